@@ -1,0 +1,308 @@
+//! The one currency between handler and socket: a [`Segment`] of bytes or of a file, and a [`Queue`] of segments.
+//! Pure: a file segment names a descriptor and never reads it; `sys::transfer` moves the bytes.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// A piece of a body or of an encoded head.
+#[derive(Clone, Debug)]
+pub enum Segment {
+    /// Bytes of its own, from `start` on.
+    Owned {
+        /// The allocation.
+        data: Vec<u8>,
+        /// How much of it has been consumed.
+        start: usize,
+    },
+    /// Bytes shared with others, such as a cached file.
+    Shared {
+        /// The allocation.
+        data: Rc<[u8]>,
+        /// First byte not consumed.
+        start: usize,
+        /// One past the last byte.
+        end: usize,
+    },
+    /// Bytes in the program itself.
+    Static(&'static [u8]),
+    /// `len` bytes of a file from `offset` on.
+    File {
+        /// The open file.
+        file: Rc<OwnedFd>,
+        /// First byte not consumed.
+        offset: u64,
+        /// How many bytes are left.
+        len: u64,
+    },
+}
+
+impl Segment {
+    /// How many bytes are left.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::File { len, .. } => *len,
+            bytes => bytes.as_bytes().len() as u64,
+        }
+    }
+
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes in memory; empty for a file.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned { data, start } => data.get(*start..).unwrap_or_default(),
+            Self::Shared { data, start, end } => data.get(*start..*end).unwrap_or_default(),
+            Self::Static(data) => data,
+            Self::File { .. } => &[],
+        }
+    }
+
+    /// Drops the first `count` bytes; `count` is at most `len()`.
+    pub fn advance(&mut self, count: u64) {
+        match self {
+            Self::Owned { start, .. } | Self::Shared { start, .. } => *start += count as usize,
+            Self::Static(data) => *data = data.get(count as usize..).unwrap_or_default(),
+            Self::File { offset, len, .. } => {
+                *offset += count;
+                *len -= count.min(*len);
+            }
+        }
+    }
+
+    /// Keeps only the first `count` bytes.
+    pub fn truncate(&mut self, count: u64) {
+        match self {
+            Self::Owned { data, start } => data.truncate(start.saturating_add(count as usize)),
+            Self::Shared { start, end, .. } => *end = (*end).min(start.saturating_add(count as usize)),
+            Self::Static(data) => *data = data.get(..count as usize).unwrap_or(data),
+            Self::File { len, .. } => *len = (*len).min(count),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Segment {
+    fn from(data: Vec<u8>) -> Self {
+        Self::Owned { data, start: 0 }
+    }
+}
+
+/// What may be written next.
+#[derive(Debug)]
+pub enum Front<'a> {
+    /// Nothing.
+    Empty,
+    /// Bytes; gather more of them with [`Queue::slices`]. `file_follows`: a file comes right after these bytes.
+    Bytes,
+    /// A slice of a file.
+    File {
+        /// The open file.
+        file: &'a Rc<OwnedFd>,
+        /// Where to begin.
+        offset: u64,
+        /// How much is left of it.
+        len: u64,
+    },
+}
+
+/// Segments in the order in which they leave.
+#[derive(Debug, Default)]
+pub struct Queue {
+    segments: VecDeque<Segment>,
+    /// Bytes left, files included.
+    length: u64,
+    /// Bytes left in memory.
+    memory: usize,
+}
+
+/// Small writes are merged into the last owned segment while it stays below this.
+const MERGE_BELOW: usize = 16 * 1024;
+
+impl Queue {
+    /// An empty queue; allocates nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes left, files included.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Bytes left that occupy memory (files do not).
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Adds a segment at the end; an empty one is dropped.
+    pub fn push(&mut self, segment: Segment) {
+        let len = segment.len();
+        if len == 0 {
+            return;
+        }
+        self.length += len;
+        if !matches!(segment, Segment::File { .. }) {
+            self.memory += len as usize;
+        }
+        self.segments.push_back(segment);
+    }
+
+    /// Adds a copy of `bytes`, merged into the last segment if that is small and owned.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match self.segments.back_mut() {
+            Some(Segment::Owned { data, .. }) if data.len() + bytes.len() <= MERGE_BELOW => {
+                data.extend_from_slice(bytes);
+                self.length += bytes.len() as u64;
+                self.memory += bytes.len();
+            }
+            _ => self.push(Segment::from(bytes.to_vec())),
+        }
+    }
+
+    /// A buffer to encode into: `write` appends to the last small owned segment, or to a new one.
+    pub fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let reuse = matches!(self.segments.back(), Some(Segment::Owned { data, .. }) if data.len() < MERGE_BELOW);
+        if !reuse {
+            self.segments.push_back(Segment::from(Vec::with_capacity(512)));
+        }
+        if let Some(Segment::Owned { data, .. }) = self.segments.back_mut() {
+            let before = data.len();
+            write(data);
+            let added = data.len().saturating_sub(before);
+            self.length += added as u64;
+            self.memory += added;
+        }
+        if self.segments.back().is_some_and(Segment::is_empty) {
+            self.segments.pop_back();
+        }
+    }
+
+    /// Moves everything of `other` to the end of this queue.
+    pub fn append(&mut self, other: &mut Self) {
+        self.segments.append(&mut other.segments);
+        self.length += std::mem::take(&mut other.length);
+        self.memory += std::mem::take(&mut other.memory);
+    }
+
+    /// What may be written next.
+    #[must_use]
+    pub fn front(&self) -> Front<'_> {
+        match self.segments.front() {
+            None => Front::Empty,
+            Some(Segment::File { file, offset, len }) => Front::File { file, offset: *offset, len: *len },
+            Some(_) => Front::Bytes,
+        }
+    }
+
+    /// The byte slices before the first file, at most `most`, and whether more (a file or bytes) follows them.
+    pub fn slices<'a>(&'a self, most: usize, mut each: impl FnMut(&'a [u8])) -> bool {
+        for (index, segment) in self.segments.iter().enumerate() {
+            if index == most || matches!(segment, Segment::File { .. }) {
+                return true;
+            }
+            each(segment.as_bytes());
+        }
+        false
+    }
+
+    /// Drops the first `count` bytes: they were written.
+    pub fn consume(&mut self, mut count: u64) {
+        while count > 0 {
+            let Some(front) = self.segments.front_mut() else { return };
+            let take = front.len().min(count);
+            let in_memory = !matches!(front, Segment::File { .. });
+            front.advance(take);
+            if front.is_empty() {
+                self.segments.pop_front();
+            }
+            self.length -= take;
+            if in_memory {
+                self.memory -= take as usize;
+            }
+            count -= take;
+        }
+    }
+
+    /// Takes the first segment out.
+    pub fn pop(&mut self) -> Option<Segment> {
+        let segment = self.segments.pop_front()?;
+        self.length -= segment.len();
+        if !matches!(segment, Segment::File { .. }) {
+            self.memory -= segment.len() as usize;
+        }
+        Some(segment)
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(queue: &Queue) -> Vec<u8> {
+        let mut all = Vec::new();
+        queue.slices(usize::MAX, |slice| all.extend_from_slice(slice));
+        all
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_whatever_the_cuts() {
+        for step in 1..20 {
+            let mut queue = Queue::new();
+            queue.extend(b"HTTP/1.1 200 OK\r\n");
+            queue.push(Segment::Static(b"static"));
+            queue.push(Segment::Shared { data: Rc::from(&b"xxsharedxx"[..]), start: 2, end: 8 });
+            queue.push(Segment::Static(b""));
+            queue.extend(b"end");
+            queue.encode(|out| out.extend_from_slice(b"ing"));
+            let whole = bytes(&queue);
+            assert_eq!(whole, b"HTTP/1.1 200 OK\r\nstaticsharedending");
+            let mut out = Vec::new();
+            while !queue.is_empty() {
+                let now = bytes(&queue);
+                let take = step.min(now.len());
+                out.extend_from_slice(&now[..take]);
+                queue.consume(take as u64);
+                assert_eq!(queue.memory() as u64, queue.len());
+            }
+            assert_eq!(out, whole);
+        }
+    }
+
+    #[test]
+    fn a_file_is_not_memory_and_stops_the_slices() {
+        let file: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
+        let mut queue = Queue::new();
+        queue.extend(b"head");
+        queue.push(Segment::File { file: Rc::new(file), offset: 10, len: 1000 });
+        assert_eq!((queue.len(), queue.memory()), (1004, 4));
+        assert!(queue.slices(8, |slice| assert_eq!(slice, b"head")));
+        queue.consume(104);
+        match queue.front() {
+            Front::File { offset, len, .. } => assert_eq!((offset, len), (110, 900)),
+            other => panic!("{other:?}"),
+        }
+    }
+}

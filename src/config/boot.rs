@@ -1,0 +1,48 @@
+//! What the master gives to a worker that it forks. Plain data, so that `master/` and `worker/` need not know each
+//! other.
+
+use super::{Address, Config};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// Everything a worker needs; it owns all of it after the fork.
+#[derive(Debug)]
+pub struct WorkerBoot {
+    /// The configuration of its generation.
+    pub config: Rc<Config>,
+    /// Generation it belongs to, from 1.
+    pub generation: u32,
+    /// Its row on the board (shared memory), unique among living workers, below `dispatch::board::WORKERS`.
+    pub row: u16,
+    /// Number in its pool, from 0; for titles and logs.
+    pub number: u16,
+    /// Bound, listening, non-blocking sockets.
+    pub listeners: Vec<Listener>,
+    /// SOCK_SEQPACKET to the master: `control::worker` messages. End of file: the master is dead, leave.
+    pub control: OwnedFd,
+    /// The board: shared memory of the whole tree.
+    pub shared: crate::sys::shm::Shared,
+    /// One eventfd for every row of the board; this worker reads `wake[row]` and pokes the others.
+    pub wake: Rc<[OwnedFd]>,
+    /// Directory with the sockets of app processes, see `control::app_socket`.
+    pub runtime_dir: PathBuf,
+    /// For each of `config.apps` its pool on the board; a pool keeps its number as long as the master lives.
+    pub app_pools: Vec<u16>,
+    /// Access log, opened for appending by the master.
+    pub access_log: Option<OwnedFd>,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// As in the configuration.
+    pub address: Address,
+    /// As bound; `None` for a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// Sites (indices into `config.sites`) that listen here, in the order of the file.
+    pub sites: Vec<usize>,
+}

@@ -1,0 +1,132 @@
+//! Commands to the running master over its control socket: one JSON object a line each way.
+
+use serde::{Deserialize, Serialize};
+
+/// What a command asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command")]
+pub enum Request {
+    /// The process tree.
+    Status,
+    /// Like HUP.
+    Reload {
+        /// Answer only when the new generation serves or has failed.
+        wait: bool,
+        /// Boot sleeping apps too.
+        prove: bool,
+    },
+    /// Stop, gracefully unless `fast`.
+    Stop {
+        /// Do not wait for running requests.
+        fast: bool,
+    },
+}
+
+/// What the master answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub enum Response {
+    /// Done, or begun where the command does not wait.
+    Done {
+        /// One line for the operator.
+        text: String,
+    },
+    /// Refused or failed.
+    Failed {
+        /// Why, for the operator; may have several lines.
+        text: String,
+    },
+    /// The answer to `status`.
+    Status(Box<Status>),
+}
+
+/// The process tree as `status` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Process id of the master.
+    pub pid: u32,
+    /// Current generation.
+    pub generation: u32,
+    /// `starting`, `running`, `asleep`, `reloading` or `stopping`.
+    pub mode: String,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Addresses bound.
+    pub listeners: Vec<String>,
+    /// Why the last reload failed, if it did.
+    pub last_reload_error: Option<String>,
+    /// Workers first, then apps by name.
+    pub pools: Vec<Pool>,
+    /// Cron jobs in the order of the file.
+    pub cron: Vec<Job>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// `worker`, or the app's name.
+    pub name: String,
+    /// `workers` or `app`.
+    pub kind: String,
+    /// `asleep`, `starting`, `ready`, `failed`.
+    pub state: String,
+    /// Wanted at least and at most.
+    pub processes: (u32, u32),
+    /// Starts since the master started, beyond the first of each slot.
+    pub restarts: u64,
+    /// How the last process that ended unexpectedly did so.
+    pub last_exit: Option<String>,
+    /// Milliseconds until the next attempt, while backing off.
+    pub retry_in_ms: Option<u64>,
+    /// Its processes.
+    pub children: Vec<Child>,
+}
+
+/// One process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Child {
+    /// Process id.
+    pub pid: u32,
+    /// Number in its pool.
+    pub number: u16,
+    /// Generation it belongs to.
+    pub generation: u32,
+    /// `booting`, `ready`, `draining`, `killing`.
+    pub state: String,
+    /// Seconds since it was started.
+    pub uptime_seconds: u64,
+    /// Resident memory in bytes.
+    pub rss_bytes: u64,
+    /// Requests served (workers), connections open (workers).
+    pub requests: Option<u64>,
+    /// Open client connections (workers only).
+    pub connections: Option<u64>,
+}
+
+/// One cron job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// Its schedule, as written.
+    pub at: String,
+    /// Next run, RFC 3339 in the job's zone.
+    pub next: Option<String>,
+    /// Process ids of running runs.
+    pub running: Vec<u32>,
+    /// The last runs, newest first, at most 20.
+    pub history: Vec<Run>,
+}
+
+/// One run of a cron job that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// How long it ran.
+    pub duration_ms: u64,
+    /// `ok`, `exit 3`, `killed by SIGKILL`, `timed out`, `skipped: still running`, `could not start: …`.
+    pub outcome: String,
+}

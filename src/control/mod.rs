@@ -1,0 +1,15 @@
+//! Messages between the processes of the tree, as plain data with their encoding: master and worker ([`worker`]),
+//! worker or master and app process ([`frame`]), commands and the running master ([`command`]).
+
+pub mod command;
+pub mod frame;
+pub mod worker;
+
+use std::path::{Path, PathBuf};
+
+/// The socket on which an app process of `pool`, slot `slot`, with unit generation `generation` listens. Workers find
+/// it from the unit's word on the board alone; the generation keeps them from reaching a successor.
+#[must_use]
+pub fn app_socket(runtime_dir: &Path, pool: u16, slot: u16, generation: u32) -> PathBuf {
+    runtime_dir.join(format!("app-{pool}-{slot}-{generation}.sock"))
+}

@@ -1,0 +1,161 @@
+//! Master and worker, over SOCK_SEQPACKET: one message a packet, a tag byte and its operands in little endian.
+
+/// From the master to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToWorker {
+    /// Start accepting: the generation serves.
+    Open,
+    /// Reload: stop accepting (after accepting until EAGAIN), answer what comes on kept-alive connections with
+    /// `Connection: close`, leave when none is left or after so many nanoseconds.
+    Drain {
+        /// Bound.
+        within: u64,
+    },
+    /// Stop: like drain, but idle connections close at once.
+    Stop {
+        /// Bound.
+        within: u64,
+    },
+    /// DEL and ADD the listeners again: an exclusive wake-up may have been lost with a worker that left.
+    Rearm,
+    /// The access log was reopened; the new descriptor comes with this packet (SCM_RIGHTS).
+    AccessLog,
+}
+
+/// From a worker to the master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToMaster {
+    /// Set up; waits for `Open`.
+    Ready,
+    /// Could not be set up; exits next.
+    Failed(String),
+    /// A request waits for this pool and no unit is free.
+    Want {
+        /// Pool on the board.
+        pool: u16,
+    },
+    /// A unit that the master marked as leaving was freed.
+    Left {
+        /// Pool on the board.
+        pool: u16,
+        /// Slot of its process.
+        slot: u16,
+    },
+    /// A request ran into the app's `timeout`: the process that runs it must go.
+    Stuck {
+        /// Pool on the board.
+        pool: u16,
+        /// Slot of its process.
+        slot: u16,
+        /// Unit generation of its process.
+        generation: u32,
+    },
+}
+
+/// Longest packet.
+pub const PACKET: usize = 4096;
+
+impl ToWorker {
+    /// The packet.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let (tag, operand) = match self {
+            Self::Open => (1, 0),
+            Self::Drain { within } => (2, within),
+            Self::Stop { within } => (3, within),
+            Self::Rearm => (4, 0),
+            Self::AccessLog => (5, 0),
+        };
+        let mut packet = vec![tag];
+        packet.extend_from_slice(&operand.to_le_bytes());
+        packet
+    }
+
+    /// The message in a packet, `None` if it is not one.
+    #[must_use]
+    pub fn decode(packet: &[u8]) -> Option<Self> {
+        let (tag, operand) = packet.split_first()?;
+        let operand = u64::from_le_bytes(operand.try_into().ok()?);
+        match tag {
+            1 => Some(Self::Open),
+            2 => Some(Self::Drain { within: operand }),
+            3 => Some(Self::Stop { within: operand }),
+            4 => Some(Self::Rearm),
+            5 => Some(Self::AccessLog),
+            _ => None,
+        }
+    }
+}
+
+impl ToMaster {
+    /// The packet; a long text is cut.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Ready => vec![1],
+            Self::Failed(text) => {
+                let mut packet = vec![2];
+                packet.extend_from_slice(text.as_bytes().get(..PACKET - 1).unwrap_or(text.as_bytes()));
+                packet
+            }
+            Self::Want { pool } => [&[3], &pool.to_le_bytes()[..]].concat(),
+            Self::Left { pool, slot } => [&[4], &pool.to_le_bytes()[..], &slot.to_le_bytes()].concat(),
+            Self::Stuck { pool, slot, generation } => {
+                [&[5], &pool.to_le_bytes()[..], &slot.to_le_bytes(), &generation.to_le_bytes()].concat()
+            }
+        }
+    }
+
+    /// The message in a packet, `None` if it is not one.
+    #[must_use]
+    pub fn decode(packet: &[u8]) -> Option<Self> {
+        let word = |bytes: &[u8]| Some(u16::from_le_bytes(bytes.try_into().ok()?));
+        let (tag, rest) = packet.split_first()?;
+        match (tag, rest.len()) {
+            (1, 0) => Some(Self::Ready),
+            (2, _) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
+            (3, 2) => Some(Self::Want { pool: word(rest)? }),
+            (4, 4) => Some(Self::Left { pool: word(rest.get(..2)?)?, slot: word(rest.get(2..)?)? }),
+            (5, 8) => Some(Self::Stuck {
+                pool: word(rest.get(..2)?)?,
+                slot: word(rest.get(2..4)?)?,
+                generation: u32::from_le_bytes(rest.get(4..)?.try_into().ok()?),
+            }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_survives_the_wire() {
+        let down = [
+            ToWorker::Open,
+            ToWorker::Drain { within: 7 },
+            ToWorker::Stop { within: u64::MAX },
+            ToWorker::Rearm,
+            ToWorker::AccessLog,
+        ];
+        down.iter().for_each(|message| assert_eq!(ToWorker::decode(&message.encode()), Some(*message)));
+        let up = [
+            ToMaster::Ready,
+            ToMaster::Failed("no such directory".to_owned()),
+            ToMaster::Want { pool: 258 },
+            ToMaster::Left { pool: 1, slot: 2 },
+            ToMaster::Stuck { pool: 1, slot: 2, generation: 70_000 },
+        ];
+        up.iter().for_each(|message| assert_eq!(ToMaster::decode(&message.encode()).as_ref(), Some(message)));
+        assert_eq!(ToMaster::Failed("x".repeat(PACKET * 2)).encode().len(), PACKET);
+    }
+
+    #[test]
+    fn garbage_is_no_message() {
+        for packet in [&b""[..], b"\x09", b"\x03\x01", b"\x04\x01\x02\x03", b"\x01\x00"] {
+            assert_eq!(ToMaster::decode(packet), None);
+            assert_eq!(ToWorker::decode(packet), None);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Header fields of a response (RFC 9110 §5): one allocation for all bytes, one for the index.
+
+use super::message::Span;
+
+/// Fields in the order in which they were added. Names and values are bytes without CR, LF or NUL: whoever adds a
+/// field from outside (an app, an upstream) checks it with [`is_name`] and [`is_value`] first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    index: Vec<(Span, Span)>,
+}
+
+impl Fields {
+    /// No fields.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a field at the end, also when one of that name is there already.
+    pub fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        let name = self.store(name.as_ref());
+        let value = self.store(value.as_ref());
+        self.index.push((name, value));
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> Span {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        Span { start: start as u32, end: self.bytes.len() as u32 }
+    }
+
+    /// Replaces every field of that name by this one.
+    pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.remove(name.as_ref());
+        self.add(name, value);
+    }
+
+    /// Drops every field of that name.
+    pub fn remove(&mut self, name: impl AsRef<[u8]>) {
+        let Self { bytes, index } = self;
+        index.retain(|(span, _)| !span.of(bytes).eq_ignore_ascii_case(name.as_ref()));
+    }
+
+    /// The value of the first field of that name, compared without case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// Whether there is a field of that name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Name and value of every field.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.index.iter().map(|(name, value)| (name.of(&self.bytes), value.of(&self.bytes)))
+    }
+
+    /// How many fields there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+}
+
+/// Whether `bytes` is a field name: a non-empty token (RFC 9110 §5.6.2).
+#[must_use]
+pub fn is_name(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// Whether `bytes` may stand in a field value (RFC 9110 §5.5): no control character but tab.
+#[must_use]
+pub fn is_value(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b'\t' | 0x20..=0x7e | 0x80..))
+}
+
+/// Whether `byte` may stand in a token (RFC 9110 §5.6.2).
+#[must_use]
+pub fn is_token_byte(byte: u8) -> bool {
+    matches!(byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_compare_without_case_and_order_is_kept() {
+        let mut fields = Fields::new();
+        fields.add("Set-Cookie", "a=1");
+        fields.add("Vary", "Cookie");
+        fields.add("set-cookie", "b=2");
+        assert_eq!(fields.get("SET-COOKIE"), Some(&b"a=1"[..]));
+        assert_eq!(fields.len(), 3);
+        fields.set("vary", "Accept");
+        fields.remove("set-cookie");
+        assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"vary"[..], &b"Accept"[..])]);
+    }
+
+    #[test]
+    fn control_characters_are_refused() {
+        assert!(is_value(b"text/html; charset=utf-8\t\xe9"));
+        for bad in [&b"a\r\nb"[..], b"a\nb", b"a\0b", b"\x7f", b"\x1b[0m"] {
+            assert!(!is_value(bad), "{bad:?}");
+        }
+        assert!(is_name(b"X-A_b.1") && !is_name(b"") && !is_name(b"a b") && !is_name(b"a:"));
+    }
+}

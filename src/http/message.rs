@@ -1,0 +1,259 @@
+//! Heads of requests and responses (RFC 9110 §6, RFC 9112 §3, §4), independent of the protocol version on the wire.
+
+use super::Fields;
+
+/// A range of bytes in a head's allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The bytes it names; empty if it does not fit.
+    #[must_use]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+/// A request method (RFC 9110 §9). `Other` is any token we give no meaning to; its text stays in the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the methods")]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Patch,
+    Options,
+    Connect,
+    Trace,
+    Other,
+}
+
+impl Method {
+    /// The method of that exact, case-sensitive name.
+    #[must_use]
+    pub fn from_bytes(name: &[u8]) -> Self {
+        match name {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"PATCH" => Self::Patch,
+            b"OPTIONS" => Self::Options,
+            b"CONNECT" => Self::Connect,
+            b"TRACE" => Self::Trace,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether a repeated request has the effect of one (RFC 9110 §9.2.2); decides about retries.
+    #[must_use]
+    pub fn is_idempotent(self) -> bool {
+        matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace)
+    }
+}
+
+/// HTTP/1.0 or HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names are the versions")]
+pub enum Version {
+    Http10,
+    Http11,
+}
+
+impl Version {
+    /// As in a request line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
+/// How long a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is no body.
+    None,
+    /// Exactly so many bytes.
+    Known(u64),
+    /// Known only at its end: chunked or, for HTTP/1.0 clients, ended by closing.
+    Unknown,
+}
+
+/// A status code, 100 to 999 (RFC 9110 §15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Status(pub u16);
+
+impl Status {
+    /// 1xx, 204 and 304 never carry a body or its framing (RFC 9110 §6.4.1).
+    #[must_use]
+    pub fn forbids_body(self) -> bool {
+        self.0 < 200 || self.0 == 204 || self.0 == 304
+    }
+
+    /// The registered reason phrase, or an empty string.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self.0 {
+            100 => "Continue",
+            101 => "Switching Protocols",
+            103 => "Early Hints",
+            200 => "OK",
+            201 => "Created",
+            202 => "Accepted",
+            203 => "Non-Authoritative Information",
+            204 => "No Content",
+            205 => "Reset Content",
+            206 => "Partial Content",
+            207 => "Multi-Status",
+            300 => "Multiple Choices",
+            301 => "Moved Permanently",
+            302 => "Found",
+            303 => "See Other",
+            304 => "Not Modified",
+            307 => "Temporary Redirect",
+            308 => "Permanent Redirect",
+            400 => "Bad Request",
+            401 => "Unauthorized",
+            402 => "Payment Required",
+            403 => "Forbidden",
+            404 => "Not Found",
+            405 => "Method Not Allowed",
+            406 => "Not Acceptable",
+            407 => "Proxy Authentication Required",
+            408 => "Request Timeout",
+            409 => "Conflict",
+            410 => "Gone",
+            411 => "Length Required",
+            412 => "Precondition Failed",
+            413 => "Content Too Large",
+            414 => "URI Too Long",
+            415 => "Unsupported Media Type",
+            416 => "Range Not Satisfiable",
+            417 => "Expectation Failed",
+            418 => "I'm a Teapot",
+            421 => "Misdirected Request",
+            422 => "Unprocessable Content",
+            423 => "Locked",
+            424 => "Failed Dependency",
+            425 => "Too Early",
+            426 => "Upgrade Required",
+            428 => "Precondition Required",
+            429 => "Too Many Requests",
+            431 => "Request Header Fields Too Large",
+            451 => "Unavailable For Legal Reasons",
+            500 => "Internal Server Error",
+            501 => "Not Implemented",
+            502 => "Bad Gateway",
+            503 => "Service Unavailable",
+            504 => "Gateway Timeout",
+            505 => "HTTP Version Not Supported",
+            507 => "Insufficient Storage",
+            508 => "Loop Detected",
+            511 => "Network Authentication Required",
+            _ => "",
+        }
+    }
+}
+
+/// A parsed request head: the bytes as received and where its parts are.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    raw: Vec<u8>,
+    method: Method,
+    method_span: Span,
+    target: Span,
+    version: Version,
+    fields: Vec<(Span, Span)>,
+}
+
+impl RequestHead {
+    /// Puts a head together; the spans point into `raw`, values come without surrounding white space.
+    #[must_use]
+    pub fn new(raw: Vec<u8>, method: Span, target: Span, version: Version, fields: Vec<(Span, Span)>) -> Self {
+        Self { method: Method::from_bytes(method.of(&raw)), method_span: method, raw, target, version, fields }
+    }
+
+    /// What is asked for.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The method as it was written.
+    #[must_use]
+    pub fn method_bytes(&self) -> &[u8] {
+        self.method_span.of(&self.raw)
+    }
+
+    /// The request-target as it was written.
+    #[must_use]
+    pub fn target(&self) -> &[u8] {
+        self.target.of(&self.raw)
+    }
+
+    /// The version in the request line.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The value of the first field of that name, compared without case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.fields().find(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// The values of all fields of that name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields().filter(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// Name and value of every field, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|(name, value)| (name.of(&self.raw), value.of(&self.raw)))
+    }
+
+    /// How many bytes the head had on the wire.
+    #[must_use]
+    pub fn wire_len(&self) -> usize {
+        self.raw.len()
+    }
+}
+
+/// Status and fields of a response. Framing fields (`Content-Length`, `Transfer-Encoding`, `Connection`), `Date` and
+/// `Server` are not here: the protocol adds them when it encodes the head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// The status code.
+    pub status: Status,
+    /// A reason phrase other than the registered one; from an app or an upstream.
+    pub reason: Option<Box<[u8]>>,
+    /// The fields.
+    pub fields: Fields,
+}
+
+impl ResponseHead {
+    /// A head without fields.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self { status: Status(status), reason: None, fields: Fields::new() }
+    }
+
+    /// The same head with one field more.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.fields.add(name, value);
+        self
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP vocabulary (RFC 9110): plain data and pure helpers, shared by every protocol version. No I/O, no clock.
+
+pub mod conditional;
+pub mod date;
+pub mod fields;
+pub mod message;
+pub mod mime;
+pub mod range;
+pub mod target;
+
+pub use fields::Fields;
+pub use message::{BodyLength, Method, RequestHead, ResponseHead, Span, Status, Version};

@@ -1,0 +1,71 @@
+//! Hatchery: one process tree that serves static files, proxies, hosts Python web applications, supervises
+//! processes and runs cron jobs.
+//!
+//! # The map
+//!
+//! ```text
+//!  L5  main.rs   cli/
+//!  L4  master/ ---- never import each other ---- worker/
+//!  L3  event/ (the only user of mio)          config/
+//!  L2  cores, pure:  supervisor/ cron/ dispatch/ h1/ gateway/ route/ balance/ accesslog/
+//!  L1  vocabulary, pure data:  http/  control/
+//!  L0  buf/  slab/  timer/ (pure)              sys/ (syscalls; imported by L3 to L5)
+//! ```
+//!
+//! Arrows go down only. L2 cores do not import each other, except `gateway → h1`. Cores decide and never do I/O;
+//! shells (`worker/`, `master/`, `event/`) do I/O and never decide; `sys` is the only place with `unsafe`.
+//! `tests/it/layers.rs` enforces this.
+//!
+//! # Five verbs
+//!
+//! Every core speaks the same verbs: `feed`/`on` (something happened), `poll` (drain the outputs until `None`),
+//! `wants` (derived interest), `deadline` (derived: the earliest of its timers), `on_timeout` (the clock reached
+//! it; a spurious call is harmless).
+//!
+//! # Glossary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | master | the first process: binds sockets, owns every child, never touches a client byte |
+//! | worker | forked event loop that owns client connections |
+//! | app process | an exec'd Python interpreter running the embedded host program |
+//! | unit | what can run one request of an app at a time: one thread of one app process |
+//! | pool | processes of one kind kept alive together: the workers, one app |
+//! | slot | the place of one process in its pool; it is refilled when its process dies |
+//! | generation | one reading of the configuration and the processes started from it |
+//! | connection | one accepted client socket |
+//! | exchange | one request and its response |
+//! | handler | what produces the response: files, fixed answers, a gateway |
+//! | gateway | the client side of a protocol to an upstream or an app |
+//! | upstream | a group of servers requests are balanced over |
+//! | lease | the right to use one channel of an upstream or app until it is released |
+//! | turn | one round of a worker's loop |
+//! | drain | finish what runs, take nothing new, leave |
+//!
+//! Reading order: `timer`, `buf`, `http`, `h1::conn`, `worker::exchange`, `supervisor`, `master`.
+
+pub mod buf;
+pub mod slab;
+#[allow(unsafe_code)]
+pub mod sys;
+pub mod timer;
+
+pub mod control;
+pub mod http;
+
+pub mod accesslog;
+pub mod balance;
+pub mod cron;
+pub mod dispatch;
+pub mod gateway;
+pub mod h1;
+pub mod route;
+pub mod supervisor;
+
+pub mod config;
+pub mod event;
+
+pub mod master;
+pub mod worker;
+
+pub mod cli;

@@ -1,0 +1,279 @@
+//! The supervisor: which processes there are, when they start, serve, drain and are killed. Pure: it never forks,
+//! signals, reads a file or the clock; `master/` turns what happens into [`Input`]s and carries out [`Output`]s. All of
+//! its state is plain data that can be serialised.
+//!
+//! Everything it keeps alive is a child in a slot of a pool: the workers are one pool, each app is one.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Number of a pool; a pool of the same name keeps it as long as the master lives. The workers are pool 0.
+pub type PoolIndex = u16;
+
+/// One process over its whole life; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChildId(pub u64);
+
+/// What should run: made by the master from a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Pool 0 is the workers; `index` of the others is stable by name.
+    pub pools: Vec<PoolPlan>,
+    /// Whether a reload must replace the workers (the resolved configuration changed).
+    pub workers_changed: bool,
+    /// Bounds a graceful stop.
+    pub shutdown_timeout: Duration,
+    /// Bounds what an old generation may still do after a reload.
+    pub drain_timeout: Duration,
+    /// One failing app fails the start.
+    pub all_or_nothing: bool,
+}
+
+/// One pool of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolPlan {
+    /// Stable number.
+    pub index: PoolIndex,
+    /// `worker`, or the app's name.
+    pub name: String,
+    /// Processes kept even if idle; 0: asleep until wanted.
+    pub min: u32,
+    /// Never more.
+    pub max: u32,
+    /// With `min` 0: idle time until it goes to sleep again.
+    pub idle: Duration,
+    /// Longest time from Spawn to Ready.
+    pub boot_timeout: Duration,
+    /// Boot one at start although `min` is 0 (and let it leave again), to prove that it works.
+    pub prove: bool,
+}
+
+/// A signal to the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are the signals")]
+pub enum Signal {
+    Hup,
+    Term,
+    Quit,
+    Int,
+    Ttin,
+    Ttou,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// Who asked over the control socket; echoed in [`Output::Answer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket(pub u64);
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// A signal came in.
+    Signal(Signal),
+    /// `Spawn` worked.
+    Forked {
+        /// The child.
+        child: ChildId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// `Spawn` did not work; there is no process.
+    ForkFailed {
+        /// The child that is not.
+        child: ChildId,
+        /// Why.
+        reason: String,
+    },
+    /// The child is set up and could serve.
+    Ready {
+        /// The child.
+        child: ChildId,
+    },
+    /// The child says that it cannot serve; its exit follows.
+    Failed {
+        /// The child.
+        child: ChildId,
+        /// Why: a traceback, for an app.
+        reason: String,
+    },
+    /// The child must be replaced although it lives: a request in it ran into its time-out.
+    Stuck {
+        /// The child.
+        child: ChildId,
+    },
+    /// The child was reaped.
+    Exited {
+        /// The child.
+        child: ChildId,
+        /// How.
+        exit: Exit,
+    },
+    /// A listener is readable while the workers are asleep (`Watch(true)`).
+    Readable,
+    /// A request waits for a pool and no unit of it is free.
+    Wanted {
+        /// The pool.
+        pool: PoolIndex,
+    },
+    /// The answer to `Sample`: when the pool last had something to do (`now` if it has at this moment).
+    Activity {
+        /// The pool.
+        pool: PoolIndex,
+        /// Last moment of activity.
+        last: crate::timer::Time,
+    },
+    /// The answer to `Load`: the new configuration is good and its new listeners are bound.
+    Loaded(Plan),
+    /// The answer to `Load`: why it is not.
+    Rejected {
+        /// For the operator.
+        reason: String,
+    },
+    /// `reload` over the control socket. Answered at the end with `wait`, at once without.
+    Reload {
+        /// Who asks.
+        ticket: Ticket,
+        /// Answer at the end.
+        wait: bool,
+        /// Boot sleeping apps too.
+        prove: bool,
+    },
+    /// `stop` over the control socket; answered at once.
+    Stop {
+        /// Who asks.
+        ticket: Ticket,
+        /// Do not wait for running requests.
+        fast: bool,
+    },
+}
+
+/// Something to carry out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// Start a process; answered by `Forked` or `ForkFailed` before anything else about that child.
+    Spawn {
+        /// The child to be.
+        child: ChildId,
+        /// Its pool.
+        pool: PoolIndex,
+        /// Its slot in the pool, from 0; unique among the pool's living children.
+        slot: u16,
+        /// Its generation, from 1.
+        generation: u32,
+    },
+    /// A Ready child may serve: a worker accepts, an app's units can be claimed.
+    Open {
+        /// The child.
+        child: ChildId,
+    },
+    /// The child takes nothing new, finishes and leaves by itself; `Exited` follows. `hurry`: the server stops, so
+    /// idle connections close at once.
+    Drain {
+        /// The child.
+        child: ChildId,
+        /// Bound that the child is told; the supervisor kills on its own deadline.
+        within: Duration,
+        /// The server stops.
+        hurry: bool,
+    },
+    /// Send a signal to the child.
+    Kill {
+        /// The child.
+        child: ChildId,
+        /// TERM, or the certain one.
+        how: Kill,
+    },
+    /// Start or stop watching the listeners for `Readable` (the workers are asleep).
+    Watch(bool),
+    /// Workers that serve must DEL and ADD the listeners: one of them left.
+    Rearm,
+    /// Look up when the pool last had something to do; answered by `Activity`.
+    Sample {
+        /// The pool.
+        pool: PoolIndex,
+    },
+    /// What requests that wait for the pool should know.
+    Publish {
+        /// The pool.
+        pool: PoolIndex,
+        /// Its state.
+        state: PoolState,
+    },
+    /// Read the configuration again; answered by `Loaded` or `Rejected`.
+    Load,
+    /// The loaded configuration is the current one: close removed listeners, publish it.
+    Switch {
+        /// The new generation.
+        generation: u32,
+    },
+    /// The loaded configuration failed: forget it, close its new listeners.
+    Discard,
+    /// The answer to a command.
+    Answer {
+        /// Who asked.
+        ticket: Ticket,
+        /// What to tell.
+        result: Result<String, String>,
+    },
+    /// The server serves for the first time.
+    Started,
+    /// The server begins to stop: listeners close once no worker accepts from them.
+    Stopping,
+    /// Nothing is left: end the master with this code.
+    Exit {
+        /// 0 or 1.
+        code: u8,
+    },
+    /// A line for the log.
+    Note {
+        /// How bad.
+        level: Level,
+        /// What.
+        text: String,
+    },
+}
+
+/// How to kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kill {
+    /// SIGTERM.
+    Term,
+    /// SIGABRT: with a core or a stack, for hung workers.
+    Abort,
+    /// SIGKILL, to the whole process group.
+    Kill,
+}
+
+/// What requests that wait for a pool should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PoolState {
+    /// Nothing runs; a `Wanted` wakes it.
+    Asleep,
+    /// Processes boot; wait.
+    Booting,
+    /// At least one process is open.
+    Serving,
+    /// The last boot failed; 503, the next attempt comes at this time.
+    Failed {
+        /// When.
+        retry: crate::timer::Time,
+    },
+}
+
+/// Severity of a [`Output::Note`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are the levels")]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}

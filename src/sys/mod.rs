@@ -1,0 +1,5 @@
+//! System calls, and the only `unsafe` of the crate. Functions here do one thing, retry EINTR and return
+//! `io::Error`; they decide nothing.
+
+pub mod clock;
+pub mod shm;
