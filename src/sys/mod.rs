@@ -2,4 +2,8 @@
 //! `io::Error`; they decide nothing.
 
 pub mod clock;
+pub mod epoll;
+pub mod fd;
 pub mod shm;
+pub mod socket;
+pub mod transfer;

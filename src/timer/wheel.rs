@@ -52,7 +52,8 @@ impl<K> Wheel<K> {
 
     fn place(&mut self, tick: u64, key: K) {
         let distance = tick - self.now;
-        let level = (0..LEVELS - 1).find(|level| distance < SLOTS.pow(*level as u32 + 1)).unwrap_or(LEVELS - 1);
+        let level =
+            (0..LEVELS - 1).find(|level| distance < SLOTS.pow(*level as u32 + 1)).unwrap_or(LEVELS - 1);
         let span = SLOTS.pow(level as u32);
         // Beyond the horizon the entry waits in the farthest slot and is placed again from there.
         let reach = tick.min(self.now + span * (SLOTS - 1));
@@ -82,7 +83,7 @@ impl<K> Wheel<K> {
     fn cascade(&mut self) {
         for level in (1..LEVELS).rev() {
             let span = SLOTS.pow(level as u32);
-            if self.now % span != 0 {
+            if !self.now.is_multiple_of(span) {
                 continue;
             }
             let slot = (self.now / span) % SLOTS;
