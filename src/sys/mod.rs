@@ -2,4 +2,5 @@
 //! `io::Error`; they decide nothing.
 
 pub mod clock;
+pub mod file;
 pub mod shm;

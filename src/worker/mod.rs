@@ -1,1 +1,3 @@
-//! Filled in.
+//! The worker: connections, exchanges and the handlers that answer them.
+
+pub mod handler;

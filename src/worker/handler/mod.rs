@@ -1,0 +1,3 @@
+//! Handlers: what produces a response. Each takes a request that has been routed and admitted.
+
+pub mod file;
