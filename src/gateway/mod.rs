@@ -3,6 +3,8 @@
 //! [`Fault`].
 
 pub mod http1;
+pub mod app;
+pub mod params;
 
 use crate::http::{BodyLength, Method, ResponseHead};
 
@@ -32,6 +34,7 @@ pub enum Event {
     /// The unit of the app is free for another request (apps only).
     Free,
     /// The response cannot be completed; nothing follows.
+    /// The response cannot be completed; nothing follows, except that an app may still say [`Event::Free`].
     Broken(Fault),
 }
 
