@@ -3,3 +3,13 @@
 
 pub mod clock;
 pub mod shm;
+
+pub mod listener;
+pub mod lock;
+pub mod pidfd;
+pub mod poll;
+pub mod process;
+pub mod seqpacket;
+pub mod signals;
+pub mod title;
+pub mod user;
