@@ -8,3 +8,13 @@ pub mod file;
 pub mod shm;
 pub mod socket;
 pub mod transfer;
+
+pub mod listener;
+pub mod lock;
+pub mod pidfd;
+pub mod poll;
+pub mod process;
+pub mod seqpacket;
+pub mod signals;
+pub mod title;
+pub mod user;
