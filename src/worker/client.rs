@@ -11,20 +11,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Rounds of read, handle, write in one turn before others get theirs.
 const BUDGET: usize = 16;
-
-/// After an early end the client may still be sending: its bytes are discarded for so long at most, so that it can
-/// read our answer instead of a reset (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(30);
-
-/// Silence after which lingering ends.
-const LINGER_IDLE: Duration = Duration::from_secs(5);
-
-/// Bytes discarded at most.
-const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Pipelined requests are answered ahead of writing until so many bytes wait.
 const AHEAD: usize = 256 * 1024;
@@ -40,13 +29,14 @@ pub(super) struct Client {
     armed: Option<Time>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Requests and responses.
     Open,
     /// The server stops: as soon as nothing runs, close.
     Leaving,
-    /// Our side is closed; what still comes is discarded.
-    Lingering { until: Time, idle: Time, left: u64 },
+    /// Our side is closed, so that the client can read the last answer; what still comes is discarded.
+    Lingering,
 }
 
 /// How a drive ended.
@@ -107,7 +97,7 @@ impl Client {
     /// idle connection closes at once, after a last read.
     pub(super) fn drain(&mut self, hurry: bool) {
         self.h1.drain();
-        if hurry && matches!(self.phase, Phase::Open) {
+        if hurry && self.phase == Phase::Open {
             self.phase = Phase::Leaving;
         }
     }
@@ -124,19 +114,11 @@ impl Client {
     }
 
     fn deadline(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Lingering { until, idle, .. } => Some(until.min(idle)),
-            Phase::Open | Phase::Leaving => {
-                earliest(self.h1.deadline(), self.exchange.as_ref().and_then(|exchange| exchange.deadline()))
-            }
-        }
+        earliest(self.h1.deadline(), self.exchange.as_ref().and_then(|exchange| exchange.deadline()))
     }
 
     /// Works until nothing more can be done now, the budget is used up or the connection is over.
     pub(super) fn drive(&mut self, key: Key, cx: &mut Context) -> Outcome {
-        if matches!(self.phase, Phase::Lingering { .. }) {
-            return self.linger(cx);
-        }
         if self.h1.deadline().is_some_and(|deadline| deadline <= cx.now) {
             self.h1.on_timeout(cx.now);
         }
@@ -147,7 +129,7 @@ impl Client {
             self.log_if_done(cx);
             match self.h1.end() {
                 End::Open => {}
-                End::Linger => return self.begin_linger(cx),
+                End::Linger => self.linger(cx),
                 End::Close => return self.close(key, cx),
                 End::Abort => return self.broken(key, cx),
             }
@@ -164,7 +146,7 @@ impl Client {
             !(self.wants_read() && self.endpoint.readable()) && !(self.h1.wants().write && self.endpoint.writable()),
             "idle although there is something to do"
         );
-        if matches!(self.phase, Phase::Leaving) && self.exchange.is_none() && self.h1.is_idle() {
+        if self.phase == Phase::Leaving && self.exchange.is_none() && self.h1.is_idle() {
             return self.close(key, cx);
         }
         Outcome::Idle
@@ -193,9 +175,9 @@ impl Client {
             let Some(event) = self.h1.poll() else { break };
             any = true;
             match event {
-                Event::Request { head, body } => {
+                Event::Request(request) => {
                     self.finish_log(cx);
-                    self.exchange = Some(Exchange::begin(head, body, self.peer, key, &mut self.h1, cx));
+                    self.exchange = Some(Exchange::begin(request, self.peer, key, &mut self.h1, cx));
                 }
                 Event::Body(bytes) => self.with_exchange(cx, |exchange, h1, cx| exchange.on_body(bytes, h1, cx)),
                 Event::BodyEnd => self.with_exchange(cx, |exchange, h1, cx| exchange.on_body_end(key, h1, cx)),
@@ -270,32 +252,11 @@ impl Client {
         self.close(key, cx)
     }
 
-    fn begin_linger(&mut self, cx: &mut Context) -> Outcome {
-        self.finish_log(cx);
-        self.endpoint.shut_write();
-        let idle = cx.now.after(LINGER_IDLE);
-        self.phase = Phase::Lingering { until: cx.now.after(LINGER), idle, left: LINGER_BYTES };
-        self.linger(cx)
-    }
-
-    fn linger(&mut self, cx: &mut Context) -> Outcome {
-        let Phase::Lingering { until, idle, left } = &mut self.phase else { return Outcome::Idle };
-        for _ in 0..BUDGET {
-            if cx.now >= (*until).min(*idle) || *left == 0 {
-                return Outcome::Closed;
-            }
-            if !self.endpoint.readable() {
-                return Outcome::Idle;
-            }
-            match self.endpoint.read(&mut cx.scratch) {
-                Ok(Read::Bytes(count)) => {
-                    *left = left.saturating_sub(count as u64);
-                    *idle = cx.now.after(LINGER_IDLE);
-                }
-                Ok(Read::Blocked) => return Outcome::Idle,
-                Ok(Read::Eof) | Err(_) => return Outcome::Closed,
-            }
+    fn linger(&mut self, cx: &mut Context) {
+        if self.phase != Phase::Lingering {
+            self.finish_log(cx);
+            self.endpoint.shut_write();
+            self.phase = Phase::Lingering;
         }
-        Outcome::Again
     }
 }

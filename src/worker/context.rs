@@ -9,10 +9,11 @@ use crate::config::{Action, Address, Config};
 use crate::control::worker::ToMaster;
 use crate::dispatch::board::Board;
 use crate::event::{Poll, Source};
+use crate::http::date::ImfDate;
 use crate::slab::Key;
 use crate::sys::{clock, fd, seqpacket};
 use crate::timer::{Time, Wall, Wheel};
-use crate::{h1, http, route};
+use crate::{h1, route};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ pub(super) struct Context {
     pub(super) now: Time,
     pub(super) wall: Wall,
     /// The `Date` field of this second.
-    pub(super) date: String,
+    pub(super) date: ImfDate,
     pub(super) poll: Poll,
     pub(super) wheel: Wheel<Timer>,
     /// Clients to drive in this turn, or in the next if they come up while this one runs.
@@ -94,7 +95,7 @@ impl Context {
             table,
             now,
             wall,
-            date: http::date::format(wall),
+            date: ImfDate::new(wall.seconds),
             poll: Poll::new().map_err(|error| format!("cannot create an epoll instance: {error}"))?,
             wheel: Wheel::new(now),
             runnable: VecDeque::new(),
@@ -171,7 +172,7 @@ impl Context {
         self.now = clock::now();
         let wall = clock::wall();
         if wall.seconds != self.wall.seconds {
-            self.date = http::date::format(wall);
+            self.date = ImfDate::new(wall.seconds);
         }
         self.wall = wall;
         self.report.turn_begins(&self.board);

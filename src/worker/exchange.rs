@@ -18,7 +18,7 @@ use crate::buf::Segment;
 use crate::config::{Action, Config, DefaultSite, Location, Network, Site};
 use crate::gateway::{self, Fault, params};
 use crate::h1::{self, Refusal};
-use crate::http::target::{self, Form, Host, Target};
+use crate::http::target::{Form, Host, Target};
 use crate::http::{BodyLength, Method, RequestHead, ResponseHead, forwarded};
 use crate::slab::Key;
 use crate::timer::{Time, Wall};
@@ -71,8 +71,7 @@ enum Step {
 impl Exchange {
     /// Begins the exchange of a request whose head was understood.
     pub(super) fn begin(
-        head: RequestHead,
-        body: BodyLength,
+        request: h1::Request,
         peer: Peer,
         key: Key,
         h1: &mut h1::Conn,
@@ -80,14 +79,10 @@ impl Exchange {
     ) -> Box<Self> {
         let mut exchange = Box::new(Self::new(peer, cx));
         let config = Rc::clone(&cx.config);
-        match exchange.understand(head, &config, cx) {
+        let body = request.body;
+        match exchange.route(request, &config, cx) {
             Ok(()) => exchange.admit(body, key, h1, &config, cx),
-            Err(status) => {
-                if status == 400 {
-                    h1.drain();
-                }
-                exchange.fail(status, h1, cx);
-            }
+            Err(status) => exchange.fail(status, h1, cx),
         }
         exchange
     }
@@ -114,10 +109,11 @@ impl Exchange {
 
     // ---- route ----------------------------------------------------------------------------------------------------
 
-    /// Target, host, site, location, client: everything that is decided from the head alone.
-    fn understand(&mut self, head: RequestHead, config: &Config, cx: &Context) -> Result<(), u16> {
-        let target = target::parse(head.method(), head.target()).map_err(|_| 400u16)?;
-        let host = requested_host(&head, &target)?;
+    /// Site, location, client: everything that is decided from the head alone.
+    fn route(&mut self, request: h1::Request, config: &Config, cx: &Context) -> Result<(), u16> {
+        let h1::Request { head, target, host, .. } = request;
+        // HTTP/1.0 without Host names no site.
+        let host = host.unwrap_or(Host { name: Vec::new(), port: None });
         let listener = cx.listeners.get(usize::from(self.peer.listener)).ok_or(500u16)?;
         let site = cx.table.site(&listener.sites, &host.name);
         let site = site.or(match config.default_site {
@@ -469,7 +465,7 @@ impl Exchange {
 
     fn begin_response(&mut self, head: &ResponseHead, body: BodyLength, h1: &mut h1::Conn, cx: &Context) {
         self.status = head.status.0;
-        h1.respond(head, body, &cx.date, cx.now);
+        h1.respond(head, body, cx.date.as_str(), cx.now);
     }
 
     fn send(&mut self, segment: Segment, h1: &mut h1::Conn) {
@@ -559,19 +555,10 @@ impl Request {
     }
 }
 
-/// The host a request is for: that of an absolute target, else that of `Host`; empty for HTTP/1.0 without one.
-fn requested_host(head: &RequestHead, target: &Target) -> Result<Host, u16> {
-    let authority = target.authority(head.target()).or_else(|| head.get("host"));
-    match authority {
-        Some(authority) if !authority.is_empty() => target::host(authority).map_err(|_| 400),
-        _ => Ok(Host { name: Vec::new(), port: None }),
-    }
-}
-
 fn trusts(networks: &[Network], address: Option<IpAddr>, listener: &ListenerInfo) -> bool {
     networks.iter().any(|network| match address {
-        Some(address) => network.contains(address),
-        None => listener.unix && *network == Network::Unix,
+        Some(_) => network.contains(address),
+        None => listener.unix && network.contains(None),
     })
 }
 

@@ -47,7 +47,7 @@ struct Group {
 impl Servers {
     pub(in crate::worker) fn new(config: &Config) -> Self {
         let group = |upstream: &Upstream| Group {
-            balancer: Balancer::new(upstream.servers.iter().map(|server| server.weight)),
+            balancer: Balancer::new(&upstream.servers.iter().map(|server| server.weight).collect::<Vec<_>>()),
             idle: upstream.servers.iter().map(|_| Vec::new()).collect(),
         };
         Self { groups: config.upstreams.iter().map(group).collect(), armed: false }
@@ -412,9 +412,8 @@ impl Run {
     /// The response is complete: keep the connection if nothing is left on it.
     fn release(&mut self, cx: &mut Context) {
         let Some(key) = self.link.take() else { return };
-        let now = cx.now;
         if let Some(group) = cx.servers.groups.get_mut(self.upstream) {
-            group.balancer.succeeded(self.server, now);
+            group.balancer.succeeded(self.server);
         }
         let sent = self.body_complete && self.body.is_empty();
         let clean = cx.links.get_mut(key).is_some_and(|link| link.out.is_empty());
