@@ -1,3 +1,4 @@
 //! Black-box tests.
 
 mod http_corpus;
+mod layers;
