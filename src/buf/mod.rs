@@ -179,7 +179,8 @@ impl Queue {
 
     /// A buffer to encode into: `write` appends to the last small owned segment, or to a new one.
     pub fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let reuse = matches!(self.segments.back(), Some(Segment::Owned { data, .. }) if data.len() < MERGE_BELOW);
+        let reuse =
+            matches!(self.segments.back(), Some(Segment::Owned { data, .. }) if data.len() < MERGE_BELOW);
         if !reuse {
             self.segments.push_back(Segment::from(Vec::with_capacity(512)));
         }

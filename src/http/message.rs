@@ -180,8 +180,21 @@ pub struct RequestHead {
 impl RequestHead {
     /// Puts a head together; the spans point into `raw`, values come without surrounding white space.
     #[must_use]
-    pub fn new(raw: Vec<u8>, method: Span, target: Span, version: Version, fields: Vec<(Span, Span)>) -> Self {
-        Self { method: Method::from_bytes(method.of(&raw)), method_span: method, raw, target, version, fields }
+    pub fn new(
+        raw: Vec<u8>,
+        method: Span,
+        target: Span,
+        version: Version,
+        fields: Vec<(Span, Span)>,
+    ) -> Self {
+        Self {
+            method: Method::from_bytes(method.of(&raw)),
+            method_span: method,
+            raw,
+            target,
+            version,
+            fields,
+        }
     }
 
     /// What is asked for.

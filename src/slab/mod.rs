@@ -84,7 +84,9 @@ impl<T> Slab<T> {
     #[must_use]
     pub fn get(&self, key: Key) -> Option<&T> {
         match self.entries.get(key.index as usize) {
-            Some(Entry { generation, state: State::Used(value) }) if *generation == key.generation => Some(value),
+            Some(Entry { generation, state: State::Used(value) }) if *generation == key.generation => {
+                Some(value)
+            }
             _ => None,
         }
     }
@@ -92,7 +94,9 @@ impl<T> Slab<T> {
     /// The value to change, unless the key is stale.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.entries.get_mut(key.index as usize) {
-            Some(Entry { generation, state: State::Used(value) }) if *generation == key.generation => Some(value),
+            Some(Entry { generation, state: State::Used(value) }) if *generation == key.generation => {
+                Some(value)
+            }
             _ => None,
         }
     }

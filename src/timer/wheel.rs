@@ -52,7 +52,8 @@ impl<K> Wheel<K> {
 
     fn place(&mut self, tick: u64, key: K) {
         let distance = tick - self.now;
-        let level = (0..LEVELS - 1).find(|level| distance < SLOTS.pow(*level as u32 + 1)).unwrap_or(LEVELS - 1);
+        let level =
+            (0..LEVELS - 1).find(|level| distance < SLOTS.pow(*level as u32 + 1)).unwrap_or(LEVELS - 1);
         let span = SLOTS.pow(level as u32);
         // Beyond the horizon the entry waits in the farthest slot and is placed again from there.
         let reach = tick.min(self.now + span * (SLOTS - 1));

@@ -1,1 +1,16 @@
-//! Black-box tests.
+//! Black-box tests: the real binary with real configurations, and scans of the source.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
+
+mod harness;
+
+mod cheap;
+mod commands;
+mod cron;
+mod django;
+mod limits;
+mod proxy;
+mod reload;
+mod static_files;
+mod supervise;
+mod wsgi;
