@@ -9,6 +9,8 @@ mod http;
 mod load;
 mod process;
 mod server;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 pub(crate) use browser::Browser;

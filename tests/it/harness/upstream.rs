@@ -50,6 +50,7 @@ impl Upstream {
                     return;
                 }
                 let stream = stream.unwrap();
+                stream.set_nodelay(true).unwrap();
                 open.lock().unwrap().push(stream.try_clone().unwrap());
                 let (received, answer) = (received.clone(), answer.clone());
                 std::thread::spawn(move || serve(connection, stream, &received, answer.as_ref()));
