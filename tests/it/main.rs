@@ -2,3 +2,19 @@
 
 mod http_corpus;
 mod layers;
+//! Black-box tests: the real binary with real configurations, and scans of the source.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
+
+mod harness;
+
+mod cheap;
+mod commands;
+mod cron;
+mod django;
+mod limits;
+mod proxy;
+mod reload;
+mod static_files;
+mod supervise;
+mod wsgi;
