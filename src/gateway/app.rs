@@ -175,7 +175,7 @@ impl Response {
             (Stage::Head(_), Kind::Head) => Some(self.on_head(&frame.payload)),
             (Stage::Head(_), Kind::End) => Some(self.fail(Fault::Failed, "no response head".to_owned())),
             (Stage::Body(passes), Kind::Body) => {
-                (passes && !frame.payload.is_empty()).then(|| Event::Body(frame.payload))
+                (passes && !frame.payload.is_empty()).then_some(Event::Body(frame.payload))
             }
             (Stage::Body(passes), Kind::File) => {
                 let Some((offset, len)) = file(&frame.payload) else {
