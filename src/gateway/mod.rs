@@ -2,8 +2,8 @@
 //! A codec never retries and never gives up by time; it says what came, and the exchange decides with the table of
 //! [`Fault`].
 
-pub mod http1;
 pub mod app;
+pub mod http1;
 pub mod params;
 
 use crate::http::{BodyLength, Method, ResponseHead};

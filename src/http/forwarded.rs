@@ -31,7 +31,9 @@ pub fn origin(head: &RequestHead, peer: Option<IpAddr>, trusts: impl Fn(Option<I
             break;
         }
     }
-    let https = head.get("x-forwarded-proto").is_some_and(|scheme| scheme.trim_ascii().eq_ignore_ascii_case(b"https"));
+    let https = head
+        .get("x-forwarded-proto")
+        .is_some_and(|scheme| scheme.trim_ascii().eq_ignore_ascii_case(b"https"));
     Origin { client, trusted: true, https }
 }
 

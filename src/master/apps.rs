@@ -221,9 +221,10 @@ impl App {
                 Some(Said::Failed(String::from_utf8_lossy(&frame.payload).into_owned()))
             }
             frame::Kind::Free => match frame.payload.as_slice() {
-                [r0, r1, u0, u1] => {
-                    Some(Said::Free { row: u16::from_le_bytes([*r0, *r1]), unit: u16::from_le_bytes([*u0, *u1]) })
-                }
+                [r0, r1, u0, u1] => Some(Said::Free {
+                    row: u16::from_le_bytes([*r0, *r1]),
+                    unit: u16::from_le_bytes([*u0, *u1]),
+                }),
                 _ => None,
             },
             kind => {

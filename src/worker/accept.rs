@@ -36,7 +36,8 @@ struct Door {
 impl Gate {
     /// No listener is watched before the first `settle`.
     pub(super) fn new(listeners: Vec<Listener>, limit: u32) -> Self {
-        let doors = listeners.into_iter().map(|listener| Door { fd: listener.fd, watched: false, ready: false });
+        let doors =
+            listeners.into_iter().map(|listener| Door { fd: listener.fd, watched: false, ready: false });
         Self { doors: doors.collect(), limit: u64::from(limit), paused_until: None }
     }
 

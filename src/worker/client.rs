@@ -143,7 +143,8 @@ impl Client {
     /// Nothing more can be done now.
     fn rest(&mut self, key: Key, cx: &mut Context) -> Outcome {
         debug_assert!(
-            !(self.wants_read() && self.endpoint.readable()) && !(self.h1.wants().write && self.endpoint.writable()),
+            !(self.wants_read() && self.endpoint.readable())
+                && !(self.h1.wants().write && self.endpoint.writable()),
             "idle although there is something to do"
         );
         if self.phase == Phase::Leaving && self.exchange.is_none() && self.h1.is_idle() {
@@ -179,15 +180,21 @@ impl Client {
                     self.finish_log(cx);
                     self.exchange = Some(Exchange::begin(request, self.peer, key, &mut self.h1, cx));
                 }
-                Event::Body(bytes) => self.with_exchange(cx, |exchange, h1, cx| exchange.on_body(bytes, h1, cx)),
-                Event::BodyEnd => self.with_exchange(cx, |exchange, h1, cx| exchange.on_body_end(key, h1, cx)),
-                Event::Refused(refusal) => match self.exchange.as_mut().filter(|exchange| !exchange.is_sent()) {
-                    Some(exchange) => exchange.on_refused(refusal, key, &mut self.h1, cx),
-                    None => {
-                        self.finish_log(cx);
-                        self.exchange = Some(Exchange::refused(refusal, self.peer, &mut self.h1, cx));
+                Event::Body(bytes) => {
+                    self.with_exchange(cx, |exchange, h1, cx| exchange.on_body(bytes, h1, cx))
+                }
+                Event::BodyEnd => {
+                    self.with_exchange(cx, |exchange, h1, cx| exchange.on_body_end(key, h1, cx))
+                }
+                Event::Refused(refusal) => {
+                    match self.exchange.as_mut().filter(|exchange| !exchange.is_sent()) {
+                        Some(exchange) => exchange.on_refused(refusal, key, &mut self.h1, cx),
+                        None => {
+                            self.finish_log(cx);
+                            self.exchange = Some(Exchange::refused(refusal, self.peer, &mut self.h1, cx));
+                        }
                     }
-                },
+                }
                 Event::Gone => {
                     self.cancel(key, cx);
                     self.h1.abort();
@@ -197,7 +204,11 @@ impl Client {
         any
     }
 
-    fn with_exchange(&mut self, cx: &mut Context, act: impl FnOnce(&mut Exchange, &mut h1::Conn, &mut Context)) {
+    fn with_exchange(
+        &mut self,
+        cx: &mut Context,
+        act: impl FnOnce(&mut Exchange, &mut h1::Conn, &mut Context),
+    ) {
         if let Some(exchange) = &mut self.exchange {
             act(exchange, &mut self.h1, cx);
         }

@@ -204,9 +204,9 @@ impl Context {
 fn h1_settings(config: &Config) -> h1::Settings {
     let limits = &config.limits;
     h1::Settings {
-        request_line: limits.request_line,
-        head: limits.head,
-        fields: limits.fields,
+        request_line: limits.request_line as usize,
+        head: limits.head as usize,
+        fields: limits.fields as usize,
         header_timeout: limits.header_timeout,
         body_timeout: limits.body_timeout,
         keepalive_timeout: limits.keepalive_timeout,
@@ -229,7 +229,8 @@ fn open_roots(config: &Config) -> Result<Vec<Vec<Option<Root>>>, String> {
             .map_err(|error| format!("cannot open the static root {}: {error}", files.root.display())),
         _ => Ok(None),
     };
-    let site = |site: &crate::config::Site| site.locations.iter().map(|location| open(&location.action)).collect();
+    let site =
+        |site: &crate::config::Site| site.locations.iter().map(|location| open(&location.action)).collect();
     config.sites.iter().map(site).collect()
 }
 

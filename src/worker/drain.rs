@@ -42,7 +42,9 @@ impl Worker {
                     match message {
                         Some(ToWorker::AccessLog) => self.cx.report.reopen(descriptor),
                         Some(message) => self.follow(message),
-                        None => log::error!("worker: the master sent a message that this version does not know"),
+                        None => {
+                            log::error!("worker: the master sent a message that this version does not know")
+                        }
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,

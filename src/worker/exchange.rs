@@ -10,16 +10,16 @@
 
 use super::context::{Context, ListenerInfo};
 use super::handler::{file, fixed};
-use super::report::Entry;
 use super::spool::{RequestBody, RequestSpool};
 use super::upstream::app::{self, Ask, Step as RunStep, Unit};
 use super::upstream::proxy;
+use crate::accesslog::Record;
 use crate::buf::Segment;
 use crate::config::{Action, Config, DefaultSite, Location, Network, Site};
 use crate::gateway::{self, Fault, params};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
-use crate::http::{BodyLength, Method, RequestHead, ResponseHead, forwarded};
+use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
 use crate::slab::Key;
 use crate::timer::{Time, Wall};
 use std::net::{IpAddr, SocketAddr};
@@ -47,6 +47,10 @@ pub(super) struct Exchange {
     status: u16,
     /// Body bytes given to the connection, and what of the connection's queue came before them.
     body_sent: u64,
+    /// When the head of an app's or upstream's response came.
+    answered: Option<Time>,
+    /// What went wrong, for the log.
+    error: Option<&'static str>,
     step: Step,
 }
 
@@ -103,6 +107,8 @@ impl Exchange {
             request: None,
             status: 0,
             body_sent: 0,
+            answered: None,
+            error: None,
             step: Step::Sent,
         }
     }
@@ -120,7 +126,8 @@ impl Exchange {
             DefaultSite::Site(site) => Some(site),
             DefaultSite::Refuse => None,
         });
-        let trusted = site.and_then(|site| config.sites.get(site)).map(|site| site.trusted_proxies.as_slice());
+        let trusted =
+            site.and_then(|site| config.sites.get(site)).map(|site| site.trusted_proxies.as_slice());
         let origin = forwarded::origin(&head, self.peer.address.map(|peer| peer.ip()), |address| {
             trusts(trusted.unwrap_or_default(), address, listener)
         });
@@ -136,7 +143,14 @@ impl Exchange {
 
     // ---- admit and handle -----------------------------------------------------------------------------------------
 
-    fn admit(&mut self, body: BodyLength, key: Key, h1: &mut h1::Conn, config: &Rc<Config>, cx: &mut Context) {
+    fn admit(
+        &mut self,
+        body: BodyLength,
+        key: Key,
+        h1: &mut h1::Conn,
+        config: &Rc<Config>,
+        cx: &mut Context,
+    ) {
         let Some((site, location)) = self.place(config) else {
             // OPTIONS *: about the server as a whole (RFC 9110 §9.3.7).
             let head = ResponseHead::new(204).with("Allow", "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS");
@@ -203,7 +217,8 @@ impl Exchange {
         let Some(request) = &self.request else { return };
         let Some((site, location)) = request.place else { return };
         let raw = request.target.raw_path(request.head.target());
-        let rest = rest_as_written(raw, request.target.path(), cx.table.rest(site, location, request.target.path()));
+        let rest =
+            rest_as_written(raw, request.target.path(), cx.table.rest(site, location, request.target.path()));
         let parts = fixed::RedirectParts {
             rest: &rest,
             path: raw,
@@ -262,7 +277,10 @@ impl Exchange {
         match &mut self.step {
             Step::Spooling { spool, .. } => {
                 if let Err(error) = spool.push(&bytes, &cx.config.temp_dir) {
-                    log::error!("worker: cannot keep a request body in {}: {error}", cx.config.temp_dir.display());
+                    log::error!(
+                        "worker: cannot keep a request body in {}: {error}",
+                        cx.config.temp_dir.display()
+                    );
                     h1.drain();
                     self.fail(503, h1, cx);
                 }
@@ -385,7 +403,14 @@ impl Exchange {
         }
     }
 
-    fn advance_queued(&mut self, app: usize, until: Time, key: Key, h1: &mut h1::Conn, cx: &mut Context) -> bool {
+    fn advance_queued(
+        &mut self,
+        app: usize,
+        until: Time,
+        key: Key,
+        h1: &mut h1::Conn,
+        cx: &mut Context,
+    ) -> bool {
         if let Some(lease) = cx.take_grant(app, key) {
             if let Step::Queued { body, .. } = std::mem::replace(&mut self.step, Step::Sent) {
                 self.start_app(Unit { app, lease }, body, key, h1, cx);
@@ -409,7 +434,10 @@ impl Exchange {
         match step {
             RunStep::Wait => return false,
             RunStep::Progress => {}
-            RunStep::Head(head, body) => self.begin_response(&head, body, h1, cx),
+            RunStep::Head(head, body) => {
+                self.answered = Some(cx.now);
+                self.begin_response(&head, body, h1, cx);
+            }
             RunStep::Done => {
                 self.count_run();
                 self.finish(h1, cx);
@@ -435,6 +463,7 @@ impl Exchange {
             Step::Spooling { .. } | Step::Queued { .. } | Step::Sent => "request",
         };
         self.count_run();
+        self.error = Some(fault.why());
         log::error!("{what}: {}: {} ({})", self.request_line(), fault.why(), self.id_text());
         if self.status == 0 {
             self.fail(fault.status(), h1, cx);
@@ -479,7 +508,8 @@ impl Exchange {
     }
 
     fn answer(&mut self, head: &ResponseHead, body: Vec<u8>, h1: &mut h1::Conn, cx: &Context) {
-        let length = if head.status.forbids_body() { BodyLength::None } else { BodyLength::Known(body.len() as u64) };
+        let length =
+            if head.status.forbids_body() { BodyLength::None } else { BodyLength::Known(body.len() as u64) };
         self.begin_response(head, length, h1, cx);
         if length != BodyLength::None {
             self.send(Segment::from(body), h1);
@@ -500,28 +530,57 @@ impl Exchange {
 
     fn refuse(&mut self, refusal: &Refusal, h1: &mut h1::Conn, cx: &Context) {
         let peer = self.peer.address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
+        self.error = Some(refusal.why);
         log::info!("{peer}: refused with {}: {}", refusal.status, refusal.why);
         self.fail(refusal.status, h1, cx);
     }
 
     // ---- done -----------------------------------------------------------------------------------------------------
 
-    /// Writes the record of the exchange; `unsent` bytes of the response were still waiting when it ended.
+    /// Counts the exchange and writes its line; `unsent` bytes of the response were still waiting when it ended.
     pub(super) fn done(self: Box<Self>, unsent: u64, cx: &mut Context) {
-        let request = self.request.as_ref();
-        let id = self.id_text();
-        let place = request.and_then(|request| request.place);
-        let entry = Entry {
-            id: &id,
-            wall: self.wall,
-            took: cx.now.since(self.arrived),
-            client: request.and_then(|request| request.origin.client).or(self.peer.address.map(|peer| peer.ip())),
-            head: request.map(|request| &request.head),
+        cx.report.count();
+        if !cx.report.is_on() {
+            return;
+        }
+        let config = Rc::clone(&cx.config);
+        let (id, place, handler) = (self.id_text(), self.place(&config), self.handler(&config));
+        let head = self.request.as_ref().map(|request| &request.head);
+        let field = |name| head.and_then(|head| head.get(name));
+        let client = self.request.as_ref().and_then(|request| request.origin.client);
+        cx.report.record(&Record {
+            time: self.wall,
+            client: client.or(self.peer.address.map(|peer| peer.ip())),
+            method: head.map_or(b"", |head| head.method_bytes()),
+            target: head.map_or(b"", |head| head.target()),
+            version: head.map(RequestHead::version),
             status: if self.status == 0 { 499 } else { self.status },
-            body_bytes: self.body_sent.saturating_sub(unsent),
-            site: place.and_then(|(site, _)| cx.config.sites.get(site)).map(|site| site.label.as_str()),
-        };
-        cx.report.record(&entry);
+            sent: self.body_sent.saturating_sub(unsent),
+            duration_us: cx.now.since(self.arrived).as_micros() as u64,
+            host: field("host"),
+            referer: field("referer"),
+            user_agent: field("user-agent"),
+            id: &id,
+            site: place.map_or("", |(site, _)| site.label.as_str()),
+            handler: &handler,
+            upstream_us: self.answered.map(|at| at.since(self.arrived).as_micros() as u64),
+            error: self.error,
+        });
+    }
+
+    fn handler(&self, config: &Config) -> String {
+        let Some((_, location)) = self.place(config) else { return String::new() };
+        match &location.action {
+            Action::Files(_) => "files".to_owned(),
+            Action::App { app, .. } => {
+                format!("app {}", config.apps.get(*app).map_or("", |app| app.name.as_str()))
+            }
+            Action::Proxy(upstream) => {
+                format!("proxy {}", config.upstreams.get(*upstream).map_or("", |upstream| upstream.name.as_str()))
+            }
+            Action::Redirect { .. } => "redirect".to_owned(),
+            Action::Respond { .. } => "respond".to_owned(),
+        }
     }
 
     fn id_text(&self) -> String {
@@ -529,7 +588,10 @@ impl Exchange {
     }
 
     fn local_port(&self, cx: &Context) -> u16 {
-        cx.listeners.get(usize::from(self.peer.listener)).and_then(|listener| listener.local).map_or(80, |local| local.port())
+        cx.listeners
+            .get(usize::from(self.peer.listener))
+            .and_then(|listener| listener.local)
+            .map_or(80, |local| local.port())
     }
 
     fn request_line(&self) -> String {

@@ -2,12 +2,8 @@
 
 use crate::accesslog::{self, Format, Record};
 use crate::dispatch::board::Board;
-use crate::http::RequestHead;
 use crate::sys::fd;
-use crate::timer::Wall;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 /// Lines are written at the end of a turn, or earlier when so many bytes wait.
 const FLUSH_ABOVE: usize = 64 * 1024;
@@ -23,18 +19,6 @@ pub(super) struct Report {
     turn: u64,
     /// Requests of this turn.
     requests: u64,
-}
-
-/// What one exchange tells.
-pub(super) struct Entry<'a> {
-    pub(super) id: &'a str,
-    pub(super) wall: Wall,
-    pub(super) took: Duration,
-    pub(super) client: Option<IpAddr>,
-    pub(super) head: Option<&'a RequestHead>,
-    pub(super) status: u16,
-    pub(super) body_bytes: u64,
-    pub(super) site: Option<&'a str>,
 }
 
 impl Report {
@@ -69,7 +53,9 @@ impl Report {
         if let Some(log) = &self.log {
             if let Err(error) = fd::append(log.as_fd(), &self.lines) {
                 if self.lost == 0 {
-                    log::error!("worker: cannot write the access log: {error}; lines are lost until it works again");
+                    log::error!(
+                        "worker: cannot write the access log: {error}; lines are lost until it works again"
+                    );
                 }
                 self.lost += 1;
             } else if std::mem::take(&mut self.lost) > 0 {
@@ -86,27 +72,20 @@ impl Report {
         }
     }
 
+    /// Whether lines are written at all; if not, nobody need make them.
+    pub(super) fn is_on(&self) -> bool {
+        self.format.is_some() && self.log.is_some()
+    }
+
     /// One exchange is over.
-    pub(super) fn record(&mut self, entry: &Entry<'_>) {
+    pub(super) fn count(&mut self) {
         self.requests += 1;
-        let (Some(format), true) = (self.format, self.log.is_some()) else { return };
-        let head = entry.head;
-        let record = Record {
-            wall: entry.wall,
-            client: entry.client,
-            method: head.map_or(b"-", |head| head.method_bytes()),
-            target: head.map_or(b"-", |head| head.target()),
-            version: head.map_or("", |head| head.version().as_str()),
-            status: entry.status,
-            body_bytes: entry.body_bytes,
-            took: entry.took,
-            host: head.and_then(|head| head.get("host")),
-            referer: head.and_then(|head| head.get("referer")),
-            user_agent: head.and_then(|head| head.get("user-agent")),
-            id: entry.id,
-            site: entry.site,
-        };
-        accesslog::render(format, &record, &mut self.lines);
+    }
+
+    /// The line of an exchange.
+    pub(super) fn record(&mut self, record: &Record<'_>) {
+        let Some(format) = self.format else { return };
+        accesslog::render(format, record, &mut self.lines);
         if self.lines.len() > FLUSH_ABOVE {
             self.flush();
         }

@@ -1,7 +1,3 @@
-//! Black-box tests.
-
-mod http_corpus;
-mod layers;
 //! Black-box tests: the real binary with real configurations, and scans of the source.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
@@ -10,8 +6,11 @@ mod harness;
 
 mod cheap;
 mod commands;
+mod conf;
 mod cron;
 mod django;
+mod http_corpus;
+mod layers;
 mod limits;
 mod proxy;
 mod reload;

@@ -123,7 +123,10 @@ mod tests {
             b"http://www.shop.example/old/a?x=1"
         );
         assert_eq!(redirect_location("/$$5", &parts(b"", b"")), b"/$5");
-        assert_eq!(redirect_location("/x$rest", &parts(b"\r\nSet-Cookie: a", b"")), b"/x%0D%0ASet-Cookie:%20a");
+        assert_eq!(
+            redirect_location("/x$rest", &parts(b"\r\nSet-Cookie: a", b"")),
+            b"/x%0D%0ASet-Cookie:%20a"
+        );
     }
 
     #[test]

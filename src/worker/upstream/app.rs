@@ -4,7 +4,7 @@
 //! offered to this one and comes with a wake-up. The unit is free again when the app says FREE, which does not wait
 //! for the client: the response lies in a [`ResponseSpool`] meanwhile.
 
-use super::links::{Link, Links, Peer, UnitLink};
+use super::links::{Link, Peer, UnitLink};
 use crate::buf::Segment;
 use crate::config::{App, Config};
 use crate::control::app_socket;
@@ -53,6 +53,8 @@ struct AppQueue {
     streams: HashMap<Lease, Key>,
     /// When the master was asked last.
     asked: Option<Time>,
+    /// The board shows that requests wait here.
+    published: bool,
 }
 
 /// What became of a request for a unit.
@@ -78,6 +80,7 @@ impl Apps {
             granted: HashMap::new(),
             streams: HashMap::new(),
             asked: None,
+            published: false,
         };
         Self { queues: config.apps.iter().enumerate().map(queue).collect() }
     }
@@ -140,8 +143,12 @@ impl Context {
         for app in 0..self.apps.queues.len() {
             self.pump_queue(app);
             if self.app_failed(app).is_some() {
-                let waiting: Vec<Key> =
-                    self.apps.queues.get(app).map(|queue| queue.waiting.iter().map(|(_, key)| *key).collect()).unwrap_or_default();
+                let waiting: Vec<Key> = self
+                    .apps
+                    .queues
+                    .get(app)
+                    .map(|queue| queue.waiting.iter().map(|(_, key)| *key).collect())
+                    .unwrap_or_default();
                 waiting.into_iter().for_each(|key| self.run_soon(key));
             } else if self.apps.queues.get(app).is_some_and(|queue| !queue.waiting.is_empty()) {
                 self.want(app);
@@ -154,19 +161,17 @@ impl Context {
         let (board, row) = (self.board, self.row);
         let Some(queue) = self.apps.queues.get_mut(app) else { return };
         while let Some((since, client)) = queue.waiting.front().copied() {
-            let lease = board.collect(queue.pool, row).or_else(|| board.wait(queue.pool, row, since));
-            let Some(lease) = lease else { return };
+            queue.published = true;
+            let Some(lease) = board.wait(queue.pool, row, since) else { return };
             queue.waiting.pop_front();
             queue.granted.insert(client, lease);
             self.runnable.push_back(client);
         }
-        board.head(queue.pool, row, None);
-        // A unit offered in the meantime has nobody left to go to here: pass it on.
-        let mut spare = Vec::new();
-        while let Some(lease) = board.collect(queue.pool, row) {
-            spare.push(lease);
+        if std::mem::take(&mut queue.published) {
+            // What was offered in the meantime goes to others.
+            let poke = board.head(queue.pool, row, None);
+            poke.iter().for_each(|row| self.poke(row));
         }
-        spare.into_iter().for_each(|lease| self.free_unit(Unit { app, lease }));
     }
 
     /// Tells the master that a request waits, unless it was told a moment ago or can do nothing about it.
@@ -209,7 +214,8 @@ impl Context {
         let lease = unit.lease;
         let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.generation);
         let endpoint = Endpoint::new(socket::connect_unix(&path)?);
-        let peer = Peer::Unit(Box::new(UnitLink { unit, stream: 0, response: None, descriptors: VecDeque::new() }));
+        let peer =
+            Peer::Unit(Box::new(UnitLink { unit, stream: 0, response: None, descriptors: VecDeque::new() }));
         let key = self.links.add(endpoint, peer, owner, &self.poll)?;
         if let Some(link) = self.links.get_mut(key) {
             let mut hello = Vec::new();
@@ -230,9 +236,10 @@ impl Context {
     }
 
     /// The stream broke, or the unit ran out of time, while a request was in it: its process is of no more use. The
-    /// claim stays until the master has reaped the process.
+    /// unit stays taken until the master has reaped the process or its host says that the request is over.
     fn give_up_unit(&mut self, key: Key, unit: Unit) {
         let Lease { pool, slot, generation, .. } = unit.lease;
+        self.board.abandon(unit.lease, self.row);
         self.tell(&ToMaster::Stuck { pool, slot, generation });
         self.drop_stream(key, unit);
     }
@@ -350,7 +357,12 @@ impl Run {
         let key = match cx.stream_to(unit, owner) {
             Ok(key) => key,
             Err(error) => {
-                cx.tell(&ToMaster::Stuck { pool: lease.pool, slot: lease.slot, generation: lease.generation });
+                cx.board.abandon(lease, cx.row);
+                cx.tell(&ToMaster::Stuck {
+                    pool: lease.pool,
+                    slot: lease.slot,
+                    generation: lease.generation,
+                });
                 return Err(error);
             }
         };

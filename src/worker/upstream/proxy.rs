@@ -241,7 +241,9 @@ impl Run {
     fn connect(&mut self, owner: Key, cx: &mut Context) -> io::Result<()> {
         let Some(upstream) = self.config(cx) else { return Err(io::ErrorKind::NotFound.into()) };
         let timeout = upstream.connect_timeout;
-        let Some(server) = upstream.servers.get(self.server) else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some(server) = upstream.servers.get(self.server) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let endpoint = match &server.address {
             Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
             Address::Unix(path) => Endpoint::new(socket::connect_unix(path)?),
@@ -288,7 +290,8 @@ impl Run {
 
     /// Moves what can be moved between the upstream and the client's connection.
     pub(in crate::worker) fn advance(&mut self, owner: Key, h1: &mut h1::Conn, cx: &mut Context) -> Step {
-        let result = if self.deadline <= cx.now { Err(self.timed_out()) } else { self.exchange_bytes(h1, cx) };
+        let result =
+            if self.deadline <= cx.now { Err(self.timed_out()) } else { self.exchange_bytes(h1, cx) };
         match result {
             Ok(Step::Done) => {
                 self.release(cx);
