@@ -6,11 +6,11 @@
 #[cfg(test)]
 mod tests;
 
-use crate::http::Version;
 use crate::http::date::{Civil, put2};
 use crate::timer::Wall;
 use std::io::Write;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,24 +22,24 @@ pub enum Format {
 }
 
 /// One exchange, when it is over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Record<'a> {
     /// When the request arrived.
-    pub time: Wall,
+    pub wall: Wall,
     /// The client, after trusted proxies; `None` on Unix sockets.
     pub client: Option<IpAddr>,
     /// The method as it was written; empty if the head could not be read.
     pub method: &'a [u8],
     /// The target as it was written.
     pub target: &'a [u8],
-    /// The version; `None` if the head could not be read.
-    pub version: Option<Version>,
+    /// The version, `HTTP/1.1`; empty if the head could not be read.
+    pub version: &'a str,
     /// Status of the response; 499 if the client left before there was one.
     pub status: u16,
     /// Bytes of the body that were sent.
-    pub sent: u64,
-    /// From the arrival to the last byte, in microseconds.
-    pub duration_us: u64,
+    pub body_bytes: u64,
+    /// From the arrival to the last byte.
+    pub took: Duration,
     /// The Host field.
     pub host: Option<&'a [u8]>,
     /// The Referer field.
@@ -52,8 +52,8 @@ pub struct Record<'a> {
     pub site: &'a str,
     /// What answered: `files`, `app shop`, `proxy api`, `redirect`, `respond`; empty if nothing did.
     pub handler: &'a str,
-    /// Microseconds until the head of the app's or upstream's response.
-    pub upstream_us: Option<u64>,
+    /// Until the head of the app's or upstream's response.
+    pub upstream: Option<Duration>,
     /// Why there was an error, for the operator.
     pub error: Option<&'a str>,
 }
@@ -69,18 +69,18 @@ pub fn render(format: Format, record: &Record<'_>, out: &mut Vec<u8>) {
 /// Members are always in this order; those that are absent or empty are left out, but for the ones of every record.
 fn json(record: &Record<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
-    rfc3339(record.time, out);
+    rfc3339(record.wall, out);
     out.push(b'"');
     if let Some(client) = record.client {
         let _ = write!(out, ",\"client\":\"{client}\"");
     }
     json_text("method", record.method, out);
     json_text("target", record.target, out);
-    if let Some(version) = record.version {
-        json_text("version", version.as_str().as_bytes(), out);
+    if !record.version.is_empty() {
+        json_text("version", record.version.as_bytes(), out);
     }
-    let _ = write!(out, ",\"status\":{},\"bytes\":{}", record.status, record.sent);
-    let _ = write!(out, ",\"duration\":{}", Seconds(record.duration_us));
+    let _ = write!(out, ",\"status\":{},\"bytes\":{}", record.status, record.body_bytes);
+    let _ = write!(out, ",\"duration\":{}", Seconds(record.took));
     for (name, value) in
         [("host", record.host), ("referer", record.referer), ("user_agent", record.user_agent)]
     {
@@ -93,7 +93,7 @@ fn json(record: &Record<'_>, out: &mut Vec<u8>) {
             json_text(name, value.as_bytes(), out);
         }
     }
-    if let Some(time) = record.upstream_us {
+    if let Some(time) = record.upstream {
         let _ = write!(out, ",\"upstream\":{}", Seconds(time));
     }
     if let Some(error) = record.error {
@@ -109,7 +109,7 @@ fn combined(record: &Record<'_>, out: &mut Vec<u8>) {
         None => out.push(b'-'),
     }
     out.extend_from_slice(b" - - [");
-    common_log_time(record.time, out);
+    common_log_time(record.wall, out);
     out.extend_from_slice(b"] \"");
     if record.method.is_empty() && record.target.is_empty() {
         out.push(b'-');
@@ -117,18 +117,18 @@ fn combined(record: &Record<'_>, out: &mut Vec<u8>) {
         hex_escaped(record.method, out);
         out.push(b' ');
         hex_escaped(record.target, out);
-        if let Some(version) = record.version {
+        if !record.version.is_empty() {
             out.push(b' ');
-            out.extend_from_slice(version.as_str().as_bytes());
+            hex_escaped(record.version.as_bytes(), out);
         }
     }
-    let _ = write!(out, "\" {} {}", record.status, record.sent);
+    let _ = write!(out, "\" {} {}", record.status, record.body_bytes);
     for value in [record.referer, record.user_agent] {
         out.extend_from_slice(b" \"");
         hex_escaped(value.filter(|value| !value.is_empty()).unwrap_or(b"-"), out);
         out.push(b'"');
     }
-    let _ = write!(out, " {} ", Seconds(record.duration_us));
+    let _ = write!(out, " {} ", Seconds(record.took));
     hex_escaped(if record.id.is_empty() { b"-" } else { record.id.as_bytes() }, out);
     out.push(b'\n');
 }
@@ -208,11 +208,11 @@ fn put_year(place: &mut [u8], year: i64) {
     put2(of_century, year);
 }
 
-/// Microseconds, shown as seconds with six decimals: exact, and what nginx users expect of `$request_time`.
-struct Seconds(u64);
+/// Shown as seconds with six decimals, cut: what nginx users expect of `$request_time`, only finer.
+struct Seconds(Duration);
 
 impl std::fmt::Display for Seconds {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+        write!(out, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
     }
 }

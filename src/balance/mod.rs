@@ -29,14 +29,14 @@ struct Server {
 impl Balancer {
     /// One server for each weight. A weight of 0 takes no requests.
     #[must_use]
-    pub fn new(weights: &[u32]) -> Self {
-        let server = |weight: &u32| Server {
-            weight: i64::from(*weight),
+    pub fn new(weights: impl IntoIterator<Item = u32>) -> Self {
+        let server = |weight: u32| Server {
+            weight: i64::from(weight),
             credit: 0,
             failures: [None; FAILURES],
             rests_until: None,
         };
-        Self { servers: weights.iter().map(server).collect() }
+        Self { servers: weights.into_iter().map(server).collect() }
     }
 
     /// The server whose turn it is, among those that do not rest and that `skip` lets stand (it tells what was tried
@@ -126,21 +126,21 @@ mod tests {
 
     #[test]
     fn equal_weights_take_turns() {
-        let mut balancer = Balancer::new(&[1, 1, 1]);
+        let mut balancer = Balancer::new([1, 1, 1]);
         assert_eq!(picks(&mut balancer, at(1), 7), [0, 1, 2, 0, 1, 2, 0]);
     }
 
     #[test]
     fn weights_are_shares_spread_smoothly() {
         // nginx's example: a a b a c a a, never five times a in a row.
-        assert_eq!(picks(&mut Balancer::new(&[5, 1, 1]), at(1), 7), [0, 0, 1, 0, 2, 0, 0]);
-        let mut balancer = Balancer::new(&[7, 0, 3, u32::MAX]);
+        assert_eq!(picks(&mut Balancer::new([5, 1, 1]), at(1), 7), [0, 0, 1, 0, 2, 0, 0]);
+        let mut balancer = Balancer::new([7, 0, 3, u32::MAX]);
         let mut counts = [0; 4];
         for index in picks(&mut balancer, at(1), 1000) {
             counts[index] += 1;
         }
         assert_eq!(counts[1], 0);
-        let mut balancer = Balancer::new(&[7, 0, 3]);
+        let mut balancer = Balancer::new([7, 0, 3]);
         let mut counts = [0; 3];
         for index in picks(&mut balancer, at(1), 1000) {
             counts[index] += 1;
@@ -150,18 +150,18 @@ mod tests {
 
     #[test]
     fn what_is_skipped_is_not_picked() {
-        let mut balancer = Balancer::new(&[1, 1]);
+        let mut balancer = Balancer::new([1, 1]);
         for _ in 0..5 {
             assert_eq!(balancer.pick(at(1), |index| index == 0), Some(1));
         }
         assert_eq!(balancer.pick(at(1), |_| true), None);
-        assert_eq!(Balancer::new(&[]).pick(at(1), |_| false), None);
-        assert_eq!(Balancer::new(&[0]).pick(at(1), |_| false), None);
+        assert_eq!(Balancer::new([]).pick(at(1), |_| false), None);
+        assert_eq!(Balancer::new([0]).pick(at(1), |_| false), None);
     }
 
     #[test]
     fn three_failures_in_ten_seconds_rest_for_ten() {
-        let mut balancer = Balancer::new(&[1, 1]);
+        let mut balancer = Balancer::new([1, 1]);
         fail(&mut balancer, 0, &[100, 105]);
         assert!(!balancer.rests(0, at(105)));
         fail(&mut balancer, 0, &[110]);
@@ -172,10 +172,10 @@ mod tests {
 
     #[test]
     fn slow_failures_and_those_before_a_success_do_not_add_up() {
-        let mut balancer = Balancer::new(&[1, 1]);
+        let mut balancer = Balancer::new([1, 1]);
         fail(&mut balancer, 0, &[100, 105, 111, 120, 125]);
         assert!(!balancer.rests(0, at(125)));
-        let mut balancer = Balancer::new(&[1, 1]);
+        let mut balancer = Balancer::new([1, 1]);
         fail(&mut balancer, 0, &[100, 101]);
         balancer.succeeded(0);
         fail(&mut balancer, 0, &[102, 103]);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn after_its_rest_one_failure_is_enough_and_one_success_heals() {
-        let mut balancer = Balancer::new(&[1, 1]);
+        let mut balancer = Balancer::new([1, 1]);
         fail(&mut balancer, 0, &[100, 100, 100, 130]);
         assert!(balancer.rests(0, at(139)) && !balancer.rests(0, at(140)));
         balancer.succeeded(0);
@@ -196,21 +196,21 @@ mod tests {
 
     #[test]
     fn the_last_living_server_never_rests() {
-        let mut balancer = Balancer::new(&[1, 1, 0]);
+        let mut balancer = Balancer::new([1, 1, 0]);
         fail(&mut balancer, 0, &[100, 100, 100]);
         fail(&mut balancer, 1, &[101, 101, 101, 101]);
         assert_eq!(picks(&mut balancer, at(101), 3), [1, 1, 1]);
         // The other is back: now it may rest.
         fail(&mut balancer, 1, &[110]);
         assert_eq!(picks(&mut balancer, at(110), 3), [0, 0, 0]);
-        let mut single = Balancer::new(&[1]);
+        let mut single = Balancer::new([1]);
         fail(&mut single, 0, &[1, 1, 1, 1]);
         assert_eq!(single.pick(at(1), |_| false), Some(0));
     }
 
     #[test]
     fn who_returns_from_a_rest_does_not_take_all() {
-        let mut balancer = Balancer::new(&[1, 1]);
+        let mut balancer = Balancer::new([1, 1]);
         picks(&mut balancer, at(99), 7);
         fail(&mut balancer, 0, &[100, 100, 100]);
         picks(&mut balancer, at(101), 1000);
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_stranger_s_index_is_ignored() {
-        let mut balancer = Balancer::new(&[1]);
+        let mut balancer = Balancer::new([1]);
         balancer.failed(9, at(1));
         balancer.succeeded(9);
         assert!(!balancer.rests(9, at(1)));

@@ -1,5 +1,5 @@
 //! Static files. A path becomes a descriptor in one call that cannot leave the root; everything that shapes the answer
-//! (validators, preconditions, ranges, caching) is computed in [`response`], without a disk.
+//! (validators, preconditions, ranges, caching) is computed in `response`, without a disk.
 //!
 //! | found | answer |
 //! |---|---|
