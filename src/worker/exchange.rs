@@ -549,21 +549,21 @@ impl Exchange {
         let field = |name| head.and_then(|head| head.get(name));
         let client = self.request.as_ref().and_then(|request| request.origin.client);
         cx.report.record(&Record {
-            time: self.wall,
+            wall: self.wall,
             client: client.or(self.peer.address.map(|peer| peer.ip())),
             method: head.map_or(b"", |head| head.method_bytes()),
             target: head.map_or(b"", |head| head.target()),
-            version: head.map(RequestHead::version),
+            version: head.map_or("", |head| head.version().as_str()),
             status: if self.status == 0 { 499 } else { self.status },
-            sent: self.body_sent.saturating_sub(unsent),
-            duration_us: cx.now.since(self.arrived).as_micros() as u64,
+            body_bytes: self.body_sent.saturating_sub(unsent),
+            took: cx.now.since(self.arrived),
             host: field("host"),
             referer: field("referer"),
             user_agent: field("user-agent"),
             id: &id,
             site: place.map_or("", |(site, _)| site.label.as_str()),
             handler: &handler,
-            upstream_us: self.answered.map(|at| at.since(self.arrived).as_micros() as u64),
+            upstream: self.answered.map(|at| at.since(self.arrived)),
             error: self.error,
         });
     }

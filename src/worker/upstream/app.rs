@@ -206,10 +206,10 @@ impl Context {
     fn stream_to(&mut self, unit: Unit, owner: Key) -> io::Result<Key> {
         let open = self.apps.queues.get(unit.app).and_then(|queue| queue.streams.get(&unit.lease)).copied();
         if let Some(key) = open {
-            match self.links.lend(key, owner) {
-                Some(link) if !link.is_spoilt() => return Ok(key),
-                _ => self.drop_stream(key, unit),
+            if self.links.lend(key, owner).is_some_and(|link| !link.is_spoilt()) {
+                return Ok(key);
             }
+            self.drop_stream(key, unit);
         }
         let lease = unit.lease;
         let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.generation);

@@ -47,7 +47,7 @@ struct Group {
 impl Servers {
     pub(in crate::worker) fn new(config: &Config) -> Self {
         let group = |upstream: &Upstream| Group {
-            balancer: Balancer::new(&upstream.servers.iter().map(|server| server.weight).collect::<Vec<_>>()),
+            balancer: Balancer::new(upstream.servers.iter().map(|server| server.weight)),
             idle: upstream.servers.iter().map(|_| Vec::new()).collect(),
         };
         Self { groups: config.upstreams.iter().map(group).collect(), armed: false }
@@ -59,11 +59,10 @@ impl Context {
     fn idle_link(&mut self, upstream: usize, server: usize, owner: Key) -> Option<Key> {
         loop {
             let key = self.servers.groups.get_mut(upstream)?.idle.get_mut(server)?.pop()?;
-            match self.links.lend(key, owner) {
-                Some(link) if !link.is_spoilt() => return Some(key),
-                Some(_) => self.links.close(key),
-                None => {}
+            if self.links.lend(key, owner).is_some_and(|link| !link.is_spoilt()) {
+                return Some(key);
             }
+            self.links.close(key);
         }
     }
 
