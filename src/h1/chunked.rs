@@ -226,7 +226,7 @@ mod tests {
             (&b"0\r\n\r\n"[..], &b""[..], 5),
             (b"5\r\nhello\r\n0\r\n\r\nGET", b"hello", 15),
             (b"1\r\na\r\n00a\r\n0123456789\r\n0\r\n\r\n", b"a0123456789", 28),
-            (b"3;name=\"a;b\"\tc\r\nabc\r\n0;x\r\nA: b\r\nC:\t\xe9\r\n\r\n", b"abc", 44),
+            (b"3;name=\"a;b\"\tc\r\nabc\r\n0;x\r\nA: b\r\nC:\t\xe9\r\n\r\n", b"abc", 40),
             (b"000000000000001\r\n\n\r\n0\r\n\r\n", b"\n", 25),
         ] {
             assert_eq!(decode(input), Ok((data.to_vec(), used, true)), "{input:?}");
