@@ -28,6 +28,8 @@ pub struct Supervisor {
     pub(super) last_reload_error: Option<String>,
     /// The master watches the listeners because the workers are asleep.
     pub(super) watching: bool,
+    /// When something happened last.
+    seen: Time,
     next_child: u64,
     outputs: VecDeque<Output>,
 }
@@ -70,6 +72,7 @@ impl Supervisor {
             queued: None,
             last_reload_error: None,
             watching: false,
+            seen: now,
             next_child: 1,
             outputs: VecDeque::new(),
         };
@@ -332,18 +335,20 @@ impl Supervisor {
         leaving.max().or(Some(Time::ZERO))
     }
 
-    /// If the earliest timer is long over, nothing ran in between: nobody loses time to it.
+    /// If the earliest timer is long over, nothing ran in between: everybody gets as much time as was left before.
     fn forgive(&mut self, now: Time) {
         let late = self.deadline().map_or(Duration::ZERO, |deadline| now.since(deadline));
+        let lost = now.since(self.seen);
+        self.seen = self.seen.max(now);
         if late <= SUSPENDED {
             return;
         }
         for pool in &mut self.pools {
             pool.sample = pool.sample.map(|sample| sample.max(now));
-            pool.slots.iter_mut().for_each(|slot| slot.state.postpone(late, now));
+            pool.slots.iter_mut().for_each(|slot| slot.state.postpone(lost, now));
         }
         if let Mode::Stopping(stop) = &mut self.mode {
-            stop.postpone(late);
+            stop.postpone(lost);
         }
     }
 
