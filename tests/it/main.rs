@@ -1,3 +1,7 @@
+//! Black-box tests.
+
+mod http_corpus;
+mod layers;
 //! Black-box tests: the real binary with real configurations, and scans of the source.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]

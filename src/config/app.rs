@@ -1,0 +1,261 @@
+//! `apps: {…}`.
+
+use super::located::{Located, Node, Raw, Read, Report};
+use super::problem::Complaint;
+use super::read::{Env, Positive, Size};
+use super::source::{Source, find_program};
+use super::workers::{IDLE, Processes};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A Python web application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct App {
+    /// Its key in the file.
+    pub name: String,
+    /// Module, `config.wsgi`.
+    pub module: String,
+    /// Callable in it, `application`; may have dots. With `()` at its end it is a factory, called once without
+    /// arguments.
+    pub callable: String,
+    /// Working directory, first on `sys.path`.
+    pub chdir: PathBuf,
+    /// The interpreter: `<home>/bin/python`, or `python3` found on PATH.
+    pub python: PathBuf,
+    /// The virtualenv.
+    pub home: Option<PathBuf>,
+    /// Added to the environment.
+    pub env: Vec<(String, String)>,
+    /// How many processes.
+    pub processes: Processes,
+    /// Threads, that is requests at a time, per process.
+    pub threads: u32,
+    /// With `min` 0: how long without a request until the processes leave.
+    pub idle: Duration,
+    /// Longest time for one request, 504.
+    pub timeout: Duration,
+    /// How long a request may wait for a free process, 503.
+    pub queue_timeout: Duration,
+    /// Longest time to import the app.
+    pub boot_timeout: Duration,
+    /// Boot once at start although `min` is 0, to prove that it imports.
+    pub prove: bool,
+    /// A user of its own.
+    pub user: Option<String>,
+    /// A response is taken from the app into this much memory, then into a file, then the app waits.
+    pub response_buffer: ResponseBuffer,
+}
+
+/// See [`App::response_buffer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseBuffer {
+    /// Bytes in memory; 64 KiB.
+    pub memory: u64,
+    /// Bytes in an unlinked file; 1 GiB.
+    pub file: u64,
+}
+
+/// An app as written.
+#[derive(Deserialize)]
+pub(crate) struct RawApp<'a> {
+    #[serde(borrow)]
+    module: Option<Located<'a, Target>>,
+    chdir: Option<Located<'a, PathBuf>>,
+    home: Option<Located<'a, PathBuf>>,
+    python: Option<Located<'a, PathBuf>>,
+    env: Option<Located<'a, Env>>,
+    processes: Option<Located<'a, Processes>>,
+    threads: Option<Located<'a, u32>>,
+    idle: Option<Located<'a, Positive>>,
+    timeout: Option<Located<'a, Positive>>,
+    queue_timeout: Option<Located<'a, Positive>>,
+    boot_timeout: Option<Located<'a, Positive>>,
+    prove: Option<Located<'a, bool>>,
+    user: Option<Located<'a, String>>,
+    response_buffer: Option<Located<'a, ResponseBuffer>>,
+}
+
+impl<'a> Raw<'a> for RawApp<'a> {
+    const LATER: &'static [&'static str] = &["max_requests", "max_rss", "ready", "preload", "env_file"];
+}
+
+/// `response_buffer` as written.
+#[derive(Deserialize)]
+pub(crate) struct RawResponseBuffer<'a> {
+    #[serde(borrow)]
+    memory: Option<Located<'a, Size>>,
+    file: Option<Located<'a, Size>>,
+}
+
+impl<'a> Raw<'a> for RawResponseBuffer<'a> {}
+
+/// Most threads a process can have: units of a slot on the board.
+const MOST_THREADS: u32 = 64;
+
+impl Default for ResponseBuffer {
+    fn default() -> Self {
+        Self { memory: 64 << 10, file: 1 << 30 }
+    }
+}
+
+impl App {
+    /// The defaults for this module in this directory.
+    pub(crate) fn new(
+        name: &str,
+        target: Target,
+        chdir: PathBuf,
+        home: Option<PathBuf>,
+        source: &dyn Source,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            module: target.module,
+            callable: target.callable,
+            chdir,
+            python: interpreter(home.as_deref(), source),
+            home,
+            env: Vec::new(),
+            processes: Processes { min: 1, max: 1 },
+            threads: 1,
+            idle: IDLE,
+            timeout: Duration::from_secs(60),
+            queue_timeout: Duration::from_secs(10),
+            boot_timeout: Duration::from_secs(90),
+            prove: false,
+            user: None,
+            response_buffer: ResponseBuffer::default(),
+        }
+    }
+
+    /// The app of this name.
+    pub(crate) fn read(name: &str, node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let (raw, at) = node.fields::<RawApp<'_>>(report)?;
+        let target = at.need(raw.module, "module", "\"config.wsgi:application\"", report);
+        let chdir = at.or(raw.chdir, node.file.dir.clone(), report);
+        let home = at.read(raw.home, report);
+        let placeholder = Target { module: String::new(), callable: String::new() };
+        let missing = target.is_none();
+        let default = Self::new(name, target.unwrap_or(placeholder), chdir, home, report.source);
+        let threads = at.or(raw.threads, default.threads, report);
+        if let Err(complaint) = check_threads(threads) {
+            node.complain(report, complaint);
+        }
+        let app = Self {
+            python: at.or(raw.python, default.python, report),
+            env: at.or(raw.env, Env::default(), report).0,
+            processes: at.or(raw.processes, default.processes, report),
+            threads,
+            idle: at.or(raw.idle, Positive(default.idle), report).0,
+            timeout: at.or(raw.timeout, Positive(default.timeout), report).0,
+            queue_timeout: at.or(raw.queue_timeout, Positive(default.queue_timeout), report).0,
+            boot_timeout: at.or(raw.boot_timeout, Positive(default.boot_timeout), report).0,
+            prove: at.or(raw.prove, default.prove, report),
+            user: at.read(raw.user, report),
+            response_buffer: at.or(raw.response_buffer, default.response_buffer, report),
+            ..default
+        };
+        (!missing).then_some(app)
+    }
+}
+
+pub(crate) fn check_threads(threads: u32) -> Result<(), Complaint> {
+    if threads == 0 || threads > MOST_THREADS {
+        return Err(Complaint::new(
+            format!("{threads} threads are out of range"),
+            format!("from 1 to {MOST_THREADS}"),
+        ));
+    }
+    Ok(())
+}
+
+/// `<home>/bin/python`, else `python3` on PATH, else where Debian has it (the environment check says if it is not
+/// there).
+fn interpreter(home: Option<&Path>, source: &dyn Source) -> PathBuf {
+    match home {
+        Some(home) => home.join("bin/python"),
+        None => find_program(source, "python3").unwrap_or_else(|| PathBuf::from("/usr/bin/python3")),
+    }
+}
+
+impl Read for ResponseBuffer {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let (raw, at) = node.fields::<RawResponseBuffer<'_>>(report)?;
+        let default = Self::default();
+        let memory = at.or(raw.memory, Size(default.memory), report).0;
+        let file = at.or(raw.file, Size(default.file), report).0;
+        Some(Self { memory, file })
+    }
+}
+
+/// `module:callable`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) module: String,
+    pub(crate) callable: String,
+}
+
+impl Target {
+    /// `config.wsgi` (its `application`), `app:app`, `shop.web:create_app()`.
+    pub(crate) fn parse(text: &str) -> Result<Self, Complaint> {
+        let example = "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\"";
+        let (module, callable) = text.split_once(':').unwrap_or((text, "application"));
+        let dotted = |text: &str| text.split('.').all(identifier);
+        if module.contains('/') {
+            let meant = module.trim_end_matches(".py").trim_start_matches("./").replace('/', ".");
+            let what = format!("`{module}` is a path, not a module");
+            return Err(Complaint::new(what, format!("did you mean \"{meant}\"?")));
+        }
+        if module.len() > 3 && module.ends_with(".py") {
+            let meant = module.trim_end_matches(".py");
+            let what = format!("`{module}` is a file, not a module");
+            return Err(Complaint::new(what, format!("did you mean \"{meant}:{callable}\"?")));
+        }
+        if !dotted(module) {
+            return Err(Complaint::new(format!("`{module}` is not the name of a module"), example));
+        }
+        if !dotted(callable.strip_suffix("()").unwrap_or(callable)) {
+            return Err(Complaint::new(format!("`{callable}` is not the name of a callable"), example));
+        }
+        Ok(Self { module: module.to_owned(), callable: callable.to_owned() })
+    }
+}
+
+/// A Python identifier (Python reference §2.3, without the Unicode details).
+fn identifier(text: &str) -> bool {
+    text.starts_with(|char: char| char.is_alphabetic() || char == '_')
+        && text.chars().all(|char| char.is_alphanumeric() || char == '_')
+}
+
+impl Read for Target {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.parse(report, "a module such as \"config.wsgi:application\"", Self::parse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_and_callables() {
+        for (text, module, callable) in [
+            ("config.wsgi", "config.wsgi", "application"),
+            ("app:app", "app", "app"),
+            ("shop.web:create_app()", "shop.web", "create_app()"),
+            ("shop:api.app", "shop", "api.app"),
+        ] {
+            let want = Target { module: module.to_owned(), callable: callable.to_owned() };
+            assert_eq!(Target::parse(text), Ok(want), "{text}");
+        }
+        for (text, hint) in [
+            ("config/wsgi.py", "did you mean \"config.wsgi\"?"),
+            ("app.py", "did you mean \"app:application\"?"),
+            ("app:", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
+            ("a b", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
+            ("app:create(1)", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
+        ] {
+            assert_eq!(Target::parse(text).unwrap_err().hint, hint, "{text}");
+        }
+    }
+}

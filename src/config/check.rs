@@ -1,0 +1,1 @@
+//! What the environment must have for a configuration to work.

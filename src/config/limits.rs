@@ -1,0 +1,88 @@
+//! `limits: (…)`.
+
+use super::located::{Located, Node, Raw, Read, Report};
+use super::problem::Complaint;
+use super::read::{Positive, Size};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Limits of what clients may send (research, web-servers §6.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Bytes of the request line; 8 KiB, 414.
+    pub request_line: u32,
+    /// Bytes of the whole head; 32 KiB, 431.
+    pub head: u32,
+    /// Number of fields; 100, 431.
+    pub fields: u32,
+    /// From the first byte (or the accept) to the end of the head, absolute; 15 s, 408.
+    pub header_timeout: Duration,
+    /// Between two reads of a body, and between two writes of a response; 60 s.
+    pub body_timeout: Duration,
+    /// An idle kept-alive connection; 65 s.
+    pub keepalive_timeout: Duration,
+    /// Requests on one connection; 1000... 0: no limit.
+    pub keepalive_requests: u32,
+}
+
+/// `limits` as written.
+#[derive(Deserialize)]
+pub(crate) struct RawLimits<'a> {
+    #[serde(borrow)]
+    request_line: Option<Located<'a, Size>>,
+    head: Option<Located<'a, Size>>,
+    fields: Option<Located<'a, u32>>,
+    header_timeout: Option<Located<'a, Positive>>,
+    body_timeout: Option<Located<'a, Positive>>,
+    keepalive_timeout: Option<Located<'a, Positive>>,
+    keepalive_requests: Option<Located<'a, u32>>,
+}
+
+impl<'a> Raw<'a> for RawLimits<'a> {}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_line: 8 << 10,
+            head: 32 << 10,
+            fields: 100,
+            header_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(65),
+            keepalive_requests: 1000,
+        }
+    }
+}
+
+/// A head is held in memory as one piece.
+const MOST_HEAD: u64 = 1 << 20;
+
+impl Read for Limits {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let (raw, at) = node.fields::<RawLimits<'_>>(report)?;
+        let default = Self::default();
+        let bytes = |size: Size| u32::try_from(size.0).unwrap_or(u32::MAX);
+        let head = bytes(at.or(raw.head, Size(default.head.into()), report));
+        let line_default = default.request_line.min(head);
+        let limits = Self {
+            request_line: bytes(at.or(raw.request_line, Size(line_default.into()), report)),
+            head,
+            fields: at.or(raw.fields, default.fields, report),
+            header_timeout: at.or(raw.header_timeout, Positive(default.header_timeout), report).0,
+            body_timeout: at.or(raw.body_timeout, Positive(default.body_timeout), report).0,
+            keepalive_timeout: at.or(raw.keepalive_timeout, Positive(default.keepalive_timeout), report).0,
+            keepalive_requests: at.or(raw.keepalive_requests, default.keepalive_requests, report),
+        };
+        if u64::from(limits.head) > MOST_HEAD || limits.head < 1024 {
+            node.complain(report, Complaint::new("`head` is out of range", "from \"1KiB\" to \"1MiB\""));
+        }
+        if limits.request_line > limits.head || limits.request_line < 64 {
+            let hint = "the request line is part of the head: from \"64B\" to the size of `head`";
+            node.complain(report, Complaint::new("`request_line` is out of range", hint));
+        }
+        if limits.fields == 0 || limits.fields > 10_000 {
+            node.complain(report, Complaint::new("`fields` is out of range", "from 1 to 10000"));
+        }
+        Some(limits)
+    }
+}

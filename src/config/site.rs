@@ -1,0 +1,235 @@
+//! `sites: […]`.
+
+use super::address::{Address, Network};
+use super::located::{At, Located, Node, Raw, Read, Report};
+use super::location::{self, Location};
+use super::problem::{Complaint, Place};
+use super::read::Size;
+use crate::route::{HostPattern, Matcher};
+use serde::Deserialize;
+use std::collections::HashMap;
+
+/// One site.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// First name, or `site N`; for logs.
+    pub label: String,
+    /// Hosts it answers; empty: any host on its addresses.
+    pub names: Vec<HostPattern>,
+    /// Where it listens.
+    pub listen: Vec<Address>,
+    /// Largest request body, 413.
+    pub max_body: u64,
+    /// Peers whose X-Forwarded-* are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// In the order of the file.
+    pub locations: Vec<Location>,
+}
+
+/// Largest request body unless a site or location says otherwise.
+pub(crate) const MAX_BODY: u64 = 20 << 20;
+
+/// A site whose locations still have names of apps and upstreams.
+pub(crate) struct Draft {
+    pub(crate) place: Place,
+    pub(crate) names: Vec<At<HostPattern>>,
+    pub(crate) listen: Vec<At<Address>>,
+    pub(crate) max_body: u64,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) locations: Vec<location::Draft>,
+}
+
+/// A site as written.
+#[derive(Deserialize)]
+pub(crate) struct RawSite<'a> {
+    #[serde(borrow)]
+    names: Option<Located<'a, Vec<At<HostPattern>>>>,
+    listen: Option<Located<'a, Vec<At<Address>>>>,
+    max_body: Option<Located<'a, Size>>,
+    trusted_proxies: Option<Located<'a, Vec<Network>>>,
+    locations: Option<Located<'a, Vec<location::Draft>>>,
+}
+
+impl<'a> Raw<'a> for RawSite<'a> {
+    const LATER: &'static [&'static str] =
+        &["tls", "access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses", "probe"];
+}
+
+impl Read for Draft {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let (raw, at) = node.fields::<RawSite<'_>>(report)?;
+        let before = report.problems.len();
+        let names: Vec<At<HostPattern>> = at.or(raw.names, Vec::new(), report);
+        let listen: Option<Vec<At<Address>>> = at.need(raw.listen, "listen", "[\":8000\"]", report);
+        let max_body = at.or(raw.max_body, Size(MAX_BODY), report).0;
+        let trusted_proxies = at.or(raw.trusted_proxies, Vec::new(), report);
+        let locations = at.need(raw.locations, "locations", "[(path: \"/\", to: App(\"shop\"))]", report);
+        if report.problems.len() == before {
+            if listen.as_ref().is_some_and(Vec::is_empty) {
+                node.complain(
+                    report,
+                    Complaint::new("the site listens nowhere", "for example listen: [\":8000\"]"),
+                );
+            }
+            if locations.as_ref().is_some_and(Vec::is_empty) {
+                node.complain(report, Complaint::new("the site has no locations", ""));
+            }
+        }
+        let (listen, locations) = (listen.unwrap_or_default(), locations.unwrap_or_default());
+        check_locations(&locations, report);
+        Some(Self { place: at.place(), names, listen, max_body, trusted_proxies, locations })
+    }
+}
+
+fn check_locations(locations: &[location::Draft], report: &mut Report<'_>) {
+    for (index, location) in locations.iter().enumerate() {
+        let same = |other: &&location::Draft| match (&other.matcher.value, &location.matcher.value) {
+            (Matcher::Prefix { path: one, .. }, Matcher::Prefix { path: two, .. }) => one == two,
+            (one, two) => one == two,
+        };
+        if let Some(first) = locations.iter().take(index).find(same) {
+            let what = format!("the same path as {}", first.matcher.place.mention());
+            report.add(&location.matcher.place, Complaint::new(what, "the first would always win: keep one"));
+        }
+    }
+}
+
+/// `shop.example`, `*.shop.example`.
+impl Read for HostPattern {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.parse(report, "a host name such as \"shop.example\"", parse_host)
+    }
+}
+
+pub(crate) fn parse_host(text: &str) -> Result<HostPattern, Complaint> {
+    let bad = |hint: String| Err(Complaint::new(format!("`{text}` is not a host name"), hint));
+    if text == "*" || text == "_" {
+        return bad("for any host leave `names` out".to_owned());
+    }
+    if text.contains("://") || text.contains('/') {
+        return bad("write the name alone, without scheme and path".to_owned());
+    }
+    if !text.is_ascii() {
+        return bad("write it as browsers send it, in its xn--… form".to_owned());
+    }
+    let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    if lower.starts_with('[') && lower.ends_with(']') {
+        let inside = lower.trim_start_matches('[').trim_end_matches(']');
+        if inside.parse::<std::net::Ipv6Addr>().is_ok() {
+            return Ok(HostPattern::Exact(lower));
+        }
+    }
+    if lower.contains(':') {
+        return bad("the port stands in `listen`, and an IPv6 address in brackets".to_owned());
+    }
+    let (name, suffix) = match lower.strip_prefix("*.") {
+        Some(rest) => (rest, true),
+        None => (lower.as_str(), false),
+    };
+    if name.contains('*') {
+        return bad("a `*` stands for the first part only: \"*.shop.example\"".to_owned());
+    }
+    if let Some(rest) = name.strip_prefix('.') {
+        return bad(format!("for the name and everything below it write \"{rest}\", \"*.{rest}\""));
+    }
+    let label = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 63
+            && part.chars().all(|char| char.is_ascii_alphanumeric() || char == '-' || char == '_')
+    };
+    if name.len() > 253 || !name.split('.').all(label) {
+        return bad("letters, digits, `-` and dots, as in \"shop.example\"".to_owned());
+    }
+    Ok(if suffix { HostPattern::Suffix(format!(".{name}")) } else { HostPattern::Exact(lower) })
+}
+
+/// The pattern as it is written.
+pub(crate) fn render_host(pattern: &HostPattern) -> String {
+    match pattern {
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Suffix(suffix) => format!("*{suffix}"),
+    }
+}
+
+impl Draft {
+    pub(crate) fn label(&self, index: usize) -> String {
+        self.names.first().map_or_else(|| format!("site {}", index + 1), |name| render_host(&name.value))
+    }
+}
+
+/// Checks that look at all sites: who answers which host where must be clear.
+pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
+    let mut listeners: Vec<&At<Address>> = Vec::new();
+    let mut answers: HashMap<(&Address, Option<String>), &Place> = HashMap::new();
+    for site in sites {
+        for (index, address) in site.listen.iter().enumerate() {
+            if site.listen.iter().take(index).any(|other| other.value == address.value) {
+                report.add(
+                    &address.place,
+                    Complaint::new(format!("`{}` is given twice", address.value), "keep one"),
+                );
+                continue;
+            }
+            match listeners.iter().find(|other| other.value.overlaps(&address.value)) {
+                Some(other) => {
+                    let what =
+                        format!("`{}` and `{}` of {}", address.value, other.value, other.place.mention());
+                    let hint = "write the same address in both, a site is found by its names";
+                    report.add(&address.place, Complaint::new(format!("{what} cannot both be bound"), hint));
+                }
+                None if listeners.iter().any(|other| other.value == address.value) => {}
+                None => listeners.push(address),
+            }
+            let names = site.names.iter().map(|name| (Some(render_host(&name.value)), &name.place));
+            let nameless = site.names.is_empty().then_some((None, &site.place));
+            for (name, place) in names.chain(nameless) {
+                let Some(first) = answers.insert((&address.value, name.clone()), place) else { continue };
+                let (what, hint) = match name {
+                    Some(name) if first.key == place.key => (format!("`{name}` is given twice"), "keep one"),
+                    Some(name) => (
+                        format!("`{name}` on `{}` is already {}", address.value, first.mention()),
+                        "a name belongs to one site on an address",
+                    ),
+                    None => (
+                        format!("answers any host on `{}`, as {} does", address.value, first.mention()),
+                        "give one of the two `names`",
+                    ),
+                };
+                report.add(place, Complaint::new(what, hint));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_and_their_mistakes() {
+        for (text, want) in [
+            ("Shop.Example.", HostPattern::Exact("shop.example".to_owned())),
+            ("*.shop.example", HostPattern::Suffix(".shop.example".to_owned())),
+            ("127.0.0.1", HostPattern::Exact("127.0.0.1".to_owned())),
+            ("[::1]", HostPattern::Exact("[::1]".to_owned())),
+            ("localhost", HostPattern::Exact("localhost".to_owned())),
+        ] {
+            assert_eq!(parse_host(text), Ok(want), "{text}");
+        }
+        for (text, hint) in [
+            ("*", "for any host leave `names` out"),
+            ("shop.example:80", "the port stands in `listen`, and an IPv6 address in brackets"),
+            ("https://shop.example", "write the name alone, without scheme and path"),
+            ("www.*", "a `*` stands for the first part only: \"*.shop.example\""),
+            (
+                ".shop.example",
+                "for the name and everything below it write \"shop.example\", \"*.shop.example\"",
+            ),
+            ("bücher.example", "write it as browsers send it, in its xn--… form"),
+            ("a b", "letters, digits, `-` and dots, as in \"shop.example\""),
+            ("", "letters, digits, `-` and dots, as in \"shop.example\""),
+        ] {
+            assert_eq!(parse_host(text).unwrap_err().hint, hint, "{text}");
+        }
+    }
+}

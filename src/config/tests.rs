@@ -1,0 +1,247 @@
+//! Loading from memory: what is understood, and each kind of mistake with its message.
+
+use super::*;
+use crate::route::{HostPattern, Matcher};
+use std::collections::BTreeMap;
+use std::io;
+
+/// Files and an environment in memory; the current directory is `/etc/hatchery`.
+#[derive(Default)]
+pub(super) struct Memory {
+    files: BTreeMap<PathBuf, String>,
+    env: BTreeMap<String, String>,
+}
+
+impl Memory {
+    pub(super) fn with(mut self, path: &str, text: &str) -> Self {
+        self.files.insert(Path::new("/etc/hatchery").join(path), text.to_owned());
+        self
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+}
+
+impl Source for Memory {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        let name = |path: &Path| {
+            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        let same = |path: &&PathBuf| path.parent() == pattern.parent();
+        let found =
+            self.files.keys().filter(same).filter(|path| source::matches(&name(pattern), &name(path)));
+        Ok(found.cloned().collect())
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.env.get(name).cloned()
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        path == Path::new("/usr/bin/python3") || self.files.contains_key(path)
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        path == Path::new("/var/tmp")
+    }
+
+    fn current_dir(&self) -> PathBuf {
+        PathBuf::from("/etc/hatchery")
+    }
+
+    fn cpus(&self) -> u32 {
+        3
+    }
+}
+
+fn load_text(text: &str) -> Result<Config, Vec<Problem>> {
+    load(Path::new("hatchery.ron"), &Memory::default().with("hatchery.ron", text))
+}
+
+/// The lines that are printed for a file.
+fn lines(source: &Memory) -> Vec<String> {
+    match load(Path::new("hatchery.ron"), source) {
+        Ok(config) => panic!("it loads: {config:?}"),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The only problem of a file with this in its site, whose location begins at line 3, column 5.
+fn one(text: &str) -> String {
+    let lines = lines(&Memory::default().with("hatchery.ron", text));
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    lines.into_iter().next().unwrap_or_default()
+}
+
+/// A good site with one location, whose text starts at line 1, column 42.
+fn location(text: &str) -> String {
+    format!("(sites: [(listen: [\":8000\"], locations: [({text})])])")
+}
+
+/// A file with one app `shop` of these fields, which start at line 1, column 39.
+fn app(fields: &str) -> String {
+    format!(
+        "(apps: {{\"shop\": (module: \"app:app\", {fields})}},\n{}",
+        &location("path: \"/\", to: App(\"shop\")")[1..]
+    )
+}
+
+const CONTRACT: &str = r#"(
+    user: "www-data",
+    pid_file: "/run/hatchery/hatchery.pid",
+    control: "/run/hatchery/control.sock",
+    shutdown_timeout: "20s",
+    drain_timeout: "5m",
+    start: AllOrNothing,
+    temp_dir: "/srv/tmp",
+    workers: (processes: (min: 1, max: 4), idle: "1m", connections: 500),
+    log: (level: "debug", access: (path: "log/access.log", format: Json)),
+    limits: (head: "64KiB", keepalive_requests: 0),
+    default_site: "shop.example",
+    sites: [
+        (
+            names: ["Shop.example", "*.shop.example"],
+            listen: ["0.0.0.0:80", "[::]:80", "unix:run/x.sock"],
+            max_body: "5MiB",
+            trusted_proxies: ["10.0.0.0/8", "unix:"],
+            locations: [
+                (exact: "/robots.txt", to: Respond(status: 200, body: "User-agent: *\n", content_type: "text/plain")),
+                (path: "/static/", to: Files(root: "static", cache: "immutable"), over_regex: true),
+                (path: "/media/", to: Files("media")),
+                (path: "/api/", to: Proxy("api"), max_body: "1GiB"),
+                (path: "/old/", to: Redirect(status: 301, location: "/new$rest")),
+                (regex: "\\.php$", to: Proxy(name: "api")),
+                (path: "/blog", to: App(name: "shop", mount: "/blog/")),
+                (path: "/", to: App("shop")),
+            ],
+        ),
+    ],
+    apps: {
+        "shop": (
+            module: "config.wsgi", chdir: "/srv/shop", home: ".venv",
+            env: {"DJANGO_SETTINGS_MODULE": "config.settings", "A": "1"},
+            processes: (min: 0, max: 4), threads: 2, idle: "5m", timeout: "30s", prove: true, user: "shop",
+            response_buffer: (memory: "1MiB", file: "0B"),
+        ),
+    },
+    upstreams: {
+        "api": (protocol: Http, balance: RoundRobin, keepalive: 4,
+                servers: ["localhost:9001", (address: "unix:/run/api.sock", weight: 2)]),
+    },
+    cron: [
+        (name: "clearsessions", at: "17 3 * * *", command: ["python", "manage.py", "clearsessions"], app: "shop",
+         timeout: "5m", overlap: Queue, timezone: "Asia/Seoul"),
+    ],
+) // the end"#;
+
+#[test]
+fn the_contract_s_example_is_understood() {
+    let config = load_text(CONTRACT).unwrap();
+    assert_eq!(config.user.as_deref(), Some("www-data"));
+    assert_eq!(config.workers.processes, Processes { min: 1, max: 4 });
+    assert_eq!(
+        config.log.access.as_ref().unwrap().path.as_deref(),
+        Some(Path::new("/etc/hatchery/log/access.log"))
+    );
+    assert_eq!(config.limits, Limits { head: 65536, keepalive_requests: 0, ..Limits::default() });
+    assert_eq!(config.default_site, DefaultSite::Site(0));
+    let site = &config.sites[0];
+    assert_eq!(site.label, "shop.example");
+    assert_eq!(site.names[1], HostPattern::Suffix(".shop.example".to_owned()));
+    assert_eq!(site.listen[2], Address::Unix("/etc/hatchery/run/x.sock".into()));
+    assert_eq!(site.locations[1].matcher, Matcher::Prefix { path: "/static/".to_owned(), over_regex: true });
+    let immutable = Files {
+        root: "/etc/hatchery/static".into(),
+        index: vec!["index.html".to_owned()],
+        cache: Cache::Immutable,
+    };
+    assert_eq!(site.locations[1].action, Action::Files(immutable));
+    assert_eq!((site.locations[2].max_body, site.locations[3].max_body), (5 << 20, 1 << 30));
+    assert_eq!(site.locations[6].action, Action::App { app: 0, mount: "/blog".to_owned() });
+    let app = &config.apps[0];
+    assert_eq!((app.module.as_str(), app.callable.as_str()), ("config.wsgi", "application"));
+    assert_eq!(app.python, Path::new("/etc/hatchery/.venv/bin/python"));
+    assert_eq!(app.env[1], ("A".to_owned(), "1".to_owned()));
+    assert_eq!(config.upstreams[0].servers[1].weight, 2);
+    assert_eq!(config.cron[0].app, Some(0));
+    assert_eq!(config.cron[0].overlap, crate::cron::Overlap::Queue);
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let config = load_text(&app("")).unwrap();
+    assert_eq!(config.workers.processes, Processes { min: 3, max: 3 });
+    assert_eq!(config.temp_dir, Path::new("/var/tmp"));
+    assert_eq!(config.sites[0].max_body, 20 << 20);
+    assert_eq!(config.sites[0].label, "site 1");
+    let app = &config.apps[0];
+    assert_eq!(app.processes, Processes { min: 1, max: 1 });
+    assert_eq!((app.threads, app.prove, app.timeout), (1, false, Duration::from_secs(60)));
+    assert_eq!(app.chdir, Path::new("/etc/hatchery"));
+    assert_eq!(app.python, Path::new("/usr/bin/python3"));
+    let cheap = load_text(&app_with_workers("cheap: true")).unwrap();
+    assert_eq!(cheap.workers.processes, Processes { min: 0, max: 3 });
+}
+
+fn app_with_workers(fields: &str) -> String {
+    format!("(workers: ({fields}), {}", &location("path: \"/\", to: Respond(body: \"x\")")[1..])
+}
+
+#[test]
+fn what_is_written_loads_to_the_same() {
+    for text in [CONTRACT.to_owned(), app(""), app_with_workers("cheap: true")] {
+        let config = load_text(&text).unwrap();
+        let written = to_ron(&config);
+        assert_eq!(load_text(&written).as_ref(), Ok(&config), "{written}");
+    }
+    let odd = location(r#"path: "/", to: Respond(body: "\"$${X}\"\\ \t\u{7} ü", content_type: "a/b")"#);
+    let config = load_text(&odd).unwrap();
+    let Action::Respond { body, .. } = &config.sites[0].locations[0].action else { panic!("not a respond") };
+    assert_eq!(body, "\"${X}\"\\ \t\u{7} ü");
+    assert_eq!(load_text(&to_ron(&config)), Ok(config));
+}
+
+#[test]
+fn explicit_options_mean_the_same_as_none() {
+    assert_eq!(
+        load_text(&app("home: None, user: Some(\"shop\"), threads: Some(2)")),
+        load_text(&app("user: \"shop\", threads: 2"))
+    );
+}
+
+#[test]
+fn five_mistakes_are_five_lines() {
+    let text = r#"(
+    worker: (processes: 2),
+    shutdown_timeout: 30,
+    sites: [
+        (
+            listen: ["8000"],
+            locations: [
+                (path: "/static/", to: Fiels(root: "static")),
+                (path: "/", to: App("shp")),
+            ],
+        ),
+    ],
+    apps: { "shop": (module: "app:app", max_body: "1MiB") },
+)"#;
+    let want = [
+        "hatchery.ron:2:5: worker: unknown key `worker`; did you mean `workers`?",
+        "hatchery.ron:3:23: shutdown_timeout: expected a duration, found the number 30; write it with a unit: \"30s\", or ms, m, h, d",
+        "hatchery.ron:6:22: sites[0].listen[0]: `8000` is not an address; did you mean \":8000\"?",
+        "hatchery.ron:8:40: sites[0].locations[0].to: unknown variant `Fiels`; did you mean `Files`?",
+        "hatchery.ron:9:37: sites[0].locations[1].to: unknown app `shp`; did you mean `shop`?",
+        "hatchery.ron:13:41: apps.shop.max_body: unknown key `max_body`; known: ",
+    ];
+    let lines = lines(&Memory::default().with("hatchery.ron", text));
+    assert_eq!(lines.len(), want.len(), "{lines:#?}");
+    for (line, want) in lines.iter().zip(want) {
+        assert!(line.starts_with(want), "\n{line}\n{want}");
+    }
+}

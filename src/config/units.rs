@@ -1,0 +1,211 @@
+//! Sizes, durations and `${NAME}`: the small languages inside strings.
+
+use super::problem::Complaint;
+use std::time::Duration;
+
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const SIZE_UNITS: [(&str, u64); 8] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("KB", 1000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+];
+
+/// `"30s"`, `"500ms"`, `"1h30m"`.
+pub(crate) fn duration(text: &str) -> Result<Duration, Complaint> {
+    let example = "write a number and a unit: \"500ms\", \"30s\", \"10m\", \"2h\", \"7d\"";
+    let bad = || Complaint::new(format!("`{text}` is not a duration"), example);
+    let mut total: u64 = 0;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    while !rest.is_empty() {
+        let (number, after) = leading_number(rest).ok_or_else(bad)?;
+        let end = after.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, next) = after.split_at(end);
+        if unit.is_empty() {
+            return Err(Complaint::new(format!("`{text}` has no unit"), example));
+        }
+        let known = DURATION_UNITS.iter().find(|(name, _)| *name == unit);
+        let (_, scale) = known.ok_or_else(|| {
+            let names: Vec<&str> = DURATION_UNITS.iter().map(|(name, _)| *name).collect();
+            Complaint::new(
+                format!("`{text}`: unknown unit `{unit}`"),
+                format!("units are {}", names.join(", ")),
+            )
+        })?;
+        let part = number.checked_mul(*scale);
+        total =
+            part.and_then(|part| total.checked_add(part)).filter(|sum| *sum <= MAX_MS).ok_or_else(|| {
+                Complaint::new(format!("`{text}` is too long"), "at most 100 years (\"36500d\")")
+            })?;
+        rest = next.trim_start();
+    }
+    Ok(Duration::from_millis(total))
+}
+
+/// 100 years: nanoseconds of it fit a `u64`.
+const MAX_MS: u64 = 36_500 * 86_400_000;
+
+/// `"10MiB"`, in bytes.
+pub(crate) fn size(text: &str) -> Result<u64, Complaint> {
+    let example = "write a number and a unit: \"512B\", \"64KiB\", \"10MiB\", \"1GiB\"";
+    let bad = || Complaint::new(format!("`{text}` is not a size"), example);
+    let (number, unit) = leading_number(text.trim()).ok_or_else(bad)?;
+    let unit = unit.trim();
+    if unit.is_empty() {
+        return Err(Complaint::new(format!("`{text}` has no unit"), example));
+    }
+    let Some((_, scale)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) else {
+        let lower = unit.to_lowercase();
+        let meant = SIZE_UNITS.iter().find(|(name, _)| {
+            let name = name.to_lowercase();
+            name == lower || name.starts_with(&lower)
+        });
+        let hint =
+            meant.map_or_else(|| example.to_owned(), |(name, _)| format!("did you mean \"{number}{name}\"?"));
+        return Err(Complaint::new(format!("`{text}`: unknown unit `{unit}`"), hint));
+    };
+    number.checked_mul(*scale).ok_or_else(|| Complaint::new(format!("`{text}` is too large"), ""))
+}
+
+/// The shortest exact way to write a duration.
+pub(crate) fn render_duration(value: Duration) -> String {
+    let total = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
+    if total == 0 {
+        return "0s".to_owned();
+    }
+    let exact = DURATION_UNITS.iter().find(|(_, scale)| total % scale == 0);
+    exact.map_or_else(|| format!("{total}ms"), |(name, scale)| format!("{}{name}", total / scale))
+}
+
+/// The shortest exact way to write a size.
+pub(crate) fn render_size(bytes: u64) -> String {
+    let binary = SIZE_UNITS.iter().take(5).rev();
+    let exact = binary.into_iter().find(|(_, scale)| bytes > 0 && bytes % scale == 0);
+    exact.map_or_else(|| format!("{bytes}B"), |(name, scale)| format!("{}{name}", bytes / scale))
+}
+
+fn leading_number(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    Some((digits.parse().ok()?, rest))
+}
+
+/// `${NAME}` and `${NAME:-default}` replaced; `$${` stands for `${`. As in a shell, `:-` also replaces an empty value.
+pub(crate) fn expand(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<String, Complaint> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, after) = rest.split_at(at);
+        let body = after.get(2..).unwrap_or_default();
+        if let Some(kept) = before.strip_suffix('$') {
+            out.push_str(kept);
+            out.push_str("${");
+            rest = body;
+            continue;
+        }
+        out.push_str(before);
+        let Some((inside, next)) = body.split_once('}') else {
+            return Err(Complaint::new("`${` without `}`", "write `$${` for the two characters themselves"));
+        };
+        out.push_str(&variable(inside, &env)?);
+        rest = next;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn variable(inside: &str, env: &impl Fn(&str) -> Option<String>) -> Result<String, Complaint> {
+    let (name, default) = match inside.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (inside, None),
+    };
+    let valid = name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
+        && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_');
+    if !valid {
+        return Err(Complaint::new(
+            format!("`{name}` is not the name of an environment variable"),
+            "write `${NAME}` or `${NAME:-default}`, or `$${` for the two characters themselves",
+        ));
+    }
+    match (env(name), default) {
+        (Some(value), Some(default)) if value.is_empty() => Ok(default.to_owned()),
+        (Some(value), _) => Ok(value),
+        (None, Some(default)) => Ok(default.to_owned()),
+        (None, None) => Err(Complaint::new(
+            format!("the environment variable `{name}` is not set"),
+            format!("set it, or give a default: `${{{name}:-…}}`"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_their_mistakes() {
+        for (text, ms) in
+            [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("7d", 604_800_000), ("0s", 0)]
+        {
+            let value = Duration::from_millis(ms);
+            assert_eq!(duration(text), Ok(value), "{text}");
+            assert_eq!(duration(&render_duration(value)), Ok(value), "{text}");
+        }
+        assert_eq!(render_duration(Duration::from_secs(90)), "90s");
+        assert_eq!(render_duration(Duration::from_secs(600)), "10m");
+        for text in ["", "soon", "30", "30 seconds", "-5s", "1.5s", "99999999999999999999s", "36501d", "5s x"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(duration("30").unwrap_err().what, "`30` has no unit");
+    }
+
+    #[test]
+    fn sizes_and_their_mistakes() {
+        for (text, bytes) in
+            [("10MiB", 10 << 20), ("64KiB", 64 << 10), ("5MB", 5_000_000), ("7B", 7), ("0B", 0)]
+        {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+            assert_eq!(size(&render_size(bytes)), Ok(bytes), "{text}");
+        }
+        assert_eq!(render_size(20 << 20), "20MiB");
+        assert_eq!(size("20m").unwrap_err().hint, "did you mean \"20MiB\"?");
+        assert_eq!(size("20mib").unwrap_err().hint, "did you mean \"20MiB\"?");
+        for text in ["", "big", "10", "10XB", "99999999999TiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_are_replaced() {
+        let env = |name: &str| match name {
+            "HOME" => Some("/home/x".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        for (text, want) in [
+            ("plain $rest", "plain $rest"),
+            ("${HOME}/a", "/home/x/a"),
+            ("${NONE:-8000}", "8000"),
+            ("${EMPTY:-x}", "x"),
+            ("[${EMPTY}]", "[]"),
+            ("${HOME}${HOME}", "/home/x/home/x"),
+            ("$${HOME}", "${HOME}"),
+            ("$$${HOME}", "$${HOME}"),
+        ] {
+            assert_eq!(expand(text, env).as_deref(), Ok(want), "{text}");
+        }
+        assert_eq!(expand("${NONE}", env).unwrap_err().what, "the environment variable `NONE` is not set");
+        assert!(expand("${HOME", env).is_err());
+        assert!(expand("${9}", env).is_err());
+        assert!(expand("${}", env).is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! `workers: (…)`, and how many processes a pool has.
+
+use super::located::{Located, Node, Raw, Read, Report, Shape};
+use super::problem::Complaint;
+use super::read::Positive;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// How many of a pool's processes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processes {
+    /// Kept alive even if idle.
+    pub min: u32,
+    /// Never more.
+    pub max: u32,
+}
+
+/// The event-loop workers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workers {
+    /// `min` is 0 in cheap mode; "auto" has become the number of usable CPUs.
+    pub processes: Processes,
+    /// With `min` 0: how long without a connection until the workers leave.
+    pub idle: Duration,
+    /// Client connections a worker holds at most.
+    pub connections: u32,
+}
+
+/// `workers` as written.
+#[derive(Deserialize)]
+pub(crate) struct RawWorkers<'a> {
+    #[serde(borrow)]
+    processes: Option<Located<'a, WorkerProcesses>>,
+    cheap: Option<Located<'a, bool>>,
+    idle: Option<Located<'a, Positive>>,
+    connections: Option<Located<'a, u32>>,
+}
+
+impl<'a> Raw<'a> for RawWorkers<'a> {}
+
+#[derive(Deserialize)]
+pub(crate) struct RawProcesses<'a> {
+    #[serde(borrow)]
+    min: Option<Located<'a, u32>>,
+    max: Option<Located<'a, u32>>,
+}
+
+impl<'a> Raw<'a> for RawProcesses<'a> {}
+
+/// Most processes a pool can have: rows and slots of the board.
+pub(crate) const MOST_WORKERS: u32 = 48;
+pub(crate) const MOST_PROCESSES: u32 = 128;
+
+/// Defaults of the two idle times.
+pub(crate) const IDLE: Duration = Duration::from_secs(600);
+const CONNECTIONS: u32 = 10_000;
+
+impl Workers {
+    /// `"auto"`, not cheap.
+    pub(crate) fn automatic(cpus: u32) -> Self {
+        let count = cpus.clamp(1, MOST_WORKERS);
+        Self { processes: Processes { min: count, max: count }, idle: IDLE, connections: CONNECTIONS }
+    }
+}
+
+impl Read for Workers {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let (raw, at) = node.fields::<RawWorkers<'_>>(report)?;
+        let automatic = Self::automatic(report.source.cpus());
+        let mut processes = at.or(raw.processes, WorkerProcesses(automatic.processes), report).0;
+        if at.or(raw.cheap, false, report) {
+            processes.min = 0;
+        }
+        let idle = at.or(raw.idle, Positive(automatic.idle), report).0;
+        let connections = at.or(raw.connections, automatic.connections, report);
+        if connections == 0 {
+            node.complain(report, Complaint::new("`connections` must be at least 1", ""));
+        }
+        Some(Self { processes, idle, connections })
+    }
+}
+
+/// A number or `(min: N, max: N)`.
+impl Read for Processes {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let processes = match node.shape() {
+            Shape::Struct(_) => {
+                let (raw, at) = node.fields::<RawProcesses<'_>>(report)?;
+                let min = at.need(raw.min, "min", "0", report);
+                let max = at.need(raw.max, "max", "4", report);
+                Self { min: min?, max: max? }
+            }
+            Shape::Tuple(values) if !values.is_empty() => {
+                let hint = "name the two: (min: 0, max: 4)";
+                node.complain(report, Complaint::new("expected a number or (min: N, max: N)", hint));
+                return None;
+            }
+            _ => {
+                let count = u32::read(node, report)?;
+                Self { min: count, max: count }
+            }
+        };
+        if let Err(complaint) = processes.check(MOST_PROCESSES) {
+            node.complain(report, complaint);
+            return None;
+        }
+        Some(processes)
+    }
+}
+
+impl Processes {
+    pub(crate) fn check(self, most: u32) -> Result<(), Complaint> {
+        let Self { min, max } = self;
+        if min > max {
+            return Err(Complaint::new(format!("min {min} is more than max {max}"), ""));
+        }
+        if max == 0 {
+            let hint = "for processes that leave when idle write (min: 0, max: 4)";
+            return Err(Complaint::new("at least 1 process is needed", hint));
+        }
+        if max > most {
+            return Err(Complaint::new(format!("{max} processes are too many"), format!("at most {most}")));
+        }
+        Ok(())
+    }
+}
+
+/// Like [`Processes`], and `"auto"`.
+#[derive(Clone, Copy)]
+pub(crate) struct WorkerProcesses(pub(crate) Processes);
+
+impl Read for WorkerProcesses {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        if let Shape::Text(text) = node.shape() {
+            let automatic = Workers::automatic(report.source.cpus()).processes;
+            if text == "auto" {
+                return Some(Self(automatic));
+            }
+            if !node.has_variable() {
+                let what =
+                    format!("expected a number, \"auto\" or (min: N, max: N), found the string \"{text}\"");
+                node.complain(report, Complaint::new(what, ""));
+                return None;
+            }
+            let expanded = node.text(report).ok()??;
+            if expanded == "auto" {
+                return Some(Self(automatic));
+            }
+        }
+        let processes = Processes::read(node, report)?;
+        if let Err(complaint) = processes.check(MOST_WORKERS) {
+            node.complain(report, complaint);
+            return None;
+        }
+        Some(Self(processes))
+    }
+}

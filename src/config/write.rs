@@ -1,0 +1,286 @@
+//! The configuration as RON, every default written out: what `hatchery config` prints, and what loads to the same.
+
+use super::app::App;
+use super::cronjob::{CronJob, OVERLAPS};
+use super::location::{Action, Cache, Files, Location};
+use super::log::{FORMATS, LEVELS};
+use super::site::{Site, render_host};
+use super::units::{render_duration, render_size};
+use super::upstream::Upstream;
+use super::workers::Processes;
+use super::{Config, DefaultSite};
+use crate::route::Matcher;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+/// The configuration as resolved. What has no default and is not given is left out.
+#[must_use]
+pub fn to_ron(config: &Config) -> String {
+    let mut out = Block::new(0);
+    out.optional("user", config.user.as_deref().map(text));
+    out.optional("pid_file", config.pid_file.as_deref().map(path));
+    out.optional("control", config.control.as_deref().map(path));
+    out.field("shutdown_timeout", time(config.shutdown_timeout));
+    out.field("drain_timeout", time(config.drain_timeout));
+    out.field("start", if config.all_or_nothing { "AllOrNothing" } else { "Independent" });
+    out.field("temp_dir", path(&config.temp_dir));
+    let workers = &config.workers;
+    let values = [
+        ("processes", processes(workers.processes)),
+        ("idle", time(workers.idle)),
+        ("connections", workers.connections.to_string()),
+    ];
+    out.field("workers", line(&values));
+    out.field("log", log(config));
+    out.field("limits", limits(config));
+    let by_name = |index: usize| config.sites.get(index).and_then(|site| site.names.first()).map(render_host);
+    let default = match config.default_site {
+        DefaultSite::Refuse => None,
+        DefaultSite::Site(index) => by_name(index),
+    };
+    out.field("default_site", default.map_or_else(|| "Refuse".to_owned(), |name| text(&name)));
+    out.field("sites", list(config.sites.iter().map(|one| site(config, one)), 1));
+    out.field("apps", map(config.apps.iter().map(|one| (one.name.as_str(), app(one)))));
+    out.field("upstreams", map(config.upstreams.iter().map(|one| (one.name.as_str(), upstream(one)))));
+    out.field("cron", list(config.cron.iter().map(|one| job(config, one)), 1));
+    format!("{}\n", out.end())
+}
+
+fn log(config: &Config) -> String {
+    let level = LEVELS.iter().find(|(_, level)| *level == config.log.level).map_or("info", |(name, _)| name);
+    let access = config.log.access.as_ref().map_or_else(
+        || "Off".to_owned(),
+        |access| {
+            let format =
+                FORMATS.iter().find(|(_, format)| *format == access.format).map_or("", |(name, _)| name);
+            let file = access.path.as_deref().map_or_else(|| text("-"), path);
+            line(&[("path", file), ("format", format.to_owned())])
+        },
+    );
+    line(&[("level", text(level)), ("access", access)])
+}
+
+fn limits(config: &Config) -> String {
+    let limits = &config.limits;
+    let mut out = Block::new(1);
+    out.field("request_line", size(limits.request_line.into()));
+    out.field("head", size(limits.head.into()));
+    out.field("fields", limits.fields);
+    out.field("header_timeout", time(limits.header_timeout));
+    out.field("body_timeout", time(limits.body_timeout));
+    out.field("keepalive_timeout", time(limits.keepalive_timeout));
+    out.field("keepalive_requests", limits.keepalive_requests);
+    out.end()
+}
+
+fn site(config: &Config, site: &Site) -> String {
+    let mut out = Block::new(2);
+    out.field("names", texts(&site.names.iter().map(render_host).collect::<Vec<_>>()));
+    out.field("listen", texts(&site.listen.iter().map(ToString::to_string).collect::<Vec<_>>()));
+    out.field("max_body", size(site.max_body));
+    out.field(
+        "trusted_proxies",
+        texts(&site.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    );
+    out.field("locations", list(site.locations.iter().map(|one| location(config, one)), 3));
+    out.end()
+}
+
+fn location(config: &Config, location: &Location) -> String {
+    let mut values = match &location.matcher {
+        Matcher::Exact(path) => vec![("exact", text(path))],
+        Matcher::Prefix { path, over_regex: false } => vec![("path", text(path))],
+        Matcher::Prefix { path, over_regex: true } => {
+            vec![("path", text(path)), ("over_regex", "true".to_owned())]
+        }
+        Matcher::Regex(regex) => vec![("regex", text(regex.as_str()))],
+    };
+    values.push(("to", action(config, &location.action)));
+    values.push(("max_body", size(location.max_body)));
+    line(&values)
+}
+
+fn action(config: &Config, action: &Action) -> String {
+    match action {
+        Action::Files(Files { root, index, cache }) => {
+            let cache = match cache {
+                Cache::Unset => "off".to_owned(),
+                Cache::Revalidate => "no-cache".to_owned(),
+                Cache::Immutable => "immutable".to_owned(),
+                Cache::For(time) => render_duration(*time),
+            };
+            format!(
+                "Files{}",
+                line(&[("root", path(root)), ("index", texts(index)), ("cache", text(&cache))])
+            )
+        }
+        Action::App { app, mount } => {
+            let name = config.apps.get(*app).map_or("", |app| app.name.as_str());
+            format!("App{}", line(&[("name", text(name)), ("mount", text(mount))]))
+        }
+        Action::Proxy(upstream) => {
+            let name = config.upstreams.get(*upstream).map_or("", |upstream| upstream.name.as_str());
+            format!("Proxy({})", text(name))
+        }
+        Action::Redirect { status, location } => {
+            format!("Redirect{}", line(&[("status", status.to_string()), ("location", text(location))]))
+        }
+        Action::Respond { status, body, content_type } => {
+            let values =
+                [("status", status.to_string()), ("body", text(body)), ("content_type", text(content_type))];
+            format!("Respond{}", line(&values))
+        }
+    }
+}
+
+fn app(app: &App) -> String {
+    let mut out = Block::new(2);
+    out.field("module", text(&format!("{}:{}", app.module, app.callable)));
+    out.field("chdir", path(&app.chdir));
+    out.optional("home", app.home.as_deref().map(path));
+    out.field("python", path(&app.python));
+    out.field("env", env(&app.env));
+    out.field("processes", processes(app.processes));
+    out.field("threads", app.threads);
+    out.field("idle", time(app.idle));
+    out.field("timeout", time(app.timeout));
+    out.field("queue_timeout", time(app.queue_timeout));
+    out.field("boot_timeout", time(app.boot_timeout));
+    out.field("prove", app.prove);
+    out.optional("user", app.user.as_deref().map(text));
+    let buffer = &app.response_buffer;
+    out.field("response_buffer", line(&[("memory", size(buffer.memory)), ("file", size(buffer.file))]));
+    out.end()
+}
+
+fn upstream(upstream: &Upstream) -> String {
+    let mut out = Block::new(2);
+    out.field("protocol", "Http");
+    out.field("balance", "RoundRobin");
+    let servers = upstream.servers.iter().map(|server| {
+        line(&[("address", text(&server.address.to_string())), ("weight", server.weight.to_string())])
+    });
+    out.field("servers", list(servers, 3));
+    out.field("connect_timeout", time(upstream.connect_timeout));
+    out.field("timeout", time(upstream.timeout));
+    out.field("keepalive", upstream.keepalive);
+    out.end()
+}
+
+fn job(config: &Config, job: &CronJob) -> String {
+    let mut out = Block::new(2);
+    out.field("name", text(&job.name));
+    out.field("at", text(&job.at));
+    out.optional("timezone", job.timezone.as_deref().map(text));
+    out.field("command", texts(&job.command));
+    out.optional("app", job.app.and_then(|app| config.apps.get(app)).map(|app| text(&app.name)));
+    out.optional("chdir", job.chdir.as_deref().map(path));
+    out.field("env", env(&job.env));
+    out.optional("user", job.user.as_deref().map(text));
+    out.optional("timeout", job.timeout.map(time));
+    out.field(
+        "overlap",
+        OVERLAPS.iter().find(|(_, one)| *one == job.overlap).map_or("Skip", |(name, _)| name),
+    );
+    out.end()
+}
+
+/// `( key: value, … )` over several lines.
+struct Block {
+    out: String,
+    indent: usize,
+}
+
+impl Block {
+    fn new(indent: usize) -> Self {
+        Self { out: "(\n".to_owned(), indent }
+    }
+
+    fn field(&mut self, key: &str, value: impl std::fmt::Display) {
+        let _infallible = writeln!(self.out, "{}{key}: {value},", pad(self.indent + 1));
+    }
+
+    fn optional(&mut self, key: &str, value: Option<String>) {
+        if let Some(value) = value {
+            self.field(key, value);
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.out.push_str(&pad(self.indent));
+        self.out.push(')');
+        self.out
+    }
+}
+
+fn pad(indent: usize) -> String {
+    "    ".repeat(indent)
+}
+
+fn line(values: &[(&str, String)]) -> String {
+    let values: Vec<String> = values.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+    format!("({})", values.join(", "))
+}
+
+/// `[ … ]`, an item a line.
+fn list(items: impl Iterator<Item = String>, indent: usize) -> String {
+    let lines: String = items.map(|item| format!("{}{item},\n", pad(indent + 1))).collect();
+    if lines.is_empty() { "[]".to_owned() } else { format!("[\n{lines}{}]", pad(indent)) }
+}
+
+fn map<'a>(entries: impl Iterator<Item = (&'a str, String)>) -> String {
+    let lines: String = entries.map(|(key, value)| format!("{}{}: {value},\n", pad(2), text(key))).collect();
+    if lines.is_empty() { "{}".to_owned() } else { format!("{{\n{lines}{}}}", pad(1)) }
+}
+
+fn env(list: &[(String, String)]) -> String {
+    let entries: Vec<String> =
+        list.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect();
+    format!("{{{}}}", entries.join(", "))
+}
+
+fn processes(value: Processes) -> String {
+    if value.min == value.max {
+        return value.max.to_string();
+    }
+    line(&[("min", value.min.to_string()), ("max", value.max.to_string())])
+}
+
+/// A string in quotes that means itself: `${` is escaped.
+fn text(value: &str) -> String {
+    let mut out = String::with_capacity(value.len() + 2);
+    out.push('"');
+    for char in value.replace("${", "$${").chars() {
+        match char {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            char if char.is_control() => {
+                let _infallible = write!(out, "\\u{{{:x}}}", u32::from(char));
+            }
+            char => out.push(char),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn texts(values: &[String]) -> String {
+    let values: Vec<String> = values.iter().map(|value| text(value)).collect();
+    format!("[{}]", values.join(", "))
+}
+
+fn path(value: &Path) -> String {
+    text(&value.display().to_string())
+}
+
+fn time(value: Duration) -> String {
+    text(&render_duration(value))
+}
+
+fn size(bytes: u64) -> String {
+    text(&render_size(bytes))
+}
