@@ -148,6 +148,10 @@ fn a_killed_master_takes_its_children_along() {
             tree.iter().filter(|process| process.is_alive()).map(|process| process.title()).collect();
         holds(left.is_empty(), left)
     });
+    // What it could not remove any more, the next one does.
+    let same_place = server.directory().path().to_str().unwrap();
+    drop(site().env("XDG_RUNTIME_DIR", same_place).start());
+    assert!(server.runtime_directories().is_empty(), "{:?}", server.runtime_directories());
 }
 
 #[test]

@@ -344,6 +344,7 @@ impl Server {
         });
         self.ended = true;
         self.assert_gone();
+        assert!(self.runtime_directories().is_empty(), "{:?}", self.runtime_directories());
         status.code()
     }
 
@@ -356,6 +357,15 @@ impl Server {
                 seen.iter().filter(|process| process.is_alive()).map(|process| process.title()).collect();
             holds(left.is_empty(), left)
         });
+    }
+
+    /// Directories for the sockets of apps that this master made and did not remove.
+    pub(crate) fn runtime_directories(&self) -> Vec<PathBuf> {
+        let places = [PathBuf::from("/run/hatchery"), self.directory().path().to_owned()];
+        let ours = format!("hatchery-run-{}-", self.master.pid);
+        let found = places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten();
+        let found = found.map(|entry| entry.unwrap().path());
+        found.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&ours)).collect()
     }
 
     #[track_caller]
