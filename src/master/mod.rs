@@ -36,7 +36,6 @@ use crate::config::boot::WorkerBoot;
 use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
 use crate::supervisor::{ChildId, Supervisor};
-use crate::sys::process;
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, title};
