@@ -21,7 +21,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let (config, warnings) = config::load_with_warnings(&file, &Disk)
         .map_err(|problems| Failure::Usage(locate::lines(&problems)))?;
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let problems = check::environment(&config, &Disk);
+    let problems = check::environment(&config);
     if problems.is_empty() {
         return print(&format!("{}: good\n", file.display()));
     }

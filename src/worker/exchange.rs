@@ -242,7 +242,7 @@ impl Exchange {
     ) {
         let Some(request) = &self.request else { return };
         let forward = gateway::http1::Forward {
-            client: request.origin.client,
+            peer: self.peer.address.map(|peer| peer.ip()),
             trusted: request.origin.trusted,
             scheme: request.scheme(),
             host: request.head.get("host").unwrap_or_default(),

@@ -180,7 +180,7 @@ impl Run {
     /// Takes the next bytes of the request body.
     pub(in crate::worker) fn push_body(&mut self, bytes: Vec<u8>) {
         let Self { encoder, body, .. } = self;
-        encoder.push(bytes, body);
+        encoder.push(Segment::from(bytes), body);
     }
 
     /// The request body is complete.
