@@ -17,3 +17,6 @@ mod reload;
 mod static_files;
 mod supervise;
 mod wsgi;
+//! Black-box tests.
+
+mod host;
