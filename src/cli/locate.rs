@@ -40,7 +40,9 @@ impl Master {
             Err(text) if self.config.is_some() && !file.exists() => Err(Failure::Usage(text)),
             Err(text) => {
                 // A master may well run with what the file said before.
-                eprintln!("{text}\nhatchery: looking for the master in the default place (or give --control PATH)");
+                eprintln!(
+                    "{text}\nhatchery: looking for the master in the default place (or give --control PATH)"
+                );
                 Ok(control::find())
             }
         }

@@ -18,8 +18,10 @@ pub type Worker = fn(WorkerBoot) -> i32;
 /// Serves web applications: static files, Python apps, upstreams and cron jobs, from one process tree.
 #[derive(Debug, Parser)]
 #[command(name = "hatchery", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Try `hatchery run --http :8000 --module config.wsgi` in a Django project, or `hatchery serve .` \
-                        in any directory. `hatchery COMMAND --help` explains a command.")]
+#[command(
+    after_help = "Try `hatchery run --http :8000 --module config.wsgi` in a Django project, or `hatchery serve .` \
+                        in any directory. `hatchery COMMAND --help` explains a command."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -23,7 +23,8 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         Response::Done { text } | Response::Failed { text } => return Err(Failure::Failed(text)),
     };
     if arguments.json {
-        let text = serde_json::to_string_pretty(&*status).map_err(|error| Failure::Failed(error.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&*status).map_err(|error| Failure::Failed(error.to_string()))?;
         return print(&format!("{text}\n"));
     }
     print(&table(&status))
@@ -132,7 +133,14 @@ mod tests {
             connections: Some(7),
         };
         let pools = vec![
-            Pool { name: "worker".into(), kind: "workers".into(), state: "ready".into(), processes: (1, 1), children: vec![worker], ..Pool::default() },
+            Pool {
+                name: "worker".into(),
+                kind: "workers".into(),
+                state: "ready".into(),
+                processes: (1, 1),
+                children: vec![worker],
+                ..Pool::default()
+            },
             Pool {
                 name: "shop".into(),
                 kind: "app".into(),
@@ -145,7 +153,14 @@ mod tests {
             },
         ];
         let cron = vec![Job { name: "clean".into(), at: "17 3 * * *".into(), ..Job::default() }];
-        let status = Status { mode: "running".into(), generation: 3, listeners: vec!["http://[::]:80".into()], pools, cron, ..Status::default() };
+        let status = Status {
+            mode: "running".into(),
+            generation: 3,
+            listeners: vec!["http://[::]:80".into()],
+            pools,
+            cron,
+            ..Status::default()
+        };
         let text = table(&status);
         for part in [
             "running  pid 0  generation 3",

@@ -30,7 +30,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     match arguments.master.ask(&Request::Stop { fast: arguments.fast })? {
         Response::Done { .. } => {}
         Response::Failed { text } => return Err(Failure::Failed(text)),
-        Response::Status(_) => return Err(Failure::Failed("the master answered another question".to_owned())),
+        Response::Status(_) => {
+            return Err(Failure::Failed("the master answered another question".to_owned()));
+        }
     }
     // Without a pidfd its end cannot be waited for; it is stopping all the same.
     let text = if process.is_ok_and(|process| wait(&process)) { "stopped\n" } else { "stopping\n" };

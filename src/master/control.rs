@@ -56,7 +56,8 @@ impl Control {
     /// # Errors
     /// For the operator: who listens there already, or why it cannot be made.
     pub(super) fn bind(path: &Path) -> Result<Self, String> {
-        let Bound { socket, local, .. } = listener::unix(path, 0o600).map_err(|error| refused(path, &error))?;
+        let Bound { socket, local, .. } =
+            listener::unix(path, 0o600).map_err(|error| refused(path, &error))?;
         let Local::Unix(path) = local else { return Err("not a Unix socket".to_owned()) };
         let identity = listener::identity(&path);
         Ok(Self { socket: socket.into(), path, identity, clients: BTreeMap::new(), last: 0 })
@@ -231,7 +232,10 @@ impl Client {
 pub fn ask(path: &Path, request: &Request) -> Result<Response, String> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            format!("no master listens on {}: is it running? (--control PATH names another socket)", path.display())
+            format!(
+                "no master listens on {}: is it running? (--control PATH names another socket)",
+                path.display()
+            )
         }
         io::ErrorKind::PermissionDenied => {
             format!("not allowed to connect to {}: use the user the master was started by", path.display())
@@ -254,9 +258,10 @@ pub fn ask(path: &Path, request: &Request) -> Result<Response, String> {
 #[must_use]
 pub fn places() -> [PathBuf; 2] {
     let directory = std::env::current_dir().unwrap_or_default();
-    let hash = directory.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash =
+        directory.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     if user::is_root() {
         let folder = Path::new("/run/hatchery");

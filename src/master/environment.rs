@@ -72,7 +72,8 @@ impl Environment {
         if program.as_bytes().contains(&b'/') {
             return string(program).into_iter().collect();
         }
-        let places = std::env::split_paths(&self.path()).map(|folder| folder.join(program)).collect::<Vec<PathBuf>>();
+        let places =
+            std::env::split_paths(&self.path()).map(|folder| folder.join(program)).collect::<Vec<PathBuf>>();
         places.iter().filter_map(|place| string(place.as_os_str())).collect()
     }
 
@@ -117,7 +118,8 @@ mod tests {
         let environment = Environment::clean();
         let names: Vec<&OsString> = environment.0.keys().collect();
         let allowed = |name: &&OsString| {
-            ["LANG", "TZ", "PATH", "SHELL"].contains(&name.to_str().unwrap()) || name.as_bytes().starts_with(b"LC_")
+            ["LANG", "TZ", "PATH", "SHELL"].contains(&name.to_str().unwrap())
+                || name.as_bytes().starts_with(b"LC_")
         };
         assert!(names.iter().all(allowed), "{names:?}");
         let mut environment = environment;

@@ -27,7 +27,8 @@ impl PoolNumbers {
         }
         let next = self.0.len() + 1;
         let number = u16::try_from(next).ok().filter(|_| next < board::POOLS);
-        let number = number.ok_or_else(|| format!("apps: no room for \"{name}\"; restart to forget removed apps"))?;
+        let number =
+            number.ok_or_else(|| format!("apps: no room for \"{name}\"; restart to forget removed apps"))?;
         self.0.insert(name.to_owned(), number);
         Ok(number)
     }
@@ -68,7 +69,8 @@ impl Generation {
         let account = account("user", config.user.as_deref())?;
         let mut app_accounts = Vec::new();
         for app in &config.apps {
-            let own = account_or(&format!("apps.{:?}.user", app.name), app.user.as_deref(), account.as_ref())?;
+            let own =
+                account_or(&format!("apps.{:?}.user", app.name), app.user.as_deref(), account.as_ref())?;
             app_accounts.push(own);
         }
         let mut job_accounts = Vec::new();
@@ -154,14 +156,18 @@ fn account(key: &str, name: Option<&str>) -> Result<Option<Account>, String> {
     let Some(name) = name else { return Ok(None) };
     let found = Account::named(name).map_err(|error| format!("{key}: cannot look up \"{name}\": {error}"))?;
     let Some(account) = found else {
-        return Err(format!("{key}: there is no user \"{name}\"; create it (adduser --system {name}) or name another"));
+        return Err(format!(
+            "{key}: there is no user \"{name}\"; create it (adduser --system {name}) or name another"
+        ));
     };
     if !user::is_root() {
         if account.uid == user::uid() {
             // Already so; only root could set the groups again.
             return Ok(None);
         }
-        return Err(format!("{key}: only root can run processes as \"{name}\"; start as root or remove the key"));
+        return Err(format!(
+            "{key}: only root can run processes as \"{name}\"; start as root or remove the key"
+        ));
     }
     Ok(Some(account))
 }
@@ -173,7 +179,8 @@ fn account_or(key: &str, name: Option<&str>, default: Option<&Account>) -> Resul
 fn open_access_log(config: &Config) -> Result<Option<OwnedFd>, String> {
     let Some(access) = &config.log.access else { return Ok(None) };
     let failed = |path: &Path, error: std::io::Error| {
-        let hint = if error.kind() == std::io::ErrorKind::NotFound { "; its directory must exist" } else { "" };
+        let hint =
+            if error.kind() == std::io::ErrorKind::NotFound { "; its directory must exist" } else { "" };
         format!("log.access.path: cannot open {}: {error}{hint}", path.display())
     };
     match &access.path {

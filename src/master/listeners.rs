@@ -97,7 +97,11 @@ impl Inherited {
 ///
 /// # Errors
 /// For the operator: the site, the address, why it cannot be bound and what to do. Nothing new stays bound.
-pub(super) fn bind(config: &Config, open: &[Listening], inherited: &Inherited) -> Result<Vec<Listening>, String> {
+pub(super) fn bind(
+    config: &Config,
+    open: &[Listening],
+    inherited: &Inherited,
+) -> Result<Vec<Listening>, String> {
     let mut all: Vec<Listening> = Vec::new();
     for (site, settings) in config.sites.iter().enumerate() {
         for (place, address) in settings.listen.iter().enumerate() {
@@ -135,7 +139,11 @@ fn every(port: u16, open: &[Listening], inherited: &Inherited) -> io::Result<Vec
         let dual = bound.dual;
         let six = Socket::new(bound);
         // systemd's ListenStream=8000 is one socket for both families.
-        return Ok(if dual { vec![six] } else { vec![tcp((Ipv4Addr::UNSPECIFIED, port).into(), open, inherited)?, six] });
+        return Ok(if dual {
+            vec![six]
+        } else {
+            vec![tcp((Ipv4Addr::UNSPECIFIED, port).into(), open, inherited)?, six]
+        });
     }
     let four = tcp((Ipv4Addr::UNSPECIFIED, port).into(), open, inherited)?;
     match tcp(six, open, inherited) {
@@ -191,7 +199,9 @@ fn refused(address: &Address, error: &io::Error) -> String {
             format!("cannot listen on {what}: another server listens there; stop it or choose another path")
         }
         (io::ErrorKind::AlreadyExists, _) => {
-            format!("cannot listen on {what}: the file exists and is not a socket; remove it or choose another path")
+            format!(
+                "cannot listen on {what}: the file exists and is not a socket; remove it or choose another path"
+            )
         }
         (io::ErrorKind::AddrInUse, _) => format!(
             "cannot listen on {what}: the address is in use; stop the other server (`ss -ltnp 'sport = :{port}'` names \
@@ -257,6 +267,9 @@ mod tests {
         };
         assert!(reason("127.0.0.1:80", libc::EACCES).contains("ports below 1024"));
         assert!(reason("192.0.2.1:8000", libc::EADDRNOTAVAIL).contains("192.0.2.1:8000: no interface"));
-        assert!(refused(&Address::Any(8000), &io::Error::from_raw_os_error(libc::EADDRINUSE)).contains("sport = :8000"));
+        assert!(
+            refused(&Address::Any(8000), &io::Error::from_raw_os_error(libc::EADDRINUSE))
+                .contains("sport = :8000")
+        );
     }
 }

@@ -21,7 +21,8 @@ pub fn begin() {
         // Cut down by `set_level` once the configuration is read.
         Err(_) => builder.filter_level(LevelFilter::Trace),
     };
-    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stderr().is_terminal();
+    let colour =
+        std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stderr().is_terminal();
     let style = if colour { WriteStyle::Always } else { WriteStyle::Never };
     let begun = builder.target(Target::Stderr).write_style(style).format(format).try_init();
     if begun.is_ok() && std::env::var_os(VARIABLE).is_none() {

@@ -186,7 +186,9 @@ impl Master {
     fn app_in(&self, pool: u16, slot: u16, generation: Option<u32>) -> Option<ChildId> {
         let found = self.children.iter().find(|(_, child)| match &child.role {
             Role::App(app) => {
-                child.pool == pool && child.slot == slot && generation.is_none_or(|wanted| wanted == app.units)
+                child.pool == pool
+                    && child.slot == slot
+                    && generation.is_none_or(|wanted| wanted == app.units)
             }
             Role::Worker(_) => false,
         });

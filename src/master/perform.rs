@@ -77,9 +77,16 @@ impl Master {
         Ok((process, Role::Worker(Worker::new(row, control))))
     }
 
-    fn spawn_app(&self, id: ChildId, pool: u16, slot: u16, number: u32) -> io::Result<(process::Child, Role)> {
+    fn spawn_app(
+        &self,
+        id: ChildId,
+        pool: u16,
+        slot: u16,
+        number: u32,
+    ) -> io::Result<(process::Child, Role)> {
         let generation = self.source(number);
-        let app = generation.app(pool).ok_or_else(|| io::Error::other("the app is not in the configuration"))?;
+        let app =
+            generation.app(pool).ok_or_else(|| io::Error::other("the app is not in the configuration"))?;
         // Children are numbered upwards for ever, so the generations of a slot's units grow.
         let units = id.0 as u32;
         let runtime_dir = self.runtime.path();
@@ -91,7 +98,9 @@ impl Master {
     /// The lowest row that no living worker has.
     fn free_row(&self) -> Option<u16> {
         let taken = |row: u16| {
-            self.children.values().any(|child| matches!(&child.role, Role::Worker(worker) if worker.row == row))
+            self.children
+                .values()
+                .any(|child| matches!(&child.role, Role::Worker(worker) if worker.row == row))
         };
         (0..WORKERS as u16).find(|row| !taken(*row))
     }

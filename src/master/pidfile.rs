@@ -20,14 +20,21 @@ impl PidFile {
     /// For the operator: another master holds it, or it cannot be written.
     pub(super) fn write(path: &Path) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("pid_file: cannot write {}: {error}", path.display());
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
         let mut before = String::new();
         // Whatever it holds is only for the message.
         let _ = (&file).take(32).read_to_string(&mut before);
         let Some(lock) = Locked::try_new(file).map_err(failed)? else {
             let (path, before) = (path.display(), before.trim());
-            return Err(format!("pid_file: {path} belongs to a running master (process {before}); stop it first"));
+            return Err(format!(
+                "pid_file: {path} belongs to a running master (process {before}); stop it first"
+            ));
         };
         let mut file = lock.file();
         file.set_len(0).map_err(failed)?;

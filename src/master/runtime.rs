@@ -89,14 +89,18 @@ fn lock(path: &Path) -> Option<Locked> {
 /// Removes what dead masters left: ours by name and owner, and nobody holds the lock.
 fn remove_stale(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
+    for entry in
+        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+    {
         let path = entry.path();
         // The owner may be the workers' user of that master; only root can then remove it, and only root gets here.
         let ours = fs::symlink_metadata(&path)
             .is_ok_and(|found| found.is_dir() && (user::is_root() || found.uid() == user::uid()));
         if ours && lock(&path).is_some() {
             match fs::remove_dir_all(&path) {
-                Ok(()) => log::debug!(target: "hatchery", "removed {}, left by a master that died", path.display()),
+                Ok(()) => {
+                    log::debug!(target: "hatchery", "removed {}, left by a master that died", path.display())
+                }
                 Err(error) => log::debug!(target: "hatchery", "cannot remove {}: {error}", path.display()),
             }
         }

@@ -1,7 +1,7 @@
 //! Signals to inputs, and the reaping of children.
 
-use super::child::Role;
 use super::Master;
+use super::child::Role;
 use crate::control::worker::ToWorker;
 use crate::supervisor::{ChildId, Exit, Input, Signal};
 use crate::sys::process::{self, Ended};
