@@ -1,1 +1,315 @@
-//! What the environment must have for a configuration to work.
+//! What the environment must have for a configuration to work: directories, interpreters, users, rights. A file can be
+//! right and fail here on another machine, which is why these problems have their own exit code.
+
+mod rights;
+#[cfg(test)]
+mod tests;
+
+use super::problem::{Complaint, Place};
+use super::source::find_program;
+use super::{Action, Address, App, Config, CronJob, Disk, Problem};
+use nix::unistd::geteuid;
+use rights::Identity;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The command that imports an app and leaves: exit 0, or a traceback on standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportCommand {
+    /// The interpreter.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Added to the environment.
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    pub cwd: PathBuf,
+}
+
+const IMPORT: &str = r#"
+import importlib, sys
+module, name = sys.argv[1:3]
+value = importlib.import_module(module)
+factory = name.endswith("()")
+for part in (name[:-2] if factory else name).split("."):
+    value = getattr(value, part)
+if factory:
+    value = value()
+if not callable(value):
+    raise TypeError(f"{module}:{name} is not callable, it is {value!r}")
+"#;
+
+/// What to run to see whether the app imports. (`-c` puts the working directory first on `sys.path`.)
+#[must_use]
+pub fn import_command(app: &App) -> ImportCommand {
+    ImportCommand {
+        program: app.python.clone(),
+        args: vec!["-c".to_owned(), IMPORT.to_owned(), app.module.clone(), app.callable.clone()],
+        env: app.env.clone(),
+        cwd: app.chdir.clone(),
+    }
+}
+
+/// What is missing or forbidden on this machine for a start as the current user. Binding is not tried, and apps are
+/// not imported.
+#[must_use]
+pub fn environment(config: &Config) -> Vec<Problem> {
+    let mut check = Check { config, problems: Vec::new() };
+    check.whole();
+    for (index, site) in config.sites.iter().enumerate() {
+        for (number, address) in site.listen.iter().enumerate() {
+            check.listen(&format!("sites[{index}].listen[{number}]"), address);
+        }
+        for (number, location) in site.locations.iter().enumerate() {
+            if let Action::Files(files) = &location.action {
+                check.static_root(&format!("sites[{index}].locations[{number}].to.root"), &files.root);
+            }
+        }
+    }
+    config.apps.iter().for_each(|app| check.app(app));
+    config.cron.iter().enumerate().for_each(|(index, job)| check.job(&format!("cron[{index}]"), job));
+    check.problems
+}
+
+/// What works and should be known before a start as the current user.
+#[must_use]
+pub fn warnings(config: &Config) -> Vec<Problem> {
+    if config.user.is_some() || !geteuid().is_root() {
+        return Vec::new();
+    }
+    let hint = "give the workers a user of their own, for example user: \"www-data\"";
+    let place = Place::named(&config.origin, "user");
+    vec![
+        place.problem(Complaint::new("started as root without `user`: apps and cron jobs run as root", hint)),
+    ]
+}
+
+struct Check<'a> {
+    config: &'a Config,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn add(&mut self, key: &str, what: String, hint: impl Into<String>) {
+        let place = Place::named(&self.config.origin, key);
+        self.problems.push(place.problem(Complaint::new(what, hint)));
+    }
+
+    fn whole(&mut self) {
+        let config = self.config;
+        if let Some(user) = &config.user {
+            self.user("user", user);
+        }
+        let me = Identity::current();
+        for (key, file) in [("pid_file", &config.pid_file), ("control", &config.control)] {
+            if let Some(file) = file {
+                self.writable_file(key, file, &me);
+            }
+        }
+        if let Some(log) = config.log.access.as_ref().and_then(|access| access.path.as_ref()) {
+            self.writable_file("log.access.path", log, &me);
+        }
+        let worker = Identity::of(config.user.as_deref());
+        self.writable_directory("temp_dir", &config.temp_dir, &worker);
+    }
+
+    /// The user exists, and we may become it.
+    fn user(&mut self, key: &str, name: &str) {
+        let Some(identity) = Identity::named(name) else {
+            self.add(
+                key,
+                format!("there is no user `{name}`"),
+                format!("create it: useradd --system {name}"),
+            );
+            return;
+        };
+        if !geteuid().is_root() && identity.uid != geteuid().as_raw() {
+            let hint = "start as root, or remove the key";
+            self.add(key, format!("only root can run things as `{name}`"), hint);
+        }
+    }
+
+    fn listen(&mut self, key: &str, address: &Address) {
+        if let Address::Unix(path) = address {
+            self.writable_file(key, path, &Identity::current());
+        }
+        let Some(port) = address.port().filter(|port| *port > 0) else { return };
+        let first = rights::first_unprivileged_port();
+        if port < first && !rights::may_bind_any_port() {
+            let hint = format!(
+                "start as root with `user`, or set AmbientCapabilities=CAP_NET_BIND_SERVICE, or use port {first} or above"
+            );
+            self.add(key, format!("ports below {first} need rights that this user does not have"), hint);
+        }
+    }
+
+    fn static_root(&mut self, key: &str, root: &Path) {
+        let worker = Identity::of(self.config.user.as_deref());
+        if !self.directory(key, root, &worker) {
+            return;
+        }
+        let entries = match fs::read_dir(root) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.add(key, format!("`{}` cannot be listed: {error}", root.display()), "");
+                return;
+            }
+        };
+        let mut names =
+            entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
+        if let Some(name) = names.find(|name| is_source_or_data(name)) {
+            let what = format!("`{}` contains `{name}`: the whole project would be public", root.display());
+            self.add(
+                key,
+                what,
+                "serve only the directory of collected files, for example STATIC_ROOT after collectstatic",
+            );
+        }
+    }
+
+    fn app(&mut self, app: &App) {
+        let key = |name: &str| format!("apps.{}.{name}", app.name);
+        if let Some(user) = &app.user {
+            self.user(&key("user"), user);
+        }
+        let identity = Identity::of(app.user.as_deref().or(self.config.user.as_deref()));
+        self.directory(&key("chdir"), &app.chdir, &identity);
+        if let Some(home) = &app.home
+            && self.directory(&key("home"), home, &identity)
+            && !home.join("pyvenv.cfg").is_file()
+        {
+            let hint = format!("create one: python3 -m venv {}", home.display());
+            self.add(
+                &key("home"),
+                format!("`{}` is not a virtualenv (it has no pyvenv.cfg)", home.display()),
+                hint,
+            );
+            return;
+        }
+        if app.home.as_ref().is_none_or(|home| home.is_dir()) {
+            self.interpreter(&key("python"), app, &identity);
+        }
+    }
+
+    fn interpreter(&mut self, key: &str, app: &App, identity: &Identity) {
+        let program = app.python.display();
+        if let Ok(link) = fs::read_link(&app.python)
+            && !app.python.exists()
+        {
+            let hint = app.home.as_ref().map_or_else(String::new, |home| {
+                format!(
+                    "the Python it was made with is gone, make it anew: python3 -m venv --clear {}",
+                    home.display()
+                )
+            });
+            self.add(key, format!("`{program}` points to `{}`, which does not exist", link.display()), hint);
+        } else if !app.python.is_file() {
+            let hint = if app.home.is_some() {
+                "is the virtualenv complete?"
+            } else {
+                "install Python: apt install python3"
+            };
+            self.add(key, format!("no Python interpreter at `{program}`"), hint);
+        } else if let Err(why) = identity.may_execute(&app.python) {
+            self.add(key, format!("`{program}` cannot be executed by {}: {why}", identity.name), "");
+        }
+    }
+
+    fn job(&mut self, key: &str, job: &CronJob) {
+        let app = job.app.and_then(|app| self.config.apps.get(app));
+        if let Some(user) = &job.user {
+            self.user(&format!("{key}.user"), user);
+        }
+        let user = job.user.as_deref().or(app.and_then(|app| app.user.as_deref()));
+        let identity = Identity::of(user.or(self.config.user.as_deref()));
+        if let Some(chdir) = &job.chdir {
+            self.directory(&format!("{key}.chdir"), chdir, &identity);
+        }
+        let directory = job.chdir.as_deref().or(app.map(|app| app.chdir.as_path())).unwrap_or(Path::new("/"));
+        let Some(name) = job.command.first() else { return };
+        let home = app.and_then(|app| app.home.as_deref());
+        match program(name, directory, home) {
+            Some(found) => {
+                if let Err(why) = identity.may_execute(&found) {
+                    let what =
+                        format!("`{}` cannot be executed by {}: {why}", found.display(), identity.name);
+                    self.add(&format!("{key}.command"), what, "");
+                }
+            }
+            None => {
+                let hint = match home {
+                    _ if name.contains('/') => format!("it is looked for from `{}`", directory.display()),
+                    Some(home) => format!("it is neither in `{}/bin` nor on PATH", home.display()),
+                    None => "it is not on PATH; `app` adds the virtualenv of an app".to_owned(),
+                };
+                self.add(&format!("{key}.command"), format!("there is no program `{name}`"), hint);
+            }
+        }
+    }
+
+    /// The directory is there and can be read.
+    fn directory(&mut self, key: &str, path: &Path, identity: &Identity) -> bool {
+        let shown = path.display();
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => match identity.may_read_directory(path) {
+                Ok(()) => return true,
+                Err(why) => {
+                    let hint = "grant it with chmod or chgrp, or choose another `user`";
+                    self.add(key, format!("`{shown}` cannot be read by {}: {why}", identity.name), hint);
+                }
+            },
+            Ok(_) => self.add(key, format!("`{shown}` is not a directory"), ""),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let relative = "a relative path starts at the directory of the configuration file";
+                self.add(
+                    key,
+                    format!("`{shown}` does not exist"),
+                    format!("create it, or correct the path ({relative})"),
+                );
+            }
+            Err(error) => self.add(key, format!("`{shown}`: {error}"), ""),
+        }
+        false
+    }
+
+    /// A file that will be made: its directory takes it, or the file itself is writable.
+    fn writable_file(&mut self, key: &str, file: &Path, identity: &Identity) {
+        if file.is_dir() {
+            self.add(key, format!("`{}` is a directory", file.display()), "write the path of a file in it");
+            return;
+        }
+        let is_regular = fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
+        if is_regular && identity.may_write_file(file).is_ok() {
+            return;
+        }
+        self.writable_directory(key, file.parent().unwrap_or(Path::new("/")), identity);
+    }
+
+    fn writable_directory(&mut self, key: &str, path: &Path, identity: &Identity) {
+        let shown = path.display();
+        if !path.is_dir() {
+            let hint = format!("create it: mkdir -p {shown}");
+            self.add(key, format!("the directory `{shown}` does not exist"), hint);
+        } else if let Err(why) = identity.may_write_directory(path) {
+            self.add(
+                key,
+                format!("the directory `{shown}` cannot be written by {}: {why}", identity.name),
+                "",
+            );
+        }
+    }
+}
+
+/// Files whose presence says that a directory is a project and not a directory of public files.
+fn is_source_or_data(name: &str) -> bool {
+    matches!(name, "manage.py" | "settings.py") || name.ends_with(".sqlite3")
+}
+
+/// The program of a cron job, as the master looks for it.
+fn program(name: &str, directory: &Path, home: Option<&Path>) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(directory.join(name)).filter(|path| path.is_file());
+    }
+    let own = home.map(|home| home.join("bin").join(name)).filter(|path| path.is_file());
+    own.or_else(|| find_program(&Disk, name))
+}

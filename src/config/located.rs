@@ -152,7 +152,7 @@ fn syntax(error: &ron::Error) -> Complaint {
         ron::Error::ExpectedStructLikeEnd
         | ron::Error::ExpectedArrayEnd
         | ron::Error::ExpectedMapEnd
-        | ron::Error::ExpectedComma => "is a comma missing before this?",
+        | ron::Error::ExpectedComma => "is a comma missing before this, or a colon after a key?",
         ron::Error::ExpectedMapColon => "a key is followed by a colon and its value, `key: value`",
         ron::Error::TrailingCharacters => "the whole file is one value in parentheses: ( key: value, … )",
         ron::Error::ExpectedStringEnd => "a string begins and ends with `\"`",

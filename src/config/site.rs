@@ -160,8 +160,8 @@ impl Draft {
 /// Checks that look at all sites: who answers which host where must be clear.
 pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
     let mut listeners: Vec<&At<Address>> = Vec::new();
-    let mut answers: HashMap<(&Address, Option<String>), &Place> = HashMap::new();
-    for site in sites {
+    let mut answers: HashMap<(&Address, Option<String>), (usize, &Place)> = HashMap::new();
+    for (number, site) in sites.iter().enumerate() {
         for (index, address) in site.listen.iter().enumerate() {
             if site.listen.iter().take(index).any(|other| other.value == address.value) {
                 report.add(
@@ -183,9 +183,11 @@ pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
             let names = site.names.iter().map(|name| (Some(render_host(&name.value)), &name.place));
             let nameless = site.names.is_empty().then_some((None, &site.place));
             for (name, place) in names.chain(nameless) {
-                let Some(first) = answers.insert((&address.value, name.clone()), place) else { continue };
+                let Some((owner, first)) = answers.insert((&address.value, name.clone()), (number, place)) else {
+                    continue;
+                };
                 let (what, hint) = match name {
-                    Some(name) if first.key == place.key => (format!("`{name}` is given twice"), "keep one"),
+                    Some(name) if owner == number => (format!("`{name}` is given twice"), "keep one"),
                     Some(name) => (
                         format!("`{name}` on `{}` is already {}", address.value, first.mention()),
                         "a name belongs to one site on an address",

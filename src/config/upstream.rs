@@ -63,12 +63,14 @@ impl Upstream {
         let (raw, at) = node.fields::<RawUpstream<'_>>(report)?;
         at.or(raw.protocol, Protocol, report);
         at.or(raw.balance, Balance, report);
+        let before = report.problems.len();
         let servers = at.need(raw.servers, "servers", "[\"127.0.0.1:9000\"]", report);
+        let all_read = report.problems.len() == before;
         let connect_timeout = at.or(raw.connect_timeout, Positive(Duration::from_secs(3)), report).0;
         let timeout = at.or(raw.timeout, Positive(Duration::from_secs(60)), report).0;
         let keepalive = at.or(raw.keepalive, 32, report);
         let servers = servers?;
-        if servers.is_empty() {
+        if servers.is_empty() && all_read {
             node.complain(report, Complaint::new("no server", "for example servers: [\"127.0.0.1:9000\"]"));
         }
         for (index, server) in servers.iter().enumerate() {

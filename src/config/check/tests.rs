@@ -1,0 +1,161 @@
+use super::super::{Disk, flags, load, tests::Memory};
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+/// A directory of its own that goes away with its test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hatchery-check-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let config = load(Path::new("hatchery.ron"), &Memory::default().with("hatchery.ron", text)).unwrap();
+    environment(&config).iter().map(ToString::to_string).collect()
+}
+
+fn respond(rest: &str) -> String {
+    format!("(sites: [(listen: [\":8000\"], locations: [(path: \"/\", to: Respond(body: \"x\"))])], {rest})")
+}
+
+#[test]
+fn nothing_is_missing_for_a_fixed_answer() {
+    assert_eq!(problems(&respond("temp_dir: \"/tmp\"")), Vec::<String>::new());
+}
+
+#[test]
+fn a_missing_static_root_is_named() {
+    let text = "(temp_dir: \"/tmp\", sites: [(listen: [\":8000\"], locations: [(path: \"/\", to: Files(\"/no/such\"))])])";
+    let lines = problems(text);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(
+        lines[0]
+            .starts_with("hatchery.ron: sites[0].locations[0].to.root: `/no/such` does not exist; create it"),
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn a_project_is_not_a_static_root() {
+    let directory = Directory::new("project");
+    let serve = flags::Serve { dir: directory.0.display().to_string(), ..flags::Serve::default() };
+    let config = super::super::from_serve(&serve, &Disk).unwrap();
+    let about_root = || -> Vec<Problem> {
+        environment(&config).into_iter().filter(|problem| problem.key.ends_with("to.root")).collect()
+    };
+    directory.file("index.html", "<p>");
+    assert_eq!(about_root(), Vec::new());
+    directory.file("db.sqlite3", "");
+    assert!(about_root()[0].what.contains("contains `db.sqlite3`: the whole project would be public"));
+}
+
+#[test]
+fn an_app_needs_its_directory_virtualenv_and_interpreter() {
+    let directory = Directory::new("app");
+    let root = directory.0.display().to_string();
+    let app = |rest: &str| {
+        let text = respond(&format!("temp_dir: \"/tmp\", apps: {{\"shop\": (module: \"shop\", {rest})}}"));
+        problems(&text)
+    };
+    let lines = app("chdir: \"/no/such\", python: \"/no/python\"");
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[0].contains("apps.shop.chdir: `/no/such` does not exist"), "{lines:#?}");
+    assert!(lines[1].contains("apps.shop.python: no Python interpreter at `/no/python`"), "{lines:#?}");
+
+    let lines = app(&format!("chdir: \"{root}\", home: \"{root}\""));
+    assert!(
+        lines[0].contains("is not a virtualenv (it has no pyvenv.cfg); create one: python3 -m venv"),
+        "{lines:#?}"
+    );
+
+    directory.file("pyvenv.cfg", "");
+    let python = directory.file("bin/python", "#!/bin/sh\n");
+    let lines = app(&format!("chdir: \"{root}\", home: \"{root}\""));
+    assert!(lines[0].contains("cannot be executed by"), "{lines:#?}");
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(app(&format!("chdir: \"{root}\", home: \"{root}\"")), Vec::<String>::new());
+
+    fs::remove_file(&python).unwrap();
+    std::os::unix::fs::symlink("/no/python3.1", &python).unwrap();
+    let lines = app(&format!("chdir: \"{root}\", home: \"{root}\""));
+    assert!(lines[0].contains("points to `/no/python3.1`, which does not exist"), "{lines:#?}");
+}
+
+#[test]
+fn users_directories_and_programs_are_looked_for() {
+    let lines = problems(&respond(
+        "temp_dir: \"/tmp\", user: \"no-such-user\", pid_file: \"/no/such/x.pid\", control: \"/tmp\", \
+         log: (access: (path: \"/no/such/access.log\")), \
+         cron: [(name: \"x\", at: \"* * * * *\", command: [\"no-such-program\"]), \
+                (name: \"y\", at: \"* * * * *\", command: [\"true\"])]",
+    ));
+    let want = [
+        "hatchery.ron: user: there is no user `no-such-user`; create it",
+        "hatchery.ron: pid_file: the directory `/no/such` does not exist; create it: mkdir -p /no/such",
+        "hatchery.ron: control: `/tmp` is a directory",
+        "hatchery.ron: log.access.path: the directory `/no/such` does not exist",
+        "hatchery.ron: cron[0].command: there is no program `no-such-program`; it is not on PATH",
+    ];
+    assert_eq!(lines.len(), want.len(), "{lines:#?}");
+    for (line, want) in lines.iter().zip(want) {
+        assert!(line.starts_with(want), "\n{line}\n{want}");
+    }
+}
+
+/// As root, too: the question is asked for another user.
+#[test]
+fn rights_are_those_of_the_user_who_will_run() {
+    let directory = Directory::new("rights");
+    let inner = directory.0.join("inner");
+    fs::create_dir_all(&inner).unwrap();
+    let Some(nobody) = Identity::named("nobody") else { panic!("every Linux has nobody") };
+    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&inner, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(nobody.may_read_directory(&inner), Ok(()));
+    assert_eq!(nobody.may_write_directory(&inner), Err("no right to write in it".to_owned()));
+    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o700)).unwrap();
+    let why = nobody.may_read_directory(&inner).unwrap_err();
+    assert_eq!(why, format!("no right to enter `{}`", directory.0.display()));
+}
+
+#[test]
+fn the_import_command_tells_good_from_bad() {
+    let directory = Directory::new("import");
+    directory.file(
+        "good.py",
+        "def application(environ, start_response): pass\ndef make(): return application\nx = 1\n",
+    );
+    directory.file("bad.py", "import no_such_module\n");
+    let run = |module: &str| {
+        let chdir = Some(directory.0.display().to_string());
+        let run = flags::Run { module: Some(module.to_owned()), chdir, ..flags::Run::default() };
+        let config = super::super::from_flags(&run, &Disk).unwrap();
+        let command = import_command(&config.apps[0]);
+        let output =
+            Command::new(&command.program).args(&command.args).current_dir(&command.cwd).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(run("good"), (true, String::new()));
+    assert_eq!(run("good:make()"), (true, String::new()));
+    assert!(run("bad").1.contains("No module named 'no_such_module'"));
+    assert!(run("good:nothing").1.contains("has no attribute 'nothing'"));
+    assert!(run("good:x").1.contains("good:x is not callable, it is 1"));
+}
