@@ -246,9 +246,8 @@ impl World {
     fn check(&self, path: impl Fn() -> String) {
         let mut held = HashSet::new();
         for worker in &self.workers {
-            let lease = match &worker.doing {
-                Doing::Running(lease) | Doing::Withdrawing(_, Some(lease)) => lease,
-                _ => continue,
+            let (Doing::Running(lease) | Doing::Withdrawing(_, Some(lease))) = &worker.doing else {
+                continue;
             };
             assert!(held.insert(*lease), "two requests on one unit\n{}", path());
         }
