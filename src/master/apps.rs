@@ -15,7 +15,7 @@ use crate::sys::{listener, signals};
 use std::ffi::OsStr;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// What the master holds of a process of an app.
@@ -88,7 +88,7 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let (read, write) = process::pipe()?;
-    let program = program(settings, wanted, listener.into(), theirs.into(), write)?;
+    let program = program(settings, wanted, listener, theirs.into(), write)?;
     let (child, launch) = process::spawn(&program).inspect_err(|_| drop(std::fs::remove_file(&socket)))?;
     let app = App {
         name: settings.name.clone(),
@@ -109,10 +109,8 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
 }
 
 /// The socket on which workers connect: theirs alone.
-fn listen(path: &Path, generation: &Generation) -> io::Result<UnixListener> {
-    let listener = UnixListener::from(listener::unix(path, 0o600)?.socket);
-    // The app waits in accept; the master never does.
-    listener.set_nonblocking(false)?;
+fn listen(path: &Path, generation: &Generation) -> io::Result<OwnedFd> {
+    let listener = listener::unix(path, 0o600)?.socket;
     if let Some(account) = &generation.account {
         std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid))?;
     }
@@ -132,26 +130,36 @@ fn program(
         environment.set_account(account);
     }
     environment.set_app(settings);
-    environment.set("HATCHERY_CONTROL_FD", "3");
-    environment.set("HATCHERY_LISTEN_FD", "4");
-    environment.set("HATCHERY_MODULE", &settings.module);
-    environment.set("HATCHERY_CALLABLE", &settings.callable);
-    environment.set("HATCHERY_THREADS", settings.threads.to_string());
-    environment.set("HATCHERY_APP", &settings.name);
-    environment.set("HATCHERY_SLOT", wanted.slot.to_string());
-    environment.set("HATCHERY_GENERATION", wanted.number.to_string());
+    let multiprocess = if settings.processes.max > 1 { "1" } else { "0" };
+    for (name, value) in [
+        ("CONTROL_FD", "3"),
+        ("LISTEN_FD", "4"),
+        ("MODULE", &settings.module),
+        ("CALLABLE", &settings.callable),
+        ("THREADS", &settings.threads.to_string()),
+        ("APP", &settings.name),
+        ("MULTIPROCESS", multiprocess),
+        ("SLOT", &wanted.slot.to_string()),
+        ("GENERATION", &wanted.number.to_string()),
+    ] {
+        environment.set(format!("HATCHERY_HOST_{name}"), value);
+    }
     let python = settings.python.as_os_str();
-    let arguments = [python, OsStr::new("-c"), OsStr::new(HOST_PROGRAM)];
+    // The last argument is only for `ps`.
+    let title = format!("hatchery: app {} {} gen {}", settings.name, wanted.slot, wanted.number);
+    let arguments = [python, OsStr::new("-"), OsStr::new(&title)];
     Ok(Program {
         candidates: environment.candidates(python),
         arguments: arguments.into_iter().filter_map(string).collect(),
         environment: environment.strings(),
         directory: string(settings.chdir.as_os_str()),
         account: account.cloned(),
+        stdin: Some(process::memory_file(HOST_PROGRAM.as_bytes())?),
         stdout: output.try_clone()?,
         stderr: output,
         descriptors: vec![control, listener],
-        death_signal: Some(signals::SIGKILL),
+        // The host leaves after the request that it runs.
+        death_signal: Some(signals::SIGTERM),
     })
 }
 
@@ -171,15 +179,21 @@ impl App {
     /// Why its program could not be started, once that is known.
     pub(super) fn launched(&mut self) -> Option<String> {
         let (step, error) = self.launch.as_mut()?.outcome().inspect(|_| self.launch = None)??;
-        let key = format!("apps.{:?}", self.name);
+        let python = self.python.display();
         Some(match step {
-            Step::Execute => format!(
-                "{key}: cannot start the interpreter {}: {error}; is `home` a virtualenv? (python3 -m venv DIR)",
-                self.python.display()
+            Step::Execute if error.kind() == io::ErrorKind::PermissionDenied => format!(
+                "cannot start the interpreter {python}: {error}; may the user it runs as execute it, and enter every \
+                 directory above it?"
             ),
-            Step::Directory => format!("{key}.chdir: cannot enter {}: {error}", self.directory.display()),
-            Step::User => format!("{key}.user: cannot become that user: {error}"),
-            Step::Descriptors | Step::Parent => format!("{key}: cannot start: {error}"),
+            Step::Execute => format!(
+                "cannot start the interpreter {python}: {error}; `home` must be a virtualenv (python3 -m venv DIR makes \
+                 one)"
+            ),
+            Step::Directory => {
+                format!("cannot enter the directory {} (chdir): {error}", self.directory.display())
+            }
+            Step::User => format!("cannot become its user: {error}"),
+            Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
         })
     }
 

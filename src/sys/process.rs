@@ -46,6 +46,8 @@ pub struct Program {
     pub directory: Option<CString>,
     /// User it runs as; `None`: ours.
     pub account: Option<Account>,
+    /// Standard input; `None`: /dev/null.
+    pub stdin: Option<OwnedFd>,
     /// Standard output.
     pub stdout: OwnedFd,
     /// Standard error.
@@ -142,8 +144,7 @@ pub fn fork(run: impl FnOnce() -> i32) -> io::Result<Child> {
     }
 }
 
-/// Starts a program in its own process group, with default signal dispositions, nothing blocked and /dev/null as its
-/// input. Whether the exec worked is told by the [`Launch`] later: nothing here waits for it.
+/// Starts a program in its own process group, with default signal dispositions and nothing blocked. Whether the exec worked is told by the [`Launch`] later: nothing here waits for it.
 ///
 /// # Errors
 /// EAGAIN, ENOMEM, EMFILE.
@@ -155,7 +156,8 @@ pub fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
     };
     let arguments = pointers(&program.arguments);
     let environment = pointers(&program.environment);
-    let sources: Vec<RawFd> = [null.as_raw_fd(), program.stdout.as_raw_fd(), program.stderr.as_raw_fd()]
+    let stdin = program.stdin.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd);
+    let sources: Vec<RawFd> = [stdin, program.stdout.as_raw_fd(), program.stderr.as_raw_fd()]
         .into_iter()
         .chain(program.descriptors.iter().map(AsRawFd::as_raw_fd))
         .collect();
@@ -390,6 +392,19 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
     nix::fcntl::fcntl(&read, flags)?;
     Ok((read, write))
+}
+
+/// A file in memory that holds `text`, at its beginning.
+///
+/// # Errors
+/// EMFILE, ENOMEM.
+pub fn memory_file(text: &[u8]) -> io::Result<OwnedFd> {
+    use std::io::{Seek as _, Write as _};
+    let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
+    let mut file = std::fs::File::from(nix::sys::memfd::memfd_create(c"hatchery", flags)?);
+    file.write_all(text)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// The descriptor numbered `number` as ours, if it is open. For what was inherited over an exec, once.

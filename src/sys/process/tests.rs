@@ -14,6 +14,7 @@ fn program(candidates: &[&str], arguments: &[&str]) -> (Program, OwnedFd) {
         environment: vec![c("PATH=/usr/bin:/bin"), c("GREETING=hello")],
         directory: Some(c("/")),
         account: None,
+        stdin: None,
         stderr: write.try_clone().unwrap(),
         stdout: write,
         descriptors: Vec::new(),
@@ -62,6 +63,16 @@ fn a_program_gets_its_environment_directory_and_descriptors() {
     assert_eq!(wait(&child), Ended::Code(3));
     // 0, 1, 2, 3 and the listing's own.
     assert_eq!(all(read).replace(' ', ""), "hello\n/\nthird\n5\n");
+}
+
+#[test]
+fn a_program_can_read_what_it_is_given() {
+    let (mut spec, read) = program(&["/bin/cat"], &["cat"]);
+    spec.stdin = Some(memory_file(b"from memory").unwrap());
+    let (child, _launch) = spawn(&spec).unwrap();
+    drop(spec);
+    assert_eq!(all(read), "from memory");
+    assert_eq!(wait(&child), Ended::Code(0));
 }
 
 #[test]
