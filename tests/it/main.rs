@@ -6,9 +6,9 @@ mod harness;
 
 mod cheap;
 mod commands;
-mod conf;
 mod cron;
 mod django;
+mod host;
 mod http_corpus;
 mod layers;
 mod limits;
@@ -17,6 +17,3 @@ mod reload;
 mod static_files;
 mod supervise;
 mod wsgi;
-//! Black-box tests.
-
-mod host;
