@@ -273,6 +273,8 @@ impl Conn {
         if !self.is_exchange_open() || self.writing != Writing::Await {
             return;
         }
+        // Answered before a refusal was polled: this is the answer then.
+        self.notice = None;
         let Exchange { version, head_only, expects, .. } = self.exchange;
         let (framing, writing) = match body {
             _ if head.status.forbids_body() => (Framing::Unsaid, Writing::Bodiless),
@@ -536,6 +538,7 @@ impl Conn {
         self.requests = self.requests.saturating_add(1);
         self.exchange.version = head.version();
         self.exchange.head_only = head.method() == Method::Head;
+        self.reading = Reading::Done;
         let (request, framing) = framing::request(head)?;
         let most = self.settings.keepalive_requests;
         self.exchange.persist = framing.persist && (most == 0 || self.requests < most);
@@ -610,6 +613,12 @@ impl Conn {
 
     /// Nothing that follows is parsed.
     fn stop_reading(&mut self) {
+        if let Reading::Head(scan) = &self.reading
+            && let Some((method, version)) = scan.request(&self.input)
+        {
+            self.exchange.head_only = method == Method::Head;
+            self.exchange.version = version;
+        }
         self.reading = Reading::Discard;
         self.input = Vec::new();
         self.exchange.persist = false;
