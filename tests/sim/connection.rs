@@ -2,6 +2,8 @@
 //! pipelined or not, cut anywhere; responses of all kinds, early or late; partial writes, stalls, half-closes, drains.
 //! A shadow model knows what was sent; the client reads with the decoder for upstreams.
 
+#![allow(clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 use hatchery::buf::{Queue, Segment};
 use hatchery::gateway::{self, http1::Response};
 use hatchery::h1::{Conn, End, Event, Settings};
