@@ -1,1 +1,96 @@
-//! Filled in.
+//! The command line: one file for each command. `main.rs` turns what comes back into an exit code.
+
+mod check;
+mod config;
+mod locate;
+mod reload;
+mod run;
+mod serve;
+mod status;
+mod stop;
+
+use crate::config::boot::WorkerBoot;
+use clap::{Parser, Subcommand};
+
+/// What runs in a forked worker.
+pub type Worker = fn(WorkerBoot) -> i32;
+
+/// Serves web applications: static files, Python apps, upstreams and cron jobs, from one process tree.
+#[derive(Debug, Parser)]
+#[command(name = "hatchery", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Try `hatchery run --http :8000 --module config.wsgi` in a Django project, or `hatchery serve .` \
+                        in any directory. `hatchery COMMAND --help` explains a command."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Serve(serve::Arguments),
+    Check(check::Arguments),
+    Config(config::Arguments),
+    Status(status::Arguments),
+    Reload(reload::Arguments),
+    Stop(stop::Arguments),
+}
+
+/// Why a command did not do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Wrong usage or a bad configuration: exit code 2.
+    Usage(String),
+    /// It failed: exit code 1.
+    Failed(String),
+}
+
+impl Cli {
+    /// Does what the command says; returns its exit code.
+    ///
+    /// # Errors
+    /// For the operator, on standard error.
+    pub fn execute(self, worker: Worker) -> Result<u8, Failure> {
+        match self.command {
+            Command::Run(arguments) => run::execute(arguments, worker),
+            Command::Serve(arguments) => serve::execute(arguments, worker),
+            Command::Check(arguments) => check::execute(&arguments),
+            Command::Config(arguments) => config::execute(&arguments),
+            Command::Status(arguments) => status::execute(&arguments),
+            Command::Reload(arguments) => reload::execute(&arguments),
+            Command::Stop(arguments) => stop::execute(&arguments),
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone (`| head`) is no failure.
+fn print(text: &str) -> Result<u8, Failure> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_and_flag_is_explained() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            assert!(sub.get_about().is_some(), "{}", sub.get_name());
+            for argument in sub.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", sub.get_name(), argument.get_id());
+            }
+        }
+    }
+}

@@ -5,23 +5,302 @@
 //! ```
 //!
 //! Between worker and app each stream socket belongs to one unit (thread): the worker's first frame is HELLO, which
-//! names the unit; from then on one request at a time, `stream` counts them. Descriptors (FILE, a spooled body) travel
-//! by SCM_RIGHTS with the first byte of their frame's header.
+//! names the unit; from then on one request at a time, `stream` counts them and every frame of an answer repeats it.
+//! Descriptors (FILE, a spooled body) travel by SCM_RIGHTS with the first byte of their frame's header.
 //!
 //! | type | direction | payload |
 //! |---|---|---|
 //! | HELLO 1 | worker → app | u32 protocol version, u16 row of the worker, u16 unit |
 //! | HELLO 1 | app → master | JSON: protocol version, Python version, pid |
 //! | READY 2 | app → master | empty |
-//! | FAILED 3 | app → master | UTF-8 text: what failed, with the traceback |
-//! | REQUEST 4 | worker → app | NUL-separated `name\0value\0…` pairs in latin-1; flag END: no body; flag FD: the body is the descriptor that comes along (read from offset 0, CONTENT_LENGTH bytes) |
+//! | FAILED 3 | app → master | UTF-8 text: what failed, with the traceback; exit 3 follows |
+//! | REQUEST 4 | worker → app | NUL-separated `name\0value\0…` pairs in latin-1; flag END: no body; flag FD: the body is the descriptor that comes along (read from offset 0, CONTENT_LENGTH bytes); neither: BODY frames and END follow |
 //! | BODY 5 | both | bytes |
 //! | END 6 | both | worker: end of the request body; app: end of the response; flag ABORT: the response broke off |
 //! | CANCEL 7 | worker → app | the client has gone; the app may go on |
 //! | CREDIT 8 | worker → app | reserved for ASGI |
 //! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH: the body's length is its Content-Length |
-//! | FILE 10 | app → worker | u64 offset, u64 length; the descriptor comes along |
-//! | FREE 11 | app → worker | the iterable is closed, the unit takes the next request |
-//! | FREE 11 | app → master | u16 row, u16 unit: the stream of that worker ended and its request is over |
+//! | FILE 10 | app → worker | u64 offset, u64 length; the descriptor comes along; a part of the body like BODY |
+//! | FREE 11 | app → worker | the iterable is closed, the unit takes the next request; the last frame of an answer |
+//! | FREE 11 | app → master | u16 row, u16 unit: the stream of that worker ended and its request is over, or GONE asked and there is none |
 //! | STACKS 12 | reserved | |
 //! | LEAVE 13 | master → app | no request is claimed any more: run atexit and exit 0 |
+//! | GONE 14 | master → app | u16 row: that worker was reaped; answered with one FREE for each unit, as soon as no request of it runs there |
+//!
+//! FREE to the master is a hint that may come twice or late; `dispatch` acts on it only for a unit whose claim it knows
+//! to be orphaned. GONE exists because a worker can die between its claim and its connect, and because the end of its
+//! stream may be noticed before its death.
+
+/// Version of this protocol, in HELLO.
+pub const VERSION: u32 = 1;
+/// Bytes of a frame's header.
+pub const HEADER: usize = 12;
+/// REQUEST: no body follows.
+pub const END: u8 = 1;
+/// REQUEST: the body is the descriptor that comes along.
+pub const FD: u8 = 2;
+/// END: the response broke off.
+pub const ABORT: u8 = 4;
+/// HEAD: the body's length is its Content-Length.
+pub const LENGTH: u8 = 8;
+/// Longest payload of a frame that is kept whole, that is of every type but BODY.
+pub const PAYLOAD: usize = 1 << 20;
+
+/// Type of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the table in the module documentation")]
+pub enum Kind {
+    Hello = 1,
+    Ready = 2,
+    Failed = 3,
+    Request = 4,
+    Body = 5,
+    End = 6,
+    Cancel = 7,
+    Credit = 8,
+    Head = 9,
+    File = 10,
+    Free = 11,
+    Stacks = 12,
+    Leave = 13,
+    Gone = 14,
+}
+
+impl Kind {
+    /// The type of that number, `None` if there is none.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Hello,
+            2 => Self::Ready,
+            3 => Self::Failed,
+            4 => Self::Request,
+            5 => Self::Body,
+            6 => Self::End,
+            7 => Self::Cancel,
+            8 => Self::Credit,
+            9 => Self::Head,
+            10 => Self::File,
+            11 => Self::Free,
+            12 => Self::Stacks,
+            13 => Self::Leave,
+            14 => Self::Gone,
+            _ => return None,
+        })
+    }
+}
+
+/// What makes a stream of frames unreadable; nothing after it can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A type that is not in the table.
+    UnknownType(u8),
+    /// The word that must be zero is not.
+    Reserved,
+    /// The payload is over [`PAYLOAD`].
+    TooLong(u32),
+}
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Bytes of payload.
+    pub length: u32,
+    /// Type.
+    pub kind: Kind,
+    /// [`END`], [`FD`], [`ABORT`], [`LENGTH`].
+    pub flags: u8,
+    /// Number of the request on its stream socket; 0 towards the master.
+    pub stream: u32,
+}
+
+impl Header {
+    /// The bytes on the wire.
+    #[must_use]
+    pub fn encode(self) -> [u8; HEADER] {
+        let [l0, l1, l2, l3] = self.length.to_le_bytes();
+        let [s0, s1, s2, s3] = self.stream.to_le_bytes();
+        [l0, l1, l2, l3, self.kind as u8, self.flags, 0, 0, s0, s1, s2, s3]
+    }
+
+    /// The header in these bytes.
+    ///
+    /// # Errors
+    /// An unknown type, a word that must be zero, a payload that is too long.
+    pub fn decode(bytes: [u8; HEADER]) -> Result<Self, Error> {
+        let [l0, l1, l2, l3, kind, flags, z0, z1, s0, s1, s2, s3] = bytes;
+        let kind = Kind::from_byte(kind).ok_or(Error::UnknownType(kind))?;
+        if (z0, z1) != (0, 0) {
+            return Err(Error::Reserved);
+        }
+        let length = u32::from_le_bytes([l0, l1, l2, l3]);
+        if kind != Kind::Body && length as usize > PAYLOAD {
+            return Err(Error::TooLong(length));
+        }
+        Ok(Self { length, kind, flags, stream: u32::from_le_bytes([s0, s1, s2, s3]) })
+    }
+}
+
+/// Appends a whole frame. A payload of 4 GiB or more, which nothing here produces, would be cut.
+pub fn push(out: &mut Vec<u8>, kind: Kind, flags: u8, stream: u32, payload: &[u8]) {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    out.reserve(HEADER + payload.len());
+    out.extend_from_slice(&Header { length, kind, flags, stream }.encode());
+    out.extend_from_slice(payload.get(..length as usize).unwrap_or(payload));
+}
+
+/// A frame, or a part of a BODY.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its header; of a BODY, `length` is that of the whole frame.
+    pub header: Header,
+    /// Its payload; of a BODY, what has come of it since the last part.
+    pub payload: Vec<u8>,
+}
+
+/// Cuts a stream of bytes into frames. BODY payloads are passed on as they come, everything else is kept until it is
+/// whole, so it never holds more than [`HEADER`] + [`PAYLOAD`] bytes beyond what was fed at once.
+#[derive(Debug, Default)]
+pub struct Reader {
+    bytes: Vec<u8>,
+    start: usize,
+    body: Option<(Header, u32)>,
+    broken: Option<Error>,
+}
+
+impl Reader {
+    /// A reader at the beginning of a stream; allocates nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes bytes read from the socket.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+        } else if self.start > PAYLOAD {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next frame or part of a BODY, `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// Those of [`Header::decode`]; the reader stays broken.
+    pub fn poll(&mut self) -> Result<Option<Frame>, Error> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        if let Some((header, left)) = self.body.take() {
+            return Ok(self.part(header, left));
+        }
+        let rest = self.bytes.get(self.start..).unwrap_or_default();
+        let Some((head, rest)) = rest.split_first_chunk::<HEADER>() else { return Ok(None) };
+        let header = Header::decode(*head).inspect_err(|error| self.broken = Some(*error))?;
+        if header.kind == Kind::Body {
+            self.start += HEADER;
+            return Ok(self.part(header, header.length));
+        }
+        let Some(payload) = rest.get(..header.length as usize) else { return Ok(None) };
+        let payload = payload.to_vec();
+        self.start += HEADER + payload.len();
+        Ok(Some(Frame { header, payload }))
+    }
+
+    /// Whether it stands between two frames: an end of the stream here loses nothing.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.body.is_none() && self.start == self.bytes.len()
+    }
+
+    fn part(&mut self, header: Header, left: u32) -> Option<Frame> {
+        let rest = self.bytes.get(self.start..).unwrap_or_default();
+        let payload = rest.get(..left as usize).unwrap_or(rest).to_vec();
+        let left = left - payload.len() as u32;
+        self.start += payload.len();
+        if left > 0 {
+            self.body = Some((header, left));
+            if payload.is_empty() {
+                return None;
+            }
+        }
+        Some(Frame { header, payload })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(reader: &mut Reader) -> Vec<Frame> {
+        std::iter::from_fn(|| reader.poll().unwrap()).collect()
+    }
+
+    #[test]
+    fn frames_survive_the_wire_at_every_cut() {
+        let mut wire = Vec::new();
+        push(&mut wire, Kind::Head, LENGTH, 7, b"200 OK\0Content-Length\x005\0");
+        push(&mut wire, Kind::Body, 0, 7, b"hello");
+        push(&mut wire, Kind::Body, 0, 7, b"");
+        push(&mut wire, Kind::End, ABORT, 7, b"");
+        push(&mut wire, Kind::Free, 0, 7, b"");
+        for cut in 0..=wire.len() {
+            let mut reader = Reader::new();
+            reader.feed(&wire[..cut]);
+            let mut frames = all(&mut reader);
+            reader.feed(&wire[cut..]);
+            frames.extend(all(&mut reader));
+            let body: Vec<u8> = frames
+                .iter()
+                .filter(|frame| frame.header.kind == Kind::Body)
+                .flat_map(|f| f.payload.clone())
+                .collect();
+            assert_eq!(body, b"hello", "cut at {cut}");
+            frames.retain(|frame| frame.header.kind != Kind::Body);
+            let kinds: Vec<_> = frames.iter().map(|frame| (frame.header.kind, frame.header.flags)).collect();
+            assert_eq!(kinds, [(Kind::Head, LENGTH), (Kind::End, ABORT), (Kind::Free, 0)], "cut at {cut}");
+            assert_eq!(frames[0].payload, b"200 OK\0Content-Length\x005\0");
+            assert!(reader.is_between());
+        }
+    }
+
+    #[test]
+    fn a_large_body_is_not_held_back() {
+        let mut reader = Reader::new();
+        reader.feed(&Header { length: 1 << 31, kind: Kind::Body, flags: 0, stream: 1 }.encode());
+        assert_eq!(reader.poll(), Ok(None));
+        for _ in 0..3 {
+            reader.feed(&[b'x'; 4096]);
+            assert_eq!(reader.poll().unwrap().map(|frame| frame.payload.len()), Some(4096));
+            assert_eq!(reader.poll(), Ok(None));
+            assert!(!reader.is_between());
+        }
+        assert!(reader.bytes.len() <= 8192);
+    }
+
+    #[test]
+    fn garbage_is_refused_and_stays_refused() {
+        let good = Header { length: 0, kind: Kind::Ready, flags: 0, stream: 0 }.encode();
+        let mut unknown = good;
+        unknown[4] = 99;
+        let mut reserved = good;
+        reserved[6] = 1;
+        let mut long = good;
+        long[3] = 1;
+        for (bytes, error) in
+            [(unknown, Error::UnknownType(99)), (reserved, Error::Reserved), (long, Error::TooLong(1 << 24))]
+        {
+            let mut reader = Reader::new();
+            reader.feed(&bytes);
+            assert_eq!(reader.poll(), Err(error));
+            reader.feed(&good);
+            assert_eq!(reader.poll(), Err(error));
+        }
+        assert!((0..=255).filter_map(Kind::from_byte).all(|kind| Kind::from_byte(kind as u8) == Some(kind)));
+    }
+}

@@ -1,7 +1,9 @@
 //! Messages between the processes of the tree, as plain data with their encoding: master and worker ([`worker`]),
-//! worker or master and app process ([`frame`]), commands and the running master ([`command`]).
+//! worker or master and app process ([`frame`]), commands and the running master ([`command`]); how a process ended
+//! ([`exit`]).
 
 pub mod command;
+pub mod exit;
 pub mod frame;
 pub mod worker;
 

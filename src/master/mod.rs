@@ -1,1 +1,208 @@
-//! Filled in.
+//! The master: owns the listening sockets, the board and every child; never touches a client byte. What happens
+//! becomes an `Input` of the pure `supervisor`, what that decides is carried out here. Nothing in it sleeps, and nothing
+//! waits for one child.
+//!
+//! | file | what |
+//! |---|---|
+//! | `loop` | wait, one input after the other, then the supervisor's outputs |
+//! | `perform` | one small method for each output |
+//! | `signals` | signals to inputs; reaping |
+//! | `generation`, `listeners` | what is opened for one reading of the configuration |
+//! | `spawn`, `apps`, `cronjobs` | starting workers, processes of apps, runs of jobs |
+//! | `child`, `output` | what is held of a child while it lives |
+//! | `control`, `status` | the operator's commands |
+//! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
+
+mod apps;
+mod child;
+pub mod control;
+mod environment;
+mod generation;
+mod listeners;
+pub mod logger;
+mod notify;
+mod output;
+mod perform;
+mod pidfile;
+#[path = "loop.rs"]
+mod run_loop;
+mod runtime;
+mod signals;
+mod spawn;
+mod status;
+
+use crate::config::Config;
+use crate::config::boot::WorkerBoot;
+use crate::dispatch::Board;
+use crate::dispatch::board::{WORDS, WORKERS};
+use crate::supervisor::{ChildId, Supervisor};
+use crate::sys::shm::Shared;
+use crate::sys::signals::Signals;
+use crate::sys::{clock, title};
+use crate::timer::{Time, Wall};
+use child::Child;
+use control::Control;
+use generation::{Generation, PoolNumbers};
+use listeners::Inherited;
+use notify::Notify;
+use pidfile::PidFile;
+use runtime::RuntimeDir;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// What a master is started with.
+pub struct Start {
+    /// Reads the configuration, now and at each reload; the error is for the operator.
+    pub load: Box<dyn Fn() -> Result<Config, String>>,
+    /// What runs in a forked worker; returns its exit code.
+    pub worker: fn(WorkerBoot) -> i32,
+    /// Control socket; overrides the configuration.
+    pub control: Option<PathBuf>,
+}
+
+/// Why a master could not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The configuration is wrong; all of its problems.
+    Configuration(String),
+    /// The surroundings do not allow it: a port in use, a missing user, …
+    Environment(String),
+}
+
+/// Runs a master until it is told to stop; returns its exit code. What it opened and made is gone afterwards.
+///
+/// # Errors
+/// When nothing was started.
+pub fn run(start: Start) -> Result<u8, Refused> {
+    let config = (start.load)().map_err(Refused::Configuration)?;
+    logger::set_level(config.log.level);
+    let mut master = Master::new(start, config).map_err(Refused::Environment)?;
+    master.run().map_err(Refused::Environment)
+}
+
+/// What a descriptor that became ready stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    /// A signal came.
+    Signals,
+    /// Somebody connects to the control socket.
+    Control,
+    /// A client of the control socket.
+    Client(u64),
+    /// A connection waits while the workers are asleep.
+    Listener,
+    /// A child.
+    Child(ChildId, Channel),
+}
+
+/// Which descriptor of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channel {
+    /// Its control socket.
+    Control,
+    /// What it prints.
+    Output,
+    /// Whether its program could be started.
+    Launch,
+}
+
+/// The whole state of the master.
+struct Master {
+    start: Start,
+    supervisor: Supervisor,
+    children: BTreeMap<ChildId, Child>,
+    /// The configuration in use.
+    current: Generation,
+    /// Its number.
+    generation: u32,
+    /// The one that a reload is bringing up.
+    candidate: Option<Generation>,
+    numbers: PoolNumbers,
+    inherited: Inherited,
+    shared: Shared,
+    wake: Rc<[OwnedFd]>,
+    /// Requests counted when the workers' activity was last sampled, and when that count last changed.
+    activity: (u64, Time),
+    /// The listeners are watched because the workers are asleep.
+    watching: bool,
+    /// The supervisor is done: the code to exit with.
+    exit: Option<u8>,
+    control: Control,
+    signals: Signals,
+    notify: Notify,
+    runtime: RuntimeDir,
+    _pid_file: Option<PidFile>,
+    started: Time,
+    started_wall: Wall,
+}
+
+impl Master {
+    fn new(start: Start, config: Config) -> Result<Self, String> {
+        crate::sys::signals::ignore_broken_pipes();
+        let inherited = Inherited::from_environment();
+        let notify = Notify::from_environment();
+        let control = match start.control.as_ref().or(config.control.as_ref()) {
+            Some(path) => Control::bind(path)?,
+            None => Control::bind_default()?,
+        };
+        let pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
+        let mut numbers = PoolNumbers::default();
+        let current = Generation::prepare(config, &[], &inherited, &mut numbers)?;
+        warn_about_root(&current);
+        let runtime = RuntimeDir::create(current.account.as_ref())?;
+        let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
+        let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
+        let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
+        let now = clock::now();
+        if let Err(error) = title::prepare() {
+            log::debug!(target: "hatchery", "process titles stay as they are: {error}");
+        }
+        title::set("hatchery: master");
+        Ok(Self {
+            supervisor: Supervisor::new(current.plan(None), now),
+            start,
+            children: BTreeMap::new(),
+            current,
+            generation: 1,
+            candidate: None,
+            numbers,
+            inherited,
+            shared,
+            wake,
+            activity: (0, now),
+            watching: false,
+            exit: None,
+            control,
+            signals,
+            notify,
+            runtime,
+            _pid_file: pid_file,
+            started: now,
+            started_wall: clock::wall(),
+        })
+    }
+
+    fn board(&self) -> Board<'static> {
+        Board::new(self.shared.words())
+    }
+}
+
+/// One eventfd for each row of the board.
+fn wake() -> std::io::Result<Rc<[OwnedFd]>> {
+    use nix::sys::eventfd::{EfdFlags, EventFd};
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    let make = |_| EventFd::from_value_and_flags(0, flags).map(OwnedFd::from);
+    Ok((0..WORKERS).map(make).collect::<Result<_, _>>()?)
+}
+
+fn warn_about_root(generation: &Generation) {
+    if crate::sys::user::is_root() && generation.account.is_none() {
+        log::warn!(
+            target: "hatchery",
+            "running as root without `user`: workers and apps run as root too; set `user` (or --user) to an \
+             unprivileged one"
+        );
+    }
+}

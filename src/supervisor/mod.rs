@@ -3,6 +3,42 @@
 //! its state is plain data that can be serialised.
 //!
 //! Everything it keeps alive is a child in a slot of a pool: the workers are one pool, each app is one.
+//!
+//! # How it thinks
+//!
+//! An input changes the one thing that it is about (`slot`: the table of all states and events). Then `settle` derives
+//! everything else from the state: what the mode waits for (`start`, `reload`, `stop`), which places are to be filled
+//! or given up (`scale`), what waiting requests should know, whether the listeners are watched. Nothing is remembered
+//! that can be derived, so no order of inputs leaves it stuck.
+//!
+//! | mode | waits for | then |
+//! |---|---|---|
+//! | starting | each app pool: one process Ready or a failed boot; then all workers Ready | running, or stopping with code 1 |
+//! | running | | |
+//! | reloading | `Loaded`; new app processes Ready; new workers Ready | switch, or everything new is killed; running |
+//! | stopping | no worker lives (apps still serve them), then nothing lives | `Exit` |
+//!
+//! # Bounds
+//!
+//! At most `max` current processes of a pool boot or serve; during a reload as many of the new plan besides them.
+//! Leaving ones come on top: each is bound by its own deadline, and at most three old generations drain at once.
+
+mod backoff;
+mod exit;
+mod machine;
+mod pool;
+mod reload;
+mod scale;
+mod slot;
+mod start;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use crate::control::exit::Exit;
+pub use machine::Supervisor;
+pub use view::{ChildView, PoolView};
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -58,15 +94,6 @@ pub enum Signal {
     Int,
     Ttin,
     Ttou,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Exit {
-    /// With this code.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
 }
 
 /// Who asked over the control socket; echoed in [`Output::Answer`].

@@ -2,4 +2,19 @@
 //! `io::Error`; they decide nothing.
 
 pub mod clock;
+pub mod epoll;
+pub mod fd;
+pub mod file;
 pub mod shm;
+pub mod socket;
+pub mod transfer;
+
+pub mod listener;
+pub mod lock;
+pub mod pidfd;
+pub mod poll;
+pub mod process;
+pub mod seqpacket;
+pub mod signals;
+pub mod title;
+pub mod user;

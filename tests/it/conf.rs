@@ -126,17 +126,35 @@ fn the_reference_tells_the_truth_about_defaults() {
     assert_eq!(reference.cron[0].overlap, cron.cron[0].overlap);
 }
 
-/// The example in the manual is a configuration, too.
+/// The examples in the README and the manual are configurations, too.
 #[test]
 fn examples_in_the_manual_load() {
-    let manual = directory().join("../docs/manual/configuration.md");
-    let text = std::fs::read_to_string(&manual).expect("the manual is there");
-    let blocks: Vec<&str> =
-        text.split("```ron\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty(), "the manual has no example");
-    for block in blocks {
-        let path = directory().join("manual.ron");
-        let loaded = config::load(&path, &Replaced { path: &path, text: block });
-        assert!(loaded.is_ok(), "{block}\n{loaded:?}");
+    let root = directory().join("..");
+    let mut pages = Disk.glob(&root.join("docs/manual/*.md")).expect("the manual is there");
+    pages.push(root.join("README.md"));
+    let mut examples = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("it was listed");
+        for block in text.split("```ron\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let path = directory().join("example.ron");
+            // A part of a file may refer to what it does not show.
+            let whole = block.starts_with("(\n");
+            let text = match block.chars().next() {
+                _ if whole => block.to_owned(),
+                Some('(') => format!("(sites: [(listen: [\":1\"], locations: [\n{block}])])"),
+                _ => format!("(\n{block})"),
+            };
+            let problems =
+                config::load(&path, &Replaced { path: &path, text: &text }).err().unwrap_or_default();
+            let missing = |what: &str| what.starts_with("unknown app") || what == "there is nothing to do";
+            let wrong: Vec<String> = problems
+                .iter()
+                .filter(|problem| whole || !missing(&problem.what))
+                .map(ToString::to_string)
+                .collect();
+            assert!(wrong.is_empty(), "{}\n{text}\n{}", page.display(), wrong.join("\n"));
+            examples += 1;
+        }
     }
+    assert!(examples >= 3, "only {examples} examples found");
 }

@@ -1,0 +1,126 @@
+//! `hatchery run`.
+
+use super::{Failure, Worker, locate};
+use crate::config::flags::Run;
+use crate::config::{self, Config, Disk};
+use crate::master::{self, Refused, Start, logger};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Start the server in the foreground, from a file or from flags
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hatchery run                                   with ./hatchery.ron or /etc/hatchery/hatchery.ron\n  \
+    hatchery run --http :8000 --module config.wsgi --home .venv --static /static/=staticfiles\n  \
+    hatchery run --http 127.0.0.1:8000 --module shop:app --processes 4 --threads 2\n\n\
+    Stop it with Ctrl-C or `hatchery stop`; HUP or `hatchery reload` reloads the code without losing a request.")]
+pub(super) struct Arguments {
+    /// Configuration file [default: ./hatchery.ron, then /etc/hatchery/hatchery.ron]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "flags")]
+    config: Option<PathBuf>,
+    /// Where commands like `hatchery status` reach this server
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// One app without a file, as `uwsgi --http` users type it.
+#[derive(Debug, Args)]
+#[group(id = "flags", multiple = true)]
+struct Flags {
+    /// Address to listen on: `:8000` (every interface), `127.0.0.1:8000`, `[::1]:8000`, `unix:/run/x.sock`; may be
+    /// given several times [default: :8000]
+    #[arg(long, value_name = "ADDRESS")]
+    http: Vec<String>,
+    /// Python module of the app, `config.wsgi`; with `:name` if the callable is not called `application`
+    #[arg(long, value_name = "MODULE[:CALLABLE]")]
+    module: Option<String>,
+    /// Directory of the project, where the module is imported from [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    chdir: Option<String>,
+    /// Virtualenv of the app [default: the python3 on PATH]
+    #[arg(long, value_name = "VENV")]
+    home: Option<String>,
+    /// Serve the files of a directory under a prefix, without asking the app; may be given several times
+    #[arg(long = "static", value_name = "/PREFIX/=DIR")]
+    static_: Vec<String>,
+    /// Processes of the app [default: 1]
+    #[arg(long, value_name = "N")]
+    processes: Option<u32>,
+    /// Threads in each process, that is requests it handles at a time [default: 1]
+    #[arg(long, value_name = "N")]
+    threads: Option<u32>,
+    /// Environment variable of the app; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// User that workers and app run as (only as root)
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Start processes with the first request and stop them when nobody asks
+    #[arg(long)]
+    cheap: bool,
+    /// With --cheap: how long without a request until processes stop [default: 10m]
+    #[arg(long, value_name = "TIME", requires = "cheap")]
+    idle: Option<String>,
+}
+
+impl Flags {
+    fn given(&self) -> bool {
+        let texts = [&self.module, &self.chdir, &self.home, &self.user, &self.idle];
+        let lists = [&self.http, &self.static_, &self.env];
+        self.cheap
+            || self.processes.or(self.threads).is_some()
+            || texts.iter().any(|text| text.is_some())
+            || lists.iter().any(|list| !list.is_empty())
+    }
+}
+
+/// Runs the server until it is told to stop.
+pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failure> {
+    let Arguments { config, control, flags } = arguments;
+    let load: Box<dyn Fn() -> Result<Config, String>> = if flags.given() {
+        let flags = Run {
+            http: flags.http,
+            module: flags.module,
+            chdir: flags.chdir,
+            home: flags.home,
+            static_: flags.static_,
+            processes: flags.processes,
+            threads: flags.threads,
+            env: flags.env,
+            user: flags.user,
+            control: control.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            cheap: flags.cheap,
+            idle: flags.idle,
+        };
+        Box::new(move || config::from_flags(&flags, &Disk).map_err(|problems| locate::lines(&problems)))
+    } else {
+        let file = locate::file(config.as_deref())?;
+        // The master may be asked to reload when its directory has another meaning.
+        let file = std::path::absolute(&file).unwrap_or(file);
+        Box::new(move || load_file(&file))
+    };
+    start(load, control, worker)
+}
+
+fn load_file(file: &Path) -> Result<Config, String> {
+    let (config, warnings) =
+        config::load_with_warnings(file, &Disk).map_err(|problems| locate::lines(&problems))?;
+    warnings.iter().for_each(|warning| log::warn!(target: "hatchery", "{warning}"));
+    Ok(config)
+}
+
+/// Runs a master with this configuration.
+pub(super) fn start(
+    load: Box<dyn Fn() -> Result<Config, String>>,
+    control: Option<PathBuf>,
+    worker: Worker,
+) -> Result<u8, Failure> {
+    logger::begin();
+    let control = control.map(|path| std::path::absolute(&path).unwrap_or(path));
+    master::run(Start { load, worker, control }).map_err(|refused| match refused {
+        Refused::Configuration(text) => Failure::Usage(text),
+        Refused::Environment(text) => Failure::Failed(text),
+    })
+}

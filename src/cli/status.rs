@@ -1,0 +1,180 @@
+//! `hatchery status`.
+
+use super::locate::Master;
+use super::{Failure, print};
+use crate::control::command::{Child, Job, Pool, Request, Response, Status};
+use clap::Args;
+use std::fmt::Write as _;
+
+/// Show the running server: workers, apps, cron jobs
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// As one JSON object, for scripts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    master: Master,
+}
+
+/// Asks the running master and prints its answer.
+pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
+    let status = match arguments.master.ask(&Request::Status)? {
+        Response::Status(status) => status,
+        Response::Done { text } | Response::Failed { text } => return Err(Failure::Failed(text)),
+    };
+    if arguments.json {
+        let text =
+            serde_json::to_string_pretty(&*status).map_err(|error| Failure::Failed(error.to_string()))?;
+        return print(&format!("{text}\n"));
+    }
+    print(&table(&status))
+}
+
+/// For people.
+fn table(status: &Status) -> String {
+    let mut out = String::new();
+    let Status { version, pid, generation, mode, uptime_seconds, .. } = status;
+    let uptime = duration(*uptime_seconds);
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "hatchery {version}  {mode}  pid {pid}  generation {generation}  up {uptime}");
+    status.listeners.iter().for_each(|listener| _ = writeln!(out, "  listening on {listener}"));
+    if let Some(error) = &status.last_reload_error {
+        let _ = writeln!(out, "  last reload failed: {}", error.trim_end().replace('\n', "\n    "));
+    }
+    status.pools.iter().for_each(|pool| show_pool(pool, &mut out));
+    if !status.cron.is_empty() {
+        let _ = writeln!(out, "\ncron");
+        status.cron.iter().for_each(|job| show_job(job, &mut out));
+    }
+    out
+}
+
+fn show_pool(pool: &Pool, out: &mut String) {
+    let (least, most) = pool.processes;
+    let count = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    let name = if pool.kind == "app" { format!("app {}", pool.name) } else { "workers".to_owned() };
+    let _ = write!(out, "\n{name}  {}  processes {count}", pool.state);
+    if pool.restarts > 0 {
+        let _ = write!(out, "  restarts {}", pool.restarts);
+    }
+    if let Some(exit) = &pool.last_exit {
+        let _ = write!(out, "  last exit: {exit}");
+    }
+    if let Some(wait) = pool.retry_in_ms {
+        let _ = write!(out, "  next attempt in {:.1}s", wait as f64 / 1000.0);
+    }
+    out.push('\n');
+    if pool.children.is_empty() {
+        return;
+    }
+    let serves = pool.children.iter().any(|child| child.requests.is_some());
+    let head = if serves { "  requests  connections" } else { "" };
+    let _ = writeln!(out, "     #      pid  gen  state       up      memory{head}");
+    pool.children.iter().for_each(|child| show_child(child, out));
+}
+
+fn show_child(child: &Child, out: &mut String) {
+    let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections } = child;
+    let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
+    let _ = write!(out, "  {number:>4}  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}");
+    if let Some(requests) = requests {
+        let _ = write!(out, "  {requests:>8}");
+    }
+    if let Some(connections) = connections {
+        let _ = write!(out, "  {connections:>11}");
+    }
+    out.push('\n');
+}
+
+fn show_job(job: &Job, out: &mut String) {
+    let next = job.next.as_deref().unwrap_or("never");
+    let _ = write!(out, "  {}  at {}  next {next}", job.name, job.at);
+    if !job.running.is_empty() {
+        let pids: Vec<String> = job.running.iter().map(u32::to_string).collect();
+        let _ = write!(out, "  running: pid {}", pids.join(", "));
+    }
+    if let Some(last) = job.history.first() {
+        let seconds = last.duration_ms as f64 / 1000.0;
+        let _ = write!(out, "  last: {} after {seconds:.1}s ({})", last.outcome, last.started);
+    }
+    out.push('\n');
+}
+
+/// `7s`, `3m`, `5h`, `12d`.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `12.3MiB`.
+fn size(bytes: u64) -> String {
+    const MIB: f64 = (1 << 20) as f64;
+    format!("{:.1}MiB", bytes as f64 / MIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_what_an_operator_looks_for() {
+        let worker = Child {
+            pid: 4712,
+            number: 0,
+            generation: 3,
+            state: "ready".to_owned(),
+            uptime_seconds: 125,
+            rss_bytes: 5 << 20,
+            requests: Some(1234),
+            connections: Some(7),
+        };
+        let pools = vec![
+            Pool {
+                name: "worker".into(),
+                kind: "workers".into(),
+                state: "ready".into(),
+                processes: (1, 1),
+                children: vec![worker],
+                ..Pool::default()
+            },
+            Pool {
+                name: "shop".into(),
+                kind: "app".into(),
+                state: "failed".into(),
+                processes: (0, 4),
+                restarts: 2,
+                last_exit: Some("exit 3".into()),
+                retry_in_ms: Some(1500),
+                ..Pool::default()
+            },
+        ];
+        let cron = vec![Job { name: "clean".into(), at: "17 3 * * *".into(), ..Job::default() }];
+        let status = Status {
+            mode: "running".into(),
+            generation: 3,
+            listeners: vec!["http://[::]:80".into()],
+            pools,
+            cron,
+            ..Status::default()
+        };
+        let text = table(&status);
+        for part in [
+            "running  pid 0  generation 3",
+            "listening on http://[::]:80",
+            "     0     4712    3  ready          2m    5.0MiB      1234            7\n",
+            "app shop  failed  processes 0 to 4  restarts 2  last exit: exit 3  next attempt in 1.5s",
+            "clean  at 17 3 * * *  next never",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!([59, 60, 7199, 90_000].map(duration), ["59s", "1m", "1h", "1d"]);
+    }
+}

@@ -1,0 +1,53 @@
+//! `hatchery stop`.
+
+use super::locate::Master;
+use super::{Failure, print};
+use crate::control::command::{Request, Response};
+use crate::sys::clock;
+use crate::sys::pidfd;
+use crate::sys::poll::{Interest, Set};
+use clap::Args;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+/// Stop the running server, and wait until it is gone
+///
+/// Running requests are finished first, within `shutdown_timeout`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Do not wait for running requests
+    #[arg(long)]
+    fast: bool,
+    #[command(flatten)]
+    master: Master,
+}
+
+/// Asks the running master and waits for its end.
+pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
+    let Response::Status(status) = arguments.master.ask(&Request::Status)? else {
+        return Err(Failure::Failed("the master did not answer".to_owned()));
+    };
+    let process = pidfd::open(status.pid);
+    match arguments.master.ask(&Request::Stop { fast: arguments.fast })? {
+        Response::Done { .. } => {}
+        Response::Failed { text } => return Err(Failure::Failed(text)),
+        Response::Status(_) => {
+            return Err(Failure::Failed("the master answered another question".to_owned()));
+        }
+    }
+    // Without a pidfd its end cannot be waited for; it is stopping all the same.
+    let text = if process.is_ok_and(|process| wait(&process)) { "stopped\n" } else { "stopping\n" };
+    print(text)
+}
+
+/// Until the process has ended; the master bounds that itself.
+fn wait(process: &OwnedFd) -> bool {
+    loop {
+        let mut set = Set::new();
+        set.add(process.as_fd(), (), Interest::READ);
+        match set.wait(clock::now(), None) {
+            Ok(ready) if ready.is_empty() => {}
+            Ok(_) => return true,
+            Err(_) => return false,
+        }
+    }
+}

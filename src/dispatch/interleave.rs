@@ -1,0 +1,373 @@
+//! All orders of atomic steps of two workers and a master around one process.
+
+use super::board::{Freed, Lease};
+use super::layout::{self, Pool};
+use super::steps::{Hand, How, Mark, Memory, Step, Take, Withdraw};
+use super::word::{NOBODY, State, Unit};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::task::Poll;
+
+const POOL: u16 = 0;
+
+/// The words that were ever written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Words(BTreeMap<usize, u64>);
+
+impl Memory for Words {
+    fn load(&mut self, at: usize) -> u64 {
+        self.0.get(&at).copied().unwrap_or(0)
+    }
+    fn store(&mut self, at: usize, value: u64) {
+        self.0.insert(at, value);
+    }
+    fn exchange(&mut self, at: usize, seen: u64, value: u64) -> bool {
+        let same = self.load(at) == seen;
+        if same {
+            self.store(at, value);
+        }
+        same
+    }
+    fn raise(&mut self, at: usize, value: u64) {
+        let value = value.max(self.load(at));
+        self.store(at, value);
+    }
+}
+
+/// What a worker is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Doing {
+    /// Looking for a unit, with its head published.
+    Waiting(Take),
+    /// Asleep until poked; or its client goes, if that is possible.
+    Parked,
+    /// It has a unit and nothing else waits: withdraws its head before it runs the request.
+    Withdrawing(Withdraw, Option<Lease>),
+    /// The request runs on the unit.
+    Running(Lease),
+    Freeing(Hand),
+    Done,
+    Dead,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Worker {
+    row: u16,
+    /// Requests in its queue.
+    queue: u8,
+    /// Its clients may give up.
+    impatient: bool,
+    mortal: bool,
+    doing: Doing,
+}
+
+/// What the master does, in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Duty {
+    Leave(Mark),
+    /// Once no request runs: closes the process.
+    Close,
+    Open(u32),
+    Offer(Hand),
+    /// Once the worker of that row is dead.
+    Reap(u16),
+    Reaping(Withdraw),
+    /// The host says FREE for the dead worker.
+    Report(u16),
+    Reporting(Hand),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    words: Words,
+    workers: Vec<Worker>,
+    duties: Vec<Duty>,
+    /// Rows that were poked.
+    poked: u8,
+    left: bool,
+}
+
+fn unit_at(thread: u16) -> usize {
+    layout::unit(POOL, 0, thread).unwrap()
+}
+
+impl World {
+    fn new(queues: [u8; 2], threads: u16) -> Self {
+        let mut words = Words::default();
+        words.store(layout::pool(POOL, Pool::SlotsUsed).unwrap(), 1);
+        words.store(layout::slot(POOL, 0).unwrap(), 1 << 32 | u64::from(threads));
+        for thread in 0..threads {
+            words.store(unit_at(thread), Unit::new(1, State::Idle, NOBODY).encode());
+        }
+        let workers = (0..).zip(queues).map(|(row, queue)| Worker {
+            row,
+            queue,
+            impatient: false,
+            mortal: false,
+            doing: if queue == 0 { Doing::Done } else { Doing::Waiting(wait(row)) },
+        });
+        Self { words, workers: workers.collect(), duties: Vec::new(), poked: 0, left: false }
+    }
+
+    fn freed(&mut self, freed: Freed) {
+        match freed {
+            Freed::Offered(row) => self.poked |= 1 << row,
+            Freed::Left => self.left = true,
+            Freed::Idle | Freed::Stale => {}
+        }
+    }
+
+    /// Every world that can follow by one step.
+    fn next(&self) -> Vec<Self> {
+        let mut next = Vec::new();
+        for index in 0..self.workers.len() {
+            self.worker_steps(index, &mut next);
+        }
+        let mut world = self.clone();
+        if world.master_step() {
+            next.push(world);
+        }
+        next
+    }
+
+    fn worker_steps(&self, index: usize, next: &mut Vec<Self>) {
+        let worker = &self.workers[index];
+        if worker.mortal && !matches!(worker.doing, Doing::Done | Doing::Dead) {
+            let mut world = self.clone();
+            world.workers[index].doing = Doing::Dead;
+            next.push(world);
+        }
+        if worker.impatient && worker.doing == Doing::Parked {
+            let mut world = self.clone();
+            world.workers[index].queue = 0;
+            world.workers[index].doing = Doing::Withdrawing(Withdraw::new(POOL, worker.row, false), None);
+            next.push(world);
+        }
+        let mut world = self.clone();
+        let doing = std::mem::replace(&mut world.workers[index].doing, Doing::Done);
+        if let Some(doing) = world.advance(index, doing) {
+            world.workers[index].doing = doing;
+            next.push(world);
+        }
+    }
+
+    fn advance(&mut self, index: usize, doing: Doing) -> Option<Doing> {
+        let row = self.workers[index].row;
+        Some(match doing {
+            Doing::Done | Doing::Dead => return None,
+            Doing::Parked if self.poked >> row & 1 == 0 => return None,
+            Doing::Parked => {
+                self.poked &= !(1 << row);
+                Doing::Waiting(wait(row))
+            }
+            Doing::Waiting(mut take) => match take.step(&mut self.words) {
+                Poll::Pending => Doing::Waiting(take),
+                Poll::Ready(None) => Doing::Parked,
+                Poll::Ready(Some(lease)) => {
+                    self.workers[index].queue -= 1;
+                    match self.workers[index].queue {
+                        0 => Doing::Withdrawing(Withdraw::new(POOL, row, false), Some(lease)),
+                        _ => Doing::Running(lease),
+                    }
+                }
+            },
+            Doing::Withdrawing(mut withdraw, lease) => match withdraw.step(&mut self.words) {
+                Poll::Pending => Doing::Withdrawing(withdraw, lease),
+                Poll::Ready(poke) => {
+                    poke.iter().for_each(|row| self.poked |= 1 << row);
+                    lease.map_or(Doing::Done, Doing::Running)
+                }
+            },
+            Doing::Running(lease) => {
+                Doing::Freeing(Hand::owned(lease, unit_at(lease.thread), State::Claimed, row))
+            }
+            Doing::Freeing(mut hand) => match hand.step(&mut self.words) {
+                Poll::Pending => Doing::Freeing(hand),
+                Poll::Ready(freed) => {
+                    self.freed(freed);
+                    if self.workers[index].queue == 0 { Doing::Done } else { Doing::Waiting(wait(row)) }
+                }
+            },
+        })
+    }
+
+    /// One step of the master's next duty; `false` if it must wait.
+    fn master_step(&mut self) -> bool {
+        if self.duties.is_empty() {
+            return false;
+        }
+        let unit = Unit::decode(self.words.load(unit_at(0)));
+        let follow = match self.duties.remove(0) {
+            Duty::Leave(mut mark) => mark.step(&mut self.words).is_pending().then_some(Duty::Leave(mark)),
+            Duty::Close if unit.is_running() => return false,
+            Duty::Close => {
+                self.words.store(unit_at(0), unit.to(State::Gone, NOBODY).encode());
+                None
+            }
+            Duty::Open(generation) => {
+                let idle = Unit::new(generation, State::Idle, NOBODY);
+                self.words.store(unit_at(0), idle.encode());
+                Some(Duty::Offer(Hand::loose(POOL, unit_at(0), idle)))
+            }
+            Duty::Offer(mut hand) => match hand.step(&mut self.words) {
+                Poll::Pending => Some(Duty::Offer(hand)),
+                Poll::Ready(freed) => {
+                    self.freed(freed);
+                    None
+                }
+            },
+            Duty::Reap(row) if self.workers[usize::from(row)].doing != Doing::Dead => return false,
+            Duty::Reap(row) => Some(Duty::Reaping(Withdraw::new(POOL, row, true))),
+            Duty::Reaping(mut withdraw) => match withdraw.step(&mut self.words) {
+                Poll::Pending => Some(Duty::Reaping(withdraw)),
+                Poll::Ready(poke) => {
+                    poke.iter().for_each(|row| self.poked |= 1 << row);
+                    None
+                }
+            },
+            Duty::Report(row) => {
+                let lease = Lease { pool: POOL, slot: 0, thread: 0, generation: unit.generation };
+                Some(Duty::Reporting(Hand::owned(lease, unit_at(0), State::Orphaned, row)))
+            }
+            Duty::Reporting(mut hand) => match hand.step(&mut self.words) {
+                Poll::Pending => Some(Duty::Reporting(hand)),
+                Poll::Ready(freed) => {
+                    self.freed(freed);
+                    None
+                }
+            },
+        };
+        if let Some(duty) = follow {
+            self.duties.insert(0, duty);
+        }
+        true
+    }
+
+    /// Holds at every moment.
+    fn check(&self, path: impl Fn() -> String) {
+        let mut held = HashSet::new();
+        for worker in &self.workers {
+            let (Doing::Running(lease) | Doing::Withdrawing(_, Some(lease))) = &worker.doing else {
+                continue;
+            };
+            assert!(held.insert(*lease), "two requests on one unit\n{}", path());
+        }
+    }
+
+    /// Holds when nothing can happen any more.
+    fn check_end(&mut self, threads: u16, path: impl Fn() -> String) {
+        for worker in &self.workers {
+            assert!(
+                matches!(worker.doing, Doing::Done | Doing::Dead),
+                "a request waits for ever\n{}",
+                path()
+            );
+        }
+        for row in 0..self.workers.len() as u16 {
+            assert_eq!(self.words.load(layout::head(POOL, row).unwrap()), 0, "a head is left\n{}", path());
+        }
+        for thread in 0..threads {
+            let unit = Unit::decode(self.words.load(unit_at(thread)));
+            assert_eq!(unit.state, State::Idle, "a unit is lost\n{}", path());
+        }
+    }
+}
+
+fn wait(row: u16) -> Take {
+    Take::new(POOL, row, true, Some(u64::from(row) + 1))
+}
+
+/// Visits every world that can be reached; how many there are.
+fn explore(start: World, threads: u16) -> usize {
+    let mut seen = HashMap::from([(start.clone(), None)]);
+    let mut stack = vec![start];
+    while let Some(world) = stack.pop() {
+        let path = || path(&seen, &world);
+        world.check(path);
+        let next = world.next();
+        // A mortal worker need not die, so a world in which nothing but a death could happen is an end.
+        let dead = |world: &World| world.workers.iter().filter(|worker| worker.doing == Doing::Dead).count();
+        let optional = |duty: &Duty| matches!(duty, Duty::Reap(_) | Duty::Report(_));
+        if next.iter().all(|after| dead(after) > dead(&world)) && world.duties.iter().all(optional) {
+            let mut end = world.clone();
+            end.check_end(threads, path);
+        }
+        for after in next {
+            if !seen.contains_key(&after) {
+                seen.insert(after.clone(), Some(world.clone()));
+                stack.push(after);
+            }
+        }
+    }
+    seen.len()
+}
+
+/// How a world came about, for the message of a failure.
+fn path(seen: &HashMap<World, Option<World>>, world: &World) -> String {
+    let mut lines = Vec::new();
+    let mut at = Some(world);
+    while let Some(world) = at {
+        let doing: Vec<_> = world.workers.iter().map(|worker| &worker.doing).collect();
+        let unit = world.words.0.get(&unit_at(0)).map(|word| Unit::decode(*word));
+        lines.push(format!("{doing:?} {:?} {unit:?} poked {:b}", world.duties, world.poked));
+        at = seen.get(world).and_then(Option::as_ref);
+    }
+    lines.reverse();
+    lines.join("\n")
+}
+
+#[test]
+fn every_request_is_served_by_one_unit() {
+    let worlds = explore(World::new([1, 1], 1), 1);
+    assert!(worlds > 100, "{worlds}");
+}
+
+#[test]
+fn every_request_of_a_queue_is_served() {
+    let worlds = explore(World::new([2, 2], 1), 1);
+    assert!(worlds > 100, "{worlds}");
+}
+
+#[test]
+fn every_request_is_served_by_two_units() {
+    let worlds = explore(World::new([2, 1], 2), 2);
+    assert!(worlds > 100, "{worlds}");
+}
+
+#[test]
+fn clients_that_give_up_leave_nothing_behind() {
+    let mut world = World::new([1, 1], 1);
+    world.workers[0].impatient = true;
+    world.workers[1].impatient = true;
+    assert!(explore(world, 1) > 100);
+}
+
+#[test]
+fn a_process_is_replaced_under_requests() {
+    let mut world = World::new([1, 2], 1);
+    world.duties = vec![Duty::Leave(Mark::new(unit_at(0), How::Leave)), Duty::Close, Duty::Open(2)];
+    assert!(explore(world, 1) > 100);
+}
+
+#[test]
+fn a_process_dies_under_requests() {
+    let mut world = World::new([1, 1], 1);
+    world.duties = vec![Duty::Open(2)]; // close() and open() of a process that was killed
+    assert!(explore(world, 1) > 100);
+}
+
+#[test]
+fn a_worker_dies_at_any_moment() {
+    let mut world = World::new([1, 1], 1);
+    world.workers[0].mortal = true;
+    world.duties = vec![Duty::Reap(0), Duty::Report(0)];
+    assert!(explore(world, 1) > 100);
+}
+
+#[test]
+fn a_worker_dies_while_a_process_is_replaced() {
+    let mut world = World::new([1, 1], 1);
+    world.workers[0].mortal = true;
+    let leave = Duty::Leave(Mark::new(unit_at(0), How::Leave));
+    world.duties = vec![leave, Duty::Reap(0), Duty::Report(0), Duty::Close, Duty::Open(2)];
+    assert!(explore(world, 1) > 100);
+}

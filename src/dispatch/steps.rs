@@ -1,0 +1,397 @@
+//! The algorithms, one atomic access a step.
+
+use super::board::{Freed, Lease, Rows, SLOTS, THREADS, WORKERS};
+use super::layout::{self, Pool};
+use super::word::{NOBODY, State, Unit};
+use std::task::Poll;
+
+/// The words, sequentially consistent. A place that does not exist reads 0 and cannot be changed.
+pub(super) trait Memory {
+    fn load(&mut self, at: usize) -> u64;
+    fn store(&mut self, at: usize, value: u64);
+    fn exchange(&mut self, at: usize, seen: u64, value: u64) -> bool;
+    fn raise(&mut self, at: usize, value: u64);
+}
+
+/// A machine that does at most one access a step.
+pub(super) trait Step {
+    type Output;
+    fn step(&mut self, memory: &mut impl Memory) -> Poll<Self::Output>;
+
+    fn run(&mut self, memory: &mut impl Memory) -> Self::Output {
+        loop {
+            if let Poll::Ready(output) = self.step(memory) {
+                return output;
+            }
+        }
+    }
+}
+
+/// Walks over the units of a pool that are in use.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Walk {
+    pool: u16,
+    slots: Option<u16>,
+    slot: u16,
+    threads: Option<u16>,
+    thread: u16,
+}
+
+/// A unit on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    slot: u16,
+    thread: u16,
+    at: usize,
+}
+
+impl Walk {
+    fn new(pool: u16) -> Self {
+        Self { pool, slots: None, slot: 0, threads: None, thread: 0 }
+    }
+
+    /// Looks at the unit just passed again.
+    fn again(&mut self) {
+        self.thread = self.thread.saturating_sub(1);
+    }
+}
+
+impl Step for Walk {
+    type Output = Option<(Place, u64)>;
+
+    fn step(&mut self, memory: &mut impl Memory) -> Poll<Self::Output> {
+        let Some(slots) = self.slots else {
+            let used = layout::pool(self.pool, Pool::SlotsUsed).map_or(0, |at| memory.load(at));
+            self.slots = Some(used.min(SLOTS as u64) as u16);
+            return Poll::Pending;
+        };
+        if self.slot >= slots {
+            return Poll::Ready(None);
+        }
+        let Some(threads) = self.threads else {
+            let header = layout::slot(self.pool, self.slot).map_or(0, |at| memory.load(at));
+            self.threads = Some((header as u32).min(THREADS as u32) as u16);
+            return Poll::Pending;
+        };
+        let (slot, thread) = (self.slot, self.thread);
+        if thread >= threads {
+            (self.slot, self.thread, self.threads) = (slot + 1, 0, None);
+            return Poll::Pending;
+        }
+        self.thread += 1;
+        let Some(at) = layout::unit(self.pool, slot, thread) else { return Poll::Ready(None) };
+        Poll::Ready(Some((Place { slot, thread, at }, memory.load(at))))
+    }
+}
+
+/// Takes the first unit that is offered to `me` or, if `idle`, free for anyone. With a `head`, publishes that first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Take {
+    me: u16,
+    idle: bool,
+    publish: Publish,
+    walk: Walk,
+    found: Option<(Place, Unit)>,
+}
+
+/// How far the publication of a head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Publish {
+    Mark(u64),
+    Head(u64),
+    Done,
+}
+
+impl Take {
+    pub(super) fn new(pool: u16, me: u16, idle: bool, head: Option<u64>) -> Self {
+        let publish = head.map_or(Publish::Done, Publish::Mark);
+        Self { me, idle, publish, walk: Walk::new(pool), found: None }
+    }
+}
+
+impl Step for Take {
+    type Output = Option<Lease>;
+
+    fn step(&mut self, memory: &mut impl Memory) -> Poll<Self::Output> {
+        match self.publish {
+            Publish::Mark(head) => {
+                memory.raise(layout::ROWS_USED, u64::from(self.me) + 1);
+                self.publish = Publish::Head(head);
+                return Poll::Pending;
+            }
+            Publish::Head(head) => {
+                if let Some(at) = layout::head(self.walk.pool, self.me) {
+                    memory.store(at, head);
+                }
+                self.publish = Publish::Done;
+                return Poll::Pending;
+            }
+            Publish::Done => {}
+        }
+        if let Some((place, unit)) = self.found.take() {
+            let claimed = unit.to(State::Claimed, self.me);
+            if !memory.exchange(place.at, unit.encode(), claimed.encode()) {
+                return Poll::Pending;
+            }
+            let Place { slot, thread, .. } = place;
+            return Poll::Ready(Some(Lease {
+                pool: self.walk.pool,
+                slot,
+                thread,
+                generation: unit.generation,
+            }));
+        }
+        match self.walk.step(memory) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some((place, word))) => {
+                let unit = Unit::decode(word);
+                if unit.is(State::Offered, self.me) || self.idle && unit.state == State::Idle {
+                    self.found = Some((place, unit));
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Gives a unit to whoever waits longest, or leaves it idle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Hand {
+    pool: u16,
+    at: usize,
+    /// The word as we believe it to be.
+    held: Unit,
+    /// Whether only we and the master may change that word; else a failed exchange means that somebody took it.
+    ours: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Look at the word.
+    Look,
+    /// It is leaving: let go of it.
+    LetGo(Unit),
+    /// How many rows there are.
+    Count,
+    /// Look at the head of the next row.
+    Scan { rows: u16, row: u16, oldest: u64, best: u16 },
+    /// Offer it to that row, or make it idle.
+    Give(u16),
+    /// Is the head still there?
+    Recheck(u16),
+}
+
+impl Hand {
+    /// A unit that is idle or offered to us; a failed exchange means that somebody else has it.
+    pub(super) fn loose(pool: u16, at: usize, held: Unit) -> Self {
+        Self { pool, at, held, ours: false, phase: Phase::Count }
+    }
+
+    /// A unit that somebody offered to its owner and may not have looked further.
+    fn offered(pool: u16, at: usize, held: Unit) -> Self {
+        Self { phase: Phase::Recheck(held.owner), ..Self::loose(pool, at, held) }
+    }
+
+    /// A unit that was claimed by `owner`, or orphaned.
+    pub(super) fn owned(lease: Lease, at: usize, state: State, owner: u16) -> Self {
+        let held = Unit::new(lease.generation, state, owner);
+        Self { pool: lease.pool, at, held, ours: true, phase: Phase::Look }
+    }
+
+    fn leaving(&self) -> Unit {
+        let state = if self.held.state == State::Claimed { State::Leaving } else { State::LeavingOrphaned };
+        self.held.to(state, self.held.owner)
+    }
+
+    fn look(&mut self, seen: Unit) -> Poll<Freed> {
+        self.phase = match seen {
+            _ if seen == self.held => Phase::Count,
+            _ if seen == self.leaving() => Phase::LetGo(seen),
+            _ => return Poll::Ready(Freed::Stale),
+        };
+        Poll::Pending
+    }
+
+    fn give(&mut self, best: u16, memory: &mut impl Memory) -> Poll<Freed> {
+        let next = match best {
+            NOBODY if self.held.state == State::Idle => return Poll::Ready(Freed::Idle),
+            NOBODY => self.held.to(State::Idle, NOBODY),
+            row => self.held.to(State::Offered, row),
+        };
+        if !memory.exchange(self.at, self.held.encode(), next.encode()) {
+            if !self.ours {
+                return Poll::Ready(Freed::Idle);
+            }
+            self.phase = Phase::Look;
+            return Poll::Pending;
+        }
+        (self.held, self.ours) = (next, false);
+        self.phase = if best == NOBODY { Phase::Count } else { Phase::Recheck(best) };
+        Poll::Pending
+    }
+}
+
+impl Step for Hand {
+    type Output = Freed;
+
+    fn step(&mut self, memory: &mut impl Memory) -> Poll<Freed> {
+        match self.phase {
+            Phase::Look => self.look(Unit::decode(memory.load(self.at))),
+            Phase::LetGo(seen) => {
+                let left = seen.to(State::Leaving, NOBODY);
+                let done = memory.exchange(self.at, seen.encode(), left.encode());
+                Poll::Ready(if done { Freed::Left } else { Freed::Stale })
+            }
+            Phase::Count => {
+                let rows = memory.load(layout::ROWS_USED).min(WORKERS as u64) as u16;
+                self.phase = Phase::Scan { rows, row: 0, oldest: u64::MAX, best: NOBODY };
+                Poll::Pending
+            }
+            Phase::Scan { rows, row, best, .. } if row >= rows => self.give(best, memory),
+            Phase::Scan { rows, row, oldest, best } => {
+                let head = layout::head(self.pool, row).map_or(0, |at| memory.load(at));
+                let (oldest, best) = if head != 0 && head < oldest { (head, row) } else { (oldest, best) };
+                self.phase = Phase::Scan { rows, row: row + 1, oldest, best };
+                Poll::Pending
+            }
+            Phase::Give(best) => self.give(best, memory),
+            Phase::Recheck(row) => {
+                if layout::head(self.pool, row).map_or(0, |at| memory.load(at)) != 0 {
+                    return Poll::Ready(Freed::Offered(row));
+                }
+                self.phase = Phase::Give(NOBODY);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Withdraws the head of a row from a pool and passes on what was offered to it. If the worker is `dead`, its claims
+/// become orphans, and what it may have left undone is done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Withdraw {
+    row: u16,
+    dead: bool,
+    cleared: bool,
+    walk: Walk,
+    act: Option<Act>,
+    poke: Rows,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Act {
+    Pass(Hand),
+    Orphan(usize, Unit),
+}
+
+impl Withdraw {
+    pub(super) fn new(pool: u16, row: u16, dead: bool) -> Self {
+        Self { row, dead, cleared: false, walk: Walk::new(pool), act: None, poke: Rows::default() }
+    }
+}
+
+impl Step for Withdraw {
+    type Output = Rows;
+
+    fn step(&mut self, memory: &mut impl Memory) -> Poll<Rows> {
+        if !self.cleared {
+            if let Some(at) = layout::head(self.walk.pool, self.row) {
+                memory.store(at, 0);
+            }
+            self.cleared = true;
+            return Poll::Pending;
+        }
+        match self.act.take() {
+            Some(Act::Pass(mut hand)) => match hand.step(memory) {
+                Poll::Ready(freed) => self.poke.add(freed),
+                Poll::Pending => self.act = Some(Act::Pass(hand)),
+            },
+            Some(Act::Orphan(at, unit)) => {
+                let state =
+                    if unit.state == State::Claimed { State::Orphaned } else { State::LeavingOrphaned };
+                if !memory.exchange(at, unit.encode(), unit.to(state, unit.owner).encode()) {
+                    self.walk.again();
+                }
+            }
+            None => match self.walk.step(memory) {
+                Poll::Pending => {}
+                Poll::Ready(None) => return Poll::Ready(self.poke),
+                Poll::Ready(Some((place, word))) => {
+                    let unit = Unit::decode(word);
+                    let orphan = unit.is(State::Claimed, self.row) || unit.is(State::Leaving, self.row);
+                    // The dead may have made a unit idle or offered it, and not have looked for heads or poked.
+                    let left = self.dead && unit.state == State::Idle;
+                    if unit.is(State::Offered, self.row) || left {
+                        self.act = Some(Act::Pass(Hand::loose(self.walk.pool, place.at, unit)));
+                    } else if self.dead && orphan {
+                        self.act = Some(Act::Orphan(place.at, unit));
+                    } else if self.dead && unit.state == State::Offered {
+                        self.act = Some(Act::Pass(Hand::offered(self.walk.pool, place.at, unit)));
+                    }
+                }
+            },
+        }
+        Poll::Pending
+    }
+}
+
+/// Marks a unit: a process leaves, or a worker gives its claim up without knowing whether the request still runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Mark {
+    at: usize,
+    how: How,
+    seen: Option<Unit>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum How {
+    /// Nothing new for it.
+    Leave,
+    /// The claim of that generation and owner is an orphan from now on.
+    Abandon { generation: u32, owner: u16 },
+}
+
+impl Mark {
+    pub(super) fn new(at: usize, how: How) -> Self {
+        Self { at, how, seen: None }
+    }
+
+    fn next(&self, unit: Unit) -> Option<Unit> {
+        match (self.how, unit.state) {
+            (How::Leave, State::Idle | State::Offered) => Some(unit.to(State::Leaving, NOBODY)),
+            (How::Leave, State::Claimed) => Some(unit.to(State::Leaving, unit.owner)),
+            (How::Leave, State::Orphaned) => Some(unit.to(State::LeavingOrphaned, unit.owner)),
+            (How::Leave, _) => None,
+            (How::Abandon { generation, owner }, _)
+                if unit.generation != generation || unit.owner != owner =>
+            {
+                None
+            }
+            (How::Abandon { .. }, State::Claimed) => Some(unit.to(State::Orphaned, unit.owner)),
+            (How::Abandon { .. }, State::Leaving) => Some(unit.to(State::LeavingOrphaned, unit.owner)),
+            (How::Abandon { .. }, _) => None,
+        }
+    }
+}
+
+impl Step for Mark {
+    /// What the unit is now.
+    type Output = Unit;
+
+    fn step(&mut self, memory: &mut impl Memory) -> Poll<Unit> {
+        let Some(seen) = self.seen.take() else {
+            let unit = Unit::decode(memory.load(self.at));
+            if self.next(unit).is_none() {
+                return Poll::Ready(unit);
+            }
+            self.seen = Some(unit);
+            return Poll::Pending;
+        };
+        match self.next(seen) {
+            Some(next) if memory.exchange(self.at, seen.encode(), next.encode()) => Poll::Ready(next),
+            _ => Poll::Pending,
+        }
+    }
+}

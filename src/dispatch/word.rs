@@ -1,0 +1,92 @@
+//! The word of one unit: `{generation 32 | owner 16 | state 16}`.
+//!
+//! | state | owner | meaning | who leaves it |
+//! |---|---|---|---|
+//! | Gone | – | no process; the generation is that of the last | master: open |
+//! | Idle | – | can be claimed | any worker, master |
+//! | Offered | row | freed for the worker whose request waited longest | that worker: Claimed; the offerer, if it finds the head withdrawn; master |
+//! | Claimed | row | runs a request of that worker | that worker: Idle, Offered, Orphaned; master: Leaving, Orphaned |
+//! | Orphaned | row | its worker is dead or gave the stream up; the request may still run | master, when the host says FREE |
+//! | Leaving | row or none | the process takes nothing new; with a row: still runs a request | that worker: Leaving(none); master |
+//! | LeavingOrphaned | row | both | master, when the host says FREE |
+
+/// What a unit is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub(super) enum State {
+    Gone = 0,
+    Idle = 1,
+    Offered = 2,
+    Claimed = 3,
+    Orphaned = 4,
+    Leaving = 5,
+    LeavingOrphaned = 6,
+}
+
+/// The owner of a unit that has none.
+pub(super) const NOBODY: u16 = u16::MAX;
+
+/// A unit's word, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Unit {
+    pub(super) generation: u32,
+    pub(super) state: State,
+    pub(super) owner: u16,
+}
+
+impl Unit {
+    pub(super) fn new(generation: u32, state: State, owner: u16) -> Self {
+        Self { generation, state, owner }
+    }
+
+    /// The word is a number from a stranger: an unknown state is nobody's.
+    pub(super) fn decode(word: u64) -> Self {
+        let state = match word as u16 {
+            1 => State::Idle,
+            2 => State::Offered,
+            3 => State::Claimed,
+            4 => State::Orphaned,
+            5 => State::Leaving,
+            6 => State::LeavingOrphaned,
+            _ => State::Gone,
+        };
+        Self { generation: (word >> 32) as u32, state, owner: (word >> 16) as u16 }
+    }
+
+    pub(super) fn encode(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.owner) << 16 | self.state as u64
+    }
+
+    pub(super) fn is(self, state: State, owner: u16) -> bool {
+        self.state == state && self.owner == owner
+    }
+
+    /// The same generation in another state.
+    pub(super) fn to(self, state: State, owner: u16) -> Self {
+        Self { state, owner, ..self }
+    }
+
+    /// Whether a request may be running on it.
+    pub(super) fn is_running(self) -> bool {
+        match self.state {
+            State::Claimed | State::Orphaned | State::LeavingOrphaned => true,
+            State::Leaving => self.owner != NOBODY,
+            State::Gone | State::Idle | State::Offered => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_decode_to_what_was_encoded() {
+        for state in 0..7 {
+            let unit = Unit::decode(u64::MAX << 32 | 5 << 16 | state);
+            assert_eq!((unit.generation, unit.owner, unit.state as u64), (u32::MAX, 5, state));
+            assert_eq!(Unit::decode(unit.encode()), unit);
+        }
+        assert_eq!(Unit::decode(999).state, State::Gone);
+    }
+}

@@ -1,0 +1,633 @@
+"""Imports one WSGI app and serves it to the workers of Hatchery (PEP 3333; Python 3.8 or newer, standard library only).
+
+The master starts it as `python -` with this text on standard input, or with `-c`. Its settings are environment
+variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), CONTROL_FD (stream socket to the master), MODULE,
+CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), THREADS, MULTIPROCESS (0 or 1).
+
+The frames are described in src/control/frame.rs. A worker's stream belongs to one unit, that is thread; a unit serves
+one request at a time. With one thread everything happens in the main thread. Only modules written in C are imported:
+they cost nothing at start, and no monkey patch of the app reaches them.
+"""
+import faulthandler
+import os
+import select
+import sys
+from _signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, set_wakeup_fd, signal
+from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
+from _struct import Struct
+from io import BufferedRandom, BufferedReader, BytesIO, FileIO
+
+VERSION = 1
+HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE = range(1, 15)
+NO_BODY, DESCRIPTOR, ABORT, LENGTH = 1, 2, 4, 8  # flags
+HEADER = Struct("<IBBHI")
+HELLO_PAYLOAD = Struct("<IHH")
+ROW_UNIT = Struct("<HH")
+EXTENT = Struct("<QQ")
+HEADER_SIZE = HEADER.size
+ANCILLARY = CMSG_SPACE(4)
+RECEIVE = 64 * 1024
+TOGETHER = 64 * 1024  # up to this size frames are joined for one send
+LONGEST = 1 << 30  # of one frame
+
+
+def frame(kind, flags, stream, payload=b""):
+    return HEADER.pack(len(payload), kind, flags, 0, stream) + payload
+
+
+def trimmed(trace):
+    """A traceback without the frames of this program."""
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next
+    at = trace
+    while at is not None:
+        at.tb_next = at = trimmed(at.tb_next)
+    return trace
+
+
+def describe(error, last=100_000):
+    """The error with its causes and their tracebacks."""
+    from traceback import format_exception
+
+    seen = set()
+    inner = error
+    while inner is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        inner.__traceback__ = trimmed(inner.__traceback__)
+        inner = inner.__cause__ or inner.__context__
+    return "".join(format_exception(type(error), error, error.__traceback__))[-last:]
+
+
+def report(error, environ, when):
+    """Writes a traceback to standard error in one piece."""
+    get = environ.get
+    what = "%s %s%s" % (get("REQUEST_METHOD"), get("SCRIPT_NAME"), get("PATH_INFO"))
+    try:
+        sys.stderr.write("%s (request %s) failed%s:\n%s" % (what, get("REQUEST_ID"), when, describe(error)))
+    except Exception:
+        pass
+
+
+class FileWrapper:
+    """wsgi.file_wrapper: any file-like object as an iterable; of a real file the worker gets the descriptor."""
+
+    def __init__(self, filelike, blksize=8192):
+        self.filelike = filelike
+        self.blksize = blksize
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        data = self.filelike.read(self.blksize)
+        if data:
+            return data
+        raise StopIteration
+
+    def extent(self):
+        """Descriptor, offset and size of what is left, if `read` is that of a regular file; else None."""
+        raw = getattr(getattr(self.filelike, "read", None), "__self__", None)
+        if type(raw) not in (BufferedReader, BufferedRandom, FileIO):
+            return None
+        try:
+            raw.flush()
+            descriptor, offset = raw.fileno(), raw.tell()
+            info = os.fstat(descriptor)
+        except (OSError, ValueError):
+            return None
+        if info.st_mode & 0o170000 != 0o100000:
+            return None
+        return descriptor, offset, max(info.st_size - offset, 0)
+
+
+class Response:
+    """The answer to one request."""
+
+    __slots__ = ("stream", "number", "head", "length", "bodiless", "is_head", "sent")
+
+    def __init__(self, stream, number, is_head):
+        self.stream = stream
+        self.number = number
+        self.head = None
+        self.length = None  # Content-Length as the app gave it
+        self.bodiless = False
+        self.is_head = is_head
+        self.sent = False
+
+    def start_response(self, status, headers, exc_info=None):
+        if exc_info:
+            try:
+                if self.sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.head is not None:
+            raise AssertionError("start_response() was called a second time without exc_info")
+        if not isinstance(headers, list):
+            raise TypeError("the headers must be a list, not %s" % type(headers).__name__)
+        if not (status[:3].isdigit() and status[3:4] in ("", " ")):
+            raise ValueError("the status must be like '200 OK', not %r" % (status,))
+        parts = [status]
+        length = None
+        for name, value in headers:
+            parts.append(name)
+            parts.append(value)
+            if len(name) == 14 and name.lower() == "content-length":
+                length = int(value)
+        parts.append("")
+        text = "\0".join(parts)  # a TypeError if one is not a str
+        if text.count("\0") != len(parts) - 1 or "\r" in text or "\n" in text:
+            raise ValueError("a control character in the status or a header: %r" % (parts[:-1],))
+        self.head = text.encode("latin-1")
+        self.length = length
+        self.bodiless = status[0] == "1" or status[:3] in ("204", "304")
+        return self.write
+
+    def head_frame(self, length=None):
+        """The head, to be sent next; with the length of the body if that is known and the app gave none."""
+        head = self.head
+        if head is None:
+            raise AssertionError("the app did not call start_response()")
+        self.sent = True
+        if self.length is None and length is not None and not self.bodiless and (length or not self.is_head):
+            head += b"Content-Length\0%d\0" % length
+            self.length = length
+        return frame(HEAD, 0 if self.length is None else LENGTH, self.number, head)
+
+    def write(self, data, length=None):
+        """Sends a part of the body at once."""
+        if not isinstance(data, bytes):
+            raise TypeError("the body must be bytes, not %s" % type(data).__name__)
+        if not data:
+            return
+        if self.sent:
+            self.send_body(b"", data)
+        else:
+            self.send_body(self.head_frame(length), data)
+
+    def send_body(self, before, data):
+        stream, number = self.stream, self.number
+        if len(data) <= TOGETHER:
+            stream.send(before + frame(BODY, 0, number, data))
+            return
+        view = memoryview(data)
+        for start in range(0, len(view), LONGEST):
+            part = view[start : start + LONGEST]
+            stream.send(before + HEADER.pack(len(part), BODY, 0, 0, number))
+            stream.send(part)
+            before = b""
+
+    def body(self, result):
+        """Sends the body, except for bytes that are returned, which can go with what ends the response."""
+        kind = type(result)
+        if kind is list or kind is tuple:
+            return self.whole(result)
+        if kind is FileWrapper:
+            extent = result.extent()
+            if extent is not None:
+                return self.file(*extent)
+        elif getattr(result, "streaming", None) is False:  # Django: everything is there already
+            return self.whole(list(result))
+        length = None
+        single = hasattr(kind, "__len__") and len(result) == 1
+        for chunk in result:
+            if single:
+                length = len(chunk)
+            self.write(chunk, length)
+            if self.stream.dead:
+                break
+        return b"" if self.sent else self.head_frame(0)
+
+    def whole(self, chunks):
+        if len(chunks) == 1:
+            data = chunks[0]
+            if not isinstance(data, bytes):
+                raise TypeError("the body must be bytes, not %s" % type(data).__name__)
+            total = len(data)
+        else:
+            total = sum(map(len, chunks))
+            if total > TOGETHER:
+                for chunk in chunks:
+                    self.write(chunk, total)
+                return b""
+            data = b"".join(chunks)
+        before = b"" if self.sent else self.head_frame(total)
+        if not data:
+            return before
+        if total > TOGETHER:
+            self.send_body(before, data)
+            return b""
+        return before + frame(BODY, 0, self.number, data)
+
+    def file(self, descriptor, offset, size):
+        if self.length is not None and self.length < size:
+            size = self.length
+        if not self.sent:
+            head = self.head_frame(size)
+            if not size:
+                return head
+            self.stream.send(head)
+        if size:
+            self.stream.send_file(frame(FILE, 0, self.number, EXTENT.pack(offset, size)), descriptor)
+        return b""
+
+    def failed(self):
+        """What ends a response that the app could not produce."""
+        if self.sent:
+            return frame(END, ABORT, self.number)
+        self.sent = True
+        head = b"500 Internal Server Error\0Content-Type\0text/plain; charset=utf-8\0Content-Length\0" b"22\0"
+        body = frame(BODY, 0, self.number, b"Internal Server Error\n")
+        return frame(HEAD, LENGTH, self.number, head) + body + frame(END, 0, self.number)
+
+
+class Stream:
+    """The connection of one worker to one unit."""
+
+    __slots__ = ("host", "socket", "poll", "ready", "row", "unit", "data", "descriptors", "dead")
+
+    def __init__(self, host, connection, poll, ready):
+        self.host = host
+        self.socket = connection
+        self.row = self.unit = None
+        self.data = b""
+        self.descriptors = []
+        self.dead = False
+        self.watch(poll, ready, self.on_hello)
+
+    def watch(self, poll, ready, action):
+        self.poll = poll
+        self.ready = ready
+        descriptor = self.socket.fileno()
+        ready[descriptor] = action
+        poll.register(descriptor, select.EPOLLIN)
+
+    def unwatch(self):
+        descriptor = self.socket.fileno()
+        self.poll.unregister(descriptor)
+        del self.ready[descriptor]
+
+    def on_hello(self):
+        """Reads no more than HELLO, so that what follows is seen by the unit's own poll."""
+        wanted = HEADER_SIZE + HELLO_PAYLOAD.size
+        try:
+            data = self.socket.recv(wanted - len(self.data), MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self.data += data
+        if not data:
+            return self.end()
+        if len(self.data) < wanted:
+            return
+        length, kind, _, _, _ = HEADER.unpack_from(self.data)
+        version, row, unit = HELLO_PAYLOAD.unpack_from(self.data, HEADER_SIZE)
+        self.data = b""
+        if kind != HELLO or length != HELLO_PAYLOAD.size or version != VERSION or unit >= len(self.host.units):
+            return self.end()
+        self.row = row
+        self.unit = unit
+        self.unwatch()
+        poll, ready = self.host.units[unit]
+        self.watch(poll, ready, self.on_request)
+
+    def end(self):
+        """The worker has gone: the master learns that no request of it runs on this unit."""
+        self.unwatch()
+        self.socket.close()
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.host.streams.discard(self)
+        if self.row is not None:
+            self.host.tell(FREE, ROW_UNIT.pack(self.row, self.unit))
+
+    def receive(self):
+        """The next frame as type, flags, stream, payload; None if the worker has gone."""
+        data = self.data
+        needed = HEADER_SIZE
+        while True:
+            if len(data) >= needed:
+                length, kind, flags, _, stream = HEADER.unpack_from(data)
+                needed = HEADER_SIZE + length
+                if len(data) >= needed:
+                    self.data = data[needed:]
+                    return kind, flags, stream, data[HEADER_SIZE:needed]
+            try:
+                more, ancillary, state, _ = self.socket.recvmsg(RECEIVE, ANCILLARY)
+            except OSError:
+                return None
+            if not more:
+                return None
+            for level, what, payload in ancillary:
+                if level == SOL_SOCKET and what == SCM_RIGHTS and len(payload) >= 4:
+                    self.descriptors.append(int.from_bytes(payload[:4], sys.byteorder))
+            if state & MSG_CTRUNC:
+                sys.stderr.write("a request body did not arrive: too many open files in the app\n")
+            data += more
+
+    def send(self, data):
+        """Waits while the worker has no room. A worker that has gone must not disturb the app."""
+        if not self.dead:
+            try:
+                self.socket.sendall(data)
+            except OSError:
+                self.dead = True
+
+    def send_file(self, data, descriptor):
+        if not self.dead:
+            rights = (SOL_SOCKET, SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
+            try:
+                sent = self.socket.sendmsg([data], [rights])
+                self.send(data[sent:])
+            except OSError:
+                self.dead = True
+
+    def on_request(self):
+        received = self.receive()
+        while received is not None:
+            kind, flags, number, payload = received
+            if kind != REQUEST:
+                if kind != CANCEL:
+                    break
+                if not self.data:
+                    return
+            else:
+                body = self.read_body(flags)
+                if body is None:
+                    break
+                self.respond(number, payload, body)
+                if self.dead:
+                    break
+                if not self.data:
+                    return
+            received = self.receive()
+        self.end()
+
+    def read_body(self, flags):
+        """wsgi.input; None if the worker has gone. Bodies are complete and exactly CONTENT_LENGTH bytes long."""
+        if flags & NO_BODY:
+            return BytesIO()
+        if flags & DESCRIPTOR:
+            if not self.descriptors:
+                return None
+            file = open(self.descriptors.pop(0), "rb")
+            file.seek(0)
+            return file
+        parts = []
+        while True:
+            received = self.receive()
+            if received is None or received[0] not in (BODY, END, CANCEL):
+                return None
+            if received[0] == END:
+                return BytesIO(b"".join(parts))
+            if received[0] == BODY:
+                parts.append(received[3])
+
+    def respond(self, number, payload, body):
+        """One request, from its environ to FREE."""
+        pairs = iter(str(payload, "latin-1").split("\0"))
+        environ = dict(zip(pairs, pairs))
+        environ.update(self.host.environ)
+        environ["wsgi.url_scheme"] = environ.get("REQUEST_SCHEME", "http")
+        environ["wsgi.input"] = body
+        environ["wsgi.errors"] = sys.stderr
+        response = Response(self, number, environ.get("REQUEST_METHOD") == "HEAD")
+        result = close = None
+        try:
+            try:
+                result = self.host.app(environ, response.start_response)
+                last = response.body(result) + frame(END, 0, number)
+            finally:
+                close = getattr(result, "close", None)
+        except BaseException as error:  # also SystemExit: a view does not end the server
+            last = response.failed()
+            report(error, environ, " in the middle of its response" if last[5] & ABORT else "")
+        if close is not None:
+            self.send(last)  # before close(), which may take its time
+            last = b""
+            try:
+                close()
+            except BaseException as error:
+                report(error, environ, " in close()")
+        body.close()
+        self.send(last + frame(FREE, 0, number))
+
+
+class Host:
+    """The process: its sockets, its units and how it ends."""
+
+    def __init__(self, settings):
+        self.listener = socket(fileno=int(settings["LISTEN_FD"]))
+        self.control = socket(fileno=int(settings["CONTROL_FD"]))
+        for inherited in (self.listener, self.control):
+            os.set_inheritable(inherited.fileno(), False)
+        self.listener.setblocking(False)
+        self.control.setblocking(True)
+        self.from_master = b""
+        self.threads = max(int(settings.get("THREADS") or 1), 1)
+        self.app = None
+        self.leaving = False
+        self.orphaned = False
+        self.streams = set()
+        self.poll = select.epoll()
+        self.ready = {}
+        self.units = [(self.poll, self.ready)]
+        if self.threads > 1:
+            self.units = [(select.epoll(), {}) for _ in range(self.threads)]
+        self.environ = {
+            "wsgi.version": (1, 0),
+            "wsgi.multithread": self.threads > 1,
+            "wsgi.multiprocess": settings.get("MULTIPROCESS") != "0",
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": FileWrapper,
+        }
+
+    def tell(self, kind, payload=b""):
+        """To the master; if that has gone, the end of the control socket is dealt with in its turn."""
+        try:
+            self.control.sendall(frame(kind, 0, 0, payload))
+        except OSError:
+            pass
+
+    def serve(self):
+        """Until the process must leave."""
+        wake, woken = os.pipe()
+        stay, leave = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(woken, False)
+
+        def on_wake():
+            try:
+                os.read(wake, 4096)
+            except OSError:
+                pass
+
+        def on_term(number, interrupted):
+            self.leaving = True
+            try:
+                os.write(woken, b"\0")  # in case the app took the wake-up descriptor
+            except OSError:
+                pass
+
+        def after_fork():
+            set_wakeup_fd(-1)
+            signal(SIGTERM, SIG_DFL)
+            for stream in self.streams:
+                stream.socket.close()
+            for ours in (self.listener, self.control, self.poll, *(poll for poll, _ in self.units)):
+                ours.close()
+            for pipe in (wake, woken, stay, leave):
+                os.close(pipe)
+
+        os.register_at_fork(after_in_child=after_fork)
+        signal(SIGTERM, on_term)
+        set_wakeup_fd(woken, warn_on_full_buffer=False)
+        for descriptor, action in (
+            (self.listener.fileno(), self.on_connect),
+            (self.control.fileno(), self.on_control),
+            (wake, on_wake),
+        ):
+            self.ready[descriptor] = action
+            self.poll.register(descriptor, select.EPOLLIN)
+        threads = []
+        if self.threads > 1:
+            from threading import Thread
+
+            for number, (poll, ready) in enumerate(self.units):
+                ready[stay] = lambda: None  # readable once all must leave
+                poll.register(stay, select.EPOLLIN)
+                threads.append(Thread(target=self.loop, args=(poll, ready), name="unit-%d" % number, daemon=True))
+        self.tell(READY)
+        for thread in threads:
+            thread.start()
+        self.loop(self.poll, self.ready)
+        os.write(leave, b"\0")
+        for thread in threads:
+            if not self.orphaned:  # else nobody waits for what still runs
+                thread.join()
+
+    def loop(self, poll, ready):
+        """One event at a time: what is closed by an action cannot be in the same batch."""
+        while not self.leaving:
+            for descriptor, _ in poll.poll(-1, 1):
+                ready[descriptor]()
+
+    def on_connect(self):
+        while True:
+            try:
+                descriptor, _ = self.listener._accept()
+            except OSError:
+                return
+            connection = socket(fileno=descriptor)
+            connection.settimeout(None)  # whatever default the app has set
+            self.streams.add(Stream(self, connection, self.poll, self.ready))
+
+    def on_control(self):
+        try:
+            data = self.control.recv(4096)
+        except OSError:
+            data = b""
+        if not data:  # the master is dead
+            self.leaving = self.orphaned = True
+        self.from_master += data
+        while len(self.from_master) >= HEADER_SIZE:
+            length, kind, _, _, _ = HEADER.unpack_from(self.from_master)
+            payload = self.from_master[HEADER_SIZE : HEADER_SIZE + length]
+            if len(payload) < length:
+                return
+            self.from_master = self.from_master[HEADER_SIZE + length :]
+            if kind == LEAVE:
+                self.leaving = True
+            elif kind == GONE and length == 2:
+                self.on_gone(int.from_bytes(payload, "little"))
+
+    def on_gone(self, row):
+        """Tells the master which units run no request of a dead worker. For those that may, the end of the stream
+        does; a stream that is not hung up belongs to a new worker in that row."""
+        self.on_connect()
+        for stream in list(self.streams):
+            if stream.row is None:
+                stream.on_hello()
+        hangup = select.poll()
+        ours = {stream.socket.fileno(): stream.unit for stream in list(self.streams) if stream.row == row}
+        for descriptor in ours:
+            if descriptor >= 0:
+                hangup.register(descriptor, 0)
+        running = {ours[descriptor] for descriptor, event in hangup.poll(0) if event & select.POLLHUP}
+        for unit in range(len(self.units)):
+            if unit not in running:
+                self.tell(FREE, ROW_UNIT.pack(row, unit))
+
+
+def load(module, name):
+    """The app; what goes wrong is an exception, possibly with a hint for the operator as its last argument."""
+    try:
+        __import__(module)
+    except ModuleNotFoundError as error:
+        if error.name and (module + ".").startswith(error.name + "."):
+            raise ImportError(
+                "cannot import %r: %s\nlooked in %s and the packages of %s"
+                % (module, error.msg, sys.path[0], sys.prefix)
+            ) from None
+        raise
+    target = sys.modules[module]
+    factory = name.endswith("()")
+    for part in (name[:-2] if factory else name).split("."):
+        if not hasattr(target, part):
+            there = [known for known, value in vars(sys.modules[module]).items() if callable(value)]
+            there = [known for known in there if not known.startswith("_")][:10]
+            hint = "; callables in it: %s" % ", ".join(there) if there else ""
+            raise AttributeError("module %r has no %r%s" % (module, name, hint))
+        target = getattr(target, part)
+    if factory:
+        target = target()
+    if not callable(target):
+        raise TypeError("%r in module %r is not callable but %r" % (name, module, target))
+    return target
+
+
+def main():
+    prefix = "HATCHERY_HOST_"
+    names = [name for name in os.environ if name.startswith(prefix)]
+    settings = {name[len(prefix) :]: os.environ.pop(name) for name in names}
+    signal(SIGINT, SIG_IGN)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    for output in (sys.stdout, sys.stderr):
+        if output is not None:
+            output.reconfigure(line_buffering=True, errors="backslashreplace")
+    faulthandler.enable()
+    try:
+        with open("/proc/self/comm", "w") as comm:
+            comm.write(("app " + settings.get("APP", ""))[:15])
+    except OSError:
+        pass
+    host = Host(settings)
+    version = "%d.%d.%d" % sys.version_info[:3]
+    hello = '{"version": %d, "python": "%s", "pid": %d}' % (VERSION, version, os.getpid())
+    host.tell(HELLO, hello.encode())
+    module, name = settings["MODULE"], settings.get("CALLABLE") or "application"
+    sys.argv = ["hatchery", "%s:%s" % (module, name)]
+    try:
+        if settings.get("CHDIR"):
+            os.chdir(settings["CHDIR"])
+        here = os.getcwd()
+        if sys.path and sys.path[0] == "":
+            sys.path[0] = here
+        elif here not in sys.path[:1]:
+            sys.path.insert(0, here)
+        host.app = load(module, name)
+    except BaseException as error:
+        host.tell(FAILED, describe(error).encode("utf-8", "backslashreplace"))
+        for output in (sys.stdout, sys.stderr):
+            output.flush()
+        os._exit(3)  # not sys.exit: threads of a half-imported app could hold it up
+    host.serve()
+
+
+main()

@@ -1,0 +1,299 @@
+//! A request as CGI variables (RFC 3875 §4.1, PEP 3333): what an app, and later uwsgi, FastCGI, SCGI and CGI, are told.
+//!
+//! Values are bytes as they were received; a protocol that needs text reads them as latin-1. Which fields become
+//! `HTTP_…` variables is a matter of safety:
+//!
+//! - `Content-Type` and `Content-Length` have variables of their own; the length is that of the body after de-chunking.
+//! - A name with `_` is dropped: `X_Forwarded_For` would become the same variable as `X-Forwarded-For`.
+//! - `Proxy` is dropped: HTTP_PROXY is a setting of many HTTP clients (CVE-2016-5385).
+//! - Fields of the connection (RFC 9110 §7.6.1) and those that `Connection` names are dropped.
+//! - Fields of the same name are joined with `, `, those of `Cookie` with `; `.
+
+use crate::http::{RequestHead, fields};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+/// SERVER_SOFTWARE.
+const SOFTWARE: &[u8] = concat!("hatchery/", env!("CARGO_PKG_VERSION")).as_bytes();
+
+/// A request as far as it has been understood.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Head as it was received.
+    pub head: &'a RequestHead,
+    /// The path, percent-decoded once; for SCRIPT_NAME and PATH_INFO. Starts with `/`, or is `*` of OPTIONS.
+    pub path: &'a [u8],
+    /// The request-target in origin form as it was written; for REQUEST_URI and RAW_URI.
+    pub raw: &'a [u8],
+    /// The query as it was written, without `?`.
+    pub query: &'a [u8],
+    /// SCRIPT_NAME: empty, or a prefix of `path` that ends before a slash or at its end.
+    pub mount: &'a str,
+    /// Bytes of the body after de-chunking; `None` if there is no body.
+    pub body: Option<u64>,
+    /// The direct peer; `None` for a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The client after trusted proxies.
+    pub client: Option<IpAddr>,
+    /// `http` or `https`, after trusted proxies.
+    pub scheme: &'a str,
+    /// Host the client asked for, without a port; never empty.
+    pub server_name: &'a [u8],
+    /// Port the client asked.
+    pub server_port: u16,
+    /// Identifies the exchange in every log.
+    pub id: &'a str,
+}
+
+/// Calls `put` with the name and value of each variable, each name once.
+pub fn each(request: &Request<'_>, mut put: impl FnMut(&[u8], &[u8])) {
+    let mut text = Vec::with_capacity(40);
+    put(b"GATEWAY_INTERFACE", b"CGI/1.1");
+    put(b"SERVER_SOFTWARE", SOFTWARE);
+    put(b"REQUEST_METHOD", request.head.method_bytes());
+    let (script, path) = split(request.path, request.mount.as_bytes());
+    put(b"SCRIPT_NAME", script);
+    put(b"PATH_INFO", path);
+    put(b"QUERY_STRING", request.query);
+    put(b"REQUEST_URI", request.raw);
+    put(b"RAW_URI", request.raw);
+    put(b"SERVER_PROTOCOL", request.head.version().as_str().as_bytes());
+    put(b"SERVER_NAME", if request.server_name.is_empty() { b"localhost" } else { request.server_name });
+    put(b"SERVER_PORT", number(&mut text, u64::from(request.server_port)));
+    put(b"REQUEST_SCHEME", request.scheme.as_bytes());
+    if request.scheme == "https" {
+        put(b"HTTPS", b"on");
+    }
+    put(b"REQUEST_ID", request.id.as_bytes());
+    let direct = request.peer.map(|peer| peer.ip().to_canonical());
+    let client = request.client.map(|client| client.to_canonical()).or(direct);
+    match client {
+        Some(client) => put(b"REMOTE_ADDR", address(&mut text, client)),
+        None => put(b"REMOTE_ADDR", b""),
+    }
+    if let Some(peer) = request.peer.filter(|_| client == direct) {
+        put(b"REMOTE_PORT", number(&mut text, u64::from(peer.port())));
+    }
+    if let Some(kind) = request.head.get("content-type") {
+        put(b"CONTENT_TYPE", kind);
+    }
+    if let Some(length) = request.body {
+        put(b"CONTENT_LENGTH", number(&mut text, length));
+    }
+    each_field(request.head, &mut put);
+}
+
+/// The `HTTP_…` variables.
+fn each_field(head: &RequestHead, put: &mut impl FnMut(&[u8], &[u8])) {
+    let nominated: Vec<&[u8]> = head.all("connection").flat_map(tokens).collect();
+    let passes = |name: &[u8]| {
+        fields::is_name(name)
+            && !name.contains(&b'_')
+            && !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()))
+            && !nominated.iter().any(|token| name.eq_ignore_ascii_case(token))
+    };
+    let all: Vec<(&[u8], &[u8])> = head.fields().filter(|(name, _)| passes(name)).collect();
+    let (mut variable, mut joined) = (Vec::with_capacity(32), Vec::new());
+    for (position, (name, value)) in all.iter().enumerate() {
+        let same = |(other, _): &&(&[u8], &[u8])| other.eq_ignore_ascii_case(name);
+        if all.iter().take(position).any(|field| same(&field)) {
+            continue;
+        }
+        variable.clear();
+        variable.extend_from_slice(b"HTTP_");
+        variable.extend(name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
+        let mut later = all.iter().skip(position + 1).filter(same).peekable();
+        if later.peek().is_none() {
+            put(&variable, value);
+            continue;
+        }
+        joined.clear();
+        joined.extend_from_slice(value);
+        let separator: &[u8] = if name.eq_ignore_ascii_case(b"cookie") { b"; " } else { b", " };
+        for (_, more) in later {
+            joined.extend_from_slice(separator);
+            joined.extend_from_slice(more);
+        }
+        put(&variable, &joined);
+    }
+}
+
+/// Fields that never become `HTTP_…`.
+const DROPPED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "keep-alive",
+    "proxy",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The path divided at the mount. Where the mount does not end at a segment boundary of the path, which routing
+/// excludes, the app is told the truth about the path and mounted at the root.
+fn split<'a>(path: &'a [u8], mount: &[u8]) -> (&'a [u8], &'a [u8]) {
+    match path.strip_prefix(mount) {
+        Some(rest) if rest.is_empty() || rest.starts_with(b"/") => path.split_at(path.len() - rest.len()),
+        _ => (b"", path),
+    }
+}
+
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+fn number(text: &mut Vec<u8>, number: u64) -> &[u8] {
+    text.clear();
+    let _infallible = write!(text, "{number}");
+    text
+}
+
+fn address(text: &mut Vec<u8>, address: IpAddr) -> &[u8] {
+    text.clear();
+    let _infallible = write!(text, "{address}");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Span, Version};
+    use std::collections::BTreeMap;
+
+    fn head(method: &str, fields: &[(&str, &[u8])]) -> RequestHead {
+        let mut raw = method.as_bytes().to_vec();
+        let mut store = |bytes: &[u8]| {
+            let start = raw.len() as u32;
+            raw.extend_from_slice(bytes);
+            Span { start, end: raw.len() as u32 }
+        };
+        let spans = fields.iter().map(|(name, value)| (store(name.as_bytes()), store(value))).collect();
+        let end = method.len() as u32;
+        RequestHead::new(raw, Span { start: 0, end }, Span { start: 0, end: 0 }, Version::Http11, spans)
+    }
+
+    fn variables(request: &Request<'_>) -> BTreeMap<String, Vec<u8>> {
+        let mut map = BTreeMap::new();
+        each(request, |name, value| {
+            let name = String::from_utf8(name.to_vec()).unwrap();
+            assert!(map.insert(name.clone(), value.to_vec()).is_none(), "{name} twice");
+        });
+        map
+    }
+
+    fn request<'a>(head: &'a RequestHead, path: &'a [u8], mount: &'a str) -> Request<'a> {
+        Request {
+            head,
+            path,
+            raw: b"/caf%C3%A9?a=%20",
+            query: b"a=%20",
+            mount,
+            body: None,
+            peer: Some("[::ffff:192.0.2.1]:4711".parse().unwrap()),
+            client: None,
+            scheme: "http",
+            server_name: b"shop.example",
+            server_port: 8000,
+            id: "1-2",
+        }
+    }
+
+    #[test]
+    fn what_every_request_has() {
+        let head = head("GET", &[("Host", b"shop.example:8000")]);
+        let map = variables(&request(&head, "/café".as_bytes(), ""));
+        let expected: BTreeMap<String, Vec<u8>> = [
+            ("GATEWAY_INTERFACE", &b"CGI/1.1"[..]),
+            ("SERVER_SOFTWARE", SOFTWARE),
+            ("REQUEST_METHOD", b"GET"),
+            ("SCRIPT_NAME", b""),
+            ("PATH_INFO", "/café".as_bytes()),
+            ("QUERY_STRING", b"a=%20"),
+            ("REQUEST_URI", b"/caf%C3%A9?a=%20"),
+            ("RAW_URI", b"/caf%C3%A9?a=%20"),
+            ("SERVER_PROTOCOL", b"HTTP/1.1"),
+            ("SERVER_NAME", b"shop.example"),
+            ("SERVER_PORT", b"8000"),
+            ("REQUEST_SCHEME", b"http"),
+            ("REQUEST_ID", b"1-2"),
+            ("REMOTE_ADDR", b"192.0.2.1"),
+            ("REMOTE_PORT", b"4711"),
+            ("HTTP_HOST", b"shop.example:8000"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_vec()))
+        .into();
+        assert_eq!(map, expected);
+    }
+
+    #[test]
+    fn fields_are_joined_and_unsafe_ones_dropped() {
+        let head = head(
+            "POST",
+            &[
+                ("X-Forwarded-For", b"10.0.0.1"),
+                ("X_Forwarded_For", b"6.6.6.6"),
+                ("Cookie", b"a=1"),
+                ("Accept", b"text/html"),
+                ("cookie", b"b=2"),
+                ("ACCEPT", b"*/*"),
+                ("Proxy", b"http://evil"),
+                ("Connection", b"close, X-Hop ,,te"),
+                ("x-hop", b"1"),
+                ("Transfer-Encoding", b"chunked"),
+                ("Content-Length", b"999"),
+                ("Content-Type", b"text/plain"),
+                ("Upgrade", b"websocket"),
+                ("X-Latin", b"caf\xe9"),
+            ],
+        );
+        let mut request = request(&head, b"/", "");
+        request.body = Some(5);
+        let map = variables(&request);
+        assert_eq!(map["HTTP_COOKIE"], b"a=1; b=2");
+        assert_eq!(map["HTTP_ACCEPT"], b"text/html, */*");
+        assert_eq!(map["HTTP_X_FORWARDED_FOR"], b"10.0.0.1");
+        assert_eq!(map["HTTP_X_LATIN"], b"caf\xe9");
+        assert_eq!(map["CONTENT_LENGTH"], b"5");
+        assert_eq!(map["CONTENT_TYPE"], b"text/plain");
+        let names: Vec<_> = map.keys().filter(|name| name.starts_with("HTTP_")).collect();
+        assert_eq!(names, ["HTTP_ACCEPT", "HTTP_COOKIE", "HTTP_X_FORWARDED_FOR", "HTTP_X_LATIN"]);
+    }
+
+    #[test]
+    fn mounts_end_at_a_segment() {
+        let head = head("GET", &[]);
+        for (path, mount, script, info) in [
+            ("/blog/2024", "/blog", "/blog", "/2024"),
+            ("/blog", "/blog", "/blog", ""),
+            ("/blogs", "/blog", "", "/blogs"),
+            ("/", "", "", "/"),
+        ] {
+            let map = variables(&request(&head, path.as_bytes(), mount));
+            assert_eq!(
+                (&map["SCRIPT_NAME"][..], &map["PATH_INFO"][..]),
+                (script.as_bytes(), info.as_bytes())
+            );
+        }
+    }
+
+    #[test]
+    fn a_client_behind_a_proxy_has_no_port() {
+        let head = head("GET", &[]);
+        let mut request = request(&head, b"/", "");
+        request.client = Some("2001:db8::1".parse().unwrap());
+        request.scheme = "https";
+        request.server_name = b"";
+        let map = variables(&request);
+        assert_eq!(map["REMOTE_ADDR"], b"2001:db8::1");
+        assert_eq!(map["HTTPS"], b"on");
+        assert_eq!(map["SERVER_NAME"], b"localhost");
+        assert!(!map.contains_key("REMOTE_PORT"));
+        request.client = None;
+        request.peer = None;
+        assert_eq!(variables(&request)["REMOTE_ADDR"], b"");
+    }
+}

@@ -1,0 +1,289 @@
+//! Processes of apps: started from their virtualenv with the embedded host program, watched over their control socket
+//! (`control::frame`).
+
+use super::environment::{Environment, string};
+use super::generation::Generation;
+use super::output::Output;
+use super::{Channel, Token};
+use crate::config::App as Settings;
+use crate::control::{app_socket, frame};
+use crate::gateway::app::HOST_PROGRAM;
+use crate::supervisor::ChildId;
+use crate::sys::poll::{Interest, Set};
+use crate::sys::process::{self, Launch, Program, Step};
+use crate::sys::{listener, signals};
+use std::ffi::OsStr;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// What the master holds of a process of an app.
+#[derive(Debug)]
+pub(super) struct App {
+    /// Name of the app.
+    pub(super) name: String,
+    /// Generation of its units on the board; unique for each process of its slot.
+    pub(super) units: u32,
+    /// Threads, that is units.
+    pub(super) threads: u16,
+    /// It was told to drain: LEAVE is sent once no unit is claimed.
+    pub(super) leaving: bool,
+    /// It said why it cannot serve.
+    pub(super) failed: bool,
+    control: Option<UnixStream>,
+    reader: frame::Reader,
+    waiting: Vec<u8>,
+    launch: Option<Launch>,
+    python: PathBuf,
+    directory: PathBuf,
+    /// What it prints.
+    pub(super) output: Output,
+    socket: PathBuf,
+}
+
+/// What a process of an app says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// It imported the app.
+    Ready,
+    /// It cannot serve; its exit follows.
+    Failed(String),
+    /// No request of the worker in this row runs in this unit any more.
+    Free {
+        /// Row of the worker.
+        row: u16,
+        /// Unit, that is thread.
+        unit: u16,
+    },
+}
+
+/// Which process to start.
+pub(super) struct Wanted<'a> {
+    /// What it is started from.
+    pub(super) generation: &'a Generation,
+    /// Index of the app in the configuration.
+    pub(super) app: usize,
+    /// Its pool on the board.
+    pub(super) pool: u16,
+    /// Its slot.
+    pub(super) slot: u16,
+    /// Number of the generation, for the title.
+    pub(super) number: u32,
+    /// Generation of its units.
+    pub(super) units: u32,
+    /// Where its socket is made.
+    pub(super) runtime_dir: &'a Path,
+}
+
+/// Starts a process of an app.
+///
+/// # Errors
+/// For the log: why there is no process.
+pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
+    let settings = wanted.generation.config.apps.get(wanted.app);
+    let settings = settings.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let socket = app_socket(wanted.runtime_dir, wanted.pool, wanted.slot, wanted.units);
+    let listener = listen(&socket, wanted.generation)?;
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let (read, write) = process::pipe()?;
+    let program = program(settings, wanted, listener, theirs.into(), write)?;
+    let (child, launch) = process::spawn(&program).inspect_err(|_| drop(std::fs::remove_file(&socket)))?;
+    let app = App {
+        name: settings.name.clone(),
+        units: wanted.units,
+        threads: u16::try_from(settings.threads).unwrap_or(u16::MAX),
+        leaving: false,
+        failed: false,
+        control: Some(ours),
+        reader: frame::Reader::new(),
+        waiting: Vec::new(),
+        launch: Some(launch),
+        python: settings.python.clone(),
+        directory: settings.chdir.clone(),
+        output: Output::new(read),
+        socket,
+    };
+    Ok((child, app))
+}
+
+/// The socket on which workers connect: theirs alone.
+fn listen(path: &Path, generation: &Generation) -> io::Result<OwnedFd> {
+    let listener = listener::unix(path, 0o600)?.socket;
+    if let Some(account) = &generation.account {
+        std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid))?;
+    }
+    Ok(listener)
+}
+
+fn program(
+    settings: &Settings,
+    wanted: &Wanted<'_>,
+    listener: OwnedFd,
+    control: OwnedFd,
+    output: OwnedFd,
+) -> io::Result<Program> {
+    let account = wanted.generation.app_account(wanted.app);
+    let mut environment = Environment::ours();
+    if let Some(account) = account {
+        environment.set_account(account);
+    }
+    environment.set_app(settings);
+    let multiprocess = if settings.processes.max > 1 { "1" } else { "0" };
+    for (name, value) in [
+        ("CONTROL_FD", "3"),
+        ("LISTEN_FD", "4"),
+        ("MODULE", &settings.module),
+        ("CALLABLE", &settings.callable),
+        ("THREADS", &settings.threads.to_string()),
+        ("APP", &settings.name),
+        ("MULTIPROCESS", multiprocess),
+        ("SLOT", &wanted.slot.to_string()),
+        ("GENERATION", &wanted.number.to_string()),
+    ] {
+        environment.set(format!("HATCHERY_HOST_{name}"), value);
+    }
+    let python = settings.python.as_os_str();
+    // The last argument is only for `ps`.
+    let title = format!("hatchery: app {} {} gen {}", settings.name, wanted.slot, wanted.number);
+    let arguments = [python, OsStr::new("-"), OsStr::new(&title)];
+    Ok(Program {
+        candidates: environment.candidates(python),
+        arguments: arguments.into_iter().filter_map(string).collect(),
+        environment: environment.strings(),
+        directory: string(settings.chdir.as_os_str()),
+        account: account.cloned(),
+        stdin: Some(process::memory_file(HOST_PROGRAM.as_bytes())?),
+        stdout: output.try_clone()?,
+        stderr: output,
+        descriptors: vec![control, listener],
+        // The host leaves after the request that it runs.
+        death_signal: Some(signals::SIGTERM),
+    })
+}
+
+impl App {
+    /// Waits for what it may tell, print or still has to be told.
+    pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
+        if let Some(launch) = &self.launch {
+            set.add(launch.descriptor().as_fd(), Token::Child(id, Channel::Launch), Interest::READ);
+        }
+        if let Some(control) = &self.control {
+            let interest = Interest { read: true, write: !self.waiting.is_empty() };
+            set.add(control.as_fd(), Token::Child(id, Channel::Control), interest);
+        }
+        self.output.watch(set, Token::Child(id, Channel::Output));
+    }
+
+    /// Why its program could not be started, once that is known.
+    pub(super) fn launched(&mut self) -> Option<String> {
+        let (step, error) = self.launch.as_mut()?.outcome().inspect(|_| self.launch = None)??;
+        let python = self.python.display();
+        Some(match step {
+            Step::Execute if error.kind() == io::ErrorKind::PermissionDenied => format!(
+                "cannot start the interpreter {python}: {error}; may the user it runs as execute it, and enter every \
+                 directory above it?"
+            ),
+            Step::Execute => format!(
+                "cannot start the interpreter {python}: {error}; `home` must be a virtualenv (python3 -m venv DIR makes \
+                 one)"
+            ),
+            Step::Directory => {
+                format!("cannot enter the directory {} (chdir): {error}", self.directory.display())
+            }
+            Step::User => format!("cannot become its user: {error}"),
+            Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
+        })
+    }
+
+    /// What it says, up to where it has said everything.
+    pub(super) fn hear(&mut self) -> Vec<Said> {
+        let mut said = Vec::new();
+        let mut buffer = [0; 8 * 1024];
+        while let Some(control) = &mut self.control {
+            match control.read(&mut buffer) {
+                Ok(0) => self.control = None,
+                Ok(length) => self.reader.feed(buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.control = None,
+            }
+        }
+        loop {
+            match self.reader.poll() {
+                Ok(Some(frame)) => said.extend(self.understand(frame)),
+                Ok(None) => return said,
+                Err(error) => {
+                    log::error!(target: "hatchery", "app {}: unreadable control frames: {error:?}", self.name);
+                    self.control = None;
+                    return said;
+                }
+            }
+        }
+    }
+
+    fn understand(&mut self, frame: frame::Frame) -> Option<Said> {
+        match frame.header.kind {
+            frame::Kind::Hello => {
+                log::debug!(target: "hatchery", "app {}: {}", self.name, String::from_utf8_lossy(&frame.payload));
+                None
+            }
+            frame::Kind::Ready => Some(Said::Ready),
+            frame::Kind::Failed => {
+                self.failed = true;
+                Some(Said::Failed(String::from_utf8_lossy(&frame.payload).into_owned()))
+            }
+            frame::Kind::Free => match frame.payload.as_slice() {
+                [r0, r1, u0, u1] => Some(Said::Free {
+                    row: u16::from_le_bytes([*r0, *r1]),
+                    unit: u16::from_le_bytes([*u0, *u1]),
+                }),
+                _ => None,
+            },
+            kind => {
+                log::warn!(target: "hatchery", "app {}: a frame that is not for the master: {kind:?}", self.name);
+                None
+            }
+        }
+    }
+
+    /// No request is claimed any more: it may leave.
+    pub(super) fn leave(&mut self) {
+        self.tell(frame::Kind::Leave, &[]);
+    }
+
+    /// A worker was reaped: FREE is wanted for what it left behind.
+    pub(super) fn worker_gone(&mut self, row: u16) {
+        self.tell(frame::Kind::Gone, &row.to_le_bytes());
+    }
+
+    fn tell(&mut self, kind: frame::Kind, payload: &[u8]) {
+        if self.control.is_some() {
+            frame::push(&mut self.waiting, kind, 0, 0, payload);
+            self.flush();
+        }
+    }
+
+    /// Sends what waits, as far as it goes.
+    pub(super) fn flush(&mut self) {
+        while let Some(control) = &mut self.control
+            && !self.waiting.is_empty()
+        {
+            match control.write(&self.waiting) {
+                Ok(length) => drop(self.waiting.drain(..length)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It is gone; its exit follows.
+                Err(_) => self.waiting.clear(),
+            }
+        }
+    }
+
+    /// It was reaped: logs what it still printed and removes its socket.
+    pub(super) fn bury(self, name: &str) {
+        self.output.finish(name);
+        // The whole directory goes at the end anyway.
+        let _ = std::fs::remove_file(self.socket);
+    }
+}

@@ -1,0 +1,124 @@
+//! The processes of the pools: what the master holds of each while it lives.
+
+use super::Channel;
+use super::Token;
+use super::apps::App;
+use crate::control::worker::{PACKET, ToMaster, ToWorker};
+use crate::supervisor::ChildId;
+use crate::sys::poll::{Interest, Set};
+use crate::sys::{process, seqpacket};
+use crate::timer::Time;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::Rc;
+
+/// A process of a pool.
+#[derive(Debug)]
+pub(super) struct Child {
+    /// The process.
+    pub(super) process: process::Child,
+    /// Its pool.
+    pub(super) pool: u16,
+    /// Its slot in the pool.
+    pub(super) slot: u16,
+    /// Its generation.
+    pub(super) generation: u32,
+    /// When it was started.
+    pub(super) started: Time,
+    /// What it is.
+    pub(super) role: Role,
+}
+
+/// What a child is.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// An event loop.
+    Worker(Worker),
+    /// A process of an app.
+    App(App),
+}
+
+impl Child {
+    /// Waits for what it may tell or still has to be told.
+    pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
+        match &self.role {
+            Role::Worker(worker) => worker.watch(id, set),
+            Role::App(app) => app.watch(id, set),
+        }
+    }
+
+    /// As in titles and logs.
+    pub(super) fn name(&self) -> String {
+        match &self.role {
+            Role::Worker(_) => format!("worker {}", self.slot),
+            Role::App(app) => format!("app {} {}", app.name, self.slot),
+        }
+    }
+}
+
+/// The control socket of a worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// Its row on the board.
+    pub(super) row: u16,
+    control: Option<OwnedFd>,
+    /// Packets that did not fit the socket.
+    waiting: VecDeque<(Vec<u8>, Option<Rc<OwnedFd>>)>,
+}
+
+/// Packets that wait for a worker that does not read; beyond it the worker is hung and will be killed.
+const WAITING: usize = 256;
+
+impl Worker {
+    /// Talks over our end of the control socket.
+    pub(super) fn new(row: u16, control: OwnedFd) -> Self {
+        Self { row, control: Some(control), waiting: VecDeque::new() }
+    }
+
+    fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
+        if let Some(control) = &self.control {
+            let interest = Interest { read: true, write: !self.waiting.is_empty() };
+            set.add(control.as_fd(), Token::Child(id, Channel::Control), interest);
+        }
+    }
+
+    /// Sends a message, with a descriptor if given.
+    pub(super) fn tell(&mut self, message: ToWorker, descriptor: Option<&Rc<OwnedFd>>) {
+        if self.waiting.len() < WAITING {
+            self.waiting.push_back((message.encode(), descriptor.cloned()));
+        }
+        self.flush();
+    }
+
+    /// Sends what waits, as far as it goes.
+    pub(super) fn flush(&mut self) {
+        let Some(control) = &self.control else { return self.waiting.clear() };
+        while let Some((packet, descriptor)) = self.waiting.front() {
+            let descriptor = descriptor.as_ref().map(|descriptor| descriptor.as_fd());
+            match seqpacket::send(control.as_fd(), packet, descriptor) {
+                Ok(()) => _ = self.waiting.pop_front(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It is gone; its exit follows.
+                Err(_) => self.waiting.clear(),
+            }
+        }
+    }
+
+    /// The next message from the worker.
+    pub(super) fn hear(&mut self) -> Option<ToMaster> {
+        let mut packet = [0; PACKET];
+        loop {
+            let control = self.control.as_ref()?;
+            match seqpacket::receive(control.as_fd(), &mut packet) {
+                Ok((0, _)) => self.control = None,
+                Ok((length, _)) => match ToMaster::decode(packet.get(..length).unwrap_or_default()) {
+                    Some(message) => return Some(message),
+                    None => log::warn!(target: "hatchery", "a worker sent a message of no known kind"),
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(_) => self.control = None,
+            }
+        }
+    }
+}

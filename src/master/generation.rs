@@ -1,0 +1,212 @@
+//! One reading of the configuration, with everything that the master opened for it.
+
+use super::listeners::{self, Inherited, Listening};
+use crate::config::{Action, Config};
+use crate::dispatch::board;
+use crate::supervisor::{Plan, PoolPlan};
+use crate::sys::user::{self, Account};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The longest a worker may take to set itself up.
+const WORKER_BOOT: Duration = Duration::from_secs(30);
+
+/// Numbers of the pools: 0 is the workers; an app keeps its number as long as the master lives.
+#[derive(Debug, Default)]
+pub(super) struct PoolNumbers(BTreeMap<String, u16>);
+
+impl PoolNumbers {
+    fn of(&mut self, name: &str) -> Result<u16, String> {
+        if let Some(number) = self.0.get(name) {
+            return Ok(*number);
+        }
+        let next = self.0.len() + 1;
+        let number = u16::try_from(next).ok().filter(|_| next < board::POOLS);
+        let number =
+            number.ok_or_else(|| format!("apps: no room for \"{name}\"; restart to forget removed apps"))?;
+        self.0.insert(name.to_owned(), number);
+        Ok(number)
+    }
+}
+
+/// A configuration that processes can be started from.
+#[derive(Debug)]
+pub(super) struct Generation {
+    /// The configuration.
+    pub(super) config: Rc<Config>,
+    /// Its addresses, bound.
+    pub(super) listening: Vec<Listening>,
+    /// Its access log, opened for appending.
+    pub(super) access_log: Option<OwnedFd>,
+    /// For each app its pool.
+    pub(super) app_pools: Vec<u16>,
+    /// The user of workers; `None`: ours.
+    pub(super) account: Option<Account>,
+    /// The users of apps.
+    app_accounts: Vec<Option<Account>>,
+    /// The users of cron jobs.
+    pub(super) job_accounts: Vec<Option<Account>>,
+    /// What static roots are: a directory swapped for another of the same name is a change.
+    roots: Vec<Option<(u64, u64)>>,
+}
+
+impl Generation {
+    /// Looks up users, opens the log and binds what `config` needs; sockets that are `open` are used again.
+    ///
+    /// # Errors
+    /// For the operator. Nothing is left behind.
+    pub(super) fn prepare(
+        config: Config,
+        open: &[Listening],
+        inherited: &Inherited,
+        numbers: &mut PoolNumbers,
+    ) -> Result<Self, String> {
+        let account = account("user", config.user.as_deref())?;
+        let mut app_accounts = Vec::new();
+        for app in &config.apps {
+            let own =
+                account_or(&format!("apps.{:?}.user", app.name), app.user.as_deref(), account.as_ref())?;
+            app_accounts.push(own);
+        }
+        let mut job_accounts = Vec::new();
+        for (index, job) in config.cron.iter().enumerate() {
+            let default = match job.app {
+                Some(app) => app_accounts.get(app).and_then(Option::as_ref),
+                None => account.as_ref(),
+            };
+            job_accounts.push(account_or(&format!("cron[{index}].user"), job.user.as_deref(), default)?);
+        }
+        let workers = config.workers.processes.max as usize;
+        if workers * 2 > board::WORKERS {
+            let most = board::WORKERS / 2;
+            return Err(format!("workers.processes: {workers} is more than the {most} that are possible"));
+        }
+        let app_pools = config.apps.iter().map(|app| numbers.of(&app.name)).collect::<Result<_, _>>()?;
+        let roots = roots(&config);
+        let listening = listeners::bind(&config, open, inherited)?;
+        let access_log = open_access_log(&config)?;
+        let config = Rc::new(config);
+        Ok(Self { config, listening, access_log, app_pools, account, app_accounts, job_accounts, roots })
+    }
+
+    /// The plan for the supervisor; workers change if anything differs from the generation `before`.
+    pub(super) fn plan(&self, before: Option<&Self>) -> Plan {
+        let config = &self.config;
+        let workers = PoolPlan {
+            index: 0,
+            name: "worker".to_owned(),
+            min: config.workers.processes.min,
+            max: config.workers.processes.max,
+            idle: config.workers.idle,
+            boot_timeout: WORKER_BOOT,
+            prove: false,
+        };
+        let apps = config.apps.iter().zip(&self.app_pools).map(|(app, index)| PoolPlan {
+            index: *index,
+            name: app.name.clone(),
+            min: app.processes.min,
+            max: app.processes.max,
+            idle: app.idle,
+            boot_timeout: app.boot_timeout,
+            prove: app.prove,
+        });
+        Plan {
+            pools: std::iter::once(workers).chain(apps).collect(),
+            workers_changed: before.is_none_or(|before| self.differs_from(before)),
+            shutdown_timeout: config.shutdown_timeout,
+            drain_timeout: config.drain_timeout,
+            all_or_nothing: config.all_or_nothing,
+        }
+    }
+
+    fn differs_from(&self, before: &Self) -> bool {
+        self.config != before.config || self.roots != before.roots || self.account != before.account
+    }
+
+    /// The index of the app in pool `pool`.
+    pub(super) fn app(&self, pool: u16) -> Option<usize> {
+        self.app_pools.iter().position(|number| *number == pool)
+    }
+
+    /// The user of an app.
+    pub(super) fn app_account(&self, app: usize) -> Option<&Account> {
+        self.app_accounts.get(app).and_then(Option::as_ref)
+    }
+
+    /// Opens the access log again after it was moved away.
+    ///
+    /// # Errors
+    /// For the operator; the old one stays in use.
+    pub(super) fn reopen_access_log(&mut self) -> Result<(), String> {
+        self.access_log = open_access_log(&self.config)?;
+        Ok(())
+    }
+}
+
+/// The account called `name`.
+///
+/// # Errors
+/// For the operator: no such user, or not the right to become it.
+fn account(key: &str, name: Option<&str>) -> Result<Option<Account>, String> {
+    let Some(name) = name else { return Ok(None) };
+    let found = Account::named(name).map_err(|error| format!("{key}: cannot look up \"{name}\": {error}"))?;
+    let Some(account) = found else {
+        return Err(format!(
+            "{key}: there is no user \"{name}\"; create it (adduser --system {name}) or name another"
+        ));
+    };
+    if !user::is_root() {
+        if account.uid == user::uid() {
+            // Already so; only root could set the groups again.
+            return Ok(None);
+        }
+        return Err(format!(
+            "{key}: only root can run processes as \"{name}\"; start as root or remove the key"
+        ));
+    }
+    Ok(Some(account))
+}
+
+fn account_or(key: &str, name: Option<&str>, default: Option<&Account>) -> Result<Option<Account>, String> {
+    if name.is_none() { Ok(default.cloned()) } else { account(key, name) }
+}
+
+fn open_access_log(config: &Config) -> Result<Option<OwnedFd>, String> {
+    let Some(access) = &config.log.access else { return Ok(None) };
+    let failed = |path: &Path, error: std::io::Error| {
+        let hint =
+            if error.kind() == std::io::ErrorKind::NotFound { "; its directory must exist" } else { "" };
+        format!("log.access.path: cannot open {}: {error}{hint}", path.display())
+    };
+    match &access.path {
+        Some(path) => {
+            // O_NONBLOCK: opening a named pipe that nobody reads must not hold up the master.
+            let mut options = OpenOptions::new();
+            options.append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NONBLOCK);
+            options.open(path).map(|file| Some(file.into())).map_err(|error| failed(path, error))
+        }
+        None => {
+            let copy = std::io::stdout().as_fd().try_clone_to_owned();
+            copy.map(Some).map_err(|error| failed(Path::new("standard output"), error))
+        }
+    }
+}
+
+fn roots(config: &Config) -> Vec<Option<(u64, u64)>> {
+    let actions = config.sites.iter().flat_map(|site| &site.locations).map(|location| &location.action);
+    let identity = |path: &Path| -> Option<(u64, u64)> {
+        let found = File::open(path).ok()?.metadata().ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    actions
+        .filter_map(|action| match action {
+            Action::Files(files) => Some(identity(&files.root)),
+            Action::App { .. } | Action::Proxy(_) | Action::Redirect { .. } | Action::Respond { .. } => None,
+        })
+        .collect()
+}

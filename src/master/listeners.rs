@@ -1,0 +1,275 @@
+//! The listening sockets: bound once, shared by all workers and by generations that listen on the same address.
+
+use crate::config::{Address, Config};
+use crate::sys::listener::{self, Bound, Local};
+use std::cell::RefCell;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// One bound socket; closed, and its path removed, when the last generation that uses it is gone.
+#[derive(Debug)]
+pub(super) struct Socket {
+    bound: Bound,
+    /// The file of a Unix socket, to remove no other.
+    file: Option<(PathBuf, (u64, u64))>,
+}
+
+impl Socket {
+    fn new(bound: Bound) -> Rc<Self> {
+        Rc::new(Self { bound, file: None })
+    }
+
+    fn with_file(bound: Bound) -> Rc<Self> {
+        let file = match &bound.local {
+            Local::Unix(path) => listener::identity(path).map(|identity| (path.clone(), identity)),
+            Local::Tcp(_) => None,
+        };
+        Rc::new(Self { bound, file })
+    }
+
+    /// The socket.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.bound.socket.as_fd()
+    }
+
+    /// The IP address it is bound to, if it is not a Unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self.bound.local {
+            Local::Tcp(address) => Some(address),
+            Local::Unix(_) => None,
+        }
+    }
+
+    /// For people: `http://127.0.0.1:8000`, `unix:/run/x.sock`.
+    pub(super) fn name(&self) -> String {
+        match &self.bound.local {
+            Local::Tcp(address) => format!("http://{address}"),
+            Local::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some((path, identity)) = &self.file
+            && listener::identity(path) == Some(*identity)
+        {
+            // Nothing more can be done about a file that stays.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// One address of the configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Listening {
+    /// As in the configuration.
+    pub(super) address: Address,
+    /// Its sockets: two for every interface where there is IPv6.
+    pub(super) sockets: Vec<Rc<Socket>>,
+    /// Sites that listen there.
+    pub(super) sites: Vec<usize>,
+}
+
+/// Sockets that came with the start of the program and that no address has asked for yet.
+#[derive(Debug, Default)]
+pub(super) struct Inherited(RefCell<Vec<Bound>>);
+
+impl Inherited {
+    /// Takes over what systemd or a test harness passed.
+    pub(super) fn from_environment() -> Self {
+        let found = listener::inherited();
+        found.iter().for_each(|bound| log::debug!(target: "hatchery", "inherited {:?}", bound.local));
+        Self(RefCell::new(found))
+    }
+
+    fn take(&self, wanted: &Local) -> Option<Bound> {
+        let mut bound = self.0.borrow_mut();
+        let place = bound.iter().position(|bound| bound.local == *wanted)?;
+        Some(bound.swap_remove(place))
+    }
+}
+
+/// Binds what `config` listens on, using what is `open` already.
+///
+/// # Errors
+/// For the operator: the site, the address, why it cannot be bound and what to do. Nothing new stays bound.
+pub(super) fn bind(
+    config: &Config,
+    open: &[Listening],
+    inherited: &Inherited,
+) -> Result<Vec<Listening>, String> {
+    let mut all: Vec<Listening> = Vec::new();
+    for (site, settings) in config.sites.iter().enumerate() {
+        for (place, address) in settings.listen.iter().enumerate() {
+            if let Some(known) = all.iter_mut().find(|known| known.address == *address) {
+                if !known.sites.contains(&site) {
+                    known.sites.push(site);
+                }
+                continue;
+            }
+            let sockets = sockets(address, open, inherited)
+                .map_err(|error| format!("sites[{site}].listen[{place}]: {}", refused(address, &error)))?;
+            all.push(Listening { address: address.clone(), sockets, sites: vec![site] });
+        }
+    }
+    Ok(all)
+}
+
+fn sockets(address: &Address, open: &[Listening], inherited: &Inherited) -> io::Result<Vec<Rc<Socket>>> {
+    // The same words mean the same sockets, also for port 0.
+    if let Some(known) = open.iter().find(|known| known.address == *address) {
+        return Ok(known.sockets.clone());
+    }
+    match address {
+        Address::Tcp(address) => Ok(vec![tcp(*address, open, inherited)?]),
+        Address::Unix(path) => Ok(vec![unix(path, open, inherited)?]),
+        Address::Any(0) => Ok(listener::any(0)?.into_iter().map(Socket::new).collect()),
+        Address::Any(port) => every(*port, open, inherited),
+    }
+}
+
+/// A port of every interface, piece by piece, since one of them may be there already.
+fn every(port: u16, open: &[Listening], inherited: &Inherited) -> io::Result<Vec<Rc<Socket>>> {
+    let six: SocketAddr = (Ipv6Addr::UNSPECIFIED, port).into();
+    if let Some(bound) = inherited.take(&Local::Tcp(six)) {
+        let dual = bound.dual;
+        let six = Socket::new(bound);
+        // systemd's ListenStream=8000 is one socket for both families.
+        return Ok(if dual {
+            vec![six]
+        } else {
+            vec![tcp((Ipv4Addr::UNSPECIFIED, port).into(), open, inherited)?, six]
+        });
+    }
+    let four = tcp((Ipv4Addr::UNSPECIFIED, port).into(), open, inherited)?;
+    match tcp(six, open, inherited) {
+        Ok(six) => Ok(vec![four, six]),
+        Err(error) if listener::lacks_ipv6(&error) => Ok(vec![four]),
+        Err(error) => Err(error),
+    }
+}
+
+fn tcp(address: SocketAddr, open: &[Listening], inherited: &Inherited) -> io::Result<Rc<Socket>> {
+    let local = Local::Tcp(address);
+    match known(&local, open) {
+        Some(socket) => Ok(socket),
+        None => Ok(Socket::new(inherited.take(&local).map_or_else(|| listener::tcp(address), Ok)?)),
+    }
+}
+
+fn unix(path: &PathBuf, open: &[Listening], inherited: &Inherited) -> io::Result<Rc<Socket>> {
+    let local = Local::Unix(path.clone());
+    if let Some(socket) = known(&local, open) {
+        return Ok(socket);
+    }
+    if let Some(bound) = inherited.take(&local) {
+        // Whoever bound it removes it.
+        return Ok(Socket::new(bound));
+    }
+    // A front server under another user must be able to connect.
+    listener::unix(path, 0o666).map(Socket::with_file)
+}
+
+fn known(local: &Local, open: &[Listening]) -> Option<Rc<Socket>> {
+    open.iter().flat_map(|listening| &listening.sockets).find(|socket| socket.bound.local == *local).cloned()
+}
+
+/// As it is written in a configuration.
+pub(super) fn written(address: &Address) -> String {
+    match address {
+        Address::Any(port) => format!(":{port}"),
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn refused(address: &Address, error: &io::Error) -> String {
+    let port = match address {
+        Address::Any(port) => *port,
+        Address::Tcp(address) => address.port(),
+        Address::Unix(_) => 0,
+    };
+    let what = written(address);
+    match (error.kind(), address) {
+        (io::ErrorKind::AddrInUse, Address::Unix(_)) => {
+            format!("cannot listen on {what}: another server listens there; stop it or choose another path")
+        }
+        (io::ErrorKind::AlreadyExists, _) => {
+            format!(
+                "cannot listen on {what}: the file exists and is not a socket; remove it or choose another path"
+            )
+        }
+        (io::ErrorKind::AddrInUse, _) => format!(
+            "cannot listen on {what}: the address is in use; stop the other server (`ss -ltnp 'sport = :{port}'` names \
+             it) or choose another port"
+        ),
+        (io::ErrorKind::PermissionDenied, Address::Any(_) | Address::Tcp(_)) if port < 1024 => format!(
+            "cannot listen on {what}: ports below 1024 need privileges; start as root and set `user`, give the program \
+             CAP_NET_BIND_SERVICE, or choose a port from 1024 on"
+        ),
+        (io::ErrorKind::AddrNotAvailable, _) => {
+            format!("cannot listen on {what}: no interface of this machine has that address")
+        }
+        _ => format!("cannot listen on {what}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_address_keeps_its_socket() {
+        let address = Address::Tcp("127.0.0.1:0".parse().unwrap());
+        let first = sockets(&address, &[], &Inherited::default()).unwrap();
+        let local = first[0].address().unwrap();
+        let open = [Listening { address: address.clone(), sockets: first.clone(), sites: vec![0] }];
+        let again = sockets(&address, &open, &Inherited::default()).unwrap();
+        assert!(Rc::ptr_eq(&first[0], &again[0]));
+        // Written with its number it is still the same socket.
+        let again = sockets(&Address::Tcp(local), &open, &Inherited::default()).unwrap();
+        assert!(Rc::ptr_eq(&first[0], &again[0]));
+        let error = sockets(&Address::Tcp(local), &[], &Inherited::default()).unwrap_err();
+        assert!(refused(&Address::Tcp(local), &error).contains("is in use"), "{error}");
+    }
+
+    #[test]
+    fn an_inherited_socket_serves_its_address() {
+        let bound = listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let Local::Tcp(local) = bound.local else { panic!() };
+        let inherited = Inherited(RefCell::new(vec![bound]));
+        let found = sockets(&Address::Tcp(local), &[], &inherited).unwrap();
+        assert_eq!(found[0].address(), Some(local));
+        assert!(inherited.0.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_path_goes_with_its_last_user() {
+        let path = std::env::temp_dir().join(format!("hatchery-listening-{}.sock", std::process::id()));
+        let address = Address::Unix(path.clone());
+        let socket = sockets(&address, &[], &Inherited::default()).unwrap();
+        let open = [Listening { address: address.clone(), sockets: socket, sites: vec![] }];
+        let again = sockets(&address, &open, &Inherited::default()).unwrap();
+        drop(open);
+        assert!(path.exists());
+        drop(again);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn reasons_name_the_address_and_a_way_out() {
+        let reason = |text: &str, error: i32| {
+            refused(&Address::Tcp(text.parse().unwrap()), &io::Error::from_raw_os_error(error))
+        };
+        assert!(reason("127.0.0.1:80", libc::EACCES).contains("ports below 1024"));
+        assert!(reason("192.0.2.1:8000", libc::EADDRNOTAVAIL).contains("192.0.2.1:8000: no interface"));
+        assert!(
+            refused(&Address::Any(8000), &io::Error::from_raw_os_error(libc::EADDRINUSE))
+                .contains("sport = :8000")
+        );
+    }
+}

@@ -1,0 +1,210 @@
+//! The master's loop: wait, take in what happened, let the supervisor decide, carry it out.
+
+use super::apps::Said;
+use super::child::Role;
+use super::{Channel, Master, Token};
+use crate::control::command::{Request, Response};
+use crate::control::worker::ToMaster;
+use crate::dispatch::{Freed, Lease, Rows};
+use crate::supervisor::{ChildId, Input, Ticket};
+use crate::sys::clock;
+use crate::sys::poll::{Interest, Ready, Set};
+use crate::timer::{Time, earliest};
+
+impl Master {
+    /// Until the supervisor says that nothing is left.
+    pub(super) fn run(&mut self) -> Result<u8, String> {
+        self.settle(clock::now());
+        loop {
+            if let Some(code) = self.exit {
+                return Ok(code);
+            }
+            let ready = self.wait(clock::now())?;
+            let now = clock::now();
+            for event in ready {
+                self.take_in(event, now);
+            }
+            self.expire(now);
+            self.settle(now);
+        }
+    }
+
+    /// The set is derived from the state each time.
+    fn wait(&self, now: Time) -> Result<Vec<Ready<Token>>, String> {
+        let mut set = Set::new();
+        set.add(self.signals.descriptor(), Token::Signals, Interest::READ);
+        self.control.watch(&mut set);
+        self.children.iter().for_each(|(id, child)| child.watch(*id, &mut set));
+        if self.watching {
+            let sockets = self.current.listening.iter().flat_map(|listening| &listening.sockets);
+            sockets.for_each(|socket| set.add(socket.descriptor(), Token::Listener, Interest::READ));
+        }
+        set.wait(now, self.deadline()).map_err(|error| format!("cannot wait for events: {error}"))
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        earliest(self.supervisor.deadline(), self.control.deadline())
+    }
+
+    fn expire(&mut self, now: Time) {
+        if self.supervisor.deadline().is_some_and(|deadline| deadline <= now) {
+            self.supervisor.on_timeout(now);
+        }
+        self.control.on_timeout(now);
+    }
+
+    /// Carries out what the supervisor decided, and what follows from that, until nothing more does.
+    fn settle(&mut self, now: Time) {
+        while let Some(output) = self.supervisor.poll() {
+            self.perform(output, now);
+        }
+    }
+
+    fn take_in(&mut self, event: Ready<Token>, now: Time) {
+        match event.token {
+            Token::Signals => self.take_signals(now),
+            Token::Control => self.control.accept(now),
+            Token::Client(number) => {
+                if let Some((ticket, request)) = self.control.ready(number, now) {
+                    self.command(ticket, &request, now);
+                }
+            }
+            Token::Listener => {
+                // Several may be ready in one turn; one is enough.
+                if self.watching {
+                    self.supervisor.on(Input::Readable, now);
+                    self.settle(now);
+                }
+            }
+            Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
+        }
+    }
+
+    fn command(&mut self, ticket: Ticket, request: &Request, now: Time) {
+        match *request {
+            Request::Status => {
+                let status = self.status(now);
+                self.control.answer(ticket, &Response::Status(Box::new(status)), now);
+            }
+            Request::Reload { wait, prove } => {
+                self.supervisor.on(Input::Reload { ticket, wait, prove }, now);
+            }
+            Request::Stop { fast } => self.supervisor.on(Input::Stop { ticket, fast }, now),
+        }
+    }
+
+    fn child_ready(&mut self, id: ChildId, channel: Channel, write: bool, now: Time) {
+        let Some(child) = self.children.get_mut(&id) else { return };
+        let name = child.name();
+        match (&mut child.role, channel) {
+            (Role::Worker(worker), _) => {
+                if write {
+                    worker.flush();
+                }
+                self.hear(id, now);
+            }
+            (Role::App(app), Channel::Output) => app.output.read(&name),
+            (Role::App(app), Channel::Launch) => {
+                if let Some(reason) = app.launched() {
+                    app.failed = true;
+                    self.supervisor.on(Input::Failed { child: id, reason }, now);
+                }
+            }
+            (Role::App(app), Channel::Control) => {
+                if write {
+                    app.flush();
+                }
+                self.hear(id, now);
+            }
+        }
+    }
+
+    /// Takes in everything that a child has said.
+    pub(super) fn hear(&mut self, id: ChildId, now: Time) {
+        while let Some(message) = self.children.get_mut(&id).and_then(|child| match &mut child.role {
+            Role::Worker(worker) => worker.hear(),
+            Role::App(_) => None,
+        }) {
+            self.from_worker(id, message, now);
+        }
+        let said = match self.children.get_mut(&id).map(|child| &mut child.role) {
+            Some(Role::App(app)) => app.hear(),
+            Some(Role::Worker(_)) | None => Vec::new(),
+        };
+        for said in said {
+            self.from_app(id, said, now);
+        }
+    }
+
+    fn from_worker(&mut self, id: ChildId, message: ToMaster, now: Time) {
+        match message {
+            ToMaster::Ready => self.supervisor.on(Input::Ready { child: id }, now),
+            ToMaster::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
+            ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
+            ToMaster::Left { pool, slot } => {
+                if let Some(app) = self.app_in(pool, slot, None) {
+                    self.let_go(app);
+                }
+            }
+            ToMaster::Stuck { pool, slot, generation } => {
+                if let Some(child) = self.app_in(pool, slot, Some(generation)) {
+                    self.supervisor.on(Input::Stuck { child }, now);
+                }
+            }
+        }
+    }
+
+    fn from_app(&mut self, id: ChildId, said: Said, now: Time) {
+        match said {
+            Said::Ready => self.supervisor.on(Input::Ready { child: id }, now),
+            Said::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
+            Said::Free { row, unit } => {
+                let Some(child) = self.children.get(&id) else { return };
+                let Role::App(app) = &child.role else { return };
+                let lease = Lease { pool: child.pool, slot: child.slot, thread: unit, generation: app.units };
+                match self.board().freed(lease, row, now) {
+                    Freed::Offered(row) => self.poke(row),
+                    Freed::Left => self.let_go(id),
+                    Freed::Idle | Freed::Stale => {}
+                }
+            }
+        }
+    }
+
+    /// A process of an app that was told to drain leaves once none of its units is claimed.
+    pub(super) fn let_go(&mut self, id: ChildId) {
+        let board = self.board();
+        let Some(child) = self.children.get_mut(&id) else { return };
+        if let Role::App(app) = &mut child.role
+            && app.leaving
+            && board.claimed(child.pool, child.slot) == 0
+        {
+            app.leave();
+        }
+    }
+
+    fn app_in(&self, pool: u16, slot: u16, generation: Option<u32>) -> Option<ChildId> {
+        let found = self.children.iter().find(|(_, child)| match &child.role {
+            Role::App(app) => {
+                child.pool == pool
+                    && child.slot == slot
+                    && generation.is_none_or(|wanted| wanted == app.units)
+            }
+            Role::Worker(_) => false,
+        });
+        found.map(|(id, _)| *id)
+    }
+
+    /// Wakes the worker in a row.
+    pub(super) fn poke(&self, row: u16) {
+        if let Some(wake) = self.wake.get(usize::from(row)) {
+            // Full means that it is awake already.
+            let _ = nix::unistd::write(wake, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// Wakes the workers in these rows.
+    pub(super) fn poke_all(&self, rows: Rows) {
+        rows.iter().for_each(|row| self.poke(row));
+    }
+}

@@ -1,0 +1,288 @@
+//! The supervisor's outputs, carried out: one small method each.
+
+use super::apps::{self, App};
+use super::child::{Child, Role, Worker};
+use super::generation::Generation;
+use super::{Master, spawn};
+use crate::control::command::Response;
+use crate::control::worker::ToWorker;
+use crate::dispatch::board::{self, WORKERS};
+use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket};
+use crate::sys::{listener, process, signals};
+use crate::timer::Time;
+use std::io;
+use std::time::Duration;
+
+impl Master {
+    pub(super) fn perform(&mut self, output: Output, now: Time) {
+        match output {
+            Output::Spawn { child, pool, slot, generation } => self.spawn(child, pool, slot, generation, now),
+            Output::Open { child } => self.open(child),
+            Output::Drain { child, within, hurry } => self.drain(child, within, hurry),
+            Output::Kill { child, how } => self.kill(child, how),
+            Output::Watch(on) => self.watch_listeners(on),
+            Output::Rearm => self.each_worker(|worker| worker.tell(ToWorker::Rearm, None)),
+            Output::Sample { pool } => self.sample(pool, now),
+            Output::Publish { pool, state } => self.board().publish(pool, published(state)),
+            Output::Load => self.load(now),
+            Output::Switch { generation } => self.switch(generation),
+            Output::Discard => self.candidate = None,
+            Output::Answer { ticket, result } => self.answer(ticket, result, now),
+            Output::Started => self.announce(),
+            Output::Stopping => self.stopping(),
+            Output::Exit { code } => self.exit = Some(code),
+            Output::Note { level, text } => note(level, &text),
+        }
+    }
+
+    fn spawn(&mut self, id: ChildId, pool: u16, slot: u16, generation: u32, now: Time) {
+        let spawned = if pool == 0 {
+            self.spawn_worker(slot, generation)
+        } else {
+            self.spawn_app(id, pool, slot, generation)
+        };
+        match spawned {
+            Ok((process, role)) => {
+                let pid = process.pid;
+                let child = Child { process, pool, slot, generation, started: now, role };
+                log::debug!(target: "hatchery", "started {} (process {pid})", child.name());
+                self.children.insert(id, child);
+                self.supervisor.on(Input::Forked { child: id, pid }, now);
+            }
+            Err(error) => {
+                let reason = format!("cannot start a process: {error}");
+                self.supervisor.on(Input::ForkFailed { child: id, reason }, now);
+            }
+        }
+    }
+
+    /// What a process of that generation is started from. One of an older generation that must be replaced gets the
+    /// current configuration.
+    fn source(&self, generation: u32) -> &Generation {
+        self.candidate.as_ref().filter(|_| generation > self.generation).unwrap_or(&self.current)
+    }
+
+    fn spawn_worker(&self, slot: u16, generation: u32) -> io::Result<(process::Child, Role)> {
+        let row = self.free_row().ok_or_else(|| io::Error::other("all rows of the board are in use"))?;
+        let (process, control) = spawn::worker(spawn::Worker {
+            generation: self.source(generation),
+            number: generation,
+            row,
+            slot,
+            shared: self.shared,
+            wake: self.wake.clone(),
+            runtime_dir: self.runtime.path().to_owned(),
+            run: self.start.worker,
+        })?;
+        Ok((process, Role::Worker(Worker::new(row, control))))
+    }
+
+    fn spawn_app(
+        &self,
+        id: ChildId,
+        pool: u16,
+        slot: u16,
+        number: u32,
+    ) -> io::Result<(process::Child, Role)> {
+        let generation = self.source(number);
+        let app =
+            generation.app(pool).ok_or_else(|| io::Error::other("the app is not in the configuration"))?;
+        // Children are numbered upwards for ever, so the generations of a slot's units grow.
+        let units = id.0 as u32;
+        let runtime_dir = self.runtime.path();
+        let wanted = apps::Wanted { generation, app, pool, slot, number, units, runtime_dir };
+        let (process, app) = apps::spawn(&wanted)?;
+        Ok((process, Role::App(app)))
+    }
+
+    /// The lowest row that no living worker has.
+    fn free_row(&self) -> Option<u16> {
+        let taken = |row: u16| {
+            self.children
+                .values()
+                .any(|child| matches!(&child.role, Role::Worker(worker) if worker.row == row))
+        };
+        (0..WORKERS as u16).find(|row| !taken(*row))
+    }
+
+    fn open(&mut self, id: ChildId) {
+        let board = self.board();
+        let Some(child) = self.children.get_mut(&id) else { return };
+        match &mut child.role {
+            Role::Worker(worker) => worker.tell(ToWorker::Open, None),
+            Role::App(app) => {
+                let rows = board.open(child.pool, child.slot, app.units, app.threads);
+                self.poke_all(rows);
+            }
+        }
+    }
+
+    fn drain(&mut self, id: ChildId, within: Duration, hurry: bool) {
+        let board = self.board();
+        let Some(child) = self.children.get_mut(&id) else { return };
+        match &mut child.role {
+            Role::Worker(worker) => {
+                let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+                let message = if hurry { ToWorker::Stop { within } } else { ToWorker::Drain { within } };
+                worker.tell(message, None);
+            }
+            Role::App(app) => {
+                app.leaving = true;
+                board.leave(child.pool, child.slot);
+                self.let_go(id);
+            }
+        }
+    }
+
+    fn kill(&mut self, id: ChildId, how: Kill) {
+        let Some(child) = self.children.get(&id) else { return };
+        let (signal, group) = match how {
+            Kill::Term => (signals::SIGTERM, false),
+            Kill::Abort => (signals::SIGABRT, false),
+            Kill::Kill => (signals::SIGKILL, true),
+        };
+        if let Err(error) = process::signal(&child.process, signal, group) {
+            log::debug!(target: "hatchery", "cannot signal {}: {error}", child.name());
+        }
+    }
+
+    fn watch_listeners(&mut self, on: bool) {
+        self.watching = on;
+        for socket in self.current.listening.iter().flat_map(|listening| &listening.sockets) {
+            listener::defer_accept(socket.descriptor(), on);
+        }
+    }
+
+    fn sample(&mut self, pool: u16, now: Time) {
+        let board = self.board();
+        let last = if pool == 0 {
+            let rows = 0..WORKERS as u16;
+            let connections: u64 = rows.clone().map(|row| board.connections(row)).sum();
+            let requests: u64 = rows.map(|row| board.requests(row)).sum();
+            if connections > 0 || requests != self.activity.0 {
+                self.activity = (requests, now);
+            }
+            self.activity.1
+        } else {
+            board.last_activity(pool, now)
+        };
+        self.supervisor.on(Input::Activity { pool, last }, now);
+    }
+
+    fn load(&mut self, now: Time) {
+        self.notify.reloading(now);
+        let loaded = (self.start.load)().and_then(|config| {
+            Generation::prepare(config, &self.current.listening, &self.inherited, &mut self.numbers)
+        });
+        match loaded {
+            Ok(candidate) => {
+                let plan = candidate.plan(Some(&self.current));
+                self.candidate = Some(candidate);
+                self.supervisor.on(Input::Loaded(plan), now);
+            }
+            Err(reason) => self.supervisor.on(Input::Rejected { reason }, now),
+        }
+    }
+
+    /// The candidate is the current one. Listeners that it does not have are closed here; the workers that leave
+    /// accept what waits on their own copies first.
+    fn switch(&mut self, generation: u32) {
+        let Some(candidate) = self.candidate.take() else { return };
+        for (key, same) in [
+            ("control", candidate.config.control == self.current.config.control),
+            ("pid_file", candidate.config.pid_file == self.current.config.pid_file),
+        ] {
+            if !same {
+                log::warn!(target: "hatchery", "{key}: a change takes effect at the next start");
+            }
+        }
+        if let Err(error) = self.runtime.give_to(candidate.account.as_ref()) {
+            log::warn!(target: "hatchery", "{error}");
+        }
+        super::logger::set_level(candidate.config.log.level);
+        self.current = candidate;
+        self.generation = generation;
+        if self.watching {
+            // New sockets are to wait for bytes too.
+            self.watch_listeners(true);
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, result: Result<String, String>, now: Time) {
+        let response = match result {
+            Ok(text) => Response::Done { text },
+            Err(text) => Response::Failed { text },
+        };
+        self.control.answer(ticket, &response, now);
+    }
+
+    fn announce(&self) {
+        let config = &self.current.config;
+        for socket in self.current.listening.iter().flat_map(|listening| &listening.sockets) {
+            log::info!(target: "hatchery", "listening on {}", socket.name());
+        }
+        let workers = config.workers.processes;
+        let cheap = if workers.min == 0 { " at most (cheap: none until the first connection)" } else { "" };
+        log::info!(target: "hatchery", "workers: {}{cheap}", workers.max);
+        for app in &config.apps {
+            let processes = app.processes;
+            let count = if processes.min == processes.max {
+                format!("{}", processes.max)
+            } else {
+                format!("{} to {}", processes.min, processes.max)
+            };
+            log::info!(target: "hatchery", "app {}: {}, processes: {count}, threads: {}", app.name, app.module, app.threads);
+        }
+        let (pid, control) = (std::process::id(), self.control.path().display());
+        log::info!(
+            target: "hatchery",
+            "process {pid}; stop with Ctrl-C or `hatchery stop`, reload with `hatchery reload` (control socket {control})"
+        );
+        self.notify.ready("running");
+    }
+
+    /// New connections are refused from here on, once the workers have let go of their copies too.
+    fn stopping(&mut self) {
+        log::info!(target: "hatchery", "stopping");
+        self.notify.stopping();
+        self.watching = false;
+        self.current.listening.clear();
+    }
+
+    /// For every living worker.
+    pub(super) fn each_worker(&mut self, mut tell: impl FnMut(&mut Worker)) {
+        for child in self.children.values_mut() {
+            if let Role::Worker(worker) = &mut child.role {
+                tell(worker);
+            }
+        }
+    }
+
+    /// For every living process of an app.
+    pub(super) fn each_app(&mut self, mut tell: impl FnMut(&mut App)) {
+        for child in self.children.values_mut() {
+            if let Role::App(app) = &mut child.role {
+                tell(app);
+            }
+        }
+    }
+}
+
+fn note(level: Level, text: &str) {
+    let level = match level {
+        Level::Error => log::Level::Error,
+        Level::Warn => log::Level::Warn,
+        Level::Info => log::Level::Info,
+        Level::Debug => log::Level::Debug,
+    };
+    log::log!(target: "hatchery", level, "{text}");
+}
+
+fn published(state: PoolState) -> board::PoolState {
+    match state {
+        PoolState::Asleep => board::PoolState::Asleep,
+        PoolState::Booting => board::PoolState::Booting,
+        PoolState::Serving => board::PoolState::Serving,
+        PoolState::Failed { retry } => board::PoolState::Failed { retry },
+    }
+}

@@ -1,0 +1,113 @@
+//! Signals to inputs, and the reaping of children.
+
+use super::Master;
+use super::child::Role;
+use crate::control::worker::ToWorker;
+use crate::supervisor::{ChildId, Exit, Input, Signal};
+use crate::sys::process::{self, Ended};
+use crate::sys::signals::{self, Signals};
+use crate::timer::Time;
+use std::io;
+use std::rc::Rc;
+
+/// Catches what the master reacts to.
+pub(super) fn catch() -> io::Result<Signals> {
+    Signals::new(&[
+        signals::SIGCHLD,
+        signals::SIGHUP,
+        signals::SIGINT,
+        signals::SIGQUIT,
+        signals::SIGTERM,
+        signals::SIGTTIN,
+        signals::SIGTTOU,
+        signals::SIGUSR1,
+        signals::SIGUSR2,
+    ])
+}
+
+impl Master {
+    /// Takes in the signals that came.
+    pub(super) fn take_signals(&mut self, now: Time) {
+        for number in self.signals.pending() {
+            match number {
+                signals::SIGCHLD => self.reap(now),
+                signals::SIGHUP => self.signal(Signal::Hup, now),
+                signals::SIGINT => self.signal(Signal::Int, now),
+                signals::SIGQUIT => self.signal(Signal::Quit, now),
+                signals::SIGTERM => self.signal(Signal::Term, now),
+                signals::SIGTTIN => self.signal(Signal::Ttin, now),
+                signals::SIGTTOU => self.signal(Signal::Ttou, now),
+                signals::SIGUSR1 => self.reopen_logs(),
+                signals::SIGUSR2 => {
+                    log::warn!(target: "hatchery", "USR2: replacing the running binary is not available yet");
+                }
+                other => log::debug!(target: "hatchery", "signal {other} is not known"),
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, now: Time) {
+        log::info!(target: "hatchery", "received SIG{}", format!("{signal:?}").to_uppercase());
+        self.supervisor.on(Input::Signal(signal), now);
+    }
+
+    /// Takes in every child that has ended.
+    fn reap(&mut self, now: Time) {
+        while let Some((pid, ended)) = process::reap() {
+            let exit = match ended {
+                Ended::Code(code) => Exit::Code(code),
+                Ended::Signal(signal) => Exit::Signal(signal),
+            };
+            match self.children.iter().find(|(_, child)| child.process.pid == pid).map(|(id, _)| *id) {
+                Some(id) => self.bury(id, exit, now),
+                None => log::debug!(target: "hatchery", "reaped {pid}, which is none of ours: {exit}"),
+            }
+        }
+    }
+
+    /// A child of a pool has ended: what it said last, then its place on the board, then the supervisor.
+    fn bury(&mut self, id: ChildId, exit: Exit, now: Time) {
+        self.hear(id, now);
+        let Some(mut child) = self.children.remove(&id) else { return };
+        let name = child.name();
+        if let Role::App(app) = &mut child.role
+            && let Some(reason) = app.launched()
+        {
+            self.supervisor.on(Input::Failed { child: id, reason }, now);
+        }
+        log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}", pid = child.process.pid);
+        match child.role {
+            Role::Worker(worker) => {
+                let rows = self.board().worker_left(worker.row);
+                self.poke_all(rows);
+                self.each_app(|app| app.worker_gone(worker.row));
+            }
+            Role::App(app) => {
+                self.board().close(child.pool, child.slot);
+                app.bury(&name);
+            }
+        }
+        self.supervisor.on(Input::Exited { child: id, exit }, now);
+    }
+
+    /// USR1: the access log was moved away.
+    fn reopen_logs(&mut self) {
+        for generation in [Some(&mut self.current), self.candidate.as_mut()].into_iter().flatten() {
+            if let Err(error) = generation.reopen_access_log() {
+                log::error!(target: "hatchery", "the access log stays as it is: {error}");
+                return;
+            }
+        }
+        let Some(log) = &self.current.access_log else {
+            log::info!(target: "hatchery", "received SIGUSR1; there is no log file to reopen");
+            return;
+        };
+        match log.try_clone().map(Rc::new) {
+            Ok(log) => {
+                self.each_worker(|worker| worker.tell(ToWorker::AccessLog, Some(&log)));
+                log::info!(target: "hatchery", "received SIGUSR1; the access log was reopened");
+            }
+            Err(error) => log::error!(target: "hatchery", "the access log stays as it is: {error}"),
+        }
+    }
+}

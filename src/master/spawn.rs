@@ -1,0 +1,124 @@
+//! The fork of a worker, step by step. The order matters: each step says what it must come after.
+
+use super::generation::Generation;
+use super::logger;
+use crate::config::boot::{Listener, WorkerBoot};
+use crate::sys::shm::Shared;
+use crate::sys::user::Account;
+use crate::sys::{process, seqpacket, signals, title, user};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// What a worker gets from the master besides the configuration.
+pub(super) struct Worker<'a> {
+    /// What it is started from.
+    pub(super) generation: &'a Generation,
+    /// Number of the generation.
+    pub(super) number: u32,
+    /// Its row on the board.
+    pub(super) row: u16,
+    /// Its slot in the pool.
+    pub(super) slot: u16,
+    /// The board.
+    pub(super) shared: Shared,
+    /// The eventfd of every row.
+    pub(super) wake: Rc<[OwnedFd]>,
+    /// Where the sockets of apps are.
+    pub(super) runtime_dir: PathBuf,
+    /// What runs in it.
+    pub(super) run: fn(WorkerBoot) -> i32,
+}
+
+/// Forks a worker; returns it and our end of its control socket.
+///
+/// # Errors
+/// For the log: limits of processes, descriptors, memory; more than one thread.
+pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, OwnedFd)> {
+    // 1  A fork copies one thread only: the locks of others would stay locked for ever.
+    if !process::is_single_threaded()? {
+        return Err(io::Error::other("the master has more than one thread, so it cannot fork"));
+    }
+    // 2  Its control socket. Signals are blocked by `fork` until step 10.
+    let (ours, theirs) = seqpacket::pair()?;
+    let master = std::process::id();
+    let child = process::fork(move || match child(worker, theirs, master) {
+        Ok((run, boot)) => run(boot),
+        Err((step, error)) => {
+            log::error!(target: "hatchery", "could not be set up ({step}): {error}");
+            1
+        }
+    })?;
+    Ok((child, ours))
+}
+
+type Ready = (fn(WorkerBoot) -> i32, WorkerBoot);
+
+/// In the child. Everything of the master's that it can still see is left alone: dropping it would unlink sockets
+/// that the master uses.
+fn child(worker: Worker<'_>, control: OwnedFd, master: u32) -> Result<Ready, (&'static str, io::Error)> {
+    let name = format!("worker {}", worker.slot);
+    logger::speak_as(name.clone());
+    let account: Option<Account> = worker.generation.account.clone();
+    let title = format!("hatchery: {name} gen {}", worker.number);
+    let run = worker.run;
+    // 3  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
+    //    swallow the master's signals.
+    let boot = boot(worker, control).map_err(|error| ("copying descriptors", error))?;
+    process::close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
+    process::null_input().map_err(|error| ("standard input", error))?;
+    // 4  Default dispositions, so that TERM ends it. Signals meant for the master that reach all processes of the
+    //    program (`pkill -HUP hatchery`) do nothing.
+    signals::reset(&[signals::SIGPIPE, signals::SIGHUP, signals::SIGUSR1, signals::SIGUSR2]);
+    // 5  A terminal's Ctrl-C reaches the master only.
+    process::own_group();
+    // 6  Its user; after everything that needs privileges.
+    if let Some(account) = &account {
+        user::take_on(account).map_err(|error| ("user", error))?;
+    }
+    process::no_new_privileges().map_err(|error| ("no new privileges", error))?;
+    // 7  Not outliving the master; after the change of user, which clears it.
+    process::die_with_parent(signals::SIGKILL, master).map_err(|error| ("parent", error))?;
+    // 8  What `ps` shows.
+    title::set(&title);
+    // 9  The worker draws its own random numbers and makes its own poll after this.
+    // 10 Signals may come.
+    signals::unblock_all();
+    Ok((run, boot))
+}
+
+fn boot(worker: Worker<'_>, control: OwnedFd) -> io::Result<WorkerBoot> {
+    let mut listeners = Vec::new();
+    for listening in &worker.generation.listening {
+        for socket in &listening.sockets {
+            listeners.push(Listener {
+                fd: socket.descriptor().try_clone_to_owned()?,
+                address: listening.address.clone(),
+                local: socket.address(),
+                sites: listening.sites.clone(),
+            });
+        }
+    }
+    let access_log = worker.generation.access_log.as_ref().map(OwnedFd::try_clone).transpose()?;
+    Ok(WorkerBoot {
+        config: worker.generation.config.clone(),
+        generation: worker.number,
+        row: worker.row,
+        number: worker.slot,
+        listeners,
+        control,
+        shared: worker.shared,
+        wake: worker.wake,
+        runtime_dir: worker.runtime_dir,
+        app_pools: worker.generation.app_pools.clone(),
+        access_log,
+    })
+}
+
+fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
+    let listeners = boot.listeners.iter().map(|listener| listener.fd.as_raw_fd());
+    let wake = boot.wake.iter().map(OwnedFd::as_raw_fd);
+    let others = boot.access_log.iter().chain([&boot.control]).map(OwnedFd::as_raw_fd);
+    listeners.chain(wake).chain(others).collect()
+}

@@ -1,0 +1,53 @@
+//! What an exit means, in words for the log and `status`: the bare fact, and what is usually behind it.
+
+use super::Exit;
+
+/// `exit 127: the program was not found`, `killed by SIGKILL: by hand, or by the kernel when memory ran out`.
+#[must_use]
+pub(super) fn describe(exit: Exit) -> String {
+    let meaning = match exit {
+        Exit::Code(0) => Some("it left by itself"),
+        Exit::Code(126) => Some("the program could not be executed"),
+        Exit::Code(127) => Some("the program was not found"),
+        Exit::Code(_) => None,
+        Exit::Signal(6) => Some("it aborted itself"),
+        Exit::Signal(9) => Some("by hand, or by the kernel when memory ran out"),
+        Exit::Signal(4 | 7 | 8 | 11) => Some("it crashed"),
+        Exit::Signal(24) => Some("out of its limit of CPU time"),
+        Exit::Signal(25) => Some("out of its limit of file size"),
+        Exit::Signal(31) => Some("the sandbox refused a system call"),
+        Exit::Signal(_) => None,
+    };
+    meaning.map_or_else(|| exit.to_string(), |meaning| format!("{exit}: {meaning}"))
+}
+
+/// The line of a reason that says most: the last one of a traceback.
+#[must_use]
+pub(super) fn headline(reason: &str) -> &str {
+    reason.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no reason given")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_comes_with_its_usual_cause() {
+        assert_eq!(describe(Exit::Code(0)), "exit 0: it left by itself");
+        assert_eq!(describe(Exit::Code(3)), "exit 3");
+        assert_eq!(describe(Exit::Code(127)), "exit 127: the program was not found");
+        assert_eq!(describe(Exit::Signal(15)), "killed by SIGTERM");
+        assert_eq!(
+            describe(Exit::Signal(9)),
+            "killed by SIGKILL: by hand, or by the kernel when memory ran out"
+        );
+    }
+
+    #[test]
+    fn the_headline_of_a_traceback_is_its_last_line() {
+        let traceback =
+            "Traceback (most recent call last):\n  File \"x\"\nModuleNotFoundError: No module named 'x'\n\n";
+        assert_eq!(headline(traceback), "ModuleNotFoundError: No module named 'x'");
+        assert_eq!(headline(" \n"), "no reason given");
+    }
+}

@@ -1,0 +1,403 @@
+//! The supervisor itself: inputs in, outputs out, and `settle`, which derives everything that follows.
+
+use super::backoff::FIRST_WAIT;
+use super::pool::{Pool, Standing, WORKERS, is_leaving, is_open};
+use super::reload::{Queued, Reload};
+use super::slot::{Boot, Event, Outcome, Process, Role, State};
+use super::start::Start;
+use super::stop::Stop;
+use super::{ChildId, Input, Level, Output, Plan, PoolIndex, Signal, exit};
+use crate::timer::{Time, earliest};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Which processes there are and what becomes of them. See the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervisor {
+    /// The current one; its pools live in `pools`.
+    pub(super) plan: Plan,
+    pub(super) mode: Mode,
+    /// The current generation.
+    pub(super) generation: u32,
+    /// The latest that was begun; a failed one is not used again.
+    pub(super) latest_generation: u32,
+    /// Workers first.
+    pub(super) pools: Vec<Pool>,
+    pub(super) queued: Option<Queued>,
+    pub(super) last_reload_error: Option<String>,
+    /// The master watches the listeners because the workers are asleep.
+    pub(super) watching: bool,
+    /// When something happened last.
+    seen: Time,
+    next_child: u64,
+    outputs: VecDeque<Output>,
+}
+
+/// What the whole server is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Mode {
+    Starting(Start),
+    Running,
+    Reloading(Reload),
+    Stopping(Stop),
+}
+
+/// Where a slot is: positions in `pools` and in its `slots`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) pool: usize,
+    pub(super) slot: usize,
+}
+
+/// A timer that fires so late means that the machine, and with it the children, did not run.
+const SUSPENDED: Duration = Duration::from_secs(5);
+/// A sleeping worker pool is watched again at the latest so long after its workers were told to leave: what a draining
+/// worker does first is to stop accepting, so nothing is lost, and new clients do not wait for slow old ones.
+const LEAVE_GRACE: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// Starts at once: there are outputs to [`poll`](Self::poll).
+    #[must_use]
+    pub fn new(plan: Plan, now: Time) -> Self {
+        let mut pools: Vec<Pool> =
+            plan.pools.iter().cloned().map(|pool| Pool::new(pool, Standing::Listed)).collect();
+        pools.sort_by_key(|pool| pool.plan.index);
+        let mut supervisor = Self {
+            plan,
+            mode: Mode::Starting(Start::default()),
+            generation: 1,
+            latest_generation: 1,
+            pools,
+            queued: None,
+            last_reload_error: None,
+            watching: false,
+            seen: now,
+            next_child: 1,
+            outputs: VecDeque::new(),
+        };
+        supervisor.begin_start(now);
+        supervisor.settle(now);
+        supervisor
+    }
+
+    /// Something happened. What does not fit (an unknown child, a late answer) is ignored.
+    pub fn on(&mut self, input: Input, now: Time) {
+        if self.is_over() {
+            return;
+        }
+        self.forgive(now);
+        match input {
+            Input::Signal(signal) => self.on_signal(signal, now),
+            Input::Forked { child, pid } => self.on_child(child, Event::Forked(pid), now),
+            Input::ForkFailed { child, reason } => self.on_child(child, Event::ForkFailed(reason), now),
+            Input::Ready { child } => self.on_child(child, Event::Ready, now),
+            Input::Failed { child, reason } => self.on_child(child, Event::Failed(reason), now),
+            Input::Exited { child, exit } => self.on_child(child, Event::Exited(exit), now),
+            Input::Stuck { child } => self.on_stuck(child, now),
+            Input::Readable => self.on_readable(),
+            Input::Wanted { pool } => self.on_wanted(pool),
+            Input::Activity { pool, last } => self.on_activity(pool, last, now),
+            Input::Loaded(plan) => self.on_loaded(plan),
+            Input::Rejected { reason } => self.on_rejected(&reason),
+            Input::Reload { ticket, wait, prove } => self.on_reload(Some((ticket, wait)), prove),
+            Input::Stop { ticket, fast } => self.on_stop(ticket, fast, now),
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to carry out, in order; `None`: nothing more for now. Orders to a child that has gone meanwhile
+    /// are left out.
+    pub fn poll(&mut self) -> Option<Output> {
+        loop {
+            let output = self.outputs.pop_front()?;
+            match output {
+                Output::Open { child } | Output::Drain { child, .. } | Output::Kill { child, .. }
+                    if self.place_of(child).is_none() => {}
+                _ => return Some(output),
+            }
+        }
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        if self.is_over() {
+            return None;
+        }
+        let stop = match &self.mode {
+            Mode::Stopping(stop) => stop.until,
+            Mode::Starting(_) | Mode::Running | Mode::Reloading(_) => None,
+        };
+        let watch = if self.watching { None } else { self.watch_from() };
+        self.pools.iter().map(Pool::deadline).fold(earliest(stop, watch), earliest)
+    }
+
+    /// The clock reached the deadline. A spurious call is harmless.
+    pub fn on_timeout(&mut self, now: Time) {
+        if self.is_over() {
+            return;
+        }
+        self.forgive(now);
+        self.stop_deadline(now);
+        for place in self.places(|state| state.deadline().is_some_and(|deadline| deadline <= now)) {
+            self.order(place, Event::Time, now);
+        }
+        self.sample(now);
+        self.settle(now);
+    }
+
+    fn on_signal(&mut self, signal: Signal, now: Time) {
+        match signal {
+            Signal::Hup => self.on_reload(None, false),
+            Signal::Term | Signal::Quit => self.stop(false, now),
+            Signal::Int => self.stop(true, now),
+            Signal::Ttin => self.resize_workers(true),
+            Signal::Ttou => self.resize_workers(false),
+        }
+    }
+
+    fn on_child(&mut self, child: ChildId, event: Event, now: Time) {
+        if let Some(place) = self.place_of(child) {
+            self.order(place, event, now);
+        }
+    }
+
+    /// Everything that follows from the state, in the order in which the master should do it.
+    fn settle(&mut self, now: Time) {
+        match self.mode {
+            Mode::Starting(_) => self.advance_start(now),
+            Mode::Reloading(_) => self.advance_reload(now),
+            Mode::Running | Mode::Stopping(_) => {}
+        }
+        if matches!(self.mode, Mode::Running) {
+            self.begin_queued_reload();
+        }
+        if matches!(self.mode, Mode::Stopping(_)) {
+            self.advance_stop(now);
+        } else {
+            self.fill(now);
+            self.retire(now);
+        }
+        self.pools.retain(|pool| pool.is_listed() || pool.next.is_some() || pool.is_alive());
+        self.publish();
+        self.watch(now);
+    }
+
+    /// Lets an event happen in a slot and deals with what it means.
+    pub(super) fn order(&mut self, place: Place, event: Event, now: Time) {
+        let Some(slot) = self.pools.get_mut(place.pool).and_then(|pool| pool.slots.get_mut(place.slot))
+        else {
+            return;
+        };
+        let (outputs, outcomes) = slot.take(event, now);
+        self.outputs.extend(outputs);
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Refused { role, reason } => self.refused(place, role, &reason, now),
+                Outcome::Died { process, role, ready_for, reason } => {
+                    self.died(place, role, ready_for, reason, now);
+                    self.rearm(place, process);
+                }
+                Outcome::Gone { process } => self.rearm(place, process),
+            }
+        }
+    }
+
+    /// Starts a process in a slot that is empty.
+    pub(super) fn boot(&mut self, place: Place, role: Role, now: Time) {
+        let generation = match self.mode {
+            Mode::Reloading(_) if role != Role::Current => self.latest_generation,
+            _ => self.generation,
+        };
+        let Some(pool) = self.pools.get(place.pool) else { return };
+        let Some(slot) = pool.slots.get(place.slot) else { return };
+        let plan = if role == Role::Current { &pool.plan } else { pool.next.as_ref().unwrap_or(&pool.plan) };
+        let boot = Boot {
+            child: ChildId(self.next_child),
+            pool: pool.plan.index,
+            slot: slot.number,
+            generation,
+            role,
+            within: plan.boot_timeout,
+        };
+        self.next_child += 1;
+        self.order(place, Event::Boot(boot), now);
+    }
+
+    /// A process will not serve.
+    fn refused(&mut self, place: Place, role: Role, reason: &str, now: Time) {
+        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+        pool.last_exit = Some(exit::headline(reason).to_owned());
+        let told = format!("{}: {reason}", pool.label());
+        match (&self.mode, role) {
+            (Mode::Starting(_), _) => self.start_refused(place.pool, &told, now),
+            (Mode::Reloading(_), Role::Next | Role::Proof) => self.fail_reload(&told, now),
+            _ => self.note(Level::Error, told),
+        }
+    }
+
+    /// A process ended without having been told to: its slot is filled again, now or later.
+    fn died(&mut self, place: Place, role: Role, ready_for: Duration, reason: Option<String>, now: Time) {
+        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+        let told = reason.map(|reason| {
+            let told = format!("{} died: {reason}", pool.label());
+            pool.last_exit = Some(reason);
+            told
+        });
+        let wanted = pool.is_listed() && pool.places() < pool.target;
+        match (&self.mode, role) {
+            (Mode::Starting(_) | Mode::Running | Mode::Reloading(_), Role::Current) if wanted => {
+                self.replace(place, ready_for, told, now);
+            }
+            (Mode::Starting(_), Role::Proof) => {
+                // Nobody asked for it yet, so not at once; until then requests are told that it failed.
+                let wait = pool.slots.get_mut(place.slot).map(|slot| slot.backoff.died(ready_for));
+                pool.target = pool.target.max(1);
+                self.keep(place, now.after(wait.unwrap_or_default().max(FIRST_WAIT)));
+            }
+            (Mode::Reloading(_), Role::Next) => self.fail_reload(&told.unwrap_or_default(), now),
+            _ => told.into_iter().for_each(|told| self.note(Level::Warn, told)),
+        }
+    }
+
+    /// Fills the slot again: at once, or when its back-off ends.
+    fn replace(&mut self, place: Place, ready_for: Duration, told: Option<String>, now: Time) {
+        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+        let told = told.map_or_else(|| format!("{}: ", pool.label()), |told| format!("{told}; "));
+        let Some(slot) = pool.slots.get_mut(place.slot) else { return };
+        let wait = slot.backoff.died(ready_for);
+        if wait.is_zero() {
+            pool.restarts += 1;
+            self.note(Level::Warn, format!("{told}replaced at once"));
+            self.boot(place, Role::Current, now);
+        } else {
+            self.note(Level::Warn, format!("{told}next attempt in {wait:?}"));
+            self.keep(place, now.after(wait));
+        }
+    }
+
+    /// Keeps the place for the next attempt.
+    fn keep(&mut self, place: Place, retry: Time) {
+        let slot = self.pools.get_mut(place.pool).and_then(|pool| pool.slots.get_mut(place.slot));
+        if let Some(slot) = slot {
+            slot.state = State::Empty { retry: Some(retry) };
+        }
+    }
+
+    /// A worker that accepted is gone: an exclusive wake-up may be lost with it, so the others look again.
+    fn rearm(&mut self, place: Place, process: Process) {
+        let Some(pool) = self.pools.get(place.pool) else { return };
+        if pool.is_workers() && process.opened && pool.count(is_open) > 0 {
+            self.tell(Output::Rearm);
+        }
+    }
+
+    fn publish(&mut self) {
+        let stopping = match &self.mode {
+            Mode::Stopping(stop) => Some(stop.end),
+            Mode::Starting(_) | Mode::Running | Mode::Reloading(_) => None,
+        };
+        for pool in &mut self.pools {
+            let state = pool.state(stopping);
+            if !pool.is_workers() && pool.standing != Standing::Coming && pool.published != Some(state) {
+                pool.published = Some(state);
+                self.outputs.push_back(Output::Publish { pool: pool.plan.index, state });
+            }
+        }
+    }
+
+    fn watch(&mut self, now: Time) {
+        let watch = self.watch_from().is_some_and(|from| from <= now);
+        if watch != self.watching {
+            self.watching = watch;
+            self.tell(Output::Watch(watch));
+        }
+    }
+
+    /// From when on the master watches the listeners: no worker serves, comes or is waited for, and those that leave
+    /// have left or had time to stop accepting.
+    fn watch_from(&self) -> Option<Time> {
+        let on = matches!(self.mode, Mode::Running | Mode::Reloading(_));
+        let workers = self.pools.iter().find(|pool| pool.is_workers())?;
+        if !on || workers.places() > 0 || workers.target > 0 {
+            return None;
+        }
+        let leaving =
+            workers.slots.iter().filter(|slot| is_leaving(&slot.state)).map(|slot| match slot.state {
+                State::Draining { since, process, .. } | State::Killing { since, process, .. }
+                    if process.opened =>
+                {
+                    since.after(LEAVE_GRACE)
+                }
+                _ => Time::ZERO,
+            });
+        leaving.max().or(Some(Time::ZERO))
+    }
+
+    /// If the earliest timer is long over, nothing ran in between: everybody gets as much time as was left before.
+    fn forgive(&mut self, now: Time) {
+        let late = self.deadline().map_or(Duration::ZERO, |deadline| now.since(deadline));
+        let lost = now.since(self.seen);
+        self.seen = self.seen.max(now);
+        if late <= SUSPENDED {
+            return;
+        }
+        for pool in &mut self.pools {
+            pool.sample = pool.sample.map(|sample| sample.max(now));
+            pool.slots.iter_mut().for_each(|slot| slot.state.postpone(lost, now));
+        }
+        if let Mode::Stopping(stop) = &mut self.mode {
+            stop.postpone(lost);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(&self.mode, Mode::Stopping(stop) if stop.over)
+    }
+
+    /// Every slot in such a state.
+    pub(super) fn places(&self, which: impl Fn(&State) -> bool) -> Vec<Place> {
+        let positions = |(pool, slots): (usize, &Pool)| {
+            slots.positions(&which).into_iter().map(move |slot| Place { pool, slot }).collect::<Vec<_>>()
+        };
+        self.pools.iter().enumerate().flat_map(positions).collect()
+    }
+
+    /// Every slot in such a state of one pool.
+    pub(super) fn places_in(&self, pool: usize, which: impl Fn(&State) -> bool) -> Vec<Place> {
+        let positions = self.pools.get(pool).map(|pool| pool.positions(which)).unwrap_or_default();
+        positions.into_iter().map(|slot| Place { pool, slot }).collect()
+    }
+
+    fn place_of(&self, child: ChildId) -> Option<Place> {
+        self.pools.iter().enumerate().find_map(|(pool, slots)| {
+            let is_it =
+                |slot: &super::slot::Slot| slot.state.process().is_some_and(|process| process.child == child);
+            slots.slots.iter().position(is_it).map(|slot| Place { pool, slot })
+        })
+    }
+
+    /// The position of a pool.
+    pub(super) fn pool_at(&self, index: PoolIndex) -> Option<usize> {
+        self.pools.iter().position(|pool| pool.plan.index == index)
+    }
+
+    /// The workers' pool and its position.
+    pub(super) fn workers(&mut self) -> Option<&mut Pool> {
+        self.pools.iter_mut().find(|pool| pool.plan.index == WORKERS)
+    }
+
+    /// Whether any worker process lives.
+    pub(super) fn any_worker(&self) -> bool {
+        self.pools.iter().any(|pool| pool.is_workers() && pool.is_alive())
+    }
+
+    pub(super) fn tell(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn note(&mut self, level: Level, text: String) {
+        self.tell(Output::Note { level, text });
+    }
+}

@@ -1,0 +1,219 @@
+//! One pool: the slots of the workers, or of one app, and what is counted in them.
+
+use super::backoff::LONGEST_WAIT;
+use super::slot::{Cause, Role, Slot, State};
+use super::{PoolIndex, PoolPlan, PoolState};
+use crate::timer::{Time, earliest};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The pool of the workers.
+pub(super) const WORKERS: PoolIndex = 0;
+/// An idle time below this would do nothing but look.
+const SHORTEST_IDLE: Duration = Duration::from_millis(100);
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pool {
+    /// What the current generation wants.
+    pub(super) plan: PoolPlan,
+    /// What the generation that is being booted wants.
+    pub(super) next: Option<PoolPlan>,
+    /// Whether the current plan has it.
+    pub(super) standing: Standing,
+    /// How many processes it should have now, from `plan.min` to `plan.max`.
+    pub(super) target: u32,
+    /// By number; a number is free if its slot is empty.
+    pub(super) slots: Vec<Slot>,
+    /// When to look whether it is idle.
+    pub(super) sample: Option<Time>,
+    /// What requests were told last.
+    pub(super) published: Option<PoolState>,
+    /// Processes started in place of another one.
+    pub(super) restarts: u64,
+    /// How the last one ended that was not told to.
+    pub(super) last_exit: Option<String>,
+}
+
+/// Whether the current plan has a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Standing {
+    /// It does.
+    Listed,
+    /// Not yet: a reload boots it.
+    Coming,
+    /// Not any more; its processes serve the last requests of older workers.
+    Vanished {
+        /// First generation without it.
+        generation: u32,
+        /// When that was switched to.
+        since: Time,
+    },
+}
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub(super) fn new(plan: PoolPlan, standing: Standing) -> Self {
+        Self {
+            plan,
+            next: None,
+            standing,
+            target: 0,
+            slots: Vec::new(),
+            sample: None,
+            published: None,
+            restarts: 0,
+            last_exit: None,
+        }
+    }
+
+    /// `worker`, `app shop`.
+    #[must_use]
+    pub(super) fn label(&self) -> String {
+        if self.is_workers() { "worker".to_owned() } else { format!("app {}", self.plan.name) }
+    }
+
+    /// Whether these are the workers.
+    #[must_use]
+    pub(super) fn is_workers(&self) -> bool {
+        self.plan.index == WORKERS
+    }
+
+    /// Whether the current plan has it.
+    #[must_use]
+    pub(super) fn is_listed(&self) -> bool {
+        self.standing == Standing::Listed
+    }
+
+    /// How many slots are in such a state.
+    pub(super) fn count(&self, which: impl Fn(&State) -> bool) -> u32 {
+        u32::try_from(self.slots.iter().filter(|slot| which(&slot.state)).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Positions of the slots in such a state.
+    pub(super) fn positions(&self, which: impl Fn(&State) -> bool) -> Vec<usize> {
+        self.slots.iter().enumerate().filter(|(_, slot)| which(&slot.state)).map(|(at, _)| at).collect()
+    }
+
+    /// Current processes that boot or serve.
+    #[must_use]
+    pub(super) fn active(&self) -> u32 {
+        self.count(|state| state.role() == Some(Role::Current))
+    }
+
+    /// Current processes that serve.
+    #[must_use]
+    pub(super) fn ready(&self) -> u32 {
+        self.count(is_serving)
+    }
+
+    /// Places taken: active ones, and those that failed and will be tried again.
+    #[must_use]
+    pub(super) fn places(&self) -> u32 {
+        self.count(|state| state.role() == Some(Role::Current) || is_failing(state) || is_waiting(state))
+    }
+
+    /// Whether a boot is on its way or failed: no other one is begun on demand.
+    #[must_use]
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.places() > self.ready()
+    }
+
+    /// Whether any process lives.
+    #[must_use]
+    pub(super) fn is_alive(&self) -> bool {
+        self.slots.iter().any(|slot| slot.state.process().is_some())
+    }
+
+    /// The number of a slot that can be filled; a new one if all are in use.
+    pub(super) fn free(&mut self) -> usize {
+        if let Some(at) = self.slots.iter().position(|slot| slot.state == State::EMPTY) {
+            return at;
+        }
+        // 65,535 living processes of a pool are not reached: a plan's `max` is far below.
+        self.slots.push(Slot::new(u16::try_from(self.slots.len()).unwrap_or(u16::MAX)));
+        self.slots.len() - 1
+    }
+
+    /// End of the earliest back-off.
+    #[must_use]
+    pub(super) fn retry(&self) -> Option<Time> {
+        self.slots
+            .iter()
+            .filter_map(|slot| match slot.state {
+                State::Empty { retry } => retry,
+                _ => None,
+            })
+            .min()
+    }
+
+    /// What requests that wait for it should know. `stopping`: the server stops until then, so nothing boots any more.
+    #[must_use]
+    pub(super) fn state(&self, stopping: Option<Time>) -> PoolState {
+        if self.count(is_open) > 0 {
+            return PoolState::Serving;
+        }
+        if self.active() > 0 || self.count(is_failing) > 0 {
+            return PoolState::Booting;
+        }
+        let retry = match (stopping, self.standing) {
+            (Some(end), _) => Some(end),
+            (None, Standing::Vanished { since, .. }) => Some(since.after(LONGEST_WAIT)),
+            (None, Standing::Listed | Standing::Coming) => self.retry(),
+        };
+        retry.map_or(PoolState::Asleep, |retry| PoolState::Failed { retry })
+    }
+
+    /// How long it must have been idle to shrink.
+    #[must_use]
+    pub(super) fn idle(&self) -> Duration {
+        self.plan.idle.max(SHORTEST_IDLE)
+    }
+
+    /// Whether it has more than it needs when nobody asks, and all of them serve.
+    #[must_use]
+    pub(super) fn could_shrink(&self) -> bool {
+        self.is_listed() && self.ready() > self.plan.min && !self.is_unsettled()
+    }
+
+    /// The earliest of all timers.
+    #[must_use]
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.slots.iter().map(|slot| slot.state.deadline()).fold(self.sample, earliest)
+    }
+}
+
+/// Serves, or will at once.
+pub(super) fn is_serving(state: &State) -> bool {
+    matches!(state, State::Ready { role: Role::Current, .. })
+}
+
+/// Accepts connections or requests.
+pub(super) fn is_open(state: &State) -> bool {
+    matches!(state, State::Ready { process, .. } if process.opened)
+}
+
+/// The place is kept until a back-off ends.
+pub(super) fn is_waiting(state: &State) -> bool {
+    matches!(state, State::Empty { retry: Some(_) })
+}
+
+/// Failed, has not ended yet, and will be tried again.
+pub(super) fn is_failing(state: &State) -> bool {
+    matches!(state, State::Killing { cause: Cause::Failed { role: Role::Current, .. }, .. })
+}
+
+/// Was told to go.
+pub(super) fn is_leaving(state: &State) -> bool {
+    matches!(state, State::Draining { .. } | State::Killing { .. })
+}
+
+/// Boots for a new generation or to prove that it does.
+pub(super) fn is_new(state: &State) -> bool {
+    match state {
+        State::Booting { role, .. } | State::Ready { role, .. } => *role != Role::Current,
+        State::Killing { cause: Cause::Failed { role, .. }, .. } => *role != Role::Current,
+        State::Empty { .. } | State::Draining { .. } | State::Killing { .. } => false,
+    }
+}

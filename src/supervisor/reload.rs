@@ -1,0 +1,266 @@
+//! The reload: a new generation boots beside the old one, which serves and is looked after until the moment of the
+//! switch. Whatever fails before that moment ends the new one and leaves the old one as it was.
+
+use super::machine::{Mode, Place, Supervisor};
+use super::pool::{Pool, Standing, is_failing, is_new, is_waiting};
+use super::slot::{Event, Role, State, TERM_GRACE};
+use super::{Level, Output, Plan, PoolIndex, Ticket};
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+
+/// One reload that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reload {
+    /// The new plan; `None` until `Loaded`.
+    plan: Option<Plan>,
+    /// Who waits for the end.
+    tickets: Vec<Ticket>,
+    /// Sleeping apps are booted too.
+    prove: bool,
+    /// Sleeping apps that were begun to be proved.
+    proved: Vec<PoolIndex>,
+}
+
+/// A reload that waits for the current one, or for the start; all that were asked for meanwhile are one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Queued {
+    tickets: Vec<Ticket>,
+    prove: bool,
+}
+
+impl Supervisor {
+    /// HUP, or `reload` over the control socket: begins one as soon as the current one (or the start) is over.
+    pub(super) fn on_reload(&mut self, ticket: Option<(Ticket, bool)>, prove: bool) {
+        if matches!(self.mode, Mode::Stopping(_)) {
+            if let Some((ticket, _)) = ticket {
+                self.tell(Output::Answer { ticket, result: Err("the server is stopping".to_owned()) });
+            }
+            return;
+        }
+        let queued = self.queued.get_or_insert_default();
+        queued.prove |= prove;
+        match ticket {
+            Some((ticket, true)) => queued.tickets.push(ticket),
+            Some((ticket, false)) => {
+                self.tell(Output::Answer { ticket, result: Ok("reload begun".to_owned()) });
+            }
+            None => {}
+        }
+    }
+
+    /// Only while Running.
+    pub(super) fn begin_queued_reload(&mut self) {
+        let Some(Queued { tickets, prove }) = self.queued.take() else { return };
+        self.mode = Mode::Reloading(Reload { plan: None, tickets, prove, proved: Vec::new() });
+        self.tell(Output::Load);
+    }
+
+    /// The new configuration is good: its pools come.
+    pub(super) fn on_loaded(&mut self, plan: Plan) {
+        let Mode::Reloading(reload) = &mut self.mode else {
+            // A stop came in between; its listeners are closed again.
+            self.tell(Output::Discard);
+            return;
+        };
+        if reload.plan.is_some() {
+            return;
+        }
+        for next in &plan.pools {
+            match self.pools.iter_mut().find(|pool| pool.plan.index == next.index) {
+                Some(pool) => pool.next = Some(next.clone()),
+                None => {
+                    let mut pool = Pool::new(next.clone(), Standing::Coming);
+                    pool.next = Some(next.clone());
+                    self.pools.push(pool);
+                }
+            }
+        }
+        self.pools.sort_by_key(|pool| pool.plan.index);
+        reload.plan = Some(plan);
+        self.latest_generation += 1;
+    }
+
+    /// The new configuration is not good.
+    pub(super) fn on_rejected(&mut self, reason: &str) {
+        if matches!(&self.mode, Mode::Reloading(reload) if reload.plan.is_none()) {
+            self.end_failed(reason);
+        }
+    }
+
+    /// Something of the new generation failed: all of it goes.
+    pub(super) fn fail_reload(&mut self, reason: &str, now: Time) {
+        if !matches!(self.mode, Mode::Reloading(_)) {
+            return;
+        }
+        self.tell(Output::Discard);
+        self.end_failed(reason);
+        self.order_all(is_new, &Event::Kill { until: now.after(TERM_GRACE) }, now);
+    }
+
+    /// Ends the reload because the server stops (or the start failed); everybody who waits is told.
+    pub(super) fn cancel_reload(&mut self, why: &str) {
+        if let Mode::Reloading(reload) = &self.mode {
+            let (loaded, tickets) = (reload.plan.is_some(), reload.tickets.clone());
+            self.mode = Mode::Running;
+            if loaded {
+                self.tell(Output::Discard);
+            }
+            self.answer(tickets, &Err(why.to_owned()));
+        }
+        if let Some(queued) = self.queued.take() {
+            self.answer(queued.tickets, &Err(why.to_owned()));
+        }
+    }
+
+    /// Boots what is missing: the apps first, then the workers that will use them; switches when all are Ready.
+    pub(super) fn advance_reload(&mut self, now: Time) {
+        let Mode::Reloading(Reload { plan: Some(plan), .. }) = &self.mode else { return };
+        let workers_changed = plan.workers_changed;
+        for workers in [false, true] {
+            if workers && !workers_changed {
+                break;
+            }
+            for at in 0..self.pools.len() {
+                if self.pools.get(at).is_some_and(|pool| pool.is_workers() == workers) {
+                    self.boot_next(at, now);
+                }
+            }
+            // A proof counts when it is Ready: it drains from then on.
+            let boots = |pool: &Pool| {
+                pool.is_workers() == workers
+                    && pool.count(|state| is_new(state) && !matches!(state, State::Ready { .. })) > 0
+            };
+            if self.pools.iter().any(boots) {
+                return;
+            }
+        }
+        self.switch(now);
+    }
+
+    /// Boots the new generation of one pool, unless it was begun already: as many processes as serve now, within the
+    /// new bounds, if the pool is awake or never sleeps; one that proves that it boots, if that is asked for.
+    fn boot_next(&mut self, at: usize, now: Time) {
+        let Mode::Reloading(reload) = &mut self.mode else { return };
+        let Some(pool) = self.pools.get_mut(at) else { return };
+        let Some(next) = &pool.next else { return };
+        if pool.count(is_new) > 0 {
+            return;
+        }
+        let (role, count) = if pool.places() > 0 || next.min > 0 {
+            (Role::Next, next.min.max(pool.ready().min(next.max)).max(1))
+        } else if !pool.is_workers() && (reload.prove || next.prove) && !reload.proved.contains(&next.index) {
+            reload.proved.push(next.index);
+            (Role::Proof, 1)
+        } else {
+            return;
+        };
+        for _ in 0..count {
+            let Some(pool) = self.pools.get_mut(at) else { return };
+            let slot = pool.free();
+            if let Some(slot) = pool.slots.get_mut(slot) {
+                slot.backoff.reset();
+            }
+            self.boot(Place { pool: at, slot }, role, now);
+        }
+    }
+
+    /// The moment: new ones open, old ones drain.
+    fn switch(&mut self, now: Time) {
+        let Mode::Reloading(Reload { plan: Some(plan), tickets, proved, .. }) =
+            std::mem::replace(&mut self.mode, Mode::Running)
+        else {
+            return;
+        };
+        let generation = self.latest_generation;
+        self.generation = generation;
+        self.tell(Output::Switch { generation });
+        let asleep: Vec<&str> = plan
+            .pools
+            .iter()
+            .filter(|next| !proved.contains(&next.index))
+            .filter(|next| self.pool_at(next.index).and_then(|at| self.pools.get(at)).is_some_and(is_asleep))
+            .map(|next| next.name.as_str())
+            .collect();
+        let mut text = format!("generation {generation} serves");
+        if !asleep.is_empty() {
+            text.push_str(&format!("; not proved (asleep): {}", asleep.join(", ")));
+        }
+        let rolled = |pool: &Pool| pool.next.is_some() && (!pool.is_workers() || plan.workers_changed);
+        let old: Vec<Place> = (0..self.pools.len())
+            .filter(|at| self.pools.get(*at).is_some_and(rolled))
+            .flat_map(|at| self.places_in(at, |state| !is_new(state)))
+            .filter(|place| !self.is_draining(*place))
+            .collect();
+        self.adopt(plan, now);
+        // Apps come before workers, so that a worker that opens finds them.
+        let mut new = self.places(|state| matches!(state, State::Ready { role: Role::Next, .. }));
+        new.sort_by_key(|place| self.pools.get(place.pool).is_some_and(Pool::is_workers));
+        new.into_iter().for_each(|place| self.order(place, Event::Open, now));
+        let drain = self.drain_order(now);
+        for place in old {
+            self.order(place, drain.clone(), now);
+        }
+        self.last_reload_error = None;
+        self.note(Level::Info, format!("reload: {text}"));
+        self.answer(tickets, &Ok(text));
+    }
+
+    /// The new plan becomes the current one.
+    fn adopt(&mut self, plan: Plan, now: Time) {
+        let generation = self.generation;
+        for pool in &mut self.pools {
+            let fresh = pool.count(is_new);
+            match pool.next.take() {
+                Some(next) => {
+                    pool.target =
+                        if fresh > 0 { fresh } else { pool.target }.clamp(next.min, next.max.max(next.min));
+                    pool.plan = next;
+                    pool.standing = Standing::Listed;
+                }
+                None if pool.is_listed() => {
+                    pool.standing = Standing::Vanished { generation, since: now };
+                    pool.target = 0;
+                    pool.sample = None;
+                }
+                None => {}
+            }
+        }
+        let gone =
+            |state: &State| matches!(state, State::Booting { .. }) || is_failing(state) || is_waiting(state);
+        for at in 0..self.pools.len() {
+            if self.pools.get(at).is_some_and(|pool| matches!(pool.standing, Standing::Vanished { .. })) {
+                for place in self.places_in(at, gone) {
+                    self.order(place, Event::Kill { until: now.after(TERM_GRACE) }, now);
+                }
+            }
+        }
+        self.plan = plan;
+    }
+
+    fn is_draining(&self, place: Place) -> bool {
+        let slot = self.pools.get(place.pool).and_then(|pool| pool.slots.get(place.slot));
+        slot.is_some_and(|slot| matches!(slot.state, State::Draining { .. }))
+    }
+
+    fn end_failed(&mut self, reason: &str) {
+        let Mode::Reloading(reload) = std::mem::replace(&mut self.mode, Mode::Running) else { return };
+        for pool in &mut self.pools {
+            pool.next = None;
+        }
+        let text = format!("reload failed, generation {} goes on: {reason}", self.generation);
+        self.note(Level::Error, text);
+        self.last_reload_error = Some(reason.to_owned());
+        self.answer(reload.tickets, &Err(reason.to_owned()));
+    }
+
+    fn answer(&mut self, tickets: Vec<Ticket>, result: &Result<String, String>) {
+        for ticket in tickets {
+            self.tell(Output::Answer { ticket, result: result.clone() });
+        }
+    }
+}
+
+/// Nothing of it runs, in any generation.
+fn is_asleep(pool: &Pool) -> bool {
+    !pool.is_workers() && pool.places() == 0 && pool.count(is_new) == 0
+}

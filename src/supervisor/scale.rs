@@ -1,0 +1,224 @@
+//! How many processes a pool has now: places are filled up to its target and given up above it; demand raises the
+//! target, idleness lowers it to `min`. A pool with `min` 0 is asleep at 0.
+//!
+//! Activity is known of a whole pool, so a pool shrinks to `min` at once after `idle` without any, not step by step.
+
+use super::machine::{Mode, Place, Supervisor};
+use super::pool::{Pool, Standing, is_leaving, is_serving, is_waiting};
+use super::slot::{DRAIN_GRACE, Event, Role, State, TERM_GRACE};
+use super::{ChildId, Level, Output, PoolIndex};
+use crate::timer::Time;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// A process in which a request hangs gets so long to finish the others.
+const STUCK_LEAVE: Duration = Duration::from_secs(1);
+/// So many old generations may drain at once.
+const GENERATIONS: usize = 3;
+
+impl Supervisor {
+    /// A client connects while the workers are asleep: one worker first.
+    pub(super) fn on_readable(&mut self) {
+        if !self.watching {
+            return;
+        }
+        self.watching = false;
+        self.tell(Output::Watch(false));
+        if let Some(workers) = self.workers() {
+            workers.target = workers.target.max(1);
+        }
+    }
+
+    /// A request waits: one process more, one boot at a time, and none while a back-off lasts.
+    pub(super) fn on_wanted(&mut self, index: PoolIndex) {
+        let starting = matches!(self.mode, Mode::Starting(_));
+        if matches!(self.mode, Mode::Stopping(_)) {
+            return;
+        }
+        let Some(pool) = self.pool_at(index).and_then(|at| self.pools.get_mut(at)) else { return };
+        if !pool.is_listed() || (starting && pool.is_workers()) {
+            return;
+        }
+        if pool.count(is_waiting) > 0 {
+            // Whoever asks may have missed it.
+            pool.published = None;
+        } else if !pool.is_unsettled() && pool.target == pool.ready() && pool.target < pool.plan.max {
+            pool.target += 1;
+        }
+    }
+
+    /// The answer to `Sample`.
+    pub(super) fn on_activity(&mut self, index: PoolIndex, last: Time, now: Time) {
+        let Some(pool) = self.pool_at(index).and_then(|at| self.pools.get_mut(at)) else { return };
+        if !pool.could_shrink() || matches!(self.mode, Mode::Stopping(_)) {
+            return;
+        }
+        let due = last.after(pool.idle());
+        if due <= now {
+            pool.target = pool.plan.min;
+            pool.sample = None;
+        } else {
+            pool.sample = Some(due);
+        }
+    }
+
+    /// Looks at the pools that may have been idle for long enough. A lost answer is asked for again.
+    pub(super) fn sample(&mut self, now: Time) {
+        let mut due = Vec::new();
+        for pool in &mut self.pools {
+            if pool.sample.is_some_and(|sample| sample <= now) {
+                pool.sample = Some(now.after(pool.idle()));
+                due.push(pool.plan.index);
+            }
+        }
+        due.into_iter().for_each(|pool| self.tell(Output::Sample { pool }));
+    }
+
+    /// A request in it ran into its time-out: another process takes its place at once, and it must go. Workers are
+    /// never stuck in this sense: they do not run requests.
+    pub(super) fn on_stuck(&mut self, child: ChildId, now: Time) {
+        let is_it = |state: &State| {
+            is_serving(state) && state.process().is_some_and(|process| process.child == child)
+        };
+        let Some(place) = self.places(is_it).first().copied() else { return };
+        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+        if pool.is_workers() {
+            return;
+        }
+        "a request ran into its time-out".clone_into(pool.last_exit.get_or_insert_default());
+        pool.restarts += 1;
+        let text = format!("{}: a request ran into its time-out; its process is replaced", pool.label());
+        self.note(Level::Warn, text);
+        let until = now.after(STUCK_LEAVE + DRAIN_GRACE);
+        self.order(place, Event::Drain { within: STUCK_LEAVE, hurry: false, until }, now);
+    }
+
+    /// TTIN and TTOU: one worker more, one fewer, until the next reload. A cheap pool stays cheap.
+    pub(super) fn resize_workers(&mut self, more: bool) {
+        let Some(workers) = self.workers() else { return };
+        let step = |count: u32| if more { count.saturating_add(1) } else { count.saturating_sub(1).max(1) };
+        workers.plan.max = step(workers.plan.max);
+        if workers.plan.min > 0 {
+            workers.plan.min = step(workers.plan.min);
+        }
+        if workers.target > 0 {
+            workers.target = workers.target.clamp(workers.plan.min, workers.plan.max);
+        }
+        let text = format!("workers: {} to {} until the next reload", workers.plan.min, workers.plan.max);
+        self.note(Level::Info, text);
+    }
+
+    /// Brings every pool to its target.
+    pub(super) fn fill(&mut self, now: Time) {
+        for at in 0..self.pools.len() {
+            self.retry(at, now);
+            self.grow(at, now);
+            self.shrink(at, now);
+            let Some(pool) = self.pools.get_mut(at) else { continue };
+            pool.sample = match (pool.could_shrink(), pool.sample) {
+                (false, _) => None,
+                (true, None) => Some(now.after(pool.idle())),
+                (true, sample) => sample,
+            };
+        }
+    }
+
+    /// Back-offs that have ended: the place is filled if the pool has less than it always wants, else given up until
+    /// somebody asks.
+    fn retry(&mut self, at: usize, now: Time) {
+        for place in
+            self.places_in(at, |state| matches!(state, State::Empty { retry: Some(retry) } if *retry <= now))
+        {
+            let Some(pool) = self.pools.get_mut(at) else { return };
+            if pool.active() < pool.plan.min {
+                pool.restarts += 1;
+                self.boot(place, Role::Current, now);
+            } else {
+                pool.target = pool.target.saturating_sub(1).max(pool.plan.min);
+                if let Some(slot) = pool.slots.get_mut(place.slot) {
+                    slot.state = State::EMPTY;
+                }
+            }
+        }
+    }
+
+    fn grow(&mut self, at: usize, now: Time) {
+        while let Some(pool) = self.pools.get_mut(at) {
+            if !pool.is_listed() || pool.places() >= pool.target {
+                return;
+            }
+            let slot = pool.free();
+            self.boot(Place { pool: at, slot }, Role::Current, now);
+        }
+    }
+
+    /// Gives up places above the target: first those that only wait, then those that boot, then the highest numbers.
+    fn shrink(&mut self, at: usize, now: Time) {
+        let Some(pool) = self.pools.get(at) else { return };
+        if !pool.is_listed() {
+            return;
+        }
+        let excess = pool.places().saturating_sub(pool.target) as usize;
+        let booting = |state: &State| matches!(state, State::Booting { role: Role::Current, .. });
+        let ordered = [pool.positions(is_waiting), pool.positions(booting), pool.positions(is_serving)];
+        let leaving: Vec<usize> =
+            ordered.into_iter().flat_map(|slots| slots.into_iter().rev()).take(excess).collect();
+        let drain = self.drain_order(now);
+        leaving.into_iter().for_each(|slot| self.order(Place { pool: at, slot }, drain.clone(), now));
+    }
+
+    /// Finish what runs, at leisure.
+    pub(super) fn drain_order(&self, now: Time) -> Event {
+        let within = self.plan.drain_timeout;
+        Event::Drain { within, hurry: false, until: now.after(within + DRAIN_GRACE) }
+    }
+
+    /// Sends away what older generations do not need any more.
+    pub(super) fn retire(&mut self, now: Time) {
+        let old_worker = self
+            .pools
+            .iter()
+            .filter(|pool| pool.is_workers())
+            .flat_map(|pool| &pool.slots)
+            .filter(|slot| is_leaving(&slot.state))
+            .filter_map(|slot| slot.state.process().map(|process| process.generation))
+            .min();
+        let done = |pool: &Pool| match pool.standing {
+            Standing::Vanished { generation, .. } => old_worker.is_none_or(|oldest| oldest >= generation),
+            Standing::Listed | Standing::Coming => false,
+        };
+        let drain = self.drain_order(now);
+        for at in 0..self.pools.len() {
+            if self.pools.get(at).is_some_and(done) {
+                for place in self.places_in(at, is_serving) {
+                    self.order(place, drain.clone(), now);
+                }
+            }
+        }
+        self.hurry_oldest(now);
+    }
+
+    /// At most three old generations drain at once; then the oldest has had its time.
+    fn hurry_oldest(&mut self, now: Time) {
+        let generation = |state: &State| match state {
+            State::Draining { process, .. } => Some(process.generation),
+            _ => None,
+        };
+        let current = self.generation;
+        let draining: BTreeSet<u32> = self
+            .pools
+            .iter()
+            .flat_map(|pool| &pool.slots)
+            .filter_map(|slot| generation(&slot.state).filter(|generation| *generation < current))
+            .collect();
+        let excess = draining.len().saturating_sub(GENERATIONS);
+        for oldest in draining.into_iter().take(excess) {
+            self.note(
+                Level::Warn,
+                format!("generation {oldest} still drains after {GENERATIONS} reloads: hurried"),
+            );
+            let until = now.after(TERM_GRACE);
+            self.order_all(|state| generation(state) == Some(oldest), &Event::Kill { until }, now);
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! One slot: the place of one process in its pool, and the whole life of that process. All changes of a process's
+//! state happen in [`State::step`] and nowhere else. Pure: it returns what to tell the master ([`Step::outputs`]) and
+//! what the pool must know ([`Step::outcomes`]).
+//!
+//! ```text
+//!            Boot                Ready                  Drain
+//!  Empty ────────────► Booting ─────────► Ready ──────────────────► Draining
+//!    ▲ ▲                 │ Failed, time,    │ Failed, Kill             │ time, Kill
+//!    │ │                 ▼ Kill             ▼                          ▼
+//!    │ └────────────── Killing ◄────────────┴──────────────────────────┘
+//!    └── Exited, from every state; a Proof goes from Booting to Draining without being opened
+//! ```
+
+use super::{ChildId, Exit, Kill, Output, PoolIndex, exit};
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// From TERM to the certain KILL, outside a stop.
+pub(super) const TERM_GRACE: Duration = Duration::from_secs(5);
+/// What a draining child gets beyond the bound it was told, to leave by itself.
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// What a process that only proved that it boots gets to leave; nothing runs in it.
+pub(super) const PROOF_LEAVE: Duration = Duration::from_secs(5);
+
+/// A place and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Slot {
+    /// Its number; unique in the pool.
+    pub(super) number: u16,
+    /// Deaths in a row.
+    pub(super) backoff: super::backoff::Backoff,
+    /// What is in it.
+    pub(super) state: State,
+}
+
+/// One process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Process {
+    /// Its name between the supervisor and the master.
+    pub(super) child: ChildId,
+    /// Its process id, once it was forked.
+    pub(super) pid: Option<u32>,
+    /// Generation it was started for.
+    pub(super) generation: u32,
+    /// When it was asked for.
+    pub(super) spawned: Time,
+    /// It was opened: it accepts connections, or its units can be claimed.
+    pub(super) opened: bool,
+}
+
+/// What a process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Role {
+    /// It serves as soon as it is Ready.
+    Current,
+    /// A reload boots it: it is opened at the switch.
+    Next,
+    /// It only shows that it boots, and leaves.
+    Proof,
+}
+
+/// Why a process is being killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Cause {
+    /// It failed by itself; its exit is a death.
+    Failed {
+        /// What it was for.
+        role: Role,
+        /// How long it was Ready.
+        ready_for: Duration,
+    },
+    /// It has to go; its exit is none.
+    Ordered,
+}
+
+/// What is in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum State {
+    /// Nothing. With `retry` the place is kept for the next attempt.
+    Empty {
+        /// When the back-off ends.
+        retry: Option<Time>,
+    },
+    /// Asked for, perhaps forked, not yet able to serve.
+    Booting {
+        /// The process.
+        process: Process,
+        /// What for.
+        role: Role,
+        /// When it must be Ready.
+        deadline: Time,
+        /// The bound that led to `deadline`, for the message.
+        within: Duration,
+    },
+    /// Able to serve; does, if it was opened.
+    Ready {
+        /// The process.
+        process: Process,
+        /// What for.
+        role: Role,
+        /// Since when.
+        since: Time,
+    },
+    /// Takes nothing new and leaves by itself.
+    Draining {
+        /// The process.
+        process: Process,
+        /// Since when.
+        since: Time,
+        /// TERM is sent then.
+        until: Time,
+    },
+    /// Was sent a signal, or said that it fails: its exit follows.
+    Killing {
+        /// The process.
+        process: Process,
+        /// Since when.
+        since: Time,
+        /// KILL is sent then; `None`: it was.
+        until: Option<Time>,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// What happens to a slot: what its process does, the time, and orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The master forked it.
+    Forked(u32),
+    /// The master could not.
+    ForkFailed(String),
+    /// It can serve.
+    Ready,
+    /// It cannot.
+    Failed(String),
+    /// It was reaped.
+    Exited(Exit),
+    /// The clock; early and spurious ones are harmless.
+    Time,
+    /// Order: fill the slot.
+    Boot(Boot),
+    /// Order: serve (at the switch of a reload).
+    Open,
+    /// Order: finish and leave.
+    Drain {
+        /// Bound that the process is told.
+        within: Duration,
+        /// The server stops.
+        hurry: bool,
+        /// When TERM is sent.
+        until: Time,
+    },
+    /// Order: TERM now, KILL then.
+    Kill {
+        /// When KILL is sent.
+        until: Time,
+    },
+    /// Order: KILL now.
+    KillNow,
+}
+
+/// Which process to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Boot {
+    /// Its name.
+    pub(super) child: ChildId,
+    /// Its pool and slot, for the master.
+    pub(super) pool: PoolIndex,
+    /// Number of the slot.
+    pub(super) slot: u16,
+    /// Its generation.
+    pub(super) generation: u32,
+    /// What for.
+    pub(super) role: Role,
+    /// Bound of its boot.
+    pub(super) within: Duration,
+}
+
+/// What the pool must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It will not serve, though it may still live for a moment.
+    Refused {
+        /// What it was for.
+        role: Role,
+        /// Why.
+        reason: String,
+    },
+    /// It died without having been told to; the slot is empty.
+    Died {
+        /// What was there.
+        process: Process,
+        /// What it was for.
+        role: Role,
+        /// How long it was Ready.
+        ready_for: Duration,
+        /// How it ended; `None`: `Refused` told it.
+        reason: Option<String>,
+    },
+    /// It left as it was told; the slot is empty.
+    Gone {
+        /// What was there.
+        process: Process,
+    },
+}
+
+/// What follows from an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The next state.
+    pub(super) state: State,
+    /// For the master.
+    pub(super) outputs: Vec<Output>,
+    /// For the pool, in this order.
+    pub(super) outcomes: Vec<Outcome>,
+}
+
+impl Slot {
+    /// An empty slot.
+    #[must_use]
+    pub(super) fn new(number: u16) -> Self {
+        Self { number, backoff: super::backoff::Backoff::default(), state: State::EMPTY }
+    }
+
+    /// Lets `event` happen.
+    pub(super) fn take(&mut self, event: Event, now: Time) -> (Vec<Output>, Vec<Outcome>) {
+        let Step { state, outputs, outcomes } =
+            std::mem::replace(&mut self.state, State::EMPTY).step(event, now);
+        self.state = state;
+        (outputs, outcomes)
+    }
+}
+
+impl State {
+    /// Nothing, and nothing is waited for.
+    pub(super) const EMPTY: Self = Self::Empty { retry: None };
+
+    /// The process in it.
+    #[must_use]
+    pub(super) fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Empty { .. } => None,
+            Self::Booting { process, .. }
+            | Self::Ready { process, .. }
+            | Self::Draining { process, .. }
+            | Self::Killing { process, .. } => Some(process),
+        }
+    }
+
+    /// What the process is for, while it comes or serves.
+    #[must_use]
+    pub(super) fn role(&self) -> Option<Role> {
+        match self {
+            Self::Booting { role, .. } | Self::Ready { role, .. } => Some(*role),
+            Self::Empty { .. } | Self::Draining { .. } | Self::Killing { .. } => None,
+        }
+    }
+
+    /// The one timer of this state.
+    #[must_use]
+    pub(super) fn deadline(&self) -> Option<Time> {
+        match *self {
+            Self::Empty { retry } => retry,
+            Self::Booting { deadline, .. } => Some(deadline),
+            Self::Ready { .. } => None,
+            Self::Draining { until, .. } => Some(until),
+            Self::Killing { until, .. } => until,
+        }
+    }
+
+    /// The machine was suspended for so long: gives the process the time that it lost. Nothing is late afterwards.
+    pub(super) fn postpone(&mut self, lost: Duration, now: Time) {
+        match self {
+            Self::Empty { retry } => *retry = retry.map(|retry| retry.max(now)),
+            Self::Ready { .. } | Self::Killing { until: None, .. } => {}
+            Self::Booting { deadline: timer, .. }
+            | Self::Draining { until: timer, .. }
+            | Self::Killing { until: Some(timer), .. } => *timer = timer.after(lost),
+        }
+    }
+
+    /// The transition table.
+    #[must_use]
+    pub(super) fn step(self, event: Event, now: Time) -> Step {
+        match self {
+            Self::Empty { retry } => empty(retry, event, now),
+            Self::Booting { process, role, deadline, within } => {
+                booting(Booting { process, role, deadline, within }, event, now)
+            }
+            Self::Ready { process, role, since } => ready(process, role, since, event, now),
+            Self::Draining { process, since, until } => draining(process, since, until, event, now),
+            Self::Killing { process, since, until, cause } => {
+                killing(Killing { process, since, until, cause }, event, now)
+            }
+        }
+    }
+}
+
+fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
+    match event {
+        Event::Boot(boot) => {
+            let Boot { child, pool, slot, generation, role, within } = boot;
+            let process = Process { child, pid: None, generation, spawned: now, opened: false };
+            Step::to(State::Booting { process, role, deadline: now.after(within), within })
+                .tell(Output::Spawn { child, pool, slot, generation })
+        }
+        // An order to leave: the place is not kept any more.
+        Event::Drain { .. } | Event::Kill { .. } | Event::KillNow => Step::to(State::EMPTY),
+        Event::Forked(_)
+        | Event::ForkFailed(_)
+        | Event::Ready
+        | Event::Failed(_)
+        | Event::Exited(_)
+        | Event::Time
+        | Event::Open => Step::to(State::Empty { retry }),
+    }
+}
+
+struct Booting {
+    process: Process,
+    role: Role,
+    deadline: Time,
+    within: Duration,
+}
+
+fn booting(booting: Booting, event: Event, now: Time) -> Step {
+    let Booting { process, role, deadline, within } = booting;
+    let same = |process| Step::to(State::Booting { process, role, deadline, within });
+    let failing = |until| State::Killing {
+        process,
+        since: now,
+        until: Some(until),
+        cause: Cause::Failed { role, ready_for: Duration::ZERO },
+    };
+    let died = Outcome::Died { process, role, ready_for: Duration::ZERO, reason: None };
+    match event {
+        Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
+        Event::ForkFailed(reason) => {
+            let reason = format!("could not be started: {reason}");
+            Step::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
+        }
+        Event::Ready => match role {
+            Role::Current => opened(process, now),
+            Role::Next => Step::to(State::Ready { process, role, since: now }),
+            Role::Proof => drain(process, PROOF_LEAVE, false, now.after(PROOF_LEAVE + DRAIN_GRACE), now),
+        },
+        Event::Failed(reason) => {
+            Step::to(failing(now.after(TERM_GRACE))).report(Outcome::Refused { role, reason })
+        }
+        Event::Exited(exit) => {
+            let reason = format!("ended before it was ready: {}", exit::describe(exit));
+            Step::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
+        }
+        Event::Time if now >= deadline => {
+            let reason = format!("did not become ready within {within:?}");
+            Step::to(failing(now.after(TERM_GRACE)))
+                .tell(Output::Kill { child: process.child, how: Kill::Term })
+                .report(Outcome::Refused { role, reason })
+        }
+        // Nothing runs in it that could be finished.
+        Event::Drain { until, .. } => kill(process, until.min(now.after(TERM_GRACE)), now),
+        Event::Kill { until } => kill(process, until, now),
+        Event::KillNow => kill_now(process, now),
+        Event::Time | Event::Boot(_) | Event::Open => same(process),
+    }
+}
+
+fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> Step {
+    let ready_for = now.since(since);
+    match event {
+        Event::Failed(reason) => {
+            let until = Some(now.after(TERM_GRACE));
+            let cause = Cause::Failed { role, ready_for };
+            Step::to(State::Killing { process, since: now, until, cause })
+                .report(Outcome::Refused { role, reason })
+        }
+        Event::Exited(exit) => Step::to(State::EMPTY).report(Outcome::Died {
+            process,
+            role,
+            ready_for,
+            reason: Some(exit::describe(exit)),
+        }),
+        Event::Open if !process.opened => opened(process, since),
+        Event::Drain { within, hurry, until } => drain(process, within, hurry, until, now),
+        Event::Kill { until } => kill(process, until, now),
+        Event::KillNow => kill_now(process, now),
+        Event::Forked(_)
+        | Event::ForkFailed(_)
+        | Event::Ready
+        | Event::Time
+        | Event::Boot(_)
+        | Event::Open => Step::to(State::Ready { process, role, since }),
+    }
+}
+
+fn draining(process: Process, since: Time, until: Time, event: Event, now: Time) -> Step {
+    let same = |process| Step::to(State::Draining { process, since, until });
+    match event {
+        Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
+        Event::ForkFailed(_) | Event::Exited(_) => Step::to(State::EMPTY).report(Outcome::Gone { process }),
+        Event::Time if now >= until => kill(process, now.after(TERM_GRACE), now),
+        Event::Drain { within, hurry, until: sooner } => {
+            let mut step = drain(process, within, hurry, until.min(sooner), now);
+            step.state = State::Draining { process, since, until: until.min(sooner) };
+            step
+        }
+        Event::Kill { until } => kill(process, until, now),
+        Event::KillNow => kill_now(process, now),
+        Event::Ready | Event::Failed(_) | Event::Time | Event::Boot(_) | Event::Open => same(process),
+    }
+}
+
+struct Killing {
+    process: Process,
+    since: Time,
+    until: Option<Time>,
+    cause: Cause,
+}
+
+fn killing(killing: Killing, event: Event, now: Time) -> Step {
+    let Killing { process, since, until, cause } = killing;
+    let same = |process, until, cause| Step::to(State::Killing { process, since, until, cause });
+    let certain = Output::Kill { child: process.child, how: Kill::Kill };
+    match event {
+        Event::Forked(pid) => same(Process { pid: Some(pid), ..process }, until, cause),
+        Event::ForkFailed(_) | Event::Exited(_) => Step::to(State::EMPTY).report(match cause {
+            Cause::Ordered => Outcome::Gone { process },
+            Cause::Failed { role, ready_for } => Outcome::Died { process, role, ready_for, reason: None },
+        }),
+        Event::Time if until.is_some_and(|until| now >= until) => same(process, None, cause).tell(certain),
+        Event::Drain { until: sooner, .. } => {
+            same(process, until.map(|until| until.min(sooner)), Cause::Ordered)
+        }
+        Event::Kill { until: sooner } => match until {
+            Some(until) => same(process, Some(until.min(sooner)), Cause::Ordered)
+                .tell(Output::Kill { child: process.child, how: Kill::Term }),
+            None => same(process, None, Cause::Ordered),
+        },
+        Event::KillNow => match until {
+            Some(_) => same(process, None, Cause::Ordered).tell(certain),
+            None => same(process, None, Cause::Ordered),
+        },
+        Event::Ready | Event::Failed(_) | Event::Time | Event::Boot(_) | Event::Open => {
+            same(process, until, cause)
+        }
+    }
+}
+
+fn opened(process: Process, since: Time) -> Step {
+    Step::to(State::Ready { process: Process { opened: true, ..process }, role: Role::Current, since })
+        .tell(Output::Open { child: process.child })
+}
+
+fn drain(process: Process, within: Duration, hurry: bool, until: Time, now: Time) -> Step {
+    Step::to(State::Draining { process, since: now, until }).tell(Output::Drain {
+        child: process.child,
+        within,
+        hurry,
+    })
+}
+
+fn kill(process: Process, until: Time, now: Time) -> Step {
+    Step::to(State::Killing { process, since: now, until: Some(until), cause: Cause::Ordered })
+        .tell(Output::Kill { child: process.child, how: Kill::Term })
+}
+
+fn kill_now(process: Process, now: Time) -> Step {
+    Step::to(State::Killing { process, since: now, until: None, cause: Cause::Ordered })
+        .tell(Output::Kill { child: process.child, how: Kill::Kill })
+}
+
+impl Step {
+    fn to(state: State) -> Self {
+        Self { state, outputs: Vec::new(), outcomes: Vec::new() }
+    }
+
+    fn tell(mut self, output: Output) -> Self {
+        self.outputs.push(output);
+        self
+    }
+
+    fn report(mut self, outcome: Outcome) -> Self {
+        self.outcomes.push(outcome);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

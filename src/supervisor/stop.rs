@@ -1,0 +1,178 @@
+//! The stop: workers first, then the apps that served them, all within one bound; a second order makes it fast.
+
+use super::machine::{Mode, Supervisor};
+use super::pool::is_new;
+use super::slot::{DRAIN_GRACE, Event, State};
+use super::{Level, Output, Ticket};
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// From TERM to KILL in a fast stop.
+const FAST_GRACE: Duration = Duration::from_secs(1);
+const STOPPING: &str = "the server is stopping";
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stop {
+    /// KILL is sent to all that lives then; `None`: it was.
+    pub(super) until: Option<Time>,
+    /// When it is over at the latest, for those that wait.
+    pub(super) end: Time,
+    /// Running requests are not waited for.
+    fast: bool,
+    /// The apps were told to leave.
+    apps: bool,
+    /// What the master exits with.
+    code: u8,
+    /// It was told to exit.
+    pub(super) over: bool,
+}
+
+impl Stop {
+    /// The machine was suspended for so long.
+    pub(super) fn postpone(&mut self, lost: Duration) {
+        self.until = self.until.map(|until| until.after(lost));
+        self.end = self.end.after(lost);
+    }
+}
+
+impl Supervisor {
+    /// `stop` over the control socket.
+    pub(super) fn on_stop(&mut self, ticket: Ticket, fast: bool, now: Time) {
+        self.tell(Output::Answer { ticket, result: Ok("stopping".to_owned()) });
+        self.stop(fast, now);
+    }
+
+    /// A first order stops gracefully, unless it is fast; a second one is fast.
+    pub(super) fn stop(&mut self, fast: bool, now: Time) {
+        match &self.mode {
+            Mode::Stopping(stop) if stop.fast => {}
+            Mode::Stopping(stop) => {
+                let code = stop.code;
+                self.stop_fast(code, now);
+            }
+            Mode::Starting(_) | Mode::Running | Mode::Reloading(_) => {
+                self.leave_mode(STOPPING, now);
+                self.tell(Output::Stopping);
+                self.unwatch();
+                if fast { self.stop_fast(0, now) } else { self.stop_gracefully(now) }
+            }
+        }
+    }
+
+    /// The start failed: nothing is left behind, and the master exits with 1.
+    pub(super) fn abandon_start(&mut self, now: Time) {
+        self.leave_mode("the start failed", now);
+        self.stop_fast(1, now);
+    }
+
+    /// The overall bound.
+    pub(super) fn stop_deadline(&mut self, now: Time) {
+        let Mode::Stopping(stop) = &mut self.mode else { return };
+        if stop.until.is_none_or(|until| now < until) {
+            return;
+        }
+        stop.until = None;
+        let graceful = !stop.fast;
+        let living = self.places(|state| state.process().is_some());
+        if graceful && !living.is_empty() {
+            let text = format!("{} processes did not leave in time and are killed", living.len());
+            self.note(Level::Warn, text);
+        }
+        living.into_iter().for_each(|place| self.order(place, Event::KillNow, now));
+    }
+
+    /// Tells the apps to leave once no worker needs them, and the master to exit once nothing lives.
+    pub(super) fn advance_stop(&mut self, now: Time) {
+        let any_worker = self.any_worker();
+        let Mode::Stopping(stop) = &mut self.mode else { return };
+        if !stop.fast && !stop.apps && !any_worker {
+            stop.apps = true;
+            let until = stop.end;
+            let drain = Event::Drain { within: bound(until, now), hurry: true, until };
+            self.order_all(|_| true, &drain, now);
+        }
+        if self.pools.iter().any(super::pool::Pool::is_alive) {
+            return;
+        }
+        if let Mode::Stopping(stop) = &mut self.mode {
+            stop.over = true;
+            let code = stop.code;
+            self.tell(Output::Exit { code });
+        }
+    }
+
+    fn stop_gracefully(&mut self, now: Time) {
+        let within = self.plan.shutdown_timeout;
+        let until = now.after(within + DRAIN_GRACE);
+        self.mode = Mode::Stopping(Stop {
+            until: Some(until),
+            end: until,
+            fast: false,
+            apps: false,
+            code: 0,
+            over: false,
+        });
+        self.forget_wishes();
+        // Apps go on, also those that boot: requests that run may wait for them.
+        let workers = self.pools.iter().position(super::pool::Pool::is_workers);
+        let drain = Event::Drain { within, hurry: true, until };
+        for place in workers.map(|at| self.places_in(at, |_| true)).unwrap_or_default() {
+            self.order(place, drain.clone(), now);
+        }
+    }
+
+    fn stop_fast(&mut self, code: u8, now: Time) {
+        let until = now.after(FAST_GRACE);
+        self.mode = Mode::Stopping(Stop {
+            until: Some(until),
+            end: until,
+            fast: true,
+            apps: true,
+            code,
+            over: false,
+        });
+        self.forget_wishes();
+        self.order_all(|_| true, &Event::Kill { until }, now);
+    }
+
+    /// Ends a reload that is under way or waits, and what it booted.
+    fn leave_mode(&mut self, why: &str, now: Time) {
+        self.cancel_reload(why);
+        self.order_all(is_new, &Event::Kill { until: now.after(FAST_GRACE) }, now);
+    }
+
+    /// Nothing is filled or tried again any more.
+    fn forget_wishes(&mut self) {
+        for pool in &mut self.pools {
+            pool.target = 0;
+            pool.next = None;
+            pool.sample = None;
+            for slot in &mut pool.slots {
+                if matches!(slot.state, State::Empty { .. }) {
+                    slot.state = State::EMPTY;
+                }
+            }
+        }
+    }
+
+    fn unwatch(&mut self) {
+        if self.watching {
+            self.watching = false;
+            self.tell(Output::Watch(false));
+        }
+    }
+
+    /// The same event for every slot in such a state.
+    pub(super) fn order_all(&mut self, which: impl Fn(&State) -> bool, event: &Event, now: Time) {
+        for place in self.places(which) {
+            self.order(place, event.clone(), now);
+        }
+    }
+}
+
+/// What is left of the bound, for a child that should leave by itself before it.
+fn bound(until: Time, now: Time) -> Duration {
+    until.since(now).saturating_sub(DRAIN_GRACE).max(Duration::from_millis(100))
+}

@@ -1,0 +1,113 @@
+//! What `status` shows: the state as it is, read-only.
+
+use super::machine::{Mode, Supervisor};
+use super::pool::Pool;
+use super::slot::{Slot, State};
+use super::{ChildId, PoolIndex, PoolState};
+use crate::timer::Time;
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolView {
+    /// Its number; 0: the workers.
+    pub index: PoolIndex,
+    /// `worker`, or the app's name.
+    pub name: String,
+    /// As [`super::PoolState`]; also of the workers.
+    pub state: PoolState,
+    /// Wanted at least and at most (with TTIN and TTOU).
+    pub wanted: (u32, u32),
+    /// Processes started in place of another one since the master started.
+    pub restarts: u64,
+    /// How the last one ended that was not told to.
+    pub last_exit: Option<String>,
+    /// When the next attempt comes, while backing off.
+    pub retry: Option<Time>,
+    /// Its living processes, by slot.
+    pub children: Vec<ChildView>,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildView {
+    /// Its name between supervisor and master.
+    pub child: ChildId,
+    /// Its process id, once it was forked.
+    pub pid: Option<u32>,
+    /// Its slot.
+    pub slot: u16,
+    /// Its generation.
+    pub generation: u32,
+    /// `booting`, `ready`, `draining`, `killing`.
+    pub state: &'static str,
+    /// When it was started.
+    pub since: Time,
+}
+
+impl Supervisor {
+    /// `starting`, `running`, `asleep`, `reloading` or `stopping`.
+    #[must_use]
+    pub fn mode(&self) -> &'static str {
+        match &self.mode {
+            Mode::Starting(_) => "starting",
+            Mode::Running if self.watching => "asleep",
+            Mode::Running => "running",
+            Mode::Reloading(_) => "reloading",
+            Mode::Stopping(_) => "stopping",
+        }
+    }
+
+    /// The current generation, from 1.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Why the last reload failed, if it did.
+    #[must_use]
+    pub fn last_reload_error(&self) -> Option<&str> {
+        self.last_reload_error.as_deref()
+    }
+
+    /// Workers first, then apps by number; also pools that have left the plan while a process of them lives.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolView> {
+        self.pools.iter().map(PoolView::of).collect()
+    }
+}
+
+impl PoolView {
+    fn of(pool: &Pool) -> Self {
+        Self {
+            index: pool.plan.index,
+            name: pool.plan.name.clone(),
+            state: pool.state(None),
+            wanted: (pool.plan.min, pool.plan.max),
+            restarts: pool.restarts,
+            last_exit: pool.last_exit.clone(),
+            retry: pool.retry(),
+            children: pool.slots.iter().filter_map(ChildView::of).collect(),
+        }
+    }
+}
+
+impl ChildView {
+    fn of(slot: &Slot) -> Option<Self> {
+        let process = slot.state.process()?;
+        let state = match slot.state {
+            State::Empty { .. } => return None,
+            State::Booting { .. } => "booting",
+            State::Ready { .. } => "ready",
+            State::Draining { .. } => "draining",
+            State::Killing { .. } => "killing",
+        };
+        Some(Self {
+            child: process.child,
+            pid: process.pid,
+            slot: slot.number,
+            generation: process.generation,
+            state,
+            since: process.spawned,
+        })
+    }
+}

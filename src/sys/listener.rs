@@ -1,0 +1,251 @@
+//! Listening sockets: bound, non-blocking, close-on-exec; inherited ones (sd_listen_fds(3)) are taken over.
+
+use super::process;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// Where a socket is bound.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Local {
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// A path.
+    Unix(PathBuf),
+}
+
+/// A bound socket that listens.
+#[derive(Debug)]
+pub struct Bound {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Where it is bound; the real port for port 0.
+    pub local: Local,
+    /// An inherited IPv6 socket that takes IPv4 too.
+    pub dual: bool,
+}
+
+/// Listens on a TCP address. An IPv6 socket takes IPv6 only.
+///
+/// # Errors
+/// EADDRINUSE, EACCES for a port below 1024 without the right to, EADDRNOTAVAIL for an address this machine does not
+/// have.
+pub fn tcp(address: SocketAddr) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let local = socket.local_addr()?.as_socket().unwrap_or(address);
+    Ok(Bound { socket: socket.into(), local: Local::Tcp(local), dual: false })
+}
+
+/// Listens on a port of every interface: IPv4, and IPv6 where this machine has it, on the same port.
+///
+/// # Errors
+/// As [`tcp`].
+pub fn any(port: u16) -> io::Result<Vec<Bound>> {
+    // Port 0: the kernel picks one for IPv4, which may be taken for IPv6; then it picks again.
+    let mut attempts = if port == 0 { 16 } else { 1 };
+    loop {
+        attempts -= 1;
+        let four = tcp((Ipv4Addr::UNSPECIFIED, port).into())?;
+        let Local::Tcp(bound) = four.local else { return Ok(vec![four]) };
+        match tcp((Ipv6Addr::UNSPECIFIED, bound.port()).into()) {
+            Ok(six) => return Ok(vec![four, six]),
+            Err(error) if lacks_ipv6(&error) => return Ok(vec![four]),
+            Err(error) if attempts == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether this machine has no IPv6 at all.
+#[must_use]
+pub fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT))
+}
+
+/// Listens on a path with these permissions. A socket that a dead process left there is replaced, a living one is not.
+///
+/// # Errors
+/// `AddrInUse` if somebody listens there, `AlreadyExists` if something else than a socket is there; what bind says.
+pub fn unix(path: &Path, mode: u32) -> io::Result<Bound> {
+    clear(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    // Nobody can connect before it listens, and it listens after it has its permissions.
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
+    Ok(Bound { socket: socket.into(), local: Local::Unix(path.to_owned()), dual: false })
+}
+
+/// Removes the socket of a dead process at `path`.
+fn clear(path: &Path) -> io::Result<()> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    }
+    if is_alive(path) {
+        return Err(io::Error::from(io::ErrorKind::AddrInUse));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether somebody listens on the socket at `path`: connecting is the only way to know. A full backlog is alive.
+#[must_use]
+pub fn is_alive(path: &Path) -> bool {
+    let connect = || -> io::Result<()> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match connect() {
+        Ok(()) => true,
+        Err(error) => {
+            !matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::ENOENT | libc::ENOTDIR))
+        }
+    }
+}
+
+/// The socket's file, to tell whether it is still ours when it is removed at the end.
+#[must_use]
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Takes over the listening sockets that systemd or a test harness passed (LISTEN_FDS, LISTEN_PID), and removes the
+/// variables, so that no child takes them for its own. Once, before the first thread.
+#[must_use]
+pub fn inherited() -> Vec<Bound> {
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<i32>().ok());
+    let ours = number("LISTEN_PID").is_some_and(|pid| pid.unsigned_abs() == std::process::id());
+    let count = number("LISTEN_FDS").filter(|count| ours && (0..1024).contains(count)).unwrap_or(0);
+    for name in [c"LISTEN_FDS", c"LISTEN_PID", c"LISTEN_FDNAMES"] {
+        process::forget_variable(name);
+    }
+    (3..3 + count).filter_map(process::inherited).filter_map(take_over).collect()
+}
+
+/// An inherited descriptor, if it is a listening socket of a kind that we serve.
+fn take_over(socket: OwnedFd) -> Option<Bound> {
+    let view = SockRef::from(&socket);
+    if !view.is_listener().ok()? || view.r#type().ok()? != Type::STREAM {
+        return None;
+    }
+    view.set_nonblocking(true).ok()?;
+    let address = view.local_addr().ok()?;
+    let local = address
+        .as_socket()
+        .map(Local::Tcp)
+        .or_else(|| address.as_pathname().map(|path| Local::Unix(path.to_owned())))?;
+    let dual = matches!(local, Local::Tcp(SocketAddr::V6(_))) && !view.only_v6().unwrap_or(true);
+    Some(Bound { socket, local, dual })
+}
+
+/// While `on`, a TCP connection is reported only once it has sent something: whoever only knocks wakes nobody.
+/// Harmless on other sockets.
+pub fn defer_accept(socket: BorrowedFd<'_>, on: bool) {
+    let delay = if on { Duration::from_secs(10) } else { Duration::ZERO };
+    let seconds = libc::c_int::try_from(delay.as_secs()).unwrap_or(0);
+    // Refused by Unix sockets, which need it least.
+    let _ = nix::sys::socket::setsockopt(&socket, TcpDeferAccept, &seconds);
+}
+
+#[derive(Clone, Copy)]
+struct TcpDeferAccept;
+
+impl nix::sys::socket::SetSockOpt for TcpDeferAccept {
+    type Val = libc::c_int;
+
+    fn set<F: std::os::fd::AsFd>(&self, fd: &F, value: &Self::Val) -> nix::Result<()> {
+        use std::os::fd::AsRawFd as _;
+        let size = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the pointer and size describe a living integer.
+        let result = unsafe {
+            libc::setsockopt(
+                fd.as_fd().as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_DEFER_ACCEPT,
+                std::ptr::from_ref(value).cast(),
+                size,
+            )
+        };
+        nix::errno::Errno::result(result).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+    use std::os::fd::AsFd;
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("hatchery-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn port_zero_becomes_a_real_port_and_taken_is_told() {
+        let bound = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let Local::Tcp(address) = bound.local else { panic!() };
+        assert_ne!(address.port(), 0);
+        TcpStream::connect(address).unwrap();
+        assert_eq!(tcp(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let elsewhere = tcp("192.0.2.1:0".parse().unwrap()).unwrap_err();
+        assert_eq!(elsewhere.kind(), io::ErrorKind::AddrNotAvailable);
+        defer_accept(bound.socket.as_fd(), true);
+        defer_accept(bound.socket.as_fd(), false);
+    }
+
+    #[test]
+    fn every_interface_is_one_port_in_both_families() {
+        let bound = any(0).unwrap();
+        let ports: Vec<u16> = bound
+            .iter()
+            .map(|bound| if let Local::Tcp(address) = &bound.local { address.port() } else { 0 })
+            .collect();
+        assert!(ports.iter().all(|port| *port == ports[0] && *port != 0), "{ports:?}");
+        assert_eq!(any(ports[0]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_a_living_one_and_a_file_are_not() {
+        let folder = folder("listener");
+        let path = folder.join("x.sock");
+        let first = unix(&path, 0o600).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(!is_alive(&path));
+        let _second = unix(&path, 0o666).unwrap();
+        assert_ne!(identity(&path), None);
+        let file = folder.join("file");
+        std::fs::write(&file, "precious").unwrap();
+        assert_eq!(unix(&file, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_inherited_socket_is_recognised_and_anything_else_is_not() {
+        let bound = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let local = bound.local.clone();
+        assert_eq!(take_over(bound.socket).unwrap().local, local);
+        assert!(take_over(std::fs::File::open("/dev/null").unwrap().into()).is_none());
+    }
+}

@@ -1,0 +1,437 @@
+//! Making and reaping processes: [`fork`] for workers, [`spawn`] for programs. A program that cannot be started is
+//! told as data, over a pipe that the exec closes.
+
+use super::user::{self, Account};
+use super::{pidfd, signals};
+use std::ffi::{CStr, CString};
+use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// A child as its parent knows it.
+#[derive(Debug)]
+pub struct Child {
+    /// Process id, which is also its process group's.
+    pub pid: u32,
+    /// Names the process for signals; `None` where the kernel or a sandbox has no pidfd_open(2).
+    pub handle: Option<OwnedFd>,
+}
+
+impl Child {
+    fn new(pid: libc::pid_t) -> Self {
+        let pid = pid.unsigned_abs();
+        Self { pid, handle: pidfd::open(pid).ok() }
+    }
+}
+
+/// A program to start. Everything is prepared here: after the fork only async-signal-safe calls are made.
+#[derive(Debug)]
+pub struct Program {
+    /// Where it may be, tried in order like execvp(3) tries PATH.
+    pub candidates: Vec<CString>,
+    /// Its arguments, the first being its name.
+    pub arguments: Vec<CString>,
+    /// `NAME=value`, the whole environment.
+    pub environment: Vec<CString>,
+    /// Working directory, entered as the user it runs as.
+    pub directory: Option<CString>,
+    /// User it runs as; `None`: ours.
+    pub account: Option<Account>,
+    /// Standard input; `None`: /dev/null.
+    pub stdin: Option<OwnedFd>,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error.
+    pub stderr: OwnedFd,
+    /// What it finds at descriptors 3, 4, …; it inherits nothing else.
+    pub descriptors: Vec<OwnedFd>,
+    /// Signal it gets when the master dies.
+    pub death_signal: Option<i32>,
+}
+
+/// What happened to a program between its fork and its exec.
+#[derive(Debug)]
+pub struct Launch(std::fs::File);
+
+/// Where the start of a program failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Its descriptors could not be put in place.
+    Descriptors = 1,
+    /// Its user could not be taken on.
+    User = 2,
+    /// Its working directory could not be entered.
+    Directory = 3,
+    /// The signal for our death could not be set, or we were dead.
+    Parent = 4,
+    /// No candidate could be executed.
+    Execute = 5,
+}
+
+impl Launch {
+    /// Readable when [`Launch::outcome`] knows more.
+    #[must_use]
+    pub fn descriptor(&self) -> &std::fs::File {
+        &self.0
+    }
+
+    /// `None` while the child has not got so far; `Some(None)` once the program runs; else where and why it does not.
+    pub fn outcome(&mut self) -> Option<Option<(Step, io::Error)>> {
+        let mut report = [0; 5];
+        match self.0.read(&mut report) {
+            Ok(5) => {
+                let step = match report[0] {
+                    1 => Step::Descriptors,
+                    2 => Step::User,
+                    3 => Step::Directory,
+                    4 => Step::Parent,
+                    _ => Step::Execute,
+                };
+                let code = i32::from_le_bytes([report[1], report[2], report[3], report[4]]);
+                Some(Some((step, io::Error::from_raw_os_error(code))))
+            }
+            Ok(_) => Some(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                None
+            }
+            Err(_) => Some(None),
+        }
+    }
+}
+
+/// Whether this process has one thread. A process with more must not fork and go on.
+///
+/// # Errors
+/// Where /proc is not mounted.
+pub fn is_single_threaded() -> io::Result<bool> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count() == 1)
+}
+
+/// Forks. The child runs `run` with all signals blocked and ends with its result; nothing of the parent's is dropped
+/// there.
+///
+/// # Errors
+/// EAGAIN at a limit of processes, ENOMEM.
+pub fn fork(run: impl FnOnce() -> i32) -> io::Result<Child> {
+    let mask = signals::block_all();
+    // SAFETY: callers that go on in Rust code in the child have one thread (`is_single_threaded`), so no lock is held
+    // by a thread that is gone; `spawn` makes async-signal-safe calls only.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        0 => leave(catch_unwind(AssertUnwindSafe(run)).unwrap_or(101)),
+        -1 => {
+            let error = io::Error::last_os_error();
+            signals::restore(&mask);
+            Err(error)
+        }
+        pid => {
+            // The child does the same; whoever comes first, the group exists before we signal it.
+            // SAFETY: integers only; EACCES after the child's exec means that it has done so itself.
+            unsafe { libc::setpgid(pid, pid) };
+            signals::restore(&mask);
+            Ok(Child::new(pid))
+        }
+    }
+}
+
+/// Starts a program in its own process group, with default signal dispositions and nothing blocked. Whether the exec worked is told by the [`Launch`] later: nothing here waits for it.
+///
+/// # Errors
+/// EAGAIN, ENOMEM, EMFILE.
+pub fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
+    let null = std::fs::File::open("/dev/null")?;
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)?;
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let arguments = pointers(&program.arguments);
+    let environment = pointers(&program.environment);
+    let stdin = program.stdin.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd);
+    let sources: Vec<RawFd> = [stdin, program.stdout.as_raw_fd(), program.stderr.as_raw_fd()]
+        .into_iter()
+        .chain(program.descriptors.iter().map(AsRawFd::as_raw_fd))
+        .collect();
+    let mut moved = vec![-1; sources.len()];
+    let parent = std::process::id();
+    let child = fork(|| {
+        let (step, error) = become_program(
+            program,
+            &sources,
+            &mut moved,
+            &arguments,
+            &environment,
+            write.as_raw_fd(),
+            parent,
+        );
+        let code = error.raw_os_error().unwrap_or(0).to_le_bytes();
+        let report = [step as u8, code[0], code[1], code[2], code[3]];
+        // The pipe moved out of the way with the other descriptors, unless that failed.
+        let pipe = FAILURE.load(std::sync::atomic::Ordering::Relaxed);
+        // SAFETY: writes five bytes of a living array; a pipe takes them at once.
+        unsafe { libc::write(pipe, report.as_ptr().cast(), report.len()) };
+        127
+    })?;
+    drop(write);
+    Ok((child, Launch(std::fs::File::from(read))))
+}
+
+/// Where the child of [`spawn`] reports a failure; each child has its own copy.
+static FAILURE: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(-1);
+
+/// In the child: everything up to the exec; returns only if that fails. Async-signal-safe.
+fn become_program(
+    program: &Program,
+    sources: &[RawFd],
+    moved: &mut [RawFd],
+    arguments: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+    failure: RawFd,
+    parent: u32,
+) -> (Step, io::Error) {
+    FAILURE.store(failure, std::sync::atomic::Ordering::Relaxed);
+    own_group();
+    if let Err(error) = place(sources, moved, failure) {
+        return (Step::Descriptors, error);
+    }
+    if let Some(Err(error)) = program.account.as_ref().map(user::take_on) {
+        return (Step::User, error);
+    }
+    if let Some(directory) = &program.directory {
+        // SAFETY: a NUL-terminated string that lives on.
+        if unsafe { libc::chdir(directory.as_ptr()) } < 0 {
+            return (Step::Directory, io::Error::last_os_error());
+        }
+    }
+    if let Some(Err(error)) = program.death_signal.map(|signal| die_with_parent(signal, parent)) {
+        return (Step::Parent, error);
+    }
+    signals::reset(&[]);
+    signals::unblock_all();
+    (Step::Execute, execute(&program.candidates, arguments, environment))
+}
+
+/// Tries the candidates; the most telling error counts (execvp(3): EACCES beats ENOENT).
+fn execute(
+    candidates: &[CString],
+    arguments: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+) -> io::Error {
+    let mut denied = None;
+    for candidate in candidates {
+        // SAFETY: NUL-terminated strings and null-terminated arrays of them, all alive.
+        unsafe { libc::execve(candidate.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) => {}
+            Some(libc::EACCES) => denied = Some(error),
+            _ => return error,
+        }
+    }
+    denied.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+}
+
+/// Puts `sources` at 0, 1, 2, …: first all of them out of the way, so that none overwrites another.
+fn place(sources: &[RawFd], moved: &mut [RawFd], failure: RawFd) -> io::Result<()> {
+    let count = RawFd::try_from(sources.len()).unwrap_or(RawFd::MAX);
+    let away = |fd: RawFd| {
+        // SAFETY: integers only.
+        match unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, count) } {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(fd),
+        }
+    };
+    FAILURE.store(away(failure)?, std::sync::atomic::Ordering::Relaxed);
+    for (source, moved) in sources.iter().zip(moved.iter_mut()) {
+        *moved = away(*source)?;
+    }
+    for (target, moved) in (0..).zip(moved.iter()) {
+        // SAFETY: integers only; dup2 clears close-on-exec on the copy.
+        if unsafe { libc::dup2(*moved, target) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // Ours are close-on-exec anyway; this is for what whoever started us left open. An old kernel or a sandbox may
+    // refuse it.
+    let _ = close_range(count, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int);
+    Ok(())
+}
+
+/// Ends this process at once: no destructors, no exit handlers. The only way out of a forked child.
+pub fn leave(code: i32) -> ! {
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Makes this process the leader of a process group of its own: a terminal's Ctrl-C reaches the master only.
+pub fn own_group() {
+    // SAFETY: integers only; fails only for a session leader, which a forked child is not.
+    unsafe { libc::setpgid(0, 0) };
+}
+
+/// Has the kernel send `signal` to this process when `parent` dies. Comes after the last change of user, which clears
+/// it. Async-signal-safe.
+///
+/// # Errors
+/// ESRCH if the parent has died already.
+pub fn die_with_parent(signal: i32, parent: u32) -> io::Result<()> {
+    // SAFETY: integers only.
+    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: no arguments, cannot fail.
+    let now = unsafe { libc::getppid() };
+    if now.unsigned_abs() == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+}
+
+/// No exec gives this process or its children more rights than it has.
+///
+/// # Errors
+/// EINVAL on a kernel before 3.5.
+pub fn no_new_privileges() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_no_new_privs()?)
+}
+
+/// Closes every descriptor above 2 that is not in `keep`.
+///
+/// # Errors
+/// What closing a range of descriptors and listing /proc/self/fd both say.
+pub fn close_except(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.iter().copied().chain([RawFd::MAX]) {
+        if first < fd && close_range(first, fd - 1, 0).is_err() {
+            return close_listed(&keep);
+        }
+        first = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// [`close_except`] where close_range(2) is missing or refused.
+fn close_listed(keep: &[RawFd]) -> io::Result<()> {
+    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2 && !keep.contains(fd)) {
+        // SAFETY: an integer; the descriptor's owner is the forgotten state of the parent. The listing's own
+        // descriptor is closed already, which is an error nobody needs.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+fn close_range(first: RawFd, last: RawFd, flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: integers only. Who calls this owns the process: a child between fork and exec or forgetting its parent.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes /dev/null the standard input of this process.
+///
+/// # Errors
+/// Where there is no /dev/null.
+pub fn null_input() -> io::Result<()> {
+    let null = std::fs::File::open("/dev/null")?;
+    Ok(nix::unistd::dup2_stdin(null)?)
+}
+
+/// The next child that has ended, `None` when no more have.
+#[must_use]
+pub fn reap() -> Option<(u32, Ended)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is a living integer.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        if pid == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
+            continue;
+        }
+        if pid <= 0 {
+            return None;
+        }
+        if libc::WIFEXITED(status) {
+            return Some((pid.unsigned_abs(), Ended::Code(libc::WEXITSTATUS(status))));
+        }
+        if libc::WIFSIGNALED(status) {
+            return Some((pid.unsigned_abs(), Ended::Signal(libc::WTERMSIG(status))));
+        }
+    }
+}
+
+/// Sends `signal` to the child; to its whole process group if `group`.
+///
+/// # Errors
+/// ESRCH if it has ended, EPERM if it changed its user.
+pub fn signal(child: &Child, signal: i32, group: bool) -> io::Result<()> {
+    use std::os::fd::AsFd as _;
+    if let (Some(handle), false) = (&child.handle, group) {
+        return pidfd::send(handle.as_fd(), signal);
+    }
+    let pid = libc::pid_t::try_from(child.pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
+    // SAFETY: integers only. The number is ours until we reap it, and the caller forgets the child then.
+    let result = unsafe { libc::kill(if group { -pid } else { pid }, signal) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A pipe, close-on-exec; the read end does not block.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(&read, flags)?;
+    Ok((read, write))
+}
+
+/// A file in memory that holds `text`, at its beginning.
+///
+/// # Errors
+/// EMFILE, ENOMEM.
+pub fn memory_file(text: &[u8]) -> io::Result<OwnedFd> {
+    use std::io::{Seek as _, Write as _};
+    let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
+    let mut file = std::fs::File::from(nix::sys::memfd::memfd_create(c"hatchery", flags)?);
+    file.write_all(text)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// The descriptor numbered `number` as ours, if it is open. For what was inherited over an exec, once.
+#[must_use]
+pub fn inherited(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: integers only.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and nothing in this process has owned it: it came from whoever started us.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Removes a variable from this process's environment, so that no child sees it. Only before the first thread.
+pub fn forget_variable(name: &CStr) {
+    // SAFETY: a NUL-terminated string; the callers run before any thread could read the environment.
+    unsafe { libc::unsetenv(name.as_ptr()) };
+}
+
+/// The largest resident set of a process, now, in bytes; `None` if it is gone.
+#[must_use]
+pub fn resident(pid: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    pages.checked_mul(u64::try_from(page).ok()?)
+}
+
+#[cfg(test)]
+mod tests;

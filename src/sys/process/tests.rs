@@ -1,0 +1,132 @@
+use super::*;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+fn c(text: &str) -> CString {
+    CString::new(text).unwrap()
+}
+
+fn program(candidates: &[&str], arguments: &[&str]) -> (Program, OwnedFd) {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+    let program = Program {
+        candidates: candidates.iter().map(|text| c(text)).collect(),
+        arguments: arguments.iter().map(|text| c(text)).collect(),
+        environment: vec![c("PATH=/usr/bin:/bin"), c("GREETING=hello")],
+        directory: Some(c("/")),
+        account: None,
+        stdin: None,
+        stderr: write.try_clone().unwrap(),
+        stdout: write,
+        descriptors: Vec::new(),
+        death_signal: Some(signals::SIGKILL),
+    };
+    (program, read)
+}
+
+/// Waits for `child` alone: `reap` would take the children of other tests in this process.
+fn wait(child: &Child) -> Ended {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.pid).unwrap());
+    match nix::sys::wait::waitpid(pid, None).unwrap() {
+        nix::sys::wait::WaitStatus::Exited(_, code) => Ended::Code(code),
+        nix::sys::wait::WaitStatus::Signaled(_, signal, _) => Ended::Signal(signal as i32),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn outcome(launch: &mut Launch) -> Option<(Step, io::Error)> {
+    let mut set = crate::sys::poll::Set::new();
+    set.add(launch.descriptor().as_fd(), (), crate::sys::poll::Interest::READ);
+    let now = crate::sys::clock::now();
+    assert_eq!(set.wait(now, Some(now.after(Duration::from_secs(20)))).unwrap().len(), 1);
+    launch.outcome().unwrap()
+}
+
+fn all(read: OwnedFd) -> String {
+    let mut text = String::new();
+    std::fs::File::from(read).read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_program_gets_its_environment_directory_and_descriptors() {
+    let (mut spec, read) = program(
+        &["/nonexistent/sh", "/bin/sh"],
+        &["sh", "-c", "echo $GREETING; pwd; cat <&3; cat; ls /proc/self/fd | wc -l; exit 3"],
+    );
+    let (inner, mut outer) = std::os::unix::net::UnixStream::pair().unwrap();
+    std::io::Write::write_all(&mut outer, b"third\n").unwrap();
+    drop(outer);
+    spec.descriptors.push(inner.into());
+    let (child, mut launch) = spawn(&spec).unwrap();
+    drop(spec);
+    assert!(outcome(&mut launch).is_none());
+    assert_eq!(wait(&child), Ended::Code(3));
+    // 0, 1, 2, 3 and the listing's own.
+    assert_eq!(all(read).replace(' ', ""), "hello\n/\nthird\n5\n");
+}
+
+#[test]
+fn a_program_can_read_what_it_is_given() {
+    let (mut spec, read) = program(&["/bin/cat"], &["cat"]);
+    spec.stdin = Some(memory_file(b"from memory").unwrap());
+    let (child, _launch) = spawn(&spec).unwrap();
+    drop(spec);
+    assert_eq!(all(read), "from memory");
+    assert_eq!(wait(&child), Ended::Code(0));
+}
+
+#[test]
+fn a_missing_program_is_told_with_its_reason() {
+    let (spec, _read) = program(&["/nonexistent/python", "/etc/passwd/python"], &["python"]);
+    let (child, mut launch) = spawn(&spec).unwrap();
+    let (step, error) = outcome(&mut launch).unwrap();
+    assert_eq!((step, error.kind()), (Step::Execute, io::ErrorKind::NotFound));
+    assert_eq!(wait(&child), Ended::Code(127));
+}
+
+#[test]
+fn a_missing_directory_is_told_apart() {
+    let (mut spec, _read) = program(&["/bin/true"], &["true"]);
+    spec.directory = Some(c("/nonexistent"));
+    let (child, mut launch) = spawn(&spec).unwrap();
+    let (step, error) = outcome(&mut launch).unwrap();
+    assert_eq!((step, error.kind()), (Step::Directory, io::ErrorKind::NotFound));
+    assert_eq!(wait(&child), Ended::Code(127));
+}
+
+#[test]
+fn a_file_without_the_right_to_execute_is_denied() {
+    let (spec, _read) = program(&["/etc/passwd", "/nonexistent"], &["passwd"]);
+    let (child, mut launch) = spawn(&spec).unwrap();
+    assert_eq!(outcome(&mut launch).unwrap().1.kind(), io::ErrorKind::PermissionDenied);
+    wait(&child);
+}
+
+#[test]
+fn a_fork_ends_with_its_result_and_its_group_can_be_killed() {
+    let child = fork(|| 42).unwrap();
+    assert_eq!(wait(&child), Ended::Code(42));
+    let (spec, _read) = program(&["/bin/sh"], &["sh", "-c", "sleep 60 & wait"]);
+    let (child, mut launch) = spawn(&spec).unwrap();
+    assert!(outcome(&mut launch).is_none());
+    signal(&child, signals::SIGKILL, true).unwrap();
+    assert_eq!(wait(&child), Ended::Signal(signals::SIGKILL));
+    assert!(signal(&child, 0, false).is_err());
+}
+
+#[test]
+fn a_forked_child_keeps_only_what_it_is_told() {
+    let (read, write) = pipe().unwrap();
+    let keep = write.as_raw_fd();
+    let gone = read.as_raw_fd();
+    let child = fork(|| {
+        if close_except(&[keep]).is_err() {
+            return 1;
+        }
+        // SAFETY: integers only.
+        let open = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
+        i32::from(!open(keep)) * 2 + i32::from(open(gone)) * 4 + i32::from(!open(2)) * 8
+    })
+    .unwrap();
+    assert_eq!(wait(&child), Ended::Code(0));
+}

@@ -1,0 +1,100 @@
+//! Users and groups: looked up before a fork, taken on after it.
+
+use nix::unistd::{Gid, Uid, User};
+use std::ffi::CString;
+use std::io;
+use std::path::PathBuf;
+
+/// A user a child runs as, with everything that a forked child may not look up any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// All groups, the primary one included.
+    pub groups: Vec<u32>,
+    /// Home directory.
+    pub home: PathBuf,
+}
+
+impl Account {
+    /// The account called `name`, `None` if there is none.
+    ///
+    /// # Errors
+    /// What the system's user database says when it cannot be read.
+    pub fn named(name: &str) -> io::Result<Option<Self>> {
+        User::from_name(name)?.map(Self::from_user).transpose()
+    }
+
+    /// The account of the user this process runs as; one without a name or home if the database lacks it.
+    ///
+    /// # Errors
+    /// What the system's user database says when it cannot be read.
+    pub fn own() -> io::Result<Self> {
+        let uid = Uid::effective();
+        let user = User::from_uid(uid)?;
+        user.map_or_else(
+            || {
+                let gid = Gid::effective().as_raw();
+                let home = PathBuf::from("/");
+                Ok(Self { name: uid.to_string(), uid: uid.as_raw(), gid, groups: vec![gid], home })
+            },
+            Self::from_user,
+        )
+    }
+
+    fn from_user(user: User) -> io::Result<Self> {
+        let name = CString::new(user.name.as_str())?;
+        let groups = nix::unistd::getgrouplist(&name, user.gid)?;
+        Ok(Self {
+            name: user.name,
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+            groups: groups.into_iter().map(Gid::as_raw).collect(),
+            home: user.dir,
+        })
+    }
+}
+
+/// Whether this process may change its user.
+#[must_use]
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
+}
+
+/// The user this process runs as.
+#[must_use]
+pub fn uid() -> u32 {
+    Uid::effective().as_raw()
+}
+
+/// Makes this process run as `account`, for good: groups, group, user, in this order. Async-signal-safe.
+///
+/// # Errors
+/// EPERM without the right to.
+pub fn take_on(account: &Account) -> io::Result<()> {
+    let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    // SAFETY: the pointer and length describe a living slice of group ids.
+    check(unsafe { libc::setgroups(account.groups.len(), account.groups.as_ptr()) })?;
+    // SAFETY: integers only.
+    check(unsafe { libc::setresgid(account.gid, account.gid, account.gid) })?;
+    // SAFETY: integers only.
+    check(unsafe { libc::setresuid(account.uid, account.uid, account.uid) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_root_and_not_a_stranger() {
+        let root = Account::named("root").unwrap().unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert!(root.groups.contains(&0));
+        assert_eq!(Account::named("no-such-user-here").unwrap(), None);
+        assert_eq!(Account::own().unwrap().uid, uid());
+    }
+}

@@ -1,0 +1,8 @@
+"""Fails two calls deep."""
+
+
+def settings():
+    import no_such_dependency
+
+
+settings()

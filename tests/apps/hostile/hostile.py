@@ -1,0 +1,389 @@
+"""A WSGI app that does what PEP 3333 allows and what it forbids; each path is one case. Used by tests/it/host.rs."""
+import atexit
+import gzip
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from wsgiref.validate import validator
+
+PLAIN = [("Content-Type", "text/plain")]
+closed = []
+barrier = threading.Barrier(4)
+atexit.register(lambda: print("atexit ran", file=sys.stderr))
+
+
+class Closing:
+    """An iterable that counts how often it is closed."""
+
+    def __init__(self, chunks, name):
+        self.chunks = iter(chunks)
+        self.name = name
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.chunks)
+
+    def close(self):
+        closed.append(self.name)
+
+
+def wait_for(environ):
+    """Blocks until the test opens the FIFO it named in the query."""
+    with open(environ["QUERY_STRING"], "rb") as fifo:
+        fifo.read()
+
+
+def hello(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return [b"hello"]
+
+
+def dump(environ, start_response):
+    start_response("200 OK", PLAIN)
+    lines = ["%s=%r\n" % item for item in sorted(environ.items())]
+    lines.append("type=%s\n" % type(environ).__name__)
+    return ["".join(lines).encode("latin-1", "backslashreplace")]
+
+
+def process(environ, start_response):
+    start_response("200 OK", PLAIN)
+    # 3 and 4 are where the server's sockets are here.
+    command = [sys.executable, "-c", "import os; print([os.path.exists('/proc/self/fd/%d' % fd) for fd in (2, 3, 4)])"]
+    facts = {
+        "argv": sys.argv,
+        "settings": [name for name in os.environ if name.startswith("HATCHERY_HOST_")],
+        "path": sys.path[0],
+        "cwd": os.getcwd(),
+        "main": __name__,
+        "thread": threading.current_thread() is threading.main_thread(),
+        "child": subprocess.check_output(command, close_fds=False).decode().strip(),
+        "stdin": os.readlink("/proc/self/fd/0"),
+        "buffered": not sys.stdout.line_buffering,
+    }
+    return ["".join("%s=%r\n" % fact for fact in facts.items()).encode()]
+
+
+def echo(environ, start_response):
+    data = environ["wsgi.input"].read()
+    tail = environ["wsgi.input"].read(), environ["wsgi.input"].read(10), environ["wsgi.input"].readline()
+    assert tail == (b"", b"", b""), tail
+    start_response("200 OK", PLAIN)
+    return [("%d %s" % (len(data), hashlib.sha256(data).hexdigest())).encode()]
+
+
+def lines(environ, start_response):
+    body = environ["wsgi.input"]
+    seen = [body.readline(), body.readline(2), body.read(3), list(body), body.read(-1)]
+    start_response("200 OK", PLAIN)
+    return [repr(seen).encode()]
+
+
+def lazy(environ, start_response):
+    start_response("299 Lazy", PLAIN + [("X-Lazy", "yes")])
+    yield b""
+    yield b"la"
+    yield b""
+    yield b"zy"
+
+
+def streamed(environ, start_response):
+    start_response("200 OK", PLAIN)
+    yield b"first"
+    wait_for(environ)
+    yield b"second"
+
+
+def write(environ, start_response):
+    send = start_response("200 OK", PLAIN)
+    send(b"one ")
+    send(b"")
+    send(b"two ")
+    return [b"three ", b"four"]
+
+
+def parts(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return (b"a", b"", b"bc")
+
+
+def large_parts(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return [b"x" * 50_000, b"y" * 50_000]
+
+
+def large(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return [b"z" * 3_000_000]
+
+
+def empty_list(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return []
+
+
+def empty_generator(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return iter(())
+
+
+def no_content(environ, start_response):
+    start_response("204 No Content", [])
+    return [b""]
+
+
+def latin(environ, start_response):
+    start_response("200 Caf\xe9", PLAIN + [("X-Latin", "caf\xe9"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
+    return [environ["HTTP_X_LATIN"].encode("latin-1"), environ["PATH_INFO"].encode("latin-1")]
+
+
+def fail_early(environ, start_response):
+    raise ValueError("too early")
+
+
+def fail_after_start(environ, start_response):
+    start_response("200 OK", PLAIN)
+    raise ValueError("after start_response")
+
+
+def fail_first(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return Closing(chunks_then(ValueError("in the first chunk"), b""), "fail_first")
+
+
+def fail_later(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return Closing(chunks_then(ValueError("in the second chunk"), b"partial"), "fail_later")
+
+
+def chunks_then(error, *chunks):
+    for chunk in chunks:
+        yield chunk
+    raise error
+
+
+def fail_in_close(environ, start_response):
+    start_response("200 OK", PLAIN)
+    result = Closing([b"fine"], "fail_in_close")
+    result.close = lambda: 1 / 0
+    return result
+
+
+def exits(environ, start_response):
+    sys.exit(5)
+
+
+def no_start(environ, start_response):
+    return [b"no head"]
+
+
+def nothing(environ, start_response):
+    start_response("200 OK", PLAIN)
+
+
+def start_twice(environ, start_response):
+    start_response("200 OK", PLAIN)
+    start_response("201 Created", PLAIN)
+    return [b"twice"]
+
+
+def replaced(environ, start_response):
+    start_response("200 OK", PLAIN)
+    try:
+        raise KeyError("replace the head")
+    except KeyError:
+        start_response("503 Sorry", PLAIN, sys.exc_info())
+    return [b"sorry"]
+
+
+def replaced_too_late(environ, start_response):
+    start_response("200 OK", PLAIN)
+    yield b"sent"
+    try:
+        raise KeyError("too late for another head")
+    except KeyError:
+        start_response("503 Sorry", PLAIN, sys.exc_info())
+    yield b"never"
+
+
+def text(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return ["text"]
+
+
+def split_header(environ, start_response):
+    start_response("200 OK", [("X-A", "a\r\nSet-Cookie: evil=1")])
+    return [b"split"]
+
+
+def split_header_nul(environ, start_response):
+    start_response("200 OK", [("X-A", "a\0Set-Cookie\0evil=1")])
+    return [b"split"]
+
+
+def wide_header(environ, start_response):
+    start_response("200 OK", [("X-A", "\u20ac")])
+    return [b"wide"]
+
+
+def tuple_headers(environ, start_response):
+    start_response("200 OK", tuple(PLAIN))
+    return [b"tuple"]
+
+
+def bad_status(environ, start_response):
+    start_response("OK", PLAIN)
+    return [b"bad"]
+
+
+def hop_by_hop(environ, start_response):
+    start_response("200 OK", PLAIN + [("Connection", "close"), ("Transfer-Encoding", "chunked"), ("Server", "me")])
+    return [b"hop"]
+
+
+def too_long(environ, start_response):
+    start_response("200 OK", PLAIN + [("Content-Length", "3")])
+    return [b"longer"]
+
+
+def too_short(environ, start_response):
+    start_response("200 OK", PLAIN + [("Content-Length", "30")])
+    return [b"shorter"]
+
+
+def count_closed(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return [("%d" % closed.count(environ["QUERY_STRING"])).encode()]
+
+
+def closing(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return Closing([b"cl", b"osed"], "closing")
+
+
+def slow_close(environ, start_response):
+    start_response("200 OK", PLAIN)
+    result = Closing([b"response"], "slow_close")
+    result.close = lambda: wait_for(environ)
+    return result
+
+
+def endless(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return Closing(iter(lambda: b"e" * 10_000, None), "endless")
+
+
+def file(environ, start_response):
+    opened = open(__file__, "rb")
+    opened.read(10)
+    start_response("200 OK", PLAIN)
+    return environ["wsgi.file_wrapper"](opened, 100)
+
+
+def file_with_length(environ, start_response):
+    opened = open(__file__, "rb", buffering=0)
+    opened.seek(4)
+    start_response("200 OK", PLAIN + [("Content-Length", "6")])
+    return environ["wsgi.file_wrapper"](opened)
+
+
+def file_temporary(environ, start_response):
+    opened = tempfile.TemporaryFile()
+    opened.write(b"head temporary")
+    opened.seek(5)
+    start_response("200 OK", PLAIN)
+    return environ["wsgi.file_wrapper"](opened)
+
+
+def file_empty(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return environ["wsgi.file_wrapper"](tempfile.TemporaryFile())
+
+
+def file_in_memory(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"in memory"), 2)
+
+
+def file_gzip(environ, start_response):
+    packed = tempfile.TemporaryFile()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as out:
+        out.write(b"unpacked")
+    packed.seek(0)
+    start_response("200 OK", PLAIN)
+    return environ["wsgi.file_wrapper"](gzip.GzipFile(fileobj=packed))
+
+
+def file_not_returned(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return iter(environ["wsgi.file_wrapper"](io.BytesIO(b"only iterated")))
+
+
+def together(environ, start_response):
+    barrier.wait(20)
+    start_response("200 OK", PLAIN)
+    return [threading.current_thread().name.encode()]
+
+
+def held(environ, start_response):
+    print("held", file=sys.stderr)
+    wait_for(environ)
+    start_response("200 OK", PLAIN)
+    return [b"let go"]
+
+
+def fork(environ, start_response):
+    """A forked child holds none of the server's descriptors and can be terminated."""
+    before = set(os.listdir("/proc/self/fd"))
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        ours = [name for name in before if os.path.exists("/proc/self/fd/" + name)]
+        links = [os.readlink("/proc/self/fd/" + name) for name in ours]
+        os.write(write, repr([link for link in links if link.startswith(("socket", "anon"))]).encode())
+        signal.pause()
+    found = os.read(read, 4096)
+    os.close(read)
+    os.close(write)
+    os.kill(pid, signal.SIGTERM)
+    _, status = os.waitpid(pid, 0)
+    start_response("200 OK", PLAIN)
+    return [found, b" ", str(os.WTERMSIG(status)).encode()]
+
+
+@validator
+def valid(environ, start_response):
+    if environ["REQUEST_METHOD"] == "POST":
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        body += environ["wsgi.input"].readline(5)
+    else:
+        body = b"valid"
+    environ["wsgi.errors"].write("a line for the log\n")
+    environ["wsgi.errors"].flush()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def application(environ, start_response):
+    return globals()[environ["PATH_INFO"].split("/")[1]](environ, start_response)
+
+
+class Holder:
+    deep = application
+
+
+holder = Holder()
+holder.inner = application
+
+
+def create():
+    return application
+
+
+number = 5

@@ -1,0 +1,360 @@
+//! A host process, and what a worker and a master say to it.
+
+use hatchery::control::frame::{self, Frame, Kind, Reader};
+use hatchery::gateway::app::{self, Body, HOST_PROGRAM, Response};
+use hatchery::gateway::{Event, Fault, params};
+use hatchery::http::{BodyLength, RequestHead, ResponseHead, Span, Version};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Nothing here takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) fn python() -> String {
+    std::env::var("HATCHERY_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
+pub(super) fn apps() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps/hostile")
+}
+
+/// A host process; killed and its directory removed at the end.
+pub(super) struct Host {
+    child: Child,
+    control: UnixStream,
+    reader: Reader,
+    pub(super) directory: PathBuf,
+    stderr: Option<std::thread::JoinHandle<String>>,
+}
+
+impl Host {
+    /// Starts `module:callable` with so many threads, up to HELLO.
+    pub(super) fn start(module: &str, callable: &str, threads: u16) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("hatchery-host-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let listener = UnixListener::bind(directory.join("app.sock")).unwrap();
+        let (control, theirs) = UnixStream::pair().unwrap();
+        control.set_read_timeout(Some(PATIENCE)).unwrap();
+        let program = directory.join("program");
+        std::fs::write(&program, HOST_PROGRAM).unwrap();
+        // As the master does it: the program on standard input. The shell puts the descriptors where std cannot.
+        let script = r#"exec "$0" - "hatchery: app" 3<&0 4<&1 1>&2 <"$1""#;
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", script, &python(), program.to_str().unwrap()])
+            .env("HATCHERY_HOST_LISTEN_FD", "3")
+            .env("HATCHERY_HOST_CONTROL_FD", "4")
+            .env("HATCHERY_HOST_MODULE", module)
+            .env("HATCHERY_HOST_CALLABLE", callable)
+            .env("HATCHERY_HOST_CHDIR", apps())
+            .env("HATCHERY_HOST_APP", "hostile")
+            .env("HATCHERY_HOST_THREADS", threads.to_string())
+            .env("HATCHERY_HOST_MULTIPROCESS", "0")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::from(OwnedFd::from(listener)))
+            .stdout(Stdio::from(OwnedFd::from(theirs)))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stderr.take().unwrap();
+        let stderr = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            pipe.read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let mut host = Self { child, control, reader: Reader::new(), directory, stderr: Some(stderr) };
+        let hello = host.told();
+        assert_eq!(hello.header.kind, Kind::Hello);
+        let hello: serde_json::Value = serde_json::from_slice(&hello.payload).unwrap();
+        assert_eq!((&hello["version"], &hello["pid"]), (&frame::VERSION.into(), &host.child.id().into()));
+        host
+    }
+
+    /// Starts the app of the test cases, up to READY.
+    pub(super) fn hostile(threads: u16) -> Self {
+        let mut host = Self::start("hostile", "application", threads);
+        assert_eq!(host.told().header.kind, Kind::Ready);
+        host
+    }
+
+    /// The next frame for the master.
+    pub(super) fn told(&mut self) -> Frame {
+        loop {
+            if let Some(frame) = self.reader.poll().unwrap() {
+                return frame;
+            }
+            let mut bytes = [0; 4096];
+            let count = self.control.read(&mut bytes).unwrap();
+            assert_ne!(count, 0, "the host ended: {}", self.stderr());
+            self.reader.feed(&bytes[..count]);
+        }
+    }
+
+    /// The next frame for the master, which must be FREE: row and unit.
+    pub(super) fn told_free(&mut self) -> (u16, u16) {
+        let frame = self.told();
+        assert_eq!(frame.header.kind, Kind::Free);
+        let word = |at: usize| u16::from_le_bytes([frame.payload[at], frame.payload[at + 1]]);
+        (word(0), word(2))
+    }
+
+    pub(super) fn tell(&mut self, kind: Kind, payload: &[u8]) {
+        let mut out = Vec::new();
+        frame::push(&mut out, kind, 0, 0, payload);
+        self.control.write_all(&out).unwrap();
+    }
+
+    pub(super) fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// The master dies.
+    pub(super) fn hang_up(&mut self) {
+        self.control.shutdown(Shutdown::Both).unwrap();
+    }
+
+    /// Exit code, once it ended by itself, and what it wrote to standard error.
+    pub(super) fn ended(&mut self) -> (Option<i32>, String) {
+        // The last writer of standard error is gone when the process is.
+        let text = self.stderr.take().unwrap().join().unwrap();
+        (self.child.wait().unwrap().code(), text)
+    }
+
+    /// Kills it and says what it wrote to standard error.
+    pub(super) fn stderr(&mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.stderr.take().map(|thread| thread.join().unwrap()).unwrap_or_default()
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How many descriptors it has open.
+    pub(super) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    pub(super) fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        path
+    }
+
+    pub(super) fn connect(&self, row: u16, unit: u16) -> Worker {
+        let stream = UnixStream::connect(self.directory.join("app.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let mut hello = Vec::new();
+        app::hello(row, unit, &mut hello);
+        (&stream).write_all(&hello).unwrap();
+        Worker { stream, number: 0 }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+        let _removed = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// What is asked.
+#[derive(Clone)]
+pub(super) struct Ask<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a [u8],
+    pub(super) query: &'a str,
+    pub(super) body: Option<&'a [u8]>,
+    pub(super) spooled: bool,
+    pub(super) fields: &'a [(&'a str, &'a [u8])],
+}
+
+pub(super) fn get(path: &str) -> Ask<'_> {
+    Ask { method: "GET", path: path.as_bytes(), query: "", body: None, spooled: false, fields: &[] }
+}
+
+/// What came back, up to FREE or the end of the stream.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) head: Option<ResponseHead>,
+    pub(super) length: Option<BodyLength>,
+    pub(super) body: Vec<u8>,
+    pub(super) broken: Option<Fault>,
+    pub(super) freed: bool,
+    /// Offset and length of files that were passed.
+    pub(super) files: Vec<(u64, u64)>,
+    /// How many reads it took.
+    pub(super) reads: usize,
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> u16 {
+        self.head.as_ref().map_or(0, |head| head.status.0)
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// A worker's stream to one unit.
+pub(super) struct Worker {
+    stream: UnixStream,
+    number: u32,
+}
+
+impl Worker {
+    pub(super) fn ask(&mut self, ask: &Ask<'_>) -> Answer {
+        self.send(ask);
+        let mut reading = self.reading();
+        while self.read(&mut reading) {}
+        reading.answer
+    }
+
+    pub(super) fn get(&mut self, path: &str) -> Answer {
+        self.ask(&get(path))
+    }
+
+    pub(super) fn send(&mut self, ask: &Ask<'_>) {
+        self.number += 1;
+        let head = head(ask.method, ask.fields);
+        let request = params::Request {
+            head: &head,
+            path: ask.path,
+            raw: ask.path,
+            query: ask.query.as_bytes(),
+            mount: "",
+            body: ask.body.map(|body| body.len() as u64),
+            peer: Some("192.0.2.1:4711".parse().unwrap()),
+            client: None,
+            scheme: "http",
+            server_name: b"shop.example",
+            server_port: 80,
+            id: "test-1",
+        };
+        let body = match ask.body {
+            None => Body::None,
+            Some(_) if ask.spooled => Body::Descriptor,
+            Some(bytes) => Body::Inline(bytes),
+        };
+        let mut out = Vec::new();
+        app::request(self.number, &request, body, &mut out);
+        let spool = ask.body.filter(|_| ask.spooled).map(|bytes| {
+            let path = std::env::temp_dir().join(format!("hatchery-spool-{}", std::process::id()));
+            let mut file =
+                File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            file.write_all(bytes).unwrap();
+            file
+        });
+        let descriptors: Vec<i32> = spool.iter().map(|file| file.as_raw_fd()).collect();
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
+        let sent =
+            sendmsg::<()>(self.stream.as_raw_fd(), &[IoSlice::new(&out)], rights, MsgFlags::empty(), None);
+        let sent = sent.unwrap();
+        self.stream.write_all(&out[sent..]).unwrap();
+    }
+
+    pub(super) fn reading(&self) -> Reading {
+        let answer = Answer {
+            head: None,
+            length: None,
+            body: Vec::new(),
+            broken: None,
+            freed: false,
+            files: Vec::new(),
+            reads: 0,
+        };
+        Reading { response: Response::new(self.number), answer, descriptors: Vec::new() }
+    }
+
+    /// Reads once; `false` when the answer is over.
+    pub(super) fn read(&mut self, reading: &mut Reading) -> bool {
+        let mut bytes = vec![0; 256 * 1024];
+        let mut space = nix::cmsg_space!([i32; 4]);
+        let count = {
+            let mut parts = [IoSliceMut::new(&mut bytes)];
+            let message = recvmsg::<()>(
+                self.stream.as_raw_fd(),
+                &mut parts,
+                Some(&mut space),
+                MsgFlags::MSG_CMSG_CLOEXEC,
+            )
+            .unwrap();
+            for control in message.cmsgs().unwrap() {
+                if let ControlMessageOwned::ScmRights(descriptors) = control {
+                    for descriptor in descriptors {
+                        reading.descriptors.push(File::open(format!("/proc/self/fd/{descriptor}")).unwrap());
+                        nix::unistd::close(descriptor).unwrap();
+                    }
+                }
+            }
+            message.bytes
+        };
+        reading.answer.reads += 1;
+        match count {
+            0 => reading.response.eof(),
+            _ => reading.response.feed(&bytes[..count]),
+        }
+        while let Some(event) = reading.response.poll() {
+            reading.take(event);
+        }
+        !reading.answer.freed && !reading.response.is_lost()
+    }
+}
+
+/// An answer that is being read.
+pub(super) struct Reading {
+    response: Response,
+    pub(super) answer: Answer,
+    descriptors: Vec<File>,
+}
+
+impl Reading {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Interim(head) => panic!("interim {head:?}"),
+            Event::Head { head, body } => {
+                self.answer.head = Some(head);
+                self.answer.length = Some(body);
+            }
+            Event::Body(bytes) => self.answer.body.extend_from_slice(&bytes),
+            Event::File { offset, len } => {
+                let file = self.descriptors.remove(0);
+                let mut bytes = vec![0; len as usize];
+                file.read_exact_at(&mut bytes, offset).unwrap();
+                self.answer.body.extend_from_slice(&bytes);
+                self.answer.files.push((offset, len));
+            }
+            Event::End => {}
+            Event::Free => self.answer.freed = true,
+            Event::Broken(fault) => self.answer.broken = Some(fault),
+        }
+    }
+}
+
+fn head(method: &str, fields: &[(&str, &[u8])]) -> RequestHead {
+    let mut raw = method.as_bytes().to_vec();
+    let mut store = |bytes: &[u8]| {
+        let start = raw.len() as u32;
+        raw.extend_from_slice(bytes);
+        Span { start, end: raw.len() as u32 }
+    };
+    let spans = fields.iter().map(|(name, value)| (store(name.as_bytes()), store(value))).collect();
+    let method = Span { start: 0, end: method.len() as u32 };
+    RequestHead::new(raw, method, Span::default(), Version::Http11, spans)
+}

@@ -1,0 +1,8 @@
+//! The embedded Python host program against the worker's own codec: the test plays worker and master.
+//!
+//! `HATCHERY_TEST_PYTHON` chooses the interpreter; `python3` without it.
+
+mod boot;
+mod harness;
+mod leave;
+mod wsgi;

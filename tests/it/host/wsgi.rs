@@ -1,0 +1,277 @@
+//! PEP 3333, case by case.
+
+use super::harness::{Answer, Ask, Host, get};
+use hatchery::gateway::Fault;
+use hatchery::http::BodyLength;
+
+fn sound(answer: &Answer, status: u16, body: &str) {
+    assert_eq!((answer.status(), answer.text().as_str()), (status, body), "{answer:?}");
+    assert!(answer.freed && answer.broken.is_none(), "{answer:?}");
+}
+
+#[test]
+fn a_small_response_is_one_write() {
+    let host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    for _ in 0..3 {
+        let answer = worker.get("/hello");
+        sound(&answer, 200, "hello");
+        assert_eq!((answer.reads, answer.length), (1, Some(BodyLength::Known(5))));
+    }
+}
+
+#[test]
+fn lengths_are_set_where_they_are_known() {
+    let host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    for (path, length) in [
+        ("/parts", BodyLength::Known(3)),
+        ("/large_parts", BodyLength::Known(100_000)),
+        ("/large", BodyLength::Known(3_000_000)),
+        ("/empty_list", BodyLength::Known(0)),
+        ("/empty_generator", BodyLength::Known(0)),
+        ("/no_content", BodyLength::None),
+        ("/lazy", BodyLength::Unknown),
+        ("/write", BodyLength::Unknown),
+        ("/file_in_memory", BodyLength::Unknown),
+    ] {
+        let answer = worker.get(path);
+        assert_eq!(answer.length, Some(length), "{path}");
+        assert!(answer.freed && answer.broken.is_none(), "{path}");
+        if let BodyLength::Known(length) = length {
+            assert_eq!(answer.body.len() as u64, length, "{path}");
+        }
+    }
+    let answer = worker.ask(&Ask { method: "HEAD", ..get("/empty_list") });
+    assert_eq!(answer.length, Some(BodyLength::Unknown), "an empty answer to HEAD says nothing about GET");
+    let answer = worker.ask(&Ask { method: "HEAD", ..get("/hello") });
+    assert_eq!(answer.length, Some(BodyLength::Known(5)));
+}
+
+#[test]
+fn the_validator_of_the_standard_library_is_content() {
+    let mut host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    sound(&worker.get("/valid"), 200, "valid");
+    let post = Ask { method: "POST", body: Some(b"some body"), ..get("/valid") };
+    sound(&worker.ask(&post), 200, "some body");
+    sound(&worker.ask(&Ask { spooled: true, ..post }), 200, "some body");
+    assert!(host.stderr().contains("a line for the log\n"));
+}
+
+#[test]
+fn bodies_come_whole_inline_and_by_descriptor() {
+    let host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    let body: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
+    for (length, spooled) in
+        [(0, false), (1, false), (65_536, false), (0, true), (70_000, true), (5_000_000, true)]
+    {
+        let body = &body[..length];
+        let ask = Ask { method: "POST", body: Some(body), spooled, ..get("/echo") };
+        let answer = worker.ask(&ask);
+        assert!(answer.text().starts_with(&format!("{length} ")), "{answer:?}");
+        let length = Ask { path: b"/dump", ..ask };
+        assert!(worker.ask(&length).text().contains(&format!("CONTENT_LENGTH='{}'\n", body.len())));
+    }
+    for spooled in [false, true] {
+        let body = Some(&b"one\ntwo\nthree\nfour"[..]);
+        let answer = worker.ask(&Ask { method: "POST", body, spooled, ..get("/lines") });
+        sound(&answer, 200, r"[b'one\n', b'tw', b'o\nt', [b'hree\n', b'four'], b'']");
+    }
+}
+
+#[test]
+fn heads_come_as_they_were_given() {
+    let host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    let ask = Ask { path: b"/latin/\xff", fields: &[("X-Latin", b"\xe9")], ..get("") };
+    let answer = worker.ask(&ask);
+    let head = answer.head.as_ref().unwrap();
+    assert_eq!(head.reason.as_deref(), Some(&b"Caf\xe9"[..]));
+    assert_eq!(head.fields.get("x-latin"), Some(&b"caf\xe9"[..]));
+    assert_eq!(head.fields.iter().filter(|(name, _)| *name == b"Set-Cookie").count(), 2);
+    assert_eq!(answer.body, b"\xe9/latin/\xff");
+    let answer = worker.get("/hop_by_hop");
+    sound(&answer, 200, "hop");
+    assert_eq!(answer.head.unwrap().fields.len(), 1);
+}
+
+#[test]
+fn chunks_are_sent_before_the_next_is_asked_for() {
+    let host = Host::hostile(1);
+    let fifo = host.fifo("go");
+    let mut worker = host.connect(0, 0);
+    worker.send(&Ask { query: fifo.to_str().unwrap(), ..get("/streamed") });
+    let mut reading = worker.reading();
+    while reading.answer.body != b"first" {
+        assert!(worker.read(&mut reading));
+    }
+    drop(std::fs::File::options().write(true).open(fifo).unwrap());
+    while worker.read(&mut reading) {}
+    sound(&reading.answer, 200, "firstsecond");
+}
+
+#[test]
+fn start_response_and_write_follow_the_rules() {
+    let mut host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    let answer = worker.get("/lazy");
+    sound(&answer, 299, "lazy");
+    assert!(answer.head.unwrap().fields.has("X-Lazy"));
+    sound(&worker.get("/write"), 200, "one two three four");
+    sound(&worker.get("/replaced"), 503, "sorry");
+    for path in ["/replaced_too_late", "/fail_later"] {
+        let answer = worker.get(path);
+        assert_eq!((answer.status(), answer.broken), (200, Some(Fault::Truncated)), "{path}");
+        assert!(answer.freed);
+    }
+    let stderr = host.stderr();
+    assert!(
+        stderr.contains("GET /replaced_too_late (request test-1) failed in the middle of its response:\n"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("KeyError: 'too late for another head'"), "{stderr}");
+}
+
+#[test]
+fn failures_before_the_head_are_500_and_the_traceback_is_logged() {
+    let mut host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    let cases = [
+        ("/fail_early", "ValueError: too early"),
+        ("/fail_after_start", "ValueError: after start_response"),
+        ("/fail_first", "ValueError: in the first chunk"),
+        ("/exits", "SystemExit: 5"),
+        ("/no_start", "AssertionError: the app did not call start_response()"),
+        ("/nothing", "TypeError: 'NoneType' object is not iterable"),
+        ("/start_twice", "AssertionError: start_response() was called a second time"),
+        ("/text", "TypeError: the body must be bytes, not str"),
+        ("/split_header", "ValueError: a control character"),
+        ("/split_header_nul", "ValueError: a control character"),
+        ("/wide_header", "UnicodeEncodeError"),
+        ("/tuple_headers", "TypeError: the headers must be a list, not tuple"),
+        ("/bad_status", "ValueError: the status must be like '200 OK', not 'OK'"),
+    ];
+    for (path, _) in cases {
+        sound(&worker.get(path), 500, "Internal Server Error\n");
+    }
+    sound(&worker.get("/fail_in_close"), 200, "fine");
+    sound(&worker.get("/hello"), 200, "hello");
+    let stderr = host.stderr();
+    for (path, error) in cases.into_iter().chain([("/fail_in_close", "ZeroDivisionError")]) {
+        assert!(stderr.contains(&format!("GET {path} (request test-1) failed")), "{path}\n{stderr}");
+        assert!(stderr.contains(error), "{error}\n{stderr}");
+    }
+    assert!(!stderr.contains("<stdin>"), "frames of the host are trimmed\n{stderr}");
+}
+
+#[test]
+fn a_wrong_length_is_passed_on() {
+    let host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    let answer = worker.get("/too_long");
+    assert_eq!((answer.length, answer.body.len()), (Some(BodyLength::Known(3)), 6));
+    let answer = worker.get("/too_short");
+    assert_eq!((answer.length, answer.body.len()), (Some(BodyLength::Known(30)), 7));
+}
+
+#[test]
+fn close_is_called_exactly_once() {
+    let host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    sound(&worker.get("/closing"), 200, "closed");
+    for path in ["/closing", "/fail_first", "/fail_later"] {
+        worker.ask(&Ask { method: "HEAD", ..get(path) });
+    }
+    for (name, count) in [("closing", "2"), ("fail_first", "1"), ("fail_later", "1")] {
+        sound(&worker.ask(&Ask { query: name, ..get("/count_closed") }), 200, count);
+    }
+}
+
+#[test]
+fn a_response_does_not_wait_for_close_but_the_unit_does() {
+    let host = Host::hostile(1);
+    let fifo = host.fifo("go");
+    let mut worker = host.connect(0, 0);
+    worker.send(&Ask { query: fifo.to_str().unwrap(), ..get("/slow_close") });
+    let mut reading = worker.reading();
+    while reading.answer.body != b"response" {
+        assert!(worker.read(&mut reading));
+    }
+    assert!(!reading.answer.freed);
+    drop(std::fs::File::options().write(true).open(fifo).unwrap());
+    while worker.read(&mut reading) {}
+    sound(&reading.answer, 200, "response");
+}
+
+#[test]
+fn files_are_passed_by_descriptor() {
+    let host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    let source = std::fs::read(super::harness::apps().join("hostile.py")).unwrap();
+    let size = source.len() as u64;
+    let answer = worker.get("/file");
+    assert_eq!(
+        (answer.files.as_slice(), answer.length),
+        (&[(10, size - 10)][..], Some(BodyLength::Known(size - 10)))
+    );
+    assert_eq!(answer.body, &source[10..]);
+    let answer = worker.get("/file_with_length");
+    assert_eq!((answer.files.as_slice(), answer.body.as_slice()), (&[(4, 6)][..], &source[4..10]));
+    let answer = worker.get("/file_temporary");
+    assert_eq!(answer.files, [(5, 9)]);
+    sound(&answer, 200, "temporary");
+    for (path, body) in [
+        ("/file_empty", ""),
+        ("/file_in_memory", "in memory"),
+        ("/file_gzip", "unpacked"),
+        ("/file_not_returned", "only iterated"),
+    ] {
+        let answer = worker.get(path);
+        assert!(answer.files.is_empty(), "{path}");
+        sound(&answer, 200, body);
+    }
+    let before = host.descriptors();
+    for _ in 0..20 {
+        worker.get("/file");
+        worker.ask(&Ask { method: "POST", body: Some(b"x"), spooled: true, ..get("/echo") });
+    }
+    assert_eq!(host.descriptors(), before, "descriptors leak");
+}
+
+#[test]
+fn four_threads_serve_four_requests_at_once() {
+    let host = Host::hostile(4);
+    let mut workers: Vec<_> = (0..4).map(|unit| host.connect(unit % 2, unit)).collect();
+    for _ in 0..3 {
+        workers.iter_mut().for_each(|worker| worker.send(&get("/together")));
+        let mut names: Vec<_> = workers
+            .iter_mut()
+            .map(|worker| {
+                let mut reading = worker.reading();
+                while worker.read(&mut reading) {}
+                reading.answer.text()
+            })
+            .collect();
+        names.sort();
+        assert_eq!(names, ["unit-0", "unit-1", "unit-2", "unit-3"]);
+    }
+    let text = workers[0].get("/dump").text();
+    assert!(text.contains("wsgi.multithread=True\n"), "{text}");
+}
+
+#[test]
+fn many_workers_take_turns_at_one_unit() {
+    let host = Host::hostile(1);
+    let mut workers: Vec<_> = (0..8).map(|row| host.connect(row, 0)).collect();
+    for round in 0..24 {
+        sound(&workers[round % 8].get("/hello"), 200, "hello");
+    }
+}
+
+#[test]
+fn a_forked_child_holds_nothing_of_ours() {
+    let host = Host::hostile(1);
+    sound(&host.connect(0, 0).get("/fork"), 200, "[] 15");
+}
