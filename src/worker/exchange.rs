@@ -578,7 +578,10 @@ impl Exchange {
                 format!("app {}", config.apps.get(*app).map_or("", |app| app.name.as_str()))
             }
             Action::Proxy(upstream) => {
-                format!("proxy {}", config.upstreams.get(*upstream).map_or("", |upstream| upstream.name.as_str()))
+                format!(
+                    "proxy {}",
+                    config.upstreams.get(*upstream).map_or("", |upstream| upstream.name.as_str())
+                )
             }
             Action::Redirect { .. } => "redirect".to_owned(),
             Action::Respond { .. } => "respond".to_owned(),

@@ -6,6 +6,7 @@ mod harness;
 
 mod cheap;
 mod commands;
+mod conf;
 mod cron;
 mod django;
 mod host;
