@@ -7,7 +7,6 @@ use crate::control::worker::{PACKET, ToMaster, ToWorker};
 use crate::supervisor::ChildId;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::{process, seqpacket};
-use crate::timer::Time;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -22,10 +21,6 @@ pub(super) struct Child {
     pub(super) pool: u16,
     /// Its slot in the pool.
     pub(super) slot: u16,
-    /// Its generation.
-    pub(super) generation: u32,
-    /// When it was started.
-    pub(super) started: Time,
     /// What it is.
     pub(super) role: Role,
 }
@@ -36,7 +31,7 @@ pub(super) enum Role {
     /// An event loop.
     Worker(Worker),
     /// A process of an app.
-    App(App),
+    App(Box<App>),
 }
 
 impl Child {

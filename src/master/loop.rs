@@ -106,7 +106,6 @@ impl Master {
             (Role::App(app), Channel::Output) => app.output.read(&name),
             (Role::App(app), Channel::Launch) => {
                 if let Some(reason) = app.launched() {
-                    app.failed = true;
                     self.supervisor.on(Input::Failed { child: id, reason }, now);
                 }
             }
@@ -125,18 +124,18 @@ impl Master {
             Role::Worker(worker) => worker.hear(),
             Role::App(_) => None,
         }) {
-            self.from_worker(id, message, now);
+            self.on_worker(id, message, now);
         }
         let said = match self.children.get_mut(&id).map(|child| &mut child.role) {
             Some(Role::App(app)) => app.hear(),
             Some(Role::Worker(_)) | None => Vec::new(),
         };
         for said in said {
-            self.from_app(id, said, now);
+            self.on_app(id, said, now);
         }
     }
 
-    fn from_worker(&mut self, id: ChildId, message: ToMaster, now: Time) {
+    fn on_worker(&mut self, id: ChildId, message: ToMaster, now: Time) {
         match message {
             ToMaster::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             ToMaster::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
@@ -154,7 +153,7 @@ impl Master {
         }
     }
 
-    fn from_app(&mut self, id: ChildId, said: Said, now: Time) {
+    fn on_app(&mut self, id: ChildId, said: Said, now: Time) {
         match said {
             Said::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             Said::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),

@@ -39,7 +39,7 @@ use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, title};
-use crate::timer::{Time, Wall};
+use crate::timer::Time;
 use child::Child;
 use control::Control;
 use generation::{Generation, PoolNumbers};
@@ -80,6 +80,12 @@ pub fn run(start: Start) -> Result<u8, Refused> {
     logger::set_level(config.log.level);
     let mut master = Master::new(start, config).map_err(Refused::Environment)?;
     master.run().map_err(Refused::Environment)
+}
+
+/// Every reason why the addresses of `config` cannot be listened on now; for `hatchery check`.
+#[must_use]
+pub fn unbindable(config: &Config) -> Vec<String> {
+    listeners::trial(config)
 }
 
 /// What a descriptor that became ready stands for.
@@ -135,7 +141,6 @@ struct Master {
     runtime: RuntimeDir,
     _pid_file: Option<PidFile>,
     started: Time,
-    started_wall: Wall,
 }
 
 impl Master {
@@ -180,7 +185,6 @@ impl Master {
             runtime,
             _pid_file: pid_file,
             started: now,
-            started_wall: clock::wall(),
         })
     }
 

@@ -44,7 +44,7 @@ impl Master {
         match spawned {
             Ok((process, role)) => {
                 let pid = process.pid;
-                let child = Child { process, pool, slot, generation, started: now, role };
+                let child = Child { process, pool, slot, role };
                 log::debug!(target: "hatchery", "started {} (process {pid})", child.name());
                 self.children.insert(id, child);
                 self.supervisor.on(Input::Forked { child: id, pid }, now);
@@ -92,7 +92,7 @@ impl Master {
         let runtime_dir = self.runtime.path();
         let wanted = apps::Wanted { generation, app, pool, slot, number, units, runtime_dir };
         let (process, app) = apps::spawn(&wanted)?;
-        Ok((process, Role::App(app)))
+        Ok((process, Role::App(Box::new(app))))
     }
 
     /// The lowest row that no living worker has.
