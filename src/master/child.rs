@@ -57,6 +57,8 @@ impl Child {
 pub(super) struct Worker {
     /// Its row on the board.
     pub(super) row: u16,
+    /// What was counted in that row before it.
+    pub(super) counted: u64,
     control: Option<OwnedFd>,
     /// Packets that did not fit the socket.
     waiting: VecDeque<(Vec<u8>, Option<Rc<OwnedFd>>)>,
@@ -67,8 +69,8 @@ const WAITING: usize = 256;
 
 impl Worker {
     /// Talks over our end of the control socket.
-    pub(super) fn new(row: u16, control: OwnedFd) -> Self {
-        Self { row, control: Some(control), waiting: VecDeque::new() }
+    pub(super) fn new(row: u16, counted: u64, control: OwnedFd) -> Self {
+        Self { row, counted, control: Some(control), waiting: VecDeque::new() }
     }
 
     fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {

@@ -1,12 +1,12 @@
 //! The master's loop: wait, take in what happened, let the supervisor decide, carry it out.
 
 use super::apps::Said;
-use super::child::Role;
+use super::child::{Child, Role};
 use super::{Channel, Master, Token};
 use crate::control::command::{Request, Response};
 use crate::control::worker::ToMaster;
 use crate::dispatch::{Freed, Lease, Rows};
-use crate::supervisor::{ChildId, Input, Ticket};
+use crate::supervisor::{ChildId, Input, Kill, Ticket};
 use crate::sys::clock;
 use crate::sys::poll::{Interest, Ready, Set};
 use crate::timer::{Time, earliest};
@@ -43,7 +43,8 @@ impl Master {
     }
 
     fn deadline(&self) -> Option<Time> {
-        earliest(self.supervisor.deadline(), self.control.deadline())
+        let own = earliest(self.control.deadline(), self.heartbeat.deadline());
+        earliest(self.supervisor.deadline(), own)
     }
 
     fn expire(&mut self, now: Time) {
@@ -51,6 +52,25 @@ impl Master {
             self.supervisor.on_timeout(now);
         }
         self.control.on_timeout(now);
+        if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
+            self.look_for_hung_workers(now);
+        }
+    }
+
+    /// Begins to look when the first worker serves, and goes on as long as one lives.
+    pub(super) fn look_for_hung_workers(&mut self, now: Time) {
+        let board = self.board();
+        let turns = self.children.iter().filter_map(|(id, child)| match &child.role {
+            Role::Worker(worker) => Some((*id, board.turn(worker.row))),
+            Role::App(_) => None,
+        });
+        for (id, how) in self.heartbeat.look(now, turns) {
+            if how == Kill::Abort {
+                let name = self.children.get(&id).map(Child::name).unwrap_or_default();
+                log::error!(target: "hatchery", "{name} hangs in one turn of its loop and is ended");
+            }
+            self.kill(id, how);
+        }
     }
 
     /// Carries out what the supervisor decided, and what follows from that, until nothing more does.

@@ -9,7 +9,7 @@
 //! | `signals` | signals to inputs; reaping |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `cronjobs` | starting workers, processes of apps, runs of jobs |
-//! | `child`, `output` | what is held of a child while it lives |
+//! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `control`, `status` | the operator's commands |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
@@ -18,6 +18,7 @@ mod child;
 pub mod control;
 mod environment;
 mod generation;
+mod heartbeat;
 mod listeners;
 pub mod logger;
 mod notify;
@@ -43,6 +44,7 @@ use crate::timer::Time;
 use child::Child;
 use control::Control;
 use generation::{Generation, PoolNumbers};
+use heartbeat::Heartbeat;
 use listeners::Inherited;
 use notify::Notify;
 use pidfile::PidFile;
@@ -131,6 +133,7 @@ struct Master {
     wake: Rc<[OwnedFd]>,
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
+    heartbeat: Heartbeat,
     /// The listeners are watched because the workers are asleep.
     watching: bool,
     /// The supervisor is done: the code to exit with.
@@ -177,6 +180,7 @@ impl Master {
             shared,
             wake,
             activity: (0, now),
+            heartbeat: Heartbeat::default(),
             watching: false,
             exit: None,
             control,
