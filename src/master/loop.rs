@@ -1,12 +1,12 @@
 //! The master's loop: wait, take in what happened, let the supervisor decide, carry it out.
 
 use super::apps::Said;
-use super::child::Role;
+use super::child::{Child, Role};
 use super::{Channel, Master, Token};
 use crate::control::command::{Request, Response};
 use crate::control::worker::ToMaster;
 use crate::dispatch::{Freed, Lease, Rows};
-use crate::supervisor::{ChildId, Input, Ticket};
+use crate::supervisor::{ChildId, Input, Kill, Ticket};
 use crate::sys::clock;
 use crate::sys::poll::{Interest, Ready, Set};
 use crate::timer::{Time, earliest};
@@ -43,7 +43,8 @@ impl Master {
     }
 
     fn deadline(&self) -> Option<Time> {
-        earliest(self.supervisor.deadline(), self.control.deadline())
+        let own = earliest(self.control.deadline(), self.heartbeat.deadline());
+        earliest(self.supervisor.deadline(), own)
     }
 
     fn expire(&mut self, now: Time) {
@@ -51,6 +52,25 @@ impl Master {
             self.supervisor.on_timeout(now);
         }
         self.control.on_timeout(now);
+        if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
+            self.look_for_hung_workers(now);
+        }
+    }
+
+    /// Begins to look when the first worker serves, and goes on as long as one lives.
+    pub(super) fn look_for_hung_workers(&mut self, now: Time) {
+        let board = self.board();
+        let turns = self.children.iter().filter_map(|(id, child)| match &child.role {
+            Role::Worker(worker) => Some((*id, board.turn(worker.row))),
+            Role::App(_) => None,
+        });
+        for (id, how) in self.heartbeat.look(now, turns) {
+            if how == Kill::Abort {
+                let name = self.children.get(&id).map(Child::name).unwrap_or_default();
+                log::error!(target: "hatchery", "{name} hangs in one turn of its loop and is ended");
+            }
+            self.kill(id, how);
+        }
     }
 
     /// Carries out what the supervisor decided, and what follows from that, until nothing more does.
@@ -106,7 +126,6 @@ impl Master {
             (Role::App(app), Channel::Output) => app.output.read(&name),
             (Role::App(app), Channel::Launch) => {
                 if let Some(reason) = app.launched() {
-                    app.failed = true;
                     self.supervisor.on(Input::Failed { child: id, reason }, now);
                 }
             }
@@ -125,18 +144,18 @@ impl Master {
             Role::Worker(worker) => worker.hear(),
             Role::App(_) => None,
         }) {
-            self.from_worker(id, message, now);
+            self.on_worker(id, message, now);
         }
         let said = match self.children.get_mut(&id).map(|child| &mut child.role) {
             Some(Role::App(app)) => app.hear(),
             Some(Role::Worker(_)) | None => Vec::new(),
         };
         for said in said {
-            self.from_app(id, said, now);
+            self.on_app(id, said, now);
         }
     }
 
-    fn from_worker(&mut self, id: ChildId, message: ToMaster, now: Time) {
+    fn on_worker(&mut self, id: ChildId, message: ToMaster, now: Time) {
         match message {
             ToMaster::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             ToMaster::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
@@ -154,7 +173,7 @@ impl Master {
         }
     }
 
-    fn from_app(&mut self, id: ChildId, said: Said, now: Time) {
+    fn on_app(&mut self, id: ChildId, said: Said, now: Time) {
         match said {
             Said::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             Said::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),

@@ -9,7 +9,7 @@
 //! | `signals` | signals to inputs; reaping |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `cronjobs` | starting workers, processes of apps, runs of jobs |
-//! | `child`, `output` | what is held of a child while it lives |
+//! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `control`, `status` | the operator's commands |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
@@ -18,6 +18,7 @@ mod child;
 pub mod control;
 mod environment;
 mod generation;
+mod heartbeat;
 mod listeners;
 pub mod logger;
 mod notify;
@@ -39,10 +40,11 @@ use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, title};
-use crate::timer::{Time, Wall};
+use crate::timer::Time;
 use child::Child;
 use control::Control;
 use generation::{Generation, PoolNumbers};
+use heartbeat::Heartbeat;
 use listeners::Inherited;
 use notify::Notify;
 use pidfile::PidFile;
@@ -80,6 +82,12 @@ pub fn run(start: Start) -> Result<u8, Refused> {
     logger::set_level(config.log.level);
     let mut master = Master::new(start, config).map_err(Refused::Environment)?;
     master.run().map_err(Refused::Environment)
+}
+
+/// Every reason why the addresses of `config` cannot be listened on now; for `hatchery check`.
+#[must_use]
+pub fn unbindable(config: &Config) -> Vec<String> {
+    listeners::trial(config)
 }
 
 /// What a descriptor that became ready stands for.
@@ -125,6 +133,7 @@ struct Master {
     wake: Rc<[OwnedFd]>,
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
+    heartbeat: Heartbeat,
     /// The listeners are watched because the workers are asleep.
     watching: bool,
     /// The supervisor is done: the code to exit with.
@@ -135,7 +144,6 @@ struct Master {
     runtime: RuntimeDir,
     _pid_file: Option<PidFile>,
     started: Time,
-    started_wall: Wall,
 }
 
 impl Master {
@@ -172,6 +180,7 @@ impl Master {
             shared,
             wake,
             activity: (0, now),
+            heartbeat: Heartbeat::default(),
             watching: false,
             exit: None,
             control,
@@ -180,7 +189,6 @@ impl Master {
             runtime,
             _pid_file: pid_file,
             started: now,
-            started_wall: clock::wall(),
         })
     }
 

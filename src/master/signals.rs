@@ -71,7 +71,7 @@ impl Master {
         let Some(mut child) = self.children.remove(&id) else { return };
         let name = child.name();
         if let Role::App(app) = &mut child.role
-            && let Some(reason) = app.launched()
+            && let Some(reason) = app.launched().or_else(|| app.silence(&name, exit))
         {
             self.supervisor.on(Input::Failed { child: id, reason }, now);
         }
