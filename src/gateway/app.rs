@@ -355,6 +355,60 @@ mod tests {
     }
 
     #[test]
+    fn requests_carry_their_body_or_announce_a_descriptor() {
+        let raw = b"POST".to_vec();
+        let method = crate::http::Span { start: 0, end: 4 };
+        let head = crate::http::RequestHead::new(
+            raw,
+            method,
+            crate::http::Span::default(),
+            crate::http::Version::Http10,
+            Vec::new(),
+        );
+        let request = params::Request {
+            head: &head,
+            path: b"/nul\0",
+            raw: b"/nul%00",
+            query: b"",
+            mount: "",
+            body: Some(4),
+            peer: None,
+            client: None,
+            scheme: "http",
+            server_name: b"a",
+            server_port: 80,
+            id: "1",
+        };
+        for (body, kinds, flags) in [
+            (Body::None, &[Kind::Request][..], frame::END),
+            (Body::Descriptor, &[Kind::Request][..], frame::FD),
+            (Body::Inline(b"body"), &[Kind::Request, Kind::Body, Kind::End][..], 0),
+        ] {
+            let mut out = b"before".to_vec();
+            super::request(9, &request, body, &mut out);
+            let mut reader = Reader::new();
+            reader.feed(out.strip_prefix(b"before").unwrap());
+            let frames: Vec<_> = std::iter::from_fn(|| reader.poll().unwrap()).collect();
+            assert_eq!(frames.iter().map(|frame| frame.header.kind).collect::<Vec<_>>(), kinds);
+            assert!(frames.iter().all(|frame| frame.header.stream == 9) && reader.is_between());
+            assert_eq!(frames[0].header.flags, flags);
+            let text = frames[0].payload.strip_suffix(b"\0").unwrap();
+            let parts: Vec<_> = text.split(|byte| *byte == 0).collect();
+            assert_eq!(parts.len() % 2, 0);
+            let pairs: Vec<_> = parts.chunks(2).collect();
+            assert!(pairs.contains(&&[&b"CONTENT_LENGTH"[..], b"4"][..]));
+            assert!(pairs.contains(&&[&b"SERVER_PROTOCOL"[..], b"HTTP/1.0"][..]));
+            assert!(
+                !pairs.iter().any(|pair| pair[0] == b"PATH_INFO"),
+                "a NUL would shift every name after it"
+            );
+        }
+        let mut out = Vec::new();
+        hello(258, 3, &mut out);
+        assert_eq!(out[frame::HEADER..], [1, 0, 0, 0, 2, 1, 3, 0]);
+    }
+
+    #[test]
     fn a_response_comes_out_at_every_cut() {
         let wire = frames(&[
             (
