@@ -427,3 +427,32 @@ fn a_missing_main_file_is_said_plainly() {
         ["hatchery.ron: no such file; check the path; `hatchery init` writes a first configuration"]
     );
 }
+
+/// Whatever is broken in a file: problems with a place, never a panic.
+#[test]
+fn a_damaged_file_is_told_where() {
+    let mut loaded = 0;
+    for (at, _) in CONTRACT.char_indices() {
+        let (before, after) = CONTRACT.split_at(at);
+        let rest = after.chars().next().and_then(|char| after.get(char.len_utf8()..)).unwrap_or_default();
+        for text in [
+            before.to_owned(),
+            format!("{before}{rest}"),
+            format!("{before}\"{rest}"),
+            format!("{before}({rest}"),
+        ] {
+            match load_text(&text) {
+                Ok(_) => loaded += 1,
+                Err(problems) => {
+                    assert!(!problems.is_empty());
+                    for problem in problems {
+                        assert!(problem.line > 0 && problem.column > 0, "{problem}\n{text}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(loaded > 100, "spaces and letters of names may go: {loaded}");
+    let deep = format!("(user: {}{})", "[".repeat(1000), "]".repeat(1000));
+    assert!(load_text(&deep).unwrap_err()[0].what.contains("recursion"));
+}
