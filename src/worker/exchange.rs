@@ -466,7 +466,13 @@ impl Exchange {
         self.count_run();
         self.error = Some(fault.why());
         let config = Rc::clone(&cx.config);
-        log::error!("{}: {}: {} ({})", self.handler(&config), self.request_line(), fault.why(), self.id_text());
+        log::error!(
+            "{}: {}: {} ({})",
+            self.handler(&config),
+            self.request_line(),
+            fault.why(),
+            self.id_text()
+        );
         if self.status == 0 {
             self.fail(fault.status(), h1, cx);
         } else {

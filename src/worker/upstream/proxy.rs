@@ -427,7 +427,8 @@ impl Run {
         let sent = self.body_complete && self.body.is_empty();
         let clean = cx.links.get_mut(key).is_some_and(|link| link.out.is_empty());
         if sent && clean && self.response.reusable() {
-            let announced = self.response.idle_timeout().map(|timeout| timeout.saturating_sub(Duration::from_secs(1)));
+            let announced =
+                self.response.idle_timeout().map(|timeout| timeout.saturating_sub(Duration::from_secs(1)));
             cx.keep_link(self.upstream, self.server, key, announced.unwrap_or(IDLE).min(IDLE_MOST));
         } else {
             cx.links.close(key);
