@@ -1,7 +1,6 @@
 """User-mode instructions per request of Hatchery: exact, whatever else the machine does."""
 import re
 import shutil
-import signal
 
 from . import client, measure, report
 from .servers import NotStarted, Server
@@ -15,25 +14,28 @@ class Counted(Server):
 
     def start(self, case, **more):
         conf = self.configure(case, "hatchery.ron", **more)
-        self.spawn(["valgrind", "--tool=callgrind", "--trace-children=yes", "--quiet",
-                    "--callgrind-out-file={}/callgrind.%p".format(self.run)] + self.command("hatchery", conf))
+        # In a file: what stands on the command line is gone when Hatchery writes its process title over it.
+        options = self.run / ".valgrindrc"
+        options.write_text("--callgrind:callgrind-out-file={}/callgrind.%p\n".format(self.run))
+        options.chmod(0o644)
+        self.spawn(["valgrind", "--tool=callgrind", "--trace-children=yes", "--quiet"] + self.command("hatchery", conf),
+                   cwd=str(self.run))
         return self
 
     def total(self):
-        """Instructions of the busiest process, which is the worker that answered."""
-        totals = [0]
-        for path in self.run.glob("callgrind.*"):
-            # A process that forks or is asked twice leaves several totals; the last one is complete.
-            found = re.findall(r"^(?:totals|summary): (\d+)", path.read_text(errors="replace"), re.M)
-            totals += [int(found[-1])] if found else []
-        return sum(totals)
+        """Instructions of master and worker from start to end."""
+        texts = [path.read_text(errors="replace") for path in self.run.glob("callgrind.*")]
+        found = [re.findall(r"^totals: (\d+)", text, re.M) for text in texts]
+        if len(texts) < 2 or not all(found):
+            raise NotStarted("callgrind left no totals of master and worker:\n" + self.said())
+        return sum(int(one[-1]) for one in found)
 
 
 def instructions(bench, path, count):
     server = bench.server(Counted(bench.place, "hatchery", "callgrind"))
     server.start("static").ready(path, seconds=60)
     client.ask(server.port, path, count)
-    server.stop(patience=30, number=signal.SIGTERM)
+    server.stop(patience=30)
     return server.total(), server.run
 
 

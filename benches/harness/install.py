@@ -14,6 +14,8 @@ PACKAGES = {
     "wrk": ("wrk", None), "nginx": ("nginx-light", "nginx"), "h2o": ("h2o", "h2o"), "lighttpd": ("lighttpd", "lighttpd"),
     "haproxy": ("haproxy", "haproxy"), "caddy": ("caddy", "caddy"), "h2load": ("nghttp2-client", None),
     "uwsgi": ("uwsgi-core uwsgi-plugin-python3", None), "valgrind": ("valgrind", None),
+    # What bjoern is compiled with.
+    "libev": ("libev-dev python3-dev gcc", None),
 }
 PYTHON = ["Django>=4.2,<6", "gunicorn", "granian", "bjoern"]
 
@@ -22,9 +24,15 @@ def say(text):
     sys.stderr.write(text + "\n")
 
 
+def there(name):
+    if name == "libev":
+        return os.path.exists("/usr/include/ev.h")
+    return shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+
+
 def packages(programs):
     """Installs what is missing where that is allowed, without starting any service; says what stays missing."""
-    missing = [name for name in programs if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")]
+    missing = [name for name in programs if not there(name)]
     wanted = [package for name in missing for package in PACKAGES[name][0].split()]
     if not wanted:
         return

@@ -53,6 +53,9 @@ def rated(title, text, rows, goals=()):
             time(row.median("p50")), time(row.median("p99")), megabytes(row.pss), "±{:.1%}".format(row.spread()),
             str(sum(one.failed for one in row.samples)),
         ])
+    idle = [row.label for row in rows if row.median("busy") < 0.8]
+    if idle:
+        text = (text + " Not saturated, so dearer than it looks at full load (smaller batches a wake-up): " + ", ".join(idle) + ".").strip()
     return Section(title, text, head, lines, list(goals))
 
 

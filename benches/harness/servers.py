@@ -40,7 +40,7 @@ def fill(template, values, as_root):
     lines = template.splitlines()
     if not as_root:
         lines = [line for line in lines if "@AS_ROOT@" not in line]
-    text = "\n".join(lines).replace("@AS_ROOT@", "") + "\n"
+    text = re.sub(r" *(#|//) *@AS_ROOT@", "", "\n".join(lines)) + "\n"
     missing = set(re.findall(r"@([A-Z_]+)@", text)) - set(values)
     if missing:
         raise SystemExit("a configuration in benches/peers/ has unknown names: " + ", ".join(sorted(missing)))
@@ -93,8 +93,9 @@ class Server:
 
     def values(self, **more):
         values = dict(PORT=self.port, ROOT=self.place.root, RUN=self.run, USER=self.place.user, GROUP=self.place.group,
-                      WORKERS=1, LIGHTTPD_WORKERS=0, VENV=self.place.venv)
+                      WORKERS=1, LIGHTTPD_WORKERS=0, CONNECTIONS=4000, VENV=self.place.venv)
         values.update(more)
+        values["FILES"] = values["CONNECTIONS"] + 500
         return values
 
     def configure(self, case, file, **more):
@@ -125,13 +126,17 @@ class Server:
         self.spawn([self.place.limit, self.port, mode, argument])
         return self
 
-    def ready(self, path, seconds=15.0, **more):
-        """Waits until a URL is answered; ends with what the server said if it is not."""
+    def ready(self, path, seconds=15.0, wanted=None, **more):
+        """Waits until a URL is answered (with that status); raises what the server said if it is not."""
         deadline = time.monotonic() + seconds
         problem = "no answer"
         while time.monotonic() < deadline and all(one.alive() for one in self.processes):
             try:
-                return client.get(self.port, path, **more)
+                answer = client.get(self.port, path, **more)
+                if wanted is None or answer.status == wanted:
+                    return answer
+                problem = "status {}".format(answer.status)
+                time.sleep(0.05)
             except (OSError, client.Broken) as error:
                 problem = error
                 time.sleep(0.02)

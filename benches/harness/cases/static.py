@@ -34,14 +34,14 @@ def make_files(root):
         os.utime(str(root / name), (1700000000, 1700000000))
 
 
-def start(bench, names, workers=1, cores=None, label="{}"):
+def start(bench, names, workers=1, cores=None, label="{}", connections=12000):
     """Servers of files, those that start; a peer that does not is left out with its reason."""
     started = []
     for name in names:
         server = bench.server(Server(bench.place, name, label.format(name)))
         server.cores = cores
         try:
-            server.start("static", WORKERS=workers, LIGHTTPD_WORKERS=workers if workers > 1 else 0).ready("/1k.txt")
+            server.start("static", WORKERS=workers, CONNECTIONS=connections, LIGHTTPD_WORKERS=workers if workers > 1 else 0).ready("/1k.txt")
             started.append(server)
         except NotStarted as error:
             server.stop()
