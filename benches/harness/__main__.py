@@ -12,7 +12,7 @@ import time
 
 from . import chart, install, machine, processes, report, servers
 
-CASES = ["static", "proxy", "wsgi", "reload", "memory"]
+CASES = ["static", "proxy", "wsgi", "reload", "memory", "wake"]
 REPOSITORY = servers.BENCHES.parent
 
 
