@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod shm;
 
+pub mod alarm;
 pub mod listener;
 pub mod lock;
 pub mod pidfd;
