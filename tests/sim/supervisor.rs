@@ -386,11 +386,9 @@ impl World {
         self.supervisor.on(Input::Signal(Signal::Hup), self.now);
         self.supervisor.on_timeout(self.now);
         assert_eq!(self.supervisor.poll(), None, "it goes on after its end");
-        match self.exit {
-            Some(0) => "stopped",
-            Some(1) if !self.started => "start failed",
-            other => panic!("exit {other:?}, started: {}", self.started),
-        }
+        let code = self.exit.expect("it has ended");
+        assert!(code == 0 || (code == 1 && !self.started), "exit {code}, started: {}", self.started);
+        if code == 0 { "stopped" } else { "start failed" }
     }
 
     fn until(&mut self, bound: Duration, done: impl Fn(&Self) -> bool) {
