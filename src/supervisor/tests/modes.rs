@@ -1,7 +1,9 @@
 use super::*;
 
-/// The modes, each entered anew.
-fn modes() -> Vec<(&'static str, fn() -> Scene)> {
+/// A mode and how to get there.
+type Entry = (&'static str, fn() -> Scene);
+
+fn modes() -> Vec<Entry> {
     fn pools() -> Plan {
         plan(vec![workers(1, 2), app(1, "shop", 1, 2)])
     }
