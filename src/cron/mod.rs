@@ -1,4 +1,17 @@
-//! Cron: schedules, next runs, overlap. Pure: no I/O, no clock; the master carries out what it decides.
+//! Cron: schedules, next runs, overlap. Pure: no I/O, no clock; the master carries out what it decides. One exception,
+//! taken on purpose: the rules of time zones are read from the system's database (by `jiff`), once a zone is named.
+//!
+//! [`Schedule`] knows when; [`Scheduler`] keeps the jobs, decides which run starts, waits, is skipped or must end, and
+//! remembers the last runs of each.
+
+mod fields;
+mod job;
+mod schedule;
+mod scheduler;
+mod timeline;
+
+pub use schedule::{Schedule, ScheduleError};
+pub use scheduler::{Decision, JobSpec, Kill, RunId, Scheduler};
 
 use serde::{Deserialize, Serialize};
 

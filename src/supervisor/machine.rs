@@ -182,6 +182,7 @@ impl Supervisor {
         self.pools.retain(|pool| pool.is_listed() || pool.next.is_some() || pool.is_alive());
         self.publish();
         self.watch(now);
+        self.finish_stop();
     }
 
     /// Lets an event happen in a slot and deals with what it means.

@@ -4,7 +4,7 @@
 //! Activity is known of a whole pool, so a pool shrinks to `min` at once after `idle` without any, not step by step.
 
 use super::machine::{Mode, Place, Supervisor};
-use super::pool::{Pool, Standing, is_leaving, is_serving, is_waiting};
+use super::pool::{Pool, Standing, is_leaving, is_new, is_serving, is_waiting};
 use super::slot::{DRAIN_GRACE, Event, Role, State, TERM_GRACE};
 use super::{ChildId, Level, Output, PoolIndex};
 use crate::timer::Time;
@@ -36,7 +36,8 @@ impl Supervisor {
             return;
         }
         let Some(pool) = self.pool_at(index).and_then(|at| self.pools.get_mut(at)) else { return };
-        if !pool.is_listed() || (starting && pool.is_workers()) {
+        // No worker serves before every proof is over, so nobody who asks then is left waiting.
+        if !pool.is_listed() || (starting && (pool.is_workers() || pool.count(is_new) > 0)) {
             return;
         }
         if pool.count(is_waiting) > 0 {

@@ -83,7 +83,7 @@ impl Supervisor {
         living.into_iter().for_each(|place| self.order(place, Event::KillNow, now));
     }
 
-    /// Tells the apps to leave once no worker needs them, and the master to exit once nothing lives.
+    /// Tells the apps to leave once no worker needs them.
     pub(super) fn advance_stop(&mut self, now: Time) {
         let any_worker = self.any_worker();
         let Mode::Stopping(stop) = &mut self.mode else { return };
@@ -93,6 +93,10 @@ impl Supervisor {
             let drain = Event::Drain { within: bound(until, now), hurry: true, until };
             self.order_all(|_| true, &drain, now);
         }
+    }
+
+    /// Tells the master to exit once nothing lives.
+    pub(super) fn finish_stop(&mut self) {
         if self.pools.iter().any(super::pool::Pool::is_alive) {
             return;
         }

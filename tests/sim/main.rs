@@ -1,1 +1,3 @@
 //! Seeded simulations.
+
+mod supervisor;

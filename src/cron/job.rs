@@ -1,0 +1,204 @@
+//! One job: when it is due next, what of it runs, and what became of its last runs.
+
+use super::timeline::Timeline;
+use super::{Decision, JobSpec, Kill, Overlap, RunId};
+use crate::control::command;
+use crate::control::exit::Exit;
+use crate::timer::{Time, Wall};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Runs remembered.
+const HISTORY: usize = 20;
+/// Leaps remembered: as many as the timeline has stretches.
+const LEAPS: usize = 16;
+/// From TERM to KILL.
+const GRACE: Duration = Duration::from_secs(10);
+const STILL_RUNNING: &str = "still running";
+
+/// One job.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) spec: JobSpec,
+    /// Still in the configuration.
+    pub(super) listed: bool,
+    pub(super) next: Option<Wall>,
+    /// Times it was due for that a clock leapt over, so that they were not lived through.
+    leapt: VecDeque<Wall>,
+    /// It is to run for this time, as soon as it may.
+    pub(super) waiting: Option<Wall>,
+    pub(super) runs: Vec<Run>,
+    /// Newest first.
+    history: VecDeque<command::Run>,
+}
+
+/// One run that lives, or is being started.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) id: RunId,
+    pub(super) pid: Option<u32>,
+    pub(super) started: Wall,
+    pub(super) begun: Time,
+    ending: Option<Ending>,
+}
+
+/// A run was told to end.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    why: Why,
+    /// When KILL follows; `None`: it did.
+    kill: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Why {
+    TimedOut,
+    Replaced,
+    Stopped,
+}
+
+impl Job {
+    pub(super) fn new(spec: JobSpec) -> Self {
+        Self {
+            spec,
+            listed: true,
+            next: None,
+            leapt: VecDeque::new(),
+            waiting: None,
+            runs: Vec::new(),
+            history: VecDeque::new(),
+        }
+    }
+
+    /// Finds out when it is due next: after `wall`, and for no time that was lived through or that it ran for.
+    pub(super) fn plan(&mut self, timeline: &Timeline, wall: Wall) {
+        let schedule = &self.spec.schedule;
+        self.next = timeline.first_new(wall, |after| {
+            let mut next = schedule.next_after(after)?;
+            while self.leapt.contains(&next) {
+                next = schedule.next_after(next)?;
+            }
+            Some(next)
+        });
+    }
+
+    /// Of all times that were missed from `due` on, the last one, if it is new.
+    pub(super) fn latest(&self, due: Wall, timeline: &Timeline, wall: Wall) -> Wall {
+        let is_new = |last: &Wall| *last > due && !self.leapt.contains(last) && !timeline.was_lived(*last);
+        self.spec.schedule.last_until(wall).filter(is_new).unwrap_or(due)
+    }
+
+    /// It was due for a time that the clock leapt over.
+    pub(super) fn leap(&mut self, due: Wall) {
+        self.leapt.push_back(due);
+        if self.leapt.len() > LEAPS {
+            self.leapt.pop_front();
+        }
+    }
+
+    /// It is due.
+    pub(super) fn due(&mut self, scheduled: Wall, now: Time, decisions: &mut VecDeque<Decision>) {
+        if self.runs.is_empty() && self.waiting.is_none() {
+            self.waiting = Some(scheduled);
+            return;
+        }
+        match self.spec.overlap {
+            Overlap::Skip => self.skip(scheduled, STILL_RUNNING, decisions),
+            Overlap::Allow => self.waiting = Some(scheduled),
+            Overlap::Queue if self.waiting.is_some() => {
+                self.skip(scheduled, "still running, and the next run waits", decisions);
+            }
+            Overlap::Queue => self.waiting = Some(scheduled),
+            Overlap::Replace => {
+                if let Some(older) = self.waiting.replace(scheduled) {
+                    self.skip(older, "replaced before it could start", decisions);
+                }
+                for run in &mut self.runs {
+                    run.tell(Why::Replaced, now.after(GRACE), decisions);
+                }
+            }
+        }
+    }
+
+    /// The time of a run that may start now.
+    pub(super) fn startable(&self) -> Option<Wall> {
+        self.waiting.filter(|_| self.runs.is_empty() || self.spec.overlap == Overlap::Allow)
+    }
+
+    pub(super) fn start(&mut self, id: RunId, wall: Wall, now: Time) {
+        self.waiting = None;
+        self.runs.push(Run { id, pid: None, started: wall, begun: now, ending: None });
+    }
+
+    /// Ends what has run for too long, or was told to end and did not.
+    pub(super) fn end_overdue(&mut self, now: Time, decisions: &mut VecDeque<Decision>) {
+        let timeout = self.spec.timeout;
+        for run in &mut self.runs {
+            if run.deadline(timeout).is_none_or(|deadline| now < deadline) {
+                continue;
+            }
+            match &mut run.ending {
+                None => run.tell(Why::TimedOut, now.after(GRACE), decisions),
+                Some(ending) => {
+                    ending.kill = None;
+                    decisions.push_back(Decision::Kill { run: run.id, how: Kill::Kill });
+                }
+            }
+        }
+    }
+
+    /// Writes down what became of a run.
+    pub(super) fn remember(&mut self, started: Wall, duration: Duration, outcome: String) {
+        let started = self.spec.schedule.local(started);
+        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.history.push_front(command::Run { started, duration_ms, outcome });
+        self.history.truncate(HISTORY);
+    }
+
+    pub(super) fn status(&self) -> command::Job {
+        command::Job {
+            name: self.spec.name.clone(),
+            at: self.spec.schedule.text().to_owned(),
+            next: self.next.map(|next| self.spec.schedule.local(next)),
+            running: self.runs.iter().filter_map(|run| run.pid).collect(),
+            history: self.history.iter().cloned().collect(),
+        }
+    }
+
+    fn skip(&mut self, scheduled: Wall, reason: &str, decisions: &mut VecDeque<Decision>) {
+        self.remember(scheduled, Duration::ZERO, format!("skipped: {reason}"));
+        decisions.push_back(Decision::Skip { job: self.spec.name.clone(), reason: reason.to_owned() });
+    }
+}
+
+impl Run {
+    /// TERM, unless it got it already; KILL follows then at the latest.
+    pub(super) fn tell(&mut self, why: Why, kill: Time, decisions: &mut VecDeque<Decision>) {
+        match &mut self.ending {
+            Some(ending) => ending.kill = ending.kill.map(|planned| planned.min(kill)),
+            None => {
+                self.ending = Some(Ending { why, kill: Some(kill) });
+                decisions.push_back(Decision::Kill { run: self.id, how: Kill::Term });
+            }
+        }
+    }
+
+    /// When it must be told to end, or killed.
+    pub(super) fn deadline(&self, timeout: Option<Duration>) -> Option<Time> {
+        match self.ending {
+            None => timeout.map(|timeout| self.begun.after(timeout)),
+            Some(ending) => ending.kill,
+        }
+    }
+
+    /// What became of it, for the history.
+    pub(super) fn outcome(&self, exit: Exit) -> String {
+        match (self.ending.map(|ending| ending.why), exit) {
+            (Some(Why::TimedOut), _) => "timed out".to_owned(),
+            (Some(Why::Replaced), _) => "ended: replaced by the next run".to_owned(),
+            (Some(Why::Stopped), _) => "ended: the server stopped".to_owned(),
+            (None, Exit::Code(0)) => "ok".to_owned(),
+            (None, exit) => exit.to_string(),
+        }
+    }
+}

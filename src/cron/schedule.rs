@@ -1,0 +1,233 @@
+//! When a job runs.
+//!
+//! Five fields as in crontab(5): lists, ranges, steps, names, 7 is Sunday; if both days are restricted, either one is
+//! enough (Vixie's rule; only a plain `*` leaves a day unrestricted). Names: `@yearly @annually @monthly @weekly @daily
+//! @midnight @hourly`, and `@every 90s` for an interval, which is counted from the Unix epoch, so that neither a reload
+//! nor a restart shifts it.
+//!
+//! When clocks change, croner's rules hold (those of the Open Cron Pattern Specification): a job at one fixed time of
+//! day that falls into the gap runs once, right after it; in a repeated hour it runs once, the first time. A job with a
+//! wildcard, list or step in its minute or hour follows the clock: nothing in the gap, both passes of the repeated hour.
+
+use super::fields;
+use crate::timer::Wall;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use std::fmt;
+use std::time::Duration;
+
+/// When a job runs.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    when: When,
+    zone: TimeZone,
+    text: String,
+}
+
+#[derive(Clone, Debug)]
+enum When {
+    Calendar(Box<Cron>),
+    /// Every so many seconds.
+    Every(i64),
+}
+
+/// What is wrong with a schedule, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleError {
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead.
+    pub hint: String,
+    /// It is the time zone that is wrong, not the schedule.
+    pub zone: bool,
+}
+
+/// Two schedules are equal if they are written alike and mean the same zone.
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.zone == other.zone
+    }
+}
+
+impl Schedule {
+    /// Reads `at` in the zone of this IANA name (`None`: the system's).
+    ///
+    /// # Errors
+    /// A field is wrong, the zone is unknown, or no day can ever match (30 February).
+    pub fn parse(at: &str, timezone: Option<&str>) -> Result<Self, ScheduleError> {
+        let zone = timezone.map_or_else(|| Ok(TimeZone::system()), find_zone)?;
+        let text = at.trim().to_owned();
+        let when = match text.strip_prefix('@') {
+            Some(name) => nickname(name)?,
+            None => calendar(&fields::normalise(&text)?)?,
+        };
+        let schedule = Self { when, zone, text };
+        // Leap years come every eight years at the latest (1896 to 1904), so what fires at all fires within a few.
+        if schedule.next_after(Wall { seconds: Y2000, nanos: 0 }).is_none() {
+            return Err(ScheduleError::new(
+                format!("`{at}` can never fire"),
+                "no month it names has such a day; the last day of a month is `L`",
+            ));
+        }
+        Ok(schedule)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The first time it fires after `wall`, at a whole second.
+    #[must_use]
+    pub fn next_after(&self, wall: Wall) -> Option<Wall> {
+        match &self.when {
+            When::Every(step) => {
+                let next = wall.seconds.div_euclid(*step).checked_add(1)?.checked_mul(*step)?;
+                Some(Wall { seconds: next, nanos: 0 })
+            }
+            When::Calendar(cron) => {
+                let next = cron.find_next_occurrence(&self.zoned(wall)?, false).ok()?;
+                Some(Wall { seconds: next.timestamp().as_second(), nanos: 0 })
+            }
+        }
+    }
+
+    /// The last time it fired until `wall`, which counts.
+    #[must_use]
+    pub fn last_until(&self, wall: Wall) -> Option<Wall> {
+        match &self.when {
+            When::Every(step) => {
+                let last = wall.seconds.div_euclid(*step).checked_mul(*step)?;
+                Some(Wall { seconds: last, nanos: 0 })
+            }
+            When::Calendar(cron) => {
+                let last = cron.find_previous_occurrence(&self.zoned(wall)?, true).ok()?;
+                Some(Wall { seconds: last.timestamp().as_second(), nanos: 0 })
+            }
+        }
+    }
+
+    /// A time in the schedule's zone, RFC 3339.
+    #[must_use]
+    pub fn local(&self, wall: Wall) -> String {
+        match self.zoned(wall) {
+            Some(zoned) => zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+            None => format!("@{}", wall.seconds),
+        }
+    }
+
+    fn zoned(&self, wall: Wall) -> Option<Zoned> {
+        Some(Timestamp::from_second(wall.seconds).ok()?.to_zoned(self.zone.clone()))
+    }
+}
+
+impl ScheduleError {
+    pub(super) fn new(what: String, hint: &str) -> Self {
+        Self { what, hint: hint.to_owned(), zone: false }
+    }
+}
+
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.hint)
+    }
+}
+
+impl std::error::Error for ScheduleError {}
+
+/// 2000-01-01T00:00:00Z: any fixed time will do to see whether a schedule ever fires.
+const Y2000: i64 = 946_684_800;
+const NICKNAMES: &str =
+    "known are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly and `@every 90s`";
+
+fn nickname(name: &str) -> Result<When, ScheduleError> {
+    let lower = name.to_ascii_lowercase();
+    let fields = match lower.as_str() {
+        "yearly" | "annually" => "0 0 1 1 *",
+        "monthly" => "0 0 1 * *",
+        "weekly" => "0 0 * * 0",
+        "daily" | "midnight" => "0 0 * * *",
+        "hourly" => "0 * * * *",
+        "reboot" => {
+            let hint = "what should run while the server runs is a daemon";
+            return Err(ScheduleError::new("`@reboot` is not supported".to_owned(), hint));
+        }
+        other => match other.strip_prefix("every") {
+            Some(interval) if interval.starts_with(char::is_whitespace) => return every(interval.trim()),
+            _ => return Err(ScheduleError::new(format!("`@{name}` is not known"), NICKNAMES)),
+        },
+    };
+    calendar(fields)
+}
+
+fn calendar(fields: &str) -> Result<When, ScheduleError> {
+    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+    match parser.parse(fields) {
+        Ok(cron) => Ok(When::Calendar(Box::new(cron))),
+        Err(error) => {
+            let hint = "write minute, hour, day of month, month and day of week, as in `17 3 * * *`";
+            Err(ScheduleError::new(format!("`{fields}`: {error}"), hint))
+        }
+    }
+}
+
+/// `90s`, `5m`, `1h30m`, `2d`.
+fn every(interval: &str) -> Result<When, ScheduleError> {
+    let wrong = || {
+        let hint =
+            "write whole seconds, minutes, hours or days, at least one second: `@every 90s`, `@every 1h30m`";
+        ScheduleError::new(format!("`{interval}` is no interval"), hint)
+    };
+    let mut seconds: i64 = 0;
+    let mut rest = interval;
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, unit) = rest.split_at(digits);
+        let number: i64 = number.parse().map_err(|_| wrong())?;
+        let factor = match unit.chars().next() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            _ => return Err(wrong()),
+        };
+        seconds = number.checked_mul(factor).and_then(|part| seconds.checked_add(part)).ok_or_else(wrong)?;
+        rest = unit.get(1..).unwrap_or_default().trim_start();
+    }
+    if seconds < 1 || seconds > LONGEST_INTERVAL.as_secs().cast_signed() {
+        Err(wrong())
+    } else {
+        Ok(When::Every(seconds))
+    }
+}
+
+/// Ten years.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3653 * 86_400);
+
+/// The zone of a name; else the zones that may have been meant.
+fn find_zone(name: &str) -> Result<TimeZone, ScheduleError> {
+    TimeZone::get(name).map_err(|_| {
+        let ending =
+            format!("/{}", name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase().replace(' ', "_"));
+        let near: Vec<String> = jiff::tz::db()
+            .available()
+            .map(|known| known.to_string())
+            .filter(|known| known.to_ascii_lowercase().ends_with(&ending))
+            .filter(|known| !known.starts_with("posix/") && !known.starts_with("right/"))
+            .take(3)
+            .collect();
+        let hint = match near.as_slice() {
+            [] => {
+                "write an IANA name such as `Europe/Berlin` or `UTC`; the package tzdata has them".to_owned()
+            }
+            near => format!("did you mean {}?", near.join(" or ")),
+        };
+        ScheduleError { what: format!("the time zone `{name}` is not known"), hint, zone: true }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,699 @@
+//! The supervisor against a world of unreliable processes on a virtual clock: boots that take long, fail or hang,
+//! crashes, processes that ignore TERM, forks that fail, suspended machines, and people who reload, scale and stop at
+//! any moment. After every step the invariants of `World::check` hold; every run ends in a calm tree of exactly the
+//! wanted shape and then in a stop that leaves nothing.
+//!
+//! `HATCHERY_SEEDS=N` runs N seeds (256), `HATCHERY_SEED=K` only this one; a failing seed is printed with its last steps.
+
+use hatchery::supervisor::{
+    ChildId, Exit, Input, Kill, Output, Plan, PoolIndex, PoolPlan, PoolState, PoolView, Signal, Supervisor,
+    Ticket,
+};
+use hatchery::timer::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const REACTION: Duration = Duration::from_millis(20);
+const TERM_GRACE: Duration = Duration::from_secs(5);
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+#[test]
+fn the_supervisor_survives_everything() {
+    let one = std::env::var("HATCHERY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let count = std::env::var("HATCHERY_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(256);
+    let seeds = one.map_or(0..count, |seed| seed..seed + 1);
+    let mut ends = BTreeMap::new();
+    for seed in seeds {
+        *ends.entry(World::live(seed)).or_insert(0) += 1;
+    }
+    println!("{ends:?}");
+}
+
+/// A life of a tree that only ever fails to boot must not eat the machine, however often it is asked for.
+#[test]
+fn what_cannot_boot_never_spins() {
+    for seed in 0..32 {
+        let mut world = World::new(seed, false);
+        world.health = Health::Good;
+        world.until(Duration::from_secs(60), |world| world.supervisor.mode() != "starting");
+        world.health = Health::Broken;
+        let living: Vec<ChildId> = world.children.keys().copied().collect();
+        living.into_iter().for_each(|child| world.die(child, Exit::Signal(9)));
+        world.spawns.clear();
+        for _ in 0..12_000 {
+            world.step_to(world.now.after(Duration::from_millis(10)));
+            world.demand();
+        }
+        // Waits of 0, 0.1, 0.2 … 25.6, 30 seconds: thirteen attempts of a slot fit into two minutes.
+        for (slot, count) in &world.spawns {
+            assert!(*count <= 14, "slot {slot:?} was filled {count} times in two minutes");
+        }
+    }
+}
+
+/// What a process will do.
+struct Fake {
+    pool: PoolIndex,
+    slot: u16,
+    ready: bool,
+    opened: bool,
+    /// It was told to go, or has failed: since when it counts as leaving, and until when it must be gone.
+    leaving: Option<(Time, Time)>,
+    /// What it does next by itself.
+    plans: Vec<(Time, Deed)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Deed {
+    Ready,
+    Fail,
+    Exit(Exit),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Health {
+    /// Boots at once, leaves when told.
+    Good,
+    /// Anything may happen.
+    Mixed,
+    /// Nothing boots.
+    Broken,
+}
+
+struct World {
+    seed: u64,
+    random: Random,
+    now: Time,
+    supervisor: Supervisor,
+    health: Health,
+    children: BTreeMap<ChildId, Fake>,
+    last_child: u64,
+    /// The answer to `Load`, and when it comes.
+    loading: Option<(Time, Result<Plan, String>)>,
+    current: Plan,
+    /// Loaded, and neither switched to nor discarded.
+    pending: Option<Plan>,
+    tickets: u64,
+    unanswered: BTreeSet<u64>,
+    watching: bool,
+    published: BTreeMap<PoolIndex, PoolState>,
+    spawns: BTreeMap<(PoolIndex, u16), u32>,
+    started: bool,
+    /// A stop was asked for: nothing may live then.
+    stop_by: Option<Time>,
+    exit: Option<u8>,
+    log: Vec<String>,
+}
+
+impl World {
+    /// One life; says how it ended.
+    fn live(seed: u64) -> &'static str {
+        // A start among failures often is one; most lives should get further.
+        let mut world = World::new(seed, seed % 4 == 0);
+        if seed % 4 != 0 {
+            world.until(Duration::from_secs(60), |world| world.started);
+            world.health = Health::Mixed;
+        }
+        let steps = world.random.below(400);
+        for _ in 0..steps {
+            world.step();
+            if world.exit.is_some() {
+                return world.over();
+            }
+        }
+        if world.random.one_in(3) {
+            world.stop();
+            return world.over();
+        }
+        world.calm_down();
+        if world.exit.is_some() {
+            return world.over();
+        }
+        world.stop();
+        world.over()
+    }
+
+    fn new(seed: u64, mixed: bool) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5eed);
+        let now = Time(random.below(1 << 50));
+        let current = random.plan(None);
+        let mut world = Self {
+            seed,
+            random,
+            now,
+            supervisor: Supervisor::new(current.clone(), now),
+            health: if mixed { Health::Mixed } else { Health::Good },
+            children: BTreeMap::new(),
+            last_child: 0,
+            loading: None,
+            current,
+            pending: None,
+            tickets: 0,
+            unanswered: BTreeSet::new(),
+            watching: false,
+            published: BTreeMap::new(),
+            spawns: BTreeMap::new(),
+            started: false,
+            stop_by: None,
+            exit: None,
+            log: Vec::new(),
+        };
+        world.pump();
+        world
+    }
+
+    /// Something happens: what is due, or somebody does something.
+    fn step(&mut self) {
+        let pause = match self.random.below(100) {
+            0 => Duration::from_secs(self.random.below(7200)),
+            1..10 => Duration::from_secs(self.random.below(60)),
+            10..50 => Duration::from_millis(self.random.below(2000)),
+            _ => Duration::ZERO,
+        };
+        if self.random.one_in(100) {
+            self.suspend(pause);
+        } else {
+            self.step_to(self.now.after(pause));
+        }
+        if self.random.one_in(20) {
+            self.restart_from_text();
+        }
+        if self.exit.is_none() {
+            self.somebody();
+        }
+    }
+
+    /// Lets time pass, with everything at its moment.
+    fn step_to(&mut self, end: Time) {
+        while self.exit.is_none() {
+            let own = self.supervisor.deadline();
+            let fake = self.children.values().flat_map(|fake| &fake.plans).map(|(at, _)| *at).min();
+            let load = self.loading.as_ref().map(|(at, _)| *at);
+            let Some(next) = [own, fake, load].into_iter().flatten().min().filter(|next| *next <= end) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            self.due();
+        }
+        self.now = self.now.max(end);
+    }
+
+    /// The machine sleeps: nothing runs in between, and nobody may lose time to it.
+    fn suspend(&mut self, pause: Duration) {
+        self.say(|| format!("suspended for {pause:?}"));
+        self.now = self.now.after(pause);
+        for fake in self.children.values_mut() {
+            fake.leaving = fake.leaving.map(|(since, until)| (since, until.after(pause * 2)));
+            fake.plans.iter_mut().for_each(|(at, _)| *at = at.after(pause));
+        }
+        self.stop_by = self.stop_by.map(|by| by.after(pause * 2));
+        self.due();
+    }
+
+    /// Everything that is due now, in a random order of the three sources.
+    fn due(&mut self) {
+        let mut sources = [0, 1, 2];
+        sources.swap(0, self.random.below(3) as usize);
+        for source in sources {
+            match source {
+                0 if self.supervisor.deadline().is_some_and(|deadline| deadline <= self.now) => {
+                    self.say(|| "timeout".to_owned());
+                    self.supervisor.on_timeout(self.now);
+                    self.pump();
+                    let stuck = self.supervisor.deadline().is_some_and(|deadline| deadline <= self.now);
+                    assert!(!stuck, "on_timeout made no progress");
+                }
+                1 => self.due_deeds(),
+                2 if self.loading.as_ref().is_some_and(|(at, _)| *at <= self.now) => {
+                    let Some((_, answer)) = self.loading.take() else { continue };
+                    match answer {
+                        Ok(plan) => {
+                            self.pending = Some(plan.clone());
+                            self.on(Input::Loaded(plan));
+                        }
+                        Err(reason) => self.on(Input::Rejected { reason }),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn due_deeds(&mut self) {
+        while let Some((child, at)) = self.children.iter().find_map(|(child, fake)| {
+            fake.plans.iter().position(|(at, _)| *at <= self.now).map(|position| (*child, position))
+        }) {
+            let Some(fake) = self.children.get_mut(&child) else { return };
+            match fake.plans.swap_remove(at).1 {
+                Deed::Ready => {
+                    fake.ready = true;
+                    self.on(Input::Ready { child });
+                }
+                Deed::Fail => {
+                    let by = self.now.after(TERM_GRACE + REACTION);
+                    fake.leaving.get_or_insert((self.now, by));
+                    self.on(Input::Failed { child, reason: "Traceback\nValueError: no".to_owned() });
+                }
+                Deed::Exit(exit) => self.die(child, exit),
+            }
+        }
+    }
+
+    fn die(&mut self, child: ChildId, exit: Exit) {
+        assert!(self.children.remove(&child).is_some(), "{child:?} is reaped twice");
+        self.on(Input::Exited { child, exit });
+    }
+
+    /// People, clients and bad luck.
+    fn somebody(&mut self) {
+        let wait = self.random.one_in(2);
+        let prove = self.random.one_in(4);
+        match self.random.below(40) {
+            0..3 => self.on(Input::Signal(Signal::Hup)),
+            3..6 => {
+                let ticket = self.ticket();
+                self.on(Input::Reload { ticket, wait, prove });
+            }
+            6..12 => self.demand(),
+            12..14 => self.on(Input::Signal(Signal::Ttin)),
+            14..16 => self.on(Input::Signal(Signal::Ttou)),
+            16..19 => {
+                if let Some(child) = self.any_child() {
+                    self.die(child, Exit::Signal(9));
+                }
+            }
+            19..21 => {
+                if let Some(child) = self.any_child() {
+                    let fake = &self.children[&child];
+                    let (ready, pool, leaving) = (fake.ready, fake.pool, fake.leaving.is_some());
+                    if ready && pool > 0 && !leaving {
+                        self.on(Input::Stuck { child });
+                    }
+                }
+            }
+            21 => self.on(Input::Activity { pool: 1, last: Time::ZERO }),
+            22 => self.on(Input::Exited { child: ChildId(u64::MAX), exit: Exit::Code(0) }),
+            23 if self.random.one_in(8) => {
+                self.supervisor.on_timeout(self.now);
+                self.pump();
+            }
+            _ => {}
+        }
+    }
+
+    /// Requests and connections.
+    fn demand(&mut self) {
+        let pool = self.random.below(5) as PoolIndex;
+        self.on(Input::Wanted { pool });
+        if self.watching || self.random.one_in(10) {
+            self.on(Input::Readable);
+        }
+    }
+
+    /// Afterwards nothing fails any more, nobody asks, and the tree finds its shape.
+    fn calm_down(&mut self) {
+        self.health = Health::Good;
+        self.say(|| "calm".to_owned());
+        self.step_to(self.now.after(Duration::from_secs(600)));
+        if self.exit.is_some() {
+            return;
+        }
+        let mode = self.supervisor.mode();
+        assert!(["running", "asleep"].contains(&mode), "still {mode}");
+        assert!(self.unanswered.is_empty(), "no answer for {:?}", self.unanswered);
+        assert!(self.started);
+        let pools = self.supervisor.pools();
+        let listed: BTreeSet<PoolIndex> = self.current.pools.iter().map(|pool| pool.index).collect();
+        assert_eq!(pools.iter().map(|pool| pool.index).collect::<BTreeSet<_>>(), listed);
+        for pool in &pools {
+            assert!(pool.children.iter().all(|child| child.state == "ready"), "{pool:#?}");
+            assert_eq!(pool.children.len(), pool.wanted.0 as usize, "{pool:#?}");
+            assert_eq!(pool.retry, None);
+            let old = pool.index > 0
+                && pool.children.iter().any(|child| child.generation > self.supervisor.generation());
+            assert!(!old, "a process of a generation that never came: {pool:#?}");
+            let serves = if pool.wanted.0 > 0 { PoolState::Serving } else { PoolState::Asleep };
+            assert_eq!(pool.state, serves, "{pool:#?}");
+        }
+        assert_eq!(mode == "asleep", pools[0].wanted.0 == 0);
+        assert_eq!(self.supervisor.deadline(), None, "a calm tree waits for nothing");
+    }
+
+    /// A stop from any state ends within its bound.
+    fn stop(&mut self) {
+        self.health = Health::Mixed;
+        let bound = self.current.shutdown_timeout + DRAIN_GRACE;
+        let fast = Duration::from_secs(1);
+        let by = match self.random.below(5) {
+            0 => {
+                self.on(Input::Signal(Signal::Term));
+                bound
+            }
+            1 => {
+                self.on(Input::Signal(Signal::Int));
+                fast
+            }
+            2 => {
+                let ticket = self.ticket();
+                self.on(Input::Stop { ticket, fast: false });
+                bound
+            }
+            3 => {
+                let ticket = self.ticket();
+                self.on(Input::Stop { ticket, fast: true });
+                fast
+            }
+            _ => {
+                self.on(Input::Signal(Signal::Quit));
+                let pause = Duration::from_millis(self.random.below(500));
+                self.step_to(self.now.after(pause));
+                self.on(Input::Signal(Signal::Term));
+                fast
+            }
+        };
+        self.stop_by.get_or_insert(self.now.after(by + REACTION));
+        for _ in 0..200 {
+            self.step();
+        }
+        self.step_to(self.now.after(bound + REACTION));
+        assert!(self.exit.is_some(), "still {} children after the bound", self.children.len());
+    }
+
+    fn over(&mut self) -> &'static str {
+        assert!(self.children.is_empty(), "left behind: {:?}", self.children.keys());
+        assert!(self.unanswered.is_empty(), "no answer for {:?}", self.unanswered);
+        assert_eq!(self.supervisor.deadline(), None);
+        self.supervisor.on(Input::Signal(Signal::Hup), self.now);
+        self.supervisor.on_timeout(self.now);
+        assert_eq!(self.supervisor.poll(), None, "it goes on after its end");
+        let code = self.exit.expect("it has ended");
+        assert!(code == 0 || (code == 1 && !self.started), "exit {code}, started: {}", self.started);
+        if code == 0 { "stopped" } else { "start failed" }
+    }
+
+    fn until(&mut self, bound: Duration, done: impl Fn(&Self) -> bool) {
+        let end = self.now.after(bound);
+        while !done(self) {
+            assert!(self.now < end, "not within {bound:?}");
+            self.step_to(self.now.after(Duration::from_millis(10)));
+        }
+    }
+
+    /// State is plain data: it survives being written down at any moment.
+    fn restart_from_text(&mut self) {
+        let text = serde_json::to_string(&self.supervisor).expect("serialises");
+        self.supervisor = serde_json::from_str(&text).expect("deserialises");
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        self.unanswered.insert(self.tickets);
+        Ticket(self.tickets)
+    }
+
+    fn any_child(&mut self) -> Option<ChildId> {
+        let count = self.children.len() as u64;
+        let at = self.random.below(count.max(1)) as usize;
+        self.children.keys().nth(at).copied()
+    }
+
+    fn on(&mut self, input: Input) {
+        self.say(|| format!("{input:?}"));
+        self.supervisor.on(input, self.now);
+        self.pump();
+    }
+
+    /// Carries out everything that the supervisor says.
+    fn pump(&mut self) {
+        let mut count = 0;
+        while let Some(output) = self.supervisor.poll() {
+            count += 1;
+            assert!(count < 10_000, "poll does not end");
+            assert!(self.exit.is_none(), "after Exit: {output:?}");
+            self.say(|| format!("    {output:?}"));
+            self.perform(output);
+        }
+        if self.exit.is_none() {
+            let pools = self.supervisor.pools();
+            self.published.retain(|index, _| pools.iter().any(|pool| pool.index == *index));
+            self.check();
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Spawn { child, pool, slot, generation } => self.spawn(child, pool, slot, generation),
+            Output::Open { child } => {
+                let fake = self.children.get_mut(&child).expect("only the living are opened");
+                assert!(
+                    fake.ready && !fake.opened && fake.leaving.is_none(),
+                    "{child:?} is opened out of turn"
+                );
+                fake.opened = true;
+            }
+            Output::Drain { child, within, .. } => self.drain(child, within),
+            Output::Kill { child, how } => self.kill(child, how),
+            Output::Watch(watch) => {
+                assert_ne!(watch, self.watching, "said twice");
+                self.watching = watch;
+            }
+            Output::Sample { pool } => {
+                let busy = self.health == Health::Mixed && self.random.one_in(2);
+                let last = if busy { self.now } else { Time::ZERO };
+                if self.random.below(10) > 0 || self.health == Health::Good {
+                    self.say(|| format!("Activity of {pool}: {last:?}"));
+                    self.supervisor.on(Input::Activity { pool, last }, self.now);
+                }
+            }
+            Output::Publish { pool, state } => {
+                assert_ne!(pool, 0);
+                self.published.insert(pool, state);
+            }
+            Output::Load => {
+                assert!(self.loading.is_none() && self.pending.is_none(), "one reload at a time");
+                let answer = if self.random.one_in(5) && self.health == Health::Mixed {
+                    Err("hatchery.ron:1:1: no".to_owned())
+                } else {
+                    Ok(self.random.plan(Some(&self.current)))
+                };
+                self.loading = Some((self.now.after(Duration::from_millis(self.random.below(1000))), answer));
+            }
+            Output::Switch { .. } => self.current = self.pending.take().expect("a plan to switch to"),
+            Output::Discard => drop(self.pending.take().expect("a plan to discard")),
+            Output::Answer { ticket, .. } => {
+                assert!(self.unanswered.remove(&ticket.0), "{ticket:?} is answered twice")
+            }
+            Output::Started => {
+                assert!(!self.started);
+                self.started = true;
+            }
+            Output::Stopping => assert!(self.exit.is_none()),
+            Output::Exit { code } => {
+                assert!(self.children.is_empty());
+                self.exit = Some(code);
+            }
+            Output::Rearm | Output::Note { .. } => {}
+        }
+    }
+
+    fn spawn(&mut self, child: ChildId, pool: PoolIndex, slot: u16, _generation: u32) {
+        // Decided before the stop, and its end already with it.
+        let pools = self.supervisor.pools();
+        let known = pools.iter().flat_map(|pool| &pool.children).find(|known| known.child == child);
+        let ends = known.is_some_and(|known| known.state == "killing");
+        assert!(self.supervisor.mode() != "stopping" || ends, "nothing starts during a stop");
+        assert!(child.0 > self.last_child, "{child:?} was used before");
+        self.last_child = child.0;
+        let twin = self.children.values().any(|fake| (fake.pool, fake.slot) == (pool, slot));
+        assert!(!twin, "slot {slot} of pool {pool} is taken");
+        *self.spawns.entry((pool, slot)).or_insert(0) += 1;
+        if self.health != Health::Good && self.random.one_in(40) {
+            self.say(|| "fork failed".to_owned());
+            return self.supervisor.on(Input::ForkFailed { child, reason: "EAGAIN".to_owned() }, self.now);
+        }
+        let soon = self.now.after(Duration::from_millis(self.random.below(300)));
+        let later = self.now.after(Duration::from_millis(self.random.below(60_000)));
+        let chance = match self.health {
+            Health::Good => 99,
+            Health::Mixed => self.random.below(100),
+            Health::Broken => self.random.below(12),
+        };
+        let plans = match chance {
+            0..6 => vec![(soon, Deed::Exit(Exit::Code(1)))],
+            6..11 => vec![(soon, Deed::Fail), (soon.after(REACTION), Deed::Exit(Exit::Code(1)))],
+            11 => vec![(soon, Deed::Fail)],
+            12..15 => vec![],
+            15..20 => vec![(later, Deed::Ready)],
+            20..35 => vec![(soon, Deed::Ready), (later, Deed::Exit(Exit::Signal(11)))],
+            _ => vec![(soon, Deed::Ready)],
+        };
+        let fake = Fake { pool, slot, ready: false, opened: false, leaving: None, plans };
+        self.children.insert(child, fake);
+        self.supervisor.on(Input::Forked { child, pid: child.0 as u32 }, self.now);
+    }
+
+    fn drain(&mut self, child: ChildId, within: Duration) {
+        let leaves = self.health == Health::Good || self.random.below(10) > 0;
+        let pause = self.random.below(within.as_millis() as u64 + 1)
+            / if self.health == Health::Good { 100 } else { 1 };
+        let at = self.now.after(Duration::from_millis(pause));
+        let by = self.now.after(within + DRAIN_GRACE + TERM_GRACE + REACTION);
+        let fake = self.children.get_mut(&child).expect("only the living are drained");
+        fake.leaving = Some(match fake.leaving {
+            Some((since, until)) => (since, until.min(by)),
+            None => (self.now, by),
+        });
+        fake.plans.retain(|(_, deed)| matches!(deed, Deed::Exit(_)));
+        if leaves {
+            fake.plans.push((at, Deed::Exit(Exit::Code(0))));
+        }
+    }
+
+    fn kill(&mut self, child: ChildId, how: Kill) {
+        let obeys = how == Kill::Kill || self.health == Health::Good || self.random.below(5) > 0;
+        let at = self.now.after(REACTION / 2);
+        let by = self.now.after(if how == Kill::Kill { REACTION } else { TERM_GRACE + REACTION });
+        let fake = self.children.get_mut(&child).expect("only the living are killed");
+        fake.leaving = Some(match fake.leaving {
+            Some((since, until)) => (since, until.min(by)),
+            None => (self.now, by),
+        });
+        fake.plans.retain(|(_, deed)| matches!(deed, Deed::Exit(_)));
+        if obeys {
+            fake.plans.push((at, Deed::Exit(Exit::Signal(15))));
+        }
+    }
+
+    /// What holds at every moment.
+    fn check(&self) {
+        let pools = self.supervisor.pools();
+        let stopping = self.supervisor.mode() == "stopping";
+        let known: BTreeSet<ChildId> =
+            pools.iter().flat_map(|pool| &pool.children).map(|child| child.child).collect();
+        assert_eq!(known, self.children.keys().copied().collect(), "the supervisor knows exactly the living");
+        for pool in &pools {
+            self.check_pool(pool, stopping);
+        }
+        for (child, fake) in &self.children {
+            if let Some((_, until)) = fake.leaving {
+                assert!(self.now <= until, "{child:?} should have left by {until:?}");
+            }
+        }
+        if let Some(by) = self.stop_by {
+            assert!(self.now <= by, "not empty within the bound of a stop");
+        }
+        self.check_watch(&pools[0], stopping);
+    }
+
+    fn check_pool(&self, pool: &PoolView, stopping: bool) {
+        let coming = pool.children.iter().filter(|child| ["booting", "ready"].contains(&child.state)).count();
+        let next = self.pending.iter().flat_map(|plan| &plan.pools).find(|next| next.index == pool.index);
+        let bound = pool.wanted.1 + next.map_or(0, |next| next.max);
+        assert!(coming as u32 <= bound, "{coming} of at most {bound}: {pool:#?}");
+        if pool.index == 0 {
+            return;
+        }
+        let open = self
+            .children
+            .values()
+            .any(|fake| fake.pool == pool.index && fake.opened && fake.leaving.is_none());
+        let published = self.published.get(&pool.index);
+        assert_eq!(published == Some(&PoolState::Serving), open, "{published:?}: {pool:#?}");
+        if !stopping && published.is_some() {
+            assert_eq!(published, Some(&pool.state), "{pool:#?}");
+        }
+    }
+
+    /// A client that connects always finds a worker, one that comes, or the master watching.
+    fn check_watch(&self, workers: &PoolView, stopping: bool) {
+        let coming = workers.children.iter().any(|child| ["booting", "ready"].contains(&child.state));
+        if self.watching {
+            assert!(!stopping);
+            let serving =
+                self.children.values().any(|fake| fake.pool == 0 && fake.opened && fake.leaving.is_none());
+            assert!(!serving, "watching beside a worker that accepts");
+            let busy = self.children.values().filter(|fake| fake.pool == 0 && fake.opened).any(|fake| {
+                fake.leaving.is_some_and(|(since, _)| self.now.since(since) < Duration::from_secs(1))
+            });
+            assert!(!busy, "watching beside a worker that may still accept");
+        } else if !stopping && self.started {
+            let leaving = !workers.children.is_empty();
+            assert!(coming || leaving || workers.retry.is_some(), "nobody would notice a client");
+        }
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        if self.log.len() >= 400 {
+            self.log.drain(..200);
+        }
+        self.log.push(format!("{:>14.3} {}", self.now.0 as f64 / 1e9, line()));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let last = self.log.len().saturating_sub(80);
+            eprintln!("{}\n^ the last steps of HATCHERY_SEED={}", self.log[last..].join("\n"), self.seed);
+        }
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.next() % bound }
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+
+    fn seconds(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_secs(from + self.below(to - from))
+    }
+
+    /// A configuration; with the current one sometimes the same again.
+    fn plan(&mut self, current: Option<&Plan>) -> Plan {
+        if let Some(current) = current.filter(|_| self.one_in(3)) {
+            return Plan { workers_changed: false, ..current.clone() };
+        }
+        let mut pools = vec![self.pool(0)];
+        for index in 1..4 {
+            if self.one_in(2) {
+                pools.push(self.pool(index));
+            }
+        }
+        Plan {
+            pools,
+            workers_changed: true,
+            shutdown_timeout: self.seconds(1, 30),
+            drain_timeout: self.seconds(1, 60),
+            all_or_nothing: self.one_in(4),
+        }
+    }
+
+    fn pool(&mut self, index: PoolIndex) -> PoolPlan {
+        let min = self.below(4) as u32;
+        let more = if self.one_in(2) { 0 } else { self.below(4) as u32 };
+        PoolPlan {
+            index,
+            name: ["worker", "shop", "blog", "wiki"][usize::from(index)].to_owned(),
+            min,
+            max: (min + more).max(1),
+            idle: self.seconds(1, 60),
+            boot_timeout: self.seconds(1, 30),
+            prove: index > 0 && self.one_in(3),
+        }
+    }
+}
