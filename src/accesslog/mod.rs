@@ -1,4 +1,16 @@
 //! The access log: one record an exchange, rendered to one line. Pure: no I/O, no clock.
+//!
+//! Whatever a client sends, a record stays one line that a terminal shows as it is: control characters, quotes and
+//! bytes that are not UTF-8 are escaped in both formats.
+
+#[cfg(test)]
+mod tests;
+
+use crate::http::date::{Civil, put2};
+use crate::timer::Wall;
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,4 +19,200 @@ pub enum Format {
     Json,
     /// The combined log format, with request time and id at the end.
     Combined,
+}
+
+/// One exchange, when it is over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Record<'a> {
+    /// When the request arrived.
+    pub wall: Wall,
+    /// The client, after trusted proxies; `None` on Unix sockets.
+    pub client: Option<IpAddr>,
+    /// The method as it was written; empty if the head could not be read.
+    pub method: &'a [u8],
+    /// The target as it was written.
+    pub target: &'a [u8],
+    /// The version, `HTTP/1.1`; empty if the head could not be read.
+    pub version: &'a str,
+    /// Status of the response; 499 if the client left before there was one.
+    pub status: u16,
+    /// Bytes of the body that were sent.
+    pub body_bytes: u64,
+    /// From the arrival to the last byte.
+    pub took: Duration,
+    /// The Host field.
+    pub host: Option<&'a [u8]>,
+    /// The Referer field.
+    pub referer: Option<&'a [u8]>,
+    /// The User-Agent field.
+    pub user_agent: Option<&'a [u8]>,
+    /// The id of the exchange, as passed on.
+    pub id: &'a str,
+    /// Label of the site; empty if none took the request.
+    pub site: &'a str,
+    /// What answered: `files`, `app shop`, `proxy api`, `redirect`, `respond`; empty if nothing did.
+    pub handler: &'a str,
+    /// Until the head of the app's or upstream's response.
+    pub upstream: Option<Duration>,
+    /// Why there was an error, for the operator.
+    pub error: Option<&'a str>,
+}
+
+/// Appends the record and a line feed to `out`.
+pub fn render(format: Format, record: &Record<'_>, out: &mut Vec<u8>) {
+    match format {
+        Format::Json => json(record, out),
+        Format::Combined => combined(record, out),
+    }
+}
+
+/// Members are always in this order; those that are absent or empty are left out, but for the ones of every record.
+fn json(record: &Record<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"time\":\"");
+    rfc3339(record.wall, out);
+    out.push(b'"');
+    if let Some(client) = record.client {
+        let _ = write!(out, ",\"client\":\"{client}\"");
+    }
+    json_text("method", record.method, out);
+    json_text("target", record.target, out);
+    if !record.version.is_empty() {
+        json_text("version", record.version.as_bytes(), out);
+    }
+    let _ = write!(out, ",\"status\":{},\"bytes\":{}", record.status, record.body_bytes);
+    let _ = write!(out, ",\"duration\":{}", Seconds(record.took));
+    for (name, value) in
+        [("host", record.host), ("referer", record.referer), ("user_agent", record.user_agent)]
+    {
+        if let Some(value) = value {
+            json_text(name, value, out);
+        }
+    }
+    for (name, value) in [("id", record.id), ("site", record.site), ("handler", record.handler)] {
+        if !value.is_empty() {
+            json_text(name, value.as_bytes(), out);
+        }
+    }
+    if let Some(time) = record.upstream {
+        let _ = write!(out, ",\"upstream\":{}", Seconds(time));
+    }
+    if let Some(error) = record.error {
+        json_text("error", error.as_bytes(), out);
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// `client - - [time] "request" status bytes "referer" "user agent" seconds id`; what is absent is `-`. Times are UTC.
+fn combined(record: &Record<'_>, out: &mut Vec<u8>) {
+    match record.client {
+        Some(client) => _ = write!(out, "{client}"),
+        None => out.push(b'-'),
+    }
+    out.extend_from_slice(b" - - [");
+    common_log_time(record.wall, out);
+    out.extend_from_slice(b"] \"");
+    if record.method.is_empty() && record.target.is_empty() {
+        out.push(b'-');
+    } else {
+        hex_escaped(record.method, out);
+        out.push(b' ');
+        hex_escaped(record.target, out);
+        if !record.version.is_empty() {
+            out.push(b' ');
+            hex_escaped(record.version.as_bytes(), out);
+        }
+    }
+    let _ = write!(out, "\" {} {}", record.status, record.body_bytes);
+    for value in [record.referer, record.user_agent] {
+        out.extend_from_slice(b" \"");
+        hex_escaped(value.filter(|value| !value.is_empty()).unwrap_or(b"-"), out);
+        out.push(b'"');
+    }
+    let _ = write!(out, " {} ", Seconds(record.took));
+    hex_escaped(if record.id.is_empty() { b"-" } else { record.id.as_bytes() }, out);
+    out.push(b'\n');
+}
+
+/// `,"name":"value"`. UTF-8 stays as it is. A byte that is not part of any becomes the character of the same number,
+/// escaped (`\u00ff`), which real text never holds in that spelling; control characters, also those of ISO 8859-1 that
+/// terminals obey, are escaped.
+fn json_text(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":\"");
+    for chunk in value.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '\n' => out.extend_from_slice(b"\\n"),
+                '\r' => out.extend_from_slice(b"\\r"),
+                '\t' => out.extend_from_slice(b"\\t"),
+                // Line ends of JavaScript and of some log readers.
+                '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
+                    _ = write!(out, "\\u{:04x}", u32::from(character));
+                }
+                _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\u{byte:04x}");
+        }
+    }
+    out.push(b'"');
+}
+
+/// As nginx and Apache do: quotes, backslashes and all that is not visible ASCII as `\xHH`.
+fn hex_escaped(value: &[u8], out: &mut Vec<u8>) {
+    for byte in value {
+        match byte {
+            b'"' | b'\\' | 0..0x20 | 0x7f.. => _ = write!(out, "\\x{byte:02X}"),
+            _ => out.push(*byte),
+        }
+    }
+}
+
+/// `2026-10-09T12:34:56.123Z`
+fn rfc3339(time: Wall, out: &mut Vec<u8>) {
+    let civil = Civil::from_unix(time.seconds);
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    put_year(&mut text[..4], civil.year);
+    put2(&mut text[5..7], civil.month);
+    put2(&mut text[8..10], civil.day);
+    put2(&mut text[11..13], civil.hour);
+    put2(&mut text[14..16], civil.minute);
+    put2(&mut text[17..19], civil.second);
+    let millis = time.nanos / 1_000_000;
+    put2(&mut text[20..22], millis / 10);
+    text[22] = b'0' + (millis % 10) as u8;
+    out.extend_from_slice(&text);
+}
+
+/// `09/Oct/2026:12:34:56 +0000`
+fn common_log_time(time: Wall, out: &mut Vec<u8>) {
+    let civil = Civil::from_unix(time.seconds);
+    let mut text = *b"00/Jan/0000:00:00:00 +0000";
+    put2(&mut text[..2], civil.day);
+    text[3..6].copy_from_slice(civil.month_name().as_bytes());
+    put_year(&mut text[7..11], civil.year);
+    put2(&mut text[12..14], civil.hour);
+    put2(&mut text[15..17], civil.minute);
+    put2(&mut text[18..20], civil.second);
+    out.extend_from_slice(&text);
+}
+
+fn put_year(place: &mut [u8], year: i64) {
+    let year = year.clamp(0, 9999) as u32;
+    let (century, of_century) = place.split_at_mut(2);
+    put2(century, year / 100);
+    put2(of_century, year);
+}
+
+/// Shown as seconds with six decimals, cut: what nginx users expect of `$request_time`, only finer.
+struct Seconds(Duration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
+    }
 }

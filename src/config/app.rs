@@ -3,8 +3,9 @@
 use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::{Env, Positive, Size};
-use super::source::{Source, find_program};
+use super::source::{DEFAULT_PATH, Source, find_program};
 use super::workers::{IDLE, Processes};
+use crate::dispatch::board;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,7 +92,7 @@ pub(crate) struct RawResponseBuffer<'a> {
 impl<'a> Raw<'a> for RawResponseBuffer<'a> {}
 
 /// Most threads a process can have: units of a slot on the board.
-const MOST_THREADS: u32 = 64;
+const MOST_THREADS: u32 = board::THREADS as u32;
 
 impl Default for ResponseBuffer {
     fn default() -> Self {
@@ -174,7 +175,10 @@ pub(crate) fn check_threads(threads: u32) -> Result<(), Complaint> {
 fn interpreter(home: Option<&Path>, source: &dyn Source) -> PathBuf {
     match home {
         Some(home) => home.join("bin/python"),
-        None => find_program(source, "python3").unwrap_or_else(|| PathBuf::from("/usr/bin/python3")),
+        None => {
+            let path = source.env("PATH").unwrap_or_else(|| DEFAULT_PATH.to_owned());
+            find_program(source, "python3", &path).unwrap_or_else(|| PathBuf::from("/usr/bin/python3"))
+        }
     }
 }
 

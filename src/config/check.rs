@@ -6,7 +6,7 @@ mod rights;
 mod tests;
 
 use super::problem::{Complaint, Place};
-use super::source::find_program;
+use super::source::{DEFAULT_PATH, find_program};
 use super::{Action, Address, App, Config, CronJob, Disk, Problem};
 use nix::unistd::geteuid;
 use rights::Identity;
@@ -225,25 +225,29 @@ impl Check<'_> {
         if let Some(chdir) = &job.chdir {
             self.directory(&format!("{key}.chdir"), chdir, &identity);
         }
-        let directory = job.chdir.as_deref().or(app.map(|app| app.chdir.as_path())).unwrap_or(Path::new("/"));
+        let directory = job.chdir.as_deref().or(app.map(|app| app.chdir.as_path()));
         let Some(name) = job.command.first() else { return };
-        let home = app.and_then(|app| app.home.as_deref());
-        match program(name, directory, home) {
-            Some(found) => {
-                if let Err(why) = identity.may_execute(&found) {
-                    let what =
-                        format!("`{}` cannot be executed by {}: {why}", found.display(), identity.name);
-                    self.add(&format!("{key}.command"), what, "");
+        if name.contains('/') && !Path::new(name).is_absolute() && directory.is_none() {
+            let what = format!("`{name}` is a relative path, and the job has no directory");
+            self.add(&format!("{key}.command"), what, "give it `chdir`, or write the whole path");
+            return;
+        }
+        let Some(found) = program(name, directory.unwrap_or(Path::new("/")), job, app) else {
+            let hint = match (directory, app) {
+                (Some(directory), _) if name.contains('/') => {
+                    format!("it is looked for from `{}`", directory.display())
                 }
-            }
-            None => {
-                let hint = match home {
-                    _ if name.contains('/') => format!("it is looked for from `{}`", directory.display()),
-                    Some(home) => format!("it is neither in `{}/bin` nor on PATH", home.display()),
-                    None => "it is not on PATH; `app` adds the virtualenv of an app".to_owned(),
-                };
-                self.add(&format!("{key}.command"), format!("there is no program `{name}`"), hint);
-            }
+                (_, Some(_)) => "it is neither in the app's virtualenv nor on PATH".to_owned(),
+                _ => format!(
+                    "it is not on the PATH of cron jobs, {DEFAULT_PATH}; `app` adds the virtualenv of an app"
+                ),
+            };
+            self.add(&format!("{key}.command"), format!("there is no program `{name}`"), hint);
+            return;
+        };
+        if let Err(why) = identity.may_execute(&found) {
+            let what = format!("`{}` cannot be executed by {}: {why}", found.display(), identity.name);
+            self.add(&format!("{key}.command"), what, "");
         }
     }
 
@@ -288,7 +292,13 @@ impl Check<'_> {
     fn writable_directory(&mut self, key: &str, path: &Path, identity: &Identity) {
         let shown = path.display();
         if !path.is_dir() {
-            let hint = format!("create it: mkdir -p {shown}");
+            let hint = match path.strip_prefix("/run").ok().and_then(|below| below.iter().next()) {
+                // It is empty after a boot.
+                Some(name) => {
+                    format!("create it at each boot, with systemd: RuntimeDirectory={}", name.display())
+                }
+                None => format!("create it: mkdir -p {shown}"),
+            };
             self.add(key, format!("the directory `{shown}` does not exist"), hint);
         } else if let Err(why) = identity.may_write_directory(path) {
             self.add(
@@ -305,11 +315,20 @@ fn is_source_or_data(name: &str) -> bool {
     matches!(name, "manage.py" | "settings.py") || name.ends_with(".sqlite3")
 }
 
-/// The program of a cron job, as the master looks for it.
-fn program(name: &str, directory: &Path, home: Option<&Path>) -> Option<PathBuf> {
+/// The program of a cron job, as the master looks for it: a PATH of its own or of its app, else the virtualenv and the
+/// master's PATH with an app, else the PATH of cron jobs.
+fn program(name: &str, directory: &Path, job: &CronJob, app: Option<&App>) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(directory.join(name)).filter(|path| path.is_file());
     }
-    let own = home.map(|home| home.join("bin").join(name)).filter(|path| path.is_file());
-    own.or_else(|| find_program(&Disk, name))
+    let variables = job.env.iter().rev().chain(app.iter().flat_map(|app| app.env.iter().rev()));
+    let given = variables.into_iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
+    let path = given.unwrap_or_else(|| match app {
+        None => DEFAULT_PATH.to_owned(),
+        Some(app) => {
+            let ours = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
+            app.home.as_ref().map_or(ours.clone(), |home| format!("{}:{ours}", home.join("bin").display()))
+        }
+    });
+    find_program(&Disk, name, &path)
 }

@@ -57,7 +57,8 @@ pub enum Action {
 /// Files below a directory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Files {
-    /// The directory that stands for the location's prefix.
+    /// The directory that stands for the location's prefix; for a regular expression, for `/`; for an exact path, for
+    /// the directory of its last segment.
     pub root: PathBuf,
     /// Tried in order for a directory; `["index.html"]`.
     pub index: Vec<String>,
@@ -220,7 +221,8 @@ impl Read for Draft {
     }
 }
 
-/// Files and mounts stand for a prefix, so the location must have one.
+/// A root stands for a directory, and a mount for a prefix: the location must have it. (Files below an `exact` path are
+/// looked for by its last segment, below a `regex` by the whole path.)
 fn fits(matcher: &Matcher, action: &ActionDraft) -> Result<(), Complaint> {
     match (action, matcher) {
         (ActionDraft::Ready(Action::Files(_)), Matcher::Prefix { path, .. }) if !path.ends_with('/') => {
@@ -228,10 +230,6 @@ fn fits(matcher: &Matcher, action: &ActionDraft) -> Result<(), Complaint> {
                 format!("the root of `Files` stands for a directory, and `{path}` does not end with `/`");
             Err(Complaint::new(why, format!("write path: \"{path}/\"")))
         }
-        (ActionDraft::Ready(Action::Files(_)), Matcher::Exact(_) | Matcher::Regex(_)) => Err(Complaint::new(
-            "the root of `Files` stands for the prefix in `path`, and there is none",
-            "write path: \"/…/\" instead of `exact` or `regex`",
-        )),
         (ActionDraft::App { mount, .. }, _) if !mount.is_empty() => {
             let path = match matcher {
                 Matcher::Exact(path) | Matcher::Prefix { path, .. } => path,
@@ -421,7 +419,8 @@ fn check_location(text: &str) -> Result<(), Complaint> {
         let hint = format!("did you mean \"https://{text}\" or \"/{text}\"?");
         return Err(Complaint::new(format!("`{text}` is neither a path nor a URL"), hint));
     }
-    for after in text.split('$').skip(1) {
+    // `$$` is a dollar sign.
+    for after in text.replace("$$", "").split('$').skip(1) {
         let end =
             after.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(after.len());
         let name = after.get(..end).unwrap_or_default();

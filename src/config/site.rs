@@ -183,7 +183,8 @@ pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
             let names = site.names.iter().map(|name| (Some(render_host(&name.value)), &name.place));
             let nameless = site.names.is_empty().then_some((None, &site.place));
             for (name, place) in names.chain(nameless) {
-                let Some((owner, first)) = answers.insert((&address.value, name.clone()), (number, place)) else {
+                let Some((owner, first)) = answers.insert((&address.value, name.clone()), (number, place))
+                else {
                     continue;
                 };
                 let (what, hint) = match name {

@@ -81,9 +81,11 @@ pub(crate) fn absolute(base: &Path, name: &str) -> PathBuf {
     base.join(name).components().filter(|component| *component != Component::CurDir).collect()
 }
 
-/// The first `name` on PATH.
-pub(crate) fn find_program(source: &dyn Source, name: &str) -> Option<PathBuf> {
-    let path = source.env("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".to_owned());
+/// Where programs are looked for if the environment does not say.
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The first `name` in the directories of `path`, separated by colons.
+pub(crate) fn find_program(source: &dyn Source, name: &str, path: &str) -> Option<PathBuf> {
     path.split(':')
         .filter(|directory| directory.starts_with('/'))
         .map(|directory| Path::new(directory).join(name))

@@ -81,14 +81,14 @@ pub(crate) fn render_duration(value: Duration) -> String {
     if total == 0 {
         return "0s".to_owned();
     }
-    let exact = DURATION_UNITS.iter().find(|(_, scale)| total % scale == 0);
+    let exact = DURATION_UNITS.iter().find(|(_, scale)| total.is_multiple_of(*scale));
     exact.map_or_else(|| format!("{total}ms"), |(name, scale)| format!("{}{name}", total / scale))
 }
 
 /// The shortest exact way to write a size.
 pub(crate) fn render_size(bytes: u64) -> String {
     let binary = SIZE_UNITS.iter().take(5).rev();
-    let exact = binary.into_iter().find(|(_, scale)| bytes > 0 && bytes % scale == 0);
+    let exact = binary.into_iter().find(|(_, scale)| bytes > 0 && bytes.is_multiple_of(*scale));
     exact.map_or_else(|| format!("{bytes}B"), |(name, scale)| format!("{}{name}", bytes / scale))
 }
 

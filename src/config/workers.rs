@@ -3,6 +3,7 @@
 use super::located::{Located, Node, Raw, Read, Report, Shape};
 use super::problem::Complaint;
 use super::read::Positive;
+use crate::dispatch::board;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -47,9 +48,9 @@ pub(crate) struct RawProcesses<'a> {
 
 impl<'a> Raw<'a> for RawProcesses<'a> {}
 
-/// Most processes a pool can have: rows and slots of the board.
-pub(crate) const MOST_WORKERS: u32 = 48;
-pub(crate) const MOST_PROCESSES: u32 = 128;
+/// Most processes of a pool: half of the rows or slots of the board, as a reload has two generations of them.
+pub(crate) const MOST_WORKERS: u32 = board::WORKERS as u32 / 2;
+pub(crate) const MOST_PROCESSES: u32 = board::SLOTS as u32 / 2;
 
 /// Defaults of the two idle times.
 pub(crate) const IDLE: Duration = Duration::from_secs(600);

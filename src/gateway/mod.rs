@@ -3,6 +3,7 @@
 //! [`Fault`].
 
 pub mod app;
+pub mod http1;
 pub mod params;
 
 use crate::http::{BodyLength, Method, ResponseHead};
@@ -32,6 +33,7 @@ pub enum Event {
     End,
     /// The unit of the app is free for another request (apps only).
     Free,
+    /// The response cannot be completed; nothing follows.
     /// The response cannot be completed; nothing follows, except that an app may still say [`Event::Free`].
     Broken(Fault),
 }

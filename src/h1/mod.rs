@@ -1,1 +1,123 @@
-//! Filled in by its own change.
+//! HTTP/1.1 and 1.0 (RFC 9112), the server's side of a connection. Pure: no socket, no clock, no log; bytes and times
+//! in, events and bytes out.
+//!
+//! [`Conn`] is the connection. It reads with `parse` (where a head ends, what is in it), judges with `framing` (where
+//! the message ends: the one place where smuggling is decided), takes the body off with [`chunked`] and writes with
+//! [`encode`]. `gateway::http1` uses the same parser and decoder for the responses of upstreams.
+
+pub mod chunked;
+mod conn;
+pub mod encode;
+mod framing;
+mod parse;
+
+pub use conn::Conn;
+pub(crate) use framing::tokens;
+pub use framing::{ResponseFraming, response as response_framing};
+pub use parse::{Response as ParsedResponse, ResponseError, response as parse_response};
+
+use crate::http::target::{Host, Target};
+use crate::http::{BodyLength, RequestHead};
+use std::time::Duration;
+
+/// Limits and time-outs of a connection (research, web-servers §6.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes of the request line, without its end; more: 414.
+    pub request_line: usize,
+    /// Bytes of the whole head; more: 431.
+    pub head: usize,
+    /// Number of fields; more: 431.
+    pub fields: usize,
+    /// From the accept (first request) or the first byte (later ones) to the end of the head; absolute, 408.
+    pub header_timeout: Duration,
+    /// Between two reads of a request body (408), and between two writes of a response (the connection is aborted).
+    pub body_timeout: Duration,
+    /// Between two requests; then the connection is closed silently.
+    pub keepalive_timeout: Duration,
+    /// Requests on one connection; the last is answered with `Connection: close`. 0: no limit.
+    pub keepalive_requests: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            request_line: 8 * 1024,
+            head: 32 * 1024,
+            fields: 100,
+            header_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(65),
+            keepalive_requests: 1000,
+        }
+    }
+}
+
+/// A request, as far as its head tells.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The head as it was received.
+    pub head: RequestHead,
+    /// The request-target, decoded once.
+    pub target: Target,
+    /// The host it is for: of the target if that has one (then the same as the Host field), else the Host field.
+    /// `None` only in HTTP/1.0.
+    pub host: Option<Host>,
+    /// The body that follows: `None` if the head announced none; then no body event comes.
+    pub body: BodyLength,
+}
+
+/// What came from the client.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one request a poll, moved once; a box would cost an allocation"
+)]
+pub enum Event {
+    /// A request. Its exchange is open until `finish`.
+    Request(Request),
+    /// The next bytes of its body, never empty.
+    Body(Vec<u8>),
+    /// Its body is complete. Comes for every body but [`BodyLength::None`], unless `finish` was called before.
+    BodyEnd,
+    /// What came is no request to be served, or the rest of it did not come in time. The caller answers it with
+    /// `respond`, `send` and `finish` like a request. Nothing after it is parsed.
+    Refused(Refusal),
+    /// The client vanished, or stopped reading, in the middle of the exchange. Nothing more can be answered.
+    Gone,
+}
+
+/// Why a request is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status to answer with.
+    pub status: u16,
+    /// For the log; names the limit if one could be raised.
+    pub why: &'static str,
+}
+
+/// What a connection waits for; derived from its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Bytes of the client.
+    pub read: bool,
+    /// A chance to write: there are bytes to be written.
+    pub write: bool,
+    /// More of the response: there is room for another `send`.
+    pub body: bool,
+}
+
+/// Whether and how the connection ends now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It goes on, or has something to write first.
+    Open,
+    /// All is written, but the client may still be sending: shut down writing, go on reading (what is fed is
+    /// discarded) until this becomes `Close`. Closing at once would reset the connection and could destroy the answer
+    /// on its way (RFC 9112 §9.6).
+    Linger,
+    /// All is written and nothing is left to be read: close.
+    Close,
+    /// Close at once, without a clean end.
+    Abort,
+}

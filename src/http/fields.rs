@@ -42,6 +42,12 @@ impl Fields {
         index.retain(|(span, _)| !span.of(bytes).eq_ignore_ascii_case(name.as_ref()));
     }
 
+    /// Keeps only the fields for which `keep` says so; it gets the name.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        let Self { bytes, index } = self;
+        index.retain(|(span, _)| keep(span.of(bytes)));
+    }
+
     /// The value of the first field of that name, compared without case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {

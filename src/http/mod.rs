@@ -3,6 +3,7 @@
 pub mod conditional;
 pub mod date;
 pub mod fields;
+pub mod forwarded;
 pub mod message;
 pub mod mime;
 pub mod range;

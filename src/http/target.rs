@@ -1,1 +1,392 @@
-//! Filled in by its own change.
+//! Request-targets and authorities (RFC 9112 §3.2, RFC 3986). Decoded once, here; nothing decodes again.
+//!
+//! Two paths come out of a target. [`Target::path`] is for matching and for files: percent-decoded, `.` and `..`
+//! resolved on the decoded bytes (so `%2e%2e%2f` is caught), `//` merged. [`Target::path_info`] is for applications:
+//! the same, but `//` is kept unless dot segments had to be resolved. Merging the second always gives the first, so
+//! that what an access rule judged is what the application sees.
+
+use super::message::{Method, Span};
+use std::net::Ipv6Addr;
+
+/// A parsed request-target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    path: Vec<u8>,
+    /// Only if it differs from `path`.
+    path_info: Option<Vec<u8>>,
+    encoded_slash: bool,
+    form: Form,
+    raw_path: Span,
+    query: Option<Span>,
+    authority: Option<Span>,
+    https: bool,
+}
+
+/// Which of the four forms it had (RFC 9112 §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `/path?query`.
+    Origin,
+    /// `http://authority/path?query`.
+    Absolute,
+    /// `host:port`, CONNECT only.
+    Authority,
+    /// `*`, OPTIONS only.
+    Asterisk,
+}
+
+/// Why a target or authority was refused; always 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A control character or a space.
+    Byte,
+    /// A `#`: fragments are never sent.
+    Fragment,
+    /// `%` without two hexadecimal digits.
+    Percent,
+    /// `%00`.
+    Nul,
+    /// More `..` than segments before it.
+    AboveRoot,
+    /// Neither a path nor `http://…`, or a form that the method does not have.
+    Form,
+    /// A host that is empty or has bytes no host has.
+    Host,
+    /// A port that is no number up to 65535.
+    Port,
+}
+
+impl Error {
+    /// For the log.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Byte => "space or control character in the request target",
+            Self::Fragment => "'#' in the request target",
+            Self::Percent => "invalid percent-encoding in the path",
+            Self::Nul => "encoded NUL in the path",
+            Self::AboveRoot => "'..' above the root of the path",
+            Self::Form => "request target is neither a path nor an http URL",
+            Self::Host => "invalid host name",
+            Self::Port => "invalid port",
+        }
+    }
+}
+
+impl Target {
+    /// Decoded, dot segments resolved, `//` merged; begins with `/`. `*` for [`Form::Asterisk`], empty for CONNECT.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Like [`Self::path`], but `//` kept (unless dot segments were resolved): PATH_INFO for applications.
+    #[must_use]
+    pub fn path_info(&self) -> &[u8] {
+        self.path_info.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Whether a segment contained `%2F`. In [`Self::path`] it has become a separator; a file handler refuses it.
+    #[must_use]
+    pub fn encoded_slash(&self) -> bool {
+        self.encoded_slash
+    }
+
+    /// The form it was written in.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The path as it was written; `target` is what was parsed. `/` if an absolute form has none.
+    #[must_use]
+    pub fn raw_path<'a>(&self, target: &'a [u8]) -> &'a [u8] {
+        match self.raw_path.of(target) {
+            b"" => b"/",
+            path => path,
+        }
+    }
+
+    /// What follows the `?`, as it was written; `None` without `?`.
+    #[must_use]
+    pub fn query<'a>(&self, target: &'a [u8]) -> Option<&'a [u8]> {
+        self.query.map(|span| span.of(target))
+    }
+
+    /// The authority of an absolute or authority form, as it was written.
+    #[must_use]
+    pub fn authority<'a>(&self, target: &'a [u8]) -> Option<&'a [u8]> {
+        self.authority.map(|span| span.of(target))
+    }
+
+    /// The port that a missing port stands for in an absolute form: 443 for `https:`, else 80.
+    #[must_use]
+    pub fn default_port(&self) -> u16 {
+        if self.https { 443 } else { 80 }
+    }
+}
+
+/// Parses a request-target. The query is not decoded and not judged, apart from bytes no target may have.
+///
+/// # Errors
+/// [`Error`]; the request is answered with 400.
+pub fn parse(method: Method, target: &[u8]) -> Result<Target, Error> {
+    for byte in target {
+        match byte {
+            0..=0x20 | 0x7f => return Err(Error::Byte),
+            b'#' => return Err(Error::Fragment),
+            _ => {}
+        }
+    }
+    if method == Method::Connect {
+        host(target)?;
+        return Ok(Target { authority: Some(span(0, target.len())), ..bare(Form::Authority, b"") });
+    }
+    match target {
+        b"*" if method == Method::Options => Ok(bare(Form::Asterisk, b"*")),
+        [b'/', ..] => from_path(target, 0, Form::Origin),
+        _ => absolute(method, target),
+    }
+}
+
+/// Writes the origin form of a target that [`parse`] accepted, for the next server: path and query as they were
+/// written, bytes above 0x7F percent-encoded.
+pub fn write_origin_form(target: &[u8], out: &mut Vec<u8>) {
+    let rest = match scheme_len(target) {
+        None => target,
+        Some((scheme, _)) => {
+            let rest = target.get(scheme..).unwrap_or_default();
+            let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+            rest.get(end..).unwrap_or_default()
+        }
+    };
+    if !matches!(rest, [b'/', ..] | b"*") {
+        out.push(b'/');
+    }
+    if rest.is_ascii() {
+        out.extend_from_slice(rest);
+        return;
+    }
+    for byte in rest {
+        if byte.is_ascii() {
+            out.push(*byte);
+        } else {
+            out.extend_from_slice(&[b'%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
+        }
+    }
+}
+
+/// A host and port, as they are compared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// Lower-case, without one trailing dot; an IPv6 address keeps its brackets.
+    pub name: Vec<u8>,
+    /// As given.
+    pub port: Option<u16>,
+}
+
+impl Host {
+    /// Whether both name the same authority where a missing port means `default`.
+    #[must_use]
+    pub fn same(&self, other: &Self, default: u16) -> bool {
+        self.name == other.name && self.port.unwrap_or(default) == other.port.unwrap_or(default)
+    }
+}
+
+/// Longest host name (RFC 1035 §2.3.4 says 255 octets on the wire).
+const HOST_MAX: usize = 255;
+
+/// Parses the value of a Host field or the authority of a target (RFC 9110 §7.2, RFC 3986 §3.2). User information,
+/// percent-encoding and sub-delimiters are refused: no host that resolves has them.
+///
+/// # Errors
+/// [`Error::Host`] or [`Error::Port`]; the request is answered with 400.
+pub fn host(authority: &[u8]) -> Result<Host, Error> {
+    let (name, port) = if authority.first() == Some(&b'[') {
+        let end = authority.iter().position(|byte| *byte == b']').ok_or(Error::Host)?;
+        let address = authority.get(1..end).unwrap_or_default();
+        let text = std::str::from_utf8(address).map_err(|_| Error::Host)?;
+        text.parse::<Ipv6Addr>().map_err(|_| Error::Host)?;
+        authority.split_at_checked(end + 1).ok_or(Error::Host)?
+    } else {
+        let end = authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len());
+        let (name, port) = authority.split_at_checked(end).ok_or(Error::Host)?;
+        (registered_name(name)?, port)
+    };
+    let port = match port {
+        [] | [b':'] => None,
+        [b':', digits @ ..] => Some(parse_port(digits)?),
+        _ => return Err(Error::Host),
+    };
+    Ok(Host { name: name.to_ascii_lowercase(), port })
+}
+
+fn registered_name(name: &[u8]) -> Result<&[u8], Error> {
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    if name.len() > HOST_MAX {
+        return Err(Error::Host);
+    }
+    let mut before = b'.';
+    for byte in name {
+        match byte {
+            b'.' if before == b'.' => return Err(Error::Host),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'.' => before = *byte,
+            _ => return Err(Error::Host),
+        }
+    }
+    // Also refuses the empty name and one that still ends in a dot.
+    if before == b'.' { Err(Error::Host) } else { Ok(name) }
+}
+
+fn parse_port(digits: &[u8]) -> Result<u16, Error> {
+    digits.iter().try_fold(0_u16, |port, byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0')).ok_or(Error::Port)?;
+        port.checked_mul(10).and_then(|port| port.checked_add(digit)).ok_or(Error::Port)
+    })
+}
+
+fn absolute(method: Method, target: &[u8]) -> Result<Target, Error> {
+    let (scheme, https) = scheme_len(target).ok_or(Error::Form)?;
+    let rest = target.get(scheme..).unwrap_or_default();
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    host(rest.get(..end).unwrap_or_default())?;
+    let authority = Some(span(scheme, scheme + end));
+    // `OPTIONS http://host` is how a proxy is asked for `OPTIONS *` of that host (RFC 9112 §3.2.4).
+    if method == Method::Options && end == rest.len() {
+        return Ok(Target { authority, https, ..bare(Form::Asterisk, b"*") });
+    }
+    Ok(Target { authority, https, ..from_path(target, scheme + end, Form::Absolute)? })
+}
+
+/// The length of `http://` or `https://` at the start, and whether it is the second.
+fn scheme_len(target: &[u8]) -> Option<(usize, bool)> {
+    let starts =
+        |scheme: &[u8]| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    if starts(b"http://") {
+        Some((7, false))
+    } else if starts(b"https://") {
+        Some((8, true))
+    } else {
+        None
+    }
+}
+
+fn bare(form: Form, path: &[u8]) -> Target {
+    Target {
+        path: path.to_vec(),
+        path_info: None,
+        encoded_slash: false,
+        form,
+        raw_path: span(0, if form == Form::Asterisk { 1 } else { 0 }),
+        query: None,
+        authority: None,
+        https: false,
+    }
+}
+
+/// `target[start..]` is a path, possibly empty, and perhaps a query.
+fn from_path(target: &[u8], start: usize, form: Form) -> Result<Target, Error> {
+    let rest = target.get(start..).unwrap_or_default();
+    let (raw, query) = match rest.iter().position(|byte| *byte == b'?') {
+        None => (rest, None),
+        Some(at) => (rest.get(..at).unwrap_or_default(), Some(span(start + at + 1, target.len()))),
+    };
+    let (decoded, encoded_slash) = decode(if raw.is_empty() { b"/" } else { raw })?;
+    let (path, path_info) = resolve(decoded)?;
+    let raw_path = span(start, start + raw.len());
+    Ok(Target { path, path_info, encoded_slash, form, raw_path, query, authority: None, https: false })
+}
+
+/// Percent-decodes once; also says whether `%2F` was there.
+fn decode(raw: &[u8]) -> Result<(Vec<u8>, bool), Error> {
+    if !raw.contains(&b'%') {
+        return Ok((raw.to_vec(), false));
+    }
+    let mut decoded = Vec::with_capacity(raw.len());
+    let mut encoded_slash = false;
+    let mut bytes = raw.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte != b'%' {
+            decoded.push(*byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|byte| hex_value(*byte)).ok_or(Error::Percent);
+        match digit()? << 4 | digit()? {
+            0 => return Err(Error::Nul),
+            value => {
+                encoded_slash |= value == b'/';
+                decoded.push(value);
+            }
+        }
+    }
+    Ok((decoded, encoded_slash))
+}
+
+/// The path for matching, and the path for applications if it differs.
+fn resolve(decoded: Vec<u8>) -> Result<(Vec<u8>, Option<Vec<u8>>), Error> {
+    let mut dots = false;
+    let mut empty = false;
+    let last = decoded.len().saturating_sub(1);
+    let mut before = 0;
+    // Every segment follows a slash; an empty one is not the last.
+    for (at, byte) in decoded.iter().enumerate().skip(1) {
+        let segment_end = if *byte == b'/' { at } else { at + 1 };
+        if *byte == b'/' || at == last {
+            let segment = decoded.get(before + 1..segment_end).unwrap_or_default();
+            empty |= segment.is_empty();
+            dots |= matches!(segment, b"." | b"..");
+            before = at;
+        }
+    }
+    if !dots && !empty {
+        return Ok((decoded, None));
+    }
+    let path = merge(&decoded)?;
+    Ok((path, (!dots).then_some(decoded)))
+}
+
+/// Merges `//` and resolves dot segments (RFC 3986 §5.2.4), refusing to climb above the root.
+fn merge(decoded: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut path = Vec::with_capacity(decoded.len());
+    let mut open = true;
+    for segment in decoded.split(|byte| *byte == b'/').skip(1) {
+        open = true;
+        match segment {
+            b"" | b"." => {}
+            b".." => {
+                let parent = path.iter().rposition(|byte| *byte == b'/').ok_or(Error::AboveRoot)?;
+                path.truncate(parent);
+            }
+            name => {
+                path.push(b'/');
+                path.extend_from_slice(name);
+                open = false;
+            }
+        }
+    }
+    if open {
+        path.push(b'/');
+    }
+    Ok(path)
+}
+
+fn hex_value(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn hex_digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'A' + value - 10 }
+}
+
+fn span(start: usize, end: usize) -> Span {
+    Span { start: start as u32, end: end as u32 }
+}
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;

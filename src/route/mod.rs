@@ -1,6 +1,14 @@
 //! Host and path to site and location. Pure: no I/O, no clock; the table is built once per generation.
+//!
+//! Order of the sites on a listener: an exact name, the longest suffix (`*.shop.example`), the first site without names.
+//! Order of a site's locations, as in nginx: `exact`; the longest prefix, if it says `over_regex`; the first regular
+//! expression in the order of the file; the longest prefix.
+
+#[cfg(test)]
+mod tests;
 
 use regex_lite::Regex;
+use std::borrow::Cow;
 
 /// A host name in a site's `names`, lower case, without a dot at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +31,7 @@ pub enum Matcher {
         /// Wins over regular expressions (nginx's `^~`).
         over_regex: bool,
     },
-    /// `regex: "\\.php$"`, on the decoded path.
+    /// `regex: "\\.php$"`, on the decoded path; bytes that are not UTF-8 count as U+FFFD.
     Regex(Regex),
 }
 
@@ -37,5 +45,191 @@ impl PartialEq for Matcher {
             (Self::Regex(one), Self::Regex(two)) => one.as_str() == two.as_str(),
             _ => false,
         }
+    }
+}
+
+/// What a site is for routing.
+#[derive(Clone, Debug, Default)]
+pub struct SiteSpec {
+    /// Hosts; none: any host.
+    pub names: Vec<HostPattern>,
+    /// In the order of the file.
+    pub locations: Vec<Matcher>,
+}
+
+/// All sites of a generation. Sites and locations are known by their index in what the table was made from. Looking up
+/// allocates nothing, but for a path that is not UTF-8 at a site with regular expressions.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// Name and site, sorted.
+    exact: Vec<(String, usize)>,
+    /// `.shop.example` and site, sorted.
+    suffixes: Vec<(String, usize)>,
+    sites: Vec<Site>,
+}
+
+#[derive(Debug)]
+struct Site {
+    is_nameless: bool,
+    locations: Vec<Matcher>,
+    /// Path and location, sorted.
+    exact: Vec<(String, usize)>,
+    /// Sorted by path.
+    prefixes: Vec<Prefix>,
+    /// Location of each regular expression, in the order of the file.
+    regexes: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Prefix {
+    path: String,
+    over_regex: bool,
+    location: usize,
+    /// The longest other prefix in the list that this path begins with.
+    parent: Option<usize>,
+}
+
+impl Table {
+    /// Sorts the sites out. Of two equal names or paths the first in the order of the file counts.
+    #[must_use]
+    pub fn new(sites: Vec<SiteSpec>) -> Self {
+        let mut table = Self::default();
+        for (index, site) in sites.into_iter().enumerate() {
+            for name in &site.names {
+                match name {
+                    HostPattern::Exact(name) => table.exact.push((name.to_ascii_lowercase(), index)),
+                    HostPattern::Suffix(name) => table.suffixes.push((name.to_ascii_lowercase(), index)),
+                }
+            }
+            table.sites.push(Site::new(site.names.is_empty(), site.locations));
+        }
+        table.exact.sort_unstable();
+        table.suffixes.sort_unstable();
+        table
+    }
+
+    /// The site that answers `host` (lower case, no port, no dot at the end) among those on a listener. `None`: no site
+    /// names this host and none is nameless; what then answers is the configuration's `default_site`.
+    #[must_use]
+    pub fn site(&self, candidates: &[usize], host: &[u8]) -> Option<usize> {
+        if let Some(site) = named(&self.exact, host, candidates) {
+            return Some(site);
+        }
+        // From the left: the first dot begins the longest suffix. `*.a.b` takes neither `a.b` nor `.a.b`.
+        let dots = host.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'.');
+        for (dot, _) in dots {
+            if let Some(site) = host.get(dot..).and_then(|suffix| named(&self.suffixes, suffix, candidates)) {
+                return Some(site);
+            }
+        }
+        candidates.iter().copied().find(|site| self.sites.get(*site).is_some_and(|site| site.is_nameless))
+    }
+
+    /// The location of `site` that takes `path` (decoded once, normalised).
+    #[must_use]
+    pub fn location(&self, site: usize, path: &[u8]) -> Option<usize> {
+        let site = self.sites.get(site)?;
+        if let Ok(found) = site.exact.binary_search_by(|(exact, _)| exact.as_bytes().cmp(path)) {
+            return Some(site.exact[found].1);
+        }
+        let prefix = site.longest_prefix(path);
+        if let Some(prefix) = prefix.filter(|prefix| prefix.over_regex) {
+            return Some(prefix.location);
+        }
+        site.first_regex(path).or(prefix.map(|prefix| prefix.location))
+    }
+
+    /// What of `path` follows the prefix of a location that takes it: `/a.css` or `a.css` after `/static` or `/static/`.
+    /// Nothing after an exact path, everything after a regular expression.
+    #[must_use]
+    pub fn rest<'a>(&self, site: usize, location: usize, path: &'a [u8]) -> &'a [u8] {
+        match self.matcher(site, location) {
+            Some(Matcher::Prefix { path: prefix, .. }) => path.get(prefix.len()..).unwrap_or_default(),
+            Some(Matcher::Exact(_)) => &[],
+            Some(Matcher::Regex(_)) | None => path,
+        }
+    }
+
+    /// What of `path` names a file below the root of a location that takes it: as [`Table::rest`], but the last segment
+    /// of an exact path, so that `(exact: "/favicon.ico", to: Files(root: "static"))` is `static/favicon.ico`.
+    #[must_use]
+    pub fn file<'a>(&self, site: usize, location: usize, path: &'a [u8]) -> &'a [u8] {
+        match self.matcher(site, location) {
+            Some(Matcher::Exact(_)) => path.rsplit(|byte| *byte == b'/').next().unwrap_or_default(),
+            _ => self.rest(site, location, path),
+        }
+    }
+
+    fn matcher(&self, site: usize, location: usize) -> Option<&Matcher> {
+        self.sites.get(site)?.locations.get(location)
+    }
+}
+
+/// The first site of that name, in the order of the file, that is a candidate.
+fn named(names: &[(String, usize)], name: &[u8], candidates: &[usize]) -> Option<usize> {
+    let start = names.partition_point(|(have, _)| have.as_bytes() < name);
+    let same = names.get(start..)?.iter().take_while(|(have, _)| have.as_bytes() == name);
+    same.map(|(_, site)| *site).find(|site| candidates.contains(site))
+}
+
+impl Site {
+    fn new(is_nameless: bool, locations: Vec<Matcher>) -> Self {
+        let (mut exact, mut prefixes, mut regexes) = (Vec::new(), Vec::new(), Vec::new());
+        for (location, matcher) in locations.iter().enumerate() {
+            match matcher {
+                Matcher::Exact(path) => exact.push((path.clone(), location)),
+                Matcher::Prefix { path, over_regex } => {
+                    prefixes.push(Prefix {
+                        path: path.clone(),
+                        over_regex: *over_regex,
+                        location,
+                        parent: None,
+                    });
+                }
+                Matcher::Regex(_) => regexes.push(location),
+            }
+        }
+        exact.sort_unstable();
+        exact.dedup_by(|next, kept| next.0 == kept.0);
+        prefixes.sort_unstable_by(|one, other| (&one.path, one.location).cmp(&(&other.path, other.location)));
+        prefixes.dedup_by(|next, kept| next.path == kept.path);
+        for index in 0..prefixes.len() {
+            // Sorted: the prefixes of a path stand before it, and the nearest one before it is the longest.
+            prefixes[index].parent = (0..index)
+                .rev()
+                .find(|earlier| prefixes[index].path.starts_with(prefixes[*earlier].path.as_str()));
+        }
+        Self { is_nameless, locations, exact, prefixes, regexes }
+    }
+
+    /// Every prefix of `path` is also one of whatever stands between the two in the order, so that all of them are
+    /// ancestors of the last entry that is not greater than `path`: one binary search, then a walk to the parents.
+    fn longest_prefix(&self, path: &[u8]) -> Option<&Prefix> {
+        let after = self.prefixes.partition_point(|prefix| prefix.path.as_bytes() <= path);
+        let mut next = after.checked_sub(1);
+        while let Some(prefix) = next.and_then(|index| self.prefixes.get(index)) {
+            if prefix.takes(path) {
+                return Some(prefix);
+            }
+            next = prefix.parent;
+        }
+        None
+    }
+
+    fn first_regex(&self, path: &[u8]) -> Option<usize> {
+        if self.regexes.is_empty() {
+            return None;
+        }
+        let text: Cow<'_, str> = String::from_utf8_lossy(path);
+        let takes = |location: &&usize| matches!(self.locations.get(**location), Some(Matcher::Regex(regex)) if regex.is_match(&text));
+        self.regexes.iter().find(takes).copied()
+    }
+}
+
+impl Prefix {
+    /// On segment boundaries: what follows is nothing or a segment of its own.
+    fn takes(&self, path: &[u8]) -> bool {
+        path.strip_prefix(self.path.as_bytes())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || self.path.ends_with('/'))
     }
 }

@@ -2,7 +2,12 @@
 //! `io::Error`; they decide nothing.
 
 pub mod clock;
+pub mod epoll;
+pub mod fd;
+pub mod file;
 pub mod shm;
+pub mod socket;
+pub mod transfer;
 
 pub mod alarm;
 pub mod listener;

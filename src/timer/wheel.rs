@@ -83,7 +83,7 @@ impl<K> Wheel<K> {
     fn cascade(&mut self) {
         for level in (1..LEVELS).rev() {
             let span = SLOTS.pow(level as u32);
-            if self.now % span != 0 {
+            if !self.now.is_multiple_of(span) {
                 continue;
             }
             let slot = (self.now / span) % SLOTS;

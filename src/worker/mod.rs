@@ -1,1 +1,199 @@
-//! Filled in.
+//! A worker: one process, one event loop, all bytes of its clients and of the upstreams it talks to.
+//!
+//! ```text
+//!  client ═► endpoint ═► h1::Conn ═► exchange ─► route ─► handler: file │ fixed │ app │ proxy
+//!  client ◄═ endpoint ◄═ h1::Conn ◄══════════════════════════ head + body segments
+//! ```
+//!
+//! One turn: **poll** (until the next deadline; stale keys are skipped) → **expire** → **accept** → **run** each
+//! runnable connection within a budget → **settle** (arm timers, free what closed, never earlier) → **report**.
+//! Nobody calls pause or resume: what has no room says so in `wants`. The loop never waits for a peer, an app or the
+//! master; spooling to and reading from a local file are the only calls that may touch a disk.
+
+mod accept;
+mod client;
+mod context;
+mod drain;
+mod exchange;
+pub mod handler;
+mod report;
+mod spool;
+mod upstream;
+
+use crate::config::boot::WorkerBoot;
+use crate::control::worker::ToMaster;
+use crate::event::{Readiness, Source};
+use crate::slab::{Key, Slab};
+use crate::sys::{clock, fd, seqpacket};
+use crate::timer::{Time, earliest};
+use client::{Client, Outcome};
+use context::{Context, Timer};
+use std::io;
+use std::os::fd::AsFd;
+
+/// Runs a worker until it is told to leave, or its master dies; returns its exit code: 0 left as told, 3 could not be
+/// set up (the reason went to the master), 1 the loop broke.
+#[must_use]
+pub fn run(boot: WorkerBoot) -> i32 {
+    let control = match boot.control.try_clone() {
+        Ok(control) => control,
+        Err(_) => return 3,
+    };
+    let mut worker = match Worker::new(boot) {
+        Ok(worker) => worker,
+        Err(reason) => {
+            // If the master cannot hear it, the exit code still tells that this worker did not come up.
+            let _ = seqpacket::send(control.as_fd(), &ToMaster::Failed(reason).encode(), None);
+            return 3;
+        }
+    };
+    drop(control);
+    match worker.serve() {
+        Ok(()) => 0,
+        Err(error) => {
+            log::error!("worker: the event loop broke: {error}");
+            1
+        }
+    }
+}
+
+struct Worker {
+    clients: Slab<Client>,
+    gate: accept::Gate,
+    drain: drain::Mode,
+    cx: Context,
+    /// Clients that closed in this turn; their places are freed in `settle`, never earlier.
+    closed: Vec<Key>,
+}
+
+impl Worker {
+    fn new(boot: WorkerBoot) -> Result<Self, String> {
+        let mut boot = boot;
+        let listeners = std::mem::take(&mut boot.listeners);
+        let limit = boot.config.workers.connections;
+        let mut cx = Context::new(boot)?;
+        cx.listeners = listeners.iter().map(context::ListenerInfo::of).collect();
+        cx.watch_own().map_err(|error| format!("cannot set up the event loop: {error}"))?;
+        cx.tell_ready().map_err(|error| format!("cannot reach the master: {error}"))?;
+        let gate = accept::Gate::new(listeners, limit);
+        Ok(Self { clients: Slab::new(), gate, drain: drain::Mode::Waiting, cx, closed: Vec::new() })
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        while !self.turn()? {}
+        self.cx.report.flush();
+        Ok(())
+    }
+
+    /// One round of the loop; `true` when the worker has nothing left to do and leaves.
+    fn turn(&mut self) -> io::Result<bool> {
+        let events = self.poll()?;
+        self.expire();
+        if events.control {
+            self.obey();
+        }
+        if events.wake && fd::quiet(self.cx.own_wake().as_fd()) {
+            self.cx.woken();
+        }
+        self.accept();
+        self.run_clients();
+        self.settle();
+        self.cx.report.turn_ends(&self.cx.board);
+        Ok(self.may_leave())
+    }
+
+    fn poll(&mut self) -> io::Result<Events> {
+        let mut events = Events::default();
+        let Self { clients, gate, cx, .. } = self;
+        let deadline = if cx.has_work() { Some(cx.now) } else { cx.deadline(gate.deadline()) };
+        cx.report.rests(&cx.board);
+        let (mut runnable, mut loose) = (Vec::new(), Vec::new());
+        let links = &mut cx.links;
+        cx.poll.wait(clock::now(), deadline, |source, readiness| match source {
+            Source::Listener(number) => gate.note(number),
+            Source::Control => events.control = true,
+            Source::Wake => events.wake = true,
+            Source::Client(key) => note_client(clients, key, readiness, &mut runnable),
+            Source::Link(key) => match links.note(key, readiness) {
+                Some(Some(owner)) => runnable.push(owner),
+                Some(None) => loose.push(key),
+                None => {}
+            },
+        })?;
+        cx.begin_turn();
+        runnable.into_iter().for_each(|key| cx.run_soon(key));
+        loose.into_iter().for_each(|key| cx.tend_loose_link(key));
+        Ok(events)
+    }
+
+    /// Marks what a timer names as runnable; it compares with its real deadline.
+    fn expire(&mut self) {
+        let cx = &mut self.cx;
+        let mut fired = Vec::new();
+        cx.wheel.expire(cx.now, |timer| fired.push(timer));
+        for timer in fired {
+            match timer {
+                Timer::Client(key) => {
+                    if let Some(client) = self.clients.get_mut(key) {
+                        client.disarm();
+                        cx.run_soon(key);
+                    }
+                }
+                Timer::Links => cx.expire_links(),
+            }
+        }
+    }
+
+    fn run_clients(&mut self) {
+        for _ in 0..self.cx.runnable.len() {
+            let Some(key) = self.cx.runnable.pop_front() else { break };
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            match client.drive(key, &mut self.cx) {
+                Outcome::Again => self.cx.run_soon(key),
+                Outcome::Idle => client.rearm(key, &mut self.cx),
+                Outcome::Closed => self.closed.push(key),
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        for key in self.closed.drain(..) {
+            self.clients.remove(key);
+        }
+        self.cx.links.free_closed();
+        self.cx.board.set_connections(self.cx.row, self.clients.len() as u64);
+        let wanted = self.drain.accepts();
+        self.gate.settle(wanted, self.clients.len() as u64, &mut self.cx);
+    }
+
+    fn accept(&mut self) {
+        let Self { clients, gate, cx, drain, .. } = self;
+        let draining = !drain.accepts();
+        gate.accept(cx.now, |fd, peer, listener| {
+            let result = Client::open(clients, fd, peer, listener, draining, cx);
+            if let Err(error) = result {
+                log::warn!("worker: cannot watch a new connection: {error}");
+            }
+        });
+    }
+}
+
+/// What one wait reported besides sockets.
+#[derive(Default)]
+struct Events {
+    control: bool,
+    wake: bool,
+}
+
+fn note_client(clients: &mut Slab<Client>, key: Key, readiness: Readiness, runnable: &mut Vec<Key>) {
+    if let Some(client) = clients.get_mut(key) {
+        client.note(readiness);
+        runnable.push(key);
+    }
+}
+
+impl Context {
+    fn deadline(&self, also: Option<Time>) -> Option<Time> {
+        earliest(self.wheel.next(), earliest(also, self.leave_by))
+    }
+}

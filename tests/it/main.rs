@@ -1,3 +1,20 @@
-//! Black-box tests.
+//! Black-box tests: the real binary with real configurations, and scans of the source.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
+
+mod harness;
+
+mod cheap;
+mod commands;
+mod conf;
+mod cron;
+mod django;
 mod host;
+mod http_corpus;
+mod layers;
+mod limits;
+mod proxy;
+mod reload;
+mod static_files;
+mod supervise;
+mod wsgi;

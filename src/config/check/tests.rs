@@ -112,7 +112,7 @@ fn users_directories_and_programs_are_looked_for() {
         "hatchery.ron: pid_file: the directory `/no/such` does not exist; create it: mkdir -p /no/such",
         "hatchery.ron: control: `/tmp` is a directory",
         "hatchery.ron: log.access.path: the directory `/no/such` does not exist",
-        "hatchery.ron: cron[0].command: there is no program `no-such-program`; it is not on PATH",
+        "hatchery.ron: cron[0].command: there is no program `no-such-program`; it is not on the PATH of cron jobs",
     ];
     assert_eq!(lines.len(), want.len(), "{lines:#?}");
     for (line, want) in lines.iter().zip(want) {

@@ -1,0 +1,476 @@
+//! Each kind of mistake with its message and its place.
+
+use super::*;
+
+#[test]
+fn five_mistakes_are_five_lines() {
+    let text = r#"(
+    worker: (processes: 2),
+    shutdown_timeout: 30,
+    sites: [
+        (
+            listen: ["8000"],
+            locations: [
+                (path: "/static/", to: Fiels(root: "static")),
+                (path: "/", to: App("shp")),
+            ],
+        ),
+    ],
+    apps: { "shop": (module: "app:app", max_body: "1MiB") },
+)"#;
+    let want = [
+        "hatchery.ron:2:5: worker: unknown key `worker`; did you mean `workers`?",
+        "hatchery.ron:3:23: shutdown_timeout: expected a duration, found the number 30; write it with a unit: \"30s\", or ms, m, h, d",
+        "hatchery.ron:6:22: sites[0].listen[0]: `8000` is not an address; did you mean \":8000\"?",
+        "hatchery.ron:8:40: sites[0].locations[0].to: unknown variant `Fiels`; did you mean `Files`?",
+        "hatchery.ron:9:37: sites[0].locations[1].to: unknown app `shp`; did you mean `shop`?",
+        "hatchery.ron:13:41: apps.shop.max_body: unknown key `max_body`; known: ",
+    ];
+    let lines = lines(&Memory::default().with("hatchery.ron", text));
+    assert_eq!(lines.len(), want.len(), "{lines:#?}");
+    for (line, want) in lines.iter().zip(want) {
+        assert!(line.starts_with(want), "\n{line}\n{want}");
+    }
+}
+
+/// A file with one mistake, and what is said about it after the file's name.
+#[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
+fn each_kind_of_mistake_has_its_message() {
+    let cases = [
+        // unknown keys: near, from another server, elsewhere, far
+        (app("treads: 2"), "1:37: apps.shop.treads: unknown key `treads`; did you mean `threads`?"),
+        (
+            app("virtualenv: \"x\""),
+            "1:37: apps.shop.virtualenv: unknown key `virtualenv`; did you mean `home`?",
+        ),
+        (
+            location("path: \"/\", root: \"x\", to: Files(\"x\")"),
+            "1:54: sites[0].locations[0].root: unknown key `root`; it goes into `to: Files(root: \"…\", …)`",
+        ),
+        (
+            location("path: \"/\", to: Files(root: \"x\", zzz: 1)"),
+            "1:75: sites[0].locations[0].to.zzz: unknown key `zzz`; known: `root`, `index`, `cache`",
+        ),
+        (
+            format!("(module: \"x\", {}", &location("path: \"/\", to: Respond()")[1..]),
+            "1:2: module: unknown key `module`; it goes into apps: { \"name\": ( … ) }",
+        ),
+        // announced, not there yet
+        (
+            app("max_requests: 5"),
+            "1:37: apps.shop.max_requests: key `max_requests` is not available yet in this version; remove it",
+        ),
+        (
+            format!("(metrics: (listen: \":1\"), {}", &location("path: \"/\", to: Respond()")[1..]),
+            "1:2: metrics: key `metrics` is not available yet in this version; remove it",
+        ),
+        (
+            location("path: \"/\", to: Cgi(root: \"x\")"),
+            "1:58: sites[0].locations[0].to: variant `Cgi` is not available yet in this version; remove it",
+        ),
+        // wrong types
+        (
+            app("threads: \"2\""),
+            "1:46: apps.shop.threads: expected a number, found a string; write it without quotes: 2",
+        ),
+        (app("threads: -1"), "1:46: apps.shop.threads: the number -1 is out of range; from 0 to 4294967295"),
+        (app("threads: 1.5"), "1:46: apps.shop.threads: expected a number, found a fraction"),
+        (app("prove: 1"), "1:44: apps.shop.prove: expected true or false, found the number 1"),
+        (
+            app("user: shop"),
+            "1:43: apps.shop.user: expected a string, found `shop`; put it in quotes: \"shop\"",
+        ),
+        (app("env: [\"A=1\"]"), "1:42: apps.shop.env: expected { \"name\": …, … }, found a list [ … ]"),
+        (app("env: {\"A\": 1}"), "1:48: apps.shop.env.A: expected a string, found the number 1"),
+        (
+            app("processes: (1, 2)"),
+            "1:48: apps.shop.processes: expected a number or (min: N, max: N); name the two: (min: 0, max: 4)",
+        ),
+        (
+            app("response_buffer: \"1MiB\""),
+            "1:54: apps.shop.response_buffer: expected ( key: value, … ), found the string \"1MiB\"",
+        ),
+        (
+            location("path: \"/\", to: \"shop\""),
+            "1:58: sites[0].locations[0].to: expected one of Files, App, Proxy, Redirect, Respond, as in App(\"shop\"), found the string \"shop\"",
+        ),
+        (
+            location("path: \"/\", to: Files"),
+            "1:58: sites[0].locations[0].to: `Files` says nothing; for example Files(root: \"static\")",
+        ),
+        (
+            location("path: \"/\", to: Files(7)"),
+            "1:64: sites[0].locations[0].to: expected a path in quotes, found the number 7",
+        ),
+        // sizes, durations, ranges
+        (
+            app("timeout: 30"),
+            "1:46: apps.shop.timeout: expected a duration, found the number 30; write it with a unit: \"30s\", or ms, m, h, d",
+        ),
+        (
+            app("timeout: \"30 sec\""),
+            "1:46: apps.shop.timeout: `30 sec` has no unit; write a number and a unit: \"500ms\", \"30s\", \"10m\", \"2h\", \"7d\"",
+        ),
+        (
+            app("timeout: \"30sec\""),
+            "1:46: apps.shop.timeout: `30sec`: unknown unit `sec`; units are d, h, m, s, ms",
+        ),
+        (app("timeout: \"0s\""), "1:46: apps.shop.timeout: must be longer than nothing; for example \"30s\""),
+        (
+            app("response_buffer: (file: \"1g\")"),
+            "1:61: apps.shop.response_buffer.file: `1g`: unknown unit `g`; did you mean \"1GiB\"?",
+        ),
+        (app("processes: (min: 3, max: 2)"), "1:48: apps.shop.processes: min 3 is more than max 2"),
+        (
+            app("processes: 0"),
+            "1:48: apps.shop.processes: at least 1 process is needed; for processes that leave when idle write (min: 0, max: 4)",
+        ),
+        (
+            app_with_workers("processes: \"many\""),
+            "1:23: workers.processes: expected a number, \"auto\" or (min: N, max: N), found the string \"many\"",
+        ),
+        // given twice, missing
+        (app("threads: 1, threads: 2"), "1:49: apps.shop.threads: given twice; keep one of the two"),
+        (
+            "(apps: {\"a\": (module: \"a\"), \"a\": (module: \"b\")})".to_owned(),
+            "1:29: apps.a: given twice; keep one of the two",
+        ),
+        (
+            location("to: Respond()"),
+            "1:42: sites[0].locations[0]: no path is given; give one of path: \"/static/\", exact: \"/robots.txt\", regex: r\"\\.php$\"",
+        ),
+        (
+            location("path: \"/\""),
+            "1:42: sites[0].locations[0]: missing key `to`; for example to: App(\"shop\")",
+        ),
+        (
+            "(sites: [(locations: [(path: \"/\", to: Respond())])])".to_owned(),
+            "1:10: sites[0]: missing key `listen`; for example listen: [\":8000\"]",
+        ),
+        (
+            "()".to_owned(),
+            "1:1: there is nothing to do; add `sites` or `cron`; `hatchery init` writes a first configuration",
+        ),
+        // locations
+        (
+            location("path: \"static/\", to: Files(\"x\")"),
+            "1:49: sites[0].locations[0].path: `static/` does not begin with `/`; write \"/static/\"",
+        ),
+        (
+            location("path: \"/a/../b\", to: Respond()"),
+            "1:49: sites[0].locations[0].path: `/a/../b` never matches; paths are compared with `//` merged and `.` and `..` resolved",
+        ),
+        (
+            location("regex: \"(\", to: Respond()"),
+            "1:50: sites[0].locations[0].regex: `(` is not a regular expression",
+        ),
+        (
+            location("path: \"/static\", to: Files(\"x\")"),
+            "1:64: sites[0].locations[0].to: the root of `Files` stands for a directory, and `/static` does not end with `/`; write path: \"/static/\"",
+        ),
+        (
+            location("path: \"/\", to: Redirect(status: 200, location: \"/\")"),
+            "1:75: sites[0].locations[0].to.status: 200 is not the status of a redirect; one of 301, 302, 303, 307, 308",
+        ),
+        (
+            location("path: \"/\", to: Redirect(location: \"/new$ret\")"),
+            "1:77: sites[0].locations[0].to.location: unknown variable `ret`; did you mean `rest`?",
+        ),
+        (
+            location("path: \"/\", to: Redirect(location: \"x.example\")"),
+            "1:77: sites[0].locations[0].to.location: `x.example` is neither a path nor a URL; did you mean \"https://x.example\" or \"/x.example\"?",
+        ),
+        (
+            location("path: \"/\", to: Respond(status: 99)"),
+            "1:74: sites[0].locations[0].to.status: 99 is not the status of an answer; from 200 to 599",
+        ),
+        (
+            location("path: \"/\", to: Files(root: \"x\", cache: \"imutable\")"),
+            "1:82: sites[0].locations[0].to.cache: unknown cache rule `imutable`; did you mean \"immutable\"?",
+        ),
+        (
+            location("path: \"/\", to: Respond()), (path: \"/\", to: Respond()"),
+            "1:77: sites[0].locations[1].path: the same path as sites[0].locations[0].path (hatchery.ron:1:49)",
+        ),
+        // names of other sections
+        (
+            location("path: \"/\", to: App(\"shop\")"),
+            "1:62: sites[0].locations[0].to: unknown app `shop`; define it: apps: { \"shop\": ( … ) }",
+        ),
+        (
+            location("path: \"/\", to: Proxy(\"api\")"),
+            "1:64: sites[0].locations[0].to: unknown upstream `api`; define it",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (text, want) in cases {
+        let lines = lines(&Memory::default().with("hatchery.ron", &text));
+        let want = format!("hatchery.ron:{want}");
+        if lines.len() != 1 || !lines[0].starts_with(&want) {
+            wrong.push(format!("{text}\n    want {want}\n    got  {}", lines.join("\n         ")));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn syntax_errors_have_their_place() {
+    for (text, want) in [
+        ("(\n  user: \"x\"\n  pid_file: \"y\",\n)", "hatchery.ron:3:3: syntax error: expected comma"),
+        ("(user: \"x", "hatchery.ron:1:9: syntax error: expected end of string"),
+        (
+            "(user \"x\")",
+            "hatchery.ron:1:7: syntax error: expected comma; is a comma missing before this, or a colon after a key?",
+        ),
+        ("", "hatchery.ron:"),
+        ("user: \"x\"", "hatchery.ron:"),
+        ("(sites: [(]))", "hatchery.ron:1:11: syntax error"),
+        ("(regex: \"\\.php\")", "hatchery.ron:1:"),
+    ] {
+        let line = one(text);
+        println!("{line}");
+        assert!(line.starts_with(want), "{line}\n{want}");
+    }
+}
+
+#[test]
+fn places_count_characters_not_bytes() {
+    let line =
+        one(&format!("// ä\n(user: \"ÄÖÜ\", zzz: 1, {}", &location("path: \"/\", to: Respond()")[1..]));
+    assert!(line.starts_with("hatchery.ron:2:15: zzz: unknown key `zzz`"), "{line}");
+}
+
+#[test]
+fn variables_come_from_the_environment() {
+    let text =
+        app("threads: \"${THREADS}\", prove: \"${PROVE:-true}\", timeout: \"${T:-5}s\", user: \"${USER}\"");
+    let source = || {
+        Memory::default().with("hatchery.ron", &text).env("THREADS", "4").env("USER", "shop").env("T", "7")
+    };
+    let config = load(Path::new("hatchery.ron"), &source()).unwrap();
+    let app = &config.apps[0];
+    assert_eq!((app.threads, app.prove, app.timeout), (4, true, Duration::from_secs(7)));
+    assert_eq!(app.user.as_deref(), Some("shop"));
+
+    let unset = lines(&Memory::default().with("hatchery.ron", &text).env("USER", "shop"));
+    assert_eq!(
+        unset,
+        [
+            "hatchery.ron:1:46: apps.shop.threads: the environment variable `THREADS` is not set; set it, or give a default: `${THREADS:-…}`"
+        ]
+    );
+    let bad = lines(&source().env("THREADS", "many"));
+    assert_eq!(bad, ["hatchery.ron:1:46: apps.shop.threads: expected a number, the variable gives \"many\""]);
+}
+
+#[test]
+fn included_files_add_their_sections() {
+    let main = "(include: [\"sites/*.ron\", \"cron.ron\"], apps: {\"a\": (module: \"a\")})";
+    let site = |app: &str, name: &str| {
+        format!(
+            "(sites: [(names: [\"{name}\"], listen: [\":80\"], locations: [(path: \"/\", to: App(\"{app}\"))])])"
+        )
+    };
+    let source = Memory::default()
+        .with("hatchery.ron", main)
+        .with("sites/10-a.ron", &site("a", "a.example"))
+        .with(
+            "sites/20-b.ron",
+            &format!("(apps: {{\"b\": (module: \"b\")}},{}", &site("b", "b.example")[1..]),
+        )
+        .with("sites/.hidden.ron", "nonsense")
+        .with("cron.ron", "(cron: [(name: \"x\", at: \"* * * * *\", command: [\"true\"], app: \"a\")])");
+    let config = load(Path::new("hatchery.ron"), &source).unwrap();
+    let labels: Vec<&str> = config.sites.iter().map(|site| site.label.as_str()).collect();
+    assert_eq!(labels, ["a.example", "b.example"]);
+    assert_eq!(config.apps[1].chdir, Path::new("/etc/hatchery/sites"), "relative to the file that holds it");
+    assert_eq!(config.cron[0].app, Some(0));
+}
+
+#[test]
+fn included_files_have_their_own_mistakes() {
+    let source = Memory::default()
+        .with("hatchery.ron", "(\n  include: [\n    \"none.ron\",\n    \"sites/*.ron\",\n  ],\n  apps: {\"a\": (module: \"a\")},\n)")
+        .with("sites/1.ron", "(user: \"x\",\n apps: {\"a\": (module: \"b\")})")
+        .with("sites/2.ron", "(sites: [")
+        .with("sites/3.ron", "(sites: [(names: [\"a.example\"], listen: [\":80\"], locations: [(path: \"/\", to: Respond())])])")
+        .with("sites/4.ron", "(sites: [(names: [\"a.example\"], listen: [\"127.0.0.1:80\", \":80\"], locations: [(path: \"/\", to: Respond())])])");
+    let want = [
+        "hatchery.ron:3:5: include[0]: `none.ron`: no such file; check the path",
+        "sites/1.ron:1:2: user: `user` belongs into the main file; an included file holds",
+        "sites/1.ron:2:9: apps.a: `a` is already at apps.a (hatchery.ron:6:10); names are unique over all files",
+        "sites/2.ron:2:1: syntax error: unexpected end of RON",
+        "sites/4.ron:1:19: sites[0].names[0]: `a.example` on `:80` is already sites[0].names[0] (sites/3.ron:1:19)",
+        "sites/4.ron:1:42: sites[0].listen[0]: `127.0.0.1:80` and `:80` of sites[0].listen[0] (sites/3.ron:1:42) cannot both be bound",
+    ];
+    let lines = lines(&source);
+    assert_eq!(lines.len(), want.len(), "{lines:#?}");
+    for (line, want) in lines.iter().zip(want) {
+        assert!(line.starts_with(want), "\n{line}\n{want}");
+    }
+}
+
+#[test]
+fn unused_names_are_warnings() {
+    let text = format!(
+        "(include: [\"none/*.ron\"], apps: {{\"a\": (module: \"a\")}}, upstreams: {{\"u\": (servers: [\"127.0.0.1:1\"])}}, {}",
+        &location("path: \"/\", to: Respond()")[1..]
+    );
+    let source = Memory::default().with("hatchery.ron", &text);
+    let (_, warnings) = load_with_warnings(Path::new("hatchery.ron"), &source).unwrap();
+    let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "hatchery.ron:1:12: include[0]: `none/*.ron` matches no file",
+            "hatchery.ron:1:34: apps.a: the app `a` is never used; no location and no cron job uses it",
+            "hatchery.ron:1:67: upstreams.u: the upstream `u` is never used; no location uses it",
+        ]
+    );
+}
+
+#[test]
+fn servers_and_their_mistakes() {
+    let upstream = |servers: &str| {
+        format!(
+            "(upstreams: {{\"u\": (servers: [{servers}])}},{}",
+            &location("path: \"/\", to: Proxy(\"u\")")[1..]
+        )
+    };
+    for (servers, want) in [
+        (
+            "\":80\"",
+            "hatchery.ron:1:30: upstreams.u.servers[0]: `:80` names no host; for a server on this machine write \"127.0.0.1:80\"",
+        ),
+        (
+            "\"api.example:80\"",
+            "hatchery.ron:1:30: upstreams.u.servers[0]: `api.example` is a name, and names are not looked up in this version; write its IP address, or `localhost`",
+        ),
+        (
+            "\"https://1.2.3.4\"",
+            "hatchery.ron:1:30: upstreams.u.servers[0]: scheme `https` is not available yet in this version; remove it",
+        ),
+        (
+            "(address: \"1.2.3.4:5\", wieght: 2)",
+            "hatchery.ron:1:53: upstreams.u.servers[0].wieght: unknown key `wieght`; did you mean `weight`?",
+        ),
+        ("", "hatchery.ron:1:19: upstreams.u: no server; for example servers: [\"127.0.0.1:9000\"]"),
+        (
+            "\"1.2.3.4:5\", (address: \"1.2.3.4:5\")",
+            "hatchery.ron:1:43: upstreams.u.servers[1]: the same server as upstreams.u.servers[0] (hatchery.ron:1:30); give it once",
+        ),
+    ] {
+        let line = one(&upstream(servers));
+        assert!(line.starts_with(want), "\n{line}\n{want}");
+    }
+    let later = upstream("\"1.2.3.4:5\"")
+        .replace("(servers", "(protocol: FastCgi, balance: LeastConnections, servers");
+    let lines = lines(&Memory::default().with("hatchery.ron", &later));
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(
+        lines[0].contains("upstreams.u.protocol: variant `FastCgi` is not available yet in this version")
+    );
+    assert!(lines[1].contains("upstreams.u.balance: variant `LeastConnections` is not available yet"));
+}
+
+#[test]
+fn mounts_are_prefixes_of_their_location() {
+    let mounted = |location: &str| {
+        let text = format!("(apps: {{\"s\": (module: \"s\")}},{}", &self::location(location)[1..]);
+        load_text(&text)
+            .map(|config| config.sites[0].locations[0].action.clone())
+            .map_err(|problems| problems[0].to_string())
+    };
+    let at = |mount: &str| Ok(Action::App { app: 0, mount: mount.to_owned() });
+    assert_eq!(mounted("path: \"/blog/\", to: App(name: \"s\", mount: \"/blog\")"), at("/blog"));
+    assert_eq!(mounted("path: \"/blog/admin\", to: App(name: \"s\", mount: \"/blog/\")"), at("/blog"));
+    assert_eq!(mounted("path: \"/\", to: App(name: \"s\", mount: \"/\")"), at(""));
+    let wrong = mounted("path: \"/blogs\", to: App(name: \"s\", mount: \"/blog\")").unwrap_err();
+    assert!(
+        wrong.contains("mount `/blog` is not the beginning of `/blogs`; write path: \"/blog\""),
+        "{wrong}"
+    );
+    assert!(
+        mounted("regex: \"x\", to: App(name: \"s\", mount: \"/blog\")")
+            .unwrap_err()
+            .contains("needs a location with `path`")
+    );
+    assert!(
+        mounted("path: \"/\", to: App(name: \"s\", mount: \"blog\")")
+            .unwrap_err()
+            .contains("does not begin with `/`")
+    );
+}
+
+#[test]
+fn cron_jobs_and_their_mistakes() {
+    let text = "(cron: [\n (name: \"a\", at: \"* * * * *\", command: \"python manage.py x\"),\n (name: \"b\", at: \"* * * * *\", command: []),\n (name: \"c\", command: [\"true\"], overlap: Skp, app: \"shop\"),\n (name: \"d\", at: \"* * * * *\", command: [\"true\"]),\n (name: \"d\", at: \"* * * * *\", command: [\"true\"]),\n])";
+    let want = [
+        "hatchery.ron:2:40: cron[0].command: expected a list, found one string; no shell runs it, write the words one by one: [\"python\", \"manage.py\", \"x\"]",
+        "hatchery.ron:3:40: cron[1].command: no program",
+        "hatchery.ron:4:2: cron[2]: missing key `at`; for example at: \"17 3 * * *\"",
+        "hatchery.ron:4:42: cron[2].overlap: unknown variant `Skp`; did you mean `Skip`?",
+        "hatchery.ron:6:9: cron[4].name: the job `d` is already at cron[3].name (hatchery.ron:5:9); names are unique",
+    ];
+    let lines = lines(&Memory::default().with("hatchery.ron", text));
+    assert_eq!(lines.len(), want.len(), "{lines:#?}");
+    for (line, want) in lines.iter().zip(want) {
+        assert!(line.starts_with(want), "\n{line}\n{want}");
+    }
+}
+
+#[test]
+fn a_missing_main_file_is_said_plainly() {
+    assert_eq!(
+        lines(&Memory::default()),
+        ["hatchery.ron: no such file; check the path; `hatchery init` writes a first configuration"]
+    );
+}
+
+/// Whatever is broken in a file: problems with a place, never a panic.
+#[test]
+fn a_damaged_file_is_told_where() {
+    let mut loaded = 0;
+    for (at, _) in CONTRACT.char_indices() {
+        let (before, after) = CONTRACT.split_at(at);
+        let rest = after.chars().next().and_then(|char| after.get(char.len_utf8()..)).unwrap_or_default();
+        for text in [
+            before.to_owned(),
+            format!("{before}{rest}"),
+            format!("{before}\"{rest}"),
+            format!("{before}({rest}"),
+        ] {
+            match load_text(&text) {
+                Ok(_) => loaded += 1,
+                Err(problems) => {
+                    assert!(!problems.is_empty());
+                    for problem in problems {
+                        assert!(problem.line > 0 && problem.column > 0, "{problem}\n{text}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(loaded > 100, "spaces and letters of names may go: {loaded}");
+    let deep = format!("(user: {}{})", "[".repeat(1000), "]".repeat(1000));
+    assert!(load_text(&deep).unwrap_err()[0].what.contains("recursion"));
+}
+
+#[test]
+fn schedules_and_zones_are_checked() {
+    let text = "(cron: [\n (name: \"a\", at: \"61 * * * *\", timezone: \"Mars/Olympus\", command: [\"true\"]),\n (name: \"b\", at: \"0 0 30 2 *\", command: [\"true\"]),\n (name: \"c\", at: \"@dayly\", command: [\"true\"]),\n (name: \"d\", at: \"@daily\", timezone: \"Asia/Seoul\", command: [\"true\"]),\n])";
+    let lines = lines(&Memory::default().with("hatchery.ron", text));
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    for (line, want) in lines.iter().zip([
+        "hatchery.ron:2:18: cron[0].at: ",
+        "hatchery.ron:2:42: cron[0].timezone: ",
+        "hatchery.ron:3:18: cron[1].at: ",
+        "hatchery.ron:4:18: cron[2].at: ",
+    ]) {
+        println!("{line}");
+        assert!(line.starts_with(want), "\n{line}\n{want}");
+    }
+    let (zone, impossible) = (&lines[1], &lines[2]);
+    assert!(zone.contains("Mars/Olympus") && impossible.contains("never"), "{lines:#?}");
+}

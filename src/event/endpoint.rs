@@ -1,0 +1,196 @@
+//! A stream socket and what it may do: readiness is remembered from the last event and cleared on EAGAIN **and on a
+//! short read or write**, which saves the system call that would only say EAGAIN. After the peer closed its side,
+//! short reads no longer clear it: end of file is still to come and brings no further edge.
+
+use super::Readiness;
+use crate::buf::Queue;
+use crate::sys::{socket, transfer};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A non-blocking stream socket with its cached readiness.
+#[derive(Debug)]
+pub struct Endpoint {
+    fd: OwnedFd,
+    readable: bool,
+    writable: bool,
+    read_closed: bool,
+}
+
+/// What reading gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// So many bytes.
+    Bytes(usize),
+    /// The peer closed its writing side.
+    Eof,
+    /// Nothing now; an event will come.
+    Blocked,
+}
+
+impl Endpoint {
+    /// A connection just accepted or made. It is taken for readable and writable until a call says otherwise: a
+    /// request is usually there with the connection.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { fd, readable: true, writable: true, read_closed: false }
+    }
+
+    /// A connection that is being made: nothing can be done before the first event.
+    #[must_use]
+    pub fn connecting(fd: OwnedFd) -> Self {
+        Self { fd, readable: false, writable: false, read_closed: false }
+    }
+
+    /// Takes note of an event.
+    pub fn note(&mut self, readiness: Readiness) {
+        self.readable |= readiness.read;
+        self.writable |= readiness.write;
+        self.read_closed |= readiness.read_closed;
+    }
+
+    /// Whether reading may give something.
+    #[must_use]
+    pub fn readable(&self) -> bool {
+        self.readable
+    }
+
+    /// Whether writing may take something.
+    #[must_use]
+    pub fn writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Reads once.
+    ///
+    /// # Errors
+    /// ECONNRESET and the like.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Read> {
+        let result = transfer::read(self.fd.as_fd(), buffer);
+        self.after_read(result, buffer.len())
+    }
+
+    /// Reads once, with the descriptors that came along.
+    ///
+    /// # Errors
+    /// ECONNRESET and the like.
+    pub fn read_with_descriptors(&mut self, buffer: &mut [u8], take: &mut Vec<OwnedFd>) -> io::Result<Read> {
+        let result = transfer::read_with_descriptors(self.fd.as_fd(), buffer, take);
+        // A read that brought descriptors ends where they were attached: more may wait.
+        let full = if take.is_empty() { buffer.len() } else { 0 };
+        self.after_read(result, full)
+    }
+
+    fn after_read(&mut self, result: io::Result<usize>, full: usize) -> io::Result<Read> {
+        match result {
+            Ok(0) => Ok(Read::Eof),
+            Ok(count) => {
+                self.readable = count >= full || self.read_closed;
+                Ok(Read::Bytes(count))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(Read::Blocked)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what stands first in the queue; how many bytes left it.
+    ///
+    /// # Errors
+    /// EPIPE, ECONNRESET; `UnexpectedEof` when a file is shorter than its segment.
+    pub fn write(&mut self, queue: &mut Queue) -> io::Result<u64> {
+        match transfer::write_queue(self.fd.as_fd(), queue) {
+            Ok(written) => {
+                self.writable = !written.short;
+                Ok(written.count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes bytes with a descriptor; how many bytes were taken (the descriptor went if any were).
+    ///
+    /// # Errors
+    /// EPIPE, ECONNRESET.
+    pub fn write_with_descriptor(&mut self, bytes: &[u8], attach: BorrowedFd<'_>) -> io::Result<usize> {
+        match transfer::send_with_descriptor(self.fd.as_fd(), bytes, Some(attach)) {
+            Ok(count) => {
+                self.writable = count == bytes.len();
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The pending error of the socket; after a connect, whether it worked.
+    #[must_use]
+    pub fn error(&self) -> Option<io::Error> {
+        socket::error(self.fd.as_fd())
+    }
+
+    /// Closes the writing side.
+    pub fn shut_write(&self) {
+        socket::shut_write(self.fd.as_fd());
+    }
+
+    /// Makes the coming close a reset.
+    pub fn reset_on_close(&self) {
+        socket::reset_on_close(self.fd.as_fd());
+    }
+}
+
+impl AsFd for Endpoint {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (Endpoint, UnixStream) {
+        let (here, there) = UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        (Endpoint::new(here.into()), there)
+    }
+
+    #[test]
+    fn a_short_read_clears_readiness_unless_the_peer_has_closed() {
+        let (mut endpoint, mut peer) = pair();
+        peer.write_all(b"hello").unwrap();
+        let mut buffer = [0u8; 64];
+        assert_eq!(endpoint.read(&mut buffer).unwrap(), Read::Bytes(5));
+        assert!(!endpoint.readable());
+        peer.write_all(b"bye").unwrap();
+        drop(peer);
+        endpoint.note(Readiness { read: true, write: false, read_closed: true });
+        assert_eq!(endpoint.read(&mut buffer).unwrap(), Read::Bytes(3));
+        assert!(endpoint.readable());
+        assert_eq!(endpoint.read(&mut buffer).unwrap(), Read::Eof);
+    }
+
+    #[test]
+    fn a_full_socket_is_not_writable() {
+        let (mut endpoint, _peer) = pair();
+        let mut queue = Queue::new();
+        queue.extend(&vec![7u8; 8 << 20]);
+        while endpoint.writable() {
+            endpoint.write(&mut queue).unwrap();
+        }
+        assert!(!queue.is_empty());
+        assert_eq!(endpoint.write(&mut queue).unwrap(), 0);
+    }
+}

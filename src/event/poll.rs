@@ -1,0 +1,102 @@
+//! One epoll instance and the events of one wait.
+
+use super::Source;
+use crate::sys::epoll;
+use crate::timer::Time;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// What the kernel reported of a descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Reading may give bytes, end of file or an error.
+    pub read: bool,
+    /// Writing may take bytes.
+    pub write: bool,
+    /// The peer has closed its writing side: read on until end of file.
+    pub read_closed: bool,
+}
+
+/// An epoll instance.
+#[derive(Debug)]
+pub struct Poll {
+    poll: mio::Poll,
+    events: Events,
+}
+
+impl Poll {
+    /// A new instance; make it after the fork, never share it.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { poll: mio::Poll::new()?, events: Events::with_capacity(1024) })
+    }
+
+    /// Watches a descriptor for reading and writing, edge-triggered, until it is closed.
+    ///
+    /// # Errors
+    /// ENOSPC, ENOMEM; EPERM for a file that cannot be polled.
+    pub fn watch(&self, fd: BorrowedFd<'_>, source: Source) -> io::Result<()> {
+        let token = Token(source.pack() as usize);
+        self.poll.registry().register(
+            &mut SourceFd(&fd.as_raw_fd()),
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )
+    }
+
+    /// Stops watching a descriptor that lives on elsewhere.
+    pub fn forget(&self, fd: BorrowedFd<'_>) {
+        let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
+    }
+
+    /// Watches a shared listener, level-triggered and exclusive.
+    ///
+    /// # Errors
+    /// EEXIST, ENOSPC, ENOMEM.
+    pub fn watch_listener(&self, fd: BorrowedFd<'_>, number: u32) -> io::Result<()> {
+        epoll::add_exclusive(&self.poll, fd, Source::Listener(number).pack())
+    }
+
+    /// Stops watching a shared listener; must come before it is closed.
+    ///
+    /// # Errors
+    /// ENOENT if it was not watched.
+    pub fn forget_listener(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        epoll::delete(&self.poll, fd)
+    }
+
+    /// Waits for events until `deadline` (`None`: for ever), then reports each.
+    ///
+    /// # Errors
+    /// Only what cannot happen with valid descriptors; EINTR counts as no events.
+    pub fn wait(
+        &mut self,
+        now: Time,
+        deadline: Option<Time>,
+        mut report: impl FnMut(Source, Readiness),
+    ) -> io::Result<()> {
+        // Rounded up: a wait that ends a fraction early would spin until the deadline.
+        let timeout =
+            deadline.map(|at| Duration::from_millis(at.since(now).as_nanos().div_ceil(1_000_000) as u64));
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in &self.events {
+            let Some(source) = Source::unpack(event.token().0 as u64) else { continue };
+            let failed = event.is_error();
+            let readiness = Readiness {
+                read: event.is_readable() || event.is_read_closed() || failed,
+                write: event.is_writable() || failed,
+                read_closed: event.is_read_closed() || failed,
+            };
+            report(source, readiness);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! What an event is about, packed into the 64 bits that epoll carries: kind (4) | generation (28) | index (32).
+
+use crate::slab::Key;
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The listener of this number.
+    Listener(u32),
+    /// The control channel.
+    Control,
+    /// The eventfd by which other processes wake this one.
+    Wake,
+    /// A client connection.
+    Client(Key),
+    /// A connection to an upstream or app.
+    Link(Key),
+}
+
+const INDEX_BITS: u32 = 32;
+const GENERATION_BITS: u32 = 28;
+const KIND_SHIFT: u32 = INDEX_BITS + GENERATION_BITS;
+const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
+
+const _: () = assert!(usize::BITS == 64, "tokens need 64 bits");
+
+impl Source {
+    /// The 64 bits.
+    #[must_use]
+    pub fn pack(self) -> u64 {
+        let parts = |kind: u64, key: Key| {
+            kind << KIND_SHIFT
+                | (u64::from(key.generation) & GENERATION_MASK) << INDEX_BITS
+                | u64::from(key.index)
+        };
+        let plain = |kind, index| parts(kind, Key { index, generation: 0 });
+        match self {
+            Self::Listener(number) => plain(1, number),
+            Self::Control => plain(2, 0),
+            Self::Wake => plain(3, 0),
+            Self::Client(key) => parts(4, key),
+            Self::Link(key) => parts(5, key),
+        }
+    }
+
+    /// What the 64 bits mean.
+    #[must_use]
+    pub fn unpack(bits: u64) -> Option<Self> {
+        let key = Key { index: bits as u32, generation: (bits >> INDEX_BITS & GENERATION_MASK) as u32 };
+        match bits >> KIND_SHIFT {
+            1 => Some(Self::Listener(key.index)),
+            2 => Some(Self::Control),
+            3 => Some(Self::Wake),
+            4 => Some(Self::Client(key)),
+            5 => Some(Self::Link(key)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_survives_packing() {
+        let key = Key { index: u32::MAX - 1, generation: GENERATION_MASK as u32 };
+        for source in [
+            Source::Listener(7),
+            Source::Control,
+            Source::Wake,
+            Source::Client(key),
+            Source::Link(Key { index: 0, generation: 3 }),
+        ] {
+            assert_eq!(Source::unpack(source.pack()), Some(source));
+        }
+        assert_eq!(Source::unpack(0), None);
+    }
+}

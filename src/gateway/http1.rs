@@ -1,0 +1,412 @@
+//! HTTP/1.1 to upstreams (RFC 9112): requests are written anew, never copied, so that what the client framed in some
+//! odd way the upstream sees framed plainly; responses are read strictly, because a response that two parties end at
+//! different places gives one client the answer of another.
+
+use super::{Event, Fault};
+use crate::buf::{Queue, Segment};
+use crate::h1::chunked::{self, Decoder};
+use crate::h1::{self, ResponseError, tokens};
+use crate::http::{BodyLength, Fields, Method, RequestHead, Version, target};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What the upstream is told about the client's side of the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'a> {
+    /// Address of the direct peer, not one it claims; `None` on a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// The direct peer is a trusted proxy: what it forwarded is kept and appended to. Otherwise it is replaced.
+    pub trusted: bool,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The host that was asked for, with its port, as it was written.
+    pub host: &'a [u8],
+    /// The port the request arrived at; 0 on a Unix socket.
+    pub local_port: u16,
+    /// The id of the exchange; sent as X-Request-Id unless empty.
+    pub id: &'a str,
+}
+
+/// Writes a request head for an upstream: the target in origin form as it was written, the fields that are meant for
+/// it, and the framing of `body` (RFC 9110 §7.6; research, web-servers §4.8, §4.9).
+pub fn encode(head: &RequestHead, forward: &Forward<'_>, body: BodyLength, out: &mut Vec<u8>) {
+    out.extend_from_slice(head.method_bytes());
+    out.push(b' ');
+    target::write_origin_form(head.target(), out);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    field(b"Host", &[forward.host], out);
+    let nominated = nominated(head.all("connection"));
+    for (name, value) in head.fields() {
+        if passes(name, forward.trusted) && !is_nominated(name, &nominated) {
+            field(name, &[value], out);
+        }
+    }
+    forwarded(head, forward, out);
+    let received = if head.version() == Version::Http10 { &b"1.0 hatchery"[..] } else { b"1.1 hatchery" };
+    field(b"Via", &[received], out);
+    if !forward.id.is_empty() {
+        field(b"X-Request-Id", &[forward.id.as_bytes()], out);
+    }
+    match body {
+        BodyLength::None => {}
+        BodyLength::Known(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            h1::encode::decimal(length, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        BodyLength::Unknown => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes one field; the value is the concatenation of `parts`.
+fn field(name: &[u8], parts: &[&[u8]], out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// X-Forwarded-*: what a trusted proxy said, else what we see ourselves.
+fn forwarded(head: &RequestHead, forward: &Forward<'_>, out: &mut Vec<u8>) {
+    let said = |name: &'static str| head.get(name).filter(|value| forward.trusted && !value.is_empty());
+    let peer = forward.peer.map(|peer| peer.to_canonical().to_string());
+    let mut chain = Vec::new();
+    if forward.trusted {
+        head.all("x-forwarded-for").filter(|value| !value.is_empty()).for_each(|value| chain.push(value));
+    }
+    chain.extend(peer.as_ref().map(|peer| peer.as_bytes()));
+    if !chain.is_empty() {
+        field(b"X-Forwarded-For", &[&chain.join(&b", "[..])], out);
+    }
+    field(b"X-Forwarded-Proto", &[said("x-forwarded-proto").unwrap_or(forward.scheme.as_bytes())], out);
+    field(b"X-Forwarded-Host", &[said("x-forwarded-host").unwrap_or(forward.host)], out);
+    if let Some(port) = said("x-forwarded-port") {
+        field(b"X-Forwarded-Port", &[port], out);
+    } else if forward.local_port != 0 {
+        field(b"X-Forwarded-Port", &[forward.local_port.to_string().as_bytes()], out);
+    }
+}
+
+/// Fields that concern one connection (RFC 9110 §7.6.1), in both directions.
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "content-length",
+];
+
+/// Request fields that are written anew, or answered here; and `Proxy`, which CGI turns into HTTP_PROXY (httpoxy).
+const REQUEST_ONLY: [&str; 8] = [
+    "host",
+    "expect",
+    "proxy",
+    "x-request-id",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+];
+
+/// What only a trusted proxy may say.
+const TRUSTED_ONLY: [&str; 3] = ["forwarded", "x-real-ip", "x-forwarded-prefix"];
+
+/// Fields that `Connection` cannot take away: they are meant for the origin, and an access decision may rest on them.
+const NOT_NOMINATED: [&str; 12] = [
+    "host",
+    "cookie",
+    "authorization",
+    "content-type",
+    "content-encoding",
+    "content-range",
+    "cache-control",
+    "range",
+    "via",
+    "forwarded",
+    "x-real-ip",
+    "x-forwarded-prefix",
+];
+
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+}
+
+/// Whether a request field goes to an upstream. Names with `_` collapse with those with `-` in CGI and WSGI.
+fn passes(name: &[u8], trusted: bool) -> bool {
+    !is_one_of(name, &HOP_BY_HOP)
+        && !is_one_of(name, &REQUEST_ONLY)
+        && !name.contains(&b'_')
+        && (trusted || !is_one_of(name, &TRUSTED_ONLY))
+}
+
+/// The field names in Connection fields, without its own options.
+fn nominated<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
+    values
+        .flat_map(tokens)
+        .filter(|name| !name.is_empty() && !is_one_of(name, &["close", "keep-alive", "upgrade"]))
+        .collect()
+}
+
+fn is_nominated(name: &[u8], nominated: &[&[u8]]) -> bool {
+    nominated.iter().any(|other| name.eq_ignore_ascii_case(other)) && !is_one_of(name, &NOT_NOMINATED)
+}
+
+/// Frames a request body that is passed on while it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyEncoder {
+    body: BodyLength,
+    ended: bool,
+}
+
+impl BodyEncoder {
+    /// For the body that was announced with [`encode`].
+    #[must_use]
+    pub fn new(body: BodyLength) -> Self {
+        Self { body, ended: false }
+    }
+
+    /// Queues a piece; what exceeds the announced length is cut.
+    pub fn push(&mut self, mut segment: Segment, out: &mut Queue) {
+        let length = segment.len();
+        match &mut self.body {
+            _ if length == 0 || self.ended => {}
+            BodyLength::None => {}
+            BodyLength::Known(left) => {
+                segment.truncate(*left);
+                *left -= length.min(*left);
+                out.push(segment);
+            }
+            BodyLength::Unknown => {
+                out.encode(|out| chunked::write_size(length, out));
+                out.push(segment);
+                out.extend(chunked::CHUNK_END);
+            }
+        }
+    }
+
+    /// The body is complete; queues what ends it.
+    pub fn finish(&mut self, out: &mut Queue) {
+        if self.body == BodyLength::Unknown && !self.ended {
+            out.extend(chunked::LAST_CHUNK);
+        }
+        self.ended = true;
+    }
+
+    /// Whether all that was announced has been queued. If not, the connection cannot carry another request.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        match self.body {
+            BodyLength::None => true,
+            BodyLength::Known(left) => left == 0,
+            BodyLength::Unknown => self.ended,
+        }
+    }
+}
+
+/// Reads the response to one request.
+///
+/// | state | leaves by | to |
+/// |---|---|---|
+/// | `Head` | 1xx | `Head` |
+/// | `Head` | final head | `Sized`, `Chunked`, `UntilClose`, or `Complete` if no body follows |
+/// | `Sized`, `Chunked` | the last byte | `Complete` |
+/// | `UntilClose` | end of input | `Complete` |
+/// | `Complete` | `Event::End` | `Done` |
+/// | any but `Complete`, `Done` | error, early end of input | `Done`, not reusable |
+#[derive(Debug)]
+pub struct Response {
+    method: Method,
+    state: State,
+    input: Vec<u8>,
+    eof: bool,
+    /// Something came; a repeated request would no longer be safe.
+    begun: bool,
+    persist: bool,
+    idle_timeout: Option<Duration>,
+    interims: u8,
+}
+
+#[derive(Debug)]
+enum State {
+    Head,
+    Sized { left: u64 },
+    Chunked(Decoder),
+    UntilClose,
+    Complete,
+    Done,
+}
+
+/// Largest response head (research, web-servers §6.1).
+const HEAD_MAX: usize = 64 * 1024;
+/// Interim responses before the final one.
+const INTERIMS_MAX: u8 = 32;
+
+impl Response {
+    /// Awaits the response to a request of that method.
+    #[must_use]
+    pub fn new(request_method: Method) -> Self {
+        Self {
+            method: request_method,
+            state: State::Head,
+            input: Vec::new(),
+            eof: false,
+            begun: false,
+            persist: false,
+            idle_timeout: None,
+            interims: 0,
+        }
+    }
+
+    /// Bytes read from the upstream.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.begun |= !bytes.is_empty();
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// The upstream closed in an orderly way. After a reset do not call this: give the response up.
+    pub fn eof(&mut self) {
+        self.eof = true;
+    }
+
+    /// The next event; `None` if more input is needed, or nothing follows.
+    pub fn poll(&mut self) -> Option<Event> {
+        match self.advance() {
+            Ok(event) => event,
+            Err(fault) => {
+                self.state = State::Done;
+                self.persist = false;
+                Some(Event::Broken(fault))
+            }
+        }
+    }
+
+    /// Whether the connection may carry another request: the response was complete, both sides agree to go on, and
+    /// nothing follows the response. The caller also sees to it that its own request was sent whole.
+    #[must_use]
+    pub fn reusable(&self) -> bool {
+        matches!(self.state, State::Done) && self.persist && !self.eof && self.input.is_empty()
+    }
+
+    /// Whether anything of a response has come.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// How long the upstream says it keeps an idle connection (`Keep-Alive: timeout=N`).
+    #[must_use]
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout
+    }
+
+    fn advance(&mut self) -> Result<Option<Event>, Fault> {
+        match &mut self.state {
+            State::Head => self.head(),
+            State::Sized { left: 0 } | State::Complete => {
+                self.state = State::Done;
+                Ok(Some(Event::End))
+            }
+            State::Done => Ok(None),
+            _ if self.input.is_empty() => self.wait(),
+            State::Sized { left } => {
+                let here = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= here as u64;
+                let rest = self.input.split_off(here);
+                Ok(Some(Event::Body(std::mem::replace(&mut self.input, rest))))
+            }
+            State::UntilClose => Ok(Some(Event::Body(std::mem::take(&mut self.input)))),
+            State::Chunked(decoder) => {
+                let mut data = Vec::with_capacity(self.input.len());
+                let used = decoder.decode(&self.input, &mut data).map_err(|_| Fault::Malformed)?;
+                drop(self.input.drain(..used));
+                if decoder.is_done() {
+                    self.state = State::Complete;
+                }
+                if data.is_empty() { self.advance() } else { Ok(Some(Event::Body(data))) }
+            }
+        }
+    }
+
+    /// The body is not complete and nothing is there.
+    fn wait(&mut self) -> Result<Option<Event>, Fault> {
+        match self.state {
+            _ if !self.eof => Ok(None),
+            State::UntilClose => {
+                self.state = State::Done;
+                Ok(Some(Event::End))
+            }
+            _ => Err(Fault::Truncated),
+        }
+    }
+
+    fn head(&mut self) -> Result<Option<Event>, Fault> {
+        let parsed = h1::parse_response(&self.input, HEAD_MAX).map_err(|error| match error {
+            ResponseError::Malformed => Fault::Malformed,
+            ResponseError::TooLarge => Fault::HeadTooLarge,
+        })?;
+        let Some(parsed) = parsed else {
+            return match (self.eof, self.begun) {
+                (false, _) => Ok(None),
+                (true, false) => Err(Fault::Closed),
+                (true, true) => Err(Fault::Truncated),
+            };
+        };
+        let h1::ParsedResponse { mut head, version, length } = parsed;
+        self.input.drain(..length);
+        let status = head.status;
+        let framing =
+            h1::response_framing(self.method, version, status, &head.fields).ok_or(Fault::Malformed)?;
+        self.idle_timeout = keep_alive_timeout(&head.fields);
+        strip(&mut head.fields);
+        if status.0 < 200 {
+            self.interims += 1;
+            // We never ask for an upgrade, so 101 would hand the connection to nobody.
+            let allowed = status.0 != 101 && self.interims <= INTERIMS_MAX;
+            return if allowed { Ok(Some(Event::Interim(head))) } else { Err(Fault::Malformed) };
+        }
+        self.persist = framing.persist;
+        self.state = match framing.body {
+            _ if self.method == Method::Head => State::Complete,
+            BodyLength::None => State::Complete,
+            BodyLength::Known(left) => State::Sized { left },
+            BodyLength::Unknown if framing.until_close => State::UntilClose,
+            BodyLength::Unknown => State::Chunked(Decoder::new()),
+        };
+        Ok(Some(Event::Head { head, body: framing.body }))
+    }
+}
+
+/// Takes out of a response what concerned the upstream's connection, and what our own connection writes itself.
+fn strip(fields: &mut Fields) {
+    let names: Vec<Vec<u8>> = nominated(
+        fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection")).map(|(_, value)| value),
+    )
+    .into_iter()
+    .map(<[u8]>::to_vec)
+    .collect();
+    let nominated: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    fields.retain(|name| {
+        !is_one_of(name, &HOP_BY_HOP)
+            && !is_one_of(name, &["date", "server"])
+            && !is_nominated(name, &nominated)
+    });
+}
+
+/// `timeout=N` of a Keep-Alive field (RFC 2068 §19.7.1.1), in seconds.
+fn keep_alive_timeout(fields: &Fields) -> Option<Duration> {
+    tokens(fields.get("keep-alive")?).find_map(|parameter| {
+        let text = std::str::from_utf8(parameter).ok()?;
+        let (name, seconds) = text.split_once('=')?;
+        let seconds = seconds.trim().parse::<u32>().ok()?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| Duration::from_secs(u64::from(seconds)))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+use super::*;
+use crate::h1::{Conn, Settings};
+use crate::timer::Time;
+use std::rc::Rc;
+
+/// A request head, parsed by the connection like any other.
+fn head(text: &str) -> RequestHead {
+    let mut conn = Conn::new(Rc::new(Settings::default()), Time::ZERO);
+    conn.feed(text.as_bytes(), Time::ZERO);
+    match conn.poll() {
+        Some(h1::Event::Request(request)) => request.head,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+const FORWARD: Forward<'static> = Forward {
+    peer: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))),
+    trusted: false,
+    scheme: "https",
+    host: b"shop.example:8443",
+    local_port: 8443,
+    id: "id-1",
+};
+
+fn encoded(request: &str, forward: &Forward<'_>, body: BodyLength) -> String {
+    let mut out = Vec::new();
+    encode(&head(request), forward, body, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+/// The fields that came through of those in `lines`, ours left out.
+fn through(lines: &str, trusted: bool) -> Vec<String> {
+    let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{lines}\r\n");
+    let out = encoded(&request, &Forward { trusted, ..FORWARD }, BodyLength::None);
+    let ours = ["Host: ", "X-Forwarded-", "Via: 1.1 hatchery", "X-Request-Id: id-1"];
+    out.trim_end()
+        .split("\r\n")
+        .skip(1)
+        .filter(|line| !ours.iter().any(|ours| line.starts_with(ours)))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_request_is_written_anew() {
+    let request = "POST http://shop.example:8443/a%20b//c?d=%zz HTTP/1.1\nHost:shop.example:8443\nA:  b \n\
+                   Transfer-Encoding:chunked\n\n";
+    let expected = "POST /a%20b//c?d=%zz HTTP/1.1\r\nHost: shop.example:8443\r\nA: b\r\n\
+                    X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
+                    X-Forwarded-Host: shop.example:8443\r\nX-Forwarded-Port: 8443\r\nVia: 1.1 hatchery\r\n\
+                    X-Request-Id: id-1\r\n";
+    for (body, framing) in [
+        (BodyLength::None, ""),
+        (BodyLength::Known(0), "Content-Length: 0\r\n"),
+        (BodyLength::Known(1234), "Content-Length: 1234\r\n"),
+        (BodyLength::Unknown, "Transfer-Encoding: chunked\r\n"),
+    ] {
+        assert_eq!(encoded(request, &FORWARD, body), format!("{expected}{framing}\r\n"));
+    }
+}
+
+#[test]
+fn what_concerns_one_connection_is_stripped() {
+    for (lines, expected) in [
+        ("Keep-Alive: timeout=5\r\nProxy-Connection: close\r\nTE: trailers\r\nTrailer: X\r\n", &[][..]),
+        ("Upgrade: h2c\r\nConnection: upgrade, http2-settings\r\nHTTP2-Settings: x\r\n", &[]),
+        ("Proxy-Authorization: Basic eA==\r\nProxy-Authenticate: Basic\r\n", &[]),
+        ("Expect: 100-continue\r\nProxy: http://evil\r\nX-Request-Id: theirs\r\n", &[]),
+        ("X_Forwarded_For: 1\r\nContent_Length: 1\r\n", &[]),
+        (
+            "Connection: close, X-Secret ,\tx-other\r\nX-Secret: 1\r\nX-Other: 2\r\nX-Kept: 3\r\n",
+            &["X-Kept: 3"],
+        ),
+        ("Connection: a\r\nConnection: b\r\nA: 1\r\nB: 2\r\n", &[]),
+        (
+            "Connection: Host, Cookie, Authorization, X-Forwarded-For, Via\r\nCookie: a=1\r\nAuthorization: x\r\n",
+            &["Cookie: a=1", "Authorization: x"],
+        ),
+        ("Via: 1.0 first\r\n", &["Via: 1.0 first"]),
+        ("Cookie: a=1\r\nCookie: b=2\r\n", &["Cookie: a=1", "Cookie: b=2"]),
+    ] {
+        assert_eq!(through(lines, false), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_nomination_cannot_take_our_own_fields() {
+    let request = "GET / HTTP/1.1\r\nHost: shop.example\r\n\
+                   Connection: Host, X-Forwarded-For, X-Forwarded-Proto, Content-Length, Via\r\n\
+                   X-Forwarded-For: 6.6.6.6\r\n\r\n";
+    let out = encoded(request, &FORWARD, BodyLength::Known(3));
+    for line in [
+        "Host: shop.example:8443",
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-Proto: https",
+        "Content-Length: 3",
+    ] {
+        assert_eq!(out.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line}: {out}");
+    }
+    assert!(!out.contains("6.6.6.6"));
+}
+
+#[test]
+fn only_a_trusted_peer_is_believed() {
+    let lines = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 10.1.1.1, 10.1.1.2\r\nX-Forwarded-Proto: http\r\n\
+                 X-Forwarded-Host: public.example\r\nX-Forwarded-Port: 80\r\nForwarded: for=1\r\nX-Real-IP: 1\r\n\
+                 X-Forwarded-Prefix: /p\r\n";
+    let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{lines}\r\n");
+    let trusted = encoded(&request, &Forward { trusted: true, ..FORWARD }, BodyLength::None);
+    for line in [
+        "X-Forwarded-For: 203.0.113.9, 10.1.1.1, 10.1.1.2, 192.0.2.7",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: public.example",
+        "X-Forwarded-Port: 80",
+        "Forwarded: for=1",
+        "X-Real-IP: 1",
+        "X-Forwarded-Prefix: /p",
+    ] {
+        assert_eq!(trusted.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line}: {trusted}");
+    }
+    let untrusted = encoded(&request, &FORWARD, BodyLength::None);
+    for word in
+        ["203.0.113.9", "10.1.1", "public.example", "Forwarded: for", "X-Real-IP", "Prefix", "Port: 80\r"]
+    {
+        assert!(!untrusted.contains(word), "{word}: {untrusted}");
+    }
+}
+
+#[test]
+fn a_peer_without_address_adds_none() {
+    let unix = Forward { peer: None, local_port: 0, id: "", ..FORWARD };
+    let out = encoded("GET / HTTP/1.0\r\n\r\n", &unix, BodyLength::None);
+    assert!(
+        !out.contains("X-Forwarded-For")
+            && !out.contains("X-Forwarded-Port")
+            && !out.contains("X-Request-Id")
+    );
+    assert!(out.contains("\r\nVia: 1.0 hatchery\r\n"));
+    let mapped = Forward { peer: "::ffff:192.0.2.7".parse().ok(), ..FORWARD };
+    assert!(encoded("GET / HTTP/1.0\r\n\r\n", &mapped, BodyLength::None).contains("For: 192.0.2.7\r\n"));
+}
+
+#[test]
+fn bodies_are_framed_as_announced() {
+    for (body, expected, complete) in [
+        (BodyLength::None, "", true),
+        (BodyLength::Known(7), "abcdefg", true),
+        (BodyLength::Known(9), "abcdefghi", true),
+        (BodyLength::Known(13), "abcdefghij", false),
+        (BodyLength::Unknown, "3\r\nabc\r\n7\r\ndefghij\r\n0\r\n\r\n", true),
+    ] {
+        let mut encoder = BodyEncoder::new(body);
+        let mut out = Queue::new();
+        for piece in [&b"abc"[..], b"", b"defghij"] {
+            encoder.push(Segment::Static(piece), &mut out);
+        }
+        encoder.finish(&mut out);
+        encoder.finish(&mut out);
+        let mut wire = Vec::new();
+        out.slices(usize::MAX, |slice| wire.extend_from_slice(slice));
+        assert_eq!(String::from_utf8(wire).unwrap(), expected);
+        assert_eq!(encoder.is_complete(), complete, "{body:?}");
+    }
+}
+
+/// What came of a response: status, length, body, end, and whether the connection can be used again.
+fn response(method: Method, wire: &[u8], eof: bool) -> String {
+    let mut results = Vec::new();
+    for step in [wire.len().max(1), 1, 2, 3, 7, 16] {
+        let mut response = Response::new(method);
+        let (mut story, mut body) = (String::new(), Vec::new());
+        let mut drain = |response: &mut Response, story: &mut String| {
+            while let Some(event) = response.poll() {
+                match event {
+                    Event::Interim(head) => *story += &format!("interim {}, ", head.status.0),
+                    Event::Head { head, body } => *story += &format!("{} {body:?}, ", head.status.0),
+                    Event::Body(bytes) => body.extend(bytes),
+                    Event::End => *story += &format!("{:?} end", String::from_utf8_lossy(&body)),
+                    Event::Broken(fault) => {
+                        *story += &format!("{:?} {fault:?}", String::from_utf8_lossy(&body))
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        for piece in wire.chunks(step) {
+            response.feed(piece);
+            drain(&mut response, &mut story);
+        }
+        if eof {
+            response.eof();
+            drain(&mut response, &mut story);
+        }
+        if response.reusable() {
+            story += " reusable";
+        }
+        results.push(story);
+    }
+    // The data before an error is delivered as far as it was read; all else is the same at every cut.
+    let key =
+        |story: &String| if story.contains("Malformed") { "Malformed".to_owned() } else { story.clone() };
+    assert!(results.iter().all(|story| key(story) == key(&results[0])), "{results:#?}");
+    results.swap_remove(0)
+}
+
+#[test]
+fn responses() {
+    let get = |wire: &str| response(Method::Get, wire.as_bytes(), false);
+    for (wire, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", r#"200 Known(5), "hello" end reusable"#),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", r#"200 Known(0), "" end reusable"#),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloX", r#"200 Known(5), "hello" end"#),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+            r#"200 Known(5), "hello" end"#,
+        ),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", r#"200 Known(5), "hello" end"#),
+        (
+            "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello",
+            r#"200 Known(5), "hello" end reusable"#,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n",
+            r#"200 Unknown, "abcde" end reusable"#,
+        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX", r#"200 Unknown, "" end"#),
+        ("HTTP/1.1 204 No Content\r\n\r\n", r#"204 None, "" end reusable"#),
+        ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", r#"304 None, "" end reusable"#),
+        ("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", r#"200 Known(0), "" end reusable"#),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+            r#"interim 100, interim 103, 200 Known(1), "x" end reusable"#,
+        ),
+        ("HTTP/1.1 200 OK\nContent-Length: 1\n\nx", r#"200 Known(1), "x" end reusable"#),
+        ("HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\nx", r#"200 Known(1), "x" end reusable"#),
+        ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 1\r\n\r\nx", r#"200 Known(1), "x" end reusable"#),
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc", "200 Unknown, "),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", "200 Known(5), "),
+    ] {
+        assert_eq!(get(wire), expected, "{wire:?}");
+    }
+}
+
+#[test]
+fn responses_to_head_have_no_body() {
+    for (wire, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", r#"200 Known(5), "" end reusable"#),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", r#"200 Unknown, "" end reusable"#),
+        ("HTTP/1.1 200 OK\r\n\r\n", r#"200 Unknown, "" end reusable"#),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", r#"200 Known(5), "" end"#),
+    ] {
+        assert_eq!(response(Method::Head, wire.as_bytes(), false), expected, "{wire:?}");
+    }
+}
+
+#[test]
+fn the_end_of_the_stream_ends_some_and_breaks_others() {
+    for (wire, expected) in [
+        ("", r#""" Closed"#),
+        ("HTTP/1.1 200 OK\r\nConte", r#""" Truncated"#),
+        ("HTTP/1.1 100 Continue\r\n\r\n", r#"interim 100, "" Truncated"#),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", r#"200 Known(5), "hel" Truncated"#),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            r#"200 Unknown, "abc" Truncated"#,
+        ),
+        ("HTTP/1.1 200 OK\r\n\r\nabc", r#"200 Unknown, "abc" end"#),
+        ("HTTP/1.1 200 OK\r\n\r\n", r#"200 Unknown, "" end"#),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", r#"200 Known(3), "abc" end"#),
+    ] {
+        assert_eq!(response(Method::Get, wire.as_bytes(), true), expected, "{wire:?}");
+    }
+}
+
+#[test]
+fn what_could_be_framed_in_two_ways_is_broken() {
+    for fields in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: 5\r\n 5\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "X: a\rb\r\n",
+        "X: a\0b\r\n",
+        "no colon\r\n",
+    ] {
+        let wire = format!("HTTP/1.1 200 OK\r\n{fields}\r\nhello");
+        assert_eq!(response(Method::Get, wire.as_bytes(), false), r#""" Malformed"#, "{fields:?}");
+    }
+    for wire in [
+        "HTTP/2.0 200 OK\r\n\r\n",
+        "HTTP/1.1 99 Low\r\n\r\n",
+        "HTTP/1.1 abc\r\n\r\n",
+        "SSH-2.0-OpenSSH\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        assert_eq!(response(Method::Get, wire.as_bytes(), false), r#""" Malformed"#, "{wire:?}");
+    }
+    let broken = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n";
+    assert_eq!(response(Method::Get, broken.as_bytes(), false), r#"200 Unknown, "" Malformed"#);
+    let endless = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(33);
+    assert!(response(Method::Get, endless.as_bytes(), false).ends_with("Malformed"));
+}
+
+#[test]
+fn heads_are_bounded() {
+    let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\n", "a".repeat(HEAD_MAX));
+    let mut response = Response::new(Method::Get);
+    response.feed(large.as_bytes());
+    assert_eq!(response.poll(), Some(Event::Broken(Fault::HeadTooLarge)));
+    assert_eq!((response.poll(), response.reusable()), (None, false));
+    let fits = format!("HTTP/1.1 204 No\r\nX: {}\r\n\r\n", "a".repeat(HEAD_MAX - 30));
+    let mut response = Response::new(Method::Get);
+    response.feed(fits.as_bytes());
+    assert!(matches!(response.poll(), Some(Event::Head { .. })));
+}
+
+#[test]
+fn the_head_that_is_passed_on_is_clean() {
+    let wire = "HTTP/1.1 418 Teapot\r\nServer: other\r\nDate: then\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\n\
+                Keep-Alive: max=5, timeout=3\r\nUpgrade: h2c\r\nTrailer: T\r\nContent-Length: 0\r\n\
+                Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nX: folded\r\n  twice\r\n\r\n";
+    let mut response = Response::new(Method::Get);
+    response.feed(wire.as_bytes());
+    let Some(Event::Head { head, .. }) = response.poll() else { panic!("no head") };
+    let fields: Vec<_> =
+        head.fields.iter().map(|(name, value)| [name, value].map(String::from_utf8_lossy)).collect();
+    assert_eq!(fields, [["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"], ["X", "folded    twice"]]);
+    assert_eq!(head.reason.as_deref(), Some(&b"Teapot"[..]));
+    assert_eq!(response.idle_timeout(), Some(Duration::from_secs(3)));
+}

@@ -1,0 +1,717 @@
+//! One server-side connection: Reading × Writing, and whether it persists.
+//!
+//! An exchange is open while `reading` is not `Head`. Writing moves only by calls of the owner:
+//!
+//! | writing | `respond` | `send` | `finish` |
+//! |---|---|---|---|
+//! | `Await` | `Sized`, `Chunked`, `UntilClose` or `Bodiless` | – | aborts: no response |
+//! | `Sized { left }` | – | queues at most `left` | `Done`; aborts if `left > 0` |
+//! | `Chunked` | – | queues a chunk | queues the last chunk; `Done` |
+//! | `UntilClose` | – | queues | `Done` |
+//! | `Bodiless` (HEAD, 204, 304, empty) | – | drops | `Done` |
+//! | `Done` | – | – | – |
+//!
+//! Reading moves only by the client's bytes, in `poll`:
+//!
+//! | reading | its bytes | end of input |
+//! |---|---|---|
+//! | `Head` | a whole head: `Sized`, `Chunked` or `Done`; a bad one: `Discard` | closes |
+//! | `Sized`, `Chunked` | body events, then `Done`; a bad or too long one: `Discard` | `Gone`, aborts |
+//! | `Done` | kept for the next request, up to a cap | no further request after those received |
+//! | `Discard` | dropped | – |
+//!
+//! Both together, once `writing` is `Done` (`settle`):
+//!
+//! | reading | connection persists | it does not |
+//! |---|---|---|
+//! | body complete | `(Head, Await)`: the next request | closes; lingers if more has come |
+//! | rest of the body ≤ 64 KiB | drops the rest, then the next request | lingers |
+//! | longer, `Discard` | lingers | lingers |
+
+use super::chunked::{self, Decoder};
+use super::encode::{self, Connection, Framing};
+use super::parse::Scan;
+use super::{End, Event, Refusal, Settings, Wants, framing};
+use crate::buf::{Queue, Segment};
+use crate::http::{BodyLength, Method, RequestHead, ResponseHead, Version};
+use crate::timer::{Time, earliest};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// One HTTP/1.x connection of a client.
+///
+/// After every `feed`, `eof`, `finish`, `wrote` and `on_timeout` call [`Self::poll`] until it returns `None`. Leaving
+/// body events unpolled is how back-pressure reaches the client: `wants().read` becomes false and no body deadline
+/// runs; call [`Self::resume`] when polling again.
+#[derive(Debug)]
+pub struct Conn {
+    settings: Rc<Settings>,
+    phase: Phase,
+    reading: Reading,
+    writing: Writing,
+    exchange: Exchange,
+    /// What came and was not taken yet.
+    input: Vec<u8>,
+    out: Queue,
+    /// An event that no byte of input gives rise to.
+    notice: Option<Notice>,
+    requests: u32,
+    draining: bool,
+    eof: bool,
+    /// The latest time heard of.
+    clock: Time,
+    /// Since when a head is awaited: the accept, the end of the previous exchange, or the first byte.
+    head_since: Time,
+    /// The last time the client sent something we wait for; `None`: a wait began at an unknown time before `clock`.
+    read: Option<Time>,
+    /// The last time something was written, while there is something to write; `None` as above.
+    write: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Closes when all is written; `since` then.
+    Closing {
+        linger: bool,
+        since: Option<Time>,
+        discarded: usize,
+    },
+    Aborted,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Reading {
+    /// Waiting for (the rest of) a head.
+    Head(Scan),
+    /// `left` bytes of a body are to come; 0: its end was not told yet.
+    Sized { left: u64 },
+    /// A chunked body of which `allowed` bytes may come.
+    Chunked { decoder: Decoder, allowed: u64 },
+    /// The request is complete.
+    Done,
+    /// Nothing is parsed any more.
+    Discard,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    Await,
+    Sized { left: u64 },
+    Chunked,
+    UntilClose,
+    Bodiless,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notice {
+    Refused(Refusal),
+    Gone,
+}
+
+/// What has to be remembered of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Exchange {
+    version: Version,
+    head_only: bool,
+    persist: bool,
+    /// `100 Continue` is expected and neither it nor a byte of the body has passed.
+    expects: bool,
+}
+
+impl Exchange {
+    const NONE: Self = Self { version: Version::Http11, head_only: false, persist: true, expects: false };
+}
+
+/// Bytes of a request body kept for an owner that does not poll.
+const BODY_MAX: usize = 64 * 1024;
+/// Bytes of pipelined requests kept while one is served.
+const PIPELINE_MAX: usize = 16 * 1024;
+/// A pipelined request is taken up only when less than this waits to be written, files included.
+const PIPELINE_OUT: u64 = 16 * 1024;
+/// Bytes of a response kept in memory.
+const OUT_MAX: usize = 256 * 1024;
+/// An unread rest of a request body that is worth keeping the connection for.
+const REST_MAX: u64 = 64 * 1024;
+/// Lingering: between two reads, in all, and bytes in all (research, web-servers §4.13).
+const LINGER_IDLE: Duration = Duration::from_secs(5);
+const LINGER_TOTAL: Duration = Duration::from_secs(30);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
+impl Conn {
+    /// A connection that was accepted at `now`; allocates nothing.
+    #[must_use]
+    pub fn new(settings: Rc<Settings>, now: Time) -> Self {
+        Self {
+            settings,
+            phase: Phase::Open,
+            reading: Reading::Head(Scan::default()),
+            writing: Writing::Await,
+            exchange: Exchange::NONE,
+            input: Vec::new(),
+            out: Queue::new(),
+            notice: None,
+            requests: 0,
+            draining: false,
+            eof: false,
+            clock: now,
+            head_since: now,
+            read: None,
+            write: None,
+        }
+    }
+
+    /// Bytes read from the socket.
+    pub fn feed(&mut self, bytes: &[u8], now: Time) {
+        self.clock = now;
+        if bytes.is_empty() {
+            return;
+        }
+        self.read = Some(now);
+        match (&mut self.phase, &self.reading) {
+            (Phase::Aborted, _) => return,
+            (Phase::Closing { linger, discarded, .. }, _) => {
+                *discarded = discarded.saturating_add(bytes.len());
+                *linger &= *discarded < LINGER_BYTES;
+                return;
+            }
+            (Phase::Open, Reading::Discard) => return,
+            (Phase::Open, Reading::Head(_)) => {
+                if self.input.is_empty() && self.requests > 0 {
+                    self.head_since = now;
+                }
+            }
+            (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => self.exchange.expects = false,
+            (Phase::Open, Reading::Done) => {}
+        }
+        self.input.extend_from_slice(bytes);
+        if self.writing == Writing::Done {
+            self.settle(now);
+        }
+    }
+
+    /// The client closed its writing side. A request received whole is still served: the client may be reading.
+    pub fn eof(&mut self, now: Time) {
+        self.clock = now;
+        self.eof = true;
+        let idle = matches!(self.reading, Reading::Head(_)) && self.input.is_empty();
+        if self.phase == Phase::Open && (idle || self.writing == Writing::Done) {
+            self.close(false);
+        }
+    }
+
+    /// The next event; `None` if more input, output or time is needed.
+    pub fn poll(&mut self) -> Option<Event> {
+        match self.notice.take() {
+            Some(Notice::Refused(refusal)) => return Some(Event::Refused(refusal)),
+            Some(Notice::Gone) => return Some(Event::Gone),
+            None => {}
+        }
+        if self.phase != Phase::Open || self.writing == Writing::Done {
+            return None;
+        }
+        let result = match self.reading {
+            Reading::Head(_) => self.poll_head(),
+            Reading::Sized { .. } => Ok(self.poll_sized()),
+            Reading::Chunked { .. } => self.poll_chunked(),
+            Reading::Done | Reading::Discard => return None,
+        };
+        match result {
+            Ok(None) if self.eof => self.poll_eof(),
+            Ok(event) => event,
+            Err(refusal) => Some(self.refuse(refusal)),
+        }
+    }
+
+    /// Bounds the body of the request that just came out of [`Self::poll`], before any more is polled.
+    ///
+    /// # Errors
+    /// 413 if the length announced is over `max`; answer it, nothing of the body will come. A chunked body that turns
+    /// out too long is [`Event::Refused`] later.
+    pub fn limit_body(&mut self, max: u64) -> Result<(), Refusal> {
+        match &mut self.reading {
+            Reading::Sized { left } if *left > max => {
+                self.stop_reading();
+                Err(TOO_LARGE)
+            }
+            Reading::Chunked { allowed, .. } => {
+                *allowed = max;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The request was admitted and its body is wanted: queues `100 Continue` if the client waits for it
+    /// (RFC 9110 §10.1.1).
+    pub fn proceed(&mut self) {
+        if self.phase == Phase::Open && self.writing == Writing::Await && self.exchange.expects {
+            self.exchange.expects = false;
+            self.read = None;
+            self.out.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    /// Queues an interim response of an upstream, such as 103. Dropped where it would mean nothing: to HTTP/1.0
+    /// clients, after the final head, and 100 and 101, which concern one connection only.
+    pub fn interim(&mut self, head: &ResponseHead) {
+        let sendable = matches!(head.status.0, 102..=199) && self.exchange.version == Version::Http11;
+        if sendable && self.is_exchange_open() && self.writing == Writing::Await {
+            self.out.encode(|out| encode::interim(head, out));
+        }
+    }
+
+    /// Queues the head of the response. `date` is the Date field's value. It may come before the request's body is
+    /// complete; then the client is told that the connection closes, if the rest is long.
+    pub fn respond(&mut self, head: &ResponseHead, body: BodyLength, date: &str, now: Time) {
+        self.clock = now;
+        if self.phase != Phase::Open {
+            return;
+        }
+        debug_assert!(self.is_exchange_open() && self.writing == Writing::Await, "one response a request");
+        if !self.is_exchange_open() || self.writing != Writing::Await {
+            return;
+        }
+        let Exchange { version, head_only, expects, .. } = self.exchange;
+        let (framing, writing) = match body {
+            _ if head.status.forbids_body() => (Framing::Unsaid, Writing::Bodiless),
+            BodyLength::None => (Framing::Length(0), Writing::Bodiless),
+            BodyLength::Known(length) => (Framing::Length(length), Writing::Sized { left: length }),
+            BodyLength::Unknown if version == Version::Http10 => (Framing::Unsaid, Writing::UntilClose),
+            BodyLength::Unknown => (Framing::Chunked, Writing::Chunked),
+        };
+        self.writing = if head_only { Writing::Bodiless } else { writing };
+        // A client that was never told to continue may or may not send its body: only closing is unambiguous.
+        let last = self.draining
+            || expects
+            || self.rest() > REST_MAX
+            || self.writing == Writing::UntilClose
+            || (self.eof && self.input.is_empty());
+        self.exchange.persist &= !last;
+        let connection = match (self.exchange.persist, version) {
+            (false, _) => Connection::Close,
+            (true, Version::Http10) => Connection::KeepAlive,
+            (true, Version::Http11) => Connection::Unsaid,
+        };
+        if self.out.is_empty() {
+            self.write = Some(now);
+        }
+        self.out.encode(|out| encode::head(head, framing, connection, date, out));
+    }
+
+    /// Queues a piece of the response body. Framing is added; what exceeds the announced length is cut.
+    pub fn send(&mut self, mut segment: Segment) {
+        let length = segment.len();
+        if self.phase != Phase::Open || length == 0 {
+            return;
+        }
+        match &mut self.writing {
+            Writing::Sized { left } => {
+                segment.truncate(*left);
+                *left -= length.min(*left);
+                self.out.push(segment);
+            }
+            Writing::Chunked => {
+                self.out.encode(|out| chunked::write_size(length, out));
+                self.out.push(segment);
+                self.out.extend(chunked::CHUNK_END);
+            }
+            Writing::UntilClose => self.out.push(segment),
+            Writing::Bodiless => {}
+            Writing::Await | Writing::Done => debug_assert!(false, "send belongs between respond and finish"),
+        }
+    }
+
+    /// The response is complete. One that is shorter than announced, or without a head, aborts the connection, so that
+    /// the client sees that it is truncated.
+    pub fn finish(&mut self, now: Time) {
+        self.clock = now;
+        if self.phase != Phase::Open || !self.is_exchange_open() {
+            return;
+        }
+        match self.writing {
+            Writing::Await => return self.abort(),
+            Writing::Sized { left } if left > 0 => return self.abort(),
+            Writing::Chunked => self.out.extend(chunked::LAST_CHUNK),
+            Writing::Sized { .. } | Writing::UntilClose | Writing::Bodiless => {}
+            Writing::Done => return,
+        }
+        self.writing = Writing::Done;
+        self.settle(now);
+    }
+
+    /// Breaks the connection off: nothing more is written, no clean end.
+    pub fn abort(&mut self) {
+        self.phase = Phase::Aborted;
+        self.reading = Reading::Discard;
+        self.input = Vec::new();
+        self.out.clear();
+    }
+
+    /// The next response carries `Connection: close`. An idle connection stays until its next request or the end of
+    /// its keep-alive time.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Polling goes on after body events were left unpolled: the client's time begins anew.
+    pub fn resume(&mut self, now: Time) {
+        self.clock = now;
+        self.read = Some(now);
+    }
+
+    /// What is to be written.
+    pub fn out(&mut self) -> &mut Queue {
+        &mut self.out
+    }
+
+    /// Something of [`Self::out`] was written.
+    pub fn wrote(&mut self, now: Time) {
+        self.clock = now;
+        let waited = self.write.is_some();
+        self.write = (!self.out.is_empty()).then_some(now);
+        if !self.out.is_empty() {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Open if matches!(self.reading, Reading::Head(_)) => {
+                // An idle connection keeps no buffers, and its idle time begins now.
+                self.out.clear();
+                if waited {
+                    self.head_since = now;
+                }
+            }
+            Phase::Closing { since: since @ None, .. } => {
+                *since = Some(now);
+                self.read = Some(now);
+            }
+            Phase::Open | Phase::Closing { .. } | Phase::Aborted => {}
+        }
+    }
+
+    /// What it waits for.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        let open = self.phase == Phase::Open;
+        let read = match (self.phase, &self.reading) {
+            (Phase::Aborted, _) => false,
+            (Phase::Closing { .. }, _) | (Phase::Open, Reading::Discard) => true,
+            (Phase::Open, Reading::Head(_)) => self.input.len() <= self.settings.head,
+            (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => self.input.len() < BODY_MAX,
+            (Phase::Open, Reading::Done) => self.input.len() < PIPELINE_MAX,
+        };
+        let answering = open && self.is_exchange_open() && self.writing != Writing::Done;
+        Wants {
+            read: read && !self.eof,
+            write: !self.out.is_empty(),
+            body: answering && self.out.memory() < OUT_MAX,
+        }
+    }
+
+    /// Whether and how it ends now.
+    #[must_use]
+    pub fn end(&self) -> End {
+        match self.phase {
+            Phase::Aborted => End::Abort,
+            Phase::Closing { linger, .. } if self.out.is_empty() => {
+                if linger && !self.eof {
+                    End::Linger
+                } else {
+                    End::Close
+                }
+            }
+            Phase::Open | Phase::Closing { .. } => End::Open,
+        }
+    }
+
+    /// Between requests, with nothing buffered: it can be closed without loss.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Open
+            && matches!(self.reading, Reading::Head(_))
+            && self.input.is_empty()
+            && self.out.is_empty()
+    }
+}
+
+/// Time.
+impl Conn {
+    /// When [`Self::on_timeout`] has to be called at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Aborted => None,
+            Phase::Closing { .. } => earliest(self.write_deadline(), self.linger_deadline()),
+            Phase::Open => earliest(self.write_deadline(), self.read_deadline()),
+        }
+    }
+
+    /// The clock reached the deadline.
+    pub fn on_timeout(&mut self, now: Time) {
+        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+        let (write, read) = (due(self.write_deadline()), due(self.read_deadline()));
+        if due(self.linger_deadline())
+            && let Phase::Closing { linger, .. } = &mut self.phase
+        {
+            *linger = false;
+        }
+        self.clock = now;
+        if write {
+            // The wait began at an unknown time: it counts from here.
+            match self.write {
+                None => self.write = Some(now),
+                Some(_) => self.vanish(),
+            }
+        } else if read && self.phase == Phase::Open {
+            self.read_timeout(now);
+        }
+    }
+
+    fn read_timeout(&mut self, now: Time) {
+        match (&self.reading, self.writing) {
+            (Reading::Head(_), _) if self.input.is_empty() => self.close(false),
+            (Reading::Head(_), _) => {
+                self.stop_reading();
+                self.notice = Some(Notice::Refused(SLOW_HEAD));
+            }
+            _ if self.read.is_none() => self.read = Some(now),
+            (_, Writing::Done) => self.close(true),
+            (_, Writing::Await) => {
+                self.stop_reading();
+                self.notice = Some(Notice::Refused(SLOW_BODY));
+            }
+            _ => self.vanish(),
+        }
+    }
+
+    /// Until when something must have been written.
+    fn write_deadline(&self) -> Option<Time> {
+        let since = self.write.unwrap_or(self.clock);
+        (!self.out.is_empty()).then(|| since.after(self.settings.body_timeout))
+    }
+
+    /// Until when something must have been read: the head, the next request, or more of a body.
+    fn read_deadline(&self) -> Option<Time> {
+        match self.reading {
+            // While a response is on its way, its own deadline is enough.
+            Reading::Head(_) if !self.out.is_empty() => None,
+            Reading::Head(_) if self.input.is_empty() && self.requests > 0 => {
+                Some(self.head_since.after(self.settings.keepalive_timeout))
+            }
+            Reading::Head(_) => Some(self.head_since.after(self.settings.header_timeout)),
+            Reading::Sized { .. } | Reading::Chunked { .. } => {
+                let waits = self.input.is_empty() && !self.exchange.expects && !self.is_body_complete();
+                waits.then(|| self.read.unwrap_or(self.clock).after(self.settings.body_timeout))
+            }
+            Reading::Done | Reading::Discard => None,
+        }
+    }
+
+    fn linger_deadline(&self) -> Option<Time> {
+        let Phase::Closing { linger: true, since, .. } = self.phase else { return None };
+        if !self.out.is_empty() {
+            return None;
+        }
+        let total = since.unwrap_or(self.clock).after(LINGER_TOTAL);
+        Some(total.min(self.read.unwrap_or(self.clock).after(LINGER_IDLE)))
+    }
+}
+
+/// Reading.
+impl Conn {
+    fn poll_head(&mut self) -> Result<Option<Event>, Refusal> {
+        let Reading::Head(scan) = &mut self.reading else { return Ok(None) };
+        if self.input.is_empty() || self.out.len() >= PIPELINE_OUT {
+            return Ok(None);
+        }
+        match scan.take(&mut self.input, &self.settings)? {
+            None => Ok(None),
+            Some(head) => self.open(head).map(Some),
+        }
+    }
+
+    /// A head is complete: opens its exchange.
+    fn open(&mut self, head: RequestHead) -> Result<Event, Refusal> {
+        self.requests = self.requests.saturating_add(1);
+        self.exchange.version = head.version();
+        self.exchange.head_only = head.method() == Method::Head;
+        let (request, framing) = framing::request(head)?;
+        let most = self.settings.keepalive_requests;
+        self.exchange.persist = framing.persist && (most == 0 || self.requests < most);
+        self.exchange.expects = framing.expects && self.input.is_empty();
+        self.reading = match request.body {
+            BodyLength::None => Reading::Done,
+            BodyLength::Known(left) => Reading::Sized { left },
+            BodyLength::Unknown => Reading::Chunked { decoder: Decoder::new(), allowed: u64::MAX },
+        };
+        Ok(Event::Request(request))
+    }
+
+    fn poll_sized(&mut self) -> Option<Event> {
+        let Reading::Sized { left } = &mut self.reading else { return None };
+        if *left == 0 {
+            self.reading = Reading::Done;
+            return Some(Event::BodyEnd);
+        }
+        if self.input.is_empty() {
+            return None;
+        }
+        let here = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= here as u64;
+        let rest = self.input.split_off(here);
+        Some(Event::Body(std::mem::replace(&mut self.input, rest)))
+    }
+
+    fn poll_chunked(&mut self) -> Result<Option<Event>, Refusal> {
+        let Reading::Chunked { decoder, allowed } = &mut self.reading else { return Ok(None) };
+        let mut data = Vec::new();
+        if !decoder.is_done() && !self.input.is_empty() {
+            data.reserve(self.input.len());
+            let used = decoder.decode(&self.input, &mut data).map_err(bad_chunk)?;
+            drop(self.input.drain(..used));
+            *allowed = allowed.checked_sub(data.len() as u64).ok_or(TOO_LARGE)?;
+        }
+        if !data.is_empty() {
+            return Ok(Some(Event::Body(data)));
+        }
+        if !decoder.is_done() {
+            return Ok(None);
+        }
+        self.reading = Reading::Done;
+        Ok(Some(Event::BodyEnd))
+    }
+
+    /// Nothing more will come, and what came is no complete request.
+    fn poll_eof(&mut self) -> Option<Event> {
+        match self.reading {
+            // Pipelined requests may still wait for room.
+            Reading::Head(_) if self.out.len() >= PIPELINE_OUT => None,
+            Reading::Head(_) => {
+                self.close(false);
+                None
+            }
+            _ => {
+                self.abort();
+                Some(Event::Gone)
+            }
+        }
+    }
+
+    /// The request ends here; its answer, if none has begun, is the last.
+    fn refuse(&mut self, refusal: Refusal) -> Event {
+        if self.writing == Writing::Await {
+            self.stop_reading();
+            return Event::Refused(refusal);
+        }
+        self.abort();
+        Event::Gone
+    }
+
+    /// Nothing that follows is parsed.
+    fn stop_reading(&mut self) {
+        self.reading = Reading::Discard;
+        self.input = Vec::new();
+        self.exchange.persist = false;
+        self.exchange.expects = false;
+    }
+
+    /// The client is of no use any more.
+    fn vanish(&mut self) {
+        if self.phase == Phase::Open && self.is_exchange_open() && self.writing != Writing::Done {
+            self.notice = Some(Notice::Gone);
+        }
+        self.abort();
+    }
+}
+
+/// The joint rules.
+impl Conn {
+    fn is_exchange_open(&self) -> bool {
+        !matches!(self.reading, Reading::Head(_))
+    }
+
+    fn is_body_complete(&self) -> bool {
+        match &self.reading {
+            Reading::Sized { left } => *left == 0,
+            Reading::Chunked { decoder, .. } => decoder.is_done(),
+            Reading::Done => true,
+            Reading::Head(_) | Reading::Discard => false,
+        }
+    }
+
+    /// What of the body has not arrived, as far as that is known.
+    fn rest(&self) -> u64 {
+        match &self.reading {
+            Reading::Sized { left } => left.saturating_sub(self.input.len() as u64),
+            _ => 0,
+        }
+    }
+
+    /// The response is complete: the next request, or the end (the table above).
+    fn settle(&mut self, now: Time) {
+        let clean = self.drop_body();
+        if clean && self.is_body_complete() && self.exchange.persist {
+            self.next(now);
+        } else if !clean || !self.exchange.persist || self.rest() > REST_MAX || self.eof {
+            self.close(!self.is_body_complete() || !self.input.is_empty());
+        }
+    }
+
+    /// Drops what is there of the request's body; `false` if it is broken or not worth dropping.
+    fn drop_body(&mut self) -> bool {
+        match &mut self.reading {
+            Reading::Sized { left } => {
+                let here = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= here as u64;
+                self.input.drain(..here);
+                true
+            }
+            Reading::Chunked { decoder, allowed } => {
+                *allowed = (*allowed).min(REST_MAX);
+                let mut data = Vec::new();
+                let used = decoder.decode(&self.input, &mut data);
+                let left = allowed.checked_sub(data.len() as u64);
+                *allowed = left.unwrap_or(0);
+                drop(self.input.drain(..used.unwrap_or(0)));
+                used.is_ok() && left.is_some()
+            }
+            Reading::Head(_) | Reading::Done => true,
+            Reading::Discard => false,
+        }
+    }
+
+    fn next(&mut self, now: Time) {
+        self.reading = Reading::Head(Scan::default());
+        self.writing = Writing::Await;
+        self.exchange = Exchange::NONE;
+        self.head_since = now;
+        if self.input.is_empty() {
+            self.input = Vec::new();
+            if self.eof {
+                self.close(false);
+            }
+        }
+    }
+
+    /// Closes once all is written. `linger`: the client may still be sending.
+    fn close(&mut self, linger: bool) {
+        let since = self.out.is_empty().then_some(self.clock);
+        self.read = since;
+        self.phase = Phase::Closing { linger, since, discarded: 0 };
+        self.reading = Reading::Discard;
+        self.input = Vec::new();
+    }
+}
+
+const TOO_LARGE: Refusal = Refusal { status: 413, why: "request body larger than max_body" };
+const SLOW_HEAD: Refusal =
+    Refusal { status: 408, why: "request head not complete within limits.header_timeout" };
+const SLOW_BODY: Refusal = Refusal { status: 408, why: "request body stalled for limits.body_timeout" };
+
+fn bad_chunk(error: chunked::Error) -> Refusal {
+    Refusal { status: 400, why: error.why() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Response heads onto the wire (RFC 9112 §4, §6).
+
+use crate::http::ResponseHead;
+
+/// How the body after a head is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Nothing is said about a body: the status forbids one, or closing ends it.
+    Unsaid,
+    /// `Content-Length`.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+}
+
+/// What the client is told about the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// Nothing: HTTP/1.1 persists.
+    Unsaid,
+    /// `keep-alive`, for HTTP/1.0.
+    KeepAlive,
+    /// `close`.
+    Close,
+}
+
+/// Writes a final response head. `date` is the value of the Date field (RFC 9110 §6.6.1), made once a second by the
+/// caller. Fields of `head` that belong to the connection or are written here anyway are skipped.
+pub fn head(head: &ResponseHead, framing: Framing, connection: Connection, date: &str, out: &mut Vec<u8>) {
+    status_line(head, out);
+    out.extend_from_slice(b"Date: ");
+    out.extend_from_slice(date.as_bytes());
+    out.extend_from_slice(b"\r\nServer: hatchery\r\n");
+    fields(head, out);
+    match framing {
+        Framing::Unsaid => {}
+        Framing::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            decimal(length, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+    match connection {
+        Connection::Unsaid => {}
+        Connection::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        Connection::Close => out.extend_from_slice(b"Connection: close\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes an interim response head, 1xx (RFC 9110 §15.2).
+pub fn interim(head: &ResponseHead, out: &mut Vec<u8>) {
+    status_line(head, out);
+    fields(head, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a number in decimal.
+pub fn decimal(number: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        out.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(start..) {
+        digits.reverse();
+    }
+}
+
+fn status_line(head: &ResponseHead, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(u64::from(head.status.0), out);
+    out.push(b' ');
+    out.extend_from_slice(head.reason.as_deref().unwrap_or(head.status.reason().as_bytes()));
+    out.extend_from_slice(b"\r\n");
+}
+
+fn fields(head: &ResponseHead, out: &mut Vec<u8>) {
+    for (name, value) in head.fields.iter() {
+        debug_assert!(crate::http::fields::is_name(name) && crate::http::fields::is_value(value));
+        if is_ours(name) {
+            continue;
+        }
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Fields that only the connection writes: two parties saying different things is how responses are split.
+fn is_ours(name: &[u8]) -> bool {
+    let one_of = |names: &[&str]| names.iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
+    match name.len() {
+        4 => one_of(&["date"]),
+        6 => one_of(&["server"]),
+        10 => one_of(&["connection", "keep-alive"]),
+        14 => one_of(&["content-length"]),
+        16 => one_of(&["proxy-connection"]),
+        17 => one_of(&["transfer-encoding"]),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &str = "Thu, 01 Oct 2026 12:00:00 GMT";
+
+    fn encoded(response: &ResponseHead, framing: Framing, connection: Connection) -> String {
+        let mut out = Vec::new();
+        head(response, framing, connection, DATE, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn heads() {
+        let response = ResponseHead::new(200)
+            .with("Content-Type", "text/plain")
+            .with("content-length", "7")
+            .with("Transfer-Encoding", "gzip")
+            .with("CONNECTION", "upgrade")
+            .with("Server", "other")
+            .with("Date", "never")
+            .with("Set-Cookie", "a=1")
+            .with("Set-Cookie", "b=2");
+        let start = format!("HTTP/1.1 200 OK\r\nDate: {DATE}\r\nServer: hatchery\r\n");
+        let middle = "Content-Type: text/plain\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n";
+        for (framing, connection, end) in [
+            (Framing::Unsaid, Connection::Unsaid, "\r\n"),
+            (Framing::Length(0), Connection::Unsaid, "Content-Length: 0\r\n\r\n"),
+            (
+                Framing::Length(18_446_744_073_709_551_615),
+                Connection::Close,
+                "Content-Length: 18446744073709551615\r\nConnection: close\r\n\r\n",
+            ),
+            (
+                Framing::Chunked,
+                Connection::KeepAlive,
+                "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n",
+            ),
+        ] {
+            assert_eq!(encoded(&response, framing, connection), format!("{start}{middle}{end}"));
+        }
+    }
+
+    #[test]
+    fn reasons() {
+        let mut response = ResponseHead::new(599);
+        assert!(encoded(&response, Framing::Unsaid, Connection::Unsaid).starts_with("HTTP/1.1 599 \r\n"));
+        response.reason = Some(Box::from(&b"Odd"[..]));
+        assert!(encoded(&response, Framing::Unsaid, Connection::Unsaid).starts_with("HTTP/1.1 599 Odd\r\n"));
+    }
+
+    #[test]
+    fn interim_heads_carry_their_fields_only() {
+        let mut out = Vec::new();
+        interim(&ResponseHead::new(103).with("Link", "</a.css>"), &mut out);
+        assert_eq!(out, b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+    }
+}

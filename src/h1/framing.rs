@@ -1,0 +1,305 @@
+//! THE smuggling file: where a message ends, and what else of a head decides over the connection (RFC 9112 §6,
+//! §3.2, §9.3; research, web-servers §4.5, §4.7).
+//!
+//! The one rule: whatever two implementations could frame differently is refused, and after a refusal nothing that
+//! follows is parsed.
+//!
+//! | request | answer |
+//! |---|---|
+//! | Transfer-Encoding and Content-Length | 400 |
+//! | Transfer-Encoding in HTTP/1.0 | 400 |
+//! | Transfer-Encoding, all fields together, other than exactly `chunked` | 501 |
+//! | more than one Content-Length, equal or not, in one field or several | 400 |
+//! | Content-Length that is not all digits, or above 2^63 - 1 | 400 |
+//! | HTTP/1.1 without Host; more than one Host; a Host no host has | 400 |
+//! | absolute form whose authority is not the Host | 400 |
+//! | CONNECT | 501 |
+//! | TRACE | 405 |
+
+use super::{Refusal, Request};
+use crate::http::target::{self, Host, Target};
+use crate::http::{BodyLength, Fields, Method, RequestHead, Status, Version};
+
+/// What a request head says about the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Framing {
+    /// Length of the body; `None` also means that not even `Content-Length: 0` was there.
+    pub(super) body: BodyLength,
+    /// The client allows another request after this one.
+    pub(super) persist: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(super) expects: bool,
+}
+
+/// Judges a head; the target and the host come out of it in passing.
+pub(super) fn request(head: RequestHead) -> Result<(Request, Framing), Refusal> {
+    let seen = Seen::of(head.fields())?;
+    match head.method() {
+        Method::Connect => return Err(Refusal { status: 501, why: "CONNECT is not implemented" }),
+        Method::Trace => return Err(Refusal { status: 405, why: "TRACE is not allowed" }),
+        _ => {}
+    }
+    let body = body(&seen, head.version())?;
+    let persist = persists(&seen, head.version());
+    let has_body = !matches!(body, BodyLength::None | BodyLength::Known(0));
+    let expects = seen.expects && has_body && head.version() == Version::Http11;
+    let target = target::parse(head.method(), head.target()).map_err(bad_target)?;
+    let host = host(&seen, &head, &target)?;
+    Ok((Request { head, target, host, body }, Framing { body, persist, expects }))
+}
+
+fn bad_target(error: target::Error) -> Refusal {
+    Refusal { status: 400, why: error.why() }
+}
+
+fn bad(why: &'static str) -> Refusal {
+    Refusal { status: 400, why }
+}
+
+/// The fields that matter here, collected in one pass.
+#[derive(Debug, Default)]
+struct Seen<'a> {
+    host: Option<&'a [u8]>,
+    content_length: Option<u64>,
+    transfer: Transfer,
+    close: bool,
+    keep_alive: bool,
+    expects: bool,
+}
+
+/// All Transfer-Encoding fields together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Transfer {
+    #[default]
+    None,
+    Chunked,
+    Other,
+}
+
+impl<'a> Seen<'a> {
+    fn of(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Refusal> {
+        let mut seen = Self::default();
+        for (name, value) in fields {
+            match name.len() {
+                4 if name.eq_ignore_ascii_case(b"host") => {
+                    if seen.host.replace(value).is_some() {
+                        return Err(bad("more than one Host field"));
+                    }
+                }
+                6 if name.eq_ignore_ascii_case(b"expect") => {
+                    seen.expects |= value.eq_ignore_ascii_case(b"100-continue");
+                }
+                10 if name.eq_ignore_ascii_case(b"connection") => seen.connection(value),
+                14 if name.eq_ignore_ascii_case(b"content-length") => {
+                    let length = digits(value).ok_or(bad("invalid Content-Length"))?;
+                    if seen.content_length.replace(length).is_some() {
+                        return Err(bad("more than one Content-Length field"));
+                    }
+                }
+                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => seen.transfer(value),
+                _ => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for token in tokens(value) {
+            self.close |= token.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// `chunked` once and alone, over all fields; an empty element or a parameter makes it something else.
+    fn transfer(&mut self, value: &[u8]) {
+        for token in tokens(value) {
+            let first = self.transfer == Transfer::None && token.eq_ignore_ascii_case(b"chunked");
+            self.transfer = if first { Transfer::Chunked } else { Transfer::Other };
+        }
+    }
+}
+
+/// The elements of a comma-separated list without the white space around them; empty ones stay.
+pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(|token| {
+        let start = token.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(token.len());
+        let end = token.iter().rposition(|byte| !matches!(byte, b' ' | b'\t')).map_or(start, |last| last + 1);
+        token.get(start..end).unwrap_or_default()
+    })
+}
+
+/// Digits only, at least one, at most 2^63 - 1: what every other implementation can hold too.
+fn digits(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    value
+        .iter()
+        .try_fold(0_i64, |length, byte| {
+            let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
+            length.checked_mul(10)?.checked_add(digit)
+        })?
+        .try_into()
+        .ok()
+}
+
+fn body(seen: &Seen<'_>, version: Version) -> Result<BodyLength, Refusal> {
+    match (seen.transfer, seen.content_length) {
+        (Transfer::None, None) => Ok(BodyLength::None),
+        (Transfer::None, Some(length)) => Ok(BodyLength::Known(length)),
+        (_, Some(_)) => Err(bad("both Transfer-Encoding and Content-Length")),
+        (_, None) if version == Version::Http10 => Err(bad("Transfer-Encoding in HTTP/1.0")),
+        (Transfer::Chunked, None) => Ok(BodyLength::Unknown),
+        (Transfer::Other, None) => Err(Refusal { status: 501, why: "Transfer-Encoding other than chunked" }),
+    }
+}
+
+/// RFC 9112 §9.3.
+fn persists(seen: &Seen<'_>, version: Version) -> bool {
+    !seen.close && (version == Version::Http11 || seen.keep_alive)
+}
+
+/// The host the request is for: the authority of an absolute form, which must be the Host then, or the Host.
+fn host(seen: &Seen<'_>, head: &RequestHead, target: &Target) -> Result<Option<Host>, Refusal> {
+    let from_field = seen.host.map(target::host).transpose().map_err(|_| bad("invalid Host field"))?;
+    let from_target = target.authority(head.target()).map(target::host).transpose().map_err(bad_target)?;
+    match (from_field, from_target) {
+        (None, _) if head.version() == Version::Http11 => Err(bad("HTTP/1.1 request without Host")),
+        (Some(field), Some(target_host)) if !field.same(&target_host, target.default_port()) => {
+            Err(bad("Host differs from the authority of the request target"))
+        }
+        (field, target_host) => Ok(target_host.or(field)),
+    }
+}
+
+/// What a response head of an upstream says about its body and its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseFraming {
+    /// The length announced. For a response to HEAD: what GET would have had; no body follows.
+    pub body: BodyLength,
+    /// The body is ended by closing: `body` is `Unknown` and not chunked.
+    pub until_close: bool,
+    /// The connection may carry another request after this response.
+    pub persist: bool,
+}
+
+/// Where a response ends (RFC 9112 §6.3). `None` if that is not certain: Transfer-Encoding with Content-Length, more
+/// than one of either, a coding other than `chunked`, or Transfer-Encoding in HTTP/1.0.
+#[must_use]
+pub fn response(
+    request: Method,
+    version: Version,
+    status: Status,
+    fields: &Fields,
+) -> Option<ResponseFraming> {
+    let seen = Seen::of(fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host"))).ok()?;
+    let persist = persists(&seen, version);
+    let announced = body(&seen, version).ok()?;
+    if status.forbids_body() {
+        return Some(ResponseFraming { body: BodyLength::None, until_close: false, persist });
+    }
+    let without_length = announced == BodyLength::None;
+    if request == Method::Head {
+        let body = if without_length { BodyLength::Unknown } else { announced };
+        return Some(ResponseFraming { body, until_close: false, persist });
+    }
+    let body = if without_length { BodyLength::Unknown } else { announced };
+    Some(ResponseFraming { body, until_close: without_length, persist: persist && !without_length })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_lengths_are_digits() {
+        for (value, length) in [
+            (&b"0"[..], Some(0)),
+            (b"42", Some(42)),
+            (b"0042", Some(42)),
+            (b"9223372036854775807", Some(i64::MAX as u64)),
+            (b"9223372036854775808", None),
+            (b"99999999999999999999999999", None),
+            (b"", None),
+            (b"+5", None),
+            (b"-1", None),
+            (b"0x5", None),
+            (b"5 5", None),
+            (b"5,5", None),
+            (b"5\t", None),
+            (b"5.0", None),
+            (b"5;", None),
+            (b"\xd9\xa5", None),
+        ] {
+            assert_eq!(digits(value), length, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn transfer_encodings() {
+        for (values, expected) in [
+            (&["chunked"][..], Transfer::Chunked),
+            (&["Chunked"], Transfer::Chunked),
+            (&["chunked\t"], Transfer::Chunked),
+            (&["\tchunked"], Transfer::Chunked),
+            (&["chunked", "chunked"], Transfer::Other),
+            (&["chunked, chunked"], Transfer::Other),
+            (&["chunked,"], Transfer::Other),
+            (&[",chunked"], Transfer::Other),
+            (&["gzip, chunked"], Transfer::Other),
+            (&["gzip", "chunked"], Transfer::Other),
+            (&["chunked", "identity"], Transfer::Other),
+            (&["chunked;q=1"], Transfer::Other),
+            (&["xchunked"], Transfer::Other),
+            (&["chunke"], Transfer::Other),
+            (&["chunked\x0b"], Transfer::Other),
+            (&["\"chunked\""], Transfer::Other),
+            (&["identity"], Transfer::Other),
+            (&[""], Transfer::Other),
+        ] {
+            let fields = values.iter().map(|value| (&b"Transfer-Encoding"[..], value.as_bytes()));
+            assert_eq!(Seen::of(fields).unwrap().transfer, expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn every_pair_of_length_and_coding() {
+        let codings = [Transfer::None, Transfer::Chunked, Transfer::Other];
+        for (transfer, length, version) in codings.into_iter().flat_map(|transfer| {
+            [None, Some(0), Some(5)].into_iter().flat_map(move |length| {
+                [Version::Http10, Version::Http11].map(|version| (transfer, length, version))
+            })
+        }) {
+            let seen = Seen { transfer, content_length: length, ..Seen::default() };
+            let result = body(&seen, version).map_err(|refusal| refusal.status);
+            let expected = match (transfer, length) {
+                (Transfer::None, None) => Ok(BodyLength::None),
+                (Transfer::None, Some(length)) => Ok(BodyLength::Known(length)),
+                (Transfer::Chunked, None) if version == Version::Http11 => Ok(BodyLength::Unknown),
+                (Transfer::Other, None) if version == Version::Http11 => Err(501),
+                _ => Err(400),
+            };
+            assert_eq!(result, expected, "{seen:?} {version:?}");
+        }
+    }
+
+    #[test]
+    fn persistence() {
+        for (values, http10, http11) in [
+            (&[][..], false, true),
+            (&["keep-alive"], true, true),
+            (&["Keep-Alive"], true, true),
+            (&["close"], false, false),
+            (&["CLOSE"], false, false),
+            (&["keep-alive, close"], false, false),
+            (&["upgrade ,\tclose"], false, false),
+            (&["keep-alive", "close"], false, false),
+            (&["x-close"], false, true),
+        ] {
+            let fields = values.iter().map(|value| (&b"Connection"[..], value.as_bytes()));
+            let seen = Seen::of(fields).unwrap();
+            assert_eq!(persists(&seen, Version::Http10), http10, "{values:?}");
+            assert_eq!(persists(&seen, Version::Http11), http11, "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Small things that are done with a descriptor: eventfds, unlinked files, duplicates.
+
+use nix::fcntl::{OFlag, open};
+use nix::libc;
+use nix::sys::stat::Mode;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// A non-blocking, close-on-exec eventfd with count 0.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; the result is checked and then owned by nobody else.
+    unsafe {
+        let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+/// Wakes whoever polls the eventfd. A full counter means that it is awake already.
+pub fn poke(eventfd: BorrowedFd<'_>) {
+    let _ = nix::unistd::write(eventfd, &1u64.to_ne_bytes());
+}
+
+/// Resets the eventfd; whether it had been poked.
+pub fn quiet(eventfd: BorrowedFd<'_>) -> bool {
+    let mut count = [0u8; 8];
+    nix::unistd::read(eventfd, &mut count).is_ok()
+}
+
+/// A file without a name in `directory`, for reading and writing; it vanishes with its last descriptor.
+///
+/// # Errors
+/// What opening a file can meet: EACCES, ENOENT, ENOSPC, EMFILE.
+pub fn unnamed_file(directory: &Path) -> io::Result<File> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    match open(directory, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(fd) => Ok(File::from(fd)),
+        // Some file systems (overlayfs on old kernels, NFS) have no O_TMPFILE.
+        Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR | nix::Error::EINVAL) => {
+            named_then_unlinked(directory)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn named_then_unlinked(directory: &Path) -> io::Result<File> {
+    let (fd, path) = nix::unistd::mkstemp(&directory.join("hatchery-XXXXXX"))?;
+    nix::unistd::unlink(&path)?;
+    let file = File::from(fd);
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    Ok(file)
+}
+
+/// Appends to a log; a line is written in one call so that lines of several processes do not mix.
+///
+/// # Errors
+/// ENOSPC, EPIPE, EAGAIN.
+pub fn append(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    let mut file = std::mem::ManuallyDrop::new(borrowed_file(fd));
+    file.write_all(bytes)
+}
+
+fn borrowed_file(fd: BorrowedFd<'_>) -> File {
+    // SAFETY: the caller wraps the result in ManuallyDrop, so the descriptor is not closed here.
+    unsafe { File::from_raw_fd(fd.as_raw_fd()) }
+}
+
+/// Eight unpredictable bytes.
+#[must_use]
+pub fn random() -> u64 {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the buffer is eight bytes long and lives across the call.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    debug_assert_eq!(got, 8, "getrandom of eight bytes cannot be short");
+    u64::from_ne_bytes(bytes)
+}
+
+/// Closes nothing, borrows: for places that hold an `Rc<OwnedFd>`.
+#[must_use]
+pub fn borrow(fd: &impl AsFd) -> BorrowedFd<'_> {
+    fd.as_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek};
+
+    #[test]
+    fn an_eventfd_reports_a_poke_once() {
+        let fd = eventfd().unwrap();
+        assert!(!quiet(fd.as_fd()));
+        poke(fd.as_fd());
+        poke(fd.as_fd());
+        assert!(quiet(fd.as_fd()));
+        assert!(!quiet(fd.as_fd()));
+    }
+
+    #[test]
+    fn unnamed_files_leave_nothing_behind() {
+        let directory = std::env::temp_dir().join(format!("hatchery-fd-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        for make in [unnamed_file, named_then_unlinked] {
+            let mut file = make(&directory).unwrap();
+            file.write_all(b"spooled").unwrap();
+            file.rewind().unwrap();
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "spooled");
+            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+        }
+        std::fs::remove_dir(&directory).unwrap();
+        assert!(unnamed_file(&directory).is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! Stream sockets of a worker: accept, connect, options. All of them non-blocking and close-on-exec.
+
+use nix::libc;
+use nix::sys::socket::{
+    self, AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, sockopt,
+};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// Takes one connection from a listener, with the peer's address (`None` for Unix sockets).
+///
+/// # Errors
+/// EAGAIN when none waits, EMFILE and ENFILE when descriptors run out, ECONNABORTED when the peer has gone.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    loop {
+        // SAFETY: sockaddr_storage is plain old data, for which zero is a valid value.
+        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: `storage` and `length` live across the call and match each other.
+        let fd =
+            unsafe { libc::accept4(listener.as_raw_fd(), (&raw mut storage).cast(), &raw mut length, flags) };
+        if fd < 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(error);
+        }
+        // SAFETY: accept4 returned a new descriptor that nobody else owns; `storage` holds `length` valid bytes.
+        let (fd, address) = unsafe {
+            (OwnedFd::from_raw_fd(fd), SockaddrStorage::from_raw((&raw const storage).cast(), Some(length)))
+        };
+        return Ok((fd, address.and_then(|address| ip_address(&address))));
+    }
+}
+
+fn ip_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddr::new(IpAddr::V4(v4.ip()), v4.port()));
+    }
+    address.as_sockaddr_in6().map(|v6| SocketAddr::new(IpAddr::V6(v6.ip()), v6.port()))
+}
+
+/// The address a socket is bound to; `None` for Unix sockets.
+#[must_use]
+pub fn local_address(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
+    socket::getsockname::<SockaddrStorage>(fd.as_raw_fd()).ok().and_then(|address| ip_address(&address))
+}
+
+/// Begins a TCP connection; it is there once the socket is writable and [`error`] is `None`.
+///
+/// # Errors
+/// ENETUNREACH, EADDRNOTAVAIL, EMFILE…; ECONNREFUSED may come at once on loopback.
+pub fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = stream_socket(family)?;
+    no_delay(as_fd(&fd));
+    begin(&fd, &SockaddrStorage::from(address))
+}
+
+/// Connects to a Unix socket. It connects at once or not at all: EAGAIN means that the listener's backlog is full.
+///
+/// # Errors
+/// ENOENT, ECONNREFUSED, EACCES, EAGAIN, EMFILE.
+pub fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
+    begin(&stream_socket(AddressFamily::Unix)?, &UnixAddr::new(path)?)
+}
+
+fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    Ok(socket::socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+fn begin(fd: &OwnedFd, address: &dyn SockaddrLike) -> io::Result<OwnedFd> {
+    match socket::connect(fd.as_raw_fd(), address) {
+        Ok(()) | Err(nix::Error::EINPROGRESS) => Ok(fd.try_clone()?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn as_fd(fd: &OwnedFd) -> BorrowedFd<'_> {
+    std::os::fd::AsFd::as_fd(fd)
+}
+
+/// The pending error of a socket, such as that of a connect; reading it clears it.
+#[must_use]
+pub fn error(fd: BorrowedFd<'_>) -> Option<io::Error> {
+    match socket::getsockopt(&fd, sockopt::SocketError) {
+        Ok(0) => None,
+        Ok(code) => Some(io::Error::from_raw_os_error(code)),
+        Err(error) => Some(error.into()),
+    }
+}
+
+/// Sends small writes at once (TCP_NODELAY); without effect on Unix sockets.
+pub fn no_delay(fd: BorrowedFd<'_>) {
+    let _ = socket::setsockopt(&fd, sockopt::TcpNoDelay, &true);
+}
+
+/// Closes the writing side: the peer reads end of file and may still send.
+pub fn shut_write(fd: BorrowedFd<'_>) {
+    let _ = socket::shutdown(fd.as_raw_fd(), Shutdown::Write);
+}
+
+/// Makes the coming close a reset (SO_LINGER 0), so that the peer sees a response that broke off.
+pub fn reset_on_close(fd: BorrowedFd<'_>) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let _ = socket::setsockopt(&fd, sockopt::Linger, &linger);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn accept_names_the_peer_and_says_when_none_waits() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let client = connect_tcp(listener.local_addr().unwrap()).unwrap();
+        let mut poll = [nix::poll::PollFd::new(listener.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut poll, 5_000u16).unwrap();
+        let (server, peer) = accept(listener.as_fd()).unwrap();
+        assert_eq!(peer, local_address(client.as_fd()));
+        assert_eq!(local_address(server.as_fd()), Some(listener.local_addr().unwrap()));
+        assert!(error(client.as_fd()).is_none());
+    }
+
+    #[test]
+    fn a_refused_connection_is_an_error_now_or_later() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if let Ok(fd) = connect_tcp(port) {
+            let mut poll = [nix::poll::PollFd::new(fd.as_fd(), nix::poll::PollFlags::POLLOUT)];
+            nix::poll::poll(&mut poll, 5_000u16).unwrap();
+            assert!(error(fd.as_fd()).is_some());
+        }
+        assert!(connect_unix(Path::new("/nonexistent/socket")).is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! Moving bytes and descriptors over sockets. Every function makes one system call and retries EINTR only.
+
+use crate::buf::{Front, Queue};
+use nix::cmsg_space;
+use nix::libc;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Most slices gathered into one write.
+const GATHER: usize = 64;
+
+/// Most bytes of a file in one call, so that one fast client does not keep the loop from the others.
+const FILE_SLICE: u64 = 512 * 1024;
+
+/// Reads into `buffer`; 0 is end of file.
+///
+/// # Errors
+/// EAGAIN when nothing waits, ECONNRESET.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    retry(|| recv(fd.as_raw_fd(), buffer, MsgFlags::empty()))
+}
+
+/// What one call of [`write_queue`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes that left the queue.
+    pub count: u64,
+    /// The socket took less than offered: it is full.
+    pub short: bool,
+}
+
+/// Writes what stands first in the queue and consumes what was written: slices of memory gathered in one `sendmsg`
+/// (with MSG_MORE if a file follows), or a slice of a file by `sendfile`.
+///
+/// # Errors
+/// EAGAIN when the socket is full, EPIPE and ECONNRESET when the peer has gone. `UnexpectedEof` when a file turned
+/// out shorter than its segment: the response cannot be completed.
+pub fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<Written> {
+    let (count, offered) = match queue.front() {
+        Front::Empty => return Ok(Written { count: 0, short: false }),
+        Front::File { file, offset, len } => {
+            let offered = len.min(FILE_SLICE);
+            let count = send_file(fd, file.as_raw_fd(), offset, offered)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            (count, offered)
+        }
+        Front::Bytes => send_slices(fd, queue)?,
+    };
+    queue.consume(count);
+    Ok(Written { count, short: count < offered })
+}
+
+fn send_slices(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
+    let mut slices = [IoSlice::new(&[]); GATHER];
+    let (mut used, mut offered) = (0, 0);
+    let more = queue.slices(GATHER, |slice| {
+        slices[used] = IoSlice::new(slice);
+        used += 1;
+        offered += slice.len() as u64;
+    });
+    let more = if more { MsgFlags::from_bits_retain(libc::MSG_MORE) } else { MsgFlags::empty() };
+    let flags = MsgFlags::MSG_NOSIGNAL | more;
+    let filled = slices.get(..used).unwrap_or_default();
+    let count = match filled {
+        [one] => retry(|| nix::sys::socket::send(fd.as_raw_fd(), one, flags))?,
+        several => retry(|| sendmsg::<()>(fd.as_raw_fd(), several, &[], flags, None))?,
+    };
+    Ok((count as u64, offered))
+}
+
+fn send_file(socket: BorrowedFd<'_>, file: RawFd, offset: u64, count: u64) -> io::Result<u64> {
+    let mut position = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    retry(|| {
+        // SAFETY: the socket is borrowed, the file is open as long as its segment, `position` lives across the call.
+        let sent = unsafe { libc::sendfile(socket.as_raw_fd(), file, &raw mut position, count as usize) };
+        nix::Error::result(sent).map(|sent| sent as u64)
+    })
+}
+
+/// Sends bytes, and one descriptor with the first of them.
+///
+/// # Errors
+/// EAGAIN, EPIPE; ETOOMANYREFS when too many descriptors are in flight.
+pub fn send_with_descriptor(
+    fd: BorrowedFd<'_>,
+    bytes: &[u8],
+    attach: Option<BorrowedFd<'_>>,
+) -> io::Result<usize> {
+    let descriptors: Vec<RawFd> = attach.iter().map(|fd| fd.as_raw_fd()).collect();
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let control = if attach.is_some() { &rights[..] } else { &[] };
+    retry(|| sendmsg::<()>(fd.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None))
+}
+
+/// Reads bytes and the descriptors that came with them (close-on-exec); 0 bytes is end of file.
+///
+/// # Errors
+/// EAGAIN when nothing waits, ECONNRESET.
+pub fn read_with_descriptors(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    take: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut control = cmsg_space!([RawFd; 8]);
+    let mut slices = [IoSliceMut::new(buffer)];
+    let message = loop {
+        match recvmsg::<()>(fd.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(nix::Error::EINTR) => {}
+            other => break other?,
+        }
+    };
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = part {
+            // SAFETY: the kernel has just made these descriptors for us; nobody else owns them.
+            take.extend(descriptors.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
+        }
+    }
+    Ok(message.bytes)
+}
+
+fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(nix::Error::EINTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buf::Segment;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::rc::Rc;
+
+    #[test]
+    fn a_queue_of_bytes_and_files_arrives_in_order() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let directory = std::env::temp_dir();
+        let mut file = super::super::fd::unnamed_file(&directory).unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let mut queue = Queue::new();
+        queue.extend(b"head ");
+        queue.push(Segment::File { file: Rc::new(file.into()), offset: 2, len: 5 });
+        queue.push(Segment::Static(b" tail"));
+        while !queue.is_empty() {
+            write_queue(here.as_fd(), &mut queue).unwrap();
+        }
+        drop(here);
+        let mut text = String::new();
+        there.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "head 23456 tail");
+    }
+
+    #[test]
+    fn a_file_that_shrank_is_an_error_not_a_loop() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        let file = super::super::fd::unnamed_file(&std::env::temp_dir()).unwrap();
+        let mut queue = Queue::new();
+        queue.push(Segment::File { file: Rc::new(file.into()), offset: 0, len: 5 });
+        assert_eq!(write_queue(here.as_fd(), &mut queue).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_descriptor_travels_with_the_first_byte() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let mut file = super::super::fd::unnamed_file(&std::env::temp_dir()).unwrap();
+        file.write_all(b"body").unwrap();
+        send_with_descriptor(here.as_fd(), b"frame", Some(file.as_fd())).unwrap();
+        let (mut buffer, mut taken) = ([0u8; 64], Vec::new());
+        assert_eq!(read_with_descriptors(there.as_fd(), &mut buffer, &mut taken).unwrap(), 5);
+        let mut copy = std::fs::File::from(taken.remove(0));
+        let mut text = String::new();
+        std::io::Seek::rewind(&mut copy).unwrap();
+        copy.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "body");
+    }
+}

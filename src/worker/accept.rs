@@ -1,0 +1,177 @@
+//! Accepting: when to, from which listeners, and how many at a time.
+//!
+//! Whether to accept is decided before the poll, never between wake-up and accept: with an exclusive wake-up, a worker
+//! that was woken and then declines would swallow a connection. Interest is derived in `settle` alone.
+
+use super::context::Context;
+use crate::config::boot::Listener;
+use crate::sys::socket;
+use crate::timer::Time;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Accepts at most so many connections a turn.
+const BATCH: usize = 8;
+
+/// After running out of descriptors accepting rests so long.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The listeners and whether they are watched.
+pub(super) struct Gate {
+    doors: Vec<Door>,
+    /// Connections held at most.
+    limit: u64,
+    /// Descriptors ran out: not before then.
+    paused_until: Option<Time>,
+}
+
+struct Door {
+    fd: OwnedFd,
+    watched: bool,
+    ready: bool,
+}
+
+impl Gate {
+    /// No listener is watched before the first `settle`.
+    pub(super) fn new(listeners: Vec<Listener>, limit: u32) -> Self {
+        let doors =
+            listeners.into_iter().map(|listener| Door { fd: listener.fd, watched: false, ready: false });
+        Self { doors: doors.collect(), limit: u64::from(limit), paused_until: None }
+    }
+
+    /// A listener has connections waiting.
+    pub(super) fn note(&mut self, number: u32) {
+        if let Some(door) = self.doors.get_mut(number as usize) {
+            door.ready = true;
+        }
+    }
+
+    /// When `settle` must be called again although nothing else happens.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.paused_until
+    }
+
+    /// Takes up to a batch of connections from the listeners that were reported. What stays is reported again.
+    pub(super) fn accept(&mut self, now: Time, mut each: impl FnMut(OwnedFd, Option<SocketAddr>, u16)) {
+        let mut budget = BATCH;
+        for (number, door) in self.doors.iter_mut().enumerate() {
+            if !std::mem::take(&mut door.ready) {
+                continue;
+            }
+            while budget > 0 {
+                match accept_one(door) {
+                    Accepted::Connection(fd, peer) => each(fd, peer, number as u16),
+                    Accepted::None => break,
+                    Accepted::Exhausted(error) => {
+                        log::warn!(
+                            "worker: cannot accept: {error}; resting for {} ms. Raise LimitNOFILE or lower workers.connections",
+                            PAUSE.as_millis()
+                        );
+                        self.paused_until = Some(now.after(PAUSE));
+                        return;
+                    }
+                }
+                budget -= 1;
+            }
+        }
+    }
+
+    /// Leaves the listeners: DEL first, then everything that was waiting is taken, so that no wake-up meant for this
+    /// worker is lost.
+    pub(super) fn leave(&mut self, cx: &Context, mut each: impl FnMut(OwnedFd, Option<SocketAddr>, u16)) {
+        for (number, door) in self.doors.iter_mut().enumerate() {
+            door.watch(false, number as u32, cx);
+            while let Accepted::Connection(fd, peer) = accept_one(door) {
+                each(fd, peer, number as u16);
+            }
+        }
+    }
+
+    /// DEL and ADD: an ADD reports what is waiting, also what a dead worker was woken for.
+    pub(super) fn rearm(&mut self, cx: &Context) {
+        for (number, door) in self.doors.iter_mut().enumerate() {
+            if door.watched {
+                door.watch(false, number as u32, cx);
+                door.watch(true, number as u32, cx);
+            }
+        }
+    }
+
+    /// Derives whether to accept and makes the kernel's interest match.
+    pub(super) fn settle(&mut self, wanted: bool, own: u64, cx: &mut Context) {
+        if self.paused_until.is_some_and(|until| until <= cx.now) {
+            self.paused_until = None;
+        }
+        let fair = own <= fair_share(cx.board.least_connections());
+        let accepts = wanted && fair && own < self.limit && self.paused_until.is_none();
+        let mut left = false;
+        for (number, door) in self.doors.iter_mut().enumerate() {
+            left |= door.watched && !accepts;
+            door.watch(accepts, number as u32, cx);
+        }
+        if left {
+            // Others may have stood back because of this worker: they must look again, or nobody accepts.
+            cx.poke_others();
+        }
+    }
+}
+
+/// A worker accepts only while it has no more connections than this: the least loaded has, and a little more.
+fn fair_share(least: u64) -> u64 {
+    least.saturating_add((least / 8).max(4))
+}
+
+enum Accepted {
+    Connection(OwnedFd, Option<SocketAddr>),
+    None,
+    Exhausted(io::Error),
+}
+
+fn accept_one(door: &Door) -> Accepted {
+    loop {
+        match socket::accept(door.fd.as_fd()) {
+            Ok((fd, peer)) => {
+                if peer.is_some() {
+                    socket::no_delay(fd.as_fd());
+                }
+                return Accepted::Connection(fd, peer);
+            }
+            Err(error) => match nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+                nix::errno::Errno::EAGAIN => return Accepted::None,
+                // The peer has gone again: the next one may be there.
+                nix::errno::Errno::ECONNABORTED | nix::errno::Errno::EPROTO => {}
+                _ => return Accepted::Exhausted(error),
+            },
+        }
+    }
+}
+
+impl Door {
+    fn watch(&mut self, wanted: bool, number: u32, cx: &Context) {
+        if self.watched == wanted {
+            return;
+        }
+        let result = if wanted {
+            cx.poll.watch_listener(self.fd.as_fd(), number)
+        } else {
+            cx.poll.forget_listener(self.fd.as_fd())
+        };
+        match result {
+            Ok(()) => self.watched = wanted,
+            Err(error) => log::error!("worker: cannot change the interest in a listener: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fair_share;
+
+    #[test]
+    fn a_worker_may_be_a_little_ahead_of_the_least_loaded() {
+        assert_eq!((fair_share(0), fair_share(16), fair_share(800)), (4, 20, 900));
+        assert_eq!(fair_share(u64::MAX), u64::MAX);
+    }
+}

@@ -1,0 +1,273 @@
+//! A client connection: its socket, its protocol state and the exchange that runs on it. [`Client::drive`] is the only
+//! caller of `wants`: it works while what the socket can do and what the protocol wants have something in common.
+
+use super::context::{Context, Timer};
+use super::exchange::{Exchange, Peer};
+use crate::event::{Endpoint, Read, Readiness, Source};
+use crate::h1::{self, End, Event};
+use crate::slab::{Key, Slab};
+use crate::timer::{Time, earliest};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+/// Rounds of read, handle, write in one turn before others get theirs.
+const BUDGET: usize = 16;
+
+/// Pipelined requests are answered ahead of writing until so many bytes wait.
+const AHEAD: usize = 256 * 1024;
+
+/// One client connection.
+pub(super) struct Client {
+    endpoint: Endpoint,
+    h1: h1::Conn,
+    peer: Peer,
+    phase: Phase,
+    exchange: Option<Box<Exchange>>,
+    /// When the wheel wakes this connection; its real deadline is never earlier.
+    armed: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Requests and responses.
+    Open,
+    /// The server stops: as soon as nothing runs, close.
+    Leaving,
+    /// Our side is closed, so that the client can read the last answer; what still comes is discarded.
+    Lingering,
+}
+
+/// How a drive ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The budget is used up; there is more to do.
+    Again,
+    /// Nothing to do before an event or the deadline.
+    Idle,
+    /// The connection is over.
+    Closed,
+}
+
+impl Client {
+    /// Takes a connection in and drives it in this turn.
+    ///
+    /// # Errors
+    /// If it cannot be watched; it is closed then.
+    pub(super) fn open(
+        clients: &mut Slab<Self>,
+        fd: OwnedFd,
+        address: Option<SocketAddr>,
+        listener: u16,
+        draining: bool,
+        cx: &mut Context,
+    ) -> io::Result<()> {
+        let key = clients.insert_with(|_| Self {
+            endpoint: Endpoint::new(fd),
+            h1: h1::Conn::new(Rc::clone(&cx.settings), cx.now),
+            peer: Peer { address, listener },
+            phase: Phase::Open,
+            exchange: None,
+            armed: None,
+        });
+        let Some(client) = clients.get_mut(key) else { return Ok(()) };
+        if let Err(error) = cx.poll.watch(client.endpoint.as_fd(), Source::Client(key)) {
+            clients.remove(key);
+            return Err(error);
+        }
+        if draining {
+            client.h1.drain();
+        }
+        cx.run_soon(key);
+        Ok(())
+    }
+
+    /// Takes note of an event.
+    pub(super) fn note(&mut self, readiness: Readiness) {
+        self.endpoint.note(readiness);
+    }
+
+    /// The wheel has fired.
+    pub(super) fn disarm(&mut self) {
+        self.armed = None;
+    }
+
+    /// The worker leaves: no further request after the running one, or after the next if none runs; with `hurry` an
+    /// idle connection closes at once, after a last read.
+    pub(super) fn drain(&mut self, hurry: bool) {
+        self.h1.drain();
+        if hurry && self.phase == Phase::Open {
+            self.phase = Phase::Leaving;
+        }
+    }
+
+    /// Arms the wheel if the deadline has moved to before what is armed.
+    pub(super) fn rearm(&mut self, key: Key, cx: &mut Context) {
+        debug_assert!(self.deadline().is_some(), "a connection without a deadline lives for ever");
+        if let Some(deadline) = self.deadline() {
+            if self.armed.is_none_or(|armed| deadline < armed) {
+                self.armed = Some(deadline);
+                cx.wheel.insert(deadline, Timer::Client(key));
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        earliest(self.h1.deadline(), self.exchange.as_ref().and_then(|exchange| exchange.deadline()))
+    }
+
+    /// Works until nothing more can be done now, the budget is used up or the connection is over.
+    pub(super) fn drive(&mut self, key: Key, cx: &mut Context) -> Outcome {
+        if self.h1.deadline().is_some_and(|deadline| deadline <= cx.now) {
+            self.h1.on_timeout(cx.now);
+        }
+        for _ in 0..BUDGET {
+            let Ok(read) = self.read(cx) else { return self.broken(key, cx) };
+            let handled = self.handle(key, cx) | self.advance(key, cx);
+            let Ok(written) = self.write(cx) else { return self.broken(key, cx) };
+            self.log_if_done(cx);
+            match self.h1.end() {
+                End::Open => {}
+                End::Linger => self.linger(cx),
+                End::Close => return self.close(key, cx),
+                End::Abort => return self.broken(key, cx),
+            }
+            if !(read || handled || written) {
+                return self.rest(key, cx);
+            }
+        }
+        Outcome::Again
+    }
+
+    /// Nothing more can be done now.
+    fn rest(&mut self, key: Key, cx: &mut Context) -> Outcome {
+        debug_assert!(
+            !(self.wants_read() && self.endpoint.readable())
+                && !(self.h1.wants().write && self.endpoint.writable()),
+            "idle although there is something to do"
+        );
+        if self.phase == Phase::Leaving && self.exchange.is_none() && self.h1.is_idle() {
+            return self.close(key, cx);
+        }
+        Outcome::Idle
+    }
+
+    fn wants_read(&self) -> bool {
+        self.h1.wants().read && self.exchange.as_ref().is_none_or(|exchange| exchange.wants_body())
+    }
+
+    fn read(&mut self, cx: &mut Context) -> io::Result<bool> {
+        if !(self.endpoint.readable() && self.wants_read()) {
+            return Ok(false);
+        }
+        match self.endpoint.read(&mut cx.scratch)? {
+            Read::Bytes(count) => self.h1.feed(cx.scratch.get(..count).unwrap_or_default(), cx.now),
+            Read::Eof => self.h1.eof(cx.now),
+            Read::Blocked => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes what the protocol has understood.
+    fn handle(&mut self, key: Key, cx: &mut Context) -> bool {
+        let mut any = false;
+        while self.h1.out().memory() < AHEAD {
+            let Some(event) = self.h1.poll() else { break };
+            any = true;
+            match event {
+                Event::Request(request) => {
+                    self.finish_log(cx);
+                    self.exchange = Some(Exchange::begin(request, self.peer, key, &mut self.h1, cx));
+                }
+                Event::Body(bytes) => {
+                    self.with_exchange(cx, |exchange, h1, cx| exchange.on_body(bytes, h1, cx))
+                }
+                Event::BodyEnd => {
+                    self.with_exchange(cx, |exchange, h1, cx| exchange.on_body_end(key, h1, cx))
+                }
+                Event::Refused(refusal) => {
+                    match self.exchange.as_mut().filter(|exchange| !exchange.is_sent()) {
+                        Some(exchange) => exchange.on_refused(refusal, key, &mut self.h1, cx),
+                        None => {
+                            self.finish_log(cx);
+                            self.exchange = Some(Exchange::refused(refusal, self.peer, &mut self.h1, cx));
+                        }
+                    }
+                }
+                Event::Gone => {
+                    self.cancel(key, cx);
+                    self.h1.abort();
+                }
+            }
+        }
+        any
+    }
+
+    fn with_exchange(
+        &mut self,
+        cx: &mut Context,
+        act: impl FnOnce(&mut Exchange, &mut h1::Conn, &mut Context),
+    ) {
+        if let Some(exchange) = &mut self.exchange {
+            act(exchange, &mut self.h1, cx);
+        }
+    }
+
+    fn advance(&mut self, key: Key, cx: &mut Context) -> bool {
+        let Self { exchange, h1, .. } = self;
+        exchange.as_mut().is_some_and(|exchange| exchange.advance(key, h1, cx))
+    }
+
+    fn write(&mut self, cx: &mut Context) -> io::Result<bool> {
+        if !(self.endpoint.writable() && self.h1.wants().write) {
+            return Ok(false);
+        }
+        let written = self.endpoint.write(self.h1.out())?;
+        if written > 0 {
+            self.h1.wrote(cx.now);
+        }
+        Ok(written > 0)
+    }
+
+    /// A response whose last byte was written is over: log it, once.
+    fn log_if_done(&mut self, cx: &mut Context) {
+        let done = self.exchange.as_ref().is_some_and(|exchange| exchange.is_sent());
+        if done && self.h1.out().is_empty() {
+            self.finish_log(cx);
+        }
+    }
+
+    fn finish_log(&mut self, cx: &mut Context) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.done(self.h1.out().len(), cx);
+        }
+    }
+
+    /// The client has gone: what runs for it is given up, or finishes without it.
+    fn cancel(&mut self, key: Key, cx: &mut Context) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.cancel(key, cx);
+            exchange.done(self.h1.out().len(), cx);
+        }
+    }
+
+    fn close(&mut self, key: Key, cx: &mut Context) -> Outcome {
+        self.cancel(key, cx);
+        Outcome::Closed
+    }
+
+    /// The socket failed, or the response cannot be completed: the client must not take it for complete.
+    fn broken(&mut self, key: Key, cx: &mut Context) -> Outcome {
+        self.endpoint.reset_on_close();
+        self.close(key, cx)
+    }
+
+    fn linger(&mut self, cx: &mut Context) {
+        if self.phase != Phase::Lingering {
+            self.finish_log(cx);
+            self.endpoint.shut_write();
+            self.phase = Phase::Lingering;
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What all connections of a worker share, passed down by reference: configuration, clock, sockets to elsewhere, the
+//! board. A connection and the context are disjoint fields of the worker, so a drive borrows both.
+
+use super::handler::file::Root;
+use super::report::Report;
+use super::upstream::{Apps, Links, Servers};
+use crate::config::boot::WorkerBoot;
+use crate::config::{Action, Address, Config};
+use crate::control::worker::ToMaster;
+use crate::dispatch::board::Board;
+use crate::event::{Poll, Source};
+use crate::http::date::ImfDate;
+use crate::slab::Key;
+use crate::sys::{clock, fd, seqpacket};
+use crate::timer::{Time, Wall, Wheel};
+use crate::{h1, route};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timer {
+    /// A client connection; it knows its real deadline.
+    Client(Key),
+    /// Idle connections to upstreams.
+    Links,
+}
+
+/// Bytes read at a time; also the most that a connection takes before others have their turn.
+const READ_SIZE: usize = 64 * 1024;
+
+/// See the module.
+pub(super) struct Context {
+    pub(super) config: Rc<Config>,
+    pub(super) settings: Rc<h1::Settings>,
+    pub(super) table: route::Table,
+    /// Read once a turn.
+    pub(super) now: Time,
+    pub(super) wall: Wall,
+    /// The `Date` field of this second.
+    pub(super) date: ImfDate,
+    pub(super) poll: Poll,
+    pub(super) wheel: Wheel<Timer>,
+    /// Clients to drive in this turn, or in the next if they come up while this one runs.
+    pub(super) runnable: VecDeque<Key>,
+    pub(super) links: Links,
+    pub(super) apps: Apps,
+    pub(super) servers: Servers,
+    /// Open static roots, by site and location.
+    roots: Vec<Vec<Option<Root>>>,
+    pub(super) listeners: Vec<ListenerInfo>,
+    pub(super) board: Board<'static>,
+    pub(super) row: u16,
+    pub(super) runtime_dir: PathBuf,
+    wake: Rc<[OwnedFd]>,
+    control: OwnedFd,
+    pub(super) report: Report,
+    /// Where every read lands first.
+    pub(super) scratch: Vec<u8>,
+    ids: Ids,
+    /// The worker drains and leaves by then, whatever still runs.
+    pub(super) leave_by: Option<Time>,
+}
+
+/// What an exchange needs to know of the listener it came by.
+#[derive(Clone, Debug)]
+pub(super) struct ListenerInfo {
+    pub(super) local: Option<SocketAddr>,
+    pub(super) unix: bool,
+    pub(super) sites: Vec<usize>,
+}
+
+/// Request ids: a random base drawn after the fork, and a counter.
+struct Ids {
+    base: u64,
+    next: u64,
+}
+
+impl Context {
+    /// Sets up everything that does not depend on a connection.
+    ///
+    /// # Errors
+    /// For the operator: which static root or descriptor is at fault.
+    pub(super) fn new(boot: WorkerBoot) -> Result<Self, String> {
+        let WorkerBoot { config, row, control, shared, wake, runtime_dir, app_pools, access_log, .. } = boot;
+        let now = clock::now();
+        let wall = clock::wall();
+        let (settings, table) = (Rc::new(h1_settings(&config)), route_table(&config));
+        Ok(Self {
+            settings,
+            table,
+            now,
+            wall,
+            date: ImfDate::new(wall.seconds),
+            poll: Poll::new().map_err(|error| format!("cannot create an epoll instance: {error}"))?,
+            wheel: Wheel::new(now),
+            runnable: VecDeque::new(),
+            links: Links::default(),
+            apps: Apps::new(&config, &app_pools),
+            servers: Servers::new(&config),
+            roots: open_roots(&config)?,
+            listeners: Vec::new(),
+            board: Board::new(shared.words()),
+            row,
+            runtime_dir,
+            wake,
+            control,
+            report: Report::new(row, access_log, config.log.access.as_ref().map(|access| access.format)),
+            scratch: vec![0; READ_SIZE],
+            ids: Ids { base: fd::random(), next: 0 },
+            leave_by: None,
+            config,
+        })
+    }
+
+    /// Watches the control channel and this worker's eventfd.
+    ///
+    /// # Errors
+    /// ENOSPC, ENOMEM.
+    pub(super) fn watch_own(&self) -> io::Result<()> {
+        self.poll.watch(self.control.as_fd(), Source::Control)?;
+        self.poll.watch(self.own_wake().as_fd(), Source::Wake)
+    }
+
+    /// The eventfd by which others wake this worker.
+    pub(super) fn own_wake(&self) -> &OwnedFd {
+        self.wake.get(usize::from(self.row)).unwrap_or(&self.control)
+    }
+
+    /// Wakes the worker of another row.
+    pub(super) fn poke(&self, row: u16) {
+        if let Some(eventfd) = self.wake.get(usize::from(row)) {
+            fd::poke(eventfd.as_fd());
+        }
+    }
+
+    /// Wakes every worker but this one: the balance of connections has changed in a way that they must look at.
+    pub(super) fn poke_others(&self) {
+        (0..self.wake.len() as u16).filter(|row| *row != self.row).for_each(|row| self.poke(row));
+    }
+
+    /// Says that the worker is set up.
+    ///
+    /// # Errors
+    /// EPIPE: the master is dead.
+    pub(super) fn tell_ready(&self) -> io::Result<()> {
+        seqpacket::send(self.control.as_fd(), &ToMaster::Ready.encode(), None)
+    }
+
+    /// Tells the master something. A full channel loses the message: each of them is repeated by whoever still needs
+    /// it, or made up for by the master's own deadlines.
+    pub(super) fn tell(&self, message: &ToMaster) {
+        if let Err(error) = seqpacket::send(self.control.as_fd(), &message.encode(), None) {
+            log::debug!("worker: cannot tell the master: {error}");
+        }
+    }
+
+    /// One packet from the master.
+    ///
+    /// # Errors
+    /// EAGAIN when none waits.
+    pub(super) fn hear(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+        seqpacket::receive(self.control.as_fd(), buffer)
+    }
+
+    /// Reads both clocks, once a turn.
+    pub(super) fn begin_turn(&mut self) {
+        self.now = clock::now();
+        let wall = clock::wall();
+        if wall.seconds != self.wall.seconds {
+            self.date = ImfDate::new(wall.seconds);
+        }
+        self.wall = wall;
+        self.report.turn_begins(&self.board);
+    }
+
+    /// Whether connections are due without waiting for events.
+    pub(super) fn has_work(&self) -> bool {
+        !self.runnable.is_empty()
+    }
+
+    /// Drives a client in this turn or the next.
+    pub(super) fn run_soon(&mut self, key: Key) {
+        self.runnable.push_back(key);
+    }
+
+    /// An id for a new exchange, 16 hexadecimal digits.
+    pub(super) fn new_id(&mut self) -> u64 {
+        self.ids.next = self.ids.next.wrapping_add(1);
+        // An odd multiplier spreads the counter over all digits; ids of one worker never repeat.
+        self.ids.base ^ self.ids.next.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// The open root of a location that serves files.
+    pub(super) fn root(&self, site: usize, location: usize) -> Option<&Root> {
+        self.roots.get(site)?.get(location)?.as_ref()
+    }
+}
+
+fn h1_settings(config: &Config) -> h1::Settings {
+    let limits = &config.limits;
+    h1::Settings {
+        request_line: limits.request_line as usize,
+        head: limits.head as usize,
+        fields: limits.fields as usize,
+        header_timeout: limits.header_timeout,
+        body_timeout: limits.body_timeout,
+        keepalive_timeout: limits.keepalive_timeout,
+        keepalive_requests: limits.keepalive_requests,
+    }
+}
+
+fn route_table(config: &Config) -> route::Table {
+    let sites = config.sites.iter().map(|site| route::SiteSpec {
+        names: site.names.clone(),
+        locations: site.locations.iter().map(|location| location.matcher.clone()).collect(),
+    });
+    route::Table::new(sites.collect())
+}
+
+fn open_roots(config: &Config) -> Result<Vec<Vec<Option<Root>>>, String> {
+    let open = |action: &Action| match action {
+        Action::Files(files) => Root::open(&files.root)
+            .map(Some)
+            .map_err(|error| format!("cannot open the static root {}: {error}", files.root.display())),
+        _ => Ok(None),
+    };
+    let site =
+        |site: &crate::config::Site| site.locations.iter().map(|location| open(&location.action)).collect();
+    config.sites.iter().map(site).collect()
+}
+
+impl ListenerInfo {
+    /// What is left to know of a listener once its descriptor went to the gate.
+    pub(super) fn of(listener: &crate::config::boot::Listener) -> Self {
+        Self {
+            local: listener.local,
+            unix: matches!(listener.address, Address::Unix(_)),
+            sites: listener.sites.clone(),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What produces a response from a request and nothing else: files and fixed answers. Gateways to apps and upstreams
+//! are in `worker::upstream`.
+
+pub mod file;
+pub mod fixed;

@@ -1,0 +1,224 @@
+//! Bodies between a client and an app: small ones stay in memory, larger ones go to an unlinked file, so that neither a
+//! slow client holds an app nor a fast app fills the memory.
+
+use crate::buf::Segment;
+use crate::config::ResponseBuffer;
+use crate::h1;
+use crate::sys::fd;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::rc::Rc;
+
+/// Request bodies up to this many bytes stay in memory and go to the app inside its frames.
+const REQUEST_MEMORY: usize = 64 * 1024;
+
+/// A request body while it comes in.
+#[derive(Debug, Default)]
+pub(super) struct RequestSpool {
+    memory: Vec<u8>,
+    file: Option<File>,
+    len: u64,
+}
+
+/// A whole request body.
+#[derive(Debug)]
+pub(super) enum RequestBody {
+    /// At most [`REQUEST_MEMORY`] bytes; possibly none.
+    Memory(Vec<u8>),
+    /// `len` bytes from offset 0 of an unlinked file.
+    File { file: Rc<OwnedFd>, len: u64 },
+}
+
+impl RequestSpool {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// If the temporary file cannot be made or written: ENOSPC, EACCES, EMFILE.
+    pub(super) fn push(&mut self, bytes: &[u8], directory: &Path) -> io::Result<()> {
+        if self.file.is_none() && self.memory.len() + bytes.len() > REQUEST_MEMORY {
+            let file = fd::unnamed_file(directory)?;
+            file.write_all_at(&self.memory, 0)?;
+            self.memory = Vec::new();
+            self.file = Some(file);
+        }
+        match &self.file {
+            Some(file) => file.write_all_at(bytes, self.len)?,
+            None => self.memory.extend_from_slice(bytes),
+        }
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The whole body.
+    pub(super) fn finish(self) -> RequestBody {
+        match self.file {
+            Some(file) => RequestBody::File { file: Rc::new(file.into()), len: self.len },
+            None => RequestBody::Memory(self.memory),
+        }
+    }
+}
+
+impl RequestBody {
+    /// Its length in bytes.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { len, .. } => *len,
+        }
+    }
+}
+
+/// A response body on its way to a client that is slower than the app: straight to the connection while little waits
+/// there, through an unlinked file otherwise; when that is full too, the app waits.
+#[derive(Debug)]
+pub(super) struct ResponseSpool {
+    limits: ResponseBuffer,
+    file: Option<Spill>,
+    /// A file of the app's that comes after what lies in our own.
+    after: Option<Segment>,
+    /// Bytes given to the connection.
+    sent: u64,
+}
+
+#[derive(Debug)]
+struct Spill {
+    file: File,
+    shared: Rc<OwnedFd>,
+    /// Bytes written to the file.
+    written: u64,
+    /// Bytes of them that the connection has been given.
+    handed: u64,
+}
+
+/// The connection is given the next part of the file when it has less than this waiting, and at most so much.
+const HAND_BELOW: u64 = 256 * 1024;
+const HAND_MOST: u64 = 1024 * 1024;
+
+impl ResponseSpool {
+    pub(super) fn new(limits: ResponseBuffer) -> Self {
+        Self { limits, file: None, after: None, sent: 0 }
+    }
+
+    /// Takes a file of the app's as the next part of the body.
+    pub(super) fn push_file(&mut self, file: Segment, h1: &mut h1::Conn) {
+        if self.is_empty() {
+            self.sent += file.len();
+            h1.send(file);
+        } else {
+            self.after = Some(file);
+        }
+    }
+
+    /// Whether it can keep the order of what comes next.
+    pub(super) fn takes_events(&self) -> bool {
+        self.after.is_none()
+    }
+
+    /// Takes the next bytes of the body.
+    ///
+    /// # Errors
+    /// If the temporary file cannot be made or written.
+    pub(super) fn push(&mut self, bytes: Vec<u8>, h1: &mut h1::Conn, directory: &Path) -> io::Result<()> {
+        if self.is_empty() && (h1.out().memory() as u64) < self.limits.memory {
+            self.sent += bytes.len() as u64;
+            h1.send(Segment::from(bytes));
+            return Ok(());
+        }
+        let spill = match &mut self.file {
+            Some(spill) => spill,
+            none => none.insert(Spill::new(directory)?),
+        };
+        spill.file.write_all_at(&bytes, spill.written)?;
+        spill.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Gives the connection the next part of the file if it has little left; whether it did.
+    pub(super) fn pump(&mut self, h1: &mut h1::Conn) -> bool {
+        let Some(spill) = &mut self.file else { return false };
+        let waiting = spill.written - spill.handed;
+        if waiting == 0 {
+            if let Some(after) = self.after.take() {
+                self.sent += after.len();
+                h1.send(after);
+                return true;
+            }
+            if h1.out().is_empty() && spill.written > 0 {
+                // Everything has left: begin again, so that the file does not grow with the response.
+                let _ = spill.file.set_len(0);
+                (spill.written, spill.handed) = (0, 0);
+            }
+            return false;
+        }
+        if h1.out().len() >= HAND_BELOW {
+            return false;
+        }
+        let len = waiting.min(HAND_MOST);
+        h1.send(Segment::File { file: Rc::clone(&spill.shared), offset: spill.handed, len });
+        spill.handed += len;
+        self.sent += len;
+        true
+    }
+
+    /// Bytes of the body given to the connection so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether the app may go on.
+    pub(super) fn has_room(&self) -> bool {
+        self.after.is_none() && self.file.as_ref().is_none_or(|spill| spill.written < self.limits.file)
+    }
+
+    /// Whether the connection has been given everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.after.is_none() && self.file.as_ref().is_none_or(|spill| spill.written == spill.handed)
+    }
+}
+
+impl Spill {
+    fn new(directory: &Path) -> io::Result<Self> {
+        let file = fd::unnamed_file(directory)?;
+        let shared = Rc::new(OwnedFd::from(file.try_clone()?));
+        Ok(Self { file, shared, written: 0, handed: 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_whole_wherever_it_lies() {
+        for size in [0, 1, REQUEST_MEMORY, REQUEST_MEMORY + 1, 300_000] {
+            let body: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
+            let mut spool = RequestSpool::default();
+            body.chunks(1000).for_each(|chunk| spool.push(chunk, &std::env::temp_dir()).unwrap());
+            let whole = spool.finish();
+            assert_eq!(whole.len(), size as u64);
+            let read = match whole {
+                RequestBody::Memory(bytes) => {
+                    assert!(size <= REQUEST_MEMORY);
+                    bytes
+                }
+                RequestBody::File { file, len } => {
+                    assert!(size > REQUEST_MEMORY);
+                    let file = File::from(file.try_clone().unwrap());
+                    let mut bytes = vec![0; len as usize];
+                    file.read_exact_at(&mut bytes, 0).unwrap();
+                    bytes
+                }
+            };
+            assert_eq!(read, body);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_error() {
+        let mut spool = RequestSpool::default();
+        assert!(spool.push(&vec![0; REQUEST_MEMORY + 1], Path::new("/nonexistent")).is_err());
+    }
+}

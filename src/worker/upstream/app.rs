@@ -1,0 +1,529 @@
+//! Requests to apps: the queue of each app, the claim of a unit, the run of one request in it.
+//!
+//! A request waits in the worker that read it. Units are claimed on the board; a unit that another worker frees is
+//! offered to this one and comes with a wake-up. The unit is free again when the app says FREE, which does not wait
+//! for the client: the response lies in a [`ResponseSpool`] meanwhile.
+
+use super::links::{Link, Peer, UnitLink};
+use crate::buf::Segment;
+use crate::config::{App, Config};
+use crate::control::app_socket;
+use crate::control::worker::ToMaster;
+use crate::dispatch::board::{Freed, Lease, PoolState};
+use crate::event::{Endpoint, Read};
+use crate::gateway::{self, Event, Fault};
+use crate::h1;
+use crate::slab::Key;
+use crate::sys::socket;
+use crate::timer::Time;
+use crate::worker::context::Context;
+use crate::worker::spool::{RequestBody, ResponseSpool};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The master is asked for a process at most this often per app and worker.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A unit of an app, as a link knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::worker) struct Unit {
+    /// Index into `config.apps`.
+    pub(in crate::worker) app: usize,
+    /// The claimed unit.
+    pub(in crate::worker) lease: Lease,
+}
+
+/// The apps as this worker sees them, by index into `config.apps`.
+pub(in crate::worker) struct Apps {
+    queues: Vec<AppQueue>,
+}
+
+struct AppQueue {
+    /// Pool on the board.
+    pool: u16,
+    /// It has processes to win: the master decides whether it starts one.
+    elastic: bool,
+    /// Clients whose requests wait, the oldest first.
+    waiting: VecDeque<(Time, Key)>,
+    /// Units claimed for clients that have not been driven since.
+    granted: HashMap<Key, Lease>,
+    /// Open streams by unit.
+    streams: HashMap<Lease, Key>,
+    /// When the master was asked last.
+    asked: Option<Time>,
+    /// The board shows that requests wait here.
+    published: bool,
+}
+
+/// What became of a request for a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::worker) enum Ask {
+    /// It has a unit.
+    Granted(Lease),
+    /// It waits.
+    Waiting,
+    /// The app does not start; the next attempt is at this time.
+    Failed {
+        /// When.
+        retry: Time,
+    },
+}
+
+impl Apps {
+    pub(in crate::worker) fn new(config: &Config, pools: &[u16]) -> Self {
+        let queue = |(index, app): (usize, &App)| AppQueue {
+            pool: pools.get(index).copied().unwrap_or(u16::MAX),
+            elastic: app.processes.min < app.processes.max,
+            waiting: VecDeque::new(),
+            granted: HashMap::new(),
+            streams: HashMap::new(),
+            asked: None,
+            published: false,
+        };
+        Self { queues: config.apps.iter().enumerate().map(queue).collect() }
+    }
+}
+
+impl Context {
+    /// Asks for a unit of an app for the request of a client that arrived at `since`.
+    pub(in crate::worker) fn ask_unit(&mut self, app: usize, client: Key, since: Time) -> Ask {
+        let Some(queue) = self.apps.queues.get_mut(app) else { return Ask::Failed { retry: self.now } };
+        let pool = queue.pool;
+        self.board.touch(pool, self.now);
+        if queue.waiting.is_empty() {
+            if let Some(lease) = self.board.claim(pool, self.row) {
+                return Ask::Granted(lease);
+            }
+        }
+        if let PoolState::Failed { retry } = self.board.state(pool) {
+            if self.now < retry {
+                return Ask::Failed { retry };
+            }
+        }
+        queue.waiting.push_back((since, client));
+        self.pump_queue(app);
+        match self.take_grant(app, client) {
+            Some(lease) => Ask::Granted(lease),
+            None => {
+                self.want(app);
+                Ask::Waiting
+            }
+        }
+    }
+
+    /// The unit that was claimed for a waiting client.
+    pub(in crate::worker) fn take_grant(&mut self, app: usize, client: Key) -> Option<Lease> {
+        self.apps.queues.get_mut(app)?.granted.remove(&client)
+    }
+
+    /// Whether the app of a waiting request has failed to start; when the next attempt is.
+    pub(in crate::worker) fn app_failed(&self, app: usize) -> Option<Time> {
+        let queue = self.apps.queues.get(app)?;
+        match self.board.state(queue.pool) {
+            PoolState::Failed { retry } => Some(retry),
+            PoolState::Asleep | PoolState::Booting | PoolState::Serving => None,
+        }
+    }
+
+    /// A waiting client gives up.
+    pub(in crate::worker) fn leave_queue(&mut self, app: usize, client: Key) {
+        if let Some(queue) = self.apps.queues.get_mut(app) {
+            queue.waiting.retain(|(_, key)| *key != client);
+        }
+        if let Some(lease) = self.take_grant(app, client) {
+            self.free_unit(Unit { app, lease });
+        }
+        self.pump_queue(app);
+    }
+
+    /// Something changed on the board: units may be free or offered, apps may have started or failed.
+    pub(in crate::worker) fn woken(&mut self) {
+        for app in 0..self.apps.queues.len() {
+            self.pump_queue(app);
+            if self.app_failed(app).is_some() {
+                let waiting: Vec<Key> = self
+                    .apps
+                    .queues
+                    .get(app)
+                    .map(|queue| queue.waiting.iter().map(|(_, key)| *key).collect())
+                    .unwrap_or_default();
+                waiting.into_iter().for_each(|key| self.run_soon(key));
+            } else if self.apps.queues.get(app).is_some_and(|queue| !queue.waiting.is_empty()) {
+                self.want(app);
+            }
+        }
+    }
+
+    /// Gives units to waiting requests, the oldest first, as long as there are units.
+    fn pump_queue(&mut self, app: usize) {
+        let (board, row) = (self.board, self.row);
+        let Some(queue) = self.apps.queues.get_mut(app) else { return };
+        while let Some((since, client)) = queue.waiting.front().copied() {
+            queue.published = true;
+            let Some(lease) = board.wait(queue.pool, row, since) else { return };
+            queue.waiting.pop_front();
+            queue.granted.insert(client, lease);
+            self.runnable.push_back(client);
+        }
+        if std::mem::take(&mut queue.published) {
+            // What was offered in the meantime goes to others.
+            let poke = board.head(queue.pool, row, None);
+            poke.iter().for_each(|row| self.poke(row));
+        }
+    }
+
+    /// Tells the master that a request waits, unless it was told a moment ago or can do nothing about it.
+    fn want(&mut self, app: usize) {
+        let Some(queue) = self.apps.queues.get_mut(app) else { return };
+        let state = self.board.state(queue.pool);
+        let useful = match state {
+            PoolState::Asleep => true,
+            PoolState::Serving => queue.elastic,
+            PoolState::Failed { retry } => retry <= self.now,
+            PoolState::Booting => false,
+        };
+        if useful && queue.asked.is_none_or(|asked| self.now.since(asked) >= ASK_AGAIN) {
+            queue.asked = Some(self.now);
+            let pool = queue.pool;
+            self.tell(&ToMaster::Want { pool });
+        }
+    }
+
+    /// Frees a claimed unit and lets whoever waits longest have it.
+    fn free_unit(&mut self, unit: Unit) {
+        let Unit { app, lease } = unit;
+        match self.board.free(lease, self.row, self.now) {
+            Freed::Offered(row) if row == self.row => self.pump_queue(app),
+            Freed::Offered(row) => self.poke(row),
+            Freed::Left => self.tell(&ToMaster::Left { pool: lease.pool, slot: lease.slot }),
+            Freed::Idle | Freed::Stale => {}
+        }
+    }
+
+    /// A stream to the unit: one that is open, or a new one.
+    fn stream_to(&mut self, unit: Unit, owner: Key) -> io::Result<Key> {
+        let open = self.apps.queues.get(unit.app).and_then(|queue| queue.streams.get(&unit.lease)).copied();
+        if let Some(key) = open {
+            if self.links.lend(key, owner).is_some_and(|link| !link.is_spoilt()) {
+                return Ok(key);
+            }
+            self.drop_stream(key, unit);
+        }
+        let lease = unit.lease;
+        let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.generation);
+        let endpoint = Endpoint::new(socket::connect_unix(&path)?);
+        let peer =
+            Peer::Unit(Box::new(UnitLink { unit, stream: 0, response: None, descriptors: VecDeque::new() }));
+        let key = self.links.add(endpoint, peer, owner, &self.poll)?;
+        if let Some(link) = self.links.get_mut(key) {
+            let mut hello = Vec::new();
+            gateway::app::hello(self.row, lease.thread, &mut hello);
+            link.out.extend(&hello);
+        }
+        if let Some(queue) = self.apps.queues.get_mut(unit.app) {
+            queue.streams.insert(lease, key);
+        }
+        Ok(key)
+    }
+
+    fn drop_stream(&mut self, key: Key, unit: Unit) {
+        self.links.close(key);
+        if let Some(queue) = self.apps.queues.get_mut(unit.app) {
+            queue.streams.remove(&unit.lease);
+        }
+    }
+
+    /// The stream broke, or the unit ran out of time, while a request was in it: its process is of no more use. The
+    /// unit stays taken until the master has reaped the process or its host says that the request is over.
+    fn give_up_unit(&mut self, key: Key, unit: Unit) {
+        let Lease { pool, slot, generation, .. } = unit.lease;
+        self.board.abandon(unit.lease, self.row);
+        self.tell(&ToMaster::Stuck { pool, slot, generation });
+        self.drop_stream(key, unit);
+    }
+
+    /// The app said FREE: its unit takes the next request, its stream is kept.
+    fn unit_is_free(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let Peer::Unit(unit_link) = &mut link.peer else { return };
+        unit_link.response = None;
+        unit_link.descriptors.clear();
+        let unit = unit_link.unit;
+        self.links.let_go(key);
+        self.free_unit(unit);
+    }
+
+    /// A loose link had an event: an idle one that was closed by the other side goes, a unit that finishes a request
+    /// nobody waits for is read until it is free.
+    pub(in crate::worker) fn tend_loose_link(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        match &link.peer {
+            Peer::Server { .. } => {
+                if link.is_spoilt() {
+                    self.links.close(key);
+                }
+            }
+            Peer::Unit(unit_link) if unit_link.response.is_none() => {
+                let unit = unit_link.unit;
+                if link.is_spoilt() {
+                    self.drop_stream(key, unit);
+                }
+            }
+            Peer::Unit(unit_link) => {
+                let unit = unit_link.unit;
+                match finish_unwanted(link, &mut self.scratch) {
+                    Unwanted::Running => {}
+                    Unwanted::Free => self.unit_is_free(key),
+                    Unwanted::Broken => self.give_up_unit(key, unit),
+                }
+            }
+        }
+    }
+}
+
+enum Unwanted {
+    Running,
+    Free,
+    Broken,
+}
+
+/// Reads and drops the response of a request that nobody waits for.
+fn finish_unwanted(link: &mut Link, scratch: &mut [u8]) -> Unwanted {
+    if link.write().is_err() {
+        return Unwanted::Broken;
+    }
+    let Peer::Unit(unit) = &mut link.peer else { return Unwanted::Broken };
+    let mut dropped = Vec::new();
+    while link.endpoint.readable() {
+        let Some(response) = &mut unit.response else { return Unwanted::Free };
+        match link.endpoint.read_with_descriptors(scratch, &mut dropped) {
+            Ok(Read::Bytes(count)) => response.feed(scratch.get(..count).unwrap_or_default()),
+            Ok(Read::Blocked) => break,
+            Ok(Read::Eof) | Err(_) => return Unwanted::Broken,
+        }
+        while let Some(event) = response.poll() {
+            match event {
+                Event::Free => return Unwanted::Free,
+                Event::Broken(_) if response.is_lost() => return Unwanted::Broken,
+                _ => {}
+            }
+        }
+    }
+    Unwanted::Running
+}
+
+/// A request that runs in a unit.
+pub(in crate::worker) struct Run {
+    link: Key,
+    unit: Unit,
+    spool: ResponseSpool,
+    /// The app's `timeout`.
+    deadline: Time,
+    /// The app has said END.
+    complete: bool,
+    /// The app has said FREE: the link is not ours any more.
+    free: bool,
+}
+
+/// What an exchange has to do next for its run.
+pub(in crate::worker) enum Step {
+    /// Nothing came, or it has been passed on.
+    Wait,
+    /// Something was passed on.
+    Progress,
+    /// The response head.
+    Head(crate::http::ResponseHead, crate::http::BodyLength),
+    /// Everything was given to the connection.
+    Done,
+    /// It failed.
+    Broken(Fault),
+}
+
+impl Run {
+    /// Sends a request to a claimed unit. `encode` writes the frames and returns the body.
+    ///
+    /// # Errors
+    /// If the unit cannot be reached; the master is told, the claim is not ours any more.
+    pub(in crate::worker) fn start(
+        unit: Unit,
+        owner: Key,
+        body: &RequestBody,
+        encode: impl FnOnce(u32, gateway::app::Body<'_>, &mut Vec<u8>),
+        cx: &mut Context,
+    ) -> io::Result<Self> {
+        let lease = unit.lease;
+        let key = match cx.stream_to(unit, owner) {
+            Ok(key) => key,
+            Err(error) => {
+                cx.board.abandon(lease, cx.row);
+                cx.tell(&ToMaster::Stuck {
+                    pool: lease.pool,
+                    slot: lease.slot,
+                    generation: lease.generation,
+                });
+                return Err(error);
+            }
+        };
+        let config = Rc::clone(&cx.config);
+        let app = config.apps.get(unit.app).ok_or(io::ErrorKind::NotFound)?;
+        let Some(link) = cx.links.get_mut(key) else { return Err(io::ErrorKind::NotConnected.into()) };
+        let Peer::Unit(unit_link) = &mut link.peer else { return Err(io::ErrorKind::NotConnected.into()) };
+        unit_link.stream = unit_link.stream.wrapping_add(1);
+        unit_link.response = Some(gateway::app::Response::new(unit_link.stream));
+        let stream = unit_link.stream;
+        match body {
+            RequestBody::Memory(bytes) if bytes.is_empty() => {
+                link.out.encode(|out| encode(stream, gateway::app::Body::None, out));
+            }
+            RequestBody::Memory(bytes) => {
+                link.out.encode(|out| encode(stream, gateway::app::Body::Inline(bytes), out));
+            }
+            RequestBody::File { file, .. } => {
+                // A descriptor travels with the first byte of its frame: what was queued before goes first.
+                if !link.out.is_empty() {
+                    link.write()?;
+                }
+                link.out.push(Segment::from({
+                    let mut frames = Vec::new();
+                    encode(stream, gateway::app::Body::Descriptor, &mut frames);
+                    frames
+                }));
+                link.attach = Some(Rc::clone(file));
+            }
+        }
+        let spool = ResponseSpool::new(app.response_buffer);
+        Ok(Self { link: key, unit, spool, deadline: cx.now.after(app.timeout), complete: false, free: false })
+    }
+
+    /// When the app has taken too long; `None` once its response is complete.
+    pub(in crate::worker) fn deadline(&self) -> Option<Time> {
+        (!self.complete).then_some(self.deadline)
+    }
+
+    /// Body bytes given to the connection so far.
+    pub(in crate::worker) fn sent(&self) -> u64 {
+        self.spool.sent()
+    }
+
+    /// Moves what can be moved between the unit and the client's connection.
+    pub(in crate::worker) fn advance(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Step {
+        let pumped = self.spool.pump(h1);
+        if self.complete && self.spool.is_empty() {
+            return self.finish(cx);
+        }
+        if self.free {
+            return if pumped { Step::Progress } else { Step::Wait };
+        }
+        if !self.complete && self.deadline <= cx.now {
+            self.give_up(cx);
+            return Step::Broken(Fault::Silent);
+        }
+        match self.exchange_bytes(h1, cx) {
+            Ok(Step::Wait) if pumped => Step::Progress,
+            Ok(step) => step,
+            Err(fault) => {
+                self.give_up(cx);
+                Step::Broken(fault)
+            }
+        }
+    }
+
+    /// The response is complete for the client; the unit may still be closing its iterable.
+    fn finish(&mut self, cx: &mut Context) -> Step {
+        if !self.free {
+            cx.links.let_go(self.link);
+            cx.tend_loose_link(self.link);
+        }
+        Step::Done
+    }
+
+    fn give_up(&mut self, cx: &mut Context) {
+        if !self.free {
+            self.free = true;
+            cx.give_up_unit(self.link, self.unit);
+        }
+    }
+
+    fn exchange_bytes(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Result<Step, Fault> {
+        let mut progress = false;
+        loop {
+            let Some(link) = cx.links.get_mut(self.link) else { return Err(Fault::Closed) };
+            progress |= link.write().map_err(|_| Fault::Closed)?;
+            let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed) };
+            let Some(response) = &mut unit.response else { return Err(Fault::Closed) };
+            while self.spool.takes_events() {
+                let Some(event) = response.poll() else { break };
+                progress = true;
+                match event {
+                    Event::Head { head, body } => return Ok(Step::Head(head, body)),
+                    Event::Body(bytes) => {
+                        let directory = &cx.config.temp_dir;
+                        self.spool.push(bytes, h1, directory).map_err(|error| {
+                            log::error!("worker: cannot keep a response in {}: {error}", directory.display());
+                            Fault::Truncated
+                        })?;
+                    }
+                    Event::File { offset, len } => {
+                        let file = unit.descriptors.pop_front().ok_or(Fault::Malformed)?;
+                        self.spool.push_file(Segment::File { file: Rc::new(file), offset, len }, h1);
+                    }
+                    Event::End => self.complete = true,
+                    Event::Free => {
+                        self.free = true;
+                        cx.unit_is_free(self.link);
+                        return Ok(Step::Progress);
+                    }
+                    // The app failed but its unit lives: it says FREE by and by.
+                    Event::Broken(fault) => {
+                        if let Some(why) = response.why() {
+                            log::error!("app: {why}");
+                        }
+                        if response.is_lost() {
+                            return Err(fault);
+                        }
+                        self.cancel(cx);
+                        return Ok(Step::Broken(fault));
+                    }
+                    Event::Interim(_) => {}
+                }
+            }
+            if !(link.endpoint.readable() && self.spool.has_room()) {
+                return Ok(if progress { Step::Progress } else { Step::Wait });
+            }
+            progress |= read_frames(link, &mut cx.scratch)?;
+        }
+    }
+
+    /// The client has gone: the unit finishes without it.
+    pub(in crate::worker) fn cancel(&mut self, cx: &mut Context) {
+        if !self.free {
+            self.free = true;
+            cx.links.let_go(self.link);
+            cx.tend_loose_link(self.link);
+        }
+    }
+}
+
+fn read_frames(link: &mut Link, scratch: &mut [u8]) -> Result<bool, Fault> {
+    let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed) };
+    let Some(response) = &mut unit.response else { return Err(Fault::Closed) };
+    let mut taken = Vec::new();
+    let read = link.endpoint.read_with_descriptors(scratch, &mut taken);
+    unit.descriptors.extend(taken);
+    match read {
+        Ok(Read::Bytes(count)) => {
+            response.feed(scratch.get(..count).unwrap_or_default());
+            Ok(true)
+        }
+        Ok(Read::Blocked) => Ok(false),
+        Ok(Read::Eof) | Err(_) => {
+            response.eof();
+            match response.poll() {
+                Some(Event::Broken(fault)) => Err(fault),
+                _ => Err(Fault::Closed),
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Links: stream sockets to apps and upstream servers. A link that serves an exchange names the client that owns it,
+//! and its events drive that client. A loose link is either idle (any byte or end of file from the other side ends it)
+//! or an app's that still finishes a request nobody waits for.
+
+use crate::buf::Queue;
+use crate::event::{Endpoint, Poll, Readiness, Source};
+use crate::gateway;
+use crate::slab::{Key, Slab};
+use crate::timer::Time;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use super::app::Unit;
+
+/// All links of a worker.
+#[derive(Default)]
+pub(in crate::worker) struct Links {
+    slab: Slab<Link>,
+    closed: Vec<Key>,
+}
+
+/// One link.
+pub(in crate::worker) struct Link {
+    pub(in crate::worker) endpoint: Endpoint,
+    /// The client whose exchange it serves.
+    owner: Option<Key>,
+    pub(in crate::worker) peer: Peer,
+    /// What is to be written.
+    pub(in crate::worker) out: Queue,
+    /// A descriptor that goes with the first byte of `out`.
+    pub(in crate::worker) attach: Option<Rc<OwnedFd>>,
+}
+
+/// What is on the other side.
+pub(in crate::worker) enum Peer {
+    /// A unit of an app.
+    Unit(Box<UnitLink>),
+    /// A server of an upstream.
+    Server {
+        /// Since when it is idle.
+        idle_since: Time,
+    },
+}
+
+/// The state of a stream to a unit.
+pub(in crate::worker) struct UnitLink {
+    pub(in crate::worker) unit: Unit,
+    /// Counts the requests.
+    pub(in crate::worker) stream: u32,
+    /// A request runs in the unit.
+    pub(in crate::worker) response: Option<gateway::app::Response>,
+    /// Descriptors that came along and belong to coming FILE frames.
+    pub(in crate::worker) descriptors: VecDeque<OwnedFd>,
+}
+
+impl Links {
+    /// Adds a link owned by a client and watches it.
+    ///
+    /// # Errors
+    /// If it cannot be watched.
+    pub(in crate::worker) fn add(
+        &mut self,
+        endpoint: Endpoint,
+        peer: Peer,
+        owner: Key,
+        poll: &Poll,
+    ) -> io::Result<Key> {
+        let link = Link { endpoint, owner: Some(owner), peer, out: Queue::new(), attach: None };
+        let key = self.slab.insert(link);
+        let Some(link) = self.slab.get(key) else { return Ok(key) };
+        if let Err(error) = poll.watch(link.endpoint.as_fd(), Source::Link(key)) {
+            self.slab.remove(key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    pub(in crate::worker) fn get_mut(&mut self, key: Key) -> Option<&mut Link> {
+        self.slab.get_mut(key)
+    }
+
+    /// Takes note of an event; the owner to drive (`Some(None)`: a loose link), `None` for a stale key.
+    pub(in crate::worker) fn note(&mut self, key: Key, readiness: Readiness) -> Option<Option<Key>> {
+        let link = self.slab.get_mut(key)?;
+        link.endpoint.note(readiness);
+        Some(link.owner)
+    }
+
+    /// Lends an idle link to a client.
+    pub(in crate::worker) fn lend(&mut self, key: Key, owner: Key) -> Option<&mut Link> {
+        let link = self.slab.get_mut(key)?;
+        link.owner = Some(owner);
+        Some(link)
+    }
+
+    /// The owner has no more use for it.
+    pub(in crate::worker) fn let_go(&mut self, key: Key) {
+        if let Some(link) = self.slab.get_mut(key) {
+            link.owner = None;
+        }
+    }
+
+    /// Closes a link at the end of the turn; its key is stale to `get_mut` only then, so mark it loose now.
+    pub(in crate::worker) fn close(&mut self, key: Key) {
+        self.let_go(key);
+        self.closed.push(key);
+    }
+
+    /// Frees what was closed in this turn.
+    pub(in crate::worker) fn free_closed(&mut self) {
+        for key in self.closed.drain(..) {
+            self.slab.remove(key);
+        }
+    }
+
+    /// Whether a request still runs in a unit over one of the links.
+    pub(in crate::worker) fn any_busy(&self) -> bool {
+        self.slab.iter().any(|(_, link)| matches!(&link.peer, Peer::Unit(unit) if unit.response.is_some()))
+    }
+
+    /// All links, for walks that change them.
+    pub(in crate::worker) fn keys(&self) -> Vec<Key> {
+        self.slab.keys()
+    }
+}
+
+impl Link {
+    /// Whether the other side of an idle link has closed it, or sent what nobody asked for.
+    pub(in crate::worker) fn is_spoilt(&mut self) -> bool {
+        if !self.endpoint.readable() {
+            return false;
+        }
+        let mut byte = [0u8; 1];
+        !matches!(self.endpoint.read(&mut byte), Ok(crate::event::Read::Blocked))
+    }
+
+    /// Writes what it can; whether anything was written.
+    ///
+    /// # Errors
+    /// EPIPE, ECONNRESET.
+    pub(in crate::worker) fn write(&mut self) -> io::Result<bool> {
+        let mut any = false;
+        while self.endpoint.writable() && !self.out.is_empty() {
+            if let Some(descriptor) = self.attach.take() {
+                let mut first = Vec::new();
+                self.out.slices(1, |slice| first.extend_from_slice(slice));
+                let count = self.endpoint.write_with_descriptor(&first, descriptor.as_fd())?;
+                if count == 0 {
+                    self.attach = Some(descriptor);
+                }
+                self.out.consume(count as u64);
+                any |= count > 0;
+            } else {
+                any |= self.endpoint.write(&mut self.out)? > 0;
+            }
+        }
+        Ok(any)
+    }
+}

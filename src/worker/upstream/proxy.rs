@@ -1,0 +1,435 @@
+//! Requests to upstream servers over HTTP/1.1: which server, a kept or a new connection, the exchange, retries.
+//!
+//! | phase | ends |
+//! |---|---|
+//! | Connecting | writable without an error: Exchanging; error or time-out: another server (nothing was sent) |
+//! | Exchanging | response complete: the connection is kept if it can be; failure: another try if that is safe |
+
+use super::links::Peer;
+use crate::balance::Balancer;
+use crate::buf::{Queue, Segment};
+use crate::config::{Address, Config, Upstream};
+use crate::event::{Endpoint, Read};
+use crate::gateway::{Event, Fault, Retry, http1};
+use crate::h1;
+use crate::http::{BodyLength, Method};
+use crate::slab::Key;
+use crate::sys::socket;
+use crate::timer::Time;
+use crate::worker::context::{Context, Timer};
+use std::io;
+use std::time::Duration;
+
+use super::app::Step;
+
+/// An idle connection is kept so long: below the 2 s after which gunicorn closes its side.
+const IDLE: Duration = Duration::from_millis(1_500);
+
+/// Tries in all.
+const TRIES: u8 = 3;
+
+/// Bytes of a request body that wait for the upstream at most.
+const AHEAD: u64 = 256 * 1024;
+
+/// The upstreams as this worker sees them, by index into `config.upstreams`.
+pub(in crate::worker) struct Servers {
+    groups: Vec<Group>,
+    /// The wheel will look after idle connections.
+    armed: bool,
+}
+
+struct Group {
+    balancer: Balancer,
+    /// Idle connections by server, the most recent last.
+    idle: Vec<Vec<Key>>,
+}
+
+impl Servers {
+    pub(in crate::worker) fn new(config: &Config) -> Self {
+        let group = |upstream: &Upstream| Group {
+            balancer: Balancer::new(upstream.servers.iter().map(|server| server.weight)),
+            idle: upstream.servers.iter().map(|_| Vec::new()).collect(),
+        };
+        Self { groups: config.upstreams.iter().map(group).collect(), armed: false }
+    }
+}
+
+impl Context {
+    /// A kept connection to the server that is still open.
+    fn idle_link(&mut self, upstream: usize, server: usize, owner: Key) -> Option<Key> {
+        loop {
+            let key = self.servers.groups.get_mut(upstream)?.idle.get_mut(server)?.pop()?;
+            if self.links.lend(key, owner).is_some_and(|link| !link.is_spoilt()) {
+                return Some(key);
+            }
+            self.links.close(key);
+        }
+    }
+
+    fn keep_link(&mut self, upstream: usize, server: usize, key: Key) {
+        let most = self.config.upstreams.get(upstream).map_or(0, |upstream| upstream.keepalive) as usize;
+        let Some(group) = self.servers.groups.get_mut(upstream) else { return };
+        let kept: usize = group.idle.iter().map(Vec::len).sum();
+        let (Some(idle), Some(link)) = (group.idle.get_mut(server), self.links.get_mut(key)) else { return };
+        if kept >= most || link.is_spoilt() {
+            return self.links.close(key);
+        }
+        link.peer = Peer::Server { idle_since: self.now };
+        self.links.let_go(key);
+        idle.push(key);
+        if !self.servers.armed {
+            self.servers.armed = true;
+            self.wheel.insert(self.now.after(IDLE), Timer::Links);
+        }
+    }
+
+    /// Closes idle connections that have been kept long enough.
+    pub(in crate::worker) fn expire_links(&mut self) {
+        let (now, links) = (self.now, &mut self.links);
+        let mut next: Option<Time> = None;
+        for idle in self.servers.groups.iter_mut().flat_map(|group| &mut group.idle) {
+            idle.retain(|key| {
+                let Some(link) = links.get_mut(*key) else { return false };
+                let Peer::Server { idle_since } = link.peer else { return false };
+                let until = idle_since.after(IDLE);
+                if until <= now {
+                    links.close(*key);
+                    return false;
+                }
+                next = Some(next.map_or(until, |known| known.min(until)));
+                true
+            });
+        }
+        self.servers.armed = next.is_some();
+        if let Some(next) = next {
+            self.wheel.insert(next, Timer::Links);
+        }
+    }
+}
+
+/// A request on its way through an upstream.
+pub(in crate::worker) struct Run {
+    upstream: usize,
+    server: usize,
+    link: Option<Key>,
+    phase: Phase,
+    method: Method,
+    /// The encoded head, kept for another try.
+    head: Vec<u8>,
+    encoder: http1::BodyEncoder,
+    response: http1::Response,
+    /// Encoded body bytes that the server has not been given yet.
+    body: Queue,
+    body_complete: bool,
+    /// Bytes of the body have been given to a server: they cannot be sent again.
+    body_sent: bool,
+    tries: u8,
+    /// Servers that failed in this request.
+    failed: Vec<usize>,
+    /// The response head went to the client.
+    answered: bool,
+    /// The server has closed its side of the connection.
+    ended: bool,
+    /// Body bytes given to the client's connection.
+    sent: u64,
+    deadline: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Exchanging,
+}
+
+impl Run {
+    /// Begins with the first server that can be reached.
+    ///
+    /// # Errors
+    /// When none can be.
+    pub(in crate::worker) fn start(
+        upstream: usize,
+        owner: Key,
+        method: Method,
+        head: Vec<u8>,
+        body: BodyLength,
+        cx: &mut Context,
+    ) -> Result<Self, Fault> {
+        let mut run = Self {
+            upstream,
+            server: 0,
+            link: None,
+            phase: Phase::Connecting,
+            method,
+            head,
+            encoder: http1::BodyEncoder::new(body),
+            response: http1::Response::new(method),
+            body: Queue::new(),
+            body_complete: body == BodyLength::None,
+            body_sent: false,
+            tries: 0,
+            failed: Vec::new(),
+            answered: false,
+            ended: false,
+            sent: 0,
+            deadline: cx.now,
+        };
+        run.try_next(owner, cx)?;
+        Ok(run)
+    }
+
+    /// Takes the next bytes of the request body.
+    pub(in crate::worker) fn push_body(&mut self, bytes: Vec<u8>) {
+        let Self { encoder, body, .. } = self;
+        encoder.push(Segment::from(bytes), body);
+    }
+
+    /// The request body is complete.
+    pub(in crate::worker) fn end_body(&mut self) {
+        let Self { encoder, body, .. } = self;
+        encoder.finish(body);
+        self.body_complete = true;
+    }
+
+    /// Whether it takes more of the request body.
+    pub(in crate::worker) fn wants_body(&self) -> bool {
+        self.body.len() < AHEAD
+    }
+
+    /// Body bytes given to the client's connection so far.
+    pub(in crate::worker) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// When it fails if nothing happens.
+    pub(in crate::worker) fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    fn config<'a>(&self, cx: &'a Context) -> Option<&'a Upstream> {
+        cx.config.upstreams.get(self.upstream)
+    }
+
+    /// Picks a server and gets a connection to it.
+    fn try_next(&mut self, owner: Key, cx: &mut Context) -> Result<(), Fault> {
+        loop {
+            if self.tries == TRIES {
+                return Err(Fault::Refused);
+            }
+            self.tries += 1;
+            let failed = std::mem::take(&mut self.failed);
+            let now = cx.now;
+            let picked = cx
+                .servers
+                .groups
+                .get_mut(self.upstream)
+                .and_then(|group| group.balancer.pick(now, |server| failed.contains(&server)));
+            self.failed = failed;
+            let Some(server) = picked else { return Err(Fault::Refused) };
+            self.server = server;
+            if let Some(key) = cx.idle_link(self.upstream, server, owner) {
+                self.begin_exchange(key, cx);
+                return Ok(());
+            }
+            match self.connect(owner, cx) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.server_failed(&error, cx),
+            }
+        }
+    }
+
+    fn connect(&mut self, owner: Key, cx: &mut Context) -> io::Result<()> {
+        let Some(upstream) = self.config(cx) else { return Err(io::ErrorKind::NotFound.into()) };
+        let timeout = upstream.connect_timeout;
+        let Some(server) = upstream.servers.get(self.server) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let endpoint = match &server.address {
+            Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
+            Address::Unix(path) => Endpoint::new(socket::connect_unix(path)?),
+            Address::Any(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+        };
+        let connected = endpoint.writable();
+        let key = cx.links.add(endpoint, Peer::Server { idle_since: cx.now }, owner, &cx.poll)?;
+        self.link = Some(key);
+        self.phase = Phase::Connecting;
+        self.deadline = cx.now.after(timeout);
+        if connected {
+            self.begin_exchange(key, cx);
+        }
+        Ok(())
+    }
+
+    fn begin_exchange(&mut self, key: Key, cx: &mut Context) {
+        self.link = Some(key);
+        self.phase = Phase::Exchanging;
+        self.response = http1::Response::new(self.method);
+        self.ended = false;
+        self.progressed(cx);
+        if let Some(link) = cx.links.get_mut(key) {
+            link.out.clear();
+            link.out.extend(&self.head);
+        }
+    }
+
+    fn progressed(&mut self, cx: &Context) {
+        self.deadline = cx.now.after(self.config(cx).map_or(Duration::ZERO, |upstream| upstream.timeout));
+    }
+
+    fn server_failed(&mut self, error: &dyn std::fmt::Display, cx: &mut Context) {
+        if let Some(upstream) = self.config(cx) {
+            let address = upstream.servers.get(self.server).map(|server| server.address.to_string());
+            log::warn!("upstream {}: {}: {error}", upstream.name, address.unwrap_or_default());
+        }
+        self.failed.push(self.server);
+        let now = cx.now;
+        if let Some(group) = cx.servers.groups.get_mut(self.upstream) {
+            group.balancer.failed(self.server, now);
+        }
+    }
+
+    /// Moves what can be moved between the upstream and the client's connection.
+    pub(in crate::worker) fn advance(&mut self, owner: Key, h1: &mut h1::Conn, cx: &mut Context) -> Step {
+        let result =
+            if self.deadline <= cx.now { Err(self.timed_out()) } else { self.exchange_bytes(h1, cx) };
+        match result {
+            Ok(Step::Done) => {
+                self.release(cx);
+                Step::Done
+            }
+            Ok(step) => step,
+            Err(fault) => self.fail(fault, owner, cx),
+        }
+    }
+
+    fn timed_out(&self) -> Fault {
+        match self.phase {
+            Phase::Connecting => Fault::ConnectTimeout,
+            Phase::Exchanging if self.answered => Fault::Stalled,
+            Phase::Exchanging => Fault::Silent,
+        }
+    }
+
+    /// Tries again where that is safe, else gives the fault to the client.
+    fn fail(&mut self, fault: Fault, owner: Key, cx: &mut Context) -> Step {
+        if let Some(key) = self.link.take() {
+            cx.links.close(key);
+        }
+        self.server_failed(&fault.why(), cx);
+        let safe = !self.answered && !self.body_sent;
+        let allowed = match fault.retry() {
+            // A silent server is not asked twice: the client has waited its time-out already.
+            Retry::Idempotent if fault == Fault::Silent => false,
+            retry => retry.allows(self.method),
+        };
+        if safe && allowed && self.try_next(owner, cx).is_ok() {
+            return Step::Progress;
+        }
+        Step::Broken(fault)
+    }
+
+    fn exchange_bytes(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Result<Step, Fault> {
+        let Some(key) = self.link else { return Err(Fault::Refused) };
+        if self.phase == Phase::Connecting && !self.connected(key, cx)? {
+            return Ok(Step::Wait);
+        }
+        let mut progress = false;
+        loop {
+            progress |= self.write(key, cx)?;
+            while let Some(event) = self.response.poll() {
+                progress = true;
+                match event {
+                    Event::Head { head, body } => {
+                        self.answered = true;
+                        return Ok(Step::Head(head, body));
+                    }
+                    Event::Body(bytes) => {
+                        self.sent += bytes.len() as u64;
+                        h1.send(Segment::from(bytes));
+                    }
+                    Event::End => return Ok(Step::Done),
+                    Event::Broken(fault) => return Err(fault),
+                    Event::Interim(_) | Event::File { .. } | Event::Free => {}
+                }
+            }
+            if !(self.read(key, h1, cx)?) {
+                if progress {
+                    self.progressed(cx);
+                }
+                return Ok(if progress { Step::Progress } else { Step::Wait });
+            }
+            progress = true;
+        }
+    }
+
+    fn connected(&mut self, key: Key, cx: &mut Context) -> Result<bool, Fault> {
+        let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Refused) };
+        if !link.endpoint.writable() {
+            return Ok(false);
+        }
+        if link.endpoint.error().is_some() {
+            return Err(Fault::Refused);
+        }
+        self.begin_exchange(key, cx);
+        Ok(true)
+    }
+
+    fn write(&mut self, key: Key, cx: &mut Context) -> Result<bool, Fault> {
+        let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Closed) };
+        if link.out.len() < AHEAD && !self.body.is_empty() {
+            self.body_sent = true;
+            link.out.append(&mut self.body);
+        }
+        match link.write() {
+            Ok(any) => Ok(any),
+            // The server may have answered early and closed: what it said is still to be read.
+            Err(_) if link.endpoint.readable() => {
+                link.out.clear();
+                self.body.clear();
+                Ok(false)
+            }
+            Err(_) => Err(Fault::Closed),
+        }
+    }
+
+    fn read(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) -> Result<bool, Fault> {
+        if self.ended {
+            return Err(Fault::Closed);
+        }
+        let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Closed) };
+        if !link.endpoint.readable() || (self.answered && !h1.wants().body) {
+            return Ok(false);
+        }
+        match link.endpoint.read(&mut cx.scratch) {
+            Ok(Read::Bytes(count)) => self.response.feed(cx.scratch.get(..count).unwrap_or_default()),
+            Ok(Read::Blocked) => return Ok(false),
+            Ok(Read::Eof) | Err(_) => {
+                // Says End or Broken at its next poll.
+                self.response.eof();
+                self.ended = true;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The response is complete: keep the connection if nothing is left on it.
+    fn release(&mut self, cx: &mut Context) {
+        let Some(key) = self.link.take() else { return };
+        if let Some(group) = cx.servers.groups.get_mut(self.upstream) {
+            group.balancer.succeeded(self.server);
+        }
+        let sent = self.body_complete && self.body.is_empty();
+        let clean = cx.links.get_mut(key).is_some_and(|link| link.out.is_empty());
+        if sent && clean && self.response.reusable() {
+            cx.keep_link(self.upstream, self.server, key);
+        } else {
+            cx.links.close(key);
+        }
+    }
+
+    /// The client has gone.
+    pub(in crate::worker) fn cancel(&mut self, cx: &mut Context) {
+        if let Some(key) = self.link.take() {
+            cx.links.close(key);
+        }
+    }
+}

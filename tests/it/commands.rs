@@ -1,0 +1,315 @@
+//! Commands, their exit codes, and what an operator reads when something is wrong.
+
+use crate::harness::{Directory, Finished, SOON, Setup, get, hatchery, holds, wait_until};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+/// Both streams, for messages whose stream does not matter here.
+fn said(finished: &Finished) -> String {
+    format!("{}\n{}", finished.stdout, finished.stderr)
+}
+
+const GOOD: &str = r#"(
+    control: "control.sock",
+    sites: [(listen: ["127.0.0.1:0"], locations: [(path: "/", to: Respond(status: 200, body: "hello"))])],
+)
+"#;
+
+#[test]
+fn check_prints_every_mistake_with_its_line() {
+    let directory = Directory::new();
+    directory.write(
+        "hatchery.ron",
+        r#"(
+    wokers: (processes: 2),
+    sites: [(
+        listen: ["127.0.0.1:port"],
+        locations: [
+            (path: "/static/", to: Fiels(root: "static")),
+            (path: "/", to: App("shop")),
+        ],
+    )],
+    apps: {
+        "ship": (module: "config.wsgi", timeout: "60 parsecs"),
+    },
+    cron: [
+        (name: "never", at: "61 * * * *", command: ["true"]),
+    ],
+)
+"#,
+    );
+    let checked = hatchery(&directory, &["check"]);
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    let said = said(&checked);
+    for (line, text) in
+        [(2, "wokers"), (4, "port"), (6, "did you mean `Files`?"), (11, "60 parsecs"), (14, "61 * * * *")]
+    {
+        let place = format!("hatchery.ron:{line}:");
+        let found = said.lines().any(|printed| printed.contains(&place) && printed.contains(text));
+        assert!(found, "{place} … {text} is not in\n{said}");
+    }
+}
+
+#[test]
+fn check_is_content_with_a_good_file() {
+    let directory = Directory::new();
+    directory.write("hatchery.ron", GOOD);
+    let checked = hatchery(&directory, &["check"]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+#[test]
+fn config_prints_what_it_reads_back() {
+    let directory = Directory::new();
+    directory.write("hatchery.ron", GOOD);
+    let first = hatchery(&directory, &["config"]);
+    assert_eq!(first.code, Some(0), "{first:?}");
+    assert!(first.stdout.contains("shutdown_timeout"), "{}", first.stdout);
+    directory.write("resolved.ron", &first.stdout);
+    let second = hatchery(&directory, &["config", "-c", "resolved.ron"]);
+    assert_eq!((second.code, &second.stdout), (Some(0), &first.stdout), "{}", second.stderr);
+}
+
+#[test]
+fn a_mistake_in_the_file_is_exit_2_and_one_in_the_world_is_exit_1() {
+    let in_use = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = in_use.local_addr().unwrap().to_string();
+    let site = |listen: &str, to: &str| {
+        format!("    sites: [(listen: [\"{listen}\"], locations: [(path: \"/\", to: {to})])],\n")
+    };
+    let app =
+        |keys: &str| site("{address}", "App(\"plain\")") + &format!("    apps: {{\"plain\": ({keys})}},\n");
+    let respond = "Respond(status: 200, body: \"x\")";
+    for (configuration, code, texts) in [
+        (
+            site("{address}", respond) + "    shutdown_timout: \"1s\",",
+            2,
+            &["shutdown_timout", "shutdown_timeout"][..],
+        ),
+        (site("{address}", respond) + "    shutdown_timeout: 5,", 2, &["shutdown_timeout"]),
+        (site("{address}", "App(\"none\")"), 2, &["none"]),
+        (app("module: \"app\", chdir: \"{dir}/missing\""), 1, &["chdir", "missing"]),
+        (app("module: \"app\", chdir: \"{apps}/plain\", home: \"{dir}/no-venv\""), 1, &["home", "no-venv"]),
+        (
+            app("module: \"nothing_here\", chdir: \"{apps}/plain\", home: \"{venv}\""),
+            1,
+            &["Traceback", "nothing_here"],
+        ),
+        (app("module: \"app:nothing\", chdir: \"{apps}/plain\", home: \"{venv}\""), 1, &["nothing"]),
+        (site("{address}", "Files(root: \"{dir}/no-root\")"), 1, &["root", "no-root"]),
+        (
+            site("{address}", respond)
+                + "    cron: [(name: \"n\", at: \"0 0 30 2 *\", command: [\"true\"])],",
+            2,
+            &["0 0 30 2 *"],
+        ),
+        (site(&address, respond), 1, &["in use", &address]),
+    ] {
+        let mut setup = Setup::new(&configuration).bind_itself();
+        let checked = hatchery(&setup.directory, &["check"]);
+        assert_eq!(checked.code, Some(code), "check {configuration}: {checked:?}");
+        let started = setup.run_to_end();
+        assert_eq!(started.code, Some(code), "run {configuration}: {started:?}");
+        for finished in [&checked, &started] {
+            for text in texts {
+                assert!(said(finished).contains(text), "`{text}` is not in {finished:?}");
+            }
+        }
+        // Nothing half-started is left.
+        let names: Vec<_> = std::fs::read_dir(setup.directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["hatchery.ron"], "{configuration}");
+    }
+}
+
+#[test]
+fn a_privileged_port_without_rights_is_explained() {
+    // Where any port may be bound there is nothing to explain.
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if first.trim().parse::<u16>().unwrap() <= 81 {
+        return;
+    }
+    let configuration = "    sites: [(listen: [\"127.0.0.1:81\"], locations: [(path: \"/\", to: Respond(status: 200, body: \"x\"))])],";
+    let started = Setup::new(configuration).bind_itself().run_as_nobody().run_to_end();
+    assert_eq!(started.code, Some(1), "{started:?}");
+    assert!(
+        started.stderr.contains("127.0.0.1:81") && started.stderr.to_lowercase().contains("permission"),
+        "{started:?}"
+    );
+}
+
+#[test]
+fn without_a_file_both_places_are_named() {
+    if std::path::Path::new("/etc/hatchery/hatchery.ron").exists() {
+        return;
+    }
+    let directory = Directory::new();
+    for command in ["run", "check", "config"] {
+        let finished = hatchery(&directory, &[command]);
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        assert!(
+            finished.stderr.contains("hatchery.ron")
+                && finished.stderr.contains("/etc/hatchery/hatchery.ron")
+        );
+    }
+    let missing = hatchery(&directory, &["run", "-c", "missing.ron"]);
+    assert!(missing.code == Some(2) && missing.stderr.contains("missing.ron"), "{missing:?}");
+    assert_eq!(hatchery(&directory, &["frobnicate"]).code, Some(2));
+    assert_eq!(hatchery(&directory, &["--help"]).code, Some(0));
+    let version = hatchery(&directory, &["--version"]);
+    assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")), "{version:?}");
+}
+
+#[test]
+fn commands_to_a_server_that_is_not_there_fail() {
+    let directory = Directory::new();
+    directory.write("hatchery.ron", GOOD);
+    // One that was left by a master that was killed is told from a living one by connecting.
+    drop(std::os::unix::net::UnixListener::bind(directory.path().join("control.sock")).unwrap());
+    for command in [&["status"][..], &["status", "--json"], &["reload"], &["reload", "--wait"], &["stop"]] {
+        let finished = hatchery(&directory, command);
+        assert_eq!(finished.code, Some(1), "{command:?}: {finished:?}");
+        assert!(finished.stderr.contains("control.sock"), "{command:?}: {finished:?}");
+    }
+}
+
+#[test]
+fn status_shows_the_tree_and_the_socket_is_private() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 2),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("plain"))])],
+    apps: {"plain": (module: "app", chdir: "{apps}/plain", home: "{venv}", processes: 1)},
+    cron: [(name: "yearly", at: "@yearly", command: ["true"])],"#,
+    );
+    let server = setup.start();
+    assert_eq!(get(server.address, "/hello").status, 200);
+    let status = server.status();
+    assert_eq!(status.pid, server.master.pid);
+    assert_eq!((status.version.as_str(), status.mode.as_str()), (env!("CARGO_PKG_VERSION"), "running"));
+    assert!(status.listeners.contains(&server.address.to_string()), "{status:?}");
+    let names: Vec<_> = status.pools.iter().map(|pool| (pool.name.as_str(), pool.children.len())).collect();
+    assert_eq!(names, [("worker", 2), ("plain", 1)]);
+    let children: Vec<_> = status.pools.iter().flat_map(|pool| &pool.children).collect();
+    assert!(children.iter().all(|child| child.rss_bytes > 1 << 20), "{children:?}");
+    let tree = server.master.descendants();
+    assert!(
+        children.iter().all(|child| tree.iter().any(|process| process.pid == child.pid)),
+        "{children:?} {tree:?}"
+    );
+    let text = server.command(&["status"]);
+    assert_eq!(text.code, Some(0));
+    for shown in ["worker", "plain", "yearly", &server.address.to_string(), &server.master.pid.to_string()] {
+        assert!(text.stdout.contains(shown), "{shown} is not in\n{}", text.stdout);
+    }
+    assert!(!text.stdout.contains('\u{1b}'), "plain when not a terminal");
+    // Found through the file as well.
+    assert_eq!(hatchery(server.directory(), &["status"]).code, Some(0));
+    assert_eq!(hatchery(server.directory(), &["status", "-c", "hatchery.ron"]).code, Some(0));
+    let socket = server.directory().path().join("control.sock");
+    assert_eq!(std::fs::metadata(socket).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn flags_build_the_same_as_a_file() {
+    let setup = Setup::flags(&[
+        "run",
+        "--http",
+        "{address}",
+        "--module",
+        "app:application",
+        "--chdir",
+        "{apps}/plain",
+        "--home",
+        "{venv}",
+        "--static",
+        "/static/={dir}/static",
+        "--processes",
+        "2",
+        "--threads",
+        "3",
+        "--env",
+        "FROM_FLAG=yes",
+    ]);
+    setup.directory.write("static/file.txt", "file\n");
+    let server = setup.start();
+    assert_eq!(get(server.address, "/hello").text(), "hello\n");
+    assert_eq!(get(server.address, "/static/file.txt").text(), "file\n");
+    assert_eq!(get(server.address, "/environ").json()["wsgi.multithread"], true);
+    let apps = server.status().pools.into_iter().find(|pool| pool.kind == "app").unwrap();
+    assert_eq!(apps.children.len(), 2, "{apps:?}");
+}
+
+#[test]
+fn an_app_that_does_not_import_ends_the_start_with_its_traceback() {
+    let mut setup = Setup::flags(&[
+        "run",
+        "--http",
+        "{address}",
+        "--module",
+        "broken",
+        "--chdir",
+        "{dir}",
+        "--home",
+        "{venv}",
+    ]);
+    setup.directory.write("broken.py", "import json\nraise LookupError('on purpose')\n");
+    let ended = setup.run_to_end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for text in ["Traceback", "broken.py\", line 2", "LookupError: on purpose"] {
+        assert!(ended.stderr.contains(text), "{text} is not in {ended:?}");
+    }
+    assert!(!setup.directory.path().join("control.sock").exists());
+}
+
+#[test]
+fn one_failing_app_of_two_does_not_keep_the_other_from_serving() {
+    let two = |more: &str| {
+        format!(
+            r#"
+    {more}
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{{address}}"],
+        locations: [(path: "/broken/", to: App("broken")), (path: "/", to: App("plain"))],
+    )],
+    apps: {{
+        "plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}", processes: 1),
+        "broken": (module: "nothing_here", chdir: "{{apps}}/plain", home: "{{venv}}", processes: 1),
+    }},"#
+        )
+    };
+    let server = Setup::new(&two("")).start().tolerant(&["broken"]);
+    assert_eq!(get(server.address, "/hello").text(), "hello\n");
+    assert_eq!(get(server.address, "/broken/").status, 503);
+    wait_until(SOON, "status says so", || {
+        let pool = server.pool("broken");
+        holds(pool.state == "failed" || pool.retry_in_ms.is_some(), pool)
+    });
+    drop(server);
+    let ended = Setup::new(&two("start: AllOrNothing,")).run_to_end();
+    assert!(ended.code == Some(1) && ended.stderr.contains("nothing_here"), "{ended:?}");
+}
+
+#[test]
+fn the_environment_fills_in_values() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: "${TEST_WORKERS}"),
+    sites: [(
+        listen: ["{address}"],
+        locations: [(path: "/", to: Respond(status: 200, body: "${TEST_UNSET:-a default}"))],
+    )],
+    include: ["more/*.ron"],"#,
+    )
+    .env("TEST_WORKERS", "2");
+    setup
+        .directory
+        .write("more/cron.ron", "(cron: [(name: \"included\", at: \"@yearly\", command: [\"true\"])])");
+    let server = setup.start();
+    server.wait_ready(SOON, "worker", 2);
+    assert_eq!(get(server.address, "/").text(), "a default");
+    assert_eq!(server.job("included").at, "@yearly");
+}

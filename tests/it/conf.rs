@@ -1,0 +1,160 @@
+//! The files in `conf/`: each loads, none hides a key, and what the program writes loads to the same.
+
+use hatchery::config::{self, Config, Disk, Source};
+use std::io;
+use std::path::{Path, PathBuf};
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf")
+}
+
+fn files() -> Vec<PathBuf> {
+    let found = Disk.glob(&directory().join("*.ron")).expect("conf/ can be read");
+    assert!(found.len() >= 8, "too few files: {found:?}");
+    found
+}
+
+fn load(path: &Path) -> Config {
+    let loaded = config::load_with_warnings(path, &Disk);
+    let (config, warnings) = loaded.unwrap_or_else(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{}", lines.join("\n"));
+    });
+    assert!(warnings.is_empty(), "{warnings:?}");
+    config
+}
+
+/// The disk, with the text of one file replaced.
+struct Replaced<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Source for Replaced<'_> {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        if path == self.path { Ok(self.text.to_owned()) } else { Disk.read(path) }
+    }
+    fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
+        Disk.glob(pattern)
+    }
+    fn env(&self, name: &str) -> Option<String> {
+        Disk.env(name)
+    }
+    fn is_file(&self, path: &Path) -> bool {
+        Disk.is_file(path)
+    }
+    fn is_dir(&self, path: &Path) -> bool {
+        Disk.is_dir(path)
+    }
+    fn current_dir(&self) -> PathBuf {
+        Disk.current_dir()
+    }
+    fn cpus(&self) -> u32 {
+        Disk.cpus()
+    }
+}
+
+#[test]
+fn every_file_loads_and_survives_being_written() {
+    for path in files() {
+        let config = load(&path);
+        let text = config::to_ron(&config);
+        let again = config::load(&path, &Replaced { path: &path, text: &text });
+        assert_eq!(again.as_ref(), Ok(&config), "{}:\n{text}", path.display());
+        assert_eq!(config::to_ron(&config), again.map(|config| config::to_ron(&config)).unwrap_or_default());
+    }
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    let text = std::fs::read_to_string(directory().join("reference.ron")).expect("it is there");
+    // Only what is in force counts: comments are not read by the loader.
+    let lines: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let code = lines.join("\n");
+    let has = |key: &str| {
+        code.match_indices(&format!("{key}:")).any(|(at, _)| {
+            let before = code.get(..at).and_then(|before| before.chars().next_back()).unwrap_or(' ');
+            !before.is_alphanumeric() && before != '_'
+        })
+    };
+    let mut missing = Vec::new();
+    for (section, keys, later) in config::known_keys() {
+        assert!(!keys.is_empty(), "{section} has no keys");
+        missing.extend(keys.iter().filter(|key| !has(key)).map(|key| format!("{section}: {key}")));
+        assert!(later.iter().all(|key| !keys.contains(key)), "{section}: a key is both there and announced");
+    }
+    // Written in their short forms, and explained beside them.
+    missing.retain(|key| !["processes: min", "processes: max", "Proxy: name"].contains(&key.as_str()));
+    assert!(missing.is_empty(), "not in conf/reference.ron: {missing:?}");
+    assert!(text.contains("(min: 0, max: 4)") && text.contains("Proxy(name: \"api\")"));
+}
+
+/// The values that the reference calls defaults are those of a file that does not give them.
+#[test]
+fn the_reference_tells_the_truth_about_defaults() {
+    let reference = load(&directory().join("reference.ron"));
+    let minimal = load(&directory().join("minimal.ron"));
+    assert_eq!(reference.shutdown_timeout, minimal.shutdown_timeout);
+    assert_eq!(reference.drain_timeout, minimal.drain_timeout);
+    assert_eq!(reference.all_or_nothing, minimal.all_or_nothing);
+    assert_eq!(reference.temp_dir, minimal.temp_dir);
+    assert_eq!(reference.workers, minimal.workers);
+    assert_eq!(reference.log, minimal.log);
+    assert_eq!(reference.limits, minimal.limits);
+    assert_eq!(reference.default_site, minimal.default_site);
+    assert_eq!(reference.sites[0].max_body, minimal.sites[0].max_body);
+    let shop = reference.apps.iter().find(|app| app.name == "shop").expect("the reference has a shop");
+    let app = &minimal.apps[0];
+    let defaults = config::App {
+        name: app.name.clone(),
+        module: app.module.clone(),
+        callable: app.callable.clone(),
+        chdir: app.chdir.clone(),
+        python: app.python.clone(),
+        home: None,
+        env: Vec::new(),
+        user: None,
+        ..shop.clone()
+    };
+    assert_eq!(defaults, *app);
+    assert_eq!(shop.python, shop.home.clone().expect("given").join("bin/python"));
+    let server = &reference.upstreams[0];
+    let proxy = load(&directory().join("proxy.ron"));
+    assert_eq!(server.connect_timeout, proxy.upstreams[0].connect_timeout);
+    assert_eq!(server.keepalive, proxy.upstreams[0].keepalive);
+    let cron = load(&directory().join("cron.ron"));
+    assert_eq!(reference.cron[0].overlap, cron.cron[0].overlap);
+}
+
+/// The examples in the README and the manual are configurations, too.
+#[test]
+fn examples_in_the_manual_load() {
+    let root = directory().join("..");
+    let mut pages = Disk.glob(&root.join("docs/manual/*.md")).expect("the manual is there");
+    pages.push(root.join("README.md"));
+    let mut examples = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("it was listed");
+        for block in text.split("```ron\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let path = directory().join("example.ron");
+            // A part of a file may refer to what it does not show.
+            let whole = block.starts_with("(\n");
+            let text = match block.chars().next() {
+                _ if whole => block.to_owned(),
+                Some('(') => format!("(sites: [(listen: [\":1\"], locations: [\n{block}])])"),
+                _ => format!("(\n{block})"),
+            };
+            let problems =
+                config::load(&path, &Replaced { path: &path, text: &text }).err().unwrap_or_default();
+            let missing = |what: &str| what.starts_with("unknown app") || what == "there is nothing to do";
+            let wrong: Vec<String> = problems
+                .iter()
+                .filter(|problem| whole || !missing(&problem.what))
+                .map(ToString::to_string)
+                .collect();
+            assert!(wrong.is_empty(), "{}\n{text}\n{}", page.display(), wrong.join("\n"));
+            examples += 1;
+        }
+    }
+    assert!(examples >= 3, "only {examples} examples found");
+}

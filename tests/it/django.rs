@@ -1,0 +1,167 @@
+//! The shop of `tests/apps/shop`: a real Django project with database, admin, uploads and streams.
+
+use crate::harness::{Browser, Connection, Server, Setup, apps, get, noise, reply_to, sha256, virtualenv};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs `manage.py` on the shop whose files are in `var`.
+fn manage(var: &Path, arguments: &[&str]) {
+    let output = Command::new(virtualenv().join("bin/python"))
+        .arg("manage.py")
+        .args(arguments)
+        .current_dir(apps().join("shop"))
+        .env("SHOP_VAR", var)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "manage.py {arguments:?}: {output:?}");
+}
+
+/// A shop with its own database, sample products and the user admin/admin, started with its own `hatchery.ron`.
+fn shop() -> (Server, PathBuf) {
+    let mut setup = Setup::flags(&["run", "-c", "{apps}/shop/hatchery.ron"]);
+    let var = setup.directory.path().join("var");
+    manage(&var, &["migrate", "--verbosity", "0"]);
+    manage(&var, &["collectstatic", "--noinput", "--verbosity", "0"]);
+    manage(&var, &["demo"]);
+    std::fs::create_dir_all(var.join("media")).unwrap();
+    for (name, value) in [("SHOP_VAR", "{dir}/var"), ("SHOP_VENV", "{venv}"), ("SHOP_LISTEN", "{address}")] {
+        setup = setup.env(name, value);
+    }
+    (setup.start(), var)
+}
+
+#[test]
+fn pages_come_from_the_database() {
+    let (server, _) = shop();
+    let mut browser = Browser::new(server.address);
+    let home = browser.get("/");
+    assert_eq!(home.status, 200);
+    assert!(home.text().contains("Ostrich egg"), "{}", home.text());
+    assert_eq!(browser.get("/healthz").text(), "ok\n");
+    assert_eq!(browser.get("/product/9999/").status, 404);
+    let redirect = browser.get("/upload");
+    assert_eq!((redirect.status, redirect.field("location")), (301, Some("/upload/")));
+    assert_eq!(get(server.address, "/robots.txt").field("content-type"), Some("text/plain"));
+
+    let text = home.text();
+    let (before, _) = text.split_once("\">Ostrich egg").unwrap();
+    let product = before.rsplit('"').next().unwrap().to_owned();
+    let ordered = browser.submit(&product, &[("customer", "Zo\u{eb} & co"), ("quantity", "3")]);
+    assert_eq!(ordered.status, 302, "{}", ordered.text());
+    let order = browser.get(ordered.field("location").unwrap()).text();
+    assert!(order.contains("Zo\u{eb} &amp; co") && order.contains("89.70"), "{order}");
+    // The form is shown again with what is wrong; a form without its token is refused.
+    let refused = browser.submit(&product, &[("customer", "X"), ("quantity", "1000")]);
+    assert!(refused.status == 200 && refused.text().contains("There are only 1 left"), "{}", refused.text());
+    let (forged, _) = reply_to(
+        server.address,
+        format!("POST {product} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", server.address),
+    );
+    assert_eq!(forged.status, 403);
+    let (stranger, _) = reply_to(server.address, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+    assert_eq!(stranger.status, 400);
+}
+
+#[test]
+fn the_admin_logs_in_adds_and_logs_out() {
+    let (server, _) = shop();
+    let mut browser = Browser::new(server.address);
+    let away = browser.get("/admin/");
+    assert_eq!((away.status, away.field("location")), (302, Some("/admin/login/?next=/admin/")));
+    let wrong = browser.submit("/admin/login/?next=/admin/", &[("username", "admin"), ("password", "guess")]);
+    assert!(wrong.status == 200 && wrong.text().contains("Please enter the correct"), "{}", wrong.text());
+    let inside =
+        browser.submit("/admin/login/?next=/admin/", &[("username", "admin"), ("password", "admin")]);
+    assert_eq!((inside.status, inside.field("location")), (302, Some("/admin/")), "{}", inside.text());
+    assert!(browser.cookie("sessionid").is_some());
+    assert!(browser.get("/admin/").text().contains("Henhouse shop"));
+
+    let product = [("name", "D\u{f6}ner egg"), ("description", "New."), ("price", "1.20"), ("in_stock", "7")];
+    let added = browser.submit("/admin/shop/product/add/", &product);
+    assert_eq!(
+        (added.status, added.field("location")),
+        (302, Some("/admin/shop/product/")),
+        "{}",
+        added.text()
+    );
+    let list = browser.get("/admin/shop/product/").text();
+    assert!(list.contains("D\u{f6}ner egg") && list.contains("was added successfully"), "{list}");
+    assert!(Browser::new(server.address).get("/").text().contains("D\u{f6}ner egg"));
+
+    // The page with the form that logs out is the admin itself; it posts to /admin/logout/.
+    let out = browser.submit_to("/admin/", "/admin/logout/", &[]);
+    assert!(out.status == 200 || out.status == 302, "{}", out.text());
+    assert!(browser.cookie("sessionid").is_none());
+    assert_eq!(browser.get("/admin/").status, 302);
+}
+
+#[test]
+fn static_files_are_those_on_disk() {
+    let (server, var) = shop();
+    let manifest = std::fs::read(var.join("static/staticfiles.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let mut connection = Connection::open(server.address).unwrap();
+    let paths = manifest["paths"].as_object().unwrap();
+    assert!(paths.len() > 50, "{}", paths.len());
+    for (plain, hashed) in paths {
+        for (name, hashed) in [(plain.as_str(), false), (hashed.as_str().unwrap(), true)] {
+            let reply = connection.get(&format!("/static/{name}")).unwrap();
+            assert_eq!(reply.status, 200, "{name}");
+            assert!(reply.body == std::fs::read(var.join("static").join(name)).unwrap(), "{name} differs");
+            let control = reply.field("cache-control").unwrap();
+            assert_eq!(control.contains("immutable"), hashed, "{name}: {control}");
+            assert!(!reply.closes());
+        }
+    }
+    let css = format!("/static/{}", paths["shop/shop.css"].as_str().unwrap());
+    assert!(get(server.address, "/").text().contains(&css));
+    assert!(connection.get(&css).unwrap().field("content-type").unwrap().starts_with("text/css"));
+}
+
+#[test]
+fn uploads_are_stored_byte_for_byte() {
+    let (server, var) = shop();
+    for (chunked, seed) in [(false, 1), (true, 2)] {
+        let mut browser = Browser::new(server.address);
+        browser.chunked = chunked;
+        let contents = noise(5 << 20, seed);
+        let reply = browser.upload("/upload/", &format!("file-{seed}.bin"), &contents);
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        let stored = reply.json();
+        assert_eq!((&stored["size"], &stored["sha256"]), (&(5 << 20).into(), &sha256(&contents).into()));
+        let url = stored["url"].as_str().unwrap();
+        let file = var.join("media").join(url.strip_prefix("/media/").unwrap());
+        assert!(std::fs::read(file).unwrap() == contents, "chunked: {chunked}");
+        assert!(browser.get(url).body == contents, "chunked: {chunked}");
+    }
+    let mut browser = Browser::new(server.address);
+    let too_large = browser.upload("/upload/", "large.bin", &noise(21 << 20, 3));
+    assert_eq!(too_large.status, 413);
+}
+
+#[test]
+fn a_large_stream_costs_no_memory() {
+    let (server, _) = shop();
+    let stream = |size: usize| {
+        let mut connection = Connection::open(server.address).unwrap();
+        let reply = connection.get(&format!("/stream?size={size}")).unwrap();
+        assert_eq!((reply.status, reply.body.len()), (200, size));
+        let expected = (0..=255).collect::<Vec<u8>>();
+        assert!(reply.body.chunks(256).all(|block| block == &expected[..block.len()]));
+    };
+    let tree = || [server.ready("worker"), server.ready("shop")].concat();
+    // Once through every process first, so that what is loaded and grown once is not counted.
+    for _ in 0..8 {
+        stream(1 << 20);
+    }
+    let before: Vec<_> = tree().iter().map(|process| (*process, process.memory("VmHWM"))).collect();
+    for _ in 0..2 {
+        stream(50 << 20);
+    }
+    assert_eq!(tree().len(), before.len());
+    for (process, memory) in before {
+        let grown = process.memory("VmHWM").saturating_sub(memory);
+        assert!(grown < 4 << 20, "{} grew by {grown} bytes from {memory}", process.title());
+    }
+}

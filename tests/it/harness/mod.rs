@@ -1,0 +1,142 @@
+//! What the black-box tests share. They run the real binary with a real configuration, wait for conditions with a
+//! deadline instead of sleeping, and print what they saw when they fail.
+
+#![allow(clippy::disallowed_methods, reason = "a test watches from outside, on the real clock")]
+#![allow(dead_code, reason = "not every test uses every tool")]
+
+mod browser;
+mod http;
+mod load;
+mod process;
+mod server;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+pub(crate) use browser::Browser;
+pub(crate) use http::{Connection, Reply, get, reply_to};
+pub(crate) use load::Load;
+pub(crate) use server::{Finished, Server, Setup, binary, hatchery};
+pub(crate) use upstream::Upstream;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Long enough for anything on a busy machine; for conditions that come true much sooner.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Polls `condition` until it says `Ok`; what it saw last is printed when `within` has passed.
+#[track_caller]
+pub(crate) fn wait_until<T>(
+    within: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<T, String>,
+) -> T {
+    let start = Instant::now();
+    loop {
+        let seen = match condition() {
+            Ok(value) => return value,
+            Err(seen) => seen,
+        };
+        assert!(start.elapsed() < within, "not within {within:?}: {what}; seen last: {seen}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// For `wait_until`: `Ok` if true, else what was seen.
+pub(crate) fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
+}
+
+/// A moment, to measure from.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Makes a test under load go on for a while; not for waiting on anything.
+pub(crate) fn keep_loading(time: Duration) {
+    let start = Instant::now();
+    wait_until(time * 4, "time under load", || holds(start.elapsed() >= time, start.elapsed()));
+}
+
+/// A directory of its own for one test, removed at its end. Its path is short enough for Unix sockets.
+#[derive(Debug)]
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("hatchery-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file, with the directories above it.
+    pub(crate) fn write(&self, name: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let removed = std::fs::remove_dir_all(&self.0);
+        if !std::thread::panicking() {
+            removed.unwrap();
+        }
+    }
+}
+
+/// The sites of `tests/apps`.
+pub(crate) fn apps() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps")
+}
+
+/// A virtualenv with what the sites of `tests/apps` need; made at the first call if `scripts/test` has not.
+pub(crate) fn virtualenv() -> PathBuf {
+    static MADE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    MADE.get_or_init(|| {
+        let beside_the_binary =
+            || Path::new(env!("CARGO_BIN_EXE_hatchery")).ancestors().nth(2).unwrap().join("test-venv");
+        let directory = std::env::var_os("HATCHERY_TEST_VENV").map_or_else(beside_the_binary, PathBuf::from);
+        let made = std::process::Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/venv"))
+            .arg(&directory)
+            .args(["shop", "flask_site"].map(|site| apps().join(site).join("requirements.txt")))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "scripts/venv failed: {made:?}");
+        directory
+    })
+    .clone()
+}
+
+/// Bytes in which a lost, doubled or swapped block shows; different for each `seed`.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// The SHA-256 of `bytes`, from coreutils.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let directory = Directory::new();
+    let file = directory.write("bytes", bytes);
+    let output = std::process::Command::new("sha256sum").arg(file).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().to_owned()
+}

@@ -1,0 +1,109 @@
+//! Processes as the kernel shows them.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, mpsc};
+
+/// One process; its start time tells it from a later one with the same id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    started: u64,
+}
+
+impl Process {
+    /// The process of this id, unless it is gone or only waits to be reaped.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let (state, _, started) = stat(pid)?;
+        (state != 'Z' && state != 'X').then_some(Self { pid, started })
+    }
+
+    pub(crate) fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+
+    /// Children, theirs, and so on.
+    pub(crate) fn descendants(self) -> Vec<Self> {
+        let all: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(|pid| stat(pid).map(|(_, parent, _)| (pid, parent)))
+            .collect();
+        let mut found = vec![self.pid];
+        let mut at = 0;
+        while let Some(&parent) = found.get(at) {
+            found.extend(all.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| pid));
+            at += 1;
+        }
+        found.into_iter().skip(1).filter_map(Self::of).collect()
+    }
+
+    pub(crate) fn signal(self, signal: Signal) {
+        assert!(self.is_alive(), "{self:?} is gone");
+        kill(Pid::from_raw(self.pid.try_into().unwrap()), signal).unwrap();
+    }
+
+    /// A size from `/proc/PID/status` in bytes: `VmRSS` (now) or `VmHWM` (the most so far).
+    pub(crate) fn memory(self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).expect("a memory size");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// Title or command line.
+    pub(crate) fn title(self) -> String {
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_owned()
+    }
+
+    /// Number of open descriptors.
+    pub(crate) fn descriptors(self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)
+    }
+
+    /// Effective user id.
+    pub(crate) fn user(self) -> u32 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("user ids");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+/// State, parent and start time.
+fn stat(pid: u32) -> Option<(char, u32, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may contain anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    Some((state, parent, fields.nth(17)?.parse().ok()?))
+}
+
+/// Starts a command from a thread that lives as long as the test run: a death signal (PDEATHSIG) counts the thread
+/// that spawned, not its process.
+pub(crate) fn spawn(command: Command) -> std::io::Result<std::process::Child> {
+    type Job = (Command, mpsc::Sender<std::io::Result<std::process::Child>>);
+    static SPAWNER: OnceLock<Mutex<mpsc::Sender<Job>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        std::thread::spawn(move || {
+            jobs.iter().for_each(|(mut command, answer)| drop(answer.send(command.spawn())))
+        });
+        Mutex::new(sender)
+    });
+    let (answer, child) = mpsc::channel();
+    spawner.lock().unwrap().send((command, answer)).unwrap();
+    child.recv().unwrap()
+}
+
+/// Words before a command that make it run as nobody, none if the tests do not run as root: as root every test of
+/// permissions would pass.
+pub(crate) fn as_nobody() -> &'static [&'static str] {
+    if nix::unistd::geteuid().is_root() {
+        &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+    } else {
+        &[]
+    }
+}

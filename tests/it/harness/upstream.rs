@@ -1,0 +1,140 @@
+//! Servers behind the proxy, played by threads of the test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A request as the upstream received it.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    /// Number of the connection it came on, counted from 0.
+    pub(crate) connection: usize,
+    pub(crate) line: String,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Received {
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        let wanted = self.fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        wanted.map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// A server on a port of its own, ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Upstream {
+    /// For each request, `answer` writes the response and says whether the connection stays open.
+    pub(crate) fn start(answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let upstream = Self {
+            address: listener.local_addr().unwrap(),
+            received: Arc::default(),
+            open: Arc::default(),
+            ended: Arc::default(),
+        };
+        let (received, open, ended) =
+            (upstream.received.clone(), upstream.open.clone(), upstream.ended.clone());
+        let answer = Arc::new(answer);
+        std::thread::spawn(move || {
+            for (connection, stream) in listener.incoming().enumerate() {
+                if ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                let stream = stream.unwrap();
+                stream.set_nodelay(true).unwrap();
+                open.lock().unwrap().push(stream.try_clone().unwrap());
+                let (received, answer) = (received.clone(), answer.clone());
+                std::thread::spawn(move || serve(connection, stream, &received, answer.as_ref()));
+            }
+        });
+        upstream
+    }
+
+    /// Answers every request with 200 and these bytes, and keeps connections open.
+    pub(crate) fn fixed(body: &'static str) -> Self {
+        Self::start(move |_, stream| {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).is_ok()
+        })
+    }
+
+    /// Everything received so far.
+    pub(crate) fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    #[track_caller]
+    pub(crate) fn last(&self) -> Received {
+        self.received.lock().unwrap().last().cloned().expect("a request")
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        for stream in self.open.lock().unwrap().iter() {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+        // Wakes the accepting thread.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+fn serve(
+    connection: usize,
+    mut stream: TcpStream,
+    received: &Mutex<Vec<Received>>,
+    answer: &dyn Fn(&Received, &mut TcpStream) -> bool,
+) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    while let Some(request) = read(connection, &mut reader) {
+        received.lock().unwrap().push(request.clone());
+        if !answer(&request, &mut stream) {
+            drop(stream.shutdown(Shutdown::Both));
+            return;
+        }
+    }
+}
+
+fn read(connection: usize, reader: &mut BufReader<TcpStream>) -> Option<Received> {
+    let line = read_line(reader)?;
+    let mut request = Received { connection, line, fields: Vec::new(), body: Vec::new() };
+    loop {
+        let field = read_line(reader)?;
+        if field.is_empty() {
+            break;
+        }
+        let (name, value) = field.split_once(": ")?;
+        request.fields.push((name.to_owned(), value.to_owned()));
+    }
+    if let Some(length) = request.all("content-length").first() {
+        request.body = vec![0; length.parse().ok()?];
+        reader.read_exact(&mut request.body).ok()?;
+    } else if request.all("transfer-encoding") == ["chunked"] {
+        loop {
+            let mut chunk = vec![0; usize::from_str_radix(&read_line(reader)?, 16).ok()?];
+            reader.read_exact(&mut chunk).ok()?;
+            read_line(reader)?;
+            if chunk.is_empty() {
+                break;
+            }
+            request.body.extend_from_slice(&chunk);
+        }
+    }
+    Some(request)
+}
+
+fn read_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    Some(line.strip_suffix("\r\n")?.to_owned())
+}

@@ -1,0 +1,263 @@
+//! The reverse proxy, in front of servers played by the test.
+
+use crate::harness::{Connection, Server, Setup, Upstream, get, noise};
+use std::io::Write;
+use std::net::TcpListener;
+
+/// One worker, so that what the pool keeps can be counted.
+fn proxy(upstream: &str, site: &str) -> Server {
+    proxy_setup(upstream, site).start()
+}
+
+fn proxy_setup(upstream: &str, site: &str) -> Setup {
+    Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], {site} locations: [(path: "/", to: Proxy("behind"))])],
+    upstreams: {{"behind": ({upstream})}},"#
+    ))
+}
+
+fn servers(upstreams: &[&Upstream]) -> String {
+    let addresses: Vec<_> = upstreams.iter().map(|upstream| format!("\"{}\"", upstream.address)).collect();
+    format!("servers: [{}]", addresses.join(", "))
+}
+
+#[test]
+fn connections_to_the_upstream_are_kept_and_used_again() {
+    let upstream = Upstream::fixed("behind\n");
+    let server = proxy(&servers(&[&upstream]), "");
+    for _ in 0..5 {
+        assert_eq!(get(server.address, "/page").text(), "behind\n");
+    }
+    let mut kept = Connection::open(server.address).unwrap();
+    for _ in 0..5 {
+        assert_eq!(kept.get("/page").unwrap().text(), "behind\n");
+    }
+    let used: Vec<_> = upstream.received().iter().map(|request| request.connection).collect();
+    assert_eq!(used, [0; 10]);
+}
+
+#[test]
+fn a_kept_connection_that_the_upstream_closed_is_no_error() {
+    // Closes after each response without saying so.
+    let upstream = Upstream::start(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        false
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    for _ in 0..20 {
+        assert_eq!(get(server.address, "/").text(), "ok");
+    }
+}
+
+#[test]
+fn the_request_is_passed_on_with_forwarding_fields() {
+    let upstream = Upstream::fixed("ok");
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    let fields = [
+        ("Host", "shop.example:8080"),
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Under_Score", "dropped"),
+        ("Connection", "keep-alive, X-Hop"),
+        ("X-Hop", "dropped"),
+        ("Keep-Alive", "timeout=5"),
+        ("Accept", "text/html"),
+        ("X-Twice", "one"),
+        ("X-Twice", "two"),
+    ];
+    connection.request("GET", "/a%20b/../c//d?q=%41&r", &fields, b"").unwrap();
+    let received = upstream.last();
+    assert_eq!(received.line, "GET /a%20b/../c//d?q=%41&r HTTP/1.1");
+    assert_eq!(received.all("host"), ["shop.example:8080"]);
+    // The client is nobody's trusted proxy: what it claims is overwritten.
+    assert_eq!(received.all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(received.all("x-forwarded-proto"), ["http"]);
+    assert_eq!(received.all("x-forwarded-host"), ["shop.example:8080"]);
+    assert_eq!(received.all("accept"), ["text/html"]);
+    assert_eq!(received.all("x-twice"), ["one", "two"]);
+    assert_eq!(received.all("via").len(), 1);
+    for dropped in ["x-under_score", "x-hop", "keep-alive", "transfer-encoding", "content-length"] {
+        assert_eq!(received.all(dropped), [""; 0], "{dropped}");
+    }
+    assert!(!received.all("connection").join(",").to_lowercase().contains("x-hop"));
+}
+
+#[test]
+fn a_trusted_proxy_is_believed() {
+    let upstream = Upstream::fixed("ok");
+    let server = proxy(&servers(&[&upstream]), r#"trusted_proxies: ["127.0.0.0/8"],"#);
+    let mut connection = Connection::open(server.address).unwrap();
+    let fields = [("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-Proto", "https")];
+    connection.request("GET", "/", &fields, b"").unwrap();
+    let received = upstream.last();
+    let addresses = received.all("x-forwarded-for").join(", ");
+    assert_eq!(addresses, "203.0.113.9, 127.0.0.1");
+    assert_eq!(received.all("x-forwarded-proto"), ["https"]);
+}
+
+#[test]
+fn request_bodies_arrive_as_they_were_sent() {
+    let upstream = Upstream::fixed("ok");
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    for size in [0, 1, 65_536, 3_000_017] {
+        let body = noise(size, 7);
+        assert_eq!(connection.request("POST", "/", &[], &body).unwrap().status, 200);
+        let received = upstream.last();
+        assert!(received.body == body, "{size} bytes with Content-Length");
+        assert_eq!(connection.request_chunked("POST", "/", &[], &body).unwrap().status, 200);
+        let received = upstream.last();
+        assert!(received.body == body, "{size} bytes chunked");
+        let framed = (received.all("content-length").len(), received.all("transfer-encoding").len());
+        assert!(framed == (1, 0) || framed == (0, 1), "{framed:?}");
+    }
+}
+
+#[test]
+fn a_client_that_asks_first_is_told_to_go_on() {
+    let upstream = Upstream::fixed("ok");
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    connection
+        .send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+        .unwrap();
+    assert_eq!(connection.reply_head().unwrap().status, 100);
+    connection.send("body").unwrap();
+    assert_eq!(connection.reply("POST").unwrap().status, 200);
+    assert_eq!(upstream.last().body, b"body");
+}
+
+#[test]
+fn responses_of_every_framing_arrive_whole() {
+    let body = noise(1_000_003, 11);
+    let sent = body.clone();
+    let upstream = Upstream::start(move |request, stream| {
+        let framing = request.line.split(' ').nth(1).unwrap();
+        let mut bytes = b"HTTP/1.1 200 OK\r\nX-Kept: yes\r\n".to_vec();
+        match framing {
+            "/length" => {
+                bytes.extend(format!("Content-Length: {}\r\n\r\n", sent.len()).bytes());
+                bytes.extend(&sent);
+            }
+            "/chunked" => {
+                bytes.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+                for chunk in sent.chunks(70_001) {
+                    bytes.extend(format!("{:X};ext=1\r\n", chunk.len()).bytes());
+                    bytes.extend(chunk);
+                    bytes.extend(b"\r\n");
+                }
+                bytes.extend(b"0\r\nX-Trailer: dropped\r\n\r\n");
+            }
+            _ => {
+                bytes.extend(b"\r\n");
+                bytes.extend(&sent);
+            }
+        }
+        stream.write_all(&bytes).is_ok() && framing != "/close"
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    for path in ["/length", "/chunked", "/close", "/length"] {
+        let reply = connection.get(path).unwrap();
+        assert_eq!((reply.status, reply.field("x-kept")), (200, Some("yes")), "{path}");
+        assert!(reply.body == body, "{path}: {} of {} bytes", reply.body.len(), body.len());
+    }
+}
+
+#[test]
+fn head_and_empty_responses_leave_the_connection_usable() {
+    let upstream = Upstream::start(|request, stream| {
+        let answer: &[u8] = match request.line.split(' ').nth(1) {
+            Some("/204") => b"HTTP/1.1 204 No Content\r\n\r\n",
+            Some("/304") => b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n",
+            Some("/early") => b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            _ if request.line.starts_with("HEAD") => b"HTTP/1.1 200 OK\r\nContent-Length: 123456\r\n\r\n",
+            _ => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        };
+        stream.write_all(answer).is_ok()
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    let head = connection.request("HEAD", "/", &[], b"").unwrap();
+    assert_eq!((head.status, head.field("content-length")), (200, Some("123456")));
+    assert_eq!(connection.get("/204").unwrap().status, 204);
+    assert_eq!(connection.get("/304").unwrap().field("etag"), Some("\"x\""));
+    assert_eq!(connection.get("/early").unwrap().text(), "ok");
+    assert_eq!(connection.get("/").unwrap().text(), "ok");
+    assert!(upstream.received().iter().all(|request| request.connection == 0));
+}
+
+#[test]
+fn a_dead_upstream_is_502() {
+    // Bound, then closed: nobody listens there.
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = proxy(&format!("servers: [\"{dead}\"]"), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    for _ in 0..3 {
+        assert_eq!(connection.get("/").unwrap().status, 502);
+    }
+}
+
+#[test]
+fn a_silent_upstream_is_504() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = proxy(&format!("servers: [\"{}\"], timeout: \"300ms\"", silent.local_addr().unwrap()), "");
+    assert_eq!(get(server.address, "/").status, 504);
+}
+
+#[test]
+fn nonsense_from_the_upstream_is_502() {
+    let upstream = Upstream::start(|request, stream| {
+        let answer: &[u8] = match request.line.split(' ').nth(1) {
+            Some("/closed") => b"",
+            Some("/half") => b"HTTP/1.1 200 OK\r\nContent-Le",
+            Some("/twice") => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+            _ => b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        };
+        stream.write_all(answer).unwrap();
+        false
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    for path in ["/nonsense", "/closed", "/half", "/twice"] {
+        assert_eq!(get(server.address, path).status, 502, "{path}");
+    }
+}
+
+#[test]
+fn a_response_that_breaks_off_is_not_passed_off_as_whole() {
+    let upstream = Upstream::start(|request, stream| {
+        let framing: &[u8] = if request.line.contains("length") {
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\npart"
+        } else {
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"
+        };
+        stream.write_all(framing).unwrap();
+        false
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    for path in ["/length", "/chunked"] {
+        let mut connection = Connection::open(server.address).unwrap();
+        let reply = connection.get(path);
+        // Either nothing had been sent yet and it became a 502, or the client sees that the end is missing.
+        assert!(reply.as_ref().map_or(true, |reply| reply.status == 502), "{path}: {reply:?}");
+    }
+}
+
+#[test]
+fn servers_take_turns_and_a_dead_one_is_passed_over() {
+    let (one, two) = (Upstream::fixed("one"), Upstream::fixed("two"));
+    let server = proxy(&servers(&[&one, &two]), "");
+    let mut answers: Vec<_> = (0..10).map(|_| get(server.address, "/").text()).collect();
+    answers.sort();
+    assert_eq!(answers.concat(), "one".repeat(5) + &"two".repeat(5));
+    drop(server);
+
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = proxy(&format!("servers: [\"{dead}\", \"{}\"]", one.address), "");
+    for _ in 0..6 {
+        assert_eq!(get(server.address, "/").text(), "one");
+    }
+}

@@ -1,0 +1,234 @@
+//! Deaths and stops: what dies comes back, what ends leaves nothing.
+
+use crate::harness::{Connection, Load, SOON, Server, Setup, binary, get, holds, now, wait_until};
+use nix::sys::signal::Signal;
+use std::time::Duration;
+
+/// Two workers; a directory with a file, and the plain app in two processes.
+fn site() -> Setup {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 2),
+    shutdown_timeout: "5s",
+    sites: [(
+        listen: ["{address}", "unix:{dir}/site.sock"],
+        locations: [(path: "/static/", to: Files(root: "static")), (path: "/", to: App("plain"))],
+    )],
+    apps: {"plain": (module: "app", chdir: "{apps}/plain", home: "{venv}", processes: 2)},"#,
+    );
+    setup.directory.write("static/file.txt", "file\n".repeat(200));
+    setup
+}
+
+/// Only sockets, pid files and the like: what the test itself wrote is not counted.
+fn left_behind(server: &Server) -> Vec<String> {
+    let names = std::fs::read_dir(server.directory().path()).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != "static" && name != "hatchery.ron").collect()
+}
+
+#[test]
+fn a_killed_worker_under_load_costs_its_connections_only() {
+    let server = site().start().tolerant(&["worker"]);
+    server.wait_ready(SOON, "worker", 2);
+    let load = Load::start(server.address, 64, &["/static/file.txt", "/hello"]);
+    load.wait_for(500);
+    let victim = server.pool("worker").children[0].clone();
+    let connections = usize::try_from(victim.connections.unwrap()).unwrap();
+    let before = server.ready("worker");
+    let killed = before.iter().find(|process| process.pid == victim.pid).unwrap();
+    killed.signal(Signal::SIGKILL);
+    let start = now();
+    let after = server.wait_ready(SOON, "worker", 2);
+    let back = start.elapsed();
+    assert!(!after.contains(killed));
+    load.wait_for(500);
+    let report = load.finish();
+    // Connections move between the look and the kill: each is closed after some requests and opened again.
+    report.assert_failures(connections + 8);
+    assert!(back < Duration::from_secs(1), "back after {back:?}");
+    assert!(report.longest < Duration::from_secs(5), "a request took {:?}", report.longest);
+    assert_eq!(server.pool("worker").restarts, 1);
+}
+
+#[test]
+fn a_killed_app_process_under_load_costs_its_request_only() {
+    let server = site().start().tolerant(&["plain"]);
+    server.wait_ready(SOON, "plain", 2);
+    let load = Load::start(server.address, 64, &["/hello"]);
+    load.wait_for(500);
+    let killed = server.ready("plain")[0];
+    killed.signal(Signal::SIGKILL);
+    let start = now();
+    let after = server.wait_ready(SOON, "plain", 2);
+    let back = start.elapsed();
+    assert!(!after.contains(&killed));
+    load.wait_for(500);
+    let report = load.finish();
+    // One thread: one request was running.
+    report.assert_failures(1);
+    assert!(back < Duration::from_secs(1), "back after {back:?}");
+    assert_eq!(server.pool("plain").restarts, 1);
+}
+
+#[test]
+fn a_stop_finishes_what_runs_and_leaves_nothing() {
+    let mut server = site().start();
+    let mut running = Connection::open(server.address).unwrap();
+    running.send("GET /sleep?seconds=1 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut idle = Connection::open(server.address).unwrap();
+    assert_eq!(idle.get("/static/file.txt").unwrap().status, 200);
+    // The request must have reached the app before the stop is asked for.
+    wait_until(SOON, "the request runs", || {
+        let workers = server.pool("worker").children;
+        holds(workers.iter().filter_map(|worker| worker.connections).sum::<u64>() == 2, workers)
+    });
+    assert!(server.directory().path().join("site.sock").exists());
+    assert_eq!(server.command(&["stop"]).code, Some(0));
+    assert_eq!(running.reply("GET").unwrap().text(), "slept\n");
+    assert_eq!(idle.rest().unwrap(), b"");
+    assert_eq!(server.wait_end(), Some(0));
+    assert_eq!(left_behind(&server), [""; 0]);
+}
+
+#[test]
+fn int_and_a_second_term_do_not_wait() {
+    for signals in [&[Signal::SIGINT][..], &[Signal::SIGTERM, Signal::SIGTERM]] {
+        let mut server = site().start().tolerant(&["plain", "worker"]);
+        let mut running = Connection::open(server.address).unwrap();
+        running.send("GET /sleep?seconds=30 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        wait_until(SOON, "the request runs", || {
+            let workers = server.pool("worker").children;
+            holds(workers.iter().filter_map(|worker| worker.connections).sum::<u64>() == 1, workers)
+        });
+        let start = now();
+        let (last, first) = signals.split_last().unwrap();
+        for &signal in first {
+            server.master.signal(signal);
+            wait_until(SOON, "it is stopping", || {
+                let mode = server.status().mode;
+                holds(mode == "stopping", mode)
+            });
+        }
+        server.end(*last);
+        assert!(start.elapsed() < Duration::from_secs(4), "{signals:?}: {:?}", start.elapsed());
+        assert_eq!(left_behind(&server), [""; 0]);
+    }
+}
+
+#[test]
+fn a_stop_is_bounded() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    shutdown_timeout: "1s",
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("plain"))])],
+    apps: {"plain": (module: "app", chdir: "{apps}/plain", home: "{venv}", processes: 1)},"#,
+    );
+    let mut server = setup.start().tolerant(&["plain", "worker"]);
+    let mut running = Connection::open(server.address).unwrap();
+    running.send("GET /sleep?seconds=60 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait_until(SOON, "the request runs", || {
+        let workers = server.pool("worker").children;
+        holds(workers.iter().filter_map(|worker| worker.connections).sum::<u64>() == 1, workers)
+    });
+    let start = now();
+    server.end(Signal::SIGTERM);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_killed_master_takes_its_children_along() {
+    let mut server = site().start();
+    server.wait_ready(SOON, "plain", 2);
+    let tree = server.kill_master();
+    assert!(tree.len() >= 4, "{tree:?}");
+    wait_until(SOON, "its children are gone", || {
+        let left: Vec<_> =
+            tree.iter().filter(|process| process.is_alive()).map(|process| process.title()).collect();
+        holds(left.is_empty(), left)
+    });
+    // What it could not remove any more, the next one does.
+    let same_place = server.directory().path().to_str().unwrap();
+    drop(site().env("XDG_RUNTIME_DIR", same_place).start());
+    assert!(server.runtime_directories().is_empty(), "{:?}", server.runtime_directories());
+}
+
+#[test]
+fn an_app_that_dies_again_and_again_is_not_started_without_end() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("dying"))])],
+    apps: {"dying": (module: "dying", chdir: "{dir}", home: "{venv}", processes: 1)},"#,
+    );
+    setup.directory.write(
+        "dying.py",
+        "import os, threading\n\
+         if os.path.exists('dies'):\n    threading.Timer(0.05, os._exit, [7]).start()\n\
+         def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'alive']\n",
+    );
+    let server = setup.start().tolerant(&["dying"]);
+    assert_eq!(get(server.address, "/").text(), "alive");
+    server.directory().write("dies", "");
+    server.ready("dying")[0].signal(Signal::SIGKILL);
+    let pool = wait_until(SOON, "it waits before the next attempt", || {
+        let pool = server.pool("dying");
+        if pool.retry_in_ms.is_some_and(|wait| wait > 300) { Ok(pool) } else { Err(format!("{pool:?}")) }
+    });
+    assert!((2..=8).contains(&pool.restarts), "{pool:?}");
+    // With the reason gone it is well again by itself.
+    std::fs::remove_file(server.directory().path().join("dies")).unwrap();
+    wait_until(SOON, "it serves again", || {
+        let reply = get(server.address, "/");
+        holds(reply.status == 200, reply)
+    });
+}
+
+#[test]
+fn workers_and_apps_give_up_privileges() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let setup = Setup::new(
+        r#"
+    user: "nobody",
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{address}"],
+        locations: [(path: "/static/", to: Files(root: "static")), (path: "/", to: App("owner"))],
+    )],
+    apps: {"owner": (module: "owner", chdir: "{dir}", processes: 1)},"#,
+    );
+    let secret = setup.directory.write("static/secret.txt", "secret\n");
+    setup.directory.write("static/public.txt", "public\n");
+    setup.directory.write(
+        "owner.py",
+        "import os\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
+         return [b'%d %d' % (os.getuid(), os.getgid())]\n",
+    );
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    // The Python of the PATH may be out of reach for nobody.
+    let server = setup.env("PATH", "/usr/bin:/bin").start();
+    assert_eq!(get(server.address, "/static/public.txt").text(), "public\n");
+    assert_eq!(get(server.address, "/static/secret.txt").status, 403);
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    assert_eq!(get(server.address, "/").text(), format!("{} {}", nobody.uid, nobody.gid));
+    for process in [server.ready("worker"), server.ready("owner")].concat() {
+        assert_eq!(process.user(), nobody.uid.as_raw(), "{}", process.title());
+    }
+}
+
+#[test]
+fn titles_tell_the_processes_apart() {
+    let server = site().start();
+    assert_eq!(server.master.title(), "hatchery: master");
+    for (number, worker) in server.ready("worker").iter().enumerate() {
+        assert!(worker.title().starts_with(&format!("hatchery: worker {number} gen ")), "{}", worker.title());
+    }
+    for app in server.ready("plain") {
+        assert!(app.title().starts_with("hatchery: app plain "), "{}", app.title());
+    }
+    assert!(binary().exists());
+}

@@ -1,0 +1,274 @@
+//! WSGI apps: what they see, what becomes of what they answer, and what happens when they misbehave.
+
+use crate::harness::{Browser, Connection, SOON, Server, Setup, get, holds, noise, now, sha256, wait_until};
+use std::time::Duration;
+
+/// The plain app in one process, with more keys of the app.
+fn plain(keys: &str) -> Setup {
+    Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{{address}}"],
+        locations: [
+            (path: "/mounted", to: App(name: "plain", mount: "/mounted")),
+            (path: "/", to: App("plain")),
+        ],
+    )],
+    apps: {{"plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}", {keys})}},"#
+    ))
+}
+
+fn flask() -> Server {
+    Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("flask"))])],
+    apps: {"flask": (module: "app:app", chdir: "{apps}/flask_site", home: "{venv}", processes: 1)},"#,
+    )
+    .start()
+}
+
+#[test]
+fn the_environ_is_what_pep_3333_says() {
+    let server = plain("processes: 1, threads: 2").start();
+    let mut connection = Connection::open(server.address).unwrap();
+    let fields = [
+        ("Host", "shop.example:8080"),
+        ("X-Custom-Name", "caf\u{e9}"),
+        ("X-Under_Score", "dropped"),
+        ("X-Twice", "one"),
+        ("X-Twice", "two"),
+        ("Cookie", "a=1"),
+        ("Cookie", "b=2"),
+        ("Content-Type", "text/x-test"),
+        ("Proxy", "http://evil.example"),
+    ];
+    let environ =
+        connection.request("POST", "/a%20b/%C3%A9//environ?x=%41&y", &fields, b"12345").unwrap().json();
+    let latin_1 = |text: &str| text.bytes().map(char::from).collect::<String>();
+    for (name, value) in [
+        ("REQUEST_METHOD", "POST"),
+        ("SCRIPT_NAME", ""),
+        ("PATH_INFO", &*latin_1("/a b/\u{e9}//environ")),
+        ("QUERY_STRING", "x=%41&y"),
+        ("CONTENT_TYPE", "text/x-test"),
+        ("CONTENT_LENGTH", "5"),
+        ("SERVER_NAME", "shop.example"),
+        ("SERVER_PORT", "8080"),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("HTTP_HOST", "shop.example:8080"),
+        ("HTTP_X_CUSTOM_NAME", &*latin_1("caf\u{e9}")),
+        ("HTTP_COOKIE", "a=1; b=2"),
+        ("wsgi.url_scheme", "http"),
+    ] {
+        assert_eq!(environ[name], value, "{name} in {environ:#}");
+    }
+    let twice = environ["HTTP_X_TWICE"].as_str().unwrap();
+    assert!(twice == "one, two" || twice == "one,two", "{twice}");
+    assert_eq!(environ["wsgi.version"], serde_json::json!([1, 0]));
+    assert_eq!(environ["wsgi.multithread"], true);
+    assert_eq!(environ["wsgi.run_once"], false);
+    for absent in ["HTTP_X_UNDER_SCORE", "HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"] {
+        assert!(environ.get(absent).is_none(), "{absent} in {environ:#}");
+    }
+}
+
+#[test]
+fn a_mount_is_taken_off_the_path() {
+    let server = plain("processes: 1").start();
+    let environ = get(server.address, "/mounted/environ").json();
+    assert_eq!((&environ["SCRIPT_NAME"], &environ["PATH_INFO"]), (&"/mounted".into(), &"/environ".into()));
+    let environ = get(server.address, "/mountedx/environ").json();
+    assert_eq!((&environ["SCRIPT_NAME"], &environ["PATH_INFO"]), (&"".into(), &"/mountedx/environ".into()));
+}
+
+#[test]
+fn request_bodies_arrive_whole_and_with_a_length() {
+    let server = plain("processes: 1").start();
+    let mut connection = Connection::open(server.address).unwrap();
+    for size in [0, 1, 65_535, 65_536, 65_537, 5 << 20] {
+        let body = noise(size, 5);
+        let expected = sha256(&body);
+        let lengths = (size.into(), size.to_string().into());
+        let announced = connection.request("POST", "/echo", &[], &body).unwrap().json();
+        assert_eq!((&announced["sha256"], &announced["length"]), (&expected.clone().into(), &lengths.0));
+        // The app knows no chunks: they are put together, and the length is told.
+        let chunked = connection.request_chunked("POST", "/echo", &[], &body).unwrap().json();
+        assert_eq!((&chunked["sha256"], &chunked["length"]), (&expected.into(), &lengths.0));
+        assert_eq!((&announced["content_length"], &chunked["content_length"]), (&lengths.1, &lengths.1));
+    }
+}
+
+#[test]
+fn responses_are_framed_as_the_app_says() {
+    let server = plain("processes: 1").start();
+    let mut connection = Connection::open(server.address).unwrap();
+    let hello = connection.get("/hello").unwrap();
+    assert_eq!((hello.text().as_str(), hello.field("content-length")), ("hello\n", Some("6")));
+    let block: Vec<u8> = (0..=255).collect();
+    for (path, announced) in [("/big?size=300001&length=1", true), ("/big?size=300001", false)] {
+        let big = connection.get(path).unwrap();
+        assert_eq!(big.body.len(), 300_001);
+        assert_eq!(big.field("content-length").is_some(), announced, "{:?}", big.fields);
+        assert!(big.body.iter().zip(block.iter().cycle()).all(|(sent, expected)| sent == expected));
+    }
+    assert_eq!(connection.get("/big?size=0").unwrap().body.len(), 0);
+    let head = connection.request("HEAD", "/big?size=300001&length=1", &[], b"").unwrap();
+    assert_eq!((head.status, head.field("content-length")), (200, Some("300001")));
+    let empty = connection.get("/headers").unwrap();
+    assert_eq!(empty.status, 204);
+    assert_eq!(empty.all("set-cookie"), ["one=1", "two=2"]);
+    assert_eq!(connection.get("/write").unwrap().text(), "written and returned\n");
+    let replaced = connection.get("/exc_info").unwrap();
+    assert_eq!((replaced.status, replaced.field("x-replaced")), (500, Some("yes")));
+    let file = connection.get("/file").unwrap();
+    assert!(file.body == std::fs::read(crate::harness::apps().join("plain/app.py")).unwrap());
+    for _ in 0..3 {
+        assert_eq!(connection.get("/closing").unwrap().text(), "closing\n");
+    }
+    assert_eq!(connection.get("/closed").unwrap().text(), "3\n");
+    assert_eq!(connection.get("/nothing").unwrap().status, 404);
+}
+
+#[test]
+fn an_exception_is_500_and_the_traceback_is_logged() {
+    let server = plain("processes: 1").start().tolerant(&["raised before", "raised after"]);
+    let mut connection = Connection::open(server.address).unwrap();
+    let reply = connection.get("/raise_before").unwrap();
+    assert_eq!(reply.status, 500);
+    assert!(!reply.text().contains("raised"), "the client is not told: {}", reply.text());
+    server.wait_log("RuntimeError: raised before the headers");
+    server.wait_log("raise_before");
+    // What has begun cannot be taken back: the client must see that the end is missing.
+    let broken = Connection::open(server.address).unwrap().get("/raise_after");
+    assert!(broken.as_ref().map_or(true, |reply| reply.status == 500), "{broken:?}");
+    server.wait_log("RuntimeError: raised after the headers");
+    assert_eq!(get(server.address, "/hello").text(), "hello\n");
+    assert_eq!(server.pool("plain").restarts, 0);
+}
+
+#[test]
+fn a_process_that_dies_costs_its_request_and_is_replaced() {
+    let server = plain("processes: 1").start().tolerant(&["plain"]);
+    let before = get(server.address, "/pid").text();
+    assert_eq!(get(server.address, "/crash").status, 502);
+    let after = wait_until(SOON, "another process answers", || {
+        let reply = get(server.address, "/pid");
+        if reply.status == 200 { Ok(reply.text()) } else { Err(format!("{reply:?}")) }
+    });
+    assert_ne!(before, after);
+    let broken = Connection::open(server.address).unwrap().get("/crash_later");
+    assert!(broken.as_ref().map_or(true, |reply| reply.status == 502), "{broken:?}");
+    let pool = wait_until(SOON, "two restarts", || {
+        let pool = server.pool("plain");
+        if pool.restarts == 2 { Ok(pool) } else { Err(format!("{pool:?}")) }
+    });
+    assert!(pool.last_exit.as_deref().is_some_and(|exit| exit.contains('3')), "{pool:?}");
+}
+
+#[test]
+fn a_slow_client_does_not_hold_the_process() {
+    let server = plain("processes: 1, threads: 1").start();
+    let mut slow = Connection::open(server.address).unwrap();
+    slow.send("GET /big?size=31457280 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(slow.reply_head().unwrap().status, 200);
+    let start = now();
+    for _ in 0..3 {
+        assert_eq!(get(server.address, "/hello").text(), "hello\n");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // So does a client that sends slowly: the app is asked when all has come.
+    slow = Connection::open(server.address).unwrap();
+    slow.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab").unwrap();
+    assert_eq!(get(server.address, "/hello").text(), "hello\n");
+    slow.send("cd").unwrap();
+    assert_eq!(slow.reply("POST").unwrap().json()["length"], 4);
+}
+
+#[test]
+fn threads_run_requests_at_the_same_time() {
+    let server = plain("processes: 1, threads: 4").start();
+    let start = now();
+    let mut connections: Vec<_> = (0..4).map(|_| Connection::open(server.address).unwrap()).collect();
+    for connection in &mut connections {
+        connection.send("GET /sleep?seconds=1.5 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    }
+    for connection in &mut connections {
+        assert_eq!(connection.reply("GET").unwrap().text(), "slept\n");
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "one after the other: {:?}", start.elapsed());
+    assert_eq!(server.ready("plain").len(), 1);
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_504_and_its_process_replaced() {
+    let server = plain("processes: 1, timeout: \"500ms\"").start().tolerant(&["plain"]);
+    let before = get(server.address, "/pid").text();
+    assert_eq!(get(server.address, "/sleep?seconds=30").status, 504);
+    let after = wait_until(SOON, "another process answers", || {
+        let reply = get(server.address, "/pid");
+        if reply.status == 200 { Ok(reply.text()) } else { Err(format!("{reply:?}")) }
+    });
+    assert_ne!(before, after);
+}
+
+#[test]
+fn output_of_the_app_is_logged_with_its_name() {
+    let server = plain("processes: 1").start();
+    assert_eq!(get(server.address, "/print").text(), "printed\n");
+    for text in ["on standard output", "on standard error", "on wsgi.errors"] {
+        let line = server.wait_log(text);
+        assert!(line.contains("plain"), "{line}");
+    }
+}
+
+#[test]
+fn an_app_without_a_virtualenv_runs_with_the_python_of_the_path() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("plain"))])],
+    apps: {"plain": (module: "app:application", chdir: "{apps}/plain", env: {"ADDED": "yes"}, processes: 2)},"#,
+    );
+    let server = setup.start();
+    assert_eq!(get(server.address, "/hello").text(), "hello\n");
+    server.wait_ready(SOON, "plain", 2);
+}
+
+#[test]
+fn flask_is_served() {
+    let server = flask().tolerant(&["broken on purpose", "Exception on /broken"]);
+    let mut browser = Browser::new(server.address);
+    assert!(browser.get("/").text().contains("Hello from Flask"));
+    let hello = browser.get("/hello/W%C3%B6rld").json();
+    assert_eq!(hello["hello"], "W\u{f6}rld");
+    assert_eq!(hello["client"], "127.0.0.1");
+    assert_eq!([browser.get("/count").text(), browser.get("/count").text()], ["1\n", "2\n"]);
+    assert!(browser.cookie("session").is_some());
+    assert_eq!(browser.get("/missing").status, 404);
+    let lines = browser.get("/lines?many=3000").text();
+    assert_eq!((lines.lines().count(), lines.lines().last()), (3000, Some("line 2999")));
+    let body = noise(5 << 20, 9);
+    let mut connection = Connection::open(server.address).unwrap();
+    let stored = connection.request("POST", "/upload", &[], &body).unwrap().json();
+    assert_eq!(stored["sha256"], sha256(&body));
+    let stored = connection.request_chunked("POST", "/upload", &[], &body).unwrap().json();
+    assert_eq!(stored["sha256"], sha256(&body));
+    assert_eq!(browser.get("/broken").status, 500);
+    server.wait_log("RuntimeError: broken on purpose");
+}
+
+#[test]
+fn many_requests_one_after_the_other_on_one_connection() {
+    let server = plain("processes: 2").start();
+    let mut connection = Connection::open(server.address).unwrap();
+    for _ in 0..500 {
+        assert_eq!(connection.get("/hello").unwrap().text(), "hello\n");
+    }
+    wait_until(SOON, "the worker counted them", || {
+        let workers = server.pool("worker").children;
+        holds(workers.iter().filter_map(|worker| worker.requests).sum::<u64>() >= 500, workers)
+    });
+}
