@@ -86,6 +86,13 @@ impl Inherited {
         Self(RefCell::new(found))
     }
 
+    /// Whoever passed a socket that nothing listens on has made a mistake.
+    pub(super) fn warn_about_rest(&self) {
+        for bound in self.0.borrow().iter() {
+            log::warn!(target: "hatchery", "an inherited socket is not used by any site: {:?}", bound.local);
+        }
+    }
+
     fn take(&self, wanted: &Local) -> Option<Bound> {
         let mut bound = self.0.borrow_mut();
         let place = bound.iter().position(|bound| bound.local == *wanted)?;
