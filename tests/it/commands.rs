@@ -134,10 +134,7 @@ fn a_privileged_port_without_rights_is_explained() {
     let configuration = "    sites: [(listen: [\"127.0.0.1:81\"], locations: [(path: \"/\", to: Respond(status: 200, body: \"x\"))])],";
     let started = Setup::new(configuration).bind_itself().run_as_nobody().run_to_end();
     assert_eq!(started.code, Some(1), "{started:?}");
-    assert!(
-        started.stderr.contains("127.0.0.1:81") && started.stderr.to_lowercase().contains("permission"),
-        "{started:?}"
-    );
+    assert!(started.stderr.contains("127.0.0.1:81") && started.stderr.contains("privileges"), "{started:?}");
 }
 
 #[test]
@@ -189,7 +186,7 @@ fn status_shows_the_tree_and_the_socket_is_private() {
     let status = server.status();
     assert_eq!(status.pid, server.master.pid);
     assert_eq!((status.version.as_str(), status.mode.as_str()), (env!("CARGO_PKG_VERSION"), "running"));
-    assert!(status.listeners.contains(&server.address.to_string()), "{status:?}");
+    assert!(status.listeners[0].contains(&server.address.to_string()), "{status:?}");
     let names: Vec<_> = status.pools.iter().map(|pool| (pool.name.as_str(), pool.children.len())).collect();
     assert_eq!(names, [("worker", 2), ("plain", 1)]);
     let children: Vec<_> = status.pools.iter().flat_map(|pool| &pool.children).collect();
