@@ -438,7 +438,7 @@ fn finished(command: &mut Command) -> Finished {
 
 /// The user's environment with what would differ from machine to machine, or leave files, taken out.
 fn environment(command: &mut Command, directory: &Directory) {
-    for name in ["RUST_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "PYTHONPATH"] {
+    for name in ["HATCHERY_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "PYTHONPATH"] {
         command.env_remove(name);
     }
     command.env("XDG_RUNTIME_DIR", directory.path()).env("PYTHONDONTWRITEBYTECODE", "1").env("NO_COLOR", "1");
