@@ -11,7 +11,7 @@
 //! a head that is withdrawn: its owner clears it and *then* passes on what was offered to it; who offers a unit does so
 //! and *then* looks whether the head is still there.
 //!
-//! The algorithms in [`steps`] are small machines of one atomic access a step. The real methods of [`Board`] run them
+//! The algorithms in `steps` are small machines of one atomic access a step. The real methods of [`Board`] run them
 //! in a loop; `interleave.rs` runs every order of the steps of two workers and a master, with deaths and withdrawals.
 
 pub mod board;

@@ -27,16 +27,20 @@
 //! | body complete | `(Head, Await)`: the next request | closes; lingers if more has come |
 //! | rest of the body ≤ 64 KiB | drops the rest, then the next request | lingers |
 //! | longer, `Discard` | lingers | lingers |
+//!
+//! What the client's bytes do is in `reading`, what time does in `timers`.
+
+mod reading;
+mod timers;
 
 use super::chunked::{self, Decoder};
 use super::encode::{self, Connection, Framing};
 use super::parse::Scan;
-use super::{End, Event, Refusal, Settings, Wants, framing};
+use super::{End, Event, Refusal, Settings, Wants};
 use crate::buf::{Queue, Segment};
-use crate::http::{BodyLength, Method, RequestHead, ResponseHead, Version};
-use crate::timer::{Time, earliest};
+use crate::http::{BodyLength, ResponseHead, Version};
+use crate::timer::Time;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// One HTTP/1.x connection of a client.
 ///
@@ -134,9 +138,7 @@ const PIPELINE_OUT: u64 = 16 * 1024;
 const OUT_MAX: usize = 256 * 1024;
 /// An unread rest of a request body that is worth keeping the connection for.
 const REST_MAX: u64 = 64 * 1024;
-/// Lingering: between two reads, in all, and bytes in all (research, web-servers §4.13).
-const LINGER_IDLE: Duration = Duration::from_secs(5);
-const LINGER_TOTAL: Duration = Duration::from_secs(30);
+/// Lingering: bytes in all (research, web-servers §4.13); its times are in `timers`.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 impl Conn {
@@ -273,6 +275,8 @@ impl Conn {
         if !self.is_exchange_open() || self.writing != Writing::Await {
             return;
         }
+        // Answered before a refusal was polled: this is the answer then.
+        self.notice = None;
         let Exchange { version, head_only, expects, .. } = self.exchange;
         let (framing, writing) = match body {
             _ if head.status.forbids_body() => (Framing::Unsaid, Writing::Bodiless),
@@ -435,196 +439,6 @@ impl Conn {
     }
 }
 
-/// Time.
-impl Conn {
-    /// When [`Self::on_timeout`] has to be called at the latest.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Aborted => None,
-            Phase::Closing { .. } => earliest(self.write_deadline(), self.linger_deadline()),
-            Phase::Open => earliest(self.write_deadline(), self.read_deadline()),
-        }
-    }
-
-    /// The clock reached the deadline.
-    pub fn on_timeout(&mut self, now: Time) {
-        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
-        let (write, read) = (due(self.write_deadline()), due(self.read_deadline()));
-        if due(self.linger_deadline())
-            && let Phase::Closing { linger, .. } = &mut self.phase
-        {
-            *linger = false;
-        }
-        self.clock = now;
-        if write {
-            // The wait began at an unknown time: it counts from here.
-            match self.write {
-                None => self.write = Some(now),
-                Some(_) => self.vanish(),
-            }
-        } else if read && self.phase == Phase::Open {
-            self.read_timeout(now);
-        }
-    }
-
-    fn read_timeout(&mut self, now: Time) {
-        match (&self.reading, self.writing) {
-            (Reading::Head(_), _) if self.input.is_empty() => self.close(false),
-            (Reading::Head(_), _) => {
-                self.stop_reading();
-                self.notice = Some(Notice::Refused(SLOW_HEAD));
-            }
-            _ if self.read.is_none() => self.read = Some(now),
-            (_, Writing::Done) => self.close(true),
-            (_, Writing::Await) => {
-                self.stop_reading();
-                self.notice = Some(Notice::Refused(SLOW_BODY));
-            }
-            _ => self.vanish(),
-        }
-    }
-
-    /// Until when something must have been written.
-    fn write_deadline(&self) -> Option<Time> {
-        let since = self.write.unwrap_or(self.clock);
-        (!self.out.is_empty()).then(|| since.after(self.settings.body_timeout))
-    }
-
-    /// Until when something must have been read: the head, the next request, or more of a body.
-    fn read_deadline(&self) -> Option<Time> {
-        match self.reading {
-            // While a response is on its way, its own deadline is enough.
-            Reading::Head(_) if !self.out.is_empty() => None,
-            Reading::Head(_) if self.input.is_empty() && self.requests > 0 => {
-                Some(self.head_since.after(self.settings.keepalive_timeout))
-            }
-            Reading::Head(_) => Some(self.head_since.after(self.settings.header_timeout)),
-            Reading::Sized { .. } | Reading::Chunked { .. } => {
-                let waits = self.input.is_empty() && !self.exchange.expects && !self.is_body_complete();
-                waits.then(|| self.read.unwrap_or(self.clock).after(self.settings.body_timeout))
-            }
-            Reading::Done | Reading::Discard => None,
-        }
-    }
-
-    fn linger_deadline(&self) -> Option<Time> {
-        let Phase::Closing { linger: true, since, .. } = self.phase else { return None };
-        if !self.out.is_empty() {
-            return None;
-        }
-        let total = since.unwrap_or(self.clock).after(LINGER_TOTAL);
-        Some(total.min(self.read.unwrap_or(self.clock).after(LINGER_IDLE)))
-    }
-}
-
-/// Reading.
-impl Conn {
-    fn poll_head(&mut self) -> Result<Option<Event>, Refusal> {
-        let Reading::Head(scan) = &mut self.reading else { return Ok(None) };
-        if self.input.is_empty() || self.out.len() >= PIPELINE_OUT {
-            return Ok(None);
-        }
-        match scan.take(&mut self.input, &self.settings)? {
-            None => Ok(None),
-            Some(head) => self.open(head).map(Some),
-        }
-    }
-
-    /// A head is complete: opens its exchange.
-    fn open(&mut self, head: RequestHead) -> Result<Event, Refusal> {
-        self.requests = self.requests.saturating_add(1);
-        self.exchange.version = head.version();
-        self.exchange.head_only = head.method() == Method::Head;
-        let (request, framing) = framing::request(head)?;
-        let most = self.settings.keepalive_requests;
-        self.exchange.persist = framing.persist && (most == 0 || self.requests < most);
-        self.exchange.expects = framing.expects && self.input.is_empty();
-        self.reading = match request.body {
-            BodyLength::None => Reading::Done,
-            BodyLength::Known(left) => Reading::Sized { left },
-            BodyLength::Unknown => Reading::Chunked { decoder: Decoder::new(), allowed: u64::MAX },
-        };
-        Ok(Event::Request(request))
-    }
-
-    fn poll_sized(&mut self) -> Option<Event> {
-        let Reading::Sized { left } = &mut self.reading else { return None };
-        if *left == 0 {
-            self.reading = Reading::Done;
-            return Some(Event::BodyEnd);
-        }
-        if self.input.is_empty() {
-            return None;
-        }
-        let here = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-        *left -= here as u64;
-        let rest = self.input.split_off(here);
-        Some(Event::Body(std::mem::replace(&mut self.input, rest)))
-    }
-
-    fn poll_chunked(&mut self) -> Result<Option<Event>, Refusal> {
-        let Reading::Chunked { decoder, allowed } = &mut self.reading else { return Ok(None) };
-        let mut data = Vec::new();
-        if !decoder.is_done() && !self.input.is_empty() {
-            data.reserve(self.input.len());
-            let used = decoder.decode(&self.input, &mut data).map_err(bad_chunk)?;
-            drop(self.input.drain(..used));
-            *allowed = allowed.checked_sub(data.len() as u64).ok_or(TOO_LARGE)?;
-        }
-        if !data.is_empty() {
-            return Ok(Some(Event::Body(data)));
-        }
-        if !decoder.is_done() {
-            return Ok(None);
-        }
-        self.reading = Reading::Done;
-        Ok(Some(Event::BodyEnd))
-    }
-
-    /// Nothing more will come, and what came is no complete request.
-    fn poll_eof(&mut self) -> Option<Event> {
-        match self.reading {
-            // Pipelined requests may still wait for room.
-            Reading::Head(_) if self.out.len() >= PIPELINE_OUT => None,
-            Reading::Head(_) => {
-                self.close(false);
-                None
-            }
-            _ => {
-                self.abort();
-                Some(Event::Gone)
-            }
-        }
-    }
-
-    /// The request ends here; its answer, if none has begun, is the last.
-    fn refuse(&mut self, refusal: Refusal) -> Event {
-        if self.writing == Writing::Await {
-            self.stop_reading();
-            return Event::Refused(refusal);
-        }
-        self.abort();
-        Event::Gone
-    }
-
-    /// Nothing that follows is parsed.
-    fn stop_reading(&mut self) {
-        self.reading = Reading::Discard;
-        self.input = Vec::new();
-        self.exchange.persist = false;
-        self.exchange.expects = false;
-    }
-
-    /// The client is of no use any more.
-    fn vanish(&mut self) {
-        if self.phase == Phase::Open && self.is_exchange_open() && self.writing != Writing::Done {
-            self.notice = Some(Notice::Gone);
-        }
-        self.abort();
-    }
-}
-
 /// The joint rules.
 impl Conn {
     fn is_exchange_open(&self) -> bool {
@@ -705,13 +519,6 @@ impl Conn {
 }
 
 const TOO_LARGE: Refusal = Refusal { status: 413, why: "request body larger than max_body" };
-const SLOW_HEAD: Refusal =
-    Refusal { status: 408, why: "request head not complete within limits.header_timeout" };
-const SLOW_BODY: Refusal = Refusal { status: 408, why: "request body stalled for limits.body_timeout" };
-
-fn bad_chunk(error: chunked::Error) -> Refusal {
-    Refusal { status: 400, why: error.why() }
-}
 
 #[cfg(test)]
 mod tests;

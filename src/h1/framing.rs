@@ -82,9 +82,7 @@ impl<'a> Seen<'a> {
         for (name, value) in fields {
             match name.len() {
                 4 if name.eq_ignore_ascii_case(b"host") => {
-                    if seen.host.replace(value).is_some() {
-                        return Err(bad("more than one Host field"));
-                    }
+                    once(&mut seen.host, value, "more than one Host field")?
                 }
                 6 if name.eq_ignore_ascii_case(b"expect") => {
                     seen.expects |= value.eq_ignore_ascii_case(b"100-continue");
@@ -92,9 +90,7 @@ impl<'a> Seen<'a> {
                 10 if name.eq_ignore_ascii_case(b"connection") => seen.connection(value),
                 14 if name.eq_ignore_ascii_case(b"content-length") => {
                     let length = digits(value).ok_or(bad("invalid Content-Length"))?;
-                    if seen.content_length.replace(length).is_some() {
-                        return Err(bad("more than one Content-Length field"));
-                    }
+                    once(&mut seen.content_length, length, "more than one Content-Length field")?;
                 }
                 17 if name.eq_ignore_ascii_case(b"transfer-encoding") => seen.transfer(value),
                 _ => {}
@@ -117,6 +113,10 @@ impl<'a> Seen<'a> {
             self.transfer = if first { Transfer::Chunked } else { Transfer::Other };
         }
     }
+}
+
+fn once<T>(place: &mut Option<T>, value: T, twice: &'static str) -> Result<(), Refusal> {
+    if place.replace(value).is_some() { Err(bad(twice)) } else { Ok(()) }
 }
 
 /// The elements of a comma-separated list without the white space around them; empty ones stay.

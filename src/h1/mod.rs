@@ -69,10 +69,6 @@ pub struct Request {
 
 /// What came from the client.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one request a poll, moved once; a box would cost an allocation"
-)]
 pub enum Event {
     /// A request. Its exchange is open until `finish`.
     Request(Request),

@@ -5,7 +5,7 @@
 
 use super::{Refusal, Settings};
 use crate::http::fields::is_token_byte;
-use crate::http::{Fields, RequestHead, ResponseHead, Span, Status, Version};
+use crate::http::{Fields, Method, RequestHead, ResponseHead, Span, Status, Version};
 use httparse::{EMPTY_HEADER, Header};
 
 /// Finds the end of a request head in a buffer that grows at its end.
@@ -64,6 +64,11 @@ impl Scan {
             _ => return Err(MALFORMED),
         };
         Ok(Some(cut(input, end, line, spans)))
+    }
+
+    /// Method and version, once the request line is complete: how a refusal has to be written.
+    pub(super) fn request(&self, input: &[u8]) -> Option<(Method, Version)> {
+        self.request.map(|line| (Method::from_bytes(line.method.of(input)), line.version))
     }
 
     /// Drops CR LF (or LF) at the beginning of `input`.

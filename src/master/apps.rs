@@ -8,7 +8,7 @@ use super::{Channel, Token};
 use crate::config::App as Settings;
 use crate::control::{app_socket, frame};
 use crate::gateway::app::HOST_PROGRAM;
-use crate::supervisor::ChildId;
+use crate::supervisor::{ChildId, Exit};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program, Step};
 use crate::sys::{listener, signals};
@@ -29,8 +29,8 @@ pub(super) struct App {
     pub(super) threads: u16,
     /// It was told to drain: LEAVE is sent once no unit is claimed.
     pub(super) leaving: bool,
-    /// It said why it cannot serve.
-    pub(super) failed: bool,
+    /// It said that it serves, or why it cannot.
+    pub(super) answered: bool,
     control: Option<UnixStream>,
     reader: frame::Reader,
     waiting: Vec<u8>,
@@ -95,7 +95,7 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
         units: wanted.units,
         threads: u16::try_from(settings.threads).unwrap_or(u16::MAX),
         leaving: false,
-        failed: false,
+        answered: false,
         control: Some(ours),
         reader: frame::Reader::new(),
         waiting: Vec::new(),
@@ -179,6 +179,7 @@ impl App {
     /// Why its program could not be started, once that is known.
     pub(super) fn launched(&mut self) -> Option<String> {
         let (step, error) = self.launch.as_mut()?.outcome().inspect(|_| self.launch = None)??;
+        self.answered = true;
         let python = self.python.display();
         Some(match step {
             Step::Execute if error.kind() == io::ErrorKind::PermissionDenied => format!(
@@ -229,9 +230,12 @@ impl App {
                 log::debug!(target: "hatchery", "app {}: {}", self.name, String::from_utf8_lossy(&frame.payload));
                 None
             }
-            frame::Kind::Ready => Some(Said::Ready),
+            frame::Kind::Ready => {
+                self.answered = true;
+                Some(Said::Ready)
+            }
             frame::Kind::Failed => {
-                self.failed = true;
+                self.answered = true;
                 Some(Said::Failed(String::from_utf8_lossy(&frame.payload).into_owned()))
             }
             frame::Kind::Free => match frame.payload.as_slice() {
@@ -278,6 +282,14 @@ impl App {
                 Err(_) => self.waiting.clear(),
             }
         }
+    }
+
+    /// Why it ended before it answered: what it printed says more than its exit code.
+    pub(super) fn silence(&mut self, name: &str, exit: Exit) -> Option<String> {
+        self.output.read(name);
+        let said = self.output.tail();
+        (!self.answered && !said.trim().is_empty())
+            .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
     }
 
     /// It was reaped: logs what it still printed and removes its socket.

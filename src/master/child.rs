@@ -7,7 +7,6 @@ use crate::control::worker::{PACKET, ToMaster, ToWorker};
 use crate::supervisor::ChildId;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::{process, seqpacket};
-use crate::timer::Time;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -22,10 +21,6 @@ pub(super) struct Child {
     pub(super) pool: u16,
     /// Its slot in the pool.
     pub(super) slot: u16,
-    /// Its generation.
-    pub(super) generation: u32,
-    /// When it was started.
-    pub(super) started: Time,
     /// What it is.
     pub(super) role: Role,
 }
@@ -36,7 +31,7 @@ pub(super) enum Role {
     /// An event loop.
     Worker(Worker),
     /// A process of an app.
-    App(App),
+    App(Box<App>),
 }
 
 impl Child {
@@ -62,6 +57,8 @@ impl Child {
 pub(super) struct Worker {
     /// Its row on the board.
     pub(super) row: u16,
+    /// What was counted in that row before it.
+    pub(super) counted: u64,
     control: Option<OwnedFd>,
     /// Packets that did not fit the socket.
     waiting: VecDeque<(Vec<u8>, Option<Rc<OwnedFd>>)>,
@@ -72,8 +69,8 @@ const WAITING: usize = 256;
 
 impl Worker {
     /// Talks over our end of the control socket.
-    pub(super) fn new(row: u16, control: OwnedFd) -> Self {
-        Self { row, control: Some(control), waiting: VecDeque::new() }
+    pub(super) fn new(row: u16, counted: u64, control: OwnedFd) -> Self {
+        Self { row, counted, control: Some(control), waiting: VecDeque::new() }
     }
 
     fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {

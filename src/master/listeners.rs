@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// One bound socket; closed, and its path removed, when the last generation that uses it is gone.
@@ -86,6 +86,13 @@ impl Inherited {
         Self(RefCell::new(found))
     }
 
+    /// Whoever passed a socket that nothing listens on has made a mistake.
+    pub(super) fn warn_about_rest(&self) {
+        for bound in self.0.borrow().iter() {
+            log::warn!(target: "hatchery", "an inherited socket is not used by any site: {:?}", bound.local);
+        }
+    }
+
     fn take(&self, wanted: &Local) -> Option<Bound> {
         let mut bound = self.0.borrow_mut();
         let place = bound.iter().position(|bound| bound.local == *wanted)?;
@@ -117,6 +124,23 @@ pub(super) fn bind(
         }
     }
     Ok(all)
+}
+
+/// Every reason why `config` could not be bound now; what could is let go again.
+pub(super) fn trial(config: &Config) -> Vec<String> {
+    let mut open: Vec<Listening> = Vec::new();
+    let mut reasons = Vec::new();
+    for (site, settings) in config.sites.iter().enumerate() {
+        for (place, address) in settings.listen.iter().enumerate() {
+            match sockets(address, &open, &Inherited::default()) {
+                Ok(sockets) => open.push(Listening { address: address.clone(), sockets, sites: Vec::new() }),
+                Err(error) => {
+                    reasons.push(format!("sites[{site}].listen[{place}]: {}", refused(address, &error)))
+                }
+            }
+        }
+    }
+    reasons
 }
 
 fn sockets(address: &Address, open: &[Listening], inherited: &Inherited) -> io::Result<Vec<Rc<Socket>>> {
@@ -161,8 +185,8 @@ fn tcp(address: SocketAddr, open: &[Listening], inherited: &Inherited) -> io::Re
     }
 }
 
-fn unix(path: &PathBuf, open: &[Listening], inherited: &Inherited) -> io::Result<Rc<Socket>> {
-    let local = Local::Unix(path.clone());
+fn unix(path: &Path, open: &[Listening], inherited: &Inherited) -> io::Result<Rc<Socket>> {
+    let local = Local::Unix(path.to_owned());
     if let Some(socket) = known(&local, open) {
         return Ok(socket);
     }

@@ -1,12 +1,12 @@
 //! The master's loop: wait, take in what happened, let the supervisor decide, carry it out.
 
 use super::apps::Said;
-use super::child::Role;
+use super::child::{Child, Role};
 use super::{Channel, Master, Token};
 use crate::control::command::{Request, Response};
 use crate::control::worker::ToMaster;
 use crate::dispatch::{Freed, Lease, Rows};
-use crate::supervisor::{ChildId, Input, Ticket};
+use crate::supervisor::{ChildId, Input, Kill, Ticket};
 use crate::sys::clock;
 use crate::sys::poll::{Interest, Ready, Set};
 use crate::timer::{Time, earliest};
@@ -16,7 +16,7 @@ impl Master {
     pub(super) fn run(&mut self) -> Result<u8, String> {
         self.settle(clock::now());
         loop {
-            if let Some(code) = self.exit {
+            if let Some(code) = self.exit.filter(|_| self.scheduler.is_idle()) {
                 return Ok(code);
             }
             let ready = self.wait(clock::now())?;
@@ -35,6 +35,8 @@ impl Master {
         set.add(self.signals.descriptor(), Token::Signals, Interest::READ);
         self.control.watch(&mut set);
         self.children.iter().for_each(|(id, child)| child.watch(*id, &mut set));
+        set.add(self.alarm.descriptor(), Token::Alarm, Interest::READ);
+        self.runs.iter().for_each(|(id, run)| run.watch(*id, &mut set));
         if self.watching {
             let sockets = self.current.listening.iter().flat_map(|listening| &listening.sockets);
             sockets.for_each(|socket| set.add(socket.descriptor(), Token::Listener, Interest::READ));
@@ -43,7 +45,8 @@ impl Master {
     }
 
     fn deadline(&self) -> Option<Time> {
-        earliest(self.supervisor.deadline(), self.control.deadline())
+        let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
+        earliest(cores, earliest(self.control.deadline(), self.heartbeat.deadline()))
     }
 
     fn expire(&mut self, now: Time) {
@@ -51,6 +54,25 @@ impl Master {
             self.supervisor.on_timeout(now);
         }
         self.control.on_timeout(now);
+        if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
+            self.look_for_hung_workers(now);
+        }
+    }
+
+    /// Begins to look when the first worker serves, and goes on as long as one lives.
+    pub(super) fn look_for_hung_workers(&mut self, now: Time) {
+        let board = self.board();
+        let turns = self.children.iter().filter_map(|(id, child)| match &child.role {
+            Role::Worker(worker) => Some((*id, board.turn(worker.row))),
+            Role::App(_) => None,
+        });
+        for (id, how) in self.heartbeat.look(now, turns) {
+            if how == Kill::Abort {
+                let name = self.children.get(&id).map(Child::name).unwrap_or_default();
+                log::error!(target: "hatchery", "{name} hangs in one turn of its loop and is ended");
+            }
+            self.kill(id, how);
+        }
     }
 
     /// Carries out what the supervisor decided, and what follows from that, until nothing more does.
@@ -58,6 +80,7 @@ impl Master {
         while let Some(output) = self.supervisor.poll() {
             self.perform(output, now);
         }
+        self.run_jobs(now);
     }
 
     fn take_in(&mut self, event: Ready<Token>, now: Time) {
@@ -76,6 +99,12 @@ impl Master {
                     self.settle(now);
                 }
             }
+            Token::Alarm => self.alarm.clear(),
+            Token::Run(id, channel) => {
+                if let Some(run) = self.runs.get_mut(&id) {
+                    run.ready(channel);
+                }
+            }
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
         }
     }
@@ -89,7 +118,10 @@ impl Master {
             Request::Reload { wait, prove } => {
                 self.supervisor.on(Input::Reload { ticket, wait, prove }, now);
             }
-            Request::Stop { fast } => self.supervisor.on(Input::Stop { ticket, fast }, now),
+            Request::Stop { fast } => {
+                self.hasten(fast);
+                self.supervisor.on(Input::Stop { ticket, fast }, now);
+            }
         }
     }
 
@@ -106,7 +138,6 @@ impl Master {
             (Role::App(app), Channel::Output) => app.output.read(&name),
             (Role::App(app), Channel::Launch) => {
                 if let Some(reason) = app.launched() {
-                    app.failed = true;
                     self.supervisor.on(Input::Failed { child: id, reason }, now);
                 }
             }
@@ -125,21 +156,22 @@ impl Master {
             Role::Worker(worker) => worker.hear(),
             Role::App(_) => None,
         }) {
-            self.from_worker(id, message, now);
+            self.on_worker(id, message, now);
         }
         let said = match self.children.get_mut(&id).map(|child| &mut child.role) {
             Some(Role::App(app)) => app.hear(),
             Some(Role::Worker(_)) | None => Vec::new(),
         };
         for said in said {
-            self.from_app(id, said, now);
+            self.on_app(id, said, now);
         }
     }
 
-    fn from_worker(&mut self, id: ChildId, message: ToMaster, now: Time) {
+    fn on_worker(&mut self, id: ChildId, message: ToMaster, now: Time) {
         match message {
             ToMaster::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             ToMaster::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
+            ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {
                 if let Some(app) = self.app_in(pool, slot, None) {
@@ -154,7 +186,7 @@ impl Master {
         }
     }
 
-    fn from_app(&mut self, id: ChildId, said: Said, now: Time) {
+    fn on_app(&mut self, id: ChildId, said: Said, now: Time) {
         match said {
             Said::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             Said::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),

@@ -9,15 +9,17 @@
 //! | `signals` | signals to inputs; reaping |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `cronjobs` | starting workers, processes of apps, runs of jobs |
-//! | `child`, `output` | what is held of a child while it lives |
+//! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `control`, `status` | the operator's commands |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
 mod apps;
 mod child;
 pub mod control;
+mod cronjobs;
 mod environment;
 mod generation;
+mod heartbeat;
 mod listeners;
 pub mod logger;
 mod notify;
@@ -33,16 +35,20 @@ mod status;
 
 use crate::config::Config;
 use crate::config::boot::WorkerBoot;
+use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
 use crate::supervisor::{ChildId, Supervisor};
+use crate::sys::alarm::Alarm;
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, title};
-use crate::timer::{Time, Wall};
+use crate::timer::Time;
 use child::Child;
 use control::Control;
+use cronjobs::Run;
 use generation::{Generation, PoolNumbers};
+use heartbeat::Heartbeat;
 use listeners::Inherited;
 use notify::Notify;
 use pidfile::PidFile;
@@ -82,6 +88,12 @@ pub fn run(start: Start) -> Result<u8, Refused> {
     master.run().map_err(Refused::Environment)
 }
 
+/// Every reason why the addresses of `config` cannot be listened on now; for `hatchery check`.
+#[must_use]
+pub fn unbindable(config: &Config) -> Vec<String> {
+    listeners::trial(config)
+}
+
 /// What a descriptor that became ready stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
@@ -95,6 +107,10 @@ enum Token {
     Listener,
     /// A child.
     Child(ChildId, Channel),
+    /// A cron job may be due, or the clock was set.
+    Alarm,
+    /// A run of a cron job.
+    Run(RunId, Channel),
 }
 
 /// Which descriptor of a child.
@@ -125,6 +141,14 @@ struct Master {
     wake: Rc<[OwnedFd]>,
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
+    heartbeat: Heartbeat,
+    scheduler: Scheduler,
+    runs: BTreeMap<RunId, Run>,
+    alarm: Alarm,
+    /// USR1 came during a reload.
+    reopen: bool,
+    /// The server stops without waiting.
+    hurry: bool,
     /// The listeners are watched because the workers are asleep.
     watching: bool,
     /// The supervisor is done: the code to exit with.
@@ -135,7 +159,6 @@ struct Master {
     runtime: RuntimeDir,
     _pid_file: Option<PidFile>,
     started: Time,
-    started_wall: Wall,
 }
 
 impl Master {
@@ -151,10 +174,12 @@ impl Master {
         let mut numbers = PoolNumbers::default();
         let current = Generation::prepare(config, &[], &inherited, &mut numbers)?;
         warn_about_root(&current);
+        inherited.warn_about_rest();
         let runtime = RuntimeDir::create(current.account.as_ref())?;
         let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
+        let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
         let now = clock::now();
         if let Err(error) = title::prepare() {
             log::debug!(target: "hatchery", "process titles stay as they are: {error}");
@@ -172,6 +197,12 @@ impl Master {
             shared,
             wake,
             activity: (0, now),
+            heartbeat: Heartbeat::default(),
+            scheduler: Scheduler::new(Vec::new(), clock::wall()),
+            runs: BTreeMap::new(),
+            alarm,
+            reopen: false,
+            hurry: false,
             watching: false,
             exit: None,
             control,
@@ -180,7 +211,6 @@ impl Master {
             runtime,
             _pid_file: pid_file,
             started: now,
-            started_wall: clock::wall(),
         })
     }
 

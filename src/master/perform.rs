@@ -17,7 +17,7 @@ impl Master {
     pub(super) fn perform(&mut self, output: Output, now: Time) {
         match output {
             Output::Spawn { child, pool, slot, generation } => self.spawn(child, pool, slot, generation, now),
-            Output::Open { child } => self.open(child),
+            Output::Open { child } => self.open(child, now),
             Output::Drain { child, within, hurry } => self.drain(child, within, hurry),
             Output::Kill { child, how } => self.kill(child, how),
             Output::Watch(on) => self.watch_listeners(on),
@@ -26,10 +26,16 @@ impl Master {
             Output::Publish { pool, state } => self.board().publish(pool, published(state)),
             Output::Load => self.load(now),
             Output::Switch { generation } => self.switch(generation),
-            Output::Discard => self.candidate = None,
+            Output::Discard => {
+                self.candidate = None;
+                self.reload_ended("running; the last reload failed");
+            }
             Output::Answer { ticket, result } => self.answer(ticket, result, now),
-            Output::Started => self.announce(),
-            Output::Stopping => self.stopping(),
+            Output::Started => {
+                self.announce();
+                self.schedule();
+            }
+            Output::Stopping => self.stopping(now),
             Output::Exit { code } => self.exit = Some(code),
             Output::Note { level, text } => note(level, &text),
         }
@@ -44,7 +50,7 @@ impl Master {
         match spawned {
             Ok((process, role)) => {
                 let pid = process.pid;
-                let child = Child { process, pool, slot, generation, started: now, role };
+                let child = Child { process, pool, slot, role };
                 log::debug!(target: "hatchery", "started {} (process {pid})", child.name());
                 self.children.insert(id, child);
                 self.supervisor.on(Input::Forked { child: id, pid }, now);
@@ -74,7 +80,7 @@ impl Master {
             runtime_dir: self.runtime.path().to_owned(),
             run: self.start.worker,
         })?;
-        Ok((process, Role::Worker(Worker::new(row, control))))
+        Ok((process, Role::Worker(Worker::new(row, self.board().requests(row), control))))
     }
 
     fn spawn_app(
@@ -92,7 +98,7 @@ impl Master {
         let runtime_dir = self.runtime.path();
         let wanted = apps::Wanted { generation, app, pool, slot, number, units, runtime_dir };
         let (process, app) = apps::spawn(&wanted)?;
-        Ok((process, Role::App(app)))
+        Ok((process, Role::App(Box::new(app))))
     }
 
     /// The lowest row that no living worker has.
@@ -105,11 +111,16 @@ impl Master {
         (0..WORKERS as u16).find(|row| !taken(*row))
     }
 
-    fn open(&mut self, id: ChildId) {
+    fn open(&mut self, id: ChildId, now: Time) {
         let board = self.board();
         let Some(child) = self.children.get_mut(&id) else { return };
         match &mut child.role {
-            Role::Worker(worker) => worker.tell(ToWorker::Open, None),
+            Role::Worker(worker) => {
+                worker.tell(ToWorker::Open, None);
+                if self.heartbeat.deadline().is_none() {
+                    self.look_for_hung_workers(now);
+                }
+            }
             Role::App(app) => {
                 let rows = board.open(child.pool, child.slot, app.units, app.threads);
                 self.poke_all(rows);
@@ -134,7 +145,7 @@ impl Master {
         }
     }
 
-    fn kill(&mut self, id: ChildId, how: Kill) {
+    pub(super) fn kill(&mut self, id: ChildId, how: Kill) {
         let Some(child) = self.children.get(&id) else { return };
         let (signal, group) = match how {
             Kill::Term => (signals::SIGTERM, false),
@@ -180,7 +191,10 @@ impl Master {
                 self.candidate = Some(candidate);
                 self.supervisor.on(Input::Loaded(plan), now);
             }
-            Err(reason) => self.supervisor.on(Input::Rejected { reason }, now),
+            Err(reason) => {
+                self.reload_ended("running; the last reload failed");
+                self.supervisor.on(Input::Rejected { reason }, now);
+            }
         }
     }
 
@@ -202,9 +216,18 @@ impl Master {
         super::logger::set_level(candidate.config.log.level);
         self.current = candidate;
         self.generation = generation;
+        self.schedule();
+        self.reload_ended("running");
         if self.watching {
             // New sockets are to wait for bytes too.
             self.watch_listeners(true);
+        }
+    }
+
+    fn reload_ended(&mut self, status: &str) {
+        self.notify.ready(status);
+        if self.reopen {
+            self.reopen_logs();
         }
     }
 
@@ -242,9 +265,10 @@ impl Master {
     }
 
     /// New connections are refused from here on, once the workers have let go of their copies too.
-    fn stopping(&mut self) {
+    fn stopping(&mut self, now: Time) {
         log::info!(target: "hatchery", "stopping");
         self.notify.stopping();
+        self.stop_jobs(now);
         self.watching = false;
         self.current.listening.clear();
     }

@@ -20,7 +20,7 @@ impl Master {
             listeners: sockets.map(|socket| socket.name()).collect(),
             last_reload_error: self.supervisor.last_reload_error().map(str::to_owned),
             pools: self.pools(now),
-            cron: Vec::new(),
+            cron: self.scheduler.status(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Master {
 
     fn child(&self, view: &ChildView, now: Time) -> Child {
         let row = self.children.get(&view.child).and_then(|child| match &child.role {
-            Role::Worker(worker) => Some(worker.row),
+            Role::Worker(worker) => Some((worker.row, worker.counted)),
             Role::App(_) => None,
         });
         let board = self.board();
@@ -62,8 +62,8 @@ impl Master {
             state: view.state.to_owned(),
             uptime_seconds: now.since(view.since).as_secs(),
             rss_bytes: view.pid.and_then(process::resident).unwrap_or(0),
-            requests: row.map(|row| board.requests(row)),
-            connections: row.map(|row| board.connections(row)),
+            requests: row.map(|(row, before)| board.requests(row).saturating_sub(before)),
+            connections: row.map(|(row, _)| board.connections(row)),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::timer::Time;
 use std::collections::BTreeMap;
 
 mod apps;
+mod modes;
 mod reloads;
 mod starts;
 mod stops;

@@ -15,9 +15,6 @@ use std::rc::Rc;
 /// Rounds of read, handle, write in one turn before others get theirs.
 const BUDGET: usize = 16;
 
-/// Pipelined requests are answered ahead of writing until so many bytes wait.
-const AHEAD: usize = 256 * 1024;
-
 /// One client connection.
 pub(super) struct Client {
     endpoint: Endpoint,
@@ -25,6 +22,8 @@ pub(super) struct Client {
     peer: Peer,
     phase: Phase,
     exchange: Option<Box<Exchange>>,
+    /// The exchange has no room for more of the request body.
+    paused: bool,
     /// When the wheel wakes this connection; its real deadline is never earlier.
     armed: Option<Time>,
 }
@@ -69,6 +68,7 @@ impl Client {
             peer: Peer { address, listener },
             phase: Phase::Open,
             exchange: None,
+            paused: false,
             armed: None,
         });
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
@@ -143,7 +143,7 @@ impl Client {
     /// Nothing more can be done now.
     fn rest(&mut self, key: Key, cx: &mut Context) -> Outcome {
         debug_assert!(
-            !(self.wants_read() && self.endpoint.readable())
+            !(self.h1.wants().read && self.endpoint.readable())
                 && !(self.h1.wants().write && self.endpoint.writable()),
             "idle although there is something to do"
         );
@@ -153,12 +153,8 @@ impl Client {
         Outcome::Idle
     }
 
-    fn wants_read(&self) -> bool {
-        self.h1.wants().read && self.exchange.as_ref().is_none_or(|exchange| exchange.wants_body())
-    }
-
     fn read(&mut self, cx: &mut Context) -> io::Result<bool> {
-        if !(self.endpoint.readable() && self.wants_read()) {
+        if !(self.endpoint.readable() && self.h1.wants().read) {
             return Ok(false);
         }
         match self.endpoint.read(&mut cx.scratch)? {
@@ -172,7 +168,16 @@ impl Client {
     /// Takes what the protocol has understood.
     fn handle(&mut self, key: Key, cx: &mut Context) -> bool {
         let mut any = false;
-        while self.h1.out().memory() < AHEAD {
+        loop {
+            // Back-pressure on a request body: the protocol keeps a little and then stops reading.
+            let full = self.exchange.as_ref().is_some_and(|exchange| !exchange.wants_body());
+            if !full && std::mem::replace(&mut self.paused, full) {
+                self.h1.resume(cx.now);
+            }
+            self.paused = full;
+            if full {
+                break;
+            }
             let Some(event) = self.h1.poll() else { break };
             any = true;
             match event {

@@ -21,6 +21,7 @@ use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
 use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
 use crate::slab::Key;
+use crate::sys::clock;
 use crate::timer::{Time, Wall};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -66,7 +67,7 @@ struct Request {
 
 enum Step {
     Spooling { app: usize, spool: RequestSpool },
-    Queued { app: usize, body: RequestBody, until: Time },
+    Queued { app: usize, body: RequestBody, until: Time, ask: Time },
     App(Box<app::Run>),
     Proxy(Box<proxy::Run>),
     Sent,
@@ -151,7 +152,7 @@ impl Exchange {
         config: &Rc<Config>,
         cx: &mut Context,
     ) {
-        let Some((site, location)) = self.place(config) else {
+        let Some((_, location)) = self.place(config) else {
             // OPTIONS *: about the server as a whole (RFC 9110 §9.3.7).
             let head = ResponseHead::new(204).with("Allow", "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS");
             return self.answer(&head, Vec::new(), h1, cx);
@@ -175,7 +176,7 @@ impl Exchange {
             }
             Action::Proxy(upstream) => {
                 h1.proceed();
-                self.start_proxy(*upstream, site, body, key, h1, cx);
+                self.start_proxy(*upstream, body, key, h1, cx);
             }
         }
     }
@@ -234,7 +235,6 @@ impl Exchange {
     fn start_proxy(
         &mut self,
         upstream: usize,
-        site: &Site,
         body: BodyLength,
         key: Key,
         h1: &mut h1::Conn,
@@ -255,8 +255,7 @@ impl Exchange {
         match proxy::Run::start(upstream, key, method, head, body, cx) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
-                log::error!("{}: upstream: {}", site.label, fault.why());
-                self.fail(fault.status(), h1, cx);
+                self.broken(fault, h1, cx);
             }
         }
     }
@@ -318,7 +317,10 @@ impl Exchange {
         let wait = cx.config.apps.get(app).map_or(Duration::ZERO, |app| app.queue_timeout);
         match cx.ask_unit(app, key, self.arrived) {
             Ask::Granted(lease) => self.start_app(Unit { app, lease }, body, key, h1, cx),
-            Ask::Waiting => self.step = Step::Queued { app, body, until: cx.now.after(wait) },
+            Ask::Waiting => {
+                let (until, ask) = (cx.now.after(wait), cx.now.after(app::PATIENCE));
+                self.step = Step::Queued { app, body, until, ask };
+            }
             Ask::Failed { retry } => self.unavailable(Some(retry), h1, cx),
         }
     }
@@ -377,7 +379,7 @@ impl Exchange {
     /// When it must be looked at although nothing happens.
     pub(super) fn deadline(&self) -> Option<Time> {
         match &self.step {
-            Step::Queued { until, .. } => Some(*until),
+            Step::Queued { until, ask, .. } => Some((*until).min(*ask)),
             Step::App(run) => run.deadline(),
             Step::Proxy(run) => Some(run.deadline()),
             Step::Spooling { .. } | Step::Sent => None,
@@ -387,8 +389,12 @@ impl Exchange {
     /// Does what can be done now; whether anything was.
     pub(super) fn advance(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) -> bool {
         match &mut self.step {
-            Step::Queued { app, until, .. } => {
+            Step::Queued { app, until, ask, .. } => {
                 let (app, until) = (*app, *until);
+                if *ask <= cx.now {
+                    *ask = cx.now.after(app::PATIENCE);
+                    cx.want(app);
+                }
                 self.advance_queued(app, until, key, h1, cx)
             }
             Step::App(run) => {
@@ -457,14 +463,16 @@ impl Exchange {
     }
 
     fn broken(&mut self, fault: Fault, h1: &mut h1::Conn, cx: &mut Context) {
-        let what = match &self.step {
-            Step::App(_) => "app",
-            Step::Proxy(_) => "upstream",
-            Step::Spooling { .. } | Step::Queued { .. } | Step::Sent => "request",
-        };
         self.count_run();
         self.error = Some(fault.why());
-        log::error!("{what}: {}: {} ({})", self.request_line(), fault.why(), self.id_text());
+        let config = Rc::clone(&cx.config);
+        log::error!(
+            "{}: {}: {} ({})",
+            self.handler(&config),
+            self.request_line(),
+            fault.why(),
+            self.id_text()
+        );
         if self.status == 0 {
             self.fail(fault.status(), h1, cx);
         } else {
@@ -556,7 +564,7 @@ impl Exchange {
             version: head.map_or("", |head| head.version().as_str()),
             status: if self.status == 0 { 499 } else { self.status },
             body_bytes: self.body_sent.saturating_sub(unsent),
-            took: cx.now.since(self.arrived),
+            took: clock::now().since(self.arrived),
             host: field("host"),
             referer: field("referer"),
             user_agent: field("user-agent"),

@@ -1,6 +1,8 @@
 //! Runs the corpus in `tests/http` against the HTTP/1.x connection; see the README there. The outcome must be the one
 //! the file states, whatever the cuts.
 
+#![allow(clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 use hatchery::buf::Segment;
 use hatchery::h1::{Conn, End, Event, Refusal, Request, Settings};
 use hatchery::http::{BodyLength, ResponseHead};

@@ -1,3 +1,4 @@
 //! Seeded simulations.
 
+mod connection;
 mod supervisor;

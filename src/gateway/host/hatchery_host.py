@@ -432,6 +432,7 @@ class Host:
         self.leaving = False
         self.orphaned = False
         self.streams = set()
+        self.pipes = ()
         self.poll = select.epoll()
         self.ready = {}
         self.units = [(self.poll, self.ready)]
@@ -446,6 +447,20 @@ class Host:
             "wsgi.file_wrapper": FileWrapper,
         }
 
+        os.register_at_fork(after_in_child=self.forked)
+
+    def forked(self):
+        """A child that the app forks must not keep the master from seeing our end, nor take our signals."""
+        if self.pipes:
+            set_wakeup_fd(-1)
+            signal(SIGTERM, SIG_DFL)
+        for stream in self.streams:
+            stream.socket.close()
+        for ours in (self.listener, self.control, self.poll, *(poll for poll, _ in self.units)):
+            ours.close()
+        for pipe in self.pipes:
+            os.close(pipe)
+
     def tell(self, kind, payload=b""):
         """To the master; if that has gone, the end of the control socket is dealt with in its turn."""
         try:
@@ -457,6 +472,7 @@ class Host:
         """Until the process must leave."""
         wake, woken = os.pipe()
         stay, leave = os.pipe()
+        self.pipes = (wake, woken, stay, leave)
         os.set_blocking(wake, False)
         os.set_blocking(woken, False)
 
@@ -473,17 +489,6 @@ class Host:
             except OSError:
                 pass
 
-        def after_fork():
-            set_wakeup_fd(-1)
-            signal(SIGTERM, SIG_DFL)
-            for stream in self.streams:
-                stream.socket.close()
-            for ours in (self.listener, self.control, self.poll, *(poll for poll, _ in self.units)):
-                ours.close()
-            for pipe in (wake, woken, stay, leave):
-                os.close(pipe)
-
-        os.register_at_fork(after_in_child=after_fork)
         signal(SIGTERM, on_term)
         set_wakeup_fd(woken, warn_on_full_buffer=False)
         for descriptor, action in (

@@ -1,1 +1,526 @@
+use super::*;
+use crate::http::ResponseHead;
 
+const DATE: &str = "Thu, 01 Oct 2026 12:00:00 GMT";
+const SECOND: u64 = 1_000_000_000;
+
+fn at(seconds: u64) -> Time {
+    Time(seconds * SECOND)
+}
+
+fn conn() -> Conn {
+    Conn::new(Rc::new(Settings::default()), at(0))
+}
+
+/// A connection that was fed `bytes` at 1 s.
+fn fed(bytes: &str) -> Conn {
+    let mut conn = conn();
+    conn.feed(bytes.as_bytes(), at(1));
+    conn
+}
+
+fn wire(conn: &mut Conn, now: Time) -> String {
+    let mut all = Vec::new();
+    conn.out().slices(usize::MAX, |slice| all.extend_from_slice(slice));
+    let length = conn.out().len();
+    conn.out().consume(length);
+    conn.wrote(now);
+    String::from_utf8(all).unwrap()
+}
+
+fn request(conn: &mut Conn) -> super::super::Request {
+    match conn.poll() {
+        Some(Event::Request(request)) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(conn: &mut Conn) -> u16 {
+    match conn.poll() {
+        Some(Event::Refused(refusal)) => refusal.status,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn body(conn: &mut Conn) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        match conn.poll() {
+            Some(Event::Body(bytes)) => all.extend(bytes),
+            Some(Event::BodyEnd) => return all,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Answers with `ok` and returns what went out.
+fn answer(conn: &mut Conn, status: u16, now: Time) -> String {
+    conn.respond(&ResponseHead::new(status), BodyLength::Known(2), DATE, now);
+    conn.send(Segment::Static(b"ok"));
+    conn.finish(now);
+    wire(conn, now)
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+const POST: &str = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n";
+const UPLOAD: &str = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n";
+const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+const BAD: &str = "GET / HTTP/1.1\r\n\r\n";
+const OLD: &str = "GET / HTTP/1.0\r\n\r\n";
+const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+#[test]
+fn an_idle_connection_is_small_and_keeps_no_buffers() {
+    assert!(size_of::<Conn>() <= 320, "{}", size_of::<Conn>());
+    let mut conn = fed(POST);
+    request(&mut conn);
+    conn.feed(b"hello", at(1));
+    assert_eq!(body(&mut conn), b"hello");
+    answer(&mut conn, 200, at(1));
+    assert!(conn.is_idle());
+    assert_eq!(conn.input.capacity(), 0);
+    assert_eq!(conn.wants(), Wants { read: true, write: false, body: false });
+}
+
+#[test]
+fn a_response_for_each_kind_of_body() {
+    let ok = |end: &str| format!("HTTP/1.1 200 OK\r\nDate: {DATE}\r\nServer: hatchery\r\n{end}");
+    let close = "Connection: close\r\n";
+    for (request_text, length, expected) in [
+        (GET, BodyLength::None, ok("Content-Length: 0\r\n\r\n")),
+        (GET, BodyLength::Known(4), ok("Content-Length: 4\r\n\r\nabcd")),
+        (GET, BodyLength::Known(2), ok("Content-Length: 2\r\n\r\nab")),
+        (GET, BodyLength::Unknown, ok("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n")),
+        (HEAD, BodyLength::Known(4), ok("Content-Length: 4\r\n\r\n")),
+        (HEAD, BodyLength::Unknown, ok("Transfer-Encoding: chunked\r\n\r\n")),
+        (OLD, BodyLength::Known(4), ok(&format!("Content-Length: 4\r\n{close}\r\nabcd"))),
+        (OLD, BodyLength::Unknown, ok(&format!("{close}\r\nabcd"))),
+    ] {
+        let mut conn = fed(request_text);
+        request(&mut conn);
+        conn.respond(&ResponseHead::new(200), length, DATE, at(1));
+        for piece in [&b"abc"[..], b"", b"d"] {
+            conn.send(Segment::Static(piece));
+        }
+        conn.finish(at(1));
+        assert_eq!(wire(&mut conn, at(1)), expected, "{request_text:?} {length:?}");
+        let end = if request_text == OLD { End::Close } else { End::Open };
+        assert_eq!(conn.end(), end, "{request_text:?} {length:?}");
+    }
+}
+
+#[test]
+fn statuses_without_body_have_no_framing() {
+    for status in [204, 304] {
+        let mut conn = fed(GET);
+        request(&mut conn);
+        let out = answer(&mut conn, status, at(1));
+        assert!(!out.contains("Content-Length") && out.ends_with("\r\n\r\n"), "{out}");
+        assert!(conn.is_idle());
+    }
+}
+
+#[test]
+fn a_short_response_aborts_and_none_does_too() {
+    let mut conn = fed(GET);
+    request(&mut conn);
+    conn.respond(&ResponseHead::new(200), BodyLength::Known(10), DATE, at(1));
+    conn.send(Segment::Static(b"short"));
+    conn.finish(at(1));
+    assert_eq!(conn.end(), End::Abort);
+    let mut conn = fed(GET);
+    request(&mut conn);
+    conn.finish(at(1));
+    assert_eq!(conn.end(), End::Abort);
+}
+
+/// What is left of a connection once a response is complete, for every reading and every writing state.
+#[test]
+fn every_pair_of_reading_and_writing() {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum After {
+        Next,
+        Drops,
+        Lingers,
+        Closes,
+    }
+    let readings: [(&str, &str, After); 7] = [
+        ("done", GET, After::Next),
+        ("sized, complete", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", After::Next),
+        ("sized, short rest", POST, After::Drops),
+        ("sized, long rest", UPLOAD, After::Lingers),
+        ("chunked", CHUNKED, After::Drops),
+        ("discard", BAD, After::Lingers),
+        ("done, http/1.0", OLD, After::Closes),
+    ];
+    let writings = [
+        (200, BodyLength::None),
+        (200, BodyLength::Known(3)),
+        (200, BodyLength::Unknown),
+        (304, BodyLength::None),
+    ];
+    for (name, bytes, after) in readings {
+        for (status, length) in writings {
+            for draining in [false, true] {
+                let mut conn = fed(bytes);
+                assert!(matches!(conn.poll(), Some(Event::Request(_) | Event::Refused(_))), "{name}");
+                if draining {
+                    conn.drain();
+                }
+                assert!(conn.wants().body, "{name}");
+                conn.respond(&ResponseHead::new(status), length, DATE, at(1));
+                conn.send(Segment::Static(b"abc"));
+                conn.finish(at(1));
+                assert!(!conn.wants().body, "{name}");
+                assert_eq!(conn.end(), End::Open, "{name}: something is left to write");
+                let out = wire(&mut conn, at(1));
+                let expected = match after {
+                    After::Next if draining => After::Closes,
+                    After::Drops if draining => After::Lingers,
+                    _ => after,
+                };
+                let found = match (conn.end(), &conn.reading) {
+                    (End::Open, Reading::Head(_)) => After::Next,
+                    (End::Open, _) => After::Drops,
+                    (End::Linger, _) => After::Lingers,
+                    (End::Close, _) => After::Closes,
+                    (End::Abort, _) => panic!("{name}: aborted"),
+                };
+                assert_eq!(found, expected, "{name} {status} {length:?} draining: {draining}");
+                let told = out.contains("Connection: close\r\n");
+                assert_eq!(told, matches!(expected, After::Lingers | After::Closes), "{name}: {out}");
+                conn.eof(at(2));
+                assert_eq!((conn.end(), conn.poll().is_none()), (End::Close, true), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rest_of_a_body_is_dropped_before_the_next_request() {
+    for (first, rest) in [(POST, "hello"), (CHUNKED, "5\r\nhello\r\n0\r\n\r\n")] {
+        let mut conn = fed(first);
+        request(&mut conn);
+        answer(&mut conn, 200, at(1));
+        let next = format!("{rest}{GET}");
+        for byte in next.as_bytes() {
+            conn.feed(&[*byte], at(2));
+            if conn.is_exchange_open() {
+                assert!(conn.poll().is_none());
+            }
+        }
+        request(&mut conn);
+        answer(&mut conn, 200, at(2));
+        assert!(conn.is_idle());
+    }
+    let mut conn = fed(CHUNKED);
+    request(&mut conn);
+    answer(&mut conn, 200, at(1));
+    conn.feed(&[b"fffff\r\n".as_slice(), &[0; 70_000]].concat(), at(2));
+    assert_eq!(conn.end(), End::Linger);
+}
+
+#[test]
+fn continue_is_sent_only_when_asked_for_and_still_of_use() {
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n";
+    let mut conn = fed(head);
+    request(&mut conn);
+    assert_eq!(conn.deadline(), None, "the client waits for us");
+    conn.proceed();
+    conn.proceed();
+    assert_eq!(wire(&mut conn, at(1)), "HTTP/1.1 100 Continue\r\n\r\n");
+    conn.feed(b"hello", at(2));
+    assert_eq!(body(&mut conn), b"hello");
+    assert!(!answer(&mut conn, 200, at(2)).contains("Connection: close"));
+
+    // The body came without waiting.
+    for bytes in [format!("{head}h"), head.to_owned()] {
+        let mut conn = fed(&bytes);
+        request(&mut conn);
+        conn.feed(b"he", at(1));
+        conn.proceed();
+        assert_eq!(wire(&mut conn, at(1)), "");
+    }
+
+    // Refused without the body: nobody knows whether it will come.
+    let mut conn = fed(head);
+    request(&mut conn);
+    assert!(answer(&mut conn, 403, at(1)).contains("Connection: close"));
+    assert_eq!(conn.end(), End::Linger);
+    conn.proceed();
+    assert!(conn.out().is_empty());
+}
+
+#[test]
+fn bodies_are_bounded() {
+    let mut conn = fed(POST);
+    request(&mut conn);
+    assert_eq!(conn.limit_body(4).map_err(|refusal| refusal.status), Err(413));
+    conn.feed(b"hello", at(1));
+    assert!(conn.poll().is_none());
+    assert!(answer(&mut conn, 413, at(1)).contains("Connection: close"));
+    assert_eq!(conn.end(), End::Linger);
+
+    let mut conn = fed(POST);
+    request(&mut conn);
+    assert_eq!(conn.limit_body(5), Ok(()));
+
+    let mut conn = fed(CHUNKED);
+    request(&mut conn);
+    assert_eq!(conn.limit_body(5), Ok(()));
+    conn.feed(b"5\r\nhello\r\n", at(1));
+    assert!(matches!(conn.poll(), Some(Event::Body(_))));
+    conn.feed(b"1\r\nX", at(1));
+    assert_eq!(refused(&mut conn), 413);
+}
+
+#[test]
+fn pipelined_requests_come_out_one_by_one() {
+    let mut conn = fed(&GET.repeat(3));
+    for left in (0..3).rev() {
+        request(&mut conn);
+        assert!(conn.poll().is_none());
+        answer(&mut conn, 200, at(1));
+        assert_eq!(conn.is_idle(), left == 0);
+    }
+    // Not while much of the response waits to be written.
+    let mut conn = fed(&GET.repeat(2));
+    request(&mut conn);
+    conn.respond(&ResponseHead::new(200), BodyLength::Known(20_000), DATE, at(1));
+    conn.send(Segment::from(vec![0; 20_000]));
+    conn.finish(at(1));
+    assert!(conn.poll().is_none());
+    wire(&mut conn, at(1));
+    request(&mut conn);
+    // Reading stops at a cap.
+    assert!(conn.wants().read);
+    conn.feed(&[b'x'; PIPELINE_MAX], at(1));
+    assert!(!conn.wants().read);
+}
+
+#[test]
+fn a_half_closed_client_gets_what_it_asked_for() {
+    let mut conn = fed(&GET.repeat(2));
+    conn.eof(at(1));
+    request(&mut conn);
+    assert!(!answer(&mut conn, 200, at(1)).contains("Connection: close"));
+    request(&mut conn);
+    assert_eq!(conn.end(), End::Open);
+    assert!(answer(&mut conn, 200, at(1)).contains("Connection: close"));
+    assert_eq!(conn.end(), End::Close);
+
+    let mut conn = fed(POST);
+    request(&mut conn);
+    conn.feed(b"hel", at(1));
+    conn.eof(at(1));
+    assert!(matches!(conn.poll(), Some(Event::Body(_))));
+    assert!(matches!(conn.poll(), Some(Event::Gone)));
+    assert_eq!((conn.poll().is_none(), conn.end()), (true, End::Abort));
+
+    for bytes in ["", "GET / HT"] {
+        let mut conn = fed(bytes);
+        conn.eof(at(1));
+        assert_eq!((conn.poll().is_none(), conn.end()), (true, End::Close));
+    }
+}
+
+#[test]
+fn heads_have_a_deadline_and_idle_connections_another() {
+    // Nothing came: closed silently.
+    let mut conn = conn();
+    assert_eq!(conn.deadline(), Some(at(15)));
+    conn.on_timeout(at(14));
+    assert_eq!(conn.end(), End::Open);
+    conn.on_timeout(at(15));
+    assert_eq!((conn.poll().is_none(), conn.end()), (true, End::Close));
+
+    // Bytes dripping in do not move it.
+    let mut conn = fed("GET / HTTP/1.1\r\n");
+    assert!(conn.poll().is_none());
+    for second in 2..15 {
+        conn.feed(b"X: y\r\n", at(second));
+        assert!(conn.poll().is_none());
+        assert_eq!(conn.deadline(), Some(at(15)));
+    }
+    conn.on_timeout(at(15));
+    assert_eq!(refused(&mut conn), 408);
+    assert!(answer(&mut conn, 408, at(15)).contains("Connection: close"));
+    assert_eq!((conn.end(), conn.deadline()), (End::Linger, Some(at(20))));
+
+    // Between requests the keep-alive time counts, from the first byte on the header's.
+    let mut conn = fed(GET);
+    request(&mut conn);
+    assert_eq!(conn.deadline(), None);
+    answer(&mut conn, 200, at(3));
+    assert_eq!(conn.deadline(), Some(at(68)));
+    conn.feed(b"G", at(60));
+    assert!(conn.poll().is_none());
+    assert_eq!(conn.deadline(), Some(at(75)));
+    let mut conn = fed(GET);
+    request(&mut conn);
+    answer(&mut conn, 200, at(3));
+    conn.on_timeout(at(68));
+    assert_eq!((conn.poll().is_none(), conn.end()), (true, End::Close));
+}
+
+#[test]
+fn bodies_have_a_deadline_between_reads() {
+    let mut conn = fed(POST);
+    request(&mut conn);
+    assert_eq!(conn.deadline(), Some(at(61)));
+    conn.feed(b"h", at(50));
+    assert_eq!(conn.deadline(), None, "the owner has not polled");
+    conn.resume(at(90));
+    assert!(matches!(conn.poll(), Some(Event::Body(_))));
+    assert_eq!(conn.deadline(), Some(at(150)));
+    conn.on_timeout(at(150));
+    assert_eq!(refused(&mut conn), 408);
+
+    // The response has begun: it cannot be taken back.
+    let mut conn = fed(POST);
+    request(&mut conn);
+    conn.respond(&ResponseHead::new(200), BodyLength::Unknown, DATE, at(1));
+    wire(&mut conn, at(1));
+    conn.on_timeout(at(61));
+    assert!(matches!(conn.poll(), Some(Event::Gone)));
+    assert_eq!(conn.end(), End::Abort);
+}
+
+#[test]
+fn writing_has_a_deadline_between_writes() {
+    let mut conn = fed(GET);
+    request(&mut conn);
+    conn.respond(&ResponseHead::new(200), BodyLength::Unknown, DATE, at(100));
+    wire(&mut conn, at(100));
+    assert_eq!(conn.deadline(), None, "the app may take its time");
+    // Sent at an unknown time after 100 s: the first expiry only starts the clock.
+    conn.send(Segment::Static(b"late"));
+    conn.on_timeout(at(160));
+    assert_eq!((conn.end(), conn.deadline()), (End::Open, Some(at(220))));
+    conn.out().consume(1);
+    conn.wrote(at(200));
+    assert_eq!(conn.deadline(), Some(at(260)));
+    conn.on_timeout(at(260));
+    assert!(matches!(conn.poll(), Some(Event::Gone)));
+    assert_eq!(conn.end(), End::Abort);
+}
+
+#[test]
+fn lingering_ends_by_the_client_by_silence_by_time_or_by_bytes() {
+    let lingering = || {
+        let mut conn = fed(BAD);
+        refused(&mut conn);
+        answer(&mut conn, 400, at(10));
+        assert_eq!((conn.end(), conn.wants().read), (End::Linger, true));
+        conn
+    };
+    let mut conn = lingering();
+    conn.eof(at(11));
+    assert_eq!(conn.end(), End::Close);
+
+    let mut conn = lingering();
+    assert_eq!(conn.deadline(), Some(at(15)));
+    conn.on_timeout(at(15));
+    assert_eq!(conn.end(), End::Close);
+
+    let mut conn = lingering();
+    for second in 11..40 {
+        conn.feed(GET.as_bytes(), at(second));
+        conn.on_timeout(at(second));
+        assert!(conn.poll().is_none(), "nothing after a refusal is parsed");
+        assert_eq!(conn.end(), End::Linger);
+    }
+    conn.on_timeout(at(40));
+    assert_eq!(conn.end(), End::Close);
+
+    let mut conn = lingering();
+    let megabyte = vec![0; 1 << 20];
+    let megabytes = (0..100).position(|_| {
+        conn.feed(&megabyte, at(10));
+        conn.end() == End::Close
+    });
+    assert_eq!(megabytes, Some(63));
+}
+
+#[test]
+fn a_draining_connection_tells_its_client_with_the_next_response() {
+    let mut conn = fed(GET);
+    request(&mut conn);
+    answer(&mut conn, 200, at(1));
+    conn.drain();
+    assert_eq!((conn.end(), conn.is_idle()), (End::Open, true));
+    conn.feed(GET.as_bytes(), at(2));
+    request(&mut conn);
+    assert!(answer(&mut conn, 200, at(2)).contains("Connection: close\r\n"));
+    assert_eq!(conn.end(), End::Close);
+    // More was on its way: closing at once would reset it.
+    let mut conn = fed(&GET.repeat(2));
+    conn.drain();
+    request(&mut conn);
+    answer(&mut conn, 200, at(1));
+    assert_eq!(conn.end(), End::Linger);
+}
+
+#[test]
+fn requests_on_a_connection_are_counted() {
+    let settings = Settings { keepalive_requests: 2, ..Settings::default() };
+    let mut conn = Conn::new(Rc::new(settings), at(0));
+    conn.feed(GET.repeat(3).as_bytes(), at(0));
+    request(&mut conn);
+    assert!(!answer(&mut conn, 200, at(0)).contains("Connection: close"));
+    request(&mut conn);
+    assert!(answer(&mut conn, 200, at(0)).contains("Connection: close"));
+    assert!(conn.poll().is_none());
+}
+
+#[test]
+fn interim_responses_go_to_those_who_understand_them() {
+    for (text, status, sent) in
+        [(GET, 103, true), (GET, 100, false), (GET, 101, false), (GET, 200, false), (OLD, 103, false)]
+    {
+        let mut conn = fed(text);
+        request(&mut conn);
+        conn.interim(&ResponseHead::new(status).with("Link", "</a>"));
+        assert_eq!(!conn.out().is_empty(), sent, "{status}");
+        answer(&mut conn, 200, at(1));
+        conn.interim(&ResponseHead::new(103));
+        assert!(conn.out().is_empty());
+    }
+}
+
+/// A file goes out untouched, between chunk framing.
+#[test]
+fn a_file_is_framed_too() {
+    let mut conn = fed(GET);
+    request(&mut conn);
+    conn.respond(&ResponseHead::new(200), BodyLength::Unknown, DATE, at(1));
+    wire(&mut conn, at(1));
+    let file = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned().unwrap();
+    conn.send(Segment::File { file: Rc::new(file), offset: 0, len: 255 });
+    assert_eq!((conn.out().len(), conn.out().memory()), (255 + 6, 6));
+    assert!(conn.wants().body);
+    conn.send(Segment::from(vec![0; OUT_MAX]));
+    assert!(!conn.wants().body);
+}
+
+#[test]
+fn spurious_calls_are_harmless() {
+    for bytes in ["", "G", GET, POST, CHUNKED, BAD, OLD] {
+        let mut conn = fed(bytes);
+        let _ = conn.poll();
+        conn.on_timeout(at(1));
+        conn.wrote(at(1));
+        conn.feed(b"", at(1));
+        conn.proceed();
+        assert_eq!(conn.end(), End::Open, "{bytes:?}");
+        conn.abort();
+        conn.feed(GET.as_bytes(), at(1));
+        conn.eof(at(1));
+        conn.on_timeout(at(1000));
+        conn.finish(at(1000));
+        conn.respond(&ResponseHead::new(200), BodyLength::None, DATE, at(1));
+        conn.send(Segment::Static(b"x"));
+        assert!(conn.poll().is_none() && conn.out().is_empty());
+        assert_eq!((conn.end(), conn.deadline(), conn.wants()), (End::Abort, None, Wants::default()));
+    }
+}

@@ -26,6 +26,10 @@ use std::time::Duration;
 /// The master is asked for a process at most this often per app and worker.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
+/// While an app serves, a request waits so long before another process is asked for: the units that are there usually
+/// come free sooner.
+pub(in crate::worker) const PATIENCE: Duration = Duration::from_millis(25);
+
 /// A unit of an app, as a link knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::worker) struct Unit {
@@ -107,7 +111,9 @@ impl Context {
         match self.take_grant(app, client) {
             Some(lease) => Ask::Granted(lease),
             None => {
-                self.want(app);
+                if self.app_state(app) != PoolState::Serving {
+                    self.want(app);
+                }
                 Ask::Waiting
             }
         }
@@ -118,10 +124,13 @@ impl Context {
         self.apps.queues.get_mut(app)?.granted.remove(&client)
     }
 
+    fn app_state(&self, app: usize) -> PoolState {
+        self.apps.queues.get(app).map_or(PoolState::Asleep, |queue| self.board.state(queue.pool))
+    }
+
     /// Whether the app of a waiting request has failed to start; when the next attempt is.
     pub(in crate::worker) fn app_failed(&self, app: usize) -> Option<Time> {
-        let queue = self.apps.queues.get(app)?;
-        match self.board.state(queue.pool) {
+        match self.app_state(app) {
             PoolState::Failed { retry } => Some(retry),
             PoolState::Asleep | PoolState::Booting | PoolState::Serving => None,
         }
@@ -150,7 +159,9 @@ impl Context {
                     .map(|queue| queue.waiting.iter().map(|(_, key)| *key).collect())
                     .unwrap_or_default();
                 waiting.into_iter().for_each(|key| self.run_soon(key));
-            } else if self.apps.queues.get(app).is_some_and(|queue| !queue.waiting.is_empty()) {
+            } else if self.app_state(app) == PoolState::Asleep
+                && self.apps.queues.get(app).is_some_and(|queue| !queue.waiting.is_empty())
+            {
                 self.want(app);
             }
         }
@@ -175,7 +186,7 @@ impl Context {
     }
 
     /// Tells the master that a request waits, unless it was told a moment ago or can do nothing about it.
-    fn want(&mut self, app: usize) {
+    pub(in crate::worker) fn want(&mut self, app: usize) {
         let Some(queue) = self.apps.queues.get_mut(app) else { return };
         let state = self.board.state(queue.pool);
         let useful = match state {
@@ -235,13 +246,17 @@ impl Context {
         }
     }
 
-    /// The stream broke, or the unit ran out of time, while a request was in it: its process is of no more use. The
-    /// unit stays taken until the master has reaped the process or its host says that the request is over.
+    /// The stream is of no more use while a request is in the unit. The unit stays taken until the master has reaped
+    /// its process, or the host says that the request is over.
     fn give_up_unit(&mut self, key: Key, unit: Unit) {
-        let Lease { pool, slot, generation, .. } = unit.lease;
         self.board.abandon(unit.lease, self.row);
-        self.tell(&ToMaster::Stuck { pool, slot, generation });
         self.drop_stream(key, unit);
+    }
+
+    /// The process of a unit is to be replaced: its request ran out of time, or it does not speak the protocol.
+    fn replace_process(&self, unit: Unit) {
+        let Lease { pool, slot, generation, .. } = unit.lease;
+        self.tell(&ToMaster::Stuck { pool, slot, generation });
     }
 
     /// The app said FREE: its unit takes the next request, its stream is kept.
@@ -418,6 +433,7 @@ impl Run {
         }
         if !self.complete && self.deadline <= cx.now {
             self.give_up(cx);
+            cx.replace_process(self.unit);
             return Step::Broken(Fault::Silent);
         }
         match self.exchange_bytes(h1, cx) {
@@ -425,6 +441,9 @@ impl Run {
             Ok(step) => step,
             Err(fault) => {
                 self.give_up(cx);
+                if fault == Fault::Malformed {
+                    cx.replace_process(self.unit);
+                }
                 Step::Broken(fault)
             }
         }

@@ -39,8 +39,8 @@ pub(in crate::worker) enum Peer {
     Unit(Box<UnitLink>),
     /// A server of an upstream.
     Server {
-        /// Since when it is idle.
-        idle_since: Time,
+        /// Until when it is kept while idle.
+        until: Time,
     },
 }
 
@@ -118,11 +118,6 @@ impl Links {
     /// Whether a request still runs in a unit over one of the links.
     pub(in crate::worker) fn any_busy(&self) -> bool {
         self.slab.iter().any(|(_, link)| matches!(&link.peer, Peer::Unit(unit) if unit.response.is_some()))
-    }
-
-    /// All links, for walks that change them.
-    pub(in crate::worker) fn keys(&self) -> Vec<Key> {
-        self.slab.keys()
     }
 }
 

@@ -22,8 +22,12 @@ use std::time::Duration;
 
 use super::app::Step;
 
-/// An idle connection is kept so long: below the 2 s after which gunicorn closes its side.
+/// An idle connection is kept so long unless the server announces how long it keeps it (`Keep-Alive: timeout=N`, less
+/// a second then): below the 2 s after which gunicorn closes its side.
 const IDLE: Duration = Duration::from_millis(1_500);
+
+/// Never kept longer than this.
+const IDLE_MOST: Duration = Duration::from_secs(60);
 
 /// Tries in all.
 const TRIES: u8 = 3;
@@ -66,7 +70,7 @@ impl Context {
         }
     }
 
-    fn keep_link(&mut self, upstream: usize, server: usize, key: Key) {
+    fn keep_link(&mut self, upstream: usize, server: usize, key: Key, keep: Duration) {
         let most = self.config.upstreams.get(upstream).map_or(0, |upstream| upstream.keepalive) as usize;
         let Some(group) = self.servers.groups.get_mut(upstream) else { return };
         let kept: usize = group.idle.iter().map(Vec::len).sum();
@@ -74,12 +78,13 @@ impl Context {
         if kept >= most || link.is_spoilt() {
             return self.links.close(key);
         }
-        link.peer = Peer::Server { idle_since: self.now };
+        let until = self.now.after(keep);
+        link.peer = Peer::Server { until };
         self.links.let_go(key);
         idle.push(key);
         if !self.servers.armed {
             self.servers.armed = true;
-            self.wheel.insert(self.now.after(IDLE), Timer::Links);
+            self.wheel.insert(until, Timer::Links);
         }
     }
 
@@ -90,8 +95,7 @@ impl Context {
         for idle in self.servers.groups.iter_mut().flat_map(|group| &mut group.idle) {
             idle.retain(|key| {
                 let Some(link) = links.get_mut(*key) else { return false };
-                let Peer::Server { idle_since } = link.peer else { return false };
-                let until = idle_since.after(IDLE);
+                let Peer::Server { until } = link.peer else { return false };
                 if until <= now {
                     links.close(*key);
                     return false;
@@ -249,7 +253,7 @@ impl Run {
             Address::Any(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         let connected = endpoint.writable();
-        let key = cx.links.add(endpoint, Peer::Server { idle_since: cx.now }, owner, &cx.poll)?;
+        let key = cx.links.add(endpoint, Peer::Server { until: cx.now }, owner, &cx.poll)?;
         self.link = Some(key);
         self.phase = Phase::Connecting;
         self.deadline = cx.now.after(timeout);
@@ -402,11 +406,14 @@ impl Run {
         match link.endpoint.read(&mut cx.scratch) {
             Ok(Read::Bytes(count)) => self.response.feed(cx.scratch.get(..count).unwrap_or_default()),
             Ok(Read::Blocked) => return Ok(false),
-            Ok(Read::Eof) | Err(_) => {
+            Ok(Read::Eof) => {
                 // Says End or Broken at its next poll.
                 self.response.eof();
                 self.ended = true;
             }
+            // A reset is no end, not even of a body that ends with its connection.
+            Err(_) if self.response.has_begun() => return Err(Fault::Truncated),
+            Err(_) => return Err(Fault::Closed),
         }
         Ok(true)
     }
@@ -420,7 +427,9 @@ impl Run {
         let sent = self.body_complete && self.body.is_empty();
         let clean = cx.links.get_mut(key).is_some_and(|link| link.out.is_empty());
         if sent && clean && self.response.reusable() {
-            cx.keep_link(self.upstream, self.server, key);
+            let announced =
+                self.response.idle_timeout().map(|timeout| timeout.saturating_sub(Duration::from_secs(1)));
+            cx.keep_link(self.upstream, self.server, key, announced.unwrap_or(IDLE).min(IDLE_MOST));
         } else {
             cx.links.close(key);
         }

@@ -27,6 +27,13 @@ pub(super) fn apps() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps/hostile")
 }
 
+/// A path that no other test uses.
+fn unique(what: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("hatchery-{what}-{}-{number}", std::process::id()))
+}
+
 /// A host process; killed and its directory removed at the end.
 pub(super) struct Host {
     child: Child,
@@ -39,9 +46,7 @@ pub(super) struct Host {
 impl Host {
     /// Starts `module:callable` with so many threads, up to HELLO.
     pub(super) fn start(module: &str, callable: &str, threads: u16) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("hatchery-host-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let directory = std::env::temp_dir().join(name);
+        let directory = unique("host");
         std::fs::create_dir_all(&directory).unwrap();
         let listener = UnixListener::bind(directory.join("app.sock")).unwrap();
         let (control, theirs) = UnixStream::pair().unwrap();
@@ -253,7 +258,7 @@ impl Worker {
         let mut out = Vec::new();
         app::request(self.number, &request, body, &mut out);
         let spool = ask.body.filter(|_| ask.spooled).map(|bytes| {
-            let path = std::env::temp_dir().join(format!("hatchery-spool-{}", std::process::id()));
+            let path = unique("spool");
             let mut file =
                 File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
             std::fs::remove_file(&path).unwrap();

@@ -94,18 +94,13 @@ fn with_caching(head: ResponseHead, cache: Cache, name: &[u8]) -> ResponseHead {
     }
 }
 
-/// Whether a name carries a hash of its content between its first and its last dot: `name.0123456789ab.ext`. At least
-/// eight lower-case hexadecimal digits, with a figure and a letter among them: `report.20240131.pdf` is no hash, and one
-/// real hash of twelve digits in 280, all figures, is only asked for again.
+/// Whether a name carries a hash of its content after its first dot: `name.0123456789ab.ext`, or `LICENSE.0123456789ab`
+/// for a file without an ending. At least eight lower-case hexadecimal digits, with a figure and a letter among them:
+/// `report.20240131.pdf` is no hash, and one real hash of twelve digits in 280, all figures, is only asked for again.
 fn has_hash(name: &[u8]) -> bool {
-    let mut parts = name.split(|byte| *byte == b'.').skip(1).peekable();
-    while let Some(part) = parts.next() {
-        let is_last = parts.peek().is_none();
+    name.split(|byte| *byte == b'.').skip(1).any(|part| {
         let is_hex = part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let is_mixed = part.iter().any(u8::is_ascii_digit) && part.iter().any(u8::is_ascii_lowercase);
-        if !is_last && part.len() >= 8 && is_hex && is_mixed {
-            return true;
-        }
-    }
-    false
+        part.len() >= 8 && is_hex && is_mixed
+    })
 }

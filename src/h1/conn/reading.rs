@@ -1,0 +1,123 @@
+//! What the client's bytes do to a connection: from input to events.
+
+use super::{Conn, Notice, PIPELINE_OUT, Phase, Reading, TOO_LARGE, Writing};
+use crate::h1::chunked::{self, Decoder};
+use crate::h1::{Event, Refusal, framing};
+use crate::http::{BodyLength, Method, RequestHead};
+
+impl Conn {
+    pub(super) fn poll_head(&mut self) -> Result<Option<Event>, Refusal> {
+        let Reading::Head(scan) = &mut self.reading else { return Ok(None) };
+        if self.input.is_empty() || self.out.len() >= PIPELINE_OUT {
+            return Ok(None);
+        }
+        match scan.take(&mut self.input, &self.settings)? {
+            None => Ok(None),
+            Some(head) => self.open(head).map(Some),
+        }
+    }
+
+    /// A head is complete: opens its exchange.
+    fn open(&mut self, head: RequestHead) -> Result<Event, Refusal> {
+        self.requests = self.requests.saturating_add(1);
+        self.exchange.version = head.version();
+        self.exchange.head_only = head.method() == Method::Head;
+        self.reading = Reading::Done;
+        let (request, framing) = framing::request(head)?;
+        let most = self.settings.keepalive_requests;
+        self.exchange.persist = framing.persist && (most == 0 || self.requests < most);
+        self.exchange.expects = framing.expects && self.input.is_empty();
+        self.reading = match request.body {
+            BodyLength::None => Reading::Done,
+            BodyLength::Known(left) => Reading::Sized { left },
+            BodyLength::Unknown => Reading::Chunked { decoder: Decoder::new(), allowed: u64::MAX },
+        };
+        Ok(Event::Request(request))
+    }
+
+    pub(super) fn poll_sized(&mut self) -> Option<Event> {
+        let Reading::Sized { left } = &mut self.reading else { return None };
+        if *left == 0 {
+            self.reading = Reading::Done;
+            return Some(Event::BodyEnd);
+        }
+        if self.input.is_empty() {
+            return None;
+        }
+        let here = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= here as u64;
+        let rest = self.input.split_off(here);
+        Some(Event::Body(std::mem::replace(&mut self.input, rest)))
+    }
+
+    pub(super) fn poll_chunked(&mut self) -> Result<Option<Event>, Refusal> {
+        let Reading::Chunked { decoder, allowed } = &mut self.reading else { return Ok(None) };
+        let mut data = Vec::new();
+        if !decoder.is_done() && !self.input.is_empty() {
+            data.reserve(self.input.len());
+            let used = decoder.decode(&self.input, &mut data).map_err(bad_chunk)?;
+            drop(self.input.drain(..used));
+            *allowed = allowed.checked_sub(data.len() as u64).ok_or(TOO_LARGE)?;
+        }
+        if !data.is_empty() {
+            return Ok(Some(Event::Body(data)));
+        }
+        if !decoder.is_done() {
+            return Ok(None);
+        }
+        self.reading = Reading::Done;
+        Ok(Some(Event::BodyEnd))
+    }
+
+    /// Nothing more will come, and what came is no complete request.
+    pub(super) fn poll_eof(&mut self) -> Option<Event> {
+        match self.reading {
+            // Pipelined requests may still wait for room.
+            Reading::Head(_) if self.out.len() >= PIPELINE_OUT => None,
+            Reading::Head(_) => {
+                self.close(false);
+                None
+            }
+            _ => {
+                self.abort();
+                Some(Event::Gone)
+            }
+        }
+    }
+
+    /// The request ends here; its answer, if none has begun, is the last.
+    pub(super) fn refuse(&mut self, refusal: Refusal) -> Event {
+        if self.writing == Writing::Await {
+            self.stop_reading();
+            return Event::Refused(refusal);
+        }
+        self.abort();
+        Event::Gone
+    }
+
+    /// Nothing that follows is parsed.
+    pub(super) fn stop_reading(&mut self) {
+        if let Reading::Head(scan) = &self.reading
+            && let Some((method, version)) = scan.request(&self.input)
+        {
+            self.exchange.head_only = method == Method::Head;
+            self.exchange.version = version;
+        }
+        self.reading = Reading::Discard;
+        self.input = Vec::new();
+        self.exchange.persist = false;
+        self.exchange.expects = false;
+    }
+
+    /// The client is of no use any more.
+    pub(super) fn vanish(&mut self) {
+        if self.phase == Phase::Open && self.is_exchange_open() && self.writing != Writing::Done {
+            self.notice = Some(Notice::Gone);
+        }
+        self.abort();
+    }
+}
+
+fn bad_chunk(error: chunked::Error) -> Refusal {
+    Refusal { status: 400, why: error.why() }
+}
