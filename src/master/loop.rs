@@ -171,6 +171,7 @@ impl Master {
         match message {
             ToMaster::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             ToMaster::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
+            ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {
                 if let Some(app) = self.app_in(pool, slot, None) {
