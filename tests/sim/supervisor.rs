@@ -67,6 +67,8 @@ struct Fake {
 enum Deed {
     Ready,
     Fail,
+    /// A worker accepts no more.
+    Close,
     Exit(Exit),
 }
 
@@ -254,6 +256,7 @@ impl World {
                     fake.leaving.get_or_insert((self.now, by));
                     self.on(Input::Failed { child, reason: "Traceback\nValueError: no".to_owned() });
                 }
+                Deed::Close => self.on(Input::Closed { child }),
                 Deed::Exit(exit) => self.die(child, exit),
             }
         }
@@ -545,6 +548,9 @@ impl World {
         });
         fake.plans.retain(|(_, deed)| matches!(deed, Deed::Exit(_)));
         if leaves {
+            if fake.pool == 0 {
+                fake.plans.push((self.now.after(Duration::from_millis(pause / 2)), Deed::Close));
+            }
             fake.plans.push((at, Deed::Exit(Exit::Code(0))));
         }
     }
