@@ -111,8 +111,8 @@ impl World {
     /// One life; says how it ended.
     fn live(seed: u64) -> &'static str {
         // A start among failures often is one; most lives should get further.
-        let mut world = World::new(seed, seed % 4 == 0);
-        if seed % 4 != 0 {
+        let mut world = World::new(seed, seed.is_multiple_of(4));
+        if !seed.is_multiple_of(4) {
             world.until(Duration::from_secs(60), |world| world.started);
             world.health = Health::Mixed;
         }
