@@ -144,7 +144,10 @@ impl Client {
     fn rest(&mut self, key: Key, cx: &mut Context) -> Outcome {
         let wants = self.h1.wants();
         debug_assert!(!(wants.read && self.endpoint.readable()), "idle although there is something to read");
-        debug_assert!(!(wants.write && self.endpoint.writable()), "idle although there is something to write");
+        debug_assert!(
+            !(wants.write && self.endpoint.writable()),
+            "idle although there is something to write"
+        );
         if self.phase == Phase::Leaving && self.exchange.is_none() && self.h1.is_idle() {
             return self.close(key, cx);
         }
