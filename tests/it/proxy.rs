@@ -194,7 +194,7 @@ fn head_and_empty_responses_leave_the_connection_usable() {
 fn a_dead_upstream_is_502() {
     // Bound, then closed: nobody listens there.
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = proxy(&format!("servers: [\"{dead}\"]"), "").tolerant(&["upstream"]);
+    let server = proxy(&format!("servers: [\"{dead}\"]"), "").tolerant(&["proxy behind: "]);
     let mut connection = Connection::open(server.address).unwrap();
     for _ in 0..3 {
         assert_eq!(connection.get("/").unwrap().status, 502);
@@ -205,7 +205,7 @@ fn a_dead_upstream_is_502() {
 fn a_silent_upstream_is_504() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = proxy(&format!("servers: [\"{}\"], timeout: \"300ms\"", silent.local_addr().unwrap()), "")
-        .tolerant(&["upstream"]);
+        .tolerant(&["proxy behind: "]);
     assert_eq!(get(server.address, "/").status, 504);
 }
 
@@ -221,7 +221,7 @@ fn nonsense_from_the_upstream_is_502() {
         stream.write_all(answer).unwrap();
         false
     });
-    let server = proxy(&servers(&[&upstream]), "").tolerant(&["upstream"]);
+    let server = proxy(&servers(&[&upstream]), "").tolerant(&["proxy behind: "]);
     for path in ["/nonsense", "/closed", "/half", "/twice"] {
         assert_eq!(get(server.address, path).status, 502, "{path}");
     }
@@ -238,7 +238,7 @@ fn a_response_that_breaks_off_is_not_passed_off_as_whole() {
         stream.write_all(framing).unwrap();
         false
     });
-    let server = proxy(&servers(&[&upstream]), "").tolerant(&["upstream"]);
+    let server = proxy(&servers(&[&upstream]), "").tolerant(&["proxy behind: "]);
     for path in ["/length", "/chunked"] {
         let mut connection = Connection::open(server.address).unwrap();
         let reply = connection.get(path);
@@ -250,14 +250,15 @@ fn a_response_that_breaks_off_is_not_passed_off_as_whole() {
 #[test]
 fn servers_take_turns_and_a_dead_one_is_passed_over() {
     let (one, two) = (Upstream::fixed("one"), Upstream::fixed("two"));
-    let server = proxy(&servers(&[&one, &two]), "").tolerant(&["upstream"]);
+    let server = proxy(&servers(&[&one, &two]), "").tolerant(&["proxy behind: "]);
     let mut answers: Vec<_> = (0..10).map(|_| get(server.address, "/").text()).collect();
     answers.sort();
     assert_eq!(answers.concat(), "one".repeat(5) + &"two".repeat(5));
     drop(server);
 
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = proxy(&format!("servers: [\"{dead}\", \"{}\"]", one.address), "").tolerant(&["upstream"]);
+    let server =
+        proxy(&format!("servers: [\"{dead}\", \"{}\"]", one.address), "").tolerant(&["proxy behind: "]);
     for _ in 0..6 {
         assert_eq!(get(server.address, "/").text(), "one");
     }
