@@ -52,6 +52,31 @@ fn a_kept_connection_that_the_upstream_closed_is_no_error() {
 }
 
 #[test]
+fn a_request_that_finds_its_kept_connection_dying_is_sent_again() {
+    // Each connection answers one request and is closed when the second one comes: the race that every pool can lose.
+    let upstream = Upstream::start(|request, stream| {
+        let first = !request.line.contains("again");
+        first && stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst").is_ok()
+    });
+    let server = proxy(&servers(&[&upstream]), "").tolerant(&["proxy behind: "]);
+    let mut connection = Connection::open(server.address).unwrap();
+    assert_eq!(connection.get("/").unwrap().text(), "first");
+    // The upstream closes on `/again` every time: one try on the kept connection, one on a fresh one.
+    assert_eq!(get(server.address, "/again").status, 502);
+    let tries = upstream.received().iter().filter(|request| request.line.contains("again")).count();
+    assert_eq!(tries, 2, "{:?}", upstream.received());
+    // That a kept connection was closed is no failure of the server.
+    assert_eq!(get(server.address, "/").text(), "first");
+    // What is not idempotent is never sent twice.
+    assert_eq!(
+        Connection::open(server.address).unwrap().request("POST", "/again", &[], b"x").unwrap().status,
+        502
+    );
+    let posts = upstream.received().iter().filter(|request| request.line.starts_with("POST")).count();
+    assert_eq!(posts, 1);
+}
+
+#[test]
 fn the_request_is_passed_on_with_forwarding_fields() {
     let upstream = Upstream::fixed("ok");
     let server = proxy(&servers(&[&upstream]), "");
