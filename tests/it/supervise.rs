@@ -49,7 +49,7 @@ fn a_killed_worker_under_load_costs_its_connections_only() {
 
 #[test]
 fn a_killed_app_process_under_load_costs_its_request_only() {
-    let server = site().start().tolerant(&["app: GET /hello"]);
+    let server = site().start().tolerant(&["app plain: GET /hello"]);
     server.wait_ready(SOON, "plain", 2);
     let load = Load::start(server.address, 64, &["/hello"]);
     load.wait_for(500);
