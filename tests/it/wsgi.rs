@@ -76,6 +76,35 @@ fn the_environ_is_what_pep_3333_says() {
 }
 
 #[test]
+fn a_trusted_proxy_tells_the_client_and_the_scheme() {
+    let configuration = |trusted: &str| {
+        format!(
+            r#"
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{{address}}"],
+        trusted_proxies: ["{trusted}"],
+        locations: [(path: "/", to: App("plain"))],
+    )],
+    apps: {{"plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}")}},"#
+        )
+    };
+    for (trusted, address, scheme) in
+        [("127.0.0.1/32", "203.0.113.9", "https"), ("10.0.0.0/8", "127.0.0.1", "http")]
+    {
+        let server = Setup::new(&configuration(trusted)).start();
+        let fields = [("X-Forwarded-For", "192.0.2.1, 203.0.113.9"), ("X-Forwarded-Proto", "https")];
+        let mut connection = Connection::open(server.address).unwrap();
+        let environ = connection.request("GET", "/environ", &fields, b"").unwrap().json();
+        assert_eq!(
+            (&environ["REMOTE_ADDR"], &environ["wsgi.url_scheme"]),
+            (&address.into(), &scheme.into()),
+            "{trusted}"
+        );
+    }
+}
+
+#[test]
 fn a_mount_is_taken_off_the_path() {
     let server = plain("processes: 1").start();
     let environ = get(server.address, "/mounted/environ").json();
@@ -134,7 +163,8 @@ fn responses_are_framed_as_the_app_says() {
 
 #[test]
 fn an_exception_is_500_and_the_traceback_is_logged() {
-    let server = plain("processes: 1").start().tolerant(&["raised before", "raised after"]);
+    let server =
+        plain("processes: 1").start().tolerant(&["the app failed in the middle", "GET /raise_after"]);
     let mut connection = Connection::open(server.address).unwrap();
     let reply = connection.get("/raise_before").unwrap();
     assert_eq!(reply.status, 500);
@@ -151,7 +181,7 @@ fn an_exception_is_500_and_the_traceback_is_logged() {
 
 #[test]
 fn a_process_that_dies_costs_its_request_and_is_replaced() {
-    let server = plain("processes: 1").start().tolerant(&["plain"]);
+    let server = plain("processes: 1").start().tolerant(&["GET /crash"]);
     let before = get(server.address, "/pid").text();
     assert_eq!(get(server.address, "/crash").status, 502);
     let after = wait_until(SOON, "another process answers", || {
@@ -204,7 +234,7 @@ fn threads_run_requests_at_the_same_time() {
 
 #[test]
 fn a_request_that_takes_too_long_is_504_and_its_process_replaced() {
-    let server = plain("processes: 1, timeout: \"500ms\"").start().tolerant(&["plain"]);
+    let server = plain("processes: 1, timeout: \"500ms\"").start().tolerant(&["GET /sleep"]);
     let before = get(server.address, "/pid").text();
     assert_eq!(get(server.address, "/sleep?seconds=30").status, 504);
     let after = wait_until(SOON, "another process answers", || {
