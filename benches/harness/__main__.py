@@ -95,7 +95,7 @@ def measure_case(bench, case, module, partial):
         print("  " + line)
     facts = machine.describe(REPOSITORY) + [
         ("versions", ", ".join("{} {}".format(*pair) for pair in bench.versions.items())),
-        ("rounds", "{} of {} s each, medians; {:.0f} minutes in all; load average at the start {:.1f}".format(
+        ("rounds", "{} of {} s each, medians; {:.1f} minutes in all; load average at the start {:.1f}".format(
             bench.rounds, bench.seconds, (time.monotonic() - started) / 60, bench.load)),
     ]
     directory = bench.options.output or (

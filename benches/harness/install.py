@@ -11,7 +11,7 @@ from . import servers
 POLICY = pathlib.Path("/usr/sbin/policy-rc.d")
 # Program → Debian package, and the service that the package would start at boot.
 PACKAGES = {
-    "wrk": ("wrk", None), "nginx": ("nginx-light", "nginx"), "h2o": ("h2o", "h2o"), "lighttpd": ("lighttpd", "lighttpd"),
+    "wrk": ("wrk", None), "nginx": ("nginx", "nginx"), "h2o": ("h2o", "h2o"), "lighttpd": ("lighttpd", "lighttpd"),
     "haproxy": ("haproxy", "haproxy"), "caddy": ("caddy", "caddy"), "h2load": ("nghttp2-client", None),
     "uwsgi": ("uwsgi-core uwsgi-plugin-python3", None), "valgrind": ("valgrind", None),
     # What bjoern is compiled with.

@@ -60,11 +60,16 @@ def tree(root):
 
 
 def rollup(pid, field):
-    """A field of smaps_rollup in bytes."""
-    with open("/proc/{}/smaps_rollup".format(pid)) as file:
-        for line in file:
-            if line.startswith(field + ":"):
-                return int(line.split()[1]) * 1024
+    """A field of smaps_rollup in bytes; not a number where only root may know."""
+    try:
+        with open("/proc/{}/smaps_rollup".format(pid)) as file:
+            for line in file:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) * 1024
+    except PermissionError:
+        return float("nan")
+    except OSError:
+        pass
     return 0
 
 

@@ -24,7 +24,7 @@ def time(microseconds):
 
 
 def megabytes(count):
-    return "{:.1f} MB".format(count / 1e6)
+    return "–" if count != count else "{:.1f} MB".format(count / 1e6)
 
 
 def best_peer(rows):

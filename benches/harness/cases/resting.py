@@ -17,7 +17,7 @@ def settle(server, seconds):
 
 def memory(bench, start, names):
     """Each server alone: PSS after one request, and what an idle connection adds."""
-    count, rows, found = 2000 if bench.quick else 10000, [], []
+    count, rows, found = 1000 if bench.quick else 10000, [], []
     for name in names:
         measure.progress("memory: " + name)
         # Some servers allocate all connections at the start: weighed idle with room for a thousand.

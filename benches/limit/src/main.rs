@@ -17,6 +17,9 @@ use socket::{Descriptor, Epoll, Event, room_for_events};
 use std::os::fd::{AsRawFd, RawFd};
 use std::process::ExitCode;
 
+/// The most for one send: larger ones are dearer by the byte, 100 KiB took 23 to 28 µs whole and 19 in two.
+const PIECE: usize = 64 * 1024;
+
 /// What every request gets.
 enum Answer {
     /// These bytes; repeated for each empty line in the request if pipelined.
@@ -92,7 +95,8 @@ impl Answer {
         while client.owed > 0 {
             let sent = match self {
                 Self::Memory { bytes, pipelined: false } => {
-                    socket::send(&client.socket, &bytes[bytes.len() - client.owed..], false)
+                    let rest = &bytes[bytes.len() - client.owed..];
+                    socket::send(&client.socket, &rest[..rest.len().min(PIECE)], false)
                 }
                 Self::Memory { bytes, pipelined: true } => {
                     while scratch.len() < client.owed {
