@@ -26,12 +26,12 @@ struct Case {
 
 #[test]
 fn valid_requests() {
-    run("valid", 75);
+    run("valid", 109);
 }
 
 #[test]
 fn invalid_requests() {
-    run("invalid", 156);
+    run("invalid", 227);
 }
 
 fn run(folder: &str, at_least: usize) {
