@@ -3,7 +3,7 @@
 use super::located::{At, Located, Node, Raw, Read, Report};
 use super::problem::{Complaint, Place};
 use super::read::{Command, Env, Positive};
-use crate::cron::Overlap;
+use crate::cron::{Overlap, Schedule};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(crate) struct RawCronJob<'a> {
     #[serde(borrow)]
     name: Option<Located<'a, At<String>>>,
     at: Option<Located<'a, At<String>>>,
-    timezone: Option<Located<'a, String>>,
+    timezone: Option<Located<'a, At<String>>>,
     command: Option<Located<'a, Command>>,
     app: Option<Located<'a, At<String>>>,
     chdir: Option<Located<'a, PathBuf>>,
@@ -66,13 +66,9 @@ impl Read for Draft {
         let when: Option<At<String>> = at.need(raw.at, "at", "\"17 3 * * *\"", report);
         let command =
             at.need(raw.command, "command", "[\"python\", \"manage.py\", \"clearsessions\"]", report);
-        let given_timezone = raw.timezone.is_some();
-        let timezone = at.read(raw.timezone, report);
-        if let Some(when) = &when
-            && (timezone.is_some() || !given_timezone)
-            && let Err(complaint) = check_schedule(&when.value, timezone.as_deref())
-        {
-            report.add(&when.place, complaint);
+        let timezone: Option<At<String>> = at.read(raw.timezone, report);
+        if let Some(when) = &when {
+            check(when, timezone.as_ref(), report);
         }
         let app = at.read(raw.app, report);
         let chdir = at.read(raw.chdir, report);
@@ -84,6 +80,7 @@ impl Read for Draft {
         if name.value.is_empty() {
             report.add(&name.place, Complaint::new("an empty name", ""));
         }
+        let timezone = timezone.map(|timezone| timezone.value);
         let (at, command) = (when?.value, command?.0);
         let (name, place) = (name.value, name.place);
         Some(Self {
@@ -108,8 +105,28 @@ impl Read for Overlap {
     }
 }
 
-/// The schedule parses and can fire.
-fn check_schedule(at: &str, timezone: Option<&str>) -> Result<(), Complaint> {
-    let _ = (at, timezone);
-    Ok(())
+/// A wrong zone must not hide a wrong schedule.
+fn check(when: &At<String>, timezone: Option<&At<String>>, report: &mut Report<'_>) {
+    match (check_schedule(&when.value, timezone.map(|zone| zone.value.as_str())), timezone) {
+        (Ok(()), _) => {}
+        (Err(Fault::Zone(complaint)), Some(timezone)) => {
+            report.add(&timezone.place, complaint);
+            check(when, None, report);
+        }
+        (Err(Fault::Zone(complaint) | Fault::Schedule(complaint)), _) => report.add(&when.place, complaint),
+    }
+}
+
+/// Whether it is the zone that is wrong, or the schedule.
+enum Fault {
+    Schedule(Complaint),
+    Zone(Complaint),
+}
+
+/// The schedule parses and can fire, in a zone that exists.
+fn check_schedule(at: &str, timezone: Option<&str>) -> Result<(), Fault> {
+    Schedule::parse(at, timezone).map(|_| ()).map_err(|error| {
+        let complaint = Complaint::new(error.what, error.hint);
+        if error.zone { Fault::Zone(complaint) } else { Fault::Schedule(complaint) }
+    })
 }

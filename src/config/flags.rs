@@ -1,11 +1,12 @@
 //! The configuration that the flags of `hatchery run` and `hatchery serve` stand for.
 
 use super::Config;
+use super::action::{Action, Files};
 use super::address::Address;
 use super::app::{App, Target, check_threads};
 use super::load::finish;
 use super::located::Report;
-use super::location::{Action, Files, Location, check_path};
+use super::location::{Location, check_path};
 use super::problem::{Complaint, Place, Problem};
 use super::read::env_name;
 use super::site::{MAX_BODY, Site};

@@ -1,9 +1,11 @@
 //! The main file, what it includes, and the checks that look at all of it.
 
+use super::action::{Action, ActionDraft};
 use super::app::App;
-use super::located::{At, File, Located, Node, Raw, Read, Report, Shape};
-use super::location::{self, Action, ActionDraft, Location};
+use super::located::{At, File, Located, Node, Raw, Read, Report};
+use super::location::Location;
 use super::problem::{Complaint, Place, Problem};
+use super::shape::Shape;
 use super::site::{self, Site, render_host};
 use super::source::{Source, absolute, is_pattern};
 use super::upstream::Upstream;
@@ -342,7 +344,7 @@ fn resolve_action(
     apps: &mut Names,
     upstreams: &mut Names,
     report: &mut Report<'_>,
-) -> Option<location::Action> {
+) -> Option<Action> {
     match draft {
         ActionDraft::Ready(action) => Some(action),
         ActionDraft::App { name, mount } => apps.find(&name, report).map(|app| Action::App { app, mount }),

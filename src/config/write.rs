@@ -1,8 +1,9 @@
 //! The configuration as RON, every default written out: what `hatchery config` prints, and what loads to the same.
 
+use super::action::{Action, Cache, Files};
 use super::app::App;
 use super::cronjob::{CronJob, OVERLAPS};
-use super::location::{Action, Cache, Files, Location};
+use super::location::Location;
 use super::log::{FORMATS, LEVELS};
 use super::site::{Site, render_host};
 use super::units::{render_duration, render_size};

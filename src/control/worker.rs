@@ -29,6 +29,8 @@ pub enum ToMaster {
     Ready,
     /// Could not be set up; exits next.
     Failed(String),
+    /// Accepts no more, after `Drain` or `Stop`: every new connection reaches other workers.
+    Closed,
     /// A request waits for this pool and no unit is free.
     Want {
         /// Pool on the board.
@@ -93,6 +95,7 @@ impl ToMaster {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Ready => vec![1],
+            Self::Closed => vec![6],
             Self::Failed(text) => {
                 let mut packet = vec![2];
                 packet.extend_from_slice(text.as_bytes().get(..PACKET - 1).unwrap_or(text.as_bytes()));
@@ -113,6 +116,7 @@ impl ToMaster {
         let (tag, rest) = packet.split_first()?;
         match (tag, rest.len()) {
             (1, 0) => Some(Self::Ready),
+            (6, 0) => Some(Self::Closed),
             (2, _) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
             (3, 2) => Some(Self::Want { pool: word(rest)? }),
             (4, 4) => Some(Self::Left { pool: word(rest.get(..2)?)?, slot: word(rest.get(2..)?)? }),
@@ -142,6 +146,7 @@ mod tests {
         down.iter().for_each(|message| assert_eq!(ToWorker::decode(&message.encode()), Some(*message)));
         let up = [
             ToMaster::Ready,
+            ToMaster::Closed,
             ToMaster::Failed("no such directory".to_owned()),
             ToMaster::Want { pool: 258 },
             ToMaster::Left { pool: 1, slot: 2 },

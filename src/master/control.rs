@@ -70,10 +70,8 @@ impl Control {
     pub(super) fn bind_default() -> Result<Self, String> {
         let mut failure = String::new();
         for path in places() {
-            if let Some(parent) = path.parent() {
-                make_directory(parent);
-            }
-            match Self::bind(&path) {
+            let made = path.parent().map_or(Ok(()), make_directory);
+            match made.and_then(|()| Self::bind(&path)) {
                 Ok(control) => return Ok(control),
                 Err(error) => failure = error,
             }
@@ -278,16 +276,18 @@ pub fn find() -> PathBuf {
     if listener::is_alive(&own) { own } else { common }
 }
 
-/// Makes the directory of a default place, private; what is wrong with it shows when binding.
-fn make_directory(path: &Path) {
+/// Makes the directory of a default place, private. One that another user made in a public place is not used: they
+/// could put a socket of theirs there.
+fn make_directory(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+    let failed = |error: io::Error| format!("control: cannot use the directory {}: {error}", path.display());
     let mode = if user::is_root() { 0o755 } else { 0o700 };
-    let _ = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    if let Ok(found) = std::fs::symlink_metadata(path)
-        && found.uid() != user::uid()
-    {
-        log::warn!(target: "hatchery", "{} belongs to another user; give --control PATH", path.display());
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed)?;
+    let owner = std::fs::symlink_metadata(path).map_err(failed)?.uid();
+    if owner == user::uid() {
+        return Ok(());
     }
+    Err(format!("control: the directory {} belongs to another user; give --control PATH", path.display()))
 }
 
 fn refused(path: &Path, error: &io::Error) -> String {

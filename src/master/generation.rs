@@ -210,3 +210,75 @@ fn roots(config: &Config) -> Vec<Option<(u64, u64)>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::flags::Run;
+    use crate::config::{self, Disk};
+
+    fn configured(edit: impl FnOnce(&mut Run)) -> Config {
+        let mut flags = Run {
+            http: vec!["127.0.0.1:0".to_owned()],
+            module: Some("shop.wsgi".to_owned()),
+            chdir: Some("/tmp".to_owned()),
+            processes: Some(2),
+            ..Run::default()
+        };
+        edit(&mut flags);
+        config::from_flags(&flags, &Disk).unwrap()
+    }
+
+    fn prepare(config: Config, open: &[Listening]) -> Result<Generation, String> {
+        Generation::prepare(config, open, &Inherited::default(), &mut PoolNumbers::default())
+    }
+
+    #[test]
+    fn the_same_configuration_leaves_the_workers_alone_and_another_does_not() {
+        let first = prepare(configured(|_| {}), &[]).unwrap();
+        let plan = first.plan(None);
+        assert!(plan.workers_changed);
+        assert_eq!(plan.pools.iter().map(|pool| pool.index).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!((plan.pools[1].min, plan.pools[1].max), (2, 2));
+        let same = prepare(configured(|_| {}), &first.listening).unwrap();
+        assert!(!same.plan(Some(&first)).workers_changed);
+        let other = prepare(configured(|flags| flags.threads = Some(4)), &first.listening).unwrap();
+        assert!(other.plan(Some(&first)).workers_changed);
+    }
+
+    #[test]
+    fn a_static_root_that_was_swapped_is_a_change() {
+        let folder = std::env::temp_dir().join(format!("hatchery-roots-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("one")).unwrap();
+        std::fs::create_dir_all(folder.join("two")).unwrap();
+        let current = folder.join("current");
+        let files = |flags: &mut Run| flags.static_ = vec![format!("/static/={}", current.display())];
+        std::os::unix::fs::symlink(folder.join("one"), &current).unwrap();
+        let first = prepare(configured(files), &[]).unwrap();
+        std::fs::remove_file(&current).unwrap();
+        std::os::unix::fs::symlink(folder.join("two"), &current).unwrap();
+        let second = prepare(configured(files), &first.listening).unwrap();
+        assert!(second.plan(Some(&first)).workers_changed);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_user_is_named_and_nothing_stays_bound() {
+        let error =
+            prepare(configured(|flags| flags.user = Some("no-such-user".to_owned())), &[]).unwrap_err();
+        assert!(error.contains("there is no user \"no-such-user\""), "{error}");
+        let taken = crate::sys::listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let crate::sys::listener::Local::Tcp(address) = taken.local else { panic!() };
+        let error = prepare(configured(|flags| flags.http = vec![address.to_string()]), &[]).unwrap_err();
+        assert!(error.starts_with("sites[0].listen[0]: ") && error.contains("in use"), "{error}");
+    }
+
+    #[test]
+    fn an_app_keeps_its_pool_as_long_as_the_master_lives() {
+        let mut numbers = PoolNumbers::default();
+        assert_eq!((numbers.of("shop"), numbers.of("blog"), numbers.of("shop")), (Ok(1), Ok(2), Ok(1)));
+        (3..board::POOLS).for_each(|index| assert!(numbers.of(&format!("app {index}")).is_ok()));
+        assert!(numbers.of("one too many").unwrap_err().contains("no room"));
+        assert_eq!(numbers.of("blog"), Ok(2));
+    }
+}

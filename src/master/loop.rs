@@ -16,7 +16,7 @@ impl Master {
     pub(super) fn run(&mut self) -> Result<u8, String> {
         self.settle(clock::now());
         loop {
-            if let Some(code) = self.exit {
+            if let Some(code) = self.exit.filter(|_| self.scheduler.is_idle()) {
                 return Ok(code);
             }
             let ready = self.wait(clock::now())?;
@@ -35,6 +35,8 @@ impl Master {
         set.add(self.signals.descriptor(), Token::Signals, Interest::READ);
         self.control.watch(&mut set);
         self.children.iter().for_each(|(id, child)| child.watch(*id, &mut set));
+        set.add(self.alarm.descriptor(), Token::Alarm, Interest::READ);
+        self.runs.iter().for_each(|(id, run)| run.watch(*id, &mut set));
         if self.watching {
             let sockets = self.current.listening.iter().flat_map(|listening| &listening.sockets);
             sockets.for_each(|socket| set.add(socket.descriptor(), Token::Listener, Interest::READ));
@@ -43,8 +45,8 @@ impl Master {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let own = earliest(self.control.deadline(), self.heartbeat.deadline());
-        earliest(self.supervisor.deadline(), own)
+        let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
+        earliest(cores, earliest(self.control.deadline(), self.heartbeat.deadline()))
     }
 
     fn expire(&mut self, now: Time) {
@@ -78,6 +80,7 @@ impl Master {
         while let Some(output) = self.supervisor.poll() {
             self.perform(output, now);
         }
+        self.run_jobs(now);
     }
 
     fn take_in(&mut self, event: Ready<Token>, now: Time) {
@@ -96,6 +99,12 @@ impl Master {
                     self.settle(now);
                 }
             }
+            Token::Alarm => self.alarm.clear(),
+            Token::Run(id, channel) => {
+                if let Some(run) = self.runs.get_mut(&id) {
+                    run.ready(channel);
+                }
+            }
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
         }
     }
@@ -109,7 +118,10 @@ impl Master {
             Request::Reload { wait, prove } => {
                 self.supervisor.on(Input::Reload { ticket, wait, prove }, now);
             }
-            Request::Stop { fast } => self.supervisor.on(Input::Stop { ticket, fast }, now),
+            Request::Stop { fast } => {
+                self.hasten(fast);
+                self.supervisor.on(Input::Stop { ticket, fast }, now);
+            }
         }
     }
 
@@ -159,6 +171,7 @@ impl Master {
         match message {
             ToMaster::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             ToMaster::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
+            ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {
                 if let Some(app) = self.app_in(pool, slot, None) {

@@ -16,6 +16,7 @@
 mod apps;
 mod child;
 pub mod control;
+mod cronjobs;
 mod environment;
 mod generation;
 mod heartbeat;
@@ -34,15 +35,18 @@ mod status;
 
 use crate::config::Config;
 use crate::config::boot::WorkerBoot;
+use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
 use crate::supervisor::{ChildId, Supervisor};
+use crate::sys::alarm::Alarm;
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, title};
 use crate::timer::Time;
 use child::Child;
 use control::Control;
+use cronjobs::Run;
 use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
 use listeners::Inherited;
@@ -103,6 +107,10 @@ enum Token {
     Listener,
     /// A child.
     Child(ChildId, Channel),
+    /// A cron job may be due, or the clock was set.
+    Alarm,
+    /// A run of a cron job.
+    Run(RunId, Channel),
 }
 
 /// Which descriptor of a child.
@@ -134,6 +142,13 @@ struct Master {
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
     heartbeat: Heartbeat,
+    scheduler: Scheduler,
+    runs: BTreeMap<RunId, Run>,
+    alarm: Alarm,
+    /// USR1 came during a reload.
+    reopen: bool,
+    /// The server stops without waiting.
+    hurry: bool,
     /// The listeners are watched because the workers are asleep.
     watching: bool,
     /// The supervisor is done: the code to exit with.
@@ -159,10 +174,12 @@ impl Master {
         let mut numbers = PoolNumbers::default();
         let current = Generation::prepare(config, &[], &inherited, &mut numbers)?;
         warn_about_root(&current);
+        inherited.warn_about_rest();
         let runtime = RuntimeDir::create(current.account.as_ref())?;
         let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
+        let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
         let now = clock::now();
         if let Err(error) = title::prepare() {
             log::debug!(target: "hatchery", "process titles stay as they are: {error}");
@@ -181,6 +198,11 @@ impl Master {
             wake,
             activity: (0, now),
             heartbeat: Heartbeat::default(),
+            scheduler: Scheduler::new(Vec::new(), clock::wall()),
+            runs: BTreeMap::new(),
+            alarm,
+            reopen: false,
+            hurry: false,
             watching: false,
             exit: None,
             control,

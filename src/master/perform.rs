@@ -28,11 +28,14 @@ impl Master {
             Output::Switch { generation } => self.switch(generation),
             Output::Discard => {
                 self.candidate = None;
-                self.notify.ready("running; the last reload failed");
+                self.reload_ended("running; the last reload failed");
             }
             Output::Answer { ticket, result } => self.answer(ticket, result, now),
-            Output::Started => self.announce(),
-            Output::Stopping => self.stopping(),
+            Output::Started => {
+                self.announce();
+                self.schedule();
+            }
+            Output::Stopping => self.stopping(now),
             Output::Exit { code } => self.exit = Some(code),
             Output::Note { level, text } => note(level, &text),
         }
@@ -189,7 +192,7 @@ impl Master {
                 self.supervisor.on(Input::Loaded(plan), now);
             }
             Err(reason) => {
-                self.notify.ready("running; the last reload failed");
+                self.reload_ended("running; the last reload failed");
                 self.supervisor.on(Input::Rejected { reason }, now);
             }
         }
@@ -213,10 +216,18 @@ impl Master {
         super::logger::set_level(candidate.config.log.level);
         self.current = candidate;
         self.generation = generation;
-        self.notify.ready("running");
+        self.schedule();
+        self.reload_ended("running");
         if self.watching {
             // New sockets are to wait for bytes too.
             self.watch_listeners(true);
+        }
+    }
+
+    fn reload_ended(&mut self, status: &str) {
+        self.notify.ready(status);
+        if self.reopen {
+            self.reopen_logs();
         }
     }
 
@@ -231,7 +242,8 @@ impl Master {
     fn announce(&self) {
         let config = &self.current.config;
         for socket in self.current.listening.iter().flat_map(|listening| &listening.sockets) {
-            log::info!(target: "hatchery", "listening on {}", socket.name());
+            let scheme = if socket.address().is_some() { "http://" } else { "" };
+            log::info!(target: "hatchery", "listening on {scheme}{}", socket.name());
         }
         let workers = config.workers.processes;
         let cheap = if workers.min == 0 { " at most (cheap: none until the first connection)" } else { "" };
@@ -254,9 +266,10 @@ impl Master {
     }
 
     /// New connections are refused from here on, once the workers have let go of their copies too.
-    fn stopping(&mut self) {
+    fn stopping(&mut self, now: Time) {
         log::info!(target: "hatchery", "stopping");
         self.notify.stopping();
+        self.stop_jobs(now);
         self.watching = false;
         self.current.listening.clear();
     }

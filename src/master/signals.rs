@@ -48,7 +48,20 @@ impl Master {
 
     fn signal(&mut self, signal: Signal, now: Time) {
         log::info!(target: "hatchery", "received SIG{}", format!("{signal:?}").to_uppercase());
+        match signal {
+            Signal::Int => self.hasten(true),
+            Signal::Term | Signal::Quit => self.hasten(false),
+            Signal::Hup | Signal::Ttin | Signal::Ttou => {}
+        }
         self.supervisor.on(Input::Signal(signal), now);
+    }
+
+    /// An order to stop came: a fast one, and any second one, does not wait for cron jobs.
+    pub(super) fn hasten(&mut self, fast: bool) {
+        self.hurry |= fast;
+        if self.supervisor.mode() == "stopping" {
+            self.kill_jobs();
+        }
     }
 
     /// Takes in every child that has ended.
@@ -60,8 +73,15 @@ impl Master {
             };
             match self.children.iter().find(|(_, child)| child.process.pid == pid).map(|(id, _)| *id) {
                 Some(id) => self.bury(id, exit, now),
-                None => log::debug!(target: "hatchery", "reaped {pid}, which is none of ours: {exit}"),
+                None => self.reap_other(pid, exit, now),
             }
+        }
+    }
+
+    fn reap_other(&mut self, pid: u32, exit: Exit, now: Time) {
+        match self.runs.iter().find(|(_, run)| run.process.pid == pid).map(|(id, _)| *id) {
+            Some(id) => self.bury_run(id, exit, now),
+            None => log::debug!(target: "hatchery", "reaped {pid}, which is none of ours: {exit}"),
         }
     }
 
@@ -90,13 +110,15 @@ impl Master {
         self.supervisor.on(Input::Exited { child: id, exit }, now);
     }
 
-    /// USR1: the access log was moved away.
-    fn reopen_logs(&mut self) {
-        for generation in [Some(&mut self.current), self.candidate.as_mut()].into_iter().flatten() {
-            if let Err(error) = generation.reopen_access_log() {
-                log::error!(target: "hatchery", "the access log stays as it is: {error}");
-                return;
-            }
+    /// USR1: the access log was moved away. During a reload it waits for the end, when all workers use the same one.
+    pub(super) fn reopen_logs(&mut self) {
+        self.reopen = self.candidate.is_some();
+        if self.reopen {
+            return;
+        }
+        if let Err(error) = self.current.reopen_access_log() {
+            log::error!(target: "hatchery", "the access log stays as it is: {error}");
+            return;
         }
         let Some(log) = &self.current.access_log else {
             log::info!(target: "hatchery", "received SIGUSR1; there is no log file to reopen");

@@ -20,7 +20,7 @@ impl Master {
             listeners: sockets.map(|socket| socket.name()).collect(),
             last_reload_error: self.supervisor.last_reload_error().map(str::to_owned),
             pools: self.pools(now),
-            cron: Vec::new(),
+            cron: self.scheduler.status(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The supervisor itself: inputs in, outputs out, and `settle`, which derives everything that follows.
 
 use super::backoff::FIRST_WAIT;
+use super::handover::Handover;
 use super::pool::{Pool, Standing, WORKERS, is_leaving, is_open};
 use super::reload::{Queued, Reload};
 use super::slot::{Boot, Event, Outcome, Process, Role, State};
@@ -26,6 +27,8 @@ pub struct Supervisor {
     pub(super) pools: Vec<Pool>,
     pub(super) queued: Option<Queued>,
     pub(super) last_reload_error: Option<String>,
+    /// Reloads that have switched and are still to be answered.
+    pub(super) handovers: Vec<Handover>,
     /// The master watches the listeners because the workers are asleep.
     pub(super) watching: bool,
     /// When something happened last.
@@ -71,6 +74,7 @@ impl Supervisor {
             pools,
             queued: None,
             last_reload_error: None,
+            handovers: Vec::new(),
             watching: false,
             seen: now,
             next_child: 1,
@@ -94,6 +98,7 @@ impl Supervisor {
             Input::Ready { child } => self.on_child(child, Event::Ready, now),
             Input::Failed { child, reason } => self.on_child(child, Event::Failed(reason), now),
             Input::Exited { child, exit } => self.on_child(child, Event::Exited(exit), now),
+            Input::Closed { child } => self.on_closed(child),
             Input::Stuck { child } => self.on_stuck(child, now),
             Input::Readable => self.on_readable(),
             Input::Wanted { pool } => self.on_wanted(pool),
@@ -130,7 +135,8 @@ impl Supervisor {
             Mode::Starting(_) | Mode::Running | Mode::Reloading(_) => None,
         };
         let watch = if self.watching { None } else { self.watch_from() };
-        self.pools.iter().map(Pool::deadline).fold(earliest(stop, watch), earliest)
+        let own = earliest(earliest(stop, watch), self.handover_deadline());
+        self.pools.iter().map(Pool::deadline).fold(own, earliest)
     }
 
     /// The clock reached the deadline. A spurious call is harmless.
@@ -182,6 +188,7 @@ impl Supervisor {
         self.pools.retain(|pool| pool.is_listed() || pool.next.is_some() || pool.is_alive());
         self.publish();
         self.watch(now);
+        self.settle_handovers(matches!(self.mode, Mode::Stopping(_)), now);
         self.finish_stop();
     }
 
@@ -371,7 +378,7 @@ impl Supervisor {
         positions.into_iter().map(|slot| Place { pool, slot }).collect()
     }
 
-    fn place_of(&self, child: ChildId) -> Option<Place> {
+    pub(super) fn place_of(&self, child: ChildId) -> Option<Place> {
         self.pools.iter().enumerate().find_map(|(pool, slots)| {
             let is_it =
                 |slot: &super::slot::Slot| slot.state.process().is_some_and(|process| process.child == child);

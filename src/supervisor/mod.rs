@@ -25,6 +25,7 @@
 
 mod backoff;
 mod exit;
+mod handover;
 mod machine;
 mod pool;
 mod reload;
@@ -134,6 +135,11 @@ pub enum Input {
     /// The child must be replaced although it lives: a request in it ran into its time-out.
     Stuck {
         /// The child.
+        child: ChildId,
+    },
+    /// The worker accepts no more: every new connection reaches others.
+    Closed {
+        /// The worker.
         child: ChildId,
     },
     /// The child was reaped.

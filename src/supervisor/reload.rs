@@ -4,7 +4,7 @@
 use super::machine::{Mode, Place, Supervisor};
 use super::pool::{Pool, Standing, is_failing, is_new, is_waiting};
 use super::slot::{Event, Role, State, TERM_GRACE};
-use super::{Level, Output, Plan, PoolIndex, Ticket};
+use super::{ChildId, Level, Output, Plan, PoolIndex, Ticket};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 
@@ -191,6 +191,7 @@ impl Supervisor {
             .flat_map(|at| self.places_in(at, |state| !is_new(state)))
             .filter(|place| !self.is_draining(*place))
             .collect();
+        let closing = self.children_at(&old, |pool| pool.is_workers());
         self.adopt(plan, now);
         // Apps come before workers, so that a worker that opens finds them.
         let mut new = self.places(|state| matches!(state, State::Ready { role: Role::Next, .. }));
@@ -202,7 +203,7 @@ impl Supervisor {
         }
         self.last_reload_error = None;
         self.note(Level::Info, format!("reload: {text}"));
-        self.answer(tickets, &Ok(text));
+        self.answer_when_closed(tickets, text, closing, now);
     }
 
     /// The new plan becomes the current one.
@@ -237,6 +238,14 @@ impl Supervisor {
         self.plan = plan;
     }
 
+    fn children_at(&self, places: &[Place], which: impl Fn(&Pool) -> bool) -> Vec<ChildId> {
+        let child = |place: &Place| {
+            let pool = self.pools.get(place.pool).filter(|pool| which(pool))?;
+            pool.slots.get(place.slot)?.state.process().map(|process| process.child)
+        };
+        places.iter().filter_map(child).collect()
+    }
+
     fn is_draining(&self, place: Place) -> bool {
         let slot = self.pools.get(place.pool).and_then(|pool| pool.slots.get(place.slot));
         slot.is_some_and(|slot| matches!(slot.state, State::Draining { .. }))
@@ -253,7 +262,7 @@ impl Supervisor {
         self.answer(reload.tickets, &Err(reason.to_owned()));
     }
 
-    fn answer(&mut self, tickets: Vec<Ticket>, result: &Result<String, String>) {
+    pub(super) fn answer(&mut self, tickets: Vec<Ticket>, result: &Result<String, String>) {
         for ticket in tickets {
             self.tell(Output::Answer { ticket, result: result.clone() });
         }

@@ -9,6 +9,7 @@ pub mod shm;
 pub mod socket;
 pub mod transfer;
 
+pub mod alarm;
 pub mod listener;
 pub mod lock;
 pub mod pidfd;

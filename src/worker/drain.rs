@@ -9,7 +9,7 @@
 
 use super::Worker;
 use super::client::Client;
-use crate::control::worker::{PACKET, ToWorker};
+use crate::control::worker::{PACKET, ToMaster, ToWorker};
 use crate::timer::Time;
 use std::io;
 use std::time::Duration;
@@ -87,6 +87,7 @@ impl Worker {
                 log::warn!("worker: cannot watch a new connection: {error}");
             }
         }
+        self.cx.tell(&ToMaster::Closed);
         let hurry = self.drain == Mode::Stopping;
         for key in self.clients.keys() {
             if let Some(client) = self.clients.get_mut(key) {

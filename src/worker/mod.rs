@@ -37,10 +37,7 @@ use std::os::fd::AsFd;
 /// set up (the reason went to the master), 1 the loop broke.
 #[must_use]
 pub fn run(boot: WorkerBoot) -> i32 {
-    let control = match boot.control.try_clone() {
-        Ok(control) => control,
-        Err(_) => return 3,
-    };
+    let Ok(control) = boot.control.try_clone() else { return 3 };
     let mut worker = match Worker::new(boot) {
         Ok(worker) => worker,
         Err(reason) => {

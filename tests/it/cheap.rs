@@ -1,6 +1,6 @@
 //! Cheap mode: what nobody asks for costs nothing.
 
-use crate::harness::{Connection, SOON, Server, Setup, get, holds, wait_until};
+use crate::harness::{Connection, SOON, Server, Setup, get, holds, now, wait_until};
 use std::time::Duration;
 
 fn tree(server: &Server) -> Vec<String> {
@@ -119,8 +119,11 @@ fn a_sleeping_app_that_cannot_import_answers_503_and_recovers() {
     );
     setup.directory.write("late.py", "import nothing_of_this_name\n");
     let server = setup.start().tolerant(&["late"]);
+    let start = now();
     let refused = get(server.address, "/");
     assert_eq!(refused.status, 503);
+    // At once when the wake-up has failed, not when the patience of the queue is at its end.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert!(refused.field("retry-after").is_some(), "{refused:?}");
     server.wait_log("nothing_of_this_name");
     server.directory().write(

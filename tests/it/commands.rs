@@ -1,8 +1,9 @@
 //! Commands, their exit codes, and what an operator reads when something is wrong.
 
-use crate::harness::{Directory, Finished, SOON, Setup, get, hatchery, holds, wait_until};
+use crate::harness::{Directory, Finished, SOON, Setup, get, hatchery, holds, now, wait_until};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 /// Both streams, for messages whose stream does not matter here.
 fn said(finished: &Finished) -> String {
@@ -41,9 +42,13 @@ fn check_prints_every_mistake_with_its_line() {
     let checked = hatchery(&directory, &["check"]);
     assert_eq!(checked.code, Some(2), "{checked:?}");
     let said = said(&checked);
-    for (line, text) in
-        [(2, "wokers"), (4, "port"), (6, "did you mean `Files`?"), (11, "60 parsecs"), (14, "61 * * * *")]
-    {
+    for (line, text) in [
+        (2, "wokers"),
+        (4, "port"),
+        (6, "did you mean `Files`?"),
+        (11, "60 parsecs"),
+        (14, "cron[0].at: minute `61`"),
+    ] {
         let place = format!("hatchery.ron:{line}:");
         let found = said.lines().any(|printed| printed.contains(&place) && printed.contains(text));
         assert!(found, "{place} … {text} is not in\n{said}");
@@ -90,11 +95,7 @@ fn a_mistake_in_the_file_is_exit_2_and_one_in_the_world_is_exit_1() {
         (site("{address}", "App(\"none\")"), 2, &["none"]),
         (app("module: \"app\", chdir: \"{dir}/missing\""), 1, &["chdir", "missing"]),
         (app("module: \"app\", chdir: \"{apps}/plain\", home: \"{dir}/no-venv\""), 1, &["home", "no-venv"]),
-        (
-            app("module: \"nothing_here\", chdir: \"{apps}/plain\", home: \"{venv}\""),
-            1,
-            &["Traceback", "nothing_here"],
-        ),
+        (app("module: \"nothing_here\", chdir: \"{apps}/plain\", home: \"{venv}\""), 1, &["nothing_here"]),
         (app("module: \"app:nothing\", chdir: \"{apps}/plain\", home: \"{venv}\""), 1, &["nothing"]),
         (site("{address}", "Files(root: \"{dir}/no-root\")"), 1, &["root", "no-root"]),
         (
@@ -134,10 +135,7 @@ fn a_privileged_port_without_rights_is_explained() {
     let configuration = "    sites: [(listen: [\"127.0.0.1:81\"], locations: [(path: \"/\", to: Respond(status: 200, body: \"x\"))])],";
     let started = Setup::new(configuration).bind_itself().run_as_nobody().run_to_end();
     assert_eq!(started.code, Some(1), "{started:?}");
-    assert!(
-        started.stderr.contains("127.0.0.1:81") && started.stderr.to_lowercase().contains("permission"),
-        "{started:?}"
-    );
+    assert!(started.stderr.contains("127.0.0.1:81") && started.stderr.contains("privileges"), "{started:?}");
 }
 
 #[test]
@@ -189,7 +187,7 @@ fn status_shows_the_tree_and_the_socket_is_private() {
     let status = server.status();
     assert_eq!(status.pid, server.master.pid);
     assert_eq!((status.version.as_str(), status.mode.as_str()), (env!("CARGO_PKG_VERSION"), "running"));
-    assert!(status.listeners.contains(&server.address.to_string()), "{status:?}");
+    assert!(status.listeners[0].contains(&server.address.to_string()), "{status:?}");
     let names: Vec<_> = status.pools.iter().map(|pool| (pool.name.as_str(), pool.children.len())).collect();
     assert_eq!(names, [("worker", 2), ("plain", 1)]);
     let children: Vec<_> = status.pools.iter().flat_map(|pool| &pool.children).collect();
@@ -283,7 +281,9 @@ fn one_failing_app_of_two_does_not_keep_the_other_from_serving() {
     };
     let server = Setup::new(&two("")).start().tolerant(&["broken"]);
     assert_eq!(get(server.address, "/hello").text(), "hello\n");
+    let start = now();
     assert_eq!(get(server.address, "/broken/").status, 503);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     wait_until(SOON, "status says so", || {
         let pool = server.pool("broken");
         holds(pool.state == "failed" || pool.retry_in_ms.is_some(), pool)

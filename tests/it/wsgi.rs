@@ -134,7 +134,8 @@ fn responses_are_framed_as_the_app_says() {
 
 #[test]
 fn an_exception_is_500_and_the_traceback_is_logged() {
-    let server = plain("processes: 1").start().tolerant(&["raised before", "raised after"]);
+    let server =
+        plain("processes: 1").start().tolerant(&["the app failed in the middle", "GET /raise_after"]);
     let mut connection = Connection::open(server.address).unwrap();
     let reply = connection.get("/raise_before").unwrap();
     assert_eq!(reply.status, 500);
@@ -151,7 +152,7 @@ fn an_exception_is_500_and_the_traceback_is_logged() {
 
 #[test]
 fn a_process_that_dies_costs_its_request_and_is_replaced() {
-    let server = plain("processes: 1").start().tolerant(&["plain"]);
+    let server = plain("processes: 1").start().tolerant(&["GET /crash"]);
     let before = get(server.address, "/pid").text();
     assert_eq!(get(server.address, "/crash").status, 502);
     let after = wait_until(SOON, "another process answers", || {
@@ -204,7 +205,7 @@ fn threads_run_requests_at_the_same_time() {
 
 #[test]
 fn a_request_that_takes_too_long_is_504_and_its_process_replaced() {
-    let server = plain("processes: 1, timeout: \"500ms\"").start().tolerant(&["plain"]);
+    let server = plain("processes: 1, timeout: \"500ms\"").start().tolerant(&["GET /sleep"]);
     let before = get(server.address, "/pid").text();
     assert_eq!(get(server.address, "/sleep?seconds=30").status, 504);
     let after = wait_until(SOON, "another process answers", || {

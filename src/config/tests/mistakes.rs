@@ -456,3 +456,21 @@ fn a_damaged_file_is_told_where() {
     let deep = format!("(user: {}{})", "[".repeat(1000), "]".repeat(1000));
     assert!(load_text(&deep).unwrap_err()[0].what.contains("recursion"));
 }
+
+#[test]
+fn schedules_and_zones_are_checked() {
+    let text = "(cron: [\n (name: \"a\", at: \"61 * * * *\", timezone: \"Mars/Olympus\", command: [\"true\"]),\n (name: \"b\", at: \"0 0 30 2 *\", command: [\"true\"]),\n (name: \"c\", at: \"@dayly\", command: [\"true\"]),\n (name: \"d\", at: \"@daily\", timezone: \"Asia/Seoul\", command: [\"true\"]),\n])";
+    let lines = lines(&Memory::default().with("hatchery.ron", text));
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    for (line, want) in lines.iter().zip([
+        "hatchery.ron:2:18: cron[0].at: ",
+        "hatchery.ron:2:42: cron[0].timezone: ",
+        "hatchery.ron:3:18: cron[1].at: ",
+        "hatchery.ron:4:18: cron[2].at: ",
+    ]) {
+        println!("{line}");
+        assert!(line.starts_with(want), "\n{line}\n{want}");
+    }
+    let (zone, impossible) = (&lines[1], &lines[2]);
+    assert!(zone.contains("Mars/Olympus") && impossible.contains("never"), "{lines:#?}");
+}

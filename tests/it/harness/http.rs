@@ -198,7 +198,8 @@ impl Connection {
         if line.pop() != Some(b'\n') || line.pop() != Some(b'\r') {
             return Err(invalid(format!("no CRLF: {:?}", String::from_utf8_lossy(&line))));
         }
-        String::from_utf8(line).map_err(|error| invalid(error.to_string()))
+        // As Python's clients do: one character a byte.
+        Ok(line.into_iter().map(char::from).collect())
     }
 
     /// Everything until the server closes.

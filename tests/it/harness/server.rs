@@ -285,6 +285,18 @@ impl Server {
         })
     }
 
+    /// Kills a process of a pool of `count`, and waits until another has taken its place; how long that took.
+    #[track_caller]
+    pub(crate) fn kill_and_wait(&self, pool: &str, victim: Process, count: usize) -> Duration {
+        victim.signal(Signal::SIGKILL);
+        let start = super::now();
+        wait_until(SOON, "the killed process is replaced", || {
+            let ready = self.ready(pool);
+            holds(ready.len() == count && !ready.contains(&victim), self.pool(pool))
+        });
+        start.elapsed()
+    }
+
     /// HUP, and waits until the next generation serves.
     #[track_caller]
     pub(crate) fn hang_up(&self) {
@@ -373,7 +385,7 @@ impl Server {
         let log = self.log();
         let unexpected: Vec<_> = log
             .iter()
-            .filter(|line| line.contains("ERROR ") || line.contains("panicked at"))
+            .filter(|line| line.contains("Z ERROR hatchery: ") || line.contains("panicked at"))
             .filter(|line| !self.allowed.iter().any(|allowed| line.contains(allowed)))
             .collect();
         assert!(unexpected.is_empty(), "unexpected errors were logged: {unexpected:#?}");
@@ -426,7 +438,7 @@ fn finished(command: &mut Command) -> Finished {
 
 /// The user's environment with what would differ from machine to machine, or leave files, taken out.
 fn environment(command: &mut Command, directory: &Directory) {
-    for name in ["RUST_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "PYTHONPATH"] {
+    for name in ["HATCHERY_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "PYTHONPATH"] {
         command.env_remove(name);
     }
     command.env("XDG_RUNTIME_DIR", directory.path()).env("PYTHONDONTWRITEBYTECODE", "1").env("NO_COLOR", "1");

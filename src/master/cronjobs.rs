@@ -1,0 +1,220 @@
+//! Runs of cron jobs: the program with its environment, its output in the log, how it ended. When one starts, and what
+//! happens to a run that takes too long, `cron` decides.
+
+use super::environment::{Environment, string};
+use super::generation::Generation;
+use super::output::Output;
+use super::{Channel, Master, Token};
+use crate::config::{Config, CronJob};
+use crate::control::exit::Exit;
+use crate::cron::{Decision, JobSpec, Kill, RunId, Schedule};
+use crate::sys::poll::{Interest, Set};
+use crate::sys::process::{self, Child, Launch, Program, Step};
+use crate::sys::{clock, signals};
+use crate::timer::Time;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// One run of a job.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Name of the job.
+    pub(super) job: String,
+    /// Its process.
+    pub(super) process: Child,
+    launch: Option<Launch>,
+    output: Output,
+    /// Why the program could not be started.
+    failure: Option<String>,
+}
+
+impl Run {
+    /// Starts the job at `index`.
+    ///
+    /// # Errors
+    /// For the log: why there is no process.
+    pub(super) fn start(generation: &Generation, index: usize) -> io::Result<Self> {
+        let config = &generation.config;
+        let job = config.cron.get(index).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let (read, write) = process::pipe()?;
+        let (environment, directory) = surroundings(generation, index, job);
+        let name = job.command.first().map(OsStr::new).unwrap_or_default();
+        let program = Program {
+            candidates: environment.candidates(name),
+            arguments: job.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
+            environment: environment.strings(),
+            directory: string(directory.as_os_str()),
+            account: generation.job_accounts.get(index).cloned().flatten(),
+            stdin: None,
+            stdout: write.try_clone()?,
+            stderr: write,
+            descriptors: Vec::new(),
+            death_signal: Some(signals::SIGTERM),
+        };
+        let (process, launch) = process::spawn(&program)?;
+        let output = Output::new(read);
+        Ok(Self { job: job.name.clone(), process, launch: Some(launch), output, failure: None })
+    }
+
+    /// Waits for what it may print or tell.
+    pub(super) fn watch<'a>(&'a self, id: RunId, set: &mut Set<'a, Token>) {
+        if let Some(launch) = &self.launch {
+            set.add(launch.descriptor().as_fd(), Token::Run(id, Channel::Launch), Interest::READ);
+        }
+        self.output.watch(set, Token::Run(id, Channel::Output));
+    }
+
+    /// One of its descriptors is ready.
+    pub(super) fn ready(&mut self, channel: Channel) {
+        match channel {
+            Channel::Output => self.output.read(&format!("cron {}", self.job)),
+            Channel::Launch | Channel::Control => self.launched(),
+        }
+    }
+
+    fn launched(&mut self) {
+        let Some(outcome) = self.launch.as_mut().and_then(Launch::outcome) else { return };
+        self.launch = None;
+        self.failure = outcome.map(|(step, error)| match step {
+            Step::Execute => format!("cannot start the command: {error}"),
+            Step::Directory => format!("cannot enter its directory: {error}"),
+            Step::User => format!("cannot become its user: {error}"),
+            Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
+        });
+    }
+
+    /// It was reaped: logs what it still printed; why its program could not be started, if it could not.
+    pub(super) fn bury(mut self) -> Option<String> {
+        self.launched();
+        self.output.finish(&format!("cron {}", self.job));
+        self.failure
+    }
+}
+
+/// From TERM to KILL when the server stops fast.
+const FAST: Duration = Duration::from_secs(1);
+
+impl Master {
+    /// The jobs of the current configuration, from now on.
+    pub(super) fn schedule(&mut self) {
+        self.scheduler.replace(specs(&self.current.config), clock::wall());
+    }
+
+    /// Carries out what is due.
+    pub(super) fn run_jobs(&mut self, now: Time) {
+        let wall = clock::wall();
+        while let Some(decision) = self.scheduler.poll(wall, now) {
+            match decision {
+                Decision::Run { job, run, .. } => self.run_job(&job, run),
+                Decision::Skip { job, reason } => {
+                    log::warn!(target: "hatchery", "cron {job}: skipped: {reason}")
+                }
+                Decision::Kill { run, how } => self.kill_run(run, how),
+            }
+        }
+        if let Err(error) = self.alarm.set(self.scheduler.next_wall()) {
+            log::error!(target: "hatchery", "cron: cannot set the timer: {error}");
+        }
+    }
+
+    fn run_job(&mut self, job: &str, id: RunId) {
+        let index = self.current.config.cron.iter().position(|known| known.name == job);
+        // A job that has left the configuration is not run any more, so it is always found.
+        let Some(index) = index else {
+            return self.scheduler.could_not_start(id, "it has left the configuration");
+        };
+        match Run::start(&self.current, index) {
+            Ok(run) => {
+                let pid = run.process.pid;
+                log::info!(target: "hatchery", "cron {job}: started (process {pid})");
+                self.scheduler.started(id, pid);
+                self.runs.insert(id, run);
+            }
+            Err(error) => {
+                log::error!(target: "hatchery", "cron {job}: could not start: {error}");
+                self.scheduler.could_not_start(id, &error.to_string());
+            }
+        }
+    }
+
+    fn kill_run(&self, id: RunId, how: Kill) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let signal = match how {
+            Kill::Term => signals::SIGTERM,
+            Kill::Kill => signals::SIGKILL,
+        };
+        // The whole group: a shell does not pass signals on to what it runs.
+        if let Err(error) = process::signal(&run.process, signal, true) {
+            log::debug!(target: "hatchery", "cannot signal cron {}: {error}", run.job);
+        }
+    }
+
+    /// A run was reaped.
+    pub(super) fn bury_run(&mut self, id: RunId, exit: Exit, now: Time) {
+        let Some(run) = self.runs.remove(&id) else { return };
+        let job = run.job.clone();
+        match run.bury() {
+            Some(why) => {
+                log::error!(target: "hatchery", "cron {job}: {why}");
+                self.scheduler.could_not_start(id, &why);
+            }
+            None => {
+                let level = if exit == Exit::Code(0) { log::Level::Info } else { log::Level::Warn };
+                log::log!(target: "hatchery", level, "cron {job}: ended: {exit}");
+                self.scheduler.exited(id, exit, clock::wall(), now);
+            }
+        }
+    }
+
+    /// The server stops: runs get TERM and, in the end, KILL.
+    pub(super) fn stop_jobs(&mut self, now: Time) {
+        let within = if self.hurry { FAST } else { self.current.config.shutdown_timeout };
+        self.scheduler.stop(within, now);
+    }
+
+    /// The server stops fast: runs that had time before have none now.
+    pub(super) fn kill_jobs(&self) {
+        self.runs.keys().for_each(|id| self.kill_run(*id, Kill::Kill));
+    }
+}
+
+/// The jobs as `cron` wants them.
+fn specs(config: &Config) -> Vec<JobSpec> {
+    let spec = |job: &CronJob| match Schedule::parse(&job.at, job.timezone.as_deref()) {
+        Ok(schedule) => {
+            let (name, overlap, timeout) = (job.name.clone(), job.overlap, job.timeout);
+            Some(JobSpec { name, schedule, overlap, timeout })
+        }
+        Err(error) => {
+            // Checked when the configuration was read; the database of time zones can change.
+            log::error!(target: "hatchery", "cron {}: never runs: {error}", job.name);
+            None
+        }
+    };
+    config.cron.iter().filter_map(spec).collect()
+}
+
+/// The environment and directory of a job: those of its app, or a clean one.
+fn surroundings<'a>(generation: &'a Generation, index: usize, job: &'a CronJob) -> (Environment, &'a Path) {
+    let app = job.app.and_then(|app| generation.config.apps.get(app));
+    let mut environment = if app.is_some() { Environment::ours() } else { Environment::clean() };
+    let account = generation.job_accounts.get(index).and_then(Option::as_ref);
+    match account {
+        Some(account) => environment.set_account(account),
+        None => {
+            if let (None, Ok(own)) = (app, crate::sys::user::Account::own()) {
+                environment.set_account(&own);
+            }
+        }
+    }
+    if let Some(app) = app {
+        environment.set_app(app);
+    }
+    environment.set_all(&job.env);
+    let home = account.map(|account| account.home.as_path());
+    let directory = job.chdir.as_deref().or(app.map(|app| app.chdir.as_path())).or(home);
+    (environment, directory.unwrap_or(Path::new("/")))
+}
