@@ -32,7 +32,7 @@ pub struct Forward<'a> {
 pub fn encode(head: &RequestHead, forward: &Forward<'_>, body: BodyLength, out: &mut Vec<u8>) {
     out.extend_from_slice(head.method_bytes());
     out.push(b' ');
-    target::write_origin_form(head.target(), out);
+    target::write_origin_form(head.method(), head.target(), out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     field(b"Host", &[forward.host], out);
     let nominated = nominated(head.all("connection"));

@@ -50,7 +50,7 @@ fn bytes_above_ascii_are_kept() {
     let target = parse(Method::Get, b"/caf\xe9/\xff?\xe9").unwrap();
     assert_eq!(target.path(), b"/caf\xe9/\xff");
     let mut out = Vec::new();
-    write_origin_form(b"/caf\xe9?\xff", &mut out);
+    write_origin_form(Method::Get, b"/caf\xe9?\xff", &mut out);
     assert_eq!(text(&out), "/caf%E9?%FF");
 }
 

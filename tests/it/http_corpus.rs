@@ -169,6 +169,11 @@ impl Client {
     }
 }
 
+/// Name and bytes of every file.
+pub(crate) fn streams() -> Vec<(String, Vec<u8>)> {
+    ["valid", "invalid"].into_iter().flat_map(load).map(|case| (case.name, case.bytes)).collect()
+}
+
 fn load(folder: &str) -> Vec<Case> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http").join(folder);
     let mut paths: Vec<PathBuf> =
