@@ -146,14 +146,14 @@ fn passes(name: &[u8], trusted: bool) -> bool {
 }
 
 /// The field names in Connection fields, without its own options.
-fn nominated<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
+pub(super) fn nominated<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
     values
         .flat_map(tokens)
         .filter(|name| !name.is_empty() && !is_one_of(name, &["close", "keep-alive", "upgrade"]))
         .collect()
 }
 
-fn is_nominated(name: &[u8], nominated: &[&[u8]]) -> bool {
+pub(super) fn is_nominated(name: &[u8], nominated: &[&[u8]]) -> bool {
     nominated.iter().any(|other| name.eq_ignore_ascii_case(other)) && !is_one_of(name, &NOT_NOMINATED)
 }
 

@@ -52,6 +52,17 @@ fn bytes_above_ascii_are_kept() {
     let mut out = Vec::new();
     write_origin_form(Method::Get, b"/caf\xe9?\xff", &mut out);
     assert_eq!(text(&out), "/caf%E9?%FF");
+    for (method, target, origin) in [
+        (Method::Options, "http://h", "*"),
+        (Method::Options, "*", "*"),
+        (Method::Options, "http://h?a", "/?a"),
+        (Method::Options, "http://h/", "/"),
+        (Method::Get, "http://h", "/"),
+    ] {
+        out.clear();
+        write_origin_form(method, target.as_bytes(), &mut out);
+        assert_eq!(text(&out), origin, "{method:?} {target}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod http_corpus;
 mod layers;
 mod limits;
 mod proxy;
+mod refusals;
 mod reload;
 mod static_files;
 mod supervise;

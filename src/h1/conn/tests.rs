@@ -448,6 +448,54 @@ fn a_connection_can_be_refused_before_anything_came() {
     assert_eq!(conn.end(), End::Close);
 }
 
+/// Control characters anywhere, and what no token has in a method or a name.
+#[test]
+fn every_byte_in_every_place() {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let text = |byte: u8| !byte.is_ascii_control();
+    for byte in 0..=u8::MAX {
+        for (place, before, after, allowed) in [
+            ("method", "G", "T / HTTP/1.1\r\nHost: h\r\n\r\n", token(byte)),
+            (
+                "target",
+                "GET /?a",
+                "b HTTP/1.1\r\nHost: h\r\n\r\n",
+                text(byte) && !matches!(byte, b' ' | b'#'),
+            ),
+            ("name", "GET / HTTP/1.1\r\nHost: h\r\nX", "Y: z\r\n\r\n", token(byte) || byte == b':'),
+            ("value", "GET / HTTP/1.1\r\nHost: h\r\nX: a", "b\r\n\r\n", text(byte) || byte == b'\t'),
+            ("line end", "GET / HTTP/1.1\r\nHost: h\r", "\r\n", byte == b'\n'),
+        ] {
+            let mut conn = conn();
+            conn.feed(&[before.as_bytes(), &[byte], after.as_bytes()].concat(), at(1));
+            let accepted = match conn.poll() {
+                Some(Event::Request(_)) => true,
+                Some(Event::Refused(refusal)) => {
+                    assert_eq!(refusal.status, 400, "{byte:#04x} in a {place}");
+                    false
+                }
+                other => panic!("{byte:#04x} in a {place}: {other:?}"),
+            };
+            assert_eq!(accepted, allowed, "{byte:#04x} in a {place}");
+        }
+    }
+}
+
+#[test]
+fn answers_to_pipelined_requests_leave_together() {
+    let mut conn = fed(&GET.repeat(16));
+    for _ in 0..16 {
+        request(&mut conn);
+        conn.respond(&ResponseHead::new(200), BodyLength::Known(2), DATE, at(1));
+        conn.send(Segment::Static(b"ok"));
+        conn.finish(at(1));
+    }
+    assert!(conn.poll().is_none());
+    let out = wire(&mut conn, at(1));
+    assert_eq!(out.matches("HTTP/1.1 200 OK\r\n").count(), 16);
+    assert!(conn.is_idle());
+}
+
 #[test]
 fn every_limit_names_the_key_to_raise() {
     let with = |change: fn(&mut Settings), bytes: &str| {
