@@ -345,6 +345,11 @@ fn resolve_action(
 ) -> Option<location::Action> {
     match draft {
         ActionDraft::Ready(action) => Some(action),
+        ActionDraft::Files { mut files, fallback } => {
+            let action = resolve_action(*fallback, apps, upstreams, report)?;
+            files.fallback = location::Fallback::Action(Box::new(action));
+            Some(Action::Files(files))
+        }
         ActionDraft::App { name, mount } => apps.find(&name, report).map(|app| Action::App { app, mount }),
         ActionDraft::Proxy(name) => upstreams.find(&name, report).map(Action::Proxy),
     }

@@ -1,10 +1,13 @@
-//! `locations: […]` of a site: which paths, and what answers them.
+//! `locations: […]` of a site: which paths, and what answers them. What `Files(…)` may say is read in `files`.
 
-use super::located::{At, Located, Node, Raw, Read, Report, Shape};
+mod files;
+
+use super::located::{At, Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::Size;
-use super::units;
+use crate::http::encoding::Encoding;
 use crate::route::Matcher;
+pub(crate) use files::RawFiles;
 use regex_lite::Regex;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -62,8 +65,47 @@ pub struct Files {
     pub root: PathBuf,
     /// Tried in order for a directory; `["index.html"]`.
     pub index: Vec<String>,
+    /// Names below the root tried in order instead of the path itself; `$path` stands for it. Empty: the path, and for a
+    /// directory its index.
+    pub try_files: Vec<String>,
+    /// What answers where no file is found.
+    pub fallback: Fallback,
+    /// Directories without an index file are listed.
+    pub listing: bool,
     /// Cache-Control.
     pub cache: Cache,
+    /// Codings in which files are kept beside their originals, in the order of our preference.
+    pub precompressed: Vec<Encoding>,
+    /// Ending and Content-Type, before the built-in table.
+    pub types: Vec<(String, String)>,
+    /// Names that begin with a dot are served.
+    pub dotfiles: bool,
+    /// Which symbolic links are followed.
+    pub symlinks: Symlinks,
+}
+
+/// What answers where no file is found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fallback {
+    /// 404.
+    None,
+    /// This file below the root, with status 200.
+    File(String),
+    /// This status.
+    Status(u16),
+    /// An app or an upstream.
+    Action(Box<Action>),
+}
+
+/// Which symbolic links are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Symlinks {
+    /// None: 403.
+    Refuse,
+    /// Those that stay below the root.
+    Beneath,
+    /// Also those to these directories.
+    Follow(Vec<PathBuf>),
 }
 
 /// What Cache-Control says.
@@ -88,6 +130,7 @@ pub(crate) struct Draft {
 
 pub(crate) enum ActionDraft {
     Ready(Action),
+    Files { files: Files, fallback: Box<Self> },
     App { name: At<String>, mount: String },
     Proxy(At<String>),
 }
@@ -113,26 +156,14 @@ impl<'a> Raw<'a> for RawLocation<'a> {
 
     fn misplaced(key: &str) -> Option<Complaint> {
         let inside = match key {
-            "root" | "index" | "cache" | "alias" => "Files(root: \"…\", …)",
+            "root" | "index" | "cache" | "alias" | "fallback" | "listing" | "precompressed" | "types"
+            | "dotfiles" | "symlinks" | "symlinks_to" | "try_files" => "Files(root: \"…\", …)",
             "mount" | "app" => "App(name: \"…\", mount: \"…\")",
             "status" | "body" | "content_type" => "Respond(status: …, body: \"…\")",
             _ => return None,
         };
         Some(Complaint::new(format!("unknown key `{key}`"), format!("it goes into `to: {inside}`")))
     }
-}
-
-/// `Files(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawFiles<'a> {
-    #[serde(borrow)]
-    root: Option<Located<'a, PathBuf>>,
-    index: Option<Located<'a, Vec<IndexName>>>,
-    cache: Option<Located<'a, Cache>>,
-}
-
-impl<'a> Raw<'a> for RawFiles<'a> {
-    const LATER: &'static [&'static str] = &["symlinks", "symlinks_to"];
 }
 
 /// `App(…)` as written.
@@ -225,7 +256,9 @@ impl Read for Draft {
 /// looked for by its last segment, below a `regex` by the whole path.)
 fn fits(matcher: &Matcher, action: &ActionDraft) -> Result<(), Complaint> {
     match (action, matcher) {
-        (ActionDraft::Ready(Action::Files(_)), Matcher::Prefix { path, .. }) if !path.ends_with('/') => {
+        (ActionDraft::Ready(Action::Files(_)) | ActionDraft::Files { .. }, Matcher::Prefix { path, .. })
+            if !path.ends_with('/') =>
+        {
             let why =
                 format!("the root of `Files` stands for a directory, and `{path}` does not end with `/`");
             Err(Complaint::new(why, format!("write path: \"{path}/\"")))
@@ -335,31 +368,12 @@ impl Read for ActionDraft {
             return None;
         };
         match name {
-            "Files" => files(&inside, report).map(|files| Self::Ready(Action::Files(files))),
+            "Files" => files::read(&inside, report),
             "App" => app(&inside, report),
             "Proxy" => proxy(&inside, report),
             "Redirect" => redirect(&inside, report).map(Self::Ready),
             _ => respond(&inside, report).map(Self::Ready),
         }
-    }
-}
-
-fn files(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Files> {
-    if let Some(root) = inside.only() {
-        return PathBuf::read(&root, report).map(Files::new);
-    }
-    let (raw, at) = inside.fields::<RawFiles<'_>>(report)?;
-    let root = at.need(raw.root, "root", "\"static\"", report);
-    let index = at.read(raw.index, report).map(|names| names.into_iter().map(|name| name.0).collect());
-    let cache = at.or(raw.cache, Cache::Unset, report);
-    let default = Files::new(root?);
-    Some(Files { index: index.unwrap_or(default.index), cache, root: default.root })
-}
-
-impl Files {
-    /// The defaults for this root.
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, index: vec!["index.html".to_owned()], cache: Cache::Unset }
     }
 }
 
@@ -458,39 +472,4 @@ fn respond(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
         None => plain(),
     };
     Some(Action::Respond { status, body, content_type })
-}
-
-struct IndexName(String);
-
-impl Read for IndexName {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "a file name", |text| {
-            if text.is_empty() || text.contains(['/', '\0']) || text == "." || text == ".." {
-                let what = format!("`{text}` is not the name of a file in the directory");
-                return Err(Complaint::new(what, "for example \"index.html\""));
-            }
-            Ok(Self(text.to_owned()))
-        })
-    }
-}
-
-impl Read for Cache {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let names = "\"off\", \"no-cache\", \"immutable\" or a duration such as \"1h\"";
-        if let Shape::Integer(_) = node.shape() {
-            return Duration::read(node, report).map(Self::For);
-        }
-        node.parse(report, names, |text| match text {
-            "off" => Ok(Self::Unset),
-            "no-cache" => Ok(Self::Revalidate),
-            "immutable" => Ok(Self::Immutable),
-            _ if text.starts_with(|char: char| char.is_ascii_digit()) => units::duration(text).map(Self::For),
-            _ => {
-                let near = super::problem::suggestion(text, &["off", "no-cache", "immutable"]);
-                let hint =
-                    near.map_or_else(|| format!("write {names}"), |near| format!("did you mean \"{near}\"?"));
-                Err(Complaint::new(format!("unknown cache rule `{text}`"), hint))
-            }
-        })
-    }
 }

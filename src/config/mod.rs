@@ -36,13 +36,13 @@ pub use cronjob::CronJob;
 pub use flags::{from_flags, from_serve};
 pub use limits::Limits;
 pub use load::load_with_warnings;
-pub use location::{Action, Cache, Files, Location};
+pub use location::{Action, Cache, Fallback, Files, Location, Symlinks};
 pub use log::{AccessLog, Log};
 pub use problem::Problem;
 pub use site::Site;
 pub use source::{Disk, Source};
 pub use upstream::{Server, Upstream};
-pub use workers::{Processes, Workers};
+pub use workers::{FileCache, Processes, Workers};
 pub use write::to_ron;
 
 use std::path::{Path, PathBuf};
@@ -115,6 +115,7 @@ pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'s
         of::<load::RawIncluded<'_>>("included file"),
         of::<workers::RawWorkers<'_>>("workers"),
         of::<workers::RawProcesses<'_>>("processes"),
+        of::<workers::RawFileCache<'_>>("workers.file_cache"),
         of::<log::RawLog<'_>>("log"),
         of::<log::RawAccess<'_>>("log.access"),
         of::<limits::RawLimits<'_>>("limits"),

@@ -2,7 +2,7 @@
 
 use super::app::App;
 use super::cronjob::{CronJob, OVERLAPS};
-use super::location::{Action, Cache, Files, Location};
+use super::location::{Action, Cache, Fallback, Files, Location, Symlinks};
 use super::log::{FORMATS, LEVELS};
 use super::site::{Site, render_host};
 use super::units::{render_duration, render_size};
@@ -26,10 +26,13 @@ pub fn to_ron(config: &Config) -> String {
     out.field("start", if config.all_or_nothing { "AllOrNothing" } else { "Independent" });
     out.field("temp_dir", path(&config.temp_dir));
     let workers = &config.workers;
+    let cache = workers.file_cache;
+    let cache = [("entries", cache.entries.to_string()), ("memory", size(cache.memory))];
     let values = [
         ("processes", processes(workers.processes)),
         ("idle", time(workers.idle)),
         ("connections", workers.connections.to_string()),
+        ("file_cache", line(&cache)),
     ];
     out.field("workers", line(&values));
     out.field("log", log(config));
@@ -101,20 +104,47 @@ fn location(config: &Config, location: &Location) -> String {
     line(&values)
 }
 
+fn files(config: &Config, files: &Files) -> String {
+    let cache = match files.cache {
+        Cache::Unset => "off".to_owned(),
+        Cache::Revalidate => "no-cache".to_owned(),
+        Cache::Immutable => "immutable".to_owned(),
+        Cache::For(time) => render_duration(time),
+    };
+    let mut values =
+        vec![("root", path(&files.root)), ("index", texts(&files.index)), ("cache", text(&cache))];
+    if !files.try_files.is_empty() {
+        values.push(("try_files", texts(&files.try_files)));
+    }
+    match &files.fallback {
+        Fallback::None => {}
+        Fallback::File(name) => values.push(("fallback", text(name))),
+        Fallback::Status(status) => values.push(("fallback", status.to_string())),
+        Fallback::Action(other) => values.push(("fallback", action(config, other))),
+    }
+    values.push(("listing", files.listing.to_string()));
+    let suffixes: Vec<_> = files.precompressed.iter().map(|encoding| encoding.suffix().to_owned()).collect();
+    values.push(("precompressed", texts(&suffixes)));
+    if !files.types.is_empty() {
+        let types = files.types.iter().map(|(suffix, kind)| format!("{}: {}", text(suffix), text(kind)));
+        values.push(("types", format!("{{{}}}", types.collect::<Vec<_>>().join(", "))));
+    }
+    values.push(("dotfiles", files.dotfiles.to_string()));
+    match &files.symlinks {
+        Symlinks::Refuse => values.push(("symlinks", "Refuse".to_owned())),
+        Symlinks::Beneath => values.push(("symlinks", "Beneath".to_owned())),
+        Symlinks::Follow(to) => {
+            let to: Vec<_> = to.iter().map(|directory| path(directory)).collect();
+            values.push(("symlinks", "Follow".to_owned()));
+            values.push(("symlinks_to", format!("[{}]", to.join(", "))));
+        }
+    }
+    format!("Files{}", line(&values))
+}
+
 fn action(config: &Config, action: &Action) -> String {
     match action {
-        Action::Files(Files { root, index, cache }) => {
-            let cache = match cache {
-                Cache::Unset => "off".to_owned(),
-                Cache::Revalidate => "no-cache".to_owned(),
-                Cache::Immutable => "immutable".to_owned(),
-                Cache::For(time) => render_duration(*time),
-            };
-            format!(
-                "Files{}",
-                line(&[("root", path(root)), ("index", texts(index)), ("cache", text(&cache))])
-            )
-        }
+        Action::Files(settings) => files(config, settings),
         Action::App { app, mount } => {
             let name = config.apps.get(*app).map_or("", |app| app.name.as_str());
             format!("App{}", line(&[("name", text(name)), ("mount", text(mount))]))

@@ -22,7 +22,13 @@ pub(super) struct Handover {
 
 impl Supervisor {
     /// Answers the tickets of a reload once none of `open` accepts any more.
-    pub(super) fn answer_when_closed(&mut self, tickets: Vec<Ticket>, text: String, open: Vec<ChildId>, now: Time) {
+    pub(super) fn answer_when_closed(
+        &mut self,
+        tickets: Vec<Ticket>,
+        text: String,
+        open: Vec<ChildId>,
+        now: Time,
+    ) {
         self.handovers.push(Handover { tickets, text, open, until: now.after(PATIENCE) });
     }
 

@@ -15,7 +15,7 @@ use super::upstream::app::{self, Ask, Step as RunStep, Unit};
 use super::upstream::proxy;
 use crate::accesslog::Record;
 use crate::buf::Segment;
-use crate::config::{Action, Config, DefaultSite, Location, Network, Site};
+use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Site};
 use crate::gateway::{self, Fault, params};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
@@ -52,6 +52,8 @@ pub(super) struct Exchange {
     answered: Option<Time>,
     /// What went wrong, for the log.
     error: Option<&'static str>,
+    /// The location had no such file, and its fallback answers.
+    fell_back: bool,
     step: Step,
 }
 
@@ -110,6 +112,7 @@ impl Exchange {
             body_sent: 0,
             answered: None,
             error: None,
+            fell_back: false,
             step: Step::Sent,
         }
     }
@@ -160,8 +163,20 @@ impl Exchange {
         if let Err(refusal) = h1.limit_body(location.max_body) {
             return self.refuse(&refusal, h1, cx);
         }
-        match &location.action {
-            Action::Files(files) => self.serve_file(files, h1, cx),
+        self.act(&location.action, body, key, h1, config, cx);
+    }
+
+    fn act(
+        &mut self,
+        action: &Action,
+        body: BodyLength,
+        key: Key,
+        h1: &mut h1::Conn,
+        config: &Rc<Config>,
+        cx: &mut Context,
+    ) {
+        match action {
+            Action::Files(files) => self.serve_file(files, body, key, h1, config, cx),
             Action::Respond { status, body, content_type } => {
                 let head = ResponseHead::new(*status).with("Content-Type", content_type);
                 self.answer(&head, body.as_bytes().to_vec(), h1, cx);
@@ -187,7 +202,27 @@ impl Exchange {
         Some((site, site.locations.get(location)?))
     }
 
-    fn serve_file(&mut self, files: &crate::config::Files, h1: &mut h1::Conn, cx: &mut Context) {
+    /// What answers: the location's action, or its fallback.
+    fn action<'a>(&self, config: &'a Config) -> Option<&'a Action> {
+        let (_, location) = self.place(config)?;
+        match &location.action {
+            Action::Files(files) if self.fell_back => match &files.fallback {
+                Fallback::Action(action) => Some(action),
+                _ => None,
+            },
+            action => Some(action),
+        }
+    }
+
+    fn serve_file(
+        &mut self,
+        files: &crate::config::Files,
+        body: BodyLength,
+        key: Key,
+        h1: &mut h1::Conn,
+        config: &Rc<Config>,
+        cx: &mut Context,
+    ) {
         let Some(request) = &self.request else { return };
         let Some((site, location)) = request.place else { return };
         let path = request.target.path();
@@ -198,18 +233,29 @@ impl Exchange {
             query: request.target.query(request.head.target()),
             encoded_slash: request.target.encoded_slash(),
         };
-        let Some(root) = cx.root(site, location) else { return self.fail(500, h1, cx) };
-        match file::serve(root, files, &wanted, cx.wall) {
-            file::Answer::Send { head, body, segment } => {
+        match cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall)) {
+            file::Answer::Ready(mut ready) => {
+                let body = ready.take_body();
+                let Some(head) = ready.head() else { return self.fail(500, h1, cx) };
+                self.status = head.status().0;
+                self.body_sent += body.as_ref().map_or(0, Segment::len);
+                h1.respond_prepared(head, body, cx.date.as_str(), cx.now);
+                self.step = Step::Sent;
+            }
+            file::Answer::Send { head, body, segments } => {
                 self.begin_response(&head, body, h1, cx);
-                if let Some(segment) = segment {
-                    self.send(segment, h1);
-                }
+                segments.into_iter().for_each(|segment| self.send(segment, h1));
                 self.finish(h1, cx);
             }
-            file::Answer::Refuse { head, why } => {
-                log::debug!("{}: {why}", self.request_line());
-                self.fail_with(&head, h1, cx);
+            file::Answer::Refuse(refused) => {
+                log::debug!("{}: {}", self.request_line(), refused.why);
+                self.fail_with(&refused.head, h1, cx);
+            }
+            file::Answer::Fallback => {
+                self.fell_back = true;
+                if let Fallback::Action(action) = &files.fallback {
+                    self.act(action, body, key, h1, config, cx);
+                }
             }
         }
     }
@@ -327,8 +373,8 @@ impl Exchange {
 
     fn start_app(&mut self, unit: Unit, body: RequestBody, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
         let config = Rc::clone(&cx.config);
-        let (Some(request), Some((_, location))) = (&self.request, self.place(&config)) else { return };
-        let Action::App { mount, .. } = &location.action else { return };
+        let (Some(request), Some(action)) = (&self.request, self.action(&config)) else { return };
+        let Action::App { mount, .. } = action else { return };
         let id = self.id_text();
         let raw = request.head.target();
         let variables = params::Request {
@@ -577,8 +623,8 @@ impl Exchange {
     }
 
     fn handler(&self, config: &Config) -> String {
-        let Some((_, location)) = self.place(config) else { return String::new() };
-        match &location.action {
+        let Some(action) = self.action(config) else { return String::new() };
+        match action {
             Action::Files(_) => "files".to_owned(),
             Action::App { app, .. } => {
                 format!("app {}", config.apps.get(*app).map_or("", |app| app.name.as_str()))

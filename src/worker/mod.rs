@@ -95,6 +95,9 @@ impl Worker {
         if events.wake && fd::quiet(self.cx.own_wake().as_fd()) {
             self.cx.woken();
         }
+        if events.files {
+            self.cx.files.catch_up();
+        }
         self.accept();
         self.run_clients();
         self.settle();
@@ -113,6 +116,7 @@ impl Worker {
             Source::Listener(number) => gate.note(number),
             Source::Control => events.control = true,
             Source::Wake => events.wake = true,
+            Source::Files => events.files = true,
             Source::Client(key) => note_client(clients, key, readiness, &mut runnable),
             Source::Link(key) => match links.note(key, readiness) {
                 Some(Some(owner)) => runnable.push(owner),
@@ -183,6 +187,7 @@ impl Worker {
 struct Events {
     control: bool,
     wake: bool,
+    files: bool,
 }
 
 fn note_client(clients: &mut Slab<Client>, key: Key, readiness: Readiness, runnable: &mut Vec<Key>) {
