@@ -156,7 +156,7 @@ mod tests {
         let status = Status {
             mode: "running".into(),
             generation: 3,
-            listeners: vec!["http://[::]:80".into()],
+            listeners: vec!["[::]:80".into()],
             pools,
             cron,
             ..Status::default()
@@ -164,7 +164,7 @@ mod tests {
         let text = table(&status);
         for part in [
             "running  pid 0  generation 3",
-            "listening on http://[::]:80",
+            "listening on [::]:80",
             "     0     4712    3  ready          2m    5.0MiB      1234            7\n",
             "app shop  failed  processes 0 to 4  restarts 2  last exit: exit 3  next attempt in 1.5s",
             "clean  at 17 3 * * *  next never",

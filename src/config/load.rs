@@ -1,9 +1,11 @@
 //! The main file, what it includes, and the checks that look at all of it.
 
+use super::action::{Action, ActionDraft};
 use super::app::App;
-use super::located::{At, File, Located, Node, Raw, Read, Report, Shape};
-use super::location::{self, Action, ActionDraft, Location};
+use super::located::{At, File, Located, Node, Raw, Read, Report};
+use super::location::Location;
 use super::problem::{Complaint, Place, Problem};
+use super::shape::Shape;
 use super::site::{self, Site, render_host};
 use super::source::{Source, absolute, is_pattern};
 use super::upstream::Upstream;
@@ -44,7 +46,9 @@ impl<'a> Raw<'a> for RawConfig<'a> {
 
     fn misplaced(key: &str) -> Option<Complaint> {
         let place = match key {
-            "listen" | "names" | "locations" | "tls" | "max_body" | "trusted_proxies" => "sites: [( … )]",
+            "listen" | "names" | "locations" | "tls" | "max_body" | "trusted_proxies" | "error_pages" => {
+                "sites: [( … )]"
+            }
             "module" | "chdir" | "home" | "processes" | "threads" => "apps: { \"name\": ( … ) }",
             "servers" => "upstreams: { \"name\": ( … ) }",
             "access" => "log: ( … )",
@@ -315,6 +319,7 @@ fn resolve(
             listen: site.listen.into_iter().map(|address| address.value).collect(),
             max_body: site.max_body,
             trusted_proxies: site.trusted_proxies,
+            error_pages: site.error_pages,
             locations,
         });
     }
@@ -342,12 +347,12 @@ fn resolve_action(
     apps: &mut Names,
     upstreams: &mut Names,
     report: &mut Report<'_>,
-) -> Option<location::Action> {
+) -> Option<Action> {
     match draft {
         ActionDraft::Ready(action) => Some(action),
         ActionDraft::Files { mut files, fallback } => {
             let action = resolve_action(*fallback, apps, upstreams, report)?;
-            files.fallback = location::Fallback::Action(Box::new(action));
+            files.fallback = super::files::Fallback::Action(Box::new(action));
             Some(Action::Files(files))
         }
         ActionDraft::App { name, mount } => apps.find(&name, report).map(|app| Action::App { app, mount }),

@@ -5,11 +5,11 @@
 //! line, column and key, and reading goes on.
 
 use super::problem::{Complaint, Place, Problem};
+use super::shape::{Shape, shape};
 use super::source::Source;
 use super::units;
 use ron::value::RawValue;
-use serde::de::{self, Deserialize, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
-use std::fmt;
+use serde::de::{self, Deserialize, IntoDeserializer, Visitor};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -70,22 +70,6 @@ pub(crate) struct Node<'a> {
 pub(crate) struct Fields<'a> {
     node: Node<'a>,
     list: Vec<(&'a str, &'a RawValue)>,
-}
-
-/// A value, one level deep.
-pub(crate) enum Shape<'a> {
-    Bool(bool),
-    Integer(i128),
-    Float,
-    Text(String),
-    List(Vec<&'a RawValue>),
-    Tuple(Vec<&'a RawValue>),
-    Struct(Vec<(&'a str, &'a RawValue)>),
-    Map(Vec<(&'a RawValue, &'a RawValue)>),
-    /// A name and what follows it in parentheses.
-    Variant(&'a str, Option<&'a RawValue>),
-    /// Characters, byte strings, ranges: nothing here has this type.
-    Other,
 }
 
 impl<'s> Report<'s> {
@@ -242,15 +226,24 @@ impl<'a> Node<'a> {
 
     /// The entries of `{ "name": value, … }`, with the place of each name. A name given twice is reported.
     pub(crate) fn map(&self, report: &mut Report<'_>) -> Option<Vec<(At<String>, Node<'a>)>> {
+        self.map_of("{ \"name\": …, … }", report)
+    }
+
+    /// The same with keys of another type.
+    pub(crate) fn map_of<K: Read + ToString + PartialEq>(
+        &self,
+        expected: &str,
+        report: &mut Report<'_>,
+    ) -> Option<Vec<(At<K>, Node<'a>)>> {
         let entries = match self.shape() {
             Shape::Map(entries) => entries,
-            other => return self.wrong(report, "{ \"name\": …, … }", &other),
+            other => return self.wrong(report, expected, &other),
         };
-        let mut out: Vec<(At<String>, Node<'a>)> = Vec::new();
+        let mut out: Vec<(At<K>, Node<'a>)> = Vec::new();
         for (key, value) in entries {
             let key_node = self.child(key, self.key.clone());
-            let Some(name) = String::read(&key_node, report) else { continue };
-            let key = self.key_of(&name);
+            let Some(name) = K::read(&key_node, report) else { continue };
+            let key = self.key_of(&name.to_string());
             let place = Place { key: key.clone(), ..key_node.place() };
             if out.iter().any(|(other, _)| other.value == name) {
                 report.add(&place, Complaint::new("given twice", "keep one of the two"));
@@ -404,28 +397,6 @@ impl Fields<'_> {
     }
 }
 
-impl Shape<'_> {
-    /// What it is, for a message.
-    fn name(&self) -> String {
-        match self {
-            Self::Bool(value) => format!("`{value}`"),
-            Self::Integer(value) => format!("the number {value}"),
-            Self::Float => "a fraction".to_owned(),
-            Self::Text(text) => {
-                let short: String = text.chars().take(40).collect();
-                format!("the string \"{short}{}\"", if short.len() < text.len() { "…" } else { "" })
-            }
-            Self::List(_) => "a list [ … ]".to_owned(),
-            Self::Tuple(_) => "( … ) without keys".to_owned(),
-            Self::Struct(_) => "( key: value, … )".to_owned(),
-            Self::Map(_) => "a map { … }".to_owned(),
-            Self::Variant(name, None) => format!("`{name}`"),
-            Self::Variant(name, Some(_)) => format!("`{name}(…)`"),
-            Self::Other => "something else".to_owned(),
-        }
-    }
-}
-
 /// Keys that people bring from other servers.
 const HABITS: [(&str, &str); 24] = [
     ("venv", "home"),
@@ -459,105 +430,6 @@ fn unknown_key(name: &str, known: &[&str]) -> Complaint {
     match habit {
         Some((_, ours)) => Complaint::new(format!("unknown key `{name}`"), format!("did you mean `{ours}`?")),
         None => Complaint::unknown("key", name, known),
-    }
-}
-
-/// One level of a piece of RON that is known to be well-formed.
-fn shape(text: &str) -> Shape<'_> {
-    let rest = text.trim_start_matches(|char: char| char.is_ascii_alphanumeric() || char == '_');
-    let name = text.get(..text.len() - rest.len()).unwrap_or_default();
-    let string = rest.starts_with(['"', '#', '\'']);
-    let word = name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_');
-    if word && !string && !matches!(name, "true" | "false" | "inf" | "NaN") {
-        let inside = RawValue::from_ron(rest).ok().map(RawValue::trim);
-        return match inside {
-            // Some(x) is x: implicit_some allows both.
-            Some(inside) if name == "Some" => match shape(inside.get_ron()) {
-                Shape::Tuple(values) => match values.as_slice() {
-                    [one] => shape(one.trim().get_ron()),
-                    _ => Shape::Other,
-                },
-                _ => Shape::Other,
-            },
-            inside => Shape::Variant(name, inside),
-        };
-    }
-    let first = text.chars().next().unwrap_or_default();
-    super::options().from_str_seed(text, ShapeSeed { first }).unwrap_or(Shape::Other)
-}
-
-#[derive(Clone, Copy)]
-struct ShapeSeed {
-    first: char,
-}
-
-impl<'de> DeserializeSeed<'de> for ShapeSeed {
-    type Value = Shape<'de>;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Shape<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ShapeSeed {
-    type Value = Shape<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Shape<'de>, E> {
-        Ok(Shape::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Shape<'de>, E> {
-        Ok(Shape::Integer(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Shape<'de>, E> {
-        Ok(Shape::Integer(value.into()))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Shape<'de>, E> {
-        Ok(Shape::Float)
-    }
-
-    fn visit_char<E>(self, _: char) -> Result<Shape<'de>, E> {
-        Ok(Shape::Other)
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Shape<'de>, E> {
-        Ok(Shape::Text(value.to_owned()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Shape<'de>, E> {
-        Ok(Shape::Tuple(Vec::new()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shape<'de>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element::<&RawValue>()? {
-            list.push(item);
-        }
-        Ok(if self.first == '[' { Shape::List(list) } else { Shape::Tuple(list) })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Shape<'de>, A::Error> {
-        if self.first == '{' {
-            let mut map = Vec::new();
-            while let Some(entry) = entries.next_entry::<&RawValue, &RawValue>()? {
-                map.push(entry);
-            }
-            return Ok(Shape::Map(map));
-        }
-        if self.first != '(' {
-            return Ok(Shape::Other);
-        }
-        let mut list = Vec::new();
-        while let Some(entry) = entries.next_entry::<&str, &RawValue>()? {
-            list.push(entry);
-        }
-        Ok(Shape::Struct(list))
     }
 }
 

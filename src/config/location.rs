@@ -1,17 +1,12 @@
-//! `locations: […]` of a site: which paths, and what answers them. What `Files(…)` may say is read in `files`.
+//! `locations: […]` of a site: which paths, and what answers them.
 
-mod files;
-
+use super::action::{Action, ActionDraft};
 use super::located::{At, Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::Size;
-use crate::http::encoding::Encoding;
 use crate::route::Matcher;
-pub(crate) use files::RawFiles;
 use regex_lite::Regex;
 use serde::Deserialize;
-use std::path::PathBuf;
-use std::time::Duration;
 
 /// One location of a site.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,115 +19,11 @@ pub struct Location {
     pub max_body: u64,
 }
 
-/// What answers a location.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Files below a directory.
-    Files(Files),
-    /// An app.
-    App {
-        /// Index into [`Config::apps`](super::Config::apps).
-        app: usize,
-        /// SCRIPT_NAME, without a slash at the end; empty unless the location says `mount`.
-        mount: String,
-    },
-    /// An upstream; index into [`Config::upstreams`](super::Config::upstreams).
-    Proxy(usize),
-    /// A redirect. `location` may contain `$rest` (what follows the prefix, as it was written), `$path`, `$query`,
-    /// `$host`, `$scheme`.
-    Redirect {
-        /// 301, 302, 303, 307 or 308.
-        status: u16,
-        /// The Location field.
-        location: String,
-    },
-    /// A fixed answer.
-    Respond {
-        /// Any final status.
-        status: u16,
-        /// The body.
-        body: String,
-        /// Content-Type.
-        content_type: String,
-    },
-}
-
-/// Files below a directory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Files {
-    /// The directory that stands for the location's prefix; for a regular expression, for `/`; for an exact path, for
-    /// the directory of its last segment.
-    pub root: PathBuf,
-    /// Tried in order for a directory; `["index.html"]`.
-    pub index: Vec<String>,
-    /// Names below the root tried in order instead of the path itself; `$path` stands for it. Empty: the path, and for a
-    /// directory its index.
-    pub try_files: Vec<String>,
-    /// What answers where no file is found.
-    pub fallback: Fallback,
-    /// Directories without an index file are listed.
-    pub listing: bool,
-    /// Cache-Control.
-    pub cache: Cache,
-    /// Codings in which files are kept beside their originals, in the order of our preference.
-    pub precompressed: Vec<Encoding>,
-    /// Ending and Content-Type, before the built-in table.
-    pub types: Vec<(String, String)>,
-    /// Names that begin with a dot are served.
-    pub dotfiles: bool,
-    /// Which symbolic links are followed.
-    pub symlinks: Symlinks,
-}
-
-/// What answers where no file is found.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fallback {
-    /// 404.
-    None,
-    /// This file below the root, with status 200.
-    File(String),
-    /// This status.
-    Status(u16),
-    /// An app or an upstream.
-    Action(Box<Action>),
-}
-
-/// Which symbolic links are followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Symlinks {
-    /// None: 403.
-    Refuse,
-    /// Those that stay below the root.
-    Beneath,
-    /// Also those to these directories.
-    Follow(Vec<PathBuf>),
-}
-
-/// What Cache-Control says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cache {
-    /// No Cache-Control.
-    Unset,
-    /// `no-cache`.
-    Revalidate,
-    /// `max-age=N`.
-    For(Duration),
-    /// `public, max-age=31536000, immutable` for names that carry a hash (`name.0123456789ab.ext`), `no-cache` otherwise.
-    Immutable,
-}
-
 /// A location whose app or upstream is still a name.
 pub(crate) struct Draft {
     pub(crate) matcher: At<Matcher>,
     pub(crate) action: ActionDraft,
     pub(crate) max_body: Option<u64>,
-}
-
-pub(crate) enum ActionDraft {
-    Ready(Action),
-    Files { files: Files, fallback: Box<Self> },
-    App { name: At<String>, mount: String },
-    Proxy(At<String>),
 }
 
 /// A location as written.
@@ -165,51 +56,6 @@ impl<'a> Raw<'a> for RawLocation<'a> {
         Some(Complaint::new(format!("unknown key `{key}`"), format!("it goes into `to: {inside}`")))
     }
 }
-
-/// `App(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawAppAction<'a> {
-    #[serde(borrow)]
-    name: Option<Located<'a, At<String>>>,
-    mount: Option<Located<'a, At<String>>>,
-}
-
-impl<'a> Raw<'a> for RawAppAction<'a> {}
-
-/// `Proxy(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawProxy<'a> {
-    #[serde(borrow)]
-    name: Option<Located<'a, At<String>>>,
-}
-
-impl<'a> Raw<'a> for RawProxy<'a> {}
-
-/// `Redirect(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawRedirect<'a> {
-    #[serde(borrow)]
-    status: Option<Located<'a, At<u32>>>,
-    location: Option<Located<'a, At<String>>>,
-}
-
-impl<'a> Raw<'a> for RawRedirect<'a> {}
-
-/// `Respond(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawRespond<'a> {
-    #[serde(borrow)]
-    status: Option<Located<'a, At<u32>>>,
-    body: Option<Located<'a, String>>,
-    content_type: Option<Located<'a, At<String>>>,
-}
-
-impl<'a> Raw<'a> for RawRespond<'a> {}
-
-const ACTIONS: [&str; 5] = ["Files", "App", "Proxy", "Redirect", "Respond"];
-const ACTIONS_LATER: [&str; 1] = ["Cgi"];
-const REDIRECTS: [u32; 5] = [301, 302, 303, 307, 308];
-const VARIABLES: [&str; 5] = ["rest", "path", "query", "host", "scheme"];
 
 impl Read for Draft {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
@@ -336,140 +182,4 @@ impl Read for Pattern {
             Regex::new(text).map(Self).map_err(complain)
         })
     }
-}
-
-impl Read for ActionDraft {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let Some((name, inside)) = node.variant() else {
-            let other = node.shape();
-            let expected = format!("one of {}, as in App(\"shop\")", ACTIONS.join(", "));
-            return node.wrong(report, &expected, &other);
-        };
-        if ACTIONS_LATER.contains(&name) {
-            node.complain(report, Complaint::later("variant", name));
-            return None;
-        }
-        if !ACTIONS.contains(&name) {
-            node.complain(report, Complaint::unknown("variant", name, &ACTIONS));
-            return None;
-        }
-        let Some(inside) = inside else {
-            let example = match name {
-                "Files" => "Files(root: \"static\")",
-                "App" => "App(\"shop\")",
-                "Proxy" => "Proxy(\"api\")",
-                "Redirect" => "Redirect(status: 301, location: \"/new$rest\")",
-                _ => "Respond(status: 200, body: \"ok\")",
-            };
-            node.complain(
-                report,
-                Complaint::new(format!("`{name}` says nothing"), format!("for example {example}")),
-            );
-            return None;
-        };
-        match name {
-            "Files" => files::read(&inside, report),
-            "App" => app(&inside, report),
-            "Proxy" => proxy(&inside, report),
-            "Redirect" => redirect(&inside, report).map(Self::Ready),
-            _ => respond(&inside, report).map(Self::Ready),
-        }
-    }
-}
-
-fn app(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
-    if let Some(name) = inside.only() {
-        return At::read(&name, report).map(|name| ActionDraft::App { name, mount: String::new() });
-    }
-    let (raw, at) = inside.fields::<RawAppAction<'_>>(report)?;
-    let name = at.need(raw.name, "name", "\"shop\"", report);
-    let mount: Option<At<String>> = at.read(raw.mount, report);
-    let mut text = mount.as_ref().map(|mount| mount.value.clone()).unwrap_or_default();
-    if let Some(mount) = mount.filter(|mount| !mount.value.is_empty()) {
-        if let Err(complaint) = check_path(&mount.value) {
-            report.add(&mount.place, complaint);
-            return None;
-        }
-        // SCRIPT_NAME has no slash at its end; the root is the empty one (PEP 3333).
-        text = mount.value.trim_end_matches('/').to_owned();
-    }
-    Some(ActionDraft::App { name: name?, mount: text })
-}
-
-fn proxy(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
-    if let Some(name) = inside.only() {
-        return At::read(&name, report).map(ActionDraft::Proxy);
-    }
-    let (raw, at) = inside.fields::<RawProxy<'_>>(report)?;
-    at.need(raw.name, "name", "\"api\"", report).map(ActionDraft::Proxy)
-}
-
-fn redirect(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
-    let (raw, at) = inside.fields::<RawRedirect<'_>>(report)?;
-    let location: Option<At<String>> = at.need(raw.location, "location", "\"/new$rest\"", report);
-    let mut status = 302;
-    if let Some(given) = at.read(raw.status, report) {
-        match u16::try_from(given.value).ok().filter(|_| REDIRECTS.contains(&given.value)) {
-            Some(good) => status = good,
-            None => {
-                let what = format!("{} is not the status of a redirect", given.value);
-                report.add(&given.place, Complaint::new(what, "one of 301, 302, 303, 307, 308"));
-            }
-        }
-    }
-    let location = location?;
-    if let Err(complaint) = check_location(&location.value) {
-        report.add(&location.place, complaint);
-        return None;
-    }
-    Some(Action::Redirect { status, location: location.value })
-}
-
-fn check_location(text: &str) -> Result<(), Complaint> {
-    if text.contains(|char: char| char.is_control() || char == ' ') {
-        return Err(Complaint::new("a space or control character in a location", "write a space as %20"));
-    }
-    if !["/", "http://", "https://", "$"].iter().any(|start| text.starts_with(start)) {
-        let hint = format!("did you mean \"https://{text}\" or \"/{text}\"?");
-        return Err(Complaint::new(format!("`{text}` is neither a path nor a URL"), hint));
-    }
-    // `$$` is a dollar sign.
-    for after in text.replace("$$", "").split('$').skip(1) {
-        let end =
-            after.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(after.len());
-        let name = after.get(..end).unwrap_or_default();
-        if !name.is_empty() && !VARIABLES.contains(&name) {
-            return Err(Complaint::unknown("variable", name, &VARIABLES));
-        }
-    }
-    Ok(())
-}
-
-fn respond(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
-    let (raw, at) = inside.fields::<RawRespond<'_>>(report)?;
-    let body = at.or(raw.body, String::new(), report);
-    let mut status = 200;
-    if let Some(given) = at.read(raw.status, report) {
-        match u16::try_from(given.value).ok().filter(|status| (200..600).contains(status)) {
-            Some(204 | 205 | 304) if !body.is_empty() => {
-                let what = format!("an answer with status {} has no body", given.value);
-                report.add(&given.place, Complaint::new(what, "remove the `body`"));
-            }
-            Some(good) => status = good,
-            None => {
-                let what = format!("{} is not the status of an answer", given.value);
-                report.add(&given.place, Complaint::new(what, "from 200 to 599"));
-            }
-        }
-    }
-    let plain = || "text/plain; charset=utf-8".to_owned();
-    let content_type = match at.read(raw.content_type, report) {
-        Some(given) if given.value.is_empty() || given.value.contains(char::is_control) => {
-            report.add(&given.place, Complaint::new("not a content type", "for example \"text/html\""));
-            plain()
-        }
-        Some(given) => given.value,
-        None => plain(),
-    };
-    Some(Action::Respond { status, body, content_type })
 }

@@ -1,7 +1,8 @@
 //! `log: (…)`.
 
-use super::located::{Located, Node, Raw, Read, Report, Shape};
+use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
+use super::shape::Shape;
 use crate::accesslog::Format;
 use log::LevelFilter;
 use serde::Deserialize;

@@ -8,11 +8,13 @@
 //!  Config ─ write (RON again) · check (what the environment must have)
 //! ```
 
+mod action;
 mod address;
 mod app;
 pub mod boot;
 pub mod check;
 mod cronjob;
+mod files;
 pub mod flags;
 mod limits;
 mod load;
@@ -21,6 +23,7 @@ mod location;
 mod log;
 mod problem;
 mod read;
+mod shape;
 mod site;
 mod source;
 #[cfg(test)]
@@ -30,13 +33,15 @@ mod upstream;
 mod workers;
 mod write;
 
+pub use action::Action;
 pub use address::{Address, Network};
 pub use app::{App, ResponseBuffer};
 pub use cronjob::CronJob;
+pub use files::{Cache, Fallback, Files, Symlinks};
 pub use flags::{from_flags, from_serve};
 pub use limits::Limits;
 pub use load::load_with_warnings;
-pub use location::{Action, Cache, Fallback, Files, Location, Symlinks};
+pub use location::Location;
 pub use log::{AccessLog, Log};
 pub use problem::Problem;
 pub use site::Site;
@@ -121,11 +126,11 @@ pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'s
         of::<limits::RawLimits<'_>>("limits"),
         of::<site::RawSite<'_>>("sites"),
         of::<location::RawLocation<'_>>("sites.locations"),
-        of::<location::RawFiles<'_>>("Files"),
-        of::<location::RawAppAction<'_>>("App"),
-        of::<location::RawProxy<'_>>("Proxy"),
-        of::<location::RawRedirect<'_>>("Redirect"),
-        of::<location::RawRespond<'_>>("Respond"),
+        of::<files::RawFiles<'_>>("Files"),
+        of::<action::RawAppAction<'_>>("App"),
+        of::<action::RawProxy<'_>>("Proxy"),
+        of::<action::RawRedirect<'_>>("Redirect"),
+        of::<action::RawRespond<'_>>("Respond"),
         of::<app::RawApp<'_>>("apps"),
         of::<app::RawResponseBuffer<'_>>("apps.response_buffer"),
         of::<upstream::RawUpstream<'_>>("upstreams"),

@@ -1,7 +1,8 @@
 //! How values of plain types are read.
 
-use super::located::{At, Node, Read, Report, Shape};
+use super::located::{At, Node, Read, Report};
 use super::problem::Complaint;
+use super::shape::Shape;
 use super::source::absolute;
 use super::units;
 use std::path::PathBuf;

@@ -1,9 +1,10 @@
 //! `upstreams: {…}`.
 
 use super::address::Address;
-use super::located::{At, Located, Node, Raw, Read, Report, Shape};
+use super::located::{At, Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::Positive;
+use super::shape::Shape;
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! `workers: (…)`, and how many processes a pool has.
 
-use super::located::{Located, Node, Raw, Read, Report, Shape};
+use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::{Positive, Size};
+use super::shape::Shape;
 use crate::dispatch::board;
 use serde::Deserialize;
 use std::time::Duration;

@@ -1,8 +1,10 @@
 //! The configuration as RON, every default written out: what `hatchery config` prints, and what loads to the same.
 
+use super::action::Action;
 use super::app::App;
 use super::cronjob::{CronJob, OVERLAPS};
-use super::location::{Action, Cache, Fallback, Files, Location, Symlinks};
+use super::files::{Cache, Fallback, Files, Symlinks};
+use super::location::Location;
 use super::log::{FORMATS, LEVELS};
 use super::site::{Site, render_host};
 use super::units::{render_duration, render_size};
@@ -86,6 +88,10 @@ fn site(config: &Config, site: &Site) -> String {
         "trusted_proxies",
         texts(&site.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()),
     );
+    if !site.error_pages.is_empty() {
+        let pages = site.error_pages.iter().map(|(status, file)| format!("{status}: {}", path(file)));
+        out.field("error_pages", format!("{{{}}}", pages.collect::<Vec<_>>().join(", ")));
+    }
     out.field("locations", list(site.locations.iter().map(|one| location(config, one)), 3));
     out.end()
 }

@@ -18,6 +18,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+/// Bytes for the title of a process besides its other arguments.
+const TITLE: usize = 256;
+
 /// What the master holds of a process of an app.
 #[derive(Debug)]
 pub(super) struct App {
@@ -139,15 +142,14 @@ fn program(
         ("THREADS", &settings.threads.to_string()),
         ("APP", &settings.name),
         ("MULTIPROCESS", multiprocess),
-        ("SLOT", &wanted.slot.to_string()),
-        ("GENERATION", &wanted.number.to_string()),
+        ("TITLE", &format!("hatchery: app {} {} gen {}", settings.name, wanted.slot, wanted.number)),
     ] {
         environment.set(format!("HATCHERY_HOST_{name}"), value);
     }
     let python = settings.python.as_os_str();
-    // The last argument is only for `ps`.
-    let title = format!("hatchery: app {} {} gen {}", settings.name, wanted.slot, wanted.number);
-    let arguments = [python, OsStr::new("-"), OsStr::new(&title)];
+    // The last argument is room: the host writes its title over its arguments.
+    let room = " ".repeat(TITLE);
+    let arguments = [python, OsStr::new("-"), OsStr::new(&room)];
     Ok(Program {
         candidates: environment.candidates(python),
         arguments: arguments.into_iter().filter_map(string).collect(),

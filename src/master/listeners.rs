@@ -43,10 +43,10 @@ impl Socket {
         }
     }
 
-    /// For people: `http://127.0.0.1:8000`, `unix:/run/x.sock`.
+    /// As in the configuration, but as bound: `127.0.0.1:8000`, `unix:/run/x.sock`.
     pub(super) fn name(&self) -> String {
         match &self.bound.local {
-            Local::Tcp(address) => format!("http://{address}"),
+            Local::Tcp(address) => address.to_string(),
             Local::Unix(path) => format!("unix:{}", path.display()),
         }
     }
@@ -232,7 +232,7 @@ fn refused(address: &Address, error: &io::Error) -> String {
              it) or choose another port"
         ),
         (io::ErrorKind::PermissionDenied, Address::Any(_) | Address::Tcp(_)) if port < 1024 => format!(
-            "cannot listen on {what}: ports below 1024 need privileges; start as root and set `user`, give the program \
+            "cannot listen on {what}: permission denied: ports below 1024 need privileges; start as root and set `user`, give the program \
              CAP_NET_BIND_SERVICE, or choose a port from 1024 on"
         ),
         (io::ErrorKind::AddrNotAvailable, _) => {
@@ -289,7 +289,7 @@ mod tests {
         let reason = |text: &str, error: i32| {
             refused(&Address::Tcp(text.parse().unwrap()), &io::Error::from_raw_os_error(error))
         };
-        assert!(reason("127.0.0.1:80", libc::EACCES).contains("ports below 1024"));
+        assert!(reason("127.0.0.1:80", libc::EACCES).contains("permission denied: ports below 1024"));
         assert!(reason("192.0.2.1:8000", libc::EADDRNOTAVAIL).contains("192.0.2.1:8000: no interface"));
         assert!(
             refused(&Address::Any(8000), &io::Error::from_raw_os_error(libc::EADDRINUSE))

@@ -242,7 +242,8 @@ impl Master {
     fn announce(&self) {
         let config = &self.current.config;
         for socket in self.current.listening.iter().flat_map(|listening| &listening.sockets) {
-            log::info!(target: "hatchery", "listening on {}", socket.name());
+            let scheme = if socket.address().is_some() { "http://" } else { "" };
+            log::info!(target: "hatchery", "listening on {scheme}{}", socket.name());
         }
         let workers = config.workers.processes;
         let cheap = if workers.min == 0 { " at most (cheap: none until the first connection)" } else { "" };

@@ -171,7 +171,6 @@ impl Supervisor {
 
     /// Everything that follows from the state, in the order in which the master should do it.
     fn settle(&mut self, now: Time) {
-        self.settle_handovers(matches!(self.mode, Mode::Stopping(_)), now);
         match self.mode {
             Mode::Starting(_) => self.advance_start(now),
             Mode::Reloading(_) => self.advance_reload(now),
@@ -189,6 +188,7 @@ impl Supervisor {
         self.pools.retain(|pool| pool.is_listed() || pool.next.is_some() || pool.is_alive());
         self.publish();
         self.watch(now);
+        self.settle_handovers(matches!(self.mode, Mode::Stopping(_)), now);
         self.finish_stop();
     }
 

@@ -123,6 +123,12 @@ impl Scene {
         booting.into_iter().flat_map(|child| self.ready(child)).collect()
     }
 
+    /// The workers that were told to leave accept no more.
+    fn close_all(&mut self) -> Vec<Output> {
+        let draining = self.of(0, "draining");
+        draining.into_iter().flat_map(|child| self.on(Input::Closed { child })).collect()
+    }
+
     /// Everything that was told to leave leaves.
     fn leave_all(&mut self) -> Vec<Output> {
         let mut outputs = Vec::new();
@@ -250,6 +256,7 @@ fn strangers_and_late_answers_are_ignored() {
         Input::Ready { child },
         Input::Failed { child, reason: String::new() },
         Input::Exited { child, exit: Exit::Code(0) },
+        Input::Closed { child },
         Input::Stuck { child },
         Input::Readable,
         Input::Wanted { pool: 9 },

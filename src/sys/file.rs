@@ -84,6 +84,14 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(retry(|| nix::fcntl::open(path, flags, Mode::empty()))?)
 }
 
+/// Opens a file that the operator named, for reading; does not block on a FIFO.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn open_file(path: &Path) -> io::Result<OwnedFd> {
+    Ok(retry(|| nix::fcntl::open(path, READ, Mode::empty()))?)
+}
+
 /// Opens `path`, relative to and never outside of `root`, for reading. It does not block on a FIFO and takes no
 /// terminal; symbolic links are followed only while they stay below `root` (in the fall-back they are not followed at
 /// all, ELOOP or ENOTDIR). An empty path is `root` itself.

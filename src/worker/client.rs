@@ -105,11 +105,11 @@ impl Client {
     /// Arms the wheel if the deadline has moved to before what is armed.
     pub(super) fn rearm(&mut self, key: Key, cx: &mut Context) {
         debug_assert!(self.deadline().is_some(), "a connection without a deadline lives for ever");
-        if let Some(deadline) = self.deadline() {
-            if self.armed.is_none_or(|armed| deadline < armed) {
-                self.armed = Some(deadline);
-                cx.wheel.insert(deadline, Timer::Client(key));
-            }
+        if let Some(deadline) = self.deadline()
+            && self.armed.is_none_or(|armed| deadline < armed)
+        {
+            self.armed = Some(deadline);
+            cx.wheel.insert(deadline, Timer::Client(key));
         }
     }
 
@@ -142,10 +142,11 @@ impl Client {
 
     /// Nothing more can be done now.
     fn rest(&mut self, key: Key, cx: &mut Context) -> Outcome {
+        let wants = self.h1.wants();
+        debug_assert!(!(wants.read && self.endpoint.readable()), "idle although there is something to read");
         debug_assert!(
-            !(self.h1.wants().read && self.endpoint.readable())
-                && !(self.h1.wants().write && self.endpoint.writable()),
-            "idle although there is something to do"
+            !(wants.write && self.endpoint.writable()),
+            "idle although there is something to write"
         );
         if self.phase == Phase::Leaving && self.exchange.is_none() && self.h1.is_idle() {
             return self.close(key, cx);

@@ -2,6 +2,7 @@
 //! board. A connection and the context are disjoint fields of the worker, so a drive borrows both.
 
 use super::handler::file::Files;
+use super::handler::pages::Pages;
 use super::report::Report;
 use super::upstream::{Apps, Links, Servers};
 use crate::config::boot::WorkerBoot;
@@ -52,6 +53,7 @@ pub(super) struct Context {
     pub(super) servers: Servers,
     /// What static locations serve.
     pub(super) files: Files,
+    pub(super) pages: Pages,
     pub(super) listeners: Vec<ListenerInfo>,
     pub(super) board: Board<'static>,
     pub(super) row: u16,
@@ -103,6 +105,7 @@ impl Context {
             apps: Apps::new(&config, &app_pools),
             servers: Servers::new(&config),
             files: Files::new(&config)?,
+            pages: Pages::new(&config),
             listeners: Vec::new(),
             board: Board::new(shared.words()),
             row,

@@ -19,7 +19,7 @@ use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Si
 use crate::gateway::{self, Fault, params};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
-use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
+use crate::http::{BodyLength, Method, RequestHead, ResponseHead, forwarded};
 use crate::slab::Key;
 use crate::sys::clock;
 use crate::timer::{Time, Wall};
@@ -63,7 +63,8 @@ struct Request {
     target: Target,
     host: Host,
     origin: forwarded::Origin,
-    /// Indices of site and location.
+    /// Indices of the site, and of site and location.
+    site: Option<usize>,
     place: Option<(usize, usize)>,
 }
 
@@ -137,7 +138,7 @@ impl Exchange {
         });
         let location = site.and_then(|site| cx.table.location(site, target.path()));
         let asterisk = target.form() == Form::Asterisk;
-        self.request = Some(Request { head, target, host, origin, place: site.zip(location) });
+        self.request = Some(Request { head, target, host, origin, site, place: site.zip(location) });
         match (site, location) {
             (None, _) => Err(421),
             (Some(_), None) if !asterisk => Err(404),
@@ -415,9 +416,7 @@ impl Exchange {
 
     fn unavailable(&mut self, retry: Option<Time>, h1: &mut h1::Conn, cx: &mut Context) {
         let seconds = retry.map_or(1, |at| at.since(cx.now).as_secs() + 1).min(30);
-        let (mut head, body) = fixed::error_page(503);
-        head.fields.add("Retry-After", seconds.to_string());
-        self.answer(&head, body, h1, cx);
+        self.fail_with(&ResponseHead::new(503).with("Retry-After", seconds.to_string()), h1, cx);
     }
 
     // ---- progress -------------------------------------------------------------------------------------------------
@@ -571,18 +570,32 @@ impl Exchange {
         self.finish(h1, cx);
     }
 
-    fn fail(&mut self, status: u16, h1: &mut h1::Conn, cx: &Context) {
+    fn fail(&mut self, status: u16, h1: &mut h1::Conn, cx: &mut Context) {
         self.fail_with(&ResponseHead::new(status), h1, cx);
     }
 
     /// Answers with an error page that also carries the fields of `extra`.
-    fn fail_with(&mut self, extra: &ResponseHead, h1: &mut h1::Conn, cx: &Context) {
-        let (mut head, body) = fixed::error_page(extra.status.0);
-        extra.fields.iter().for_each(|(name, value)| head.fields.set(name, value));
-        self.answer(&head, body, h1, cx);
+    fn fail_with(&mut self, extra: &ResponseHead, h1: &mut h1::Conn, cx: &mut Context) {
+        let site = self.request.as_ref().and_then(|request| request.site);
+        let page = cx.pages.get(site, extra.status.0, cx.now);
+        let body = page.body();
+        self.status = extra.status.0;
+        if extra.fields.is_empty() {
+            self.body_sent += if self.is_head() { 0 } else { body.len() };
+            h1.respond_prepared(page.prepared(), Some(body), cx.date.as_str(), cx.now);
+            self.step = Step::Sent;
+            return;
+        }
+        self.begin_response(&page.head_with(extra), BodyLength::Known(body.len()), h1, cx);
+        self.send(body, h1);
+        self.finish(h1, cx);
     }
 
-    fn refuse(&mut self, refusal: &Refusal, h1: &mut h1::Conn, cx: &Context) {
+    fn is_head(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.head.method() == Method::Head)
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, h1: &mut h1::Conn, cx: &mut Context) {
         let peer = self.peer.address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
         self.error = Some(refusal.why);
         log::info!("{peer}: refused with {}: {}", refusal.status, refusal.why);
@@ -681,10 +694,12 @@ fn trusts(networks: &[Network], address: Option<IpAddr>, listener: &ListenerInfo
     })
 }
 
-/// What follows a location's prefix, percent-encoded as the client wrote it. Where the prefix itself was written with
-/// encodings, the decoded rest is encoded anew.
+/// What follows a location's prefix, with the slash before it, percent-encoded as the client wrote it. Where the prefix
+/// itself was written with encodings, the decoded rest is encoded anew.
 fn rest_as_written(raw: &[u8], path: &[u8], rest: &[u8]) -> Vec<u8> {
-    let prefix = path.len().saturating_sub(rest.len());
+    let end = path.len().saturating_sub(rest.len());
+    let prefix = if path.get(..end).is_some_and(|before| before.ends_with(b"/")) { end - 1 } else { end };
+    let rest = path.get(prefix..).unwrap_or_default();
     if raw.get(..prefix) == path.get(..prefix) {
         return raw.get(prefix..).unwrap_or_default().to_vec();
     }
@@ -708,5 +723,36 @@ fn origin_form<'a>(target: &Target, raw: &'a [u8]) -> &'a [u8] {
     match raw.get(raw.len().saturating_sub(length)..) {
         Some(origin) if origin.starts_with(path) => origin,
         _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Method, target};
+
+    #[test]
+    fn the_rest_of_a_redirect_keeps_its_slash_and_its_encoding() {
+        let rest = |raw: &str, path: &str, rest: &str| {
+            String::from_utf8(rest_as_written(raw.as_bytes(), path.as_bytes(), rest.as_bytes())).unwrap()
+        };
+        assert_eq!(rest("/old/a%20b", "/old/a b", "a b"), "/a%20b");
+        assert_eq!(rest("/old/", "/old/", ""), "/");
+        assert_eq!(rest("/api/x", "/api/x", "/x"), "/x");
+        assert_eq!(rest("/api", "/api", ""), "");
+        assert_eq!(rest("/%6fld/a b", "/old/a b", "a b"), "/a%20b", "the prefix was encoded");
+    }
+
+    #[test]
+    fn the_origin_form_is_what_the_client_wrote() {
+        for (raw, origin) in [
+            ("/a%20b?x=1", "/a%20b?x=1"),
+            ("http://shop.example/a?x=1", "/a?x=1"),
+            ("http://shop.example/a", "/a"),
+            ("http://shop.example", "/"),
+        ] {
+            let target = target::parse(Method::Get, raw.as_bytes()).unwrap();
+            assert_eq!(origin_form(&target, raw.as_bytes()), origin.as_bytes(), "{raw}");
+        }
     }
 }

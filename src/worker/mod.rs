@@ -22,7 +22,7 @@ mod upstream;
 
 use crate::config::boot::WorkerBoot;
 use crate::control::worker::ToMaster;
-use crate::event::{Readiness, Source};
+use crate::event::Source;
 use crate::slab::{Key, Slab};
 use crate::sys::{clock, fd, seqpacket};
 use crate::timer::{Time, earliest};
@@ -35,10 +35,7 @@ use std::os::fd::AsFd;
 /// set up (the reason went to the master), 1 the loop broke.
 #[must_use]
 pub fn run(boot: WorkerBoot) -> i32 {
-    let control = match boot.control.try_clone() {
-        Ok(control) => control,
-        Err(_) => return 3,
-    };
+    let Ok(control) = boot.control.try_clone() else { return 3 };
     let mut worker = match Worker::new(boot) {
         Ok(worker) => worker,
         Err(reason) => {
@@ -110,22 +107,26 @@ impl Worker {
         let Self { clients, gate, cx, .. } = self;
         let deadline = if cx.has_work() { Some(cx.now) } else { cx.deadline(gate.deadline()) };
         cx.report.rests(&cx.board);
-        let (mut runnable, mut loose) = (Vec::new(), Vec::new());
-        let links = &mut cx.links;
-        cx.poll.wait(clock::now(), deadline, |source, readiness| match source {
+        let mut loose = Vec::new();
+        let Context { links, runnable, poll, .. } = cx;
+        poll.wait(clock::now(), deadline, |source, readiness| match source {
             Source::Listener(number) => gate.note(number),
             Source::Control => events.control = true,
             Source::Wake => events.wake = true,
             Source::Files => events.files = true,
-            Source::Client(key) => note_client(clients, key, readiness, &mut runnable),
+            Source::Client(key) => {
+                if let Some(client) = clients.get_mut(key) {
+                    client.note(readiness);
+                    runnable.push_back(key);
+                }
+            }
             Source::Link(key) => match links.note(key, readiness) {
-                Some(Some(owner)) => runnable.push(owner),
+                Some(Some(owner)) => runnable.push_back(owner),
                 Some(None) => loose.push(key),
                 None => {}
             },
         })?;
         cx.begin_turn();
-        runnable.into_iter().for_each(|key| cx.run_soon(key));
         loose.into_iter().for_each(|key| cx.tend_loose_link(key));
         Ok(events)
     }
@@ -190,15 +191,19 @@ struct Events {
     files: bool,
 }
 
-fn note_client(clients: &mut Slab<Client>, key: Key, readiness: Readiness, runnable: &mut Vec<Key>) {
-    if let Some(client) = clients.get_mut(key) {
-        client.note(readiness);
-        runnable.push(key);
-    }
-}
-
 impl Context {
     fn deadline(&self, also: Option<Time>) -> Option<Time> {
         earliest(self.wheel.next(), earliest(also, self.leave_by))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Client;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let size = size_of::<Client>();
+        assert!(size <= 448, "{size} bytes for each open connection");
     }
 }

@@ -42,9 +42,13 @@ fn check_prints_every_mistake_with_its_line() {
     let checked = hatchery(&directory, &["check"]);
     assert_eq!(checked.code, Some(2), "{checked:?}");
     let said = said(&checked);
-    for (line, text) in
-        [(2, "wokers"), (4, "port"), (6, "did you mean `Files`?"), (11, "60 parsecs"), (14, "61 * * * *")]
-    {
+    for (line, text) in [
+        (2, "wokers"),
+        (4, "port"),
+        (6, "did you mean `Files`?"),
+        (11, "60 parsecs"),
+        (14, "cron[0].at: minute `61`"),
+    ] {
         let place = format!("hatchery.ron:{line}:");
         let found = said.lines().any(|printed| printed.contains(&place) && printed.contains(text));
         assert!(found, "{place} … {text} is not in\n{said}");

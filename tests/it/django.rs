@@ -110,9 +110,7 @@ fn static_files_are_those_on_disk() {
             assert_eq!(reply.status, 200, "{name}");
             assert!(reply.body == std::fs::read(var.join("static").join(name)).unwrap(), "{name} differs");
             let control = reply.field("cache-control").unwrap();
-            // Only a hash before an extension is taken for one; LICENSE has none.
-            let lasting = hashed && plain.rsplit('/').next().unwrap().contains('.');
-            assert_eq!(control.contains("immutable"), lasting, "{name}: {control}");
+            assert_eq!(control.contains("immutable"), hashed, "{name}: {control}");
             assert!(!reply.closes());
         }
     }

@@ -67,6 +67,8 @@ struct Fake {
 enum Deed {
     Ready,
     Fail,
+    /// A worker accepts no more.
+    Close,
     Exit(Exit),
 }
 
@@ -109,8 +111,8 @@ impl World {
     /// One life; says how it ended.
     fn live(seed: u64) -> &'static str {
         // A start among failures often is one; most lives should get further.
-        let mut world = World::new(seed, seed % 4 == 0);
-        if seed % 4 != 0 {
+        let mut world = World::new(seed, seed.is_multiple_of(4));
+        if !seed.is_multiple_of(4) {
             world.until(Duration::from_secs(60), |world| world.started);
             world.health = Health::Mixed;
         }
@@ -254,6 +256,7 @@ impl World {
                     fake.leaving.get_or_insert((self.now, by));
                     self.on(Input::Failed { child, reason: "Traceback\nValueError: no".to_owned() });
                 }
+                Deed::Close => self.on(Input::Closed { child }),
                 Deed::Exit(exit) => self.die(child, exit),
             }
         }
@@ -545,6 +548,9 @@ impl World {
         });
         fake.plans.retain(|(_, deed)| matches!(deed, Deed::Exit(_)));
         if leaves {
+            if fake.pool == 0 {
+                fake.plans.push((self.now.after(Duration::from_millis(pause / 2)), Deed::Close));
+            }
             fake.plans.push((at, Deed::Exit(Exit::Code(0))));
         }
     }

@@ -2,7 +2,8 @@
 
 The master starts it as `python -` with this text on standard input, or with `-c`. Its settings are environment
 variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), CONTROL_FD (stream socket to the master), MODULE,
-CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), THREADS, MULTIPROCESS (0 or 1).
+CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS, MULTIPROCESS
+(0 or 1).
 
 The frames are described in src/control/frame.rs. A worker's stream belongs to one unit, that is thread; a unit serves
 one request at a time. With one thread everything happens in the main thread. Only modules written in C are imported:
@@ -568,6 +569,20 @@ class Host:
                 self.tell(FREE, ROW_UNIT.pack(row, unit))
 
 
+def show_title(text):
+    """What `ps` shows: over the arguments, among which the master left room (proc(5): arg_start, arg_end)."""
+    try:
+        with open("/proc/self/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+        room = end - start
+        with open("/proc/self/mem", "r+b", 0) as memory:
+            memory.seek(start)
+            memory.write(text.encode("utf-8", "replace")[: room - 1].ljust(room, b"\0"))
+    except (OSError, ValueError, IndexError):
+        pass  # only a convenience
+
+
 def load(module, name):
     """The app; what goes wrong is an exception, possibly with a hint for the operator as its last argument."""
     try:
@@ -612,6 +627,8 @@ def main():
             comm.write(("app " + settings.get("APP", ""))[:15])
     except OSError:
         pass
+    if settings.get("TITLE"):
+        show_title(settings["TITLE"])
     host = Host(settings)
     version = "%d.%d.%d" % sys.version_info[:3]
     hello = '{"version": %d, "python": "%s", "pid": %d}' % (VERSION, version, os.getpid())

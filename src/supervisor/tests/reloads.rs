@@ -36,13 +36,30 @@ fn new_apps_then_new_workers_then_the_switch() {
             drain(old_workers[0]),
             drain(old_workers[1]),
             drain(old_app),
-            Output::Answer { ticket: Ticket(1), result: Ok("generation 2 serves".to_owned()) },
         ]
+    );
+    assert_eq!(scene.on(Input::Closed { child: old_workers[0] }), [], "the other one may still accept");
+    assert_eq!(
+        scene.on(Input::Closed { child: old_workers[1] }),
+        [Output::Answer { ticket: Ticket(1), result: Ok("generation 2 serves".to_owned()) }]
     );
     assert_eq!((scene.mode(), scene.supervisor.generation()), ("running", 2));
     assert!(scene.leave_all().contains(&Output::Rearm));
     assert_eq!(scene.living.len(), 3);
     assert!(scene.living.values().all(|place| place.2 == 2));
+}
+
+#[test]
+fn an_old_worker_that_goes_on_accepting_is_waited_for_a_moment_only() {
+    let mut scene = Scene::serving(shop());
+    let old_workers = scene.of(0, "ready");
+    reload(&mut scene, 1, shop());
+    let answered = |outputs: &[Output]| outputs.iter().any(|output| matches!(output, Output::Answer { .. }));
+    scene.boot_all();
+    assert!(!answered(&scene.boot_all()));
+    assert!(!answered(&scene.exit(old_workers[0], Exit::Signal(9))), "one is gone, one is left");
+    let outputs = scene.pass(seconds(2));
+    assert!(answered(&outputs), "{outputs:?}");
 }
 
 #[test]
@@ -282,7 +299,7 @@ fn a_second_reload_waits_and_all_that_wait_are_one() {
     assert_eq!(answers(&outputs), [(4, Ok("reload begun".to_owned()))], "this one does not wait");
     scene.boot_all();
     let outputs = scene.boot_all();
-    assert_eq!(answers(&outputs), [(1, Ok("generation 2 serves".to_owned()))]);
+    assert_eq!(answers(&scene.close_all()), [(1, Ok("generation 2 serves".to_owned()))]);
     assert_eq!(outputs.iter().filter(|output| **output == Output::Load).count(), 1);
     let outputs = scene.on(Input::Rejected { reason: "no".to_owned() });
     assert_eq!(answers(&outputs), [(2, Err("no".to_owned())), (3, Err("no".to_owned()))]);
@@ -309,6 +326,7 @@ fn a_drain_is_bounded() {
     reload(&mut scene, 1, plan(vec![workers(1, 1)]));
     scene.boot_all();
     let old = scene.one(0, "draining");
+    assert_eq!(answers(&scene.close_all()).len(), 1);
     assert_eq!(scene.pass(seconds(600)), []);
     assert_eq!(killed(&scene.pass(seconds(1))), [(old, Kill::Term)]);
     assert_eq!(killed(&scene.pass(seconds(5))), [(old, Kill::Kill)]);

@@ -96,15 +96,15 @@ impl Context {
         let Some(queue) = self.apps.queues.get_mut(app) else { return Ask::Failed { retry: self.now } };
         let pool = queue.pool;
         self.board.touch(pool, self.now);
-        if queue.waiting.is_empty() {
-            if let Some(lease) = self.board.claim(pool, self.row) {
-                return Ask::Granted(lease);
-            }
+        if queue.waiting.is_empty()
+            && let Some(lease) = self.board.claim(pool, self.row)
+        {
+            return Ask::Granted(lease);
         }
-        if let PoolState::Failed { retry } = self.board.state(pool) {
-            if self.now < retry {
-                return Ask::Failed { retry };
-            }
+        if let PoolState::Failed { retry } = self.board.state(pool)
+            && self.now < retry
+        {
+            return Ask::Failed { retry };
         }
         queue.waiting.push_back((since, client));
         self.pump_queue(app);
@@ -311,13 +311,9 @@ fn finish_unwanted(link: &mut Link, scratch: &mut [u8]) -> Unwanted {
     }
     let Peer::Unit(unit) = &mut link.peer else { return Unwanted::Broken };
     let mut dropped = Vec::new();
-    while link.endpoint.readable() {
-        let Some(response) = &mut unit.response else { return Unwanted::Free };
-        match link.endpoint.read_with_descriptors(scratch, &mut dropped) {
-            Ok(Read::Bytes(count)) => response.feed(scratch.get(..count).unwrap_or_default()),
-            Ok(Read::Blocked) => break,
-            Ok(Read::Eof) | Err(_) => return Unwanted::Broken,
-        }
+    let Some(response) = &mut unit.response else { return Unwanted::Free };
+    loop {
+        // What was read before nobody waited any more comes first.
         while let Some(event) = response.poll() {
             match event {
                 Event::Free => return Unwanted::Free,
@@ -325,8 +321,16 @@ fn finish_unwanted(link: &mut Link, scratch: &mut [u8]) -> Unwanted {
                 _ => {}
             }
         }
+        if !link.endpoint.readable() {
+            return Unwanted::Running;
+        }
+        match link.endpoint.read_with_descriptors(scratch, &mut dropped) {
+            Ok(Read::Bytes(count)) => response.feed(scratch.get(..count).unwrap_or_default()),
+            Ok(Read::Blocked) => return Unwanted::Running,
+            Ok(Read::Eof) | Err(_) => return Unwanted::Broken,
+        }
+        dropped.clear();
     }
-    Unwanted::Running
 }
 
 /// A request that runs in a unit.

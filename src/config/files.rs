@@ -1,14 +1,79 @@
 //! `Files(…)`: a directory, and how what is in it is served.
 
-use super::super::located::{At, Located, Node, Raw, Read, Report, Shape};
-use super::super::problem::{Complaint, suggestion};
-use super::super::units;
-use super::{Action, ActionDraft, Cache, Fallback, Files, Symlinks};
+use super::action::{Action, ActionDraft};
+use super::located::{At, Located, Node, Raw, Read, Report};
+use super::problem::{Complaint, suggestion};
+use super::shape::Shape;
+use super::units;
 use crate::http::encoding::Encoding;
 use crate::http::fields::is_value;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Files below a directory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Files {
+    /// The directory that stands for the location's prefix; for a regular expression, for `/`; for an exact path, for
+    /// the directory of its last segment.
+    pub root: PathBuf,
+    /// Tried in order for a directory; `["index.html"]`.
+    pub index: Vec<String>,
+    /// Names below the root tried in order instead of the path itself; `$path` stands for it. Empty: the path, and for a
+    /// directory its index.
+    pub try_files: Vec<String>,
+    /// What answers where no file is found.
+    pub fallback: Fallback,
+    /// Directories without an index file are listed.
+    pub listing: bool,
+    /// Cache-Control.
+    pub cache: Cache,
+    /// Codings in which files are kept beside their originals, in the order of our preference.
+    pub precompressed: Vec<Encoding>,
+    /// Ending and Content-Type, before the built-in table.
+    pub types: Vec<(String, String)>,
+    /// Names that begin with a dot are served.
+    pub dotfiles: bool,
+    /// Which symbolic links are followed.
+    pub symlinks: Symlinks,
+}
+
+/// What answers where no file is found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fallback {
+    /// 404.
+    None,
+    /// This file below the root, with status 200.
+    File(String),
+    /// This status.
+    Status(u16),
+    /// An app or an upstream.
+    Action(Box<Action>),
+}
+
+/// Which symbolic links are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Symlinks {
+    /// None: 403.
+    Refuse,
+    /// Those that stay below the root.
+    Beneath,
+    /// Also those to these directories.
+    Follow(Vec<PathBuf>),
+}
+
+/// What Cache-Control says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// No Cache-Control.
+    Unset,
+    /// `no-cache`.
+    Revalidate,
+    /// `max-age=N`.
+    For(Duration),
+    /// `public, max-age=31536000, immutable` for names that carry a hash (`name.0123456789ab.ext`), `no-cache` otherwise.
+    Immutable,
+}
 
 /// `Files(…)` as written.
 #[derive(Deserialize)]
@@ -48,7 +113,7 @@ pub(crate) enum SymlinksName {
     Follow,
 }
 
-pub(super) fn read(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
+pub(crate) fn read(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
     if let Some(root) = inside.only() {
         return PathBuf::read(&root, report).map(|root| ActionDraft::Ready(Action::Files(Files::new(root))));
     }

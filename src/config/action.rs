@@ -1,0 +1,229 @@
+//! `to: …` of a location: what answers it.
+
+use super::files::{self, Files};
+use super::located::{At, Located, Node, Raw, Read, Report};
+use super::location::check_path;
+use super::problem::Complaint;
+use serde::Deserialize;
+
+/// What answers a location.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Files below a directory.
+    Files(Files),
+    /// An app.
+    App {
+        /// Index into [`Config::apps`](super::Config::apps).
+        app: usize,
+        /// SCRIPT_NAME, without a slash at the end; empty unless the location says `mount`.
+        mount: String,
+    },
+    /// An upstream; index into [`Config::upstreams`](super::Config::upstreams).
+    Proxy(usize),
+    /// A redirect. `location` may contain `$rest` (what follows the prefix, as it was written), `$path`, `$query`,
+    /// `$host`, `$scheme`.
+    Redirect {
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+        /// The Location field.
+        location: String,
+    },
+    /// A fixed answer.
+    Respond {
+        /// Any final status.
+        status: u16,
+        /// The body.
+        body: String,
+        /// Content-Type.
+        content_type: String,
+    },
+}
+
+/// What answers, with the app or upstream still a name.
+pub(crate) enum ActionDraft {
+    Ready(Action),
+    Files { files: Files, fallback: Box<Self> },
+    App { name: At<String>, mount: String },
+    Proxy(At<String>),
+}
+
+/// `App(…)` as written.
+#[derive(Deserialize)]
+pub(crate) struct RawAppAction<'a> {
+    #[serde(borrow)]
+    name: Option<Located<'a, At<String>>>,
+    mount: Option<Located<'a, At<String>>>,
+}
+
+impl<'a> Raw<'a> for RawAppAction<'a> {}
+
+/// `Proxy(…)` as written.
+#[derive(Deserialize)]
+pub(crate) struct RawProxy<'a> {
+    #[serde(borrow)]
+    name: Option<Located<'a, At<String>>>,
+}
+
+impl<'a> Raw<'a> for RawProxy<'a> {}
+
+/// `Redirect(…)` as written.
+#[derive(Deserialize)]
+pub(crate) struct RawRedirect<'a> {
+    #[serde(borrow)]
+    status: Option<Located<'a, At<u32>>>,
+    location: Option<Located<'a, At<String>>>,
+}
+
+impl<'a> Raw<'a> for RawRedirect<'a> {}
+
+/// `Respond(…)` as written.
+#[derive(Deserialize)]
+pub(crate) struct RawRespond<'a> {
+    #[serde(borrow)]
+    status: Option<Located<'a, At<u32>>>,
+    body: Option<Located<'a, String>>,
+    content_type: Option<Located<'a, At<String>>>,
+}
+
+impl<'a> Raw<'a> for RawRespond<'a> {}
+
+const ACTIONS: [&str; 5] = ["Files", "App", "Proxy", "Redirect", "Respond"];
+const ACTIONS_LATER: [&str; 1] = ["Cgi"];
+const REDIRECTS: [u32; 5] = [301, 302, 303, 307, 308];
+const VARIABLES: [&str; 5] = ["rest", "path", "query", "host", "scheme"];
+
+impl Read for ActionDraft {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let Some((name, inside)) = node.variant() else {
+            let other = node.shape();
+            let expected = format!("one of {}, as in App(\"shop\")", ACTIONS.join(", "));
+            return node.wrong(report, &expected, &other);
+        };
+        if ACTIONS_LATER.contains(&name) {
+            node.complain(report, Complaint::later("variant", name));
+            return None;
+        }
+        if !ACTIONS.contains(&name) {
+            node.complain(report, Complaint::unknown("variant", name, &ACTIONS));
+            return None;
+        }
+        let Some(inside) = inside else {
+            let example = match name {
+                "Files" => "Files(root: \"static\")",
+                "App" => "App(\"shop\")",
+                "Proxy" => "Proxy(\"api\")",
+                "Redirect" => "Redirect(status: 301, location: \"/new$rest\")",
+                _ => "Respond(status: 200, body: \"ok\")",
+            };
+            node.complain(
+                report,
+                Complaint::new(format!("`{name}` says nothing"), format!("for example {example}")),
+            );
+            return None;
+        };
+        match name {
+            "Files" => files::read(&inside, report),
+            "App" => app(&inside, report),
+            "Proxy" => proxy(&inside, report),
+            "Redirect" => redirect(&inside, report).map(Self::Ready),
+            _ => respond(&inside, report).map(Self::Ready),
+        }
+    }
+}
+
+fn app(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
+    if let Some(name) = inside.only() {
+        return At::read(&name, report).map(|name| ActionDraft::App { name, mount: String::new() });
+    }
+    let (raw, at) = inside.fields::<RawAppAction<'_>>(report)?;
+    let name = at.need(raw.name, "name", "\"shop\"", report);
+    let mount: Option<At<String>> = at.read(raw.mount, report);
+    let mut text = mount.as_ref().map(|mount| mount.value.clone()).unwrap_or_default();
+    if let Some(mount) = mount.filter(|mount| !mount.value.is_empty()) {
+        if let Err(complaint) = check_path(&mount.value) {
+            report.add(&mount.place, complaint);
+            return None;
+        }
+        // SCRIPT_NAME has no slash at its end; the root is the empty one (PEP 3333).
+        text = mount.value.trim_end_matches('/').to_owned();
+    }
+    Some(ActionDraft::App { name: name?, mount: text })
+}
+
+fn proxy(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
+    if let Some(name) = inside.only() {
+        return At::read(&name, report).map(ActionDraft::Proxy);
+    }
+    let (raw, at) = inside.fields::<RawProxy<'_>>(report)?;
+    at.need(raw.name, "name", "\"api\"", report).map(ActionDraft::Proxy)
+}
+
+fn redirect(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
+    let (raw, at) = inside.fields::<RawRedirect<'_>>(report)?;
+    let location: Option<At<String>> = at.need(raw.location, "location", "\"/new$rest\"", report);
+    let mut status = 302;
+    if let Some(given) = at.read(raw.status, report) {
+        match u16::try_from(given.value).ok().filter(|_| REDIRECTS.contains(&given.value)) {
+            Some(good) => status = good,
+            None => {
+                let what = format!("{} is not the status of a redirect", given.value);
+                report.add(&given.place, Complaint::new(what, "one of 301, 302, 303, 307, 308"));
+            }
+        }
+    }
+    let location = location?;
+    if let Err(complaint) = check_location(&location.value) {
+        report.add(&location.place, complaint);
+        return None;
+    }
+    Some(Action::Redirect { status, location: location.value })
+}
+
+fn check_location(text: &str) -> Result<(), Complaint> {
+    if text.contains(|char: char| char.is_control() || char == ' ') {
+        return Err(Complaint::new("a space or control character in a location", "write a space as %20"));
+    }
+    if !["/", "http://", "https://", "$"].iter().any(|start| text.starts_with(start)) {
+        let hint = format!("did you mean \"https://{text}\" or \"/{text}\"?");
+        return Err(Complaint::new(format!("`{text}` is neither a path nor a URL"), hint));
+    }
+    // `$$` is a dollar sign.
+    for after in text.replace("$$", "").split('$').skip(1) {
+        let end =
+            after.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(after.len());
+        let name = after.get(..end).unwrap_or_default();
+        if !name.is_empty() && !VARIABLES.contains(&name) {
+            return Err(Complaint::unknown("variable", name, &VARIABLES));
+        }
+    }
+    Ok(())
+}
+
+fn respond(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
+    let (raw, at) = inside.fields::<RawRespond<'_>>(report)?;
+    let body = at.or(raw.body, String::new(), report);
+    let mut status = 200;
+    if let Some(given) = at.read(raw.status, report) {
+        match u16::try_from(given.value).ok().filter(|status| (200..600).contains(status)) {
+            Some(204 | 205 | 304) if !body.is_empty() => {
+                let what = format!("an answer with status {} has no body", given.value);
+                report.add(&given.place, Complaint::new(what, "remove the `body`"));
+            }
+            Some(good) => status = good,
+            None => {
+                let what = format!("{} is not the status of an answer", given.value);
+                report.add(&given.place, Complaint::new(what, "from 200 to 599"));
+            }
+        }
+    }
+    let plain = || "text/plain; charset=utf-8".to_owned();
+    let content_type = match at.read(raw.content_type, report) {
+        Some(given) if given.value.is_empty() || given.value.contains(char::is_control) => {
+            report.add(&given.place, Complaint::new("not a content type", "for example \"text/html\""));
+            plain()
+        }
+        Some(given) => given.value,
+        None => plain(),
+    };
+    Some(Action::Respond { status, body, content_type })
+}
