@@ -389,6 +389,7 @@ impl Exchange {
             mount,
             body: (body.len() > 0 || request.has_body()).then(|| body.len()),
             peer: self.peer.address,
+            trusted: request.origin.trusted,
             client: request.origin.client,
             scheme: request.scheme(),
             server_name: request.server_name(),
@@ -429,7 +430,7 @@ impl Exchange {
         match &self.step {
             Step::Queued { until, ask, .. } => Some((*until).min(*ask)),
             Step::App(run) => run.deadline(),
-            Step::Proxy(run) => Some(run.deadline()),
+            Step::Proxy(run) => run.deadline(),
             Step::Spooling { .. } | Step::Sent => None,
         }
     }

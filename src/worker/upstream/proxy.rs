@@ -147,6 +147,8 @@ pub(in crate::worker) struct Run {
     /// Body bytes given to the client's connection.
     sent: u64,
     deadline: Time,
+    /// The client is to move, by reading or by sending: the server's time does not run, its own does.
+    clients_turn: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +189,7 @@ impl Run {
             ended: false,
             sent: 0,
             deadline: cx.now,
+            clients_turn: false,
         };
         run.try_next(owner, cx)?;
         Ok(run)
@@ -215,9 +218,18 @@ impl Run {
         self.sent
     }
 
-    /// When it fails if nothing happens.
-    pub(in crate::worker) fn deadline(&self) -> Time {
-        self.deadline
+    /// When it fails if nothing happens; `None` while it waits for the client.
+    pub(in crate::worker) fn deadline(&self) -> Option<Time> {
+        (!self.clients_turn).then_some(self.deadline)
+    }
+
+    /// Whether nothing can be expected of the server: the client does not take what has come, or has not sent the rest
+    /// of its request.
+    fn waits_for_client(&self, h1: &h1::Conn, cx: &mut Context) -> bool {
+        let Some(link) = self.link.and_then(|key| cx.links.get_mut(key)) else { return false };
+        let unread = self.answered && !h1.wants().body;
+        let unsent = !self.body_complete && self.body.is_empty() && link.out.is_empty();
+        self.phase == Phase::Exchanging && (unread || unsent)
     }
 
     fn config<'a>(&self, cx: &'a Context) -> Option<&'a Upstream> {
@@ -306,8 +318,12 @@ impl Run {
 
     /// Moves what can be moved between the upstream and the client's connection.
     pub(in crate::worker) fn advance(&mut self, owner: Key, h1: &mut h1::Conn, cx: &mut Context) -> Step {
-        let result =
-            if self.deadline <= cx.now { Err(self.timed_out()) } else { self.exchange_bytes(h1, cx) };
+        let late = self.deadline().is_some_and(|deadline| deadline <= cx.now);
+        let result = if late { Err(self.timed_out()) } else { self.exchange_bytes(h1, cx) };
+        let waits = self.waits_for_client(h1, cx);
+        if std::mem::replace(&mut self.clients_turn, waits) && !waits {
+            self.progressed(cx);
+        }
         match result {
             Ok(Step::Done) => {
                 self.release(cx);
