@@ -175,7 +175,7 @@ impl Master {
         let current = Generation::prepare(config, &[], &inherited, &mut numbers)?;
         warn_about_root(&current);
         inherited.warn_about_rest();
-        let runtime = RuntimeDir::create(current.account.as_ref())?;
+        let runtime = RuntimeDir::create()?;
         let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;

@@ -210,9 +210,6 @@ impl Master {
                 log::warn!(target: "hatchery", "{key}: a change takes effect at the next start");
             }
         }
-        if let Err(error) = self.runtime.give_to(candidate.account.as_ref()) {
-            log::warn!(target: "hatchery", "{error}");
-        }
         super::logger::set_level(candidate.config.log.level);
         self.current = candidate;
         self.generation = generation;
