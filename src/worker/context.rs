@@ -28,6 +28,8 @@ pub(super) enum Timer {
     Client(Key),
     /// Idle connections to upstreams.
     Links,
+    /// A link over which a request may run that nobody waits for.
+    Unit(Key),
 }
 
 /// Bytes read at a time; also the most that a connection takes before others have their turn.

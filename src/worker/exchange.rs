@@ -11,7 +11,7 @@
 use super::context::{Context, ListenerInfo};
 use super::handler::{file, fixed};
 use super::spool::{RequestBody, RequestSpool};
-use super::upstream::app::{self, Ask, Step as RunStep, Unit};
+use super::upstream::app::{self, Ask, Step as RunStep, Unit, Unsent};
 use super::upstream::proxy;
 use crate::accesslog::Record;
 use crate::buf::Segment;
@@ -354,17 +354,18 @@ impl Exchange {
         );
         match started {
             Ok(run) => self.step = Step::App(Box::new(run)),
-            // The process died between the claim and the connection: nothing was sent, so another may try.
-            Err(error) => {
+            // The process died after the claim and has not begun: another may try, for queue_timeout from now.
+            Err(Unsent::Gone(error)) => {
                 log::debug!("app: cannot reach a process: {error}");
-                self.ask_again(unit.app, body, key, h1, cx);
+                self.ask_for_unit(unit.app, body, key, h1, cx);
+            }
+            Err(Unsent::Shortage(error)) => {
+                log::error!(
+                    "worker: cannot connect to an app: {error}; answered 503. Raise LimitNOFILE or lower workers.connections"
+                );
+                self.unavailable(None, h1, cx);
             }
         }
-    }
-
-    /// Back into the queue, in its old place in time; the wait is bounded by `queue_timeout` from now.
-    fn ask_again(&mut self, app: usize, body: RequestBody, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
-        self.ask_for_unit(app, body, key, h1, cx);
     }
 
     fn unavailable(&mut self, retry: Option<Time>, h1: &mut h1::Conn, cx: &mut Context) {

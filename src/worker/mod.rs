@@ -137,6 +137,7 @@ impl Worker {
                     }
                 }
                 Timer::Links => cx.expire_links(),
+                Timer::Unit(key) => cx.unit_timer(key),
             }
         }
     }

@@ -216,6 +216,21 @@ fn a_request_that_takes_too_long_is_504_and_its_process_replaced() {
 }
 
 #[test]
+fn a_response_without_end_whose_client_has_left_gives_its_process_back() {
+    let server = plain("processes: 1, timeout: \"1s\", queue_timeout: \"500ms\"").start().tolerant(&[]);
+    let before = get(server.address, "/pid").text();
+    let mut client = Connection::open(server.address).unwrap();
+    client.send("GET /drip?count=100000&seconds=0.05 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(client.reply_head().unwrap().status, 200);
+    drop(client);
+    let after = wait_until(SOON, "another process answers", || {
+        let reply = get(server.address, "/pid");
+        if reply.status == 200 { Ok(reply.text()) } else { Err(format!("{reply:?}")) }
+    });
+    assert_ne!(before, after);
+}
+
+#[test]
 fn output_of_the_app_is_logged_with_its_name() {
     let server = plain("processes: 1").start();
     assert_eq!(get(server.address, "/print").text(), "printed\n");
