@@ -6,7 +6,7 @@
 
 use super::links::{Link, Peer, UnitLink};
 use crate::buf::Segment;
-use crate::config::{App, Config, ResponseBuffer};
+use crate::config::{App, Config};
 use crate::control::app_socket;
 use crate::control::worker::ToMaster;
 use crate::dispatch::board::{Freed, Lease, PoolState};
@@ -575,7 +575,8 @@ impl Run {
                     Event::File { offset, len } => {
                         // Lost on the way when this worker has no descriptor left: the process is not to blame.
                         let file = unit.descriptors.pop_front().ok_or(Fault::Truncated)?;
-                        self.spool.push_file(Segment::File { file: Rc::new(file), offset, len }, h1);
+                        self.spool
+                            .push_file(Segment::File { file: Rc::new(file), offset, len, stamp: None }, h1);
                     }
                     Event::End => self.complete = true,
                     Event::Free => {
