@@ -3,12 +3,13 @@
 
 use super::crowd::{Crowd, Seat};
 use super::exchange::trusts;
-use super::handler::file::Root;
+use super::handler::file::Files;
+use super::handler::pages::Pages;
 use super::report::Report;
 use super::throttle::{Throttle, Verdict};
 use super::upstream::{Apps, Links, Servers};
 use crate::config::boot::WorkerBoot;
-use crate::config::{Action, Address, Config};
+use crate::config::{Address, Config};
 use crate::control::worker::ToMaster;
 use crate::dispatch::board::Board;
 use crate::event::{Poll, Source};
@@ -55,8 +56,9 @@ pub(super) struct Context {
     pub(super) links: Links,
     pub(super) apps: Apps,
     pub(super) servers: Servers,
-    /// Open static roots, by site and location.
-    roots: Vec<Vec<Option<Root>>>,
+    /// What static locations serve.
+    pub(super) files: Files,
+    pub(super) pages: Pages,
     pub(super) listeners: Vec<ListenerInfo>,
     pub(super) board: Board<'static>,
     pub(super) row: u16,
@@ -109,7 +111,8 @@ impl Context {
             links: Links::default(),
             apps: Apps::new(&config, &app_pools),
             servers: Servers::new(&config),
-            roots: open_roots(&config)?,
+            files: Files::new(&config)?,
+            pages: Pages::new(&config),
             listeners: Vec::new(),
             board: Board::new(shared.words()),
             row,
@@ -126,12 +129,15 @@ impl Context {
         })
     }
 
-    /// Watches the control channel and this worker's eventfd.
+    /// Watches the control channel, this worker's eventfd and what happens to files.
     ///
     /// # Errors
     /// ENOSPC, ENOMEM.
     pub(super) fn watch_own(&self) -> io::Result<()> {
         self.poll.watch(self.control.as_fd(), Source::Control)?;
+        if let Some(changes) = self.files.changes() {
+            self.poll.watch(changes, Source::Files)?;
+        }
         self.poll.watch(self.own_wake().as_fd(), Source::Wake)
     }
 
@@ -245,11 +251,6 @@ impl Context {
             log::info!("{count} more within a second: {kind}");
         }
     }
-
-    /// The open root of a location that serves files.
-    pub(super) fn root(&self, site: usize, location: usize) -> Option<&Root> {
-        self.roots.get(site)?.get(location)?.as_ref()
-    }
 }
 
 fn h1_settings(config: &Config) -> h1::Settings {
@@ -273,18 +274,6 @@ fn route_table(config: &Config) -> route::Table {
         locations: site.locations.iter().map(|location| location.matcher.clone()).collect(),
     });
     route::Table::new(sites.collect())
-}
-
-fn open_roots(config: &Config) -> Result<Vec<Vec<Option<Root>>>, String> {
-    let open = |action: &Action| match action {
-        Action::Files(files) => Root::open(&files.root)
-            .map(Some)
-            .map_err(|error| format!("cannot open the static root {}: {error}", files.root.display())),
-        _ => Ok(None),
-    };
-    let site =
-        |site: &crate::config::Site| site.locations.iter().map(|location| open(&location.action)).collect();
-    config.sites.iter().map(site).collect()
 }
 
 impl ListenerInfo {
