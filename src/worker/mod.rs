@@ -13,11 +13,13 @@
 mod accept;
 mod client;
 mod context;
+mod crowd;
 mod drain;
 mod exchange;
 pub mod handler;
 mod report;
 mod spool;
+mod throttle;
 mod upstream;
 
 use crate::config::boot::WorkerBoot;
@@ -79,6 +81,7 @@ impl Worker {
     fn serve(&mut self) -> io::Result<()> {
         while !self.turn()? {}
         self.cx.report.flush();
+        self.cx.tell_held(true);
         Ok(())
     }
 
@@ -145,6 +148,7 @@ impl Worker {
                     }
                 }
                 Timer::Links => cx.expire_links(),
+                Timer::Throttle => cx.tell_held(false),
             }
         }
     }
@@ -163,7 +167,9 @@ impl Worker {
 
     fn settle(&mut self) {
         for key in self.closed.drain(..) {
-            self.clients.remove(key);
+            if let Some(client) = self.clients.remove(key) {
+                client.left(&mut self.cx);
+            }
         }
         self.cx.links.free_closed();
         self.cx.board.set_connections(self.cx.row, self.clients.len() as u64);
