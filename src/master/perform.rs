@@ -6,7 +6,7 @@ use super::generation::Generation;
 use super::{Master, spawn};
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
-use crate::dispatch::board::{self, WORKERS};
+use crate::dispatch::board::{self, SLOTS, WORKERS};
 use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket};
 use crate::sys::{listener, process, signals};
 use crate::timer::Time;
@@ -90,6 +90,12 @@ impl Master {
         slot: u16,
         number: u32,
     ) -> io::Result<(process::Child, Role)> {
+        if usize::from(slot) >= SLOTS {
+            let text = format!(
+                "more than {SLOTS} processes, those of earlier generations that still drain included"
+            );
+            return Err(io::Error::other(text));
+        }
         let generation = self.source(number);
         let app =
             generation.app(pool).ok_or_else(|| io::Error::other("the app is not in the configuration"))?;

@@ -1,6 +1,8 @@
 //! WSGI apps: what they see, what becomes of what they answer, and what happens when they misbehave.
 
-use crate::harness::{Browser, Connection, SOON, Server, Setup, get, holds, noise, now, sha256, wait_until};
+use crate::harness::{
+    Browser, Connection, SOON, Server, Setup, get, holds, keep_loading, noise, now, sha256, wait_until,
+};
 use std::time::Duration;
 
 /// The plain app in one process, with more keys of the app.
@@ -215,6 +217,19 @@ fn a_slow_client_does_not_hold_the_process() {
     assert_eq!(get(server.address, "/hello").text(), "hello\n");
     slow.send("cd").unwrap();
     assert_eq!(slow.reply("POST").unwrap().json()["length"], 4);
+}
+
+#[test]
+fn an_app_that_waits_for_a_slow_client_is_not_out_of_time() {
+    let buffer = "response_buffer: (memory: \"64KiB\", file: \"1MiB\")";
+    let server = plain(&format!("processes: 1, timeout: \"300ms\", {buffer}")).start();
+    let pid = get(server.address, "/pid").text();
+    let mut slow = Connection::open(server.address).unwrap();
+    slow.send("GET /big?size=31457280 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    // The spool is full and the app is held for longer than its time-out.
+    keep_loading(Duration::from_secs(1));
+    assert_eq!(slow.reply("GET").unwrap().body.len(), 31_457_280);
+    assert_eq!(get(server.address, "/pid").text(), pid);
 }
 
 #[test]

@@ -522,6 +522,10 @@ impl Run {
         if self.free {
             return if pumped { Step::Progress } else { Step::Wait };
         }
+        if !self.spool.has_room() {
+            // The app waits for the client, whose own deadline bounds that.
+            self.deadline = cx.now.after(self.timeout);
+        }
         if !self.complete && self.deadline <= cx.now {
             self.give_up(cx);
             cx.replace_process(self.unit);
