@@ -4,12 +4,15 @@ mod check;
 mod config;
 mod locate;
 mod reload;
+mod restart;
 mod run;
+mod scale;
 mod serve;
 mod status;
 mod stop;
 
 use crate::config::boot::WorkerBoot;
+use crate::control::command::Response;
 use clap::{Parser, Subcommand};
 
 /// What runs in a forked worker.
@@ -35,6 +38,8 @@ enum Command {
     Config(config::Arguments),
     Status(status::Arguments),
     Reload(reload::Arguments),
+    Scale(scale::Arguments),
+    Restart(restart::Arguments),
     Stop(stop::Arguments),
 }
 
@@ -60,8 +65,19 @@ impl Cli {
             Command::Config(arguments) => config::execute(&arguments),
             Command::Status(arguments) => status::execute(&arguments),
             Command::Reload(arguments) => reload::execute(&arguments),
+            Command::Scale(arguments) => scale::execute(&arguments),
+            Command::Restart(arguments) => restart::execute(&arguments),
             Command::Stop(arguments) => stop::execute(&arguments),
         }
+    }
+}
+
+/// What the running master answered to an order.
+fn told(response: Response) -> Result<u8, Failure> {
+    match response {
+        Response::Done { text } => print(&format!("{text}\n")),
+        Response::Failed { text } => Err(Failure::Failed(text)),
+        _ => Err(Failure::Failed("the master answered another question".to_owned())),
     }
 }
 

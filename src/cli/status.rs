@@ -74,7 +74,8 @@ fn show_pool(pool: &Pool, out: &mut String) {
 }
 
 fn show_child(child: &Child, out: &mut String) {
-    let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections } = child;
+    let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections, .. } =
+        child;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
     let _ = write!(out, "  {number:>4}  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}");
     if let Some(requests) = requests {
@@ -82,6 +83,12 @@ fn show_child(child: &Child, out: &mut String) {
     }
     if let Some(connections) = connections {
         let _ = write!(out, "  {connections:>11}");
+    }
+    if child.restarts > 0 {
+        let _ = write!(out, "  restarts {}", child.restarts);
+    }
+    if let Some(exit) = &child.last_exit {
+        let _ = write!(out, "  last exit: {exit}");
     }
     out.push('\n');
 }
@@ -129,6 +136,8 @@ mod tests {
             state: "ready".to_owned(),
             uptime_seconds: 125,
             rss_bytes: 5 << 20,
+            restarts: 0,
+            last_exit: None,
             requests: Some(1234),
             connections: Some(7),
         };

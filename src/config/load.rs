@@ -333,6 +333,11 @@ fn resolve(
     apps.warn_unused("no location and no cron job uses it", report);
     upstreams.warn_unused("no location uses it", report);
     config.apps = sections.apps.into_iter().filter_map(|(_, app)| app).collect();
+    for (index, app) in config.apps.iter_mut().enumerate() {
+        if let Some(ready) = &mut app.ready {
+            ready.resolve(index, &config.sites);
+        }
+    }
     config.upstreams = sections.upstreams.into_iter().filter_map(|(_, upstream)| upstream).collect();
     if let Some(default) = default {
         config.default_site = default_site(&default, &config.sites, report);

@@ -22,6 +22,7 @@ mod location;
 mod log;
 mod problem;
 mod read;
+mod ready;
 mod shape;
 mod site;
 mod source;
@@ -42,9 +43,11 @@ pub use load::load_with_warnings;
 pub use location::Location;
 pub use log::{AccessLog, Log};
 pub use problem::Problem;
+pub use ready::Ready;
 pub use site::Site;
 pub use source::{Disk, Source};
 pub use upstream::{Server, Upstream};
+pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};
 pub use workers::{Processes, Workers};
 pub use write::to_ron;
 
@@ -130,6 +133,7 @@ pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'s
         of::<action::RawRespond<'_>>("Respond"),
         of::<app::RawApp<'_>>("apps"),
         of::<app::RawResponseBuffer<'_>>("apps.response_buffer"),
+        of::<ready::RawReady<'_>>("apps.ready"),
         of::<upstream::RawUpstream<'_>>("upstreams"),
         of::<upstream::RawServer<'_>>("upstreams.servers"),
         of::<cronjob::RawCronJob<'_>>("cron"),

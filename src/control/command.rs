@@ -15,6 +15,18 @@ pub enum Request {
         /// Boot sleeping apps too.
         prove: bool,
     },
+    /// So many processes of a pool until the next reload; 0: asleep until wanted.
+    Scale {
+        /// App, or `workers`.
+        name: String,
+        /// How many.
+        count: u32,
+    },
+    /// Replace the processes of a pool one after the other; answered at the end.
+    Restart {
+        /// App, or `workers`.
+        name: String,
+    },
     /// Stop, gracefully unless `fast`.
     Stop {
         /// Do not wait for running requests.
@@ -97,6 +109,12 @@ pub struct Child {
     pub state: String,
     /// Seconds since it was started.
     pub uptime_seconds: u64,
+    /// Processes started in its place because the one before died.
+    #[serde(default)]
+    pub restarts: u64,
+    /// How the last process in its place ended that was not told to.
+    #[serde(default)]
+    pub last_exit: Option<String>,
     /// Resident memory in bytes.
     pub rss_bytes: u64,
     /// Requests served (workers), connections open (workers).

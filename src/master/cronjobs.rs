@@ -71,7 +71,7 @@ impl Run {
     pub(super) fn ready(&mut self, channel: Channel) {
         match channel {
             Channel::Output => self.output.read(&format!("cron {}", self.job)),
-            Channel::Launch | Channel::Control => self.launched(),
+            Channel::Launch | Channel::Control | Channel::Inquiry => self.launched(),
         }
     }
 

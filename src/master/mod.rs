@@ -9,6 +9,7 @@
 //! | `signals` | signals to inputs; reaping |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `cronjobs` | starting workers, processes of apps, runs of jobs |
+//! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `control`, `status` | the operator's commands |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
@@ -20,6 +21,7 @@ mod cronjobs;
 mod environment;
 mod generation;
 mod heartbeat;
+mod inquiry;
 mod listeners;
 pub mod logger;
 mod notify;
@@ -122,6 +124,8 @@ enum Channel {
     Output,
     /// Whether its program could be started.
     Launch,
+    /// Its answer to the ready request.
+    Inquiry,
 }
 
 /// The whole state of the master.

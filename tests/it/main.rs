@@ -13,6 +13,7 @@ mod host;
 mod http_corpus;
 mod layers;
 mod limits;
+mod pools;
 mod proxy;
 mod reload;
 mod static_files;

@@ -254,9 +254,9 @@ impl Context {
     }
 
     /// The process of a unit is to be replaced: its request ran out of time, or it does not speak the protocol.
-    fn replace_process(&self, unit: Unit) {
+    fn replace_process(&self, unit: Unit, reason: String) {
         let Lease { pool, slot, generation, .. } = unit.lease;
-        self.tell(&ToMaster::Stuck { pool, slot, generation });
+        self.tell(&ToMaster::Stuck { pool, slot, generation, reason });
     }
 
     /// The app said FREE: its unit takes the next request, its stream is kept.
@@ -377,11 +377,7 @@ impl Run {
             Ok(key) => key,
             Err(error) => {
                 cx.board.abandon(lease, cx.row);
-                cx.tell(&ToMaster::Stuck {
-                    pool: lease.pool,
-                    slot: lease.slot,
-                    generation: lease.generation,
-                });
+                cx.replace_process(unit, format!("a worker cannot connect to it: {error}"));
                 return Err(error);
             }
         };
@@ -426,8 +422,14 @@ impl Run {
         self.spool.sent()
     }
 
-    /// Moves what can be moved between the unit and the client's connection.
-    pub(in crate::worker) fn advance(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Step {
+    /// Moves what can be moved between the unit and the client's connection. `line` names the request, for whoever asks
+    /// why its process was replaced.
+    pub(in crate::worker) fn advance(
+        &mut self,
+        h1: &mut h1::Conn,
+        line: impl Fn() -> String,
+        cx: &mut Context,
+    ) -> Step {
         let pumped = self.spool.pump(h1);
         if self.complete && self.spool.is_empty() {
             return self.finish(cx);
@@ -437,7 +439,8 @@ impl Run {
         }
         if !self.complete && self.deadline <= cx.now {
             self.give_up(cx);
-            cx.replace_process(self.unit);
+            let limit = cx.config.apps.get(self.unit.app).map_or(Duration::ZERO, |app| app.timeout);
+            cx.replace_process(self.unit, format!("{} ran into the time-out of {limit:?}", line()));
             return Step::Broken(Fault::Silent);
         }
         match self.exchange_bytes(h1, cx) {
@@ -446,7 +449,7 @@ impl Run {
             Err(fault) => {
                 self.give_up(cx);
                 if fault == Fault::Malformed {
-                    cx.replace_process(self.unit);
+                    cx.replace_process(self.unit, format!("{}: its answer is not the protocol", line()));
                 }
                 Step::Broken(fault)
             }
