@@ -208,6 +208,7 @@ fn an_app_grows_while_requests_wait_and_shrinks_when_they_do_not() {
     server.wait_ready(SOON, "site", 1);
     let load = Load::start(server.address, 6, &["/"]);
     server.wait_ready(SOON, "site", 3);
+    load.wait_for(30);
     load.finish().assert_flawless();
     server.wait_ready(SOON, "site", 1);
 }
