@@ -1,8 +1,12 @@
 //! The command line: one file for each command. `main.rs` turns what comes back into an exit code.
 
 mod check;
+mod completions;
 mod config;
+mod cron;
 mod locate;
+mod logs;
+mod man;
 mod reload;
 mod restart;
 mod run;
@@ -40,7 +44,11 @@ enum Command {
     Reload(reload::Arguments),
     Scale(scale::Arguments),
     Restart(restart::Arguments),
+    Cron(cron::Arguments),
+    Logs(logs::Arguments),
     Stop(stop::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Why a command did not do its work.
@@ -67,7 +75,11 @@ impl Cli {
             Command::Reload(arguments) => reload::execute(&arguments),
             Command::Scale(arguments) => scale::execute(&arguments),
             Command::Restart(arguments) => restart::execute(&arguments),
+            Command::Cron(arguments) => cron::execute(&arguments),
+            Command::Logs(arguments) => logs::execute(&arguments),
             Command::Stop(arguments) => stop::execute(&arguments),
+            Command::Completions(arguments) => completions::execute(&arguments),
+            Command::Man(arguments) => man::execute(&arguments),
         }
     }
 }

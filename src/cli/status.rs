@@ -21,6 +21,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let status = match arguments.master.ask(&Request::Status)? {
         Response::Status(status) => status,
         Response::Done { text } | Response::Failed { text } => return Err(Failure::Failed(text)),
+        Response::Logs { .. } => {
+            return Err(Failure::Failed("the master answered another question".to_owned()));
+        }
     };
     if arguments.json {
         let text =
@@ -93,7 +96,8 @@ fn show_child(child: &Child, out: &mut String) {
     out.push('\n');
 }
 
-fn show_job(job: &Job, out: &mut String) {
+/// One job of cron.
+pub(super) fn show_job(job: &Job, out: &mut String) {
     let next = job.next.as_deref().unwrap_or("never");
     let _ = write!(out, "  {}  at {}  next {next}", job.name, job.at);
     if !job.running.is_empty() {

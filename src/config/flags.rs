@@ -1,9 +1,10 @@
 //! The configuration that the flags of `hatchery run` and `hatchery serve` stand for.
 
 use super::Config;
-use super::action::{Action, Files};
+use super::action::Action;
 use super::address::Address;
 use super::app::{App, Target, check_threads};
+use super::files::Files;
 use super::load::finish;
 use super::located::Report;
 use super::location::{Location, check_path};
@@ -138,6 +139,7 @@ fn at_root(action: Action) -> Location {
         matcher: Matcher::Prefix { path: "/".to_owned(), over_regex: false },
         action,
         max_body: MAX_BODY,
+        asleep_200: false,
     }
 }
 
@@ -153,7 +155,15 @@ fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &m
         listen.push(address);
     }
     let label = "site 1".to_owned();
-    Site { label, names: Vec::new(), listen, max_body: MAX_BODY, trusted_proxies: Vec::new(), locations }
+    Site {
+        label,
+        names: Vec::new(),
+        listen,
+        max_body: MAX_BODY,
+        trusted_proxies: Vec::new(),
+        error_pages: Vec::new(),
+        locations,
+    }
 }
 
 /// `/static/=DIR`.
@@ -166,7 +176,12 @@ fn static_location(text: &str, here: &Path) -> Result<Location, Complaint> {
     let path = if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
     let action = Action::Files(Files::new(absolute(here, dir)));
     // As with uwsgi's static-map: the prefix wins over everything.
-    Ok(Location { matcher: Matcher::Prefix { path, over_regex: false }, action, max_body: MAX_BODY })
+    Ok(Location {
+        matcher: Matcher::Prefix { path, over_regex: false },
+        action,
+        max_body: MAX_BODY,
+        asleep_200: false,
+    })
 }
 
 fn app_of(run: &Run, target: Target, idle: Option<Duration>, here: &Path, report: &mut Report<'_>) -> App {

@@ -50,8 +50,19 @@ fn bytes_above_ascii_are_kept() {
     let target = parse(Method::Get, b"/caf\xe9/\xff?\xe9").unwrap();
     assert_eq!(target.path(), b"/caf\xe9/\xff");
     let mut out = Vec::new();
-    write_origin_form(b"/caf\xe9?\xff", &mut out);
+    write_origin_form(Method::Get, b"/caf\xe9?\xff", &mut out);
     assert_eq!(text(&out), "/caf%E9?%FF");
+    for (method, target, origin) in [
+        (Method::Options, "http://h", "*"),
+        (Method::Options, "*", "*"),
+        (Method::Options, "http://h?a", "/?a"),
+        (Method::Options, "http://h/", "/"),
+        (Method::Get, "http://h", "/"),
+    ] {
+        out.clear();
+        write_origin_form(method, target.as_bytes(), &mut out);
+        assert_eq!(text(&out), origin, "{method:?} {target}");
+    }
 }
 
 #[test]
@@ -113,7 +124,7 @@ fn absolute_forms() {
         assert_eq!(text(target.raw_path(raw.as_bytes())), raw_path);
         assert_eq!(target.query(raw.as_bytes()).map(text), query.map(str::to_owned));
         let mut out = Vec::new();
-        write_origin_form(raw.as_bytes(), &mut out);
+        write_origin_form(Method::Get, raw.as_bytes(), &mut out);
         assert_eq!(text(&out), origin);
     }
     let raw = b"https://Shop.Example:8443/x";

@@ -4,6 +4,7 @@
 use super::environment::{Environment, string};
 use super::generation::Generation;
 use super::inquiry::Inquiry;
+use super::journal::Journal;
 use super::output::Output;
 use super::{Channel, Token};
 use crate::config::{App as Settings, Ready};
@@ -120,7 +121,7 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
         launch: Some(launch),
         python: settings.python.clone(),
         directory: settings.chdir.clone(),
-        output: Output::new(read),
+        output: Output::new(&settings.name, read),
         socket,
     };
     Ok((child, app))
@@ -311,16 +312,16 @@ impl App {
     }
 
     /// Why it ended before it answered: what it printed says more than its exit code.
-    pub(super) fn silence(&mut self, name: &str, exit: Exit) -> Option<String> {
-        self.output.read(name);
+    pub(super) fn silence(&mut self, name: &str, exit: Exit, journal: &mut Journal) -> Option<String> {
+        self.output.read(name, journal);
         let said = self.output.tail();
         (!self.answered && !said.trim().is_empty())
             .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
     }
 
     /// It was reaped: logs what it still printed and removes its socket.
-    pub(super) fn bury(self, name: &str) {
-        self.output.finish(name);
+    pub(super) fn bury(self, name: &str, journal: &mut Journal) {
+        self.output.finish(name, journal);
         // The whole directory goes at the end anyway.
         let _ = std::fs::remove_file(self.socket);
     }

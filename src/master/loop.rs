@@ -26,6 +26,7 @@ impl Master {
             }
             self.expire(now);
             self.settle(now);
+            self.answer_followers(now);
         }
     }
 
@@ -104,7 +105,7 @@ impl Master {
             Token::Alarm => self.alarm.clear(),
             Token::Run(id, channel) => {
                 if let Some(run) = self.runs.get_mut(&id) {
-                    run.ready(channel);
+                    run.ready(channel, &mut self.journal);
                 }
             }
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
@@ -122,6 +123,11 @@ impl Master {
             }
             Request::Scale { name, count } => self.supervisor.on(Input::Scale { ticket, name, count }, now),
             Request::Restart { name } => self.supervisor.on(Input::Restart { ticket, name }, now),
+            Request::CronRun { name } => {
+                let response = self.run_by_hand(&name, now);
+                self.control.answer(ticket, &response, now);
+            }
+            Request::Logs { name, after, wait } => self.show_logs(ticket, name, after, wait, now),
             Request::Stop { fast } => {
                 self.hasten(fast);
                 self.supervisor.on(Input::Stop { ticket, fast }, now);
@@ -139,7 +145,7 @@ impl Master {
                 }
                 self.hear(id, now);
             }
-            (Role::App(app), Channel::Output) => app.output.read(&name),
+            (Role::App(app), Channel::Output) => app.output.read(&name, &mut self.journal),
             (Role::App(app), Channel::Launch) => {
                 if let Some(reason) = app.launched() {
                     self.supervisor.on(Input::Failed { child: id, reason }, now);

@@ -1,6 +1,6 @@
 //! Pools of apps: the ready request, replacement, stuck requests, scaling and restarting by command.
 
-use crate::harness::{Connection, Load, SOON, Server, Setup, get, holds, wait_until};
+use crate::harness::{Connection, Load, SOON, Server, Setup, binary, get, hatchery, holds, wait_until};
 use std::time::Duration;
 
 const SITE: &str = r#"
@@ -201,14 +201,14 @@ fn an_app_grows_while_requests_wait_and_shrinks_when_they_do_not() {
     let setup = setup("processes: (min: 1, max: 3), idle: \"1s\"");
     setup.directory.write(
         "site_of_test.py",
-        "import time\ndef application(environ, start_response):\n    time.sleep(0.2)\n    start_response('200 OK', [])\n    \
+        "import time\ndef application(environ, start_response):\n    time.sleep(0.03)\n    start_response('200 OK', [])\n    \
          return [b'ok']\n",
     );
     let server = setup.start();
     server.wait_ready(SOON, "site", 1);
     let load = Load::start(server.address, 6, &["/"]);
     server.wait_ready(SOON, "site", 3);
-    load.wait_for(30);
+    load.wait_for(120);
     load.finish().assert_flawless();
     server.wait_ready(SOON, "site", 1);
 }
@@ -218,4 +218,89 @@ fn idle_processes_are_not_kept_above_the_minimum() {
     let server = setup("processes: (min: 0, max: 1), idle: \"500ms\", ready: (path: \"/healthz\")").start();
     assert_eq!(get(server.address, "/").status, 200);
     server.wait_ready(Duration::from_secs(10), "site", 0);
+}
+
+#[test]
+fn a_probe_wakes_no_app_and_asks_one_that_is_awake() {
+    let text = configuration("processes: (min: 0, max: 1)").replace(
+        "(path: \"/\"",
+        "(exact: \"/healthz\", to: App(\"site\"), probe: (answer: Asleep200)), (path: \"/\"",
+    );
+    let setup = Setup::new(&text);
+    setup.directory.write("site_of_test.py", SITE);
+    setup.directory.write("health.txt", "202 Accepted\nawake");
+    let server = setup.start();
+    let asleep = get(server.address, "/healthz");
+    assert_eq!((asleep.status, asleep.text()), (200, "asleep\n"));
+    assert_eq!(server.pool("site").state, "asleep");
+    assert_eq!(get(server.address, "/").status, 200);
+    assert_eq!(get(server.address, "/healthz").status, 202);
+}
+
+#[test]
+fn logs_show_what_was_printed_and_go_on() {
+    use std::io::BufRead as _;
+    let setup = setup("processes: 1");
+    setup.directory.write(
+        "site_of_test.py",
+        "print('imported')\ndef application(environ, start_response):\n    print('asked', environ['PATH_INFO'])\n    \
+         start_response('200 OK', [])\n    return []\n",
+    );
+    let server = setup.start();
+    get(server.address, "/one");
+    wait_until(SOON, "both lines are shown", || {
+        let shown = server.command(&["logs", "site"]).stdout;
+        holds(shown.lines().eq(["app site 0: imported", "app site 0: asked /one"]), shown)
+    });
+    let refused = server.command(&["logs", "sight"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("there is: site"), "{refused:?}");
+
+    let mut command = std::process::Command::new(binary());
+    command.args(["logs", "-f", "--control"]).arg(server.directory().path().join("control.sock"));
+    let mut follower = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(follower.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "app site 0: imported");
+    assert_eq!(lines.next().unwrap(), "app site 0: asked /one");
+    get(server.address, "/two");
+    assert_eq!(lines.next().unwrap(), "app site 0: asked /two");
+    get(server.address, "/three");
+    assert_eq!(lines.next().unwrap(), "app site 0: asked /three");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
+fn a_job_runs_by_hand_and_is_remembered() {
+    let server = Setup::new(
+        r#"    workers: (processes: 1),
+    cron: [(name: "clean", at: "@yearly", command: ["sh", "-c", "echo swept"]),
+           (name: "long", at: "@yearly", command: ["sleep", "600"])],"#,
+    )
+    .start();
+    assert_eq!(server.command(&["cron", "run", "clean"]).code, Some(0));
+    wait_until(SOON, "it is in the history", || {
+        let history = server.command(&["cron", "history", "clean"]).stdout;
+        holds(history.trim_end().ends_with("s  ok"), history)
+    });
+    assert_eq!(server.command(&["logs", "clean"]).stdout.trim_end(), "cron clean: swept");
+    assert!(server.command(&["cron"]).stdout.contains("clean  at @yearly"));
+    assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));
+    let again = server.command(&["cron", "run", "long"]);
+    assert!(again.code == Some(1) && again.stderr.contains("still running"), "{again:?}");
+    let unknown = server.command(&["cron", "run", "cleen"]);
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("there is: clean, long"), "{unknown:?}");
+}
+
+#[test]
+fn completions_and_manual_pages_name_the_commands() {
+    let directory = crate::harness::Directory::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = hatchery(&directory, &["completions", shell]);
+        assert!(script.code == Some(0) && script.stdout.contains("reload"), "{script:?}");
+    }
+    let page = hatchery(&directory, &["man"]);
+    assert!(page.stdout.contains(".TH") && page.stdout.contains("hatchery"), "{page:?}");
+    let page = hatchery(&directory, &["man", "reload"]);
+    assert!(page.stdout.contains(".TH") && page.stdout.contains("prove"), "{page:?}");
+    assert_eq!(hatchery(&directory, &["man", "reboot"]).code, Some(2));
 }

@@ -124,6 +124,11 @@ impl Context {
         self.apps.queues.get_mut(app)?.granted.remove(&client)
     }
 
+    /// Whether nothing of the app runs; a request would wake it.
+    pub(in crate::worker) fn is_asleep(&self, app: usize) -> bool {
+        self.app_state(app) == PoolState::Asleep
+    }
+
     fn app_state(&self, app: usize) -> PoolState {
         self.apps.queues.get(app).map_or(PoolState::Asleep, |queue| self.board.state(queue.pool))
     }
@@ -493,7 +498,8 @@ impl Run {
                     }
                     Event::File { offset, len } => {
                         let file = unit.descriptors.pop_front().ok_or(Fault::Malformed)?;
-                        self.spool.push_file(Segment::File { file: Rc::new(file), offset, len }, h1);
+                        self.spool
+                            .push_file(Segment::File { file: Rc::new(file), offset, len, stamp: None }, h1);
                     }
                     Event::End => self.complete = true,
                     Event::Free => {
