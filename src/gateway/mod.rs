@@ -5,6 +5,7 @@
 pub mod app;
 pub mod http1;
 pub mod params;
+pub mod ready;
 
 use crate::http::{BodyLength, Method, ResponseHead};
 

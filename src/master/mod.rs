@@ -9,7 +9,9 @@
 //! | `signals` | signals to inputs; reaping |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `cronjobs` | starting workers, processes of apps, runs of jobs |
+//! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
+//! | `journal`, `follow` | what children printed, for `hatchery logs` |
 //! | `control`, `status` | the operator's commands |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
@@ -18,8 +20,11 @@ mod child;
 pub mod control;
 mod cronjobs;
 mod environment;
+mod follow;
 mod generation;
 mod heartbeat;
+mod inquiry;
+mod journal;
 mod listeners;
 pub mod logger;
 mod notify;
@@ -47,8 +52,10 @@ use crate::timer::Time;
 use child::Child;
 use control::Control;
 use cronjobs::Run;
+use follow::Follower;
 use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
+use journal::Journal;
 use listeners::Inherited;
 use notify::Notify;
 use pidfile::PidFile;
@@ -122,6 +129,8 @@ enum Channel {
     Output,
     /// Whether its program could be started.
     Launch,
+    /// Its answer to the ready request.
+    Inquiry,
 }
 
 /// The whole state of the master.
@@ -153,6 +162,8 @@ struct Master {
     watching: bool,
     /// The supervisor is done: the code to exit with.
     exit: Option<u8>,
+    journal: Journal,
+    followers: Vec<Follower>,
     control: Control,
     signals: Signals,
     notify: Notify,
@@ -205,6 +216,8 @@ impl Master {
             hurry: false,
             watching: false,
             exit: None,
+            journal: Journal::default(),
+            followers: Vec::new(),
             control,
             signals,
             notify,

@@ -7,7 +7,7 @@ use super::{Master, spawn};
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
 use crate::dispatch::board::{self, SLOTS, WORKERS};
-use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket};
+use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket, spread};
 use crate::sys::{listener, process, signals};
 use crate::timer::Time;
 use std::io;
@@ -20,6 +20,8 @@ impl Master {
             Output::Open { child } => self.open(child, now),
             Output::Drain { child, within, hurry } => self.drain(child, within, hurry),
             Output::Kill { child, how } => self.kill(child, how),
+            Output::Inspect { child } => self.inspect(child),
+            Output::Measure { child } => self.measure(child, now),
             Output::Watch(on) => self.watch_listeners(on),
             Output::Rearm => self.each_worker(|worker| worker.tell(ToWorker::Rearm, None)),
             Output::Sample { pool } => self.sample(pool, now),
@@ -102,7 +104,10 @@ impl Master {
         // Children are numbered upwards for ever, so the generations of a slot's units grow.
         let units = id.0 as u32;
         let runtime_dir = self.runtime.path();
-        let wanted = apps::Wanted { generation, app, pool, slot, number, units, runtime_dir };
+        let limit = generation.config.apps.get(app).and_then(|app| app.max_requests);
+        let spread = |limit: u32| u32::try_from(spread(u64::from(limit), id)).unwrap_or(limit);
+        let max_requests = limit.map(spread);
+        let wanted = apps::Wanted { generation, app, pool, slot, number, units, max_requests, runtime_dir };
         let (process, app) = apps::spawn(&wanted)?;
         Ok((process, Role::App(Box::new(app))))
     }
@@ -160,6 +165,23 @@ impl Master {
         };
         if let Err(error) = process::signal(&child.process, signal, group) {
             log::debug!(target: "hatchery", "cannot signal {}: {error}", child.name());
+        }
+    }
+
+    /// The host writes the stacks of its threads to its standard error at once, whatever its code does.
+    fn inspect(&self, id: ChildId) {
+        let Some(child) = self.children.get(&id) else { return };
+        if let Role::App(_) = child.role
+            && let Err(error) = process::signal(&child.process, signals::stacks(), false)
+        {
+            log::debug!(target: "hatchery", "cannot ask {} for its stacks: {error}", child.name());
+        }
+    }
+
+    fn measure(&mut self, id: ChildId, now: Time) {
+        let pid = self.children.get(&id).map(|child| child.process.pid);
+        if let Some(rss) = pid.and_then(process::resident) {
+            self.supervisor.on(Input::Measured { child: id, rss }, now);
         }
     }
 

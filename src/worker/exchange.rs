@@ -167,6 +167,13 @@ impl Exchange {
         if let Err(refusal) = h1.limit_body(location.max_body) {
             return self.refuse(&refusal, h1, cx);
         }
+        if let Action::App { app, .. } = &location.action
+            && location.asleep_200
+            && cx.is_asleep(*app)
+        {
+            let head = ResponseHead::new(200).with("Content-Type", "text/plain; charset=utf-8");
+            return self.answer(&head, b"asleep\n".to_vec(), h1, cx);
+        }
         self.act(&location.action, body, key, h1, config, cx);
     }
 
@@ -452,7 +459,8 @@ impl Exchange {
                 self.advance_queued(app, until, key, h1, cx)
             }
             Step::App(run) => {
-                let step = run.advance(h1, cx);
+                let request = self.request.as_ref();
+                let step = run.advance(h1, || request.map(Request::line).unwrap_or_default(), cx);
                 self.take_run_step(step, h1, cx)
             }
             Step::Proxy(run) => {
@@ -679,14 +687,17 @@ impl Exchange {
     }
 
     fn request_line(&self) -> String {
-        self.request.as_ref().map_or_else(String::new, |request| {
-            let (method, target) = (request.head.method_bytes(), request.head.target());
-            format!("{} {}", String::from_utf8_lossy(method), String::from_utf8_lossy(target).escape_debug())
-        })
+        self.request.as_ref().map(Request::line).unwrap_or_default()
     }
 }
 
 impl Request {
+    /// Method and target, for the log.
+    fn line(&self) -> String {
+        let (method, target) = (self.head.method_bytes(), self.head.target());
+        format!("{} {}", String::from_utf8_lossy(method), String::from_utf8_lossy(target).escape_debug())
+    }
+
     fn scheme(&self) -> &'static str {
         if self.origin.https { "https" } else { "http" }
     }

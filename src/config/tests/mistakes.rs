@@ -58,8 +58,8 @@ fn each_kind_of_mistake_has_its_message() {
         ),
         // announced, not there yet
         (
-            app("max_requests: 5"),
-            "1:37: apps.shop.max_requests: key `max_requests` is not available yet in this version; remove it",
+            app("preload: true"),
+            "1:37: apps.shop.preload: key `preload` is not available yet in this version; remove it",
         ),
         (
             format!("(metrics: (listen: \":1\"), {}", &location("path: \"/\", to: Respond()")[1..]),

@@ -125,6 +125,11 @@ impl Context {
         self.apps.queues.get_mut(app)?.granted.remove(&client)
     }
 
+    /// Whether nothing of the app runs; a request would wake it.
+    pub(in crate::worker) fn is_asleep(&self, app: usize) -> bool {
+        self.app_state(app) == PoolState::Asleep
+    }
+
     fn app_state(&self, app: usize) -> PoolState {
         self.apps.queues.get(app).map_or(PoolState::Asleep, |queue| self.board.state(queue.pool))
     }
@@ -264,9 +269,9 @@ impl Context {
     }
 
     /// The process of a unit is to be replaced: its request ran out of time, or it does not speak the protocol.
-    fn replace_process(&self, unit: Unit) {
+    fn replace_process(&self, unit: Unit, reason: String) {
         let Lease { pool, slot, generation, .. } = unit.lease;
-        self.tell(&ToMaster::Stuck { pool, slot, generation });
+        self.tell(&ToMaster::Stuck { pool, slot, generation, reason });
     }
 
     /// Writes a request to a stream, as far as it goes now. `encode` writes the frames.
@@ -326,7 +331,7 @@ impl Context {
         }
         if until <= self.now {
             self.give_up_unit(key, unit);
-            self.replace_process(unit);
+            self.replace_process(unit, "a request whose client has left ran into the time-out".to_owned());
         } else if !std::mem::replace(&mut unit_link.armed, true) {
             self.wheel.insert(until, Timer::Unit(key));
         }
@@ -481,7 +486,7 @@ impl Run {
             }
             Err(error) => {
                 cx.board.abandon(unit.lease, cx.row);
-                cx.replace_process(unit);
+                cx.replace_process(unit, format!("a worker cannot connect to it: {error}"));
                 return Err(Unsent::Gone(error));
             }
         };
@@ -513,8 +518,14 @@ impl Run {
         self.spool.sent()
     }
 
-    /// Moves what can be moved between the unit and the client's connection.
-    pub(in crate::worker) fn advance(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Step {
+    /// Moves what can be moved between the unit and the client's connection. `line` names the request, for whoever asks
+    /// why its process was replaced.
+    pub(in crate::worker) fn advance(
+        &mut self,
+        h1: &mut h1::Conn,
+        line: impl Fn() -> String,
+        cx: &mut Context,
+    ) -> Step {
         let pumped = self.spool.pump(h1);
         if self.complete && self.spool.is_empty() {
             return self.finish(cx);
@@ -528,7 +539,7 @@ impl Run {
         }
         if !self.complete && self.deadline <= cx.now {
             self.give_up(cx);
-            cx.replace_process(self.unit);
+            cx.replace_process(self.unit, format!("{} ran into the time-out of {:?}", line(), self.timeout));
             return Step::Broken(Fault::Silent);
         }
         match self.exchange_bytes(h1, cx) {
@@ -537,7 +548,7 @@ impl Run {
             Err(fault) => {
                 self.give_up(cx);
                 if fault == Fault::Malformed {
-                    cx.replace_process(self.unit);
+                    cx.replace_process(self.unit, format!("{}: its answer is not the protocol", line()));
                 }
                 Step::Broken(fault)
             }
