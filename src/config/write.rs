@@ -26,6 +26,7 @@ pub fn to_ron(config: &Config) -> String {
     out.field("drain_timeout", time(config.drain_timeout));
     out.field("start", if config.all_or_nothing { "AllOrNothing" } else { "Independent" });
     out.field("temp_dir", path(&config.temp_dir));
+    out.field("sandbox", config.sandbox.name());
     let workers = &config.workers;
     let values = [
         ("processes", processes(workers.processes)),

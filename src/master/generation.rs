@@ -1,9 +1,10 @@
 //! One reading of the configuration, with everything that the master opened for it.
 
 use super::listeners::{self, Inherited, Listening};
-use crate::config::{Action, Config};
+use crate::config::{Action, Config, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::{Plan, PoolPlan};
+use crate::sys::sandbox;
 use crate::sys::user::{self, Account};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -80,6 +81,13 @@ impl Generation {
                 None => account.as_ref(),
             };
             job_accounts.push(account_or(&format!("cron[{index}].user"), job.user.as_deref(), default)?);
+        }
+        let missing = sandbox::missing();
+        if config.sandbox == Sandbox::Require && !missing.is_empty() {
+            let missing = missing.join(" and ");
+            return Err(format!(
+                "sandbox: this kernel does not offer {missing}; `sandbox: Try` goes without"
+            ));
         }
         let workers = config.workers.processes.max as usize;
         if workers * 2 > board::WORKERS {

@@ -9,6 +9,7 @@ use crate::dispatch::{Freed, Lease, Rows};
 use crate::supervisor::{ChildId, Input, Kill, Ticket};
 use crate::sys::clock;
 use crate::sys::poll::{Interest, Ready, Set};
+use crate::sys::sandbox::Applied;
 use crate::timer::{Time, earliest};
 
 impl Master {
@@ -171,6 +172,11 @@ impl Master {
         match message {
             ToMaster::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             ToMaster::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
+            ToMaster::Sandboxed { landlock, seccomp } => {
+                if let Some(Role::Worker(worker)) = self.children.get_mut(&id).map(|child| &mut child.role) {
+                    worker.sandbox = Some(Applied { landlock, seccomp });
+                }
+            }
             ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {

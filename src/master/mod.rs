@@ -33,8 +33,8 @@ mod signals;
 mod spawn;
 mod status;
 
-use crate::config::Config;
 use crate::config::boot::WorkerBoot;
+use crate::config::{Config, Sandbox};
 use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
@@ -174,6 +174,7 @@ impl Master {
         let mut numbers = PoolNumbers::default();
         let current = Generation::prepare(config, &[], &inherited, &mut numbers)?;
         warn_about_root(&current);
+        warn_about_sandbox(&current.config);
         inherited.warn_about_rest();
         let runtime = RuntimeDir::create(current.account.as_ref())?;
         let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
@@ -225,6 +226,13 @@ fn wake() -> std::io::Result<Rc<[OwnedFd]>> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let make = |_| EventFd::from_value_and_flags(0, flags).map(OwnedFd::from);
     Ok((0..WORKERS).map(make).collect::<Result<_, _>>()?)
+}
+
+fn warn_about_sandbox(config: &Config) {
+    let missing = crate::sys::sandbox::missing().join(" and ");
+    if config.sandbox != Sandbox::Off && !missing.is_empty() {
+        log::warn!(target: "hatchery", "workers are sandboxed in part: this kernel does not offer {missing}");
+    }
 }
 
 fn warn_about_root(generation: &Generation) {
