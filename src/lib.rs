@@ -69,3 +69,6 @@ pub mod master;
 pub mod worker;
 
 pub mod cli;
+
+#[doc(hidden)]
+pub mod fuzzing;

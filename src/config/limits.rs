@@ -19,10 +19,16 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Between two reads of a body, and between two writes of a response; 60 s.
     pub body_timeout: Duration,
+    /// Bytes a second of a request body, at least; 512, 408. 0: no minimum.
+    pub body_rate: u32,
+    /// How far a request body may lag behind `body_rate`; 30 s.
+    pub body_grace: Duration,
     /// An idle kept-alive connection; 65 s.
     pub keepalive_timeout: Duration,
-    /// Requests on one connection; 1000... 0: no limit.
+    /// Requests on one connection; 1000. 0: no limit.
     pub keepalive_requests: u32,
+    /// Connections of one client address in one worker; no limit (0), 429.
+    pub connections_per_client: u32,
 }
 
 /// `limits` as written.
@@ -34,8 +40,11 @@ pub(crate) struct RawLimits<'a> {
     fields: Option<Located<'a, u32>>,
     header_timeout: Option<Located<'a, Positive>>,
     body_timeout: Option<Located<'a, Positive>>,
+    body_rate: Option<Located<'a, Size>>,
+    body_grace: Option<Located<'a, Positive>>,
     keepalive_timeout: Option<Located<'a, Positive>>,
     keepalive_requests: Option<Located<'a, u32>>,
+    connections_per_client: Option<Located<'a, u32>>,
 }
 
 impl<'a> Raw<'a> for RawLimits<'a> {}
@@ -48,8 +57,11 @@ impl Default for Limits {
             fields: 100,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(60),
+            body_rate: 512,
+            body_grace: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(65),
             keepalive_requests: 1000,
+            connections_per_client: 0,
         }
     }
 }
@@ -70,8 +82,11 @@ impl Read for Limits {
             fields: at.or(raw.fields, default.fields, report),
             header_timeout: at.or(raw.header_timeout, Positive(default.header_timeout), report).0,
             body_timeout: at.or(raw.body_timeout, Positive(default.body_timeout), report).0,
+            body_rate: bytes(at.or(raw.body_rate, Size(default.body_rate.into()), report)),
+            body_grace: at.or(raw.body_grace, Positive(default.body_grace), report).0,
             keepalive_timeout: at.or(raw.keepalive_timeout, Positive(default.keepalive_timeout), report).0,
             keepalive_requests: at.or(raw.keepalive_requests, default.keepalive_requests, report),
+            connections_per_client: at.or(raw.connections_per_client, default.connections_per_client, report),
         };
         if u64::from(limits.head) > MOST_HEAD || limits.head < 1024 {
             node.complain(report, Complaint::new("`head` is out of range", "from \"1KiB\" to \"1MiB\""));

@@ -71,8 +71,11 @@ fn limits(config: &Config) -> String {
     out.field("fields", limits.fields);
     out.field("header_timeout", time(limits.header_timeout));
     out.field("body_timeout", time(limits.body_timeout));
+    out.field("body_rate", size(limits.body_rate.into()));
+    out.field("body_grace", time(limits.body_grace));
     out.field("keepalive_timeout", time(limits.keepalive_timeout));
     out.field("keepalive_requests", limits.keepalive_requests);
+    out.field("connections_per_client", limits.connections_per_client);
     out.end()
 }
 

@@ -32,7 +32,7 @@ pub struct Forward<'a> {
 pub fn encode(head: &RequestHead, forward: &Forward<'_>, body: BodyLength, out: &mut Vec<u8>) {
     out.extend_from_slice(head.method_bytes());
     out.push(b' ');
-    target::write_origin_form(head.target(), out);
+    target::write_origin_form(head.method(), head.target(), out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     field(b"Host", &[forward.host], out);
     let nominated = nominated(head.all("connection"));
@@ -146,14 +146,14 @@ fn passes(name: &[u8], trusted: bool) -> bool {
 }
 
 /// The field names in Connection fields, without its own options.
-fn nominated<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
+pub(super) fn nominated<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
     values
         .flat_map(tokens)
         .filter(|name| !name.is_empty() && !is_one_of(name, &["close", "keep-alive", "upgrade"]))
         .collect()
 }
 
-fn is_nominated(name: &[u8], nominated: &[&[u8]]) -> bool {
+pub(super) fn is_nominated(name: &[u8], nominated: &[&[u8]]) -> bool {
     nominated.iter().any(|other| name.eq_ignore_ascii_case(other)) && !is_one_of(name, &NOT_NOMINATED)
 }
 

@@ -6,9 +6,11 @@
 //! - `Content-Type` and `Content-Length` have variables of their own; the length is that of the body after de-chunking.
 //! - A name with `_` is dropped: `X_Forwarded_For` would become the same variable as `X-Forwarded-For`.
 //! - `Proxy` is dropped: HTTP_PROXY is a setting of many HTTP clients (CVE-2016-5385).
-//! - Fields of the connection (RFC 9110 §7.6.1) and those that `Connection` names are dropped.
+//! - Fields of the connection (RFC 9110 §7.6.1) and those that `Connection` names are dropped, but for those that are
+//!   meant for the origin whatever a client says, such as `Cookie`.
 //! - Fields of the same name are joined with `, `, those of `Cookie` with `; `.
 
+use super::http1::{is_nominated, nominated};
 use crate::http::{RequestHead, fields};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -85,12 +87,12 @@ pub fn each(request: &Request<'_>, mut put: impl FnMut(&[u8], &[u8])) {
 
 /// The `HTTP_…` variables.
 fn each_field(head: &RequestHead, put: &mut impl FnMut(&[u8], &[u8])) {
-    let nominated: Vec<&[u8]> = head.all("connection").flat_map(tokens).collect();
+    let nominated = nominated(head.all("connection"));
     let passes = |name: &[u8]| {
         fields::is_name(name)
             && !name.contains(&b'_')
             && !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()))
-            && !nominated.iter().any(|token| name.eq_ignore_ascii_case(token))
+            && !is_nominated(name, &nominated)
     };
     let all: Vec<(&[u8], &[u8])> = head.fields().filter(|(name, _)| passes(name)).collect();
     let (mut variable, mut joined) = (Vec::with_capacity(32), Vec::new());
@@ -140,10 +142,6 @@ fn split<'a>(path: &'a [u8], mount: &[u8]) -> (&'a [u8], &'a [u8]) {
         Some(rest) if rest.is_empty() || rest.starts_with(b"/") => path.split_at(path.len() - rest.len()),
         _ => (b"", path),
     }
-}
-
-fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 fn number(text: &mut Vec<u8>, number: u64) -> &[u8] {
@@ -241,7 +239,7 @@ mod tests {
                 ("cookie", b"b=2"),
                 ("ACCEPT", b"*/*"),
                 ("Proxy", b"http://evil"),
-                ("Connection", b"close, X-Hop ,,te"),
+                ("Connection", b"close, X-Hop ,,te, Cookie"),
                 ("x-hop", b"1"),
                 ("Transfer-Encoding", b"chunked"),
                 ("Content-Length", b"999"),

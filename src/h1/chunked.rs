@@ -1,8 +1,8 @@
 //! The chunked transfer coding (RFC 9112 §7.1), read strictly and written plainly.
 //!
 //! Strict means: 1 to 15 hexadecimal digits, then `;` and an extension or CR LF; nothing is trimmed, a bare LF ends
-//! nothing. Whatever two implementations could read differently is an error. Extensions are skipped, trailers are
-//! checked and dropped, both are bounded.
+//! nothing. Whatever two implementations could read differently is an error, such as a line end within quotes, where
+//! some end the line and some do not. Extensions are skipped, trailers are checked and dropped, both are bounded.
 
 use crate::http::fields::is_token_byte;
 
@@ -21,7 +21,7 @@ enum State {
     /// In the digits of a size.
     Size { value: u64, digits: u8 },
     /// Behind the `;` of a size line.
-    Extension { size: u64 },
+    Extension { size: u64, quotes: Quotes },
     /// The LF of a size line must follow.
     SizeEnd { size: u64 },
     /// `left` bytes of a chunk are to come.
@@ -44,6 +44,15 @@ enum State {
     Done,
 }
 
+/// Where in a quoted string (RFC 9110 §5.6.4) an extension is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quotes {
+    Outside,
+    Inside,
+    /// Behind a backslash inside.
+    Escaped,
+}
+
 impl Default for State {
     fn default() -> Self {
         Self::Size { value: 0, digits: 0 }
@@ -55,7 +64,7 @@ impl Default for State {
 pub enum Error {
     /// A size without digits, with others than hexadecimal ones, or with more than 15.
     Size,
-    /// A control character in an extension, or more extension bytes than anyone needs.
+    /// A control character in an extension, a quote that is not closed, or more bytes than anyone needs.
     Extension,
     /// No CR LF where one must be.
     LineEnd,
@@ -131,14 +140,16 @@ impl Decoder {
             }
             (State::Size { digits: 0, .. }, _) => Err(Error::Size),
             (State::Size { value, .. }, b'\r') => Ok(State::SizeEnd { size: value }),
-            (State::Size { value, .. }, b';') => Ok(State::Extension { size: value }),
+            (State::Size { value, .. }, b';') => {
+                Ok(State::Extension { size: value, quotes: Quotes::Outside })
+            }
             (State::Size { .. }, b'\n') => Err(Error::LineEnd),
             (State::Size { .. }, _) => Err(Error::Size),
 
-            (State::Extension { size }, b'\r') => Ok(State::SizeEnd { size }),
-            (State::Extension { size }, b'\t' | 0x20..=0x7e | 0x80..) => {
+            (State::Extension { size, quotes: Quotes::Outside }, b'\r') => Ok(State::SizeEnd { size }),
+            (State::Extension { size, quotes }, b'\t' | 0x20..=0x7e | 0x80..) => {
                 count(&mut self.extensions, EXTENSIONS_MAX, Error::Extension)?;
-                Ok(State::Extension { size })
+                Ok(State::Extension { size, quotes: quotes.behind(byte) })
             }
             (State::Extension { .. }, _) => Err(Error::Extension),
 
@@ -165,6 +176,17 @@ impl Decoder {
             (State::TrailerEnd | State::End, _) => Err(Error::LineEnd),
             // `decode` handles both itself.
             (State::Data { .. } | State::Done, _) => Ok(self.state),
+        }
+    }
+}
+
+impl Quotes {
+    fn behind(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Outside, b'"') | (Self::Escaped, _) => Self::Inside,
+            (Self::Inside, b'"') => Self::Outside,
+            (Self::Inside, b'\\') => Self::Escaped,
+            (state, _) => state,
         }
     }
 }
@@ -228,6 +250,7 @@ mod tests {
             (b"1\r\na\r\n00a\r\n0123456789\r\n0\r\n\r\n", b"a0123456789", 28),
             (b"3;name=\"a;b\"\tc\r\nabc\r\n0;x\r\nA: b\r\nC:\t\xe9\r\n\r\n", b"abc", 40),
             (b"000000000000001\r\n\n\r\n0\r\n\r\n", b"\n", 25),
+            (b"1;a=\"\\\"\\\\\";b\r\nx\r\n0\r\n\r\n", b"x", 22),
         ] {
             assert_eq!(decode(input), Ok((data.to_vec(), used, true)), "{input:?}");
         }
@@ -259,6 +282,10 @@ mod tests {
             (b"5;\"\n\"\r\nhello\r\n", Error::Extension),
             (b"5;\0\r\n", Error::Extension),
             (b"5;a\rb\r\n", Error::LineEnd),
+            (b"5;a=\"\r\nhello\r\n", Error::Extension),
+            (b"5;a=\"\\\"\r\nhello\r\n", Error::Extension),
+            (b"5;a=\"\\\r\nhello\r\n", Error::Extension),
+            (b"\r5\r\nhello\r\n", Error::Size),
             (b"0\r\nX\r\n\r\n", Error::Trailer),
             (b"0\r\nX : y\r\n\r\n", Error::Trailer),
             (b"0\r\n: y\r\n\r\n", Error::Trailer),

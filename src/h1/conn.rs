@@ -46,7 +46,8 @@ use std::rc::Rc;
 ///
 /// After every `feed`, `eof`, `finish`, `wrote` and `on_timeout` call [`Self::poll`] until it returns `None`. Leaving
 /// body events unpolled is how back-pressure reaches the client: `wants().read` becomes false and no body deadline
-/// runs; call [`Self::resume`] when polling again.
+/// runs; call [`Self::resume`] when polling again. Calls without a time happen at the time of the last call that had
+/// one, so begin with [`Self::turn`].
 #[derive(Debug)]
 pub struct Conn {
     settings: Rc<Settings>,
@@ -66,9 +67,11 @@ pub struct Conn {
     clock: Time,
     /// Since when a head is awaited: the accept, the end of the previous exchange, or the first byte.
     head_since: Time,
-    /// The last time the client sent something we wait for; `None`: a wait began at an unknown time before `clock`.
-    read: Option<Time>,
-    /// The last time something was written, while there is something to write; `None` as above.
+    /// When the client sent something last, or the wait for it began.
+    read: Time,
+    /// When a body that comes at the lowest rate allowed would be at its end for now.
+    body_due: Time,
+    /// When something was written last, or the wait for it began; `None` while there is nothing to write.
     write: Option<Time>,
 }
 
@@ -159,9 +162,18 @@ impl Conn {
             eof: false,
             clock: now,
             head_since: now,
-            read: None,
+            read: now,
+            body_due: now,
             write: None,
         }
+    }
+
+    /// A turn begins: it is `now`, and what is overdue expires.
+    pub fn turn(&mut self, now: Time) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.on_timeout(now);
+        }
+        self.clock = now;
     }
 
     /// Bytes read from the socket.
@@ -170,7 +182,7 @@ impl Conn {
         if bytes.is_empty() {
             return;
         }
-        self.read = Some(now);
+        self.read = now;
         match (&mut self.phase, &self.reading) {
             (Phase::Aborted, _) => return,
             (Phase::Closing { linger, discarded, .. }, _) => {
@@ -184,7 +196,10 @@ impl Conn {
                     self.head_since = now;
                 }
             }
-            (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => self.exchange.expects = false,
+            (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => {
+                self.exchange.expects = false;
+                self.gain(bytes.len());
+            }
             (Phase::Open, Reading::Done) => {}
         }
         self.input.extend_from_slice(bytes);
@@ -250,8 +265,17 @@ impl Conn {
     pub fn proceed(&mut self) {
         if self.phase == Phase::Open && self.writing == Writing::Await && self.exchange.expects {
             self.exchange.expects = false;
-            self.read = None;
+            self.await_body();
+            self.will_write();
             self.out.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    /// Refuses whatever the client may send next, for a reason that does not lie in it.
+    pub fn refuse_early(&mut self, refusal: Refusal) {
+        if self.phase == Phase::Open && self.writing == Writing::Await {
+            self.stop_reading();
+            self.notice = Some(Notice::Refused(refusal));
         }
     }
 
@@ -260,6 +284,7 @@ impl Conn {
     pub fn interim(&mut self, head: &ResponseHead) {
         let sendable = matches!(head.status.0, 102..=199) && self.exchange.version == Version::Http11;
         if sendable && self.is_exchange_open() && self.writing == Writing::Await {
+            self.will_write();
             self.out.encode(|out| encode::interim(head, out));
         }
     }
@@ -298,9 +323,7 @@ impl Conn {
             (true, Version::Http10) => Connection::KeepAlive,
             (true, Version::Http11) => Connection::Unsaid,
         };
-        if self.out.is_empty() {
-            self.write = Some(now);
-        }
+        self.will_write();
         self.out.encode(|out| encode::head(head, framing, connection, date, out));
     }
 
@@ -310,6 +333,7 @@ impl Conn {
         if self.phase != Phase::Open || length == 0 {
             return;
         }
+        self.will_write();
         match &mut self.writing {
             Writing::Sized { left } => {
                 segment.truncate(*left);
@@ -337,7 +361,10 @@ impl Conn {
         match self.writing {
             Writing::Await => return self.abort(),
             Writing::Sized { left } if left > 0 => return self.abort(),
-            Writing::Chunked => self.out.extend(chunked::LAST_CHUNK),
+            Writing::Chunked => {
+                self.will_write();
+                self.out.extend(chunked::LAST_CHUNK);
+            }
             Writing::Sized { .. } | Writing::UntilClose | Writing::Bodiless => {}
             Writing::Done => return,
         }
@@ -362,7 +389,7 @@ impl Conn {
     /// Polling goes on after body events were left unpolled: the client's time begins anew.
     pub fn resume(&mut self, now: Time) {
         self.clock = now;
-        self.read = Some(now);
+        self.await_body();
     }
 
     /// What is to be written.
@@ -388,7 +415,7 @@ impl Conn {
             }
             Phase::Closing { since: since @ None, .. } => {
                 *since = Some(now);
-                self.read = Some(now);
+                self.read = now;
             }
             Phase::Open | Phase::Closing { .. } | Phase::Aborted => {}
         }
@@ -441,6 +468,13 @@ impl Conn {
 
 /// The joint rules.
 impl Conn {
+    /// Something will be queued: if nothing waits yet, the wait begins now.
+    fn will_write(&mut self) {
+        if self.out.is_empty() {
+            self.write = Some(self.clock);
+        }
+    }
+
     fn is_exchange_open(&self) -> bool {
         !matches!(self.reading, Reading::Head(_))
     }
@@ -511,14 +545,14 @@ impl Conn {
     /// Closes once all is written. `linger`: the client may still be sending.
     fn close(&mut self, linger: bool) {
         let since = self.out.is_empty().then_some(self.clock);
-        self.read = since;
+        self.read = self.clock;
         self.phase = Phase::Closing { linger, since, discarded: 0 };
         self.reading = Reading::Discard;
         self.input = Vec::new();
     }
 }
 
-const TOO_LARGE: Refusal = Refusal { status: 413, why: "request body larger than max_body" };
+const TOO_LARGE: Refusal = Refusal { status: 413, why: "request body too large; raise max_body" };
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,10 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// Between two reads of a request body (408), and between two writes of a response (the connection is aborted).
     pub body_timeout: Duration,
+    /// Bytes a second of a request body, at least (408). 0: no minimum.
+    pub body_rate: u32,
+    /// How far a request body may lag behind `body_rate`; also counts from its start.
+    pub body_grace: Duration,
     /// Between two requests; then the connection is closed silently.
     pub keepalive_timeout: Duration,
     /// Requests on one connection; the last is answered with `Connection: close`. 0: no limit.
@@ -47,6 +51,8 @@ impl Default for Settings {
             fields: 100,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(60),
+            body_rate: 512,
+            body_grace: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(65),
             keepalive_requests: 1000,
         }

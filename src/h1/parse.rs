@@ -98,7 +98,7 @@ impl Scan {
         let found = fresh.iter().position(|byte| matches!(byte, 0..=0x1f | 0x7f));
         let at = at + found.unwrap_or(fresh.len());
         if at > settings.request_line {
-            return Err(Refusal { status: 414, why: "request line longer than limits.request_line" });
+            return Err(Refusal { status: 414, why: "request line too long; raise limits.request_line" });
         }
         self.at = at as u32;
         let end = match input.get(at..).unwrap_or_default() {
@@ -128,11 +128,11 @@ impl Scan {
             }
             self.count += 1;
             if self.count as usize > settings.fields {
-                return Err(Refusal { status: 431, why: "more header fields than limits.fields" });
+                return Err(Refusal { status: 431, why: "too many header fields; raise limits.fields" });
             }
         }
         if input.len() > settings.head {
-            return Err(Refusal { status: 431, why: "request head longer than limits.head" });
+            return Err(Refusal { status: 431, why: "request head too long; raise limits.head" });
         }
         Ok(None)
     }

@@ -150,8 +150,8 @@ pub fn parse(method: Method, target: &[u8]) -> Result<Target, Error> {
 }
 
 /// Writes the origin form of a target that [`parse`] accepted, for the next server: path and query as they were
-/// written, bytes above 0x7F percent-encoded.
-pub fn write_origin_form(target: &[u8], out: &mut Vec<u8>) {
+/// written, bytes above 0x7F percent-encoded. `OPTIONS http://host` becomes `OPTIONS *` (RFC 9112 §3.2.4).
+pub fn write_origin_form(method: Method, target: &[u8], out: &mut Vec<u8>) {
     let rest = match scheme_len(target) {
         None => target,
         Some((scheme, _)) => {
@@ -160,8 +160,10 @@ pub fn write_origin_form(target: &[u8], out: &mut Vec<u8>) {
             rest.get(end..).unwrap_or_default()
         }
     };
-    if !matches!(rest, [b'/', ..] | b"*") {
-        out.push(b'/');
+    match rest {
+        [b'/', ..] | b"*" => {}
+        b"" if method == Method::Options => out.push(b'*'),
+        _ => out.push(b'/'),
     }
     if rest.is_ascii() {
         out.extend_from_slice(rest);

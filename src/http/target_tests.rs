@@ -50,8 +50,19 @@ fn bytes_above_ascii_are_kept() {
     let target = parse(Method::Get, b"/caf\xe9/\xff?\xe9").unwrap();
     assert_eq!(target.path(), b"/caf\xe9/\xff");
     let mut out = Vec::new();
-    write_origin_form(b"/caf\xe9?\xff", &mut out);
+    write_origin_form(Method::Get, b"/caf\xe9?\xff", &mut out);
     assert_eq!(text(&out), "/caf%E9?%FF");
+    for (method, target, origin) in [
+        (Method::Options, "http://h", "*"),
+        (Method::Options, "*", "*"),
+        (Method::Options, "http://h?a", "/?a"),
+        (Method::Options, "http://h/", "/"),
+        (Method::Get, "http://h", "/"),
+    ] {
+        out.clear();
+        write_origin_form(method, target.as_bytes(), &mut out);
+        assert_eq!(text(&out), origin, "{method:?} {target}");
+    }
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(super) struct Gate {
     doors: Vec<Door>,
     /// Connections held at most.
     limit: u64,
+    /// It has that many.
+    full: bool,
     /// Descriptors ran out: not before then.
     paused_until: Option<Time>,
 }
@@ -38,7 +40,7 @@ impl Gate {
     pub(super) fn new(listeners: Vec<Listener>, limit: u32) -> Self {
         let doors =
             listeners.into_iter().map(|listener| Door { fd: listener.fd, watched: false, ready: false });
-        Self { doors: doors.collect(), limit: u64::from(limit), paused_until: None }
+        Self { doors: doors.collect(), limit: u64::from(limit), full: false, paused_until: None }
     }
 
     /// A listener has connections waiting.
@@ -104,6 +106,7 @@ impl Gate {
         if self.paused_until.is_some_and(|until| until <= cx.now) {
             self.paused_until = None;
         }
+        self.watch_limit(own, cx);
         let fair = own <= fair_share(cx.board.least_connections());
         let accepts = wanted && fair && own < self.limit && self.paused_until.is_none();
         let mut left = false;
@@ -115,6 +118,23 @@ impl Gate {
             // Others may have stood back because of this worker: they must look again, or nobody accepts.
             cx.poke_others();
         }
+    }
+}
+
+impl Gate {
+    /// Tells when the limit is reached, and again only after there was plenty of room.
+    fn watch_limit(&mut self, own: u64, cx: &mut Context) {
+        if own >= self.limit && !std::mem::replace(&mut self.full, true) {
+            let limit = self.limit;
+            cx.note(
+                log::Level::Warn,
+                "no more connections; raise workers.connections",
+                format_args!(
+                    "worker: {limit} connections, as many as it may have; raise workers.connections"
+                ),
+            );
+        }
+        self.full &= own >= self.limit - self.limit / 8;
     }
 }
 

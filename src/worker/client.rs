@@ -2,9 +2,10 @@
 //! caller of `wants`: it works while what the socket can do and what the protocol wants have something in common.
 
 use super::context::{Context, Timer};
+use super::crowd::Seat;
 use super::exchange::{Exchange, Peer};
 use crate::event::{Endpoint, Read, Readiness, Source};
-use crate::h1::{self, End, Event};
+use crate::h1::{self, End, Event, Refusal};
 use crate::slab::{Key, Slab};
 use crate::timer::{Time, earliest};
 use std::io;
@@ -15,12 +16,23 @@ use std::rc::Rc;
 /// Rounds of read, handle, write in one turn before others get theirs.
 const BUDGET: usize = 16;
 
+/// The answer to connections above the limit.
+const TOO_MANY: Refusal = Refusal {
+    status: 429,
+    why: "too many connections of one client address; raise limits.connections_per_client",
+};
+
+/// When even the refused ones are too many.
+const CLOSED: &str =
+    "connection closed unanswered: its client address has too many; raise limits.connections_per_client";
+
 /// One client connection.
 pub(super) struct Client {
     endpoint: Endpoint,
     h1: h1::Conn,
     peer: Peer,
     phase: Phase,
+    seat: Seat,
     exchange: Option<Box<Exchange>>,
     /// The exchange has no room for more of the request body.
     paused: bool,
@@ -62,11 +74,16 @@ impl Client {
         draining: bool,
         cx: &mut Context,
     ) -> io::Result<()> {
+        let Some(seat) = cx.enter(address, listener) else {
+            cx.note(log::Level::Info, CLOSED, format_args!("{CLOSED}"));
+            return Ok(());
+        };
         let key = clients.insert_with(|_| Self {
             endpoint: Endpoint::new(fd),
             h1: h1::Conn::new(Rc::clone(&cx.settings), cx.now),
             peer: Peer { address, listener },
             phase: Phase::Open,
+            seat,
             exchange: None,
             paused: false,
             armed: None,
@@ -74,13 +91,22 @@ impl Client {
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
         if let Err(error) = cx.poll.watch(client.endpoint.as_fd(), Source::Client(key)) {
             clients.remove(key);
+            cx.leave(address, seat);
             return Err(error);
+        }
+        if seat == Seat::Refused {
+            client.h1.refuse_early(TOO_MANY);
         }
         if draining {
             client.h1.drain();
         }
         cx.run_soon(key);
         Ok(())
+    }
+
+    /// It is closed and out of the slab.
+    pub(super) fn left(self, cx: &mut Context) {
+        cx.leave(self.peer.address, self.seat);
     }
 
     /// Takes note of an event.
@@ -119,9 +145,7 @@ impl Client {
 
     /// Works until nothing more can be done now, the budget is used up or the connection is over.
     pub(super) fn drive(&mut self, key: Key, cx: &mut Context) -> Outcome {
-        if self.h1.deadline().is_some_and(|deadline| deadline <= cx.now) {
-            self.h1.on_timeout(cx.now);
-        }
+        self.h1.turn(cx.now);
         for _ in 0..BUDGET {
             let Ok(read) = self.read(cx) else { return self.broken(key, cx) };
             let handled = self.handle(key, cx) | self.advance(key, cx);

@@ -1,8 +1,11 @@
 //! What all connections of a worker share, passed down by reference: configuration, clock, sockets to elsewhere, the
 //! board. A connection and the context are disjoint fields of the worker, so a drive borrows both.
 
+use super::crowd::{Crowd, Seat};
+use super::exchange::trusts;
 use super::handler::file::Root;
 use super::report::Report;
+use super::throttle::{Throttle, Verdict};
 use super::upstream::{Apps, Links, Servers};
 use crate::config::boot::WorkerBoot;
 use crate::config::{Action, Address, Config};
@@ -15,11 +18,11 @@ use crate::sys::{clock, fd, seqpacket};
 use crate::timer::{Time, Wall, Wheel};
 use crate::{h1, route};
 use std::collections::VecDeque;
-use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::{fmt, io};
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,8 @@ pub(super) enum Timer {
     Client(Key),
     /// Idle connections to upstreams.
     Links,
+    /// Log lines that were held back.
+    Throttle,
 }
 
 /// Bytes read at a time; also the most that a connection takes before others have their turn.
@@ -62,6 +67,8 @@ pub(super) struct Context {
     /// Where every read lands first.
     pub(super) scratch: Vec<u8>,
     ids: Ids,
+    crowd: Crowd,
+    throttle: Throttle,
     /// The worker drains and leaves by then, whatever still runs.
     pub(super) leave_by: Option<Time>,
 }
@@ -112,6 +119,8 @@ impl Context {
             report: Report::new(row, access_log, config.log.access.as_ref().map(|access| access.format)),
             scratch: vec![0; READ_SIZE],
             ids: Ids { base: fd::random(), next: 0 },
+            crowd: Crowd::new(config.limits.connections_per_client),
+            throttle: Throttle::default(),
             leave_by: None,
             config,
         })
@@ -195,6 +204,48 @@ impl Context {
         self.ids.base ^ self.ids.next.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
+    /// A connection was accepted: as what it is counted; `None` if it is to be closed at once.
+    pub(super) fn enter(&mut self, address: Option<SocketAddr>, listener: u16) -> Option<Seat> {
+        let address = address.map(|address| address.ip()).filter(|_| self.crowd.is_limited());
+        match address {
+            Some(address) if !self.is_proxy(address, listener) => self.crowd.enter(address),
+            _ => Some(Seat::Uncounted),
+        }
+    }
+
+    /// A connection is closed.
+    pub(super) fn leave(&mut self, address: Option<SocketAddr>, seat: Seat) {
+        if let Some(address) = address {
+            self.crowd.leave(address.ip(), seat);
+        }
+    }
+
+    /// Whether a site of the listener trusts this address as a proxy, which has many clients behind it.
+    fn is_proxy(&self, address: IpAddr, listener: u16) -> bool {
+        let Some(listener) = self.listeners.get(usize::from(listener)) else { return false };
+        let mut sites = listener.sites.iter().filter_map(|site| self.config.sites.get(*site));
+        sites.any(|site| trusts(&site.trusted_proxies, Some(address), listener))
+    }
+
+    /// Logs a line that a client can cause at will. Of those with the same `kind` a few a second are written; of the
+    /// others the number is.
+    pub(super) fn note(&mut self, level: log::Level, kind: &'static str, line: fmt::Arguments<'_>) {
+        match self.throttle.judge(kind, self.now) {
+            Verdict::Write => log::log!(level, "{line}"),
+            Verdict::HoldUntil(end) => {
+                self.wheel.insert(end, Timer::Throttle);
+            }
+            Verdict::Hold => {}
+        }
+    }
+
+    /// Tells what [`Self::note`] has held back.
+    pub(super) fn tell_held(&mut self, all: bool) {
+        for (kind, count) in self.throttle.told(self.now, all) {
+            log::info!("{count} more within a second: {kind}");
+        }
+    }
+
     /// The open root of a location that serves files.
     pub(super) fn root(&self, site: usize, location: usize) -> Option<&Root> {
         self.roots.get(site)?.get(location)?.as_ref()
@@ -209,6 +260,8 @@ fn h1_settings(config: &Config) -> h1::Settings {
         fields: limits.fields as usize,
         header_timeout: limits.header_timeout,
         body_timeout: limits.body_timeout,
+        body_rate: limits.body_rate,
+        body_grace: limits.body_grace,
         keepalive_timeout: limits.keepalive_timeout,
         keepalive_requests: limits.keepalive_requests,
     }

@@ -36,6 +36,9 @@ pub(super) struct Peer {
     pub(super) listener: u16,
 }
 
+/// What the server as a whole answers (RFC 9110 §10.2.1).
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
+
 /// One request and its response.
 pub(super) struct Exchange {
     id: u64,
@@ -154,7 +157,7 @@ impl Exchange {
     ) {
         let Some((_, location)) = self.place(config) else {
             // OPTIONS *: about the server as a whole (RFC 9110 §9.3.7).
-            let head = ResponseHead::new(204).with("Allow", "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS");
+            let head = ResponseHead::new(204).with("Allow", METHODS);
             return self.answer(&head, Vec::new(), h1, cx);
         };
         if let Err(refusal) = h1.limit_body(location.max_body) {
@@ -536,11 +539,16 @@ impl Exchange {
         self.answer(&head, body, h1, cx);
     }
 
-    fn refuse(&mut self, refusal: &Refusal, h1: &mut h1::Conn, cx: &Context) {
+    fn refuse(&mut self, refusal: &Refusal, h1: &mut h1::Conn, cx: &mut Context) {
+        let Refusal { status, why } = *refusal;
         let peer = self.peer.address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
-        self.error = Some(refusal.why);
-        log::info!("{peer}: refused with {}: {}", refusal.status, refusal.why);
-        self.fail(refusal.status, h1, cx);
+        self.error = Some(why);
+        cx.note(log::Level::Info, why, format_args!("{peer}: refused with {status}: {why}"));
+        let mut head = ResponseHead::new(status);
+        if status == 405 {
+            head.fields.add("Allow", METHODS);
+        }
+        self.fail_with(&head, h1, cx);
     }
 
     // ---- done -----------------------------------------------------------------------------------------------------
@@ -628,7 +636,7 @@ impl Request {
     }
 }
 
-fn trusts(networks: &[Network], address: Option<IpAddr>, listener: &ListenerInfo) -> bool {
+pub(super) fn trusts(networks: &[Network], address: Option<IpAddr>, listener: &ListenerInfo) -> bool {
     networks.iter().any(|network| match address {
         Some(_) => network.contains(address),
         None => listener.unix && network.contains(None),

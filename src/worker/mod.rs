@@ -13,16 +13,18 @@
 mod accept;
 mod client;
 mod context;
+mod crowd;
 mod drain;
 mod exchange;
 pub mod handler;
 mod report;
 mod spool;
+mod throttle;
 mod upstream;
 
 use crate::config::boot::WorkerBoot;
 use crate::control::worker::ToMaster;
-use crate::event::{Readiness, Source};
+use crate::event::Source;
 use crate::slab::{Key, Slab};
 use crate::sys::{clock, fd, seqpacket};
 use crate::timer::{Time, earliest};
@@ -79,6 +81,7 @@ impl Worker {
     fn serve(&mut self) -> io::Result<()> {
         while !self.turn()? {}
         self.cx.report.flush();
+        self.cx.tell_held(true);
         Ok(())
     }
 
@@ -104,21 +107,25 @@ impl Worker {
         let Self { clients, gate, cx, .. } = self;
         let deadline = if cx.has_work() { Some(cx.now) } else { cx.deadline(gate.deadline()) };
         cx.report.rests(&cx.board);
-        let (mut runnable, mut loose) = (Vec::new(), Vec::new());
-        let links = &mut cx.links;
-        cx.poll.wait(clock::now(), deadline, |source, readiness| match source {
+        let mut loose = Vec::new();
+        let Context { links, runnable, poll, .. } = cx;
+        poll.wait(clock::now(), deadline, |source, readiness| match source {
             Source::Listener(number) => gate.note(number),
             Source::Control => events.control = true,
             Source::Wake => events.wake = true,
-            Source::Client(key) => note_client(clients, key, readiness, &mut runnable),
+            Source::Client(key) => {
+                if let Some(client) = clients.get_mut(key) {
+                    client.note(readiness);
+                    runnable.push_back(key);
+                }
+            }
             Source::Link(key) => match links.note(key, readiness) {
-                Some(Some(owner)) => runnable.push(owner),
+                Some(Some(owner)) => runnable.push_back(owner),
                 Some(None) => loose.push(key),
                 None => {}
             },
         })?;
         cx.begin_turn();
-        runnable.into_iter().for_each(|key| cx.run_soon(key));
         loose.into_iter().for_each(|key| cx.tend_loose_link(key));
         Ok(events)
     }
@@ -137,6 +144,7 @@ impl Worker {
                     }
                 }
                 Timer::Links => cx.expire_links(),
+                Timer::Throttle => cx.tell_held(false),
             }
         }
     }
@@ -155,7 +163,9 @@ impl Worker {
 
     fn settle(&mut self) {
         for key in self.closed.drain(..) {
-            self.clients.remove(key);
+            if let Some(client) = self.clients.remove(key) {
+                client.left(&mut self.cx);
+            }
         }
         self.cx.links.free_closed();
         self.cx.board.set_connections(self.cx.row, self.clients.len() as u64);
@@ -182,15 +192,19 @@ struct Events {
     wake: bool,
 }
 
-fn note_client(clients: &mut Slab<Client>, key: Key, readiness: Readiness, runnable: &mut Vec<Key>) {
-    if let Some(client) = clients.get_mut(key) {
-        client.note(readiness);
-        runnable.push(key);
-    }
-}
-
 impl Context {
     fn deadline(&self, also: Option<Time>) -> Option<Time> {
         earliest(self.wheel.next(), earliest(also, self.leave_by))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Client;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let size = size_of::<Client>();
+        assert!(size <= 448, "{size} bytes for each open connection");
     }
 }

@@ -7,6 +7,7 @@ use hatchery::buf::Segment;
 use hatchery::h1::{Conn, End, Event, Refusal, Request, Settings};
 use hatchery::http::{BodyLength, ResponseHead};
 use hatchery::timer::Time;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -26,12 +27,36 @@ struct Case {
 
 #[test]
 fn valid_requests() {
-    run("valid", 75);
+    run("valid", 109);
 }
 
 #[test]
 fn invalid_requests() {
-    run("invalid", 156);
+    run("invalid", 227);
+}
+
+/// `v001–v004` stands for four files.
+#[test]
+fn every_file_is_named_in_the_table() {
+    let table = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/README.md"));
+    let table = table.expect("the table");
+    let words = table.split(|char: char| !char.is_alphanumeric() && char != '–');
+    let number =
+        |word: &str, letter| word.strip_prefix(letter).and_then(|digits| digits.parse::<usize>().ok());
+    for (folder, letter) in [("valid", 'v'), ("invalid", 'i')] {
+        let named: BTreeSet<usize> = words
+            .clone()
+            .filter_map(|word| {
+                let (first, last) = word.split_once('–').unwrap_or((word, word));
+                Some(number(first, letter)?..=number(last, letter)?)
+            })
+            .flatten()
+            .collect();
+        let there: BTreeSet<usize> =
+            load(folder).iter().map(|case| case.name[..3].parse().expect("a number")).collect();
+        let unnamed: Vec<_> = there.symmetric_difference(&named).collect();
+        assert!(unnamed.is_empty(), "{folder}: not in both folder and table: {unnamed:?}");
+    }
 }
 
 fn run(folder: &str, at_least: usize) {
@@ -167,6 +192,11 @@ impl Client {
         assert!(wire.starts_with(&format!("HTTP/1.1 {status} ")), "{wire}");
         if wire.contains("\r\nConnection: close\r\n") { " close" } else { " keep" }
     }
+}
+
+/// Name and bytes of every file.
+pub(crate) fn streams() -> Vec<(String, Vec<u8>)> {
+    ["valid", "invalid"].into_iter().flat_map(load).map(|case| (case.name, case.bytes)).collect()
 }
 
 fn load(folder: &str) -> Vec<Case> {

@@ -38,6 +38,7 @@ const LAYERS: &[(&str, u8, bool)] = &[
     ("worker", 4, false),
     ("cli", 5, false),
     ("import", 5, false),
+    ("fuzzing", 5, false),
     ("main", 6, false),
     ("lib", 6, false),
 ];

@@ -213,6 +213,44 @@ fn workers_and_apps_give_up_privileges() {
 }
 
 #[test]
+fn the_access_log_has_a_line_for_each_request_and_is_opened_again_on_usr1() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 2),
+    log: (access: (path: "{dir}/access.log")),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(status: 200, body: "fixed"))])],"#,
+    );
+    let server = setup.start();
+    let (now, rotated) =
+        (server.directory().path().join("access.log"), server.directory().path().join("access.log.1"));
+    let wait_for_lines = |path: &std::path::Path, prefix: &str, count: usize| {
+        wait_until(SOON, "lines in the access log", || {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let complete = text.lines().all(|line| line.contains(prefix) && line.contains(" 200 5 "));
+            holds(complete && text.lines().count() == count, text)
+        });
+    };
+    for number in 0..20 {
+        assert_eq!(get(server.address, &format!("/before/{number}")).status, 200);
+    }
+    wait_for_lines(&now, "\"GET /before/", 20);
+    std::fs::rename(&now, &rotated).unwrap();
+    server.master.signal(Signal::SIGUSR1);
+    wait_until(SOON, "the log is there again", || holds(now.exists(), &now));
+    // Workers get the new file a moment later; until then they write to the old one.
+    wait_until(SOON, "all workers write to the new file", || {
+        (0..10).for_each(|_| drop(get(server.address, "/during")));
+        let old = std::fs::read_to_string(&rotated).unwrap().lines().count();
+        (0..10).for_each(|_| drop(get(server.address, "/during")));
+        let later = std::fs::read_to_string(&rotated).unwrap().lines().count();
+        holds(old == later, (old, later))
+    });
+    let new = std::fs::read_to_string(&now).unwrap();
+    assert!(new.lines().count() >= 10 && !new.contains("/before/"), "{new}");
+    assert!(server.pool("worker").restarts == 0);
+}
+
+#[test]
 fn titles_tell_the_processes_apart() {
     let server = site().start();
     assert_eq!(server.master.title(), "hatchery: master");

@@ -76,6 +76,35 @@ fn the_environ_is_what_pep_3333_says() {
 }
 
 #[test]
+fn a_trusted_proxy_tells_the_client_and_the_scheme() {
+    let configuration = |trusted: &str| {
+        format!(
+            r#"
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{{address}}"],
+        trusted_proxies: ["{trusted}"],
+        locations: [(path: "/", to: App("plain"))],
+    )],
+    apps: {{"plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}")}},"#
+        )
+    };
+    for (trusted, address, scheme) in
+        [("127.0.0.1/32", "203.0.113.9", "https"), ("10.0.0.0/8", "127.0.0.1", "http")]
+    {
+        let server = Setup::new(&configuration(trusted)).start();
+        let fields = [("X-Forwarded-For", "192.0.2.1, 203.0.113.9"), ("X-Forwarded-Proto", "https")];
+        let mut connection = Connection::open(server.address).unwrap();
+        let environ = connection.request("GET", "/environ", &fields, b"").unwrap().json();
+        assert_eq!(
+            (&environ["REMOTE_ADDR"], &environ["wsgi.url_scheme"]),
+            (&address.into(), &scheme.into()),
+            "{trusted}"
+        );
+    }
+}
+
+#[test]
 fn a_mount_is_taken_off_the_path() {
     let server = plain("processes: 1").start();
     let environ = get(server.address, "/mounted/environ").json();

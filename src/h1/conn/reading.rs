@@ -27,6 +27,8 @@ impl Conn {
         let most = self.settings.keepalive_requests;
         self.exchange.persist = framing.persist && (most == 0 || self.requests < most);
         self.exchange.expects = framing.expects && self.input.is_empty();
+        self.await_body();
+        self.gain(self.input.len());
         self.reading = match request.body {
             BodyLength::None => Reading::Done,
             BodyLength::Known(left) => Reading::Sized { left },

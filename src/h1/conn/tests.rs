@@ -365,6 +365,11 @@ fn heads_have_a_deadline_and_idle_connections_another() {
 
 #[test]
 fn bodies_have_a_deadline_between_reads() {
+    let fed = |bytes: &str| {
+        let mut conn = Conn::new(Rc::new(Settings { body_rate: 0, ..Settings::default() }), at(0));
+        conn.feed(bytes.as_bytes(), at(1));
+        conn
+    };
     let mut conn = fed(POST);
     request(&mut conn);
     assert_eq!(conn.deadline(), Some(at(61)));
@@ -387,22 +392,184 @@ fn bodies_have_a_deadline_between_reads() {
 }
 
 #[test]
+fn bodies_have_a_lowest_rate() {
+    // 512 bytes a second, and 30 seconds before that counts.
+    let drip = |step: u64, bytes: usize| {
+        let mut conn = fed(UPLOAD);
+        request(&mut conn);
+        let mut now = 1;
+        while conn.end() == End::Open && now < 1000 {
+            now += step;
+            conn.turn(at(now));
+            conn.feed(&vec![0; bytes], at(now));
+            match conn.poll() {
+                Some(Event::Body(piece)) => assert_eq!(piece.len(), bytes),
+                Some(Event::Refused(refusal)) => {
+                    assert_eq!(refusal.status, 408);
+                    assert!(refusal.why.contains("limits.body_rate"), "{}", refusal.why);
+                    return now;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        now.min(1000)
+    };
+    assert_eq!(drip(1, 1), 32, "30 bytes earned less than a second");
+    assert_eq!(drip(1, 256), 60, "half the rate doubles the grace");
+    assert_eq!(drip(1, 512), 1000);
+    assert_eq!(drip(29, 512 * 29), 1000, "in gulps");
+    assert_eq!(drip(40, 512 * 40), 41, "the grace bounds the first gulp");
+    // A fast start earns no more than a pause of body_timeout.
+    let mut conn = fed(UPLOAD);
+    request(&mut conn);
+    conn.feed(&[0; 60_000], at(2));
+    assert!(matches!(conn.poll(), Some(Event::Body(_))));
+    assert_eq!(conn.deadline(), Some(at(62)));
+    conn.feed(b"x", at(61));
+    assert!(matches!(conn.poll(), Some(Event::Body(_))));
+    assert_eq!(conn.deadline().map(|deadline| deadline.0 / SECOND), Some(62));
+    // Whether the body comes with the head or after it makes no difference.
+    let mut conn = fed(&format!("{UPLOAD}{}", "x".repeat(5120)));
+    request(&mut conn);
+    assert!(matches!(conn.poll(), Some(Event::Body(_))));
+    assert_eq!(conn.deadline(), Some(at(41)));
+}
+
+#[test]
+fn a_connection_can_be_refused_before_anything_came() {
+    let mut conn = conn();
+    conn.refuse_early(Refusal { status: 429, why: "too many" });
+    assert_eq!(refused(&mut conn), 429);
+    assert!(answer(&mut conn, 429, at(0)).contains("Connection: close"));
+    conn.feed(GET.as_bytes(), at(1));
+    assert!(conn.poll().is_none(), "nothing is parsed");
+    assert_eq!(conn.end(), End::Linger);
+    conn.eof(at(1));
+    assert_eq!(conn.end(), End::Close);
+}
+
+/// Control characters anywhere, and what no token has in a method or a name.
+#[test]
+fn every_byte_in_every_place() {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let text = |byte: u8| !byte.is_ascii_control();
+    for byte in 0..=u8::MAX {
+        for (place, before, after, allowed) in [
+            ("method", "G", "T / HTTP/1.1\r\nHost: h\r\n\r\n", token(byte)),
+            (
+                "target",
+                "GET /?a",
+                "b HTTP/1.1\r\nHost: h\r\n\r\n",
+                text(byte) && !matches!(byte, b' ' | b'#'),
+            ),
+            ("name", "GET / HTTP/1.1\r\nHost: h\r\nX", "Y: z\r\n\r\n", token(byte) || byte == b':'),
+            ("value", "GET / HTTP/1.1\r\nHost: h\r\nX: a", "b\r\n\r\n", text(byte) || byte == b'\t'),
+            ("line end", "GET / HTTP/1.1\r\nHost: h\r", "\r\n", byte == b'\n'),
+        ] {
+            let mut conn = conn();
+            conn.feed(&[before.as_bytes(), &[byte], after.as_bytes()].concat(), at(1));
+            let accepted = match conn.poll() {
+                Some(Event::Request(_)) => true,
+                Some(Event::Refused(refusal)) => {
+                    assert_eq!(refusal.status, 400, "{byte:#04x} in a {place}");
+                    false
+                }
+                other => panic!("{byte:#04x} in a {place}: {other:?}"),
+            };
+            assert_eq!(accepted, allowed, "{byte:#04x} in a {place}");
+        }
+    }
+}
+
+#[test]
+fn answers_to_pipelined_requests_leave_together() {
+    let mut conn = fed(&GET.repeat(16));
+    for _ in 0..16 {
+        request(&mut conn);
+        conn.respond(&ResponseHead::new(200), BodyLength::Known(2), DATE, at(1));
+        conn.send(Segment::Static(b"ok"));
+        conn.finish(at(1));
+    }
+    assert!(conn.poll().is_none());
+    let out = wire(&mut conn, at(1));
+    assert_eq!(out.matches("HTTP/1.1 200 OK\r\n").count(), 16);
+    assert!(conn.is_idle());
+}
+
+#[test]
+fn every_limit_names_the_key_to_raise() {
+    let with = |change: fn(&mut Settings), bytes: &str| {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let mut conn = Conn::new(Rc::new(settings), at(0));
+        conn.feed(bytes.as_bytes(), at(0));
+        conn
+    };
+    let refusal = |mut conn: Conn| loop {
+        match conn.poll() {
+            Some(Event::Refused(refusal)) => return (refusal.status, refusal.why),
+            Some(Event::Request(_)) => {
+                let limited = conn.limit_body(4);
+                if let Err(refusal) = limited {
+                    return (refusal.status, refusal.why);
+                }
+            }
+            Some(Event::Body(_)) => {}
+            None => conn.turn(conn.deadline().unwrap()),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (conn, status, key) in [
+        (with(|settings| settings.request_line = 8, GET), 414, "limits.request_line"),
+        (with(|settings| settings.head = 20, GET), 431, "limits.head"),
+        (with(|settings| settings.fields = 0, GET), 431, "limits.fields"),
+        (with(|_| {}, "GET / HT"), 408, "limits.header_timeout"),
+        (with(|_| {}, UPLOAD), 413, "max_body"),
+        (with(|_| {}, &format!("{CHUNKED}5\r\nhello\r\n")), 413, "max_body"),
+        (with(|_| {}, &POST.replace('5', "4")), 408, "limits.body_rate"),
+        (with(|settings| settings.body_rate = 0, &POST.replace('5', "4")), 408, "limits.body_timeout"),
+    ] {
+        let (found, why) = refusal(conn);
+        assert_eq!(found, status, "{key}: {why}");
+        assert!(why.contains(key), "{key}: {why}");
+    }
+}
+
+#[test]
 fn writing_has_a_deadline_between_writes() {
     let mut conn = fed(GET);
     request(&mut conn);
     conn.respond(&ResponseHead::new(200), BodyLength::Unknown, DATE, at(100));
     wire(&mut conn, at(100));
     assert_eq!(conn.deadline(), None, "the app may take its time");
-    // Sent at an unknown time after 100 s: the first expiry only starts the clock.
+    // The wait begins with what is sent next, in the turn in which it is.
+    conn.turn(at(150));
     conn.send(Segment::Static(b"late"));
-    conn.on_timeout(at(160));
-    assert_eq!((conn.end(), conn.deadline()), (End::Open, Some(at(220))));
+    assert_eq!((conn.end(), conn.deadline()), (End::Open, Some(at(210))));
+    conn.turn(at(155));
+    conn.send(Segment::Static(b"more"));
+    assert_eq!(conn.deadline(), Some(at(210)), "the wait goes on");
     conn.out().consume(1);
     conn.wrote(at(200));
     assert_eq!(conn.deadline(), Some(at(260)));
-    conn.on_timeout(at(260));
+    conn.turn(at(259));
+    assert_eq!(conn.end(), End::Open);
+    conn.turn(at(260));
     assert!(matches!(conn.poll(), Some(Event::Gone)));
     assert_eq!(conn.end(), End::Abort);
+}
+
+#[test]
+fn the_wait_for_a_body_that_was_asked_for_begins_with_the_asking() {
+    let mut conn = fed("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    request(&mut conn);
+    conn.turn(at(50));
+    assert_eq!(conn.deadline(), None);
+    conn.proceed();
+    wire(&mut conn, at(50));
+    assert_eq!(conn.deadline(), Some(at(80)));
+    conn.turn(at(80));
+    assert_eq!(refused(&mut conn), 408);
 }
 
 #[test]

@@ -1,14 +1,15 @@
-//! What time does to a connection: five timers, of which only the earliest shows.
+//! What time does to a connection: six timers, of which only the earliest shows.
 //!
 //! | timer | runs | when it expires |
 //! |---|---|---|
 //! | header | from the accept or the first byte of a head, absolute | 408; silent close if nothing came |
 //! | keep-alive | between two requests | silent close |
 //! | body | while a body is awaited, from one read to the next | 408; aborts if the response has begun |
+//! | rate | while a body is awaited; every byte that comes moves it | the same |
 //! | write | while there is something to write, from one write to the next | aborts |
 //! | linger | from the last byte written, and from one read to the next | close |
 
-use super::{Conn, Notice, Phase, Reading, Refusal, Writing};
+use super::{Conn, Notice, Phase, Reading, Refusal, Settings, Writing};
 use crate::timer::{Time, earliest};
 use std::time::Duration;
 
@@ -16,9 +17,14 @@ use std::time::Duration;
 const LINGER_IDLE: Duration = Duration::from_secs(5);
 const LINGER_TOTAL: Duration = Duration::from_secs(30);
 
+/// In a second.
+const NANOSECONDS: u64 = 1_000_000_000;
+
 const SLOW_HEAD: Refusal =
-    Refusal { status: 408, why: "request head not complete within limits.header_timeout" };
-const SLOW_BODY: Refusal = Refusal { status: 408, why: "request body stalled for limits.body_timeout" };
+    Refusal { status: 408, why: "request head not complete in time; raise limits.header_timeout" };
+const STALLED_BODY: Refusal = Refusal { status: 408, why: "request body stalled; raise limits.body_timeout" };
+const SLOW_BODY: Refusal =
+    Refusal { status: 408, why: "request body too slow; lower limits.body_rate or raise limits.body_grace" };
 
 impl Conn {
     /// When [`Self::on_timeout`] has to be called at the latest.
@@ -42,28 +48,24 @@ impl Conn {
         }
         self.clock = now;
         if write {
-            // The wait began at an unknown time: it counts from here.
-            match self.write {
-                None => self.write = Some(now),
-                Some(_) => self.vanish(),
-            }
+            self.vanish();
         } else if read && self.phase == Phase::Open {
-            self.read_timeout(now);
+            self.read_timeout();
         }
     }
 
-    fn read_timeout(&mut self, now: Time) {
+    fn read_timeout(&mut self) {
         match (&self.reading, self.writing) {
             (Reading::Head(_), _) if self.input.is_empty() => self.close(false),
             (Reading::Head(_), _) => {
                 self.stop_reading();
                 self.notice = Some(Notice::Refused(SLOW_HEAD));
             }
-            _ if self.read.is_none() => self.read = Some(now),
             (_, Writing::Done) => self.close(true),
             (_, Writing::Await) => {
+                let stalled = self.read.after(self.settings.body_timeout) <= self.clock;
                 self.stop_reading();
-                self.notice = Some(Notice::Refused(SLOW_BODY));
+                self.notice = Some(Notice::Refused(if stalled { STALLED_BODY } else { SLOW_BODY }));
             }
             _ => self.vanish(),
         }
@@ -71,8 +73,7 @@ impl Conn {
 
     /// Until when something must have been written.
     pub(super) fn write_deadline(&self) -> Option<Time> {
-        let since = self.write.unwrap_or(self.clock);
-        (!self.out.is_empty()).then(|| since.after(self.settings.body_timeout))
+        self.write.filter(|_| !self.out.is_empty()).map(|since| since.after(self.settings.body_timeout))
     }
 
     /// Until when something must have been read: the head, the next request, or more of a body.
@@ -86,10 +87,28 @@ impl Conn {
             Reading::Head(_) => Some(self.head_since.after(self.settings.header_timeout)),
             Reading::Sized { .. } | Reading::Chunked { .. } => {
                 let waits = self.input.is_empty() && !self.exchange.expects && !self.is_body_complete();
-                waits.then(|| self.read.unwrap_or(self.clock).after(self.settings.body_timeout))
+                let stalled = self.read.after(self.settings.body_timeout);
+                let slow = (self.settings.body_rate > 0).then_some(self.body_due);
+                if waits { earliest(Some(stalled), slow) } else { None }
             }
             Reading::Done | Reading::Discard => None,
         }
+    }
+
+    /// The wait for a body, or for its rest, begins.
+    pub(super) fn await_body(&mut self) {
+        self.read = self.clock;
+        self.body_due = self.clock.after(self.settings.body_grace);
+    }
+
+    /// Bytes of a body have come: they earn time, but no more than a pause may take anyway.
+    pub(super) fn gain(&mut self, bytes: usize) {
+        let Settings { body_rate, body_grace, body_timeout, .. } = *self.settings;
+        let Some(earned) = (bytes as u64).saturating_mul(NANOSECONDS).checked_div(body_rate.into()) else {
+            return;
+        };
+        let most = self.clock.after(body_grace.max(body_timeout));
+        self.body_due = self.body_due.after(Duration::from_nanos(earned)).min(most);
     }
 
     pub(super) fn linger_deadline(&self) -> Option<Time> {
@@ -98,6 +117,6 @@ impl Conn {
             return None;
         }
         let total = since.unwrap_or(self.clock).after(LINGER_TOTAL);
-        Some(total.min(self.read.unwrap_or(self.clock).after(LINGER_IDLE)))
+        Some(total.min(self.read.after(LINGER_IDLE)))
     }
 }

@@ -88,6 +88,14 @@ impl Context {
         }
     }
 
+    /// Closes every kept connection to a server.
+    fn close_idle_links(&mut self, upstream: usize, server: usize) {
+        let idle = self.servers.groups.get_mut(upstream).and_then(|group| group.idle.get_mut(server));
+        for key in idle.map(std::mem::take).unwrap_or_default() {
+            self.links.close(key);
+        }
+    }
+
     /// Closes idle connections that have been kept long enough.
     pub(in crate::worker) fn expire_links(&mut self) {
         let (now, links) = (self.now, &mut self.links);
@@ -117,6 +125,8 @@ pub(in crate::worker) struct Run {
     server: usize,
     link: Option<Key>,
     phase: Phase,
+    /// The connection had carried another request before.
+    kept: bool,
     method: Method,
     /// The encoded head, kept for another try.
     head: Vec<u8>,
@@ -163,6 +173,7 @@ impl Run {
             server: 0,
             link: None,
             phase: Phase::Connecting,
+            kept: false,
             method,
             head,
             encoder: http1::BodyEncoder::new(body),
@@ -231,6 +242,7 @@ impl Run {
             let Some(server) = picked else { return Err(Fault::Refused) };
             self.server = server;
             if let Some(key) = cx.idle_link(self.upstream, server, owner) {
+                self.kept = true;
                 self.begin_exchange(key, cx);
                 return Ok(());
             }
@@ -255,6 +267,7 @@ impl Run {
         let connected = endpoint.writable();
         let key = cx.links.add(endpoint, Peer::Server { until: cx.now }, owner, &cx.poll)?;
         self.link = Some(key);
+        self.kept = false;
         self.phase = Phase::Connecting;
         self.deadline = cx.now.after(timeout);
         if connected {
@@ -318,7 +331,17 @@ impl Run {
         if let Some(key) = self.link.take() {
             cx.links.close(key);
         }
-        self.server_failed(&fault.why(), cx);
+        if self.lost_race(fault) {
+            // The server closed an idle connection just as it was used again: that says nothing about its health, but
+            // much about its other idle connections.
+            cx.close_idle_links(self.upstream, self.server);
+            match self.connect(owner, cx) {
+                Ok(()) => return Step::Progress,
+                Err(error) => self.server_failed(&error, cx),
+            }
+        } else {
+            self.server_failed(&fault.why(), cx);
+        }
         let safe = !self.answered && !self.body_sent;
         let allowed = match fault.retry() {
             // A silent server is not asked twice: the client has waited its time-out already.
@@ -329,6 +352,13 @@ impl Run {
             return Step::Progress;
         }
         Step::Broken(fault)
+    }
+
+    /// Whether a kept connection was closed by the server before it can have seen the request, and the request can be
+    /// sent again.
+    fn lost_race(&self, fault: Fault) -> bool {
+        let unseen = fault == Fault::Closed && !self.response.has_begun();
+        self.kept && unseen && !self.body_sent && self.method.is_idempotent()
     }
 
     fn exchange_bytes(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Result<Step, Fault> {

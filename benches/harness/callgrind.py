@@ -1,0 +1,60 @@
+"""User-mode instructions per request of Hatchery: exact, whatever else the machine does."""
+import re
+import shutil
+
+from . import client, measure, report
+from .servers import NotStarted, Server
+
+# Path → how a table calls it.
+PATHS = {"/1k.txt": "1 KiB file", "/100k.txt": "100 KiB file", "/missing.txt": "404"}
+
+
+class Counted(Server):
+    """Hatchery under callgrind."""
+
+    def start(self, case, **more):
+        conf = self.configure(case, "hatchery.ron", **more)
+        # In a file: what stands on the command line is gone when Hatchery writes its process title over it.
+        options = self.run / ".valgrindrc"
+        options.write_text("--callgrind:callgrind-out-file={}/callgrind.%p\n".format(self.run))
+        options.chmod(0o644)
+        self.spawn(["valgrind", "--tool=callgrind", "--trace-children=yes", "--quiet"] + self.command("hatchery", conf),
+                   cwd=str(self.run))
+        return self
+
+    def total(self):
+        """Instructions of master and worker from start to end."""
+        texts = [path.read_text(errors="replace") for path in self.run.glob("callgrind.*")]
+        found = [re.findall(r"^totals: (\d+)", text, re.M) for text in texts]
+        if len(texts) < 2 or not all(found):
+            raise NotStarted("callgrind left no totals of master and worker:\n" + self.said())
+        return sum(int(one[-1]) for one in found)
+
+
+def instructions(bench, path, count):
+    server = bench.server(Counted(bench.place, "hatchery", "callgrind"))
+    server.start("static").ready(path, seconds=60)
+    client.ask(server.port, path, count)
+    server.stop(patience=30)
+    return server.total(), server.run
+
+
+def section(bench):
+    """The difference of two runs divided by the difference of their requests: start and stop cancel out."""
+    if not shutil.which("valgrind"):
+        bench.left_out("callgrind", "valgrind is missing")
+        return []
+    count, rows = 500 if bench.quick else 2000, []
+    paths = list(PATHS)[:1] if bench.quick else PATHS
+    for path in paths:
+        measure.progress("instructions: " + path)
+        try:
+            (less, _), (more, run) = instructions(bench, path, count), instructions(bench, path, 2 * count)
+        except NotStarted as error:
+            bench.left_out("callgrind", error)
+            return []
+        rows.append([PATHS[path], "{:,.0f}".format((more - less) / count)])
+        bench.keep(run, "callgrind.*", "callgrind" + path.replace("/", "-"))
+    measure.progress("instructions: " + ", ".join(" ".join(row) for row in rows), end=True)
+    text = "User-mode, under callgrind, one connection, one request at a time: ({:,} − {:,} requests) / {:,}.".format(2 * count, count, count)
+    return [report.Section("Instructions per request", text, ["request", "instructions"], rows, [])]

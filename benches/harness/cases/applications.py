@@ -1,0 +1,100 @@
+"""WSGI servers, each as people run it: alone or behind nginx. Used by the cases wsgi, reload and memory."""
+import os
+import shutil
+import subprocess
+
+from .. import servers
+from ..servers import NotStarted, Server
+
+REPOSITORY = servers.BENCHES.parent
+# Label → programs it needs.
+STACKS = {
+    "hatchery": ["hatchery"], "nginx + uWSGI": ["nginx", "uwsgi"], "nginx + gunicorn": ["nginx", "gunicorn"],
+    "granian": ["granian"], "bjoern": ["bjoern"],
+}
+
+
+class App:
+    """An application: its module, directory and environment."""
+
+    def __init__(self, module, directory, environment, path):
+        self.module, self.directory, self.environment, self.path = module, directory, environment, path
+
+
+def hello(bench):
+    directory = bench.place.run / "hello"
+    if not directory.exists():
+        directory.mkdir()
+        shutil.copy(str(servers.BENCHES / "peers/wsgi/hello.py"), str(directory))
+    return App("hello", directory, {}, "/")
+
+
+def shop(bench, path="/"):
+    """The Django shop of tests/apps with a database of its own."""
+    directory, var = bench.place.run / "shop", bench.place.run / "shop-var"
+    environment = {"DJANGO_SETTINGS_MODULE": "config.settings", "SHOP_VAR": str(var)}
+    if not directory.exists():
+        shutil.copytree(str(REPOSITORY / "tests/apps/shop"), str(directory), ignore=shutil.ignore_patterns("var", "__pycache__"))
+        for command in (["migrate", "--verbosity", "0"], ["collectstatic", "--noinput", "--verbosity", "0"], ["demo"]):
+            subprocess.run([str(bench.place.venv / "bin/python"), "manage.py"] + command, cwd=str(directory), check=True,
+                           env=dict(os.environ, **environment), stdout=subprocess.DEVNULL)
+        # Servers run as another user; the database is theirs to write.
+        for root, directories, files in os.walk(str(var)):
+            for name in directories + files:
+                os.chmod(os.path.join(root, name), 0o777 if name in directories else 0o666)
+        var.chmod(0o777)
+    return App("config.wsgi", directory, environment, path)
+
+
+def installed(bench, label):
+    """Whether all programs of a stack are there; remembers their versions."""
+    for name in STACKS[label]:
+        if name == "bjoern":
+            done = subprocess.run([str(bench.place.venv / "bin/python"), "-c", "import bjoern, importlib.metadata as m; print(m.version('bjoern'))"],
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+            if done.returncode:
+                bench.left_out(label, "bjoern could not be compiled")
+                return False
+            bench.versions[name] = done.stdout.strip() or "unknown"
+        elif not servers.find(bench.place, name):
+            bench.left_out(label, name + " is not installed")
+            return False
+        else:
+            bench.versions[name] = servers.version(bench.place, name)
+    return True
+
+
+def start(bench, label, app, file="hatchery.ron", **more):
+    """Starts a stack and waits for its first answer; None when it does not come."""
+    server = Server(bench.place, STACKS[label][-1] if label != "hatchery" else "hatchery", label)
+    environment = dict(os.environ, **app.environment)
+    values = dict(MODULE=app.module, CHDIR=app.directory, WSGI_FILE=app.module.replace(".", "/") + ".py",
+                  ENV_RON=", ".join('"{}": "{}"'.format(*pair) for pair in app.environment.items()),
+                  ENV_INI="\n".join("env = {}={}".format(*pair) for pair in app.environment.items()), **more)
+    target = app.module + ":application"
+    venv = bench.place.venv / "bin"
+    if label == "hatchery":
+        server.spawn(server.command("hatchery", server.configure("wsgi", file, **values)))
+    elif label == "granian":
+        server.spawn([venv / "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", server.port, "--workers", 1,
+                      "--blocking-threads", 1, "--http", 1, "--no-ws", "--backlog", 4096, "--log-level", "error", target],
+                     cwd=str(app.directory), env=environment)
+    elif label == "bjoern":
+        server.spawn([venv / "python", servers.BENCHES / "peers/wsgi/serve_bjoern.py", server.port, app.module],
+                     cwd=str(app.directory), env=environment)
+    else:
+        gunicorn = label.endswith("gunicorn")
+        if gunicorn:
+            conf = server.configure("wsgi", "gunicorn.conf.py", **values)
+            server.spawn([venv / "gunicorn", "--config", conf, target], cwd=str(app.directory), env=environment)
+        else:
+            server.spawn(server.command("uwsgi", server.configure("wsgi", "uwsgi.ini", **values)))
+        front = server.configure("wsgi", "nginx-gunicorn.conf" if gunicorn else "nginx-uwsgi.conf", **values)
+        server.spawn(server.command("nginx", front))
+    try:
+        server.ready(app.path, wanted=200, host="localhost")
+        return server
+    except NotStarted as error:
+        server.stop()
+        bench.left_out(label, error)
+        return None

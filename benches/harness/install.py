@@ -1,0 +1,104 @@
+"""Gets what is missing: Debian's packages, a virtualenv, Hatchery in release and the floor."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from . import servers
+
+POLICY = pathlib.Path("/usr/sbin/policy-rc.d")
+# Program → Debian package, and the service that the package would start at boot.
+PACKAGES = {
+    "wrk": ("wrk", None), "nginx": ("nginx", "nginx"), "h2o": ("h2o", "h2o"), "lighttpd": ("lighttpd", "lighttpd"),
+    "haproxy": ("haproxy", "haproxy"), "caddy": ("caddy", "caddy"), "h2load": ("nghttp2-client", None),
+    "uwsgi": ("uwsgi-core uwsgi-plugin-python3", None), "valgrind": ("valgrind", None),
+    # What bjoern is compiled with.
+    "libev": ("libev-dev python3-dev gcc", None),
+}
+PYTHON = ["Django>=4.2,<6", "gunicorn", "granian", "bjoern"]
+
+
+def say(text):
+    sys.stderr.write(text + "\n")
+
+
+def there(name):
+    if name == "libev":
+        return os.path.exists("/usr/include/ev.h")
+    return shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+
+
+def packages(programs):
+    """Installs what is missing where that is allowed, without starting any service; says what stays missing."""
+    missing = [name for name in programs if not there(name)]
+    wanted = [package for name in missing for package in PACKAGES[name][0].split()]
+    if not wanted:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        say("Not installed, left out: {}. Get them with: sudo apt install {}".format(", ".join(missing), " ".join(wanted)))
+        return
+    say("Installing " + " ".join(wanted))
+    ours = not POLICY.exists()
+    if ours:
+        POLICY.write_text("#!/bin/sh\nexit 101\n")
+        POLICY.chmod(0o755)
+    try:
+        environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+        quiet = dict(env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        subprocess.run(["apt-get", "update", "-qq"], **quiet)
+        # One by one: a package that this release lacks must not keep out the others.
+        for name in missing:
+            command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"] + PACKAGES[name][0].split()
+            if subprocess.run(command, **quiet).returncode:
+                say("Not to be had here, left out: " + name)
+            elif PACKAGES[name][1] and shutil.which("systemctl"):
+                subprocess.run(["systemctl", "disable", "--quiet", PACKAGES[name][1]], stderr=subprocess.DEVNULL, **quiet)
+    finally:
+        if ours:
+            POLICY.unlink()
+
+
+def virtualenv(place):
+    """The Python servers and Django, each if it can be had."""
+    marker = place.venv / ".made-for"
+    if marker.exists() and marker.read_text() == "\n".join(PYTHON):
+        return
+    python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    say("Making a virtualenv in {}".format(place.venv))
+    shutil.rmtree(str(place.venv), ignore_errors=True)
+    if subprocess.run([python, "-m", "venv", str(place.venv)]).returncode:
+        say("No virtualenv, so no Python servers: apt install python3-venv")
+        return
+    for package in PYTHON:
+        command = [str(place.venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+                   "--root-user-action=ignore", package]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        if done.returncode:
+            say("Left out: {} ({})".format(package, last_error(done.stdout)))
+    marker.write_text("\n".join(PYTHON))
+
+
+def last_error(text):
+    lines = [line.strip() for line in text.splitlines() if "rror" in line]
+    return lines[0][:160] if lines else "pip failed"
+
+
+def target_directory(repository):
+    done = subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"], cwd=str(repository),
+                          stdout=subprocess.PIPE, check=True)
+    return pathlib.Path(json.loads(done.stdout.decode())["target_directory"]) / "bench"
+
+
+def build(repository, target, hatchery):
+    """The floor, and Hatchery (unless one is given) as released but with line tables, which do not change the code."""
+    say("Building Hatchery and the floor" if hatchery is None else "Building the floor")
+    environment = dict(os.environ, CARGO_PROFILE_RELEASE_DEBUG="line-tables-only", CARGO_PROFILE_RELEASE_STRIP="none",
+                       CARGO_TARGET_DIR=str(target / "build"))
+    for directory in [repository] * (hatchery is None) + [servers.BENCHES / "limit"]:
+        done = subprocess.run(["cargo", "build", "--release", "--locked"], cwd=str(directory), env=environment,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        if done.returncode:
+            raise SystemExit(done.stdout + "the build failed")
+    return hatchery or target / "build/release/hatchery", target / "build/release/limit"

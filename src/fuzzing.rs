@@ -1,0 +1,378 @@
+//! What the fuzz targets in `tests/fuzz` call, and the tests that replay their corpora: each function takes arbitrary
+//! bytes and panics if something that must hold does not. No part of the server; nothing calls it there.
+//!
+//! The invariants, besides that nothing panics: what is understood does not depend on where reads ended; what was
+//! accepted, written again and read again, is the same; what goes to an upstream or an app is one request, framed as
+//! it was received.
+
+use crate::config::{self, Source};
+use crate::gateway::{self, http1, params};
+use crate::h1::chunked::{self, Decoder};
+use crate::h1::{Conn, End, Event, Refusal, Request, Settings};
+use crate::http::range::{self, Ranges};
+use crate::http::{BodyLength, Method, ResponseHead, target};
+use crate::timer::Time;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// A target's name, which is also that of its corpus, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 6] = [
+    ("head", head),
+    ("chunked", chunked),
+    ("target", target),
+    ("range", range),
+    ("configuration", configuration),
+    ("response", response),
+];
+
+/// Longer inputs say nothing more, and what is tried byte by byte becomes slow.
+const MOST: usize = 4096;
+
+/// What came of a request on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was understood and its body complete.
+    Request {
+        /// As it was written.
+        method: Vec<u8>,
+        /// As it was written.
+        target: Vec<u8>,
+        /// Names and values as they were written.
+        fields: Vec<(Vec<u8>, Vec<u8>)>,
+        /// The body without its coding.
+        body: Vec<u8>,
+    },
+    /// It was refused with this status, for this reason.
+    Refused(u16, &'static str),
+    /// Its body broke off.
+    Gone,
+}
+
+/// A whole connection: requests, pipelined, with bodies.
+pub fn head(bytes: &[u8]) {
+    let bytes = bytes.get(..MOST).unwrap_or(bytes);
+    let whole = play(&[bytes], &mut judge_request);
+    let single = play(&bytes.chunks(1).collect::<Vec<_>>(), &mut |_| {});
+    assert_eq!(whole, single, "whole and byte by byte");
+    let cut = bytes.first().map_or(0, |byte| usize::from(*byte) % bytes.len());
+    let (before, after) = bytes.split_at_checked(cut).unwrap_or((bytes, &[]));
+    assert_eq!(whole, play(&[before, after], &mut |_| {}), "whole and cut at {cut}");
+}
+
+/// Feeds the pieces to a connection that answers each request, then the end of the stream. `each` sees the requests.
+pub fn play(pieces: &[&[u8]], each: &mut dyn FnMut(&Request)) -> Vec<Outcome> {
+    let mut conn = Conn::new(Rc::new(Settings::default()), Time::ZERO);
+    let (mut outcomes, mut open) = (Vec::new(), None);
+    for piece in pieces {
+        conn.feed(piece, Time::ZERO);
+        drive(&mut conn, &mut open, &mut outcomes, each);
+    }
+    conn.eof(Time::ZERO);
+    drive(&mut conn, &mut open, &mut outcomes, each);
+    assert_ne!(conn.end(), End::Open, "open after the end of the stream");
+    outcomes
+}
+
+fn drive(
+    conn: &mut Conn,
+    open: &mut Option<Outcome>,
+    outcomes: &mut Vec<Outcome>,
+    each: &mut dyn FnMut(&Request),
+) {
+    while let Some(event) = conn.poll() {
+        match event {
+            Event::Request(request) => {
+                each(&request);
+                *open = Some(Outcome::Request {
+                    method: request.head.method_bytes().to_vec(),
+                    target: request.head.target().to_vec(),
+                    fields: request
+                        .head
+                        .fields()
+                        .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                        .collect(),
+                    body: Vec::new(),
+                });
+                conn.proceed();
+                if request.body == BodyLength::None {
+                    outcomes.extend(open.take());
+                    answer(conn, 200);
+                }
+            }
+            Event::Body(bytes) => {
+                assert!(!bytes.is_empty(), "an empty body event");
+                let Some(Outcome::Request { body, .. }) = open else {
+                    unreachable!("a body without a request")
+                };
+                body.extend(bytes);
+            }
+            Event::BodyEnd => {
+                outcomes.push(open.take().expect("the end of a body without a request"));
+                answer(conn, 200);
+            }
+            Event::Refused(Refusal { status, why }) => {
+                assert!((400..600).contains(&status) && !why.is_empty(), "{status} {why}");
+                *open = None;
+                outcomes.push(Outcome::Refused(status, why));
+                answer(conn, status);
+                assert!(conn.poll().is_none(), "something after a refusal");
+            }
+            Event::Gone => {
+                *open = None;
+                outcomes.push(Outcome::Gone);
+            }
+        }
+        let length = conn.out().len();
+        conn.out().consume(length);
+        conn.wrote(Time::ZERO);
+        assert_eq!(conn.wants().write, false, "all was written");
+    }
+}
+
+fn answer(conn: &mut Conn, status: u16) {
+    conn.respond(&ResponseHead::new(status), BodyLength::None, "", Time::ZERO);
+    conn.finish(Time::ZERO);
+}
+
+/// What must hold of a request that was accepted, wherever it goes next.
+fn judge_request(request: &Request) {
+    let head = &request.head;
+    let mut again =
+        [head.method_bytes(), b" ", head.target(), b" ", head.version().as_str().as_bytes(), b"\r\n"]
+            .concat();
+    for (name, value) in head.fields() {
+        again.extend([name, b": ", value, b"\r\n"].concat());
+    }
+    again.extend_from_slice(b"\r\n");
+    let mut conn = Conn::new(Rc::new(Settings::default()), Time::ZERO);
+    conn.feed(&again, Time::ZERO);
+    let Some(Event::Request(second)) = conn.poll() else { unreachable!("refused when written again") };
+    assert!(second.head.fields().eq(head.fields()), "other fields when written again");
+    assert_eq!(second.target, request.target);
+    assert_eq!((second.host, second.body), (request.host.clone(), request.body));
+    let Some(host) = head.get("host") else { return };
+
+    let forward = http1::Forward { peer: None, trusted: false, scheme: "http", host, local_port: 0, id: "0" };
+    let mut wire = Vec::new();
+    http1::encode(head, &forward, request.body, &mut wire);
+    let settings = Settings {
+        head: usize::MAX >> 1,
+        request_line: usize::MAX >> 1,
+        fields: 1000,
+        ..Settings::default()
+    };
+    let mut upstream = Conn::new(Rc::new(settings), Time::ZERO);
+    upstream.feed(&wire, Time::ZERO);
+    let Some(Event::Request(third)) = upstream.poll() else { unreachable!("an upstream would refuse it") };
+    assert_eq!(third.head.wire_len(), wire.len(), "an upstream would see two requests");
+    assert_eq!((third.body, third.target.path()), (request.body, request.target.path()));
+
+    let variables = params::Request {
+        head,
+        path: request.target.path_info(),
+        raw: head.target(),
+        query: request.target.query(head.target()).unwrap_or_default(),
+        mount: "",
+        body: None,
+        peer: None,
+        client: None,
+        scheme: "http",
+        server_name: b"h",
+        server_port: 80,
+        id: "0",
+    };
+    let mut names = BTreeSet::new();
+    params::each(&variables, |name, value| {
+        assert!(names.insert(name.to_vec()), "a variable twice");
+        assert!(!name.contains(&0) && !value.contains(&0), "a NUL in a variable");
+    });
+    assert!(!names.contains(&b"HTTP_PROXY"[..]), "httpoxy");
+}
+
+/// A chunked body.
+pub fn chunked(bytes: &[u8]) {
+    let whole = decode(&[bytes]);
+    assert_eq!(whole, decode(&bytes.chunks(1).collect::<Vec<_>>()), "whole and byte by byte");
+    let (data, Ok((used, true))) = whole else { return };
+    assert!(used <= bytes.len() && data.len() < used, "more data than bytes");
+    let mut again = Vec::new();
+    if !data.is_empty() {
+        chunked::write_size(data.len() as u64, &mut again);
+        again.extend_from_slice(&data);
+        again.extend_from_slice(chunked::CHUNK_END);
+    }
+    again.extend_from_slice(chunked::LAST_CHUNK);
+    let length = again.len();
+    assert_eq!(decode(&[&again]), (data, Ok((length, true))), "other data when written again");
+}
+
+/// The data, how many bytes belonged to the body, and whether it is complete.
+fn decode(pieces: &[&[u8]]) -> (Vec<u8>, Result<(usize, bool), chunked::Error>) {
+    let mut decoder = Decoder::new();
+    let (mut data, mut used) = (Vec::new(), 0);
+    for piece in pieces {
+        match decoder.decode(piece, &mut data) {
+            Ok(count) => used += count,
+            Err(error) => return (data, Err(error)),
+        }
+    }
+    (data, Ok((used, decoder.is_done())))
+}
+
+/// A request-target, and the same bytes as a host.
+pub fn target(bytes: &[u8]) {
+    for method in [Method::Get, Method::Options, Method::Connect] {
+        if let Ok(parsed) = target::parse(method, bytes) {
+            judge_target(method, bytes, &parsed);
+        }
+    }
+    if let Ok(host) = target::host(bytes) {
+        let port = host.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let again = [&host.name, port.as_bytes()].concat();
+        assert_eq!(target::host(&again).as_ref(), Ok(&host), "another host when written again");
+    }
+}
+
+fn judge_target(method: Method, bytes: &[u8], parsed: &target::Target) {
+    if parsed.form() == target::Form::Authority {
+        return;
+    }
+    let path = parsed.path();
+    if parsed.form() != target::Form::Asterisk {
+        assert_eq!(path.first(), Some(&b'/'), "a path that does not begin with a slash");
+        assert!(
+            !path.windows(2).any(|pair| pair == b"//") && !path.contains(&0),
+            "an empty segment or a NUL"
+        );
+        let mut segments = path.split(|byte| *byte == b'/');
+        assert!(!segments.any(|segment| matches!(segment, b"." | b"..")), "a dot segment");
+    }
+    let mut origin = Vec::new();
+    target::write_origin_form(method, bytes, &mut origin);
+    assert!(origin.iter().all(u8::is_ascii_graphic), "an upstream would see other bytes");
+    let again = target::parse(method, &origin);
+    let again = again.as_ref().map(|again| (again.path(), again.path_info(), again.encoded_slash()));
+    assert_eq!(again, Ok((path, parsed.path_info(), parsed.encoded_slash())), "another path for an upstream");
+}
+
+/// Eight bytes of length, then the value of a Range field.
+pub fn range(bytes: &[u8]) {
+    let Some((length, value)) = bytes.split_first_chunk::<8>() else { return };
+    // Lengths that files have, and those at the end of the number.
+    for length in [u64::from_le_bytes(*length) >> 40, u64::from_le_bytes(*length)] {
+        let parts = match range::parse(value, length) {
+            Ranges::Whole | Ranges::Unsatisfiable => continue,
+            Ranges::One(part) => vec![part],
+            Ranges::Several(parts) => parts,
+        };
+        assert!(!parts.is_empty() && parts.len() <= range::MOST_RANGES, "{} parts", parts.len());
+        assert!(parts.iter().all(|part| part.first <= part.last && part.last < length), "past the end");
+        let apart = parts.iter().zip(parts.iter().skip(1)).all(|(one, next)| one.last + 1 < next.first);
+        assert!(apart, "parts that touch: {parts:?}");
+    }
+}
+
+/// A configuration file.
+pub fn configuration(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let load = |text: &str| config::load(Path::new("/etc/hatchery.ron"), &Memory(text.to_owned()));
+    match load(text) {
+        Err(problems) => assert!(!problems.is_empty(), "refused without a reason"),
+        Ok(config) => {
+            let resolved = config::to_ron(&config);
+            match load(&resolved) {
+                Ok(again) => assert_eq!(config::to_ron(&again), resolved, "another one when written again"),
+                Err(problems) => unreachable!("refused when written again: {problems:?}\n{resolved}"),
+            }
+        }
+    }
+}
+
+/// One file, and an environment in which every variable but `NONE` is set.
+struct Memory(String);
+
+impl Source for Memory {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let is_main = path == Path::new("/etc/hatchery.ron");
+        if is_main { Ok(self.0.clone()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn glob(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        (name != "NONE").then(|| "7".to_owned())
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        path == Path::new("/usr/bin/python3")
+    }
+
+    fn is_dir(&self, _: &Path) -> bool {
+        true
+    }
+
+    fn current_dir(&self) -> PathBuf {
+        PathBuf::from("/etc")
+    }
+
+    fn cpus(&self) -> u32 {
+        2
+    }
+}
+
+/// The first byte says whether HEAD was asked; then what an upstream sends.
+pub fn response(bytes: &[u8]) {
+    let Some((first, bytes)) = bytes.split_first() else { return };
+    let bytes = bytes.get(..MOST).unwrap_or(bytes);
+    let method = if first & 1 == 0 { Method::Get } else { Method::Head };
+    let whole = receive(method, &[bytes]);
+    assert_eq!(whole, receive(method, &bytes.chunks(1).collect::<Vec<_>>()), "whole and byte by byte");
+}
+
+/// Heads, the body, how it ended, and whether the connection can be used again.
+fn receive(method: Method, pieces: &[&[u8]]) -> (Vec<ResponseHead>, Vec<u8>, &'static str, bool) {
+    let mut response = http1::Response::new(method);
+    let (mut heads, mut body, mut end) = (Vec::new(), Vec::new(), "open");
+    let mut poll = |response: &mut http1::Response| {
+        while let Some(event) = response.poll() {
+            assert_eq!(end, "open", "something after the end");
+            match event {
+                gateway::Event::Interim(head) | gateway::Event::Head { head, .. } => {
+                    assert!(
+                        !head.fields.iter().any(|(_, value)| value.contains(&b'\n')),
+                        "a line end in a field"
+                    );
+                    heads.push(head);
+                }
+                gateway::Event::Body(bytes) => {
+                    assert!(!bytes.is_empty() && method != Method::Head, "a body of nothing");
+                    body.extend(bytes);
+                }
+                gateway::Event::End => end = "complete",
+                gateway::Event::Broken(_) => {
+                    // How much of a body comes out before it turns out to be broken depends on the reads.
+                    body.clear();
+                    end = "broken";
+                }
+                gateway::Event::File { .. } | gateway::Event::Free => unreachable!("only apps say that"),
+            }
+        }
+    };
+    for piece in pieces {
+        response.feed(piece);
+        poll(&mut response);
+    }
+    let reusable = response.reusable();
+    response.eof();
+    poll(&mut response);
+    assert_ne!(end, "open", "nothing after the end of the stream");
+    assert!(!response.reusable(), "a closed connection is used again");
+    (heads, body, end, reusable)
+}
