@@ -38,6 +38,8 @@ pub enum ToMaster {
         /// The filter of system calls is in place.
         seccomp: bool,
     },
+    /// Another directory has the path of a static root now.
+    RootReplaced,
     /// A request waits for this pool and no unit is free.
     Want {
         /// Pool on the board.
@@ -103,6 +105,7 @@ impl ToMaster {
         match self {
             Self::Ready => vec![1],
             Self::Closed => vec![6],
+            Self::RootReplaced => vec![8],
             Self::Sandboxed { landlock, seccomp } => vec![7, *landlock, u8::from(*seccomp)],
             Self::Failed(text) => {
                 let mut packet = vec![2];
@@ -125,6 +128,7 @@ impl ToMaster {
         match (tag, rest.len()) {
             (1, 0) => Some(Self::Ready),
             (6, 0) => Some(Self::Closed),
+            (8, 0) => Some(Self::RootReplaced),
             (7, 2) => Some(Self::Sandboxed { landlock: *rest.first()?, seccomp: *rest.get(1)? != 0 }),
             (2, _) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
             (3, 2) => Some(Self::Want { pool: word(rest)? }),
@@ -157,6 +161,7 @@ mod tests {
             ToMaster::Ready,
             ToMaster::Closed,
             ToMaster::Sandboxed { landlock: 7, seccomp: true },
+            ToMaster::RootReplaced,
             ToMaster::Failed("no such directory".to_owned()),
             ToMaster::Want { pool: 258 },
             ToMaster::Left { pool: 1, slot: 2 },

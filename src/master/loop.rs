@@ -77,7 +77,7 @@ impl Master {
     }
 
     /// Carries out what the supervisor decided, and what follows from that, until nothing more does.
-    fn settle(&mut self, now: Time) {
+    pub(super) fn settle(&mut self, now: Time) {
         while let Some(output) = self.supervisor.poll() {
             self.perform(output, now);
         }
@@ -177,6 +177,7 @@ impl Master {
                     worker.sandbox = Some(Applied { landlock, seccomp });
                 }
             }
+            ToMaster::RootReplaced => self.root_replaced(now),
             ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {

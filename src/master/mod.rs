@@ -10,6 +10,7 @@
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `cronjobs` | starting workers, processes of apps, runs of jobs |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
+//! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
@@ -26,6 +27,7 @@ mod notify;
 mod output;
 mod perform;
 mod pidfile;
+mod roots;
 #[path = "loop.rs"]
 mod run_loop;
 mod runtime;
@@ -52,6 +54,7 @@ use heartbeat::Heartbeat;
 use listeners::Inherited;
 use notify::Notify;
 use pidfile::PidFile;
+use roots::Roots;
 use runtime::RuntimeDir;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -149,6 +152,10 @@ struct Master {
     reopen: bool,
     /// The server stops without waiting.
     hurry: bool,
+    /// Static roots that were found replaced, as they were then.
+    replaced: Roots,
+    /// The next reload takes the configuration as it is.
+    same_configuration: bool,
     /// The listeners are watched because the workers are asleep.
     watching: bool,
     /// The supervisor is done: the code to exit with.
@@ -204,6 +211,8 @@ impl Master {
             alarm,
             reopen: false,
             hurry: false,
+            replaced: Roots::default(),
+            same_configuration: false,
             watching: false,
             exit: None,
             control,

@@ -41,6 +41,15 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(retry(|| nix::fcntl::open(path, flags, Mode::empty()))?)
 }
 
+/// Device and inode of an open file: what tells a directory from another that took its place.
+///
+/// # Errors
+/// EBADF, which a borrowed descriptor rules out.
+pub fn identity(file: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let found = retry(|| fstat(file))?;
+    Ok((found.st_dev, found.st_ino))
+}
+
 /// Opens `path`, relative to and never outside of `root`, for reading. It does not block on a FIFO and takes no
 /// terminal; symbolic links are followed only while they stay below `root` (in the fall-back they are not followed at
 /// all, ELOOP or ENOTDIR). An empty path is `root` itself.

@@ -8,7 +8,7 @@ use super::report::Report;
 use super::throttle::{Throttle, Verdict};
 use super::upstream::{Apps, Links, Servers};
 use crate::config::boot::WorkerBoot;
-use crate::config::{Action, Address, Config};
+use crate::config::{Action, Address, Config, Files};
 use crate::control::worker::ToMaster;
 use crate::dispatch::board::Board;
 use crate::event::{Poll, Source};
@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 use std::{fmt, io};
 
 /// What a timer is for.
@@ -37,6 +38,9 @@ pub(super) enum Timer {
 
 /// Bytes read at a time; also the most that a connection takes before others have their turn.
 const READ_SIZE: usize = 64 * 1024;
+
+/// How long a static root is taken for what it was.
+const ROOT_LOOK: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Context {
@@ -57,6 +61,8 @@ pub(super) struct Context {
     pub(super) servers: Servers,
     /// Open static roots, by site and location.
     roots: Vec<Vec<Option<Root>>>,
+    /// When a root was last compared with what its path names now.
+    roots_seen: Time,
     pub(super) listeners: Vec<ListenerInfo>,
     pub(super) board: Board<'static>,
     pub(super) row: u16,
@@ -110,6 +116,7 @@ impl Context {
             apps: Apps::new(&config, &app_pools),
             servers: Servers::new(&config),
             roots: open_roots(&config)?,
+            roots_seen: now,
             listeners: Vec::new(),
             board: Board::new(shared.words()),
             row,
@@ -243,6 +250,18 @@ impl Context {
     pub(super) fn tell_held(&mut self, all: bool) {
         for (kind, count) in self.throttle.told(self.now, all) {
             log::info!("{count} more within a second: {kind}");
+        }
+    }
+
+    /// Looks, once a second and only while it is asked for, whether another directory has the path of a root now, and
+    /// tells the master.
+    pub(super) fn revalidate_root(&mut self, files: &Files, site: usize, location: usize) {
+        if self.now.since(self.roots_seen) < ROOT_LOOK {
+            return;
+        }
+        self.roots_seen = self.now;
+        if self.root(site, location).is_some_and(|root| root.is_replaced(&files.root)) {
+            self.tell(&ToMaster::RootReplaced);
         }
     }
 

@@ -193,6 +193,7 @@ impl Exchange {
     fn serve_file(&mut self, files: &crate::config::Files, h1: &mut h1::Conn, cx: &mut Context) {
         let Some(request) = &self.request else { return };
         let Some((site, location)) = request.place else { return };
+        cx.revalidate_root(files, site, location);
         let path = request.target.path();
         let wanted = file::Request {
             head: &request.head,

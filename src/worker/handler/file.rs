@@ -19,7 +19,7 @@ mod tests;
 use crate::buf::Segment;
 use crate::config;
 use crate::http::{BodyLength, Method, RequestHead, ResponseHead};
-use crate::sys::file::{Kind, metadata, open_beneath, open_directory, read_at};
+use crate::sys::file::{Kind, identity, metadata, open_beneath, open_directory, read_at};
 use crate::timer::Wall;
 use nix::errno::Errno;
 use response::Plan;
@@ -29,10 +29,12 @@ use std::path::Path;
 use std::rc::Rc;
 
 /// The directory of a location, opened once. It names an inode: where the directory itself is replaced (a `current`
-/// link that moves on), a new root has to be opened.
+/// link that moves on), a new root has to be opened, by a worker whose sandbox allows it.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
+    /// Device and inode.
+    identity: (u64, u64),
 }
 
 impl Root {
@@ -41,7 +43,17 @@ impl Root {
     /// # Errors
     /// ENOENT, ENOTDIR, EACCES, EMFILE…
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { directory: open_directory(path)? })
+        let directory = open_directory(path)?;
+        let identity = identity(directory.as_fd())?;
+        Ok(Self { directory, identity })
+    }
+
+    /// Whether another directory has this path now. One that cannot be looked at is none.
+    #[must_use]
+    pub fn is_replaced(&self, path: &Path) -> bool {
+        open_directory(path)
+            .and_then(|now| identity(now.as_fd()))
+            .is_ok_and(|identity| identity != self.identity)
     }
 }
 
