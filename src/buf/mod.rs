@@ -34,7 +34,19 @@ pub enum Segment {
         offset: u64,
         /// How many bytes are left.
         len: u64,
+        /// What the file must still be whenever a part of it is sent; `None` where nobody else can change it.
+        stamp: Option<Stamp>,
     },
+}
+
+/// What tells that the content of a file has changed: plain data, compared before each slice of it is sent, so that a
+/// response never mixes two states of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Bytes.
+    pub size: u64,
+    /// Last modification: seconds and nanoseconds.
+    pub modified: (i64, u32),
 }
 
 impl Segment {
@@ -108,6 +120,8 @@ pub enum Front<'a> {
         offset: u64,
         /// How much is left of it.
         len: u64,
+        /// What the file must still be.
+        stamp: Option<Stamp>,
     },
 }
 
@@ -179,10 +193,15 @@ impl Queue {
 
     /// A buffer to encode into: `write` appends to the last small owned segment, or to a new one.
     pub fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.encode_with(512, write);
+    }
+
+    /// As [`Self::encode`], for about `expected` bytes.
+    pub fn encode_with(&mut self, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let reuse =
             matches!(self.segments.back(), Some(Segment::Owned { data, .. }) if data.len() < MERGE_BELOW);
         if !reuse {
-            self.segments.push_back(Segment::from(Vec::with_capacity(512)));
+            self.segments.push_back(Segment::from(Vec::with_capacity(expected)));
         }
         if let Some(Segment::Owned { data, .. }) = self.segments.back_mut() {
             let before = data.len();
@@ -208,7 +227,9 @@ impl Queue {
     pub fn front(&self) -> Front<'_> {
         match self.segments.front() {
             None => Front::Empty,
-            Some(Segment::File { file, offset, len }) => Front::File { file, offset: *offset, len: *len },
+            Some(Segment::File { file, offset, len, stamp }) => {
+                Front::File { file, offset: *offset, len: *len, stamp: *stamp }
+            }
             Some(_) => Front::Bytes,
         }
     }
@@ -297,7 +318,7 @@ mod tests {
         let file: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
         let mut queue = Queue::new();
         queue.extend(b"head");
-        queue.push(Segment::File { file: Rc::new(file), offset: 10, len: 1000 });
+        queue.push(Segment::File { file: Rc::new(file), offset: 10, len: 1000, stamp: None });
         assert_eq!((queue.len(), queue.memory()), (1004, 4));
         assert!(queue.slices(8, |slice| assert_eq!(slice, b"head")));
         queue.consume(104);

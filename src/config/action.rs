@@ -1,13 +1,10 @@
 //! `to: …` of a location: what answers it.
 
+use super::files::{self, Files};
 use super::located::{At, Located, Node, Raw, Read, Report};
 use super::location::check_path;
-use super::problem::{Complaint, suggestion};
-use super::shape::Shape;
-use super::units;
+use super::problem::Complaint;
 use serde::Deserialize;
-use std::path::PathBuf;
-use std::time::Duration;
 
 /// What answers a location.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,49 +39,12 @@ pub enum Action {
     },
 }
 
-/// Files below a directory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Files {
-    /// The directory that stands for the location's prefix; for a regular expression, for `/`; for an exact path, for
-    /// the directory of its last segment.
-    pub root: PathBuf,
-    /// Tried in order for a directory; `["index.html"]`.
-    pub index: Vec<String>,
-    /// Cache-Control.
-    pub cache: Cache,
-}
-
-/// What Cache-Control says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cache {
-    /// No Cache-Control.
-    Unset,
-    /// `no-cache`.
-    Revalidate,
-    /// `max-age=N`.
-    For(Duration),
-    /// `public, max-age=31536000, immutable` for names that carry a hash (`name.0123456789ab.ext`), `no-cache` otherwise.
-    Immutable,
-}
-
 /// What answers, with the app or upstream still a name.
 pub(crate) enum ActionDraft {
     Ready(Action),
+    Files { files: Files, fallback: Box<Self> },
     App { name: At<String>, mount: String },
     Proxy(At<String>),
-}
-
-/// `Files(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawFiles<'a> {
-    #[serde(borrow)]
-    root: Option<Located<'a, PathBuf>>,
-    index: Option<Located<'a, Vec<IndexName>>>,
-    cache: Option<Located<'a, Cache>>,
-}
-
-impl<'a> Raw<'a> for RawFiles<'a> {
-    const LATER: &'static [&'static str] = &["symlinks", "symlinks_to"];
 }
 
 /// `App(…)` as written.
@@ -162,31 +122,12 @@ impl Read for ActionDraft {
             return None;
         };
         match name {
-            "Files" => files(&inside, report).map(|files| Self::Ready(Action::Files(files))),
+            "Files" => files::read(&inside, report),
             "App" => app(&inside, report),
             "Proxy" => proxy(&inside, report),
             "Redirect" => redirect(&inside, report).map(Self::Ready),
             _ => respond(&inside, report).map(Self::Ready),
         }
-    }
-}
-
-fn files(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Files> {
-    if let Some(root) = inside.only() {
-        return PathBuf::read(&root, report).map(Files::new);
-    }
-    let (raw, at) = inside.fields::<RawFiles<'_>>(report)?;
-    let root = at.need(raw.root, "root", "\"static\"", report);
-    let index = at.read(raw.index, report).map(|names| names.into_iter().map(|name| name.0).collect());
-    let cache = at.or(raw.cache, Cache::Unset, report);
-    let default = Files::new(root?);
-    Some(Files { index: index.unwrap_or(default.index), cache, root: default.root })
-}
-
-impl Files {
-    /// The defaults for this root.
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, index: vec!["index.html".to_owned()], cache: Cache::Unset }
     }
 }
 
@@ -285,39 +226,4 @@ fn respond(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
         None => plain(),
     };
     Some(Action::Respond { status, body, content_type })
-}
-
-struct IndexName(String);
-
-impl Read for IndexName {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "a file name", |text| {
-            if text.is_empty() || text.contains(['/', '\0']) || text == "." || text == ".." {
-                let what = format!("`{text}` is not the name of a file in the directory");
-                return Err(Complaint::new(what, "for example \"index.html\""));
-            }
-            Ok(Self(text.to_owned()))
-        })
-    }
-}
-
-impl Read for Cache {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let names = "\"off\", \"no-cache\", \"immutable\" or a duration such as \"1h\"";
-        if let Shape::Integer(_) = node.shape() {
-            return Duration::read(node, report).map(Self::For);
-        }
-        node.parse(report, names, |text| match text {
-            "off" => Ok(Self::Unset),
-            "no-cache" => Ok(Self::Revalidate),
-            "immutable" => Ok(Self::Immutable),
-            _ if text.starts_with(|char: char| char.is_ascii_digit()) => units::duration(text).map(Self::For),
-            _ => {
-                let near = suggestion(text, &["off", "no-cache", "immutable"]);
-                let hint =
-                    near.map_or_else(|| format!("write {names}"), |near| format!("did you mean \"{near}\"?"));
-                Err(Complaint::new(format!("unknown cache rule `{text}`"), hint))
-            }
-        })
-    }
 }

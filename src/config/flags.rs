@@ -1,9 +1,10 @@
 //! The configuration that the flags of `hatchery run` and `hatchery serve` stand for.
 
 use super::Config;
-use super::action::{Action, Files};
+use super::action::Action;
 use super::address::Address;
 use super::app::{App, Target, check_threads};
+use super::files::Files;
 use super::load::finish;
 use super::located::Report;
 use super::location::{Location, check_path};
@@ -153,7 +154,15 @@ fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &m
         listen.push(address);
     }
     let label = "site 1".to_owned();
-    Site { label, names: Vec::new(), listen, max_body: MAX_BODY, trusted_proxies: Vec::new(), locations }
+    Site {
+        label,
+        names: Vec::new(),
+        listen,
+        max_body: MAX_BODY,
+        trusted_proxies: Vec::new(),
+        error_pages: Vec::new(),
+        locations,
+    }
 }
 
 /// `/static/=DIR`.

@@ -47,7 +47,9 @@ impl<'a> Raw<'a> for RawConfig<'a> {
 
     fn misplaced(key: &str) -> Option<Complaint> {
         let place = match key {
-            "listen" | "names" | "locations" | "tls" | "max_body" | "trusted_proxies" => "sites: [( … )]",
+            "listen" | "names" | "locations" | "tls" | "max_body" | "trusted_proxies" | "error_pages" => {
+                "sites: [( … )]"
+            }
             "module" | "chdir" | "home" | "processes" | "threads" => "apps: { \"name\": ( … ) }",
             "servers" => "upstreams: { \"name\": ( … ) }",
             "access" => "log: ( … )",
@@ -319,6 +321,7 @@ fn resolve(
             listen: site.listen.into_iter().map(|address| address.value).collect(),
             max_body: site.max_body,
             trusted_proxies: site.trusted_proxies,
+            error_pages: site.error_pages,
             locations,
         });
     }
@@ -349,6 +352,11 @@ fn resolve_action(
 ) -> Option<Action> {
     match draft {
         ActionDraft::Ready(action) => Some(action),
+        ActionDraft::Files { mut files, fallback } => {
+            let action = resolve_action(*fallback, apps, upstreams, report)?;
+            files.fallback = super::files::Fallback::Action(Box::new(action));
+            Some(Action::Files(files))
+        }
         ActionDraft::App { name, mount } => apps.find(&name, report).map(|app| Action::App { app, mount }),
         ActionDraft::Proxy(name) => upstreams.find(&name, report).map(Action::Proxy),
     }

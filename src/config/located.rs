@@ -226,15 +226,24 @@ impl<'a> Node<'a> {
 
     /// The entries of `{ "name": value, … }`, with the place of each name. A name given twice is reported.
     pub(crate) fn map(&self, report: &mut Report<'_>) -> Option<Vec<(At<String>, Node<'a>)>> {
+        self.map_of("{ \"name\": …, … }", report)
+    }
+
+    /// The same with keys of another type.
+    pub(crate) fn map_of<K: Read + ToString + PartialEq>(
+        &self,
+        expected: &str,
+        report: &mut Report<'_>,
+    ) -> Option<Vec<(At<K>, Node<'a>)>> {
         let entries = match self.shape() {
             Shape::Map(entries) => entries,
-            other => return self.wrong(report, "{ \"name\": …, … }", &other),
+            other => return self.wrong(report, expected, &other),
         };
-        let mut out: Vec<(At<String>, Node<'a>)> = Vec::new();
+        let mut out: Vec<(At<K>, Node<'a>)> = Vec::new();
         for (key, value) in entries {
             let key_node = self.child(key, self.key.clone());
-            let Some(name) = String::read(&key_node, report) else { continue };
-            let key = self.key_of(&name);
+            let Some(name) = K::read(&key_node, report) else { continue };
+            let key = self.key_of(&name.to_string());
             let place = Place { key: key.clone(), ..key_node.place() };
             if out.iter().any(|(other, _)| other.value == name) {
                 report.add(&place, Complaint::new("given twice", "keep one of the two"));

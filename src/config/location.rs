@@ -47,7 +47,8 @@ impl<'a> Raw<'a> for RawLocation<'a> {
 
     fn misplaced(key: &str) -> Option<Complaint> {
         let inside = match key {
-            "root" | "index" | "cache" | "alias" => "Files(root: \"…\", …)",
+            "root" | "index" | "cache" | "alias" | "fallback" | "listing" | "precompressed" | "types"
+            | "dotfiles" | "symlinks" | "symlinks_to" | "try_files" => "Files(root: \"…\", …)",
             "mount" | "app" => "App(name: \"…\", mount: \"…\")",
             "status" | "body" | "content_type" => "Respond(status: …, body: \"…\")",
             _ => return None,
@@ -101,7 +102,9 @@ impl Read for Draft {
 /// looked for by its last segment, below a `regex` by the whole path.)
 fn fits(matcher: &Matcher, action: &ActionDraft) -> Result<(), Complaint> {
     match (action, matcher) {
-        (ActionDraft::Ready(Action::Files(_)), Matcher::Prefix { path, .. }) if !path.ends_with('/') => {
+        (ActionDraft::Ready(Action::Files(_)) | ActionDraft::Files { .. }, Matcher::Prefix { path, .. })
+            if !path.ends_with('/') =>
+        {
             let why =
                 format!("the root of `Files` stands for a directory, and `{path}` does not end with `/`");
             Err(Complaint::new(why, format!("write path: \"{path}/\"")))

@@ -14,6 +14,7 @@ mod app;
 pub mod boot;
 pub mod check;
 mod cronjob;
+mod files;
 pub mod flags;
 mod limits;
 mod load;
@@ -33,10 +34,11 @@ mod upstream;
 mod workers;
 mod write;
 
-pub use action::{Action, Cache, Files};
+pub use action::Action;
 pub use address::{Address, Network};
 pub use app::{App, ResponseBuffer};
 pub use cronjob::CronJob;
+pub use files::{Cache, Fallback, Files, Symlinks};
 pub use flags::{from_flags, from_serve};
 pub use limits::Limits;
 pub use load::load_with_warnings;
@@ -47,7 +49,7 @@ pub use sandbox::Sandbox;
 pub use site::Site;
 pub use source::{Disk, Source};
 pub use upstream::{Server, Upstream};
-pub use workers::{Processes, Workers};
+pub use workers::{FileCache, Processes, Workers};
 pub use write::to_ron;
 
 use std::path::{Path, PathBuf};
@@ -122,12 +124,13 @@ pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'s
         of::<load::RawIncluded<'_>>("included file"),
         of::<workers::RawWorkers<'_>>("workers"),
         of::<workers::RawProcesses<'_>>("processes"),
+        of::<workers::RawFileCache<'_>>("workers.file_cache"),
         of::<log::RawLog<'_>>("log"),
         of::<log::RawAccess<'_>>("log.access"),
         of::<limits::RawLimits<'_>>("limits"),
         of::<site::RawSite<'_>>("sites"),
         of::<location::RawLocation<'_>>("sites.locations"),
-        of::<action::RawFiles<'_>>("Files"),
+        of::<files::RawFiles<'_>>("Files"),
         of::<action::RawAppAction<'_>>("App"),
         of::<action::RawProxy<'_>>("Proxy"),
         of::<action::RawRedirect<'_>>("Redirect"),

@@ -1,8 +1,9 @@
 //! `sandbox:`, and what a sandboxed worker may still reach with a configuration.
 
 use super::located::{Node, Read, Report};
-use super::{Action, Config, Files};
+use super::{Action, Config, Fallback, Files, Symlinks};
 use crate::sys::sandbox::Rules;
+use std::path::{Path, PathBuf};
 
 /// Whether workers give up what they do not need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +40,11 @@ impl Config {
     #[must_use]
     pub fn reach(&self) -> Rules {
         let mut rules = Rules { write: vec![self.temp_dir.clone()], ..Rules::default() };
-        for location in self.sites.iter().flat_map(|site| &site.locations) {
-            match &location.action {
-                // All fields by name: whoever adds one thinks of what it lets a worker read.
-                Action::Files(Files { root, index: _, cache: _ }) => rules.read.push(root.clone()),
-                Action::App { .. } | Action::Proxy(_) | Action::Redirect { .. } | Action::Respond { .. } => {}
-            }
+        for site in &self.sites {
+            let pages = site.error_pages.iter().filter_map(|(_, page)| page.parent());
+            // A page that is written anew is another file: its directory is what stays.
+            rules.read.extend(pages.map(Path::to_owned));
+            site.locations.iter().for_each(|location| read_by(&location.action, &mut rules.read));
         }
         let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
         rules.connect = servers.filter_map(|server| server.address.port()).collect();
@@ -55,6 +55,27 @@ impl Config {
         rules.connect.sort_unstable();
         rules.connect.dedup();
         rules
+    }
+}
+
+fn read_by(action: &Action, paths: &mut Vec<PathBuf>) {
+    match action {
+        Action::Files(files) => {
+            // All fields by name: whoever adds one thinks of what it lets a worker read.
+            #[rustfmt::skip]
+            let Files {
+                root, symlinks, fallback, index: _, try_files: _, listing: _, cache: _, precompressed: _, types: _,
+                dotfiles: _,
+            } = files;
+            paths.push(root.clone());
+            if let Symlinks::Follow(to) = symlinks {
+                paths.extend_from_slice(to);
+            }
+            if let Fallback::Action(action) = fallback {
+                read_by(action, paths);
+            }
+        }
+        Action::App { .. } | Action::Proxy(_) | Action::Redirect { .. } | Action::Respond { .. } => {}
     }
 }
 

@@ -8,6 +8,7 @@ use super::read::Size;
 use crate::route::{HostPattern, Matcher};
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 /// One site.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Site {
     pub max_body: u64,
     /// Peers whose X-Forwarded-* are believed.
     pub trusted_proxies: Vec<Network>,
+    /// Files with pages of the site's own for errors, by status.
+    pub error_pages: Vec<(u16, PathBuf)>,
     /// In the order of the file.
     pub locations: Vec<Location>,
 }
@@ -36,6 +39,7 @@ pub(crate) struct Draft {
     pub(crate) listen: Vec<At<Address>>,
     pub(crate) max_body: u64,
     pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) error_pages: Vec<(u16, PathBuf)>,
     pub(crate) locations: Vec<location::Draft>,
 }
 
@@ -47,6 +51,7 @@ pub(crate) struct RawSite<'a> {
     listen: Option<Located<'a, Vec<At<Address>>>>,
     max_body: Option<Located<'a, Size>>,
     trusted_proxies: Option<Located<'a, Vec<Network>>>,
+    error_pages: Option<Located<'a, ErrorPages>>,
     locations: Option<Located<'a, Vec<location::Draft>>>,
 }
 
@@ -63,6 +68,7 @@ impl Read for Draft {
         let listen: Option<Vec<At<Address>>> = at.need(raw.listen, "listen", "[\":8000\"]", report);
         let max_body = at.or(raw.max_body, Size(MAX_BODY), report).0;
         let trusted_proxies = at.or(raw.trusted_proxies, Vec::new(), report);
+        let error_pages = at.or(raw.error_pages, ErrorPages(Vec::new()), report).0;
         let locations = at.need(raw.locations, "locations", "[(path: \"/\", to: App(\"shop\"))]", report);
         if report.problems.len() == before {
             if listen.as_ref().is_some_and(Vec::is_empty) {
@@ -77,7 +83,28 @@ impl Read for Draft {
         }
         let (listen, locations) = (listen.unwrap_or_default(), locations.unwrap_or_default());
         check_locations(&locations, report);
-        Some(Self { place: at.place(), names, listen, max_body, trusted_proxies, locations })
+        Some(Self { place: at.place(), names, listen, max_body, trusted_proxies, error_pages, locations })
+    }
+}
+
+/// `{404: "404.html"}`
+struct ErrorPages(Vec<(u16, PathBuf)>);
+
+impl Read for ErrorPages {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let mut pages = Vec::new();
+        for (status, value) in node.map_of::<u32>("{ 404: \"404.html\", … }", report)? {
+            let Some(path) = PathBuf::read(&value, report) else { continue };
+            match u16::try_from(status.value).ok().filter(|status| (400..600).contains(status)) {
+                Some(status) => pages.push((status, path)),
+                None => {
+                    let what = format!("{} is not the status of an error", status.value);
+                    report.add(&status.place, Complaint::new(what, "from 400 to 599"));
+                }
+            }
+        }
+        pages.sort_by_key(|(status, _)| *status);
+        Some(Self(pages))
     }
 }
 

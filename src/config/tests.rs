@@ -158,11 +158,7 @@ fn the_contract_s_example_is_understood() {
     assert_eq!(site.names[1], HostPattern::Suffix(".shop.example".to_owned()));
     assert_eq!(site.listen[2], Address::Unix("/etc/hatchery/run/x.sock".into()));
     assert_eq!(site.locations[1].matcher, Matcher::Prefix { path: "/static/".to_owned(), over_regex: true });
-    let immutable = Files {
-        root: "/etc/hatchery/static".into(),
-        index: vec!["index.html".to_owned()],
-        cache: Cache::Immutable,
-    };
+    let immutable = Files { cache: Cache::Immutable, ..Files::new("/etc/hatchery/static".into()) };
     assert_eq!(site.locations[1].action, Action::Files(immutable));
     assert_eq!((site.locations[2].max_body, site.locations[3].max_body), (5 << 20, 1 << 30));
     assert_eq!(site.locations[6].action, Action::App { app: 0, mount: "/blog".to_owned() });

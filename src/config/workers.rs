@@ -2,7 +2,7 @@
 
 use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
-use super::read::Positive;
+use super::read::{Positive, Size};
 use super::shape::Shape;
 use crate::dispatch::board;
 use serde::Deserialize;
@@ -26,6 +26,17 @@ pub struct Workers {
     pub idle: Duration,
     /// Client connections a worker holds at most.
     pub connections: u32,
+    /// What each keeps of files.
+    pub file_cache: FileCache,
+}
+
+/// What a worker keeps of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileCache {
+    /// Paths at most, those that lead to nothing among them; 0: nothing is kept.
+    pub entries: u32,
+    /// Bytes at most. A file takes no more than an eighth of it.
+    pub memory: u64,
 }
 
 /// `workers` as written.
@@ -36,9 +47,19 @@ pub(crate) struct RawWorkers<'a> {
     cheap: Option<Located<'a, bool>>,
     idle: Option<Located<'a, Positive>>,
     connections: Option<Located<'a, u32>>,
+    file_cache: Option<Located<'a, FileCache>>,
 }
 
 impl<'a> Raw<'a> for RawWorkers<'a> {}
+
+#[derive(Deserialize)]
+pub(crate) struct RawFileCache<'a> {
+    #[serde(borrow)]
+    entries: Option<Located<'a, u32>>,
+    memory: Option<Located<'a, Size>>,
+}
+
+impl<'a> Raw<'a> for RawFileCache<'a> {}
 
 #[derive(Deserialize)]
 pub(crate) struct RawProcesses<'a> {
@@ -56,12 +77,18 @@ pub(crate) const MOST_PROCESSES: u32 = board::SLOTS as u32 / 2;
 /// Defaults of the two idle times.
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
 const CONNECTIONS: u32 = 10_000;
+const FILE_CACHE: FileCache = FileCache { entries: 2048, memory: 32 << 20 };
 
 impl Workers {
     /// `"auto"`, not cheap.
     pub(crate) fn automatic(cpus: u32) -> Self {
         let count = cpus.clamp(1, MOST_WORKERS);
-        Self { processes: Processes { min: count, max: count }, idle: IDLE, connections: CONNECTIONS }
+        Self {
+            processes: Processes { min: count, max: count },
+            idle: IDLE,
+            connections: CONNECTIONS,
+            file_cache: FILE_CACHE,
+        }
     }
 }
 
@@ -78,7 +105,17 @@ impl Read for Workers {
         if connections == 0 {
             node.complain(report, Complaint::new("`connections` must be at least 1", ""));
         }
-        Some(Self { processes, idle, connections })
+        let file_cache = at.or(raw.file_cache, FILE_CACHE, report);
+        Some(Self { processes, idle, connections, file_cache })
+    }
+}
+
+impl Read for FileCache {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let (raw, at) = node.fields::<RawFileCache<'_>>(report)?;
+        let entries = at.or(raw.entries, FILE_CACHE.entries, report);
+        let memory = at.or(raw.memory, Size(FILE_CACHE.memory), report).0;
+        Some(Self { entries, memory })
     }
 }
 

@@ -1,8 +1,9 @@
 //! The configuration as RON, every default written out: what `hatchery config` prints, and what loads to the same.
 
-use super::action::{Action, Cache, Files};
+use super::action::Action;
 use super::app::App;
 use super::cronjob::{CronJob, OVERLAPS};
+use super::files::{Cache, Fallback, Files, Symlinks};
 use super::location::Location;
 use super::log::{FORMATS, LEVELS};
 use super::site::{Site, render_host};
@@ -28,10 +29,13 @@ pub fn to_ron(config: &Config) -> String {
     out.field("temp_dir", path(&config.temp_dir));
     out.field("sandbox", config.sandbox.name());
     let workers = &config.workers;
+    let cache = workers.file_cache;
+    let cache = [("entries", cache.entries.to_string()), ("memory", size(cache.memory))];
     let values = [
         ("processes", processes(workers.processes)),
         ("idle", time(workers.idle)),
         ("connections", workers.connections.to_string()),
+        ("file_cache", line(&cache)),
     ];
     out.field("workers", line(&values));
     out.field("log", log(config));
@@ -88,6 +92,10 @@ fn site(config: &Config, site: &Site) -> String {
         "trusted_proxies",
         texts(&site.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()),
     );
+    if !site.error_pages.is_empty() {
+        let pages = site.error_pages.iter().map(|(status, file)| format!("{status}: {}", path(file)));
+        out.field("error_pages", format!("{{{}}}", pages.collect::<Vec<_>>().join(", ")));
+    }
     out.field("locations", list(site.locations.iter().map(|one| location(config, one)), 3));
     out.end()
 }
@@ -106,20 +114,47 @@ fn location(config: &Config, location: &Location) -> String {
     line(&values)
 }
 
+fn files(config: &Config, files: &Files) -> String {
+    let cache = match files.cache {
+        Cache::Unset => "off".to_owned(),
+        Cache::Revalidate => "no-cache".to_owned(),
+        Cache::Immutable => "immutable".to_owned(),
+        Cache::For(time) => render_duration(time),
+    };
+    let mut values =
+        vec![("root", path(&files.root)), ("index", texts(&files.index)), ("cache", text(&cache))];
+    if !files.try_files.is_empty() {
+        values.push(("try_files", texts(&files.try_files)));
+    }
+    match &files.fallback {
+        Fallback::None => {}
+        Fallback::File(name) => values.push(("fallback", text(name))),
+        Fallback::Status(status) => values.push(("fallback", status.to_string())),
+        Fallback::Action(other) => values.push(("fallback", action(config, other))),
+    }
+    values.push(("listing", files.listing.to_string()));
+    let suffixes: Vec<_> = files.precompressed.iter().map(|encoding| encoding.suffix().to_owned()).collect();
+    values.push(("precompressed", texts(&suffixes)));
+    if !files.types.is_empty() {
+        let types = files.types.iter().map(|(suffix, kind)| format!("{}: {}", text(suffix), text(kind)));
+        values.push(("types", format!("{{{}}}", types.collect::<Vec<_>>().join(", "))));
+    }
+    values.push(("dotfiles", files.dotfiles.to_string()));
+    match &files.symlinks {
+        Symlinks::Refuse => values.push(("symlinks", "Refuse".to_owned())),
+        Symlinks::Beneath => values.push(("symlinks", "Beneath".to_owned())),
+        Symlinks::Follow(to) => {
+            let to: Vec<_> = to.iter().map(|directory| path(directory)).collect();
+            values.push(("symlinks", "Follow".to_owned()));
+            values.push(("symlinks_to", format!("[{}]", to.join(", "))));
+        }
+    }
+    format!("Files{}", line(&values))
+}
+
 fn action(config: &Config, action: &Action) -> String {
     match action {
-        Action::Files(Files { root, index, cache }) => {
-            let cache = match cache {
-                Cache::Unset => "off".to_owned(),
-                Cache::Revalidate => "no-cache".to_owned(),
-                Cache::Immutable => "immutable".to_owned(),
-                Cache::For(time) => render_duration(*time),
-            };
-            format!(
-                "Files{}",
-                line(&[("root", path(root)), ("index", texts(index)), ("cache", text(&cache))])
-            )
-        }
+        Action::Files(settings) => files(config, settings),
         Action::App { app, mount } => {
             let name = config.apps.get(*app).map_or("", |app| app.name.as_str());
             format!("App{}", line(&[("name", text(name)), ("mount", text(mount))]))

@@ -11,6 +11,8 @@ pub enum Source {
     Control,
     /// The eventfd by which other processes wake this one.
     Wake,
+    /// The watches on directories of files.
+    Files,
     /// A client connection.
     Client(Key),
     /// A connection to an upstream or app.
@@ -40,6 +42,7 @@ impl Source {
             Self::Wake => plain(3, 0),
             Self::Client(key) => parts(4, key),
             Self::Link(key) => parts(5, key),
+            Self::Files => plain(6, 0),
         }
     }
 
@@ -53,6 +56,7 @@ impl Source {
             3 => Some(Self::Wake),
             4 => Some(Self::Client(key)),
             5 => Some(Self::Link(key)),
+            6 => Some(Self::Files),
             _ => None,
         }
     }
@@ -69,6 +73,7 @@ mod tests {
             Source::Listener(7),
             Source::Control,
             Source::Wake,
+            Source::Files,
             Source::Client(key),
             Source::Link(Key { index: 0, generation: 3 }),
         ] {

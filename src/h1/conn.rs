@@ -30,6 +30,7 @@
 //!
 //! What the client's bytes do is in `reading`, what time does in `timers`.
 
+mod prepared;
 mod reading;
 mod timers;
 
@@ -38,7 +39,7 @@ use super::encode::{self, Connection, Framing};
 use super::parse::Scan;
 use super::{End, Event, Refusal, Settings, Wants};
 use crate::buf::{Queue, Segment};
-use crate::http::{BodyLength, ResponseHead, Version};
+use crate::http::{BodyLength, ResponseHead, Status, Version};
 use crate::timer::Time;
 use std::rc::Rc;
 
@@ -292,19 +293,31 @@ impl Conn {
     /// Queues the head of the response. `date` is the Date field's value. It may come before the request's body is
     /// complete; then the client is told that the connection closes, if the rest is long.
     pub fn respond(&mut self, head: &ResponseHead, body: BodyLength, date: &str, now: Time) {
+        if let Some((framing, connection)) = self.open_response(head.status, body, now) {
+            self.out.encode(|out| encode::head(head, framing, connection, date, out));
+        }
+    }
+
+    /// The response begins: how its body is framed and what is said of the connection. `None`: nobody wants it.
+    fn open_response(
+        &mut self,
+        status: Status,
+        body: BodyLength,
+        now: Time,
+    ) -> Option<(Framing, Connection)> {
         self.clock = now;
         if self.phase != Phase::Open {
-            return;
+            return None;
         }
         debug_assert!(self.is_exchange_open() && self.writing == Writing::Await, "one response a request");
         if !self.is_exchange_open() || self.writing != Writing::Await {
-            return;
+            return None;
         }
         // Answered before a refusal was polled: this is the answer then.
         self.notice = None;
         let Exchange { version, head_only, expects, .. } = self.exchange;
         let (framing, writing) = match body {
-            _ if head.status.forbids_body() => (Framing::Unsaid, Writing::Bodiless),
+            _ if status.forbids_body() => (Framing::Unsaid, Writing::Bodiless),
             BodyLength::None => (Framing::Length(0), Writing::Bodiless),
             BodyLength::Known(length) => (Framing::Length(length), Writing::Sized { left: length }),
             BodyLength::Unknown if version == Version::Http10 => (Framing::Unsaid, Writing::UntilClose),
@@ -324,7 +337,7 @@ impl Conn {
             (true, Version::Http11) => Connection::Unsaid,
         };
         self.will_write();
-        self.out.encode(|out| encode::head(head, framing, connection, date, out));
+        Some((framing, connection))
     }
 
     /// Queues a piece of the response body. Framing is added; what exceeds the announced length is cut.

@@ -41,12 +41,16 @@ pub fn head(head: &ResponseHead, framing: Framing, connection: Connection, date:
         }
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+    out.extend_from_slice(end(connection));
+}
+
+/// The last lines of a head.
+pub(super) fn end(connection: Connection) -> &'static [u8] {
     match connection {
-        Connection::Unsaid => {}
-        Connection::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-        Connection::Close => out.extend_from_slice(b"Connection: close\r\n"),
+        Connection::Unsaid => b"\r\n",
+        Connection::KeepAlive => b"Connection: keep-alive\r\n\r\n",
+        Connection::Close => b"Connection: close\r\n\r\n",
     }
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes an interim response head, 1xx (RFC 9110 §15.2).
@@ -72,7 +76,7 @@ pub fn decimal(number: u64, out: &mut Vec<u8>) {
     }
 }
 
-fn status_line(head: &ResponseHead, out: &mut Vec<u8>) {
+pub(super) fn status_line(head: &ResponseHead, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal(u64::from(head.status.0), out);
     out.push(b' ');
@@ -80,7 +84,7 @@ fn status_line(head: &ResponseHead, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn fields(head: &ResponseHead, out: &mut Vec<u8>) {
+pub(super) fn fields(head: &ResponseHead, out: &mut Vec<u8>) {
     for (name, value) in head.fields.iter() {
         debug_assert!(crate::http::fields::is_name(name) && crate::http::fields::is_value(value));
         if is_ours(name) {

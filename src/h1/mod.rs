@@ -10,11 +10,13 @@ mod conn;
 pub mod encode;
 mod framing;
 mod parse;
+mod prepared;
 
 pub use conn::Conn;
 pub(crate) use framing::tokens;
 pub use framing::{ResponseFraming, response as response_framing};
 pub use parse::{Response as ParsedResponse, ResponseError, response as parse_response};
+pub use prepared::Prepared;
 
 use crate::http::target::{Host, Target};
 use crate::http::{BodyLength, RequestHead};

@@ -54,6 +54,13 @@ impl fmt::Debug for ImfDate {
     }
 }
 
+/// Seconds since the epoch as `2026-10-01T12:00:00Z` (RFC 3339).
+#[must_use]
+pub fn iso(seconds: i64) -> String {
+    let Civil { year, month, day, hour, minute, second, .. } = Civil::from_unix(seconds);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// The date of `at` as a value of the `Date` field (RFC 9110 §6.6.1).
 #[must_use]
 pub fn format(at: Wall) -> String {

@@ -2,6 +2,7 @@
 
 pub mod conditional;
 pub mod date;
+pub mod encoding;
 pub mod fields;
 pub mod forwarded;
 pub mod message;

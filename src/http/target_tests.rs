@@ -124,7 +124,7 @@ fn absolute_forms() {
         assert_eq!(text(target.raw_path(raw.as_bytes())), raw_path);
         assert_eq!(target.query(raw.as_bytes()).map(text), query.map(str::to_owned));
         let mut out = Vec::new();
-        write_origin_form(raw.as_bytes(), &mut out);
+        write_origin_form(Method::Get, raw.as_bytes(), &mut out);
         assert_eq!(text(&out), origin);
     }
     let raw = b"https://Shop.Example:8443/x";

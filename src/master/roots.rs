@@ -27,7 +27,7 @@ impl Roots {
         });
         let identity = |path: &PathBuf| {
             let directory = file::open_directory(path).ok()?;
-            file::identity(directory.as_fd()).ok()
+            Some(file::metadata(directory.as_fd()).ok()?.id)
         };
         Self(roots.map(|path| (path.clone(), identity(&path))).collect())
     }

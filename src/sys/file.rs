@@ -1,13 +1,16 @@
 //! Files below a directory that cannot be left: `openat2` with RESOLVE_BENEATH, or one `openat` a component where the
 //! kernel (before 5.6) or a container's filter has no `openat2`.
 
+use crate::buf::Stamp;
 use crate::timer::Wall;
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlink};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statfs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an open file is.
@@ -30,6 +33,46 @@ pub struct Metadata {
     pub size: u64,
     /// Last modification of its content.
     pub modified: Wall,
+    /// Last change of its content, name, owner or mode.
+    pub changed: Wall,
+    /// Which file it is: device and inode.
+    pub id: (u64, u64),
+    /// How many names it has.
+    pub links: u64,
+}
+
+impl Metadata {
+    /// What tells that its content has changed.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp { size: self.size, modified: (self.modified.seconds, self.modified.nanos) }
+    }
+
+    fn of(stat: &FileStat) -> Self {
+        let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG => Kind::Regular,
+            SFlag::S_IFDIR => Kind::Directory,
+            _ => Kind::Other,
+        };
+        let wall = |seconds, nanos| Wall { seconds, nanos: u32::try_from(nanos).unwrap_or_default() };
+        Self {
+            kind,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            modified: wall(stat.st_mtime, stat.st_mtime_nsec),
+            changed: wall(stat.st_ctime, stat.st_ctime_nsec),
+            id: (stat.st_dev, stat.st_ino),
+            links: stat.st_nlink,
+        }
+    }
+}
+
+/// Which symbolic links are followed on the way to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// None.
+    Refuse,
+    /// Those that stay below the root.
+    Beneath,
 }
 
 /// Opens a directory as the root for [`open_beneath`].
@@ -41,13 +84,12 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(retry(|| nix::fcntl::open(path, flags, Mode::empty()))?)
 }
 
-/// Device and inode of an open file: what tells a directory from another that took its place.
+/// Opens a file that the operator named, for reading; does not block on a FIFO.
 ///
 /// # Errors
-/// EBADF, which a borrowed descriptor rules out.
-pub fn identity(file: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
-    let found = retry(|| fstat(file))?;
-    Ok((found.st_dev, found.st_ino))
+/// As `open(2)`.
+pub fn open_file(path: &Path) -> io::Result<OwnedFd> {
+    Ok(retry(|| nix::fcntl::open(path, READ, Mode::empty()))?)
 }
 
 /// Opens `path`, relative to and never outside of `root`, for reading. It does not block on a FIFO and takes no
@@ -57,23 +99,38 @@ pub fn identity(file: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
 /// # Errors
 /// EXDEV: the path leaves the root, by `..`, by being absolute or by a symbolic link. ELOOP: too many or refused
 /// links. EINVAL: it holds a NUL. ENXIO: a socket. Else as `openat2(2)`.
-pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Result<OwnedFd> {
+    open_with(root, path, READ, links)
+}
+
+/// Opens a directory below `root` only to look names up in it, following no symbolic link.
+///
+/// # Errors
+/// As [`open_beneath`]; ENOTDIR also for a link.
+pub fn open_directory_beneath(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    open_with(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Links::Refuse)
+}
+
+fn open_with(root: BorrowedFd<'_>, path: &[u8], flags: OFlag, links: Links) -> io::Result<OwnedFd> {
     // Relaxed: whoever reads the old value asks the kernel once more.
     static MISSING: AtomicBool = AtomicBool::new(false);
     if !MISSING.load(Ordering::Relaxed) {
-        match open_in_one_call(root, path) {
+        match open_in_one_call(root, path, flags, links) {
             // ENOSYS: an old kernel. EPERM, which openat2 itself never returns for reading: a seccomp filter.
             Err(Errno::ENOSYS | Errno::EPERM) => MISSING.store(true, Ordering::Relaxed),
             result => return Ok(result?),
         }
     }
-    Ok(open_by_components(root, path)?)
+    Ok(open_by_components(root, path, flags)?)
 }
 
-fn open_in_one_call(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
+fn open_in_one_call(root: BorrowedFd<'_>, path: &[u8], flags: OFlag, links: Links) -> nix::Result<OwnedFd> {
     let path = if path.is_empty() { b"." } else { path };
-    let how =
-        OpenHow::new().flags(READ).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let resolve = match links {
+        Links::Refuse => ResolveFlag::RESOLVE_NO_SYMLINKS,
+        Links::Beneath => ResolveFlag::RESOLVE_NO_MAGICLINKS,
+    };
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | resolve);
     for _ in 1..RACES {
         // EAGAIN: a rename raced with a `..` in a symbolic link (openat2(2)).
         match retry(|| openat2(root, path, how)) {
@@ -84,7 +141,7 @@ fn open_in_one_call(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
     retry(|| openat2(root, path, how))
 }
 
-fn open_by_components(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
+fn open_by_components(root: BorrowedFd<'_>, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
     if path.starts_with(b"/") {
         return Err(Errno::EXDEV);
     }
@@ -98,18 +155,39 @@ fn open_by_components(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd>
         }
         let at = directory.as_ref().map_or(root, |directory| directory.as_fd());
         let is_last = components.peek().is_none();
-        let flags = match is_last {
-            true if path.ends_with(b"/") => READ | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY,
-            true => READ | OFlag::O_NOFOLLOW,
+        let step_flags = match is_last {
+            true if path.ends_with(b"/") => flags | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY,
+            true => flags | OFlag::O_NOFOLLOW,
             false => step,
         };
-        let opened = retry(|| openat(at, name, flags, Mode::empty()))?;
+        let opened = retry(|| openat(at, name, step_flags, Mode::empty()))?;
         if is_last {
             return Ok(opened);
         }
         directory = Some(opened);
     }
-    retry(|| openat(root, ".", READ | OFlag::O_DIRECTORY, Mode::empty()))
+    retry(|| openat(root, ".", flags | OFlag::O_DIRECTORY, Mode::empty()))
+}
+
+/// Opens `path` for reading, following symbolic links wherever they lead, if what they lead to is below one of the
+/// directories `to`. What is opened first is only a reference: nothing outside
+/// is touched before its place is known.
+///
+/// # Errors
+/// EXDEV: it is elsewhere. Else as `openat(2)`; ENOENT also without `/proc`.
+pub fn open_through_links(root: BorrowedFd<'_>, path: &[u8], to: &[PathBuf]) -> io::Result<OwnedFd> {
+    let reference = retry(|| openat(root, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()))?;
+    let link = format!("/proc/self/fd/{}", reference.as_raw_fd());
+    let place = PathBuf::from(retry(|| readlink(link.as_str()))?);
+    let is_in =
+        |directory: &PathBuf| directory.canonicalize().is_ok_and(|directory| place.starts_with(directory));
+    if !to.iter().any(is_in) {
+        return Err(Errno::EXDEV.into());
+    }
+    if metadata(reference.as_fd())?.kind == Kind::Other {
+        return Err(Errno::ENXIO.into());
+    }
+    Ok(retry(|| nix::fcntl::open(link.as_str(), READ, Mode::empty()))?)
 }
 
 /// Asks what an open file is.
@@ -117,15 +195,69 @@ fn open_by_components(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd>
 /// # Errors
 /// As `fstat(2)`: in practice EIO, or EOVERFLOW.
 pub fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
-    let stat = retry(|| fstat(file))?;
-    let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFREG => Kind::Regular,
-        SFlag::S_IFDIR => Kind::Directory,
-        _ => Kind::Other,
-    };
-    let modified =
-        Wall { seconds: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or_default() };
-    Ok(Metadata { kind, size: u64::try_from(stat.st_size).unwrap_or_default(), modified })
+    Ok(Metadata::of(&retry(|| fstat(file))?))
+}
+
+/// Asks what `path` below `root` is now, without opening it. Only for comparing with what an open file said: a link may
+/// lead anywhere.
+///
+/// # Errors
+/// As `fstatat(2)`: ENOENT, ENOTDIR, EACCES…
+pub fn metadata_at(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Metadata> {
+    Ok(Metadata::of(&retry(|| fstatat(root, path, AtFlags::empty()))?))
+}
+
+/// Asks what `path` below `root` is; a symbolic link is [`Kind::Other`].
+///
+/// # Errors
+/// As `fstatat(2)`.
+pub fn metadata_of_entry(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Metadata> {
+    Ok(Metadata::of(&retry(|| fstatat(root, path, AtFlags::AT_SYMLINK_NOFOLLOW))?))
+}
+
+/// Whether every change in the file system of `file` is made by this machine, through names that can be watched. Not so
+/// over a network, in user space and where layers lie over each other.
+#[must_use]
+pub fn is_local(file: BorrowedFd<'_>) -> bool {
+    let Ok(kind) = statfs::fstatfs(file).map(|found| found.filesystem_type()) else { return false };
+    [
+        statfs::BTRFS_SUPER_MAGIC,
+        statfs::EXT4_SUPER_MAGIC,
+        statfs::TMPFS_MAGIC,
+        statfs::XFS_SUPER_MAGIC,
+        ZFS_MAGIC,
+        statfs::F2FS_SUPER_MAGIC,
+    ]
+    .contains(&kind)
+}
+
+const ZFS_MAGIC: statfs::FsType = statfs::FsType(0x2fc1_2fc1);
+
+/// Tells the names in an open directory, but `.` and `..`, until `each` has returned `true` for `most` of them; whether
+/// it was cut off there.
+///
+/// # Errors
+/// As `getdents64(2)`: ENOTDIR, EIO.
+pub fn list(
+    directory: OwnedFd,
+    most: usize,
+    mut each: impl FnMut(BorrowedFd<'_>, &[u8]) -> bool,
+) -> io::Result<bool> {
+    let same = directory.try_clone()?;
+    let mut entries = Dir::from_fd(directory)?;
+    let mut count = 0;
+    for entry in entries.iter() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        if count == most {
+            return Ok(true);
+        }
+        count += usize::from(each(same.as_fd(), name));
+    }
+    Ok(false)
 }
 
 /// Reads `len` bytes from `offset` on; fewer if the file ends before. One call unless the kernel cuts it short.
@@ -200,6 +332,14 @@ mod tests {
 
     type Open = fn(BorrowedFd<'_>, &[u8]) -> nix::Result<OwnedFd>;
 
+    fn in_one_call(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
+        open_in_one_call(root, path, READ, Links::Beneath)
+    }
+
+    fn by_components(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
+        open_by_components(root, path, READ)
+    }
+
     fn try_all(open: Open, root: &OwnedFd, cases: &[(&str, Result<&str, &[Errno]>)]) {
         for (path, expected) in cases {
             let found = open(root.as_fd(), path.as_bytes())
@@ -234,34 +374,30 @@ mod tests {
     fn one_call_follows_links_inside_and_none_outside() {
         let place = Place::new("one");
         let root = place.root();
-        match open_in_one_call(root.as_fd(), b"file") {
+        match in_one_call(root.as_fd(), b"file") {
             Err(Errno::ENOSYS | Errno::EPERM) => {
                 eprintln!("no openat2 here: only the fall-back is tested");
                 return;
             }
             result => drop(result.unwrap()),
         }
-        try_all(open_in_one_call, &root, BOTH);
-        try_all(open_in_one_call, &root, &[("inside", Ok("leaf")), ("dir/up", Ok("file"))]);
+        try_all(in_one_call, &root, BOTH);
+        try_all(in_one_call, &root, &[("inside", Ok("leaf")), ("dir/up", Ok("file"))]);
     }
 
     #[test]
     fn component_by_component_follows_no_link() {
         let place = Place::new("components");
         let root = place.root();
-        try_all(open_by_components, &root, BOTH);
-        try_all(
-            open_by_components,
-            &root,
-            &[("inside", Err(&[Errno::ELOOP])), ("dir/up", Err(&[Errno::ELOOP]))],
-        );
+        try_all(by_components, &root, BOTH);
+        try_all(by_components, &root, &[("inside", Err(&[Errno::ELOOP])), ("dir/up", Err(&[Errno::ELOOP]))]);
     }
 
     #[test]
     fn the_root_and_directories_open_as_directories() {
         let place = Place::new("kinds");
         let root = place.root();
-        for open in [open_in_one_call as Open, open_by_components] {
+        for open in [in_one_call as Open, by_components] {
             for path in ["", ".", "dir", "dir/"] {
                 match open(root.as_fd(), path.as_bytes()) {
                     Err(Errno::ENOSYS | Errno::EPERM) => {}
@@ -275,7 +411,7 @@ mod tests {
                 }
             }
         }
-        let file = open_beneath(root.as_fd(), b"file").unwrap();
+        let file = open_beneath(root.as_fd(), b"file", Links::Beneath).unwrap();
         let found = metadata(file.as_fd()).unwrap();
         assert_eq!((found.kind, found.size), (Kind::Regular, 4));
         assert!(found.modified.seconds > 1_600_000_000);
@@ -289,7 +425,7 @@ mod tests {
         let place = Place::new("fifo");
         nix::unistd::mkfifo(&place.0.join("root/fifo"), Mode::S_IRUSR).unwrap();
         let root = place.root();
-        for open in [open_in_one_call as Open, open_by_components] {
+        for open in [in_one_call as Open, by_components] {
             match open(root.as_fd(), b"fifo") {
                 Err(Errno::ENOSYS | Errno::EPERM) => {}
                 opened => assert_eq!(metadata(opened.unwrap().as_fd()).unwrap().kind, Kind::Other),

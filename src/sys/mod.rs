@@ -5,6 +5,7 @@ pub mod clock;
 pub mod epoll;
 pub mod fd;
 pub mod file;
+pub mod inotify;
 pub mod shm;
 pub mod socket;
 pub mod transfer;

@@ -1,17 +1,21 @@
 //! Moving bytes and descriptors over sockets. Every function makes one system call and retries EINTR only.
 
-use crate::buf::{Front, Queue};
+use super::file;
+use crate::buf::{Front, Queue, Stamp};
 use nix::cmsg_space;
 use nix::libc;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Most slices gathered into one write.
 const GATHER: usize = 64;
 
 /// Most bytes of a file in one call, so that one fast client does not keep the loop from the others.
 const FILE_SLICE: u64 = 512 * 1024;
+
+/// Most bytes of memory in one call: larger ones are slower, not faster, once they leave the processor's caches.
+const MEMORY_SLICE: usize = 64 * 1024;
 
 /// Reads into `buffer`; 0 is end of file.
 ///
@@ -35,11 +39,15 @@ pub struct Written {
 ///
 /// # Errors
 /// EAGAIN when the socket is full, EPIPE and ECONNRESET when the peer has gone. `UnexpectedEof` when a file turned
-/// out shorter than its segment: the response cannot be completed.
+/// out shorter than its segment, `InvalidData` when it is not any more what its stamp says: the response cannot be
+/// completed.
 pub fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<Written> {
     let (count, offered) = match queue.front() {
         Front::Empty => return Ok(Written { count: 0, short: false }),
-        Front::File { file, offset, len } => {
+        Front::File { file, offset, len, stamp } => {
+            if stamp.is_some_and(|stamp| !is_still(file.as_fd(), stamp)) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"));
+            }
             let offered = len.min(FILE_SLICE);
             let count = send_file(fd, file.as_raw_fd(), offset, offered)?;
             if count == 0 {
@@ -53,14 +61,26 @@ pub fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<Written>
     Ok(Written { count, short: count < offered })
 }
 
+/// Whether the content is that of the stamp. A file that cannot be asked is not.
+fn is_still(fd: BorrowedFd<'_>, stamp: Stamp) -> bool {
+    file::metadata(fd).is_ok_and(|now| now.stamp() == stamp)
+}
+
 fn send_slices(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
     let mut slices = [IoSlice::new(&[]); GATHER];
     let (mut used, mut offered) = (0, 0);
+    let mut cut = false;
     let more = queue.slices(GATHER, |slice| {
-        slices[used] = IoSlice::new(slice);
-        used += 1;
-        offered += slice.len() as u64;
+        let room = MEMORY_SLICE.saturating_sub(offered);
+        cut |= slice.len() > room;
+        let slice = slice.get(..room).unwrap_or(slice);
+        if !slice.is_empty() {
+            slices[used] = IoSlice::new(slice);
+            used += 1;
+            offered += slice.len();
+        }
     });
+    let more = more || cut;
     let more = if more { MsgFlags::from_bits_retain(libc::MSG_MORE) } else { MsgFlags::empty() };
     let flags = MsgFlags::MSG_NOSIGNAL | more;
     let filled = slices.get(..used).unwrap_or_default();
@@ -68,7 +88,7 @@ fn send_slices(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
         [one] => retry(|| nix::sys::socket::send(fd.as_raw_fd(), one, flags))?,
         several => retry(|| sendmsg::<()>(fd.as_raw_fd(), several, &[], flags, None))?,
     };
-    Ok((count as u64, offered))
+    Ok((count as u64, offered as u64))
 }
 
 fn send_file(socket: BorrowedFd<'_>, file: RawFd, offset: u64, count: u64) -> io::Result<u64> {
@@ -135,7 +155,6 @@ mod tests {
     use super::*;
     use crate::buf::Segment;
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     use std::rc::Rc;
 
@@ -147,7 +166,7 @@ mod tests {
         file.write_all(b"0123456789").unwrap();
         let mut queue = Queue::new();
         queue.extend(b"head ");
-        queue.push(Segment::File { file: Rc::new(file.into()), offset: 2, len: 5 });
+        queue.push(Segment::File { file: Rc::new(file.into()), offset: 2, len: 5, stamp: None });
         queue.push(Segment::Static(b" tail"));
         while !queue.is_empty() {
             write_queue(here.as_fd(), &mut queue).unwrap();
@@ -163,7 +182,7 @@ mod tests {
         let (here, _there) = UnixStream::pair().unwrap();
         let file = super::super::fd::unnamed_file(&std::env::temp_dir()).unwrap();
         let mut queue = Queue::new();
-        queue.push(Segment::File { file: Rc::new(file.into()), offset: 0, len: 5 });
+        queue.push(Segment::File { file: Rc::new(file.into()), offset: 0, len: 5, stamp: None });
         assert_eq!(write_queue(here.as_fd(), &mut queue).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 

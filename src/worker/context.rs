@@ -3,12 +3,13 @@
 
 use super::crowd::{Crowd, Seat};
 use super::exchange::trusts;
-use super::handler::file::Root;
+use super::handler::file::Files;
+use super::handler::pages::Pages;
 use super::report::Report;
 use super::throttle::{Throttle, Verdict};
 use super::upstream::{Apps, Links, Servers};
 use crate::config::boot::WorkerBoot;
-use crate::config::{Action, Address, Config, Files};
+use crate::config::{Address, Config};
 use crate::control::worker::ToMaster;
 use crate::dispatch::board::Board;
 use crate::event::{Poll, Source};
@@ -22,7 +23,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 use std::{fmt, io};
 
 /// What a timer is for.
@@ -38,9 +38,6 @@ pub(super) enum Timer {
 
 /// Bytes read at a time; also the most that a connection takes before others have their turn.
 const READ_SIZE: usize = 64 * 1024;
-
-/// How long a static root is taken for what it was.
-const ROOT_LOOK: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Context {
@@ -59,10 +56,9 @@ pub(super) struct Context {
     pub(super) links: Links,
     pub(super) apps: Apps,
     pub(super) servers: Servers,
-    /// Open static roots, by site and location.
-    roots: Vec<Vec<Option<Root>>>,
-    /// When a root was last compared with what its path names now.
-    roots_seen: Time,
+    /// What static locations serve.
+    pub(super) files: Files,
+    pub(super) pages: Pages,
     pub(super) listeners: Vec<ListenerInfo>,
     pub(super) board: Board<'static>,
     pub(super) row: u16,
@@ -115,8 +111,8 @@ impl Context {
             links: Links::default(),
             apps: Apps::new(&config, &app_pools),
             servers: Servers::new(&config),
-            roots: open_roots(&config)?,
-            roots_seen: now,
+            files: Files::new(&config)?,
+            pages: Pages::new(&config),
             listeners: Vec::new(),
             board: Board::new(shared.words()),
             row,
@@ -133,12 +129,15 @@ impl Context {
         })
     }
 
-    /// Watches the control channel and this worker's eventfd.
+    /// Watches the control channel, this worker's eventfd and what happens to files.
     ///
     /// # Errors
     /// ENOSPC, ENOMEM.
     pub(super) fn watch_own(&self) -> io::Result<()> {
         self.poll.watch(self.control.as_fd(), Source::Control)?;
+        if let Some(changes) = self.files.changes() {
+            self.poll.watch(changes, Source::Files)?;
+        }
         self.poll.watch(self.own_wake().as_fd(), Source::Wake)
     }
 
@@ -252,23 +251,6 @@ impl Context {
             log::info!("{count} more within a second: {kind}");
         }
     }
-
-    /// Looks, once a second and only while it is asked for, whether another directory has the path of a root now, and
-    /// tells the master.
-    pub(super) fn revalidate_root(&mut self, files: &Files, site: usize, location: usize) {
-        if self.now.since(self.roots_seen) < ROOT_LOOK {
-            return;
-        }
-        self.roots_seen = self.now;
-        if self.root(site, location).is_some_and(|root| root.is_replaced(&files.root)) {
-            self.tell(&ToMaster::RootReplaced);
-        }
-    }
-
-    /// The open root of a location that serves files.
-    pub(super) fn root(&self, site: usize, location: usize) -> Option<&Root> {
-        self.roots.get(site)?.get(location)?.as_ref()
-    }
 }
 
 fn h1_settings(config: &Config) -> h1::Settings {
@@ -292,18 +274,6 @@ fn route_table(config: &Config) -> route::Table {
         locations: site.locations.iter().map(|location| location.matcher.clone()).collect(),
     });
     route::Table::new(sites.collect())
-}
-
-fn open_roots(config: &Config) -> Result<Vec<Vec<Option<Root>>>, String> {
-    let open = |action: &Action| match action {
-        Action::Files(files) => Root::open(&files.root)
-            .map(Some)
-            .map_err(|error| format!("cannot open the static root {}: {error}", files.root.display())),
-        _ => Ok(None),
-    };
-    let site =
-        |site: &crate::config::Site| site.locations.iter().map(|location| open(&location.action)).collect();
-    config.sites.iter().map(site).collect()
 }
 
 impl ListenerInfo {

@@ -15,11 +15,12 @@ use super::upstream::app::{self, Ask, Step as RunStep, Unit};
 use super::upstream::proxy;
 use crate::accesslog::Record;
 use crate::buf::Segment;
-use crate::config::{Action, Config, DefaultSite, Location, Network, Site};
+use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Site};
+use crate::control::worker::ToMaster;
 use crate::gateway::{self, Fault, params};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
-use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
+use crate::http::{BodyLength, Method, RequestHead, ResponseHead, forwarded};
 use crate::slab::Key;
 use crate::sys::clock;
 use crate::timer::{Time, Wall};
@@ -55,6 +56,8 @@ pub(super) struct Exchange {
     answered: Option<Time>,
     /// What went wrong, for the log.
     error: Option<&'static str>,
+    /// The location had no such file, and its fallback answers.
+    fell_back: bool,
     step: Step,
 }
 
@@ -64,7 +67,8 @@ struct Request {
     target: Target,
     host: Host,
     origin: forwarded::Origin,
-    /// Indices of site and location.
+    /// Indices of the site, and of site and location.
+    site: Option<usize>,
     place: Option<(usize, usize)>,
 }
 
@@ -113,6 +117,7 @@ impl Exchange {
             body_sent: 0,
             answered: None,
             error: None,
+            fell_back: false,
             step: Step::Sent,
         }
     }
@@ -137,7 +142,7 @@ impl Exchange {
         });
         let location = site.and_then(|site| cx.table.location(site, target.path()));
         let asterisk = target.form() == Form::Asterisk;
-        self.request = Some(Request { head, target, host, origin, place: site.zip(location) });
+        self.request = Some(Request { head, target, host, origin, site, place: site.zip(location) });
         match (site, location) {
             (None, _) => Err(421),
             (Some(_), None) if !asterisk => Err(404),
@@ -163,8 +168,20 @@ impl Exchange {
         if let Err(refusal) = h1.limit_body(location.max_body) {
             return self.refuse(&refusal, h1, cx);
         }
-        match &location.action {
-            Action::Files(files) => self.serve_file(files, h1, cx),
+        self.act(&location.action, body, key, h1, config, cx);
+    }
+
+    fn act(
+        &mut self,
+        action: &Action,
+        body: BodyLength,
+        key: Key,
+        h1: &mut h1::Conn,
+        config: &Rc<Config>,
+        cx: &mut Context,
+    ) {
+        match action {
+            Action::Files(files) => self.serve_file(files, body, key, h1, config, cx),
             Action::Respond { status, body, content_type } => {
                 let head = ResponseHead::new(*status).with("Content-Type", content_type);
                 self.answer(&head, body.as_bytes().to_vec(), h1, cx);
@@ -190,10 +207,29 @@ impl Exchange {
         Some((site, site.locations.get(location)?))
     }
 
-    fn serve_file(&mut self, files: &crate::config::Files, h1: &mut h1::Conn, cx: &mut Context) {
+    /// What answers: the location's action, or its fallback.
+    fn action<'a>(&self, config: &'a Config) -> Option<&'a Action> {
+        let (_, location) = self.place(config)?;
+        match &location.action {
+            Action::Files(files) if self.fell_back => match &files.fallback {
+                Fallback::Action(action) => Some(action),
+                _ => None,
+            },
+            action => Some(action),
+        }
+    }
+
+    fn serve_file(
+        &mut self,
+        files: &crate::config::Files,
+        body: BodyLength,
+        key: Key,
+        h1: &mut h1::Conn,
+        config: &Rc<Config>,
+        cx: &mut Context,
+    ) {
         let Some(request) = &self.request else { return };
         let Some((site, location)) = request.place else { return };
-        cx.revalidate_root(files, site, location);
         let path = request.target.path();
         let wanted = file::Request {
             head: &request.head,
@@ -202,18 +238,33 @@ impl Exchange {
             query: request.target.query(request.head.target()),
             encoded_slash: request.target.encoded_slash(),
         };
-        let Some(root) = cx.root(site, location) else { return self.fail(500, h1, cx) };
-        match file::serve(root, files, &wanted, cx.wall) {
-            file::Answer::Send { head, body, segment } => {
+        let answer = cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall));
+        if cx.files.take_out_of_reach() {
+            cx.tell(&ToMaster::RootReplaced);
+        }
+        match answer {
+            file::Answer::Ready(mut ready) => {
+                let body = ready.take_body();
+                let Some(head) = ready.head() else { return self.fail(500, h1, cx) };
+                self.status = head.status().0;
+                self.body_sent += body.as_ref().map_or(0, Segment::len);
+                h1.respond_prepared(head, body, cx.date.as_str(), cx.now);
+                self.step = Step::Sent;
+            }
+            file::Answer::Send { head, body, segments } => {
                 self.begin_response(&head, body, h1, cx);
-                if let Some(segment) = segment {
-                    self.send(segment, h1);
-                }
+                segments.into_iter().for_each(|segment| self.send(segment, h1));
                 self.finish(h1, cx);
             }
-            file::Answer::Refuse { head, why } => {
-                log::debug!("{}: {why}", self.request_line());
-                self.fail_with(&head, h1, cx);
+            file::Answer::Refuse(refused) => {
+                log::debug!("{}: {}", self.request_line(), refused.why);
+                self.fail_with(&refused.head, h1, cx);
+            }
+            file::Answer::Fallback => {
+                self.fell_back = true;
+                if let Fallback::Action(action) = &files.fallback {
+                    self.act(action, body, key, h1, config, cx);
+                }
             }
         }
     }
@@ -331,8 +382,8 @@ impl Exchange {
 
     fn start_app(&mut self, unit: Unit, body: RequestBody, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
         let config = Rc::clone(&cx.config);
-        let (Some(request), Some((_, location))) = (&self.request, self.place(&config)) else { return };
-        let Action::App { mount, .. } = &location.action else { return };
+        let (Some(request), Some(action)) = (&self.request, self.action(&config)) else { return };
+        let Action::App { mount, .. } = action else { return };
         let id = self.id_text();
         let raw = request.head.target();
         let variables = params::Request {
@@ -373,9 +424,7 @@ impl Exchange {
 
     fn unavailable(&mut self, retry: Option<Time>, h1: &mut h1::Conn, cx: &mut Context) {
         let seconds = retry.map_or(1, |at| at.since(cx.now).as_secs() + 1).min(30);
-        let (mut head, body) = fixed::error_page(503);
-        head.fields.add("Retry-After", seconds.to_string());
-        self.answer(&head, body, h1, cx);
+        self.fail_with(&ResponseHead::new(503).with("Retry-After", seconds.to_string()), h1, cx);
     }
 
     // ---- progress -------------------------------------------------------------------------------------------------
@@ -529,15 +578,29 @@ impl Exchange {
         self.finish(h1, cx);
     }
 
-    fn fail(&mut self, status: u16, h1: &mut h1::Conn, cx: &Context) {
+    fn fail(&mut self, status: u16, h1: &mut h1::Conn, cx: &mut Context) {
         self.fail_with(&ResponseHead::new(status), h1, cx);
     }
 
     /// Answers with an error page that also carries the fields of `extra`.
-    fn fail_with(&mut self, extra: &ResponseHead, h1: &mut h1::Conn, cx: &Context) {
-        let (mut head, body) = fixed::error_page(extra.status.0);
-        extra.fields.iter().for_each(|(name, value)| head.fields.set(name, value));
-        self.answer(&head, body, h1, cx);
+    fn fail_with(&mut self, extra: &ResponseHead, h1: &mut h1::Conn, cx: &mut Context) {
+        let site = self.request.as_ref().and_then(|request| request.site);
+        let page = cx.pages.get(site, extra.status.0, cx.now);
+        let body = page.body();
+        self.status = extra.status.0;
+        if extra.fields.is_empty() {
+            self.body_sent += if self.is_head() { 0 } else { body.len() };
+            h1.respond_prepared(page.prepared(), Some(body), cx.date.as_str(), cx.now);
+            self.step = Step::Sent;
+            return;
+        }
+        self.begin_response(&page.head_with(extra), BodyLength::Known(body.len()), h1, cx);
+        self.send(body, h1);
+        self.finish(h1, cx);
+    }
+
+    fn is_head(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.head.method() == Method::Head)
     }
 
     fn refuse(&mut self, refusal: &Refusal, h1: &mut h1::Conn, cx: &mut Context) {
@@ -586,8 +649,8 @@ impl Exchange {
     }
 
     fn handler(&self, config: &Config) -> String {
-        let Some((_, location)) = self.place(config) else { return String::new() };
-        match &location.action {
+        let Some(action) = self.action(config) else { return String::new() };
+        match action {
             Action::Files(_) => "files".to_owned(),
             Action::App { app, .. } => {
                 format!("app {}", config.apps.get(*app).map_or("", |app| app.name.as_str()))

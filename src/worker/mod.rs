@@ -95,6 +95,9 @@ impl Worker {
         if events.wake && fd::quiet(self.cx.own_wake().as_fd()) {
             self.cx.woken();
         }
+        if events.files {
+            self.cx.files.catch_up();
+        }
         self.accept();
         self.run_clients();
         self.settle();
@@ -113,6 +116,7 @@ impl Worker {
             Source::Listener(number) => gate.note(number),
             Source::Control => events.control = true,
             Source::Wake => events.wake = true,
+            Source::Files => events.files = true,
             Source::Client(key) => {
                 if let Some(client) = clients.get_mut(key) {
                     client.note(readiness);
@@ -190,6 +194,7 @@ impl Worker {
 struct Events {
     control: bool,
     wake: bool,
+    files: bool,
 }
 
 impl Context {

@@ -157,7 +157,7 @@ impl ResponseSpool {
             return false;
         }
         let len = waiting.min(HAND_MOST);
-        h1.send(Segment::File { file: Rc::clone(&spill.shared), offset: spill.handed, len });
+        h1.send(Segment::File { file: Rc::clone(&spill.shared), offset: spill.handed, len, stamp: None });
         spill.handed += len;
         self.sent += len;
         true

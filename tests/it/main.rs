@@ -18,6 +18,7 @@ mod limits;
 mod proxy;
 mod refusals;
 mod reload;
+mod sandbox;
 mod static_files;
 mod supervise;
 mod wsgi;

@@ -1,60 +1,77 @@
-//! Static files. A path becomes a descriptor in one call that cannot leave the root; everything that shapes the answer
-//! (validators, preconditions, ranges, caching) is computed in `response`, without a disk.
+//! Static files. A path becomes a descriptor in one call that cannot leave the root; what is found is kept, with the
+//! heads of its responses and, if it is small, its content, so that the next request needs no system call but those
+//! that move bytes.
 //!
 //! | found | answer |
 //! |---|---|
 //! | a regular file | 200, 206, 304, 412 or 416 |
-//! | a directory, path with a slash at the end | its first index file, else 404 |
+//! | a directory, path with a slash at the end | its first index file, else a listing if the location has them, else 404 |
 //! | a directory, path without | 301 to the path with a slash, relative, query kept |
 //! | FIFO, device, socket | 404 |
 //! | name that begins with a dot (but `.well-known`), editor and database droppings | 404 |
-//! | no such file, not a directory, name too long | 404 |
+//! | no such file, not a directory, name too long | the fallback, else 404 |
 //! | no permission; a symbolic link that leaves the root | 403 |
 //! | no descriptors or memory left | 503 |
+//!
+//! What is kept holds until inotify tells of a change of a name on its path (`watch`); where that cannot tell (a symbolic
+//! link or a second name, a file system shared with other machines), it is compared with the disk once a second. The
+//! content of a small file is a copy made between two equal `fstat`s; a large file is compared before each slice of it
+//! is sent, and the connection broken off if it is another: a response never mixes two states of a file.
 
+mod cache;
+mod entry;
+mod find;
+mod listing;
+mod manifest;
+mod multipart;
+mod names;
 mod response;
+mod root;
 #[cfg(test)]
 mod tests;
+mod watch;
+
+pub use entry::{Ready, Refused};
 
 use crate::buf::Segment;
-use crate::config;
+use crate::config::{self, Action, Config, Fallback, FileCache};
 use crate::http::{BodyLength, Method, RequestHead, ResponseHead};
-use crate::sys::file::{Kind, identity, metadata, open_beneath, open_directory, read_at};
-use crate::timer::Wall;
-use nix::errno::Errno;
-use response::Plan;
+use crate::sys::fd::random;
+use crate::sys::file::metadata_at;
+use crate::timer::{Time, Wall};
+use cache::Cache;
+use entry::{Entry, File, Found, Variant};
+use find::Search;
+use manifest::Manifest;
+use multipart::Multipart;
+use names::{encode, encode_segment, last, trim_slashes};
+use response::{Asked, Plan};
+use root::{Replacement, Root};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use watch::Watches;
 
-/// The directory of a location, opened once. It names an inode: where the directory itself is replaced (a `current`
-/// link that moves on), a new root has to be opened, by a worker whose sandbox allows it.
+/// The files of all static locations of a worker.
 #[derive(Debug)]
-pub struct Root {
-    directory: OwnedFd,
-    /// Device and inode.
-    identity: (u64, u64),
+pub struct Files {
+    /// By site and location.
+    places: Vec<Vec<Option<Place>>>,
+    cache: Cache<Entry>,
+    watches: Watches,
+    /// What entries are found by: the number of a root and a path below it.
+    name: Vec<u8>,
+    /// Numbers of roots given out.
+    numbers: u32,
+    /// A root was replaced by a directory that only another worker may read.
+    out_of_reach: bool,
 }
 
-impl Root {
-    /// Opens a directory.
-    ///
-    /// # Errors
-    /// ENOENT, ENOTDIR, EACCES, EMFILE…
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let directory = open_directory(path)?;
-        let identity = identity(directory.as_fd())?;
-        Ok(Self { directory, identity })
-    }
-
-    /// Whether another directory has this path now. One that cannot be looked at is none.
-    #[must_use]
-    pub fn is_replaced(&self, path: &Path) -> bool {
-        open_directory(path)
-            .and_then(|now| identity(now.as_fd()))
-            .is_ok_and(|identity| identity != self.identity)
-    }
+/// A static location.
+#[derive(Debug)]
+struct Place {
+    root: Root,
+    manifest: Manifest,
 }
 
 /// A request as a static location sees it.
@@ -75,200 +92,253 @@ pub struct Request<'a> {
 /// What a static location answers.
 #[derive(Debug)]
 pub enum Answer {
+    /// A whole response, its head encoded before.
+    Ready(Ready),
     /// A response as it is.
     Send {
         /// Status and fields.
         head: ResponseHead,
-        /// `Known` with the length for HEAD too, which has no segment.
+        /// `Known` with the length for HEAD too, which has no segments.
         body: BodyLength,
         /// The body.
-        segment: Option<Segment>,
+        segments: Vec<Segment>,
     },
-    /// An error: the caller adds the body of an error page to this head, which carries what the status needs (`Allow`,
-    /// `Content-Range`).
-    Refuse {
-        /// Status and fields.
-        head: ResponseHead,
-        /// The reason, for the log.
-        why: &'static str,
-    },
+    /// An error.
+    Refuse(Refused),
+    /// There is no such file, and the location says what answers then.
+    Fallback,
 }
 
-/// Answers a request for a file below `root`. It never waits for anything but the disk.
-#[must_use]
-pub fn serve(root: &Root, settings: &config::Files, request: &Request<'_>, now: Wall) -> Answer {
-    match request.head.method() {
-        Method::Get | Method::Head => {}
-        Method::Options => {
-            let head = ResponseHead::new(204).with("Allow", ALLOW);
-            return Answer::Send { head, body: BodyLength::None, segment: None };
-        }
-        _ => {
-            let head = ResponseHead::new(405).with("Allow", ALLOW);
-            return Answer::Refuse { head, why: "a static location takes GET and HEAD only" };
-        }
-    }
-    if request.encoded_slash {
-        return refuse(404, "an encoded slash names no file");
-    }
-    let rest = trim_slashes(request.rest);
-    if let Some(why) = rest.split(|byte| *byte == b'/').find_map(hidden) {
-        return refuse(404, why);
-    }
-    if request.path.ends_with(b"/") {
-        return serve_index(root, settings, request, rest, now);
-    }
-    let file = match open_beneath(root.directory.as_fd(), rest) {
-        Ok(file) => file,
-        Err(error) => return failed(&error),
-    };
-    match send(file, rest, settings, request.head, now) {
-        Sent::Answer(answer) => answer,
-        Sent::Directory => redirect(request),
-        Sent::Special => refuse(404, SPECIAL),
-    }
-}
-
-/// The first index file of a directory. Looked for without asking whether the directory exists.
-fn serve_index(
-    root: &Root,
-    settings: &config::Files,
-    request: &Request<'_>,
-    rest: &[u8],
-    now: Wall,
-) -> Answer {
-    let mut path = Vec::with_capacity(rest.len() + 16);
-    for index in &settings.index {
-        path.clear();
-        path.extend_from_slice(rest);
-        path.extend_from_slice(index.as_bytes());
-        let file = match open_beneath(root.directory.as_fd(), &path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return failed(&error),
+impl Files {
+    /// Opens the roots of all locations.
+    ///
+    /// # Errors
+    /// For the operator: the root that cannot be opened, and why.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let FileCache { entries, memory } = config.workers.file_cache;
+        let mut files = Self {
+            places: Vec::new(),
+            cache: Cache::new(entries as usize, usize::try_from(memory).unwrap_or(usize::MAX)),
+            watches: Watches::new(config.sites.iter().flat_map(|site| &site.locations).any(is_static)),
+            name: Vec::new(),
+            numbers: 0,
+            out_of_reach: false,
         };
-        if let Sent::Answer(answer) = send(file, &path, settings, request.head, now) {
-            return answer;
+        for site in &config.sites {
+            let places = site.locations.iter().map(|location| match &location.action {
+                Action::Files(settings) => files.open(settings).map(Some),
+                _ => Ok(None),
+            });
+            let places = places.collect::<Result<_, _>>()?;
+            files.places.push(places);
         }
+        Ok(files)
     }
-    refuse(404, "no index file in this directory, or no such directory")
-}
 
-/// What an opened file came to.
-enum Sent {
-    Answer(Answer),
-    Directory,
-    Special,
-}
+    fn open(&mut self, settings: &config::Files) -> Result<Place, String> {
+        self.numbers += 1;
+        let root = Root::open(&settings.root, self.numbers, &mut self.watches)
+            .map_err(|error| format!("cannot open the static root {}: {error}", settings.root.display()))?;
+        Ok(Place { root, manifest: Manifest::default() })
+    }
 
-fn send(file: OwnedFd, path: &[u8], settings: &config::Files, head: &RequestHead, now: Wall) -> Sent {
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    // A file that shrinks between fstat and read is looked at once more.
-    for _ in 0..2 {
-        let found = match metadata(file.as_fd()) {
-            Ok(found) => found,
-            Err(error) => return Sent::Answer(failed(&error)),
-        };
-        match found.kind {
-            Kind::Regular => {}
-            Kind::Directory => return Sent::Directory,
-            Kind::Other => return Sent::Special,
-        }
-        let file_info = response::File { name, size: found.size, modified: found.modified };
-        let (response, offset, len) = match response::plan(head, file_info, settings.cache, now) {
-            Plan::Part { head, offset, len } => (head, offset, len),
-            Plan::Bare(head) => {
-                return Sent::Answer(Answer::Send { head, body: BodyLength::None, segment: None });
+    /// What becomes readable when files have changed.
+    #[must_use]
+    pub fn changes(&self) -> Option<BorrowedFd<'_>> {
+        self.watches.descriptor()
+    }
+
+    /// Whether since the last call a root was found replaced by a directory that this worker may not read. It serves the
+    /// old one as long as it lives.
+    pub fn take_out_of_reach(&mut self) -> bool {
+        std::mem::take(&mut self.out_of_reach)
+    }
+
+    /// Drops what may have changed.
+    pub fn catch_up(&mut self) {
+        if !self.watches.catch_up(&mut self.cache) {
+            for place in self.places.iter_mut().flatten().flatten() {
+                place.root.watch = self.watches.watch(place.root.fd());
             }
-            Plan::Refuse(head, why) => return Sent::Answer(Answer::Refuse { head, why }),
-        };
-        let segment = if head.method() == Method::Head || len == 0 {
-            None
-        } else if len > IN_MEMORY {
-            Some(Segment::File { file: Rc::new(file), offset, len })
-        } else {
-            match read_at(file.as_fd(), offset, len as usize) {
-                Ok(data) if data.len() as u64 == len => Some(Segment::from(data)),
-                Ok(_) => continue,
-                Err(error) => return Sent::Answer(failed(&error)),
-            }
-        };
-        return Sent::Answer(Answer::Send { head: response, body: BodyLength::Known(len), segment });
+        }
     }
-    Sent::Answer(refuse(503, "the file keeps shrinking"))
+
+    /// Answers a request for a file of a location. It never waits for anything but the disk.
+    #[must_use]
+    pub fn serve(
+        &mut self,
+        (site, location): (usize, usize),
+        settings: &config::Files,
+        request: &Request<'_>,
+        (now, wall): (Time, Wall),
+    ) -> Answer {
+        let method = request.head.method();
+        let has_action = matches!(settings.fallback, Fallback::Action(_));
+        if !matches!(method, Method::Get | Method::Head) && !has_action {
+            return other_method(method);
+        }
+        let Self { places, cache, watches, name, numbers, out_of_reach } = self;
+        let Some(place) = places.get_mut(site).and_then(|site| site.get_mut(location)?.as_mut()) else {
+            return refuse(500, "no such static location");
+        };
+        let replacement = place.root.replacement(&settings.root, now);
+        *out_of_reach |= replacement == Replacement::OutOfReach;
+        if replacement == Replacement::There
+            && let Ok(root) = Root::open(&settings.root, *numbers + 1, watches)
+        {
+            log::info!("worker: {} is another directory now", settings.root.display());
+            *numbers += 1;
+            *place = Place { root, manifest: Manifest::default() };
+        }
+        let rest = trim_slashes(request.rest);
+        if rest.is_empty() && !request.path.ends_with(b"/") {
+            return redirect(request);
+        }
+        if request.encoded_slash {
+            return missing(settings, 404, "an encoded slash names no file");
+        }
+        name.clear();
+        name.extend_from_slice(&place.root.number.to_ne_bytes());
+        name.extend_from_slice(rest);
+        let mut found = None;
+        if let Some((key, entry)) = cache.get(name) {
+            if now < entry.until.get() || still_holds(entry, &place.root, now) {
+                found = Some(entry.found.clone());
+            } else {
+                cache.remove(key);
+            }
+        }
+        let found = found.unwrap_or_else(|| {
+            let search = Search::new(place, settings, watches, cache, wall);
+            search.run(rest, name, now)
+        });
+        match found {
+            Found::File(_) | Found::Directory | Found::Listing
+                if !matches!(method, Method::Get | Method::Head) =>
+            {
+                other_method(method)
+            }
+            Found::File(file) => answer(file, request, wall),
+            Found::Directory => redirect(request),
+            Found::Listing => listing::answer(&place.root, rest, settings.dotfiles, request),
+            Found::Nothing(status, why) => missing(settings, status, why),
+        }
+    }
+}
+
+impl Place {
+    /// How long what was found is believed: see [`Entry::until`].
+    fn until(now: Time, watched: bool) -> Time {
+        now.after(if watched { BELIEVED_WATCHED } else { BELIEVED })
+    }
+}
+
+/// Where inotify tells of changes, a look from time to time finds what it cannot see: a file system mounted over a
+/// directory, a file that is written to through a mapping.
+const BELIEVED_WATCHED: std::time::Duration = std::time::Duration::from_secs(10);
+const BELIEVED: std::time::Duration = std::time::Duration::from_secs(1);
+
+fn is_static(location: &config::Location) -> bool {
+    matches!(location.action, Action::Files(_))
+}
+
+/// Looks at the disk; whether an entry whose time is over still holds, which it does for another while then.
+fn still_holds(entry: &Entry, root: &Root, now: Time) -> bool {
+    let (Found::File(file), Some(path)) = (&entry.found, &entry.recheck) else { return false };
+    let known = file.variants.first().map(|variant| variant.metadata);
+    let holds = metadata_at(root.fd(), path).is_ok_and(|metadata| known == Some(metadata));
+    if holds {
+        entry.until.set(Place::until(now, entry.watched));
+    }
+    holds
+}
+
+fn other_method(method: Method) -> Answer {
+    let head = |status| ResponseHead::new(status).with("Allow", ALLOW);
+    if method == Method::Options {
+        return Answer::Send { head: head(204), body: BodyLength::None, segments: Vec::new() };
+    }
+    Answer::Refuse(Refused { head: head(405), why: "a static location takes GET and HEAD only" })
+}
+
+fn answer(file: Rc<File>, request: &Request<'_>, wall: Wall) -> Answer {
+    let asked = Asked::of(request.head);
+    let number = file.choose(request.head, asked.with_encodings);
+    let Some(variant) = file.variants.get(number) else { return refuse(500, "no such variant") };
+    let is_head = request.head.method() == Method::Head;
+    let plan = if asked.with_conditions { variant.about.plan(request.head, wall) } else { Plan::Whole };
+    match plan {
+        Plan::Whole => {
+            let body = if is_head { Ok(None) } else { variant.segment(0, variant.metadata.size) };
+            match body {
+                Ok(body) => Answer::Ready(Ready { file, variant: number, not_modified: false, body }),
+                Err(error) => failed(&error),
+            }
+        }
+        Plan::NotModified => Answer::Ready(Ready { file, variant: number, not_modified: true, body: None }),
+        Plan::Part(head, range) => match variant.segment(range.first, range.len()) {
+            Ok(segment) => {
+                let body = BodyLength::Known(range.len());
+                Answer::Send { head, body, segments: segment.into_iter().collect() }
+            }
+            Err(error) => failed(&error),
+        },
+        Plan::Parts(head, ranges) => {
+            let multipart = Multipart::new(
+                &ranges,
+                variant.about.size,
+                &variant.about.content_type,
+                [random(), random()],
+            );
+            send_parts(variant, head, multipart).unwrap_or_else(|error| failed(&error))
+        }
+        Plan::Refuse(head, why) => Answer::Refuse(Refused { head, why }),
+    }
+}
+
+fn send_parts(variant: &Variant, head: ResponseHead, multipart: Multipart) -> io::Result<Answer> {
+    let head = head.with("Content-Type", &multipart.content_type);
+    let mut segments = Vec::with_capacity(2 * multipart.parts.len() + 1);
+    for (start, range) in multipart.parts {
+        segments.push(Segment::from(start));
+        segments.extend(variant.segment(range.first, range.len())?);
+    }
+    segments.push(Segment::from(multipart.end));
+    Ok(Answer::Send { head, body: BodyLength::Known(multipart.length), segments })
 }
 
 /// To the same path with a slash at its end. The reference is relative (RFC 3986 §4.2), so that scheme, host and any
 /// prefix that a proxy took off stay right, and it begins with an encoded name, so that it can point to no other host.
 fn redirect(request: &Request<'_>) -> Answer {
-    let name = request.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let name = last(request.path);
     let mut location = Vec::with_capacity(name.len() + 16);
-    encode(name, |byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=@".contains(&byte), &mut location);
+    encode_segment(name, &mut location);
     location.push(b'/');
     if let Some(query) = request.query {
         location.push(b'?');
         encode(query, |byte| byte.is_ascii_graphic(), &mut location);
     }
     let head = ResponseHead::new(301).with("Location", location);
-    Answer::Send { head, body: BodyLength::Known(0), segment: None }
+    Answer::Send { head, body: BodyLength::Known(0), segments: Vec::new() }
 }
 
-/// Percent-encodes what may not stand (RFC 3986 §2.1).
-fn encode(text: &[u8], may_stand: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
-    for byte in text {
-        if may_stand(*byte) {
-            out.push(*byte);
-        } else {
-            out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
+/// Nothing to serve: the fallback of the location, if that is what it is for.
+fn missing(settings: &config::Files, status: u16, why: &'static str) -> Answer {
+    match (&settings.fallback, status) {
+        (Fallback::Action(_), 404) => Answer::Fallback,
+        (Fallback::Status(other), 404) => refuse(*other, why),
+        _ => refuse(status, why),
     }
 }
 
-/// Why a segment of a path names nothing that is served, if so. Not a security boundary by itself (a file may have
-/// other names), but what deployments leave lying around.
-fn hidden(segment: &[u8]) -> Option<&'static str> {
-    if segment.starts_with(b".") && segment != b".well-known" {
-        return Some("names that begin with a dot are not served");
-    }
-    if segment.iter().any(|byte| matches!(byte, 0 | b'\\')) {
-        return Some("a NUL or backslash names no file");
-    }
-    DROPPINGS
-        .iter()
-        .any(|suffix| segment.ends_with(suffix.as_bytes()))
-        .then_some("backup, bytecode and database files are not served")
-}
-
-/// The answer to a failed system call (research, web servers §4.15).
+/// The answer to a failed system call.
 fn failed(error: &io::Error) -> Answer {
-    match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
-        Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::EINVAL => refuse(404, "no such file"),
-        Errno::ENXIO | Errno::ENODEV => refuse(404, SPECIAL),
-        Errno::EACCES | Errno::EPERM => refuse(403, "permission denied"),
-        Errno::ELOOP | Errno::EXDEV => refuse(403, "a symbolic link leads out of the root, or in a circle"),
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EAGAIN => {
-            refuse(503, "no descriptors or memory left to open the file")
-        }
-        _ => refuse(500, "the file cannot be read"),
-    }
+    let (status, why) = find::failed(error);
+    refuse(status, why)
 }
 
 fn refuse(status: u16, why: &'static str) -> Answer {
-    Answer::Refuse { head: ResponseHead::new(status), why }
-}
-
-fn trim_slashes(mut path: &[u8]) -> &[u8] {
-    while let [b'/', rest @ ..] = path {
-        path = rest;
-    }
-    path
+    Answer::Refuse(Refused { head: ResponseHead::new(status), why })
 }
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
-const SPECIAL: &str = "not a regular file";
-/// Up to here one read, and one write together with the head, is cheaper than sendfile.
-const IN_MEMORY: u64 = 16 * 1024;
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
-/// Ends of names that are not served.
-const DROPPINGS: [&str; 7] =
-    ["~", ".swp", ".pyc", ".sqlite3", ".sqlite3-journal", ".sqlite3-wal", ".sqlite3-shm"];

@@ -3,3 +3,4 @@
 
 pub mod file;
 pub mod fixed;
+pub mod pages;

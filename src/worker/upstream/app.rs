@@ -490,7 +490,8 @@ impl Run {
                     }
                     Event::File { offset, len } => {
                         let file = unit.descriptors.pop_front().ok_or(Fault::Malformed)?;
-                        self.spool.push_file(Segment::File { file: Rc::new(file), offset, len }, h1);
+                        self.spool
+                            .push_file(Segment::File { file: Rc::new(file), offset, len, stamp: None }, h1);
                     }
                     Event::End => self.complete = true,
                     Event::Free => {

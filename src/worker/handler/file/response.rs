@@ -1,69 +1,148 @@
-//! The head of a response that carries a file, from what `fstat` says of it. Pure: no disk, no clock; a cache of open
-//! files can ask it again for every request.
+//! Heads of responses that carry a file, from what `fstat` says of it. Pure: no disk, no clock.
 
 use crate::config::Cache;
 use crate::http::conditional::{Outcome, Validators, evaluate, if_range};
 use crate::http::date::ImfDate;
-use crate::http::range::{Ranges, Unsatisfied, parse};
-use crate::http::{Method, RequestHead, ResponseHead, mime};
+use crate::http::encoding::Encoding;
+use crate::http::range::{ByteRange, Ranges, Unsatisfied, parse};
+use crate::http::{Method, RequestHead, ResponseHead};
 use crate::timer::Wall;
 
-/// What is known of a regular file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct File<'a> {
-    /// Last segment of its path.
-    pub(super) name: &'a [u8],
+/// What is known of one representation of a file.
+#[derive(Clone, Debug)]
+pub(super) struct About {
     /// Bytes.
     pub(super) size: u64,
     /// Last modification.
     pub(super) modified: Wall,
+    /// The coding it is kept in.
+    pub(super) encoding: Option<Encoding>,
+    /// The file is there in other codings too.
+    pub(super) varies: bool,
+    /// `Content-Type`, of the content without its coding.
+    pub(super) content_type: String,
+    /// `Cache-Control`.
+    pub(super) caching: Option<String>,
 }
 
-/// What to answer.
+/// What to answer to a request that has preconditions or wants a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// 200 or 206 with `len` bytes from `offset` on.
-    Part { head: ResponseHead, offset: u64, len: u64 },
+    /// 200 with everything.
+    Whole,
     /// 304.
-    Bare(ResponseHead),
+    NotModified,
+    /// 206 with this part.
+    Part(ResponseHead, ByteRange),
+    /// 206 with several parts; the head has no `Content-Type` yet.
+    Parts(ResponseHead, Vec<ByteRange>),
     /// 412 or 416, and why.
     Refuse(ResponseHead, &'static str),
 }
 
-/// Decides, for GET and HEAD.
-pub(super) fn plan(request: &RequestHead, file: File<'_>, cache: Cache, now: Wall) -> Plan {
-    let etag = etag(file);
-    // Never later than the Date of this response (RFC 9110 §8.8.2.1).
-    let modified = file.modified.seconds.min(now.seconds);
-    let current = Validators { etag: Some(etag.as_bytes()), modified: Some(modified) };
-    match evaluate(request, current, now) {
-        Outcome::Proceed => {}
-        Outcome::NotModified => {
-            let head = ResponseHead::new(304).with("ETag", etag.as_bytes());
-            return Plan::Bare(with_caching(head, cache, file.name));
+/// Which fields of a request bear on the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// A precondition or a range.
+    pub(super) with_conditions: bool,
+    /// `Accept-Encoding`.
+    pub(super) with_encodings: bool,
+}
+
+impl Asked {
+    /// One look at the names of the fields.
+    pub(super) fn of(head: &RequestHead) -> Self {
+        let mut asked = Self::default();
+        for (name, _) in head.fields() {
+            let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+            match name.len() {
+                5 => asked.with_conditions |= is("range"),
+                8 => asked.with_conditions |= is("if-match"),
+                13 => asked.with_conditions |= is("if-none-match"),
+                17 => asked.with_conditions |= is("if-modified-since"),
+                19 => asked.with_conditions |= is("if-unmodified-since"),
+                15 => asked.with_encodings |= is("accept-encoding"),
+                _ => {}
+            }
         }
-        Outcome::Failed => return Plan::Refuse(ResponseHead::new(412), "a precondition does not hold"),
+        asked
     }
-    let (status, offset, len, content_range) = match ranges(request, file.size, current, now) {
-        // Several parts in one body come with a later change; a server may always send the whole (RFC 9110 §14.2).
-        Ranges::Whole | Ranges::Several(_) => (200, 0, file.size, None),
-        Ranges::One(range) => (206, range.first, range.len(), Some(range.content_range(file.size))),
-        Ranges::Unsatisfiable => {
-            let head = ResponseHead::new(416).with("Content-Range", Unsatisfied(file.size).to_string());
-            return Plan::Refuse(head, "the range lies past the end of the file");
+}
+
+impl About {
+    /// A strong tag: modification in nanoseconds and size, in hexadecimal, and the coding. Seconds would miss two edits
+    /// in one second.
+    pub(super) fn etag(&self) -> String {
+        let nanos = i128::from(self.modified.seconds) * 1_000_000_000 + i128::from(self.modified.nanos);
+        match self.encoding {
+            None => format!("\"{:x}-{:x}\"", nanos as u64, self.size),
+            Some(encoding) => format!("\"{:x}-{:x}-{}\"", nanos as u64, self.size, encoding.name()),
         }
-    };
-    let mut head = ResponseHead::new(status)
-        .with("Content-Type", mime::of(file.name))
-        .with("ETag", etag.as_bytes())
-        .with("Last-Modified", ImfDate::new(modified));
-    head = with_caching(head, cache, file.name);
-    head.fields.add("Accept-Ranges", "bytes");
-    head.fields.add("X-Content-Type-Options", "nosniff");
-    if let Some(content_range) = content_range {
-        head.fields.add("Content-Range", content_range);
     }
-    Plan::Part { head, offset, len }
+
+    /// Last-Modified, never later than the Date of the response (RFC 9110 §8.8.2.1).
+    fn modified_by(&self, now: Wall) -> i64 {
+        self.modified.seconds.min(now.seconds)
+    }
+
+    /// The head of a 200.
+    pub(super) fn whole(&self, now: Wall) -> ResponseHead {
+        self.typed(self.carrying(200, now))
+    }
+
+    /// The head of a 304: what the 200 would say of caches.
+    pub(super) fn not_modified(&self) -> ResponseHead {
+        self.cached(ResponseHead::new(304).with("ETag", self.etag()))
+    }
+
+    fn carrying(&self, status: u16, now: Wall) -> ResponseHead {
+        let mut head = ResponseHead::new(status)
+            .with("ETag", self.etag())
+            .with("Last-Modified", ImfDate::new(self.modified_by(now)))
+            .with("Accept-Ranges", "bytes")
+            .with("X-Content-Type-Options", "nosniff");
+        if let Some(encoding) = self.encoding {
+            head.fields.add("Content-Encoding", encoding.name());
+        }
+        self.cached(head)
+    }
+
+    fn typed(&self, head: ResponseHead) -> ResponseHead {
+        head.with("Content-Type", &self.content_type)
+    }
+
+    fn cached(&self, mut head: ResponseHead) -> ResponseHead {
+        if let Some(caching) = &self.caching {
+            head.fields.add("Cache-Control", caching);
+        }
+        if self.varies {
+            head.fields.add("Vary", "Accept-Encoding");
+        }
+        head
+    }
+
+    /// Decides, for GET and HEAD.
+    pub(super) fn plan(&self, request: &RequestHead, now: Wall) -> Plan {
+        let etag = self.etag();
+        let current = Validators { etag: Some(etag.as_bytes()), modified: Some(self.modified_by(now)) };
+        match evaluate(request, current, now) {
+            Outcome::Proceed => {}
+            Outcome::NotModified => return Plan::NotModified,
+            Outcome::Failed => return Plan::Refuse(ResponseHead::new(412), "a precondition does not hold"),
+        }
+        match ranges(request, self.size, current, now) {
+            Ranges::Whole => Plan::Whole,
+            Ranges::One(range) => {
+                let head = self.typed(self.carrying(206, now));
+                Plan::Part(head.with("Content-Range", range.content_range(self.size)), range)
+            }
+            Ranges::Several(ranges) => Plan::Parts(self.carrying(206, now), ranges),
+            Ranges::Unsatisfiable => {
+                let head = ResponseHead::new(416).with("Content-Range", Unsatisfied(self.size).to_string());
+                Plan::Refuse(head, "the range lies past the end of the file")
+            }
+        }
+    }
 }
 
 /// Ranges are defined for GET only (RFC 9110 §14.2); more than one Range field is not a Range field.
@@ -77,27 +156,21 @@ fn ranges(request: &RequestHead, size: u64, current: Validators<'_>, now: Wall) 
     }
 }
 
-/// A strong tag: modification in nanoseconds and size, in hexadecimal. Seconds would miss two edits in one second.
-fn etag(file: File<'_>) -> String {
-    let nanos = i128::from(file.modified.seconds) * 1_000_000_000 + i128::from(file.modified.nanos);
-    format!("\"{:x}-{:x}\"", nanos as u64, file.size)
-}
-
-fn with_caching(head: ResponseHead, cache: Cache, name: &[u8]) -> ResponseHead {
+/// What `Cache-Control` says for a file; `hashed`: its name changes with its content.
+pub(super) fn caching(cache: Cache, hashed: bool) -> Option<String> {
     match cache {
-        Cache::Unset => head,
-        Cache::For(time) => head.with("Cache-Control", format!("max-age={}", time.as_secs())),
-        Cache::Immutable if has_hash(name) => {
-            head.with("Cache-Control", "public, max-age=31536000, immutable")
-        }
-        Cache::Immutable | Cache::Revalidate => head.with("Cache-Control", "no-cache"),
+        Cache::Unset => None,
+        Cache::For(time) => Some(format!("max-age={}", time.as_secs())),
+        Cache::Immutable if hashed => Some("public, max-age=31536000, immutable".to_owned()),
+        Cache::Immutable | Cache::Revalidate => Some("no-cache".to_owned()),
     }
 }
 
 /// Whether a name carries a hash of its content after its first dot: `name.0123456789ab.ext`, or `LICENSE.0123456789ab`
 /// for a file without an ending. At least eight lower-case hexadecimal digits, with a figure and a letter among them:
-/// `report.20240131.pdf` is no hash, and one real hash of twelve digits in 280, all figures, is only asked for again.
-fn has_hash(name: &[u8]) -> bool {
+/// `report.20240131.pdf` is no hash, and one real hash of twelve digits in 280, all figures, is known only from
+/// `staticfiles.json`.
+pub(super) fn has_hash(name: &[u8]) -> bool {
     name.split(|byte| *byte == b'.').skip(1).any(|part| {
         let is_hex = part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let is_mixed = part.iter().any(u8::is_ascii_digit) && part.iter().any(u8::is_ascii_lowercase);

@@ -1,0 +1,159 @@
+//! What is kept of a path: what it leads to, with everything of the answer that does not change from request to request.
+
+use super::response::About;
+use crate::buf::Segment;
+use crate::h1::Prepared;
+use crate::http::encoding::{Encoding, pick};
+use crate::http::{RequestHead, ResponseHead};
+use crate::sys::file::{Metadata, read_at};
+use crate::timer::{Time, Wall};
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+/// What a path leads to.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) found: Found,
+    /// Believed until then.
+    pub(super) until: Cell<Time>,
+    /// Every change is told.
+    pub(super) watched: bool,
+    /// One `fstatat` of this path tells whether it still holds; `None`: it has to be found again.
+    pub(super) recheck: Option<Box<[u8]>>,
+}
+
+/// See [`Entry`].
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    File(Rc<File>),
+    /// The path has to end with a slash.
+    Directory,
+    /// A directory without an index file, to be listed.
+    Listing,
+    /// Nothing that is served; the status and why.
+    Nothing(u16, &'static str),
+}
+
+/// A file, in all codings it is kept in; the plain one is the first.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) variants: Vec<Variant>,
+}
+
+/// A file in one coding.
+#[derive(Debug)]
+pub(super) struct Variant {
+    pub(super) about: About,
+    pub(super) metadata: Metadata,
+    pub(super) body: Body,
+    pub(super) whole: Prepared,
+    pub(super) not_modified: Prepared,
+}
+
+/// Where the bytes are.
+#[derive(Clone, Debug)]
+pub(super) enum Body {
+    /// A copy made between two equal `fstat`s.
+    Memory(Rc<[u8]>),
+    /// In the file.
+    File(Rc<OwnedFd>),
+}
+
+/// Up to here a file is read into memory: it is cheaper to send from there than by `sendfile`.
+pub(super) const IN_MEMORY: u64 = 256 * 1024;
+
+impl Variant {
+    pub(super) fn new(about: About, metadata: Metadata, body: Body, now: Wall) -> Self {
+        let whole = Prepared::new(&about.whole(now), about.size);
+        let not_modified = Prepared::new(&about.not_modified(), 0);
+        Self { about, metadata, body, whole, not_modified }
+    }
+
+    /// `len` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// EIO; `InvalidData` if the file is not any more what it was when it was opened.
+    pub(super) fn segment(&self, offset: u64, len: u64) -> io::Result<Option<Segment>> {
+        if len == 0 {
+            return Ok(None);
+        }
+        Ok(Some(match &self.body {
+            Body::Memory(data) => Segment::Shared {
+                data: Rc::clone(data),
+                start: offset as usize,
+                end: (offset + len) as usize,
+            },
+            // Not worth a place in the cache.
+            Body::File(file) if self.metadata.size <= IN_MEMORY => {
+                let data = read_at(file.as_fd(), offset, len as usize)?;
+                let is_same = crate::sys::file::metadata(file.as_fd())?.stamp() == self.metadata.stamp();
+                if !is_same || data.len() as u64 != len {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has changed"));
+                }
+                Segment::from(data)
+            }
+            Body::File(file) => {
+                Segment::File { file: Rc::clone(file), offset, len, stamp: Some(self.metadata.stamp()) }
+            }
+        }))
+    }
+
+    /// Bytes it takes.
+    pub(super) fn cost(&self) -> usize {
+        let body = match &self.body {
+            Body::Memory(data) => data.len(),
+            Body::File(_) => 0,
+        };
+        body + 2048
+    }
+}
+
+impl File {
+    /// The number of the variant that suits the request best.
+    pub(super) fn choose(&self, request: &RequestHead, with_encodings: bool) -> usize {
+        if self.variants.len() == 1 || !with_encodings {
+            return 0;
+        }
+        let fields = request.fields();
+        let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"accept-encoding"));
+        let values: Vec<&[u8]> = values.map(|(_, value)| value).collect();
+        let available = self.variants.iter().filter_map(|variant| variant.about.encoding);
+        let picked: Option<Encoding> = pick(values.iter().copied(), available);
+        self.variants.iter().position(|variant| variant.about.encoding == picked).unwrap_or(0)
+    }
+}
+
+/// A whole response to a file, with a head that was encoded before.
+#[derive(Debug)]
+pub struct Ready {
+    pub(super) file: Rc<File>,
+    pub(super) variant: usize,
+    pub(super) not_modified: bool,
+    pub(super) body: Option<Segment>,
+}
+
+impl Ready {
+    /// The head: 200 or 304.
+    #[must_use]
+    pub fn head(&self) -> Option<&Prepared> {
+        let variant = self.file.variants.get(self.variant)?;
+        Some(if self.not_modified { &variant.not_modified } else { &variant.whole })
+    }
+
+    /// The body, once; none for HEAD and 304.
+    pub fn take_body(&mut self) -> Option<Segment> {
+        self.body.take()
+    }
+}
+
+/// An error as a static location answers it: the caller adds the body of an error page to this head, which carries what
+/// the status needs (`Allow`, `Content-Range`).
+#[derive(Debug)]
+pub struct Refused {
+    /// Status and fields.
+    pub head: ResponseHead,
+    /// The reason, for the log.
+    pub why: &'static str,
+}

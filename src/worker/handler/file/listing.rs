@@ -1,0 +1,173 @@
+//! What a directory holds, as a page or as JSON. Off unless the location says `listing: true`.
+
+use super::names::{encode_segment, hidden};
+use super::root::Root;
+use super::{Answer, Request, failed};
+use crate::buf::Segment;
+use crate::config::Symlinks;
+use crate::http::date;
+use crate::http::{BodyLength, Method, ResponseHead};
+use crate::sys::file::{Kind, list, metadata, metadata_of_entry};
+use crate::timer::Wall;
+use std::fmt::Write;
+use std::io;
+use std::os::fd::AsFd;
+
+/// Names in a listing; a directory with more is cut off, and the listing says so.
+const MOST_NAMES: usize = 5000;
+
+/// A name in a directory.
+#[derive(Debug)]
+struct Item {
+    name: Vec<u8>,
+    is_directory: bool,
+    size: u64,
+    modified: Wall,
+}
+
+/// The listing of a directory below a root.
+pub(super) fn answer(root: &Root, path: &[u8], dotfiles: bool, request: &Request<'_>) -> Answer {
+    let (items, cut) = match read(root, path, dotfiles) {
+        Ok(items) => items,
+        Err(error) => return failed(&error),
+    };
+    let as_json = prefers_json(request);
+    let (kind, body) = if as_json {
+        ("application/json", json(&items))
+    } else {
+        ("text/html; charset=utf-8", html(request.path, &items, cut))
+    };
+    let head = ResponseHead::new(200)
+        .with("Content-Type", kind)
+        .with("Cache-Control", "no-cache")
+        .with("Vary", "Accept")
+        .with("X-Content-Type-Options", "nosniff");
+    let length = BodyLength::Known(body.len() as u64);
+    let segments = match request.head.method() {
+        Method::Head => Vec::new(),
+        _ => vec![Segment::from(body.into_bytes())],
+    };
+    Answer::Send { head, body: length, segments }
+}
+
+/// Directories first, then by name; what would not be served is not named.
+fn read(root: &Root, path: &[u8], dotfiles: bool) -> io::Result<(Vec<Item>, bool)> {
+    let directory = path.strip_suffix(b"/").unwrap_or(path);
+    let (directory, _) = root.open_file(directory, &Symlinks::Beneath)?;
+    let mut items = Vec::new();
+    let cut = list(directory, MOST_NAMES, |directory, name| {
+        if hidden(name, dotfiles).is_some() {
+            return false;
+        }
+        let Ok(mut found) = metadata_of_entry(directory, name) else { return false };
+        if found.kind == Kind::Other {
+            // A symbolic link, maybe: what it leads to, if that would be served.
+            let target = root.open_file(&[path, name].concat(), &Symlinks::Beneath);
+            match target.and_then(|(file, _)| metadata(file.as_fd())) {
+                Ok(target) if target.kind != Kind::Other => found = target,
+                _ => return false,
+            }
+        }
+        let is_directory = found.kind == Kind::Directory;
+        items.push(Item { name: name.to_vec(), is_directory, size: found.size, modified: found.modified });
+        true
+    })?;
+    items.sort_by(|one, other| (!one.is_directory, &one.name).cmp(&(!other.is_directory, &other.name)));
+    Ok((items, cut))
+}
+
+/// Whether `Accept` names JSON before HTML.
+fn prefers_json(request: &Request<'_>) -> bool {
+    let accept = request.head.all("accept").flat_map(|value| value.split(|byte| *byte == b','));
+    for item in accept {
+        let kind = item.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        if kind.eq_ignore_ascii_case(b"application/json") {
+            return true;
+        }
+        if kind.eq_ignore_ascii_case(b"text/html") {
+            return false;
+        }
+    }
+    false
+}
+
+fn json(items: &[Item]) -> String {
+    let values: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let name = String::from_utf8_lossy(&item.name);
+            let kind = if item.is_directory { "directory" } else { "file" };
+            let size = (!item.is_directory).then_some(item.size);
+            serde_json::json!({"name": name, "type": kind, "size": size, "modified": date::iso(item.modified.seconds)})
+        })
+        .collect();
+    serde_json::Value::Array(values).to_string()
+}
+
+fn html(path: &[u8], items: &[Item], cut: bool) -> String {
+    let title = escape(&String::from_utf8_lossy(path));
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
+         <body>\n<h1>{title}</h1>\n<table>\n<tr><th>Name</th><th>Size</th><th>Modified (UTC)</th></tr>\n"
+    );
+    if path != b"/" {
+        page.push_str("<tr><td><a href=\"../\">..</a></td><td></td><td></td></tr>\n");
+    }
+    for item in items {
+        let slash = if item.is_directory { "/" } else { "" };
+        let mut href = Vec::new();
+        encode_segment(&item.name, &mut href);
+        let (href, name) = (String::from_utf8_lossy(&href), String::from_utf8_lossy(&item.name));
+        let size = if item.is_directory { String::new() } else { size(item.size) };
+        let modified = date::iso(item.modified.seconds).replace('T', " ").replace('Z', "");
+        let _ = writeln!(
+            page,
+            "<tr><td><a href=\"{}{slash}\">{}{slash}</a></td><td>{size}</td><td>{modified}</td></tr>",
+            escape(&href),
+            escape(&name)
+        );
+    }
+    page.push_str("</table>\n");
+    if cut {
+        let _ = writeln!(page, "<p>Only the first {MOST_NAMES} names are shown.</p>");
+    }
+    page.push_str("</body>\n</html>\n");
+    page
+}
+
+fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            char if char.is_control() => escaped.push('\u{fffd}'),
+            char => escaped.push(char),
+        }
+    }
+    escaped
+}
+
+const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1.5rem;\
+color:#222;background:#fff}h1{font-size:1.25rem;word-break:break-all}table{border-collapse:collapse;width:100%}\
+th{text-align:left;color:#555}th,td{padding:.2rem .5rem;border-bottom:1px solid #eee}\
+td:nth-child(n+2){white-space:nowrap;color:#555;font-variant-numeric:tabular-nums}\
+a{color:#06c;text-decoration:none;word-break:break-all}a:hover{text-decoration:underline}\
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td:nth-child(n+2){color:#999}\
+th,td{border-color:#333}a{color:#6af}}";
