@@ -198,3 +198,408 @@ fn http_1_0_gets_a_connection_that_closes() {
         assert_eq!(connection.reply("GET").unwrap().body.len(), 1);
     }
 }
+
+// ---- the rows of research/web-servers.md §4.1, §4.2, §4.14 to §4.17 -------------------------------------------------
+
+/// Files of every kind that the rows speak of.
+fn shelf() -> Server {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{address}"],
+        error_pages: {404: "own-404.html"},
+        locations: [
+            (path: "/list/", to: Files(root: "list", listing: true)),
+            (path: "/spa/", to: Files(root: "spa", fallback: "index.html")),
+            (path: "/try/", to: Files(root: "try", try_files: ["$path", "$path.html", "$path/"], fallback: 410)),
+            (path: "/dots/", to: Files(root: "dots", dotfiles: true, types: {"custom": "text/x-custom", "tar.gz": "application/x-tgz"})),
+            (path: "/strict/", to: Files(root: "strict", symlinks: Refuse)),
+            (path: "/shared/", to: Files(root: "strict", symlinks: Follow, symlinks_to: ["elsewhere"])),
+            (path: "/", to: Files(root: "root", cache: "immutable", precompressed: true)),
+        ],
+    )],"#,
+    );
+    let write = |name: &str, content: &str| setup.directory.write(name, content);
+    write("own-404.html", "<p>our own</p>");
+    for name in
+        ["root/a.txt", "root/dir/index.html", "list/<b>&.txt", "list/b.txt", "list/sub/x", "list/.hidden"]
+    {
+        write(name, "0123456789");
+    }
+    for name in ["spa/index.html", "try/page.html", "try/dir/index.html", "dots/.config", "dots/.git/config"]
+    {
+        write(name, "0123456789");
+    }
+    for name in ["dots/x.custom", "dots/x.tar.gz", "strict/plain", "elsewhere/far", "unshared/far", "root/e"]
+    {
+        write(name, "0123456789");
+    }
+    write("root/empty.txt", "");
+    write("root/app.js", "plain plain plain plain");
+    write("root/stale.js", "newer than its coding");
+    write("root/css/x.custom-hash.css", "body{}");
+    write(
+        "root/staticfiles.json",
+        r#"{"paths": {"css/x.css": "css/x.custom-hash.css", "a.txt": "a.txt"}, "version": "1.1"}"#,
+    );
+    for (name, content) in
+        [("app.js.br", "BR"), ("app.js.gz", "GZIP"), ("app.js.zst", "ZST"), ("stale.js.gz", "OLD")]
+    {
+        write(&format!("root/{name}"), content);
+    }
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    let path = |name: &str| setup.directory.path().join(name);
+    for name in ["root/stale.js.gz", "root/app.js", "root/a.txt"] {
+        std::fs::File::options().write(true).open(path(name)).unwrap().set_modified(old).unwrap();
+    }
+    std::os::unix::fs::symlink("plain", path("strict/inside")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere/far", path("strict/to-shared")).unwrap();
+    std::os::unix::fs::symlink("../unshared/far", path("strict/to-unshared")).unwrap();
+    nix::unistd::mkfifo(&path("root/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    setup.start()
+}
+
+/// §4.1: the order of RFC 9110 §13.2.2.
+#[test]
+fn preconditions_in_the_order_of_the_rfc() {
+    let server = shelf();
+    let mut connection = Connection::open(server.address).unwrap();
+    let whole = connection.get("/a.txt").unwrap();
+    let tag = whole.field("etag").unwrap().to_owned();
+    let date = whole.field("last-modified").unwrap().to_owned();
+    let (weak, early, late) =
+        (format!("W/{tag}"), "Sun, 06 Nov 1994 08:49:37 GMT", "Tue, 01 Jan 2030 00:00:00 GMT");
+    let (tag, weak, date) = (tag.as_str(), weak.as_str(), date.as_str());
+    for (fields, status) in [
+        (&[("If-Match", "*")][..], 200),
+        (&[("If-Match", tag)], 200),
+        (&[("If-Match", weak)], 412),
+        (&[("If-Match", "\"x\"")], 412),
+        (&[("If-Match", tag), ("If-Unmodified-Since", early)], 200),
+        (&[("If-Unmodified-Since", early)], 412),
+        (&[("If-Unmodified-Since", date)], 200),
+        (&[("If-Unmodified-Since", "yesterday")], 200),
+        (&[("If-None-Match", tag)], 304),
+        (&[("If-None-Match", weak)], 304),
+        (&[("If-None-Match", "*")], 304),
+        (&[("If-None-Match", "\"x\""), ("If-Modified-Since", late)], 200),
+        (&[("If-None-Match", tag), ("If-Modified-Since", early)], 304),
+        (&[("If-Modified-Since", date)], 304),
+        (&[("If-Modified-Since", late)], 304),
+        (&[("If-Modified-Since", early)], 200),
+        (&[("If-Modified-Since", "never")], 200),
+        (&[("If-Match", "\"x\""), ("If-None-Match", tag)], 412),
+        (&[("If-None-Match", tag), ("Range", "bytes=0-1")], 304),
+        (&[("If-Match", tag), ("Range", "bytes=0-1")], 206),
+    ] {
+        let reply = connection.request("GET", "/a.txt", fields, b"").unwrap();
+        assert_eq!(reply.status, status, "{fields:?}");
+        if status == 304 {
+            for name in ["etag", "cache-control"] {
+                assert_eq!(reply.field(name), whole.field(name), "{fields:?}");
+            }
+            assert!(reply.field("date").is_some() && reply.body.is_empty() && !reply.closes(), "{reply:?}");
+        }
+    }
+    // Only where the answer would be 2xx without them.
+    for (path, status) in [("/missing", 404), ("/dir", 301)] {
+        let fields = [("If-None-Match", "*"), ("If-Match", "\"x\"")];
+        assert_eq!(connection.request("GET", path, &fields, b"").unwrap().status, status);
+    }
+}
+
+/// §4.2.
+#[test]
+fn ranges_as_the_rfc_has_them() {
+    let server = shelf();
+    let mut connection = Connection::open(server.address).unwrap();
+    let whole = connection.get("/a.txt").unwrap();
+    let (tag, date) = (whole.field("etag").unwrap(), whole.field("last-modified").unwrap());
+    let weak = format!("W/{tag}");
+    for (fields, status, body) in [
+        (&[("Range", "bytes=2-4")][..], 206, "234"),
+        (&[("Range", "bytes=-3")], 206, "789"),
+        (&[("Range", "bytes=7-")], 206, "789"),
+        (&[("Range", "bytes=0-2,1-4")], 206, "01234"),
+        (&[("Range", "bytes=0-2,3-4")], 206, "01234"),
+        (&[("Range", "bytes=8-99999999999999999999999")], 206, "89"),
+        (&[("Range", "bytes=2-1")], 200, "0123456789"),
+        (&[("Range", "bytes=a-b")], 200, "0123456789"),
+        (&[("Range", "seconds=1-2")], 200, "0123456789"),
+        (&[("Range", "bytes=2-4"), ("If-Range", tag)], 206, "234"),
+        (&[("Range", "bytes=2-4"), ("If-Range", &weak)], 200, "0123456789"),
+        (&[("Range", "bytes=2-4"), ("If-Range", date)], 206, "234"),
+        (&[("Range", "bytes=2-4"), ("If-Range", "Tue, 01 Jan 2030 00:00:00 GMT")], 200, "0123456789"),
+    ] {
+        let reply = connection.request("GET", "/a.txt", fields, b"").unwrap();
+        assert_eq!((reply.status, reply.text().as_str()), (status, body), "{fields:?}");
+    }
+    let many = format!("bytes={}", (0..20).map(|at| format!("{at}-{at}")).collect::<Vec<_>>().join(","));
+    assert_eq!(connection.request("GET", "/a.txt", &[("Range", &many)], b"").unwrap().status, 200);
+    for value in ["bytes=10-", "bytes=-0"] {
+        let reply = connection.request("GET", "/a.txt", &[("Range", value)], b"").unwrap();
+        assert_eq!((reply.status, reply.field("content-range")), (416, Some("bytes */10")), "{value}");
+    }
+    assert_eq!(connection.request("GET", "/empty.txt", &[("Range", "bytes=0-")], b"").unwrap().status, 200);
+    let head = connection.request("HEAD", "/a.txt", &[("Range", "bytes=2-4")], b"").unwrap();
+    assert_eq!((head.status, head.field("content-length")), (200, Some("10")));
+
+    let parts = connection.request("GET", "/a.txt", &[("Range", "bytes=0-1, 8-")], b"").unwrap();
+    let kind = parts.field("content-type").unwrap();
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    assert!(
+        parts.status == 206 && boundary.len() == 32 && parts.field("content-range").is_none(),
+        "{parts:?}"
+    );
+    let part = |range: &str, text: &str| {
+        format!(
+            "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: bytes {range}/10\r\n\r\n{text}\r\n"
+        )
+    };
+    assert_eq!(parts.text(), format!("{}{}--{boundary}--\r\n", part("0-1", "01"), part("8-9", "89")));
+    let again = connection.request("GET", "/a.txt", &[("Range", "bytes=0-1, 8-")], b"").unwrap();
+    assert_ne!(again.field("content-type"), parts.field("content-type"), "the boundary can be guessed");
+}
+
+/// §4.14.
+#[test]
+fn a_path_is_decoded_once_and_names_files_only() {
+    let server = shelf();
+    for (path, status) in [
+        ("/a.txt", 200),
+        ("/%61.txt", 200),
+        ("//a.txt", 200),
+        ("/./a.txt", 200),
+        ("/dir/../a.txt", 200),
+        ("/dir/%2e%2e/a.txt", 200),
+        ("/dir%2findex.html", 404),
+        ("/dir%2Findex.html", 404),
+        ("/dir%5cindex.html", 404),
+        ("/%2561.txt", 404),
+        ("/a.txt%00", 400),
+        ("/a%", 400),
+        ("/a%zz", 400),
+        ("/../a.txt", 400),
+        ("/%2e%2e/a.txt", 400),
+        ("/a.txt%3F", 404),
+        ("/fifo", 404),
+        ("/a.txt/", 404),
+        ("/strict/plain", 200),
+        ("/strict/inside", 403),
+        ("/strict/to-shared", 403),
+        ("/shared/inside", 200),
+        ("/shared/to-shared", 200),
+        ("/shared/to-unshared", 403),
+    ] {
+        // The second answer comes from what was kept.
+        for _ in 0..2 {
+            assert_eq!(get(server.address, path).status, status, "{path}");
+        }
+    }
+}
+
+/// §4.15.
+#[test]
+fn directories_fallbacks_and_what_is_hidden() {
+    let server = shelf();
+    for (path, location) in [
+        ("/dir", "dir/"),
+        ("/dir?a=b&c=%20", "dir/?a=b&c=%20"),
+        ("//dir", "dir/"),
+        ("/try/dir", "dir/"),
+        ("/list/sub", "sub/"),
+    ] {
+        let reply = get(server.address, path);
+        assert_eq!((reply.status, reply.field("location")), (301, Some(location)), "{path}");
+    }
+    let long = format!("/{}", "n".repeat(300));
+    for (path, status) in [
+        ("/dir/", 200),
+        ("/spa/", 200),
+        ("/spa/any/route", 200),
+        ("/try/page", 200),
+        ("/try/page.html", 200),
+        ("/try/dir/", 200),
+        ("/try/none", 410),
+        ("/missing", 404),
+        (&*long, 404),
+        ("/dots/.config", 200),
+        ("/dots/.git/config", 404),
+        ("/list/.hidden", 404),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(get(server.address, path).status, status, "{path}");
+        }
+    }
+    let own = get(server.address, "/missing");
+    assert_eq!((own.status, own.text().as_str()), (404, "<p>our own</p>"));
+    let mut connection = Connection::open(server.address).unwrap();
+    let post = connection.request("POST", "/a.txt", &[], b"").unwrap();
+    assert_eq!((post.status, post.field("allow")), (405, Some("GET, HEAD, OPTIONS")));
+}
+
+#[test]
+fn listings_are_escaped_sorted_and_name_only_what_is_served() {
+    let server = shelf();
+    let page = get(server.address, "/list/");
+    assert_eq!((page.status, page.field("content-type")), (200, Some("text/html; charset=utf-8")));
+    let text = page.text();
+    let names: Vec<_> =
+        text.match_indices("href=\"").map(|(at, _)| text[at + 6..].split('"').next().unwrap()).collect();
+    assert_eq!(names, ["../", "sub/", "%3Cb%3E&amp;.txt", "b.txt"], "{text}");
+    assert!(
+        text.contains("&lt;b&gt;&amp;.txt") && !text.contains("<b>") && !text.contains("hidden"),
+        "{text}"
+    );
+    let mut connection = Connection::open(server.address).unwrap();
+    let json = connection.request("GET", "/list/", &[("Accept", "application/json")], b"").unwrap();
+    assert_eq!((json.field("content-type"), json.field("vary")), (Some("application/json"), Some("Accept")));
+    let json = json.json();
+    assert_eq!((&json[0]["name"], &json[0]["type"]), (&"sub".into(), &"directory".into()), "{json}");
+    assert_eq!((&json[1]["name"], &json[1]["size"]), (&"<b>&.txt".into(), &10.into()), "{json}");
+    assert_eq!(get(server.address, "/dots/").status, 404, "listings are off by default");
+}
+
+/// §4.16.
+#[test]
+fn codings_have_tags_of_their_own_and_vary() {
+    let server = shelf();
+    let mut connection = Connection::open(server.address).unwrap();
+    let mut tags = Vec::new();
+    for (accept, coding, body) in [
+        ("", None, "plain plain plain plain"),
+        ("gzip", Some("gzip"), "GZIP"),
+        ("gzip, br, zstd", Some("br"), "BR"),
+        ("gzip;q=0.9, br;q=0.1, zstd", Some("zstd"), "ZST"),
+        ("gzip;q=0, identity", None, "plain plain plain plain"),
+    ] {
+        let fields = [("Accept-Encoding", accept)];
+        let reply = connection.request("GET", "/app.js", &fields, b"").unwrap();
+        assert_eq!(
+            (reply.status, reply.field("content-encoding"), &*reply.text()),
+            (200, coding, body),
+            "{accept}"
+        );
+        assert_eq!(reply.field("vary"), Some("Accept-Encoding"), "{accept}");
+        assert_eq!(reply.field("content-type"), Some("text/javascript; charset=utf-8"), "{accept}");
+        let tag = reply.field("etag").unwrap().to_owned();
+        assert!(tag.starts_with('"'), "{tag} is weak");
+        let fields = [("Accept-Encoding", accept), ("If-None-Match", &tag)];
+        let same = connection.request("GET", "/app.js", &fields, b"").unwrap();
+        assert_eq!((same.status, same.field("vary")), (304, Some("Accept-Encoding")), "{accept}");
+        tags.push(tag);
+    }
+    tags.sort();
+    tags.dedup();
+    assert_eq!(tags.len(), 4, "one tag a coding: {tags:?}");
+    // A range is one of the variant.
+    let fields = [("Accept-Encoding", "gzip"), ("Range", "bytes=1-2")];
+    let part = connection.request("GET", "/app.js", &fields, b"").unwrap();
+    assert_eq!((part.status, part.field("content-encoding"), &*part.text()), (206, Some("gzip"), "ZI"));
+    // One that is older than its original is not sent, and said once.
+    for _ in 0..3 {
+        let fields = [("Accept-Encoding", "gzip")];
+        let reply = connection.request("GET", "/stale.js", &fields, b"").unwrap();
+        assert_eq!((reply.field("content-encoding"), &*reply.text()), (None, "newer than its coding"));
+    }
+    assert_eq!(server.log().iter().filter(|line| line.contains("stale.js.gz")).count(), 1);
+    // Without other codings nothing varies.
+    assert_eq!(connection.get("/a.txt").unwrap().field("vary"), None);
+}
+
+/// §4.17.
+#[test]
+fn types_and_hashed_names() {
+    let server = shelf();
+    let kind = |path: &str| get(server.address, path).field("content-type").unwrap().to_owned();
+    assert_eq!(kind("/app.js"), "text/javascript; charset=utf-8");
+    assert_eq!(kind("/e"), "application/octet-stream");
+    assert_eq!(kind("/dots/x.custom"), "text/x-custom");
+    assert_eq!(kind("/dots/x.tar.gz"), "application/x-tgz");
+    assert_eq!(get(server.address, "/e").field("x-content-type-options"), Some("nosniff"));
+    let control = |path: &str| get(server.address, path).field("cache-control").unwrap().to_owned();
+    assert_eq!(control("/css/x.custom-hash.css"), "public, max-age=31536000, immutable");
+    assert_eq!(control("/a.txt"), "no-cache");
+}
+
+// ---- changes while files are served ---------------------------------------------------------------------------------
+
+/// Replaced by rename while many ask: each answer is one of the states, whole.
+#[test]
+fn files_replaced_under_load_are_never_mixed() {
+    let server = site();
+    let root = server.directory().path().join("static");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for size in [4096, 65_536, 3 << 20] {
+            let (done, count, address) = (&done, &count, server.address);
+            scope.spawn(move || {
+                let mut connection = Connection::open(address).unwrap();
+                let path = format!("/static/swap-{size}.bin");
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let reply = connection.get(&path).unwrap();
+                    if reply.status == 200 {
+                        assert!(reply.body.iter().all(|byte| *byte == reply.body[0]), "mixed");
+                        let expected = size + usize::from(reply.body[0]);
+                        assert_eq!(reply.body.len(), expected, "length of one, content of another");
+                        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    } else {
+                        assert_eq!(reply.status, 404);
+                    }
+                    if reply.closes() {
+                        connection = Connection::open(address).unwrap();
+                    }
+                }
+            });
+        }
+        for round in 0..120_u8 {
+            for size in [4096, 65_536, 3 << 20] {
+                let new = root.join(format!("new-{size}"));
+                std::fs::write(&new, vec![round; size + usize::from(round)]).unwrap();
+                std::fs::rename(&new, root.join(format!("swap-{size}.bin"))).unwrap();
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(count.into_inner() > 0);
+    // The last state is what is served now.
+    for size in [4096, 65_536, 3 << 20] {
+        assert_eq!(get(server.address, &format!("/static/swap-{size}.bin")).body[0], 119);
+    }
+}
+
+/// A large file cut or written to while it is sent: the client sees an end before the end, at once.
+#[test]
+fn a_file_that_changes_while_it_is_sent_breaks_the_connection_off() {
+    let server = site();
+    let path = server.directory().path().join("static/large.bin");
+    let open = || std::fs::File::options().write(true).open(&path).unwrap();
+    for (what, change) in [
+        ("cut", Box::new(|| open().set_len(1 << 20).unwrap()) as Box<dyn Fn()>),
+        ("written to", Box::new(|| std::io::Write::write_all(&mut open(), b"other").unwrap())),
+    ] {
+        std::fs::write(&path, vec![b'x'; 64 << 20]).unwrap();
+        let mut connection = Connection::open(server.address).unwrap();
+        connection.send("GET /static/large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let head = connection.reply_head().unwrap();
+        assert_eq!(head.field("content-length"), Some(&*(64_u64 << 20).to_string()));
+        change();
+        let mut got = 0;
+        let end = loop {
+            let mut buffer = [0; 65_536];
+            match std::io::Read::read(connection.socket(), &mut buffer) {
+                Ok(0) => break "end",
+                Ok(count) => got += count,
+                Err(_) => break "reset",
+            }
+        };
+        assert!(got < 64 << 20, "{what}: {got} bytes, then {end}");
+        // The server lives on and serves what is there now.
+        let now = std::fs::metadata(&path).unwrap().len();
+        let reply =
+            Connection::open(server.address).unwrap().request("HEAD", "/static/large.bin", &[], b"").unwrap();
+        assert_eq!(reply.field("content-length"), Some(&*now.to_string()), "{what}");
+    }
+}
