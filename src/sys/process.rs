@@ -2,7 +2,7 @@
 //! told as data, over a pipe that the exec closes.
 
 use super::user::{self, Account};
-use super::{pidfd, signals};
+use super::{pidfd, sandbox, signals};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -203,6 +203,8 @@ fn become_program(
     if let Err(error) = place(sources, moved, failure) {
         return (Step::Descriptors, error);
     }
+    // What systemd gave the master (to bind port 80, say) is not for programs.
+    sandbox::clear_ambient_set();
     if let Some(Err(error)) = program.account.as_ref().map(user::take_on) {
         return (Step::User, error);
     }

@@ -16,6 +16,7 @@ use super::upstream::proxy;
 use crate::accesslog::Record;
 use crate::buf::Segment;
 use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Site};
+use crate::control::worker::ToMaster;
 use crate::gateway::{self, Fault, params};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
@@ -244,7 +245,11 @@ impl Exchange {
             query: request.target.query(request.head.target()),
             encoded_slash: request.target.encoded_slash(),
         };
-        match cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall)) {
+        let answer = cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall));
+        if cx.files.take_out_of_reach() {
+            cx.tell(&ToMaster::RootReplaced);
+        }
+        match answer {
             file::Answer::Ready(mut ready) => {
                 let body = ready.take_body();
                 let Some(head) = ready.head() else { return self.fail(500, h1, cx) };
