@@ -2,7 +2,7 @@
 
 use super::locate::Master;
 use super::{Failure, print};
-use crate::control::command::{Child, Job, Pool, Request, Response, Status};
+use crate::control::command::{Child, Job, Pool, Request, Response, Sandbox, Status};
 use clap::Args;
 use std::fmt::Write as _;
 
@@ -21,6 +21,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let status = match arguments.master.ask(&Request::Status)? {
         Response::Status(status) => status,
         Response::Done { text } | Response::Failed { text } => return Err(Failure::Failed(text)),
+        Response::Logs { .. } => {
+            return Err(Failure::Failed("the master answered another question".to_owned()));
+        }
     };
     if arguments.json {
         let text =
@@ -40,6 +43,12 @@ fn table(status: &Status) -> String {
     status.listeners.iter().for_each(|listener| _ = writeln!(out, "  listening on {listener}"));
     if let Some(error) = &status.last_reload_error {
         let _ = writeln!(out, "  last reload failed: {}", error.trim_end().replace('\n', "\n    "));
+    }
+    let Sandbox { mode, applied, missing } = &status.sandbox;
+    if !mode.is_empty() {
+        let without =
+            if missing.is_empty() { String::new() } else { format!("; without {}", missing.join(", ")) };
+        let _ = writeln!(out, "  sandbox {mode}: {}{without}", applied.join(", "));
     }
     status.pools.iter().for_each(|pool| show_pool(pool, &mut out));
     if !status.cron.is_empty() {
@@ -74,7 +83,8 @@ fn show_pool(pool: &Pool, out: &mut String) {
 }
 
 fn show_child(child: &Child, out: &mut String) {
-    let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections } = child;
+    let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections, .. } =
+        child;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
     let _ = write!(out, "  {number:>4}  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}");
     if let Some(requests) = requests {
@@ -83,10 +93,17 @@ fn show_child(child: &Child, out: &mut String) {
     if let Some(connections) = connections {
         let _ = write!(out, "  {connections:>11}");
     }
+    if child.restarts > 0 {
+        let _ = write!(out, "  restarts {}", child.restarts);
+    }
+    if let Some(exit) = &child.last_exit {
+        let _ = write!(out, "  last exit: {exit}");
+    }
     out.push('\n');
 }
 
-fn show_job(job: &Job, out: &mut String) {
+/// One job of cron.
+pub(super) fn show_job(job: &Job, out: &mut String) {
     let next = job.next.as_deref().unwrap_or("never");
     let _ = write!(out, "  {}  at {}  next {next}", job.name, job.at);
     if !job.running.is_empty() {
@@ -129,6 +146,8 @@ mod tests {
             state: "ready".to_owned(),
             uptime_seconds: 125,
             rss_bytes: 5 << 20,
+            restarts: 0,
+            last_exit: None,
             requests: Some(1234),
             connections: Some(7),
         };

@@ -9,6 +9,7 @@ use crate::dispatch::{Freed, Lease, Rows};
 use crate::supervisor::{ChildId, Input, Kill, Ticket};
 use crate::sys::clock;
 use crate::sys::poll::{Interest, Ready, Set};
+use crate::sys::sandbox::Applied;
 use crate::timer::{Time, earliest};
 
 impl Master {
@@ -26,6 +27,7 @@ impl Master {
             }
             self.expire(now);
             self.settle(now);
+            self.answer_followers(now);
         }
     }
 
@@ -46,7 +48,8 @@ impl Master {
 
     fn deadline(&self) -> Option<Time> {
         let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
-        earliest(cores, earliest(self.control.deadline(), self.heartbeat.deadline()))
+        let own = earliest(self.control.deadline(), self.heartbeat.deadline());
+        earliest(cores, earliest(own, self.inquiry_deadline()))
     }
 
     fn expire(&mut self, now: Time) {
@@ -54,6 +57,7 @@ impl Master {
             self.supervisor.on_timeout(now);
         }
         self.control.on_timeout(now);
+        self.expire_inquiries(now);
         if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
             self.look_for_hung_workers(now);
         }
@@ -76,7 +80,7 @@ impl Master {
     }
 
     /// Carries out what the supervisor decided, and what follows from that, until nothing more does.
-    fn settle(&mut self, now: Time) {
+    pub(super) fn settle(&mut self, now: Time) {
         while let Some(output) = self.supervisor.poll() {
             self.perform(output, now);
         }
@@ -102,7 +106,7 @@ impl Master {
             Token::Alarm => self.alarm.clear(),
             Token::Run(id, channel) => {
                 if let Some(run) = self.runs.get_mut(&id) {
-                    run.ready(channel);
+                    run.ready(channel, &mut self.journal);
                 }
             }
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
@@ -110,7 +114,7 @@ impl Master {
     }
 
     fn command(&mut self, ticket: Ticket, request: &Request, now: Time) {
-        match *request {
+        match request.clone() {
             Request::Status => {
                 let status = self.status(now);
                 self.control.answer(ticket, &Response::Status(Box::new(status)), now);
@@ -118,6 +122,13 @@ impl Master {
             Request::Reload { wait, prove } => {
                 self.supervisor.on(Input::Reload { ticket, wait, prove }, now);
             }
+            Request::Scale { name, count } => self.supervisor.on(Input::Scale { ticket, name, count }, now),
+            Request::Restart { name } => self.supervisor.on(Input::Restart { ticket, name }, now),
+            Request::CronRun { name } => {
+                let response = self.run_by_hand(&name, now);
+                self.control.answer(ticket, &response, now);
+            }
+            Request::Logs { name, after, wait } => self.show_logs(ticket, name, after, wait, now),
             Request::Stop { fast } => {
                 self.hasten(fast);
                 self.supervisor.on(Input::Stop { ticket, fast }, now);
@@ -135,12 +146,13 @@ impl Master {
                 }
                 self.hear(id, now);
             }
-            (Role::App(app), Channel::Output) => app.output.read(&name),
+            (Role::App(app), Channel::Output) => app.output.read(&name, &mut self.journal),
             (Role::App(app), Channel::Launch) => {
                 if let Some(reason) = app.launched() {
                     self.supervisor.on(Input::Failed { child: id, reason }, now);
                 }
             }
+            (Role::App(_), Channel::Inquiry) => self.hear_inquiry(id, now),
             (Role::App(app), Channel::Control) => {
                 if write {
                     app.flush();
@@ -171,6 +183,12 @@ impl Master {
         match message {
             ToMaster::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             ToMaster::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
+            ToMaster::Sandboxed { landlock, seccomp } => {
+                if let Some(Role::Worker(worker)) = self.children.get_mut(&id).map(|child| &mut child.role) {
+                    worker.sandbox = Some(Applied { landlock, seccomp });
+                }
+            }
+            ToMaster::RootReplaced => self.root_replaced(now),
             ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {
@@ -178,9 +196,9 @@ impl Master {
                     self.let_go(app);
                 }
             }
-            ToMaster::Stuck { pool, slot, generation } => {
+            ToMaster::Stuck { pool, slot, generation, reason } => {
                 if let Some(child) = self.app_in(pool, slot, Some(generation)) {
-                    self.supervisor.on(Input::Stuck { child }, now);
+                    self.supervisor.on(Input::Stuck { child, reason }, now);
                 }
             }
         }
@@ -188,7 +206,11 @@ impl Master {
 
     fn on_app(&mut self, id: ChildId, said: Said, now: Time) {
         match said {
-            Said::Ready => self.supervisor.on(Input::Ready { child: id }, now),
+            Said::Ready => self.ask_ready(id, now),
+            Said::Worn { requests } => {
+                let reason = format!("it served {requests} requests (max_requests)");
+                self.supervisor.on(Input::Worn { child: id, reason }, now);
+            }
             Said::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
             Said::Free { row, unit } => {
                 let Some(child) = self.children.get(&id) else { return };

@@ -11,11 +11,12 @@
 use super::context::{Context, ListenerInfo};
 use super::handler::{file, fixed};
 use super::spool::{RequestBody, RequestSpool};
-use super::upstream::app::{self, Ask, Step as RunStep, Unit};
+use super::upstream::app::{self, Ask, Step as RunStep, Unit, Unsent};
 use super::upstream::proxy;
 use crate::accesslog::Record;
 use crate::buf::Segment;
 use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Site};
+use crate::control::worker::ToMaster;
 use crate::gateway::{self, Fault, params};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
@@ -167,6 +168,13 @@ impl Exchange {
         if let Err(refusal) = h1.limit_body(location.max_body) {
             return self.refuse(&refusal, h1, cx);
         }
+        if let Action::App { app, .. } = &location.action
+            && location.asleep_200
+            && cx.is_asleep(*app)
+        {
+            let head = ResponseHead::new(200).with("Content-Type", "text/plain; charset=utf-8");
+            return self.answer(&head, b"asleep\n".to_vec(), h1, cx);
+        }
         self.act(&location.action, body, key, h1, config, cx);
     }
 
@@ -237,7 +245,11 @@ impl Exchange {
             query: request.target.query(request.head.target()),
             encoded_slash: request.target.encoded_slash(),
         };
-        match cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall)) {
+        let answer = cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall));
+        if cx.files.take_out_of_reach() {
+            cx.tell(&ToMaster::RootReplaced);
+        }
+        match answer {
             file::Answer::Ready(mut ready) => {
                 let body = ready.take_body();
                 let Some(head) = ready.head() else { return self.fail(500, h1, cx) };
@@ -405,17 +417,23 @@ impl Exchange {
         );
         match started {
             Ok(run) => self.step = Step::App(Box::new(run)),
-            // The process died between the claim and the connection: nothing was sent, so another may try.
-            Err(error) => {
+            // The process died after the claim and has not begun: another may try, for queue_timeout from now.
+            Err(Unsent::Gone(error)) => {
                 log::debug!("app: cannot reach a process: {error}");
-                self.ask_again(unit.app, body, key, h1, cx);
+                self.ask_for_unit(unit.app, body, key, h1, cx);
+            }
+            Err(Unsent::Shortage(error)) => {
+                cx.note(
+                    log::Level::Error,
+                    "requests without a connection to their app",
+                    format_args!(
+                        "worker: cannot connect to an app: {error}; answered 503. Raise LimitNOFILE or lower \
+                         workers.connections"
+                    ),
+                );
+                self.unavailable(None, h1, cx);
             }
         }
-    }
-
-    /// Back into the queue, in its old place in time; the wait is bounded by `queue_timeout` from now.
-    fn ask_again(&mut self, app: usize, body: RequestBody, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
-        self.ask_for_unit(app, body, key, h1, cx);
     }
 
     fn unavailable(&mut self, retry: Option<Time>, h1: &mut h1::Conn, cx: &mut Context) {
@@ -430,7 +448,7 @@ impl Exchange {
         match &self.step {
             Step::Queued { until, ask, .. } => Some((*until).min(*ask)),
             Step::App(run) => run.deadline(),
-            Step::Proxy(run) => run.deadline(),
+            Step::Proxy(run) => Some(run.deadline()),
             Step::Spooling { .. } | Step::Sent => None,
         }
     }
@@ -447,7 +465,8 @@ impl Exchange {
                 self.advance_queued(app, until, key, h1, cx)
             }
             Step::App(run) => {
-                let step = run.advance(h1, cx);
+                let request = self.request.as_ref();
+                let step = run.advance(h1, || request.map(Request::line).unwrap_or_default(), cx);
                 self.take_run_step(step, h1, cx)
             }
             Step::Proxy(run) => {
@@ -674,14 +693,17 @@ impl Exchange {
     }
 
     fn request_line(&self) -> String {
-        self.request.as_ref().map_or_else(String::new, |request| {
-            let (method, target) = (request.head.method_bytes(), request.head.target());
-            format!("{} {}", String::from_utf8_lossy(method), String::from_utf8_lossy(target).escape_debug())
-        })
+        self.request.as_ref().map(Request::line).unwrap_or_default()
     }
 }
 
 impl Request {
+    /// Method and target, for the log.
+    fn line(&self) -> String {
+        let (method, target) = (self.head.method_bytes(), self.head.target());
+        format!("{} {}", String::from_utf8_lossy(method), String::from_utf8_lossy(target).escape_debug())
+    }
+
     fn scheme(&self) -> &'static str {
         if self.origin.https { "https" } else { "http" }
     }
