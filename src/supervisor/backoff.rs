@@ -1,5 +1,8 @@
 //! How long a slot waits before its next process, so that what cannot run does not eat the machine: the first death
 //! is replaced at once, the second waits 100 ms, doubling to 30 s. Ten seconds in Ready make everything good again.
+//!
+//! A process that became Ready and died later waits a second at most: its code runs, and what killed it may be one
+//! request. With the long wait anybody who knows such a request could keep the whole app down with one in half a minute.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -8,6 +11,8 @@ use std::time::Duration;
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Never wait longer.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Never wait longer for one that was Ready.
+pub(super) const LONGEST_AFTER_READY: Duration = Duration::from_secs(1);
 /// A process that was Ready for so long was healthy: its death is the first of a new row.
 pub(super) const HEALTHY: Duration = Duration::from_secs(10);
 
@@ -15,6 +20,8 @@ pub(super) const HEALTHY: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Backoff {
     deaths: u32,
+    /// The last one had been Ready.
+    was_ready: bool,
 }
 
 impl Backoff {
@@ -24,15 +31,22 @@ impl Backoff {
             self.deaths = 0;
         }
         self.deaths = self.deaths.saturating_add(1);
+        self.was_ready = !ready_for.is_zero();
+        let longest = if self.was_ready { LONGEST_AFTER_READY } else { LONGEST_WAIT };
         match self.deaths {
             0 | 1 => Duration::ZERO,
-            more => FIRST_WAIT.saturating_mul(1 << (more - 2).min(16)).min(LONGEST_WAIT),
+            more => FIRST_WAIT.saturating_mul(1 << (more - 2).min(16)).min(longest),
         }
+    }
+
+    /// Whether the last process had been able to serve: the next one most likely is, too.
+    pub(super) fn was_ready(&self) -> bool {
+        self.was_ready
     }
 
     /// Forgets all deaths: other code runs in this slot from now on.
     pub(super) fn reset(&mut self) {
-        self.deaths = 0;
+        *self = Self::default();
     }
 }
 
@@ -49,15 +63,21 @@ mod tests {
     }
 
     #[test]
+    fn what_became_ready_waits_a_second_at_most() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<u64> = (0..8).map(|_| backoff.died(FIRST_WAIT).as_millis() as u64).collect();
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1000, 1000, 1000]);
+    }
+
+    #[test]
     fn ten_seconds_in_ready_reset_it() {
         let mut backoff = Backoff::default();
         for _ in 0..5 {
             backoff.died(Duration::ZERO);
         }
-        assert_eq!(
-            backoff.died(HEALTHY.saturating_sub(Duration::from_nanos(1))),
-            Duration::from_millis(1600)
-        );
+        let barely = HEALTHY.saturating_sub(Duration::from_nanos(1));
+        assert_eq!(backoff.died(barely), LONGEST_AFTER_READY);
+        assert_eq!(backoff.died(Duration::ZERO), Duration::from_millis(3200));
         assert_eq!(backoff.died(HEALTHY), Duration::ZERO);
         assert_eq!(backoff.died(Duration::ZERO), FIRST_WAIT);
         backoff.reset();

@@ -161,6 +161,15 @@ impl Pool {
             .min()
     }
 
+    /// Whether the next process to come replaces one that had been able to serve: requests wait for it.
+    fn crashed(&self) -> bool {
+        let next = self.slots.iter().filter_map(|slot| match slot.state {
+            State::Empty { retry } => retry.map(|retry| (retry, slot.backoff.was_ready())),
+            _ => None,
+        });
+        next.min_by_key(|(retry, _)| *retry).is_some_and(|(_, was_ready)| was_ready)
+    }
+
     /// What requests that wait for it should know. `stopping`: the server stops until then, so nothing boots any more.
     #[must_use]
     pub(super) fn state(&self, stopping: Option<Time>) -> PoolState {
@@ -168,6 +177,9 @@ impl Pool {
             return PoolState::Serving;
         }
         if self.active() > 0 || self.count(is_failing) > 0 {
+            return PoolState::Booting;
+        }
+        if stopping.is_none() && self.is_listed() && self.crashed() {
             return PoolState::Booting;
         }
         let retry = match (stopping, self.standing) {

@@ -71,6 +71,29 @@ fn a_wake_up_that_fails_never_boots_once_per_request() {
 }
 
 #[test]
+fn requests_wait_for_an_app_that_crashed_but_not_for_one_that_does_not_boot() {
+    let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", 1, 1)]));
+    let crash = |scene: &mut Scene| {
+        scene.pass(millis(1));
+        let child = scene.one(1, "ready");
+        scene.exit(child, Exit::Code(1))
+    };
+    crash(&mut scene);
+    scene.boot_all();
+    for wait in [100, 200, 400, 800, 1000, 1000] {
+        assert_eq!(published(&crash(&mut scene), 1), [PoolState::Booting]);
+        assert_eq!(scene.pool(1).retry, Some(scene.now.after(millis(wait))));
+        assert_eq!(spawned(&scene.pass(millis(wait))), [(1, 1)]);
+        scene.boot_all();
+    }
+    crash(&mut scene);
+    scene.pass(seconds(1));
+    let child = scene.one(1, "booting");
+    let outputs = scene.exit(child, Exit::Code(1));
+    assert!(matches!(published(&outputs, 1)[..], [PoolState::Failed { .. }]), "{outputs:?}");
+}
+
+#[test]
 fn a_process_that_grew_and_keeps_dying_is_given_up() {
     let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", 1, 3)]));
     scene.on(Input::Wanted { pool: 1 });
