@@ -6,7 +6,7 @@
 use super::context::Context;
 use crate::config::boot::Listener;
 use crate::sys::socket;
-use crate::timer::Time;
+use crate::timer::{Time, earliest};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +18,9 @@ const BATCH: usize = 8;
 /// After running out of descriptors accepting rests so long.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// A worker that stands back for others looks again after so long.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// The listeners and whether they are watched.
 pub(super) struct Gate {
     doors: Vec<Door>,
@@ -27,6 +30,10 @@ pub(super) struct Gate {
     full: bool,
     /// Descriptors ran out: not before then.
     paused_until: Option<Time>,
+    /// It stands back for others: when it looks whether they accept.
+    look: Option<Time>,
+    /// They did not: it looks again at once.
+    found: bool,
 }
 
 struct Door {
@@ -40,7 +47,14 @@ impl Gate {
     pub(super) fn new(listeners: Vec<Listener>, limit: u32) -> Self {
         let doors =
             listeners.into_iter().map(|listener| Door { fd: listener.fd, watched: false, ready: false });
-        Self { doors: doors.collect(), limit: u64::from(limit), full: false, paused_until: None }
+        Self {
+            doors: doors.collect(),
+            limit: u64::from(limit),
+            full: false,
+            paused_until: None,
+            look: None,
+            found: false,
+        }
     }
 
     /// A listener has connections waiting.
@@ -52,14 +66,15 @@ impl Gate {
 
     /// When `settle` must be called again although nothing else happens.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.paused_until
+        earliest(self.paused_until, self.look)
     }
 
     /// Takes up to a batch of connections from the listeners that were reported. What stays is reported again.
     pub(super) fn accept(&mut self, now: Time, mut each: impl FnMut(OwnedFd, Option<SocketAddr>, u16)) {
+        let looks = self.look.is_some_and(|look| look <= now);
         let mut budget = BATCH;
         for (number, door) in self.doors.iter_mut().enumerate() {
-            if !std::mem::take(&mut door.ready) {
+            if !(std::mem::take(&mut door.ready) || looks) {
                 continue;
             }
             while budget > 0 {
@@ -78,6 +93,7 @@ impl Gate {
                 budget -= 1;
             }
         }
+        self.found = looks && budget < BATCH;
     }
 
     /// Leaves the listeners: DEL first, then everything that was waiting is taken, so that no wake-up meant for this
@@ -108,7 +124,14 @@ impl Gate {
         }
         self.watch_limit(own, cx);
         let fair = own <= fair_share(cx.board.least_connections());
-        let accepts = wanted && fair && own < self.limit && self.paused_until.is_none();
+        let able = wanted && own < self.limit && self.paused_until.is_none();
+        let accepts = able && fair;
+        self.look = match self.look {
+            _ if !able || fair => None,
+            Some(look) if look > cx.now => Some(look),
+            _ if self.found => Some(cx.now),
+            _ => Some(cx.now.after(LOOK)),
+        };
         let mut left = false;
         for (number, door) in self.doors.iter_mut().enumerate() {
             left |= door.watched && !accepts;

@@ -1,6 +1,7 @@
 //! Clients that mean no good, or are merely slow: what they do costs them and nobody else.
 
 use crate::harness::{Connection, SOON, Server, Setup, Upstream, get, holds, noise, wait_until};
+use nix::sys::signal::Signal;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 
@@ -96,4 +97,21 @@ fn a_download_that_nobody_reads_is_the_clients_fault_not_the_upstreams() {
     // Given up by body_timeout, without a word about the upstream.
     wait_for_connections(&server, 0);
     assert_eq!(get(server.address, "/up/").text(), "ok");
+}
+
+#[test]
+fn a_stopped_worker_does_not_keep_others_from_accepting() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 2),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(body: "fixed"))])],"#,
+    );
+    let server = setup.start();
+    let stopped = server.wait_ready(SOON, "worker", 2)[0];
+    stopped.signal(Signal::SIGSTOP);
+    // Kept open, so that the other one soon has more than its share.
+    let mut connections: Vec<_> = (0..30).map(|_| Connection::open(server.address).unwrap()).collect();
+    let answered = connections.iter_mut().all(|connection| connection.get("/").unwrap().text() == "fixed");
+    stopped.signal(Signal::SIGCONT);
+    assert!(answered);
 }
