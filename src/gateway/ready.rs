@@ -79,6 +79,7 @@ pub fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
         mount: question.mount,
         body: None,
         peer: None,
+        trusted: true,
         client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         scheme: question.scheme,
         server_name: name.as_bytes(),

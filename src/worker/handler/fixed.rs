@@ -28,6 +28,7 @@ fn hint(status: u16) -> &'static str {
     match status {
         400 => "The request could not be understood.",
         403 => "You may not see this.",
+        300..=399 => "What you asked for is elsewhere.",
         404 => "There is nothing here.",
         405 => "This address does not answer that method.",
         408 => "The request took too long to arrive.",
