@@ -108,7 +108,8 @@ fn max_requests_replaces_processes_and_loses_no_request() {
     load.finish().assert_flawless();
     let new = server.wait_ready(SOON, "site", 2);
     assert!(new.iter().all(|process| !old.contains(process)), "{old:?} {new:?}");
-    assert!(server.pool("site").restarts >= 4, "{:?}", server.pool("site"));
+    // Until its replacement is ready, an old one may serve more than its limit.
+    assert!(server.pool("site").restarts >= 2, "{:?}", server.pool("site"));
     assert_log(&server, "requests (max_requests)");
 }
 
@@ -231,7 +232,7 @@ fn a_probe_wakes_no_app_and_asks_one_that_is_awake() {
     setup.directory.write("health.txt", "202 Accepted\nawake");
     let server = setup.start();
     let asleep = get(server.address, "/healthz");
-    assert_eq!((asleep.status, asleep.text()), (200, "asleep\n"));
+    assert_eq!((asleep.status, asleep.text().as_str()), (200, "asleep\n"));
     assert_eq!(server.pool("site").state, "asleep");
     assert_eq!(get(server.address, "/").status, 200);
     assert_eq!(get(server.address, "/healthz").status, 202);
