@@ -2,7 +2,7 @@
 
 use super::locate::Master;
 use super::{Failure, print};
-use crate::control::command::{Child, Job, Pool, Request, Response, Status};
+use crate::control::command::{Child, Job, Pool, Request, Response, Sandbox, Status};
 use clap::Args;
 use std::fmt::Write as _;
 
@@ -43,6 +43,12 @@ fn table(status: &Status) -> String {
     status.listeners.iter().for_each(|listener| _ = writeln!(out, "  listening on {listener}"));
     if let Some(error) = &status.last_reload_error {
         let _ = writeln!(out, "  last reload failed: {}", error.trim_end().replace('\n', "\n    "));
+    }
+    let Sandbox { mode, applied, missing } = &status.sandbox;
+    if !mode.is_empty() {
+        let without =
+            if missing.is_empty() { String::new() } else { format!("; without {}", missing.join(", ")) };
+        let _ = writeln!(out, "  sandbox {mode}: {}{without}", applied.join(", "));
     }
     status.pools.iter().for_each(|pool| show_pool(pool, &mut out));
     if !status.cron.is_empty() {

@@ -7,7 +7,8 @@ mod tests;
 
 use super::problem::{Complaint, Place};
 use super::source::{DEFAULT_PATH, find_program};
-use super::{Action, Address, App, Config, CronJob, Disk, Problem};
+use super::{Action, Address, App, Config, CronJob, Disk, Problem, Sandbox};
+use crate::sys::sandbox;
 use nix::unistd::geteuid;
 use rights::Identity;
 use std::fs;
@@ -111,6 +112,12 @@ impl Check<'_> {
         }
         let worker = Identity::of(config.user.as_deref());
         self.writable_directory("temp_dir", &config.temp_dir, &worker);
+        if config.sandbox == Sandbox::Require {
+            for lacking in sandbox::missing() {
+                let hint = "run on another kernel, or write `sandbox: Try`";
+                self.add("sandbox", format!("this kernel does not offer {lacking}"), hint);
+            }
+        }
     }
 
     /// The user exists, and we may become it.

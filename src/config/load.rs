@@ -10,7 +10,7 @@ use super::site::{self, Site, render_host};
 use super::source::{Source, absolute, is_pattern};
 use super::upstream::Upstream;
 use super::workers::Workers;
-use super::{Config, DefaultSite, Limits, Log, cronjob};
+use super::{Config, DefaultSite, Limits, Log, Sandbox, cronjob};
 use crate::config::read::Positive;
 use serde::Deserialize;
 use std::io;
@@ -28,6 +28,7 @@ pub(crate) struct RawConfig<'a> {
     drain_timeout: Option<Located<'a, Positive>>,
     start: Option<Located<'a, Start>>,
     temp_dir: Option<Located<'a, PathBuf>>,
+    sandbox: Option<Located<'a, Sandbox>>,
     workers: Option<Located<'a, Workers>>,
     log: Option<Located<'a, Log>>,
     limits: Option<Located<'a, Limits>>,
@@ -39,7 +40,7 @@ pub(crate) struct RawConfig<'a> {
     include: Option<Located<'a, Vec<At<String>>>>,
 }
 
-const LATER: &[&str] = &["metrics", "daemons", "sandbox"];
+const LATER: &[&str] = &["metrics", "daemons"];
 
 impl<'a> Raw<'a> for RawConfig<'a> {
     const LATER: &'static [&'static str] = LATER;
@@ -224,6 +225,7 @@ fn read_main(top: &Node<'_>, origin: &str, report: &mut Report<'_>) -> Option<Co
         drain_timeout: at.or(raw.drain_timeout, Positive(defaults.drain_timeout), report).0,
         all_or_nothing: at.or(raw.start, Start { all_or_nothing: false }, report).all_or_nothing,
         temp_dir: at.or(raw.temp_dir, defaults.temp_dir.clone(), report),
+        sandbox: at.or(raw.sandbox, defaults.sandbox, report),
         workers: at.or(raw.workers, defaults.workers.clone(), report),
         log: at.or(raw.log, defaults.log.clone(), report),
         limits: at.or(raw.limits, defaults.limits.clone(), report),
@@ -441,6 +443,7 @@ impl Config {
             drain_timeout: Duration::from_secs(600),
             all_or_nothing: false,
             temp_dir: temp_dir(source),
+            sandbox: Sandbox::Try,
             workers: Workers::automatic(source.cpus()),
             log: Log::default(),
             limits: Limits::default(),

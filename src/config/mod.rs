@@ -24,6 +24,7 @@ mod log;
 mod problem;
 mod read;
 mod ready;
+mod sandbox;
 mod shape;
 mod site;
 mod source;
@@ -46,6 +47,7 @@ pub use location::Location;
 pub use log::{AccessLog, Log};
 pub use problem::Problem;
 pub use ready::Ready;
+pub use sandbox::Sandbox;
 pub use site::Site;
 pub use source::{Disk, Source};
 pub use upstream::{Server, Upstream};
@@ -75,6 +77,8 @@ pub struct Config {
     pub all_or_nothing: bool,
     /// Where request bodies and responses that do not fit memory are kept (unlinked files).
     pub temp_dir: PathBuf,
+    /// Whether workers give up what they do not need.
+    pub sandbox: Sandbox,
     /// The event-loop workers.
     pub workers: Workers,
     /// What is logged.

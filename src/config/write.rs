@@ -29,6 +29,7 @@ pub fn to_ron(config: &Config) -> String {
     out.field("drain_timeout", time(config.drain_timeout));
     out.field("start", if config.all_or_nothing { "AllOrNothing" } else { "Independent" });
     out.field("temp_dir", path(&config.temp_dir));
+    out.field("sandbox", config.sandbox.name());
     let workers = &config.workers;
     let cache = workers.file_cache;
     let cache = [("entries", cache.entries.to_string()), ("memory", size(cache.memory))];

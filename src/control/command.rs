@@ -109,10 +109,24 @@ pub struct Status {
     pub listeners: Vec<String>,
     /// Why the last reload failed, if it did.
     pub last_reload_error: Option<String>,
+    /// What workers have given up.
+    #[serde(default)]
+    pub sandbox: Sandbox,
     /// Workers first, then apps by name.
     pub pools: Vec<Pool>,
     /// Cron jobs in the order of the file.
     pub cron: Vec<Job>,
+}
+
+/// What workers have given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// `Require`, `Try` or `Off`, as configured.
+    pub mode: String,
+    /// What took effect in every worker that lives; without one, what would.
+    pub applied: Vec<String>,
+    /// What did not.
+    pub missing: Vec<String>,
 }
 
 /// One pool.

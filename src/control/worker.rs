@@ -31,6 +31,15 @@ pub enum ToMaster {
     Failed(String),
     /// Accepts no more, after `Drain` or `Stop`: every new connection reaches other workers.
     Closed,
+    /// What of the sandbox took effect; before anything else.
+    Sandboxed {
+        /// Version of Landlock's interface; 0: not restricted by it.
+        landlock: u8,
+        /// The filter of system calls is in place.
+        seccomp: bool,
+    },
+    /// Another directory has the path of a static root now.
+    RootReplaced,
     /// A request waits for this pool and no unit is free.
     Want {
         /// Pool on the board.
@@ -98,6 +107,8 @@ impl ToMaster {
         match self {
             Self::Ready => vec![1],
             Self::Closed => vec![6],
+            Self::RootReplaced => vec![8],
+            Self::Sandboxed { landlock, seccomp } => vec![7, *landlock, u8::from(*seccomp)],
             Self::Failed(text) => {
                 let mut packet = vec![2];
                 packet.extend_from_slice(text.as_bytes().get(..PACKET - 1).unwrap_or(text.as_bytes()));
@@ -122,6 +133,8 @@ impl ToMaster {
         match (tag, rest.len()) {
             (1, 0) => Some(Self::Ready),
             (6, 0) => Some(Self::Closed),
+            (8, 0) => Some(Self::RootReplaced),
+            (7, 2) => Some(Self::Sandboxed { landlock: *rest.first()?, seccomp: *rest.get(1)? != 0 }),
             (2, _) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
             (3, 2) => Some(Self::Want { pool: word(rest)? }),
             (4, 4) => Some(Self::Left { pool: word(rest.get(..2)?)?, slot: word(rest.get(2..)?)? }),
@@ -153,6 +166,8 @@ mod tests {
         let up = [
             ToMaster::Ready,
             ToMaster::Closed,
+            ToMaster::Sandboxed { landlock: 7, seccomp: true },
+            ToMaster::RootReplaced,
             ToMaster::Failed("no such directory".to_owned()),
             ToMaster::Want { pool: 258 },
             ToMaster::Left { pool: 1, slot: 2 },

@@ -6,6 +6,7 @@ use super::apps::App;
 use crate::control::worker::{PACKET, ToMaster, ToWorker};
 use crate::supervisor::ChildId;
 use crate::sys::poll::{Interest, Set};
+use crate::sys::sandbox::Applied;
 use crate::sys::{process, seqpacket};
 use std::collections::VecDeque;
 use std::io;
@@ -59,6 +60,8 @@ pub(super) struct Worker {
     pub(super) row: u16,
     /// What was counted in that row before it.
     pub(super) counted: u64,
+    /// What of the sandbox took effect in it, once it has said so.
+    pub(super) sandbox: Option<Applied>,
     control: Option<OwnedFd>,
     /// Packets that did not fit the socket.
     waiting: VecDeque<(Vec<u8>, Option<Rc<OwnedFd>>)>,
@@ -70,7 +73,7 @@ const WAITING: usize = 256;
 impl Worker {
     /// Talks over our end of the control socket.
     pub(super) fn new(row: u16, counted: u64, control: OwnedFd) -> Self {
-        Self { row, counted, control: Some(control), waiting: VecDeque::new() }
+        Self { row, counted, sandbox: None, control: Some(control), waiting: VecDeque::new() }
     }
 
     fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {

@@ -1,14 +1,16 @@
 //! One reading of the configuration, with everything that the master opened for it.
 
 use super::listeners::{self, Inherited, Listening};
-use crate::config::{Action, Config};
+use super::roots::Roots;
+use crate::config::{Config, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::{Plan, PoolPlan};
+use crate::sys::sandbox;
 use crate::sys::user::{self, Account};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -52,7 +54,7 @@ pub(super) struct Generation {
     /// The users of cron jobs.
     pub(super) job_accounts: Vec<Option<Account>>,
     /// What static roots are: a directory swapped for another of the same name is a change.
-    roots: Vec<Option<(u64, u64)>>,
+    pub(super) roots: Roots,
 }
 
 impl Generation {
@@ -81,13 +83,20 @@ impl Generation {
             };
             job_accounts.push(account_or(&format!("cron[{index}].user"), job.user.as_deref(), default)?);
         }
+        let missing = sandbox::missing();
+        if config.sandbox == Sandbox::Require && !missing.is_empty() {
+            let missing = missing.join(" and ");
+            return Err(format!(
+                "sandbox: this kernel does not offer {missing}; `sandbox: Try` goes without"
+            ));
+        }
         let workers = config.workers.processes.max as usize;
         if workers * 2 > board::WORKERS {
             let most = board::WORKERS / 2;
             return Err(format!("workers.processes: {workers} is more than the {most} that are possible"));
         }
         let app_pools = config.apps.iter().map(|app| numbers.of(&app.name)).collect::<Result<_, _>>()?;
-        let roots = roots(&config);
+        let roots = Roots::of(&config);
         let listening = listeners::bind(&config, open, inherited)?;
         let access_log = open_access_log(&config)?;
         let config = Rc::new(config);
@@ -202,20 +211,6 @@ fn open_access_log(config: &Config) -> Result<Option<OwnedFd>, String> {
             copy.map(Some).map_err(|error| failed(Path::new("standard output"), error))
         }
     }
-}
-
-fn roots(config: &Config) -> Vec<Option<(u64, u64)>> {
-    let actions = config.sites.iter().flat_map(|site| &site.locations).map(|location| &location.action);
-    let identity = |path: &Path| -> Option<(u64, u64)> {
-        let found = File::open(path).ok()?.metadata().ok()?;
-        Some((found.dev(), found.ino()))
-    };
-    actions
-        .filter_map(|action| match action {
-            Action::Files(files) => Some(identity(&files.root)),
-            Action::App { .. } | Action::Proxy(_) | Action::Redirect { .. } | Action::Respond { .. } => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::dispatch::{Freed, Lease, Rows};
 use crate::supervisor::{ChildId, Input, Kill, Ticket};
 use crate::sys::clock;
 use crate::sys::poll::{Interest, Ready, Set};
+use crate::sys::sandbox::Applied;
 use crate::timer::{Time, earliest};
 
 impl Master {
@@ -79,7 +80,7 @@ impl Master {
     }
 
     /// Carries out what the supervisor decided, and what follows from that, until nothing more does.
-    fn settle(&mut self, now: Time) {
+    pub(super) fn settle(&mut self, now: Time) {
         while let Some(output) = self.supervisor.poll() {
             self.perform(output, now);
         }
@@ -182,6 +183,12 @@ impl Master {
         match message {
             ToMaster::Ready => self.supervisor.on(Input::Ready { child: id }, now),
             ToMaster::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
+            ToMaster::Sandboxed { landlock, seccomp } => {
+                if let Some(Role::Worker(worker)) = self.children.get_mut(&id).map(|child| &mut child.role) {
+                    worker.sandbox = Some(Applied { landlock, seccomp });
+                }
+            }
+            ToMaster::RootReplaced => self.root_replaced(now),
             ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {

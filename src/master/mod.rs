@@ -12,6 +12,7 @@
 //! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `journal`, `follow` | what children printed, for `hatchery logs` |
+//! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
@@ -31,6 +32,7 @@ mod notify;
 mod output;
 mod perform;
 mod pidfile;
+mod roots;
 #[path = "loop.rs"]
 mod run_loop;
 mod runtime;
@@ -38,8 +40,8 @@ mod signals;
 mod spawn;
 mod status;
 
-use crate::config::Config;
 use crate::config::boot::WorkerBoot;
+use crate::config::{Config, Sandbox};
 use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
@@ -59,6 +61,7 @@ use journal::Journal;
 use listeners::Inherited;
 use notify::Notify;
 use pidfile::PidFile;
+use roots::Roots;
 use runtime::RuntimeDir;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -158,6 +161,10 @@ struct Master {
     reopen: bool,
     /// The server stops without waiting.
     hurry: bool,
+    /// Static roots that were found replaced, as they were then.
+    replaced: Roots,
+    /// The next reload takes the configuration as it is.
+    same_configuration: bool,
     /// The listeners are watched because the workers are asleep.
     watching: bool,
     /// The supervisor is done: the code to exit with.
@@ -185,8 +192,9 @@ impl Master {
         let mut numbers = PoolNumbers::default();
         let current = Generation::prepare(config, &[], &inherited, &mut numbers)?;
         warn_about_root(&current);
+        warn_about_sandbox(&current.config);
         inherited.warn_about_rest();
-        let runtime = RuntimeDir::create(current.account.as_ref())?;
+        let runtime = RuntimeDir::create()?;
         let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
@@ -214,6 +222,8 @@ impl Master {
             alarm,
             reopen: false,
             hurry: false,
+            replaced: Roots::default(),
+            same_configuration: false,
             watching: false,
             exit: None,
             journal: Journal::default(),
@@ -238,6 +248,13 @@ fn wake() -> std::io::Result<Rc<[OwnedFd]>> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let make = |_| EventFd::from_value_and_flags(0, flags).map(OwnedFd::from);
     Ok((0..WORKERS).map(make).collect::<Result<_, _>>()?)
+}
+
+fn warn_about_sandbox(config: &Config) {
+    let missing = crate::sys::sandbox::missing().join(" and ");
+    if config.sandbox != Sandbox::Off && !missing.is_empty() {
+        log::warn!(target: "hatchery", "workers are sandboxed in part: this kernel does not offer {missing}");
+    }
 }
 
 fn warn_about_root(generation: &Generation) {

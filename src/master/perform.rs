@@ -4,9 +4,10 @@ use super::apps::{self, App};
 use super::child::{Child, Role, Worker};
 use super::generation::Generation;
 use super::{Master, spawn};
+use crate::config::Config;
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
-use crate::dispatch::board::{self, WORKERS};
+use crate::dispatch::board::{self, SLOTS, WORKERS};
 use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket, spread};
 use crate::sys::{listener, process, signals};
 use crate::timer::Time;
@@ -92,6 +93,12 @@ impl Master {
         slot: u16,
         number: u32,
     ) -> io::Result<(process::Child, Role)> {
+        if usize::from(slot) >= SLOTS {
+            let text = format!(
+                "more than {SLOTS} processes, those of earlier generations that still drain included"
+            );
+            return Err(io::Error::other(text));
+        }
         let generation = self.source(number);
         let app =
             generation.app(pool).ok_or_else(|| io::Error::other("the app is not in the configuration"))?;
@@ -204,7 +211,12 @@ impl Master {
 
     fn load(&mut self, now: Time) {
         self.notify.reloading(now);
-        let loaded = (self.start.load)().and_then(|config| {
+        let config = if std::mem::take(&mut self.same_configuration) {
+            Ok(Config::clone(&self.current.config))
+        } else {
+            (self.start.load)()
+        };
+        let loaded = config.and_then(|config| {
             Generation::prepare(config, &self.current.listening, &self.inherited, &mut self.numbers)
         });
         match loaded {
@@ -231,9 +243,6 @@ impl Master {
             if !same {
                 log::warn!(target: "hatchery", "{key}: a change takes effect at the next start");
             }
-        }
-        if let Err(error) = self.runtime.give_to(candidate.account.as_ref()) {
-            log::warn!(target: "hatchery", "{error}");
         }
         super::logger::set_level(candidate.config.log.level);
         self.current = candidate;

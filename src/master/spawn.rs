@@ -2,12 +2,14 @@
 
 use super::generation::Generation;
 use super::logger;
+use crate::config::Sandbox;
 use crate::config::boot::{Listener, WorkerBoot};
+use crate::control::worker::ToMaster;
 use crate::sys::shm::Shared;
 use crate::sys::user::Account;
-use crate::sys::{process, seqpacket, signals, title, user};
+use crate::sys::{process, sandbox, seqpacket, signals, title, user};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -73,19 +75,55 @@ fn child(worker: Worker<'_>, control: OwnedFd, master: u32) -> Result<Ready, (&'
     signals::reset(&[signals::SIGPIPE, signals::SIGHUP, signals::SIGUSR1, signals::SIGUSR2]);
     // 5  A terminal's Ctrl-C reaches the master only.
     process::own_group();
-    // 6  Its user; after everything that needs privileges.
+    // 6  Its user, after everything that needs privileges; every capability, also of a worker that stays root.
+    sandbox::drop_bounding_set();
     if let Some(account) = &account {
         user::take_on(account).map_err(|error| ("user", error))?;
     }
+    sandbox::drop_capabilities().map_err(|error| ("capabilities", error))?;
     process::no_new_privileges().map_err(|error| ("no new privileges", error))?;
     // 7  Not outliving the master; after the change of user, which clears it.
     process::die_with_parent(signals::SIGKILL, master).map_err(|error| ("parent", error))?;
-    // 8  What `ps` shows.
+    // 8  Descriptors for all its connections; what `ps` shows.
+    process::raise_open_files();
     title::set(&title);
-    // 9  The worker draws its own random numbers and makes its own poll after this.
-    // 10 Signals may come.
+    // 9  The sandbox; after everything that opens files by name, before the first thread.
+    confine(&boot)?;
+    // 10 The worker draws its own random numbers and makes its own poll after this. Signals may come.
     signals::unblock_all();
     Ok((run, boot))
+}
+
+/// Gives up files and system calls, and tells the master what took effect. Memory stays private (no core, no tracing by
+/// others of the same user), as it holds what clients sent.
+fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
+    let config = &boot.config;
+    let dumpable = config.sandbox == Sandbox::Off;
+    sandbox::set_dumpable(dumpable).map_err(|error| ("core dumps", error))?;
+    if config.sandbox == Sandbox::Off {
+        return Ok(());
+    }
+    let required = config.sandbox == Sandbox::Require;
+    let degrade = |what: &'static str, error: io::Error| {
+        if required {
+            return Err((what, error));
+        }
+        // What the kernel lacks has been said once, by the master.
+        let level = if sandbox::missing().is_empty() { log::Level::Warn } else { log::Level::Debug };
+        log::log!(target: "hatchery", level, "goes on without a part of the sandbox ({what}): {error}");
+        Ok(())
+    };
+    let mut applied = sandbox::Applied::default();
+    match sandbox::restrict_files(&config.reach()) {
+        Ok(version) => applied.landlock = version,
+        Err(error) => degrade("Landlock", error)?,
+    }
+    match sandbox::restrict_calls() {
+        Ok(()) => applied.seccomp = true,
+        Err(error) => degrade("seccomp", error)?,
+    }
+    let told = ToMaster::Sandboxed { landlock: applied.landlock, seccomp: applied.seccomp };
+    seqpacket::send(boot.control.as_fd(), &told.encode(), None).map_err(|error| ("control socket", error))
 }
 
 fn boot(worker: Worker<'_>, control: OwnedFd) -> io::Result<WorkerBoot> {
@@ -122,3 +160,6 @@ fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
     let others = boot.access_log.iter().chain([&boot.control]).map(OwnedFd::as_raw_fd);
     listeners.chain(wake).chain(others).collect()
 }
+
+#[cfg(test)]
+mod tests;

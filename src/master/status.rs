@@ -2,9 +2,11 @@
 
 use super::Master;
 use super::child::Role;
-use crate::control::command::{Child, Pool, Status};
+use crate::config;
+use crate::control::command::{Child, Pool, Sandbox, Status};
 use crate::supervisor::{ChildView, PoolState, PoolView};
-use crate::sys::process;
+use crate::sys::sandbox::Applied;
+use crate::sys::{process, sandbox};
 use crate::timer::Time;
 
 impl Master {
@@ -19,9 +21,39 @@ impl Master {
             uptime_seconds: now.since(self.started).as_secs(),
             listeners: sockets.map(|socket| socket.name()).collect(),
             last_reload_error: self.supervisor.last_reload_error().map(str::to_owned),
+            sandbox: self.sandbox(),
             pools: self.pools(now),
             cron: self.scheduler.status(),
         }
+    }
+
+    /// The least of what took effect in the workers.
+    fn sandbox(&self) -> Sandbox {
+        let mode = self.current.config.sandbox;
+        let workers = self.children.values().filter_map(|child| match &child.role {
+            Role::Worker(worker) => worker.sandbox,
+            Role::App(_) => None,
+        });
+        let offered = Applied { landlock: sandbox::landlock_version(), seccomp: sandbox::has_seccomp() };
+        let least = workers.reduce(|one, other| Applied {
+            landlock: one.landlock.min(other.landlock),
+            seccomp: one.seccomp && other.seccomp,
+        });
+        let Applied { landlock, seccomp } = match mode {
+            config::Sandbox::Off => Applied::default(),
+            config::Sandbox::Try | config::Sandbox::Require => least.unwrap_or(offered),
+        };
+        let off = mode == config::Sandbox::Off;
+        let parts = [
+            (true, "no capabilities".to_owned()),
+            (true, "no new privileges".to_owned()),
+            (!off, "no core dumps".to_owned()),
+            (landlock > 0, if landlock > 0 { format!("Landlock {landlock}") } else { "Landlock".to_owned() }),
+            (seccomp, "seccomp".to_owned()),
+        ];
+        let (applied, missing): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(applied, _)| *applied);
+        let texts = |parts: Vec<(bool, String)>| parts.into_iter().map(|(_, text)| text).collect();
+        Sandbox { mode: mode.name().to_owned(), applied: texts(applied), missing: texts(missing) }
     }
 
     fn pools(&self, now: Time) -> Vec<Pool> {

@@ -47,7 +47,7 @@ pub fn unnamed_file(directory: &Path) -> io::Result<File> {
     }
 }
 
-fn named_then_unlinked(directory: &Path) -> io::Result<File> {
+pub(crate) fn named_then_unlinked(directory: &Path) -> io::Result<File> {
     let (fd, path) = nix::unistd::mkstemp(&directory.join("hatchery-XXXXXX"))?;
     nix::unistd::unlink(&path)?;
     let file = File::from(fd);

@@ -2,7 +2,7 @@
 //! told as data, over a pipe that the exec closes.
 
 use super::user::{self, Account};
-use super::{pidfd, signals};
+use super::{pidfd, sandbox, signals};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -203,6 +203,8 @@ fn become_program(
     if let Err(error) = place(sources, moved, failure) {
         return (Step::Descriptors, error);
     }
+    // What systemd gave the master (to bind port 80, say) is not for programs.
+    sandbox::clear_ambient_set();
     if let Some(Err(error)) = program.account.as_ref().map(user::take_on) {
         return (Step::User, error);
     }
@@ -299,6 +301,16 @@ pub fn die_with_parent(signal: i32, parent: u32) -> io::Result<()> {
 /// EINVAL on a kernel before 3.5.
 pub fn no_new_privileges() -> io::Result<()> {
     Ok(nix::sys::prctl::set_no_new_privs()?)
+}
+
+/// Allows this process as many open descriptors as it may allow itself: what shells and services give at first (1024)
+/// is for programs that use select(2).
+pub fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Refused by a sandbox: then what there is must do.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Closes every descriptor above 2 that is not in `keep`.

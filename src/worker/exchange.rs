@@ -11,11 +11,12 @@
 use super::context::{Context, ListenerInfo};
 use super::handler::{file, fixed};
 use super::spool::{RequestBody, RequestSpool};
-use super::upstream::app::{self, Ask, Step as RunStep, Unit};
+use super::upstream::app::{self, Ask, Step as RunStep, Unit, Unsent};
 use super::upstream::proxy;
 use crate::accesslog::Record;
 use crate::buf::Segment;
 use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Site};
+use crate::control::worker::ToMaster;
 use crate::gateway::{self, Fault, params};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
@@ -244,7 +245,11 @@ impl Exchange {
             query: request.target.query(request.head.target()),
             encoded_slash: request.target.encoded_slash(),
         };
-        match cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall)) {
+        let answer = cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall));
+        if cx.files.take_out_of_reach() {
+            cx.tell(&ToMaster::RootReplaced);
+        }
+        match answer {
             file::Answer::Ready(mut ready) => {
                 let body = ready.take_body();
                 let Some(head) = ready.head() else { return self.fail(500, h1, cx) };
@@ -411,17 +416,23 @@ impl Exchange {
         );
         match started {
             Ok(run) => self.step = Step::App(Box::new(run)),
-            // The process died between the claim and the connection: nothing was sent, so another may try.
-            Err(error) => {
+            // The process died after the claim and has not begun: another may try, for queue_timeout from now.
+            Err(Unsent::Gone(error)) => {
                 log::debug!("app: cannot reach a process: {error}");
-                self.ask_again(unit.app, body, key, h1, cx);
+                self.ask_for_unit(unit.app, body, key, h1, cx);
+            }
+            Err(Unsent::Shortage(error)) => {
+                cx.note(
+                    log::Level::Error,
+                    "requests without a connection to their app",
+                    format_args!(
+                        "worker: cannot connect to an app: {error}; answered 503. Raise LimitNOFILE or lower \
+                         workers.connections"
+                    ),
+                );
+                self.unavailable(None, h1, cx);
             }
         }
-    }
-
-    /// Back into the queue, in its old place in time; the wait is bounded by `queue_timeout` from now.
-    fn ask_again(&mut self, app: usize, body: RequestBody, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
-        self.ask_for_unit(app, body, key, h1, cx);
     }
 
     fn unavailable(&mut self, retry: Option<Time>, h1: &mut h1::Conn, cx: &mut Context) {

@@ -19,6 +19,7 @@ mod pools;
 mod proxy;
 mod refusals;
 mod reload;
+mod sandbox;
 mod static_files;
 mod supervise;
 mod wsgi;

@@ -46,7 +46,7 @@ use manifest::Manifest;
 use multipart::Multipart;
 use names::{encode, encode_segment, last, trim_slashes};
 use response::{Asked, Plan};
-use root::Root;
+use root::{Replacement, Root};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -63,6 +63,8 @@ pub struct Files {
     name: Vec<u8>,
     /// Numbers of roots given out.
     numbers: u32,
+    /// A root was replaced by a directory that only another worker may read.
+    out_of_reach: bool,
 }
 
 /// A static location.
@@ -120,6 +122,7 @@ impl Files {
             watches: Watches::new(config.sites.iter().flat_map(|site| &site.locations).any(is_static)),
             name: Vec::new(),
             numbers: 0,
+            out_of_reach: false,
         };
         for site in &config.sites {
             let places = site.locations.iter().map(|location| match &location.action {
@@ -145,6 +148,12 @@ impl Files {
         self.watches.descriptor()
     }
 
+    /// Whether since the last call a root was found replaced by a directory that this worker may not read. It serves the
+    /// old one as long as it lives.
+    pub fn take_out_of_reach(&mut self) -> bool {
+        std::mem::take(&mut self.out_of_reach)
+    }
+
     /// Drops what may have changed.
     pub fn catch_up(&mut self) {
         if !self.watches.catch_up(&mut self.cache) {
@@ -168,11 +177,13 @@ impl Files {
         if !matches!(method, Method::Get | Method::Head) && !has_action {
             return other_method(method);
         }
-        let Self { places, cache, watches, name, numbers } = self;
+        let Self { places, cache, watches, name, numbers, out_of_reach } = self;
         let Some(place) = places.get_mut(site).and_then(|site| site.get_mut(location)?.as_mut()) else {
             return refuse(500, "no such static location");
         };
-        if place.root.is_replaced(&settings.root, now)
+        let replacement = place.root.replacement(&settings.root, now);
+        *out_of_reach |= replacement == Replacement::OutOfReach;
+        if replacement == Replacement::There
             && let Ok(root) = Root::open(&settings.root, *numbers + 1, watches)
         {
             log::info!("worker: {} is another directory now", settings.root.display());
@@ -198,8 +209,13 @@ impl Files {
             }
         }
         let found = found.unwrap_or_else(|| {
-            let search = Search::new(place, settings, watches, cache, wall);
-            search.run(rest, name, now)
+            let found = Search::new(place, settings, watches, cache, wall).run(rest, name, now);
+            if !matches!(found, Found::Nothing(503, find::EXHAUSTED)) {
+                return found;
+            }
+            // What is kept open is what can be done without.
+            cache.clear();
+            Search::new(place, settings, watches, cache, wall).run(rest, name, now)
         });
         match found {
             Found::File(_) | Found::Directory | Found::Listing

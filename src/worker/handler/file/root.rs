@@ -2,7 +2,9 @@
 
 use super::watch::Watches;
 use crate::config::Symlinks;
-use crate::sys::file::{Kind, Links, metadata, open_beneath, open_directory, open_through_links};
+use crate::sys::file::{
+    Kind, Links, metadata, open_beneath, open_directory, open_file as open_for_reading, open_through_links,
+};
 use crate::sys::inotify::Watch;
 use crate::timer::Time;
 use nix::errno::Errno;
@@ -13,6 +15,17 @@ use std::time::Duration;
 
 /// How often the root itself is looked at: a deployment may have put another directory in its place.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What has come in the place of a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replacement {
+    /// Nothing.
+    None,
+    /// A directory that can be served.
+    There,
+    /// A directory that this worker may not read: its sandbox knows the old one only.
+    OutOfReach,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -39,13 +52,19 @@ impl Root {
 
     /// Whether it is time to see if the path names another directory now, and it does. One that cannot be looked at
     /// (any more) stays: what was opened keeps working.
-    pub(super) fn is_replaced(&mut self, path: &Path, now: Time) -> bool {
+    pub(super) fn replacement(&mut self, path: &Path, now: Time) -> Replacement {
         if now < self.look_at {
-            return false;
+            return Replacement::None;
         }
         self.look_at = now.after(LOOK_EVERY);
         let found = open_directory(path).and_then(|directory| metadata(directory.as_fd()));
-        found.is_ok_and(|found| found.kind == Kind::Directory && found.id != self.id)
+        if !found.is_ok_and(|found| found.kind == Kind::Directory && found.id != self.id) {
+            return Replacement::None;
+        }
+        match open_for_reading(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Replacement::OutOfReach,
+            _ => Replacement::There,
+        }
     }
 
     /// Opens a file; whether a symbolic link led to it, so that what happens to its path does not tell all.

@@ -107,6 +107,7 @@ impl Store {
             watches: Watches::new(true),
             name: Vec::new(),
             numbers: 0,
+            out_of_reach: false,
         };
         let place = files.open(settings).unwrap();
         files.places.push(vec![Some(place)]);

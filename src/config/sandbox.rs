@@ -1,0 +1,114 @@
+//! `sandbox:`, and what a sandboxed worker may still reach with a configuration.
+
+use super::located::{Node, Read, Report};
+use super::{Action, Config, Fallback, Files, Symlinks};
+use crate::sys::sandbox::Rules;
+use std::path::{Path, PathBuf};
+
+/// Whether workers give up what they do not need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// All of it, or there is no start.
+    Require,
+    /// As much as this kernel offers.
+    Try,
+    /// They keep access to files and system calls, and may leave cores: for looking for a fault.
+    Off,
+}
+
+/// As they are written.
+pub(crate) const SANDBOXES: [(&str, Sandbox); 3] =
+    [("Require", Sandbox::Require), ("Try", Sandbox::Try), ("Off", Sandbox::Off)];
+
+impl Read for Sandbox {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.choice(report, &SANDBOXES, &[])
+    }
+}
+
+impl Sandbox {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        SANDBOXES.iter().find(|(_, sandbox)| *sandbox == self).map_or("", |(name, _)| name)
+    }
+}
+
+impl Config {
+    /// Everything that a worker opens or connects to after its start. What is open already, what comes over a socket
+    /// and sockets in the file system need no rule.
+    #[must_use]
+    pub fn reach(&self) -> Rules {
+        let mut rules = Rules { write: vec![self.temp_dir.clone()], ..Rules::default() };
+        for site in &self.sites {
+            let pages = site.error_pages.iter().filter_map(|(_, page)| page.parent());
+            // A page that is written anew is another file: its directory is what stays.
+            rules.read.extend(pages.map(Path::to_owned));
+            site.locations.iter().for_each(|location| read_by(&location.action, &mut rules.read));
+        }
+        let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
+        rules.connect = servers.filter_map(|server| server.address.port()).collect();
+        for list in [&mut rules.read, &mut rules.write] {
+            list.sort();
+            list.dedup();
+        }
+        rules.connect.sort_unstable();
+        rules.connect.dedup();
+        rules
+    }
+}
+
+fn read_by(action: &Action, paths: &mut Vec<PathBuf>) {
+    match action {
+        Action::Files(files) => {
+            // All fields by name: whoever adds one thinks of what it lets a worker read.
+            #[rustfmt::skip]
+            let Files {
+                root, symlinks, fallback, index: _, try_files: _, listing: _, cache: _, precompressed: _, types: _,
+                dotfiles: _,
+            } = files;
+            paths.push(root.clone());
+            if let Symlinks::Follow(to) = symlinks {
+                paths.extend_from_slice(to);
+            }
+            if let Fallback::Action(action) = fallback {
+                read_by(action, paths);
+            }
+        }
+        Action::App { .. } | Action::Proxy(_) | Action::Redirect { .. } | Action::Respond { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::Memory;
+    use crate::config::{Sandbox, load};
+    use std::path::{Path, PathBuf};
+
+    fn loaded(text: &str) -> crate::config::Config {
+        load(Path::new("/etc/hatchery/h.ron"), &Memory::default().with("h.ron", text)).unwrap()
+    }
+
+    #[test]
+    fn a_worker_reaches_static_roots_the_temporary_directory_and_upstreams() {
+        let config = loaded(
+            r#"(temp_dir: "/spool", sandbox: Require, sites: [(listen: [":80"], locations: [
+                (path: "/static/", to: Files("static")), (path: "/more/", to: Files("static")),
+                (path: "/media/", to: Files("/srv/media")), (path: "/", to: Proxy("api")),
+            ])],
+            upstreams: {"api": (servers: ["127.0.0.1:9002", "127.0.0.1:9001", "127.0.0.2:9001", "unix:/x.sock"])})"#,
+        );
+        let rules = config.reach();
+        assert_eq!(rules.read, ["/etc/hatchery/static", "/srv/media"].map(PathBuf::from));
+        assert_eq!(rules.write, [PathBuf::from("/spool")]);
+        assert_eq!(rules.connect, [9001, 9002]);
+        assert_eq!(config.sandbox, Sandbox::Require);
+    }
+
+    #[test]
+    fn the_default_is_as_much_as_the_kernel_offers() {
+        let config =
+            loaded(r#"(sites: [(listen: [":80"], locations: [(path: "/", to: Respond(status: 204))])])"#);
+        assert_eq!((config.sandbox, config.sandbox.name()), (Sandbox::Try, "Try"));
+    }
+}

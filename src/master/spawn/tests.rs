@@ -1,0 +1,177 @@
+//! What is left to a worker after the steps, tried in a forked one.
+
+use super::*;
+use crate::config::{self, Disk};
+use crate::dispatch::board::WORDS;
+use crate::master::generation::PoolNumbers;
+use crate::master::listeners::Inherited;
+use crate::sys::fd;
+use crate::sys::sandbox::probe;
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+/// A directory with a static root, a file for spooling, a socket, and two TCP listeners of which one is an upstream.
+struct Scene {
+    directory: PathBuf,
+    _socket: UnixListener,
+    upstream: TcpListener,
+    stranger: TcpListener,
+}
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("hatchery-spawn-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("static")).unwrap();
+        std::fs::create_dir_all(directory.join("spool")).unwrap();
+        std::fs::write(directory.join("static/file.txt"), "public").unwrap();
+        std::fs::write(directory.join("secret.txt"), "secret").unwrap();
+        let socket = UnixListener::bind(directory.join("app.sock")).unwrap();
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { directory, _socket: socket, upstream: listen(), stranger: listen() }
+    }
+
+    fn config(&self, sandbox: &str) -> config::Config {
+        let port = self.upstream.local_addr().unwrap().port();
+        let text = format!(
+            r#"(sandbox: {sandbox}, temp_dir: "spool", sites: [(listen: ["127.0.0.1:0"], locations: [
+                (path: "/static/", to: Files("static")), (path: "/", to: Proxy("api"))])],
+            upstreams: {{"api": (servers: ["127.0.0.1:{port}"])}})"#
+        );
+        let file = self.directory.join("hatchery.ron");
+        std::fs::write(&file, text).unwrap();
+        config::load(&file, &Disk).unwrap()
+    }
+
+    /// What a worker says after it was forked and told to try everything.
+    fn try_all(&self, sandbox: &str) -> Vec<ToMaster> {
+        let mut numbers = PoolNumbers::default();
+        let generation =
+            Generation::prepare(self.config(sandbox), &[], &Inherited::default(), &mut numbers).unwrap();
+        // The stranger's port travels where a worker would find its apps.
+        let worker = Worker {
+            generation: &generation,
+            number: self.stranger.local_addr().unwrap().port().into(),
+            row: 0,
+            slot: 0,
+            shared: Shared::new(WORDS).unwrap(),
+            wake: Rc::new([]),
+            runtime_dir: self.directory.clone(),
+            run: try_everything,
+        };
+        let (ours, theirs) = seqpacket::pair().unwrap();
+        nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
+        let master = std::process::id();
+        let _child = process::fork(move || match child(worker, theirs, master) {
+            Ok((run, boot)) => run(boot),
+            Err((step, error)) => panic!("{step}: {error}"),
+        })
+        .unwrap();
+        let mut said = Vec::new();
+        let mut packet = [0; crate::control::worker::PACKET];
+        loop {
+            match seqpacket::receive(ours.as_fd(), &mut packet).unwrap() {
+                (0, _) => return said,
+                (length, _) => said.push(ToMaster::decode(&packet[..length]).unwrap()),
+            }
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.directory).unwrap();
+    }
+}
+
+/// In the worker: one line for each attempt, in a message.
+fn try_everything(boot: WorkerBoot) -> i32 {
+    let directory = boot.runtime_dir.clone();
+    let config = &boot.config;
+    let config::Address::Tcp(upstream) = config.upstreams[0].servers[0].address else { return 1 };
+    let mut lines = Vec::new();
+    let mut tell = |what: &str, result: Result<(), i32>| {
+        let result = result
+            .map_or_else(|error| nix::errno::Errno::from_raw(error).to_string(), |()| "done".to_owned());
+        let result = result.split(':').next().unwrap_or_default().to_owned();
+        lines.push(format!("{what}: {result}"));
+    };
+    let io = |result: io::Result<()>| result.map_err(|error| error.raw_os_error().unwrap_or(0));
+    let open = |path: &Path| io(File::open(path).map(drop));
+    tell("passwd", open(Path::new("/etc/passwd")));
+    tell("beside the root", open(&directory.join("secret.txt")));
+    tell("static", open(&directory.join("static/file.txt")));
+    tell("write static", io(std::fs::write(directory.join("static/new.txt"), "")));
+    tell("spool", io(fd::unnamed_file(&directory.join("spool")).map(drop)));
+    tell("spool by name", io(fd::named_then_unlinked(&directory.join("spool")).map(drop)));
+    tell("app socket", io(UnixStream::connect(directory.join("app.sock")).map(drop)));
+    tell("upstream", io(TcpStream::connect(upstream).map(drop)));
+    let stranger = (std::net::Ipv4Addr::LOCALHOST, u16::try_from(boot.generation).unwrap_or(0));
+    tell("other port", io(TcpStream::connect(stranger).map(drop)));
+    tell("listen", io(TcpListener::bind("127.0.0.1:0").map(drop)));
+    tell("thread", io(std::thread::Builder::new().spawn(|| ()).map(|thread| drop(thread.join()))));
+    tell("trace", probe::trace_me());
+    tell("unshare", probe::own_user_namespace());
+    tell("clone", probe::clone_in_namespace());
+    tell("netlink", probe::netlink_socket());
+    tell("keyctl", probe::load_key());
+    tell("mount", probe::mount());
+    tell("signal the master", probe::signal(std::os::unix::process::parent_id()));
+    #[cfg(target_arch = "x86_64")]
+    tell("execute x32", probe::execute_x32());
+    lines.push(format!("bounding set: {}, dumpable: {}", probe::has_bounding_set(), probe::is_dumpable()));
+    lines.push(format!("execute: {}", probe::execute(Path::new("/bin/true"))));
+    let said = ToMaster::Failed(lines.join("\n")).encode();
+    i32::from(seqpacket::send(boot.control.as_fd(), &said, None).is_err())
+}
+
+#[test]
+fn a_worker_reaches_what_it_needs_and_nothing_else() {
+    if !sandbox::missing().is_empty() {
+        eprintln!("this kernel does not offer {:?}", sandbox::missing());
+        return;
+    }
+    let version = sandbox::landlock_version();
+    let said = Scene::new("try").try_all("Require");
+    let [ToMaster::Sandboxed { landlock, seccomp: true }, ToMaster::Failed(lines)] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(*landlock, version);
+    let since = |first: u8, refused: &'static str| if version >= first { refused } else { "done" };
+    let wanted = [
+        ("passwd", "EACCES"),
+        ("beside the root", "EACCES"),
+        ("static", "done"),
+        ("write static", "EACCES"),
+        ("spool", "done"),
+        ("spool by name", "done"),
+        ("app socket", "done"),
+        ("upstream", "done"),
+        ("other port", since(4, "EACCES")),
+        ("listen", since(4, "EACCES")),
+        ("thread", "done"),
+        ("trace", "EPERM"),
+        ("unshare", "EPERM"),
+        ("clone", "EPERM"),
+        ("netlink", "EPERM"),
+        ("keyctl", "EPERM"),
+        ("mount", "EPERM"),
+        ("signal the master", since(6, "EPERM")),
+    ];
+    for (what, result) in wanted {
+        assert!(lines.lines().any(|line| line == format!("{what}: {result}")), "{what}: {result}\n{lines}");
+    }
+    #[cfg(target_arch = "x86_64")]
+    assert!(lines.contains("execute x32: ENOSYS"), "{lines}");
+    let bounding = !crate::sys::user::is_root();
+    assert!(lines.contains(&format!("bounding set: {bounding}, dumpable: false")), "{lines}");
+    assert!(lines.ends_with(&format!("execute: {}", nix::libc::EPERM)), "{lines}");
+}
+
+#[test]
+fn without_a_sandbox_a_worker_could_run_programs() {
+    let said = Scene::new("off").try_all("Off");
+    // The last attempt works: it becomes the other program, and says nothing more.
+    assert_eq!(said, []);
+}

@@ -1,0 +1,275 @@
+//! Least privilege: workers reach what they serve and nothing else, and everything still works. What a single worker can
+//! still do is tried in `master::spawn::tests`.
+
+use crate::harness::{
+    Connection, Directory, SOON, Server, Setup, Upstream, get, hatchery, holds, noise, sha256, wait_until,
+};
+use hatchery::sys::sandbox;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+/// Whether the kernel offers everything; says so if not.
+fn offered() -> bool {
+    let missing = sandbox::missing();
+    if !missing.is_empty() {
+        eprintln!("nothing to test: this kernel does not offer {missing:?}");
+    }
+    missing.is_empty()
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// `user: "nobody"`, for tests that run as root.
+fn as_nobody() -> &'static str {
+    if is_root() { "user: \"nobody\"," } else { "" }
+}
+
+fn mode(path: impl AsRef<Path>, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+const APP: &str = r#"
+import hashlib, os
+def application(environ, start_response):
+    start_response("200 OK", [])
+    if environ["PATH_INFO"] == "/read":
+        try:
+            return [open(environ["QUERY_STRING"], "rb").read()]
+        except OSError as error:
+            return [type(error).__name__.encode()]
+    if environ["PATH_INFO"] == "/large":
+        return [b"x" * 65536 for _ in range(64)]
+    return [hashlib.sha256(environ["wsgi.input"].read()).hexdigest().encode()]
+"#;
+
+fn line(pid: u32, key: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let found = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    found.expect("a line of /proc/PID/status").trim().to_owned()
+}
+
+#[test]
+fn everything_works_in_the_strictest_sandbox() {
+    if !offered() {
+        return;
+    }
+    let upstream = Upstream::fixed("over TCP");
+    let setup = Setup::new(&format!(
+        r#"
+    {user}
+    sandbox: Require,
+    temp_dir: "{{dir}}/spool",
+    workers: (processes: 2),
+    sites: [
+        (
+            listen: ["{{address}}"],
+            error_pages: {{404: "{{dir}}/pages/404.html"}},
+            locations: [
+                (path: "/static/", to: Files("static")),
+                (path: "/tcp", to: Proxy("tcp")), (path: "/unix", to: Proxy("unix")),
+                (path: "/", to: App("app")),
+            ],
+        ),
+        (listen: ["unix:{{dir}}/inner.sock"], locations: [(path: "/", to: Respond(status: 200, body: "over a path"))]),
+    ],
+    upstreams: {{"tcp": (servers: ["{upstream}"]), "unix": (servers: ["unix:{{dir}}/inner.sock"])}},
+    apps: {{"app": (module: "app_of_test", chdir: "{{dir}}", processes: 1)}},"#,
+        user = as_nobody(),
+        upstream = upstream.address,
+    ));
+    let directory = &setup.directory;
+    directory.write("app_of_test.py", APP);
+    directory.write("static/sub/file.txt", "file");
+    directory.write("pages/404.html", "our own page");
+    std::fs::create_dir(directory.path().join("spool")).unwrap();
+    mode(directory.path().join("spool"), 0o777);
+    let server = setup.env("PATH", "/usr/bin:/bin").start();
+
+    assert_eq!(get(server.address, "/static/sub/file.txt").text(), "file");
+    assert_eq!(get(server.address, "/static/none").text(), "our own page");
+    let pages = server.directory().path().join("pages");
+    server.directory().write("pages/new.html", "another page");
+    std::fs::rename(pages.join("new.html"), pages.join("404.html")).unwrap();
+    wait_until(SOON, "the page that took its place is served", || {
+        let text = get(server.address, "/static/none").text();
+        holds(text == "another page", text)
+    });
+    assert_eq!(get(server.address, "/tcp").text(), "over TCP");
+    assert_eq!(get(server.address, "/unix").text(), "over a path");
+    // A body that is spooled to the temporary directory, and a response that is.
+    let body = noise(3 << 20, 7);
+    let mut connection = Connection::open(server.address).unwrap();
+    assert_eq!(connection.request("POST", "/", &[], &body).unwrap().text(), sha256(&body));
+    assert_eq!(get(server.address, "/large").body.len(), 64 << 16);
+    assert_eq!(std::fs::read_dir(server.directory().path().join("spool")).unwrap().count(), 0);
+}
+
+#[test]
+fn status_shows_what_the_kernel_applies() {
+    let setup = Setup::new(&format!(
+        "    {}\n    workers: (processes: 1),\n    \
+         sites: [(listen: [\"{{address}}\"], locations: [(path: \"/\", to: Respond(status: 204))])],",
+        as_nobody()
+    ));
+    let server = setup.start();
+    let worker = server.ready("worker")[0].pid;
+    assert_eq!(line(worker, "NoNewPrivs"), "1");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(line(worker, set), "0000000000000000", "{set}");
+    }
+    if is_root() {
+        assert_eq!(line(worker, "CapBnd"), "0000000000000000");
+    }
+    let told = server.status().sandbox;
+    assert_eq!(told.mode, "Try");
+    let has = |what: &str| told.applied.iter().any(|part| part.starts_with(what));
+    assert!(has("no capabilities") && has("no new privileges") && has("no core dumps"), "{told:?}");
+    assert_eq!(has("seccomp"), line(worker, "Seccomp") == "2", "{told:?}");
+    if offered() {
+        assert!(has("Landlock ") && has("seccomp") && told.missing.is_empty(), "{told:?}");
+    }
+    let shown = server.command(&["status"]).stdout;
+    assert!(shown.contains("  sandbox Try: no capabilities, no new privileges, no core dumps"), "{shown}");
+    let warned = server.log().iter().any(|line| line.contains("sandboxed in part"));
+    assert_eq!(warned, !offered());
+
+    server.configure(
+        "    sandbox: Off,\n    workers: (processes: 1),\n    \
+         sites: [(listen: [\"{address}\"], locations: [(path: \"/\", to: Respond(status: 204))])],",
+    );
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    let worker = server.wait_ready(SOON, "worker", 1)[0].pid;
+    assert_eq!(
+        (line(worker, "Seccomp"), line(worker, "CapEff")),
+        ("0".to_owned(), "0000000000000000".to_owned())
+    );
+    assert_eq!(server.status().sandbox.missing, ["no core dumps", "Landlock", "seccomp"]);
+}
+
+#[test]
+fn apps_and_jobs_run_as_their_users_and_read_no_keys() {
+    if !is_root() {
+        return;
+    }
+    let setup = Setup::new(
+        r#"
+    user: "nobody",
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("app"))])],
+    apps: {"app": (module: "app_of_test", chdir: "{dir}", processes: 1, user: "daemon")},
+    cron: [(name: "peep", at: "@every 1s", command: ["sh", "-c", "id -un; cat {dir}/key.pem"], user: "games")],"#,
+    );
+    setup.directory.write("app_of_test.py", APP);
+    let key = setup.directory.write("key.pem", "secret");
+    mode(&key, 0o600);
+    let server = setup.env("PATH", "/usr/bin:/bin").start();
+    let readable = setup_path(&server, "app_of_test.py");
+    assert!(get(server.address, &format!("/read?{readable}")).text().contains("def application"));
+    assert_eq!(get(server.address, &format!("/read?{}", key.display())).text(), "PermissionError");
+    server.wait_log("games");
+    server.wait_log("Permission denied");
+    let log = server.log().join("\n");
+    assert!(!log.contains("secret"), "{log}");
+    let user = |name: &str| nix::unistd::User::from_name(name).unwrap().unwrap().uid.as_raw();
+    assert_eq!(server.ready("app")[0].user(), user("daemon"));
+    assert_eq!(server.ready("worker")[0].user(), user("nobody"));
+}
+
+fn setup_path(server: &Server, name: &str) -> String {
+    server.directory().path().join(name).display().to_string()
+}
+
+/// `current -> one`, which becomes `current -> two`.
+fn swap(directory: &Directory) {
+    let path = |name: &str| directory.path().join(name);
+    symlink(path("two"), path("next")).unwrap();
+    std::fs::rename(path("next"), path("current")).unwrap();
+}
+
+fn releases(configuration: &str) -> Setup {
+    let setup = Setup::new(configuration);
+    for release in ["one", "two"] {
+        setup.directory.write(format!("{release}/static/name.txt"), release);
+    }
+    symlink(setup.directory.path().join("one"), setup.directory.path().join("current")).unwrap();
+    setup
+}
+
+#[test]
+fn a_replaced_static_root_is_served_soon_by_new_workers() {
+    let setup = releases(&format!(
+        "    {}\n    workers: (processes: 2),\n    \
+         sites: [(listen: [\"{{address}}\"], locations: [(path: \"/\", to: Files(\"current/static\"))])],",
+        as_nobody()
+    ));
+    let server = setup.start();
+    assert_eq!(get(server.address, "/name.txt").text(), "one");
+    // What is edited meanwhile is not taken: only the root has changed.
+    server.configure("    sites: [],");
+    swap(server.directory());
+    wait_until(SOON, "the new release is served", || {
+        let reply = get(server.address, "/name.txt");
+        assert_eq!(reply.status, 200);
+        holds(reply.text() == "two", reply)
+    });
+    if offered() {
+        server.wait_log("is another directory now; the workers are replaced");
+        assert_eq!(server.status().generation, 2);
+        wait_until(SOON, "that was one reload", || {
+            let status = server.status();
+            holds(
+                status.mode == "running" && status.generation == 2 && status.pools[0].children.len() == 2,
+                status,
+            )
+        });
+    }
+}
+
+#[test]
+fn beside_apps_a_replaced_static_root_waits_for_the_reload() {
+    if !offered() {
+        return;
+    }
+    let setup = releases(&format!(
+        r#"
+    {}
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [
+        (path: "/static/", to: Files("current/static")), (path: "/", to: App("app"))])],
+    apps: {{"app": (module: "app_of_test", chdir: "{{dir}}", processes: 1)}},"#,
+        as_nobody()
+    ));
+    setup.directory.write("app_of_test.py", APP);
+    let server = setup.env("PATH", "/usr/bin:/bin").start();
+    let app = server.ready("app");
+    assert_eq!(get(server.address, "/static/name.txt").text(), "one");
+    swap(server.directory());
+    wait_until(SOON, "the operator is told", || {
+        let reply = get(server.address, "/static/name.txt");
+        assert_eq!((reply.status, reply.text().as_str()), (200, "one"));
+        let log = server.log();
+        holds(log.iter().any(|line| line.contains("until the next reload")), log)
+    });
+    assert_eq!(server.ready("app"), app);
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    assert_eq!(get(server.address, "/static/name.txt").text(), "two");
+}
+
+#[test]
+fn a_sandbox_that_is_required_and_missing_is_an_error() {
+    let setup = Setup::new(
+        "    sandbox: Require,\n    sites: [(listen: [\"{address}\"], locations: [(path: \"/\", to: Respond(status: 204))])],",
+    );
+    let setup = setup.bind_itself();
+    let check = hatchery(&setup.directory, &["check", "-c", "hatchery.ron"]);
+    let said = check.stdout + &check.stderr;
+    if offered() {
+        assert_eq!(check.code, Some(0), "{said}");
+        return;
+    }
+    assert!(check.code == Some(1) && said.contains("sandbox: this kernel does not offer"), "{said}");
+    let ended = { setup }.run_to_end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+}
