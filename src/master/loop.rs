@@ -47,7 +47,8 @@ impl Master {
 
     fn deadline(&self) -> Option<Time> {
         let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
-        earliest(cores, earliest(self.control.deadline(), self.heartbeat.deadline()))
+        let shell = earliest(self.control.deadline(), self.heartbeat.deadline());
+        earliest(cores, earliest(shell, self.notify.deadline()))
     }
 
     fn expire(&mut self, now: Time) {
@@ -55,6 +56,7 @@ impl Master {
             self.supervisor.on_timeout(now);
         }
         self.control.on_timeout(now);
+        self.notify.on_timeout(now);
         if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
             self.look_for_hung_workers(now);
         }

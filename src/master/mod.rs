@@ -12,6 +12,7 @@
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
+//! | `memory` | whether the kernel killed for want of memory |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
 mod apps;
@@ -23,6 +24,7 @@ mod generation;
 mod heartbeat;
 mod listeners;
 pub mod logger;
+mod memory;
 mod notify;
 mod output;
 mod perform;
@@ -44,7 +46,7 @@ use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::alarm::Alarm;
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
-use crate::sys::{clock, title};
+use crate::sys::{clock, process, title};
 use crate::timer::Time;
 use child::Child;
 use control::Control;
@@ -52,11 +54,12 @@ use cronjobs::Run;
 use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
 use listeners::Inherited;
+use memory::OutOfMemory;
 use notify::Notify;
 use pidfile::PidFile;
 use roots::Roots;
 use runtime::RuntimeDir;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -163,6 +166,11 @@ struct Master {
     control: Control,
     signals: Signals,
     notify: Notify,
+    /// Names of the sockets that systemd keeps for us.
+    stored: BTreeSet<String>,
+    out_of_memory: OutOfMemory,
+    /// Pools whose last process that ended unexpectedly was killed for want of memory.
+    starved: BTreeSet<u16>,
     runtime: RuntimeDir,
     _pid_file: Option<PidFile>,
     started: Time,
@@ -172,7 +180,8 @@ impl Master {
     fn new(start: Start, config: Config) -> Result<Self, String> {
         crate::sys::signals::ignore_broken_pipes();
         let inherited = Inherited::from_environment();
-        let notify = Notify::from_environment();
+        let stored = inherited.stored();
+        let notify = Notify::from_environment(clock::now());
         let control = match start.control.as_ref().or(config.control.as_ref()) {
             Some(path) => Control::bind(path)?,
             None => Control::bind_default()?,
@@ -183,6 +192,9 @@ impl Master {
         warn_about_root(&current);
         warn_about_sandbox(&current.config);
         inherited.warn_about_rest();
+        if let Err(error) = process::adopt_orphans() {
+            log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
+        }
         let runtime = RuntimeDir::create(current.account.as_ref())?;
         let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
@@ -218,6 +230,9 @@ impl Master {
             control,
             signals,
             notify,
+            stored,
+            out_of_memory: OutOfMemory::new(),
+            starved: BTreeSet::new(),
             runtime,
             _pid_file: pid_file,
             started: now,

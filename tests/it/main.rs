@@ -21,4 +21,5 @@ mod reload;
 mod sandbox;
 mod static_files;
 mod supervise;
+mod systemd;
 mod wsgi;
