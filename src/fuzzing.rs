@@ -130,7 +130,7 @@ fn drive(
         let length = conn.out().len();
         conn.out().consume(length);
         conn.wrote(Time::ZERO);
-        assert_eq!(conn.wants().write, false, "all was written");
+        assert!(!conn.wants().write, "all was written");
     }
 }
 

@@ -1,15 +1,22 @@
 //! The command line: one file for each command. `main.rs` turns what comes back into an exit code.
 
 mod check;
+mod completions;
 mod config;
+mod cron;
 mod locate;
+mod logs;
+mod man;
 mod reload;
+mod restart;
 mod run;
+mod scale;
 mod serve;
 mod status;
 mod stop;
 
 use crate::config::boot::WorkerBoot;
+use crate::control::command::Response;
 use clap::{Parser, Subcommand};
 
 /// What runs in a forked worker.
@@ -35,7 +42,13 @@ enum Command {
     Config(config::Arguments),
     Status(status::Arguments),
     Reload(reload::Arguments),
+    Scale(scale::Arguments),
+    Restart(restart::Arguments),
+    Cron(cron::Arguments),
+    Logs(logs::Arguments),
     Stop(stop::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Why a command did not do its work.
@@ -60,8 +73,23 @@ impl Cli {
             Command::Config(arguments) => config::execute(&arguments),
             Command::Status(arguments) => status::execute(&arguments),
             Command::Reload(arguments) => reload::execute(&arguments),
+            Command::Scale(arguments) => scale::execute(&arguments),
+            Command::Restart(arguments) => restart::execute(&arguments),
+            Command::Cron(arguments) => cron::execute(&arguments),
+            Command::Logs(arguments) => logs::execute(&arguments),
             Command::Stop(arguments) => stop::execute(&arguments),
+            Command::Completions(arguments) => completions::execute(&arguments),
+            Command::Man(arguments) => man::execute(&arguments),
         }
+    }
+}
+
+/// What the running master answered to an order.
+fn told(response: Response) -> Result<u8, Failure> {
+    match response {
+        Response::Done { text } => print(&format!("{text}\n")),
+        Response::Failed { text } => Err(Failure::Failed(text)),
+        _ => Err(Failure::Failed("the master answered another question".to_owned())),
     }
 }
 

@@ -1,8 +1,8 @@
 //! `hatchery reload`.
 
 use super::locate::Master;
-use super::{Failure, print};
-use crate::control::command::{Request, Response};
+use super::{Failure, told};
+use crate::control::command::Request;
 use clap::Args;
 
 /// Read the configuration again and start new app processes, without losing a request
@@ -23,9 +23,5 @@ pub(super) struct Arguments {
 /// Asks the running master.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let request = Request::Reload { wait: arguments.wait, prove: arguments.prove };
-    match arguments.master.ask(&request)? {
-        Response::Done { text } => print(&format!("{text}\n")),
-        Response::Failed { text } => Err(Failure::Failed(text)),
-        Response::Status(_) => Err(Failure::Failed("the master answered another question".to_owned())),
-    }
+    told(arguments.master.ask(&request)?)
 }

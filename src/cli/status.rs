@@ -21,6 +21,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let status = match arguments.master.ask(&Request::Status)? {
         Response::Status(status) => status,
         Response::Done { text } | Response::Failed { text } => return Err(Failure::Failed(text)),
+        Response::Logs { .. } => {
+            return Err(Failure::Failed("the master answered another question".to_owned()));
+        }
     };
     if arguments.json {
         let text =
@@ -80,7 +83,8 @@ fn show_pool(pool: &Pool, out: &mut String) {
 }
 
 fn show_child(child: &Child, out: &mut String) {
-    let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections } = child;
+    let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections, .. } =
+        child;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
     let _ = write!(out, "  {number:>4}  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}");
     if let Some(requests) = requests {
@@ -89,10 +93,17 @@ fn show_child(child: &Child, out: &mut String) {
     if let Some(connections) = connections {
         let _ = write!(out, "  {connections:>11}");
     }
+    if child.restarts > 0 {
+        let _ = write!(out, "  restarts {}", child.restarts);
+    }
+    if let Some(exit) = &child.last_exit {
+        let _ = write!(out, "  last exit: {exit}");
+    }
     out.push('\n');
 }
 
-fn show_job(job: &Job, out: &mut String) {
+/// One job of cron.
+pub(super) fn show_job(job: &Job, out: &mut String) {
     let next = job.next.as_deref().unwrap_or("never");
     let _ = write!(out, "  {}  at {}  next {next}", job.name, job.at);
     if !job.running.is_empty() {
@@ -135,6 +146,8 @@ mod tests {
             state: "ready".to_owned(),
             uptime_seconds: 125,
             rss_bytes: 5 << 20,
+            restarts: 0,
+            last_exit: None,
             requests: Some(1234),
             connections: Some(7),
         };

@@ -3,6 +3,7 @@
 use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::{Env, Positive, Size};
+use super::ready::Ready;
 use super::source::{DEFAULT_PATH, Source, find_program};
 use super::workers::{IDLE, Processes};
 use crate::dispatch::board;
@@ -42,6 +43,14 @@ pub struct App {
     pub boot_timeout: Duration,
     /// Boot once at start although `min` is 0, to prove that it imports.
     pub prove: bool,
+    /// What each new process must answer before it counts as ready.
+    pub ready: Option<Ready>,
+    /// A process is replaced after about so many requests.
+    pub max_requests: Option<u32>,
+    /// A process whose resident memory is above so many bytes is replaced.
+    pub max_rss: Option<u64>,
+    /// A process is replaced when it has served for about so long.
+    pub max_lifetime: Option<Duration>,
     /// A user of its own.
     pub user: Option<String>,
     /// A response is taken from the app into this much memory, then into a file, then the app waits.
@@ -73,12 +82,16 @@ pub(crate) struct RawApp<'a> {
     queue_timeout: Option<Located<'a, Positive>>,
     boot_timeout: Option<Located<'a, Positive>>,
     prove: Option<Located<'a, bool>>,
+    ready: Option<Located<'a, Ready>>,
+    max_requests: Option<Located<'a, u32>>,
+    max_rss: Option<Located<'a, Size>>,
+    max_lifetime: Option<Located<'a, Positive>>,
     user: Option<Located<'a, String>>,
     response_buffer: Option<Located<'a, ResponseBuffer>>,
 }
 
 impl<'a> Raw<'a> for RawApp<'a> {
-    const LATER: &'static [&'static str] = &["max_requests", "max_rss", "ready", "preload", "env_file"];
+    const LATER: &'static [&'static str] = &["preload", "env_file"];
 }
 
 /// `response_buffer` as written.
@@ -124,6 +137,10 @@ impl App {
             queue_timeout: Duration::from_secs(10),
             boot_timeout: Duration::from_secs(90),
             prove: false,
+            ready: None,
+            max_requests: None,
+            max_rss: None,
+            max_lifetime: None,
             user: None,
             response_buffer: ResponseBuffer::default(),
         }
@@ -152,6 +169,10 @@ impl App {
             queue_timeout: at.or(raw.queue_timeout, Positive(default.queue_timeout), report).0,
             boot_timeout: at.or(raw.boot_timeout, Positive(default.boot_timeout), report).0,
             prove: at.or(raw.prove, default.prove, report),
+            ready: at.read(raw.ready, report),
+            max_requests: at.read(raw.max_requests, report),
+            max_rss: at.read(raw.max_rss, report).map(|Size(bytes)| bytes),
+            max_lifetime: at.read(raw.max_lifetime, report).map(|Positive(time)| time),
             user: at.read(raw.user, report),
             response_buffer: at.or(raw.response_buffer, default.response_buffer, report),
             ..default

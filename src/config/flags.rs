@@ -139,6 +139,7 @@ fn at_root(action: Action) -> Location {
         matcher: Matcher::Prefix { path: "/".to_owned(), over_regex: false },
         action,
         max_body: MAX_BODY,
+        asleep_200: false,
     }
 }
 
@@ -175,7 +176,12 @@ fn static_location(text: &str, here: &Path) -> Result<Location, Complaint> {
     let path = if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
     let action = Action::Files(Files::new(absolute(here, dir)));
     // As with uwsgi's static-map: the prefix wins over everything.
-    Ok(Location { matcher: Matcher::Prefix { path, over_regex: false }, action, max_body: MAX_BODY })
+    Ok(Location {
+        matcher: Matcher::Prefix { path, over_regex: false },
+        action,
+        max_body: MAX_BODY,
+        asleep_200: false,
+    })
 }
 
 fn app_of(run: &Run, target: Target, idle: Option<Duration>, here: &Path, report: &mut Report<'_>) -> App {

@@ -313,7 +313,8 @@ fn resolve(
                 continue;
             };
             let max_body = location.max_body.unwrap_or(site.max_body);
-            locations.push(Location { matcher: location.matcher.value, action, max_body });
+            let asleep_200 = location.asleep_200;
+            locations.push(Location { matcher: location.matcher.value, action, max_body, asleep_200 });
         }
         config.sites.push(Site {
             label,
@@ -338,6 +339,11 @@ fn resolve(
     apps.warn_unused("no location and no cron job uses it", report);
     upstreams.warn_unused("no location uses it", report);
     config.apps = sections.apps.into_iter().filter_map(|(_, app)| app).collect();
+    for (index, app) in config.apps.iter_mut().enumerate() {
+        if let Some(ready) = &mut app.ready {
+            ready.resolve(index, &config.sites);
+        }
+    }
     config.upstreams = sections.upstreams.into_iter().filter_map(|(_, upstream)| upstream).collect();
     if let Some(default) = default {
         config.default_site = default_site(&default, &config.sites, report);

@@ -17,6 +17,8 @@ pub struct Location {
     pub action: Action,
     /// Largest request body here.
     pub max_body: u64,
+    /// While the app sleeps, 200 is the answer, and it sleeps on.
+    pub asleep_200: bool,
 }
 
 /// A location whose app or upstream is still a name.
@@ -24,6 +26,7 @@ pub(crate) struct Draft {
     pub(crate) matcher: At<Matcher>,
     pub(crate) action: ActionDraft,
     pub(crate) max_body: Option<u64>,
+    pub(crate) asleep_200: bool,
 }
 
 /// A location as written.
@@ -36,11 +39,21 @@ pub(crate) struct RawLocation<'a> {
     over_regex: Option<Located<'a, bool>>,
     to: Option<Located<'a, At<ActionDraft>>>,
     max_body: Option<Located<'a, Size>>,
+    probe: Option<Located<'a, Probe>>,
 }
+
+/// `probe` as written.
+#[derive(Deserialize)]
+pub(crate) struct RawProbe<'a> {
+    #[serde(borrow)]
+    answer: Option<Located<'a, Asleep200>>,
+}
+
+impl<'a> Raw<'a> for RawProbe<'a> {}
 
 /// Policies that a location and a site may carry, once they exist.
 pub(crate) const POLICIES: &[&str] =
-    &["access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses", "probe"];
+    &["access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses"];
 
 impl<'a> Raw<'a> for RawLocation<'a> {
     const LATER: &'static [&'static str] = POLICIES;
@@ -67,6 +80,11 @@ impl Read for Draft {
         let regex = at.read(raw.regex, report);
         let action = at.need(raw.to, "to", "App(\"shop\")", report);
         let max_body = at.read(raw.max_body, report).map(|size| size.0);
+        let probe = at.read(raw.probe, report).is_some();
+        let is_app = action.as_ref().is_some_and(|action| matches!(action.value, ActionDraft::App { .. }));
+        if probe && action.is_some() && !is_app {
+            node.complain(report, Complaint::new("`probe` goes with `to: App(…)` only", "remove it"));
+        }
         match given.iter().filter(|given| **given).count() {
             1 => {}
             0 => {
@@ -94,7 +112,25 @@ impl Read for Draft {
             report.add(&action.place, complaint);
             return None;
         }
-        Some(Self { matcher, action: action.value, max_body })
+        Some(Self { matcher, action: action.value, max_body, asleep_200: probe })
+    }
+}
+
+/// `probe: (answer: Asleep200)`.
+struct Probe;
+
+struct Asleep200;
+
+impl Read for Probe {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let (raw, at) = node.fields::<RawProbe<'_>>(report)?;
+        at.need(raw.answer, "answer", "Asleep200", report).map(|Asleep200| Self)
+    }
+}
+
+impl Read for Asleep200 {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.choice(report, &[("Asleep200", ())], &[]).map(|()| Self)
     }
 }
 

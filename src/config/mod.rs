@@ -23,6 +23,7 @@ mod location;
 mod log;
 mod problem;
 mod read;
+mod ready;
 mod sandbox;
 mod shape;
 mod site;
@@ -45,11 +46,13 @@ pub use load::load_with_warnings;
 pub use location::Location;
 pub use log::{AccessLog, Log};
 pub use problem::Problem;
+pub use ready::Ready;
 pub use sandbox::Sandbox;
 pub use site::Site;
 pub use source::{Disk, Source};
 pub use upstream::{Server, Upstream};
 pub use workers::{FileCache, Processes, Workers};
+pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};
 pub use write::to_ron;
 
 use std::path::{Path, PathBuf};
@@ -130,6 +133,7 @@ pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'s
         of::<limits::RawLimits<'_>>("limits"),
         of::<site::RawSite<'_>>("sites"),
         of::<location::RawLocation<'_>>("sites.locations"),
+        of::<location::RawProbe<'_>>("sites.locations.probe"),
         of::<files::RawFiles<'_>>("Files"),
         of::<action::RawAppAction<'_>>("App"),
         of::<action::RawProxy<'_>>("Proxy"),
@@ -137,6 +141,7 @@ pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'s
         of::<action::RawRespond<'_>>("Respond"),
         of::<app::RawApp<'_>>("apps"),
         of::<app::RawResponseBuffer<'_>>("apps.response_buffer"),
+        of::<ready::RawReady<'_>>("apps.ready"),
         of::<upstream::RawUpstream<'_>>("upstreams"),
         of::<upstream::RawServer<'_>>("upstreams.servers"),
         of::<cronjob::RawCronJob<'_>>("cron"),

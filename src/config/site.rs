@@ -57,7 +57,7 @@ pub(crate) struct RawSite<'a> {
 
 impl<'a> Raw<'a> for RawSite<'a> {
     const LATER: &'static [&'static str] =
-        &["tls", "access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses", "probe"];
+        &["tls", "access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses"];
 }
 
 impl Read for Draft {

@@ -6,11 +6,13 @@ use super::cronjob::{CronJob, OVERLAPS};
 use super::files::{Cache, Fallback, Files, Symlinks};
 use super::location::Location;
 use super::log::{FORMATS, LEVELS};
+use super::ready::Ready;
 use super::site::{Site, render_host};
 use super::units::{render_duration, render_size};
 use super::upstream::Upstream;
 use super::workers::Processes;
 use super::{Config, DefaultSite};
+use crate::gateway::ready::Accepted;
 use crate::route::Matcher;
 use std::fmt::Write;
 use std::path::Path;
@@ -111,6 +113,9 @@ fn location(config: &Config, location: &Location) -> String {
     };
     values.push(("to", action(config, &location.action)));
     values.push(("max_body", size(location.max_body)));
+    if location.asleep_200 {
+        values.push(("probe", "(answer: Asleep200)".to_owned()));
+    }
     line(&values)
 }
 
@@ -188,10 +193,28 @@ fn app(app: &App) -> String {
     out.field("queue_timeout", time(app.queue_timeout));
     out.field("boot_timeout", time(app.boot_timeout));
     out.field("prove", app.prove);
+    out.optional("ready", app.ready.as_ref().map(ready));
+    out.optional("max_requests", app.max_requests.map(|count| count.to_string()));
+    out.optional("max_rss", app.max_rss.map(size));
+    out.optional("max_lifetime", app.max_lifetime.map(time));
     out.optional("user", app.user.as_deref().map(text));
     let buffer = &app.response_buffer;
     out.field("response_buffer", line(&[("memory", size(buffer.memory)), ("file", size(buffer.file))]));
     out.end()
+}
+
+fn ready(ready: &Ready) -> String {
+    let status = match ready.status {
+        Accepted::Exactly(status) => status.to_string(),
+        class @ Accepted::Class(_) => text(&class.to_string()),
+    };
+    line(&[
+        ("path", text(&ready.path)),
+        ("host", text(&ready.host)),
+        ("scheme", text(&ready.scheme)),
+        ("status", status),
+        ("timeout", time(ready.timeout)),
+    ])
 }
 
 fn upstream(upstream: &Upstream) -> String {

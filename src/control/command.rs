@@ -15,6 +15,32 @@ pub enum Request {
         /// Boot sleeping apps too.
         prove: bool,
     },
+    /// So many processes of a pool until the next reload; 0: asleep until wanted.
+    Scale {
+        /// App, or `workers`.
+        name: String,
+        /// How many.
+        count: u32,
+    },
+    /// Replace the processes of a pool one after the other; answered at the end.
+    Restart {
+        /// App, or `workers`.
+        name: String,
+    },
+    /// Run a cron job now; answered when it has begun.
+    CronRun {
+        /// Its name.
+        name: String,
+    },
+    /// What children printed last.
+    Logs {
+        /// One app or job; else all.
+        name: Option<String>,
+        /// Only lines after the one of this number.
+        after: u64,
+        /// Answer only when there are some.
+        wait: bool,
+    },
     /// Stop, gracefully unless `fast`.
     Stop {
         /// Do not wait for running requests.
@@ -36,8 +62,34 @@ pub enum Response {
         /// Why, for the operator; may have several lines.
         text: String,
     },
+    /// The answer to `logs`.
+    Logs {
+        /// In the order in which they came.
+        lines: Vec<LogLine>,
+        /// Number of the newest line of all.
+        last: u64,
+    },
     /// The answer to `status`.
     Status(Box<Status>),
+}
+
+/// One line that a child printed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Lines are numbered upwards as long as the master lives.
+    pub number: u64,
+    /// `app shop 0`, `cron clearsessions`.
+    pub child: String,
+    /// Without control characters.
+    pub text: String,
+}
+
+impl LogLine {
+    /// Bytes that it takes, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.child.len() + self.text.len()
+    }
 }
 
 /// The process tree as `status` shows it.
@@ -111,6 +163,12 @@ pub struct Child {
     pub state: String,
     /// Seconds since it was started.
     pub uptime_seconds: u64,
+    /// Processes started in its place because the one before died.
+    #[serde(default)]
+    pub restarts: u64,
+    /// How the last process in its place ended that was not told to.
+    #[serde(default)]
+    pub last_exit: Option<String>,
     /// Resident memory in bytes.
     pub rss_bytes: u64,
     /// Requests served (workers), connections open (workers).

@@ -26,6 +26,7 @@
 //! | STACKS 12 | reserved | |
 //! | LEAVE 13 | master → app | no request is claimed any more: run atexit and exit 0 |
 //! | GONE 14 | master → app | u16 row: that worker was reaped; answered with one FREE for each unit, as soon as no request of it runs there |
+//! | WORN 15 | app → master | u32 requests: it has served as many as it should; sent once |
 //!
 //! FREE to the master is a hint that may come twice or late; `dispatch` acts on it only for a unit whose claim it knows
 //! to be orphaned. GONE exists because a worker can die between its claim and its connect, and because the end of its
@@ -65,6 +66,7 @@ pub enum Kind {
     Stacks = 12,
     Leave = 13,
     Gone = 14,
+    Worn = 15,
 }
 
 impl Kind {
@@ -86,6 +88,7 @@ impl Kind {
             12 => Self::Stacks,
             13 => Self::Leave,
             14 => Self::Gone,
+            15 => Self::Worn,
             _ => return None,
         })
     }

@@ -52,7 +52,7 @@ pub enum ToMaster {
         /// Slot of its process.
         slot: u16,
     },
-    /// A request ran into the app's `timeout`: the process that runs it must go.
+    /// The process must go at once: a request ran into the app's `timeout`, or it cannot be talked to.
     Stuck {
         /// Pool on the board.
         pool: u16,
@@ -60,6 +60,8 @@ pub enum ToMaster {
         slot: u16,
         /// Unit generation of its process.
         generation: u32,
+        /// Why, with the request.
+        reason: String,
     },
 }
 
@@ -114,8 +116,11 @@ impl ToMaster {
             }
             Self::Want { pool } => [&[3], &pool.to_le_bytes()[..]].concat(),
             Self::Left { pool, slot } => [&[4], &pool.to_le_bytes()[..], &slot.to_le_bytes()].concat(),
-            Self::Stuck { pool, slot, generation } => {
-                [&[5], &pool.to_le_bytes()[..], &slot.to_le_bytes(), &generation.to_le_bytes()].concat()
+            Self::Stuck { pool, slot, generation, reason } => {
+                let numbers =
+                    [&[5], &pool.to_le_bytes()[..], &slot.to_le_bytes(), &generation.to_le_bytes()].concat();
+                let reason = reason.as_bytes();
+                [&numbers, reason.get(..PACKET - numbers.len()).unwrap_or(reason)].concat()
             }
         }
     }
@@ -133,10 +138,11 @@ impl ToMaster {
             (2, _) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
             (3, 2) => Some(Self::Want { pool: word(rest)? }),
             (4, 4) => Some(Self::Left { pool: word(rest.get(..2)?)?, slot: word(rest.get(2..)?)? }),
-            (5, 8) => Some(Self::Stuck {
+            (5, 8..) => Some(Self::Stuck {
                 pool: word(rest.get(..2)?)?,
                 slot: word(rest.get(2..4)?)?,
-                generation: u32::from_le_bytes(rest.get(4..)?.try_into().ok()?),
+                generation: u32::from_le_bytes(rest.get(4..8)?.try_into().ok()?),
+                reason: String::from_utf8_lossy(rest.get(8..)?).into_owned(),
             }),
             _ => None,
         }
@@ -165,10 +171,12 @@ mod tests {
             ToMaster::Failed("no such directory".to_owned()),
             ToMaster::Want { pool: 258 },
             ToMaster::Left { pool: 1, slot: 2 },
-            ToMaster::Stuck { pool: 1, slot: 2, generation: 70_000 },
+            ToMaster::Stuck { pool: 1, slot: 2, generation: 70_000, reason: "GET /slow".to_owned() },
         ];
         up.iter().for_each(|message| assert_eq!(ToMaster::decode(&message.encode()).as_ref(), Some(message)));
         assert_eq!(ToMaster::Failed("x".repeat(PACKET * 2)).encode().len(), PACKET);
+        let long = ToMaster::Stuck { pool: 1, slot: 2, generation: 3, reason: "x".repeat(PACKET * 2) };
+        assert_eq!(long.encode().len(), PACKET);
     }
 
     #[test]

@@ -129,6 +129,29 @@ impl Scheduler {
         self.forget();
     }
 
+    /// By hand: as if the job were due now; its schedule stays as it is.
+    ///
+    /// # Errors
+    /// There is no such job, or it may not run now.
+    pub fn run_now(&mut self, name: &str, wall: Wall, now: Time) -> Result<(), String> {
+        if self.stopping {
+            return Err("the server is stopping".to_owned());
+        }
+        let names: Vec<&str> =
+            self.jobs.iter().filter(|job| job.listed).map(|job| job.spec.name.as_str()).collect();
+        let unknown = match names.as_slice() {
+            [] => "there are no cron jobs".to_owned(),
+            names => format!("there is no job \"{name}\"; there is: {}", names.join(", ")),
+        };
+        let job = self.jobs.iter_mut().find(|job| job.listed && job.spec.name == name).ok_or(unknown)?;
+        if !job.runs.is_empty() && job.spec.overlap == Overlap::Skip {
+            return Err(format!("cron {name} is still running (overlap: Skip)"));
+        }
+        job.due(wall, now, &mut self.decisions);
+        self.look(wall, now);
+        Ok(())
+    }
+
     /// When the next job is due, for a timer on the wall clock that also fires when the clock is set.
     #[must_use]
     pub fn next_wall(&self) -> Option<Wall> {

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod http1;
 pub mod params;
+pub mod ready;
 
 use crate::http::{BodyLength, Method, ResponseHead};
 
@@ -33,7 +34,6 @@ pub enum Event {
     End,
     /// The unit of the app is free for another request (apps only).
     Free,
-    /// The response cannot be completed; nothing follows.
     /// The response cannot be completed; nothing follows, except that an app may still say [`Event::Free`].
     Broken(Fault),
 }

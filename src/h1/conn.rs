@@ -203,7 +203,11 @@ impl Conn {
             }
             (Phase::Open, Reading::Done) => {}
         }
-        self.input.extend_from_slice(bytes);
+        if self.input.capacity() == 0 {
+            self.input = bytes.to_vec();
+        } else {
+            self.input.extend_from_slice(bytes);
+        }
         if self.writing == Writing::Done {
             self.settle(now);
         }

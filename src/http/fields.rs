@@ -10,6 +10,10 @@ pub struct Fields {
     index: Vec<(Span, Span)>,
 }
 
+/// Names and values of a usual response.
+const USUAL_BYTES: usize = 256;
+const USUAL_FIELDS: usize = 8;
+
 impl Fields {
     /// No fields.
     #[must_use]
@@ -19,6 +23,11 @@ impl Fields {
 
     /// Adds a field at the end, also when one of that name is there already.
     pub fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        if self.index.capacity() == 0 {
+            // What most responses need, at once: growing piece by piece costs more than the fields themselves.
+            self.bytes.reserve(USUAL_BYTES);
+            self.index.reserve(USUAL_FIELDS);
+        }
         let name = self.store(name.as_ref());
         let value = self.store(value.as_ref());
         self.index.push((name, value));

@@ -289,12 +289,30 @@ fn bare(form: Form, path: &[u8]) -> Target {
 /// `target[start..]` is a path, possibly empty, and perhaps a query.
 fn from_path(target: &[u8], start: usize, form: Form) -> Result<Target, Error> {
     let rest = target.get(start..).unwrap_or_default();
-    let (raw, query) = match rest.iter().position(|byte| *byte == b'?') {
-        None => (rest, None),
-        Some(at) => (rest.get(..at).unwrap_or_default(), Some(span(start + at + 1, target.len()))),
+    // Nearly every path has nothing to decode, resolve or merge; one pass tells.
+    let (mut end, mut plain, mut before) = (rest.len(), !rest.is_empty(), 0);
+    for (at, byte) in rest.iter().enumerate() {
+        match byte {
+            b'?' => {
+                end = at;
+                plain &= at > 0;
+                break;
+            }
+            b'%' => plain = false,
+            b'/' | b'.' if before == b'/' => plain = false,
+            _ => {}
+        }
+        before = *byte;
+    }
+    let raw = rest.get(..end).unwrap_or_default();
+    let query = (end < rest.len()).then(|| span(start + end + 1, target.len()));
+    let (path, path_info, encoded_slash) = if plain {
+        (raw.to_vec(), None, false)
+    } else {
+        let (decoded, encoded_slash) = decode(if raw.is_empty() { b"/" } else { raw })?;
+        let (path, path_info) = resolve(decoded)?;
+        (path, path_info, encoded_slash)
     };
-    let (decoded, encoded_slash) = decode(if raw.is_empty() { b"/" } else { raw })?;
-    let (path, path_info) = resolve(decoded)?;
     let raw_path = span(start, start + raw.len());
     Ok(Target { path, path_info, encoded_slash, form, raw_path, query, authority: None, https: false })
 }

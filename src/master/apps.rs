@@ -3,9 +3,11 @@
 
 use super::environment::{Environment, string};
 use super::generation::Generation;
+use super::inquiry::Inquiry;
+use super::journal::Journal;
 use super::output::Output;
 use super::{Channel, Token};
-use crate::config::App as Settings;
+use crate::config::{App as Settings, Ready};
 use crate::control::{app_socket, frame};
 use crate::gateway::app::HOST_PROGRAM;
 use crate::supervisor::{ChildId, Exit};
@@ -34,6 +36,10 @@ pub(super) struct App {
     pub(super) leaving: bool,
     /// It said that it serves, or why it cannot.
     pub(super) answered: bool,
+    /// What it is asked before it serves.
+    pub(super) ready: Option<Ready>,
+    /// The ready request, while it runs.
+    pub(super) inquiry: Option<Inquiry>,
     control: Option<UnixStream>,
     reader: frame::Reader,
     waiting: Vec<u8>,
@@ -42,7 +48,8 @@ pub(super) struct App {
     directory: PathBuf,
     /// What it prints.
     pub(super) output: Output,
-    socket: PathBuf,
+    /// Where it listens.
+    pub(super) socket: PathBuf,
 }
 
 /// What a process of an app says.
@@ -52,6 +59,11 @@ pub(super) enum Said {
     Ready,
     /// It cannot serve; its exit follows.
     Failed(String),
+    /// It has served as many requests as it should.
+    Worn {
+        /// How many.
+        requests: u32,
+    },
     /// No request of the worker in this row runs in this unit any more.
     Free {
         /// Row of the worker.
@@ -75,6 +87,8 @@ pub(super) struct Wanted<'a> {
     pub(super) number: u32,
     /// Generation of its units.
     pub(super) units: u32,
+    /// It says WORN after so many requests.
+    pub(super) max_requests: Option<u32>,
     /// Where its socket is made.
     pub(super) runtime_dir: &'a Path,
 }
@@ -99,13 +113,15 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
         threads: u16::try_from(settings.threads).unwrap_or(u16::MAX),
         leaving: false,
         answered: false,
+        ready: settings.ready.clone(),
+        inquiry: None,
         control: Some(ours),
         reader: frame::Reader::new(),
         waiting: Vec::new(),
         launch: Some(launch),
         python: settings.python.clone(),
         directory: settings.chdir.clone(),
-        output: Output::new(read),
+        output: Output::new(&settings.name, read),
         socket,
     };
     Ok((child, app))
@@ -142,6 +158,8 @@ fn program(
         ("THREADS", &settings.threads.to_string()),
         ("APP", &settings.name),
         ("MULTIPROCESS", multiprocess),
+        ("MAX_REQUESTS", &wanted.max_requests.unwrap_or(0).to_string()),
+        ("STACKS_SIGNAL", &signals::stacks().to_string()),
         ("TITLE", &format!("hatchery: app {} {} gen {}", settings.name, wanted.slot, wanted.number)),
     ] {
         environment.set(format!("HATCHERY_HOST_{name}"), value);
@@ -174,6 +192,9 @@ impl App {
         if let Some(control) = &self.control {
             let interest = Interest { read: true, write: !self.waiting.is_empty() };
             set.add(control.as_fd(), Token::Child(id, Channel::Control), interest);
+        }
+        if let Some(inquiry) = &self.inquiry {
+            inquiry.watch(Token::Child(id, Channel::Inquiry), set);
         }
         self.output.watch(set, Token::Child(id, Channel::Output));
     }
@@ -247,6 +268,10 @@ impl App {
                 }),
                 _ => None,
             },
+            frame::Kind::Worn => {
+                let requests = frame.payload.as_slice().try_into().map(u32::from_le_bytes).unwrap_or(0);
+                Some(Said::Worn { requests })
+            }
             kind => {
                 log::warn!(target: "hatchery", "app {}: a frame that is not for the master: {kind:?}", self.name);
                 None
@@ -287,16 +312,16 @@ impl App {
     }
 
     /// Why it ended before it answered: what it printed says more than its exit code.
-    pub(super) fn silence(&mut self, name: &str, exit: Exit) -> Option<String> {
-        self.output.read(name);
+    pub(super) fn silence(&mut self, name: &str, exit: Exit, journal: &mut Journal) -> Option<String> {
+        self.output.read(name, journal);
         let said = self.output.tail();
         (!self.answered && !said.trim().is_empty())
             .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
     }
 
     /// It was reaped: logs what it still printed and removes its socket.
-    pub(super) fn bury(self, name: &str) {
-        self.output.finish(name);
+    pub(super) fn bury(self, name: &str, journal: &mut Journal) {
+        self.output.finish(name, journal);
         // The whole directory goes at the end anyway.
         let _ = std::fs::remove_file(self.socket);
     }

@@ -145,6 +145,11 @@ impl Control {
         }
     }
 
+    /// Whether a client still waits for its answer.
+    pub(super) fn waits(&self, ticket: Ticket) -> bool {
+        self.clients.contains_key(&ticket.0)
+    }
+
     /// Answers a client, if it is still there.
     pub(super) fn answer(&mut self, ticket: Ticket, response: &Response, now: Time) {
         let Some(client) = self.clients.get_mut(&ticket.0) else { return };

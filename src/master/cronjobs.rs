@@ -3,9 +3,11 @@
 
 use super::environment::{Environment, string};
 use super::generation::Generation;
+use super::journal::Journal;
 use super::output::Output;
 use super::{Channel, Master, Token};
 use crate::config::{Config, CronJob};
+use crate::control::command::Response;
 use crate::control::exit::Exit;
 use crate::cron::{Decision, JobSpec, Kill, RunId, Schedule};
 use crate::sys::poll::{Interest, Set};
@@ -55,7 +57,7 @@ impl Run {
             death_signal: Some(signals::SIGTERM),
         };
         let (process, launch) = process::spawn(&program)?;
-        let output = Output::new(read);
+        let output = Output::new(&job.name, read);
         Ok(Self { job: job.name.clone(), process, launch: Some(launch), output, failure: None })
     }
 
@@ -68,10 +70,10 @@ impl Run {
     }
 
     /// One of its descriptors is ready.
-    pub(super) fn ready(&mut self, channel: Channel) {
+    pub(super) fn ready(&mut self, channel: Channel, journal: &mut Journal) {
         match channel {
-            Channel::Output => self.output.read(&format!("cron {}", self.job)),
-            Channel::Launch | Channel::Control => self.launched(),
+            Channel::Output => self.output.read(&format!("cron {}", self.job), journal),
+            Channel::Launch | Channel::Control | Channel::Inquiry => self.launched(),
         }
     }
 
@@ -87,9 +89,9 @@ impl Run {
     }
 
     /// It was reaped: logs what it still printed; why its program could not be started, if it could not.
-    pub(super) fn bury(mut self) -> Option<String> {
+    pub(super) fn bury(mut self, journal: &mut Journal) -> Option<String> {
         self.launched();
-        self.output.finish(&format!("cron {}", self.job));
+        self.output.finish(&format!("cron {}", self.job), journal);
         self.failure
     }
 }
@@ -117,6 +119,16 @@ impl Master {
         }
         if let Err(error) = self.alarm.set(self.scheduler.next_wall()) {
             log::error!(target: "hatchery", "cron: cannot set the timer: {error}");
+        }
+    }
+
+    /// `cron run`: as if it were due now.
+    pub(super) fn run_by_hand(&mut self, name: &str, now: Time) -> Response {
+        match self.scheduler.run_now(name, clock::wall(), now) {
+            Ok(()) => Response::Done {
+                text: format!("cron {name}: begun; `hatchery logs {name}` shows its output"),
+            },
+            Err(text) => Response::Failed { text },
         }
     }
 
@@ -156,7 +168,7 @@ impl Master {
     pub(super) fn bury_run(&mut self, id: RunId, exit: Exit, now: Time) {
         let Some(run) = self.runs.remove(&id) else { return };
         let job = run.job.clone();
-        match run.bury() {
+        match run.bury(&mut self.journal) {
             Some(why) => {
                 log::error!(target: "hatchery", "cron {job}: {why}");
                 self.scheduler.could_not_start(id, &why);

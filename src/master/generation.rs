@@ -111,18 +111,25 @@ impl Generation {
             name: "worker".to_owned(),
             min: config.workers.processes.min,
             max: config.workers.processes.max,
+            most: crate::config::MOST_WORKERS,
             idle: config.workers.idle,
             boot_timeout: WORKER_BOOT,
             prove: false,
+            max_rss: None,
+            max_lifetime: None,
         };
         let apps = config.apps.iter().zip(&self.app_pools).map(|(app, index)| PoolPlan {
             index: *index,
             name: app.name.clone(),
             min: app.processes.min,
             max: app.processes.max,
+            most: crate::config::MOST_PROCESSES,
             idle: app.idle,
-            boot_timeout: app.boot_timeout,
+            // The ready request has its own bound, after that of the import.
+            boot_timeout: app.boot_timeout + app.ready.as_ref().map_or(Duration::ZERO, |ready| ready.timeout),
             prove: app.prove,
+            max_rss: app.max_rss,
+            max_lifetime: app.max_lifetime,
         });
         Plan {
             pools: std::iter::once(workers).chain(apps).collect(),

@@ -27,6 +27,7 @@ impl Master {
             }
             self.expire(now);
             self.settle(now);
+            self.answer_followers(now);
         }
     }
 
@@ -47,8 +48,9 @@ impl Master {
 
     fn deadline(&self) -> Option<Time> {
         let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
-        let shell = earliest(self.control.deadline(), self.heartbeat.deadline());
-        earliest(cores, earliest(shell, self.notify.deadline()))
+        let own = earliest(self.control.deadline(), self.heartbeat.deadline());
+        let own = earliest(own, self.notify.deadline());
+        earliest(cores, earliest(own, self.inquiry_deadline()))
     }
 
     fn expire(&mut self, now: Time) {
@@ -57,6 +59,7 @@ impl Master {
         }
         self.control.on_timeout(now);
         self.notify.on_timeout(now);
+        self.expire_inquiries(now);
         if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
             self.look_for_hung_workers(now);
         }
@@ -105,7 +108,7 @@ impl Master {
             Token::Alarm => self.alarm.clear(),
             Token::Run(id, channel) => {
                 if let Some(run) = self.runs.get_mut(&id) {
-                    run.ready(channel);
+                    run.ready(channel, &mut self.journal);
                 }
             }
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
@@ -113,7 +116,7 @@ impl Master {
     }
 
     fn command(&mut self, ticket: Ticket, request: &Request, now: Time) {
-        match *request {
+        match request.clone() {
             Request::Status => {
                 let status = self.status(now);
                 self.control.answer(ticket, &Response::Status(Box::new(status)), now);
@@ -121,6 +124,13 @@ impl Master {
             Request::Reload { wait, prove } => {
                 self.supervisor.on(Input::Reload { ticket, wait, prove }, now);
             }
+            Request::Scale { name, count } => self.supervisor.on(Input::Scale { ticket, name, count }, now),
+            Request::Restart { name } => self.supervisor.on(Input::Restart { ticket, name }, now),
+            Request::CronRun { name } => {
+                let response = self.run_by_hand(&name, now);
+                self.control.answer(ticket, &response, now);
+            }
+            Request::Logs { name, after, wait } => self.show_logs(ticket, name, after, wait, now),
             Request::Stop { fast } => {
                 self.hasten(fast);
                 self.supervisor.on(Input::Stop { ticket, fast }, now);
@@ -138,12 +148,13 @@ impl Master {
                 }
                 self.hear(id, now);
             }
-            (Role::App(app), Channel::Output) => app.output.read(&name),
+            (Role::App(app), Channel::Output) => app.output.read(&name, &mut self.journal),
             (Role::App(app), Channel::Launch) => {
                 if let Some(reason) = app.launched() {
                     self.supervisor.on(Input::Failed { child: id, reason }, now);
                 }
             }
+            (Role::App(_), Channel::Inquiry) => self.hear_inquiry(id, now),
             (Role::App(app), Channel::Control) => {
                 if write {
                     app.flush();
@@ -187,9 +198,9 @@ impl Master {
                     self.let_go(app);
                 }
             }
-            ToMaster::Stuck { pool, slot, generation } => {
+            ToMaster::Stuck { pool, slot, generation, reason } => {
                 if let Some(child) = self.app_in(pool, slot, Some(generation)) {
-                    self.supervisor.on(Input::Stuck { child }, now);
+                    self.supervisor.on(Input::Stuck { child, reason }, now);
                 }
             }
         }
@@ -197,7 +208,11 @@ impl Master {
 
     fn on_app(&mut self, id: ChildId, said: Said, now: Time) {
         match said {
-            Said::Ready => self.supervisor.on(Input::Ready { child: id }, now),
+            Said::Ready => self.ask_ready(id, now),
+            Said::Worn { requests } => {
+                let reason = format!("it served {requests} requests (max_requests)");
+                self.supervisor.on(Input::Worn { child: id, reason }, now);
+            }
             Said::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
             Said::Free { row, unit } => {
                 let Some(child) = self.children.get(&id) else { return };

@@ -9,7 +9,9 @@
 //! | `signals` | signals to inputs; reaping |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `cronjobs` | starting workers, processes of apps, runs of jobs |
+//! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
+//! | `journal`, `follow` | what children printed, for `hatchery logs` |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
 //! | `memory` | whether the kernel killed for want of memory |
@@ -20,8 +22,11 @@ mod child;
 pub mod control;
 mod cronjobs;
 mod environment;
+mod follow;
 mod generation;
 mod heartbeat;
+mod inquiry;
+mod journal;
 mod listeners;
 pub mod logger;
 mod memory;
@@ -51,8 +56,10 @@ use crate::timer::Time;
 use child::Child;
 use control::Control;
 use cronjobs::Run;
+use follow::Follower;
 use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
+use journal::Journal;
 use listeners::Inherited;
 use memory::OutOfMemory;
 use notify::Notify;
@@ -128,6 +135,8 @@ enum Channel {
     Output,
     /// Whether its program could be started.
     Launch,
+    /// Its answer to the ready request.
+    Inquiry,
 }
 
 /// The whole state of the master.
@@ -163,6 +172,8 @@ struct Master {
     watching: bool,
     /// The supervisor is done: the code to exit with.
     exit: Option<u8>,
+    journal: Journal,
+    followers: Vec<Follower>,
     control: Control,
     signals: Signals,
     notify: Notify,
@@ -195,7 +206,7 @@ impl Master {
         if let Err(error) = process::adopt_orphans() {
             log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
         }
-        let runtime = RuntimeDir::create(current.account.as_ref())?;
+        let runtime = RuntimeDir::create()?;
         let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
@@ -227,6 +238,8 @@ impl Master {
             same_configuration: false,
             watching: false,
             exit: None,
+            journal: Journal::default(),
+            followers: Vec::new(),
             control,
             signals,
             notify,

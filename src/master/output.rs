@@ -1,5 +1,6 @@
 //! What children print: cut into lines for the log, and the last of it kept for whoever asks why a child died.
 
+use super::journal::Journal;
 use crate::sys::poll::{Interest, Set};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -18,14 +19,16 @@ const READ: usize = 64 * 1024;
 /// The output of one child.
 #[derive(Debug)]
 pub(super) struct Output {
+    /// The app or job.
+    name: String,
     pipe: Option<File>,
     cutter: Cutter,
 }
 
 impl Output {
-    /// Reads from the non-blocking `pipe`.
-    pub(super) fn new(pipe: OwnedFd) -> Self {
-        Self { pipe: Some(pipe.into()), cutter: Cutter::default() }
+    /// Reads from the non-blocking `pipe` what processes of that app or job print.
+    pub(super) fn new(name: &str, pipe: OwnedFd) -> Self {
+        Self { name: name.to_owned(), pipe: Some(pipe.into()), cutter: Cutter::default() }
     }
 
     /// Waits for more, unless the child closed it.
@@ -35,15 +38,16 @@ impl Output {
         }
     }
 
-    /// Logs what has come, each line with the child's `name`.
-    pub(super) fn read(&mut self, name: &str) {
+    /// Logs what has come, each line with the name of the child.
+    pub(super) fn read(&mut self, child: &str, journal: &mut Journal) {
         let mut buffer = [0; 8 * 1024];
         let mut left = READ;
         while let Some(pipe) = &mut self.pipe {
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(length) => {
-                    self.cutter.feed(buffer.get(..length).unwrap_or_default(), |line| show(name, line));
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    self.cutter.feed(bytes, |line| journal.write(&self.name, child, printable(line)));
                     left = left.saturating_sub(length);
                     if left == 0 {
                         return;
@@ -57,9 +61,9 @@ impl Output {
     }
 
     /// The child has ended: logs what is left, also a line without its end.
-    pub(super) fn finish(mut self, name: &str) {
-        self.read(name);
-        self.cutter.end(|line| show(name, line));
+    pub(super) fn finish(mut self, child: &str, journal: &mut Journal) {
+        self.read(child, journal);
+        self.cutter.end(|line| journal.write(&self.name, child, printable(line)));
     }
 
     /// The last of what it printed.
@@ -67,10 +71,6 @@ impl Output {
         let (one, two) = self.cutter.kept.as_slices();
         String::from_utf8_lossy(&[one, two].concat()).into_owned()
     }
-}
-
-fn show(name: &str, line: &[u8]) {
-    log::info!(target: "hatchery", "{name}: {}", printable(line));
 }
 
 /// Text without control characters, so that a child cannot write to the operator's terminal.

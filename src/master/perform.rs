@@ -7,8 +7,8 @@ use super::{Master, spawn};
 use crate::config::Config;
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
-use crate::dispatch::board::{self, WORKERS};
-use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket};
+use crate::dispatch::board::{self, SLOTS, WORKERS};
+use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket, spread};
 use crate::sys::{listener, process, signals};
 use crate::timer::Time;
 use std::collections::BTreeSet;
@@ -22,6 +22,8 @@ impl Master {
             Output::Open { child } => self.open(child, now),
             Output::Drain { child, within, hurry } => self.drain(child, within, hurry),
             Output::Kill { child, how } => self.kill(child, how),
+            Output::Inspect { child } => self.inspect(child),
+            Output::Measure { child } => self.measure(child, now),
             Output::Watch(on) => self.watch_listeners(on),
             Output::Rearm => self.each_worker(|worker| worker.tell(ToWorker::Rearm, None)),
             Output::Sample { pool } => self.sample(pool, now),
@@ -92,13 +94,22 @@ impl Master {
         slot: u16,
         number: u32,
     ) -> io::Result<(process::Child, Role)> {
+        if usize::from(slot) >= SLOTS {
+            let text = format!(
+                "more than {SLOTS} processes, those of earlier generations that still drain included"
+            );
+            return Err(io::Error::other(text));
+        }
         let generation = self.source(number);
         let app =
             generation.app(pool).ok_or_else(|| io::Error::other("the app is not in the configuration"))?;
         // Children are numbered upwards for ever, so the generations of a slot's units grow.
         let units = id.0 as u32;
         let runtime_dir = self.runtime.path();
-        let wanted = apps::Wanted { generation, app, pool, slot, number, units, runtime_dir };
+        let limit = generation.config.apps.get(app).and_then(|app| app.max_requests);
+        let spread = |limit: u32| u32::try_from(spread(u64::from(limit), id)).unwrap_or(limit);
+        let max_requests = limit.map(spread);
+        let wanted = apps::Wanted { generation, app, pool, slot, number, units, max_requests, runtime_dir };
         let (process, app) = apps::spawn(&wanted)?;
         Ok((process, Role::App(Box::new(app))))
     }
@@ -160,6 +171,23 @@ impl Master {
         }
     }
 
+    /// The host writes the stacks of its threads to its standard error at once, whatever its code does.
+    fn inspect(&self, id: ChildId) {
+        let Some(child) = self.children.get(&id) else { return };
+        if let Role::App(_) = child.role
+            && let Err(error) = process::signal(&child.process, signals::stacks(), false)
+        {
+            log::debug!(target: "hatchery", "cannot ask {} for its stacks: {error}", child.name());
+        }
+    }
+
+    fn measure(&mut self, id: ChildId, now: Time) {
+        let pid = self.children.get(&id).map(|child| child.process.pid);
+        if let Some(rss) = pid.and_then(process::resident) {
+            self.supervisor.on(Input::Measured { child: id, rss }, now);
+        }
+    }
+
     fn watch_listeners(&mut self, on: bool) {
         self.watching = on;
         for socket in self.current.listening.iter().flat_map(|listening| &listening.sockets) {
@@ -217,9 +245,6 @@ impl Master {
             if !same {
                 log::warn!(target: "hatchery", "{key}: a change takes effect at the next start");
             }
-        }
-        if let Err(error) = self.runtime.give_to(candidate.account.as_ref()) {
-            log::warn!(target: "hatchery", "{error}");
         }
         super::logger::set_level(candidate.config.log.level);
         self.current = candidate;

@@ -1,8 +1,11 @@
 //! The runtime directory: where the sockets of app processes are. Each master has its own; it is removed at the end, and
 //! those that dead masters left are removed by the next one.
+//!
+//! It belongs to the master's user and nobody else can change it: a master that is root changes the mode and owner of
+//! the sockets in it, and whoever could put a link in their place would be given the file that it names.
 
 use crate::sys::lock::Locked;
-use crate::sys::user::{self, Account};
+use crate::sys::user;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -19,25 +22,22 @@ pub(super) struct RuntimeDir {
 }
 
 impl RuntimeDir {
-    /// Makes one that `owner` (the workers' user; `None`: ours) may use.
+    /// Makes one that others may only pass through, to sockets that are theirs.
     ///
     /// # Errors
     /// What making a directory says, with its path.
-    pub(super) fn create(owner: Option<&Account>) -> Result<Self, String> {
+    pub(super) fn create() -> Result<Self, String> {
         let parent = parent()?;
         remove_stale(&parent);
         for number in 0..1000 {
             let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
-            // Others may pass through, to sockets that are theirs: apps can have users of their own.
-            match DirBuilder::new().mode(0o711).create(&path) {
+            match make(&path, 0o711) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(format!("cannot make the directory {}: {error}", path.display())),
             }
             let Some(lock) = lock(&path) else { continue };
-            let made = Self { path, _lock: lock };
-            made.give_to(owner)?;
-            return Ok(made);
+            return Ok(Self { path, _lock: lock });
         }
         Err(format!("cannot make a directory in {}: all names are taken", parent.display()))
     }
@@ -45,15 +45,6 @@ impl RuntimeDir {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Makes `owner` its owner, as after a reload that changed the user.
-    pub(super) fn give_to(&self, owner: Option<&Account>) -> Result<(), String> {
-        let failed = |error: io::Error| format!("cannot set the owner of {}: {error}", self.path.display());
-        let permissions = fs::Permissions::from_mode(0o711);
-        fs::set_permissions(&self.path, permissions).map_err(failed)?;
-        let Some(owner) = owner else { return Ok(()) };
-        std::os::unix::fs::chown(&self.path, Some(owner.uid), Some(owner.gid)).map_err(failed)
     }
 }
 
@@ -69,13 +60,21 @@ impl Drop for RuntimeDir {
 fn parent() -> Result<PathBuf, String> {
     if user::is_root() {
         let path = PathBuf::from("/run/hatchery");
-        return match DirBuilder::new().recursive(true).mode(0o755).create(&path) {
-            Ok(()) => Ok(path),
-            Err(error) => Err(format!("cannot make the directory {}: {error}", path.display())),
+        return match make(&path, 0o755) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(format!("cannot make the directory {}: {error}", path.display()))
+            }
+            _ => Ok(path),
         };
     }
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
     Ok(user.unwrap_or_else(std::env::temp_dir))
+}
+
+/// Makes a directory with these permissions, whatever the umask: workers must be able to pass through.
+fn make(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Locks a directory that was just made; `None` if a master that cleans up took it for a stale one meanwhile.
@@ -93,9 +92,8 @@ fn remove_stale(parent: &Path) {
         entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()))
     {
         let path = entry.path();
-        // The owner may be the workers' user of that master; only root can then remove it, and only root gets here.
-        let ours = fs::symlink_metadata(&path)
-            .is_ok_and(|found| found.is_dir() && (user::is_root() || found.uid() == user::uid()));
+        let ours =
+            fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir() && found.uid() == user::uid());
         if ours && lock(&path).is_some() {
             match fs::remove_dir_all(&path) {
                 Ok(()) => {
@@ -132,7 +130,7 @@ mod tests {
 
     #[test]
     fn it_is_gone_at_the_end() {
-        let made = RuntimeDir::create(None).unwrap();
+        let made = RuntimeDir::create().unwrap();
         let path = made.path().to_owned();
         fs::write(path.join("x"), "").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o711);

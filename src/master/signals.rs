@@ -91,7 +91,7 @@ impl Master {
         let Some(mut child) = self.children.remove(&id) else { return };
         let name = child.name();
         if let Role::App(app) = &mut child.role
-            && let Some(reason) = app.launched().or_else(|| app.silence(&name, exit))
+            && let Some(reason) = app.launched().or_else(|| app.silence(&name, exit, &mut self.journal))
         {
             self.supervisor.on(Input::Failed { child: id, reason }, now);
         }
@@ -105,7 +105,7 @@ impl Master {
             }
             Role::App(app) => {
                 self.board().close(child.pool, child.slot);
-                app.bury(&name);
+                app.bury(&name, &mut self.journal);
             }
         }
         self.supervisor.on(Input::Exited { child: id, exit }, now);

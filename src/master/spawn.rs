@@ -84,7 +84,8 @@ fn child(worker: Worker<'_>, control: OwnedFd, master: u32) -> Result<Ready, (&'
     process::no_new_privileges().map_err(|error| ("no new privileges", error))?;
     // 7  Not outliving the master; after the change of user, which clears it.
     process::die_with_parent(signals::SIGKILL, master).map_err(|error| ("parent", error))?;
-    // 8  What `ps` shows.
+    // 8  Descriptors for all its connections; what `ps` shows.
+    process::raise_open_files();
     title::set(&title);
     // 9  The sandbox; after everything that opens files by name, before the first thread.
     confine(&boot)?;

@@ -99,6 +99,8 @@ impl Master {
             generation: view.generation,
             state: view.state.to_owned(),
             uptime_seconds: now.since(view.since).as_secs(),
+            restarts: view.restarts,
+            last_exit: view.last_exit.clone(),
             rss_bytes: view.pid.and_then(process::resident).unwrap_or(0),
             requests: row.map(|(row, before)| board.requests(row).saturating_sub(before)),
             connections: row.map(|(row, _)| board.connections(row)),

@@ -3,6 +3,7 @@
 use super::backoff::FIRST_WAIT;
 use super::handover::Handover;
 use super::pool::{Pool, Standing, WORKERS, is_leaving, is_open};
+use super::recycle::Roll;
 use super::reload::{Queued, Reload};
 use super::slot::{Boot, Event, Outcome, Process, Role, State};
 use super::start::Start;
@@ -29,6 +30,8 @@ pub struct Supervisor {
     pub(super) last_reload_error: Option<String>,
     /// Reloads that have switched and are still to be answered.
     pub(super) handovers: Vec<Handover>,
+    /// Restarts by command that are still to be answered.
+    pub(super) rolls: Vec<Roll>,
     /// The master watches the listeners because the workers are asleep.
     pub(super) watching: bool,
     /// When something happened last.
@@ -75,6 +78,7 @@ impl Supervisor {
             queued: None,
             last_reload_error: None,
             handovers: Vec::new(),
+            rolls: Vec::new(),
             watching: false,
             seen: now,
             next_child: 1,
@@ -97,9 +101,14 @@ impl Supervisor {
             Input::ForkFailed { child, reason } => self.on_child(child, Event::ForkFailed(reason), now),
             Input::Ready { child } => self.on_child(child, Event::Ready, now),
             Input::Failed { child, reason } => self.on_child(child, Event::Failed(reason), now),
+            Input::Unready { child, reason } => self.on_child(child, Event::Unready(reason), now),
             Input::Exited { child, exit } => self.on_child(child, Event::Exited(exit), now),
             Input::Closed { child } => self.on_closed(child),
-            Input::Stuck { child } => self.on_stuck(child, now),
+            Input::Stuck { child, reason } => self.on_stuck(child, &reason, now),
+            Input::Worn { child, reason } => self.on_worn(child, &reason),
+            Input::Measured { child, rss } => self.on_measured(child, rss),
+            Input::Scale { ticket, name, count } => self.on_scale(ticket, &name, count),
+            Input::Restart { ticket, name } => self.on_restart(ticket, &name, now),
             Input::Readable => self.on_readable(),
             Input::Wanted { pool } => self.on_wanted(pool),
             Input::Activity { pool, last } => self.on_activity(pool, last, now),
@@ -117,7 +126,11 @@ impl Supervisor {
         loop {
             let output = self.outputs.pop_front()?;
             match output {
-                Output::Open { child } | Output::Drain { child, .. } | Output::Kill { child, .. }
+                Output::Open { child }
+                | Output::Drain { child, .. }
+                | Output::Kill { child, .. }
+                | Output::Inspect { child }
+                | Output::Measure { child }
                     if self.place_of(child).is_none() => {}
                 _ => return Some(output),
             }
@@ -150,6 +163,8 @@ impl Supervisor {
             self.order(place, Event::Time, now);
         }
         self.sample(now);
+        self.measure(now);
+        self.outlive(now);
         self.settle(now);
     }
 
@@ -177,17 +192,19 @@ impl Supervisor {
             Mode::Running | Mode::Stopping(_) => {}
         }
         if matches!(self.mode, Mode::Running) {
-            self.begin_queued_reload();
+            self.begin_queued_reload(now);
         }
         if matches!(self.mode, Mode::Stopping(_)) {
             self.advance_stop(now);
         } else {
             self.fill(now);
+            self.recycle(now);
             self.retire(now);
         }
         self.pools.retain(|pool| pool.is_listed() || pool.next.is_some() || pool.is_alive());
         self.publish();
         self.watch(now);
+        self.settle_rolls();
         self.settle_handovers(matches!(self.mode, Mode::Stopping(_)), now);
         self.finish_stop();
     }
@@ -236,9 +253,10 @@ impl Supervisor {
     /// A process will not serve.
     fn refused(&mut self, place: Place, role: Role, reason: &str, now: Time) {
         let Some(pool) = self.pools.get_mut(place.pool) else { return };
-        pool.last_exit = Some(exit::headline(reason).to_owned());
+        pool.remember(place.slot, exit::headline(reason));
         let told = format!("{}: {reason}", pool.label());
         match (&self.mode, role) {
+            (_, Role::Relief) => self.relief_refused(place.pool, &told),
             (Mode::Starting(_), _) => self.start_refused(place.pool, &told, now),
             (Mode::Reloading(_), Role::Next | Role::Proof) => self.fail_reload(&told, now),
             _ => self.note(Level::Error, told),
@@ -250,7 +268,7 @@ impl Supervisor {
         let Some(pool) = self.pools.get_mut(place.pool) else { return };
         let told = reason.map(|reason| {
             let told = format!("{} died: {reason}", pool.label());
-            pool.last_exit = Some(reason);
+            pool.remember(place.slot, &reason);
             told
         });
         let wanted = pool.is_listed() && pool.places() < pool.target;
@@ -265,6 +283,7 @@ impl Supervisor {
                 self.keep(place, now.after(wait.unwrap_or_default().max(FIRST_WAIT)));
             }
             (Mode::Reloading(_), Role::Next) => self.fail_reload(&told.unwrap_or_default(), now),
+            (_, Role::Relief) => self.relief_died(place.pool, now),
             _ => told.into_iter().for_each(|told| self.note(Level::Warn, told)),
         }
     }
@@ -276,6 +295,7 @@ impl Supervisor {
         let Some(slot) = pool.slots.get_mut(place.slot) else { return };
         let wait = slot.backoff.died(ready_for);
         if wait.is_zero() {
+            slot.restarts += 1;
             pool.restarts += 1;
             self.note(Level::Warn, format!("{told}replaced at once"));
             self.boot(place, Role::Current, now);
@@ -353,6 +373,8 @@ impl Supervisor {
         }
         for pool in &mut self.pools {
             pool.sample = pool.sample.map(|sample| sample.max(now));
+            pool.measure = pool.measure.map(|measure| measure.max(now));
+            pool.relief_at = pool.relief_at.map(|at| at.max(now));
             pool.slots.iter_mut().for_each(|slot| slot.state.postpone(lost, now));
         }
         if let Mode::Stopping(stop) = &mut self.mode {

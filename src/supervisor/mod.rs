@@ -18,9 +18,16 @@
 //! | reloading | `Loaded`; new app processes Ready; new workers Ready | switch, or everything new is killed; running |
 //! | stopping | no worker lives (apps still serve them), then nothing lives | `Exit` |
 //!
+//! # Replacement
+//!
+//! A process that is *worn* (it had its requests, its time, too much memory, or `restart` was asked for) serves until
+//! another one, its *relief*, is Ready beside it, and drains then; one at a time in each pool (`recycle`). A relief that
+//! fails leaves everything as it is and is tried again later.
+//!
 //! # Bounds
 //!
-//! At most `max` current processes of a pool boot or serve; during a reload as many of the new plan besides them.
+//! At most `max` current processes of a pool boot or serve, and one relief; during a reload as many of the new plan
+//! besides them.
 //! Leaving ones come on top: each is bound by its own deadline, and at most three old generations drain at once.
 
 mod backoff;
@@ -28,6 +35,7 @@ mod exit;
 mod handover;
 mod machine;
 mod pool;
+mod recycle;
 mod reload;
 mod scale;
 mod slot;
@@ -39,6 +47,7 @@ mod view;
 
 pub use crate::control::exit::Exit;
 pub use machine::Supervisor;
+pub use recycle::spread;
 pub use view::{ChildView, PoolView};
 
 use serde::{Deserialize, Serialize};
@@ -77,12 +86,18 @@ pub struct PoolPlan {
     pub min: u32,
     /// Never more.
     pub max: u32,
+    /// Never more, whatever is asked for by command.
+    pub most: u32,
     /// With `min` 0: idle time until it goes to sleep again.
     pub idle: Duration,
     /// Longest time from Spawn to Ready.
     pub boot_timeout: Duration,
     /// Boot one at start although `min` is 0 (and let it leave again), to prove that it works.
     pub prove: bool,
+    /// A process with more resident memory, in bytes, is replaced.
+    pub max_rss: Option<u64>,
+    /// A process that has served for about so long is replaced.
+    pub max_lifetime: Option<Duration>,
 }
 
 /// A signal to the master.
@@ -132,10 +147,33 @@ pub enum Input {
         /// Why: a traceback, for an app.
         reason: String,
     },
-    /// The child must be replaced although it lives: a request in it ran into its time-out.
+    /// The child says that it could serve, and is not fit to: it must go.
+    Unready {
+        /// The child.
+        child: ChildId,
+        /// Why.
+        reason: String,
+    },
+    /// The child must be replaced at once although it lives: a request in it ran into its time-out.
     Stuck {
         /// The child.
         child: ChildId,
+        /// Why, with the request.
+        reason: String,
+    },
+    /// The child must be replaced when another one is ready.
+    Worn {
+        /// The child.
+        child: ChildId,
+        /// Why.
+        reason: String,
+    },
+    /// The answer to `Measure`.
+    Measured {
+        /// The child.
+        child: ChildId,
+        /// Its resident memory in bytes.
+        rss: u64,
     },
     /// The worker accepts no more: every new connection reaches others.
     Closed {
@@ -178,6 +216,23 @@ pub enum Input {
         wait: bool,
         /// Boot sleeping apps too.
         prove: bool,
+    },
+    /// `scale` over the control socket: so many processes until the next reload; 0: asleep until wanted. Answered at
+    /// once.
+    Scale {
+        /// Who asks.
+        ticket: Ticket,
+        /// Name of the pool.
+        name: String,
+        /// How many.
+        count: u32,
+    },
+    /// `restart` over the control socket: replaces every process of a pool, one after the other. Answered at the end.
+    Restart {
+        /// Who asks.
+        ticket: Ticket,
+        /// Name of the pool.
+        name: String,
     },
     /// `stop` over the control socket; answered at once.
     Stop {
@@ -224,6 +279,11 @@ pub enum Output {
         /// TERM, or the certain one.
         how: Kill,
     },
+    /// Have the child say where it hangs: its stacks go to the log.
+    Inspect {
+        /// The child.
+        child: ChildId,
+    },
     /// Start or stop watching the listeners for `Readable` (the workers are asleep).
     Watch(bool),
     /// Workers that serve must DEL and ADD the listeners: one of them left.
@@ -232,6 +292,11 @@ pub enum Output {
     Sample {
         /// The pool.
         pool: PoolIndex,
+    },
+    /// Look up how much memory the child has; answered by `Measured`.
+    Measure {
+        /// The child.
+        child: ChildId,
     },
     /// What requests that wait for the pool should know.
     Publish {

@@ -1,6 +1,7 @@
 //! One pool: the slots of the workers, or of one app, and what is counted in them.
 
 use super::backoff::LONGEST_WAIT;
+use super::recycle::Worn;
 use super::slot::{Cause, Role, Slot, State};
 use super::{PoolIndex, PoolPlan, PoolState};
 use crate::timer::{Time, earliest};
@@ -27,6 +28,14 @@ pub(super) struct Pool {
     pub(super) slots: Vec<Slot>,
     /// When to look whether it is idle.
     pub(super) sample: Option<Time>,
+    /// When to look how much memory its processes have.
+    pub(super) measure: Option<Time>,
+    /// Processes that are to be replaced although they serve.
+    pub(super) worn: Vec<Worn>,
+    /// Processes in a row that were to take the place of a worn one and failed.
+    pub(super) relief: super::backoff::Backoff,
+    /// Before that no other one is tried.
+    pub(super) relief_at: Option<Time>,
     /// What requests were told last.
     pub(super) published: Option<PoolState>,
     /// Processes started in place of another one.
@@ -62,6 +71,10 @@ impl Pool {
             target: 0,
             slots: Vec::new(),
             sample: None,
+            measure: None,
+            worn: Vec::new(),
+            relief: super::backoff::Backoff::default(),
+            relief_at: None,
             published: None,
             restarts: 0,
             last_exit: None,
@@ -180,7 +193,9 @@ impl Pool {
     /// The earliest of all timers.
     #[must_use]
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.slots.iter().map(|slot| slot.state.deadline()).fold(self.sample, earliest)
+        let own = earliest(self.sample, earliest(self.measure, self.relief_at));
+        let slots = self.slots.iter().map(|slot| slot.state.deadline()).fold(own, earliest);
+        earliest(slots, self.next_outlived())
     }
 }
 
@@ -209,11 +224,22 @@ pub(super) fn is_leaving(state: &State) -> bool {
     matches!(state, State::Draining { .. } | State::Killing { .. })
 }
 
+/// Boots beside a worn process, or failed to.
+pub(super) fn is_relief(state: &State) -> bool {
+    match state {
+        State::Booting { role, .. } | State::Killing { cause: Cause::Failed { role, .. }, .. } => {
+            *role == Role::Relief
+        }
+        State::Empty { .. } | State::Ready { .. } | State::Draining { .. } | State::Killing { .. } => false,
+    }
+}
+
 /// Boots for a new generation or to prove that it does.
 pub(super) fn is_new(state: &State) -> bool {
+    let new = |role: Role| matches!(role, Role::Next | Role::Proof);
     match state {
-        State::Booting { role, .. } | State::Ready { role, .. } => *role != Role::Current,
-        State::Killing { cause: Cause::Failed { role, .. }, .. } => *role != Role::Current,
+        State::Booting { role, .. } | State::Ready { role, .. } => new(*role),
+        State::Killing { cause: Cause::Failed { role, .. }, .. } => new(*role),
         State::Empty { .. } | State::Draining { .. } | State::Killing { .. } => false,
     }
 }

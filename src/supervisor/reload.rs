@@ -2,7 +2,7 @@
 //! switch. Whatever fails before that moment ends the new one and leaves the old one as it was.
 
 use super::machine::{Mode, Place, Supervisor};
-use super::pool::{Pool, Standing, is_failing, is_new, is_waiting};
+use super::pool::{Pool, Standing, is_failing, is_new, is_relief, is_waiting};
 use super::slot::{Event, Role, State, TERM_GRACE};
 use super::{ChildId, Level, Output, Plan, PoolIndex, Ticket};
 use crate::timer::Time;
@@ -49,8 +49,10 @@ impl Supervisor {
     }
 
     /// Only while Running.
-    pub(super) fn begin_queued_reload(&mut self) {
+    pub(super) fn begin_queued_reload(&mut self, now: Time) {
         let Some(Queued { tickets, prove }) = self.queued.take() else { return };
+        // Whatever is worn is replaced by the reload, or afterwards.
+        self.order_all(is_relief, &Event::Kill { until: now.after(TERM_GRACE) }, now);
         self.mode = Mode::Reloading(Reload { plan: None, tickets, prove, proved: Vec::new() });
         self.tell(Output::Load);
     }
@@ -222,6 +224,7 @@ impl Supervisor {
                     pool.standing = Standing::Vanished { generation, since: now };
                     pool.target = 0;
                     pool.sample = None;
+                    pool.measure = None;
                 }
                 None => {}
             }

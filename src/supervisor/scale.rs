@@ -6,7 +6,7 @@
 use super::machine::{Mode, Place, Supervisor};
 use super::pool::{Pool, Standing, is_leaving, is_new, is_serving, is_waiting};
 use super::slot::{DRAIN_GRACE, Event, Role, State, TERM_GRACE};
-use super::{ChildId, Level, Output, PoolIndex};
+use super::{ChildId, Level, Output, PoolIndex, Ticket};
 use crate::timer::Time;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl Supervisor {
 
     /// A request in it ran into its time-out: another process takes its place at once, and it must go. Workers are
     /// never stuck in this sense: they do not run requests.
-    pub(super) fn on_stuck(&mut self, child: ChildId, now: Time) {
+    pub(super) fn on_stuck(&mut self, child: ChildId, reason: &str, now: Time) {
         let is_it = |state: &State| {
             is_serving(state) && state.process().is_some_and(|process| process.child == child)
         };
@@ -86,10 +86,11 @@ impl Supervisor {
         if pool.is_workers() {
             return;
         }
-        "a request ran into its time-out".clone_into(pool.last_exit.get_or_insert_default());
+        pool.remember(place.slot, reason);
         pool.restarts += 1;
-        let text = format!("{}: a request ran into its time-out; its process is replaced", pool.label());
+        let text = format!("{}: {reason}; its process is replaced", pool.label());
         self.note(Level::Warn, text);
+        self.tell(Output::Inspect { child });
         let until = now.after(STUCK_LEAVE + DRAIN_GRACE);
         self.order(place, Event::Drain { within: STUCK_LEAVE, hurry: false, until }, now);
     }
@@ -97,7 +98,10 @@ impl Supervisor {
     /// TTIN and TTOU: one worker more, one fewer, until the next reload. A cheap pool stays cheap.
     pub(super) fn resize_workers(&mut self, more: bool) {
         let Some(workers) = self.workers() else { return };
-        let step = |count: u32| if more { count.saturating_add(1) } else { count.saturating_sub(1).max(1) };
+        let most = workers.plan.most;
+        let step = |count: u32| {
+            if more { count.saturating_add(1).min(most) } else { count.saturating_sub(1).max(1) }
+        };
         workers.plan.max = step(workers.plan.max);
         if workers.plan.min > 0 {
             workers.plan.min = step(workers.plan.min);
@@ -107,6 +111,47 @@ impl Supervisor {
         }
         let text = format!("workers: {} to {} until the next reload", workers.plan.min, workers.plan.max);
         self.note(Level::Info, text);
+    }
+
+    /// `scale`: exactly so many, until the next reload; 0: asleep until wanted.
+    pub(super) fn on_scale(&mut self, ticket: Ticket, name: &str, count: u32) {
+        let result = self.scale(name, count);
+        if let Ok(text) = &result {
+            self.note(Level::Info, text.clone());
+        }
+        self.tell(Output::Answer { ticket, result });
+    }
+
+    fn scale(&mut self, name: &str, count: u32) -> Result<String, String> {
+        let at = self.commanded(name)?;
+        let pool = self.pools.get_mut(at).ok_or("no such pool")?;
+        if count > pool.plan.most {
+            return Err(format!("{}: at most {} processes are possible", pool.label(), pool.plan.most));
+        }
+        pool.plan.min = count;
+        pool.plan.max = if count == 0 { pool.plan.max } else { count };
+        pool.target = count;
+        let what = if count == 0 {
+            "asleep until wanted".to_owned()
+        } else {
+            format!("{count} {}", if count == 1 { "process" } else { "processes" })
+        };
+        Ok(format!("{}: {what}, until the next reload", pool.label()))
+    }
+
+    /// The pool that an operator means; only while nothing else is going on.
+    pub(super) fn commanded(&self, name: &str) -> Result<usize, String> {
+        if !matches!(self.mode, Mode::Running) {
+            return Err(format!("the server is {}; try again when it is running", self.mode()));
+        }
+        let named = |pool: &Pool| pool.is_listed() && !pool.is_workers() && pool.plan.name == name;
+        let workers = |pool: &Pool| pool.is_workers() && ["worker", "workers"].contains(&name);
+        let found = self.pools.iter().position(named).or_else(|| self.pools.iter().position(workers));
+        found.ok_or_else(|| {
+            let apps = self.pools.iter().filter(|pool| pool.is_listed() && !pool.is_workers());
+            let names: Vec<&str> = apps.map(|pool| pool.plan.name.as_str()).chain(["workers"]).collect();
+            format!("there is no \"{name}\"; there is: {}", names.join(", "))
+        })
     }
 
     /// Brings every pool to its target.
@@ -121,6 +166,7 @@ impl Supervisor {
                 (true, None) => Some(now.after(pool.idle())),
                 (true, sample) => sample,
             };
+            pool.plan_measure(now);
         }
     }
 
@@ -132,7 +178,7 @@ impl Supervisor {
         {
             let Some(pool) = self.pools.get_mut(at) else { return };
             if pool.active() < pool.plan.min {
-                pool.restarts += 1;
+                pool.count_restart(place.slot);
                 self.boot(place, Role::Current, now);
             } else {
                 pool.target = pool.target.saturating_sub(1).max(pool.plan.min);
@@ -153,7 +199,8 @@ impl Supervisor {
         }
     }
 
-    /// Gives up places above the target: first those that only wait, then those that boot, then the highest numbers.
+    /// Gives up places above the target: first those that only wait, then those that boot, then the worn, then the
+    /// highest numbers.
     fn shrink(&mut self, at: usize, now: Time) {
         let Some(pool) = self.pools.get(at) else { return };
         if !pool.is_listed() {
@@ -161,9 +208,13 @@ impl Supervisor {
         }
         let excess = pool.places().saturating_sub(pool.target) as usize;
         let booting = |state: &State| matches!(state, State::Booting { role: Role::Current, .. });
-        let ordered = [pool.positions(is_waiting), pool.positions(booting), pool.positions(is_serving)];
+        let worn = |state: &State| is_serving(state) && pool.is_worn(state);
+        let good = |state: &State| is_serving(state) && !pool.is_worn(state);
+        let ordered =
+            [pool.positions(is_waiting), pool.positions(booting), pool.positions(worn), pool.positions(good)];
         let leaving: Vec<usize> =
             ordered.into_iter().flat_map(|slots| slots.into_iter().rev()).take(excess).collect();
+        leaving.iter().for_each(|slot| self.relieve(at, *slot));
         let drain = self.drain_order(now);
         leaving.into_iter().for_each(|slot| self.order(Place { pool: at, slot }, drain.clone(), now));
     }

@@ -10,6 +10,12 @@
 //!    │ └────────────── Killing ◄────────────┴──────────────────────────┘
 //!    └── Exited, from every state; a Proof goes from Booting to Draining without being opened
 //! ```
+//!
+//! A Relief is opened like a Current one, and is one from then on.
+//!
+//! ```text
+//! Unready: as Failed in Booting, but it lives on and must be told to go
+//! ```
 
 use super::{ChildId, Exit, Kill, Output, PoolIndex, exit};
 use crate::timer::Time;
@@ -30,6 +36,10 @@ pub(super) struct Slot {
     pub(super) number: u16,
     /// Deaths in a row.
     pub(super) backoff: super::backoff::Backoff,
+    /// Processes started here in place of one that died.
+    pub(super) restarts: u64,
+    /// How the last one ended that was not told to.
+    pub(super) last_exit: Option<String>,
     /// What is in it.
     pub(super) state: State,
 }
@@ -58,6 +68,8 @@ pub(super) enum Role {
     Next,
     /// It only shows that it boots, and leaves.
     Proof,
+    /// It boots beside a worn process that it is to replace; Current as soon as it is Ready.
+    Relief,
 }
 
 /// Why a process is being killed.
@@ -135,6 +147,8 @@ pub(super) enum Event {
     Ready,
     /// It cannot.
     Failed(String),
+    /// It says that it can, and is not fit to: it must go.
+    Unready(String),
     /// It was reaped.
     Exited(Exit),
     /// The clock; early and spurious ones are harmless.
@@ -221,7 +235,13 @@ impl Slot {
     /// An empty slot.
     #[must_use]
     pub(super) fn new(number: u16) -> Self {
-        Self { number, backoff: super::backoff::Backoff::default(), state: State::EMPTY }
+        Self {
+            number,
+            backoff: super::backoff::Backoff::default(),
+            restarts: 0,
+            last_exit: None,
+            state: State::EMPTY,
+        }
     }
 
     /// Lets `event` happen.
@@ -312,6 +332,7 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
         | Event::ForkFailed(_)
         | Event::Ready
         | Event::Failed(_)
+        | Event::Unready(_)
         | Event::Exited(_)
         | Event::Time
         | Event::Open => Step::to(State::Empty { retry }),
@@ -342,13 +363,16 @@ fn booting(booting: Booting, event: Event, now: Time) -> Step {
             Step::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
         }
         Event::Ready => match role {
-            Role::Current => opened(process, now),
+            Role::Current | Role::Relief => opened(process, now),
             Role::Next => Step::to(State::Ready { process, role, since: now }),
             Role::Proof => drain(process, PROOF_LEAVE, false, now.after(PROOF_LEAVE + DRAIN_GRACE), now),
         },
         Event::Failed(reason) => {
             Step::to(failing(now.after(TERM_GRACE))).report(Outcome::Refused { role, reason })
         }
+        Event::Unready(reason) => Step::to(failing(now.after(TERM_GRACE)))
+            .tell(Output::Kill { child: process.child, how: Kill::Term })
+            .report(Outcome::Refused { role, reason }),
         Event::Exited(exit) => {
             let reason = format!("ended before it was ready: {}", exit::describe(exit));
             Step::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
@@ -389,6 +413,7 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
         Event::Forked(_)
         | Event::ForkFailed(_)
         | Event::Ready
+        | Event::Unready(_)
         | Event::Time
         | Event::Boot(_)
         | Event::Open => Step::to(State::Ready { process, role, since }),
@@ -408,7 +433,9 @@ fn draining(process: Process, since: Time, until: Time, event: Event, now: Time)
         }
         Event::Kill { until } => kill(process, until, now),
         Event::KillNow => kill_now(process, now),
-        Event::Ready | Event::Failed(_) | Event::Time | Event::Boot(_) | Event::Open => same(process),
+        Event::Ready | Event::Failed(_) | Event::Unready(_) | Event::Time | Event::Boot(_) | Event::Open => {
+            same(process)
+        }
     }
 }
 
@@ -442,7 +469,7 @@ fn killing(killing: Killing, event: Event, now: Time) -> Step {
             Some(_) => same(process, None, Cause::Ordered).tell(certain),
             None => same(process, None, Cause::Ordered),
         },
-        Event::Ready | Event::Failed(_) | Event::Time | Event::Boot(_) | Event::Open => {
+        Event::Ready | Event::Failed(_) | Event::Unready(_) | Event::Time | Event::Boot(_) | Event::Open => {
             same(process, until, cause)
         }
     }

@@ -1,7 +1,7 @@
 //! The stop: workers first, then the apps that served them, all within one bound; a second order makes it fast.
 
 use super::machine::{Mode, Supervisor};
-use super::pool::is_new;
+use super::pool::{is_new, is_relief};
 use super::slot::{DRAIN_GRACE, Event, State};
 use super::{Level, Output, Ticket};
 use crate::timer::Time;
@@ -144,7 +144,11 @@ impl Supervisor {
     /// Ends a reload that is under way or waits, and what it booted.
     fn leave_mode(&mut self, why: &str, now: Time) {
         self.cancel_reload(why);
-        self.order_all(is_new, &Event::Kill { until: now.after(FAST_GRACE) }, now);
+        self.order_all(
+            |state| is_new(state) || is_relief(state),
+            &Event::Kill { until: now.after(FAST_GRACE) },
+            now,
+        );
     }
 
     /// Nothing is filled or tried again any more.
@@ -153,6 +157,8 @@ impl Supervisor {
             pool.target = 0;
             pool.next = None;
             pool.sample = None;
+            pool.measure = None;
+            pool.relief_at = None;
             for slot in &mut pool.slots {
                 if matches!(slot.state, State::Empty { .. }) {
                     slot.state = State::EMPTY;

@@ -5,7 +5,9 @@ use crate::timer::Time;
 use std::collections::BTreeMap;
 
 mod apps;
+mod commands;
 mod modes;
+mod recycling;
 mod reloads;
 mod starts;
 mod stops;
@@ -34,9 +36,12 @@ fn workers(min: u32, max: u32) -> PoolPlan {
         name: "worker".to_owned(),
         min,
         max,
+        most: 32,
         idle: seconds(60),
         boot_timeout: seconds(10),
         prove: false,
+        max_rss: None,
+        max_lifetime: None,
     }
 }
 
@@ -257,7 +262,10 @@ fn strangers_and_late_answers_are_ignored() {
         Input::Failed { child, reason: String::new() },
         Input::Exited { child, exit: Exit::Code(0) },
         Input::Closed { child },
-        Input::Stuck { child },
+        Input::Stuck { child, reason: String::new() },
+        Input::Unready { child, reason: String::new() },
+        Input::Worn { child, reason: String::new() },
+        Input::Measured { child, rss: u64::MAX },
         Input::Readable,
         Input::Wanted { pool: 9 },
         Input::Activity { pool: 9, last: Time::ZERO },

@@ -23,6 +23,8 @@ pub struct PoolView {
     pub last_exit: Option<String>,
     /// When the next attempt comes, while backing off.
     pub retry: Option<Time>,
+    /// Processes that are to be replaced although they serve.
+    pub worn: u32,
     /// Its living processes, by slot.
     pub children: Vec<ChildView>,
 }
@@ -42,6 +44,10 @@ pub struct ChildView {
     pub state: &'static str,
     /// When it was started.
     pub since: Time,
+    /// Processes started in this slot in place of one that died.
+    pub restarts: u64,
+    /// How the last one in this slot ended that was not told to.
+    pub last_exit: Option<String>,
 }
 
 impl Supervisor {
@@ -86,6 +92,7 @@ impl PoolView {
             restarts: pool.restarts,
             last_exit: pool.last_exit.clone(),
             retry: pool.retry(),
+            worn: u32::try_from(pool.worn.len()).unwrap_or(u32::MAX),
             children: pool.slots.iter().filter_map(ChildView::of).collect(),
         }
     }
@@ -108,6 +115,8 @@ impl ChildView {
             generation: process.generation,
             state,
             since: process.spawned,
+            restarts: slot.restarts,
+            last_exit: slot.last_exit.clone(),
         })
     }
 }

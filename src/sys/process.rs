@@ -311,6 +311,16 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
+/// Allows this process as many open descriptors as it may allow itself: what shells and services give at first (1024)
+/// is for programs that use select(2).
+pub fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Refused by a sandbox: then what there is must do.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
 /// Closes every descriptor above 2 that is not in `keep`.
 ///
 /// # Errors

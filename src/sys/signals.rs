@@ -11,6 +11,12 @@ pub use libc::{
     SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
 };
 
+/// The real-time signal upon which an app process writes its stacks. Apps use USR1 and USR2 themselves.
+#[must_use]
+pub fn stacks() -> i32 {
+    libc::SIGRTMIN() + 5
+}
+
 /// Signals that arrive as bytes of a descriptor instead of interrupting.
 #[derive(Debug)]
 pub struct Signals {

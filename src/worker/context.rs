@@ -32,6 +32,8 @@ pub(super) enum Timer {
     Client(Key),
     /// Idle connections to upstreams.
     Links,
+    /// A link over which a request may run that nobody waits for.
+    Unit(Key),
     /// Log lines that were held back.
     Throttle,
 }

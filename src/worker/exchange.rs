@@ -11,7 +11,7 @@
 use super::context::{Context, ListenerInfo};
 use super::handler::{file, fixed};
 use super::spool::{RequestBody, RequestSpool};
-use super::upstream::app::{self, Ask, Step as RunStep, Unit};
+use super::upstream::app::{self, Ask, Step as RunStep, Unit, Unsent};
 use super::upstream::proxy;
 use crate::accesslog::Record;
 use crate::buf::Segment;
@@ -167,6 +167,13 @@ impl Exchange {
         };
         if let Err(refusal) = h1.limit_body(location.max_body) {
             return self.refuse(&refusal, h1, cx);
+        }
+        if let Action::App { app, .. } = &location.action
+            && location.asleep_200
+            && cx.is_asleep(*app)
+        {
+            let head = ResponseHead::new(200).with("Content-Type", "text/plain; charset=utf-8");
+            return self.answer(&head, b"asleep\n".to_vec(), h1, cx);
         }
         self.act(&location.action, body, key, h1, config, cx);
     }
@@ -409,17 +416,23 @@ impl Exchange {
         );
         match started {
             Ok(run) => self.step = Step::App(Box::new(run)),
-            // The process died between the claim and the connection: nothing was sent, so another may try.
-            Err(error) => {
+            // The process died after the claim and has not begun: another may try, for queue_timeout from now.
+            Err(Unsent::Gone(error)) => {
                 log::debug!("app: cannot reach a process: {error}");
-                self.ask_again(unit.app, body, key, h1, cx);
+                self.ask_for_unit(unit.app, body, key, h1, cx);
+            }
+            Err(Unsent::Shortage(error)) => {
+                cx.note(
+                    log::Level::Error,
+                    "requests without a connection to their app",
+                    format_args!(
+                        "worker: cannot connect to an app: {error}; answered 503. Raise LimitNOFILE or lower \
+                         workers.connections"
+                    ),
+                );
+                self.unavailable(None, h1, cx);
             }
         }
-    }
-
-    /// Back into the queue, in its old place in time; the wait is bounded by `queue_timeout` from now.
-    fn ask_again(&mut self, app: usize, body: RequestBody, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
-        self.ask_for_unit(app, body, key, h1, cx);
     }
 
     fn unavailable(&mut self, retry: Option<Time>, h1: &mut h1::Conn, cx: &mut Context) {
@@ -451,7 +464,8 @@ impl Exchange {
                 self.advance_queued(app, until, key, h1, cx)
             }
             Step::App(run) => {
-                let step = run.advance(h1, cx);
+                let request = self.request.as_ref();
+                let step = run.advance(h1, || request.map(Request::line).unwrap_or_default(), cx);
                 self.take_run_step(step, h1, cx)
             }
             Step::Proxy(run) => {
@@ -678,14 +692,17 @@ impl Exchange {
     }
 
     fn request_line(&self) -> String {
-        self.request.as_ref().map_or_else(String::new, |request| {
-            let (method, target) = (request.head.method_bytes(), request.head.target());
-            format!("{} {}", String::from_utf8_lossy(method), String::from_utf8_lossy(target).escape_debug())
-        })
+        self.request.as_ref().map(Request::line).unwrap_or_default()
     }
 }
 
 impl Request {
+    /// Method and target, for the log.
+    fn line(&self) -> String {
+        let (method, target) = (self.head.method_bytes(), self.head.target());
+        format!("{} {}", String::from_utf8_lossy(method), String::from_utf8_lossy(target).escape_debug())
+    }
+
     fn scheme(&self) -> &'static str {
         if self.origin.https { "https" } else { "http" }
     }

@@ -148,6 +148,7 @@ impl Worker {
                     }
                 }
                 Timer::Links => cx.expire_links(),
+                Timer::Unit(key) => cx.unit_timer(key),
                 Timer::Throttle => cx.tell_held(false),
             }
         }

@@ -113,6 +113,10 @@ fn the_reference_tells_the_truth_about_defaults() {
         python: app.python.clone(),
         home: None,
         env: Vec::new(),
+        ready: None,
+        max_requests: None,
+        max_rss: None,
+        max_lifetime: None,
         user: None,
         ..shop.clone()
     };

@@ -57,8 +57,11 @@ const ONLY_WE_REFUSE: &[(&str, &str)] = &[
     ),
 ];
 
+/// An error of the other, what must be in the bytes then, and why we accept them.
+type Accepted = (HttpError, fn(&[u8]) -> bool, &'static str);
+
 /// Only the other refuses it, with this error; what must be in it then, and why accepting it is right.
-const ONLY_WE_ACCEPT: &[(HttpError, fn(&[u8]) -> bool, &str)] = &[
+const ONLY_WE_ACCEPT: &[Accepted] = &[
     (
         HttpError::BareLf,
         has_bare_lf,
@@ -67,12 +70,12 @@ const ONLY_WE_ACCEPT: &[(HttpError, fn(&[u8]) -> bool, &str)] = &[
     (
         HttpError::InvalidChunkExtension,
         has_semicolon,
-        "the grammar of extensions is not ours to judge: they are skipped, within a line that has no control characters and closes its quotes",
+        "extensions are skipped, not judged, in a line without control characters that closes its quotes",
     ),
     (
         HttpError::InvalidTarget,
         has_odd_target,
-        "browsers and scanners send bytes that RFC 3986 wants encoded; an app sees them, an upstream sees those above 0x7F encoded",
+        "clients send bytes that RFC 3986 wants encoded; upstreams get those above 0x7F encoded",
     ),
 ];
 

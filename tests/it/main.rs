@@ -15,6 +15,7 @@ mod host;
 mod http_corpus;
 mod layers;
 mod limits;
+mod pools;
 mod proxy;
 mod refusals;
 mod reload;

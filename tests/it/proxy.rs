@@ -1,8 +1,9 @@
 //! The reverse proxy, in front of servers played by the test.
 
-use crate::harness::{Connection, Server, Setup, Upstream, get, noise};
+use crate::harness::{Connection, Server, Setup, Upstream, get, keep_loading, noise};
 use std::io::Write;
 use std::net::TcpListener;
+use std::time::Duration;
 
 /// One worker, so that what the pool keeps can be counted.
 fn proxy(upstream: &str, site: &str) -> Server {
@@ -232,6 +233,26 @@ fn a_silent_upstream_is_504() {
     let server = proxy(&format!("servers: [\"{}\"], timeout: \"300ms\"", silent.local_addr().unwrap()), "")
         .tolerant(&["proxy behind: "]);
     assert_eq!(get(server.address, "/").status, 504);
+}
+
+#[test]
+fn a_client_that_takes_its_time_is_no_failure_of_the_upstream() {
+    let body = noise(32 << 20, 3);
+    let sent = body.clone();
+    let upstream = Upstream::start(move |request, stream| {
+        let body: &[u8] = if request.line.starts_with("POST") { b"ok" } else { &sent };
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).is_ok()
+    });
+    let server = proxy(&format!("{}, timeout: \"300ms\"", servers(&[&upstream])), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").unwrap();
+    keep_loading(Duration::from_secs(1));
+    connection.send("dy").unwrap();
+    assert_eq!(connection.reply("POST").unwrap().text(), "ok");
+    connection.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    keep_loading(Duration::from_secs(1));
+    assert!(connection.reply("GET").unwrap().body == body);
 }
 
 #[test]

@@ -199,7 +199,6 @@ fn analyze(arguments: &[&str]) -> Option<String> {
     let output = command.args(arguments).env("SYSTEMD_PAGER", "").env("NO_COLOR", "1").output().ok()?;
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {text}");
     Some(text)
 }
 
@@ -213,8 +212,7 @@ fn the_units_are_understood() {
             return;
         };
         // The program is not installed where the unit says; anything else is a mistake.
-        let mistakes: Vec<&str> =
-            said.lines().filter(|line| line.contains(unit) && !line.contains("is not executable")).collect();
+        let mistakes: Vec<&str> = said.lines().filter(|line| !line.contains("is not executable")).collect();
         assert!(mistakes.is_empty(), "{mistakes:#?}");
     }
 }

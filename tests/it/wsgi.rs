@@ -1,6 +1,8 @@
 //! WSGI apps: what they see, what becomes of what they answer, and what happens when they misbehave.
 
-use crate::harness::{Browser, Connection, SOON, Server, Setup, get, holds, noise, now, sha256, wait_until};
+use crate::harness::{
+    Browser, Connection, SOON, Server, Setup, get, holds, keep_loading, noise, now, sha256, wait_until,
+};
 use std::time::Duration;
 
 /// The plain app in one process, with more keys of the app.
@@ -218,6 +220,19 @@ fn a_slow_client_does_not_hold_the_process() {
 }
 
 #[test]
+fn an_app_that_waits_for_a_slow_client_is_not_out_of_time() {
+    let buffer = "response_buffer: (memory: \"64KiB\", file: \"1MiB\")";
+    let server = plain(&format!("processes: 1, timeout: \"300ms\", {buffer}")).start();
+    let pid = get(server.address, "/pid").text();
+    let mut slow = Connection::open(server.address).unwrap();
+    slow.send("GET /big?size=31457280 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    // The spool is full and the app is held for longer than its time-out.
+    keep_loading(Duration::from_secs(1));
+    assert_eq!(slow.reply("GET").unwrap().body.len(), 31_457_280);
+    assert_eq!(get(server.address, "/pid").text(), pid);
+}
+
+#[test]
 fn threads_run_requests_at_the_same_time() {
     let server = plain("processes: 1, threads: 4").start();
     let start = now();
@@ -237,6 +252,21 @@ fn a_request_that_takes_too_long_is_504_and_its_process_replaced() {
     let server = plain("processes: 1, timeout: \"500ms\"").start().tolerant(&["GET /sleep"]);
     let before = get(server.address, "/pid").text();
     assert_eq!(get(server.address, "/sleep?seconds=30").status, 504);
+    let after = wait_until(SOON, "another process answers", || {
+        let reply = get(server.address, "/pid");
+        if reply.status == 200 { Ok(reply.text()) } else { Err(format!("{reply:?}")) }
+    });
+    assert_ne!(before, after);
+}
+
+#[test]
+fn a_response_without_end_whose_client_has_left_gives_its_process_back() {
+    let server = plain("processes: 1, timeout: \"1s\", queue_timeout: \"500ms\"").start().tolerant(&[]);
+    let before = get(server.address, "/pid").text();
+    let mut client = Connection::open(server.address).unwrap();
+    client.send("GET /drip?count=100000&seconds=0.05 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(client.reply_head().unwrap().status, 200);
+    drop(client);
     let after = wait_until(SOON, "another process answers", || {
         let reply = get(server.address, "/pid");
         if reply.status == 200 { Ok(reply.text()) } else { Err(format!("{reply:?}")) }

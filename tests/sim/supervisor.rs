@@ -67,6 +67,8 @@ struct Fake {
 enum Deed {
     Ready,
     Fail,
+    /// It could serve, and is not fit to.
+    Unfit,
     /// A worker accepts no more.
     Close,
     Exit(Exit),
@@ -256,6 +258,11 @@ impl World {
                     fake.leaving.get_or_insert((self.now, by));
                     self.on(Input::Failed { child, reason: "Traceback\nValueError: no".to_owned() });
                 }
+                Deed::Unfit => {
+                    let by = self.now.after(TERM_GRACE + REACTION);
+                    fake.leaving.get_or_insert((self.now, by));
+                    self.on(Input::Unready { child, reason: "GET /healthz answered 503".to_owned() });
+                }
                 Deed::Close => self.on(Input::Closed { child }),
                 Deed::Exit(exit) => self.die(child, exit),
             }
@@ -290,8 +297,20 @@ impl World {
                     let fake = &self.children[&child];
                     let (ready, pool, leaving) = (fake.ready, fake.pool, fake.leaving.is_some());
                     if ready && pool > 0 && !leaving {
-                        self.on(Input::Stuck { child });
+                        match self.random.below(3) {
+                            0 => self.on(Input::Worn { child, reason: "max_requests".to_owned() }),
+                            _ => self.on(Input::Stuck { child, reason: "GET /".to_owned() }),
+                        }
                     }
+                }
+            }
+            24..26 => {
+                let name = ["workers", "shop", "blog", "wiki"][self.random.below(4) as usize].to_owned();
+                let (ticket, count) = (self.ticket(), self.random.below(6) as u32);
+                if wait {
+                    self.on(Input::Scale { ticket, name, count });
+                } else {
+                    self.on(Input::Restart { ticket, name });
                 }
             }
             21 => self.on(Input::Activity { pool: 1, last: Time::ZERO }),
@@ -321,6 +340,11 @@ impl World {
         if self.exit.is_some() {
             return;
         }
+        // Some may just be replaced because their time is over.
+        self.until(Duration::from_secs(60), |world| {
+            let pools = world.supervisor.pools();
+            pools.iter().flat_map(|pool| &pool.children).all(|child| child.state == "ready")
+        });
         let mode = self.supervisor.mode();
         assert!(["running", "asleep"].contains(&mode), "still {mode}");
         assert!(self.unanswered.is_empty(), "no answer for {:?}", self.unanswered);
@@ -339,7 +363,10 @@ impl World {
             assert_eq!(pool.state, serves, "{pool:#?}");
         }
         assert_eq!(mode == "asleep", pools[0].wanted.0 == 0);
-        assert_eq!(self.supervisor.deadline(), None, "a calm tree waits for nothing");
+        let watched = |pool: &PoolPlan| pool.max_rss.is_some() || pool.max_lifetime.is_some();
+        if !self.current.pools.iter().any(watched) {
+            assert_eq!(self.supervisor.deadline(), None, "a calm tree waits for nothing");
+        }
     }
 
     /// A stop from any state ends within its bound.
@@ -468,6 +495,12 @@ impl World {
                     self.supervisor.on(Input::Activity { pool, last }, self.now);
                 }
             }
+            Output::Measure { child } => {
+                assert!(self.children[&child].opened, "only what serves is measured");
+                let rss = self.random.below(if self.health == Health::Good { 100 } else { 110 });
+                self.supervisor.on(Input::Measured { child, rss }, self.now);
+            }
+            Output::Inspect { child } => assert!(self.children.contains_key(&child)),
             Output::Publish { pool, state } => {
                 assert_ne!(pool, 0);
                 self.published.insert(pool, state);
@@ -523,7 +556,8 @@ impl World {
         };
         let plans = match chance {
             0..6 => vec![(soon, Deed::Exit(Exit::Code(1)))],
-            6..11 => vec![(soon, Deed::Fail), (soon.after(REACTION), Deed::Exit(Exit::Code(1)))],
+            6 => vec![(soon, Deed::Unfit)],
+            7..11 => vec![(soon, Deed::Fail), (soon.after(REACTION), Deed::Exit(Exit::Code(1)))],
             11 => vec![(soon, Deed::Fail)],
             12..15 => vec![],
             15..20 => vec![(later, Deed::Ready)],
@@ -594,7 +628,8 @@ impl World {
     fn check_pool(&self, pool: &PoolView, stopping: bool) {
         let coming = pool.children.iter().filter(|child| ["booting", "ready"].contains(&child.state)).count();
         let next = self.pending.iter().flat_map(|plan| &plan.pools).find(|next| next.index == pool.index);
-        let bound = pool.wanted.1 + next.map_or(0, |next| next.max);
+        // One more may boot to take the place of a worn one.
+        let bound = pool.wanted.1 + next.map_or(0, |next| next.max) + pool.worn.min(1);
         assert!(coming as u32 <= bound, "{coming} of at most {bound}: {pool:#?}");
         if pool.index == 0 {
             return;
@@ -697,9 +732,12 @@ impl Random {
             name: ["worker", "shop", "blog", "wiki"][usize::from(index)].to_owned(),
             min,
             max: (min + more).max(1),
+            most: 8,
             idle: self.seconds(1, 60),
             boot_timeout: self.seconds(1, 30),
             prove: index > 0 && self.one_in(3),
+            max_rss: (index > 0 && self.one_in(3)).then_some(100),
+            max_lifetime: (index > 0 && self.one_in(3)).then(|| self.seconds(10, 200)),
         }
     }
 }

@@ -58,8 +58,8 @@ fn each_kind_of_mistake_has_its_message() {
         ),
         // announced, not there yet
         (
-            app("max_requests: 5"),
-            "1:37: apps.shop.max_requests: key `max_requests` is not available yet in this version; remove it",
+            app("preload: true"),
+            "1:37: apps.shop.preload: key `preload` is not available yet in this version; remove it",
         ),
         (
             format!("(metrics: (listen: \":1\"), {}", &location("path: \"/\", to: Respond()")[1..]),
@@ -187,23 +187,23 @@ fn each_kind_of_mistake_has_its_message() {
         ),
         (
             location("path: \"/\", to: Files(root: \"x\", symlinks: Follow)"),
-            "1:79: sites[0].locations[0].to.symlinks: `Follow` needs the directories that links may lead to; for example symlinks: Follow, symlinks_to: [\"/srv/shared\"]",
+            "1:85: sites[0].locations[0].to.symlinks: `Follow` needs the directories that links may lead to; for example symlinks: Follow, symlinks_to: [\"/srv/shared\"]",
         ),
         (
             location("path: \"/\", to: Files(root: \"x\", precompressed: [\"lz4\"])"),
-            "1:85: sites[0].locations[0].to.precompressed[0]: unknown ending `lz4`; one of br, zst, gz",
+            "1:91: sites[0].locations[0].to.precompressed[0]: unknown ending `lz4`; known: `br`, `zst`, `gz`",
         ),
         (
             location("path: \"/\", to: Files(root: \"x\", fallback: \"../x\")"),
-            "1:79: sites[0].locations[0].to.fallback: `../x` is not the name of a file below the root; for example \"index.html\"",
+            "1:85: sites[0].locations[0].to.fallback: `../x` is not the name of a file below the root; for example \"index.html\"",
         ),
         (
             location("path: \"/\", to: Files(root: \"x\", fallback: App(\"nobody\"))"),
-            "1:83: sites[0].locations[0].to.fallback: unknown app `nobody`; there are none",
+            "1:89: sites[0].locations[0].to.fallback: unknown app `nobody`; define it: apps: { \"nobody\": ( … ) }",
         ),
         (
             location("path: \"/\", to: Files(root: \"x\", try_files: [\"$uri\"])"),
-            "1:81: sites[0].locations[0].to.try_files[0]: `$uri` has a variable that is not known here; $path stands for what follows the location's prefix",
+            "1:87: sites[0].locations[0].to.try_files[0]: `$uri` has a variable that is not known here; $path stands for what follows the location's prefix",
         ),
         (
             location("path: \"/\", to: Files(root: \"x\", cache: \"imutable\")"),

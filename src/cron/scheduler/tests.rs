@@ -120,6 +120,34 @@ fn a_job_runs_when_it_is_due_and_its_exit_is_remembered() {
 }
 
 #[test]
+fn by_hand_it_runs_at_once_under_its_overlap_rule_and_its_schedule_stays() {
+    let jobs = [("skip", Overlap::Skip), ("queue", Overlap::Queue)];
+    let mut scene = Scene::new(jobs.map(|(name, overlap)| job(name, "17 3 * * *", overlap)).to_vec());
+    let next = scene.scheduler.next_wall();
+    let run_now = |scene: &mut Scene, name: &str| {
+        let (wall, now) = (wall(scene.clock.wall), scene.now());
+        scene.scheduler.run_now(name, wall, now)
+    };
+    for (name, second) in [("skip", false), ("queue", true)] {
+        assert_eq!(run_now(&mut scene, name), Ok(()));
+        let decisions = scene.poll();
+        assert!(matches!(&decisions[..], [Decision::Run { job, .. }] if job == name), "{decisions:?}");
+        assert_eq!(run_now(&mut scene, name).is_ok(), second, "{name}");
+        assert_eq!(scene.poll(), [], "it still runs");
+    }
+    assert_eq!(scene.scheduler.next_wall(), next);
+    let waited = scene.exit(2, Exit::Code(0));
+    assert!(matches!(&waited[..], [Decision::Run { job, .. }] if job == "queue"), "{waited:?}");
+    assert_eq!(
+        run_now(&mut scene, "other"),
+        Err("there is no job \"other\"; there is: skip, queue".to_owned())
+    );
+    let now = scene.now();
+    scene.scheduler.stop(std::time::Duration::from_secs(1), now);
+    assert!(run_now(&mut scene, "queue").is_err());
+}
+
+#[test]
 fn the_last_twenty_runs_are_remembered() {
     let mut scene = Scene::new(vec![job("clear", "* * * * *", Overlap::Skip)]);
     for run in 1..=30 {

@@ -3,7 +3,7 @@
 The master starts it as `python -` with this text on standard input, or with `-c`. Its settings are environment
 variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), CONTROL_FD (stream socket to the master), MODULE,
 CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS, MULTIPROCESS
-(0 or 1).
+(0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads).
 
 The frames are described in src/control/frame.rs. A worker's stream belongs to one unit, that is thread; a unit serves
 one request at a time. With one thread everything happens in the main thread. Only modules written in C are imported:
@@ -17,13 +17,15 @@ from _signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, set_wakeup_fd, signal
 from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
 from _struct import Struct
 from io import BufferedRandom, BufferedReader, BytesIO, FileIO
+from itertools import count
 
 VERSION = 1
-HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE = range(1, 15)
+HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE, WORN = range(1, 16)
 NO_BODY, DESCRIPTOR, ABORT, LENGTH = 1, 2, 4, 8  # flags
 HEADER = Struct("<IBBHI")
 HELLO_PAYLOAD = Struct("<IHH")
 ROW_UNIT = Struct("<HH")
+COUNT = Struct("<I")
 EXTENT = Struct("<QQ")
 HEADER_SIZE = HEADER.size
 ANCILLARY = CMSG_SPACE(4)
@@ -415,6 +417,8 @@ class Stream:
                 report(error, environ, " in close()")
         body.close()
         self.send(last + frame(FREE, 0, number))
+        if next(self.host.served) == self.host.enough:
+            self.host.tell(WORN, COUNT.pack(self.host.enough))
 
 
 class Host:
@@ -430,6 +434,8 @@ class Host:
         self.from_master = b""
         self.threads = max(int(settings.get("THREADS") or 1), 1)
         self.app = None
+        self.served = count(1)
+        self.enough = int(settings.get("MAX_REQUESTS") or 0)
         self.leaving = False
         self.orphaned = False
         self.streams = set()
@@ -622,6 +628,8 @@ def main():
         if output is not None:
             output.reconfigure(line_buffering=True, errors="backslashreplace")
     faulthandler.enable()
+    if settings.get("STACKS_SIGNAL"):
+        faulthandler.register(int(settings["STACKS_SIGNAL"]), all_threads=True, chain=False)
     try:
         with open("/proc/self/comm", "w") as comm:
             comm.write(("app " + settings.get("APP", ""))[:15])

@@ -464,7 +464,7 @@ fn every_byte_in_every_place() {
             ),
             ("name", "GET / HTTP/1.1\r\nHost: h\r\nX", "Y: z\r\n\r\n", token(byte) || byte == b':'),
             ("value", "GET / HTTP/1.1\r\nHost: h\r\nX: a", "b\r\n\r\n", text(byte) || byte == b'\t'),
-            ("line end", "GET / HTTP/1.1\r\nHost: h\r", "\r\n", byte == b'\n'),
+            ("line end", "GET / HTTP/1.1\r\nHost: h\r", "\r\n\r\n", byte == b'\n'),
         ] {
             let mut conn = conn();
             conn.feed(&[before.as_bytes(), &[byte], after.as_bytes()].concat(), at(1));

@@ -23,6 +23,7 @@ fn states() -> Vec<(&'static str, State)> {
         ("Booting", booting(Role::Current)),
         ("BootingNext", booting(Role::Next)),
         ("BootingProof", booting(Role::Proof)),
+        ("BootingRelief", booting(Role::Relief)),
         (
             "Late",
             State::Booting {
@@ -58,6 +59,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("ForkFailed", Event::ForkFailed("EAGAIN".to_owned())),
         ("Ready", Event::Ready),
         ("Failed", Event::Failed("no module".to_owned())),
+        ("Unready", Event::Unready("503".to_owned())),
         ("Exited", Event::Exited(Exit::Code(1))),
         ("Time", Event::Time),
         ("Boot", Event::Boot(boot)),
@@ -104,9 +106,9 @@ fn row(step: &Step) -> String {
 }
 
 /// In the order of `events`; `=` is: nothing happens.
-const TABLE: [(&str, [&str; 11]); 14] = [
-    ("Empty", ["=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "="]),
-    ("Waiting", ["=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "Empty", "Empty", "Empty"]),
+const TABLE: [(&str, [&str; 12]); 15] = [
+    ("Empty", ["=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "="]),
+    ("Waiting", ["=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "Empty", "Empty", "Empty"]),
     (
         "Booting",
         [
@@ -114,6 +116,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "Empty !refused !died",
             "Open +open",
             "Failing !refused",
+            "Failing +term !refused",
             "Empty !refused !died",
             "=",
             "=",
@@ -130,6 +133,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "Empty !refused !died",
             "Ready",
             "Failing !refused",
+            "Failing +term !refused",
             "Empty !refused !died",
             "=",
             "=",
@@ -146,6 +150,24 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "Empty !refused !died",
             "Draining +drain",
             "Failing !refused",
+            "Failing +term !refused",
+            "Empty !refused !died",
+            "=",
+            "=",
+            "=",
+            "Killing +term",
+            "Killing +term",
+            "Killed +kill",
+        ],
+    ),
+    (
+        "BootingRelief",
+        [
+            "Booting",
+            "Empty !refused !died",
+            "Open +open",
+            "Failing !refused",
+            "Failing +term !refused",
             "Empty !refused !died",
             "=",
             "=",
@@ -162,6 +184,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "Empty !refused !died",
             "Open +open",
             "Failing !refused",
+            "Failing +term !refused",
             "Empty !refused !died",
             "Failing +term !refused",
             "=",
@@ -178,6 +201,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "=",
             "=",
             "Failing !refused",
+            "=",
             "Empty !died",
             "=",
             "=",
@@ -194,6 +218,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "=",
             "=",
             "Failing !refused",
+            "=",
             "Empty !died",
             "=",
             "=",
@@ -208,6 +233,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
         [
             "Draining",
             "Empty !gone",
+            "=",
             "=",
             "=",
             "Empty !gone",
@@ -226,6 +252,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "Empty !gone",
             "=",
             "=",
+            "=",
             "Empty !gone",
             "Killing +term",
             "=",
@@ -240,6 +267,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
         [
             "Killing",
             "Empty !gone",
+            "=",
             "=",
             "=",
             "Empty !gone",
@@ -258,6 +286,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "Empty !gone",
             "=",
             "=",
+            "=",
             "Empty !gone",
             "Killed +kill",
             "=",
@@ -274,6 +303,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "Empty !died",
             "=",
             "=",
+            "=",
             "Empty !died",
             "=",
             "=",
@@ -283,7 +313,7 @@ const TABLE: [(&str, [&str; 11]); 14] = [
             "Killed +kill",
         ],
     ),
-    ("Killed", ["Killed", "Empty !gone", "=", "=", "Empty !gone", "=", "=", "=", "=", "=", "="]),
+    ("Killed", ["Killed", "Empty !gone", "=", "=", "=", "Empty !gone", "=", "=", "=", "=", "=", "="]),
 ];
 
 #[test]
@@ -311,7 +341,7 @@ fn every_pair_of_state_and_event() {
 
 #[test]
 fn a_boot_that_takes_too_long_says_how_long_it_had() {
-    let (_, late) = states().swap_remove(5);
+    let (_, late) = states().swap_remove(6);
     let step = late.step(Event::Time, NOW);
     let reason = "did not become ready within 30s".to_owned();
     assert_eq!(step.outcomes, [Outcome::Refused { role: Role::Current, reason }]);

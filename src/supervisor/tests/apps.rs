@@ -90,23 +90,33 @@ fn a_process_that_grew_and_keeps_dying_is_given_up() {
 fn an_app_that_hangs_is_replaced_at_once() {
     let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", 1, 1)]));
     let stuck = scene.one(1, "ready");
-    let outputs = scene.on(Input::Stuck { child: stuck });
+    let reason = "GET /slow ran into the time-out of 60s".to_owned();
+    let outputs = scene.on(Input::Stuck { child: stuck, reason: reason.clone() });
+    let (inspect, drain) = (Output::Inspect { child: stuck }, drained(&outputs));
+    assert!(
+        position(&outputs, &inspect)
+            < position(&outputs, &Output::Drain { child: stuck, within: drain[0].1, hurry: false })
+    );
     assert_eq!(drained(&outputs), [(stuck, seconds(1), false)]);
     assert_eq!(spawned(&outputs), [(1, 1)]);
-    assert_eq!(scene.on(Input::Stuck { child: stuck }), [], "said once by each worker");
+    assert_eq!(
+        scene.on(Input::Stuck { child: stuck, reason: reason.clone() }),
+        [],
+        "said once by each worker"
+    );
     scene.boot_all();
     assert_eq!(killed(&scene.pass(seconds(2))), [(stuck, Kill::Term)]);
     assert_eq!(killed(&scene.pass(seconds(5))), [(stuck, Kill::Kill)]);
     assert_eq!(scene.exit(stuck, Exit::Signal(9)), [], "its end is no crash");
     assert_eq!(scene.pool(1).restarts, 1);
-    assert_eq!(scene.pool(1).last_exit.as_deref(), Some("a request ran into its time-out"));
+    assert_eq!(scene.pool(1).last_exit.as_deref(), Some(reason.as_str()));
 }
 
 #[test]
 fn a_worker_is_never_stuck() {
     let mut scene = Scene::serving(plan(vec![workers(1, 1)]));
     let worker = scene.one(0, "ready");
-    assert_eq!(scene.on(Input::Stuck { child: worker }), []);
+    assert_eq!(scene.on(Input::Stuck { child: worker, reason: String::new() }), []);
 }
 
 #[test]

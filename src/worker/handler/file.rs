@@ -209,8 +209,13 @@ impl Files {
             }
         }
         let found = found.unwrap_or_else(|| {
-            let search = Search::new(place, settings, watches, cache, wall);
-            search.run(rest, name, now)
+            let found = Search::new(place, settings, watches, cache, wall).run(rest, name, now);
+            if !matches!(found, Found::Nothing(503, find::EXHAUSTED)) {
+                return found;
+            }
+            // What is kept open is what can be done without.
+            cache.clear();
+            Search::new(place, settings, watches, cache, wall).run(rest, name, now)
         });
         match found {
             Found::File(_) | Found::Directory | Found::Listing

@@ -16,7 +16,7 @@ use crate::h1;
 use crate::slab::Key;
 use crate::sys::socket;
 use crate::timer::Time;
-use crate::worker::context::Context;
+use crate::worker::context::{Context, Timer};
 use crate::worker::spool::{RequestBody, ResponseSpool};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -106,7 +106,8 @@ impl Context {
         {
             return Ask::Failed { retry };
         }
-        queue.waiting.push_back((since, client));
+        let place = queue.waiting.partition_point(|(earlier, _)| *earlier <= since);
+        queue.waiting.insert(place, (since, client));
         self.pump_queue(app);
         match self.take_grant(app, client) {
             Some(lease) => Ask::Granted(lease),
@@ -122,6 +123,11 @@ impl Context {
     /// The unit that was claimed for a waiting client.
     pub(in crate::worker) fn take_grant(&mut self, app: usize, client: Key) -> Option<Lease> {
         self.apps.queues.get_mut(app)?.granted.remove(&client)
+    }
+
+    /// Whether nothing of the app runs; a request would wake it.
+    pub(in crate::worker) fn is_asleep(&self, app: usize) -> bool {
+        self.app_state(app) == PoolState::Asleep
     }
 
     fn app_state(&self, app: usize) -> PoolState {
@@ -225,8 +231,14 @@ impl Context {
         let lease = unit.lease;
         let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.generation);
         let endpoint = Endpoint::new(socket::connect_unix(&path)?);
-        let peer =
-            Peer::Unit(Box::new(UnitLink { unit, stream: 0, response: None, descriptors: VecDeque::new() }));
+        let peer = Peer::Unit(Box::new(UnitLink {
+            unit,
+            stream: 0,
+            response: None,
+            descriptors: VecDeque::new(),
+            until: self.now,
+            armed: false,
+        }));
         let key = self.links.add(endpoint, peer, owner, &self.poll)?;
         if let Some(link) = self.links.get_mut(key) {
             let mut hello = Vec::new();
@@ -240,6 +252,9 @@ impl Context {
     }
 
     fn drop_stream(&mut self, key: Key, unit: Unit) {
+        if let Some(Link { peer: Peer::Unit(unit_link), .. }) = self.links.get_mut(key) {
+            unit_link.response = None;
+        }
         self.links.close(key);
         if let Some(queue) = self.apps.queues.get_mut(unit.app) {
             queue.streams.remove(&unit.lease);
@@ -254,9 +269,80 @@ impl Context {
     }
 
     /// The process of a unit is to be replaced: its request ran out of time, or it does not speak the protocol.
-    fn replace_process(&self, unit: Unit) {
+    fn replace_process(&self, unit: Unit, reason: String) {
         let Lease { pool, slot, generation, .. } = unit.lease;
-        self.tell(&ToMaster::Stuck { pool, slot, generation });
+        self.tell(&ToMaster::Stuck { pool, slot, generation, reason });
+    }
+
+    /// Writes a request to a stream, as far as it goes now. `encode` writes the frames.
+    fn send_request(
+        &mut self,
+        key: Key,
+        body: &RequestBody,
+        encode: impl FnOnce(u32, gateway::app::Body<'_>, &mut Vec<u8>),
+    ) -> io::Result<()> {
+        let Some(link) = self.links.get_mut(key) else { return Err(io::ErrorKind::NotConnected.into()) };
+        let Peer::Unit(unit_link) = &mut link.peer else { return Err(io::ErrorKind::NotConnected.into()) };
+        unit_link.stream = unit_link.stream.wrapping_add(1);
+        unit_link.response = Some(gateway::app::Response::new(unit_link.stream));
+        let stream = unit_link.stream;
+        match body {
+            RequestBody::Memory(bytes) if bytes.is_empty() => {
+                link.out.encode(|out| encode(stream, gateway::app::Body::None, out));
+            }
+            RequestBody::Memory(bytes) => {
+                link.out.encode(|out| encode(stream, gateway::app::Body::Inline(bytes), out));
+            }
+            RequestBody::File { file, .. } => {
+                // A descriptor travels with the first byte of its frame: what was queued before goes first.
+                if !link.out.is_empty() {
+                    link.write()?;
+                }
+                link.out.push(Segment::from({
+                    let mut frames = Vec::new();
+                    encode(stream, gateway::app::Body::Descriptor, &mut frames);
+                    frames
+                }));
+                link.attach = Some(Rc::clone(file));
+            }
+        }
+        link.write().map(|_| ())
+    }
+
+    /// Nobody waits any more for the request that runs over a link. It may go on until then: a request that never
+    /// ends, as a stream of events whose client has left, would take its unit out of use for ever.
+    fn finish_alone(&mut self, key: Key, until: Time) {
+        self.links.let_go(key);
+        if let Some(Link { peer: Peer::Unit(unit_link), .. }) = self.links.get_mut(key) {
+            unit_link.until = until;
+        }
+        self.tend_loose_link(key);
+        self.expire_unit(key);
+    }
+
+    /// Looks whether a request that nobody waits for has run long enough; if not, the wheel comes back to it. At most
+    /// one timer a link: most such requests are over at once.
+    fn expire_unit(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key).filter(|link| link.is_loose()) else { return };
+        let Peer::Unit(unit_link) = &mut link.peer else { return };
+        let (unit, until) = (unit_link.unit, unit_link.until);
+        if unit_link.response.is_none() {
+            return;
+        }
+        if until <= self.now {
+            self.give_up_unit(key, unit);
+            self.replace_process(unit, "a request whose client has left ran into the time-out".to_owned());
+        } else if !std::mem::replace(&mut unit_link.armed, true) {
+            self.wheel.insert(until, Timer::Unit(key));
+        }
+    }
+
+    /// The timer of a link has fired.
+    pub(in crate::worker) fn unit_timer(&mut self, key: Key) {
+        if let Some(Link { peer: Peer::Unit(unit_link), .. }) = self.links.get_mut(key) {
+            unit_link.armed = false;
+        }
+        self.expire_unit(key);
     }
 
     /// The app said FREE: its unit takes the next request, its stream is kept.
@@ -321,6 +407,10 @@ fn finish_unwanted(link: &mut Link, scratch: &mut [u8]) -> Unwanted {
                 _ => {}
             }
         }
+        // What is not the protocol brings no event once the response is over.
+        if response.is_lost() {
+            return Unwanted::Broken;
+        }
         if !link.endpoint.readable() {
             return Unwanted::Running;
         }
@@ -338,12 +428,28 @@ pub(in crate::worker) struct Run {
     link: Key,
     unit: Unit,
     spool: ResponseSpool,
-    /// The app's `timeout`.
+    /// The app's `timeout`, and when that is over.
+    timeout: Duration,
     deadline: Time,
     /// The app has said END.
     complete: bool,
     /// The app has said FREE: the link is not ours any more.
     free: bool,
+}
+
+/// Why a unit did not get a request.
+#[derive(Debug)]
+pub(in crate::worker) enum Unsent {
+    /// Its process has gone: another may have it.
+    Gone(io::Error),
+    /// This worker lacks descriptors or memory, which is no fault of the process.
+    Shortage(io::Error),
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS, Errno::ENOSPC, Errno::EAGAIN];
+    error.raw_os_error().is_some_and(|code| short.contains(&Errno::from_raw(code)))
 }
 
 /// What an exchange has to do next for its run.
@@ -361,59 +467,45 @@ pub(in crate::worker) enum Step {
 }
 
 impl Run {
-    /// Sends a request to a claimed unit. `encode` writes the frames and returns the body.
+    /// Sends a request to a claimed unit. `encode` writes the frames.
     ///
     /// # Errors
-    /// If the unit cannot be reached; the master is told, the claim is not ours any more.
+    /// If the unit did not get the request; the claim is not ours any more.
     pub(in crate::worker) fn start(
         unit: Unit,
         owner: Key,
         body: &RequestBody,
         encode: impl FnOnce(u32, gateway::app::Body<'_>, &mut Vec<u8>),
         cx: &mut Context,
-    ) -> io::Result<Self> {
-        let lease = unit.lease;
+    ) -> Result<Self, Unsent> {
         let key = match cx.stream_to(unit, owner) {
             Ok(key) => key,
+            Err(error) if is_shortage(&error) => {
+                cx.free_unit(unit);
+                return Err(Unsent::Shortage(error));
+            }
             Err(error) => {
-                cx.board.abandon(lease, cx.row);
-                cx.tell(&ToMaster::Stuck {
-                    pool: lease.pool,
-                    slot: lease.slot,
-                    generation: lease.generation,
-                });
-                return Err(error);
+                cx.board.abandon(unit.lease, cx.row);
+                cx.replace_process(unit, format!("a worker cannot connect to it: {error}"));
+                return Err(Unsent::Gone(error));
             }
         };
-        let config = Rc::clone(&cx.config);
-        let app = config.apps.get(unit.app).ok_or(io::ErrorKind::NotFound)?;
-        let Some(link) = cx.links.get_mut(key) else { return Err(io::ErrorKind::NotConnected.into()) };
-        let Peer::Unit(unit_link) = &mut link.peer else { return Err(io::ErrorKind::NotConnected.into()) };
-        unit_link.stream = unit_link.stream.wrapping_add(1);
-        unit_link.response = Some(gateway::app::Response::new(unit_link.stream));
-        let stream = unit_link.stream;
-        match body {
-            RequestBody::Memory(bytes) if bytes.is_empty() => {
-                link.out.encode(|out| encode(stream, gateway::app::Body::None, out));
-            }
-            RequestBody::Memory(bytes) => {
-                link.out.encode(|out| encode(stream, gateway::app::Body::Inline(bytes), out));
-            }
-            RequestBody::File { file, .. } => {
-                // A descriptor travels with the first byte of its frame: what was queued before goes first.
-                if !link.out.is_empty() {
-                    link.write()?;
-                }
-                link.out.push(Segment::from({
-                    let mut frames = Vec::new();
-                    encode(stream, gateway::app::Body::Descriptor, &mut frames);
-                    frames
-                }));
-                link.attach = Some(Rc::clone(file));
-            }
+        // An app begins with a request that it has whole: after an error here it has not begun.
+        if let Err(error) = cx.send_request(key, body, encode) {
+            cx.give_up_unit(key, unit);
+            return Err(Unsent::Gone(error));
         }
-        let spool = ResponseSpool::new(app.response_buffer);
-        Ok(Self { link: key, unit, spool, deadline: cx.now.after(app.timeout), complete: false, free: false })
+        let app = cx.config.apps.get(unit.app);
+        let (timeout, buffer) = app.map(|app| (app.timeout, app.response_buffer)).unwrap_or_default();
+        Ok(Self {
+            link: key,
+            unit,
+            spool: ResponseSpool::new(buffer),
+            timeout,
+            deadline: cx.now.after(timeout),
+            complete: false,
+            free: false,
+        })
     }
 
     /// When the app has taken too long; `None` once its response is complete.
@@ -426,8 +518,14 @@ impl Run {
         self.spool.sent()
     }
 
-    /// Moves what can be moved between the unit and the client's connection.
-    pub(in crate::worker) fn advance(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Step {
+    /// Moves what can be moved between the unit and the client's connection. `line` names the request, for whoever asks
+    /// why its process was replaced.
+    pub(in crate::worker) fn advance(
+        &mut self,
+        h1: &mut h1::Conn,
+        line: impl Fn() -> String,
+        cx: &mut Context,
+    ) -> Step {
         let pumped = self.spool.pump(h1);
         if self.complete && self.spool.is_empty() {
             return self.finish(cx);
@@ -435,9 +533,13 @@ impl Run {
         if self.free {
             return if pumped { Step::Progress } else { Step::Wait };
         }
+        if !self.spool.has_room() {
+            // The app waits for the client, whose own deadline bounds that.
+            self.deadline = cx.now.after(self.timeout);
+        }
         if !self.complete && self.deadline <= cx.now {
             self.give_up(cx);
-            cx.replace_process(self.unit);
+            cx.replace_process(self.unit, format!("{} ran into the time-out of {:?}", line(), self.timeout));
             return Step::Broken(Fault::Silent);
         }
         match self.exchange_bytes(h1, cx) {
@@ -446,7 +548,7 @@ impl Run {
             Err(fault) => {
                 self.give_up(cx);
                 if fault == Fault::Malformed {
-                    cx.replace_process(self.unit);
+                    cx.replace_process(self.unit, format!("{}: its answer is not the protocol", line()));
                 }
                 Step::Broken(fault)
             }
@@ -455,10 +557,7 @@ impl Run {
 
     /// The response is complete for the client; the unit may still be closing its iterable.
     fn finish(&mut self, cx: &mut Context) -> Step {
-        if !self.free {
-            cx.links.let_go(self.link);
-            cx.tend_loose_link(self.link);
-        }
+        self.let_go(cx);
         Step::Done
     }
 
@@ -489,7 +588,8 @@ impl Run {
                         })?;
                     }
                     Event::File { offset, len } => {
-                        let file = unit.descriptors.pop_front().ok_or(Fault::Malformed)?;
+                        // Lost on the way when this worker has no descriptor left: the process is not to blame.
+                        let file = unit.descriptors.pop_front().ok_or(Fault::Truncated)?;
                         self.spool
                             .push_file(Segment::File { file: Rc::new(file), offset, len, stamp: None }, h1);
                     }
@@ -522,10 +622,14 @@ impl Run {
 
     /// The client has gone: the unit finishes without it.
     pub(in crate::worker) fn cancel(&mut self, cx: &mut Context) {
-        if !self.free {
-            self.free = true;
-            cx.links.let_go(self.link);
-            cx.tend_loose_link(self.link);
+        self.let_go(cx);
+    }
+
+    /// What still runs has the rest of its time; closing the iterable has its own.
+    fn let_go(&mut self, cx: &mut Context) {
+        if !std::mem::replace(&mut self.free, true) {
+            let until = if self.complete { cx.now.after(self.timeout) } else { self.deadline };
+            cx.finish_alone(self.link, until);
         }
     }
 }

@@ -53,6 +53,10 @@ pub(in crate::worker) struct UnitLink {
     pub(in crate::worker) response: Option<gateway::app::Response>,
     /// Descriptors that came along and belong to coming FILE frames.
     pub(in crate::worker) descriptors: VecDeque<OwnedFd>,
+    /// When a request that nobody waits for has run long enough.
+    pub(in crate::worker) until: Time,
+    /// The wheel will look at that.
+    pub(in crate::worker) armed: bool,
 }
 
 impl Links {
@@ -122,6 +126,11 @@ impl Links {
 }
 
 impl Link {
+    /// Whether it serves no exchange.
+    pub(in crate::worker) fn is_loose(&self) -> bool {
+        self.owner.is_none()
+    }
+
     /// Whether the other side of an idle link has closed it, or sent what nobody asked for.
     pub(in crate::worker) fn is_spoilt(&mut self) -> bool {
         if !self.endpoint.readable() {

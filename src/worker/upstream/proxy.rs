@@ -5,7 +5,7 @@
 //! | Connecting | writable without an error: Exchanging; error or time-out: another server (nothing was sent) |
 //! | Exchanging | response complete: the connection is kept if it can be; failure: another try if that is safe |
 
-use super::links::Peer;
+use super::links::{Link, Peer};
 use crate::balance::Balancer;
 use crate::buf::{Queue, Segment};
 use crate::config::{Address, Config, Upstream};
@@ -63,7 +63,13 @@ impl Context {
     fn idle_link(&mut self, upstream: usize, server: usize, owner: Key) -> Option<Key> {
         loop {
             let key = self.servers.groups.get_mut(upstream)?.idle.get_mut(server)?.pop()?;
-            if self.links.lend(key, owner).is_some_and(|link| !link.is_spoilt()) {
+            let now = self.now;
+            let fresh = |link: &mut Link| match link.peer {
+                // The wheel may come late: it waits for the one that was kept first.
+                Peer::Server { until } => now < until && !link.is_spoilt(),
+                Peer::Unit(_) => false,
+            };
+            if self.links.lend(key, owner).is_some_and(fresh) {
                 return Some(key);
             }
             self.links.close(key);
@@ -306,6 +312,9 @@ impl Run {
 
     /// Moves what can be moved between the upstream and the client's connection.
     pub(in crate::worker) fn advance(&mut self, owner: Key, h1: &mut h1::Conn, cx: &mut Context) -> Step {
+        if self.deadline <= cx.now && self.waits_for_client(h1, cx) {
+            self.progressed(cx);
+        }
         let result =
             if self.deadline <= cx.now { Err(self.timed_out()) } else { self.exchange_bytes(h1, cx) };
         match result {
@@ -316,6 +325,19 @@ impl Run {
             Ok(step) => step,
             Err(fault) => self.fail(fault, owner, cx),
         }
+    }
+
+    /// The client takes nothing, or its body is still to come: `body_timeout` bounds that, and the server is not to
+    /// blame.
+    fn waits_for_client(&self, h1: &h1::Conn, cx: &mut Context) -> bool {
+        if self.phase == Phase::Connecting {
+            return false;
+        }
+        if self.answered {
+            return !h1.wants().body;
+        }
+        let given = |key| cx.links.get_mut(key).is_some_and(|link| link.out.is_empty());
+        !self.body_complete && self.body.is_empty() && self.link.is_some_and(given)
     }
 
     fn timed_out(&self) -> Fault {

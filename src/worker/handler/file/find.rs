@@ -350,13 +350,13 @@ pub(super) fn failed(error: &io::Error) -> (u16, &'static str) {
         Errno::ENXIO | Errno::ENODEV => (404, SPECIAL),
         Errno::EACCES | Errno::EPERM => (403, "permission denied"),
         Errno::ELOOP | Errno::EXDEV => (403, "a symbolic link leads out of the root, or in a circle"),
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => {
-            (503, "no descriptors or memory left to open the file")
-        }
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => (503, EXHAUSTED),
         Errno::EAGAIN => (503, "the file changes all the time"),
         _ if error.kind() == io::ErrorKind::InvalidData => (503, "the file has just changed"),
         _ => (500, "the file cannot be read"),
     }
 }
 
+/// EMFILE and its kin.
+pub(super) const EXHAUSTED: &str = "no descriptors or memory left to open the file";
 pub(super) const SPECIAL: &str = "not a regular file";

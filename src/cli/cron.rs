@@ -1,0 +1,93 @@
+//! `hatchery cron`.
+
+use super::locate::Master;
+use super::status::show_job;
+use super::{Failure, print, told};
+use crate::control::command::{Job, Request, Response};
+use clap::{Args, Subcommand};
+
+/// Show the cron jobs, run one now, or show what became of its last runs
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    master: Master,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// All jobs with their next run and their last (the default)
+    List {
+        /// As a JSON list, for scripts
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        master: Master,
+    },
+    /// Run a job now; its schedule stays as it is
+    Run {
+        /// Name of the job
+        name: String,
+        #[command(flatten)]
+        master: Master,
+    },
+    /// The last runs of a job, the newest first
+    History {
+        /// Name of the job
+        name: String,
+        /// As a JSON list, for scripts
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        master: Master,
+    },
+}
+
+/// Asks the running master.
+pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
+    match &arguments.action {
+        None => list(&jobs(&arguments.master)?, false),
+        Some(Action::List { json, master }) => list(&jobs(master)?, *json),
+        Some(Action::Run { name, master }) => told(master.ask(&Request::CronRun { name: name.clone() })?),
+        Some(Action::History { name, json, master }) => {
+            let jobs = jobs(master)?;
+            let job = jobs.iter().find(|job| job.name == *name);
+            history(job.ok_or_else(|| Failure::Failed(format!("there is no job \"{name}\"")))?, *json)
+        }
+    }
+}
+
+fn jobs(master: &Master) -> Result<Vec<Job>, Failure> {
+    match master.ask(&Request::Status)? {
+        Response::Status(status) => Ok(status.cron),
+        Response::Failed { text } => Err(Failure::Failed(text)),
+        _ => Err(Failure::Failed("the master answered another question".to_owned())),
+    }
+}
+
+fn list(jobs: &[Job], json: bool) -> Result<u8, Failure> {
+    if json {
+        return print_json(&jobs);
+    }
+    let mut out = String::new();
+    jobs.iter().for_each(|job| show_job(job, &mut out));
+    print(if jobs.is_empty() { "there are no cron jobs\n" } else { &out })
+}
+
+fn history(job: &Job, json: bool) -> Result<u8, Failure> {
+    if json {
+        return print_json(&job.history);
+    }
+    let line = |run: &crate::control::command::Run| {
+        format!("{}  {:>9.1}s  {}\n", run.started, run.duration_ms as f64 / 1000.0, run.outcome)
+    };
+    let lines: String = job.history.iter().map(line).collect();
+    print(if lines.is_empty() { "it has not run since the server was started\n" } else { &lines })
+}
+
+fn print_json<T: serde::Serialize>(value: &T) -> Result<u8, Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
+    print(&format!("{text}\n"))
+}

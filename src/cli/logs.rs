@@ -1,0 +1,42 @@
+//! `hatchery logs`.
+
+use super::locate::Master;
+use super::{Failure, print};
+use crate::control::command::{LogLine, Request, Response};
+use clap::Args;
+
+/// Show what apps and cron jobs printed last
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// One app or cron job; else all
+    name: Option<String>,
+    /// Go on with what is printed from now on, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    master: Master,
+}
+
+/// Asks the running master; with `--follow` again and again, each time from the last line on.
+pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
+    let (mut lines, mut after) = ask(arguments, 0, false)?;
+    loop {
+        print(&text(&lines))?;
+        if !arguments.follow {
+            return Ok(0);
+        }
+        (lines, after) = ask(arguments, after, true)?;
+    }
+}
+
+fn ask(arguments: &Arguments, after: u64, wait: bool) -> Result<(Vec<LogLine>, u64), Failure> {
+    match arguments.master.ask(&Request::Logs { name: arguments.name.clone(), after, wait })? {
+        Response::Logs { lines, last } => Ok((lines, last)),
+        Response::Failed { text } => Err(Failure::Failed(text)),
+        _ => Err(Failure::Failed("the master answered another question".to_owned())),
+    }
+}
+
+fn text(lines: &[LogLine]) -> String {
+    lines.iter().map(|line| format!("{}: {}\n", line.child, line.text)).collect()
+}

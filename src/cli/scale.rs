@@ -1,0 +1,25 @@
+//! `hatchery scale`.
+
+use super::locate::Master;
+use super::{Failure, told};
+use crate::control::command::Request;
+use clap::Args;
+
+/// Change how many processes an app, or the workers, have now
+///
+/// Holds until the next reload. 0 puts it to sleep until the next request or connection.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Name of an app, or `workers`
+    name: String,
+    /// How many processes
+    count: u32,
+    #[command(flatten)]
+    master: Master,
+}
+
+/// Asks the running master.
+pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
+    let request = Request::Scale { name: arguments.name.clone(), count: arguments.count };
+    told(arguments.master.ask(&request)?)
+}

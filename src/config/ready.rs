@@ -1,0 +1,157 @@
+//! `ready: (…)` of an app.
+
+use super::action::Action;
+use super::located::{Located, Node, Raw, Read, Report};
+use super::problem::Complaint;
+use super::read::Positive;
+use super::shape::Shape;
+use super::site::Site;
+use crate::gateway::ready::{Accepted, Question};
+use crate::http::{Method, target};
+use crate::route::HostPattern;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// The request that each new process of an app must answer before it counts as ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Path, and query if any, as a client would write it.
+    pub path: String,
+    /// `Host`; by default the first plain name of a site that routes to the app, else `localhost`.
+    pub host: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// What counts as ready.
+    pub status: Accepted,
+    /// Longest time until the whole answer is there.
+    pub timeout: Duration,
+    /// SCRIPT_NAME: the mount of the first location of the app below which the path is.
+    pub mount: String,
+}
+
+/// `ready` as written.
+#[derive(Deserialize)]
+pub(crate) struct RawReady<'a> {
+    #[serde(borrow)]
+    path: Option<Located<'a, Path>>,
+    host: Option<Located<'a, Host>>,
+    scheme: Option<Located<'a, Scheme>>,
+    status: Option<Located<'a, Accepted>>,
+    timeout: Option<Located<'a, Positive>>,
+}
+
+impl<'a> Raw<'a> for RawReady<'a> {}
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Ready {
+    /// What the app is asked.
+    #[must_use]
+    pub fn question(&self) -> Question<'_> {
+        let Self { path, host, scheme, status, mount, .. } = self;
+        Question { path, mount, host, scheme, status: *status }
+    }
+
+    /// What the sites say about the app at `index`: its host and its mount.
+    pub(crate) fn resolve(&mut self, index: usize, sites: &[Site]) {
+        if self.host.is_empty() {
+            let plain = |name: &HostPattern| match name {
+                HostPattern::Exact(name) => Some(name.clone()),
+                HostPattern::Suffix(_) => None,
+            };
+            let own = sites.iter().filter(|site| mounts(site, index).next().is_some());
+            let name = own.flat_map(|site| &site.names).find_map(plain);
+            self.host = name.unwrap_or_else(|| "localhost".to_owned());
+        }
+        let path = self.path.split('?').next().unwrap_or_default();
+        let below = |mount: &&str| {
+            path.strip_prefix(*mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mount = sites.iter().flat_map(|site| mounts(site, index)).find(below);
+        mount.unwrap_or_default().clone_into(&mut self.mount);
+    }
+}
+
+/// The mounts of an app in a site.
+fn mounts(site: &Site, index: usize) -> impl Iterator<Item = &str> {
+    site.locations.iter().filter_map(move |location| match &location.action {
+        Action::App { app, mount } if *app == index => Some(mount.as_str()),
+        _ => None,
+    })
+}
+
+impl Read for Ready {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let (raw, at) = node.fields::<RawReady<'_>>(report)?;
+        let path = at.need(raw.path, "path", "\"/healthz\"", report);
+        let host = at.or(raw.host, Host(String::new()), report).0;
+        let scheme = at.or(raw.scheme, Scheme("http".to_owned()), report).0;
+        let status = at.or(raw.status, Accepted::Class(2), report);
+        let timeout = at.or(raw.timeout, Positive(TIMEOUT), report).0;
+        Some(Self { path: path?.0, host, scheme, status, timeout, mount: String::new() })
+    }
+}
+
+struct Path(String);
+
+impl Read for Path {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.parse(report, "a path such as \"/healthz\"", |text| {
+            let wrong = |what: &str| Complaint::new(format!("`{text}`: {what}"), "for example \"/healthz\"");
+            if !text.starts_with('/') {
+                return Err(wrong("a path starts with a slash"));
+            }
+            target::parse(Method::Get, text.as_bytes()).map_err(|error| wrong(error.why()))?;
+            Ok(Self(text.to_owned()))
+        })
+    }
+}
+
+struct Host(String);
+
+impl Read for Host {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.parse(report, "a host such as \"shop.example\"", |text| {
+            let fits = |char: char| char.is_ascii_alphanumeric() || ".-_:[]".contains(char);
+            if text.is_empty() || !text.chars().all(fits) {
+                let what = format!("`{text}` is not the name of a host");
+                return Err(Complaint::new(what, "for example \"shop.example\", or with a port"));
+            }
+            Ok(Self(text.to_owned()))
+        })
+    }
+}
+
+struct Scheme(String);
+
+impl Read for Scheme {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.parse(report, "\"http\" or \"https\"", |text| match text {
+            "http" | "https" => Ok(Self(text.to_owned())),
+            _ => Err(Complaint::new(format!("`{text}` is neither \"http\" nor \"https\""), "")),
+        })
+    }
+}
+
+/// `204`, or `"2xx"` for a whole class.
+impl Read for Accepted {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let hint = "a number from 200 to 599, or \"2xx\"";
+        if let (Shape::Text(_), false) = (node.shape(), node.has_variable()) {
+            return node.parse(report, hint, |text| match text {
+                "2xx" => Ok(Self::Class(2)),
+                "3xx" => Ok(Self::Class(3)),
+                "4xx" => Ok(Self::Class(4)),
+                _ => Err(Complaint::new(format!("`{text}` is not a status"), hint)),
+            });
+        }
+        let number = u32::read(node, report)?;
+        match u16::try_from(number) {
+            Ok(status) if (200..600).contains(&status) => Some(Self::Exactly(status)),
+            _ => {
+                node.complain(report, Complaint::new(format!("{number} is not a status"), hint));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `hatchery logs`: what was printed, and what is printed from now on.
+
+use super::Master;
+use crate::control::command::Response;
+use crate::supervisor::Ticket;
+use crate::timer::Time;
+
+/// Clients that may wait for lines at a time; the other places of the control socket stay free for commands.
+const FOLLOWERS: usize = 8;
+
+/// A client that waits for lines.
+#[derive(Debug)]
+pub(super) struct Follower {
+    ticket: Ticket,
+    name: Option<String>,
+    after: u64,
+}
+
+impl Master {
+    pub(super) fn show_logs(
+        &mut self,
+        ticket: Ticket,
+        name: Option<String>,
+        after: u64,
+        wait: bool,
+        now: Time,
+    ) {
+        let config = &self.current.config;
+        let apps = config.apps.iter().map(|app| app.name.as_str());
+        let names: Vec<&str> = apps.chain(config.cron.iter().map(|job| job.name.as_str())).collect();
+        if let Some(name) = name.as_deref().filter(|name| !names.contains(name)) {
+            let text = format!("there is no app or job \"{name}\"; there is: {}", names.join(", "));
+            return self.control.answer(ticket, &Response::Failed { text }, now);
+        }
+        self.journal.retain(|kept| names.contains(&kept));
+        let lines = self.journal.after(name.as_deref(), after);
+        if !wait || !lines.is_empty() {
+            let last = self.journal.last();
+            return self.control.answer(ticket, &Response::Logs { lines, last }, now);
+        }
+        self.followers.retain(|follower| self.control.waits(follower.ticket));
+        if self.followers.len() >= FOLLOWERS {
+            let text = format!("{FOLLOWERS} others follow the log already");
+            return self.control.answer(ticket, &Response::Failed { text }, now);
+        }
+        self.followers.push(Follower { ticket, name, after });
+    }
+
+    /// Gives those that wait what has come.
+    pub(super) fn answer_followers(&mut self, now: Time) {
+        for follower in std::mem::take(&mut self.followers) {
+            let lines = self.journal.after(follower.name.as_deref(), follower.after);
+            if lines.is_empty() {
+                self.followers.push(follower);
+            } else {
+                let last = self.journal.last();
+                self.control.answer(follower.ticket, &Response::Logs { lines, last }, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The ready request to a new process of an app (`gateway::ready`), asked over the process's own socket. Nothing here
+//! waits: the socket does not block, and the answer has a deadline.
+
+use super::child::Role;
+use super::{Master, Token};
+use crate::config::Ready;
+use crate::gateway::ready::{self, Answer};
+use crate::supervisor::{ChildId, Input};
+use crate::sys::poll::{Interest, Set};
+use crate::sys::socket;
+use crate::timer::Time;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// How much is read in one turn: an endless answer must not hold up the others.
+const TURN: usize = 64 * 1024;
+
+/// A ready request on its way.
+#[derive(Debug)]
+pub(super) struct Inquiry {
+    /// `None` once the process closed it without an answer: its exit tells more, the deadline is the last word.
+    stream: Option<UnixStream>,
+    asked: Vec<u8>,
+    answer: Answer,
+    deadline: Time,
+    /// `GET /healthz`.
+    what: String,
+    within: std::time::Duration,
+}
+
+impl Inquiry {
+    /// Asks the process that listens on `socket`.
+    ///
+    /// # Errors
+    /// It cannot be connected to.
+    fn begin(socket: &Path, ready: &Ready, now: Time) -> io::Result<Self> {
+        let stream = socket::connect_unix(socket)?;
+        let mut asked = Vec::new();
+        ready::ask(&ready.question(), &mut asked);
+        let mut inquiry = Self {
+            stream: Some(stream.into()),
+            asked,
+            answer: Answer::to(ready.status),
+            deadline: now.after(ready.timeout),
+            what: format!("GET {}", ready.path),
+            within: ready.timeout,
+        };
+        inquiry.send();
+        Ok(inquiry)
+    }
+
+    /// Waits for the answer.
+    pub(super) fn watch<'a>(&'a self, token: Token, set: &mut Set<'a, Token>) {
+        if let Some(stream) = &self.stream {
+            set.add(stream.as_fd(), token, Interest { read: true, write: !self.asked.is_empty() });
+        }
+    }
+
+    fn send(&mut self) {
+        while let Some(stream) = &mut self.stream
+            && !self.asked.is_empty()
+        {
+            match stream.write(&self.asked) {
+                Ok(length) => drop(self.asked.drain(..length)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.stream = None,
+            }
+        }
+    }
+
+    /// Whether the process is ready, once that is known.
+    fn hear(&mut self) -> Option<Result<(), String>> {
+        self.send();
+        let mut buffer = [0; 8 * 1024];
+        let mut left = TURN;
+        while let Some(stream) = &mut self.stream
+            && left > 0
+        {
+            match stream.read(&mut buffer) {
+                Ok(0) => self.stream = None,
+                Ok(length) => {
+                    left = left.saturating_sub(length);
+                    self.answer.feed(buffer.get(..length).unwrap_or_default());
+                    if let Some(verdict) = self.answer.poll() {
+                        return Some(verdict.map_err(|why| format!("{} {why}", self.what)));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(_) => self.stream = None,
+            }
+        }
+        None
+    }
+
+    fn too_late(&self) -> String {
+        match self.stream {
+            Some(_) => format!("{} got no answer within {:?}", self.what, self.within),
+            None => format!("{} got no answer", self.what),
+        }
+    }
+}
+
+impl Master {
+    /// A process of an app says that it serves: it does if it need not show it.
+    pub(super) fn ask_ready(&mut self, id: ChildId, now: Time) {
+        let Some(child) = self.children.get_mut(&id) else { return };
+        let Role::App(app) = &mut child.role else { return };
+        let Some(ready) = &app.ready else { return self.supervisor.on(Input::Ready { child: id }, now) };
+        match Inquiry::begin(&app.socket, ready, now) {
+            Ok(inquiry) => app.inquiry = Some(inquiry),
+            Err(error) => {
+                let reason = format!("the ready request cannot be sent: {error}");
+                self.supervisor.on(Input::Unready { child: id, reason }, now);
+            }
+        }
+    }
+
+    /// Something came of the answer.
+    pub(super) fn hear_inquiry(&mut self, id: ChildId, now: Time) {
+        let Some(child) = self.children.get_mut(&id) else { return };
+        let Role::App(app) = &mut child.role else { return };
+        let Some(verdict) = app.inquiry.as_mut().and_then(Inquiry::hear) else { return };
+        app.inquiry = None;
+        match verdict {
+            Ok(()) => self.supervisor.on(Input::Ready { child: id }, now),
+            Err(reason) => {
+                let reason = format!("not ready: {reason}");
+                self.supervisor.on(Input::Unready { child: id, reason }, now);
+            }
+        }
+    }
+
+    /// The earliest deadline of an answer.
+    pub(super) fn inquiry_deadline(&self) -> Option<Time> {
+        let deadline = |role: &Role| match role {
+            Role::App(app) => app.inquiry.as_ref().map(|inquiry| inquiry.deadline),
+            Role::Worker(_) => None,
+        };
+        self.children.values().filter_map(|child| deadline(&child.role)).min()
+    }
+
+    /// Processes that did not answer in time are not ready.
+    pub(super) fn expire_inquiries(&mut self, now: Time) {
+        let mut late = Vec::new();
+        for (id, child) in &mut self.children {
+            if let Role::App(app) = &mut child.role
+                && let Some(inquiry) = app.inquiry.take_if(|inquiry| inquiry.deadline <= now)
+            {
+                late.push((*id, format!("not ready: {}", inquiry.too_late())));
+            }
+        }
+        for (child, reason) in late {
+            self.supervisor.on(Input::Unready { child, reason }, now);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What children printed last, for `hatchery logs`: also of those that have ended since.
+
+use crate::control::command::LogLine;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Kept of each app or job, in bytes.
+const KEPT: usize = 64 * 1024;
+
+/// The last lines of every app and job.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    /// By name of the app or job.
+    kept: BTreeMap<String, Kept>,
+    /// Number of the newest line.
+    last: u64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<LogLine>,
+    bytes: usize,
+}
+
+impl Journal {
+    /// One line of a child: `name` is the app or job, `child` which process of it. It also goes to the log.
+    pub(super) fn write(&mut self, name: &str, child: &str, text: String) {
+        log::info!(target: "hatchery", "{child}: {text}");
+        self.last += 1;
+        if !self.kept.contains_key(name) {
+            self.kept.insert(name.to_owned(), Kept::default());
+        }
+        let Some(kept) = self.kept.get_mut(name) else { return };
+        let line = LogLine { number: self.last, child: child.to_owned(), text };
+        kept.bytes += line.weight();
+        kept.lines.push_back(line);
+        while kept.bytes > KEPT
+            && let Some(line) = kept.lines.pop_front()
+        {
+            kept.bytes -= line.weight();
+        }
+    }
+
+    /// Number of the newest line.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The lines of one app or job, or of all, after the one of that number; in the order in which they came.
+    pub(super) fn after(&self, name: Option<&str>, number: u64) -> Vec<LogLine> {
+        let wanted = self.kept.iter().filter(|(key, _)| name.is_none_or(|name| name == key.as_str()));
+        let new = |kept: &Kept| {
+            let first = kept.lines.partition_point(|line| line.number <= number);
+            kept.lines.range(first..).cloned().collect::<Vec<_>>()
+        };
+        let mut lines: Vec<LogLine> = wanted.flat_map(|(_, kept)| new(kept)).collect();
+        lines.sort_by_key(|line| line.number);
+        lines
+    }
+
+    /// Forgets apps and jobs that there are no more.
+    pub(super) fn retain(&mut self, exists: impl Fn(&str) -> bool) {
+        self.kept.retain(|name, _| exists(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_in_their_order_from_all_or_from_one() {
+        let mut journal = Journal::default();
+        for (name, child, text) in
+            [("shop", "app shop 0", "a"), ("blog", "app blog 0", "b"), ("shop", "app shop 1", "c")]
+        {
+            journal.write(name, child, text.to_owned());
+        }
+        let texts = |name, after| {
+            journal.after(name, after).into_iter().map(|line| line.text).collect::<Vec<_>>().concat()
+        };
+        assert_eq!(texts(None, 0), "abc");
+        assert_eq!(texts(Some("shop"), 0), "ac");
+        assert_eq!(texts(Some("shop"), 1), "c");
+        assert_eq!(texts(None, journal.last()), "");
+        assert_eq!(texts(Some("wiki"), 0), "");
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_newest_lines_stay() {
+        let mut journal = Journal::default();
+        (0..10_000).for_each(|number| journal.write("shop", "app shop 0", format!("line {number}")));
+        let lines = journal.after(Some("shop"), 0);
+        assert!(lines.iter().map(LogLine::weight).sum::<usize>() <= KEPT);
+        assert!(lines.len() > 500 && lines.last().unwrap().text == "line 9999");
+        journal.write("shop", "app shop 0", "x".repeat(KEPT * 2));
+        assert_eq!(journal.after(Some("shop"), 0).len(), 0, "a line above the bound is not kept");
+        journal.retain(|name| name != "shop");
+        assert!(journal.kept.is_empty());
+    }
+}

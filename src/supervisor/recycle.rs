@@ -1,0 +1,280 @@
+//! Replacing processes that serve: worn ones, and those of a pool that is restarted by command. The replacement is
+//! ready before the old one is drained, one at a time in each pool, only while nothing else is going on.
+
+use super::backoff::FIRST_WAIT;
+use super::machine::{Mode, Place, Supervisor};
+use super::pool::{Pool, is_relief, is_serving, is_waiting};
+use super::slot::{Event, Role, State, TERM_GRACE};
+use super::{ChildId, Level, Output, PoolIndex, Ticket};
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How often the memory of a pool with `max_rss` is looked at.
+const MEASURE: Duration = Duration::from_secs(5);
+/// Limits are reached up to this part earlier, so that processes that were started together are not replaced together.
+const SPREAD: u128 = 10;
+
+/// A process that is to be replaced although it serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Worn {
+    child: ChildId,
+    reason: String,
+}
+
+/// A restart by command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Roll {
+    ticket: Ticket,
+    pool: PoolIndex,
+    total: usize,
+    /// Processes that are still to be replaced.
+    left: Vec<ChildId>,
+}
+
+/// The limit for this child: up to a tenth less, and always the same.
+#[must_use]
+pub fn spread(limit: u64, child: ChildId) -> u64 {
+    // The finaliser of SplitMix64 (Steele, Lea, Flood 2014): neighbours get values far apart.
+    let mut mixed = child.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let part = u128::from(mixed >> 54);
+    let less = u128::from(limit) * part / (1024 * SPREAD);
+    limit - u64::try_from(less).unwrap_or(0)
+}
+
+impl Supervisor {
+    /// The child must be replaced when another one is ready.
+    pub(super) fn on_worn(&mut self, child: ChildId, reason: &str) {
+        let Some(place) = self.place_of(child) else { return };
+        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+        let serves = pool.slots.get(place.slot).is_some_and(|slot| is_serving(&slot.state));
+        if serves && pool.worn.iter().all(|worn| worn.child != child) {
+            pool.worn.push(Worn { child, reason: reason.to_owned() });
+        }
+    }
+
+    /// The answer to `Measure`.
+    pub(super) fn on_measured(&mut self, child: ChildId, rss: u64) {
+        let limit = self.place_of(child).and_then(|place| self.pools.get(place.pool)?.plan.max_rss);
+        if let Some(limit) = limit.filter(|limit| rss > *limit) {
+            let mib = |bytes: u64| bytes >> 20;
+            self.on_worn(child, &format!("its memory is {} MiB, above max_rss {}", mib(rss), mib(limit)));
+        }
+    }
+
+    /// Asks for the memory of the pools whose time it is.
+    pub(super) fn measure(&mut self, now: Time) {
+        let mut asked = Vec::new();
+        for pool in &mut self.pools {
+            if pool.measure.is_some_and(|measure| measure <= now) {
+                pool.measure = Some(now.after(MEASURE));
+                let serving = pool.slots.iter().filter(|slot| is_serving(&slot.state));
+                asked.extend(serving.filter_map(|slot| slot.state.process()).map(|process| process.child));
+            }
+        }
+        asked.into_iter().for_each(|child| self.tell(Output::Measure { child }));
+    }
+
+    /// Processes that have served for so long as they should.
+    pub(super) fn outlive(&mut self, now: Time) {
+        for pool in &mut self.pools {
+            while let Some((child, _)) = pool.first_outlived().filter(|(_, due)| *due <= now) {
+                pool.worn.push(Worn { child, reason: "it reached max_lifetime".to_owned() });
+            }
+            pool.relief_at = pool.relief_at.filter(|at| *at > now);
+        }
+    }
+
+    /// Boots a relief in every pool that needs one, and ends those that nobody needs any more.
+    pub(super) fn recycle(&mut self, now: Time) {
+        let running = matches!(self.mode, Mode::Running);
+        for at in 0..self.pools.len() {
+            let Some(pool) = self.pools.get_mut(at) else { return };
+            pool.forget_gone();
+            if pool.worn.is_empty() || !pool.is_listed() {
+                for place in self.places_in(at, |state| is_relief(state)) {
+                    self.order(place, Event::Kill { until: now.after(TERM_GRACE) }, now);
+                }
+            } else if running
+                && pool.count(is_relief) == 0
+                && !pool.is_unsettled()
+                && pool.relief_at.is_none_or(|at| at <= now)
+            {
+                let slot = pool.free();
+                self.boot(Place { pool: at, slot }, Role::Relief, now);
+            }
+        }
+    }
+
+    /// A place is given up; if its process is worn, its relief has come.
+    pub(super) fn relieve(&mut self, at: usize, slot: usize) {
+        let Some(pool) = self.pools.get_mut(at) else { return };
+        let Some(slot) = pool.slots.get(slot) else { return };
+        let Some(process) = slot.state.process().copied() else { return };
+        let Some(found) = pool.worn.iter().position(|worn| worn.child == process.child) else { return };
+        let worn = pool.worn.remove(found);
+        let (number, pid) = (slot.number, process.pid.unwrap_or(0));
+        pool.relief.reset();
+        pool.restarts += 1;
+        let text = format!("{} {number} (process {pid}): replaced: {}", pool.label(), worn.reason);
+        self.note(Level::Info, text);
+    }
+
+    /// A relief cannot serve: the worn ones go on; who waits for a restart learns it.
+    pub(super) fn relief_refused(&mut self, at: usize, told: &str) {
+        let Some(pool) = self.pools.get_mut(at) else { return };
+        let index = pool.plan.index;
+        let (failed, others): (Vec<Roll>, Vec<Roll>) =
+            std::mem::take(&mut self.rolls).into_iter().partition(|roll| roll.pool == index);
+        for roll in &failed {
+            pool.worn.retain(|worn| !roll.left.contains(&worn.child));
+        }
+        self.rolls = others;
+        self.note(Level::Error, format!("{told}; the process that it was to replace goes on"));
+        for roll in failed {
+            self.tell(Output::Answer { ticket: roll.ticket, result: Err(told.to_owned()) });
+        }
+    }
+
+    /// A relief that could not serve has ended: the next attempt comes later.
+    pub(super) fn relief_died(&mut self, at: usize, now: Time) {
+        if let Some(pool) = self.pools.get_mut(at) {
+            let wait = pool.relief.died(Duration::ZERO).max(FIRST_WAIT);
+            pool.relief_at = Some(now.after(wait));
+        }
+    }
+
+    /// `restart`.
+    pub(super) fn on_restart(&mut self, ticket: Ticket, name: &str, now: Time) {
+        let result = match self.commanded(name) {
+            Ok(at) => self.begin_roll(ticket, at, now),
+            Err(text) => Some(Err(text)),
+        };
+        if let Some(result) = result {
+            self.tell(Output::Answer { ticket, result });
+        }
+    }
+
+    /// The answer, if it is known at once.
+    fn begin_roll(&mut self, ticket: Ticket, at: usize, now: Time) -> Option<Result<String, String>> {
+        let pool = self.pools.get_mut(at)?;
+        let label = pool.label();
+        let serving = pool.slots.iter().filter(|slot| is_serving(&slot.state));
+        let left: Vec<ChildId> =
+            serving.filter_map(|slot| slot.state.process().map(|process| process.child)).collect();
+        let waiting = pool.positions(is_waiting);
+        for slot in &waiting {
+            if let Some(slot) = pool.slots.get_mut(*slot) {
+                slot.backoff.reset();
+                slot.state = State::Empty { retry: Some(now) };
+            }
+        }
+        if left.is_empty() {
+            return Some(Ok(match (waiting.is_empty(), pool.active()) {
+                (false, _) => format!("{label}: another attempt is made now"),
+                (true, 0) => format!("{label} is asleep: nothing to replace"),
+                (true, _) => format!("{label} is just starting"),
+            }));
+        }
+        pool.relief_at = None;
+        pool.relief.reset();
+        for child in &left {
+            if pool.worn.iter().all(|worn| worn.child != *child) {
+                pool.worn.push(Worn { child: *child, reason: "restart was asked for".to_owned() });
+            }
+        }
+        let index = pool.plan.index;
+        self.rolls.push(Roll { ticket, pool: index, total: left.len(), left });
+        None
+    }
+
+    /// Answers restarts that have come to their end.
+    pub(super) fn settle_rolls(&mut self) {
+        let stopping = matches!(self.mode, Mode::Stopping(_));
+        for mut roll in std::mem::take(&mut self.rolls) {
+            let pool = self.pool_at(roll.pool).and_then(|at| self.pools.get(at));
+            let serves = |child: &ChildId| {
+                pool.is_some_and(|pool| {
+                    pool.slots.iter().any(|slot| {
+                        is_serving(&slot.state)
+                            && slot.state.process().is_some_and(|process| process.child == *child)
+                    })
+                })
+            };
+            roll.left.retain(serves);
+            if stopping {
+                let result = Err("the server is stopping".to_owned());
+                self.tell(Output::Answer { ticket: roll.ticket, result });
+            } else if roll.left.is_empty() {
+                let processes = if roll.total == 1 { "process" } else { "processes" };
+                let label = pool.map_or_else(String::new, Pool::label);
+                let text = format!("{label}: {} {processes} replaced", roll.total);
+                self.tell(Output::Answer { ticket: roll.ticket, result: Ok(text) });
+            } else {
+                self.rolls.push(roll);
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// Whether the process is to be replaced.
+    pub(super) fn is_worn(&self, state: &State) -> bool {
+        let child = state.process().map(|process| process.child);
+        self.worn.iter().any(|worn| Some(worn.child) == child)
+    }
+
+    /// The process that has served for too long first, and when.
+    fn first_outlived(&self) -> Option<(ChildId, Time)> {
+        let limit = self.plan.max_lifetime?;
+        let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        let due = |state: &State| match state {
+            State::Ready { process, role: Role::Current, since } if !self.is_worn(state) => {
+                let lifetime = Duration::from_nanos(spread(nanos, process.child));
+                Some((process.child, since.after(lifetime)))
+            }
+            _ => None,
+        };
+        self.slots.iter().filter_map(|slot| due(&slot.state)).min_by_key(|(_, due)| *due)
+    }
+
+    /// When the next process has served for too long.
+    pub(super) fn next_outlived(&self) -> Option<Time> {
+        self.first_outlived().map(|(_, due)| due)
+    }
+
+    /// Keeps the timer of `Measure` as long as there is something to measure.
+    pub(super) fn plan_measure(&mut self, now: Time) {
+        let wanted = self.is_listed() && self.plan.max_rss.is_some() && self.ready() > 0;
+        self.measure = wanted.then(|| self.measure.unwrap_or(now.after(MEASURE)));
+    }
+
+    /// What does not serve any more needs no relief.
+    fn forget_gone(&mut self) {
+        let serving: Vec<ChildId> = self
+            .slots
+            .iter()
+            .filter(|slot| is_serving(&slot.state))
+            .filter_map(|slot| slot.state.process().map(|process| process.child))
+            .collect();
+        self.worn.retain(|worn| serving.contains(&worn.child));
+    }
+
+    /// How the process in a slot ended that was not told to.
+    pub(super) fn remember(&mut self, slot: usize, reason: &str) {
+        self.last_exit = Some(reason.to_owned());
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.last_exit = Some(reason.to_owned());
+        }
+    }
+
+    /// A process is started in place of one that died.
+    pub(super) fn count_restart(&mut self, slot: usize) {
+        self.restarts += 1;
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.restarts += 1;
+        }
+    }
+}
