@@ -22,4 +22,5 @@ mod reload;
 mod sandbox;
 mod static_files;
 mod supervise;
+mod systemd;
 mod wsgi;
