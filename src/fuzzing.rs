@@ -180,6 +180,7 @@ fn judge_request(request: &Request) {
         mount: "",
         body: None,
         peer: None,
+        trusted: false,
         client: None,
         scheme: "http",
         server_name: b"h",

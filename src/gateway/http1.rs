@@ -114,9 +114,6 @@ const REQUEST_ONLY: [&str; 8] = [
     "x-forwarded-port",
 ];
 
-/// What only a trusted proxy may say.
-const TRUSTED_ONLY: [&str; 3] = ["forwarded", "x-real-ip", "x-forwarded-prefix"];
-
 /// Fields that `Connection` cannot take away: they are meant for the origin, and an access decision may rest on them.
 const NOT_NOMINATED: [&str; 12] = [
     "host",
@@ -142,7 +139,7 @@ fn passes(name: &[u8], trusted: bool) -> bool {
     !is_one_of(name, &HOP_BY_HOP)
         && !is_one_of(name, &REQUEST_ONLY)
         && !name.contains(&b'_')
-        && (trusted || !is_one_of(name, &TRUSTED_ONLY))
+        && (trusted || !super::tells_of_proxies(name))
 }
 
 /// The field names in Connection fields, without its own options.

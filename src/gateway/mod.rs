@@ -9,6 +9,16 @@ pub mod ready;
 
 use crate::http::{BodyLength, Method, ResponseHead};
 
+/// Whether a request field tells of the way of a request, which only a trusted proxy may: `Forwarded`, `X-Real-IP` and
+/// whatever begins with `X-Forwarded-`. From anybody else it is a claim that an upstream or app would take for ours.
+pub(crate) fn tells_of_proxies(name: &[u8]) -> bool {
+    let begins =
+        |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    begins(b"x-forwarded-")
+        || name.eq_ignore_ascii_case(b"forwarded")
+        || name.eq_ignore_ascii_case(b"x-real-ip")
+}
+
 /// What a codec found in the bytes of an upstream or app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

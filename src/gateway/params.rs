@@ -6,6 +6,8 @@
 //! - `Content-Type` and `Content-Length` have variables of their own; the length is that of the body after de-chunking.
 //! - A name with `_` is dropped: `X_Forwarded_For` would become the same variable as `X-Forwarded-For`.
 //! - `Proxy` is dropped: HTTP_PROXY is a setting of many HTTP clients (CVE-2016-5385).
+//! - What tells of the way of a request (`X-Forwarded-…`, `Forwarded`, `X-Real-IP`) is dropped unless the peer is a
+//!   trusted proxy: frameworks believe it.
 //! - Fields of the connection (RFC 9110 §7.6.1) and those that `Connection` names are dropped, but for those that are
 //!   meant for the origin whatever a client says, such as `Cookie`.
 //! - Fields of the same name are joined with `, `, those of `Cookie` with `; `.
@@ -35,6 +37,8 @@ pub struct Request<'a> {
     pub body: Option<u64>,
     /// The direct peer; `None` for a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// The peer is a trusted proxy: what it says of the way of the request is passed on.
+    pub trusted: bool,
     /// The client after trusted proxies.
     pub client: Option<IpAddr>,
     /// `http` or `https`, after trusted proxies.
@@ -82,15 +86,16 @@ pub fn each(request: &Request<'_>, mut put: impl FnMut(&[u8], &[u8])) {
     if let Some(length) = request.body {
         put(b"CONTENT_LENGTH", number(&mut text, length));
     }
-    each_field(request.head, &mut put);
+    each_field(request.head, request.trusted, &mut put);
 }
 
 /// The `HTTP_…` variables.
-fn each_field(head: &RequestHead, put: &mut impl FnMut(&[u8], &[u8])) {
+fn each_field(head: &RequestHead, trusted: bool, put: &mut impl FnMut(&[u8], &[u8])) {
     let nominated = nominated(head.all("connection"));
     let passes = |name: &[u8]| {
         fields::is_name(name)
             && !name.contains(&b'_')
+            && (trusted || !super::tells_of_proxies(name))
             && !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()))
             && !is_nominated(name, &nominated)
     };
@@ -192,6 +197,7 @@ mod tests {
             mount,
             body: None,
             peer: Some("[::ffff:192.0.2.1]:4711".parse().unwrap()),
+            trusted: false,
             client: None,
             scheme: "http",
             server_name: b"shop.example",
@@ -250,6 +256,7 @@ mod tests {
         );
         let mut request = request(&head, b"/", "");
         request.body = Some(5);
+        request.trusted = true;
         let map = variables(&request);
         assert_eq!(map["HTTP_COOKIE"], b"a=1; b=2");
         assert_eq!(map["HTTP_ACCEPT"], b"text/html, */*");
@@ -259,6 +266,21 @@ mod tests {
         assert_eq!(map["CONTENT_TYPE"], b"text/plain");
         let names: Vec<_> = map.keys().filter(|name| name.starts_with("HTTP_")).collect();
         assert_eq!(names, ["HTTP_ACCEPT", "HTTP_COOKIE", "HTTP_X_FORWARDED_FOR", "HTTP_X_LATIN"]);
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_tells_of_the_way() {
+        let claims = ["X-Forwarded-For", "x-forwarded-proto", "X-FORWARDED-SSL", "Forwarded", "X-Real-IP"];
+        let mut fields: Vec<(&str, &[u8])> = claims.iter().map(|name| (*name, &b"1"[..])).collect();
+        fields.push(("X-Forwarded", b"1"));
+        let head = head("GET", &fields);
+        let mut request = request(&head, b"/", "");
+        let names = |request: &Request<'_>| -> Vec<String> {
+            variables(request).into_keys().filter(|name| name.starts_with("HTTP_")).collect()
+        };
+        assert_eq!(names(&request), ["HTTP_X_FORWARDED"]);
+        request.trusted = true;
+        assert_eq!(names(&request).len(), fields.len());
     }
 
     #[test]

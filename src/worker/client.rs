@@ -48,6 +48,8 @@ enum Phase {
     Leaving,
     /// Our side is closed, so that the client can read the last answer; what still comes is discarded.
     Lingering,
+    /// Over: freed when the turn settles. Until then an event or a link may still name it.
+    Closed,
 }
 
 /// How a drive ended.
@@ -145,6 +147,9 @@ impl Client {
 
     /// Works until nothing more can be done now, the budget is used up or the connection is over.
     pub(super) fn drive(&mut self, key: Key, cx: &mut Context) -> Outcome {
+        if self.phase == Phase::Closed {
+            return Outcome::Closed;
+        }
         self.h1.turn(cx.now);
         for _ in 0..BUDGET {
             let Ok(read) = self.read(cx) else { return self.broken(key, cx) };
@@ -284,6 +289,7 @@ impl Client {
 
     fn close(&mut self, key: Key, cx: &mut Context) -> Outcome {
         self.cancel(key, cx);
+        self.phase = Phase::Closed;
         Outcome::Closed
     }
 

@@ -401,6 +401,7 @@ impl Exchange {
             mount,
             body: (body.len() > 0 || request.has_body()).then(|| body.len()),
             peer: self.peer.address,
+            trusted: request.origin.trusted,
             client: request.origin.client,
             scheme: request.scheme(),
             server_name: request.server_name(),

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod abuse;
 mod cheap;
 mod commands;
 mod conf;

@@ -48,6 +48,7 @@ fn requests_carry_their_body_or_announce_a_descriptor() {
         mount: "",
         body: Some(4),
         peer: None,
+        trusted: false,
         client: None,
         scheme: "http",
         server_name: b"a",

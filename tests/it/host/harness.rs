@@ -244,6 +244,7 @@ impl Worker {
             mount: "",
             body: ask.body.map(|body| body.len() as u64),
             peer: Some("192.0.2.1:4711".parse().unwrap()),
+            trusted: false,
             client: None,
             scheme: "http",
             server_name: b"shop.example",

@@ -1,0 +1,99 @@
+//! Clients that mean no good, or are merely slow: what they do costs them and nobody else.
+
+use crate::harness::{Connection, SOON, Server, Setup, Upstream, get, holds, noise, wait_until};
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+
+/// One worker with everything: files, the plain app in one process, an upstream.
+fn site(upstream: &Upstream, limits: &str) -> Server {
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    limits: ({limits}),
+    sites: [(
+        listen: ["{{address}}"],
+        locations: [
+            (path: "/static/", to: Files(root: "static")),
+            (path: "/up/", to: Proxy("behind")),
+            (path: "/", to: App("plain")),
+        ],
+    )],
+    apps: {{"plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}", processes: 1)}},
+    upstreams: {{"behind": (servers: ["{}"], timeout: "300ms")}},"#,
+        upstream.address
+    ));
+    setup.directory.write("static/file.txt", "file\n");
+    setup.start()
+}
+
+fn wait_for_connections(server: &Server, count: u64) {
+    wait_until(SOON, "so many connections", || {
+        let workers = server.pool("worker").children;
+        holds(workers.iter().filter_map(|worker| worker.connections).sum::<u64>() == count, workers)
+    });
+}
+
+#[test]
+fn a_reset_in_any_phase_hurts_nobody_else() {
+    let large = noise(4 << 20, 3);
+    let upstream = Upstream::start(move |_, stream| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", large.len());
+        stream.write_all(head.as_bytes()).is_ok() && stream.write_all(&large).is_ok()
+    });
+    // A debug build checks after each drive that every connection can still end.
+    let server = site(&upstream, "");
+    let worker = server.ready("worker");
+    for request in [
+        "",
+        "GET /",
+        "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /static/file.txt HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /up/large HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nbegun",
+        "POST /up/ HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nbegun",
+    ] {
+        for _ in 0..25 {
+            let mut connection = Connection::open(server.address).unwrap();
+            connection.send(request).unwrap();
+            let abrupt = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+            nix::sys::socket::setsockopt(
+                &connection.socket().as_fd(),
+                nix::sys::socket::sockopt::Linger,
+                &abrupt,
+            )
+            .unwrap();
+        }
+    }
+    assert_eq!(get(server.address, "/hello").status, 200);
+    wait_for_connections(&server, 0);
+    assert_eq!(server.ready("worker"), worker);
+    assert_eq!(server.pool("worker").restarts, 0);
+}
+
+#[test]
+fn an_upload_that_stalls_is_the_clients_fault_not_the_upstreams() {
+    let upstream = Upstream::fixed("ok");
+    // The harness fails the test at a line about the upstream.
+    let server = site(&upstream, r#"body_timeout: "1s""#);
+    let mut stalled = Connection::open(server.address).unwrap();
+    stalled.send("POST /up/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").unwrap();
+    assert_eq!(stalled.reply("POST").unwrap().status, 408);
+    assert_eq!(get(server.address, "/up/").text(), "ok");
+}
+
+#[test]
+fn a_download_that_nobody_reads_is_the_clients_fault_not_the_upstreams() {
+    let large = noise(32 << 20, 5);
+    let upstream = Upstream::start(move |request, stream| {
+        let body = if request.line.contains("large") { &large[..] } else { b"ok" };
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).is_ok() && stream.write_all(body).is_ok()
+    });
+    let server = site(&upstream, r#"body_timeout: "1s""#);
+    let mut idle = Connection::open(server.address).unwrap();
+    idle.send("GET /up/large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait_for_connections(&server, 1);
+    // Given up by body_timeout, without a word about the upstream.
+    wait_for_connections(&server, 0);
+    assert_eq!(get(server.address, "/up/").text(), "ok");
+}
