@@ -30,7 +30,11 @@ impl Master {
         control::ask(&self.socket()?, request).map_err(Failure::Failed)
     }
 
-    fn socket(&self) -> Result<PathBuf, Failure> {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The configuration that should say so is not there.
+    pub(super) fn socket(&self) -> Result<PathBuf, Failure> {
         if let Some(path) = &self.control {
             return Ok(path.clone());
         }

@@ -23,10 +23,7 @@ pub(super) struct Arguments {
 
 /// Asks the running master and waits for its end.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let Response::Status(status) = arguments.master.ask(&Request::Status)? else {
-        return Err(Failure::Failed("the master did not answer".to_owned()));
-    };
-    let process = pidfd::open(status.pid);
+    let process = pidfd::of_listener(&arguments.master.socket()?);
     match arguments.master.ask(&Request::Stop { fast: arguments.fast })? {
         Response::Done { .. } => {}
         Response::Failed { text } => return Err(Failure::Failed(text)),

@@ -22,6 +22,8 @@ pub(super) struct Child {
     pub(super) pool: u16,
     /// Its slot in the pool.
     pub(super) slot: u16,
+    /// We sent it a SIGKILL.
+    pub(super) killed: bool,
     /// What it is.
     pub(super) role: Role,
 }

@@ -3,6 +3,7 @@
 use crate::config::{Address, Config};
 use crate::sys::listener::{self, Bound, Local};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -13,13 +14,15 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub(super) struct Socket {
     bound: Bound,
+    /// Passed by a socket unit, which keeps it by itself.
+    passed: bool,
     /// The file of a Unix socket, to remove no other.
     file: Option<(PathBuf, (u64, u64))>,
 }
 
 impl Socket {
     fn new(bound: Bound) -> Rc<Self> {
-        Rc::new(Self { bound, file: None })
+        Rc::new(Self { bound, passed: false, file: None })
     }
 
     fn with_file(bound: Bound) -> Rc<Self> {
@@ -27,7 +30,20 @@ impl Socket {
             Local::Unix(path) => listener::identity(path).map(|identity| (path.clone(), identity)),
             Local::Tcp(_) => None,
         };
-        Rc::new(Self { bound, file })
+        Rc::new(Self { bound, passed: false, file })
+    }
+
+    fn inherited(taken: Taken) -> Rc<Self> {
+        // Whoever bound a Unix socket removes it.
+        Rc::new(Self { bound: taken.bound, passed: !taken.stored, file: None })
+    }
+
+    /// The name by which systemd keeps it over a restart; `None` for a socket that a socket unit keeps, and for a path,
+    /// which is removed at the end.
+    pub(super) fn store_name(&self) -> Option<String> {
+        let address = self.address().filter(|_| !self.passed)?;
+        // A colon separates names in LISTEN_FDNAMES.
+        Some(format!("{STORED}{address}").replace(':', "_"))
     }
 
     /// The socket.
@@ -76,27 +92,50 @@ pub(super) struct Listening {
 
 /// Sockets that came with the start of the program and that no address has asked for yet.
 #[derive(Debug, Default)]
-pub(super) struct Inherited(RefCell<Vec<Bound>>);
+pub(super) struct Inherited(RefCell<Vec<Taken>>);
+
+/// A socket that came with the start.
+#[derive(Debug)]
+struct Taken {
+    /// As systemd calls it.
+    name: String,
+    /// We gave it to systemd to keep, before a restart.
+    stored: bool,
+    bound: Bound,
+}
+
+/// How the names begin that we give to sockets that systemd keeps.
+const STORED: &str = "hatchery-";
 
 impl Inherited {
     /// Takes over what systemd or a test harness passed.
     pub(super) fn from_environment() -> Self {
-        let found = listener::inherited();
-        found.iter().for_each(|bound| log::debug!(target: "hatchery", "inherited {:?}", bound.local));
-        Self(RefCell::new(found))
+        let taken = |(name, bound): (String, Bound)| {
+            log::debug!(target: "hatchery", "inherited {:?}, called {name:?}", bound.local);
+            Taken { stored: name.starts_with(STORED), name, bound }
+        };
+        Self(RefCell::new(listener::inherited().into_iter().map(taken).collect()))
     }
 
-    /// Whoever passed a socket that nothing listens on has made a mistake.
+    /// Names of the sockets that systemd has kept over a restart.
+    pub(super) fn stored(&self) -> BTreeSet<String> {
+        let taken = self.0.borrow();
+        taken.iter().filter(|taken| taken.stored).map(|taken| taken.name.clone()).collect()
+    }
+
+    /// Whoever passed a socket that nothing listens on has made a mistake; one that was kept and is not needed any more
+    /// is closed.
     pub(super) fn warn_about_rest(&self) {
-        for bound in self.0.borrow().iter() {
-            log::warn!(target: "hatchery", "an inherited socket is not used by any site: {:?}", bound.local);
+        self.0.borrow_mut().retain(|taken| !taken.stored);
+        for Taken { name, bound, .. } in self.0.borrow().iter() {
+            log::warn!(target: "hatchery", "an inherited socket is not used by any site: {:?} {name}", bound.local);
         }
     }
 
-    fn take(&self, wanted: &Local) -> Option<Bound> {
-        let mut bound = self.0.borrow_mut();
-        let place = bound.iter().position(|bound| bound.local == *wanted)?;
-        Some(bound.swap_remove(place))
+    fn take(&self, wanted: &Local) -> Option<Taken> {
+        let mut taken = self.0.borrow_mut();
+        let place = taken.iter().position(|taken| taken.bound.local == *wanted)?;
+        Some(taken.swap_remove(place))
     }
 }
 
@@ -159,9 +198,9 @@ fn sockets(address: &Address, open: &[Listening], inherited: &Inherited) -> io::
 /// A port of every interface, piece by piece, since one of them may be there already.
 fn every(port: u16, open: &[Listening], inherited: &Inherited) -> io::Result<Vec<Rc<Socket>>> {
     let six: SocketAddr = (Ipv6Addr::UNSPECIFIED, port).into();
-    if let Some(bound) = inherited.take(&Local::Tcp(six)) {
-        let dual = bound.dual;
-        let six = Socket::new(bound);
+    if let Some(taken) = inherited.take(&Local::Tcp(six)) {
+        let dual = taken.bound.dual;
+        let six = Socket::inherited(taken);
         // systemd's ListenStream=8000 is one socket for both families.
         return Ok(if dual {
             vec![six]
@@ -181,7 +220,10 @@ fn tcp(address: SocketAddr, open: &[Listening], inherited: &Inherited) -> io::Re
     let local = Local::Tcp(address);
     match known(&local, open) {
         Some(socket) => Ok(socket),
-        None => Ok(Socket::new(inherited.take(&local).map_or_else(|| listener::tcp(address), Ok)?)),
+        None => match inherited.take(&local) {
+            Some(taken) => Ok(Socket::inherited(taken)),
+            None => listener::tcp(address).map(Socket::new),
+        },
     }
 }
 
@@ -190,9 +232,8 @@ fn unix(path: &Path, open: &[Listening], inherited: &Inherited) -> io::Result<Rc
     if let Some(socket) = known(&local, open) {
         return Ok(socket);
     }
-    if let Some(bound) = inherited.take(&local) {
-        // Whoever bound it removes it.
-        return Ok(Socket::new(bound));
+    if let Some(taken) = inherited.take(&local) {
+        return Ok(Socket::inherited(taken));
     }
     // A front server under another user must be able to connect.
     listener::unix(path, 0o666).map(Socket::with_file)
@@ -265,10 +306,27 @@ mod tests {
     fn an_inherited_socket_serves_its_address() {
         let bound = listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let Local::Tcp(local) = bound.local else { panic!() };
-        let inherited = Inherited(RefCell::new(vec![bound]));
+        let taken = Taken { name: String::new(), stored: false, bound };
+        let inherited = Inherited(RefCell::new(vec![taken]));
         let found = sockets(&Address::Tcp(local), &[], &inherited).unwrap();
-        assert_eq!(found[0].address(), Some(local));
+        assert_eq!((found[0].address(), found[0].store_name()), (Some(local), None));
         assert!(inherited.0.borrow().is_empty());
+    }
+
+    #[test]
+    fn what_we_bind_is_kept_by_systemd_under_the_same_name_as_before() {
+        let bound = Socket::new(listener::tcp("[::1]:0".parse().unwrap()).unwrap());
+        let name = bound.store_name().unwrap();
+        assert!(name.starts_with("hatchery-[__1]_"), "{name}");
+        let Ok(socket) = Rc::try_unwrap(bound) else { panic!() };
+        let Socket { bound: Bound { socket, local, dual }, .. } = &socket;
+        let copy = Bound { socket: socket.try_clone().unwrap(), local: local.clone(), dual: *dual };
+        let Local::Tcp(address) = local else { panic!() };
+        let inherited =
+            Inherited(RefCell::new(vec![Taken { name: name.clone(), stored: true, bound: copy }]));
+        assert_eq!(inherited.stored().into_iter().collect::<Vec<_>>(), [name.as_str()]);
+        let found = sockets(&Address::Tcp(*address), &[], &inherited).unwrap();
+        assert_eq!(found[0].store_name().unwrap(), name);
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl Master {
     fn deadline(&self) -> Option<Time> {
         let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
         let own = earliest(self.control.deadline(), self.heartbeat.deadline());
+        let own = earliest(own, self.notify.deadline());
         earliest(cores, earliest(own, self.inquiry_deadline()))
     }
 
@@ -57,6 +58,7 @@ impl Master {
             self.supervisor.on_timeout(now);
         }
         self.control.on_timeout(now);
+        self.notify.on_timeout(now);
         self.expire_inquiries(now);
         if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
             self.look_for_hung_workers(now);

@@ -14,6 +14,7 @@
 //! | `journal`, `follow` | what children printed, for `hatchery logs` |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
+//! | `memory` | whether the kernel killed for want of memory |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
 mod apps;
@@ -28,6 +29,7 @@ mod inquiry;
 mod journal;
 mod listeners;
 pub mod logger;
+mod memory;
 mod notify;
 mod output;
 mod perform;
@@ -49,7 +51,7 @@ use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::alarm::Alarm;
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
-use crate::sys::{clock, title};
+use crate::sys::{clock, process, title};
 use crate::timer::Time;
 use child::Child;
 use control::Control;
@@ -59,11 +61,12 @@ use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
 use journal::Journal;
 use listeners::Inherited;
+use memory::OutOfMemory;
 use notify::Notify;
 use pidfile::PidFile;
 use roots::Roots;
 use runtime::RuntimeDir;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -174,6 +177,11 @@ struct Master {
     control: Control,
     signals: Signals,
     notify: Notify,
+    /// Names of the sockets that systemd keeps for us.
+    stored: BTreeSet<String>,
+    out_of_memory: OutOfMemory,
+    /// Pools whose last process that ended unexpectedly was killed for want of memory.
+    starved: BTreeSet<u16>,
     runtime: RuntimeDir,
     _pid_file: Option<PidFile>,
     started: Time,
@@ -183,7 +191,8 @@ impl Master {
     fn new(start: Start, config: Config) -> Result<Self, String> {
         crate::sys::signals::ignore_broken_pipes();
         let inherited = Inherited::from_environment();
-        let notify = Notify::from_environment();
+        let stored = inherited.stored();
+        let notify = Notify::from_environment(clock::now());
         let control = match start.control.as_ref().or(config.control.as_ref()) {
             Some(path) => Control::bind(path)?,
             None => Control::bind_default()?,
@@ -194,6 +203,9 @@ impl Master {
         warn_about_root(&current);
         warn_about_sandbox(&current.config);
         inherited.warn_about_rest();
+        if let Err(error) = process::adopt_orphans() {
+            log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
+        }
         let runtime = RuntimeDir::create()?;
         let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
@@ -231,6 +243,9 @@ impl Master {
             control,
             signals,
             notify,
+            stored,
+            out_of_memory: OutOfMemory::new(),
+            starved: BTreeSet::new(),
             runtime,
             _pid_file: pid_file,
             started: now,

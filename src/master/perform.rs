@@ -11,6 +11,7 @@ use crate::dispatch::board::{self, SLOTS, WORKERS};
 use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket, spread};
 use crate::sys::{listener, process, signals};
 use crate::timer::Time;
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ impl Master {
             Output::Switch { generation } => self.switch(generation),
             Output::Discard => {
                 self.candidate = None;
-                self.reload_ended("running; the last reload failed");
+                self.reload_failed();
             }
             Output::Answer { ticket, result } => self.answer(ticket, result, now),
             Output::Started => {
@@ -53,7 +54,7 @@ impl Master {
         match spawned {
             Ok((process, role)) => {
                 let pid = process.pid;
-                let child = Child { process, pool, slot, role };
+                let child = Child { process, pool, slot, killed: false, role };
                 log::debug!(target: "hatchery", "started {} (process {pid})", child.name());
                 self.children.insert(id, child);
                 self.supervisor.on(Input::Forked { child: id, pid }, now);
@@ -158,7 +159,8 @@ impl Master {
     }
 
     pub(super) fn kill(&mut self, id: ChildId, how: Kill) {
-        let Some(child) = self.children.get(&id) else { return };
+        let Some(child) = self.children.get_mut(&id) else { return };
+        child.killed |= how == Kill::Kill;
         let (signal, group) = match how {
             Kill::Term => (signals::SIGTERM, false),
             Kill::Abort => (signals::SIGABRT, false),
@@ -226,8 +228,8 @@ impl Master {
                 self.supervisor.on(Input::Loaded(plan), now);
             }
             Err(reason) => {
-                self.reload_ended("running; the last reload failed");
                 self.supervisor.on(Input::Rejected { reason }, now);
+                self.reload_failed();
             }
         }
     }
@@ -248,11 +250,39 @@ impl Master {
         self.current = candidate;
         self.generation = generation;
         self.schedule();
-        self.reload_ended("running");
+        self.store_listeners();
+        let status = self.serves();
+        self.reload_ended(&status);
         if self.watching {
             // New sockets are to wait for bytes too.
             self.watch_listeners(true);
         }
+    }
+
+    /// What systemd shows.
+    fn serves(&self) -> String {
+        format!("generation {} serves", self.generation)
+    }
+
+    fn reload_failed(&mut self) {
+        let reason = self.supervisor.last_reload_error().unwrap_or("stopped");
+        // The last line of a traceback says most.
+        let last = reason.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+        self.reload_ended(&format!("reload failed, generation {} goes on: {last}", self.generation));
+    }
+
+    /// Has systemd keep what we bound, and nothing else, so that a restart refuses nobody.
+    fn store_listeners(&mut self) {
+        let mut names = BTreeSet::new();
+        for socket in self.current.listening.iter().flat_map(|listening| &listening.sockets) {
+            let Some(name) = socket.store_name() else { continue };
+            if !self.stored.contains(&name) && !names.contains(&name) {
+                self.notify.store(&name, socket.descriptor());
+            }
+            names.insert(name);
+        }
+        self.stored.difference(&names).for_each(|name| self.notify.forget(name));
+        self.stored = names;
     }
 
     fn reload_ended(&mut self, status: &str) {
@@ -270,7 +300,7 @@ impl Master {
         self.control.answer(ticket, &response, now);
     }
 
-    fn announce(&self) {
+    fn announce(&mut self) {
         let config = &self.current.config;
         for socket in self.current.listening.iter().flat_map(|listening| &listening.sockets) {
             let scheme = if socket.address().is_some() { "http://" } else { "" };
@@ -293,13 +323,15 @@ impl Master {
             target: "hatchery",
             "process {pid}; stop with Ctrl-C or `hatchery stop`, reload with `hatchery reload` (control socket {control})"
         );
-        self.notify.ready("running");
+        self.store_listeners();
+        let status = self.serves();
+        self.notify.ready(&status);
     }
 
     /// New connections are refused from here on, once the workers have let go of their copies too.
     fn stopping(&mut self, now: Time) {
         log::info!(target: "hatchery", "stopping");
-        self.notify.stopping();
+        self.notify.stopping(now);
         self.stop_jobs(now);
         self.watching = false;
         self.current.listening.clear();

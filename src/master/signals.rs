@@ -1,7 +1,7 @@
 //! Signals to inputs, and the reaping of children.
 
 use super::Master;
-use super::child::Role;
+use super::child::{Child, Role};
 use crate::control::worker::ToWorker;
 use crate::supervisor::{ChildId, Exit, Input, Signal};
 use crate::sys::process::{self, Ended};
@@ -96,6 +96,7 @@ impl Master {
             self.supervisor.on(Input::Failed { child: id, reason }, now);
         }
         log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}", pid = child.process.pid);
+        self.look_for_starvation(&name, &child, exit);
         match child.role {
             Role::Worker(worker) => {
                 let rows = self.board().worker_left(worker.row);
@@ -108,6 +109,20 @@ impl Master {
             }
         }
         self.supervisor.on(Input::Exited { child: id, exit }, now);
+    }
+
+    /// A SIGKILL that we did not send, while the kernel has killed for want of memory.
+    fn look_for_starvation(&mut self, name: &str, child: &Child, exit: Exit) {
+        self.starved.remove(&child.pool);
+        if exit == Exit::Signal(signals::SIGKILL) && !child.killed && self.out_of_memory.has_grown() {
+            self.starved.insert(child.pool);
+            let pid = child.process.pid;
+            log::error!(
+                target: "hatchery",
+                "{name} (process {pid}) was killed by the kernel: probably out of memory; give the machine or the \
+                 service more, or start fewer processes"
+            );
+        }
     }
 
     /// USR1: the access log was moved away. During a reload it waits for the end, when all workers use the same one.

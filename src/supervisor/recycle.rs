@@ -94,7 +94,7 @@ impl Supervisor {
             let Some(pool) = self.pools.get_mut(at) else { return };
             pool.forget_gone();
             if pool.worn.is_empty() || !pool.is_listed() {
-                for place in self.places_in(at, |state| is_relief(state)) {
+                for place in self.places_in(at, is_relief) {
                     self.order(place, Event::Kill { until: now.after(TERM_GRACE) }, now);
                 }
             } else if running

@@ -126,17 +126,23 @@ pub fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
-/// Takes over the listening sockets that systemd or a test harness passed (LISTEN_FDS, LISTEN_PID), and removes the
-/// variables, so that no child takes them for its own. Once, before the first thread.
+/// Takes over the listening sockets that systemd or a test harness passed (LISTEN_FDS, LISTEN_PID), with their names
+/// (LISTEN_FDNAMES; empty without), and removes the variables, so that no child takes them for its own. Once, before the
+/// first thread.
 #[must_use]
-pub fn inherited() -> Vec<Bound> {
+pub fn inherited() -> Vec<(String, Bound)> {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<i32>().ok());
     let ours = number("LISTEN_PID").is_some_and(|pid| pid.unsigned_abs() == std::process::id());
     let count = number("LISTEN_FDS").filter(|count| ours && (0..1024).contains(count)).unwrap_or(0);
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     for name in [c"LISTEN_FDS", c"LISTEN_PID", c"LISTEN_FDNAMES"] {
         process::forget_variable(name);
     }
-    (3..3 + count).filter_map(process::inherited).filter_map(take_over).collect()
+    let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
+    (3..3 + count)
+        .zip(names)
+        .filter_map(|(number, name)| Some((name, take_over(process::inherited(number)?)?)))
+        .collect()
 }
 
 /// An inherited descriptor, if it is a listening socket of a kind that we serve.

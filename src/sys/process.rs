@@ -303,6 +303,14 @@ pub fn no_new_privileges() -> io::Result<()> {
     Ok(nix::sys::prctl::set_no_new_privs()?)
 }
 
+/// Makes this process the parent of descendants whose own parent dies, instead of init: it reaps them.
+///
+/// # Errors
+/// EINVAL on a kernel before 3.4.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
 /// Allows this process as many open descriptors as it may allow itself: what shells and services give at first (1024)
 /// is for programs that use select(2).
 pub fn raise_open_files() {

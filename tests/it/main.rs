@@ -23,4 +23,5 @@ mod reload;
 mod sandbox;
 mod static_files;
 mod supervise;
+mod systemd;
 mod wsgi;

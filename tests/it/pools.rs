@@ -108,7 +108,8 @@ fn max_requests_replaces_processes_and_loses_no_request() {
     load.finish().assert_flawless();
     let new = server.wait_ready(SOON, "site", 2);
     assert!(new.iter().all(|process| !old.contains(process)), "{old:?} {new:?}");
-    assert!(server.pool("site").restarts >= 4, "{:?}", server.pool("site"));
+    // Until its replacement is ready, an old one may serve more than its limit.
+    assert!(server.pool("site").restarts >= 2, "{:?}", server.pool("site"));
     assert_log(&server, "requests (max_requests)");
 }
 

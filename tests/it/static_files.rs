@@ -1,6 +1,6 @@
 //! Files: what is sent is what is on the disk, and nothing else is reachable.
 
-use crate::harness::{Connection, Server, Setup, get, noise};
+use crate::harness::{Connection, SOON, Server, Setup, get, holds, noise, wait_until};
 
 /// `static/` with files of awkward sizes, and a secret beside it.
 fn site() -> Server {
@@ -503,7 +503,9 @@ fn codings_have_tags_of_their_own_and_vary() {
         let reply = connection.request("GET", "/stale.js", &fields, b"").unwrap();
         assert_eq!((reply.field("content-encoding"), &*reply.text()), (None, "newer than its coding"));
     }
-    assert_eq!(server.log().iter().filter(|line| line.contains("stale.js.gz")).count(), 1);
+    let told = || server.log().iter().filter(|line| line.contains("stale.js.gz")).count();
+    wait_until(SOON, "the warning", || holds(told() > 0, server.log()));
+    assert_eq!(told(), 1);
     // Without other codings nothing varies.
     assert_eq!(connection.get("/a.txt").unwrap().field("vary"), None);
 }

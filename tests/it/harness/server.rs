@@ -109,6 +109,26 @@ impl Setup {
         self
     }
 
+    /// The server is passed this listener, and serves its address.
+    pub(crate) fn listener(mut self, listener: TcpListener) -> Self {
+        self.address = listener.local_addr().unwrap();
+        self.listener = Some(listener);
+        self
+    }
+
+    /// The server is started by this command.
+    pub(crate) fn under(mut self, prefix: &[&str]) -> Self {
+        self.prefix = prefix.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Starts it without waiting for anything; for a prefix that is not replaced by the server.
+    pub(crate) fn spawn_only(&mut self) -> Child {
+        let mut command = self.command();
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        spawn(command).unwrap()
+    }
+
     fn command(&mut self) -> Command {
         let mut words: Vec<String> = ["setpriv", "--pdeathsig=KILL", "--"].map(str::to_owned).to_vec();
         words.append(&mut self.prefix);

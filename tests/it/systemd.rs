@@ -1,0 +1,234 @@
+//! Notifications, the store of sockets, activation, and the unit files; without systemd, by a socket of the test's own.
+
+use crate::harness::{Connection, SOON, Setup, binary, get, wait_until};
+use hatchery::sys::seqpacket;
+use nix::sys::signal::Signal;
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the server sends its notifications.
+struct Notified {
+    socket: UnixDatagram,
+    /// What came so far, in order.
+    seen: Vec<String>,
+    /// Sockets that came along, by name.
+    stored: Vec<(String, TcpListener)>,
+}
+
+impl Notified {
+    fn bind(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket, seen: Vec::new(), stored: Vec::new() }
+    }
+
+    fn receive(&mut self) {
+        let mut buffer = [0; 4096];
+        while let Ok((length, descriptor)) = seqpacket::receive(self.socket.as_fd(), &mut buffer) {
+            let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            if let Some(descriptor) = descriptor {
+                let name = text.lines().find_map(|line| line.strip_prefix("FDNAME=")).unwrap().to_owned();
+                self.stored.push((name, descriptor.into()));
+            }
+            self.seen.push(text);
+        }
+    }
+
+    /// Waits for a message that begins like this, after those of the last call; everything that came up to it.
+    #[track_caller]
+    fn wait(&mut self, start: &str) -> Vec<String> {
+        wait_until(SOON, &format!("the notification {start}"), || {
+            self.receive();
+            match self.seen.iter().position(|text| text.starts_with(start)) {
+                Some(place) => Ok(self.seen.drain(..=place).collect()),
+                None => Err(self.seen.join(" | ")),
+            }
+        })
+    }
+}
+
+const SITE: &str = r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(status: 200, body: "here"))])],"#;
+
+fn notified(setup: Setup) -> (Setup, Notified) {
+    let path = setup.directory.path().join("notify.sock");
+    let notified = Notified::bind(&path);
+    (setup.env("NOTIFY_SOCKET", path.to_str().unwrap()), notified)
+}
+
+#[test]
+fn systemd_is_told_when_it_serves_reloads_and_stops() {
+    let (setup, mut notified) = notified(Setup::new(SITE));
+    let mut server = setup.start().tolerant(&["reload"]);
+    let ready = notified.wait("READY=1").pop().unwrap();
+    assert!(ready.contains("\nSTATUS=generation 1 serves\n"), "{ready}");
+    assert!(ready.contains(&format!("MAINPID={}", server.master.pid)), "{ready}");
+    assert_eq!(get(server.address, "/").text(), "here");
+
+    server.master.signal(Signal::SIGHUP);
+    let told = notified.wait("READY=1");
+    let reloading =
+        told.iter().find(|text| text.starts_with("RELOADING=1\nMONOTONIC_USEC=")).expect("told of it");
+    let stamp = reloading.lines().nth(1).unwrap().trim_start_matches("MONOTONIC_USEC=");
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    let age = uptime - stamp.parse::<f64>().unwrap() / 1e6;
+    assert!((-1.0..60.0).contains(&age), "{stamp} of {uptime}");
+    assert!(told.last().unwrap().contains("STATUS=generation 2 serves"), "{told:?}");
+
+    server.configure("    sites: [(lokations: [])],");
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(1));
+    let told = notified.wait("READY=1").pop().unwrap();
+    assert!(told.contains("STATUS=reload failed, generation 2 goes on: "), "{told}");
+    assert!(told.contains("lokations"), "{told}");
+
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+    notified.wait("STOPPING=1");
+}
+
+#[test]
+fn the_watchdog_is_fed_and_apps_know_nothing_of_it() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("app"))])],
+    apps: {"app": (module: "app_of_test", chdir: "{dir}", processes: 1)},"#,
+    );
+    setup.directory.write(
+        "app_of_test.py",
+        "import os\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
+         names = ('NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES')\n    \
+         return [repr([name for name in names if name in os.environ]).encode()]\n",
+    );
+    let (setup, mut notified) = notified(setup);
+    let server = setup.env("PATH", "/usr/bin:/bin").env("WATCHDOG_USEC", "200000").start();
+    notified.wait("READY=1");
+    for _ in 0..3 {
+        notified.wait("WATCHDOG=1");
+    }
+    assert_eq!(get(server.address, "/").text(), "[]");
+}
+
+#[test]
+fn a_restart_refuses_no_connection() {
+    let (setup, mut notified) = notified(Setup::new(SITE).bind_itself());
+    let address = setup.address;
+    let mut server = setup.start();
+    notified.wait("READY=1");
+    let name = format!("hatchery-{address}").replace(':', "_");
+    let (stored, listener) = notified.stored.pop().expect("the socket is given away");
+    assert_eq!((stored.as_str(), listener.local_addr().unwrap()), (name.as_str(), address));
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+    // Nobody serves now, but nobody is refused.
+    let mut waiting = Connection::open(address).unwrap();
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+
+    let (setup, mut notified) =
+        self::notified(Setup::new(SITE).listener(listener).env("LISTEN_FDNAMES", &name));
+    setup.configure(SITE);
+    let server = setup.start();
+    let told = notified.wait("READY=1");
+    assert!(told.iter().all(|text| !text.starts_with("FDSTORE")), "it is kept already: {told:?}");
+    assert_eq!(waiting.reply("GET").unwrap().text(), "here");
+    // What is not needed any more is closed by systemd too.
+    server.configure(&SITE.replace("{address}", "unix:{dir}/only.sock"));
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    let told = notified.wait("READY=1");
+    assert!(told.contains(&format!("FDSTOREREMOVE=1\nFDNAME={name}")), "{told:?}");
+}
+
+#[test]
+fn a_socket_of_a_socket_unit_is_not_stored() {
+    let (setup, mut notified) = notified(Setup::new(SITE));
+    let server = setup.env("LISTEN_FDNAMES", "web").start();
+    let told = notified.wait("READY=1");
+    assert!(told.iter().all(|text| !text.starts_with("FDSTORE")), "{told:?}");
+    assert_eq!(get(server.address, "/").text(), "here");
+}
+
+#[test]
+fn it_works_as_the_first_process_of_a_pid_namespace() {
+    let tried = Command::new("unshare").args(["-pf", "--mount-proc", "true"]).output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        eprintln!("nothing to test: no right to make a pid namespace");
+        return;
+    }
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("app"))])],
+    apps: {"app": (module: "app_of_test", chdir: "{dir}", processes: 1)},"#,
+    );
+    // The app leaves a grandchild behind, which ends as a child of the master.
+    setup.directory.write(
+        "app_of_test.py",
+        "import os, subprocess\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
+         subprocess.run(['sh', '-c', 'sleep 0.1 &'])\n    return [str(os.getppid()).encode()]\n",
+    );
+    let mut setup =
+        setup.under(&["unshare", "-pf", "--kill-child", "--mount-proc", "--"]).env("PATH", "/usr/bin:/bin");
+    let directory = setup.directory.path().to_owned();
+    let address = setup.address;
+    let mut child = setup.spawn_only();
+    let text = wait_until(SOON, "it serves", || {
+        let mut connection = Connection::open(address).map_err(|error| error.to_string())?;
+        connection.get("/").map(|reply| reply.text()).map_err(|error| error.to_string())
+    });
+    assert_eq!(text, "1", "the app's parent is the first process");
+    let command = |name: &str| {
+        Command::new(binary()).args([name, "--control"]).arg(directory.join("control.sock")).output().unwrap()
+    };
+    assert!(command("status").status.success());
+    assert!(command("stop").status.success());
+    let ended = wait_until(SOON, "it has ended", || child.try_wait().unwrap().ok_or("it runs".to_owned()));
+    assert!(ended.success(), "{ended}");
+}
+
+/// The unit files of `conf/`.
+fn units() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/systemd")
+}
+
+/// `systemd-analyze`, where there is one that can judge files.
+fn analyze(arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("systemd-analyze");
+    let output = command.args(arguments).env("SYSTEMD_PAGER", "").env("NO_COLOR", "1").output().ok()?;
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Some(text)
+}
+
+#[test]
+fn the_units_are_understood() {
+    for unit in ["hatchery.service", "hatchery-user.service", "hatchery-user.socket"] {
+        let path = units().join(unit);
+        let Some(said) = analyze(&["verify", "--man=no", "--recursive-errors=no", path.to_str().unwrap()])
+        else {
+            eprintln!("nothing to test: no systemd-analyze");
+            return;
+        };
+        // The program is not installed where the unit says; anything else is a mistake.
+        let mistakes: Vec<&str> = said.lines().filter(|line| !line.contains("is not executable")).collect();
+        assert!(mistakes.is_empty(), "{mistakes:#?}");
+    }
+}
+
+#[test]
+fn the_units_are_hardened() {
+    for (unit, most) in [("hatchery.service", 3.6), ("hatchery-user.service", 2.5)] {
+        let path = units().join(unit);
+        let Some(said) = analyze(&["security", "--offline=true", "--no-pager", path.to_str().unwrap()])
+        else {
+            eprintln!("nothing to test: no systemd-analyze");
+            return;
+        };
+        let line =
+            said.lines().find(|line| line.contains("Overall exposure level")).expect("an overall level");
+        let level = line.split(':').nth(1).unwrap().split_whitespace().next().unwrap();
+        assert!(level.parse::<f64>().unwrap() <= most, "{unit}: {said}");
+    }
+}
