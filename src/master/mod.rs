@@ -64,7 +64,6 @@ use listeners::Inherited;
 use memory::OutOfMemory;
 use notify::Notify;
 use pidfile::PidFile;
-use roots::Roots;
 use runtime::RuntimeDir;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -164,10 +163,6 @@ struct Master {
     reopen: bool,
     /// The server stops without waiting.
     hurry: bool,
-    /// Static roots that were found replaced, as they were then.
-    replaced: Roots,
-    /// The next reload takes the configuration as it is.
-    same_configuration: bool,
     /// The listeners are watched because the workers are asleep.
     watching: bool,
     /// The supervisor is done: the code to exit with.
@@ -234,8 +229,6 @@ impl Master {
             alarm,
             reopen: false,
             hurry: false,
-            replaced: Roots::default(),
-            same_configuration: false,
             watching: false,
             exit: None,
             journal: Journal::default(),

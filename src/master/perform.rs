@@ -4,7 +4,6 @@ use super::apps::{self, App};
 use super::child::{Child, Role, Worker};
 use super::generation::Generation;
 use super::{Master, spawn};
-use crate::config::Config;
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
 use crate::dispatch::board::{self, SLOTS, WORKERS};
@@ -213,12 +212,7 @@ impl Master {
 
     fn load(&mut self, now: Time) {
         self.notify.reloading(now);
-        let config = if std::mem::take(&mut self.same_configuration) {
-            Ok(Config::clone(&self.current.config))
-        } else {
-            (self.start.load)()
-        };
-        let loaded = config.and_then(|config| {
+        let loaded = (self.start.load)().and_then(|config| {
             Generation::prepare(config, &self.current.listening, &self.inherited, &mut self.numbers)
         });
         match loaded {

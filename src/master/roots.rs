@@ -1,13 +1,11 @@
 //! Static roots that were replaced: `current -> release1` that became `current -> release2`. A worker holds the directory
 //! that it opened, and its sandbox allows no other; so a worker that notices tells the master, which looks for itself.
-//!
-//! Where there are only files and upstreams to serve, the workers are rolled by a reload of the same configuration:
-//! nothing else changes by that. Where there are apps, a reload would start their new code too, in the midst of a
-//! deployment perhaps; so it is left to the operator, who is told.
+//! The workers are then replaced one after the other, as by `hatchery restart workers`; apps and the configuration stay
+//! as they are, since a deployment may be in its midst.
 
 use super::Master;
 use crate::config::{Action, Config};
-use crate::supervisor::{Input, Signal};
+use crate::supervisor::{Input, Ticket};
 use crate::sys::file;
 use crate::timer::Time;
 use std::os::fd::AsFd as _;
@@ -16,6 +14,9 @@ use std::path::PathBuf;
 /// What the static roots of a configuration are, in its order: device and inode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roots(Vec<(PathBuf, Option<(u64, u64)>)>);
+
+/// Whoever asks over the control socket has a smaller number.
+const NOBODY: Ticket = Ticket(u64::MAX);
 
 impl Roots {
     /// As they are now.
@@ -40,30 +41,23 @@ impl Roots {
 }
 
 impl Master {
-    /// A worker says that it holds a static root that is not there any more.
+    /// A worker says that it holds a static root that is not there any more. Said by each worker, and again each second:
+    /// once is enough for each state of things, and an old worker that drains may mean a root that the others have.
     pub(super) fn root_replaced(&mut self, now: Time) {
         let roots = Roots::of(&self.current.config);
-        // Said by each worker, and again each second: once is enough for each state of things. An old worker that drains
-        // may mean a root that the current ones have.
-        if self.supervisor.mode() != "running" || roots == self.replaced {
+        let Some(path) = self.current.roots.replaced(&roots).next() else { return };
+        if self.supervisor.mode() != "running" {
             return;
         }
-        let Some(path) = self.current.roots.replaced(&roots).next() else { return };
-        let path = path.display().to_string();
-        self.replaced = roots;
-        if self.current.config.apps.is_empty() {
-            log::info!(target: "hatchery", "the static root {path} is another directory now; the workers are replaced");
-            self.same_configuration = true;
-            self.supervisor.on(Input::Signal(Signal::Hup), now);
-            self.settle(now);
-            self.same_configuration = false;
-        } else {
-            log::warn!(
-                target: "hatchery",
-                "the static root {path} is another directory now, but the workers serve the old one until the next \
-                 reload: `hatchery reload`"
-            );
-        }
+        let path = path.display();
+        log::info!(target: "hatchery", "the static root {path} is another directory now; the workers are replaced");
+        // Those that come are sandboxed to what is there now.
+        self.current.roots = roots;
+        // An app may have one of the names of the workers.
+        let apps = &self.current.config.apps;
+        let free = |name: &&str| apps.iter().all(|app| app.name != *name);
+        let name = ["workers", "worker"].into_iter().find(free).unwrap_or_default().to_owned();
+        self.supervisor.on(Input::Restart { ticket: NOBODY, name }, now);
     }
 }
 

@@ -198,44 +198,11 @@ fn releases(configuration: &str) -> Setup {
 }
 
 #[test]
-fn a_replaced_static_root_is_served_soon_by_new_workers() {
-    let setup = releases(&format!(
-        "    {}\n    workers: (processes: 2),\n    \
-         sites: [(listen: [\"{{address}}\"], locations: [(path: \"/\", to: Files(\"current/static\"))])],",
-        as_nobody()
-    ));
-    let server = setup.start();
-    assert_eq!(get(server.address, "/name.txt").text(), "one");
-    // What is edited meanwhile is not taken: only the root has changed.
-    server.configure("    sites: [],");
-    swap(server.directory());
-    wait_until(SOON, "the new release is served", || {
-        let reply = get(server.address, "/name.txt");
-        assert_eq!(reply.status, 200);
-        holds(reply.text() == "two", reply)
-    });
-    if offered() {
-        server.wait_log("is another directory now; the workers are replaced");
-        assert_eq!(server.status().generation, 2);
-        wait_until(SOON, "that was one reload", || {
-            let status = server.status();
-            holds(
-                status.mode == "running" && status.generation == 2 && status.pools[0].children.len() == 2,
-                status,
-            )
-        });
-    }
-}
-
-#[test]
-fn beside_apps_a_replaced_static_root_waits_for_the_reload() {
-    if !offered() {
-        return;
-    }
+fn a_replaced_static_root_is_served_soon_and_apps_stay() {
     let setup = releases(&format!(
         r#"
     {}
-    workers: (processes: 1),
+    workers: (processes: 2),
     sites: [(listen: ["{{address}}"], locations: [
         (path: "/static/", to: Files("current/static")), (path: "/", to: App("app"))])],
     apps: {{"app": (module: "app_of_test", chdir: "{{dir}}", processes: 1)}},"#,
@@ -243,18 +210,26 @@ fn beside_apps_a_replaced_static_root_waits_for_the_reload() {
     ));
     setup.directory.write("app_of_test.py", APP);
     let server = setup.env("PATH", "/usr/bin:/bin").start();
-    let app = server.ready("app");
+    let (app, workers) = (server.ready("app"), server.wait_ready(SOON, "worker", 2));
     assert_eq!(get(server.address, "/static/name.txt").text(), "one");
+    // What is edited meanwhile is not taken: only the root has changed.
+    server.configure("    sites: [],");
     swap(server.directory());
-    wait_until(SOON, "the operator is told", || {
+    wait_until(SOON, "the new release is served", || {
         let reply = get(server.address, "/static/name.txt");
-        assert_eq!((reply.status, reply.text().as_str()), (200, "one"));
-        let log = server.log();
-        holds(log.iter().any(|line| line.contains("until the next reload")), log)
+        assert_eq!(reply.status, 200);
+        holds(reply.text() == "two", reply)
     });
-    assert_eq!(server.ready("app"), app);
-    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
-    assert_eq!(get(server.address, "/static/name.txt").text(), "two");
+    if offered() {
+        server.wait_log("is another directory now; the workers are replaced");
+        wait_until(SOON, "all workers are others", || {
+            let now = server.wait_ready(SOON, "worker", 2);
+            holds(now.iter().all(|worker| !workers.contains(worker)), now)
+        });
+        let said = server.log().iter().filter(|line| line.contains("is another directory now")).count();
+        assert_eq!(said, 1);
+    }
+    assert_eq!((server.ready("app"), server.status().generation), (app, 1));
 }
 
 #[test]
