@@ -72,7 +72,6 @@ pub fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
         _ => (question.host, None),
     };
     let request = params::Request {
-        trusted: false,
         head: &head,
         path,
         raw,

@@ -30,7 +30,7 @@ impl Roots {
             let directory = file::open_directory(path).ok()?;
             Some(file::metadata(directory.as_fd()).ok()?.id)
         };
-        Self(roots.map(|path| (path.clone(), identity(&path))).collect())
+        Self(roots.map(|path| (path.clone(), identity(path))).collect())
     }
 
     /// Paths that name another directory in `now`; not those that name none.

@@ -58,11 +58,11 @@ pub(crate) fn load_key() -> Result<(), i32> {
 
 pub(crate) fn mount() -> Result<(), i32> {
     let (what, place) = (c"none", c"/tmp");
-    // SAFETY: NUL-terminated strings; no data.
     let flags = libc::MS_REMOUNT;
-    outcome(
-        unsafe { libc::mount(what.as_ptr(), place.as_ptr(), what.as_ptr(), flags, std::ptr::null()) }.into(),
-    )
+    // SAFETY: NUL-terminated strings; no data.
+    let result =
+        unsafe { libc::mount(what.as_ptr(), place.as_ptr(), what.as_ptr(), flags, std::ptr::null()) };
+    outcome(result.into())
 }
 
 /// Sends no signal, but asks whether it might.
