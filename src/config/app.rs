@@ -4,9 +4,11 @@ use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::{Env, Positive, Size};
 use super::ready::Ready;
+use super::resources::OomScore;
 use super::source::{DEFAULT_PATH, Source, find_program};
 use super::workers::{IDLE, Processes};
 use crate::dispatch::board;
+use crate::sys::resources::Resources;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +55,8 @@ pub struct App {
     pub max_lifetime: Option<Duration>,
     /// A user of its own.
     pub user: Option<String>,
+    /// What a process may use of the machine.
+    pub resources: Resources,
     /// A response is taken from the app into this much memory, then into a file, then the app waits.
     pub response_buffer: ResponseBuffer,
 }
@@ -87,6 +91,8 @@ pub(crate) struct RawApp<'a> {
     max_rss: Option<Located<'a, Size>>,
     max_lifetime: Option<Located<'a, Positive>>,
     user: Option<Located<'a, String>>,
+    limits: Option<Located<'a, Resources>>,
+    oom_score_adj: Option<Located<'a, OomScore>>,
     response_buffer: Option<Located<'a, ResponseBuffer>>,
 }
 
@@ -142,6 +148,7 @@ impl App {
             max_rss: None,
             max_lifetime: None,
             user: None,
+            resources: Resources::default(),
             response_buffer: ResponseBuffer::default(),
         }
     }
@@ -174,6 +181,10 @@ impl App {
             max_rss: at.read(raw.max_rss, report).map(|Size(bytes)| bytes),
             max_lifetime: at.read(raw.max_lifetime, report).map(|Positive(time)| time),
             user: at.read(raw.user, report),
+            resources: Resources {
+                oom_score_adj: at.read(raw.oom_score_adj, report).map(|score| score.0),
+                ..at.or(raw.limits, default.resources, report)
+            },
             response_buffer: at.or(raw.response_buffer, default.response_buffer, report),
             ..default
         };

@@ -24,6 +24,7 @@ mod log;
 mod problem;
 mod read;
 mod ready;
+mod resources;
 mod sandbox;
 mod shape;
 mod site;
@@ -141,6 +142,7 @@ pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'s
         of::<action::RawRespond<'_>>("Respond"),
         of::<app::RawApp<'_>>("apps"),
         of::<app::RawResponseBuffer<'_>>("apps.response_buffer"),
+        of::<resources::RawResources<'_>>("apps.limits"),
         of::<ready::RawReady<'_>>("apps.ready"),
         of::<upstream::RawUpstream<'_>>("upstreams"),
         of::<upstream::RawServer<'_>>("upstreams.servers"),

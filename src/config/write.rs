@@ -14,6 +14,7 @@ use super::workers::Processes;
 use super::{Config, DefaultSite};
 use crate::gateway::ready::Accepted;
 use crate::route::Matcher;
+use crate::sys::resources::Resources;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -198,9 +199,23 @@ fn app(app: &App) -> String {
     out.optional("max_rss", app.max_rss.map(size));
     out.optional("max_lifetime", app.max_lifetime.map(time));
     out.optional("user", app.user.as_deref().map(text));
+    out.optional("limits", resources(&app.resources));
+    out.optional("oom_score_adj", app.resources.oom_score_adj.map(|score| score.to_string()));
     let buffer = &app.response_buffer;
     out.field("response_buffer", line(&[("memory", size(buffer.memory)), ("file", size(buffer.file))]));
     out.end()
+}
+
+fn resources(resources: &Resources) -> Option<String> {
+    let Resources { open_files, processes, address_space, core, oom_score_adj: _ } = resources;
+    let values = [
+        ("open_files", open_files.map(|count| count.to_string())),
+        ("processes", processes.map(|count| count.to_string())),
+        ("address_space", address_space.map(size)),
+        ("core", core.map(size)),
+    ];
+    let values: Vec<_> = values.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+    (!values.is_empty()).then(|| line(&values))
 }
 
 fn ready(ready: &Ready) -> String {

@@ -178,6 +178,7 @@ fn program(
         stdout: output.try_clone()?,
         stderr: output,
         descriptors: vec![control, listener],
+        resources: settings.resources.clone(),
         // The host leaves after the request that it runs.
         death_signal: Some(signals::SIGTERM),
     })
@@ -217,6 +218,9 @@ impl App {
                 format!("cannot enter the directory {} (chdir): {error}", self.directory.display())
             }
             Step::User => format!("cannot become its user: {error}"),
+            Step::Limits => format!(
+                "cannot set `limits` or `oom_score_adj`: {error}; only root may go above what the master has"
+            ),
             Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
         })
     }

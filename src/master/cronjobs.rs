@@ -12,6 +12,7 @@ use crate::control::exit::Exit;
 use crate::cron::{Decision, JobSpec, Kill, RunId, Schedule};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Child, Launch, Program, Step};
+use crate::sys::resources::Resources;
 use crate::sys::{clock, signals};
 use crate::timer::Time;
 use std::ffi::OsStr;
@@ -54,6 +55,7 @@ impl Run {
             stdout: write.try_clone()?,
             stderr: write,
             descriptors: Vec::new(),
+            resources: Resources::default(),
             death_signal: Some(signals::SIGTERM),
         };
         let (process, launch) = process::spawn(&program)?;
@@ -84,6 +86,9 @@ impl Run {
             Step::Execute => format!("cannot start the command: {error}"),
             Step::Directory => format!("cannot enter its directory: {error}"),
             Step::User => format!("cannot become its user: {error}"),
+            Step::Limits => format!(
+                "cannot set `limits` or `oom_score_adj`: {error}; only root may go above what the master has"
+            ),
             Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
         });
     }

@@ -16,6 +16,7 @@ pub mod lock;
 pub mod pidfd;
 pub mod poll;
 pub mod process;
+pub mod resources;
 pub mod sandbox;
 pub mod seqpacket;
 pub mod signals;

@@ -1,6 +1,7 @@
 //! Making and reaping processes: [`fork`] for workers, [`spawn`] for programs. A program that cannot be started is
 //! told as data, over a pipe that the exec closes.
 
+use super::resources::Resources;
 use super::user::{self, Account};
 use super::{pidfd, sandbox, signals};
 use std::ffi::{CStr, CString};
@@ -54,6 +55,8 @@ pub struct Program {
     pub stderr: OwnedFd,
     /// What it finds at descriptors 3, 4, …; it inherits nothing else.
     pub descriptors: Vec<OwnedFd>,
+    /// What it may use of the machine.
+    pub resources: Resources,
     /// Signal it gets when the master dies.
     pub death_signal: Option<i32>,
 }
@@ -76,6 +79,8 @@ pub enum Step {
     Parent = 4,
     /// No candidate could be executed.
     Execute = 5,
+    /// Its limits could not be set.
+    Limits = 6,
 }
 
 impl Launch {
@@ -95,6 +100,7 @@ impl Launch {
                     2 => Step::User,
                     3 => Step::Directory,
                     4 => Step::Parent,
+                    6 => Step::Limits,
                     _ => Step::Execute,
                 };
                 let code = i32::from_le_bytes([report[1], report[2], report[3], report[4]]);
@@ -202,6 +208,9 @@ fn become_program(
     own_group();
     if let Err(error) = place(sources, moved, failure) {
         return (Step::Descriptors, error);
+    }
+    if let Err(error) = program.resources.apply() {
+        return (Step::Limits, error);
     }
     // What systemd gave the master (to bind port 80, say) is not for programs.
     sandbox::clear_ambient_set();

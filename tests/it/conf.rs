@@ -98,6 +98,7 @@ fn the_reference_tells_the_truth_about_defaults() {
     assert_eq!(reference.drain_timeout, minimal.drain_timeout);
     assert_eq!(reference.all_or_nothing, minimal.all_or_nothing);
     assert_eq!(reference.temp_dir, minimal.temp_dir);
+    assert_eq!(reference.sandbox, minimal.sandbox);
     assert_eq!(reference.workers, minimal.workers);
     assert_eq!(reference.log, minimal.log);
     assert_eq!(reference.limits, minimal.limits);
@@ -118,6 +119,7 @@ fn the_reference_tells_the_truth_about_defaults() {
         max_rss: None,
         max_lifetime: None,
         user: None,
+        resources: hatchery::sys::resources::Resources::default(),
         ..shop.clone()
     };
     assert_eq!(defaults, *app);

@@ -181,6 +181,27 @@ fn setup_path(server: &Server, name: &str) -> String {
     server.directory().path().join(name).display().to_string()
 }
 
+#[test]
+fn limits_of_an_app_are_in_force() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("app"))])],
+    apps: {"app": (module: "limits_of_test", chdir: "{dir}", processes: 1, oom_score_adj: 300,
+        limits: (open_files: 123, processes: 4000, address_space: "3GiB", core: "0B"))},"#,
+    );
+    setup.directory.write(
+        "limits_of_test.py",
+        "import resource as r\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
+         limits = [r.getrlimit(getattr(r, 'RLIMIT_' + name)) for name in ('NOFILE', 'NPROC', 'AS', 'CORE')]\n    \
+         return [repr((limits, open('/proc/self/oom_score_adj').read())).encode()]\n",
+    );
+    let server = setup.env("PATH", "/usr/bin:/bin").start();
+    let space = 3_u64 << 30;
+    let wanted = format!("([(123, 123), (4000, 4000), ({space}, {space}), (0, 0)], '300\\n')");
+    assert_eq!(get(server.address, "/").text(), wanted);
+}
+
 /// `current -> one`, which becomes `current -> two`.
 fn swap(directory: &Directory) {
     let path = |name: &str| directory.path().join(name);

@@ -18,6 +18,7 @@ fn program(candidates: &[&str], arguments: &[&str]) -> (Program, OwnedFd) {
         stderr: write.try_clone().unwrap(),
         stdout: write,
         descriptors: Vec::new(),
+        resources: Resources::default(),
         death_signal: Some(signals::SIGKILL),
     };
     (program, read)
