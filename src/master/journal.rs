@@ -24,7 +24,7 @@ struct Kept {
 impl Journal {
     /// One line of a child: `name` is the app or job, `child` which process of it. It also goes to the log.
     pub(super) fn write(&mut self, name: &str, child: &str, text: String) {
-        log::info!(target: "hatchery", "{child}: {text}");
+        super::logger::print(format_args!("{child}: {text}"));
         self.last += 1;
         if !self.kept.contains_key(name) {
             self.kept.insert(name.to_owned(), Kept::default());

@@ -157,8 +157,18 @@ pub(super) fn bind(
                 }
                 continue;
             }
-            let sockets = sockets(address, open, inherited)
-                .map_err(|error| format!("sites[{site}].listen[{place}]: {}", refused(address, &error)))?;
+            let sockets = sockets(address, open, inherited).map_err(|error| {
+                let ours = overlapping(address, open.iter().chain(&all));
+                let why = match ours.filter(|_| error.kind() == io::ErrorKind::AddrInUse) {
+                    Some(ours) => format!(
+                        "cannot listen on {}: it overlaps with {ours}, which this server listens on itself; use one of \
+                         the two, and after a change from one to the other stop and start the server",
+                        written(address)
+                    ),
+                    None => refused(address, &error),
+                };
+                format!("sites[{site}].listen[{place}]: {why}")
+            })?;
             all.push(Listening { address: address.clone(), sockets, sites: vec![site] });
         }
     }
@@ -252,6 +262,18 @@ pub(super) fn written(address: &Address) -> String {
     }
 }
 
+/// An address of the same port among those of this server.
+fn overlapping<'a>(address: &Address, mut ours: impl Iterator<Item = &'a Listening>) -> Option<String> {
+    let port = |address: &Address| match address {
+        Address::Any(port) => Some(*port),
+        Address::Tcp(address) => Some(address.port()),
+        Address::Unix(_) => None,
+    };
+    let wanted = port(address).filter(|port| *port != 0)?;
+    ours.find(|listening| port(&listening.address) == Some(wanted))
+        .map(|listening| written(&listening.address))
+}
+
 fn refused(address: &Address, error: &io::Error) -> String {
     let port = match address {
         Address::Any(port) => *port,
@@ -300,6 +322,20 @@ mod tests {
         assert!(Rc::ptr_eq(&first[0], &again[0]));
         let error = sockets(&Address::Tcp(local), &[], &Inherited::default()).unwrap_err();
         assert!(refused(&Address::Tcp(local), &error).contains("is in use"), "{error}");
+    }
+
+    #[test]
+    fn the_address_that_is_in_the_way_is_named_if_it_is_our_own() {
+        let listening = |text: &str| Listening {
+            address: Address::Tcp(text.parse().unwrap()),
+            sockets: Vec::new(),
+            sites: vec![0],
+        };
+        let open = [listening("127.0.0.1:0"), listening("127.0.0.1:8001"), listening("127.0.0.1:8000")];
+        let found = |address: &Address| overlapping(address, open.iter());
+        assert_eq!(found(&Address::Any(8000)).unwrap(), "127.0.0.1:8000");
+        assert_eq!(found(&Address::Tcp("0.0.0.0:8001".parse().unwrap())).unwrap(), "127.0.0.1:8001");
+        assert_eq!((found(&Address::Any(80)), found(&Address::Any(0))), (None, None));
     }
 
     #[test]

@@ -13,6 +13,9 @@ const VARIABLE: &str = "HATCHERY_LOG";
 /// Said before each message: which process speaks. Empty in the master.
 static SPEAKER: OnceLock<String> = OnceLock::new();
 
+/// How messages of a worker about itself begin.
+const WORKER: &str = "worker: ";
+
 /// Begins to log. Once, in the first process; a second call changes nothing.
 pub fn begin() {
     let mut builder = Builder::new();
@@ -37,6 +40,12 @@ pub(super) fn set_level(level: LevelFilter) {
     }
 }
 
+/// Logs what is no message of the server, whatever the level: an app's traceback must not vanish with `level: "warn"`.
+pub(super) fn print(text: std::fmt::Arguments<'_>) {
+    let record = Record::builder().level(Level::Info).target("hatchery").args(text).build();
+    log::logger().log(&record);
+}
+
 /// Names this process in its messages; for a worker, after the fork.
 pub(super) fn speak_as(name: String) {
     let _ = SPEAKER.set(name);
@@ -55,6 +64,11 @@ fn format(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
         // For developers: where it comes from.
         let _ = write!(text, "[{}] ", record.target());
     }
+    let start = text.len();
     let _ = write!(text, "{}", record.args());
+    if start > 0 && text.get(start..).is_some_and(|message| message.starts_with(WORKER)) {
+        // It is clear already who speaks.
+        text.drain(start..start + WORKER.len());
+    }
     writeln!(out, "{time} {style}{level:<5}{style:#} hatchery: {text}")
 }

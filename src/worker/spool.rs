@@ -77,8 +77,10 @@ impl RequestBody {
 pub(super) struct ResponseSpool {
     limits: ResponseBuffer,
     file: Option<Spill>,
-    /// A file of the app's that comes after what lies in our own.
+    /// What comes after what lies in our file: a file of the app's, or what our file did not take.
     after: Option<Segment>,
+    /// Our file did not take something: the disk is full, or descriptors ran out.
+    refused: bool,
     /// Bytes given to the connection.
     sent: u64,
 }
@@ -99,7 +101,7 @@ const HAND_MOST: u64 = 1024 * 1024;
 
 impl ResponseSpool {
     pub(super) fn new(limits: ResponseBuffer) -> Self {
-        Self { limits, file: None, after: None, sent: 0 }
+        Self { limits, file: None, after: None, refused: false, sent: 0 }
     }
 
     /// Takes a file of the app's as the next part of the body.
@@ -117,35 +119,45 @@ impl ResponseSpool {
         self.after.is_none()
     }
 
-    /// Takes the next bytes of the body.
+    /// Takes the next bytes of the body. If the temporary file cannot be made or written they stay in memory, and the
+    /// app waits for the client until they are gone.
     ///
     /// # Errors
-    /// If the temporary file cannot be made or written.
+    /// Why it could not, the first time.
     pub(super) fn push(&mut self, bytes: Vec<u8>, h1: &mut h1::Conn, directory: &Path) -> io::Result<()> {
         if self.is_empty() && (h1.out().memory() as u64) < self.limits.memory {
             self.sent += bytes.len() as u64;
             h1.send(Segment::from(bytes));
             return Ok(());
         }
+        let Err(error) = self.spill(&bytes, directory) else { return Ok(()) };
+        self.after = Some(Segment::from(bytes));
+        if std::mem::replace(&mut self.refused, true) { Ok(()) } else { Err(error) }
+    }
+
+    fn spill(&mut self, bytes: &[u8], directory: &Path) -> io::Result<()> {
         let spill = match &mut self.file {
             Some(spill) => spill,
             none => none.insert(Spill::new(directory)?),
         };
-        spill.file.write_all_at(&bytes, spill.written)?;
+        spill.file.write_all_at(bytes, spill.written)?;
         spill.written += bytes.len() as u64;
         Ok(())
     }
 
     /// Gives the connection the next part of the file if it has little left; whether it did.
     pub(super) fn pump(&mut self, h1: &mut h1::Conn) -> bool {
+        let waiting = self.file.as_ref().map_or(0, |spill| spill.written - spill.handed);
+        if waiting == 0
+            && h1.out().len() < HAND_BELOW
+            && let Some(after) = self.after.take()
+        {
+            self.sent += after.len();
+            h1.send(after);
+            return true;
+        }
         let Some(spill) = &mut self.file else { return false };
-        let waiting = spill.written - spill.handed;
         if waiting == 0 {
-            if let Some(after) = self.after.take() {
-                self.sent += after.len();
-                h1.send(after);
-                return true;
-            }
             if h1.out().is_empty() && spill.written > 0 {
                 // Everything has left: begin again, so that the file does not grow with the response.
                 let _ = spill.file.set_len(0);

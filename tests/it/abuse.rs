@@ -115,3 +115,45 @@ fn a_stopped_worker_does_not_keep_others_from_accepting() {
     stopped.signal(Signal::SIGCONT);
     assert!(answered);
 }
+
+#[test]
+fn a_response_that_cannot_be_spooled_arrives_all_the_same() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    temp_dir: "{dir}/spool",
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("plain"))])],
+    apps: {"plain": (module: "app", chdir: "{apps}/plain", home: "{venv}", processes: 1)},"#,
+    );
+    let spool = setup.directory.path().join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    let server = setup.start().tolerant(&["cannot keep a response"]);
+    std::fs::remove_dir(&spool).unwrap();
+    let mut slow = Connection::open(server.address).unwrap();
+    slow.send("GET /big?size=50000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    // The client reads nothing yet: what the socket does not take has nowhere to go.
+    server.wait_log("cannot keep a response");
+    let reply = slow.reply("GET").unwrap();
+    let block: Vec<u8> = (0..=255).collect();
+    assert_eq!(reply.body.len(), 50_000_000);
+    assert!(reply.body.iter().zip(block.iter().cycle()).all(|(here, there)| here == there));
+    let lines = server.log().iter().filter(|line| line.contains("cannot keep a response")).count();
+    assert_eq!(lines, 1, "said once a response");
+}
+
+#[test]
+fn what_an_app_prints_is_logged_at_every_level() {
+    let setup = Setup::new(
+        r#"
+    log: (level: "error"),
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("raises"))])],
+    apps: {"raises": (module: "raises", chdir: "{dir}", home: "{venv}", processes: 1)},"#,
+    );
+    setup
+        .directory
+        .write("raises.py", "def application(environ, start_response):\n    raise KeyError('lost')\n");
+    let server = setup.start().tolerant(&["KeyError", "raises"]);
+    assert_eq!(get(server.address, "/").status, 500);
+    server.wait_log("KeyError: 'lost'");
+}

@@ -582,10 +582,12 @@ impl Run {
                     Event::Head { head, body } => return Ok(Step::Head(head, body)),
                     Event::Body(bytes) => {
                         let directory = &cx.config.temp_dir;
-                        self.spool.push(bytes, h1, directory).map_err(|error| {
-                            log::error!("worker: cannot keep a response in {}: {error}", directory.display());
-                            Fault::Truncated
-                        })?;
+                        if let Err(error) = self.spool.push(bytes, h1, directory) {
+                            let directory = directory.display();
+                            log::error!(
+                                "worker: cannot keep a response in {directory}: {error}; the app waits for its client"
+                            );
+                        }
                     }
                     Event::File { offset, len } => {
                         // Lost on the way when this worker has no descriptor left: the process is not to blame.
