@@ -1,6 +1,8 @@
 //! The shop of `tests/apps/shop`: a real Django project with database, admin, uploads and streams.
 
-use crate::harness::{Browser, Connection, Server, Setup, apps, get, noise, reply_to, sha256, virtualenv};
+use crate::harness::{
+    Browser, Connection, SOON, Server, Setup, apps, get, noise, reply_to, sha256, virtualenv,
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -151,6 +153,9 @@ fn a_large_stream_costs_no_memory() {
         assert!(reply.body.chunks(256).all(|block| block == &expected[..block.len()]));
     };
     let tree = || [server.ready("worker"), server.ready("shop")].concat();
+    for pool in ["worker", "shop"] {
+        server.wait_ready(SOON, pool, server.pool(pool).processes.0 as usize);
+    }
     // Once through every process first, so that what is loaded and grown once is not counted.
     for _ in 0..8 {
         stream(1 << 20);
