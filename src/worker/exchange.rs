@@ -8,25 +8,26 @@
 //! | Proxy | the upstream's response | Sent |
 //! | Sent | the connection: everything was given to it | the record in the access log, exactly once |
 
+mod apps;
+mod respond;
+mod written;
+
 use super::context::{Context, ListenerInfo};
 use super::handler::{file, fixed};
 use super::spool::{RequestBody, RequestSpool};
-use super::upstream::app::{self, Ask, Step as RunStep, Unit, Unsent};
+use super::upstream::app::{self, Step as RunStep, Unit};
 use super::upstream::proxy;
-use crate::accesslog::Record;
 use crate::buf::Segment;
 use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Site};
 use crate::control::worker::ToMaster;
-use crate::gateway::{self, Fault, params};
+use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
-use crate::http::{BodyLength, Method, RequestHead, ResponseHead, forwarded};
+use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
 use crate::slab::Key;
-use crate::sys::clock;
 use crate::timer::{Time, Wall};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
@@ -280,8 +281,11 @@ impl Exchange {
         let Some(request) = &self.request else { return };
         let Some((site, location)) = request.place else { return };
         let raw = request.target.raw_path(request.head.target());
-        let rest =
-            rest_as_written(raw, request.target.path(), cx.table.rest(site, location, request.target.path()));
+        let rest = written::rest_as_written(
+            raw,
+            request.target.path(),
+            cx.table.rest(site, location, request.target.path()),
+        );
         let parts = fixed::RedirectParts {
             rest: &rest,
             path: raw,
@@ -371,74 +375,6 @@ impl Exchange {
         } else {
             h1.abort();
         }
-    }
-
-    // ---- apps -----------------------------------------------------------------------------------------------------
-
-    fn ask_for_unit(&mut self, app: usize, body: RequestBody, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
-        let wait = cx.config.apps.get(app).map_or(Duration::ZERO, |app| app.queue_timeout);
-        match cx.ask_unit(app, key, self.arrived) {
-            Ask::Granted(lease) => self.start_app(Unit { app, lease }, body, key, h1, cx),
-            Ask::Waiting => {
-                let (until, ask) = (cx.now.after(wait), cx.now.after(app::PATIENCE));
-                self.step = Step::Queued { app, body, until, ask };
-            }
-            Ask::Failed { retry } => self.unavailable(Some(retry), h1, cx),
-        }
-    }
-
-    fn start_app(&mut self, unit: Unit, body: RequestBody, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
-        let config = Rc::clone(&cx.config);
-        let (Some(request), Some(action)) = (&self.request, self.action(&config)) else { return };
-        let Action::App { mount, .. } = action else { return };
-        let id = self.id_text();
-        let raw = request.head.target();
-        let variables = params::Request {
-            head: &request.head,
-            path: request.target.path_info(),
-            raw: origin_form(&request.target, raw),
-            query: request.target.query(raw).unwrap_or_default(),
-            mount,
-            body: (body.len() > 0 || request.has_body()).then(|| body.len()),
-            peer: self.peer.address,
-            trusted: request.origin.trusted,
-            client: request.origin.client,
-            scheme: request.scheme(),
-            server_name: request.server_name(),
-            server_port: request.host.port.unwrap_or_else(|| self.local_port(cx)),
-            id: &id,
-        };
-        let started = app::Run::start(
-            unit,
-            key,
-            &body,
-            |stream, body, out| gateway::app::request(stream, &variables, body, out),
-            cx,
-        );
-        match started {
-            Ok(run) => self.step = Step::App(Box::new(run)),
-            // The process died after the claim and has not begun: another may try, for queue_timeout from now.
-            Err(Unsent::Gone(error)) => {
-                log::debug!("app: cannot reach a process: {error}");
-                self.ask_for_unit(unit.app, body, key, h1, cx);
-            }
-            Err(Unsent::Shortage(error)) => {
-                cx.note(
-                    log::Level::Error,
-                    "requests without a connection to their app",
-                    format_args!(
-                        "worker: cannot connect to an app: {error}; answered 503. Raise LimitNOFILE or lower \
-                         workers.connections"
-                    ),
-                );
-                self.unavailable(None, h1, cx);
-            }
-        }
-    }
-
-    fn unavailable(&mut self, retry: Option<Time>, h1: &mut h1::Conn, cx: &mut Context) {
-        let seconds = retry.map_or(1, |at| at.since(cx.now).as_secs() + 1).min(30);
-        self.fail_with(&ResponseHead::new(503).with("Retry-After", seconds.to_string()), h1, cx);
     }
 
     // ---- progress -------------------------------------------------------------------------------------------------
@@ -565,136 +501,6 @@ impl Exchange {
     pub(super) fn is_sent(&self) -> bool {
         matches!(self.step, Step::Sent)
     }
-
-    // ---- the response ---------------------------------------------------------------------------------------------
-
-    fn begin_response(&mut self, head: &ResponseHead, body: BodyLength, h1: &mut h1::Conn, cx: &Context) {
-        self.status = head.status.0;
-        h1.respond(head, body, cx.date.as_str(), cx.now);
-    }
-
-    fn send(&mut self, segment: Segment, h1: &mut h1::Conn) {
-        self.body_sent += segment.len();
-        h1.send(segment);
-    }
-
-    fn finish(&mut self, h1: &mut h1::Conn, cx: &Context) {
-        h1.finish(cx.now);
-        self.step = Step::Sent;
-    }
-
-    fn answer(&mut self, head: &ResponseHead, body: Vec<u8>, h1: &mut h1::Conn, cx: &Context) {
-        let length =
-            if head.status.forbids_body() { BodyLength::None } else { BodyLength::Known(body.len() as u64) };
-        self.begin_response(head, length, h1, cx);
-        if length != BodyLength::None {
-            self.send(Segment::from(body), h1);
-        }
-        self.finish(h1, cx);
-    }
-
-    fn fail(&mut self, status: u16, h1: &mut h1::Conn, cx: &mut Context) {
-        self.fail_with(&ResponseHead::new(status), h1, cx);
-    }
-
-    /// Answers with an error page that also carries the fields of `extra`.
-    fn fail_with(&mut self, extra: &ResponseHead, h1: &mut h1::Conn, cx: &mut Context) {
-        let site = self.request.as_ref().and_then(|request| request.site);
-        let page = cx.pages.get(site, extra.status.0, cx.now);
-        let body = page.body();
-        self.status = extra.status.0;
-        if extra.fields.is_empty() {
-            self.body_sent += if self.is_head() { 0 } else { body.len() };
-            h1.respond_prepared(page.prepared(), Some(body), cx.date.as_str(), cx.now);
-            self.step = Step::Sent;
-            return;
-        }
-        self.begin_response(&page.head_with(extra), BodyLength::Known(body.len()), h1, cx);
-        self.send(body, h1);
-        self.finish(h1, cx);
-    }
-
-    fn is_head(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| request.head.method() == Method::Head)
-    }
-
-    fn refuse(&mut self, refusal: &Refusal, h1: &mut h1::Conn, cx: &mut Context) {
-        let Refusal { status, why } = *refusal;
-        let peer = self.peer.address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
-        self.error = Some(why);
-        cx.note(log::Level::Info, why, format_args!("{peer}: refused with {status}: {why}"));
-        let mut head = ResponseHead::new(status);
-        if status == 405 {
-            head.fields.add("Allow", METHODS);
-        }
-        self.fail_with(&head, h1, cx);
-    }
-
-    // ---- done -----------------------------------------------------------------------------------------------------
-
-    /// Counts the exchange and writes its line; `unsent` bytes of the response were still waiting when it ended.
-    pub(super) fn done(self: Box<Self>, unsent: u64, cx: &mut Context) {
-        cx.report.count();
-        if !cx.report.is_on() {
-            return;
-        }
-        let config = Rc::clone(&cx.config);
-        let (id, place, handler) = (self.id_text(), self.place(&config), self.handler(&config));
-        let head = self.request.as_ref().map(|request| &request.head);
-        let field = |name| head.and_then(|head| head.get(name));
-        let client = self.request.as_ref().and_then(|request| request.origin.client);
-        cx.report.record(&Record {
-            wall: self.wall,
-            client: client.or(self.peer.address.map(|peer| peer.ip())),
-            method: head.map_or(b"", |head| head.method_bytes()),
-            target: head.map_or(b"", |head| head.target()),
-            version: head.map_or("", |head| head.version().as_str()),
-            status: if self.status == 0 { 499 } else { self.status },
-            body_bytes: self.body_sent.saturating_sub(unsent),
-            took: clock::now().since(self.arrived),
-            host: field("host"),
-            referer: field("referer"),
-            user_agent: field("user-agent"),
-            id: &id,
-            site: place.map_or("", |(site, _)| site.label.as_str()),
-            handler: &handler,
-            upstream: self.answered.map(|at| at.since(self.arrived)),
-            error: self.error,
-        });
-    }
-
-    fn handler(&self, config: &Config) -> String {
-        let Some(action) = self.action(config) else { return String::new() };
-        match action {
-            Action::Files(_) => "files".to_owned(),
-            Action::App { app, .. } => {
-                format!("app {}", config.apps.get(*app).map_or("", |app| app.name.as_str()))
-            }
-            Action::Proxy(upstream) => {
-                format!(
-                    "proxy {}",
-                    config.upstreams.get(*upstream).map_or("", |upstream| upstream.name.as_str())
-                )
-            }
-            Action::Redirect { .. } => "redirect".to_owned(),
-            Action::Respond { .. } => "respond".to_owned(),
-        }
-    }
-
-    fn id_text(&self) -> String {
-        format!("{:016x}", self.id)
-    }
-
-    fn local_port(&self, cx: &Context) -> u16 {
-        cx.listeners
-            .get(usize::from(self.peer.listener))
-            .and_then(|listener| listener.local)
-            .map_or(80, |local| local.port())
-    }
-
-    fn request_line(&self) -> String {
-        self.request.as_ref().map(Request::line).unwrap_or_default()
-    }
 }
 
 impl Request {
@@ -723,67 +529,4 @@ pub(super) fn trusts(networks: &[Network], address: Option<IpAddr>, listener: &L
         Some(_) => network.contains(address),
         None => listener.unix && network.contains(None),
     })
-}
-
-/// What follows a location's prefix, with the slash before it, percent-encoded as the client wrote it. Where the prefix
-/// itself was written with encodings, the decoded rest is encoded anew.
-fn rest_as_written(raw: &[u8], path: &[u8], rest: &[u8]) -> Vec<u8> {
-    let end = path.len().saturating_sub(rest.len());
-    let prefix = if path.get(..end).is_some_and(|before| before.ends_with(b"/")) { end - 1 } else { end };
-    let rest = path.get(prefix..).unwrap_or_default();
-    if raw.get(..prefix) == path.get(..prefix) {
-        return raw.get(prefix..).unwrap_or_default().to_vec();
-    }
-    let mut encoded = Vec::with_capacity(rest.len());
-    for byte in rest {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => encoded.push(*byte),
-            _ => encoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-        }
-    }
-    encoded
-}
-
-/// Path and query as the client wrote them, without scheme and authority.
-fn origin_form<'a>(target: &Target, raw: &'a [u8]) -> &'a [u8] {
-    if target.form() != Form::Absolute {
-        return raw;
-    }
-    let path = target.raw_path(raw);
-    let length = path.len() + target.query(raw).map_or(0, |query| query.len() + 1);
-    match raw.get(raw.len().saturating_sub(length)..) {
-        Some(origin) if origin.starts_with(path) => origin,
-        _ => path,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::{Method, target};
-
-    #[test]
-    fn the_rest_of_a_redirect_keeps_its_slash_and_its_encoding() {
-        let rest = |raw: &str, path: &str, rest: &str| {
-            String::from_utf8(rest_as_written(raw.as_bytes(), path.as_bytes(), rest.as_bytes())).unwrap()
-        };
-        assert_eq!(rest("/old/a%20b", "/old/a b", "a b"), "/a%20b");
-        assert_eq!(rest("/old/", "/old/", ""), "/");
-        assert_eq!(rest("/api/x", "/api/x", "/x"), "/x");
-        assert_eq!(rest("/api", "/api", ""), "");
-        assert_eq!(rest("/%6fld/a b", "/old/a b", "a b"), "/a%20b", "the prefix was encoded");
-    }
-
-    #[test]
-    fn the_origin_form_is_what_the_client_wrote() {
-        for (raw, origin) in [
-            ("/a%20b?x=1", "/a%20b?x=1"),
-            ("http://shop.example/a?x=1", "/a?x=1"),
-            ("http://shop.example/a", "/a"),
-            ("http://shop.example", "/"),
-        ] {
-            let target = target::parse(Method::Get, raw.as_bytes()).unwrap();
-            assert_eq!(origin_form(&target, raw.as_bytes()), origin.as_bytes(), "{raw}");
-        }
-    }
 }

@@ -4,6 +4,10 @@
 //! offered to this one and comes with a wake-up. The unit is free again when the app says FREE, which does not wait
 //! for the client: the response lies in a [`ResponseSpool`] meanwhile.
 
+mod run;
+
+pub(in crate::worker) use run::{Run, Step, Unsent};
+
 use super::links::{Link, Peer, UnitLink};
 use crate::buf::Segment;
 use crate::config::{App, Config};
@@ -11,13 +15,12 @@ use crate::control::app_socket;
 use crate::control::worker::ToMaster;
 use crate::dispatch::board::{Freed, Lease, PoolState};
 use crate::event::{Endpoint, Read};
-use crate::gateway::{self, Event, Fault};
-use crate::h1;
+use crate::gateway::{self, Event};
 use crate::slab::Key;
 use crate::sys::socket;
 use crate::timer::Time;
 use crate::worker::context::{Context, Timer};
-use crate::worker::spool::{RequestBody, ResponseSpool};
+use crate::worker::spool::RequestBody;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
@@ -420,240 +423,5 @@ fn finish_unwanted(link: &mut Link, scratch: &mut [u8]) -> Unwanted {
             Ok(Read::Eof) | Err(_) => return Unwanted::Broken,
         }
         dropped.clear();
-    }
-}
-
-/// A request that runs in a unit.
-pub(in crate::worker) struct Run {
-    link: Key,
-    unit: Unit,
-    spool: ResponseSpool,
-    /// The app's `timeout`, and when that is over.
-    timeout: Duration,
-    deadline: Time,
-    /// The app has said END.
-    complete: bool,
-    /// The app has said FREE: the link is not ours any more.
-    free: bool,
-}
-
-/// Why a unit did not get a request.
-#[derive(Debug)]
-pub(in crate::worker) enum Unsent {
-    /// Its process has gone: another may have it.
-    Gone(io::Error),
-    /// This worker lacks descriptors or memory, which is no fault of the process.
-    Shortage(io::Error),
-}
-
-fn is_shortage(error: &io::Error) -> bool {
-    use nix::errno::Errno;
-    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS, Errno::ENOSPC, Errno::EAGAIN];
-    error.raw_os_error().is_some_and(|code| short.contains(&Errno::from_raw(code)))
-}
-
-/// What an exchange has to do next for its run.
-pub(in crate::worker) enum Step {
-    /// Nothing came, or it has been passed on.
-    Wait,
-    /// Something was passed on.
-    Progress,
-    /// The response head.
-    Head(crate::http::ResponseHead, crate::http::BodyLength),
-    /// Everything was given to the connection.
-    Done,
-    /// It failed.
-    Broken(Fault),
-}
-
-impl Run {
-    /// Sends a request to a claimed unit. `encode` writes the frames.
-    ///
-    /// # Errors
-    /// If the unit did not get the request; the claim is not ours any more.
-    pub(in crate::worker) fn start(
-        unit: Unit,
-        owner: Key,
-        body: &RequestBody,
-        encode: impl FnOnce(u32, gateway::app::Body<'_>, &mut Vec<u8>),
-        cx: &mut Context,
-    ) -> Result<Self, Unsent> {
-        let key = match cx.stream_to(unit, owner) {
-            Ok(key) => key,
-            Err(error) if is_shortage(&error) => {
-                cx.free_unit(unit);
-                return Err(Unsent::Shortage(error));
-            }
-            Err(error) => {
-                cx.board.abandon(unit.lease, cx.row);
-                cx.replace_process(unit, format!("a worker cannot connect to it: {error}"));
-                return Err(Unsent::Gone(error));
-            }
-        };
-        // An app begins with a request that it has whole: after an error here it has not begun.
-        if let Err(error) = cx.send_request(key, body, encode) {
-            cx.give_up_unit(key, unit);
-            return Err(Unsent::Gone(error));
-        }
-        let app = cx.config.apps.get(unit.app);
-        let (timeout, buffer) = app.map(|app| (app.timeout, app.response_buffer)).unwrap_or_default();
-        Ok(Self {
-            link: key,
-            unit,
-            spool: ResponseSpool::new(buffer),
-            timeout,
-            deadline: cx.now.after(timeout),
-            complete: false,
-            free: false,
-        })
-    }
-
-    /// When the app has taken too long; `None` once its response is complete.
-    pub(in crate::worker) fn deadline(&self) -> Option<Time> {
-        (!self.complete).then_some(self.deadline)
-    }
-
-    /// Body bytes given to the connection so far.
-    pub(in crate::worker) fn sent(&self) -> u64 {
-        self.spool.sent()
-    }
-
-    /// Moves what can be moved between the unit and the client's connection. `line` names the request, for whoever asks
-    /// why its process was replaced.
-    pub(in crate::worker) fn advance(
-        &mut self,
-        h1: &mut h1::Conn,
-        line: impl Fn() -> String,
-        cx: &mut Context,
-    ) -> Step {
-        let pumped = self.spool.pump(h1);
-        if self.complete && self.spool.is_empty() {
-            return self.finish(cx);
-        }
-        if self.free {
-            return if pumped { Step::Progress } else { Step::Wait };
-        }
-        if !self.spool.has_room() {
-            // The app waits for the client, whose own deadline bounds that.
-            self.deadline = cx.now.after(self.timeout);
-        }
-        if !self.complete && self.deadline <= cx.now {
-            self.give_up(cx);
-            cx.replace_process(self.unit, format!("{} ran into the time-out of {:?}", line(), self.timeout));
-            return Step::Broken(Fault::Silent);
-        }
-        match self.exchange_bytes(h1, cx) {
-            Ok(Step::Wait) if pumped => Step::Progress,
-            Ok(step) => step,
-            Err(fault) => {
-                self.give_up(cx);
-                if fault == Fault::Malformed {
-                    cx.replace_process(self.unit, format!("{}: its answer is not the protocol", line()));
-                }
-                Step::Broken(fault)
-            }
-        }
-    }
-
-    /// The response is complete for the client; the unit may still be closing its iterable.
-    fn finish(&mut self, cx: &mut Context) -> Step {
-        self.let_go(cx);
-        Step::Done
-    }
-
-    fn give_up(&mut self, cx: &mut Context) {
-        if !self.free {
-            self.free = true;
-            cx.give_up_unit(self.link, self.unit);
-        }
-    }
-
-    fn exchange_bytes(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Result<Step, Fault> {
-        let mut progress = false;
-        loop {
-            let Some(link) = cx.links.get_mut(self.link) else { return Err(Fault::Closed) };
-            progress |= link.write().map_err(|_| Fault::Closed)?;
-            let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed) };
-            let Some(response) = &mut unit.response else { return Err(Fault::Closed) };
-            while self.spool.takes_events() {
-                let Some(event) = response.poll() else { break };
-                progress = true;
-                match event {
-                    Event::Head { head, body } => return Ok(Step::Head(head, body)),
-                    Event::Body(bytes) => {
-                        let directory = &cx.config.temp_dir;
-                        if let Err(error) = self.spool.push(bytes, h1, directory) {
-                            let directory = directory.display();
-                            log::error!(
-                                "worker: cannot keep a response in {directory}: {error}; the app waits for its client"
-                            );
-                        }
-                    }
-                    Event::File { offset, len } => {
-                        // Lost on the way when this worker has no descriptor left: the process is not to blame.
-                        let file = unit.descriptors.pop_front().ok_or(Fault::Truncated)?;
-                        self.spool
-                            .push_file(Segment::File { file: Rc::new(file), offset, len, stamp: None }, h1);
-                    }
-                    Event::End => self.complete = true,
-                    Event::Free => {
-                        self.free = true;
-                        cx.unit_is_free(self.link);
-                        return Ok(Step::Progress);
-                    }
-                    // The app failed but its unit lives: it says FREE by and by.
-                    Event::Broken(fault) => {
-                        if let Some(why) = response.why() {
-                            log::error!("app: {why}");
-                        }
-                        if response.is_lost() {
-                            return Err(fault);
-                        }
-                        self.cancel(cx);
-                        return Ok(Step::Broken(fault));
-                    }
-                    Event::Interim(_) => {}
-                }
-            }
-            if !(link.endpoint.readable() && self.spool.has_room()) {
-                return Ok(if progress { Step::Progress } else { Step::Wait });
-            }
-            progress |= read_frames(link, &mut cx.scratch)?;
-        }
-    }
-
-    /// The client has gone: the unit finishes without it.
-    pub(in crate::worker) fn cancel(&mut self, cx: &mut Context) {
-        self.let_go(cx);
-    }
-
-    /// What still runs has the rest of its time; closing the iterable has its own.
-    fn let_go(&mut self, cx: &mut Context) {
-        if !std::mem::replace(&mut self.free, true) {
-            let until = if self.complete { cx.now.after(self.timeout) } else { self.deadline };
-            cx.finish_alone(self.link, until);
-        }
-    }
-}
-
-fn read_frames(link: &mut Link, scratch: &mut [u8]) -> Result<bool, Fault> {
-    let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed) };
-    let Some(response) = &mut unit.response else { return Err(Fault::Closed) };
-    let mut taken = Vec::new();
-    let read = link.endpoint.read_with_descriptors(scratch, &mut taken);
-    unit.descriptors.extend(taken);
-    match read {
-        Ok(Read::Bytes(count)) => {
-            response.feed(scratch.get(..count).unwrap_or_default());
-            Ok(true)
-        }
-        Ok(Read::Blocked) => Ok(false),
-        Ok(Read::Eof) | Err(_) => {
-            response.eof();
-            match response.poll() {
-                Some(Event::Broken(fault)) => Err(fault),
-                _ => Err(Fault::Closed),
-            }
-        }
     }
 }

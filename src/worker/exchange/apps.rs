@@ -1,0 +1,96 @@
+//! The part of an exchange that hands a request to an app: ask for a unit, describe the request, start.
+
+use super::{Exchange, Step, written};
+use crate::config::Action;
+use crate::gateway::{self, params};
+use crate::h1;
+use crate::http::ResponseHead;
+use crate::slab::Key;
+use crate::timer::Time;
+use crate::worker::context::Context;
+use crate::worker::spool::RequestBody;
+use crate::worker::upstream::app::{self, Ask, Unit, Unsent};
+use std::rc::Rc;
+use std::time::Duration;
+
+impl Exchange {
+    pub(super) fn ask_for_unit(
+        &mut self,
+        app: usize,
+        body: RequestBody,
+        key: Key,
+        h1: &mut h1::Conn,
+        cx: &mut Context,
+    ) {
+        let wait = cx.config.apps.get(app).map_or(Duration::ZERO, |app| app.queue_timeout);
+        match cx.ask_unit(app, key, self.arrived) {
+            Ask::Granted(lease) => self.start_app(Unit { app, lease }, body, key, h1, cx),
+            Ask::Waiting => {
+                let (until, ask) = (cx.now.after(wait), cx.now.after(app::PATIENCE));
+                self.step = Step::Queued { app, body, until, ask };
+            }
+            Ask::Failed { retry } => self.unavailable(Some(retry), h1, cx),
+        }
+    }
+
+    pub(super) fn start_app(
+        &mut self,
+        unit: Unit,
+        body: RequestBody,
+        key: Key,
+        h1: &mut h1::Conn,
+        cx: &mut Context,
+    ) {
+        let config = Rc::clone(&cx.config);
+        let (Some(request), Some(action)) = (&self.request, self.action(&config)) else { return };
+        let Action::App { mount, .. } = action else { return };
+        let id = self.id_text();
+        let raw = request.head.target();
+        let variables = params::Request {
+            head: &request.head,
+            path: request.target.path_info(),
+            raw: written::origin_form(&request.target, raw),
+            query: request.target.query(raw).unwrap_or_default(),
+            mount,
+            body: (body.len() > 0 || request.has_body()).then(|| body.len()),
+            peer: self.peer.address,
+            trusted: request.origin.trusted,
+            client: request.origin.client,
+            scheme: request.scheme(),
+            server_name: request.server_name(),
+            server_port: request.host.port.unwrap_or_else(|| self.local_port(cx)),
+            id: &id,
+        };
+        let started = app::Run::start(
+            unit,
+            key,
+            &body,
+            |stream, body, out| gateway::app::request(stream, &variables, body, out),
+            cx,
+        );
+        match started {
+            Ok(run) => self.step = Step::App(Box::new(run)),
+            // The process died after the claim and has not begun: another may try, for queue_timeout from now.
+            Err(Unsent::Gone(error)) => {
+                log::debug!("app: cannot reach a process: {error}");
+                self.ask_for_unit(unit.app, body, key, h1, cx);
+            }
+            Err(Unsent::Shortage(error)) => {
+                cx.note(
+                    log::Level::Error,
+                    "requests without a connection to their app",
+                    format_args!(
+                        "worker: cannot connect to an app: {error}; answered 503. Raise LimitNOFILE or lower \
+                         workers.connections"
+                    ),
+                );
+                self.unavailable(None, h1, cx);
+            }
+        }
+    }
+
+    pub(super) fn unavailable(&mut self, retry: Option<Time>, h1: &mut h1::Conn, cx: &mut Context) {
+        let seconds = retry.map_or(1, |at| at.since(cx.now).as_secs() + 1).min(30);
+        self.fail_with(&ResponseHead::new(503).with("Retry-After", seconds.to_string()), h1, cx);
+    }
+}
