@@ -6,6 +6,7 @@ use crate::config::{Config, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::{Plan, PoolPlan};
 use crate::sys::sandbox;
+use crate::sys::sink;
 use crate::sys::user::{self, Account};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -207,8 +208,8 @@ fn open_access_log(config: &Config) -> Result<Option<OwnedFd>, String> {
             options.open(path).map(|file| Some(file.into())).map_err(|error| failed(path, error))
         }
         None => {
-            let copy = std::io::stdout().as_fd().try_clone_to_owned();
-            copy.map(Some).map_err(|error| failed(Path::new("standard output"), error))
+            let own = sink::stream(std::io::stdout().as_fd());
+            own.map(Some).map_err(|error| failed(Path::new("standard output"), error))
         }
     }
 }

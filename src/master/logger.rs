@@ -1,9 +1,11 @@
 //! The server's own messages, on standard error: `2026-01-31T12:00:00Z INFO  hatchery: worker 0: …`.
 
+use crate::sys::sink::{self, Sink};
 use env_logger::{Builder, Target, WriteStyle, fmt::Formatter};
 use log::{Level, LevelFilter, Record};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::sync::OnceLock;
 
 /// Overrides the level of the configuration, in the syntax of the env_logger crate (`debug`,
@@ -16,6 +18,14 @@ static SPEAKER: OnceLock<String> = OnceLock::new();
 /// How messages of a worker about itself begin.
 const WORKER: &str = "worker: ";
 
+/// Where messages go, if that is not standard error itself.
+static DESCRIPTOR: OnceLock<RawFd> = OnceLock::new();
+
+/// The descriptor that messages are written to: a forked process must not close it.
+pub(super) fn descriptor() -> Option<RawFd> {
+    DESCRIPTOR.get().copied()
+}
+
 /// Begins to log. Once, in the first process; a second call changes nothing.
 pub fn begin() {
     let mut builder = Builder::new();
@@ -27,9 +37,39 @@ pub fn begin() {
     let colour =
         std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stderr().is_terminal();
     let style = if colour { WriteStyle::Always } else { WriteStyle::Never };
-    let begun = builder.target(Target::Stderr).write_style(style).format(format).try_init();
+    let target = match sink::stream(io::stderr().as_fd()) {
+        Ok(own) => {
+            let _ = DESCRIPTOR.set(own.as_raw_fd());
+            Target::Pipe(Box::new(Messages { sink: Sink::new(own), lost: 0 }))
+        }
+        Err(_) => Target::Stderr,
+    };
+    let begun = builder.target(target).write_style(style).format(format).try_init();
     if begun.is_ok() && std::env::var_os(VARIABLE).is_none() {
         log::set_max_level(LevelFilter::Info);
+    }
+}
+
+/// Standard error; what it does not take is lost, and counted.
+struct Messages {
+    sink: Sink,
+    lost: u64,
+}
+
+impl io::Write for Messages {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let notice = format!("hatchery: {} messages were lost here: nobody read them\n", self.lost);
+        if self.lost > 0 && self.sink.append(notice.as_bytes()).is_ok() {
+            self.lost = 0;
+        }
+        if self.lost > 0 || self.sink.append(bytes).is_err() {
+            self.lost += 1;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

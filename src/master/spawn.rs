@@ -158,7 +158,7 @@ fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
     let listeners = boot.listeners.iter().map(|listener| listener.fd.as_raw_fd());
     let wake = boot.wake.iter().map(OwnedFd::as_raw_fd);
     let others = boot.access_log.iter().chain([&boot.control]).map(OwnedFd::as_raw_fd);
-    listeners.chain(wake).chain(others).collect()
+    listeners.chain(wake).chain(others).chain(super::logger::descriptor()).collect()
 }
 
 #[cfg(test)]

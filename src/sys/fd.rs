@@ -4,8 +4,8 @@ use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::stat::Mode;
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 /// A non-blocking, close-on-exec eventfd with count 0.
@@ -55,20 +55,6 @@ pub(crate) fn named_then_unlinked(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Appends to a log; a line is written in one call so that lines of several processes do not mix.
-///
-/// # Errors
-/// ENOSPC, EPIPE, EAGAIN.
-pub fn append(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
-    let mut file = std::mem::ManuallyDrop::new(borrowed_file(fd));
-    file.write_all(bytes)
-}
-
-fn borrowed_file(fd: BorrowedFd<'_>) -> File {
-    // SAFETY: the caller wraps the result in ManuallyDrop, so the descriptor is not closed here.
-    unsafe { File::from_raw_fd(fd.as_raw_fd()) }
-}
-
 /// Eight unpredictable bytes.
 #[must_use]
 pub fn random() -> u64 {
@@ -88,7 +74,7 @@ pub fn borrow(fd: &impl AsFd) -> BorrowedFd<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Seek};
+    use std::io::{Read, Seek, Write as _};
 
     #[test]
     fn an_eventfd_reports_a_poke_once() {

@@ -20,5 +20,6 @@ pub mod resources;
 pub mod sandbox;
 pub mod seqpacket;
 pub mod signals;
+pub mod sink;
 pub mod title;
 pub mod user;

@@ -2,8 +2,8 @@
 
 use crate::accesslog::{self, Format, Record};
 use crate::dispatch::board::Board;
-use crate::sys::fd;
-use std::os::fd::{AsFd, OwnedFd};
+use crate::sys::sink::Sink;
+use std::os::fd::OwnedFd;
 
 /// Lines are written at the end of a turn, or earlier when so many bytes wait.
 const FLUSH_ABOVE: usize = 64 * 1024;
@@ -11,7 +11,7 @@ const FLUSH_ABOVE: usize = 64 * 1024;
 /// See the module.
 pub(super) struct Report {
     row: u16,
-    log: Option<OwnedFd>,
+    log: Option<Sink>,
     format: Option<Format>,
     lines: Vec<u8>,
     /// Lines that could not be written.
@@ -23,7 +23,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(row: u16, log: Option<OwnedFd>, format: Option<Format>) -> Self {
-        Self { row, log, format, lines: Vec::new(), lost: 0, turn: 0, requests: 0 }
+        Self { row, log: log.map(Sink::new), format, lines: Vec::new(), lost: 0, turn: 0, requests: 0 }
     }
 
     /// The loop is busy from here on; the master notices a worker that stays in one turn.
@@ -50,8 +50,8 @@ impl Report {
         if self.lines.is_empty() {
             return;
         }
-        if let Some(log) = &self.log {
-            if let Err(error) = fd::append(log.as_fd(), &self.lines) {
+        if let Some(log) = &mut self.log {
+            if let Err(error) = log.append(&self.lines) {
                 if self.lost == 0 {
                     log::error!(
                         "worker: cannot write the access log: {error}; lines are lost until it works again"
@@ -68,7 +68,7 @@ impl Report {
     /// The master has reopened the access log.
     pub(super) fn reopen(&mut self, log: Option<OwnedFd>) {
         if log.is_some() {
-            self.log = log;
+            self.log = log.map(Sink::new);
         }
     }
 

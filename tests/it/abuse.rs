@@ -157,3 +157,38 @@ fn what_an_app_prints_is_logged_at_every_level() {
     assert_eq!(get(server.address, "/").status, 500);
     server.wait_log("KeyError: 'lost'");
 }
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let setup = Setup::new(
+        r#"
+    log: (access: (path: "-")),
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{address}"],
+        locations: [(path: "/fixed", to: Respond(body: "fixed")), (path: "/", to: App("prints"))],
+    )],
+    apps: {"prints": (module: "prints", chdir: "{dir}", home: "{venv}", processes: 1)},"#,
+    );
+    setup.directory.write(
+        "prints.py",
+        "def application(environ, start_response):\n    \
+         for _ in range(1000):\n        print('x' * 1000, flush=True)\n    \
+         start_response('200 OK', [])\n    return [b'printed']\n",
+    );
+    let path = setup.directory.path().join("log");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Open for reading too, so that it can be opened for writing; never read.
+    let log = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let server = setup.under(&["sh", "-c", "exec \"$0\" \"$@\" >log 2>&1"]).start();
+    let mut connection = Connection::open(server.address).unwrap();
+    for _ in 0..900 {
+        // 900 lines of 100 bytes and more are above the 64 KiB of a pipe.
+        assert_eq!(connection.get("/fixed").unwrap().text(), "fixed");
+    }
+    assert_eq!(get(server.address, "/").text(), "printed");
+    assert_eq!(get(server.address, "/").text(), "printed");
+    assert_eq!(server.status().mode, "running");
+    drop(server);
+    drop(log);
+}

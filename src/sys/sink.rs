@@ -1,0 +1,142 @@
+//! Where log lines go. A pipe or terminal whose reader has stopped (`less`, Ctrl-S, a stuck log collector) must not hold
+//! up whoever logs: it is opened anew without blocking, waited for a moment so that a burst is not lost, and then passed
+//! over until it takes something again.
+
+use nix::libc;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+
+/// Waited for a reader that has fallen behind, once.
+const PATIENCE_MS: u16 = 100;
+
+/// A place for lines.
+#[derive(Debug)]
+pub struct Sink {
+    file: File,
+    /// Nobody reads.
+    stalled: bool,
+    /// The last line was written in part.
+    cut: bool,
+}
+
+impl Sink {
+    /// Writes to that descriptor.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { file: fd.into(), stalled: false, cut: false }
+    }
+
+    /// Appends lines; those of several processes do not mix if they are short.
+    ///
+    /// # Errors
+    /// ENOSPC, EPIPE; EAGAIN if nobody reads. The lines are lost then, the first of them perhaps in part.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.cut {
+            self.put(b"\n")?;
+            self.cut = false;
+        }
+        let mut left = bytes;
+        while !left.is_empty() {
+            match self.put(left) {
+                Ok(count) => left = left.get(count..).unwrap_or_default(),
+                Err(error) => {
+                    self.cut = left.len() < bytes.len();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.file.write(bytes) {
+                Ok(count) => {
+                    self.stalled = false;
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.stalled => {
+                    self.stalled = !writable(self.file.as_fd());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Whether it takes something within the patience.
+fn writable(fd: BorrowedFd<'_>) -> bool {
+    use nix::poll::{PollFd, PollFlags, poll};
+    let mut set = [PollFd::new(fd, PollFlags::POLLOUT)];
+    poll(&mut set, PATIENCE_MS).is_ok_and(|ready| ready > 0)
+}
+
+/// A copy of a standard stream for a [`Sink`]: of a pipe or terminal with a description of its own, so that not to block
+/// is nobody else's matter. What cannot be opened again, such as the terminal of another user, is copied as it is.
+///
+/// # Errors
+/// EBADF if it is closed, EMFILE.
+pub fn stream(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let copy = fd.try_clone_to_owned()?;
+    let file = File::from(copy);
+    let kind = file.metadata()?.file_type();
+    if kind.is_fifo() || kind.is_char_device() {
+        let mut options = OpenOptions::new();
+        options.append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        if let Ok(own) = options.open(format!("/proc/self/fd/{}", fd.as_raw_fd())) {
+            return Ok(own.into());
+        }
+    }
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    #[test]
+    fn a_reader_that_stops_costs_lines_and_no_more() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut sink = Sink::new(stream(writer.as_fd()).unwrap());
+        drop(writer);
+        let line = [b"x".repeat(999), b"\n".to_vec()].concat();
+        let mut written = 0;
+        let error = loop {
+            match sink.append(&line) {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(written > 0 && sink.append(&line).is_err());
+        // Room for some, in the middle of which the next line ends.
+        let mut room = vec![0; 8192];
+        reader.read_exact(&mut room).unwrap();
+        while sink.append(&line).is_ok() {}
+        let mut rest = vec![0; 4096];
+        reader.read_exact(&mut rest).unwrap();
+        sink.append(b"again\n").unwrap();
+        drop(sink);
+        let mut text = room;
+        text.append(&mut rest);
+        reader.read_to_end(&mut text).unwrap();
+        let lines: Vec<&[u8]> = text.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n').collect();
+        assert_eq!(lines.last(), Some(&&b"again"[..]), "on a line of its own");
+        assert!(lines.iter().rev().skip(1).all(|line| line.len() <= 999));
+    }
+
+    #[test]
+    fn a_file_is_appended_to() {
+        let path = std::env::temp_dir().join(format!("hatchery-sink-{}", std::process::id()));
+        let file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        let mut sink = Sink::new(stream(file.as_fd()).unwrap());
+        sink.append(b"one\n").unwrap();
+        sink.append(b"two\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
