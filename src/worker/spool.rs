@@ -120,7 +120,7 @@ impl ResponseSpool {
     }
 
     /// Takes the next bytes of the body. If the temporary file cannot be made or written they stay in memory, and the
-    /// app waits for the client until they are gone.
+    /// app waits for the client until they are gone; the app's `timeout` bounds that.
     ///
     /// # Errors
     /// Why it could not, the first time.
@@ -183,6 +183,11 @@ impl ResponseSpool {
     /// Whether the app may go on.
     pub(super) fn has_room(&self) -> bool {
         self.after.is_none() && self.file.as_ref().is_none_or(|spill| spill.written < self.limits.file)
+    }
+
+    /// Whether the file did not take something, so that the app had to wait for the client.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused
     }
 
     /// Whether the connection has been given everything.

@@ -116,19 +116,25 @@ fn a_stopped_worker_does_not_keep_others_from_accepting() {
     assert!(answered);
 }
 
-#[test]
-fn a_response_that_cannot_be_spooled_arrives_all_the_same() {
-    let setup = Setup::new(
+/// An app in one process, and a directory for its responses that is taken away.
+fn without_spool(timeout: &str) -> Server {
+    let setup = Setup::new(&format!(
         r#"
     workers: (processes: 1),
-    temp_dir: "{dir}/spool",
-    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("plain"))])],
-    apps: {"plain": (module: "app", chdir: "{apps}/plain", home: "{venv}", processes: 1)},"#,
-    );
+    temp_dir: "{{dir}}/spool",
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: App("plain"))])],
+    apps: {{"plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}", processes: 1, timeout: "{timeout}")}},"#,
+    ));
     let spool = setup.directory.path().join("spool");
     std::fs::create_dir(&spool).unwrap();
-    let server = setup.start().tolerant(&["cannot keep a response"]);
+    let server = setup.start().tolerant(&["cannot keep a response", "in the middle of the response"]);
     std::fs::remove_dir(&spool).unwrap();
+    server
+}
+
+#[test]
+fn a_response_that_cannot_be_spooled_arrives_all_the_same() {
+    let server = without_spool("60s");
     let mut slow = Connection::open(server.address).unwrap();
     slow.send("GET /big?size=50000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     // The client reads nothing yet: what the socket does not take has nowhere to go.
@@ -139,6 +145,19 @@ fn a_response_that_cannot_be_spooled_arrives_all_the_same() {
     assert!(reply.body.iter().zip(block.iter().cycle()).all(|(here, there)| here == there));
     let lines = server.log().iter().filter(|line| line.contains("cannot keep a response")).count();
     assert_eq!(lines, 1, "said once a response");
+}
+
+#[test]
+fn without_a_spool_a_client_that_does_not_read_keeps_the_app_for_its_timeout_only() {
+    let server = without_spool("1s");
+    let app = server.ready("plain");
+    let mut stalled = Connection::open(server.address).unwrap();
+    stalled.send("GET /big?size=50000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    server.wait_log("cannot keep a response");
+    // Waits in the queue until the app is free again.
+    assert_eq!(get(server.address, "/hello").status, 200);
+    assert!(stalled.reply("GET").is_err(), "it is broken off");
+    assert_eq!(server.ready("plain"), app, "the process is not to blame");
 }
 
 #[test]

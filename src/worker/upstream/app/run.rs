@@ -124,7 +124,14 @@ impl Run {
         if self.free {
             return if pumped { Step::Progress } else { Step::Wait };
         }
-        if !self.spool.has_room() {
+        if self.spool.was_refused() {
+            if !self.complete && self.deadline <= cx.now {
+                // The client had the app's whole time. Others want the app, and the process is not to blame.
+                self.deadline = cx.now.after(self.timeout);
+                self.let_go(cx);
+                return Step::Broken(Fault::Truncated);
+            }
+        } else if !self.spool.has_room() {
             // The app waits for the client, whose own deadline bounds that.
             self.deadline = cx.now.after(self.timeout);
         }
