@@ -39,6 +39,12 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
+/// Whether all processes that a pool keeps are there; a server serves as soon as one of each is.
+fn is_whole(pool: &Pool) -> bool {
+    let ready = pool.children.iter().filter(|child| child.state == "ready").count();
+    pool.state == "failed" || ready >= pool.processes.0 as usize
+}
+
 impl Setup {
     fn empty() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -172,7 +178,8 @@ impl Setup {
                 panic!("the server ended with {status}");
             }
             let status = server.try_status()?;
-            holds(status.mode == "running" || status.mode == "asleep", &status)
+            let up = status.mode == "running" || status.mode == "asleep";
+            holds(up && status.pools.iter().all(is_whole), &status)
         });
         server
     }
