@@ -199,7 +199,7 @@ pub(crate) fn finish(
 
 fn unreadable(place: &Place, name: &str, error: &io::Error) -> Problem {
     let hint = match error.kind() {
-        io::ErrorKind::NotFound => "check the path; `hatchery init` writes a first configuration",
+        io::ErrorKind::NotFound => "check the path",
         io::ErrorKind::PermissionDenied => "it must be readable for the user who starts the server",
         io::ErrorKind::InvalidData => "it must be UTF-8 text",
         _ => "",
@@ -242,7 +242,7 @@ fn read_main(top: &Node<'_>, origin: &str, report: &mut Report<'_>) -> Option<Co
         include(&pattern, &top.file.dir, &mut sections, report);
     }
     if report.problems.is_empty() && sections.sites.is_empty() && sections.cron.is_empty() {
-        let hint = "add `sites` or `cron`; `hatchery init` writes a first configuration";
+        let hint = "add `sites` or `cron`; docs/manual/first-steps.md has a first configuration";
         top.complain(report, Complaint::new("there is nothing to do", hint));
     }
     resolve(&mut config, sections, default_site, report);

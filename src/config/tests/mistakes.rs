@@ -150,7 +150,7 @@ fn each_kind_of_mistake_has_its_message() {
         ),
         (
             "()".to_owned(),
-            "1:1: there is nothing to do; add `sites` or `cron`; `hatchery init` writes a first configuration",
+            "1:1: there is nothing to do; add `sites` or `cron`; docs/manual/first-steps.md has a first configuration",
         ),
         // locations
         (
@@ -442,10 +442,7 @@ fn cron_jobs_and_their_mistakes() {
 
 #[test]
 fn a_missing_main_file_is_said_plainly() {
-    assert_eq!(
-        lines(&Memory::default()),
-        ["hatchery.ron: no such file; check the path; `hatchery init` writes a first configuration"]
-    );
+    assert_eq!(lines(&Memory::default()), ["hatchery.ron: no such file; check the path"]);
 }
 
 /// Whatever is broken in a file: problems with a place, never a panic.

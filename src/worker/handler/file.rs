@@ -137,8 +137,10 @@ impl Files {
 
     fn open(&mut self, settings: &config::Files) -> Result<Place, String> {
         self.numbers += 1;
-        let root = Root::open(&settings.root, self.numbers, &mut self.watches)
-            .map_err(|error| format!("cannot open the static root {}: {error}", settings.root.display()))?;
+        let root = Root::open(&settings.root, self.numbers, &mut self.watches).map_err(|error| {
+            let root = settings.root.display();
+            format!("cannot open the static root {root}: {error}; `hatchery check` names the key to correct")
+        })?;
         Ok(Place { root, manifest: Manifest::default() })
     }
 
