@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 
 pub use libc::{
     SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+    SIGWINCH,
 };
 
 /// The real-time signal upon which an app process writes its stacks. Apps use USR1 and USR2 themselves.

@@ -500,7 +500,9 @@ impl World {
                 let rss = self.random.below(if self.health == Health::Good { 100 } else { 110 });
                 self.supervisor.on(Input::Measured { child, rss }, self.now);
             }
-            Output::Inspect { child } => assert!(self.children.contains_key(&child)),
+            Output::Inspect { child } | Output::Reload { child } => {
+                assert!(self.children.contains_key(&child))
+            }
             Output::Publish { pool, state } => {
                 assert_ne!(pool, 0);
                 self.published.insert(pool, state);
@@ -738,6 +740,7 @@ impl Random {
             prove: index > 0 && self.one_in(3),
             max_rss: (index > 0 && self.one_in(3)).then_some(100),
             max_lifetime: (index > 0 && self.one_in(3)).then(|| self.seconds(10, 200)),
+            daemon: None,
         }
     }
 }
