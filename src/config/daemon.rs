@@ -1,7 +1,7 @@
 //! `daemons: {…}`.
 
 use super::located::{At, Located, Node, Raw, Read, Report};
-use super::problem::{Complaint, Place};
+use super::problem::Complaint;
 use super::read::{Command, Env, Positive};
 use super::resources::OomScore;
 use super::workers::MOST_PROCESSES;
@@ -94,8 +94,6 @@ impl Signal {
 pub(crate) struct Draft {
     app: Option<At<String>>,
     after: Vec<At<String>>,
-    /// Where `after` is.
-    after_at: Place,
     /// Without its app and dependencies.
     daemon: Daemon,
 }
@@ -154,7 +152,6 @@ impl Draft {
         let app: Option<At<String>> = at.read(raw.app, report);
         let own = app.is_none().then(|| node.file.dir.clone());
         let after = at.or(raw.after, Vec::new(), report);
-        let after_at = after.first().map_or_else(|| at.place(), |first| first.place.clone());
         let daemon = Daemon {
             name: name.to_owned(),
             command: Vec::new(),
@@ -174,7 +171,7 @@ impl Draft {
                 ..at.or(raw.limits, Resources::default(), report)
             },
         };
-        Some(Self { app, after, after_at, daemon: Daemon { command: command?.0, ..daemon } })
+        Some(Self { app, after, daemon: Daemon { command: command?.0, ..daemon } })
     }
 }
 

@@ -320,7 +320,9 @@ impl Master {
             log::info!(target: "hatchery", "app {}: {}, processes: {count}, threads: {}", app.name, app.module, app.threads);
         }
         for daemon in &config.daemons {
-            log::info!(target: "hatchery", "daemon {}: {}, processes: {}", daemon.name, daemon.command.join(" "), daemon.processes);
+            // Its arguments may be secret, or long.
+            let program = daemon.command.first().map_or("", String::as_str);
+            log::info!(target: "hatchery", "daemon {}: {program}, processes: {}", daemon.name, daemon.processes);
         }
         let (pid, control) = (std::process::id(), self.control.path().display());
         log::info!(

@@ -282,7 +282,7 @@ fn what_a_daemon_started_ends_with_it() {
     wait_gone(first);
     let second = wait_until(SOON, "the next one has a child, too", || {
         let found = child(&server);
-        if found == first { Err(found) } else { Ok(found) }
+        if found == first { Err(format!("{found:?}")) } else { Ok(found) }
     });
     // It is told to go, and does not.
     let main = server.ready("deaf")[0];

@@ -105,7 +105,7 @@ fn users_directories_and_programs_are_looked_for() {
         "temp_dir: \"/tmp\", user: \"no-such-user\", pid_file: \"/no/such/x.pid\", control: \"/tmp\", \
          log: (access: (path: \"/no/such/access.log\")), \
          daemons: {\"a\": (command: [\"no-such-daemon\"], chdir: \"/\"), \"b\": (command: [\"./b\"], chdir: \"/tmp/no\"), \
-                   \"c\": (command: [\"true\"])}, \
+                   \"c\": (command: [\"true\"], chdir: \"/\")}, \
          cron: [(name: \"x\", at: \"* * * * *\", command: [\"no-such-program\"]), \
                 (name: \"y\", at: \"* * * * *\", command: [\"true\"])]",
     ));

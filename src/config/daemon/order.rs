@@ -25,21 +25,23 @@ pub(crate) fn resolve(
     for (_, draft) in drafts {
         let Some(draft) = draft else { continue };
         let found = draft.app.as_ref().and_then(|name| app(name, report));
-        let after = draft.after.iter().filter_map(|name| dependency(name, apps, &names, report)).collect();
+        let after = draft.after.into_iter().filter_map(|name| {
+            let found = dependency(&name, apps, &names, report)?;
+            Some((found, name.place))
+        });
+        let (after, at): (Vec<_>, Vec<_>) = after.unzip();
         daemons.push(Daemon { app: found, after, ..draft.daemon });
-        places.push(draft.after_at);
+        places.push(at);
     }
+    // Indices are those of the names only if no daemon is missing.
     if daemons.len() == names.len()
-        && let Some(circle) = circle(&daemons)
+        && let Some((circle, at)) = circle(&daemons)
+        && let Some(place) = circle.first().and_then(|first| places.get(*first)?.get(at))
     {
-        let first = circle.first().copied().unwrap_or_default();
         let named = |at: &usize| names.get(*at).map(|name| format!("`{name}`")).unwrap_or_default();
-        let round: Vec<String> = circle.iter().chain([&first]).map(named).collect();
+        let round: Vec<String> = circle.iter().chain(circle.first()).map(named).collect();
         let what = format!("goes round in a circle: {}", round.join(" after "));
-        if let Some(place) = places.get(first) {
-            report
-                .add(place, Complaint::new(what, "none of them could ever start; remove one of these names"));
-        }
+        report.add(place, Complaint::new(what, "none of them could ever start; remove one of these names"));
     }
     daemons
 }
@@ -60,14 +62,15 @@ fn dependency(
     found
 }
 
-/// Daemons each of which comes after the next, and the last after the first.
-fn circle(daemons: &[Daemon]) -> Option<Vec<usize>> {
+/// Daemons each of which comes after the next, and the last after the first; and which dependency of the first leads
+/// on.
+fn circle(daemons: &[Daemon]) -> Option<(Vec<usize>, usize)> {
     // Those that can be started when all before them are; what is left over leads into a circle.
     let mut startable = vec![false; daemons.len()];
     let is = |startable: &[bool], at: usize| startable.get(at).copied().unwrap_or(true);
     let blocker = |startable: &[bool], daemon: &Daemon| {
-        daemon.after.iter().find_map(|dependency| match dependency {
-            Dependency::Daemon(at) if !is(startable, *at) => Some(*at),
+        daemon.after.iter().enumerate().find_map(|(position, dependency)| match dependency {
+            Dependency::Daemon(at) if !is(startable, *at) => Some((position, *at)),
             Dependency::Daemon(_) | Dependency::App(_) => None,
         })
     };
@@ -83,10 +86,10 @@ fn circle(daemons: &[Daemon]) -> Option<Vec<usize>> {
     }
     let mut path = vec![startable.iter().position(|startable| !startable)?];
     loop {
-        let last = daemons.get(*path.last()?)?;
-        let next = blocker(&startable, last)?;
+        let (_, next) = blocker(&startable, daemons.get(*path.last()?)?)?;
         if let Some(start) = path.iter().position(|at| *at == next) {
-            return path.get(start..).map(<[usize]>::to_vec);
+            let (position, _) = blocker(&startable, daemons.get(next)?)?;
+            return Some((path.get(start..)?.to_vec(), position));
         }
         path.push(next);
     }

@@ -259,7 +259,7 @@ fn mistakes_of_daemons_have_their_message() {
         ),
         (
             "\"redis\": (command: [\"x\"]), \"a\": (command: [\"x\"], after: [\"reids\"])",
-            "1:70: daemons.a.after[0]: unknown daemon or app `reids`; did you mean `redis`?",
+            "1:69: daemons.a.after[0]: unknown daemon or app `reids`; did you mean `redis`?",
         ),
         (
             "\"a\": (command: [\"x\"], after: [\"a\"])",
@@ -268,7 +268,7 @@ fn mistakes_of_daemons_have_their_message() {
         (
             "\"a\": (command: [\"x\"], after: [\"b\"]), \"b\": (command: [\"x\"], after: [\"shop\", \"c\"]), \
              \"c\": (command: [\"x\"], after: [\"b\"])",
-            "1:84: daemons.b.after[0]: goes round in a circle: `b` after `c` after `b`",
+            "1:87: daemons.b.after[1]: goes round in a circle: `b` after `c` after `b`",
         ),
         ("\"shop\": (command: [\"x\"])", "1:12: daemons.shop: there is an app `shop`, too"),
         ("\"workers\": (command: [\"x\"])", "1:23: daemons.workers: a daemon cannot be called `workers`"),
@@ -392,7 +392,7 @@ fn unused_names_are_warnings() {
         lines,
         [
             "hatchery.ron:1:12: include[0]: `none/*.ron` matches no file",
-            "hatchery.ron:1:34: apps.a: the app `a` is never used; no location and no cron job uses it",
+            "hatchery.ron:1:34: apps.a: the app `a` is never used; no location, daemon or cron job uses it",
             "hatchery.ron:1:67: upstreams.u: the upstream `u` is never used; no location uses it",
         ]
     );
