@@ -7,7 +7,7 @@
 //!   they leave are filled from the new configuration. Thus a reload that fails never touched them, and what must not
 //!   run twice (a scheduler, whoever binds a port) never does, unless it says `overlap`.
 //!
-//! None of them is needed for a site to serve: a start and a reload wait for them only with `start: AllOrNothing`.
+//! None of them is needed for a site to serve: a start waits for them only with `start: AllOrNothing`, a reload never.
 
 use super::machine::{Place, Supervisor};
 use super::pool::{Pool, Standing, is_failing, is_leaving, is_waiting};
