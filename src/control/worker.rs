@@ -1,5 +1,19 @@
 //! Master and worker, over SOCK_SEQPACKET: one message a packet, a tag byte and its operands in little endian.
 
+use serde::{Deserialize, Serialize};
+
+/// How busy a worker is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Load {
+    /// One worker fewer would do.
+    #[default]
+    Low,
+    /// Neither.
+    Middle,
+    /// Its loop hardly rests any more, or it can take no more connections: what comes next waits.
+    High,
+}
+
 /// From the master to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToWorker {
@@ -40,6 +54,8 @@ pub enum ToMaster {
     },
     /// Another directory has the path of a static root now.
     RootReplaced,
+    /// It is busier, or less busy, than it said last (at first: Low).
+    Load(Load),
     /// A request waits for this pool and no unit is free.
     Want {
         /// Pool on the board.
@@ -108,6 +124,7 @@ impl ToMaster {
             Self::Ready => vec![1],
             Self::Closed => vec![6],
             Self::RootReplaced => vec![8],
+            Self::Load(load) => vec![9, *load as u8],
             Self::Sandboxed { landlock, seccomp } => vec![7, *landlock, u8::from(*seccomp)],
             Self::Failed(text) => {
                 let mut packet = vec![2];
@@ -134,6 +151,10 @@ impl ToMaster {
             (1, 0) => Some(Self::Ready),
             (6, 0) => Some(Self::Closed),
             (8, 0) => Some(Self::RootReplaced),
+            (9, 1) => [Load::Low, Load::Middle, Load::High]
+                .into_iter()
+                .find(|load| rest == [*load as u8])
+                .map(Self::Load),
             (7, 2) => Some(Self::Sandboxed { landlock: *rest.first()?, seccomp: *rest.get(1)? != 0 }),
             (2, _) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
             (3, 2) => Some(Self::Want { pool: word(rest)? }),
@@ -168,6 +189,8 @@ mod tests {
             ToMaster::Closed,
             ToMaster::Sandboxed { landlock: 7, seccomp: true },
             ToMaster::RootReplaced,
+            ToMaster::Load(Load::Low),
+            ToMaster::Load(Load::High),
             ToMaster::Failed("no such directory".to_owned()),
             ToMaster::Want { pool: 258 },
             ToMaster::Left { pool: 1, slot: 2 },
@@ -181,7 +204,7 @@ mod tests {
 
     #[test]
     fn garbage_is_no_message() {
-        for packet in [&b""[..], b"\x09", b"\x03\x01", b"\x04\x01\x02\x03", b"\x01\x00"] {
+        for packet in [&b""[..], b"\x09\x03", b"\x0a", b"\x03\x01", b"\x04\x01\x02\x03", b"\x01\x00"] {
             assert_eq!(ToMaster::decode(packet), None);
             assert_eq!(ToWorker::decode(packet), None);
         }

@@ -192,6 +192,7 @@ impl Master {
             }
             ToMaster::RootReplaced => self.root_replaced(now),
             ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
+            ToMaster::Load(load) => self.supervisor.on(Input::Load { child: id, load }, now),
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {
                 if let Some(app) = self.app_in(pool, slot, None) {
