@@ -11,8 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 /// Most slices gathered into one write.
 const GATHER: usize = 64;
 
-/// Most bytes of a file in one call, so that one fast client does not keep the loop from the others.
-const FILE_SLICE: u64 = 512 * 1024;
+/// Most bytes of a file in one call: the socket takes about so much at a time, and less means asking the file more often
+/// whether it is still the same.
+const FILE_SLICE: u64 = 2048 * 1024;
 
 /// Most bytes of memory in one call: larger ones are slower, not faster, once they leave the processor's caches.
 const MEMORY_SLICE: usize = 64 * 1024;
@@ -69,10 +70,8 @@ fn is_still(fd: BorrowedFd<'_>, stamp: Stamp) -> bool {
 fn send_slices(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
     let mut slices = [IoSlice::new(&[]); GATHER];
     let (mut used, mut offered) = (0, 0);
-    let mut cut = false;
     let more = queue.slices(GATHER, |slice| {
         let room = MEMORY_SLICE.saturating_sub(offered);
-        cut |= slice.len() > room;
         let slice = slice.get(..room).unwrap_or(slice);
         if !slice.is_empty() {
             slices[used] = IoSlice::new(slice);
@@ -80,7 +79,6 @@ fn send_slices(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
             offered += slice.len();
         }
     });
-    let more = more || cut;
     let more = if more { MsgFlags::from_bits_retain(libc::MSG_MORE) } else { MsgFlags::empty() };
     let flags = MsgFlags::MSG_NOSIGNAL | more;
     let filled = slices.get(..used).unwrap_or_default();
