@@ -39,6 +39,8 @@ pub(super) enum Timer {
     Unit(Key),
     /// Log lines that were held back.
     Throttle,
+    /// A client of a worker that leaves: what still runs has had its time.
+    Cut(Key),
 }
 
 /// Bytes read at a time; also the most that a connection takes before others have their turn.

@@ -154,6 +154,12 @@ impl Worker {
                 }
                 Timer::Links => cx.expire_links(),
                 Timer::Unit(key) => cx.unit_timer(key),
+                Timer::Cut(key) => {
+                    if let Some(client) = self.clients.get_mut(key) {
+                        client.cut();
+                        cx.run_soon(key);
+                    }
+                }
                 Timer::Throttle => cx.tell_held(false),
             }
         }
