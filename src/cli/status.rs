@@ -18,28 +18,34 @@ pub(super) struct Arguments {
 
 /// Asks the running master and prints its answer.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let status = match arguments.master.ask(&Request::Status)? {
-        Response::Status(status) => status,
-        Response::Done { text } | Response::Failed { text } => return Err(Failure::Failed(text)),
-        Response::Logs { .. } => {
-            return Err(Failure::Failed("the master answered another question".to_owned()));
-        }
-    };
+    let status = fetch(&arguments.master)?;
     if arguments.json {
         let text =
-            serde_json::to_string_pretty(&*status).map_err(|error| Failure::Failed(error.to_string()))?;
+            serde_json::to_string_pretty(&status).map_err(|error| Failure::Failed(error.to_string()))?;
         return print(&format!("{text}\n"));
     }
     print(&table(&status))
 }
 
+/// Asks the running master.
+pub(super) fn fetch(master: &Master) -> Result<Box<Status>, Failure> {
+    match master.ask(&Request::Status)? {
+        Response::Status(status) => Ok(status),
+        Response::Done { text } | Response::Failed { text } => Err(Failure::Failed(text)),
+        Response::Logs { .. } => Err(Failure::Failed("the master answered another question".to_owned())),
+    }
+}
+
 /// For people.
-fn table(status: &Status) -> String {
+pub(super) fn table(status: &Status) -> String {
     let mut out = String::new();
     let Status { version, pid, generation, mode, uptime_seconds, .. } = status;
     let uptime = duration(*uptime_seconds);
     // Writing to a String cannot fail.
     let _ = writeln!(out, "hatchery {version}  {mode}  pid {pid}  generation {generation}  up {uptime}");
+    if let Some(config) = &status.config {
+        let _ = writeln!(out, "  configuration {}", config.display());
+    }
     status.listeners.iter().for_each(|listener| _ = writeln!(out, "  listening on {listener}"));
     if let Some(error) = &status.last_reload_error {
         let _ = writeln!(out, "  last reload failed: {}", error.trim_end().replace('\n', "\n    "));
@@ -107,8 +113,13 @@ pub(super) fn show_job(job: &Job, out: &mut String) {
     let next = job.next.as_deref().unwrap_or("never");
     let _ = write!(out, "  {}  at {}  next {next}", job.name, job.at);
     if !job.running.is_empty() {
-        let pids: Vec<String> = job.running.iter().map(u32::to_string).collect();
-        let _ = write!(out, "  running: pid {}", pids.join(", "));
+        let since = job.running_since.iter().map(Some).chain(std::iter::repeat(None));
+        let run = |(pid, since): (&u32, Option<&String>)| match since {
+            Some(since) => format!("{pid} since {since}"),
+            None => pid.to_string(),
+        };
+        let runs: Vec<String> = job.running.iter().zip(since).map(run).collect();
+        let _ = write!(out, "  running: pid {}", runs.join(", "));
     }
     if let Some(last) = job.history.first() {
         let seconds = last.duration_ms as f64 / 1000.0;

@@ -3,7 +3,7 @@
 use super::apps::Said;
 use super::child::{Child, Role};
 use super::{Channel, Master, Token};
-use crate::control::command::{Request, Response};
+use crate::control::command::{Order, Request, Response};
 use crate::control::worker::ToMaster;
 use crate::dispatch::{Freed, Lease, Rows};
 use crate::supervisor::{ChildId, Input, Kill, Ticket};
@@ -94,8 +94,11 @@ impl Master {
             Token::Signals => self.take_signals(now),
             Token::Control => self.control.accept(now),
             Token::Client(number) => {
-                if let Some((ticket, request)) = self.control.ready(number, now) {
-                    self.command(ticket, &request, now);
+                if let Some((ticket, order)) = self.control.ready(number, now) {
+                    match self.mistaken(&order) {
+                        None => self.command(ticket, &order.request, now),
+                        Some(text) => self.control.answer(ticket, &Response::Failed { text }, now),
+                    }
                 }
             }
             Token::Listener => {
@@ -113,6 +116,18 @@ impl Master {
             }
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
         }
+    }
+
+    /// What to tell a client that means another master.
+    fn mistaken(&self, order: &Order) -> Option<String> {
+        let (own, meant) = (&self.start.identity, order.meant.as_ref()?);
+        let (path, pid) = (self.control.path().display(), std::process::id());
+        (!meant.is(own)).then(|| {
+            format!(
+                "not done: the server that answers on {path} (process {pid}) is {own}, and the one of {meant} does not \
+                 run; if that one is meant: --control {path}"
+            )
+        })
     }
 
     fn command(&mut self, ticket: Ticket, request: &Request, now: Time) {

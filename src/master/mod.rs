@@ -44,6 +44,7 @@ mod status;
 
 use crate::config::boot::WorkerBoot;
 use crate::config::{Config, Sandbox};
+use crate::control::command::Identity;
 use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
@@ -78,6 +79,8 @@ pub struct Start {
     pub worker: fn(WorkerBoot) -> i32,
     /// Control socket; overrides the configuration.
     pub control: Option<PathBuf>,
+    /// By what commands tell it from other masters.
+    pub identity: Identity,
 }
 
 /// Why a master could not start.

@@ -16,6 +16,7 @@ impl Master {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            config: self.start.identity.config.clone(),
             generation: self.supervisor.generation(),
             mode: self.supervisor.mode().to_owned(),
             uptime_seconds: now.since(self.started).as_secs(),
