@@ -19,6 +19,7 @@ mod exchange;
 pub mod handler;
 mod load;
 mod outbox;
+mod reader;
 mod report;
 mod spool;
 mod throttle;
@@ -101,6 +102,9 @@ impl Worker {
         if events.files {
             self.cx.files.catch_up();
         }
+        if events.reader {
+            self.note_reads();
+        }
         self.accept();
         self.run_clients();
         self.settle();
@@ -122,6 +126,7 @@ impl Worker {
             Source::Control => events.control = true,
             Source::Wake => events.wake = true,
             Source::Files => events.files = true,
+            Source::Reader => events.reader = true,
             Source::Client(key) => {
                 if let Some(client) = clients.get_mut(key) {
                     client.note(readiness);
@@ -161,6 +166,16 @@ impl Worker {
                     }
                 }
                 Timer::Throttle => cx.tell_held(false),
+            }
+        }
+    }
+
+    /// What clients waited for is in memory now.
+    fn note_reads(&mut self) {
+        for (key, purpose) in self.cx.take_read() {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.note_read(purpose);
+                self.cx.run_soon(key);
             }
         }
     }
@@ -207,6 +222,7 @@ struct Events {
     control: bool,
     wake: bool,
     files: bool,
+    reader: bool,
 }
 
 impl Context {
