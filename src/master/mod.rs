@@ -103,9 +103,10 @@ pub fn run(start: Start) -> Result<u8, Refused> {
     master.run().map_err(Refused::Environment)
 }
 
-/// Every reason why the addresses of `config` cannot be listened on now; for `hatchery check`.
+/// Every reason why the addresses of `config` cannot be listened on now, and notes on what cannot be tried; for
+/// `hatchery check`.
 #[must_use]
-pub fn unbindable(config: &Config) -> Vec<String> {
+pub fn unbindable(config: &Config) -> (Vec<String>, Vec<String>) {
     listeners::trial(config)
 }
 
