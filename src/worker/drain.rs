@@ -38,7 +38,7 @@ impl Mode {
 /// not all in one moment, so that not all of the clients come back in the same moment.
 fn cut_at(by: Time, within: Duration, random: u64) -> Time {
     let share = u128::from(random >> 32);
-    let earlier = within.as_nanos() / SPREAD * share >> 32;
+    let earlier = (within.as_nanos() / SPREAD * share) >> 32;
     Time(by.0.saturating_sub(u64::try_from(earlier).unwrap_or(u64::MAX)))
 }
 
