@@ -2,7 +2,7 @@
 
 use super::locate::Master;
 use super::{Failure, print};
-use crate::control::command::{Child, Job, Pool, Request, Response, Sandbox, Status};
+use crate::control::command::{Child, Job, Pool, Request, Response, Running, Sandbox, Status};
 use clap::Args;
 use std::fmt::Write as _;
 
@@ -106,6 +106,9 @@ fn show_child(child: &Child, out: &mut String) {
         let _ = write!(out, "  last exit: {exit}");
     }
     out.push('\n');
+    for Running { request, seconds } in &child.running {
+        let _ = writeln!(out, "        {request} for {}", duration(*seconds));
+    }
 }
 
 /// One job of cron.
@@ -161,6 +164,7 @@ mod tests {
             last_exit: None,
             requests: Some(1234),
             connections: Some(7),
+            running: vec![Running { request: "GET /slow".to_owned(), seconds: 90 }],
         };
         let pools = vec![
             Pool {
@@ -196,6 +200,7 @@ mod tests {
             "running  pid 0  generation 3",
             "listening on [::]:80",
             "     0     4712    3  ready          2m    5.0MiB      1234            7\n",
+            "        GET /slow for 1m\n",
             "app shop  failed  processes 0 to 4  restarts 2  last exit: exit 3  next attempt in 1.5s",
             "clean  at 17 3 * * *  next never",
         ] {

@@ -56,8 +56,11 @@ impl Address {
         if let Some(name) = text.strip_prefix("systemd:") {
             // What systemd takes as FileDescriptorName=, without the names that we give ourselves.
             let good = |char: char| char.is_ascii_graphic() && char != ':';
-            if name.is_empty() || name.len() > 255 || !name.chars().all(good) || name.starts_with("hatchery-") {
-                return bad("after `systemd:` stands a FileDescriptorName=, for example \"systemd:http\"".to_owned());
+            if name.is_empty() || name.len() > 255 || !name.chars().all(good) || name.starts_with("hatchery-")
+            {
+                return bad(
+                    "after `systemd:` stands a FileDescriptorName=, for example \"systemd:http\"".to_owned()
+                );
             }
             return Ok(Self::Passed(name.to_owned()));
         }

@@ -233,6 +233,18 @@ pub struct Child {
     pub requests: Option<u64>,
     /// Open client connections (workers only).
     pub connections: Option<u64>,
+    /// Requests that have run for a second or more (apps only), the longest first.
+    #[serde(default)]
+    pub running: Vec<Running>,
+}
+
+/// A request that runs in a process of an app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Method and path.
+    pub request: String,
+    /// For how long it has run.
+    pub seconds: u64,
 }
 
 /// One cron job.

@@ -1,10 +1,10 @@
 //! The master's loop: wait, take in what happened, let the supervisor decide, carry it out.
 
-use super::apps::Said;
+use super::apps::{App, Said};
 use super::child::{Child, Role};
 use super::{Channel, Master, Token};
 use crate::control::command::{Order, Request, Response};
-use crate::control::worker::ToMaster;
+use crate::control::worker::{ToMaster, Unit};
 use crate::dispatch::{Freed, Lease, Rows};
 use crate::supervisor::{ChildId, Input, Kill, Ticket};
 use crate::sys::clock;
@@ -214,6 +214,18 @@ impl Master {
                     self.let_go(app);
                 }
             }
+            ToMaster::Runs { at, since, request } => {
+                let row = self.row_of(id);
+                if let (Some(row), Some(app)) = (row, self.app_of(at)) {
+                    app.runs(at.thread, row, Time(since), &request);
+                }
+            }
+            ToMaster::Ran { at } => {
+                let row = self.row_of(id);
+                if let (Some(row), Some(app)) = (row, self.app_of(at)) {
+                    app.ran(at.thread, row);
+                }
+            }
             ToMaster::Stuck { pool, slot, generation, reason } => {
                 if let Some(child) = self.app_in(pool, slot, Some(generation)) {
                     self.supervisor.on(Input::Stuck { child, reason }, now);
@@ -231,8 +243,9 @@ impl Master {
             }
             Said::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
             Said::Free { row, unit } => {
-                let Some(child) = self.children.get(&id) else { return };
-                let Role::App(app) = &child.role else { return };
+                let Some(child) = self.children.get_mut(&id) else { return };
+                let Role::App(app) = &mut child.role else { return };
+                app.ran(unit, row);
                 let lease = Lease { pool: child.pool, slot: child.slot, thread: unit, generation: app.units };
                 match self.board().freed(lease, row, now) {
                     Freed::Offered(row) => self.poke(row),
@@ -252,6 +265,21 @@ impl Master {
             && board.claimed(child.pool, child.slot) == 0
         {
             app.leave();
+        }
+    }
+
+    fn row_of(&self, worker: ChildId) -> Option<u16> {
+        match &self.children.get(&worker)?.role {
+            Role::Worker(worker) => Some(worker.row),
+            Role::App(_) => None,
+        }
+    }
+
+    fn app_of(&mut self, unit: Unit) -> Option<&mut App> {
+        let id = self.app_in(unit.pool, unit.slot, Some(unit.generation))?;
+        match &mut self.children.get_mut(&id)?.role {
+            Role::App(app) => Some(app),
+            Role::Worker(_) => None,
         }
     }
 

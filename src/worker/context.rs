@@ -11,8 +11,8 @@ use super::reader::{Purpose, Reader};
 use super::report::Report;
 use super::throttle::{Throttle, Verdict};
 use super::upstream::{Apps, Links, Servers};
-use crate::config::boot::WorkerBoot;
 use crate::config::Config;
+use crate::config::boot::WorkerBoot;
 use crate::control::worker::ToMaster;
 use crate::dispatch::board::Board;
 use crate::event::{Poll, Source};
@@ -340,10 +340,6 @@ fn route_table(config: &Config) -> route::Table {
 impl ListenerInfo {
     /// What is left to know of a listener once its descriptor went to the gate.
     pub(super) fn of(listener: &crate::config::boot::Listener) -> Self {
-        Self {
-            local: listener.local,
-            unix: listener.local.is_none(),
-            sites: listener.sites.clone(),
-        }
+        Self { local: listener.local, unix: listener.local.is_none(), sites: listener.sites.clone() }
     }
 }
