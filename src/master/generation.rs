@@ -2,7 +2,7 @@
 
 use super::listeners::{self, Inherited, Listening};
 use super::roots::Roots;
-use crate::config::{Config, Sandbox};
+use crate::config::{self, Config, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::{Plan, PoolPlan};
 use crate::sys::sandbox;
@@ -108,6 +108,9 @@ impl Generation {
         for (index, job) in config.cron.iter().enumerate() {
             let key = format!("cron[{index}].user");
             job_accounts.push(account_or(&key, job.user.as_deref(), default(job.app))?);
+        }
+        if let Some(problem) = config::check::temp_dir(&config) {
+            return Err(problem.to_string());
         }
         let missing = sandbox::missing();
         if config.sandbox == Sandbox::Require && !missing.is_empty() {
@@ -268,8 +271,8 @@ fn open_access_log(config: &Config) -> Result<Option<OwnedFd>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Disk;
     use crate::config::flags::Run;
-    use crate::config::{self, Disk};
 
     fn configured(edit: impl FnOnce(&mut Run)) -> Config {
         let mut flags = Run {
