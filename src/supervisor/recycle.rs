@@ -49,7 +49,8 @@ impl Supervisor {
     pub(super) fn on_worn(&mut self, child: ChildId, reason: &str) {
         let Some(place) = self.place_of(child) else { return };
         let Some(pool) = self.pools.get_mut(place.pool) else { return };
-        let serves = pool.is_app() && pool.slots.get(place.slot).is_some_and(|slot| is_serving(&slot.state));
+        let serves =
+            !pool.is_daemon() && pool.slots.get(place.slot).is_some_and(|slot| is_serving(&slot.state));
         if serves && pool.worn.iter().all(|worn| worn.child != child) {
             pool.worn.push(Worn { child, reason: reason.to_owned() });
         }
@@ -181,6 +182,7 @@ impl Supervisor {
         if left.is_empty() {
             return Some(Ok(match (waiting.is_empty(), pool.active()) {
                 (false, _) => format!("{label}: another attempt is made now"),
+                (true, 0) if pool.is_daemon() && pool.is_alive() => format!("{label} is just being replaced"),
                 (true, 0) if pool.is_daemon() => format!("{label} has no process: nothing to replace"),
                 (true, 0) => format!("{label} is asleep: nothing to replace"),
                 (true, _) => format!("{label} is just starting"),

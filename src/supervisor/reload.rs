@@ -1,6 +1,6 @@
 //! The reload: a new generation boots beside the old one, which serves and is looked after until the moment of the
-//! switch. Whatever fails before that moment ends the new one and leaves the old one as it was. Daemons are replaced after
-//! it (`daemon`).
+//! switch. Whatever fails before that moment ends the new one and leaves the old one as it was. Daemons are replaced
+//! after it (`daemon`).
 
 use super::machine::{Mode, Place, Supervisor};
 use super::pool::{Pool, Standing, is_failing, is_new, is_relief, is_waiting};

@@ -1,5 +1,5 @@
-//! The start: apps (and daemons, which nobody waits for) first, then workers, so that the first client meets a site that works; or none at all, with the
-//! reason.
+//! The start: apps (and daemons, which nobody waits for) first, then workers, so that the first client meets a site that
+//! works; or none at all, with the reason.
 
 use super::machine::{Mode, Place, Supervisor};
 use super::pool::is_serving;
@@ -18,7 +18,8 @@ pub(super) struct Start {
 }
 
 impl Supervisor {
-    /// Boots the apps and daemons: those that are never asleep, and one process of those that should prove that they boot.
+    /// Boots the apps and daemons: those that are never asleep, and one process of those that should prove that they
+    /// boot.
     pub(super) fn begin_start(&mut self, now: Time) {
         for at in 0..self.pools.len() {
             let Some(pool) = self.pools.get_mut(at) else { continue };
