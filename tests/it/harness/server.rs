@@ -483,8 +483,13 @@ fn replace(text: &str, address: SocketAddr, directory: &Directory) -> String {
     text
 }
 
-/// Collects lines until the end of the pipe.
-fn follow(pipe: impl std::io::Read + Send + 'static, into: Lines) -> std::thread::JoinHandle<()> {
+/// Collects lines until the end of the pipe, which is made large: on a busy machine the reader is late at times, and lines
+/// of the access log that find no room are lost.
+fn follow(
+    pipe: impl std::io::Read + std::os::fd::AsFd + Send + 'static,
+    into: Lines,
+) -> std::thread::JoinHandle<()> {
+    drop(nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20)));
     std::thread::spawn(move || {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
