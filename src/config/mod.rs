@@ -38,7 +38,7 @@ mod write;
 
 pub use action::Action;
 pub use address::{Address, Network};
-pub use app::{App, ResponseBuffer};
+pub use app::{App, Keep, ResponseBuffer};
 pub use cronjob::CronJob;
 pub use files::{Cache, Fallback, Files, Symlinks};
 pub use flags::{from_flags, from_serve};
