@@ -132,7 +132,7 @@ mod tests {
         send_all(two.as_fd(), b"two", &[file.as_fd(), one.as_fd()]).unwrap();
         let (length, last) = receive(one.as_fd(), &mut buffer).unwrap();
         assert_eq!((&buffer[..length], last.is_some()), (&b"two"[..], true));
-        drop(one);
+        drop((one, last));
         assert_eq!(receive_named(two.as_fd(), &mut buffer).unwrap().0, 0);
     }
 
