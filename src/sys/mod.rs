@@ -6,6 +6,7 @@ pub mod epoll;
 pub mod fd;
 pub mod file;
 pub mod inotify;
+pub mod page_cache;
 pub mod shm;
 pub mod socket;
 pub mod transfer;
