@@ -94,6 +94,8 @@ fn show_child(child: &Child, out: &mut String) {
     let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections, .. } =
         child;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
+    // One that waits for its template is no process yet.
+    let pid = if *pid == 0 { "-".to_owned() } else { pid.to_string() };
     let _ = write!(out, "  {number:>4}  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}");
     if let Some(requests) = requests {
         let _ = write!(out, "  {requests:>8}");

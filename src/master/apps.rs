@@ -121,7 +121,7 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
     let mut settings = host_settings(wanted.settings()?);
     settings.extend(process_settings(wanted)?);
     settings.extend([("CONTROL_FD", "3".to_owned()), ("LISTEN_FD", "4".to_owned())]);
-    let program = program(wanted, &settings, vec![ends.control, ends.listener], ends.output)?;
+    let program = program(wanted, HOST_PROGRAM, &settings, vec![ends.control, ends.listener], ends.output)?;
     let (child, launch) =
         process::spawn(&program).inspect_err(|_| drop(std::fs::remove_file(&app.socket)))?;
     app.launch = Some(launch);
@@ -198,9 +198,10 @@ pub(super) fn process_settings(wanted: &Wanted<'_>) -> io::Result<[(&'static str
     ])
 }
 
-/// The program of a process or template of the app: `host` are its settings, `descriptors` come at 3, 4, ….
+/// How a process or template of the app is started: with this text, its settings `host`, and `descriptors` at 3, 4, ….
 pub(super) fn program(
     wanted: &Wanted<'_>,
+    text: &str,
     host: &[(&'static str, String)],
     descriptors: Vec<OwnedFd>,
     output: OwnedFd,
@@ -225,7 +226,7 @@ pub(super) fn program(
         environment: environment.strings(),
         directory: string(settings.chdir.as_os_str()),
         account: account.cloned(),
-        stdin: Some(process::memory_file(HOST_PROGRAM.as_bytes())?),
+        stdin: Some(process::memory_file(text.as_bytes())?),
         stdout: output.try_clone()?,
         stderr: output,
         descriptors,

@@ -11,6 +11,7 @@ use super::child::{Child, Role};
 use super::output::Output;
 use super::{Channel, Master, Token, perform};
 use crate::control::frame::{self, HEADER, Header, Kind};
+use crate::gateway::app::template_program;
 use crate::supervisor::templates::{Input, Key, Output as Order, TemplatePlan, TemplateView, Templates};
 use crate::supervisor::{self, ChildId, Exit, Kill};
 use crate::sys::poll::{Interest, Set};
@@ -204,11 +205,10 @@ impl Master {
         let (read, write) = process::pipe()?;
         let mut host = apps::host_settings(settings);
         host.extend([
-            ("TEMPLATE", "1".to_owned()),
             ("CONTROL_FD", "3".to_owned()),
             ("TITLE", format!("hatchery: app {name} template gen {}", key.generation)),
         ]);
-        let program = apps::program(&wanted, &host, vec![theirs], write)?;
+        let program = apps::program(&wanted, &template_program(), &host, vec![theirs], write)?;
         let (process, launch) = process::spawn(&program)?;
         let (start, output) = (Start::of(settings), Output::new(&name, read));
         let channel = Some(ours);

@@ -3,8 +3,7 @@
 The master starts it as `python -` with this text on standard input, or with `-c`. Its settings are environment
 variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), CONTROL_FD (stream socket to the master), MODULE,
 CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS, MULTIPROCESS
-(0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads), TEMPLATE (it
-serves nothing itself: others are forked from it).
+(0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads).
 
 The frames are described in src/control/frame.rs. A worker's stream belongs to one unit, that is thread; a unit serves
 one request at a time. With one thread everything happens in the main thread. Only modules written in C are imported:
@@ -21,9 +20,7 @@ from io import BufferedRandom, BufferedReader, BytesIO, FileIO
 from itertools import count
 
 VERSION = 1
-HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE, WORN, FORK, BORN, UNBORN = range(
-    1, 19
-)
+HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE, WORN = range(1, 16)
 NO_BODY, DESCRIPTOR, ABORT, LENGTH = 1, 2, 4, 8  # flags
 HEADER = Struct("<IBBHI")
 HELLO_PAYLOAD = Struct("<IHH")
@@ -31,7 +28,6 @@ ROW_UNIT = Struct("<HH")
 COUNT = Struct("<I")
 EXTENT = Struct("<QQ")
 HEADER_SIZE = HEADER.size
-NAME = Struct("<Q")
 ANCILLARY = CMSG_SPACE(4)
 RECEIVE = 64 * 1024
 TOGETHER = 64 * 1024  # up to this size frames are joined for one send
@@ -579,105 +575,6 @@ class Host:
                 self.tell(FREE, ROW_UNIT.pack(row, unit))
 
 
-class Template:
-    """The process that has imported the app: others are forked from it (`preload`)."""
-
-    def __init__(self, settings):
-        self.settings = settings
-        self.control = socket(fileno=int(settings["CONTROL_FD"]))
-        os.set_inheritable(self.control.fileno(), False)
-        self.control.setblocking(True)
-        self.master = os.getppid()
-        self.app = None
-
-    def tell(self, kind, payload=b""):
-        try:
-            self.control.sendall(frame(kind, 0, 0, payload[-100_000:]))  # one packet
-        except OSError:
-            pass
-
-    def serve(self):
-        """Until it must leave; in what is forked from it until that must."""
-        import gc
-        from ctypes import CDLL  # here, so that it is loaded once for all
-
-        prctl = CDLL(None).prctl
-        gc.collect()
-        gc.freeze()  # the collector leaves shared pages alone
-        threads = len(os.listdir("/proc/self/task"))
-        self.tell(READY, COUNT.pack(threads))
-        while True:
-            packet, ancillary, _, _ = self.control.recvmsg(RECEIVE, CMSG_SPACE(12))
-            if not packet or packet[4] == LEAVE:
-                break
-            descriptors = [
-                int.from_bytes(data[at : at + 4], sys.byteorder)
-                for level, what, data in ancillary
-                if level == SOL_SOCKET and what == SCM_RIGHTS
-                for at in range(0, len(data), 4)
-            ]
-            name, settings = packet[HEADER_SIZE : HEADER_SIZE + NAME.size], packet[HEADER_SIZE + NAME.size :]
-            if len(descriptors) == 3:
-                for output in (sys.stdout, sys.stderr):
-                    output.flush()
-                if self.fork(name):
-                    return self.become(prctl, name, settings, descriptors)
-            else:
-                self.tell(UNBORN, name + b"its descriptors did not arrive: too many open files in the template")
-            for descriptor in descriptors:
-                os.close(descriptor)
-        if threads > 1:
-            os._exit(0)  # they could hold it up
-
-    def fork(self, name):
-        """Twice, so that the master becomes the parent; true in the new process, once it has."""
-        adopted = os.pipe()
-        try:
-            between = os.fork()
-            if not between:
-                try:
-                    child = os.fork()
-                except BaseException as error:
-                    self.tell(UNBORN, name + str(error).encode())
-                    child = -1
-                if child:
-                    os._exit(0)
-                os.close(adopted[1])
-                os.read(adopted[0], 1)  # ends when the one between was reaped, or the template is dead
-                os.close(adopted[0])
-                return True
-        except OSError as error:
-            between = None
-            self.tell(UNBORN, name + str(error).encode())
-        if between:
-            try:
-                os.waitpid(between, 0)
-            except ChildProcessError:  # the app ignores SIGCHLD
-                pass
-        os.close(adopted[0])
-        os.close(adopted[1])
-        return False
-
-    def become(self, prctl, name, settings, descriptors):
-        """A process like those that are started by themselves."""
-        os.setpgid(0, 0)
-        control, listener, output = descriptors
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.close(output)
-        prctl(1, SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != self.master:
-            os._exit(1)
-        pairs = iter(str(settings, "utf-8", "surrogateescape").split("\0"))
-        self.settings.update(zip(pairs, pairs), CONTROL_FD=control, LISTEN_FD=listener)
-        show_title(self.settings["TITLE"])
-        self.tell(BORN, name)
-        self.control.close()
-        host = Host(self.settings)
-        host.app = self.app
-        host.serve()
-
-
 def show_title(text):
     """What `ps` shows: over the arguments, among which the master left room (proc(5): arg_start, arg_end)."""
     try:
@@ -719,7 +616,7 @@ def load(module, name):
     return target
 
 
-def main():
+def main(kind=Host):
     prefix = "HATCHERY_HOST_"
     names = [name for name in os.environ if name.startswith(prefix)]
     settings = {name[len(prefix) :]: os.environ.pop(name) for name in names}
@@ -740,7 +637,7 @@ def main():
         pass
     if settings.get("TITLE"):
         show_title(settings["TITLE"])
-    host = (Template if settings.get("TEMPLATE") else Host)(settings)
+    host = kind(settings)
     version = "%d.%d.%d" % sys.version_info[:3]
     hello = '{"version": %d, "python": "%s", "pid": %d}' % (VERSION, version, os.getpid())
     host.tell(HELLO, hello.encode())
