@@ -196,7 +196,8 @@ impl Templates {
 
     fn on_ready(&mut self, key: Key, threads: u32, now: Time) {
         self.happen(key, Event::Ready, now);
-        let Some(template) = self.find(key).filter(|_| threads > 1) else { return };
+        let ready = |template: &&mut Template| matches!(template.state, State::Ready { .. });
+        let Some(template) = self.find(key).filter(ready).filter(|_| threads > 1) else { return };
         template.plain = true;
         let text = format!(
             "{}: its import starts threads ({threads} now), so it cannot be forked and `preload` is off: each process \
@@ -402,7 +403,7 @@ impl Template {
 
     fn deadline(&self) -> Option<Time> {
         let asked = self.asked.iter().map(|asked| asked.until).min();
-        let retry = self.retry.filter(|_| self.state == State::Absent);
+        let retry = self.retry.filter(|_| self.state == State::Absent && !self.plain);
         earliest(earliest(self.state.deadline(), asked), retry)
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 /// It keeps what was true at its import: the process and a random number.
 const SITE: &str = r#"
 import os, random, sys, threading, time, uuid
+LEAK = []
 IMPORTED = (os.getpid(), uuid.uuid4().hex)
 print("imported", *IMPORTED)
 def application(environ, start_response):
@@ -19,14 +20,15 @@ def application(environ, start_response):
     if path == '/print':
         print("printed by", os.getpid())
         print("and told by", os.getpid(), file=sys.stderr)
-    if path == '/nap':
-        time.sleep(0.2)
+    if path == '/leak':
+        LEAK.append(bytearray(b'y') * (80 << 20))
     text = {
         '/imported': "%d %s" % IMPORTED,
         '/random': "%d %r" % (os.getpid(), random.random()),
         '/tree': "%d %d %d" % (os.getpid(), os.getppid(), os.getpgid(0)),
         '/open': ' '.join(sorted(os.readlink('/proc/self/fd/' + fd) for fd in '012')),
         '/user': "%r" % ((os.getuid(), os.geteuid(), os.getgid(), os.getgroups()),),
+        '/leak': str(os.getpid()),
         '/threads': "%d" % threading.active_count(),
     }.get(path, VERSION)
     start_response('200 OK', [('Content-Type', 'text/plain')])
@@ -330,6 +332,37 @@ fn max_requests_replaces_forked_processes() {
 }
 
 #[test]
+fn what_is_shared_does_not_count_as_a_process_s_own_memory() {
+    let setup = setup("processes: 4, max_rss: \"60MiB\"");
+    setup.directory.write("site_of_test.py", format!("{SITE}\nSHARED = bytearray(b'x') * (80 << 20)\n"));
+    let server = setup.start();
+    let before = server.wait_ready(SOON, "site", 4);
+    assert!(before.iter().all(|process| process.memory("VmRSS") > 60 << 20), "more than max_rss");
+    let leaker: u32 = text(&server, "/leak").parse().unwrap();
+    server.wait_log(&format!("(process {leaker}): replaced: its memory is"));
+    let load = Load::start(server.address, 8, &["/"]);
+    load.wait_for(500);
+    load.finish().assert_flawless();
+    let after = server.wait_ready(SOON, "site", 4);
+    let stayed = before.iter().filter(|process| after.contains(process)).count();
+    assert_eq!(stayed, 3, "only the one that grew is replaced");
+}
+
+#[test]
+fn a_fork_that_fails_says_why() {
+    let user =
+        if nix::unistd::geteuid().is_root() { "user: \"nobody\", python: \"/usr/bin/python3\"" } else { "" };
+    let text = configuration(&format!("processes: 1, {user}")).replace("home: \"{venv}\", ", "");
+    let mut setup = Setup::new(&text);
+    let limit = "\nimport resource\nresource.setrlimit(resource.RLIMIT_NPROC, (0, 0))\n";
+    setup.directory.write("site_of_test.py", format!("{SITE}{limit}"));
+    let ended = setup.run_to_end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("app site: its template could not fork: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("Resource temporarily unavailable"), "{}", ended.stderr);
+}
+
+#[test]
 fn the_death_of_the_master_leaves_nobody() {
     let mut server = setup("processes: 2").start();
     server.wait_ready(SOON, "site", 2);
@@ -348,11 +381,11 @@ fn the_death_of_the_master_leaves_nobody() {
 
 #[test]
 fn nothing_is_left_of_many_births() {
-    let server = setup("processes: 2").start().tolerant(&["/exit"]);
+    let server = setup("processes: 2").start();
     server.wait_ready(SOON, "site", 2);
-    let forked_of = |server: &Server| server.master.descriptors();
     let template_process = Process::of(template(&server).pid).unwrap();
-    let before = (forked_of(&server), template_process.descriptors());
+    let descriptors = || (server.master.descriptors(), template_process.descriptors());
+    let before = descriptors();
     for _ in 0..6 {
         let restart = server.command(&["scale", "site", "6"]);
         assert_eq!(restart.code, Some(0), "{restart:?}");
@@ -361,7 +394,7 @@ fn nothing_is_left_of_many_births() {
         server.wait_ready(SOON, "site", 2);
     }
     wait_until(SOON, "as many descriptors as before", || {
-        let after = (forked_of(&server), template_process.descriptors());
+        let after = descriptors();
         holds(after == before, (before, after))
     });
     let zombies = std::fs::read_dir("/proc").unwrap().filter(|entry| {
