@@ -14,6 +14,8 @@ use crate::supervisor::{ChildId, Exit};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program, Step};
 use crate::sys::{listener, signals};
+use crate::timer::Time;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -47,6 +49,8 @@ pub(super) struct App {
     start: Start,
     /// It was forked from a template: its memory is shared in part.
     pub(super) preloaded: bool,
+    /// Requests that run for long, by unit: in which worker's row, since when, and what.
+    running: BTreeMap<u16, (u16, Time, String)>,
     /// What it prints.
     pub(super) output: Output,
     /// Where it listens.
@@ -150,6 +154,7 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
         control: Some(ours),
         reader: frame::Reader::new(),
         waiting: Vec::new(),
+        running: BTreeMap::new(),
         launch: None,
         start: Start::of(settings),
         preloaded: false,
@@ -345,6 +350,27 @@ impl App {
                 None
             }
         }
+    }
+
+    /// A worker says that a request runs for long in a unit.
+    pub(super) fn runs(&mut self, unit: u16, row: u16, since: Time, request: &str) {
+        if unit < self.threads {
+            let request = request.chars().filter(|char| !char.is_control()).take(TITLE).collect();
+            self.running.insert(unit, (row, since, request));
+        }
+    }
+
+    /// No request of that worker runs there any more.
+    pub(super) fn ran(&mut self, unit: u16, row: u16) {
+        self.running.retain(|known, (owner, ..)| (*known, *owner) != (unit, row));
+    }
+
+    /// Requests that run for long, those that began first first.
+    pub(super) fn running(&self) -> Vec<(Time, &str)> {
+        let mut running: Vec<(Time, &str)> =
+            self.running.values().map(|(_, since, request)| (*since, request.as_str())).collect();
+        running.sort_unstable();
+        running
     }
 
     /// No request is claimed any more: it may leave.

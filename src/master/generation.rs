@@ -2,7 +2,7 @@
 
 use super::listeners::{self, Inherited, Listening};
 use super::roots::Roots;
-use crate::config::{App, Config, Keep, Sandbox};
+use crate::config::{self, App, Config, Keep, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::templates::TemplatePlan;
 use crate::supervisor::{Plan, PoolPlan};
@@ -84,6 +84,9 @@ impl Generation {
                 None => account.as_ref(),
             };
             job_accounts.push(account_or(&format!("cron[{index}].user"), job.user.as_deref(), default)?);
+        }
+        if let Some(problem) = config::check::temp_dir(&config) {
+            return Err(problem.to_string());
         }
         let missing = sandbox::missing();
         if config.sandbox == Sandbox::Require && !missing.is_empty() {
@@ -230,8 +233,8 @@ fn open_access_log(config: &Config) -> Result<Option<OwnedFd>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Disk;
     use crate::config::flags::Run;
-    use crate::config::{self, Disk};
 
     fn configured(edit: impl FnOnce(&mut Run)) -> Config {
         let mut flags = Run {

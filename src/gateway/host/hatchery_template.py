@@ -27,9 +27,16 @@ class Template:
     def serve(self):
         """Until it must leave; in what is forked from it until that must."""
         import gc
-        from ctypes import CDLL  # here, so that it is loaded once for all
 
-        prctl = CDLL(None).prctl
+        try:
+            from ctypes import CDLL  # here, so that it is loaded once for all
+
+            prctl = CDLL(None).prctl
+        except (ImportError, OSError):  # then the end of the control socket has to do
+
+            def prctl(*_):
+                pass
+
         gc.collect()
         gc.freeze()  # the collector leaves shared pages alone
         threads = len(os.listdir("/proc/self/task"))
@@ -47,7 +54,10 @@ class Template:
             name, settings = packet[HEADER_SIZE : HEADER_SIZE + NAME_SIZE], packet[HEADER_SIZE + NAME_SIZE :]
             if len(descriptors) == 3:
                 for output in (sys.stdout, sys.stderr):
-                    output.flush()
+                    try:
+                        output.flush()
+                    except Exception:
+                        pass
                 if self.fork(name):
                     return self.become(prctl, name, settings, descriptors)
             else:
@@ -59,8 +69,9 @@ class Template:
 
     def fork(self, name):
         """Twice, so that the master becomes the parent; true in the new process, once it has."""
-        adopted = os.pipe()
+        adopted = ()
         try:
+            adopted = os.pipe()
             between = os.fork()
             if not between:
                 try:
@@ -82,8 +93,8 @@ class Template:
                 os.waitpid(between, 0)
             except ChildProcessError:  # the app ignores SIGCHLD
                 pass
-        os.close(adopted[0])
-        os.close(adopted[1])
+        for end in adopted:
+            os.close(end)
         return False
 
     def become(self, prctl, name, settings, descriptors):
