@@ -171,18 +171,15 @@ impl Templates {
 
     fn want(&mut self, child: ChildId, generation: u32, plan: TemplatePlan, now: Time) {
         let key = Key { pool: plan.pool, generation };
-        if let Some(template) = self.find(key) {
-            template.waiting.push(child);
-            // It may just be over its time, and not know it yet.
-            let late = template.state.deadline().is_some_and(|deadline| deadline <= now);
-            if late {
-                template.waiting.pop();
-                self.happen(key, Event::Time, now);
-                self.find(key).into_iter().for_each(|template| template.waiting.push(child));
-            }
-            return;
+        // It may be over its time at this moment, and not know it yet: nobody joins it then.
+        let deadline = self.find(key).and_then(|template| template.state.deadline());
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            self.happen(key, Event::Time, now);
         }
-        self.templates.push(Template { waiting: vec![child], ..Template::new(key, plan) });
+        match self.find(key) {
+            Some(template) => template.waiting.push(child),
+            None => self.templates.push(Template { waiting: vec![child], ..Template::new(key, plan) }),
+        }
     }
 
     fn cancel(&mut self, child: ChildId) {

@@ -72,6 +72,7 @@ fn template(server: &Server) -> Template {
 }
 
 fn imports(server: &Server) -> usize {
+    server.wait_log(": imported ");
     server.log().iter().filter(|line| line.contains(": imported ")).count()
 }
 
@@ -202,11 +203,16 @@ fn broken_code_keeps_the_old_generation_and_its_traceback_comes_once() {
     assert_eq!(reload.code, Some(1), "{reload:?}");
     let told = reload.stdout + &reload.stderr;
     assert!(told.contains("site_of_test.py") && told.contains("broken on purpose"), "{told}");
-    let log = server.log();
-    assert_eq!(log.iter().filter(|line| line.contains("Traceback")).count(), 1, "{log:#?}");
     assert_eq!(server.ready("site"), before);
     assert_eq!(template(&server).pid, old.pid);
     assert_eq!(text(&server, "/"), "one");
+    server.directory().write("site_of_test.py", SITE.replace("'one'", "'two'"));
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    assert_eq!(text(&server, "/"), "two");
+    // Everything before that line is in the log by then.
+    server.wait_log("reload: generation");
+    let log = server.log();
+    assert_eq!(log.iter().filter(|line| line.contains("Traceback")).count(), 1, "{log:#?}");
 }
 
 #[test]
