@@ -3,6 +3,7 @@
 use super::Channel;
 use super::Token;
 use super::apps::App;
+use super::daemons::Daemon;
 use crate::control::worker::{PACKET, ToMaster, ToWorker};
 use crate::supervisor::ChildId;
 use crate::sys::poll::{Interest, Set};
@@ -35,6 +36,8 @@ pub(super) enum Role {
     Worker(Worker),
     /// A process of an app.
     App(Box<App>),
+    /// A process of a daemon.
+    Daemon(Box<Daemon>),
 }
 
 impl Child {
@@ -43,6 +46,7 @@ impl Child {
         match &self.role {
             Role::Worker(worker) => worker.watch(id, set),
             Role::App(app) => app.watch(id, set),
+            Role::Daemon(daemon) => daemon.watch(id, set),
         }
     }
 
@@ -51,6 +55,7 @@ impl Child {
         match &self.role {
             Role::Worker(_) => format!("worker {}", self.slot),
             Role::App(app) => format!("app {} {}", app.name, self.slot),
+            Role::Daemon(daemon) => format!("daemon {} {}", daemon.name, self.slot),
         }
     }
 }

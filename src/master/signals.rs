@@ -71,7 +71,13 @@ impl Master {
 
     /// Takes in every child that has ended.
     fn reap(&mut self, now: Time) {
-        while let Some((pid, ended)) = process::reap() {
+        while let Some(pid) = process::ended() {
+            if self.child_of(pid).is_none() {
+                // It may have been forked from a template, and have said so before it ended.
+                self.hear_templates(now);
+            }
+            self.end_group(pid);
+            let Some(ended) = process::reap(pid) else { return };
             let exit = match ended {
                 Ended::Code(code) => Exit::Code(code),
                 Ended::Signal(signal) => Exit::Signal(signal),
@@ -88,11 +94,6 @@ impl Master {
     }
 
     fn reap_other(&mut self, pid: u32, exit: Exit, now: Time) {
-        // It may have been forked from a template, and have said so before it ended.
-        self.hear_templates(Some(pid), now);
-        if let Some(id) = self.child_of(pid) {
-            return self.bury(id, exit, now);
-        }
         if self.bury_template(pid, exit, now) {
             return;
         }
@@ -112,6 +113,11 @@ impl Master {
         {
             self.supervisor.on(Input::Failed { child: id, reason }, now);
         }
+        if let Role::Daemon(daemon) = &mut child.role
+            && let Some(reason) = daemon.launched()
+        {
+            self.supervisor.on(Input::Failed { child: id, reason }, now);
+        }
         log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}", pid = child.process.pid);
         self.look_for_starvation(&name, &child, exit);
         match child.role {
@@ -124,6 +130,7 @@ impl Master {
                 self.board().close(child.pool, child.slot);
                 app.bury(&name, &mut self.journal);
             }
+            Role::Daemon(daemon) => daemon.output.finish(&name, &mut self.journal),
         }
         self.supervisor.on(Input::Exited { child: id, exit }, now);
     }

@@ -286,18 +286,18 @@ impl Master {
                     self.template_input(Input::Failed { key, reason }, now);
                 }
             }
-            Channel::Control => self.hear_template(key, None, now),
+            Channel::Control => self.hear_template(key, now),
             Channel::Inquiry => {}
         }
     }
 
-    /// Takes in what all templates and their newborn have said. `dead` was reaped just now.
-    pub(super) fn hear_templates(&mut self, dead: Option<u32>, now: Time) {
+    /// Takes in what all templates and their newborn have said.
+    pub(super) fn hear_templates(&mut self, now: Time) {
         let keys: Vec<Key> = self.nursery.living.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.hear_template(key, dead, now));
+        keys.into_iter().for_each(|key| self.hear_template(key, now));
     }
 
-    fn hear_template(&mut self, key: Key, dead: Option<u32>, now: Time) {
+    fn hear_template(&mut self, key: Key, now: Time) {
         let mut packet = vec![0; PACKET];
         while let Some(template) = self.nursery.living.get_mut(&key)
             && let Some(channel) = &template.channel
@@ -306,7 +306,7 @@ impl Master {
                 Ok((0, _)) => template.channel = None,
                 Ok((length, sender)) => {
                     let packet = packet.get(..length).unwrap_or_default();
-                    self.on_template(key, packet, sender, dead, now);
+                    self.on_template(key, packet, sender, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -317,7 +317,7 @@ impl Master {
         }
     }
 
-    fn on_template(&mut self, key: Key, packet: &[u8], sender: Option<u32>, dead: Option<u32>, now: Time) {
+    fn on_template(&mut self, key: Key, packet: &[u8], sender: Option<u32>, now: Time) {
         let Some((header, payload)) = packet.split_first_chunk::<HEADER>() else { return };
         let Ok(Header { kind, .. }) = Header::decode(*header) else { return };
         let name = payload.first_chunk().map(|name| ChildId(u64::from_le_bytes(*name)));
@@ -332,7 +332,7 @@ impl Master {
                 self.template_answered(key);
                 self.template_input(Input::Failed { key, reason }, now);
             }
-            (Kind::Born, Some(child)) => self.born(key, child, sender, dead, now),
+            (Kind::Born, Some(child)) => self.born(key, child, sender, now),
             (Kind::Unborn, Some(child)) => {
                 let reason = String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
                 self.template_input(Input::Unborn { key, child, reason }, now);
@@ -348,12 +348,10 @@ impl Master {
     }
 
     /// A process was forked, and is a child of ours from now on.
-    fn born(&mut self, key: Key, child: ChildId, sender: Option<u32>, dead: Option<u32>, now: Time) {
+    fn born(&mut self, key: Key, child: ChildId, sender: Option<u32>, now: Time) {
         let known = |pid: &u32| self.children.values().any(|other| other.process.pid == *pid);
         let Some(pid) = sender.filter(|pid| !known(pid)) else { return };
-        // What was reaped a moment ago was ours, but cannot be looked up any more.
         let process = match process::adopted(pid) {
-            Err(_) if dead == Some(pid) => process::Child { pid, handle: None },
             Ok(process) => process,
             Err(error) => {
                 log::warn!(target: "hatchery", "process {pid}, forked from a template, is not ours: {error}");
@@ -363,9 +361,9 @@ impl Master {
         self.template_input(Input::Born { key, child }, now);
         match self.nursery.unborn.remove(&child) {
             Some(Unborn { pool, slot, app: Some(app), .. }) => {
-                let child_ = Child { process, pool, slot, killed: false, role: Role::App(Box::new(app)) };
-                log::debug!(target: "hatchery", "forked {} (process {pid}) from its template", child_.name());
-                self.children.insert(child, child_);
+                let newborn = Child { process, pool, slot, killed: false, role: Role::App(Box::new(app)) };
+                log::debug!(target: "hatchery", "forked {} (process {pid}) from its template", newborn.name());
+                self.children.insert(child, newborn);
                 self.supervisor.on(supervisor::Input::Forked { child, pid }, now);
             }
             // It was cancelled meanwhile.
