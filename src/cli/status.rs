@@ -2,7 +2,7 @@
 
 use super::locate::Master;
 use super::{Failure, print};
-use crate::control::command::{Child, Job, Pool, Request, Response, Running, Sandbox, Status};
+use crate::control::command::{Child, Job, Pool, Request, Response, Running, Sandbox, Status, Template};
 use clap::Args;
 use std::fmt::Write as _;
 
@@ -83,19 +83,29 @@ fn show_pool(pool: &Pool, out: &mut String) {
         let _ = write!(out, "  next attempt in {:.1}s", wait as f64 / 1000.0);
     }
     out.push('\n');
-    if pool.children.is_empty() {
+    if pool.children.is_empty() && pool.templates.is_empty() {
         return;
     }
     let serves = pool.children.iter().any(|child| child.requests.is_some());
     let head = if serves { "  requests  connections" } else { "" };
     let _ = writeln!(out, "     #      pid  gen  state       up      memory{head}");
+    pool.templates.iter().for_each(|template| show_template(template, out));
     pool.children.iter().for_each(|child| show_child(child, out));
+}
+
+fn show_template(template: &Template, out: &mut String) {
+    let Template { pid, generation, state, uptime_seconds, rss_bytes } = template;
+    let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "     t  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}  template");
 }
 
 fn show_child(child: &Child, out: &mut String) {
     let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections, .. } =
         child;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
+    // One that waits for its template is no process yet.
+    let pid = if *pid == 0 { "-".to_owned() } else { pid.to_string() };
     let _ = write!(out, "  {number:>4}  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}");
     if let Some(requests) = requests {
         let _ = write!(out, "  {requests:>8}");

@@ -45,6 +45,10 @@ pub struct App {
     pub boot_timeout: Duration,
     /// Boot once at start although `min` is 0, to prove that it imports.
     pub prove: bool,
+    /// The processes are forked from one that has imported the app.
+    pub preload: bool,
+    /// What stays of a preloaded app while it sleeps.
+    pub keep: Keep,
     /// What each new process must answer before it counts as ready.
     pub ready: Option<Ready>,
     /// A process is replaced after about so many requests.
@@ -59,6 +63,32 @@ pub struct App {
     pub resources: Resources,
     /// A response is taken from the app into this much memory, then into a file, then the app waits.
     pub response_buffer: ResponseBuffer,
+}
+
+/// What stays of a preloaded app while none of its processes runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: waking imports the app.
+    Nothing,
+    /// The process that the others are forked from, from the start on.
+    Template,
+}
+
+/// As they are written.
+const KEEPS: [(&str, Keep); 2] = [("Nothing", Keep::Nothing), ("Template", Keep::Template)];
+
+impl Read for Keep {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.choice(report, &KEEPS, &[])
+    }
+}
+
+impl Keep {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        KEEPS.iter().find(|(_, keep)| *keep == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// See [`App::response_buffer`].
@@ -86,6 +116,8 @@ pub(crate) struct RawApp<'a> {
     queue_timeout: Option<Located<'a, Positive>>,
     boot_timeout: Option<Located<'a, Positive>>,
     prove: Option<Located<'a, bool>>,
+    preload: Option<Located<'a, bool>>,
+    keep: Option<Located<'a, Keep>>,
     ready: Option<Located<'a, Ready>>,
     max_requests: Option<Located<'a, u32>>,
     max_rss: Option<Located<'a, Size>>,
@@ -97,7 +129,7 @@ pub(crate) struct RawApp<'a> {
 }
 
 impl<'a> Raw<'a> for RawApp<'a> {
-    const LATER: &'static [&'static str] = &["preload", "env_file"];
+    const LATER: &'static [&'static str] = &["env_file"];
 }
 
 /// `response_buffer` as written.
@@ -143,6 +175,8 @@ impl App {
             queue_timeout: Duration::from_secs(10),
             boot_timeout: Duration::from_secs(90),
             prove: false,
+            preload: false,
+            keep: Keep::Nothing,
             ready: None,
             max_requests: None,
             max_rss: None,
@@ -176,6 +210,8 @@ impl App {
             queue_timeout: at.or(raw.queue_timeout, Positive(default.queue_timeout), report).0,
             boot_timeout: at.or(raw.boot_timeout, Positive(default.boot_timeout), report).0,
             prove: at.or(raw.prove, default.prove, report),
+            preload: at.or(raw.preload, default.preload, report),
+            keep: at.or(raw.keep, default.keep, report),
             ready: at.read(raw.ready, report),
             max_requests: at.read(raw.max_requests, report),
             max_rss: at.read(raw.max_rss, report).map(|Size(bytes)| bytes),

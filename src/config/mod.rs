@@ -39,7 +39,7 @@ mod write;
 
 pub use action::Action;
 pub use address::{Address, Network};
-pub use app::{App, ResponseBuffer};
+pub use app::{App, Keep, ResponseBuffer};
 pub use cronjob::CronJob;
 pub use daemon::{Daemon, Dependency, Signal};
 pub use files::{Cache, Fallback, Files, Symlinks};

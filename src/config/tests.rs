@@ -129,6 +129,7 @@ const CONTRACT: &str = r#"(
             module: "config.wsgi", chdir: "/srv/shop", home: ".venv",
             env: {"DJANGO_SETTINGS_MODULE": "config.settings", "A": "1"},
             processes: (min: 0, max: 4), threads: 2, idle: "5m", timeout: "30s", prove: true, user: "shop",
+            preload: true, keep: Template,
             response_buffer: (memory: "1MiB", file: "0B"),
         ),
     },
@@ -165,6 +166,7 @@ fn the_contract_s_example_is_understood() {
     let app = &config.apps[0];
     assert_eq!((app.module.as_str(), app.callable.as_str()), ("config.wsgi", "application"));
     assert_eq!(app.python, Path::new("/etc/hatchery/.venv/bin/python"));
+    assert_eq!((app.preload, app.keep), (true, Keep::Template));
     assert_eq!(app.env[1], ("A".to_owned(), "1".to_owned()));
     assert_eq!(config.upstreams[0].servers[1].weight, 2);
     assert_eq!(config.cron[0].app, Some(0));
@@ -205,6 +207,7 @@ fn defaults_are_filled_in() {
     let app = &config.apps[0];
     assert_eq!(app.processes, Processes { min: 1, max: 1 });
     assert_eq!((app.threads, app.prove, app.timeout), (1, false, Duration::from_secs(60)));
+    assert_eq!((app.preload, app.keep), (false, Keep::Nothing));
     assert_eq!(app.chdir, Path::new("/etc/hatchery"));
     assert_eq!(app.python, Path::new("/usr/bin/python3"));
     let cheap = load_text(&app_with_workers("cheap: true")).unwrap();

@@ -196,6 +196,8 @@ fn app(app: &App) -> String {
     out.field("queue_timeout", time(app.queue_timeout));
     out.field("boot_timeout", time(app.boot_timeout));
     out.field("prove", app.prove);
+    out.field("preload", app.preload);
+    out.field("keep", app.keep.name());
     out.optional("ready", app.ready.as_ref().map(ready));
     out.optional("max_requests", app.max_requests.map(|count| count.to_string()));
     out.optional("max_rss", app.max_rss.map(size));

@@ -209,6 +209,24 @@ pub struct Pool {
     pub retry_in_ms: Option<u64>,
     /// Its processes.
     pub children: Vec<Child>,
+    /// With `preload`: the processes that these are forked from, one for each generation.
+    #[serde(default)]
+    pub templates: Vec<Template>,
+}
+
+/// A process that has imported an app so that others are forked from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Template {
+    /// Process id.
+    pub pid: u32,
+    /// Generation of its code.
+    pub generation: u32,
+    /// `booting`, `ready`, `leaving`.
+    pub state: String,
+    /// Seconds since it was started.
+    pub uptime_seconds: u64,
+    /// Resident memory in bytes.
+    pub rss_bytes: u64,
 }
 
 /// One process.

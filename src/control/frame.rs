@@ -27,6 +27,13 @@
 //! | LEAVE 13 | master → app | no request is claimed any more: run atexit and exit 0 |
 //! | GONE 14 | master → app | u16 row: that worker was reaped; answered with one FREE for each unit, as soon as no request of it runs there |
 //! | WORN 15 | app → master | u32 requests: it has served as many as it should; sent once |
+//! | READY 2 | template → master | u32 threads that it has |
+//! | FORK 16 | master → template | u64 name of the process to be, then NUL-separated settings `name\0value\0…`; its control socket, listener and output come along |
+//! | BORN 17 | forked process → master | u64 its name; who it is the kernel tells (SCM_CREDENTIALS) |
+//! | UNBORN 18 | template → master | u64 name, then UTF-8 text: why there is no such process |
+//!
+//! Between the master and a template (`preload: true`) the socket is a SOCK_SEQPACKET one, a frame a packet. What is
+//! forked from the template says BORN there, over the copy that it inherited, and then uses a control socket of its own.
 //!
 //! FREE to the master is a hint that may come twice or late; `dispatch` acts on it only for a unit whose claim it knows
 //! to be orphaned. GONE exists because a worker can die between its claim and its connect, and because the end of its
@@ -67,6 +74,9 @@ pub enum Kind {
     Leave = 13,
     Gone = 14,
     Worn = 15,
+    Fork = 16,
+    Born = 17,
+    Unborn = 18,
 }
 
 impl Kind {
@@ -89,6 +99,9 @@ impl Kind {
             13 => Self::Leave,
             14 => Self::Gone,
             15 => Self::Worn,
+            16 => Self::Fork,
+            17 => Self::Born,
+            18 => Self::Unborn,
             _ => return None,
         })
     }

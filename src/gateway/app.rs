@@ -14,6 +14,17 @@ use crate::http::{BodyLength, ResponseHead, Status, fields};
 /// that its first comment lists. It says HELLO, then READY, or FAILED and exits 3.
 pub const HOST_PROGRAM: &str = include_str!("host/hatchery_host.py");
 
+/// What a template runs in place of the last line of [`HOST_PROGRAM`], which starts it. Apart, since compiling it would be
+/// a part of every cold start.
+const TEMPLATE: &str = include_str!("host/hatchery_template.py");
+
+/// The Python program that imports an app so that processes can be forked from it.
+#[must_use]
+pub fn template_program() -> String {
+    let host = HOST_PROGRAM.trim_end();
+    [host.strip_suffix("main()").unwrap_or(host), TEMPLATE].concat()
+}
+
 /// Longest body that travels in frames; a longer one is spooled to a file and its descriptor passed.
 pub const INLINE: u64 = 64 * 1024;
 

@@ -46,14 +46,33 @@ pub(super) struct App {
     reader: frame::Reader,
     waiting: Vec<u8>,
     launch: Option<Launch>,
-    python: PathBuf,
-    directory: PathBuf,
+    start: Start,
+    /// It was forked from a template: its memory is shared in part.
+    pub(super) preloaded: bool,
     /// Requests that run for long, by unit: in which worker's row, since when, and what.
     running: BTreeMap<u16, (u16, Time, String)>,
     /// What it prints.
     pub(super) output: Output,
     /// Where it listens.
     pub(super) socket: PathBuf,
+}
+
+/// What the program is started with, to say what is wrong if it cannot be.
+#[derive(Debug)]
+pub(super) struct Start {
+    python: PathBuf,
+    directory: PathBuf,
+}
+
+/// A process's ends of what we share with it.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// Its control socket.
+    pub(super) control: OwnedFd,
+    /// Where workers connect.
+    pub(super) listener: OwnedFd,
+    /// Where it prints.
+    pub(super) output: OwnedFd,
 }
 
 /// What a process of an app says.
@@ -102,15 +121,28 @@ pub(super) struct Wanted<'a> {
 /// # Errors
 /// For the log: why there is no process.
 pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
-    let settings = wanted.generation.config.apps.get(wanted.app);
-    let settings = settings.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let (mut app, ends) = prepare(wanted)?;
+    let mut settings = host_settings(wanted.settings()?);
+    settings.extend(process_settings(wanted)?);
+    settings.extend([("CONTROL_FD", "3".to_owned()), ("LISTEN_FD", "4".to_owned())]);
+    let program = program(wanted, HOST_PROGRAM, &settings, vec![ends.control, ends.listener], ends.output)?;
+    let (child, launch) =
+        process::spawn(&program).inspect_err(|_| drop(std::fs::remove_file(&app.socket)))?;
+    app.launch = Some(launch);
+    Ok((child, app))
+}
+
+/// Everything for a process but the process.
+///
+/// # Errors
+/// For the log: what could not be opened.
+pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
+    let settings = wanted.settings()?;
     let socket = app_socket(wanted.runtime_dir, wanted.pool, wanted.slot, wanted.units);
     let listener = listen(&socket, wanted.generation)?;
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let (read, write) = process::pipe()?;
-    let program = program(settings, wanted, listener, theirs.into(), write)?;
-    let (child, launch) = process::spawn(&program).inspect_err(|_| drop(std::fs::remove_file(&socket)))?;
     let app = App {
         name: settings.name.clone(),
         units: wanted.units,
@@ -123,13 +155,21 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
         reader: frame::Reader::new(),
         waiting: Vec::new(),
         running: BTreeMap::new(),
-        launch: Some(launch),
-        python: settings.python.clone(),
-        directory: settings.chdir.clone(),
+        launch: None,
+        start: Start::of(settings),
+        preloaded: false,
         output: Output::new(&settings.name, read),
         socket,
     };
-    Ok((child, app))
+    Ok((app, Ends { control: theirs.into(), listener, output: write }))
+}
+
+impl Wanted<'_> {
+    /// What the configuration says of the app.
+    pub(super) fn settings(&self) -> io::Result<&Settings> {
+        let settings = self.generation.config.apps.get(self.app);
+        settings.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
 }
 
 /// The socket on which workers connect: theirs alone.
@@ -141,32 +181,44 @@ fn listen(path: &Path, generation: &Generation) -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-fn program(
-    settings: &Settings,
+/// What the host program is told of the app.
+pub(super) fn host_settings(settings: &Settings) -> Vec<(&'static str, String)> {
+    let multiprocess = if settings.processes.max > 1 { "1" } else { "0" };
+    vec![
+        ("MODULE", settings.module.clone()),
+        ("CALLABLE", settings.callable.clone()),
+        ("THREADS", settings.threads.to_string()),
+        ("APP", settings.name.clone()),
+        ("MULTIPROCESS", multiprocess.to_owned()),
+        ("STACKS_SIGNAL", signals::stacks().to_string()),
+    ]
+}
+
+/// What it is told of this process.
+pub(super) fn process_settings(wanted: &Wanted<'_>) -> io::Result<[(&'static str, String); 2]> {
+    let name = &wanted.settings()?.name;
+    Ok([
+        ("MAX_REQUESTS", wanted.max_requests.unwrap_or(0).to_string()),
+        ("TITLE", format!("hatchery: app {name} {} gen {}", wanted.slot, wanted.number)),
+    ])
+}
+
+/// How a process or template of the app is started: with this text, its settings `host`, and `descriptors` at 3, 4, ….
+pub(super) fn program(
     wanted: &Wanted<'_>,
-    listener: OwnedFd,
-    control: OwnedFd,
+    text: &str,
+    host: &[(&'static str, String)],
+    descriptors: Vec<OwnedFd>,
     output: OwnedFd,
 ) -> io::Result<Program> {
+    let settings = wanted.settings()?;
     let account = wanted.generation.app_account(wanted.app);
     let mut environment = Environment::ours();
     if let Some(account) = account {
         environment.set_account(account);
     }
     environment.set_app(settings);
-    let multiprocess = if settings.processes.max > 1 { "1" } else { "0" };
-    for (name, value) in [
-        ("CONTROL_FD", "3"),
-        ("LISTEN_FD", "4"),
-        ("MODULE", &settings.module),
-        ("CALLABLE", &settings.callable),
-        ("THREADS", &settings.threads.to_string()),
-        ("APP", &settings.name),
-        ("MULTIPROCESS", multiprocess),
-        ("MAX_REQUESTS", &wanted.max_requests.unwrap_or(0).to_string()),
-        ("STACKS_SIGNAL", &signals::stacks().to_string()),
-        ("TITLE", &format!("hatchery: app {} {} gen {}", settings.name, wanted.slot, wanted.number)),
-    ] {
+    for (name, value) in host {
         environment.set(format!("HATCHERY_HOST_{name}"), value);
     }
     let python = settings.python.as_os_str();
@@ -179,14 +231,44 @@ fn program(
         environment: environment.strings(),
         directory: string(settings.chdir.as_os_str()),
         account: account.cloned(),
-        stdin: Some(process::memory_file(HOST_PROGRAM.as_bytes())?),
+        stdin: Some(process::memory_file(text.as_bytes())?),
         stdout: output.try_clone()?,
         stderr: output,
-        descriptors: vec![control, listener],
+        descriptors,
         resources: settings.resources.clone(),
         // The host leaves after the request that it runs.
         death_signal: Some(signals::SIGTERM),
     })
+}
+
+impl Start {
+    /// Of a program of this app.
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self { python: settings.python.clone(), directory: settings.chdir.clone() }
+    }
+
+    /// Why the program could not be started, for the operator.
+    pub(super) fn failed(&self, step: Step, error: &io::Error) -> String {
+        let python = self.python.display();
+        match step {
+            Step::Execute if error.kind() == io::ErrorKind::PermissionDenied => format!(
+                "cannot start the interpreter {python}: {error}; may the user it runs as execute it, and enter every \
+                 directory above it?"
+            ),
+            Step::Execute => format!(
+                "cannot start the interpreter {python}: {error}; `home` must be a virtualenv (python3 -m venv DIR makes \
+                 one)"
+            ),
+            Step::Directory => {
+                format!("cannot enter the directory {} (chdir): {error}", self.directory.display())
+            }
+            Step::User => format!("cannot become its user: {error}"),
+            Step::Limits => format!(
+                "cannot set `limits` or `oom_score_adj`: {error}; only root may go above what the master has"
+            ),
+            Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
+        }
+    }
 }
 
 impl App {
@@ -209,25 +291,7 @@ impl App {
     pub(super) fn launched(&mut self) -> Option<String> {
         let (step, error) = self.launch.as_mut()?.outcome().inspect(|_| self.launch = None)??;
         self.answered = true;
-        let python = self.python.display();
-        Some(match step {
-            Step::Execute if error.kind() == io::ErrorKind::PermissionDenied => format!(
-                "cannot start the interpreter {python}: {error}; may the user it runs as execute it, and enter every \
-                 directory above it?"
-            ),
-            Step::Execute => format!(
-                "cannot start the interpreter {python}: {error}; `home` must be a virtualenv (python3 -m venv DIR makes \
-                 one)"
-            ),
-            Step::Directory => {
-                format!("cannot enter the directory {} (chdir): {error}", self.directory.display())
-            }
-            Step::User => format!("cannot become its user: {error}"),
-            Step::Limits => format!(
-                "cannot set `limits` or `oom_score_adj`: {error}; only root may go above what the master has"
-            ),
-            Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
-        })
+        Some(self.start.failed(step, &error))
     }
 
     /// What it says, up to where it has said everything.
@@ -343,10 +407,7 @@ impl App {
 
     /// Why it ended before it answered: what it printed says more than its exit code.
     pub(super) fn silence(&mut self, name: &str, exit: Exit, journal: &mut Journal) -> Option<String> {
-        self.output.read(name, journal);
-        let said = self.output.tail();
-        (!self.answered && !said.trim().is_empty())
-            .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
+        last_words(&mut self.output, self.answered, name, exit, journal)
     }
 
     /// It was reaped: logs what it still printed and removes its socket.
@@ -355,4 +416,18 @@ impl App {
         // The whole directory goes at the end anyway.
         let _ = std::fs::remove_file(self.socket);
     }
+}
+
+/// Why a process ended before it answered, as far as what it printed tells.
+pub(super) fn last_words(
+    output: &mut Output,
+    answered: bool,
+    name: &str,
+    exit: Exit,
+    journal: &mut Journal,
+) -> Option<String> {
+    output.read(name, journal);
+    let said = output.tail();
+    (!answered && !said.trim().is_empty())
+        .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
 }

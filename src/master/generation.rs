@@ -2,8 +2,9 @@
 
 use super::listeners::{self, Inherited, Listening};
 use super::roots::Roots;
-use crate::config::{self, Config, Sandbox};
+use crate::config::{self, App, Config, Keep, Sandbox};
 use crate::dispatch::board;
+use crate::supervisor::templates::TemplatePlan;
 use crate::supervisor::{Plan, PoolPlan};
 use crate::sys::sandbox;
 use crate::sys::sink;
@@ -183,6 +184,18 @@ impl Generation {
             drain_timeout: config.drain_timeout,
             all_or_nothing: config.all_or_nothing,
         }
+    }
+
+    /// What the preloaded apps say of their templates.
+    pub(super) fn template_plans(&self) -> Vec<TemplatePlan> {
+        let apps = self.config.apps.iter().zip(&self.app_pools).filter(|(app, _)| app.preload);
+        let plan = |(app, pool): (&App, &u16)| TemplatePlan {
+            pool: *pool,
+            name: app.name.clone(),
+            boot_timeout: app.boot_timeout,
+            keep: app.keep == Keep::Template,
+        };
+        apps.map(plan).collect()
     }
 
     fn differs_from(&self, before: &Self) -> bool {

@@ -17,7 +17,7 @@ impl Master {
     pub(super) fn run(&mut self) -> Result<u8, String> {
         self.settle(clock::now());
         loop {
-            if let Some(code) = self.exit.filter(|_| self.scheduler.is_idle()) {
+            if let Some(code) = self.exit.filter(|_| self.scheduler.is_idle() && self.nursery.is_idle()) {
                 return Ok(code);
             }
             let ready = self.wait(clock::now())?;
@@ -37,6 +37,7 @@ impl Master {
         set.add(self.signals.descriptor(), Token::Signals, Interest::READ);
         self.control.watch(&mut set);
         self.children.iter().for_each(|(id, child)| child.watch(*id, &mut set));
+        self.nursery.watch(&mut set);
         set.add(self.alarm.descriptor(), Token::Alarm, Interest::READ);
         self.runs.iter().for_each(|(id, run)| run.watch(*id, &mut set));
         if self.watching {
@@ -49,7 +50,7 @@ impl Master {
     fn deadline(&self) -> Option<Time> {
         let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
         let own = earliest(self.control.deadline(), self.heartbeat.deadline());
-        let own = earliest(own, self.notify.deadline());
+        let own = earliest(earliest(own, self.notify.deadline()), self.nursery.deadline());
         earliest(cores, earliest(own, self.inquiry_deadline()))
     }
 
@@ -57,6 +58,7 @@ impl Master {
         if self.supervisor.deadline().is_some_and(|deadline| deadline <= now) {
             self.supervisor.on_timeout(now);
         }
+        self.expire_templates(now);
         self.control.on_timeout(now);
         self.notify.on_timeout(now);
         self.expire_inquiries(now);
@@ -77,14 +79,20 @@ impl Master {
                 let name = self.children.get(&id).map(Child::name).unwrap_or_default();
                 log::error!(target: "hatchery", "{name} hangs in one turn of its loop and is ended");
             }
-            self.kill(id, how);
+            self.kill(id, how, now);
         }
     }
 
     /// Carries out what the supervisor decided, and what follows from that, until nothing more does.
     pub(super) fn settle(&mut self, now: Time) {
-        while let Some(output) = self.supervisor.poll() {
-            self.perform(output, now);
+        loop {
+            while let Some(output) = self.supervisor.poll() {
+                self.perform(output, now);
+            }
+            // What is done for a template may be news for the supervisor.
+            if !self.tend_template(now) {
+                break;
+            }
         }
         self.run_jobs(now);
     }
@@ -114,6 +122,7 @@ impl Master {
                     run.ready(channel, &mut self.journal);
                 }
             }
+            Token::Template(key, channel) => self.template_ready(key, channel, now),
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
         }
     }
@@ -140,7 +149,10 @@ impl Master {
                 self.supervisor.on(Input::Reload { ticket, wait, prove }, now);
             }
             Request::Scale { name, count } => self.supervisor.on(Input::Scale { ticket, name, count }, now),
-            Request::Restart { name } => self.supervisor.on(Input::Restart { ticket, name }, now),
+            Request::Restart { name } => {
+                self.renew_template(&name, now);
+                self.supervisor.on(Input::Restart { ticket, name }, now);
+            }
             Request::CronRun { name } => {
                 let response = self.run_by_hand(&name, now);
                 self.control.answer(ticket, &response, now);

@@ -9,6 +9,7 @@
 //! | `signals` | signals to inputs; reaping |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `daemons`, `cronjobs` | starting workers, processes of apps and daemons, runs of jobs |
+//! | `template` | processes that import an app once, and what is forked from them |
 //! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `journal`, `follow` | what children printed, for `hatchery logs` |
@@ -42,6 +43,7 @@ mod runtime;
 mod signals;
 mod spawn;
 mod status;
+mod template;
 
 use crate::config::boot::WorkerBoot;
 use crate::config::{Config, Sandbox};
@@ -49,6 +51,7 @@ use crate::control::command::Identity;
 use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
+use crate::supervisor::templates::Key;
 use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::alarm::Alarm;
 use crate::sys::shm::Shared;
@@ -71,6 +74,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
+use template::Nursery;
 
 /// What a master is started with.
 pub struct Start {
@@ -128,6 +132,8 @@ enum Token {
     Alarm,
     /// A run of a cron job.
     Run(RunId, Channel),
+    /// A template of an app.
+    Template(Key, Channel),
 }
 
 /// Which descriptor of a child.
@@ -148,6 +154,8 @@ struct Master {
     start: Start,
     supervisor: Supervisor,
     children: BTreeMap<ChildId, Child>,
+    /// Templates of apps, and processes that are to be forked from them.
+    nursery: Nursery,
     /// The configuration in use.
     current: Generation,
     /// Its number.
@@ -220,6 +228,7 @@ impl Master {
             supervisor: Supervisor::new(current.plan(None), now),
             start,
             children: BTreeMap::new(),
+            nursery: Nursery::new(current.template_plans(), now),
             current,
             generation: 1,
             candidate: None,

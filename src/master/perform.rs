@@ -3,11 +3,12 @@
 use super::apps::{self, App};
 use super::child::{Child, Role, Worker};
 use super::generation::Generation;
+use super::template::Unborn;
 use super::{Master, spawn};
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
 use crate::dispatch::board::{self, SLOTS, WORKERS};
-use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket, spread};
+use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket, spread, templates};
 use crate::sys::{listener, process, signals};
 use crate::timer::Time;
 use std::collections::BTreeSet;
@@ -20,18 +21,25 @@ impl Master {
             Output::Spawn { child, pool, slot, generation } => self.spawn(child, pool, slot, generation, now),
             Output::Open { child } => self.open(child, now),
             Output::Drain { child, within, hurry } => self.drain(child, within, hurry),
-            Output::Kill { child, how } => self.kill(child, how),
+            Output::Kill { child, how } => self.kill(child, how, now),
             Output::Reload { child } => self.reload_daemon(child),
             Output::Inspect { child } => self.inspect(child),
             Output::Measure { child } => self.measure(child, now),
             Output::Watch(on) => self.watch_listeners(on),
             Output::Rearm => self.each_worker(|worker| worker.tell(ToWorker::Rearm, None)),
             Output::Sample { pool } => self.sample(pool, now),
-            Output::Publish { pool, state } => self.board().publish(pool, published(state)),
+            Output::Publish { pool, state } => {
+                self.board().publish(pool, published(state));
+                self.template_input(
+                    templates::Input::Asleep { pool, asleep: state == PoolState::Asleep },
+                    now,
+                );
+            }
             Output::Load => self.load(now),
-            Output::Switch { generation } => self.switch(generation),
+            Output::Switch { generation } => self.switch(generation, now),
             Output::Discard => {
                 self.candidate = None;
+                self.template_input(templates::Input::Discard, now);
                 self.reload_failed();
             }
             Output::Answer { ticket, result } => self.answer(ticket, result, now),
@@ -40,12 +48,23 @@ impl Master {
                 self.schedule();
             }
             Output::Stopping => self.stopping(now),
-            Output::Exit { code } => self.exit = Some(code),
+            Output::Exit { code } => {
+                self.exit = Some(code);
+                self.template_input(templates::Input::Stop, now);
+            }
             Output::Note { level, text } => note(level, &text),
         }
     }
 
     fn spawn(&mut self, id: ChildId, pool: u16, slot: u16, generation: u32, now: Time) {
+        let wanted = Unborn::new(pool, slot, generation);
+        if !self.ask_template(id, wanted, now) {
+            self.start_process(id, pool, slot, generation, now);
+        }
+    }
+
+    /// Starts a process by itself, not from a template.
+    pub(super) fn start_process(&mut self, id: ChildId, pool: u16, slot: u16, generation: u32, now: Time) {
         let spawned = if pool == 0 {
             self.spawn_worker(slot, generation)
         } else if let Some(spawned) = self.spawn_daemon(pool, generation) {
@@ -96,6 +115,18 @@ impl Master {
         slot: u16,
         number: u32,
     ) -> io::Result<(process::Child, Role)> {
+        let (process, app) = apps::spawn(&self.wanted(id, pool, slot, number)?)?;
+        Ok((process, Role::App(Box::new(app))))
+    }
+
+    /// Everything that a process of an app is started from.
+    pub(super) fn wanted(
+        &self,
+        id: ChildId,
+        pool: u16,
+        slot: u16,
+        number: u32,
+    ) -> io::Result<apps::Wanted<'_>> {
         if usize::from(slot) >= SLOTS {
             let text = format!(
                 "more than {SLOTS} processes, those of earlier generations that still drain included"
@@ -111,9 +142,7 @@ impl Master {
         let limit = generation.config.apps.get(app).and_then(|app| app.max_requests);
         let spread = |limit: u32| u32::try_from(spread(u64::from(limit), id)).unwrap_or(limit);
         let max_requests = limit.map(spread);
-        let wanted = apps::Wanted { generation, app, pool, slot, number, units, max_requests, runtime_dir };
-        let (process, app) = apps::spawn(&wanted)?;
-        Ok((process, Role::App(Box::new(app))))
+        Ok(apps::Wanted { generation, app, pool, slot, number, units, max_requests, runtime_dir })
     }
 
     /// The lowest row that no living worker has.
@@ -163,8 +192,8 @@ impl Master {
         }
     }
 
-    pub(super) fn kill(&mut self, id: ChildId, how: Kill) {
-        let Some(child) = self.children.get_mut(&id) else { return };
+    pub(super) fn kill(&mut self, id: ChildId, how: Kill, now: Time) {
+        let Some(child) = self.children.get_mut(&id) else { return self.cancel_birth(id, now) };
         child.killed |= how == Kill::Kill;
         let (signal, group) = match (how, &child.role) {
             (Kill::Term, Role::Daemon(daemon)) => (daemon.stop_signal, false),
@@ -188,8 +217,12 @@ impl Master {
     }
 
     fn measure(&mut self, id: ChildId, now: Time) {
-        let pid = self.children.get(&id).map(|child| child.process.pid);
-        if let Some(rss) = pid.and_then(process::resident) {
+        let Some(child) = self.children.get(&id) else { return };
+        let shares = matches!(&child.role, Role::App(app) if app.preloaded);
+        let pid = child.process.pid;
+        // What is shared with the template and the others is no reason to replace one of them.
+        let own = shares.then(|| process::proportional(pid)).flatten();
+        if let Some(rss) = own.or_else(|| process::resident(pid)) {
             self.supervisor.on(Input::Measured { child: id, rss }, now);
         }
     }
@@ -237,7 +270,7 @@ impl Master {
 
     /// The candidate is the current one. Listeners that it does not have are closed here; the workers that leave
     /// accept what waits on their own copies first.
-    fn switch(&mut self, generation: u32) {
+    fn switch(&mut self, generation: u32, now: Time) {
         let Some(candidate) = self.candidate.take() else { return };
         for (key, same) in [
             ("control", candidate.config.control == self.current.config.control),
@@ -250,6 +283,8 @@ impl Master {
         super::logger::set_level(candidate.config.log.level);
         self.current = candidate;
         self.generation = generation;
+        let plans = self.current.template_plans();
+        self.template_input(templates::Input::Switch { generation, plans }, now);
         self.schedule();
         self.store_listeners();
         let status = self.serves();
@@ -339,6 +374,7 @@ impl Master {
         log::info!(target: "hatchery", "stopping");
         self.notify.stopping(now);
         self.stop_jobs(now);
+        self.template_input(templates::Input::Stop, now);
         self.watching = false;
         self.current.listening.clear();
     }
@@ -362,7 +398,7 @@ impl Master {
     }
 }
 
-fn note(level: Level, text: &str) {
+pub(super) fn note(level: Level, text: &str) {
     let level = match level {
         Level::Error => log::Level::Error,
         Level::Warn => log::Level::Warn,

@@ -72,20 +72,31 @@ impl Master {
     /// Takes in every child that has ended.
     fn reap(&mut self, now: Time) {
         while let Some(pid) = process::ended() {
+            if self.child_of(pid).is_none() {
+                // It may have been forked from a template, and have said so before it ended.
+                self.hear_templates(now);
+            }
             self.end_group(pid);
             let Some(ended) = process::reap(pid) else { return };
             let exit = match ended {
                 Ended::Code(code) => Exit::Code(code),
                 Ended::Signal(signal) => Exit::Signal(signal),
             };
-            match self.children.iter().find(|(_, child)| child.process.pid == pid).map(|(id, _)| *id) {
+            match self.child_of(pid) {
                 Some(id) => self.bury(id, exit, now),
                 None => self.reap_other(pid, exit, now),
             }
         }
     }
 
+    fn child_of(&self, pid: u32) -> Option<ChildId> {
+        self.children.iter().find(|(_, child)| child.process.pid == pid).map(|(id, _)| *id)
+    }
+
     fn reap_other(&mut self, pid: u32, exit: Exit, now: Time) {
+        if self.bury_template(pid, exit, now) {
+            return;
+        }
         match self.runs.iter().find(|(_, run)| run.process.pid == pid).map(|(id, _)| *id) {
             Some(id) => self.bury_run(id, exit, now),
             None => log::debug!(target: "hatchery", "reaped {pid}, which is none of ours: {exit}"),

@@ -43,6 +43,8 @@ mod scale;
 mod slot;
 mod start;
 mod stop;
+mod template;
+pub mod templates;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -169,6 +169,7 @@ impl Supervisor {
             pool.target = 0;
             pool.next = None;
             pool.sample = None;
+            pool.calm = None;
             pool.measure = None;
             pool.relief_at = None;
             pool.dismissed.clear();

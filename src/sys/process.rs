@@ -393,6 +393,19 @@ pub fn ended() -> Option<u32> {
     }
 }
 
+/// The child `pid`, which somebody else forked and left to us ([`adopt_orphans`]). Until it is reaped the number cannot
+/// mean another process.
+///
+/// # Errors
+/// ECHILD if it is not a child of this process.
+pub fn adopted(pid: u32) -> io::Result<Child> {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let number = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ECHILD))?;
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(nix::unistd::Pid::from_raw(number)), look)?;
+    Ok(Child::new(number))
+}
+
 /// How the child that has [`ended`] did so; its number is free afterwards. `None` if there is no such child.
 #[must_use]
 pub fn reap(pid: u32) -> Option<Ended> {
@@ -472,6 +485,16 @@ pub fn resident(pid: u32) -> Option<u64> {
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
     pages.checked_mul(u64::try_from(page).ok()?)
+}
+
+/// The memory of a process with what it shares divided among those that share it (proportional set size), in bytes;
+/// `None` if it is gone or may not be asked. The kernel walks its page tables for it: milliseconds for a large process.
+#[must_use]
+pub fn proportional(pid: u32) -> Option<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
 }
 
 #[cfg(test)]

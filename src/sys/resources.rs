@@ -24,6 +24,8 @@ impl Resources {
     /// # Errors
     /// EPERM: above a limit of the master that it may not raise.
     pub fn apply(&self) -> io::Result<()> {
+        // First, as it opens a file: the limit may be below what is still open.
+        self.oom_score_adj.map_or(Ok(()), set_oom_score)?;
         let limits = [
             (libc::RLIMIT_NOFILE, self.open_files),
             (libc::RLIMIT_NPROC, self.processes),
@@ -38,7 +40,7 @@ impl Resources {
                 return Err(io::Error::last_os_error());
             }
         }
-        self.oom_score_adj.map_or(Ok(()), set_oom_score)
+        Ok(())
     }
 }
 

@@ -1,13 +1,14 @@
-//! Pairs of SOCK_SEQPACKET sockets: messages keep their borders, and a descriptor may travel along (SCM_RIGHTS).
+//! Pairs of SOCK_SEQPACKET sockets: messages keep their borders, descriptors may travel along (SCM_RIGHTS), and the
+//! kernel says who sent one (SCM_CREDENTIALS).
 
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
-    socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials,
+    recvmsg, sendmsg, setsockopt, socketpair, sockopt::PassCred,
 };
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A connected pair, close-on-exec and non-blocking.
 ///
@@ -23,9 +24,17 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// # Errors
 /// `WouldBlock` while the peer's buffer is full, EPIPE when the peer is gone.
 pub fn send(socket: BorrowedFd<'_>, packet: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let numbers = descriptor.map(|descriptor| [descriptor.as_raw_fd()]);
-    let rights = numbers.as_ref().map(|numbers| [ControlMessage::ScmRights(numbers)]);
-    let messages = rights.as_ref().map_or(&[][..], |rights| &rights[..]);
+    send_all(socket, packet, descriptor.as_slice())
+}
+
+/// Sends one packet, with these descriptors.
+///
+/// # Errors
+/// As [`send`]; EMSGSIZE for a packet that is larger than the peer's whole buffer.
+pub fn send_all(socket: BorrowedFd<'_>, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&numbers)];
+    let messages = if numbers.is_empty() { &[][..] } else { &rights[..] };
     let parts = [IoSlice::new(packet)];
     loop {
         match sendmsg::<()>(socket.as_raw_fd(), &parts, messages, MsgFlags::MSG_NOSIGNAL, None) {
@@ -65,10 +74,67 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
     Ok((message.bytes, descriptor))
 }
 
+/// Has the kernel name the sender of each packet that arrives on `socket`, for [`receive_named`].
+///
+/// # Errors
+/// ENOTSOCK.
+pub fn name_senders(socket: &impl AsFd) -> io::Result<()> {
+    Ok(setsockopt(socket, PassCred, &true)?)
+}
+
+/// Receives one packet into `buffer`: its length (0: nobody is left who could send) and the process id of who sent it,
+/// as the kernel says. Descriptors are refused.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_named(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
+    let mut space = cmsg_space!(UnixCredentials);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Ok(message) => break message,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let mut sender = None;
+    for control in message.cmsgs()? {
+        match control {
+            ControlMessageOwned::ScmCredentials(who) => sender = u32::try_from(who.pid()).ok(),
+            ControlMessageOwned::ScmRights(numbers) => {
+                for number in numbers {
+                    // SAFETY: the kernel has just made this descriptor for us; it is closed here.
+                    drop(unsafe { OwnedFd::from_raw_fd(number) });
+                }
+            }
+            _ => {}
+        }
+    }
+    if message.flags.contains(MsgFlags::MSG_TRUNC) {
+        return Err(io::Error::from(io::ErrorKind::InvalidData));
+    }
+    Ok((message.bytes, sender))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
+
+    #[test]
+    fn several_descriptors_travel_and_the_kernel_names_the_sender() {
+        let (one, two) = pair().unwrap();
+        name_senders(&two).unwrap();
+        send(one.as_fd(), b"who?", None).unwrap();
+        let mut buffer = [0; 16];
+        let (length, sender) = receive_named(two.as_fd(), &mut buffer).unwrap();
+        assert_eq!((&buffer[..length], sender), (&b"who?"[..], Some(std::process::id())));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        send_all(two.as_fd(), b"two", &[file.as_fd(), one.as_fd()]).unwrap();
+        let (length, last) = receive(one.as_fd(), &mut buffer).unwrap();
+        assert_eq!((&buffer[..length], last.is_some()), (&b"two"[..], true));
+        drop((one, last));
+        assert_eq!(receive_named(two.as_fd(), &mut buffer).unwrap().0, 0);
+    }
 
     #[test]
     fn packets_keep_their_borders_and_carry_a_descriptor() {

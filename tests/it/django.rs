@@ -21,6 +21,10 @@ fn manage(var: &Path, arguments: &[&str]) {
 
 /// A shop with its own database, sample products and the user admin/admin, started with its own `hatchery.ron`.
 fn shop() -> (Server, PathBuf) {
+    shop_with("SHOP_PRELOAD", "false")
+}
+
+fn shop_with(name: &str, value: &str) -> (Server, PathBuf) {
     let mut setup = Setup::flags(&["run", "-c", "{apps}/shop/hatchery.ron"]);
     let var = setup.directory.path().join("var");
     manage(&var, &["migrate", "--verbosity", "0"]);
@@ -30,7 +34,7 @@ fn shop() -> (Server, PathBuf) {
     for (name, value) in [("SHOP_VAR", "{dir}/var"), ("SHOP_VENV", "{venv}"), ("SHOP_LISTEN", "{address}")] {
         setup = setup.env(name, value);
     }
-    (setup.start(), var)
+    (setup.env(name, value).start(), var)
 }
 
 #[test]
@@ -63,6 +67,24 @@ fn pages_come_from_the_database() {
     assert_eq!(forged.status, 403);
     let (stranger, _) = reply_to(server.address, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n");
     assert_eq!(stranger.status, 400);
+}
+
+#[test]
+fn a_preloaded_shop_takes_orders_in_every_process() {
+    let (server, _) = shop_with("SHOP_PRELOAD", "true");
+    assert_eq!(server.pool("shop").templates.len(), 1);
+    for _ in 0..2 {
+        let processes = server.ready("shop");
+        for _ in 0..8 {
+            let mut browser = Browser::new(server.address);
+            let home = browser.get("/").text().to_owned();
+            let (before, _) = home.split_once("\">Ostrich egg").unwrap();
+            let product = before.rsplit('"').next().unwrap().to_owned();
+            let ordered = browser.submit(&product, &[("customer", "Zo\u{eb}"), ("quantity", "1")]);
+            assert!(ordered.status == 302 || ordered.status == 200, "{}", ordered.text());
+        }
+        server.kill_and_wait("shop", processes[0], processes.len());
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod http_corpus;
 mod layers;
 mod limits;
 mod pools;
+mod preload;
 mod proxy;
 mod refusals;
 mod reload;

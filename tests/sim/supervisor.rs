@@ -61,6 +61,8 @@ fn what_cannot_boot_never_spins() {
 struct Fake {
     pool: PoolIndex,
     slot: u16,
+    /// It waits for the template of its app: there is no process yet.
+    unborn: bool,
     ready: bool,
     opened: bool,
     /// It was told to go, or has failed: since when it counts as leaving, and until when it must be gone.
@@ -71,6 +73,10 @@ struct Fake {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Deed {
+    /// Its template forks it.
+    Born,
+    /// Its template cannot.
+    Unborn,
     Ready,
     Fail,
     /// It could serve, and is not fit to.
@@ -255,6 +261,14 @@ impl World {
         }) {
             let Some(fake) = self.children.get_mut(&child) else { return };
             match fake.plans.swap_remove(at).1 {
+                Deed::Born => {
+                    fake.unborn = false;
+                    let pool = fake.pool;
+                    let fate = self.fate(child, pool);
+                    self.children.get_mut(&child).expect("it lives").plans = fate;
+                    self.on(Input::Forked { child, pid: child.0 as u32 });
+                }
+                Deed::Unborn => self.die(child, Exit::Code(1)),
                 Deed::Ready => {
                     fake.ready = true;
                     self.on(Input::Ready { child });
@@ -276,8 +290,14 @@ impl World {
     }
 
     fn die(&mut self, child: ChildId, exit: Exit) {
-        assert!(self.children.remove(&child).is_some(), "{child:?} is reaped twice");
-        self.on(Input::Exited { child, exit });
+        let fake = self.children.remove(&child).expect("reaped once");
+        if fake.unborn {
+            let reason = "its template failed".to_owned();
+            self.supervisor.on(Input::Failed { child, reason: reason.clone() }, self.now);
+            self.on(Input::ForkFailed { child, reason });
+        } else {
+            self.on(Input::Exited { child, exit });
+        }
     }
 
     /// People, clients and bad luck.
@@ -566,6 +586,22 @@ impl World {
             self.say(|| "fork failed".to_owned());
             return self.supervisor.on(Input::ForkFailed { child, reason: "EAGAIN".to_owned() }, self.now);
         }
+        let fake =
+            Fake { pool, slot, unborn: false, ready: false, opened: false, leaving: None, plans: Vec::new() };
+        if (1..DAEMONS).contains(&pool) && self.random.one_in(4) {
+            let fails = self.health != Health::Good && self.random.one_in(4);
+            let at = self.now.after(Duration::from_millis(self.random.below(500)));
+            let plans = vec![(at, if fails { Deed::Unborn } else { Deed::Born })];
+            self.children.insert(child, Fake { unborn: true, plans, ..fake });
+            return;
+        }
+        let plans = self.fate(child, pool);
+        self.children.insert(child, Fake { plans, ..fake });
+        self.supervisor.on(Input::Forked { child, pid: child.0 as u32 }, self.now);
+    }
+
+    /// What a process will do.
+    fn fate(&mut self, child: ChildId, pool: PoolIndex) -> Vec<(Time, Deed)> {
         let soon = self.now.after(Duration::from_millis(self.random.below(300)));
         let later = self.now.after(Duration::from_millis(self.random.below(60_000)));
         let chance = match self.health {
@@ -573,7 +609,7 @@ impl World {
             Health::Mixed => self.random.below(100),
             Health::Broken => self.random.below(12),
         };
-        let plans = match chance {
+        match chance {
             _ if pool >= DAEMONS => self.daemon_spawned(child, pool, chance, soon, later),
             0..6 => vec![(soon, Deed::Exit(Exit::Code(1)))],
             6 => vec![(soon, Deed::Unfit)],
@@ -583,10 +619,7 @@ impl World {
             15..20 => vec![(later, Deed::Ready)],
             20..35 => vec![(soon, Deed::Ready), (later, Deed::Exit(Exit::Signal(11)))],
             _ => vec![(soon, Deed::Ready)],
-        };
-        let fake = Fake { pool, slot, ready: false, opened: false, leaving: None, plans };
-        self.children.insert(child, fake);
-        self.supervisor.on(Input::Forked { child, pid: child.0 as u32 }, self.now);
+        }
     }
 
     /// A daemon runs, or ends sooner or later. Unless it may, it never runs beside another one in its place.
@@ -633,6 +666,12 @@ impl World {
     }
 
     fn kill(&mut self, child: ChildId, how: Kill) {
+        if self.children.get(&child).is_some_and(|fake| fake.unborn) {
+            // Nobody is there who would have to leave.
+            self.children.remove(&child);
+            let reason = "not wanted any more".to_owned();
+            return self.supervisor.on(Input::ForkFailed { child, reason }, self.now);
+        }
         let obeys = how == Kill::Kill || self.health == Health::Good || self.random.below(5) > 0;
         let at = self.now.after(REACTION / 2);
         let fake = self.children.get_mut(&child).expect("only the living are killed");

@@ -1,14 +1,16 @@
 """What an idle Django site weighs, and five hundred that sleep."""
+import threading
 import time
 
-from .. import measure, report
+from .. import client, measure, report
+from ..processes import rollup
 from ..servers import NotStarted, Server
 from . import applications, resting
 
 ABOUT = "PSS of whole process trees at rest, each server alone."
 PROGRAMS = ["nginx", "uwsgi", "wrk"]
 PYTHON = True
-PARTS = ["site", "many"]
+PARTS = ["site", "preload", "many"]
 
 
 def weigh(server):
@@ -36,6 +38,43 @@ def site(bench):
         server.stop()
     text = "The Django shop after its first request, at rest. Asleep: after the workers and the app have left."
     return report.Section("An idle Django site", text, ["server", "PSS", "processes"], rows, goals)
+
+
+def preload(bench):
+    """Four processes of the shop, all of which have served: each with its own import, and forked from a template."""
+    app, rows, found = applications.shop(bench), [], {}
+    for title, value in (("four processes", "false"), ("four processes, `preload: true`", "true")):
+        measure.progress("memory: " + title)
+        server = applications.start(bench, "hatchery", app, file="four.ron", PRELOAD=value)
+        if server is None:
+            return None
+        # Many at once, so that every process gets some.
+        for _ in range(20):
+            threads = [threading.Thread(target=client.get, args=(server.port, app.path), kwargs={"host": "localhost"}) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        resting.settle(server, 4)
+        # The parent and the worker are the same in both.
+        ours = [one for one in server.tree() if one.name.startswith("app ")]
+        template = [one for one in ours if "template" in title_of(one.pid)]
+        of_template = sum(rollup(one.pid, "Pss") for one in template)
+        total = sum(rollup(one.pid, "Pss") for one in ours) - of_template
+        found[value] = total, of_template
+        rows.append([title, report.megabytes(total), report.megabytes(of_template) if template else "–"])
+        server.stop()
+    alone, (shared, of_template) = found["false"][0], found["true"]
+    goals = [report.goal("four preloaded processes: part of the memory of four separate ones", shared / alone, 0.6, ""),
+             report.goal("the same with the template", (shared + of_template) / alone, 0.75, "")]
+    text = "PSS of the four processes of the Django shop after 160 requests."
+    return report.Section("Preloaded and separate processes", text, ["", "processes", "template"], rows, goals)
+
+
+def title_of(pid):
+    """What `ps` shows of a process."""
+    with open("/proc/{}/cmdline".format(pid), "rb") as file:
+        return file.read().decode("utf-8", "replace")
 
 
 def wait_for_sleep(server, seconds):
@@ -75,5 +114,7 @@ def many(bench, count=500):
 
 def run(bench):
     sections = [site(bench)] if bench.parts(["site"]) else []
-    found = many(bench) if bench.parts(["many"]) else None
-    return sections + ([found] if found else []), ["Preloaded processes against separate ones: not measured yet, there is no `preload` yet."]
+    for part, make in (("preload", preload), ("many", many)):
+        found = make(bench) if bench.parts([part]) else None
+        sections += [found] if found else []
+    return sections, []

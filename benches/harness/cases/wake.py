@@ -68,7 +68,7 @@ def cheap(bench, count):
 
 def app_from_nothing(bench, app, count):
     """A request to an application of which no process runs; and what Python takes to import it and exit."""
-    server, times, imports = applications.start(bench, "hatchery", app, file="sleeping-app.ron", IDLE="500ms"), [], []
+    server, times, imports = applications.start(bench, "hatchery", app, file="sleeping-app.ron", IDLE="500ms", PRELOAD=""), [], []
     if server is None:
         return None
     python = str(bench.place.venv / "bin/python")
@@ -81,6 +81,18 @@ def app_from_nothing(bench, app, count):
         imports.append((time.monotonic() - began) * 1000)
     server.stop()
     return times, imports
+
+
+def app_from_template(bench, app, count):
+    """A request to a preloaded application of which only the template runs."""
+    server, times = applications.start(bench, "hatchery", app, file="sleeping-app.ron", IDLE="500ms", PRELOAD="preload: true, keep: Template"), []
+    if server is None:
+        return None
+    for _ in range(count):
+        asleep(server, 3)
+        times.append(timed(server, app.path, host="localhost"))
+    server.stop()
+    return times
 
 
 def row(title, times, extra="–"):
@@ -108,9 +120,12 @@ def run(bench):
             alone = statistics.median(imports)
             rows.append(row(title + " woken from nothing", times, "{:.1f} ms".format(alone)))
             goals.append(report.goal(title + " woken from nothing: more than its import takes", statistics.median(times) - alone, 40, " ms"))
+        times = app_from_template(bench, make(bench), count)
+        if times:
+            rows.append(row(title + " woken from its template", times))
+            goals.append(report.goal(title + " woken from its template", statistics.median(times), 20, " ms"))
     measure.progress("wake: done", end=True)
     head = ["", "median", "least", "most", "python -c 'import …'"]
     return [report.Section("Waking", "", head, rows, goals)], [
         "The time of a woken application includes its first request, which for Django opens the database and compiles templates.",
-        "Waking from a template: not measured yet, there is no `preload` yet.",
     ]

@@ -58,8 +58,8 @@ fn each_kind_of_mistake_has_its_message() {
         ),
         // announced, not there yet
         (
-            app("preload: true"),
-            "1:37: apps.shop.preload: key `preload` is not available yet in this version; remove it",
+            app("env_file: \".env\""),
+            "1:37: apps.shop.env_file: key `env_file` is not available yet in this version; remove it",
         ),
         (
             format!("(metrics: (listen: \":1\"), {}", &location("path: \"/\", to: Respond()")[1..]),

@@ -616,7 +616,7 @@ def load(module, name):
     return target
 
 
-def main():
+def main(kind=Host):
     prefix = "HATCHERY_HOST_"
     names = [name for name in os.environ if name.startswith(prefix)]
     settings = {name[len(prefix) :]: os.environ.pop(name) for name in names}
@@ -637,7 +637,7 @@ def main():
         pass
     if settings.get("TITLE"):
         show_title(settings["TITLE"])
-    host = Host(settings)
+    host = kind(settings)
     version = "%d.%d.%d" % sys.version_info[:3]
     hello = '{"version": %d, "python": "%s", "pid": %d}' % (VERSION, version, os.getpid())
     host.tell(HELLO, hello.encode())

@@ -1,0 +1,121 @@
+"""The template of a preloaded app (`preload`), behind the host program in place of its last line.
+
+It imports the app like a process that serves it, and has others forked from it: each FORK brings the control socket, the
+listening socket and the output of one, and its settings (docs/decisions/0008-preload.md).
+"""
+FORK, BORN, UNBORN = 16, 17, 18
+NAME_SIZE = 8
+
+
+class Template:
+    """The process that has imported the app: others are forked from it (`preload`)."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.control = socket(fileno=int(settings["CONTROL_FD"]))
+        os.set_inheritable(self.control.fileno(), False)
+        self.control.setblocking(True)
+        self.master = os.getppid()
+        self.app = None
+
+    def tell(self, kind, payload=b""):
+        try:
+            self.control.sendall(frame(kind, 0, 0, payload[-100_000:]))  # one packet
+        except OSError:
+            pass
+
+    def serve(self):
+        """Until it must leave; in what is forked from it until that must."""
+        import gc
+
+        try:
+            from ctypes import CDLL  # here, so that it is loaded once for all
+
+            prctl = CDLL(None).prctl
+        except (ImportError, OSError):  # then the end of the control socket has to do
+
+            def prctl(*_):
+                pass
+
+        gc.collect()
+        gc.freeze()  # the collector leaves shared pages alone
+        threads = len(os.listdir("/proc/self/task"))
+        self.tell(READY, COUNT.pack(threads))
+        while True:
+            packet, ancillary, _, _ = self.control.recvmsg(RECEIVE, CMSG_SPACE(12))
+            if not packet or packet[4] == LEAVE:
+                break
+            descriptors = [
+                int.from_bytes(data[at : at + 4], sys.byteorder)
+                for level, what, data in ancillary
+                if level == SOL_SOCKET and what == SCM_RIGHTS
+                for at in range(0, len(data), 4)
+            ]
+            name, settings = packet[HEADER_SIZE : HEADER_SIZE + NAME_SIZE], packet[HEADER_SIZE + NAME_SIZE :]
+            if len(descriptors) == 3:
+                for output in (sys.stdout, sys.stderr):
+                    try:
+                        output.flush()
+                    except Exception:
+                        pass
+                if self.fork(name):
+                    return self.become(prctl, name, settings, descriptors)
+            else:
+                self.tell(UNBORN, name + b"its descriptors did not arrive: too many open files in the template")
+            for descriptor in descriptors:
+                os.close(descriptor)
+        if threads > 1:
+            os._exit(0)  # they could hold it up
+
+    def fork(self, name):
+        """Twice, so that the master becomes the parent; true in the new process, once it has."""
+        adopted = ()
+        try:
+            adopted = os.pipe()
+            between = os.fork()
+            if not between:
+                try:
+                    child = os.fork()
+                except BaseException as error:
+                    self.tell(UNBORN, name + str(error).encode())
+                    child = -1
+                if child:
+                    os._exit(0)
+                os.close(adopted[1])
+                os.read(adopted[0], 1)  # ends when the one between was reaped, or the template is dead
+                os.close(adopted[0])
+                return True
+        except OSError as error:
+            between = None
+            self.tell(UNBORN, name + str(error).encode())
+        if between:
+            try:
+                os.waitpid(between, 0)
+            except ChildProcessError:  # the app ignores SIGCHLD
+                pass
+        for end in adopted:
+            os.close(end)
+        return False
+
+    def become(self, prctl, name, settings, descriptors):
+        """A process like those that are started by themselves."""
+        os.setpgid(0, 0)
+        control, listener, output = descriptors
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        prctl(1, SIGTERM)  # PR_SET_PDEATHSIG
+        if os.getppid() != self.master:  # it is dead, or not the parent that orphans get
+            self.tell(UNBORN, name + b"the new process did not become a child of the master")
+            os._exit(1)
+        pairs = iter(str(settings, "utf-8", "surrogateescape").split("\0"))
+        self.settings.update(zip(pairs, pairs), CONTROL_FD=control, LISTEN_FD=listener)
+        show_title(self.settings["TITLE"])
+        self.tell(BORN, name)
+        self.control.close()
+        host = Host(self.settings)
+        host.app = self.app
+        host.serve()
+
+
+main(Template)

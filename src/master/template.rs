@@ -1,0 +1,399 @@
+//! Templates of preloaded apps: started like a process of the app, told over their channel to fork one, and the
+//! birth of what they fork. What to do is decided by `supervisor::templates`.
+//!
+//! The steps of a birth: the supervisor says Spawn; once there is a template, the process's socket, control socket and
+//! pipe are made here and travel to it (FORK); it forks twice and the process in between ends, so that the new process
+//! is ours; that says BORN over its copy of the channel, and the kernel says which process spoke. From there on it is a
+//! child like any other.
+
+use super::apps::{self, App, Start, Wanted};
+use super::child::{Child, Role};
+use super::output::Output;
+use super::{Channel, Master, Token, perform};
+use crate::control::frame::{self, HEADER, Header, Kind};
+use crate::gateway::app::template_program;
+use crate::supervisor::templates::{Input, Key, Output as Order, TemplatePlan, TemplateView, Templates};
+use crate::supervisor::{self, ChildId, Exit, Kill};
+use crate::sys::poll::{Interest, Set};
+use crate::sys::process::{self, Launch};
+use crate::sys::{seqpacket, signals};
+use crate::timer::Time;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+/// Longest packet of a template: a traceback.
+const PACKET: usize = 128 * 1024;
+
+/// The templates, and what is to be forked from them.
+#[derive(Debug)]
+pub(super) struct Nursery {
+    core: Templates,
+    living: BTreeMap<Key, Template>,
+    unborn: BTreeMap<ChildId, Unborn>,
+}
+
+/// A living template.
+#[derive(Debug)]
+struct Template {
+    process: process::Child,
+    name: String,
+    channel: Option<OwnedFd>,
+    launch: Option<Launch>,
+    start: Start,
+    output: Output,
+    /// It said that it is ready, or why it is not.
+    answered: bool,
+}
+
+/// A process that waits for its template.
+#[derive(Debug)]
+pub(super) struct Unborn {
+    pool: u16,
+    slot: u16,
+    generation: u32,
+    /// Once the template was told.
+    app: Option<App>,
+}
+
+impl Unborn {
+    /// A process in this slot, of this generation.
+    pub(super) fn new(pool: u16, slot: u16, generation: u32) -> Self {
+        Self { pool, slot, generation, app: None }
+    }
+}
+
+impl Nursery {
+    /// With the preloaded apps of the first generation.
+    pub(super) fn new(plans: Vec<TemplatePlan>, now: Time) -> Self {
+        Self { core: Templates::new(plans, now), living: BTreeMap::new(), unborn: BTreeMap::new() }
+    }
+
+    /// Whether no template lives.
+    pub(super) fn is_idle(&self) -> bool {
+        self.living.is_empty()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.core.deadline()
+    }
+
+    /// Waits for what templates say and print.
+    pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>) {
+        for (key, template) in &self.living {
+            if let Some(channel) = &template.channel {
+                set.add(channel.as_fd(), Token::Template(*key, Channel::Control), Interest::READ);
+            }
+            if let Some(launch) = &template.launch {
+                set.add(launch.descriptor().as_fd(), Token::Template(*key, Channel::Launch), Interest::READ);
+            }
+            template.output.watch(set, Token::Template(*key, Channel::Output));
+        }
+    }
+
+    /// For `status`.
+    pub(super) fn views(&self) -> Vec<TemplateView> {
+        self.core.views()
+    }
+}
+
+impl Master {
+    /// Something that templates must know.
+    pub(super) fn template_input(&mut self, input: Input, now: Time) {
+        self.nursery.core.on(input, now);
+    }
+
+    pub(super) fn expire_templates(&mut self, now: Time) {
+        if self.nursery.core.deadline().is_some_and(|deadline| deadline <= now) {
+            self.nursery.core.on_timeout(now);
+        }
+    }
+
+    /// Whether the process is to come from a template.
+    pub(super) fn ask_template(&mut self, child: ChildId, wanted: Unborn, now: Time) -> bool {
+        let plans = self.source(wanted.generation).template_plans();
+        let Some(plan) = plans.into_iter().find(|plan| plan.pool == wanted.pool) else { return false };
+        let generation = wanted.generation;
+        self.nursery.unborn.insert(child, wanted);
+        self.template_input(Input::Want { child, generation, plan }, now);
+        true
+    }
+
+    /// The supervisor does not want a process any more that is not born yet.
+    pub(super) fn cancel_birth(&mut self, child: ChildId, now: Time) {
+        if let Some(unborn) = self.nursery.unborn.remove(&child) {
+            // Whoever is born nevertheless finds its control socket closed.
+            self.forget_birth(unborn);
+            self.template_input(Input::Cancel { child }, now);
+            let reason = "not wanted any more".to_owned();
+            self.supervisor.on(supervisor::Input::ForkFailed { child, reason }, now);
+        }
+    }
+
+    /// `restart` of an app: its next processes come from code that is read now.
+    pub(super) fn renew_template(&mut self, name: &str, now: Time) {
+        let plans = self.current.template_plans();
+        let running = matches!(self.supervisor.mode(), "running" | "asleep");
+        if let Some(plan) = plans.into_iter().find(|plan| running && plan.name == name) {
+            self.template_input(Input::Renew { pool: plan.pool }, now);
+        }
+    }
+
+    /// Carries out the next decision about templates; false: there is none.
+    pub(super) fn tend_template(&mut self, now: Time) -> bool {
+        let Some(order) = self.nursery.core.poll(now) else { return false };
+        match order {
+            Order::Boot { key } => self.boot_template(key, now),
+            Order::Fork { key, child } => self.fork_from_template(key, child, now),
+            Order::Plain { child } => {
+                if let Some(Unborn { pool, slot, generation, .. }) = self.nursery.unborn.remove(&child) {
+                    self.start_process(child, pool, slot, generation, now);
+                }
+            }
+            Order::Refuse { child, reason } => {
+                if let Some(unborn) = self.nursery.unborn.remove(&child) {
+                    self.forget_birth(unborn);
+                    self.supervisor.on(supervisor::Input::Failed { child, reason: reason.clone() }, now);
+                    self.supervisor.on(supervisor::Input::ForkFailed { child, reason }, now);
+                }
+            }
+            Order::Leave { key } => self.tell_template(key, Kind::Leave, &[], &[]).unwrap_or_else(|error| {
+                log::debug!(target: "hatchery", "cannot tell a template to leave: {error}");
+            }),
+            Order::Kill { key, how } => self.kill_template(key, how),
+            Order::Note { level, text } => perform::note(level, &text),
+        }
+        true
+    }
+
+    fn boot_template(&mut self, key: Key, now: Time) {
+        let input = match self.start_template(key) {
+            Ok(template) => {
+                let pid = template.process.pid;
+                log::debug!(target: "hatchery", "started the template of app {} (process {pid})", template.name);
+                self.nursery.living.insert(key, template);
+                Input::Forked { key, pid }
+            }
+            Err(error) => Input::ForkFailed { key, reason: format!("cannot start a process: {error}") },
+        };
+        self.template_input(input, now);
+    }
+
+    fn start_template(&self, key: Key) -> io::Result<Template> {
+        if key.generation > self.generation && self.candidate.is_none() {
+            return Err(io::Error::other("its generation has been given up"));
+        }
+        let generation = self.source(key.generation);
+        let app = generation
+            .app(key.pool)
+            .ok_or_else(|| io::Error::other("the app is not in the configuration"))?;
+        let wanted = Wanted {
+            generation,
+            app,
+            pool: key.pool,
+            slot: 0,
+            number: key.generation,
+            units: 0,
+            max_requests: None,
+            runtime_dir: Path::new(""),
+        };
+        let settings = wanted.settings()?;
+        let name = settings.name.clone();
+        let (ours, theirs) = seqpacket::pair()?;
+        seqpacket::name_senders(&ours)?;
+        let (read, write) = process::pipe()?;
+        let mut host = apps::host_settings(settings);
+        host.extend([
+            ("CONTROL_FD", "3".to_owned()),
+            ("TITLE", format!("hatchery: app {name} template gen {}", key.generation)),
+        ]);
+        let program = apps::program(&wanted, &template_program(), &host, vec![theirs], write)?;
+        let (process, launch) = process::spawn(&program)?;
+        let (start, output) = (Start::of(settings), Output::new(&name, read));
+        let channel = Some(ours);
+        Ok(Template { process, name, channel, launch: Some(launch), start, output, answered: false })
+    }
+
+    fn fork_from_template(&mut self, key: Key, child: ChildId, now: Time) {
+        if let Err(error) = self.hand_over(key, child) {
+            let reason = error.to_string();
+            self.template_input(Input::Unborn { key, child, reason }, now);
+        }
+    }
+
+    /// Makes everything for the process and sends it to the template.
+    fn hand_over(&mut self, key: Key, child: ChildId) -> io::Result<()> {
+        let Some(unborn) = self.nursery.unborn.get(&child) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let wanted = self.wanted(child, unborn.pool, unborn.slot, unborn.generation)?;
+        let mut packet = child.0.to_le_bytes().to_vec();
+        for (name, value) in apps::process_settings(&wanted)? {
+            packet.extend([name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
+        }
+        // Pairs are separated, not ended.
+        packet.pop();
+        let (mut app, ends) = apps::prepare(&wanted)?;
+        app.preloaded = true;
+        if let Some(unborn) = self.nursery.unborn.get_mut(&child) {
+            unborn.app = Some(app);
+        }
+        self.tell_template(key, Kind::Fork, &packet, &[&ends.control, &ends.listener, &ends.output])
+    }
+
+    fn tell_template(
+        &self,
+        key: Key,
+        kind: Kind,
+        payload: &[u8],
+        descriptors: &[&OwnedFd],
+    ) -> io::Result<()> {
+        let template = self.nursery.living.get(&key).and_then(|template| template.channel.as_ref());
+        let channel = template.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        let mut packet = Vec::new();
+        frame::push(&mut packet, kind, 0, 0, payload);
+        let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
+        seqpacket::send_all(channel.as_fd(), &packet, &descriptors)
+    }
+
+    fn kill_template(&mut self, key: Key, how: Kill) {
+        let Some(template) = self.nursery.living.get(&key) else { return };
+        let (signal, group) = match how {
+            Kill::Term | Kill::Abort => (signals::SIGTERM, false),
+            Kill::Kill => (signals::SIGKILL, true),
+        };
+        if let Err(error) = process::signal(&template.process, signal, group) {
+            log::debug!(target: "hatchery", "cannot signal the template of app {}: {error}", template.name);
+        }
+    }
+
+    /// A descriptor of a template is ready.
+    pub(super) fn template_ready(&mut self, key: Key, channel: Channel, now: Time) {
+        let Some(template) = self.nursery.living.get_mut(&key) else { return };
+        match channel {
+            Channel::Output => {
+                template.output.read(&format!("app {} template", template.name), &mut self.journal)
+            }
+            Channel::Launch => {
+                let outcome = template.launch.as_mut().and_then(Launch::outcome);
+                if outcome.is_some() {
+                    template.launch = None;
+                }
+                if let Some(Some((step, error))) = outcome {
+                    template.answered = true;
+                    let reason = template.start.failed(step, &error);
+                    self.template_input(Input::Failed { key, reason }, now);
+                }
+            }
+            Channel::Control => self.hear_template(key, now),
+            Channel::Inquiry => {}
+        }
+    }
+
+    /// Takes in what all templates and their newborn have said.
+    pub(super) fn hear_templates(&mut self, now: Time) {
+        let keys: Vec<Key> = self.nursery.living.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.hear_template(key, now));
+    }
+
+    fn hear_template(&mut self, key: Key, now: Time) {
+        let mut packet = vec![0; PACKET];
+        while let Some(template) = self.nursery.living.get_mut(&key)
+            && let Some(channel) = &template.channel
+        {
+            match seqpacket::receive_named(channel.as_fd(), &mut packet) {
+                Ok((0, _)) => template.channel = None,
+                Ok((length, sender)) => {
+                    let packet = packet.get(..length).unwrap_or_default();
+                    self.on_template(key, packet, sender, now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    log::error!(target: "hatchery", "app {}: its template is not understood: {error}", template.name);
+                    template.channel = None;
+                }
+            }
+        }
+    }
+
+    fn on_template(&mut self, key: Key, packet: &[u8], sender: Option<u32>, now: Time) {
+        let Some((header, payload)) = packet.split_first_chunk::<HEADER>() else { return };
+        let Ok(Header { kind, .. }) = Header::decode(*header) else { return };
+        let name = payload.first_chunk().map(|name| ChildId(u64::from_le_bytes(*name)));
+        match (kind, name) {
+            (Kind::Ready, _) => {
+                let threads = payload.first_chunk().map_or(1, |threads| u32::from_le_bytes(*threads));
+                self.template_answered(key);
+                self.template_input(Input::Ready { key, threads }, now);
+            }
+            (Kind::Failed, _) => {
+                let reason = String::from_utf8_lossy(payload).into_owned();
+                self.template_answered(key);
+                self.template_input(Input::Failed { key, reason }, now);
+            }
+            (Kind::Born, Some(child)) => self.born(key, child, sender, now),
+            (Kind::Unborn, Some(child)) => {
+                let reason = String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
+                self.template_input(Input::Unborn { key, child, reason }, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn template_answered(&mut self, key: Key) {
+        if let Some(template) = self.nursery.living.get_mut(&key) {
+            template.answered = true;
+        }
+    }
+
+    /// A process was forked, and is a child of ours from now on.
+    fn born(&mut self, key: Key, child: ChildId, sender: Option<u32>, now: Time) {
+        let known = |pid: &u32| self.children.values().any(|other| other.process.pid == *pid);
+        let Some(pid) = sender.filter(|pid| !known(pid)) else { return };
+        let process = match process::adopted(pid) {
+            Ok(process) => process,
+            Err(error) => {
+                log::warn!(target: "hatchery", "process {pid}, forked from a template, is not ours: {error}");
+                return;
+            }
+        };
+        self.template_input(Input::Born { key, child }, now);
+        match self.nursery.unborn.remove(&child) {
+            Some(Unborn { pool, slot, app: Some(app), .. }) => {
+                let newborn = Child { process, pool, slot, killed: false, role: Role::App(Box::new(app)) };
+                log::debug!(target: "hatchery", "forked {} (process {pid}) from its template", newborn.name());
+                self.children.insert(child, newborn);
+                self.supervisor.on(supervisor::Input::Forked { child, pid }, now);
+            }
+            // It was cancelled meanwhile.
+            Some(Unborn { app: None, .. }) | None => drop(process::signal(&process, signals::SIGKILL, true)),
+        }
+    }
+
+    /// A template has ended; false: this is none.
+    pub(super) fn bury_template(&mut self, pid: u32, exit: Exit, now: Time) -> bool {
+        let found = self.nursery.living.iter().find(|(_, template)| template.process.pid == pid);
+        let Some(key) = found.map(|(key, _)| *key) else { return false };
+        let Some(mut template) = self.nursery.living.remove(&key) else { return false };
+        let name = format!("app {} template", template.name);
+        let outcome = template.launch.as_mut().and_then(Launch::outcome).flatten();
+        let reason = outcome.map(|(step, error)| template.start.failed(step, &error)).or_else(|| {
+            apps::last_words(&mut template.output, template.answered, &name, exit, &mut self.journal)
+        });
+        if let Some(reason) = reason {
+            self.template_input(Input::Failed { key, reason }, now);
+        }
+        log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}");
+        template.output.finish(&name, &mut self.journal);
+        self.template_input(Input::Exited { key, exit }, now);
+        true
+    }
+
+    /// Removes what was made for a process that will not be.
+    fn forget_birth(&mut self, unborn: Unborn) {
+        if let Some(app) = unborn.app {
+            app.bury("", &mut self.journal);
+        }
+    }
+}

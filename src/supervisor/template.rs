@@ -1,0 +1,234 @@
+//! One template: the process that imports an app once so that others are forked from it. All changes of its state
+//! happen in [`State::step`] and nowhere else. Pure, like `slot`; `templates` decides when one is needed.
+//!
+//! ```text
+//!           Boot               Ready              Leave, Stuck
+//!  Absent ────────► Booting ──────────► Ready ──────────────────► Leaving
+//!    ▲                 │ Failed, time, Leave                         ▲ │ time: KILL
+//!    │                 └─────────────────────────────────────────────┘ │
+//!    └── Exited, from every state ◄────────────────────────────────────┘
+//! ```
+
+use super::slot::TERM_GRACE;
+use super::{Exit, Kill, exit};
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What there is of a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum State {
+    /// No process.
+    #[default]
+    Absent,
+    /// It imports the app.
+    Booting {
+        /// Its process id, once it was started.
+        pid: Option<u32>,
+        /// When it was asked for.
+        since: Time,
+        /// When it must be Ready.
+        deadline: Time,
+        /// The bound that led to `deadline`.
+        within: Duration,
+    },
+    /// It forks.
+    Ready {
+        /// Its process id.
+        pid: Option<u32>,
+        /// When it was asked for.
+        since: Time,
+        /// When it became Ready.
+        ready: Time,
+    },
+    /// It was told to go, or said that it fails.
+    Leaving {
+        /// Its process id.
+        pid: Option<u32>,
+        /// When it was asked for.
+        since: Time,
+        /// KILL is sent then; `None`: it was.
+        until: Option<Time>,
+    },
+}
+
+/// What happens to a template, and orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Order: start it.
+    Boot(Duration),
+    /// It was started.
+    Forked(u32),
+    /// It was not.
+    ForkFailed(String),
+    /// It has imported the app.
+    Ready,
+    /// It cannot; its exit follows.
+    Failed(String),
+    /// It was reaped.
+    Exited(Exit),
+    /// The clock; early and spurious ones are harmless.
+    Time,
+    /// Order: go.
+    Leave,
+    /// It does not answer: end it.
+    Stuck,
+}
+
+/// For the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Start it.
+    Boot,
+    /// Have it leave by itself.
+    Leave,
+    /// Send it a signal.
+    Kill(Kill),
+}
+
+/// What the set of templates must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It did not boot: why.
+    Refused(String),
+    /// It could fork, and died without having been told to.
+    Lost {
+        /// How.
+        reason: String,
+        /// How long it could.
+        ready_for: Duration,
+    },
+}
+
+/// What follows from an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The next state.
+    pub(super) state: State,
+    /// For the master.
+    pub(super) order: Option<Order>,
+    /// For the set.
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl State {
+    /// Its process id.
+    #[must_use]
+    pub(super) fn pid(self) -> Option<u32> {
+        match self {
+            Self::Absent => None,
+            Self::Booting { pid, .. } | Self::Ready { pid, .. } | Self::Leaving { pid, .. } => pid,
+        }
+    }
+
+    /// The one timer of this state.
+    #[must_use]
+    pub(super) fn deadline(self) -> Option<Time> {
+        match self {
+            Self::Absent | Self::Ready { .. } => None,
+            Self::Booting { deadline, .. } => Some(deadline),
+            Self::Leaving { until, .. } => until,
+        }
+    }
+
+    /// The machine was suspended for so long.
+    pub(super) fn postpone(&mut self, lost: Duration) {
+        match self {
+            Self::Absent | Self::Ready { .. } | Self::Leaving { until: None, .. } => {}
+            Self::Booting { deadline: timer, .. } | Self::Leaving { until: Some(timer), .. } => {
+                *timer = timer.after(lost);
+            }
+        }
+    }
+
+    /// It leaves no later than that.
+    pub(super) fn hurry(&mut self, sooner: Time) {
+        if let Self::Leaving { until: Some(until), .. } = self {
+            *until = sooner.min(*until);
+        }
+    }
+
+    /// The transition table.
+    #[must_use]
+    pub(super) fn step(self, event: Event, now: Time) -> Step {
+        match self {
+            Self::Absent => match event {
+                Event::Boot(within) => {
+                    let deadline = now.after(within);
+                    Step::to(Self::Booting { pid: None, since: now, deadline, within }).tell(Order::Boot)
+                }
+                _ => Step::to(self),
+            },
+            Self::Booting { pid, since, deadline, within } => {
+                self.booting(event, Booting { pid, since, deadline, within }, now)
+            }
+            Self::Ready { pid, since, ready } => match event {
+                Event::Exited(exit) => Step::to(Self::Absent)
+                    .report(Outcome::Lost { reason: exit::describe(exit), ready_for: now.since(ready) }),
+                Event::Leave => leaving(pid, since, now).tell(Order::Leave),
+                Event::Stuck => {
+                    Step::to(Self::Leaving { pid, since, until: None }).tell(Order::Kill(Kill::Kill))
+                }
+                _ => Step::to(self),
+            },
+            Self::Leaving { pid, since, until } => match event {
+                Event::Forked(pid) => Step::to(Self::Leaving { pid: Some(pid), since, until }),
+                Event::ForkFailed(_) | Event::Exited(_) => Step::to(Self::Absent),
+                Event::Time if until.is_some_and(|until| now >= until) => {
+                    Step::to(Self::Leaving { pid, since, until: None }).tell(Order::Kill(Kill::Kill))
+                }
+                _ => Step::to(self),
+            },
+        }
+    }
+
+    fn booting(self, event: Event, booting: Booting, now: Time) -> Step {
+        let Booting { pid, since, deadline, within } = booting;
+        match event {
+            Event::Forked(pid) => Step::to(Self::Booting { pid: Some(pid), since, deadline, within }),
+            Event::ForkFailed(reason) => {
+                Step::to(Self::Absent).report(Outcome::Refused(format!("could not be started: {reason}")))
+            }
+            Event::Ready => Step::to(Self::Ready { pid, since, ready: now }),
+            Event::Failed(reason) => leaving(pid, since, now).report(Outcome::Refused(reason)),
+            Event::Exited(exit) => {
+                let reason = format!("ended before it was ready: {}", exit::describe(exit));
+                Step::to(Self::Absent).report(Outcome::Refused(reason))
+            }
+            Event::Time if now >= deadline => {
+                let reason = format!("did not become ready within {within:?}");
+                leaving(pid, since, now).tell(Order::Kill(Kill::Term)).report(Outcome::Refused(reason))
+            }
+            Event::Leave | Event::Stuck => leaving(pid, since, now).tell(Order::Kill(Kill::Term)),
+            Event::Time | Event::Boot(_) => Step::to(self),
+        }
+    }
+}
+
+struct Booting {
+    pid: Option<u32>,
+    since: Time,
+    deadline: Time,
+    within: Duration,
+}
+
+fn leaving(pid: Option<u32>, since: Time, now: Time) -> Step {
+    Step::to(State::Leaving { pid, since, until: Some(now.after(TERM_GRACE)) })
+}
+
+impl Step {
+    fn to(state: State) -> Self {
+        Self { state, order: None, outcome: None }
+    }
+
+    fn tell(self, order: Order) -> Self {
+        Self { order: Some(order), ..self }
+    }
+
+    fn report(self, outcome: Outcome) -> Self {
+        Self { outcome: Some(outcome), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests;

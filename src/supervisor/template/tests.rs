@@ -1,0 +1,151 @@
+use super::*;
+
+const NOW: Time = Time(1_000_000_000_000);
+const SINCE: Time = Time(5);
+
+fn states() -> Vec<(&'static str, State)> {
+    let later = NOW.after(Duration::from_secs(3));
+    let within = Duration::from_secs(90);
+    let pid = Some(42);
+    let booting = |deadline| State::Booting { pid, since: SINCE, deadline, within };
+    let leaving = |until| State::Leaving { pid, since: SINCE, until };
+    vec![
+        ("Absent", State::Absent),
+        ("Booting", booting(later)),
+        ("Late", booting(NOW)),
+        ("Ready", State::Ready { pid, since: SINCE, ready: Time(9) }),
+        ("Leaving", leaving(Some(later))),
+        ("Overdue", leaving(Some(NOW))),
+        ("Killed", leaving(None)),
+    ]
+}
+
+fn events() -> Vec<(&'static str, Event)> {
+    vec![
+        ("Boot", Event::Boot(Duration::from_secs(90))),
+        ("Forked", Event::Forked(99)),
+        ("ForkFailed", Event::ForkFailed("EAGAIN".to_owned())),
+        ("Ready", Event::Ready),
+        ("Failed", Event::Failed("no module".to_owned())),
+        ("Exited", Event::Exited(Exit::Signal(9))),
+        ("Time", Event::Time),
+        ("Leave", Event::Leave),
+        ("Stuck", Event::Stuck),
+    ]
+}
+
+/// `Leaving +Term !Refused`: the next state, what is told, what is reported.
+fn row(step: &Step) -> String {
+    let mut row = match step.state {
+        State::Absent => "Absent",
+        State::Booting { .. } => "Booting",
+        State::Ready { .. } => "Ready",
+        State::Leaving { until, .. } => {
+            if until.is_some() {
+                "Leaving"
+            } else {
+                "Killed"
+            }
+        }
+    }
+    .to_owned();
+    row += match step.order {
+        None => "",
+        Some(Order::Boot) => " +boot",
+        Some(Order::Leave) => " +leave",
+        Some(Order::Kill(Kill::Term)) => " +term",
+        Some(Order::Kill(Kill::Kill)) => " +kill",
+        Some(Order::Kill(Kill::Abort)) => " +abort",
+    };
+    row + match step.outcome {
+        None => "",
+        Some(Outcome::Refused(_)) => " !refused",
+        Some(Outcome::Lost { .. }) => " !lost",
+    }
+}
+
+/// Every state and every event. In the order of `events`; the same state is a dot.
+const TABLE: &[(&str, [&str; 9])] = &[
+    ("Absent", ["Booting +boot", ".", ".", ".", ".", ".", ".", ".", "."]),
+    (
+        "Booting",
+        [
+            ".",
+            ".",
+            "Absent !refused",
+            "Ready",
+            "Leaving !refused",
+            "Absent !refused",
+            ".",
+            "Leaving +term",
+            "Leaving +term",
+        ],
+    ),
+    (
+        "Late",
+        [
+            "Booting",
+            "Booting",
+            "Absent !refused",
+            "Ready",
+            "Leaving !refused",
+            "Absent !refused",
+            "Leaving +term !refused",
+            "Leaving +term",
+            "Leaving +term",
+        ],
+    ),
+    ("Ready", [".", ".", ".", ".", ".", "Absent !lost", ".", "Leaving +leave", "Killed +kill"]),
+    ("Leaving", [".", ".", "Absent", ".", ".", "Absent", ".", ".", "."]),
+    (
+        "Overdue",
+        [
+            "Leaving",
+            "Leaving",
+            "Absent",
+            "Leaving",
+            "Leaving",
+            "Absent",
+            "Killed +kill",
+            "Leaving",
+            "Leaving",
+        ],
+    ),
+    ("Killed", [".", ".", "Absent", ".", ".", "Absent", ".", ".", "."]),
+];
+
+#[test]
+fn the_table_holds_for_every_state_and_event() {
+    let (states, events) = (states(), events());
+    assert_eq!(states.len(), TABLE.len());
+    for ((name, state), (expected_name, expected)) in states.into_iter().zip(TABLE) {
+        assert_eq!(name, *expected_name);
+        for ((event_name, event), expected) in events.iter().zip(expected) {
+            let expected = if *expected == "." { name } else { expected };
+            assert_eq!(row(&state.step(event.clone(), NOW)), expected, "{name} on {event_name}");
+        }
+    }
+}
+
+#[test]
+fn times_and_reasons_are_right() {
+    let booting = State::Absent.step(Event::Boot(Duration::from_secs(90)), NOW).state;
+    assert_eq!((booting.pid(), booting.deadline()), (None, Some(NOW.after(Duration::from_secs(90)))));
+    let booting = booting.step(Event::Forked(7), NOW).state;
+    let ready = booting.step(Event::Ready, NOW.after(Duration::from_secs(1))).state;
+    assert_eq!((ready.pid(), ready.deadline()), (Some(7), None));
+    let died = ready.step(Event::Exited(Exit::Signal(9)), NOW.after(Duration::from_secs(4)));
+    let Some(Outcome::Lost { reason, ready_for }) = died.outcome else { panic!("{died:?}") };
+    assert_eq!(ready_for, Duration::from_secs(3));
+    assert!(reason.starts_with("killed by SIGKILL"), "{reason}");
+    let mut leaving = ready.step(Event::Leave, NOW).state;
+    assert_eq!(leaving.deadline(), Some(NOW.after(TERM_GRACE)));
+    leaving.hurry(NOW.after(Duration::from_secs(60)));
+    assert_eq!(leaving.deadline(), Some(NOW.after(TERM_GRACE)), "never later than before");
+    leaving.hurry(NOW.after(Duration::from_secs(1)));
+    leaving.postpone(Duration::from_secs(7));
+    assert_eq!(leaving.deadline(), Some(NOW.after(Duration::from_secs(8))));
+    let mut booting = booting;
+    booting.postpone(Duration::from_secs(10));
+    assert_eq!(booting.deadline(), Some(NOW.after(Duration::from_secs(100))));
+}

@@ -1,0 +1,419 @@
+//! Templates of preloaded apps (`preload: true`): which there are, and what is forked from them. Pure; beside the
+//! [`Supervisor`](super::Supervisor), which does not know them: to it a process that waits for its template boots.
+//!
+//! The master passes on what the supervisor wants of a preloaded pool ([`Input::Want`]); the answer is [`Output::Fork`]
+//! once the template is ready, [`Output::Plain`] if the app cannot be forked, or [`Output::Refuse`]. After each input
+//! `settle` derives the rest from the state:
+//!
+//! | a template is needed | |
+//! |---|---|
+//! | while a process waits for it | always |
+//! | of the current generation | while its pool is awake, or with `keep` |
+//! | of a generation that a reload brings up | until the switch or the failure of the reload |
+//! | of an older one, or when the server stops | not any more |
+//!
+//! There is at most one process of each pool and generation; a template whose process died without being told to is
+//! booted again after a back-off, or at once when a process waits.
+
+mod face;
+
+pub use face::{Input, Key, Output, TemplatePlan, TemplateView};
+
+use super::backoff::Backoff;
+use super::template::{Event, Order, Outcome, State};
+use super::{ChildId, Exit, Level, PoolIndex};
+use crate::timer::{Time, earliest};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// A fork takes milliseconds; a template that has not answered for so long hangs.
+const FORK_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the order to leave to KILL when the server stops: nothing runs in a template.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+/// A timer that fires so late means that the machine did not run.
+const SUSPENDED: Duration = Duration::from_secs(5);
+
+/// All templates. See the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Templates {
+    /// Preloaded pools of the current generation.
+    plans: Vec<TemplatePlan>,
+    generation: u32,
+    /// The newest generation that will not come.
+    discarded: u32,
+    stopping: bool,
+    asleep: BTreeSet<PoolIndex>,
+    templates: Vec<Template>,
+    seen: Time,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Template {
+    key: Key,
+    plan: TemplatePlan,
+    state: State,
+    /// The app has threads after its import: its processes are started without a template.
+    plain: bool,
+    backoff: Backoff,
+    /// Not before then, unless a process waits.
+    retry: Option<Time>,
+    /// Processes that wait for it.
+    waiting: Vec<ChildId>,
+    /// Processes that it was asked for.
+    asked: Vec<Asked>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Asked {
+    child: ChildId,
+    /// When it must have answered.
+    until: Time,
+    /// Nobody wants it any more; the answer is still due.
+    cancelled: bool,
+}
+
+impl Templates {
+    /// The templates of the first generation.
+    #[must_use]
+    pub fn new(plans: Vec<TemplatePlan>, now: Time) -> Self {
+        let mut templates = Self {
+            plans,
+            generation: 1,
+            discarded: 0,
+            stopping: false,
+            asleep: BTreeSet::new(),
+            templates: Vec::new(),
+            seen: now,
+            outputs: VecDeque::new(),
+        };
+        templates.settle(now);
+        templates
+    }
+
+    /// Something happened. What does not fit is ignored.
+    pub fn on(&mut self, input: Input, now: Time) {
+        self.forgive(now);
+        match input {
+            Input::Want { child, generation, plan } => self.want(child, generation, plan, now),
+            Input::Cancel { child } => self.cancel(child),
+            Input::Forked { key, pid } => self.happen(key, Event::Forked(pid), now),
+            Input::ForkFailed { key, reason } => self.happen(key, Event::ForkFailed(reason), now),
+            Input::Ready { key, threads } => self.on_ready(key, threads, now),
+            Input::Failed { key, reason } => self.happen(key, Event::Failed(reason), now),
+            Input::Exited { key, exit } => self.on_exited(key, exit, now),
+            Input::Born { key, child } => drop(self.answered(key, child)),
+            Input::Unborn { key, child, reason } => {
+                if self.answered(key, child) {
+                    self.refuse(child, format!("its template could not fork: {reason}"));
+                }
+            }
+            Input::Asleep { pool, asleep: true } => drop(self.asleep.insert(pool)),
+            Input::Asleep { pool, asleep: false } => drop(self.asleep.remove(&pool)),
+            Input::Renew { pool } => self.renew(pool, now),
+            Input::Switch { generation, plans } => {
+                self.generation = generation;
+                self.plans = plans;
+            }
+            Input::Discard => {
+                let newest = self.templates.iter().map(|template| template.key.generation).max();
+                self.discarded = newest.unwrap_or(0).max(self.discarded);
+            }
+            Input::Stop => self.stopping = true,
+        }
+    }
+
+    /// The next thing to carry out; `None`: nothing more for now. What follows from the inputs is decided here and not
+    /// before, so that inputs that belong together have all been seen.
+    pub fn poll(&mut self, now: Time) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.settle(now);
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When [`on_timeout`](Self::on_timeout) is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.templates.iter().map(Template::deadline).fold(None, earliest)
+    }
+
+    /// The clock reached the deadline. A spurious call is harmless.
+    pub fn on_timeout(&mut self, now: Time) {
+        self.forgive(now);
+        for key in self.keys() {
+            self.happen(key, Event::Time, now);
+            let Some(template) = self.find(key) else { continue };
+            template.retry = template.retry.filter(|retry| *retry > now);
+            if template.asked.iter().any(|asked| asked.until <= now) {
+                let text = format!("{}: its template hangs and is ended", template.label());
+                self.note(Level::Error, text);
+                self.happen(key, Event::Stuck, now);
+                self.refuse_asked(key, "its template did not fork it in time");
+            }
+        }
+    }
+
+    /// Whether nothing lives.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.templates.iter().all(|template| template.state == State::Absent)
+    }
+
+    /// For `status`: by pool, the oldest first.
+    #[must_use]
+    pub fn views(&self) -> Vec<TemplateView> {
+        let mut views: Vec<TemplateView> = self.templates.iter().filter_map(Template::view).collect();
+        views.sort_by_key(|view| view.key);
+        views
+    }
+
+    fn want(&mut self, child: ChildId, generation: u32, plan: TemplatePlan, now: Time) {
+        let key = Key { pool: plan.pool, generation };
+        // It may be over its time at this moment, and not know it yet: nobody joins it then.
+        let deadline = self.find(key).and_then(|template| template.state.deadline());
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            self.happen(key, Event::Time, now);
+        }
+        match self.find(key) {
+            Some(template) => template.waiting.push(child),
+            None => self.templates.push(Template { waiting: vec![child], ..Template::new(key, plan) }),
+        }
+    }
+
+    fn cancel(&mut self, child: ChildId) {
+        for template in &mut self.templates {
+            template.waiting.retain(|waiting| *waiting != child);
+            for asked in template.asked.iter_mut().filter(|asked| asked.child == child) {
+                asked.cancelled = true;
+            }
+        }
+    }
+
+    fn on_ready(&mut self, key: Key, threads: u32, now: Time) {
+        self.happen(key, Event::Ready, now);
+        let ready = |template: &&mut Template| matches!(template.state, State::Ready { .. });
+        let Some(template) = self.find(key).filter(ready).filter(|_| threads > 1) else { return };
+        template.plain = true;
+        let text = format!(
+            "{}: its import starts threads ({threads} now), so it cannot be forked and `preload` is off: each process \
+             imports the app itself; start threads at the first request instead, or remove `preload`",
+            template.label()
+        );
+        self.note(Level::Warn, text);
+    }
+
+    fn on_exited(&mut self, key: Key, exit: Exit, now: Time) {
+        self.happen(key, Event::Exited(exit), now);
+        self.refuse_asked(key, "its template ended while it forked");
+    }
+
+    /// The template has answered; whether somebody still waits for the process.
+    fn answered(&mut self, key: Key, child: ChildId) -> bool {
+        let Some(template) = self.find(key) else { return false };
+        let Some(at) = template.asked.iter().position(|asked| asked.child == child) else { return false };
+        !template.asked.remove(at).cancelled
+    }
+
+    fn renew(&mut self, pool: PoolIndex, now: Time) {
+        let key = Key { pool, generation: self.generation };
+        self.happen(key, Event::Leave, now);
+        if let Some(template) = self.find(key) {
+            template.plain = false;
+            template.retry = None;
+        }
+    }
+
+    /// Lets an event happen to a template and deals with what it means.
+    fn happen(&mut self, key: Key, event: Event, now: Time) {
+        let Some(template) = self.find(key) else { return };
+        let step = template.state.step(event, now);
+        template.state = step.state;
+        if let Some(order) = step.order {
+            self.outputs.push_back(match order {
+                Order::Boot => Output::Boot { key },
+                Order::Leave => Output::Leave { key },
+                Order::Kill(how) => Output::Kill { key, how },
+            });
+        }
+        match step.outcome {
+            Some(Outcome::Refused(reason)) => self.refused(key, reason, now),
+            Some(Outcome::Lost { reason, ready_for }) => self.lost(key, &reason, ready_for, now),
+            None => {}
+        }
+    }
+
+    /// It did not boot. The reason, which may be a long traceback, is told once.
+    fn refused(&mut self, key: Key, reason: String, now: Time) {
+        let Some(template) = self.find(key) else { return };
+        template.retry =
+            Some(now.after(template.backoff.died(Duration::ZERO).max(super::backoff::FIRST_WAIT)));
+        let label = template.label();
+        let waiting = std::mem::take(&mut template.waiting);
+        if waiting.is_empty() {
+            return self.note(Level::Error, format!("{label}: its template failed: {reason}"));
+        }
+        let mut reason = Some(reason);
+        for child in waiting {
+            let reason = reason.take().unwrap_or_else(|| "its template failed, as told before".to_owned());
+            self.refuse(child, reason);
+        }
+    }
+
+    /// It died, and was not told to.
+    fn lost(&mut self, key: Key, reason: &str, ready_for: Duration, now: Time) {
+        let Some(template) = self.find(key) else { return };
+        let wait = template.backoff.died(ready_for);
+        template.retry = Some(now.after(wait));
+        let text = format!("{}: its template died: {reason}; its processes go on", template.label());
+        self.note(Level::Warn, text);
+    }
+
+    fn refuse(&mut self, child: ChildId, reason: String) {
+        self.outputs.push_back(Output::Refuse { child, reason });
+    }
+
+    fn refuse_asked(&mut self, key: Key, reason: &str) {
+        let asked = self.find(key).map(|template| std::mem::take(&mut template.asked)).unwrap_or_default();
+        for asked in asked.into_iter().filter(|asked| !asked.cancelled) {
+            self.refuse(asked.child, reason.to_owned());
+        }
+    }
+
+    /// Everything that follows from the state.
+    fn settle(&mut self, now: Time) {
+        let kept = self.plans.iter().filter(|plan| plan.keep && !self.stopping);
+        for plan in kept.cloned().collect::<Vec<_>>() {
+            let key = Key { pool: plan.pool, generation: self.generation };
+            if self.find(key).is_none() {
+                self.templates.push(Template::new(key, plan));
+            }
+        }
+        let needed: BTreeSet<Key> = self.keys().into_iter().filter(|key| self.is_needed(*key)).collect();
+        for key in self.keys() {
+            self.settle_one(key, needed.contains(&key), now);
+        }
+        let current = self.generation;
+        self.templates.retain(|template| {
+            let known = template.plain && template.key.generation >= current;
+            known || template.state != State::Absent || needed.contains(&template.key)
+        });
+    }
+
+    fn settle_one(&mut self, key: Key, needed: bool, now: Time) {
+        let Some(template) = self.find(key) else { return };
+        if template.plain {
+            let waiting = std::mem::take(&mut template.waiting);
+            self.outputs.extend(waiting.into_iter().map(|child| Output::Plain { child }));
+            return self.let_go(key, now);
+        }
+        let waits = !template.waiting.is_empty();
+        match template.state {
+            State::Absent if waits || (needed && template.retry.is_none_or(|retry| retry <= now)) => {
+                let within = template.plan.boot_timeout;
+                template.retry = None;
+                self.happen(key, Event::Boot(within), now);
+            }
+            State::Ready { .. } if needed => {
+                let waiting = std::mem::take(&mut template.waiting);
+                let until = now.after(FORK_TIMEOUT);
+                template.asked.extend(waiting.iter().map(|child| Asked {
+                    child: *child,
+                    until,
+                    cancelled: false,
+                }));
+                self.outputs.extend(waiting.into_iter().map(|child| Output::Fork { key, child }));
+            }
+            State::Booting { .. } | State::Ready { .. } if !needed => self.let_go(key, now),
+            State::Leaving { .. } if !needed => self.let_go(key, now),
+            State::Absent | State::Booting { .. } | State::Ready { .. } | State::Leaving { .. } => {}
+        }
+    }
+
+    fn let_go(&mut self, key: Key, now: Time) {
+        self.happen(key, Event::Leave, now);
+        let stopping = self.stopping;
+        if let Some(template) = self.find(key).filter(|_| stopping) {
+            template.state.hurry(now.after(STOP_GRACE));
+        }
+    }
+
+    fn is_needed(&self, key: Key) -> bool {
+        let Some(template) = self.templates.iter().find(|template| template.key == key) else { return false };
+        if !template.waiting.is_empty() || template.asked.iter().any(|asked| !asked.cancelled) {
+            return true;
+        }
+        if self.stopping || template.plain {
+            return false;
+        }
+        if key.generation == self.generation {
+            let plan = self.plans.iter().find(|plan| plan.pool == key.pool);
+            return plan.is_some_and(|plan| plan.keep || !self.asleep.contains(&key.pool));
+        }
+        key.generation > self.generation.max(self.discarded)
+    }
+
+    /// If the earliest timer is long over, nothing ran in between: everybody gets as much time as was left before.
+    fn forgive(&mut self, now: Time) {
+        let late = self.deadline().map_or(Duration::ZERO, |deadline| now.since(deadline));
+        let lost = now.since(self.seen);
+        self.seen = self.seen.max(now);
+        if late > SUSPENDED {
+            for template in &mut self.templates {
+                template.state.postpone(lost);
+                template.asked.iter_mut().for_each(|asked| asked.until = asked.until.after(lost));
+            }
+        }
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        self.templates.iter().map(|template| template.key).collect()
+    }
+
+    fn find(&mut self, key: Key) -> Option<&mut Template> {
+        self.templates.iter_mut().find(|template| template.key == key)
+    }
+
+    fn note(&mut self, level: Level, text: String) {
+        self.outputs.push_back(Output::Note { level, text });
+    }
+}
+
+impl Template {
+    fn new(key: Key, plan: TemplatePlan) -> Self {
+        Self {
+            key,
+            plan,
+            state: State::Absent,
+            plain: false,
+            backoff: Backoff::default(),
+            retry: None,
+            waiting: Vec::new(),
+            asked: Vec::new(),
+        }
+    }
+
+    fn label(&self) -> String {
+        format!("app {}", self.plan.name)
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let asked = self.asked.iter().map(|asked| asked.until).min();
+        let retry = self.retry.filter(|_| self.state == State::Absent && !self.plain);
+        earliest(earliest(self.state.deadline(), asked), retry)
+    }
+
+    fn view(&self) -> Option<TemplateView> {
+        let (state, since) = match self.state {
+            State::Absent => return None,
+            State::Booting { since, .. } => ("booting", since),
+            State::Ready { since, .. } => ("ready", since),
+            State::Leaving { since, .. } => ("leaving", since),
+        };
+        Some(TemplateView { key: self.key, pid: self.state.pid(), state, since })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! What templates are told and what they ask for.
+
+use super::super::{ChildId, Exit, Kill, Level, PoolIndex};
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Which template: there is one for each pool and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key {
+    /// The pool.
+    pub pool: PoolIndex,
+    /// Generation of the code.
+    pub generation: u32,
+}
+
+/// What a preloaded pool wants of its template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplatePlan {
+    /// Number of the pool.
+    pub pool: PoolIndex,
+    /// Name of the app.
+    pub name: String,
+    /// Longest time to import the app.
+    pub boot_timeout: Duration,
+    /// It is there also while the pool sleeps.
+    pub keep: bool,
+}
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// The supervisor wants a process of a preloaded pool.
+    Want {
+        /// The process to be.
+        child: ChildId,
+        /// Its generation.
+        generation: u32,
+        /// What the generation says of its template.
+        plan: TemplatePlan,
+    },
+    /// The process is not wanted any more.
+    Cancel {
+        /// The process that was to be.
+        child: ChildId,
+    },
+    /// `Boot` worked.
+    Forked {
+        /// The template.
+        key: Key,
+        /// Its process id.
+        pid: u32,
+    },
+    /// `Boot` did not work.
+    ForkFailed {
+        /// The template.
+        key: Key,
+        /// Why.
+        reason: String,
+    },
+    /// The template has imported the app.
+    Ready {
+        /// The template.
+        key: Key,
+        /// Threads that it has.
+        threads: u32,
+    },
+    /// The template cannot; its exit follows.
+    Failed {
+        /// The template.
+        key: Key,
+        /// The traceback.
+        reason: String,
+    },
+    /// The template was reaped.
+    Exited {
+        /// The template.
+        key: Key,
+        /// How.
+        exit: Exit,
+    },
+    /// `Fork` worked.
+    Born {
+        /// The template.
+        key: Key,
+        /// The process.
+        child: ChildId,
+    },
+    /// `Fork` did not work.
+    Unborn {
+        /// The template.
+        key: Key,
+        /// The process that is not.
+        child: ChildId,
+        /// Why.
+        reason: String,
+    },
+    /// The pool fell asleep or woke up.
+    Asleep {
+        /// The pool.
+        pool: PoolIndex,
+        /// Nothing of it runs.
+        asleep: bool,
+    },
+    /// The next processes of the pool must come from code that is read now.
+    Renew {
+        /// The pool.
+        pool: PoolIndex,
+    },
+    /// This generation is the current one, with these preloaded pools.
+    Switch {
+        /// Its number.
+        generation: u32,
+        /// Its preloaded pools.
+        plans: Vec<TemplatePlan>,
+    },
+    /// The generation that was brought up is not.
+    Discard,
+    /// The server stops.
+    Stop,
+}
+
+/// Something to carry out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// Start the template; answered by `Forked` or `ForkFailed` before anything else about it.
+    Boot {
+        /// Which.
+        key: Key,
+    },
+    /// Have the template make a process; answered by `Born` or `Unborn`.
+    Fork {
+        /// The template.
+        key: Key,
+        /// The process to be.
+        child: ChildId,
+    },
+    /// Start the process without a template.
+    Plain {
+        /// The process to be.
+        child: ChildId,
+    },
+    /// There will be no such process.
+    Refuse {
+        /// The process that was to be.
+        child: ChildId,
+        /// Why.
+        reason: String,
+    },
+    /// The template leaves by itself.
+    Leave {
+        /// Which.
+        key: Key,
+    },
+    /// Send a signal to the template.
+    Kill {
+        /// Which.
+        key: Key,
+        /// Which signal.
+        how: Kill,
+    },
+    /// A line for the log.
+    Note {
+        /// How bad.
+        level: Level,
+        /// What.
+        text: String,
+    },
+}
+
+/// One template, for `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TemplateView {
+    /// Which.
+    pub key: Key,
+    /// Its process id, once it was started.
+    pub pid: Option<u32>,
+    /// `booting`, `ready`, `leaving`.
+    pub state: &'static str,
+    /// When it was started.
+    pub since: Time,
+}
