@@ -489,7 +489,7 @@ fn follow(
     pipe: impl std::io::Read + std::os::fd::AsFd + Send + 'static,
     into: Lines,
 ) -> std::thread::JoinHandle<()> {
-    drop(nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20)));
+    let _ = nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20));
     std::thread::spawn(move || {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
