@@ -56,7 +56,7 @@ use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::alarm::Alarm;
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
-use crate::sys::{clock, process, title};
+use crate::sys::{clock, code, process, title};
 use crate::timer::Time;
 use child::Child;
 use control::Control;
@@ -224,6 +224,9 @@ impl Master {
             log::debug!(target: "hatchery", "process titles stay as they are: {error}");
         }
         title::set("hatchery: master");
+        if let Err(error) = code::find() {
+            log::debug!(target: "hatchery", "memory of code once run is kept: {error}");
+        }
         Ok(Self {
             supervisor: Supervisor::new(current.plan(None), now),
             start,

@@ -9,7 +9,7 @@ use crate::control::command::Response;
 use crate::control::worker::ToWorker;
 use crate::dispatch::board::{self, SLOTS, WORKERS};
 use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket, spread, templates};
-use crate::sys::{listener, process, signals};
+use crate::sys::{code, listener, process, signals};
 use crate::timer::Time;
 use std::collections::BTreeSet;
 use std::io;
@@ -25,7 +25,10 @@ impl Master {
             Output::Reload { child } => self.reload_daemon(child),
             Output::Inspect { child } => self.inspect(child),
             Output::Measure { child } => self.measure(child, now),
-            Output::Watch(on) => self.watch_listeners(on),
+            Output::Watch(on) => {
+                self.watch_listeners(on);
+                code::release();
+            }
             Output::Rearm => self.each_worker(|worker| worker.tell(ToWorker::Rearm, None)),
             Output::Sample { pool } => self.sample(pool, now),
             Output::Publish { pool, state } => {
@@ -36,16 +39,21 @@ impl Master {
                 );
             }
             Output::Load => self.load(now),
-            Output::Switch { generation } => self.switch(generation, now),
+            Output::Switch { generation } => {
+                self.switch(generation, now);
+                code::release();
+            }
             Output::Discard => {
                 self.candidate = None;
                 self.template_input(templates::Input::Discard, now);
                 self.reload_failed();
+                code::release();
             }
             Output::Answer { ticket, result } => self.answer(ticket, result, now),
             Output::Started => {
                 self.announce();
                 self.schedule();
+                code::release();
             }
             Output::Stopping => self.stopping(now),
             Output::Exit { code } => {

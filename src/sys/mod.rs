@@ -2,6 +2,7 @@
 //! `io::Error`; they decide nothing.
 
 pub mod clock;
+pub mod code;
 pub mod epoll;
 pub mod fd;
 pub mod file;

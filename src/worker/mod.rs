@@ -29,7 +29,7 @@ use crate::config::boot::WorkerBoot;
 use crate::control::worker::ToMaster;
 use crate::event::Source;
 use crate::slab::{Key, Slab};
-use crate::sys::{clock, fd, seqpacket};
+use crate::sys::{clock, code, fd, seqpacket};
 use crate::timer::{Time, earliest};
 use client::{Client, Outcome};
 use context::{Context, Timer};
@@ -77,6 +77,7 @@ impl Worker {
         cx.listeners = listeners.iter().map(context::ListenerInfo::of).collect();
         cx.watch_own().map_err(|error| format!("cannot set up the event loop: {error}"))?;
         cx.tell_ready().map_err(|error| format!("cannot reach the master: {error}"))?;
+        code::release();
         let gate = accept::Gate::new(listeners, limit);
         Ok(Self { clients: Slab::new(), gate, drain: drain::Mode::Waiting, cx, closed: Vec::new() })
     }
