@@ -2,12 +2,14 @@
 //! at a time, none of which can hold up the master: everything is non-blocking, bounded, and dropped when it stalls.
 
 use super::Token;
+use super::saved::{Keeping, Kept, Taking};
 use crate::control::command::{Request, Response};
 use crate::supervisor::Ticket;
 use crate::sys::listener::{self, Bound, Local};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::user;
 use crate::timer::{Time, earliest};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -40,7 +42,7 @@ struct Client {
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
     /// Its command is coming in.
     Asking { line: Vec<u8>, until: Time },
@@ -50,7 +52,39 @@ enum State {
     Answering { bytes: Vec<u8>, sent: usize, until: Time },
 }
 
+/// What an upgrade keeps of the control socket: clients notice nothing.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedControl {
+    socket: Kept,
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+    clients: Vec<(u64, Kept, State)>,
+    last: u64,
+}
+
+impl SavedControl {
+    /// The socket again.
+    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Control, String> {
+        let mut clients = BTreeMap::new();
+        for (number, stream, state) in self.clients {
+            clients.insert(number, Client { stream: descriptors.take(stream)?.into(), state });
+        }
+        let socket = descriptors.take(self.socket)?.into();
+        Ok(Control { socket, path: self.path, identity: self.identity, clients, last: self.last })
+    }
+}
+
 impl Control {
+    /// For an upgrade.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedControl {
+        let clients = self.clients.iter();
+        let clients = clients
+            .map(|(number, Client { stream, state })| (*number, descriptors.keep(stream), state.clone()));
+        let clients = clients.collect();
+        let (path, identity) = (self.path.clone(), self.identity);
+        SavedControl { socket: descriptors.keep(&self.socket), path, identity, clients, last: self.last }
+    }
+
     /// Listens on `path`, readable and writable for our user only.
     ///
     /// # Errors

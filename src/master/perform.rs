@@ -33,6 +33,10 @@ impl Master {
                 self.candidate = None;
                 self.reload_failed();
             }
+            Output::Try => self.try_program(now),
+            Output::GiveUp => self.give_up_trial(),
+            Output::Execute => self.upgrade.execute = true,
+            Output::Upgraded => self.upgraded(),
             Output::Answer { ticket, result } => self.answer(ticket, result, now),
             Output::Started => {
                 self.announce();
@@ -254,7 +258,7 @@ impl Master {
     }
 
     /// What systemd shows.
-    fn serves(&self) -> String {
+    pub(super) fn serves(&self) -> String {
         format!("generation {} serves", self.generation)
     }
 
@@ -279,7 +283,7 @@ impl Master {
         self.stored = names;
     }
 
-    fn reload_ended(&mut self, status: &str) {
+    pub(super) fn reload_ended(&mut self, status: &str) {
         self.notify.ready(status);
         if self.reopen {
             self.reopen_logs();

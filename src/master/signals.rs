@@ -29,20 +29,23 @@ impl Master {
     /// Takes in the signals that came.
     pub(super) fn take_signals(&mut self, now: Time) {
         for number in self.signals.pending() {
-            match number {
-                signals::SIGCHLD => self.reap(now),
-                signals::SIGHUP => self.signal(Signal::Hup, now),
-                signals::SIGINT => self.signal(Signal::Int, now),
-                signals::SIGQUIT => self.signal(Signal::Quit, now),
-                signals::SIGTERM => self.signal(Signal::Term, now),
-                signals::SIGTTIN => self.signal(Signal::Ttin, now),
-                signals::SIGTTOU => self.signal(Signal::Ttou, now),
-                signals::SIGUSR1 => self.reopen_logs(),
-                signals::SIGUSR2 => {
-                    log::warn!(target: "hatchery", "USR2: replacing the running binary is not available yet");
-                }
-                other => log::debug!(target: "hatchery", "signal {other} is not known"),
-            }
+            self.take_signal(number, now);
+        }
+    }
+
+    /// Takes in one signal.
+    pub(super) fn take_signal(&mut self, number: i32, now: Time) {
+        match number {
+            signals::SIGCHLD => self.reap(now),
+            signals::SIGHUP => self.signal(Signal::Hup, now),
+            signals::SIGINT => self.signal(Signal::Int, now),
+            signals::SIGQUIT => self.signal(Signal::Quit, now),
+            signals::SIGTERM => self.signal(Signal::Term, now),
+            signals::SIGTTIN => self.signal(Signal::Ttin, now),
+            signals::SIGTTOU => self.signal(Signal::Ttou, now),
+            signals::SIGUSR1 => self.reopen_logs(),
+            signals::SIGUSR2 => self.signal(Signal::Usr2, now),
+            other => log::debug!(target: "hatchery", "signal {other} is not known"),
         }
     }
 
@@ -51,7 +54,7 @@ impl Master {
         match signal {
             Signal::Int => self.hasten(true),
             Signal::Term | Signal::Quit => self.hasten(false),
-            Signal::Hup | Signal::Ttin | Signal::Ttou => {}
+            Signal::Hup | Signal::Ttin | Signal::Ttou | Signal::Usr2 => {}
         }
         self.supervisor.on(Input::Signal(signal), now);
     }
@@ -65,7 +68,7 @@ impl Master {
     }
 
     /// Takes in every child that has ended.
-    fn reap(&mut self, now: Time) {
+    pub(super) fn reap(&mut self, now: Time) {
         while let Some((pid, ended)) = process::reap() {
             let exit = match ended {
                 Ended::Code(code) => Exit::Code(code),
@@ -81,6 +84,7 @@ impl Master {
     fn reap_other(&mut self, pid: u32, exit: Exit, now: Time) {
         match self.runs.iter().find(|(_, run)| run.process.pid == pid).map(|(id, _)| *id) {
             Some(id) => self.bury_run(id, exit, now),
+            None if self.upgrade.is_trial(pid) => self.bury_trial(exit, now),
             None => log::debug!(target: "hatchery", "reaped {pid}, which is none of ours: {exit}"),
         }
     }

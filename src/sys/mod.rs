@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod epoll;
+pub mod exec;
 pub mod fd;
 pub mod file;
 pub mod inotify;
