@@ -1,8 +1,11 @@
 //! The one currency between handler and socket: a [`Segment`] of bytes or of a file, and a [`Queue`] of segments.
 //! Pure: a file segment names a descriptor and never reads it; `sys::transfer` moves the bytes.
 
+mod file;
+
+pub use file::OpenFile;
+
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// A piece of a body or of an encoded head.
@@ -29,7 +32,7 @@ pub enum Segment {
     /// `len` bytes of a file from `offset` on.
     File {
         /// The open file.
-        file: Rc<OwnedFd>,
+        file: Rc<OpenFile>,
         /// First byte not consumed.
         offset: u64,
         /// How many bytes are left.
@@ -115,7 +118,7 @@ pub enum Front<'a> {
     /// A slice of a file.
     File {
         /// The open file.
-        file: &'a Rc<OwnedFd>,
+        file: &'a Rc<OpenFile>,
         /// Where to begin.
         offset: u64,
         /// How much is left of it.
@@ -315,10 +318,10 @@ mod tests {
 
     #[test]
     fn a_file_is_not_memory_and_stops_the_slices() {
-        let file: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
+        let file = std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let mut queue = Queue::new();
         queue.extend(b"head");
-        queue.push(Segment::File { file: Rc::new(file), offset: 10, len: 1000, stamp: None });
+        queue.push(Segment::File { file: Rc::new(file.into()), offset: 10, len: 1000, stamp: None });
         assert_eq!((queue.len(), queue.memory()), (1004, 4));
         assert!(queue.slices(8, |slice| assert_eq!(slice, b"head")));
         queue.consume(104);

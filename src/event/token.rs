@@ -13,6 +13,8 @@ pub enum Source {
     Wake,
     /// The watches on directories of files.
     Files,
+    /// Parts of files that were read from disk.
+    Reader,
     /// A client connection.
     Client(Key),
     /// A connection to an upstream or app.
@@ -43,6 +45,7 @@ impl Source {
             Self::Client(key) => parts(4, key),
             Self::Link(key) => parts(5, key),
             Self::Files => plain(6, 0),
+            Self::Reader => plain(7, 0),
         }
     }
 
@@ -57,6 +60,7 @@ impl Source {
             4 => Some(Self::Client(key)),
             5 => Some(Self::Link(key)),
             6 => Some(Self::Files),
+            7 => Some(Self::Reader),
             _ => None,
         }
     }
@@ -74,6 +78,7 @@ mod tests {
             Source::Control,
             Source::Wake,
             Source::Files,
+            Source::Reader,
             Source::Client(key),
             Source::Link(Key { index: 0, generation: 3 }),
         ] {

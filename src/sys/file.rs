@@ -267,15 +267,23 @@ pub fn list(
 pub fn read_at(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let mut data = vec![0; len];
     let mut filled = 0;
-    while filled < len {
-        let at = i64::try_from(offset.saturating_add(filled as u64)).map_err(|_| Errno::EINVAL)?;
-        match retry(|| nix::sys::uio::pread(file, &mut data[filled..], at))? {
+    while let Some(rest) = data.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match read_into(file, offset.saturating_add(filled as u64), rest)? {
             0 => break,
             count => filled += count,
         }
     }
     data.truncate(filled);
     Ok(data)
+}
+
+/// Reads once at `offset`; 0 is the end of the file.
+///
+/// # Errors
+/// As `pread(2)`: EIO, EISDIR; EINVAL if the offset does not fit.
+pub fn read_into(file: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let at = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+    Ok(retry(|| nix::sys::uio::pread(file, &mut *buffer, at))?)
 }
 
 fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {

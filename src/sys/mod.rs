@@ -7,6 +7,7 @@ pub mod exec;
 pub mod fd;
 pub mod file;
 pub mod inotify;
+pub mod page_cache;
 pub mod shm;
 pub mod socket;
 pub mod transfer;

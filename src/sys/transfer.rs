@@ -11,8 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 /// Most slices gathered into one write.
 const GATHER: usize = 64;
 
-/// Most bytes of a file in one call, so that one fast client does not keep the loop from the others.
-const FILE_SLICE: u64 = 512 * 1024;
+/// Most bytes of a file in one call: the socket takes about so much at a time, and less means asking the file more often
+/// whether it is still the same.
+pub const FILE_SLICE: u64 = 2048 * 1024;
 
 /// Most bytes of memory in one call: larger ones are slower, not faster, once they leave the processor's caches.
 const MEMORY_SLICE: usize = 64 * 1024;
@@ -49,7 +50,7 @@ pub fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<Written>
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"));
             }
             let offered = len.min(FILE_SLICE);
-            let count = send_file(fd, file.as_raw_fd(), offset, offered)?;
+            let count = send_file(fd, file.as_fd().as_raw_fd(), offset, offered)?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -69,10 +70,8 @@ fn is_still(fd: BorrowedFd<'_>, stamp: Stamp) -> bool {
 fn send_slices(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
     let mut slices = [IoSlice::new(&[]); GATHER];
     let (mut used, mut offered) = (0, 0);
-    let mut cut = false;
     let more = queue.slices(GATHER, |slice| {
         let room = MEMORY_SLICE.saturating_sub(offered);
-        cut |= slice.len() > room;
         let slice = slice.get(..room).unwrap_or(slice);
         if !slice.is_empty() {
             slices[used] = IoSlice::new(slice);
@@ -80,7 +79,6 @@ fn send_slices(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
             offered += slice.len();
         }
     });
-    let more = more || cut;
     let more = if more { MsgFlags::from_bits_retain(libc::MSG_MORE) } else { MsgFlags::empty() };
     let flags = MsgFlags::MSG_NOSIGNAL | more;
     let filled = slices.get(..used).unwrap_or_default();
@@ -166,7 +164,12 @@ mod tests {
         file.write_all(b"0123456789").unwrap();
         let mut queue = Queue::new();
         queue.extend(b"head ");
-        queue.push(Segment::File { file: Rc::new(file.into()), offset: 2, len: 5, stamp: None });
+        queue.push(Segment::File {
+            file: Rc::new(OwnedFd::from(file).into()),
+            offset: 2,
+            len: 5,
+            stamp: None,
+        });
         queue.push(Segment::Static(b" tail"));
         while !queue.is_empty() {
             write_queue(here.as_fd(), &mut queue).unwrap();
@@ -182,7 +185,12 @@ mod tests {
         let (here, _there) = UnixStream::pair().unwrap();
         let file = super::super::fd::unnamed_file(&std::env::temp_dir()).unwrap();
         let mut queue = Queue::new();
-        queue.push(Segment::File { file: Rc::new(file.into()), offset: 0, len: 5, stamp: None });
+        queue.push(Segment::File {
+            file: Rc::new(OwnedFd::from(file).into()),
+            offset: 0,
+            len: 5,
+            stamp: None,
+        });
         assert_eq!(write_queue(here.as_fd(), &mut queue).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 

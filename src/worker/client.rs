@@ -4,14 +4,19 @@
 use super::context::{Context, Timer};
 use super::crowd::Seat;
 use super::exchange::{Exchange, Peer};
+use super::reader::Purpose;
+use crate::buf::Front;
 use crate::event::{Endpoint, Read, Readiness, Source};
 use crate::h1::{self, End, Event, Refusal};
 use crate::slab::{Key, Slab};
+use crate::sys::page_cache;
+use crate::sys::transfer::FILE_SLICE;
 use crate::timer::{Time, earliest};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Rounds of read, handle, write in one turn before others get theirs.
 const BUDGET: usize = 16;
@@ -36,9 +41,23 @@ pub(super) struct Client {
     exchange: Option<Box<Exchange>>,
     /// The exchange has no room for more of the request body.
     paused: bool,
+    disk: Disk,
     /// When the wheel wakes this connection; its real deadline is never earlier.
     armed: Option<Time>,
 }
+
+/// Whether what is to be sent next is being read from a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    Idle,
+    /// Nothing is written before it is in memory.
+    Reads,
+    /// It is, whatever the kernel says a moment later.
+    HasRead,
+}
+
+/// How long a part of a file that was found in memory is believed to stay there.
+const NEAR_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -88,6 +107,7 @@ impl Client {
             seat,
             exchange: None,
             paused: false,
+            disk: Disk::Idle,
             armed: None,
         });
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
@@ -114,6 +134,18 @@ impl Client {
     /// Takes note of an event.
     pub(super) fn note(&mut self, readiness: Readiness) {
         self.endpoint.note(readiness);
+    }
+
+    /// A part of a file was read from disk.
+    pub(super) fn note_read(&mut self, purpose: Purpose) {
+        match purpose {
+            Purpose::Send => self.disk = Disk::HasRead,
+            Purpose::Open => {
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.note_read();
+                }
+            }
+        }
     }
 
     /// The wheel has fired.
@@ -154,7 +186,7 @@ impl Client {
         for _ in 0..BUDGET {
             let Ok(read) = self.read(cx) else { return self.broken(key, cx) };
             let handled = self.handle(key, cx) | self.advance(key, cx);
-            let Ok(written) = self.write(cx) else { return self.broken(key, cx) };
+            let Ok(written) = self.write(key, cx) else { return self.broken(key, cx) };
             self.log_if_done(cx);
             match self.h1.end() {
                 End::Open => {}
@@ -174,7 +206,7 @@ impl Client {
         let wants = self.h1.wants();
         debug_assert!(!(wants.read && self.endpoint.readable()), "idle although there is something to read");
         debug_assert!(
-            !(wants.write && self.endpoint.writable()),
+            !(wants.write && self.endpoint.writable()) || self.disk == Disk::Reads,
             "idle although there is something to write"
         );
         if self.phase == Phase::Leaving && self.exchange.is_none() && self.h1.is_idle() {
@@ -254,8 +286,8 @@ impl Client {
         exchange.as_mut().is_some_and(|exchange| exchange.advance(key, h1, cx))
     }
 
-    fn write(&mut self, cx: &mut Context) -> io::Result<bool> {
-        if !(self.endpoint.writable() && self.h1.wants().write) {
+    fn write(&mut self, key: Key, cx: &mut Context) -> io::Result<bool> {
+        if !(self.endpoint.writable() && self.h1.wants().write) || self.must_read_first(key, cx) {
             return Ok(false);
         }
         let written = self.endpoint.write(self.h1.out())?;
@@ -263,6 +295,30 @@ impl Client {
             self.h1.wrote(cx.now);
         }
         Ok(written > 0)
+    }
+
+    /// Whether the next part of a file has to come from a disk: a thread reads it then, and the loop goes on. What was
+    /// found in memory is not asked about again for a while.
+    fn must_read_first(&mut self, key: Key, cx: &mut Context) -> bool {
+        if self.disk == Disk::Reads {
+            return true;
+        }
+        let Front::File { file, offset, len, .. } = self.h1.out().front() else { return false };
+        let part = offset..offset.saturating_add(len.min(FILE_SLICE));
+        if file.is_near(&part, cx.now) {
+            return false;
+        }
+        let has_read = std::mem::replace(&mut self.disk, Disk::Idle) == Disk::HasRead;
+        if has_read || page_cache::is_cached(file.as_fd(), &part) {
+            file.found_near(&part, cx.now, cx.now.after(NEAR_FOR));
+            return false;
+        }
+        let file = Rc::clone(file);
+        if !cx.read_first((key, Purpose::Send), file.as_fd(), part) {
+            return false;
+        }
+        self.disk = Disk::Reads;
+        true
     }
 
     /// A response whose last byte was written is over: log it, once.

@@ -5,6 +5,7 @@ use super::crowd::{Crowd, Seat};
 use super::exchange::trusts;
 use super::handler::file::Files;
 use super::handler::pages::Pages;
+use super::reader::{Purpose, Reader};
 use super::report::Report;
 use super::throttle::{Throttle, Verdict};
 use super::upstream::{Apps, Links, Servers};
@@ -20,7 +21,8 @@ use crate::timer::{Time, Wall, Wheel};
 use crate::{h1, route};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::{fmt, io};
@@ -61,6 +63,8 @@ pub(super) struct Context {
     /// What static locations serve.
     pub(super) files: Files,
     pub(super) pages: Pages,
+    /// Made when the first file is not in memory.
+    reader: Option<Reader>,
     pub(super) listeners: Vec<ListenerInfo>,
     pub(super) board: Board<'static>,
     pub(super) row: u16,
@@ -115,6 +119,7 @@ impl Context {
             servers: Servers::new(&config),
             files: Files::new(&config)?,
             pages: Pages::new(&config),
+            reader: None,
             listeners: Vec::new(),
             board: Board::new(shared.words()),
             row,
@@ -182,6 +187,35 @@ impl Context {
     /// EAGAIN when none waits.
     pub(super) fn hear(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
         seqpacket::receive(self.control.as_fd(), buffer)
+    }
+
+    /// Has a part of a file brought into memory; the client is told when it is there. `false`: it cannot be, and whoever
+    /// needs the bytes has to wait for the disk itself.
+    pub(super) fn read_first(
+        &mut self,
+        whom: (Key, Purpose),
+        file: BorrowedFd<'_>,
+        part: Range<u64>,
+    ) -> bool {
+        let given = self.reader().and_then(|reader| reader.read(whom, file, part));
+        if let Err(error) = &given {
+            log::warn!("worker: waits for the disk, for want of a thread to do it: {error}");
+        }
+        given.is_ok()
+    }
+
+    fn reader(&mut self) -> io::Result<&mut Reader> {
+        if self.reader.is_none() {
+            let reader = Reader::new()?;
+            self.poll.watch(reader.descriptor(), Source::Reader)?;
+            self.reader = Some(reader);
+        }
+        self.reader.as_mut().ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    /// Whose parts of files are in memory now.
+    pub(super) fn take_read(&mut self) -> Vec<(Key, Purpose)> {
+        self.reader.as_mut().map_or_else(Vec::new, Reader::take_done)
     }
 
     /// Reads both clocks, once a turn.

@@ -2,6 +2,7 @@
 //!
 //! | step | waits for | next |
 //! |---|---|---|
+//! | Reading | a file to be read from disk | Sent |
 //! | Spooling | the rest of the request body | Queued |
 //! | Queued | a unit of the app | App, or Sent with 503 |
 //! | App | the app's response | Sent |
@@ -9,23 +10,23 @@
 //! | Sent | the connection: everything was given to it | the record in the access log, exactly once |
 
 mod apps;
+mod files;
 mod respond;
 mod written;
 
 use super::context::{Context, ListenerInfo};
-use super::handler::{file, fixed};
+use super::handler::fixed;
 use super::spool::{RequestBody, RequestSpool};
 use super::upstream::app::{self, Step as RunStep, Unit};
 use super::upstream::proxy;
-use crate::buf::Segment;
 use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Site};
-use crate::control::worker::ToMaster;
 use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
 use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
 use crate::slab::Key;
 use crate::timer::{Time, Wall};
+use files::{FIRST_TRY, Reading};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -74,6 +75,7 @@ struct Request {
 }
 
 enum Step {
+    Reading(Reading),
     Spooling { app: usize, spool: RequestSpool },
     Queued { app: usize, body: RequestBody, until: Time, ask: Time },
     App(Box<app::Run>),
@@ -189,7 +191,7 @@ impl Exchange {
         cx: &mut Context,
     ) {
         match action {
-            Action::Files(files) => self.serve_file(files, body, key, h1, config, cx),
+            Action::Files(files) => self.serve_file(files, (body, FIRST_TRY), key, h1, config, cx),
             Action::Respond { status, body, content_type } => {
                 let head = ResponseHead::new(*status).with("Content-Type", content_type);
                 self.answer(&head, body.as_bytes().to_vec(), h1, cx);
@@ -224,56 +226,6 @@ impl Exchange {
                 _ => None,
             },
             action => Some(action),
-        }
-    }
-
-    fn serve_file(
-        &mut self,
-        files: &crate::config::Files,
-        body: BodyLength,
-        key: Key,
-        h1: &mut h1::Conn,
-        config: &Rc<Config>,
-        cx: &mut Context,
-    ) {
-        let Some(request) = &self.request else { return };
-        let Some((site, location)) = request.place else { return };
-        let path = request.target.path();
-        let wanted = file::Request {
-            head: &request.head,
-            path,
-            rest: cx.table.file(site, location, path),
-            query: request.target.query(request.head.target()),
-            encoded_slash: request.target.encoded_slash(),
-        };
-        let answer = cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall));
-        if cx.files.take_out_of_reach() {
-            cx.tell(&ToMaster::RootReplaced);
-        }
-        match answer {
-            file::Answer::Ready(mut ready) => {
-                let body = ready.take_body();
-                let Some(head) = ready.head() else { return self.fail(500, h1, cx) };
-                self.status = head.status().0;
-                self.body_sent += body.as_ref().map_or(0, Segment::len);
-                h1.respond_prepared(head, body, cx.date.as_str(), cx.now);
-                self.step = Step::Sent;
-            }
-            file::Answer::Send { head, body, segments } => {
-                self.begin_response(&head, body, h1, cx);
-                segments.into_iter().for_each(|segment| self.send(segment, h1));
-                self.finish(h1, cx);
-            }
-            file::Answer::Refuse(refused) => {
-                log::debug!("{}: {}", self.request_line(), refused.why);
-                self.fail_with(&refused.head, h1, cx);
-            }
-            file::Answer::Fallback => {
-                self.fell_back = true;
-                if let Fallback::Action(action) = &files.fallback {
-                    self.act(action, body, key, h1, config, cx);
-                }
-            }
         }
     }
 
@@ -331,6 +283,7 @@ impl Exchange {
     /// Whether more of the request body may be read.
     pub(super) fn wants_body(&self) -> bool {
         match &self.step {
+            Step::Reading(_) => false,
             Step::Proxy(run) => run.wants_body(),
             Step::Spooling { .. } | Step::Sent => true,
             Step::Queued { .. } | Step::App(_) => true,
@@ -351,7 +304,7 @@ impl Exchange {
                 }
             }
             Step::Proxy(run) => run.push_body(bytes),
-            Step::Queued { .. } | Step::App(_) | Step::Sent => {}
+            Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Sent => {}
         }
     }
 
@@ -382,6 +335,7 @@ impl Exchange {
     /// When it must be looked at although nothing happens.
     pub(super) fn deadline(&self) -> Option<Time> {
         match &self.step {
+            Step::Reading(reading) => Some(reading.until),
             Step::Queued { until, ask, .. } => Some((*until).min(*ask)),
             Step::App(run) => run.deadline(),
             Step::Proxy(run) => Some(run.deadline()),
@@ -392,6 +346,7 @@ impl Exchange {
     /// Does what can be done now; whether anything was.
     pub(super) fn advance(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) -> bool {
         match &mut self.step {
+            Step::Reading(_) => self.advance_reading(key, h1, cx),
             Step::Queued { app, until, ask, .. } => {
                 let (app, until) = (*app, *until);
                 if *ask <= cx.now {
@@ -462,7 +417,7 @@ impl Exchange {
         self.body_sent += match &self.step {
             Step::App(run) => run.sent(),
             Step::Proxy(run) => run.sent(),
-            Step::Spooling { .. } | Step::Queued { .. } | Step::Sent => 0,
+            Step::Reading(_) | Step::Spooling { .. } | Step::Queued { .. } | Step::Sent => 0,
         };
     }
 
@@ -493,7 +448,7 @@ impl Exchange {
             Step::Queued { app, .. } => cx.leave_queue(app, key),
             Step::App(mut run) => run.cancel(cx),
             Step::Proxy(mut run) => run.cancel(cx),
-            Step::Spooling { .. } | Step::Sent => {}
+            Step::Reading(_) | Step::Spooling { .. } | Step::Sent => {}
         }
     }
 

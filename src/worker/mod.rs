@@ -17,6 +17,7 @@ mod crowd;
 mod drain;
 mod exchange;
 pub mod handler;
+mod reader;
 mod report;
 mod spool;
 mod throttle;
@@ -98,6 +99,9 @@ impl Worker {
         if events.files {
             self.cx.files.catch_up();
         }
+        if events.reader {
+            self.note_reads();
+        }
         self.accept();
         self.run_clients();
         self.settle();
@@ -117,6 +121,7 @@ impl Worker {
             Source::Control => events.control = true,
             Source::Wake => events.wake = true,
             Source::Files => events.files = true,
+            Source::Reader => events.reader = true,
             Source::Client(key) => {
                 if let Some(client) = clients.get_mut(key) {
                     client.note(readiness);
@@ -150,6 +155,16 @@ impl Worker {
                 Timer::Links => cx.expire_links(),
                 Timer::Unit(key) => cx.unit_timer(key),
                 Timer::Throttle => cx.tell_held(false),
+            }
+        }
+    }
+
+    /// What clients waited for is in memory now.
+    fn note_reads(&mut self) {
+        for (key, purpose) in self.cx.take_read() {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.note_read(purpose);
+                self.cx.run_soon(key);
             }
         }
     }
@@ -196,6 +211,7 @@ struct Events {
     control: bool,
     wake: bool,
     files: bool,
+    reader: bool,
 }
 
 impl Context {

@@ -1,7 +1,7 @@
 //! Bodies between a client and an app: small ones stay in memory, larger ones go to an unlinked file, so that neither a
 //! slow client holds an app nor a fast app fills the memory.
 
-use crate::buf::Segment;
+use crate::buf::{OpenFile, Segment};
 use crate::config::ResponseBuffer;
 use crate::h1;
 use crate::sys::fd;
@@ -88,7 +88,7 @@ pub(super) struct ResponseSpool {
 #[derive(Debug)]
 struct Spill {
     file: File,
-    shared: Rc<OwnedFd>,
+    shared: Rc<OpenFile>,
     /// Bytes written to the file.
     written: u64,
     /// Bytes of them that the connection has been given.
@@ -199,7 +199,7 @@ impl ResponseSpool {
 impl Spill {
     fn new(directory: &Path) -> io::Result<Self> {
         let file = fd::unnamed_file(directory)?;
-        let shared = Rc::new(OwnedFd::from(file.try_clone()?));
+        let shared = Rc::new(OpenFile::from(OwnedFd::from(file.try_clone()?)));
         Ok(Self { file, shared, written: 0, handed: 0 })
     }
 }

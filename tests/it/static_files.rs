@@ -605,3 +605,47 @@ fn a_file_that_changes_while_it_is_sent_breaks_the_connection_off() {
         assert_eq!(reply.field("content-length"), Some(&*now.to_string()), "{what}");
     }
 }
+
+/// Has the kernel drop a file from memory; whether it does so on this file system.
+fn drop_from_memory(path: &std::path::Path) -> bool {
+    let file = std::fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    nix::fcntl::posix_fadvise(&file, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+    let kind = nix::sys::statfs::fstatfs(&file).unwrap().filesystem_type();
+    [nix::sys::statfs::EXT4_SUPER_MAGIC, nix::sys::statfs::XFS_SUPER_MAGIC].contains(&kind)
+}
+
+#[test]
+fn what_is_on_disk_only_is_read_beside_the_loop() {
+    let server = site();
+    let workers = server.ready("worker");
+    let names = [4096, 65_536, 300_001, 3 << 20].map(|size| (size, format!("static/{size}.bin")));
+    assert_eq!(get(server.address, "/static/1.bin").status, 200);
+    let threads = || workers.iter().map(|worker| worker.threads()).sum::<usize>();
+    let mut dropped = false;
+    for (size, name) in &names {
+        dropped |= drop_from_memory(&server.directory().path().join(name));
+        let reply = get(server.address, &format!("/{name}"));
+        assert!((reply.status, &reply.body) == (200, &noise(*size, *size as u64)), "{name}");
+    }
+    assert!(threads() > 1 || !dropped, "the worker has read from disk itself");
+    // A part in the middle, and several at once.
+    let (size, name) = (3 << 20, "static/3145728.bin");
+    drop_from_memory(&server.directory().path().join(name));
+    let wanted = noise(size, size as u64);
+    std::thread::scope(|scope| {
+        for client in 0..16 {
+            let (server, wanted) = (&server, &wanted);
+            scope.spawn(move || {
+                let from = client * 100_000;
+                let range = format!("bytes={from}-{}", from + 1_499_999);
+                let mut connection = Connection::open(server.address).unwrap();
+                let reply =
+                    connection.request("GET", &format!("/{name}"), &[("Range", &range)], b"").unwrap();
+                assert_eq!(reply.status, 206);
+                assert!(reply.body == wanted[from..from + 1_500_000], "{range}");
+            });
+        }
+    });
+    assert_eq!(server.ready("worker"), workers);
+}

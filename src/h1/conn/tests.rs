@@ -663,7 +663,7 @@ fn a_file_is_framed_too() {
     conn.respond(&ResponseHead::new(200), BodyLength::Unknown, DATE, at(1));
     wire(&mut conn, at(1));
     let file = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned().unwrap();
-    conn.send(Segment::File { file: Rc::new(file), offset: 0, len: 255, stamp: None });
+    conn.send(Segment::File { file: Rc::new(file.into()), offset: 0, len: 255, stamp: None });
     assert_eq!((conn.out().len(), conn.out().memory()), (255 + 6, 6));
     assert!(conn.wants().body);
     conn.send(Segment::from(vec![0; OUT_MAX]));

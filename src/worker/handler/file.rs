@@ -31,7 +31,7 @@ mod root;
 mod tests;
 mod watch;
 
-pub use entry::{Ready, Refused};
+pub use entry::{OnDisk, Ready, Refused};
 
 use crate::buf::Segment;
 use crate::config::{self, Action, Config, Fallback, FileCache};
@@ -87,6 +87,8 @@ pub struct Request<'a> {
     pub query: Option<&'a [u8]>,
     /// A segment of the path held an encoded slash: it can name no file.
     pub encoded_slash: bool,
+    /// Wait for a disk rather than answer [`Answer::First`].
+    pub waits: bool,
 }
 
 /// What a static location answers.
@@ -107,6 +109,8 @@ pub enum Answer {
     Refuse(Refused),
     /// There is no such file, and the location says what answers then.
     Fallback,
+    /// Nothing yet: this has to be read from a disk first, elsewhere; then the same request will be answered.
+    First(OnDisk),
 }
 
 impl Files {
@@ -165,7 +169,8 @@ impl Files {
         }
     }
 
-    /// Answers a request for a file of a location. It never waits for anything but the disk.
+    /// Answers a request for a file of a location. It waits for the names of a path to be looked up, and for content
+    /// only if the request says so.
     #[must_use]
     pub fn serve(
         &mut self,
@@ -210,15 +215,21 @@ impl Files {
                 cache.remove(key);
             }
         }
-        let found = found.unwrap_or_else(|| {
-            let found = Search::new(place, settings, watches, cache, wall).run(rest, name, now);
-            if !matches!(found, Found::Nothing(503, find::EXHAUSTED)) {
-                return found;
+        let mut search = |cache: &mut Cache<Entry>| {
+            Search::new(place, settings, watches, cache, wall).waiting(request.waits).run(rest, name, now)
+        };
+        let found = match found.map_or_else(|| search(cache), Ok) {
+            Ok(Found::Nothing(503, find::EXHAUSTED)) => {
+                // What is kept open is what can be done without.
+                cache.clear();
+                search(cache)
             }
-            // What is kept open is what can be done without.
-            cache.clear();
-            Search::new(place, settings, watches, cache, wall).run(rest, name, now)
-        });
+            found => found,
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(on_disk) => return Answer::First(on_disk),
+        };
         match found {
             Found::File(_) | Found::Directory | Found::Listing
                 if !matches!(method, Method::Get | Method::Head) =>
@@ -276,19 +287,20 @@ fn answer(file: Rc<File>, request: &Request<'_>, wall: Wall) -> Answer {
     let plan = if asked.with_conditions { variant.about.plan(request.head, wall) } else { Plan::Whole };
     match plan {
         Plan::Whole => {
-            let body = if is_head { Ok(None) } else { variant.segment(0, variant.metadata.size) };
+            let body =
+                if is_head { Ok(None) } else { variant.segment(0, variant.metadata.size, request.waits) };
             match body {
                 Ok(body) => Answer::Ready(Ready { file, variant: number, not_modified: false, body }),
-                Err(error) => failed(&error),
+                Err(error) => unread(variant, &error),
             }
         }
         Plan::NotModified => Answer::Ready(Ready { file, variant: number, not_modified: true, body: None }),
-        Plan::Part(head, range) => match variant.segment(range.first, range.len()) {
+        Plan::Part(head, range) => match variant.segment(range.first, range.len(), request.waits) {
             Ok(segment) => {
                 let body = BodyLength::Known(range.len());
                 Answer::Send { head, body, segments: segment.into_iter().collect() }
             }
-            Err(error) => failed(&error),
+            Err(error) => unread(variant, &error),
         },
         Plan::Parts(head, ranges) => {
             let multipart = Multipart::new(
@@ -297,18 +309,24 @@ fn answer(file: Rc<File>, request: &Request<'_>, wall: Wall) -> Answer {
                 &variant.about.content_type,
                 [random(), random()],
             );
-            send_parts(variant, head, multipart).unwrap_or_else(|error| failed(&error))
+            send_parts(variant, head, multipart, request.waits)
+                .unwrap_or_else(|error| unread(variant, &error))
         }
         Plan::Refuse(head, why) => Answer::Refuse(Refused { head, why }),
     }
 }
 
-fn send_parts(variant: &Variant, head: ResponseHead, multipart: Multipart) -> io::Result<Answer> {
+fn send_parts(
+    variant: &Variant,
+    head: ResponseHead,
+    multipart: Multipart,
+    waits: bool,
+) -> io::Result<Answer> {
     let head = head.with("Content-Type", &multipart.content_type);
     let mut segments = Vec::with_capacity(2 * multipart.parts.len() + 1);
     for (start, range) in multipart.parts {
         segments.push(Segment::from(start));
-        segments.extend(variant.segment(range.first, range.len())?);
+        segments.extend(variant.segment(range.first, range.len(), waits)?);
     }
     segments.push(Segment::from(multipart.end));
     Ok(Answer::Send { head, body: BodyLength::Known(multipart.length), segments })
@@ -335,6 +353,14 @@ fn missing(settings: &config::Files, status: u16, why: &'static str) -> Answer {
         (Fallback::Action(_), 404) => Answer::Fallback,
         (Fallback::Status(other), 404) => refuse(*other, why),
         _ => refuse(status, why),
+    }
+}
+
+/// The answer where a part of a file could not be had.
+fn unread(variant: &Variant, error: &io::Error) -> Answer {
+    match variant.on_disk().filter(|_| error.kind() == io::ErrorKind::WouldBlock) {
+        Some(on_disk) => Answer::First(on_disk),
+        None => failed(error),
     }
 }
 

@@ -58,6 +58,11 @@ impl Process {
         String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_owned()
     }
 
+    /// Number of threads.
+    pub(crate) fn threads(self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap().count()
+    }
+
     /// Number of open descriptors.
     pub(crate) fn descriptors(self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)

@@ -1,15 +1,16 @@
 //! What is kept of a path: what it leads to, with everything of the answer that does not change from request to request.
 
 use super::response::About;
-use crate::buf::Segment;
+use crate::buf::{OpenFile, Segment};
 use crate::h1::Prepared;
 use crate::http::encoding::{Encoding, pick};
 use crate::http::{RequestHead, ResponseHead};
 use crate::sys::file::{Metadata, read_at};
+use crate::sys::page_cache::read_if_cached;
 use crate::timer::{Time, Wall};
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 /// What a path leads to.
@@ -58,7 +59,7 @@ pub(super) enum Body {
     /// A copy made between two equal `fstat`s.
     Memory(Rc<[u8]>),
     /// In the file.
-    File(Rc<OwnedFd>),
+    File(Rc<OpenFile>),
 }
 
 /// Up to here a file is read into memory: it is cheaper to send from there than by `sendfile`.
@@ -71,11 +72,11 @@ impl Variant {
         Self { about, metadata, body, whole, not_modified }
     }
 
-    /// `len` bytes from `offset` on.
+    /// `len` bytes from `offset` on; with `waits` even if they have to come from a disk.
     ///
     /// # Errors
-    /// EIO; `InvalidData` if the file is not any more what it was when it was opened.
-    pub(super) fn segment(&self, offset: u64, len: u64) -> io::Result<Option<Segment>> {
+    /// EIO; `InvalidData` if the file is not any more what it was when it was opened; `WouldBlock` without `waits`.
+    pub(super) fn segment(&self, offset: u64, len: u64, waits: bool) -> io::Result<Option<Segment>> {
         if len == 0 {
             return Ok(None);
         }
@@ -87,7 +88,11 @@ impl Variant {
             },
             // Not worth a place in the cache.
             Body::File(file) if self.metadata.size <= IN_MEMORY => {
-                let data = read_at(file.as_fd(), offset, len as usize)?;
+                let data = if waits {
+                    read_at(file.as_fd(), offset, len as usize)?
+                } else {
+                    read_if_cached(file.as_fd(), offset, len as usize)?.ok_or(io::ErrorKind::WouldBlock)?
+                };
                 let is_same = crate::sys::file::metadata(file.as_fd())?.stamp() == self.metadata.stamp();
                 if !is_same || data.len() as u64 != len {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "the file has changed"));
@@ -98,6 +103,14 @@ impl Variant {
                 Segment::File { file: Rc::clone(file), offset, len, stamp: Some(self.metadata.stamp()) }
             }
         }))
+    }
+
+    /// The file, if it is not kept in memory.
+    pub(super) fn on_disk(&self) -> Option<OnDisk> {
+        match &self.body {
+            Body::Memory(_) => None,
+            Body::File(file) => Some(OnDisk { file: Rc::clone(file), len: self.metadata.size }),
+        }
     }
 
     /// Bytes it takes.
@@ -146,6 +159,15 @@ impl Ready {
     pub fn take_body(&mut self) -> Option<Segment> {
         self.body.take()
     }
+}
+
+/// A small file that has to be read from a disk before it can be answered with.
+#[derive(Debug)]
+pub struct OnDisk {
+    /// Open for reading.
+    pub file: Rc<OpenFile>,
+    /// Bytes from its start on.
+    pub len: u64,
 }
 
 /// An error as a static location answers it: the caller adds the body of an error page to this head, which carries what

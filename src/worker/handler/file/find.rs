@@ -1,7 +1,7 @@
 //! Finding what a path leads to: the only part of a static location that opens files.
 
 use super::cache::Cache;
-use super::entry::{Body, Entry, File, Found, IN_MEMORY, Variant};
+use super::entry::{Body, Entry, File, Found, IN_MEMORY, OnDisk, Variant};
 use super::names::{hidden, last};
 use super::response::{About, caching, has_hash};
 use super::watch::{Trail, Watches};
@@ -10,6 +10,7 @@ use crate::config::Fallback;
 use crate::http::encoding::Encoding;
 use crate::http::mime;
 use crate::sys::file::{Kind, Metadata, metadata, read_at};
+use crate::sys::page_cache::read_if_cached;
 use crate::timer::{Time, Wall};
 use nix::errno::Errno;
 use std::cell::Cell;
@@ -32,6 +33,10 @@ pub(super) struct Search<'a> {
     fresh: bool,
     /// Bytes that the result takes.
     cost: usize,
+    /// Whether what is not in memory is waited for.
+    waits: bool,
+    /// What was not in memory, and ended the search.
+    on_disk: Option<OnDisk>,
 }
 
 /// What a name below the root leads to, if it leads anywhere.
@@ -61,16 +66,31 @@ impl<'a> Search<'a> {
             watched: true,
             fresh: false,
             cost: 1024,
+            waits: false,
+            on_disk: None,
         }
     }
 
+    /// Waits for a disk, if it has to.
+    pub(super) fn waiting(mut self, waits: bool) -> Self {
+        self.waits = waits;
+        self
+    }
+
     /// Looks for `rest` and keeps what is found under `name`.
-    pub(super) fn run(mut self, rest: &[u8], name: &[u8], now: Time) -> Found {
-        let result = match self.find(rest) {
+    ///
+    /// # Errors
+    /// What has to be read first.
+    pub(super) fn run(mut self, rest: &[u8], name: &[u8], now: Time) -> Result<Found, OnDisk> {
+        let result = self.find(rest);
+        if let Some(on_disk) = self.on_disk.take() {
+            return Err(on_disk);
+        }
+        let result = match result {
             Ok((found, path)) => Ok((found, path)),
             Err(error) => match failed(&error) {
                 (404, why) => self.fall_back(why),
-                (status @ 500.., why) => return Found::Nothing(status, why),
+                (status @ 500.., why) => return Ok(Found::Nothing(status, why)),
                 (status, why) => Ok((Found::Nothing(status, why), None)),
             },
         };
@@ -78,7 +98,7 @@ impl<'a> Search<'a> {
             Ok(result) => result,
             Err(error) => {
                 let (status, why) = failed(&error);
-                return Found::Nothing(status, why);
+                return Ok(Found::Nothing(status, why));
             }
         };
         let recheck = path.filter(|_| !self.fresh && self.settings.precompressed.is_empty());
@@ -87,7 +107,7 @@ impl<'a> Search<'a> {
         if let Some(key) = self.cache.insert(name, Rc::new(entry), self.cost + name.len()) {
             self.watches.depend(&self.trail, key, self.cache);
         }
-        found
+        Ok(found)
     }
 
     /// The second value is the path that alone decides, if there is one.
@@ -282,34 +302,47 @@ impl<'a> Search<'a> {
         self.watched &= told;
         let (file, by_link) = root.open_file(path, &self.settings.symlinks)?;
         self.watched &= !by_link;
-        let Some((metadata, data)) = self.load(&file)? else { return Ok(None) };
-        if metadata.kind == Kind::Directory {
-            return Ok(Some(Opened::Directory));
-        }
+        let (metadata, data) = match self.load(&file)? {
+            Loaded::File(metadata, data) => (metadata, data),
+            Loaded::Directory => return Ok(Some(Opened::Directory)),
+            Loaded::Other => return Ok(None),
+            Loaded::OnDisk(len) => {
+                self.on_disk = Some(OnDisk { file: Rc::new(file.into()), len });
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        };
         self.watched &= metadata.links == 1;
         // A later change may come without another time: believe such a file only as long as changes are told.
         self.fresh |= self.wall.seconds.saturating_sub(metadata.changed.seconds) < RECENT;
         let body = match data {
             Some(data) => Body::Memory(data.into()),
-            None => Body::File(Rc::new(file)),
+            None => Body::File(Rc::new(file.into())),
         };
         Ok(Some(Opened::File(metadata, body)))
     }
 
-    fn load(&self, file: &OwnedFd) -> io::Result<Option<(Metadata, Option<Vec<u8>>)>> {
+    fn load(&self, file: &OwnedFd) -> io::Result<Loaded> {
         // A file that changes while it is read is read again.
         for _ in 0..4 {
             let found = metadata(file.as_fd())?;
             match found.kind {
                 Kind::Regular if found.size <= IN_MEMORY && self.cache.has_room_for(found.size + 4096) => {
-                    let data = read_at(file.as_fd(), 0, found.size as usize)?;
+                    let data = if self.waits {
+                        read_at(file.as_fd(), 0, found.size as usize)?
+                    } else {
+                        match read_if_cached(file.as_fd(), 0, found.size as usize)? {
+                            Some(data) => data,
+                            None => return Ok(Loaded::OnDisk(found.size)),
+                        }
+                    };
                     let is_same = metadata(file.as_fd())?.stamp() == found.stamp();
                     if is_same && data.len() as u64 == found.size {
-                        return Ok(Some((found, Some(data))));
+                        return Ok(Loaded::File(found, Some(data)));
                     }
                 }
-                Kind::Regular | Kind::Directory => return Ok(Some((found, None))),
-                Kind::Other => return Ok(None),
+                Kind::Regular => return Ok(Loaded::File(found, None)),
+                Kind::Directory => return Ok(Loaded::Directory),
+                Kind::Other => return Ok(Loaded::Other),
             }
         }
         Err(Errno::EAGAIN.into())
@@ -319,6 +352,15 @@ impl<'a> Search<'a> {
 enum Opened {
     File(Metadata, Body),
     Directory,
+}
+
+/// What a descriptor turned out to be: a file with its content, if that is small.
+enum Loaded {
+    File(Metadata, Option<Vec<u8>>),
+    /// Small, and so many bytes of it are not in memory.
+    OnDisk(u64),
+    Directory,
+    Other,
 }
 
 fn file(variants: Vec<Variant>) -> Found {

@@ -62,7 +62,8 @@ impl Place {
 
     fn request_at(&self, method: &str, path: &[u8], rest: &[u8], fields: &[(&str, &str)]) -> Answer {
         let head = head(method, fields);
-        let request = Request { head: &head, path, rest, query: Some(b"q=1"), encoded_slash: false };
+        let request =
+            Request { head: &head, path, rest, query: Some(b"q=1"), encoded_slash: false, waits: true };
         let mut store = self.store();
         let first = serve(&mut store, &self.settings, &request);
         // What is kept gives the same answer.
@@ -123,7 +124,8 @@ impl Store {
         self.0.catch_up();
         let head = head("GET", &[]);
         let path = path.as_bytes();
-        let request = Request { head: &head, path, rest: path, query: None, encoded_slash: false };
+        let request =
+            Request { head: &head, path, rest: path, query: None, encoded_slash: false, waits: true };
         let answer = self.serve_at(settings, &request, now);
         (head_of(&answer).status.0, body(&answer))
     }
@@ -141,7 +143,7 @@ fn head_of(answer: &Answer) -> ResponseHead {
         }
         Answer::Send { head, .. } => head.clone(),
         Answer::Refuse(refused) => refused.head.clone(),
-        Answer::Fallback => ResponseHead::new(599),
+        Answer::Fallback | Answer::First(_) => ResponseHead::new(599),
     }
 }
 
@@ -153,7 +155,7 @@ fn body(answer: &Answer) -> Vec<u8> {
     let segments: Vec<&Segment> = match answer {
         Answer::Ready(ready) => ready.body.iter().collect(),
         Answer::Send { segments, .. } => segments.iter().collect(),
-        Answer::Refuse(_) | Answer::Fallback => Vec::new(),
+        Answer::Refuse(_) | Answer::Fallback | Answer::First(_) => Vec::new(),
     };
     let bytes = |segment: &&Segment| match segment {
         Segment::File { file, offset, len, .. } => read_at(file.as_fd(), *offset, *len as usize).unwrap(),
@@ -167,7 +169,7 @@ fn length(answer: &Answer) -> BodyLength {
         Answer::Ready(ready) if ready.not_modified => BodyLength::None,
         Answer::Ready(ready) => BodyLength::Known(ready.head().unwrap().length()),
         Answer::Send { body, .. } => *body,
-        Answer::Refuse(_) | Answer::Fallback => BodyLength::None,
+        Answer::Refuse(_) | Answer::Fallback | Answer::First(_) => BodyLength::None,
     }
 }
 
@@ -309,7 +311,8 @@ fn a_redirect_points_to_no_other_host_and_into_no_field() {
     }
     let head = head("GET", &[]);
     let query = Some(&b"a=\r\nSet-Cookie: x=1\xff&b=%0d"[..]);
-    let request = Request { head: &head, path: b"/dir", rest: b"dir", query, encoded_slash: false };
+    let request =
+        Request { head: &head, path: b"/dir", rest: b"dir", query, encoded_slash: false, waits: true };
     let answer = serve(&mut place.store(), &place.settings, &request);
     assert_eq!(field(&answer, "location"), "dir/?a=%0D%0ASet-Cookie:%20x=1%FF&b=%0d");
 }
@@ -363,8 +366,14 @@ fn nothing_outside_the_root_is_served() {
     checks();
     as_nobody(checks);
     let head = head("GET", &[]);
-    let request =
-        Request { head: &head, path: b"/site.css", rest: b"site.css", query: None, encoded_slash: true };
+    let request = Request {
+        head: &head,
+        path: b"/site.css",
+        rest: b"site.css",
+        query: None,
+        encoded_slash: true,
+        waits: true,
+    };
     assert_eq!(head_of(&serve(&mut place.store(), &place.settings, &request)).status.0, 404);
 }
 
@@ -618,7 +627,7 @@ fn a_large_file_that_changes_is_not_what_its_segment_says() {
     let mut store = place.store();
     let head = head("GET", &[]);
     let path = b"/huge.bin";
-    let request = Request { head: &head, path, rest: path, query: None, encoded_slash: false };
+    let request = Request { head: &head, path, rest: path, query: None, encoded_slash: false, waits: true };
     let Answer::Ready(mut ready) = store.serve_at(&place.settings, &request, at(0)) else {
         panic!("not whole")
     };
@@ -637,7 +646,7 @@ fn a_large_file_that_changes_is_not_what_its_segment_says() {
     };
     assert_eq!(crate::sys::file::metadata(file.as_fd()).unwrap().stamp(), stamp);
     // Truncated or written to: the connection is broken off.
-    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*file));
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()));
     fs::File::options().write(true).open(link).unwrap().set_len(200_000).unwrap();
     let (other, _end) = std::os::unix::net::UnixStream::pair().unwrap();
     other.set_nonblocking(true).unwrap();
@@ -672,4 +681,47 @@ fn names_tried_at_random_leave_no_trace() {
     }
     assert!(is_watched(&store, "site.css"), "what is asked for often stays");
     assert!(store.0.watches.size() < 10_000, "{}", store.0.watches.size());
+}
+
+/// Has the kernel drop a file from memory; whether it does so on this file system.
+fn drop_from_memory(path: &std::path::Path) -> bool {
+    let file = fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+    nix::fcntl::posix_fadvise(&file, 0, 0, advice).unwrap();
+    let kind = nix::sys::statfs::fstatfs(&file).unwrap().filesystem_type();
+    [nix::sys::statfs::EXT4_SUPER_MAGIC, nix::sys::statfs::XFS_SUPER_MAGIC].contains(&kind)
+}
+
+#[test]
+fn what_is_on_disk_only_is_to_be_read_first() {
+    let mut place = Place::new("on-disk");
+    place.settings.precompressed = vec![Encoding::Gzip];
+    fs::write(place.path("large.bin.gz"), pattern(70_000)).unwrap();
+    for (entries, memory) in [(100, 8 << 20), (0, 0)] {
+        let dropped = ["large.bin", "large.bin.gz"].map(|name| drop_from_memory(&place.path(name)));
+        let head = head("GET", &[("Accept-Encoding", "gzip")]);
+        let path = b"/large.bin";
+        let request =
+            Request { head: &head, path, rest: path, query: None, encoded_slash: false, waits: false };
+        let mut store = place.store();
+        store.0.cache = Cache::new(entries, memory);
+        let mut first = 0;
+        let answer = loop {
+            match serve(&mut store, &place.settings, &request) {
+                Answer::First(on_disk) => {
+                    first += 1;
+                    assert!(first <= 4, "asked for again although it was read");
+                    read_at(on_disk.file.as_fd(), 0, on_disk.len as usize).unwrap();
+                }
+                answer => break answer,
+            }
+        };
+        assert_eq!((head_of(&answer).status.0, body(&answer)), (200, pattern(70_000)));
+        assert!(first > 0 || dropped == [false, false], "it was read by the loop");
+        // Told to wait, it does.
+        drop_from_memory(&place.path("large.bin.gz"));
+        let answer = serve(&mut place.store(), &place.settings, &Request { waits: true, ..request });
+        assert_eq!(body(&answer), pattern(70_000));
+    }
 }

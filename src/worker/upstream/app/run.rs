@@ -190,8 +190,10 @@ impl Run {
                     Event::File { offset, len } => {
                         // Lost on the way when this worker has no descriptor left: the process is not to blame.
                         let file = unit.descriptors.pop_front().ok_or(Fault::Truncated)?;
-                        self.spool
-                            .push_file(Segment::File { file: Rc::new(file), offset, len, stamp: None }, h1);
+                        self.spool.push_file(
+                            Segment::File { file: Rc::new(file.into()), offset, len, stamp: None },
+                            h1,
+                        );
                     }
                     Event::End => self.complete = true,
                     Event::Free => {

@@ -1,0 +1,106 @@
+//! What of a file lies in memory: reading that does not wait for a disk (`preadv2(2)` with RWF_NOWAIT). Where a file
+//! system cannot say, everything counts as in memory; waiting for it is then up to whoever reads.
+
+use nix::errno::Errno;
+use nix::libc;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Between two bytes asked for. The kernel reads ahead in larger steps (128 KiB by default), so that what is missing
+/// between two pages that are there is rare.
+const STRIDE: usize = 32 * 1024;
+
+/// Reads `len` bytes from `offset` on if none of them has to come from a disk; fewer if the file ends before. `None`:
+/// some have to.
+///
+/// # Errors
+/// As `pread(2)`: EIO, EISDIR; EINVAL if the offset does not fit.
+pub fn read_if_cached(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut data = vec![0; len];
+    let mut filled = 0;
+    while let Some(rest) = data.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match read_now(file, offset.saturating_add(filled as u64), rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {
+                return super::file::read_at(file, offset, len).map(Some);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    data.truncate(filled);
+    Ok(Some(data))
+}
+
+/// Whether this part of a file can be read without waiting for a disk. Errors are left to who reads.
+#[must_use]
+pub fn is_cached(file: BorrowedFd<'_>, range: &Range<u64>) -> bool {
+    let last = range.end.saturating_sub(1);
+    let asked = range.clone().step_by(STRIDE).chain((last > range.start).then_some(last));
+    let mut byte = [0];
+    asked.into_iter().all(|offset| read_now(file, offset, &mut byte) != Err(Errno::EAGAIN))
+}
+
+/// Asks the kernel to have this part of a file in memory soon; does not wait.
+pub fn want_soon(file: BorrowedFd<'_>, offset: u64, len: usize) {
+    let (Ok(offset), Ok(len)) = (libc::off_t::try_from(offset), libc::off_t::try_from(len)) else { return };
+    let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_WILLNEED;
+    // Advice: without it the next read is slower.
+    let _ = nix::fcntl::posix_fadvise(file, offset, len, advice);
+}
+
+fn read_now(file: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> nix::Result<usize> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EINVAL)?;
+    let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    loop {
+        // SAFETY: the kernel writes at most the length of `buffer`, which is borrowed mutably across the call.
+        let count = unsafe { libc::preadv2(file.as_raw_fd(), &raw const part, 1, offset, libc::RWF_NOWAIT) };
+        match Errno::result(count) {
+            Err(Errno::EINTR) => {}
+            result => return result.map(|count| count as usize),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    /// A file whose pages the kernel was asked to drop; `None` where the file system keeps them in memory for good.
+    fn cold_file(len: usize) -> Option<std::fs::File> {
+        let mut file = crate::sys::fd::unnamed_file(&std::env::temp_dir()).unwrap();
+        file.write_all(&vec![7; len]).unwrap();
+        file.sync_all().unwrap();
+        let kind = nix::sys::statfs::fstatfs(&file).unwrap().filesystem_type();
+        let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        nix::fcntl::posix_fadvise(&file, 0, 0, advice).unwrap();
+        [nix::sys::statfs::EXT4_SUPER_MAGIC, nix::sys::statfs::XFS_SUPER_MAGIC]
+            .contains(&kind)
+            .then_some(file)
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_not_waited_for() {
+        let Some(file) = cold_file(3 << 20) else { return };
+        let all = 0..3 << 20;
+        assert!(!is_cached(file.as_fd(), &all));
+        assert_eq!(read_if_cached(file.as_fd(), 2 << 20, 4096).unwrap(), None);
+        let data = crate::sys::file::read_at(file.as_fd(), 0, 3 << 20).unwrap();
+        assert!(is_cached(file.as_fd(), &all));
+        assert_eq!(read_if_cached(file.as_fd(), 0, 3 << 20).unwrap(), Some(data));
+    }
+
+    #[test]
+    fn a_file_that_is_shorter_gives_what_it_has() {
+        let mut file = crate::sys::fd::unnamed_file(&std::env::temp_dir()).unwrap();
+        file.write_all(b"0123456789").unwrap();
+        assert_eq!(read_if_cached(file.as_fd(), 4, 100).unwrap(), Some(b"456789".to_vec()));
+        assert_eq!(read_if_cached(file.as_fd(), 40, 100).unwrap(), Some(Vec::new()));
+        assert!(is_cached(file.as_fd(), &(0..10)) && is_cached(file.as_fd(), &(0..0)));
+        assert!(read_if_cached(file.as_fd(), u64::MAX, 1).is_err());
+    }
+}

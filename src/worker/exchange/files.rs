@@ -1,0 +1,127 @@
+//! The part of an exchange that answers with a file, at once or after a thread has read it from disk.
+
+use super::{Exchange, Step};
+use crate::buf::Segment;
+use crate::config::{Action, Config, Fallback};
+use crate::control::worker::ToMaster;
+use crate::h1;
+use crate::http::BodyLength;
+use crate::slab::Key;
+use crate::timer::Time;
+use crate::worker::context::Context;
+use crate::worker::handler::file;
+use crate::worker::reader::Purpose;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A small file is being read from disk.
+pub(super) struct Reading {
+    /// What the request brings.
+    body: BodyLength,
+    /// How often something had to be read for this answer.
+    tries: u8,
+    /// The disk does not answer.
+    pub(super) until: Time,
+    done: bool,
+}
+
+/// For an answer that has just begun.
+pub(super) const FIRST_TRY: u8 = 0;
+
+/// So often a request waits for what another thread reads: once for each coding of a file, and again where memory is so
+/// short that what was read is dropped before it can be copied. Then the worker reads it itself.
+const TRIES: u8 = 8;
+
+/// A disk that has not read a small file by then is broken.
+const LONGEST: Duration = Duration::from_secs(60);
+
+impl Exchange {
+    /// Answers with a file; `body` is what the request brings, for a fallback.
+    pub(super) fn serve_file(
+        &mut self,
+        files: &crate::config::Files,
+        (body, tries): (BodyLength, u8),
+        key: Key,
+        h1: &mut h1::Conn,
+        config: &Rc<Config>,
+        cx: &mut Context,
+    ) {
+        let Some(request) = &self.request else { return };
+        let Some((site, location)) = request.place else { return };
+        let path = request.target.path();
+        let wanted = file::Request {
+            head: &request.head,
+            path,
+            rest: cx.table.file(site, location, path),
+            query: request.target.query(request.head.target()),
+            encoded_slash: request.target.encoded_slash(),
+            waits: tries >= TRIES,
+        };
+        let answer = cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall));
+        if cx.files.take_out_of_reach() {
+            cx.tell(&ToMaster::RootReplaced);
+        }
+        match answer {
+            file::Answer::Ready(mut ready) => {
+                let body = ready.take_body();
+                let Some(head) = ready.head() else { return self.fail(500, h1, cx) };
+                self.status = head.status().0;
+                self.body_sent += body.as_ref().map_or(0, Segment::len);
+                h1.respond_prepared(head, body, cx.date.as_str(), cx.now);
+                self.step = Step::Sent;
+            }
+            file::Answer::Send { head, body, segments } => {
+                self.begin_response(&head, body, h1, cx);
+                segments.into_iter().for_each(|segment| self.send(segment, h1));
+                self.finish(h1, cx);
+            }
+            file::Answer::Refuse(refused) => {
+                log::debug!("{}: {}", self.request_line(), refused.why);
+                self.fail_with(&refused.head, h1, cx);
+            }
+            file::Answer::First(on_disk) => {
+                let whom = (key, Purpose::Open);
+                if cx.read_first(whom, on_disk.file.as_fd(), 0..on_disk.len) {
+                    let until = cx.now.after(LONGEST);
+                    self.step = Step::Reading(Reading { body, tries: tries + 1, until, done: false });
+                } else {
+                    self.serve_file(files, (body, TRIES), key, h1, config, cx);
+                }
+            }
+            file::Answer::Fallback => {
+                self.fell_back = true;
+                if let Fallback::Action(action) = &files.fallback {
+                    self.act(action, body, key, h1, config, cx);
+                }
+            }
+        }
+    }
+
+    /// What had to be read from disk is in memory.
+    pub(in crate::worker) fn note_read(&mut self) {
+        if let Step::Reading(reading) = &mut self.step {
+            reading.done = true;
+        }
+    }
+
+    pub(super) fn advance_reading(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) -> bool {
+        let Step::Reading(Reading { body, tries, until, done }) = self.step else { return false };
+        if !done && cx.now < until {
+            return false;
+        }
+        self.step = Step::Sent;
+        let config = Rc::clone(&cx.config);
+        match self.action(&config) {
+            Some(Action::Files(files)) if done => self.serve_file(files, (body, tries), key, h1, &config, cx),
+            _ => {
+                log::error!(
+                    "worker: {}: the disk has not answered for a minute; answered 503",
+                    self.request_line()
+                );
+                self.fail(503, h1, cx);
+            }
+        }
+        true
+    }
+}

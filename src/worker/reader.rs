@@ -1,0 +1,196 @@
+//! Reading what is not in memory, on threads of its own, so that the loop never waits for a disk. A job has the kernel
+//! read a part of a file into its page cache; who asked sends or copies it from there when the job is done.
+//!
+//! The threads are made when the first file is found to lie on disk only; a worker that serves from memory has none.
+
+use crate::slab::Key;
+use crate::sys::{fd, file, page_cache, signals};
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Disks answer several questions at once; more threads than this only wait.
+const THREADS: usize = 4;
+
+/// They call `pread` with a buffer from the heap, and nothing else.
+const STACK: usize = 64 * 1024;
+
+/// Read at a time.
+const PIECE: usize = 128 * 1024;
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To open and keep a small file.
+    Open,
+    /// To send the next part of a response.
+    Send,
+}
+
+/// The threads and their jobs.
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    done: Receiver<(Key, Purpose)>,
+    /// Cloned into each thread.
+    tell: Sender<(Key, Purpose)>,
+    threads: usize,
+    /// Jobs given and not taken back.
+    running: usize,
+}
+
+struct Shared {
+    jobs: Mutex<VecDeque<Job>>,
+    more: Condvar,
+    wake: OwnedFd,
+}
+
+struct Job {
+    client: Key,
+    purpose: Purpose,
+    file: OwnedFd,
+    range: Range<u64>,
+}
+
+impl Reader {
+    /// No thread yet.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE.
+    pub(super) fn new() -> io::Result<Self> {
+        let (tell, done) = channel();
+        let shared = Shared { jobs: Mutex::default(), more: Condvar::new(), wake: fd::eventfd()? };
+        Ok(Self { shared: Arc::new(shared), done, tell, threads: 0, running: 0 })
+    }
+
+    /// What becomes readable when jobs are done.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.shared.wake.as_fd()
+    }
+
+    /// Has a part of a file read for a client.
+    ///
+    /// # Errors
+    /// EMFILE; EAGAIN if there is no thread and none can be made.
+    pub(super) fn read(
+        &mut self,
+        (client, purpose): (Key, Purpose),
+        file: BorrowedFd<'_>,
+        range: Range<u64>,
+    ) -> io::Result<()> {
+        let file = file.try_clone_to_owned()?;
+        if self.running >= self.threads && self.threads < THREADS {
+            match self.add_thread() {
+                Ok(()) => self.threads += 1,
+                Err(error) if self.threads == 0 => return Err(error),
+                Err(_) => {}
+            }
+        }
+        self.running += 1;
+        self.shared.lock().push_back(Job { client, purpose, file, range });
+        self.shared.more.notify_one();
+        Ok(())
+    }
+
+    /// Whose jobs are done; a client may have gone meanwhile.
+    pub(super) fn take_done(&mut self) -> Vec<(Key, Purpose)> {
+        fd::quiet(self.shared.wake.as_fd());
+        let done: Vec<_> = self.done.try_iter().collect();
+        self.running -= done.len().min(self.running);
+        done
+    }
+
+    fn add_thread(&self) -> io::Result<()> {
+        let (shared, tell) = (Arc::clone(&self.shared), self.tell.clone());
+        let buffer = vec![0; PIECE];
+        // Signals are the loop's business: the thread begins with all of them blocked.
+        let mask = signals::block_all();
+        let made = std::thread::Builder::new()
+            .name("reader".to_owned())
+            .stack_size(STACK)
+            .spawn(move || work(&shared, &tell, buffer));
+        signals::restore(&mask);
+        made.map(drop)
+    }
+}
+
+impl Shared {
+    /// Nothing in here panics while it holds the lock.
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread: one job after the other, for as long as the worker lives.
+fn work(shared: &Shared, tell: &Sender<(Key, Purpose)>, mut buffer: Vec<u8>) {
+    loop {
+        let job = {
+            let mut jobs = shared.lock();
+            loop {
+                match jobs.pop_front() {
+                    Some(job) => break job,
+                    None => jobs = shared.more.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+                }
+            }
+        };
+        job.run(&mut buffer);
+        if tell.send((job.client, job.purpose)).is_err() {
+            return;
+        }
+        fd::poke(shared.wake.as_fd());
+    }
+}
+
+impl Job {
+    /// An error is met again by whoever reads afterwards, and told there.
+    fn run(&self, buffer: &mut [u8]) {
+        let mut at = self.range.start;
+        while at < self.range.end {
+            let left = usize::try_from(self.range.end - at).unwrap_or(usize::MAX).min(buffer.len());
+            match buffer.get_mut(..left).map(|part| file::read_into(self.file.as_fd(), at, part)) {
+                Some(Ok(count)) if count > 0 => at += count as u64,
+                _ => return,
+            }
+        }
+        if self.purpose == Purpose::Send {
+            let len = self.range.end.saturating_sub(self.range.start);
+            page_cache::want_soon(self.file.as_fd(), at, usize::try_from(len).unwrap_or(usize::MAX));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn wait_for(reader: &mut Reader, wanted: usize) -> Vec<(Key, Purpose)> {
+        let mut done = Vec::new();
+        while done.len() < wanted {
+            let mut waits = [nix::poll::PollFd::new(reader.descriptor(), nix::poll::PollFlags::POLLIN)];
+            assert_eq!(nix::poll::poll(&mut waits, 30_000u16).unwrap(), 1, "after {} jobs", done.len());
+            done.extend(reader.take_done());
+        }
+        done
+    }
+
+    #[test]
+    fn every_job_is_done_once_by_few_threads() {
+        let mut file = fd::unnamed_file(&std::env::temp_dir()).unwrap();
+        file.write_all(&vec![1; 1 << 20]).unwrap();
+        let mut reader = Reader::new().unwrap();
+        assert_eq!(reader.threads, 0);
+        for index in 0..100 {
+            let key = Key { index, generation: 1 };
+            // Beyond the end and empty ones come back too.
+            let from = u64::from(index) << 14;
+            reader.read((key, Purpose::Send), file.as_fd(), from..from + (1 << 14)).unwrap();
+        }
+        let mut done: Vec<_> = wait_for(&mut reader, 100).into_iter().map(|(key, _)| key.index).collect();
+        done.sort_unstable();
+        assert!(done.into_iter().eq(0..100));
+        assert!((1..=THREADS).contains(&reader.threads) && reader.running == 0);
+    }
+}
