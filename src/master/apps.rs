@@ -1,12 +1,13 @@
 //! Processes of apps: started from their virtualenv with the embedded host program, watched over their control socket
 //! (`control::frame`).
 
+mod saved;
+
 use super::environment::{Environment, string};
 use super::generation::Generation;
 use super::inquiry::Inquiry;
 use super::journal::Journal;
-use super::output::{Output, SavedOutput};
-use super::saved::{Keeping, Kept, Taking};
+use super::output::Output;
 use super::{Channel, Token};
 use crate::config::{App as Settings, Ready};
 use crate::control::{app_socket, frame};
@@ -15,12 +16,13 @@ use crate::supervisor::{ChildId, Exit};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program, Step};
 use crate::sys::{listener, signals};
-use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+
+pub(super) use saved::SavedApp;
 
 /// Bytes for the title of a process besides its other arguments.
 const TITLE: usize = 256;
@@ -189,77 +191,7 @@ fn program(
     })
 }
 
-/// What an upgrade keeps of an [`App`]. A ready request that runs is asked again.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedApp {
-    name: String,
-    units: u32,
-    threads: u16,
-    leaving: bool,
-    answered: bool,
-    /// It said READY and was being asked whether it is.
-    inquired: bool,
-    control: Option<Kept>,
-    /// Of a frame that is not whole yet.
-    read: Vec<u8>,
-    waiting: Vec<u8>,
-    launch: Option<Kept>,
-    python: PathBuf,
-    directory: PathBuf,
-    output: SavedOutput,
-    socket: PathBuf,
-}
-
-impl SavedApp {
-    /// The process again, without its ready request.
-    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<App, String> {
-        let mut take = |kept: Option<Kept>| kept.map(|kept| descriptors.take(kept)).transpose();
-        let (control, launch) = (take(self.control)?, take(self.launch)?);
-        let mut reader = frame::Reader::new();
-        reader.feed(&self.read);
-        Ok(App {
-            name: self.name,
-            units: self.units,
-            threads: self.threads,
-            leaving: self.leaving,
-            answered: self.answered,
-            inquired: self.inquired,
-            ready: None,
-            inquiry: None,
-            control: control.map(UnixStream::from),
-            reader,
-            waiting: self.waiting,
-            launch: launch.map(Launch::resume),
-            python: self.python,
-            directory: self.directory,
-            output: self.output.restore(descriptors)?,
-            socket: self.socket,
-        })
-    }
-}
-
 impl App {
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedApp {
-        SavedApp {
-            name: self.name.clone(),
-            units: self.units,
-            threads: self.threads,
-            leaving: self.leaving,
-            answered: self.answered,
-            inquired: self.inquiry.is_some(),
-            control: self.control.as_ref().map(|control| descriptors.keep(control)),
-            read: self.reader.rest().to_vec(),
-            waiting: self.waiting.clone(),
-            launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
-            python: self.python.clone(),
-            directory: self.directory.clone(),
-            // Afterwards nobody asks for what it printed.
-            output: self.output.save(!self.answered, descriptors),
-            socket: self.socket.clone(),
-        }
-    }
-
     /// Waits for what it may tell, print or still has to be told.
     pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
         if let Some(launch) = &self.launch {

@@ -1,8 +1,9 @@
 //! The control socket: commands of the operator, one JSON object a line each way (`control::command`). Several clients
 //! at a time, none of which can hold up the master: everything is non-blocking, bounded, and dropped when it stalls.
 
+mod saved;
+
 use super::Token;
-use super::saved::{Keeping, Kept, Taking};
 use crate::control::command::{Request, Response};
 use crate::supervisor::Ticket;
 use crate::sys::listener::{self, Bound, Local};
@@ -16,6 +17,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub(super) use saved::SavedControl;
 
 /// Longest command.
 const LINE: usize = 4 * 1024;
@@ -52,39 +55,7 @@ enum State {
     Answering { bytes: Vec<u8>, sent: usize, until: Time },
 }
 
-/// What an upgrade keeps of the control socket: clients notice nothing.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedControl {
-    socket: Kept,
-    path: PathBuf,
-    identity: Option<(u64, u64)>,
-    clients: Vec<(u64, Kept, State)>,
-    last: u64,
-}
-
-impl SavedControl {
-    /// The socket again.
-    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Control, String> {
-        let mut clients = BTreeMap::new();
-        for (number, stream, state) in self.clients {
-            clients.insert(number, Client { stream: descriptors.take(stream)?.into(), state });
-        }
-        let socket = descriptors.take(self.socket)?.into();
-        Ok(Control { socket, path: self.path, identity: self.identity, clients, last: self.last })
-    }
-}
-
 impl Control {
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedControl {
-        let clients = self.clients.iter();
-        let clients = clients
-            .map(|(number, Client { stream, state })| (*number, descriptors.keep(stream), state.clone()));
-        let clients = clients.collect();
-        let (path, identity) = (self.path.clone(), self.identity);
-        SavedControl { socket: descriptors.keep(&self.socket), path, identity, clients, last: self.last }
-    }
-
     /// Listens on `path`, readable and writable for our user only.
     ///
     /// # Errors

@@ -1,16 +1,18 @@
 //! The listening sockets: bound once, shared by all workers and by generations that listen on the same address.
 
-use super::saved::{Keeping, Kept, Taking};
+mod saved;
+
 use crate::config::{Address, Config};
 use crate::sys::listener::{self, Bound, Local};
-use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+pub(super) use saved::{SavedListening, SavedTaken};
 
 /// One bound socket; closed, and its path removed, when the last generation that uses it is gone.
 #[derive(Debug)]
@@ -67,116 +69,6 @@ impl Socket {
             Local::Tcp(address) => address.to_string(),
             Local::Unix(path) => format!("unix:{}", path.display()),
         }
-    }
-}
-
-/// What an upgrade keeps of a socket.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct SavedSocket {
-    /// The socket.
-    pub(super) socket: Kept,
-    local: Local,
-    dual: bool,
-    passed: bool,
-    file: Option<(PathBuf, (u64, u64))>,
-}
-
-impl SavedSocket {
-    fn of(socket: &Socket, descriptors: &mut Keeping) -> Self {
-        Self {
-            socket: descriptors.keep(&socket.bound.socket),
-            local: socket.bound.local.clone(),
-            dual: socket.bound.dual,
-            passed: socket.passed,
-            file: socket.file.clone(),
-        }
-    }
-
-    /// The socket of that descriptor; `owned`: it removes its file at its end.
-    fn restore(self, socket: OwnedFd, owned: bool) -> Rc<Socket> {
-        let bound = Bound { socket, local: self.local, dual: self.dual };
-        Rc::new(Socket { bound, passed: self.passed, file: self.file.filter(|_| owned) })
-    }
-}
-
-/// What an upgrade keeps of the addresses: each socket once.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct SavedListening {
-    /// All of them.
-    pub(super) sockets: Vec<SavedSocket>,
-    /// Address, places of its sockets, sites.
-    addresses: Vec<(Address, Vec<usize>, Vec<usize>)>,
-}
-
-impl SavedListening {
-    /// For an upgrade.
-    pub(super) fn of(open: &[Listening], descriptors: &mut Keeping) -> Self {
-        let mut saved = Self::default();
-        let mut known: Vec<Rc<Socket>> = Vec::new();
-        for listening in open {
-            let mut places = Vec::new();
-            for socket in &listening.sockets {
-                let place = known.iter().position(|other| Rc::ptr_eq(other, socket));
-                places.push(place.unwrap_or_else(|| {
-                    known.push(socket.clone());
-                    saved.sockets.push(SavedSocket::of(socket, descriptors));
-                    known.len() - 1
-                }));
-            }
-            saved.addresses.push((listening.address.clone(), places, listening.sites.clone()));
-        }
-        saved
-    }
-
-    /// The addresses again, with these descriptors in the order of the sockets; `owned`: they are the master's, not
-    /// copies in a trial.
-    pub(super) fn restore(self, descriptors: Vec<OwnedFd>, owned: bool) -> Vec<Listening> {
-        let sockets: Vec<Rc<Socket>> = self
-            .sockets
-            .into_iter()
-            .zip(descriptors)
-            .map(|(saved, descriptor)| saved.restore(descriptor, owned))
-            .collect();
-        let listening = |(address, places, sites): (Address, Vec<usize>, Vec<usize>)| Listening {
-            address,
-            sockets: places.into_iter().filter_map(|place| sockets.get(place).cloned()).collect(),
-            sites,
-        };
-        self.addresses.into_iter().map(listening).collect()
-    }
-}
-
-/// What an upgrade keeps of a socket that nothing has asked for yet.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedTaken {
-    name: String,
-    stored: bool,
-    socket: Kept,
-    local: Local,
-    dual: bool,
-}
-
-impl Inherited {
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> Vec<SavedTaken> {
-        let saved = |taken: &Taken| SavedTaken {
-            name: taken.name.clone(),
-            stored: taken.stored,
-            socket: descriptors.keep(&taken.bound.socket),
-            local: taken.bound.local.clone(),
-            dual: taken.bound.dual,
-        };
-        self.0.borrow().iter().map(saved).collect()
-    }
-
-    /// The same again.
-    pub(super) fn restore(saved: Vec<SavedTaken>, descriptors: &mut Taking) -> Result<Self, String> {
-        let mut taken = Vec::new();
-        for SavedTaken { name, stored, socket, local, dual } in saved {
-            let bound = Bound { socket: descriptors.take(socket)?, local, dual };
-            taken.push(Taken { name, stored, bound });
-        }
-        Ok(Self(RefCell::new(taken)))
     }
 }
 

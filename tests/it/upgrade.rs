@@ -23,7 +23,8 @@ const SITE: &str = r#"
     cron: [(name: "long", at: "@yearly", command: ["sh", "-c", "echo begun; exec sleep 1000"])],"#;
 
 const APP: &str = "import os\ndef application(environ, start_response):\n    \
-    start_response('200 OK', [('Content-Type', 'text/plain')])\n    return [str(os.getpid()).encode()]\n";
+    start_response('200 OK', [('Content-Type', 'text/plain')])\n    if environ['PATH_INFO'] == '/environment':\n        \
+    return [' '.join(os.environ).encode()]\n    return [str(os.getpid()).encode()]\n";
 
 /// The program under a name of its own, which may be replaced.
 fn install(directory: &Directory) -> PathBuf {
@@ -216,8 +217,11 @@ fn a_program_that_fails_after_its_trial_is_replaced_by_the_one_before() {
     assert_eq!(server.job("long").running, run);
     assert_eq!(server.master.descriptors(), descriptors);
     assert_eq!(get(server.address, "/fixed").text(), "here");
-    let environment = std::fs::read(format!("/proc/{}/environ", server.master.pid)).unwrap();
-    assert!(!String::from_utf8_lossy(&environment).contains("TRACE"), "its environment is as before");
+    // New processes inherit what the first ones did.
+    assert_eq!(server.command(&["restart", "site"]).code, Some(0));
+    let environment = get(server.address, "/environment").text();
+    assert!(environment.contains("PATH"), "{environment}");
+    assert!(!environment.contains("TRACE") && !environment.contains("HATCHERY_UPGRADE"), "{environment}");
     // What was put back can be upgraded as any other.
     replace(server.directory(), binary());
     upgrade(&server);

@@ -1,0 +1,82 @@
+//! A process of an app over an upgrade.
+
+use super::super::output::SavedOutput;
+use super::super::saved::{Keeping, Kept, Taking};
+use super::App;
+use crate::control::frame;
+use crate::sys::process::Launch;
+use serde::{Deserialize, Serialize};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+/// What an upgrade keeps of an [`App`]. A ready request that runs is asked again.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::master) struct SavedApp {
+    name: String,
+    units: u32,
+    threads: u16,
+    leaving: bool,
+    answered: bool,
+    /// It said READY and was being asked whether it is.
+    inquired: bool,
+    control: Option<Kept>,
+    /// Of a frame that is not whole yet.
+    read: Vec<u8>,
+    waiting: Vec<u8>,
+    launch: Option<Kept>,
+    python: PathBuf,
+    directory: PathBuf,
+    output: SavedOutput,
+    socket: PathBuf,
+}
+
+impl SavedApp {
+    /// The process again, without its ready request.
+    pub(in crate::master) fn restore(self, descriptors: &mut Taking) -> Result<App, String> {
+        let mut take = |kept: Option<Kept>| kept.map(|kept| descriptors.take(kept)).transpose();
+        let (control, launch) = (take(self.control)?, take(self.launch)?);
+        let mut reader = frame::Reader::new();
+        reader.feed(&self.read);
+        Ok(App {
+            name: self.name,
+            units: self.units,
+            threads: self.threads,
+            leaving: self.leaving,
+            answered: self.answered,
+            inquired: self.inquired,
+            ready: None,
+            inquiry: None,
+            control: control.map(UnixStream::from),
+            reader,
+            waiting: self.waiting,
+            launch: launch.map(Launch::resume),
+            python: self.python,
+            directory: self.directory,
+            output: self.output.restore(descriptors)?,
+            socket: self.socket,
+        })
+    }
+}
+
+impl App {
+    /// For an upgrade.
+    pub(in crate::master) fn save(&self, descriptors: &mut Keeping) -> SavedApp {
+        SavedApp {
+            name: self.name.clone(),
+            units: self.units,
+            threads: self.threads,
+            leaving: self.leaving,
+            answered: self.answered,
+            inquired: self.inquiry.is_some(),
+            control: self.control.as_ref().map(|control| descriptors.keep(control)),
+            read: self.reader.rest().to_vec(),
+            waiting: self.waiting.clone(),
+            launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
+            python: self.python.clone(),
+            directory: self.directory.clone(),
+            // Afterwards nobody asks for what it printed.
+            output: self.output.save(!self.answered, descriptors),
+            socket: self.socket.clone(),
+        }
+    }
+}
