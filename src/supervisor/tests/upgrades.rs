@@ -37,7 +37,7 @@ fn workers_are_replaced_one_by_one_and_apps_are_not() {
         let outputs = scene.ready(relief);
         assert!(outputs.contains(&Output::Open { child: relief }));
         assert_eq!(drained(&outputs).len(), 1, "an old one leaves when its relief serves");
-        assert_eq!(drained(&outputs)[0].2, false, "at leisure");
+        assert!(!drained(&outputs)[0].2, "at leisure");
         assert_eq!(outputs.contains(&Output::Upgraded), left == 0);
     }
     assert_eq!((scene.mode(), reason(&scene)), ("running", ""));
