@@ -40,8 +40,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
             control.display()
         );
     } else {
-        problems
-            .extend(master::unbindable(&config).iter().map(|reason| format!("{}: {reason}", file.display())));
+        let (reasons, untried) = master::unbindable(&config);
+        untried.iter().for_each(|note| eprintln!("note: {}: {note}", file.display()));
+        problems.extend(reasons.iter().map(|reason| format!("{}: {reason}", file.display())));
     }
     if problems.is_empty() {
         // What is missing above would only be told again as a failed import.

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::config::{self, Config, Disk, Problem};
-use crate::control::command::{Request, Response};
+use crate::control::command::{Identity, Order, Request, Response};
 use crate::master::control;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -25,32 +25,78 @@ impl Master {
     /// Sends a command to the running master.
     ///
     /// # Errors
-    /// It is not there, or refuses.
+    /// It is not there, is another than is meant, or refuses.
     pub(super) fn ask(&self, request: &Request) -> Result<Response, Failure> {
-        control::ask(&self.socket()?, request).map_err(Failure::Failed)
+        self.find()?.ask(request)
     }
 
     /// Where it listens.
     ///
     /// # Errors
     /// The configuration that should say so is not there.
-    pub(super) fn socket(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn find(&self) -> Result<Found, Failure> {
+        let certain = |path| Found { path, meant: None, problems: None };
         if let Some(path) = &self.control {
-            return Ok(path.clone());
+            return Ok(certain(path.clone()));
         }
-        let Some(file) = self.config.clone().or_else(find) else { return Ok(control::find()) };
-        match load(&file) {
-            Ok(config) => Ok(config.control.unwrap_or_else(control::find)),
-            Err(text) if self.config.is_some() && !file.exists() => Err(Failure::Usage(text)),
-            Err(text) => {
-                // A master may well run with what the file said before.
-                eprintln!(
-                    "{text}\nhatchery: looking for the master in the default place (or give --control PATH)"
-                );
-                Ok(control::find())
-            }
+        let file = self.config.clone().or_else(find);
+        // Other masters of this user listen in the default places too.
+        let by_default = |problems| {
+            let config = file.as_deref().map(real);
+            let directory = here().directory.filter(|_| self.config.is_none());
+            Found { path: control::find(), meant: Some(Identity { config, directory }), problems }
+        };
+        match file.as_deref().map(load) {
+            None => Ok(by_default(None)),
+            Some(Ok(config)) => Ok(config.control.map_or_else(|| by_default(None), certain)),
+            Some(Err(text)) if file.as_ref().is_some_and(|file| !file.exists()) => Err(Failure::Usage(text)),
+            // A master may well run with what the file said before.
+            Some(Err(text)) => Ok(by_default(Some(text))),
         }
     }
+}
+
+/// Where a master should listen.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Its socket.
+    pub(super) path: PathBuf,
+    /// Who should listen there, where it may be another one.
+    meant: Option<Identity>,
+    /// What is wrong with the configuration that should have said where.
+    problems: Option<String>,
+}
+
+impl Found {
+    /// Sends a command.
+    ///
+    /// # Errors
+    /// As [`Master::ask`]. What is wrong with the configuration is told only here, and once: a master that is asked to
+    /// reload tells it too.
+    pub(super) fn ask(&self, request: &Request) -> Result<Response, Failure> {
+        let meant = self.meant.clone().filter(|_| !request.is_harmless());
+        let order = Order { request: request.clone(), meant };
+        control::ask(&self.path, &order).map_err(|error| {
+            Failure::Failed(match &self.problems {
+                Some(problems) => format!(
+                    "{problems}\n{error}; the file could not be asked for the control socket, so the default place was \
+                     tried (--control PATH names another)"
+                ),
+                None => error,
+            })
+        })
+    }
+}
+
+/// A server that is started, or a command that is given, here.
+pub(super) fn here() -> Identity {
+    let directory = std::env::current_dir().ok().map(|directory| real(&directory));
+    Identity { config: None, directory }
+}
+
+/// One name for each file: absolute, without symbolic links.
+pub(super) fn real(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The configuration file to use.

@@ -14,6 +14,7 @@ mod scale;
 mod serve;
 mod status;
 mod stop;
+mod top;
 
 use crate::config::boot::WorkerBoot;
 use crate::control::command::Response;
@@ -41,6 +42,7 @@ enum Command {
     Check(check::Arguments),
     Config(config::Arguments),
     Status(status::Arguments),
+    Top(top::Arguments),
     Reload(reload::Arguments),
     Scale(scale::Arguments),
     Restart(restart::Arguments),
@@ -72,6 +74,7 @@ impl Cli {
             Command::Check(arguments) => check::execute(&arguments),
             Command::Config(arguments) => config::execute(&arguments),
             Command::Status(arguments) => status::execute(&arguments),
+            Command::Top(arguments) => top::execute(&arguments),
             Command::Reload(arguments) => reload::execute(&arguments),
             Command::Scale(arguments) => scale::execute(&arguments),
             Command::Restart(arguments) => restart::execute(&arguments),

@@ -3,6 +3,7 @@
 use super::{Failure, Worker, locate};
 use crate::config::flags::Run;
 use crate::config::{self, Config, Disk};
+use crate::control::command::Identity;
 use crate::master::{self, Refused, Start, logger};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,7 @@ impl Flags {
 /// Runs the server until it is told to stop.
 pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failure> {
     let Arguments { config, control, flags } = arguments;
+    let mut identity = locate::here();
     let load: Box<dyn Fn() -> Result<Config, String>> = if flags.given() {
         let flags = Run {
             http: flags.http,
@@ -100,6 +102,7 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             Ok(file) => {
                 // The master may be asked to reload when its directory has another meaning.
                 let file = std::path::absolute(&file).unwrap_or(file);
+                identity.config = Some(locate::real(&file));
                 Box::new(move || load_file(&file))
             }
             // A server that goes on has its configuration; a file that has gone is missed by the next reload.
@@ -109,7 +112,7 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             Err(failure) => return Err(failure),
         }
     };
-    start(load, control, worker)
+    start(load, control, identity, worker)
 }
 
 fn load_file(file: &Path) -> Result<Config, String> {
@@ -123,11 +126,12 @@ fn load_file(file: &Path) -> Result<Config, String> {
 pub(super) fn start(
     load: Box<dyn Fn() -> Result<Config, String>>,
     control: Option<PathBuf>,
+    identity: Identity,
     worker: Worker,
 ) -> Result<u8, Failure> {
     logger::begin();
     let control = control.map(|path| std::path::absolute(&path).unwrap_or(path));
-    master::run(Start { load, worker, control }).map_err(|refused| match refused {
+    master::run(Start { load, worker, control, identity }).map_err(|refused| match refused {
         Refused::Configuration(text) => Failure::Usage(text),
         Refused::Environment(text) => Failure::Failed(text),
     })

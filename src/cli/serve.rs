@@ -31,5 +31,5 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
     }
     let serve = Serve { dir: dir.to_string_lossy().into_owned(), http };
     let load = move || config::from_serve(&serve, &Disk).map_err(|problems| locate::lines(&problems));
-    run::start(Box::new(load), control, worker)
+    run::start(Box::new(load), control, locate::here(), worker)
 }

@@ -2,7 +2,7 @@
 
 use super::locate::Master;
 use super::{Failure, print};
-use crate::control::command::{Child, Job, Pool, Request, Response, Sandbox, Status};
+use crate::control::command::{Child, Job, Pool, Request, Response, Running, Sandbox, Status};
 use clap::Args;
 use std::fmt::Write as _;
 
@@ -18,28 +18,34 @@ pub(super) struct Arguments {
 
 /// Asks the running master and prints its answer.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let status = match arguments.master.ask(&Request::Status)? {
-        Response::Status(status) => status,
-        Response::Done { text } | Response::Failed { text } => return Err(Failure::Failed(text)),
-        Response::Logs { .. } => {
-            return Err(Failure::Failed("the master answered another question".to_owned()));
-        }
-    };
+    let status = fetch(&arguments.master)?;
     if arguments.json {
         let text =
-            serde_json::to_string_pretty(&*status).map_err(|error| Failure::Failed(error.to_string()))?;
+            serde_json::to_string_pretty(&status).map_err(|error| Failure::Failed(error.to_string()))?;
         return print(&format!("{text}\n"));
     }
     print(&table(&status))
 }
 
+/// Asks the running master.
+pub(super) fn fetch(master: &Master) -> Result<Box<Status>, Failure> {
+    match master.ask(&Request::Status)? {
+        Response::Status(status) => Ok(status),
+        Response::Done { text } | Response::Failed { text } => Err(Failure::Failed(text)),
+        Response::Logs { .. } => Err(Failure::Failed("the master answered another question".to_owned())),
+    }
+}
+
 /// For people.
-fn table(status: &Status) -> String {
+pub(super) fn table(status: &Status) -> String {
     let mut out = String::new();
     let Status { version, pid, generation, mode, uptime_seconds, .. } = status;
     let uptime = duration(*uptime_seconds);
     // Writing to a String cannot fail.
     let _ = writeln!(out, "hatchery {version}  {mode}  pid {pid}  generation {generation}  up {uptime}");
+    if let Some(config) = &status.config {
+        let _ = writeln!(out, "  configuration {}", config.display());
+    }
     status.listeners.iter().for_each(|listener| _ = writeln!(out, "  listening on {listener}"));
     if let Some(error) = &status.last_reload_error {
         let _ = writeln!(out, "  last reload failed: {}", error.trim_end().replace('\n', "\n    "));
@@ -103,6 +109,9 @@ fn show_child(child: &Child, out: &mut String) {
         let _ = write!(out, "  last exit: {exit}");
     }
     out.push('\n');
+    for Running { request, seconds } in &child.running {
+        let _ = writeln!(out, "        {request} for {}", duration(*seconds));
+    }
 }
 
 /// One job of cron.
@@ -110,8 +119,13 @@ pub(super) fn show_job(job: &Job, out: &mut String) {
     let next = job.next.as_deref().unwrap_or("never");
     let _ = write!(out, "  {}  at {}  next {next}", job.name, job.at);
     if !job.running.is_empty() {
-        let pids: Vec<String> = job.running.iter().map(u32::to_string).collect();
-        let _ = write!(out, "  running: pid {}", pids.join(", "));
+        let since = job.running_since.iter().map(Some).chain(std::iter::repeat(None));
+        let run = |(pid, since): (&u32, Option<&String>)| match since {
+            Some(since) => format!("{pid} since {since}"),
+            None => pid.to_string(),
+        };
+        let runs: Vec<String> = job.running.iter().zip(since).map(run).collect();
+        let _ = write!(out, "  running: pid {}", runs.join(", "));
     }
     if let Some(last) = job.history.first() {
         let seconds = last.duration_ms as f64 / 1000.0;
@@ -153,6 +167,7 @@ mod tests {
             last_exit: None,
             requests: Some(1234),
             connections: Some(7),
+            running: vec![Running { request: "GET /slow".to_owned(), seconds: 90 }],
         };
         let pools = vec![
             Pool {
@@ -188,6 +203,7 @@ mod tests {
             "running  pid 0  generation 3",
             "listening on [::]:80",
             "     0     4712    3  ready          2m    5.0MiB      1234            7\n",
+            "        GET /slow for 1m\n",
             "app shop  failed  processes 0 to 4  restarts 2  last exit: exit 3  next attempt in 1.5s",
             "clean  at 17 3 * * *  next never",
         ] {

@@ -23,8 +23,9 @@ pub(super) struct Arguments {
 
 /// Asks the running master and waits for its end.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let process = pidfd::of_listener(&arguments.master.socket()?);
-    match arguments.master.ask(&Request::Stop { fast: arguments.fast })? {
+    let found = arguments.master.find()?;
+    let process = pidfd::of_listener(&found.path);
+    match found.ask(&Request::Stop { fast: arguments.fast })? {
         Response::Done { .. } => {}
         Response::Failed { text } => return Err(Failure::Failed(text)),
         Response::Status(_) | Response::Logs { .. } => {

@@ -17,6 +17,8 @@ pub enum Address {
     Tcp(std::net::SocketAddr),
     /// `unix:/run/x.sock`.
     Unix(PathBuf),
+    /// `systemd:http`: every socket of that name (`FileDescriptorName=`) that is passed at the start. To listen on only.
+    Passed(String),
 }
 
 /// A block of IP addresses, `10.0.0.0/8`, or the peers of Unix listeners (`unix:`).
@@ -51,6 +53,17 @@ impl Address {
                 return Err(Complaint::new(what, "use a shorter one, for example below /run"));
             }
             return Ok(Self::Unix(path));
+        }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            // What systemd takes as FileDescriptorName=, without the names that we give ourselves.
+            let good = |char: char| char.is_ascii_graphic() && char != ':';
+            if name.is_empty() || name.len() > 255 || !name.chars().all(good) || name.starts_with("hatchery-")
+            {
+                return bad(
+                    "after `systemd:` stands a FileDescriptorName=, for example \"systemd:http\"".to_owned()
+                );
+            }
+            return Ok(Self::Passed(name.to_owned()));
         }
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Ok(Self::Tcp(address));
@@ -121,7 +134,7 @@ impl Address {
         match self {
             Self::Any(port) => Some(*port),
             Self::Tcp(address) => Some(address.port()),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Passed(_) => None,
         }
     }
 }
@@ -133,6 +146,7 @@ impl fmt::Display for Address {
             Self::Any(port) => write!(f, ":{port}"),
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Passed(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -226,7 +240,7 @@ mod tests {
     #[test]
     fn addresses_and_their_mistakes() {
         let parse = |text: &str| Address::parse(text, Path::new("/etc/hatchery"));
-        for text in [":8000", "127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock", ":0"] {
+        for text in [":8000", "127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock", ":0", "systemd:http"] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
         assert_eq!(parse("unix:x.sock").unwrap(), Address::Unix("/etc/hatchery/x.sock".into()));
@@ -239,6 +253,8 @@ mod tests {
             ("/run/x.sock", "did you mean \"unix:/run/x.sock\"?"),
             ("127.0.0.1", "for example \"127.0.0.1:8000\""),
             ("127.0.0.1:99999", "a port is a number from 0 to 65535"),
+            ("systemd:", "after `systemd:` stands a FileDescriptorName=, for example \"systemd:http\""),
+            ("systemd:a:b", "after `systemd:` stands a FileDescriptorName=, for example \"systemd:http\""),
             ("db.example:80", "write its IP address, or `localhost`"),
             ("", EXAMPLES),
         ] {

@@ -72,6 +72,14 @@ pub fn environment(config: &Config) -> Vec<Problem> {
     check.problems
 }
 
+/// Why the temporary directory cannot be used, if it cannot.
+#[must_use]
+pub fn temp_dir(config: &Config) -> Option<Problem> {
+    let mut check = Check { config, problems: Vec::new() };
+    check.writable_directory("temp_dir", &config.temp_dir, &Identity::of(config.user.as_deref()));
+    check.problems.pop()
+}
+
 /// What works and should be known before a start as the current user.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<Problem> {
@@ -110,8 +118,7 @@ impl Check<'_> {
         if let Some(log) = config.log.access.as_ref().and_then(|access| access.path.as_ref()) {
             self.writable_file("log.access.path", log, &me);
         }
-        let worker = Identity::of(config.user.as_deref());
-        self.writable_directory("temp_dir", &config.temp_dir, &worker);
+        self.problems.extend(temp_dir(config));
         if config.sandbox == Sandbox::Require {
             for lacking in sandbox::missing() {
                 let hint = "run on another kernel, or write `sandbox: Try`";

@@ -26,7 +26,7 @@ pub struct Upstream {
 /// One server of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Where it listens (never [`Address::Any`]).
+    /// Where it listens (never [`Address::Any`] or [`Address::Passed`]).
     pub address: Address,
     /// Its share; 1.
     pub weight: u32,
@@ -133,6 +133,10 @@ impl Read for ServerAddress {
                 Address::Any(port) => Err(Complaint::new(
                     format!("`{text}` names no host"),
                     format!("for a server on this machine write \"127.0.0.1:{port}\""),
+                )),
+                Address::Passed(_) => Err(Complaint::new(
+                    format!("`{text}` is an address to listen on"),
+                    "write where the server listens, for example \"unix:/run/x.sock\"",
                 )),
                 address if address.port() == Some(0) => {
                     Err(Complaint::new(format!("`{text}`: nothing listens on port 0"), ""))

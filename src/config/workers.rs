@@ -22,7 +22,8 @@ pub struct Processes {
 pub struct Workers {
     /// `min` is 0 in cheap mode; "auto" has become the number of usable CPUs.
     pub processes: Processes,
-    /// With `min` 0: how long without a connection until the workers leave.
+    /// How long none must have been busy until one more than `min` leaves; with `min` 0, how long without a connection
+    /// until the last one does.
     pub idle: Duration,
     /// Client connections a worker holds at most.
     pub connections: u32,

@@ -1,6 +1,53 @@
 //! Commands to the running master over its control socket: one JSON object a line each way.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+/// One line from a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// What it asks.
+    #[serde(flatten)]
+    pub request: Request,
+    /// The master that it means; `None`: whoever listens there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meant: Option<Identity>,
+}
+
+/// Which of several masters one is: by what it was started with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its configuration file; `None`: started with flags, or (of a client) there is none.
+    pub config: Option<PathBuf>,
+    /// Where it was started; `None`: anywhere.
+    pub directory: Option<PathBuf>,
+}
+
+impl Identity {
+    /// Whether a command that means `self` is for the master `other`: they have the same file, or at least one has none
+    /// and they have the same directory.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        match (&self.config, &other.config) {
+            (Some(meant), Some(file)) => meant == file,
+            _ => self.directory.is_some() && self.directory == other.directory,
+        }
+    }
+}
+
+/// `/srv/shop/hatchery.ron`, `a server without a file, started in /srv/shop`.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.config, &self.directory) {
+            (Some(file), _) => write!(f, "{}", file.display()),
+            (None, Some(directory)) => {
+                write!(f, "a server without a file, started in {}", directory.display())
+            }
+            (None, None) => write!(f, "a server without a file"),
+        }
+    }
+}
 
 /// What a command asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +93,14 @@ pub enum Request {
         /// Do not wait for running requests.
         fast: bool,
     },
+}
+
+impl Request {
+    /// Whether it only looks.
+    #[must_use]
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, Self::Status | Self::Logs { .. })
+    }
 }
 
 /// What the master answers.
@@ -99,6 +154,9 @@ pub struct Status {
     pub version: String,
     /// Process id of the master.
     pub pid: u32,
+    /// Its configuration file, if it has one.
+    #[serde(default)]
+    pub config: Option<PathBuf>,
     /// Current generation.
     pub generation: u32,
     /// `starting`, `running`, `asleep`, `reloading`, `upgrading` or `stopping`.
@@ -178,6 +236,18 @@ pub struct Child {
     pub requests: Option<u64>,
     /// Open client connections (workers only).
     pub connections: Option<u64>,
+    /// Requests that have run for a second or more (apps only), the longest first.
+    #[serde(default)]
+    pub running: Vec<Running>,
+}
+
+/// A request that runs in a process of an app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Method and path.
+    pub request: String,
+    /// For how long it has run.
+    pub seconds: u64,
 }
 
 /// One cron job.
@@ -191,6 +261,9 @@ pub struct Job {
     pub next: Option<String>,
     /// Process ids of running runs.
     pub running: Vec<u32>,
+    /// When each of them started, RFC 3339.
+    #[serde(default)]
+    pub running_since: Vec<String>,
     /// The last runs, newest first, at most 20.
     pub history: Vec<Run>,
 }
@@ -204,4 +277,44 @@ pub struct Run {
     pub duration_ms: u64,
     /// `ok`, `exit 3`, `killed by SIGKILL`, `timed out`, `skipped: still running`, `could not start: …`.
     pub outcome: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_a_request_with_the_master_that_it_means() {
+        let plain = serde_json::from_str::<Order>(r#"{"command":"stop","fast":true}"#).unwrap();
+        assert_eq!(plain, Order { request: Request::Stop { fast: true }, meant: None });
+        let meant = Some(Identity { config: Some("/a.ron".into()), directory: None });
+        let order = Order { request: Request::Status, meant };
+        let text = serde_json::to_string(&order).unwrap();
+        assert_eq!(serde_json::from_str::<Order>(&text).unwrap(), order);
+        assert_eq!(
+            serde_json::from_str::<Request>(&text).unwrap(),
+            Request::Status,
+            "older masters take it too"
+        );
+    }
+
+    #[test]
+    fn a_command_is_for_the_master_of_its_file_or_directory() {
+        let identity = |config: &str, directory: &str| {
+            let path = |text: &str| Some(PathBuf::from(text)).filter(|_| !text.is_empty());
+            Identity { config: path(config), directory: path(directory) }
+        };
+        for (meant, master, same) in [
+            (identity("/a/h.ron", "/a"), identity("/a/h.ron", "/"), true),
+            (identity("/a/h.ron", "/a"), identity("/b/h.ron", "/a"), false),
+            (identity("", "/a"), identity("", "/a"), true),
+            (identity("", "/a"), identity("", "/b"), false),
+            (identity("", "/a"), identity("/x.ron", "/a"), true),
+            (identity("/etc/h.ron", "/a"), identity("", "/a"), true),
+            (identity("/etc/h.ron", ""), identity("", "/a"), false),
+            (identity("", ""), identity("", ""), false),
+        ] {
+            assert_eq!(meant.is(&master), same, "{meant:?} {master:?}");
+        }
+    }
 }

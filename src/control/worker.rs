@@ -1,5 +1,46 @@
 //! Master and worker, over SOCK_SEQPACKET: one message a packet, a tag byte and its operands in little endian.
 
+use serde::{Deserialize, Serialize};
+
+/// How busy a worker is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Load {
+    /// One worker fewer would do.
+    #[default]
+    Low,
+    /// Neither.
+    Middle,
+    /// Its loop hardly rests any more, or it can take no more connections: what comes next waits.
+    High,
+}
+
+/// A unit of a process of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Pool on the board.
+    pub pool: u16,
+    /// Slot of its process.
+    pub slot: u16,
+    /// Its number in the process.
+    pub thread: u16,
+    /// Unit generation of its process.
+    pub generation: u32,
+}
+
+impl Unit {
+    fn encode(self) -> Vec<u8> {
+        let Self { pool, slot, thread, generation } = self;
+        [&pool.to_le_bytes()[..], &slot.to_le_bytes(), &thread.to_le_bytes(), &generation.to_le_bytes()]
+            .concat()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let word = |at| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+        let generation = u32::from_le_bytes(bytes.get(6..10)?.try_into().ok()?);
+        Some(Self { pool: word(0)?, slot: word(2)?, thread: word(4)?, generation })
+    }
+}
+
 /// From the master to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToWorker {
@@ -40,6 +81,8 @@ pub enum ToMaster {
     },
     /// Another directory has the path of a static root now.
     RootReplaced,
+    /// It is busier, or less busy, than it said last (at first: Low).
+    Load(Load),
     /// A request waits for this pool and no unit is free.
     Want {
         /// Pool on the board.
@@ -51,6 +94,20 @@ pub enum ToMaster {
         pool: u16,
         /// Slot of its process.
         slot: u16,
+    },
+    /// A request has run for a while in this unit; what `status` shows until it is over.
+    Runs {
+        /// Where.
+        at: Unit,
+        /// Since when, in nanoseconds of CLOCK_MONOTONIC.
+        since: u64,
+        /// Method and path.
+        request: String,
+    },
+    /// The request in this unit of which the master was told is over.
+    Ran {
+        /// Where.
+        at: Unit,
     },
     /// The process must go at once: a request ran into the app's `timeout`, or it cannot be talked to.
     Stuck {
@@ -108,6 +165,7 @@ impl ToMaster {
             Self::Ready => vec![1],
             Self::Closed => vec![6],
             Self::RootReplaced => vec![8],
+            Self::Load(load) => vec![9, *load as u8],
             Self::Sandboxed { landlock, seccomp } => vec![7, *landlock, u8::from(*seccomp)],
             Self::Failed(text) => {
                 let mut packet = vec![2];
@@ -116,6 +174,12 @@ impl ToMaster {
             }
             Self::Want { pool } => [&[3], &pool.to_le_bytes()[..]].concat(),
             Self::Left { pool, slot } => [&[4], &pool.to_le_bytes()[..], &slot.to_le_bytes()].concat(),
+            Self::Runs { at, since, request } => {
+                let numbers = [&[10], &at.encode()[..], &since.to_le_bytes()].concat();
+                let request = request.as_bytes();
+                [&numbers, request.get(..PACKET - numbers.len()).unwrap_or(request)].concat()
+            }
+            Self::Ran { at } => [&[11], &at.encode()[..]].concat(),
             Self::Stuck { pool, slot, generation, reason } => {
                 let numbers =
                     [&[5], &pool.to_le_bytes()[..], &slot.to_le_bytes(), &generation.to_le_bytes()].concat();
@@ -134,10 +198,20 @@ impl ToMaster {
             (1, 0) => Some(Self::Ready),
             (6, 0) => Some(Self::Closed),
             (8, 0) => Some(Self::RootReplaced),
+            (9, 1) => [Load::Low, Load::Middle, Load::High]
+                .into_iter()
+                .find(|load| rest == [*load as u8])
+                .map(Self::Load),
             (7, 2) => Some(Self::Sandboxed { landlock: *rest.first()?, seccomp: *rest.get(1)? != 0 }),
             (2, _) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
             (3, 2) => Some(Self::Want { pool: word(rest)? }),
             (4, 4) => Some(Self::Left { pool: word(rest.get(..2)?)?, slot: word(rest.get(2..)?)? }),
+            (10, 18..) => Some(Self::Runs {
+                at: Unit::decode(rest)?,
+                since: u64::from_le_bytes(rest.get(10..18)?.try_into().ok()?),
+                request: String::from_utf8_lossy(rest.get(18..)?).into_owned(),
+            }),
+            (11, 10) => Some(Self::Ran { at: Unit::decode(rest)? }),
             (5, 8..) => Some(Self::Stuck {
                 pool: word(rest.get(..2)?)?,
                 slot: word(rest.get(2..4)?)?,
@@ -152,6 +226,8 @@ impl ToMaster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const UNIT: Unit = Unit { pool: 1, slot: 2, thread: 258, generation: 70_000 };
 
     #[test]
     fn every_message_survives_the_wire() {
@@ -168,6 +244,10 @@ mod tests {
             ToMaster::Closed,
             ToMaster::Sandboxed { landlock: 7, seccomp: true },
             ToMaster::RootReplaced,
+            ToMaster::Runs { at: UNIT, since: u64::MAX - 1, request: "GET /slow".to_owned() },
+            ToMaster::Ran { at: UNIT },
+            ToMaster::Load(Load::Low),
+            ToMaster::Load(Load::High),
             ToMaster::Failed("no such directory".to_owned()),
             ToMaster::Want { pool: 258 },
             ToMaster::Left { pool: 1, slot: 2 },
@@ -181,7 +261,8 @@ mod tests {
 
     #[test]
     fn garbage_is_no_message() {
-        for packet in [&b""[..], b"\x09", b"\x03\x01", b"\x04\x01\x02\x03", b"\x01\x00"] {
+        for packet in [&b""[..], b"\x09\x03", b"\x0a", b"\x0c", b"\x03\x01", b"\x04\x01\x02\x03", b"\x01\x00"]
+        {
             assert_eq!(ToMaster::decode(packet), None);
             assert_eq!(ToWorker::decode(packet), None);
         }

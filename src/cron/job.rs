@@ -157,11 +157,15 @@ impl Job {
     }
 
     pub(super) fn status(&self) -> command::Job {
+        let running =
+            self.runs.iter().filter_map(|run| Some((run.pid?, self.spec.schedule.local(run.started))));
+        let (running, running_since) = running.unzip();
         command::Job {
             name: self.spec.name.clone(),
             at: self.spec.schedule.text().to_owned(),
             next: self.next.map(|next| self.spec.schedule.local(next)),
-            running: self.runs.iter().filter_map(|run| run.pid).collect(),
+            running,
+            running_since,
             history: self.history.iter().cloned().collect(),
         }
     }

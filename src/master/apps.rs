@@ -16,6 +16,8 @@ use crate::supervisor::{ChildId, Exit};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program, Step};
 use crate::sys::{listener, signals};
+use crate::timer::Time;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -52,6 +54,8 @@ pub(super) struct App {
     launch: Option<Launch>,
     python: PathBuf,
     directory: PathBuf,
+    /// Requests that run for long, by unit: in which worker's row, since when, and what.
+    running: BTreeMap<u16, (u16, Time, String)>,
     /// What it prints.
     pub(super) output: Output,
     /// Where it listens.
@@ -125,6 +129,7 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
         control: Some(ours),
         reader: frame::Reader::new(),
         waiting: Vec::new(),
+        running: BTreeMap::new(),
         launch: Some(launch),
         python: settings.python.clone(),
         directory: settings.chdir.clone(),
@@ -288,6 +293,27 @@ impl App {
                 None
             }
         }
+    }
+
+    /// A worker says that a request runs for long in a unit.
+    pub(super) fn runs(&mut self, unit: u16, row: u16, since: Time, request: &str) {
+        if unit < self.threads {
+            let request = request.chars().filter(|char| !char.is_control()).take(TITLE).collect();
+            self.running.insert(unit, (row, since, request));
+        }
+    }
+
+    /// No request of that worker runs there any more.
+    pub(super) fn ran(&mut self, unit: u16, row: u16) {
+        self.running.retain(|known, (owner, ..)| (*known, *owner) != (unit, row));
+    }
+
+    /// Requests that run for long, those that began first first.
+    pub(super) fn running(&self) -> Vec<(Time, &str)> {
+        let mut running: Vec<(Time, &str)> =
+            self.running.values().map(|(_, since, request)| (*since, request.as_str())).collect();
+        running.sort_unstable();
+        running
     }
 
     /// No request is claimed any more: it may leave.

@@ -4,7 +4,7 @@
 mod saved;
 
 use super::Token;
-use crate::control::command::{Request, Response};
+use crate::control::command::{Order, Request, Response};
 use crate::supervisor::Ticket;
 use crate::sys::listener::{self, Bound, Local};
 use crate::sys::poll::{Interest, Set};
@@ -23,11 +23,17 @@ pub(super) use saved::SavedControl;
 /// Longest command.
 const LINE: usize = 4 * 1024;
 
-/// Clients at a time; more wait in the socket's queue.
-const CLIENTS: usize = 16;
+/// Clients at a time that ask or are answered; more wait in the socket's queue.
+const CLIENTS: usize = 64;
+
+/// Clients of each kind at a time that wait for something to happen; more are refused.
+const WAITING: usize = 16;
 
 /// How long a client may take to ask, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same while many do: those who have something to say say it at once.
+const HASTE: Duration = Duration::from_millis(250);
 
 /// The control socket and its clients.
 #[derive(Debug)]
@@ -48,11 +54,32 @@ struct Client {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
     /// Its command is coming in.
-    Asking { line: Vec<u8>, until: Time },
+    Asking { line: Vec<u8>, since: Time },
     /// The answer will come.
-    Waiting,
+    Waiting(Kind),
     /// The answer is going out.
-    Answering { bytes: Vec<u8>, sent: usize, until: Time },
+    Answering { bytes: Vec<u8>, sent: usize, since: Time },
+}
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    /// What comes at once.
+    Short,
+    /// The end of a reload or restart.
+    End,
+    /// Lines of the log.
+    Lines,
+}
+
+impl Kind {
+    fn of(request: &Request) -> Self {
+        match request {
+            Request::Reload { wait: true, .. } | Request::Restart { .. } => Self::End,
+            Request::Logs { wait: true, .. } => Self::Lines,
+            _ => Self::Short,
+        }
+    }
 }
 
 impl Control {
@@ -91,14 +118,14 @@ impl Control {
 
     /// Waits for what each client has to do next.
     pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>) {
-        if self.clients.len() < CLIENTS {
+        if self.brief() < CLIENTS {
             set.add(self.socket.as_fd(), Token::Control, Interest::READ);
         }
         for (number, client) in &self.clients {
             let interest = match client.state {
                 State::Asking { .. } => Interest::READ,
                 // Told anyway when the client goes away.
-                State::Waiting => Interest { read: false, write: false },
+                State::Waiting(_) => Interest { read: false, write: false },
                 State::Answering { .. } => Interest { read: false, write: true },
             };
             set.add(client.stream.as_fd(), Token::Client(*number), interest);
@@ -107,28 +134,39 @@ impl Control {
 
     /// The next moment at which somebody has stalled.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.clients.values().map(Client::deadline).fold(None, earliest)
+        let patience = self.patience();
+        self.clients.values().map(|client| client.deadline(patience)).fold(None, earliest)
     }
 
     /// Drops who has stalled.
     pub(super) fn on_timeout(&mut self, now: Time) {
-        self.clients.retain(|_, client| client.deadline().is_none_or(|deadline| now < deadline));
+        let patience = self.patience();
+        self.clients.retain(|_, client| client.deadline(patience).is_none_or(|deadline| now < deadline));
+    }
+
+    /// Clients that will soon be gone.
+    fn brief(&self) -> usize {
+        self.clients.values().filter(|client| !matches!(client.state, State::Waiting(_))).count()
+    }
+
+    fn patience(&self) -> Duration {
+        if self.brief() > CLIENTS / 2 { HASTE } else { PATIENCE }
     }
 
     /// Takes new clients.
     pub(super) fn accept(&mut self, now: Time) {
-        while self.clients.len() < CLIENTS {
+        while self.brief() < CLIENTS {
             let Ok((stream, _)) = self.socket.accept() else { return };
             if stream.set_nonblocking(true).is_ok() {
                 self.last += 1;
-                let state = State::Asking { line: Vec::new(), until: now.after(PATIENCE) };
+                let state = State::Asking { line: Vec::new(), since: now };
                 self.clients.insert(self.last, Client { stream, state });
             }
         }
     }
 
     /// A client's descriptor is ready: the command, if it is complete now.
-    pub(super) fn ready(&mut self, number: u64, now: Time) -> Option<(Ticket, Request)> {
+    pub(super) fn ready(&mut self, number: u64, now: Time) -> Option<(Ticket, Order)> {
         let client = self.clients.get_mut(&number)?;
         match client.step() {
             Step::More => None,
@@ -137,10 +175,7 @@ impl Control {
                 None
             }
             Step::Line(line) => match serde_json::from_slice(&line) {
-                Ok(request) => {
-                    client.state = State::Waiting;
-                    Some((Ticket(number), request))
-                }
+                Ok(order) => self.admit(number, order, now),
                 Err(error) => {
                     let text = format!("not a command that this version knows: {error}");
                     self.answer(Ticket(number), &Response::Failed { text }, now);
@@ -148,6 +183,24 @@ impl Control {
                 }
             },
         }
+    }
+
+    /// Takes a command, unless too many of its kind wait already.
+    fn admit(&mut self, number: u64, order: Order, now: Time) -> Option<(Ticket, Order)> {
+        let kind = Kind::of(&order.request);
+        let alike = self
+            .clients
+            .values()
+            .filter(|client| matches!(client.state, State::Waiting(other) if other == kind))
+            .count();
+        if kind != Kind::Short && alike >= WAITING {
+            let text =
+                format!("{alike} commands like this one wait for their answers already; try again later");
+            self.answer(Ticket(number), &Response::Failed { text }, now);
+            return None;
+        }
+        self.clients.get_mut(&number)?.state = State::Waiting(kind);
+        Some((Ticket(number), order))
     }
 
     /// Whether a client still waits for its answer.
@@ -160,7 +213,7 @@ impl Control {
         let Some(client) = self.clients.get_mut(&ticket.0) else { return };
         let mut bytes = serde_json::to_vec(response).unwrap_or_default();
         bytes.push(b'\n');
-        client.state = State::Answering { bytes, sent: 0, until: now.after(PATIENCE) };
+        client.state = State::Answering { bytes, sent: 0, since: now };
         // Most answers fit the socket's buffer: then it is done at once, which matters at the end of the master.
         if matches!(client.step(), Step::Gone) {
             self.clients.remove(&ticket.0);
@@ -184,16 +237,16 @@ enum Step {
 }
 
 impl Client {
-    fn deadline(&self) -> Option<Time> {
+    fn deadline(&self, patience: Duration) -> Option<Time> {
         match self.state {
-            State::Asking { until, .. } | State::Answering { until, .. } => Some(until),
-            State::Waiting => None,
+            State::Asking { since, .. } | State::Answering { since, .. } => Some(since.after(patience)),
+            State::Waiting(_) => None,
         }
     }
 
     fn step(&mut self) -> Step {
         match &mut self.state {
-            State::Waiting => Step::Gone,
+            State::Waiting(_) => Step::Gone,
             State::Asking { line, .. } => {
                 let mut buffer = [0; LINE];
                 match self.stream.read(&mut buffer) {
@@ -237,7 +290,7 @@ impl Client {
 ///
 /// # Errors
 /// For the operator: nobody listens there, or what went wrong on the way.
-pub fn ask(path: &Path, request: &Request) -> Result<Response, String> {
+pub fn ask(path: &Path, order: &Order) -> Result<Response, String> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             format!(
@@ -245,13 +298,20 @@ pub fn ask(path: &Path, request: &Request) -> Result<Response, String> {
                 path.display()
             )
         }
+        io::ErrorKind::WouldBlock => {
+            format!("the master on {} does not answer: it is stopped or very busy", path.display())
+        }
         io::ErrorKind::PermissionDenied => {
             format!("not allowed to connect to {}: use the user the master was started by", path.display())
         }
         _ => format!("cannot talk to the master on {}: {error}", path.display()),
     };
     let mut stream = UnixStream::connect(path).map_err(failed)?;
-    let mut line = serde_json::to_vec(request).map_err(|error| error.to_string())?;
+    if order.request == Request::Status {
+        // It is answered at once, or the master hangs; whoever asks must not hang too.
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    }
+    let mut line = serde_json::to_vec(order).map_err(|error| error.to_string())?;
     line.push(b'\n');
     stream.write_all(&line).map_err(failed)?;
     let mut answer = Vec::new();
@@ -329,7 +389,7 @@ mod tests {
         }
 
         /// One turn: waits at most 10 s for something to happen.
-        fn turn(&mut self) -> Option<(Ticket, Request)> {
+        fn turn(&mut self) -> Option<(Ticket, Order)> {
             let mut set = Set::new();
             self.control.watch(&mut set);
             let ready = set.wait(Time::ZERO, Some(Time::ZERO.after(Duration::from_secs(10)))).unwrap();
@@ -354,8 +414,8 @@ mod tests {
         client.write_all(br#"{"command":"sta"#).unwrap();
         assert_eq!(bench.turn(), None);
         client.write_all(b"tus\"}\n").unwrap();
-        let (ticket, request) = bench.turn().unwrap();
-        assert_eq!(request, Request::Status);
+        let (ticket, order) = bench.turn().unwrap();
+        assert_eq!(order, Order { request: Request::Status, meant: None });
         bench.control.answer(ticket, &Response::Done { text: "fine".to_owned() }, bench.now);
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
@@ -387,7 +447,8 @@ mod tests {
         let mut waiting = UnixStream::connect(bench.control.path()).unwrap();
         waiting.write_all(b"{\"command\":\"reload\",\"wait\":true,\"prove\":false}\n").unwrap();
         bench.turn();
-        assert!(matches!(bench.turn(), Some((_, Request::Reload { wait: true, prove: false }))));
+        let request = bench.turn().map(|(_, order)| order.request);
+        assert_eq!(request, Some(Request::Reload { wait: true, prove: false }));
         assert_eq!(bench.control.clients.len(), 2);
         assert_eq!(bench.control.deadline(), Some(bench.now.after(PATIENCE)));
         bench.control.on_timeout(bench.now.after(PATIENCE));
@@ -405,6 +466,43 @@ mod tests {
         assert!(Control::bind(&path).unwrap_err().contains("another master listens"));
         drop(bench);
         assert!(!path.exists());
-        assert!(ask(&path, &Request::Status).unwrap_err().contains("is it running?"));
+        let order = Order { request: Request::Status, meant: None };
+        assert!(ask(&path, &order).unwrap_err().contains("is it running?"));
+    }
+
+    #[test]
+    fn those_who_wait_and_those_who_are_silent_leave_room_for_short_commands() {
+        let mut bench = Bench::new("control-crowd");
+        let path = bench.control.path().to_owned();
+        let say = |line: &str| {
+            let mut stream = UnixStream::connect(&path).unwrap();
+            stream.write_all(line.as_bytes()).unwrap();
+            stream
+        };
+        let reload = "{\"command\":\"reload\",\"wait\":true,\"prove\":false}\n";
+        let mut waiting = Vec::new();
+        for _ in 0..WAITING {
+            waiting.push(say(reload));
+            assert_eq!(bench.turn(), None, "it is accepted");
+            assert!(bench.turn().is_some());
+        }
+        let mut refused = say(reload);
+        assert_eq!((bench.turn(), bench.turn()), (None, None));
+        let mut answer = String::new();
+        refused.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("16 commands like this one wait"), "{answer}");
+
+        let silent: Vec<_> = (0..CLIENTS + 5).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        let _short = say("{\"command\":\"status\"}\n");
+        assert_eq!(bench.turn(), None);
+        assert_eq!(bench.control.clients.len(), WAITING + CLIENTS, "the rest is in the queue");
+        let deadline = bench.control.deadline().unwrap();
+        assert_eq!(deadline, bench.now.after(HASTE));
+        bench.now = deadline;
+        bench.control.on_timeout(deadline);
+        assert_eq!(bench.control.clients.len(), WAITING, "the silent make room");
+        assert_eq!(bench.turn(), None);
+        assert_eq!(bench.turn().map(|(_, order)| order.request), Some(Request::Status));
+        drop((silent, waiting));
     }
 }

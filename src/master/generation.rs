@@ -164,6 +164,9 @@ impl Generation {
             };
             job_accounts.push(account_or(&format!("cron[{index}].user"), job.user.as_deref(), default)?);
         }
+        if let Some(problem) = config::check::temp_dir(&config) {
+            return Err(problem.to_string());
+        }
         let missing = sandbox::missing();
         if config.sandbox == Sandbox::Require && !missing.is_empty() {
             let missing = missing.join(" and ");

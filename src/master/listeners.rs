@@ -18,15 +18,15 @@ pub(super) use saved::{SavedListening, SavedTaken};
 #[derive(Debug)]
 pub(super) struct Socket {
     bound: Bound,
-    /// Passed by a socket unit, which keeps it by itself.
-    passed: bool,
+    /// Passed by a socket unit, which keeps it by itself: what it calls it.
+    passed: Option<String>,
     /// The file of a Unix socket, to remove no other.
     file: Option<(PathBuf, (u64, u64))>,
 }
 
 impl Socket {
     fn new(bound: Bound) -> Rc<Self> {
-        Rc::new(Self { bound, passed: false, file: None })
+        Rc::new(Self { bound, passed: None, file: None })
     }
 
     fn with_file(bound: Bound) -> Rc<Self> {
@@ -34,18 +34,18 @@ impl Socket {
             Local::Unix(path) => listener::identity(path).map(|identity| (path.clone(), identity)),
             Local::Tcp(_) => None,
         };
-        Rc::new(Self { bound, passed: false, file })
+        Rc::new(Self { bound, passed: None, file })
     }
 
     fn inherited(taken: Taken) -> Rc<Self> {
         // Whoever bound a Unix socket removes it.
-        Rc::new(Self { bound: taken.bound, passed: !taken.stored, file: None })
+        Rc::new(Self { bound: taken.bound, passed: (!taken.stored).then_some(taken.name), file: None })
     }
 
     /// The name by which systemd keeps it over a restart; `None` for a socket that a socket unit keeps, and for a path,
     /// which is removed at the end.
     pub(super) fn store_name(&self) -> Option<String> {
-        let address = self.address().filter(|_| !self.passed)?;
+        let address = self.address().filter(|_| self.passed.is_none())?;
         // A colon separates names in LISTEN_FDNAMES.
         Some(format!("{STORED}{address}").replace(':', "_"))
     }
@@ -132,7 +132,7 @@ impl Inherited {
     pub(super) fn warn_about_rest(&self) {
         self.0.borrow_mut().retain(|taken| !taken.stored);
         for Taken { name, bound, .. } in self.0.borrow().iter() {
-            log::warn!(target: "hatchery", "an inherited socket is not used by any site: {:?} {name}", bound.local);
+            log::warn!(target: "hatchery", "an inherited socket is not used by any site: {:?} {name}; sites listen on it by `listen: [\"systemd:NAME\"]` or its address", bound.local);
         }
     }
 
@@ -140,6 +140,33 @@ impl Inherited {
         let mut taken = self.0.borrow_mut();
         let place = taken.iter().position(|taken| taken.bound.local == *wanted)?;
         Some(taken.swap_remove(place))
+    }
+
+    /// All of this name.
+    fn take_named(&self, name: &str) -> Vec<Taken> {
+        let mut taken = self.0.borrow_mut();
+        let (named, others) = std::mem::take(&mut *taken).into_iter().partition(|taken| taken.has_name(name));
+        *taken = others;
+        named
+    }
+
+    /// What socket units passed that nobody has asked for, for messages.
+    fn names(&self) -> String {
+        let taken = self.0.borrow();
+        let passed = taken.iter().filter(|taken| !taken.stored);
+        let names: BTreeSet<String> = passed.map(|taken| format!("\"{}\"", taken.name)).collect();
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether a socket unit passed anything.
+    fn is_activated(&self) -> bool {
+        self.0.borrow().iter().any(|taken| !taken.stored)
+    }
+}
+
+impl Taken {
+    fn has_name(&self, name: &str) -> bool {
+        !self.stored && self.name == name
     }
 }
 
@@ -169,6 +196,7 @@ pub(super) fn bind(
                          the two, and after a change from one to the other stop and start the server",
                         written(address)
                     ),
+                    None if matches!(address, Address::Passed(_)) => not_passed(address, inherited),
                     None => refused(address, &error),
                 };
                 format!("sites[{site}].listen[{place}]: {why}")
@@ -179,21 +207,35 @@ pub(super) fn bind(
     Ok(all)
 }
 
-/// Every reason why `config` could not be bound now; what could is let go again.
-pub(super) fn trial(config: &Config) -> Vec<String> {
+/// Every reason why `config` could not be bound now; what could is let go again. And what cannot be tried: sockets that
+/// somebody else passes at the start.
+pub(super) fn trial(config: &Config) -> (Vec<String>, Vec<String>) {
+    let inherited = Inherited::from_environment();
+    let activated = inherited.is_activated();
     let mut open: Vec<Listening> = Vec::new();
-    let mut reasons = Vec::new();
+    let (mut reasons, mut untried) = (Vec::new(), Vec::new());
     for (site, settings) in config.sites.iter().enumerate() {
         for (place, address) in settings.listen.iter().enumerate() {
-            match sockets(address, &open, &Inherited::default()) {
+            if let (Address::Passed(name), false) = (address, activated) {
+                untried.push(format!(
+                    "sites[{site}].listen[{place}]: {address} is passed at the start by a socket unit with \
+                     FileDescriptorName={name}; not tried"
+                ));
+                continue;
+            }
+            match sockets(address, &open, &inherited) {
                 Ok(sockets) => open.push(Listening { address: address.clone(), sockets, sites: Vec::new() }),
                 Err(error) => {
-                    reasons.push(format!("sites[{site}].listen[{place}]: {}", refused(address, &error)))
+                    let why = match address {
+                        Address::Passed(_) => not_passed(address, &inherited),
+                        _ => refused(address, &error),
+                    };
+                    reasons.push(format!("sites[{site}].listen[{place}]: {why}"));
                 }
             }
         }
     }
-    reasons
+    (reasons, untried)
 }
 
 fn sockets(address: &Address, open: &[Listening], inherited: &Inherited) -> io::Result<Vec<Rc<Socket>>> {
@@ -206,7 +248,29 @@ fn sockets(address: &Address, open: &[Listening], inherited: &Inherited) -> io::
         Address::Unix(path) => Ok(vec![unix(path, open, inherited)?]),
         Address::Any(0) => Ok(listener::any(0)?.into_iter().map(Socket::new).collect()),
         Address::Any(port) => every(*port, open, inherited),
+        Address::Passed(name) => passed(name, open, inherited),
     }
+}
+
+/// Every socket of this name: those that are in use already by their address, and those that nobody asked for yet.
+fn passed(name: &str, open: &[Listening], inherited: &Inherited) -> io::Result<Vec<Rc<Socket>>> {
+    let mut all: Vec<Rc<Socket>> = Vec::new();
+    for socket in open.iter().flat_map(|listening| &listening.sockets) {
+        if socket.passed.as_deref() == Some(name) && !all.iter().any(|known| Rc::ptr_eq(known, socket)) {
+            all.push(Rc::clone(socket));
+        }
+    }
+    all.extend(inherited.take_named(name).into_iter().map(Socket::inherited));
+    if all.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(all) }
+}
+
+fn not_passed(address: &Address, inherited: &Inherited) -> String {
+    let names = inherited.names();
+    let there = if names.is_empty() { "none was".to_owned() } else { format!("there is {names}") };
+    format!(
+        "no socket was passed for {address} ({there}): start the server by a socket unit with that \
+         FileDescriptorName=, and restart it after a change of the unit"
+    )
 }
 
 /// A port of every interface, piece by piece, since one of them may be there already.
@@ -259,11 +323,7 @@ fn known(local: &Local, open: &[Listening]) -> Option<Rc<Socket>> {
 
 /// As it is written in a configuration.
 pub(super) fn written(address: &Address) -> String {
-    match address {
-        Address::Any(port) => format!(":{port}"),
-        Address::Tcp(address) => address.to_string(),
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    }
+    address.to_string()
 }
 
 /// An address of the same port among those of this server.
@@ -271,7 +331,7 @@ fn overlapping<'a>(address: &Address, mut ours: impl Iterator<Item = &'a Listeni
     let port = |address: &Address| match address {
         Address::Any(port) => Some(*port),
         Address::Tcp(address) => Some(address.port()),
-        Address::Unix(_) => None,
+        Address::Unix(_) | Address::Passed(_) => None,
     };
     let wanted = port(address).filter(|port| *port != 0)?;
     ours.find(|listening| port(&listening.address) == Some(wanted))
@@ -282,7 +342,7 @@ fn refused(address: &Address, error: &io::Error) -> String {
     let port = match address {
         Address::Any(port) => *port,
         Address::Tcp(address) => address.port(),
-        Address::Unix(_) => 0,
+        Address::Unix(_) | Address::Passed(_) => 0,
     };
     let what = written(address);
     match (error.kind(), address) {
@@ -340,6 +400,29 @@ mod tests {
         assert_eq!(found(&Address::Any(8000)).unwrap(), "127.0.0.1:8000");
         assert_eq!(found(&Address::Tcp("0.0.0.0:8001".parse().unwrap())).unwrap(), "127.0.0.1:8001");
         assert_eq!((found(&Address::Any(80)), found(&Address::Any(0))), (None, None));
+    }
+
+    #[test]
+    fn passed_sockets_are_found_by_name_also_after_they_were_used_by_address() {
+        let taken = |name: &str, stored| {
+            let bound = listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+            Taken { name: name.to_owned(), stored, bound }
+        };
+        let (one, two) = (taken("web", false), taken("web", false));
+        let Local::Tcp(local) = one.bound.local else { panic!() };
+        let all = vec![one, taken("other", false), two, taken("web", true)];
+        let inherited = Inherited(RefCell::new(all));
+        let first = sockets(&Address::Tcp(local), &[], &inherited).unwrap();
+        let open = [Listening { address: Address::Tcp(local), sockets: first.clone(), sites: vec![0] }];
+        let named = Address::Passed("web".to_owned());
+        let found = sockets(&named, &open, &inherited).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(Rc::ptr_eq(&found[0], &first[0]) && found[1].store_name().is_none());
+        assert_eq!(inherited.0.borrow().len(), 2, "what has another name, and what was stored, stays");
+        let missing = Address::Passed("none".to_owned());
+        assert!(sockets(&missing, &open, &inherited).is_err());
+        let why = not_passed(&missing, &inherited);
+        assert!(why.contains("systemd:none") && why.contains("there is \"other\")"), "{why}");
     }
 
     #[test]

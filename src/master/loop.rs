@@ -1,10 +1,10 @@
 //! The master's loop: wait, take in what happened, let the supervisor decide, carry it out.
 
-use super::apps::Said;
+use super::apps::{App, Said};
 use super::child::{Child, Role};
 use super::{Channel, Master, Token};
-use crate::control::command::{Request, Response};
-use crate::control::worker::ToMaster;
+use crate::control::command::{Order, Request, Response};
+use crate::control::worker::{ToMaster, Unit};
 use crate::dispatch::{Freed, Lease, Rows};
 use crate::supervisor::{ChildId, Input, Kill, Ticket};
 use crate::sys::clock;
@@ -97,8 +97,11 @@ impl Master {
             Token::Signals => self.take_signals(now),
             Token::Control => self.control.accept(now),
             Token::Client(number) => {
-                if let Some((ticket, request)) = self.control.ready(number, now) {
-                    self.command(ticket, &request, now);
+                if let Some((ticket, order)) = self.control.ready(number, now) {
+                    match self.mistaken(&order) {
+                        None => self.command(ticket, &order.request, now),
+                        Some(text) => self.control.answer(ticket, &Response::Failed { text }, now),
+                    }
                 }
             }
             Token::Listener => {
@@ -117,6 +120,18 @@ impl Master {
             Token::Trial(channel) => self.trial_ready(channel),
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
         }
+    }
+
+    /// What to tell a client that means another master.
+    fn mistaken(&self, order: &Order) -> Option<String> {
+        let (own, meant) = (&self.start.identity, order.meant.as_ref()?);
+        let (path, pid) = (self.control.path().display(), std::process::id());
+        (!meant.is(own)).then(|| {
+            format!(
+                "not done: the server that answers on {path} (process {pid}) is {own}, and the one of {meant} does not \
+                 run; if that one is meant: --control {path}"
+            )
+        })
     }
 
     fn command(&mut self, ticket: Ticket, request: &Request, now: Time) {
@@ -196,10 +211,23 @@ impl Master {
             }
             ToMaster::RootReplaced => self.root_replaced(now),
             ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
+            ToMaster::Load(load) => self.supervisor.on(Input::Load { child: id, load }, now),
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {
                 if let Some(app) = self.app_in(pool, slot, None) {
                     self.let_go(app);
+                }
+            }
+            ToMaster::Runs { at, since, request } => {
+                let row = self.row_of(id);
+                if let (Some(row), Some(app)) = (row, self.app_of(at)) {
+                    app.runs(at.thread, row, Time(since), &request);
+                }
+            }
+            ToMaster::Ran { at } => {
+                let row = self.row_of(id);
+                if let (Some(row), Some(app)) = (row, self.app_of(at)) {
+                    app.ran(at.thread, row);
                 }
             }
             ToMaster::Stuck { pool, slot, generation, reason } => {
@@ -219,8 +247,9 @@ impl Master {
             }
             Said::Failed(reason) => self.supervisor.on(Input::Failed { child: id, reason }, now),
             Said::Free { row, unit } => {
-                let Some(child) = self.children.get(&id) else { return };
-                let Role::App(app) = &child.role else { return };
+                let Some(child) = self.children.get_mut(&id) else { return };
+                let Role::App(app) = &mut child.role else { return };
+                app.ran(unit, row);
                 let lease = Lease { pool: child.pool, slot: child.slot, thread: unit, generation: app.units };
                 match self.board().freed(lease, row, now) {
                     Freed::Offered(row) => self.poke(row),
@@ -240,6 +269,21 @@ impl Master {
             && board.claimed(child.pool, child.slot) == 0
         {
             app.leave();
+        }
+    }
+
+    fn row_of(&self, worker: ChildId) -> Option<u16> {
+        match &self.children.get(&worker)?.role {
+            Role::Worker(worker) => Some(worker.row),
+            Role::App(_) => None,
+        }
+    }
+
+    fn app_of(&mut self, unit: Unit) -> Option<&mut App> {
+        let id = self.app_in(unit.pool, unit.slot, Some(unit.generation))?;
+        match &mut self.children.get_mut(&id)?.role {
+            Role::App(app) => Some(app),
+            Role::Worker(_) => None,
         }
     }
 

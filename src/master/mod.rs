@@ -49,6 +49,7 @@ mod upgrade;
 
 use crate::config::boot::WorkerBoot;
 use crate::config::{Config, Sandbox};
+use crate::control::command::Identity;
 use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
@@ -87,6 +88,8 @@ pub struct Start {
     pub worker: fn(WorkerBoot) -> i32,
     /// Control socket; overrides the configuration.
     pub control: Option<PathBuf>,
+    /// By what commands tell it from other masters.
+    pub identity: Identity,
 }
 
 /// Why a master could not start.
@@ -115,9 +118,10 @@ pub fn run(start: Start) -> Result<u8, Refused> {
     master.run().map_err(Refused::Environment)
 }
 
-/// Every reason why the addresses of `config` cannot be listened on now; for `hatchery check`.
+/// Every reason why the addresses of `config` cannot be listened on now, and notes on what cannot be tried; for
+/// `hatchery check`.
 #[must_use]
-pub fn unbindable(config: &Config) -> Vec<String> {
+pub fn unbindable(config: &Config) -> (Vec<String>, Vec<String>) {
     listeners::trial(config)
 }
 

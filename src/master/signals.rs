@@ -2,6 +2,7 @@
 
 use super::Master;
 use super::child::{Child, Role};
+use crate::control::exit::signal_name;
 use crate::control::worker::ToWorker;
 use crate::supervisor::{ChildId, Exit, Input, Signal};
 use crate::sys::process::{self, Ended};
@@ -12,7 +13,7 @@ use std::rc::Rc;
 
 /// Catches what the master reacts to.
 pub(super) fn catch() -> io::Result<Signals> {
-    Signals::new(&[
+    let meant = [
         signals::SIGCHLD,
         signals::SIGHUP,
         signals::SIGINT,
@@ -22,7 +23,8 @@ pub(super) fn catch() -> io::Result<Signals> {
         signals::SIGTTOU,
         signals::SIGUSR1,
         signals::SIGUSR2,
-    ])
+    ];
+    Signals::new(&[&meant[..], &signals::STRAY].concat())
 }
 
 impl Master {
@@ -45,7 +47,10 @@ impl Master {
             signals::SIGTTOU => self.signal(Signal::Ttou, now),
             signals::SIGUSR1 => self.reopen_logs(),
             signals::SIGUSR2 => self.signal(Signal::Usr2, now),
-            other => log::debug!(target: "hatchery", "signal {other} is not known"),
+            stray => {
+                let name = signal_name(stray).unwrap_or("?");
+                log::warn!(target: "hatchery", "received SIG{name}, which means nothing here: ignored");
+            }
         }
     }
 

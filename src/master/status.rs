@@ -3,7 +3,7 @@
 use super::Master;
 use super::child::Role;
 use crate::config;
-use crate::control::command::{Child, Pool, Sandbox, Status};
+use crate::control::command::{Child, Pool, Running, Sandbox, Status};
 use crate::supervisor::{ChildView, PoolState, PoolView};
 use crate::sys::sandbox::Applied;
 use crate::sys::{process, sandbox};
@@ -16,6 +16,7 @@ impl Master {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            config: self.start.identity.config.clone(),
             generation: self.supervisor.generation(),
             mode: self.supervisor.mode().to_owned(),
             uptime_seconds: now.since(self.started).as_secs(),
@@ -93,6 +94,14 @@ impl Master {
             Role::Worker(worker) => Some((worker.row, worker.counted)),
             Role::App(_) => None,
         });
+        let running = match self.children.get(&view.child).map(|child| &child.role) {
+            Some(Role::App(app)) => app.running(),
+            _ => Vec::new(),
+        };
+        let running = running.into_iter().map(|(since, request)| Running {
+            request: request.to_owned(),
+            seconds: now.since(since).as_secs(),
+        });
         let board = self.board();
         Child {
             pid: view.pid.unwrap_or(0),
@@ -105,6 +114,7 @@ impl Master {
             rss_bytes: view.pid.and_then(process::resident).unwrap_or(0),
             requests: row.map(|(row, before)| board.requests(row).saturating_sub(before)),
             connections: row.map(|(row, _)| board.connections(row)),
+            running: running.collect(),
         }
     }
 }

@@ -120,6 +120,7 @@ impl Supervisor {
             Input::Restart { ticket, name } => self.on_restart(ticket, &name, now),
             Input::Readable => self.on_readable(),
             Input::Wanted { pool } => self.on_wanted(pool),
+            Input::Load { child, load } => self.on_load(child, load),
             Input::Activity { pool, last } => self.on_activity(pool, last, now),
             Input::Loaded(plan) => self.on_loaded(plan),
             Input::Rejected { reason } => self.on_rejected(&reason),
@@ -210,9 +211,11 @@ impl Supervisor {
         if matches!(self.mode, Mode::Stopping(_)) {
             self.advance_stop(now);
         } else {
+            self.adapt(now);
             self.fill(now);
             self.advance_upgrade();
             self.begin_queued(now);
+            self.await_calm(now);
             self.recycle(now);
             self.retire(now);
         }
@@ -403,6 +406,7 @@ impl Supervisor {
         }
         for pool in &mut self.pools {
             pool.sample = pool.sample.map(|sample| sample.max(now));
+            pool.calm = pool.calm.map(|due| due.max(now));
             pool.measure = pool.measure.map(|measure| measure.max(now));
             pool.relief_at = pool.relief_at.map(|at| at.max(now));
             pool.slots.iter_mut().for_each(|slot| slot.state.postpone(lost, now));

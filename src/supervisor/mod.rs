@@ -32,6 +32,7 @@
 //! Leaving ones come on top: each is bound by its own deadline, and at most three old generations drain at once.
 
 mod backoff;
+mod busy;
 mod exit;
 mod handover;
 mod machine;
@@ -48,6 +49,7 @@ mod upgrade;
 mod view;
 
 pub use crate::control::exit::Exit;
+pub use crate::control::worker::Load;
 pub use machine::Supervisor;
 pub use recycle::spread;
 pub use view::{ChildView, PoolView};
@@ -196,6 +198,13 @@ pub enum Input {
     Wanted {
         /// The pool.
         pool: PoolIndex,
+    },
+    /// The worker is busier, or less busy, than it said last (at first: Low).
+    Load {
+        /// The worker.
+        child: ChildId,
+        /// How busy.
+        load: Load,
     },
     /// The answer to `Sample`: when the pool last had something to do (`now` if it has at this moment).
     Activity {

@@ -28,6 +28,8 @@ pub(super) struct Pool {
     pub(super) slots: Vec<Slot>,
     /// When to look whether it is idle.
     pub(super) sample: Option<Time>,
+    /// When it gives one process up, unless one of them has work until then.
+    pub(super) calm: Option<Time>,
     /// When to look how much memory its processes have.
     pub(super) measure: Option<Time>,
     /// Processes that are to be replaced although they serve.
@@ -71,6 +73,7 @@ impl Pool {
             target: 0,
             slots: Vec::new(),
             sample: None,
+            calm: None,
             measure: None,
             worn: Vec::new(),
             relief: super::backoff::Backoff::default(),
@@ -205,7 +208,7 @@ impl Pool {
     /// The earliest of all timers.
     #[must_use]
     pub(super) fn deadline(&self) -> Option<Time> {
-        let own = earliest(self.sample, earliest(self.measure, self.relief_at));
+        let own = earliest(earliest(self.sample, self.calm), earliest(self.measure, self.relief_at));
         let slots = self.slots.iter().map(|slot| slot.state.deadline()).fold(own, earliest);
         earliest(slots, self.next_outlived())
     }

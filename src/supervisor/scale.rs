@@ -2,6 +2,7 @@
 //! target, idleness lowers it to `min`. A pool with `min` 0 is asleep at 0.
 //!
 //! Activity is known of a whole pool, so a pool shrinks to `min` at once after `idle` without any, not step by step.
+//! Workers also come and go with how busy they are (`busy`).
 
 use super::machine::{Mode, Place, Supervisor};
 use super::pool::{Pool, Standing, is_leaving, is_new, is_serving, is_waiting};

@@ -17,7 +17,7 @@
 //! Unready: as Failed in Booting, but it lives on and must be told to go
 //! ```
 
-use super::{ChildId, Exit, Kill, Output, PoolIndex, exit};
+use super::{ChildId, Exit, Kill, Load, Output, PoolIndex, exit};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub(super) struct Process {
     pub(super) spawned: Time,
     /// It was opened: it accepts connections, or its units can be claimed.
     pub(super) opened: bool,
+    /// How busy it says it is (workers only).
+    pub(super) load: Load,
 }
 
 /// What a process is for.
@@ -269,6 +271,17 @@ impl State {
         }
     }
 
+    /// The same, to change what is known of it.
+    pub(super) fn process_mut(&mut self) -> Option<&mut Process> {
+        match self {
+            Self::Empty { .. } => None,
+            Self::Booting { process, .. }
+            | Self::Ready { process, .. }
+            | Self::Draining { process, .. }
+            | Self::Killing { process, .. } => Some(process),
+        }
+    }
+
     /// What the process is for, while it comes or serves.
     #[must_use]
     pub(super) fn role(&self) -> Option<Role> {
@@ -322,7 +335,8 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
     match event {
         Event::Boot(boot) => {
             let Boot { child, pool, slot, generation, role, within } = boot;
-            let process = Process { child, pid: None, generation, spawned: now, opened: false };
+            let process =
+                Process { child, pid: None, generation, spawned: now, opened: false, load: Load::Low };
             Step::to(State::Booting { process, role, deadline: now.after(within), within })
                 .tell(Output::Spawn { child, pool, slot, generation })
         }

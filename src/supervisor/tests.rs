@@ -268,6 +268,7 @@ fn strangers_and_late_answers_are_ignored() {
         Input::Worn { child, reason: String::new() },
         Input::Measured { child, rss: u64::MAX },
         Input::Readable,
+        Input::Load { child, load: Load::High },
         Input::Wanted { pool: 9 },
         Input::Activity { pool: 9, last: Time::ZERO },
         Input::Activity { pool: 1, last: Time::ZERO },

@@ -23,5 +23,6 @@ pub mod sandbox;
 pub mod seqpacket;
 pub mod signals;
 pub mod sink;
+pub mod terminal;
 pub mod title;
 pub mod user;

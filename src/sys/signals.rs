@@ -8,8 +8,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 pub use libc::{
-    SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2,
+    SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1,
+    SIGUSR2, SIGWINCH,
 };
+
+/// Signals that would end a process which does not expect them, and that mean no more than a mistake of the sender
+/// (SIGXFSZ: a log file at the limit of its size, which the write reports too).
+pub const STRAY: [i32; 7] = [
+    libc::SIGALRM,
+    libc::SIGIO,
+    libc::SIGPROF,
+    libc::SIGPWR,
+    libc::SIGSTKFLT,
+    libc::SIGVTALRM,
+    libc::SIGXFSZ,
+];
 
 /// The real-time signal upon which an app process writes its stacks. Apps use USR1 and USR2 themselves.
 #[must_use]

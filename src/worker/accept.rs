@@ -64,6 +64,11 @@ impl Gate {
         }
     }
 
+    /// No connection can be taken at the moment.
+    pub(super) fn is_full(&self) -> bool {
+        self.full || self.paused_until.is_some()
+    }
+
     /// When `settle` must be called again although nothing else happens.
     pub(super) fn deadline(&self) -> Option<Time> {
         earliest(self.paused_until, self.look)

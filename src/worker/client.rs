@@ -162,6 +162,11 @@ impl Client {
         }
     }
 
+    /// What still runs is broken off.
+    pub(super) fn cut(&mut self) {
+        self.h1.abort();
+    }
+
     /// Arms the wheel if the deadline has moved to before what is armed.
     pub(super) fn rearm(&mut self, key: Key, cx: &mut Context) {
         debug_assert!(self.deadline().is_some(), "a connection without a deadline lives for ever");

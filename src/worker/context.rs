@@ -5,12 +5,14 @@ use super::crowd::{Crowd, Seat};
 use super::exchange::trusts;
 use super::handler::file::Files;
 use super::handler::pages::Pages;
+use super::load::Meter;
+use super::outbox::Outbox;
 use super::reader::{Purpose, Reader};
 use super::report::Report;
 use super::throttle::{Throttle, Verdict};
 use super::upstream::{Apps, Links, Servers};
+use crate::config::Config;
 use crate::config::boot::WorkerBoot;
-use crate::config::{Address, Config};
 use crate::control::worker::ToMaster;
 use crate::dispatch::board::Board;
 use crate::event::{Poll, Source};
@@ -19,6 +21,7 @@ use crate::slab::Key;
 use crate::sys::{clock, fd, seqpacket};
 use crate::timer::{Time, Wall, Wheel};
 use crate::{h1, route};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -38,6 +41,8 @@ pub(super) enum Timer {
     Unit(Key),
     /// Log lines that were held back.
     Throttle,
+    /// A client of a worker that leaves: what still runs has had its time.
+    Cut(Key),
 }
 
 /// Bytes read at a time; also the most that a connection takes before others have their turn.
@@ -71,6 +76,9 @@ pub(super) struct Context {
     pub(super) runtime_dir: PathBuf,
     wake: Rc<[OwnedFd]>,
     control: OwnedFd,
+    outbox: RefCell<Outbox>,
+    /// How busy the loop is; only where there may be more or fewer workers.
+    meter: Option<Meter>,
     pub(super) report: Report,
     /// Where every read lands first.
     pub(super) scratch: Vec<u8>,
@@ -126,6 +134,8 @@ impl Context {
             runtime_dir,
             wake,
             control,
+            outbox: RefCell::default(),
+            meter: (config.workers.processes.min < config.workers.processes.max).then(|| Meter::new(now)),
             report: Report::new(row, access_log, config.log.access.as_ref().map(|access| access.format)),
             scratch: vec![0; READ_SIZE],
             ids: Ids { base: fd::random(), next: 0 },
@@ -173,12 +183,27 @@ impl Context {
         seqpacket::send(self.control.as_fd(), &ToMaster::Ready.encode(), None)
     }
 
-    /// Tells the master something. A full channel loses the message: each of them is repeated by whoever still needs
-    /// it, or made up for by the master's own deadlines.
+    /// Tells the master something; while the channel is full, it waits.
     pub(super) fn tell(&self, message: &ToMaster) {
-        if let Err(error) = seqpacket::send(self.control.as_fd(), &message.encode(), None) {
-            log::debug!("worker: cannot tell the master: {error}");
+        self.outbox.borrow_mut().send(&self.control, message);
+    }
+
+    /// The channel to the master may have room.
+    pub(super) fn tell_waiting(&self) {
+        self.outbox.borrow_mut().flush(&self.control);
+    }
+
+    /// The turn is over at `now`: tells the master if that makes the worker busier, or less busy.
+    pub(super) fn measure(&mut self, now: Time, full: bool) {
+        let begun = self.now;
+        if let Some(load) = self.meter.as_mut().and_then(|meter| meter.note(begun, now, full)) {
+            self.tell(&ToMaster::Load(load));
         }
+    }
+
+    /// When [`Self::measure`] must be called although nothing happens.
+    pub(super) fn measure_at(&self) -> Option<Time> {
+        self.meter.as_ref().and_then(Meter::deadline)
     }
 
     /// One packet from the master.
@@ -315,10 +340,6 @@ fn route_table(config: &Config) -> route::Table {
 impl ListenerInfo {
     /// What is left to know of a listener once its descriptor went to the gate.
     pub(super) fn of(listener: &crate::config::boot::Listener) -> Self {
-        Self {
-            local: listener.local,
-            unix: matches!(listener.address, Address::Unix(_)),
-            sites: listener.sites.clone(),
-        }
+        Self { local: listener.local, unix: listener.local.is_none(), sites: listener.sites.clone() }
     }
 }

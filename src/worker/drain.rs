@@ -4,15 +4,19 @@
 //! |---|---|---|---|
 //! | `Waiting` | no, set up but not yet told to | | |
 //! | `Serving` | yes | stay | run |
-//! | `Draining` | no | stay until their next request, which is answered with `Connection: close`, or their time-out | run, until the bound |
+//! | `Draining` | no | stay until their next request, which is answered with `Connection: close`, or their time-out | run, until the bound; what is left then is broken off over its last tenth |
 //! | `Stopping` | no | closed at once, after a last read | run, until the bound |
 
 use super::Worker;
 use super::client::Client;
+use super::context::Timer;
 use crate::control::worker::{PACKET, ToMaster, ToWorker};
 use crate::timer::Time;
 use std::io;
 use std::time::Duration;
+
+/// The part of the bound over which the last connections are broken off.
+const SPREAD: u128 = 10;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,14 @@ impl Mode {
     pub(super) fn accepts(self) -> bool {
         self == Self::Serving
     }
+}
+
+/// When a connection of a worker that leaves by `by`, `within` so long, is broken off: in the last tenth of that time,
+/// not all in one moment, so that not all of the clients come back in the same moment.
+fn cut_at(by: Time, within: Duration, random: u64) -> Time {
+    let share = u128::from(random >> 32);
+    let earlier = (within.as_nanos() / SPREAD * share) >> 32;
+    Time(by.0.saturating_sub(u64::try_from(earlier).unwrap_or(u64::MAX)))
 }
 
 impl Worker {
@@ -93,6 +105,10 @@ impl Worker {
             if let Some(client) = self.clients.get_mut(key) {
                 client.drain(hurry);
                 self.cx.run_soon(key);
+                if !hurry {
+                    let at = cut_at(by, within, self.cx.new_id());
+                    self.cx.wheel.insert(at, Timer::Cut(key));
+                }
             }
         }
         // Others may have stood back because this worker had fewer connections.
@@ -106,5 +122,27 @@ impl Worker {
         }
         let done = self.clients.is_empty() && !self.cx.links.any_busy();
         done || self.cx.leave_by.is_some_and(|by| by <= self.cx.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_connections_are_broken_off_over_the_last_tenth_of_the_time() {
+        let (by, within) = (Time(1_000_000_000_000), Duration::from_secs(600));
+        assert_eq!(cut_at(by, within, 0), by);
+        assert_eq!(by.since(cut_at(by, within, 1 << 63)), Duration::from_secs(30));
+        assert!(by.since(cut_at(by, within, u64::MAX)) < Duration::from_secs(60));
+        assert_eq!(cut_at(by, Duration::ZERO, u64::MAX), by);
+        assert!(cut_at(Time(5), Duration::MAX, u64::MAX) <= Time(5));
+        // Numbers like those that a worker draws: no second of the minute is without, none has many.
+        let mut seconds = [0; 60];
+        for count in 1..=1200_u64 {
+            let random = 0x1234_5678_9abc_def0 ^ count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            seconds[by.since(cut_at(by, within, random)).as_secs() as usize] += 1;
+        }
+        assert!(seconds.iter().all(|count| (10..=30).contains(count)), "{seconds:?}");
     }
 }

@@ -17,6 +17,8 @@ mod crowd;
 mod drain;
 mod exchange;
 pub mod handler;
+mod load;
+mod outbox;
 mod reader;
 mod report;
 mod spool;
@@ -91,6 +93,7 @@ impl Worker {
         let events = self.poll()?;
         self.expire();
         if events.control {
+            self.cx.tell_waiting();
             self.obey();
         }
         if events.wake && fd::quiet(self.cx.own_wake().as_fd()) {
@@ -112,11 +115,13 @@ impl Worker {
     fn poll(&mut self) -> io::Result<Events> {
         let mut events = Events::default();
         let Self { clients, gate, cx, .. } = self;
+        let now = clock::now();
+        cx.measure(now, gate.is_full());
         let deadline = if cx.has_work() { Some(cx.now) } else { cx.deadline(gate.deadline()) };
         cx.report.rests(&cx.board);
         let mut loose = Vec::new();
         let Context { links, runnable, poll, .. } = cx;
-        poll.wait(clock::now(), deadline, |source, readiness| match source {
+        poll.wait(now, deadline, |source, readiness| match source {
             Source::Listener(number) => gate.note(number),
             Source::Control => events.control = true,
             Source::Wake => events.wake = true,
@@ -154,6 +159,12 @@ impl Worker {
                 }
                 Timer::Links => cx.expire_links(),
                 Timer::Unit(key) => cx.unit_timer(key),
+                Timer::Cut(key) => {
+                    if let Some(client) = self.clients.get_mut(key) {
+                        client.cut();
+                        cx.run_soon(key);
+                    }
+                }
                 Timer::Throttle => cx.tell_held(false),
             }
         }
@@ -216,7 +227,7 @@ struct Events {
 
 impl Context {
     fn deadline(&self, also: Option<Time>) -> Option<Time> {
-        earliest(self.wheel.next(), earliest(also, self.leave_by))
+        earliest(earliest(self.wheel.next(), self.measure_at()), earliest(also, self.leave_by))
     }
 }
 

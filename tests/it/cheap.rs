@@ -1,6 +1,6 @@
 //! Cheap mode: what nobody asks for costs nothing.
 
-use crate::harness::{Connection, SOON, Server, Setup, get, holds, now, wait_until};
+use crate::harness::{Connection, Load, SOON, Server, Setup, get, holds, now, wait_until};
 use std::time::Duration;
 
 fn tree(server: &Server) -> Vec<String> {
@@ -134,4 +134,41 @@ fn a_sleeping_app_that_cannot_import_answers_503_and_recovers() {
         let reply = get(server.address, "/");
         holds(reply.status == 200 && reply.text() == "late", reply)
     });
+}
+
+#[test]
+fn workers_come_when_all_have_as_many_connections_as_they_may_and_go_when_they_are_idle() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: (min: 1, max: 3), connections: 4, idle: "1s"),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(status: 200, body: "here"))])],"#,
+    );
+    let server = setup.start();
+    let first = server.wait_ready(SOON, "worker", 1);
+    let mut connections: Vec<_> = (0..12).map(|_| Connection::open(server.address).unwrap()).collect();
+    for connection in &mut connections {
+        // More than one worker can hold: the last ones are answered by others.
+        assert_eq!(connection.get("/").unwrap().text(), "here");
+    }
+    assert_eq!(server.wait_ready(SOON, "worker", 3).len(), 3);
+    drop(connections);
+    assert_eq!(server.wait_ready(SOON, "worker", 1), first);
+}
+
+#[test]
+fn a_worker_whose_loop_does_not_rest_gets_help() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: (min: 0, max: 2), idle: "1s"),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Files(root: "many", listing: true))])],"#,
+    );
+    for number in 0..4000 {
+        setup.directory.write(format!("many/a-file-with-a-name-of-some-length-{number}.txt"), "");
+    }
+    let server = setup.start();
+    let load = Load::start(server.address, 4, &["/"]);
+    server.wait_ready(SOON, "worker", 2);
+    server.wait_log("worker: the only one is busy: one more");
+    load.finish();
+    assert_asleep(&server, SOON);
 }

@@ -1,6 +1,8 @@
 //! Commands, their exit codes, and what an operator reads when something is wrong.
 
-use crate::harness::{Directory, Finished, SOON, Setup, get, hatchery, holds, now, wait_until};
+use crate::harness::{
+    Directory, Finished, SOON, Setup, as_nobody, binary, get, hatchery, holds, now, wait_until,
+};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -312,4 +314,212 @@ fn the_environment_fills_in_values() {
     server.wait_ready(SOON, "worker", 2);
     assert_eq!(get(server.address, "/").text(), "a default");
     assert_eq!(server.job("included").at, "@yearly");
+}
+
+const HELLO: &str = "    sites: [(listen: [\"{address}\"], locations: [(path: \"/\", to: Respond(status: 200, body: \"hello\"))])],";
+
+/// The program as nobody in `directory`; default places are below `runtime`.
+fn as_other_user(directory: &Directory, runtime: &Directory, arguments: &[&str]) -> Finished {
+    let program = binary();
+    let words = as_nobody().iter().copied().chain(program.to_str()).chain(arguments.iter().copied());
+    let words: Vec<&str> = words.collect();
+    let output = std::process::Command::new(words[0])
+        .args(&words[1..])
+        .current_dir(directory.path())
+        .env("XDG_RUNTIME_DIR", runtime.path())
+        .env("NO_COLOR", "1")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Finished { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+#[test]
+fn a_command_does_not_reach_the_server_of_another_directory_by_mistake() {
+    let server = Setup::new(HELLO).run_as_nobody().start();
+    let own = server.directory();
+    std::os::unix::fs::symlink("control.sock", own.path().join("hatchery.sock")).unwrap();
+    let other = Directory::new();
+    let file = other.write("hatchery.ron", "(sites: [])");
+    for command in [&["stop"][..], &["reload"], &["scale", "workers", "2"], &["restart", "workers"]] {
+        let refused = as_other_user(&other, own, command);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        for path in [own.path().join("hatchery.ron"), file.clone(), "--control".into()] {
+            assert!(refused.stderr.contains(path.to_str().unwrap()), "{path:?} is not in {refused:?}");
+        }
+    }
+    let nowhere = Directory::new();
+    assert_eq!(as_other_user(&nowhere, own, &["stop"]).code, Some(1));
+    let shown = as_other_user(&nowhere, own, &["status"]);
+    let line = format!("configuration {}", own.path().join("hatchery.ron").display());
+    assert!(shown.code == Some(0) && shown.stdout.contains(&line), "{shown:?}");
+    assert_eq!(get(server.address, "/").text(), "hello");
+    let path = own.path().join("hatchery.ron");
+    let meant = as_other_user(&nowhere, own, &["reload", "--wait", "-c", path.to_str().unwrap()]);
+    assert_eq!(meant.code, Some(0), "{meant:?}");
+
+    // Its own file, which cannot be read any more: the server is found, and the mistakes are told once.
+    own.write("hatchery.ron", "(\n    wokers: (processes: 2),\n)\n");
+    let refused = as_other_user(own, own, &["reload", "--wait"]);
+    assert_eq!((refused.code, refused.stderr.matches("unknown key").count()), (Some(1), 1), "{refused:?}");
+    let server = server.tolerant(&["wokers"]);
+    drop(server);
+    let gone = as_other_user(&other, &nowhere, &["stop"]);
+    assert!(gone.code == Some(1) && gone.stderr.contains("is it running?"), "{gone:?}");
+    other.write("hatchery.ron", "(wokers: ())");
+    let gone = as_other_user(&other, &nowhere, &["stop"]);
+    assert!(gone.stderr.contains("wokers") && gone.stderr.contains("default place"), "{gone:?}");
+}
+
+#[test]
+fn commands_that_wait_and_clients_that_say_nothing_leave_room_for_others() {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+    let setup = Setup::new(&format!(
+        "{HELLO}\n    apps: {{\"slow\": (module: \"slow\", chdir: \"{{dir}}\", home: \"{{venv}}\")}},"
+    ));
+    let pipe = setup.directory.path().join("pipe");
+    setup.directory.write(
+        "slow.py",
+        "import os\nif os.path.exists('pipe'):\n    open('pipe').read()\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    return []\n",
+    );
+    let server = setup.start();
+    // The next generation boots until somebody writes to the pipe.
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    let control = server.directory().path().join("control.sock");
+    let mut waiting: Vec<UnixStream> = (0..20)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&control).unwrap();
+            stream.write_all(b"{\"command\":\"reload\",\"wait\":true,\"prove\":false}\n").unwrap();
+            stream
+        })
+        .collect();
+    wait_until(SOON, "it reloads", || {
+        let mode = server.status().mode;
+        holds(mode == "reloading", mode)
+    });
+    let silent: Vec<UnixStream> = (0..300).map(|_| UnixStream::connect(&control).unwrap()).collect();
+    assert_eq!(server.status().mode, "reloading");
+    drop(silent);
+    let writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    std::fs::remove_file(&pipe).unwrap();
+    drop(writer);
+    let answers: Vec<String> = waiting
+        .iter_mut()
+        .map(|stream| {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        })
+        .collect();
+    let refused = answers.iter().filter(|answer| answer.contains("commands like this one wait")).count();
+    assert_eq!(refused, 4, "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| answer.contains("\"done\"")).count(), 16, "{answers:?}");
+}
+
+#[test]
+fn a_stray_signal_does_not_end_the_server() {
+    use nix::sys::signal::Signal;
+    let server = Setup::new(HELLO).start();
+    for signal in [Signal::SIGALRM, Signal::SIGVTALRM, Signal::SIGXFSZ, Signal::SIGIO] {
+        server.master.signal(signal);
+        server.wait_log(&format!("received {signal:?}, which means nothing here"));
+    }
+    assert_eq!(get(server.address, "/").text(), "hello");
+}
+
+#[test]
+fn a_temporary_directory_that_is_missing_is_refused_by_its_key() {
+    let with = |directory: &str| format!("    temp_dir: \"{directory}\",\n{HELLO}");
+    let server = Setup::new(&with("{dir}")).start();
+    server.configure(&with("{dir}/missing"));
+    let refused = server.command(&["reload", "--wait"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("temp_dir: the directory"), "{refused:?}");
+    assert_eq!(get(server.address, "/").text(), "hello");
+    drop(server.tolerant(&["temp_dir"]));
+    let ended = Setup::new(&with("{dir}/missing")).run_to_end();
+    assert!(ended.code == Some(1) && ended.stderr.contains("temp_dir"), "{ended:?}");
+}
+
+#[test]
+fn top_draws_on_the_other_screen_and_leaves_the_terminal_as_it_was() {
+    use nix::sys::signal::Signal;
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::OwnedFd;
+    let server = Setup::new(HELLO).start();
+    let control = server.directory().path().join("control.sock");
+    let piped = server.command(&["top"]);
+    assert_eq!(piped.code, Some(0), "{piped:?}");
+    assert!(piped.stdout.starts_with("hatchery ") && !piped.stdout.contains('\x1b'), "{piped:?}");
+    for signal in [Some(Signal::SIGINT), None] {
+        let pair = nix::pty::openpty(None, None).unwrap();
+        let slave = |fd: &OwnedFd| fd.try_clone().unwrap();
+        let mut top = std::process::Command::new(binary())
+            .args(["top", "--control"])
+            .arg(&control)
+            .stdin(slave(&pair.slave))
+            .stdout(slave(&pair.slave))
+            .stderr(pair.slave)
+            .spawn()
+            .unwrap();
+        let mut terminal = std::fs::File::from(pair.master);
+        let mut seen = String::new();
+        let mut buffer = [0; 4096];
+        // Two pictures, each from the first line on.
+        while seen.matches("\x1b[Hhatchery ").count() < 2 {
+            let length = terminal.read(&mut buffer).unwrap();
+            seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        assert!(seen.starts_with("\x1b[?1049h") && seen.contains("listening on"), "{seen:?}");
+        match signal {
+            Some(signal) => {
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(top.id() as i32), signal).unwrap()
+            }
+            None => terminal.write_all(b"q\n").unwrap(),
+        }
+        // Its end of the terminal closes with it: then reading is an error.
+        while let Ok(length) = terminal.read(&mut buffer) {
+            seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        assert!(seen.ends_with("\x1b[?25h\x1b[?1049l"), "{seen:?}");
+        assert!(top.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn status_tells_of_every_child_what_became_of_the_one_before() {
+    use nix::sys::signal::Signal;
+    let site = r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("plain"))])],
+    apps: {"plain": (module: "app", chdir: "{apps}/plain", home: "{venv}", processes: 1)},
+    cron: [(name: "long", at: "@yearly", command: ["sleep", "600"])],"#;
+    let server = Setup::new(site).start();
+    for pool in ["worker", "plain"] {
+        let victim = server.ready(pool)[0];
+        victim.signal(Signal::SIGKILL);
+        wait_until(SOON, "it is replaced", || {
+            let found = server.pool(pool);
+            let child = found.children.iter().find(|child| child.state == "ready" && child.pid != victim.pid);
+            let told = child.is_some_and(|child| {
+                child.restarts == 1 && child.generation == 1 && child.last_exit.is_some()
+            });
+            holds(told, found)
+        });
+    }
+    assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));
+    let shown = wait_until(SOON, "the run is shown", || {
+        let shown = server.command(&["status"]).stdout;
+        if shown.contains("running: pid ") { Ok(shown) } else { Err(shown) }
+    });
+    let rows: Vec<&str> =
+        shown.lines().filter(|line| line.contains("restarts 1  last exit: killed by")).collect();
+    // A line for each pool and one for the process in it.
+    assert_eq!(rows.len(), 4, "{shown}");
+    assert!(
+        shown.lines().any(|line| line.contains("running: pid ") && line.contains(" since 20")),
+        "{shown}"
+    );
 }

@@ -305,3 +305,36 @@ fn completions_and_manual_pages_name_the_commands() {
     assert!(page.stdout.contains(".TH") && page.stdout.contains("prove"), "{page:?}");
     assert_eq!(hatchery(&directory, &["man", "reboot"]).code, Some(2));
 }
+
+#[test]
+fn a_request_that_runs_for_long_is_named_while_it_does() {
+    let setup = setup("processes: 1, threads: 2");
+    setup.directory.write(
+        "site_of_test.py",
+        "def application(environ, start_response):\n    if environ['PATH_INFO'] == '/slow':\n        \
+         open('pipe').read()\n    start_response('200 OK', [])\n    return [b'ok']\n",
+    );
+    let pipe = setup.directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    let server = setup.start();
+    let running = || -> Vec<String> {
+        let children = server.pool("site").children;
+        children.into_iter().flat_map(|child| child.running).map(|running| running.request).collect()
+    };
+    // Once with a client that waits, once with one that leaves.
+    for stays in [true, false] {
+        let mut client = Connection::open(server.address).unwrap();
+        client.send("GET /slow?token=secret HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        wait_until(SOON, "it is named", || holds(running() == ["GET /slow"], running()));
+        assert_eq!(get(server.address, "/").text(), "ok");
+        let shown = server.command(&["status"]).stdout;
+        assert!(shown.contains("        GET /slow for "), "{shown}");
+        let client = stays.then_some(client);
+        // The request ends once somebody has opened the pipe for writing and closed it.
+        drop(std::fs::OpenOptions::new().write(true).open(&pipe).unwrap());
+        if let Some(mut client) = client {
+            assert_eq!(client.reply("GET").unwrap().text(), "ok");
+        }
+        wait_until(SOON, "it is not named any more", || holds(running().is_empty(), running()));
+    }
+}

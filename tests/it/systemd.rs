@@ -1,11 +1,12 @@
 //! Notifications, the store of sockets, activation, and the unit files; without systemd, by a socket of the test's own.
 
-use crate::harness::{Connection, Process, SOON, Setup, binary, get, holds, wait_until};
+use crate::harness::{Connection, Process, SOON, Setup, binary, get, hatchery, holds, wait_until};
 use hatchery::sys::seqpacket;
+use nix::fcntl::FcntlArg;
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -165,6 +166,74 @@ fn a_socket_of_a_socket_unit_is_not_stored() {
     let told = notified.wait("READY=1");
     assert!(told.iter().all(|text| !text.starts_with("FDSTORE")), "{told:?}");
     assert_eq!(get(server.address, "/").text(), "here");
+}
+
+/// Passes sockets as systemd would, from descriptor 3 on.
+fn activated(setup: Setup, names: &str, sockets: Vec<OwnedFd>) -> Setup {
+    let mut script = String::new();
+    for (place, socket) in sockets.iter().enumerate() {
+        // The copy is open in what the test starts too, and out of the way of what is to be passed.
+        let copy = nix::fcntl::fcntl(socket.as_fd(), FcntlArg::F_DUPFD(100)).unwrap();
+        script += &format!("exec {}<&{copy} {copy}<&-; ", 3 + place);
+    }
+    script += &format!("export LISTEN_FDS={} LISTEN_PID=$$; exec \"$0\" \"$@\"", sockets.len());
+    setup.bind_itself().under(&["bash", "-c", &script]).env("LISTEN_FDNAMES", names)
+}
+
+fn by_name(names: &str) -> String {
+    SITE.replace("\"{address}\"", names)
+}
+
+#[test]
+fn sockets_of_a_socket_unit_are_found_by_name() {
+    use std::io::{Read as _, Write as _};
+    let setup = Setup::new(&by_name(r#""systemd:web", "systemd:local""#));
+    let path = setup.directory.path().join("local.sock");
+    let tcp: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<_> = tcp.iter().map(|listener| listener.local_addr().unwrap()).collect();
+    let local = UnixListener::bind(&path).unwrap();
+    let sockets = tcp.into_iter().map(OwnedFd::from).chain([local.into()]).collect();
+    let server = activated(setup, "web:web:local", sockets).start();
+    let served = || {
+        for address in &addresses {
+            assert_eq!(get(*address, "/").text(), "here");
+        }
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        assert!(reply.ends_with("\r\n\r\nhere"), "{reply}");
+    };
+    served();
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    served();
+    // The same sockets by their addresses, and a name that was not passed.
+    let known = addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
+    server.configure(&by_name(&format!("{known}, \"systemd:local\"")));
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    served();
+    server.configure(&by_name(r#""systemd:wep""#));
+    let refused = server.command(&["reload", "--wait"]);
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains("no socket was passed for systemd:wep"),
+        "{refused:?}"
+    );
+    served();
+    drop(server.tolerant(&["systemd:wep"]));
+}
+
+#[test]
+fn a_socket_that_is_not_passed_is_explained() {
+    let setup = Setup::new(&by_name(r#""systemd:web""#));
+    let checked = hatchery(&setup.directory, &["check"]);
+    assert!(
+        checked.code == Some(0) && checked.stderr.contains("FileDescriptorName=web; not tried"),
+        "{checked:?}"
+    );
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ended = activated(setup, "other", vec![other.into()]).run_to_end();
+    let why = "sites[0].listen[0]: no socket was passed for systemd:web (there is \"other\")";
+    assert!(ended.code == Some(1) && ended.stderr.contains(why), "{ended:?}");
 }
 
 #[test]

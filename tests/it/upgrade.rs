@@ -4,6 +4,7 @@
 use crate::harness::{
     Connection, Directory, Load, SOON, Server, Setup, binary, get, holds, keep_loading, wait_until,
 };
+use hatchery::control::command::{Order, Request};
 use nix::sys::signal::Signal;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -296,8 +297,8 @@ fn one_that_follows_the_log_sees_what_is_printed_after_an_upgrade() {
     let server = setup().start();
     let control = server.directory().path().join("control.sock");
     let asked = std::thread::spawn(move || {
-        let request = hatchery::control::command::Request::Logs { name: None, after: 0, wait: true };
-        hatchery::master::control::ask(&control, &request)
+        let request = Request::Logs { name: None, after: 0, wait: true };
+        hatchery::master::control::ask(&control, &Order { request, meant: None })
     });
     upgrade(&server);
     assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));

@@ -6,8 +6,8 @@
 //! `HATCHERY_SEEDS=N` runs N seeds (256), `HATCHERY_SEED=K` only this one; a failing seed is printed with its last steps.
 
 use hatchery::supervisor::{
-    ChildId, Exit, Input, Kill, Output, Plan, PoolIndex, PoolPlan, PoolState, PoolView, Signal, Supervisor,
-    Ticket,
+    ChildId, Exit, Input, Kill, Load, Output, Plan, PoolIndex, PoolPlan, PoolState, PoolView, Signal,
+    Supervisor, Ticket,
 };
 use hatchery::timer::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -345,12 +345,19 @@ impl World {
         if self.watching || self.random.one_in(10) {
             self.on(Input::Readable);
         }
+        if let Some(child) = self.any_child() {
+            let load = [Load::Low, Load::Middle, Load::High, Load::High][self.random.below(4) as usize];
+            self.on(Input::Load { child, load });
+        }
     }
 
     /// Afterwards nothing fails any more, nobody asks, and the tree finds its shape.
     fn calm_down(&mut self) {
         self.health = Health::Good;
         self.say(|| "calm".to_owned());
+        for child in self.children.keys().copied().collect::<Vec<_>>() {
+            self.on(Input::Load { child, load: Load::Low });
+        }
         self.step_to(self.now.after(Duration::from_secs(600)));
         if self.exit.is_some() {
             return;

@@ -5,7 +5,9 @@ use super::super::saved::{Keeping, Kept, Taking};
 use super::App;
 use crate::control::frame;
 use crate::sys::process::Launch;
+use crate::timer::Time;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -26,6 +28,7 @@ pub(in crate::master) struct SavedApp {
     launch: Option<Kept>,
     python: PathBuf,
     directory: PathBuf,
+    running: BTreeMap<u16, (u16, Time, String)>,
     output: SavedOutput,
     socket: PathBuf,
 }
@@ -52,6 +55,7 @@ impl SavedApp {
             launch: launch.map(Launch::resume),
             python: self.python,
             directory: self.directory,
+            running: self.running,
             output: self.output.restore(descriptors)?,
             socket: self.socket,
         })
@@ -74,6 +78,7 @@ impl App {
             launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
             python: self.python.clone(),
             directory: self.directory.clone(),
+            running: self.running.clone(),
             // Afterwards nobody asks for what it printed.
             output: self.output.save(!self.answered, descriptors),
             socket: self.socket.clone(),

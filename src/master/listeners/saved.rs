@@ -17,7 +17,7 @@ pub(in crate::master) struct SavedSocket {
     pub(in crate::master) socket: Kept,
     local: Local,
     dual: bool,
-    passed: bool,
+    passed: Option<String>,
     file: Option<(PathBuf, (u64, u64))>,
 }
 
@@ -27,7 +27,7 @@ impl SavedSocket {
             socket: descriptors.keep(&socket.bound.socket),
             local: socket.bound.local.clone(),
             dual: socket.bound.dual,
-            passed: socket.passed,
+            passed: socket.passed.clone(),
             file: socket.file.clone(),
         }
     }

@@ -4,7 +4,14 @@ const NOW: Time = Time(1_000_000_000_000);
 const CHILD: ChildId = ChildId(7);
 
 fn process(opened: bool) -> Process {
-    Process { child: CHILD, pid: Some(42), generation: 3, spawned: Time(5), opened }
+    Process {
+        child: CHILD,
+        pid: Some(42),
+        generation: 3,
+        spawned: Time(5),
+        opened,
+        load: super::super::Load::Low,
+    }
 }
 
 fn states() -> Vec<(&'static str, State)> {

@@ -184,3 +184,43 @@ fn a_suspended_machine_kills_nobody_that_had_no_time_to_run() {
     assert_eq!(killed(&scene.pass(millis(29_999))), []);
     assert_eq!(killed(&scene.pass(millis(1)))[0], (app, Kill::Term));
 }
+
+#[test]
+fn one_more_worker_while_all_are_busy_and_one_fewer_when_none_is() {
+    let mut scene = Scene::serving(plan(vec![workers(1, 3)]));
+    let first = scene.one(0, "ready");
+    let say = |scene: &mut Scene, child, load| scene.on(Input::Load { child, load });
+    assert_eq!(say(&mut scene, first, Load::Middle), []);
+    assert_eq!(spawned(&say(&mut scene, first, Load::High)), [(0, 1)]);
+    assert_eq!(say(&mut scene, first, Load::High), [], "one at a time");
+    let second = scene.one(0, "booting");
+    assert_eq!(spawned(&scene.ready(second)), [], "the new one is not busy yet");
+    assert_eq!(spawned(&say(&mut scene, second, Load::High)), [(0, 1)]);
+    let third = scene.one(0, "booting");
+    scene.ready(third);
+    assert_eq!(spawned(&say(&mut scene, third, Load::High)), [], "never more than max");
+
+    say(&mut scene, first, Load::Low);
+    say(&mut scene, second, Load::Low);
+    assert_eq!(drained(&scene.pass(seconds(120))), [], "the third is busy");
+    say(&mut scene, third, Load::Middle);
+    assert_eq!(drained(&scene.pass(seconds(120))), [], "two would have too much to do");
+    say(&mut scene, third, Load::Low);
+    scene.pass(seconds(59));
+    say(&mut scene, second, Load::Middle);
+    say(&mut scene, second, Load::Low);
+    assert_eq!(drained(&scene.pass(seconds(59))), [], "it starts from the beginning");
+    assert_eq!(drained(&scene.pass(seconds(1))), [(third, seconds(600), false)]);
+    assert_eq!(drained(&scene.pass(seconds(60))), [(second, seconds(600), false)], "step by step");
+    assert!(drained(&scene.pass(seconds(600))).is_empty(), "never fewer than min");
+    assert_eq!(scene.of(0, "ready"), [first]);
+}
+
+#[test]
+fn a_busy_worker_gets_help_once_a_reload_is_over() {
+    let mut scene = Scene::serving(plan(vec![workers(1, 2)]));
+    let old = scene.one(0, "ready");
+    scene.on(Input::Signal(Signal::Hup));
+    assert_eq!(spawned(&scene.on(Input::Load { child: old, load: Load::High })), []);
+    assert_eq!(spawned(&scene.on(Input::Rejected { reason: "no".to_owned() })), [(0, 1)]);
+}

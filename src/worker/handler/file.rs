@@ -284,7 +284,11 @@ fn answer(file: Rc<File>, request: &Request<'_>, wall: Wall) -> Answer {
     let number = file.choose(request.head, asked.with_encodings);
     let Some(variant) = file.variants.get(number) else { return refuse(500, "no such variant") };
     let is_head = request.head.method() == Method::Head;
-    let plan = if asked.with_conditions { variant.about.plan(request.head, wall) } else { Plan::Whole };
+    let plan = if asked.with_conditions {
+        variant.about.plan(&variant.etag, request.head, wall)
+    } else {
+        Plan::Whole
+    };
     match plan {
         Plan::Whole => {
             let body =

@@ -33,6 +33,15 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// come free sooner.
 pub(in crate::worker) const PATIENCE: Duration = Duration::from_millis(25);
 
+/// So much of a request's line is shown.
+const REQUEST: usize = 200;
+
+/// How the master calls a unit.
+fn named(lease: Lease) -> crate::control::worker::Unit {
+    let Lease { pool, slot, thread, generation } = lease;
+    crate::control::worker::Unit { pool, slot, thread, generation }
+}
+
 /// A unit of an app, as a link knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::worker) struct Unit {
@@ -241,6 +250,7 @@ impl Context {
             descriptors: VecDeque::new(),
             until: self.now,
             armed: false,
+            told: false,
         }));
         let key = self.links.add(endpoint, peer, owner, &self.poll)?;
         if let Some(link) = self.links.get_mut(key) {
@@ -355,8 +365,22 @@ impl Context {
         unit_link.response = None;
         unit_link.descriptors.clear();
         let unit = unit_link.unit;
+        let told = std::mem::take(&mut unit_link.told);
         self.links.let_go(key);
+        if told {
+            self.tell(&ToMaster::Ran { at: named(unit.lease) });
+        }
         self.free_unit(unit);
+    }
+
+    /// A request has run for a while: the master shows it until it is over.
+    fn show_request(&mut self, key: Key, since: Time, line: &str) {
+        let Some(Link { peer: Peer::Unit(unit_link), .. }) = self.links.get_mut(key) else { return };
+        unit_link.told = true;
+        let at = named(unit_link.unit.lease);
+        // What follows the path may be secret.
+        let request = line.split('?').next().unwrap_or_default().chars().take(REQUEST).collect();
+        self.tell(&ToMaster::Runs { at, since: since.0, request });
     }
 
     /// A loose link had an event: an idle one that was closed by the other side goes, a unit that finishes a request

@@ -57,6 +57,8 @@ pub(in crate::worker) struct UnitLink {
     pub(in crate::worker) until: Time,
     /// The wheel will look at that.
     pub(in crate::worker) armed: bool,
+    /// The master was told of the request that runs.
+    pub(in crate::worker) told: bool,
 }
 
 impl Links {

@@ -268,7 +268,7 @@ impl Run {
         let endpoint = match &server.address {
             Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
             Address::Unix(path) => Endpoint::new(socket::connect_unix(path)?),
-            Address::Any(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+            Address::Any(_) | Address::Passed(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         let connected = endpoint.writable();
         let key = cx.links.add(endpoint, Peer::Server { until: cx.now }, owner, &cx.poll)?;

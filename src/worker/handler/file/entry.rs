@@ -47,6 +47,7 @@ pub(super) struct File {
 #[derive(Debug)]
 pub(super) struct Variant {
     pub(super) about: About,
+    pub(super) etag: Box<str>,
     pub(super) metadata: Metadata,
     pub(super) body: Body,
     pub(super) whole: Prepared,
@@ -69,7 +70,8 @@ impl Variant {
     pub(super) fn new(about: About, metadata: Metadata, body: Body, now: Wall) -> Self {
         let whole = Prepared::new(&about.whole(now), about.size);
         let not_modified = Prepared::new(&about.not_modified(), 0);
-        Self { about, metadata, body, whole, not_modified }
+        let etag = about.etag().into();
+        Self { about, etag, metadata, body, whole, not_modified }
     }
 
     /// `len` bytes from `offset` on; with `waits` even if they have to come from a disk.

@@ -121,9 +121,8 @@ impl About {
         head
     }
 
-    /// Decides, for GET and HEAD.
-    pub(super) fn plan(&self, request: &RequestHead, now: Wall) -> Plan {
-        let etag = self.etag();
+    /// Decides, for GET and HEAD; `etag` is that of [`Self::etag`].
+    pub(super) fn plan(&self, etag: &str, request: &RequestHead, now: Wall) -> Plan {
         let current = Validators { etag: Some(etag.as_bytes()), modified: Some(self.modified_by(now)) };
         match evaluate(request, current, now) {
             Outcome::Proceed => {}

@@ -14,6 +14,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// A request that has run for so long is shown by `status`. Shorter ones are over before anybody could read them, and
+/// telling of them would cost each of them time.
+const LONG: Duration = Duration::from_secs(1);
+
 /// A request that runs in a unit.
 pub(in crate::worker) struct Run {
     link: Key,
@@ -22,6 +26,9 @@ pub(in crate::worker) struct Run {
     /// The app's `timeout`, and when that is over.
     timeout: Duration,
     deadline: Time,
+    began: Time,
+    /// The master knows of it.
+    shown: bool,
     /// The app has said END.
     complete: bool,
     /// The app has said FREE: the link is not ours any more.
@@ -94,14 +101,17 @@ impl Run {
             spool: ResponseSpool::new(buffer),
             timeout,
             deadline: cx.now.after(timeout),
+            began: cx.now,
+            shown: false,
             complete: false,
             free: false,
         })
     }
 
-    /// When the app has taken too long; `None` once its response is complete.
+    /// When the app has taken long, or too long; `None` once its response is complete.
     pub(in crate::worker) fn deadline(&self) -> Option<Time> {
-        (!self.complete).then_some(self.deadline)
+        let next = if self.shown { self.deadline } else { self.deadline.min(self.began.after(LONG)) };
+        (!self.complete).then_some(next)
     }
 
     /// Body bytes given to the connection so far.
@@ -118,6 +128,10 @@ impl Run {
         cx: &mut Context,
     ) -> Step {
         let pumped = self.spool.pump(h1);
+        if !(self.shown || self.complete || self.free) && self.began.after(LONG) <= cx.now {
+            self.shown = true;
+            cx.show_request(self.link, self.began, &line());
+        }
         if self.complete && self.spool.is_empty() {
             return self.finish(cx);
         }

@@ -1,0 +1,103 @@
+//! What the worker says to the master: at once if the channel has room, else in order as soon as it has.
+
+use crate::control::worker::ToMaster;
+use crate::sys::seqpacket;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+/// So many messages wait at most. One that waits already is not repeated, so this is more than there are units.
+const MOST: usize = 16 * 1024;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: VecDeque<Vec<u8>>,
+}
+
+impl Outbox {
+    /// Sends a message, or keeps it until [`Outbox::flush`].
+    pub(super) fn send(&mut self, channel: &OwnedFd, message: &ToMaster) {
+        let packet = message.encode();
+        if self.waiting.is_empty() {
+            match seqpacket::send(channel.as_fd(), &packet, None) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(()) => return,
+                // The master is dead, and so is this worker in a moment.
+                Err(error) => return log::debug!("worker: cannot tell the master: {error}"),
+            }
+        }
+        if self.waiting.len() >= MOST {
+            log::error!("worker: the master does not listen: a message to it is lost");
+        } else if !self.repeats(message, &packet) {
+            self.waiting.push_back(packet);
+        }
+    }
+
+    /// Whether the same waits already and once is enough; the last word on the load is what counts.
+    fn repeats(&mut self, message: &ToMaster, packet: &[u8]) -> bool {
+        if let ToMaster::Load(_) = message {
+            self.waiting.retain(|waiting| waiting.first() != packet.first());
+            return false;
+        }
+        self.waiting.iter().any(|waiting| waiting == packet)
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub(super) fn flush(&mut self, channel: &OwnedFd) {
+        while let Some(packet) = self.waiting.front() {
+            match seqpacket::send(channel.as_fd(), packet, None) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                _ => self.waiting.pop_front(),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::worker::{Load, PACKET};
+
+    fn receive(socket: &OwnedFd) -> Option<ToMaster> {
+        let mut buffer = [0; PACKET];
+        let (length, _) = seqpacket::receive(socket.as_fd(), &mut buffer).ok()?;
+        ToMaster::decode(&buffer[..length])
+    }
+
+    #[test]
+    fn nothing_is_lost_in_a_full_channel_and_nothing_is_said_twice() {
+        let (ours, masters) = seqpacket::pair().unwrap();
+        let mut outbox = Outbox::default();
+        let left = |slot| ToMaster::Left { pool: 1, slot };
+        let mut sent = 0;
+        while outbox.waiting.is_empty() {
+            outbox.send(&ours, &left(sent));
+            sent += 1;
+            assert!(sent < u16::MAX, "the channel never filled up");
+        }
+        let stuck = ToMaster::Stuck { pool: 2, slot: 1, generation: 1, reason: "GET /".to_owned() };
+        for message in [ToMaster::Load(Load::High), stuck.clone(), left(sent - 1), ToMaster::Load(Load::Low)]
+        {
+            outbox.send(&ours, &message);
+        }
+        let mut heard = Vec::new();
+        while heard.len() < usize::from(sent) + 2 {
+            heard.push(receive(&masters).expect("a message"));
+            outbox.flush(&ours);
+        }
+        let mut expected: Vec<ToMaster> = (0..sent).map(left).collect();
+        expected.extend([stuck, ToMaster::Load(Load::Low)]);
+        assert_eq!(heard, expected);
+        assert_eq!((receive(&masters), outbox.waiting.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_master_that_is_gone_fills_nothing() {
+        let (ours, masters) = seqpacket::pair().unwrap();
+        drop(masters);
+        let mut outbox = Outbox::default();
+        outbox.send(&ours, &ToMaster::Closed);
+        assert!(outbox.waiting.is_empty());
+    }
+}
