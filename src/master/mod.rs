@@ -234,7 +234,7 @@ impl Master {
         let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
         let now = clock::now();
         // Before the title, which is written over the arguments.
-        let upgrade = Upgrade::new(None)?;
+        let upgrade = Upgrade::new()?;
         show_title("hatchery: master");
         Ok(Self {
             supervisor: Supervisor::new(current.plan(None), now),

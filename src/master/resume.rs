@@ -121,7 +121,9 @@ pub fn put_back(reason: &str) {
         text(OsStr::from_bytes(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
     };
     let order = OsString::from(Order::Resume(Resume { back: true, ..from }).to_string());
-    let reason = OsString::from(reason.replace('\0', " "));
+    // The kernel bounds a variable.
+    let reason: String = reason.chars().filter(|char| *char != '\0').take(4096).collect();
+    let reason = OsString::from(reason);
     let own = [(OsStr::new(Order::VARIABLE), order.as_os_str()), (OsStr::new(REASON), reason.as_os_str())];
     let before = header.environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
     let environment: Vec<CString> = before.chain(own).filter_map(|(name, value)| pair(name, value)).collect();
@@ -151,7 +153,7 @@ fn prepare(from: Resume) -> Result<Prepared, String> {
         return Err("the shared memory is laid out differently; restart the server instead".to_owned());
     }
     Ok(Prepared {
-        upgrade: Upgrade::new(saved.program.clone())?,
+        upgrade: Upgrade::resume(saved.program.clone(), saved.header.arguments.clone())?,
         signals: caught::catch().map_err(|error| format!("cannot catch signals: {error}"))?,
         alarm: Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?,
         saved,

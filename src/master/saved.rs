@@ -92,8 +92,8 @@ impl SavedProcess {
     }
 }
 
-/// What is read first: whether the rest can be understood at all, and how the program was started that wrote it, so
-/// that it can be started again.
+/// What is read first, so its fields stay for ever: whether the rest can be understood at all, and how the program was
+/// started that wrote it, so that it can be started again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
     format: u32,
@@ -210,5 +210,48 @@ impl Saved {
             }
         }
         Ok(Taking(numbers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn a_state_of_another_kind_is_refused_with_both_versions() {
+        let own = Header { version: "9.9.9".to_owned(), ..Header::own(vec!["hatchery".into()]) };
+        let read = |header: &Header| {
+            let text = format!("{{\"later\": 1, \"header\": {}}}", serde_json::to_string(header).unwrap());
+            Header::read(text.as_bytes())
+        };
+        let again = read(&own).unwrap();
+        assert_eq!((&again, again.check()), (&own, Ok(())));
+        assert!(again.environment.iter().any(|(name, _)| name == "PATH"));
+        for (other, what) in [
+            (Header { format: FORMAT + 1, ..own.clone() }, "format"),
+            (Header { board: own.board + 1, ..own.clone() }, "memory"),
+            (Header { protocol: PROTOCOL + 1, ..own }, "protocol"),
+        ] {
+            let why = read(&other).unwrap().check().unwrap_err();
+            assert!(why.contains(what) && why.contains("9.9.9") && why.contains("restart"), "{why}");
+        }
+        assert!(Header::read(b"{}").is_err() && Header::read(b"\xff").is_err());
+        assert!(Saved::read(b"not a state").is_err());
+    }
+
+    #[test]
+    fn a_descriptor_is_taken_over_once() {
+        let file = File::open("/dev/null").unwrap();
+        let mut keeping = Keeping::default();
+        let kept = keeping.keep(&file);
+        assert_eq!(keeping.numbers(), [file.as_raw_fd()]);
+        // As over an exec: nobody owns it.
+        std::mem::forget(file);
+        let mut taking = Taking(keeping.numbers().iter().copied().collect());
+        let taken = taking.take(kept).unwrap();
+        assert_eq!(taken.as_raw_fd(), kept.number());
+        assert!(taking.take(kept).is_err());
+        assert!(taking.take(Kept(RawFd::MAX)).is_err());
     }
 }

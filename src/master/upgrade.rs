@@ -50,13 +50,21 @@ pub(super) struct Trial {
 }
 
 impl Upgrade {
-    /// What will be executed is at `program`, if that is known from before; else where this program was started from.
+    /// At the start: the next program will be where this one is.
     ///
     /// # Errors
     /// For the operator.
-    pub(super) fn new(program: Option<PathBuf>) -> Result<Self, String> {
+    pub(super) fn new() -> Result<Self, String> {
         let arguments: Vec<OsString> = std::env::args_os().collect();
-        let program = program.or_else(|| exec::place(arguments.first().map(OsString::as_os_str)));
+        let program = exec::place(arguments.first().map(OsString::as_os_str));
+        Self::resume(program, arguments)
+    }
+
+    /// With the place and arguments that were found at the start, whatever a script between two programs has added.
+    ///
+    /// # Errors
+    /// For the operator.
+    pub(super) fn resume(program: Option<PathBuf>, arguments: Vec<OsString>) -> Result<Self, String> {
         let executable = exec::own().map_err(|error| format!("cannot open /proc/self/exe: {error}"))?;
         Ok(Self { program, executable, arguments, trial: None, execute: false })
     }

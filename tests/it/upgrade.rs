@@ -209,7 +209,7 @@ fn a_program_that_fails_after_its_trial_is_replaced_by_the_one_before() {
         server.directory(),
         "case \"$HATCHERY_UPGRADE\" in\n\
          try) exec $REAL \"$@\" ;;\n\
-         resume*) TRACE=left exec $REAL \"$@\" --no-such-flag ;;\nesac\nexit 99",
+         resume*) LEFT_BEHIND=1 exec $REAL \"$@\" --no-such-flag ;;\nesac\nexit 99",
     );
     let reason = fail_to_upgrade(&server);
     assert!(reason.contains("did not start") && reason.contains("--no-such-flag"), "{reason}");
@@ -222,7 +222,10 @@ fn a_program_that_fails_after_its_trial_is_replaced_by_the_one_before() {
     assert_eq!(server.command(&["restart", "site"]).code, Some(0));
     let environment = get(server.address, "/environment").text();
     assert!(environment.contains("PATH"), "{environment}");
-    assert!(!environment.contains("TRACE") && !environment.contains("HATCHERY_UPGRADE"), "{environment}");
+    assert!(
+        !environment.contains("LEFT_BEHIND") && !environment.contains("HATCHERY_UPGRADE"),
+        "{environment}"
+    );
     // What was put back can be upgraded as any other.
     replace(server.directory(), binary());
     upgrade(&server);
@@ -304,4 +307,21 @@ fn one_that_follows_the_log_sees_what_is_printed_after_an_upgrade() {
     assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));
     let answer = asked.join().unwrap().unwrap();
     assert!(format!("{answer:?}").contains("begun"), "{answer:?}");
+}
+
+#[test]
+fn a_server_without_a_file_is_upgraded_even_if_its_directory_was_swapped() {
+    let setup = Setup::flags(&["serve", "{dir}/public", "--http", "{address}"]);
+    setup.directory.write("public/a.txt", "first");
+    let program = install(&setup.directory);
+    let server = setup.program(program).start();
+    assert_eq!(get(server.address, "/a.txt").text(), "first");
+    let public = server.directory().path().join("public");
+    std::fs::rename(&public, server.directory().path().join("before")).unwrap();
+    server.directory().write("public/a.txt", "second");
+    upgrade(&server);
+    wait_until(SOON, "what is there now is served", || {
+        let text = get(server.address, "/a.txt").text();
+        holds(text == "second", text)
+    });
 }
