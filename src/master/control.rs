@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The same while many do: those who have something to say say it at once.
 const HASTE: Duration = Duration::from_millis(250);
 
+/// How long a client waits for a status: a master gives it at once, or is stopped, or has no processor.
+const STATUS: Duration = Duration::from_secs(15);
+
 /// The control socket and its clients.
 #[derive(Debug)]
 pub(super) struct Control {
@@ -308,8 +311,8 @@ pub fn ask(path: &Path, order: &Order) -> Result<Response, String> {
     };
     let mut stream = UnixStream::connect(path).map_err(failed)?;
     if order.request == Request::Status {
-        // It is answered at once, or the master hangs; whoever asks must not hang too.
-        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        // Whoever asks a master that hangs must not hang too.
+        stream.set_read_timeout(Some(STATUS)).map_err(failed)?;
     }
     let mut line = serde_json::to_vec(order).map_err(|error| error.to_string())?;
     line.push(b'\n');

@@ -128,8 +128,8 @@ impl Master {
         let (path, pid) = (self.control.path().display(), std::process::id());
         (!meant.is(own)).then(|| {
             format!(
-                "not done: the server that answers on {path} (process {pid}) is {own}, and the one of {meant} does not \
-                 run; if that one is meant: --control {path}"
+                "not done: another server answers on {path} (process {pid}): {own}; the one that is meant does not: \
+                 {meant}; to reach the other all the same: --control {path}"
             )
         })
     }
