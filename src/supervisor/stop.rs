@@ -158,6 +158,7 @@ impl Supervisor {
             pool.target = 0;
             pool.next = None;
             pool.sample = None;
+            pool.calm = None;
             pool.measure = None;
             pool.relief_at = None;
             for slot in &mut pool.slots {
