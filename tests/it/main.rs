@@ -5,6 +5,7 @@
 mod harness;
 
 mod abuse;
+mod chaos;
 mod cheap;
 mod commands;
 mod conf;

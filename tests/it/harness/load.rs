@@ -31,7 +31,7 @@ pub(crate) struct Report {
 
 /// One request that was not answered as it should.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "printed when a test fails")]
+#[allow(dead_code, reason = "printed when a test fails")]
 pub(crate) struct Failure {
     /// Number of the client's thread.
     pub(crate) client: usize,
@@ -69,6 +69,11 @@ impl Load {
             })
             .collect();
         Self { stop, done, start, threads }
+    }
+
+    /// Since it was started.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
     }
 
     /// Requests answered so far.

@@ -39,6 +39,14 @@ impl Process {
         found.into_iter().skip(1).filter_map(Self::of).collect()
     }
 
+    /// Children that have ended and wait to be reaped.
+    pub(crate) fn zombies(self) -> Vec<u32> {
+        let pids = std::fs::read_dir("/proc").unwrap();
+        let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| stat(*pid).is_some_and(|(state, parent, _)| state == 'Z' && parent == self.pid))
+            .collect()
+    }
+
     pub(crate) fn signal(self, signal: Signal) {
         assert!(self.is_alive(), "{self:?} is gone");
         kill(Pid::from_raw(self.pid.try_into().unwrap()), signal).unwrap();
