@@ -5,10 +5,10 @@ use super::{Failure, print};
 use crate::control::command::{LogLine, Request, Response};
 use clap::Args;
 
-/// Show what apps and cron jobs printed last
+/// Show what apps, daemons and cron jobs printed last
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// One app or cron job; else all
+    /// One app, daemon or cron job; else all
     name: Option<String>,
     /// Go on with what is printed from now on, until Ctrl-C
     #[arg(short, long)]

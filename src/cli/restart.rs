@@ -5,13 +5,13 @@ use super::{Failure, told};
 use crate::control::command::Request;
 use clap::Args;
 
-/// Replace the processes of one app, or of the workers, one after the other
+/// Replace the processes of one app or daemon, or of the workers
 ///
-/// Each serves until its replacement is ready, so no request is lost. If one does not become ready, the rest stays as it
-/// is and the reason is printed. The configuration is not read again: that is what `reload` does.
+/// One after the other, each serving until its replacement is ready, so no request is lost. If one does not become ready,
+/// the rest stays as it is and the reason is printed. Processes of a daemon are ended first. The configuration is not read again: that is what `reload` does.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Name of an app, or `workers`
+    /// Name of an app or daemon, or `workers`
     name: String,
     #[command(flatten)]
     master: Master,

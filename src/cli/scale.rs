@@ -5,12 +5,12 @@ use super::{Failure, told};
 use crate::control::command::Request;
 use clap::Args;
 
-/// Change how many processes an app, or the workers, have now
+/// Change how many processes an app, a daemon or the workers have now
 ///
-/// Holds until the next reload. 0 puts it to sleep until the next request or connection.
+/// Holds until the next reload. 0 puts it to sleep until the next request or connection; a daemon is stopped.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Name of an app, or `workers`
+    /// Name of an app or daemon, or `workers`
     name: String,
     /// How many processes
     count: u32,

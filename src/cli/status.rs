@@ -6,7 +6,7 @@ use crate::control::command::{Child, Job, Pool, Request, Response, Running, Sand
 use clap::Args;
 use std::fmt::Write as _;
 
-/// Show the running server: workers, apps, cron jobs
+/// Show the running server: workers, apps, daemons, cron jobs
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// As one JSON object, for scripts
@@ -70,8 +70,12 @@ pub(super) fn table(status: &Status) -> String {
 fn show_pool(pool: &Pool, out: &mut String) {
     let (least, most) = pool.processes;
     let count = if least == most { least.to_string() } else { format!("{least} to {most}") };
-    let name = if pool.kind == "app" { format!("app {}", pool.name) } else { "workers".to_owned() };
+    let name =
+        if pool.kind == "workers" { pool.kind.clone() } else { format!("{} {}", pool.kind, pool.name) };
     let _ = write!(out, "\n{name}  {}  processes {count}", pool.state);
+    if !pool.waits_for.is_empty() {
+        let _ = write!(out, "  for {}", pool.waits_for.join(", "));
+    }
     if pool.restarts > 0 {
         let _ = write!(out, "  restarts {}", pool.restarts);
     }
@@ -169,6 +173,14 @@ mod tests {
             connections: Some(7),
             running: vec![Running { request: "GET /slow".to_owned(), seconds: 90 }],
         };
+        let daemon = Pool {
+            name: "celery".into(),
+            kind: "daemon".into(),
+            state: "waiting".into(),
+            processes: (1, 1),
+            waits_for: vec!["redis".into(), "shop".into()],
+            ..Pool::default()
+        };
         let pools = vec![
             Pool {
                 name: "worker".into(),
@@ -189,6 +201,7 @@ mod tests {
                 ..Pool::default()
             },
         ];
+        let pools = [pools, vec![daemon]].concat();
         let cron = vec![Job { name: "clean".into(), at: "17 3 * * *".into(), ..Job::default() }];
         let status = Status {
             mode: "running".into(),
@@ -205,6 +218,7 @@ mod tests {
             "     0     4712    3  ready          2m    5.0MiB      1234            7\n",
             "        GET /slow for 1m\n",
             "app shop  failed  processes 0 to 4  restarts 2  last exit: exit 3  next attempt in 1.5s",
+            "daemon celery  waiting  processes 1  for redis, shop\n",
             "clean  at 17 3 * * *  next never",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");

@@ -1,14 +1,15 @@
 //! What the environment must have for a configuration to work: directories, interpreters, users, rights. A file can be
 //! right and fail here on another machine, which is why these problems have their own exit code.
 
+mod commands;
 mod rights;
 #[cfg(test)]
 mod tests;
 
 use super::problem::{Complaint, Place};
-use super::source::{DEFAULT_PATH, find_program};
-use super::{Action, Address, App, Config, CronJob, Disk, Problem, Sandbox};
+use super::{Action, Address, App, Config, Problem, Sandbox};
 use crate::sys::sandbox;
+use commands::Task;
 use nix::unistd::geteuid;
 use rights::Identity;
 use std::fs;
@@ -68,7 +69,12 @@ pub fn environment(config: &Config) -> Vec<Problem> {
         }
     }
     config.apps.iter().for_each(|app| check.app(app));
-    config.cron.iter().enumerate().for_each(|(index, job)| check.job(&format!("cron[{index}]"), job));
+    for daemon in &config.daemons {
+        check.task(&format!("daemons.{}", daemon.name), &Task::of_daemon(config, daemon));
+    }
+    for (index, job) in config.cron.iter().enumerate() {
+        check.task(&format!("cron[{index}]"), &Task::of_job(config, job));
+    }
     check.problems
 }
 
@@ -88,9 +94,10 @@ pub fn warnings(config: &Config) -> Vec<Problem> {
     }
     let hint = "give the workers a user of their own, for example user: \"www-data\"";
     let place = Place::named(&config.origin, "user");
-    vec![
-        place.problem(Complaint::new("started as root without `user`: apps and cron jobs run as root", hint)),
-    ]
+    vec![place.problem(Complaint::new(
+        "started as root without `user`: apps, daemons and cron jobs run as root",
+        hint,
+    ))]
 }
 
 struct Check<'a> {
@@ -229,42 +236,6 @@ impl Check<'_> {
         }
     }
 
-    fn job(&mut self, key: &str, job: &CronJob) {
-        let app = job.app.and_then(|app| self.config.apps.get(app));
-        if let Some(user) = &job.user {
-            self.user(&format!("{key}.user"), user);
-        }
-        let user = job.user.as_deref().or(app.and_then(|app| app.user.as_deref()));
-        let identity = Identity::of(user.or(self.config.user.as_deref()));
-        if let Some(chdir) = &job.chdir {
-            self.directory(&format!("{key}.chdir"), chdir, &identity);
-        }
-        let directory = job.chdir.as_deref().or(app.map(|app| app.chdir.as_path()));
-        let Some(name) = job.command.first() else { return };
-        if name.contains('/') && !Path::new(name).is_absolute() && directory.is_none() {
-            let what = format!("`{name}` is a relative path, and the job has no directory");
-            self.add(&format!("{key}.command"), what, "give it `chdir`, or write the whole path");
-            return;
-        }
-        let Some(found) = program(name, directory.unwrap_or(Path::new("/")), job, app) else {
-            let hint = match (directory, app) {
-                (Some(directory), _) if name.contains('/') => {
-                    format!("it is looked for from `{}`", directory.display())
-                }
-                (_, Some(_)) => "it is neither in the app's virtualenv nor on PATH".to_owned(),
-                _ => format!(
-                    "it is not on the PATH of cron jobs, {DEFAULT_PATH}; `app` adds the virtualenv of an app"
-                ),
-            };
-            self.add(&format!("{key}.command"), format!("there is no program `{name}`"), hint);
-            return;
-        };
-        if let Err(why) = identity.may_execute(&found) {
-            let what = format!("`{}` cannot be executed by {}: {why}", found.display(), identity.name);
-            self.add(&format!("{key}.command"), what, "");
-        }
-    }
-
     /// The directory is there and can be read.
     fn directory(&mut self, key: &str, path: &Path, identity: &Identity) -> bool {
         let shown = path.display();
@@ -327,22 +298,4 @@ impl Check<'_> {
 /// Files whose presence says that a directory is a project and not a directory of public files.
 fn is_source_or_data(name: &str) -> bool {
     matches!(name, "manage.py" | "settings.py") || name.ends_with(".sqlite3")
-}
-
-/// The program of a cron job, as the master looks for it: a PATH of its own or of its app, else the virtualenv and the
-/// master's PATH with an app, else the PATH of cron jobs.
-fn program(name: &str, directory: &Path, job: &CronJob, app: Option<&App>) -> Option<PathBuf> {
-    if name.contains('/') {
-        return Some(directory.join(name)).filter(|path| path.is_file());
-    }
-    let variables = job.env.iter().rev().chain(app.iter().flat_map(|app| app.env.iter().rev()));
-    let given = variables.into_iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
-    let path = given.unwrap_or_else(|| match app {
-        None => DEFAULT_PATH.to_owned(),
-        Some(app) => {
-            let ours = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
-            app.home.as_ref().map_or(ours.clone(), |home| format!("{}:{ours}", home.join("bin").display()))
-        }
-    });
-    find_program(&Disk, name, &path)
 }

@@ -3,7 +3,9 @@
 use super::located::{At, Located, Node, Raw, Read, Report};
 use super::problem::{Complaint, Place};
 use super::read::{Command, Env, Positive};
+use super::resources::OomScore;
 use crate::cron::{Overlap, Schedule};
+use crate::sys::resources::Resources;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +33,8 @@ pub struct CronJob {
     pub timeout: Option<Duration>,
     /// What happens when the last run has not ended.
     pub overlap: crate::cron::Overlap,
+    /// What a run may use of the machine.
+    pub resources: Resources,
 }
 
 /// A job whose app is still a name.
@@ -55,6 +59,8 @@ pub(crate) struct RawCronJob<'a> {
     user: Option<Located<'a, String>>,
     timeout: Option<Located<'a, Positive>>,
     overlap: Option<Located<'a, Overlap>>,
+    limits: Option<Located<'a, Resources>>,
+    oom_score_adj: Option<Located<'a, OomScore>>,
 }
 
 impl<'a> Raw<'a> for RawCronJob<'a> {}
@@ -76,6 +82,10 @@ impl Read for Draft {
         let user = at.read(raw.user, report);
         let timeout = at.read(raw.timeout, report).map(|timeout| timeout.0);
         let overlap = at.or(raw.overlap, Overlap::default(), report);
+        let resources = Resources {
+            oom_score_adj: at.read(raw.oom_score_adj, report).map(|score| score.0),
+            ..at.or(raw.limits, Resources::default(), report)
+        };
         let name = name?;
         if name.value.is_empty() {
             report.add(&name.place, Complaint::new("an empty name", ""));
@@ -86,7 +96,19 @@ impl Read for Draft {
         Some(Self {
             place,
             app,
-            job: CronJob { name, at, timezone, command, app: None, chdir, env, user, timeout, overlap },
+            job: CronJob {
+                name,
+                at,
+                timezone,
+                command,
+                app: None,
+                chdir,
+                env,
+                user,
+                timeout,
+                overlap,
+                resources,
+            },
         })
     }
 }

@@ -10,7 +10,7 @@ use super::site::{self, Site, render_host};
 use super::source::{Source, absolute, is_pattern};
 use super::upstream::Upstream;
 use super::workers::Workers;
-use super::{Config, DefaultSite, Limits, Log, Sandbox, cronjob};
+use super::{Config, DefaultSite, Limits, Log, Sandbox, cronjob, daemon};
 use crate::config::read::Positive;
 use serde::Deserialize;
 use std::io;
@@ -36,11 +36,12 @@ pub(crate) struct RawConfig<'a> {
     sites: Option<Located<'a, Vec<site::Draft>>>,
     apps: Option<Located<'a, Named<App>>>,
     upstreams: Option<Located<'a, Named<Upstream>>>,
+    daemons: Option<Located<'a, Named<daemon::Draft>>>,
     cron: Option<Located<'a, Vec<cronjob::Draft>>>,
     include: Option<Located<'a, Vec<At<String>>>>,
 }
 
-const LATER: &[&str] = &["metrics", "daemons"];
+const LATER: &[&str] = &["metrics"];
 
 impl<'a> Raw<'a> for RawConfig<'a> {
     const LATER: &'static [&'static str] = LATER;
@@ -66,16 +67,15 @@ pub(crate) struct RawIncluded<'a> {
     sites: Option<Located<'a, Vec<site::Draft>>>,
     apps: Option<Located<'a, Named<App>>>,
     upstreams: Option<Located<'a, Named<Upstream>>>,
+    daemons: Option<Located<'a, Named<daemon::Draft>>>,
     cron: Option<Located<'a, Vec<cronjob::Draft>>>,
 }
 
 impl<'a> Raw<'a> for RawIncluded<'a> {
-    const LATER: &'static [&'static str] = &["daemons"];
-
     fn misplaced(key: &str) -> Option<Complaint> {
         let known = super::located::keys::<RawConfig<'_>>();
         known.contains(&key).then(|| {
-            let hint = "an included file holds `sites`, `apps`, `upstreams` and `cron`";
+            let hint = "an included file holds `sites`, `apps`, `upstreams`, `daemons` and `cron`";
             Complaint::new(format!("`{key}` belongs into the main file"), hint)
         })
     }
@@ -87,6 +87,7 @@ struct Sections {
     sites: Vec<site::Draft>,
     apps: Vec<(At<String>, Option<App>)>,
     upstreams: Vec<(At<String>, Option<Upstream>)>,
+    daemons: daemon::order::Drafts,
     cron: Vec<cronjob::Draft>,
 }
 
@@ -102,6 +103,12 @@ impl Read for Named<App> {
 impl Read for Named<Upstream> {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         Self::read_with(node, report, Upstream::read)
+    }
+}
+
+impl Read for Named<daemon::Draft> {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        Self::read_with(node, report, daemon::Draft::read)
     }
 }
 
@@ -236,13 +243,15 @@ fn read_main(top: &Node<'_>, origin: &str, report: &mut Report<'_>) -> Option<Co
         sites: at.or(raw.sites, Vec::new(), report),
         apps: at.or(raw.apps, Named(Vec::new()), report).0,
         upstreams: at.or(raw.upstreams, Named(Vec::new()), report).0,
+        daemons: at.or(raw.daemons, Named(Vec::new()), report).0,
         cron: at.or(raw.cron, Vec::new(), report),
     };
     for pattern in at.or(raw.include, Vec::new(), report) {
         include(&pattern, &top.file.dir, &mut sections, report);
     }
-    if report.problems.is_empty() && sections.sites.is_empty() && sections.cron.is_empty() {
-        let hint = "add `sites` or `cron`; docs/manual/first-steps.md has a first configuration";
+    let nothing = sections.sites.is_empty() && sections.cron.is_empty() && sections.daemons.is_empty();
+    if report.problems.is_empty() && nothing {
+        let hint = "add `sites`, `daemons` or `cron`; docs/manual/first-steps.md has a first configuration";
         top.complain(report, Complaint::new("there is nothing to do", hint));
     }
     resolve(&mut config, sections, default_site, report);
@@ -288,6 +297,7 @@ fn read_included(top: &Node<'_>, sections: &mut Sections, report: &mut Report<'_
     sections.sites.extend(at.or(raw.sites, Vec::new(), report));
     sections.apps.extend(at.or(raw.apps, Named(Vec::new()), report).0);
     sections.upstreams.extend(at.or(raw.upstreams, Named(Vec::new()), report).0);
+    sections.daemons.extend(at.or(raw.daemons, Named(Vec::new()), report).0);
     sections.cron.extend(at.or(raw.cron, Vec::new(), report));
 }
 
@@ -301,6 +311,7 @@ fn resolve(
     site::check_all(&sections.sites, report);
     sort_named(&mut sections.apps, report);
     sort_named(&mut sections.upstreams, report);
+    sort_named(&mut sections.daemons, report);
     let mut apps = Names::new("app", &sections.apps);
     let mut upstreams = Names::new("upstream", &sections.upstreams);
 
@@ -336,7 +347,10 @@ fn resolve(
         let app = draft.app.as_ref().map(|name| apps.find(name, report));
         config.cron.push(cronjob::CronJob { app: app.flatten(), ..draft.job });
     }
-    apps.warn_unused("no location and no cron job uses it", report);
+    let names: Vec<String> = sections.apps.iter().map(|(name, _)| name.value.clone()).collect();
+    let find = |name: &At<String>, report: &mut Report<'_>| apps.find(name, report);
+    config.daemons = daemon::order::resolve(sections.daemons, &names, find, report);
+    apps.warn_unused("no location, daemon or cron job uses it", report);
     upstreams.warn_unused("no location uses it", report);
     config.apps = sections.apps.into_iter().filter_map(|(_, app)| app).collect();
     for (index, app) in config.apps.iter_mut().enumerate() {
@@ -451,6 +465,7 @@ impl Config {
             sites: Vec::new(),
             apps: Vec::new(),
             upstreams: Vec::new(),
+            daemons: Vec::new(),
             cron: Vec::new(),
         }
     }

@@ -14,6 +14,7 @@ mod app;
 pub mod boot;
 pub mod check;
 mod cronjob;
+mod daemon;
 mod files;
 pub mod flags;
 mod limits;
@@ -40,6 +41,7 @@ pub use action::Action;
 pub use address::{Address, Network};
 pub use app::{App, ResponseBuffer};
 pub use cronjob::CronJob;
+pub use daemon::{Daemon, Dependency, Signal};
 pub use files::{Cache, Fallback, Files, Symlinks};
 pub use flags::{from_flags, from_serve};
 pub use limits::Limits;
@@ -64,7 +66,7 @@ use std::time::Duration;
 pub struct Config {
     /// Where it came from: the file, or `command line`.
     pub origin: String,
-    /// User that workers (and, unless they say otherwise, apps and cron jobs) run as; `None`: the user of the master.
+    /// User that workers (and, unless they say otherwise, apps, daemons and cron jobs) run as; `None`: the user of the master.
     pub user: Option<String>,
     /// File that holds the master's process id.
     pub pid_file: Option<PathBuf>,
@@ -94,6 +96,8 @@ pub struct Config {
     pub apps: Vec<App>,
     /// Sorted by name.
     pub upstreams: Vec<Upstream>,
+    /// Sorted by name.
+    pub daemons: Vec<Daemon>,
     /// In the order of the file.
     pub cron: Vec<CronJob>,
 }
@@ -142,10 +146,11 @@ pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'s
         of::<action::RawRespond<'_>>("Respond"),
         of::<app::RawApp<'_>>("apps"),
         of::<app::RawResponseBuffer<'_>>("apps.response_buffer"),
-        of::<resources::RawResources<'_>>("apps.limits"),
+        of::<resources::RawResources<'_>>("limits of a program"),
         of::<ready::RawReady<'_>>("apps.ready"),
         of::<upstream::RawUpstream<'_>>("upstreams"),
         of::<upstream::RawServer<'_>>("upstreams.servers"),
+        of::<daemon::RawDaemon<'_>>("daemons"),
         of::<cronjob::RawCronJob<'_>>("cron"),
     ]
 }

@@ -172,6 +172,30 @@ fn the_contract_s_example_is_understood() {
 }
 
 #[test]
+fn daemons_come_from_all_files_and_know_each_other() {
+    let main = r#"(
+        sites: [(listen: [":80"], locations: [(path: "/", to: App("shop"))])],
+        apps: {"shop": (module: "x")},
+        daemons: {"celery": (command: ["celery"], app: "shop", after: ["redis", "shop"], reload_signal: Hup)},
+        include: ["more/*.ron"],
+    )"#;
+    let more = r#"(daemons: {"redis": (command: ["./redis"], stop_timeout: "1m")})"#;
+    let files = Memory::default().with("hatchery.ron", main).with("more/redis.ron", more);
+    let config = load(Path::new("hatchery.ron"), &files).unwrap();
+    let [celery, redis] = &config.daemons[..] else { panic!("{:?}", config.daemons) };
+    assert_eq!((celery.name.as_str(), celery.app, &celery.chdir), ("celery", Some(0), &None));
+    assert_eq!(celery.after, [Dependency::Daemon(1), Dependency::App(0)]);
+    assert_eq!((celery.stop_signal, celery.reload_signal), (Signal::Term, Some(Signal::Hup)));
+    assert_eq!(celery.ready_after, Duration::from_secs(1));
+    assert_eq!(
+        redis.chdir.as_deref(),
+        Some(Path::new("/etc/hatchery/more")),
+        "a relative command is found from its file"
+    );
+    assert_eq!((redis.stop_timeout, redis.processes, redis.overlap), (Duration::from_secs(60), 1, false));
+}
+
+#[test]
 fn defaults_are_filled_in() {
     let config = load_text(&app("")).unwrap();
     assert_eq!(config.workers.processes, Processes { min: 3, max: 3 });

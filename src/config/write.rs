@@ -3,6 +3,7 @@
 use super::action::Action;
 use super::app::App;
 use super::cronjob::{CronJob, OVERLAPS};
+use super::daemon::{Daemon, Dependency};
 use super::files::{Cache, Fallback, Files, Symlinks};
 use super::load::load_with_warnings;
 use super::location::Location;
@@ -56,6 +57,7 @@ pub fn to_ron(config: &Config) -> String {
     out.field("sites", list(config.sites.iter().map(|one| site(config, one)), 1));
     out.field("apps", map(config.apps.iter().map(|one| (one.name.as_str(), app(one)))));
     out.field("upstreams", map(config.upstreams.iter().map(|one| (one.name.as_str(), upstream(one)))));
+    out.field("daemons", map(config.daemons.iter().map(|one| (one.name.as_str(), daemon(config, one)))));
     out.field("cron", list(config.cron.iter().map(|one| job(config, one)), 1));
     format!("{}\n", out.end())
 }
@@ -248,8 +250,7 @@ fn app(app: &App) -> String {
     out.optional("max_rss", app.max_rss.map(size));
     out.optional("max_lifetime", app.max_lifetime.map(time));
     out.optional("user", app.user.as_deref().map(text));
-    out.optional("limits", resources(&app.resources));
-    out.optional("oom_score_adj", app.resources.oom_score_adj.map(|score| score.to_string()));
+    bounds(&mut out, &app.resources);
     let buffer = &app.response_buffer;
     out.field("response_buffer", line(&[("memory", size(buffer.memory)), ("file", size(buffer.file))]));
     out.end()
@@ -310,7 +311,36 @@ fn job(config: &Config, job: &CronJob) -> String {
         "overlap",
         OVERLAPS.iter().find(|(_, one)| *one == job.overlap).map_or("Skip", |(name, _)| name),
     );
+    bounds(&mut out, &job.resources);
     out.end()
+}
+
+fn daemon(config: &Config, daemon: &Daemon) -> String {
+    let mut out = Block::new(2);
+    out.field("command", texts(&daemon.command));
+    out.optional("app", daemon.app.and_then(|app| config.apps.get(app)).map(|app| text(&app.name)));
+    out.optional("chdir", daemon.chdir.as_deref().map(path));
+    out.field("env", env(&daemon.env));
+    out.optional("user", daemon.user.as_deref().map(text));
+    out.field("processes", daemon.processes);
+    let name = |dependency: &Dependency| match dependency {
+        Dependency::App(at) => config.apps.get(*at).map(|app| app.name.clone()),
+        Dependency::Daemon(at) => config.daemons.get(*at).map(|daemon| daemon.name.clone()),
+    };
+    out.field("after", texts(&daemon.after.iter().filter_map(name).collect::<Vec<_>>()));
+    out.field("ready_after", time(daemon.ready_after));
+    out.field("stop_signal", daemon.stop_signal.name());
+    out.field("stop_timeout", time(daemon.stop_timeout));
+    out.optional("reload_signal", daemon.reload_signal.map(|signal| signal.name().to_owned()));
+    out.field("overlap", daemon.overlap);
+    bounds(&mut out, &daemon.resources);
+    out.end()
+}
+
+/// `limits` and `oom_score_adj`.
+fn bounds(out: &mut Block, of: &Resources) {
+    out.optional("limits", resources(of));
+    out.optional("oom_score_adj", of.oom_score_adj.map(|score| score.to_string()));
 }
 
 /// `( key: value, … )` over several lines.

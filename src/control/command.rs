@@ -64,14 +64,14 @@ pub enum Request {
     },
     /// So many processes of a pool until the next reload; 0: asleep until wanted.
     Scale {
-        /// App, or `workers`.
+        /// App or daemon, or `workers`.
         name: String,
         /// How many.
         count: u32,
     },
     /// Replace the processes of a pool one after the other; answered at the end.
     Restart {
-        /// App, or `workers`.
+        /// App or daemon, or `workers`.
         name: String,
     },
     /// Run a cron job now; answered when it has begun.
@@ -81,7 +81,7 @@ pub enum Request {
     },
     /// What children printed last.
     Logs {
-        /// One app or job; else all.
+        /// One app, daemon or job; else all.
         name: Option<String>,
         /// Only lines after the one of this number.
         after: u64,
@@ -133,7 +133,7 @@ pub enum Response {
 pub struct LogLine {
     /// Lines are numbered upwards as long as the master lives.
     pub number: u64,
-    /// `app shop 0`, `cron clearsessions`.
+    /// `app shop 0`, `daemon celery 0`, `cron clearsessions`.
     pub child: String,
     /// Without control characters.
     pub text: String,
@@ -173,7 +173,7 @@ pub struct Status {
     /// What workers have given up.
     #[serde(default)]
     pub sandbox: Sandbox,
-    /// Workers first, then apps by name.
+    /// Workers first, then apps, then daemons by name.
     pub pools: Vec<Pool>,
     /// Cron jobs in the order of the file.
     pub cron: Vec<Job>,
@@ -193,12 +193,15 @@ pub struct Sandbox {
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
-    /// `worker`, or the app's name.
+    /// `worker`, or the name of the app or daemon.
     pub name: String,
-    /// `workers` or `app`.
+    /// `workers`, `app` or `daemon`.
     pub kind: String,
-    /// `asleep`, `starting`, `ready`, `failed`.
+    /// `asleep`, `starting`, `ready`, `failed`; of a daemon also `waiting` (for what it comes after) and `stopped`.
     pub state: String,
+    /// What must be ready before it starts.
+    #[serde(default)]
+    pub waits_for: Vec<String>,
     /// Wanted at least and at most.
     pub processes: (u32, u32),
     /// Starts since the master started, beyond the first of each slot.

@@ -3,6 +3,7 @@
 use super::Channel;
 use super::Token;
 use super::apps::{App, SavedApp};
+use super::daemons::{Daemon, SavedDaemon};
 use super::saved::{Keeping, Kept, SavedProcess, Taking};
 use crate::control::worker::{PACKET, ToMaster, ToWorker};
 use crate::supervisor::ChildId;
@@ -45,6 +46,7 @@ pub(super) struct SavedChild {
 enum SavedRole {
     Worker(SavedWorker),
     App(Box<SavedApp>),
+    Daemon(SavedDaemon),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,6 +79,7 @@ impl SavedChild {
                     .collect(),
             }),
             SavedRole::App(saved) => Role::App(Box::new(saved.restore(descriptors)?)),
+            SavedRole::Daemon(saved) => Role::Daemon(Box::new(saved.restore(descriptors)?)),
         };
         let process = self.process.restore(descriptors)?;
         Ok(Child { process, pool: self.pool, slot: self.slot, killed: self.killed, role })
@@ -90,6 +93,8 @@ pub(super) enum Role {
     Worker(Worker),
     /// A process of an app.
     App(Box<App>),
+    /// A process of a daemon.
+    Daemon(Box<Daemon>),
 }
 
 impl Child {
@@ -104,6 +109,7 @@ impl Child {
                 waiting: worker.waiting.iter().map(|(packet, log)| (packet.clone(), log.is_some())).collect(),
             }),
             Role::App(app) => SavedRole::App(Box::new(app.save(descriptors))),
+            Role::Daemon(daemon) => SavedRole::Daemon(daemon.save(descriptors)),
         };
         SavedChild {
             process: SavedProcess::of(&self.process, descriptors),
@@ -119,6 +125,7 @@ impl Child {
         match &self.role {
             Role::Worker(worker) => worker.watch(id, set),
             Role::App(app) => app.watch(id, set),
+            Role::Daemon(daemon) => daemon.watch(id, set),
         }
     }
 
@@ -127,6 +134,7 @@ impl Child {
         match &self.role {
             Role::Worker(_) => format!("worker {}", self.slot),
             Role::App(app) => format!("app {} {}", app.name, self.slot),
+            Role::Daemon(daemon) => format!("daemon {} {}", daemon.name, self.slot),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Runs of cron jobs: the program with its environment, its output in the log, how it ended. When one starts, and what
 //! happens to a run that takes too long, `cron` decides.
 
-use super::environment::{Environment, string};
+use super::environment::{self, Environment, string};
 use super::generation::Generation;
 use super::journal::Journal;
 use super::output::{Output, SavedOutput};
@@ -12,8 +12,7 @@ use crate::control::command::Response;
 use crate::control::exit::Exit;
 use crate::cron::{Decision, JobSpec, Kill, RunId, Schedule};
 use crate::sys::poll::{Interest, Set};
-use crate::sys::process::{self, Child, Launch, Program, Step};
-use crate::sys::resources::Resources;
+use crate::sys::process::{self, Child, Launch, Program};
 use crate::sys::{clock, signals};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
@@ -30,6 +29,7 @@ pub(super) struct Run {
     pub(super) job: String,
     /// Its process.
     pub(super) process: Child,
+    program: String,
     launch: Option<Launch>,
     output: Output,
     /// Why the program could not be started.
@@ -40,6 +40,7 @@ pub(super) struct Run {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SavedRun {
     job: String,
+    program: String,
     process: SavedProcess,
     launch: Option<Kept>,
     output: SavedOutput,
@@ -52,6 +53,7 @@ impl SavedRun {
         let launch = self.launch.map(|launch| descriptors.take(launch)).transpose()?;
         Ok(Run {
             job: self.job,
+            program: self.program,
             process: self.process.restore(descriptors)?,
             launch: launch.map(Launch::resume),
             output: self.output.restore(descriptors)?,
@@ -65,6 +67,7 @@ impl Run {
     pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedRun {
         SavedRun {
             job: self.job.clone(),
+            program: self.program.clone(),
             process: SavedProcess::of(&self.process, descriptors),
             launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
             output: self.output.save(false, descriptors),
@@ -92,12 +95,13 @@ impl Run {
             stdout: write.try_clone()?,
             stderr: write,
             descriptors: Vec::new(),
-            resources: Resources::default(),
+            resources: job.resources.clone(),
             death_signal: Some(signals::SIGTERM),
         };
         let (process, launch) = process::spawn(&program)?;
         let output = Output::new(&job.name, read);
-        Ok(Self { job: job.name.clone(), process, launch: Some(launch), output, failure: None })
+        let program = job.command.first().cloned().unwrap_or_default();
+        Ok(Self { job: job.name.clone(), process, program, launch: Some(launch), output, failure: None })
     }
 
     /// Waits for what it may print or tell.
@@ -119,15 +123,7 @@ impl Run {
     fn launched(&mut self) {
         let Some(outcome) = self.launch.as_mut().and_then(Launch::outcome) else { return };
         self.launch = None;
-        self.failure = outcome.map(|(step, error)| match step {
-            Step::Execute => format!("cannot start the command: {error}"),
-            Step::Directory => format!("cannot enter its directory: {error}"),
-            Step::User => format!("cannot become its user: {error}"),
-            Step::Limits => format!(
-                "cannot set `limits` or `oom_score_adj`: {error}; only root may go above what the master has"
-            ),
-            Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
-        });
+        self.failure = outcome.map(|(step, error)| environment::refused(&self.program, step, &error));
     }
 
     /// It was reaped: logs what it still printed; why its program could not be started, if it could not.

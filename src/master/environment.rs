@@ -1,9 +1,11 @@
 //! What programs that the master starts find around them: environment, candidates for the program, working directory.
 
 use crate::config::App;
+use crate::sys::process::Step;
 use crate::sys::user::Account;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(super) struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// Ours: what systemd or the shell gave the master. For apps, and cron jobs of an app.
+    /// Ours: what systemd or the shell gave the master. For apps, daemons, and cron jobs of an app.
     pub(super) fn ours() -> Self {
         Self(std::env::vars_os().collect())
     }
@@ -90,6 +92,19 @@ impl Environment {
 
     fn path(&self) -> OsString {
         self.0.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| PATH.into())
+    }
+}
+
+/// Why a program could not be started, for the operator.
+pub(super) fn refused(program: &str, step: Step, error: &io::Error) -> String {
+    match step {
+        Step::Execute => format!("cannot start the command `{program}`: {error}"),
+        Step::Directory => format!("cannot enter its directory: {error}"),
+        Step::User => format!("cannot become its user: {error}"),
+        Step::Limits => format!(
+            "cannot set `limits` or `oom_score_adj`: {error}; only root may go above what the master has"
+        ),
+        Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
     }
 }
 

@@ -28,9 +28,11 @@ impl Master {
     ) {
         let config = &self.current.config;
         let apps = config.apps.iter().map(|app| app.name.as_str());
-        let names: Vec<&str> = apps.chain(config.cron.iter().map(|job| job.name.as_str())).collect();
+        let daemons = config.daemons.iter().map(|daemon| daemon.name.as_str());
+        let jobs = config.cron.iter().map(|job| job.name.as_str());
+        let names: Vec<&str> = apps.chain(daemons).chain(jobs).collect();
         if let Some(name) = name.as_deref().filter(|name| !names.contains(name)) {
-            let text = format!("there is no app or job \"{name}\"; there is: {}", names.join(", "));
+            let text = format!("there is no app, daemon or job \"{name}\"; there is: {}", names.join(", "));
             return self.control.answer(ticket, &Response::Failed { text }, now);
         }
         self.journal.retain(|kept| names.contains(&kept));

@@ -21,20 +21,35 @@ use std::time::Duration;
 /// The longest a worker may take to set itself up.
 const WORKER_BOOT: Duration = Duration::from_secs(30);
 
-/// Numbers of the pools: 0 is the workers; an app keeps its number as long as the master lives.
+/// Numbers of the pools: 0 is the workers; an app keeps its number as long as the master lives, and so does a daemon.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct PoolNumbers(BTreeMap<String, u16>);
+pub(super) struct PoolNumbers {
+    apps: BTreeMap<String, u16>,
+    daemons: BTreeMap<String, u16>,
+}
 
 impl PoolNumbers {
     fn of(&mut self, name: &str) -> Result<u16, String> {
-        if let Some(number) = self.0.get(name) {
+        if let Some(number) = self.apps.get(name) {
             return Ok(*number);
         }
-        let next = self.0.len() + 1;
+        let next = self.apps.len() + 1;
         let number = u16::try_from(next).ok().filter(|_| next < board::POOLS);
         let number =
             number.ok_or_else(|| format!("apps: no room for \"{name}\"; restart to forget removed apps"))?;
-        self.0.insert(name.to_owned(), number);
+        self.apps.insert(name.to_owned(), number);
+        Ok(number)
+    }
+
+    /// Numbers beyond those of the board: no request ever asks for a daemon.
+    pub(super) fn of_daemon(&mut self, name: &str) -> Result<u16, String> {
+        if let Some(number) = self.daemons.get(name) {
+            return Ok(*number);
+        }
+        let number = u16::try_from(board::POOLS + self.daemons.len());
+        let number =
+            number.map_err(|_| format!("daemons: no room for \"{name}\"; restart to forget removed ones"))?;
+        self.daemons.insert(name.to_owned(), number);
         Ok(number)
     }
 }
@@ -50,10 +65,14 @@ pub(super) struct Generation {
     pub(super) access_log: Option<OwnedFd>,
     /// For each app its pool.
     pub(super) app_pools: Vec<u16>,
+    /// For each daemon its pool.
+    pub(super) daemon_pools: Vec<u16>,
     /// The user of workers; `None`: ours.
     pub(super) account: Option<Account>,
     /// The users of apps.
     app_accounts: Vec<Option<Account>>,
+    /// The users of daemons.
+    daemon_accounts: Vec<Option<Account>>,
     /// The users of cron jobs.
     pub(super) job_accounts: Vec<Option<Account>>,
     /// What static roots are: a directory swapped for another of the same name is a change.
@@ -72,9 +91,11 @@ pub(super) struct SavedGeneration {
     pub(super) listening: SavedListening,
     access_log: Option<Kept>,
     app_pools: Vec<u16>,
+    daemon_pools: Vec<u16>,
     account: Option<Account>,
     app_accounts: Vec<Option<Account>>,
     job_accounts: Vec<Option<Account>>,
+    daemon_accounts: Vec<Option<Account>>,
     roots: Roots,
 }
 
@@ -115,9 +136,11 @@ impl SavedGeneration {
             listening: self.listening.restore(sockets, owned),
             access_log,
             app_pools: self.app_pools,
+            daemon_pools: self.daemon_pools,
             account: self.account,
             app_accounts: self.app_accounts,
             job_accounts: self.job_accounts,
+            daemon_accounts: self.daemon_accounts,
             roots: self.roots,
         }
     }
@@ -132,9 +155,11 @@ impl Generation {
             listening: SavedListening::of(&self.listening, descriptors),
             access_log: self.access_log.as_ref().map(|log| descriptors.keep(log)),
             app_pools: self.app_pools.clone(),
+            daemon_pools: self.daemon_pools.clone(),
             account: self.account.clone(),
             app_accounts: self.app_accounts.clone(),
             job_accounts: self.job_accounts.clone(),
+            daemon_accounts: self.daemon_accounts.clone(),
             roots: self.roots.clone(),
         }
     }
@@ -156,13 +181,19 @@ impl Generation {
                 account_or(&format!("apps.{:?}.user", app.name), app.user.as_deref(), account.as_ref())?;
             app_accounts.push(own);
         }
+        let default = |app: Option<usize>| match app {
+            Some(app) => app_accounts.get(app).and_then(Option::as_ref),
+            None => account.as_ref(),
+        };
+        let mut daemon_accounts = Vec::new();
+        for daemon in &config.daemons {
+            let key = format!("daemons.{:?}.user", daemon.name);
+            daemon_accounts.push(account_or(&key, daemon.user.as_deref(), default(daemon.app))?);
+        }
         let mut job_accounts = Vec::new();
         for (index, job) in config.cron.iter().enumerate() {
-            let default = match job.app {
-                Some(app) => app_accounts.get(app).and_then(Option::as_ref),
-                None => account.as_ref(),
-            };
-            job_accounts.push(account_or(&format!("cron[{index}].user"), job.user.as_deref(), default)?);
+            let key = format!("cron[{index}].user");
+            job_accounts.push(account_or(&key, job.user.as_deref(), default(job.app))?);
         }
         if let Some(problem) = config::check::temp_dir(&config) {
             return Err(problem.to_string());
@@ -180,14 +211,28 @@ impl Generation {
             return Err(format!("workers.processes: {workers} is more than the {most} that are possible"));
         }
         let app_pools = config.apps.iter().map(|app| numbers.of(&app.name)).collect::<Result<_, _>>()?;
+        let daemon_pools =
+            config.daemons.iter().map(|daemon| numbers.of_daemon(&daemon.name)).collect::<Result<_, _>>()?;
         let roots = Roots::of(&config);
         let listening = listeners::bind(&config, open, inherited)?;
         let access_log = open_access_log(&config)?;
         let config = Rc::new(config);
-        Ok(Self { config, listening, access_log, app_pools, account, app_accounts, job_accounts, roots })
+        Ok(Self {
+            config,
+            listening,
+            access_log,
+            app_pools,
+            daemon_pools,
+            account,
+            app_accounts,
+            daemon_accounts,
+            job_accounts,
+            roots,
+        })
     }
 
-    /// The plan for the supervisor; workers change if anything differs from the generation `before`.
+    /// The plan for the supervisor; workers change if anything differs from the generation `before`, a daemon if
+    /// something of its own does, or its app may have other code.
     pub(super) fn plan(&self, before: Option<&Self>) -> Plan {
         let config = &self.config;
         let workers = PoolPlan {
@@ -201,6 +246,7 @@ impl Generation {
             prove: false,
             max_rss: None,
             max_lifetime: None,
+            daemon: None,
         };
         let apps = config.apps.iter().zip(&self.app_pools).map(|(app, index)| PoolPlan {
             index: *index,
@@ -214,9 +260,10 @@ impl Generation {
             prove: app.prove,
             max_rss: app.max_rss,
             max_lifetime: app.max_lifetime,
+            daemon: None,
         });
         Plan {
-            pools: std::iter::once(workers).chain(apps).collect(),
+            pools: std::iter::once(workers).chain(apps).chain(self.daemon_plans(before)).collect(),
             workers_changed: before.is_none_or(|before| self.differs_from(before)),
             shutdown_timeout: config.shutdown_timeout,
             drain_timeout: config.drain_timeout,
@@ -247,6 +294,16 @@ impl Generation {
     /// The user of an app.
     pub(super) fn app_account(&self, app: usize) -> Option<&Account> {
         self.app_accounts.get(app).and_then(Option::as_ref)
+    }
+
+    /// The index of the daemon in pool `pool`.
+    pub(super) fn daemon(&self, pool: u16) -> Option<usize> {
+        self.daemon_pools.iter().position(|number| *number == pool)
+    }
+
+    /// The user of a daemon.
+    pub(super) fn daemon_account(&self, daemon: usize) -> Option<&Account> {
+        self.daemon_accounts.get(daemon).and_then(Option::as_ref)
     }
 
     /// Opens the access log again after it was moved away.

@@ -154,7 +154,7 @@ impl Master {
     pub(super) fn inquiry_deadline(&self) -> Option<Time> {
         let deadline = |role: &Role| match role {
             Role::App(app) => app.inquiry.as_ref().map(|inquiry| inquiry.deadline),
-            Role::Worker(_) => None,
+            Role::Worker(_) | Role::Daemon(_) => None,
         };
         self.children.values().filter_map(|child| deadline(&child.role)).min()
     }

@@ -73,7 +73,7 @@ impl Master {
         let board = self.board();
         let turns = self.children.iter().filter_map(|(id, child)| match &child.role {
             Role::Worker(worker) => Some((*id, board.turn(worker.row))),
-            Role::App(_) => None,
+            Role::App(_) | Role::Daemon(_) => None,
         });
         for (id, how) in self.heartbeat.look(now, turns) {
             if how == Kill::Abort {
@@ -173,6 +173,12 @@ impl Master {
                     self.supervisor.on(Input::Failed { child: id, reason }, now);
                 }
             }
+            (Role::Daemon(daemon), Channel::Output) => daemon.output.read(&name, &mut self.journal),
+            (Role::Daemon(daemon), _) => {
+                if let Some(reason) = daemon.launched() {
+                    self.supervisor.on(Input::Failed { child: id, reason }, now);
+                }
+            }
             (Role::App(_), Channel::Inquiry) => self.hear_inquiry(id, now),
             (Role::App(app), Channel::Control) => {
                 if write {
@@ -187,13 +193,13 @@ impl Master {
     pub(super) fn hear(&mut self, id: ChildId, now: Time) {
         while let Some(message) = self.children.get_mut(&id).and_then(|child| match &mut child.role {
             Role::Worker(worker) => worker.hear(),
-            Role::App(_) => None,
+            Role::App(_) | Role::Daemon(_) => None,
         }) {
             self.on_worker(id, message, now);
         }
         let said = match self.children.get_mut(&id).map(|child| &mut child.role) {
             Some(Role::App(app)) => app.hear(),
-            Some(Role::Worker(_)) | None => Vec::new(),
+            Some(Role::Worker(_) | Role::Daemon(_)) | None => Vec::new(),
         };
         for said in said {
             self.on_app(id, said, now);
@@ -275,7 +281,7 @@ impl Master {
     fn row_of(&self, worker: ChildId) -> Option<u16> {
         match &self.children.get(&worker)?.role {
             Role::Worker(worker) => Some(worker.row),
-            Role::App(_) => None,
+            Role::App(_) | Role::Daemon(_) => None,
         }
     }
 
@@ -283,7 +289,7 @@ impl Master {
         let id = self.app_in(unit.pool, unit.slot, Some(unit.generation))?;
         match &mut self.children.get_mut(&id)?.role {
             Role::App(app) => Some(app),
-            Role::Worker(_) => None,
+            Role::Worker(_) | Role::Daemon(_) => None,
         }
     }
 
@@ -294,7 +300,7 @@ impl Master {
                     && child.slot == slot
                     && generation.is_none_or(|wanted| wanted == app.units)
             }
-            Role::Worker(_) => false,
+            Role::Worker(_) | Role::Daemon(_) => false,
         });
         found.map(|(id, _)| *id)
     }

@@ -8,7 +8,7 @@
 //! | `perform` | one small method for each output |
 //! | `signals` | signals to inputs; reaping |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
-//! | `spawn`, `apps`, `cronjobs` | starting workers, processes of apps, runs of jobs |
+//! | `spawn`, `apps`, `daemons`, `cronjobs` | starting workers, processes of apps and daemons, runs of jobs |
 //! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `journal`, `follow` | what children printed, for `hatchery logs` |
@@ -22,6 +22,7 @@ mod apps;
 mod child;
 pub mod control;
 mod cronjobs;
+mod daemons;
 mod environment;
 mod follow;
 mod generation;

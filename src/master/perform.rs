@@ -21,6 +21,7 @@ impl Master {
             Output::Open { child } => self.open(child, now),
             Output::Drain { child, within, hurry } => self.drain(child, within, hurry),
             Output::Kill { child, how } => self.kill(child, how),
+            Output::Reload { child } => self.reload_daemon(child),
             Output::Inspect { child } => self.inspect(child),
             Output::Measure { child } => self.measure(child, now),
             Output::Watch(on) => self.watch_listeners(on),
@@ -51,6 +52,8 @@ impl Master {
     fn spawn(&mut self, id: ChildId, pool: u16, slot: u16, generation: u32, now: Time) {
         let spawned = if pool == 0 {
             self.spawn_worker(slot, generation)
+        } else if let Some(spawned) = self.spawn_daemon(pool, generation) {
+            spawned
         } else {
             self.spawn_app(id, pool, slot, generation)
         };
@@ -71,7 +74,7 @@ impl Master {
 
     /// What a process of that generation is started from. One of an older generation that must be replaced gets the
     /// current configuration.
-    fn source(&self, generation: u32) -> &Generation {
+    pub(super) fn source(&self, generation: u32) -> &Generation {
         self.candidate.as_ref().filter(|_| generation > self.generation).unwrap_or(&self.current)
     }
 
@@ -141,6 +144,7 @@ impl Master {
                 let rows = board.open(child.pool, child.slot, app.units, app.threads);
                 self.poke_all(rows);
             }
+            Role::Daemon(_) => {}
         }
     }
 
@@ -158,16 +162,19 @@ impl Master {
                 board.leave(child.pool, child.slot);
                 self.let_go(id);
             }
+            // It is told to leave by its stop signal.
+            Role::Daemon(_) => {}
         }
     }
 
     pub(super) fn kill(&mut self, id: ChildId, how: Kill) {
         let Some(child) = self.children.get_mut(&id) else { return };
         child.killed |= how == Kill::Kill;
-        let (signal, group) = match how {
-            Kill::Term => (signals::SIGTERM, false),
-            Kill::Abort => (signals::SIGABRT, false),
-            Kill::Kill => (signals::SIGKILL, true),
+        let (signal, group) = match (how, &child.role) {
+            (Kill::Term, Role::Daemon(daemon)) => (daemon.stop_signal, false),
+            (Kill::Term, _) => (signals::SIGTERM, false),
+            (Kill::Abort, _) => (signals::SIGABRT, false),
+            (Kill::Kill, _) => (signals::SIGKILL, true),
         };
         if let Err(error) = process::signal(&child.process, signal, group) {
             log::debug!(target: "hatchery", "cannot signal {}: {error}", child.name());
@@ -315,6 +322,11 @@ impl Master {
                 format!("{} to {}", processes.min, processes.max)
             };
             log::info!(target: "hatchery", "app {}: {}, processes: {count}, threads: {}", app.name, app.module, app.threads);
+        }
+        for daemon in &config.daemons {
+            // Its arguments may be secret, or long.
+            let program = daemon.command.first().map_or("", String::as_str);
+            log::info!(target: "hatchery", "daemon {}: {program}, processes: {}", daemon.name, daemon.processes);
         }
         let (pid, control) = (std::process::id(), self.control.path().display());
         log::info!(

@@ -74,7 +74,9 @@ impl Master {
 
     /// Takes in every child that has ended.
     pub(super) fn reap(&mut self, now: Time) {
-        while let Some((pid, ended)) = process::reap() {
+        while let Some(pid) = process::ended() {
+            self.end_group(pid);
+            let Some(ended) = process::reap(pid) else { return };
             let exit = match ended {
                 Ended::Code(code) => Exit::Code(code),
                 Ended::Signal(signal) => Exit::Signal(signal),
@@ -104,6 +106,11 @@ impl Master {
         {
             self.supervisor.on(Input::Failed { child: id, reason }, now);
         }
+        if let Role::Daemon(daemon) = &mut child.role
+            && let Some(reason) = daemon.launched()
+        {
+            self.supervisor.on(Input::Failed { child: id, reason }, now);
+        }
         log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}", pid = child.process.pid);
         self.look_for_starvation(&name, &child, exit);
         match child.role {
@@ -116,6 +123,7 @@ impl Master {
                 self.board().close(child.pool, child.slot);
                 app.bury(&name, &mut self.journal);
             }
+            Role::Daemon(daemon) => daemon.output.finish(&name, &mut self.journal),
         }
         self.supervisor.on(Input::Exited { child: id, exit }, now);
     }

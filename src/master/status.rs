@@ -34,7 +34,7 @@ impl Master {
         let mode = self.current.config.sandbox;
         let workers = self.children.values().filter_map(|child| match &child.role {
             Role::Worker(worker) => worker.sandbox,
-            Role::App(_) => None,
+            Role::App(_) | Role::Daemon(_) => None,
         });
         let offered = Applied { landlock: sandbox::landlock_version(), seccomp: sandbox::has_seccomp() };
         let least = workers.reduce(|one, other| Applied {
@@ -60,12 +60,15 @@ impl Master {
 
     fn pools(&self, now: Time) -> Vec<Pool> {
         let mut pools: Vec<PoolView> = self.supervisor.pools();
-        pools.sort_by(|one, two| (one.index > 0, &one.name).cmp(&(two.index > 0, &two.name)));
+        let rank = |pool: &PoolView| (pool.index > 0, pool.daemon);
+        pools.sort_by(|one, two| (rank(one), &one.name).cmp(&(rank(two), &two.name)));
         pools.into_iter().map(|view| self.pool(view, now)).collect()
     }
 
     fn pool(&self, view: PoolView, now: Time) -> Pool {
         let state = match view.state {
+            _ if !view.waits_for.is_empty() => "waiting",
+            PoolState::Asleep if view.daemon => "stopped",
             PoolState::Asleep => "asleep",
             PoolState::Booting => "starting",
             PoolState::Serving => "ready",
@@ -73,7 +76,12 @@ impl Master {
         };
         Pool {
             name: view.name,
-            kind: if view.index == 0 { "workers" } else { "app" }.to_owned(),
+            kind: match (view.index, view.daemon) {
+                (0, _) => "workers".to_owned(),
+                (_, true) => "daemon".to_owned(),
+                (_, false) => "app".to_owned(),
+            },
+            waits_for: view.waits_for,
             state: state.to_owned(),
             processes: view.wanted,
             restarts: view.restarts,
@@ -92,7 +100,7 @@ impl Master {
     fn child(&self, view: &ChildView, now: Time) -> Child {
         let row = self.children.get(&view.child).and_then(|child| match &child.role {
             Role::Worker(worker) => Some((worker.row, worker.counted)),
-            Role::App(_) => None,
+            Role::App(_) | Role::Daemon(_) => None,
         });
         let running = match self.children.get(&view.child).map(|child| &child.role) {
             Some(Role::App(app)) => app.running(),

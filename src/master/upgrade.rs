@@ -1,5 +1,5 @@
 //! The upgrade as the running master sees it: the trial of the new program, and its execution in place with the state
-//! (`saved`). The other side is in `trial` and `resume`; the rules are in docs/decisions/0007-upgrade.md.
+//! (`saved`). The other side is in `trial` and `resume`; the rules are in docs/decisions/0010-upgrade.md.
 
 use super::environment::{Environment, string};
 use super::output::Output;

@@ -141,6 +141,7 @@ impl Supervisor {
                 Output::Open { child }
                 | Output::Drain { child, .. }
                 | Output::Kill { child, .. }
+                | Output::Reload { child }
                 | Output::Inspect { child }
                 | Output::Measure { child }
                     if self.place_of(child).is_none() => {}
@@ -211,6 +212,7 @@ impl Supervisor {
         if matches!(self.mode, Mode::Stopping(_)) {
             self.advance_stop(now);
         } else {
+            self.send_dismissed_away(now);
             self.adapt(now);
             self.fill(now);
             self.advance_upgrade();
@@ -239,6 +241,7 @@ impl Supervisor {
 
     /// Lets an event happen in a slot and deals with what it means.
     pub(super) fn order(&mut self, place: Place, event: Event, now: Time) {
+        let event = self.fitting(place, event, now);
         let Some(slot) = self.pools.get_mut(place.pool).and_then(|pool| pool.slots.get_mut(place.slot))
         else {
             return;
@@ -302,7 +305,7 @@ impl Supervisor {
             pool.remember(place.slot, &reason);
             told
         });
-        let wanted = pool.is_listed() && pool.places() < pool.target;
+        let wanted = pool.is_listed() && pool.places() + pool.held() < pool.target;
         match (&self.mode, role) {
             (Mode::Starting(_) | Mode::Running | Mode::Reloading(_) | Mode::Upgrading(_), Role::Current)
                 if wanted =>
@@ -361,7 +364,7 @@ impl Supervisor {
         };
         for pool in &mut self.pools {
             let state = pool.state(stopping);
-            if !pool.is_workers() && pool.standing != Standing::Coming && pool.published != Some(state) {
+            if pool.is_app() && pool.standing != Standing::Coming && pool.published != Some(state) {
                 pool.published = Some(state);
                 self.outputs.push_back(Output::Publish { pool: pool.plan.index, state });
             }

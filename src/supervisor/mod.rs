@@ -2,7 +2,7 @@
 //! signals, reads a file or the clock; `master/` turns what happens into [`Input`]s and carries out [`Output`]s. All of
 //! its state is plain data that can be serialised.
 //!
-//! Everything it keeps alive is a child in a slot of a pool: the workers are one pool, each app is one.
+//! Everything it keeps alive is a child in a slot of a pool: the workers are one pool, each app and each daemon is one.
 //!
 //! # How it thinks
 //!
@@ -17,7 +17,7 @@
 //! | running | | |
 //! | reloading | `Loaded`; new app processes Ready; new workers Ready | switch, or everything new is killed; running |
 //! | upgrading | `Tried`; `Executed`; no worker of the old program serves | running |
-//! | stopping | no worker lives (apps still serve them), then nothing lives | `Exit` |
+//! | stopping | no worker lives (apps still serve them), no daemon that comes after an app; then nothing lives | `Exit` |
 //!
 //! # Replacement
 //!
@@ -33,6 +33,7 @@
 
 mod backoff;
 mod busy;
+mod daemon;
 mod exit;
 mod handover;
 mod machine;
@@ -50,6 +51,7 @@ mod view;
 
 pub use crate::control::exit::Exit;
 pub use crate::control::worker::Load;
+pub use daemon::{DaemonPlan, OnReload};
 pub use machine::Supervisor;
 pub use recycle::spread;
 pub use view::{ChildView, PoolView};
@@ -84,7 +86,7 @@ pub struct Plan {
 pub struct PoolPlan {
     /// Stable number.
     pub index: PoolIndex,
-    /// `worker`, or the app's name.
+    /// `worker`, or the name of the app or daemon.
     pub name: String,
     /// Processes kept even if idle; 0: asleep until wanted.
     pub min: u32,
@@ -94,7 +96,7 @@ pub struct PoolPlan {
     pub most: u32,
     /// With `min` 0: idle time until it goes to sleep again.
     pub idle: Duration,
-    /// Longest time from Spawn to Ready.
+    /// Longest time from Spawn to Ready; of a daemon, the whole time.
     pub boot_timeout: Duration,
     /// Boot one at start although `min` is 0 (and let it leave again), to prove that it works.
     pub prove: bool,
@@ -102,6 +104,8 @@ pub struct PoolPlan {
     pub max_rss: Option<u64>,
     /// A process that has served for about so long is replaced.
     pub max_lifetime: Option<Duration>,
+    /// It is a daemon.
+    pub daemon: Option<DaemonPlan>,
 }
 
 /// A signal to the master.
@@ -288,6 +292,11 @@ pub enum Output {
         /// The server stops.
         hurry: bool,
     },
+    /// Have a daemon read its code and configuration again: send it its reload signal.
+    Reload {
+        /// The child.
+        child: ChildId,
+    },
     /// Send a signal to the child.
     Kill {
         /// The child.
@@ -366,7 +375,7 @@ pub enum Output {
 /// How to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kill {
-    /// SIGTERM.
+    /// SIGTERM; its own stop signal to a daemon.
     Term,
     /// SIGABRT: with a core or a stack, for hung workers.
     Abort,

@@ -1,9 +1,9 @@
-//! One pool: the slots of the workers, or of one app, and what is counted in them.
+//! One pool: the slots of the workers, of one app or of one daemon, and what is counted in them.
 
 use super::backoff::LONGEST_WAIT;
 use super::recycle::Worn;
 use super::slot::{Cause, Role, Slot, State};
-use super::{PoolIndex, PoolPlan, PoolState};
+use super::{ChildId, PoolIndex, PoolPlan, PoolState};
 use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub(super) struct Pool {
     pub(super) relief: super::backoff::Backoff,
     /// Before that no other one is tried.
     pub(super) relief_at: Option<Time>,
+    /// Processes of a daemon that are to leave, told so or not yet.
+    pub(super) dismissed: Vec<ChildId>,
     /// What requests were told last.
     pub(super) published: Option<PoolState>,
     /// Processes started in place of another one.
@@ -78,16 +80,20 @@ impl Pool {
             worn: Vec::new(),
             relief: super::backoff::Backoff::default(),
             relief_at: None,
+            dismissed: Vec::new(),
             published: None,
             restarts: 0,
             last_exit: None,
         }
     }
 
-    /// `worker`, `app shop`.
+    /// `worker`, `app shop`, `daemon celery`.
     #[must_use]
     pub(super) fn label(&self) -> String {
-        if self.is_workers() { "worker".to_owned() } else { format!("app {}", self.plan.name) }
+        if self.is_workers() {
+            return "worker".to_owned();
+        }
+        format!("{} {}", if self.is_daemon() { "daemon" } else { "app" }, self.plan.name)
     }
 
     /// Whether these are the workers.
@@ -202,7 +208,7 @@ impl Pool {
     /// Whether it has more than it needs when nobody asks, and all of them serve.
     #[must_use]
     pub(super) fn could_shrink(&self) -> bool {
-        self.is_listed() && self.ready() > self.plan.min && !self.is_unsettled()
+        self.is_listed() && !self.is_daemon() && self.ready() > self.plan.min && !self.is_unsettled()
     }
 
     /// The earliest of all timers.

@@ -4,7 +4,7 @@
 use super::backoff::FIRST_WAIT;
 use super::machine::{Mode, Place, Supervisor};
 use super::pool::{Pool, is_relief, is_serving, is_waiting};
-use super::slot::{Event, Role, State, TERM_GRACE};
+use super::slot::{Event, Role, Slot, State, TERM_GRACE};
 use super::{ChildId, Level, Output, PoolIndex, Ticket};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,8 @@ impl Supervisor {
     pub(super) fn on_worn(&mut self, child: ChildId, reason: &str) {
         let Some(place) = self.place_of(child) else { return };
         let Some(pool) = self.pools.get_mut(place.pool) else { return };
-        let serves = pool.slots.get(place.slot).is_some_and(|slot| is_serving(&slot.state));
+        let serves =
+            !pool.is_daemon() && pool.slots.get(place.slot).is_some_and(|slot| is_serving(&slot.state));
         if serves && pool.worn.iter().all(|worn| worn.child != child) {
             pool.worn.push(Worn { child, reason: reason.to_owned() });
         }
@@ -161,6 +162,13 @@ impl Supervisor {
     fn begin_roll(&mut self, ticket: Ticket, at: usize, now: Time) -> Option<Result<String, String>> {
         let pool = self.pools.get_mut(at)?;
         let label = pool.label();
+        let index = pool.plan.index;
+        if pool.is_daemon() && !pool.coming().is_empty() {
+            let left = pool.coming();
+            self.rolls.push(Roll { ticket, pool: index, total: left.len(), left });
+            self.dismiss(at);
+            return None;
+        }
         let serving = pool.slots.iter().filter(|slot| is_serving(&slot.state));
         let left: Vec<ChildId> =
             serving.filter_map(|slot| slot.state.process().map(|process| process.child)).collect();
@@ -174,6 +182,8 @@ impl Supervisor {
         if left.is_empty() {
             return Some(Ok(match (waiting.is_empty(), pool.active()) {
                 (false, _) => format!("{label}: another attempt is made now"),
+                (true, 0) if pool.is_daemon() && pool.is_alive() => format!("{label} is just being replaced"),
+                (true, 0) if pool.is_daemon() => format!("{label} has no process: nothing to replace"),
                 (true, 0) => format!("{label} is asleep: nothing to replace"),
                 (true, _) => format!("{label} is just starting"),
             }));
@@ -185,7 +195,6 @@ impl Supervisor {
                 pool.worn.push(Worn { child: *child, reason: "restart was asked for".to_owned() });
             }
         }
-        let index = pool.plan.index;
         self.rolls.push(Roll { ticket, pool: index, total: left.len(), left });
         None
     }
@@ -195,23 +204,24 @@ impl Supervisor {
         let stopping = matches!(self.mode, Mode::Stopping(_));
         for mut roll in std::mem::take(&mut self.rolls) {
             let pool = self.pool_at(roll.pool).and_then(|at| self.pools.get(at));
-            let serves = |child: &ChildId| {
-                pool.is_some_and(|pool| {
-                    pool.slots.iter().any(|slot| {
-                        is_serving(&slot.state)
-                            && slot.state.process().is_some_and(|process| process.child == *child)
-                    })
-                })
+            // The old process of a daemon goes first, and its successor is waited for, too.
+            let counts = |state: &State| is_serving(state) || pool.is_some_and(Pool::is_daemon);
+            let stays = |child: &ChildId| {
+                let is_it = |slot: &Slot| {
+                    counts(&slot.state) && slot.state.process().is_some_and(|process| process.child == *child)
+                };
+                pool.is_some_and(|pool| pool.slots.iter().any(is_it))
             };
-            roll.left.retain(serves);
+            roll.left.retain(stays);
+            let end = if roll.left.is_empty() { self.started_again(pool) } else { None };
             if stopping {
                 let result = Err("the server is stopping".to_owned());
                 self.tell(Output::Answer { ticket: roll.ticket, result });
-            } else if roll.left.is_empty() {
+            } else if let Some(end) = end {
                 let processes = if roll.total == 1 { "process" } else { "processes" };
                 let label = pool.map_or_else(String::new, Pool::label);
-                let text = format!("{label}: {} {processes} replaced", roll.total);
-                self.tell(Output::Answer { ticket: roll.ticket, result: Ok(text) });
+                let result = end.map(|()| format!("{label}: {} {processes} replaced", roll.total));
+                self.tell(Output::Answer { ticket: roll.ticket, result });
             } else {
                 self.rolls.push(roll);
             }

@@ -1,5 +1,6 @@
 //! The reload: a new generation boots beside the old one, which serves and is looked after until the moment of the
-//! switch. Whatever fails before that moment ends the new one and leaves the old one as it was.
+//! switch. Whatever fails before that moment ends the new one and leaves the old one as it was. Daemons are replaced
+//! after it (`daemon`).
 
 use super::machine::{Mode, Place, Supervisor};
 use super::pool::{Pool, Standing, is_failing, is_new, is_relief, is_waiting};
@@ -123,7 +124,8 @@ impl Supervisor {
                 break;
             }
             for at in 0..self.pools.len() {
-                if self.pools.get(at).is_some_and(|pool| pool.is_workers() == workers) {
+                let wanted = |pool: &Pool| pool.is_workers() == workers && !pool.is_daemon();
+                if self.pools.get(at).is_some_and(wanted) {
                     self.boot_next(at, now);
                 }
             }
@@ -187,7 +189,9 @@ impl Supervisor {
         if !asleep.is_empty() {
             text.push_str(&format!("; not proved (asleep): {}", asleep.join(", ")));
         }
-        let rolled = |pool: &Pool| pool.next.is_some() && (!pool.is_workers() || plan.workers_changed);
+        let rolled = |pool: &Pool| {
+            pool.next.is_some() && (pool.is_app() || (pool.is_workers() && plan.workers_changed))
+        };
         let old: Vec<Place> = (0..self.pools.len())
             .filter(|at| self.pools.get(*at).is_some_and(rolled))
             .flat_map(|at| self.places_in(at, |state| !is_new(state)))
@@ -203,6 +207,7 @@ impl Supervisor {
         for place in old {
             self.order(place, drain.clone(), now);
         }
+        self.reload_daemons();
         self.last_reload_error = None;
         self.note(Level::Info, format!("reload: {text}"));
         self.answer_when_closed(tickets, text, closing, now);
@@ -232,7 +237,8 @@ impl Supervisor {
         let gone =
             |state: &State| matches!(state, State::Booting { .. }) || is_failing(state) || is_waiting(state);
         for at in 0..self.pools.len() {
-            if self.pools.get(at).is_some_and(|pool| matches!(pool.standing, Standing::Vanished { .. })) {
+            let app_gone = |pool: &Pool| pool.is_app() && matches!(pool.standing, Standing::Vanished { .. });
+            if self.pools.get(at).is_some_and(app_gone) {
                 for place in self.places_in(at, gone) {
                     self.order(place, Event::Kill { until: now.after(TERM_GRACE) }, now);
                 }
@@ -274,5 +280,5 @@ impl Supervisor {
 
 /// Nothing of it runs, in any generation.
 fn is_asleep(pool: &Pool) -> bool {
-    !pool.is_workers() && pool.places() == 0 && pool.count(is_new) == 0
+    pool.is_app() && pool.places() == 0 && pool.count(is_new) == 0
 }

@@ -38,7 +38,10 @@ impl Supervisor {
         }
         let Some(pool) = self.pool_at(index).and_then(|at| self.pools.get_mut(at)) else { return };
         // No worker serves before every proof is over, so nobody who asks then is left waiting.
-        if !pool.is_listed() || (starting && (pool.is_workers() || pool.count(is_new) > 0)) {
+        if !pool.is_listed()
+            || pool.is_daemon()
+            || (starting && (pool.is_workers() || pool.count(is_new) > 0))
+        {
             return;
         }
         if pool.count(is_waiting) > 0 {
@@ -84,7 +87,7 @@ impl Supervisor {
         };
         let Some(place) = self.places(is_it).first().copied() else { return };
         let Some(pool) = self.pools.get_mut(place.pool) else { return };
-        if pool.is_workers() {
+        if !pool.is_app() {
             return;
         }
         pool.remember(place.slot, reason);
@@ -133,7 +136,7 @@ impl Supervisor {
         pool.plan.max = if count == 0 { pool.plan.max } else { count };
         pool.target = count;
         let what = if count == 0 {
-            "asleep until wanted".to_owned()
+            if pool.is_daemon() { "stopped" } else { "asleep until wanted" }.to_owned()
         } else {
             format!("{count} {}", if count == 1 { "process" } else { "processes" })
         };
@@ -149,8 +152,8 @@ impl Supervisor {
         let workers = |pool: &Pool| pool.is_workers() && ["worker", "workers"].contains(&name);
         let found = self.pools.iter().position(named).or_else(|| self.pools.iter().position(workers));
         found.ok_or_else(|| {
-            let apps = self.pools.iter().filter(|pool| pool.is_listed() && !pool.is_workers());
-            let names: Vec<&str> = apps.map(|pool| pool.plan.name.as_str()).chain(["workers"]).collect();
+            let others = self.pools.iter().filter(|pool| pool.is_listed() && !pool.is_workers());
+            let names: Vec<&str> = others.map(|pool| pool.plan.name.as_str()).chain(["workers"]).collect();
             format!("there is no \"{name}\"; there is: {}", names.join(", "))
         })
     }
@@ -177,11 +180,13 @@ impl Supervisor {
         for place in
             self.places_in(at, |state| matches!(state, State::Empty { retry: Some(retry) } if *retry <= now))
         {
+            let may_start = self.may_start(at);
             let Some(pool) = self.pools.get_mut(at) else { return };
-            if pool.active() < pool.plan.min {
+            if pool.active() < pool.plan.min && may_start {
                 pool.count_restart(place.slot);
                 self.boot(place, Role::Current, now);
             } else {
+                // A daemon whose dependency is gone starts with it again.
                 pool.target = pool.target.saturating_sub(1).max(pool.plan.min);
                 if let Some(slot) = pool.slots.get_mut(place.slot) {
                     slot.state = State::EMPTY;
@@ -191,10 +196,14 @@ impl Supervisor {
     }
 
     fn grow(&mut self, at: usize, now: Time) {
-        while let Some(pool) = self.pools.get_mut(at) {
-            if !pool.is_listed() || pool.places() >= pool.target {
+        while let Some(pool) = self.pools.get(at) {
+            if !pool.is_listed() || pool.places() + pool.held() >= pool.target {
                 return;
             }
+            if !self.may_start(at) {
+                return;
+            }
+            let Some(pool) = self.pools.get_mut(at) else { return };
             let slot = pool.free();
             self.boot(Place { pool: at, slot }, Role::Current, now);
         }
@@ -237,6 +246,8 @@ impl Supervisor {
             .filter_map(|slot| slot.state.process().map(|process| process.generation))
             .min();
         let done = |pool: &Pool| match pool.standing {
+            // Dismissed at the switch.
+            _ if pool.is_daemon() => false,
             Standing::Vanished { generation, .. } => old_worker.is_none_or(|oldest| oldest >= generation),
             Standing::Listed | Standing::Coming => false,
         };

@@ -1,5 +1,5 @@
-//! The start: apps first, then workers, so that the first client meets a site that works; or none at all, with the
-//! reason.
+//! The start: apps (and daemons, which nobody waits for) first, then workers, so that the first client meets a site that
+//! works; or none at all, with the reason.
 
 use super::machine::{Mode, Place, Supervisor};
 use super::pool::is_serving;
@@ -18,7 +18,8 @@ pub(super) struct Start {
 }
 
 impl Supervisor {
-    /// Boots the apps: those that are never asleep, and one process of those that should prove that they boot.
+    /// Boots the apps and daemons: those that are never asleep, and one process of those that should prove that they
+    /// boot.
     pub(super) fn begin_start(&mut self, now: Time) {
         for at in 0..self.pools.len() {
             let Some(pool) = self.pools.get_mut(at) else { continue };
@@ -37,9 +38,16 @@ impl Supervisor {
     /// A boot failed before the server served.
     pub(super) fn start_refused(&mut self, at: usize, told: &str, now: Time) {
         self.note(Level::Error, told.to_owned());
-        let apps = self.pools.iter().filter(|pool| !pool.is_workers()).count();
+        let apps = self.pools.iter().filter(|pool| pool.is_app()).count();
         let Some(pool) = self.pools.get(at) else { return };
         let (index, is_workers, serves) = (pool.plan.index, pool.is_workers(), pool.ready() > 0);
+        if pool.is_daemon() {
+            // Sites serve without it.
+            if self.plan.all_or_nothing {
+                self.abandon_start(now);
+            }
+            return;
+        }
         let Mode::Starting(start) = &mut self.mode else { return };
         if !is_workers && !serves && !start.failed.contains(&index) {
             start.failed.push(index);
@@ -58,7 +66,8 @@ impl Supervisor {
             let left = |state: &State| matches!(state, State::Draining { .. });
             let booted = pool.plan.min == 0 || pool.count(is_serving) > 0;
             let proved = pool.plan.min > 0 || (pool.count(proving) == 0 && pool.count(left) == 0);
-            pool.is_workers() || start.failed.contains(&pool.plan.index) || (booted && proved)
+            let waited_for = pool.is_app() || (pool.is_daemon() && self.plan.all_or_nothing);
+            !waited_for || start.failed.contains(&pool.plan.index) || (booted && proved)
         });
         if !settled {
             return;

@@ -1,9 +1,10 @@
-//! The stop: workers first, then the apps that served them, all within one bound; a second order makes it fast.
+//! The stop: workers and daemons first, then the apps that served them, all within one bound; a second order makes it
+//! fast. What comes after something else leaves before it, except in a fast stop.
 
 use super::machine::{Mode, Supervisor};
-use super::pool::{is_new, is_relief};
+use super::pool::{Pool, is_new, is_relief};
 use super::slot::{DRAIN_GRACE, Event, State};
-use super::{Level, Output, Ticket};
+use super::{Level, Output, PoolIndex, Ticket};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -21,8 +22,8 @@ pub(super) struct Stop {
     pub(super) end: Time,
     /// Running requests are not waited for.
     fast: bool,
-    /// The apps were told to leave.
-    apps: bool,
+    /// Pools, besides the workers, that were told to leave.
+    told: Vec<PoolIndex>,
     /// What the master exits with.
     code: u8,
     /// It was told to exit.
@@ -83,21 +84,32 @@ impl Supervisor {
         living.into_iter().for_each(|place| self.order(place, Event::KillNow, now));
     }
 
-    /// Tells the apps to leave once no worker needs them.
+    /// Tells each pool to leave once nobody needs it: apps when no worker lives, and whatever others come after when
+    /// those have left.
     pub(super) fn advance_stop(&mut self, now: Time) {
         let any_worker = self.any_worker();
-        let Mode::Stopping(stop) = &mut self.mode else { return };
-        if !stop.fast && !stop.apps && !any_worker {
-            stop.apps = true;
-            let until = stop.end;
+        for at in 0..self.pools.len() {
+            let (Some(pool), Mode::Stopping(stop)) = (self.pools.get(at), &mut self.mode) else { return };
+            let index = pool.plan.index;
+            let needed = |other: &Pool| other.is_alive() && other.after().contains(&index);
+            let waits = pool.is_workers() || (pool.is_app() && any_worker) || self.pools.iter().any(needed);
+            if stop.fast || waits || stop.told.contains(&index) {
+                continue;
+            }
+            stop.told.push(index);
+            let left = stop.end.since(now);
+            // What it comes after shall have time, too.
+            let until = now.after(if pool.after().is_empty() { left } else { left / 2 });
             let drain = Event::Drain { within: bound(until, now), hurry: true, until };
-            self.order_all(|_| true, &drain, now);
+            for place in self.places_in(at, |_| true) {
+                self.order(place, drain.clone(), now);
+            }
         }
     }
 
     /// Tells the master to exit once nothing lives.
     pub(super) fn finish_stop(&mut self) {
-        if self.pools.iter().any(super::pool::Pool::is_alive) {
+        if self.pools.iter().any(Pool::is_alive) {
             return;
         }
         if let Mode::Stopping(stop) = &mut self.mode {
@@ -114,13 +126,13 @@ impl Supervisor {
             until: Some(until),
             end: until,
             fast: false,
-            apps: false,
+            told: Vec::new(),
             code: 0,
             over: false,
         });
         self.forget_wishes();
         // Apps go on, also those that boot: requests that run may wait for them.
-        let workers = self.pools.iter().position(super::pool::Pool::is_workers);
+        let workers = self.pools.iter().position(Pool::is_workers);
         let drain = Event::Drain { within, hurry: true, until };
         for place in workers.map(|at| self.places_in(at, |_| true)).unwrap_or_default() {
             self.order(place, drain.clone(), now);
@@ -133,7 +145,7 @@ impl Supervisor {
             until: Some(until),
             end: until,
             fast: true,
-            apps: true,
+            told: Vec::new(),
             code,
             over: false,
         });
@@ -161,6 +173,7 @@ impl Supervisor {
             pool.calm = None;
             pool.measure = None;
             pool.relief_at = None;
+            pool.dismissed.clear();
             for slot in &mut pool.slots {
                 if matches!(slot.state, State::Empty { .. }) {
                     slot.state = State::EMPTY;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 mod apps;
 mod commands;
+mod daemons;
 mod modes;
 mod recycling;
 mod reloads;
@@ -43,6 +44,7 @@ fn workers(min: u32, max: u32) -> PoolPlan {
         prove: false,
         max_rss: None,
         max_lifetime: None,
+        daemon: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::machine::{Mode, Supervisor};
 use super::pool::Pool;
-use super::slot::{Slot, State};
+use super::slot::{Cause, Slot, State};
 use super::{ChildId, PoolIndex, PoolState};
 use crate::timer::Time;
 
@@ -11,8 +11,12 @@ use crate::timer::Time;
 pub struct PoolView {
     /// Its number; 0: the workers.
     pub index: PoolIndex,
-    /// `worker`, or the app's name.
+    /// `worker`, or the name of the app or daemon.
     pub name: String,
+    /// It is a daemon.
+    pub daemon: bool,
+    /// What must be ready before it starts, by name.
+    pub waits_for: Vec<String>,
     /// As [`super::PoolState`]; also of the workers.
     pub state: PoolState,
     /// Wanted at least and at most (with TTIN and TTOU).
@@ -82,10 +86,11 @@ impl Supervisor {
         self.last_upgrade_error.as_deref()
     }
 
-    /// Workers first, then apps by number; also pools that have left the plan while a process of them lives.
+    /// Workers first, then apps, then daemons by number; also pools that have left the plan while a process of them lives.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolView> {
-        self.pools.iter().map(PoolView::of).collect()
+        let view = |pool: &Pool| PoolView { waits_for: self.waits_for(pool), ..PoolView::of(pool) };
+        self.pools.iter().map(view).collect()
     }
 }
 
@@ -94,25 +99,29 @@ impl PoolView {
         Self {
             index: pool.plan.index,
             name: pool.plan.name.clone(),
+            daemon: pool.is_daemon(),
+            waits_for: Vec::new(),
             state: pool.state(None),
             wanted: (pool.plan.min, pool.plan.max),
             restarts: pool.restarts,
             last_exit: pool.last_exit.clone(),
             retry: pool.retry(),
             worn: u32::try_from(pool.worn.len()).unwrap_or(u32::MAX),
-            children: pool.slots.iter().filter_map(ChildView::of).collect(),
+            children: pool.slots.iter().filter_map(|slot| ChildView::of(slot, pool.is_daemon())).collect(),
         }
     }
 }
 
 impl ChildView {
-    fn of(slot: &Slot) -> Option<Self> {
+    fn of(slot: &Slot, daemon: bool) -> Option<Self> {
         let process = slot.state.process()?;
         let state = match slot.state {
             State::Empty { .. } => return None,
             State::Booting { .. } => "booting",
             State::Ready { .. } => "ready",
             State::Draining { .. } => "draining",
+            // It got its stop signal and may take its time.
+            State::Killing { until: Some(_), cause: Cause::Ordered, .. } if daemon => "draining",
             State::Killing { .. } => "killing",
         };
         Some(Self {

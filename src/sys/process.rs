@@ -381,26 +381,38 @@ pub fn null_input() -> io::Result<()> {
     Ok(nix::unistd::dup2_stdin(null)?)
 }
 
-/// The next child that has ended, `None` when no more have.
+/// A child that has ended, `None` when no more have. It stays to be reaped, and its number stays its own until then.
 #[must_use]
-pub fn reap() -> Option<(u32, Ended)> {
+pub fn ended() -> Option<u32> {
     loop {
-        let mut status = 0;
-        // SAFETY: `status` is a living integer.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-        if pid == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
-            continue;
+        let mut found = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: `found` is a living structure of the right kind.
+        if unsafe { libc::waitid(libc::P_ALL, 0, found.as_mut_ptr(), flags) } == 0 {
+            // SAFETY: zeroed above, and filled for SIGCHLD by the kernel if there is a child.
+            let pid = unsafe { found.assume_init().si_pid() };
+            return (pid > 0).then(|| pid.unsigned_abs());
         }
-        if pid <= 0 {
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
             return None;
         }
-        if libc::WIFEXITED(status) {
-            return Some((pid.unsigned_abs(), Ended::Code(libc::WEXITSTATUS(status))));
-        }
-        if libc::WIFSIGNALED(status) {
-            return Some((pid.unsigned_abs(), Ended::Signal(libc::WTERMSIG(status))));
-        }
     }
+}
+
+/// How the child that has [`ended`] did so; its number is free afterwards. `None` if there is no such child.
+#[must_use]
+pub fn reap(pid: u32) -> Option<Ended> {
+    let mut status = 0;
+    let pid = libc::pid_t::try_from(pid).ok()?;
+    // SAFETY: `status` is a living integer.
+    let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+    if reaped != pid {
+        return None;
+    }
+    if libc::WIFSIGNALED(status) {
+        return Some(Ended::Signal(libc::WTERMSIG(status)));
+    }
+    Some(Ended::Code(libc::WEXITSTATUS(status)))
 }
 
 /// Sends `signal` to the child; to its whole process group if `group`.

@@ -10,6 +10,7 @@ mod cheap;
 mod commands;
 mod conf;
 mod cron;
+mod daemons;
 mod differential;
 mod django;
 mod fuzz_corpora;

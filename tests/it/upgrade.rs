@@ -21,6 +21,7 @@ const SITE: &str = r#"
         ],
     )],
     apps: {"site": (module: "site_of_test", chdir: "{dir}", processes: 2)},
+    daemons: {"beat": (command: ["sh", "-c", "while :; do sleep 1000; done"])},
     cron: [(name: "long", at: "@yearly", command: ["sh", "-c", "echo begun; exec sleep 1000"])],"#;
 
 const APP: &str = "import os\ndef application(environ, start_response):\n    \
@@ -86,6 +87,7 @@ fn the_master_its_apps_and_runs_stay_and_the_workers_are_new() {
     server.wait_log("begun");
     let before = server.status();
     let (workers, apps) = (server.ready("worker"), server.ready("site"));
+    let daemons = server.wait_ready(SOON, "beat", 1);
     let run = server.job("long").running;
     assert_eq!(run.len(), 1);
     replace(server.directory(), binary());
@@ -99,6 +101,7 @@ fn the_master_its_apps_and_runs_stay_and_the_workers_are_new() {
     assert!(server.pool("worker").children.iter().all(|worker| worker.generation == 2));
     assert_eq!(server.ready("site"), apps);
     assert!(server.pool("site").children.iter().all(|app| app.generation == 1));
+    assert_eq!(server.ready("beat"), daemons);
     assert_eq!(server.job("long").running, run);
     // What was printed before is still there.
     let logs = server.command(&["logs", "long"]);

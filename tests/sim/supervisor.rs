@@ -6,8 +6,8 @@
 //! `HATCHERY_SEEDS=N` runs N seeds (256), `HATCHERY_SEED=K` only this one; a failing seed is printed with its last steps.
 
 use hatchery::supervisor::{
-    ChildId, Exit, Input, Kill, Load, Output, Plan, PoolIndex, PoolPlan, PoolState, PoolView, Signal,
-    Supervisor, Ticket,
+    ChildId, DaemonPlan, Exit, Input, Kill, Load, OnReload, Output, Plan, PoolIndex, PoolPlan, PoolState,
+    PoolView, Signal, Supervisor, Ticket,
 };
 use hatchery::timer::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,12 @@ use std::time::Duration;
 const REACTION: Duration = Duration::from_millis(20);
 const TERM_GRACE: Duration = Duration::from_secs(5);
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// The pools from here on are daemons.
+const DAEMONS: PoolIndex = 512;
+/// What commands may name, by pool.
+const NAMES: [&str; 7] = ["workers", "shop", "blog", "wiki", "redis", "celery", "beat"];
+/// The longest that a daemon may take to end.
+const LONGEST_STOP: Duration = Duration::from_secs(20);
 
 #[test]
 fn the_supervisor_survives_everything() {
@@ -309,7 +315,7 @@ impl World {
                 if let Some(child) = self.any_child() {
                     let fake = &self.children[&child];
                     let (ready, pool, leaving) = (fake.ready, fake.pool, fake.leaving.is_some());
-                    if ready && pool > 0 && !leaving {
+                    if ready && (1..DAEMONS).contains(&pool) && !leaving {
                         match self.random.below(3) {
                             0 => self.on(Input::Worn { child, reason: "max_requests".to_owned() }),
                             _ => self.on(Input::Stuck { child, reason: "GET /".to_owned() }),
@@ -318,7 +324,7 @@ impl World {
                 }
             }
             24..26 => {
-                let name = ["workers", "shop", "blog", "wiki"][self.random.below(4) as usize].to_owned();
+                let name = NAMES[self.random.below(NAMES.len() as u64) as usize].to_owned();
                 let (ticket, count) = (self.ticket(), self.random.below(6) as u32);
                 if wait {
                     self.on(Input::Scale { ticket, name, count });
@@ -506,6 +512,16 @@ impl World {
         assert_eq!(self.supervisor.generation() > generation, !fails, "a new program is a new generation");
     }
 
+    /// The new program is tried: it may say no, or nothing in time.
+    fn begin_trial(&mut self) {
+        assert!(self.trial.is_none() && self.loading.is_none(), "one operation at a time");
+        let says = if self.health == Health::Mixed { self.random.below(4) } else { 0 };
+        let bound = if says == 1 { 60_000 } else { 3000 };
+        let at = self.now.after(Duration::from_millis(self.random.below(bound)));
+        let result = if says == 2 { Err("exit 1".to_owned()) } else { Ok(()) };
+        self.trial = Some((at, result));
+    }
+
     /// An upgrade that went well leaves no worker of the old program that serves or comes.
     fn upgraded(&self) {
         assert!(self.trial.is_none());
@@ -523,6 +539,8 @@ impl World {
             Output::Spawn { child, pool, slot, generation } => self.spawn(child, pool, slot, generation),
             Output::Open { child } => {
                 let fake = self.children.get_mut(&child).expect("only the living are opened");
+                // Nothing is heard from a daemon: it is ready because it lives.
+                fake.ready |= fake.pool >= DAEMONS;
                 assert!(
                     fake.ready && !fake.opened && fake.leaving.is_none(),
                     "{child:?} is opened out of turn"
@@ -549,8 +567,12 @@ impl World {
                 self.supervisor.on(Input::Measured { child, rss }, self.now);
             }
             Output::Inspect { child } => assert!(self.children.contains_key(&child)),
+            Output::Reload { child } => {
+                let fake = &self.children[&child];
+                assert!(fake.pool >= DAEMONS && fake.ready && fake.leaving.is_none());
+            }
             Output::Publish { pool, state } => {
-                assert_ne!(pool, 0);
+                assert!((1..DAEMONS).contains(&pool), "nobody asks for {pool}");
                 self.published.insert(pool, state);
             }
             Output::Load => {
@@ -576,14 +598,7 @@ impl World {
                 assert!(self.children.is_empty());
                 self.exit = Some(code);
             }
-            Output::Try => {
-                assert!(self.trial.is_none() && self.loading.is_none(), "one operation at a time");
-                let says = if self.health == Health::Mixed { self.random.below(4) } else { 0 };
-                let bound = if says == 1 { 60_000 } else { 3000 };
-                let at = self.now.after(Duration::from_millis(self.random.below(bound)));
-                let result = if says == 2 { Err("exit 1".to_owned()) } else { Ok(()) };
-                self.trial = Some((at, result));
-            }
+            Output::Try => self.begin_trial(),
             Output::GiveUp => drop(self.trial.take().expect("a trial to give up")),
             Output::Execute => self.execute = true,
             Output::Upgraded => self.upgraded(),
@@ -595,7 +610,7 @@ impl World {
         // Decided before the stop, and its end already with it.
         let pools = self.supervisor.pools();
         let known = pools.iter().flat_map(|pool| &pool.children).find(|known| known.child == child);
-        let ends = known.is_some_and(|known| known.state == "killing");
+        let ends = known.is_some_and(|known| ["draining", "killing"].contains(&known.state));
         assert!(self.supervisor.mode() != "stopping" || ends, "nothing starts during a stop");
         assert!(child.0 > self.last_child, "{child:?} was used before");
         self.last_child = child.0;
@@ -614,6 +629,7 @@ impl World {
             Health::Broken => self.random.below(12),
         };
         let plans = match chance {
+            _ if pool >= DAEMONS => self.daemon_spawned(child, pool, chance, soon, later),
             0..6 => vec![(soon, Deed::Exit(Exit::Code(1)))],
             6 => vec![(soon, Deed::Unfit)],
             7..11 => vec![(soon, Deed::Fail), (soon.after(REACTION), Deed::Exit(Exit::Code(1)))],
@@ -626,6 +642,29 @@ impl World {
         let fake = Fake { pool, slot, ready: false, opened: false, leaving: None, plans };
         self.children.insert(child, fake);
         self.supervisor.on(Input::Forked { child, pid: child.0 as u32 }, self.now);
+    }
+
+    /// A daemon runs, or ends sooner or later. Unless it may, it never runs beside another one in its place.
+    fn daemon_spawned(
+        &self,
+        child: ChildId,
+        pool: PoolIndex,
+        chance: u64,
+        soon: Time,
+        later: Time,
+    ) -> Vec<(Time, Deed)> {
+        let plan = self.current.pools.iter().find(|plan| plan.index == pool).expect("a pool of the plan");
+        let view = self.supervisor.pools().into_iter().find(|view| view.index == pool).expect("its pool");
+        let others = self.children.values().filter(|fake| fake.pool == pool).count() as u32;
+        let exclusive = plan.daemon.as_ref().is_some_and(|daemon| !daemon.overlap);
+        assert!(!exclusive || others < view.wanted.1, "{child:?} runs beside {others} others: {view:#?}");
+        match chance {
+            0..6 => vec![(soon, Deed::Exit(Exit::Code(1)))],
+            6..9 => vec![(soon, Deed::Fail), (soon.after(REACTION), Deed::Exit(Exit::Code(127)))],
+            9..12 => vec![(soon, Deed::Exit(Exit::Code(0)))],
+            12..30 => vec![(later, Deed::Exit(Exit::Signal(11)))],
+            _ => vec![],
+        }
     }
 
     fn drain(&mut self, child: ChildId, within: Duration) {
@@ -651,8 +690,9 @@ impl World {
     fn kill(&mut self, child: ChildId, how: Kill) {
         let obeys = how == Kill::Kill || self.health == Health::Good || self.random.below(5) > 0;
         let at = self.now.after(REACTION / 2);
-        let by = self.now.after(if how == Kill::Kill { REACTION } else { TERM_GRACE + REACTION });
         let fake = self.children.get_mut(&child).expect("only the living are killed");
+        let grace = if fake.pool < DAEMONS { TERM_GRACE } else { TERM_GRACE.max(LONGEST_STOP) };
+        let by = self.now.after(if how == Kill::Kill { REACTION } else { grace + REACTION });
         fake.leaving = Some(match fake.leaving {
             Some((since, until)) => (since, until.min(by)),
             None => (self.now, by),
@@ -690,7 +730,7 @@ impl World {
         // One more may boot to take the place of a worn one.
         let bound = pool.wanted.1 + next.map_or(0, |next| next.max) + pool.worn.min(1);
         assert!(coming as u32 <= bound, "{coming} of at most {bound}: {pool:#?}");
-        if pool.index == 0 {
+        if pool.index == 0 || pool.index >= DAEMONS {
             return;
         }
         let open = self
@@ -774,12 +814,37 @@ impl Random {
                 pools.push(self.pool(index));
             }
         }
+        for index in DAEMONS..DAEMONS + 3 {
+            if self.one_in(2) {
+                let after = pools[1..].iter().map(|pool| pool.index).filter(|_| self.one_in(2)).collect();
+                pools.push(self.daemon(index, after));
+            }
+        }
         Plan {
             pools,
             workers_changed: true,
             shutdown_timeout: self.seconds(1, 30),
             drain_timeout: self.seconds(1, 60),
             all_or_nothing: self.one_in(4),
+        }
+    }
+
+    fn daemon(&mut self, index: PoolIndex, after: Vec<PoolIndex>) -> PoolPlan {
+        let count = 1 + self.below(3) as u32;
+        let on_reload = [OnReload::Keep, OnReload::Replace, OnReload::Signal][self.below(3) as usize];
+        let stop_timeout = self.seconds(1, LONGEST_STOP.as_secs());
+        PoolPlan {
+            index,
+            name: NAMES[usize::from(index - DAEMONS) + 4].to_owned(),
+            min: count,
+            max: count,
+            most: 8,
+            idle: Duration::ZERO,
+            boot_timeout: Duration::from_millis(100 + self.below(3000)),
+            prove: false,
+            max_rss: None,
+            max_lifetime: None,
+            daemon: Some(DaemonPlan { after, stop_timeout, overlap: self.one_in(3), on_reload }),
         }
     }
 
@@ -797,6 +862,7 @@ impl Random {
             prove: index > 0 && self.one_in(3),
             max_rss: (index > 0 && self.one_in(3)).then_some(100),
             max_lifetime: (index > 0 && self.one_in(3)).then(|| self.seconds(10, 200)),
+            daemon: None,
         }
     }
 }

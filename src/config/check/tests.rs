@@ -104,6 +104,8 @@ fn users_directories_and_programs_are_looked_for() {
     let lines = problems(&respond(
         "temp_dir: \"/tmp\", user: \"no-such-user\", pid_file: \"/no/such/x.pid\", control: \"/tmp\", \
          log: (access: (path: \"/no/such/access.log\")), \
+         daemons: {\"a\": (command: [\"no-such-daemon\"], chdir: \"/\"), \"b\": (command: [\"./b\"], chdir: \"/tmp/no\"), \
+                   \"c\": (command: [\"true\"], chdir: \"/\")}, \
          cron: [(name: \"x\", at: \"* * * * *\", command: [\"no-such-program\"]), \
                 (name: \"y\", at: \"* * * * *\", command: [\"true\"])]",
     ));
@@ -112,6 +114,9 @@ fn users_directories_and_programs_are_looked_for() {
         "hatchery.ron: pid_file: the directory `/no/such` does not exist; create it: mkdir -p /no/such",
         "hatchery.ron: control: `/tmp` is a directory",
         "hatchery.ron: log.access.path: the directory `/no/such` does not exist",
+        "hatchery.ron: daemons.a.command: there is no program `no-such-daemon`; it is not on the PATH of daemons, /",
+        "hatchery.ron: daemons.b.chdir: `/tmp/no` does not exist",
+        "hatchery.ron: daemons.b.command: there is no program `./b`; it is looked for from `/tmp/no`",
         "hatchery.ron: cron[0].command: there is no program `no-such-program`; it is not on the PATH of cron jobs",
     ];
     assert_eq!(lines.len(), want.len(), "{lines:#?}");

@@ -150,7 +150,7 @@ fn each_kind_of_mistake_has_its_message() {
         ),
         (
             "()".to_owned(),
-            "1:1: there is nothing to do; add `sites` or `cron`; docs/manual/first-steps.md has a first configuration",
+            "1:1: there is nothing to do; add `sites`, `daemons` or `cron`; docs/manual/first-steps.md has a first configuration",
         ),
         // locations
         (
@@ -232,6 +232,54 @@ fn each_kind_of_mistake_has_its_message() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn mistakes_of_daemons_have_their_message() {
+    let file = |daemons: &str| format!("(daemons: {{{daemons}}}, apps: {{\"shop\": (module: \"x\")}})");
+    let cases = [
+        ("\"a\": ()", "1:17: daemons.a: missing key `command`"),
+        ("\"a\": (command: [])", "1:27: daemons.a.command: no program"),
+        ("\"a\": (command: \"sleep 1\")", "1:27: daemons.a.command: expected a list, found one string"),
+        (
+            "\"a\": (command: [\"x\"], processes: 0)",
+            "1:17: daemons.a: 0 processes are out of range; from 1 to 64",
+        ),
+        (
+            "\"a\": (command: [\"x\"], app: \"shp\")",
+            "1:39: daemons.a.app: unknown app `shp`; did you mean `shop`?",
+        ),
+        (
+            "\"a\": (command: [\"x\"], stop_signal: Trem)",
+            "1:47: daemons.a.stop_signal: unknown variant `Trem`; did you mean `Term`?",
+        ),
+        (
+            "\"a\": (command: [\"x\"], autorestart: true)",
+            "1:34: daemons.a.autorestart: unknown key `autorestart`; a daemon is always started and always restarted",
+        ),
+        (
+            "\"redis\": (command: [\"x\"]), \"a\": (command: [\"x\"], after: [\"reids\"])",
+            "1:69: daemons.a.after[0]: unknown daemon or app `reids`; did you mean `redis`?",
+        ),
+        (
+            "\"a\": (command: [\"x\"], after: [\"a\"])",
+            "1:42: daemons.a.after[0]: goes round in a circle: `a` after `a`; none of them could ever start",
+        ),
+        (
+            "\"a\": (command: [\"x\"], after: [\"b\"]), \"b\": (command: [\"x\"], after: [\"shop\", \"c\"]), \
+             \"c\": (command: [\"x\"], after: [\"b\"])",
+            "1:87: daemons.b.after[1]: goes round in a circle: `b` after `c` after `b`",
+        ),
+        ("\"shop\": (command: [\"x\"])", "1:12: daemons.shop: there is an app `shop`, too"),
+        ("\"workers\": (command: [\"x\"])", "1:23: daemons.workers: a daemon cannot be called `workers`"),
+    ];
+    for (text, want) in cases {
+        let line = one(&file(text));
+        assert!(
+            line.starts_with(&format!("hatchery.ron:{want}")),
+            "{text}\n    want {want}\n    got  {line}"
+        );
+    }
 }
 
 #[test]
@@ -344,7 +392,7 @@ fn unused_names_are_warnings() {
         lines,
         [
             "hatchery.ron:1:12: include[0]: `none/*.ron` matches no file",
-            "hatchery.ron:1:34: apps.a: the app `a` is never used; no location and no cron job uses it",
+            "hatchery.ron:1:34: apps.a: the app `a` is never used; no location, daemon or cron job uses it",
             "hatchery.ron:1:67: upstreams.u: the upstream `u` is never used; no location uses it",
         ]
     );

@@ -43,7 +43,7 @@ pub(crate) struct Finished {
 /// Whether all processes that a pool keeps are there; a server serves as soon as one of each is.
 fn is_whole(pool: &Pool) -> bool {
     let ready = pool.children.iter().filter(|child| child.state == "ready").count();
-    pool.state == "failed" || ready >= pool.processes.0 as usize
+    ["failed", "waiting"].contains(&pool.state.as_str()) || ready >= pool.processes.0 as usize
 }
 
 impl Setup {

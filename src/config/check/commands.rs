@@ -1,0 +1,103 @@
+//! Whether the programs of daemons and cron jobs are there, and may be started by their users.
+
+use super::super::source::{DEFAULT_PATH, find_program};
+use super::super::{App, Config, CronJob, Daemon, Disk};
+use super::Check;
+use super::rights::Identity;
+use std::path::{Path, PathBuf};
+
+/// What a daemon and a cron job have in common.
+pub(super) struct Task<'a> {
+    /// `daemons`, `cron jobs`.
+    kind: &'static str,
+    app: Option<&'a App>,
+    user: Option<&'a str>,
+    chdir: Option<&'a Path>,
+    command: &'a [String],
+    env: &'a [(String, String)],
+    /// Where a bare name is looked for, besides the virtualenv of an app and unless the environment says otherwise.
+    path: String,
+}
+
+impl<'a> Task<'a> {
+    pub(super) fn of_job(config: &'a Config, job: &'a CronJob) -> Self {
+        let app = job.app.and_then(|app| config.apps.get(app));
+        Self {
+            kind: "cron jobs",
+            app,
+            user: job.user.as_deref(),
+            chdir: job.chdir.as_deref(),
+            command: &job.command,
+            env: &job.env,
+            path: if app.is_some() { ours() } else { DEFAULT_PATH.to_owned() },
+        }
+    }
+
+    pub(super) fn of_daemon(config: &'a Config, daemon: &'a Daemon) -> Self {
+        Self {
+            kind: "daemons",
+            app: daemon.app.and_then(|app| config.apps.get(app)),
+            user: daemon.user.as_deref(),
+            chdir: daemon.chdir.as_deref(),
+            command: &daemon.command,
+            env: &daemon.env,
+            path: ours(),
+        }
+    }
+
+    /// The program, as the master looks for it: a PATH of its own or of its app, else the virtualenv and the usual one.
+    fn program(&self, name: &str, directory: &Path) -> Option<PathBuf> {
+        if name.contains('/') {
+            return Some(directory.join(name)).filter(|path| path.is_file());
+        }
+        let variables = self.env.iter().rev().chain(self.app.iter().flat_map(|app| app.env.iter().rev()));
+        let given = variables.into_iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
+        let path = given.unwrap_or_else(|| match self.app.and_then(|app| app.home.as_ref()) {
+            Some(home) => format!("{}:{}", home.join("bin").display(), self.path),
+            None => self.path.clone(),
+        });
+        find_program(&Disk, name, &path)
+    }
+}
+
+fn ours() -> String {
+    std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned())
+}
+
+impl Check<'_> {
+    pub(super) fn task(&mut self, key: &str, task: &Task<'_>) {
+        if let Some(user) = task.user {
+            self.user(&format!("{key}.user"), user);
+        }
+        let user = task.user.or(task.app.and_then(|app| app.user.as_deref()));
+        let identity = Identity::of(user.or(self.config.user.as_deref()));
+        if let Some(chdir) = task.chdir {
+            self.directory(&format!("{key}.chdir"), chdir, &identity);
+        }
+        let directory = task.chdir.or(task.app.map(|app| app.chdir.as_path()));
+        let Some(name) = task.command.first() else { return };
+        if name.contains('/') && !Path::new(name).is_absolute() && directory.is_none() {
+            let what = format!("`{name}` is a relative path, and the job has no directory");
+            self.add(&format!("{key}.command"), what, "give it `chdir`, or write the whole path");
+            return;
+        }
+        let Some(found) = task.program(name, directory.unwrap_or(Path::new("/"))) else {
+            let hint = match (directory, task.app) {
+                (Some(directory), _) if name.contains('/') => {
+                    format!("it is looked for from `{}`", directory.display())
+                }
+                (_, Some(_)) => "it is neither in the app's virtualenv nor on PATH".to_owned(),
+                _ => format!(
+                    "it is not on the PATH of {}, {}; `app` adds the virtualenv of an app",
+                    task.kind, task.path
+                ),
+            };
+            self.add(&format!("{key}.command"), format!("there is no program `{name}`"), hint);
+            return;
+        };
+        if let Err(why) = identity.may_execute(&found) {
+            let what = format!("`{}` cannot be executed by {}: {why}", found.display(), identity.name);
+            self.add(&format!("{key}.command"), what, "");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Processes of daemons: a program with its environment, its output in the log, its own signals. When one is started,
+//! ended or replaced, the supervisor decides.
+
+use super::child::Role;
+use super::environment::{self, Environment, string};
+use super::generation::Generation;
+use super::output::{Output, SavedOutput};
+use super::saved::{Keeping, Kept, Taking};
+use super::{Channel, Master, Token};
+use crate::config::{App, Config, Daemon as Settings, Dependency};
+use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan};
+use crate::sys::poll::{Interest, Set};
+use crate::sys::process::{self, Launch, Program};
+use crate::sys::signals;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// What the master holds of a process of a daemon.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    /// Name of the daemon.
+    pub(super) name: String,
+    /// Asks it to end.
+    pub(super) stop_signal: i32,
+    /// Has it read its code and configuration again.
+    reload_signal: Option<i32>,
+    program: String,
+    launch: Option<Launch>,
+    /// What it prints.
+    pub(super) output: Output,
+}
+
+/// Starts a process of the daemon at `index`.
+///
+/// # Errors
+/// For the log: why there is no process.
+fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, Daemon)> {
+    let config = &generation.config;
+    let daemon = config.daemons.get(index).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let app = app_of(config, daemon);
+    let account = generation.daemon_account(index);
+    let mut environment = Environment::ours();
+    if let Some(account) = account {
+        environment.set_account(account);
+    }
+    if let Some(app) = app {
+        environment.set_app(app);
+    }
+    environment.set_all(&daemon.env);
+    let directory = daemon.chdir.as_deref().or(app.map(|app| app.chdir.as_path()));
+    let name = daemon.command.first().cloned().unwrap_or_default();
+    let stop_signal = daemon.stop_signal.number();
+    let (read, write) = process::pipe()?;
+    let program = Program {
+        candidates: environment.candidates(OsStr::new(&name)),
+        arguments: daemon.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
+        environment: environment.strings(),
+        directory: string(directory.unwrap_or(Path::new("/")).as_os_str()),
+        account: account.cloned(),
+        stdin: None,
+        stdout: write.try_clone()?,
+        stderr: write,
+        descriptors: Vec::new(),
+        resources: daemon.resources.clone(),
+        death_signal: Some(stop_signal),
+    };
+    let (child, launch) = process::spawn(&program)?;
+    let held = Daemon {
+        name: daemon.name.clone(),
+        stop_signal,
+        reload_signal: daemon.reload_signal.map(crate::config::Signal::number),
+        program: name,
+        launch: Some(launch),
+        output: Output::new(&daemon.name, read),
+    };
+    Ok((child, held))
+}
+
+/// What an upgrade keeps of a [`Daemon`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedDaemon {
+    name: String,
+    stop_signal: i32,
+    reload_signal: Option<i32>,
+    program: String,
+    launch: Option<Kept>,
+    output: SavedOutput,
+}
+
+impl SavedDaemon {
+    /// The process again.
+    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Daemon, String> {
+        let launch = self.launch.map(|launch| descriptors.take(launch)).transpose()?;
+        Ok(Daemon {
+            name: self.name,
+            stop_signal: self.stop_signal,
+            reload_signal: self.reload_signal,
+            program: self.program,
+            launch: launch.map(Launch::resume),
+            output: self.output.restore(descriptors)?,
+        })
+    }
+}
+
+impl Daemon {
+    /// For an upgrade.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedDaemon {
+        SavedDaemon {
+            name: self.name.clone(),
+            stop_signal: self.stop_signal,
+            reload_signal: self.reload_signal,
+            program: self.program.clone(),
+            launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
+            output: self.output.save(false, descriptors),
+        }
+    }
+
+    /// Waits for what it may print or tell.
+    pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
+        if let Some(launch) = &self.launch {
+            set.add(launch.descriptor().as_fd(), Token::Child(id, Channel::Launch), Interest::READ);
+        }
+        self.output.watch(set, Token::Child(id, Channel::Output));
+    }
+
+    /// Why its program could not be started, once that is known.
+    pub(super) fn launched(&mut self) -> Option<String> {
+        let (step, error) = self.launch.as_mut()?.outcome().inspect(|_| self.launch = None)??;
+        Some(environment::refused(&self.program, step, &error))
+    }
+}
+
+impl Master {
+    /// `None` if the pool is not that of a daemon.
+    pub(super) fn spawn_daemon(
+        &self,
+        pool: u16,
+        generation: u32,
+    ) -> Option<io::Result<(process::Child, Role)>> {
+        let source = self.source(generation);
+        let index = source.daemon(pool)?;
+        Some(spawn(source, index).map(|(process, daemon)| (process, Role::Daemon(Box::new(daemon)))))
+    }
+
+    /// Only the process itself: what it started is its own business.
+    pub(super) fn reload_daemon(&self, id: ChildId) {
+        let Some(child) = self.children.get(&id) else { return };
+        let Role::Daemon(daemon) = &child.role else { return };
+        let Some(signal) = daemon.reload_signal else { return };
+        log::info!(target: "hatchery", "{} gets its reload signal", child.name());
+        if let Err(error) = process::signal(&child.process, signal, false) {
+            log::warn!(target: "hatchery", "cannot signal {}: {error}", child.name());
+        }
+    }
+
+    /// A process of a daemon has ended, and is not reaped yet, so that its group is surely still its own: what it left
+    /// behind there would get in the way of its successor.
+    pub(super) fn end_group(&self, pid: u32) {
+        let is_it = |role: &Role| matches!(role, Role::Daemon(_));
+        let child = self.children.values().find(|child| child.process.pid == pid && is_it(&child.role));
+        if let Some(child) = child {
+            // ESRCH: it was alone.
+            let _ = process::signal(&child.process, signals::SIGKILL, true);
+        }
+    }
+}
+
+impl Generation {
+    /// The pools of the daemons.
+    pub(super) fn daemon_plans(&self, before: Option<&Self>) -> Vec<PoolPlan> {
+        let plan = |(at, daemon): (usize, &Settings)| PoolPlan {
+            index: self.daemon_pools.get(at).copied().unwrap_or(u16::MAX),
+            name: daemon.name.clone(),
+            min: daemon.processes,
+            max: daemon.processes,
+            most: crate::config::MOST_PROCESSES,
+            idle: Duration::ZERO,
+            boot_timeout: daemon.ready_after,
+            prove: false,
+            max_rss: None,
+            max_lifetime: None,
+            daemon: Some(DaemonPlan {
+                after: daemon.after.iter().filter_map(|dependency| self.pool_of(*dependency)).collect(),
+                stop_timeout: daemon.stop_timeout,
+                overlap: daemon.overlap,
+                on_reload: before.map_or(OnReload::Replace, |before| self.on_reload(at, daemon, before)),
+            }),
+        };
+        self.config.daemons.iter().enumerate().map(plan).collect()
+    }
+
+    fn pool_of(&self, dependency: Dependency) -> Option<u16> {
+        match dependency {
+            Dependency::App(at) => self.app_pools.get(at).copied(),
+            Dependency::Daemon(at) => self.daemon_pools.get(at).copied(),
+        }
+    }
+
+    /// What of a process is fixed when it is started decides; the code of an app is not ours to compare.
+    fn on_reload(&self, at: usize, daemon: &Settings, before: &Self) -> OnReload {
+        let old = before.config.daemons.iter().position(|old| old.name == daemon.name);
+        let same = old.is_some_and(|old| self.identity(at) == before.identity(old));
+        match (same, daemon.reload_signal, daemon.app) {
+            (false, _, _) | (true, None, Some(_)) => OnReload::Replace,
+            (true, Some(_), _) => OnReload::Signal,
+            (true, None, None) => OnReload::Keep,
+        }
+    }
+
+    /// Everything that a process keeps from its start. How many there are, when they start and how long they may take
+    /// to end can change without them.
+    fn identity(&self, at: usize) -> Option<impl PartialEq + '_> {
+        let daemon = self.config.daemons.get(at)?;
+        let app = app_of(&self.config, daemon).map(|app| (&app.name, &app.home, &app.env));
+        let directory = daemon.chdir.as_ref().or(app_of(&self.config, daemon).map(|app| &app.chdir));
+        let signals = (daemon.stop_signal, daemon.reload_signal);
+        let account = self.daemon_account(at);
+        Some((&daemon.command, &daemon.env, app, directory, account, signals, &daemon.resources))
+    }
+}
+
+fn app_of<'a>(config: &'a Config, daemon: &Settings) -> Option<&'a App> {
+    daemon.app.and_then(|app| config.apps.get(app))
+}
