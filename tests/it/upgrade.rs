@@ -21,7 +21,7 @@ const SITE: &str = r#"
         ],
     )],
     apps: {"site": (module: "site_of_test", chdir: "{dir}", processes: 2)},
-    daemons: {"beat": (command: ["sh", "-c", "while :; do sleep 1000; done"])},
+    daemons: {"beat": (command: ["sleep", "1000"])},
     cron: [(name: "long", at: "@yearly", command: ["sh", "-c", "echo begun; exec sleep 1000"])],"#;
 
 const APP: &str = "import os\ndef application(environ, start_response):\n    \
