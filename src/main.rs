@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            hatchery::master::put_back(&error.to_string());
             // Help and version are no errors: 0, on standard output.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Err(Failure::Usage(text)) => (2, text),
         Err(Failure::Failed(text)) => (1, text),
     };
+    hatchery::master::put_back(&text);
     eprintln!("hatchery: {text}");
     ExitCode::from(code)
 }

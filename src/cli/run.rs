@@ -98,11 +98,19 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
         };
         Box::new(move || config::from_flags(&flags, &Disk).map_err(|problems| locate::lines(&problems)))
     } else {
-        let file = locate::file(config.as_deref())?;
-        // The master may be asked to reload when its directory has another meaning.
-        let file = std::path::absolute(&file).unwrap_or(file);
-        identity.config = Some(locate::real(&file));
-        Box::new(move || load_file(&file))
+        match locate::file(config.as_deref()) {
+            Ok(file) => {
+                // The master may be asked to reload when its directory has another meaning.
+                let file = std::path::absolute(&file).unwrap_or(file);
+                identity.config = Some(locate::real(&file));
+                Box::new(move || load_file(&file))
+            }
+            // A server that goes on has its configuration; a file that has gone is missed by the next reload.
+            Err(Failure::Usage(text) | Failure::Failed(text)) if master::is_upgrade() => {
+                Box::new(move || Err(text.clone()))
+            }
+            Err(failure) => return Err(failure),
+        }
     };
     start(load, control, identity, worker)
 }

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 /// Runs the server until it is told to stop.
 pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failure> {
     let Arguments { dir, http, control } = arguments;
-    if !dir.is_dir() {
+    if !dir.is_dir() && !crate::master::is_upgrade() {
         let what = if dir.exists() { "is not a directory" } else { "does not exist" };
         return Err(Failure::Failed(format!("{}: {what}", dir.display())));
     }

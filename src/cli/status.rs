@@ -50,6 +50,9 @@ pub(super) fn table(status: &Status) -> String {
     if let Some(error) = &status.last_reload_error {
         let _ = writeln!(out, "  last reload failed: {}", error.trim_end().replace('\n', "\n    "));
     }
+    if let Some(error) = &status.last_upgrade_error {
+        let _ = writeln!(out, "  last upgrade failed: {}", error.trim_end().replace('\n', "\n    "));
+    }
     let Sandbox { mode, applied, missing } = &status.sandbox;
     if !mode.is_empty() {
         let without =

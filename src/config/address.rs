@@ -3,12 +3,13 @@
 use super::located::{Node, Read, Report};
 use super::problem::Complaint;
 use super::source::absolute;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// An address to listen on, or of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Address {
     /// `:8000`: every interface, IPv4 and IPv6 (two sockets).
     Any(u16),

@@ -56,7 +56,7 @@ pub use source::{Disk, Source};
 pub use upstream::{Server, Upstream};
 pub use workers::{FileCache, Processes, Workers};
 pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};
-pub use write::to_ron;
+pub use write::{from_resolved, to_ron};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -224,6 +224,7 @@ fn what_is_written_loads_to_the_same() {
         let config = load_text(&text).unwrap();
         let written = to_ron(&config);
         assert_eq!(load_text(&written).as_ref(), Ok(&config), "{written}");
+        assert_eq!(from_resolved(&written, &config.origin).as_ref(), Ok(&config), "{written}");
     }
     let odd = location(r#"path: "/", to: Respond(body: "\"$${X}\"\\ \t\u{7} ü", content_type: "a/b")"#);
     let config = load_text(&odd).unwrap();
@@ -277,6 +278,7 @@ fn flags_make_one_site_for_any_host() {
     assert_eq!(config.origin, "command line");
     let again = load_text(&to_ron(&config)).unwrap();
     assert_eq!(Config { origin: config.origin.clone(), ..again }, config);
+    assert_eq!(from_resolved(&to_ron(&config), &config.origin), Ok(config));
 }
 
 #[test]

@@ -5,10 +5,13 @@ use super::app::App;
 use super::cronjob::{CronJob, OVERLAPS};
 use super::daemon::{Daemon, Dependency};
 use super::files::{Cache, Fallback, Files, Symlinks};
+use super::load::load_with_warnings;
 use super::location::Location;
 use super::log::{FORMATS, LEVELS};
+use super::problem::Problem;
 use super::ready::Ready;
 use super::site::{Site, render_host};
+use super::source::Source;
 use super::units::{render_duration, render_size};
 use super::upstream::Upstream;
 use super::workers::Processes;
@@ -17,7 +20,8 @@ use crate::gateway::ready::Accepted;
 use crate::route::Matcher;
 use crate::sys::resources::Resources;
 use std::fmt::Write;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The configuration as resolved. What has no default and is not given is left out.
@@ -56,6 +60,51 @@ pub fn to_ron(config: &Config) -> String {
     out.field("daemons", map(config.daemons.iter().map(|one| (one.name.as_str(), daemon(config, one)))));
     out.field("cron", list(config.cron.iter().map(|one| job(config, one)), 1));
     format!("{}\n", out.end())
+}
+
+/// Reads what [`to_ron`] wrote, for a configuration from `origin`. Asks neither the disk nor the environment.
+///
+/// # Errors
+/// What this version does not understand.
+pub fn from_resolved(text: &str, origin: &str) -> Result<Config, Vec<Problem>> {
+    let (config, _) = load_with_warnings(Path::new(RESOLVED), &Resolved(text))?;
+    Ok(Config { origin: origin.to_owned(), ..config })
+}
+
+/// What a resolved configuration is called in messages.
+const RESOLVED: &str = "resolved configuration";
+
+/// Holds one file and nothing else.
+struct Resolved<'a>(&'a str);
+
+impl Source for Resolved<'_> {
+    fn read(&self, _: &Path) -> io::Result<String> {
+        Ok(self.0.to_owned())
+    }
+
+    fn glob(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn env(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn is_file(&self, _: &Path) -> bool {
+        false
+    }
+
+    fn is_dir(&self, _: &Path) -> bool {
+        false
+    }
+
+    fn current_dir(&self) -> PathBuf {
+        PathBuf::from("/")
+    }
+
+    fn cpus(&self) -> u32 {
+        1
+    }
 }
 
 fn log(config: &Config) -> String {

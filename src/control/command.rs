@@ -159,7 +159,7 @@ pub struct Status {
     pub config: Option<PathBuf>,
     /// Current generation.
     pub generation: u32,
-    /// `starting`, `running`, `asleep`, `reloading` or `stopping`.
+    /// `starting`, `running`, `asleep`, `reloading`, `upgrading` or `stopping`.
     pub mode: String,
     /// Seconds since the start.
     pub uptime_seconds: u64,
@@ -167,6 +167,9 @@ pub struct Status {
     pub listeners: Vec<String>,
     /// Why the last reload failed, if it did.
     pub last_reload_error: Option<String>,
+    /// Why the last upgrade failed, if it did.
+    #[serde(default)]
+    pub last_upgrade_error: Option<String>,
     /// What workers have given up.
     #[serde(default)]
     pub sandbox: Sandbox,

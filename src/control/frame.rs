@@ -228,6 +228,12 @@ impl Reader {
         Ok(Some(Frame { header, payload }))
     }
 
+    /// What was fed and is not yet part of a frame, to go on with in another reader. Not in the midst of a BODY.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
     /// Whether it stands between two frames: an end of the stream here loses nothing.
     #[must_use]
     pub fn is_between(&self) -> bool {

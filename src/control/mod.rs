@@ -2,6 +2,10 @@
 //! worker or master and app process ([`frame`]), commands and the running master ([`command`]); how a process ended
 //! ([`exit`]).
 
+/// Number of all that the processes of one tree say to each other ([`frame`], [`worker`], the paths of sockets): another
+/// one whenever old and new processes would not understand each other, so that an upgrade between them is refused.
+pub const PROTOCOL: u32 = 1;
+
 pub mod command;
 pub mod exit;
 pub mod frame;

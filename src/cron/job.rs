@@ -5,6 +5,7 @@ use super::{Decision, JobSpec, Kill, Overlap, RunId};
 use crate::control::command;
 use crate::control::exit::Exit;
 use crate::timer::{Time, Wall};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const STILL_RUNNING: &str = "still running";
 
 /// One job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Job {
     pub(super) spec: JobSpec,
     /// Still in the configuration.
@@ -33,7 +34,7 @@ pub(super) struct Job {
 }
 
 /// One run that lives, or is being started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Run {
     pub(super) id: RunId,
     pub(super) pid: Option<u32>,
@@ -43,14 +44,14 @@ pub(super) struct Run {
 }
 
 /// A run was told to end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Ending {
     why: Why,
     /// When KILL follows; `None`: it did.
     kill: Option<Time>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Why {
     TimedOut,
     Replaced,

@@ -15,15 +15,40 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// When a job runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Schedule {
     when: When,
     zone: TimeZone,
+    /// As the zone was named; `None`: the system's.
+    zone_name: Option<String>,
     text: String,
+}
+
+/// A schedule as a file has it.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    at: String,
+    timezone: Option<String>,
+}
+
+impl From<Schedule> for Written {
+    fn from(schedule: Schedule) -> Self {
+        Self { at: schedule.text, timezone: schedule.zone_name }
+    }
+}
+
+impl TryFrom<Written> for Schedule {
+    type Error = ScheduleError;
+
+    fn try_from(written: Written) -> Result<Self, ScheduleError> {
+        Self::parse(&written.at, written.timezone.as_deref())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -63,7 +88,7 @@ impl Schedule {
             Some(name) => nickname(name)?,
             None => calendar(&fields::normalise(&text)?)?,
         };
-        let schedule = Self { when, zone, text };
+        let schedule = Self { when, zone, zone_name: timezone.map(str::to_owned), text };
         // Leap years come every eight years at the latest (1896 to 1904), so what fires at all fires within a few.
         if schedule.next_after(Wall { seconds: Y2000, nanos: 0 }).is_none() {
             return Err(ScheduleError::new(

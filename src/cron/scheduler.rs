@@ -25,7 +25,7 @@ use std::time::Duration;
 pub struct RunId(pub u64);
 
 /// A job as it is configured.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// Unique; a job of the same name is the same job after a reload.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct JobSpec {
 }
 
 /// Something to carry out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Decision {
     /// Start a process for the job; answered by `started` or `could_not_start`.
     Run {
@@ -66,7 +66,7 @@ pub enum Decision {
 }
 
 /// How to end a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kill {
     /// SIGTERM.
     Term,
@@ -74,8 +74,8 @@ pub enum Kill {
     Kill,
 }
 
-/// All jobs and their runs.
-#[derive(Clone, Debug)]
+/// All jobs and their runs. Plain data that can be serialised, as all cores of the master.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Scheduler {
     jobs: Vec<Job>,
     timeline: Timeline,

@@ -2,9 +2,10 @@
 //! back, and so that a leap forward is told from time that passed.
 
 use crate::timer::Wall;
+use serde::{Deserialize, Serialize};
 
 /// Closed stretches of wall time, the one that is being lived last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Timeline {
     lived: Vec<(Wall, Wall)>,
 }

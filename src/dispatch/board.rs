@@ -100,6 +100,23 @@ impl<'a> Board<'a> {
         Self(words)
     }
 
+    /// What a board of this layout is marked with.
+    #[must_use]
+    pub fn layout() -> u64 {
+        layout::mark()
+    }
+
+    /// Marks zeroed words as a board of this layout. Once, before anybody else sees them.
+    pub fn begin(self) {
+        self.set(Some(layout::MARK), layout::mark());
+    }
+
+    /// Whether these are the words of a board of this layout.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        self.get(Some(layout::MARK)) == layout::mark()
+    }
+
     pub(super) fn get(self, at: Option<usize>) -> u64 {
         at.and_then(|at| self.0.get(at)).map_or(0, |word| word.load(SeqCst))
     }

@@ -18,6 +18,18 @@ const SLOT_WORDS: usize = HEADS + WORKERS;
 /// Words of the whole board.
 pub(super) const WORDS: usize = FIRST_POOL + POOLS * POOL;
 
+/// `{magic 32 | layout 32}` in the first word.
+pub(super) const MARK: usize = 0;
+const MAGIC: u64 = 0x6861_7463;
+/// Number of this layout: another one whenever a word means something else, or is elsewhere.
+const LAYOUT: u64 = 1;
+
+/// What tells a board of this layout; the numbers of pools, slots, threads and rows are part of it.
+pub(super) const fn mark() -> u64 {
+    let sizes = (POOLS as u64) << 20 ^ (SLOTS as u64) << 12 ^ (THREADS as u64) << 6 ^ WORKERS as u64;
+    MAGIC << 32 | (LAYOUT << 24 ^ sizes) & 0xffff_ffff
+}
+
 /// One past the highest pool that was ever opened or waited for.
 pub(super) const POOLS_USED: usize = 1;
 /// One past the highest row that ever published a head.
@@ -77,7 +89,7 @@ mod tests {
 
     #[test]
     fn no_two_words_share_a_place_and_all_are_inside() {
-        let mut seen = HashSet::from([0, POOLS_USED, ROWS_USED]);
+        let mut seen = HashSet::from([MARK, POOLS_USED, ROWS_USED]);
         let mut take = |at: Option<usize>| assert!(seen.insert(at.unwrap()) && at.unwrap() < WORDS);
         for row in 0..WORKERS as u16 {
             for word in [Row::Connections, Row::Requests, Row::Accepting, Row::Beat] {

@@ -1,6 +1,8 @@
 //! Processes of apps: started from their virtualenv with the embedded host program, watched over their control socket
 //! (`control::frame`).
 
+mod saved;
+
 use super::environment::{Environment, string};
 use super::generation::Generation;
 use super::inquiry::Inquiry;
@@ -22,6 +24,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+pub(super) use saved::{SavedApp, SavedStart};
+
 /// Bytes for the title of a process besides its other arguments.
 const TITLE: usize = 256;
 
@@ -38,6 +42,8 @@ pub(super) struct App {
     pub(super) leaving: bool,
     /// It said that it serves, or why it cannot.
     pub(super) answered: bool,
+    /// A ready request was running when the program was upgraded.
+    pub(super) inquired: bool,
     /// What it is asked before it serves.
     pub(super) ready: Option<Ready>,
     /// The ready request, while it runs.
@@ -149,6 +155,7 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
         threads: u16::try_from(settings.threads).unwrap_or(u16::MAX),
         leaving: false,
         answered: false,
+        inquired: false,
         ready: settings.ready.clone(),
         inquiry: None,
         control: Some(ours),

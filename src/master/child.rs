@@ -2,13 +2,15 @@
 
 use super::Channel;
 use super::Token;
-use super::apps::App;
-use super::daemons::Daemon;
+use super::apps::{App, SavedApp};
+use super::daemons::{Daemon, SavedDaemon};
+use super::saved::{Keeping, Kept, SavedProcess, Taking};
 use crate::control::worker::{PACKET, ToMaster, ToWorker};
 use crate::supervisor::ChildId;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::sandbox::Applied;
 use crate::sys::{process, seqpacket};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -29,6 +31,61 @@ pub(super) struct Child {
     pub(super) role: Role,
 }
 
+/// What an upgrade keeps of a child.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedChild {
+    process: SavedProcess,
+    pool: u16,
+    slot: u16,
+    killed: bool,
+    role: SavedRole,
+}
+
+/// What an upgrade keeps of a role. A new kind of child is one more.
+#[derive(Debug, Serialize, Deserialize)]
+enum SavedRole {
+    Worker(SavedWorker),
+    App(Box<SavedApp>),
+    Daemon(SavedDaemon),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedWorker {
+    row: u16,
+    counted: u64,
+    sandbox: Option<Applied>,
+    control: Option<Kept>,
+    /// Second: the access log goes with it.
+    waiting: VecDeque<(Vec<u8>, bool)>,
+}
+
+impl SavedChild {
+    /// The child again; `log` goes with packets that had a descriptor.
+    pub(super) fn restore(
+        self,
+        log: Option<&Rc<OwnedFd>>,
+        descriptors: &mut Taking,
+    ) -> Result<Child, String> {
+        let role = match self.role {
+            SavedRole::Worker(saved) => Role::Worker(Worker {
+                row: saved.row,
+                counted: saved.counted,
+                sandbox: saved.sandbox,
+                control: saved.control.map(|control| descriptors.take(control)).transpose()?,
+                waiting: saved
+                    .waiting
+                    .into_iter()
+                    .map(|(packet, with_log)| (packet, log.filter(|_| with_log).cloned()))
+                    .collect(),
+            }),
+            SavedRole::App(saved) => Role::App(Box::new(saved.restore(descriptors)?)),
+            SavedRole::Daemon(saved) => Role::Daemon(Box::new(saved.restore(descriptors)?)),
+        };
+        let process = self.process.restore(descriptors)?;
+        Ok(Child { process, pool: self.pool, slot: self.slot, killed: self.killed, role })
+    }
+}
+
 /// What a child is.
 #[derive(Debug)]
 pub(super) enum Role {
@@ -41,6 +98,28 @@ pub(super) enum Role {
 }
 
 impl Child {
+    /// For an upgrade.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedChild {
+        let role = match &self.role {
+            Role::Worker(worker) => SavedRole::Worker(SavedWorker {
+                row: worker.row,
+                counted: worker.counted,
+                sandbox: worker.sandbox,
+                control: worker.control.as_ref().map(|control| descriptors.keep(control)),
+                waiting: worker.waiting.iter().map(|(packet, log)| (packet.clone(), log.is_some())).collect(),
+            }),
+            Role::App(app) => SavedRole::App(Box::new(app.save(descriptors))),
+            Role::Daemon(daemon) => SavedRole::Daemon(daemon.save(descriptors)),
+        };
+        SavedChild {
+            process: SavedProcess::of(&self.process, descriptors),
+            pool: self.pool,
+            slot: self.slot,
+            killed: self.killed,
+            role,
+        }
+    }
+
     /// Waits for what it may tell or still has to be told.
     pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
         match &self.role {

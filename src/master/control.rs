@@ -1,6 +1,8 @@
 //! The control socket: commands of the operator, one JSON object a line each way (`control::command`). Several clients
 //! at a time, none of which can hold up the master: everything is non-blocking, bounded, and dropped when it stalls.
 
+mod saved;
+
 use super::Token;
 use crate::control::command::{Order, Request, Response};
 use crate::supervisor::Ticket;
@@ -8,12 +10,15 @@ use crate::sys::listener::{self, Bound, Local};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::user;
 use crate::timer::{Time, earliest};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub(super) use saved::SavedControl;
 
 /// Longest command.
 const LINE: usize = 4 * 1024;
@@ -49,7 +54,7 @@ struct Client {
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum State {
     /// Its command is coming in.
     Asking { line: Vec<u8>, since: Time },
@@ -60,7 +65,7 @@ enum State {
 }
 
 /// What a client waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
     /// What comes at once.
     Short,

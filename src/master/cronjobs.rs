@@ -4,7 +4,8 @@
 use super::environment::{self, Environment, string};
 use super::generation::Generation;
 use super::journal::Journal;
-use super::output::Output;
+use super::output::{Output, SavedOutput};
+use super::saved::{Keeping, Kept, SavedProcess, Taking};
 use super::{Channel, Master, Token};
 use crate::config::{Config, CronJob};
 use crate::control::command::Response;
@@ -14,6 +15,7 @@ use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Child, Launch, Program};
 use crate::sys::{clock, signals};
 use crate::timer::Time;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -34,7 +36,45 @@ pub(super) struct Run {
     failure: Option<String>,
 }
 
+/// What an upgrade keeps of a run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedRun {
+    job: String,
+    program: String,
+    process: SavedProcess,
+    launch: Option<Kept>,
+    output: SavedOutput,
+    failure: Option<String>,
+}
+
+impl SavedRun {
+    /// The run again.
+    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Run, String> {
+        let launch = self.launch.map(|launch| descriptors.take(launch)).transpose()?;
+        Ok(Run {
+            job: self.job,
+            program: self.program,
+            process: self.process.restore(descriptors)?,
+            launch: launch.map(Launch::resume),
+            output: self.output.restore(descriptors)?,
+            failure: self.failure,
+        })
+    }
+}
+
 impl Run {
+    /// For an upgrade.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedRun {
+        SavedRun {
+            job: self.job.clone(),
+            program: self.program.clone(),
+            process: SavedProcess::of(&self.process, descriptors),
+            launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
+            output: self.output.save(false, descriptors),
+            failure: self.failure.clone(),
+        }
+    }
+
     /// Starts the job at `index`.
     ///
     /// # Errors

@@ -4,13 +4,15 @@
 use super::child::Role;
 use super::environment::{self, Environment, string};
 use super::generation::Generation;
-use super::output::Output;
+use super::output::{Output, SavedOutput};
+use super::saved::{Keeping, Kept, Taking};
 use super::{Channel, Master, Token};
 use crate::config::{App, Config, Daemon as Settings, Dependency};
 use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program};
 use crate::sys::signals;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -78,7 +80,45 @@ fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, D
     Ok((child, held))
 }
 
+/// What an upgrade keeps of a [`Daemon`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedDaemon {
+    name: String,
+    stop_signal: i32,
+    reload_signal: Option<i32>,
+    program: String,
+    launch: Option<Kept>,
+    output: SavedOutput,
+}
+
+impl SavedDaemon {
+    /// The process again.
+    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Daemon, String> {
+        let launch = self.launch.map(|launch| descriptors.take(launch)).transpose()?;
+        Ok(Daemon {
+            name: self.name,
+            stop_signal: self.stop_signal,
+            reload_signal: self.reload_signal,
+            program: self.program,
+            launch: launch.map(Launch::resume),
+            output: self.output.restore(descriptors)?,
+        })
+    }
+}
+
 impl Daemon {
+    /// For an upgrade.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedDaemon {
+        SavedDaemon {
+            name: self.name.clone(),
+            stop_signal: self.stop_signal,
+            reload_signal: self.reload_signal,
+            program: self.program.clone(),
+            launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
+            output: self.output.save(false, descriptors),
+        }
+    }
+
     /// Waits for what it may print or tell.
     pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
         if let Some(launch) = &self.launch {

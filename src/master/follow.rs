@@ -4,12 +4,13 @@ use super::Master;
 use crate::control::command::Response;
 use crate::supervisor::Ticket;
 use crate::timer::Time;
+use serde::{Deserialize, Serialize};
 
 /// Clients that may wait for lines at a time; the other places of the control socket stay free for commands.
 const FOLLOWERS: usize = 8;
 
 /// A client that waits for lines.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Follower {
     ticket: Ticket,
     name: Option<String>,

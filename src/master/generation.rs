@@ -1,7 +1,8 @@
 //! One reading of the configuration, with everything that the master opened for it.
 
-use super::listeners::{self, Inherited, Listening};
+use super::listeners::{self, Inherited, Listening, SavedListening, Socket};
 use super::roots::Roots;
+use super::saved::{Keeping, Kept, Taking};
 use crate::config::{self, App, Config, Keep, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::templates::TemplatePlan;
@@ -9,6 +10,7 @@ use crate::supervisor::{Plan, PoolPlan};
 use crate::sys::sandbox;
 use crate::sys::sink;
 use crate::sys::user::{self, Account};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -21,7 +23,7 @@ use std::time::Duration;
 const WORKER_BOOT: Duration = Duration::from_secs(30);
 
 /// Numbers of the pools: 0 is the workers; an app keeps its number as long as the master lives, and so does a daemon.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct PoolNumbers {
     apps: BTreeMap<String, u16>,
     daemons: BTreeMap<String, u16>,
@@ -78,7 +80,91 @@ pub(super) struct Generation {
     pub(super) roots: Roots,
 }
 
+/// What an upgrade keeps of a [`Generation`]. The configuration travels as resolved: what the file says by now waits for
+/// the next reload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SavedGeneration {
+    /// Where the configuration came from.
+    origin: String,
+    /// As `hatchery config` prints it.
+    config: String,
+    /// Its addresses.
+    pub(super) listening: SavedListening,
+    access_log: Option<Kept>,
+    app_pools: Vec<u16>,
+    daemon_pools: Vec<u16>,
+    account: Option<Account>,
+    app_accounts: Vec<Option<Account>>,
+    job_accounts: Vec<Option<Account>>,
+    daemon_accounts: Vec<Option<Account>>,
+    roots: Roots,
+}
+
+impl SavedGeneration {
+    /// The configuration as this program understands it.
+    ///
+    /// # Errors
+    /// All that it does not understand.
+    pub(super) fn config(&self) -> Result<Config, String> {
+        config::from_resolved(&self.config, &self.origin).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            format!("the configuration is not understood: {}", lines.join("\n"))
+        })
+    }
+
+    /// The generation again, in the master.
+    pub(super) fn restore(self, config: Config, descriptors: &mut Taking) -> Result<Generation, String> {
+        let sockets: Result<Vec<OwnedFd>, String> =
+            self.listening.sockets.iter().map(|saved| descriptors.take(saved.socket)).collect();
+        let access_log = self.access_log.map(|log| descriptors.take(log)).transpose()?;
+        Ok(self.build(config, sockets?, access_log, true))
+    }
+
+    /// A generation to try a worker with: copies of the sockets, and no log.
+    pub(super) fn try_with(self, config: Config, sockets: Vec<OwnedFd>) -> Generation {
+        self.build(config, sockets, None, false)
+    }
+
+    fn build(
+        self,
+        config: Config,
+        sockets: Vec<OwnedFd>,
+        access_log: Option<OwnedFd>,
+        owned: bool,
+    ) -> Generation {
+        Generation {
+            config: Rc::new(config),
+            listening: self.listening.restore(sockets, owned),
+            access_log,
+            app_pools: self.app_pools,
+            daemon_pools: self.daemon_pools,
+            account: self.account,
+            app_accounts: self.app_accounts,
+            job_accounts: self.job_accounts,
+            daemon_accounts: self.daemon_accounts,
+            roots: self.roots,
+        }
+    }
+}
+
 impl Generation {
+    /// For an upgrade.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedGeneration {
+        SavedGeneration {
+            origin: self.config.origin.clone(),
+            config: config::to_ron(&self.config),
+            listening: SavedListening::of(&self.listening, descriptors),
+            access_log: self.access_log.as_ref().map(|log| descriptors.keep(log)),
+            app_pools: self.app_pools.clone(),
+            daemon_pools: self.daemon_pools.clone(),
+            account: self.account.clone(),
+            app_accounts: self.app_accounts.clone(),
+            job_accounts: self.job_accounts.clone(),
+            daemon_accounts: self.daemon_accounts.clone(),
+            roots: self.roots.clone(),
+        }
+    }
+
     /// Looks up users, opens the log and binds what `config` needs; sockets that are `open` are used again.
     ///
     /// # Errors
@@ -205,6 +291,17 @@ impl Generation {
     /// The index of the app in pool `pool`.
     pub(super) fn app(&self, pool: u16) -> Option<usize> {
         self.app_pools.iter().position(|number| *number == pool)
+    }
+
+    /// Its sockets, each once, in the order in which they are saved.
+    pub(super) fn sockets(&self) -> Vec<Rc<Socket>> {
+        let mut sockets: Vec<Rc<Socket>> = Vec::new();
+        for socket in self.listening.iter().flat_map(|listening| &listening.sockets) {
+            if !sockets.iter().any(|known| Rc::ptr_eq(known, socket)) {
+                sockets.push(socket.clone());
+            }
+        }
+        sockets
     }
 
     /// The user of an app.

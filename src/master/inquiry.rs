@@ -119,6 +119,22 @@ impl Master {
         }
     }
 
+    /// Processes whose ready request was cut off by an upgrade are asked again, as the current configuration says.
+    pub(super) fn ask_ready_again(&mut self, now: Time) {
+        let mut asked = Vec::new();
+        for (id, child) in &mut self.children {
+            let Role::App(app) = &mut child.role else { continue };
+            let settings = self.current.config.apps.iter().find(|settings| settings.name == app.name);
+            if app.ready.is_none() {
+                app.ready = settings.and_then(|settings| settings.ready.clone());
+            }
+            if std::mem::take(&mut app.inquired) {
+                asked.push(*id);
+            }
+        }
+        asked.into_iter().for_each(|id| self.ask_ready(id, now));
+    }
+
     /// Something came of the answer.
     pub(super) fn hear_inquiry(&mut self, id: ChildId, now: Time) {
         let Some(child) = self.children.get_mut(&id) else { return };

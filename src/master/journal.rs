@@ -1,13 +1,14 @@
 //! What children printed last, for `hatchery logs`: also of those that have ended since.
 
 use crate::control::command::LogLine;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Kept of each app or job, in bytes.
 const KEPT: usize = 64 * 1024;
 
 /// The last lines of every app and job.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Journal {
     /// By name of the app or job.
     kept: BTreeMap<String, Kept>,
@@ -15,7 +16,7 @@ pub(super) struct Journal {
     last: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Kept {
     lines: VecDeque<LogLine>,
     bytes: usize,

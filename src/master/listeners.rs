@@ -1,5 +1,7 @@
 //! The listening sockets: bound once, shared by all workers and by generations that listen on the same address.
 
+mod saved;
+
 use crate::config::{Address, Config};
 use crate::sys::listener::{self, Bound, Local};
 use std::cell::RefCell;
@@ -9,6 +11,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+pub(super) use saved::{SavedListening, SavedTaken};
 
 /// One bound socket; closed, and its path removed, when the last generation that uses it is gone.
 #[derive(Debug)]

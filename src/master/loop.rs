@@ -17,7 +17,8 @@ impl Master {
     pub(super) fn run(&mut self) -> Result<u8, String> {
         self.settle(clock::now());
         loop {
-            if let Some(code) = self.exit.filter(|_| self.scheduler.is_idle() && self.nursery.is_idle()) {
+            let is_idle = self.scheduler.is_idle() && self.nursery.is_idle() && self.upgrade.trial.is_none();
+            if let Some(code) = self.exit.filter(|_| is_idle) {
                 return Ok(code);
             }
             let ready = self.wait(clock::now())?;
@@ -28,6 +29,7 @@ impl Master {
             self.expire(now);
             self.settle(now);
             self.answer_followers(now);
+            self.execute_if_told(now);
         }
     }
 
@@ -40,6 +42,7 @@ impl Master {
         self.nursery.watch(&mut set);
         set.add(self.alarm.descriptor(), Token::Alarm, Interest::READ);
         self.runs.iter().for_each(|(id, run)| run.watch(*id, &mut set));
+        self.upgrade.watch(&mut set);
         if self.watching {
             let sockets = self.current.listening.iter().flat_map(|listening| &listening.sockets);
             sockets.for_each(|socket| set.add(socket.descriptor(), Token::Listener, Interest::READ));
@@ -123,6 +126,7 @@ impl Master {
                 }
             }
             Token::Template(key, channel) => self.template_ready(key, channel, now),
+            Token::Trial(channel) => self.trial_ready(channel),
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
         }
     }

@@ -15,6 +15,7 @@
 //! | `journal`, `follow` | what children printed, for `hatchery logs` |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
+//! | `upgrade`, `saved`, `resume`, `trial` | another program in place of this one: the order, what travels, its start, its trial |
 //! | `memory` | whether the kernel killed for want of memory |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
@@ -36,14 +37,18 @@ mod notify;
 mod output;
 mod perform;
 mod pidfile;
+mod resume;
 mod roots;
 #[path = "loop.rs"]
 mod run_loop;
 mod runtime;
+mod saved;
 mod signals;
 mod spawn;
 mod status;
 mod template;
+mod trial;
+mod upgrade;
 
 use crate::config::boot::WorkerBoot;
 use crate::config::{Config, Sandbox};
@@ -69,12 +74,16 @@ use listeners::Inherited;
 use memory::OutOfMemory;
 use notify::Notify;
 use pidfile::PidFile;
+use resume::Order;
 use runtime::RuntimeDir;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use template::Nursery;
+use upgrade::Upgrade;
+
+pub use resume::{is_upgrade, put_back};
 
 /// What a master is started with.
 pub struct Start {
@@ -102,9 +111,15 @@ pub enum Refused {
 /// # Errors
 /// When nothing was started.
 pub fn run(start: Start) -> Result<u8, Refused> {
-    let config = (start.load)().map_err(Refused::Configuration)?;
-    logger::set_level(config.log.level);
-    let mut master = Master::new(start, config).map_err(Refused::Environment)?;
+    let mut master = match Order::from_environment() {
+        None => {
+            let config = (start.load)().map_err(Refused::Configuration)?;
+            logger::set_level(config.log.level);
+            Master::new(start, config).map_err(Refused::Environment)?
+        }
+        Some(Order::Try) => return trial::run(&start).map_err(Refused::Environment),
+        Some(Order::Resume(from)) => Master::resume(start, from).map_err(Refused::Environment)?,
+    };
     master.run().map_err(Refused::Environment)
 }
 
@@ -134,6 +149,8 @@ enum Token {
     Run(RunId, Channel),
     /// A template of an app.
     Template(Key, Channel),
+    /// The trial of a new program.
+    Trial(Channel),
 }
 
 /// Which descriptor of a child.
@@ -165,6 +182,9 @@ struct Master {
     numbers: PoolNumbers,
     inherited: Inherited,
     shared: Shared,
+    /// What `shared` is mapped from.
+    board_file: OwnedFd,
+    upgrade: Upgrade,
     wake: Rc<[OwnedFd]>,
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
@@ -191,7 +211,7 @@ struct Master {
     /// Pools whose last process that ended unexpectedly was killed for want of memory.
     starved: BTreeSet<u16>,
     runtime: RuntimeDir,
-    _pid_file: Option<PidFile>,
+    pid_file: Option<PidFile>,
     started: Time,
 }
 
@@ -215,15 +235,16 @@ impl Master {
             log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
         }
         let runtime = RuntimeDir::create()?;
-        let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
+        let (shared, board_file) =
+            Shared::in_file(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
+        Board::new(shared.words()).begin();
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
         let now = clock::now();
-        if let Err(error) = title::prepare() {
-            log::debug!(target: "hatchery", "process titles stay as they are: {error}");
-        }
-        title::set("hatchery: master");
+        // Before the title, which is written over the arguments.
+        let upgrade = Upgrade::new()?;
+        show_title("hatchery: master");
         if let Err(error) = code::find() {
             log::debug!(target: "hatchery", "memory of code once run is kept: {error}");
         }
@@ -238,6 +259,8 @@ impl Master {
             numbers,
             inherited,
             shared,
+            board_file,
+            upgrade,
             wake,
             activity: (0, now),
             heartbeat: Heartbeat::default(),
@@ -257,7 +280,7 @@ impl Master {
             out_of_memory: OutOfMemory::new(),
             starved: BTreeSet::new(),
             runtime,
-            _pid_file: pid_file,
+            pid_file,
             started: now,
         })
     }
@@ -265,6 +288,13 @@ impl Master {
     fn board(&self) -> Board<'static> {
         Board::new(self.shared.words())
     }
+}
+
+fn show_title(text: &str) {
+    if let Err(error) = title::prepare() {
+        log::debug!(target: "hatchery", "process titles stay as they are: {error}");
+    }
+    title::set(text);
 }
 
 /// One eventfd for each row of the board.

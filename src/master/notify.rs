@@ -11,7 +11,8 @@
 
 use crate::timer::{Time, earliest};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
-use std::ffi::OsStr;
+use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -27,13 +28,35 @@ const EXTEND_BY: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct Notify {
     socket: Option<(UnixDatagram, UnixAddr)>,
+    /// As it was given to us.
+    address: Option<OsString>,
     /// Time between two signs of life, and when the next is due.
     watchdog: Option<(Duration, Time)>,
     /// While something takes its time: when to ask for more.
     extend: Option<Time>,
 }
 
+/// What an upgrade keeps of [`Notify`]: where to, and when something is due.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct SavedNotify {
+    address: Option<OsString>,
+    watchdog: Option<(Duration, Time)>,
+    extend: Option<Time>,
+}
+
 impl Notify {
+    /// For an upgrade.
+    pub(super) fn save(&self) -> SavedNotify {
+        SavedNotify { address: self.address.clone(), watchdog: self.watchdog, extend: self.extend }
+    }
+
+    /// The same again, over another socket.
+    pub(super) fn restore(saved: SavedNotify) -> Self {
+        let SavedNotify { address, watchdog, extend } = saved;
+        let socket = address.as_deref().and_then(|address| connect(address).ok());
+        Self { socket, address, watchdog, extend }
+    }
+
     /// Takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and removes the variables, so that no child uses them.
     /// Nothing is sent without the first.
     pub(super) fn from_environment(now: Time) -> Self {
@@ -43,22 +66,23 @@ impl Notify {
         for name in [c"NOTIFY_SOCKET", c"WATCHDOG_USEC", c"WATCHDOG_PID"] {
             crate::sys::process::forget_variable(name);
         }
-        let text = |value: &Option<std::ffi::OsString>| value.as_ref()?.to_str().map(str::to_owned);
+        let text = |value: &Option<OsString>| value.as_ref()?.to_str().map(str::to_owned);
         let every = watchdog(text(&interval).as_deref(), text(&pid).as_deref(), std::process::id());
-        let socket = address.and_then(|address| match connect(&address) {
+        let socket = address.as_deref().and_then(|address| match connect(address) {
             Ok(socket) => Some(socket),
             Err(error) => {
                 log::warn!(target: "hatchery", "systemd will not be notified: NOTIFY_SOCKET: {error}");
                 None
             }
         });
-        Self::new(socket, every, now)
+        Self { address, ..Self::new(socket, every, now) }
     }
 
     fn new(socket: Option<(UnixDatagram, UnixAddr)>, every: Option<Duration>, now: Time) -> Self {
         let used = socket.is_some();
         Self {
             socket,
+            address: None,
             watchdog: every.filter(|_| used).map(|every| (every, now)),
             extend: used.then(|| now.after(EXTEND_EVERY)),
         }

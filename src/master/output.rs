@@ -1,7 +1,9 @@
 //! What children print: cut into lines for the log, and the last of it kept for whoever asks why a child died.
 
 use super::journal::Journal;
+use super::saved::{Keeping, Kept, Taking};
 use crate::sys::poll::{Interest, Set};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -25,7 +27,37 @@ pub(super) struct Output {
     cutter: Cutter,
 }
 
+/// What an upgrade keeps of an [`Output`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedOutput {
+    name: String,
+    pipe: Option<Kept>,
+    /// A line without its end yet.
+    line: Vec<u8>,
+    /// The last of what it printed, where somebody may ask for it.
+    kept: Vec<u8>,
+}
+
+impl SavedOutput {
+    /// The output again.
+    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Output, String> {
+        let pipe = self.pipe.map(|pipe| descriptors.take(pipe)).transpose()?;
+        let cutter = Cutter { line: self.line, kept: self.kept.into() };
+        Ok(Output { name: self.name, pipe: pipe.map(File::from), cutter })
+    }
+}
+
 impl Output {
+    /// For an upgrade; `past`: with what was printed.
+    pub(super) fn save(&self, past: bool, descriptors: &mut Keeping) -> SavedOutput {
+        SavedOutput {
+            name: self.name.clone(),
+            pipe: self.pipe.as_ref().map(|pipe| descriptors.keep(pipe)),
+            line: self.cutter.line.clone(),
+            kept: if past { self.cutter.kept.iter().copied().collect() } else { Vec::new() },
+        }
+    }
+
     /// Reads from the non-blocking `pipe` what processes of that app or job print.
     pub(super) fn new(name: &str, pipe: OwnedFd) -> Self {
         Self { name: name.to_owned(), pipe: Some(pipe.into()), cutter: Cutter::default() }

@@ -49,6 +49,10 @@ impl Master {
                 self.reload_failed();
                 code::release();
             }
+            Output::Try => self.try_program(now),
+            Output::GiveUp => self.give_up_trial(),
+            Output::Execute => self.upgrade.execute = true,
+            Output::Upgraded => self.upgraded(),
             Output::Answer { ticket, result } => self.answer(ticket, result, now),
             Output::Started => {
                 self.announce();
@@ -304,7 +308,7 @@ impl Master {
     }
 
     /// What systemd shows.
-    fn serves(&self) -> String {
+    pub(super) fn serves(&self) -> String {
         format!("generation {} serves", self.generation)
     }
 
@@ -329,7 +333,7 @@ impl Master {
         self.stored = names;
     }
 
-    fn reload_ended(&mut self, status: &str) {
+    pub(super) fn reload_ended(&mut self, status: &str) {
         self.notify.ready(status);
         if self.reopen {
             self.reopen_logs();

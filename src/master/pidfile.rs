@@ -1,6 +1,7 @@
 //! The pid file: locked as long as the master lives, so that a second master of the same file does not start and a
 //! number left by a dead one does no harm.
 
+use super::saved::{Keeping, Kept, Taking};
 use crate::sys::lock::Locked;
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -41,6 +42,19 @@ impl PidFile {
         file.rewind().map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// For an upgrade: the file stays, with its lock.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> (PathBuf, Kept) {
+        (self.path.clone(), descriptors.keep(self._lock.file()))
+    }
+
+    /// The same again.
+    pub(super) fn restore((path, lock): (PathBuf, Kept), descriptors: &mut Taking) -> Result<Self, String> {
+        let failed = || format!("the lock of {} is lost", path.display());
+        // The lock belongs to the open file: it is still held, and taking it again changes nothing.
+        let lock = Locked::try_new(descriptors.take(lock)?.into()).ok().flatten().ok_or_else(failed)?;
+        Ok(Self { path, _lock: lock })
     }
 }
 

@@ -8,11 +8,12 @@ use crate::config::{Action, Config};
 use crate::supervisor::{Input, Ticket};
 use crate::sys::file;
 use crate::timer::Time;
+use serde::{Deserialize, Serialize};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 /// What the static roots of a configuration are, in its order: device and inode.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Roots(Vec<(PathBuf, Option<(u64, u64)>)>);
 
 /// Whoever asks over the control socket has a smaller number.

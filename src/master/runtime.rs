@@ -4,6 +4,7 @@
 //! It belongs to the master's user and nobody else can change it: a master that is root changes the mode and owner of
 //! the sockets in it, and whoever could put a link in their place would be given the file that it names.
 
+use super::saved::{Keeping, Kept, Taking};
 use crate::sys::lock::Locked;
 use crate::sys::user;
 use std::fs::{self, DirBuilder, File};
@@ -45,6 +46,19 @@ impl RuntimeDir {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// For an upgrade: the directory stays, with its lock.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> (PathBuf, Kept) {
+        (self.path.clone(), descriptors.keep(self._lock.file()))
+    }
+
+    /// The same again.
+    pub(super) fn restore((path, lock): (PathBuf, Kept), descriptors: &mut Taking) -> Result<Self, String> {
+        let failed = || format!("the lock of {} is lost", path.display());
+        // The lock belongs to the open file: it is still held, and taking it again changes nothing.
+        let lock = Locked::try_new(descriptors.take(lock)?.into()).ok().flatten().ok_or_else(failed)?;
+        Ok(Self { path, _lock: lock })
     }
 }
 

@@ -31,22 +31,25 @@ impl Master {
     /// Takes in the signals that came.
     pub(super) fn take_signals(&mut self, now: Time) {
         for number in self.signals.pending() {
-            match number {
-                signals::SIGCHLD => self.reap(now),
-                signals::SIGHUP => self.signal(Signal::Hup, now),
-                signals::SIGINT => self.signal(Signal::Int, now),
-                signals::SIGQUIT => self.signal(Signal::Quit, now),
-                signals::SIGTERM => self.signal(Signal::Term, now),
-                signals::SIGTTIN => self.signal(Signal::Ttin, now),
-                signals::SIGTTOU => self.signal(Signal::Ttou, now),
-                signals::SIGUSR1 => self.reopen_logs(),
-                signals::SIGUSR2 => {
-                    log::warn!(target: "hatchery", "USR2: replacing the running binary is not available yet");
-                }
-                stray => {
-                    let name = signal_name(stray).unwrap_or("?");
-                    log::warn!(target: "hatchery", "received SIG{name}, which means nothing here: ignored");
-                }
+            self.take_signal(number, now);
+        }
+    }
+
+    /// Takes in one signal.
+    pub(super) fn take_signal(&mut self, number: i32, now: Time) {
+        match number {
+            signals::SIGCHLD => self.reap(now),
+            signals::SIGHUP => self.signal(Signal::Hup, now),
+            signals::SIGINT => self.signal(Signal::Int, now),
+            signals::SIGQUIT => self.signal(Signal::Quit, now),
+            signals::SIGTERM => self.signal(Signal::Term, now),
+            signals::SIGTTIN => self.signal(Signal::Ttin, now),
+            signals::SIGTTOU => self.signal(Signal::Ttou, now),
+            signals::SIGUSR1 => self.reopen_logs(),
+            signals::SIGUSR2 => self.signal(Signal::Usr2, now),
+            stray => {
+                let name = signal_name(stray).unwrap_or("?");
+                log::warn!(target: "hatchery", "received SIG{name}, which means nothing here: ignored");
             }
         }
     }
@@ -56,7 +59,7 @@ impl Master {
         match signal {
             Signal::Int => self.hasten(true),
             Signal::Term | Signal::Quit => self.hasten(false),
-            Signal::Hup | Signal::Ttin | Signal::Ttou => {}
+            Signal::Hup | Signal::Ttin | Signal::Ttou | Signal::Usr2 => {}
         }
         self.supervisor.on(Input::Signal(signal), now);
     }
@@ -70,7 +73,7 @@ impl Master {
     }
 
     /// Takes in every child that has ended.
-    fn reap(&mut self, now: Time) {
+    pub(super) fn reap(&mut self, now: Time) {
         while let Some(pid) = process::ended() {
             if self.child_of(pid).is_none() {
                 // It may have been forked from a template, and have said so before it ended.
@@ -99,6 +102,7 @@ impl Master {
         }
         match self.runs.iter().find(|(_, run)| run.process.pid == pid).map(|(id, _)| *id) {
             Some(id) => self.bury_run(id, exit, now),
+            None if self.upgrade.is_trial(pid) => self.bury_trial(exit, now),
             None => log::debug!(target: "hatchery", "reaped {pid}, which is none of ours: {exit}"),
         }
     }

@@ -22,6 +22,7 @@ impl Master {
             uptime_seconds: now.since(self.started).as_secs(),
             listeners: sockets.map(|socket| socket.name()).collect(),
             last_reload_error: self.supervisor.last_reload_error().map(str::to_owned),
+            last_upgrade_error: self.supervisor.last_upgrade_error().map(str::to_owned),
             sandbox: self.sandbox(),
             pools: self.pools(now),
             cron: self.scheduler.status(),

@@ -6,6 +6,10 @@
 //! is ours; that says BORN over its copy of the channel, and the kernel says which process spoke. From there on it is a
 //! child like any other.
 
+mod saved;
+
+pub(super) use saved::SavedNursery;
+
 use super::apps::{self, App, Start, Wanted};
 use super::child::{Child, Role};
 use super::output::Output;

@@ -8,6 +8,7 @@ use super::reload::{Queued, Reload};
 use super::slot::{Boot, Event, Outcome, Process, Role, State};
 use super::start::Start;
 use super::stop::Stop;
+use super::upgrade::Upgrade;
 use super::{ChildId, Input, Level, Output, Plan, PoolIndex, Signal, exit};
 use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,11 @@ pub struct Supervisor {
     pub(super) pools: Vec<Pool>,
     pub(super) queued: Option<Queued>,
     pub(super) last_reload_error: Option<String>,
+    /// An upgrade waits for what is going on.
+    #[serde(default)]
+    pub(super) upgrade_queued: bool,
+    #[serde(default)]
+    pub(super) last_upgrade_error: Option<String>,
     /// Reloads that have switched and are still to be answered.
     pub(super) handovers: Vec<Handover>,
     /// Restarts by command that are still to be answered.
@@ -46,6 +52,7 @@ pub(super) enum Mode {
     Starting(Start),
     Running,
     Reloading(Reload),
+    Upgrading(Upgrade),
     Stopping(Stop),
 }
 
@@ -77,6 +84,8 @@ impl Supervisor {
             pools,
             queued: None,
             last_reload_error: None,
+            upgrade_queued: false,
+            last_upgrade_error: None,
             handovers: Vec::new(),
             rolls: Vec::new(),
             watching: false,
@@ -115,6 +124,8 @@ impl Supervisor {
             Input::Activity { pool, last } => self.on_activity(pool, last, now),
             Input::Loaded(plan) => self.on_loaded(plan),
             Input::Rejected { reason } => self.on_rejected(&reason),
+            Input::Tried(result) => self.on_tried(result),
+            Input::Executed(result) => self.on_executed(result, now),
             Input::Reload { ticket, wait, prove } => self.on_reload(Some((ticket, wait)), prove),
             Input::Stop { ticket, fast } => self.on_stop(ticket, fast, now),
         }
@@ -134,6 +145,7 @@ impl Supervisor {
                 | Output::Inspect { child }
                 | Output::Measure { child }
                     if self.place_of(child).is_none() => {}
+                Output::Execute if !self.is_executing() => {}
                 _ => return Some(output),
             }
         }
@@ -145,12 +157,13 @@ impl Supervisor {
         if self.is_over() {
             return None;
         }
-        let stop = match &self.mode {
+        let mode = match &self.mode {
             Mode::Stopping(stop) => stop.until,
+            Mode::Upgrading(upgrade) => upgrade.until(),
             Mode::Starting(_) | Mode::Running | Mode::Reloading(_) => None,
         };
         let watch = if self.watching { None } else { self.watch_from() };
-        let own = earliest(earliest(stop, watch), self.handover_deadline());
+        let own = earliest(earliest(mode, watch), self.handover_deadline());
         self.pools.iter().map(Pool::deadline).fold(own, earliest)
     }
 
@@ -161,6 +174,7 @@ impl Supervisor {
         }
         self.forgive(now);
         self.stop_deadline(now);
+        self.upgrade_deadline(now);
         for place in self.places(|state| state.deadline().is_some_and(|deadline| deadline <= now)) {
             self.order(place, Event::Time, now);
         }
@@ -177,6 +191,7 @@ impl Supervisor {
             Signal::Int => self.stop(true, now),
             Signal::Ttin => self.resize_workers(true),
             Signal::Ttou => self.resize_workers(false),
+            Signal::Usr2 => self.on_upgrade(),
         }
     }
 
@@ -191,17 +206,17 @@ impl Supervisor {
         match self.mode {
             Mode::Starting(_) => self.advance_start(now),
             Mode::Reloading(_) => self.advance_reload(now),
-            Mode::Running | Mode::Stopping(_) => {}
+            Mode::Running | Mode::Upgrading(_) | Mode::Stopping(_) => {}
         }
-        if matches!(self.mode, Mode::Running) {
-            self.begin_queued_reload(now);
-        }
+        self.begin_queued(now);
         if matches!(self.mode, Mode::Stopping(_)) {
             self.advance_stop(now);
         } else {
             self.send_dismissed_away(now);
             self.adapt(now);
             self.fill(now);
+            self.advance_upgrade();
+            self.begin_queued(now);
             self.await_calm(now);
             self.recycle(now);
             self.retire(now);
@@ -212,6 +227,16 @@ impl Supervisor {
         self.settle_rolls();
         self.settle_handovers(matches!(self.mode, Mode::Stopping(_)), now);
         self.finish_stop();
+    }
+
+    /// What waits for the end of something else: a reload, then an upgrade.
+    fn begin_queued(&mut self, now: Time) {
+        if matches!(self.mode, Mode::Running) {
+            self.begin_queued_reload(now);
+        }
+        if matches!(self.mode, Mode::Running) {
+            self.begin_queued_upgrade(now);
+        }
     }
 
     /// Lets an event happen in a slot and deals with what it means.
@@ -262,7 +287,10 @@ impl Supervisor {
         pool.remember(place.slot, exit::headline(reason));
         let told = format!("{}: {reason}", pool.label());
         match (&self.mode, role) {
-            (_, Role::Relief) => self.relief_refused(place.pool, &told),
+            (_, Role::Relief) => {
+                self.relief_refused(place.pool, &told);
+                self.roll_refused(place.pool, &told);
+            }
             (Mode::Starting(_), _) => self.start_refused(place.pool, &told, now),
             (Mode::Reloading(_), Role::Next | Role::Proof) => self.fail_reload(&told, now),
             _ => self.note(Level::Error, told),
@@ -279,7 +307,9 @@ impl Supervisor {
         });
         let wanted = pool.is_listed() && pool.places() + pool.held() < pool.target;
         match (&self.mode, role) {
-            (Mode::Starting(_) | Mode::Running | Mode::Reloading(_), Role::Current) if wanted => {
+            (Mode::Starting(_) | Mode::Running | Mode::Reloading(_) | Mode::Upgrading(_), Role::Current)
+                if wanted =>
+            {
                 self.replace(place, ready_for, told, now);
             }
             (Mode::Starting(_), Role::Proof) => {
@@ -330,7 +360,7 @@ impl Supervisor {
     fn publish(&mut self) {
         let stopping = match &self.mode {
             Mode::Stopping(stop) => Some(stop.end),
-            Mode::Starting(_) | Mode::Running | Mode::Reloading(_) => None,
+            Mode::Starting(_) | Mode::Running | Mode::Reloading(_) | Mode::Upgrading(_) => None,
         };
         for pool in &mut self.pools {
             let state = pool.state(stopping);
@@ -352,7 +382,7 @@ impl Supervisor {
     /// From when on the master watches the listeners: no worker serves, comes or is waited for, and those that leave
     /// have left or had time to stop accepting.
     fn watch_from(&self) -> Option<Time> {
-        let on = matches!(self.mode, Mode::Running | Mode::Reloading(_));
+        let on = matches!(self.mode, Mode::Running | Mode::Reloading(_) | Mode::Upgrading(_));
         let workers = self.pools.iter().find(|pool| pool.is_workers())?;
         if !on || workers.places() > 0 || workers.target > 0 {
             return None;
@@ -384,8 +414,10 @@ impl Supervisor {
             pool.relief_at = pool.relief_at.map(|at| at.max(now));
             pool.slots.iter_mut().for_each(|slot| slot.state.postpone(lost, now));
         }
-        if let Mode::Stopping(stop) = &mut self.mode {
-            stop.postpone(lost);
+        match &mut self.mode {
+            Mode::Stopping(stop) => stop.postpone(lost),
+            Mode::Upgrading(upgrade) => upgrade.postpone(lost),
+            Mode::Starting(_) | Mode::Running | Mode::Reloading(_) => {}
         }
     }
 

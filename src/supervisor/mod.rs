@@ -16,6 +16,7 @@
 //! | starting | each app pool: one process Ready or a failed boot; then all workers Ready | running, or stopping with code 1 |
 //! | running | | |
 //! | reloading | `Loaded`; new app processes Ready; new workers Ready | switch, or everything new is killed; running |
+//! | upgrading | `Tried`; `Executed`; no worker of the old program serves | running |
 //! | stopping | no worker lives (apps still serve them), no daemon that comes after an app; then nothing lives | `Exit` |
 //!
 //! # Replacement
@@ -47,6 +48,7 @@ mod template;
 pub mod templates;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod view;
 
 pub use crate::control::exit::Exit;
@@ -118,6 +120,7 @@ pub enum Signal {
     Int,
     Ttin,
     Ttou,
+    Usr2,
 }
 
 /// Who asked over the control socket; echoed in [`Output::Answer`].
@@ -223,6 +226,10 @@ pub enum Input {
         /// For the operator.
         reason: String,
     },
+    /// The answer to `Try`: the new program works, or why it does not.
+    Tried(Result<(), String>),
+    /// The answer to `Execute`: this is the new program, or it is still (or again) the old one, and why.
+    Executed(Result<(), String>),
     /// `reload` over the control socket. Answered at the end with `wait`, at once without.
     Reload {
         /// Who asks.
@@ -334,6 +341,14 @@ pub enum Output {
     },
     /// The loaded configuration failed: forget it, close its new listeners.
     Discard,
+    /// Have the new program show in a trial that it works; answered by `Tried`.
+    Try,
+    /// End the trial: its answer is not waited for any more.
+    GiveUp,
+    /// Replace the program of the master in place; answered by `Executed`, in the new program or in this one.
+    Execute,
+    /// The upgrade has ended, well or not.
+    Upgraded,
     /// The answer to a command.
     Answer {
         /// Who asked.

@@ -18,8 +18,8 @@ const SPREAD: u128 = 10;
 /// A process that is to be replaced although it serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Worn {
-    child: ChildId,
-    reason: String,
+    pub(super) child: ChildId,
+    pub(super) reason: String,
 }
 
 /// A restart by command.
@@ -90,7 +90,7 @@ impl Supervisor {
 
     /// Boots a relief in every pool that needs one, and ends those that nobody needs any more.
     pub(super) fn recycle(&mut self, now: Time) {
-        let running = matches!(self.mode, Mode::Running);
+        let running = matches!(self.mode, Mode::Running | Mode::Upgrading(_));
         for at in 0..self.pools.len() {
             let Some(pool) = self.pools.get_mut(at) else { return };
             pool.forget_gone();

@@ -53,7 +53,7 @@ impl Supervisor {
                 let code = stop.code;
                 self.stop_fast(code, now);
             }
-            Mode::Starting(_) | Mode::Running | Mode::Reloading(_) => {
+            Mode::Starting(_) | Mode::Running | Mode::Reloading(_) | Mode::Upgrading(_) => {
                 self.leave_mode(STOPPING, now);
                 self.tell(Output::Stopping);
                 self.unwatch();
@@ -156,6 +156,7 @@ impl Supervisor {
     /// Ends a reload that is under way or waits, and what it booted.
     fn leave_mode(&mut self, why: &str, now: Time) {
         self.cancel_reload(why);
+        self.cancel_upgrade();
         self.order_all(
             |state| is_new(state) || is_relief(state),
             &Event::Kill { until: now.after(FAST_GRACE) },

@@ -92,6 +92,16 @@ impl Templates {
         templates
     }
 
+    /// The current generation has another number from now on: another program goes on with the same processes. Its number
+    /// before.
+    pub fn renumber(&mut self, generation: u32) -> u32 {
+        let before = std::mem::replace(&mut self.generation, generation);
+        for template in self.templates.iter_mut().filter(|template| template.key.generation == before) {
+            template.key.generation = generation;
+        }
+        before
+    }
+
     /// Something happened. What does not fit is ignored.
     pub fn on(&mut self, input: Input, now: Time) {
         self.forgive(now);

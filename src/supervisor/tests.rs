@@ -12,6 +12,7 @@ mod recycling;
 mod reloads;
 mod starts;
 mod stops;
+mod upgrades;
 mod workers;
 
 /// The master's part of a test: outputs are collected, children answer when the test says so.

@@ -55,7 +55,7 @@ pub struct ChildView {
 }
 
 impl Supervisor {
-    /// `starting`, `running`, `asleep`, `reloading` or `stopping`.
+    /// `starting`, `running`, `asleep`, `reloading`, `upgrading` or `stopping`.
     #[must_use]
     pub fn mode(&self) -> &'static str {
         match &self.mode {
@@ -63,6 +63,7 @@ impl Supervisor {
             Mode::Running if self.watching => "asleep",
             Mode::Running => "running",
             Mode::Reloading(_) => "reloading",
+            Mode::Upgrading(_) => "upgrading",
             Mode::Stopping(_) => "stopping",
         }
     }
@@ -77,6 +78,12 @@ impl Supervisor {
     #[must_use]
     pub fn last_reload_error(&self) -> Option<&str> {
         self.last_reload_error.as_deref()
+    }
+
+    /// Why the last upgrade failed, if it did.
+    #[must_use]
+    pub fn last_upgrade_error(&self) -> Option<&str> {
+        self.last_upgrade_error.as_deref()
     }
 
     /// Workers first, then apps, then daemons by number; also pools that have left the plan while a process of them lives.

@@ -1,6 +1,7 @@
 //! Listening sockets: bound, non-blocking, close-on-exec; inherited ones (sd_listen_fds(3)) are taken over.
 
 use super::process;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +14,7 @@ use std::time::Duration;
 const BACKLOG: i32 = 4096;
 
 /// Where a socket is bound.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Local {
     /// An IP address and port.
     Tcp(SocketAddr),

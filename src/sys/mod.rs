@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod code;
 pub mod epoll;
+pub mod exec;
 pub mod fd;
 pub mod file;
 pub mod inotify;

@@ -84,6 +84,12 @@ pub enum Step {
 }
 
 impl Launch {
+    /// One that was begun before this program was executed.
+    #[must_use]
+    pub fn resume(pipe: OwnedFd) -> Self {
+        Self(pipe.into())
+    }
+
     /// Readable when [`Launch::outcome`] knows more.
     #[must_use]
     pub fn descriptor(&self) -> &std::fs::File {

@@ -33,7 +33,7 @@ pub struct Rules {
 }
 
 /// What took effect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Applied {
     /// Version of Landlock's interface; 0: not restricted by it.
     pub landlock: u8,

@@ -1,12 +1,13 @@
 //! Users and groups: looked up before a fork, taken on after it.
 
 use nix::unistd::{Gid, Uid, User};
+use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::io;
 use std::path::PathBuf;
 
 /// A user a child runs as, with everything that a forked child may not look up any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Login name.
     pub name: String,

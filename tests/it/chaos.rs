@@ -1,5 +1,5 @@
-//! Everything at once, for a while, under load: killed workers and app processes, reloads good and broken, changes of
-//! size, stopped workers. Afterwards everything must be as if nothing had happened.
+//! Everything at once, for a while, under load: killed workers and app processes, reloads good and broken, upgrades,
+//! changes of size, stopped workers. Afterwards everything must be as if nothing had happened.
 //!
 //! Ten seconds in the suite; longer with `scripts/chaos SECONDS [SEED]`, which sets `HATCHERY_CHAOS_SECONDS` and
 //! `HATCHERY_CHAOS_SEED`. The seed stands in what a failed run prints; what happens in which order follows from it, when
@@ -33,10 +33,11 @@ enum Action {
     More,
     Fewer,
     Freeze,
+    Upgrade,
 }
 
 /// Each of them once in a round, in another order each time.
-const ROUND: [Action; 12] = [
+const ROUND: [Action; 13] = [
     Action::KillWorker,
     Action::Reload,
     Action::KillApp,
@@ -48,6 +49,7 @@ const ROUND: [Action; 12] = [
     Action::KillWorker,
     Action::Fewer,
     Action::BrokenFile,
+    Action::Upgrade,
     Action::Reload,
 ];
 
@@ -149,6 +151,7 @@ impl Chaos {
             }
             Action::More => self.server.master.signal(Signal::SIGTTIN),
             Action::Fewer => self.server.master.signal(Signal::SIGTTOU),
+            Action::Upgrade => self.upgrade(),
             Action::Freeze => {
                 if let Some(worker) = self.pick("worker") {
                     worker.signal(Signal::SIGSTOP);
@@ -176,6 +179,17 @@ impl Chaos {
     fn reload(&self, succeeds: bool) {
         let reload = self.server.command(&["reload", "--wait"]);
         assert_eq!(reload.code == Some(0), succeeds, "{reload:?}");
+    }
+
+    /// The program in place of itself; waits until all workers are new.
+    fn upgrade(&self) {
+        let before = self.server.status().generation;
+        self.server.master.signal(Signal::SIGUSR2);
+        wait_until(SETTLED, "the upgrade is over", || {
+            let status = self.server.status();
+            holds(status.generation > before && status.mode == "running", status)
+        });
+        assert_eq!(self.server.status().last_upgrade_error, None);
     }
 
     /// Waits until the tree has exactly the shape that the configuration asks for.

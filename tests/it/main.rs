@@ -27,4 +27,5 @@ mod sandbox;
 mod static_files;
 mod supervise;
 mod systemd;
+mod upgrade;
 mod wsgi;

@@ -1,6 +1,6 @@
 //! Notifications, the store of sockets, activation, and the unit files; without systemd, by a socket of the test's own.
 
-use crate::harness::{Connection, SOON, Setup, binary, get, hatchery, wait_until};
+use crate::harness::{Connection, Process, SOON, Setup, binary, get, hatchery, holds, wait_until};
 use hatchery::sys::seqpacket;
 use nix::fcntl::FcntlArg;
 use nix::sys::signal::Signal;
@@ -89,6 +89,23 @@ fn systemd_is_told_when_it_serves_reloads_and_stops() {
 
     assert_eq!(server.end(Signal::SIGTERM), Some(0));
     notified.wait("STOPPING=1");
+}
+
+#[test]
+fn systemd_is_told_of_an_upgrade_and_the_watchdog_is_fed_after_it() {
+    let (setup, mut notified) = notified(Setup::new(SITE).env("WATCHDOG_USEC", "400000"));
+    let server = setup.start();
+    notified.wait("READY=1");
+    server.master.signal(Signal::SIGUSR2);
+    let told = notified.wait("READY=1");
+    assert!(told.iter().any(|text| text.starts_with("RELOADING=1\nMONOTONIC_USEC=")), "{told:?}");
+    let ready = told.last().unwrap();
+    assert!(ready.contains("\nSTATUS=generation 2 serves\n"), "{ready}");
+    assert!(ready.contains(&format!("MAINPID={}", server.master.pid)), "{ready}");
+    for _ in 0..3 {
+        notified.wait("WATCHDOG=1");
+    }
+    assert_eq!(get(server.address, "/").text(), "here");
 }
 
 #[test]
@@ -248,6 +265,19 @@ fn it_works_as_the_first_process_of_a_pid_namespace() {
         connection.get("/").map(|reply| reply.text()).map_err(|error| error.to_string())
     });
     assert_eq!(text, "1", "the app's parent is the first process");
+    let first = Process::of(child.id()).unwrap().descendants();
+    let first = first.into_iter().find(|process| process.title() == "hatchery: master").expect("the master");
+    first.signal(Signal::SIGUSR2);
+    wait_until(SOON, "the first process was upgraded", || {
+        let output = Command::new(binary())
+            .args(["status", "--control"])
+            .arg(directory.join("control.sock"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        holds(text.contains("running  pid 1  generation 2"), text)
+    });
+    assert_eq!(get(address, "/").text(), "1");
     let command = |name: &str| {
         Command::new(binary()).args([name, "--control"]).arg(directory.join("control.sock")).output().unwrap()
     };

@@ -106,6 +106,10 @@ struct World {
     last_child: u64,
     /// The answer to `Load`, and when it comes.
     loading: Option<(Time, Result<Plan, String>)>,
+    /// The answer to `Try`, and when it comes.
+    trial: Option<(Time, Result<(), String>)>,
+    /// The program is to be replaced.
+    execute: bool,
     current: Plan,
     /// Loaded, and neither switched to nor discarded.
     pending: Option<Plan>,
@@ -162,6 +166,8 @@ impl World {
             children: BTreeMap::new(),
             last_child: 0,
             loading: None,
+            trial: None,
+            execute: false,
             current,
             pending: None,
             tickets: 0,
@@ -205,7 +211,9 @@ impl World {
             let own = self.supervisor.deadline();
             let fake = self.children.values().flat_map(|fake| &fake.plans).map(|(at, _)| *at).min();
             let load = self.loading.as_ref().map(|(at, _)| *at);
-            let Some(next) = [own, fake, load].into_iter().flatten().min().filter(|next| *next <= end) else {
+            let trial = self.trial.as_ref().map(|(at, _)| *at);
+            let Some(next) = [own, fake, load, trial].into_iter().flatten().min().filter(|next| *next <= end)
+            else {
                 break;
             };
             self.now = self.now.max(next);
@@ -223,13 +231,14 @@ impl World {
             fake.plans.iter_mut().for_each(|(at, _)| *at = at.after(pause));
         }
         self.stop_by = self.stop_by.map(|by| by.after(pause * 2));
+        self.trial = self.trial.take().map(|(at, result)| (at.after(pause), result));
         self.due();
     }
 
-    /// Everything that is due now, in a random order of the three sources.
+    /// Everything that is due now, in a random order of the four sources.
     fn due(&mut self) {
-        let mut sources = [0, 1, 2];
-        sources.swap(0, self.random.below(3) as usize);
+        let mut sources = [0, 1, 2, 3];
+        sources.swap(0, self.random.below(4) as usize);
         for source in sources {
             match source {
                 0 if self.supervisor.deadline().is_some_and(|deadline| deadline <= self.now) => {
@@ -240,6 +249,10 @@ impl World {
                     assert!(!stuck, "on_timeout made no progress");
                 }
                 1 => self.due_deeds(),
+                3 if self.trial.as_ref().is_some_and(|(at, _)| *at <= self.now) => {
+                    let Some((_, result)) = self.trial.take() else { continue };
+                    self.on(Input::Tried(result));
+                }
                 2 if self.loading.as_ref().is_some_and(|(at, _)| *at <= self.now) => {
                     let Some((_, answer)) = self.loading.take() else { continue };
                     match answer {
@@ -339,6 +352,8 @@ impl World {
                     self.on(Input::Restart { ticket, name });
                 }
             }
+            26..28 => self.on(Input::Signal(Signal::Usr2)),
+            28 => self.on(Input::Executed(Err("nobody asked".to_owned()))),
             21 => self.on(Input::Activity { pool: 1, last: Time::ZERO }),
             22 => self.on(Input::Exited { child: ChildId(u64::MAX), exit: Exit::Code(0) }),
             23 if self.random.one_in(8) => {
@@ -496,10 +511,46 @@ impl World {
             self.say(|| format!("    {output:?}"));
             self.perform(output);
         }
+        if std::mem::take(&mut self.execute) {
+            return self.become_another();
+        }
         if self.exit.is_none() {
             let pools = self.supervisor.pools();
             self.published.retain(|index, _| pools.iter().any(|pool| pool.index == *index));
             self.check();
+        }
+    }
+
+    /// The program is replaced, or cannot be.
+    fn become_another(&mut self) {
+        assert_eq!(self.supervisor.mode(), "upgrading", "nothing is executed otherwise");
+        self.restart_from_text();
+        let generation = self.supervisor.generation();
+        let fails = self.health == Health::Mixed && self.random.one_in(4);
+        let result = if fails { Err("no such file".to_owned()) } else { Ok(()) };
+        self.on(Input::Executed(result));
+        assert_eq!(self.supervisor.generation() > generation, !fails, "a new program is a new generation");
+    }
+
+    /// The new program is tried: it may say no, or nothing in time.
+    fn begin_trial(&mut self) {
+        assert!(self.trial.is_none() && self.loading.is_none(), "one operation at a time");
+        let says = if self.health == Health::Mixed { self.random.below(4) } else { 0 };
+        let bound = if says == 1 { 60_000 } else { 3000 };
+        let at = self.now.after(Duration::from_millis(self.random.below(bound)));
+        let result = if says == 2 { Err("exit 1".to_owned()) } else { Ok(()) };
+        self.trial = Some((at, result));
+    }
+
+    /// An upgrade that went well leaves no worker of the old program that serves or comes.
+    fn upgraded(&self) {
+        assert!(self.trial.is_none());
+        if self.supervisor.last_upgrade_error().is_none() {
+            let pools = self.supervisor.pools();
+            let old = pools[0].children.iter().find(|child| {
+                ["booting", "ready"].contains(&child.state) && child.generation < self.supervisor.generation()
+            });
+            assert!(old.is_none(), "{old:?}");
         }
     }
 
@@ -567,6 +618,10 @@ impl World {
                 assert!(self.children.is_empty());
                 self.exit = Some(code);
             }
+            Output::Try => self.begin_trial(),
+            Output::GiveUp => drop(self.trial.take().expect("a trial to give up")),
+            Output::Execute => self.execute = true,
+            Output::Upgraded => self.upgraded(),
             Output::Rearm | Output::Note { .. } => {}
         }
     }

@@ -9,6 +9,18 @@ fn words() -> Vec<AtomicU64> {
 }
 
 #[test]
+fn a_board_knows_its_own_layout() {
+    let words = words();
+    let board = Board::new(&words);
+    assert!(!board.is_ours());
+    board.begin();
+    assert!(board.is_ours() && Board::layout() != 0);
+    words[0].store(Board::layout() + 1, SeqCst);
+    assert!(!board.is_ours());
+    assert!(!Board::new(&[]).is_ours());
+}
+
+#[test]
 fn a_unit_serves_one_request_at_a_time() {
     let words = words();
     let board = Board::new(&words);

@@ -22,6 +22,24 @@ fn modes() -> Vec<Entry> {
             scene.on(Input::Loaded(pools()));
             scene
         }),
+        ("trying", || {
+            let mut scene = Scene::serving(pools());
+            scene.on(Input::Signal(Signal::Usr2));
+            scene
+        }),
+        ("executing", || {
+            let mut scene = Scene::serving(pools());
+            scene.on(Input::Signal(Signal::Usr2));
+            scene.on(Input::Tried(Ok(())));
+            scene
+        }),
+        ("rolling", || {
+            let mut scene = Scene::serving(pools());
+            scene.on(Input::Signal(Signal::Usr2));
+            scene.on(Input::Tried(Ok(())));
+            scene.on(Input::Executed(Ok(())));
+            scene
+        }),
         ("stopping", || {
             let mut scene = Scene::serving(pools());
             scene.on(Input::Signal(Signal::Term));
@@ -54,29 +72,83 @@ fn inputs() -> Vec<Input> {
         Input::Reload { ticket: Ticket(1), wait: false, prove: true },
         Input::Stop { ticket: Ticket(1), fast: false },
         Input::Stop { ticket: Ticket(1), fast: true },
+        Input::Signal(Signal::Usr2),
+        Input::Tried(Ok(())),
+        Input::Executed(Ok(())),
     ]
 }
 
-/// First letter: the mode after (the same, sTopping, Reloading, rUnning, eXit); then what was said of interest: Load,
-/// Discard, an Answer, a Kill, dRain, Spawn, Watch.
-const TABLE: [(&str, [&str; 16]); 7] = [
-    // hup  term   quit   int    ttin  ttou  read  want0 want1 idle  loaded reject reload reload! stop   stop!
-    ("starting", ["=", "TK", "TK", "TK", "=", "=", "=", "=", "=", "=", "=D", "=", "=", "=A", "TAK", "TAK"]),
+/// First letter: the mode after (the same, sTopping, Reloading, uPgrading, rUnning, eXit); then what was said of
+/// interest: Load, Discard, an Answer, a Kill, dRain, Spawn, Watch, trY, Give up, Execute.
+const TABLE: [(&str, [&str; 19]); 10] = [
+    // hup term quit int | ttin ttou read want0 want1 idle | loaded reject reload reload! stop stop! | usr2 tried executed
+    (
+        "starting",
+        [
+            "=", "TK", "TK", "TK", "=", "=", "=", "=", "=", "=", "=D", "=", "=", "=A", "TAK", "TAK", "=",
+            "=", "=",
+        ],
+    ),
     (
         "running",
-        ["RL", "TR", "TR", "TK", "=S", "=", "=", "=S", "=S", "=", "=D", "=", "RL", "RAL", "TAR", "TAK"],
+        [
+            "RL", "TR", "TR", "TK", "=S", "=", "=", "=S", "=S", "=", "=D", "=", "RL", "RAL", "TAR", "TAK",
+            "PY", "=", "=",
+        ],
     ),
     (
         "asleep",
-        ["RL", "XW", "XW", "XW", "=", "=", "USW", "USW", "=", "=", "=D", "=", "RL", "RAL", "XAW", "XAW"],
+        [
+            "RL", "XW", "XW", "XW", "=", "=", "USW", "USW", "=", "=", "=D", "=", "RL", "RAL", "XAW", "XAW",
+            "PY", "=", "=",
+        ],
     ),
-    ("loading", ["=", "TR", "TR", "TK", "=S", "=", "=", "=S", "=S", "=", "=S", "U", "=", "=A", "TAR", "TAK"]),
+    (
+        "loading",
+        [
+            "=", "TR", "TR", "TK", "=S", "=", "=", "=S", "=S", "=", "=S", "U", "=", "=A", "TAR", "TAK", "=",
+            "=", "=",
+        ],
+    ),
     (
         "booting",
-        ["=", "TDKR", "TDKR", "TDK", "=S", "=", "=", "=S", "=S", "=", "=", "=", "=", "=A", "TADKR", "TADK"],
+        [
+            "=", "TDKR", "TDKR", "TDK", "=S", "=", "=", "=S", "=S", "=", "=", "=", "=", "=A", "TADKR",
+            "TADK", "=", "=", "=",
+        ],
     ),
-    ("stopping", ["=", "=K", "=K", "=K", "=", "=", "=", "=", "=", "=", "=D", "=", "=A", "=A", "=AK", "=AK"]),
-    ("fast", ["=", "=", "=", "=", "=", "=", "=", "=", "=", "=", "=D", "=", "=A", "=A", "=A", "=A"]),
+    (
+        "trying",
+        [
+            "=", "TRG", "TRG", "TKG", "=S", "=", "=", "=S", "=S", "=", "=D", "=", "=", "=A", "TARG", "TAKG",
+            "=", "=E", "=",
+        ],
+    ),
+    (
+        "executing",
+        [
+            "=", "TR", "TR", "TK", "=S", "=", "=", "=S", "=S", "=", "=D", "=", "=", "=A", "TAR", "TAK", "=",
+            "=", "=S",
+        ],
+    ),
+    (
+        "rolling",
+        [
+            "=", "TKR", "TKR", "TK", "=S", "=", "=", "=S", "=S", "=", "=D", "=", "=", "=A", "TAKR", "TAK",
+            "=", "=", "=",
+        ],
+    ),
+    (
+        "stopping",
+        [
+            "=", "=K", "=K", "=K", "=", "=", "=", "=", "=", "=", "=D", "=", "=A", "=A", "=AK", "=AK", "=",
+            "=", "=",
+        ],
+    ),
+    (
+        "fast",
+        ["=", "=", "=", "=", "=", "=", "=", "=", "=", "=", "=D", "=", "=A", "=A", "=A", "=A", "=", "=", "="],
+    ),
 ];
 
 fn cell(before: &str, after: &str, outputs: &[Output]) -> String {
@@ -87,6 +159,7 @@ fn cell(before: &str, after: &str, outputs: &[Output]) -> String {
         "stopping" => 'T',
         "reloading" => 'R',
         "running" => 'U',
+        "upgrading" => 'P',
         other => panic!("nothing leads to {other}"),
     }
     .to_string();
@@ -98,6 +171,9 @@ fn cell(before: &str, after: &str, outputs: &[Output]) -> String {
         Output::Drain { .. } => Some('R'),
         Output::Spawn { .. } => Some('S'),
         Output::Watch(_) => Some('W'),
+        Output::Try => Some('Y'),
+        Output::GiveUp => Some('G'),
+        Output::Execute => Some('E'),
         _ => None,
     };
     let mut said: Vec<char> = outputs.iter().filter_map(letter).collect();

@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     prefix: Vec<String>,
+    program: PathBuf,
 }
 
 /// A command that has ended.
@@ -55,6 +56,7 @@ impl Setup {
             arguments: Vec::new(),
             environment: Vec::new(),
             prefix: Vec::new(),
+            program: binary(),
         }
     }
 
@@ -122,6 +124,12 @@ impl Setup {
         self
     }
 
+    /// The server is this program instead of the one that was built.
+    pub(crate) fn program(mut self, path: PathBuf) -> Self {
+        self.program = path;
+        self
+    }
+
     /// The server is started by this command.
     pub(crate) fn under(mut self, prefix: &[&str]) -> Self {
         self.prefix = prefix.iter().map(|&word| word.to_owned()).collect();
@@ -142,7 +150,7 @@ impl Setup {
         if listener.is_some() {
             words.extend(["sh", "-c", PASS_LISTENER].map(str::to_owned));
         }
-        words.push(HATCHERY.to_owned());
+        words.push(self.program.to_str().unwrap().to_owned());
         words.append(&mut self.arguments);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(self.directory.path());

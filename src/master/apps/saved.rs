@@ -1,0 +1,107 @@
+//! A process of an app over an upgrade.
+
+use super::super::output::SavedOutput;
+use super::super::saved::{Keeping, Kept, Taking};
+use super::{App, Start};
+use crate::control::frame;
+use crate::sys::process::Launch;
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+/// What an upgrade keeps of an [`App`]. A ready request that runs is asked again.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::master) struct SavedApp {
+    name: String,
+    units: u32,
+    threads: u16,
+    leaving: bool,
+    answered: bool,
+    /// It said READY and was being asked whether it is.
+    inquired: bool,
+    control: Option<Kept>,
+    /// Of a frame that is not whole yet.
+    read: Vec<u8>,
+    waiting: Vec<u8>,
+    launch: Option<Kept>,
+    start: SavedStart,
+    #[serde(default)]
+    preloaded: bool,
+    running: BTreeMap<u16, (u16, Time, String)>,
+    output: SavedOutput,
+    socket: PathBuf,
+}
+
+/// What an upgrade keeps of a [`Start`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::master) struct SavedStart {
+    python: PathBuf,
+    directory: PathBuf,
+}
+
+impl Start {
+    /// For an upgrade.
+    pub(in crate::master) fn save(&self) -> SavedStart {
+        SavedStart { python: self.python.clone(), directory: self.directory.clone() }
+    }
+
+    /// The same again.
+    pub(in crate::master) fn restore(saved: SavedStart) -> Self {
+        Self { python: saved.python, directory: saved.directory }
+    }
+}
+
+impl SavedApp {
+    /// The process again, without its ready request.
+    pub(in crate::master) fn restore(self, descriptors: &mut Taking) -> Result<App, String> {
+        let mut take = |kept: Option<Kept>| kept.map(|kept| descriptors.take(kept)).transpose();
+        let (control, launch) = (take(self.control)?, take(self.launch)?);
+        let mut reader = frame::Reader::new();
+        reader.feed(&self.read);
+        Ok(App {
+            name: self.name,
+            units: self.units,
+            threads: self.threads,
+            leaving: self.leaving,
+            answered: self.answered,
+            inquired: self.inquired,
+            ready: None,
+            inquiry: None,
+            control: control.map(UnixStream::from),
+            reader,
+            waiting: self.waiting,
+            launch: launch.map(Launch::resume),
+            start: Start::restore(self.start),
+            preloaded: self.preloaded,
+            running: self.running,
+            output: self.output.restore(descriptors)?,
+            socket: self.socket,
+        })
+    }
+}
+
+impl App {
+    /// For an upgrade.
+    pub(in crate::master) fn save(&self, descriptors: &mut Keeping) -> SavedApp {
+        SavedApp {
+            name: self.name.clone(),
+            units: self.units,
+            threads: self.threads,
+            leaving: self.leaving,
+            answered: self.answered,
+            inquired: self.inquiry.is_some(),
+            control: self.control.as_ref().map(|control| descriptors.keep(control)),
+            read: self.reader.rest().to_vec(),
+            waiting: self.waiting.clone(),
+            launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
+            start: self.start.save(),
+            preloaded: self.preloaded,
+            running: self.running.clone(),
+            // Afterwards nobody asks for what it printed.
+            output: self.output.save(!self.answered, descriptors),
+            socket: self.socket.clone(),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The control socket over an upgrade.
+
+use super::super::saved::{Keeping, Kept, Taking};
+use super::{Client, Control, State};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What an upgrade keeps of the control socket: clients notice nothing.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::master) struct SavedControl {
+    socket: Kept,
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+    clients: Vec<(u64, Kept, State)>,
+    last: u64,
+}
+
+impl SavedControl {
+    /// The socket again.
+    pub(in crate::master) fn restore(self, descriptors: &mut Taking) -> Result<Control, String> {
+        let mut clients = BTreeMap::new();
+        for (number, stream, state) in self.clients {
+            clients.insert(number, Client { stream: descriptors.take(stream)?.into(), state });
+        }
+        let socket = descriptors.take(self.socket)?.into();
+        Ok(Control { socket, path: self.path, identity: self.identity, clients, last: self.last })
+    }
+}
+
+impl Control {
+    /// For an upgrade.
+    pub(in crate::master) fn save(&self, descriptors: &mut Keeping) -> SavedControl {
+        let clients = self.clients.iter();
+        let clients = clients
+            .map(|(number, Client { stream, state })| (*number, descriptors.keep(stream), state.clone()));
+        let clients = clients.collect();
+        let (path, identity) = (self.path.clone(), self.identity);
+        SavedControl { socket: descriptors.keep(&self.socket), path, identity, clients, last: self.last }
+    }
+}

@@ -1,0 +1,277 @@
+//! The start of a program that was executed in place of another one. Everything that can fail comes first and touches
+//! nothing: until then the program before can be executed again, with the same state (`put_back`).
+
+use super::cronjobs::Run;
+use super::heartbeat::Heartbeat;
+use super::listeners::Inherited;
+use super::memory::OutOfMemory;
+use super::notify::Notify;
+use super::pidfile::PidFile;
+use super::runtime::RuntimeDir;
+use super::saved::{Header, Kept, Saved, Taking};
+use super::upgrade::Upgrade;
+use super::{Master, Start, logger, show_title, signals as caught};
+use crate::config::Config;
+use crate::cron::RunId;
+use crate::dispatch::Board;
+use crate::dispatch::board::{WORDS, WORKERS};
+use crate::supervisor::Input;
+use crate::sys::alarm::Alarm;
+use crate::sys::exec::{self, Image};
+use crate::sys::shm::Shared;
+use crate::sys::signals::{self, Signals};
+use crate::sys::{clock, process};
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::rc::Rc;
+
+/// What a trial says when the new program works.
+pub(super) const READY: &[u8] = b"READY\n";
+
+/// What a program is started for that stands in place of another one, or is to; travels in [`Order::VARIABLE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Show that this program works.
+    Try,
+    /// Go on from a state.
+    Resume(Resume),
+}
+
+/// Where a program goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resume {
+    /// The file with the state.
+    state: RawFd,
+    /// The program that wrote it.
+    executable: RawFd,
+    /// The process that was executed in: nobody else may take the order for its own.
+    pid: u32,
+    /// This is the program that wrote it, since the new one could not start.
+    back: bool,
+}
+
+impl Order {
+    /// Where it travels.
+    pub(super) const VARIABLE: &'static str = "HATCHERY_UPGRADE";
+
+    /// To go on from these descriptors, in the process of that id.
+    pub(super) fn resume(state: RawFd, executable: RawFd, pid: u32) -> Self {
+        Self::Resume(Resume { state, executable, pid, back: false })
+    }
+
+    /// What this process was started for; `None`: for itself.
+    pub(super) fn from_environment() -> Option<Self> {
+        Self::parse(&std::env::var(Self::VARIABLE).ok()?).filter(|order| match order {
+            Self::Try => true,
+            Self::Resume(from) => from.pid == std::process::id(),
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let back = match words.next()? {
+            "try" => return Some(Self::Try),
+            "resume" => false,
+            "back" => true,
+            _ => return None,
+        };
+        let mut number = || words.next()?.parse::<RawFd>().ok();
+        let (state, executable, pid) = (number()?, number()?, number()?.unsigned_abs());
+        Some(Self::Resume(Resume { state, executable, pid, back }))
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Try => write!(out, "try"),
+            Self::Resume(Resume { state, executable, pid, back }) => {
+                let word = if *back { "back" } else { "resume" };
+                write!(out, "{word} {state} {executable} {pid}")
+            }
+        }
+    }
+}
+
+/// Why the new program could not start; travels beside the order to the one that is put back.
+const REASON: &str = "HATCHERY_UPGRADE_REASON";
+
+/// Whether this process stands, or is to stand, in place of another program: what the disk says by now is then no reason
+/// not to start.
+#[must_use]
+pub fn is_upgrade() -> bool {
+    Order::from_environment().is_some()
+}
+
+/// If this program was executed in place of another one and cannot start: executes the one before again, with the state
+/// as it was. Comes back if there is none, or nothing can be done.
+pub fn put_back(reason: &str) {
+    let Some(Order::Resume(from)) = Order::from_environment() else { return };
+    let header = exec::contents(from.state).map_err(|error| error.to_string());
+    let Ok(header) = header.and_then(|state| Header::read(&state)) else { return };
+    if from.back {
+        return;
+    }
+    let text = |text: &OsStr| CString::new(text.as_bytes().to_vec()).ok();
+    let arguments: Vec<CString> = header.arguments.iter().filter_map(|argument| text(argument)).collect();
+    let pair = |name: &OsStr, value: &OsStr| {
+        text(OsStr::from_bytes(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
+    };
+    let order = OsString::from(Order::Resume(Resume { back: true, ..from }).to_string());
+    // The kernel bounds a variable.
+    let reason: String = reason.chars().filter(|char| *char != '\0').take(4096).collect();
+    let reason = OsString::from(reason);
+    let own = [(OsStr::new(Order::VARIABLE), order.as_os_str()), (OsStr::new(REASON), reason.as_os_str())];
+    let before = header.environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+    let environment: Vec<CString> = before.chain(own).filter_map(|(name, value)| pair(name, value)).collect();
+    let Some(executable) = exec::inherited(from.executable) else { return };
+    let error = exec::become_image(Image::Open(executable), &arguments, &environment, &[from.executable]);
+    log::error!(target: "hatchery", "the program before cannot be executed again: {error}");
+}
+
+/// All that can fail, and that nobody misses if the program before goes on.
+struct Prepared {
+    saved: Saved,
+    config: Config,
+    descriptors: Taking,
+    shared: Shared,
+    signals: Signals,
+    alarm: Alarm,
+    upgrade: Upgrade,
+}
+
+fn prepare(from: Resume) -> Result<Prepared, String> {
+    let state = exec::contents(from.state).map_err(|error| format!("the state cannot be read: {error}"))?;
+    let (saved, config) = Saved::read(&state)?;
+    let descriptors = saved.descriptors()?;
+    let shared = exec::shared(saved.board.number(), WORDS);
+    let shared = shared.map_err(|error| format!("the shared memory cannot be mapped: {error}"))?;
+    if !Board::new(shared.words()).is_ours() || saved.wake.len() != WORKERS {
+        return Err("the shared memory is laid out differently; restart the server instead".to_owned());
+    }
+    Ok(Prepared {
+        upgrade: Upgrade::resume(saved.program.clone(), saved.header.arguments.clone())?,
+        signals: caught::catch().map_err(|error| format!("cannot catch signals: {error}"))?,
+        alarm: Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?,
+        saved,
+        config,
+        descriptors,
+        shared,
+    })
+}
+
+impl Master {
+    /// Goes on where the program before has stopped.
+    ///
+    /// # Errors
+    /// For the operator. Nothing was taken over, unless the state contradicts itself.
+    pub(super) fn resume(start: Start, from: Resume) -> Result<Self, String> {
+        signals::ignore_broken_pipes();
+        let prepared = prepare(from)?;
+        let failure = std::env::var(REASON).ok().filter(|_| from.back);
+        for name in [c"HATCHERY_UPGRADE", c"HATCHERY_UPGRADE_REASON"] {
+            process::forget_variable(name);
+        }
+        // Nobody needs them any more: this program has its own.
+        drop((process::inherited(from.state), process::inherited(from.executable)));
+        let version = prepared.saved.header.version.clone();
+        logger::set_level(prepared.config.log.level);
+        let came = prepared.saved.signals.clone();
+        let mut master = Self::take_over(start, prepared)?;
+        exec::name_process(c"hatchery");
+        show_title("hatchery: master");
+        if let Err(error) = process::adopt_orphans() {
+            log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
+        }
+        let now = clock::now();
+        let result = if from.back { Err(failure.unwrap_or_default()) } else { Ok(()) };
+        if result.is_ok() {
+            let own = env!("CARGO_PKG_VERSION");
+            log::info!(target: "hatchery", "upgrade: version {own} goes on in place of {version}");
+        }
+        master.supervisor.on(Input::Executed(result), now);
+        master.generation = master.supervisor.generation();
+        master.nursery.renumber(master.generation);
+        signals::unblock_all();
+        came.into_iter().for_each(|number| master.take_signal(number, now));
+        master.reap(now);
+        master.look_for_hung_workers(now);
+        master.ask_ready_again(now);
+        Ok(master)
+    }
+
+    fn take_over(start: Start, prepared: Prepared) -> Result<Self, String> {
+        let Prepared { saved, config, mut descriptors, shared, signals, alarm, upgrade } = prepared;
+        let descriptors = &mut descriptors;
+        let current = saved.generation.restore(config, descriptors)?;
+        let log = current.access_log.as_ref().and_then(|log| log.try_clone().ok()).map(Rc::new);
+        let mut children = BTreeMap::new();
+        for (id, child) in saved.children {
+            children.insert(id, child.restore(log.as_ref(), descriptors)?);
+        }
+        let nursery = saved.nursery.restore(descriptors)?;
+        let mut runs: BTreeMap<RunId, Run> = BTreeMap::new();
+        for (id, run) in saved.runs {
+            runs.insert(id, run.restore(descriptors)?);
+        }
+        let mut take = |kept: Kept| descriptors.take(kept);
+        let wake: Vec<OwnedFd> = saved.wake.into_iter().map(&mut take).collect::<Result<_, _>>()?;
+        let board_file = take(saved.board)?;
+        let pid_file = saved.pid_file.map(|file| PidFile::restore(file, descriptors)).transpose()?;
+        Ok(Self {
+            start,
+            generation: saved.supervisor.generation(),
+            supervisor: saved.supervisor,
+            children,
+            nursery,
+            current,
+            candidate: None,
+            numbers: saved.numbers,
+            inherited: Inherited::restore(saved.inherited, descriptors)?,
+            shared,
+            board_file,
+            upgrade,
+            wake: wake.into(),
+            activity: saved.activity,
+            heartbeat: Heartbeat::default(),
+            scheduler: saved.scheduler,
+            runs,
+            alarm,
+            reopen: false,
+            hurry: false,
+            watching: saved.watching,
+            exit: None,
+            journal: saved.journal,
+            followers: saved.followers,
+            control: saved.control.restore(descriptors)?,
+            signals,
+            notify: Notify::restore(saved.notify),
+            stored: saved.stored,
+            out_of_memory: OutOfMemory::new(),
+            starved: saved.starved,
+            runtime: RuntimeDir::restore(saved.runtime, descriptors)?,
+            pid_file,
+            started: saved.started,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_survives_the_environment() {
+        let resume = Order::resume(7, 9, 4711);
+        let Order::Resume(from) = resume else { panic!() };
+        for order in [Order::Try, resume, Order::Resume(Resume { back: true, ..from })] {
+            assert_eq!(Order::parse(&order.to_string()), Some(order));
+        }
+        for wrong in ["", "resume", "resume 7", "resume x 9 1", "other 7 9 1"] {
+            assert_eq!(Order::parse(wrong), None, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The state of a master as it travels to the program that it executes (`upgrade`): JSON in a file in memory, every
+//! thing under its name, descriptors by number. What belongs to one area is saved and restored there.
+
+use super::child::SavedChild;
+use super::control::SavedControl;
+use super::cronjobs::SavedRun;
+use super::follow::Follower;
+use super::generation::{PoolNumbers, SavedGeneration};
+use super::journal::Journal;
+use super::listeners::SavedTaken;
+use super::notify::SavedNotify;
+use super::template::SavedNursery;
+use crate::config::Config;
+use crate::control::PROTOCOL;
+use crate::cron::{RunId, Scheduler};
+use crate::dispatch::Board;
+use crate::supervisor::{ChildId, Supervisor};
+use crate::sys::{exec, process};
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+/// Number of this format: another one whenever a field goes or changes its meaning. New ones have a default.
+const FORMAT: u32 = 1;
+
+/// A descriptor by its number, which stays the same over an exec.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Kept(RawFd);
+
+impl Kept {
+    /// Its number.
+    pub(super) fn number(self) -> RawFd {
+        self.0
+    }
+}
+
+/// Collects the descriptors that an exec must not close.
+#[derive(Debug, Default)]
+pub(super) struct Keeping(Vec<RawFd>);
+
+impl Keeping {
+    /// Keeps one.
+    pub(super) fn keep(&mut self, descriptor: &impl AsFd) -> Kept {
+        let number = descriptor.as_fd().as_raw_fd();
+        self.0.push(number);
+        Kept(number)
+    }
+
+    /// All that were kept.
+    pub(super) fn numbers(&self) -> &[RawFd] {
+        &self.0
+    }
+}
+
+/// Takes over descriptors that an exec has kept, each once.
+#[derive(Debug)]
+pub(super) struct Taking(BTreeSet<RawFd>);
+
+impl Taking {
+    /// Takes one over; it is close-on-exec from then on.
+    ///
+    /// # Errors
+    /// It is not among those that were kept, or was taken before.
+    pub(super) fn take(&mut self, kept: Kept) -> Result<OwnedFd, String> {
+        let lost = || format!("descriptor {} is lost", kept.0);
+        if !self.0.remove(&kept.0) {
+            return Err(lost());
+        }
+        process::inherited(kept.0).ok_or_else(lost)
+    }
+}
+
+/// A process and the descriptor that names it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedProcess {
+    pid: u32,
+    handle: Option<Kept>,
+}
+
+impl SavedProcess {
+    /// For an upgrade.
+    pub(super) fn of(process: &process::Child, descriptors: &mut Keeping) -> Self {
+        Self { pid: process.pid, handle: process.handle.as_ref().map(|handle| descriptors.keep(handle)) }
+    }
+
+    /// The process again.
+    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<process::Child, String> {
+        let handle = self.handle.map(|handle| descriptors.take(handle)).transpose()?;
+        Ok(process::Child { pid: self.pid, handle })
+    }
+}
+
+/// What is read first, so its fields stay for ever: whether the rest can be understood at all, and how the program was
+/// started that wrote it, so that it can be started again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Header {
+    format: u32,
+    board: u64,
+    protocol: u32,
+    /// Version of the program that wrote it.
+    pub(super) version: String,
+    /// Its arguments.
+    pub(super) arguments: Vec<OsString>,
+    /// Its environment, which children inherit.
+    pub(super) environment: Vec<(OsString, OsString)>,
+}
+
+impl Header {
+    /// Of this program, started so.
+    pub(super) fn own(arguments: Vec<OsString>) -> Self {
+        Self {
+            format: FORMAT,
+            board: Board::layout(),
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            arguments,
+            environment: std::env::vars_os().collect(),
+        }
+    }
+
+    /// The header of a state, whatever follows it.
+    ///
+    /// # Errors
+    /// It has none.
+    pub(super) fn read(state: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Headed {
+            header: Header,
+        }
+        let headed: Result<Headed, _> = serde_json::from_slice(state);
+        headed.map(|headed| headed.header).map_err(|error| format!("the state cannot be read: {error}"))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let restart = "restart the server instead";
+        let Self { format, board, protocol, version, .. } = self;
+        if *format != FORMAT {
+            return Err(format!(
+                "version {version} hands over its state in format {format}, this one knows {FORMAT}; {restart}"
+            ));
+        }
+        if *board != Board::layout() {
+            return Err(format!("version {version} lays its shared memory out differently; {restart}"));
+        }
+        if *protocol != PROTOCOL {
+            return Err(format!(
+                "processes of version {version} speak protocol {protocol}, this one speaks {PROTOCOL}; {restart}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The whole state.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Saved {
+    pub(super) header: Header,
+    /// Where the next program will be.
+    pub(super) program: Option<PathBuf>,
+    pub(super) supervisor: Supervisor,
+    pub(super) scheduler: Scheduler,
+    pub(super) children: Vec<(ChildId, SavedChild)>,
+    pub(super) nursery: SavedNursery,
+    pub(super) runs: Vec<(RunId, SavedRun)>,
+    pub(super) generation: SavedGeneration,
+    pub(super) numbers: PoolNumbers,
+    pub(super) inherited: Vec<SavedTaken>,
+    pub(super) board: Kept,
+    pub(super) wake: Vec<Kept>,
+    pub(super) activity: (u64, Time),
+    pub(super) watching: bool,
+    pub(super) journal: Journal,
+    pub(super) followers: Vec<Follower>,
+    pub(super) control: SavedControl,
+    pub(super) notify: SavedNotify,
+    pub(super) stored: BTreeSet<String>,
+    pub(super) starved: BTreeSet<u16>,
+    pub(super) runtime: (PathBuf, Kept),
+    pub(super) pid_file: Option<(PathBuf, Kept)>,
+    pub(super) started: Time,
+    /// Signals that had come and were not taken in.
+    pub(super) signals: Vec<i32>,
+    /// Every descriptor that is named above.
+    pub(super) descriptors: Vec<RawFd>,
+}
+
+impl Saved {
+    /// Reads a state, and the configuration in it as this program understands it.
+    ///
+    /// # Errors
+    /// Another format; what is not understood.
+    pub(super) fn read(state: &[u8]) -> Result<(Self, Config), String> {
+        Header::read(state)?.check()?;
+        let saved: Self =
+            serde_json::from_slice(state).map_err(|error| format!("the state is not understood: {error}"))?;
+        let config = saved.generation.config()?;
+        Ok((saved, config))
+    }
+
+    /// All descriptors, each open and named once; to be taken over.
+    ///
+    /// # Errors
+    /// One that is not there.
+    pub(super) fn descriptors(&self) -> Result<Taking, String> {
+        let mut numbers = BTreeSet::new();
+        for number in &self.descriptors {
+            if !exec::is_open(*number) || !numbers.insert(*number) {
+                return Err(format!("descriptor {number} did not come along"));
+            }
+        }
+        Ok(Taking(numbers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn a_state_of_another_kind_is_refused_with_both_versions() {
+        let own = Header { version: "9.9.9".to_owned(), ..Header::own(vec!["hatchery".into()]) };
+        let read = |header: &Header| {
+            let text = format!("{{\"later\": 1, \"header\": {}}}", serde_json::to_string(header).unwrap());
+            Header::read(text.as_bytes())
+        };
+        let again = read(&own).unwrap();
+        assert_eq!((&again, again.check()), (&own, Ok(())));
+        assert!(again.environment.iter().any(|(name, _)| name == "PATH"));
+        for (other, what) in [
+            (Header { format: FORMAT + 1, ..own.clone() }, "format"),
+            (Header { board: own.board + 1, ..own.clone() }, "memory"),
+            (Header { protocol: PROTOCOL + 1, ..own }, "protocol"),
+        ] {
+            let why = read(&other).unwrap().check().unwrap_err();
+            assert!(why.contains(what) && why.contains("9.9.9") && why.contains("restart"), "{why}");
+        }
+        assert!(Header::read(b"{}").is_err() && Header::read(b"\xff").is_err());
+        assert!(Saved::read(b"not a state").is_err());
+    }
+
+    #[test]
+    fn a_descriptor_is_taken_over_once() {
+        let file = File::open("/dev/null").unwrap();
+        let mut keeping = Keeping::default();
+        let kept = keeping.keep(&file);
+        assert_eq!(keeping.numbers(), [file.as_raw_fd()]);
+        // As over an exec: nobody owns it.
+        std::mem::forget(file);
+        let mut taking = Taking(keeping.numbers().iter().copied().collect());
+        let taken = taking.take(kept).unwrap();
+        assert_eq!(taken.as_raw_fd(), kept.number());
+        assert!(taking.take(kept).is_err());
+        assert!(taking.take(Kept(RawFd::MAX)).is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! Templates over an upgrade: they stay, with what was asked of them.
+
+use super::super::apps::{SavedApp, SavedStart, Start};
+use super::super::output::SavedOutput;
+use super::super::saved::{Keeping, Kept, SavedProcess, Taking};
+use super::{Nursery, Template, Unborn};
+use crate::supervisor::ChildId;
+use crate::supervisor::templates::{Key, Templates};
+use crate::sys::process::Launch;
+use serde::{Deserialize, Serialize};
+
+/// What an upgrade keeps of a [`Nursery`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::master) struct SavedNursery {
+    core: Templates,
+    living: Vec<(Key, SavedTemplate)>,
+    unborn: Vec<(ChildId, SavedUnborn)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedTemplate {
+    process: SavedProcess,
+    name: String,
+    channel: Option<Kept>,
+    launch: Option<Kept>,
+    start: SavedStart,
+    output: SavedOutput,
+    answered: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedUnborn {
+    pool: u16,
+    slot: u16,
+    generation: u32,
+    app: Option<SavedApp>,
+}
+
+impl SavedNursery {
+    /// The templates again.
+    pub(in crate::master) fn restore(self, descriptors: &mut Taking) -> Result<Nursery, String> {
+        let mut nursery = Nursery { core: self.core, living: Default::default(), unborn: Default::default() };
+        for (key, saved) in self.living {
+            nursery.living.insert(key, saved.restore(descriptors)?);
+        }
+        for (child, saved) in self.unborn {
+            let SavedUnborn { pool, slot, generation, app } = saved;
+            let app = app.map(|app| app.restore(descriptors)).transpose()?;
+            nursery.unborn.insert(child, Unborn { pool, slot, generation, app });
+        }
+        Ok(nursery)
+    }
+}
+
+impl SavedTemplate {
+    fn restore(self, descriptors: &mut Taking) -> Result<Template, String> {
+        let mut take = |kept: Option<Kept>| kept.map(|kept| descriptors.take(kept)).transpose();
+        let (channel, launch) = (take(self.channel)?, take(self.launch)?);
+        Ok(Template {
+            process: self.process.restore(descriptors)?,
+            name: self.name,
+            channel,
+            launch: launch.map(Launch::resume),
+            start: Start::restore(self.start),
+            output: self.output.restore(descriptors)?,
+            answered: self.answered,
+        })
+    }
+}
+
+impl Nursery {
+    /// For an upgrade.
+    pub(in crate::master) fn save(&self, descriptors: &mut Keeping) -> SavedNursery {
+        let living = self.living.iter().map(|(key, template)| {
+            let saved = SavedTemplate {
+                process: SavedProcess::of(&template.process, descriptors),
+                name: template.name.clone(),
+                channel: template.channel.as_ref().map(|channel| descriptors.keep(channel)),
+                launch: template.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
+                start: template.start.save(),
+                output: template.output.save(!template.answered, descriptors),
+                answered: template.answered,
+            };
+            (*key, saved)
+        });
+        let living = living.collect();
+        let unborn = self.unborn.iter().map(|(child, unborn)| {
+            let Unborn { pool, slot, generation, app } = unborn;
+            let app = app.as_ref().map(|app| app.save(descriptors));
+            (*child, SavedUnborn { pool: *pool, slot: *slot, generation: *generation, app })
+        });
+        SavedNursery { core: self.core.clone(), living, unborn: unborn.collect() }
+    }
+
+    /// After an upgrade the current generation has another number; its templates stay.
+    pub(in crate::master) fn renumber(&mut self, generation: u32) {
+        let from = self.core.renumber(generation);
+        let living = std::mem::take(&mut self.living);
+        self.living.extend(living.into_iter().map(|(key, template)| {
+            let number = if key.generation == from { generation } else { key.generation };
+            (Key { generation: number, ..key }, template)
+        }));
+    }
+}

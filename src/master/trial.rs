@@ -1,0 +1,91 @@
+//! The trial, in the new program: it reads the state as the real start will, boots one worker with copies of the sockets
+//! on a board of its own, says READY and leaves. The worker never accepts. Nothing of the running server is touched.
+
+use super::resume::READY;
+use super::saved::Saved;
+use super::{Start, logger, show_title, signals as caught, spawn, wake};
+use crate::control::worker::{PACKET, ToMaster};
+use crate::dispatch::Board;
+use crate::dispatch::board::WORDS;
+use crate::sys::poll::{Interest, Set};
+use crate::sys::shm::Shared;
+use crate::sys::{clock, exec, process, seqpacket, signals};
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
+
+/// Where the master put the pipe for READY, the state, and the first of the sockets.
+const REPORT: RawFd = 3;
+const STATE: RawFd = 4;
+const SOCKETS: RawFd = 5;
+
+/// Tries everything; the exit code is 0 once READY was said.
+///
+/// # Errors
+/// Why this program would not do.
+pub(super) fn run(start: &Start) -> Result<u8, String> {
+    process::forget_variable(c"HATCHERY_UPGRADE");
+    signals::ignore_broken_pipes();
+    let report = process::inherited(REPORT).ok_or("the trial has no pipe to its master")?;
+    let state = exec::contents(STATE).map_err(|error| format!("the state cannot be read: {error}"))?;
+    drop(process::inherited(STATE));
+    let (saved, config) = Saved::read(&state)?;
+    logger::set_level(config.log.level);
+    if let Err(problems) = (start.load)() {
+        log::warn!(target: "hatchery", "the next reload would fail with this program: {problems}");
+    }
+    // Whether what the real start needs can be had.
+    drop(caught::catch().map_err(|error| format!("cannot catch signals: {error}"))?);
+    let mut sockets: Vec<OwnedFd> = Vec::new();
+    for (number, _) in (SOCKETS..).zip(&saved.generation.listening.sockets) {
+        let socket = process::inherited(number);
+        sockets.push(socket.ok_or_else(|| format!("descriptor {number} did not come along"))?);
+    }
+    show_title("hatchery: upgrade trial");
+    let number = saved.supervisor.generation();
+    let generation = saved.generation.try_with(config, sockets);
+    let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
+    Board::new(shared.words()).begin();
+    let worker = spawn::Worker {
+        generation: &generation,
+        number,
+        row: 0,
+        slot: 0,
+        shared,
+        wake: wake().map_err(|error| format!("cannot make event descriptors: {error}"))?,
+        runtime_dir: saved.runtime.0,
+        run: start.worker,
+    };
+    let (worker, control) =
+        spawn::worker(worker).map_err(|error| format!("its worker cannot be started: {error}"))?;
+    let booted = wait_for(&control);
+    // A worker that was never opened has nothing to finish.
+    if let Err(error) = process::signal(&worker, signals::SIGKILL, true) {
+        log::debug!(target: "hatchery", "cannot signal the worker of the trial: {error}");
+    }
+    booted.map_err(|reason| format!("its worker did not start: {reason}"))?;
+    let mut report = std::fs::File::from(report);
+    report.write_all(READY).map_err(|error| format!("the master does not listen: {error}"))?;
+    Ok(0)
+}
+
+/// Until the worker is set up. The master bounds the trial.
+fn wait_for(control: &OwnedFd) -> Result<(), String> {
+    let broken = |error: std::io::Error| error.to_string();
+    let mut packet = [0; PACKET];
+    loop {
+        let mut set = Set::new();
+        set.add(control.as_fd(), (), Interest::READ);
+        set.wait(clock::now(), None).map_err(broken)?;
+        let length = match seqpacket::receive(control.as_fd(), &mut packet) {
+            Ok((length, _)) => length,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(broken(error)),
+        };
+        match ToMaster::decode(packet.get(..length).unwrap_or_default()) {
+            _ if length == 0 => return Err("it ended".to_owned()),
+            Some(ToMaster::Ready) => return Ok(()),
+            Some(ToMaster::Failed(reason)) => return Err(reason),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The upgrade as the running master sees it: the trial of the new program, and its execution in place with the state
+//! (`saved`). The other side is in `trial` and `resume`; the rules are in docs/decisions/0010-upgrade.md.
+
+use super::environment::{Environment, string};
+use super::output::Output;
+use super::resume::{Order, READY};
+use super::saved::{Header, Keeping, Saved};
+use super::{Channel, Master, Token};
+use crate::supervisor::{Exit, Input};
+use crate::sys::exec::{self, Image};
+use crate::sys::poll::{Interest, Set};
+use crate::sys::process::{self, Launch, Program};
+use crate::sys::resources::Resources;
+use crate::sys::signals;
+use crate::timer::Time;
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+/// What the trial prints is shown under this name.
+const NAME: &str = "upgrade trial";
+
+/// The programs, and the trial while one runs.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// Where the next program will be.
+    pub(super) program: Option<PathBuf>,
+    /// This one, to be executed again by one that cannot start.
+    executable: OwnedFd,
+    /// How this one was started.
+    arguments: Vec<OsString>,
+    /// The trial.
+    pub(super) trial: Option<Trial>,
+    /// The supervisor has decided: at the end of this turn.
+    pub(super) execute: bool,
+}
+
+/// A trial that runs.
+#[derive(Debug)]
+pub(super) struct Trial {
+    process: process::Child,
+    launch: Option<Launch>,
+    /// What it says, to its end.
+    report: Option<File>,
+    said: Vec<u8>,
+    output: Output,
+    failure: Option<io::Error>,
+}
+
+impl Upgrade {
+    /// At the start: the next program will be where this one is.
+    ///
+    /// # Errors
+    /// For the operator.
+    pub(super) fn new() -> Result<Self, String> {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let program = exec::place(arguments.first().map(OsString::as_os_str));
+        Self::resume(program, arguments)
+    }
+
+    /// With the place and arguments that were found at the start, whatever a script between two programs has added.
+    ///
+    /// # Errors
+    /// For the operator.
+    pub(super) fn resume(program: Option<PathBuf>, arguments: Vec<OsString>) -> Result<Self, String> {
+        let executable = exec::own().map_err(|error| format!("cannot open /proc/self/exe: {error}"))?;
+        Ok(Self { program, executable, arguments, trial: None, execute: false })
+    }
+
+    /// Waits for what a trial may say.
+    pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>) {
+        let Some(trial) = &self.trial else { return };
+        if let Some(launch) = &trial.launch {
+            set.add(launch.descriptor().as_fd(), Token::Trial(Channel::Launch), Interest::READ);
+        }
+        if let Some(report) = &trial.report {
+            set.add(report.as_fd(), Token::Trial(Channel::Control), Interest::READ);
+        }
+        trial.output.watch(set, Token::Trial(Channel::Output));
+    }
+
+    /// Whether that process is the trial.
+    pub(super) fn is_trial(&self, pid: u32) -> bool {
+        self.trial.as_ref().is_some_and(|trial| trial.process.pid == pid)
+    }
+
+    fn place(&self) -> io::Result<&Path> {
+        let unknown = || io::Error::other("where the program is could not be found out at the start");
+        self.program.as_deref().ok_or_else(unknown)
+    }
+}
+
+impl Trial {
+    fn hear(&mut self) {
+        let mut buffer = [0; 64];
+        while let Some(report) = &mut self.report {
+            match report.read(&mut buffer) {
+                Ok(0) => self.report = None,
+                Ok(length) => {
+                    self.said.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                    // Whoever says more is not one of ours.
+                    self.said.truncate(2 * READY.len());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.report = None,
+            }
+        }
+    }
+
+    fn launched(&mut self) {
+        if let Some(outcome) = self.launch.as_mut().and_then(Launch::outcome) {
+            self.launch = None;
+            self.failure = outcome.map(|(_, error)| error);
+        }
+    }
+
+    /// It has ended: whether it has shown that the new program works.
+    fn verdict(&self, exit: Exit) -> Result<(), String> {
+        if let Some(error) = &self.failure {
+            return Err(format!("it cannot be executed: {error}"));
+        }
+        if exit == Exit::Code(0) && self.said == READY {
+            return Ok(());
+        }
+        let said = self.output.tail();
+        let how = if exit == Exit::Code(0) { "it left without READY".to_owned() } else { exit.to_string() };
+        Err(if said.trim().is_empty() { how } else { format!("{how}; it had printed:\n{}", said.trim_end()) })
+    }
+}
+
+impl Master {
+    /// Starts the trial.
+    pub(super) fn try_program(&mut self, now: Time) {
+        self.notify.reloading(now);
+        if let Err(error) = self.begin_trial() {
+            let reason = format!("it cannot be started: {error}");
+            self.supervisor.on(Input::Tried(Err(reason)), now);
+        }
+    }
+
+    fn begin_trial(&mut self) -> io::Result<()> {
+        let (state, _) = self.state(&[])?;
+        let path = self.upgrade.place()?;
+        log::info!(target: "hatchery", "upgrade: trying {}", path.display());
+        let (read, report) = process::pipe()?;
+        let (printed, output) = process::pipe()?;
+        let mut descriptors = vec![report, process::memory_file(&state)?];
+        for socket in self.current.sockets() {
+            descriptors.push(socket.descriptor().try_clone_to_owned()?);
+        }
+        let mut environment = Environment::ours();
+        environment.set(Order::VARIABLE, Order::Try.to_string());
+        let program = Program {
+            candidates: string(path.as_os_str()).into_iter().collect(),
+            arguments: self.upgrade.arguments.iter().filter_map(|argument| string(argument)).collect(),
+            environment: environment.strings(),
+            directory: None,
+            account: None,
+            stdin: None,
+            stdout: output.try_clone()?,
+            stderr: output,
+            descriptors,
+            resources: Resources::default(),
+            death_signal: Some(signals::SIGKILL),
+        };
+        let (process, launch) = process::spawn(&program)?;
+        self.upgrade.trial = Some(Trial {
+            process,
+            launch: Some(launch),
+            report: Some(read.into()),
+            said: Vec::new(),
+            output: Output::new(NAME, printed),
+            failure: None,
+        });
+        Ok(())
+    }
+
+    /// One of its descriptors is ready.
+    pub(super) fn trial_ready(&mut self, channel: Channel) {
+        let Some(trial) = &mut self.upgrade.trial else { return };
+        match channel {
+            Channel::Output => trial.output.read(NAME, &mut self.journal),
+            Channel::Launch => trial.launched(),
+            Channel::Control | Channel::Inquiry => trial.hear(),
+        }
+    }
+
+    /// It was reaped.
+    pub(super) fn bury_trial(&mut self, exit: Exit, now: Time) {
+        let Some(mut trial) = self.upgrade.trial.take() else { return };
+        trial.launched();
+        trial.hear();
+        trial.output.read(NAME, &mut self.journal);
+        let verdict = trial.verdict(exit);
+        trial.output.finish(NAME, &mut self.journal);
+        self.supervisor.on(Input::Tried(verdict), now);
+    }
+
+    /// It is not waited for any longer.
+    pub(super) fn give_up_trial(&self) {
+        if let Some(trial) = &self.upgrade.trial
+            && let Err(error) = process::signal(&trial.process, signals::SIGKILL, true)
+        {
+            log::debug!(target: "hatchery", "cannot signal the trial: {error}");
+        }
+    }
+
+    /// It is over, one way or the other.
+    pub(super) fn upgraded(&mut self) {
+        let status = match self.supervisor.last_upgrade_error() {
+            None => self.serves(),
+            Some(reason) => {
+                let reason: String = reason.chars().take(200).collect();
+                format!("upgrade failed, generation {} goes on: {reason}", self.supervisor.generation())
+            }
+        };
+        self.reload_ended(&status);
+    }
+
+    /// Executes the new program if the supervisor has decided so. Comes back only if that fails.
+    pub(super) fn execute_if_told(&mut self, now: Time) {
+        if !std::mem::take(&mut self.upgrade.execute) || self.exit.is_some() {
+            return;
+        }
+        // From here to the new program's own handlers no signal may be lost: what comes waits in the kernel.
+        let mask = signals::block_all();
+        let came = self.signals.pending();
+        let error = self.execute(&came);
+        signals::restore(&mask);
+        came.into_iter().for_each(|number| self.take_signal(number, now));
+        self.supervisor.on(Input::Executed(Err(error.to_string())), now);
+        self.settle(now);
+    }
+
+    fn execute(&self, came: &[i32]) -> io::Error {
+        let prepare = || -> io::Result<(OwnedFd, Vec<RawFd>, &Path)> {
+            let (state, numbers) = self.state(came)?;
+            Ok((process::memory_file(&state)?, numbers, self.upgrade.place()?))
+        };
+        let (state, mut numbers, path) = match prepare() {
+            Ok(prepared) => prepared,
+            Err(error) => return error,
+        };
+        let order = Order::resume(state.as_raw_fd(), self.upgrade.executable.as_raw_fd(), std::process::id());
+        numbers.extend([state.as_raw_fd(), self.upgrade.executable.as_raw_fd()]);
+        let mut environment = Environment::ours();
+        environment.set(Order::VARIABLE, order.to_string());
+        let arguments: Vec<CString> =
+            self.upgrade.arguments.iter().filter_map(|argument| string(argument)).collect();
+        log::info!(target: "hatchery", "upgrade: executing {}", path.display());
+        exec::become_image(Image::Path(path), &arguments, &environment.strings(), &numbers)
+    }
+
+    /// The state as it travels, and the descriptors that go with it.
+    fn state(&self, came: &[i32]) -> io::Result<(Vec<u8>, Vec<RawFd>)> {
+        let saved = self.save(came);
+        Ok((serde_json::to_vec(&saved)?, saved.descriptors))
+    }
+
+    fn save(&self, came: &[i32]) -> Saved {
+        let mut keeping = Keeping::default();
+        Saved {
+            header: Header::own(self.upgrade.arguments.clone()),
+            program: self.upgrade.program.clone(),
+            supervisor: self.supervisor.clone(),
+            scheduler: self.scheduler.clone(),
+            children: self.children.iter().map(|(id, child)| (*id, child.save(&mut keeping))).collect(),
+            nursery: self.nursery.save(&mut keeping),
+            runs: self.runs.iter().map(|(id, run)| (*id, run.save(&mut keeping))).collect(),
+            generation: self.current.save(&mut keeping),
+            numbers: self.numbers.clone(),
+            inherited: self.inherited.save(&mut keeping),
+            board: keeping.keep(&self.board_file),
+            wake: self.wake.iter().map(|wake| keeping.keep(wake)).collect(),
+            activity: self.activity,
+            watching: self.watching,
+            journal: self.journal.clone(),
+            followers: self.followers.clone(),
+            control: self.control.save(&mut keeping),
+            notify: self.notify.save(),
+            stored: self.stored.clone(),
+            starved: self.starved.clone(),
+            runtime: self.runtime.save(&mut keeping),
+            pid_file: self.pid_file.as_ref().map(|file| file.save(&mut keeping)),
+            started: self.started,
+            signals: came.to_vec(),
+            descriptors: keeping.numbers().to_vec(),
+        }
+    }
+}
