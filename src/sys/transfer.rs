@@ -49,12 +49,13 @@ pub fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<Written>
             if stamp.is_some_and(|stamp| !is_still(file.as_fd(), stamp)) {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"));
             }
-            let offered = len.min(FILE_SLICE);
-            let count = send_file(fd, file.as_fd().as_raw_fd(), offset, offered)?;
+            let count = send_file(fd, file.as_fd().as_raw_fd(), offset, len.min(FILE_SLICE))?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            (count, offered)
+            // Less than offered is no sign of a full socket: any signal, even one that only stops and continues the
+            // process, ends `sendfile` early, and then no event would tell that there is room.
+            (count, count)
         }
         Front::Bytes => send_slices(fd, queue)?,
     };

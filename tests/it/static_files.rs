@@ -649,3 +649,33 @@ fn what_is_on_disk_only_is_read_beside_the_loop() {
     });
     assert_eq!(server.ready("worker"), workers);
 }
+
+#[test]
+fn a_worker_that_is_stopped_and_continued_finishes_its_downloads() {
+    let server = site();
+    let size = 48 << 20;
+    let wanted = noise(size, 7);
+    server.directory().write("static/film.bin", &wanted);
+    let worker = server.ready("worker")[0];
+    let running = std::sync::atomic::AtomicUsize::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..4 {
+                    let reply =
+                        Connection::open(server.address).and_then(|mut new| new.get("/static/film.bin"));
+                    let is_whole = reply.is_ok_and(|reply| reply.body == wanted);
+                    running.fetch_sub(usize::from(!is_whole), std::sync::atomic::Ordering::Relaxed);
+                    assert!(is_whole, "the download was broken off");
+                }
+                running.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            });
+        }
+        // A signal that does nothing else ends a system call before its time.
+        while running.load(std::sync::atomic::Ordering::Relaxed) > 0 && !std::thread::panicking() {
+            worker.signal(nix::sys::signal::Signal::SIGSTOP);
+            worker.signal(nix::sys::signal::Signal::SIGCONT);
+            std::thread::yield_now();
+        }
+    });
+}
