@@ -4,7 +4,7 @@ use super::{Failure, Worker, locate};
 use crate::config::flags::Run;
 use crate::config::{self, Config, Disk};
 use crate::control::command::Identity;
-use crate::master::{self, Refused, Start, logger};
+use crate::master::{self, Load, Refused, Start, logger};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -81,7 +81,8 @@ impl Flags {
 pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failure> {
     let Arguments { config, control, flags } = arguments;
     let mut identity = locate::here();
-    let load: Box<dyn Fn() -> Result<Config, String>> = if flags.given() {
+    let mut found = None;
+    let load: Load = if flags.given() {
         let flags = Run {
             http: flags.http,
             module: flags.module,
@@ -96,23 +97,26 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             cheap: flags.cheap,
             idle: flags.idle,
         };
-        Box::new(move || config::from_flags(&flags, &Disk).map_err(|problems| locate::lines(&problems)))
+        Box::new(move |_: Option<&Path>| {
+            config::from_flags(&flags, &Disk).map_err(|problems| locate::lines(&problems))
+        })
     } else {
         match locate::file(config.as_deref()) {
             Ok(file) => {
                 // The master may be asked to reload when its directory has another meaning.
                 let file = std::path::absolute(&file).unwrap_or(file);
                 identity.config = Some(locate::real(&file));
-                Box::new(move || load_file(&file))
+                found = Some(file);
+                Box::new(|file: Option<&Path>| load_file(file.ok_or("no configuration")?))
             }
-            // A server that goes on has its configuration; a file that has gone is missed by the next reload.
+            // A server that goes on has its configuration, and knows its file: it is missed by the next reload, if at all.
             Err(Failure::Usage(text) | Failure::Failed(text)) if master::is_upgrade() => {
-                Box::new(move || Err(text.clone()))
+                Box::new(move |file: Option<&Path>| load_file(file.ok_or(text.as_str())?))
             }
             Err(failure) => return Err(failure),
         }
     };
-    start(load, control, identity, worker)
+    start(load, found, control, identity, worker)
 }
 
 fn load_file(file: &Path) -> Result<Config, String> {
@@ -124,14 +128,15 @@ fn load_file(file: &Path) -> Result<Config, String> {
 
 /// Runs a master with this configuration.
 pub(super) fn start(
-    load: Box<dyn Fn() -> Result<Config, String>>,
+    load: Load,
+    file: Option<PathBuf>,
     control: Option<PathBuf>,
     identity: Identity,
     worker: Worker,
 ) -> Result<u8, Failure> {
     logger::begin();
     let control = control.map(|path| std::path::absolute(&path).unwrap_or(path));
-    master::run(Start { load, worker, control, identity }).map_err(|refused| match refused {
+    master::run(Start { load, file, worker, control, identity }).map_err(|refused| match refused {
         Refused::Configuration(text) => Failure::Usage(text),
         Refused::Environment(text) => Failure::Failed(text),
     })

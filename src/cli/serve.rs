@@ -4,7 +4,7 @@ use super::{Failure, Worker, locate, run};
 use crate::config::flags::Serve;
 use crate::config::{self, Disk};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Serve the files of a directory, nothing else
 #[derive(Debug, Args)]
@@ -30,6 +30,8 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
         return Err(Failure::Failed(format!("{}: {what}", dir.display())));
     }
     let serve = Serve { dir: dir.to_string_lossy().into_owned(), http };
-    let load = move || config::from_serve(&serve, &Disk).map_err(|problems| locate::lines(&problems));
-    run::start(Box::new(load), control, locate::here(), worker)
+    let load = move |_: Option<&Path>| {
+        config::from_serve(&serve, &Disk).map_err(|problems| locate::lines(&problems))
+    };
+    run::start(Box::new(load), None, control, locate::here(), worker)
 }

@@ -31,6 +31,7 @@
 //! | FORK 16 | master → template | u64 name of the process to be, then NUL-separated settings `name\0value\0…`; its control socket, listener and output come along |
 //! | BORN 17 | forked process → master | u64 its name; who it is the kernel tells (SCM_CREDENTIALS) |
 //! | UNBORN 18 | template → master | u64 name, then UTF-8 text: why there is no such process |
+//! | FORKED 19 | template → master | u64 name, u32 process id: it was forked, and says BORN once it is a child of the master |
 //!
 //! Between the master and a template (`preload: true`) the socket is a SOCK_SEQPACKET one, a frame a packet. What is
 //! forked from the template says BORN there, over the copy that it inherited, and then uses a control socket of its own.
@@ -77,6 +78,7 @@ pub enum Kind {
     Fork = 16,
     Born = 17,
     Unborn = 18,
+    Forked = 19,
 }
 
 impl Kind {
@@ -102,6 +104,7 @@ impl Kind {
             16 => Self::Fork,
             17 => Self::Born,
             18 => Self::Unborn,
+            19 => Self::Forked,
             _ => return None,
         })
     }

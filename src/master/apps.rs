@@ -301,27 +301,39 @@ impl App {
         Some(self.start.failed(step, &error))
     }
 
-    /// What it says, up to where it has said everything.
-    pub(super) fn hear(&mut self) -> Vec<Said> {
+    /// What it says, up to where it has said everything, or about so many bytes of it.
+    pub(super) fn hear(&mut self, bytes: usize) -> Vec<Said> {
         let mut said = Vec::new();
         let mut buffer = [0; 8 * 1024];
-        while let Some(control) = &mut self.control {
+        let mut left = bytes;
+        while let Some(control) = &mut self.control
+            && left > 0
+        {
             match control.read(&mut buffer) {
                 Ok(0) => self.control = None,
-                Ok(length) => self.reader.feed(buffer.get(..length).unwrap_or_default()),
+                Ok(length) => {
+                    left = left.saturating_sub(length);
+                    self.reader.feed(buffer.get(..length).unwrap_or_default());
+                    self.take_frames(&mut said);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => self.control = None,
             }
         }
+        said
+    }
+
+    /// Before more is read, so that never more than one frame is kept.
+    fn take_frames(&mut self, said: &mut Vec<Said>) {
         loop {
             match self.reader.poll() {
                 Ok(Some(frame)) => said.extend(self.understand(frame)),
-                Ok(None) => return said,
+                Ok(None) => return,
                 Err(error) => {
                     log::error!(target: "hatchery", "app {}: unreadable control frames: {error:?}", self.name);
                     self.control = None;
-                    return said;
+                    return;
                 }
             }
         }
@@ -438,3 +450,6 @@ pub(super) fn last_words(
     (!answered && !said.trim().is_empty())
         .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
 }
+
+#[cfg(test)]
+mod tests;

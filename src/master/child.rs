@@ -86,6 +86,34 @@ impl SavedChild {
     }
 }
 
+/// How much of what a process says is taken in at once: whoever talks without end must neither hold up the others nor
+/// fill our memory. What is left is there in the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// Something came.
+    Turn,
+    /// A process has ended: more than a socket holds.
+    Last,
+}
+
+impl Hearing {
+    /// Of a stream.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::Turn => 64 * 1024,
+            Self::Last => 1 << 20,
+        }
+    }
+
+    /// Of packets.
+    pub(super) fn packets(self) -> usize {
+        match self {
+            Self::Turn => 64,
+            Self::Last => 4096,
+        }
+    }
+}
+
 /// What a child is.
 #[derive(Debug)]
 pub(super) enum Role {

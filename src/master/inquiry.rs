@@ -119,16 +119,26 @@ impl Master {
         }
     }
 
-    /// Processes whose ready request was cut off by an upgrade are asked again, as the current configuration says.
+    /// After an upgrade: what processes of apps, those that are just being forked too, are asked before they serve, as
+    /// the current configuration says. Comes before anything that they say is taken in.
+    pub(super) fn find_ready_requests(&mut self) {
+        let born = self.children.values_mut().filter_map(|child| match &mut child.role {
+            Role::App(app) => Some(&mut **app),
+            Role::Worker(_) | Role::Daemon(_) => None,
+        });
+        for app in born.chain(self.nursery.unborn_apps()) {
+            let settings = self.current.config.apps.iter().find(|settings| settings.name == app.name);
+            app.ready = settings.and_then(|settings| settings.ready.clone());
+        }
+    }
+
+    /// Processes whose ready request was cut off by an upgrade are asked again.
     pub(super) fn ask_ready_again(&mut self, now: Time) {
         let mut asked = Vec::new();
         for (id, child) in &mut self.children {
-            let Role::App(app) = &mut child.role else { continue };
-            let settings = self.current.config.apps.iter().find(|settings| settings.name == app.name);
-            if app.ready.is_none() {
-                app.ready = settings.and_then(|settings| settings.ready.clone());
-            }
-            if std::mem::take(&mut app.inquired) {
+            if let Role::App(app) = &mut child.role
+                && std::mem::take(&mut app.inquired)
+            {
                 asked.push(*id);
             }
         }

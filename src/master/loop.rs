@@ -1,7 +1,7 @@
 //! The master's loop: wait, take in what happened, let the supervisor decide, carry it out.
 
 use super::apps::{App, Said};
-use super::child::{Child, Role};
+use super::child::{Child, Hearing, Role};
 use super::{Channel, Master, Token};
 use crate::control::command::{Order, Request, Response};
 use crate::control::worker::{ToMaster, Unit};
@@ -177,7 +177,7 @@ impl Master {
                 if write {
                     worker.flush();
                 }
-                self.hear(id, now);
+                self.hear(id, Hearing::Turn, now);
             }
             (Role::App(app), Channel::Output) => app.output.read(&name, &mut self.journal),
             (Role::App(app), Channel::Launch) => {
@@ -196,21 +196,23 @@ impl Master {
                 if write {
                     app.flush();
                 }
-                self.hear(id, now);
+                self.hear(id, Hearing::Turn, now);
             }
         }
     }
 
-    /// Takes in everything that a child has said.
-    pub(super) fn hear(&mut self, id: ChildId, now: Time) {
-        while let Some(message) = self.children.get_mut(&id).and_then(|child| match &mut child.role {
-            Role::Worker(worker) => worker.hear(),
-            Role::App(_) | Role::Daemon(_) => None,
-        }) {
+    /// Takes in what a child has said.
+    pub(super) fn hear(&mut self, id: ChildId, hearing: Hearing, now: Time) {
+        for _ in 0..hearing.packets() {
+            let message = self.children.get_mut(&id).and_then(|child| match &mut child.role {
+                Role::Worker(worker) => worker.hear(),
+                Role::App(_) | Role::Daemon(_) => None,
+            });
+            let Some(message) = message else { break };
             self.on_worker(id, message, now);
         }
         let said = match self.children.get_mut(&id).map(|child| &mut child.role) {
-            Some(Role::App(app)) => app.hear(),
+            Some(Role::App(app)) => app.hear(hearing.bytes()),
             Some(Role::Worker(_) | Role::Daemon(_)) | None => Vec::new(),
         };
         for said in said {

@@ -78,23 +78,34 @@ use resume::Order;
 use runtime::RuntimeDir;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use template::Nursery;
 use upgrade::Upgrade;
 
 pub use resume::{is_upgrade, put_back};
 
+/// Reads the configuration, from the file if there is one; the error is for the operator.
+pub type Load = Box<dyn Fn(Option<&Path>) -> Result<Config, String>>;
+
 /// What a master is started with.
 pub struct Start {
-    /// Reads the configuration, now and at each reload; the error is for the operator.
-    pub load: Box<dyn Fn() -> Result<Config, String>>,
+    /// Reads the configuration, now and at each reload.
+    pub load: Load,
+    /// The configuration file, absolute; it stays the same over upgrades.
+    pub file: Option<PathBuf>,
     /// What runs in a forked worker; returns its exit code.
     pub worker: fn(WorkerBoot) -> i32,
     /// Control socket; overrides the configuration.
     pub control: Option<PathBuf>,
     /// By what commands tell it from other masters.
     pub identity: Identity,
+}
+
+impl Start {
+    fn config(&self) -> Result<Config, String> {
+        (self.load)(self.file.as_deref())
+    }
 }
 
 /// Why a master could not start.
@@ -113,7 +124,7 @@ pub enum Refused {
 pub fn run(start: Start) -> Result<u8, Refused> {
     let mut master = match Order::from_environment() {
         None => {
-            let config = (start.load)().map_err(Refused::Configuration)?;
+            let config = start.config().map_err(Refused::Configuration)?;
             logger::set_level(config.log.level);
             Master::new(start, config).map_err(Refused::Environment)?
         }
@@ -245,9 +256,7 @@ impl Master {
         // Before the title, which is written over the arguments.
         let upgrade = Upgrade::new()?;
         show_title("hatchery: master");
-        if let Err(error) = code::find() {
-            log::debug!(target: "hatchery", "memory of code once run is kept: {error}");
-        }
+        find_code();
         Ok(Self {
             supervisor: Supervisor::new(current.plan(None), now),
             start,
@@ -295,6 +304,13 @@ fn show_title(text: &str) {
         log::debug!(target: "hatchery", "process titles stay as they are: {error}");
     }
     title::set(text);
+}
+
+/// Before the first fork.
+fn find_code() {
+    if let Err(error) = code::find() {
+        log::debug!(target: "hatchery", "memory of code once run is kept: {error}");
+    }
 }
 
 /// One eventfd for each row of the board.

@@ -52,7 +52,10 @@ impl Master {
             Output::Try => self.try_program(now),
             Output::GiveUp => self.give_up_trial(),
             Output::Execute => self.upgrade.execute = true,
-            Output::Upgraded => self.upgraded(),
+            Output::Upgraded => {
+                self.upgraded();
+                code::release();
+            }
             Output::Answer { ticket, result } => self.answer(ticket, result, now),
             Output::Started => {
                 self.announce();
@@ -264,7 +267,7 @@ impl Master {
 
     fn load(&mut self, now: Time) {
         self.notify.reloading(now);
-        let loaded = (self.start.load)().and_then(|config| {
+        let loaded = self.start.config().and_then(|config| {
             Generation::prepare(config, &self.current.listening, &self.inherited, &mut self.numbers)
         });
         match loaded {

@@ -10,7 +10,7 @@ use super::pidfile::PidFile;
 use super::runtime::RuntimeDir;
 use super::saved::{Header, Kept, Saved, Taking};
 use super::upgrade::Upgrade;
-use super::{Master, Start, logger, show_title, signals as caught};
+use super::{Master, Start, find_code, logger, show_title, signals as caught};
 use crate::config::Config;
 use crate::cron::RunId;
 use crate::dispatch::Board;
@@ -183,6 +183,7 @@ impl Master {
         let mut master = Self::take_over(start, prepared)?;
         exec::name_process(c"hatchery");
         show_title("hatchery: master");
+        find_code();
         if let Err(error) = process::adopt_orphans() {
             log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
         }
@@ -195,6 +196,7 @@ impl Master {
         master.supervisor.on(Input::Executed(result), now);
         master.generation = master.supervisor.generation();
         master.nursery.renumber(master.generation);
+        master.find_ready_requests();
         signals::unblock_all();
         came.into_iter().for_each(|number| master.take_signal(number, now));
         master.reap(now);
@@ -221,8 +223,11 @@ impl Master {
         let wake: Vec<OwnedFd> = saved.wake.into_iter().map(&mut take).collect::<Result<_, _>>()?;
         let board_file = take(saved.board)?;
         let pid_file = saved.pid_file.map(|file| PidFile::restore(file, descriptors)).transpose()?;
+        // Where this program would look for them may mean something else by now.
+        let file = saved.file.or(start.file);
+        let identity = saved.identity.unwrap_or(start.identity);
         Ok(Self {
-            start,
+            start: Start { file, identity, load: start.load, worker: start.worker, control: start.control },
             generation: saved.supervisor.generation(),
             supervisor: saved.supervisor,
             children,

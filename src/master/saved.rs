@@ -12,6 +12,7 @@ use super::notify::SavedNotify;
 use super::template::SavedNursery;
 use crate::config::Config;
 use crate::control::PROTOCOL;
+use crate::control::command::Identity;
 use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::supervisor::{ChildId, Supervisor};
@@ -160,6 +161,12 @@ pub(super) struct Saved {
     pub(super) header: Header,
     /// Where the next program will be.
     pub(super) program: Option<PathBuf>,
+    /// The configuration file that a reload reads.
+    #[serde(default)]
+    pub(super) file: Option<PathBuf>,
+    /// By what commands tell this master from others.
+    #[serde(default)]
+    pub(super) identity: Option<Identity>,
     pub(super) supervisor: Supervisor,
     pub(super) scheduler: Scheduler,
     pub(super) children: Vec<(ChildId, SavedChild)>,

@@ -1,7 +1,7 @@
 //! Signals to inputs, and the reaping of children.
 
 use super::Master;
-use super::child::{Child, Role};
+use super::child::{Child, Hearing, Role};
 use crate::control::exit::signal_name;
 use crate::control::worker::ToWorker;
 use crate::supervisor::{ChildId, Exit, Input, Signal};
@@ -103,13 +103,14 @@ impl Master {
         match self.runs.iter().find(|(_, run)| run.process.pid == pid).map(|(id, _)| *id) {
             Some(id) => self.bury_run(id, exit, now),
             None if self.upgrade.is_trial(pid) => self.bury_trial(exit, now),
+            None if self.bury_unborn(pid, exit, now) => {}
             None => log::debug!(target: "hatchery", "reaped {pid}, which is none of ours: {exit}"),
         }
     }
 
     /// A child of a pool has ended: what it said last, then its place on the board, then the supervisor.
     fn bury(&mut self, id: ChildId, exit: Exit, now: Time) {
-        self.hear(id, now);
+        self.hear(id, Hearing::Last, now);
         let Some(mut child) = self.children.remove(&id) else { return };
         let name = child.name();
         if let Role::App(app) = &mut child.role

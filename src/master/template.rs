@@ -2,16 +2,19 @@
 //! birth of what they fork. What to do is decided by `supervisor::templates`.
 //!
 //! The steps of a birth: the supervisor says Spawn; once there is a template, the process's socket, control socket and
-//! pipe are made here and travel to it (FORK); it forks twice and the process in between ends, so that the new process
-//! is ours; that says BORN over its copy of the channel, and the kernel says which process spoke. From there on it is a
-//! child like any other.
+//! pipe are made here and travel to it (FORK); it forks twice and the process in between says which one it has forked
+//! (FORKED) and ends, so that the new process is ours; that says BORN over its copy of the channel, and the kernel says
+//! which process spoke. From there on it is a child like any other. One that ends before is known by its number.
+//!
+//! The names of processes can be guessed: what comes over the channel of a template counts only for what that template
+//! was asked for.
 
 mod saved;
 
 pub(super) use saved::SavedNursery;
 
 use super::apps::{self, App, Start, Wanted};
-use super::child::{Child, Role};
+use super::child::{Child, Hearing, Role};
 use super::output::Output;
 use super::{Channel, Master, Token, perform};
 use crate::control::frame::{self, HEADER, Header, Kind};
@@ -59,12 +62,14 @@ pub(super) struct Unborn {
     generation: u32,
     /// Once the template was told.
     app: Option<App>,
+    /// Its process id, as the template says it; it counts once the process has spoken itself, or has ended.
+    pid: Option<u32>,
 }
 
 impl Unborn {
     /// A process in this slot, of this generation.
     pub(super) fn new(pool: u16, slot: u16, generation: u32) -> Self {
-        Self { pool, slot, generation, app: None }
+        Self { pool, slot, generation, app: None, pid: None }
     }
 }
 
@@ -94,6 +99,11 @@ impl Nursery {
             }
             template.output.watch(set, Token::Template(*key, Channel::Output));
         }
+    }
+
+    /// What is held of processes that are being forked.
+    pub(super) fn unborn_apps(&mut self) -> impl Iterator<Item = &mut App> {
+        self.unborn.values_mut().filter_map(|unborn| unborn.app.as_mut())
     }
 
     /// For `status`.
@@ -129,10 +139,11 @@ impl Master {
         if let Some(unborn) = self.nursery.unborn.remove(&child) {
             // Whoever is born nevertheless finds its control socket closed.
             self.forget_birth(unborn);
-            self.template_input(Input::Cancel { child }, now);
-            let reason = "not wanted any more".to_owned();
-            self.supervisor.on(supervisor::Input::ForkFailed { child, reason }, now);
         }
+        self.template_input(Input::Cancel { child }, now);
+        // In any case: the supervisor waits for the end of something that there is not.
+        let reason = "not wanted any more".to_owned();
+        self.supervisor.on(supervisor::Input::ForkFailed { child, reason }, now);
     }
 
     /// `restart` of an app: its next processes come from code that is read now.
@@ -158,9 +169,9 @@ impl Master {
             Order::Refuse { child, reason } => {
                 if let Some(unborn) = self.nursery.unborn.remove(&child) {
                     self.forget_birth(unborn);
-                    self.supervisor.on(supervisor::Input::Failed { child, reason: reason.clone() }, now);
-                    self.supervisor.on(supervisor::Input::ForkFailed { child, reason }, now);
                 }
+                self.supervisor.on(supervisor::Input::Failed { child, reason: reason.clone() }, now);
+                self.supervisor.on(supervisor::Input::ForkFailed { child, reason }, now);
             }
             Order::Leave { key } => self.tell_template(key, Kind::Leave, &[], &[]).unwrap_or_else(|error| {
                 log::debug!(target: "hatchery", "cannot tell a template to leave: {error}");
@@ -290,22 +301,22 @@ impl Master {
                     self.template_input(Input::Failed { key, reason }, now);
                 }
             }
-            Channel::Control => self.hear_template(key, now),
+            Channel::Control => self.hear_template(key, Hearing::Turn, now),
             Channel::Inquiry => {}
         }
     }
 
-    /// Takes in what all templates and their newborn have said.
+    /// Takes in what all templates and their newborn have said: one of them has ended.
     pub(super) fn hear_templates(&mut self, now: Time) {
         let keys: Vec<Key> = self.nursery.living.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.hear_template(key, now));
+        keys.into_iter().for_each(|key| self.hear_template(key, Hearing::Last, now));
     }
 
-    fn hear_template(&mut self, key: Key, now: Time) {
+    fn hear_template(&mut self, key: Key, hearing: Hearing, now: Time) {
         let mut packet = vec![0; PACKET];
-        while let Some(template) = self.nursery.living.get_mut(&key)
-            && let Some(channel) = &template.channel
-        {
+        for _ in 0..hearing.packets() {
+            let Some(template) = self.nursery.living.get_mut(&key) else { return };
+            let Some(channel) = &template.channel else { return };
             match seqpacket::receive_named(channel.as_fd(), &mut packet) {
                 Ok((0, _)) => template.channel = None,
                 Ok((length, sender)) => {
@@ -336,6 +347,11 @@ impl Master {
                 self.template_answered(key);
                 self.template_input(Input::Failed { key, reason }, now);
             }
+            (Kind::Forked, Some(child)) => {
+                let pid =
+                    payload.get(8..).and_then(<[u8]>::first_chunk::<4>).map(|pid| u32::from_le_bytes(*pid));
+                self.was_forked(key, child, pid);
+            }
             (Kind::Born, Some(child)) => self.born(key, child, sender, now),
             (Kind::Unborn, Some(child)) => {
                 let reason = String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
@@ -351,10 +367,26 @@ impl Master {
         }
     }
 
+    /// The process of that id is something else already.
+    fn is_known(&self, pid: u32) -> bool {
+        self.children.values().any(|child| child.process.pid == pid)
+            || self.nursery.living.values().any(|template| template.process.pid == pid)
+            || self.runs.values().any(|run| run.process.pid == pid)
+            || self.upgrade.is_trial(pid)
+    }
+
+    /// A process was forked, and has not spoken yet.
+    fn was_forked(&mut self, key: Key, child: ChildId, pid: Option<u32>) {
+        if self.nursery.core.asked_for(child) == Some(key)
+            && let Some(unborn) = self.nursery.unborn.get_mut(&child)
+        {
+            unborn.pid = pid;
+        }
+    }
+
     /// A process was forked, and is a child of ours from now on.
     fn born(&mut self, key: Key, child: ChildId, sender: Option<u32>, now: Time) {
-        let known = |pid: &u32| self.children.values().any(|other| other.process.pid == *pid);
-        let Some(pid) = sender.filter(|pid| !known(pid)) else { return };
+        let Some(pid) = sender.filter(|pid| !self.is_known(*pid)) else { return };
         let process = match process::adopted(pid) {
             Ok(process) => process,
             Err(error) => {
@@ -362,17 +394,32 @@ impl Master {
                 return;
             }
         };
+        let asked = self.nursery.core.asked_for(child) == Some(key);
         self.template_input(Input::Born { key, child }, now);
-        match self.nursery.unborn.remove(&child) {
-            Some(Unborn { pool, slot, app: Some(app), .. }) => {
-                let newborn = Child { process, pool, slot, killed: false, role: Role::App(Box::new(app)) };
-                log::debug!(target: "hatchery", "forked {} (process {pid}) from its template", newborn.name());
-                self.children.insert(child, newborn);
-                self.supervisor.on(supervisor::Input::Forked { child, pid }, now);
-            }
-            // It was cancelled meanwhile.
-            Some(Unborn { app: None, .. }) | None => drop(process::signal(&process, signals::SIGKILL, true)),
+        let told = self.nursery.unborn.get(&child).is_some_and(|unborn| unborn.app.is_some());
+        let unborn = if asked && told { self.nursery.unborn.remove(&child) } else { None };
+        let Some(Unborn { pool, slot, app: Some(app), .. }) = unborn else {
+            // It was cancelled meanwhile, or nobody has asked this template for it.
+            log::debug!(target: "hatchery", "process {pid}, forked from a template, is not wanted: killed");
+            return drop(process::signal(&process, signals::SIGKILL, true));
+        };
+        let newborn = Child { process, pool, slot, killed: false, role: Role::App(Box::new(app)) };
+        log::debug!(target: "hatchery", "forked {} (process {pid}) from its template", newborn.name());
+        self.children.insert(child, newborn);
+        self.supervisor.on(supervisor::Input::Forked { child, pid }, now);
+    }
+
+    /// A process has ended that was forked and has not spoken; false: this is none.
+    pub(super) fn bury_unborn(&mut self, pid: u32, exit: Exit, now: Time) -> bool {
+        let unborn = self.nursery.unborn.iter().filter(|(_, unborn)| unborn.pid == Some(pid));
+        let asked = |child: &ChildId| Some((*child, self.nursery.core.asked_for(*child)?));
+        // One at most, unless a template lies.
+        let ended: Vec<(ChildId, Key)> = unborn.filter_map(|(child, _)| asked(child)).collect();
+        for (child, key) in &ended {
+            let reason = format!("the new process ended before it had become one of the app: {exit}");
+            self.template_input(Input::Unborn { key: *key, child: *child, reason }, now);
         }
+        !ended.is_empty()
     }
 
     /// A template has ended; false: this is none.

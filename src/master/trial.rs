@@ -30,7 +30,7 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     drop(process::inherited(STATE));
     let (saved, config) = Saved::read(&state)?;
     logger::set_level(config.log.level);
-    if let Err(problems) = (start.load)() {
+    if let Err(problems) = (start.load)(saved.file.as_deref().or(start.file.as_deref())) {
         log::warn!(target: "hatchery", "the next reload would fail with this program: {problems}");
     }
     // Whether what the real start needs can be had.

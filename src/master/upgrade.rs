@@ -100,8 +100,10 @@ impl Trial {
                 Ok(0) => self.report = None,
                 Ok(length) => {
                     self.said.extend_from_slice(buffer.get(..length).unwrap_or_default());
-                    // Whoever says more is not one of ours.
-                    self.said.truncate(2 * READY.len());
+                    // Whoever says more is not one of ours, and may say it without end.
+                    if self.said.len() > READY.len() {
+                        self.report = None;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -265,6 +267,8 @@ impl Master {
         Saved {
             header: Header::own(self.upgrade.arguments.clone()),
             program: self.upgrade.program.clone(),
+            file: self.start.file.clone(),
+            identity: Some(self.start.identity.clone()),
             supervisor: self.supervisor.clone(),
             scheduler: self.scheduler.clone(),
             children: self.children.iter().map(|(id, child)| (*id, child.save(&mut keeping))).collect(),

@@ -20,6 +20,16 @@ const SPREAD: u128 = 10;
 pub(super) struct Worn {
     pub(super) child: ChildId,
     pub(super) reason: String,
+    /// Only because of a restart by command, and no longer than that tries.
+    #[serde(default)]
+    pub(super) restart: bool,
+}
+
+impl Worn {
+    /// For good.
+    pub(super) fn new(child: ChildId, reason: &str) -> Self {
+        Self { child, reason: reason.to_owned(), restart: false }
+    }
 }
 
 /// A restart by command.
@@ -51,8 +61,12 @@ impl Supervisor {
         let Some(pool) = self.pools.get_mut(place.pool) else { return };
         let serves =
             !pool.is_daemon() && pool.slots.get(place.slot).is_some_and(|slot| is_serving(&slot.state));
-        if serves && pool.worn.iter().all(|worn| worn.child != child) {
-            pool.worn.push(Worn { child, reason: reason.to_owned() });
+        match pool.worn.iter_mut().find(|worn| worn.child == child) {
+            // It says so once, and stays worn if the restart fails.
+            Some(worn) if worn.restart => *worn = Worn::new(child, reason),
+            Some(_) => {}
+            None if serves => pool.worn.push(Worn::new(child, reason)),
+            None => {}
         }
     }
 
@@ -82,7 +96,7 @@ impl Supervisor {
     pub(super) fn outlive(&mut self, now: Time) {
         for pool in &mut self.pools {
             while let Some((child, _)) = pool.first_outlived().filter(|(_, due)| *due <= now) {
-                pool.worn.push(Worn { child, reason: "it reached max_lifetime".to_owned() });
+                pool.worn.push(Worn::new(child, "it reached max_lifetime"));
             }
             pool.relief_at = pool.relief_at.filter(|at| *at > now);
         }
@@ -130,7 +144,7 @@ impl Supervisor {
         let (failed, others): (Vec<Roll>, Vec<Roll>) =
             std::mem::take(&mut self.rolls).into_iter().partition(|roll| roll.pool == index);
         for roll in &failed {
-            pool.worn.retain(|worn| !roll.left.contains(&worn.child));
+            pool.worn.retain(|worn| !(worn.restart && roll.left.contains(&worn.child)));
         }
         self.rolls = others;
         self.note(Level::Error, format!("{told}; the process that it was to replace goes on"));
@@ -192,7 +206,7 @@ impl Supervisor {
         pool.relief.reset();
         for child in &left {
             if pool.worn.iter().all(|worn| worn.child != *child) {
-                pool.worn.push(Worn { child: *child, reason: "restart was asked for".to_owned() });
+                pool.worn.push(Worn { restart: true, ..Worn::new(*child, "restart was asked for") });
             }
         }
         self.rolls.push(Roll { ticket, pool: index, total: left.len(), left });

@@ -165,6 +165,14 @@ impl Templates {
         }
     }
 
+    /// The template that was asked for this process and has not answered yet, while somebody waits for the process.
+    #[must_use]
+    pub fn asked_for(&self, child: ChildId) -> Option<Key> {
+        let waits = |asked: &Asked| asked.child == child && !asked.cancelled;
+        let asked = self.templates.iter().find(|template| template.asked.iter().any(waits));
+        asked.map(|template| template.key)
+    }
+
     /// Whether nothing lives.
     #[must_use]
     pub fn is_idle(&self) -> bool {

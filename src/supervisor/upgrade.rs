@@ -117,7 +117,7 @@ impl Supervisor {
             .filter_map(|slot| slot.state.process().map(|process| process.child))
             .collect();
         let reason = "the program was upgraded";
-        workers.worn.extend(old.into_iter().map(|child| Worn { child, reason: reason.to_owned() }));
+        workers.worn.extend(old.into_iter().map(|child| Worn::new(child, reason)));
         if workers.count(is_old) == 0 {
             self.mode = Mode::Running;
             self.note(Level::Info, format!("upgrade: generation {generation} serves"));

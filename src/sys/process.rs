@@ -428,18 +428,38 @@ pub fn reap(pid: u32) -> Option<Ended> {
     Some(Ended::Code(libc::WEXITSTATUS(status)))
 }
 
-/// Sends `signal` to the child; to its whole process group if `group`.
+/// Sends `signal` to the child; if `group`, to the process group that it was started in, and to itself wherever it has
+/// moved since.
 ///
 /// # Errors
 /// ESRCH if it has ended, EPERM if it changed its user.
 pub fn signal(child: &Child, signal: i32, group: bool) -> io::Result<()> {
-    use std::os::fd::AsFd as _;
-    if let (Some(handle), false) = (&child.handle, group) {
-        return pidfd::send(handle.as_fd(), signal);
-    }
     let pid = libc::pid_t::try_from(child.pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
-    // SAFETY: integers only. The number is ours until we reap it, and the caller forgets the child then.
-    let result = unsafe { libc::kill(if group { -pid } else { pid }, signal) };
+    if !group {
+        return signal_itself(child, pid, signal);
+    }
+    let others = kill(-pid, signal);
+    // SAFETY: integers only.
+    let stayed = unsafe { libc::getpgid(pid) } == pid;
+    // What can be handled should not come twice; KILL is certain, also for one that moves at this moment.
+    if others.is_ok() && stayed && signal != libc::SIGKILL {
+        return others;
+    }
+    signal_itself(child, pid, signal).or(others)
+}
+
+fn signal_itself(child: &Child, pid: libc::pid_t, signal: i32) -> io::Result<()> {
+    use std::os::fd::AsFd as _;
+    match &child.handle {
+        Some(handle) => pidfd::send(handle.as_fd(), signal),
+        None => kill(pid, signal),
+    }
+}
+
+/// The number must be of a child, or a group, that was not reaped yet: nobody else can have it then.
+fn kill(pid: libc::pid_t, signal: i32) -> io::Result<()> {
+    // SAFETY: integers only.
+    let result = unsafe { libc::kill(pid, signal) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -368,6 +368,143 @@ fn a_fork_that_fails_says_why() {
     assert!(ended.stderr.contains("Resource temporarily unavailable"), "{}", ended.stderr);
 }
 
+/// In the template: BORN for every process that there may be, over the channel.
+const CLAIM: &str = r#"
+def claim(channel):
+    for child in range(64):
+        os.write(channel, (8).to_bytes(4, 'little') + bytes([17, 0, 0, 0, 0, 0, 0, 0]) + child.to_bytes(8, 'little'))
+"#;
+
+#[test]
+fn a_template_is_no_process_of_its_app_whatever_it_says() {
+    let setup = setup("processes: 2");
+    let hook = "\nos.register_at_fork(before=lambda: os.getpid() == IMPORTED[0] and claim(3))\n";
+    setup.directory.write("site_of_test.py", format!("{SITE}{CLAIM}{hook}"));
+    let server = setup.start();
+    let before = server.wait_ready(SOON, "site", 2);
+    let template = template(&server);
+    assert!(before.iter().all(|process| process.pid != template.pid));
+    server.kill_and_wait("site", before[0], 2);
+    assert!(text(&server, "/imported").starts_with(&format!("{} ", template.pid)));
+}
+
+/// Its orphan, which is a child of the master, claims to be every process that there may be.
+const HOSTILE: &str = r#"
+import os, signal
+MASTER = os.getppid()
+CHANNEL = os.dup(3)
+def application(environ, start_response):
+    read, write = os.pipe()
+    between = os.fork()
+    if not between:
+        if not os.fork():
+            while os.getppid() != MASTER:
+                pass
+            claim(CHANNEL)
+            os.write(write, str(os.getpid()).encode())
+            signal.pause()
+        os._exit(0)
+    os.waitpid(between, 0)
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [os.read(read, 100)]
+"#;
+
+/// Before each fork, as long as the file is there.
+const HOLD: &str = r#"
+def hold():
+    while os.path.exists(os.path.join(os.path.dirname(__file__), 'hold')):
+        time.sleep(0.01)
+os.register_at_fork(before=hold)
+"#;
+
+/// Kills the only process of the app, and returns when another was asked for, whose fork is held up.
+#[track_caller]
+fn hold_up_a_fork(server: &Server) {
+    server.directory().write("hold", "");
+    let first = server.wait_ready(SOON, "site", 1)[0];
+    first.signal(Signal::SIGKILL);
+    wait_until(SOON, "another process is being forked", || {
+        let pool = server.pool("site");
+        let held = matches!(pool.children.as_slice(), [child] if child.state == "booting");
+        holds(held, pool)
+    });
+}
+
+#[test]
+fn an_app_has_no_say_in_the_births_of_another() {
+    let configuration = configuration("processes: 1")
+        .replace("locations: [", "locations: [(path: \"/hostile\", to: App(\"hostile\")), ")
+        .replace(
+            "apps: {",
+            "apps: {\"hostile\": (module: \"hostile\", chdir: \"{dir}\", home: \"{venv}\", preload: true), ",
+        );
+    let setup = Setup::new(&configuration);
+    setup.directory.write("site_of_test.py", format!("{SITE}{HOLD}"));
+    setup.directory.write("hostile.py", format!("{HOSTILE}{CLAIM}"));
+    let server = setup.start();
+    hold_up_a_fork(&server);
+    // All of it is said before the master hears the first.
+    server.master.signal(Signal::SIGSTOP);
+    let stray: u32 = text(&server, "/hostile").parse().unwrap();
+    server.master.signal(Signal::SIGCONT);
+    wait_until(SOON, "the stray is gone", || holds(Process::of(stray).is_none(), stray));
+    std::fs::remove_file(server.directory().path().join("hold")).unwrap();
+    let new = server.wait_ready(SOON, "site", 1)[0];
+    assert_ne!(new.pid, stray);
+    assert!(text(&server, "/tree").starts_with(&format!("{} ", new.pid)));
+    server.wait_ready(SOON, "hostile", 1);
+}
+
+#[test]
+fn a_birth_that_ends_early_says_why_and_leaves_the_template() {
+    let ends = |whose: &str, code: u32| {
+        format!(
+            "{SITE}\ndef early():\n    if os.getppid() {whose} IMPORTED[0] and os.path.exists(__file__ + '.end'):\n        \
+             os._exit({code})\nos.register_at_fork(after_in_child=early)\n"
+        )
+    };
+    for (whose, code, reason) in [
+        ("==", 9, "its template could not fork: the process in between ended early: exit 9"),
+        (
+            "!=",
+            8,
+            "its template could not fork: the new process ended before it had become one of the app: exit 8",
+        ),
+    ] {
+        let setup = setup("processes: 1");
+        setup.directory.write("site_of_test.py", ends(whose, code));
+        let server = setup.start().tolerant(&["its template could not fork"]);
+        let (first, before) = (server.wait_ready(SOON, "site", 1)[0], template(&server));
+        let end = server.directory().write("site_of_test.py.end", "");
+        first.signal(Signal::SIGKILL);
+        server.wait_log(reason);
+        assert_eq!(template(&server).pid, before.pid);
+        std::fs::remove_file(end).unwrap();
+        server.wait_ready(SOON, "site", 1);
+        assert!(text(&server, "/imported").starts_with(&format!("{} ", before.pid)));
+    }
+}
+
+#[test]
+fn a_process_that_is_being_forked_during_an_upgrade_is_asked_whether_it_is_ready() {
+    let setup = setup("processes: 1, ready: (path: \"/healthz\")");
+    let asked = "\nserve = application\ndef application(environ, start_response):\n    \
+                 print('asked', environ['PATH_INFO'], os.getpid(), flush=True)\n    \
+                 return serve(environ, start_response)\n";
+    setup.directory.write("site_of_test.py", format!("{SITE}{HOLD}{asked}"));
+    let server = setup.start();
+    hold_up_a_fork(&server);
+    server.master.signal(Signal::SIGUSR2);
+    wait_until(SOON, "the new program serves", || {
+        let status = server.status();
+        holds(status.generation == 2 && status.mode == "running", &status)
+    });
+    assert_eq!(server.ready("site"), [], "still being forked");
+    std::fs::remove_file(server.directory().path().join("hold")).unwrap();
+    let new = server.wait_ready(SOON, "site", 1)[0];
+    server.wait_log(&format!("asked /healthz {}", new.pid));
+}
+
 #[test]
 fn the_death_of_the_master_leaves_nobody() {
     let mut server = setup("processes: 2").start();

@@ -366,3 +366,37 @@ fn a_server_without_a_file_is_upgraded_even_if_its_directory_was_swapped() {
         holds(text == "second", text)
     });
 }
+
+#[test]
+fn the_file_of_the_start_is_read_whatever_its_directory_is_called_by_now() {
+    let setup = Setup::flags(&["run"]);
+    let text = |body: &str| {
+        let to = format!("Respond(status: 200, body: \"{body}\", content_type: \"text/plain\")");
+        setup
+            .replace(&format!("(sites: [(listen: [\"{{address}}\"], locations: [(path: \"/\", to: {to})])])"))
+    };
+    let [first, second, third] = ["first", "second", "third"].map(text);
+    setup.directory.write("site/hatchery.ron", first);
+    let (site, old) = (setup.directory.path().join("site"), setup.directory.path().join("site.old"));
+    let program = install(&setup.directory);
+    let server = setup.program(program).under(&["env", "-C", site.to_str().unwrap()]).start();
+    let server = server.tolerant(&["reload failed"]);
+    assert_eq!(get(server.address, "/").text(), "first");
+    let file = server.status().config;
+    assert_eq!(file.as_deref(), Some(site.join("hatchery.ron").as_path()));
+    std::fs::rename(&site, &old).unwrap();
+    server.directory().write("site/hatchery.ron", second);
+    upgrade(&server);
+    assert_eq!(server.status().config, file);
+    server.hang_up();
+    assert_eq!(get(server.address, "/").text(), "second");
+    // The file is missing at the next upgrade, and comes back.
+    std::fs::remove_file(site.join("hatchery.ron")).unwrap();
+    std::fs::remove_file(old.join("hatchery.ron")).unwrap();
+    upgrade(&server);
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(1));
+    server.directory().write("site/hatchery.ron", third);
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    assert_eq!(get(server.address, "/").text(), "third");
+    assert_eq!(server.status().config, file);
+}

@@ -3,7 +3,7 @@
 It imports the app like a process that serves it, and has others forked from it: each FORK brings the control socket, the
 listening socket and the output of one, and its settings (docs/decisions/0008-preload.md).
 """
-FORK, BORN, UNBORN = 16, 17, 18
+FORK, BORN, UNBORN, FORKED = 16, 17, 18, 19
 NAME_SIZE = 8
 
 
@@ -70,6 +70,7 @@ class Template:
     def fork(self, name):
         """Twice, so that the master becomes the parent; true in the new process, once it has."""
         adopted = ()
+        status = 0
         try:
             adopted = os.pipe()
             between = os.fork()
@@ -80,6 +81,8 @@ class Template:
                     self.tell(UNBORN, name + str(error).encode())
                     child = -1
                 if child:
+                    if child > 0:  # before the master can reap it, however it ends
+                        self.tell(FORKED, name + COUNT.pack(child))
                     os._exit(0)
                 os.close(adopted[1])
                 os.read(adopted[0], 1)  # ends when the one between was reaped, or the template is dead
@@ -90,9 +93,13 @@ class Template:
             self.tell(UNBORN, name + str(error).encode())
         if between:
             try:
-                os.waitpid(between, 0)
+                _, status = os.waitpid(between, 0)
             except ChildProcessError:  # the app ignores SIGCHLD
                 pass
+        if status:
+            killed = os.WIFSIGNALED(status)
+            how = "signal %d" % os.WTERMSIG(status) if killed else "exit %d" % os.WEXITSTATUS(status)
+            self.tell(UNBORN, name + b"the process in between ended early: " + how.encode())
         for end in adopted:
             os.close(end)
         return False

@@ -34,6 +34,8 @@ struct SavedUnborn {
     slot: u16,
     generation: u32,
     app: Option<SavedApp>,
+    #[serde(default)]
+    pid: Option<u32>,
 }
 
 impl SavedNursery {
@@ -44,9 +46,9 @@ impl SavedNursery {
             nursery.living.insert(key, saved.restore(descriptors)?);
         }
         for (child, saved) in self.unborn {
-            let SavedUnborn { pool, slot, generation, app } = saved;
+            let SavedUnborn { pool, slot, generation, app, pid } = saved;
             let app = app.map(|app| app.restore(descriptors)).transpose()?;
-            nursery.unborn.insert(child, Unborn { pool, slot, generation, app });
+            nursery.unborn.insert(child, Unborn { pool, slot, generation, app, pid });
         }
         Ok(nursery)
     }
@@ -85,9 +87,9 @@ impl Nursery {
         });
         let living = living.collect();
         let unborn = self.unborn.iter().map(|(child, unborn)| {
-            let Unborn { pool, slot, generation, app } = unborn;
+            let Unborn { pool, slot, generation, app, pid } = unborn;
             let app = app.as_ref().map(|app| app.save(descriptors));
-            (*child, SavedUnborn { pool: *pool, slot: *slot, generation: *generation, app })
+            (*child, SavedUnborn { pool: *pool, slot: *slot, generation: *generation, app, pid: *pid })
         });
         SavedNursery { core: self.core.clone(), living, unborn: unborn.collect() }
     }

@@ -309,3 +309,19 @@ fn a_suspended_machine_costs_nobody_time() {
     assert_eq!(scene.drain(), []);
     assert_eq!(forks(&scene.on(Input::Ready { key: SHOP, threads: 1 })), [1]);
 }
+
+#[test]
+fn only_the_template_that_was_asked_has_a_say_and_only_while_somebody_waits() {
+    let mut scene = Scene::ready(false);
+    assert_eq!(scene.core.asked_for(ChildId(2)), None);
+    assert_eq!(forks(&scene.want(2, 1)), [2]);
+    assert_eq!(scene.core.asked_for(ChildId(2)), Some(SHOP));
+    let other = Key { pool: 2, ..SHOP };
+    assert_eq!(scene.on(Input::Unborn { key: other, child: ChildId(2), reason: "no".to_owned() }), []);
+    assert_eq!(scene.on(Input::Born { key: other, child: ChildId(2) }), []);
+    assert_eq!(scene.core.asked_for(ChildId(2)), Some(SHOP));
+    scene.core.renumber(5);
+    assert_eq!(scene.core.asked_for(ChildId(2)), Some(Key { generation: 5, ..SHOP }), "after an upgrade");
+    scene.on(Input::Cancel { child: ChildId(2) });
+    assert_eq!(scene.core.asked_for(ChildId(2)), None);
+}

@@ -69,6 +69,31 @@ fn a_relief_that_fails_leaves_the_worn_one_and_comes_again_later() {
 }
 
 #[test]
+fn a_restart_that_fails_leaves_worn_what_is_worn_without_it() {
+    let three = plan(vec![workers(1, 1), app(1, "shop", 3, 3)]);
+    let mut scene = Scene::serving(three);
+    let old = scene.of(1, "ready");
+    worn(&mut scene, old[0]);
+    scene.on(Input::Restart { ticket: Ticket(3), name: "shop".to_owned() });
+    assert_eq!(scene.pool(1).worn, 3);
+    worn(&mut scene, old[1]);
+    let relief = scene.one(1, "booting");
+    let outputs = scene.on(Input::Failed { child: relief, reason: "ValueError: no".to_owned() });
+    assert_eq!(answers(&outputs).len(), 1, "the restart is over");
+    assert_eq!(scene.pool(1).worn, 2, "worn before it, and meanwhile");
+    scene.exit(relief, Exit::Code(3));
+    let next = scene.supervisor.deadline().unwrap();
+    scene.pass(next.since(scene.now));
+    for _ in 0..2 {
+        let relief = scene.one(1, "booting");
+        assert_eq!(drained(&scene.ready(relief)).len(), 1);
+    }
+    scene.leave_all();
+    let left: Vec<ChildId> = scene.of(1, "ready").into_iter().filter(|child| old.contains(child)).collect();
+    assert_eq!((scene.pool(1).worn, left), (0, vec![old[2]]));
+}
+
+#[test]
 fn a_worn_one_that_dies_or_leaves_needs_no_relief() {
     let mut scene = Scene::serving(two_shops());
     let old = scene.of(1, "ready");

@@ -131,3 +131,36 @@ fn a_forked_child_keeps_only_what_it_is_told() {
     .unwrap();
     assert_eq!(wait(&child), Ended::Code(0));
 }
+
+/// Waits until `fd` is readable, or for so long.
+fn wait_for(fd: &OwnedFd, seconds: u64) -> bool {
+    let mut set = crate::sys::poll::Set::new();
+    set.add(fd.as_fd(), (), crate::sys::poll::Interest::READ);
+    let now = crate::sys::clock::now();
+    set.wait(now, Some(now.after(Duration::from_secs(seconds)))).is_ok_and(|ready| !ready.is_empty())
+}
+
+#[test]
+fn a_child_that_moved_to_another_group_is_reached_all_the_same() {
+    let (go, started) = pipe().unwrap();
+    let (told, tell) = pipe().unwrap();
+    let (never, _said) = pipe().unwrap();
+    // SAFETY: no arguments, cannot fail.
+    let ours = unsafe { libc::getpgrp() };
+    let child = fork(|| {
+        // Not before the parent has put it into a group of its own.
+        // SAFETY: integers only.
+        let moved = wait_for(&go, 20) && unsafe { libc::setpgid(0, ours) } == 0;
+        let said = nix::unistd::write(&tell, if moved { b"y" } else { b"n" });
+        // Ends by itself if it is not killed.
+        i32::from(said.is_err() || wait_for(&never, 20))
+    })
+    .unwrap();
+    nix::unistd::write(&started, b"x").unwrap();
+    let mut answer = [0];
+    assert!(wait_for(&told, 20));
+    nix::unistd::read(&told, &mut answer).unwrap();
+    assert_eq!(&answer, b"y", "it has moved");
+    signal(&child, signals::SIGKILL, true).unwrap();
+    assert_eq!(wait(&child), Ended::Signal(signals::SIGKILL));
+}
