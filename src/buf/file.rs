@@ -1,53 +1,63 @@
-//! An open file that is sent from, and which part of it was found in memory lately.
+//! An open file that is sent from, and which parts of it were found in memory lately.
 
 use crate::timer::Time;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A descriptor, shared by all responses that send from it. Pure: others ask the kernel, this only remembers.
+/// A descriptor, shared by all responses that send from it. Pure: others ask the kernel, this only remembers, block by
+/// block, so that many clients at distant places of a file do not make each other ask again.
 #[derive(Debug)]
 pub struct OpenFile {
     fd: OwnedFd,
-    near: Cell<Near>,
+    /// Until when each block is believed to be in memory.
+    near: RefCell<Vec<Time>>,
 }
 
-/// Bytes that could be read without waiting for a disk, and until when that is believed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Near {
-    from: u64,
-    to: u64,
-    until: Time,
-}
+/// Bytes that are remembered together.
+const BLOCK: u64 = 512 * 1024;
+
+/// Blocks beyond are not remembered: eight bytes each, and files of half a terabyte are rare.
+const MOST: u64 = 1 << 20;
 
 impl OpenFile {
-    /// Whether all of `range` was found in memory, not long ago.
+    /// The part of `range` that is not known to be in memory: without the blocks at its beginning that are.
     #[must_use]
-    pub fn is_near(&self, range: &Range<u64>, now: Time) -> bool {
-        let near = self.near.get();
-        now < near.until && near.from <= range.start && range.end <= near.to
+    pub fn unknown(&self, range: &Range<u64>, now: Time) -> Range<u64> {
+        let near = self.near.borrow();
+        let mut from = range.start;
+        while from < range.end {
+            let block = from / BLOCK;
+            let until = usize::try_from(block).ok().and_then(|block| near.get(block));
+            if until.is_none_or(|until| *until <= now) {
+                break;
+            }
+            from = (block + 1) * BLOCK;
+        }
+        from.min(range.end)..range.end
     }
 
-    /// Remembers that all of `range` is in memory. What adjoins is joined, and believed no longer than what was known
-    /// before; of two separate parts the later one is remembered.
-    pub fn found_near(&self, range: &Range<u64>, now: Time, until: Time) {
-        let near = self.near.get();
-        let adjoins = now < near.until && range.start <= near.to && near.from <= range.end;
-        self.near.set(if adjoins {
-            Near {
-                from: near.from.min(range.start),
-                to: near.to.max(range.end),
-                until: near.until.min(until),
+    /// Remembers the blocks that lie in `range` as a whole: they are in memory. `size` is that of the file, whose last
+    /// block ends there.
+    pub fn found_near(&self, range: &Range<u64>, size: u64, until: Time) {
+        let first = range.start.div_ceil(BLOCK);
+        let end = if range.end >= size { range.end.div_ceil(BLOCK) } else { range.end / BLOCK };
+        let mut near = self.near.borrow_mut();
+        for block in first..end.min(MOST) {
+            let block = block as usize;
+            if near.len() <= block {
+                near.resize(block + 1, Time::ZERO);
             }
-        } else {
-            Near { from: range.start, to: range.end, until }
-        });
+            if let Some(place) = near.get_mut(block) {
+                *place = until;
+            }
+        }
     }
 }
 
 impl From<OwnedFd> for OpenFile {
     fn from(fd: OwnedFd) -> Self {
-        Self { fd, near: Cell::default() }
+        Self { fd, near: RefCell::default() }
     }
 }
 
@@ -62,19 +72,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn adjoining_parts_are_joined_and_forgotten_in_time() {
+    fn whole_blocks_are_remembered_for_a_while() {
         let file = OpenFile::from(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        assert!(!file.is_near(&(0..1), Time(0)));
-        file.found_near(&(10..20), Time(0), Time(100));
-        assert!(file.is_near(&(10..20), Time(99)) && file.is_near(&(12..13), Time(0)));
-        assert!(!file.is_near(&(10..21), Time(0)) && !file.is_near(&(9..12), Time(0)));
-        assert!(!file.is_near(&(10..20), Time(100)), "forgotten");
-        file.found_near(&(20..30), Time(50), Time(150));
-        assert!(file.is_near(&(10..30), Time(99)), "joined");
-        assert!(!file.is_near(&(20..30), Time(100)), "the older part sets the time");
-        file.found_near(&(40..50), Time(60), Time(160));
-        assert!(file.is_near(&(40..50), Time(60)) && !file.is_near(&(10..30), Time(60)), "apart");
-        file.found_near(&(0..40), Time(200), Time(300));
-        assert!(!file.is_near(&(0..50), Time(200)), "what is forgotten is not joined");
+        let (size, soon) = (3 * BLOCK + 7, Time(100));
+        let unknown = |range: Range<u64>| file.unknown(&range, Time(50));
+        assert_eq!(unknown(0..size), 0..size);
+        // A part of a block says nothing of the rest of it.
+        file.found_near(&(1..BLOCK), size, soon);
+        assert_eq!(unknown(0..BLOCK), 0..BLOCK);
+        file.found_near(&(BLOCK..2 * BLOCK + 5), size, soon);
+        assert_eq!(unknown(BLOCK + 9..2 * BLOCK), 2 * BLOCK..2 * BLOCK, "known as a whole");
+        assert_eq!(unknown(BLOCK + 9..2 * BLOCK + 1), 2 * BLOCK..2 * BLOCK + 1);
+        assert_eq!(unknown(0..2 * BLOCK), 0..2 * BLOCK, "what is known behind a gap does not count");
+        // The last block ends with the file.
+        file.found_near(&(2 * BLOCK..size), size, soon);
+        assert_eq!(unknown(BLOCK..size), size..size);
+        assert_eq!(file.unknown(&(BLOCK..size), soon), BLOCK..size, "forgotten");
+        assert_eq!(unknown(size..size), size..size);
+        file.found_near(&(MOST * BLOCK..(MOST + 1) * BLOCK), u64::MAX, soon);
+        assert!(file.near.borrow().len() < 8, "far beyond is not remembered");
     }
 }

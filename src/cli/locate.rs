@@ -6,6 +6,7 @@ use crate::control::command::{Identity, Order, Request, Response};
 use crate::master::control;
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where a configuration is looked for that was not named.
 const PLACES: [&str; 2] = ["hatchery.ron", "/etc/hatchery/hatchery.ron"];
@@ -74,9 +75,14 @@ impl Found {
     /// As [`Master::ask`]. What is wrong with the configuration is told only here, and once: a master that is asked to
     /// reload tells it too.
     pub(super) fn ask(&self, request: &Request) -> Result<Response, Failure> {
+        self.ask_within(request, control::STATUS)
+    }
+
+    /// As [`Self::ask`]; a master that is asked for its status has so long to answer.
+    pub(super) fn ask_within(&self, request: &Request, patience: Duration) -> Result<Response, Failure> {
         let meant = self.meant.clone().filter(|_| !request.is_harmless());
         let order = Order { request: request.clone(), meant };
-        control::ask(&self.path, &order).map_err(|error| {
+        control::ask(&self.path, &order, patience).map_err(|error| {
             Failure::Failed(match &self.problems {
                 Some(problems) => format!(
                     "{problems}\n{error}; the file could not be asked for the control socket, so the default place was \

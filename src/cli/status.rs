@@ -3,8 +3,10 @@
 use super::locate::Master;
 use super::{Failure, print};
 use crate::control::command::{Child, Job, Pool, Request, Response, Running, Sandbox, Status, Template};
+use crate::master::control;
 use clap::Args;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Show the running server: workers, apps, daemons, cron jobs
 #[derive(Debug, Args)]
@@ -29,7 +31,12 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
 
 /// Asks the running master.
 pub(super) fn fetch(master: &Master) -> Result<Box<Status>, Failure> {
-    match master.ask(&Request::Status)? {
+    fetch_within(master, control::STATUS)
+}
+
+/// Asks the running master, which has so long to answer.
+pub(super) fn fetch_within(master: &Master, patience: Duration) -> Result<Box<Status>, Failure> {
+    match master.find()?.ask_within(&Request::Status, patience)? {
         Response::Status(status) => Ok(status),
         Response::Done { text } | Response::Failed { text } => Err(Failure::Failed(text)),
         Response::Logs { .. } => Err(Failure::Failed("the master answered another question".to_owned())),

@@ -1,7 +1,7 @@
 //! `hatchery top`: what `status` shows, again and again.
 
 use super::locate::Master;
-use super::status::{fetch, table};
+use super::status::{fetch, fetch_within, table};
 use super::{Failure, print};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::signals::{self, Signals};
@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// From one picture to the next.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// A master that does not answer by then is said to hang; keys and signals wait as long.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Show the running server as `status` does, live; Ctrl-C, or q and Enter, ends it
 ///
@@ -45,7 +48,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
             }
             Next::Draw => {}
         }
-        shown = match fetch(&arguments.master) {
+        shown = match fetch_within(&arguments.master, PATIENCE) {
             Ok(status) => table(&status),
             // It may be about to start again.
             Err(Failure::Usage(text) | Failure::Failed(text)) => text,

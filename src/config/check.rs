@@ -78,9 +78,13 @@ pub fn environment(config: &Config) -> Vec<Problem> {
     check.problems
 }
 
-/// Why the temporary directory cannot be used, if it cannot.
+/// Why the temporary directory cannot be used, if it cannot and something needs it: bodies of requests to apps, and
+/// responses of apps and upstreams, are kept there. A server of files alone runs without one.
 #[must_use]
 pub fn temp_dir(config: &Config) -> Option<Problem> {
+    if config.apps.is_empty() && config.upstreams.is_empty() {
+        return None;
+    }
     let mut check = Check { config, problems: Vec::new() };
     check.writable_directory("temp_dir", &config.temp_dir, &Identity::of(config.user.as_deref()));
     check.problems.pop()

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HASTE: Duration = Duration::from_millis(250);
 
 /// How long a client waits for a status: a master gives it at once, or is stopped, or has no processor.
-const STATUS: Duration = Duration::from_secs(15);
+pub const STATUS: Duration = Duration::from_secs(15);
 
 /// The control socket and its clients.
 #[derive(Debug)]
@@ -289,11 +289,12 @@ impl Client {
     }
 }
 
-/// Sends one command to the master that listens on `path` and waits for its answer.
+/// Sends one command to the master that listens on `path` and waits for its answer; for its status not longer than
+/// `patience`.
 ///
 /// # Errors
 /// For the operator: nobody listens there, or what went wrong on the way.
-pub fn ask(path: &Path, order: &Order) -> Result<Response, String> {
+pub fn ask(path: &Path, order: &Order, patience: Duration) -> Result<Response, String> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             format!(
@@ -312,7 +313,7 @@ pub fn ask(path: &Path, order: &Order) -> Result<Response, String> {
     let mut stream = UnixStream::connect(path).map_err(failed)?;
     if order.request == Request::Status {
         // Whoever asks a master that hangs must not hang too.
-        stream.set_read_timeout(Some(STATUS)).map_err(failed)?;
+        stream.set_read_timeout(Some(patience)).map_err(failed)?;
     }
     let mut line = serde_json::to_vec(order).map_err(|error| error.to_string())?;
     line.push(b'\n');
@@ -470,7 +471,7 @@ mod tests {
         drop(bench);
         assert!(!path.exists());
         let order = Order { request: Request::Status, meant: None };
-        assert!(ask(&path, &order).unwrap_err().contains("is it running?"));
+        assert!(ask(&path, &order, STATUS).unwrap_err().contains("is it running?"));
     }
 
     #[test]

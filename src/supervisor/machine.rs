@@ -1,6 +1,7 @@
 //! The supervisor itself: inputs in, outputs out, and `settle`, which derives everything that follows.
 
 use super::backoff::FIRST_WAIT;
+use super::exit::printable;
 use super::handover::Handover;
 use super::pool::{Pool, Standing, WORKERS, is_leaving, is_open};
 use super::recycle::Roll;
@@ -107,13 +108,15 @@ impl Supervisor {
         match input {
             Input::Signal(signal) => self.on_signal(signal, now),
             Input::Forked { child, pid } => self.on_child(child, Event::Forked(pid), now),
-            Input::ForkFailed { child, reason } => self.on_child(child, Event::ForkFailed(reason), now),
+            Input::ForkFailed { child, reason } => {
+                self.on_child(child, Event::ForkFailed(printable(&reason)), now);
+            }
             Input::Ready { child } => self.on_child(child, Event::Ready, now),
-            Input::Failed { child, reason } => self.on_child(child, Event::Failed(reason), now),
-            Input::Unready { child, reason } => self.on_child(child, Event::Unready(reason), now),
+            Input::Failed { child, reason } => self.on_child(child, Event::Failed(printable(&reason)), now),
+            Input::Unready { child, reason } => self.on_child(child, Event::Unready(printable(&reason)), now),
             Input::Exited { child, exit } => self.on_child(child, Event::Exited(exit), now),
             Input::Closed { child } => self.on_closed(child),
-            Input::Stuck { child, reason } => self.on_stuck(child, &reason, now),
+            Input::Stuck { child, reason } => self.on_stuck(child, &printable(&reason), now),
             Input::Worn { child, reason } => self.on_worn(child, &reason),
             Input::Measured { child, rss } => self.on_measured(child, rss),
             Input::Scale { ticket, name, count } => self.on_scale(ticket, &name, count),
@@ -124,7 +127,7 @@ impl Supervisor {
             Input::Activity { pool, last } => self.on_activity(pool, last, now),
             Input::Loaded(plan) => self.on_loaded(plan),
             Input::Rejected { reason } => self.on_rejected(&reason),
-            Input::Tried(result) => self.on_tried(result),
+            Input::Tried(result) => self.on_tried(result.map_err(|reason| printable(&reason))),
             Input::Executed(result) => self.on_executed(result, now),
             Input::Reload { ticket, wait, prove } => self.on_reload(Some((ticket, wait)), prove),
             Input::Stop { ticket, fast } => self.on_stop(ticket, fast, now),
@@ -326,11 +329,17 @@ impl Supervisor {
 
     /// Fills the slot again: at once, or when its back-off ends.
     fn replace(&mut self, place: Place, ready_for: Duration, told: Option<String>, now: Time) {
+        let may_start = self.may_start(place.pool);
         let Some(pool) = self.pools.get_mut(place.pool) else { return };
         let told = told.map_or_else(|| format!("{}: ", pool.label()), |told| format!("{told}; "));
         let Some(slot) = pool.slots.get_mut(place.slot) else { return };
         let wait = slot.backoff.died(ready_for);
-        if wait.is_zero() {
+        if wait.is_zero() && !may_start {
+            // What it comes after is down, too: it is filled when that is ready again.
+            slot.restarts += 1;
+            pool.restarts += 1;
+            self.note(Level::Warn, format!("{told}waits for what it comes after"));
+        } else if wait.is_zero() {
             slot.restarts += 1;
             pool.restarts += 1;
             self.note(Level::Warn, format!("{told}replaced at once"));

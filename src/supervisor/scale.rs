@@ -17,6 +17,15 @@ const STUCK_LEAVE: Duration = Duration::from_secs(1);
 /// So many old generations may drain at once.
 const GENERATIONS: usize = 3;
 
+/// The line of a request without its query, which may hold secrets: what is remembered is shown to everybody who may ask
+/// for the status. The log has it whole.
+fn without_query(reason: &str) -> String {
+    const MOST: usize = 200;
+    let (line, rest) = reason.split_once(" ran into ").unwrap_or((reason, ""));
+    let path: String = line.split('?').next().unwrap_or_default().chars().take(MOST).collect();
+    if rest.is_empty() { path } else { format!("{path} ran into {rest}") }
+}
+
 impl Supervisor {
     /// A client connects while the workers are asleep: one worker first.
     pub(super) fn on_readable(&mut self) {
@@ -90,7 +99,7 @@ impl Supervisor {
         if !pool.is_app() {
             return;
         }
-        pool.remember(place.slot, reason);
+        pool.remember(place.slot, &without_query(reason));
         pool.restarts += 1;
         let text = format!("{}: {reason}; its process is replaced", pool.label());
         self.note(Level::Warn, text);

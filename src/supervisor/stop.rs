@@ -99,7 +99,9 @@ impl Supervisor {
             stop.told.push(index);
             let left = stop.end.since(now);
             // What it comes after shall have time, too.
-            let until = now.after(if pool.after().is_empty() { left } else { left / 2 });
+            let is_before = |other: &Pool| other.is_alive() && pool.after().contains(&other.plan.index);
+            let shares = self.pools.iter().any(is_before);
+            let until = now.after(if shares { left / 2 } else { left });
             let drain = Event::Drain { within: bound(until, now), hurry: true, until };
             for place in self.places_in(at, |_| true) {
                 self.order(place, drain.clone(), now);

@@ -31,7 +31,8 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 pub struct Written {
     /// Bytes that left the queue.
     pub count: u64,
-    /// The socket took less than offered: it is full.
+    /// The socket took less than offered: it is full. Of a file this is only likely: a signal, even one that does no more
+    /// than stop and continue the process, ends `sendfile` early too, and then no event tells that there is room.
     pub short: bool,
 }
 
@@ -49,13 +50,12 @@ pub fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<Written>
             if stamp.is_some_and(|stamp| !is_still(file.as_fd(), stamp)) {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"));
             }
-            let count = send_file(fd, file.as_fd().as_raw_fd(), offset, len.min(FILE_SLICE))?;
+            let offered = len.min(FILE_SLICE);
+            let count = send_file(fd, file.as_fd().as_raw_fd(), offset, offered)?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            // Less than offered is no sign of a full socket: any signal, even one that only stops and continues the
-            // process, ends `sendfile` early, and then no event would tell that there is room.
-            (count, count)
+            (count, offered)
         }
         Front::Bytes => send_slices(fd, queue)?,
     };

@@ -42,6 +42,8 @@ pub(super) struct Client {
     /// The exchange has no room for more of the request body.
     paused: bool,
     disk: Disk,
+    /// When to try again although no event has told that the socket has room.
+    nudge: Option<Time>,
     /// When the wheel wakes this connection; its real deadline is never earlier.
     armed: Option<Time>,
 }
@@ -55,6 +57,9 @@ enum Disk {
     /// It is, whatever the kernel says a moment later.
     HasRead,
 }
+
+/// A file that stands still is tried so soon: `sendfile` may have ended early without the socket being full.
+const NUDGE: Duration = Duration::from_secs(1);
 
 /// How long a part of a file that was found in memory is believed to stay there.
 const NEAR_FOR: Duration = Duration::from_secs(1);
@@ -108,6 +113,7 @@ impl Client {
             exchange: None,
             paused: false,
             disk: Disk::Idle,
+            nudge: None,
             armed: None,
         });
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
@@ -179,7 +185,8 @@ impl Client {
     }
 
     fn deadline(&self) -> Option<Time> {
-        earliest(self.h1.deadline(), self.exchange.as_ref().and_then(|exchange| exchange.deadline()))
+        let own = earliest(self.h1.deadline(), self.nudge);
+        earliest(own, self.exchange.as_ref().and_then(|exchange| exchange.deadline()))
     }
 
     /// Works until nothing more can be done now, the budget is used up or the connection is over.
@@ -188,6 +195,10 @@ impl Client {
             return Outcome::Closed;
         }
         self.h1.turn(cx.now);
+        if self.nudge.is_some_and(|at| at <= cx.now) {
+            self.nudge = None;
+            self.endpoint.note(Readiness { write: true, ..Readiness::default() });
+        }
         for _ in 0..BUDGET {
             let Ok(read) = self.read(cx) else { return self.broken(key, cx) };
             let handled = self.handle(key, cx) | self.advance(key, cx);
@@ -295,10 +306,12 @@ impl Client {
         if !(self.endpoint.writable() && self.h1.wants().write) || self.must_read_first(key, cx) {
             return Ok(false);
         }
+        let is_file = matches!(self.h1.out().front(), Front::File { .. });
         let written = self.endpoint.write(self.h1.out())?;
         if written > 0 {
             self.h1.wrote(cx.now);
         }
+        self.nudge = (is_file && !self.endpoint.writable()).then(|| cx.now.after(NUDGE));
         Ok(written > 0)
     }
 
@@ -308,18 +321,20 @@ impl Client {
         if self.disk == Disk::Reads {
             return true;
         }
-        let Front::File { file, offset, len, .. } = self.h1.out().front() else { return false };
+        let has_read = std::mem::replace(&mut self.disk, Disk::Idle) == Disk::HasRead;
+        let Front::File { file, offset, len, stamp } = self.h1.out().front() else { return false };
         let part = offset..offset.saturating_add(len.min(FILE_SLICE));
-        if file.is_near(&part, cx.now) {
+        let asked = file.unknown(&part, cx.now);
+        if has_read || asked.is_empty() {
             return false;
         }
-        let has_read = std::mem::replace(&mut self.disk, Disk::Idle) == Disk::HasRead;
-        if has_read || page_cache::is_cached(file.as_fd(), &part) {
-            file.found_near(&part, cx.now, cx.now.after(NEAR_FOR));
+        if page_cache::is_cached(file.as_fd(), &asked) {
+            let size = stamp.map_or(u64::MAX, |stamp| stamp.size);
+            file.found_near(&asked, size, cx.now.after(NEAR_FOR));
             return false;
         }
         let file = Rc::clone(file);
-        if !cx.read_first((key, Purpose::Send), file.as_fd(), part) {
+        if !cx.read_first((key, Purpose::Send), file.as_fd(), asked) {
             return false;
         }
         self.disk = Disk::Reads;
@@ -350,6 +365,9 @@ impl Client {
 
     fn close(&mut self, key: Key, cx: &mut Context) -> Outcome {
         self.cancel(key, cx);
+        if self.disk == Disk::Reads {
+            cx.forget_reads(key);
+        }
         self.phase = Phase::Closed;
         Outcome::Closed
     }

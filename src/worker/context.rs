@@ -224,9 +224,17 @@ impl Context {
     ) -> bool {
         let given = self.reader().and_then(|reader| reader.read(whom, file, part));
         if let Err(error) = &given {
-            log::warn!("worker: waits for the disk, for want of a thread to do it: {error}");
+            const WAITS: &str = "waits for the disk, for want of a thread or descriptor to do it";
+            self.note(log::Level::Warn, WAITS, format_args!("worker: {WAITS}: {error}"));
         }
         given.is_ok()
+    }
+
+    /// Nobody waits any more for what is to be read for this client.
+    pub(super) fn forget_reads(&mut self, client: Key) {
+        if let Some(reader) = &mut self.reader {
+            reader.forget(client);
+        }
     }
 
     fn reader(&mut self) -> io::Result<&mut Reader> {

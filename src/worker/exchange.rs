@@ -448,7 +448,8 @@ impl Exchange {
             Step::Queued { app, .. } => cx.leave_queue(app, key),
             Step::App(mut run) => run.cancel(cx),
             Step::Proxy(mut run) => run.cancel(cx),
-            Step::Reading(_) | Step::Spooling { .. } | Step::Sent => {}
+            Step::Reading(_) => cx.forget_reads(key),
+            Step::Spooling { .. } | Step::Sent => {}
         }
     }
 

@@ -40,7 +40,9 @@ impl Outbox {
             self.waiting.retain(|waiting| waiting.first() != packet.first());
             return false;
         }
-        self.waiting.iter().any(|waiting| waiting == packet)
+        // What begins and ends must be told in pairs.
+        let is_once = matches!(message, ToMaster::Runs { .. } | ToMaster::Ran { .. });
+        !is_once && self.waiting.iter().any(|waiting| waiting == packet)
     }
 
     /// Sends what waits, as far as there is room.
@@ -57,7 +59,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::worker::{Load, PACKET};
+    use crate::control::worker::{Load, PACKET, Unit};
 
     fn receive(socket: &OwnedFd) -> Option<ToMaster> {
         let mut buffer = [0; PACKET];
@@ -90,6 +92,20 @@ mod tests {
         expected.extend([stuck, ToMaster::Load(Load::Low)]);
         assert_eq!(heard, expected);
         assert_eq!((receive(&masters), outbox.waiting.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_begins_again_ends_again() {
+        let (ours, masters) = seqpacket::pair().unwrap();
+        let mut outbox = Outbox::default();
+        outbox.waiting.push_back(ToMaster::Closed.encode());
+        let at = Unit { pool: 1, slot: 2, generation: 3, thread: 4 };
+        let runs = ToMaster::Runs { at, since: 5, request: "GET /".to_owned() };
+        let told = [ToMaster::Ran { at }, runs, ToMaster::Ran { at }];
+        told.iter().for_each(|message| outbox.send(&ours, message));
+        outbox.flush(&ours);
+        let heard: Vec<_> = std::iter::from_fn(|| receive(&masters)).skip(1).collect();
+        assert_eq!(heard, told);
     }
 
     #[test]

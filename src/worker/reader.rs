@@ -94,6 +94,14 @@ impl Reader {
         Ok(())
     }
 
+    /// Drops the jobs of a client that no thread has begun, so that those that wait are of clients that do.
+    pub(super) fn forget(&mut self, client: Key) {
+        let mut jobs = self.shared.lock();
+        let before = jobs.len();
+        jobs.retain(|job| job.client != client);
+        self.running -= (before - jobs.len()).min(self.running);
+    }
+
     /// Whose jobs are done; a client may have gone meanwhile.
     pub(super) fn take_done(&mut self) -> Vec<(Key, Purpose)> {
         fd::quiet(self.shared.wake.as_fd());
@@ -192,5 +200,23 @@ mod tests {
         done.sort_unstable();
         assert!(done.into_iter().eq(0..100));
         assert!((1..=THREADS).contains(&reader.threads) && reader.running == 0);
+    }
+
+    #[test]
+    fn nothing_is_read_for_who_has_gone() {
+        let file = fd::unnamed_file(&std::env::temp_dir()).unwrap();
+        let mut reader = Reader::new().unwrap();
+        // No thread takes a job.
+        reader.threads = THREADS;
+        let key = |index| Key { index, generation: 1 };
+        for index in [1, 2, 1, 3] {
+            reader.running += 1;
+            let file = file.try_clone().unwrap().into();
+            let job = Job { client: key(index), purpose: Purpose::Send, file, range: 0..1 };
+            reader.shared.lock().push_back(job);
+        }
+        reader.forget(key(1));
+        let left: Vec<u32> = reader.shared.lock().iter().map(|job| job.client.index).collect();
+        assert_eq!((left, reader.running), (vec![2, 3], 2));
     }
 }

@@ -53,7 +53,7 @@ const ROUND: [Action; 13] = [
     Action::Reload,
 ];
 
-fn configuration(version: u32, upstream: &Upstream) -> String {
+fn configuration(version: u32, upstream: &Upstream, preload: bool) -> String {
     format!(
         r#"
     workers: (processes: {WORKERS}),
@@ -69,7 +69,8 @@ fn configuration(version: u32, upstream: &Upstream) -> String {
         ],
     )],
     upstreams: {{"api": (servers: ["{}"])}},
-    apps: {{"site": (module: "site_of_test", chdir: "{{dir}}", home: "{{venv}}", processes: {PROCESSES})}},"#,
+    apps: {{"site": (module: "site_of_test", chdir: "{{dir}}", home: "{{venv}}", processes: {PROCESSES},
+                    preload: {preload})}},"#,
         upstream.address
     )
 }
@@ -83,6 +84,8 @@ struct Chaos {
     /// Of the random order.
     state: u64,
     version: u32,
+    /// Whether the app's processes are forked from a template: those of every other seed.
+    preload: bool,
     /// Requests that may fail: those in flight in what was killed.
     allowed: usize,
     /// When something was killed, from the start of the load.
@@ -94,12 +97,13 @@ impl Chaos {
         let upstream = Upstream::start(|_, stream| {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\napi").is_ok()
         });
-        let setup = Setup::new(&configuration(0, &upstream));
+        let preload = seed.is_multiple_of(2);
+        let setup = Setup::new(&configuration(0, &upstream, preload));
         setup.directory.write("site_of_test.py", APP);
         setup.directory.write("static/file.txt", "file\n".repeat(200));
         setup.directory.write("static/large.bin", vec![7; 1 << 20]);
         let server = setup.start().tolerant(&["worker", "site", "reload", "hatchery.ron"]);
-        Self { server, upstream, state: seed | 1, version: 0, allowed: 0, kills: Vec::new() }
+        Self { server, upstream, state: seed | 1, version: 0, preload, allowed: 0, kills: Vec::new() }
     }
 
     fn random(&mut self, below: usize) -> usize {
@@ -136,7 +140,7 @@ impl Chaos {
             }
             Action::Reload => {
                 self.version += 1;
-                self.server.configure(&configuration(self.version, &self.upstream));
+                self.server.configure(&configuration(self.version, &self.upstream, self.preload));
                 self.reload(true);
             }
             Action::BrokenCode => {
@@ -147,7 +151,7 @@ impl Chaos {
             Action::BrokenFile => {
                 self.server.configure("    sites: [(listen: [\"nowhere\"])],");
                 self.reload(false);
-                self.server.configure(&configuration(self.version, &self.upstream));
+                self.server.configure(&configuration(self.version, &self.upstream, self.preload));
             }
             Action::More => self.server.master.signal(Signal::SIGTTIN),
             Action::Fewer => self.server.master.signal(Signal::SIGTTOU),
@@ -195,7 +199,7 @@ impl Chaos {
     /// Waits until the tree has exactly the shape that the configuration asks for.
     fn settle(&mut self) {
         self.version += 1;
-        self.server.configure(&configuration(self.version, &self.upstream));
+        self.server.configure(&configuration(self.version, &self.upstream, self.preload));
         // Sizes changed by signals hold until a reload.
         self.reload(true);
         wait_until(SETTLED, "the tree has its shape again", || {
@@ -207,9 +211,16 @@ impl Chaos {
                         && pool.children.iter().all(|child| child.state == "ready")
                 })
             };
+            let templates = status.pools.iter().map(|pool| pool.templates.len()).sum::<usize>();
             let tree = self.server.master.descendants();
             let whole = is_whole("worker", WORKERS) && is_whole("site", PROCESSES);
-            holds(whole && tree.len() == WORKERS + PROCESSES && status.mode == "running", (&status, &tree))
+            holds(
+                whole
+                    && templates == usize::from(self.preload)
+                    && tree.len() == WORKERS + PROCESSES + templates
+                    && status.mode == "running",
+                (&status, &tree),
+            )
         });
         wait_until(SETTLED, "every child is reaped", || {
             let zombies = self.server.master.zombies();

@@ -431,7 +431,9 @@ fn a_stray_signal_does_not_end_the_server() {
 
 #[test]
 fn a_temporary_directory_that_is_missing_is_refused_by_its_key() {
-    let with = |directory: &str| format!("    temp_dir: \"{directory}\",\n{HELLO}");
+    // Files and fixed answers alone need none.
+    let upstreams = "upstreams: {\"api\": (servers: [\"127.0.0.1:9\"])},";
+    let with = |directory: &str| format!("    temp_dir: \"{directory}\", {upstreams}\n{HELLO}");
     let server = Setup::new(&with("{dir}")).start();
     server.configure(&with("{dir}/missing"));
     let refused = server.command(&["reload", "--wait"]);

@@ -149,7 +149,8 @@ fn a_request_over_its_time_shows_where_it_hangs_and_only_its_process_goes() {
     });
     assert_eq!(new.iter().filter(|process| old.contains(process)).count(), 1, "{old:?} {new:?}");
     let last = server.pool("site").last_exit;
-    assert!(last.as_ref().is_some_and(|last| last.contains("/hang?me=1")), "{last:?}");
+    // The query may be secret; only the log has it.
+    assert!(last.as_ref().is_some_and(|last| last.contains("GET /hang ran into")), "{last:?}");
 }
 
 #[test]

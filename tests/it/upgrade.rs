@@ -236,6 +236,44 @@ fn a_program_that_fails_after_its_trial_is_replaced_by_the_one_before() {
 }
 
 #[test]
+fn a_template_stays_and_goes_on_forking() {
+    let preloaded = SITE.replace("\"{dir}\", processes: 2", "\"{dir}\", preload: true, processes: 2");
+    let setup = Setup::new(&preloaded);
+    setup.directory.write("site_of_test.py", APP);
+    setup.directory.write("static/file.txt", "file\n");
+    let program = install(&setup.directory);
+    let server = setup.program(program).start().tolerant(&["site"]);
+    let template = || {
+        wait_until(SOON, "one template is ready", || {
+            let found = server.pool("site").templates;
+            match found.as_slice() {
+                [one] if one.state == "ready" => Ok((one.pid, one.generation)),
+                _ => Err(format!("{found:?}")),
+            }
+        })
+    };
+    let apps = server.wait_ready(SOON, "site", 2);
+    let (pid, _) = template();
+    for generation in 2..=3 {
+        upgrade(&server);
+        assert_eq!(template(), (pid, generation));
+        server.wait_ready(SOON, "site", 2);
+    }
+    assert_eq!(server.ready("site"), apps);
+    server.kill_and_wait("site", apps[0], 2);
+    assert_eq!(template(), (pid, 3), "what died was not replaced from the template");
+    // A reload imports anew, and the old template leaves.
+    server.hang_up();
+    let (new, generation) = template();
+    assert!(new != pid && generation == 4, "{new} {generation}");
+    server.wait_ready(SOON, "site", 2);
+    wait_until(SOON, "nothing else is left", || {
+        let tree = server.master.descendants();
+        holds(tree.len() == 2 + 2 + 1 + 1, tree)
+    });
+}
+
+#[test]
 fn five_upgrades_leave_no_descriptor_behind() {
     let server = setup().start();
     let counts: Vec<usize> = (0..5)
@@ -304,7 +342,7 @@ fn one_that_follows_the_log_sees_what_is_printed_after_an_upgrade() {
     let control = server.directory().path().join("control.sock");
     let asked = std::thread::spawn(move || {
         let request = Request::Logs { name: None, after: 0, wait: true };
-        hatchery::master::control::ask(&control, &Order { request, meant: None })
+        hatchery::master::control::ask(&control, &Order { request, meant: None }, SOON)
     });
     upgrade(&server);
     assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));

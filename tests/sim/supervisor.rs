@@ -3,7 +3,7 @@
 //! any moment. After every step the invariants of `World::check` hold; every run ends in a calm tree of exactly the
 //! wanted shape and then in a stop that leaves nothing.
 //!
-//! `HATCHERY_SEEDS=N` runs N seeds (256), `HATCHERY_SEED=K` only this one; a failing seed is printed with its last steps.
+//! `HATCHERY_SEEDS=N` runs N seeds (1,000), `HATCHERY_SEED=K` only this one; a failing seed is printed with its last steps.
 
 use hatchery::supervisor::{
     ChildId, DaemonPlan, Exit, Input, Kill, Load, OnReload, Output, Plan, PoolIndex, PoolPlan, PoolState,
@@ -26,7 +26,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(20);
 #[test]
 fn the_supervisor_survives_everything() {
     let one = std::env::var("HATCHERY_SEED").ok().and_then(|seed| seed.parse().ok());
-    let count = std::env::var("HATCHERY_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(256);
+    let count = std::env::var("HATCHERY_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(1000);
     let seeds = one.map_or(0..count, |seed| seed..seed + 1);
     let mut ends = BTreeMap::new();
     for seed in seeds {

@@ -1,4 +1,4 @@
-"""Requests that fail while HUP after HUP comes, files and an application."""
+"""Requests that fail while HUP after HUP comes, files and an application; and while the program itself is replaced."""
 import os
 import signal
 import statistics
@@ -8,10 +8,10 @@ from .. import load, measure, report
 from ..servers import Server
 from . import applications, static
 
-ABOUT = "wrk -c64 with keep-alive while the server is told to reload (HUP) again and again. Every request must be answered."
+ABOUT = "wrk -c64 with keep-alive while the server is told to reload (HUP) again and again, or to replace its own program (USR2). Every request must be answered."
 PROGRAMS = ["wrk", "nginx", "uwsgi"]
 PYTHON = True
-PARTS = ["static", "app"]
+PARTS = ["static", "app", "upgrade"]
 
 
 def processes(server):
@@ -27,16 +27,17 @@ def change(server):
         conf.write_text(text.replace(old, new, 1))
 
 
-def hups(server, count, patience=2.0):
-    """Sends HUPs, each once the tree has new processes and its size again, at the latest after `patience` seconds."""
+def signals(server, which, count, patience=2.0):
+    """Sends signals, each once the tree has new processes and its size again, at the latest after `patience` seconds."""
     size, settled, seen = len(server.tree()), [], processes(server)
     first = len(seen)
     for number in range(count):
-        measure.progress("{}: HUP {}/{}".format(server.label, number + 1, count))
+        measure.progress("{}: {} {}/{}".format(server.label, which.name[3:], number + 1, count))
         before, began = processes(server), time.monotonic()
-        change(server)
+        if which == signal.SIGHUP:
+            change(server)
         for process in server.processes:
-            os.kill(process.pid, signal.SIGHUP)
+            os.kill(process.pid, which)
         while time.monotonic() - began < patience:
             time.sleep(0.01)
             now = processes(server)
@@ -51,12 +52,12 @@ def hups(server, count, patience=2.0):
     return settled, len(seen) - first
 
 
-def under_load(bench, server, path, count):
-    """The row of one server: HUPs while wrk runs; wrk ends shortly after the last."""
-    # As long as the HUPs may take at worst, ended early by asking wrk to finish.
+def under_load(bench, server, path, count, which=signal.SIGHUP):
+    """The row of one server: signals while wrk runs; wrk ends shortly after the last."""
+    # As long as the signals may take at worst, ended early by asking wrk to finish.
     wrk = load.Wrk(server.url(path), bench.place.run / "wrk.log", seconds=int(count * 2.4) + 5, fields=[("Host", "localhost")])
     time.sleep(0.5)
-    settled, replaced = hups(server, count)
+    settled, replaced = signals(server, which, count)
     time.sleep(0.5)
     os.kill(wrk.process.pid, signal.SIGINT)
     counted = wrk.result()
@@ -79,8 +80,24 @@ def section(bench, title, servers, path):
             goals.append(report.goal("{}: processes replaced by {} HUPs".format(title, count), replaced, count, more=True))
         server.stop()
     measure.progress(title + ": done", end=True)
-    head = ["server", "HUPs", "requests", "failed", "wrong status", "errors", "slowest", "new processes", "to settle"]
-    return report.Section(title, "", head, rows, goals)
+    return report.Section(title, "", HEAD, rows, goals)
+
+
+def upgrades(bench, servers, path):
+    """USR2: the running program is replaced, and every worker with it. Of the others only nginx knows something alike,
+    in steps taken by hand."""
+    count, rows, goals = 3 if bench.quick else 20, [], []
+    for server in servers:
+        row, failed, replaced = under_load(bench, server, path, count, signal.SIGUSR2)
+        rows.append(row)
+        goals.append(report.goal("failed requests in {} USR2s".format(count), failed, 0))
+        goals.append(report.goal("processes replaced by {} USR2s".format(count), replaced, count, more=True))
+        server.stop()
+    measure.progress("Upgrades: done", end=True)
+    return report.Section("Upgrades in place", "", ["server", "USR2s"] + HEAD[2:], rows, goals)
+
+
+HEAD = ["server", "HUPs", "requests", "failed", "wrong status", "errors", "slowest", "new processes", "to settle"]
 
 
 def run(bench):
@@ -94,5 +111,7 @@ def run(bench):
         app = applications.hello(bench)
         started = [one for one in (applications.start(bench, label, app) for label in labels) if one]
         sections.append(section(bench, "An application", started, app.path))
-    return sections, ["To settle: from the HUP until new processes are there and the old ones gone; the median, 2 s at most.",
+    if bench.parts(["upgrade"]) and "hatchery" in bench.chosen(["hatchery"]):
+        sections.append(upgrades(bench, static.start(bench, ["hatchery"]), "/1k.txt"))
+    return sections, ["To settle: from the signal until new processes are there and the old ones gone; the median, 2 s at most.",
                       "wrk counts a connection that is closed under a request as a read error, one that is refused as a connect error."]

@@ -162,16 +162,26 @@ fn a_daemon_that_keeps_dying_backs_off_and_shows_it() {
 fn who_comes_after_a_daemon_that_is_down_waits_for_it() {
     let mut scene = running(shop(1));
     let (redis, celery) = (scene.one(512, "ready"), scene.one(513, "ready"));
-    scene.exit(redis, Exit::Signal(9));
+    assert_eq!(spawned(&scene.exit(redis, Exit::Signal(9))), [(512, 1)]);
     let redis = scene.one(512, "booting");
     scene.exit(redis, Exit::Code(1));
-    scene.exit(celery, Exit::Code(1));
-    let celery = scene.one(513, "booting");
-    scene.exit(celery, Exit::Code(1));
-    let outputs = scene.pass(millis(100));
-    assert_eq!(spawned(&outputs), [(512, 1)], "its own attempt would be for nothing");
+    assert_eq!(spawned(&scene.exit(celery, Exit::Code(1))), [], "its attempt would be for nothing");
     assert_eq!(scene.pool(513).waits_for, ["redis".to_owned()]);
+    assert_eq!(spawned(&scene.pass(millis(100))), [(512, 1)]);
     assert_eq!(spawned(&scene.pass(seconds(1))), [(513, 1)]);
+    assert_eq!(scene.pool(513).restarts, 1);
+}
+
+#[test]
+fn who_comes_after_nothing_that_lives_has_all_the_time_to_stop() {
+    let pools = vec![workers(1, 1), daemon(512, "redis", &[]), daemon(513, "celery", &[512])];
+    let mut scene = running(Plan { shutdown_timeout: seconds(9), ..plan(pools) });
+    let (redis, celery) = (scene.one(512, "ready"), scene.one(513, "ready"));
+    scene.on(Input::Scale { ticket: Ticket(1), name: "redis".to_owned(), count: 0 });
+    scene.exit(redis, Exit::Code(0));
+    assert_eq!(killed(&scene.on(Input::Signal(Signal::Term))), [(celery, Kill::Term)]);
+    assert!(!killed(&scene.pass(seconds(9))).contains(&(celery, Kill::Kill)), "nobody else needs the time");
+    assert!(killed(&scene.pass(seconds(1))).contains(&(celery, Kill::Kill)));
 }
 
 #[test]

@@ -82,18 +82,18 @@ impl<'a> Search<'a> {
     /// # Errors
     /// What has to be read first.
     pub(super) fn run(mut self, rest: &[u8], name: &[u8], now: Time) -> Result<Found, OnDisk> {
-        let result = self.find(rest);
-        if let Some(on_disk) = self.on_disk.take() {
-            return Err(on_disk);
-        }
-        let result = match result {
+        let result = match self.find(rest) {
             Ok((found, path)) => Ok((found, path)),
             Err(error) => match failed(&error) {
                 (404, why) => self.fall_back(why),
-                (status @ 500.., why) => return Ok(Found::Nothing(status, why)),
+                (status @ 500.., why) if self.on_disk.is_none() => return Ok(Found::Nothing(status, why)),
                 (status, why) => Ok((Found::Nothing(status, why), None)),
             },
         };
+        // Whatever was concluded without it.
+        if let Some(on_disk) = self.on_disk.take() {
+            return Err(on_disk);
+        }
         let (found, path) = match result {
             Ok(result) => result,
             Err(error) => {

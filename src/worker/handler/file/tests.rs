@@ -697,11 +697,12 @@ fn drop_from_memory(path: &std::path::Path) -> bool {
 fn what_is_on_disk_only_is_to_be_read_first() {
     let mut place = Place::new("on-disk");
     place.settings.precompressed = vec![Encoding::Gzip];
+    place.settings.fallback = Fallback::File("large.bin".into());
     fs::write(place.path("large.bin.gz"), pattern(70_000)).unwrap();
-    for (entries, memory) in [(100, 8 << 20), (0, 0)] {
+    let cases = [(100, 8 << 20), (0, 0)].map(|room| [(room, &b"/large.bin"[..]), (room, b"/none")]);
+    for ((entries, memory), path) in cases.into_iter().flatten() {
         let dropped = ["large.bin", "large.bin.gz"].map(|name| drop_from_memory(&place.path(name)));
         let head = head("GET", &[("Accept-Encoding", "gzip")]);
-        let path = b"/large.bin";
         let request =
             Request { head: &head, path, rest: path, query: None, encoded_slash: false, waits: false };
         let mut store = place.store();
