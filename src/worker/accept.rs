@@ -26,6 +26,8 @@ pub(super) struct Gate {
     doors: Vec<Door>,
     /// Connections held at most.
     limit: u64,
+    /// So many more may come before the next `settle`.
+    room: usize,
     /// It has that many.
     full: bool,
     /// Descriptors ran out: not before then.
@@ -50,6 +52,7 @@ impl Gate {
         Self {
             doors: doors.collect(),
             limit: u64::from(limit),
+            room: 0,
             full: false,
             paused_until: None,
             look: None,
@@ -77,7 +80,8 @@ impl Gate {
     /// Takes up to a batch of connections from the listeners that were reported. What stays is reported again.
     pub(super) fn accept(&mut self, now: Time, mut each: impl FnMut(OwnedFd, Option<SocketAddr>, u16)) {
         let looks = self.look.is_some_and(|look| look <= now);
-        let mut budget = BATCH;
+        let mut budget = BATCH.min(self.room);
+        let whole = budget;
         for (number, door) in self.doors.iter_mut().enumerate() {
             if !(std::mem::take(&mut door.ready) || looks) {
                 continue;
@@ -98,7 +102,7 @@ impl Gate {
                 budget -= 1;
             }
         }
-        self.found = looks && budget < BATCH;
+        self.found = looks && budget < whole;
     }
 
     /// Leaves the listeners: DEL first, then everything that was waiting is taken, so that no wake-up meant for this
@@ -128,6 +132,7 @@ impl Gate {
             self.paused_until = None;
         }
         self.watch_limit(own, cx);
+        self.room = usize::try_from(self.limit.saturating_sub(own)).unwrap_or(BATCH);
         let fair = own <= fair_share(cx.board.least_connections());
         let able = wanted && own < self.limit && self.paused_until.is_none();
         let accepts = able && fair;
