@@ -1,6 +1,6 @@
 //! Messages between the processes of the tree, as plain data with their encoding: master and worker ([`worker`]),
 //! worker or master and app process ([`frame`]), commands and the running master ([`command`]); how a process ended
-//! ([`exit`]).
+//! ([`exit`]), and what of their words people may see ([`text`]).
 
 /// Number of all that the processes of one tree say to each other ([`frame`], [`worker`], the paths of sockets): another
 /// one whenever old and new processes would not understand each other, so that an upgrade between them is refused.
@@ -9,6 +9,7 @@ pub const PROTOCOL: u32 = 1;
 pub mod command;
 pub mod exit;
 pub mod frame;
+pub mod text;
 pub mod worker;
 
 use std::path::{Path, PathBuf};

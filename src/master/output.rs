@@ -2,6 +2,7 @@
 
 use super::journal::Journal;
 use super::saved::{Keeping, Kept, Taking};
+use crate::control::text::printable;
 use crate::sys::poll::{Interest, Set};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -79,7 +80,7 @@ impl Output {
                 Ok(0) => self.pipe = None,
                 Ok(length) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
-                    self.cutter.feed(bytes, |line| journal.write(&self.name, child, printable(line)));
+                    self.cutter.feed(bytes, |line| journal.write(&self.name, child, line_of(line)));
                     left = left.saturating_sub(length);
                     if left == 0 {
                         return;
@@ -95,7 +96,7 @@ impl Output {
     /// The child has ended: logs what is left, also a line without its end.
     pub(super) fn finish(mut self, child: &str, journal: &mut Journal) {
         self.read(child, journal);
-        self.cutter.end(|line| journal.write(&self.name, child, printable(line)));
+        self.cutter.end(|line| journal.write(&self.name, child, line_of(line)));
     }
 
     /// The last of what it printed.
@@ -105,10 +106,9 @@ impl Output {
     }
 }
 
-/// Text without control characters, so that a child cannot write to the operator's terminal.
-fn printable(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+/// A line for the log and the journal.
+fn line_of(bytes: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(bytes))
 }
 
 /// Bytes to lines.
@@ -177,6 +177,6 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(printable(b"a\x1b[2Jb\tc\xff"), "a\u{fffd}[2Jb\tc\u{fffd}");
+        assert_eq!(line_of(b"a\x1b[2Jb\tc\xff"), "a\u{fffd}[2Jb\tc\u{fffd}");
     }
 }

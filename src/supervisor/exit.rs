@@ -21,15 +21,6 @@ pub(super) fn describe(exit: Exit) -> String {
     meaning.map_or_else(|| exit.to_string(), |meaning| format!("{exit}: {meaning}"))
 }
 
-/// What a process says of itself, without the control characters by which it could write to the terminal of whoever reads
-/// it in the log or the status.
-#[must_use]
-pub(super) fn printable(text: &str) -> String {
-    let shown =
-        |char: char| if char.is_control() && !matches!(char, '\n' | '\t') { '\u{fffd}' } else { char };
-    text.chars().map(shown).collect()
-}
-
 /// The line of a reason that says most: the last one of a traceback.
 #[must_use]
 pub(super) fn headline(reason: &str) -> &str {
@@ -39,14 +30,6 @@ pub(super) fn headline(reason: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_cannot_write_to_the_terminal() {
-        assert_eq!(
-            printable("Error:\n\t\x1b]52;c;eA==\x07 \u{9b}2J\r"),
-            "Error:\n\t\u{fffd}]52;c;eA==\u{fffd} \u{fffd}2J\u{fffd}"
-        );
-    }
 
     #[test]
     fn a_fact_comes_with_its_usual_cause() {

@@ -1,7 +1,6 @@
 //! The supervisor itself: inputs in, outputs out, and `settle`, which derives everything that follows.
 
 use super::backoff::FIRST_WAIT;
-use super::exit::printable;
 use super::handover::Handover;
 use super::pool::{Pool, Standing, WORKERS, is_leaving, is_open};
 use super::recycle::Roll;
@@ -11,6 +10,7 @@ use super::start::Start;
 use super::stop::Stop;
 use super::upgrade::Upgrade;
 use super::{ChildId, Input, Level, Output, Plan, PoolIndex, Signal, exit};
+use crate::control::text::printable;
 use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;

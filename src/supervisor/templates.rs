@@ -22,6 +22,7 @@ pub use face::{Input, Key, Output, TemplatePlan, TemplateView};
 use super::backoff::Backoff;
 use super::template::{Event, Order, Outcome, State};
 use super::{ChildId, Exit, Level, PoolIndex};
+use crate::control::text::printable;
 use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
@@ -109,14 +110,14 @@ impl Templates {
             Input::Want { child, generation, plan } => self.want(child, generation, plan, now),
             Input::Cancel { child } => self.cancel(child),
             Input::Forked { key, pid } => self.happen(key, Event::Forked(pid), now),
-            Input::ForkFailed { key, reason } => self.happen(key, Event::ForkFailed(reason), now),
+            Input::ForkFailed { key, reason } => self.happen(key, Event::ForkFailed(printable(&reason)), now),
             Input::Ready { key, threads } => self.on_ready(key, threads, now),
-            Input::Failed { key, reason } => self.happen(key, Event::Failed(reason), now),
+            Input::Failed { key, reason } => self.happen(key, Event::Failed(printable(&reason)), now),
             Input::Exited { key, exit } => self.on_exited(key, exit, now),
             Input::Born { key, child } => drop(self.answered(key, child)),
             Input::Unborn { key, child, reason } => {
                 if self.answered(key, child) {
-                    self.refuse(child, format!("its template could not fork: {reason}"));
+                    self.refuse(child, format!("its template could not fork: {}", printable(&reason)));
                 }
             }
             Input::Asleep { pool, asleep: true } => drop(self.asleep.insert(pool)),
