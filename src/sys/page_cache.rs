@@ -65,27 +65,27 @@ fn read_now(file: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> nix::Result
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::io::Write;
     use std::os::fd::AsFd;
 
-    /// A file whose pages the kernel was asked to drop; `None` where the file system keeps them in memory for good.
-    fn cold_file(len: usize) -> Option<std::fs::File> {
-        let mut file = crate::sys::fd::unnamed_file(&std::env::temp_dir()).unwrap();
-        file.write_all(&vec![7; len]).unwrap();
+    /// Has the kernel drop a file from memory; whether it does so on this file system.
+    pub(crate) fn drop_from_memory(file: &std::fs::File) -> bool {
         file.sync_all().unwrap();
-        let kind = nix::sys::statfs::fstatfs(&file).unwrap().filesystem_type();
         let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-        nix::fcntl::posix_fadvise(&file, 0, 0, advice).unwrap();
-        [nix::sys::statfs::EXT4_SUPER_MAGIC, nix::sys::statfs::XFS_SUPER_MAGIC]
-            .contains(&kind)
-            .then_some(file)
+        nix::fcntl::posix_fadvise(file, 0, 0, advice).unwrap();
+        let kind = nix::sys::statfs::fstatfs(file).unwrap().filesystem_type();
+        [nix::sys::statfs::EXT4_SUPER_MAGIC, nix::sys::statfs::XFS_SUPER_MAGIC].contains(&kind)
     }
 
     #[test]
     fn what_is_not_in_memory_is_not_waited_for() {
-        let Some(file) = cold_file(3 << 20) else { return };
+        let mut file = crate::sys::fd::unnamed_file(&std::env::temp_dir()).unwrap();
+        file.write_all(&vec![7; 3 << 20]).unwrap();
+        if !drop_from_memory(&file) {
+            return;
+        }
         let all = 0..3 << 20;
         assert!(!is_cached(file.as_fd(), &all));
         assert_eq!(read_if_cached(file.as_fd(), 2 << 20, 4096).unwrap(), None);

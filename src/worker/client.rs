@@ -366,7 +366,7 @@ impl Client {
     fn close(&mut self, key: Key, cx: &mut Context) -> Outcome {
         self.cancel(key, cx);
         if self.disk == Disk::Reads {
-            cx.forget_reads(key);
+            cx.forget_read((key, Purpose::Send));
         }
         self.phase = Phase::Closed;
         Outcome::Closed

@@ -230,10 +230,10 @@ impl Context {
         given.is_ok()
     }
 
-    /// Nobody waits any more for what is to be read for this client.
-    pub(super) fn forget_reads(&mut self, client: Key) {
+    /// Nobody waits any more for what is to be read.
+    pub(super) fn forget_read(&mut self, whom: (Key, Purpose)) {
         if let Some(reader) = &mut self.reader {
-            reader.forget(client);
+            reader.forget(whom);
         }
     }
 

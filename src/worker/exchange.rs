@@ -16,6 +16,7 @@ mod written;
 
 use super::context::{Context, ListenerInfo};
 use super::handler::fixed;
+use super::reader::Purpose;
 use super::spool::{RequestBody, RequestSpool};
 use super::upstream::app::{self, Step as RunStep, Unit};
 use super::upstream::proxy;
@@ -448,7 +449,7 @@ impl Exchange {
             Step::Queued { app, .. } => cx.leave_queue(app, key),
             Step::App(mut run) => run.cancel(cx),
             Step::Proxy(mut run) => run.cancel(cx),
-            Step::Reading(_) => cx.forget_reads(key),
+            Step::Reading(_) => cx.forget_read((key, Purpose::Open)),
             Step::Spooling { .. } | Step::Sent => {}
         }
     }

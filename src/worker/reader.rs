@@ -94,11 +94,11 @@ impl Reader {
         Ok(())
     }
 
-    /// Drops the jobs of a client that no thread has begun, so that those that wait are of clients that do.
-    pub(super) fn forget(&mut self, client: Key) {
+    /// Drops a job that no thread has begun, so that those that wait are of clients that do.
+    pub(super) fn forget(&mut self, (client, purpose): (Key, Purpose)) {
         let mut jobs = self.shared.lock();
         let before = jobs.len();
-        jobs.retain(|job| job.client != client);
+        jobs.retain(|job| (job.client, job.purpose) != (client, purpose));
         self.running -= (before - jobs.len()).min(self.running);
     }
 
@@ -209,14 +209,15 @@ mod tests {
         // No thread takes a job.
         reader.threads = THREADS;
         let key = |index| Key { index, generation: 1 };
-        for index in [1, 2, 1, 3] {
+        let (open, send) = (Purpose::Open, Purpose::Send);
+        for (index, purpose) in [(1, send), (2, send), (1, open), (3, open)] {
             reader.running += 1;
             let file = file.try_clone().unwrap().into();
-            let job = Job { client: key(index), purpose: Purpose::Send, file, range: 0..1 };
-            reader.shared.lock().push_back(job);
+            reader.shared.lock().push_back(Job { client: key(index), purpose, file, range: 0..1 });
         }
-        reader.forget(key(1));
-        let left: Vec<u32> = reader.shared.lock().iter().map(|job| job.client.index).collect();
-        assert_eq!((left, reader.running), (vec![2, 3], 2));
+        // A request that is given up does not hold up what is still sent of the one before.
+        reader.forget((key(1), open));
+        let left: Vec<_> = reader.shared.lock().iter().map(|job| (job.client.index, job.purpose)).collect();
+        assert_eq!((left, reader.running), (vec![(1, send), (2, send), (3, open)], 3));
     }
 }

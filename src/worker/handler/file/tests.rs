@@ -683,14 +683,8 @@ fn names_tried_at_random_leave_no_trace() {
     assert!(store.0.watches.size() < 10_000, "{}", store.0.watches.size());
 }
 
-/// Has the kernel drop a file from memory; whether it does so on this file system.
 fn drop_from_memory(path: &std::path::Path) -> bool {
-    let file = fs::File::open(path).unwrap();
-    file.sync_all().unwrap();
-    let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-    nix::fcntl::posix_fadvise(&file, 0, 0, advice).unwrap();
-    let kind = nix::sys::statfs::fstatfs(&file).unwrap().filesystem_type();
-    [nix::sys::statfs::EXT4_SUPER_MAGIC, nix::sys::statfs::XFS_SUPER_MAGIC].contains(&kind)
+    crate::sys::page_cache::tests::drop_from_memory(&fs::File::open(path).unwrap())
 }
 
 #[test]
