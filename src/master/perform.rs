@@ -27,7 +27,10 @@ impl Master {
             Output::Measure { child } => self.measure(child, now),
             Output::Watch(on) => {
                 self.watch_listeners(on);
-                code::release();
+                // Asleep; not when it wakes, which runs some of it at once.
+                if on {
+                    code::release();
+                }
             }
             Output::Rearm => self.each_worker(|worker| worker.tell(ToWorker::Rearm, None)),
             Output::Sample { pool } => self.sample(pool, now),
