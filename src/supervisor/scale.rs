@@ -17,13 +17,13 @@ const STUCK_LEAVE: Duration = Duration::from_secs(1);
 /// So many old generations may drain at once.
 const GENERATIONS: usize = 3;
 
-/// The line of a request without its query, which may hold secrets: what is remembered is shown to everybody who may ask
-/// for the status. The log has it whole.
+/// The reason, with the line of a request, as it may be remembered: whoever may ask for the status sees it, and a query may
+/// hold secrets. The log has it whole.
 fn without_query(reason: &str) -> String {
-    const MOST: usize = 200;
-    let (line, rest) = reason.split_once(" ran into ").unwrap_or((reason, ""));
-    let path: String = line.split('?').next().unwrap_or_default().chars().take(MOST).collect();
-    if rest.is_empty() { path } else { format!("{path} ran into {rest}") }
+    const LONGEST: usize = 200;
+    let cut =
+        |word: &str| word.split('?').next().unwrap_or_default().chars().take(LONGEST).collect::<String>();
+    reason.split(' ').map(cut).collect::<Vec<_>>().join(" ")
 }
 
 impl Supervisor {
