@@ -55,9 +55,7 @@ impl RuntimeDir {
 
     /// The same again.
     pub(super) fn restore((path, lock): (PathBuf, Kept), descriptors: &mut Taking) -> Result<Self, String> {
-        let failed = || format!("the lock of {} is lost", path.display());
-        // The lock belongs to the open file: it is still held, and taking it again changes nothing.
-        let lock = Locked::try_new(descriptors.take(lock)?.into()).ok().flatten().ok_or_else(failed)?;
+        let lock = descriptors.take_lock(lock, &path)?;
         Ok(Self { path, _lock: lock })
     }
 }

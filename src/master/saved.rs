@@ -16,13 +16,14 @@ use crate::control::command::Identity;
 use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::supervisor::{ChildId, Supervisor};
+use crate::sys::lock::Locked;
 use crate::sys::{exec, process};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Number of this format: another one whenever a field goes or changes its meaning. New ones have a default.
 const FORMAT: u32 = 1;
@@ -71,6 +72,15 @@ impl Taking {
             return Err(lost());
         }
         process::inherited(kept.0).ok_or_else(lost)
+    }
+
+    /// Takes over a lock on `path`. It belongs to the open file: it is still held, and taking it again changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::take`]; somebody else holds it.
+    pub(super) fn take_lock(&mut self, kept: Kept, path: &Path) -> Result<Locked, String> {
+        let lock = Locked::try_new(self.take(kept)?.into()).ok().flatten();
+        lock.ok_or_else(|| format!("the lock of {} is lost", path.display()))
     }
 }
 
