@@ -200,6 +200,15 @@ impl App {
         if let Err(complaint) = check_threads(threads) {
             node.complain(report, complaint);
         }
+        let (preload, keep) =
+            (at.or(raw.preload, default.preload, report), at.or(raw.keep, default.keep, report));
+        if keep == Keep::Template && !preload {
+            let hint = "add preload: true, or leave keep out";
+            node.complain(
+                report,
+                Complaint::new("keep: Template without preload: there is no template", hint),
+            );
+        }
         let app = Self {
             python: at.or(raw.python, default.python, report),
             env: at.or(raw.env, Env::default(), report).0,
@@ -210,8 +219,8 @@ impl App {
             queue_timeout: at.or(raw.queue_timeout, Positive(default.queue_timeout), report).0,
             boot_timeout: at.or(raw.boot_timeout, Positive(default.boot_timeout), report).0,
             prove: at.or(raw.prove, default.prove, report),
-            preload: at.or(raw.preload, default.preload, report),
-            keep: at.or(raw.keep, default.keep, report),
+            preload,
+            keep,
             ready: at.read(raw.ready, report),
             max_requests: at.read(raw.max_requests, report),
             max_rss: at.read(raw.max_rss, report).map(|Size(bytes)| bytes),

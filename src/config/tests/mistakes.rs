@@ -130,6 +130,10 @@ fn each_kind_of_mistake_has_its_message() {
             app_with_workers("processes: \"many\""),
             "1:23: workers.processes: expected a number, \"auto\" or (min: N, max: N), found the string \"many\"",
         ),
+        (
+            app("keep: Template"),
+            "1:17: apps.shop: keep: Template without preload: there is no template; add preload: true, or leave keep out",
+        ),
         // given twice, missing
         (app("threads: 1, threads: 2"), "1:49: apps.shop.threads: given twice; keep one of the two"),
         (
