@@ -15,7 +15,7 @@ const PROCESSES: usize = 2;
 const CLIENTS: usize = 32;
 
 /// What every request must be answered within; also how long after a kill a failure may show.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client that sends on a kept connection learns only then that it was closed.
 const NOTICED: Duration = Duration::from_millis(250);

@@ -165,3 +165,27 @@ fn a_request_that_finds_no_free_process_in_time_gets_503() {
     assert_eq!(slow.reply("GET").unwrap().text(), "slept\n");
     assert_eq!(get(server.address, "/hello").text(), "hello\n");
 }
+
+#[test]
+fn a_worker_holds_no_more_connections_than_it_may() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1, connections: 4),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(status: 200, body: "here"))])],"#,
+    );
+    let server = setup.start();
+    let worker = server.ready("worker")[0];
+    // All of them wait when it looks, and it takes several at a time.
+    worker.signal(nix::sys::signal::Signal::SIGSTOP);
+    let mut connections: Vec<_> = (0..12).map(|_| Connection::open(server.address).unwrap()).collect();
+    worker.signal(nix::sys::signal::Signal::SIGCONT);
+    assert_eq!(connections[0].get("/").unwrap().text(), "here");
+    let held = || server.pool("worker").children[0].connections;
+    wait_until(SOON, "as many as it may", || holds(held() == Some(4), held()));
+    // Each that goes makes room for the next.
+    for connection in &mut connections {
+        assert_eq!(connection.get("/").unwrap().text(), "here");
+        assert!(held() <= Some(4), "{:?}", held());
+        *connection = Connection::open(server.address).unwrap();
+    }
+}
