@@ -102,7 +102,8 @@ const CONTRACT: &str = r#"(
     drain_timeout: "5m",
     start: AllOrNothing,
     temp_dir: "/srv/tmp",
-    workers: (processes: (min: 1, max: 4), idle: "1m", connections: 500),
+    workers: (processes: (min: 1, max: 4), idle: "1m", connections: 500, limits: (open_files: 1000, core: "1GiB"),
+              oom_score_adj: -100),
     log: (level: "debug", access: (path: "log/access.log", format: Json)),
     limits: (head: "64KiB", keepalive_requests: 0),
     default_site: "shop.example",
@@ -148,6 +149,9 @@ fn the_contract_s_example_is_understood() {
     let config = load_text(CONTRACT).unwrap();
     assert_eq!(config.user.as_deref(), Some("www-data"));
     assert_eq!(config.workers.processes, Processes { min: 1, max: 4 });
+    let limits = &config.workers.resources;
+    assert_eq!((limits.open_files, limits.core, limits.processes), (Some(1000), Some(1 << 30), None));
+    assert_eq!(limits.oom_score_adj, Some(-100));
     assert_eq!(
         config.log.access.as_ref().unwrap().path.as_deref(),
         Some(Path::new("/etc/hatchery/log/access.log"))
@@ -195,6 +199,20 @@ fn daemons_come_from_all_files_and_know_each_other() {
         "a relative command is found from its file"
     );
     assert_eq!((redis.stop_timeout, redis.processes, redis.overlap), (Duration::from_secs(60), 1, false));
+}
+
+#[test]
+fn fewer_open_files_than_connections_are_a_warning() {
+    let of = |files: u32| {
+        let text = app_with_workers(&format!("connections: 500, limits: (open_files: {files})"));
+        let files = Memory::default().with("hatchery.ron", &text);
+        let (_, warnings) = load_with_warnings(Path::new("hatchery.ron"), &files).unwrap();
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let what = "workers: `limits.open_files` (499) is less than `connections` (500); raise it, or lower `connections`";
+    let [warning] = &of(499)[..] else { panic!("one warning") };
+    assert!(warning.ends_with(what), "{warning}");
+    assert!(of(500).is_empty());
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::{Positive, Size};
+use super::resources::OomScore;
 use super::shape::Shape;
 use crate::dispatch::board;
+use crate::sys::resources::Resources;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ pub struct Workers {
     pub connections: u32,
     /// What each keeps of files.
     pub file_cache: FileCache,
+    /// What each may use of the machine.
+    pub resources: Resources,
 }
 
 /// What a worker keeps of files.
@@ -49,6 +53,8 @@ pub(crate) struct RawWorkers<'a> {
     idle: Option<Located<'a, Positive>>,
     connections: Option<Located<'a, u32>>,
     file_cache: Option<Located<'a, FileCache>>,
+    limits: Option<Located<'a, Resources>>,
+    oom_score_adj: Option<Located<'a, OomScore>>,
 }
 
 impl<'a> Raw<'a> for RawWorkers<'a> {}
@@ -78,6 +84,8 @@ pub(crate) const MOST_PROCESSES: u32 = board::SLOTS as u32 / 2;
 /// Defaults of the two idle times.
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
 const CONNECTIONS: u32 = 10_000;
+/// What a worker has open before the first connection: an event descriptor for each row of the board, and sockets.
+const LEAST_OPEN_FILES: u64 = board::WORKERS as u64 + 64;
 const FILE_CACHE: FileCache = FileCache { entries: 2048, memory: 32 << 20 };
 
 impl Workers {
@@ -89,6 +97,7 @@ impl Workers {
             idle: IDLE,
             connections: CONNECTIONS,
             file_cache: FILE_CACHE,
+            resources: Resources::default(),
         }
     }
 }
@@ -107,7 +116,24 @@ impl Read for Workers {
             node.complain(report, Complaint::new("`connections` must be at least 1", ""));
         }
         let file_cache = at.or(raw.file_cache, FILE_CACHE, report);
-        Some(Self { processes, idle, connections, file_cache })
+        let resources = Resources {
+            oom_score_adj: at.read(raw.oom_score_adj, report).map(|score| score.0),
+            ..at.or(raw.limits, Resources::default(), report)
+        };
+        if let Some(files) = resources.open_files {
+            check_open_files(files, connections, node, report);
+        }
+        Some(Self { processes, idle, connections, file_cache, resources })
+    }
+}
+
+fn check_open_files(files: u64, connections: u32, node: &Node<'_>, report: &mut Report<'_>) {
+    if files < LEAST_OPEN_FILES {
+        let hint = format!("at least {LEAST_OPEN_FILES}: a worker has {} of its own", board::WORKERS);
+        node.complain(report, Complaint::new("`limits.open_files` is too low for a worker", hint));
+    } else if files < u64::from(connections) {
+        let what = format!("`limits.open_files` ({files}) is less than `connections` ({connections})");
+        report.warn(&node.place(), Complaint::new(what, "raise it, or lower `connections`"));
     }
 }
 

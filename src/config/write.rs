@@ -39,12 +39,14 @@ pub fn to_ron(config: &Config) -> String {
     let workers = &config.workers;
     let cache = workers.file_cache;
     let cache = [("entries", cache.entries.to_string()), ("memory", size(cache.memory))];
-    let values = [
+    let mut values = vec![
         ("processes", processes(workers.processes)),
         ("idle", time(workers.idle)),
         ("connections", workers.connections.to_string()),
         ("file_cache", line(&cache)),
     ];
+    values.extend(resources(&workers.resources).map(|limits| ("limits", limits)));
+    values.extend(workers.resources.oom_score_adj.map(|score| ("oom_score_adj", score.to_string())));
     out.field("workers", line(&values));
     out.field("log", log(config));
     out.field("limits", limits(config));

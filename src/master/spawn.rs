@@ -63,6 +63,7 @@ fn child(worker: Worker<'_>, control: OwnedFd, master: u32) -> Result<Ready, (&'
     let name = format!("worker {}", worker.slot);
     logger::speak_as(name.clone());
     let account: Option<Account> = worker.generation.account.clone();
+    let resources = worker.generation.config.workers.resources.clone();
     let title = format!("hatchery: {name} gen {}", worker.number);
     let run = worker.run;
     // 3  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
@@ -75,7 +76,9 @@ fn child(worker: Worker<'_>, control: OwnedFd, master: u32) -> Result<Ready, (&'
     signals::reset(&[signals::SIGPIPE, signals::SIGHUP, signals::SIGUSR1, signals::SIGUSR2]);
     // 5  A terminal's Ctrl-C reaches the master only.
     process::own_group();
-    // 6  Its user, after everything that needs privileges; every capability, also of a worker that stays root.
+    // 6  Its limits, some of which only root may raise; then its user, after everything that needs privileges; every
+    //    capability, also of a worker that stays root.
+    resources.apply().map_err(|error| ("`workers.limits` or `workers.oom_score_adj`", error))?;
     sandbox::drop_bounding_set();
     if let Some(account) = &account {
         user::take_on(account).map_err(|error| ("user", error))?;

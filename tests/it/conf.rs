@@ -99,7 +99,9 @@ fn the_reference_tells_the_truth_about_defaults() {
     assert_eq!(reference.all_or_nothing, minimal.all_or_nothing);
     assert_eq!(reference.temp_dir, minimal.temp_dir);
     assert_eq!(reference.sandbox, minimal.sandbox);
-    assert_eq!(reference.workers, minimal.workers);
+    let workers =
+        config::Workers { resources: minimal.workers.resources.clone(), ..reference.workers.clone() };
+    assert_eq!(workers, minimal.workers);
     assert_eq!(reference.log, minimal.log);
     assert_eq!(reference.limits, minimal.limits);
     assert_eq!(reference.default_site, minimal.default_site);

@@ -213,6 +213,62 @@ fn workers_and_apps_give_up_privileges() {
 }
 
 #[test]
+fn limits_of_workers_are_in_force_and_change_with_a_reload() {
+    let configuration = |workers: &str| {
+        format!(
+            r#"
+    {user}
+    workers: (processes: 1, connections: 100, {workers}),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: Respond(body: "fixed"))])],"#,
+            user = if nix::unistd::geteuid().is_root() { "user: \"nobody\"," } else { "" },
+        )
+    };
+    let limits = "limits: (open_files: 345, processes: 4000, address_space: \"3GiB\", core: \"0B\")";
+    let server = Setup::new(&configuration(&format!("{limits}, oom_score_adj: 300"))).start();
+    assert_eq!(get(server.address, "/").text(), "fixed");
+    let file = |name: &str| {
+        let worker = server.wait_ready(SOON, "worker", 1)[0];
+        std::fs::read_to_string(format!("/proc/{}/{name}", worker.pid)).unwrap()
+    };
+    let limit = |name: &str| {
+        let all = file("limits");
+        let line = all.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let mut words = line.split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    };
+    let both = |value: u64| (value.to_string(), value.to_string());
+    assert_eq!(limit("Max open files"), both(345));
+    assert_eq!(limit("Max processes"), both(4000));
+    assert_eq!(limit("Max address space"), both(3 << 30));
+    assert_eq!(limit("Max core file size"), both(0));
+    assert_eq!(file("oom_score_adj").trim(), "300");
+    server.configure(&configuration("limits: (open_files: 234)"));
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    assert_eq!(limit("Max open files"), both(234));
+    assert_ne!(file("oom_score_adj").trim(), "300");
+    assert_eq!(get(server.address, "/").text(), "fixed");
+}
+
+#[test]
+fn a_limit_that_the_master_may_not_set_keeps_the_old_workers() {
+    let configuration = |workers: &str| {
+        format!(
+            r#"
+    workers: (processes: 1, {workers}),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: Respond(body: "fixed"))])],"#
+        )
+    };
+    let server = Setup::new(&configuration("")).run_as_nobody().start().tolerant(&["worker", "reload"]);
+    let before = server.wait_ready(SOON, "worker", 1);
+    server.configure(&configuration("oom_score_adj: -1000"));
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(1));
+    let line = server.wait_log("could not be set up");
+    assert!(line.contains("`workers.limits` or `workers.oom_score_adj`"), "{line}");
+    assert_eq!(server.wait_ready(SOON, "worker", 1), before);
+    assert_eq!(get(server.address, "/").text(), "fixed");
+}
+
+#[test]
 fn the_access_log_has_a_line_for_each_request_and_is_opened_again_on_usr1() {
     let setup = Setup::new(
         r#"

@@ -131,6 +131,10 @@ fn each_kind_of_mistake_has_its_message() {
             "1:23: workers.processes: expected a number, \"auto\" or (min: N, max: N), found the string \"many\"",
         ),
         (
+            app_with_workers("limits: (open_files: 100)"),
+            "1:11: workers: `limits.open_files` is too low for a worker; at least 128: a worker has 64 of its own",
+        ),
+        (
             app("keep: Template"),
             "1:17: apps.shop: keep: Template without preload: there is no template; add preload: true, or leave keep out",
         ),
