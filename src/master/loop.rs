@@ -23,6 +23,9 @@ impl Master {
             }
             let ready = self.wait(clock::now())?;
             let now = clock::now();
+            if self.unreaped {
+                self.reap(now);
+            }
             for event in ready {
                 self.take_in(event, now);
             }
@@ -47,7 +50,8 @@ impl Master {
             let sockets = self.current.listening.iter().flat_map(|listening| &listening.sockets);
             sockets.for_each(|socket| set.add(socket.descriptor(), Token::Listener, Interest::READ));
         }
-        set.wait(now, self.deadline()).map_err(|error| format!("cannot wait for events: {error}"))
+        let deadline = if self.unreaped { Some(now) } else { self.deadline() };
+        set.wait(now, deadline).map_err(|error| format!("cannot wait for events: {error}"))
     }
 
     fn deadline(&self) -> Option<Time> {

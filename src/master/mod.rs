@@ -203,6 +203,8 @@ struct Master {
     scheduler: Scheduler,
     runs: BTreeMap<RunId, Run>,
     alarm: Alarm,
+    /// More children may have ended than were taken in.
+    unreaped: bool,
     /// USR1 came during a reload.
     reopen: bool,
     /// The server stops without waiting.
@@ -276,6 +278,7 @@ impl Master {
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             runs: BTreeMap::new(),
             alarm,
+            unreaped: false,
             reopen: false,
             hurry: false,
             watching: false,

@@ -245,6 +245,7 @@ impl Master {
             scheduler: saved.scheduler,
             runs,
             alarm,
+            unreaped: false,
             reopen: false,
             hurry: false,
             watching: saved.watching,

@@ -11,6 +11,9 @@ use crate::timer::Time;
 use std::io;
 use std::rc::Rc;
 
+/// Children that are taken in before the loop looks at everything else.
+const REAPED_A_TURN: usize = 64;
+
 /// Catches what the master reacts to.
 pub(super) fn catch() -> io::Result<Signals> {
     let meant = [
@@ -72,15 +75,17 @@ impl Master {
         }
     }
 
-    /// Takes in every child that has ended.
+    /// Takes in children that have ended. What an app forks and leaves to us without end must not hold the loop: what is
+    /// left is there in the next turn, which comes at once, as there may be no other signal for it.
     pub(super) fn reap(&mut self, now: Time) {
-        while let Some(pid) = process::ended() {
+        for _ in 0..REAPED_A_TURN {
+            let Some(pid) = process::ended() else { return self.unreaped = false };
             if self.child_of(pid).is_none() {
                 // It may have been forked from a template, and have said so before it ended.
                 self.hear_templates(now);
             }
             self.end_group(pid);
-            let Some(ended) = process::reap(pid) else { return };
+            let Some(ended) = process::reap(pid) else { return self.unreaped = false };
             let exit = match ended {
                 Ended::Code(code) => Exit::Code(code),
                 Ended::Signal(signal) => Exit::Signal(signal),
@@ -90,6 +95,7 @@ impl Master {
                 None => self.reap_other(pid, exit, now),
             }
         }
+        self.unreaped = true;
     }
 
     fn child_of(&self, pid: u32) -> Option<ChildId> {

@@ -306,6 +306,29 @@ fn the_access_log_has_a_line_for_each_request_and_is_opened_again_on_usr1() {
     assert!(server.pool("worker").restarts == 0);
 }
 
+/// More than the master takes in at a time, and one signal for all of them.
+#[test]
+fn a_heap_of_orphans_is_reaped() {
+    let script = "while [ ! -e go ]; do sleep 0.05; done; i=0
+        while [ $i -lt 300 ]; do (true &); i=$((i+1)); done; touch made; exec sleep 1000";
+    let server = Setup::new(&format!(
+        r#"daemons: {{"breeder": (command: ["sh", "-c", {script:?}], ready_after: "50ms")}},"#
+    ))
+    .start();
+    server.master.signal(Signal::SIGSTOP);
+    server.directory().write("go", "");
+    wait_until(SOON, "orphans wait to be reaped", || {
+        let (made, waiting) = (server.directory().path().join("made").exists(), server.master.zombies());
+        holds(made && waiting.len() == 300, waiting)
+    });
+    server.master.signal(Signal::SIGCONT);
+    wait_until(SOON, "none does any more", || {
+        let waiting = server.master.zombies();
+        holds(waiting.is_empty(), waiting)
+    });
+    server.wait_ready(SOON, "breeder", 1);
+}
+
 #[test]
 fn titles_tell_the_processes_apart() {
     let server = site().start();
