@@ -464,6 +464,7 @@ fn a_birth_that_ends_early_says_why_and_leaves_the_template() {
         )
     };
     for (whose, code, reason) in [
+        ("==", 0, "its template could not fork: the process in between ended early: exit 0"),
         ("==", 9, "its template could not fork: the process in between ended early: exit 9"),
         (
             "!=",

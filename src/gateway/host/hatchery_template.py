@@ -5,6 +5,7 @@ listening socket and the output of one, and its settings (docs/decisions/0008-pr
 """
 FORK, BORN, UNBORN, FORKED = 16, 17, 18, 19
 NAME_SIZE = 8
+DONE = 86  # exit code of the process in between once it has forked: what a hook of the app ends has another one
 
 
 class Template:
@@ -70,7 +71,7 @@ class Template:
     def fork(self, name):
         """Twice, so that the master becomes the parent; true in the new process, once it has."""
         adopted = ()
-        status = 0
+        done = True
         try:
             adopted = os.pipe()
             between = os.fork()
@@ -83,7 +84,7 @@ class Template:
                 if child:
                     if child > 0:  # before the master can reap it, however it ends
                         self.tell(FORKED, name + COUNT.pack(child))
-                    os._exit(0)
+                    os._exit(DONE if child > 0 else 0)
                 os.close(adopted[1])
                 os.read(adopted[0], 1)  # ends when the one between was reaped, or the template is dead
                 os.close(adopted[0])
@@ -94,9 +95,10 @@ class Template:
         if between:
             try:
                 _, status = os.waitpid(between, 0)
+                done = os.WIFEXITED(status) and os.WEXITSTATUS(status) == DONE
             except ChildProcessError:  # the app ignores SIGCHLD
                 pass
-        if status:
+        if not done:  # if the fork itself failed, for the second time: the first answer counts
             killed = os.WIFSIGNALED(status)
             how = "signal %d" % os.WTERMSIG(status) if killed else "exit %d" % os.WEXITSTATUS(status)
             self.tell(UNBORN, name + b"the process in between ended early: " + how.encode())
