@@ -148,6 +148,11 @@ impl Child {
         }
     }
 
+    /// Whether that process belongs to it.
+    pub(super) fn is(&self, pid: u32) -> bool {
+        self.process.pid == pid || matches!(&self.role, Role::Daemon(daemon) if daemon.strays.have(pid))
+    }
+
     /// Waits for what it may tell or still has to be told.
     pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
         match &self.role {

@@ -6,6 +6,7 @@ use super::environment::{self, Environment, string};
 use super::generation::Generation;
 use super::output::{Output, SavedOutput};
 use super::saved::{Keeping, Kept, Taking};
+use super::strays::{SavedStrays, Strays};
 use super::{Channel, Master, Token};
 use crate::config::{App, Config, Daemon as Settings, Dependency};
 use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan};
@@ -32,6 +33,8 @@ pub(super) struct Daemon {
     launch: Option<Launch>,
     /// What it prints.
     pub(super) output: Output,
+    /// What it has left behind in the background.
+    pub(super) strays: Strays,
 }
 
 /// Starts a process of the daemon at `index`.
@@ -76,6 +79,7 @@ fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, D
         program: name,
         launch: Some(launch),
         output: Output::new(&daemon.name, read),
+        strays: Strays::default(),
     };
     Ok((child, held))
 }
@@ -89,6 +93,8 @@ pub(super) struct SavedDaemon {
     program: String,
     launch: Option<Kept>,
     output: SavedOutput,
+    #[serde(default)]
+    strays: SavedStrays,
 }
 
 impl SavedDaemon {
@@ -102,6 +108,7 @@ impl SavedDaemon {
             program: self.program,
             launch: launch.map(Launch::resume),
             output: self.output.restore(descriptors)?,
+            strays: self.strays.restore(descriptors)?,
         })
     }
 }
@@ -116,6 +123,7 @@ impl Daemon {
             program: self.program.clone(),
             launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
             output: self.output.save(false, descriptors),
+            strays: self.strays.save(descriptors),
         }
     }
 

@@ -10,6 +10,7 @@
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `daemons`, `cronjobs` | starting workers, processes of apps and daemons, runs of jobs |
 //! | `template` | processes that import an app once, and what is forked from them |
+//! | `strays` | what daemons leave behind that put themselves to the background |
 //! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `journal`, `follow` | what children printed, for `hatchery logs` |
@@ -46,6 +47,7 @@ mod saved;
 mod signals;
 mod spawn;
 mod status;
+mod strays;
 mod template;
 mod trial;
 mod upgrade;

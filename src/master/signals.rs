@@ -79,27 +79,32 @@ impl Master {
     /// left is there in the next turn, which comes at once, as there may be no other signal for it.
     pub(super) fn reap(&mut self, now: Time) {
         for _ in 0..REAPED_A_TURN {
-            let Some(pid) = process::ended() else { return self.unreaped = false };
-            if self.child_of(pid).is_none() {
-                // It may have been forked from a template, and have said so before it ended.
-                self.hear_templates(now);
-            }
-            self.end_group(pid);
-            let Some(ended) = process::reap(pid) else { return self.unreaped = false };
+            let Some((pid, ended)) = process::ended() else { return self.unreaped = false };
             let exit = match ended {
                 Ended::Code(code) => Exit::Code(code),
                 Ended::Signal(signal) => Exit::Signal(signal),
             };
+            if self.child_of(pid).is_none() {
+                // It may have been forked from a template, and have said so before it ended.
+                self.hear_templates(now);
+            }
+            let remains = self.remains(pid, exit, now);
+            if process::reap(pid).is_none() {
+                return self.unreaped = false;
+            }
             match self.child_of(pid) {
-                Some(id) => self.bury(id, exit, now),
+                Some(id) => match remains {
+                    Some(remains) => self.follow(id, pid, remains, now),
+                    None => self.bury(id, exit, now),
+                },
                 None => self.reap_other(pid, exit, now),
             }
         }
         self.unreaped = true;
     }
 
-    fn child_of(&self, pid: u32) -> Option<ChildId> {
-        self.children.iter().find(|(_, child)| child.process.pid == pid).map(|(id, _)| *id)
+    pub(super) fn child_of(&self, pid: u32) -> Option<ChildId> {
+        self.children.iter().find(|(_, child)| child.is(pid)).map(|(id, _)| *id)
     }
 
     fn reap_other(&mut self, pid: u32, exit: Exit, now: Time) {

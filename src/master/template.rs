@@ -368,8 +368,8 @@ impl Master {
     }
 
     /// The process of that id is something else already.
-    fn is_known(&self, pid: u32) -> bool {
-        self.children.values().any(|child| child.process.pid == pid)
+    pub(super) fn is_known(&self, pid: u32) -> bool {
+        self.children.values().any(|child| child.is(pid))
             || self.nursery.living.values().any(|template| template.process.pid == pid)
             || self.runs.values().any(|run| run.process.pid == pid)
             || self.upgrade.is_trial(pid)

@@ -115,6 +115,7 @@ impl Supervisor {
             Input::Failed { child, reason } => self.on_child(child, Event::Failed(printable(&reason)), now),
             Input::Unready { child, reason } => self.on_child(child, Event::Unready(printable(&reason)), now),
             Input::Exited { child, exit } => self.on_child(child, Event::Exited(exit), now),
+            Input::Background { child, pid } => self.on_background(child, pid, now),
             Input::Closed { child } => self.on_closed(child),
             Input::Stuck { child, reason } => self.on_stuck(child, &printable(&reason), now),
             Input::Worn { child, reason } => self.on_worn(child, &reason),

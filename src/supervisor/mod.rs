@@ -44,6 +44,7 @@ mod scale;
 mod slot;
 mod start;
 mod stop;
+mod stray;
 mod template;
 pub mod templates;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub use crate::control::worker::Load;
 pub use daemon::{DaemonPlan, OnReload};
 pub use machine::Supervisor;
 pub use recycle::spread;
+pub use stray::{Left, Seen, Trail};
 pub use view::{ChildView, PoolView};
 
 use serde::{Deserialize, Serialize};
@@ -200,6 +202,14 @@ pub enum Input {
     },
     /// A listener is readable while the workers are asleep (`Watch(true)`).
     Readable,
+    /// The process of a daemon has ended, and has left itself behind in the background ([`Supervisor::may_hide`]): the
+    /// child is known by that process from now on. `Exited` follows when nothing of it lives any more.
+    Background {
+        /// The child.
+        child: ChildId,
+        /// Its other process id.
+        pid: u32,
+    },
     /// A request waits for a pool and no unit of it is free.
     Wanted {
         /// The pool.

@@ -15,6 +15,7 @@
 //!
 //! ```text
 //! Unready: as Failed in Booting, but it lives on and must be told to go
+//! Background: the same, in Booting and Ready, under another process id
 //! ```
 
 use super::{ChildId, Exit, Kill, Load, Output, PoolIndex, exit};
@@ -151,6 +152,13 @@ pub(super) enum Event {
     Failed(String),
     /// It says that it can, and is not fit to: it must go.
     Unready(String),
+    /// It has put itself to the background, where it must not be.
+    Background {
+        /// The process that goes on.
+        pid: u32,
+        /// When KILL is sent.
+        until: Time,
+    },
     /// It was reaped.
     Exited(Exit),
     /// The clock; early and spurious ones are harmless.
@@ -347,6 +355,7 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
         | Event::Ready
         | Event::Failed(_)
         | Event::Unready(_)
+        | Event::Background { .. }
         | Event::Exited(_)
         | Event::Time
         | Event::Open => Step::to(State::Empty { retry }),
@@ -387,6 +396,7 @@ fn booting(booting: Booting, event: Event, now: Time) -> Step {
         Event::Unready(reason) => Step::to(failing(now.after(TERM_GRACE)))
             .tell(Output::Kill { child: process.child, how: Kill::Term })
             .report(Outcome::Refused { role, reason }),
+        Event::Background { pid, until } => background(process, role, Duration::ZERO, pid, until, now),
         Event::Exited(exit) => {
             let reason = format!("ended before it was ready: {}", exit::describe(exit));
             Step::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
@@ -414,6 +424,7 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
             Step::to(State::Killing { process, since: now, until, cause })
                 .report(Outcome::Refused { role, reason })
         }
+        Event::Background { pid, until } => background(process, role, ready_for, pid, until, now),
         Event::Exited(exit) => Step::to(State::EMPTY).report(Outcome::Died {
             process,
             role,
@@ -447,9 +458,13 @@ fn draining(process: Process, since: Time, until: Time, event: Event, now: Time)
         }
         Event::Kill { until } => kill(process, until, now),
         Event::KillNow => kill_now(process, now),
-        Event::Ready | Event::Failed(_) | Event::Unready(_) | Event::Time | Event::Boot(_) | Event::Open => {
-            same(process)
-        }
+        Event::Ready
+        | Event::Failed(_)
+        | Event::Unready(_)
+        | Event::Background { .. }
+        | Event::Time
+        | Event::Boot(_)
+        | Event::Open => same(process),
     }
 }
 
@@ -483,9 +498,13 @@ fn killing(killing: Killing, event: Event, now: Time) -> Step {
             Some(_) => same(process, None, Cause::Ordered).tell(certain),
             None => same(process, None, Cause::Ordered),
         },
-        Event::Ready | Event::Failed(_) | Event::Unready(_) | Event::Time | Event::Boot(_) | Event::Open => {
-            same(process, until, cause)
-        }
+        Event::Ready
+        | Event::Failed(_)
+        | Event::Unready(_)
+        | Event::Background { .. }
+        | Event::Time
+        | Event::Boot(_)
+        | Event::Open => same(process, until, cause),
     }
 }
 
@@ -505,6 +524,14 @@ fn drain(process: Process, within: Duration, hurry: bool, until: Time, now: Time
 fn kill(process: Process, until: Time, now: Time) -> Step {
     Step::to(State::Killing { process, since: now, until: Some(until), cause: Cause::Ordered })
         .tell(Output::Kill { child: process.child, how: Kill::Term })
+}
+
+fn background(process: Process, role: Role, ready_for: Duration, pid: u32, until: Time, now: Time) -> Step {
+    let process = Process { pid: Some(pid), ..process };
+    let cause = Cause::Failed { role, ready_for };
+    Step::to(State::Killing { process, since: now, until: Some(until), cause })
+        .tell(Output::Kill { child: process.child, how: Kill::Term })
+        .report(Outcome::Refused { role, reason: super::stray::reason(pid) })
 }
 
 fn kill_now(process: Process, now: Time) -> Step {

@@ -293,6 +293,103 @@ fn what_a_daemon_started_ends_with_it() {
     wait_gone(second);
 }
 
+/// Goes to the background like daemon(3): twice forked, in a session of its own, all descriptors elsewhere.
+const DETACHING: &str = r#"
+import os, signal, sys, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+def leave(*_):
+    if os.path.exists("alone"):
+        os.remove("alone")
+    os._exit(0)
+signal.signal(signal.SIGTERM, signal.SIG_IGN if "deaf" in sys.argv else leave)
+null = os.open("/dev/null", os.O_RDWR)
+for descriptor in range(3):
+    os.dup2(null, descriptor)
+if os.path.exists("alone"):
+    open("OVERLAP", "w")
+if "deaf" not in sys.argv:
+    open("alone", "w").close()
+name = "children" if "child" in sys.argv and not os.fork() else "strays"
+open(name, "a").write("%d " % os.getpid())
+time.sleep(1000)
+"#;
+
+/// Process ids that a file names.
+fn numbers(server: &Server, file: &str) -> Vec<u32> {
+    let text = std::fs::read_to_string(server.directory().path().join(file)).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+#[test]
+fn a_daemon_that_goes_to_the_background_is_ended_and_told_so() {
+    let setup = setup(r#""hidden": (command: ["python", "detach.py", "child"], app: "site")"#);
+    setup.directory.write("detach.py", DETACHING);
+    let server = setup.start().tolerant(&["daemon hidden"]);
+    let line = server.wait_log("daemon hidden: it went to the background (process ");
+    assert!(line.contains("run it in the foreground"), "{line}");
+    let pids = wait_until(SOON, "it was started again and again", || {
+        let found = numbers(&server, "strays");
+        if found.len() >= 3 { Ok(found) } else { Err(format!("{found:?}")) }
+    });
+    let told = server.pool("hidden").last_exit.unwrap_or_default();
+    assert!(told.starts_with("it went to the background (process "), "{told}");
+    for pid in &pids[..2] {
+        assert_eq!(Process::of(*pid), None, "only the last one may live: {pids:?}");
+    }
+    for pid in &numbers(&server, "children")[..2] {
+        assert_eq!(Process::of(*pid), None, "what they started has gone with them");
+    }
+    assert!(!server.directory().path().join("OVERLAP").exists(), "two ran at a time");
+    server.configure(&configuration(""));
+    reload(&server);
+    wait_until(SOON, "nothing of it is left", || {
+        let all = [numbers(&server, "strays"), numbers(&server, "children")].concat();
+        let left: Vec<_> = all.into_iter().filter(|pid| Process::of(*pid).is_some()).collect();
+        holds(left.is_empty(), left)
+    });
+}
+
+#[test]
+fn a_stray_that_does_not_listen_is_killed_also_after_an_upgrade() {
+    let setup =
+        setup(r#""hidden": (command: ["python", "detach.py", "deaf"], app: "site", stop_timeout: "2s")"#);
+    setup.directory.write("detach.py", DETACHING);
+    let server = setup.start().tolerant(&["daemon hidden"]);
+    server.wait_log("daemon hidden: it went to the background");
+    let stray = wait_until(SOON, "it is known by what it left", || {
+        let children = server.pool("hidden").children;
+        let found =
+            children.iter().find(|child| child.state == "killing").and_then(|child| Process::of(child.pid));
+        found.filter(|found| numbers(&server, "strays").contains(&found.pid)).ok_or(format!("{children:?}"))
+    });
+    server.master.signal(Signal::SIGUSR2);
+    wait_until(SOON, "the new program serves", || {
+        let status = server.status();
+        holds(status.generation == 2 && status.mode == "running", &status)
+    });
+    wait_gone(stray);
+    wait_until(SOON, "the next one was started", || {
+        let found = numbers(&server, "strays");
+        holds(found.last() != Some(&stray.pid), found)
+    });
+}
+
+#[test]
+fn a_program_left_in_its_group_is_asked_to_go() {
+    let script = r#"sh -c 'trap "echo leaves > left; exit 0" TERM; echo > there; while :; do sleep 0.05; done' & 
+        while [ ! -e there ]; do sleep 0.01; done"#;
+    let server = setup(&format!(r#""hidden": (command: ["sh", "-c", {script:?}])"#));
+    let server = server.start().tolerant(&["daemon hidden"]);
+    server.wait_log("daemon hidden: it went to the background (process ");
+    wait_until(SOON, "it has left by itself", || {
+        holds(lines(&server, "left") == ["leaves"], lines(&server, "left"))
+    });
+}
+
 #[test]
 fn restart_and_scale_know_daemons() {
     let server = setup(r#""sleeper": (command: ["sleep", "1000"])"#).start();

@@ -67,6 +67,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("Ready", Event::Ready),
         ("Failed", Event::Failed("no module".to_owned())),
         ("Unready", Event::Unready("503".to_owned())),
+        ("Background", Event::Background { pid: 43, until: NOW.after(second) }),
         ("Exited", Event::Exited(Exit::Code(1))),
         ("Time", Event::Time),
         ("Boot", Event::Boot(boot)),
@@ -113,9 +114,9 @@ fn row(step: &Step) -> String {
 }
 
 /// In the order of `events`; `=` is: nothing happens.
-const TABLE: [(&str, [&str; 12]); 15] = [
-    ("Empty", ["=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "="]),
-    ("Waiting", ["=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "Empty", "Empty", "Empty"]),
+const TABLE: [(&str, [&str; 13]); 15] = [
+    ("Empty", ["=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "="]),
+    ("Waiting", ["=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "Empty", "Empty", "Empty"]),
     (
         "Booting",
         [
@@ -123,6 +124,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "Empty !refused !died",
             "Open +open",
             "Failing !refused",
+            "Failing +term !refused",
             "Failing +term !refused",
             "Empty !refused !died",
             "=",
@@ -141,6 +143,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "Ready",
             "Failing !refused",
             "Failing +term !refused",
+            "Failing +term !refused",
             "Empty !refused !died",
             "=",
             "=",
@@ -157,6 +160,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "Empty !refused !died",
             "Draining +drain",
             "Failing !refused",
+            "Failing +term !refused",
             "Failing +term !refused",
             "Empty !refused !died",
             "=",
@@ -175,6 +179,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "Open +open",
             "Failing !refused",
             "Failing +term !refused",
+            "Failing +term !refused",
             "Empty !refused !died",
             "=",
             "=",
@@ -191,6 +196,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "Empty !refused !died",
             "Open +open",
             "Failing !refused",
+            "Failing +term !refused",
             "Failing +term !refused",
             "Empty !refused !died",
             "Failing +term !refused",
@@ -209,6 +215,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "=",
             "Failing !refused",
             "=",
+            "Failing +term !refused",
             "Empty !died",
             "=",
             "=",
@@ -226,6 +233,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "=",
             "Failing !refused",
             "=",
+            "Failing +term !refused",
             "Empty !died",
             "=",
             "=",
@@ -240,6 +248,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
         [
             "Draining",
             "Empty !gone",
+            "=",
             "=",
             "=",
             "=",
@@ -260,6 +269,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "=",
             "=",
             "=",
+            "=",
             "Empty !gone",
             "Killing +term",
             "=",
@@ -274,6 +284,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
         [
             "Killing",
             "Empty !gone",
+            "=",
             "=",
             "=",
             "=",
@@ -294,6 +305,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "=",
             "=",
             "=",
+            "=",
             "Empty !gone",
             "Killed +kill",
             "=",
@@ -311,6 +323,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "=",
             "=",
             "=",
+            "=",
             "Empty !died",
             "=",
             "=",
@@ -320,7 +333,7 @@ const TABLE: [(&str, [&str; 12]); 15] = [
             "Killed +kill",
         ],
     ),
-    ("Killed", ["Killed", "Empty !gone", "=", "=", "=", "Empty !gone", "=", "=", "=", "=", "=", "="]),
+    ("Killed", ["Killed", "Empty !gone", "=", "=", "=", "=", "Empty !gone", "=", "=", "=", "=", "=", "="]),
 ];
 
 #[test]

@@ -460,3 +460,31 @@ fn a_death_during_a_shrink_does_not_overlap() {
     assert_eq!(spawned(&scene.exit(dies, Exit::Signal(9))), []);
     assert_eq!(spawned(&scene.exit(leaves, Exit::Code(0))), [(512, 1)]);
 }
+
+#[test]
+fn a_daemon_in_the_background_goes_before_the_next_one_comes() {
+    let mut scene = running(shop(1));
+    let redis = scene.one(512, "ready");
+    scene.exit(redis, Exit::Code(1));
+    let next = scene.one(512, "booting");
+    let (now, left) = (scene.now, Exit::Code(0));
+    assert!(scene.supervisor.may_hide(next, left, now));
+    assert!(!scene.supervisor.may_hide(next, Exit::Code(1), now), "it failed in another way");
+    assert!(!scene.supervisor.may_hide(next, left, now.after(seconds(11))), "too late");
+    assert!(!scene.supervisor.may_hide(scene.one(1, "ready"), left, now), "an app");
+    let outputs = scene.on(Input::Background { child: next, pid: 77 });
+    assert_eq!(killed(&outputs), [(next, Kill::Term)]);
+    let told =
+        "daemon redis: it went to the background (process 77), which is ended: run it in the foreground";
+    assert!(notes(&outputs, Level::Error)[0].starts_with(told), "{outputs:?}");
+    let pool = scene.pool(512);
+    assert_eq!((pool.children[0].state, pool.children[0].pid), ("killing", Some(77)));
+    assert!(pool.last_exit.unwrap_or_default().starts_with("it went to the background"));
+    let now = scene.now;
+    assert!(!scene.supervisor.may_hide(next, left, now), "it has been found already");
+    let outputs = scene.pass(seconds(10));
+    assert_eq!(killed(&outputs), [(next, Kill::Kill)]);
+    assert_eq!(spawned(&outputs), [], "it still lives");
+    scene.exit(next, Exit::Signal(9));
+    assert_eq!(spawned(&scene.pass(millis(100))), [(512, 1)], "after the back-off");
+}

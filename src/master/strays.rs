@@ -1,0 +1,157 @@
+//! Daemons that put themselves to the background: what they left behind is found among the master's children and belongs
+//! to the daemon's place until it has ended, so that the next one does not meet it. Whose it is, `supervisor::Trail`
+//! decides; what follows, the supervisor.
+
+use super::Master;
+use super::child::Role;
+use super::saved::{Keeping, SavedProcess, Taking};
+use crate::supervisor::{ChildId, Exit, Input, Left, Seen, Trail};
+use crate::sys::{process, signals};
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+
+/// How often a daemon may fork while it is looked for.
+const LOOKS: usize = 16;
+
+/// Processes of one child besides that by which it is known.
+#[derive(Debug, Default)]
+pub(super) struct Strays {
+    trail: Option<Trail>,
+    others: Vec<process::Child>,
+}
+
+/// What an upgrade keeps of [`Strays`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct SavedStrays {
+    trail: Option<Trail>,
+    others: Vec<SavedProcess>,
+}
+
+/// What of a daemon's process lives on when one of its processes has ended.
+#[derive(Debug)]
+pub(super) struct Remains {
+    /// That was the first one, which is to be in the foreground.
+    begins: bool,
+    trail: Trail,
+    /// Not known before.
+    new: Vec<process::Child>,
+}
+
+impl Strays {
+    /// Whether that process is one.
+    pub(super) fn have(&self, pid: u32) -> bool {
+        self.others.iter().any(|other| other.pid == pid)
+    }
+
+    /// Sends all of them a signal; `group`: what they have started, too.
+    pub(super) fn signal(&self, signal: i32, group: bool) {
+        self.others.iter().for_each(|other| tell(other, signal, group));
+    }
+
+    /// For an upgrade.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedStrays {
+        let others = self.others.iter().map(|other| SavedProcess::of(other, descriptors)).collect();
+        SavedStrays { trail: self.trail.clone(), others }
+    }
+}
+
+impl SavedStrays {
+    /// The same again.
+    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Strays, String> {
+        let others =
+            self.others.into_iter().map(|other| other.restore(descriptors)).collect::<Result<_, _>>()?;
+        Ok(Strays { trail: self.trail, others })
+    }
+}
+
+impl Master {
+    /// A process has ended, and is not reaped yet: what of its child lives on. `None`: nothing, or it is none of a daemon.
+    pub(super) fn remains(&self, pid: u32, exit: Exit, now: Time) -> Option<Remains> {
+        let id = self.child_of(pid)?;
+        let child = self.children.get(&id)?;
+        let Role::Daemon(daemon) = &child.role else { return None };
+        let known = |pid: u32| self.is_known(pid);
+        if let Some(trail) = &daemon.strays.trail {
+            let mut trail = trail.clone();
+            let new = look(|children| trail.go_on(children, known));
+            let lives = child.process.pid != pid || daemon.strays.others.iter().any(|other| other.pid != pid);
+            return (lives || !new.is_empty()).then_some(Remains { begins: false, trail, new });
+        }
+        let found = self.supervisor.may_hide(id, exit, now).then(|| {
+            let first = children().into_iter().find(|child| child.pid == pid)?;
+            let mut trail = Trail::of(&first, process::session());
+            let new = look(|children| trail.begin(children, known));
+            (!new.is_empty()).then_some(Remains { begins: true, trail, new })
+        });
+        let found = found.flatten();
+        if found.is_none() {
+            self.end_group(pid);
+        }
+        found
+    }
+
+    /// The process was reaped: its child goes on as what of it lives on.
+    pub(super) fn follow(&mut self, id: ChildId, pid: u32, remains: Remains, now: Time) {
+        let Some(child) = self.children.get_mut(&id) else { return };
+        let name = child.name();
+        let Role::Daemon(daemon) = &mut child.role else { return };
+        let Remains { begins, trail, new } = remains;
+        for process in &new {
+            log::debug!(target: "hatchery", "{name} (process {pid}) has left process {} behind", process.pid);
+            // At first the supervisor says what becomes of them; later it has said so.
+            if !begins {
+                let signal = if child.killed { signals::SIGKILL } else { daemon.stop_signal };
+                tell(process, signal, child.killed);
+            }
+        }
+        let strays = &mut daemon.strays;
+        strays.trail = Some(trail);
+        strays.others.retain(|other| other.pid != pid);
+        strays.others.extend(new);
+        if child.process.pid != pid {
+            return;
+        }
+        let Some(next) = strays.others.pop() else { return };
+        let pid = next.pid;
+        child.process = next;
+        let input =
+            if begins { Input::Background { child: id, pid } } else { Input::Forked { child: id, pid } };
+        self.supervisor.on(input, now);
+    }
+}
+
+fn tell(process: &process::Child, signal: i32, group: bool) {
+    if let Err(error) = process::signal(process, signal, group) {
+        log::debug!(target: "hatchery", "cannot signal process {}: {error}", process.pid);
+    }
+}
+
+/// Looks again while some end in the meantime: a list that shows how one has ended may lack what it has forked before.
+fn look(mut find: impl FnMut(&[Seen]) -> Left) -> Vec<process::Child> {
+    let mut before = 0;
+    for _ in 0..LOOKS {
+        let Left { alive, ended } = find(&children());
+        // They are not reaped, so their numbers are theirs.
+        let found: Vec<_> = alive.into_iter().filter_map(|pid| process::adopted(pid).ok()).collect();
+        if !found.is_empty() || ended <= before {
+            return found;
+        }
+        before = ended;
+    }
+    Vec::new()
+}
+
+fn children() -> Vec<Seen> {
+    match process::children() {
+        Ok(children) => children.into_iter().map(seen).collect(),
+        Err(error) => {
+            log::warn!(target: "hatchery", "what a daemon has left behind cannot be found: {error}");
+            Vec::new()
+        }
+    }
+}
+
+fn seen(listed: process::Listed) -> Seen {
+    let process::Listed { pid, group, session, started, user, ended } = listed;
+    Seen { pid, group, session, started, user, ended }
+}
