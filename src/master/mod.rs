@@ -105,6 +105,17 @@ pub struct Start {
 }
 
 impl Start {
+    /// The same for a master that reads no configuration.
+    fn without_source(&self) -> Self {
+        Self {
+            load: Box::new(|_| Err("there is no configuration to read".to_owned())),
+            file: self.file.clone(),
+            worker: self.worker,
+            control: self.control.clone(),
+            identity: self.identity.clone(),
+        }
+    }
+
     fn config(&self) -> Result<Config, String> {
         (self.load)(self.file.as_deref())
     }

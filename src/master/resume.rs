@@ -21,9 +21,11 @@ use crate::sys::exec::{self, Image};
 use crate::sys::shm::Shared;
 use crate::sys::signals::{self, Signals};
 use crate::sys::{clock, process};
+use crate::timer::Time;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
@@ -143,9 +145,8 @@ struct Prepared {
     upgrade: Upgrade,
 }
 
-fn prepare(from: Resume) -> Result<Prepared, String> {
-    let state = exec::contents(from.state).map_err(|error| format!("the state cannot be read: {error}"))?;
-    let (saved, config) = Saved::read(&state)?;
+fn prepare(state: &[u8]) -> Result<Prepared, String> {
+    let (saved, config) = Saved::read(state)?;
     let descriptors = saved.descriptors()?;
     let shared = exec::shared(saved.board.number(), WORDS);
     let shared = shared.map_err(|error| format!("the shared memory cannot be mapped: {error}"))?;
@@ -170,7 +171,9 @@ impl Master {
     /// For the operator. Nothing was taken over, unless the state contradicts itself.
     pub(super) fn resume(start: Start, from: Resume) -> Result<Self, String> {
         signals::ignore_broken_pipes();
-        let prepared = prepare(from)?;
+        let state =
+            exec::contents(from.state).map_err(|error| format!("the state cannot be read: {error}"))?;
+        let prepared = prepare(&state)?;
         let failure = std::env::var(REASON).ok().filter(|_| from.back);
         for name in [c"HATCHERY_UPGRADE", c"HATCHERY_UPGRADE_REASON"] {
             process::forget_variable(name);
@@ -193,16 +196,40 @@ impl Master {
             let own = env!("CARGO_PKG_VERSION");
             log::info!(target: "hatchery", "upgrade: version {own} goes on in place of {version}");
         }
-        master.supervisor.on(Input::Executed(result), now);
-        master.generation = master.supervisor.generation();
-        master.nursery.renumber(master.generation);
-        master.find_ready_requests();
+        master.go_on(result, now);
         signals::unblock_all();
         came.into_iter().for_each(|number| master.take_signal(number, now));
         master.reap(now);
         master.look_for_hung_workers(now);
         master.ask_ready_again(now);
         Ok(master)
+    }
+
+    /// The core knows which program runs from now on.
+    fn go_on(&mut self, result: Result<(), String>, now: Time) {
+        self.supervisor.on(Input::Executed(result), now);
+        self.generation = self.supervisor.generation();
+        self.nursery.renumber(self.generation);
+        self.find_ready_requests();
+    }
+
+    /// Does with a state what [`Self::resume`] does, up to the first thing that would be seen outside. In a process of its
+    /// own, which ends afterwards, with descriptors in the places of those that the state names.
+    ///
+    /// # Errors
+    /// As [`Self::resume`].
+    pub(super) fn rehearse(start: Start, state: &[u8]) -> Result<(), String> {
+        signals::ignore_broken_pipes();
+        let mut prepared = prepare(state)?;
+        prepared.saved.disown();
+        // What it would clean up at its end is in use.
+        let mut master = ManuallyDrop::new(Self::take_over(start, prepared)?);
+        let now = clock::now();
+        master.go_on(Ok(()), now);
+        while master.supervisor.poll().is_some() {}
+        // What the first command and the next upgrade will want.
+        let _unread = (master.status(now), master.state(&[]).map_err(|error| error.to_string())?);
+        Ok(())
     }
 
     fn take_over(start: Start, prepared: Prepared) -> Result<Self, String> {

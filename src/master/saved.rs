@@ -217,6 +217,14 @@ impl Saved {
         Ok((saved, config))
     }
 
+    /// What is restored from it leaves the files of the running server alone, whatever becomes of it.
+    pub(super) fn disown(&mut self) {
+        self.generation.listening.disown();
+        self.control.disown();
+        self.runtime.0 = PathBuf::new();
+        self.pid_file.iter_mut().for_each(|(path, _)| *path = PathBuf::new());
+    }
+
     /// All descriptors, each open and named once; to be taken over.
     ///
     /// # Errors

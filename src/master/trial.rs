@@ -1,13 +1,16 @@
 //! The trial, in the new program: it reads the state as the real start will, boots one worker with copies of the sockets
-//! on a board of its own, says READY and leaves. The worker never accepts. Nothing of the running server is touched.
+//! on a board of its own, rehearses what the real start does with the state, says READY and leaves. The worker never
+//! accepts. Nothing of the running server is touched.
 
 use super::resume::READY;
-use super::saved::Saved;
-use super::{Start, logger, show_title, signals as caught, spawn, wake};
+use super::saved::{Kept, Saved};
+use super::{Master, Start, logger, show_title, signals as caught, spawn, wake};
+use crate::control::exit::Exit;
 use crate::control::worker::{PACKET, ToMaster};
 use crate::dispatch::Board;
 use crate::dispatch::board::WORDS;
 use crate::sys::poll::{Interest, Set};
+use crate::sys::process::Ended;
 use crate::sys::shm::Shared;
 use crate::sys::{clock, exec, process, seqpacket, signals};
 use std::io::Write as _;
@@ -42,6 +45,7 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     }
     show_title("hatchery: upgrade trial");
     let number = saved.supervisor.generation();
+    let kept = (saved.descriptors.clone(), saved.board);
     let generation = saved.generation.try_with(config, sockets);
     let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
     Board::new(shared.words()).begin();
@@ -63,9 +67,52 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
         log::debug!(target: "hatchery", "cannot signal the worker of the trial: {error}");
     }
     booted.map_err(|reason| format!("its worker did not start: {reason}"))?;
+    rehearse(start, &state, &kept)?;
     let mut report = std::fs::File::from(report);
     report.write_all(READY).map_err(|error| format!("the master does not listen: {error}"))?;
     Ok(0)
+}
+
+/// Takes the state over as the real start will, in a process of its own: if that fails, or crashes, the running server is
+/// none the worse for it.
+fn rehearse(start: &Start, state: &[u8], kept: &(Vec<RawFd>, Kept)) -> Result<(), String> {
+    let trial = std::process::id();
+    let child = process::fork(|| {
+        let result = contain(trial, kept).map_err(|error| format!("it cannot be set up: {error}"));
+        match result.and_then(|()| Master::rehearse(start.without_source(), state)) {
+            Ok(()) => 0,
+            Err(reason) => {
+                let _ = writeln!(std::io::stderr(), "{reason}");
+                1
+            }
+        }
+    });
+    let ended = child.and_then(|child| process::wait(&child));
+    match ended.map_err(|error| format!("taking over cannot be rehearsed: {error}"))? {
+        Ended::Code(0) => Ok(()),
+        Ended::Code(_) => Err("the rehearsal of taking over has failed".to_owned()),
+        Ended::Signal(signal) => Err(format!("the rehearsal of taking over has {}", Exit::Signal(signal))),
+    }
+}
+
+/// In a forked process: lets go of everything that is the running server's, and puts something else at the numbers that
+/// the state names, the second one being the board. A panic must not unwind: what it would drop removes files.
+fn contain(trial: u32, (descriptors, board): &(Vec<RawFd>, Kept)) -> std::io::Result<()> {
+    process::die_with_parent(signals::SIGKILL, trial)?;
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told(panic);
+        std::process::abort();
+    }));
+    log::set_max_level(log::LevelFilter::Off);
+    process::close_except(&[])?;
+    for number in descriptors.iter().copied().filter(|number| *number > 2) {
+        // Each is a file of its own: some are locked.
+        process::put_at(process::memory_file(&[])?, number)?;
+    }
+    let (shared, file) = Shared::in_file(WORDS)?;
+    Board::new(shared.words()).begin();
+    process::put_at(file, board.number())
 }
 
 /// Until the worker is set up. The master bounds the trial.

@@ -257,7 +257,7 @@ impl Master {
     }
 
     /// The state as it travels, and the descriptors that go with it.
-    fn state(&self, came: &[i32]) -> io::Result<(Vec<u8>, Vec<RawFd>)> {
+    pub(super) fn state(&self, came: &[i32]) -> io::Result<(Vec<u8>, Vec<RawFd>)> {
         let saved = self.save(came);
         Ok((serde_json::to_vec(&saved)?, saved.descriptors))
     }

@@ -6,7 +6,7 @@ use super::user::{self, Account};
 use super::{pidfd, sandbox, signals};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd as _, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How a process ended.
@@ -426,13 +426,33 @@ pub fn reap(pid: u32) -> Option<Ended> {
     let pid = libc::pid_t::try_from(pid).ok()?;
     // SAFETY: `status` is a living integer.
     let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
-    if reaped != pid {
-        return None;
+    (reaped == pid).then(|| how(status))
+}
+
+/// Waits for the end of a child. For a process that has nothing else to do.
+///
+/// # Errors
+/// ECHILD if it was reaped already.
+pub fn wait(child: &Child) -> io::Result<Ended> {
+    let pid = libc::pid_t::try_from(child.pid).map_err(|_| io::Error::from_raw_os_error(libc::ECHILD))?;
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a living integer.
+        if unsafe { libc::waitpid(pid, &raw mut status, 0) } == pid {
+            return Ok(how(status));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
+}
+
+fn how(status: libc::c_int) -> Ended {
     if libc::WIFSIGNALED(status) {
-        return Some(Ended::Signal(libc::WTERMSIG(status)));
+        return Ended::Signal(libc::WTERMSIG(status));
     }
-    Some(Ended::Code(libc::WEXITSTATUS(status)))
+    Ended::Code(libc::WEXITSTATUS(status))
 }
 
 /// A child as /proc shows it.
@@ -558,6 +578,20 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
     }
     // SAFETY: it is open, and nothing in this process has owned it: it came from whoever started us.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Puts a descriptor at a number that nothing in this process owns, for [`inherited`].
+///
+/// # Errors
+/// EBADF for a number above the limit of open files.
+pub fn put_at(descriptor: OwnedFd, number: RawFd) -> io::Result<()> {
+    if descriptor.as_raw_fd() == number {
+        let _nobody_s = descriptor.into_raw_fd();
+        return Ok(());
+    }
+    // SAFETY: integers only.
+    let result = unsafe { libc::dup2(descriptor.as_raw_fd(), number) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Removes a variable from this process's environment, so that no child sees it. Only before the first thread.

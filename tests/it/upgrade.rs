@@ -182,6 +182,37 @@ fn a_program_whose_worker_does_not_start_leaves_the_old_one() {
     refuses("ulimit -n 40\nexec $REAL \"$@\"", "descriptor");
 }
 
+/// The trial of the real program, with a state that `edit` has changed.
+#[track_caller]
+fn refuses_state(edit: &str, expected: &[&str]) {
+    let server = setup().start().tolerant(&["upgrade failed"]);
+    let (workers, apps) = (server.ready("worker"), server.ready("site"));
+    let files = || {
+        let control = server.directory().path().join("control.sock").exists();
+        (control, server.runtime_directories())
+    };
+    let before = files();
+    assert!(before.0 && before.1.len() == 1, "{before:?}");
+    let script = format!("sed '{edit}' <&4 >changed || exit 9\nexec 4<changed\nexec $REAL \"$@\"");
+    replace_by_script(server.directory(), &script);
+    let reason = fail_to_upgrade(&server);
+    for part in expected {
+        assert!(reason.contains(part), "{part} is not in {reason}");
+    }
+    assert_eq!(files(), before, "the rehearsal leaves the files of the server alone");
+    assert_eq!((server.ready("worker"), server.ready("site")), (workers, apps));
+    assert_eq!(get(server.address, "/").status, 200);
+    replace(server.directory(), binary());
+    upgrade(&server);
+    assert_eq!(server.status().last_upgrade_error, None);
+}
+
+#[test]
+fn a_state_that_cannot_be_taken_over_is_found_by_the_trial() {
+    let lost = "s/\"pid_file\":null/\"pid_file\":[\"\\/nowhere\", 9999]/";
+    refuses_state(lost, &["the rehearsal of taking over has failed", "descriptor 9999 is lost"]);
+}
+
 #[test]
 fn a_program_that_cannot_be_executed_leaves_the_old_one() {
     let server = setup().start().tolerant(&["upgrade failed"]);

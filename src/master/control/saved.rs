@@ -17,6 +17,11 @@ pub(in crate::master) struct SavedControl {
 }
 
 impl SavedControl {
+    /// The file of the socket is somebody else's.
+    pub(in crate::master) fn disown(&mut self) {
+        self.identity = None;
+    }
+
     /// The socket again.
     pub(in crate::master) fn restore(self, descriptors: &mut Taking) -> Result<Control, String> {
         let mut clients = BTreeMap::new();

@@ -49,6 +49,11 @@ pub(in crate::master) struct SavedListening {
 }
 
 impl SavedListening {
+    /// The files of the sockets are somebody else's.
+    pub(in crate::master) fn disown(&mut self) {
+        self.sockets.iter_mut().for_each(|socket| socket.file = None);
+    }
+
     /// For an upgrade.
     pub(in crate::master) fn of(open: &[Listening], descriptors: &mut Keeping) -> Self {
         let mut saved = Self::default();
