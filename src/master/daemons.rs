@@ -189,6 +189,7 @@ impl Generation {
             idle: Duration::ZERO,
             boot_timeout: daemon.ready_after,
             prove: false,
+            kept: false,
             max_rss: None,
             max_lifetime: None,
             daemon: Some(DaemonPlan {

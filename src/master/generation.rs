@@ -245,6 +245,7 @@ impl Generation {
             idle: config.workers.idle,
             boot_timeout: WORKER_BOOT,
             prove: false,
+            kept: false,
             max_rss: None,
             max_lifetime: None,
             daemon: None,
@@ -259,6 +260,7 @@ impl Generation {
             // The ready request has its own bound, after that of the import.
             boot_timeout: app.boot_timeout + app.ready.as_ref().map_or(Duration::ZERO, |ready| ready.timeout),
             prove: app.prove,
+            kept: app.preload && app.keep == Keep::Template,
             max_rss: app.max_rss,
             max_lifetime: app.max_lifetime,
             daemon: None,

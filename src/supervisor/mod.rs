@@ -104,6 +104,9 @@ pub struct PoolPlan {
     pub boot_timeout: Duration,
     /// Boot one at start although `min` is 0 (and let it leave again), to prove that it works.
     pub prove: bool,
+    /// A template of it stays while it sleeps. A reload has to import its new code anyway, and does so as its proof.
+    #[serde(default)]
+    pub kept: bool,
     /// A process with more resident memory, in bytes, is replaced.
     pub max_rss: Option<u64>,
     /// A process that has served for about so long is replaced.

@@ -142,7 +142,8 @@ impl Supervisor {
     }
 
     /// Boots the new generation of one pool, unless it was begun already: as many processes as serve now, within the
-    /// new bounds, if the pool is awake or never sleeps; one that proves that it boots, if that is asked for.
+    /// new bounds, if the pool is awake or never sleeps; one that proves that it boots, if that is asked for or its new
+    /// template must boot in any case.
     fn boot_next(&mut self, at: usize, now: Time) {
         let Mode::Reloading(reload) = &mut self.mode else { return };
         let Some(pool) = self.pools.get_mut(at) else { return };
@@ -152,7 +153,10 @@ impl Supervisor {
         }
         let (role, count) = if pool.places() > 0 || next.min > 0 {
             (Role::Next, next.min.max(pool.ready().min(next.max)).max(1))
-        } else if !pool.is_workers() && (reload.prove || next.prove) && !reload.proved.contains(&next.index) {
+        } else if !pool.is_workers()
+            && (reload.prove || next.prove || next.kept)
+            && !reload.proved.contains(&next.index)
+        {
             reload.proved.push(next.index);
             (Role::Proof, 1)
         } else {

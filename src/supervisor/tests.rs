@@ -42,6 +42,7 @@ fn workers(min: u32, max: u32) -> PoolPlan {
         idle: seconds(60),
         boot_timeout: seconds(10),
         prove: false,
+        kept: false,
         max_rss: None,
         max_lifetime: None,
         daemon: None,

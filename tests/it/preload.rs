@@ -299,6 +299,34 @@ fn a_sleeping_app_keeps_its_template_or_nothing() {
 }
 
 #[test]
+fn a_reload_proves_a_sleeping_app_whose_template_stays() {
+    let server = setup("processes: (min: 0, max: 2), keep: Template").start().tolerant(&["reload failed"]);
+    let before = template(&server);
+    let imported = imports(&server);
+    server.directory().write("site_of_test.py", format!("{SITE}\nraise ValueError('broken on purpose')\n"));
+    let reload = server.command(&["reload", "--wait"]);
+    assert_eq!(reload.code, Some(1), "{reload:?}");
+    let told = reload.stdout + &reload.stderr;
+    assert!(told.contains("app site: ") && told.contains("broken on purpose"), "{told}");
+    let same = wait_until(SOON, "the new template is gone", || {
+        let templates = server.pool("site").templates;
+        if templates.len() == 1 { Ok(templates[0].pid) } else { Err(format!("{templates:?}")) }
+    });
+    assert_eq!((same, server.status().generation), (before.pid, 1));
+    assert_eq!(text(&server, "/"), "one", "it wakes from the old template");
+    server.directory().write("site_of_test.py", SITE.replace("'one'", "'two'"));
+    let reload = server.command(&["reload", "--wait"]);
+    assert_eq!((reload.code, reload.stdout.contains("not proved")), (Some(0), false), "{reload:?}");
+    assert_eq!(text(&server, "/"), "two");
+    wait_until(SOON, "the new template is the only one", || {
+        let templates = server.pool("site").templates;
+        holds(templates.len() == 1 && templates[0].pid != before.pid, templates)
+    });
+    // The broken one as far as it came, and the new one: the proof and what woke afterwards were forked.
+    wait_until(SOON, "imports", || holds(imports(&server) == imported + 2, imports(&server)));
+}
+
+#[test]
 fn restart_imports_the_code_again() {
     let server = setup("processes: 2").start();
     let before = server.wait_ready(SOON, "site", 2);

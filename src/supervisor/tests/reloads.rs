@@ -242,6 +242,25 @@ fn sleeping_apps_are_listed_or_proved() {
 }
 
 #[test]
+fn a_sleeping_app_whose_template_stays_is_proved() {
+    let kept = |index: PoolIndex, name: &str| PoolPlan { kept: true, ..app(index, name, 0, 1) };
+    let pools = || plan(vec![workers(0, 1), kept(1, "shop"), app(2, "blog", 0, 1)]);
+    let mut scene = Scene::new(pools());
+    assert_eq!(spawned(&scene.outputs), [], "a start does not wait for it");
+    let outputs = reload(&mut scene, 1, pools());
+    assert_eq!(spawned(&outputs), [(1, 2)]);
+    let outputs = scene.boot_all();
+    let told = "generation 2 serves; not proved (asleep): blog".to_owned();
+    assert_eq!(answers(&outputs), [(1, Ok(told))]);
+    scene.leave_all();
+    reload(&mut scene, 2, pools());
+    let proof = scene.one(1, "booting");
+    let outputs = scene.on(Input::Failed { child: proof, reason: "SyntaxError".to_owned() });
+    assert_eq!(answers(&outputs), [(2, Err("app shop: SyntaxError".to_owned()))]);
+    assert_eq!((scene.supervisor.generation(), outputs.contains(&Output::Discard)), (2, true));
+}
+
+#[test]
 fn an_app_that_wakes_during_a_reload_is_rolled_too() {
     let pools = || plan(vec![workers(1, 1), app(1, "shop", 1, 1), app(2, "blog", 0, 1)]);
     let mut scene = Scene::serving(pools());
