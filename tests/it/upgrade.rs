@@ -111,6 +111,67 @@ fn the_master_its_apps_and_runs_stay_and_the_workers_are_new() {
     assert_eq!(server.master.title(), "hatchery: master");
 }
 
+/// Everything below a master by its title; the numbers of workers, which differ with the order of their replacement, as N.
+fn titles(server: &Server) -> Vec<String> {
+    let title =
+        |title: String| match title.strip_prefix("hatchery: worker ").and_then(|rest| rest.split_once(' ')) {
+            Some((number, rest)) if number.parse::<u16>().is_ok() => format!("hatchery: worker N {rest}"),
+            _ => title,
+        };
+    let mut found: Vec<_> =
+        server.master.descendants().iter().map(|process| title(process.title())).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_process_has_its_title_before_and_after_an_upgrade() {
+    let preloaded = "\"forked\": (module: \"site_of_test\", chdir: \"{dir}\", preload: true, processes: 2)";
+    let both = SITE.replace("apps: {", &format!("apps: {{{preloaded}, "));
+    let setup = setup();
+    setup.configure(
+        &both.replace("to: App(\"site\")", "to: App(\"forked\")), (path: \"/site/\", to: App(\"site\")"),
+    );
+    let server = setup.start();
+    assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));
+    server.wait_log("begun");
+    let wanted = |workers: u32| {
+        [
+            "hatchery: app forked 0 gen 1".to_owned(),
+            "hatchery: app forked 1 gen 1".to_owned(),
+            "hatchery: app forked template gen 1".to_owned(),
+            "hatchery: app site 0 gen 1".to_owned(),
+            "hatchery: app site 1 gen 1".to_owned(),
+            format!("hatchery: worker N gen {workers}"),
+            format!("hatchery: worker N gen {workers}"),
+            "sleep 1000".to_owned(),
+            "sleep 1000".to_owned(),
+        ]
+    };
+    for workers in [1, 2] {
+        wait_until(SOON, "titles", || holds(titles(&server) == wanted(workers), titles(&server)));
+        assert_eq!(server.master.title(), "hatchery: master");
+        if workers == 1 {
+            upgrade(&server);
+        }
+    }
+    // What comes after it has the new number.
+    server.kill_and_wait("site", server.ready("site")[0], 2);
+    let pid =
+        server.ready("site").iter().find(|process| process.title().ends_with("gen 2")).map(|new| new.pid);
+    assert!(pid.is_some(), "{:?}", titles(&server));
+    server.kill_and_wait("forked", server.ready("forked")[0], 2);
+    wait_until(SOON, "the title of a forked one", || {
+        let titles = titles(&server);
+        holds(
+            titles
+                .iter()
+                .any(|title| title.starts_with("hatchery: app forked ") && title.ends_with(" gen 2")),
+            &titles,
+        )
+    });
+}
+
 #[test]
 fn three_upgrades_under_load_fail_no_request() {
     let server = setup().start();
