@@ -1,4 +1,4 @@
-//! `limits: (…)` and `oom_score_adj` of the workers, an app, a daemon or a cron job: what the processes may use of the machine.
+//! `limits: (…)` and `oom_score_adj` of workers, apps, daemons and cron jobs: what a process may use of the machine.
 
 use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
