@@ -91,7 +91,7 @@ fn rehearse(start: &Start, state: &[u8], kept: &(Vec<RawFd>, Kept)) -> Result<()
     match ended.map_err(|error| format!("taking over cannot be rehearsed: {error}"))? {
         Ended::Code(0) => Ok(()),
         Ended::Code(_) => Err("the rehearsal of taking over has failed".to_owned()),
-        Ended::Signal(signal) => Err(format!("the rehearsal of taking over has {}", Exit::Signal(signal))),
+        Ended::Signal(signal) => Err(format!("the rehearsal of taking over was {}", Exit::Signal(signal))),
     }
 }
 
