@@ -481,6 +481,19 @@ impl Conn {
             && self.input.is_empty()
             && self.out.is_empty()
     }
+
+    /// Idle after a request, rather than new.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.is_idle() && self.requests > 0
+    }
+
+    /// The client is given no more time to read the last answer.
+    pub fn stop_lingering(&mut self) {
+        if let Phase::Closing { linger, .. } = &mut self.phase {
+            *linger = false;
+        }
+    }
 }
 
 /// The joint rules.

@@ -5,6 +5,7 @@ use super::context::{Context, Timer};
 use super::crowd::Seat;
 use super::exchange::{Exchange, Peer};
 use super::reader::Purpose;
+use super::spare::Spare;
 use crate::buf::Front;
 use crate::event::{Endpoint, Read, Readiness, Source};
 use crate::h1::{self, End, Event, Refusal};
@@ -166,6 +167,22 @@ impl Client {
         if hurry && self.phase == Phase::Open {
             self.phase = Phase::Leaving;
         }
+    }
+
+    /// Whether it can be done without, and when it would end by itself.
+    pub(super) fn spare(&self) -> Option<(Spare, Time)> {
+        let spare = match self.phase {
+            Phase::Lingering => Spare::Lingering,
+            Phase::Open if self.exchange.is_none() && self.h1.is_kept() => Spare::Idle,
+            Phase::Open | Phase::Leaving | Phase::Closed => return None,
+        };
+        Some((spare, self.deadline()?))
+    }
+
+    /// Its descriptor is needed: it waits no longer.
+    pub(super) fn give_up(&mut self) {
+        self.h1.stop_lingering();
+        self.drain(true);
     }
 
     /// What still runs is broken off.

@@ -21,6 +21,7 @@ mod load;
 mod outbox;
 mod reader;
 mod report;
+mod spare;
 mod spool;
 mod throttle;
 mod upstream;
@@ -208,12 +209,15 @@ impl Worker {
     fn accept(&mut self) {
         let Self { clients, gate, cx, drain, .. } = self;
         let draining = !drain.accepts();
-        gate.accept(cx.now, |fd, peer, listener| {
+        let accepted = gate.accept(cx.now, |fd, peer, listener| {
             let result = Client::open(clients, fd, peer, listener, draining, cx);
             if let Err(error) = result {
                 log::warn!("worker: cannot watch a new connection: {error}");
             }
         });
+        if let Err(error) = accepted {
+            self.lacks(&error);
+        }
     }
 }
 

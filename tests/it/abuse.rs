@@ -1,6 +1,6 @@
 //! Clients that mean no good, or are merely slow: what they do costs them and nobody else.
 
-use crate::harness::{Connection, SOON, Server, Setup, Upstream, get, holds, noise, wait_until};
+use crate::harness::{Connection, Process, SOON, Server, Setup, Upstream, get, holds, noise, wait_until};
 use nix::sys::signal::Signal;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
@@ -97,6 +97,59 @@ fn a_download_that_nobody_reads_is_the_clients_fault_not_the_upstreams() {
     // Given up by body_timeout, without a word about the upstream.
     wait_for_connections(&server, 0);
     assert_eq!(get(server.address, "/up/").text(), "ok");
+}
+
+/// The highest descriptor of a process, and how many there are below it that are not taken.
+fn descriptors(worker: Process) -> (usize, usize) {
+    let entries = std::fs::read_dir(format!("/proc/{}/fd", worker.pid)).unwrap();
+    let numbers = entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse::<usize>().unwrap());
+    let numbers: Vec<_> = numbers.collect();
+    let highest = *numbers.iter().max().unwrap();
+    (highest, highest + 1 - numbers.len())
+}
+
+#[test]
+fn without_descriptors_idle_connections_make_room_for_new_ones() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], max_body: "1KiB", locations: [(path: "/", to: Respond(body: "fixed"))])],"#,
+    );
+    let server = setup.start();
+    let worker = server.ready("worker")[0];
+    let open = || Connection::open(server.address).unwrap();
+    let served = |connection: &mut Connection| connection.get("/").unwrap().text() == "fixed";
+    // Refused early and not gone, so that the worker reads on for a while.
+    let mut lingering: Vec<_> = (0..8).map(|_| open()).collect();
+    for connection in &mut lingering {
+        connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\nbegun").unwrap();
+        assert_eq!(connection.reply("POST").unwrap().status, 413);
+    }
+    let mut idle: Vec<_> = (0..8).map(|_| open()).collect();
+    assert!(idle.iter_mut().all(served));
+    let mut busy = open();
+    busy.send("GET / HTTP/1.1\r\nHost:").unwrap();
+    wait_for_connections(&server, 17);
+    let (highest, free) = descriptors(worker);
+    let limit = format!("--nofile={0}:{0}", highest + 1);
+    let pid = worker.pid.to_string();
+    assert!(std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    // Those that linger go first.
+    let mut new: Vec<_> = (0..free + 8).map(|_| open()).collect();
+    assert!(new.iter_mut().all(served));
+    assert!(idle.iter_mut().all(served), "idle ones stay as long as others linger");
+    server.wait_log("idle connections are closed for new ones. Raise LimitNOFILE");
+    // Then those that are idle, whoever they are, and nobody waits: each is served at once.
+    for _ in 0..40 {
+        let mut connection = open();
+        assert!(served(&mut connection));
+        new.push(connection);
+    }
+    assert!(idle.iter_mut().all(Connection::is_closed));
+    // What is in the middle of something is left alone.
+    busy.send(" a\r\n\r\n").unwrap();
+    assert_eq!(busy.reply("GET").unwrap().text(), "fixed");
+    assert_eq!(server.ready("worker"), [worker]);
 }
 
 #[test]
