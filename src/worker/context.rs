@@ -9,7 +9,7 @@ use super::load::Meter;
 use super::outbox::Outbox;
 use super::reader::{Purpose, Reader};
 use super::report::Report;
-use super::throttle::{Throttle, Verdict};
+use super::throttle::{Held, Throttle};
 use super::upstream::{Apps, Links, Servers};
 use crate::config::Config;
 use crate::config::boot::WorkerBoot;
@@ -39,8 +39,6 @@ pub(super) enum Timer {
     Links,
     /// A link over which a request may run that nobody waits for.
     Unit(Key),
-    /// Log lines that were held back.
-    Throttle,
     /// A client of a worker that leaves: what still runs has had its time.
     Cut(Key),
 }
@@ -84,7 +82,7 @@ pub(super) struct Context {
     pub(super) scratch: Vec<u8>,
     ids: Ids,
     crowd: Crowd,
-    throttle: Throttle,
+    pub(super) throttle: Throttle,
     /// The worker drains and leaves by then, whatever still runs.
     pub(super) leave_by: Option<Time>,
 }
@@ -304,20 +302,25 @@ impl Context {
 
     /// Logs a line that a client can cause at will. Of those with the same `kind` a few a second are written; of the
     /// others the number is.
-    pub(super) fn note(&mut self, level: log::Level, kind: &'static str, line: fmt::Arguments<'_>) {
-        match self.throttle.judge(kind, self.now) {
-            Verdict::Write => log::log!(level, "{line}"),
-            Verdict::HoldUntil(end) => {
-                self.wheel.insert(end, Timer::Throttle);
-            }
-            Verdict::Hold => {}
+    pub(super) fn note(&mut self, level: log::Level, kind: &str, line: fmt::Arguments<'_>) {
+        const FEW: u32 = 5;
+        if self.throttle.judge(level, kind, FEW, self.now) {
+            log::log!(level, "{line}");
         }
     }
 
-    /// Tells what [`Self::note`] has held back.
+    /// Logs a fault of an upstream, an app or this machine that every request meets while it lasts: the first at once,
+    /// then the number of those with the same `kind`, once a second.
+    pub(super) fn note_fault(&mut self, level: log::Level, kind: &str, line: fmt::Arguments<'_>) {
+        if self.throttle.judge(level, kind, 1, self.now) {
+            log::log!(level, "{line}");
+        }
+    }
+
+    /// Tells what [`Self::note`] and [`Self::note_fault`] have held back.
     pub(super) fn tell_held(&mut self, all: bool) {
-        for (kind, count) in self.throttle.told(self.now, all) {
-            log::info!("{count} more within a second: {kind}");
+        for Held { level, what, count } in self.throttle.told(self.now, all) {
+            log::log!(level, "{count} more within a second: {what}");
         }
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Exchange {
     body_sent: u64,
     /// When the head of an app's or upstream's response came.
     answered: Option<Time>,
+    /// The length it announced, where a body follows.
+    announced: Option<u64>,
     /// What went wrong, for the log.
     error: Option<&'static str>,
     /// The location had no such file, and its fallback answers.
@@ -120,6 +122,7 @@ impl Exchange {
             status: 0,
             body_sent: 0,
             answered: None,
+            announced: None,
             error: None,
             fell_back: false,
             step: Step::Sent,
@@ -296,10 +299,9 @@ impl Exchange {
         match &mut self.step {
             Step::Spooling { spool, .. } => {
                 if let Err(error) = spool.push(&bytes, &cx.config.temp_dir) {
-                    log::error!(
-                        "worker: cannot keep a request body in {}: {error}",
-                        cx.config.temp_dir.display()
-                    );
+                    let directory = cx.config.temp_dir.display();
+                    let line = format!("worker: cannot keep a request body in {directory}: {error}");
+                    cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
                     h1.drain();
                     self.fail(503, h1, cx);
                 }
@@ -390,7 +392,8 @@ impl Exchange {
         cx.leave_queue(app, key);
         if failed.is_none() {
             let name = cx.config.apps.get(app).map_or("", |app| app.name.as_str());
-            log::warn!("app {name}: no free process within queue_timeout; answered 503");
+            let line = format!("app {name}: no free process within queue_timeout; answered 503");
+            cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
         }
         self.unavailable(failed, h1, cx);
         true
@@ -402,10 +405,17 @@ impl Exchange {
             RunStep::Progress => {}
             RunStep::Head(head, body) => {
                 self.answered = Some(cx.now);
+                self.announced = match body {
+                    BodyLength::Known(length) if !self.is_head() && !head.status.forbids_body() => {
+                        Some(length)
+                    }
+                    _ => None,
+                };
                 self.begin_response(&head, body, h1, cx);
             }
             RunStep::Done => {
                 self.count_run();
+                self.compare_length(cx);
                 self.finish(h1, cx);
             }
             RunStep::Broken(fault) => self.broken(fault, h1, cx),
@@ -422,16 +432,32 @@ impl Exchange {
         };
     }
 
+    /// A response that is shorter than it announced breaks the connection off, and of a longer one the rest is cut: both
+    /// look like a fault of the server unless it says whose they are.
+    fn compare_length(&mut self, cx: &mut Context) {
+        let Some(length) = self.announced.filter(|length| *length != self.body_sent) else { return };
+        const WHY: &str = "the body is not as long as its Content-Length";
+        self.error = Some(WHY);
+        let config = Rc::clone(&cx.config);
+        let (handler, line, sent) = (self.handler(&config), self.request_line(), self.body_sent);
+        cx.note_fault(
+            log::Level::Error,
+            &format!("{handler}: {WHY}"),
+            format_args!("{handler}: {line}: {WHY}: {sent} bytes instead of {length} ({})", self.id_text()),
+        );
+        self.body_sent = sent.min(length);
+    }
+
     fn broken(&mut self, fault: Fault, h1: &mut h1::Conn, cx: &mut Context) {
         self.count_run();
         self.error = Some(fault.why());
         let config = Rc::clone(&cx.config);
-        log::error!(
-            "{}: {}: {} ({})",
-            self.handler(&config),
-            self.request_line(),
-            fault.why(),
-            self.id_text()
+        let (handler, why) = (self.handler(&config), fault.why());
+        let (line, id) = (self.request_line(), self.id_text());
+        cx.note_fault(
+            log::Level::Error,
+            &format!("{handler}: {why}"),
+            format_args!("{handler}: {line}: {why} ({id})"),
         );
         if self.status == 0 {
             self.fail(fault.status(), h1, cx);

@@ -149,6 +149,7 @@ impl Worker {
     /// Marks what a timer names as runnable; it compares with its real deadline.
     fn expire(&mut self) {
         let cx = &mut self.cx;
+        cx.tell_held(false);
         let mut fired = Vec::new();
         cx.wheel.expire(cx.now, |timer| fired.push(timer));
         for timer in fired {
@@ -167,7 +168,6 @@ impl Worker {
                         cx.run_soon(key);
                     }
                 }
-                Timer::Throttle => cx.tell_held(false),
             }
         }
     }
@@ -232,7 +232,8 @@ struct Events {
 
 impl Context {
     fn deadline(&self, also: Option<Time>) -> Option<Time> {
-        earliest(earliest(self.wheel.next(), self.measure_at()), earliest(also, self.leave_by))
+        let own = earliest(self.measure_at(), self.throttle.deadline());
+        earliest(earliest(self.wheel.next(), own), earliest(also, self.leave_by))
     }
 }
 

@@ -29,7 +29,7 @@ impl Worker {
         };
         let line =
             format!("worker: cannot accept: {error}; {what}. Raise LimitNOFILE or lower workers.connections");
-        log::warn!("{line}");
+        self.cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
     }
 
     /// Closes the connections that can best be done without; how many. One whose next request has come meanwhile is

@@ -301,7 +301,8 @@ impl Run {
     fn server_failed(&mut self, error: &dyn std::fmt::Display, cx: &mut Context) {
         if let Some(upstream) = self.config(cx) {
             let address = upstream.servers.get(self.server).map(|server| server.address.to_string());
-            log::warn!("upstream {}: {}: {error}", upstream.name, address.unwrap_or_default());
+            let line = format!("upstream {}: {}: {error}", upstream.name, address.unwrap_or_default());
+            cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
         }
         self.failed.push(self.server);
         let now = cx.now;
@@ -404,7 +405,8 @@ impl Run {
                     }
                     Event::End => return Ok(Step::Done),
                     Event::Broken(fault) => return Err(fault),
-                    Event::Interim(_) | Event::File { .. } | Event::Free => {}
+                    Event::Interim(head) => h1.interim(&head),
+                    Event::File { .. } | Event::Free => {}
                 }
             }
             if !(self.read(key, h1, cx)?) {
