@@ -25,6 +25,7 @@ use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
 use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
+use crate::route::HostPattern;
 use crate::slab::Key;
 use crate::timer::{Time, Wall};
 use files::{FIRST_TRY, Reading};
@@ -134,14 +135,14 @@ impl Exchange {
     /// Site, location, client: everything that is decided from the head alone.
     fn route(&mut self, request: h1::Request, config: &Config, cx: &Context) -> Result<(), u16> {
         let h1::Request { head, target, host, .. } = request;
-        // HTTP/1.0 without Host names no site.
-        let host = host.unwrap_or(Host { name: Vec::new(), port: None });
         let listener = cx.listeners.get(usize::from(self.peer.listener)).ok_or(500u16)?;
-        let site = cx.table.site(&listener.sites, &host.name);
+        // HTTP/1.0 without a host names no site.
+        let site = cx.table.site(&listener.sites, host.as_ref().map_or(&[], |host| &host.name));
         let site = site.or(match config.default_site {
             DefaultSite::Site(site) => Some(site),
             DefaultSite::Refuse => None,
         });
+        let host = host.unwrap_or_else(|| default_host(site.and_then(|site| config.sites.get(site))));
         let trusted =
             site.and_then(|site| config.sites.get(site)).map(|site| site.trusted_proxies.as_slice());
         let origin = forwarded::origin(&head, self.peer.address.map(|peer| peer.ip()), |address| {
@@ -246,7 +247,7 @@ impl Exchange {
             rest: &rest,
             path: raw,
             query: request.target.query(request.head.target()).unwrap_or_default(),
-            host: request.head.get("host").unwrap_or_default(),
+            host: request.authority(),
             scheme: request.scheme(),
         };
         let (mut head, body) = fixed::error_page(status);
@@ -267,7 +268,7 @@ impl Exchange {
             peer: self.peer.address.map(|peer| peer.ip()),
             trusted: request.origin.trusted,
             scheme: request.scheme(),
-            host: request.head.get("host").unwrap_or_default(),
+            host: request.authority(),
             local_port: self.local_port(cx),
             id: &self.id_text(),
         };
@@ -497,14 +498,27 @@ impl Request {
         if self.origin.https { "https" } else { "http" }
     }
 
-    fn server_name(&self) -> &[u8] {
-        if self.host.name.is_empty() { b"localhost" } else { &self.host.name }
+    /// Host and port as the client wrote them, those of an absolute target first (RFC 9112 §3.2.2); where it wrote
+    /// none, the name of the site.
+    fn authority(&self) -> &[u8] {
+        let written = self.target.authority(self.head.target()).or_else(|| self.head.get("host"));
+        written.unwrap_or(&self.host.name)
     }
 
     /// Whether the request announced a body, be it an empty one.
     fn has_body(&self) -> bool {
         self.head.get("content-length").is_some() || self.head.get("transfer-encoding").is_some()
     }
+}
+
+/// The host of a request that names none: the first plain name of its site.
+fn default_host(site: Option<&Site>) -> Host {
+    let names = site.map_or(&[][..], |site| &site.names);
+    let plain = names.iter().find_map(|name| match name {
+        HostPattern::Exact(name) => Some(name.as_bytes().to_vec()),
+        HostPattern::Suffix(_) => None,
+    });
+    Host { name: plain.unwrap_or_else(|| b"localhost".to_vec()), port: None }
 }
 
 pub(super) fn trusts(networks: &[Network], address: Option<IpAddr>, listener: &ListenerInfo) -> bool {

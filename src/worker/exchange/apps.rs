@@ -57,7 +57,7 @@ impl Exchange {
             trusted: request.origin.trusted,
             client: request.origin.client,
             scheme: request.scheme(),
-            server_name: request.server_name(),
+            server_name: &request.host.name,
             server_port: request.host.port.unwrap_or_else(|| self.local_port(cx)),
             id: &id,
         };
