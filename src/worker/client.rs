@@ -1,7 +1,7 @@
 //! A client connection: its socket, its protocol state and the exchange that runs on it. [`Client::drive`] is the only
 //! caller of `wants`: it works while what the socket can do and what the protocol wants have something in common.
 
-use super::context::{Context, Timer};
+use super::context::{Context, ReadFirst, Timer};
 use super::crowd::Seat;
 use super::exchange::{Exchange, Peer};
 use super::reader::Purpose;
@@ -351,7 +351,7 @@ impl Client {
             return false;
         }
         let file = Rc::clone(file);
-        if !cx.read_first((key, Purpose::Send), file.as_fd(), asked) {
+        if cx.read_first((key, Purpose::Send), file.as_fd(), asked) != ReadFirst::Begun {
             return false;
         }
         self.disk = Disk::Reads;

@@ -7,7 +7,7 @@ use super::handler::file::Files;
 use super::handler::pages::Pages;
 use super::load::Meter;
 use super::outbox::Outbox;
-use super::reader::{Purpose, Reader};
+use super::reader::{self, Purpose, Reader};
 use super::report::Report;
 use super::throttle::{Held, Throttle};
 use super::upstream::{Apps, Links, Servers};
@@ -93,6 +93,17 @@ pub(super) struct ListenerInfo {
     pub(super) local: Option<SocketAddr>,
     pub(super) unix: bool,
     pub(super) sites: Vec<usize>,
+}
+
+/// What became of a part of a file that has to be read from a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadFirst {
+    /// A thread reads it.
+    Begun,
+    /// There is no thread for it: whoever needs the bytes has to wait for the disk itself.
+    Cannot,
+    /// The disk does not answer.
+    Hangs,
 }
 
 /// Request ids: a random base drawn after the fork, and a counter.
@@ -212,20 +223,40 @@ impl Context {
         seqpacket::receive(self.control.as_fd(), buffer)
     }
 
-    /// Has a part of a file brought into memory; the client is told when it is there. `false`: it cannot be, and whoever
-    /// needs the bytes has to wait for the disk itself.
+    /// Has a part of a file brought into memory; the client is told when it is there.
     pub(super) fn read_first(
         &mut self,
         whom: (Key, Purpose),
         file: BorrowedFd<'_>,
         part: Range<u64>,
-    ) -> bool {
-        let given = self.reader().and_then(|reader| reader.read(whom, file, part));
-        if let Err(error) = &given {
-            const WAITS: &str = "waits for the disk, for want of a thread or descriptor to do it";
-            self.note(log::Level::Warn, WAITS, format_args!("worker: {WAITS}: {error}"));
+    ) -> ReadFirst {
+        let now = self.now;
+        match self.reader().and_then(|reader| reader.read(whom, file, part, now)) {
+            Ok(()) => ReadFirst::Begun,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => ReadFirst::Hangs,
+            Err(error) => {
+                const WAITS: &str = "waits for the disk, for want of a thread or descriptor to do it";
+                self.note(log::Level::Warn, WAITS, format_args!("worker: {WAITS}: {error}"));
+                ReadFirst::Cannot
+            }
         }
-        given.is_ok()
+    }
+
+    /// Tells of reads that take long.
+    pub(super) fn tell_long_reads(&mut self) {
+        let long = self.reader.as_mut().map_or_else(Vec::new, |reader| reader.take_long(self.now));
+        for path in long {
+            let path = path.map_or_else(|| "a file".to_owned(), |path| path.display().to_string());
+            log::warn!(
+                "worker: reading {path} has taken {} s: its disk, or the server that has it, does not answer",
+                reader::LONG.as_secs()
+            );
+        }
+    }
+
+    /// When [`Self::tell_long_reads`] may have something to tell.
+    pub(super) fn long_reads_at(&self) -> Option<Time> {
+        self.reader.as_ref().and_then(Reader::deadline)
     }
 
     /// Nobody waits any more for what is to be read.

@@ -150,6 +150,7 @@ impl Worker {
     fn expire(&mut self) {
         let cx = &mut self.cx;
         cx.tell_held(false);
+        cx.tell_long_reads();
         let mut fired = Vec::new();
         cx.wheel.expire(cx.now, |timer| fired.push(timer));
         for timer in fired {
@@ -232,7 +233,7 @@ struct Events {
 
 impl Context {
     fn deadline(&self, also: Option<Time>) -> Option<Time> {
-        let own = earliest(self.measure_at(), self.throttle.deadline());
+        let own = earliest(self.measure_at(), earliest(self.throttle.deadline(), self.long_reads_at()));
         earliest(earliest(self.wheel.next(), own), earliest(also, self.leave_by))
     }
 }

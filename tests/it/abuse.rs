@@ -169,6 +169,39 @@ fn a_stopped_worker_does_not_keep_others_from_accepting() {
     assert!(answered);
 }
 
+#[test]
+fn an_app_that_gets_its_own_length_wrong_is_told_of() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("wrong"))])],
+    apps: {"wrong": (module: "wrong", chdir: "{dir}", home: "{venv}", processes: 1)},"#,
+    );
+    setup.directory.write(
+        "wrong.py",
+        "def application(environ, start_response):\n    \
+         length = environ['PATH_INFO'][1:]\n    \
+         start_response('200 OK', [('Content-Length', length)])\n    \
+         return [b'01234', b'56789']\n",
+    );
+    let server = setup.start().tolerant(&["app wrong: "]);
+    let mut connection = Connection::open(server.address).unwrap();
+    // What is too much is cut, so that it is not taken for the next response.
+    for _ in 0..2 {
+        assert_eq!(connection.get("/7").unwrap().text(), "0123456");
+    }
+    server
+        .wait_log("app wrong: GET /7: the body is not as long as its Content-Length: 10 bytes instead of 7");
+    assert_eq!(connection.get("/10").unwrap().text(), "0123456789");
+    // HEAD has no body, however long that would be.
+    let head = connection.request("HEAD", "/12", &[], b"").unwrap();
+    assert_eq!((head.status, head.field("content-length")), (200, Some("12")));
+    assert_eq!(connection.get("/10").unwrap().text(), "0123456789");
+    // What is too little must not look whole.
+    assert!(connection.get("/12").is_err());
+    assert!(!server.log().iter().any(|line| line.contains("HEAD /12: ")), "{:?}", server.log());
+}
+
 /// An app in one process, and a directory for its responses that is taken away.
 fn without_spool(timeout: &str) -> Server {
     let setup = Setup::new(&format!(
