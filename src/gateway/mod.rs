@@ -163,3 +163,40 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of [`Fault`].
+    #[test]
+    fn every_fault_has_its_status_and_its_retry() {
+        use Retry::{Always, Idempotent, Never};
+        for (fault, status, retry) in [
+            (Fault::Refused, 502, Always),
+            (Fault::Dead, 502, Always),
+            (Fault::ConnectTimeout, 504, Always),
+            (Fault::Closed, 502, Idempotent),
+            (Fault::Silent, 504, Idempotent),
+            (Fault::Truncated, 502, Never),
+            (Fault::Malformed, 502, Never),
+            (Fault::HeadTooLarge, 502, Never),
+            (Fault::Failed, 502, Never),
+            (Fault::Stalled, 504, Never),
+            (Fault::Busy, 503, Never),
+            (Fault::Unavailable, 503, Never),
+        ] {
+            assert_eq!((fault.status(), fault.retry()), (status, retry), "{fault:?}");
+        }
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
+            assert!(Idempotent.allows(Method::from_bytes(method.as_bytes())), "{method}");
+        }
+        for method in ["POST", "PATCH", "LOCK", "CONNECT", "get"] {
+            let method = Method::from_bytes(method.as_bytes());
+            assert!(
+                !Idempotent.allows(method) && Always.allows(method) && !Never.allows(method),
+                "{method:?}"
+            );
+        }
+    }
+}

@@ -444,6 +444,52 @@ fn servers_take_turns_and_a_dead_one_is_passed_over() {
     }
 }
 
+/// §4.10: a request is sent again only where that is safe, and not for ever.
+#[test]
+fn tries_are_counted_and_stop_where_they_could_do_harm() {
+    let start = |_| {
+        Upstream::start(|request, stream| {
+            // Closed before an answer, or in the middle of its head.
+            if request.line.contains("/half") {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le").unwrap();
+            }
+            false
+        })
+    };
+    let all: Vec<_> = (0..5).map(start).collect();
+    let server = proxy(&servers(&all.iter().collect::<Vec<_>>()), "").tolerant(&["proxy behind: "]);
+    let mut connection = Connection::open(server.address).unwrap();
+    for (method, path, tries) in [
+        ("GET", "/closed", 3),
+        ("DELETE", "/closed", 3),
+        ("POST", "/closed", 1),
+        ("PATCH", "/closed", 1),
+        ("GET", "/half", 1),
+    ] {
+        let before: usize = all.iter().map(|upstream| upstream.received().len()).sum();
+        assert_eq!(connection.request(method, path, &[], b"").unwrap().status, 502, "{method} {path}");
+        let after: usize = all.iter().map(|upstream| upstream.received().len()).sum();
+        assert_eq!(after - before, tries, "{method} {path}");
+    }
+}
+
+/// §4.11: a server that says how long it keeps a connection is not raced against.
+#[test]
+fn a_connection_that_the_upstream_keeps_for_a_moment_only_is_not_used_again() {
+    let upstream = Upstream::start(|request, stream| {
+        let timeout = if request.line.contains("/short") { 1 } else { 30 };
+        let head = format!("HTTP/1.1 200 OK\r\nKeep-Alive: timeout={timeout}\r\nContent-Length: 2\r\n\r\nok");
+        stream.write_all(head.as_bytes()).is_ok()
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    for path in ["/long", "/short", "/short", "/long", "/long"] {
+        assert_eq!(connection.get(path).unwrap().text(), "ok");
+    }
+    let used: Vec<_> = upstream.received().iter().map(|request| request.connection).collect();
+    assert_eq!(used, [0, 0, 1, 2, 2]);
+}
+
 /// What an upstream sends that nobody asked for ends the connection, and is never the answer to another request.
 #[test]
 fn what_an_upstream_sends_unasked_is_nobodys_answer() {

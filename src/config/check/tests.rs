@@ -96,8 +96,12 @@ fn a_project_is_not_a_static_root() {
     };
     directory.file("index.html", "<p>");
     assert_eq!(about_root(), Vec::new());
-    directory.file("db.sqlite3", "");
-    assert!(about_root()[0].what.contains("contains `db.sqlite3`: the whole project would be public"));
+    for name in ["db.sqlite3", "manage.py", "settings.py"] {
+        let file = directory.file(name, "");
+        let what = format!("contains `{name}`: the whole project would be public");
+        assert!(about_root()[0].what.contains(&what), "{name}");
+        fs::remove_file(file).unwrap();
+    }
 }
 
 #[test]
