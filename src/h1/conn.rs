@@ -169,12 +169,12 @@ impl Conn {
         }
     }
 
-    /// A turn begins: it is `now`, and what is overdue expires.
-    pub fn turn(&mut self, now: Time) {
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
-            self.on_timeout(now);
-        }
+    /// A turn begins: it is `now`, and what is overdue expires; as [`Self::on_timeout`].
+    pub fn turn(&mut self, now: Time) -> Option<&'static str> {
+        let overdue = self.deadline().is_some_and(|deadline| deadline <= now);
+        let why = if overdue { self.on_timeout(now) } else { None };
         self.clock = now;
+        why
     }
 
     /// Bytes read from the socket.

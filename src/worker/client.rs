@@ -211,7 +211,11 @@ impl Client {
         if self.phase == Phase::Closed {
             return Outcome::Closed;
         }
-        self.h1.turn(cx.now);
+        if let Some(why) = self.h1.turn(cx.now)
+            && let Some(exchange) = &mut self.exchange
+        {
+            exchange.given_up(why, cx);
+        }
         if self.nudge.is_some_and(|at| at <= cx.now) {
             self.nudge = None;
             self.endpoint.note(Readiness { write: true, ..Readiness::default() });

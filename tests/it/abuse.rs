@@ -96,6 +96,7 @@ fn a_download_that_nobody_reads_is_the_clients_fault_not_the_upstreams() {
     wait_for_connections(&server, 1);
     // Given up by body_timeout, without a word about the upstream.
     wait_for_connections(&server, 0);
+    server.wait_log("broken off: response not taken in time; raise limits.body_timeout");
     assert_eq!(get(server.address, "/up/").text(), "ok");
 }
 
