@@ -83,6 +83,8 @@ pub(super) struct Context {
     ids: Ids,
     crowd: Crowd,
     pub(super) throttle: Throttle,
+    /// A request found no descriptor left in this turn.
+    pub(super) is_short: bool,
     /// The worker drains and leaves by then, whatever still runs.
     pub(super) leave_by: Option<Time>,
 }
@@ -150,6 +152,7 @@ impl Context {
             ids: Ids { base: fd::random(), next: 0 },
             crowd: Crowd::new(config.limits.connections_per_client),
             throttle: Throttle::default(),
+            is_short: false,
             leave_by: None,
             config,
         })

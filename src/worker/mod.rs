@@ -196,6 +196,7 @@ impl Worker {
     }
 
     fn settle(&mut self) {
+        self.make_room();
         for key in self.closed.drain(..) {
             if let Some(client) = self.clients.remove(key) {
                 client.left(&mut self.cx);

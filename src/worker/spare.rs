@@ -1,4 +1,5 @@
-//! When descriptors run out: connections that can be done without are closed, so that new ones get in.
+//! When descriptors run out: connections that can be done without are closed, so that new ones get in, and requests
+//! find descriptors for files and for connections to upstreams and apps.
 
 use super::Worker;
 use crate::timer::Time;
@@ -32,6 +33,13 @@ impl Worker {
         self.cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
     }
 
+    /// A request met a shortage in this turn: the next one finds room.
+    pub(super) fn make_room(&mut self) {
+        if std::mem::take(&mut self.cx.is_short) {
+            self.give_up_spare();
+        }
+    }
+
     /// Closes the connections that can best be done without; how many. One whose next request has come meanwhile is
     /// still answered.
     fn give_up_spare(&mut self) -> usize {
@@ -57,7 +65,7 @@ fn least<T>(mut spare: Vec<((Spare, Time), T)>, most: usize) -> Vec<((Spare, Tim
 }
 
 /// Whether closing something helps.
-fn is_shortage(error: &io::Error) -> bool {
+pub(super) fn is_shortage(error: &io::Error) -> bool {
     let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
     error.raw_os_error().is_some_and(|code| short.contains(&Errno::from_raw(code)))
 }

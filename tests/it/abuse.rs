@@ -100,6 +100,14 @@ fn a_download_that_nobody_reads_is_the_clients_fault_not_the_upstreams() {
     assert_eq!(get(server.address, "/up/").text(), "ok");
 }
 
+/// From now on a process has no more descriptors than up to its highest one; how many below that are free.
+fn no_more_descriptors(worker: Process) -> usize {
+    let (highest, free) = descriptors(worker);
+    let (pid, limit) = (worker.pid.to_string(), format!("--nofile={0}:{0}", highest + 1));
+    assert!(std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    free
+}
+
 /// The highest descriptor of a process, and how many there are below it that are not taken.
 fn descriptors(worker: Process) -> (usize, usize) {
     let entries = std::fs::read_dir(format!("/proc/{}/fd", worker.pid)).unwrap();
@@ -131,10 +139,7 @@ fn without_descriptors_idle_connections_make_room_for_new_ones() {
     let mut busy = open();
     busy.send("GET / HTTP/1.1\r\nHost:").unwrap();
     wait_for_connections(&server, 17);
-    let (highest, free) = descriptors(worker);
-    let limit = format!("--nofile={0}:{0}", highest + 1);
-    let pid = worker.pid.to_string();
-    assert!(std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    let free = no_more_descriptors(worker);
     // Those that linger go first.
     let mut new: Vec<_> = (0..free + 8).map(|_| open()).collect();
     assert!(new.iter_mut().all(served));
@@ -151,6 +156,41 @@ fn without_descriptors_idle_connections_make_room_for_new_ones() {
     busy.send(" a\r\n\r\n").unwrap();
     assert_eq!(busy.reply("GET").unwrap().text(), "fixed");
     assert_eq!(server.ready("worker"), [worker]);
+}
+
+#[test]
+fn without_descriptors_requests_find_room_too() {
+    let upstream = Upstream::fixed("ok");
+    for path in ["/static/file.txt", "/up/", "/hello"] {
+        let server =
+            site(&upstream, "").tolerant(&["no descriptors or memory left", "cannot connect to an app"]);
+        let worker = server.ready("worker")[0];
+        let mut asking = Connection::open(server.address).unwrap();
+        assert_eq!(asking.get("/static/none").unwrap().status, 404);
+        let mut idle: Vec<_> = (0..20).map(|_| Connection::open(server.address).unwrap()).collect();
+        for connection in &mut idle {
+            assert_eq!(connection.get("/static/none").unwrap().status, 404);
+        }
+        wait_for_connections(&server, 21);
+        for _ in 0..no_more_descriptors(worker) {
+            let mut connection = Connection::open(server.address).unwrap();
+            assert_eq!(connection.get("/static/none").unwrap().status, 404);
+            idle.push(connection);
+        }
+        wait_until(SOON, "an answer", || {
+            let reply = asking.get(path).map_err(|error| {
+                asking = Connection::open(server.address).unwrap();
+                error.to_string()
+            })?;
+            assert!(matches!(reply.status, 200 | 503), "{path}: {reply:?}");
+            holds(reply.status == 200, reply)
+        });
+        assert!(
+            !server.log().iter().any(|line| line.contains("upstream behind: ")),
+            "the upstream is not to blame"
+        );
+        assert_eq!(server.ready("worker"), [worker]);
+    }
 }
 
 #[test]

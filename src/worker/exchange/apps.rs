@@ -76,7 +76,8 @@ impl Exchange {
                 self.ask_for_unit(unit.app, body, key, h1, cx);
             }
             Err(Unsent::Shortage(error)) => {
-                cx.note(
+                cx.is_short = true;
+                cx.note_fault(
                     log::Level::Error,
                     "requests without a connection to their app",
                     format_args!(

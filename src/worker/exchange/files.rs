@@ -78,6 +78,7 @@ impl Exchange {
             }
             file::Answer::Refuse(refused) => {
                 log::debug!("{}: {}", self.request_line(), refused.why);
+                cx.is_short |= refused.is_for_shortage();
                 self.fail_with(&refused.head, h1, cx);
             }
             file::Answer::First(on_disk) => {

@@ -17,6 +17,7 @@ use crate::slab::Key;
 use crate::sys::socket;
 use crate::timer::Time;
 use crate::worker::context::{Context, Timer};
+use crate::worker::spare::is_shortage;
 use std::io;
 use std::time::Duration;
 
@@ -254,6 +255,11 @@ impl Run {
             }
             match self.connect(owner, cx) {
                 Ok(()) => return Ok(()),
+                // No fault of the server.
+                Err(error) if is_shortage(&error) => {
+                    cx.is_short = true;
+                    return Err(Fault::Shortage);
+                }
                 Err(error) => self.server_failed(&error, cx),
             }
         }
@@ -371,8 +377,12 @@ impl Run {
             Retry::Idempotent if fault == Fault::Silent => false,
             retry => retry.allows(self.method),
         };
-        if safe && allowed && self.try_next(owner, cx).is_ok() {
-            return Step::Progress;
+        if safe && allowed {
+            match self.try_next(owner, cx) {
+                Ok(()) => return Step::Progress,
+                Err(Fault::Shortage) => return Step::Broken(Fault::Shortage),
+                Err(_) => {}
+            }
         }
         Step::Broken(fault)
     }
