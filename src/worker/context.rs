@@ -249,7 +249,9 @@ impl Context {
     pub(super) fn tell_long_reads(&mut self) {
         let long = self.reader.as_mut().map_or_else(Vec::new, |reader| reader.take_long(self.now));
         for path in long {
-            let path = path.map_or_else(|| "a file".to_owned(), |path| path.display().to_string());
+            // A name may hold anything, line ends too.
+            let path = path.map(|path| path.to_string_lossy().escape_debug().to_string());
+            let path = path.as_deref().unwrap_or("a file");
             log::warn!(
                 "worker: reading {path} has taken {} s: its disk, or the server that has it, does not answer",
                 reader::LONG.as_secs()
