@@ -1,6 +1,6 @@
 //! Notifications, the store of sockets, activation, and the unit files; without systemd, by a socket of the test's own.
 
-use crate::harness::{Connection, Process, SOON, Setup, binary, get, hatchery, holds, wait_until};
+use crate::harness::{Connection, Gate, Process, SOON, Setup, binary, get, hatchery, holds, wait_until};
 use hatchery::sys::seqpacket;
 use nix::fcntl::FcntlArg;
 use nix::sys::signal::Signal;
@@ -92,6 +92,46 @@ fn systemd_is_told_when_it_serves_reloads_and_stops() {
 }
 
 #[test]
+fn systemd_is_told_why_new_code_does_not_serve_and_that_a_long_start_goes_on() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("app"))])],
+    apps: {"app": (module: "app_of_test", chdir: "{dir}")},"#,
+    );
+    let gate = Gate::new(&setup.directory, "gate");
+    let app =
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'here']\n";
+    setup.directory.write("app_of_test.py", format!("open('gate').read()\n{app}"));
+    let (setup, mut notified) = notified(setup);
+    let server = std::thread::scope(|scope| {
+        let patient = scope.spawn(|| {
+            // The import takes longer than five seconds: more time is asked for.
+            let told = notified.wait("EXTEND_TIMEOUT_USEC=");
+            gate.open();
+            told
+        });
+        let server = setup.env("PATH", "/usr/bin:/bin").start().tolerant(&["reload", "app"]);
+        let told = patient.join().unwrap();
+        assert!(told.iter().all(|text| !text.starts_with("READY=1")), "{told:?}");
+        server
+    });
+    notified.wait("READY=1");
+    server.directory().write("app_of_test.py", "import nothing_of_this_name\n");
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(1));
+    let told = notified.wait("READY=1").pop().unwrap();
+    let status = told.lines().find(|line| line.starts_with("STATUS=")).unwrap();
+    assert!(status.starts_with("STATUS=reload failed, generation 1 goes on: "), "{told}");
+    assert!(status.contains("No module named 'nothing_of_this_name'"), "in the same line: {told}");
+    assert_eq!(get(server.address, "/").text(), "here");
+    server.directory().write("app_of_test.py", app);
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    let told = notified.wait("READY=1").pop().unwrap();
+    // The attempt that failed had a number, too.
+    assert!(told.contains("\nSTATUS=generation 3 serves\n"), "{told}");
+}
+
+#[test]
 fn systemd_is_told_of_an_upgrade_and_the_watchdog_is_fed_after_it() {
     let (setup, mut notified) = notified(Setup::new(SITE).env("WATCHDOG_USEC", "400000"));
     let server = setup.start();
@@ -129,6 +169,8 @@ fn the_watchdog_is_fed_and_apps_know_nothing_of_it() {
         notified.wait("WATCHDOG=1");
     }
     assert_eq!(get(server.address, "/").text(), "[]");
+    // Nobody but the loop itself could feed it.
+    assert_eq!(server.master.threads(), 1);
 }
 
 #[test]
