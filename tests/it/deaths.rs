@@ -1,6 +1,6 @@
 //! What the master makes of deaths: hung workers, want of memory, children that do not listen.
 
-use crate::harness::{Gate, Load, SOON, Setup, get, holds, wait_until};
+use crate::harness::{Gate, Load, Process, SOON, Setup, get, holds, wait_until};
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
 use std::process::Command;
@@ -89,7 +89,9 @@ fn a_kill_for_want_of_memory_is_called_that() {
         r#"
     workers: (processes: 1),
     sites: [(listen: ["{address}"], locations: [(path: "/", to: App("plain"))])],
-    apps: {"plain": (module: "app", chdir: "{apps}/plain", processes: 1)},"#,
+    apps: {"plain": (module: "app", chdir: "{apps}/plain", processes: 1)},
+    daemons: {"beat": (command: ["sleep", "1000"])},
+    cron: [(name: "long", at: "@yearly", command: ["sleep", "1000"])],"#,
     );
     // The server sees a file of ours where the kernel counts.
     let count = setup.directory.write("events", "low 0\noom 0\noom_kill 3\n");
@@ -106,20 +108,41 @@ fn a_kill_for_want_of_memory_is_called_that() {
     let kill = |name: &str| {
         let victim = server.ready(name)[0];
         server.kill_and_wait(name, victim, 1);
-        server.pool(name).last_exit.unwrap()
+        server.pool(name)
     };
-    let by_hand = kill("plain");
-    assert!(!by_hand.contains("probably"), "the count has not grown: {by_hand}");
-    for (number, name) in [(4, "plain"), (5, "worker")] {
+    let grow = |number: u32| {
         std::fs::write(&count, format!("low 0\noom 9\noom_kill {number}\n")).unwrap();
-        assert_eq!(kill(name), "killed by SIGKILL: probably out of memory");
-        let shown = server.command(&["status"]).stdout;
-        assert!(shown.contains("last exit: killed by SIGKILL: probably out of memory"), "{shown}");
+    };
+    let starved = Some("killed by SIGKILL: probably out of memory");
+    let by_hand = kill("plain").last_exit.unwrap();
+    assert!(!by_hand.contains("probably"), "the count has not grown: {by_hand}");
+    for (number, name) in [(4, "plain"), (5, "worker"), (6, "beat")] {
+        grow(number);
+        let pool = kill(name);
+        assert_eq!(pool.last_exit.as_deref(), starved);
+        assert_eq!(pool.children[0].last_exit.as_deref(), starved, "in the row of its successor, too");
     }
+    let shown = server.command(&["status"]).stdout;
+    assert_eq!(shown.matches("last exit: killed by SIGKILL: probably out of memory").count(), 6, "{shown}");
     let said = server.log().iter().filter(|line| line.contains("was killed by the kernel: probably")).count();
-    assert_eq!(said, 2);
-    let by_hand = kill("plain");
+    assert_eq!(said, 3);
+    // Who leaves because it is told to has not died.
+    for number in ["2", "1"] {
+        assert_eq!(server.command(&["scale", "plain", number]).code, Some(0));
+        server.wait_ready(SOON, "plain", number.parse().unwrap());
+    }
+    assert_eq!(server.pool("plain").last_exit.as_deref(), starved);
+    let by_hand = kill("plain").last_exit.unwrap();
     assert!(!by_hand.contains("probably"), "growth counts once: {by_hand}");
+    // A run of a job.
+    assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));
+    let running = server.job("long").running[0];
+    grow(7);
+    Process::of(running).unwrap().signal(Signal::SIGKILL);
+    wait_until(SOON, "the end is in the history", || {
+        let history = server.job("long").history;
+        holds(history.first().is_some_and(|run| Some(run.outcome.as_str()) == starved), history)
+    });
 }
 
 #[test]
@@ -177,7 +200,7 @@ fn a_worker_that_is_killed_again_and_again_waits_and_says_so() {
     let pool = wait_until(SOON * 2, "it waits before the next attempt", || {
         let children = server.pool("worker").children;
         if let Some(first) = children.iter().find(|child| child.number == 0 && child.state == "ready")
-            && let Some(process) = crate::harness::Process::of(first.pid)
+            && let Some(process) = Process::of(first.pid)
         {
             process.signal(Signal::SIGKILL);
         }
