@@ -1,6 +1,6 @@
 //! Reloads that fail, that come while another one goes on, and that meet what is still in use.
 
-use crate::harness::{Connection, Gate, Process, SOON, Server, Setup, get, holds, wait_until};
+use crate::harness::{Connection, Gate, Process, SOON, Server, Setup, as_nobody, get, holds, wait_until};
 use hatchery::control::command::Status;
 use nix::sys::signal::Signal;
 use std::io::{BufRead as _, Write as _};
@@ -419,4 +419,52 @@ fn counters_survive_a_reload_and_an_upgrade() {
     check();
     reload(&server);
     check();
+}
+
+/// How many processes the user of the server may have from now on; what runs, runs on. Returns what it was before.
+fn limit_processes(server: &Server, limit: &str) -> String {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.master.pid)).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max processes")).unwrap();
+    let before = line.split_whitespace().next().unwrap().to_owned();
+    let (pid, soft) = (server.master.pid.to_string(), format!("--nproc={limit}:"));
+    let words = [as_nobody(), &["prlimit", "--pid", &pid, &soft]].concat();
+    let set = Command::new(words[0]).args(&words[1..]).output().unwrap();
+    assert!(set.status.success(), "{set:?}");
+    before
+}
+
+#[test]
+fn a_reload_whose_processes_cannot_be_forked_keeps_the_old_ones() {
+    let text = |version: u32| {
+        format!(
+            r#"
+    workers: (processes: 2),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: Respond(status: 200, body: "{version}"))])],"#
+        )
+    };
+    // The kernel does not hold root to such a limit.
+    let server = Setup::new(&text(1)).run_as_nobody().start().tolerant(&["worker", "reload"]);
+    let before = server.wait_ready(SOON, "worker", 2);
+    let usual = limit_processes(&server, "1");
+    server.configure(&text(2));
+    let refused = server.command(&["reload", "--wait"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("worker") && refused.stderr.contains("Resource temporarily unavailable"),
+        "{refused:?}"
+    );
+    assert_eq!((server.ready("worker"), server.status().generation), (before.clone(), 1));
+    assert_eq!(get(server.address, "/").text(), "1");
+    // A worker that dies now cannot be replaced; the master tries again, and the other one serves.
+    before[0].signal(Signal::SIGKILL);
+    wait_until(SOON, "it waits before the next attempt", || {
+        let pool = server.pool("worker");
+        holds(pool.retry_in_ms.is_some_and(|wait| wait > 200), pool)
+    });
+    assert_eq!(get(server.address, "/").text(), "1");
+    limit_processes(&server, &usual);
+    let both = server.wait_ready(SOON * 2, "worker", 2);
+    assert!(both.contains(&before[1]));
+    reload(&server);
+    assert_eq!(get(server.address, "/").text(), "2");
 }

@@ -1,6 +1,8 @@
 //! Notifications, the store of sockets, activation, and the unit files; without systemd, by a socket of the test's own.
 
-use crate::harness::{Connection, Gate, Process, SOON, Setup, binary, get, hatchery, holds, wait_until};
+use crate::harness::{
+    Connection, Directory, Gate, Process, SOON, Setup, binary, get, hatchery, holds, wait_until,
+};
 use hatchery::sys::seqpacket;
 use nix::fcntl::FcntlArg;
 use nix::sys::signal::Signal;
@@ -372,4 +374,47 @@ fn the_units_are_hardened() {
         let level = line.split(':').nth(1).unwrap().split_whitespace().next().unwrap();
         assert!(level.parse::<f64>().unwrap() <= most, "{unit}: {said}");
     }
+}
+
+#[test]
+fn the_directories_are_made_as_the_file_for_tmpfiles_says() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = Directory::new();
+    for file in ["passwd", "group"] {
+        root.write(format!("etc/{file}"), std::fs::read(Path::new("/etc").join(file)).unwrap());
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/tmpfiles.d/hatchery.conf");
+    let made = Command::new("systemd-tmpfiles")
+        .arg("--create")
+        .arg(format!("--root={}", root.path().display()))
+        .arg(file)
+        .output();
+    let is_root = nix::unistd::geteuid().is_root();
+    let Some(made) = made.ok().filter(|_| is_root) else {
+        eprintln!("nothing to test: no systemd-tmpfiles, or no right to give directories away");
+        return;
+    };
+    assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
+    for (path, mode) in [("run/hatchery", 0o755), ("var/log/hatchery", 0o750)] {
+        let found = std::fs::metadata(root.path().join(path)).unwrap();
+        assert_eq!(found.permissions().mode() & 0o7777, mode, "{path}");
+    }
+}
+
+#[test]
+fn the_rotation_of_logs_is_understood() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/logrotate.d/hatchery");
+    let state = Directory::new();
+    let tried =
+        Command::new("logrotate").arg("-d").arg("-s").arg(state.path().join("state")).arg(&file).output();
+    let Ok(tried) = tried else {
+        eprintln!("nothing to test: no logrotate");
+        return;
+    };
+    let said = String::from_utf8_lossy(&tried.stderr).into_owned();
+    assert!(tried.status.success() && !said.contains("error:"), "{said}");
+    // The unit that it signals is the one of this project.
+    let script = std::fs::read_to_string(file).unwrap();
+    assert!(script.contains("--signal=USR1") && script.contains(" hatchery.service "), "{script}");
+    assert!(units().join("hatchery.service").exists());
 }
