@@ -1,6 +1,6 @@
 //! What the master makes of deaths: hung workers, want of memory, children that do not listen.
 
-use crate::harness::{Gate, Load, Process, SOON, Setup, get, holds, wait_until};
+use crate::harness::{Connection, Gate, Load, Process, SOON, Setup, get, holds, wait_until};
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
 use std::process::Command;
@@ -214,4 +214,45 @@ fn a_worker_that_is_killed_again_and_again_waits_and_says_so() {
     let shown = server.command(&["status"]).stdout;
     assert!(shown.contains("next attempt in ") || server.ready("worker").len() == 2, "{shown}");
     server.wait_ready(Duration::from_secs(10), "worker", 2);
+}
+
+#[test]
+fn quit_is_a_graceful_stop_and_the_pid_file_goes_with_the_server() {
+    let setup = Setup::new(
+        r#"
+    pid_file: "{dir}/hatchery.pid",
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("site"))])],
+    apps: {"site": (module: "site_of_test", chdir: "{dir}")},"#,
+    );
+    setup.directory.write(
+        "site_of_test.py",
+        "def application(environ, start_response):\n    open('gate').read()\n    start_response('200 OK', [])\n    \
+         return [b'finished']\n",
+    );
+    let gate = Gate::new(&setup.directory, "gate");
+    let mut server = setup.env("PATH", "/usr/bin:/bin").start();
+    let file = server.directory().path().join("hatchery.pid");
+    let written = || std::fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
+    assert_eq!(written(), server.master.pid.to_string());
+    server.master.signal(Signal::SIGUSR2);
+    wait_until(SOON, "it is upgraded", || {
+        let status = server.status();
+        holds(status.generation == 2 && status.mode == "running", status)
+    });
+    assert_eq!(written(), server.master.pid.to_string());
+    let mut running = Connection::open(server.address).unwrap();
+    running.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait_until(SOON, "the request runs", || {
+        let children = server.pool("site").children;
+        holds(children.iter().any(|child| !child.running.is_empty()), children)
+    });
+    server.master.signal(Signal::SIGQUIT);
+    wait_until(SOON, "it is stopping", || holds(server.status().mode == "stopping", server.status()));
+    let refused = server.command(&["scale", "site", "2"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("the server is stopping"), "{refused:?}");
+    gate.open();
+    assert_eq!(running.reply("GET").unwrap().text(), "finished");
+    assert_eq!(server.wait_end(), Some(0));
+    assert!(!file.exists());
 }

@@ -331,3 +331,37 @@ fn status_tells_of_a_daemon_what_it_tells_of_every_child() {
         }
     }
 }
+
+#[test]
+fn apps_use_usr1_and_usr2_themselves() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("site"))])],
+    apps: {"site": (module: "site_of_test", chdir: "{dir}", timeout: "1s")},"#,
+    );
+    setup.directory.write(
+        "site_of_test.py",
+        "import signal\n\
+         for number in (signal.SIGUSR1, signal.SIGUSR2):\n    \
+         signal.signal(number, lambda number, frame: print('got', signal.Signals(number).name, flush=True))\n\
+         def application(environ, start_response):\n    start_response('200 OK', [])\n    \
+         if environ['PATH_INFO'] == '/hang':\n        open('gate').read()\n    return [b'ok']\n",
+    );
+    let _gate = Gate::new(&setup.directory, "gate");
+    let server = setup.env("PATH", "/usr/bin:/bin").start().tolerant(&["site"]);
+    let app = server.ready("site")[0];
+    for (signal, name) in [(Signal::SIGUSR1, "SIGUSR1"), (Signal::SIGUSR2, "SIGUSR2")] {
+        app.signal(signal);
+        // Python looks at signals between two steps of its main thread.
+        wait_until(SOON, "the app's own handler runs", || {
+            let reply = get(server.address, "/");
+            let said = server.log().iter().any(|line| line.ends_with(&format!("app site 0: got {name}")));
+            holds(said && reply.text() == "ok", reply)
+        });
+    }
+    // Stacks are asked for by another signal.
+    assert_eq!(get(server.address, "/hang").status, 504);
+    server.wait_log("in application");
+    assert_eq!(server.log().iter().filter(|line| line.contains(": got SIGUSR")).count(), 2);
+}

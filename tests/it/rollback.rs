@@ -121,6 +121,13 @@ fn nothing_of_a_failed_reload_is_left() {
             app("second"),
             "the address is in use",
         ),
+        // A good app, and workers that cannot serve: they boot last.
+        (
+            configuration("two", &format!(r#", "{new}""#), more)
+                .replace("(path: \"/\"", "(path: \"/s/\", to: Files(root: \"missing\")), (path: \"/\""),
+            app("second"),
+            "cannot open the static root",
+        ),
         // A mistake in the file.
         (configuration("two", &format!(r#", "{new}""#), "cronn: [],"), app("second"), "unknown key `cronn`"),
     ];
@@ -467,4 +474,27 @@ fn a_reload_whose_processes_cannot_be_forked_keeps_the_old_ones() {
     assert!(both.contains(&before[1]));
     reload(&server);
     assert_eq!(get(server.address, "/").text(), "2");
+}
+
+#[test]
+fn a_reload_that_comes_during_an_upgrade_waits_for_it() {
+    let server = setup().start();
+    let workers = server.wait_ready(SOON, "worker", 2);
+    server.directory().write("site_of_test.py", app("second"));
+    server.configure(&configuration("two", "", ""));
+    server.master.signal(Signal::SIGUSR2);
+    wait_until(SOON, "the upgrade has begun", || {
+        let status = server.status();
+        holds(status.mode == "upgrading" || status.generation == 2, status)
+    });
+    let waited = server.command(&["reload", "--wait"]);
+    assert!(waited.code == Some(0) && waited.stdout.contains("generation 3 serves"), "{waited:?}");
+    let status = server.status();
+    assert_eq!((status.last_upgrade_error, status.last_reload_error), (None, None));
+    assert_eq!(
+        (get(server.address, "/version").text(), get(server.address, "/").text()),
+        ("two".into(), "second".into())
+    );
+    let new = server.wait_ready(SOON, "worker", 2);
+    assert!(new.iter().all(|worker| !workers.contains(worker)), "{workers:?} {new:?}");
 }

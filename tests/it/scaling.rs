@@ -229,3 +229,23 @@ fn check_refuses_numbers_that_cannot_be() {
         assert!(checked.code == Some(2) && checked.stderr.contains(reason), "{checked:?}");
     }
 }
+
+#[test]
+fn a_size_that_was_asked_for_holds_until_the_next_reload() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("plain"))])],
+    apps: {"plain": (module: "app", chdir: "{apps}/plain", processes: 2)},"#,
+    );
+    let server = setup.env("PATH", "/usr/bin:/bin").start();
+    server.wait_ready(SOON, "plain", 2);
+    for count in [3, 1] {
+        let said = server.command(&["scale", "plain", &count.to_string()]);
+        assert!(said.code == Some(0) && said.stdout.contains("until the next reload"), "{said:?}");
+        server.wait_ready(SOON, "plain", count);
+    }
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    assert_eq!(server.pool("plain").processes, (2, 2));
+    server.wait_ready(SOON, "plain", 2);
+}
