@@ -150,6 +150,10 @@ fn children_have_no_descriptor_of_the_master_but_their_own() {
 #[test]
 fn no_child_outlives_a_killed_master() {
     let mut server = start(EVERYTHING);
+    // Also code that does not listen to TERM, which the kernel sends in the master's place.
+    let deaf = format!("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{APP}");
+    server.directory().write("site_of_test.py", deaf);
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
     let children = children(&server);
     server.kill_master();
     wait_until(SOON, "all are gone", || {

@@ -32,7 +32,11 @@ fn ttin_and_ttou_move_the_workers_by_one_until_the_next_reload() {
     assert_eq!(step(Signal::SIGTTOU, 1), before[..1]);
     // The last one stays.
     server.master.signal(Signal::SIGTTOU);
-    server.wait_log("received SIGTTOU");
+    wait_until(SOON, "it has heard that, too", || {
+        let heard = server.log().iter().filter(|line| line.contains("received SIGTTOU")).count();
+        holds(heard == 3, heard)
+    });
+    assert_eq!((workers(&server), server.ready("worker")), ((1, 1), before[..1].to_vec()));
     assert_eq!(get(server.address, "/").text(), "here");
     assert_eq!(step(Signal::SIGTTIN, 2)[0], before[0]);
     step(Signal::SIGTTIN, 3);

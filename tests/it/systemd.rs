@@ -204,6 +204,20 @@ fn a_restart_refuses_no_connection() {
 }
 
 #[test]
+fn a_kept_socket_that_is_in_the_way_of_a_new_address_is_named() {
+    let kept = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = kept.local_addr().unwrap();
+    let (setup, _notified) = notified(Setup::new(SITE));
+    setup.configure(&SITE.replace("{address}", &format!("0.0.0.0:{}", address.port())));
+    let name = format!("hatchery-{address}").replace(':', "_");
+    let ended = setup.listener(kept).env("LISTEN_FDNAMES", &name).run_to_end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let why =
+        format!("it overlaps with {address}, on which this server listened before and which systemd keeps");
+    assert!(ended.stderr.contains(&why) && ended.stderr.contains("`systemctl stop`"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_socket_of_a_socket_unit_is_not_stored() {
     let (setup, mut notified) = notified(Setup::new(SITE));
     let server = setup.env("LISTEN_FDNAMES", "web").start();
