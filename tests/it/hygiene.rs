@@ -1,6 +1,6 @@
 //! What children find around them, and what they leave behind: descriptors, groups, signals, limits, output, orphans.
 
-use crate::harness::{Gate, Process, SOON, Server, Setup, get, holds, wait_until};
+use crate::harness::{Connection, Gate, Process, SOON, Server, Setup, get, holds, wait_until};
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -158,6 +158,49 @@ fn no_child_outlives_a_killed_master() {
     server.kill_master();
     wait_until(SOON, "all are gone", || {
         let left: Vec<_> = children.iter().filter(|(_, child)| child.is_alive()).collect();
+        holds(left.is_empty(), left)
+    });
+}
+
+#[test]
+fn a_request_without_end_does_not_keep_an_app_alive_when_the_master_is_killed() {
+    let app = |keys: &str| format!("(module: \"site_of_test\", chdir: \"{{dir}}\", {keys})");
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [
+        (path: "/one/", to: App("one")), (path: "/two/", to: App("two")), (path: "/forked/", to: App("forked"))])],
+    apps: {{"one": {}, "two": {}, "forked": {}}},"#,
+        app("threads: 1"),
+        app("threads: 2"),
+        app("preload: true"),
+    ));
+    setup.directory.write(
+        "site_of_test.py",
+        "def application(environ, start_response):\n    open('gate').read()\n    start_response('200 OK', [])\n    return []\n",
+    );
+    let _gate = Gate::new(&setup.directory, "gate");
+    let mut server = setup.env("PATH", "/usr/bin:/bin").start();
+    let names = ["one", "two", "forked"];
+    let mut clients = Vec::new();
+    for name in names {
+        let mut client = Connection::open(server.address).unwrap();
+        client.send(format!("GET /{name}/ HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+        clients.push(client);
+    }
+    let apps: Vec<Process> = names
+        .iter()
+        .map(|name| {
+            wait_until(SOON, "the request runs", || {
+                let children = server.pool(name).children;
+                let busy = children.iter().find(|child| !child.running.is_empty());
+                busy.and_then(|child| Process::of(child.pid)).ok_or_else(|| format!("{children:?}"))
+            })
+        })
+        .collect();
+    server.kill_master();
+    wait_until(SOON, "all are gone", || {
+        let left: Vec<_> = apps.iter().filter(|app| app.is_alive()).map(|app| app.title()).collect();
         holds(left.is_empty(), left)
     });
 }
