@@ -73,6 +73,7 @@ fn pages_come_from_the_database() {
 fn a_preloaded_shop_takes_orders_in_every_process() {
     let (server, _) = shop_with("SHOP_PRELOAD", "true");
     assert_eq!(server.pool("shop").templates.len(), 1);
+    assert!(!server.log().iter().any(|line| line.contains("not prepared")), "{:?}", server.log());
     for _ in 0..2 {
         let processes = server.ready("shop");
         for _ in 0..8 {
@@ -191,4 +192,66 @@ fn a_large_stream_costs_no_memory() {
         let grown = process.memory("VmHWM").saturating_sub(memory);
         assert!(grown < 4 << 20, "{} grew by {grown} bytes from {memory}", process.title());
     }
+}
+
+/// A project in two modules; what is read from the database while the URLs are imported leaves a connection.
+const SETTINGS: &str = r#"
+from django.conf import settings
+settings.configure(
+    ALLOWED_HOSTS=["*"], ROOT_URLCONF="urls_of_test", SECRET_KEY="x", USE_TZ=True,
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "test.sqlite3"}},
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": ["."]}],
+)
+from django.core.wsgi import get_wsgi_application
+application = get_wsgi_application()
+"#;
+const URLS: &str = r#"
+import os
+from django.db import connection
+from django.shortcuts import render
+from django.urls import path
+print("URLs imported by", os.getpid())
+with connection.cursor() as cursor:
+    cursor.execute("select 1")
+def held(request):
+    files = [os.path.basename(os.readlink("/proc/self/fd/" + fd)) for fd in os.listdir("/proc/self/fd") if fd > "2"]
+    return render(request, "held.html", {"pid": os.getpid(), "files": [name for name in files if "sqlite" in name]})
+urlpatterns = [path("held", held)]
+"#;
+
+/// The two modules, preloaded in three processes.
+fn preloaded(urls: &str) -> Setup {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("site"))])],
+    apps: {"site": (module: "settings_of_test", chdir: "{dir}", home: "{venv}", preload: true, processes: 3)},"#,
+    );
+    setup.directory.write("settings_of_test.py", SETTINGS);
+    setup.directory.write("urls_of_test.py", urls);
+    setup.directory.write("held.html", "{{ pid }} holds {{ files|length }}");
+    setup
+}
+
+#[test]
+fn a_template_prepares_the_first_request_and_leaves_no_connection() {
+    let server = preloaded(URLS).start();
+    assert_eq!(server.ready("site").len(), 3);
+    server.wait_log("URLs imported by");
+    let held = get(server.address, "/held").text().to_owned();
+    assert!(held.ends_with(" holds 0"), "{held}");
+    let template = server.pool("site").templates[0].pid;
+    let imports: Vec<_> = server.log().into_iter().filter(|line| line.contains("URLs imported by")).collect();
+    assert!(
+        imports.len() == 1 && imports[0].ends_with(&format!(" {template:?}")),
+        "{template:?}: {imports:?}"
+    );
+}
+
+#[test]
+fn urls_that_cannot_be_imported_are_the_first_request_s() {
+    let server = preloaded("import module_that_is_missing\n").start();
+    assert_eq!(server.ready("site").len(), 3);
+    server.wait_log("hatchery: not prepared for the first request: ");
+    assert_eq!(get(server.address, "/held").status, 500);
 }
