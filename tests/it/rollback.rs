@@ -355,6 +355,8 @@ fn what_waits_at_an_address_that_is_removed_is_answered() {
     setup.configure(&configuration("one", &format!(", \"{away}\""), ""));
     let server = setup.start();
     let workers = server.wait_ready(SOON, "worker", 2);
+    let mut idle = Connection::open(server.address).unwrap();
+    assert_eq!(idle.get("/version").unwrap().text(), "one");
     // Nobody accepts, so that the connections stay in the queue.
     workers.iter().for_each(|worker| worker.signal(Signal::SIGSTOP));
     let mut waiting: Vec<_> = (0..5).map(|_| Connection::open(away).unwrap()).collect();
@@ -372,9 +374,12 @@ fn what_waits_at_an_address_that_is_removed_is_answered() {
         assert_eq!(connection.reply("GET").unwrap().text(), "one");
     }
     assert_eq!(end_of(reload).0, Some(0));
+    // Also while an old worker lives on for a connection of another address.
     wait_until(SOON, "the address is given up", || {
         holds(TcpStream::connect(away).is_err(), server.status().listeners)
     });
+    let last = idle.get("/version").unwrap();
+    assert_eq!((last.text().as_str(), last.closes()), ("one", true));
     assert_eq!(get(server.address, "/version").text(), "two");
 }
 
