@@ -7,7 +7,7 @@ mod rights;
 mod tests;
 
 use super::problem::{Complaint, Place};
-use super::{Action, Address, App, Config, Problem, Sandbox};
+use super::{Action, Address, App, Config, Files, Problem, Sandbox, Symlinks};
 use crate::sys::sandbox;
 use commands::Task;
 use nix::unistd::geteuid;
@@ -62,9 +62,12 @@ pub fn environment(config: &Config) -> Vec<Problem> {
         for (number, address) in site.listen.iter().enumerate() {
             check.listen(&format!("sites[{index}].listen[{number}]"), address);
         }
+        for (status, page) in &site.error_pages {
+            check.error_page(&format!("sites[{index}].error_pages[{status}]"), page);
+        }
         for (number, location) in site.locations.iter().enumerate() {
             if let Action::Files(files) = &location.action {
-                check.static_root(&format!("sites[{index}].locations[{number}].to.root"), &files.root);
+                check.files(&format!("sites[{index}].locations[{number}].to"), files);
             }
         }
     }
@@ -168,6 +171,32 @@ impl Check<'_> {
         }
     }
 
+    /// A page of the site's own. Without it the built-in one is sent.
+    fn error_page(&mut self, key: &str, page: &Path) {
+        let worker = Identity::of(self.config.user.as_deref());
+        let shown = page.display();
+        match fs::metadata(page) {
+            Ok(metadata) if metadata.is_file() => {
+                if let Err(why) = worker.may_read_file(page) {
+                    let hint = "grant it with chmod or chgrp, or choose another `user`";
+                    self.add(key, format!("`{shown}` cannot be read by {}: {why}", worker.name), hint);
+                }
+            }
+            Ok(_) => self.add(key, format!("`{shown}` is not a file"), ""),
+            Err(error) => self.absent(key, page, &error),
+        }
+    }
+
+    fn files(&mut self, key: &str, files: &Files) {
+        self.static_root(&format!("{key}.root"), &files.root);
+        if let Symlinks::Follow(to) = &files.symlinks {
+            let worker = Identity::of(self.config.user.as_deref());
+            for (number, directory) in to.iter().enumerate() {
+                self.directory(&format!("{key}.symlinks_to[{number}]"), directory, &worker);
+            }
+        }
+    }
+
     fn static_root(&mut self, key: &str, root: &Path) {
         let worker = Identity::of(self.config.user.as_deref());
         if !self.directory(key, root, &worker) {
@@ -252,17 +281,21 @@ impl Check<'_> {
                 }
             },
             Ok(_) => self.add(key, format!("`{shown}` is not a directory"), ""),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let relative = "a relative path starts at the directory of the configuration file";
-                self.add(
-                    key,
-                    format!("`{shown}` does not exist"),
-                    format!("create it, or correct the path ({relative})"),
-                );
-            }
-            Err(error) => self.add(key, format!("`{shown}`: {error}"), ""),
+            Err(error) => self.absent(key, path, &error),
         }
         false
+    }
+
+    /// A path that cannot be looked at.
+    fn absent(&mut self, key: &str, path: &Path, error: &std::io::Error) {
+        let shown = path.display();
+        if error.kind() == std::io::ErrorKind::NotFound {
+            let relative = "a relative path starts at the directory of the configuration file";
+            let hint = format!("create it, or correct the path ({relative})");
+            self.add(key, format!("`{shown}` does not exist"), hint);
+        } else {
+            self.add(key, format!("`{shown}`: {error}"), "");
+        }
     }
 
     /// A file that will be made: its directory takes it, or the file itself is writable.

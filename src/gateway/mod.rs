@@ -60,6 +60,7 @@ pub enum Event {
 /// | `Truncated`, `Malformed`, `HeadTooLarge`, `Failed` | 502 | never |
 /// | `Stalled` | 504 | never |
 /// | `Busy`, `Unavailable` | 503 | never: waiting was tried already |
+/// | `Shortage` | 503 | never: it is this server that lacks something |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// No connection: refused, unreachable, no such socket.
@@ -86,6 +87,8 @@ pub enum Fault {
     Busy,
     /// No server of the upstream is alive, or the app does not start.
     Unavailable,
+    /// This server has no descriptors or memory left for a connection.
+    Shortage,
 }
 
 /// When a request may be sent again, to the same or another server (RFC 9110 §9.2.2).
@@ -123,7 +126,7 @@ impl Fault {
             | Self::Malformed
             | Self::HeadTooLarge
             | Self::Failed => 502,
-            Self::Busy | Self::Unavailable => 503,
+            Self::Busy | Self::Unavailable | Self::Shortage => 503,
             Self::ConnectTimeout | Self::Silent | Self::Stalled => 504,
         }
     }
@@ -140,7 +143,8 @@ impl Fault {
             | Self::HeadTooLarge
             | Self::Failed
             | Self::Busy
-            | Self::Unavailable => Retry::Never,
+            | Self::Unavailable
+            | Self::Shortage => Retry::Never,
         }
     }
 
@@ -160,6 +164,45 @@ impl Fault {
             Self::Failed => "the app failed to respond",
             Self::Busy => "queue full or waited too long",
             Self::Unavailable => "nothing is alive to answer",
+            Self::Shortage => "no descriptors or memory left to connect; raise LimitNOFILE",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of [`Fault`].
+    #[test]
+    fn every_fault_has_its_status_and_its_retry() {
+        use Retry::{Always, Idempotent, Never};
+        for (fault, status, retry) in [
+            (Fault::Refused, 502, Always),
+            (Fault::Dead, 502, Always),
+            (Fault::ConnectTimeout, 504, Always),
+            (Fault::Closed, 502, Idempotent),
+            (Fault::Silent, 504, Idempotent),
+            (Fault::Truncated, 502, Never),
+            (Fault::Malformed, 502, Never),
+            (Fault::HeadTooLarge, 502, Never),
+            (Fault::Failed, 502, Never),
+            (Fault::Stalled, 504, Never),
+            (Fault::Busy, 503, Never),
+            (Fault::Unavailable, 503, Never),
+            (Fault::Shortage, 503, Never),
+        ] {
+            assert_eq!((fault.status(), fault.retry()), (status, retry), "{fault:?}");
+        }
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
+            assert!(Idempotent.allows(Method::from_bytes(method.as_bytes())), "{method}");
+        }
+        for method in ["POST", "PATCH", "LOCK", "CONNECT", "get"] {
+            let method = Method::from_bytes(method.as_bytes());
+            assert!(
+                !Idempotent.allows(method) && Always.allows(method) && !Never.allows(method),
+                "{method:?}"
+            );
         }
     }
 }

@@ -169,12 +169,12 @@ impl Conn {
         }
     }
 
-    /// A turn begins: it is `now`, and what is overdue expires.
-    pub fn turn(&mut self, now: Time) {
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
-            self.on_timeout(now);
-        }
+    /// A turn begins: it is `now`, and what is overdue expires; as [`Self::on_timeout`].
+    pub fn turn(&mut self, now: Time) -> Option<&'static str> {
+        let overdue = self.deadline().is_some_and(|deadline| deadline <= now);
+        let why = if overdue { self.on_timeout(now) } else { None };
         self.clock = now;
+        why
     }
 
     /// Bytes read from the socket.
@@ -480,6 +480,19 @@ impl Conn {
             && matches!(self.reading, Reading::Head(_))
             && self.input.is_empty()
             && self.out.is_empty()
+    }
+
+    /// Idle after a request, rather than new.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.is_idle() && self.requests > 0
+    }
+
+    /// The client is given no more time to read the last answer.
+    pub fn stop_lingering(&mut self) {
+        if let Phase::Closing { linger, .. } = &mut self.phase {
+            *linger = false;
+        }
     }
 }
 

@@ -220,6 +220,9 @@ mod tests {
             ("x.woff2", "font/woff2"),
             ("x.avif", "image/avif"),
             ("x.jxl", "image/jxl"),
+            ("x.webp", "image/webp"),
+            ("a.css", "text/css; charset=utf-8"),
+            ("a.txt", "text/plain; charset=utf-8"),
             ("feed.xml", "application/xml; charset=utf-8"),
             ("dump.tar.gz", "application/gzip"),
             // The longest suffix wins over the last one.

@@ -286,6 +286,12 @@ pub fn read_into(file: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> io::Re
     Ok(retry(|| nix::sys::uio::pread(file, &mut *buffer, at))?)
 }
 
+/// Where an open file is, as far as the kernel knows; does not ask its disk.
+#[must_use]
+pub fn path_of(file: BorrowedFd<'_>) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
 fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {

@@ -1,6 +1,7 @@
 //! Stream sockets of a worker: accept, connect, options. All of them non-blocking and close-on-exec.
 
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     self, AddressFamily, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, sockopt,
 };
@@ -110,6 +111,14 @@ pub fn reset_on_close(fd: BorrowedFd<'_>) {
     let _ = socket::setsockopt(&fd, sockopt::Linger, &linger);
 }
 
+/// Whether a connection waits in a listener. [`accept`] without a descriptor to spare does not tell: it fails before it
+/// looks.
+#[must_use]
+pub fn is_waiting(listener: BorrowedFd<'_>) -> bool {
+    let mut set = [PollFd::new(listener, PollFlags::POLLIN)];
+    poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +132,9 @@ mod tests {
         let client = connect_tcp(listener.local_addr().unwrap()).unwrap();
         let mut poll = [nix::poll::PollFd::new(listener.as_fd(), nix::poll::PollFlags::POLLIN)];
         nix::poll::poll(&mut poll, 5_000u16).unwrap();
+        assert!(is_waiting(listener.as_fd()));
         let (server, peer) = accept(listener.as_fd()).unwrap();
+        assert!(!is_waiting(listener.as_fd()));
         assert_eq!(peer, local_address(client.as_fd()));
         assert_eq!(local_address(server.as_fd()), Some(listener.local_addr().unwrap()));
         assert!(error(client.as_fd()).is_none());

@@ -78,7 +78,14 @@ impl Gate {
     }
 
     /// Takes up to a batch of connections from the listeners that were reported. What stays is reported again.
-    pub(super) fn accept(&mut self, now: Time, mut each: impl FnMut(OwnedFd, Option<SocketAddr>, u16)) {
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE and their kin: make room, or [`Self::rest`].
+    pub(super) fn accept(
+        &mut self,
+        now: Time,
+        mut each: impl FnMut(OwnedFd, Option<SocketAddr>, u16),
+    ) -> io::Result<()> {
         let looks = self.look.is_some_and(|look| look <= now);
         let mut budget = BATCH.min(self.room);
         let whole = budget;
@@ -90,19 +97,18 @@ impl Gate {
                 match accept_one(door) {
                     Accepted::Connection(fd, peer) => each(fd, peer, number as u16),
                     Accepted::None => break,
-                    Accepted::Exhausted(error) => {
-                        log::warn!(
-                            "worker: cannot accept: {error}; resting for {} ms. Raise LimitNOFILE or lower workers.connections",
-                            PAUSE.as_millis()
-                        );
-                        self.paused_until = Some(now.after(PAUSE));
-                        return;
-                    }
+                    Accepted::Exhausted(error) => return Err(error),
                 }
                 budget -= 1;
             }
         }
         self.found = looks && budget < whole;
+        Ok(())
+    }
+
+    /// Nothing is accepted for a moment.
+    pub(super) fn rest(&mut self, now: Time) {
+        self.paused_until = Some(now.after(PAUSE));
     }
 
     /// Leaves the listeners for good: DEL first, then everything that was waiting is taken, so that no wake-up meant for
@@ -197,6 +203,7 @@ fn accept_one(door: &Door) -> Accepted {
                 nix::errno::Errno::EAGAIN => return Accepted::None,
                 // The peer has gone again: the next one may be there.
                 nix::errno::Errno::ECONNABORTED | nix::errno::Errno::EPROTO => {}
+                _ if !socket::is_waiting(door.fd.as_fd()) => return Accepted::None,
                 _ => return Accepted::Exhausted(error),
             },
         }

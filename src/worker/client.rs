@@ -1,10 +1,11 @@
 //! A client connection: its socket, its protocol state and the exchange that runs on it. [`Client::drive`] is the only
 //! caller of `wants`: it works while what the socket can do and what the protocol wants have something in common.
 
-use super::context::{Context, Timer};
+use super::context::{Context, ReadFirst, Timer};
 use super::crowd::Seat;
 use super::exchange::{Exchange, Peer};
 use super::reader::Purpose;
+use super::spare::Spare;
 use crate::buf::Front;
 use crate::event::{Endpoint, Read, Readiness, Source};
 use crate::h1::{self, End, Event, Refusal};
@@ -168,6 +169,22 @@ impl Client {
         }
     }
 
+    /// Whether it can be done without, and when it would end by itself.
+    pub(super) fn spare(&self) -> Option<(Spare, Time)> {
+        let spare = match self.phase {
+            Phase::Lingering => Spare::Lingering,
+            Phase::Open if self.exchange.is_none() && self.h1.is_kept() => Spare::Idle,
+            Phase::Open | Phase::Leaving | Phase::Closed => return None,
+        };
+        Some((spare, self.deadline()?))
+    }
+
+    /// Its descriptor is needed: it waits no longer.
+    pub(super) fn give_up(&mut self) {
+        self.h1.stop_lingering();
+        self.drain(true);
+    }
+
     /// What still runs is broken off.
     pub(super) fn cut(&mut self) {
         self.h1.abort();
@@ -194,7 +211,11 @@ impl Client {
         if self.phase == Phase::Closed {
             return Outcome::Closed;
         }
-        self.h1.turn(cx.now);
+        if let Some(why) = self.h1.turn(cx.now)
+            && let Some(exchange) = &mut self.exchange
+        {
+            exchange.given_up(why, cx);
+        }
         if self.nudge.is_some_and(|at| at <= cx.now) {
             self.nudge = None;
             self.endpoint.note(Readiness { write: true, ..Readiness::default() });
@@ -334,7 +355,7 @@ impl Client {
             return false;
         }
         let file = Rc::clone(file);
-        if !cx.read_first((key, Purpose::Send), file.as_fd(), asked) {
+        if cx.read_first((key, Purpose::Send), file.as_fd(), asked) != ReadFirst::Begun {
             return false;
         }
         self.disk = Disk::Reads;

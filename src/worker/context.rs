@@ -7,9 +7,9 @@ use super::handler::file::Files;
 use super::handler::pages::Pages;
 use super::load::Meter;
 use super::outbox::Outbox;
-use super::reader::{Purpose, Reader};
+use super::reader::{self, Purpose, Reader};
 use super::report::Report;
-use super::throttle::{Throttle, Verdict};
+use super::throttle::{Held, Throttle};
 use super::upstream::{Apps, Links, Servers};
 use crate::config::Config;
 use crate::config::boot::WorkerBoot;
@@ -39,8 +39,6 @@ pub(super) enum Timer {
     Links,
     /// A link over which a request may run that nobody waits for.
     Unit(Key),
-    /// Log lines that were held back.
-    Throttle,
     /// A client of a worker that leaves: what still runs has had its time.
     Cut(Key),
 }
@@ -84,7 +82,9 @@ pub(super) struct Context {
     pub(super) scratch: Vec<u8>,
     ids: Ids,
     crowd: Crowd,
-    throttle: Throttle,
+    pub(super) throttle: Throttle,
+    /// A request found no descriptor left in this turn.
+    pub(super) is_short: bool,
     /// The worker drains and leaves by then, whatever still runs.
     pub(super) leave_by: Option<Time>,
 }
@@ -95,6 +95,17 @@ pub(super) struct ListenerInfo {
     pub(super) local: Option<SocketAddr>,
     pub(super) unix: bool,
     pub(super) sites: Vec<usize>,
+}
+
+/// What became of a part of a file that has to be read from a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadFirst {
+    /// A thread reads it.
+    Begun,
+    /// There is no thread for it: whoever needs the bytes has to wait for the disk itself.
+    Cannot,
+    /// The disk does not answer.
+    Hangs,
 }
 
 /// Request ids: a random base drawn after the fork, and a counter.
@@ -141,6 +152,7 @@ impl Context {
             ids: Ids { base: fd::random(), next: 0 },
             crowd: Crowd::new(config.limits.connections_per_client),
             throttle: Throttle::default(),
+            is_short: false,
             leave_by: None,
             config,
         })
@@ -214,20 +226,42 @@ impl Context {
         seqpacket::receive(self.control.as_fd(), buffer)
     }
 
-    /// Has a part of a file brought into memory; the client is told when it is there. `false`: it cannot be, and whoever
-    /// needs the bytes has to wait for the disk itself.
+    /// Has a part of a file brought into memory; the client is told when it is there.
     pub(super) fn read_first(
         &mut self,
         whom: (Key, Purpose),
         file: BorrowedFd<'_>,
         part: Range<u64>,
-    ) -> bool {
-        let given = self.reader().and_then(|reader| reader.read(whom, file, part));
-        if let Err(error) = &given {
-            const WAITS: &str = "waits for the disk, for want of a thread or descriptor to do it";
-            self.note(log::Level::Warn, WAITS, format_args!("worker: {WAITS}: {error}"));
+    ) -> ReadFirst {
+        let now = self.now;
+        match self.reader().and_then(|reader| reader.read(whom, file, part, now)) {
+            Ok(()) => ReadFirst::Begun,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => ReadFirst::Hangs,
+            Err(error) => {
+                const WAITS: &str = "waits for the disk, for want of a thread or descriptor to do it";
+                self.note(log::Level::Warn, WAITS, format_args!("worker: {WAITS}: {error}"));
+                ReadFirst::Cannot
+            }
         }
-        given.is_ok()
+    }
+
+    /// Tells of reads that take long.
+    pub(super) fn tell_long_reads(&mut self) {
+        let long = self.reader.as_mut().map_or_else(Vec::new, |reader| reader.take_long(self.now));
+        for path in long {
+            // A name may hold anything, line ends too.
+            let path = path.map(|path| path.to_string_lossy().escape_debug().to_string());
+            let path = path.as_deref().unwrap_or("a file");
+            log::warn!(
+                "worker: reading {path} has taken {} s: its disk, or the server that has it, does not answer",
+                reader::LONG.as_secs()
+            );
+        }
+    }
+
+    /// When [`Self::tell_long_reads`] may have something to tell.
+    pub(super) fn long_reads_at(&self) -> Option<Time> {
+        self.reader.as_ref().and_then(Reader::deadline)
     }
 
     /// Nobody waits any more for what is to be read.
@@ -304,20 +338,25 @@ impl Context {
 
     /// Logs a line that a client can cause at will. Of those with the same `kind` a few a second are written; of the
     /// others the number is.
-    pub(super) fn note(&mut self, level: log::Level, kind: &'static str, line: fmt::Arguments<'_>) {
-        match self.throttle.judge(kind, self.now) {
-            Verdict::Write => log::log!(level, "{line}"),
-            Verdict::HoldUntil(end) => {
-                self.wheel.insert(end, Timer::Throttle);
-            }
-            Verdict::Hold => {}
+    pub(super) fn note(&mut self, level: log::Level, kind: &str, line: fmt::Arguments<'_>) {
+        const FEW: u32 = 5;
+        if self.throttle.judge(level, kind, FEW, self.now) {
+            log::log!(level, "{line}");
         }
     }
 
-    /// Tells what [`Self::note`] has held back.
+    /// Logs a fault of an upstream, an app or this machine that every request meets while it lasts: the first at once,
+    /// then the number of those with the same `kind`, once a second.
+    pub(super) fn note_fault(&mut self, level: log::Level, kind: &str, line: fmt::Arguments<'_>) {
+        if self.throttle.judge(level, kind, 1, self.now) {
+            log::log!(level, "{line}");
+        }
+    }
+
+    /// Tells what [`Self::note`] and [`Self::note_fault`] have held back.
     pub(super) fn tell_held(&mut self, all: bool) {
-        for (kind, count) in self.throttle.told(self.now, all) {
-            log::info!("{count} more within a second: {kind}");
+        for Held { level, what, count } in self.throttle.told(self.now, all) {
+            log::log!(level, "{count} more within a second: {what}");
         }
     }
 }

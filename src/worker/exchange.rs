@@ -25,6 +25,7 @@ use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
 use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
+use crate::route::HostPattern;
 use crate::slab::Key;
 use crate::timer::{Time, Wall};
 use files::{FIRST_TRY, Reading};
@@ -57,6 +58,8 @@ pub(super) struct Exchange {
     body_sent: u64,
     /// When the head of an app's or upstream's response came.
     answered: Option<Time>,
+    /// The length it announced, where a body follows.
+    announced: Option<u64>,
     /// What went wrong, for the log.
     error: Option<&'static str>,
     /// The location had no such file, and its fallback answers.
@@ -120,6 +123,7 @@ impl Exchange {
             status: 0,
             body_sent: 0,
             answered: None,
+            announced: None,
             error: None,
             fell_back: false,
             step: Step::Sent,
@@ -131,14 +135,14 @@ impl Exchange {
     /// Site, location, client: everything that is decided from the head alone.
     fn route(&mut self, request: h1::Request, config: &Config, cx: &Context) -> Result<(), u16> {
         let h1::Request { head, target, host, .. } = request;
-        // HTTP/1.0 without Host names no site.
-        let host = host.unwrap_or(Host { name: Vec::new(), port: None });
         let listener = cx.listeners.get(usize::from(self.peer.listener)).ok_or(500u16)?;
-        let site = cx.table.site(&listener.sites, &host.name);
+        // HTTP/1.0 without a host names no site.
+        let site = cx.table.site(&listener.sites, host.as_ref().map_or(&[], |host| &host.name));
         let site = site.or(match config.default_site {
             DefaultSite::Site(site) => Some(site),
             DefaultSite::Refuse => None,
         });
+        let host = host.unwrap_or_else(|| default_host(site.and_then(|site| config.sites.get(site))));
         let trusted =
             site.and_then(|site| config.sites.get(site)).map(|site| site.trusted_proxies.as_slice());
         let origin = forwarded::origin(&head, self.peer.address.map(|peer| peer.ip()), |address| {
@@ -243,7 +247,7 @@ impl Exchange {
             rest: &rest,
             path: raw,
             query: request.target.query(request.head.target()).unwrap_or_default(),
-            host: request.head.get("host").unwrap_or_default(),
+            host: request.authority(),
             scheme: request.scheme(),
         };
         let (mut head, body) = fixed::error_page(status);
@@ -264,7 +268,7 @@ impl Exchange {
             peer: self.peer.address.map(|peer| peer.ip()),
             trusted: request.origin.trusted,
             scheme: request.scheme(),
-            host: request.head.get("host").unwrap_or_default(),
+            host: request.authority(),
             local_port: self.local_port(cx),
             id: &self.id_text(),
         };
@@ -296,10 +300,9 @@ impl Exchange {
         match &mut self.step {
             Step::Spooling { spool, .. } => {
                 if let Err(error) = spool.push(&bytes, &cx.config.temp_dir) {
-                    log::error!(
-                        "worker: cannot keep a request body in {}: {error}",
-                        cx.config.temp_dir.display()
-                    );
+                    let directory = cx.config.temp_dir.display();
+                    let line = format!("worker: cannot keep a request body in {directory}: {error}");
+                    cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
                     h1.drain();
                     self.fail(503, h1, cx);
                 }
@@ -390,7 +393,8 @@ impl Exchange {
         cx.leave_queue(app, key);
         if failed.is_none() {
             let name = cx.config.apps.get(app).map_or("", |app| app.name.as_str());
-            log::warn!("app {name}: no free process within queue_timeout; answered 503");
+            let line = format!("app {name}: no free process within queue_timeout; answered 503");
+            cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
         }
         self.unavailable(failed, h1, cx);
         true
@@ -402,10 +406,17 @@ impl Exchange {
             RunStep::Progress => {}
             RunStep::Head(head, body) => {
                 self.answered = Some(cx.now);
+                self.announced = match body {
+                    BodyLength::Known(length) if !self.is_head() && !head.status.forbids_body() => {
+                        Some(length)
+                    }
+                    _ => None,
+                };
                 self.begin_response(&head, body, h1, cx);
             }
             RunStep::Done => {
                 self.count_run();
+                self.compare_length(cx);
                 self.finish(h1, cx);
             }
             RunStep::Broken(fault) => self.broken(fault, h1, cx),
@@ -422,16 +433,32 @@ impl Exchange {
         };
     }
 
+    /// A response that is shorter than it announced breaks the connection off, and of a longer one the rest is cut: both
+    /// look like a fault of the server unless it says whose they are.
+    fn compare_length(&mut self, cx: &mut Context) {
+        let Some(length) = self.announced.filter(|length| *length != self.body_sent) else { return };
+        const WHY: &str = "the body is not as long as its Content-Length";
+        self.error = Some(WHY);
+        let config = Rc::clone(&cx.config);
+        let (handler, line, sent) = (self.handler(&config), self.request_line(), self.body_sent);
+        cx.note_fault(
+            log::Level::Error,
+            &format!("{handler}: {WHY}"),
+            format_args!("{handler}: {line}: {WHY}: {sent} bytes instead of {length} ({})", self.id_text()),
+        );
+        self.body_sent = sent.min(length);
+    }
+
     fn broken(&mut self, fault: Fault, h1: &mut h1::Conn, cx: &mut Context) {
         self.count_run();
         self.error = Some(fault.why());
         let config = Rc::clone(&cx.config);
-        log::error!(
-            "{}: {}: {} ({})",
-            self.handler(&config),
-            self.request_line(),
-            fault.why(),
-            self.id_text()
+        let (handler, why) = (self.handler(&config), fault.why());
+        let (line, id) = (self.request_line(), self.id_text());
+        cx.note_fault(
+            log::Level::Error,
+            &format!("{handler}: {why}"),
+            format_args!("{handler}: {line}: {why} ({id})"),
         );
         if self.status == 0 {
             self.fail(fault.status(), h1, cx);
@@ -471,14 +498,27 @@ impl Request {
         if self.origin.https { "https" } else { "http" }
     }
 
-    fn server_name(&self) -> &[u8] {
-        if self.host.name.is_empty() { b"localhost" } else { &self.host.name }
+    /// Host and port as the client wrote them, those of an absolute target first (RFC 9112 §3.2.2); where it wrote
+    /// none, the name of the site.
+    fn authority(&self) -> &[u8] {
+        let written = self.target.authority(self.head.target()).or_else(|| self.head.get("host"));
+        written.unwrap_or(&self.host.name)
     }
 
     /// Whether the request announced a body, be it an empty one.
     fn has_body(&self) -> bool {
         self.head.get("content-length").is_some() || self.head.get("transfer-encoding").is_some()
     }
+}
+
+/// The host of a request that names none: the first plain name of its site.
+fn default_host(site: Option<&Site>) -> Host {
+    let names = site.map_or(&[][..], |site| &site.names);
+    let plain = names.iter().find_map(|name| match name {
+        HostPattern::Exact(name) => Some(name.as_bytes().to_vec()),
+        HostPattern::Suffix(_) => None,
+    });
+    Host { name: plain.unwrap_or_else(|| b"localhost".to_vec()), port: None }
 }
 
 pub(super) fn trusts(networks: &[Network], address: Option<IpAddr>, listener: &ListenerInfo) -> bool {

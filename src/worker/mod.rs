@@ -21,6 +21,7 @@ mod load;
 mod outbox;
 mod reader;
 mod report;
+mod spare;
 mod spool;
 mod throttle;
 mod upstream;
@@ -148,6 +149,8 @@ impl Worker {
     /// Marks what a timer names as runnable; it compares with its real deadline.
     fn expire(&mut self) {
         let cx = &mut self.cx;
+        cx.tell_held(false);
+        cx.tell_long_reads();
         let mut fired = Vec::new();
         cx.wheel.expire(cx.now, |timer| fired.push(timer));
         for timer in fired {
@@ -166,7 +169,6 @@ impl Worker {
                         cx.run_soon(key);
                     }
                 }
-                Timer::Throttle => cx.tell_held(false),
             }
         }
     }
@@ -194,6 +196,7 @@ impl Worker {
     }
 
     fn settle(&mut self) {
+        self.make_room();
         for key in self.closed.drain(..) {
             if let Some(client) = self.clients.remove(key) {
                 client.left(&mut self.cx);
@@ -208,12 +211,15 @@ impl Worker {
     fn accept(&mut self) {
         let Self { clients, gate, cx, drain, .. } = self;
         let draining = !drain.accepts();
-        gate.accept(cx.now, |fd, peer, listener| {
+        let accepted = gate.accept(cx.now, |fd, peer, listener| {
             let result = Client::open(clients, fd, peer, listener, draining, cx);
             if let Err(error) = result {
                 log::warn!("worker: cannot watch a new connection: {error}");
             }
         });
+        if let Err(error) = accepted {
+            self.lacks(&error);
+        }
     }
 }
 
@@ -228,7 +234,8 @@ struct Events {
 
 impl Context {
     fn deadline(&self, also: Option<Time>) -> Option<Time> {
-        earliest(earliest(self.wheel.next(), self.measure_at()), earliest(also, self.leave_by))
+        let own = earliest(self.measure_at(), earliest(self.throttle.deadline(), self.long_reads_at()));
+        earliest(earliest(self.wheel.next(), own), earliest(also, self.leave_by))
     }
 }
 

@@ -2,21 +2,31 @@
 //! read a part of a file into its page cache; who asked sends or copies it from there when the job is done.
 //!
 //! The threads are made when the first file is found to lie on disk only; a worker that serves from memory has none.
+//!
+//! A thread that reads from a disk that has gone (NFS without its server) waits in the kernel, and nothing can end that.
+//! A read that takes longer than [`LONG`] is told of, once, with the path; while all threads are in such reads, no file
+//! is opened by way of them: who asks gets an error at once instead of a place in a queue that does not move.
 
 use crate::slab::Key;
-use crate::sys::{fd, file, page_cache, signals};
+use crate::sys::{clock, fd, file, page_cache, signals};
+use crate::timer::{Time, earliest};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Disks answer several questions at once; more threads than this only wait.
 const THREADS: usize = 4;
 
 /// They call `pread` with a buffer from the heap, and nothing else.
 const STACK: usize = 64 * 1024;
+
+/// A read that takes so long is not worth waiting for.
+pub(super) const LONG: Duration = Duration::from_secs(10);
 
 /// Read at a time.
 const PIECE: usize = 128 * 1024;
@@ -39,19 +49,35 @@ pub(super) struct Reader {
     threads: usize,
     /// Jobs given and not taken back.
     running: usize,
+    /// When to look how long they take.
+    look: Option<Time>,
 }
 
 struct Shared {
-    jobs: Mutex<VecDeque<Job>>,
+    jobs: Mutex<Jobs>,
     more: Condvar,
     wake: OwnedFd,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    /// What each thread is at.
+    reads: Vec<Reading>,
 }
 
 struct Job {
     client: Key,
     purpose: Purpose,
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     range: Range<u64>,
+}
+
+struct Reading {
+    file: Arc<OwnedFd>,
+    since: Time,
+    /// That it takes long.
+    told: bool,
 }
 
 impl Reader {
@@ -62,7 +88,7 @@ impl Reader {
     pub(super) fn new() -> io::Result<Self> {
         let (tell, done) = channel();
         let shared = Shared { jobs: Mutex::default(), more: Condvar::new(), wake: fd::eventfd()? };
-        Ok(Self { shared: Arc::new(shared), done, tell, threads: 0, running: 0 })
+        Ok(Self { shared: Arc::new(shared), done, tell, threads: 0, running: 0, look: None })
     }
 
     /// What becomes readable when jobs are done.
@@ -73,14 +99,18 @@ impl Reader {
     /// Has a part of a file read for a client.
     ///
     /// # Errors
-    /// EMFILE; EAGAIN if there is no thread and none can be made.
+    /// EMFILE; EAGAIN if there is no thread and none can be made; `TimedOut` if the disk does not answer.
     pub(super) fn read(
         &mut self,
         (client, purpose): (Key, Purpose),
         file: BorrowedFd<'_>,
         range: Range<u64>,
+        now: Time,
     ) -> io::Result<()> {
-        let file = file.try_clone_to_owned()?;
+        if purpose == Purpose::Open && self.hangs(now) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let file = Arc::new(file.try_clone_to_owned()?);
         if self.running >= self.threads && self.threads < THREADS {
             match self.add_thread() {
                 Ok(()) => self.threads += 1,
@@ -89,17 +119,48 @@ impl Reader {
             }
         }
         self.running += 1;
-        self.shared.lock().push_back(Job { client, purpose, file, range });
+        self.look = self.look.or_else(|| Some(now.after(LONG)));
+        self.shared.lock().waiting.push_back(Job { client, purpose, file, range });
         self.shared.more.notify_one();
         Ok(())
     }
 
+    /// When [`Self::take_long`] may have something to tell.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.look
+    }
+
+    /// The reads that take long and were not told of before: the path of each file, if it has one.
+    pub(super) fn take_long(&mut self, now: Time) -> Vec<Option<PathBuf>> {
+        if self.look.is_none_or(|look| now < look) {
+            return Vec::new();
+        }
+        let mut jobs = self.shared.lock();
+        let mut long = Vec::new();
+        for read in jobs.reads.iter_mut().filter(|read| !read.told && read.is_long(now)) {
+            read.told = true;
+            long.push(Arc::clone(&read.file));
+        }
+        // A job that begins later takes long later.
+        let next = jobs.reads.iter().filter(|read| !read.told).map(|read| read.since.after(LONG)).min();
+        let waiting = (!jobs.waiting.is_empty()).then(|| now.after(LONG));
+        self.look = earliest(next, waiting);
+        drop(jobs);
+        long.iter().map(|file| file::path_of(file.as_fd())).collect()
+    }
+
+    /// Whether all threads are in reads that take long.
+    fn hangs(&self, now: Time) -> bool {
+        let long = |jobs: &Jobs| jobs.reads.iter().filter(|read| read.is_long(now)).count();
+        self.threads == THREADS && self.running >= THREADS && long(&self.shared.lock()) >= THREADS
+    }
+
     /// Drops a job that no thread has begun, so that those that wait are of clients that do.
     pub(super) fn forget(&mut self, (client, purpose): (Key, Purpose)) {
-        let mut jobs = self.shared.lock();
-        let before = jobs.len();
-        jobs.retain(|job| (job.client, job.purpose) != (client, purpose));
-        self.running -= (before - jobs.len()).min(self.running);
+        let waiting = &mut self.shared.lock().waiting;
+        let before = waiting.len();
+        waiting.retain(|job| (job.client, job.purpose) != (client, purpose));
+        self.running -= (before - waiting.len()).min(self.running);
     }
 
     /// Whose jobs are done; a client may have gone meanwhile.
@@ -107,6 +168,9 @@ impl Reader {
         fd::quiet(self.shared.wake.as_fd());
         let done: Vec<_> = self.done.try_iter().collect();
         self.running -= done.len().min(self.running);
+        if self.running == 0 {
+            self.look = None;
+        }
         done
     }
 
@@ -126,7 +190,7 @@ impl Reader {
 
 impl Shared {
     /// Nothing in here panics while it holds the lock.
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Jobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,18 +200,27 @@ fn work(shared: &Shared, tell: &Sender<(Key, Purpose)>, mut buffer: Vec<u8>) {
     loop {
         let job = {
             let mut jobs = shared.lock();
-            loop {
-                match jobs.pop_front() {
+            let job = loop {
+                match jobs.waiting.pop_front() {
                     Some(job) => break job,
                     None => jobs = shared.more.wait(jobs).unwrap_or_else(PoisonError::into_inner),
                 }
-            }
+            };
+            jobs.reads.push(Reading { file: Arc::clone(&job.file), since: clock::now(), told: false });
+            job
         };
         job.run(&mut buffer);
+        shared.lock().reads.retain(|read| !Arc::ptr_eq(&read.file, &job.file));
         if tell.send((job.client, job.purpose)).is_err() {
             return;
         }
         fd::poke(shared.wake.as_fd());
+    }
+}
+
+impl Reading {
+    fn is_long(&self, now: Time) -> bool {
+        now.since(self.since) >= LONG
     }
 }
 
@@ -194,12 +267,50 @@ mod tests {
             let key = Key { index, generation: 1 };
             // Beyond the end and empty ones come back too.
             let from = u64::from(index) << 14;
-            reader.read((key, Purpose::Send), file.as_fd(), from..from + (1 << 14)).unwrap();
+            reader.read((key, Purpose::Send), file.as_fd(), from..from + (1 << 14), Time::ZERO).unwrap();
         }
         let mut done: Vec<_> = wait_for(&mut reader, 100).into_iter().map(|(key, _)| key.index).collect();
         done.sort_unstable();
         assert!(done.into_iter().eq(0..100));
         assert!((1..=THREADS).contains(&reader.threads) && reader.running == 0);
+        assert_eq!(reader.deadline(), None);
+        assert!(reader.shared.lock().reads.is_empty(), "what is done is not read any more");
+    }
+
+    #[test]
+    fn reads_that_take_long_are_told_once_and_then_nothing_more_is_opened() {
+        let at = |seconds| Time(seconds * 1_000_000_000);
+        let path = std::env::temp_dir().join(format!("hatchery-reader-{}", std::process::id()));
+        let file = Arc::new(OwnedFd::from(std::fs::File::create(&path).unwrap()));
+        let mut reader = Reader::new().unwrap();
+        // As if its threads were in reads that never return: none takes a job.
+        reader.threads = THREADS;
+        let key = Key { index: 1, generation: 1 };
+        let hung = |reader: &mut Reader, since| {
+            reader.running += 1;
+            let read = Reading { file: Arc::clone(&file), since: at(since), told: false };
+            reader.shared.lock().reads.push(read);
+        };
+        let open = |reader: &mut Reader, now| {
+            reader.read((key, Purpose::Open), file.as_fd(), 0..1, at(now)).map_err(|error| error.kind())
+        };
+        hung(&mut reader, 1);
+        // A job that waits since then, and may have begun at any time.
+        open(&mut reader, 0).unwrap();
+        assert_eq!(reader.deadline(), Some(at(10)));
+        assert_eq!(reader.take_long(at(10)), []);
+        assert_eq!(reader.deadline(), Some(at(11)));
+        assert_eq!(reader.take_long(at(11)), [Some(path.clone())]);
+        assert_eq!(reader.take_long(at(21)), [], "told once");
+        (2..=THREADS as u64).for_each(|since| hung(&mut reader, since));
+        let last = 10 + THREADS as u64;
+        assert_eq!(open(&mut reader, last - 1), Ok(()), "one thread may still get on");
+        assert_eq!(open(&mut reader, last), Err(io::ErrorKind::TimedOut));
+        // What is on its way to a client waits, as long as that client has time.
+        reader.read((key, Purpose::Send), file.as_fd(), 0..1, at(last)).unwrap();
+        reader.shared.lock().reads.pop();
+        assert_eq!(open(&mut reader, last), Ok(()), "the disk is back");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
@@ -212,12 +323,13 @@ mod tests {
         let (open, send) = (Purpose::Open, Purpose::Send);
         for (index, purpose) in [(1, send), (2, send), (1, open), (3, open)] {
             reader.running += 1;
-            let file = file.try_clone().unwrap().into();
-            reader.shared.lock().push_back(Job { client: key(index), purpose, file, range: 0..1 });
+            let file = Arc::new(file.try_clone().unwrap().into());
+            reader.shared.lock().waiting.push_back(Job { client: key(index), purpose, file, range: 0..1 });
         }
         // A request that is given up does not hold up what is still sent of the one before.
         reader.forget((key(1), open));
-        let left: Vec<_> = reader.shared.lock().iter().map(|job| (job.client.index, job.purpose)).collect();
+        let left: Vec<_> =
+            reader.shared.lock().waiting.iter().map(|job| (job.client.index, job.purpose)).collect();
         assert_eq!((left, reader.running), (vec![(1, send), (2, send), (3, open)], 3));
     }
 }

@@ -1,6 +1,6 @@
 //! Clients that mean no good, or are merely slow: what they do costs them and nobody else.
 
-use crate::harness::{Connection, SOON, Server, Setup, Upstream, get, holds, noise, wait_until};
+use crate::harness::{Connection, Process, SOON, Server, Setup, Upstream, get, holds, noise, wait_until};
 use nix::sys::signal::Signal;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
@@ -96,7 +96,104 @@ fn a_download_that_nobody_reads_is_the_clients_fault_not_the_upstreams() {
     wait_for_connections(&server, 1);
     // Given up by body_timeout, without a word about the upstream.
     wait_for_connections(&server, 0);
+    server.wait_log("broken off: response not taken in time; raise limits.body_timeout");
     assert_eq!(get(server.address, "/up/").text(), "ok");
+}
+
+/// From now on a process has no more descriptors than up to its highest one; how many below that are free.
+fn no_more_descriptors(worker: Process) -> usize {
+    let (highest, free) = descriptors(worker);
+    let (pid, limit) = (worker.pid.to_string(), format!("--nofile={0}:{0}", highest + 1));
+    assert!(std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    free
+}
+
+/// The highest descriptor of a process, and how many there are below it that are not taken.
+fn descriptors(worker: Process) -> (usize, usize) {
+    let entries = std::fs::read_dir(format!("/proc/{}/fd", worker.pid)).unwrap();
+    let numbers = entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse::<usize>().unwrap());
+    let numbers: Vec<_> = numbers.collect();
+    let highest = *numbers.iter().max().unwrap();
+    (highest, highest + 1 - numbers.len())
+}
+
+#[test]
+fn without_descriptors_idle_connections_make_room_for_new_ones() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], max_body: "1KiB", locations: [(path: "/", to: Respond(body: "fixed"))])],"#,
+    );
+    let server = setup.start();
+    let worker = server.ready("worker")[0];
+    let open = || Connection::open(server.address).unwrap();
+    let served = |connection: &mut Connection| connection.get("/").unwrap().text() == "fixed";
+    // Refused early and not gone, so that the worker reads on for a while.
+    let mut lingering: Vec<_> = (0..8).map(|_| open()).collect();
+    for connection in &mut lingering {
+        connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\nbegun").unwrap();
+        assert_eq!(connection.reply("POST").unwrap().status, 413);
+    }
+    let mut idle: Vec<_> = (0..8).map(|_| open()).collect();
+    assert!(idle.iter_mut().all(served));
+    let mut busy = open();
+    busy.send("GET / HTTP/1.1\r\nHost:").unwrap();
+    wait_for_connections(&server, 17);
+    let free = no_more_descriptors(worker);
+    // Those that linger go first.
+    let mut new: Vec<_> = (0..free + 8).map(|_| open()).collect();
+    assert!(new.iter_mut().all(served));
+    assert!(idle.iter_mut().all(served), "idle ones stay as long as others linger");
+    server.wait_log("idle connections are closed for new ones. Raise LimitNOFILE");
+    // Then those that are idle, whoever they are, and nobody waits: each is served at once.
+    for _ in 0..40 {
+        let mut connection = open();
+        assert!(served(&mut connection));
+        new.push(connection);
+    }
+    assert!(idle.iter_mut().all(Connection::is_closed));
+    // What is in the middle of something is left alone.
+    busy.send(" a\r\n\r\n").unwrap();
+    assert_eq!(busy.reply("GET").unwrap().text(), "fixed");
+    assert_eq!(server.ready("worker"), [worker]);
+}
+
+#[test]
+fn without_descriptors_requests_find_room_too() {
+    let upstream = Upstream::fixed("ok");
+    for path in ["/static/file.txt", "/up/", "/hello"] {
+        let server = site(&upstream, "").tolerant(&[
+            "no descriptors or memory left",
+            "connect to an app",
+            "a connection to their app",
+        ]);
+        let worker = server.ready("worker")[0];
+        let mut asking = Connection::open(server.address).unwrap();
+        assert_eq!(asking.get("/static/none").unwrap().status, 404);
+        let mut idle: Vec<_> = (0..20).map(|_| Connection::open(server.address).unwrap()).collect();
+        for connection in &mut idle {
+            assert_eq!(connection.get("/static/none").unwrap().status, 404);
+        }
+        wait_for_connections(&server, 21);
+        for _ in 0..no_more_descriptors(worker) {
+            let mut connection = Connection::open(server.address).unwrap();
+            assert_eq!(connection.get("/static/none").unwrap().status, 404);
+            idle.push(connection);
+        }
+        wait_until(SOON, "an answer", || {
+            let reply = asking.get(path).map_err(|error| {
+                asking = Connection::open(server.address).unwrap();
+                error.to_string()
+            })?;
+            assert!(matches!(reply.status, 200 | 503), "{path}: {reply:?}");
+            holds(reply.status == 200, reply)
+        });
+        assert!(
+            !server.log().iter().any(|line| line.contains("upstream behind: ")),
+            "the upstream is not to blame"
+        );
+        assert_eq!(server.ready("worker"), [worker]);
+    }
 }
 
 #[test]
@@ -114,6 +211,39 @@ fn a_stopped_worker_does_not_keep_others_from_accepting() {
     let answered = connections.iter_mut().all(|connection| connection.get("/").unwrap().text() == "fixed");
     stopped.signal(Signal::SIGCONT);
     assert!(answered);
+}
+
+#[test]
+fn an_app_that_gets_its_own_length_wrong_is_told_of() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("wrong"))])],
+    apps: {"wrong": (module: "wrong", chdir: "{dir}", home: "{venv}", processes: 1)},"#,
+    );
+    setup.directory.write(
+        "wrong.py",
+        "def application(environ, start_response):\n    \
+         length = environ['PATH_INFO'][1:]\n    \
+         start_response('200 OK', [('Content-Length', length)])\n    \
+         return [b'01234', b'56789']\n",
+    );
+    let server = setup.start().tolerant(&["app wrong: "]);
+    let mut connection = Connection::open(server.address).unwrap();
+    // What is too much is cut, so that it is not taken for the next response.
+    for _ in 0..2 {
+        assert_eq!(connection.get("/7").unwrap().text(), "0123456");
+    }
+    server
+        .wait_log("app wrong: GET /7: the body is not as long as its Content-Length: 10 bytes instead of 7");
+    assert_eq!(connection.get("/10").unwrap().text(), "0123456789");
+    // HEAD has no body, however long that would be.
+    let head = connection.request("HEAD", "/12", &[], b"").unwrap();
+    assert_eq!((head.status, head.field("content-length")), (200, Some("12")));
+    assert_eq!(connection.get("/10").unwrap().text(), "0123456789");
+    // What is too little must not look whole.
+    assert!(connection.get("/12").is_err());
+    assert!(!server.log().iter().any(|line| line.contains("HEAD /12: ")), "{:?}", server.log());
 }
 
 /// An app in one process, and a directory for its responses that is taken away.

@@ -144,6 +144,81 @@ fn an_unknown_host_is_misdirected() {
     assert_eq!(ask("a.two.example").text(), "two");
     assert_eq!(ask("two.example").status, 421);
     assert_eq!(ask("three.example").status, 421);
+    // One dot at the end is the same name; HTTP/1.0 without a host names none.
+    assert_eq!(ask("one.example.").text(), "one");
+    assert_eq!(ask("one.example.:80").text(), "one");
+    assert_eq!(ask("A.B.Two.Example.").text(), "two");
+    assert_eq!(reply_to(server.address, "GET / HTTP/1.0\r\n\r\n").0.status, 421);
+    let absolute = "GET http://one.example/ HTTP/1.0\r\n\r\n";
+    assert_eq!(reply_to(server.address, absolute).0.text(), "one");
+}
+
+#[test]
+fn a_default_site_answers_every_other_host() {
+    let server = Setup::new(
+        r#"
+    default_site: "two.example",
+    workers: (processes: 1),
+    sites: [
+        (names: ["*.example"], listen: ["{address}"], locations: [(path: "/", to: Respond(body: "wild"))]),
+        (names: ["one.example"], listen: ["{address}"], locations: [(path: "/", to: Respond(body: "one"))]),
+        (names: ["two.example"], listen: ["{address}"], locations: [(path: "/", to: Respond(body: "two"))]),
+    ],"#,
+    )
+    .start();
+    let ask = |head: &str| reply_to(server.address, format!("{head}\r\n")).0.text();
+    assert_eq!(ask("GET / HTTP/1.1\r\nHost: one.example\r\n"), "one", "the plain name before the pattern");
+    assert_eq!(ask("GET / HTTP/1.1\r\nHost: three.example\r\n"), "wild");
+    assert_eq!(ask("GET / HTTP/1.1\r\nHost: elsewhere\r\n"), "two");
+    assert_eq!(ask("GET / HTTP/1.0\r\n"), "two");
+}
+
+/// What a location guards is guarded however its path is written.
+#[test]
+fn a_location_is_found_by_the_path_that_is_served() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{address}"],
+        locations: [
+            (path: "/private/", to: Respond(status: 403)),
+            (regex: "\\.secret$", to: Respond(status: 403)),
+            (path: "/files/", to: Files("files")),
+            (exact: "/one", to: Files("files")),
+            (path: "/", to: Files("files")),
+        ],
+    )],"#,
+    );
+    for name in ["private/a", "a.secret", "one", "a"] {
+        setup.directory.write(format!("files/{name}"), name);
+    }
+    setup.directory.write("filesystem/a", "beside");
+    let server = setup.start();
+    for (path, status) in [
+        ("/private/a", 403),
+        ("/%70rivate/a", 403),
+        ("/private%2fa", 403),
+        ("//private/a", 403),
+        ("/./private/a", 403),
+        ("/x/../private/a", 403),
+        ("/x/%2e%2e/private/a", 403),
+        ("/x/..%2fprivate/a", 403),
+        ("/files/private/a", 200),
+        ("/a.secret", 403),
+        ("/a.secre%74", 403),
+        ("/a.secret%00", 400),
+        ("/files/a", 200),
+        ("/files", 404),
+        ("/filesystem/a", 404),
+        ("/files../filesystem/a", 404),
+        ("/one", 200),
+        ("/one/", 404),
+        ("/one/../a", 200),
+    ] {
+        let mut connection = Connection::open(server.address).unwrap();
+        assert_eq!(connection.get(path).unwrap().status, status, "{path}");
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The reverse proxy, in front of servers played by the test.
 
-use crate::harness::{Connection, Server, Setup, Upstream, get, keep_loading, noise};
-use std::io::Write;
+use crate::harness::{
+    Connection, SOON, Server, Setup, Upstream, get, holds, keep_loading, noise, reply_to, wait_until,
+};
+use std::io::{Read as _, Write};
 use std::net::TcpListener;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 /// One worker, so that what the pool keeps can be counted.
@@ -109,6 +112,75 @@ fn the_request_is_passed_on_with_forwarding_fields() {
         assert_eq!(received.all(dropped), [""; 0], "{dropped}");
     }
     assert!(!received.all("connection").join(",").to_lowercase().contains("x-hop"));
+}
+
+/// RFC 9112 §3.2.2: the authority of an absolute target is the host, also where no Host field stands beside it.
+#[test]
+fn the_upstream_is_told_the_host_that_was_asked_for() {
+    let upstream = Upstream::fixed("ok");
+    let server = proxy(&servers(&[&upstream]), r#"names: ["*.example", "shop.example", "b.example"],"#);
+    for (head, line, host) in [
+        ("GET http://a.example:81/x?y HTTP/1.0\r\n\r\n", "GET /x?y HTTP/1.1", "a.example:81"),
+        ("GET http://a.example HTTP/1.0\r\nHost: a.example:80\r\n\r\n", "GET / HTTP/1.1", "a.example"),
+        (
+            "GET http://A.example/ HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
+            "GET / HTTP/1.1",
+            "A.example",
+        ),
+        ("OPTIONS http://b.example HTTP/1.0\r\n\r\n", "", ""),
+    ] {
+        let (reply, closed) = reply_to(server.address, head);
+        assert!(matches!(reply.status, 200 | 204) && closed, "{head:?}: {reply:?}");
+        if !line.is_empty() {
+            let received = upstream.last();
+            assert_eq!((received.line.as_str(), received.all("host")), (line, vec![host]), "{head:?}");
+            assert_eq!(received.all("x-forwarded-host"), [host], "{head:?}");
+        }
+    }
+    // The server itself answers what is asked of it as a whole.
+    assert_eq!(upstream.received().len(), 3);
+}
+
+#[test]
+fn who_names_no_host_gets_the_sites_own() {
+    let upstream = Upstream::fixed("ok");
+    let upstreams = servers(&[&upstream]);
+    for (names, default, host) in [
+        ("", "", "localhost"),
+        (r#"names: ["*.example", "shop.example"],"#, r#"default_site: "shop.example","#, "shop.example"),
+    ] {
+        let setup = Setup::new(&format!(
+            r#"
+    {default}
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], {names} locations: [(path: "/", to: Proxy("behind"))])],
+    upstreams: {{"behind": ({upstreams})}},"#
+        ));
+        let server = setup.start();
+        let (reply, _) = reply_to(server.address, "GET / HTTP/1.0\r\n\r\n");
+        assert_eq!((reply.status, upstream.last().all("host")), (200, vec![host]));
+    }
+    // Without a site to be the default there is none to ask.
+    let server = proxy(&upstreams, r#"names: ["shop.example"],"#);
+    assert_eq!(reply_to(server.address, "GET / HTTP/1.0\r\n\r\n").0.status, 421);
+}
+
+/// RFC 9110 §15.2: what an upstream says before its answer is passed on, to those who understand it.
+#[test]
+fn early_hints_are_passed_on() {
+    let upstream = Upstream::start(|_, stream| {
+        let answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\nX: 1\r\n\r\n\
+                       HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        stream.write_all(answer).is_ok()
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    connection.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let hints = connection.reply_head().unwrap();
+    assert_eq!((hints.status, hints.fields), (103, vec![("Link".to_owned(), "</a.css>".to_owned())]));
+    assert_eq!(connection.reply("GET").unwrap().text(), "ok");
+    let (reply, _) = reply_to(server.address, "GET / HTTP/1.0\r\n\r\n");
+    assert_eq!((reply.interim.len(), reply.text().as_str()), (0, "ok"));
 }
 
 #[test]
@@ -228,6 +300,62 @@ fn a_dead_upstream_is_502() {
 }
 
 #[test]
+fn a_broken_upstream_is_told_at_once_and_then_counted() {
+    const REQUESTS: usize = 150;
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nonsense = Upstream::start(|_, stream| stream.write_all(b"nonsense\r\n\r\n").is_err());
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/a/", to: Proxy("dead")), (path: "/b/", to: Proxy("nonsense"))])],
+    upstreams: {{"dead": (servers: ["{dead}"]), "nonsense": (servers: ["{}"])}},"#,
+        nonsense.address
+    ));
+    let server = setup.start().tolerant(&["proxy dead: ", "proxy nonsense: "]);
+    let mut connection = Connection::open(server.address).unwrap();
+    for _ in 0..REQUESTS {
+        assert_eq!(connection.get("/a/x").unwrap().status, 502);
+    }
+    // Another upstream has its own line, however many there are of the first.
+    assert_eq!(connection.get("/b/y").unwrap().status, 502);
+    assert!(server.wait_log("proxy nonsense: GET /b/y: malformed response (").contains(" ERROR "));
+    let told = wait_until(SOON, "all failures are accounted for", || {
+        let log = server.log();
+        let written =
+            log.iter().filter(|line| line.contains("proxy dead: GET /a/x: connection refused (")).count();
+        let held = log.iter().filter_map(|line| {
+            let (before, _) = line.split_once(" more within a second: proxy dead: connection refused")?;
+            before.rsplit(' ').next()?.parse::<usize>().ok()
+        });
+        holds(written + held.sum::<usize>() == REQUESTS, written).map(|()| written)
+    });
+    assert!(told < REQUESTS / 10, "{told} lines for {REQUESTS} requests");
+    let accessed =
+        server.log().iter().filter(|line| line.contains("/a/x") && line.contains("\" 502 ")).count();
+    assert_eq!(accessed, REQUESTS, "the access log has each");
+}
+
+#[test]
+fn a_client_that_leaves_before_its_answer_is_499() {
+    let upstream = Upstream::start(|request, stream| {
+        let kept = request.line.contains("/kept");
+        !kept || stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    connection.send("GET /left HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait_until(SOON, "the request is with the upstream", || {
+        holds(upstream.received().len() == 1, upstream.received())
+    });
+    let abrupt = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    let socket = connection.socket();
+    nix::sys::socket::setsockopt(&socket.as_fd(), nix::sys::socket::sockopt::Linger, &abrupt).unwrap();
+    drop(connection);
+    assert!(server.wait_log("\"GET /left HTTP/1.1\"").contains("\" 499 0 "));
+    assert_eq!(get(server.address, "/kept").text(), "ok");
+}
+
+#[test]
 fn a_silent_upstream_is_504() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = proxy(&format!("servers: [\"{}\"], timeout: \"300ms\"", silent.local_addr().unwrap()), "")
@@ -305,7 +433,134 @@ fn servers_take_turns_and_a_dead_one_is_passed_over() {
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server =
         proxy(&format!("servers: [\"{dead}\", \"{}\"]", one.address), "").tolerant(&["proxy behind: "]);
+    let mut connection = Connection::open(server.address).unwrap();
     for _ in 0..6 {
         assert_eq!(get(server.address, "/").text(), "one");
+        // Not a byte of it went to the dead one: what is not idempotent may be tried elsewhere, body and all.
+        assert_eq!(connection.request("POST", "/", &[], b"body").unwrap().text(), "one");
+        assert_eq!(one.last().body, b"body");
+        assert_eq!(connection.request_chunked("POST", "/", &[], b"chunks").unwrap().text(), "one");
+        assert_eq!(one.last().body, b"chunks");
     }
+}
+
+/// §4.10: a request is sent again only where that is safe, and not for ever.
+#[test]
+fn tries_are_counted_and_stop_where_they_could_do_harm() {
+    let start = |_| {
+        Upstream::start(|request, stream| {
+            // Closed before an answer, or in the middle of its head.
+            if request.line.contains("/half") {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le").unwrap();
+            }
+            false
+        })
+    };
+    let all: Vec<_> = (0..5).map(start).collect();
+    let server = proxy(&servers(&all.iter().collect::<Vec<_>>()), "").tolerant(&["proxy behind: "]);
+    let mut connection = Connection::open(server.address).unwrap();
+    for (method, path, tries) in [
+        ("GET", "/closed", 3),
+        ("DELETE", "/closed", 3),
+        ("POST", "/closed", 1),
+        ("PATCH", "/closed", 1),
+        ("GET", "/half", 1),
+    ] {
+        let before: usize = all.iter().map(|upstream| upstream.received().len()).sum();
+        assert_eq!(connection.request(method, path, &[], b"").unwrap().status, 502, "{method} {path}");
+        let after: usize = all.iter().map(|upstream| upstream.received().len()).sum();
+        assert_eq!(after - before, tries, "{method} {path}");
+    }
+}
+
+/// §4.11: a server that says how long it keeps a connection is not raced against.
+#[test]
+fn a_connection_that_the_upstream_keeps_for_a_moment_only_is_not_used_again() {
+    let upstream = Upstream::start(|request, stream| {
+        let timeout = if request.line.contains("/short") { 1 } else { 30 };
+        let head = format!("HTTP/1.1 200 OK\r\nKeep-Alive: timeout={timeout}\r\nContent-Length: 2\r\n\r\nok");
+        stream.write_all(head.as_bytes()).is_ok()
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    for path in ["/long", "/short", "/short", "/long", "/long"] {
+        assert_eq!(connection.get(path).unwrap().text(), "ok");
+    }
+    let used: Vec<_> = upstream.received().iter().map(|request| request.connection).collect();
+    assert_eq!(used, [0, 0, 1, 2, 2]);
+}
+
+/// What an upstream sends that nobody asked for ends the connection, and is never the answer to another request.
+#[test]
+fn what_an_upstream_sends_unasked_is_nobodys_answer() {
+    let upstream = Upstream::start(|request, stream| {
+        let (answer, more): (&[u8], &[u8]) = match request.line.split(' ').nth(1) {
+            Some("/plain") => (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain", b""),
+            Some("/twice") => (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ntwice",
+                b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong",
+            ),
+            _ => (b"HTTP/1.1 204 No Content\r\n\r\n", b"wrong"),
+        };
+        stream.write_all(&[answer, more].concat()).is_ok()
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    for (path, text) in
+        [("/plain", "plain"), ("/twice", "twice"), ("/plain", "plain"), ("/none", ""), ("/plain", "plain")]
+    {
+        assert_eq!(connection.get(path).unwrap().text(), text);
+    }
+    let used: Vec<_> = upstream.received().iter().map(|request| request.connection).collect();
+    assert_eq!(used, [0, 0, 1, 1, 2]);
+}
+
+/// An upstream that answers before it has read the body: the connection is not used for another request, which it would
+/// take for the rest of the body.
+#[test]
+fn an_early_answer_spoils_the_connection_to_the_upstream() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let upstream = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            seen.push(String::from_utf8(head).unwrap().lines().next().unwrap().to_owned());
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+            // Until the other side closes.
+            drop(stream.shutdown(std::net::Shutdown::Write));
+            drop(std::io::copy(&mut stream, &mut std::io::sink()));
+        }
+        seen
+    });
+    let server = proxy(&format!("servers: [\"{address}\"]"), "");
+    let mut connection = Connection::open(server.address).unwrap();
+    connection.send("POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbegun").unwrap();
+    let early = connection.reply("POST").unwrap();
+    // The client was not going to be heard to the end.
+    assert_eq!((early.text().as_str(), early.closes()), ("ok", true));
+    assert_eq!(get(server.address, "/second").text(), "ok");
+    assert_eq!(upstream.join().unwrap(), ["POST /first HTTP/1.1", "GET /second HTTP/1.1"]);
+}
+
+/// §4.3, §4.6: framing for old clients, bytes above ASCII for upstreams.
+#[test]
+fn what_upstreams_and_old_clients_cannot_take_is_translated() {
+    let upstream = Upstream::start(|_, stream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+            .is_ok()
+    });
+    let server = proxy(&servers(&[&upstream]), "");
+    let (reply, closed) =
+        reply_to(server.address, &b"GET /caf\xc3\xa9?\xff HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"[..]);
+    assert_eq!((reply.field("transfer-encoding"), reply.text().as_str(), closed), (None, "body", true));
+    assert_eq!(upstream.last().line, "GET /caf%C3%A9?%FF HTTP/1.1");
+    assert_eq!(upstream.last().all("upgrade"), [""; 0]);
 }

@@ -77,6 +77,136 @@ fn tunnels_and_traces_are_refused() {
     assert_eq!((connect.status, closed), (501, true));
 }
 
+/// RFC 9110 §9.3.7: asked of the server as a whole, by whichever way of writing it.
+#[test]
+fn options_of_the_server_are_told() {
+    let server = fixed("", r#"names: ["a.example"],"#);
+    for (request, status) in [
+        ("OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n", 204),
+        ("OPTIONS http://a.example HTTP/1.1\r\nHost: a.example\r\n\r\n", 204),
+        ("OPTIONS * HTTP/1.1\r\nHost: a.example\r\nContent-Length: 4\r\n\r\nbody", 204),
+        ("OPTIONS * HTTP/1.1\r\nHost: b.example\r\n\r\n", 421),
+        ("GET * HTTP/1.1\r\nHost: a.example\r\n\r\n", 400),
+    ] {
+        let mut connection = Connection::open(server.address).unwrap();
+        connection.send(request).unwrap();
+        let reply = connection.reply("OPTIONS").unwrap();
+        assert_eq!(reply.status, status, "{request:?}");
+        let allowed = reply.field("allow").is_some_and(|methods| methods.contains("OPTIONS"));
+        assert_eq!(allowed, status == 204, "{request:?}: {reply:?}");
+    }
+}
+
+/// RFC 9110 §10.1.1: what is decided from the head alone is said at once, and nobody is told to send a body for it.
+#[test]
+fn nobody_is_asked_for_a_body_that_is_not_wanted() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(
+        names: ["a"],
+        listen: ["{address}"],
+        locations: [
+            (path: "/old/", to: Redirect(location: "/new/")),
+            (path: "/fixed", to: Respond(body: "fixed")),
+            (path: "/files/", to: Files("files")),
+        ],
+    )],"#,
+    );
+    setup.directory.write("files/a.txt", "text");
+    let server = setup.start();
+    for (path, host, status) in [
+        ("/old/x", "a", 302),
+        ("/fixed", "a", 200),
+        ("/files/a.txt", "a", 405),
+        ("/nothing", "a", 404),
+        ("/fixed", "b", 421),
+    ] {
+        let mut connection = Connection::open(server.address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        );
+        connection.send(head).unwrap();
+        let reply = connection.reply("POST").unwrap();
+        // Whether the client sends its body now cannot be known: the connection ends.
+        assert_eq!((reply.status, reply.interim.len(), reply.closes()), (status, 0, true), "{path} {host}");
+        connection.send("GET /").unwrap();
+        assert!(connection.is_closed(), "{path}: what follows is no request");
+    }
+}
+
+/// RFC 9110 §9.3.2, §6.4.1: no body follows whatever answers HEAD, or the next response would be misread.
+#[test]
+fn no_answer_to_head_has_a_body() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(
+        names: ["localhost"],
+        listen: ["{address}"],
+        error_pages: {410: "gone.html"},
+        locations: [
+            (path: "/old/", to: Redirect(location: "/new/")),
+            (path: "/fixed", to: Respond(body: "fixed")),
+            (path: "/empty", to: Respond(status: 204)),
+            (path: "/gone/", to: Files(root: "files", fallback: 410)),
+            (path: "/files/", to: Files(root: "files", listing: true, precompressed: true)),
+            (path: "/up/", to: Proxy("dead")),
+        ],
+    )],
+    upstreams: {"dead": (servers: ["unix:{dir}/nobody-listens"])},"#,
+    );
+    setup.directory.write("gone.html", "<p>gone</p>");
+    for (name, text) in [("a.txt", "text"), ("a.txt.gz", "GZ"), ("sub/b.txt", "b")] {
+        setup.directory.write(format!("files/{name}"), text);
+    }
+    let server = setup.start().tolerant(&["proxy dead: "]);
+    let mut connection = Connection::open(server.address).unwrap();
+    for (path, fields, status) in [
+        ("/old/x", &[][..], 302),
+        ("/fixed", &[], 200),
+        ("/empty", &[], 204),
+        ("/gone/x", &[], 410),
+        ("/files/a.txt", &[], 200),
+        ("/files/a.txt", &[("Accept-Encoding", "gzip")], 200),
+        ("/files/a.txt", &[("If-None-Match", "*")], 304),
+        ("/files/a.txt", &[("If-Match", "\"x\"")], 412),
+        ("/files/", &[], 200),
+        ("/files/sub", &[], 301),
+        ("/files/none", &[], 404),
+        ("/nowhere", &[], 404),
+        ("/nowhere", &[("Host", "other")], 421),
+        ("/up/x", &[], 502),
+    ] {
+        let get = connection.request("GET", path, fields, b"").unwrap();
+        let head = connection.request("HEAD", path, fields, b"").unwrap();
+        assert_eq!((get.status, head.status), (status, status), "{path}");
+        let fields = |reply: &crate::harness::Reply| {
+            let fields = reply.fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("date"));
+            fields.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(fields(&get), fields(&head), "{path}");
+        assert_eq!(get.body.is_empty(), matches!(status, 204 | 301 | 304), "{path}");
+    }
+}
+
+/// RFC 9110 §6.6.1: the time of the answer, once.
+#[test]
+fn the_date_is_that_of_the_answer() {
+    let server = fixed("", "");
+    let mut connection = Connection::open(server.address).unwrap();
+    let wall = || hatchery::sys::clock::wall();
+    for _ in 0..3 {
+        let before = wall();
+        let reply = connection.get("/").unwrap();
+        let after = wall();
+        let date = hatchery::http::date::parse(reply.field("date").unwrap().as_bytes(), after).unwrap();
+        assert!((before.seconds..=after.seconds).contains(&date), "{before:?} {reply:?} {after:?}");
+        // The next answer in another second.
+        wait_until(SOON, "the next second", || holds(wall().seconds > after.seconds, wall()));
+    }
+}
+
 #[test]
 fn a_client_address_may_have_so_many_connections() {
     let server = fixed("connections_per_client: 2", "");

@@ -1,6 +1,7 @@
 //! Files: what is sent is what is on the disk, and nothing else is reachable.
 
 use crate::harness::{Connection, SOON, Server, Setup, get, holds, noise, wait_until};
+use std::time::Duration;
 
 /// `static/` with files of awkward sizes, and a secret beside it.
 fn site() -> Server {
@@ -243,9 +244,13 @@ fn shelf() -> Server {
         "root/staticfiles.json",
         r#"{"paths": {"css/x.css": "css/x.custom-hash.css", "a.txt": "a.txt"}, "version": "1.1"}"#,
     );
-    for (name, content) in
-        [("app.js.br", "BR"), ("app.js.gz", "GZIP"), ("app.js.zst", "ZST"), ("stale.js.gz", "OLD")]
-    {
+    for (name, content) in [
+        ("app.js.br", "BR"),
+        ("app.js.gz", "GZIP"),
+        ("app.js.zst", "ZST"),
+        ("stale.js.gz", "OLD"),
+        ("orphan.js.gz", "ORPHAN"),
+    ] {
         write(&format!("root/{name}"), content);
     }
     let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
@@ -345,6 +350,11 @@ fn ranges_as_the_rfc_has_them() {
     let head = connection.request("HEAD", "/a.txt", &[("Range", "bytes=2-4")], b"").unwrap();
     assert_eq!((head.status, head.field("content-length")), (200, Some("10")));
 
+    // One that is left of several is a part like any other.
+    let one = connection.request("GET", "/a.txt", &[("Range", "bytes=2-4, 50-")], b"").unwrap();
+    assert_eq!((one.status, one.field("content-range"), &*one.text()), (206, Some("bytes 2-4/10"), "234"));
+    assert_eq!(one.field("content-type"), whole.field("content-type"));
+
     let parts = connection.request("GET", "/a.txt", &[("Range", "bytes=0-1, 8-")], b"").unwrap();
     let kind = parts.field("content-type").unwrap();
     let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
@@ -360,6 +370,28 @@ fn ranges_as_the_rfc_has_them() {
     assert_eq!(parts.text(), format!("{}{}--{boundary}--\r\n", part("0-1", "01"), part("8-9", "89")));
     let again = connection.request("GET", "/a.txt", &[("Range", "bytes=0-1, 8-")], b"").unwrap();
     assert_ne!(again.field("content-type"), parts.field("content-type"), "the boundary can be guessed");
+}
+
+/// Parts of a file that is sent from the disk and not from memory.
+#[test]
+fn parts_of_a_large_file_are_its_bytes() {
+    let server = site();
+    let whole = noise(3 << 20, 3 << 20);
+    let mut connection = Connection::open(server.address).unwrap();
+    let fields = [("Range", "bytes=0-9,1000000-2000000,-1")];
+    let reply = connection.request("GET", "/static/3145728.bin", &fields, b"").unwrap();
+    let boundary = reply.field("content-type").unwrap().split("boundary=").nth(1).unwrap();
+    let mut expected = Vec::new();
+    for (from, to) in [(0, 9), (1_000_000, 2_000_000), (3_145_727, 3_145_727)] {
+        let head = format!(
+            "--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {from}-{to}/3145728\r\n\r\n"
+        );
+        expected.extend([head.as_bytes(), &whole[from..=to], b"\r\n"].concat());
+    }
+    expected.extend(format!("--{boundary}--\r\n").into_bytes());
+    assert_eq!(reply.status, 206);
+    assert!(reply.body == expected, "{} of {} bytes", reply.body.len(), expected.len());
+    assert_eq!(connection.get("/static/1.bin").unwrap().body.len(), 1, "the length was right");
 }
 
 /// §4.14.
@@ -497,6 +529,27 @@ fn codings_have_tags_of_their_own_and_vary() {
     let fields = [("Accept-Encoding", "gzip"), ("Range", "bytes=1-2")];
     let part = connection.request("GET", "/app.js", &fields, b"").unwrap();
     assert_eq!((part.status, part.field("content-encoding"), &*part.text()), (206, Some("gzip"), "ZI"));
+    assert_eq!(part.field("vary"), Some("Accept-Encoding"));
+    // The tag of one coding does not vouch for a part of another.
+    let tag_of = |connection: &mut Connection, accept: &str| {
+        let reply = connection.request("HEAD", "/app.js", &[("Accept-Encoding", accept)], b"").unwrap();
+        reply.field("etag").unwrap().to_owned()
+    };
+    for (tag, status) in
+        [("gzip", 206), ("br", 200), ("", 200)].map(|(of, status)| (tag_of(&mut connection, of), status))
+    {
+        let fields = [("Accept-Encoding", "gzip"), ("Range", "bytes=1-2"), ("If-Range", tag.as_str())];
+        let reply = connection.request("GET", "/app.js", &fields, b"").unwrap();
+        assert_eq!((reply.status, reply.field("content-encoding")), (status, Some("gzip")), "{tag}");
+    }
+    // Asked for by its own name it is a file like any other; without its original there is nothing to be a coding of.
+    let plain = connection.request("GET", "/app.js.gz", &[("Accept-Encoding", "gzip")], b"").unwrap();
+    assert_eq!(
+        (plain.field("content-type"), plain.field("content-encoding"), &*plain.text()),
+        (Some("application/gzip"), None, "GZIP")
+    );
+    let orphan = connection.request("GET", "/orphan.js", &[("Accept-Encoding", "gzip")], b"").unwrap();
+    assert_eq!(orphan.status, 404);
     // One that is older than its original is not sent, and said once.
     for _ in 0..3 {
         let fields = [("Accept-Encoding", "gzip")];
@@ -526,6 +579,29 @@ fn types_and_hashed_names() {
 }
 
 // ---- changes while files are served ---------------------------------------------------------------------------------
+
+/// Edits of the same length within one second: each is another state, for caches too.
+#[test]
+fn edits_within_a_second_have_tags_of_their_own() {
+    let server = site();
+    let path = server.directory().path().join("static/edited.css");
+    let second = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    let mut connection = Connection::open(server.address).unwrap();
+    let mut last: Option<String> = None;
+    for nanoseconds in [0, 1, 2, 999_999_999] {
+        let text = format!("/* {nanoseconds:09} */");
+        std::fs::write(&path, &text).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(second + Duration::from_nanos(nanoseconds)).unwrap();
+        drop(file);
+        let fields: Vec<_> = last.iter().map(|tag| ("If-None-Match", tag.as_str())).collect();
+        let reply = connection.request("GET", "/static/edited.css", &fields, b"").unwrap();
+        assert_eq!((reply.status, reply.text()), (200, text));
+        let tag = reply.field("etag").map(str::to_owned);
+        assert!(tag != last, "{tag:?}");
+        last = tag;
+    }
+}
 
 /// Replaced by rename while many ask: each answer is one of the states, whole.
 #[test]

@@ -52,6 +52,10 @@ impl Identity {
         self.may(path, WRITE | EXECUTE)
     }
 
+    pub(super) fn may_read_file(&self, path: &Path) -> Result<(), String> {
+        self.may(path, READ)
+    }
+
     pub(super) fn may_write_file(&self, path: &Path) -> Result<(), String> {
         self.may(path, WRITE)
     }

@@ -54,6 +54,39 @@ fn a_missing_static_root_is_named() {
 }
 
 #[test]
+fn error_pages_and_the_directories_of_links_are_looked_for() {
+    let directory = Directory::new("pages");
+    directory.file("404.html", "<p>");
+    directory.file("root/index.html", "<p>");
+    let root = directory.0.display();
+    let lines = |pages: &str, shared: &str| {
+        problems(&format!(
+            "(temp_dir: \"/tmp\", sites: [(listen: [\":8000\"], error_pages: {{{pages}}}, locations: [ \
+             (path: \"/\", to: Files(root: \"{root}/root\", symlinks: Follow, symlinks_to: [{shared}]))])])"
+        ))
+    };
+    let (page, shared) = (format!("404: \"{root}/404.html\""), format!("\"{root}\""));
+    assert_eq!(lines(&page, &shared), Vec::<String>::new());
+    let found = lines(
+        &format!("{page}, 502: \"{root}/502.html\", 503: \"{root}/root\""),
+        &format!("{shared}, \"/no/such\", \"{root}/404.html\""),
+    );
+    let want = [
+        format!("hatchery.ron: sites[0].error_pages[502]: `{root}/502.html` does not exist; create it"),
+        format!("hatchery.ron: sites[0].error_pages[503]: `{root}/root` is not a file"),
+        "hatchery.ron: sites[0].locations[0].to.symlinks_to[1]: `/no/such` does not exist; create it"
+            .to_owned(),
+        format!(
+            "hatchery.ron: sites[0].locations[0].to.symlinks_to[2]: `{root}/404.html` is not a directory"
+        ),
+    ];
+    assert_eq!(found.len(), want.len(), "{found:#?}");
+    for (line, want) in found.iter().zip(want) {
+        assert!(line.starts_with(&want), "\n{line}\n{want}");
+    }
+}
+
+#[test]
 fn a_project_is_not_a_static_root() {
     let directory = Directory::new("project");
     let serve = flags::Serve { dir: directory.0.display().to_string(), ..flags::Serve::default() };
@@ -63,8 +96,12 @@ fn a_project_is_not_a_static_root() {
     };
     directory.file("index.html", "<p>");
     assert_eq!(about_root(), Vec::new());
-    directory.file("db.sqlite3", "");
-    assert!(about_root()[0].what.contains("contains `db.sqlite3`: the whole project would be public"));
+    for name in ["db.sqlite3", "manage.py", "settings.py"] {
+        let file = directory.file(name, "");
+        let what = format!("contains `{name}`: the whole project would be public");
+        assert!(about_root()[0].what.contains(&what), "{name}");
+        fs::remove_file(file).unwrap();
+    }
 }
 
 #[test]

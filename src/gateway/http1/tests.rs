@@ -318,6 +318,13 @@ fn heads_are_bounded() {
     let mut response = Response::new(Method::Get);
     response.feed(fits.as_bytes());
     assert!(matches!(response.poll(), Some(Event::Head { .. })));
+    for (fields, fits) in [(256, true), (257, false)] {
+        let mut response = Response::new(Method::Get);
+        response.feed(format!("HTTP/1.1 204 No\r\n{}\r\n", "X: y\r\n".repeat(fields)).as_bytes());
+        let event = response.poll();
+        assert_eq!(matches!(event, Some(Event::Head { .. })), fits, "{fields} fields: {event:?}");
+        assert_eq!(matches!(event, Some(Event::Broken(_))), !fits, "{fields} fields: {event:?}");
+    }
 }
 
 #[test]

@@ -386,7 +386,7 @@ fn bodies_have_a_deadline_between_reads() {
     request(&mut conn);
     conn.respond(&ResponseHead::new(200), BodyLength::Unknown, DATE, at(1));
     wire(&mut conn, at(1));
-    conn.on_timeout(at(61));
+    assert_eq!(conn.on_timeout(at(61)), Some("request body stalled; raise limits.body_timeout"));
     assert!(matches!(conn.poll(), Some(Event::Gone)));
     assert_eq!(conn.end(), End::Abort);
 }
@@ -515,7 +515,7 @@ fn every_limit_names_the_key_to_raise() {
                 }
             }
             Some(Event::Body(_)) => {}
-            None => conn.turn(conn.deadline().unwrap()),
+            None => assert_eq!(conn.turn(conn.deadline().unwrap()), None),
             other => panic!("{other:?}"),
         }
     };
@@ -552,9 +552,9 @@ fn writing_has_a_deadline_between_writes() {
     conn.out().consume(1);
     conn.wrote(at(200));
     assert_eq!(conn.deadline(), Some(at(260)));
-    conn.turn(at(259));
+    assert_eq!(conn.turn(at(259)), None);
     assert_eq!(conn.end(), End::Open);
-    conn.turn(at(260));
+    assert_eq!(conn.turn(at(260)), Some("response not taken in time; raise limits.body_timeout"));
     assert!(matches!(conn.poll(), Some(Event::Gone)));
     assert_eq!(conn.end(), End::Abort);
 }

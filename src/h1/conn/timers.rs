@@ -26,6 +26,8 @@ const STALLED_BODY: Refusal = Refusal { status: 408, why: "request body stalled;
 const SLOW_BODY: Refusal =
     Refusal { status: 408, why: "request body too slow; lower limits.body_rate or raise limits.body_grace" };
 
+const UNREAD: &str = "response not taken in time; raise limits.body_timeout";
+
 impl Conn {
     /// When [`Self::on_timeout`] has to be called at the latest.
     #[must_use]
@@ -37,8 +39,8 @@ impl Conn {
         }
     }
 
-    /// The clock reached the deadline.
-    pub fn on_timeout(&mut self, now: Time) {
+    /// The clock reached the deadline. Why the client is given up in the middle of an answer, if it is.
+    pub fn on_timeout(&mut self, now: Time) -> Option<&'static str> {
         let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
         let (write, read) = (due(self.write_deadline()), due(self.read_deadline()));
         if due(self.linger_deadline())
@@ -49,12 +51,17 @@ impl Conn {
         self.clock = now;
         if write {
             self.vanish();
+            Some(UNREAD)
         } else if read && self.phase == Phase::Open {
-            self.read_timeout();
+            self.read_timeout()
+        } else {
+            None
         }
     }
 
-    fn read_timeout(&mut self) {
+    fn read_timeout(&mut self) -> Option<&'static str> {
+        let stalled = self.read.after(self.settings.body_timeout) <= self.clock;
+        let refusal = if stalled { STALLED_BODY } else { SLOW_BODY };
         match (&self.reading, self.writing) {
             (Reading::Head(_), _) if self.input.is_empty() => self.close(false),
             (Reading::Head(_), _) => {
@@ -63,12 +70,15 @@ impl Conn {
             }
             (_, Writing::Done) => self.close(true),
             (_, Writing::Await) => {
-                let stalled = self.read.after(self.settings.body_timeout) <= self.clock;
                 self.stop_reading();
-                self.notice = Some(Notice::Refused(if stalled { STALLED_BODY } else { SLOW_BODY }));
+                self.notice = Some(Notice::Refused(refusal));
             }
-            _ => self.vanish(),
+            _ => {
+                self.vanish();
+                return Some(refusal.why);
+            }
         }
+        None
     }
 
     /// Until when something must have been written.

@@ -57,7 +57,7 @@ impl Exchange {
             trusted: request.origin.trusted,
             client: request.origin.client,
             scheme: request.scheme(),
-            server_name: request.server_name(),
+            server_name: &request.host.name,
             server_port: request.host.port.unwrap_or_else(|| self.local_port(cx)),
             id: &id,
         };
@@ -76,7 +76,8 @@ impl Exchange {
                 self.ask_for_unit(unit.app, body, key, h1, cx);
             }
             Err(Unsent::Shortage(error)) => {
-                cx.note(
+                cx.is_short = true;
+                cx.note_fault(
                     log::Level::Error,
                     "requests without a connection to their app",
                     format_args!(

@@ -8,7 +8,7 @@ use crate::h1;
 use crate::http::BodyLength;
 use crate::slab::Key;
 use crate::timer::Time;
-use crate::worker::context::Context;
+use crate::worker::context::{Context, ReadFirst};
 use crate::worker::handler::file;
 use crate::worker::reader::Purpose;
 use std::os::fd::AsFd;
@@ -33,7 +33,7 @@ pub(super) const FIRST_TRY: u8 = 0;
 /// short that what was read is dropped before it can be copied. Then the worker reads it itself.
 const TRIES: u8 = 8;
 
-/// A disk that has not read a small file by then is broken.
+/// A small file that has not been read by then will not be.
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Exchange {
@@ -78,15 +78,18 @@ impl Exchange {
             }
             file::Answer::Refuse(refused) => {
                 log::debug!("{}: {}", self.request_line(), refused.why);
+                cx.is_short |= refused.is_for_shortage();
                 self.fail_with(&refused.head, h1, cx);
             }
             file::Answer::First(on_disk) => {
                 let whom = (key, Purpose::Open);
-                if cx.read_first(whom, on_disk.file.as_fd(), 0..on_disk.len) {
-                    let until = cx.now.after(LONGEST);
-                    self.step = Step::Reading(Reading { body, tries: tries + 1, until, done: false });
-                } else {
-                    self.serve_file(files, (body, TRIES), key, h1, config, cx);
+                match cx.read_first(whom, on_disk.file.as_fd(), 0..on_disk.len) {
+                    ReadFirst::Begun => {
+                        let until = cx.now.after(LONGEST);
+                        self.step = Step::Reading(Reading { body, tries: tries + 1, until, done: false });
+                    }
+                    ReadFirst::Cannot => self.serve_file(files, (body, TRIES), key, h1, config, cx),
+                    ReadFirst::Hangs => self.disk_hangs(h1, cx),
                 }
             }
             file::Answer::Fallback => {
@@ -115,13 +118,18 @@ impl Exchange {
         match self.action(&config) {
             Some(Action::Files(files)) if done => self.serve_file(files, (body, tries), key, h1, &config, cx),
             _ => {
-                log::error!(
-                    "worker: {}: the disk has not answered for a minute; answered 503",
-                    self.request_line()
-                );
-                self.fail(503, h1, cx);
+                cx.forget_read((key, Purpose::Open));
+                self.disk_hangs(h1, cx);
             }
         }
         true
+    }
+
+    fn disk_hangs(&mut self, h1: &mut h1::Conn, cx: &mut Context) {
+        const WHY: &str = "the disk does not answer";
+        self.error = Some(WHY);
+        let line = self.request_line();
+        cx.note_fault(log::Level::Error, WHY, format_args!("worker: {line}: {WHY}; answered 503"));
+        self.unavailable(None, h1, cx);
     }
 }

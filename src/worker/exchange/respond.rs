@@ -69,7 +69,7 @@ impl Exchange {
 
     pub(super) fn refuse(&mut self, refusal: &Refusal, h1: &mut h1::Conn, cx: &mut Context) {
         let Refusal { status, why } = *refusal;
-        let peer = self.peer.address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
+        let peer = self.peer_text();
         self.error = Some(why);
         cx.note(log::Level::Info, why, format_args!("{peer}: refused with {status}: {why}"));
         let mut head = ResponseHead::new(status);
@@ -77,6 +77,16 @@ impl Exchange {
             head.fields.add("Allow", METHODS);
         }
         self.fail_with(&head, h1, cx);
+    }
+
+    /// The client is too slow for the rest of its answer.
+    pub(in crate::worker) fn given_up(&mut self, why: &'static str, cx: &mut Context) {
+        self.error = Some(why);
+        cx.note(log::Level::Info, why, format_args!("{}: broken off: {why}", self.peer_text()));
+    }
+
+    fn peer_text(&self) -> String {
+        self.peer.address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
     }
 
     // ---- done -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ use crate::slab::Key;
 use crate::sys::socket;
 use crate::timer::Time;
 use crate::worker::context::{Context, Timer};
+use crate::worker::spare::is_shortage;
 use std::io;
 use std::time::Duration;
 
@@ -254,6 +255,11 @@ impl Run {
             }
             match self.connect(owner, cx) {
                 Ok(()) => return Ok(()),
+                // No fault of the server.
+                Err(error) if is_shortage(&error) => {
+                    cx.is_short = true;
+                    return Err(Fault::Shortage);
+                }
                 Err(error) => self.server_failed(&error, cx),
             }
         }
@@ -301,7 +307,8 @@ impl Run {
     fn server_failed(&mut self, error: &dyn std::fmt::Display, cx: &mut Context) {
         if let Some(upstream) = self.config(cx) {
             let address = upstream.servers.get(self.server).map(|server| server.address.to_string());
-            log::warn!("upstream {}: {}: {error}", upstream.name, address.unwrap_or_default());
+            let line = format!("upstream {}: {}: {error}", upstream.name, address.unwrap_or_default());
+            cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
         }
         self.failed.push(self.server);
         let now = cx.now;
@@ -370,8 +377,12 @@ impl Run {
             Retry::Idempotent if fault == Fault::Silent => false,
             retry => retry.allows(self.method),
         };
-        if safe && allowed && self.try_next(owner, cx).is_ok() {
-            return Step::Progress;
+        if safe && allowed {
+            match self.try_next(owner, cx) {
+                Ok(()) => return Step::Progress,
+                Err(Fault::Shortage) => return Step::Broken(Fault::Shortage),
+                Err(_) => {}
+            }
         }
         Step::Broken(fault)
     }
@@ -404,7 +415,8 @@ impl Run {
                     }
                     Event::End => return Ok(Step::Done),
                     Event::Broken(fault) => return Err(fault),
-                    Event::Interim(_) | Event::File { .. } | Event::Free => {}
+                    Event::Interim(head) => h1.interim(&head),
+                    Event::File { .. } | Event::Free => {}
                 }
             }
             if !(self.read(key, h1, cx)?) {

@@ -181,3 +181,11 @@ pub struct Refused {
     /// The reason, for the log.
     pub why: &'static str,
 }
+
+impl Refused {
+    /// Whether there were no descriptors or memory left.
+    #[must_use]
+    pub fn is_for_shortage(&self) -> bool {
+        self.why == super::find::EXHAUSTED
+    }
+}

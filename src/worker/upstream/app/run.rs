@@ -195,10 +195,13 @@ impl Run {
                     Event::Body(bytes) => {
                         let directory = &cx.config.temp_dir;
                         if let Err(error) = self.spool.push(bytes, h1, directory) {
-                            let directory = directory.display();
-                            log::error!(
-                                "worker: cannot keep a response in {directory}: {error}; the app waits for its client"
+                            let line = format!(
+                                "worker: cannot keep a response in {}: {error}; the app waits for its client",
+                                directory.display()
                             );
+                            if cx.throttle.judge(log::Level::Error, &line, 1, cx.now) {
+                                log::error!("{line}");
+                            }
                         }
                     }
                     Event::File { offset, len } => {
@@ -218,7 +221,11 @@ impl Run {
                     // The app failed but its unit lives: it says FREE by and by.
                     Event::Broken(fault) => {
                         if let Some(why) = response.why() {
-                            log::error!("app: {why}");
+                            let app = cx.config.apps.get(self.unit.app).map_or("", |app| &app.name);
+                            let line = format!("app {app}: {why}");
+                            if cx.throttle.judge(log::Level::Error, &line, 1, cx.now) {
+                                log::error!("{line}");
+                            }
                         }
                         if response.is_lost() {
                             return Err(fault);

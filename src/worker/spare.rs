@@ -1,0 +1,107 @@
+//! When descriptors run out: connections that can be done without are closed, so that new ones get in, and requests
+//! find descriptors for files and for connections to upstreams and apps.
+
+use super::Worker;
+use crate::timer::Time;
+use nix::errno::Errno;
+use std::io;
+
+/// Given up at a time: as many as are accepted in a turn.
+const AT_A_TIME: usize = 8;
+
+/// What can be done without, the least useful first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Spare {
+    /// It was answered and closed by us, and is read from only so that its client sees the answer.
+    Lingering,
+    /// It has served a request and waits for another.
+    Idle,
+}
+
+impl Worker {
+    /// A connection could not be accepted: makes room for it in this turn, or lets accepting rest.
+    pub(super) fn lacks(&mut self, error: &io::Error) {
+        let given_up = if is_shortage(error) { self.give_up_spare() } else { 0 };
+        let what = if given_up > 0 {
+            "idle connections are closed for new ones"
+        } else {
+            self.gate.rest(self.cx.now);
+            "accepting rests for half a second"
+        };
+        let line =
+            format!("worker: cannot accept: {error}; {what}. Raise LimitNOFILE or lower workers.connections");
+        self.cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
+    }
+
+    /// A request met a shortage in this turn: the next one finds room.
+    pub(super) fn make_room(&mut self) {
+        if std::mem::take(&mut self.cx.is_short) {
+            self.give_up_spare();
+        }
+    }
+
+    /// Closes the connections that can best be done without; how many. One whose next request has come meanwhile is
+    /// still answered.
+    fn give_up_spare(&mut self) -> usize {
+        let spare = self.clients.iter().filter_map(|(key, client)| Some((client.spare()?, key)));
+        let chosen = least(spare.collect(), AT_A_TIME);
+        for (_, key) in &chosen {
+            if let Some(client) = self.clients.get_mut(*key) {
+                client.give_up();
+                self.cx.run_soon(*key);
+            }
+        }
+        chosen.len()
+    }
+}
+
+/// The `most` that are first in order: by kind, then by which would end first anyway.
+fn least<T>(mut spare: Vec<((Spare, Time), T)>, most: usize) -> Vec<((Spare, Time), T)> {
+    if spare.len() > most {
+        spare.select_nth_unstable_by_key(most, |(order, _)| *order);
+        spare.truncate(most);
+    }
+    spare
+}
+
+/// Whether closing something helps.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|code| short.contains(&Errno::from_raw(code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lingering_connections_go_first_and_then_those_idle_for_longest() {
+        let (lingering, idle) = (Spare::Lingering, Spare::Idle);
+        let all = [(idle, 5), (lingering, 90), (idle, 3), (lingering, 80), (idle, 4)];
+        let chosen = |most| {
+            let spare = all.iter().map(|(kind, end)| ((*kind, Time(*end)), ())).collect();
+            let mut ends: Vec<_> = least(spare, most).iter().map(|((_, end), ())| end.0).collect();
+            ends.sort_unstable();
+            ends
+        };
+        assert_eq!(chosen(1), [80]);
+        assert_eq!(chosen(3), [3, 80, 90]);
+        assert_eq!(chosen(5), [3, 4, 5, 80, 90]);
+        assert_eq!(chosen(9), [3, 4, 5, 80, 90]);
+        assert!(chosen(0).is_empty());
+    }
+
+    #[test]
+    fn only_a_shortage_is_helped_by_closing() {
+        for (errno, helps) in [
+            (Errno::EMFILE, true),
+            (Errno::ENFILE, true),
+            (Errno::ENOBUFS, true),
+            (Errno::ENOMEM, true),
+            (Errno::EPERM, false),
+            (Errno::ENETDOWN, false),
+        ] {
+            assert_eq!(is_shortage(&errno.into()), helps, "{errno}");
+        }
+    }
+}
