@@ -10,6 +10,8 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// By the kernel's SIGKILL, while it killed for want of memory.
+    OutOfMemory,
 }
 
 /// `exit 3`, `killed by SIGKILL`.
@@ -21,6 +23,7 @@ impl fmt::Display for Exit {
                 Some(name) => write!(f, "killed by SIG{name}"),
                 None => write!(f, "killed by signal {number}"),
             },
+            Self::OutOfMemory => write!(f, "killed by SIGKILL: probably out of memory"),
         }
     }
 }
@@ -49,6 +52,7 @@ mod tests {
         assert_eq!(Exit::Signal(9).to_string(), "killed by SIGKILL");
         assert_eq!(Exit::Signal(11).to_string(), "killed by SIGSEGV");
         assert_eq!(Exit::Signal(31).to_string(), "killed by SIGSYS");
+        assert_eq!(Exit::OutOfMemory.to_string(), "killed by SIGKILL: probably out of memory");
         for odd in [0, -1, 32, 64, i32::MAX, i32::MIN] {
             assert_eq!(Exit::Signal(odd).to_string(), format!("killed by signal {odd}"));
         }

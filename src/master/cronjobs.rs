@@ -206,6 +206,7 @@ impl Master {
     pub(super) fn bury_run(&mut self, id: RunId, exit: Exit, now: Time) {
         let Some(run) = self.runs.remove(&id) else { return };
         let job = run.job.clone();
+        let exit = self.cause(exit);
         match run.bury(&mut self.journal) {
             Some(why) => {
                 log::error!(target: "hatchery", "cron {job}: {why}");

@@ -136,6 +136,15 @@ impl Inherited {
         }
     }
 
+    /// What systemd has kept of this port, if nobody has asked for it yet.
+    fn stored_at(&self, port: u16) -> Option<SocketAddr> {
+        let taken = self.0.borrow();
+        taken.iter().filter(|taken| taken.stored).find_map(|taken| match taken.bound.local {
+            Local::Tcp(address) => Some(address).filter(|address| address.port() == port),
+            Local::Unix(_) => None,
+        })
+    }
+
     fn take(&self, wanted: &Local) -> Option<Taken> {
         let mut taken = self.0.borrow_mut();
         let place = taken.iter().position(|taken| taken.bound.local == *wanted)?;
@@ -189,16 +198,13 @@ pub(super) fn bind(
                 continue;
             }
             let sockets = sockets(address, open, inherited).map_err(|error| {
-                let ours = overlapping(address, open.iter().chain(&all));
-                let why = match ours.filter(|_| error.kind() == io::ErrorKind::AddrInUse) {
-                    Some(ours) => format!(
-                        "cannot listen on {}: it overlaps with {ours}, which this server listens on itself; use one of \
-                         the two, and after a change from one to the other stop and start the server",
-                        written(address)
-                    ),
-                    None if matches!(address, Address::Passed(_)) => not_passed(address, inherited),
-                    None => refused(address, &error),
-                };
+                let in_the_way = (error.kind() == io::ErrorKind::AddrInUse)
+                    .then(|| in_the_way(address, open.iter().chain(&all), inherited))
+                    .flatten();
+                let why = in_the_way.unwrap_or_else(|| match address {
+                    Address::Passed(_) => not_passed(address, inherited),
+                    _ => refused(address, &error),
+                });
                 format!("sites[{site}].listen[{place}]: {why}")
             })?;
             all.push(Listening { address: address.clone(), sockets, sites: vec![site] });
@@ -326,24 +332,45 @@ pub(super) fn written(address: &Address) -> String {
     address.to_string()
 }
 
+/// Why an address is in use, if it is by a socket of our own.
+fn in_the_way<'a>(
+    address: &Address,
+    ours: impl Iterator<Item = &'a Listening>,
+    inherited: &Inherited,
+) -> Option<String> {
+    let what = written(address);
+    if let Some(ours) = overlapping(address, ours) {
+        return Some(format!(
+            "cannot listen on {what}: it overlaps with {ours}, which this server listens on itself; use one of the two, \
+             and after a change from one to the other stop and start the server"
+        ));
+    }
+    let kept = inherited.stored_at(port_of(address)?)?;
+    Some(format!(
+        "cannot listen on {what}: it overlaps with {kept}, on which this server listened before and which systemd keeps \
+         over a restart; `systemctl stop` gives it up, then start the service"
+    ))
+}
+
 /// An address of the same port among those of this server.
 fn overlapping<'a>(address: &Address, mut ours: impl Iterator<Item = &'a Listening>) -> Option<String> {
-    let port = |address: &Address| match address {
-        Address::Any(port) => Some(*port),
-        Address::Tcp(address) => Some(address.port()),
-        Address::Unix(_) | Address::Passed(_) => None,
-    };
-    let wanted = port(address).filter(|port| *port != 0)?;
-    ours.find(|listening| port(&listening.address) == Some(wanted))
+    let wanted = port_of(address)?;
+    ours.find(|listening| port_of(&listening.address) == Some(wanted))
         .map(|listening| written(&listening.address))
 }
 
-fn refused(address: &Address, error: &io::Error) -> String {
+/// The port that is asked for; `None` if it is any, or no number.
+fn port_of(address: &Address) -> Option<u16> {
     let port = match address {
         Address::Any(port) => *port,
         Address::Tcp(address) => address.port(),
         Address::Unix(_) | Address::Passed(_) => 0,
     };
+    (port != 0).then_some(port)
+}
+
+fn refused(address: &Address, error: &io::Error) -> String {
+    let port = port_of(address).unwrap_or(0);
     let what = written(address);
     match (error.kind(), address) {
         (io::ErrorKind::AddrInUse, Address::Unix(_)) => {
@@ -358,10 +385,12 @@ fn refused(address: &Address, error: &io::Error) -> String {
             "cannot listen on {what}: the address is in use; stop the other server (`ss -ltnp 'sport = :{port}'` names \
              it) or choose another port"
         ),
-        (io::ErrorKind::PermissionDenied, Address::Any(_) | Address::Tcp(_)) if port < 1024 => format!(
-            "cannot listen on {what}: permission denied: ports below 1024 need privileges; start as root and set `user`, give the program \
+        (io::ErrorKind::PermissionDenied, Address::Any(_) | Address::Tcp(_)) if (1..1024).contains(&port) => {
+            format!(
+                "cannot listen on {what}: permission denied: ports below 1024 need privileges; start as root and set `user`, give the program \
              CAP_NET_BIND_SERVICE, or choose a port from 1024 on"
-        ),
+            )
+        }
         (io::ErrorKind::AddrNotAvailable, _) => {
             format!("cannot listen on {what}: no interface of this machine has that address")
         }

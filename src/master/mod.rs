@@ -234,8 +234,6 @@ struct Master {
     /// Names of the sockets that systemd keeps for us.
     stored: BTreeSet<String>,
     out_of_memory: OutOfMemory,
-    /// Pools whose last process that ended unexpectedly was killed for want of memory.
-    starved: BTreeSet<u16>,
     runtime: RuntimeDir,
     pid_file: Option<PidFile>,
     started: Time,
@@ -303,7 +301,6 @@ impl Master {
             notify,
             stored,
             out_of_memory: OutOfMemory::new(),
-            starved: BTreeSet::new(),
             runtime,
             pid_file,
             started: now,

@@ -284,7 +284,6 @@ impl Master {
             notify: Notify::restore(saved.notify),
             stored: saved.stored,
             out_of_memory: OutOfMemory::new(),
-            starved: saved.starved,
             runtime: RuntimeDir::restore(saved.runtime, descriptors)?,
             pid_file,
             started: saved.started,

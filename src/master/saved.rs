@@ -194,7 +194,6 @@ pub(super) struct Saved {
     pub(super) control: SavedControl,
     pub(super) notify: SavedNotify,
     pub(super) stored: BTreeSet<String>,
-    pub(super) starved: BTreeSet<u16>,
     pub(super) runtime: (PathBuf, Kept),
     pub(super) pid_file: Option<(PathBuf, Kept)>,
     pub(super) started: Time,

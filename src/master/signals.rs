@@ -1,7 +1,7 @@
 //! Signals to inputs, and the reaping of children.
 
 use super::Master;
-use super::child::{Child, Hearing, Role};
+use super::child::{Hearing, Role};
 use crate::control::exit::signal_name;
 use crate::control::worker::ToWorker;
 use crate::supervisor::{ChildId, Exit, Input, Signal};
@@ -124,6 +124,7 @@ impl Master {
         self.hear(id, Hearing::Last, now);
         let Some(mut child) = self.children.remove(&id) else { return };
         let name = child.name();
+        let exit = if child.killed { exit } else { self.cause(exit) };
         if let Role::App(app) = &mut child.role
             && let Some(reason) = app.launched().or_else(|| app.silence(&name, exit, &mut self.journal))
         {
@@ -135,7 +136,14 @@ impl Master {
             self.supervisor.on(Input::Failed { child: id, reason }, now);
         }
         log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}", pid = child.process.pid);
-        self.look_for_starvation(&name, &child, exit);
+        if exit == Exit::OutOfMemory {
+            let pid = child.process.pid;
+            log::error!(
+                target: "hatchery",
+                "{name} (process {pid}) was killed by the kernel: probably out of memory; give the machine or the \
+                 service more, or start fewer processes"
+            );
+        }
         match child.role {
             Role::Worker(worker) => {
                 let rows = self.board().worker_left(worker.row);
@@ -151,18 +159,10 @@ impl Master {
         self.supervisor.on(Input::Exited { child: id, exit }, now);
     }
 
-    /// A SIGKILL that we did not send, while the kernel has killed for want of memory.
-    fn look_for_starvation(&mut self, name: &str, child: &Child, exit: Exit) {
-        self.starved.remove(&child.pool);
-        if exit == Exit::Signal(signals::SIGKILL) && !child.killed && self.out_of_memory.has_grown() {
-            self.starved.insert(child.pool);
-            let pid = child.process.pid;
-            log::error!(
-                target: "hatchery",
-                "{name} (process {pid}) was killed by the kernel: probably out of memory; give the machine or the \
-                 service more, or start fewer processes"
-            );
-        }
+    /// What is behind an exit: a SIGKILL that we did not send, while the kernel has killed for want of memory.
+    pub(super) fn cause(&mut self, exit: Exit) -> Exit {
+        let starved = exit == Exit::Signal(signals::SIGKILL) && self.out_of_memory.has_grown();
+        if starved { Exit::OutOfMemory } else { exit }
     }
 
     /// USR1: the access log was moved away. During a reload it waits for the end, when all workers use the same one.

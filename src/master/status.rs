@@ -85,13 +85,7 @@ impl Master {
             state: state.to_owned(),
             processes: view.wanted,
             restarts: view.restarts,
-            last_exit: view.last_exit.map(|exit| {
-                if self.starved.contains(&view.index) {
-                    "killed by SIGKILL: probably out of memory".to_owned()
-                } else {
-                    exit
-                }
-            }),
+            last_exit: view.last_exit,
             retry_in_ms: view.retry.map(|retry| retry.since(now).as_millis() as u64),
             children: view.children.iter().map(|child| self.child(child, now)).collect(),
             templates: self.templates(view.index, now),

@@ -286,7 +286,6 @@ impl Master {
             control: self.control.save(&mut keeping),
             notify: self.notify.save(),
             stored: self.stored.clone(),
-            starved: self.starved.clone(),
             runtime: self.runtime.save(&mut keeping),
             pid_file: self.pid_file.as_ref().map(|file| file.save(&mut keeping)),
             started: self.started,

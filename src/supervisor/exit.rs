@@ -16,7 +16,7 @@ pub(super) fn describe(exit: Exit) -> String {
         Exit::Signal(24) => Some("out of its limit of CPU time"),
         Exit::Signal(25) => Some("out of its limit of file size"),
         Exit::Signal(31) => Some("the sandbox refused a system call"),
-        Exit::Signal(_) => None,
+        Exit::Signal(_) | Exit::OutOfMemory => None,
     };
     meaning.map_or_else(|| exit.to_string(), |meaning| format!("{exit}: {meaning}"))
 }
@@ -41,6 +41,7 @@ mod tests {
             describe(Exit::Signal(9)),
             "killed by SIGKILL: by hand, or by the kernel when memory ran out"
         );
+        assert_eq!(describe(Exit::OutOfMemory), "killed by SIGKILL: probably out of memory");
     }
 
     #[test]

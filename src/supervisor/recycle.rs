@@ -147,7 +147,7 @@ impl Supervisor {
             pool.worn.retain(|worn| !(worn.restart && roll.left.contains(&worn.child)));
         }
         self.rolls = others;
-        self.note(Level::Error, format!("{told}; the process that it was to replace goes on"));
+        self.note(Level::Error, format!("{}; the process that it was to replace goes on", told.trim_end()));
         for roll in failed {
             self.tell(Output::Answer { ticket: roll.ticket, result: Err(told.to_owned()) });
         }

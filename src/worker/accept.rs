@@ -111,8 +111,9 @@ impl Gate {
         self.paused_until = Some(now.after(PAUSE));
     }
 
-    /// Leaves the listeners: DEL first, then everything that was waiting is taken, so that no wake-up meant for this
-    /// worker is lost.
+    /// Leaves the listeners for good: DEL first, then everything that was waiting is taken, so that no wake-up meant for
+    /// this worker is lost. They are closed then: an address that nobody else serves any more must not go on taking
+    /// connections as long as this worker has something to finish.
     pub(super) fn leave(&mut self, cx: &Context, mut each: impl FnMut(OwnedFd, Option<SocketAddr>, u16)) {
         for (number, door) in self.doors.iter_mut().enumerate() {
             door.watch(false, number as u32, cx);
@@ -120,6 +121,7 @@ impl Gate {
                 each(fd, peer, number as u16);
             }
         }
+        self.doors.clear();
     }
 
     /// DEL and ADD: an ADD reports what is waiting, also what a dead worker was woken for.

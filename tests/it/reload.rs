@@ -1,6 +1,6 @@
 //! Reloads: the old serves until the new can.
 
-use crate::harness::{Connection, Load, SOON, Server, Setup, get, holds, keep_loading, wait_until};
+use crate::harness::{Connection, Gate, Load, SOON, Server, Setup, get, holds, keep_loading, wait_until};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -164,4 +164,104 @@ fn addresses_come_and_go() {
     assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
     wait_until(SOON, "the socket is gone", || holds(!socket.exists(), &socket));
     assert_eq!(get(server.address, "/version").text(), "1");
+}
+
+/// Workers of a generation that is left.
+fn wait_gone(processes: &[crate::harness::Process]) {
+    wait_until(SOON, "the old processes are gone", || {
+        let left: Vec<_> = processes.iter().filter(|process| process.is_alive()).collect();
+        holds(left.is_empty(), left)
+    });
+}
+
+#[test]
+fn the_last_request_of_an_old_connection_reaches_the_new_code_or_the_old_if_there_is_no_new() {
+    let server = server();
+    let open = || {
+        let mut connection = Connection::open(server.address).unwrap();
+        assert_eq!(connection.get("/").unwrap().text(), "first");
+        connection
+    };
+    let mut connection = open();
+    server.directory().write("site_of_test.py", app("second"));
+    server.configure(&configuration(2));
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    let last = connection.get("/").unwrap();
+    assert_eq!((last.text().as_str(), last.closes()), ("second", true));
+
+    // The app is gone from the file: a worker that still knows it can still ask it.
+    let mut connection = Connection::open(server.address).unwrap();
+    assert_eq!(connection.get("/version").unwrap().text(), "2");
+    let (workers, apps) = (server.ready("worker"), server.ready("site"));
+    server.configure(
+        "    workers: (processes: 2),\n    sites: [(listen: [\"{address}\"], \
+         locations: [(path: \"/\", to: Respond(status: 200, body: \"alone\"))])],",
+    );
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    assert_eq!(get(server.address, "/").text(), "alone");
+    let last = connection.get("/").unwrap();
+    assert_eq!((last.text().as_str(), last.closes()), ("second", true));
+    drop(connection);
+    wait_gone(&[workers, apps].concat());
+    assert!(server.status().pools.iter().all(|pool| pool.name != "site"));
+}
+
+#[test]
+fn streams_go_on_and_idle_connections_have_their_keep_alive_time() {
+    let setup = Setup::new(&format!("    limits: (keepalive_timeout: \"1s\"),\n{}", configuration(1)));
+    setup.directory.write(
+        "site_of_test.py",
+        "def application(environ, start_response):\n    start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
+         yield b'begun '\n    open('gate').read()\n    yield b'and ended'\n",
+    );
+    setup.directory.write("static/file.txt", "file");
+    let gate = Gate::new(&setup.directory, "gate");
+    let server = setup.start();
+    let workers = server.wait_ready(SOON, "worker", 2);
+    let mut stream = Connection::open(server.address).unwrap();
+    stream.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let head = stream.reply_head().unwrap();
+    assert_eq!(head.status, 200);
+    let mut idle = Connection::open(server.address).unwrap();
+    assert_eq!(idle.get("/version").unwrap().text(), "1");
+    server.configure(&configuration(2));
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    assert_eq!(get(server.address, "/version").text(), "2");
+    assert!(idle.is_closed(), "after its time");
+    wait_until(SOON, "the worker of the stream is the last old one", || {
+        let left = workers.iter().filter(|worker| worker.is_alive()).count();
+        holds(left == 1, left)
+    });
+    gate.open();
+    // The end of its body is the end of its connection, too.
+    let rest = String::from_utf8(stream.rest().unwrap()).unwrap();
+    assert!(rest.contains("begun ") && rest.contains("and ended") && rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    wait_gone(&workers);
+}
+
+#[test]
+fn runs_of_jobs_and_their_history_stay() {
+    let text = |version: u32| {
+        configuration(version)
+            + "    cron: [(name: \"long\", at: \"@yearly\", command: [\"sleep\", \"1000\"]),\n           \
+               (name: \"short\", at: \"@yearly\", command: [\"true\"])],"
+    };
+    let setup = Setup::new(&text(1));
+    setup.directory.write("site_of_test.py", app("first"));
+    setup.directory.write("static/file.txt", "file");
+    let server = setup.start();
+    for name in ["long", "short"] {
+        assert_eq!(server.command(&["cron", "run", name]).code, Some(0));
+    }
+    wait_until(SOON, "the short one has ended", || {
+        let job = server.job("short");
+        holds(job.history.len() == 1 && job.running.is_empty(), job)
+    });
+    let before = (server.job("long").running, server.job("short").history);
+    assert_eq!(before.0.len(), 1);
+    for version in [1, 2] {
+        server.configure(&text(version));
+        assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+        assert_eq!((server.job("long").running, server.job("short").history), before);
+    }
 }

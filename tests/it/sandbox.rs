@@ -253,19 +253,80 @@ fn a_replaced_static_root_is_served_soon_and_apps_stay() {
     assert_eq!((server.ready("app"), server.status().generation), (app, 1));
 }
 
+/// Words before a command that make it run as on a kernel without these system calls.
+fn without(calls: &[i64]) -> Vec<String> {
+    // A filter of its own (seccomp(2)): each of the calls is answered with ENOSYS.
+    const SCRIPT: &str = r#"
+import ctypes, os, struct, sys
+calls = [int(call) for call in sys.argv[1].split(',')]
+lines = [(0x20, 0, 0, 0)]
+for at, call in enumerate(calls):
+    lines.append((0x15, len(calls) - at, 0, call))
+lines += [(0x06, 0, 0, 0x7fff0000), (0x06, 0, 0, 0x00050000 | 38)]
+code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *line) for line in lines))
+class Program(ctypes.Structure):
+    _fields_ = [('length', ctypes.c_ushort), ('code', ctypes.c_void_p)]
+program = Program(len(lines), ctypes.addressof(code))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, ctypes.byref(program), 0, 0) == 0, ctypes.get_errno()
+os.execvp(sys.argv[2], sys.argv[2:])
+"#;
+    let numbers: Vec<String> = calls.iter().map(i64::to_string).collect();
+    ["python3", "-c", SCRIPT, &numbers.join(",")].map(str::to_owned).to_vec()
+}
+
+const NO_LANDLOCK: &[i64] = &[nix::libc::SYS_landlock_create_ruleset];
+const NEITHER: &[i64] = &[nix::libc::SYS_landlock_create_ruleset, nix::libc::SYS_seccomp];
+
 #[test]
 fn a_sandbox_that_is_required_and_missing_is_an_error() {
-    let setup = Setup::new(
-        "    sandbox: Require,\n    sites: [(listen: [\"{address}\"], locations: [(path: \"/\", to: Respond(status: 204))])],",
-    );
-    let setup = setup.bind_itself();
+    let text = "    sandbox: Require,\n    \
+                sites: [(listen: [\"{address}\"], locations: [(path: \"/\", to: Respond(status: 204))])],";
+    let setup = Setup::new(text).bind_itself();
     let check = hatchery(&setup.directory, &["check", "-c", "hatchery.ron"]);
     let said = check.stdout + &check.stderr;
     if offered() {
         assert_eq!(check.code, Some(0), "{said}");
-        return;
+    } else {
+        assert!(check.code == Some(1) && said.contains("sandbox: this kernel does not offer"), "{said}");
     }
-    assert!(check.code == Some(1) && said.contains("sandbox: this kernel does not offer"), "{said}");
-    let ended = { setup }.run_to_end();
-    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for (calls, missing) in [(NO_LANDLOCK, "Landlock (since Linux 5.13"), (NEITHER, "seccomp filters")] {
+        let words = without(calls);
+        let checked = std::process::Command::new(&words[0])
+            .args(&words[1..])
+            .arg(crate::harness::binary())
+            .args(["check", "-c", "hatchery.ron"])
+            .current_dir(setup.directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert_eq!(checked.status.code(), Some(1), "{said}");
+        assert!(said.contains("sandbox: this kernel does not offer") && said.contains(missing), "{said}");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ended = Setup::new(text).bind_itself().under(&words).run_to_end();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(missing), "{ended:?}");
+    }
+}
+
+#[test]
+fn what_the_kernel_lacks_is_warned_of_once_and_shown() {
+    let text = "    workers: (processes: 2),\n    \
+                sites: [(listen: [\"{address}\"], locations: [(path: \"/\", to: Respond(status: 200, body: \"here\"))])],";
+    for (calls, missing) in [(NO_LANDLOCK, &["Landlock"][..]), (NEITHER, &["Landlock", "seccomp"])] {
+        let words = without(calls);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let server = Setup::new(text).under(&words).start();
+        server.wait_ready(SOON, "worker", 2);
+        assert_eq!(get(server.address, "/").text(), "here");
+        let told = server.status().sandbox;
+        assert!(told.mode == "Try" && told.missing == missing, "{told:?}");
+        let part = |what: &str| told.applied.iter().any(|part| part.starts_with(what));
+        assert!(part("no capabilities") && part("no new privileges") && part("no core dumps"), "{told:?}");
+        let shown = server.command(&["status"]).stdout;
+        assert!(shown.contains(&format!("; without {}", missing.join(", "))), "{shown}");
+        let warnings: Vec<String> =
+            server.log().into_iter().filter(|line| line.contains("sandboxed in part")).collect();
+        assert!(warnings.len() == 1 && warnings[0].contains(" WARN "), "{warnings:?}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Notifications, the store of sockets, activation, and the unit files; without systemd, by a socket of the test's own.
 
-use crate::harness::{Connection, Process, SOON, Setup, binary, get, hatchery, holds, wait_until};
+use crate::harness::{
+    Connection, Directory, Gate, Process, SOON, Setup, binary, get, hatchery, holds, wait_until,
+};
 use hatchery::sys::seqpacket;
 use nix::fcntl::FcntlArg;
 use nix::sys::signal::Signal;
@@ -92,6 +94,46 @@ fn systemd_is_told_when_it_serves_reloads_and_stops() {
 }
 
 #[test]
+fn systemd_is_told_why_new_code_does_not_serve_and_that_a_long_start_goes_on() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("app"))])],
+    apps: {"app": (module: "app_of_test", chdir: "{dir}")},"#,
+    );
+    let gate = Gate::new(&setup.directory, "gate");
+    let app =
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'here']\n";
+    setup.directory.write("app_of_test.py", format!("open('gate').read()\n{app}"));
+    let (setup, mut notified) = notified(setup);
+    let server = std::thread::scope(|scope| {
+        let patient = scope.spawn(|| {
+            // The import takes longer than five seconds: more time is asked for.
+            let told = notified.wait("EXTEND_TIMEOUT_USEC=");
+            gate.open();
+            told
+        });
+        let server = setup.env("PATH", "/usr/bin:/bin").start().tolerant(&["reload", "app"]);
+        let told = patient.join().unwrap();
+        assert!(told.iter().all(|text| !text.starts_with("READY=1")), "{told:?}");
+        server
+    });
+    notified.wait("READY=1");
+    server.directory().write("app_of_test.py", "import nothing_of_this_name\n");
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(1));
+    let told = notified.wait("READY=1").pop().unwrap();
+    let status = told.lines().find(|line| line.starts_with("STATUS=")).unwrap();
+    assert!(status.starts_with("STATUS=reload failed, generation 1 goes on: "), "{told}");
+    assert!(status.contains("No module named 'nothing_of_this_name'"), "in the same line: {told}");
+    assert_eq!(get(server.address, "/").text(), "here");
+    server.directory().write("app_of_test.py", app);
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    let told = notified.wait("READY=1").pop().unwrap();
+    // The attempt that failed had a number, too.
+    assert!(told.contains("\nSTATUS=generation 3 serves\n"), "{told}");
+}
+
+#[test]
 fn systemd_is_told_of_an_upgrade_and_the_watchdog_is_fed_after_it() {
     let (setup, mut notified) = notified(Setup::new(SITE).env("WATCHDOG_USEC", "400000"));
     let server = setup.start();
@@ -129,6 +171,8 @@ fn the_watchdog_is_fed_and_apps_know_nothing_of_it() {
         notified.wait("WATCHDOG=1");
     }
     assert_eq!(get(server.address, "/").text(), "[]");
+    // Nobody but the loop itself could feed it.
+    assert_eq!(server.master.threads(), 1);
 }
 
 #[test]
@@ -157,6 +201,20 @@ fn a_restart_refuses_no_connection() {
     assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
     let told = notified.wait("READY=1");
     assert!(told.contains(&format!("FDSTOREREMOVE=1\nFDNAME={name}")), "{told:?}");
+}
+
+#[test]
+fn a_kept_socket_that_is_in_the_way_of_a_new_address_is_named() {
+    let kept = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = kept.local_addr().unwrap();
+    let (setup, _notified) = notified(Setup::new(SITE));
+    setup.configure(&SITE.replace("{address}", &format!("0.0.0.0:{}", address.port())));
+    let name = format!("hatchery-{address}").replace(':', "_");
+    let ended = setup.listener(kept).env("LISTEN_FDNAMES", &name).run_to_end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let why =
+        format!("it overlaps with {address}, on which this server listened before and which systemd keeps");
+    assert!(ended.stderr.contains(&why) && ended.stderr.contains("`systemctl stop`"), "{}", ended.stderr);
 }
 
 #[test]
@@ -330,4 +388,47 @@ fn the_units_are_hardened() {
         let level = line.split(':').nth(1).unwrap().split_whitespace().next().unwrap();
         assert!(level.parse::<f64>().unwrap() <= most, "{unit}: {said}");
     }
+}
+
+#[test]
+fn the_directories_are_made_as_the_file_for_tmpfiles_says() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = Directory::new();
+    for file in ["passwd", "group"] {
+        root.write(format!("etc/{file}"), std::fs::read(Path::new("/etc").join(file)).unwrap());
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/tmpfiles.d/hatchery.conf");
+    let made = Command::new("systemd-tmpfiles")
+        .arg("--create")
+        .arg(format!("--root={}", root.path().display()))
+        .arg(file)
+        .output();
+    let is_root = nix::unistd::geteuid().is_root();
+    let Some(made) = made.ok().filter(|_| is_root) else {
+        eprintln!("nothing to test: no systemd-tmpfiles, or no right to give directories away");
+        return;
+    };
+    assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
+    for (path, mode) in [("run/hatchery", 0o755), ("var/log/hatchery", 0o750)] {
+        let found = std::fs::metadata(root.path().join(path)).unwrap();
+        assert_eq!(found.permissions().mode() & 0o7777, mode, "{path}");
+    }
+}
+
+#[test]
+fn the_rotation_of_logs_is_understood() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/logrotate.d/hatchery");
+    let state = Directory::new();
+    let tried =
+        Command::new("logrotate").arg("-d").arg("-s").arg(state.path().join("state")).arg(&file).output();
+    let Ok(tried) = tried else {
+        eprintln!("nothing to test: no logrotate");
+        return;
+    };
+    let said = String::from_utf8_lossy(&tried.stderr).into_owned();
+    assert!(tried.status.success() && !said.contains("error:"), "{said}");
+    // The unit that it signals is the one of this project.
+    let script = std::fs::read_to_string(file).unwrap();
+    assert!(script.contains("--signal=USR1") && script.contains(" hatchery.service "), "{script}");
+    assert!(units().join("hatchery.service").exists());
 }

@@ -32,6 +32,7 @@ ANCILLARY = CMSG_SPACE(4)
 RECEIVE = 64 * 1024
 TOGETHER = 64 * 1024  # up to this size frames are joined for one send
 LONGEST = 1 << 30  # of one frame
+LAST_MOMENT = 5  # seconds for what runs when the master dies
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -489,8 +490,13 @@ class Host:
             except OSError:
                 pass
 
+        master = os.getppid()
+
         def on_term(number, interrupted):
             self.leaving = True
+            if os.getppid() != master:  # it is dead: what runs has a moment, since nobody is left to end us
+                self.orphaned = True
+                faulthandler.dump_traceback_later(LAST_MOMENT, exit=True, file=2)
             try:
                 os.write(woken, b"\0")  # in case the app took the wake-up descriptor
             except OSError:

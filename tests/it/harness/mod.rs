@@ -96,6 +96,30 @@ impl Drop for Directory {
     }
 }
 
+/// A named pipe at which code of a test waits (`open('gate').read()`) until the test lets it go on.
+#[derive(Debug)]
+pub(crate) struct Gate(PathBuf);
+
+impl Gate {
+    /// Makes the pipe in the test's directory.
+    pub(crate) fn new(directory: &Directory, name: &str) -> Self {
+        let path = directory.path().join(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+        Self(path)
+    }
+
+    /// Lets go all who wait, at least one.
+    #[track_caller]
+    pub(crate) fn open(&self) {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).custom_flags(nix::libc::O_NONBLOCK);
+        wait_until(SOON, "somebody waits at the gate", || {
+            options.open(&self.0).map_err(|error| error.to_string())
+        });
+    }
+}
+
 /// The sites of `tests/apps`.
 pub(crate) fn apps() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps")
