@@ -104,10 +104,22 @@ fn show_pool(pool: &Pool, out: &mut String) {
 }
 
 fn show_template(template: &Template, out: &mut String) {
-    let Template { pid, generation, state, uptime_seconds, rss_bytes } = template;
+    let Template { pid, generation, state, uptime_seconds, rss_bytes, restarts, last_exit } = template;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "     t  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}  template");
+    let _ = write!(out, "     t  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}  template");
+    show_past(*restarts, last_exit.as_deref(), out);
+    out.push('\n');
+}
+
+/// What became of those that had this place before.
+fn show_past(restarts: u64, last_exit: Option<&str>, out: &mut String) {
+    if restarts > 0 {
+        let _ = write!(out, "  restarts {restarts}");
+    }
+    if let Some(exit) = last_exit {
+        let _ = write!(out, "  last exit: {exit}");
+    }
 }
 
 fn show_child(child: &Child, out: &mut String) {
@@ -123,12 +135,7 @@ fn show_child(child: &Child, out: &mut String) {
     if let Some(connections) = connections {
         let _ = write!(out, "  {connections:>11}");
     }
-    if child.restarts > 0 {
-        let _ = write!(out, "  restarts {}", child.restarts);
-    }
-    if let Some(exit) = &child.last_exit {
-        let _ = write!(out, "  last exit: {exit}");
-    }
+    show_past(child.restarts, child.last_exit.as_deref(), out);
     out.push('\n');
     for Running { request, seconds } in &child.running {
         let _ = writeln!(out, "        {request} for {}", duration(*seconds));

@@ -228,6 +228,12 @@ pub struct Template {
     pub state: String,
     /// Seconds since it was started.
     pub uptime_seconds: u64,
+    /// Attempts in place of one that died or did not boot.
+    #[serde(default)]
+    pub restarts: u64,
+    /// How the last such one ended.
+    #[serde(default)]
+    pub last_exit: Option<String>,
     /// Resident memory in bytes.
     pub rss_bytes: u64,
 }

@@ -100,6 +100,8 @@ impl Master {
                 generation: view.key.generation,
                 state: view.state.to_owned(),
                 uptime_seconds: now.since(view.since).as_secs(),
+                restarts: view.restarts,
+                last_exit: view.last_exit,
                 rss_bytes: view.pid.and_then(process::resident).unwrap_or(0),
             })
             .collect()

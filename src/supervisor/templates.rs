@@ -20,6 +20,7 @@ mod face;
 pub use face::{Input, Key, Output, TemplatePlan, TemplateView};
 
 use super::backoff::Backoff;
+use super::exit::headline;
 use super::template::{Event, Order, Outcome, State};
 use super::{ChildId, Exit, Level, PoolIndex};
 use crate::control::text::printable;
@@ -60,6 +61,15 @@ struct Template {
     backoff: Backoff,
     /// Not before then, unless a process waits.
     retry: Option<Time>,
+    /// Attempts in place of one that died or did not boot.
+    #[serde(default)]
+    restarts: u64,
+    /// The last one has died or did not boot.
+    #[serde(default)]
+    failed: bool,
+    /// How the last such one ended.
+    #[serde(default)]
+    last_exit: Option<String>,
     /// Processes that wait for it.
     waiting: Vec<ChildId>,
     /// Processes that it was asked for.
@@ -268,6 +278,7 @@ impl Templates {
         let Some(template) = self.find(key) else { return };
         template.retry =
             Some(now.after(template.backoff.died(Duration::ZERO).max(super::backoff::FIRST_WAIT)));
+        (template.failed, template.last_exit) = (true, Some(headline(&reason).to_owned()));
         let label = template.label();
         let waiting = std::mem::take(&mut template.waiting);
         if waiting.is_empty() {
@@ -285,6 +296,7 @@ impl Templates {
         let Some(template) = self.find(key) else { return };
         let wait = template.backoff.died(ready_for);
         template.retry = Some(now.after(wait));
+        (template.failed, template.last_exit) = (true, Some(reason.to_owned()));
         let text = format!("{}: its template died: {reason}; its processes go on", template.label());
         self.note(Level::Warn, text);
     }
@@ -332,6 +344,7 @@ impl Templates {
             State::Absent if waits || (needed && template.retry.is_none_or(|retry| retry <= now)) => {
                 let within = template.plan.boot_timeout;
                 template.retry = None;
+                template.restarts += u64::from(std::mem::take(&mut template.failed));
                 self.happen(key, Event::Boot(within), now);
             }
             State::Ready { .. } if needed => {
@@ -408,6 +421,9 @@ impl Template {
             plain: false,
             backoff: Backoff::default(),
             retry: None,
+            restarts: 0,
+            failed: false,
+            last_exit: None,
             waiting: Vec::new(),
             asked: Vec::new(),
         }
@@ -430,7 +446,8 @@ impl Template {
             State::Ready { since, .. } => ("ready", since),
             State::Leaving { since, .. } => ("leaving", since),
         };
-        Some(TemplateView { key: self.key, pid: self.state.pid(), state, since })
+        let (restarts, last_exit) = (self.restarts, self.last_exit.clone());
+        Some(TemplateView { key: self.key, pid: self.state.pid(), state, since, restarts, last_exit })
     }
 }
 

@@ -168,6 +168,11 @@ fn a_dead_template_costs_nothing_and_comes_back() {
     load.finish().assert_flawless();
     assert_eq!(server.ready("site"), before);
     server.wait_log("its processes go on");
+    let new = template(&server);
+    assert_eq!(new.restarts, 1);
+    assert!(new.last_exit.as_deref().is_some_and(|exit| exit.contains("SIGKILL")), "{new:?}");
+    let shown = server.command(&["status"]).stdout;
+    assert!(shown.contains("  template  restarts 1  last exit: killed by SIGKILL"), "{shown}");
     // And is used.
     server.kill_and_wait("site", before[0], 2);
     server.kill_and_wait("site", before[1], 2);

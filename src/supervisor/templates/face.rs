@@ -169,7 +169,7 @@ pub enum Output {
 }
 
 /// One template, for `status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateView {
     /// Which.
     pub key: Key,
@@ -179,4 +179,8 @@ pub struct TemplateView {
     pub state: &'static str,
     /// When it was started.
     pub since: Time,
+    /// Attempts in place of one that died or did not boot.
+    pub restarts: u64,
+    /// How the last such one ended.
+    pub last_exit: Option<String>,
 }
