@@ -287,7 +287,13 @@ impl Generation {
     }
 
     fn differs_from(&self, before: &Self) -> bool {
-        self.config != before.config || self.roots != before.roots || self.account != before.account
+        let (own, theirs) = (self.sockets(), before.sockets());
+        let same_sockets =
+            own.len() == theirs.len() && own.iter().zip(&theirs).all(|(one, two)| Rc::ptr_eq(one, two));
+        self.config != before.config
+            || self.roots != before.roots
+            || self.account != before.account
+            || !same_sockets
     }
 
     /// The index of the app in pool `pool`.

@@ -55,6 +55,11 @@ impl Socket {
         self.bound.socket.as_fd()
     }
 
+    /// Whether clients still find it: nobody has removed or replaced the file of a Unix socket.
+    fn is_there(&self) -> bool {
+        self.file.as_ref().is_none_or(|(path, identity)| listener::identity(path) == Some(*identity))
+    }
+
     /// The IP address it is bound to, if it is not a Unix socket.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self.bound.local {
@@ -246,7 +251,8 @@ pub(super) fn trial(config: &Config) -> (Vec<String>, Vec<String>) {
 
 fn sockets(address: &Address, open: &[Listening], inherited: &Inherited) -> io::Result<Vec<Rc<Socket>>> {
     // The same words mean the same sockets, also for port 0.
-    if let Some(known) = open.iter().find(|known| known.address == *address) {
+    let there = |known: &&Listening| known.sockets.iter().all(|socket| socket.is_there());
+    if let Some(known) = open.iter().find(|known| known.address == *address).filter(there) {
         return Ok(known.sockets.clone());
     }
     match address {
@@ -324,7 +330,8 @@ fn unix(path: &Path, open: &[Listening], inherited: &Inherited) -> io::Result<Rc
 }
 
 fn known(local: &Local, open: &[Listening]) -> Option<Rc<Socket>> {
-    open.iter().flat_map(|listening| &listening.sockets).find(|socket| socket.bound.local == *local).cloned()
+    let sockets = open.iter().flat_map(|listening| &listening.sockets);
+    sockets.filter(|socket| socket.is_there()).find(|socket| socket.bound.local == *local).cloned()
 }
 
 /// As it is written in a configuration.

@@ -2,6 +2,7 @@
 
 use super::Master;
 use super::child::{Hearing, Role};
+use super::strays::Census;
 use crate::control::exit::signal_name;
 use crate::control::worker::ToWorker;
 use crate::supervisor::{ChildId, Exit, Input, Signal};
@@ -78,6 +79,7 @@ impl Master {
     /// Takes in children that have ended. What an app forks and leaves to us without end must not hold the loop: what is
     /// left is there in the next turn, which comes at once, as there may be no other signal for it.
     pub(super) fn reap(&mut self, now: Time) {
+        let mut census = Census::default();
         for _ in 0..REAPED_A_TURN {
             let Some((pid, ended)) = process::ended() else { return self.unreaped = false };
             let exit = match ended {
@@ -88,7 +90,7 @@ impl Master {
                 // It may have been forked from a template, and have said so before it ended.
                 self.hear_templates(now);
             }
-            let remains = self.remains(pid, exit, now);
+            let remains = self.remains(pid, exit, &mut census, now);
             if process::reap(pid).is_none() {
                 return self.unreaped = false;
             }

@@ -9,9 +9,13 @@ use crate::supervisor::{ChildId, Exit, Input, Left, Seen, Trail};
 use crate::sys::{process, signals};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
-/// How often a daemon may fork while it is looked for.
-const LOOKS: usize = 16;
+/// All processes are listed at most so often in one turn of the loop, however many end in it.
+const LISTS: usize = 8;
+
+/// Processes of one daemon that are held at a time. Others are found again when these end.
+const MOST: usize = 256;
 
 /// Processes of one child besides that by which it is known.
 #[derive(Debug, Default)]
@@ -66,21 +70,22 @@ impl SavedStrays {
 
 impl Master {
     /// A process has ended, and is not reaped yet: what of its child lives on. `None`: nothing, or it is none of a daemon.
-    pub(super) fn remains(&self, pid: u32, exit: Exit, now: Time) -> Option<Remains> {
+    pub(super) fn remains(&self, pid: u32, exit: Exit, census: &mut Census, now: Time) -> Option<Remains> {
         let id = self.child_of(pid)?;
         let child = self.children.get(&id)?;
         let Role::Daemon(daemon) = &child.role else { return None };
         let known = |pid: u32| self.is_known(pid);
         if let Some(trail) = &daemon.strays.trail {
             let mut trail = trail.clone();
-            let new = look(|children| trail.go_on(children, known));
+            let room = MOST.saturating_sub(daemon.strays.others.len());
+            let new = census.look(pid, room, |children| trail.go_on(children, known));
             let lives = child.process.pid != pid || daemon.strays.others.iter().any(|other| other.pid != pid);
             return (lives || !new.is_empty()).then_some(Remains { begins: false, trail, new });
         }
         let found = self.supervisor.may_hide(id, exit, now).then(|| {
-            let first = children().into_iter().find(|child| child.pid == pid)?;
+            let first = census.again().iter().find(|child| child.pid == pid).copied()?;
             let mut trail = Trail::of(&first, process::session());
-            let new = look(|children| trail.begin(children, known));
+            let new = census.look(pid, MOST, |children| trail.begin(children, known));
             (!new.is_empty()).then_some(Remains { begins: true, trail, new })
         });
         let found = found.flatten();
@@ -126,19 +131,52 @@ fn tell(process: &process::Child, signal: i32, group: bool) {
     }
 }
 
-/// Looks again while some end in the meantime: a list that shows how one has ended may lack what it has forked before.
-fn look(mut find: impl FnMut(&[Seen]) -> Left) -> Vec<process::Child> {
-    let mut before = 0;
-    for _ in 0..LOOKS {
-        let Left { alive, ended } = find(&children());
-        // They are not reaped, so their numbers are theirs.
-        let found: Vec<_> = alive.into_iter().filter_map(|pid| process::adopted(pid).ok()).collect();
-        if !found.is_empty() || ended <= before {
-            return found;
+/// The master's children as they were listed in this turn. Listing reads a file for each process of the machine.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    last: Vec<Seen>,
+    /// Ended already when the last list was begun: what they have forked is in it.
+    before: BTreeSet<u32>,
+    made: usize,
+}
+
+impl Census {
+    /// One more list, or the last once more if there were too many.
+    fn again(&mut self) -> &[Seen] {
+        if self.made < LISTS {
+            self.before.extend(self.last.iter().filter(|seen| seen.ended).map(|seen| seen.pid));
+            (self.last, self.made) = (children(), self.made + 1);
         }
-        before = ended;
+        &self.last
     }
-    Vec::new()
+
+    /// What a process has left behind that has ended, at most `room`. Looks again while others end in the meantime: a
+    /// list that shows how one has ended may lack what it has forked before.
+    fn look(
+        &mut self,
+        ended: u32,
+        room: usize,
+        mut find: impl FnMut(&[Seen]) -> Left,
+    ) -> Vec<process::Child> {
+        if self.before.contains(&ended) {
+            return adopt(find(&self.last), room);
+        }
+        let mut known = 0;
+        loop {
+            let left = find(self.again());
+            let ended = left.ended;
+            let found = adopt(left, room);
+            if !found.is_empty() || ended <= known || self.made == LISTS {
+                return found;
+            }
+            known = ended;
+        }
+    }
+}
+
+/// Those that are still ours: the number of what was reaped since it was listed may be anybody's.
+fn adopt(left: Left, room: usize) -> Vec<process::Child> {
+    left.alive.into_iter().filter_map(|pid| process::adopted(pid).ok()).take(room).collect()
 }
 
 fn children() -> Vec<Seen> {

@@ -432,3 +432,35 @@ fn check_looks_for_the_programs_of_daemons() {
                   virtualenv nor on PATH";
     assert!(checked.stderr.contains(wanted), "{checked:?}");
 }
+
+/// Goes to the background as many processes, each in a session of its own, that ignore TERM.
+const MANY: &str = r#"
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for number in range(300):
+    if os.fork() == 0:
+        os.setsid()
+        open("strays", "a").write("%d " % os.getpid())
+        time.sleep(1000)
+os._exit(0)
+"#;
+
+#[test]
+fn many_processes_in_the_background_are_ended_and_hold_up_nothing() {
+    let setup = setup(r#""hidden": (command: ["python", "detach.py"], app: "site", stop_timeout: "300ms")"#);
+    setup.directory.write("detach.py", MANY);
+    let server = setup.start().tolerant(&["daemon hidden"]);
+    server.wait_log("daemon hidden: it went to the background (process ");
+    let first = numbers(&server, "strays");
+    wait_until(SOON, "those of the first attempt have ended", || {
+        let left = first.iter().filter(|pid| Process::of(**pid).is_some()).count();
+        assert_eq!(get(server.address, "/").status, 200);
+        holds(left == 0, left)
+    });
+    server.configure(&configuration(""));
+    reload(&server);
+    wait_until(SOON, "nothing of it is left", || {
+        let left = numbers(&server, "strays").iter().filter(|pid| Process::of(**pid).is_some()).count();
+        holds(left == 0, left)
+    });
+}

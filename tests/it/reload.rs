@@ -2,6 +2,7 @@
 
 use crate::harness::{Connection, Gate, Load, SOON, Server, Setup, get, holds, keep_loading, wait_until};
 use nix::sys::signal::Signal;
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 /// A file, a fixed answer that says `version`, and an app in the test's directory.
@@ -264,4 +265,27 @@ fn runs_of_jobs_and_their_history_stay() {
         assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
         assert_eq!((server.job("long").running, server.job("short").history), before);
     }
+}
+
+#[test]
+fn a_unix_socket_whose_file_is_gone_is_bound_again() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}", "unix:{dir}/site.sock"], locations: [(path: "/", to: Respond(status: 200))])],"#,
+    );
+    let server = setup.start();
+    let socket = server.directory().path().join("site.sock");
+    std::fs::remove_file(&socket).unwrap();
+    let reload = server.command(&["reload", "--wait"]);
+    assert_eq!(reload.code, Some(0), "{reload:?}");
+    let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // One that is there stays, and so do the workers.
+    let workers = server.ready("worker");
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+    assert_eq!(server.ready("worker"), workers);
 }

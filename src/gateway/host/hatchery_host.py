@@ -462,11 +462,13 @@ class Host:
         if self.pipes:
             set_wakeup_fd(-1)
             signal(SIGTERM, SIG_DFL)
-        for stream in self.streams:
+        streams, pipes = self.streams, self.pipes
+        self.streams, self.pipes = set(), ()  # what that forks has other files under these numbers
+        for stream in streams:
             stream.socket.close()
         for ours in (self.listener, self.control, self.poll, *(poll for poll, _ in self.units)):
             ours.close()
-        for pipe in self.pipes:
+        for pipe in pipes:
             os.close(pipe)
 
     def tell(self, kind, payload=b""):

@@ -357,6 +357,32 @@ def fork(environ, start_response):
     return [found, b" ", str(os.WTERMSIG(status)).encode()]
 
 
+def fork_again(environ, start_response):
+    """A child of a forked child keeps the files that the first one has opened, whatever their numbers were before."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        pairs = [os.pipe() for _ in range(20)]
+        if os.fork() == 0:
+            lost = 0
+            for ends in pairs:
+                for end in ends:
+                    try:
+                        os.fstat(end)
+                    except OSError:
+                        lost += 1
+            os.write(write, b"%d lost of %d" % (lost, 2 * len(pairs)))
+            os._exit(0)
+        os.wait()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    found = os.read(read, 4096)
+    os.close(read)
+    os.close(write)
+    start_response("200 OK", PLAIN)
+    return [found]
+
+
 @validator
 def valid(environ, start_response):
     if environ["REQUEST_METHOD"] == "POST":

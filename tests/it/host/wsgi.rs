@@ -275,3 +275,9 @@ fn a_forked_child_holds_nothing_of_ours() {
     let host = Host::hostile(1);
     sound(&host.connect(0, 0).get("/fork"), 200, "[] 15");
 }
+
+#[test]
+fn a_child_of_a_forked_child_keeps_its_files() {
+    let host = Host::hostile(1);
+    sound(&host.connect(0, 0).get("/fork_again"), 200, "0 lost of 40");
+}
