@@ -31,7 +31,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let file = locate::file(arguments.config.as_deref())?;
     let (config, warnings) = config::load_with_warnings(&file, &Disk)
         .map_err(|problems| Failure::Usage(locate::lines(&problems)))?;
-    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    warnings.iter().chain(&check::warnings(&config)).for_each(|warning| eprintln!("warning: {warning}"));
     let mut problems: Vec<String> = check::environment(&config).iter().map(ToString::to_string).collect();
     let control = config.control.clone().unwrap_or_else(control::find);
     if listener::is_alive(&control) {

@@ -75,7 +75,7 @@ impl Supervisor {
         let limit = self.place_of(child).and_then(|place| self.pools.get(place.pool)?.plan.max_rss);
         if let Some(limit) = limit.filter(|limit| rss > *limit) {
             let mib = |bytes: u64| bytes >> 20;
-            self.on_worn(child, &format!("its memory is {} MiB, above max_rss {}", mib(rss), mib(limit)));
+            self.on_worn(child, &format!("its memory is {} MiB, above max_rss {} MiB", mib(rss), mib(limit)));
         }
     }
 

@@ -63,6 +63,8 @@ fn check_is_content_with_a_good_file() {
     directory.write("hatchery.ron", GOOD);
     let checked = hatchery(&directory, &["check"]);
     assert_eq!(checked.code, Some(0), "{checked:?}");
+    let warned = checked.stderr.contains("user: started as root without `user`");
+    assert_eq!(warned, nix::unistd::geteuid().is_root(), "{checked:?}");
 }
 
 #[test]

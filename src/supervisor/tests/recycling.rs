@@ -142,7 +142,7 @@ fn memory_is_looked_at_and_judged() {
     let relief = scene.one(1, "booting");
     let outputs = scene.ready(relief);
     assert_eq!(drained(&outputs)[0].0, old[1]);
-    assert!(notes(&outputs, Level::Info)[0].contains("301 MiB, above max_rss 300"), "{outputs:?}");
+    assert!(notes(&outputs, Level::Info)[0].contains("301 MiB, above max_rss 300 MiB"), "{outputs:?}");
 }
 
 #[test]
