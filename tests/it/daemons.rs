@@ -298,6 +298,8 @@ const DETACHING: &str = r#"
 import os, signal, sys, time
 if os.path.exists("calm"):
     time.sleep(1000)
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if os.fork():
     os._exit(0)
 os.setsid()
@@ -307,7 +309,8 @@ def leave(*_):
     if os.path.exists("alone"):
         os.remove("alone")
     os._exit(0)
-signal.signal(signal.SIGTERM, signal.SIG_IGN if "deaf" in sys.argv else leave)
+if "deaf" not in sys.argv:
+    signal.signal(signal.SIGTERM, leave)
 null = os.open("/dev/null", os.O_RDWR)
 for descriptor in range(3):
     os.dup2(null, descriptor)
