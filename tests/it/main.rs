@@ -16,6 +16,7 @@ mod differential;
 mod django;
 mod fuzz_corpora;
 mod host;
+mod hostile;
 mod http_corpus;
 mod hygiene;
 mod layers;

@@ -1,0 +1,1 @@
+//! Descriptors that nobody asked for, and files that never answer.

@@ -1,0 +1,1 @@
+//! Directories that take long to list.

@@ -1,0 +1,1 @@
+//! What children print and say.

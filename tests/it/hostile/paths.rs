@@ -1,0 +1,1 @@
+//! A local user in the same directory as what the master makes.

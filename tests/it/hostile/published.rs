@@ -1,0 +1,1 @@
+//! Source and secrets below a static root.

@@ -1,0 +1,1 @@
+//! Requests that two implementations could read in two ways.

@@ -1,0 +1,1 @@
+//! What a worker that was taken over can write to shared memory.

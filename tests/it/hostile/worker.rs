@@ -1,0 +1,1 @@
+//! What a worker that was taken over can still call.
