@@ -223,14 +223,14 @@ fn play(bytes: &[u8]) -> Vec<Result<Outcome, HttpError>> {
 }
 
 /// xorshift64.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    fn below(&mut self, most: usize) -> usize {
+    pub(crate) fn below(&mut self, most: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -292,7 +292,7 @@ const PIECES: &[&[u8]] = &[
 ];
 
 /// One to three edits.
-fn mutate(file: &[u8], files: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+pub(crate) fn mutate(file: &[u8], files: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = file.to_vec();
     for _ in 0..1 + random.below(3) {
         let at = random.below(bytes.len() + 1);

@@ -18,7 +18,7 @@ pub(crate) use http::{Connection, Reply, get, reply_to};
 pub(crate) use load::{Load, Report as LoadReport};
 pub(crate) use process::{Process, as_nobody};
 pub(crate) use server::{Finished, Server, Setup, binary, hatchery};
-pub(crate) use upstream::Upstream;
+pub(crate) use upstream::{Received, Upstream};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

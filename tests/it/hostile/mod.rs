@@ -4,6 +4,7 @@
 mod apps;
 mod descriptors;
 mod listings;
+mod mutants;
 mod output;
 mod paths;
 mod peers;
