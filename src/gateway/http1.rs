@@ -69,22 +69,26 @@ fn field(name: &[u8], parts: &[&[u8]], out: &mut Vec<u8>) {
 
 /// X-Forwarded-*: what a trusted proxy said, else what we see ourselves.
 fn forwarded(head: &RequestHead, forward: &Forward<'_>, out: &mut Vec<u8>) {
-    let said = |name: &'static str| head.get(name).filter(|value| forward.trusted && !value.is_empty());
+    // Several lines are one list (RFC 9110 §5.3).
+    let said = |name: &'static str| -> Vec<&[u8]> {
+        head.all(name).filter(|value| forward.trusted && !value.is_empty()).collect()
+    };
+    let or = |said: Vec<&[u8]>, own: &[u8]| match said.as_slice() {
+        [] => own.to_vec(),
+        lines => lines.join(&b", "[..]),
+    };
     let peer = forward.peer.map(|peer| peer.to_canonical().to_string());
-    let mut chain = Vec::new();
-    if forward.trusted {
-        head.all("x-forwarded-for").filter(|value| !value.is_empty()).for_each(|value| chain.push(value));
-    }
+    let mut chain = said("x-forwarded-for");
     chain.extend(peer.as_ref().map(|peer| peer.as_bytes()));
     if !chain.is_empty() {
         field(b"X-Forwarded-For", &[&chain.join(&b", "[..])], out);
     }
-    field(b"X-Forwarded-Proto", &[said("x-forwarded-proto").unwrap_or(forward.scheme.as_bytes())], out);
-    field(b"X-Forwarded-Host", &[said("x-forwarded-host").unwrap_or(forward.host)], out);
-    if let Some(port) = said("x-forwarded-port") {
-        field(b"X-Forwarded-Port", &[port], out);
-    } else if forward.local_port != 0 {
-        field(b"X-Forwarded-Port", &[forward.local_port.to_string().as_bytes()], out);
+    field(b"X-Forwarded-Proto", &[&or(said("x-forwarded-proto"), forward.scheme.as_bytes())], out);
+    field(b"X-Forwarded-Host", &[&or(said("x-forwarded-host"), forward.host)], out);
+    let own_port = if forward.local_port == 0 { String::new() } else { forward.local_port.to_string() };
+    let port = or(said("x-forwarded-port"), own_port.as_bytes());
+    if !port.is_empty() {
+        field(b"X-Forwarded-Port", &[&port], out);
     }
 }
 

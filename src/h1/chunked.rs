@@ -1,9 +1,11 @@
 //! The chunked transfer coding (RFC 9112 §7.1), read strictly and written plainly.
 //!
-//! Strict means: 1 to 15 hexadecimal digits, then `;` and an extension or CR LF; nothing is trimmed, a bare LF ends
-//! nothing. Whatever two implementations could read differently is an error, such as a line end within quotes, where
-//! some end the line and some do not. Extensions are skipped, trailers are checked and dropped, both are bounded.
+//! Strict means: 1 to 15 hexadecimal digits, then extensions of the grammar in `extension`, then CR LF; nothing is
+//! trimmed, a bare LF ends nothing. Whatever two implementations could read differently is an error, such as a line end
+//! within quotes, where some end the line and some do not. Extensions and trailers are checked and dropped, both are
+//! bounded.
 
+use super::extension::Extension;
 use crate::http::fields::is_token_byte;
 
 /// Takes the coding off, whatever the cuts of the input.
@@ -20,8 +22,8 @@ pub struct Decoder {
 enum State {
     /// In the digits of a size.
     Size { value: u64, digits: u8 },
-    /// Behind the `;` of a size line.
-    Extension { size: u64, quotes: Quotes },
+    /// Behind the digits of a size line.
+    Extension { size: u64, place: Extension },
     /// The LF of a size line must follow.
     SizeEnd { size: u64 },
     /// `left` bytes of a chunk are to come.
@@ -44,15 +46,6 @@ enum State {
     Done,
 }
 
-/// Where in a quoted string (RFC 9110 §5.6.4) an extension is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Quotes {
-    Outside,
-    Inside,
-    /// Behind a backslash inside.
-    Escaped,
-}
-
 impl Default for State {
     fn default() -> Self {
         Self::Size { value: 0, digits: 0 }
@@ -64,7 +57,7 @@ impl Default for State {
 pub enum Error {
     /// A size without digits, with others than hexadecimal ones, or with more than 15.
     Size,
-    /// A control character in an extension, a quote that is not closed, or more bytes than anyone needs.
+    /// Extensions that are not of the grammar, or with more bytes than anyone needs.
     Extension,
     /// No CR LF where one must be.
     LineEnd,
@@ -140,18 +133,19 @@ impl Decoder {
             }
             (State::Size { digits: 0, .. }, _) => Err(Error::Size),
             (State::Size { value, .. }, b'\r') => Ok(State::SizeEnd { size: value }),
-            (State::Size { value, .. }, b';') => {
-                Ok(State::Extension { size: value, quotes: Quotes::Outside })
+            (State::Size { value, .. }, b';' | b' ' | b'\t') => {
+                let place = Extension::Gap.behind(byte).ok_or(Error::Extension)?;
+                Ok(State::Extension { size: value, place })
             }
             (State::Size { .. }, b'\n') => Err(Error::LineEnd),
             (State::Size { .. }, _) => Err(Error::Size),
 
-            (State::Extension { size, quotes: Quotes::Outside }, b'\r') => Ok(State::SizeEnd { size }),
-            (State::Extension { size, quotes }, b'\t' | 0x20..=0x7e | 0x80..) => {
+            (State::Extension { size, place }, b'\r') if place.may_end() => Ok(State::SizeEnd { size }),
+            (State::Extension { size, place }, _) => {
                 count(&mut self.extensions, EXTENSIONS_MAX, Error::Extension)?;
-                Ok(State::Extension { size, quotes: quotes.behind(byte) })
+                let place = place.behind(byte).ok_or(Error::Extension)?;
+                Ok(State::Extension { size, place })
             }
-            (State::Extension { .. }, _) => Err(Error::Extension),
 
             (State::SizeEnd { size: 0 }, b'\n') => Ok(State::TrailerStart),
             (State::SizeEnd { size }, b'\n') => Ok(State::Data { left: size }),
@@ -176,17 +170,6 @@ impl Decoder {
             (State::TrailerEnd | State::End, _) => Err(Error::LineEnd),
             // `decode` handles both itself.
             (State::Data { .. } | State::Done, _) => Ok(self.state),
-        }
-    }
-}
-
-impl Quotes {
-    fn behind(self, byte: u8) -> Self {
-        match (self, byte) {
-            (Self::Outside, b'"') | (Self::Escaped, _) => Self::Inside,
-            (Self::Inside, b'"') => Self::Outside,
-            (Self::Inside, b'\\') => Self::Escaped,
-            (state, _) => state,
         }
     }
 }
@@ -248,7 +231,8 @@ mod tests {
             (&b"0\r\n\r\n"[..], &b""[..], 5),
             (b"5\r\nhello\r\n0\r\n\r\nGET", b"hello", 15),
             (b"1\r\na\r\n00a\r\n0123456789\r\n0\r\n\r\n", b"a0123456789", 28),
-            (b"3;name=\"a;b\"\tc\r\nabc\r\n0;x\r\nA: b\r\nC:\t\xe9\r\n\r\n", b"abc", 40),
+            (b"3;name=\"a;b\"\t;c\r\nabc\r\n0;x\r\nA: b\r\nC:\t\xe9\r\n\r\n", b"abc", 41),
+            (b"2;a = \"x;y\" ; b\r\nhi\r\n0 ;x\r\n\r\n", b"hi", 29),
             (b"000000000000001\r\n\n\r\n0\r\n\r\n", b"\n", 25),
             (b"1;a=\"\\\"\\\\\";b\r\nx\r\n0\r\n\r\n", b"x", 22),
         ] {
@@ -263,8 +247,13 @@ mod tests {
             (&b"\r\n"[..], Error::Size),
             (b"\n", Error::Size),
             (b" 5\r\n", Error::Size),
-            (b"5 \r\n", Error::Size),
-            (b"5\t;x\r\n", Error::Size),
+            (b"5 \r\n", Error::Extension),
+            (b"5\t\t6;x\r\n", Error::Extension),
+            (b"2;\r\nhi\r\n", Error::Extension),
+            (b"2;a=\r\nhi\r\n", Error::Extension),
+            (b"2;a[b\r\nhi\r\n", Error::Extension),
+            (b"2;a \r\nhi\r\n", Error::Extension),
+            (b"0;\r\n\r\n", Error::Extension),
             (b"0x5\r\n", Error::Size),
             (b"+5\r\n", Error::Size),
             (b"-1\r\n", Error::Size),

@@ -8,15 +8,18 @@
 //! |---|---|
 //! | Transfer-Encoding and Content-Length | 400 |
 //! | Transfer-Encoding in HTTP/1.0 | 400 |
-//! | Transfer-Encoding, all fields together, other than exactly `chunked` | 501 |
+//! | Transfer-Encoding, all fields together, whose last coding is not `chunked`, or that is no list of codings | 400 |
+//! | Transfer-Encoding with codings before `chunked` | 501 |
 //! | more than one Content-Length, equal or not, in one field or several | 400 |
 //! | Content-Length that is not all digits, or above 2^63 - 1 | 400 |
 //! | HTTP/1.1 without Host; more than one Host; a Host no host has | 400 |
 //! | absolute form whose authority is not the Host | 400 |
+//! | absolute form with `https:` on a connection without TLS | 400 |
 //! | CONNECT | 501 |
 //! | TRACE | 405 |
 
 use super::{Refusal, Request};
+use crate::http::fields::is_name;
 use crate::http::target::{self, Host, Target};
 use crate::http::{BodyLength, Fields, Method, RequestHead, Status, Version};
 
@@ -44,6 +47,10 @@ pub(super) fn request(head: RequestHead) -> Result<(Request, Framing), Refusal> 
     let has_body = !matches!(body, BodyLength::None | BodyLength::Known(0));
     let expects = seen.expects && has_body && head.version() == Version::Http11;
     let target = target::parse(head.method(), head.target()).map_err(bad_target)?;
+    // What it names is to be had over TLS only (RFC 9110 §4.2.2), and others would take it for `http:`.
+    if target.is_https() {
+        return Err(bad("https target on a connection without TLS"));
+    }
     let host = host(&seen, &head, &target)?;
     Ok((Request { head, target, host, body }, Framing { body, persist, expects }))
 }
@@ -67,13 +74,36 @@ struct Seen<'a> {
     expects: bool,
 }
 
-/// All Transfer-Encoding fields together.
+/// The codings of all Transfer-Encoding fields together, in their order (RFC 9112 §6.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Transfer {
     #[default]
     None,
+    /// `chunked` alone.
     Chunked,
-    Other,
+    /// Others, so that nobody knows where the body ends.
+    Others,
+    /// Others, then `chunked`: it ends where the chunks do, but what is in them we cannot read.
+    OthersChunked,
+    /// An element that is no coding, or one behind `chunked`.
+    Malformed,
+}
+
+impl Transfer {
+    /// With one more element of the list.
+    fn with(self, element: &[u8]) -> Self {
+        let name_end = element.iter().position(|byte| *byte == b';').unwrap_or(element.len());
+        let (name, parameters) = element.split_at_checked(name_end).unwrap_or_default();
+        let is_chunked = name.eq_ignore_ascii_case(b"chunked");
+        match self {
+            // `chunked` has no parameters (RFC 9112 §7.1).
+            _ if !is_name(name) || (is_chunked && !parameters.is_empty()) => Self::Malformed,
+            Self::None if is_chunked => Self::Chunked,
+            Self::Others if is_chunked => Self::OthersChunked,
+            Self::None | Self::Others => Self::Others,
+            Self::Chunked | Self::OthersChunked | Self::Malformed => Self::Malformed,
+        }
+    }
 }
 
 impl<'a> Seen<'a> {
@@ -92,7 +122,9 @@ impl<'a> Seen<'a> {
                     let length = digits(value).ok_or(bad("invalid Content-Length"))?;
                     once(&mut seen.content_length, length, "more than one Content-Length field")?;
                 }
-                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => seen.transfer(value),
+                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                    seen.transfer = tokens(value).fold(seen.transfer, Transfer::with);
+                }
                 _ => {}
             }
         }
@@ -103,14 +135,6 @@ impl<'a> Seen<'a> {
         for token in tokens(value) {
             self.close |= token.eq_ignore_ascii_case(b"close");
             self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-
-    /// `chunked` once and alone, over all fields; an empty element or a parameter makes it something else.
-    fn transfer(&mut self, value: &[u8]) {
-        for token in tokens(value) {
-            let first = self.transfer == Transfer::None && token.eq_ignore_ascii_case(b"chunked");
-            self.transfer = if first { Transfer::Chunked } else { Transfer::Other };
         }
     }
 }
@@ -150,7 +174,11 @@ fn body(seen: &Seen<'_>, version: Version) -> Result<BodyLength, Refusal> {
         (_, Some(_)) => Err(bad("both Transfer-Encoding and Content-Length")),
         (_, None) if version == Version::Http10 => Err(bad("Transfer-Encoding in HTTP/1.0")),
         (Transfer::Chunked, None) => Ok(BodyLength::Unknown),
-        (Transfer::Other, None) => Err(Refusal { status: 501, why: "Transfer-Encoding other than chunked" }),
+        (Transfer::Others, None) => Err(bad("the last Transfer-Encoding is not chunked")),
+        (Transfer::Malformed, None) => Err(bad("malformed Transfer-Encoding")),
+        (Transfer::OthersChunked, None) => {
+            Err(Refusal { status: 501, why: "Transfer-Encoding other than chunked" })
+        }
     }
 }
 
@@ -242,20 +270,28 @@ mod tests {
             (&["Chunked"], Transfer::Chunked),
             (&["chunked\t"], Transfer::Chunked),
             (&["\tchunked"], Transfer::Chunked),
-            (&["chunked", "chunked"], Transfer::Other),
-            (&["chunked, chunked"], Transfer::Other),
-            (&["chunked,"], Transfer::Other),
-            (&[",chunked"], Transfer::Other),
-            (&["gzip, chunked"], Transfer::Other),
-            (&["gzip", "chunked"], Transfer::Other),
-            (&["chunked", "identity"], Transfer::Other),
-            (&["chunked;q=1"], Transfer::Other),
-            (&["xchunked"], Transfer::Other),
-            (&["chunke"], Transfer::Other),
-            (&["chunked\x0b"], Transfer::Other),
-            (&["\"chunked\""], Transfer::Other),
-            (&["identity"], Transfer::Other),
-            (&[""], Transfer::Other),
+            (&["chunked", "chunked"], Transfer::Malformed),
+            (&["chunked, chunked"], Transfer::Malformed),
+            (&["gzip, chunked, chunked"], Transfer::Malformed),
+            (&["chunked,"], Transfer::Malformed),
+            (&[",chunked"], Transfer::Malformed),
+            (&["gzip, , chunked"], Transfer::Malformed),
+            (&["gzip, chunked"], Transfer::OthersChunked),
+            (&["gzip;q=1, deflate", "chunked"], Transfer::OthersChunked),
+            (&["identity, chunked"], Transfer::OthersChunked),
+            (&["chunked", "identity"], Transfer::Malformed),
+            (&["chunked, gzip"], Transfer::Malformed),
+            (&["chunked;q=1"], Transfer::Malformed),
+            (&["chunked;"], Transfer::Malformed),
+            (&["xchunked"], Transfer::Others),
+            (&["chunke"], Transfer::Others),
+            (&["chunked\x0b"], Transfer::Malformed),
+            (&["chun ked"], Transfer::Malformed),
+            (&["\"chunked\""], Transfer::Malformed),
+            (&["identity"], Transfer::Others),
+            (&["gzip"], Transfer::Others),
+            (&[""], Transfer::Malformed),
+            (&["chunked", ""], Transfer::Malformed),
         ] {
             let fields = values.iter().map(|value| (&b"Transfer-Encoding"[..], value.as_bytes()));
             assert_eq!(Seen::of(fields).unwrap().transfer, expected, "{values:?}");
@@ -264,7 +300,13 @@ mod tests {
 
     #[test]
     fn every_pair_of_length_and_coding() {
-        let codings = [Transfer::None, Transfer::Chunked, Transfer::Other];
+        let codings = [
+            Transfer::None,
+            Transfer::Chunked,
+            Transfer::Others,
+            Transfer::OthersChunked,
+            Transfer::Malformed,
+        ];
         for (transfer, length, version) in codings.into_iter().flat_map(|transfer| {
             [None, Some(0), Some(5)].into_iter().flat_map(move |length| {
                 [Version::Http10, Version::Http11].map(|version| (transfer, length, version))
@@ -276,7 +318,7 @@ mod tests {
                 (Transfer::None, None) => Ok(BodyLength::None),
                 (Transfer::None, Some(length)) => Ok(BodyLength::Known(length)),
                 (Transfer::Chunked, None) if version == Version::Http11 => Ok(BodyLength::Unknown),
-                (Transfer::Other, None) if version == Version::Http11 => Err(501),
+                (Transfer::OthersChunked, None) if version == Version::Http11 => Err(501),
                 _ => Err(400),
             };
             assert_eq!(result, expected, "{seen:?} {version:?}");

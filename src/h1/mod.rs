@@ -8,6 +8,7 @@
 pub mod chunked;
 mod conn;
 pub mod encode;
+mod extension;
 mod framing;
 mod parse;
 mod prepared;

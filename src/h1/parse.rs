@@ -2,6 +2,10 @@
 //! httparse; the request line is taken apart here, because httparse refuses targets that are not UTF-8.
 //!
 //! Every refusal is decided by the place of the offending byte in the stream, never by where a read ended.
+//!
+//! Lines of requests end with CR LF and nothing else. RFC 9112 §2.2 lets a recipient take a bare LF for a line end, and
+//! some do where others do not: what two implementations read differently is how requests are smuggled. In responses,
+//! which come from servers that the operator chose, both are line ends.
 
 use super::{Refusal, Settings};
 use crate::http::fields::is_token_byte;
@@ -40,6 +44,8 @@ const EMPTY_LINES_MAX: u8 = 2;
 const USUAL_FIELDS: usize = 32;
 
 const MALFORMED: Refusal = Refusal { status: 400, why: "malformed header field" };
+const BARE_LF: Refusal = Refusal { status: 400, why: "bare LF in the request head; lines end with CR LF" };
+const BARE_CR: Refusal = Refusal { status: 400, why: "bare CR in the request head; lines end with CR LF" };
 
 impl Scan {
     /// Takes the next head out of `input`; `None`: more bytes are needed. Between calls `input` only grows at its end.
@@ -71,19 +77,14 @@ impl Scan {
         self.request.map(|line| (Method::from_bytes(line.method.of(input)), line.version))
     }
 
-    /// Drops CR LF (or LF) at the beginning of `input`.
+    /// Drops CR LF at the beginning of `input`.
     fn skip_empty_lines(&mut self, input: &mut Vec<u8>) -> Result<(), Refusal> {
-        while self.at == 0 {
-            let length = match input.as_slice() {
-                [b'\r', b'\n', ..] => 2,
-                [b'\n', ..] => 1,
-                _ => return Ok(()),
-            };
+        while self.at == 0 && input.starts_with(b"\r\n") {
             if self.empty == EMPTY_LINES_MAX {
                 return Err(Refusal { status: 400, why: "too many empty lines before the request line" });
             }
             self.empty += 1;
-            input.drain(..length);
+            input.drain(..2);
         }
         Ok(())
     }
@@ -103,8 +104,9 @@ impl Scan {
         self.at = at as u32;
         let end = match input.get(at..).unwrap_or_default() {
             [] | [b'\r'] => return Ok(None),
-            [b'\n', ..] => at + 1,
             [b'\r', b'\n', ..] => at + 2,
+            [b'\n', ..] => return Err(BARE_LF),
+            [b'\r', ..] => return Err(BARE_CR),
             _ => return Err(Refusal { status: 400, why: "control character in the request line" }),
         };
         self.request = Some(split_request_line(input.get(..at).unwrap_or_default(), end as u32)?);
@@ -123,8 +125,11 @@ impl Scan {
             let end = self.at as usize + found + 1;
             let line = input.get(self.line as usize..end).unwrap_or_default();
             (self.at, self.line) = (end as u32, end as u32);
-            if matches!(line, b"\n" | b"\r\n") {
-                return Ok(Some(end));
+            match line.strip_suffix(b"\r\n") {
+                Some(b"") => return Ok(Some(end)),
+                Some(text) if text.contains(&b'\r') => return Err(BARE_CR),
+                Some(_) => {}
+                None => return Err(BARE_LF),
             }
             self.count += 1;
             if self.count as usize > settings.fields {
@@ -148,7 +153,16 @@ fn try_whole(input: &[u8], fields: usize, settings: &Settings) -> Option<(usize,
         return None;
     };
     let end = fields + used;
-    (end <= settings.head).then(|| (end, spans(input, headers)))
+    let is_clean = end <= settings.head && !has_bare_lf(input.get(fields..end)?);
+    is_clean.then(|| (end, spans(input, headers)))
+}
+
+/// Whether an LF in `lines`, which begin where a line does, has no CR before it. Without a branch for each byte, so
+/// that it costs next to nothing.
+fn has_bare_lf(lines: &[u8]) -> bool {
+    let pairs = lines.iter().zip(lines.iter().skip(1));
+    let bare = pairs.fold(false, |found, (before, byte)| found | ((*byte == b'\n') & (*before != b'\r')));
+    bare || lines.starts_with(b"\n")
 }
 
 /// Takes the head out of `input`, without copying it if nothing follows.

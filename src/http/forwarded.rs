@@ -31,9 +31,12 @@ pub fn origin(head: &RequestHead, peer: Option<IpAddr>, trusts: impl Fn(Option<I
             break;
         }
     }
-    let https = head
-        .get("x-forwarded-proto")
-        .is_some_and(|scheme| scheme.trim_ascii().eq_ignore_ascii_case(b"https"));
+    // A list, in one line or in several (RFC 9110 §5.3), says that proxies saw different things: no one of them counts.
+    let mut schemes = head.all("x-forwarded-proto");
+    let https = match (schemes.next(), schemes.next()) {
+        (Some(scheme), None) => scheme.trim_ascii().eq_ignore_ascii_case(b"https"),
+        _ => false,
+    };
     Origin { client, trusted: true, https }
 }
 
@@ -87,6 +90,23 @@ mod tests {
         ]);
         let origin = origin(&head, ip("10.0.0.1"), ten);
         assert_eq!(origin, Origin { client: ip("203.0.113.9"), trusted: true, https: true });
+    }
+
+    #[test]
+    fn several_lines_are_a_list_and_a_list_of_schemes_is_not_https() {
+        for (lines, https) in [
+            (&["https"][..], true),
+            (&["https, http"], false),
+            (&["https", "http"], false),
+            (&["http", "https"], false),
+            (&["https, https"], false),
+            (&["https", "https"], false),
+            (&["https", ""], false),
+            (&[], false),
+        ] {
+            let fields: Vec<_> = lines.iter().map(|line| ("X-Forwarded-Proto", *line)).collect();
+            assert_eq!(origin(&head(&fields), ip("10.0.0.1"), ten).https, https, "{lines:?}");
+        }
     }
 
     #[test]

@@ -119,6 +119,12 @@ impl Target {
         self.authority.map(|span| span.of(target))
     }
 
+    /// Whether it is an absolute form with `https:`.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
     /// The port that a missing port stands for in an absolute form: 443 for `https:`, else 80.
     #[must_use]
     pub fn default_port(&self) -> u16 {

@@ -47,8 +47,12 @@ const ONLY_WE_REFUSE: &[(&str, &str)] = &[
         "RFC 9112 §3.2: other schemes, and forms that the method does not have",
     ),
     (
-        "Transfer-Encoding other than chunked",
+        "malformed Transfer-Encoding",
         "RFC 9110 §5.6.1 lets a recipient ignore empty list elements; implementations disagree, so we do not",
+    ),
+    (
+        "https target on a connection without TLS",
+        "RFC 9110 §4.2.2: what it names is to be had over TLS only; to the other a matter of the application",
     ),
     ("invalid chunk size", "more than 15 digits, be they zeros: others overflow there"),
     (
@@ -61,31 +65,11 @@ const ONLY_WE_REFUSE: &[(&str, &str)] = &[
 type Accepted = (HttpError, fn(&[u8]) -> bool, &'static str);
 
 /// Only the other refuses it, with this error; what must be in it then, and why accepting it is right.
-const ONLY_WE_ACCEPT: &[Accepted] = &[
-    (
-        HttpError::BareLf,
-        has_bare_lf,
-        "RFC 9112 §2.2 allows a bare LF in a head, for people who type requests; never in chunked framing",
-    ),
-    (
-        HttpError::InvalidChunkExtension,
-        has_semicolon,
-        "extensions are skipped, not judged, in a line without control characters that closes its quotes",
-    ),
-    (
-        HttpError::InvalidTarget,
-        has_odd_target,
-        "clients send bytes that RFC 3986 wants encoded; upstreams get those above 0x7F encoded",
-    ),
-];
-
-fn has_bare_lf(bytes: &[u8]) -> bool {
-    bytes.first() == Some(&b'\n') || bytes.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
-}
-
-fn has_semicolon(bytes: &[u8]) -> bool {
-    bytes.contains(&b';')
-}
+const ONLY_WE_ACCEPT: &[Accepted] = &[(
+    HttpError::InvalidTarget,
+    has_odd_target,
+    "clients send bytes that RFC 3986 wants encoded; upstreams get those above 0x7F encoded",
+)];
 
 fn has_odd_target(bytes: &[u8]) -> bool {
     let targets =

@@ -43,8 +43,8 @@ fn through(lines: &str, trusted: bool) -> Vec<String> {
 
 #[test]
 fn a_request_is_written_anew() {
-    let request = "POST http://shop.example:8443/a%20b//c?d=%zz HTTP/1.1\nHost:shop.example:8443\nA:  b \n\
-                   Transfer-Encoding:chunked\n\n";
+    let request = "POST http://shop.example:8443/a%20b//c?d=%zz HTTP/1.1\r\nHost:shop.example:8443\r\nA:  b \r\n\
+                   Transfer-Encoding:chunked\r\n\r\n";
     let expected = "POST /a%20b//c?d=%zz HTTP/1.1\r\nHost: shop.example:8443\r\nA: b\r\n\
                     X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
                     X-Forwarded-Host: shop.example:8443\r\nX-Forwarded-Port: 8443\r\nVia: 1.1 hatchery\r\n\
