@@ -4,6 +4,7 @@ use super::files::{self, Files};
 use super::located::{At, Located, Node, Raw, Read, Report};
 use super::location::check_path;
 use super::problem::Complaint;
+use crate::http::location::{self, Variable};
 use serde::Deserialize;
 
 /// What answers a location.
@@ -90,7 +91,6 @@ impl<'a> Raw<'a> for RawRespond<'a> {}
 const ACTIONS: [&str; 5] = ["Files", "App", "Proxy", "Redirect", "Respond"];
 const ACTIONS_LATER: [&str; 1] = ["Cgi"];
 const REDIRECTS: [u32; 5] = [301, 302, 303, 307, 308];
-const VARIABLES: [&str; 5] = ["rest", "path", "query", "host", "scheme"];
 
 impl Read for ActionDraft {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
@@ -160,7 +160,7 @@ fn proxy(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
 
 fn redirect(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
     let (raw, at) = inside.fields::<RawRedirect<'_>>(report)?;
-    let location: Option<At<String>> = at.need(raw.location, "location", "\"/new$rest\"", report);
+    let template: Option<At<String>> = at.need(raw.location, "location", "\"/new$rest\"", report);
     let mut status = 302;
     if let Some(given) = at.read(raw.status, report) {
         match u16::try_from(given.value).ok().filter(|_| REDIRECTS.contains(&given.value)) {
@@ -171,32 +171,50 @@ fn redirect(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
             }
         }
     }
-    let location = location?;
-    if let Err(complaint) = check_location(&location.value) {
-        report.add(&location.place, complaint);
+    let template = template?;
+    if let Err(error) = location::check(&template.value) {
+        report.add(&template.place, no_location(&template.value, error));
         return None;
     }
-    Some(Action::Redirect { status, location: location.value })
+    Some(Action::Redirect { status, location: template.value })
 }
 
-fn check_location(text: &str) -> Result<(), Complaint> {
-    if text.contains(|char: char| char.is_control() || char == ' ') {
-        return Err(Complaint::new("a space or control character in a location", "write a space as %20"));
-    }
-    if !["/", "http://", "https://", "$"].iter().any(|start| text.starts_with(start)) {
-        let hint = format!("did you mean \"https://{text}\" or \"/{text}\"?");
-        return Err(Complaint::new(format!("`{text}` is neither a path nor a URL"), hint));
-    }
-    // `$$` is a dollar sign.
-    for after in text.replace("$$", "").split('$').skip(1) {
-        let end =
-            after.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(after.len());
-        let name = after.get(..end).unwrap_or_default();
-        if !name.is_empty() && !VARIABLES.contains(&name) {
-            return Err(Complaint::unknown("variable", name, &VARIABLES));
+/// Why the `location` of a redirect is refused.
+fn no_location(text: &str, error: location::Error) -> Complaint {
+    use location::Error;
+    let (what, hint) = match error {
+        Error::Character => {
+            return Complaint::new("a space or control character in a location", "write a space as %20");
         }
-    }
-    Ok(())
+        Error::Backslash => {
+            let hint = "browsers take it for a slash; write a slash, or %5C for the character itself";
+            return Complaint::new("a backslash in a location", hint);
+        }
+        Error::Unknown(name) => return Complaint::unknown("variable", &name, &Variable::NAMES),
+        Error::Form if text.starts_with('$') => (
+            format!("`{text}` is neither a path nor a URL: what a client sends would decide where it leads"),
+            "begin with \"/\", \"$rest\", \"$path\", \"https://\" or \"$scheme://\"".to_owned(),
+        ),
+        Error::Form => (
+            format!("`{text}` is neither a path nor a URL"),
+            format!("did you mean \"https://{text}\" or \"/{text}\"?"),
+        ),
+        Error::NetworkPath => (
+            format!("`{text}` leads to another host"),
+            format!("write \"https:{text}\" if that is meant, else one slash"),
+        ),
+        Error::NoHost => {
+            (format!("`{text}` has no host"), "for example \"https://new.example$path\"".to_owned())
+        }
+        Error::InHost(variable) => (
+            format!(
+                "${} would be part of the host: what a client sends would decide where it leads",
+                variable.name()
+            ),
+            "a host is written out, or is `$host` alone or behind `www.`; write a slash behind it".to_owned(),
+        ),
+    };
+    Complaint::new(what, hint)
 }
 
 fn respond(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {

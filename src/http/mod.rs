@@ -5,6 +5,7 @@ pub mod date;
 pub mod encoding;
 pub mod fields;
 pub mod forwarded;
+pub mod location;
 pub mod message;
 pub mod mime;
 pub mod range;

@@ -15,6 +15,7 @@ pub struct Target {
     /// Only if it differs from `path`.
     path_info: Option<Vec<u8>>,
     encoded_slash: bool,
+    dot_segments: bool,
     form: Form,
     raw_path: Span,
     query: Option<Span>,
@@ -92,6 +93,12 @@ impl Target {
         self.encoded_slash
     }
 
+    /// Whether there were dot segments to resolve, encoded or not.
+    #[must_use]
+    pub fn has_dot_segments(&self) -> bool {
+        self.dot_segments
+    }
+
     /// The form it was written in.
     #[must_use]
     pub fn form(&self) -> Form {
@@ -146,10 +153,10 @@ pub fn parse(method: Method, target: &[u8]) -> Result<Target, Error> {
     }
     if method == Method::Connect {
         host(target)?;
-        return Ok(Target { authority: Some(span(0, target.len())), ..bare(Form::Authority, b"") });
+        return Ok(Target { authority: Some(span(0, target.len())), ..bare(Form::Authority, Vec::new()) });
     }
     match target {
-        b"*" if method == Method::Options => Ok(bare(Form::Asterisk, b"*")),
+        b"*" if method == Method::Options => Ok(bare(Form::Asterisk, b"*".to_vec())),
         [b'/', ..] => from_path(target, 0, Form::Origin),
         _ => absolute(method, target),
     }
@@ -261,7 +268,7 @@ fn absolute(method: Method, target: &[u8]) -> Result<Target, Error> {
     let authority = Some(span(scheme, scheme + end));
     // `OPTIONS http://host` is how a proxy is asked for `OPTIONS *` of that host (RFC 9112 §3.2.4).
     if method == Method::Options && end == rest.len() {
-        return Ok(Target { authority, https, ..bare(Form::Asterisk, b"*") });
+        return Ok(Target { authority, https, ..bare(Form::Asterisk, b"*".to_vec()) });
     }
     Ok(Target { authority, https, ..from_path(target, scheme + end, Form::Absolute)? })
 }
@@ -279,11 +286,12 @@ fn scheme_len(target: &[u8]) -> Option<(usize, bool)> {
     }
 }
 
-fn bare(form: Form, path: &[u8]) -> Target {
+fn bare(form: Form, path: Vec<u8>) -> Target {
     Target {
-        path: path.to_vec(),
+        path,
         path_info: None,
         encoded_slash: false,
+        dot_segments: false,
         form,
         raw_path: span(0, if form == Form::Asterisk { 1 } else { 0 }),
         query: None,
@@ -312,15 +320,13 @@ fn from_path(target: &[u8], start: usize, form: Form) -> Result<Target, Error> {
     }
     let raw = rest.get(..end).unwrap_or_default();
     let query = (end < rest.len()).then(|| span(start + end + 1, target.len()));
-    let (path, path_info, encoded_slash) = if plain {
-        (raw.to_vec(), None, false)
-    } else {
-        let (decoded, encoded_slash) = decode(if raw.is_empty() { b"/" } else { raw })?;
-        let (path, path_info) = resolve(decoded)?;
-        (path, path_info, encoded_slash)
-    };
     let raw_path = span(start, start + raw.len());
-    Ok(Target { path, path_info, encoded_slash, form, raw_path, query, authority: None, https: false })
+    if plain {
+        return Ok(Target { raw_path, query, ..bare(form, raw.to_vec()) });
+    }
+    let (decoded, encoded_slash) = decode(if raw.is_empty() { b"/" } else { raw })?;
+    let Resolved { path, path_info, dot_segments } = resolve(decoded)?;
+    Ok(Target { path_info, encoded_slash, dot_segments, raw_path, query, ..bare(form, path) })
 }
 
 /// Percent-decodes once; also says whether `%2F` was there.
@@ -348,8 +354,14 @@ fn decode(raw: &[u8]) -> Result<(Vec<u8>, bool), Error> {
     Ok((decoded, encoded_slash))
 }
 
-/// The path for matching, and the path for applications if it differs.
-fn resolve(decoded: Vec<u8>) -> Result<(Vec<u8>, Option<Vec<u8>>), Error> {
+/// The path for matching, the path for applications if it differs, and whether there were dot segments.
+struct Resolved {
+    path: Vec<u8>,
+    path_info: Option<Vec<u8>>,
+    dot_segments: bool,
+}
+
+fn resolve(decoded: Vec<u8>) -> Result<Resolved, Error> {
     let mut dots = false;
     let mut empty = false;
     let last = decoded.len().saturating_sub(1);
@@ -365,10 +377,10 @@ fn resolve(decoded: Vec<u8>) -> Result<(Vec<u8>, Option<Vec<u8>>), Error> {
         }
     }
     if !dots && !empty {
-        return Ok((decoded, None));
+        return Ok(Resolved { path: decoded, path_info: None, dot_segments: false });
     }
     let path = merge(&decoded)?;
-    Ok((path, (!dots).then_some(decoded)))
+    Ok(Resolved { path, path_info: (!dots).then_some(decoded), dot_segments: dots })
 }
 
 /// Merges `//` and resolves dot segments (RFC 3986 §5.2.4), refusing to climb above the root.

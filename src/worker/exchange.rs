@@ -24,7 +24,7 @@ use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Si
 use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
-use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
+use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location};
 use crate::route::HostPattern;
 use crate::slab::Key;
 use crate::timer::{Time, Wall};
@@ -236,22 +236,18 @@ impl Exchange {
 
     fn redirect(&mut self, status: u16, template: &str, h1: &mut h1::Conn, cx: &mut Context) {
         let Some(request) = &self.request else { return };
-        let Some((site, location)) = request.place else { return };
-        let raw = request.target.raw_path(request.head.target());
-        let rest = written::rest_as_written(
-            raw,
-            request.target.path(),
-            cx.table.rest(site, location, request.target.path()),
-        );
-        let parts = fixed::RedirectParts {
-            rest: &rest,
-            path: raw,
-            query: request.target.query(request.head.target()).unwrap_or_default(),
+        let Some((site, place)) = request.place else { return };
+        let raw = request.head.target();
+        let rest = cx.table.rest(site, place, request.target.path());
+        let parts = location::Parts {
+            rest: &written::rest_as_written(&request.target, raw, rest),
+            path: &written::path_as_written(&request.target, raw),
+            query: request.target.query(raw).unwrap_or_default(),
             host: request.authority(),
             scheme: request.scheme(),
         };
         let (mut head, body) = fixed::error_page(status);
-        head.fields.add("Location", fixed::redirect_location(template, &parts));
+        head.fields.add("Location", location::render(template, &parts));
         self.answer(&head, body, h1, cx);
     }
 

@@ -190,6 +190,22 @@ fn each_kind_of_mistake_has_its_message() {
             "1:77: sites[0].locations[0].to.location: `x.example` is neither a path nor a URL; did you mean \"https://x.example\" or \"/x.example\"?",
         ),
         (
+            location("path: \"/\", to: Redirect(location: \"//cdn.example/x\")"),
+            "1:77: sites[0].locations[0].to.location: `//cdn.example/x` leads to another host; write \"https://cdn.example/x\" if that is meant, else one slash",
+        ),
+        (
+            location("path: \"/\", to: Redirect(location: \"https://new.example$query\")"),
+            "1:77: sites[0].locations[0].to.location: $query would be part of the host: what a client sends would decide where it leads; a host is written out, or is `$host` alone or behind `www.`; write a slash behind it",
+        ),
+        (
+            location("path: \"/\", to: Redirect(location: \"$query\")"),
+            "1:77: sites[0].locations[0].to.location: `$query` is neither a path nor a URL: what a client sends would decide where it leads; begin with \"/\", \"$rest\", \"$path\", \"https://\" or \"$scheme://\"",
+        ),
+        (
+            location("path: \"/\", to: Redirect(location: \"/\\\\x\")"),
+            "1:77: sites[0].locations[0].to.location: a backslash in a location; browsers take it for a slash; write a slash, or %5C for the character itself",
+        ),
+        (
             location("path: \"/\", to: Respond(status: 99)"),
             "1:74: sites[0].locations[0].to.status: 99 is not the status of an answer; from 200 to 599",
         ),

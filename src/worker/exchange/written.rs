@@ -1,18 +1,33 @@
 //! What a client wrote of its target, for redirects and for apps.
 
 use crate::http::target::{Form, Target};
+use std::borrow::Cow;
 
 /// What follows a location's prefix, with the slash before it, percent-encoded as the client wrote it. Where the prefix
-/// itself was written with encodings, the decoded rest is encoded anew.
-pub(super) fn rest_as_written(raw: &[u8], path: &[u8], rest: &[u8]) -> Vec<u8> {
+/// itself was written with encodings, or the path with dot segments, the decoded rest is encoded anew: a browser would
+/// resolve `/old/x/../..` behind another prefix to what nobody meant.
+pub(super) fn rest_as_written<'a>(target: &Target, raw: &'a [u8], rest: &[u8]) -> Cow<'a, [u8]> {
+    let (raw, path) = (target.raw_path(raw), target.path());
     let end = path.len().saturating_sub(rest.len());
     let prefix = if path.get(..end).is_some_and(|before| before.ends_with(b"/")) { end - 1 } else { end };
-    let rest = path.get(prefix..).unwrap_or_default();
-    if raw.get(..prefix) == path.get(..prefix) {
-        return raw.get(prefix..).unwrap_or_default().to_vec();
+    if !target.has_dot_segments() && raw.get(..prefix) == path.get(..prefix) {
+        return Cow::Borrowed(raw.get(prefix..).unwrap_or_default());
     }
-    let mut encoded = Vec::with_capacity(rest.len());
-    for byte in rest {
+    Cow::Owned(encoded(path.get(prefix..).unwrap_or_default()))
+}
+
+/// The path as the client wrote it; encoded anew if it had dot segments.
+pub(super) fn path_as_written<'a>(target: &Target, raw: &'a [u8]) -> Cow<'a, [u8]> {
+    if target.has_dot_segments() {
+        Cow::Owned(encoded(target.path()))
+    } else {
+        Cow::Borrowed(target.raw_path(raw))
+    }
+}
+
+fn encoded(path: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(path.len());
+    for byte in path {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => encoded.push(*byte),
             _ => encoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
@@ -41,14 +56,31 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_redirect_keeps_its_slash_and_its_encoding() {
-        let rest = |raw: &str, path: &str, rest: &str| {
-            String::from_utf8(rest_as_written(raw.as_bytes(), path.as_bytes(), rest.as_bytes())).unwrap()
+        let rest = |raw: &str, rest: &str| {
+            let target = target::parse(Method::Get, raw.as_bytes()).unwrap();
+            String::from_utf8(rest_as_written(&target, raw.as_bytes(), rest.as_bytes()).into_owned()).unwrap()
         };
-        assert_eq!(rest("/old/a%20b", "/old/a b", "a b"), "/a%20b");
-        assert_eq!(rest("/old/", "/old/", ""), "/");
-        assert_eq!(rest("/api/x", "/api/x", "/x"), "/x");
-        assert_eq!(rest("/api", "/api", ""), "");
-        assert_eq!(rest("/%6fld/a b", "/old/a b", "a b"), "/a%20b", "the prefix was encoded");
+        assert_eq!(rest("/old/a%20b", "a b"), "/a%20b");
+        assert_eq!(rest("/old/", ""), "/");
+        assert_eq!(rest("/api/x", "/x"), "/x");
+        assert_eq!(rest("/api", ""), "");
+        assert_eq!(rest("/old//evil.example", "evil.example"), "//evil.example");
+        assert_eq!(rest("/%6fld/a%20b", "a b"), "/a%20b", "the prefix was encoded");
+        assert_eq!(rest("/old/x/../../old/y%20", "y "), "/y%20", "the path was resolved");
+        assert_eq!(rest("/old/x/%2e%2e/y", "y"), "/y");
+    }
+
+    #[test]
+    fn a_path_with_dot_segments_is_told_as_it_was_understood() {
+        for (raw, path) in [
+            ("/a%20b//c?x", "/a%20b//c"),
+            ("/a%2fb/../..", "/"),
+            ("/a/./b%20", "/a/b%20"),
+            ("http://h/a/%2E%2e/b?x", "/b"),
+        ] {
+            let target = target::parse(Method::Get, raw.as_bytes()).unwrap();
+            assert_eq!(*path_as_written(&target, raw.as_bytes()), *path.as_bytes(), "{raw}");
+        }
     }
 
     #[test]

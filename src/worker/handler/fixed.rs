@@ -1,4 +1,4 @@
-//! Answers that need no file and no upstream: error pages, `Respond`, `Redirect`.
+//! Error pages: answers that need no file and no upstream.
 
 use crate::http::{ResponseHead, Status};
 
@@ -45,98 +45,9 @@ fn hint(status: u16) -> &'static str {
     }
 }
 
-/// What a `location` of a redirect may refer to; all parts as they were written by the client.
-#[derive(Clone, Copy, Debug)]
-pub struct RedirectParts<'a> {
-    /// What follows the location's prefix in the path.
-    pub rest: &'a [u8],
-    /// The path.
-    pub path: &'a [u8],
-    /// The query without `?`.
-    pub query: &'a [u8],
-    /// The host, with a port if one was given.
-    pub host: &'a [u8],
-    /// `http` or `https`.
-    pub scheme: &'a str,
-}
-
-/// Fills `$rest $path $query $host $scheme` into a redirect's `location`; `$$` is a dollar sign. Bytes that have no
-/// place in a URI are percent-encoded, so that nothing a client sends can add a header field.
-#[must_use]
-pub fn redirect_location(template: &str, parts: &RedirectParts<'_>) -> Vec<u8> {
-    let names: [(&str, &[u8]); 6] = [
-        ("$$", b"$"),
-        ("$rest", parts.rest),
-        ("$path", parts.path),
-        ("$query", parts.query),
-        ("$host", parts.host),
-        ("$scheme", parts.scheme.as_bytes()),
-    ];
-    let mut location = Vec::with_capacity(template.len() + parts.rest.len());
-    let mut text = template;
-    while let Some(at) = text.find('$') {
-        let (before, after) = text.split_at(at);
-        location.extend_from_slice(before.as_bytes());
-        text = match names.iter().find(|(name, _)| after.starts_with(name)) {
-            Some((name, value)) => {
-                push_encoded(&mut location, value);
-                after.get(name.len()..).unwrap_or_default()
-            }
-            None => {
-                location.push(b'$');
-                after.get(1..).unwrap_or_default()
-            }
-        };
-    }
-    location.extend_from_slice(text.as_bytes());
-    // "//host" would be a redirect to another host: a template of "$rest" must not become one.
-    if template.starts_with('$') && !template.starts_with("$scheme") {
-        let slashes = location.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
-        if slashes > 1 {
-            location.drain(..slashes - 1);
-        }
-    }
-    location
-}
-
-fn push_encoded(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        match byte {
-            0x21..=0x7e if !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}') => {
-                out.push(*byte);
-            }
-            _ => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parts<'a>(rest: &'a [u8], query: &'a [u8]) -> RedirectParts<'a> {
-        RedirectParts { rest, path: b"/old/a", query, host: b"shop.example", scheme: "http" }
-    }
-
-    #[test]
-    fn a_redirect_is_filled_in_and_cannot_carry_a_header() {
-        assert_eq!(redirect_location("/new$rest", &parts(b"/a%20b", b"")), b"/new/a%20b");
-        assert_eq!(
-            redirect_location("$scheme://www.$host$path?$query", &parts(b"", b"x=1")),
-            b"http://www.shop.example/old/a?x=1"
-        );
-        assert_eq!(redirect_location("/$$5", &parts(b"", b"")), b"/$5");
-        assert_eq!(
-            redirect_location("/x$rest", &parts(b"\r\nSet-Cookie: a", b"")),
-            b"/x%0D%0ASet-Cookie:%20a"
-        );
-    }
-
-    #[test]
-    fn a_redirect_to_the_rest_stays_on_this_host() {
-        assert_eq!(redirect_location("$rest", &parts(b"//evil.example", b"")), b"/evil.example");
-        assert_eq!(redirect_location("$rest", &parts(b"/\\evil.example", b"")), b"/%5Cevil.example");
-    }
 
     #[test]
     fn an_error_page_names_its_status() {
