@@ -9,6 +9,7 @@ pub mod location;
 pub mod message;
 pub mod mime;
 pub mod range;
+pub mod readings;
 pub mod target;
 
 pub use fields::Fields;

@@ -24,7 +24,7 @@ use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Si
 use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
-use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location};
+use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location, readings};
 use crate::route::HostPattern;
 use crate::slab::Key;
 use crate::timer::{Time, Wall};
@@ -43,6 +43,12 @@ pub(super) struct Peer {
 
 /// What the server as a whole answers (RFC 9110 §10.2.1).
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
+
+/// The path has dot segments, `;`, a backslash or an encoded slash, and not every server finds it where we did.
+const MISREAD: Refusal = Refusal {
+    status: 400,
+    why: "the path could be read as one of another location; see the manual on proxies",
+};
 
 /// One request and its response.
 pub(super) struct Exchange {
@@ -210,6 +216,9 @@ impl Exchange {
                 }
             }
             Action::Proxy(upstream) => {
+                if self.may_be_misread(cx) {
+                    return self.refuse(&MISREAD, h1, cx);
+                }
                 h1.proceed();
                 self.start_proxy(*upstream, body, key, h1, cx);
             }
@@ -249,6 +258,14 @@ impl Exchange {
         let (mut head, body) = fixed::error_page(status);
         head.fields.add("Location", location::render(template, &parts));
         self.answer(&head, body, h1, cx);
+    }
+
+    /// Whether an upstream, which gets the path as it was written, could read one of another location in it.
+    fn may_be_misread(&self, cx: &Context) -> bool {
+        let Some(request) = &self.request else { return false };
+        let Some((site, location)) = request.place else { return false };
+        let raw = request.target.raw_path(request.head.target());
+        !readings::agree(&request.target, raw, |path| cx.table.location(site, path) == Some(location))
     }
 
     fn start_proxy(

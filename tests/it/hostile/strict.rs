@@ -165,3 +165,76 @@ fn several_x_forwarded_proto_lines_are_a_list() {
         assert_eq!(reply.field("location"), Some(format!("{scheme}://a.example/").as_str()), "{lines:?}");
     }
 }
+
+/// What the upstream behind a prefix gets, and what it never gets because another server would find it elsewhere.
+#[test]
+fn no_path_leaves_its_location_on_the_way_to_the_upstream() {
+    let (up, rest) = (Upstream::fixed("up"), Upstream::fixed("rest"));
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [
+        (path: "/up/", to: Proxy("up")),
+        (exact: "/up", to: Proxy("up")),
+        (path: "/admin/", to: Respond(status: 403, body: "no")),
+        (path: "/files/", to: Files(root: "files", fallback: Proxy("up"))),
+        (path: "/", to: Proxy("rest")),
+    ])],
+    upstreams: {{"up": (servers: ["{}"]), "rest": (servers: ["{}"])}},"#,
+        up.address, rest.address
+    ));
+    setup.directory.write("files/a.txt", "text");
+    let server = setup.start();
+    let ask = |target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        reply_to(server.address, request).0
+    };
+    for target in [
+        "/up/a/../b",
+        "/up/a/%2e%2e/b?q=/../..;/",
+        "/up/%2E/a",
+        "/up/a;v=1/b",
+        "/up/a/..;/b",
+        "/up/group%2Fname",
+        "/up/%252e%252e/admin",
+        "/up/a\\b",
+        "/%75p/a",
+        "/up",
+        "/files/none/../b",
+    ] {
+        let reply = ask(target);
+        assert_eq!((reply.status, reply.text().as_str()), (200, "up"), "{target}");
+        assert_eq!(up.last().line, format!("GET {target} HTTP/1.1"));
+    }
+    let received = (up.received().len(), rest.received().len());
+    for target in [
+        "/up/..;/admin",
+        "/up/..;x=y/admin/",
+        "/up/..%3b/admin",
+        "/up/%2e%2e%3B/admin",
+        "/up/..\\admin",
+        "/up/..%5cadmin/x",
+        "/up/%2e%2e%5cadmin",
+        "/up/..%2frest",
+        "/up/%2e%2e%2frest",
+        "/up/%2e%2e/rest",
+        "/admin/%2e%2e/up",
+        "/admin/%2e%2e/up/",
+        "/admin/..%2fup/a",
+        "/admin%2f..%2fup/a",
+        "/admin/../up/a",
+        "/admin;x/secret",
+        "/admin%5csecret",
+        "/files/..;/admin",
+        "/x/..;/..;/..;/admin",
+        "http://a/up/..;/admin",
+    ] {
+        let reply = ask(target);
+        assert_eq!(reply.status, 400, "{target}: {reply:?}");
+    }
+    server.wait_log("refused with 400: the path could be read as one of another location");
+    assert_eq!((up.received().len(), rest.received().len()), received);
+    // What is not passed on has one reading: ours.
+    assert_eq!(ask("/up/%2e%2e/admin/x").status, 403);
+    assert_eq!(ask("/admin/..;/x").status, 403);
+}
