@@ -98,52 +98,94 @@ fn leading_number(text: &str) -> Option<(u64, &str)> {
     Some((digits.parse().ok()?, rest))
 }
 
-/// `${NAME}` and `${NAME:-default}` replaced; `$${` stands for `${`. As in a shell, `:-` also replaces an empty value.
+/// How deep `${A:-${B:-…}}` may go.
+const MOST_NESTED: usize = 8;
+
+/// `${NAME}` and `${NAME:-default}` replaced; `$${` stands for `${`. As in a shell, `:-` also replaces an empty value, a
+/// default may itself have variables, which matter only where it is used, and the first `}` that closes nothing else
+/// ends it. What a variable holds is not looked at again.
 pub(crate) fn expand(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<String, Complaint> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        let (before, after) = rest.split_at(at);
-        let body = after.get(2..).unwrap_or_default();
-        if let Some(kept) = before.strip_suffix('$') {
-            out.push_str(kept);
-            out.push_str("${");
-            rest = body;
-            continue;
-        }
-        out.push_str(before);
-        let Some((inside, next)) = body.split_once('}') else {
-            return Err(Complaint::new("`${` without `}`", "write `$${` for the two characters themselves"));
-        };
-        out.push_str(&variable(inside, &env)?);
-        rest = next;
-    }
-    out.push_str(rest);
-    Ok(out)
+    Expansion { env: &env }.text(text, 0, true).map(|(expanded, _)| expanded)
 }
 
-fn variable(inside: &str, env: &impl Fn(&str) -> Option<String>) -> Result<String, Complaint> {
-    let (name, default) = match inside.split_once(":-") {
-        Some((name, default)) => (name, Some(default)),
-        None => (inside, None),
-    };
-    let valid = name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
-        && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_');
-    if !valid {
-        return Err(Complaint::new(
-            format!("`{name}` is not the name of an environment variable"),
-            "write `${NAME}` or `${NAME:-default}`, or `$${` for the two characters themselves",
-        ));
+struct Expansion<'e> {
+    env: &'e dyn Fn(&str) -> Option<String>,
+}
+
+impl Expansion<'_> {
+    /// Text to its end, or in a default (`depth` above 0) to its `}`; second: what follows. Variables of a text that is
+    /// not `used` need not be set.
+    fn text<'t>(&self, text: &'t str, depth: usize, used: bool) -> Result<(String, &'t str), Complaint> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        loop {
+            let close = if depth > 0 { rest.split_once('}') } else { None };
+            match (rest.split_once("${"), close) {
+                (Some((before, body)), close)
+                    if close.is_none_or(|(inside, _)| before.len() < inside.len()) =>
+                {
+                    if let Some(kept) = before.strip_suffix('$') {
+                        out.push_str(kept);
+                        out.push_str("${");
+                        rest = body;
+                        continue;
+                    }
+                    out.push_str(before);
+                    let (value, next) = self.variable(body, depth + 1, used)?;
+                    out.push_str(&value);
+                    rest = next;
+                }
+                (_, Some((inside, next))) => {
+                    out.push_str(inside);
+                    return Ok((out, next));
+                }
+                (_, None) if depth > 0 => return Err(unclosed()),
+                (_, None) => {
+                    out.push_str(rest);
+                    return Ok((out, ""));
+                }
+            }
+        }
     }
-    match (env(name), default) {
-        (Some(value), Some(default)) if value.is_empty() => Ok(default.to_owned()),
-        (Some(value), _) => Ok(value),
-        (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err(Complaint::new(
-            format!("the environment variable `{name}` is not set"),
-            format!("set it, or give a default: `${{{name}:-…}}`"),
-        )),
+
+    /// What follows `${`: the value, and the text behind the `}`.
+    fn variable<'t>(&self, body: &'t str, depth: usize, used: bool) -> Result<(String, &'t str), Complaint> {
+        if depth > MOST_NESTED {
+            let what = format!("more than {MOST_NESTED} variables within each other");
+            return Err(Complaint::new(what, "give one of them a plain default"));
+        }
+        let end = body.find(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+        let (name, after) = body.split_at(end.unwrap_or(body.len()));
+        let is_name = name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_');
+        let value = (self.env)(name).filter(|_| is_name);
+        if let (true, Some(default)) = (is_name, after.strip_prefix(":-")) {
+            let value = value.filter(|value| !value.is_empty());
+            let (default, next) = self.text(default, depth, used && value.is_none())?;
+            return Ok((value.unwrap_or(default), next));
+        }
+        match (is_name, after.strip_prefix('}'), value) {
+            (true, Some(next), Some(value)) => Ok((value, next)),
+            (true, Some(next), None) if !used => Ok((String::new(), next)),
+            (true, Some(_), None) => Err(Complaint::new(
+                format!("the environment variable `{name}` is not set"),
+                format!("set it, or give a default: `${{{name}:-…}}`"),
+            )),
+            _ => Err(no_name(body)),
+        }
     }
+}
+
+fn unclosed() -> Complaint {
+    Complaint::new("`${` without `}`", "write `$${` for the two characters themselves")
+}
+
+fn no_name(body: &str) -> Complaint {
+    let Some((inside, _)) = body.split_once('}') else { return unclosed() };
+    let name = inside.split_once(":-").map_or(inside, |(name, _)| name);
+    Complaint::new(
+        format!("`{name}` is not the name of an environment variable"),
+        "write `${NAME}` or `${NAME:-default}`, or `$${` for the two characters themselves",
+    )
 }
 
 #[cfg(test)]
@@ -189,6 +231,7 @@ mod tests {
         let env = |name: &str| match name {
             "HOME" => Some("/home/x".to_owned()),
             "EMPTY" => Some(String::new()),
+            "ODD" => Some("${HOME}".to_owned()),
             _ => None,
         };
         for (text, want) in [
@@ -200,12 +243,55 @@ mod tests {
             ("${HOME}${HOME}", "/home/x/home/x"),
             ("$${HOME}", "${HOME}"),
             ("$$${HOME}", "$${HOME}"),
+            ("${NONE:-}", ""),
+            ("${NONE:-${HOME}/x}", "/home/x/x"),
+            ("[${NONE:-${HOME}}]", "[/home/x]"),
+            ("${NONE:-a${EMPTY:-${HOME}b}c}d", "a/home/xbcd"),
+            ("${NONE:-${NONE:-${NONE:-${HOME}}}}", "/home/x"),
+            ("${HOME:-${NONE}}", "/home/x"),
+            ("${HOME:-${NONE:-${NONE}}}/${HOME}", "/home/x//home/x"),
+            ("${NONE:-$${HOME}", "${HOME"),
+            ("${NONE:-$${HOME}}", "${HOME}"),
+            ("${NONE:-a:-b}", "a:-b"),
+            ("${NONE:-{}}", "{}"),
+            ("${ODD}", "${HOME}"),
+            ("${NONE:-${ODD}}", "${HOME}"),
+            ("a } b", "a } b"),
         ] {
             assert_eq!(expand(text, env).as_deref(), Ok(want), "{text}");
         }
         assert_eq!(expand("${NONE}", env).unwrap_err().what, "the environment variable `NONE` is not set");
-        assert!(expand("${HOME", env).is_err());
-        assert!(expand("${9}", env).is_err());
-        assert!(expand("${}", env).is_err());
+        for text in [
+            "${HOME",
+            "${",
+            "${NONE:-",
+            "${NONE:-a",
+            "${NONE:-${HOME}",
+            "${HOME:-${HOME}",
+            "${HOME:-${",
+            "a${x y",
+        ] {
+            assert_eq!(expand(text, env).unwrap_err().what, "`${` without `}`", "{text}");
+        }
+        for (text, name) in [
+            ("${9}", "9"),
+            ("${}", ""),
+            ("${:-x}", ""),
+            ("${A-B:-x}", "A-B"),
+            ("${A:x}", "A:x"),
+            ("${HOME:-${1}}", "1"),
+            ("${${HOME}}", "${HOME"),
+        ] {
+            let what = format!("`{name}` is not the name of an environment variable");
+            assert_eq!(expand(text, env).unwrap_err().what, what, "{text}");
+        }
+        assert_eq!(
+            expand("${NONE:-${NEITHER}}", env).unwrap_err().what,
+            "the environment variable `NEITHER` is not set"
+        );
+        let deep = |depth: usize| format!("{}x{}", "${NONE:-".repeat(depth), "}".repeat(depth));
+        assert_eq!(expand(&deep(8), env).as_deref(), Ok("x"));
+        assert_eq!(expand(&deep(9), env).unwrap_err().what, "more than 8 variables within each other");
+        assert!(expand(&deep(100_000), env).is_err());
     }
 }
