@@ -1,4 +1,5 @@
-//! Frames between a worker (or the master) and an app process, over a Unix stream socket.
+//! Frames between a worker and an app process, over a Unix stream socket, and between the master and an app process, over
+//! two pipes, which carry no descriptors.
 //!
 //! ```text
 //!  u32 length | u8 type | u8 flags | u16 zero | u32 stream        little endian; length counts the payload only
@@ -28,13 +29,15 @@
 //! | GONE 14 | master → app | u16 row: that worker was reaped; answered with one FREE for each unit, as soon as no request of it runs there |
 //! | WORN 15 | app → master | u32 requests: it has served as many as it should; sent once |
 //! | READY 2 | template → master | u32 threads that it has |
-//! | FORK 16 | master → template | u64 name of the process to be, then NUL-separated settings `name\0value\0…`; its control socket, listener and output come along |
-//! | BORN 17 | forked process → master | u64 its name; who it is the kernel tells (SCM_CREDENTIALS) |
+//! | FORK 16 | master → template | u64 name of the process to be, then NUL-separated settings `name\0value\0…`; the pipe from which it hears the master, the one over which it tells it something, its listener and its output come along |
+//! | BORN 17 | forked process → master | u64 its name, u32 its process id |
 //! | UNBORN 18 | template → master | u64 name, then UTF-8 text: why there is no such process |
 //! | FORKED 19 | template → master | u64 name, u32 process id: it was forked, and says BORN once it is a child of the master |
 //!
-//! Between the master and a template (`preload: true`) the socket is a SOCK_SEQPACKET one, a frame a packet. What is
-//! forked from the template says BORN there, over the copy that it inherited, and then uses a control socket of its own.
+//! From the master to a template (`preload: true`) frames go over a SOCK_SEQPACKET socket, a frame a packet, since
+//! descriptors go with them; the other way is shut. What is forked from the template says BORN over the copy of its pipe
+//! that it inherited, and then uses pipes of its own. So several may write to that pipe: what is no longer than PIPE_BUF
+//! is not torn apart (pipe(7)), and what is longer comes from the template before it has forked anything.
 //!
 //! FREE to the master is a hint that may come twice or late; `dispatch` acts on it only for a unit whose claim it knows
 //! to be orphaned. GONE exists because a worker can die between its claim and its connect, and because the end of its

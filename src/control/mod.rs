@@ -4,7 +4,7 @@
 
 /// Number of all that the processes of one tree say to each other ([`frame`], [`worker`], the paths of sockets): another
 /// one whenever old and new processes would not understand each other, so that an upgrade between them is refused.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 pub mod command;
 pub mod exit;

@@ -1,5 +1,5 @@
-//! Processes of apps: started from their virtualenv with the embedded host program, watched over their control socket
-//! (`control::frame`).
+//! Processes of apps: started from their virtualenv with the embedded host program, watched over two pipes
+//! (`control::frame`): one from which they hear the master, one over which they tell it something.
 
 mod saved;
 
@@ -8,6 +8,7 @@ use super::generation::Generation;
 use super::inquiry::Inquiry;
 use super::journal::Journal;
 use super::output::Output;
+use super::voice::{Heard, Voice};
 use super::{Channel, Token};
 use crate::config::{App as Settings, Ready};
 use crate::control::{app_socket, frame};
@@ -19,9 +20,9 @@ use crate::sys::{listener, signals};
 use crate::timer::Time;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 pub(super) use saved::{SavedApp, SavedStart};
@@ -48,8 +49,10 @@ pub(super) struct App {
     pub(super) ready: Option<Ready>,
     /// The ready request, while it runs.
     pub(super) inquiry: Option<Inquiry>,
-    control: Option<UnixStream>,
-    reader: frame::Reader,
+    /// Where it is told something; `None` once it does not listen.
+    ear: Option<File>,
+    /// What it says.
+    voice: Voice,
     waiting: Vec<u8>,
     launch: Option<Launch>,
     start: Start,
@@ -73,8 +76,10 @@ pub(super) struct Start {
 /// A process's ends of what we share with it.
 #[derive(Debug)]
 pub(super) struct Ends {
-    /// Its control socket.
-    pub(super) control: OwnedFd,
+    /// Where it hears the master: a pipe to read.
+    pub(super) hear: OwnedFd,
+    /// Where it tells the master something: a pipe to write.
+    pub(super) tell: OwnedFd,
     /// Where workers connect.
     pub(super) listener: OwnedFd,
     /// Where it prints.
@@ -130,12 +135,17 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
     let (mut app, ends) = prepare(wanted)?;
     let mut settings = host_settings(wanted.settings()?);
     settings.extend(process_settings(wanted)?);
-    settings.extend([("CONTROL_FD", "3".to_owned()), ("LISTEN_FD", "4".to_owned())]);
-    let program = program(wanted, HOST_PROGRAM, &settings, vec![ends.control, ends.listener], ends.output)?;
+    settings.extend([("HEAR_FD", "3"), ("TELL_FD", "4"), ("LISTEN_FD", "5")].map(own));
+    let Ends { hear, tell, listener, output } = ends;
+    let program = program(wanted, HOST_PROGRAM, &settings, vec![hear, tell, listener], output)?;
     let (child, launch) =
         process::spawn(&program).inspect_err(|_| drop(std::fs::remove_file(&app.socket)))?;
     app.launch = Some(launch);
     Ok((child, app))
+}
+
+fn own((name, value): (&'static str, &str)) -> (&'static str, String) {
+    (name, value.to_owned())
 }
 
 /// Everything for a process but the process.
@@ -146,8 +156,8 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
     let settings = wanted.settings()?;
     let socket = app_socket(wanted.runtime_dir, wanted.pool, wanted.slot, wanted.units);
     let listener = listen(&socket, wanted.generation)?;
-    let (ours, theirs) = UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
+    let (hear, ear) = process::pipe_to_child()?;
+    let (voice, tell) = process::pipe()?;
     let (read, write) = process::pipe()?;
     let app = App {
         name: settings.name.clone(),
@@ -158,8 +168,8 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
         inquired: false,
         ready: settings.ready.clone(),
         inquiry: None,
-        control: Some(ours),
-        reader: frame::Reader::new(),
+        ear: Some(ear.into()),
+        voice: Voice::new(voice),
         waiting: Vec::new(),
         running: BTreeMap::new(),
         launch: None,
@@ -168,7 +178,7 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
         output: Output::new(&settings.name, read),
         socket,
     };
-    Ok((app, Ends { control: theirs.into(), listener, output: write }))
+    Ok((app, Ends { hear, tell, listener, output: write }))
 }
 
 impl Wanted<'_> {
@@ -284,9 +294,11 @@ impl App {
         if let Some(launch) = &self.launch {
             set.add(launch.descriptor().as_fd(), Token::Child(id, Channel::Launch), Interest::READ);
         }
-        if let Some(control) = &self.control {
-            let interest = Interest { read: true, write: !self.waiting.is_empty() };
-            set.add(control.as_fd(), Token::Child(id, Channel::Control), interest);
+        if let Some(voice) = self.voice.descriptor() {
+            set.add(voice, Token::Child(id, Channel::Control), Interest::READ);
+        }
+        if let Some(ear) = self.ear.as_ref().filter(|_| !self.waiting.is_empty()) {
+            set.add(ear.as_fd(), Token::Child(id, Channel::Control), Interest::WRITE);
         }
         if let Some(inquiry) = &self.inquiry {
             inquiry.watch(Token::Child(id, Channel::Inquiry), set);
@@ -303,38 +315,16 @@ impl App {
 
     /// What it says, up to where it has said everything, or about so many bytes of it.
     pub(super) fn hear(&mut self, bytes: usize) -> Vec<Said> {
-        let mut said = Vec::new();
-        let mut buffer = [0; 8 * 1024];
-        let mut left = bytes;
-        while let Some(control) = &mut self.control
-            && left > 0
-        {
-            match control.read(&mut buffer) {
-                Ok(0) => self.control = None,
-                Ok(length) => {
-                    left = left.saturating_sub(length);
-                    self.reader.feed(buffer.get(..length).unwrap_or_default());
-                    self.take_frames(&mut said);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => self.control = None,
-            }
-        }
-        said
-    }
-
-    /// Before more is read, so that never more than one frame is kept.
-    fn take_frames(&mut self, said: &mut Vec<Said>) {
+        let (mut said, mut left) = (Vec::new(), bytes);
         loop {
-            match self.reader.poll() {
-                Ok(Some(frame)) => said.extend(self.understand(frame)),
-                Ok(None) => return,
-                Err(error) => {
-                    log::error!(target: "hatchery", "app {}: unreadable control frames: {error:?}", self.name);
-                    self.control = None;
-                    return;
-                }
+            let (frames, error) = match self.voice.hear(&mut left) {
+                Heard::Silence => return said,
+                Heard::Frames(frames) => (frames, None),
+                Heard::Garbled(frames, error) => (frames, Some(error)),
+            };
+            said.extend(frames.into_iter().filter_map(|frame| self.understand(frame)));
+            if let Some(error) = error {
+                log::error!(target: "hatchery", "app {}: unreadable control frames: {error:?}", self.name);
             }
         }
     }
@@ -403,7 +393,7 @@ impl App {
     }
 
     fn tell(&mut self, kind: frame::Kind, payload: &[u8]) {
-        if self.control.is_some() {
+        if self.ear.is_some() {
             frame::push(&mut self.waiting, kind, 0, 0, payload);
             self.flush();
         }
@@ -411,15 +401,18 @@ impl App {
 
     /// Sends what waits, as far as it goes.
     pub(super) fn flush(&mut self) {
-        while let Some(control) = &mut self.control
+        while let Some(ear) = &mut self.ear
             && !self.waiting.is_empty()
         {
-            match control.write(&self.waiting) {
+            match ear.write(&self.waiting) {
                 Ok(length) => drop(self.waiting.drain(..length)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // It is gone; its exit follows.
-                Err(_) => self.waiting.clear(),
+                Err(_) => {
+                    self.waiting.clear();
+                    self.ear = None;
+                }
             }
         }
     }

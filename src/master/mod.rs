@@ -51,6 +51,7 @@ mod strays;
 mod template;
 mod trial;
 mod upgrade;
+mod voice;
 
 use crate::config::boot::WorkerBoot;
 use crate::config::{Config, Sandbox};

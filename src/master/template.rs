@@ -1,13 +1,15 @@
-//! Templates of preloaded apps: started like a process of the app, told over their channel to fork one, and the
-//! birth of what they fork. What to do is decided by `supervisor::templates`.
+//! Templates of preloaded apps: started like a process of the app, told over a socket to fork one, and the birth of what
+//! they fork. What to do is decided by `supervisor::templates`.
 //!
-//! The steps of a birth: the supervisor says Spawn; once there is a template, the process's socket, control socket and
-//! pipe are made here and travel to it (FORK); it forks twice and the process in between says which one it has forked
-//! (FORKED) and ends, so that the new process is ours; that says BORN over its copy of the channel, and the kernel says
-//! which process spoke. From there on it is a child like any other. One that ends before is known by its number.
+//! The steps of a birth: the supervisor says Spawn; once there is a template, the process's listener and pipes are made
+//! here and travel to it (FORK); it forks twice and the process in between says which one it has forked (FORKED) and
+//! ends, so that the new process is ours; that says BORN with its number over its copy of the template's pipe. From there
+//! on it is a child like any other. One that ends before is known by its number.
 //!
-//! The names of processes can be guessed: what comes over the channel of a template counts only for what that template
-//! was asked for.
+//! Names and numbers can be guessed: what a template says counts only for what that template was asked for, and a number
+//! only if it is a child of ours, nothing else yet, and of the app's own user: one that this user could end by itself.
+//!
+//! The socket goes one way: nothing can be sent to the master over it, a descriptor least of all.
 
 mod saved;
 
@@ -16,22 +18,20 @@ pub(super) use saved::SavedNursery;
 use super::apps::{self, App, Start, Wanted};
 use super::child::{Child, Hearing, Role};
 use super::output::Output;
+use super::voice::{Heard, Voice};
 use super::{Channel, Master, Token, perform};
-use crate::control::frame::{self, HEADER, Header, Kind};
+use crate::control::frame::{self, Frame, Kind};
 use crate::gateway::app::template_program;
 use crate::supervisor::templates::{Input, Key, Output as Order, TemplatePlan, TemplateView, Templates};
 use crate::supervisor::{self, ChildId, Exit, Kill};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch};
-use crate::sys::{seqpacket, signals};
+use crate::sys::{seqpacket, signals, user};
 use crate::timer::Time;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
-
-/// Longest packet of a template: a traceback.
-const PACKET: usize = 128 * 1024;
 
 /// The templates, and what is to be forked from them.
 #[derive(Debug)]
@@ -46,7 +46,12 @@ pub(super) struct Nursery {
 struct Template {
     process: process::Child,
     name: String,
-    channel: Option<OwnedFd>,
+    /// It, and what it forks, run as this user.
+    user: u32,
+    /// Where it is told to fork: a socket, as descriptors go with it.
+    ear: OwnedFd,
+    /// What it and what it has forked say.
+    voice: Voice,
     launch: Option<Launch>,
     start: Start,
     output: Output,
@@ -91,8 +96,8 @@ impl Nursery {
     /// Waits for what templates say and print.
     pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>) {
         for (key, template) in &self.living {
-            if let Some(channel) = &template.channel {
-                set.add(channel.as_fd(), Token::Template(*key, Channel::Control), Interest::READ);
+            if let Some(voice) = template.voice.descriptor() {
+                set.add(voice, Token::Template(*key, Channel::Control), Interest::READ);
             }
             if let Some(launch) = &template.launch {
                 set.add(launch.descriptor().as_fd(), Token::Template(*key, Channel::Launch), Interest::READ);
@@ -137,7 +142,7 @@ impl Master {
     /// The supervisor does not want a process any more that is not born yet.
     pub(super) fn cancel_birth(&mut self, child: ChildId, now: Time) {
         if let Some(unborn) = self.nursery.unborn.remove(&child) {
-            // Whoever is born nevertheless finds its control socket closed.
+            // Whoever is born nevertheless finds that nobody speaks to it any more.
             self.forget_birth(unborn);
         }
         self.template_input(Input::Cancel { child }, now);
@@ -215,19 +220,21 @@ impl Master {
         };
         let settings = wanted.settings()?;
         let name = settings.name.clone();
-        let (ours, theirs) = seqpacket::pair()?;
-        seqpacket::name_senders(&ours)?;
+        let (ear, hear) = seqpacket::one_way()?;
+        let (voice, tell) = process::pipe()?;
         let (read, write) = process::pipe()?;
         let mut host = apps::host_settings(settings);
         host.extend([
-            ("CONTROL_FD", "3".to_owned()),
+            ("HEAR_FD", "3".to_owned()),
+            ("TELL_FD", "4".to_owned()),
             ("TITLE", format!("hatchery: app {name} template gen {}", key.generation)),
         ]);
-        let program = apps::program(&wanted, &template_program(), &host, vec![theirs], write)?;
+        let program = apps::program(&wanted, &template_program(), &host, vec![hear, tell], write)?;
         let (process, launch) = process::spawn(&program)?;
         let (start, output) = (Start::of(settings), Output::new(&name, read));
-        let channel = Some(ours);
-        Ok(Template { process, name, channel, launch: Some(launch), start, output, answered: false })
+        let voice = Voice::new(voice);
+        let user = generation.app_account(app).map_or_else(user::uid, |account| account.uid);
+        Ok(Template { process, name, user, ear, voice, launch: Some(launch), start, output, answered: false })
     }
 
     fn fork_from_template(&mut self, key: Key, child: ChildId, now: Time) {
@@ -254,7 +261,7 @@ impl Master {
         if let Some(unborn) = self.nursery.unborn.get_mut(&child) {
             unborn.app = Some(app);
         }
-        self.tell_template(key, Kind::Fork, &packet, &[&ends.control, &ends.listener, &ends.output])
+        self.tell_template(key, Kind::Fork, &packet, &[&ends.hear, &ends.tell, &ends.listener, &ends.output])
     }
 
     fn tell_template(
@@ -264,12 +271,12 @@ impl Master {
         payload: &[u8],
         descriptors: &[&OwnedFd],
     ) -> io::Result<()> {
-        let template = self.nursery.living.get(&key).and_then(|template| template.channel.as_ref());
-        let channel = template.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        let template = self.nursery.living.get(&key);
+        let template = template.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
         let mut packet = Vec::new();
         frame::push(&mut packet, kind, 0, 0, payload);
         let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
-        seqpacket::send_all(channel.as_fd(), &packet, &descriptors)
+        seqpacket::send_all(template.ear.as_fd(), &packet, &descriptors)
     }
 
     fn kill_template(&mut self, key: Key, how: Kill) {
@@ -313,29 +320,26 @@ impl Master {
     }
 
     fn hear_template(&mut self, key: Key, hearing: Hearing, now: Time) {
-        let mut packet = vec![0; PACKET];
-        for _ in 0..hearing.packets() {
+        let mut left = hearing.bytes();
+        loop {
             let Some(template) = self.nursery.living.get_mut(&key) else { return };
-            let Some(channel) = &template.channel else { return };
-            match seqpacket::receive_named(channel.as_fd(), &mut packet) {
-                Ok((0, _)) => template.channel = None,
-                Ok((length, sender)) => {
-                    let packet = packet.get(..length).unwrap_or_default();
-                    self.on_template(key, packet, sender, now);
+            let frames = match template.voice.hear(&mut left) {
+                Heard::Silence => return,
+                Heard::Frames(frames) => frames,
+                Heard::Garbled(frames, error) => {
+                    let name = &template.name;
+                    log::error!(target: "hatchery", "app {name}: its template is not understood: {error:?}");
+                    frames
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    log::error!(target: "hatchery", "app {}: its template is not understood: {error}", template.name);
-                    template.channel = None;
-                }
-            }
+            };
+            frames.iter().for_each(|frame| self.on_template(key, frame, now));
         }
     }
 
-    fn on_template(&mut self, key: Key, packet: &[u8], sender: Option<u32>, now: Time) {
-        let Some((header, payload)) = packet.split_first_chunk::<HEADER>() else { return };
-        let Ok(Header { kind, .. }) = Header::decode(*header) else { return };
+    fn on_template(&mut self, key: Key, frame: &Frame, now: Time) {
+        let (kind, payload) = (frame.header.kind, frame.payload.as_slice());
         let name = payload.first_chunk().map(|name| ChildId(u64::from_le_bytes(*name)));
+        let number = || payload.get(8..)?.first_chunk::<4>().map(|pid| u32::from_le_bytes(*pid));
         match (kind, name) {
             (Kind::Ready, _) => {
                 let threads = payload.first_chunk().map_or(1, |threads| u32::from_le_bytes(*threads));
@@ -347,12 +351,8 @@ impl Master {
                 self.template_answered(key);
                 self.template_input(Input::Failed { key, reason }, now);
             }
-            (Kind::Forked, Some(child)) => {
-                let pid =
-                    payload.get(8..).and_then(<[u8]>::first_chunk::<4>).map(|pid| u32::from_le_bytes(*pid));
-                self.was_forked(key, child, pid);
-            }
-            (Kind::Born, Some(child)) => self.born(key, child, sender, now),
+            (Kind::Forked, Some(child)) => self.was_forked(key, child, number()),
+            (Kind::Born, Some(child)) => self.born(key, child, number(), now),
             (Kind::Unborn, Some(child)) => {
                 let reason = String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
                 self.template_input(Input::Unborn { key, child, reason }, now);
@@ -384,11 +384,20 @@ impl Master {
         }
     }
 
-    /// A process was forked, and is a child of ours from now on.
-    fn born(&mut self, key: Key, child: ChildId, sender: Option<u32>, now: Time) {
-        let Some(pid) = sender.filter(|pid| !self.is_known(*pid)) else { return };
+    /// A process was forked, and is a child of ours from now on. The number is only what somebody has written: whoever
+    /// speaks for an app reaches no process with it but those of the app's own user.
+    fn born(&mut self, key: Key, child: ChildId, pid: Option<u32>, now: Time) {
+        let Some(pid) = pid.filter(|pid| !self.is_known(*pid)) else { return };
         let process = match process::adopted(pid) {
-            Ok(process) => process,
+            Ok(process) if self.is_of_app(key, pid) => process,
+            Ok(_) => {
+                let name = self.nursery.living.get(&key).map_or("", |template| &template.name);
+                log::warn!(
+                    target: "hatchery",
+                    "app {name}: its template passes process {pid} of another user off as one of the app"
+                );
+                return;
+            }
             Err(error) => {
                 log::warn!(target: "hatchery", "process {pid}, forked from a template, is not ours: {error}");
                 return;
@@ -407,6 +416,12 @@ impl Master {
         log::debug!(target: "hatchery", "forked {} (process {pid}) from its template", newborn.name());
         self.children.insert(child, newborn);
         self.supervisor.on(supervisor::Input::Forked { child, pid }, now);
+    }
+
+    /// Whether the process runs as the user of the template's app.
+    fn is_of_app(&self, key: Key, pid: u32) -> bool {
+        let Some(user) = self.nursery.living.get(&key).map(|template| template.user) else { return false };
+        process::user_of(pid) == Some(user)
     }
 
     /// A process has ended that was forked and has not spoken; false: this is none.

@@ -20,6 +20,9 @@ pub struct Interest {
 impl Interest {
     /// Reading only.
     pub const READ: Self = Self { read: true, write: false };
+
+    /// Writing only.
+    pub const WRITE: Self = Self { read: false, write: true };
 }
 
 /// The descriptors of one wait, each with what it stands for.

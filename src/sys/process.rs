@@ -497,10 +497,16 @@ fn listed(pid: u32, parent: u32) -> Option<Listed> {
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
     let started = fields.nth(15)?.parse().ok()?;
+    let user = user_of(pid)?;
+    Some(Listed { pid, group, session, started, user, ended })
+}
+
+/// The real user of a process; `None` if it is gone. See proc_pid_status(5).
+#[must_use]
+pub fn user_of(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    let user = users.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(Listed { pid, group, session, started, user, ended })
+    users.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The session of this process.
@@ -553,6 +559,17 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
     nix::fcntl::fcntl(&read, flags)?;
+    Ok((read, write))
+}
+
+/// A pipe, close-on-exec; the write end does not block.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn pipe_to_child() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(&write, flags)?;
     Ok((read, write))
 }
 

@@ -1,14 +1,13 @@
-//! Pairs of SOCK_SEQPACKET sockets: messages keep their borders, descriptors may travel along (SCM_RIGHTS), and the
-//! kernel says who sent one (SCM_CREDENTIALS).
+//! Pairs of SOCK_SEQPACKET sockets: messages keep their borders, and descriptors may travel along (SCM_RIGHTS).
 
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials,
-    recvmsg, sendmsg, setsockopt, socketpair, sockopt::PassCred,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg,
+    sendmsg, shutdown, socketpair,
 };
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A connected pair, close-on-exec and non-blocking.
 ///
@@ -17,6 +16,18 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+}
+
+/// A pair over which the first sends and the second receives, and nothing goes the other way, on any kernel: who holds
+/// the second gets EPIPE (unix(7)). So nobody can leave a descriptor in the first that its reading, or its closing, would
+/// have to close.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn one_way() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (sends, receives) = pair()?;
+    shutdown(sends.as_raw_fd(), Shutdown::Read)?;
+    Ok((sends, receives))
 }
 
 /// Sends one packet, with a descriptor if given.
@@ -74,66 +85,25 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, 
     Ok((message.bytes, descriptor))
 }
 
-/// Has the kernel name the sender of each packet that arrives on `socket`, for [`receive_named`].
-///
-/// # Errors
-/// ENOTSOCK.
-pub fn name_senders(socket: &impl AsFd) -> io::Result<()> {
-    Ok(setsockopt(socket, PassCred, &true)?)
-}
-
-/// Receives one packet into `buffer`: its length (0: nobody is left who could send) and the process id of who sent it,
-/// as the kernel says. Descriptors are refused.
-///
-/// # Errors
-/// As [`receive`].
-pub fn receive_named(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
-    let mut space = cmsg_space!(UnixCredentials);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let message = loop {
-        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
-            Ok(message) => break message,
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    };
-    let mut sender = None;
-    for control in message.cmsgs()? {
-        match control {
-            ControlMessageOwned::ScmCredentials(who) => sender = u32::try_from(who.pid()).ok(),
-            ControlMessageOwned::ScmRights(numbers) => {
-                for number in numbers {
-                    // SAFETY: the kernel has just made this descriptor for us; it is closed here.
-                    drop(unsafe { OwnedFd::from_raw_fd(number) });
-                }
-            }
-            _ => {}
-        }
-    }
-    if message.flags.contains(MsgFlags::MSG_TRUNC) {
-        return Err(io::Error::from(io::ErrorKind::InvalidData));
-    }
-    Ok((message.bytes, sender))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd as _;
 
     #[test]
-    fn several_descriptors_travel_and_the_kernel_names_the_sender() {
-        let (one, two) = pair().unwrap();
-        name_senders(&two).unwrap();
-        send(one.as_fd(), b"who?", None).unwrap();
-        let mut buffer = [0; 16];
-        let (length, sender) = receive_named(two.as_fd(), &mut buffer).unwrap();
-        assert_eq!((&buffer[..length], sender), (&b"who?"[..], Some(std::process::id())));
+    fn what_goes_one_way_does_not_go_the_other() {
+        let (sends, receives) = one_way().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
-        send_all(two.as_fd(), b"two", &[file.as_fd(), one.as_fd()]).unwrap();
-        let (length, last) = receive(one.as_fd(), &mut buffer).unwrap();
+        for descriptors in [&[][..], &[file.as_fd()]] {
+            let error = send_all(receives.as_fd(), b"back", descriptors).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        }
+        send_all(sends.as_fd(), b"two", &[file.as_fd(), sends.as_fd()]).unwrap();
+        let mut buffer = [0; 16];
+        let (length, last) = receive(receives.as_fd(), &mut buffer).unwrap();
         assert_eq!((&buffer[..length], last.is_some()), (&b"two"[..], true));
-        drop((one, last));
-        assert_eq!(receive_named(two.as_fd(), &mut buffer).unwrap().0, 0);
+        drop((sends, last));
+        assert_eq!(receive(receives.as_fd(), &mut buffer).unwrap().0, 0);
     }
 
     #[test]

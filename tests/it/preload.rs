@@ -405,13 +405,14 @@ fn a_fork_that_fails_says_why() {
 const CLAIM: &str = r#"
 def claim(channel):
     for child in range(64):
-        os.write(channel, (8).to_bytes(4, 'little') + bytes([17, 0, 0, 0, 0, 0, 0, 0]) + child.to_bytes(8, 'little'))
+        name = child.to_bytes(8, 'little') + os.getpid().to_bytes(4, 'little')
+        os.write(channel, (12).to_bytes(4, 'little') + bytes([17, 0, 0, 0, 0, 0, 0, 0]) + name)
 "#;
 
 #[test]
 fn a_template_is_no_process_of_its_app_whatever_it_says() {
     let setup = setup("processes: 2");
-    let hook = "\nos.register_at_fork(before=lambda: os.getpid() == IMPORTED[0] and claim(3))\n";
+    let hook = "\nos.register_at_fork(before=lambda: os.getpid() == IMPORTED[0] and claim(4))\n";
     setup.directory.write("site_of_test.py", format!("{SITE}{CLAIM}{hook}"));
     let server = setup.start();
     let before = server.wait_ready(SOON, "site", 2);
@@ -425,7 +426,7 @@ fn a_template_is_no_process_of_its_app_whatever_it_says() {
 const HOSTILE: &str = r#"
 import os, signal
 MASTER = os.getppid()
-CHANNEL = os.dup(3)
+CHANNEL = os.dup(4)
 def application(environ, start_response):
     read, write = os.pipe()
     between = os.fork()
@@ -486,6 +487,26 @@ fn an_app_has_no_say_in_the_births_of_another() {
     assert_ne!(new.pid, stray);
     assert!(text(&server, "/tree").starts_with(&format!("{} ", new.pid)));
     server.wait_ready(SOON, "hostile", 1);
+}
+
+#[test]
+fn a_template_does_not_pass_a_process_of_another_user_off_as_one_of_the_app() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("nothing to test: only root may become another user");
+    }
+    let configuration = configuration("processes: 1").replace("site_of_test", "hostile");
+    let setup = Setup::new(&configuration);
+    // The orphan becomes nobody, and then says that it is every process that there may be.
+    let nobody = HOSTILE
+        .replace("            claim(CHANNEL)", "            os.setuid(65534)\n            claim(CHANNEL)");
+    setup.directory.write("hostile.py", format!("{nobody}{CLAIM}"));
+    let server = setup.start().tolerant(&["of another user"]);
+    let before = server.wait_ready(SOON, "site", 1)[0];
+    let stray: u32 = text(&server, "/").parse().unwrap();
+    server.wait_log(&format!("its template passes process {stray} of another user off as one of the app"));
+    assert!(Process::of(stray).is_some(), "and nothing happens to it");
+    assert_eq!(server.wait_ready(SOON, "site", 1)[0].pid, before.pid);
+    Process::of(stray).unwrap().signal(Signal::SIGKILL);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 """Imports one WSGI app and serves it to the workers of Hatchery (PEP 3333; Python 3.8 or newer, standard library only).
 
 The master starts it as `python -` with this text on standard input, or with `-c`. Its settings are environment
-variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), CONTROL_FD (stream socket to the master), MODULE,
-CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS, MULTIPROCESS
-(0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads).
+variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), HEAR_FD and TELL_FD (pipes from and to the master),
+MODULE, CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS,
+MULTIPROCESS (0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads).
 
 The frames are described in src/control/frame.rs. A worker's stream belongs to one unit, that is thread; a unit serves
 one request at a time. With one thread everything happens in the main thread. Only modules written in C are imported:
@@ -37,6 +37,16 @@ LAST_MOMENT = 5  # seconds for what runs when the master dies
 
 def frame(kind, flags, stream, payload=b""):
     return HEADER.pack(len(payload), kind, flags, 0, stream) + payload
+
+
+def tell(pipe, kind, payload=b""):
+    """To the master; if that has gone, the end of what it says is dealt with in its turn."""
+    data = frame(kind, 0, 0, payload)
+    try:
+        while data:
+            data = data[os.write(pipe.fileno(), data) :]
+    except (OSError, ValueError):
+        pass
 
 
 def trimmed(trace):
@@ -427,11 +437,11 @@ class Host:
 
     def __init__(self, settings):
         self.listener = socket(fileno=int(settings["LISTEN_FD"]))
-        self.control = socket(fileno=int(settings["CONTROL_FD"]))
-        for inherited in (self.listener, self.control):
+        self.hears = FileIO(int(settings["HEAR_FD"]), "rb")
+        self.tells = FileIO(int(settings["TELL_FD"]), "wb")
+        for inherited in (self.listener, self.hears, self.tells):
             os.set_inheritable(inherited.fileno(), False)
         self.listener.setblocking(False)
-        self.control.setblocking(True)
         self.from_master = b""
         self.threads = max(int(settings.get("THREADS") or 1), 1)
         self.app = None
@@ -466,17 +476,13 @@ class Host:
         self.streams, self.pipes = set(), ()  # what that forks has other files under these numbers
         for stream in streams:
             stream.socket.close()
-        for ours in (self.listener, self.control, self.poll, *(poll for poll, _ in self.units)):
+        for ours in (self.listener, self.hears, self.tells, self.poll, *(poll for poll, _ in self.units)):
             ours.close()
         for pipe in pipes:
             os.close(pipe)
 
     def tell(self, kind, payload=b""):
-        """To the master; if that has gone, the end of the control socket is dealt with in its turn."""
-        try:
-            self.control.sendall(frame(kind, 0, 0, payload))
-        except OSError:
-            pass
+        tell(self.tells, kind, payload)
 
     def serve(self):
         """Until the process must leave."""
@@ -508,7 +514,7 @@ class Host:
         set_wakeup_fd(woken, warn_on_full_buffer=False)
         for descriptor, action in (
             (self.listener.fileno(), self.on_connect),
-            (self.control.fileno(), self.on_control),
+            (self.hears.fileno(), self.on_master),
             (wake, on_wake),
         ):
             self.ready[descriptor] = action
@@ -546,9 +552,9 @@ class Host:
             connection.settimeout(None)  # whatever default the app has set
             self.streams.add(Stream(self, connection, self.poll, self.ready))
 
-    def on_control(self):
+    def on_master(self):
         try:
-            data = self.control.recv(4096)
+            data = os.read(self.hears.fileno(), 4096)
         except OSError:
             data = b""
         if not data:  # the master is dead

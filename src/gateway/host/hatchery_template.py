@@ -1,10 +1,11 @@
 """The template of a preloaded app (`preload`), behind the host program in place of its last line.
 
-It imports the app like a process that serves it, and has others forked from it: each FORK brings the control socket, the
-listening socket and the output of one, and its settings (docs/decisions/0008-preload.md).
+It imports the app like a process that serves it, and has others forked from it: each FORK brings the pipes, the listening
+socket and the output of one, and its settings (docs/decisions/0008-preload.md). FORKs come over a socket (HEAR_FD).
 """
 FORK, BORN, UNBORN, FORKED = 16, 17, 18, 19
 NAME_SIZE = 8
+TOLD_WHOLE = 4000  # bytes of a text that several processes tell over one pipe: it is not torn apart (pipe(7))
 DONE = 86  # exit code of the process in between once it has forked: what a hook of the app ends has another one
 
 
@@ -80,17 +81,16 @@ class Template:
 
     def __init__(self, settings):
         self.settings = settings
-        self.control = socket(fileno=int(settings["CONTROL_FD"]))
-        os.set_inheritable(self.control.fileno(), False)
-        self.control.setblocking(True)
+        self.hears = socket(fileno=int(settings["HEAR_FD"]))
+        self.tells = FileIO(int(settings["TELL_FD"]), "wb")
+        for inherited in (self.hears, self.tells):
+            os.set_inheritable(inherited.fileno(), False)
+        self.hears.setblocking(True)
         self.master = os.getppid()
         self.app = None
 
     def tell(self, kind, payload=b""):
-        try:
-            self.control.sendall(frame(kind, 0, 0, payload[-100_000:]))  # one packet
-        except OSError:
-            pass
+        tell(self.tells, kind, payload if kind == FAILED else payload[:TOLD_WHOLE])
 
     def serve(self):
         """Until it must leave; in what is forked from it until that must."""
@@ -100,7 +100,7 @@ class Template:
             from ctypes import CDLL  # here, so that it is loaded once for all
 
             prctl = CDLL(None).prctl
-        except (ImportError, OSError):  # then the end of the control socket has to do
+        except (ImportError, OSError):  # then the end of what the master says has to do
 
             def prctl(*_):
                 pass
@@ -112,7 +112,7 @@ class Template:
         threads = len(os.listdir("/proc/self/task"))
         self.tell(READY, COUNT.pack(threads))
         while True:
-            packet, ancillary, _, _ = self.control.recvmsg(RECEIVE, CMSG_SPACE(12))
+            packet, ancillary, _, _ = self.hears.recvmsg(RECEIVE, CMSG_SPACE(16))
             if not packet or packet[4] == LEAVE:
                 break
             descriptors = [
@@ -122,7 +122,7 @@ class Template:
                 for at in range(0, len(data), 4)
             ]
             name, settings = packet[HEADER_SIZE : HEADER_SIZE + NAME_SIZE], packet[HEADER_SIZE + NAME_SIZE :]
-            if len(descriptors) == 3:
+            if len(descriptors) == 4:
                 for output in (sys.stdout, sys.stderr):
                     try:
                         output.flush()
@@ -178,7 +178,7 @@ class Template:
     def become(self, prctl, name, settings, descriptors):
         """A process like those that are started by themselves."""
         os.setpgid(0, 0)
-        control, listener, output = descriptors
+        hears, tells, listener, output = descriptors
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
@@ -187,10 +187,11 @@ class Template:
             self.tell(UNBORN, name + b"the new process did not become a child of the master")
             os._exit(1)
         pairs = iter(str(settings, "utf-8", "surrogateescape").split("\0"))
-        self.settings.update(zip(pairs, pairs), CONTROL_FD=control, LISTEN_FD=listener)
+        self.settings.update(zip(pairs, pairs), HEAR_FD=hears, TELL_FD=tells, LISTEN_FD=listener)
         show_title(self.settings["TITLE"])
-        self.tell(BORN, name)
-        self.control.close()
+        self.tell(BORN, name + COUNT.pack(os.getpid()))
+        self.hears.close()
+        self.tells.close()
         host = Host(self.settings)
         host.app = self.app
         host.serve()

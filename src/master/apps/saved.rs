@@ -2,13 +2,13 @@
 
 use super::super::output::SavedOutput;
 use super::super::saved::{Keeping, Kept, Taking};
+use super::super::voice::SavedVoice;
 use super::{App, Start};
-use crate::control::frame;
 use crate::sys::process::Launch;
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixStream;
+use std::fs::File;
 use std::path::PathBuf;
 
 /// What an upgrade keeps of an [`App`]. A ready request that runs is asked again.
@@ -21,9 +21,8 @@ pub(in crate::master) struct SavedApp {
     answered: bool,
     /// It said READY and was being asked whether it is.
     inquired: bool,
-    control: Option<Kept>,
-    /// Of a frame that is not whole yet.
-    read: Vec<u8>,
+    ear: Option<Kept>,
+    voice: SavedVoice,
     waiting: Vec<u8>,
     launch: Option<Kept>,
     start: SavedStart,
@@ -57,9 +56,7 @@ impl SavedApp {
     /// The process again, without its ready request.
     pub(in crate::master) fn restore(self, descriptors: &mut Taking) -> Result<App, String> {
         let mut take = |kept: Option<Kept>| kept.map(|kept| descriptors.take(kept)).transpose();
-        let (control, launch) = (take(self.control)?, take(self.launch)?);
-        let mut reader = frame::Reader::new();
-        reader.feed(&self.read);
+        let (ear, launch) = (take(self.ear)?, take(self.launch)?);
         Ok(App {
             name: self.name,
             units: self.units,
@@ -69,8 +66,8 @@ impl SavedApp {
             inquired: self.inquired,
             ready: None,
             inquiry: None,
-            control: control.map(UnixStream::from),
-            reader,
+            ear: ear.map(File::from),
+            voice: self.voice.restore(descriptors)?,
             waiting: self.waiting,
             launch: launch.map(Launch::resume),
             start: Start::restore(self.start),
@@ -92,8 +89,8 @@ impl App {
             leaving: self.leaving,
             answered: self.answered,
             inquired: self.inquiry.is_some(),
-            control: self.control.as_ref().map(|control| descriptors.keep(control)),
-            read: self.reader.rest().to_vec(),
+            ear: self.ear.as_ref().map(|ear| descriptors.keep(ear)),
+            voice: self.voice.save(descriptors),
             waiting: self.waiting.clone(),
             launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
             start: self.start.save(),

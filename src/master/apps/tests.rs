@@ -1,9 +1,11 @@
 use super::*;
 
-fn app() -> (App, UnixStream, OwnedFd) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    theirs.set_nonblocking(true).unwrap();
+/// With the process's end of what it tells the master.
+fn app() -> (App, File, OwnedFd) {
+    let (_, ear) = process::pipe_to_child().unwrap();
+    let (voice, tell) = process::pipe().unwrap();
+    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(&tell, flags).unwrap();
     let (read, write) = process::pipe().unwrap();
     let app = App {
         name: "shop".to_owned(),
@@ -14,8 +16,8 @@ fn app() -> (App, UnixStream, OwnedFd) {
         inquired: false,
         ready: None,
         inquiry: None,
-        control: Some(ours),
-        reader: frame::Reader::new(),
+        ear: Some(ear.into()),
+        voice: Voice::new(voice),
         waiting: Vec::new(),
         running: BTreeMap::new(),
         launch: None,
@@ -24,7 +26,7 @@ fn app() -> (App, UnixStream, OwnedFd) {
         output: Output::new("shop", read),
         socket: PathBuf::new(),
     };
-    (app, theirs, write)
+    (app, tell.into(), write)
 }
 
 #[test]
@@ -33,7 +35,7 @@ fn what_is_said_without_end_is_heard_in_parts_and_not_kept() {
     let mut free = Vec::new();
     frame::push(&mut free, frame::Kind::Free, 0, 0, &[3, 0, 0, 0]);
     let many = free.repeat(4096);
-    // A frame may be cut where the socket is full; the rest comes with the next write.
+    // A frame may be cut where the pipe is full; the rest comes with the next write.
     let (mut sent, mut rest) = (0, Vec::new());
     let mut fill = |rest: &mut Vec<u8>| {
         loop {
@@ -57,7 +59,7 @@ fn what_is_said_without_end_is_heard_in_parts_and_not_kept() {
         let said = app.hear(budget);
         assert!(said.len() * free.len() <= budget + 8 * 1024, "{}", said.len());
         assert!(said.iter().all(|said| *said == Said::Free { row: 3, unit: 0 }));
-        assert!(app.reader.rest().len() < free.len(), "only what is not whole is kept");
+        assert!(app.voice.rest().len() < free.len(), "only what is not whole is kept");
         heard += said.len();
     }
     // Everything that was said before the end is heard at the end.
@@ -65,5 +67,5 @@ fn what_is_said_without_end_is_heard_in_parts_and_not_kept() {
     drop(theirs);
     heard += app.hear(1 << 20).len();
     assert_eq!(heard, sent / free.len());
-    assert!(app.control.is_none());
+    assert!(app.voice.is_closed());
 }

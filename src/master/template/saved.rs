@@ -3,6 +3,7 @@
 use super::super::apps::{SavedApp, SavedStart, Start};
 use super::super::output::SavedOutput;
 use super::super::saved::{Keeping, Kept, SavedProcess, Taking};
+use super::super::voice::SavedVoice;
 use super::{Nursery, Template, Unborn};
 use crate::supervisor::ChildId;
 use crate::supervisor::templates::{Key, Templates};
@@ -21,7 +22,9 @@ pub(in crate::master) struct SavedNursery {
 struct SavedTemplate {
     process: SavedProcess,
     name: String,
-    channel: Option<Kept>,
+    user: u32,
+    ear: Kept,
+    voice: SavedVoice,
     launch: Option<Kept>,
     start: SavedStart,
     output: SavedOutput,
@@ -56,12 +59,13 @@ impl SavedNursery {
 
 impl SavedTemplate {
     fn restore(self, descriptors: &mut Taking) -> Result<Template, String> {
-        let mut take = |kept: Option<Kept>| kept.map(|kept| descriptors.take(kept)).transpose();
-        let (channel, launch) = (take(self.channel)?, take(self.launch)?);
+        let launch = self.launch.map(|kept| descriptors.take(kept)).transpose()?;
         Ok(Template {
             process: self.process.restore(descriptors)?,
             name: self.name,
-            channel,
+            user: self.user,
+            ear: descriptors.take(self.ear)?,
+            voice: self.voice.restore(descriptors)?,
             launch: launch.map(Launch::resume),
             start: Start::restore(self.start),
             output: self.output.restore(descriptors)?,
@@ -77,7 +81,9 @@ impl Nursery {
             let saved = SavedTemplate {
                 process: SavedProcess::of(&template.process, descriptors),
                 name: template.name.clone(),
-                channel: template.channel.as_ref().map(|channel| descriptors.keep(channel)),
+                user: template.user,
+                ear: descriptors.keep(&template.ear),
+                voice: template.voice.save(descriptors),
                 launch: template.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
                 start: template.start.save(),
                 output: template.output.save(!template.answered, descriptors),

@@ -4,11 +4,13 @@ use hatchery::control::frame::{self, Frame, Kind, Reader};
 use hatchery::gateway::app::{self, Body, HOST_PROGRAM, Response};
 use hatchery::gateway::{Event, Fault, params};
 use hatchery::http::{BodyLength, RequestHead, ResponseHead, Span, Version};
+use hatchery::sys::process;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read as _, Write as _};
-use std::net::Shutdown;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -37,7 +39,9 @@ fn unique(what: &str) -> PathBuf {
 /// A host process; killed and its directory removed at the end.
 pub(super) struct Host {
     child: Child,
-    control: UnixStream,
+    /// Where it hears the master; `None`: that has gone.
+    ear: Option<File>,
+    voice: File,
     reader: Reader,
     pub(super) directory: PathBuf,
     stderr: Option<std::thread::JoinHandle<String>>,
@@ -49,16 +53,21 @@ impl Host {
         let directory = unique("host");
         std::fs::create_dir_all(&directory).unwrap();
         let listener = UnixListener::bind(directory.join("app.sock")).unwrap();
-        let (control, theirs) = UnixStream::pair().unwrap();
-        control.set_read_timeout(Some(PATIENCE)).unwrap();
+        // The one that it inherits by its number may get to other programs too: it is for reading only.
+        let (hear, ear) = process::pipe_to_child().unwrap();
+        // Above what the shell uses.
+        let hear = process::inherited(fcntl(&hear, FcntlArg::F_DUPFD(100)).unwrap()).unwrap();
+        fcntl(&hear, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        let (voice, tell) = process::pipe().unwrap();
         let program = directory.join("program");
         std::fs::write(&program, HOST_PROGRAM).unwrap();
         // As the master does it: the program on standard input. The shell puts the descriptors where std cannot.
-        let script = r#"exec "$0" - "hatchery: app" 3<&0 4<&1 1>&2 <"$1""#;
+        let script = r#"exec "$0" - "hatchery: app" 3<&0 4>&1 1>&2 <"$1""#;
         let mut child = Command::new("/bin/sh")
             .args(["-c", script, &python(), program.to_str().unwrap()])
             .env("HATCHERY_HOST_LISTEN_FD", "3")
-            .env("HATCHERY_HOST_CONTROL_FD", "4")
+            .env("HATCHERY_HOST_TELL_FD", "4")
+            .env("HATCHERY_HOST_HEAR_FD", hear.as_raw_fd().to_string())
             .env("HATCHERY_HOST_MODULE", module)
             .env("HATCHERY_HOST_CALLABLE", callable)
             .env("HATCHERY_HOST_CHDIR", apps())
@@ -67,7 +76,7 @@ impl Host {
             .env("HATCHERY_HOST_MULTIPROCESS", "0")
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::from(OwnedFd::from(listener)))
-            .stdout(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(tell))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -77,7 +86,8 @@ impl Host {
             pipe.read_to_end(&mut text).unwrap();
             String::from_utf8_lossy(&text).into_owned()
         });
-        let mut host = Self { child, control, reader: Reader::new(), directory, stderr: Some(stderr) };
+        let (ear, voice) = (Some(ear.into()), voice.into());
+        let mut host = Self { child, ear, voice, reader: Reader::new(), directory, stderr: Some(stderr) };
         let hello = host.told();
         assert_eq!(hello.header.kind, Kind::Hello);
         let hello: serde_json::Value = serde_json::from_slice(&hello.payload).unwrap();
@@ -99,7 +109,9 @@ impl Host {
                 return frame;
             }
             let mut bytes = [0; 4096];
-            let count = self.control.read(&mut bytes).unwrap();
+            let mut waits = [PollFd::new(self.voice.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut waits, 30_000u16).unwrap(), 1, "the host says nothing");
+            let count = self.voice.read(&mut bytes).unwrap();
             assert_ne!(count, 0, "the host ended: {}", self.stderr());
             self.reader.feed(&bytes[..count]);
         }
@@ -116,7 +128,7 @@ impl Host {
     pub(super) fn tell(&mut self, kind: Kind, payload: &[u8]) {
         let mut out = Vec::new();
         frame::push(&mut out, kind, 0, 0, payload);
-        self.control.write_all(&out).unwrap();
+        self.ear.as_mut().unwrap().write_all(&out).unwrap();
     }
 
     pub(super) fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -125,7 +137,7 @@ impl Host {
 
     /// The master dies.
     pub(super) fn hang_up(&mut self) {
-        self.control.shutdown(Shutdown::Both).unwrap();
+        self.ear = None;
     }
 
     /// Exit code, once it ended by itself, and what it wrote to standard error.
