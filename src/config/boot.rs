@@ -20,8 +20,10 @@ pub struct WorkerBoot {
     pub number: u16,
     /// Bound, listening, non-blocking sockets.
     pub listeners: Vec<Listener>,
-    /// SOCK_SEQPACKET to the master: `control::worker` messages. End of file: the master is dead, leave.
+    /// SOCK_SEQPACKET from the master: `control::worker` messages. End of file: the master is dead, leave.
     pub control: OwnedFd,
+    /// Pipe to the master: `control::worker` messages.
+    pub tell: OwnedFd,
     /// The board: shared memory of the whole tree.
     pub shared: crate::sys::shm::Shared,
     /// One eventfd for every row of the board; this worker reads `wake[row]` and pokes the others.

@@ -1,4 +1,8 @@
-//! Master and worker, over SOCK_SEQPACKET: one message a packet, a tag byte and its operands in little endian.
+//! Master and worker. A message is a tag byte and its operands in little endian.
+//!
+//! The master speaks over a SOCK_SEQPACKET socket, a message a packet, as a descriptor may go with it. The worker speaks
+//! over a pipe, which carries none; there each message follows its length, a u16, and both together fit what a pipe takes
+//! whole or not at all ([`PACKET`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -122,8 +126,45 @@ pub enum ToMaster {
     },
 }
 
-/// Longest packet.
+/// Most bytes of a message with its length: PIPE_BUF of Linux (pipe(7)).
 pub const PACKET: usize = 4096;
+
+/// Bytes of the length.
+const LENGTH: usize = 2;
+
+/// Longest message of a worker.
+const LONGEST: usize = PACKET - LENGTH;
+
+/// Cuts what workers write into messages.
+#[derive(Debug, Default)]
+pub struct Reader {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Reader {
+    /// Takes bytes read from the pipe.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next message, `None` if more bytes are needed; `Some(None)` for one of no known kind.
+    pub fn poll(&mut self) -> Option<Option<ToMaster>> {
+        let (length, rest) = self.rest().split_first_chunk::<LENGTH>()?;
+        let message = rest.get(..usize::from(u16::from_le_bytes(*length)))?;
+        let decoded = ToMaster::decode(message);
+        self.start += LENGTH + message.len();
+        Some(decoded)
+    }
+
+    /// What was fed and is not yet part of a message.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
 
 impl ToWorker {
     /// The packet.
@@ -158,9 +199,15 @@ impl ToWorker {
 }
 
 impl ToMaster {
-    /// The packet; a long text is cut.
+    /// Its length and the message; a long text is cut.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        let message = self.message();
+        let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
+        [&length.to_le_bytes(), &message[..]].concat()
+    }
+
+    fn message(&self) -> Vec<u8> {
         match self {
             Self::Ready => vec![1],
             Self::Closed => vec![6],
@@ -169,7 +216,7 @@ impl ToMaster {
             Self::Sandboxed { landlock, seccomp } => vec![7, *landlock, u8::from(*seccomp)],
             Self::Failed(text) => {
                 let mut packet = vec![2];
-                packet.extend_from_slice(text.as_bytes().get(..PACKET - 1).unwrap_or(text.as_bytes()));
+                packet.extend_from_slice(text.as_bytes().get(..LONGEST - 1).unwrap_or(text.as_bytes()));
                 packet
             }
             Self::Want { pool } => [&[3], &pool.to_le_bytes()[..]].concat(),
@@ -177,19 +224,19 @@ impl ToMaster {
             Self::Runs { at, since, request } => {
                 let numbers = [&[10], &at.encode()[..], &since.to_le_bytes()].concat();
                 let request = request.as_bytes();
-                [&numbers, request.get(..PACKET - numbers.len()).unwrap_or(request)].concat()
+                [&numbers, request.get(..LONGEST - numbers.len()).unwrap_or(request)].concat()
             }
             Self::Ran { at } => [&[11], &at.encode()[..]].concat(),
             Self::Stuck { pool, slot, generation, reason } => {
                 let numbers =
                     [&[5], &pool.to_le_bytes()[..], &slot.to_le_bytes(), &generation.to_le_bytes()].concat();
                 let reason = reason.as_bytes();
-                [&numbers, reason.get(..PACKET - numbers.len()).unwrap_or(reason)].concat()
+                [&numbers, reason.get(..LONGEST - numbers.len()).unwrap_or(reason)].concat()
             }
         }
     }
 
-    /// The message in a packet, `None` if it is not one.
+    /// The message in these bytes, its length taken off; `None` if it is none.
     #[must_use]
     pub fn decode(packet: &[u8]) -> Option<Self> {
         let word = |bytes: &[u8]| Some(u16::from_le_bytes(bytes.try_into().ok()?));
@@ -253,7 +300,16 @@ mod tests {
             ToMaster::Left { pool: 1, slot: 2 },
             ToMaster::Stuck { pool: 1, slot: 2, generation: 70_000, reason: "GET /slow".to_owned() },
         ];
-        up.iter().for_each(|message| assert_eq!(ToMaster::decode(&message.encode()).as_ref(), Some(message)));
+        // In one go, and byte by byte.
+        let wire: Vec<u8> = up.iter().flat_map(ToMaster::encode).collect();
+        for piece in [wire.len(), 1] {
+            let (mut reader, mut heard) = (Reader::default(), Vec::new());
+            for bytes in wire.chunks(piece) {
+                reader.feed(bytes);
+                heard.extend(std::iter::from_fn(|| reader.poll()).map(Option::unwrap));
+            }
+            assert_eq!((heard.as_slice(), reader.rest()), (&up[..], &b""[..]));
+        }
         assert_eq!(ToMaster::Failed("x".repeat(PACKET * 2)).encode().len(), PACKET);
         let long = ToMaster::Stuck { pool: 1, slot: 2, generation: 3, reason: "x".repeat(PACKET * 2) };
         assert_eq!(long.encode().len(), PACKET);
@@ -266,5 +322,9 @@ mod tests {
             assert_eq!(ToMaster::decode(packet), None);
             assert_eq!(ToWorker::decode(packet), None);
         }
+        let mut reader = Reader::default();
+        reader.feed(&[0, 0, 1, 0, 99, 1, 0, 6, 5]);
+        assert_eq!([reader.poll(), reader.poll()], [Some(None), Some(None)], "nothing, and no known kind");
+        assert_eq!((reader.poll(), reader.poll()), (Some(Some(ToMaster::Closed)), None));
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct App {
     /// Where it is told something; `None` once it does not listen.
     ear: Option<File>,
     /// What it says.
-    voice: Voice,
+    voice: Voice<frame::Reader>,
     waiting: Vec<u8>,
     launch: Option<Launch>,
     start: Start,
@@ -319,7 +319,7 @@ impl App {
         loop {
             let (frames, error) = match self.voice.hear(&mut left) {
                 Heard::Silence => return said,
-                Heard::Frames(frames) => (frames, None),
+                Heard::Words(frames) => (frames, None),
                 Heard::Garbled(frames, error) => (frames, Some(error)),
             };
             said.extend(frames.into_iter().filter_map(|frame| self.understand(frame)));

@@ -5,7 +5,9 @@ use super::Token;
 use super::apps::{App, SavedApp};
 use super::daemons::{Daemon, SavedDaemon};
 use super::saved::{Keeping, Kept, SavedProcess, Taking};
-use crate::control::worker::{PACKET, ToMaster, ToWorker};
+use super::spawn::Line;
+use super::voice::{Heard, SavedVoice, Voice};
+use crate::control::worker::{self, ToMaster, ToWorker};
 use crate::supervisor::ChildId;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::sandbox::Applied;
@@ -54,7 +56,8 @@ struct SavedWorker {
     row: u16,
     counted: u64,
     sandbox: Option<Applied>,
-    control: Option<Kept>,
+    ear: Kept,
+    voice: SavedVoice,
     /// Second: the access log goes with it.
     waiting: VecDeque<(Vec<u8>, bool)>,
 }
@@ -71,7 +74,8 @@ impl SavedChild {
                 row: saved.row,
                 counted: saved.counted,
                 sandbox: saved.sandbox,
-                control: saved.control.map(|control| descriptors.take(control)).transpose()?,
+                ear: descriptors.take(saved.ear)?,
+                voice: saved.voice.restore(descriptors)?,
                 waiting: saved
                     .waiting
                     .into_iter()
@@ -92,24 +96,16 @@ impl SavedChild {
 pub(super) enum Hearing {
     /// Something came.
     Turn,
-    /// A process has ended: more than a socket holds.
+    /// A process has ended: more than a pipe holds.
     Last,
 }
 
 impl Hearing {
-    /// Of a stream.
+    /// So much.
     pub(super) fn bytes(self) -> usize {
         match self {
             Self::Turn => 64 * 1024,
             Self::Last => 1 << 20,
-        }
-    }
-
-    /// Of packets.
-    pub(super) fn packets(self) -> usize {
-        match self {
-            Self::Turn => 64,
-            Self::Last => 4096,
         }
     }
 }
@@ -133,7 +129,8 @@ impl Child {
                 row: worker.row,
                 counted: worker.counted,
                 sandbox: worker.sandbox,
-                control: worker.control.as_ref().map(|control| descriptors.keep(control)),
+                ear: descriptors.keep(&worker.ear),
+                voice: worker.voice.save(descriptors),
                 waiting: worker.waiting.iter().map(|(packet, log)| (packet.clone(), log.is_some())).collect(),
             }),
             Role::App(app) => SavedRole::App(Box::new(app.save(descriptors))),
@@ -172,7 +169,7 @@ impl Child {
     }
 }
 
-/// The control socket of a worker.
+/// What the master shares with a worker.
 #[derive(Debug)]
 pub(super) struct Worker {
     /// Its row on the board.
@@ -181,7 +178,10 @@ pub(super) struct Worker {
     pub(super) counted: u64,
     /// What of the sandbox took effect in it, once it has said so.
     pub(super) sandbox: Option<Applied>,
-    control: Option<OwnedFd>,
+    /// Where it is told something: a socket, as descriptors go with it.
+    ear: OwnedFd,
+    /// What it says.
+    voice: Voice<worker::Reader>,
     /// Packets that did not fit the socket.
     waiting: VecDeque<(Vec<u8>, Option<Rc<OwnedFd>>)>,
 }
@@ -190,15 +190,18 @@ pub(super) struct Worker {
 const WAITING: usize = 256;
 
 impl Worker {
-    /// Talks over our end of the control socket.
-    pub(super) fn new(row: u16, counted: u64, control: OwnedFd) -> Self {
-        Self { row, counted, sandbox: None, control: Some(control), waiting: VecDeque::new() }
+    /// Talks over our ends of what leads to it.
+    pub(super) fn new(row: u16, counted: u64, line: Line) -> Self {
+        let Line { ear, voice } = line;
+        Self { row, counted, sandbox: None, ear, voice: Voice::new(voice), waiting: VecDeque::new() }
     }
 
     fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
-        if let Some(control) = &self.control {
-            let interest = Interest { read: true, write: !self.waiting.is_empty() };
-            set.add(control.as_fd(), Token::Child(id, Channel::Control), interest);
+        if let Some(voice) = self.voice.descriptor() {
+            set.add(voice, Token::Child(id, Channel::Control), Interest::READ);
+        }
+        if !self.waiting.is_empty() {
+            set.add(self.ear.as_fd(), Token::Child(id, Channel::Control), Interest::WRITE);
         }
     }
 
@@ -212,10 +215,9 @@ impl Worker {
 
     /// Sends what waits, as far as it goes.
     pub(super) fn flush(&mut self) {
-        let Some(control) = &self.control else { return self.waiting.clear() };
         while let Some((packet, descriptor)) = self.waiting.front() {
             let descriptor = descriptor.as_ref().map(|descriptor| descriptor.as_fd());
-            match seqpacket::send(control.as_fd(), packet, descriptor) {
+            match seqpacket::send(self.ear.as_fd(), packet, descriptor) {
                 Ok(()) => _ = self.waiting.pop_front(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // It is gone; its exit follows.
@@ -224,19 +226,19 @@ impl Worker {
         }
     }
 
-    /// The next message from the worker.
-    pub(super) fn hear(&mut self) -> Option<ToMaster> {
-        let mut packet = [0; PACKET];
+    /// What it says, up to where it has said everything, or about so many bytes of it.
+    pub(super) fn hear(&mut self, bytes: usize) -> Vec<ToMaster> {
+        let (mut said, mut left) = (Vec::new(), bytes);
         loop {
-            let control = self.control.as_ref()?;
-            match seqpacket::receive(control.as_fd(), &mut packet) {
-                Ok((0, _)) => self.control = None,
-                Ok((length, _)) => match ToMaster::decode(packet.get(..length).unwrap_or_default()) {
-                    Some(message) => return Some(message),
+            let messages = match self.voice.hear(&mut left) {
+                Heard::Silence => return said,
+                Heard::Words(messages) | Heard::Garbled(messages, _) => messages,
+            };
+            for message in messages {
+                match message {
+                    Some(message) => said.push(message),
                     None => log::warn!(target: "hatchery", "a worker sent a message of no known kind"),
-                },
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(_) => self.control = None,
+                }
             }
         }
     }

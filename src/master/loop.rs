@@ -207,20 +207,14 @@ impl Master {
 
     /// Takes in what a child has said.
     pub(super) fn hear(&mut self, id: ChildId, hearing: Hearing, now: Time) {
-        for _ in 0..hearing.packets() {
-            let message = self.children.get_mut(&id).and_then(|child| match &mut child.role {
-                Role::Worker(worker) => worker.hear(),
-                Role::App(_) | Role::Daemon(_) => None,
-            });
-            let Some(message) = message else { break };
-            self.on_worker(id, message, now);
-        }
-        let said = match self.children.get_mut(&id).map(|child| &mut child.role) {
-            Some(Role::App(app)) => app.hear(hearing.bytes()),
-            Some(Role::Worker(_) | Role::Daemon(_)) | None => Vec::new(),
-        };
-        for said in said {
-            self.on_app(id, said, now);
+        match self.children.get_mut(&id).map(|child| &mut child.role) {
+            Some(Role::Worker(worker)) => {
+                worker.hear(hearing.bytes()).into_iter().for_each(|message| self.on_worker(id, message, now));
+            }
+            Some(Role::App(app)) => {
+                app.hear(hearing.bytes()).into_iter().for_each(|said| self.on_app(id, said, now));
+            }
+            Some(Role::Daemon(_)) | None => {}
         }
     }
 

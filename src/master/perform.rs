@@ -113,7 +113,7 @@ impl Master {
 
     fn spawn_worker(&self, slot: u16, generation: u32) -> io::Result<(process::Child, Role)> {
         let row = self.free_row().ok_or_else(|| io::Error::other("all rows of the board are in use"))?;
-        let (process, control) = spawn::worker(spawn::Worker {
+        let (process, line) = spawn::worker(spawn::Worker {
             generation: self.source(generation),
             number: generation,
             row,
@@ -123,7 +123,7 @@ impl Master {
             runtime_dir: self.runtime.path().to_owned(),
             run: self.start.worker,
         })?;
-        Ok((process, Role::Worker(Worker::new(row, self.board().requests(row), control))))
+        Ok((process, Role::Worker(Worker::new(row, self.board().requests(row), line))))
     }
 
     fn spawn_app(

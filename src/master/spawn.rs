@@ -7,7 +7,7 @@ use crate::config::boot::{Listener, WorkerBoot};
 use crate::control::worker::ToMaster;
 use crate::sys::shm::Shared;
 use crate::sys::user::Account;
-use crate::sys::{process, sandbox, seqpacket, signals, title, user};
+use crate::sys::{fd, process, sandbox, seqpacket, signals, title, user};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -33,17 +33,33 @@ pub(super) struct Worker<'a> {
     pub(super) run: fn(WorkerBoot) -> i32,
 }
 
-/// Forks a worker; returns it and our end of its control socket.
+/// Our ends of what the master and a worker share.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Socket by which it is told something.
+    pub(super) ear: OwnedFd,
+    /// Pipe over which it says something.
+    pub(super) voice: OwnedFd,
+}
+
+/// A worker's ends of the same.
+#[derive(Debug)]
+struct Ends {
+    control: OwnedFd,
+    tell: OwnedFd,
+}
+
+/// Forks a worker; returns it and our ends of what leads to it.
 ///
 /// # Errors
 /// For the log: limits of processes, descriptors, memory; more than one thread.
-pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, OwnedFd)> {
+pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, Line)> {
     // 1  A fork copies one thread only: the locks of others would stay locked for ever.
     if !process::is_single_threaded()? {
         return Err(io::Error::other("the master has more than one thread, so it cannot fork"));
     }
-    // 2  Its control socket. Signals are blocked by `fork` until step 10.
-    let (ours, theirs) = seqpacket::pair()?;
+    // 2  What it hears and tells the master by. Signals are blocked by `fork` until step 10.
+    let (line, theirs) = line()?;
     let master = std::process::id();
     let child = process::fork(move || match child(worker, theirs, master) {
         Ok((run, boot)) => run(boot),
@@ -52,14 +68,22 @@ pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, OwnedFd)
             1
         }
     })?;
-    Ok((child, ours))
+    Ok((child, line))
+}
+
+/// Descriptors go to a worker, but never come from one: what it says comes over a pipe, and its socket is shut the other
+/// way (docs/decisions/0012-descriptors.md).
+fn line() -> io::Result<(Line, Ends)> {
+    let (ear, control) = seqpacket::one_way()?;
+    let (voice, tell) = fd::pipe()?;
+    Ok((Line { ear, voice }, Ends { control, tell }))
 }
 
 type Ready = (fn(WorkerBoot) -> i32, WorkerBoot);
 
 /// In the child. Everything of the master's that it can still see is left alone: dropping it would unlink sockets
 /// that the master uses.
-fn child(worker: Worker<'_>, control: OwnedFd, master: u32) -> Result<Ready, (&'static str, io::Error)> {
+fn child(worker: Worker<'_>, ends: Ends, master: u32) -> Result<Ready, (&'static str, io::Error)> {
     let name = format!("worker {}", worker.slot);
     logger::speak_as(name.clone());
     let account: Option<Account> = worker.generation.account.clone();
@@ -68,7 +92,7 @@ fn child(worker: Worker<'_>, control: OwnedFd, master: u32) -> Result<Ready, (&'
     let run = worker.run;
     // 3  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
     //    swallow the master's signals.
-    let boot = boot(worker, control).map_err(|error| ("copying descriptors", error))?;
+    let boot = boot(worker, ends).map_err(|error| ("copying descriptors", error))?;
     process::close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
     process::null_input().map_err(|error| ("standard input", error))?;
     // 4  Default dispositions, so that TERM ends it. Signals meant for the master that reach all processes of the
@@ -126,10 +150,10 @@ fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
         Err(error) => degrade("seccomp", error)?,
     }
     let told = ToMaster::Sandboxed { landlock: applied.landlock, seccomp: applied.seccomp };
-    seqpacket::send(boot.control.as_fd(), &told.encode(), None).map_err(|error| ("control socket", error))
+    fd::write_whole(boot.tell.as_fd(), &told.encode()).map_err(|error| ("pipe to the master", error))
 }
 
-fn boot(worker: Worker<'_>, control: OwnedFd) -> io::Result<WorkerBoot> {
+fn boot(worker: Worker<'_>, ends: Ends) -> io::Result<WorkerBoot> {
     let mut listeners = Vec::new();
     for listening in &worker.generation.listening {
         for socket in &listening.sockets {
@@ -148,7 +172,8 @@ fn boot(worker: Worker<'_>, control: OwnedFd) -> io::Result<WorkerBoot> {
         row: worker.row,
         number: worker.slot,
         listeners,
-        control,
+        control: ends.control,
+        tell: ends.tell,
         shared: worker.shared,
         wake: worker.wake,
         runtime_dir: worker.runtime_dir,
@@ -160,7 +185,7 @@ fn boot(worker: Worker<'_>, control: OwnedFd) -> io::Result<WorkerBoot> {
 fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
     let listeners = boot.listeners.iter().map(|listener| listener.fd.as_raw_fd());
     let wake = boot.wake.iter().map(OwnedFd::as_raw_fd);
-    let others = boot.access_log.iter().chain([&boot.control]).map(OwnedFd::as_raw_fd);
+    let others = boot.access_log.iter().chain([&boot.control, &boot.tell]).map(OwnedFd::as_raw_fd);
     listeners.chain(wake).chain(others).chain(super::logger::descriptor()).collect()
 }
 

@@ -51,7 +51,7 @@ struct Template {
     /// Where it is told to fork: a socket, as descriptors go with it.
     ear: OwnedFd,
     /// What it and what it has forked say.
-    voice: Voice,
+    voice: Voice<frame::Reader>,
     launch: Option<Launch>,
     start: Start,
     output: Output,
@@ -325,7 +325,7 @@ impl Master {
             let Some(template) = self.nursery.living.get_mut(&key) else { return };
             let frames = match template.voice.hear(&mut left) {
                 Heard::Silence => return,
-                Heard::Frames(frames) => frames,
+                Heard::Words(frames) => frames,
                 Heard::Garbled(frames, error) => {
                     let name = &template.name;
                     log::error!(target: "hatchery", "app {name}: its template is not understood: {error:?}");

@@ -4,17 +4,18 @@
 
 use super::resume::READY;
 use super::saved::{Kept, Saved};
+use super::voice::{Heard, Voice};
 use super::{Master, Start, logger, show_title, signals as caught, spawn, wake};
 use crate::control::exit::Exit;
-use crate::control::worker::{PACKET, ToMaster};
+use crate::control::worker::{self, ToMaster};
 use crate::dispatch::Board;
 use crate::dispatch::board::WORDS;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::Ended;
 use crate::sys::shm::Shared;
-use crate::sys::{clock, exec, process, seqpacket, signals};
+use crate::sys::{clock, exec, process, signals};
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 /// Where the master put the pipe for READY, the state, and the first of the sockets.
 const REPORT: RawFd = 3;
@@ -59,9 +60,11 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
         runtime_dir: saved.runtime.0,
         run: start.worker,
     };
-    let (worker, control) =
+    let (worker, line) =
         spawn::worker(worker).map_err(|error| format!("its worker cannot be started: {error}"))?;
-    let booted = wait_for(&control);
+    // Its socket stays open: the end of it would be the end of the worker.
+    let booted = wait_for(Voice::new(line.voice));
+    drop(line.ear);
     // A worker that was never opened has nothing to finish.
     if let Err(error) = process::signal(&worker, signals::SIGKILL, true) {
         log::debug!(target: "hatchery", "cannot signal the worker of the trial: {error}");
@@ -116,23 +119,22 @@ fn contain(trial: u32, (descriptors, board): &(Vec<RawFd>, Kept)) -> std::io::Re
 }
 
 /// Until the worker is set up. The master bounds the trial.
-fn wait_for(control: &OwnedFd) -> Result<(), String> {
+fn wait_for(mut voice: Voice<worker::Reader>) -> Result<(), String> {
     let broken = |error: std::io::Error| error.to_string();
-    let mut packet = [0; PACKET];
     loop {
+        let Some(pipe) = voice.descriptor() else { return Err("it ended".to_owned()) };
         let mut set = Set::new();
-        set.add(control.as_fd(), (), Interest::READ);
+        set.add(pipe, (), Interest::READ);
         set.wait(clock::now(), None).map_err(broken)?;
-        let length = match seqpacket::receive(control.as_fd(), &mut packet) {
-            Ok((length, _)) => length,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(broken(error)),
+        let (Heard::Words(messages) | Heard::Garbled(messages, _)) = voice.hear(&mut { usize::MAX }) else {
+            continue;
         };
-        match ToMaster::decode(packet.get(..length).unwrap_or_default()) {
-            _ if length == 0 => return Err("it ended".to_owned()),
-            Some(ToMaster::Ready) => return Ok(()),
-            Some(ToMaster::Failed(reason)) => return Err(reason),
-            _ => {}
+        for message in messages {
+            match message {
+                Some(ToMaster::Ready) => return Ok(()),
+                Some(ToMaster::Failed(reason)) => return Err(reason),
+                _ => {}
+            }
         }
     }
 }

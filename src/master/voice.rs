@@ -1,47 +1,99 @@
-//! What processes of apps and templates tell the master: frames (`control::frame`) over a pipe. A pipe, and not a socket,
+//! What workers (`control::worker`), processes of apps and templates (`control::frame`) tell the master, over a pipe. A pipe, and not a socket,
 //! because a message of a socket may carry descriptors: whoever reads it closes what it did not ask for, and a descriptor
 //! can be made so that its last `close` takes as long as its sender likes (docs/decisions/0012-descriptors.md).
 
 use super::saved::{Keeping, Kept, Taking};
-use crate::control::frame::{Error, Frame, Reader};
+use crate::control::frame;
+use crate::control::worker::{self, ToMaster};
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-/// Read at a time. Before more is read the frames are taken out, so that never more than one of them is kept.
+/// Read at a time. Before more is read the words are taken out, so that never more than one of them is kept.
 const PIECE: usize = 8 * 1024;
+
+/// How bytes become words.
+pub(super) trait Reader: Default {
+    /// What is said.
+    type Word;
+    /// Why something is none, after which nothing is understood any more.
+    type Error;
+
+    /// Takes bytes.
+    fn feed(&mut self, bytes: &[u8]);
+    /// The next word, `None` if more bytes are needed.
+    fn poll(&mut self) -> Result<Option<Self::Word>, Self::Error>;
+    /// What is not a whole word yet.
+    fn rest(&self) -> &[u8];
+}
+
+impl Reader for frame::Reader {
+    type Word = frame::Frame;
+    type Error = frame::Error;
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.feed(bytes);
+    }
+
+    fn poll(&mut self) -> Result<Option<frame::Frame>, frame::Error> {
+        self.poll()
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.rest()
+    }
+}
+
+impl Reader for worker::Reader {
+    /// `None`: of no known kind.
+    type Word = Option<ToMaster>;
+    type Error = Infallible;
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.feed(bytes);
+    }
+
+    fn poll(&mut self) -> Result<Option<Option<ToMaster>>, Infallible> {
+        Ok(self.poll())
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.rest()
+    }
+}
 
 /// Our end of such a pipe.
 #[derive(Debug)]
-pub(super) struct Voice {
+pub(super) struct Voice<R> {
     pipe: Option<File>,
-    reader: Reader,
+    reader: R,
 }
 
 /// What an upgrade keeps of a [`Voice`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SavedVoice {
     pipe: Option<Kept>,
-    /// Of a frame that is not whole yet.
+    /// Of a word that is not whole yet.
     read: Vec<u8>,
 }
 
 /// What one read has brought.
 #[derive(Debug)]
-pub(super) enum Heard {
-    /// These frames, in order; none if the first is not whole yet.
-    Frames(Vec<Frame>),
+pub(super) enum Heard<Word, Error> {
+    /// These words, in order; none if the first is not whole yet.
+    Words(Vec<Word>),
     /// Nothing now, or nothing ever again: see [`Voice::descriptor`].
     Silence,
-    /// These frames, and then something that is none. The pipe is closed.
-    Garbled(Vec<Frame>, Error),
+    /// These words, and then something that is none. The pipe is closed.
+    Garbled(Vec<Word>, Error),
 }
 
-impl Voice {
+impl<R: Reader> Voice<R> {
     /// Listens to the read end of a pipe, which does not block.
     pub(super) fn new(pipe: OwnedFd) -> Self {
-        Self { pipe: Some(pipe.into()), reader: Reader::new() }
+        Self { pipe: Some(pipe.into()), reader: R::default() }
     }
 
     /// To wait for; `None` once it is closed.
@@ -49,14 +101,14 @@ impl Voice {
         self.pipe.as_ref().map(File::as_fd)
     }
 
-    /// Whether nothing more can come: nobody is left who could speak, or what came was no frame.
+    /// Whether nothing more can come: nobody is left who could speak, or what came was no word.
     #[cfg(test)]
     pub(super) fn is_closed(&self) -> bool {
         self.pipe.is_none()
     }
 
     /// Reads once and takes what was read from `left`, the bytes that may still be read in this turn.
-    pub(super) fn hear(&mut self, left: &mut usize) -> Heard {
+    pub(super) fn hear(&mut self, left: &mut usize) -> Heard<R::Word, R::Error> {
         let mut buffer = [0; PIECE];
         while let Some(pipe) = self.pipe.as_mut().filter(|_| *left > 0) {
             match pipe.read(&mut buffer) {
@@ -64,7 +116,7 @@ impl Voice {
                 Ok(length) => {
                     *left = left.saturating_sub(length);
                     self.reader.feed(buffer.get(..length).unwrap_or_default());
-                    return self.frames();
+                    return self.words();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -74,15 +126,15 @@ impl Voice {
         Heard::Silence
     }
 
-    fn frames(&mut self) -> Heard {
-        let mut frames = Vec::new();
+    fn words(&mut self) -> Heard<R::Word, R::Error> {
+        let mut words = Vec::new();
         loop {
             match self.reader.poll() {
-                Ok(Some(frame)) => frames.push(frame),
-                Ok(None) => return Heard::Frames(frames),
+                Ok(Some(word)) => words.push(word),
+                Ok(None) => return Heard::Words(words),
                 Err(error) => {
                     self.pipe = None;
-                    return Heard::Garbled(frames, error);
+                    return Heard::Garbled(words, error);
                 }
             }
         }
@@ -94,7 +146,7 @@ impl Voice {
         SavedVoice { pipe, read: self.reader.rest().to_vec() }
     }
 
-    /// What was read and is not yet a whole frame.
+    /// What was read and is not yet a whole word.
     #[cfg(test)]
     pub(super) fn rest(&self) -> &[u8] {
         self.reader.rest()
@@ -103,9 +155,9 @@ impl Voice {
 
 impl SavedVoice {
     /// The same again.
-    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Voice, String> {
+    pub(super) fn restore<R: Reader>(self, descriptors: &mut Taking) -> Result<Voice<R>, String> {
         let pipe = self.pipe.map(|kept| descriptors.take(kept)).transpose()?;
-        let mut reader = Reader::new();
+        let mut reader = R::default();
         reader.feed(&self.read);
         Ok(Voice { pipe: pipe.map(File::from), reader })
     }

@@ -55,6 +55,29 @@ pub(crate) fn named_then_unlinked(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// A pipe, close-on-exec; neither end blocks.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
+}
+
+/// Writes what is not longer than PIPE_BUF to a pipe that does not block: all of it, or nothing (pipe(7)).
+///
+/// # Errors
+/// `WouldBlock` while there is no room, EPIPE when nobody reads any more.
+pub fn write_whole(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    debug_assert!(bytes.len() <= libc::PIPE_BUF, "a longer write can be torn apart");
+    loop {
+        match nix::unistd::write(pipe, bytes) {
+            Ok(_) => return Ok(()),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Eight unpredictable bytes.
 #[must_use]
 pub fn random() -> u64 {

@@ -74,6 +74,8 @@ pub(super) struct Context {
     pub(super) runtime_dir: PathBuf,
     wake: Rc<[OwnedFd]>,
     control: OwnedFd,
+    /// The pipe to the master.
+    tell: OwnedFd,
     outbox: RefCell<Outbox>,
     /// How busy the loop is; only where there may be more or fewer workers.
     meter: Option<Meter>,
@@ -120,7 +122,9 @@ impl Context {
     /// # Errors
     /// For the operator: which static root or descriptor is at fault.
     pub(super) fn new(boot: WorkerBoot) -> Result<Self, String> {
-        let WorkerBoot { config, row, control, shared, wake, runtime_dir, app_pools, access_log, .. } = boot;
+        let WorkerBoot {
+            config, row, control, tell, shared, wake, runtime_dir, app_pools, access_log, ..
+        } = boot;
         let now = clock::now();
         let wall = clock::wall();
         let (settings, table) = (Rc::new(h1_settings(&config)), route_table(&config));
@@ -145,6 +149,7 @@ impl Context {
             runtime_dir,
             wake,
             control,
+            tell,
             outbox: RefCell::default(),
             meter: (config.workers.processes.min < config.workers.processes.max).then(|| Meter::new(now)),
             report: Report::new(row, access_log, config.log.access.as_ref().map(|access| access.format)),
@@ -164,6 +169,7 @@ impl Context {
     /// ENOSPC, ENOMEM.
     pub(super) fn watch_own(&self) -> io::Result<()> {
         self.poll.watch(self.control.as_fd(), Source::Control)?;
+        self.poll.watch(self.tell.as_fd(), Source::Control)?;
         if let Some(changes) = self.files.changes() {
             self.poll.watch(changes, Source::Files)?;
         }
@@ -187,22 +193,14 @@ impl Context {
         (0..self.wake.len() as u16).filter(|row| *row != self.row).for_each(|row| self.poke(row));
     }
 
-    /// Says that the worker is set up.
-    ///
-    /// # Errors
-    /// EPIPE: the master is dead.
-    pub(super) fn tell_ready(&self) -> io::Result<()> {
-        seqpacket::send(self.control.as_fd(), &ToMaster::Ready.encode(), None)
-    }
-
-    /// Tells the master something; while the channel is full, it waits.
+    /// Tells the master something; while the pipe is full, it waits.
     pub(super) fn tell(&self, message: &ToMaster) {
-        self.outbox.borrow_mut().send(&self.control, message);
+        self.outbox.borrow_mut().send(&self.tell, message);
     }
 
-    /// The channel to the master may have room.
+    /// The pipe to the master may have room.
     pub(super) fn tell_waiting(&self) {
-        self.outbox.borrow_mut().flush(&self.control);
+        self.outbox.borrow_mut().flush(&self.tell);
     }
 
     /// The turn is over at `now`: tells the master if that makes the worker busier, or less busy.

@@ -30,7 +30,7 @@ use crate::config::boot::WorkerBoot;
 use crate::control::worker::ToMaster;
 use crate::event::Source;
 use crate::slab::{Key, Slab};
-use crate::sys::{clock, code, fd, seqpacket};
+use crate::sys::{clock, code, fd};
 use crate::timer::{Time, earliest};
 use client::{Client, Outcome};
 use context::{Context, Timer};
@@ -41,16 +41,16 @@ use std::os::fd::AsFd;
 /// set up (the reason went to the master), 1 the loop broke.
 #[must_use]
 pub fn run(boot: WorkerBoot) -> i32 {
-    let Ok(control) = boot.control.try_clone() else { return 3 };
+    let Ok(tell) = boot.tell.try_clone() else { return 3 };
     let mut worker = match Worker::new(boot) {
         Ok(worker) => worker,
         Err(reason) => {
             // If the master cannot hear it, the exit code still tells that this worker did not come up.
-            let _ = seqpacket::send(control.as_fd(), &ToMaster::Failed(reason).encode(), None);
+            let _ = fd::write_whole(tell.as_fd(), &ToMaster::Failed(reason).encode());
             return 3;
         }
     };
-    drop(control);
+    drop(tell);
     match worker.serve() {
         Ok(()) => 0,
         Err(error) => {
@@ -77,7 +77,7 @@ impl Worker {
         let mut cx = Context::new(boot)?;
         cx.listeners = listeners.iter().map(context::ListenerInfo::of).collect();
         cx.watch_own().map_err(|error| format!("cannot set up the event loop: {error}"))?;
-        cx.tell_ready().map_err(|error| format!("cannot reach the master: {error}"))?;
+        cx.tell(&ToMaster::Ready);
         code::release();
         let gate = accept::Gate::new(listeners, limit);
         Ok(Self { clients: Slab::new(), gate, drain: drain::Mode::Waiting, cx, closed: Vec::new() })

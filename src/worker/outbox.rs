@@ -1,7 +1,7 @@
 //! What the worker says to the master: at once if the channel has room, else in order as soon as it has.
 
 use crate::control::worker::ToMaster;
-use crate::sys::seqpacket;
+use crate::sys::fd;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -20,7 +20,7 @@ impl Outbox {
     pub(super) fn send(&mut self, channel: &OwnedFd, message: &ToMaster) {
         let packet = message.encode();
         if self.waiting.is_empty() {
-            match seqpacket::send(channel.as_fd(), &packet, None) {
+            match fd::write_whole(channel.as_fd(), &packet) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(()) => return,
                 // The master is dead, and so is this worker in a moment.
@@ -37,7 +37,7 @@ impl Outbox {
     /// Whether the same waits already and once is enough; the last word on the load is what counts.
     fn repeats(&mut self, message: &ToMaster, packet: &[u8]) -> bool {
         if let ToMaster::Load(_) = message {
-            self.waiting.retain(|waiting| waiting.first() != packet.first());
+            self.waiting.retain(|waiting| kind(waiting) != kind(packet));
             return false;
         }
         // What begins and ends must be told in pairs.
@@ -48,7 +48,7 @@ impl Outbox {
     /// Sends what waits, as far as there is room.
     pub(super) fn flush(&mut self, channel: &OwnedFd) {
         while let Some(packet) = self.waiting.front() {
-            match seqpacket::send(channel.as_fd(), packet, None) {
+            match fd::write_whole(channel.as_fd(), packet) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 _ => self.waiting.pop_front(),
             };
@@ -56,20 +56,28 @@ impl Outbox {
     }
 }
 
+/// The tag, after the length.
+fn kind(packet: &[u8]) -> Option<&u8> {
+    packet.get(2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::worker::{Load, PACKET, Unit};
+    use crate::control::worker::{Load, Unit};
 
-    fn receive(socket: &OwnedFd) -> Option<ToMaster> {
-        let mut buffer = [0; PACKET];
-        let (length, _) = seqpacket::receive(socket.as_fd(), &mut buffer).ok()?;
-        ToMaster::decode(&buffer[..length])
+    /// One message, as the length says that goes before it.
+    fn receive(pipe: &OwnedFd) -> Option<ToMaster> {
+        let mut length = [0; 2];
+        nix::unistd::read(pipe, &mut length).ok()?;
+        let mut message = vec![0; u16::from_le_bytes(length).into()];
+        nix::unistd::read(pipe, &mut message).unwrap();
+        ToMaster::decode(&message)
     }
 
     #[test]
     fn nothing_is_lost_in_a_full_channel_and_nothing_is_said_twice() {
-        let (ours, masters) = seqpacket::pair().unwrap();
+        let (masters, ours) = fd::pipe().unwrap();
         let mut outbox = Outbox::default();
         let left = |slot| ToMaster::Left { pool: 1, slot };
         let mut sent = 0;
@@ -96,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_begins_again_ends_again() {
-        let (ours, masters) = seqpacket::pair().unwrap();
+        let (masters, ours) = fd::pipe().unwrap();
         let mut outbox = Outbox::default();
         outbox.waiting.push_back(ToMaster::Closed.encode());
         let at = Unit { pool: 1, slot: 2, generation: 3, thread: 4 };
@@ -110,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_master_that_is_gone_fills_nothing() {
-        let (ours, masters) = seqpacket::pair().unwrap();
+        let (masters, ours) = fd::pipe().unwrap();
         drop(masters);
         let mut outbox = Outbox::default();
         outbox.send(&ours, &ToMaster::Closed);

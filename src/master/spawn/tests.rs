@@ -8,6 +8,7 @@ use crate::master::listeners::Inherited;
 use crate::sys::fd;
 use crate::sys::sandbox::probe;
 use std::fs::File;
+use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -60,22 +61,18 @@ impl Scene {
             runtime_dir: self.directory.clone(),
             run: try_everything,
         };
-        let (ours, theirs) = seqpacket::pair().unwrap();
-        nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
+        let (line, theirs) = line().unwrap();
+        nix::fcntl::fcntl(&line.voice, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
         let master = std::process::id();
         let _child = process::fork(move || match child(worker, theirs, master) {
             Ok((run, boot)) => run(boot),
             Err((step, error)) => panic!("{step}: {error}"),
         })
         .unwrap();
-        let mut said = Vec::new();
-        let mut packet = [0; crate::control::worker::PACKET];
-        loop {
-            match seqpacket::receive(ours.as_fd(), &mut packet).unwrap() {
-                (0, _) => return said,
-                (length, _) => said.push(ToMaster::decode(&packet[..length]).unwrap()),
-            }
-        }
+        let (mut bytes, mut reader) = (Vec::new(), crate::control::worker::Reader::default());
+        File::from(line.voice).read_to_end(&mut bytes).unwrap();
+        reader.feed(&bytes);
+        std::iter::from_fn(|| reader.poll()).map(Option::unwrap).collect()
     }
 }
 
@@ -123,7 +120,7 @@ fn try_everything(boot: WorkerBoot) -> i32 {
     lines.push(format!("bounding set: {}, dumpable: {}", probe::has_bounding_set(), probe::is_dumpable()));
     lines.push(format!("execute: {}", probe::execute(Path::new("/bin/true"))));
     let said = ToMaster::Failed(lines.join("\n")).encode();
-    i32::from(seqpacket::send(boot.control.as_fd(), &said, None).is_err())
+    i32::from(fd::write_whole(boot.tell.as_fd(), &said).is_err())
 }
 
 #[test]
