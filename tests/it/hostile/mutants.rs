@@ -127,7 +127,7 @@ impl Attack {
         listen: ["{{address}}", "unix:{{dir}}/open.sock"],
         locations: [
             (path: "/static/", to: Files(root: "static", listing: true)),
-            (path: "/old/", to: Redirect(status: 301, location: "/new$rest")),
+            (path: "/old/", to: Redirect(status: 301, location: "/$rest")),
             (path: "/up/", to: Proxy("honest")),
             (path: "/bad/", to: Proxy("hostile")),
             (path: "/", to: App("app")),
