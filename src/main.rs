@@ -3,6 +3,7 @@
 
 use clap::Parser as _;
 use hatchery::cli::{Cli, Failure};
+use hatchery::control::text;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,12 +16,13 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let (code, text) = match cli.execute(hatchery::worker::run) {
+    let (code, shown, told) = match cli.execute(hatchery::worker::run) {
         Ok(code) => return ExitCode::from(code),
-        Err(Failure::Usage(text)) => (2, text),
-        Err(Failure::Failed(text)) => (1, text),
+        // Problems of a file, one a line.
+        Err(Failure::Usage(told)) => (2, text::printable(&told), told),
+        Err(Failure::Failed(told)) => (1, text::record(&told), told),
     };
-    hatchery::master::put_back(&text);
-    eprintln!("hatchery: {text}");
+    hatchery::master::put_back(&told);
+    eprintln!("hatchery: {shown}");
     ExitCode::from(code)
 }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::control::text::steers;
 use crate::http::date::{Civil, put2};
 use crate::timer::Wall;
 use std::io::Write;
@@ -134,8 +135,7 @@ fn combined(record: &Record<'_>, out: &mut Vec<u8>) {
 }
 
 /// `,"name":"value"`. UTF-8 stays as it is. A byte that is not part of any becomes the character of the same number,
-/// escaped (`\u00ff`), which real text never holds in that spelling; control characters, also those of ISO 8859-1 that
-/// terminals obey, are escaped.
+/// escaped (`\u00ff`), which real text never holds in that spelling; so is what terminals obey.
 fn json_text(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
@@ -148,10 +148,8 @@ fn json_text(name: &str, value: &[u8], out: &mut Vec<u8>) {
                 '\n' => out.extend_from_slice(b"\\n"),
                 '\r' => out.extend_from_slice(b"\\r"),
                 '\t' => out.extend_from_slice(b"\\t"),
-                // Line ends of JavaScript and of some log readers.
-                '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
-                    _ = write!(out, "\\u{:04x}", u32::from(character));
-                }
+                // Ends of lines of JavaScript and of some log readers among them; none has more than four digits.
+                character if steers(character) => _ = write!(out, "\\u{:04x}", u32::from(character)),
                 _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }

@@ -1,8 +1,9 @@
 //! `hatchery check`.
 
-use super::{Failure, locate, print};
+use super::{Failure, locate, print, remark};
 use crate::config::check::{self, ImportCommand};
 use crate::config::{self, App, Config, Disk};
+use crate::control::text;
 use crate::master::{self, control};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::user::{self, Account};
@@ -31,17 +32,20 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let file = locate::file(arguments.config.as_deref())?;
     let (config, warnings) = config::load_with_warnings(&file, &Disk)
         .map_err(|problems| Failure::Usage(locate::lines(&problems)))?;
-    warnings.iter().chain(&check::warnings(&config)).for_each(|warning| eprintln!("warning: {warning}"));
+    warnings
+        .iter()
+        .chain(&check::warnings(&config))
+        .for_each(|warning| remark(&format!("warning: {warning}")));
     let mut problems: Vec<String> = check::environment(&config).iter().map(ToString::to_string).collect();
     let control = config.control.clone().unwrap_or_else(control::find);
     if listener::is_alive(&control) {
-        eprintln!(
+        remark(&format!(
             "note: a master runs (control socket {}), so its addresses are not tried",
             control.display()
-        );
+        ));
     } else {
         let (reasons, untried) = master::unbindable(&config);
-        untried.iter().for_each(|note| eprintln!("note: {}: {note}", file.display()));
+        untried.iter().for_each(|note| remark(&format!("note: {}: {note}", file.display())));
         problems.extend(reasons.iter().map(|reason| format!("{}: {reason}", file.display())));
     }
     if problems.is_empty() {
@@ -52,7 +56,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     if problems.is_empty() {
         return print(&format!("{}: good\n", file.display()));
     }
-    Err(Failure::Failed(problems.join("\n")))
+    // A record each: what an app prints when it is imported cannot look like another one.
+    let problems: Vec<String> = problems.iter().map(|problem| text::record(problem)).collect();
+    eprintln!("hatchery: {}", problems.join("\n"));
+    Ok(1)
 }
 
 /// Imports an app once, as the user it would run as.

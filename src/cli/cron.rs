@@ -2,8 +2,9 @@
 
 use super::locate::Master;
 use super::status::show_job;
-use super::{Failure, print, told};
+use super::{Failure, print, print_json, told};
 use crate::control::command::{Job, Request, Response};
+use crate::control::text;
 use clap::{Args, Subcommand};
 
 /// Show the cron jobs, run one now, or show what became of its last runs
@@ -81,13 +82,9 @@ fn history(job: &Job, json: bool) -> Result<u8, Failure> {
         return print_json(&job.history);
     }
     let line = |run: &crate::control::command::Run| {
-        format!("{}  {:>9.1}s  {}\n", run.started, run.duration_ms as f64 / 1000.0, run.outcome)
+        let (started, outcome) = (text::line(&run.started), text::line(&run.outcome));
+        format!("{started}  {:>9.1}s  {outcome}\n", run.duration_ms as f64 / 1000.0)
     };
     let lines: String = job.history.iter().map(line).collect();
     print(if lines.is_empty() { "it has not run since the server was started\n" } else { &lines })
-}
-
-fn print_json<T: serde::Serialize>(value: &T) -> Result<u8, Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
-    print(&format!("{text}\n"))
 }

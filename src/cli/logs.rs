@@ -3,6 +3,7 @@
 use super::locate::Master;
 use super::{Failure, print};
 use crate::control::command::{LogLine, Request, Response};
+use crate::control::text;
 use clap::Args;
 
 /// Show what apps, daemons and cron jobs printed last
@@ -21,7 +22,7 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let (mut lines, mut after) = ask(arguments, 0, false)?;
     loop {
-        print(&text(&lines))?;
+        print(&shown(&lines))?;
         if !arguments.follow {
             return Ok(0);
         }
@@ -37,6 +38,6 @@ fn ask(arguments: &Arguments, after: u64, wait: bool) -> Result<(Vec<LogLine>, u
     }
 }
 
-fn text(lines: &[LogLine]) -> String {
-    lines.iter().map(|line| format!("{}: {}\n", line.child, line.text)).collect()
+fn shown(lines: &[LogLine]) -> String {
+    lines.iter().map(|line| format!("{}: {}\n", text::line(&line.child), text::line(&line.text))).collect()
 }

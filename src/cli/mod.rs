@@ -18,7 +18,9 @@ mod top;
 
 use crate::config::boot::WorkerBoot;
 use crate::control::command::Response;
+use crate::control::text;
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 /// What runs in a forked worker.
 pub type Worker = fn(WorkerBoot) -> i32;
@@ -96,8 +98,25 @@ fn told(response: Response) -> Result<u8, Failure> {
     }
 }
 
-/// Writes to standard output; a reader that has gone (`| head`) is no failure.
+/// Writes to standard output what people read. Whatever of it came from a process, a client or a file, it cannot steer
+/// the terminal.
 fn print(text: &str) -> Result<u8, Failure> {
+    put(&text::printable(text))
+}
+
+/// The same for programs: JSON that means exactly the value.
+fn print_json(value: &impl Serialize) -> Result<u8, Failure> {
+    let json = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
+    put(&format!("{}\n", text::json(&json)))
+}
+
+/// Tells something beside the result, on standard error.
+fn remark(text: &str) {
+    eprintln!("{}", text::record(text));
+}
+
+/// A reader that has gone (`| head`) is no failure.
+fn put(text: &str) -> Result<u8, Failure> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,8 +1,9 @@
 //! `hatchery status`.
 
 use super::locate::Master;
-use super::{Failure, print};
+use super::{Failure, print, print_json};
 use crate::control::command::{Child, Job, Pool, Request, Response, Running, Sandbox, Status, Template};
+use crate::control::text;
 use crate::master::control;
 use clap::Args;
 use std::fmt::Write as _;
@@ -22,9 +23,7 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let status = fetch(&arguments.master)?;
     if arguments.json {
-        let text =
-            serde_json::to_string_pretty(&status).map_err(|error| Failure::Failed(error.to_string()))?;
-        return print(&format!("{text}\n"));
+        return print_json(&status);
     }
     print(&table(&status))
 }
@@ -43,28 +42,31 @@ pub(super) fn fetch_within(master: &Master, patience: Duration) -> Result<Box<St
     }
 }
 
-/// For people.
+/// For people: each row is one line, whatever is in it.
 pub(super) fn table(status: &Status) -> String {
     let mut out = String::new();
-    let Status { version, pid, generation, mode, uptime_seconds, .. } = status;
-    let uptime = duration(*uptime_seconds);
+    let Status { pid, generation, uptime_seconds, .. } = status;
+    let (version, mode, uptime) =
+        (text::line(&status.version), text::line(&status.mode), duration(*uptime_seconds));
     // Writing to a String cannot fail.
     let _ = writeln!(out, "hatchery {version}  {mode}  pid {pid}  generation {generation}  up {uptime}");
     if let Some(config) = &status.config {
-        let _ = writeln!(out, "  configuration {}", config.display());
+        let _ = writeln!(out, "  configuration {}", text::line(&config.display().to_string()));
     }
-    status.listeners.iter().for_each(|listener| _ = writeln!(out, "  listening on {listener}"));
+    let listeners = status.listeners.iter().map(|listener| text::line(listener));
+    listeners.for_each(|listener| _ = writeln!(out, "  listening on {listener}"));
     if let Some(error) = &status.last_reload_error {
-        let _ = writeln!(out, "  last reload failed: {}", error.trim_end().replace('\n', "\n    "));
+        let _ = writeln!(out, "  last reload failed: {}", text::record(error.trim_end()));
     }
     if let Some(error) = &status.last_upgrade_error {
-        let _ = writeln!(out, "  last upgrade failed: {}", error.trim_end().replace('\n', "\n    "));
+        let _ = writeln!(out, "  last upgrade failed: {}", text::record(error.trim_end()));
     }
     let Sandbox { mode, applied, missing } = &status.sandbox;
     if !mode.is_empty() {
         let without =
             if missing.is_empty() { String::new() } else { format!("; without {}", missing.join(", ")) };
-        let _ = writeln!(out, "  sandbox {mode}: {}{without}", applied.join(", "));
+        let _ =
+            writeln!(out, "  {}", text::line(&format!("sandbox {mode}: {}{without}", applied.join(", "))));
     }
     status.pools.iter().for_each(|pool| show_pool(pool, &mut out));
     if !status.cron.is_empty() {
@@ -79,20 +81,15 @@ fn show_pool(pool: &Pool, out: &mut String) {
     let count = if least == most { least.to_string() } else { format!("{least} to {most}") };
     let name =
         if pool.kind == "workers" { pool.kind.clone() } else { format!("{} {}", pool.kind, pool.name) };
-    let _ = write!(out, "\n{name}  {}  processes {count}", pool.state);
+    let mut row = format!("{name}  {}  processes {count}", pool.state);
     if !pool.waits_for.is_empty() {
-        let _ = write!(out, "  for {}", pool.waits_for.join(", "));
+        let _ = write!(row, "  for {}", pool.waits_for.join(", "));
     }
-    if pool.restarts > 0 {
-        let _ = write!(out, "  restarts {}", pool.restarts);
-    }
-    if let Some(exit) = &pool.last_exit {
-        let _ = write!(out, "  last exit: {exit}");
-    }
+    show_past(pool.restarts, pool.last_exit.as_deref(), &mut row);
     if let Some(wait) = pool.retry_in_ms {
-        let _ = write!(out, "  next attempt in {:.1}s", wait as f64 / 1000.0);
+        let _ = write!(row, "  next attempt in {:.1}s", wait as f64 / 1000.0);
     }
-    out.push('\n');
+    let _ = writeln!(out, "\n{}", text::line(&row));
     if pool.children.is_empty() && pool.templates.is_empty() {
         return;
     }
@@ -106,10 +103,9 @@ fn show_pool(pool: &Pool, out: &mut String) {
 fn show_template(template: &Template, out: &mut String) {
     let Template { pid, generation, state, uptime_seconds, rss_bytes, restarts, last_exit } = template;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
-    // Writing to a String cannot fail.
-    let _ = write!(out, "     t  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}  template");
-    show_past(*restarts, last_exit.as_deref(), out);
-    out.push('\n');
+    let mut row = format!("     t  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}  template");
+    show_past(*restarts, last_exit.as_deref(), &mut row);
+    let _ = writeln!(out, "{}", text::line(&row));
 }
 
 /// What became of those that had this place before.
@@ -128,24 +124,24 @@ fn show_child(child: &Child, out: &mut String) {
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
     // One that waits for its template is no process yet.
     let pid = if *pid == 0 { "-".to_owned() } else { pid.to_string() };
-    let _ = write!(out, "  {number:>4}  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}");
+    let mut row = format!("  {number:>4}  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}");
     if let Some(requests) = requests {
-        let _ = write!(out, "  {requests:>8}");
+        let _ = write!(row, "  {requests:>8}");
     }
     if let Some(connections) = connections {
-        let _ = write!(out, "  {connections:>11}");
+        let _ = write!(row, "  {connections:>11}");
     }
-    show_past(child.restarts, child.last_exit.as_deref(), out);
-    out.push('\n');
+    show_past(child.restarts, child.last_exit.as_deref(), &mut row);
+    let _ = writeln!(out, "{}", text::line(&row));
     for Running { request, seconds } in &child.running {
-        let _ = writeln!(out, "        {request} for {}", duration(*seconds));
+        let _ = writeln!(out, "        {} for {}", text::line(request), duration(*seconds));
     }
 }
 
 /// One job of cron.
 pub(super) fn show_job(job: &Job, out: &mut String) {
     let next = job.next.as_deref().unwrap_or("never");
-    let _ = write!(out, "  {}  at {}  next {next}", job.name, job.at);
+    let mut row = format!("  {}  at {}  next {next}", job.name, job.at);
     if !job.running.is_empty() {
         let since = job.running_since.iter().map(Some).chain(std::iter::repeat(None));
         let run = |(pid, since): (&u32, Option<&String>)| match since {
@@ -153,13 +149,13 @@ pub(super) fn show_job(job: &Job, out: &mut String) {
             None => pid.to_string(),
         };
         let runs: Vec<String> = job.running.iter().zip(since).map(run).collect();
-        let _ = write!(out, "  running: pid {}", runs.join(", "));
+        let _ = write!(row, "  running: pid {}", runs.join(", "));
     }
     if let Some(last) = job.history.first() {
         let seconds = last.duration_ms as f64 / 1000.0;
-        let _ = write!(out, "  last: {} after {seconds:.1}s ({})", last.outcome, last.started);
+        let _ = write!(row, "  last: {} after {seconds:.1}s ({})", last.outcome, last.started);
     }
-    out.push('\n');
+    let _ = writeln!(out, "{}", text::line(&row));
 }
 
 /// `7s`, `3m`, `5h`, `12d`.
@@ -247,6 +243,46 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_row_stays_one_row_whatever_is_in_it() {
+        let forged = || "\x1b[2J\n     0     4712    3  ready\r\u{9b}2J\u{202e}".to_owned();
+        let child = Child {
+            state: forged(),
+            last_exit: Some(forged()),
+            running: vec![Running { request: forged(), seconds: 90 }],
+            ..Child::default()
+        };
+        let template = Template { state: forged(), last_exit: Some(forged()), ..Template::default() };
+        let run = crate::control::command::Run { started: forged(), outcome: forged(), ..Default::default() };
+        let job =
+            Job { name: forged(), at: forged(), next: Some(forged()), history: vec![run], ..Job::default() };
+        let pool = Pool {
+            name: forged(),
+            kind: forged(),
+            state: forged(),
+            waits_for: vec![forged()],
+            last_exit: Some(forged()),
+            children: vec![child],
+            templates: vec![template],
+            ..Pool::default()
+        };
+        let status = Status {
+            version: forged(),
+            mode: forged(),
+            config: Some(forged().into()),
+            listeners: vec![forged()],
+            last_reload_error: Some(forged()),
+            last_upgrade_error: Some(forged()),
+            sandbox: Sandbox { mode: forged(), applied: vec![forged()], missing: vec![forged()] },
+            pools: vec![pool],
+            cron: vec![job],
+            ..Status::default()
+        };
+        let text = table(&status);
+        assert!(!text.contains(|char| char != '\n' && text::steers(char)), "{text}");
+        assert!(!text.lines().any(|line| line.trim_start().starts_with("0     4712")), "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::locate::Master;
 use super::status::{fetch, fetch_within, table};
 use super::{Failure, print};
+use crate::control::text;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{clock, terminal};
@@ -152,8 +153,7 @@ fn put(text: &str) -> io::Result<()> {
 /// The text over what was there before, as far as there are rows.
 fn picture(text: &str, rows: Option<u16>) -> String {
     let rows = rows.map_or(usize::MAX, usize::from);
-    let clean = |line: &str| line.chars().filter(|char| !char.is_control()).collect::<String>();
-    let lines: Vec<String> = text.lines().take(rows).map(clean).collect();
+    let lines: Vec<String> = text.lines().take(rows).map(text::line).collect();
     // Each line is cleared to its end, and what is below the last one.
     format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"))
 }
@@ -165,6 +165,10 @@ mod tests {
     #[test]
     fn a_picture_fits_the_window_and_covers_the_one_before() {
         assert_eq!(picture("one\ntwo\nthree\n", Some(2)), "\x1b[Hone\x1b[K\r\ntwo\x1b[K\x1b[J");
-        assert_eq!(picture("a\x1b[2Jb\n", None), "\x1b[Ha[2Jb\x1b[K\x1b[J", "what it shows cannot steer it");
+        assert_eq!(
+            picture("a\x1b[2Jb\n", None),
+            "\x1b[Ha\\x1b[2Jb\x1b[K\x1b[J",
+            "what it shows cannot steer it"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, where, and what to do about it.
 
+use crate::control::text;
 use std::fmt;
 
 /// One thing that is wrong, in one line:
@@ -22,15 +23,12 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if self.line > 0 {
-            write!(f, ":{}:{}", self.line, self.column)?;
-        }
-        if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
-        }
-        write!(f, ": {}", self.what)?;
-        if self.hint.is_empty() { Ok(()) } else { write!(f, "; {}", self.hint) }
+        let Self { file, line, column, key, what, hint } = self;
+        let place = if *line > 0 { format!(":{line}:{column}") } else { String::new() };
+        let key = if key.is_empty() { String::new() } else { format!(": {key}") };
+        let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
+        // It quotes what stands in the file.
+        f.write_str(&text::line(&format!("{file}{place}{key}: {what}{hint}")))
     }
 }
 

@@ -16,6 +16,7 @@ use super::units::{render_duration, render_size};
 use super::upstream::Upstream;
 use super::workers::Processes;
 use super::{Config, DefaultSite};
+use crate::control::text::steers;
 use crate::gateway::ready::Accepted;
 use crate::route::Matcher;
 use crate::sys::resources::Resources;
@@ -419,7 +420,7 @@ fn text(value: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            char if char.is_control() => {
+            char if steers(char) => {
                 let _infallible = write!(out, "\\u{{{:x}}}", u32::from(char));
             }
             char => out.push(char),

@@ -1,12 +1,73 @@
-//! What processes say of themselves, as people may see it.
+//! What processes, clients and files say, as people may see it. Everything that is shown passes through here: a record
+//! of the log through [`record`], a field of `status` through [`line`], all that a command prints through [`printable`],
+//! and JSON through [`json`]. Whoever wrote a text can then neither write to the terminal of whoever reads it nor make
+//! a line that looks like one of ours.
 
-/// Text without the control characters by which its author could write to the terminal of whoever reads it, in the log or
-/// in the status; lines and tabs stay.
+use std::fmt::Write as _;
+
+/// Begins the lines of a record after its first one. A record itself never begins with a space.
+const CONTINUATION: &str = "\n    | ";
+
+/// Whether a character does something to a terminal, or to how a text is read, instead of being shown: the control
+/// characters (Unicode's Cc: C0, DEL and C1, as ECMA-48 has them, all of which terminals obey in UTF-8 too), the line and
+/// paragraph separators, and what reorders text (Unicode's `Bidi_Control`).
+#[must_use]
+pub fn steers(char: char) -> bool {
+    let reorders = |char| matches!(char, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') || reorders(char)
+}
+
+/// Text in which what [`steers`] is escaped, as `\x1b` or `\u{9b}`; ends of lines and tabs stay.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let shown =
-        |char: char| if char.is_control() && !matches!(char, '\n' | '\t') { '\u{fffd}' } else { char };
-    text.chars().map(shown).collect()
+    escaped(text, |char| steers(char) && !matches!(char, '\n' | '\t'))
+}
+
+/// The same in one line: ends of lines are escaped too.
+#[must_use]
+pub fn line(text: &str) -> String {
+    escaped(text, |char| steers(char) && char != '\t')
+}
+
+/// One record of the log: as [`printable`], the lines after the first one are indented behind a bar, and there are
+/// none without text at its end.
+#[must_use]
+pub fn record(text: &str) -> String {
+    printable(text.trim_end_matches('\n')).replace('\n', CONTINUATION)
+}
+
+/// JSON that means the same (RFC 8259 §7): what [`steers`] can stand only in its strings, besides the ends of lines
+/// between them.
+#[must_use]
+pub fn json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        if steers(char) && char != '\n' {
+            // None of them is beyond the basic multilingual plane. Writing to a String cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(char));
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
+fn escaped(text: &str, hides: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        // Writing to a String cannot fail.
+        let _ = match char {
+            char if !hides(char) => {
+                out.push(char);
+                Ok(())
+            }
+            '\n' => write!(out, "\\n"),
+            '\r' => write!(out, "\\r"),
+            char if char.is_ascii() => write!(out, "\\x{:02x}", u32::from(char)),
+            char => write!(out, "\\u{{{:x}}}", u32::from(char)),
+        };
+    }
+    out
 }
 
 #[cfg(test)]
@@ -16,8 +77,34 @@ mod tests {
     #[test]
     fn nothing_reaches_the_terminal_but_text() {
         assert_eq!(
-            printable("Error:\n\t\x1b]52;c;eA==\x07 \u{9b}2J\r"),
-            "Error:\n\t\u{fffd}]52;c;eA==\u{fffd} \u{fffd}2J\u{fffd}"
+            printable("Error:\n\t\x1b]52;c;eA==\x07 \u{9b}2J\r\u{202e}é\u{2028}日本\u{7f}"),
+            "Error:\n\t\\x1b]52;c;eA==\\x07 \\u{9b}2J\\r\\u{202e}é\\u{2028}日本\\x7f"
         );
+        for number in 0..=0x10_ffff {
+            let Some(char) = char::from_u32(number) else { continue };
+            let bad = |char: char| {
+                let code = u32::from(char);
+                (code < 0x20 && char != '\t')
+                    || (0x7f..0xa0).contains(&code)
+                    || (0x2028..=0x202e).contains(&code)
+                    || (0x2066..=0x2069).contains(&code)
+            };
+            assert!(!line(&char.to_string()).contains(bad), "{number:x}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_and_a_field_is_one_line() {
+        let forged = "no\n2026-01-31T12:00:00Z ERROR hatchery: forged\r\n<3>x\n\n";
+        assert_eq!(record(forged), "no\n    | 2026-01-31T12:00:00Z ERROR hatchery: forged\\r\n    | <3>x");
+        assert_eq!(line(forged), "no\\n2026-01-31T12:00:00Z ERROR hatchery: forged\\r\\n<3>x\\n\\n");
+    }
+
+    #[test]
+    fn json_stays_what_it_was() {
+        let value = serde_json::json!({"a": "\x1b[2J \u{9b}2J \u{202e} \u{2029} \u{7f} é 💡 \" \\ \n"});
+        let text = json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!text.contains(|char| steers(char) && char != '\n'), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

@@ -6,6 +6,7 @@
 
 use super::app::{self, Body, Response};
 use super::{Event, Fault, params};
+use crate::control::text;
 use crate::http::{Method, RequestHead, Span, Version, target};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -180,7 +181,7 @@ impl Answer {
 fn first_line(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    line.chars().filter(|char| !char.is_control()).collect()
+    text::line(line)
 }
 
 #[cfg(test)]

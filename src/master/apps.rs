@@ -11,7 +11,7 @@ use super::output::Output;
 use super::voice::{Heard, Voice};
 use super::{Channel, Token};
 use crate::config::{App as Settings, Ready};
-use crate::control::{app_socket, frame};
+use crate::control::{app_socket, frame, text};
 use crate::gateway::app::HOST_PROGRAM;
 use crate::supervisor::{ChildId, Exit};
 use crate::sys::poll::{Interest, Set};
@@ -364,7 +364,7 @@ impl App {
     /// A worker says that a request runs for long in a unit.
     pub(super) fn runs(&mut self, unit: u16, row: u16, since: Time, request: &str) {
         if unit < self.threads {
-            let request = request.chars().filter(|char| !char.is_control()).take(TITLE).collect();
+            let request = text::line(request).chars().take(TITLE).collect();
             self.running.insert(unit, (row, since, request));
         }
     }
@@ -418,13 +418,19 @@ impl App {
     }
 
     /// Why it ended before it answered: what it printed says more than its exit code.
-    pub(super) fn silence(&mut self, name: &str, exit: Exit, journal: &mut Journal) -> Option<String> {
-        last_words(&mut self.output, self.answered, name, exit, journal)
+    pub(super) fn silence(
+        &mut self,
+        name: &str,
+        exit: Exit,
+        journal: &mut Journal,
+        now: Time,
+    ) -> Option<String> {
+        last_words(&mut self.output, self.answered, name, exit, journal, now)
     }
 
     /// It was reaped: logs what it still printed and removes its socket.
-    pub(super) fn bury(self, name: &str, journal: &mut Journal) {
-        self.output.finish(name, journal);
+    pub(super) fn bury(self, name: &str, journal: &mut Journal, now: Time) {
+        self.output.finish(name, journal, now);
         // The whole directory goes at the end anyway.
         let _ = std::fs::remove_file(self.socket);
     }
@@ -437,8 +443,9 @@ pub(super) fn last_words(
     name: &str,
     exit: Exit,
     journal: &mut Journal,
+    now: Time,
 ) -> Option<String> {
-    output.read(name, journal);
+    output.read_last(name, journal, now);
     let said = output.tail();
     (!answered && !said.trim().is_empty())
         .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))

@@ -4,6 +4,7 @@ use super::Channel;
 use super::Token;
 use super::apps::{App, SavedApp};
 use super::daemons::{Daemon, SavedDaemon};
+use super::output::Output;
 use super::saved::{Keeping, Kept, SavedProcess, Taking};
 use super::spawn::Line;
 use super::voice::{Heard, SavedVoice, Voice};
@@ -48,7 +49,7 @@ pub(super) struct SavedChild {
 enum SavedRole {
     Worker(SavedWorker),
     App(Box<SavedApp>),
-    Daemon(SavedDaemon),
+    Daemon(Box<SavedDaemon>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -134,7 +135,7 @@ impl Child {
                 waiting: worker.waiting.iter().map(|(packet, log)| (packet.clone(), log.is_some())).collect(),
             }),
             Role::App(app) => SavedRole::App(Box::new(app.save(descriptors))),
-            Role::Daemon(daemon) => SavedRole::Daemon(daemon.save(descriptors)),
+            Role::Daemon(daemon) => SavedRole::Daemon(Box::new(daemon.save(descriptors))),
         };
         SavedChild {
             process: SavedProcess::of(&self.process, descriptors),
@@ -156,6 +157,25 @@ impl Child {
             Role::Worker(worker) => worker.watch(id, set),
             Role::App(app) => app.watch(id, set),
             Role::Daemon(daemon) => daemon.watch(id, set),
+        }
+    }
+
+    /// What it prints.
+    pub(super) fn output(&self) -> Option<&Output> {
+        match &self.role {
+            Role::Worker(_) => None,
+            Role::App(app) => Some(&app.output),
+            Role::Daemon(daemon) => Some(&daemon.output),
+        }
+    }
+
+    /// The same, with its name.
+    pub(super) fn output_mut(&mut self) -> Option<(String, &mut Output)> {
+        let name = self.name();
+        match &mut self.role {
+            Role::Worker(_) => None,
+            Role::App(app) => Some((name, &mut app.output)),
+            Role::Daemon(daemon) => Some((name, &mut daemon.output)),
         }
     }
 

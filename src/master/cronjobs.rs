@@ -112,10 +112,20 @@ impl Run {
         self.output.watch(set, Token::Run(id, Channel::Output));
     }
 
+    /// What it prints.
+    pub(super) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// The same, with its name.
+    pub(super) fn output_mut(&mut self) -> (String, &mut Output) {
+        (format!("cron {}", self.job), &mut self.output)
+    }
+
     /// One of its descriptors is ready.
-    pub(super) fn ready(&mut self, channel: Channel, journal: &mut Journal) {
+    pub(super) fn ready(&mut self, channel: Channel, journal: &mut Journal, now: Time) {
         match channel {
-            Channel::Output => self.output.read(&format!("cron {}", self.job), journal),
+            Channel::Output => self.output.read(&format!("cron {}", self.job), journal, now),
             Channel::Launch | Channel::Control | Channel::Inquiry => self.launched(),
         }
     }
@@ -127,9 +137,9 @@ impl Run {
     }
 
     /// It was reaped: logs what it still printed; why its program could not be started, if it could not.
-    pub(super) fn bury(mut self, journal: &mut Journal) -> Option<String> {
+    pub(super) fn bury(mut self, journal: &mut Journal, now: Time) -> Option<String> {
         self.launched();
-        self.output.finish(&format!("cron {}", self.job), journal);
+        self.output.finish(&format!("cron {}", self.job), journal, now);
         self.failure
     }
 }
@@ -207,7 +217,7 @@ impl Master {
         let Some(run) = self.runs.remove(&id) else { return };
         let job = run.job.clone();
         let exit = self.cause(exit);
-        match run.bury(&mut self.journal) {
+        match run.bury(&mut self.journal, now) {
             Some(why) => {
                 log::error!(target: "hatchery", "cron {job}: {why}");
                 self.scheduler.could_not_start(id, &why);

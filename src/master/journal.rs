@@ -26,6 +26,16 @@ impl Journal {
     /// One line of a child: `name` is the app or job, `child` which process of it. It also goes to the log.
     pub(super) fn write(&mut self, name: &str, child: &str, text: String) {
         super::logger::print(format_args!("{child}: {text}"));
+        self.keep(name, child, text);
+    }
+
+    /// A line of ours about what a child prints; as before.
+    pub(super) fn warn(&mut self, name: &str, child: &str, text: String) {
+        log::warn!(target: "hatchery", "{child}: {text}");
+        self.keep(name, child, text);
+    }
+
+    fn keep(&mut self, name: &str, child: &str, text: String) {
         self.last += 1;
         if !self.kept.contains_key(name) {
             self.kept.insert(name.to_owned(), Kept::default());

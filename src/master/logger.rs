@@ -1,5 +1,7 @@
-//! The server's own messages, on standard error: `2026-01-31T12:00:00Z INFO  hatchery: worker 0: …`.
+//! The server's own messages, on standard error: `2026-01-31T12:00:00Z INFO  hatchery: worker 0: …`. What others say in
+//! them cannot look like another one: the lines of a record after its first one are indented (`control::text`).
 
+use crate::control::text;
 use crate::sys::sink::{self, Sink};
 use env_logger::{Builder, Target, WriteStyle, fmt::Formatter};
 use log::{Level, LevelFilter, Record};
@@ -110,5 +112,5 @@ fn format(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
         // It is clear already who speaks.
         text.drain(start..start + WORKER.len());
     }
-    writeln!(out, "{time} {style}{level:<5}{style:#} hatchery: {text}")
+    writeln!(out, "{time} {style}{level:<5}{style:#} hatchery: {}", text::record(&text))
 }

@@ -58,7 +58,8 @@ impl Master {
         let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
         let own = earliest(self.control.deadline(), self.heartbeat.deadline());
         let own = earliest(earliest(own, self.notify.deadline()), self.nursery.deadline());
-        earliest(cores, earliest(own, self.inquiry_deadline()))
+        let asked = earliest(self.inquiry_deadline(), self.output_deadline());
+        earliest(cores, earliest(own, asked))
     }
 
     fn expire(&mut self, now: Time) {
@@ -69,6 +70,7 @@ impl Master {
         self.control.on_timeout(now);
         self.notify.on_timeout(now);
         self.expire_inquiries(now);
+        self.expire_outputs(now);
         if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
             self.look_for_hung_workers(now);
         }
@@ -126,11 +128,11 @@ impl Master {
             Token::Alarm => self.alarm.clear(),
             Token::Run(id, channel) => {
                 if let Some(run) = self.runs.get_mut(&id) {
-                    run.ready(channel, &mut self.journal);
+                    run.ready(channel, &mut self.journal, now);
                 }
             }
             Token::Template(key, channel) => self.template_ready(key, channel, now),
-            Token::Trial(channel) => self.trial_ready(channel),
+            Token::Trial(channel) => self.trial_ready(channel, now),
             Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
         }
     }
@@ -183,13 +185,13 @@ impl Master {
                 }
                 self.hear(id, Hearing::Turn, now);
             }
-            (Role::App(app), Channel::Output) => app.output.read(&name, &mut self.journal),
+            (Role::App(app), Channel::Output) => app.output.read(&name, &mut self.journal, now),
             (Role::App(app), Channel::Launch) => {
                 if let Some(reason) = app.launched() {
                     self.supervisor.on(Input::Failed { child: id, reason }, now);
                 }
             }
-            (Role::Daemon(daemon), Channel::Output) => daemon.output.read(&name, &mut self.journal),
+            (Role::Daemon(daemon), Channel::Output) => daemon.output.read(&name, &mut self.journal, now),
             (Role::Daemon(daemon), _) => {
                 if let Some(reason) = daemon.launched() {
                     self.supervisor.on(Input::Failed { child: id, reason }, now);

@@ -20,6 +20,7 @@
 //! | `memory` | whether the kernel killed for want of memory |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
+mod allowance;
 mod apps;
 mod child;
 pub mod control;

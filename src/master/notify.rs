@@ -9,6 +9,7 @@
 //! | every five seconds of a start, reload or stop | `EXTEND_TIMEOUT_USEC`: our own deadlines end what takes too long |
 //! | a socket was bound, or is not needed any more | `FDSTORE=1` with the socket, `FDSTOREREMOVE=1` |
 
+use crate::control::text;
 use crate::timer::{Time, earliest};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use serde::{Deserialize, Serialize};
@@ -110,7 +111,9 @@ impl Notify {
     /// The server serves: at the start, and at the end of a reload, be it a failed one.
     pub(super) fn ready(&mut self, status: &str) {
         self.extend = None;
-        self.send(&format!("READY=1\nSTATUS={}\nMAINPID={}", one_line(status), std::process::id()), None);
+        // What follows the end of a line would be another assignment.
+        let status = text::line(&status.replace('\n', " "));
+        self.send(&format!("READY=1\nSTATUS={status}\nMAINPID={}", std::process::id()), None);
     }
 
     /// A reload begins.
@@ -168,11 +171,6 @@ fn watchdog(interval: Option<&str>, pid: Option<&str>, own: u32) -> Option<Durat
     let interval: u64 = interval?.parse().ok()?;
     let ours = pid.is_none_or(|pid| pid.parse() == Ok(own));
     (ours && interval > 1).then(|| Duration::from_micros(interval / 2))
-}
-
-/// A value of a message: what follows a line end would be another assignment.
-fn one_line(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 #[cfg(test)]

@@ -1,14 +1,31 @@
 //! What children print: cut into lines for the log, and the last of it kept for whoever asks why a child died.
+//!
+//! A child must neither fill the disk nor hold up the others by what it prints, and must not stand still because of it
+//! either. So there are two bounds, each for every process by itself:
+//!
+//! - of what is **logged** ([`LINES`], [`BYTES`]): a burst, as of tracebacks, is never cut, and neither is what comes
+//!   steadily at a rate that people read. Beyond it all lines of a second are dropped, so that what is logged stays in
+//!   one piece, and a line says how many they were. The pipe is emptied all the same: a server that prints too much goes
+//!   on serving.
+//! - of what is **read** ([`READING`]), far above the other: a child that prints as fast as it can would have the
+//!   master do nothing but read. Its pipe is left full until the time has earned the next piece, so the child waits for
+//!   us, never longer than it takes to read its own output at that rate.
 
+use super::Master;
+use super::allowance::{Allowance, Rate};
+use super::child::Child;
+use super::cronjobs::Run;
 use super::journal::Journal;
 use super::saved::{Keeping, Kept, Taking};
 use crate::control::text::printable;
 use crate::sys::poll::{Interest, Set};
+use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
 /// A line is logged in pieces of this size if it is longer.
 const LINE: usize = 8 * 1024;
@@ -19,6 +36,18 @@ const KEPT: usize = 64 * 1024;
 /// How much is read in one turn: a child that prints without end must not hold up the others.
 const READ: usize = 64 * 1024;
 
+/// Lines of one process that are logged.
+const LINES: Rate = Rate { second: 1000, burst: 10_000 };
+
+/// The same in bytes.
+const BYTES: Rate = Rate { second: 256 << 10, burst: 1 << 20 };
+
+/// Bytes of one process that are read, logged or not.
+const READING: Rate = Rate { second: 8 << 20, burst: 8 << 20 };
+
+/// Lines are dropped, and counted, for so long at a time.
+const DROPPING: Duration = Duration::from_secs(1);
+
 /// The output of one child.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -26,6 +55,11 @@ pub(super) struct Output {
     name: String,
     pipe: Option<File>,
     cutter: Cutter,
+    meter: Meter,
+    /// What was read of it.
+    taken: Allowance,
+    /// It has printed too much: nothing is read until then.
+    paused: Option<Time>,
 }
 
 /// What an upgrade keeps of an [`Output`].
@@ -37,6 +71,9 @@ pub(super) struct SavedOutput {
     line: Vec<u8>,
     /// The last of what it printed, where somebody may ask for it.
     kept: Vec<u8>,
+    /// What of it was dropped and not told yet.
+    #[serde(default)]
+    lost: Lost,
 }
 
 impl SavedOutput {
@@ -44,7 +81,10 @@ impl SavedOutput {
     pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Output, String> {
         let pipe = self.pipe.map(|pipe| descriptors.take(pipe)).transpose()?;
         let cutter = Cutter { line: self.line, kept: self.kept.into() };
-        Ok(Output { name: self.name, pipe: pipe.map(File::from), cutter })
+        let told = (self.lost.lines > 0).then_some(Time::ZERO);
+        let meter = Meter { lost: self.lost, told, ..Meter::default() };
+        let (pipe, taken) = (pipe.map(File::from), Allowance::default());
+        Ok(Output { name: self.name, pipe, cutter, meter, taken, paused: None })
     }
 }
 
@@ -56,31 +96,50 @@ impl Output {
             pipe: self.pipe.as_ref().map(|pipe| descriptors.keep(pipe)),
             line: self.cutter.line.clone(),
             kept: if past { self.cutter.kept.iter().copied().collect() } else { Vec::new() },
+            lost: self.meter.lost,
         }
     }
 
     /// Reads from the non-blocking `pipe` what processes of that app or job print.
     pub(super) fn new(name: &str, pipe: OwnedFd) -> Self {
-        Self { name: name.to_owned(), pipe: Some(pipe.into()), cutter: Cutter::default() }
+        Self {
+            name: name.to_owned(),
+            pipe: Some(pipe.into()),
+            cutter: Cutter::default(),
+            meter: Meter::default(),
+            taken: Allowance::default(),
+            paused: None,
+        }
     }
 
-    /// Waits for more, unless the child closed it.
+    /// Waits for more, unless the child closed it or has to wait for us.
     pub(super) fn watch<'a, T: Copy>(&'a self, set: &mut Set<'a, T>, token: T) {
-        if let Some(pipe) = &self.pipe {
+        if let Some(pipe) = self.pipe.as_ref().filter(|_| self.paused.is_none()) {
             set.add(pipe.as_fd(), token, Interest::READ);
         }
     }
 
     /// Logs what has come, each line with the name of the child.
-    pub(super) fn read(&mut self, child: &str, journal: &mut Journal) {
+    pub(super) fn read(&mut self, child: &str, journal: &mut Journal, now: Time) {
         let mut buffer = [0; 8 * 1024];
         let mut left = READ;
-        while let Some(pipe) = &mut self.pipe {
+        while self.paused.is_none()
+            && let Some(pipe) = &mut self.pipe
+        {
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(length) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
-                    self.cutter.feed(bytes, |line| journal.write(&self.name, child, line_of(line)));
+                    let (name, meter) = (&self.name, &mut self.meter);
+                    self.cutter.feed(bytes, |line| {
+                        if meter.passes(line.len() as u64 + 1, now) {
+                            journal.write(name, child, line_of(line));
+                        }
+                    });
+                    self.taken.spend(READING, length as u64, now);
+                    if !self.taken.has(READING, 0, now) {
+                        self.paused = Some(self.taken.has_from(READING, READ as u64));
+                    }
                     left = left.saturating_sub(length);
                     if left == 0 {
                         return;
@@ -93,10 +152,40 @@ impl Output {
         }
     }
 
+    /// The child has ended: what is left.
+    pub(super) fn read_last(&mut self, child: &str, journal: &mut Journal, now: Time) {
+        (self.paused, self.taken) = (None, Allowance::default());
+        self.read(child, journal, now);
+    }
+
     /// The child has ended: logs what is left, also a line without its end.
-    pub(super) fn finish(mut self, child: &str, journal: &mut Journal) {
-        self.read(child, journal);
-        self.cutter.end(|line| journal.write(&self.name, child, line_of(line)));
+    pub(super) fn finish(mut self, child: &str, journal: &mut Journal, now: Time) {
+        self.read_last(child, journal, now);
+        let (name, meter) = (&self.name, &mut self.meter);
+        self.cutter.end(|line| {
+            if meter.passes(line.len() as u64 + 1, now) {
+                journal.write(name, child, line_of(line));
+            }
+        });
+        self.tell(child, journal);
+    }
+
+    /// When it is read again, or something is to be told of it.
+    fn deadline(&self) -> Option<Time> {
+        earliest(self.paused.filter(|_| self.pipe.is_some()), self.meter.told)
+    }
+
+    fn on_timeout(&mut self, child: &str, journal: &mut Journal, now: Time) {
+        self.paused = self.paused.filter(|paused| *paused > now);
+        if self.meter.told.is_some_and(|told| told <= now) {
+            self.tell(child, journal);
+        }
+    }
+
+    fn tell(&mut self, child: &str, journal: &mut Journal) {
+        if let Some(text) = self.meter.told() {
+            journal.warn(&self.name, child, text);
+        }
     }
 
     /// The last of what it printed.
@@ -106,9 +195,79 @@ impl Output {
     }
 }
 
+/// Decides which lines are logged.
+#[derive(Debug, Default)]
+struct Meter {
+    lines: Allowance,
+    bytes: Allowance,
+    lost: Lost,
+    /// Lines are dropped until then; what is lost is told then.
+    told: Option<Time>,
+}
+
+/// What was dropped.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Lost {
+    lines: u64,
+    bytes: u64,
+}
+
+impl Meter {
+    /// Whether a line of so many bytes is logged; counts it if not.
+    fn passes(&mut self, length: u64, now: Time) -> bool {
+        let within = self.lines.has(LINES, 1, now) && self.bytes.has(BYTES, length, now);
+        if self.told.is_none() && within {
+            self.lines.spend(LINES, 1, now);
+            self.bytes.spend(BYTES, length, now);
+            return true;
+        }
+        self.told.get_or_insert(now.after(DROPPING));
+        self.lost.lines += 1;
+        self.lost.bytes += length;
+        false
+    }
+
+    /// What was dropped and is to be told now; lines are logged again.
+    fn told(&mut self) -> Option<String> {
+        self.told = None;
+        let Lost { lines, bytes } = std::mem::take(&mut self.lost);
+        let amount = bytes as f64 / f64::from(1 << 20);
+        let (most, size) = (LINES.second, BYTES.second >> 10);
+        let text = || {
+            format!(
+                "{lines} lines ({amount:.1} MiB) of output dropped: more than {most} lines or {size} KiB a second"
+            )
+        };
+        (lines > 0).then(text)
+    }
+}
+
 /// A line for the log and the journal.
 fn line_of(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(bytes))
+}
+
+impl Master {
+    /// When something is to be done for the output of a child that prints too much.
+    pub(super) fn output_deadline(&self) -> Option<Time> {
+        let children = self.children.values().filter_map(Child::output);
+        let runs = self.runs.values().map(Run::output);
+        let all = children.chain(runs).chain(self.nursery.outputs()).chain(self.upgrade.output());
+        all.map(Output::deadline).fold(None, earliest)
+    }
+
+    /// Does it.
+    pub(super) fn expire_outputs(&mut self, now: Time) {
+        if self.output_deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let children = self.children.values_mut().filter_map(Child::output_mut);
+        let runs = self.runs.values_mut().map(Run::output_mut);
+        let all = children.chain(runs).chain(self.nursery.outputs_mut()).chain(self.upgrade.output_mut());
+        for (name, output) in all {
+            output.on_timeout(&name, &mut self.journal, now);
+        }
+    }
 }
 
 /// Bytes to lines.
@@ -122,19 +281,18 @@ impl Cutter {
     fn feed(&mut self, bytes: &[u8], mut show: impl FnMut(&[u8])) {
         self.kept.extend(bytes);
         self.kept.drain(..self.kept.len().saturating_sub(KEPT));
-        for byte in bytes {
-            match byte {
-                b'\n' => {
-                    let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
-                    show(line);
-                    self.line.clear();
-                }
-                byte => {
-                    if self.line.len() == LINE {
-                        self.end(&mut show);
-                    }
-                    self.line.push(*byte);
-                }
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (mut rest, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |rest| (rest, true));
+            while self.line.len() + rest.len() > LINE {
+                let (head, tail) = rest.split_at_checked(LINE - self.line.len()).unwrap_or((rest, &[]));
+                self.line.extend_from_slice(head);
+                self.end(&mut show);
+                rest = tail;
+            }
+            self.line.extend_from_slice(rest);
+            if ends {
+                show(self.line.strip_suffix(b"\r").unwrap_or(&self.line));
+                self.line.clear();
             }
         }
     }
@@ -177,6 +335,75 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(line_of(b"a\x1b[2Jb\tc\xff"), "a\u{fffd}[2Jb\tc\u{fffd}");
+        assert_eq!(line_of(b"a\x1b[2Jb\tc\xff"), "a\\x1b[2Jb\tc\u{fffd}");
+    }
+
+    fn at(milliseconds: u64) -> Time {
+        Time(1_000_000_000_000 + milliseconds * 1_000_000)
+    }
+
+    /// How many of so many lines a millisecond are logged, and what is told of the others.
+    fn logged(meter: &mut Meter, count: u64, milliseconds: std::ops::Range<u64>) -> (u64, Vec<String>) {
+        let (mut logged, mut told) = (0, Vec::new());
+        for now in milliseconds.map(at) {
+            if meter.told.is_some_and(|due| due <= now) {
+                told.extend(meter.told());
+            }
+            logged += (0..count).filter(|_| meter.passes(10, now)).count() as u64;
+        }
+        (logged, told)
+    }
+
+    #[test]
+    fn a_burst_is_logged_and_of_a_flood_as_much_as_its_rate() {
+        let mut meter = Meter::default();
+        assert_eq!(logged(&mut meter, 20, 0..500), (10_000, Vec::new()));
+        let (lines, told) = logged(&mut meter, 20, 500..10_500);
+        assert!((5000..11_000).contains(&lines), "{lines}");
+        assert!((8..=10).contains(&told.len()), "{told:?}");
+        let cause = " lines (0.2 MiB) of output dropped: more than 1000 lines or 256 KiB a second";
+        assert!(told.iter().all(|text| text.ends_with(cause)), "each for a second: {told:?}");
+        // What was not told yet is told at the end.
+        assert!(meter.told().is_some() && meter.told().is_none());
+        // Long lines count as what they are.
+        let mut meter = Meter::default();
+        assert_eq!((0..1000).filter(|_| meter.passes(8192, at(0))).count(), 128);
+        // A rate within the bounds is never cut, however long it lasts.
+        let mut meter = Meter::default();
+        assert_eq!(logged(&mut meter, 1, 0..60_000), (60_000, Vec::new()));
+    }
+
+    #[test]
+    fn what_was_dropped_is_told_at_the_end() {
+        let (read, write) = crate::sys::process::pipe().unwrap();
+        let mut output = Output::new("x", read);
+        output.meter.told = Some(at(1000));
+        io::Write::write_all(&mut File::from(write), b"one\ntwo").unwrap();
+        let mut journal = Journal::default();
+        output.finish("app x 0", &mut journal, at(1));
+        let lines = journal.after(None, 0);
+        assert!(
+            lines.len() == 1 && lines[0].text.starts_with("2 lines (0.0 MiB) of output dropped"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a_pipe_that_is_never_empty_is_left_alone_for_a_while() {
+        let mut output = Output::new("x", File::open("/dev/zero").unwrap().into());
+        let mut journal = Journal::default();
+        let mut turns = 0;
+        while output.paused.is_none() {
+            output.read("app x 0", &mut journal, at(0));
+            turns += 1;
+        }
+        assert_eq!(turns, READING.burst as usize / READ + 1);
+        let next = output.paused.unwrap();
+        assert!(next > at(0) && next <= at(20), "{next:?}");
+        output.read("app x 0", &mut journal, next);
+        output.on_timeout("app x 0", &mut journal, next);
+        assert!(output.paused.is_none());
+        output.read("app x 0", &mut journal, next);
+        assert!(output.paused.is_some() || output.taken.has(READING, 0, next));
     }
 }

@@ -128,7 +128,7 @@ impl Master {
         let name = child.name();
         let exit = if child.killed { exit } else { self.cause(exit) };
         if let Role::App(app) = &mut child.role
-            && let Some(reason) = app.launched().or_else(|| app.silence(&name, exit, &mut self.journal))
+            && let Some(reason) = app.launched().or_else(|| app.silence(&name, exit, &mut self.journal, now))
         {
             self.supervisor.on(Input::Failed { child: id, reason }, now);
         }
@@ -154,9 +154,9 @@ impl Master {
             }
             Role::App(app) => {
                 self.board().close(child.pool, child.slot);
-                app.bury(&name, &mut self.journal);
+                app.bury(&name, &mut self.journal, now);
             }
-            Role::Daemon(daemon) => daemon.output.finish(&name, &mut self.journal),
+            Role::Daemon(daemon) => daemon.output.finish(&name, &mut self.journal, now),
         }
         self.supervisor.on(Input::Exited { child: id, exit }, now);
     }

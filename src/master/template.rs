@@ -111,6 +111,18 @@ impl Nursery {
         self.unborn.values_mut().filter_map(|unborn| unborn.app.as_mut())
     }
 
+    /// What templates print.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &Output> {
+        self.living.values().map(|template| &template.output)
+    }
+
+    /// The same, with their names.
+    pub(super) fn outputs_mut(&mut self) -> impl Iterator<Item = (String, &mut Output)> {
+        self.living
+            .values_mut()
+            .map(|template| (format!("app {} template", template.name), &mut template.output))
+    }
+
     /// For `status`.
     pub(super) fn views(&self) -> Vec<TemplateView> {
         self.core.views()
@@ -143,7 +155,7 @@ impl Master {
     pub(super) fn cancel_birth(&mut self, child: ChildId, now: Time) {
         if let Some(unborn) = self.nursery.unborn.remove(&child) {
             // Whoever is born nevertheless finds that nobody speaks to it any more.
-            self.forget_birth(unborn);
+            self.forget_birth(unborn, now);
         }
         self.template_input(Input::Cancel { child }, now);
         // In any case: the supervisor waits for the end of something that there is not.
@@ -173,7 +185,7 @@ impl Master {
             }
             Order::Refuse { child, reason } => {
                 if let Some(unborn) = self.nursery.unborn.remove(&child) {
-                    self.forget_birth(unborn);
+                    self.forget_birth(unborn, now);
                 }
                 self.supervisor.on(supervisor::Input::Failed { child, reason: reason.clone() }, now);
                 self.supervisor.on(supervisor::Input::ForkFailed { child, reason }, now);
@@ -295,7 +307,7 @@ impl Master {
         let Some(template) = self.nursery.living.get_mut(&key) else { return };
         match channel {
             Channel::Output => {
-                template.output.read(&format!("app {} template", template.name), &mut self.journal)
+                template.output.read(&format!("app {} template", template.name), &mut self.journal, now)
             }
             Channel::Launch => {
                 let outcome = template.launch.as_mut().and_then(Launch::outcome);
@@ -445,21 +457,21 @@ impl Master {
         let name = format!("app {} template", template.name);
         let outcome = template.launch.as_mut().and_then(Launch::outcome).flatten();
         let reason = outcome.map(|(step, error)| template.start.failed(step, &error)).or_else(|| {
-            apps::last_words(&mut template.output, template.answered, &name, exit, &mut self.journal)
+            apps::last_words(&mut template.output, template.answered, &name, exit, &mut self.journal, now)
         });
         if let Some(reason) = reason {
             self.template_input(Input::Failed { key, reason }, now);
         }
         log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}");
-        template.output.finish(&name, &mut self.journal);
+        template.output.finish(&name, &mut self.journal, now);
         self.template_input(Input::Exited { key, exit }, now);
         true
     }
 
     /// Removes what was made for a process that will not be.
-    fn forget_birth(&mut self, unborn: Unborn) {
+    fn forget_birth(&mut self, unborn: Unborn, now: Time) {
         if let Some(app) = unborn.app {
-            app.bury("", &mut self.journal);
+            app.bury("", &mut self.journal, now);
         }
     }
 }

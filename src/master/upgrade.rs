@@ -81,6 +81,16 @@ impl Upgrade {
         trial.output.watch(set, Token::Trial(Channel::Output));
     }
 
+    /// What a trial prints.
+    pub(super) fn output(&self) -> Option<&Output> {
+        self.trial.as_ref().map(|trial| &trial.output)
+    }
+
+    /// The same, with its name.
+    pub(super) fn output_mut(&mut self) -> Option<(String, &mut Output)> {
+        self.trial.as_mut().map(|trial| (NAME.to_owned(), &mut trial.output))
+    }
+
     /// Whether that process is the trial.
     pub(super) fn is_trial(&self, pid: u32) -> bool {
         self.trial.as_ref().is_some_and(|trial| trial.process.pid == pid)
@@ -181,10 +191,10 @@ impl Master {
     }
 
     /// One of its descriptors is ready.
-    pub(super) fn trial_ready(&mut self, channel: Channel) {
+    pub(super) fn trial_ready(&mut self, channel: Channel, now: Time) {
         let Some(trial) = &mut self.upgrade.trial else { return };
         match channel {
-            Channel::Output => trial.output.read(NAME, &mut self.journal),
+            Channel::Output => trial.output.read(NAME, &mut self.journal, now),
             Channel::Launch => trial.launched(),
             Channel::Control | Channel::Inquiry => trial.hear(),
         }
@@ -195,9 +205,9 @@ impl Master {
         let Some(mut trial) = self.upgrade.trial.take() else { return };
         trial.launched();
         trial.hear();
-        trial.output.read(NAME, &mut self.journal);
+        trial.output.read_last(NAME, &mut self.journal, now);
         let verdict = trial.verdict(exit);
-        trial.output.finish(NAME, &mut self.journal);
+        trial.output.finish(NAME, &mut self.journal, now);
         self.supervisor.on(Input::Tried(verdict), now);
     }
 
