@@ -1,7 +1,7 @@
 //! `sandbox:`, and what a sandboxed worker may still reach with a configuration.
 
 use super::located::{Node, Read, Report};
-use super::{Action, Config, Fallback, Files, Symlinks};
+use super::{Action, Address, Config, Fallback, Files, Symlinks};
 use crate::sys::sandbox::Rules;
 use std::path::{Path, PathBuf};
 
@@ -35,8 +35,8 @@ impl Sandbox {
 }
 
 impl Config {
-    /// Everything that a worker opens or connects to after its start. What is open already, what comes over a socket
-    /// and sockets in the file system need no rule.
+    /// Everything that a worker opens or connects to after its start, but the sockets of apps, which the master makes. What
+    /// is open already and what comes over a socket needs no rule.
     #[must_use]
     pub fn reach(&self) -> Rules {
         let mut rules = Rules { write: vec![self.temp_dir.clone()], ..Rules::default() };
@@ -47,8 +47,9 @@ impl Config {
             site.locations.iter().for_each(|location| read_by(&location.action, &mut rules.read));
         }
         let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
-        rules.connect = servers.filter_map(|server| server.address.port()).collect();
-        for list in [&mut rules.read, &mut rules.write] {
+        rules.connect = servers.clone().filter_map(|server| server.address.port()).collect();
+        rules.sockets = servers.filter_map(|server| stays(&server.address)).collect();
+        for list in [&mut rules.read, &mut rules.write, &mut rules.sockets] {
             list.sort();
             list.dedup();
         }
@@ -56,6 +57,15 @@ impl Config {
         rules.connect.dedup();
         rules
     }
+}
+
+/// A directory that stays while a socket in or below it comes and goes: a service's own, such as `/run/shop`, is made anew
+/// whenever the service starts, and a rule would be about the one before.
+fn stays(address: &Address) -> Option<PathBuf> {
+    let Address::Unix(socket) = address else { return None };
+    let own = socket.parent()?;
+    let above = own.parent().filter(|above| above.parent().is_some());
+    Some(above.unwrap_or(own).to_owned())
 }
 
 fn read_by(action: &Action, paths: &mut Vec<PathBuf>) {
@@ -96,12 +106,14 @@ mod tests {
                 (path: "/static/", to: Files("static")), (path: "/more/", to: Files("static")),
                 (path: "/media/", to: Files("/srv/media")), (path: "/", to: Proxy("api")),
             ])],
-            upstreams: {"api": (servers: ["127.0.0.1:9002", "127.0.0.1:9001", "127.0.0.2:9001", "unix:/x.sock"])})"#,
+            upstreams: {"api": (servers: ["127.0.0.1:9002", "127.0.0.1:9001", "127.0.0.2:9001", "unix:/x.sock",
+                "unix:/run/x.sock", "unix:/run/shop/x.sock", "unix:/srv/shop/run/x.sock"])})"#,
         );
         let rules = config.reach();
         assert_eq!(rules.read, ["/etc/hatchery/static", "/srv/media"].map(PathBuf::from));
         assert_eq!(rules.write, [PathBuf::from("/spool")]);
         assert_eq!(rules.connect, [9001, 9002]);
+        assert_eq!(rules.sockets, ["/", "/run", "/srv/shop"].map(PathBuf::from));
         assert_eq!(config.sandbox, Sandbox::Require);
     }
 

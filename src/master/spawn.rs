@@ -141,7 +141,9 @@ fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
         Ok(())
     };
     let mut applied = sandbox::Applied::default();
-    match sandbox::restrict_files(&config.reach()) {
+    let mut rules = config.reach();
+    rules.sockets.push(boot.runtime_dir.clone());
+    match sandbox::restrict_files(&rules) {
         Ok(version) => applied.landlock = version,
         Err(error) => degrade("Landlock", error)?,
     }

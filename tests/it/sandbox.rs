@@ -50,6 +50,12 @@ fn line(pid: u32, key: &str) -> String {
     found.expect("a line of /proc/PID/status").trim().to_owned()
 }
 
+/// Root, of a process that is not dumpable (proc(5)).
+fn owner_of_memory(pid: u32) -> u32 {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid()
+}
+
 #[test]
 fn everything_works_in_the_strictest_sandbox() {
     if !offered() {
@@ -127,6 +133,7 @@ fn status_shows_what_the_kernel_applies() {
     let has = |what: &str| told.applied.iter().any(|part| part.starts_with(what));
     assert!(has("no capabilities") && has("no new privileges") && has("no core dumps"), "{told:?}");
     assert_eq!(has("seccomp"), line(worker, "Seccomp") == "2", "{told:?}");
+    assert_eq!(owner_of_memory(worker), 0, "it leaves no cores, and nobody of its user traces it");
     if offered() {
         assert!(has("Landlock ") && has("seccomp") && told.missing.is_empty(), "{told:?}");
     }
@@ -146,6 +153,7 @@ fn status_shows_what_the_kernel_applies() {
         ("0".to_owned(), "0000000000000000".to_owned())
     );
     assert_eq!(server.status().sandbox.missing, ["no core dumps", "Landlock", "seccomp"]);
+    assert_eq!(owner_of_memory(worker), nix::unistd::geteuid().as_raw());
 }
 
 #[test]

@@ -420,7 +420,11 @@ impl Server {
         let log = self.log();
         let unexpected: Vec<_> = log
             .iter()
-            .filter(|line| line.contains("Z ERROR hatchery: ") || line.contains("panicked at"))
+            .filter(|line| {
+                ["Z ERROR hatchery: ", "panicked at", "sandbox refused"]
+                    .iter()
+                    .any(|text| line.contains(text))
+            })
             .filter(|line| !self.allowed.iter().any(|allowed| line.contains(allowed)))
             .collect();
         assert!(unexpected.is_empty(), "unexpected errors were logged: {unexpected:#?}");
@@ -477,6 +481,8 @@ fn environment(command: &mut Command, directory: &Directory) {
         command.env_remove(name);
     }
     command.env("XDG_RUNTIME_DIR", directory.path()).env("PYTHONDONTWRITEBYTECODE", "1").env("NO_COLOR", "1");
+    // A system call that is missing in the list of a worker's ends it and is told, instead of an error that is handled.
+    command.env("HATCHERY_SANDBOX_TRAP", "1");
 }
 
 fn replace(text: &str, address: SocketAddr, directory: &Directory) -> String {
