@@ -5,9 +5,9 @@ use crate::config::check::{self, ImportCommand};
 use crate::config::{self, App, Config, Disk};
 use crate::control::text;
 use crate::master::{self, control};
+use crate::sys::clock;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::user::{self, Account};
-use crate::sys::{clock, listener};
 use clap::Args;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
@@ -38,7 +38,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         .for_each(|warning| remark(&format!("warning: {warning}")));
     let mut problems: Vec<String> = check::environment(&config).iter().map(ToString::to_string).collect();
     let control = config.control.clone().unwrap_or_else(control::find);
-    if listener::is_alive(&control) {
+    if control::is_running(&control) {
         remark(&format!(
             "note: a master runs (control socket {}), so its addresses are not tried",
             control.display()

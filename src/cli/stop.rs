@@ -3,6 +3,7 @@
 use super::locate::Master;
 use super::{Failure, print};
 use crate::control::command::{Request, Response};
+use crate::master::control;
 use crate::sys::clock;
 use crate::sys::pidfd;
 use crate::sys::poll::{Interest, Set};
@@ -24,7 +25,8 @@ pub(super) struct Arguments {
 /// Asks the running master and waits for its end.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let found = arguments.master.find()?;
-    let process = pidfd::of_listener(&found.path);
+    // Also where it lives in another pid namespace and counts its processes differently.
+    let process = control::connect(&found.path).and_then(|(_, peer)| pidfd::open(peer.pid));
     match found.ask(&Request::Stop { fast: arguments.fast })? {
         Response::Done { .. } => {}
         Response::Failed { text } => return Err(Failure::Failed(text)),

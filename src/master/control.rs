@@ -1,6 +1,7 @@
 //! The control socket: commands of the operator, one JSON object a line each way (`control::command`). Several clients
 //! at a time, none of which can hold up the master: everything is non-blocking, bounded, and dropped when it stalls.
 
+mod client;
 mod saved;
 
 use super::Token;
@@ -18,6 +19,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use client::{STATUS, ask, connect, find, is_running, places};
 pub(super) use saved::SavedControl;
 
 /// Longest command.
@@ -34,9 +36,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The same while many do: those who have something to say say it at once.
 const HASTE: Duration = Duration::from_millis(250);
-
-/// How long a client waits for a status: a master gives it at once, or is stopped, or has no processor.
-pub const STATUS: Duration = Duration::from_secs(15);
 
 /// The control socket and its clients.
 #[derive(Debug)]
@@ -287,67 +286,6 @@ impl Client {
             _ => Step::Gone,
         }
     }
-}
-
-/// Sends one command to the master that listens on `path` and waits for its answer; for its status not longer than
-/// `patience`.
-///
-/// # Errors
-/// For the operator: nobody listens there, or what went wrong on the way.
-pub fn ask(path: &Path, order: &Order, patience: Duration) -> Result<Response, String> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            format!(
-                "no master listens on {}: is it running? (--control PATH names another socket)",
-                path.display()
-            )
-        }
-        io::ErrorKind::WouldBlock => {
-            format!("the master on {} does not answer: it is stopped or very busy", path.display())
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("not allowed to connect to {}: use the user the master was started by", path.display())
-        }
-        _ => format!("cannot talk to the master on {}: {error}", path.display()),
-    };
-    let mut stream = UnixStream::connect(path).map_err(failed)?;
-    if order.request == Request::Status {
-        // Whoever asks a master that hangs must not hang too.
-        stream.set_read_timeout(Some(patience)).map_err(failed)?;
-    }
-    let mut line = serde_json::to_vec(order).map_err(|error| error.to_string())?;
-    line.push(b'\n');
-    stream.write_all(&line).map_err(failed)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).map_err(failed)?;
-    if answer.is_empty() {
-        return Err("the master went away before it answered".to_owned());
-    }
-    serde_json::from_slice(&answer).map_err(|error| format!("cannot understand the master's answer: {error}"))
-}
-
-/// Where a master listens that was not told: the user's place, then one for the working directory if that is taken.
-#[must_use]
-pub fn places() -> [PathBuf; 2] {
-    let directory = std::env::current_dir().unwrap_or_default();
-    let hash =
-        directory.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-    if user::is_root() {
-        let folder = Path::new("/run/hatchery");
-        return [folder.join("control.sock"), folder.join(format!("control-{hash:016x}.sock"))];
-    }
-    let folder = runtime.unwrap_or_else(|| std::env::temp_dir().join(format!("hatchery-{}", user::uid())));
-    [folder.join("hatchery.sock"), folder.join(format!("hatchery-{hash:016x}.sock"))]
-}
-
-/// The default place where a master listens now; the working directory's own goes first.
-#[must_use]
-pub fn find() -> PathBuf {
-    let [common, own] = places();
-    if listener::is_alive(&own) { own } else { common }
 }
 
 /// Makes the directory of a default place, private. One that another user made in a public place is not used: they

@@ -1,11 +1,7 @@
 //! Descriptors of processes: a signal sent through one never reaches a stranger that got the number again.
 
-use nix::sys::socket::getsockopt;
-use nix::sys::socket::sockopt::PeerCredentials;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 
 /// A descriptor of the process `pid`; readable once it has ended. See pidfd_open(2).
 ///
@@ -21,17 +17,6 @@ pub fn open(pid: u32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor is new and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// A descriptor of the process that listens on the socket at `path`, also where it lives in another pid namespace and
-/// counts its processes differently.
-///
-/// # Errors
-/// ECONNREFUSED and the like if nobody listens; as [`open`]; ESRCH if its namespace cannot be seen from here.
-pub fn of_listener(path: &Path) -> io::Result<OwnedFd> {
-    let stream = UnixStream::connect(path)?;
-    let peer = getsockopt(&stream, PeerCredentials)?.pid();
-    open(u32::try_from(peer).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?)
 }
 
 /// Sends `signal` to the process of the descriptor. See pidfd_send_signal(2).

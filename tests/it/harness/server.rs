@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     prefix: Vec<String>,
+    /// Words before commands to the server, which answers only its own user and root's.
+    user: &'static [&'static str],
     program: PathBuf,
 }
 
@@ -56,6 +58,7 @@ impl Setup {
             arguments: Vec::new(),
             environment: Vec::new(),
             prefix: Vec::new(),
+            user: &[],
             program: binary(),
         }
     }
@@ -109,10 +112,9 @@ impl Setup {
     /// The server runs as nobody (as the user of the tests, unless that is root).
     pub(crate) fn run_as_nobody(mut self) -> Self {
         if !as_nobody().is_empty() {
-            use std::os::unix::fs::PermissionsExt as _;
-            let open = std::fs::Permissions::from_mode(0o777);
-            std::fs::set_permissions(self.directory.path(), open).unwrap();
+            std::os::unix::fs::chown(self.directory.path(), Some(65534), Some(65534)).unwrap();
         }
+        self.user = as_nobody();
         self.prefix = as_nobody().iter().map(|&word| word.to_owned()).collect();
         self
     }
@@ -167,6 +169,7 @@ impl Setup {
         let child = spawn(self.command()).unwrap();
         let mut server = Server {
             address: self.address,
+            user: self.user,
             master: Process::of(child.id()).expect("the server has not ended at once"),
             directory: Some(self.directory),
             log: Arc::default(),
@@ -221,6 +224,7 @@ pub(crate) struct Server {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     pub(crate) master: Process,
+    user: &'static [&'static str],
     /// Always there but while it is dropped.
     directory: Option<Directory>,
     child: Child,
@@ -249,8 +253,10 @@ impl Server {
     #[track_caller]
     pub(crate) fn command(&self, arguments: &[&str]) -> Finished {
         let control = self.directory().path().join("control.sock");
-        let mut command = Command::new(HATCHERY);
-        command.args(arguments).arg("--control").arg(control).current_dir(self.directory().path());
+        let words: Vec<&str> = self.user.iter().copied().chain([HATCHERY]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(arguments).arg("--control").arg(control);
+        command.current_dir(self.directory().path());
         environment(&mut command, self.directory());
         finished(&mut command)
     }
