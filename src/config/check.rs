@@ -8,6 +8,7 @@ mod tests;
 
 use super::problem::{Complaint, Place};
 use super::{Action, Address, App, Config, Files, Problem, Sandbox, Symlinks};
+use crate::sys::place::{Directory, Place as PlaceOnDisk};
 use crate::sys::sandbox;
 use commands::Task;
 use nix::unistd::geteuid;
@@ -89,7 +90,12 @@ pub fn temp_dir(config: &Config) -> Option<Problem> {
         return None;
     }
     let mut check = Check { config, problems: Vec::new() };
-    check.writable_directory("temp_dir", &config.temp_dir, &Identity::of(config.user.as_deref()));
+    let directory = &config.temp_dir;
+    match Directory::through_links(directory) {
+        // With the reason.
+        Err(error) if is_reason(&error) => check.add("temp_dir", error.to_string(), ""),
+        _ => check.writable_directory("temp_dir", directory, &Identity::of(config.user.as_deref())),
+    }
     check.problems.pop()
 }
 
@@ -132,11 +138,38 @@ impl Check<'_> {
         if let Some(log) = config.log.access.as_ref().and_then(|access| access.path.as_ref()) {
             self.writable_file("log.access.path", log, &me);
         }
+        self.places();
         self.problems.extend(temp_dir(config));
         if config.sandbox == Sandbox::Require {
             for lacking in sandbox::missing() {
                 let hint = "run on another kernel, or write `sandbox: Try`";
                 self.add("sandbox", format!("this kernel does not offer {lacking}"), hint);
+            }
+        }
+    }
+
+    /// What the master makes by a path is not led elsewhere by somebody else. (Addresses are tried by binding them.)
+    fn places(&mut self) {
+        let config = self.config;
+        let worker = config.user.as_ref().map(|_| Identity::of(config.user.as_deref()).uid);
+        let also: Vec<u32> = worker.into_iter().collect();
+        let pid_file = |path: &Path| {
+            let place = PlaceOnDisk::of(path)?;
+            place.stat()?.map_or(Ok(()), |found| place.admit_own(&found))
+        };
+        let log = |path: &Path| PlaceOnDisk::through_links(path)?.admit_appending(&also);
+        let control = |path: &Path| PlaceOnDisk::of(path).map(drop);
+        let access = config.log.access.as_ref().and_then(|access| access.path.as_deref());
+        let tried = [
+            ("pid_file", config.pid_file.as_deref().map(pid_file)),
+            ("log.access.path", access.map(log)),
+            ("control", config.control.as_deref().map(control)),
+        ];
+        for (key, result) in tried {
+            if let Some(Err(error)) = result
+                && is_reason(&error)
+            {
+                self.add(key, error.to_string(), "");
             }
         }
     }
@@ -330,6 +363,11 @@ impl Check<'_> {
             );
         }
     }
+}
+
+/// Whether the error says what is wrong with a place, and not what the system says, which is told in other words.
+fn is_reason(error: &std::io::Error) -> bool {
+    error.get_ref().is_some()
 }
 
 /// Files whose presence says that a directory is a project and not a directory of public files.

@@ -14,6 +14,8 @@ use crate::config::{App as Settings, Ready};
 use crate::control::{app_socket, frame, text};
 use crate::gateway::app::HOST_PROGRAM;
 use crate::supervisor::{ChildId, Exit};
+use crate::sys::listener::Bound;
+use crate::sys::place::Place;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program, Step};
 use crate::sys::{listener, signals};
@@ -138,8 +140,7 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
     settings.extend([("HEAR_FD", "3"), ("TELL_FD", "4"), ("LISTEN_FD", "5")].map(own));
     let Ends { hear, tell, listener, output } = ends;
     let program = program(wanted, HOST_PROGRAM, &settings, vec![hear, tell, listener], output)?;
-    let (child, launch) =
-        process::spawn(&program).inspect_err(|_| drop(std::fs::remove_file(&app.socket)))?;
+    let (child, launch) = process::spawn(&program).inspect_err(|_| remove(&app.socket))?;
     app.launch = Some(launch);
     Ok((child, app))
 }
@@ -155,7 +156,7 @@ fn own((name, value): (&'static str, &str)) -> (&'static str, String) {
 pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
     let settings = wanted.settings()?;
     let socket = app_socket(wanted.runtime_dir, wanted.pool, wanted.slot, wanted.units);
-    let listener = listen(&socket, wanted.generation)?;
+    let listener = listen(&socket, wanted.generation)?.socket;
     let (hear, ear) = process::pipe_to_child()?;
     let (voice, tell) = process::pipe()?;
     let (read, write) = process::pipe()?;
@@ -190,12 +191,15 @@ impl Wanted<'_> {
 }
 
 /// The socket on which workers connect: theirs alone.
-fn listen(path: &Path, generation: &Generation) -> io::Result<OwnedFd> {
-    let listener = listener::unix(path, 0o600)?.socket;
-    if let Some(account) = &generation.account {
-        std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid))?;
-    }
-    Ok(listener)
+fn listen(path: &Path, generation: &Generation) -> io::Result<Bound> {
+    let owner = generation.account.as_ref().map(|account| (account.uid, account.gid));
+    listener::unix_for(path, 0o600, owner)
+}
+
+/// Removes the socket of a process.
+fn remove(socket: &Path) {
+    // One that stays goes with the directory.
+    let _ = Place::of(socket).and_then(|place| place.unlink());
 }
 
 /// What the host program is told of the app.
@@ -432,7 +436,7 @@ impl App {
     pub(super) fn bury(self, name: &str, journal: &mut Journal, now: Time) {
         self.output.finish(name, journal, now);
         // The whole directory goes at the end anyway.
-        let _ = std::fs::remove_file(self.socket);
+        remove(&self.socket);
     }
 }
 

@@ -7,7 +7,8 @@ mod saved;
 use super::Token;
 use crate::control::command::{Order, Request, Response};
 use crate::supervisor::Ticket;
-use crate::sys::listener::{self, Bound, Local};
+use crate::sys::listener::{self, Bound};
+use crate::sys::place::{Directory, Identity};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::user;
 use crate::timer::{Time, earliest};
@@ -42,7 +43,7 @@ const HASTE: Duration = Duration::from_millis(250);
 pub(super) struct Control {
     socket: UnixListener,
     path: PathBuf,
-    identity: Option<(u64, u64)>,
+    identity: Option<Identity>,
     clients: BTreeMap<u64, Client>,
     last: u64,
 }
@@ -90,10 +91,9 @@ impl Control {
     /// # Errors
     /// For the operator: who listens there already, or why it cannot be made.
     pub(super) fn bind(path: &Path) -> Result<Self, String> {
-        let Bound { socket, local, .. } =
+        let Bound { socket, file: identity, .. } =
             listener::unix(path, 0o600).map_err(|error| refused(path, &error))?;
-        let Local::Unix(path) = local else { return Err("not a Unix socket".to_owned()) };
-        let identity = listener::identity(&path);
+        let path = path.to_owned();
         Ok(Self { socket: socket.into(), path, identity, clients: BTreeMap::new(), last: 0 })
     }
 
@@ -225,9 +225,8 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        if self.identity.is_some() && listener::identity(&self.path) == self.identity {
-            // Nothing more can be done about a file that stays.
-            let _ = std::fs::remove_file(&self.path);
+        if let Some(file) = self.identity {
+            listener::remove(&self.path, file);
         }
     }
 }
@@ -288,18 +287,13 @@ impl Client {
     }
 }
 
-/// Makes the directory of a default place, private. One that another user made in a public place is not used: they
-/// could put a socket of theirs there.
+/// Makes the directory of a default place, private. One that another user made in a public place, or can change, is not
+/// used: they could put a socket of theirs there.
 fn make_directory(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-    let failed = |error: io::Error| format!("control: cannot use the directory {}: {error}", path.display());
     let mode = if user::is_root() { 0o755 } else { 0o700 };
-    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed)?;
-    let owner = std::fs::symlink_metadata(path).map_err(failed)?.uid();
-    if owner == user::uid() {
-        return Ok(());
-    }
-    Err(format!("control: the directory {} belongs to another user; give --control PATH", path.display()))
+    Directory::own(path, mode).map(drop).map_err(|error| {
+        format!("control: cannot use the directory {}: {error}; or give --control PATH", path.display())
+    })
 }
 
 fn refused(path: &Path, error: &io::Error) -> String {

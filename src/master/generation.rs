@@ -7,14 +7,13 @@ use crate::config::{self, App, Config, Keep, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::templates::TemplatePlan;
 use crate::supervisor::{Plan, PoolPlan};
+use crate::sys::place::{Directory, Place};
 use crate::sys::sandbox;
 use crate::sys::sink;
 use crate::sys::user::{self, Account};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -64,6 +63,8 @@ pub(super) struct Generation {
     pub(super) listening: Vec<Listening>,
     /// Its access log, opened for appending.
     pub(super) access_log: Option<OwnedFd>,
+    /// Its temporary directory, opened to look names up in it; `None`: it could not be, and nothing needs it.
+    pub(super) temp_dir: Option<OwnedFd>,
     /// For each app its pool.
     pub(super) app_pools: Vec<u16>,
     /// For each daemon its pool.
@@ -91,6 +92,8 @@ pub(super) struct SavedGeneration {
     /// Its addresses.
     pub(super) listening: SavedListening,
     access_log: Option<Kept>,
+    #[serde(default)]
+    temp_dir: Option<Kept>,
     app_pools: Vec<u16>,
     daemon_pools: Vec<u16>,
     account: Option<Account>,
@@ -117,25 +120,21 @@ impl SavedGeneration {
         let sockets: Result<Vec<OwnedFd>, String> =
             self.listening.sockets.iter().map(|saved| descriptors.take(saved.socket)).collect();
         let access_log = self.access_log.map(|log| descriptors.take(log)).transpose()?;
-        Ok(self.build(config, sockets?, access_log, true))
+        let temp_dir = self.temp_dir.map(|directory| descriptors.take(directory)).transpose()?;
+        Ok(Generation { access_log, temp_dir, ..self.build(config, sockets?, true) })
     }
 
     /// A generation to try a worker with: copies of the sockets, and no log.
     pub(super) fn try_with(self, config: Config, sockets: Vec<OwnedFd>) -> Generation {
-        self.build(config, sockets, None, false)
+        self.build(config, sockets, false)
     }
 
-    fn build(
-        self,
-        config: Config,
-        sockets: Vec<OwnedFd>,
-        access_log: Option<OwnedFd>,
-        owned: bool,
-    ) -> Generation {
+    fn build(self, config: Config, sockets: Vec<OwnedFd>, owned: bool) -> Generation {
         Generation {
             config: Rc::new(config),
             listening: self.listening.restore(sockets, owned),
-            access_log,
+            access_log: None,
+            temp_dir: None,
             app_pools: self.app_pools,
             daemon_pools: self.daemon_pools,
             account: self.account,
@@ -155,6 +154,7 @@ impl Generation {
             config: config::to_ron(&self.config),
             listening: SavedListening::of(&self.listening, descriptors),
             access_log: self.access_log.as_ref().map(|log| descriptors.keep(log)),
+            temp_dir: self.temp_dir.as_ref().map(|directory| descriptors.keep(directory)),
             app_pools: self.app_pools.clone(),
             daemon_pools: self.daemon_pools.clone(),
             account: self.account.clone(),
@@ -199,6 +199,8 @@ impl Generation {
         if let Some(problem) = config::check::temp_dir(&config) {
             return Err(problem.to_string());
         }
+        // Where nothing needs it, what is wrong with it is nothing to stop for.
+        let temp_dir = Directory::through_links(&config.temp_dir).ok().map(|found| found.descriptor);
         let missing = sandbox::missing();
         if config.sandbox == Sandbox::Require && !missing.is_empty() {
             let missing = missing.join(" and ");
@@ -216,12 +218,13 @@ impl Generation {
             config.daemons.iter().map(|daemon| numbers.of_daemon(&daemon.name)).collect::<Result<_, _>>()?;
         let roots = Roots::of(&config);
         let listening = listeners::bind(&config, open, inherited)?;
-        let access_log = open_access_log(&config)?;
+        let access_log = open_access_log(&config, account.as_ref())?;
         let config = Rc::new(config);
         Ok(Self {
             config,
             listening,
             access_log,
+            temp_dir,
             app_pools,
             daemon_pools,
             account,
@@ -332,7 +335,7 @@ impl Generation {
     /// # Errors
     /// For the operator; the old one stays in use.
     pub(super) fn reopen_access_log(&mut self) -> Result<(), String> {
-        self.access_log = open_access_log(&self.config)?;
+        self.access_log = open_access_log(&self.config, self.account.as_ref())?;
         Ok(())
     }
 }
@@ -365,7 +368,7 @@ fn account_or(key: &str, name: Option<&str>, default: Option<&Account>) -> Resul
     if name.is_none() { Ok(default.cloned()) } else { account(key, name) }
 }
 
-fn open_access_log(config: &Config) -> Result<Option<OwnedFd>, String> {
+fn open_access_log(config: &Config, account: Option<&Account>) -> Result<Option<OwnedFd>, String> {
     let Some(access) = &config.log.access else { return Ok(None) };
     let failed = |path: &Path, error: std::io::Error| {
         let hint =
@@ -374,10 +377,10 @@ fn open_access_log(config: &Config) -> Result<Option<OwnedFd>, String> {
     };
     match &access.path {
         Some(path) => {
-            // O_NONBLOCK: opening a named pipe that nobody reads must not hold up the master.
-            let mut options = OpenOptions::new();
-            options.append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NONBLOCK);
-            options.open(path).map(|file| Some(file.into())).map_err(|error| failed(path, error))
+            // A file of the workers' user is one that they write to anyway.
+            let also: Vec<u32> = account.map(|account| account.uid).into_iter().collect();
+            let opened = Place::through_links(path).and_then(|place| place.append(0o640, &also));
+            opened.map(|file| Some(file.into())).map_err(|error| failed(path, error))
         }
         None => {
             let own = sink::stream(std::io::stdout().as_fd());

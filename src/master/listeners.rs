@@ -4,6 +4,7 @@ mod saved;
 
 use crate::config::{Address, Config};
 use crate::sys::listener::{self, Bound, Local};
+use crate::sys::place::Identity;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
@@ -21,7 +22,7 @@ pub(super) struct Socket {
     /// Passed by a socket unit, which keeps it by itself: what it calls it.
     passed: Option<String>,
     /// The file of a Unix socket, to remove no other.
-    file: Option<(PathBuf, (u64, u64))>,
+    file: Option<(PathBuf, Identity)>,
 }
 
 impl Socket {
@@ -31,7 +32,7 @@ impl Socket {
 
     fn with_file(bound: Bound) -> Rc<Self> {
         let file = match &bound.local {
-            Local::Unix(path) => listener::identity(path).map(|identity| (path.clone(), identity)),
+            Local::Unix(path) => bound.file.map(|file| (path.clone(), file)),
             Local::Tcp(_) => None,
         };
         Rc::new(Self { bound, passed: None, file })
@@ -57,7 +58,7 @@ impl Socket {
 
     /// Whether clients still find it: nobody has removed or replaced the file of a Unix socket.
     fn is_there(&self) -> bool {
-        self.file.as_ref().is_none_or(|(path, identity)| listener::identity(path) == Some(*identity))
+        self.file.as_ref().is_none_or(|(path, file)| listener::is_there(path, *file))
     }
 
     /// The IP address it is bound to, if it is not a Unix socket.
@@ -79,11 +80,8 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Some((path, identity)) = &self.file
-            && listener::identity(path) == Some(*identity)
-        {
-            // Nothing more can be done about a file that stays.
-            let _ = std::fs::remove_file(path);
+        if let Some((path, file)) = &self.file {
+            listener::remove(path, *file);
         }
     }
 }
@@ -478,8 +476,9 @@ mod tests {
         let name = bound.store_name().unwrap();
         assert!(name.starts_with("hatchery-[__1]_"), "{name}");
         let Ok(socket) = Rc::try_unwrap(bound) else { panic!() };
-        let Socket { bound: Bound { socket, local, dual }, .. } = &socket;
-        let copy = Bound { socket: socket.try_clone().unwrap(), local: local.clone(), dual: *dual };
+        let Socket { bound: Bound { socket, local, dual, .. }, .. } = &socket;
+        let copy =
+            Bound { socket: socket.try_clone().unwrap(), local: local.clone(), dual: *dual, file: None };
         let Local::Tcp(address) = local else { panic!() };
         let inherited =
             Inherited(RefCell::new(vec![Taken { name: name.clone(), stored: true, bound: copy }]));

@@ -6,10 +6,10 @@
 
 use super::saved::{Keeping, Kept, Taking};
 use crate::sys::lock::Locked;
+use crate::sys::place::{self, Directory, Hold, Place};
 use crate::sys::user;
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Name of every runtime directory, before the master's process id and a number.
@@ -32,12 +32,10 @@ impl RuntimeDir {
         remove_stale(&parent);
         for number in 0..1000 {
             let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
-            match make(&path, 0o711) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(format!("cannot make the directory {}: {error}", path.display())),
-            }
-            let Some(lock) = lock(&path) else { continue };
+            let made = Place::of(&path).and_then(|place| place.make_directory(0o711));
+            let made =
+                made.map_err(|error| format!("cannot make the directory {}: {error}", path.display()))?;
+            let Some(lock) = made.and_then(|made| lock(&path, made)) else { continue };
             return Ok(Self { path, _lock: lock });
         }
         Err(format!("cannot make a directory in {}: all names are taken", parent.display()))
@@ -62,7 +60,7 @@ impl RuntimeDir {
 
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = Place::of(&self.path).and_then(|place| place.remove_directory()) {
             log::warn!(target: "hatchery", "cannot remove {}: {error}", self.path.display());
         }
     }
@@ -71,43 +69,52 @@ impl Drop for RuntimeDir {
 /// The directory that holds runtime directories: `/run/hatchery` for root, else the user's.
 fn parent() -> Result<PathBuf, String> {
     if user::is_root() {
-        let path = PathBuf::from("/run/hatchery");
-        return match make(&path, 0o755) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(format!("cannot make the directory {}: {error}", path.display()))
-            }
-            _ => Ok(path),
-        };
+        return parent_of_root(Path::new("/run/hatchery"));
     }
-    let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-    Ok(user.unwrap_or_else(std::env::temp_dir))
+    let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).into_iter();
+    let mut refused = String::new();
+    for candidate in user.chain([std::env::temp_dir()]) {
+        match Directory::through_links(&candidate) {
+            // Whoever can rename our directory could put one of theirs in its place.
+            Ok(Directory { hold: Hold::Open(stranger), path, .. }) => {
+                refused = format!("{stranger} can change the directory {}", path.display());
+            }
+            Ok(directory) => return Ok(directory.path),
+            Err(error) => refused = format!("{}: {error}", candidate.display()),
+        }
+    }
+    Err(format!(
+        "there is no safe directory for the sockets of apps: {refused}; set XDG_RUNTIME_DIR to one of your own"
+    ))
 }
 
-/// Makes a directory with these permissions, whatever the umask: workers must be able to pass through.
-fn make(path: &Path, mode: u32) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+/// Makes the directory, or takes the one that is there if nobody else can change it.
+fn parent_of_root(path: &Path) -> Result<PathBuf, String> {
+    let directory = Directory::own(path, 0o755).map_err(|error| {
+        format!("cannot use the directory {} for the sockets of apps: {error}", path.display())
+    })?;
+    Ok(directory.path)
 }
 
-/// Locks a directory that was just made; `None` if a master that cleans up took it for a stale one meanwhile.
-fn lock(path: &Path) -> Option<Locked> {
-    let locked = Locked::try_new(File::open(path).ok()?).ok()??;
-    let held = locked.file().metadata().ok()?;
-    let there = fs::symlink_metadata(path).ok()?;
-    ((held.dev(), held.ino()) == (there.dev(), there.ino())).then_some(locked)
+/// Locks a directory that was just opened; `None` if a master that cleans up took it for a stale one meanwhile, or while a
+/// master that lives has it. Nobody else can open it to hold the lock.
+fn lock(path: &Path, directory: Directory) -> Option<Locked> {
+    let locked = Locked::try_new(File::from(directory.descriptor)).ok()??;
+    let held = nix::sys::stat::fstat(locked.file()).ok()?;
+    (place::identity_at(path)? == place::identity(&held)).then_some(locked)
 }
 
 /// Removes what dead masters left: ours by name and owner, and nobody holds the lock.
 fn remove_stale(parent: &Path) {
-    let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in
-        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()))
-    {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    let is_one = |name: &OsStr| name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+    for entry in entries.flatten().filter(|entry| is_one(&entry.file_name())) {
         let path = entry.path();
-        let ours =
-            fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir() && found.uid() == user::uid());
-        if ours && lock(&path).is_some() {
-            match fs::remove_dir_all(&path) {
+        let Ok(place) = Place::of(&path) else { continue };
+        let ours = matches!(place.stat(), Ok(Some(found)) if found.st_uid == user::uid());
+        let locked = place.own_directory().ok().filter(|_| ours).and_then(|found| lock(&path, found));
+        if locked.is_some() {
+            match place.remove_directory() {
                 Ok(()) => {
                     log::debug!(target: "hatchery", "removed {}, left by a master that died", path.display())
                 }
@@ -120,6 +127,8 @@ fn remove_stale(parent: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_living_directory_stays_and_a_dead_one_goes() {
@@ -130,7 +139,7 @@ mod tests {
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join("app-1-0-1.sock"), "").unwrap();
         fs::write(parent.join("other"), "").unwrap();
-        let held = lock(&alive);
+        let held = lock(&alive, Place::of(&alive).unwrap().own_directory().unwrap());
         assert!(held.is_some());
         remove_stale(&parent);
         assert!(alive.is_dir() && !dead.exists() && parent.join("other").exists());
@@ -138,6 +147,24 @@ mod tests {
         remove_stale(&parent);
         assert!(!alive.exists());
         fs::remove_dir_all(parent).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_somebody_else_can_change_is_refused() {
+        let folder = std::env::temp_dir().join(format!("hatchery-runtime-parent-{}", std::process::id()));
+        fs::create_dir_all(folder.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", folder.join("link")).unwrap();
+        assert_eq!(parent_of_root(&folder.join("real")), Ok(folder.join("real")));
+        assert_eq!(parent_of_root(&folder.join("new")), Ok(folder.join("new")));
+        let refused = |name: &str| parent_of_root(&folder.join(name)).unwrap_err();
+        assert!(refused("link").contains("is a symbolic link"), "{}", refused("link"));
+        fs::set_permissions(folder.join("real"), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(refused("real").contains("can be changed by every user"), "{}", refused("real"));
+        if user::is_root() {
+            std::os::unix::fs::chown(folder.join("new"), Some(65534), None).unwrap();
+            assert!(refused("new").contains("belongs to the user `nobody`"), "{}", refused("new"));
+        }
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

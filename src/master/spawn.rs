@@ -5,6 +5,7 @@ use super::logger;
 use crate::config::Sandbox;
 use crate::config::boot::{Listener, WorkerBoot};
 use crate::control::worker::ToMaster;
+use crate::sys::place::Directory;
 use crate::sys::shm::Shared;
 use crate::sys::user::Account;
 use crate::sys::{fd, process, sandbox, seqpacket, signals, title, user};
@@ -143,6 +144,10 @@ fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
     let mut applied = sandbox::Applied::default();
     let mut rules = config.reach();
     rules.sockets.push(boot.runtime_dir.clone());
+    if let Some(directory) = &boot.temp_dir {
+        // The one that the master opened, whatever has its name by now.
+        rules.write = vec![Directory::name_of(directory.as_fd(), "")];
+    }
     match sandbox::restrict_files(&rules) {
         Ok(version) => applied.landlock = version,
         Err(error) => degrade("Landlock", error)?,
@@ -179,6 +184,7 @@ fn boot(worker: Worker<'_>, ends: Ends) -> io::Result<WorkerBoot> {
         shared: worker.shared,
         wake: worker.wake,
         runtime_dir: worker.runtime_dir,
+        temp_dir: worker.generation.temp_dir.as_ref().map(OwnedFd::try_clone).transpose()?,
         app_pools: worker.generation.app_pools.clone(),
         access_log,
     })
@@ -187,7 +193,12 @@ fn boot(worker: Worker<'_>, ends: Ends) -> io::Result<WorkerBoot> {
 fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
     let listeners = boot.listeners.iter().map(|listener| listener.fd.as_raw_fd());
     let wake = boot.wake.iter().map(OwnedFd::as_raw_fd);
-    let others = boot.access_log.iter().chain([&boot.control, &boot.tell]).map(OwnedFd::as_raw_fd);
+    let others = boot
+        .access_log
+        .iter()
+        .chain(&boot.temp_dir)
+        .chain([&boot.control, &boot.tell])
+        .map(OwnedFd::as_raw_fd);
     listeners.chain(wake).chain(others).chain(super::logger::descriptor()).collect()
 }
 

@@ -1,12 +1,12 @@
 //! Small things that are done with a descriptor: eventfds, unlinked files, duplicates.
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, openat};
 use nix::libc;
 use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::Path;
 
 /// A non-blocking, close-on-exec eventfd with count 0.
 ///
@@ -35,24 +35,34 @@ pub fn quiet(eventfd: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 /// What opening a file can meet: EACCES, ENOENT, ENOSPC, EMFILE.
-pub fn unnamed_file(directory: &Path) -> io::Result<File> {
+pub fn unnamed_file_in(directory: BorrowedFd<'_>) -> io::Result<File> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    match open(directory, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+    match openat(directory, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
         Ok(fd) => Ok(File::from(fd)),
         // Some file systems (overlayfs on old kernels, NFS) have no O_TMPFILE.
         Err(nix::Error::EOPNOTSUPP | nix::Error::EISDIR | nix::Error::EINVAL) => {
-            named_then_unlinked(directory)
+            named_then_unlinked_in(directory)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-pub(crate) fn named_then_unlinked(directory: &Path) -> io::Result<File> {
-    let (fd, path) = nix::unistd::mkstemp(&directory.join("hatchery-XXXXXX"))?;
-    nix::unistd::unlink(&path)?;
-    let file = File::from(fd);
-    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
-    Ok(file)
+fn named_then_unlinked_in(directory: BorrowedFd<'_>) -> io::Result<File> {
+    let name = format!("hatchery-{:016x}", random());
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let file = openat(directory, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    unlinkat(directory, name.as_str(), UnlinkatFlags::NoRemoveDir)?;
+    Ok(File::from(file))
+}
+
+#[cfg(test)]
+pub(crate) fn unnamed_file(directory: &std::path::Path) -> io::Result<File> {
+    unnamed_file_in(super::file::open_directory(directory)?.as_fd())
+}
+
+#[cfg(test)]
+pub(crate) fn named_then_unlinked(directory: &std::path::Path) -> io::Result<File> {
+    named_then_unlinked_in(super::file::open_directory(directory)?.as_fd())
 }
 
 /// A pipe, close-on-exec; neither end blocks.

@@ -1,12 +1,13 @@
 //! Listening sockets: bound, non-blocking, close-on-exec; inherited ones (sd_listen_fds(3)) are taken over.
 
+use super::place::{self, Aside, Hold, Identity, Place};
 use super::process;
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Bound {
     pub local: Local,
     /// An inherited IPv6 socket that takes IPv4 too.
     pub dual: bool,
+    /// The file of a Unix socket that we made, to remove no other at the end.
+    pub file: Option<Identity>,
 }
 
 /// Listens on a TCP address. An IPv6 socket takes IPv6 only.
@@ -47,7 +50,7 @@ pub fn tcp(address: SocketAddr) -> io::Result<Bound> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let local = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok(Bound { socket: socket.into(), local: Local::Tcp(local), dual: false })
+    Ok(Bound { socket: socket.into(), local: Local::Tcp(local), dual: false, file: None })
 }
 
 /// Listens on a port of every interface: IPv4, and IPv6 where this machine has it, on the same port.
@@ -79,35 +82,58 @@ pub fn lacks_ipv6(error: &io::Error) -> bool {
 /// Listens on a path with these permissions. A socket that a dead process left there is replaced, a living one is not.
 ///
 /// # Errors
-/// `AddrInUse` if somebody listens there, `AlreadyExists` if something else than a socket is there; what bind says.
+/// As [`unix_for`].
 pub fn unix(path: &Path, mode: u32) -> io::Result<Bound> {
-    clear(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    // Nobody can connect before it listens, and it listens after it has its permissions.
-    socket.bind(&SockAddr::unix(path)?)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    socket.listen(BACKLOG)?;
-    Ok(Bound { socket: socket.into(), local: Local::Unix(path.to_owned()), dual: false })
+    unix_for(path, mode, None)
 }
 
-/// Removes the socket of a dead process at `path`.
-fn clear(path: &Path) -> io::Result<()> {
-    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.file_type().is_socket() {
+/// Listens on a path with these permissions and this owner (user and group; `None`: ours). Where others can change the
+/// directory, the socket is made aside and shows up with its mode and owner: what has its name at some other moment may
+/// be a link of theirs.
+///
+/// # Errors
+/// `AddrInUse` if somebody listens there, `AlreadyExists` if something else than a socket is there; what bind says; a link
+/// on the way that cannot be trusted.
+pub fn unix_for(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<Bound> {
+    let place = Place::of(path)?;
+    clear(&place)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    let file = if place.hold() == Hold::Own {
+        // By its own path, which tools show. Nobody can connect before it listens.
+        socket.bind(&SockAddr::unix(place.path())?)?;
+        let made = place.stat()?.as_ref().map(place::identity);
+        let listening = place.set(mode, owner).and_then(|()| socket.listen(BACKLOG));
+        listening.inspect_err(|_| drop(made.map(|made| place.remove(made))))?;
+        made
+    } else {
+        let aside = Aside::new(&place)?;
+        socket.bind(&SockAddr::unix(aside.path())?)?;
+        aside.set(mode, owner)?;
+        socket.listen(BACKLOG)?;
+        Some(aside.publish()?)
+    };
+    Ok(Bound { socket: socket.into(), local: Local::Unix(path.to_owned()), dual: false, file })
+}
+
+/// Removes the socket of a dead process at this place.
+fn clear(place: &Place) -> io::Result<()> {
+    let found = match place.open(OFlag::O_PATH) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let stat = nix::sys::stat::fstat(&found)?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
         return Err(io::Error::from(io::ErrorKind::AlreadyExists));
     }
-    if is_alive(path) {
+    // This very socket, whatever has its name by now.
+    if listens(&PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd()))) {
         return Err(io::Error::from(io::ErrorKind::AddrInUse));
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    place.remove(place::identity(&stat))
 }
 
 /// Whether somebody listens on the socket at `path`: connecting is the only way to know. A full backlog is alive.
-#[must_use]
-pub fn is_alive(path: &Path) -> bool {
+fn listens(path: &Path) -> bool {
     let connect = || -> io::Result<()> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
         socket.connect(&SockAddr::unix(path)?)
@@ -120,11 +146,16 @@ pub fn is_alive(path: &Path) -> bool {
     }
 }
 
-/// The socket's file, to tell whether it is still ours when it is removed at the end.
+/// Whether the file of a socket that we made still has its name.
 #[must_use]
-pub fn identity(path: &Path) -> Option<(u64, u64)> {
-    let found = std::fs::symlink_metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
+pub fn is_there(path: &Path, file: Identity) -> bool {
+    place::identity_at(path) == Some(file)
+}
+
+/// Removes the file of a socket that we made, unless something else has its name by now.
+pub fn remove(path: &Path, file: Identity) {
+    // Nothing more can be done about a file that stays.
+    let _ = Place::of(path).and_then(|place| place.remove(file));
 }
 
 /// Takes over the listening sockets that systemd or a test harness passed (LISTEN_FDS, LISTEN_PID), with their names
@@ -159,7 +190,7 @@ fn take_over(socket: OwnedFd) -> Option<Bound> {
         .map(Local::Tcp)
         .or_else(|| address.as_pathname().map(|path| Local::Unix(path.to_owned())))?;
     let dual = matches!(local, Local::Tcp(SocketAddr::V6(_))) && !view.only_v6().unwrap_or(true);
-    Some(Bound { socket, local, dual })
+    Some(Bound { socket, local, dual, file: None })
 }
 
 /// While `on`, a TCP connection is reported only once it has sent something: whoever only knocks wakes nobody.
@@ -178,7 +209,6 @@ impl nix::sys::socket::SetSockOpt for TcpDeferAccept {
     type Val = libc::c_int;
 
     fn set<F: std::os::fd::AsFd>(&self, fd: &F, value: &Self::Val) -> nix::Result<()> {
-        use std::os::fd::AsRawFd as _;
         let size = size_of::<libc::c_int>() as libc::socklen_t;
         // SAFETY: the pointer and size describe a living integer.
         let result = unsafe {
@@ -198,7 +228,8 @@ impl nix::sys::socket::SetSockOpt for TcpDeferAccept {
 mod tests {
     use super::*;
     use std::net::TcpStream;
-    use std::os::fd::AsFd;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn folder(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("hatchery-{name}-{}", std::process::id()));
@@ -238,9 +269,12 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        assert!(!is_alive(&path));
-        let _second = unix(&path, 0o666).unwrap();
-        assert_ne!(identity(&path), None);
+        let second = unix(&path, 0o666).unwrap();
+        assert!(is_there(&path, second.file.unwrap()) && !is_there(&folder, second.file.unwrap()));
+        remove(&folder.join("x.sock"), (0, 0));
+        assert!(path.exists(), "another file");
+        remove(&path, second.file.unwrap());
+        assert!(!path.exists());
         let file = folder.join("file");
         std::fs::write(&file, "precious").unwrap();
         assert_eq!(unix(&file, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);

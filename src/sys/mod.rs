@@ -18,6 +18,7 @@ pub mod listener;
 pub mod lock;
 pub mod peer;
 pub mod pidfd;
+pub mod place;
 pub mod poll;
 pub mod process;
 pub mod resources;

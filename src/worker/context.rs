@@ -9,6 +9,7 @@ use super::load::Meter;
 use super::outbox::Outbox;
 use super::reader::{self, Purpose, Reader};
 use super::report::Report;
+use super::spool::TempDir;
 use super::throttle::{Held, Throttle};
 use super::upstream::{Apps, Links, Servers};
 use crate::config::Config;
@@ -72,6 +73,8 @@ pub(super) struct Context {
     pub(super) board: Board<'static>,
     pub(super) row: u16,
     pub(super) runtime_dir: PathBuf,
+    /// Where bodies are kept that do not fit memory.
+    pub(super) temp_dir: TempDir,
     wake: Rc<[OwnedFd]>,
     control: OwnedFd,
     /// The pipe to the master.
@@ -123,7 +126,17 @@ impl Context {
     /// For the operator: which static root or descriptor is at fault.
     pub(super) fn new(boot: WorkerBoot) -> Result<Self, String> {
         let WorkerBoot {
-            config, row, control, tell, shared, wake, runtime_dir, app_pools, access_log, ..
+            config,
+            row,
+            control,
+            tell,
+            shared,
+            wake,
+            runtime_dir,
+            temp_dir,
+            app_pools,
+            access_log,
+            ..
         } = boot;
         let now = clock::now();
         let wall = clock::wall();
@@ -147,6 +160,7 @@ impl Context {
             board: Board::new(shared.words()),
             row,
             runtime_dir,
+            temp_dir,
             wake,
             control,
             tell,

@@ -312,7 +312,7 @@ impl Exchange {
     pub(super) fn on_body(&mut self, bytes: Vec<u8>, h1: &mut h1::Conn, cx: &mut Context) {
         match &mut self.step {
             Step::Spooling { spool, .. } => {
-                if let Err(error) = spool.push(&bytes, &cx.config.temp_dir) {
+                if let Err(error) = spool.push(&bytes, &cx.temp_dir) {
                     let directory = cx.config.temp_dir.display();
                     let line = format!("worker: cannot keep a request body in {directory}: {error}");
                     cx.note_fault(log::Level::Error, &line, format_args!("{line}"));

@@ -7,13 +7,19 @@ use crate::h1;
 use crate::sys::fd;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::rc::Rc;
 
 /// Request bodies up to this many bytes stay in memory and go to the app inside its frames.
 const REQUEST_MEMORY: usize = 64 * 1024;
+
+/// The temporary directory, as the master opened it; `None` if it could not.
+pub(super) type TempDir = Option<OwnedFd>;
+
+fn make(directory: &TempDir) -> io::Result<File> {
+    fd::unnamed_file_in(directory.as_ref().ok_or(io::ErrorKind::NotFound)?.as_fd())
+}
 
 /// A request body while it comes in.
 #[derive(Debug, Default)]
@@ -37,9 +43,9 @@ impl RequestSpool {
     ///
     /// # Errors
     /// If the temporary file cannot be made or written: ENOSPC, EACCES, EMFILE.
-    pub(super) fn push(&mut self, bytes: &[u8], directory: &Path) -> io::Result<()> {
+    pub(super) fn push(&mut self, bytes: &[u8], directory: &TempDir) -> io::Result<()> {
         if self.file.is_none() && self.memory.len() + bytes.len() > REQUEST_MEMORY {
-            let file = fd::unnamed_file(directory)?;
+            let file = make(directory)?;
             file.write_all_at(&self.memory, 0)?;
             self.memory = Vec::new();
             self.file = Some(file);
@@ -124,7 +130,7 @@ impl ResponseSpool {
     ///
     /// # Errors
     /// Why it could not, the first time.
-    pub(super) fn push(&mut self, bytes: Vec<u8>, h1: &mut h1::Conn, directory: &Path) -> io::Result<()> {
+    pub(super) fn push(&mut self, bytes: Vec<u8>, h1: &mut h1::Conn, directory: &TempDir) -> io::Result<()> {
         if self.is_empty() && (h1.out().memory() as u64) < self.limits.memory {
             self.sent += bytes.len() as u64;
             h1.send(Segment::from(bytes));
@@ -135,7 +141,7 @@ impl ResponseSpool {
         if std::mem::replace(&mut self.refused, true) { Ok(()) } else { Err(error) }
     }
 
-    fn spill(&mut self, bytes: &[u8], directory: &Path) -> io::Result<()> {
+    fn spill(&mut self, bytes: &[u8], directory: &TempDir) -> io::Result<()> {
         let spill = match &mut self.file {
             Some(spill) => spill,
             none => none.insert(Spill::new(directory)?),
@@ -197,8 +203,8 @@ impl ResponseSpool {
 }
 
 impl Spill {
-    fn new(directory: &Path) -> io::Result<Self> {
-        let file = fd::unnamed_file(directory)?;
+    fn new(directory: &TempDir) -> io::Result<Self> {
+        let file = make(directory)?;
         let shared = Rc::new(OpenFile::from(OwnedFd::from(file.try_clone()?)));
         Ok(Self { file, shared, written: 0, handed: 0 })
     }
@@ -207,13 +213,15 @@ impl Spill {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::file;
 
     #[test]
     fn a_body_is_whole_wherever_it_lies() {
+        let temp = file::open_directory(&std::env::temp_dir()).ok();
         for size in [0, 1, REQUEST_MEMORY, REQUEST_MEMORY + 1, 300_000] {
             let body: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
             let mut spool = RequestSpool::default();
-            body.chunks(1000).for_each(|chunk| spool.push(chunk, &std::env::temp_dir()).unwrap());
+            body.chunks(1000).for_each(|chunk| spool.push(chunk, &temp).unwrap());
             let whole = spool.finish();
             assert_eq!(whole.len(), size as u64);
             let read = match whole {
@@ -236,6 +244,6 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_is_an_error() {
         let mut spool = RequestSpool::default();
-        assert!(spool.push(&vec![0; REQUEST_MEMORY + 1], Path::new("/nonexistent")).is_err());
+        assert!(spool.push(&vec![0; REQUEST_MEMORY + 1], &None).is_err());
     }
 }

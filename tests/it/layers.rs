@@ -75,6 +75,48 @@ const STANDARD: &[&[&str]] = &[
     &["std", "io", "stderr"],
 ];
 
+/// What changes a file by a path, whoever can change what the path means: `sys::place` has what works on an open directory
+/// instead. Each by its last two names.
+const BY_PATH: &[(&str, &[&str])] = &[
+    (
+        "fs",
+        &[
+            "set_permissions",
+            "remove_file",
+            "remove_dir",
+            "remove_dir_all",
+            "rename",
+            "hard_link",
+            "copy",
+            "write",
+            "create_dir",
+            "create_dir_all",
+            "DirBuilder",
+            "chown",
+            "lchown",
+            "symlink",
+        ],
+    ),
+    ("File", &["create", "create_new"]),
+    ("UnixListener", &["bind"]),
+    ("UnixDatagram", &["bind"]),
+    ("unistd", &["unlink", "chown", "mkdir", "rmdir", "truncate", "mkfifo", "mkstemp", "symlinkat"]),
+    (
+        "libc",
+        &["chmod", "chown", "lchown", "unlink", "rename", "mkdir", "rmdir", "truncate", "link", "symlink"],
+    ),
+];
+
+/// Names of which only `sys` may know: files are opened there.
+const OPENED_IN_SYS: &str = "OpenOptions";
+
+/// The files that change what a name in an open directory is.
+const PLACES: &str = "sys/place";
+
+/// What they use for it.
+const IN_PLACES: &[&str] =
+    &["fchmodat", "fchownat", "unlinkat", "renameat", "renameat2", "linkat", "mkdirat"];
+
 /// Macros that write to the standard streams.
 const PRINTERS: &[&str] = &["print", "println", "eprint", "eprintln"];
 
@@ -136,7 +178,7 @@ fn scan(name: &str, text: &str) -> Vec<Offence> {
     let tokens = without_tests(tokens(text));
     for path in paths(&tokens, &module) {
         let parts: Vec<&str> = path.parts.iter().map(String::as_str).collect();
-        if let Some(what) = judge(&top, layer, pure, &parts) {
+        if let Some(what) = judge(&top, layer, pure, &parts).or_else(|| by_path(name, &top, &parts)) {
             report(path.line, what);
         }
     }
@@ -181,6 +223,23 @@ fn judge(top: &str, layer: u8, pure: bool, path: &[&str]) -> Option<String> {
         ["std", "net" | "io" | "os", "*"] if pure => Some(format!("`{}` in a core", path.join("::"))),
         _ => None,
     }
+}
+
+/// What is wrong with naming this path in file `name`, as far as it changes files by their names.
+fn by_path(name: &str, top: &str, path: &[&str]) -> Option<String> {
+    let last = path.last()?;
+    if let [.., container, function] = path
+        && BY_PATH.iter().any(|(known, functions)| known == container && functions.contains(function))
+    {
+        return Some(format!("`{container}::{function}` by a path that others may change: use sys::place"));
+    }
+    // `fd.rs` unlinks, in an open directory, what it has just made.
+    let may = name.starts_with(PLACES) || name == "sys/fd.rs" && *last == "unlinkat";
+    if IN_PLACES.contains(last) && !may {
+        return Some(format!("`{last}` outside src/{PLACES}"));
+    }
+    (*last == OPENED_IN_SYS && top != "sys")
+        .then(|| format!("`{OPENED_IN_SYS}` outside src/sys: use sys::place"))
 }
 
 fn is_tail(path: &[&str], banned: &[&str]) -> bool {
@@ -583,6 +642,31 @@ mod tests {
             "use std::net::{IpAddr, SocketAddr}; use std::os::fd::OwnedFd; use std::io::Write;",
         );
         clean("cron/mod.rs", "fn f(log: &mut Vec<u8>) { log.push(1); self.nix(); }");
+    }
+
+    #[test]
+    fn files_are_changed_in_open_directories_only() {
+        for text in [
+            "fn f() { std::fs::set_permissions(p, m); }",
+            "use std::fs::remove_file;",
+            "fn f() { fs::rename(a, b); }",
+            "use std::os::unix::fs::{MetadataExt, chown};",
+            "use std::fs::{DirBuilder, File};",
+            "fn f() { File::create(p); }",
+            "fn f() { UnixListener::bind(p); }",
+            "fn f() { nix::unistd::unlink(p); }",
+            "fn f() { unsafe_is_elsewhere(libc::chmod); }",
+            "use nix::unistd::unlinkat;",
+            "use std::fs::OpenOptions;",
+        ] {
+            offends("master/mod.rs", text, 1, "");
+        }
+        clean("master/mod.rs", "fn f() { place.remove(file); Place::of(path); file.set_len(0); }");
+        clean("master/mod.rs", "use std::fs::{self, File}; fn f() { fs::read_dir(p); File::open(p); }");
+        clean("sys/place/aside.rs", "use nix::unistd::unlinkat; use nix::sys::stat::fchmodat;");
+        offends("sys/place/aside.rs", "fn f() { std::fs::remove_file(p); }", 1, "remove_file");
+        offends("sys/listener.rs", "use nix::sys::stat::fchmodat;", 1, "fchmodat");
+        clean("sys/sink.rs", "use std::fs::OpenOptions;");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::super::saved::{Keeping, Kept, Taking};
 use super::{Client, Control, State};
+use crate::sys::place::Identity;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 pub(in crate::master) struct SavedControl {
     socket: Kept,
     path: PathBuf,
-    identity: Option<(u64, u64)>,
+    identity: Option<Identity>,
     clients: Vec<(u64, Kept, State)>,
     last: u64,
 }

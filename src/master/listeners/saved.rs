@@ -4,6 +4,7 @@ use super::super::saved::{Keeping, Kept, Taking};
 use super::{Inherited, Listening, Socket, Taken};
 use crate::config::Address;
 use crate::sys::listener::{Bound, Local};
+use crate::sys::place::Identity;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -18,7 +19,7 @@ pub(in crate::master) struct SavedSocket {
     local: Local,
     dual: bool,
     passed: Option<String>,
-    file: Option<(PathBuf, (u64, u64))>,
+    file: Option<(PathBuf, Identity)>,
 }
 
 impl SavedSocket {
@@ -34,7 +35,7 @@ impl SavedSocket {
 
     /// The socket of that descriptor; `owned`: it removes its file at its end.
     fn restore(self, socket: OwnedFd, owned: bool) -> Rc<Socket> {
-        let bound = Bound { socket, local: self.local, dual: self.dual };
+        let bound = Bound { socket, local: self.local, dual: self.dual, file: None };
         Rc::new(Socket { bound, passed: self.passed, file: self.file.filter(|_| owned) })
     }
 }
@@ -121,7 +122,7 @@ impl Inherited {
     ) -> Result<Self, String> {
         let mut taken = Vec::new();
         for SavedTaken { name, stored, socket, local, dual } in saved {
-            let bound = Bound { socket: descriptors.take(socket)?, local, dual };
+            let bound = Bound { socket: descriptors.take(socket)?, local, dual, file: None };
             taken.push(Taken { name, stored, bound });
         }
         Ok(Self(RefCell::new(taken)))

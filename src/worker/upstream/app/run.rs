@@ -193,8 +193,8 @@ impl Run {
                 match event {
                     Event::Head { head, body } => return Ok(Step::Head(head, body)),
                     Event::Body(bytes) => {
-                        let directory = &cx.config.temp_dir;
-                        if let Err(error) = self.spool.push(bytes, h1, directory) {
+                        if let Err(error) = self.spool.push(bytes, h1, &cx.temp_dir) {
+                            let directory = &cx.config.temp_dir;
                             let line = format!(
                                 "worker: cannot keep a response in {}: {error}; the app waits for its client",
                                 directory.display()

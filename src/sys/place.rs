@@ -1,0 +1,474 @@
+//! A place for a file or socket: a directory that was opened once, and a name in it. What a path means must not depend
+//! on somebody else: between two calls the owner of a directory can put a symbolic link in place of any name in it, and
+//! whoever then changes a mode, an owner or a content by the path does so to the file that the link names.
+//!
+//! So the way of the operator's path is walked from `/` directory by directory (`walk`). While nobody but the superuser
+//! and we can change the directories on it, links of ours are followed as anywhere. From the first one on that somebody
+//! else can change none is. What is done afterwards is done relative to the open directory, following no link.
+
+mod aside;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use super::trust::{Stranger, Trust, user_name};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+pub(in crate::sys) use aside::Aside;
+
+/// Who can change the names in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Only the superuser and we.
+    Own,
+    /// Others too, but none of our names (the sticky bit).
+    Sticky(Stranger),
+    /// Others, every name.
+    Open(Stranger),
+}
+
+/// A directory on a way that others can change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Who can.
+    pub stranger: Stranger,
+    /// Where it is.
+    pub directory: PathBuf,
+    /// Its mode.
+    pub mode: u32,
+}
+
+/// Why something is not used; says all by itself.
+#[derive(Debug)]
+struct Refused {
+    text: String,
+    /// Whom it is not used for.
+    stranger: Option<Stranger>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A name in an open directory.
+#[derive(Debug)]
+pub struct Place {
+    directory: OwnedFd,
+    name: OsString,
+    /// Without the links that were followed.
+    path: PathBuf,
+    hold: Hold,
+    gap: Option<Gap>,
+    trust: Trust,
+    /// A link of the kernel's below /proc, which is followed as it is: `/dev/stdout` leads to one.
+    magic: bool,
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Directory {
+    /// To look names up in it, or with the right to list it if it was made or opened by [`Place::own_directory`].
+    pub descriptor: OwnedFd,
+    /// Where it is, without the links that were followed.
+    pub path: PathBuf,
+    /// Who can change the names in it.
+    pub hold: Hold,
+}
+
+/// Which file: device and inode.
+pub type Identity = (u64, u64);
+
+/// How often a name is looked at again that others change meanwhile.
+const RACES: usize = 16;
+
+impl Place {
+    /// The place of `path`. A link that has this name is not followed.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, EACCES on the way; a link that cannot be trusted, with the reason.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        walk::to(path, false, Trust::own())
+    }
+
+    /// The place of `path`, or of what a link of this name leads to, if it can be trusted.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn through_links(path: &Path) -> io::Result<Self> {
+        walk::to(path, true, Trust::own())
+    }
+
+    /// As [`Self::through_links`], where `trust` says who are no strangers.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn trusting(path: &Path, trust: Trust) -> io::Result<Self> {
+        walk::to(path, true, trust)
+    }
+
+    /// Where it is, without the links that were followed.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Who can change the names in its directory.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.hold
+    }
+
+    /// The first directory on the way that others can change.
+    #[must_use]
+    pub fn gap(&self) -> Option<&Gap> {
+        self.gap.as_ref()
+    }
+
+    /// Whether it is a descriptor of this process, which the way only names.
+    #[must_use]
+    pub fn is_descriptor(&self) -> bool {
+        self.magic
+    }
+
+    /// What has the name now; `None` if nothing has.
+    ///
+    /// # Errors
+    /// EACCES, EIO.
+    pub fn stat(&self) -> io::Result<Option<FileStat>> {
+        match fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens what has the name; a link is refused (ELOOP), a FIFO not waited for.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn open(&self, flags: OFlag) -> io::Result<OwnedFd> {
+        let more = OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+        let links = if self.magic { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+        Ok(retry(|| openat(&self.directory, self.name.as_os_str(), flags | more | links, Mode::empty()))?)
+    }
+
+    /// Makes a file of this name, which nothing must have.
+    ///
+    /// # Errors
+    /// EEXIST; as `open(2)`.
+    pub fn create(&self, flags: OFlag, mode: u32) -> io::Result<File> {
+        let flags = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(mode);
+        let made = retry(|| openat(&self.directory, self.name.as_os_str(), flags, mode))?;
+        Ok(made.into())
+    }
+
+    /// Opens a log for appending, or makes it. Where others can put files in its place it must be a file of one name that
+    /// is ours, the superuser's, of a user in `also`, or of the directory's owner.
+    ///
+    /// # Errors
+    /// As `open(2)`; what is there, and why it is not written to.
+    pub fn append(&self, mode: u32, also: &[u32]) -> io::Result<File> {
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+        if self.magic {
+            return Ok(self.open(flags)?.into());
+        }
+        for _ in 0..RACES {
+            let Some(found) = self.stat()? else {
+                match self.create(flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, mode) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                    made => return made,
+                }
+            };
+            self.admit_log(&found, also)?;
+            match self.open(flags) {
+                Ok(opened) => {
+                    self.admit_log(&fstat(&opened)?, also)?;
+                    return Ok(opened.into());
+                }
+                // Others changed it between the two looks.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ELOOP)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(self.refusal("changes all the time"))
+    }
+
+    /// Checks what a log is appended to, without opening it.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn admit_appending(&self, also: &[u32]) -> io::Result<()> {
+        match self.stat()?.filter(|_| !self.magic) {
+            Some(found) => self.admit_log(&found, also),
+            None => Ok(()),
+        }
+    }
+
+    fn admit_log(&self, stat: &FileStat, also: &[u32]) -> io::Result<()> {
+        let kind = kind(stat);
+        let is_ours = self.trust.has_user(stat.st_uid);
+        let Some(stranger) = self.stranger() else {
+            return if kind == SFlag::S_IFLNK {
+                Err(self.refusal("is a symbolic link of another user"))
+            } else {
+                Ok(())
+            };
+        };
+        if kind != SFlag::S_IFREG && !(kind == SFlag::S_IFIFO && is_ours) {
+            return Err(self.refusal(what(kind)));
+        }
+        if stat.st_nlink != 1 {
+            return Err(self.refusal("has more than one name (a hard link)"));
+        }
+        let of_directory = matches!(self.hold, Hold::Open(_)) && stranger == Stranger::User(stat.st_uid);
+        if is_ours || of_directory || also.contains(&stat.st_uid) {
+            return Ok(());
+        }
+        Err(self.refusal(&format!("belongs to {}", user_name(stat.st_uid))))
+    }
+
+    /// Checks that what has the name is a file with one name, of the superuser or us.
+    ///
+    /// # Errors
+    /// Why it is not used.
+    pub fn admit_own(&self, stat: &FileStat) -> io::Result<()> {
+        let kind = kind(stat);
+        if kind != SFlag::S_IFREG {
+            return Err(self.refusal(what(kind)));
+        }
+        if stat.st_nlink != 1 {
+            return Err(self.refusal("has more than one name (a hard link)"));
+        }
+        if !self.trust.has_user(stat.st_uid) {
+            return Err(self.refusal(&format!("belongs to {}", user_name(stat.st_uid))));
+        }
+        Ok(())
+    }
+
+    /// Checks the same of the open file, and that nobody else can write to it.
+    ///
+    /// # Errors
+    /// Why it is not used.
+    pub fn admit_own_open(&self, opened: BorrowedFd<'_>) -> io::Result<()> {
+        let stat = fstat(opened)?;
+        self.admit_own(&stat)?;
+        match self.trust.stranger(&stat, opened) {
+            None => Ok(()),
+            Some(stranger) => Err(self.refusal(&format!("can be written by {stranger}"))),
+        }
+    }
+
+    /// Makes a directory of this name with these permissions, whatever the umask; `None` if the name is taken.
+    ///
+    /// # Errors
+    /// As `mkdir(2)`; somebody put something else in its place.
+    pub fn make_directory(&self, mode: u32) -> io::Result<Option<Directory>> {
+        match mkdirat(&self.directory, self.name.as_os_str(), Mode::S_IRWXU) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let made = self.own_directory()?;
+        fchmod(&made.descriptor, Mode::from_bits_truncate(mode))?;
+        Ok(Some(made))
+    }
+
+    /// Opens a directory of this name that nobody but the superuser and we can change.
+    ///
+    /// # Errors
+    /// As `open(2)`; it is a link, or who can change it.
+    pub fn own_directory(&self) -> io::Result<Directory> {
+        let descriptor = match self.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP)) => {
+                return Err(self.refusal(match self.stat()? {
+                    Some(stat) => what(kind(&stat)),
+                    None => "is not a directory",
+                }));
+            }
+            opened => opened?,
+        };
+        match self.trust.stranger(&fstat(&descriptor)?, descriptor.as_fd()) {
+            None => Ok(Directory { descriptor, path: self.path.clone(), hold: Hold::Own }),
+            Some(Stranger::User(uid)) => Err(self.refusal(&format!("belongs to {}", user_name(uid)))),
+            Some(stranger) => Err(self.refusal(&format!("can be changed by {stranger}"))),
+        }
+    }
+
+    /// Gives what has the name, in a directory that only we can change, its mode and owner.
+    pub(in crate::sys) fn set(&self, mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+        aside::set(&self.directory, &self.name, mode, owner)
+    }
+
+    /// Removes the name if it still is that file, socket or link.
+    ///
+    /// # Errors
+    /// As `unlink(2)`.
+    pub fn remove(&self, file: Identity) -> io::Result<()> {
+        match self.stat()? {
+            Some(stat) if identity(&stat) == file => self.unlink(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the name, whatever it is but a directory.
+    ///
+    /// # Errors
+    /// As `unlink(2)`.
+    pub fn unlink(&self) -> io::Result<()> {
+        match unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes an own directory of this name with the files in it.
+    ///
+    /// # Errors
+    /// As `unlink(2)` and `rmdir(2)`.
+    pub fn remove_directory(&self) -> io::Result<()> {
+        let directory = self.own_directory()?;
+        let mut names: Vec<OsString> = Vec::new();
+        super::file::list(directory.descriptor.try_clone()?, usize::MAX, |_, name| {
+            use std::os::unix::ffi::OsStrExt as _;
+            names.push(OsStr::from_bytes(name).to_owned());
+            true
+        })?;
+        for name in names {
+            unlinkat(&directory.descriptor, name.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+        }
+        Ok(unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::RemoveDir)?)
+    }
+
+    /// Who else can put something in its place.
+    #[must_use]
+    pub fn stranger(&self) -> Option<Stranger> {
+        match self.hold {
+            Hold::Own => None,
+            Hold::Sticky(stranger) | Hold::Open(stranger) => Some(stranger),
+        }
+    }
+
+    /// "`/x/y` is …, in a directory that … can change; …".
+    fn refusal(&self, what: &str) -> io::Error {
+        let path = self.path.display();
+        let place = match self.stranger() {
+            None => String::new(),
+            Some(stranger) => format!(", in a directory that {stranger} can change"),
+        };
+        refused(format!("`{path}` {what}{place}; remove it, or choose a place that only root can change"))
+    }
+}
+
+impl Directory {
+    /// Opens the directory at `path`, following links while they can be trusted.
+    ///
+    /// # Errors
+    /// As [`Place::of`].
+    pub fn through_links(path: &Path) -> io::Result<Self> {
+        walk::directory(path, Trust::own())
+    }
+
+    /// Opens the directory at `path`, and makes what is missing on the way to it; what is made is ours, with `mode` the
+    /// last one.
+    ///
+    /// # Errors
+    /// As [`Place::own_directory`]; as `mkdir(2)`.
+    pub fn own(path: &Path, mode: u32) -> io::Result<Self> {
+        let place = match Place::of(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::own(path.parent().ok_or(error)?, 0o755)?;
+                Place::of(path)?
+            }
+            place => place?,
+        };
+        match place.make_directory(mode)? {
+            Some(made) => Ok(made),
+            None => place.own_directory(),
+        }
+    }
+
+    /// A path of this process alone that leads to `name` in the directory, wherever that is by now.
+    #[must_use]
+    pub fn name_of(descriptor: BorrowedFd<'_>, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", descriptor.as_raw_fd()))
+    }
+}
+
+/// Which file it is.
+#[must_use]
+pub fn identity(stat: &FileStat) -> Identity {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// What has the name `path` now, seen from a trustworthy way.
+#[must_use]
+pub fn identity_at(path: &Path) -> Option<Identity> {
+    Place::of(path).ok()?.stat().ok()?.as_ref().map(identity)
+}
+
+/// Whom something was refused for, if that is what the error says.
+#[must_use]
+pub fn stranger_of(error: &io::Error) -> Option<Stranger> {
+    error.get_ref()?.downcast_ref::<Refused>()?.stranger
+}
+
+fn refused(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, Refused { text, stranger: None })
+}
+
+/// An error that says this about what is not used for a stranger's sake.
+#[must_use]
+pub fn refused_for(stranger: Stranger, text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, Refused { text, stranger: Some(stranger) })
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+fn what(kind: SFlag) -> &'static str {
+    match kind {
+        SFlag::S_IFLNK => "is a symbolic link",
+        SFlag::S_IFDIR => "is a directory",
+        SFlag::S_IFIFO => "is a named pipe",
+        SFlag::S_IFSOCK => "is a socket",
+        SFlag::S_IFREG => "is a file",
+        _ => "is a device",
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
