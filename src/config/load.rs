@@ -12,6 +12,7 @@ use super::upstream::Upstream;
 use super::workers::Workers;
 use super::{Config, DefaultSite, Limits, Log, Sandbox, cronjob, daemon};
 use crate::config::read::Positive;
+use crate::sys::place;
 use serde::Deserialize;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -168,11 +169,13 @@ impl Read for DefaultSiteName {
 pub fn load_with_warnings(path: &Path, source: &dyn Source) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let name = path.display().to_string();
     let full = absolute(&source.current_dir(), &name);
-    let text =
-        source.read(&full).map_err(|error| vec![unreadable(&Place::named(&name, ""), &name, &error)])?;
+    let (text, doubts) = source
+        .read_with_doubts(&full)
+        .map_err(|error| vec![unreadable(&Place::named(&name, ""), &name, &error)])?;
     let dir = full.parent().unwrap_or(Path::new("/")).to_owned();
     let main = File::new(name.clone(), dir, text);
     let mut report = Report::new(source);
+    doubts.into_iter().for_each(|doubt| report.warn(&Place::named(&name, ""), Complaint::new(doubt, "")));
     let top = match main.top() {
         Ok(top) => top,
         Err(problem) => return Err(vec![problem]),
@@ -207,12 +210,15 @@ pub(crate) fn finish(
 fn unreadable(place: &Place, name: &str, error: &io::Error) -> Problem {
     let hint = match error.kind() {
         io::ErrorKind::NotFound => "check the path",
+        // It says what to do.
+        _ if place::stranger_of(error).is_some() => "",
         io::ErrorKind::PermissionDenied => "it must be readable for the user who starts the server",
         io::ErrorKind::InvalidData => "it must be UTF-8 text",
         _ => "",
     };
     let what = match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
+        _ if place::stranger_of(error).is_some() => error.to_string(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         io::ErrorKind::InvalidData => "not a text file".to_owned(),
         _ => error.to_string(),
@@ -276,13 +282,16 @@ fn include(pattern: &At<String>, dir: &Path, sections: &mut Sections, report: &m
     }
     for path in paths {
         let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
-        let text = match report.source.read(&path) {
-            Ok(text) => text,
+        let (text, doubts) = match report.source.read_with_doubts(&path) {
+            Ok(found) => found,
             Err(error) => {
                 report.problems.push(unreadable(&pattern.place, &name, &error));
                 continue;
             }
         };
+        for doubt in doubts {
+            report.warn(&Place::named(&name, ""), Complaint::new(doubt, ""));
+        }
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
         let file = File::new(name, directory, text);
         match file.top() {

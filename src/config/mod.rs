@@ -32,6 +32,7 @@ mod site;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trusted;
 mod units;
 mod upstream;
 mod workers;

@@ -1,5 +1,6 @@
 //! Where configuration comes from. The loader asks a [`Source`], so that all of it is tested without a disk.
 
+use super::trusted;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -10,6 +11,13 @@ pub trait Source {
     /// # Errors
     /// What the system says; `InvalidData` if it is not UTF-8.
     fn read(&self, path: &Path) -> io::Result<String>;
+    /// The same, and what is doubtful about whom the file belongs to.
+    ///
+    /// # Errors
+    /// As [`Source::read`]; others can change the file.
+    fn read_with_doubts(&self, path: &Path) -> io::Result<(String, Vec<String>)> {
+        self.read(path).map(|text| (text, Vec::new()))
+    }
     /// Paths that match a pattern with `*`, `?` and `[a-z]` in its components, sorted. No match is an empty list.
     ///
     /// # Errors
@@ -33,7 +41,11 @@ pub struct Disk;
 
 impl Source for Disk {
     fn read(&self, path: &Path) -> io::Result<String> {
-        std::fs::read_to_string(path)
+        self.read_with_doubts(path).map(|(text, _)| text)
+    }
+
+    fn read_with_doubts(&self, path: &Path) -> io::Result<(String, Vec<String>)> {
+        trusted::read(path)
     }
 
     fn glob(&self, pattern: &Path) -> io::Result<Vec<PathBuf>> {
@@ -43,6 +55,7 @@ impl Source for Disk {
                 Component::Normal(name) if is_pattern(&name.to_string_lossy()) => {
                     let mut next = Vec::new();
                     for directory in found.iter().filter(|path| path.is_dir()) {
+                        trusted::directory(directory)?;
                         next.extend(matching_entries(directory, &name.to_string_lossy())?);
                     }
                     next
