@@ -2,7 +2,7 @@
 
 use super::{Failure, locate, print, remark};
 use crate::config::check::{self, ImportCommand};
-use crate::config::{self, App, Config, Disk};
+use crate::config::{self, App, Config, Disk, publish};
 use crate::control::text;
 use crate::master::{self, control};
 use crate::sys::clock;
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Check a configuration and everything that a start would need, and list every problem
 ///
 /// Directories, users and rights are looked at, addresses are bound for a moment, apps are imported once. Exit code 0:
-/// a start would work; 2: the file has problems; 1: the file is good, but something it needs is missing.
+/// a start would work; 2: the file has problems, or would publish source and secrets; 1: the file is good, but something it needs is missing.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Configuration file [default: ./hatchery.ron, then /etc/hatchery/hatchery.ron]
@@ -32,8 +32,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let file = locate::file(arguments.config.as_deref())?;
     let (config, warnings) = config::load_with_warnings(&file, &Disk)
         .map_err(|problems| Failure::Usage(locate::lines(&problems)))?;
+    let published = publish::judge(&config, &[], &Disk);
     warnings
         .iter()
+        .chain(&published.warnings)
         .chain(&check::warnings(&config))
         .for_each(|warning| remark(&format!("warning: {warning}")));
     let mut problems: Vec<String> = check::environment(&config).iter().map(ToString::to_string).collect();
@@ -47,6 +49,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         let (reasons, untried) = master::unbindable(&config);
         untried.iter().for_each(|note| remark(&format!("note: {}: {note}", file.display())));
         problems.extend(reasons.iter().map(|reason| format!("{}: {reason}", file.display())));
+    }
+    if !published.refused.is_empty() {
+        problems.insert(0, locate::lines(&published.refused));
+        return Err(Failure::Usage(problems.join("\n")));
     }
     if problems.is_empty() {
         // What is missing above would only be told again as a failed import.

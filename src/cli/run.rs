@@ -2,10 +2,11 @@
 
 use super::{Failure, Worker, locate};
 use crate::config::flags::Run;
-use crate::config::{self, Config, Disk};
+use crate::config::{self, Config, Disk, publish};
 use crate::control::command::Identity;
 use crate::master::{self, Load, Refused, Start, logger};
 use clap::Args;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 /// Start the server in the foreground, from a file or from flags
@@ -46,6 +47,9 @@ struct Flags {
     /// Serve the files of a directory under a prefix, without asking the app; may be given several times
     #[arg(long = "static", value_name = "/PREFIX/=DIR")]
     static_: Vec<String>,
+    /// Let --static serve a project, with its source and secrets
+    #[arg(long)]
+    allow_source: bool,
     /// Processes of the app [default: 1]
     #[arg(long, value_name = "N")]
     processes: Option<u32>,
@@ -71,6 +75,7 @@ impl Flags {
         let texts = [&self.module, &self.chdir, &self.home, &self.user, &self.idle];
         let lists = [&self.http, &self.static_, &self.env];
         self.cheap
+            || self.allow_source
             || self.processes.or(self.threads).is_some()
             || texts.iter().any(|text| text.is_some())
             || lists.iter().any(|list| !list.is_empty())
@@ -89,6 +94,7 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             chdir: flags.chdir,
             home: flags.home,
             static_: flags.static_,
+            allow_source: flags.allow_source,
             processes: flags.processes,
             threads: flags.threads,
             env: flags.env,
@@ -126,7 +132,23 @@ fn load_file(file: &Path) -> Result<Config, String> {
     Ok(config)
 }
 
-/// Runs a master with this configuration.
+/// What may be started from: configurations that publish nothing that they must not.
+fn judged(load: Load) -> Load {
+    let served = RefCell::new(Vec::new());
+    Box::new(move |file: Option<&Path>| {
+        let config = load(file)?;
+        let judgement = publish::judge(&config, &served.borrow(), &Disk);
+        if !judgement.refused.is_empty() {
+            return Err(locate::lines(&judgement.refused));
+        }
+        judgement.warnings.iter().for_each(|warning| log::warn!(target: "hatchery", "{warning}"));
+        served.replace(judgement.roots);
+        Ok(config)
+    })
+}
+
+/// Runs a master with this configuration, which is judged here whenever the master reads it: at the start, at a reload
+/// and in the trial of an upgrade.
 pub(super) fn start(
     load: Load,
     file: Option<PathBuf>,
@@ -136,8 +158,10 @@ pub(super) fn start(
 ) -> Result<u8, Failure> {
     logger::begin();
     let control = control.map(|path| std::path::absolute(&path).unwrap_or(path));
-    master::run(Start { load, file, worker, control, identity }).map_err(|refused| match refused {
-        Refused::Configuration(text) => Failure::Usage(text),
-        Refused::Environment(text) => Failure::Failed(text),
-    })
+    master::run(Start { load: judged(load), file, worker, control, identity }).map_err(
+        |refused| match refused {
+            Refused::Configuration(text) => Failure::Usage(text),
+            Refused::Environment(text) => Failure::Failed(text),
+        },
+    )
 }

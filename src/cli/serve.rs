@@ -17,6 +17,9 @@ pub(super) struct Arguments {
     /// given several times [default: :8080]
     #[arg(long, value_name = "ADDRESS")]
     http: Vec<String>,
+    /// Serve the directory although it is a project, with its source and secrets
+    #[arg(long)]
+    allow_source: bool,
     /// Where commands like `hatchery status` reach this server
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
@@ -24,12 +27,12 @@ pub(super) struct Arguments {
 
 /// Runs the server until it is told to stop.
 pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failure> {
-    let Arguments { dir, http, control } = arguments;
+    let Arguments { dir, http, allow_source, control } = arguments;
     if !dir.is_dir() && !crate::master::is_upgrade() {
         let what = if dir.exists() { "is not a directory" } else { "does not exist" };
         return Err(Failure::Failed(format!("{}: {what}", dir.display())));
     }
-    let serve = Serve { dir: dir.to_string_lossy().into_owned(), http };
+    let serve = Serve { dir: dir.to_string_lossy().into_owned(), http, allow_source };
     let load = move |_: Option<&Path>| {
         config::from_serve(&serve, &Disk).map_err(|problems| locate::lines(&problems))
     };

@@ -221,36 +221,12 @@ impl Check<'_> {
     }
 
     fn files(&mut self, key: &str, files: &Files) {
-        self.static_root(&format!("{key}.root"), &files.root);
+        let worker = Identity::of(self.config.user.as_deref());
+        self.directory(&format!("{key}.root"), &files.root, &worker);
         if let Symlinks::Follow(to) = &files.symlinks {
-            let worker = Identity::of(self.config.user.as_deref());
             for (number, directory) in to.iter().enumerate() {
                 self.directory(&format!("{key}.symlinks_to[{number}]"), directory, &worker);
             }
-        }
-    }
-
-    fn static_root(&mut self, key: &str, root: &Path) {
-        let worker = Identity::of(self.config.user.as_deref());
-        if !self.directory(key, root, &worker) {
-            return;
-        }
-        let entries = match fs::read_dir(root) {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.add(key, format!("`{}` cannot be listed: {error}", root.display()), "");
-                return;
-            }
-        };
-        let mut names =
-            entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
-        if let Some(name) = names.find(|name| is_source_or_data(name)) {
-            let what = format!("`{}` contains `{name}`: the whole project would be public", root.display());
-            self.add(
-                key,
-                what,
-                "serve only the directory of collected files, for example STATIC_ROOT after collectstatic",
-            );
         }
     }
 
@@ -368,9 +344,4 @@ impl Check<'_> {
 /// Whether the error says what is wrong with a place, and not what the system says, which is told in other words.
 fn is_reason(error: &std::io::Error) -> bool {
     error.get_ref().is_some()
-}
-
-/// Files whose presence says that a directory is a project and not a directory of public files.
-fn is_source_or_data(name: &str) -> bool {
-    matches!(name, "manage.py" | "settings.py") || name.ends_with(".sqlite3")
 }

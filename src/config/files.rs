@@ -36,6 +36,8 @@ pub struct Files {
     pub dotfiles: bool,
     /// Which symbolic links are followed.
     pub symlinks: Symlinks,
+    /// The root may be a project: its source is meant to be public.
+    pub allow_source: bool,
 }
 
 /// What answers where no file is found.
@@ -90,6 +92,7 @@ pub(crate) struct RawFiles<'a> {
     dotfiles: Option<Located<'a, bool>>,
     symlinks: Option<Located<'a, At<SymlinksName>>>,
     symlinks_to: Option<Located<'a, At<Vec<PathBuf>>>>,
+    allow_source: Option<Located<'a, bool>>,
 }
 
 impl<'a> Raw<'a> for RawFiles<'a> {}
@@ -130,6 +133,7 @@ pub(crate) fn read(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionD
     let links = at.read(raw.symlinks, report);
     let to = at.read(raw.symlinks_to, report);
     let symlinks = symlinks(links, to, report);
+    let allow_source = at.or(raw.allow_source, false, report);
     let default = Files::new(root?);
     let mut files = Files {
         index: index.unwrap_or(default.index),
@@ -141,6 +145,7 @@ pub(crate) fn read(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionD
         types,
         dotfiles,
         symlinks,
+        allow_source,
         root: default.root,
     };
     Some(match fallback {
@@ -166,6 +171,7 @@ impl Files {
             types: Vec::new(),
             dotfiles: false,
             symlinks: Symlinks::Beneath,
+            allow_source: false,
         }
     }
 }

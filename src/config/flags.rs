@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where these configurations say they come from.
-const ORIGIN: &str = "command line";
+pub(crate) const ORIGIN: &str = "command line";
 
 /// `hatchery run` without a file. Relative paths start in the current directory.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,8 @@ pub struct Run {
     pub home: Option<String>,
     /// `--static /static/=DIR`, several.
     pub static_: Vec<String>,
+    /// `--allow-source`: directories of `--static` may be projects.
+    pub allow_source: bool,
     /// `--processes N` of the app; 1.
     pub processes: Option<u32>,
     /// `--threads N` per process; 1.
@@ -55,6 +57,8 @@ pub struct Run {
 pub struct Serve {
     /// The directory.
     pub dir: String,
+    /// `--allow-source`: it may be a project.
+    pub allow_source: bool,
     /// `--http`, several; none: `:8080`.
     pub http: Vec<String>,
 }
@@ -77,7 +81,10 @@ pub fn from_flags(run: &Run, source: &dyn Source) -> Result<Config, Vec<Problem>
     }
     let mut locations: Vec<Location> = Vec::new();
     for text in &run.static_ {
-        let Some(location) = caught(&mut report, "--static", static_location(text, &here)) else { continue };
+        let Some(location) = caught(&mut report, "--static", static_location(text, &here, run.allow_source))
+        else {
+            continue;
+        };
         if locations.iter().any(|other| other.matcher == location.matcher) {
             complain(
                 &mut report,
@@ -112,7 +119,8 @@ pub fn from_serve(serve: &Serve, source: &dyn Source) -> Result<Config, Vec<Prob
     let mut report = Report::new(source);
     let mut config = Config::defaults(ORIGIN, source);
     let root = absolute(&source.current_dir(), &serve.dir);
-    let locations = vec![at_root(Action::Files(Files::new(root)))];
+    let locations =
+        vec![at_root(Action::Files(Files { allow_source: serve.allow_source, ..Files::new(root) }))];
     config.sites.push(any_host(&serve.http, ":8080", locations, &mut report));
     finish(Some(config), report).map(|(config, _)| config)
 }
@@ -167,14 +175,14 @@ fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &m
 }
 
 /// `/static/=DIR`.
-fn static_location(text: &str, here: &Path) -> Result<Location, Complaint> {
+fn static_location(text: &str, here: &Path, allow_source: bool) -> Result<Location, Complaint> {
     let Some((prefix, dir)) = text.split_once('=').filter(|(_, dir)| !dir.is_empty()) else {
         let what = format!("`{text}` is not a prefix and a directory");
         return Err(Complaint::new(what, "for example --static /static/=staticfiles"));
     };
     check_path(prefix)?;
     let path = if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
-    let action = Action::Files(Files::new(absolute(here, dir)));
+    let action = Action::Files(Files { allow_source, ..Files::new(absolute(here, dir)) });
     // As with uwsgi's static-map: the prefix wins over everything.
     Ok(Location {
         matcher: Matcher::Prefix { path, over_regex: false },

@@ -23,6 +23,7 @@ mod located;
 mod location;
 mod log;
 mod problem;
+pub mod publish;
 mod read;
 mod ready;
 mod resources;

@@ -75,7 +75,7 @@ fn read_by(action: &Action, paths: &mut Vec<PathBuf>) {
             #[rustfmt::skip]
             let Files {
                 root, symlinks, fallback, index: _, try_files: _, listing: _, cache: _, precompressed: _, types: _,
-                dotfiles: _,
+                dotfiles: _, allow_source: _,
             } = files;
             paths.push(root.clone());
             if let Symlinks::Follow(to) = symlinks {

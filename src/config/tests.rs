@@ -340,7 +340,8 @@ fn flags_have_all_their_mistakes_named() {
 #[test]
 fn serve_is_one_directory() {
     let config =
-        from_serve(&flags::Serve { dir: "public".to_owned(), http: Vec::new() }, &Memory::default()).unwrap();
+        from_serve(&flags::Serve { dir: "public".to_owned(), ..flags::Serve::default() }, &Memory::default())
+            .unwrap();
     assert_eq!(config.sites[0].listen, [Address::Any(8080)]);
     assert_eq!(config.sites[0].locations[0].action, Action::Files(Files::new("/etc/hatchery/public".into())));
 }

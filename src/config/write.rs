@@ -200,6 +200,7 @@ fn files(config: &Config, files: &Files) -> String {
         values.push(("types", format!("{{{}}}", types.collect::<Vec<_>>().join(", "))));
     }
     values.push(("dotfiles", files.dotfiles.to_string()));
+    values.push(("allow_source", files.allow_source.to_string()));
     match &files.symlinks {
         Symlinks::Refuse => values.push(("symlinks", "Refuse".to_owned())),
         Symlinks::Beneath => values.push(("symlinks", "Beneath".to_owned())),

@@ -4,7 +4,7 @@
 //! as they are, since a deployment may be in its midst.
 
 use super::Master;
-use crate::config::{Action, Config};
+use crate::config::{Action, Config, Disk, publish};
 use crate::supervisor::{Input, Ticket};
 use crate::sys::file;
 use crate::timer::Time;
@@ -39,6 +39,13 @@ impl Roots {
         let pairs = self.0.iter().zip(&now.0);
         pairs.filter(|((_, before), (_, now))| now.is_some() && now != before).map(|((path, _), _)| path)
     }
+
+    /// Directories that are the same in `now`, without links.
+    fn kept(&self, now: &Self) -> Vec<PathBuf> {
+        let pairs = self.0.iter().zip(&now.0);
+        let same = pairs.filter(|((_, before), (_, now))| now.is_some() && now == before);
+        same.filter_map(|((path, _), _)| path.canonicalize().ok()).collect()
+    }
 }
 
 impl Master {
@@ -48,6 +55,13 @@ impl Master {
         let roots = Roots::of(&self.current.config);
         let Some(path) = self.current.roots.replaced(&roots).next() else { return };
         if self.supervisor.mode() != "running" {
+            return;
+        }
+        // A deployment that put the whole project there would publish it.
+        let served = self.current.roots.kept(&roots);
+        if let Some(problem) = publish::judge(&self.current.config, &served, &Disk).refused.first() {
+            log::error!(target: "hatchery", "the workers keep the static root that was replaced: {problem}");
+            self.current.roots = roots;
             return;
         }
         let path = path.display();

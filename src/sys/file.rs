@@ -231,6 +231,13 @@ pub fn is_local(file: BorrowedFd<'_>) -> bool {
     .contains(&kind)
 }
 
+/// Whether the file system of `file` is of this machine's kernel: one that [`is_local`], or layers of such.
+#[must_use]
+pub fn is_near(file: BorrowedFd<'_>) -> bool {
+    let kind = statfs::fstatfs(file).map(|found| found.filesystem_type());
+    is_local(file) || kind.is_ok_and(|kind| kind == statfs::OVERLAYFS_SUPER_MAGIC)
+}
+
 const ZFS_MAGIC: statfs::FsType = statfs::FsType(0x2fc1_2fc1);
 
 /// Tells the names in an open directory, but `.` and `..`, until `each` has returned `true` for `most` of them; whether

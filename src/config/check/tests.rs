@@ -87,24 +87,6 @@ fn error_pages_and_the_directories_of_links_are_looked_for() {
 }
 
 #[test]
-fn a_project_is_not_a_static_root() {
-    let directory = Directory::new("project");
-    let serve = flags::Serve { dir: directory.0.display().to_string(), ..flags::Serve::default() };
-    let config = super::super::from_serve(&serve, &Disk).unwrap();
-    let about_root = || -> Vec<Problem> {
-        environment(&config).into_iter().filter(|problem| problem.key.ends_with("to.root")).collect()
-    };
-    directory.file("index.html", "<p>");
-    assert_eq!(about_root(), Vec::new());
-    for name in ["db.sqlite3", "manage.py", "settings.py"] {
-        let file = directory.file(name, "");
-        let what = format!("contains `{name}`: the whole project would be public");
-        assert!(about_root()[0].what.contains(&what), "{name}");
-        fs::remove_file(file).unwrap();
-    }
-}
-
-#[test]
 fn an_app_needs_its_directory_virtualenv_and_interpreter() {
     let directory = Directory::new("app");
     let root = directory.0.display().to_string();

@@ -1,0 +1,218 @@
+//! What may be published: the one rule that every start and every reload asks, whether the configuration came from a file
+//! or from flags.
+//!
+//! A static root that is a project, or holds one, answers `/shop/settings.py` with the SECRET_KEY in it. Refused is a
+//! root that, with links resolved,
+//!
+//! - is or holds the `chdir`, the `home` or the package of an app, or the configuration of apps, daemons or jobs,
+//! - has `manage.py` beside a package with `settings.py`, or `pyproject.toml` or `setup.py` beside a package,
+//!
+//! unless it says `allow_source`. Nothing else below a root ever stops a reload, since visitors may upload files: what
+//! looks like source deeper down, or alone, is warned of, as far as a bounded look finds it. For the same reason what has
+//! become of a root that is served already is warned of.
+
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use super::flags::ORIGIN;
+use super::problem::{Complaint, Place};
+use super::{Action, App, Config, Files, Problem, Symlinks};
+use std::path::{Component, Path, PathBuf};
+pub use tree::{Entry, Tree};
+
+/// What the rule says about a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// What must not be served.
+    pub refused: Vec<Problem>,
+    /// What should be known.
+    pub warnings: Vec<Problem>,
+    /// The directories, without links: what is `served` for the next judgement if this one refuses nothing.
+    pub roots: Vec<PathBuf>,
+}
+
+/// Names in one directory that are looked at for packages.
+const MOST_PACKAGES: usize = 4096;
+
+/// Names in all that are looked at below a root, and how deep, for warnings.
+const MOST_NAMES: usize = 2000;
+const DEEPEST: usize = 3;
+
+/// Files that nobody publishes on purpose.
+const SOURCE: [&str; 7] =
+    ["manage.py", "settings.py", "local_settings.py", "wsgi.py", "asgi.py", "app.py", "pyproject.toml"];
+
+/// Judges every directory that workers would serve files from; those in `served` were found good before.
+#[must_use]
+pub fn judge(config: &Config, served: &[PathBuf], tree: &dyn Tree) -> Judgement {
+    let secrets = secrets(config, tree);
+    let mut judge = Judge { config, served, tree, secrets, judgement: Judgement::default() };
+    for (index, site) in config.sites.iter().enumerate() {
+        for (number, location) in site.locations.iter().enumerate() {
+            if let Action::Files(files) = &location.action {
+                judge.files(&format!("sites[{index}].locations[{number}].to"), files);
+            }
+        }
+    }
+    judge.judgement
+}
+
+/// A directory or file that no root may be or hold.
+struct Secret {
+    path: PathBuf,
+    /// As in "the `chdir` of app `shop`".
+    what: String,
+}
+
+fn secrets(config: &Config, tree: &dyn Tree) -> Vec<Secret> {
+    let mut secrets = Vec::new();
+    let mut add = |path: &Path, what: String| secrets.push(Secret { path: resolved(tree, path), what });
+    for app in &config.apps {
+        add(&app.chdir, format!("the `chdir` of app `{}`", app.name));
+        if let Some(home) = &app.home {
+            add(home, format!("the virtualenv of app `{}`", app.name));
+        }
+        if let Some(package) = package(app, tree) {
+            add(&package, format!("the package of app `{}`", app.name));
+        }
+    }
+    // Passwords stand in the environments of programs; a configuration without any has nothing to hide.
+    let has_programs = !(config.apps.is_empty() && config.daemons.is_empty() && config.cron.is_empty());
+    if has_programs && config.origin != ORIGIN {
+        add(Path::new(&config.origin), "this configuration".to_owned());
+    }
+    secrets
+}
+
+/// The directory of the package that an app's module is in, if that is below its `chdir`.
+fn package(app: &App, tree: &dyn Tree) -> Option<PathBuf> {
+    let package = app.chdir.join(app.module.split('.').next()?);
+    tree.is_directory(&package).then_some(package)
+}
+
+/// Without links. Of what is not there the text decides.
+fn resolved(tree: &dyn Tree, path: &Path) -> PathBuf {
+    tree.real(path).unwrap_or_else(|| {
+        let mut plain = PathBuf::new();
+        for component in path.components() {
+            match component {
+                Component::ParentDir => drop(plain.pop()),
+                Component::CurDir => {}
+                other => plain.push(other),
+            }
+        }
+        plain
+    })
+}
+
+struct Judge<'a> {
+    config: &'a Config,
+    served: &'a [PathBuf],
+    tree: &'a dyn Tree,
+    secrets: Vec<Secret>,
+    judgement: Judgement,
+}
+
+impl Judge<'_> {
+    fn files(&mut self, key: &str, files: &Files) {
+        if files.allow_source {
+            return;
+        }
+        self.directory(&format!("{key}.root"), &files.root);
+        if let Symlinks::Follow(to) = &files.symlinks {
+            for (number, directory) in to.iter().enumerate() {
+                self.directory(&format!("{key}.symlinks_to[{number}]"), directory);
+            }
+        }
+    }
+
+    fn directory(&mut self, key: &str, path: &Path) {
+        let root = resolved(self.tree, path);
+        let by_flag = self.config.origin == ORIGIN;
+        let key = if by_flag { "" } else { key };
+        let place = Place::named(&self.config.origin, key);
+        let allow = if by_flag { "say --allow-source" } else { "write `allow_source: true`" };
+        let shown = match path == root {
+            true => format!("`{}`", path.display()),
+            false => format!("`{}`, which is `{}`,", path.display(), root.display()),
+        };
+        let secret = self.secret(&root);
+        if let Some(reason) = secret.clone().or_else(|| self.project(&root)) {
+            let what = format!("{shown} {reason}: its source and secrets would be public");
+            let hint = format!(
+                "serve a directory in it that has public files only, such as `static`, or {allow} if that is meant"
+            );
+            let is_refused = secret.is_some() || !self.served.contains(&root);
+            let judgement = &mut self.judgement;
+            let list = if is_refused { &mut judgement.refused } else { &mut judgement.warnings };
+            list.push(place.problem(Complaint::new(what, hint)));
+        } else if let Some(found) = self.below(&root) {
+            // Whoever made the directories may have named them to look like another line of the log.
+            let found = found.to_string_lossy();
+            let what =
+                format!("{shown} holds `{}`, which looks like source and is public", found.escape_debug());
+            let hint = format!("move it away, or {allow} if that is meant");
+            self.judgement.warnings.push(place.problem(Complaint::new(what, hint)));
+        }
+        self.judgement.roots.push(root);
+    }
+
+    /// What a root is or holds that it must not.
+    fn secret(&self, root: &Path) -> Option<String> {
+        let secret = self.secrets.iter().find(|secret| secret.path.starts_with(root))?;
+        let verb = if secret.path == root { "is" } else { "holds" };
+        Some(format!("{verb} {}", secret.what))
+    }
+
+    /// What makes a directory a project.
+    fn project(&self, root: &Path) -> Option<String> {
+        let has = |name: &str| self.tree.is_file(&root.join(name));
+        if has("manage.py")
+            && let Some(package) = self.package_in(root, &["settings.py", "settings/__init__.py"])
+        {
+            return Some(format!("has `manage.py` beside `{package}`"));
+        }
+        let project = ["pyproject.toml", "setup.py"].into_iter().find(|name| has(name))?;
+        let package = self.package_in(root, &["__init__.py"]).or_else(|| {
+            let in_src = self.package_in(&root.join("src"), &["__init__.py"])?;
+            Some(format!("src/{in_src}"))
+        })?;
+        Some(format!("has `{project}` beside `{package}`"))
+    }
+
+    /// The first file of one of these names in a directory of `root`.
+    fn package_in(&self, root: &Path, files: &[&str]) -> Option<String> {
+        self.tree.entries(root, MOST_PACKAGES).into_iter().find_map(|entry| {
+            let file = files.iter().find(|file| self.tree.is_file(&root.join(&entry.name).join(file)))?;
+            Some(format!("{}/{file}", entry.name.to_string_lossy().escape_debug()))
+        })
+    }
+
+    /// The first file at or below the root that looks like source, relative to it: level by level, and only so far.
+    fn below(&self, root: &Path) -> Option<PathBuf> {
+        if !self.tree.is_near(root) {
+            return None;
+        }
+        let mut left = MOST_NAMES;
+        let mut level = vec![PathBuf::new()];
+        for _ in 0..=DEEPEST {
+            let mut next = Vec::new();
+            for directory in &level {
+                let entries = self.tree.entries(&root.join(directory), left);
+                left = left.saturating_sub(entries.len());
+                for entry in entries {
+                    let path = directory.join(&entry.name);
+                    let name = entry.name.to_string_lossy();
+                    if entry.is_directory && !name.starts_with('.') {
+                        next.push(path);
+                    } else if !entry.is_directory && SOURCE.contains(&name.as_ref()) {
+                        return Some(path);
+                    }
+                }
+            }
+            level = next;
+        }
+        None
+    }
+}
