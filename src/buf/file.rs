@@ -32,7 +32,7 @@ impl OpenFile {
             if until.is_none_or(|until| *until <= now) {
                 break;
             }
-            from = (block + 1) * BLOCK;
+            from = (block + 1).saturating_mul(BLOCK);
         }
         from.min(range.end)..range.end
     }
@@ -89,6 +89,7 @@ mod tests {
         assert_eq!(unknown(BLOCK..size), size..size);
         assert_eq!(file.unknown(&(BLOCK..size), soon), BLOCK..size, "forgotten");
         assert_eq!(unknown(size..size), size..size);
+        assert_eq!(unknown(u64::MAX - 1..u64::MAX), u64::MAX - 1..u64::MAX);
         file.found_near(&(MOST * BLOCK..(MOST + 1) * BLOCK), u64::MAX, soon);
         assert!(file.near.borrow().len() < 8, "far beyond is not remembered");
     }

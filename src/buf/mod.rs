@@ -79,14 +79,17 @@ impl Segment {
         }
     }
 
-    /// Drops the first `count` bytes; `count` is at most `len()`.
+    /// Drops the first `count` bytes, or all there are.
     pub fn advance(&mut self, count: u64) {
         match self {
-            Self::Owned { start, .. } | Self::Shared { start, .. } => *start += count as usize,
-            Self::Static(data) => *data = data.get(count as usize..).unwrap_or_default(),
+            Self::Owned { start, .. } | Self::Shared { start, .. } => {
+                *start = start.saturating_add(size(count))
+            }
+            Self::Static(data) => *data = data.get(size(count)..).unwrap_or_default(),
             Self::File { offset, len, .. } => {
-                *offset += count;
-                *len -= count.min(*len);
+                let count = count.min(*len);
+                *offset = offset.saturating_add(count);
+                *len -= count;
             }
         }
     }
@@ -94,12 +97,17 @@ impl Segment {
     /// Keeps only the first `count` bytes.
     pub fn truncate(&mut self, count: u64) {
         match self {
-            Self::Owned { data, start } => data.truncate(start.saturating_add(count as usize)),
-            Self::Shared { start, end, .. } => *end = (*end).min(start.saturating_add(count as usize)),
-            Self::Static(data) => *data = data.get(..count as usize).unwrap_or(data),
+            Self::Owned { data, start } => data.truncate(start.saturating_add(size(count))),
+            Self::Shared { start, end, .. } => *end = (*end).min(start.saturating_add(size(count))),
+            Self::Static(data) => *data = data.get(..size(count)).unwrap_or(data),
             Self::File { len, .. } => *len = (*len).min(count),
         }
     }
+}
+
+/// A number of bytes as one of bytes in memory: what does not fit is more than there can be.
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 impl From<Vec<u8>> for Segment {
@@ -132,10 +140,11 @@ pub enum Front<'a> {
 #[derive(Debug, Default)]
 pub struct Queue {
     segments: VecDeque<Segment>,
-    /// Bytes left, files included.
-    length: u64,
-    /// Bytes left in memory.
-    memory: usize,
+    /// Bytes left, files included. An app may announce a file of any length, and several of them; so many segments that
+    /// this wraps do not fit into memory.
+    length: u128,
+    /// Bytes left in memory; what is shared counts each time.
+    memory: u128,
 }
 
 /// Small writes are merged into the last owned segment while it stays below this.
@@ -148,16 +157,16 @@ impl Queue {
         Self::default()
     }
 
-    /// Bytes left, files included.
+    /// Bytes left, files included; `u64::MAX` if they are more.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.length
+        u64::try_from(self.length).unwrap_or(u64::MAX)
     }
 
     /// Bytes left that occupy memory (files do not).
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.memory
+        usize::try_from(self.memory).unwrap_or(usize::MAX)
     }
 
     /// Whether nothing is left.
@@ -172,9 +181,9 @@ impl Queue {
         if len == 0 {
             return;
         }
-        self.length += len;
+        self.length += u128::from(len);
         if !matches!(segment, Segment::File { .. }) {
-            self.memory += len as usize;
+            self.memory += u128::from(len);
         }
         self.segments.push_back(segment);
     }
@@ -185,10 +194,10 @@ impl Queue {
             return;
         }
         match self.segments.back_mut() {
-            Some(Segment::Owned { data, .. }) if data.len() + bytes.len() <= MERGE_BELOW => {
+            Some(Segment::Owned { data, .. }) if data.len().saturating_add(bytes.len()) <= MERGE_BELOW => {
                 data.extend_from_slice(bytes);
-                self.length += bytes.len() as u64;
-                self.memory += bytes.len();
+                self.length += bytes.len() as u128;
+                self.memory += bytes.len() as u128;
             }
             _ => self.push(Segment::from(bytes.to_vec())),
         }
@@ -210,8 +219,8 @@ impl Queue {
             let before = data.len();
             write(data);
             let added = data.len().saturating_sub(before);
-            self.length += added as u64;
-            self.memory += added;
+            self.length += added as u128;
+            self.memory += added as u128;
         }
         if self.segments.back().is_some_and(Segment::is_empty) {
             self.segments.pop_back();
@@ -258,9 +267,9 @@ impl Queue {
             if front.is_empty() {
                 self.segments.pop_front();
             }
-            self.length -= take;
+            self.length -= u128::from(take);
             if in_memory {
-                self.memory -= take as usize;
+                self.memory -= u128::from(take);
             }
             count -= take;
         }
@@ -269,9 +278,9 @@ impl Queue {
     /// Takes the first segment out.
     pub fn pop(&mut self) -> Option<Segment> {
         let segment = self.segments.pop_front()?;
-        self.length -= segment.len();
+        self.length -= u128::from(segment.len());
         if !matches!(segment, Segment::File { .. }) {
-            self.memory -= segment.len() as usize;
+            self.memory -= u128::from(segment.len());
         }
         Some(segment)
     }
@@ -328,6 +337,52 @@ mod tests {
         match queue.front() {
             Front::File { offset, len, .. } => assert_eq!((offset, len), (110, 900)),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lengths_that_an_app_makes_up_do_not_wrap() {
+        let file = std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let file = Rc::new(OpenFile::from(file));
+        let part = |offset, len| Segment::File { file: Rc::clone(&file), offset, len, stamp: None };
+        let mut queue = Queue::new();
+        queue.push(part(0, u64::MAX));
+        queue.push(part(1, u64::MAX - 1));
+        queue.extend(b"end");
+        assert_eq!((queue.len(), queue.memory(), queue.is_empty()), (u64::MAX, 3, false));
+        let mut other = Queue::new();
+        other.push(part(0, u64::MAX));
+        queue.append(&mut other);
+        assert_eq!((other.is_empty(), other.len()), (true, 0));
+        queue.consume(u64::MAX);
+        queue.consume(u64::MAX - 2);
+        assert_eq!(queue.len(), u64::MAX);
+        match queue.front() {
+            Front::File { offset, len, .. } => assert_eq!((offset, len), (u64::MAX - 1, 1)),
+            other => panic!("{other:?}"),
+        }
+        queue.consume(4);
+        assert_eq!((queue.len(), queue.memory()), (u64::MAX, 0));
+        assert_eq!(queue.pop().unwrap().len(), u64::MAX);
+        assert_eq!((queue.is_empty(), queue.len()), (true, 0));
+    }
+
+    #[test]
+    fn a_segment_ends_where_it_ends_whatever_it_is_told() {
+        let file = std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let segments = [
+            Segment::from(b"owned".to_vec()),
+            Segment::Shared { data: Rc::from(&b"shared"[..]), start: 1, end: 5 },
+            Segment::Static(b"static"),
+            Segment::File { file: Rc::new(file.into()), offset: u64::MAX - 5, len: 5, stamp: None },
+        ];
+        for mut segment in segments {
+            segment.truncate(u64::MAX);
+            assert!(segment.len() >= 4);
+            segment.advance(1);
+            segment.advance(u64::MAX);
+            segment.advance(u64::MAX);
+            assert!(segment.is_empty() && segment.as_bytes().is_empty(), "{segment:?}");
         }
     }
 }

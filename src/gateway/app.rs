@@ -66,7 +66,8 @@ pub fn request(stream: u32, request: &params::Request<'_>, body: Body<'_>, out: 
             out.push(0);
         }
     });
-    let length = (out.len() - start - frame::HEADER) as u32;
+    // One that is too long is refused by the host, not taken for a shorter one.
+    let length = u32::try_from(out.len() - start - frame::HEADER).unwrap_or(u32::MAX);
     let header = Header { length, kind: Kind::Request, flags, stream }.encode();
     if let Some(place) = out.get_mut(start..start + frame::HEADER) {
         place.copy_from_slice(&header);

@@ -31,7 +31,7 @@ impl ByteRange {
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub fn len(self) -> u64 {
-        self.last - self.first + 1
+        self.last.saturating_sub(self.first).saturating_add(1)
     }
 
     /// The value of `Content-Range` (RFC 9110 §14.4) for this part of `length` bytes.
@@ -166,6 +166,16 @@ mod tests {
 
     fn several(pairs: &[(u64, u64)]) -> Ranges {
         Ranges::Several(pairs.iter().map(|(first, last)| ByteRange { first: *first, last: *last }).collect())
+    }
+
+    #[test]
+    fn a_range_of_everything_there_can_be_does_not_wrap() {
+        assert_eq!(ByteRange { first: 0, last: u64::MAX }.len(), u64::MAX);
+        assert_eq!(parse(b"bytes=0-", u64::MAX), one(0, u64::MAX - 1));
+        assert_eq!(parse(b"bytes=-18446744073709551615", u64::MAX), one(0, u64::MAX - 1));
+        assert_eq!(parse(b"bytes=99999999999999999999-", u64::MAX), Ranges::Unsatisfiable);
+        let last = u64::MAX - 1;
+        assert_eq!(parse(b"bytes=18446744073709551614-18446744073709551615", u64::MAX), one(last, last));
     }
 
     #[test]

@@ -439,11 +439,11 @@ impl Exchange {
 
     /// Adds the body bytes that a run gave to the connection.
     fn count_run(&mut self) {
-        self.body_sent += match &self.step {
+        self.count_sent(match &self.step {
             Step::App(run) => run.sent(),
             Step::Proxy(run) => run.sent(),
             Step::Reading(_) | Step::Spooling { .. } | Step::Queued { .. } | Step::Sent => 0,
-        };
+        });
     }
 
     /// A response that is shorter than it announced breaks the connection off, and of a longer one the rest is cut: both

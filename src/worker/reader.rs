@@ -231,7 +231,7 @@ impl Job {
         while at < self.range.end {
             let left = usize::try_from(self.range.end - at).unwrap_or(usize::MAX).min(buffer.len());
             match buffer.get_mut(..left).map(|part| file::read_into(self.file.as_fd(), at, part)) {
-                Some(Ok(count)) if count > 0 => at += count as u64,
+                Some(Ok(count)) if count > 0 => at = at.saturating_add(count as u64),
                 _ => return,
             }
         }

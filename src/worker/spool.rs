@@ -44,7 +44,7 @@ impl RequestSpool {
     /// # Errors
     /// If the temporary file cannot be made or written: ENOSPC, EACCES, EMFILE.
     pub(super) fn push(&mut self, bytes: &[u8], directory: &TempDir) -> io::Result<()> {
-        if self.file.is_none() && self.memory.len() + bytes.len() > REQUEST_MEMORY {
+        if self.file.is_none() && self.memory.len().saturating_add(bytes.len()) > REQUEST_MEMORY {
             let file = make(directory)?;
             file.write_all_at(&self.memory, 0)?;
             self.memory = Vec::new();
@@ -54,7 +54,7 @@ impl RequestSpool {
             Some(file) => file.write_all_at(bytes, self.len)?,
             None => self.memory.extend_from_slice(bytes),
         }
-        self.len += bytes.len() as u64;
+        self.len = self.len.saturating_add(bytes.len() as u64);
         Ok(())
     }
 
@@ -113,7 +113,7 @@ impl ResponseSpool {
     /// Takes a file of the app's as the next part of the body.
     pub(super) fn push_file(&mut self, file: Segment, h1: &mut h1::Conn) {
         if self.is_empty() {
-            self.sent += file.len();
+            self.sent = self.sent.saturating_add(file.len());
             h1.send(file);
         } else {
             self.after = Some(file);
@@ -132,7 +132,7 @@ impl ResponseSpool {
     /// Why it could not, the first time.
     pub(super) fn push(&mut self, bytes: Vec<u8>, h1: &mut h1::Conn, directory: &TempDir) -> io::Result<()> {
         if self.is_empty() && (h1.out().memory() as u64) < self.limits.memory {
-            self.sent += bytes.len() as u64;
+            self.sent = self.sent.saturating_add(bytes.len() as u64);
             h1.send(Segment::from(bytes));
             return Ok(());
         }
@@ -147,18 +147,18 @@ impl ResponseSpool {
             none => none.insert(Spill::new(directory)?),
         };
         spill.file.write_all_at(bytes, spill.written)?;
-        spill.written += bytes.len() as u64;
+        spill.written = spill.written.saturating_add(bytes.len() as u64);
         Ok(())
     }
 
     /// Gives the connection the next part of the file if it has little left; whether it did.
     pub(super) fn pump(&mut self, h1: &mut h1::Conn) -> bool {
-        let waiting = self.file.as_ref().map_or(0, |spill| spill.written - spill.handed);
+        let waiting = self.file.as_ref().map_or(0, |spill| spill.written.saturating_sub(spill.handed));
         if waiting == 0
             && h1.out().len() < HAND_BELOW
             && let Some(after) = self.after.take()
         {
-            self.sent += after.len();
+            self.sent = self.sent.saturating_add(after.len());
             h1.send(after);
             return true;
         }
@@ -176,8 +176,8 @@ impl ResponseSpool {
         }
         let len = waiting.min(HAND_MOST);
         h1.send(Segment::File { file: Rc::clone(&spill.shared), offset: spill.handed, len, stamp: None });
-        spill.handed += len;
-        self.sent += len;
+        spill.handed = spill.handed.saturating_add(len);
+        self.sent = self.sent.saturating_add(len);
         true
     }
 

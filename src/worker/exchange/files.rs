@@ -67,7 +67,7 @@ impl Exchange {
                 let body = ready.take_body();
                 let Some(head) = ready.head() else { return self.fail(500, h1, cx) };
                 self.status = head.status().0;
-                self.body_sent += body.as_ref().map_or(0, Segment::len);
+                self.count_sent(body.as_ref().map_or(0, Segment::len));
                 h1.respond_prepared(head, body, cx.date.as_str(), cx.now);
                 self.step = Step::Sent;
             }

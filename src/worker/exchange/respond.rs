@@ -22,8 +22,13 @@ impl Exchange {
         h1.respond(head, body, cx.date.as_str(), cx.now);
     }
 
+    /// Counts bytes of the body that the connection was given.
+    pub(super) fn count_sent(&mut self, count: u64) {
+        self.body_sent = self.body_sent.saturating_add(count);
+    }
+
     pub(super) fn send(&mut self, segment: Segment, h1: &mut h1::Conn) {
-        self.body_sent += segment.len();
+        self.count_sent(segment.len());
         h1.send(segment);
     }
 
@@ -53,7 +58,7 @@ impl Exchange {
         let body = page.body();
         self.status = extra.status.0;
         if extra.fields.is_empty() {
-            self.body_sent += if self.is_head() { 0 } else { body.len() };
+            self.count_sent(if self.is_head() { 0 } else { body.len() });
             h1.respond_prepared(page.prepared(), Some(body), cx.date.as_str(), cx.now);
             self.step = Step::Sent;
             return;

@@ -410,7 +410,7 @@ impl Run {
                         return Ok(Step::Head(head, body));
                     }
                     Event::Body(bytes) => {
-                        self.sent += bytes.len() as u64;
+                        self.sent = self.sent.saturating_add(bytes.len() as u64);
                         h1.send(Segment::from(bytes));
                     }
                     Event::End => return Ok(Step::Done),

@@ -66,7 +66,7 @@ impl<T> Cache<T> {
         if !self.has_room_for(bytes as u64) {
             return None;
         }
-        while self.slots.len() >= self.most_entries || self.bytes + bytes > self.most_bytes {
+        while self.slots.len() >= self.most_entries || self.bytes.saturating_add(bytes) > self.most_bytes {
             self.evict();
         }
         let name: Box<[u8]> = name.into();

@@ -85,8 +85,8 @@ impl Variant {
         Ok(Some(match &self.body {
             Body::Memory(data) => Segment::Shared {
                 data: Rc::clone(data),
-                start: offset as usize,
-                end: (offset + len) as usize,
+                start: usize::try_from(offset).unwrap_or(usize::MAX),
+                end: usize::try_from(offset.saturating_add(len)).unwrap_or(usize::MAX),
             },
             // Not worth a place in the cache.
             Body::File(file) if self.metadata.size <= IN_MEMORY => {

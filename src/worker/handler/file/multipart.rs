@@ -21,6 +21,7 @@ impl Multipart {
     pub(super) fn new(ranges: &[ByteRange], size: u64, content_type: &str, seed: [u64; 2]) -> Self {
         let boundary = format!("{:016x}{:016x}", seed[0], seed[1]);
         let mut parts = Vec::with_capacity(ranges.len());
+        let add = u64::saturating_add;
         let mut length = 0;
         for (number, range) in ranges.iter().enumerate() {
             let start = if number == 0 { "" } else { "\r\n" };
@@ -28,11 +29,11 @@ impl Multipart {
             let head = format!(
                 "{start}--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {content_range}\r\n\r\n"
             );
-            length += head.len() as u64 + range.len();
+            length = add(length, add(head.len() as u64, range.len()));
             parts.push((head.into_bytes(), *range));
         }
         let end = format!("\r\n--{boundary}--\r\n").into_bytes();
-        length += end.len() as u64;
+        length = add(length, end.len() as u64);
         Self { parts, end, length, content_type: format!("multipart/byteranges; boundary={boundary}") }
     }
 }
@@ -40,6 +41,12 @@ impl Multipart {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_length_of_more_than_can_be_is_the_most() {
+        let all = ByteRange { first: 0, last: u64::MAX };
+        assert_eq!(Multipart::new(&[all, all], u64::MAX, "text/plain", [1, 2]).length, u64::MAX);
+    }
 
     #[test]
     fn parts_stand_between_their_boundaries_and_the_length_is_right() {
