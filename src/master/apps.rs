@@ -13,7 +13,7 @@ use super::{Channel, Token};
 use crate::config::{App as Settings, Ready};
 use crate::control::{app_socket, frame, text};
 use crate::gateway::app::HOST_PROGRAM;
-use crate::supervisor::{ChildId, Exit};
+use crate::supervisor::{Break, ChildId, Exit};
 use crate::sys::listener::Bound;
 use crate::sys::place::Place;
 use crate::sys::poll::{Interest, Set};
@@ -301,8 +301,10 @@ impl App {
         if let Some(voice) = self.voice.descriptor() {
             set.add(voice, Token::Child(id, Channel::Control), Interest::READ);
         }
-        if let Some(ear) = self.ear.as_ref().filter(|_| !self.waiting.is_empty()) {
-            set.add(ear.as_fd(), Token::Child(id, Channel::Control), Interest::WRITE);
+        if let Some(ear) = &self.ear {
+            // That it is closed is told in any case.
+            let interest = Interest { read: false, write: !self.waiting.is_empty() };
+            set.add(ear.as_fd(), Token::Child(id, Channel::Ear), interest);
         }
         if let Some(inquiry) = &self.inquiry {
             inquiry.watch(Token::Child(id, Channel::Inquiry), set);
@@ -326,15 +328,30 @@ impl App {
                 Heard::Words(frames) => (frames, None),
                 Heard::Garbled(frames, error) => (frames, Some(error)),
             };
-            said.extend(frames.into_iter().filter_map(|frame| self.understand(frame)));
+            for frame in frames {
+                match self.understand(&frame) {
+                    Some(words) => said.extend(words),
+                    None => {
+                        log::debug!(target: "hatchery", "app {}: not for the master: {:?}", self.name, frame.header);
+                        self.voice.refuse();
+                        return said;
+                    }
+                }
+            }
             if let Some(error) = error {
-                log::error!(target: "hatchery", "app {}: unreadable control frames: {error:?}", self.name);
+                log::debug!(target: "hatchery", "app {}: unreadable control frames: {error:?}", self.name);
             }
         }
     }
 
-    fn understand(&mut self, frame: frame::Frame) -> Option<Said> {
-        match frame.header.kind {
+    /// How the channel to it ended, if it has.
+    pub(super) fn broken(&self) -> Option<Break> {
+        self.voice.broken().or(self.ear.is_none().then_some(Break::Closed))
+    }
+
+    /// `None`: it is nothing that a process of an app tells the master.
+    fn understand(&mut self, frame: &frame::Frame) -> Option<Option<Said>> {
+        Some(match frame.header.kind {
             frame::Kind::Hello => {
                 log::debug!(target: "hatchery", "app {}: {}", self.name, String::from_utf8_lossy(&frame.payload));
                 None
@@ -352,17 +369,14 @@ impl App {
                     row: u16::from_le_bytes([*r0, *r1]),
                     unit: u16::from_le_bytes([*u0, *u1]),
                 }),
-                _ => None,
+                _ => return None,
             },
             frame::Kind::Worn => {
-                let requests = frame.payload.as_slice().try_into().map(u32::from_le_bytes).unwrap_or(0);
+                let requests = frame.payload.as_slice().try_into().map(u32::from_le_bytes).ok()?;
                 Some(Said::Worn { requests })
             }
-            kind => {
-                log::warn!(target: "hatchery", "app {}: a frame that is not for the master: {kind:?}", self.name);
-                None
-            }
-        }
+            _ => return None,
+        })
     }
 
     /// A worker says that a request runs for long in a unit.
@@ -386,9 +400,10 @@ impl App {
         running
     }
 
-    /// No request is claimed any more: it may leave.
-    pub(super) fn leave(&mut self) {
+    /// No request is claimed any more: it may leave. False: it cannot be told.
+    pub(super) fn leave(&mut self) -> bool {
         self.tell(frame::Kind::Leave, &[]);
+        self.ear.is_some()
     }
 
     /// A worker was reaped: FREE is wanted for what it left behind.
@@ -403,8 +418,16 @@ impl App {
         }
     }
 
+    /// It can be told more, or has closed its end.
+    pub(super) fn writable(&mut self) {
+        if self.waiting.is_empty() {
+            self.ear = None;
+        }
+        self.flush();
+    }
+
     /// Sends what waits, as far as it goes.
-    pub(super) fn flush(&mut self) {
+    fn flush(&mut self) {
         while let Some(ear) = &mut self.ear
             && !self.waiting.is_empty()
         {
@@ -412,7 +435,6 @@ impl App {
                 Ok(length) => drop(self.waiting.drain(..length)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // It is gone; its exit follows.
                 Err(_) => {
                     self.waiting.clear();
                     self.ear = None;

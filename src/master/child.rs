@@ -9,7 +9,7 @@ use super::saved::{Keeping, Kept, SavedProcess, Taking};
 use super::spawn::Line;
 use super::voice::{Heard, SavedVoice, Voice};
 use crate::control::worker::{self, ToMaster, ToWorker};
-use crate::supervisor::ChildId;
+use crate::supervisor::{Break, ChildId};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::sandbox::Applied;
 use crate::sys::{process, seqpacket};
@@ -76,6 +76,7 @@ impl SavedChild {
                 counted: saved.counted,
                 sandbox: saved.sandbox,
                 ear: descriptors.take(saved.ear)?,
+                deaf: false,
                 voice: saved.voice.restore(descriptors)?,
                 waiting: saved
                     .waiting
@@ -200,6 +201,8 @@ pub(super) struct Worker {
     pub(super) sandbox: Option<Applied>,
     /// Where it is told something: a socket, as descriptors go with it.
     ear: OwnedFd,
+    /// It has closed that.
+    deaf: bool,
     /// What it says.
     voice: Voice<worker::Reader>,
     /// Packets that did not fit the socket.
@@ -213,15 +216,25 @@ impl Worker {
     /// Talks over our ends of what leads to it.
     pub(super) fn new(row: u16, counted: u64, line: Line) -> Self {
         let Line { ear, voice } = line;
-        Self { row, counted, sandbox: None, ear, voice: Voice::new(voice), waiting: VecDeque::new() }
+        Self {
+            row,
+            counted,
+            sandbox: None,
+            ear,
+            deaf: false,
+            voice: Voice::new(voice),
+            waiting: VecDeque::new(),
+        }
     }
 
     fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
         if let Some(voice) = self.voice.descriptor() {
             set.add(voice, Token::Child(id, Channel::Control), Interest::READ);
         }
-        if !self.waiting.is_empty() {
-            set.add(self.ear.as_fd(), Token::Child(id, Channel::Control), Interest::WRITE);
+        if !self.deaf {
+            // That it is closed is told in any case.
+            let interest = Interest { read: false, write: !self.waiting.is_empty() };
+            set.add(self.ear.as_fd(), Token::Child(id, Channel::Ear), interest);
         }
     }
 
@@ -233,15 +246,28 @@ impl Worker {
         self.flush();
     }
 
+    /// It can be told more, or has closed its end.
+    pub(super) fn writable(&mut self) {
+        self.deaf |= self.waiting.is_empty();
+        self.flush();
+    }
+
+    /// How the channel to it ended, if it has.
+    pub(super) fn broken(&self) -> Option<Break> {
+        self.voice.broken().or(self.deaf.then_some(Break::Closed))
+    }
+
     /// Sends what waits, as far as it goes.
-    pub(super) fn flush(&mut self) {
+    fn flush(&mut self) {
         while let Some((packet, descriptor)) = self.waiting.front() {
             let descriptor = descriptor.as_ref().map(|descriptor| descriptor.as_fd());
             match seqpacket::send(self.ear.as_fd(), packet, descriptor) {
                 Ok(()) => _ = self.waiting.pop_front(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // It is gone; its exit follows.
-                Err(_) => self.waiting.clear(),
+                Err(_) => {
+                    self.waiting.clear();
+                    self.deaf = true;
+                }
             }
         }
     }
@@ -256,8 +282,9 @@ impl Worker {
             };
             for message in messages {
                 match message {
-                    Some(message) => said.push(message),
-                    None => log::warn!(target: "hatchery", "a worker sent a message of no known kind"),
+                    Some(message) if self.voice.broken() != Some(Break::Garbled) => said.push(message),
+                    Some(_) => {}
+                    None => self.voice.refuse(),
                 }
             }
         }

@@ -126,7 +126,7 @@ impl Run {
     pub(super) fn ready(&mut self, channel: Channel, journal: &mut Journal, now: Time) {
         match channel {
             Channel::Output => self.output.read(&format!("cron {}", self.job), journal, now),
-            Channel::Launch | Channel::Control | Channel::Inquiry => self.launched(),
+            Channel::Launch | Channel::Control | Channel::Ear | Channel::Inquiry => self.launched(),
         }
     }
 

@@ -7,9 +7,9 @@ use crate::control::command::{Order, Request, Response};
 use crate::control::worker::{ToMaster, Unit};
 use crate::dispatch::{Freed, Lease, Rows};
 use crate::supervisor::{ChildId, Input, Kill, Ticket};
-use crate::sys::clock;
 use crate::sys::poll::{Interest, Ready, Set};
 use crate::sys::sandbox::Applied;
+use crate::sys::{clock, process, signals};
 use crate::timer::{Time, earliest};
 
 impl Master {
@@ -133,7 +133,7 @@ impl Master {
             }
             Token::Template(key, channel) => self.template_ready(key, channel, now),
             Token::Trial(channel) => self.trial_ready(channel, now),
-            Token::Child(id, channel) => self.child_ready(id, channel, event.write, now),
+            Token::Child(id, channel) => self.child_ready(id, channel, now),
         }
     }
 
@@ -175,16 +175,15 @@ impl Master {
         }
     }
 
-    fn child_ready(&mut self, id: ChildId, channel: Channel, write: bool, now: Time) {
+    fn child_ready(&mut self, id: ChildId, channel: Channel, now: Time) {
         let Some(child) = self.children.get_mut(&id) else { return };
         let name = child.name();
         match (&mut child.role, channel) {
-            (Role::Worker(worker), _) => {
-                if write {
-                    worker.flush();
-                }
-                self.hear(id, Hearing::Turn, now);
+            (Role::Worker(worker), Channel::Ear) => {
+                worker.writable();
+                self.notice_break(id, now);
             }
+            (Role::Worker(_), _) | (Role::App(_), Channel::Control) => self.hear(id, Hearing::Turn, now),
             (Role::App(app), Channel::Output) => app.output.read(&name, &mut self.journal, now),
             (Role::App(app), Channel::Launch) => {
                 if let Some(reason) = app.launched() {
@@ -198,11 +197,9 @@ impl Master {
                 }
             }
             (Role::App(_), Channel::Inquiry) => self.hear_inquiry(id, now),
-            (Role::App(app), Channel::Control) => {
-                if write {
-                    app.flush();
-                }
-                self.hear(id, Hearing::Turn, now);
+            (Role::App(app), Channel::Ear) => {
+                app.writable();
+                self.notice_break(id, now);
             }
         }
     }
@@ -217,6 +214,19 @@ impl Master {
                 app.hear(hearing.bytes()).into_iter().for_each(|said| self.on_app(id, said, now));
             }
             Some(Role::Daemon(_)) | None => {}
+        }
+        self.notice_break(id, now);
+    }
+
+    /// The channel to a child may have ended.
+    fn notice_break(&mut self, id: ChildId, now: Time) {
+        let broken = self.children.get(&id).and_then(|child| match &child.role {
+            Role::Worker(worker) => worker.broken(),
+            Role::App(app) => app.broken(),
+            Role::Daemon(_) => None,
+        });
+        if let Some(how) = broken {
+            self.supervisor.on(Input::Cut { child: id, how }, now);
         }
     }
 
@@ -288,7 +298,12 @@ impl Master {
             && app.leaving
             && board.claimed(child.pool, child.slot) == 0
         {
-            app.leave();
+            // It ends by itself after what runs in it, as when it is told so.
+            if !app.leave()
+                && let Err(error) = process::signal(&child.process, signals::SIGTERM, false)
+            {
+                log::debug!(target: "hatchery", "cannot signal {}: {error}", child.name());
+            }
         }
     }
 

@@ -182,8 +182,10 @@ enum Token {
 /// Which descriptor of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Channel {
-    /// Its control socket.
+    /// What it tells us.
     Control,
+    /// Where it is told something.
+    Ear,
     /// What it prints.
     Output,
     /// Whether its program could be started.

@@ -321,7 +321,7 @@ impl Master {
                 }
             }
             Channel::Control => self.hear_template(key, Hearing::Turn, now),
-            Channel::Inquiry => {}
+            Channel::Ear | Channel::Inquiry => {}
         }
     }
 
@@ -336,19 +336,31 @@ impl Master {
         loop {
             let Some(template) = self.nursery.living.get_mut(&key) else { return };
             let frames = match template.voice.hear(&mut left) {
-                Heard::Silence => return,
+                Heard::Silence => break,
                 Heard::Words(frames) => frames,
                 Heard::Garbled(frames, error) => {
                     let name = &template.name;
-                    log::error!(target: "hatchery", "app {name}: its template is not understood: {error:?}");
+                    log::debug!(target: "hatchery", "app {name}: its template is not understood: {error:?}");
                     frames
                 }
             };
-            frames.iter().for_each(|frame| self.on_template(key, frame, now));
+            for frame in frames {
+                if !self.on_template(key, &frame, now) {
+                    if let Some(template) = self.nursery.living.get_mut(&key) {
+                        template.voice.refuse();
+                    }
+                    break;
+                }
+            }
+        }
+        let broken = self.nursery.living.get(&key).and_then(|template| template.voice.broken());
+        if let Some(how) = broken {
+            self.template_input(Input::Cut { key, how }, now);
         }
     }
 
-    fn on_template(&mut self, key: Key, frame: &Frame, now: Time) {
+    /// False: it is nothing that a template tells the master.
+    fn on_template(&mut self, key: Key, frame: &Frame, now: Time) -> bool {
         let (kind, payload) = (frame.header.kind, frame.payload.as_slice());
         let name = payload.first_chunk().map(|name| ChildId(u64::from_le_bytes(*name)));
         let number = || payload.get(8..)?.first_chunk::<4>().map(|pid| u32::from_le_bytes(*pid));
@@ -364,13 +376,15 @@ impl Master {
                 self.template_input(Input::Failed { key, reason }, now);
             }
             (Kind::Forked, Some(child)) => self.was_forked(key, child, number()),
-            (Kind::Born, Some(child)) => self.born(key, child, number(), now),
+            (Kind::Born, Some(child)) => return self.born(key, child, number(), now),
             (Kind::Unborn, Some(child)) => {
                 let reason = String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
                 self.template_input(Input::Unborn { key, child, reason }, now);
             }
-            _ => {}
+            (Kind::Hello, _) => {}
+            _ => return false,
         }
+        true
     }
 
     fn template_answered(&mut self, key: Key) {
@@ -398,8 +412,9 @@ impl Master {
 
     /// A process was forked, and is a child of ours from now on. The number is only what somebody has written: whoever
     /// speaks for an app reaches no process with it but those of the app's own user.
-    fn born(&mut self, key: Key, child: ChildId, pid: Option<u32>, now: Time) {
-        let Some(pid) = pid.filter(|pid| !self.is_known(*pid)) else { return };
+    /// False: it lies.
+    fn born(&mut self, key: Key, child: ChildId, pid: Option<u32>, now: Time) -> bool {
+        let Some(pid) = pid.filter(|pid| !self.is_known(*pid)) else { return true };
         let process = match process::adopted(pid) {
             Ok(process) if self.is_of_app(key, pid) => process,
             Ok(_) => {
@@ -408,11 +423,11 @@ impl Master {
                     target: "hatchery",
                     "app {name}: its template passes process {pid} of another user off as one of the app"
                 );
-                return;
+                return false;
             }
             Err(error) => {
                 log::warn!(target: "hatchery", "process {pid}, forked from a template, is not ours: {error}");
-                return;
+                return false;
             }
         };
         let asked = self.nursery.core.asked_for(child) == Some(key);
@@ -422,12 +437,14 @@ impl Master {
         let Some(Unborn { pool, slot, app: Some(app), .. }) = unborn else {
             // It was cancelled meanwhile, or nobody has asked this template for it.
             log::debug!(target: "hatchery", "process {pid}, forked from a template, is not wanted: killed");
-            return drop(process::signal(&process, signals::SIGKILL, true));
+            drop(process::signal(&process, signals::SIGKILL, true));
+            return true;
         };
         let newborn = Child { process, pool, slot, killed: false, role: Role::App(Box::new(app)) };
         log::debug!(target: "hatchery", "forked {} (process {pid}) from its template", newborn.name());
         self.children.insert(child, newborn);
         self.supervisor.on(supervisor::Input::Forked { child, pid }, now);
+        true
     }
 
     /// Whether the process runs as the user of the template's app.

@@ -196,7 +196,7 @@ impl Master {
         match channel {
             Channel::Output => trial.output.read(NAME, &mut self.journal, now),
             Channel::Launch => trial.launched(),
-            Channel::Control | Channel::Inquiry => trial.hear(),
+            Channel::Control | Channel::Ear | Channel::Inquiry => trial.hear(),
         }
     }
 

@@ -5,6 +5,7 @@
 use super::saved::{Keeping, Kept, Taking};
 use crate::control::frame;
 use crate::control::worker::{self, ToMaster};
+use crate::supervisor::Break;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::fs::File;
@@ -69,6 +70,8 @@ impl Reader for worker::Reader {
 pub(super) struct Voice<R> {
     pipe: Option<File>,
     reader: R,
+    /// What came over it was no word, or none for us.
+    garbled: bool,
 }
 
 /// What an upgrade keeps of a [`Voice`].
@@ -93,7 +96,7 @@ pub(super) enum Heard<Word, Error> {
 impl<R: Reader> Voice<R> {
     /// Listens to the read end of a pipe, which does not block.
     pub(super) fn new(pipe: OwnedFd) -> Self {
-        Self { pipe: Some(pipe.into()), reader: R::default() }
+        Self { pipe: Some(pipe.into()), reader: R::default(), garbled: false }
     }
 
     /// To wait for; `None` once it is closed.
@@ -101,10 +104,15 @@ impl<R: Reader> Voice<R> {
         self.pipe.as_ref().map(File::as_fd)
     }
 
-    /// Whether nothing more can come: nobody is left who could speak, or what came was no word.
-    #[cfg(test)]
-    pub(super) fn is_closed(&self) -> bool {
-        self.pipe.is_none()
+    /// Why nothing more can come: nobody is left who could speak, or what came was no word.
+    pub(super) fn broken(&self) -> Option<Break> {
+        let how = if self.garbled { Break::Garbled } else { Break::Closed };
+        self.pipe.is_none().then_some(how)
+    }
+
+    /// A word came that is none for us: nothing more is heard.
+    pub(super) fn refuse(&mut self) {
+        (self.pipe, self.garbled) = (None, true);
     }
 
     /// Reads once and takes what was read from `left`, the bytes that may still be read in this turn.
@@ -133,7 +141,7 @@ impl<R: Reader> Voice<R> {
                 Ok(Some(word)) => words.push(word),
                 Ok(None) => return Heard::Words(words),
                 Err(error) => {
-                    self.pipe = None;
+                    self.refuse();
                     return Heard::Garbled(words, error);
                 }
             }
@@ -159,6 +167,6 @@ impl SavedVoice {
         let pipe = self.pipe.map(|kept| descriptors.take(kept)).transpose()?;
         let mut reader = R::default();
         reader.feed(&self.read);
-        Ok(Voice { pipe: pipe.map(File::from), reader })
+        Ok(Voice { pipe: pipe.map(File::from), reader, garbled: false })
     }
 }

@@ -114,6 +114,7 @@ impl Supervisor {
             Input::Ready { child } => self.on_child(child, Event::Ready, now),
             Input::Failed { child, reason } => self.on_child(child, Event::Failed(printable(&reason)), now),
             Input::Unready { child, reason } => self.on_child(child, Event::Unready(printable(&reason)), now),
+            Input::Cut { child, how } => self.on_child(child, Event::Cut(how), now),
             Input::Exited { child, exit } => self.on_child(child, Event::Exited(exit), now),
             Input::Background { child, pid } => self.on_background(child, pid, now),
             Input::Closed { child } => self.on_closed(child),
@@ -255,6 +256,7 @@ impl Supervisor {
         for outcome in outcomes {
             match outcome {
                 Outcome::Refused { role, reason } => self.refused(place, role, &reason, now),
+                Outcome::Lost { ready_for, reason } => self.lost(place, ready_for, &reason, now),
                 Outcome::Died { process, role, ready_for, reason } => {
                     self.died(place, role, ready_for, reason, now);
                     self.rearm(place, process);
@@ -326,6 +328,26 @@ impl Supervisor {
             (_, Role::Relief) => self.relief_died(place.pool, now),
             _ => told.into_iter().for_each(|told| self.note(Level::Warn, told)),
         }
+    }
+
+    /// A process that served finishes what it has and goes, and was not told to: another one takes its place, in another
+    /// slot, with the back-off of this one.
+    fn lost(&mut self, place: Place, ready_for: Duration, reason: &str, now: Time) {
+        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+        pool.remember(place.slot, reason);
+        let slot = pool.slots.get(place.slot);
+        let number = slot.map_or(0, |slot| slot.number);
+        let told = format!("{} {number} {reason}", pool.label());
+        let wanted = pool.is_listed() && pool.places() + pool.held() < pool.target;
+        let backoff = slot.map(|slot| slot.backoff.clone());
+        if matches!(self.mode, Mode::Stopping(_)) || !wanted {
+            return self.note(Level::Warn, format!("{told}; it has to go"));
+        }
+        let free = pool.free();
+        if let (Some(slot), Some(backoff)) = (pool.slots.get_mut(free), backoff) {
+            slot.backoff = backoff;
+        }
+        self.replace(Place { pool: place.pool, slot: free }, ready_for, Some(told), now);
     }
 
     /// Fills the slot again: at once, or when its back-off ends.

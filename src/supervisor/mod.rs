@@ -61,6 +61,7 @@ pub use stray::{Left, Seen, Trail};
 pub use view::{ChildView, PoolView};
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 
 /// Number of a pool; a pool of the same name keeps it as long as the master lives. The workers are pool 0.
@@ -170,6 +171,13 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// The channel between the child and the master has ended: if the child does not end too, it has to go.
+    Cut {
+        /// The child.
+        child: ChildId,
+        /// How.
+        how: Break,
+    },
     /// The child must be replaced at once although it lives: a request in it ran into its time-out.
     Stuck {
         /// The child.
@@ -276,6 +284,24 @@ pub enum Input {
         /// Do not wait for running requests.
         fast: bool,
     },
+}
+
+/// How the channel between a child and the master ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Break {
+    /// The child closed it, or ends.
+    Closed,
+    /// The child said what means nothing: it is not listened to any more.
+    Garbled,
+}
+
+impl fmt::Display for Break {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Closed => "closed its control channel while it ran",
+            Self::Garbled => "sent what is no message over its control channel",
+        })
+    }
 }
 
 /// Something to carry out.

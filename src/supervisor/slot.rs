@@ -14,11 +14,15 @@
 //! A Relief is opened like a Current one, and is one from then on.
 //!
 //! ```text
+//! Cut: in Booting and Ready it is remembered ([`Process::cut`]), since the end of a process shows there first; if none
+//!      has come when the time is over, the process goes: as one that is late from Booting, and from Ready to Draining
+//!      if it was opened, else to Killing
+//!
 //! Unready: as Failed in Booting, but it lives on and must be told to go
 //! Background: the same, in Booting and Ready, under another process id
 //! ```
 
-use super::{ChildId, Exit, Kill, Load, Output, PoolIndex, exit};
+use super::{Break, ChildId, Exit, Kill, Load, Output, PoolIndex, exit};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -27,6 +31,10 @@ use std::time::Duration;
 pub(super) const TERM_GRACE: Duration = Duration::from_secs(5);
 /// What a draining child gets beyond the bound it was told, to leave by itself.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// From the end of a process's channel to its own end, if that is what has ended the channel.
+const CUT_GRACE: Duration = Duration::from_secs(2);
+/// What still runs in a process that has cut its channel gets so long.
+const CUT_LEAVE: Duration = Duration::from_secs(5);
 /// What a process that only proved that it boots gets to leave; nothing runs in it.
 pub(super) const PROOF_LEAVE: Duration = Duration::from_secs(5);
 
@@ -60,6 +68,37 @@ pub(super) struct Process {
     pub(super) opened: bool,
     /// How busy it says it is (workers only).
     pub(super) load: Load,
+    /// The channel between it and the master has ended, though it lives.
+    #[serde(default)]
+    pub(super) cut: Option<Cut>,
+}
+
+/// The end of the channel to a process that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cut {
+    /// How.
+    pub(super) how: Break,
+    /// If it has not ended itself until then, it has to go.
+    pub(super) until: Time,
+}
+
+impl Cut {
+    /// It has just ended.
+    #[must_use]
+    pub(super) fn new(how: Break, now: Time) -> Self {
+        let until = match how {
+            Break::Closed => now.after(CUT_GRACE),
+            // That is no end of a process.
+            Break::Garbled => now,
+        };
+        Self { how, until }
+    }
+
+    /// Why the process has to go, if it does by now.
+    #[must_use]
+    pub(super) fn due(self, now: Time) -> Option<String> {
+        (self.until <= now).then(|| self.how.to_string())
+    }
 }
 
 /// What a process is for.
@@ -159,6 +198,8 @@ pub(super) enum Event {
         /// When KILL is sent.
         until: Time,
     },
+    /// The channel between it and the master has ended.
+    Cut(Break),
     /// It was reaped.
     Exited(Exit),
     /// The clock; early and spurious ones are harmless.
@@ -212,6 +253,13 @@ pub(super) enum Outcome {
         /// Why.
         reason: String,
     },
+    /// It serves no more, since the channel to it has ended: it finishes what it has, beside another one.
+    Lost {
+        /// How long it was Ready.
+        ready_for: Duration,
+        /// Why.
+        reason: String,
+    },
     /// It died without having been told to; the slot is empty.
     Died {
         /// What was there.
@@ -239,6 +287,18 @@ pub(super) struct Step {
     pub(super) outputs: Vec<Output>,
     /// For the pool, in this order.
     pub(super) outcomes: Vec<Outcome>,
+}
+
+impl Process {
+    /// The first end of its channel counts.
+    fn cut_by(self, how: Break, now: Time) -> Self {
+        Self { cut: self.cut.or(Some(Cut::new(how, now))), ..self }
+    }
+
+    /// Why it has to go, if its channel has ended and it does not end itself.
+    fn is_lost(&self, now: Time) -> Option<String> {
+        self.cut.and_then(|cut| cut.due(now))
+    }
 }
 
 impl Slot {
@@ -299,13 +359,15 @@ impl State {
         }
     }
 
-    /// The one timer of this state.
+    /// The earliest timer of this state.
     #[must_use]
     pub(super) fn deadline(&self) -> Option<Time> {
         match *self {
             Self::Empty { retry } => retry,
-            Self::Booting { deadline, .. } => Some(deadline),
-            Self::Ready { .. } => None,
+            Self::Booting { deadline, process, .. } => {
+                Some(process.cut.map_or(deadline, |cut| cut.until.min(deadline)))
+            }
+            Self::Ready { process, .. } => process.cut.map(|cut| cut.until),
             Self::Draining { until, .. } => Some(until),
             Self::Killing { until, .. } => until,
         }
@@ -313,6 +375,9 @@ impl State {
 
     /// The machine was suspended for so long: gives the process the time that it lost. Nothing is late afterwards.
     pub(super) fn postpone(&mut self, lost: Duration, now: Time) {
+        if let Some(cut) = self.process_mut().and_then(|process| process.cut.as_mut()) {
+            cut.until = cut.until.after(lost);
+        }
         match self {
             Self::Empty { retry } => *retry = retry.map(|retry| retry.max(now)),
             Self::Ready { .. } | Self::Killing { until: None, .. } => {}
@@ -343,8 +408,15 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
     match event {
         Event::Boot(boot) => {
             let Boot { child, pool, slot, generation, role, within } = boot;
-            let process =
-                Process { child, pid: None, generation, spawned: now, opened: false, load: Load::Low };
+            let process = Process {
+                child,
+                pid: None,
+                generation,
+                spawned: now,
+                opened: false,
+                load: Load::Low,
+                cut: None,
+            };
             Step::to(State::Booting { process, role, deadline: now.after(within), within })
                 .tell(Output::Spawn { child, pool, slot, generation })
         }
@@ -356,6 +428,7 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
         | Event::Failed(_)
         | Event::Unready(_)
         | Event::Background { .. }
+        | Event::Cut(_)
         | Event::Exited(_)
         | Event::Time
         | Event::Open => Step::to(State::Empty { retry }),
@@ -397,12 +470,14 @@ fn booting(booting: Booting, event: Event, now: Time) -> Step {
             .tell(Output::Kill { child: process.child, how: Kill::Term })
             .report(Outcome::Refused { role, reason }),
         Event::Background { pid, until } => background(process, role, Duration::ZERO, pid, until, now),
+        Event::Cut(how) => same(process.cut_by(how, now)),
         Event::Exited(exit) => {
             let reason = format!("ended before it was ready: {}", exit::describe(exit));
             Step::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
         }
-        Event::Time if now >= deadline => {
-            let reason = format!("did not become ready within {within:?}");
+        Event::Time if now >= deadline || process.is_lost(now).is_some() => {
+            let late = || format!("did not become ready within {within:?}");
+            let reason = process.is_lost(now).unwrap_or_else(late);
             Step::to(failing(now.after(TERM_GRACE)))
                 .tell(Output::Kill { child: process.child, how: Kill::Term })
                 .report(Outcome::Refused { role, reason })
@@ -425,6 +500,21 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
                 .report(Outcome::Refused { role, reason })
         }
         Event::Background { pid, until } => background(process, role, ready_for, pid, until, now),
+        Event::Cut(how) => Step::to(State::Ready { process: process.cut_by(how, now), role, since }),
+        Event::Time => match process.is_lost(now) {
+            None => Step::to(State::Ready { process, role, since }),
+            Some(reason) if process.opened => {
+                drain(process, CUT_LEAVE, false, now.after(CUT_LEAVE + DRAIN_GRACE), now)
+                    .report(Outcome::Lost { ready_for, reason })
+            }
+            Some(reason) => {
+                let until = Some(now.after(TERM_GRACE));
+                let cause = Cause::Failed { role, ready_for };
+                Step::to(State::Killing { process, since: now, until, cause })
+                    .tell(Output::Kill { child: process.child, how: Kill::Term })
+                    .report(Outcome::Refused { role, reason })
+            }
+        },
         Event::Exited(exit) => Step::to(State::EMPTY).report(Outcome::Died {
             process,
             role,
@@ -439,7 +529,6 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
         | Event::ForkFailed(_)
         | Event::Ready
         | Event::Unready(_)
-        | Event::Time
         | Event::Boot(_)
         | Event::Open => Step::to(State::Ready { process, role, since }),
     }
@@ -462,6 +551,7 @@ fn draining(process: Process, since: Time, until: Time, event: Event, now: Time)
         | Event::Failed(_)
         | Event::Unready(_)
         | Event::Background { .. }
+        | Event::Cut(_)
         | Event::Time
         | Event::Boot(_)
         | Event::Open => same(process),
@@ -502,6 +592,7 @@ fn killing(killing: Killing, event: Event, now: Time) -> Step {
         | Event::Failed(_)
         | Event::Unready(_)
         | Event::Background { .. }
+        | Event::Cut(_)
         | Event::Time
         | Event::Boot(_)
         | Event::Open => same(process, until, cause),

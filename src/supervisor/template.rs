@@ -9,8 +9,8 @@
 //!    └── Exited, from every state ◄────────────────────────────────────┘
 //! ```
 
-use super::slot::TERM_GRACE;
-use super::{Exit, Kill, exit};
+use super::slot::{Cut, TERM_GRACE};
+use super::{Break, Exit, Kill, exit};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -31,6 +31,9 @@ pub(super) enum State {
         deadline: Time,
         /// The bound that led to `deadline`.
         within: Duration,
+        /// The channel to it has ended.
+        #[serde(default)]
+        cut: Option<Cut>,
     },
     /// It forks.
     Ready {
@@ -40,6 +43,9 @@ pub(super) enum State {
         since: Time,
         /// When it became Ready.
         ready: Time,
+        /// The channel to it has ended.
+        #[serde(default)]
+        cut: Option<Cut>,
     },
     /// It was told to go, or said that it fails.
     Leaving {
@@ -65,6 +71,8 @@ pub(super) enum Event {
     Ready,
     /// It cannot; its exit follows.
     Failed(String),
+    /// The channel between it and the master has ended.
+    Cut(Break),
     /// It was reaped.
     Exited(Exit),
     /// The clock; early and spurious ones are harmless.
@@ -121,18 +129,22 @@ impl State {
         }
     }
 
-    /// The one timer of this state.
+    /// The earliest timer of this state.
     #[must_use]
     pub(super) fn deadline(self) -> Option<Time> {
         match self {
-            Self::Absent | Self::Ready { .. } => None,
-            Self::Booting { deadline, .. } => Some(deadline),
+            Self::Absent => None,
+            Self::Ready { cut, .. } => cut.map(|cut| cut.until),
+            Self::Booting { deadline, cut, .. } => Some(cut.map_or(deadline, |cut| cut.until.min(deadline))),
             Self::Leaving { until, .. } => until,
         }
     }
 
     /// The machine was suspended for so long.
     pub(super) fn postpone(&mut self, lost: Duration) {
+        if let Self::Booting { cut: Some(cut), .. } | Self::Ready { cut: Some(cut), .. } = self {
+            cut.until = cut.until.after(lost);
+        }
         match self {
             Self::Absent | Self::Ready { .. } | Self::Leaving { until: None, .. } => {}
             Self::Booting { deadline: timer, .. } | Self::Leaving { until: Some(timer), .. } => {
@@ -155,14 +167,25 @@ impl State {
             Self::Absent => match event {
                 Event::Boot(within) => {
                     let deadline = now.after(within);
-                    Step::to(Self::Booting { pid: None, since: now, deadline, within }).tell(Order::Boot)
+                    let booting = Self::Booting { pid: None, since: now, deadline, within, cut: None };
+                    Step::to(booting).tell(Order::Boot)
                 }
                 _ => Step::to(self),
             },
-            Self::Booting { pid, since, deadline, within } => {
-                self.booting(event, Booting { pid, since, deadline, within }, now)
+            Self::Booting { pid, since, deadline, within, cut } => {
+                self.booting(event, Booting { pid, since, deadline, within, cut }, now)
             }
-            Self::Ready { pid, since, ready } => match event {
+            Self::Ready { pid, since, ready, cut } => match event {
+                Event::Cut(how) => {
+                    let cut = cut.or(Some(Cut::new(how, now)));
+                    Step::to(Self::Ready { pid, since, ready, cut })
+                }
+                Event::Time => match cut.and_then(|cut| cut.due(now)) {
+                    None => Step::to(self),
+                    Some(reason) => leaving(pid, since, now)
+                        .tell(Order::Kill(Kill::Term))
+                        .report(Outcome::Lost { reason, ready_for: now.since(ready) }),
+                },
                 Event::Exited(exit) => Step::to(Self::Absent)
                     .report(Outcome::Lost { reason: exit::describe(exit), ready_for: now.since(ready) }),
                 Event::Leave => leaving(pid, since, now).tell(Order::Leave),
@@ -183,20 +206,25 @@ impl State {
     }
 
     fn booting(self, event: Event, booting: Booting, now: Time) -> Step {
-        let Booting { pid, since, deadline, within } = booting;
+        let Booting { pid, since, deadline, within, cut } = booting;
+        let lost = cut.and_then(|cut| cut.due(now));
         match event {
-            Event::Forked(pid) => Step::to(Self::Booting { pid: Some(pid), since, deadline, within }),
+            Event::Forked(pid) => Step::to(Self::Booting { pid: Some(pid), since, deadline, within, cut }),
+            Event::Cut(how) => {
+                let cut = cut.or(Some(Cut::new(how, now)));
+                Step::to(Self::Booting { pid, since, deadline, within, cut })
+            }
             Event::ForkFailed(reason) => {
                 Step::to(Self::Absent).report(Outcome::Refused(format!("could not be started: {reason}")))
             }
-            Event::Ready => Step::to(Self::Ready { pid, since, ready: now }),
+            Event::Ready => Step::to(Self::Ready { pid, since, ready: now, cut }),
             Event::Failed(reason) => leaving(pid, since, now).report(Outcome::Refused(reason)),
             Event::Exited(exit) => {
                 let reason = format!("ended before it was ready: {}", exit::describe(exit));
                 Step::to(Self::Absent).report(Outcome::Refused(reason))
             }
-            Event::Time if now >= deadline => {
-                let reason = format!("did not become ready within {within:?}");
+            Event::Time if now >= deadline || lost.is_some() => {
+                let reason = lost.unwrap_or_else(|| format!("did not become ready within {within:?}"));
                 leaving(pid, since, now).tell(Order::Kill(Kill::Term)).report(Outcome::Refused(reason))
             }
             Event::Leave | Event::Stuck => leaving(pid, since, now).tell(Order::Kill(Kill::Term)),
@@ -210,6 +238,7 @@ struct Booting {
     since: Time,
     deadline: Time,
     within: Duration,
+    cut: Option<Cut>,
 }
 
 fn leaving(pid: Option<u32>, since: Time, now: Time) -> Step {

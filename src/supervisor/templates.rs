@@ -123,6 +123,7 @@ impl Templates {
             Input::ForkFailed { key, reason } => self.happen(key, Event::ForkFailed(printable(&reason)), now),
             Input::Ready { key, threads } => self.on_ready(key, threads, now),
             Input::Failed { key, reason } => self.happen(key, Event::Failed(printable(&reason)), now),
+            Input::Cut { key, how } => self.happen(key, Event::Cut(how), now),
             Input::Exited { key, exit } => self.on_exited(key, exit, now),
             Input::Born { key, child } => drop(self.answered(key, child)),
             Input::Unborn { key, child, reason } => {
@@ -297,7 +298,7 @@ impl Templates {
         let wait = template.backoff.died(ready_for);
         template.retry = Some(now.after(wait));
         (template.failed, template.last_exit) = (true, Some(reason.to_owned()));
-        let text = format!("{}: its template died: {reason}; its processes go on", template.label());
+        let text = format!("{}: its template is lost: {reason}; its processes go on", template.label());
         self.note(Level::Warn, text);
     }
 

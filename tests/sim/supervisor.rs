@@ -6,8 +6,8 @@
 //! `HATCHERY_SEEDS=N` runs N seeds (1,000), `HATCHERY_SEED=K` only this one; a failing seed is printed with its last steps.
 
 use hatchery::supervisor::{
-    ChildId, DaemonPlan, Exit, Input, Kill, Load, OnReload, Output, Plan, PoolIndex, PoolPlan, PoolState,
-    PoolView, Signal, Supervisor, Ticket,
+    Break, ChildId, DaemonPlan, Exit, Input, Kill, Load, OnReload, Output, Plan, PoolIndex, PoolPlan,
+    PoolState, PoolView, Signal, Supervisor, Ticket,
 };
 use hatchery::timer::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,8 @@ use std::time::Duration;
 const REACTION: Duration = Duration::from_millis(20);
 const TERM_GRACE: Duration = Duration::from_secs(5);
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// From the end of a channel to the order to leave.
+const CUT_GRACE: Duration = Duration::from_secs(2);
 /// The pools from here on are daemons.
 const DAEMONS: PoolIndex = 512;
 /// What commands may name, by pool.
@@ -67,6 +69,8 @@ struct Fake {
     opened: bool,
     /// It was told to go, or has failed: since when it counts as leaving, and until when it must be gone.
     leaving: Option<(Time, Time)>,
+    /// The channel to it has ended, and it was not told to go: until when it must be gone.
+    cut: Option<Time>,
     /// What it does next by itself.
     plans: Vec<(Time, Deed)>,
 }
@@ -83,6 +87,8 @@ enum Deed {
     Unfit,
     /// A worker accepts no more.
     Close,
+    /// The channel to it ends, as it does by itself before its end.
+    Cut(Break),
     /// A daemon goes to the background.
     Hide,
     Exit(Exit),
@@ -230,6 +236,7 @@ impl World {
         self.now = self.now.after(pause);
         for fake in self.children.values_mut() {
             fake.leaving = fake.leaving.map(|(since, until)| (since, until.after(pause * 2)));
+            fake.cut = fake.cut.map(|until| until.after(pause * 2));
             fake.plans.iter_mut().for_each(|(at, _)| *at = at.after(pause));
         }
         self.stop_by = self.stop_by.map(|by| by.after(pause * 2));
@@ -290,15 +297,23 @@ impl World {
                 }
                 Deed::Fail => {
                     let by = self.now.after(TERM_GRACE + REACTION);
+                    fake.cut = None;
                     fake.leaving.get_or_insert((self.now, by));
                     self.on(Input::Failed { child, reason: "Traceback\nValueError: no".to_owned() });
                 }
                 Deed::Unfit => {
                     let by = self.now.after(TERM_GRACE + REACTION);
+                    fake.cut = None;
                     fake.leaving.get_or_insert((self.now, by));
                     self.on(Input::Unready { child, reason: "GET /healthz answered 503".to_owned() });
                 }
                 Deed::Close => self.on(Input::Closed { child }),
+                Deed::Cut(how) => {
+                    if fake.leaving.is_none() {
+                        fake.cut.get_or_insert(self.now.after(CUT_GRACE + REACTION));
+                    }
+                    self.on(Input::Cut { child, how });
+                }
                 Deed::Hide => self.hide(child),
                 Deed::Exit(exit) => self.die(child, exit),
             }
@@ -660,8 +675,16 @@ impl World {
             self.say(|| "fork failed".to_owned());
             return self.supervisor.on(Input::ForkFailed { child, reason: "EAGAIN".to_owned() }, self.now);
         }
-        let fake =
-            Fake { pool, slot, unborn: false, ready: false, opened: false, leaving: None, plans: Vec::new() };
+        let fake = Fake {
+            pool,
+            slot,
+            unborn: false,
+            ready: false,
+            opened: false,
+            leaving: None,
+            cut: None,
+            plans: Vec::new(),
+        };
         if (1..DAEMONS).contains(&pool) && self.random.one_in(4) {
             let fails = self.health != Health::Good && self.random.one_in(4);
             let at = self.now.after(Duration::from_millis(self.random.below(500)));
@@ -691,7 +714,15 @@ impl World {
             11 => vec![(soon, Deed::Fail)],
             12..15 => vec![],
             15..20 => vec![(later, Deed::Ready)],
-            20..35 => vec![(soon, Deed::Ready), (later, Deed::Exit(Exit::Signal(11)))],
+            20..30 => vec![(soon, Deed::Ready), (later, Deed::Exit(Exit::Signal(11)))],
+            30..34 => vec![
+                (soon, Deed::Ready),
+                (later, Deed::Cut(Break::Closed)),
+                (later.after(REACTION), Deed::Exit(Exit::Signal(11))),
+            ],
+            34..38 => vec![(soon, Deed::Ready), (later, Deed::Cut(Break::Closed))],
+            38..40 => vec![(soon, Deed::Ready), (later, Deed::Cut(Break::Garbled))],
+            40 => vec![(soon, Deed::Cut(Break::Closed)), (later, Deed::Ready)],
             _ => vec![(soon, Deed::Ready)],
         }
     }
@@ -732,6 +763,7 @@ impl World {
             Some((since, until)) => (since, until.min(by)),
             None => (self.now, by),
         });
+        fake.cut = None;
         fake.plans.retain(|(_, deed)| matches!(deed, Deed::Exit(_)));
         if leaves {
             if fake.pool == 0 {
@@ -757,6 +789,7 @@ impl World {
             Some((since, until)) => (since, until.min(by)),
             None => (self.now, by),
         });
+        fake.cut = None;
         fake.plans.retain(|(_, deed)| matches!(deed, Deed::Exit(_)));
         if obeys {
             fake.plans.push((at, Deed::Exit(Exit::Signal(15))));
@@ -776,6 +809,9 @@ impl World {
         for (child, fake) in &self.children {
             if let Some((_, until)) = fake.leaving {
                 assert!(self.now <= until, "{child:?} should have left by {until:?}");
+            }
+            if let Some(until) = fake.cut {
+                assert!(self.now <= until, "{child:?} should have been told to go by {until:?}");
             }
         }
         if let Some(by) = self.stop_by {

@@ -436,6 +436,7 @@ class Host:
     """The process: its sockets, its units and how it ends."""
 
     def __init__(self, settings):
+        Host.running = self  # also while the interpreter ends: the master takes the end of our pipes for our own
         self.listener = socket(fileno=int(settings["LISTEN_FD"]))
         self.hears = FileIO(int(settings["HEAR_FD"]), "rb")
         self.tells = FileIO(int(settings["TELL_FD"]), "wb")

@@ -67,5 +67,5 @@ fn what_is_said_without_end_is_heard_in_parts_and_not_kept() {
     drop(theirs);
     heard += app.hear(1 << 20).len();
     assert_eq!(heard, sent / free.len());
-    assert!(app.voice.is_closed());
+    assert_eq!(app.broken(), Some(Break::Closed));
 }

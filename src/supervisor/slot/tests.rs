@@ -11,6 +11,7 @@ fn process(opened: bool) -> Process {
         spawned: Time(5),
         opened,
         load: super::super::Load::Low,
+        cut: None,
     }
 }
 
@@ -23,6 +24,11 @@ fn states() -> Vec<(&'static str, State)> {
         within: Duration::from_secs(30),
     };
     let ready = |role, opened| State::Ready { process: process(opened), role, since: Time(9) };
+    let cut = |mut state: State, until| {
+        let process = state.process_mut().unwrap();
+        process.cut = Some(Cut { how: Break::Closed, until });
+        state
+    };
     let killing = |until, cause| State::Killing { process: process(true), since: Time(9), until, cause };
     vec![
         ("Empty", State::EMPTY),
@@ -42,6 +48,10 @@ fn states() -> Vec<(&'static str, State)> {
         ),
         ("Ready", ready(Role::Current, true)),
         ("ReadyNext", ready(Role::Next, false)),
+        ("CutBooting", cut(booting(Role::Next), NOW)),
+        ("CutReady", cut(ready(Role::Current, true), NOW)),
+        ("CutReadyNext", cut(ready(Role::Next, false), NOW)),
+        ("JustCut", cut(ready(Role::Current, true), later)),
         ("Draining", State::Draining { process: process(true), since: Time(9), until: later }),
         ("Overdue", State::Draining { process: process(true), since: Time(9), until: NOW }),
         ("Killing", killing(Some(later), Cause::Ordered)),
@@ -68,6 +78,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("Failed", Event::Failed("no module".to_owned())),
         ("Unready", Event::Unready("503".to_owned())),
         ("Background", Event::Background { pid: 43, until: NOW.after(second) }),
+        ("Cut", Event::Cut(Break::Closed)),
         ("Exited", Event::Exited(Exit::Code(1))),
         ("Time", Event::Time),
         ("Boot", Event::Boot(boot)),
@@ -106,6 +117,7 @@ fn row(step: &Step) -> String {
     for outcome in &step.outcomes {
         row += match outcome {
             Outcome::Refused { .. } => " !refused",
+            Outcome::Lost { .. } => " !lost",
             Outcome::Died { .. } => " !died",
             Outcome::Gone { .. } => " !gone",
         };
@@ -114,9 +126,12 @@ fn row(step: &Step) -> String {
 }
 
 /// In the order of `events`; `=` is: nothing happens.
-const TABLE: [(&str, [&str; 13]); 15] = [
-    ("Empty", ["=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "="]),
-    ("Waiting", ["=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "Empty", "Empty", "Empty"]),
+const TABLE: [(&str, [&str; 14]); 19] = [
+    ("Empty", ["=", "=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "="]),
+    (
+        "Waiting",
+        ["=", "=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "Empty", "Empty", "Empty"],
+    ),
     (
         "Booting",
         [
@@ -126,6 +141,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "Failing !refused",
             "Failing +term !refused",
             "Failing +term !refused",
+            "Booting",
             "Empty !refused !died",
             "=",
             "=",
@@ -144,6 +160,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "Failing !refused",
             "Failing +term !refused",
             "Failing +term !refused",
+            "Booting",
             "Empty !refused !died",
             "=",
             "=",
@@ -162,6 +179,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "Failing !refused",
             "Failing +term !refused",
             "Failing +term !refused",
+            "Booting",
             "Empty !refused !died",
             "=",
             "=",
@@ -180,6 +198,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "Failing !refused",
             "Failing +term !refused",
             "Failing +term !refused",
+            "Booting",
             "Empty !refused !died",
             "=",
             "=",
@@ -198,6 +217,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "Failing !refused",
             "Failing +term !refused",
             "Failing +term !refused",
+            "Booting",
             "Empty !refused !died",
             "Failing +term !refused",
             "=",
@@ -216,6 +236,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "Failing !refused",
             "=",
             "Failing +term !refused",
+            "Open",
             "Empty !died",
             "=",
             "=",
@@ -234,6 +255,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "Failing !refused",
             "=",
             "Failing +term !refused",
+            "Ready",
             "Empty !died",
             "=",
             "=",
@@ -244,10 +266,87 @@ const TABLE: [(&str, [&str; 13]); 15] = [
         ],
     ),
     (
+        "CutBooting",
+        [
+            "Booting",
+            "Empty !refused !died",
+            "Ready",
+            "Failing !refused",
+            "Failing +term !refused",
+            "Failing +term !refused",
+            "=",
+            "Empty !refused !died",
+            "Failing +term !refused",
+            "=",
+            "=",
+            "Killing +term",
+            "Killing +term",
+            "Killed +kill",
+        ],
+    ),
+    (
+        "CutReady",
+        [
+            "=",
+            "=",
+            "=",
+            "Failing !refused",
+            "=",
+            "Failing +term !refused",
+            "=",
+            "Empty !died",
+            "Draining +drain !lost",
+            "=",
+            "=",
+            "Draining +drain",
+            "Killing +term",
+            "Killed +kill",
+        ],
+    ),
+    (
+        "CutReadyNext",
+        [
+            "=",
+            "=",
+            "=",
+            "Failing !refused",
+            "=",
+            "Failing +term !refused",
+            "=",
+            "Empty !died",
+            "Failing +term !refused",
+            "=",
+            "Open +open",
+            "Draining +drain",
+            "Killing +term",
+            "Killed +kill",
+        ],
+    ),
+    (
+        "JustCut",
+        [
+            "=",
+            "=",
+            "=",
+            "Failing !refused",
+            "=",
+            "Failing +term !refused",
+            "=",
+            "Empty !died",
+            "=",
+            "=",
+            "=",
+            "Draining +drain",
+            "Killing +term",
+            "Killed +kill",
+        ],
+    ),
+    (
         "Draining",
         [
             "Draining",
             "Empty !gone",
+            "=",
             "=",
             "=",
             "=",
@@ -270,6 +369,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "=",
             "=",
             "=",
+            "=",
             "Empty !gone",
             "Killing +term",
             "=",
@@ -284,6 +384,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
         [
             "Killing",
             "Empty !gone",
+            "=",
             "=",
             "=",
             "=",
@@ -306,6 +407,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "=",
             "=",
             "=",
+            "=",
             "Empty !gone",
             "Killed +kill",
             "=",
@@ -324,6 +426,7 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "=",
             "=",
             "=",
+            "=",
             "Empty !died",
             "=",
             "=",
@@ -333,7 +436,10 @@ const TABLE: [(&str, [&str; 13]); 15] = [
             "Killed +kill",
         ],
     ),
-    ("Killed", ["Killed", "Empty !gone", "=", "=", "=", "=", "Empty !gone", "=", "=", "=", "=", "=", "="]),
+    (
+        "Killed",
+        ["Killed", "Empty !gone", "=", "=", "=", "=", "=", "Empty !gone", "=", "=", "=", "=", "=", "="],
+    ),
 ];
 
 #[test]
@@ -399,4 +505,22 @@ fn a_suspended_machine_costs_nobody_time() {
             other => panic!("{name}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn the_end_of_a_process_goes_before_the_end_of_its_channel() {
+    let (_, ready) = states().swap_remove(7);
+    let marked = ready.step(Event::Cut(Break::Closed), NOW).state;
+    assert_eq!(marked.deadline(), Some(NOW.after(CUT_GRACE)));
+    // Said twice, it counts from the first time; a liar is not waited for.
+    let again = marked.clone().step(Event::Cut(Break::Garbled), NOW.after(Duration::from_secs(1))).state;
+    assert_eq!(again, marked);
+    let died = marked.clone().step(Event::Exited(Exit::Signal(11)), NOW.after(Duration::from_secs(1)));
+    let Outcome::Died { reason: Some(reason), .. } = &died.outcomes[0] else { panic!("{died:?}") };
+    assert!(reason.starts_with("killed by SIGSEGV"), "{reason}");
+    let lost = marked.step(Event::Time, NOW.after(CUT_GRACE));
+    let Outcome::Lost { reason, .. } = &lost.outcomes[0] else { panic!("{lost:?}") };
+    assert_eq!(reason, "closed its control channel while it ran");
+    let (_, ready) = states().swap_remove(7);
+    assert_eq!(ready.step(Event::Cut(Break::Garbled), NOW).state.deadline(), Some(NOW));
 }

@@ -7,13 +7,17 @@ fn states() -> Vec<(&'static str, State)> {
     let later = NOW.after(Duration::from_secs(3));
     let within = Duration::from_secs(90);
     let pid = Some(42);
-    let booting = |deadline| State::Booting { pid, since: SINCE, deadline, within };
+    let booting = |deadline, cut| State::Booting { pid, since: SINCE, deadline, within, cut };
+    let ready = |cut| State::Ready { pid, since: SINCE, ready: Time(9), cut };
+    let cut = Some(Cut { how: Break::Closed, until: NOW });
     let leaving = |until| State::Leaving { pid, since: SINCE, until };
     vec![
         ("Absent", State::Absent),
-        ("Booting", booting(later)),
-        ("Late", booting(NOW)),
-        ("Ready", State::Ready { pid, since: SINCE, ready: Time(9) }),
+        ("Booting", booting(later, None)),
+        ("Late", booting(NOW, None)),
+        ("Ready", ready(None)),
+        ("CutBooting", booting(later, cut)),
+        ("CutReady", ready(cut)),
         ("Leaving", leaving(Some(later))),
         ("Overdue", leaving(Some(NOW))),
         ("Killed", leaving(None)),
@@ -27,6 +31,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("ForkFailed", Event::ForkFailed("EAGAIN".to_owned())),
         ("Ready", Event::Ready),
         ("Failed", Event::Failed("no module".to_owned())),
+        ("Cut", Event::Cut(Break::Closed)),
         ("Exited", Event::Exited(Exit::Signal(9))),
         ("Time", Event::Time),
         ("Leave", Event::Leave),
@@ -65,8 +70,8 @@ fn row(step: &Step) -> String {
 }
 
 /// Every state and every event. In the order of `events`; the same state is a dot.
-const TABLE: &[(&str, [&str; 9])] = &[
-    ("Absent", ["Booting +boot", ".", ".", ".", ".", ".", ".", ".", "."]),
+const TABLE: &[(&str, [&str; 10])] = &[
+    ("Absent", ["Booting +boot", ".", ".", ".", ".", ".", ".", ".", ".", "."]),
     (
         "Booting",
         [
@@ -75,6 +80,7 @@ const TABLE: &[(&str, [&str; 9])] = &[
             "Absent !refused",
             "Ready",
             "Leaving !refused",
+            ".",
             "Absent !refused",
             ".",
             "Leaving +term",
@@ -89,14 +95,45 @@ const TABLE: &[(&str, [&str; 9])] = &[
             "Absent !refused",
             "Ready",
             "Leaving !refused",
+            "Booting",
             "Absent !refused",
             "Leaving +term !refused",
             "Leaving +term",
             "Leaving +term",
         ],
     ),
-    ("Ready", [".", ".", ".", ".", ".", "Absent !lost", ".", "Leaving +leave", "Killed +kill"]),
-    ("Leaving", [".", ".", "Absent", ".", ".", "Absent", ".", ".", "."]),
+    ("Ready", [".", ".", ".", ".", ".", ".", "Absent !lost", ".", "Leaving +leave", "Killed +kill"]),
+    (
+        "CutBooting",
+        [
+            "Booting",
+            "Booting",
+            "Absent !refused",
+            "Ready",
+            "Leaving !refused",
+            "Booting",
+            "Absent !refused",
+            "Leaving +term !refused",
+            "Leaving +term",
+            "Leaving +term",
+        ],
+    ),
+    (
+        "CutReady",
+        [
+            "Ready",
+            "Ready",
+            "Ready",
+            "Ready",
+            "Ready",
+            "Ready",
+            "Absent !lost",
+            "Leaving +term !lost",
+            "Leaving +leave",
+            "Killed +kill",
+        ],
+    ),
+    ("Leaving", [".", ".", "Absent", ".", ".", ".", "Absent", ".", ".", "."]),
     (
         "Overdue",
         [
@@ -105,13 +142,14 @@ const TABLE: &[(&str, [&str; 9])] = &[
             "Absent",
             "Leaving",
             "Leaving",
+            "Leaving",
             "Absent",
             "Killed +kill",
             "Leaving",
             "Leaving",
         ],
     ),
-    ("Killed", [".", ".", "Absent", ".", ".", "Absent", ".", ".", "."]),
+    ("Killed", [".", ".", "Absent", ".", ".", ".", "Absent", ".", ".", "."]),
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! What templates are told and what they ask for.
 
-use super::super::{ChildId, Exit, Kill, Level, PoolIndex};
+use super::super::{Break, ChildId, Exit, Kill, Level, PoolIndex};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -71,6 +71,13 @@ pub enum Input {
         key: Key,
         /// The traceback.
         reason: String,
+    },
+    /// The channel between the template and the master has ended.
+    Cut {
+        /// The template.
+        key: Key,
+        /// How.
+        how: Break,
     },
     /// The template was reaped.
     Exited {
