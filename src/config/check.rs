@@ -103,7 +103,7 @@ pub fn temp_dir(config: &Config) -> Option<Problem> {
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<Problem> {
     if config.user.is_some() || !geteuid().is_root() {
-        return Vec::new();
+        return shared_user(config).into_iter().collect();
     }
     let hint = "give the workers a user of their own, for example user: \"www-data\"";
     let place = Place::named(&config.origin, "user");
@@ -111,6 +111,28 @@ pub fn warnings(config: &Config) -> Vec<Problem> {
         "started as root without `user`: apps, daemons and cron jobs run as root",
         hint,
     ))]
+}
+
+/// Apps that run as the workers do, although the server could give them users of their own: nothing but the number of a
+/// process tells them apart then, and whoever takes one over can reach into the others. Started as root without `user`,
+/// which is worse, another warning says so.
+#[must_use]
+pub fn shared_user(config: &Config) -> Option<Problem> {
+    let workers = config.user.as_deref().filter(|_| geteuid().is_root())?;
+    let number = |name: &str| Identity::named(name).map(|user| user.uid);
+    let same = |name: &str| name == workers || number(name).is_some_and(|uid| Some(uid) == number(workers));
+    let apps = config.apps.iter().filter(|app| app.user.as_deref().is_none_or(same));
+    let names: Vec<&str> = apps.map(|app| app.name.as_str()).collect();
+    let what = match names.as_slice() {
+        [] => return None,
+        [name] => format!("the app {name} runs as the user of the workers, `{workers}`"),
+        _ => format!("the apps {} run as the user of the workers, `{workers}`", names.join(", ")),
+    };
+    let place = Place::named(&config.origin, "user");
+    Some(place.problem(Complaint::new(
+        what,
+        "give each app a `user` of its own, so that one which is taken over stays alone",
+    )))
 }
 
 struct Check<'a> {

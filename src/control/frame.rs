@@ -33,11 +33,18 @@
 //! | BORN 17 | forked process → master | u64 its name, u32 its process id |
 //! | UNBORN 18 | template → master | u64 name, then UTF-8 text: why there is no such process |
 //! | FORKED 19 | template → master | u64 name, u32 process id: it was forked, and says BORN once it is a child of the master |
+//! | ADMIT 20 | master → app | u32 process id: of a worker, or of the master itself, which may connect from now on |
+//! | DISMISS 21 | master → app | u32 process id: that worker has ended, and its number may soon be somebody else's |
 //!
 //! From the master to a template (`preload: true`) frames go over a SOCK_SEQPACKET socket, a frame a packet, since
 //! descriptors go with them; the other way is shut. What is forked from the template says BORN over the copy of its pipe
 //! that it inherited, and then uses pipes of its own. So several may write to that pipe: what is no longer than PIPE_BUF
 //! is not torn apart (pipe(7)), and what is longer comes from the template before it has forked anything.
+//!
+//! Any process of the app's user can connect to its socket where workers run as that user too. So the kernel says whose
+//! process a connection comes from (SO_PEERCRED, unix(7)), and the host takes those it was told of. ADMIT is written
+//! before a worker is opened, and before the units of a process are; DISMISS before a worker is reaped, and the host
+//! reads what waits before it judges.
 //!
 //! FREE to the master is a hint that may come twice or late; `dispatch` acts on it only for a unit whose claim it knows
 //! to be orphaned. GONE exists because a worker can die between its claim and its connect, and because the end of its
@@ -82,6 +89,8 @@ pub enum Kind {
     Born = 17,
     Unborn = 18,
     Forked = 19,
+    Admit = 20,
+    Dismiss = 21,
 }
 
 impl Kind {
@@ -108,6 +117,8 @@ impl Kind {
             17 => Self::Born,
             18 => Self::Unborn,
             19 => Self::Forked,
+            20 => Self::Admit,
+            21 => Self::Dismiss,
             _ => return None,
         })
     }

@@ -18,7 +18,7 @@ use crate::sys::listener::Bound;
 use crate::sys::place::Place;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program, Step};
-use crate::sys::{listener, signals};
+use crate::sys::{listener, signals, user};
 use crate::timer::Time;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -31,6 +31,9 @@ pub(super) use saved::{SavedApp, SavedStart};
 
 /// Bytes for the title of a process besides its other arguments.
 const TITLE: usize = 256;
+
+/// Bytes that wait for a process that does not listen, besides those in its pipe.
+const WAITING: usize = 64 * 1024;
 
 /// What the master holds of a process of an app.
 #[derive(Debug)]
@@ -127,6 +130,8 @@ pub(super) struct Wanted<'a> {
     pub(super) max_requests: Option<u32>,
     /// Where its socket is made.
     pub(super) runtime_dir: &'a Path,
+    /// Process ids of those who may connect to it: the workers that live.
+    pub(super) workers: Vec<u32>,
 }
 
 /// Starts a process of an app.
@@ -135,7 +140,7 @@ pub(super) struct Wanted<'a> {
 /// For the log: why there is no process.
 pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
     let (mut app, ends) = prepare(wanted)?;
-    let mut settings = host_settings(wanted.settings()?);
+    let mut settings = host_settings(wanted)?;
     settings.extend(process_settings(wanted)?);
     settings.extend([("HEAR_FD", "3"), ("TELL_FD", "4"), ("LISTEN_FD", "5")].map(own));
     let Ends { hear, tell, listener, output } = ends;
@@ -160,7 +165,7 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
     let (hear, ear) = process::pipe_to_child()?;
     let (voice, tell) = process::pipe()?;
     let (read, write) = process::pipe()?;
-    let app = App {
+    let mut app = App {
         name: settings.name.clone(),
         units: wanted.units,
         threads: u16::try_from(settings.threads).unwrap_or(u16::MAX),
@@ -179,6 +184,7 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
         output: Output::new(&settings.name, read),
         socket,
     };
+    wanted.workers.iter().for_each(|worker| app.admit(*worker));
     Ok((app, Ends { hear, tell, listener, output: write }))
 }
 
@@ -203,16 +209,20 @@ fn remove(socket: &Path) {
 }
 
 /// What the host program is told of the app.
-pub(super) fn host_settings(settings: &Settings) -> Vec<(&'static str, String)> {
+pub(super) fn host_settings(wanted: &Wanted<'_>) -> io::Result<Vec<(&'static str, String)>> {
+    let settings = wanted.settings()?;
+    let own = user::uid();
+    let workers = wanted.generation.account.as_ref().map_or(own, |account| account.uid);
     let multiprocess = if settings.processes.max > 1 { "1" } else { "0" };
-    vec![
+    Ok(vec![
         ("MODULE", settings.module.clone()),
         ("CALLABLE", settings.callable.clone()),
         ("THREADS", settings.threads.to_string()),
         ("APP", settings.name.clone()),
         ("MULTIPROCESS", multiprocess.to_owned()),
         ("STACKS_SIGNAL", signals::stacks().to_string()),
-    ]
+        ("USERS", format!("{workers},{own}")),
+    ])
 }
 
 /// What it is told of this process.
@@ -411,7 +421,22 @@ impl App {
         self.tell(frame::Kind::Gone, &row.to_le_bytes());
     }
 
+    /// A worker was forked: it may connect.
+    pub(super) fn admit(&mut self, worker: u32) {
+        self.tell(frame::Kind::Admit, &worker.to_le_bytes());
+    }
+
+    /// A worker has ended, and is not reaped yet: nobody else has its number.
+    pub(super) fn dismiss(&mut self, worker: u32) {
+        self.tell(frame::Kind::Dismiss, &worker.to_le_bytes());
+    }
+
     fn tell(&mut self, kind: frame::Kind, payload: &[u8]) {
+        if self.waiting.len() > WAITING {
+            // It has not listened for thousands of messages.
+            self.waiting.clear();
+            self.ear = None;
+        }
         if self.ear.is_some() {
             frame::push(&mut self.waiting, kind, 0, 0, payload);
             self.flush();

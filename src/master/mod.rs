@@ -353,4 +353,7 @@ fn warn_about_root(generation: &Generation) {
              unprivileged one"
         );
     }
+    if let Some(shared) = crate::config::check::shared_user(&generation.config) {
+        log::warn!(target: "hatchery", "{shared}");
+    }
 }

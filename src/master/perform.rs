@@ -95,6 +95,9 @@ impl Master {
                 let pid = process.pid;
                 let child = Child { process, pool, slot, killed: false, role };
                 log::debug!(target: "hatchery", "started {} (process {pid})", child.name());
+                if let Role::Worker(_) = child.role {
+                    self.each_app_to_be(|app| app.admit(pid));
+                }
                 self.children.insert(id, child);
                 self.supervisor.on(Input::Forked { child: id, pid }, now);
             }
@@ -160,7 +163,9 @@ impl Master {
         let limit = generation.config.apps.get(app).and_then(|app| app.max_requests);
         let spread = |limit: u32| u32::try_from(spread(u64::from(limit), id)).unwrap_or(limit);
         let max_requests = limit.map(spread);
-        Ok(apps::Wanted { generation, app, pool, slot, number, units, max_requests, runtime_dir })
+        let workers = self.children.values().filter(|child| matches!(child.role, Role::Worker(_)));
+        let workers = workers.map(|child| child.process.pid).collect();
+        Ok(apps::Wanted { generation, app, pool, slot, number, units, max_requests, runtime_dir, workers })
     }
 
     /// The lowest row that no living worker has.
@@ -407,6 +412,12 @@ impl Master {
                 tell(worker);
             }
         }
+    }
+
+    /// For every living process of an app, and those that are just being forked.
+    pub(super) fn each_app_to_be(&mut self, mut tell: impl FnMut(&mut App)) {
+        self.each_app(&mut tell);
+        self.nursery.unborn_apps().for_each(tell);
     }
 
     /// For every living process of an app.

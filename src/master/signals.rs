@@ -91,6 +91,10 @@ impl Master {
                 self.hear_templates(now);
             }
             let remains = self.remains(pid, exit, &mut census, now);
+            let child = self.children.values().find(|child| child.process.pid == pid);
+            if child.is_some_and(|child| matches!(child.role, Role::Worker(_))) {
+                self.each_app_to_be(|app| app.dismiss(pid));
+            }
             if process::reap(pid).is_none() {
                 return self.unreaped = false;
             }

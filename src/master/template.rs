@@ -229,13 +229,14 @@ impl Master {
             units: 0,
             max_requests: None,
             runtime_dir: Path::new(""),
+            workers: Vec::new(),
         };
         let settings = wanted.settings()?;
         let name = settings.name.clone();
         let (ear, hear) = seqpacket::one_way()?;
         let (voice, tell) = process::pipe()?;
         let (read, write) = process::pipe()?;
-        let mut host = apps::host_settings(settings);
+        let mut host = apps::host_settings(&wanted)?;
         host.extend([
             ("HEAR_FD", "3".to_owned()),
             ("TELL_FD", "4".to_owned()),

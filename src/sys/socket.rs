@@ -70,6 +70,14 @@ pub fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
     begin(&stream_socket(AddressFamily::Unix)?, &UnixAddr::new(path)?)
 }
 
+/// The process id of who listens on the Unix socket that `fd` is connected to, or has connected to the one that `fd` was
+/// accepted from (SO_PEERCRED, unix(7)); `None`: it cannot be seen from here.
+#[must_use]
+pub fn peer_process(fd: BorrowedFd<'_>) -> Option<u32> {
+    let credentials = socket::getsockopt(&fd, sockopt::PeerCredentials).ok()?;
+    u32::try_from(credentials.pid()).ok().filter(|pid| *pid > 0)
+}
+
 fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket::socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?)
 }

@@ -75,6 +75,8 @@ pub(super) struct Context {
     pub(super) runtime_dir: PathBuf,
     /// Where bodies are kept that do not fit memory.
     pub(super) temp_dir: TempDir,
+    /// The master's process id, over its upgrades too: it has made all sockets there.
+    pub(super) master: u32,
     wake: Rc<[OwnedFd]>,
     control: OwnedFd,
     /// The pipe to the master.
@@ -161,6 +163,7 @@ impl Context {
             row,
             runtime_dir,
             temp_dir,
+            master: std::os::unix::process::parent_id(),
             wake,
             control,
             tell,

@@ -3,7 +3,8 @@
 The master starts it as `python -` with this text on standard input, or with `-c`. Its settings are environment
 variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), HEAR_FD and TELL_FD (pipes from and to the master),
 MODULE, CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS,
-MULTIPROCESS (0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads).
+MULTIPROCESS (0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads),
+USERS (numbers of the users that workers and the master run as).
 
 The frames are described in src/control/frame.rs. A worker's stream belongs to one unit, that is thread; a unit serves
 one request at a time. With one thread everything happens in the main thread. Only modules written in C are imported:
@@ -14,24 +15,29 @@ import os
 import select
 import sys
 from _signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, set_wakeup_fd, signal
-from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, SOL_SOCKET, socket
+from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socket
 from _struct import Struct
 from io import BufferedRandom, BufferedReader, BytesIO, FileIO
 from itertools import count
+from time import monotonic
 
 VERSION = 1
 HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE, WORN = range(1, 16)
+ADMIT, DISMISS = 20, 21
 NO_BODY, DESCRIPTOR, ABORT, LENGTH = 1, 2, 4, 8  # flags
 HEADER = Struct("<IBBHI")
 HELLO_PAYLOAD = Struct("<IHH")
 ROW_UNIT = Struct("<HH")
 COUNT = Struct("<I")
 EXTENT = Struct("<QQ")
+PEER = Struct("=iII")  # struct ucred: process, user, group (unix(7))
 HEADER_SIZE = HEADER.size
 ANCILLARY = CMSG_SPACE(4)
 RECEIVE = 64 * 1024
 TOGETHER = 64 * 1024  # up to this size frames are joined for one send
 LONGEST = 1 << 30  # of one frame
+ACQUAINTANCE = 5  # seconds in which the master may say who somebody is
+STRANGERS = 64  # who wait for that at a time
 LAST_MOMENT = 5  # seconds for what runs when the master dies
 
 
@@ -444,6 +450,15 @@ class Host:
             os.set_inheritable(inherited.fileno(), False)
         self.listener.setblocking(False)
         self.from_master = b""
+        self.inbox = select.poll()
+        self.inbox.register(self.hears.fileno(), select.POLLIN)
+        self.master = os.getppid()
+        self.workers = set()  # their process ids, as the master says
+        self.users = {int(user) for user in settings.get("USERS", "").split(",") if user}
+        self.strangers = []  # connections from whom we were not told of (yet)
+        self.refused = 0
+        self.told = 0  # when of strangers, and whether of the invisible
+        self.invisible = False
         self.threads = max(int(settings.get("THREADS") or 1), 1)
         self.app = None
         self.served = count(1)
@@ -477,6 +492,9 @@ class Host:
         self.streams, self.pipes = set(), ()  # what that forks has other files under these numbers
         for stream in streams:
             stream.socket.close()
+        strangers, self.strangers = self.strangers, []
+        for connection, *_ in strangers:
+            connection.close()
         for ours in (self.listener, self.hears, self.tells, self.poll, *(poll for poll, _ in self.units)):
             ours.close()
         for pipe in pipes:
@@ -540,18 +558,52 @@ class Host:
     def loop(self, poll, ready):
         """One event at a time: what is closed by an action cannot be in the same batch."""
         while not self.leaving:
-            for descriptor, _ in poll.poll(-1, 1):
+            main = poll is self.poll
+            for descriptor, _ in poll.poll(ACQUAINTANCE if main and self.strangers else -1, 1):
                 ready[descriptor]()
+            if main and self.strangers:
+                self.admit()
 
     def on_connect(self):
         while True:
             try:
                 descriptor, _ = self.listener._accept()
             except OSError:
-                return
+                break
             connection = socket(fileno=descriptor)
             connection.settimeout(None)  # whatever default the app has set
-            self.streams.add(Stream(self, connection, self.poll, self.ready))
+            process, user, _ = PEER.unpack(connection.getsockopt(SOL_SOCKET, SO_PEERCRED, PEER.size))
+            self.strangers.append((connection, process, user, monotonic() + ACQUAINTANCE))
+        while not self.orphaned and self.inbox.poll(0):  # what the master has said before they came
+            self.on_master()
+        self.admit()
+
+    def admit(self):
+        """Any process of our user can connect, and whoever speaks as a worker can be anyone (REMOTE_USER)."""
+        now = monotonic()
+        waiting, self.strangers = self.strangers, []
+        for number, stranger in enumerate(waiting, 1):
+            connection, process, user, until = stranger
+            if process in self.workers or process == self.master or (not process and self.is_ours(user)):
+                self.streams.add(Stream(self, connection, self.poll, self.ready))
+            elif now < until and len(waiting) - number < STRANGERS:
+                self.strangers.append(stranger)
+            else:
+                connection.close()
+                self.refused += 1
+                if self.told <= now:
+                    self.told = now + 60
+                    sys.stderr.write(
+                        "refused: process %d of user %d has connected, which is no worker (%d so far)\n"
+                        % (process, user, self.refused)
+                    )
+
+    def is_ours(self, user):
+        """Whether a process that we cannot see, as we are in a PID namespace of our own, may be a worker."""
+        if user in self.users and not self.invisible:
+            self.invisible = True
+            sys.stderr.write("workers are not visible from here (PID namespace): only their user is checked\n")
+        return user in self.users
 
     def on_master(self):
         try:
@@ -571,6 +623,10 @@ class Host:
                 self.leaving = True
             elif kind == GONE and length == 2:
                 self.on_gone(int.from_bytes(payload, "little"))
+            elif kind == ADMIT and length == 4:
+                self.workers.add(int.from_bytes(payload, "little"))
+            elif kind == DISMISS and length == 4:
+                self.workers.discard(int.from_bytes(payload, "little"))
 
     def on_gone(self, row):
         """Tells the master which units run no request of a dead worker. For those that may, the end of the stream

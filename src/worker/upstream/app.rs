@@ -23,6 +23,7 @@ use crate::worker::context::{Context, Timer};
 use crate::worker::spool::RequestBody;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -242,7 +243,11 @@ impl Context {
         }
         let lease = unit.lease;
         let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.generation);
-        let endpoint = Endpoint::new(socket::connect_unix(&path)?);
+        let stream = socket::connect_unix(&path)?;
+        if socket::peer_process(stream.as_fd()) != Some(self.master) {
+            return Err(io::Error::other("what listens on the socket of the process is not the master's"));
+        }
+        let endpoint = Endpoint::new(stream);
         let peer = Peer::Unit(Box::new(UnitLink {
             unit,
             stream: 0,

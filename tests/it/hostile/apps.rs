@@ -1,6 +1,6 @@
 //! An app that has been taken over, or a process of its user: what it says to the master, and who may speak to it.
 
-use crate::harness::{Connection, Gate, SOON, Server, Setup, get, holds, wait_until};
+use crate::harness::{Connection, Gate, SOON, Server, Setup, get, hatchery, holds, wait_until};
 
 /// An app of two threads that does what the path says.
 const APP: &str = r#"
@@ -146,4 +146,111 @@ fn a_template_that_closes_its_channel_is_replaced_and_its_processes_go_on() {
         holds(whole, &templates)
     });
     assert_eq!(pid(&server), first);
+}
+
+/// Speaks frames to the socket of an app as a worker does, and says what came back. In Python, to be run as any user.
+const STRANGER: &str = r#"
+import socket, struct, sys
+def frame(kind, flags, payload, stream=1):
+    return struct.pack("<IBBHI", len(payload), kind, flags, 0, stream) + payload
+stream = socket.socket(socket.AF_UNIX)
+stream.settimeout(30)
+try:
+    stream.connect(sys.argv[1])
+    environ = b"\0".join([b"REQUEST_METHOD", b"GET", b"PATH_INFO", b"/", b"REMOTE_USER", b"root", b""])
+    stream.sendall(frame(1, 0, struct.pack("<IHH", 1, 0, 0), 0) + frame(4, 1, environ))
+    print("answered" if stream.recv(100) else "closed")
+except ConnectionResetError:
+    print("closed")
+except OSError as error:
+    print(type(error).__name__)
+"#;
+
+fn sockets(server: &Server) -> Vec<std::path::PathBuf> {
+    let directories = server.runtime_directories();
+    let files = directories.iter().flat_map(|directory| std::fs::read_dir(directory).unwrap());
+    let paths = files.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "sock")).collect()
+}
+
+fn stranger(server: &Server) -> String {
+    let socket = sockets(server).pop().expect("the socket of a process");
+    let output = std::process::Command::new("python3").args(["-c", STRANGER]).arg(socket).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn nobody_but_a_worker_speaks_to_a_process_of_an_app() {
+    for more in ["", ", preload: true"] {
+        let setup = setup(&format!("{more}, ready: (path: \"/\")"));
+        setup.directory.write("shop.py", format!("{APP}\nassert True\n"));
+        let server = setup.start();
+        let first = pid(&server);
+        // The same user as workers, app and master: nothing but the number of the process tells it from them.
+        assert_eq!(stranger(&server), "closed");
+        let line = server.wait_log("which is no worker");
+        assert!(line.contains("app shop 0: refused: process "), "{line}");
+        assert_eq!(pid(&server), first, "it serves workers as before");
+        // Workers that come later are known, and those that have gone are not in the way.
+        let worker = server.ready("worker")[0];
+        server.kill_and_wait("worker", worker, 1);
+        assert_eq!(pid(&server), first);
+        assert_eq!(server.command(&["restart", "workers"]).code, Some(0));
+        assert_eq!(pid(&server), first);
+        assert_eq!(server.command(&["restart", "shop"]).code, Some(0));
+        assert_ne!(pid(&server), first);
+        assert_eq!(stranger(&server), "closed");
+        server.hang_up();
+        get(server.address, "/");
+        // An upgrade keeps the processes of the app, the master's number, and makes new workers.
+        let before = pid(&server);
+        let old = server.ready("worker")[0];
+        server.master.signal(nix::sys::signal::Signal::SIGUSR2);
+        wait_until(SOON, "the new program's worker serves", || {
+            let ready = server.ready("worker");
+            holds(ready.len() == 1 && ready[0] != old, server.log())
+        });
+        assert_eq!(pid(&server), before);
+        assert_eq!(stranger(&server), "closed");
+    }
+}
+
+#[test]
+fn a_worker_speaks_to_nobody_but_a_process_of_the_master() {
+    let server = setup("").start().tolerant(&["app shop"]);
+    let socket = sockets(&server).pop().unwrap();
+    std::fs::remove_file(&socket).unwrap();
+    let impostor = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666);
+    std::fs::set_permissions(&socket, mode).unwrap();
+    impostor.set_nonblocking(true).unwrap();
+    // The request goes to another process, and this one, which cannot be reached, is replaced.
+    assert_eq!(get(server.address, "/").status, 200);
+    server.wait_log("what listens on the socket of the process is not the master's; its process is replaced");
+    let (stream, _) = impostor.accept().expect("the worker has tried");
+    stream.set_nonblocking(false).unwrap();
+    let mut said = Vec::new();
+    std::io::Read::read_to_end(&mut &stream, &mut said).unwrap();
+    assert!(said.is_empty(), "it has said something to a stranger: {said:?}");
+}
+
+#[test]
+fn a_root_master_warns_of_one_user_for_workers_and_apps_once() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("nothing to test: only root can run workers and apps as other users");
+        return;
+    }
+    let warned = |user: &str, more: &str| {
+        let setup = setup(more);
+        let text = std::fs::read_to_string(setup.directory.path().join("hatchery.ron")).unwrap();
+        setup.directory.write("hatchery.ron", text.replacen('(', &format!("({user}"), 1));
+        let checked = hatchery(&setup.directory, &["check", "-c", "hatchery.ron"]).stderr;
+        let server = setup.env("PATH", "/usr/bin:/bin").start();
+        let texts = ["runs as the user of the workers, `nobody`", "as root without `user`"];
+        let lines = server.log().join("\n") + &checked;
+        texts.map(|text| lines.matches(text).count())
+    };
+    assert_eq!(warned("user: \"nobody\",", ""), [2, 0], "by the check and at the start");
+    assert_eq!(warned("user: \"nobody\",", ", user: \"daemon\""), [0, 0]);
+    assert_eq!(warned("", ""), [0, 2]);
 }
