@@ -3,6 +3,7 @@
 
 use crate::control::command::{Order, Request, Response};
 use crate::sys::peer::Peer;
+use crate::sys::socket;
 use crate::sys::trust::user_name;
 use crate::sys::user;
 use std::io::{self, Read as _, Write as _};
@@ -76,20 +77,26 @@ pub fn find() -> PathBuf {
     if is_running(&own) { own } else { common }
 }
 
-/// Whether a master of the superuser's or ours listens on `path`.
+/// Whether a master of the superuser's or ours listens on `path`. One that we may not connect to counts, and one whose
+/// queue is full.
 #[must_use]
 pub fn is_running(path: &Path) -> bool {
-    connect(path).is_ok()
+    match connect(path) {
+        Ok(_) => true,
+        Err(error) => matches!(error.raw_os_error(), Some(libc::EACCES | libc::EAGAIN)),
+    }
 }
 
 /// Connects to the master that listens on `path`, if it is the superuser's or ours; with the process that it is.
 ///
 /// # Errors
-/// As `connect(2)`; `PermissionDenied` for that of another user, with the reason.
+/// As `connect(2)`, EAGAIN if its queue is full; `PermissionDenied` for that of another user, with the reason.
 pub fn connect(path: &Path) -> io::Result<(UnixStream, Peer)> {
-    let stream = UnixStream::connect(path)?;
+    // Not waiting for room in the queue of whoever it is.
+    let stream = UnixStream::from(socket::connect_unix(path)?);
     let peer = Peer::of(&stream)?;
     if peer.is_trusted() {
+        stream.set_nonblocking(false)?;
         return Ok((stream, peer));
     }
     let (path, owner) = (path.display(), user_name(peer.uid));

@@ -149,3 +149,45 @@ fn nor_in_the_default_places() {
     assert!(code == Some(1) && said.contains("belongs to the user `nobody`"), "{code:?} {said}");
     assert_eq!(impostor.end(&socket), "");
 }
+
+/// Listens with a queue of one, which is full, and takes nobody.
+const DEAF: &str = r#"
+import os, socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o777)
+listener.listen(0)
+first = socket.socket(socket.AF_UNIX)
+first.connect(sys.argv[1])
+print("ready", flush=True)
+time.sleep(1000)
+"#;
+
+#[test]
+fn a_command_does_not_wait_in_the_queue_of_a_stranger() {
+    let directory = Directory::new();
+    let socket = directory.path().join("control.sock");
+    let python = ["/usr/bin/python3", "-c", DEAF];
+    let mut child = Command::new(python[0])
+        .args(&python[1..])
+        .arg(&socket)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ended: Vec<_> = ["stop", "status", "reload"]
+        .map(|command| {
+            let mut words = Command::new("timeout");
+            words.arg("20").arg(binary()).args([command, "--control"]).arg(&socket);
+            words.stdin(Stdio::null()).output().unwrap()
+        })
+        .into();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for output in ended {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("does not answer"), "{output:?}");
+    }
+}
