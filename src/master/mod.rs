@@ -149,11 +149,13 @@ pub fn run(start: Start) -> Result<u8, Refused> {
     master.run().map_err(Refused::Environment)
 }
 
-/// Every reason why the addresses of `config` cannot be listened on now, and notes on what cannot be tried; for
+/// Every reason why the addresses of `config` cannot be listened on now, or no sockets of apps be made, and notes on what cannot be tried; for
 /// `hatchery check`.
 #[must_use]
 pub fn unbindable(config: &Config) -> (Vec<String>, Vec<String>) {
-    listeners::trial(config)
+    let (mut reasons, untried) = listeners::trial(config);
+    reasons.extend(runtime::problem());
+    (reasons, untried)
 }
 
 /// What a descriptor that became ready stands for.

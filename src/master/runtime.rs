@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// Name of every runtime directory, before the master's process id and a number.
 const PREFIX: &str = "hatchery-run-";
 
+/// Where those of a master that is root are.
+const OF_ROOT: &str = "/run/hatchery";
+
 /// A directory of our own, locked as long as we live.
 #[derive(Debug)]
 pub(super) struct RuntimeDir {
@@ -69,7 +72,7 @@ impl Drop for RuntimeDir {
 /// The directory that holds runtime directories: `/run/hatchery` for root, else the user's.
 fn parent() -> Result<PathBuf, String> {
     if user::is_root() {
-        return parent_of_root(Path::new("/run/hatchery"));
+        return parent_of_root(Path::new(OF_ROOT));
     }
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).into_iter();
     let mut refused = String::new();
@@ -86,6 +89,14 @@ fn parent() -> Result<PathBuf, String> {
     Err(format!(
         "there is no safe directory for the sockets of apps: {refused}; set XDG_RUNTIME_DIR to one of your own"
     ))
+}
+
+/// Why there would be no place for a runtime directory, without making anything.
+pub(super) fn problem() -> Option<String> {
+    if user::is_root() && std::fs::symlink_metadata(OF_ROOT).is_err() {
+        return None;
+    }
+    parent().err()
 }
 
 /// Makes the directory, or takes the one that is there if nobody else can change it.
