@@ -116,12 +116,16 @@ const STORED: &str = "hatchery-";
 
 impl Inherited {
     /// Takes over what systemd or a test harness passed.
-    pub(super) fn from_environment() -> Self {
+    ///
+    /// # Errors
+    /// For the operator: the environment cannot be changed.
+    pub(super) fn from_environment() -> Result<Self, String> {
         let taken = |(name, bound): (String, Bound)| {
             log::debug!(target: "hatchery", "inherited {:?}, called {name:?}", bound.local);
             Taken { stored: name.starts_with(STORED), name, bound }
         };
-        Self(RefCell::new(listener::inherited().into_iter().map(taken).collect()))
+        let sockets = listener::inherited().map_err(|error| format!("cannot take sockets over: {error}"))?;
+        Ok(Self(RefCell::new(sockets.into_iter().map(taken).collect())))
     }
 
     /// Names of the sockets that systemd has kept over a restart.
@@ -219,7 +223,10 @@ pub(super) fn bind(
 /// Every reason why `config` could not be bound now; what could is let go again. And what cannot be tried: sockets that
 /// somebody else passes at the start.
 pub(super) fn trial(config: &Config) -> (Vec<String>, Vec<String>) {
-    let inherited = Inherited::from_environment();
+    let inherited = match Inherited::from_environment() {
+        Ok(inherited) => inherited,
+        Err(reason) => return (vec![reason], Vec::new()),
+    };
     let activated = inherited.is_activated();
     let mut open: Vec<Listening> = Vec::new();
     let (mut reasons, mut untried) = (Vec::new(), Vec::new());

@@ -248,9 +248,9 @@ struct Master {
 impl Master {
     fn new(start: Start, config: Config) -> Result<Self, String> {
         crate::sys::signals::ignore_broken_pipes();
-        let inherited = Inherited::from_environment();
+        let inherited = Inherited::from_environment()?;
         let stored = inherited.stored();
-        let notify = Notify::from_environment(clock::now());
+        let notify = Notify::from_environment(clock::now())?;
         let control = match start.control.as_ref().or(config.control.as_ref()) {
             Some(path) => Control::bind(path)?,
             None => Control::bind_default()?,

@@ -10,6 +10,7 @@
 //! | a socket was bound, or is not needed any more | `FDSTORE=1` with the socket, `FDSTOREREMOVE=1` |
 
 use crate::control::text;
+use crate::sys::process;
 use crate::timer::{Time, earliest};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use serde::{Deserialize, Serialize};
@@ -60,13 +61,15 @@ impl Notify {
 
     /// Takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and removes the variables, so that no child uses them.
     /// Nothing is sent without the first.
-    pub(super) fn from_environment(now: Time) -> Self {
+    ///
+    /// # Errors
+    /// For the operator: the environment cannot be changed.
+    pub(super) fn from_environment(now: Time) -> Result<Self, String> {
         let variable = |name: &str| std::env::var_os(name);
         let (address, interval, pid) =
             (variable("NOTIFY_SOCKET"), variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"));
-        for name in [c"NOTIFY_SOCKET", c"WATCHDOG_USEC", c"WATCHDOG_PID"] {
-            crate::sys::process::forget_variable(name);
-        }
+        process::forget_variables(&[c"NOTIFY_SOCKET", c"WATCHDOG_USEC", c"WATCHDOG_PID"])
+            .map_err(|error| format!("cannot forget NOTIFY_SOCKET: {error}"))?;
         let text = |value: &Option<OsString>| value.as_ref()?.to_str().map(str::to_owned);
         let every = watchdog(text(&interval).as_deref(), text(&pid).as_deref(), std::process::id());
         let socket = address.as_deref().and_then(|address| match connect(address) {
@@ -76,7 +79,7 @@ impl Notify {
                 None
             }
         });
-        Self { address, ..Self::new(socket, every, now) }
+        Ok(Self { address, ..Self::new(socket, every, now) })
     }
 
     fn new(socket: Option<(UnixDatagram, UnixAddr)>, every: Option<Duration>, now: Time) -> Self {

@@ -20,13 +20,13 @@ use crate::sys::alarm::Alarm;
 use crate::sys::exec::{self, Image};
 use crate::sys::shm::Shared;
 use crate::sys::signals::{self, Signals};
-use crate::sys::{clock, process};
+use crate::sys::{clock, inherited, process};
 use crate::timer::Time;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 
@@ -112,7 +112,7 @@ pub fn is_upgrade() -> bool {
 /// as it was. Comes back if there is none, or nothing can be done.
 pub fn put_back(reason: &str) {
     let Some(Order::Resume(from)) = Order::from_environment() else { return };
-    let header = exec::contents(from.state).map_err(|error| error.to_string());
+    let header = inherited::contents(from.state).map_err(|error| error.to_string());
     let Ok(header) = header.and_then(|state| Header::read(&state)) else { return };
     if from.back {
         return;
@@ -129,8 +129,13 @@ pub fn put_back(reason: &str) {
     let own = [(OsStr::new(Order::VARIABLE), order.as_os_str()), (OsStr::new(REASON), reason.as_os_str())];
     let before = header.environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
     let environment: Vec<CString> = before.chain(own).filter_map(|(name, value)| pair(name, value)).collect();
-    let Some(executable) = exec::inherited(from.executable) else { return };
-    let error = exec::become_image(Image::Open(executable), &arguments, &environment, &[from.executable]);
+    let error = match inherited::copy(from.executable) {
+        Ok(executable) => {
+            let image = Image::Open(executable.as_fd());
+            exec::become_image(image, &arguments, &environment, &[])
+        }
+        Err(error) => error,
+    };
     log::error!(target: "hatchery", "the program before cannot be executed again: {error}");
 }
 
@@ -148,7 +153,7 @@ struct Prepared {
 fn prepare(state: &[u8]) -> Result<Prepared, String> {
     let (saved, config) = Saved::read(state)?;
     let descriptors = saved.descriptors()?;
-    let shared = exec::shared(saved.board.number(), WORDS);
+    let shared = inherited::shared(saved.board.number(), WORDS);
     let shared = shared.map_err(|error| format!("the shared memory cannot be mapped: {error}"))?;
     if !Board::new(shared.words()).is_ours() || saved.wake.len() != WORKERS {
         return Err("the shared memory is laid out differently; restart the server instead".to_owned());
@@ -172,14 +177,13 @@ impl Master {
     pub(super) fn resume(start: Start, from: Resume) -> Result<Self, String> {
         signals::ignore_broken_pipes();
         let state =
-            exec::contents(from.state).map_err(|error| format!("the state cannot be read: {error}"))?;
+            inherited::contents(from.state).map_err(|error| format!("the state cannot be read: {error}"))?;
         let prepared = prepare(&state)?;
         let failure = std::env::var(REASON).ok().filter(|_| from.back);
-        for name in [c"HATCHERY_UPGRADE", c"HATCHERY_UPGRADE_REASON"] {
-            process::forget_variable(name);
-        }
+        process::forget_variables(&[c"HATCHERY_UPGRADE", c"HATCHERY_UPGRADE_REASON"])
+            .map_err(|error| format!("cannot forget HATCHERY_UPGRADE: {error}"))?;
         // Nobody needs them any more: this program has its own.
-        drop((process::inherited(from.state), process::inherited(from.executable)));
+        drop((inherited::take(from.state), inherited::take(from.executable)));
         let version = prepared.saved.header.version.clone();
         logger::set_level(prepared.config.log.level);
         let came = prepared.saved.signals.clone();

@@ -17,7 +17,7 @@ use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::lock::Locked;
-use crate::sys::{exec, process};
+use crate::sys::{inherited, process};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -71,7 +71,7 @@ impl Taking {
         if !self.0.remove(&kept.0) {
             return Err(lost());
         }
-        process::inherited(kept.0).ok_or_else(lost)
+        inherited::take(kept.0).ok_or_else(lost)
     }
 
     /// Takes over a lock on `path`. It belongs to the open file: it is still held, and taking it again changes nothing.
@@ -231,7 +231,7 @@ impl Saved {
     pub(super) fn descriptors(&self) -> Result<Taking, String> {
         let mut numbers = BTreeSet::new();
         for number in &self.descriptors {
-            if !exec::is_open(*number) || !numbers.insert(*number) {
+            if !inherited::is_open(*number) || !numbers.insert(*number) {
                 return Err(format!("descriptor {number} did not come along"));
             }
         }
@@ -273,7 +273,7 @@ mod tests {
         let kept = keeping.keep(&file);
         assert_eq!(keeping.numbers(), [file.as_raw_fd()]);
         // As over an exec: nobody owns it.
-        std::mem::forget(file);
+        inherited::put_at(file.into(), kept.number()).unwrap();
         let mut taking = Taking(keeping.numbers().iter().copied().collect());
         let taken = taking.take(kept).unwrap();
         assert_eq!(taken.as_raw_fd(), kept.number());

@@ -6,6 +6,7 @@ use crate::config::Sandbox;
 use crate::config::boot::{Listener, WorkerBoot};
 use crate::control::worker::ToMaster;
 use crate::sys::place::Directory;
+use crate::sys::process::OnlyChild;
 use crate::sys::shm::Shared;
 use crate::sys::user::Account;
 use crate::sys::{fd, process, sandbox, seqpacket, signals, title, user};
@@ -55,14 +56,11 @@ struct Ends {
 /// # Errors
 /// For the log: limits of processes, descriptors, memory; more than one thread.
 pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, Line)> {
-    // 1  A fork copies one thread only: the locks of others would stay locked for ever.
-    if !process::is_single_threaded()? {
-        return Err(io::Error::other("the master has more than one thread, so it cannot fork"));
-    }
-    // 2  What it hears and tells the master by. Signals are blocked by `fork` until step 10.
+    // 1  What it hears and tells the master by.
     let (line, theirs) = line()?;
     let master = std::process::id();
-    let child = process::fork(move || match child(worker, theirs, master) {
+    // 2  A fork copies one thread only: it is refused if there are more. Signals are blocked until step 10.
+    let child = process::fork(move |alone| match child(worker, theirs, master, &alone) {
         Ok((run, boot)) => run(boot),
         Err((step, error)) => {
             log::error!(target: "hatchery", "could not be set up ({step}): {error}");
@@ -84,7 +82,12 @@ type Ready = (fn(WorkerBoot) -> i32, WorkerBoot);
 
 /// In the child. Everything of the master's that it can still see is left alone: dropping it would unlink sockets
 /// that the master uses.
-fn child(worker: Worker<'_>, ends: Ends, master: u32) -> Result<Ready, (&'static str, io::Error)> {
+fn child(
+    worker: Worker<'_>,
+    ends: Ends,
+    master: u32,
+    alone: &OnlyChild,
+) -> Result<Ready, (&'static str, io::Error)> {
     let name = format!("worker {}", worker.slot);
     logger::speak_as(name.clone());
     let account: Option<Account> = worker.generation.account.clone();
@@ -94,7 +97,7 @@ fn child(worker: Worker<'_>, ends: Ends, master: u32) -> Result<Ready, (&'static
     // 3  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
     //    swallow the master's signals.
     let boot = boot(worker, ends).map_err(|error| ("copying descriptors", error))?;
-    process::close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
+    alone.close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
     process::null_input().map_err(|error| ("standard input", error))?;
     // 4  Default dispositions, so that TERM ends it. Signals meant for the master that reach all processes of the
     //    program (`pkill -HUP hatchery`) do nothing.

@@ -11,9 +11,9 @@ use crate::control::worker::{self, ToMaster};
 use crate::dispatch::Board;
 use crate::dispatch::board::WORDS;
 use crate::sys::poll::{Interest, Set};
-use crate::sys::process::Ended;
+use crate::sys::process::{Ended, OnlyChild};
 use crate::sys::shm::Shared;
-use crate::sys::{clock, exec, process, signals};
+use crate::sys::{clock, inherited, process, signals};
 use std::io::Write as _;
 use std::os::fd::{OwnedFd, RawFd};
 
@@ -27,11 +27,12 @@ const SOCKETS: RawFd = 5;
 /// # Errors
 /// Why this program would not do.
 pub(super) fn run(start: &Start) -> Result<u8, String> {
-    process::forget_variable(c"HATCHERY_UPGRADE");
+    process::forget_variables(&[c"HATCHERY_UPGRADE"])
+        .map_err(|error| format!("cannot forget HATCHERY_UPGRADE: {error}"))?;
     signals::ignore_broken_pipes();
-    let report = process::inherited(REPORT).ok_or("the trial has no pipe to its master")?;
-    let state = exec::contents(STATE).map_err(|error| format!("the state cannot be read: {error}"))?;
-    drop(process::inherited(STATE));
+    let report = inherited::take(REPORT).ok_or("the trial has no pipe to its master")?;
+    let state = inherited::contents(STATE).map_err(|error| format!("the state cannot be read: {error}"))?;
+    drop(inherited::take(STATE));
     let (saved, config) = Saved::read(&state)?;
     logger::set_level(config.log.level);
     if let Err(problems) = (start.load)(saved.file.as_deref().or(start.file.as_deref())) {
@@ -41,7 +42,7 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     drop(caught::catch().map_err(|error| format!("cannot catch signals: {error}"))?);
     let mut sockets: Vec<OwnedFd> = Vec::new();
     for (number, _) in (SOCKETS..).zip(&saved.generation.listening.sockets) {
-        let socket = process::inherited(number);
+        let socket = inherited::take(number);
         sockets.push(socket.ok_or_else(|| format!("descriptor {number} did not come along"))?);
     }
     show_title("hatchery: upgrade trial");
@@ -80,8 +81,8 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
 /// none the worse for it.
 fn rehearse(start: &Start, state: &[u8], kept: &(Vec<RawFd>, Kept)) -> Result<(), String> {
     let trial = std::process::id();
-    let child = process::fork(|| {
-        let result = contain(trial, kept).map_err(|error| format!("it cannot be set up: {error}"));
+    let child = process::fork(|alone| {
+        let result = contain(&alone, trial, kept).map_err(|error| format!("it cannot be set up: {error}"));
         match result.and_then(|()| Master::rehearse(start.without_source(), state)) {
             Ok(()) => 0,
             Err(reason) => {
@@ -100,7 +101,7 @@ fn rehearse(start: &Start, state: &[u8], kept: &(Vec<RawFd>, Kept)) -> Result<()
 
 /// In a forked process: lets go of everything that is the running server's, and puts something else at the numbers that
 /// the state names, the second one being the board. A panic must not unwind: what it would drop removes files.
-fn contain(trial: u32, (descriptors, board): &(Vec<RawFd>, Kept)) -> std::io::Result<()> {
+fn contain(alone: &OnlyChild, trial: u32, (descriptors, board): &(Vec<RawFd>, Kept)) -> std::io::Result<()> {
     process::die_with_parent(signals::SIGKILL, trial)?;
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -108,14 +109,14 @@ fn contain(trial: u32, (descriptors, board): &(Vec<RawFd>, Kept)) -> std::io::Re
         std::process::abort();
     }));
     log::set_max_level(log::LevelFilter::Off);
-    process::close_except(&[])?;
-    for number in descriptors.iter().copied().filter(|number| *number > 2) {
+    alone.close_except(&[])?;
+    for number in descriptors.iter().copied().filter(|number| *number != board.number()) {
         // Each is a file of its own: some are locked.
-        process::put_at(process::memory_file(&[])?, number)?;
+        inherited::put_at(process::memory_file(&[])?, number)?;
     }
     let (shared, file) = Shared::in_file(WORDS)?;
     Board::new(shared.words()).begin();
-    process::put_at(file, board.number())
+    inherited::put_at(file, board.number())
 }
 
 /// Until the worker is set up. The master bounds the trial.

@@ -29,7 +29,9 @@ fn part(line: &str, program: &str) -> Option<(usize, usize)> {
     let (range, rights, offset) = (fields.next()?, fields.next()?, fields.next()?);
     let at_start = offset.bytes().all(|digit| digit == b'0');
     let is_code = rights == "r-xp" || (rights == "r--p" && at_start);
-    if !is_code || !line.ends_with(program) {
+    // What comes before the path of a file has no slash; what is no file has no path.
+    let path = line.get(line.find('/')?..)?;
+    if !is_code || path != program {
         return None;
     }
     let (start, end) = range.split_once('-')?;
@@ -67,6 +69,8 @@ mod tests {
             "563fa0faa000-563fa0fab000 rw-p 0037d000 fe:00 123    /usr/bin/hatchery",
             "7f5abb2c7000-7f5abb41d000 r-xp 00026000 fe:00 124    /usr/lib/x86_64-linux-gnu/libc.so.6",
             "7ffc7957c000-7ffc7957e000 r-xp 00000000 00:00 0      [vdso]",
+            "7f5abb2c7000-7f5abb41d000 r-xp 00000000 fe:00 124    /opt/usr/bin/hatchery",
+            "7f5abb2c7000-7f5abb41d000 r--p 00000000 00:00 0",
             "",
         ] {
             assert_eq!(part(line), None, "{line}");

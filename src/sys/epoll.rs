@@ -25,7 +25,7 @@ pub fn delete(epoll: &impl AsRawFd, fd: BorrowedFd<'_>) -> io::Result<()> {
 
 fn control(epoll: &impl AsRawFd, operation: i32, fd: RawFd, events: u32, token: u64) -> io::Result<()> {
     let mut event = libc::epoll_event { events, u64: token };
-    // SAFETY: both descriptors are open (borrowed), `event` lives across the call.
+    // SAFETY: `event` lives across the call; a number that is not of an epoll instance is an error.
     let result = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), operation, fd, &raw mut event) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

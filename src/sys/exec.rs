@@ -1,7 +1,6 @@
 //! Replacing the program of this process in place (execve(2)): same process id, same children, and of the descriptors
 //! those that are named.
 
-use super::shm::Shared;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -96,64 +95,17 @@ pub fn become_image(
     error
 }
 
-/// The descriptor of this number, which came over an exec, for a moment: nobody owns it after this either.
-#[must_use]
-pub fn inherited(number: RawFd) -> Option<BorrowedFd<'static>> {
-    // SAFETY: it is open, as is seen first, and nothing in this process owns it and could close it.
-    is_open(number).then(|| unsafe { BorrowedFd::borrow_raw(number) })
-}
-
 /// What the process is called where its title is not shown (`pidof`, `top`): an exec by descriptor leaves a number there.
 pub fn name_process(name: &CStr) {
     // Cosmetic: nothing depends on it.
     let _ = nix::sys::prctl::set_name(name);
 }
 
-/// Whether a descriptor of this number is open.
-#[must_use]
-pub fn is_open(number: RawFd) -> bool {
-    // SAFETY: integers only.
-    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
-}
-
-/// What is in the file of this number, from its beginning; its position stays, and nobody owns it after this.
-///
-/// # Errors
-/// EBADF, ESPIPE: it is not open, or not a file.
-pub fn contents(number: RawFd) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0_u8; 64 * 1024];
-    loop {
-        let offset = libc::off_t::try_from(bytes.len()).unwrap_or(libc::off_t::MAX);
-        // SAFETY: the pointer and length describe a living array.
-        let length = unsafe { libc::pread(number, buffer.as_mut_ptr().cast(), buffer.len(), offset) };
-        match usize::try_from(length) {
-            Ok(0) => return Ok(bytes),
-            Ok(length) => bytes.extend_from_slice(buffer.get(..length).unwrap_or_default()),
-            Err(_) => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
-    }
-}
-
-/// Maps the shared words of the file of this number, which nobody owns after this.
-///
-/// # Errors
-/// As [`Shared::of_file`].
-pub fn shared(number: RawFd, words: usize) -> io::Result<Shared> {
-    let file = inherited(number).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
-    Shared::of_file(file, words)
-}
-
 /// Has an exec keep or close the descriptor of this number.
 ///
 /// # Errors
 /// EBADF if it is not open.
-pub fn keep(number: RawFd, kept: bool) -> io::Result<()> {
+fn keep(number: RawFd, kept: bool) -> io::Result<()> {
     // SAFETY: integers only.
     let result = unsafe { libc::fcntl(number, libc::F_SETFD, if kept { 0 } else { libc::FD_CLOEXEC }) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -161,6 +113,7 @@ pub fn keep(number: RawFd, kept: bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::inherited::is_open;
     use super::*;
     use std::os::fd::AsFd as _;
 

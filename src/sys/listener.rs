@@ -1,7 +1,7 @@
 //! Listening sockets: bound, non-blocking, close-on-exec; inherited ones (sd_listen_fds(3)) are taken over.
 
 use super::place::{self, Aside, Hold, Identity, Place};
-use super::process;
+use super::{inherited, process};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -159,22 +159,19 @@ pub fn remove(path: &Path, file: Identity) {
 }
 
 /// Takes over the listening sockets that systemd or a test harness passed (LISTEN_FDS, LISTEN_PID), with their names
-/// (LISTEN_FDNAMES; empty without), and removes the variables, so that no child takes them for its own. Once, before the
-/// first thread.
-#[must_use]
-pub fn inherited() -> Vec<(String, Bound)> {
+/// (LISTEN_FDNAMES; empty without), and removes the variables, so that no child takes them for its own.
+///
+/// # Errors
+/// With more than one thread, as [`process::forget_variables`].
+pub fn inherited() -> io::Result<Vec<(String, Bound)>> {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<i32>().ok());
     let ours = number("LISTEN_PID").is_some_and(|pid| pid.unsigned_abs() == std::process::id());
     let count = number("LISTEN_FDS").filter(|count| ours && (0..1024).contains(count)).unwrap_or(0);
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    for name in [c"LISTEN_FDS", c"LISTEN_PID", c"LISTEN_FDNAMES"] {
-        process::forget_variable(name);
-    }
+    process::forget_variables(&[c"LISTEN_FDS", c"LISTEN_PID", c"LISTEN_FDNAMES"])?;
     let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
-    (3..3 + count)
-        .zip(names)
-        .filter_map(|(number, name)| Some((name, take_over(process::inherited(number)?)?)))
-        .collect()
+    let taken = (3..3 + count).zip(names);
+    Ok(taken.filter_map(|(number, name)| Some((name, take_over(inherited::take(number)?)?))).collect())
 }
 
 /// An inherited descriptor, if it is a listening socket of a kind that we serve.

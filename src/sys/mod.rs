@@ -7,6 +7,7 @@ pub mod epoll;
 pub mod exec;
 pub mod fd;
 pub mod file;
+pub mod inherited;
 pub mod inotify;
 pub mod page_cache;
 pub mod shm;

@@ -1,13 +1,19 @@
-//! Making and reaping processes: [`fork`] for workers, [`spawn`] for programs. A program that cannot be started is
+//! Making and reaping processes: [`fork()`] for workers, [`spawn`] for programs. A program that cannot be started is
 //! told as data, over a pipe that the exec closes.
+
+mod fork;
+
+#[cfg(test)]
+pub(crate) use fork::fork_of_test;
+pub(super) use fork::only_thread;
+pub use fork::{OnlyChild, fork};
 
 use super::resources::Resources;
 use super::user::{self, Account};
 use super::{pidfd, sandbox, signals};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd as _, OwnedFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,41 +127,6 @@ impl Launch {
     }
 }
 
-/// Whether this process has one thread. A process with more must not fork and go on.
-///
-/// # Errors
-/// Where /proc is not mounted.
-pub fn is_single_threaded() -> io::Result<bool> {
-    Ok(std::fs::read_dir("/proc/self/task")?.count() == 1)
-}
-
-/// Forks. The child runs `run` with all signals blocked and ends with its result; nothing of the parent's is dropped
-/// there.
-///
-/// # Errors
-/// EAGAIN at a limit of processes, ENOMEM.
-pub fn fork(run: impl FnOnce() -> i32) -> io::Result<Child> {
-    let mask = signals::block_all();
-    // SAFETY: callers that go on in Rust code in the child have one thread (`is_single_threaded`), so no lock is held
-    // by a thread that is gone; `spawn` makes async-signal-safe calls only.
-    let pid = unsafe { libc::fork() };
-    match pid {
-        0 => leave(catch_unwind(AssertUnwindSafe(run)).unwrap_or(101)),
-        -1 => {
-            let error = io::Error::last_os_error();
-            signals::restore(&mask);
-            Err(error)
-        }
-        pid => {
-            // The child does the same; whoever comes first, the group exists before we signal it.
-            // SAFETY: integers only; EACCES after the child's exec means that it has done so itself.
-            unsafe { libc::setpgid(pid, pid) };
-            signals::restore(&mask);
-            Ok(Child::new(pid))
-        }
-    }
-}
-
 /// Starts a program in its own process group, with default signal dispositions and nothing blocked. Whether the exec worked is told by the [`Launch`] later: nothing here waits for it.
 ///
 /// # Errors
@@ -175,7 +146,7 @@ pub fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
         .collect();
     let mut moved = vec![-1; sources.len()];
     let parent = std::process::id();
-    let child = fork(|| {
+    let run = || {
         let (step, error) = become_program(
             program,
             &sources,
@@ -192,7 +163,9 @@ pub fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
         // SAFETY: writes five bytes of a living array; a pipe takes them at once.
         unsafe { libc::write(pipe, report.as_ptr().cast(), report.len()) };
         127
-    })?;
+    };
+    // SAFETY: everything was prepared above; up to the exec, or the end, `run` makes async-signal-safe calls only.
+    let child = unsafe { fork::fork_anyway(run) }?;
     drop(write);
     Ok((child, Launch(std::fs::File::from(read))))
 }
@@ -279,7 +252,8 @@ fn place(sources: &[RawFd], moved: &mut [RawFd], failure: RawFd) -> io::Result<(
     }
     // Ours are close-on-exec anyway; this is for what whoever started us left open. An old kernel or a sandbox may
     // refuse it.
-    let _ = close_range(count, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int);
+    // SAFETY: nothing is closed before the exec.
+    let _ = unsafe { fork::close_range(count, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
     Ok(())
 }
 
@@ -334,42 +308,6 @@ pub fn raise_open_files() {
         // Refused by a sandbox: then what there is must do.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-}
-
-/// Closes every descriptor above 2 that is not in `keep`.
-///
-/// # Errors
-/// What closing a range of descriptors and listing /proc/self/fd both say.
-pub fn close_except(keep: &[RawFd]) -> io::Result<()> {
-    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
-    keep.sort_unstable();
-    let mut first = 3;
-    for fd in keep.iter().copied().chain([RawFd::MAX]) {
-        if first < fd && close_range(first, fd - 1, 0).is_err() {
-            return close_listed(&keep);
-        }
-        first = fd.saturating_add(1);
-    }
-    Ok(())
-}
-
-/// [`close_except`] where close_range(2) is missing or refused.
-fn close_listed(keep: &[RawFd]) -> io::Result<()> {
-    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
-    for fd in open.into_iter().filter(|fd| *fd > 2 && !keep.contains(fd)) {
-        // SAFETY: an integer; the descriptor's owner is the forgotten state of the parent. The listing's own
-        // descriptor is closed already, which is an error nobody needs.
-        unsafe { libc::close(fd) };
-    }
-    Ok(())
-}
-
-fn close_range(first: RawFd, last: RawFd, flags: libc::c_int) -> io::Result<()> {
-    // SAFETY: integers only. Who calls this owns the process: a child between fork and exec or forgetting its parent.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Makes /dev/null the standard input of this process.
@@ -546,6 +484,10 @@ fn signal_itself(child: &Child, pid: libc::pid_t, signal: i32) -> io::Result<()>
 
 /// The number must be of a child, or a group, that was not reaped yet: nobody else can have it then.
 fn kill(pid: libc::pid_t, signal: i32) -> io::Result<()> {
+    // 0 and -1 are groups and everybody, and 1 is nobody's child.
+    if matches!(pid, -1..=1) {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
     // SAFETY: integers only.
     let result = unsafe { libc::kill(pid, signal) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -586,35 +528,17 @@ pub fn memory_file(text: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The descriptor numbered `number` as ours, if it is open. For what was inherited over an exec, once.
-#[must_use]
-pub fn inherited(number: RawFd) -> Option<OwnedFd> {
-    // SAFETY: integers only.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        return None;
-    }
-    // SAFETY: it is open, and nothing in this process has owned it: it came from whoever started us.
-    Some(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// Puts a descriptor at a number that nothing in this process owns, for [`inherited`].
+/// Removes variables from this process's environment, so that no child sees them.
 ///
 /// # Errors
-/// EBADF for a number above the limit of open files.
-pub fn put_at(descriptor: OwnedFd, number: RawFd) -> io::Result<()> {
-    if descriptor.as_raw_fd() == number {
-        let _nobody_s = descriptor.into_raw_fd();
-        return Ok(());
+/// With more than one thread, since another one might read the environment; where /proc is not mounted.
+pub fn forget_variables(names: &[&CStr]) -> io::Result<()> {
+    fork::only_thread()?;
+    for name in names {
+        // SAFETY: a NUL-terminated string; there is one thread, as was just seen, so nobody reads the environment.
+        unsafe { libc::unsetenv(name.as_ptr()) };
     }
-    // SAFETY: integers only.
-    let result = unsafe { libc::dup2(descriptor.as_raw_fd(), number) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Removes a variable from this process's environment, so that no child sees it. Only before the first thread.
-pub fn forget_variable(name: &CStr) {
-    // SAFETY: a NUL-terminated string; the callers run before any thread could read the environment.
-    unsafe { libc::unsetenv(name.as_ptr()) };
+    Ok(())
 }
 
 /// The largest resident set of a process, now, in bytes; `None` if it is gone.

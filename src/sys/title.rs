@@ -1,18 +1,20 @@
 //! The process title that `ps` shows: written over the arguments and the environment this process was started with,
 //! as the kernel reads it from there (/proc/PID/cmdline, see proc(5)).
 
+use super::process::only_thread;
 use std::io;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-static START: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
-static LENGTH: AtomicUsize = AtomicUsize::new(0);
+/// Where the title goes, and how many bytes there are.
+static PLACE: Mutex<Option<(usize, usize)>> = Mutex::new(None);
 
-/// Finds the place of the title and moves the environment out of it. Once, before the first thread and after the
-/// last look at the arguments.
+/// Finds the place of the title and moves the environment out of it. After the last look at the arguments, which it will
+/// be written over.
 ///
 /// # Errors
-/// Where /proc is not mounted or tells something unexpected; titles are then left as they are.
+/// With more than one thread; where /proc is not mounted or tells something unexpected. Titles are then left as they are.
 pub fn prepare() -> io::Result<()> {
+    only_thread()?;
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let unexpected = || io::Error::from(io::ErrorKind::InvalidData);
     // The name in parentheses may hold anything; field 3 follows it. Fields 48 to 51: arg_start, arg_end, env_start,
@@ -28,25 +30,26 @@ pub fn prepare() -> io::Result<()> {
     // Without an adjacent environment the arguments alone must do.
     let adjacent = environment == end && last > environment;
     if adjacent {
-        move_environment();
+        // SAFETY: there is one thread, as was seen above.
+        unsafe { move_environment() };
     }
     let length = if adjacent { last } else { end } - start;
-    START.store(std::ptr::with_exposed_provenance_mut(start), Ordering::Relaxed);
-    LENGTH.store(length, Ordering::Relaxed);
+    *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = Some((start, length));
     Ok(())
 }
 
-/// Shows `title`, cut to the room there is. Does nothing before [`prepare`].
+/// Shows `title`, cut to the room there is. Does nothing before [`prepare`], nor with more than one thread: another one
+/// may look at the arguments.
 pub fn set(title: &str) {
-    let start = START.load(Ordering::Relaxed);
-    let length = LENGTH.load(Ordering::Relaxed);
-    if start.is_null() {
+    let Some((start, length)) = *PLACE.lock().unwrap_or_else(PoisonError::into_inner) else { return };
+    if only_thread().is_err() {
         return;
     }
+    let start = std::ptr::with_exposed_provenance_mut::<u8>(start);
     // The last byte stays zero: whoever still reads the old arguments finds an end.
     let text = title.as_bytes().get(..length - 1).unwrap_or(title.as_bytes());
-    // SAFETY: `start` and `length` are this process's own argument area, which the kernel mapped writable and which
-    // nothing refers to any more except std's argument list, read before.
+    // SAFETY: `start` and `length` are this process's own argument area, which the kernel mapped writable. What still
+    // refers to it are arguments (of std and the C library), which nobody reads now, and which still end at a zero.
     unsafe {
         std::ptr::write_bytes(start, 0, length);
         std::ptr::copy_nonoverlapping(text.as_ptr(), start, text.len());
@@ -54,12 +57,15 @@ pub fn set(title: &str) {
 }
 
 /// Copies the environment to the heap (and leaks it: it lives as long as the process).
-fn move_environment() {
+///
+/// # Safety
+/// This process has one thread.
+unsafe fn move_environment() {
     unsafe extern "C" {
         static mut environ: *mut *mut libc::c_char;
     }
-    // SAFETY: called once with one thread, so nobody reads or changes the environment meanwhile; `environ` is a
-    // null-terminated array of NUL-terminated strings, and what replaces it is one too.
+    // SAFETY: with one thread nobody reads or changes the environment meanwhile; `environ` is a null-terminated array of
+    // NUL-terminated strings, and what replaces it is one too.
     unsafe {
         let mut copies = Vec::new();
         let mut entry = environ;
@@ -73,5 +79,25 @@ fn move_environment() {
         }
         copies.push(std::ptr::null_mut());
         environ = copies.leak().as_mut_ptr();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_a_second_thread_the_arguments_stay() {
+        let (leave, left) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || left.recv());
+        assert!(prepare().is_err());
+        let mut arguments = *b"hatchery\0run\0";
+        let place = Some((arguments.as_mut_ptr().expose_provenance(), arguments.len()));
+        *PLACE.lock().unwrap() = place;
+        set("another");
+        assert_eq!(arguments, *b"hatchery\0run\0");
+        *PLACE.lock().unwrap() = None;
+        drop(leave);
+        assert!(other.join().unwrap().is_err());
     }
 }

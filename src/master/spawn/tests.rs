@@ -64,7 +64,7 @@ impl Scene {
         let (line, theirs) = line().unwrap();
         nix::fcntl::fcntl(&line.voice, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
         let master = std::process::id();
-        let _child = process::fork(move || match child(worker, theirs, master) {
+        let _child = process::fork_of_test(move |alone| match child(worker, theirs, master, &alone) {
             Ok((run, boot)) => run(boot),
             Err((step, error)) => panic!("{step}: {error}"),
         })

@@ -1,3 +1,4 @@
+use super::fork::fork_of_test;
 use super::*;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -105,7 +106,7 @@ fn a_file_without_the_right_to_execute_is_denied() {
 
 #[test]
 fn a_fork_ends_with_its_result_and_its_group_can_be_killed() {
-    let child = fork(|| 42).unwrap();
+    let child = fork_of_test(|_| 42).unwrap();
     assert_eq!(wait(&child), Ended::Code(42));
     let (spec, _read) = program(&["/bin/sh"], &["sh", "-c", "sleep 60 & wait"]);
     let (child, mut launch) = spawn(&spec).unwrap();
@@ -113,23 +114,6 @@ fn a_fork_ends_with_its_result_and_its_group_can_be_killed() {
     signal(&child, signals::SIGKILL, true).unwrap();
     assert_eq!(wait(&child), Ended::Signal(signals::SIGKILL));
     assert!(signal(&child, 0, false).is_err());
-}
-
-#[test]
-fn a_forked_child_keeps_only_what_it_is_told() {
-    let (read, write) = pipe().unwrap();
-    let keep = write.as_raw_fd();
-    let gone = read.as_raw_fd();
-    let child = fork(|| {
-        if close_except(&[keep]).is_err() {
-            return 1;
-        }
-        // SAFETY: integers only.
-        let open = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0;
-        i32::from(!open(keep)) * 2 + i32::from(open(gone)) * 4 + i32::from(!open(2)) * 8
-    })
-    .unwrap();
-    assert_eq!(wait(&child), Ended::Code(0));
 }
 
 /// Waits until `fd` is readable, or for so long.
@@ -147,7 +131,7 @@ fn a_child_that_moved_to_another_group_is_reached_all_the_same() {
     let (never, _said) = pipe().unwrap();
     // SAFETY: no arguments, cannot fail.
     let ours = unsafe { libc::getpgrp() };
-    let child = fork(|| {
+    let child = fork_of_test(|_| {
         // Not before the parent has put it into a group of its own.
         // SAFETY: integers only.
         let moved = wait_for(&go, 20) && unsafe { libc::setpgid(0, ours) } == 0;
@@ -167,8 +151,8 @@ fn a_child_that_moved_to_another_group_is_reached_all_the_same() {
 
 #[test]
 fn children_are_listed_with_what_tells_them_apart() {
-    let first = fork(|| 3).unwrap();
-    let second = fork(|| {
+    let first = fork_of_test(|_| 3).unwrap();
+    let second = fork_of_test(|_| {
         // SAFETY: no arguments; ends by a signal.
         unsafe { libc::pause() };
         0
@@ -188,4 +172,26 @@ fn children_are_listed_with_what_tells_them_apart() {
     signal(&second, libc::SIGKILL, false).unwrap();
     assert_eq!(wait(&second), Ended::Signal(libc::SIGKILL));
     assert_eq!(wait(&first), Ended::Code(3));
+}
+
+#[test]
+fn nothing_is_sent_to_everybody() {
+    for pid in [0, 1] {
+        let error = signal(&Child { pid, handle: None }, 0, true).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH), "{pid}");
+    }
+}
+
+#[test]
+fn variables_are_forgotten_by_the_only_thread() {
+    let (leave, left) = std::sync::mpsc::channel::<()>();
+    let other = std::thread::spawn(move || left.recv());
+    assert!(forget_variables(&[c"HOME"]).is_err(), "another thread may read them");
+    drop(leave);
+    assert!(other.join().unwrap().is_err());
+    let child = fork_of_test(|_| {
+        let forgotten = forget_variables(&[c"PATH", c"NO_SUCH_VARIABLE_HERE"]);
+        i32::from(forgotten.is_err() || std::env::var_os("PATH").is_some())
+    });
+    assert_eq!(wait(&child.unwrap()), Ended::Code(0));
 }

@@ -4,7 +4,7 @@ use hatchery::control::frame::{self, Frame, Kind, Reader};
 use hatchery::gateway::app::{self, Body, HOST_PROGRAM, Response};
 use hatchery::gateway::{Event, Fault, params};
 use hatchery::http::{BodyLength, RequestHead, ResponseHead, Span, Version};
-use hatchery::sys::process;
+use hatchery::sys::{inherited, process};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -56,7 +56,7 @@ impl Host {
         // The one that it inherits by its number may get to other programs too: it is for reading only.
         let (hear, ear) = process::pipe_to_child().unwrap();
         // Above what the shell uses.
-        let hear = process::inherited(fcntl(&hear, FcntlArg::F_DUPFD(100)).unwrap()).unwrap();
+        let hear = inherited::take(fcntl(&hear, FcntlArg::F_DUPFD(100)).unwrap()).unwrap();
         fcntl(&hear, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
         let (voice, tell) = process::pipe().unwrap();
         let program = directory.join("program");
