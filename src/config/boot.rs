@@ -30,6 +30,8 @@ pub struct WorkerBoot {
     pub wake: Rc<[OwnedFd]>,
     /// Directory with the sockets of app processes, see `control::app_socket`.
     pub runtime_dir: PathBuf,
+    /// Process id of the master, which has made those sockets; an upgrade keeps it.
+    pub master: u32,
     /// `config.temp_dir`, as the master opened it to look names up in it; `None` if it could not.
     pub temp_dir: Option<OwnedFd>,
     /// For each of `config.apps` its pool on the board; a pool keeps its number as long as the master lives.

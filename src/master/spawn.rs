@@ -96,7 +96,7 @@ fn child(
     let run = worker.run;
     // 3  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
     //    swallow the master's signals.
-    let boot = boot(worker, ends).map_err(|error| ("copying descriptors", error))?;
+    let boot = boot(worker, ends, master).map_err(|error| ("copying descriptors", error))?;
     alone.close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
     process::null_input().map_err(|error| ("standard input", error))?;
     // 4  Default dispositions, so that TERM ends it. Signals meant for the master that reach all processes of the
@@ -163,7 +163,7 @@ fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
     fd::write_whole(boot.tell.as_fd(), &told.encode()).map_err(|error| ("pipe to the master", error))
 }
 
-fn boot(worker: Worker<'_>, ends: Ends) -> io::Result<WorkerBoot> {
+fn boot(worker: Worker<'_>, ends: Ends, master: u32) -> io::Result<WorkerBoot> {
     let mut listeners = Vec::new();
     for listening in &worker.generation.listening {
         for socket in &listening.sockets {
@@ -187,6 +187,7 @@ fn boot(worker: Worker<'_>, ends: Ends) -> io::Result<WorkerBoot> {
         shared: worker.shared,
         wake: worker.wake,
         runtime_dir: worker.runtime_dir,
+        master,
         temp_dir: worker.generation.temp_dir.as_ref().map(OwnedFd::try_clone).transpose()?,
         app_pools: worker.generation.app_pools.clone(),
         access_log,

@@ -75,7 +75,7 @@ pub(super) struct Context {
     pub(super) runtime_dir: PathBuf,
     /// Where bodies are kept that do not fit memory.
     pub(super) temp_dir: TempDir,
-    /// The master's process id, over its upgrades too: it has made all sockets there.
+    /// The master's process id: it has made all sockets there.
     pub(super) master: u32,
     wake: Rc<[OwnedFd]>,
     control: OwnedFd,
@@ -135,6 +135,7 @@ impl Context {
             shared,
             wake,
             runtime_dir,
+            master,
             temp_dir,
             app_pools,
             access_log,
@@ -163,7 +164,7 @@ impl Context {
             row,
             runtime_dir,
             temp_dir,
-            master: std::os::unix::process::parent_id(),
+            master,
             wake,
             control,
             tell,

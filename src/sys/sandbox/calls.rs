@@ -116,8 +116,9 @@ const SET: [(i32, i32); 3] = [
 /// Since Linux 6.16, and not in libc yet.
 const SO_PASSRIGHTS: i32 = 83;
 
-/// Level and option of sockets that are asked for: whether a connection could be made.
-const ASKED: [(i32, i32); 1] = [(libc::SOL_SOCKET, libc::SO_ERROR)];
+/// Level and option of sockets that are asked for: whether a connection could be made, and whose process listens on the
+/// socket of an app.
+const ASKED: [(i32, i32); 2] = [(libc::SOL_SOCKET, libc::SO_ERROR), (libc::SOL_SOCKET, libc::SO_PEERCRED)];
 
 /// The table for the process `own`.
 pub(super) fn table(own: u32) -> Table {
