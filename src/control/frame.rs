@@ -7,7 +7,9 @@
 //!
 //! Between worker and app each stream socket belongs to one unit (thread): the worker's first frame is HELLO, which
 //! names the unit; from then on one request at a time, `stream` counts them and every frame of an answer repeats it.
-//! Descriptors (FILE, a spooled body) travel by SCM_RIGHTS with the first byte of their frame's header.
+//! Descriptors (FILE, a spooled body) travel by SCM_RIGHTS with the first byte of their frame's header: one with each, a
+//! regular file, and none with any other frame. Only who asks for the master (`gateway::ready`) sends one with HELLO: a
+//! pipe over which the answer goes in place of the socket, a FILE without its descriptor.
 //!
 //! | type | direction | payload |
 //! |---|---|---|

@@ -4,7 +4,7 @@
 
 use super::Readiness;
 use crate::buf::Queue;
-use crate::sys::{socket, transfer};
+use crate::sys::{rights, socket, transfer};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -70,12 +70,27 @@ impl Endpoint {
         self.after_read(result, buffer.len())
     }
 
+    /// Whether nothing waits to be read, not even the end. Nothing is taken: what came stays, with its descriptors.
+    pub fn is_silent(&mut self) -> bool {
+        if !self.readable {
+            return true;
+        }
+        self.readable = !transfer::is_silent(self.fd.as_fd());
+        !self.readable
+    }
+
+    /// The socket, to be closed elsewhere.
+    #[must_use]
+    pub fn into_socket(self) -> OwnedFd {
+        self.fd
+    }
+
     /// Reads once, with the descriptors that came along.
     ///
     /// # Errors
     /// ECONNRESET and the like.
     pub fn read_with_descriptors(&mut self, buffer: &mut [u8], take: &mut Vec<OwnedFd>) -> io::Result<Read> {
-        let result = transfer::read_with_descriptors(self.fd.as_fd(), buffer, take);
+        let result = rights::receive(self.fd.as_fd(), buffer, take).map(|received| received.bytes);
         // A read that brought descriptors ends where they were attached: more may wait.
         let full = if take.is_empty() { buffer.len() } else { 0 };
         self.after_read(result, full)
@@ -141,6 +156,11 @@ impl Endpoint {
     /// Closes the writing side.
     pub fn shut_write(&self) {
         socket::shut_write(self.fd.as_fd());
+    }
+
+    /// Ends both directions: the peer reads the end, and what is still in it waits for the close.
+    pub fn shut(&self) {
+        socket::shut(self.fd.as_fd());
     }
 
     /// Makes the coming close a reset.

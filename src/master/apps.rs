@@ -18,7 +18,7 @@ use crate::sys::listener::Bound;
 use crate::sys::place::Place;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program, Step};
-use crate::sys::{listener, signals, user};
+use crate::sys::{listener, rights, signals, user};
 use crate::timer::Time;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -199,7 +199,10 @@ impl Wanted<'_> {
 /// The socket on which workers connect: theirs alone.
 fn listen(path: &Path, generation: &Generation) -> io::Result<Bound> {
     let owner = generation.account.as_ref().map(|account| (account.uid, account.gid));
-    listener::unix_for(path, 0o600, owner)
+    let bound = listener::unix_for(path, 0o600, owner)?;
+    // Bodies of requests that were spooled to a file.
+    rights::expect(bound.socket.as_fd());
+    Ok(bound)
 }
 
 /// Removes the socket of a process.

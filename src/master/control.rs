@@ -10,7 +10,7 @@ use crate::supervisor::Ticket;
 use crate::sys::listener::{self, Bound};
 use crate::sys::place::{Directory, Identity};
 use crate::sys::poll::{Interest, Set};
-use crate::sys::user;
+use crate::sys::{rights, user};
 use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -159,6 +159,7 @@ impl Control {
     pub(super) fn accept(&mut self, now: Time) {
         while self.brief() < CLIENTS {
             let Ok((stream, _)) = self.socket.accept() else { return };
+            rights::refuse(stream.as_fd());
             if stream.set_nonblocking(true).is_ok() {
                 self.last += 1;
                 let state = State::Asking { line: Vec::new(), since: now };

@@ -1,5 +1,8 @@
 //! The ready request to a new process of an app (`gateway::ready`), asked over the process's own socket. Nothing here
-//! waits: the socket does not block, and the answer has a deadline.
+//! waits: nothing blocks, and the answer has a deadline.
+//!
+//! The answer comes over a pipe that goes along with the question, as the master reads no socket over which an app could
+//! pass it a descriptor (`sys::rights`).
 
 use super::child::Role;
 use super::{Master, Token};
@@ -7,11 +10,12 @@ use crate::config::Ready;
 use crate::gateway::ready::{self, Answer};
 use crate::supervisor::{ChildId, Input};
 use crate::sys::poll::{Interest, Set};
-use crate::sys::socket;
+use crate::sys::socket::{self, Expect};
+use crate::sys::{process, transfer};
 use crate::timer::Time;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 /// How much is read in one turn: an endless answer must not hold up the others.
@@ -20,9 +24,13 @@ const TURN: usize = 64 * 1024;
 /// A ready request on its way.
 #[derive(Debug)]
 pub(super) struct Inquiry {
-    /// `None` once the process closed it without an answer: its exit tells more, the deadline is the last word.
-    stream: Option<UnixStream>,
+    /// Where it is asked: the process takes the end of it for the end of who asks.
+    stream: OwnedFd,
     asked: Vec<u8>,
+    /// What goes along with the first byte: where the answer is to be written.
+    attach: Option<OwnedFd>,
+    /// `None` once the process closed it without an answer: its exit tells more, the deadline is the last word.
+    heard: Option<File>,
     answer: Answer,
     deadline: Time,
     /// `GET /healthz`.
@@ -36,12 +44,15 @@ impl Inquiry {
     /// # Errors
     /// It cannot be connected to.
     fn begin(socket: &Path, ready: &Ready, now: Time) -> io::Result<Self> {
-        let stream = socket::connect_unix(socket)?;
+        let stream = socket::connect_unix(socket, Expect::Nothing)?;
+        let (heard, attach) = process::pipe()?;
         let mut asked = Vec::new();
         ready::ask(&ready.question(), &mut asked);
         let mut inquiry = Self {
-            stream: Some(stream.into()),
+            stream,
             asked,
+            attach: Some(attach),
+            heard: Some(heard.into()),
             answer: Answer::to(ready.status),
             deadline: now.after(ready.timeout),
             what: format!("GET {}", ready.path),
@@ -53,20 +64,28 @@ impl Inquiry {
 
     /// Waits for the answer.
     pub(super) fn watch<'a>(&'a self, token: Token, set: &mut Set<'a, Token>) {
-        if let Some(stream) = &self.stream {
-            set.add(stream.as_fd(), token, Interest { read: true, write: !self.asked.is_empty() });
+        if let Some(heard) = &self.heard {
+            set.add(heard.as_fd(), token, Interest::READ);
+            if !self.asked.is_empty() {
+                set.add(self.stream.as_fd(), token, Interest::WRITE);
+            }
         }
     }
 
     fn send(&mut self) {
-        while let Some(stream) = &mut self.stream
-            && !self.asked.is_empty()
-        {
-            match stream.write(&self.asked) {
-                Ok(length) => drop(self.asked.drain(..length)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        while !self.asked.is_empty() {
+            let attach = self.attach.as_ref().map(OwnedFd::as_fd);
+            match transfer::send_with_descriptor(self.stream.as_fd(), &self.asked, attach) {
+                Ok(length) => {
+                    self.asked.drain(..length);
+                    // Its end is the end of what the process holds of it.
+                    self.attach = None;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.stream = None,
+                Err(_) => {
+                    self.asked.clear();
+                    self.heard = None;
+                }
             }
         }
     }
@@ -76,11 +95,11 @@ impl Inquiry {
         self.send();
         let mut buffer = [0; 8 * 1024];
         let mut left = TURN;
-        while let Some(stream) = &mut self.stream
+        while let Some(heard) = &mut self.heard
             && left > 0
         {
-            match stream.read(&mut buffer) {
-                Ok(0) => self.stream = None,
+            match heard.read(&mut buffer) {
+                Ok(0) => self.heard = None,
                 Ok(length) => {
                     left = left.saturating_sub(length);
                     self.answer.feed(buffer.get(..length).unwrap_or_default());
@@ -90,14 +109,14 @@ impl Inquiry {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(_) => self.stream = None,
+                Err(_) => self.heard = None,
             }
         }
         None
     }
 
     fn too_late(&self) -> String {
-        match self.stream {
+        match self.heard {
             Some(_) => format!("{} got no answer within {:?}", self.what, self.within),
             None => format!("{} got no answer", self.what),
         }

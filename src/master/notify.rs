@@ -10,13 +10,13 @@
 //! | a socket was bound, or is not needed any more | `FDSTORE=1` with the socket, `FDSTOREREMOVE=1` |
 
 use crate::control::text;
-use crate::sys::process;
+use crate::sys::{process, rights};
 use crate::timer::{Time, earliest};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -166,6 +166,7 @@ fn connect(address: &OsStr) -> io::Result<(UnixDatagram, UnixAddr)> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
+    rights::send_only(socket.as_fd())?;
     Ok((socket, address))
 }
 
@@ -245,7 +246,6 @@ mod tests {
     fn a_socket_is_given_away_by_name() {
         use nix::sys::socket::{ControlMessageOwned, recvmsg};
         use std::io::IoSliceMut;
-        use std::os::fd::AsFd as _;
         let (receiver, notify) = pair("store", None);
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         notify.store("hatchery-x", socket.as_fd());

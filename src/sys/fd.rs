@@ -6,6 +6,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A non-blocking, close-on-exec eventfd with count 0.
@@ -85,6 +86,50 @@ pub fn write_whole(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// A descriptor that is handed to somebody in place of being closed, when it is dropped.
+pub struct Handed {
+    /// There until [`Handed::keep`] or the drop.
+    descriptor: ManuallyDrop<OwnedFd>,
+    to: Option<Box<dyn Fn(OwnedFd)>>,
+}
+
+impl Handed {
+    /// Handed to `to`, when it is dropped.
+    #[must_use]
+    pub fn new(descriptor: OwnedFd, to: Box<dyn Fn(OwnedFd)>) -> Self {
+        Self { descriptor: ManuallyDrop::new(descriptor), to: Some(to) }
+    }
+
+    /// The descriptor as the caller's own.
+    #[must_use]
+    pub fn keep(mut self) -> OwnedFd {
+        self.to = None;
+        // SAFETY: taken once: without `to` the drop leaves it alone.
+        unsafe { ManuallyDrop::take(&mut self.descriptor) }
+    }
+}
+
+impl AsFd for Handed {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if let Some(to) = self.to.take() {
+            // SAFETY: taken once, as `keep` has not been called.
+            to(unsafe { ManuallyDrop::take(&mut self.descriptor) });
+        }
+    }
+}
+
+impl std::fmt::Debug for Handed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Handed").field(&self.descriptor).finish()
     }
 }
 

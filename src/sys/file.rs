@@ -5,10 +5,11 @@ use crate::buf::Stamp;
 use crate::timer::Wall;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlink};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat, openat2, readlink};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -213,6 +214,42 @@ pub fn metadata_at(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Metadata> {
 /// As `fstatat(2)`.
 pub fn metadata_of_entry(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Metadata> {
     Ok(Metadata::of(&retry(|| fstatat(root, path, AtFlags::AT_SYMLINK_NOFOLLOW))?))
+}
+
+/// What a descriptor from somebody else is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// A regular file, open for reading, on a disk of this machine: closing it waits for nobody.
+    Disk,
+    /// A regular file, open for reading, of any other file system: over a network, in user space, in memory.
+    Elsewhere,
+    /// Anything else: a socket, a pipe, a directory, a file that cannot be read.
+    Other,
+}
+
+/// Looks at a descriptor of which nothing is known, without waiting for whoever has made it: what it was opened for, and
+/// what is known of it already (AT_STATX_DONT_SYNC: no question to a server or a process). A disk is told by the number of
+/// its device, as file systems without one get a number whose major part is 0.
+#[must_use]
+pub fn nature(file: BorrowedFd<'_>) -> Nature {
+    let mode = match fcntl(file, FcntlArg::F_GETFL) {
+        Ok(flags) if flags & libc::O_PATH == 0 => flags & libc::O_ACCMODE,
+        Ok(_) | Err(_) => return Nature::Other,
+    };
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    // SAFETY: an empty path, which is the descriptor itself, and room for the answer; both live across the call.
+    let result =
+        unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_TYPE, found.as_mut_ptr()) };
+    if result < 0 || mode == libc::O_WRONLY {
+        return Nature::Other;
+    }
+    // SAFETY: zero is a valid value, and the kernel has filled it.
+    let found = unsafe { found.assume_init() };
+    if libc::mode_t::from(found.stx_mode) & libc::S_IFMT != libc::S_IFREG {
+        return Nature::Other;
+    }
+    if found.stx_dev_major == 0 { Nature::Elsewhere } else { Nature::Disk }
 }
 
 /// Whether every change in the file system of `file` is made by this machine, through names that can be watched. Not so

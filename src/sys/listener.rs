@@ -1,13 +1,13 @@
 //! Listening sockets: bound, non-blocking, close-on-exec; inherited ones (sd_listen_fds(3)) are taken over.
 
 use super::place::{self, Aside, Hold, Identity, Place};
-use super::{inherited, process};
+use super::{inherited, process, rights};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +34,15 @@ pub struct Bound {
     pub dual: bool,
     /// The file of a Unix socket that we made, to remove no other at the end.
     pub file: Option<Identity>,
+}
+
+impl Bound {
+    /// One that an earlier program of this process has bound.
+    #[must_use]
+    pub fn resumed(socket: OwnedFd, local: Local, dual: bool) -> Self {
+        rights::refuse(socket.as_fd());
+        Self { socket, local, dual, file: None }
+    }
 }
 
 /// Listens on a TCP address. An IPv6 socket takes IPv6 only.
@@ -79,7 +88,8 @@ pub fn lacks_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT))
 }
 
-/// Listens on a path with these permissions. A socket that a dead process left there is replaced, a living one is not.
+/// Listens on a path with these permissions, for peers that send no descriptors. A socket that a dead process left there
+/// is replaced, a living one is not.
 ///
 /// # Errors
 /// As [`unix_for`].
@@ -98,6 +108,7 @@ pub fn unix_for(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result
     let place = Place::of(path)?;
     clear(&place)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    rights::refuse(socket.as_fd());
     let file = if place.hold() == Hold::Own {
         // By its own path, which tools show. Nobody can connect before it listens.
         socket.bind(&SockAddr::unix(place.path())?)?;
@@ -136,6 +147,8 @@ fn clear(place: &Place) -> io::Result<()> {
 fn listens(path: &Path) -> bool {
     let connect = || -> io::Result<()> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        // Whoever listens there may be anybody, and nothing is to be heard from them.
+        rights::send_only(socket.as_fd())?;
         socket.connect(&SockAddr::unix(path)?)
     };
     match connect() {
@@ -181,6 +194,8 @@ fn take_over(socket: OwnedFd) -> Option<Bound> {
         return None;
     }
     view.set_nonblocking(true).ok()?;
+    // Before somebody connects to what we serve; fails for TCP, which carries none.
+    rights::refuse(socket.as_fd());
     let address = view.local_addr().ok()?;
     let local = address
         .as_socket()
@@ -225,7 +240,6 @@ impl nix::sys::socket::SetSockOpt for TcpDeferAccept {
 mod tests {
     use super::*;
     use std::net::TcpStream;
-    use std::os::fd::AsFd as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn folder(name: &str) -> PathBuf {

@@ -23,6 +23,7 @@ pub mod place;
 pub mod poll;
 pub mod process;
 pub mod resources;
+pub mod rights;
 pub mod sandbox;
 pub mod seqpacket;
 pub mod signals;

@@ -1,13 +1,10 @@
 //! Pairs of SOCK_SEQPACKET sockets: messages keep their borders, and descriptors may travel along (SCM_RIGHTS).
 
-use nix::cmsg_space;
+use super::rights;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg,
-    sendmsg, shutdown, socketpair,
-};
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A connected pair, close-on-exec and non-blocking.
 ///
@@ -26,7 +23,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// EMFILE, ENFILE.
 pub fn one_way() -> io::Result<(OwnedFd, OwnedFd)> {
     let (sends, receives) = pair()?;
-    shutdown(sends.as_raw_fd(), Shutdown::Read)?;
+    rights::send_only(sends.as_fd())?;
     Ok((sends, receives))
 }
 
@@ -56,39 +53,23 @@ pub fn send_all(socket: BorrowedFd<'_>, packet: &[u8], descriptors: &[BorrowedFd
     }
 }
 
-/// Receives one packet into `buffer`: its length (0: the peer is gone) and the descriptor that came along.
+/// Receives one packet into `buffer`: its length (0: the peer is gone) and the descriptor that came along. Of several the
+/// last is returned and the others are closed, so the peer must be somebody who is trusted.
 ///
 /// # Errors
 /// `WouldBlock` if none waits; `InvalidData` if it was longer than `buffer`.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = cmsg_space!([libc::c_int; 1]);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let message = loop {
-        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
-            Ok(message) => break message,
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    };
-    let mut descriptor = None;
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(numbers) = control {
-            for number in numbers {
-                // SAFETY: the kernel has just made this descriptor for us; dropping a second one closes it.
-                descriptor = Some(unsafe { OwnedFd::from_raw_fd(number) });
-            }
-        }
-    }
-    if message.flags.contains(MsgFlags::MSG_TRUNC) {
+    let mut descriptors = Vec::new();
+    let received = rights::receive(socket, buffer, &mut descriptors)?;
+    if received.cut {
         return Err(io::Error::from(io::ErrorKind::InvalidData));
     }
-    Ok((message.bytes, descriptor))
+    Ok((received.bytes, descriptors.pop()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd as _;
 
     #[test]
     fn what_goes_one_way_does_not_go_the_other() {

@@ -1,5 +1,6 @@
 //! Signals: as one readable descriptor in the master, blocked around a fork, reset in a child.
 
+use super::rights;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 use std::io;
@@ -43,6 +44,8 @@ impl Signals {
     /// EMFILE; EINVAL for a signal that cannot be caught.
     pub fn new(signals: &[i32]) -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
+        rights::refuse(read.as_fd());
+        rights::send_only(write.as_fd())?;
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
         Ok(Self { delivery: SignalDelivery::with_pipe(read, write, SignalOnly, signals)? })

@@ -1,5 +1,6 @@
 //! Stream sockets of a worker: accept, connect, options. All of them non-blocking and close-on-exec.
 
+use super::rights;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -10,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
-/// Takes one connection from a listener, with the peer's address (`None` for Unix sockets).
+/// Takes one connection from a listener, with the peer's address (`None` for Unix sockets, which take no descriptors).
 ///
 /// # Errors
 /// EAGAIN when none waits, EMFILE and ENFILE when descriptors run out, ECONNABORTED when the peer has gone.
@@ -34,7 +35,12 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAdd
         let (fd, address) = unsafe {
             (OwnedFd::from_raw_fd(fd), SockaddrStorage::from_raw((&raw const storage).cast(), Some(length)))
         };
-        return Ok((fd, address.and_then(|address| ip_address(&address))));
+        let address = address.and_then(|address| ip_address(&address));
+        if address.is_none() {
+            // As its listener does, unless it was made before we had that: a socket unit's may have waited.
+            rights::refuse(as_fd(&fd));
+        }
+        return Ok((fd, address));
     }
 }
 
@@ -62,12 +68,38 @@ pub fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     begin(&fd, &SockaddrStorage::from(address))
 }
 
+/// What may come over a connection to a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Bytes, and descriptors: see [`rights::receive`].
+    Descriptors,
+    /// Bytes only.
+    Bytes,
+    /// Nothing: it is for sending.
+    Nothing,
+}
+
 /// Connects to a Unix socket. It connects at once or not at all: EAGAIN means that the listener's backlog is full.
 ///
 /// # Errors
 /// ENOENT, ECONNREFUSED, EACCES, EAGAIN, EMFILE.
-pub fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
-    begin(&stream_socket(AddressFamily::Unix)?, &UnixAddr::new(path)?)
+pub fn connect_unix(path: &Path, expect: Expect) -> io::Result<OwnedFd> {
+    let socket = stream_socket(AddressFamily::Unix)?;
+    expect.tell(as_fd(&socket))?;
+    begin(&socket, &UnixAddr::new(path)?)
+}
+
+impl Expect {
+    fn tell(self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        match self {
+            Self::Descriptors => Ok(()),
+            Self::Bytes => {
+                rights::refuse(socket);
+                Ok(())
+            }
+            Self::Nothing => rights::send_only(socket),
+        }
+    }
 }
 
 /// The process id of who listens on the Unix socket that `fd` is connected to, or has connected to the one that `fd` was
@@ -113,6 +145,11 @@ pub fn shut_write(fd: BorrowedFd<'_>) {
     let _ = socket::shutdown(fd.as_raw_fd(), Shutdown::Write);
 }
 
+/// Ends both directions without closing: the peer reads end of file, and cannot send any more.
+pub fn shut(fd: BorrowedFd<'_>) {
+    let _ = socket::shutdown(fd.as_raw_fd(), Shutdown::Both);
+}
+
 /// Makes the coming close a reset (SO_LINGER 0), so that the peer sees a response that broke off.
 pub fn reset_on_close(fd: BorrowedFd<'_>) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -156,6 +193,6 @@ mod tests {
             nix::poll::poll(&mut poll, 5_000u16).unwrap();
             assert!(error(fd.as_fd()).is_some());
         }
-        assert!(connect_unix(Path::new("/nonexistent/socket")).is_err());
+        assert!(connect_unix(Path::new("/nonexistent/socket"), Expect::Bytes).is_err());
     }
 }

@@ -2,11 +2,10 @@
 
 use super::file;
 use crate::buf::{Front, Queue, Stamp};
-use nix::cmsg_space;
 use nix::libc;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// Most slices gathered into one write.
 const GATHER: usize = 64;
@@ -24,6 +23,14 @@ const MEMORY_SLICE: usize = 64 * 1024;
 /// EAGAIN when nothing waits, ECONNRESET.
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     retry(|| recv(fd.as_raw_fd(), buffer, MsgFlags::empty()))
+}
+
+/// Whether a socket has nothing to read, not even its end. What is looked at stays there, and with it the descriptors that
+/// came along.
+#[must_use]
+pub fn is_silent(fd: BorrowedFd<'_>) -> bool {
+    retry(|| recv(fd.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK))
+        .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// What one call of [`write_queue`] did.
@@ -114,32 +121,6 @@ pub fn send_with_descriptor(
     retry(|| sendmsg::<()>(fd.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None))
 }
 
-/// Reads bytes and the descriptors that came with them (close-on-exec); 0 bytes is end of file.
-///
-/// # Errors
-/// EAGAIN when nothing waits, ECONNRESET.
-pub fn read_with_descriptors(
-    fd: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    take: &mut Vec<OwnedFd>,
-) -> io::Result<usize> {
-    let mut control = cmsg_space!([RawFd; 8]);
-    let mut slices = [IoSliceMut::new(buffer)];
-    let message = loop {
-        match recvmsg::<()>(fd.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
-            Err(nix::Error::EINTR) => {}
-            other => break other?,
-        }
-    };
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(descriptors) = part {
-            // SAFETY: the kernel has just made these descriptors for us; nobody else owns them.
-            take.extend(descriptors.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
-        }
-    }
-    Ok(message.bytes)
-}
-
 fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -154,6 +135,7 @@ mod tests {
     use super::*;
     use crate::buf::Segment;
     use std::io::{Read, Write};
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use std::rc::Rc;
 
@@ -202,7 +184,7 @@ mod tests {
         file.write_all(b"body").unwrap();
         send_with_descriptor(here.as_fd(), b"frame", Some(file.as_fd())).unwrap();
         let (mut buffer, mut taken) = ([0u8; 64], Vec::new());
-        assert_eq!(read_with_descriptors(there.as_fd(), &mut buffer, &mut taken).unwrap(), 5);
+        assert_eq!(super::super::rights::receive(there.as_fd(), &mut buffer, &mut taken).unwrap().bytes, 5);
         let mut copy = std::fs::File::from(taken.remove(0));
         let mut text = String::new();
         std::io::Seek::rewind(&mut copy).unwrap();

@@ -15,8 +15,9 @@ import os
 import select
 import sys
 from _signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, set_wakeup_fd, signal
-from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socket
+from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, MSG_PEEK, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socket
 from _struct import Struct
+from _thread import start_new_thread
 from io import BufferedRandom, BufferedReader, BytesIO, FileIO
 from itertools import count
 from time import monotonic
@@ -32,12 +33,14 @@ COUNT = Struct("<I")
 EXTENT = Struct("<QQ")
 PEER = Struct("=iII")  # struct ucred: process, user, group (unix(7))
 HEADER_SIZE = HEADER.size
-ANCILLARY = CMSG_SPACE(4)
+MOST_DESCRIPTORS = 253  # of one message (SCM_MAX_FD): none is lost for want of room
+ANCILLARY = CMSG_SPACE(4 * MOST_DESCRIPTORS)
 RECEIVE = 64 * 1024
 TOGETHER = 64 * 1024  # up to this size frames are joined for one send
 LONGEST = 1 << 30  # of one frame
 ACQUAINTANCE = 5  # seconds in which the master may say who somebody is
 STRANGERS = 64  # who wait for that at a time
+PIPE, REGULAR = 0o010000, 0o100000  # kinds of files (inode(7))
 LAST_MOMENT = 5  # seconds for what runs when the master dies
 
 
@@ -45,14 +48,46 @@ def frame(kind, flags, stream, payload=b""):
     return HEADER.pack(len(payload), kind, flags, 0, stream) + payload
 
 
+def is_kind(descriptor, kind):
+    return os.fstat(descriptor).st_mode & 0o170000 == kind
+
+
+def write_all(pipe, data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(pipe.fileno(), view) :]
+
+
 def tell(pipe, kind, payload=b""):
     """To the master; if that has gone, the end of what it says is dealt with in its turn."""
-    data = frame(kind, 0, 0, payload)
     try:
-        while data:
-            data = data[os.write(pipe.fileno(), data) :]
+        write_all(pipe, frame(kind, 0, 0, payload))
     except (OSError, ValueError):
         pass
+
+
+def close_all(descriptors):
+    for descriptor in descriptors:
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass
+
+
+def close(connection, descriptors=()):
+    """Closes a stream and what came over it. What lies in it unread is closed with it, and a descriptor can be made so that
+    its close sleeps: where anything is left, a thread does it."""
+    try:
+        unread = connection.recv(1, MSG_DONTWAIT | MSG_PEEK)
+    except OSError:
+        unread = True
+    if not unread and not descriptors:
+        return connection.close()
+    all_of_it = [connection.detach(), *descriptors]
+    try:
+        start_new_thread(close_all, (all_of_it,))
+    except RuntimeError:  # no thread to be had
+        close_all(all_of_it)
 
 
 def trimmed(trace):
@@ -117,7 +152,7 @@ class FileWrapper:
             info = os.fstat(descriptor)
         except (OSError, ValueError):
             return None
-        if info.st_mode & 0o170000 != 0o100000:
+        if info.st_mode & 0o170000 != REGULAR:
             return None
         return descriptor, offset, max(info.st_size - offset, 0)
 
@@ -266,11 +301,12 @@ class Response:
 class Stream:
     """The connection of one worker to one unit."""
 
-    __slots__ = ("host", "socket", "poll", "ready", "row", "unit", "data", "descriptors", "dead")
+    __slots__ = ("host", "socket", "answers", "poll", "ready", "row", "unit", "data", "descriptors", "dead")
 
     def __init__(self, host, connection, poll, ready):
         self.host = host
         self.socket = connection
+        self.answers = None  # a pipe to answer by in place of the socket: the master reads nothing else
         self.row = self.unit = None
         self.data = b""
         self.descriptors = []
@@ -293,7 +329,7 @@ class Stream:
         """Reads no more than HELLO, so that what follows is seen by the unit's own poll."""
         wanted = HEADER_SIZE + HELLO_PAYLOAD.size
         try:
-            data = self.socket.recv(wanted - len(self.data), MSG_DONTWAIT)
+            data = self.read(wanted - len(self.data), MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -308,6 +344,10 @@ class Stream:
         self.data = b""
         if kind != HELLO or length != HELLO_PAYLOAD.size or version != VERSION or unit >= len(self.host.units):
             return self.end()
+        if self.descriptors:
+            if not is_kind(self.descriptors[0], PIPE):
+                return self.end()
+            self.answers = FileIO(self.descriptors.pop(), "wb")
         self.row = row
         self.unit = unit
         self.unwatch()
@@ -317,12 +357,26 @@ class Stream:
     def end(self):
         """The worker has gone: the master learns that no request of it runs on this unit."""
         self.unwatch()
-        self.socket.close()
-        for descriptor in self.descriptors:
-            os.close(descriptor)
+        close(self.socket, self.descriptors)
+        if self.answers is not None:
+            self.answers.close()
         self.host.streams.discard(self)
         if self.row is not None:
             self.host.tell(FREE, ROW_UNIT.pack(self.row, self.unit))
+
+    def read(self, most, flags=0):
+        """Bytes and the one descriptor that may come with them. Whoever sends more, or one before the last was taken, is
+        left: OSError."""
+        data, ancillary, state, _ = self.socket.recvmsg(most, ANCILLARY, flags)
+        for level, what, payload in ancillary:
+            if level == SOL_SOCKET and what == SCM_RIGHTS:
+                for at in range(0, len(payload) // 4 * 4, 4):
+                    self.descriptors.append(int.from_bytes(payload[at : at + 4], sys.byteorder))
+        if state & MSG_CTRUNC:
+            sys.stderr.write("a request body did not arrive: too many open files in the app\n")
+        if len(self.descriptors) > 1:
+            raise OSError("descriptors that nobody asked for")
+        return data
 
     def receive(self):
         """The next frame as type, flags, stream, payload; None if the worker has gone."""
@@ -336,28 +390,28 @@ class Stream:
                     self.data = data[needed:]
                     return kind, flags, stream, data[HEADER_SIZE:needed]
             try:
-                more, ancillary, state, _ = self.socket.recvmsg(RECEIVE, ANCILLARY)
+                more = self.read(RECEIVE)
             except OSError:
                 return None
             if not more:
                 return None
-            for level, what, payload in ancillary:
-                if level == SOL_SOCKET and what == SCM_RIGHTS and len(payload) >= 4:
-                    self.descriptors.append(int.from_bytes(payload[:4], sys.byteorder))
-            if state & MSG_CTRUNC:
-                sys.stderr.write("a request body did not arrive: too many open files in the app\n")
             data += more
 
     def send(self, data):
         """Waits while the worker has no room. A worker that has gone must not disturb the app."""
         if not self.dead:
             try:
-                self.socket.sendall(data)
+                if self.answers is None:
+                    self.socket.sendall(data)
+                else:
+                    write_all(self.answers, data)
             except OSError:
                 self.dead = True
 
     def send_file(self, data, descriptor):
-        if not self.dead:
+        if self.answers is not None:
+            self.send(data)  # whoever asked so does not look at the content
+        elif not self.dead:
             rights = (SOL_SOCKET, SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
             try:
                 sent = self.socket.sendmsg([data], [rights])
@@ -388,12 +442,14 @@ class Stream:
 
     def read_body(self, flags):
         """wsgi.input; None if the worker has gone. Bodies are complete and exactly CONTENT_LENGTH bytes long."""
+        if bool(self.descriptors) != bool(flags & DESCRIPTOR):
+            return None
         if flags & NO_BODY:
             return BytesIO()
         if flags & DESCRIPTOR:
-            if not self.descriptors:
+            if not is_kind(self.descriptors[0], REGULAR):
                 return None
-            file = open(self.descriptors.pop(0), "rb")
+            file = open(self.descriptors.pop(), "rb")
             file.seek(0)
             return file
         parts = []
@@ -589,7 +645,7 @@ class Host:
             elif now < until and len(waiting) - number < STRANGERS:
                 self.strangers.append(stranger)
             else:
-                connection.close()
+                close(connection)
                 self.refused += 1
                 if self.told <= now:
                     self.told = now + 60

@@ -3,7 +3,7 @@
 
 use crate::control::command::{Order, Request, Response};
 use crate::sys::peer::Peer;
-use crate::sys::socket;
+use crate::sys::socket::{self, Expect};
 use crate::sys::trust::user_name;
 use crate::sys::user;
 use std::io::{self, Read as _, Write as _};
@@ -93,7 +93,7 @@ pub fn is_running(path: &Path) -> bool {
 /// As `connect(2)`, EAGAIN if its queue is full; `PermissionDenied` for that of another user, with the reason.
 pub fn connect(path: &Path) -> io::Result<(UnixStream, Peer)> {
     // Not waiting for room in the queue of whoever it is.
-    let stream = UnixStream::from(socket::connect_unix(path)?);
+    let stream = UnixStream::from(socket::connect_unix(path, Expect::Bytes)?);
     let peer = Peer::of(&stream)?;
     if peer.is_trusted() {
         stream.set_nonblocking(false)?;

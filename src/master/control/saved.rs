@@ -3,8 +3,10 @@
 use super::super::saved::{Keeping, Kept, Taking};
 use super::{Client, Control, State};
 use crate::sys::place::Identity;
+use crate::sys::rights;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 /// What an upgrade keeps of the control socket: clients notice nothing.
@@ -29,7 +31,9 @@ impl SavedControl {
         for (number, stream, state) in self.clients {
             clients.insert(number, Client { stream: descriptors.take(stream)?.into(), state });
         }
-        let socket = descriptors.take(self.socket)?.into();
+        let socket = descriptors.take(self.socket)?;
+        rights::refuse(socket.as_fd());
+        let socket = socket.into();
         Ok(Control { socket, path: self.path, identity: self.identity, clients, last: self.last })
     }
 }

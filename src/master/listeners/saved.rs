@@ -35,7 +35,7 @@ impl SavedSocket {
 
     /// The socket of that descriptor; `owned`: it removes its file at its end.
     fn restore(self, socket: OwnedFd, owned: bool) -> Rc<Socket> {
-        let bound = Bound { socket, local: self.local, dual: self.dual, file: None };
+        let bound = Bound::resumed(socket, self.local, self.dual);
         Rc::new(Socket { bound, passed: self.passed, file: self.file.filter(|_| owned) })
     }
 }
@@ -122,7 +122,7 @@ impl Inherited {
     ) -> Result<Self, String> {
         let mut taken = Vec::new();
         for SavedTaken { name, stored, socket, local, dual } in saved {
-            let bound = Bound { socket: descriptors.take(socket)?, local, dual, file: None };
+            let bound = Bound::resumed(descriptors.take(socket)?, local, dual);
             taken.push(Taken { name, stored, bound });
         }
         Ok(Self(RefCell::new(taken)))

@@ -243,7 +243,7 @@ impl Context {
         }
         let lease = unit.lease;
         let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.generation);
-        let stream = socket::connect_unix(&path)?;
+        let stream = socket::connect_unix(&path, socket::Expect::Descriptors)?;
         if socket::peer_process(stream.as_fd()) != Some(self.master) {
             return Err(io::Error::other("what listens on the socket of the process is not the master's"));
         }

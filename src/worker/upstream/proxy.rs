@@ -273,7 +273,7 @@ impl Run {
         };
         let endpoint = match &server.address {
             Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
-            Address::Unix(path) => Endpoint::new(socket::connect_unix(path)?),
+            Address::Unix(path) => Endpoint::new(socket::connect_unix(path, socket::Expect::Bytes)?),
             Address::Any(_) | Address::Passed(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         let connected = endpoint.writable();

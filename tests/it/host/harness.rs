@@ -287,6 +287,15 @@ impl Worker {
         self.stream.write_all(&out[sent..]).unwrap();
     }
 
+    /// Passes so many descriptors of this file with some bytes.
+    pub(super) fn pass(&self, bytes: &[u8], file: &impl std::os::fd::AsRawFd, count: usize) {
+        let numbers = vec![file.as_raw_fd(); count];
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let sent =
+            sendmsg::<()>(self.stream.as_raw_fd(), &[IoSlice::new(bytes)], &rights, MsgFlags::empty(), None);
+        assert_eq!(sent, Ok(bytes.len()));
+    }
+
     pub(super) fn reading(&self) -> Reading {
         let answer = Answer {
             head: None,

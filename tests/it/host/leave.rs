@@ -1,7 +1,8 @@
 //! How streams and the process end.
 
 use super::harness::{Ask, Host, get};
-use hatchery::control::frame::Kind;
+use crate::harness::{SOON, holds, wait_until};
+use hatchery::control::frame::{self, Kind};
 use nix::sys::signal::Signal;
 use std::fs::File;
 
@@ -119,4 +120,31 @@ fn strangers_are_turned_away() {
     while beyond.read(&mut reading) {}
     assert!(!reading.answer.freed && reading.answer.head.is_none());
     assert_eq!(host.connect(0, 0).get("/hello").text(), "hello");
+}
+
+#[test]
+fn who_passes_descriptors_that_nobody_asked_for_is_turned_away() {
+    let mut host = Host::hostile(1);
+    let mut other = host.connect(0, 0);
+    assert_eq!(other.get("/hello").text(), "hello");
+    let before = host.descriptors();
+    let null = File::open("/dev/null").unwrap();
+    let frame = |kind, flags| {
+        let mut wire = Vec::new();
+        frame::push(&mut wire, kind, flags, 1, b"");
+        wire
+    };
+    // More than one, one with a frame that brings none, and a body that is no file.
+    for (kind, flags, count) in
+        [(Kind::Request, frame::FD, 253), (Kind::Request, frame::END, 1), (Kind::Request, frame::FD, 1)]
+    {
+        let mut worker = host.connect(7, 0);
+        worker.pass(&frame(kind, flags), &null, count);
+        let mut reading = worker.reading();
+        while worker.read(&mut reading) {}
+        assert!(!reading.answer.freed && reading.answer.head.is_none(), "{kind:?} {flags} {count}");
+        assert_eq!(host.told_free(), (7, 0));
+        assert_eq!(other.get("/hello").text(), "hello");
+    }
+    wait_until(SOON, "all of them are closed", || holds(host.descriptors() <= before, host.descriptors()));
 }
