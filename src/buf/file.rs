@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A descriptor, shared by all responses that send from it. Pure: others ask the kernel, this only remembers, block by
 /// block, so that many clients at distant places of a file do not make each other ask again.
-#[derive(Debug)]
 pub struct OpenFile {
-    fd: OwnedFd,
+    fd: Box<dyn AsFd>,
     /// Until when each block is believed to be in memory.
     near: RefCell<Vec<Time>>,
 }
@@ -21,6 +20,12 @@ const BLOCK: u64 = 512 * 1024;
 const MOST: u64 = 1 << 20;
 
 impl OpenFile {
+    /// Of something that holds a descriptor, and says what becomes of it in the end.
+    #[must_use]
+    pub fn of(holder: impl AsFd + 'static) -> Self {
+        Self { fd: Box::new(holder), near: RefCell::default() }
+    }
+
     /// The part of `range` that is not known to be in memory: without the blocks at its beginning that are.
     #[must_use]
     pub fn unknown(&self, range: &Range<u64>, now: Time) -> Range<u64> {
@@ -57,7 +62,13 @@ impl OpenFile {
 
 impl From<OwnedFd> for OpenFile {
     fn from(fd: OwnedFd) -> Self {
-        Self { fd, near: RefCell::default() }
+        Self::of(fd)
+    }
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OpenFile").field(&self.as_fd()).finish()
     }
 }
 

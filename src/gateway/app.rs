@@ -165,6 +165,12 @@ impl Response {
         self.stage == Stage::Free && self.reader.is_between() && !self.ended
     }
 
+    /// Whether every frame that has come was taken as a whole.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.reader.is_between()
+    }
+
     /// Whether the stream must be closed: it ended, or what came was not the protocol.
     #[must_use]
     pub fn is_lost(&self) -> bool {
@@ -194,7 +200,7 @@ impl Response {
                 let Some((offset, len)) = file(&frame.payload) else {
                     return self.lose("a FILE frame of the wrong length".to_owned());
                 };
-                passes.then_some(Event::File { offset, len })
+                Some(Event::File { offset, len: if passes { len } else { 0 } })
             }
             (Stage::Body(_), Kind::End) if frame.header.flags & frame::ABORT != 0 => {
                 Some(self.fail(Fault::Truncated, "the app failed in the middle of the response".to_owned()))
@@ -207,7 +213,8 @@ impl Response {
                 self.stage = Stage::Free;
                 Some(Event::Free)
             }
-            (Stage::Over, Kind::Head | Kind::Body | Kind::File | Kind::End) if self.refused => None,
+            (Stage::Over, Kind::File) if self.refused => Some(Event::File { offset: 0, len: 0 }),
+            (Stage::Over, Kind::Head | Kind::Body | Kind::End) if self.refused => None,
             (_, kind) => self.lose(format!("an unexpected {kind:?} frame")),
         }
     }

@@ -12,6 +12,7 @@
 
 mod accept;
 mod client;
+mod closer;
 mod context;
 mod crowd;
 mod drain;
@@ -51,13 +52,16 @@ pub fn run(boot: WorkerBoot) -> i32 {
         }
     };
     drop(tell);
-    match worker.serve() {
+    let code = match worker.serve() {
         Ok(()) => 0,
         Err(error) => {
             log::error!("worker: the event loop broke: {error}");
             1
         }
-    }
+    };
+    // Everything is closed by the exit, which waits for no descriptor of a stranger's.
+    std::mem::forget(worker);
+    code
 }
 
 struct Worker {
@@ -202,7 +206,7 @@ impl Worker {
                 client.left(&mut self.cx);
             }
         }
-        self.cx.links.free_closed();
+        self.cx.links.free_closed(&self.cx.poll);
         self.cx.board.set_connections(self.cx.row, self.clients.len() as u64);
         let wanted = self.drain.accepts();
         self.gate.settle(wanted, self.clients.len() as u64, &mut self.cx);

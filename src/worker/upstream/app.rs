@@ -8,6 +8,7 @@ mod run;
 
 pub(in crate::worker) use run::{Run, Step, Unsent};
 
+use super::arrivals::{Arrivals, Stranger};
 use super::links::{Link, Peer, UnitLink};
 use crate::buf::Segment;
 use crate::config::{App, Config};
@@ -19,6 +20,7 @@ use crate::gateway::{self, Event};
 use crate::slab::Key;
 use crate::sys::socket;
 use crate::timer::Time;
+use crate::worker::closer::Closer;
 use crate::worker::context::{Context, Timer};
 use crate::worker::spool::RequestBody;
 use std::collections::{HashMap, VecDeque};
@@ -29,6 +31,9 @@ use std::time::Duration;
 
 /// The master is asked for a process at most this often per app and worker.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// So much later an app is asked again that passes descriptors which do not close.
+const ASK_STUBBORN: Duration = Duration::from_secs(2);
 
 /// While an app serves, a request waits so long before another process is asked for: the units that are there usually
 /// come free sooner.
@@ -72,6 +77,8 @@ struct AppQueue {
     asked: Option<Time>,
     /// The board shows that requests wait here.
     published: bool,
+    /// Closes what it has passed.
+    closer: Rc<Closer>,
 }
 
 /// What became of a request for a unit.
@@ -98,6 +105,7 @@ impl Apps {
             streams: HashMap::new(),
             asked: None,
             published: false,
+            closer: Rc::default(),
         };
         Self { queues: config.apps.iter().enumerate().map(queue).collect() }
     }
@@ -109,6 +117,10 @@ impl Context {
         let Some(queue) = self.apps.queues.get_mut(app) else { return Ask::Failed { retry: self.now } };
         let pool = queue.pool;
         self.board.touch(pool, self.now);
+        if queue.closer.is_held_up(self.now) {
+            self.note_stranger(app, Stranger::Stubborn);
+            return Ask::Failed { retry: self.now.after(ASK_STUBBORN) };
+        }
         if queue.waiting.is_empty()
             && let Some(lease) = self.board.claim(pool, self.row)
         {
@@ -242,9 +254,11 @@ impl Context {
             self.drop_stream(key, unit);
         }
         let lease = unit.lease;
+        let closer = self.apps.queues.get(unit.app).map(|queue| Rc::clone(&queue.closer)).unwrap_or_default();
         let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.generation);
         let stream = socket::connect_unix(&path, socket::Expect::Descriptors)?;
         if socket::peer_process(stream.as_fd()) != Some(self.master) {
+            closer.close(stream);
             return Err(io::Error::other("what listens on the socket of the process is not the master's"));
         }
         let endpoint = Endpoint::new(stream);
@@ -252,7 +266,7 @@ impl Context {
             unit,
             stream: 0,
             response: None,
-            descriptors: VecDeque::new(),
+            arrivals: Arrivals::new(closer),
             until: self.now,
             armed: false,
             told: false,
@@ -284,6 +298,13 @@ impl Context {
     fn give_up_unit(&mut self, key: Key, unit: Unit) {
         self.board.abandon(unit.lease, self.row);
         self.drop_stream(key, unit);
+    }
+
+    /// An app has passed what it must not.
+    fn note_stranger(&mut self, app: usize, stranger: Stranger) {
+        let name = self.config.apps.get(app).map_or("", |app| &app.name);
+        let line = format!("app {name}: {stranger}");
+        self.note_fault(log::Level::Error, &line, format_args!("{line}"));
     }
 
     /// The process of a unit is to be replaced: its request ran out of time, or it does not speak the protocol.
@@ -368,7 +389,6 @@ impl Context {
         let Some(link) = self.links.get_mut(key) else { return };
         let Peer::Unit(unit_link) = &mut link.peer else { return };
         unit_link.response = None;
-        unit_link.descriptors.clear();
         let unit = unit_link.unit;
         let told = std::mem::take(&mut unit_link.told);
         self.links.let_go(key);
@@ -406,10 +426,14 @@ impl Context {
             }
             Peer::Unit(unit_link) => {
                 let unit = unit_link.unit;
-                match finish_unwanted(link, &mut self.scratch) {
-                    Unwanted::Running => {}
-                    Unwanted::Free => self.unit_is_free(key),
-                    Unwanted::Broken => self.give_up_unit(key, unit),
+                match finish_unwanted(link, &mut self.scratch, self.now) {
+                    Ok(Unwanted::Running) => {}
+                    Ok(Unwanted::Free) => self.unit_is_free(key),
+                    Ok(Unwanted::Broken) => self.give_up_unit(key, unit),
+                    Err(stranger) => {
+                        self.note_stranger(unit.app, stranger);
+                        self.give_up_unit(key, unit);
+                    }
                 }
             }
         }
@@ -423,34 +447,39 @@ enum Unwanted {
 }
 
 /// Reads and drops the response of a request that nobody waits for.
-fn finish_unwanted(link: &mut Link, scratch: &mut [u8]) -> Unwanted {
+fn finish_unwanted(link: &mut Link, scratch: &mut [u8], now: Time) -> Result<Unwanted, Stranger> {
     if link.write().is_err() {
-        return Unwanted::Broken;
+        return Ok(Unwanted::Broken);
     }
-    let Peer::Unit(unit) = &mut link.peer else { return Unwanted::Broken };
-    let mut dropped = Vec::new();
-    let Some(response) = &mut unit.response else { return Unwanted::Free };
+    let Peer::Unit(unit) = &mut link.peer else { return Ok(Unwanted::Broken) };
+    let UnitLink { response: Some(response), arrivals, .. } = &mut **unit else { return Ok(Unwanted::Free) };
     loop {
         // What was read before nobody waited any more comes first.
         while let Some(event) = response.poll() {
             match event {
-                Event::Free => return Unwanted::Free,
-                Event::Broken(_) if response.is_lost() => return Unwanted::Broken,
+                Event::Free => return arrivals.end().map(|()| Unwanted::Free),
+                Event::Broken(_) if response.is_lost() => return Ok(Unwanted::Broken),
+                Event::File { .. } => drop(arrivals.file(now)?),
                 _ => {}
             }
         }
         // What is not the protocol brings no event once the response is over.
         if response.is_lost() {
-            return Unwanted::Broken;
+            return Ok(Unwanted::Broken);
+        }
+        if response.is_between() {
+            arrivals.end()?;
         }
         if !link.endpoint.readable() {
-            return Unwanted::Running;
+            return Ok(Unwanted::Running);
         }
-        match link.endpoint.read_with_descriptors(scratch, &mut dropped) {
+        let mut came = Vec::new();
+        let read = link.endpoint.read_with_descriptors(scratch, &mut came);
+        arrivals.take_in(came)?;
+        match read {
             Ok(Read::Bytes(count)) => response.feed(scratch.get(..count).unwrap_or_default()),
-            Ok(Read::Blocked) => return Unwanted::Running,
-            Ok(Read::Eof) | Err(_) => return Unwanted::Broken,
+            Ok(Read::Blocked) => return Ok(Unwanted::Running),
+            Ok(Read::Eof) | Err(_) => return Ok(Unwanted::Broken),
         }
-        dropped.clear();
     }
 }

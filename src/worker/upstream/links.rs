@@ -7,12 +7,12 @@ use crate::event::{Endpoint, Poll, Readiness, Source};
 use crate::gateway;
 use crate::slab::{Key, Slab};
 use crate::timer::Time;
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use super::app::Unit;
+use super::arrivals::Arrivals;
 
 /// All links of a worker.
 #[derive(Default)]
@@ -51,8 +51,8 @@ pub(in crate::worker) struct UnitLink {
     pub(in crate::worker) stream: u32,
     /// A request runs in the unit.
     pub(in crate::worker) response: Option<gateway::app::Response>,
-    /// Descriptors that came along and belong to coming FILE frames.
-    pub(in crate::worker) descriptors: VecDeque<OwnedFd>,
+    /// Descriptors that came along.
+    pub(in crate::worker) arrivals: Arrivals,
     /// When a request that nobody waits for has run long enough.
     pub(in crate::worker) until: Time,
     /// The wheel will look at that.
@@ -77,7 +77,9 @@ impl Links {
         let key = self.slab.insert(link);
         let Some(link) = self.slab.get(key) else { return Ok(key) };
         if let Err(error) = poll.watch(link.endpoint.as_fd(), Source::Link(key)) {
-            self.slab.remove(key);
+            if let Some(link) = self.slab.remove(key) {
+                link.close();
+            }
             return Err(error);
         }
         Ok(key)
@@ -115,9 +117,13 @@ impl Links {
     }
 
     /// Frees what was closed in this turn.
-    pub(in crate::worker) fn free_closed(&mut self) {
+    pub(in crate::worker) fn free_closed(&mut self, poll: &Poll) {
         for key in self.closed.drain(..) {
-            self.slab.remove(key);
+            if let Some(link) = self.slab.remove(key) {
+                // It may stay open for a while.
+                poll.forget(link.endpoint.as_fd());
+                link.close();
+            }
         }
     }
 
@@ -135,11 +141,15 @@ impl Link {
 
     /// Whether the other side of an idle link has closed it, or sent what nobody asked for.
     pub(in crate::worker) fn is_spoilt(&mut self) -> bool {
-        if !self.endpoint.readable() {
-            return false;
+        !self.endpoint.is_silent()
+    }
+
+    fn close(self) {
+        if let Peer::Unit(unit) = &self.peer {
+            // It may be closed late: the process is told now.
+            self.endpoint.shut();
+            unit.arrivals.close(self.endpoint.into_socket());
         }
-        let mut byte = [0u8; 1];
-        !matches!(self.endpoint.read(&mut byte), Ok(crate::event::Read::Blocked))
     }
 
     /// Writes what it can; whether anything was written.

@@ -2,6 +2,7 @@
 //! one exchange at a time.
 
 pub(super) mod app;
+mod arrivals;
 pub(super) mod links;
 pub(super) mod proxy;
 

@@ -9,7 +9,8 @@ use crate::slab::Key;
 use crate::timer::Time;
 use crate::worker::context::Context;
 use crate::worker::spool::{RequestBody, ResponseSpool};
-use crate::worker::upstream::links::{Link, Peer};
+use crate::worker::upstream::arrivals::Stranger;
+use crate::worker::upstream::links::{Link, Peer, UnitLink};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -157,7 +158,12 @@ impl Run {
         match self.exchange_bytes(h1, cx) {
             Ok(Step::Wait) if pumped => Step::Progress,
             Ok(step) => step,
-            Err(fault) => {
+            Err(Trouble::Stranger(stranger)) => {
+                self.give_up(cx);
+                cx.note_stranger(self.unit.app, stranger);
+                Step::Broken(Fault::Malformed)
+            }
+            Err(Trouble::Fault(fault)) => {
                 self.give_up(cx);
                 if fault == Fault::Malformed {
                     cx.replace_process(self.unit, format!("{}: its answer is not the protocol", line()));
@@ -180,13 +186,15 @@ impl Run {
         }
     }
 
-    fn exchange_bytes(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Result<Step, Fault> {
+    fn exchange_bytes(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Result<Step, Trouble> {
         let mut progress = false;
         loop {
-            let Some(link) = cx.links.get_mut(self.link) else { return Err(Fault::Closed) };
+            let Some(link) = cx.links.get_mut(self.link) else { return Err(Fault::Closed.into()) };
             progress |= link.write().map_err(|_| Fault::Closed)?;
-            let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed) };
-            let Some(response) = &mut unit.response else { return Err(Fault::Closed) };
+            let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed.into()) };
+            let UnitLink { response: Some(response), arrivals, .. } = &mut **unit else {
+                return Err(Fault::Closed.into());
+            };
             while self.spool.takes_events() {
                 let Some(event) = response.poll() else { break };
                 progress = true;
@@ -206,14 +214,14 @@ impl Run {
                     }
                     Event::File { offset, len } => {
                         // Lost on the way when this worker has no descriptor left: the process is not to blame.
-                        let file = unit.descriptors.pop_front().ok_or(Fault::Truncated)?;
-                        self.spool.push_file(
-                            Segment::File { file: Rc::new(file.into()), offset, len, stamp: None },
-                            h1,
-                        );
+                        let file = Rc::new(arrivals.file(cx.now)?.ok_or(Fault::Truncated)?);
+                        if len > 0 {
+                            self.spool.push_file(Segment::File { file, offset, len, stamp: None }, h1);
+                        }
                     }
                     Event::End => self.complete = true,
                     Event::Free => {
+                        arrivals.end()?;
                         self.free = true;
                         cx.unit_is_free(self.link);
                         return Ok(Step::Progress);
@@ -228,13 +236,16 @@ impl Run {
                             }
                         }
                         if response.is_lost() {
-                            return Err(fault);
+                            return Err(fault.into());
                         }
                         self.cancel(cx);
                         return Ok(Step::Broken(fault));
                     }
                     Event::Interim(_) => {}
                 }
+            }
+            if self.spool.takes_events() && response.is_between() {
+                arrivals.end()?;
             }
             if !(link.endpoint.readable() && self.spool.has_room()) {
                 return Ok(if progress { Step::Progress } else { Step::Wait });
@@ -257,12 +268,32 @@ impl Run {
     }
 }
 
-fn read_frames(link: &mut Link, scratch: &mut [u8]) -> Result<bool, Fault> {
-    let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed) };
-    let Some(response) = &mut unit.response else { return Err(Fault::Closed) };
-    let mut taken = Vec::new();
-    let read = link.endpoint.read_with_descriptors(scratch, &mut taken);
-    unit.descriptors.extend(taken);
+/// Why a response does not go on.
+enum Trouble {
+    Fault(Fault),
+    Stranger(Stranger),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Stranger> for Trouble {
+    fn from(stranger: Stranger) -> Self {
+        Self::Stranger(stranger)
+    }
+}
+
+fn read_frames(link: &mut Link, scratch: &mut [u8]) -> Result<bool, Trouble> {
+    let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed.into()) };
+    let UnitLink { response: Some(response), arrivals, .. } = &mut **unit else {
+        return Err(Fault::Closed.into());
+    };
+    let mut came = Vec::new();
+    let read = link.endpoint.read_with_descriptors(scratch, &mut came);
+    arrivals.take_in(came)?;
     match read {
         Ok(Read::Bytes(count)) => {
             response.feed(scratch.get(..count).unwrap_or_default());
@@ -272,8 +303,8 @@ fn read_frames(link: &mut Link, scratch: &mut [u8]) -> Result<bool, Fault> {
         Ok(Read::Eof) | Err(_) => {
             response.eof();
             match response.poll() {
-                Some(Event::Broken(fault)) => Err(fault),
-                _ => Err(Fault::Closed),
+                Some(Event::Broken(fault)) => Err(fault.into()),
+                _ => Err(Fault::Closed.into()),
             }
         }
     }
