@@ -9,7 +9,7 @@ mod tests;
 use super::problem::{Complaint, Place};
 use super::{Action, Address, App, Config, Files, Problem, Sandbox, Symlinks};
 use crate::sys::place::{Directory, Place as PlaceOnDisk};
-use crate::sys::sandbox;
+use crate::sys::{rights as descriptors, sandbox};
 use commands::Task;
 use nix::unistd::geteuid;
 use rights::Identity;
@@ -102,6 +102,39 @@ pub fn temp_dir(config: &Config) -> Option<Problem> {
 /// What works and should be known before a start as the current user.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<Problem> {
+    let mut warnings = unguarded(config, descriptors::can_be_refused());
+    warnings.extend(as_root(config));
+    warnings
+}
+
+/// Unix listeners to which everybody on this machine can connect, if the kernel cannot refuse the descriptors that they may
+/// pass (`sys::rights`).
+fn unguarded(config: &Config, can_be_refused: bool) -> Vec<Problem> {
+    if can_be_refused {
+        return Vec::new();
+    }
+    let hint = "put it into a directory that only the front server may enter, or use Linux 6.16";
+    let mut found = Vec::new();
+    for (index, site) in config.sites.iter().enumerate() {
+        for (number, address) in site.listen.iter().enumerate() {
+            let Address::Unix(path) = address else { continue };
+            if rights::is_open_to_all(path) {
+                let place = Place::named(&config.origin, format!("sites[{index}].listen[{number}]"));
+                found.push(place.problem(Complaint::new(
+                    format!(
+                        "every user of this machine can connect to `{}`, and on this kernel hold up a worker by passing it \
+                         a descriptor that does not close",
+                        path.display()
+                    ),
+                    hint,
+                )));
+            }
+        }
+    }
+    found
+}
+
+fn as_root(config: &Config) -> Vec<Problem> {
     if config.user.is_some() || !geteuid().is_root() {
         return shared_user(config).into_iter().collect();
     }

@@ -11,6 +11,12 @@ const READ: u32 = 4;
 const WRITE: u32 = 2;
 const EXECUTE: u32 = 1;
 
+/// Whether every user may reach what lies at that path: each directory above it lets everybody through.
+pub(super) fn is_open_to_all(path: &Path) -> bool {
+    let mut above = path.ancestors().skip(1);
+    above.all(|directory| fs::metadata(directory).map_or(true, |found| found.mode() & EXECUTE != 0))
+}
+
 /// A user with its groups.
 pub(super) struct Identity {
     /// For messages.

@@ -183,3 +183,29 @@ fn the_import_command_tells_good_from_bad() {
     assert!(run("good:nothing").1.contains("has no attribute 'nothing'"));
     assert!(run("good:x").1.contains("good:x is not callable, it is 1"));
 }
+
+#[test]
+fn a_listener_for_everybody_is_warned_of_where_descriptors_cannot_be_refused() {
+    let directory = Directory::new("listener");
+    let closed = directory.0.join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o750)).unwrap();
+    for path in [directory.0.as_path(), directory.0.parent().unwrap()] {
+        assert!(fs::metadata(path).unwrap().permissions().mode() & 1 != 0, "everybody may pass {path:?}");
+    }
+    let (open, closed) = (directory.0.join("x.sock"), closed.join("x.sock"));
+    let text = format!(
+        "(sites: [(listen: [\":8000\", \"unix:{}\", \"unix:{}\"], locations: [(path: \"/\", to: Respond(body: \"x\"))])])",
+        closed.display(),
+        open.display()
+    );
+    let config = load(Path::new("hatchery.ron"), &Memory::default().with("hatchery.ron", &text)).unwrap();
+    assert_eq!(unguarded(&config, true), []);
+    let lines: Vec<String> = unguarded(&config, false).iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    let start = format!(
+        "hatchery.ron: sites[0].listen[2]: every user of this machine can connect to `{}`",
+        open.display()
+    );
+    assert!(lines[0].starts_with(&start), "{lines:#?}");
+}
