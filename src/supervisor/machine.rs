@@ -339,7 +339,7 @@ impl Supervisor {
         let number = slot.map_or(0, |slot| slot.number);
         let told = format!("{} {number} {reason}", pool.label());
         let wanted = pool.is_listed() && pool.places() + pool.held() < pool.target;
-        let backoff = slot.map(|slot| slot.backoff.clone());
+        let backoff = slot.map(|slot| slot.backoff);
         if matches!(self.mode, Mode::Stopping(_)) || !wanted {
             return self.note(Level::Warn, format!("{told}; it has to go"));
         }
