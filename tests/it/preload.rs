@@ -496,9 +496,10 @@ fn a_template_does_not_pass_a_process_of_another_user_off_as_one_of_the_app() {
     }
     let configuration = configuration("processes: 1").replace("site_of_test", "hostile");
     let setup = Setup::new(&configuration);
-    // The orphan becomes nobody, and then says that it is every process that there may be.
-    let nobody = HOSTILE
-        .replace("            claim(CHANNEL)", "            os.setuid(65534)\n            claim(CHANNEL)");
+    // The orphan becomes nobody, and then says that it is every process that there may be, for as long as it is heard.
+    let claims = "            os.setuid(65534)\n            try:\n                claim(CHANNEL)\n            \
+                  except BrokenPipeError:\n                pass";
+    let nobody = HOSTILE.replace("            claim(CHANNEL)", claims);
     setup.directory.write("hostile.py", format!("{nobody}{CLAIM}"));
     let server = setup.start().tolerant(&["of another user"]);
     let before = server.wait_ready(SOON, "site", 1)[0];
