@@ -280,8 +280,9 @@ fn an_app_that_passes_a_stubborn_descriptor_over_its_stream_loses_the_stream() {
     server.wait_log("passed a descriptor that nobody asked for");
     server.wait_log("passed something in place of a regular file");
     assert_eq!(get(server.address, "/file/one").text(), "12345", "the app is used as before");
-    // With the last frame, after which nobody looks at the stream.
-    assert_eq!(get(server.address, "/later").text(), "12345");
+    // With the last frame: the response is broken off if it is not over by then.
+    let reply = Connection::open(server.address).unwrap().get("/later");
+    assert!(reply.as_ref().map_or(true, |reply| reply.text() == "12345"), "{reply:?}");
     all_answer_at_once(&server);
     assert_eq!((server.ready("worker"), server.pool("worker").restarts), (worker, 0));
 }
