@@ -25,7 +25,7 @@
 //! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH: the body's length is its Content-Length |
 //! | FILE 10 | app → worker | u64 offset, u64 length; the descriptor comes along; a part of the body like BODY |
 //! | FREE 11 | app → worker | the iterable is closed, the unit takes the next request; the last frame of an answer |
-//! | FREE 11 | app → master | u16 row, u16 unit: the stream of that worker ended and its request is over, or GONE asked and there is none |
+//! | FREE 11 | app → master | u16 row, u16 unit: the stream of that worker ended and its request is over, or GONE or ASK asked and there is none |
 //! | STACKS 12 | reserved | |
 //! | LEAVE 13 | master → app | no request is claimed any more: run atexit and exit 0 |
 //! | GONE 14 | master → app | u16 row: that worker was reaped; answered with one FREE for each unit, as soon as no request of it runs there |
@@ -37,6 +37,7 @@
 //! | FORKED 19 | template → master | u64 name, u32 process id: it was forked, and says BORN once it is a child of the master |
 //! | ADMIT 20 | master → app | u32 process id: of a worker, or of the master itself, which may connect from now on |
 //! | DISMISS 21 | master → app | u32 process id: that worker has ended, and its number may soon be somebody else's |
+//! | ASK 22 | master → app | u16 row, u16 unit: answered with one FREE for that unit, as soon as no request of that worker runs there |
 //!
 //! From the master to a template (`preload: true`) frames go over a SOCK_SEQPACKET socket, a frame a packet, since
 //! descriptors go with them; the other way is shut. What is forked from the template says BORN over the copy of its pipe
@@ -50,7 +51,8 @@
 //!
 //! FREE to the master is a hint that may come twice or late; `dispatch` acts on it only for a unit whose claim it knows
 //! to be orphaned. GONE exists because a worker can die between its claim and its connect, and because the end of its
-//! stream may be noticed before its death.
+//! stream may be noticed before its death. ASK is for what a worker says of a unit and its host may know better; a host with one
+//! thread cannot answer while a request runs, which is an answer, too.
 
 /// Version of this protocol, in HELLO.
 pub const VERSION: u32 = 1;
@@ -93,6 +95,7 @@ pub enum Kind {
     Forked = 19,
     Admit = 20,
     Dismiss = 21,
+    Ask = 22,
 }
 
 impl Kind {
@@ -121,6 +124,7 @@ impl Kind {
             19 => Self::Forked,
             20 => Self::Admit,
             21 => Self::Dismiss,
+            22 => Self::Ask,
             _ => return None,
         })
     }

@@ -45,6 +45,17 @@ impl Unit {
     }
 }
 
+/// What a worker has against a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Complaint {
+    /// A request ran into the app's `timeout`.
+    Late,
+    /// Its socket cannot be connected to.
+    Unreachable,
+    /// What it answers is not the protocol.
+    Malformed,
+}
+
 /// From the master to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToWorker {
@@ -113,15 +124,13 @@ pub enum ToMaster {
         /// Where.
         at: Unit,
     },
-    /// The process must go at once: a request ran into the app's `timeout`, or it cannot be talked to.
+    /// The process seems to be of no more use. What is believed of that the master decides.
     Stuck {
-        /// Pool on the board.
-        pool: u16,
-        /// Slot of its process.
-        slot: u16,
-        /// Unit generation of its process.
-        generation: u32,
-        /// Why, with the request.
+        /// Where.
+        at: Unit,
+        /// What is wrong.
+        complaint: Complaint,
+        /// The same, with the request.
         reason: String,
     },
 }
@@ -227,9 +236,8 @@ impl ToMaster {
                 [&numbers, request.get(..LONGEST - numbers.len()).unwrap_or(request)].concat()
             }
             Self::Ran { at } => [&[11], &at.encode()[..]].concat(),
-            Self::Stuck { pool, slot, generation, reason } => {
-                let numbers =
-                    [&[5], &pool.to_le_bytes()[..], &slot.to_le_bytes(), &generation.to_le_bytes()].concat();
+            Self::Stuck { at, complaint, reason } => {
+                let numbers = [&[5], &at.encode()[..], &[*complaint as u8]].concat();
                 let reason = reason.as_bytes();
                 [&numbers, reason.get(..LONGEST - numbers.len()).unwrap_or(reason)].concat()
             }
@@ -259,11 +267,12 @@ impl ToMaster {
                 request: String::from_utf8_lossy(rest.get(18..)?).into_owned(),
             }),
             (11, 10) => Some(Self::Ran { at: Unit::decode(rest)? }),
-            (5, 8..) => Some(Self::Stuck {
-                pool: word(rest.get(..2)?)?,
-                slot: word(rest.get(2..4)?)?,
-                generation: u32::from_le_bytes(rest.get(4..8)?.try_into().ok()?),
-                reason: String::from_utf8_lossy(rest.get(8..)?).into_owned(),
+            (5, 11..) => Some(Self::Stuck {
+                at: Unit::decode(rest)?,
+                complaint: [Complaint::Late, Complaint::Unreachable, Complaint::Malformed]
+                    .into_iter()
+                    .find(|complaint| rest.get(10) == Some(&(*complaint as u8)))?,
+                reason: String::from_utf8_lossy(rest.get(11..)?).into_owned(),
             }),
             _ => None,
         }
@@ -298,7 +307,8 @@ mod tests {
             ToMaster::Failed("no such directory".to_owned()),
             ToMaster::Want { pool: 258 },
             ToMaster::Left { pool: 1, slot: 2 },
-            ToMaster::Stuck { pool: 1, slot: 2, generation: 70_000, reason: "GET /slow".to_owned() },
+            ToMaster::Stuck { at: UNIT, complaint: Complaint::Late, reason: "GET /slow".to_owned() },
+            ToMaster::Stuck { at: UNIT, complaint: Complaint::Malformed, reason: String::new() },
         ];
         // In one go, and byte by byte.
         let wire: Vec<u8> = up.iter().flat_map(ToMaster::encode).collect();
@@ -311,7 +321,8 @@ mod tests {
             assert_eq!((heard.as_slice(), reader.rest()), (&up[..], &b""[..]));
         }
         assert_eq!(ToMaster::Failed("x".repeat(PACKET * 2)).encode().len(), PACKET);
-        let long = ToMaster::Stuck { pool: 1, slot: 2, generation: 3, reason: "x".repeat(PACKET * 2) };
+        let long =
+            ToMaster::Stuck { at: UNIT, complaint: Complaint::Unreachable, reason: "x".repeat(PACKET * 2) };
         assert_eq!(long.encode().len(), PACKET);
     }
 

@@ -1,6 +1,7 @@
 //! Processes of apps: started from their virtualenv with the embedded host program, watched over two pipes
 //! (`control::frame`): one from which they hear the master, one over which they tell it something.
 
+mod running;
 mod saved;
 
 use super::environment::{Environment, string};
@@ -11,22 +12,23 @@ use super::output::Output;
 use super::voice::{Heard, Voice};
 use super::{Channel, Token};
 use crate::config::{App as Settings, Ready};
-use crate::control::{app_socket, frame, text};
+use crate::control::{app_socket, frame};
 use crate::gateway::app::HOST_PROGRAM;
 use crate::supervisor::{Break, ChildId, Exit};
 use crate::sys::listener::Bound;
 use crate::sys::place::Place;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program, Step};
-use crate::sys::{listener, rights, signals, user};
+use crate::sys::{listener, rights, signals, socket, user};
 use crate::timer::Time;
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use running::Running;
 pub(super) use saved::{SavedApp, SavedStart};
 
 /// Bytes for the title of a process besides its other arguments.
@@ -63,8 +65,12 @@ pub(super) struct App {
     start: Start,
     /// It was forked from a template: its memory is shared in part.
     pub(super) preloaded: bool,
-    /// Requests that run for long, by unit: in which worker's row, since when, and what.
-    running: BTreeMap<u16, (u16, Time, String)>,
+    /// Longest time of a request.
+    pub(super) timeout: Duration,
+    /// Requests that run for long.
+    pub(super) running: Running,
+    /// When we have connected to it last.
+    reached: Option<Time>,
     /// What it prints.
     pub(super) output: Output,
     /// Where it listens.
@@ -177,7 +183,9 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
         ear: Some(ear.into()),
         voice: Voice::new(voice),
         waiting: Vec::new(),
-        running: BTreeMap::new(),
+        timeout: settings.timeout,
+        running: Running::default(),
+        reached: None,
         launch: None,
         start: Start::of(settings),
         preloaded: false,
@@ -393,24 +401,42 @@ impl App {
     }
 
     /// A worker says that a request runs for long in a unit.
-    pub(super) fn runs(&mut self, unit: u16, row: u16, since: Time, request: &str) {
-        if unit < self.threads {
-            let request = text::line(request).chars().take(TITLE).collect();
-            self.running.insert(unit, (row, since, request));
+    pub(super) fn runs(&mut self, unit: u16, row: u16, since: Time, request: &str, now: Time) {
+        if unit < self.threads && self.running.runs(unit, row, since, request, now) {
+            self.ask(unit, row);
         }
     }
 
-    /// No request of that worker runs there any more.
-    pub(super) fn ran(&mut self, unit: u16, row: u16) {
-        self.running.retain(|known, (owner, ..)| (*known, *owner) != (unit, row));
+    /// A worker says that a request has run for too long in a unit.
+    pub(super) fn late(&mut self, unit: u16, row: u16, reason: &str, now: Time) {
+        if unit < self.threads && self.running.late(unit, row, reason, now) {
+            self.ask(unit, row);
+        }
     }
 
-    /// Requests that run for long, those that began first first.
-    pub(super) fn running(&self) -> Vec<(Time, &str)> {
-        let mut running: Vec<(Time, &str)> =
-            self.running.values().map(|(_, since, request)| (*since, request.as_str())).collect();
-        running.sort_unstable();
-        running
+    /// FREE is wanted once no request of that worker runs in that unit.
+    fn ask(&mut self, unit: u16, row: u16) {
+        self.tell(frame::Kind::Ask, &[row.to_le_bytes(), unit.to_le_bytes()].concat());
+    }
+
+    /// The same, if the host has not been asked already.
+    pub(super) fn ask_once(&mut self, unit: u16, row: u16) {
+        if unit < self.threads && self.running.ask(unit, row) {
+            self.ask(unit, row);
+        }
+    }
+
+    /// Whether workers can connect to it. A queue that is full says nothing: it does not take the next one at the moment.
+    /// Tried once a second at most: workers could ask without end.
+    pub(super) fn is_reachable(&mut self, now: Time) -> bool {
+        if self.reached.is_some_and(|reached| now.since(reached) < Duration::from_secs(1)) {
+            return true;
+        }
+        let connected = socket::connect_unix(&self.socket, socket::Expect::Nothing);
+        let reached =
+            connected.is_ok() || connected.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        self.reached = reached.then_some(now);
+        reached
     }
 
     /// No request is claimed any more: it may leave. False: it cannot be told.
@@ -420,7 +446,8 @@ impl App {
     }
 
     /// A worker was reaped: FREE is wanted for what it left behind.
-    pub(super) fn worker_gone(&mut self, row: u16) {
+    pub(super) fn worker_gone(&mut self, row: u16, now: Time) {
+        self.running.gone(row, now);
         self.tell(frame::Kind::Gone, &row.to_le_bytes());
     }
 

@@ -13,6 +13,7 @@ use crate::supervisor::{Break, ChildId};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::sandbox::Applied;
 use crate::sys::{process, seqpacket};
+use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io;
@@ -75,6 +76,7 @@ impl SavedChild {
                 row: saved.row,
                 counted: saved.counted,
                 sandbox: saved.sandbox,
+                renewed: None,
                 ear: descriptors.take(saved.ear)?,
                 deaf: false,
                 voice: saved.voice.restore(descriptors)?,
@@ -199,6 +201,8 @@ pub(super) struct Worker {
     pub(super) counted: u64,
     /// What of the sandbox took effect in it, once it has said so.
     pub(super) sandbox: Option<Applied>,
+    /// When it had a process renewed on its word.
+    pub(super) renewed: Option<Time>,
     /// Where it is told something: a socket, as descriptors go with it.
     ear: OwnedFd,
     /// It has closed that.
@@ -220,6 +224,7 @@ impl Worker {
             row,
             counted,
             sandbox: None,
+            renewed: None,
             ear,
             deaf: false,
             voice: Voice::new(voice),

@@ -58,6 +58,7 @@ impl Master {
         let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
         let own = earliest(self.control.deadline(), self.heartbeat.deadline());
         let own = earliest(earliest(own, self.notify.deadline()), self.nursery.deadline());
+        let own = earliest(own, self.complaints_deadline());
         let asked = earliest(self.inquiry_deadline(), self.output_deadline());
         earliest(cores, earliest(own, asked))
     }
@@ -71,6 +72,7 @@ impl Master {
         self.notify.on_timeout(now);
         self.expire_inquiries(now);
         self.expire_outputs(now);
+        self.believe_complaints(now);
         if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
             self.look_for_hung_workers(now);
         }
@@ -83,7 +85,8 @@ impl Master {
             Role::Worker(worker) => Some((*id, board.turn(worker.row))),
             Role::App(_) | Role::Daemon(_) => None,
         });
-        for (id, how) in self.heartbeat.look(now, turns) {
+        let verdicts = self.heartbeat.look(now, turns);
+        for (id, how) in verdicts {
             if how == Kill::Abort {
                 let name = self.children.get(&id).map(Child::name).unwrap_or_default();
                 log::error!(target: "hatchery", "{name} hangs in one turn of its loop and is ended");
@@ -242,6 +245,8 @@ impl Master {
             ToMaster::RootReplaced => self.root_replaced(now),
             ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
             ToMaster::Load(load) => self.supervisor.on(Input::Load { child: id, load }, now),
+            // Apps only: how many workers there are is not theirs to say, but by how busy they are.
+            ToMaster::Want { pool: 0 } => {}
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {
                 if let Some(app) = self.app_in(pool, slot, None) {
@@ -251,20 +256,16 @@ impl Master {
             ToMaster::Runs { at, since, request } => {
                 let row = self.row_of(id);
                 if let (Some(row), Some(app)) = (row, self.app_of(at)) {
-                    app.runs(at.thread, row, Time(since), &request);
+                    app.runs(at.thread, row, Time(since), &request, now);
                 }
             }
             ToMaster::Ran { at } => {
                 let row = self.row_of(id);
                 if let (Some(row), Some(app)) = (row, self.app_of(at)) {
-                    app.ran(at.thread, row);
+                    app.running.ran(at.thread, row, now);
                 }
             }
-            ToMaster::Stuck { pool, slot, generation, reason } => {
-                if let Some(child) = self.app_in(pool, slot, Some(generation)) {
-                    self.supervisor.on(Input::Stuck { child, reason }, now);
-                }
-            }
+            ToMaster::Stuck { at, complaint, reason } => self.on_complaint(id, at, complaint, reason, now),
         }
     }
 
@@ -279,7 +280,7 @@ impl Master {
             Said::Free { row, unit } => {
                 let Some(child) = self.children.get_mut(&id) else { return };
                 let Role::App(app) = &mut child.role else { return };
-                app.ran(unit, row);
+                app.running.freed(unit, row, now);
                 let lease = Lease { pool: child.pool, slot: child.slot, thread: unit, generation: app.units };
                 match self.board().freed(lease, row, now) {
                     Freed::Offered(row) => self.poke(row),
@@ -307,14 +308,14 @@ impl Master {
         }
     }
 
-    fn row_of(&self, worker: ChildId) -> Option<u16> {
+    pub(super) fn row_of(&self, worker: ChildId) -> Option<u16> {
         match &self.children.get(&worker)?.role {
             Role::Worker(worker) => Some(worker.row),
             Role::App(_) | Role::Daemon(_) => None,
         }
     }
 
-    fn app_of(&mut self, unit: Unit) -> Option<&mut App> {
+    pub(super) fn app_of(&mut self, unit: Unit) -> Option<&mut App> {
         let id = self.app_in(unit.pool, unit.slot, Some(unit.generation))?;
         match &mut self.children.get_mut(&id)?.role {
             Role::App(app) => Some(app),
@@ -322,7 +323,7 @@ impl Master {
         }
     }
 
-    fn app_in(&self, pool: u16, slot: u16, generation: Option<u32>) -> Option<ChildId> {
+    pub(super) fn app_in(&self, pool: u16, slot: u16, generation: Option<u32>) -> Option<ChildId> {
         let found = self.children.iter().find(|(_, child)| match &child.role {
             Role::App(app) => {
                 child.pool == pool

@@ -23,6 +23,7 @@
 mod allowance;
 mod apps;
 mod child;
+mod complaints;
 pub mod control;
 mod cronjobs;
 mod daemons;
@@ -219,6 +220,8 @@ struct Master {
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
     heartbeat: Heartbeat,
+    /// When a worker had us look at the static roots.
+    roots_seen: Option<Time>,
     scheduler: Scheduler,
     runs: BTreeMap<RunId, Run>,
     alarm: Alarm,
@@ -292,6 +295,7 @@ impl Master {
             wake,
             activity: (0, now),
             heartbeat: Heartbeat::default(),
+            roots_seen: None,
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             runs: BTreeMap::new(),
             alarm,

@@ -273,6 +273,7 @@ impl Master {
             wake: wake.into(),
             activity: saved.activity,
             heartbeat: Heartbeat::default(),
+            roots_seen: None,
             scheduler: saved.scheduler,
             runs,
             alarm,

@@ -11,10 +11,14 @@ use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What the static roots of a configuration are, in its order: device and inode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Roots(Vec<(PathBuf, Option<(u64, u64)>)>);
+
+/// The roots are looked at so often at most; workers say it again each second.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Whoever asks over the control socket has a smaller number.
 const NOBODY: Ticket = Ticket(u64::MAX);
@@ -52,6 +56,11 @@ impl Master {
     /// A worker says that it holds a static root that is not there any more. Said by each worker, and again each second:
     /// once is enough for each state of things, and an old worker that drains may mean a root that the others have.
     pub(super) fn root_replaced(&mut self, now: Time) {
+        // To look is to wait for disks, and workers could say so without end.
+        if self.roots_seen.is_some_and(|seen| now.since(seen) < LOOK_AGAIN) {
+            return;
+        }
+        self.roots_seen = Some(now);
         let roots = Roots::of(&self.current.config);
         let Some(path) = self.current.roots.replaced(&roots).next() else { return };
         if self.supervisor.mode() != "running" {

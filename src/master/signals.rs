@@ -154,7 +154,7 @@ impl Master {
             Role::Worker(worker) => {
                 let rows = self.board().worker_left(worker.row);
                 self.poke_all(rows);
-                self.each_app(|app| app.worker_gone(worker.row));
+                self.each_app(|app| app.worker_gone(worker.row, now));
             }
             Role::App(app) => {
                 self.board().close(child.pool, child.slot);

@@ -113,7 +113,7 @@ impl Master {
             Role::App(_) | Role::Daemon(_) => None,
         });
         let running = match self.children.get(&view.child).map(|child| &child.role) {
-            Some(Role::App(app)) => app.running(),
+            Some(Role::App(app)) => app.running.shown(),
             _ => Vec::new(),
         };
         let running = running.into_iter().map(|(since, request)| Running {

@@ -70,6 +70,8 @@ pub(super) struct Exchange {
     error: Option<&'static str>,
     /// The location had no such file, and its fallback answers.
     fell_back: bool,
+    /// Processes of the app that could not be reached.
+    unreached: u16,
     step: Step,
 }
 
@@ -132,6 +134,7 @@ impl Exchange {
             announced: None,
             error: None,
             fell_back: false,
+            unreached: 0,
             step: Step::Sent,
         }
     }

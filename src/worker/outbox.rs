@@ -64,7 +64,7 @@ fn kind(packet: &[u8]) -> Option<&u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::worker::{Load, Unit};
+    use crate::control::worker::{Complaint, Load, Unit};
 
     /// One message, as the length says that goes before it.
     fn receive(pipe: &OwnedFd) -> Option<ToMaster> {
@@ -86,7 +86,8 @@ mod tests {
             sent += 1;
             assert!(sent < u16::MAX, "the channel never filled up");
         }
-        let stuck = ToMaster::Stuck { pool: 2, slot: 1, generation: 1, reason: "GET /".to_owned() };
+        let at = Unit { pool: 2, slot: 1, thread: 0, generation: 1 };
+        let stuck = ToMaster::Stuck { at, complaint: Complaint::Late, reason: "GET /".to_owned() };
         for message in [ToMaster::Load(Load::High), stuck.clone(), left(sent - 1), ToMaster::Load(Load::Low)]
         {
             outbox.send(&ours, &message);

@@ -24,7 +24,7 @@ from time import monotonic
 
 VERSION = 1
 HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE, WORN = range(1, 16)
-ADMIT, DISMISS = 20, 21
+ADMIT, DISMISS, ASK = 20, 21, 22
 NO_BODY, DESCRIPTOR, ABORT, LENGTH = 1, 2, 4, 8  # flags
 HEADER = Struct("<IBBHI")
 HELLO_PAYLOAD = Struct("<IHH")
@@ -463,7 +463,16 @@ class Stream:
                 parts.append(received[3])
 
     def respond(self, number, payload, body):
-        """One request, from its environ to FREE."""
+        """One request, from its environ to FREE; while it runs, the master can ask whether it does."""
+        self.host.running[self.unit] = self.row
+        self.answer(number, payload, body)
+        self.host.running[self.unit] = None
+        asked = self.host.asked
+        if asked and (self.row, self.unit) in asked:
+            asked.discard((self.row, self.unit))
+            self.host.tell(FREE, ROW_UNIT.pack(self.row, self.unit))
+
+    def answer(self, number, payload, body):
         pairs = iter(str(payload, "latin-1").split("\0"))
         environ = dict(zip(pairs, pairs))
         environ.update(self.host.environ)
@@ -522,6 +531,8 @@ class Host:
         self.leaving = False
         self.orphaned = False
         self.streams = set()
+        self.running = [None] * self.threads  # by unit: the row of the worker whose request runs
+        self.asked = set()  # row and unit: the master wants FREE once no such request runs
         self.pipes = ()
         self.poll = select.epoll()
         self.ready = {}
@@ -683,6 +694,15 @@ class Host:
                 self.workers.add(int.from_bytes(payload, "little"))
             elif kind == DISMISS and length == 4:
                 self.workers.discard(int.from_bytes(payload, "little"))
+            elif kind == ASK and length == ROW_UNIT.size:
+                self.on_ask(*ROW_UNIT.unpack(payload))
+
+    def on_ask(self, row, unit):
+        """First asked, then looked, as the unit first ends and then looks: one of the two tells the master."""
+        self.asked.add((row, unit))
+        if unit >= len(self.running) or self.running[unit] != row:
+            self.asked.discard((row, unit))
+            self.tell(FREE, ROW_UNIT.pack(row, unit))
 
     def on_gone(self, row):
         """Tells the master which units run no request of a dead worker. For those that may, the end of the stream

@@ -3,13 +3,12 @@
 use super::super::output::SavedOutput;
 use super::super::saved::{Keeping, Kept, Taking};
 use super::super::voice::SavedVoice;
-use super::{App, Start};
+use super::{App, Running, Start};
 use crate::sys::process::Launch;
-use crate::timer::Time;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What an upgrade keeps of an [`App`]. A ready request that runs is asked again.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,7 +27,8 @@ pub(in crate::master) struct SavedApp {
     start: SavedStart,
     #[serde(default)]
     preloaded: bool,
-    running: BTreeMap<u16, (u16, Time, String)>,
+    timeout: Duration,
+    running: Running,
     output: SavedOutput,
     socket: PathBuf,
 }
@@ -72,7 +72,9 @@ impl SavedApp {
             launch: launch.map(Launch::resume),
             start: Start::restore(self.start),
             preloaded: self.preloaded,
+            timeout: self.timeout,
             running: self.running,
+            reached: None,
             output: self.output.restore(descriptors)?,
             socket: self.socket,
         })
@@ -95,6 +97,7 @@ impl App {
             launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
             start: self.start.save(),
             preloaded: self.preloaded,
+            timeout: self.timeout,
             running: self.running.clone(),
             // Afterwards nobody asks for what it printed.
             output: self.output.save(!self.answered, descriptors),

@@ -13,6 +13,10 @@ use crate::worker::upstream::app::{self, Ask, Unit, Unsent};
 use std::rc::Rc;
 use std::time::Duration;
 
+/// Units that are tried before a request is given up: all of two processes that have died at the same time. Each that fails
+/// is out of use; a neighbour that was taken over could put them back without end.
+const UNREACHED: u16 = 2 * crate::dispatch::board::THREADS as u16;
+
 impl Exchange {
     pub(super) fn ask_for_unit(
         &mut self,
@@ -73,7 +77,12 @@ impl Exchange {
             // The process died after the claim and has not begun: another may try, for queue_timeout from now.
             Err(Unsent::Gone(error)) => {
                 log::debug!("app: cannot reach a process: {error}");
-                self.ask_for_unit(unit.app, body, key, h1, cx);
+                self.unreached += 1;
+                if self.unreached < UNREACHED {
+                    self.ask_for_unit(unit.app, body, key, h1, cx);
+                } else {
+                    self.unavailable(None, h1, cx);
+                }
             }
             Err(Unsent::Shortage(error)) => {
                 cx.is_short = true;

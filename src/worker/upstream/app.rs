@@ -13,7 +13,7 @@ use super::links::{Link, Peer, UnitLink};
 use crate::buf::Segment;
 use crate::config::{App, Config};
 use crate::control::app_socket;
-use crate::control::worker::ToMaster;
+use crate::control::worker::{Complaint, ToMaster};
 use crate::dispatch::board::{Freed, Lease, PoolState};
 use crate::event::{Endpoint, Read};
 use crate::gateway::{self, Event};
@@ -38,6 +38,15 @@ const ASK_STUBBORN: Duration = Duration::from_secs(2);
 /// While an app serves, a request waits so long before another process is asked for: the units that are there usually
 /// come free sooner.
 pub(in crate::worker) const PATIENCE: Duration = Duration::from_millis(25);
+
+/// A request that has run for so long is told of, for `status`, and so that the master can ask the host before it may be
+/// late. Shorter ones are over before anybody could read them, and telling of them would cost each of them time.
+const LONG: Duration = Duration::from_secs(1);
+
+/// When a request of an app with this `timeout` is told of.
+fn told_after(timeout: Duration) -> Duration {
+    LONG.min(timeout / 2)
+}
 
 /// So much of a request's line is shown.
 const REQUEST: usize = 200;
@@ -267,6 +276,8 @@ impl Context {
             stream: 0,
             response: None,
             arrivals: Arrivals::new(closer),
+            began: self.now,
+            tell_at: self.now,
             until: self.now,
             armed: false,
             told: false,
@@ -307,10 +318,9 @@ impl Context {
         self.note_fault(log::Level::Error, &line, format_args!("{line}"));
     }
 
-    /// The process of a unit is to be replaced: its request ran out of time, or it does not speak the protocol.
-    fn replace_process(&self, unit: Unit, reason: String) {
-        let Lease { pool, slot, generation, .. } = unit.lease;
-        self.tell(&ToMaster::Stuck { pool, slot, generation, reason });
+    /// The process of a unit seems to be of no more use.
+    fn complain(&self, unit: Unit, complaint: Complaint, reason: String) {
+        self.tell(&ToMaster::Stuck { at: named(unit.lease), complaint, reason });
     }
 
     /// Writes a request to a stream, as far as it goes now. `encode` writes the frames.
@@ -350,29 +360,37 @@ impl Context {
 
     /// Nobody waits any more for the request that runs over a link. It may go on until then: a request that never
     /// ends, as a stream of events whose client has left, would take its unit out of use for ever.
-    fn finish_alone(&mut self, key: Key, until: Time) {
+    fn finish_alone(&mut self, key: Key, began: Time, tell_at: Time, until: Time) {
         self.links.let_go(key);
         if let Some(Link { peer: Peer::Unit(unit_link), .. }) = self.links.get_mut(key) {
-            unit_link.until = until;
+            (unit_link.began, unit_link.tell_at, unit_link.until) = (began, tell_at, until);
         }
         self.tend_loose_link(key);
         self.expire_unit(key);
     }
 
-    /// Looks whether a request that nobody waits for has run long enough; if not, the wheel comes back to it. At most
-    /// one timer a link: most such requests are over at once.
+    /// Looks whether a request that nobody waits for has run long enough, or so long that the master is to know; if not, the
+    /// wheel comes back to it. At most one timer a link: most such requests are over at once.
     fn expire_unit(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key).filter(|link| link.is_loose()) else { return };
         let Peer::Unit(unit_link) = &mut link.peer else { return };
-        let (unit, until) = (unit_link.unit, unit_link.until);
+        let (unit, until, tell_at) = (unit_link.unit, unit_link.until, unit_link.tell_at);
         if unit_link.response.is_none() {
             return;
         }
         if until <= self.now {
-            self.give_up_unit(key, unit);
-            self.replace_process(unit, "a request whose client has left ran into the time-out".to_owned());
-        } else if !std::mem::replace(&mut unit_link.armed, true) {
-            self.wheel.insert(until, Timer::Unit(key));
+            let reason = "a request whose client has left ran into the time-out";
+            self.complain(unit, Complaint::Late, reason.to_owned());
+            return self.give_up_unit(key, unit);
+        }
+        let tell = !unit_link.told && tell_at <= self.now;
+        if !std::mem::replace(&mut unit_link.armed, true) {
+            let next = if unit_link.told || tell { until } else { until.min(tell_at) };
+            self.wheel.insert(next, Timer::Unit(key));
+        }
+        if tell {
+            let began = unit_link.began;
+            self.show_request(key, began, "a request that nobody waits for");
         }
     }
 

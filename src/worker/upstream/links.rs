@@ -55,6 +55,9 @@ pub(in crate::worker) struct UnitLink {
     pub(in crate::worker) arrivals: Arrivals,
     /// When a request that nobody waits for has run long enough.
     pub(in crate::worker) until: Time,
+    /// When that request began, and when the master is told of it.
+    pub(in crate::worker) began: Time,
+    pub(in crate::worker) tell_at: Time,
     /// The wheel will look at that.
     pub(in crate::worker) armed: bool,
     /// The master was told of the request that runs.

@@ -113,6 +113,35 @@ fn gone_is_answered_for_every_unit_once_nothing_runs() {
 }
 
 #[test]
+fn who_asks_learns_when_no_request_of_that_worker_runs() {
+    let ask = |row: u16, unit: u16| [row.to_le_bytes(), unit.to_le_bytes()].concat();
+    for threads in [1, 2] {
+        let mut host = Host::hostile(threads);
+        let fifo = host.fifo("go");
+        let mut busy = host.connect(5, 0);
+        host.tell(Kind::Ask, &ask(5, 0));
+        assert_eq!(host.told_free(), (5, 0), "it is idle");
+        host.tell(Kind::Ask, &ask(5, 77));
+        assert_eq!(host.told_free(), (5, 77), "there is no such unit");
+        busy.send(&Ask { query: fifo.to_str().unwrap(), ..get("/held") });
+        let go = File::options().write(true).open(&fifo).unwrap();
+        host.tell(Kind::Ask, &ask(5, 0));
+        host.tell(Kind::Ask, &ask(6, 0));
+        if threads > 1 {
+            assert_eq!(host.told_free(), (6, 0), "another worker's request runs there");
+        }
+        drop(go);
+        let mut told = [(5, 0); 2];
+        told[0] = host.told_free();
+        if threads == 1 {
+            told[1] = host.told_free();
+            assert_eq!(told, [(5, 0), (6, 0)], "it could not say so before");
+        }
+        assert_eq!(told[0], (5, 0), "the request is over");
+    }
+}
+
+#[test]
 fn strangers_are_turned_away() {
     let host = Host::hostile(1);
     let mut beyond = host.connect(0, 1);

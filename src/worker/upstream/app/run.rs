@@ -1,7 +1,8 @@
 //! The run of one request in a unit: the request goes out whole, the response comes in through a spool, FREE ends it.
 
-use super::Unit;
+use super::{Unit, told_after};
 use crate::buf::Segment;
+use crate::control::worker::Complaint;
 use crate::event::Read;
 use crate::gateway::{self, Event, Fault};
 use crate::h1;
@@ -14,10 +15,6 @@ use crate::worker::upstream::links::{Link, Peer, UnitLink};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// A request that has run for so long is shown by `status`. Shorter ones are over before anybody could read them, and
-/// telling of them would cost each of them time.
-const LONG: Duration = Duration::from_secs(1);
 
 /// A request that runs in a unit.
 pub(in crate::worker) struct Run {
@@ -85,7 +82,8 @@ impl Run {
             }
             Err(error) => {
                 cx.board.abandon(unit.lease, cx.row);
-                cx.replace_process(unit, format!("a worker cannot connect to it: {error}"));
+                let reason = format!("a worker cannot connect to it: {error}");
+                cx.complain(unit, Complaint::Unreachable, reason);
                 return Err(Unsent::Gone(error));
             }
         };
@@ -111,8 +109,13 @@ impl Run {
 
     /// When the app has taken long, or too long; `None` once its response is complete.
     pub(in crate::worker) fn deadline(&self) -> Option<Time> {
-        let next = if self.shown { self.deadline } else { self.deadline.min(self.began.after(LONG)) };
+        let next = if self.shown { self.deadline } else { self.deadline.min(self.tell_at()) };
         (!self.complete).then_some(next)
+    }
+
+    /// When the master is told of it.
+    fn tell_at(&self) -> Time {
+        self.began.after(told_after(self.timeout))
     }
 
     /// Body bytes given to the connection so far.
@@ -129,7 +132,7 @@ impl Run {
         cx: &mut Context,
     ) -> Step {
         let pumped = self.spool.pump(h1);
-        if !(self.shown || self.complete || self.free) && self.began.after(LONG) <= cx.now {
+        if !(self.shown || self.complete || self.free) && self.tell_at() <= cx.now {
             self.shown = true;
             cx.show_request(self.link, self.began, &line());
         }
@@ -151,8 +154,10 @@ impl Run {
             self.deadline = cx.now.after(self.timeout);
         }
         if !self.complete && self.deadline <= cx.now {
+            // Before the end of the stream, which may end the request, too.
+            let reason = format!("{} ran into the time-out of {:?}", line(), self.timeout);
+            cx.complain(self.unit, Complaint::Late, reason);
             self.give_up(cx);
-            cx.replace_process(self.unit, format!("{} ran into the time-out of {:?}", line(), self.timeout));
             return Step::Broken(Fault::Silent);
         }
         match self.exchange_bytes(h1, cx) {
@@ -166,7 +171,8 @@ impl Run {
             Err(Trouble::Fault(fault)) => {
                 self.give_up(cx);
                 if fault == Fault::Malformed {
-                    cx.replace_process(self.unit, format!("{}: its answer is not the protocol", line()));
+                    let reason = format!("{}: its answer is not the protocol", line());
+                    cx.complain(self.unit, Complaint::Malformed, reason);
                 }
                 Step::Broken(fault)
             }
@@ -263,7 +269,7 @@ impl Run {
     fn let_go(&mut self, cx: &mut Context) {
         if !std::mem::replace(&mut self.free, true) {
             let until = if self.complete { cx.now.after(self.timeout) } else { self.deadline };
-            cx.finish_alone(self.link, until);
+            cx.finish_alone(self.link, self.began, self.tell_at(), until);
         }
     }
 }
