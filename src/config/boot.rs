@@ -14,8 +14,6 @@ pub struct WorkerBoot {
     pub config: Rc<Config>,
     /// Generation it belongs to, from 1.
     pub generation: u32,
-    /// Its row on the board (shared memory), unique among living workers, below `dispatch::board::WORKERS`.
-    pub row: u16,
     /// Number in its pool, from 0; for titles and logs.
     pub number: u16,
     /// Bound, listening, non-blocking sockets.
@@ -24,9 +22,9 @@ pub struct WorkerBoot {
     pub control: OwnedFd,
     /// Pipe to the master: `control::worker` messages.
     pub tell: OwnedFd,
-    /// The board: shared memory of the whole tree.
-    pub shared: crate::sys::shm::Shared,
-    /// One eventfd for every row of the board; this worker reads `wake[row]` and pokes the others.
+    /// The board (shared memory of the whole tree), as this worker may use it; its row is unique among living workers.
+    pub board: crate::dispatch::WorkerBoard<'static>,
+    /// One eventfd for every row of the board; this worker reads that of its row and pokes the others.
     pub wake: Rc<[OwnedFd]>,
     /// Directory with the sockets of app processes, see `control::app_socket`.
     pub runtime_dir: PathBuf,

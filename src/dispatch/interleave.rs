@@ -1,8 +1,10 @@
-//! All orders of atomic steps of two workers and a master around one process.
+//! All orders of atomic steps of two workers and a master around one process; of a liar, who writes one word of a unit at
+//! any moment, too.
 
-use super::board::{Freed, Lease};
-use super::layout::{self, Pool};
-use super::steps::{Hand, How, Mark, Memory, Step, Take, Withdraw};
+use super::board::{Freed, Lease, Rows};
+use super::layout::{self, Own, Place, Pool};
+use super::steps::{Found, Hand, How, Mark, Memory, Step, Take, Withdraw, let_go};
+use super::sweep::{Change, Doubt, Look, Remedy};
 use super::word::{NOBODY, State, Unit};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::task::Poll;
@@ -13,23 +15,25 @@ const POOL: u16 = 0;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Words(BTreeMap<usize, u64>);
 
+impl Words {
+    fn set(&mut self, at: impl Place, value: u64) {
+        self.0.insert(at.index(), value);
+    }
+}
+
 impl Memory for Words {
-    fn load(&mut self, at: usize) -> u64 {
-        self.0.get(&at).copied().unwrap_or(0)
+    fn load(&mut self, at: impl Place) -> u64 {
+        self.0.get(&at.index()).copied().unwrap_or(0)
     }
-    fn store(&mut self, at: usize, value: u64) {
-        self.0.insert(at, value);
+    fn store(&mut self, at: Own, value: u64) {
+        self.set(at, value);
     }
-    fn exchange(&mut self, at: usize, seen: u64, value: u64) -> bool {
+    fn exchange(&mut self, at: layout::Unit, seen: u64, value: u64) -> bool {
         let same = self.load(at) == seen;
         if same {
-            self.store(at, value);
+            self.set(at, value);
         }
         same
-    }
-    fn raise(&mut self, at: usize, value: u64) {
-        let value = value.max(self.load(at));
-        self.store(at, value);
     }
 }
 
@@ -45,6 +49,8 @@ enum Doing {
     /// The request runs on the unit.
     Running(Lease),
     Freeing(Hand),
+    /// It has freed the unit, and says so.
+    Freed,
     Done,
     Dead,
 }
@@ -66,6 +72,8 @@ enum Duty {
     Leave(Mark),
     /// Once no request runs: closes the process.
     Close,
+    /// The slot belongs to that process.
+    Header(u32),
     Open(u32),
     Offer(Hand),
     /// Once the worker of that row is dead.
@@ -74,6 +82,10 @@ enum Duty {
     /// The host says FREE for the dead worker.
     Report(u16),
     Reporting(Hand),
+    /// Looks at every unit, from this one on.
+    Sweep(u16),
+    Looking(u16, Look),
+    Changing(u16, Change),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,28 +96,47 @@ struct World {
     /// Rows that were poked.
     poked: u8,
     left: bool,
+    /// What a liar may still write, and whether one has.
+    lie: Option<u64>,
+    lied: bool,
+    /// So often the master may still look when nothing else happens any more.
+    ticks: u8,
+    /// What the last sweep has seen of each unit.
+    doubts: BTreeMap<u16, Doubt>,
 }
 
-fn unit_at(thread: u16) -> usize {
+fn unit_at(thread: u16) -> layout::Unit {
     layout::unit(POOL, 0, thread).unwrap()
+}
+
+fn held_at(row: u16) -> Own {
+    layout::held(POOL, row).unwrap()
 }
 
 impl World {
     fn new(queues: [u8; 2], threads: u16) -> Self {
         let mut words = Words::default();
-        words.store(layout::pool(POOL, Pool::SlotsUsed).unwrap(), 1);
-        words.store(layout::slot(POOL, 0).unwrap(), 1 << 32 | u64::from(threads));
+        words.set(layout::ROWS_USED, 2);
+        words.set(layout::pool(POOL, Pool::SlotsUsed).unwrap(), 1);
+        words.set(layout::slot(POOL, 0).unwrap(), 1 << 32 | u64::from(threads));
         for thread in 0..threads {
-            words.store(unit_at(thread), Unit::new(1, State::Idle, NOBODY).encode());
+            words.set(unit_at(thread), Unit::new(1, State::Idle, NOBODY).encode());
         }
         let workers = (0..).zip(queues).map(|(row, queue)| Worker {
             row,
             queue,
             impatient: false,
             mortal: false,
-            doing: if queue == 0 { Doing::Done } else { Doing::Waiting(wait(row)) },
+            doing: if queue == 0 { Doing::Done } else { Doing::Waiting(wait(row, 0)) },
         });
-        Self { words, workers: workers.collect(), duties: Vec::new(), poked: 0, left: false }
+        let workers = workers.collect();
+        let (duties, doubts) = (Vec::new(), BTreeMap::new());
+        Self { words, workers, duties, poked: 0, left: false, lie: None, lied: false, ticks: 0, doubts }
+    }
+
+    /// A worker begins to wait.
+    fn wait(&mut self, row: u16) -> Doing {
+        Doing::Waiting(wait(row, self.words.load(held_at(row))))
     }
 
     fn freed(&mut self, freed: Freed) {
@@ -124,6 +155,18 @@ impl World {
         }
         let mut world = self.clone();
         if world.master_step() {
+            next.push(world);
+        }
+        let mut world = self.clone();
+        if let Some(word) = world.lie.take() {
+            world.words.set(unit_at(0), word);
+            world.lied = true;
+            next.push(world);
+        }
+        if next.is_empty() && self.ticks > 0 {
+            let mut world = self.clone();
+            world.ticks -= 1;
+            world.duties = vec![Duty::Sweep(0)];
             next.push(world);
         }
         next
@@ -157,7 +200,7 @@ impl World {
             Doing::Parked if self.poked >> row & 1 == 0 => return None,
             Doing::Parked => {
                 self.poked &= !(1 << row);
-                Doing::Waiting(wait(row))
+                self.wait(row)
             }
             Doing::Waiting(mut take) => match take.step(&mut self.words) {
                 Poll::Pending => Doing::Waiting(take),
@@ -184,9 +227,14 @@ impl World {
                 Poll::Pending => Doing::Freeing(hand),
                 Poll::Ready(freed) => {
                     self.freed(freed);
-                    if self.workers[index].queue == 0 { Doing::Done } else { Doing::Waiting(wait(row)) }
+                    Doing::Freed
                 }
             },
+            Doing::Freed => {
+                let held = self.words.load(held_at(row));
+                self.words.store(held_at(row), let_go(held));
+                if self.workers[index].queue == 0 { Doing::Done } else { self.wait(row) }
+            }
         })
     }
 
@@ -200,12 +248,16 @@ impl World {
             Duty::Leave(mut mark) => mark.step(&mut self.words).is_pending().then_some(Duty::Leave(mark)),
             Duty::Close if unit.is_running() => return false,
             Duty::Close => {
-                self.words.store(unit_at(0), unit.to(State::Gone, NOBODY).encode());
+                self.words.set(unit_at(0), unit.to(State::Gone, NOBODY).encode());
                 None
+            }
+            Duty::Header(generation) => {
+                self.words.set(layout::slot(POOL, 0).unwrap(), u64::from(generation) << 32 | 1);
+                Some(Duty::Open(generation))
             }
             Duty::Open(generation) => {
                 let idle = Unit::new(generation, State::Idle, NOBODY);
-                self.words.store(unit_at(0), idle.encode());
+                self.words.set(unit_at(0), idle.encode());
                 Some(Duty::Offer(Hand::loose(POOL, unit_at(0), idle)))
             }
             Duty::Offer(mut hand) => match hand.step(&mut self.words) {
@@ -221,6 +273,8 @@ impl World {
                 Poll::Pending => Some(Duty::Reaping(withdraw)),
                 Poll::Ready(poke) => {
                     poke.iter().for_each(|row| self.poked |= 1 << row);
+                    let dead: Vec<u16> = (0..2).filter(|row| !self.lives(*row)).collect();
+                    dead.into_iter().for_each(|row| self.words.set(held_at(row), 0));
                     None
                 }
             },
@@ -235,6 +289,22 @@ impl World {
                     None
                 }
             },
+            Duty::Sweep(thread) => self.sweep(thread),
+            Duty::Looking(thread, mut look) => match look.step(&mut self.words) {
+                Poll::Pending => Some(Duty::Looking(thread, look)),
+                Poll::Ready(None) => {
+                    self.doubts.remove(&thread);
+                    self.next_look(thread)
+                }
+                Poll::Ready(Some(doubt)) => self.remedy(thread, doubt),
+            },
+            Duty::Changing(thread, mut change) => match change.step(&mut self.words) {
+                Poll::Pending => Some(Duty::Changing(thread, change)),
+                Poll::Ready(freed) => {
+                    self.freed(freed);
+                    self.next_look(thread)
+                }
+            },
         };
         if let Some(duty) = follow {
             self.duties.insert(0, duty);
@@ -242,8 +312,62 @@ impl World {
         true
     }
 
+    fn lives(&self, row: u16) -> bool {
+        self.workers[usize::from(row)].doing != Doing::Dead
+    }
+
+    /// What the master's sweep does with one unit; the rule is in `Sweep::look`.
+    fn sweep(&mut self, thread: u16) -> Option<Duty> {
+        let word = self.words.load(unit_at(thread));
+        let found = Found { slot: 0, thread, generation: self.generation(), at: unit_at(thread) };
+        let alive = Rows::of((0..2).filter(|row| self.lives(*row)));
+        Some(Duty::Looking(thread, Look::new(POOL, found, word, alive, false)))
+    }
+
+    fn generation(&mut self) -> u32 {
+        (self.words.load(layout::slot(POOL, 0).unwrap()) >> 32) as u32
+    }
+
+    fn next_look(&mut self, thread: u16) -> Option<Duty> {
+        let threads = self.words.load(layout::slot(POOL, 0).unwrap()) as u16;
+        (thread + 1 < threads).then_some(Duty::Sweep(thread + 1))
+    }
+
+    fn remedy(&mut self, thread: u16, doubt: Doubt) -> Option<Duty> {
+        if self.doubts.get(&thread) != Some(&doubt) {
+            self.doubts.insert(thread, doubt);
+            return self.next_look(thread);
+        }
+        self.doubts.remove(&thread);
+        match doubt.remedy {
+            Remedy::Poke(row) => {
+                self.poked |= 1 << row;
+                self.next_look(thread)
+            }
+            Remedy::Change(unit) => {
+                Some(Duty::Changing(thread, Change::new(POOL, unit_at(thread), doubt.word, unit)))
+            }
+            // The host is idle, as nobody runs anything for ever here.
+            Remedy::Ask(row) => {
+                let lease = Lease { pool: POOL, slot: 0, thread, generation: self.generation() };
+                let runs = |worker: &Worker| {
+                    worker.row == row && matches!(&worker.doing, Doing::Running(running) if *running == lease)
+                };
+                let asked = self.workers.iter().any(runs);
+                if asked {
+                    return self.next_look(thread);
+                }
+                Some(Duty::Reporting(Hand::owned(lease, unit_at(thread), State::Orphaned, row)))
+            }
+        }
+    }
+
     /// Holds at every moment.
     fn check(&self, path: impl Fn() -> String) {
+        if self.lied {
+            // A host runs one request at a time in a unit: the other waits.
+            return;
+        }
         let mut held = HashSet::new();
         for worker in &self.workers {
             let (Doing::Running(lease) | Doing::Withdrawing(_, Some(lease))) = &worker.doing else {
@@ -272,8 +396,8 @@ impl World {
     }
 }
 
-fn wait(row: u16) -> Take {
-    Take::new(POOL, row, true, Some(u64::from(row) + 1))
+fn wait(row: u16, held: u64) -> Take {
+    Take::new(POOL, row, true, Some(u64::from(row) + 1), held)
 }
 
 /// Visits every world that can be reached; how many there are.
@@ -307,7 +431,7 @@ fn path(seen: &HashMap<World, Option<World>>, world: &World) -> String {
     let mut at = Some(world);
     while let Some(world) = at {
         let doing: Vec<_> = world.workers.iter().map(|worker| &worker.doing).collect();
-        let unit = world.words.0.get(&unit_at(0)).map(|word| Unit::decode(*word));
+        let unit = world.words.0.get(&unit_at(0).index()).map(|word| Unit::decode(*word));
         lines.push(format!("{doing:?} {:?} {unit:?} poked {:b}", world.duties, world.poked));
         at = seen.get(world).and_then(Option::as_ref);
     }
@@ -344,14 +468,14 @@ fn clients_that_give_up_leave_nothing_behind() {
 #[test]
 fn a_process_is_replaced_under_requests() {
     let mut world = World::new([1, 2], 1);
-    world.duties = vec![Duty::Leave(Mark::new(unit_at(0), How::Leave)), Duty::Close, Duty::Open(2)];
+    world.duties = vec![Duty::Leave(Mark::new(unit_at(0), How::Leave)), Duty::Close, Duty::Header(2)];
     assert!(explore(world, 1) > 100);
 }
 
 #[test]
 fn a_process_dies_under_requests() {
     let mut world = World::new([1, 1], 1);
-    world.duties = vec![Duty::Open(2)]; // close() and open() of a process that was killed
+    world.duties = vec![Duty::Header(2)]; // close() and open() of a process that was killed
     assert!(explore(world, 1) > 100);
 }
 
@@ -368,6 +492,60 @@ fn a_worker_dies_while_a_process_is_replaced() {
     let mut world = World::new([1, 1], 1);
     world.workers[0].mortal = true;
     let leave = Duty::Leave(Mark::new(unit_at(0), How::Leave));
-    world.duties = vec![leave, Duty::Reap(0), Duty::Report(0), Duty::Close, Duty::Open(2)];
+    world.duties = vec![leave, Duty::Reap(0), Duty::Report(0), Duty::Close, Duty::Header(2)];
     assert!(explore(world, 1) > 100);
+}
+
+#[test]
+fn a_sweep_takes_nothing_from_anybody() {
+    let mut world = World::new([1, 1], 1);
+    world.duties = vec![Duty::Sweep(0), Duty::Sweep(0)];
+    assert!(explore(world, 1) > 100);
+}
+
+#[test]
+fn a_sweep_takes_nothing_from_clients_that_give_up() {
+    let mut world = World::new([1, 1], 1);
+    world.workers[0].impatient = true;
+    world.duties = vec![Duty::Sweep(0), Duty::Sweep(0)];
+    assert!(explore(world, 1) > 100);
+}
+
+#[test]
+fn a_sweep_comes_between_the_death_of_a_worker_and_its_consequences() {
+    let mut world = World::new([1, 1], 1);
+    world.workers[0].mortal = true;
+    world.duties = vec![Duty::Sweep(0), Duty::Reap(0), Duty::Sweep(0), Duty::Report(0)];
+    assert!(explore(world, 1) > 100);
+}
+
+#[test]
+fn whatever_is_written_over_a_unit_every_request_is_served_and_no_unit_is_lost() {
+    let state = |generation, state, owner| Unit::new(generation, state, owner).encode();
+    let lies = [
+        u64::MAX,
+        0,
+        7,
+        1 << 32 | 9,
+        state(1, State::Gone, NOBODY),
+        state(1, State::Idle, NOBODY),
+        state(9, State::Idle, NOBODY),
+        state(1, State::Offered, 0),
+        state(1, State::Offered, 1),
+        state(1, State::Offered, 70),
+        state(1, State::Claimed, 0),
+        state(1, State::Claimed, 1),
+        state(1, State::Claimed, 63),
+        state(1, State::Claimed, NOBODY),
+        state(1, State::Orphaned, 0),
+        state(1, State::Orphaned, 5),
+        state(1, State::Leaving, 0),
+        state(1, State::Leaving, NOBODY),
+        state(1, State::LeavingOrphaned, 1),
+    ];
+    for lie in lies {
+        let mut world = World::new([1, 1], 1);
+        (world.lie, world.ticks) = (Some(lie), 12);
+        assert!(explore(world, 1) > 100);
+    }
 }

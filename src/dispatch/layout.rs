@@ -1,28 +1,42 @@
-//! Where each word of the board is. Pages cost memory once touched, so what is used together lies together: a pool of
-//! one process touches two pages. Every function checks its bounds.
+//! Where each word of the board is, and who writes it. Every function checks its bounds.
+//!
+//! ```text
+//!  master  the mark, high-water marks; then of each pool its own words and the headers of its slots
+//!  own     an area for each worker's row: its counters, and of each pool its head, its activity and what it holds
+//!  units   of each pool, slot and thread
+//! ```
+//!
+//! The areas begin and end at multiples of [`ALIGNED`], so that each can be mapped by itself: a worker may write its own
+//! area and the units. Pages cost memory once touched, not before; what is used together lies together: an app of one
+//! process touches one page of the master's, one of its units, and the first page of each worker's area.
 
 use super::board::{POOLS, SLOTS, THREADS, WORKERS};
+use std::ops::Range;
 
-/// Words in a page.
-const PAGE: usize = 512;
-/// Words of a worker's row: a cache line, since it alone writes there.
-const ROW: usize = 8;
-/// First page: the high-water marks.
-const ROWS: usize = PAGE;
-const FIRST_POOL: usize = ROWS + WORKERS * ROW;
-/// A pool: a page of its own words, heads and slots; then the units.
-const POOL: usize = PAGE + SLOTS * THREADS;
-const HEADS: usize = 64;
-const SLOT_WORDS: usize = HEADS + WORKERS;
+/// Words in the largest page that Linux has (64 KiB, on arm64): what is mapped by itself is a multiple of it.
+const ALIGNED: usize = 64 * 1024 / size_of::<u64>();
+/// The master's words: one page (of 4 KiB) that is not a pool's, then the pools.
+const FIRST_POOL: usize = 512;
+/// Requests of workers that had a row before, from here on.
+const BEFORE: usize = 64;
+/// A pool's own words, then its slots.
+const POOL: usize = SLOT_WORDS + SLOTS;
+const SLOT_WORDS: usize = 8;
+const FIRST_AREA: usize = (FIRST_POOL + POOLS * POOL).next_multiple_of(ALIGNED);
+/// A worker's area: its own words, then four of each pool.
+const AREA: usize = (ROW_WORDS + POOLS * POOL_WORDS).next_multiple_of(ALIGNED);
+const ROW_WORDS: usize = 8;
+const POOL_WORDS: usize = 4;
+const FIRST_UNIT: usize = FIRST_AREA + WORKERS * AREA;
 
 /// Words of the whole board.
-pub(super) const WORDS: usize = FIRST_POOL + POOLS * POOL;
+pub(super) const WORDS: usize = FIRST_UNIT + POOLS * SLOTS * THREADS;
 
 /// `{magic 32 | layout 32}` in the first word.
-pub(super) const MARK: usize = 0;
+pub(super) const MARK: Master = Master(0);
 const MAGIC: u64 = 0x6861_7463;
 /// Number of this layout: another one whenever a word means something else, or is elsewhere.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 /// What tells a board of this layout; the numbers of pools, slots, threads and rows are part of it.
 pub(super) const fn mark() -> u64 {
@@ -30,17 +44,53 @@ pub(super) const fn mark() -> u64 {
     MAGIC << 32 | (LAYOUT << 24 ^ sizes) & 0xffff_ffff
 }
 
-/// One past the highest pool that was ever opened or waited for.
-pub(super) const POOLS_USED: usize = 1;
-/// One past the highest row that ever published a head.
-pub(super) const ROWS_USED: usize = 2;
+/// One past the highest pool that the master has opened or published.
+pub(super) const POOLS_USED: Master = Master(1);
+/// One past the highest row that was ever given to a worker.
+pub(super) const ROWS_USED: Master = Master(2);
+
+/// Place of a word.
+pub(super) trait Place: Copy {
+    /// Which of the board's words it is.
+    fn index(self) -> usize;
+}
+
+/// Place of a word that only the master writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Master(usize);
+
+/// Place of a word that only the worker of its row writes; the master, once that worker was reaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Own(usize);
+
+/// Place of a unit's word, which everybody may exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Unit(usize);
+
+impl Place for Master {
+    fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl Place for Own {
+    fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl Place for Unit {
+    fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// The words of a pool's own.
 #[derive(Clone, Copy)]
 pub(super) enum Pool {
     /// `PoolState`, encoded.
     State = 0,
-    /// Last time a unit was freed.
+    /// Last activity of workers that were reaped.
     Activity = 1,
     /// One past the highest slot that was ever opened.
     SlotsUsed = 2,
@@ -56,30 +106,75 @@ pub(super) enum Row {
     Beat = 3,
 }
 
+/// The words that a worker has for a pool.
+#[derive(Clone, Copy)]
+enum Share {
+    Head = 0,
+    Activity = 1,
+    Held = 2,
+}
+
 fn base(pool: u16) -> Option<usize> {
     (usize::from(pool) < POOLS).then(|| FIRST_POOL + usize::from(pool) * POOL)
 }
 
-pub(super) fn pool(pool: u16, word: Pool) -> Option<usize> {
-    Some(base(pool)? + word as usize)
+pub(super) fn pool(pool: u16, word: Pool) -> Option<Master> {
+    Some(Master(base(pool)? + word as usize))
 }
 
-pub(super) fn head(pool: u16, row: u16) -> Option<usize> {
-    (usize::from(row) < WORKERS).then_some(base(pool)? + HEADS + usize::from(row))
+/// `{generation 32 | threads 32}` of a slot: which process its units belong to, and how many are in use.
+pub(super) fn slot(pool: u16, slot: u16) -> Option<Master> {
+    (usize::from(slot) < SLOTS).then_some(Master(base(pool)? + SLOT_WORDS + usize::from(slot)))
 }
 
-/// `{generation 32 | threads 32}` of a slot: how many of its units are in use.
-pub(super) fn slot(pool: u16, slot: u16) -> Option<usize> {
-    (usize::from(slot) < SLOTS).then_some(base(pool)? + SLOT_WORDS + usize::from(slot))
+/// Requests answered by the workers that had this row before.
+pub(super) fn before(row: u16) -> Option<Master> {
+    (usize::from(row) < WORKERS).then(|| Master(BEFORE + usize::from(row)))
 }
 
-pub(super) fn unit(pool: u16, slot: u16, thread: u16) -> Option<usize> {
-    (usize::from(slot) < SLOTS && usize::from(thread) < THREADS)
-        .then_some(base(pool)? + PAGE + usize::from(slot) * THREADS + usize::from(thread))
+pub(super) fn row(row: u16, word: Row) -> Option<Own> {
+    (usize::from(row) < WORKERS).then(|| Own(FIRST_AREA + usize::from(row) * AREA + word as usize))
 }
 
-pub(super) fn row(row: u16, word: Row) -> Option<usize> {
-    (usize::from(row) < WORKERS).then(|| ROWS + usize::from(row) * ROW + word as usize)
+fn own(pool: u16, row: u16, word: Share) -> Option<Own> {
+    (usize::from(row) < WORKERS && usize::from(pool) < POOLS).then(|| {
+        let area = FIRST_AREA + usize::from(row) * AREA;
+        Own(area + ROW_WORDS + usize::from(pool) * POOL_WORDS + word as usize)
+    })
+}
+
+/// Arrival of the oldest request that waits in that worker for the pool; 0: none does.
+pub(super) fn head(pool: u16, row: u16) -> Option<Own> {
+    own(pool, row, Share::Head)
+}
+
+/// When that worker last had something to do with the pool.
+pub(super) fn activity(pool: u16, row: u16) -> Option<Own> {
+    own(pool, row, Share::Activity)
+}
+
+/// `{times 48 | units 16}`: how often that worker has set out to claim units of the pool, and how many it has.
+pub(super) fn held(pool: u16, row: u16) -> Option<Own> {
+    own(pool, row, Share::Held)
+}
+
+pub(super) fn unit(pool: u16, slot: u16, thread: u16) -> Option<Unit> {
+    let exists = usize::from(pool) < POOLS && usize::from(slot) < SLOTS && usize::from(thread) < THREADS;
+    let slots = usize::from(pool) * SLOTS + usize::from(slot);
+    exists.then(|| Unit(FIRST_UNIT + slots * THREADS + usize::from(thread)))
+}
+
+/// The words that only the worker of that row writes.
+pub(super) fn area(row: u16) -> Option<Range<usize>> {
+    (usize::from(row) < WORKERS).then(|| {
+        let start = FIRST_AREA + usize::from(row) * AREA;
+        start..start + AREA
+    })
+}
+
+/// The words of all units.
+pub(super) const fn units() -> Range<usize> {
+    FIRST_UNIT..WORDS
 }
 
 #[cfg(test)]
@@ -87,49 +182,73 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    /// Words in a page of 4 KiB.
+    const PAGE: usize = 512;
+
     #[test]
-    fn no_two_words_share_a_place_and_all_are_inside() {
-        let mut seen = HashSet::from([MARK, POOLS_USED, ROWS_USED]);
-        let mut take = |at: Option<usize>| assert!(seen.insert(at.unwrap()) && at.unwrap() < WORDS);
+    fn no_two_words_share_a_place_and_all_are_where_their_writer_may_write() {
+        let mut seen = HashSet::new();
+        let mut take = |at: usize, place: Range<usize>| {
+            assert!(seen.insert(at) && place.contains(&at), "{at} {place:?}");
+        };
+        let masters = 0..FIRST_AREA;
+        [MARK, POOLS_USED, ROWS_USED].into_iter().for_each(|at| take(at.index(), masters.clone()));
         for row in 0..WORKERS as u16 {
+            take(before(row).unwrap().index(), masters.clone());
             for word in [Row::Connections, Row::Requests, Row::Accepting, Row::Beat] {
-                take(super::row(row, word));
+                take(super::row(row, word).unwrap().index(), area(row).unwrap());
             }
         }
         for pool in [0, 1, POOLS as u16 - 1] {
             for word in [Pool::State, Pool::Activity, Pool::SlotsUsed] {
-                take(super::pool(pool, word));
+                take(super::pool(pool, word).unwrap().index(), masters.clone());
             }
-            (0..WORKERS as u16).for_each(|row| take(head(pool, row)));
+            for row in 0..WORKERS as u16 {
+                for place in [head, activity, held] {
+                    take(place(pool, row).unwrap().index(), area(row).unwrap());
+                }
+            }
             for slot in 0..SLOTS as u16 {
-                take(super::slot(pool, slot));
-                (0..THREADS as u16).for_each(|thread| take(unit(pool, slot, thread)));
+                take(super::slot(pool, slot).unwrap().index(), masters.clone());
+                for thread in 0..THREADS as u16 {
+                    take(unit(pool, slot, thread).unwrap().index(), units());
+                }
             }
         }
-        assert_eq!(unit(POOLS as u16 - 1, SLOTS as u16 - 1, THREADS as u16 - 1), Some(WORDS - 1));
+        let last = unit(POOLS as u16 - 1, SLOTS as u16 - 1, THREADS as u16 - 1).unwrap();
+        assert_eq!(last.index(), WORDS - 1);
     }
 
     #[test]
-    fn a_pool_of_one_process_touches_two_pages() {
-        let places = [
-            pool(7, Pool::State),
-            head(7, WORKERS as u16 - 1),
-            slot(7, SLOTS as u16 - 1),
-            unit(7, 0, 0),
-            unit(7, 0, THREADS as u16 - 1),
-        ];
-        let pages: HashSet<_> = places.iter().map(|at| at.unwrap() / PAGE).collect();
-        assert_eq!(pages.len(), 2);
+    fn what_one_writer_has_can_be_mapped_by_itself() {
+        let mut end = FIRST_AREA;
+        for row in 0..WORKERS as u16 {
+            let area = area(row).unwrap();
+            assert_eq!((area.start, area.start % ALIGNED, area.end % ALIGNED), (end, 0, 0));
+            end = area.end;
+        }
+        assert_eq!((units().start, units().start % ALIGNED, units().end % ALIGNED), (end, 0, 0));
+    }
+
+    #[test]
+    fn an_app_of_one_process_touches_few_pages() {
+        let page = |at: usize| at / PAGE;
+        let masters =
+            [pool(1, Pool::State), slot(1, 0), slot(1, SLOTS as u16 - 1)].map(|at| page(at.unwrap().index()));
+        assert_eq!(HashSet::from(masters).len(), 1);
+        let units = [unit(1, 0, 0), unit(1, 0, THREADS as u16 - 1)].map(|at| page(at.unwrap().index()));
+        assert_eq!(HashSet::from(units).len(), 1);
+        // Of each worker the first page, up to so many apps.
+        let own = [row(3, Row::Beat), head(1, 3), held(125, 3)].map(|at| page(at.unwrap().index()));
+        assert_eq!(HashSet::from(own).len(), 1);
     }
 
     #[test]
     fn what_is_outside_has_no_place() {
         let (pools, slots, threads, workers) = (POOLS as u16, SLOTS as u16, THREADS as u16, WORKERS as u16);
-        assert_eq!(
-            pool(pools, Pool::State).or(head(pools, 0)).or(slot(pools, 0)).or(unit(pools, 0, 0)),
-            None
-        );
-        assert_eq!(head(0, workers).or(row(workers, Row::Beat)).or(slot(0, slots)), None);
-        assert_eq!(unit(0, slots, 0).or(unit(0, 0, threads)).or(unit(0, u16::MAX, u16::MAX)), None);
+        assert_eq!(pool(pools, Pool::State).or(slot(pools, 0)).or(slot(0, slots)).or(before(workers)), None);
+        assert_eq!(head(pools, 0).or(head(0, workers)).or(row(workers, Row::Beat)), None);
+        assert_eq!(unit(pools, 0, 0).or(unit(0, slots, 0)).or(unit(0, 0, threads)), None);
+        assert_eq!((unit(0, u16::MAX, u16::MAX), area(workers)), (None, None));
     }
 }

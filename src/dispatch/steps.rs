@@ -1,17 +1,21 @@
 //! The algorithms, one atomic access a step.
 
 use super::board::{Freed, Lease, Rows, SLOTS, THREADS, WORKERS};
-use super::layout::{self, Pool};
+use super::layout::{self, Own, Place, Pool};
 use super::word::{NOBODY, State, Unit};
 use std::task::Poll;
 
-/// The words, sequentially consistent. A place that does not exist reads 0 and cannot be changed.
+/// The words, sequentially consistent. A place that does not exist reads 0 and cannot be changed, nor can one that is
+/// another's.
 pub(super) trait Memory {
-    fn load(&mut self, at: usize) -> u64;
-    fn store(&mut self, at: usize, value: u64);
-    fn exchange(&mut self, at: usize, seen: u64, value: u64) -> bool;
-    fn raise(&mut self, at: usize, value: u64);
+    fn load(&mut self, at: impl Place) -> u64;
+    fn store(&mut self, at: Own, value: u64);
+    fn exchange(&mut self, at: layout::Unit, seen: u64, value: u64) -> bool;
 }
+
+/// How often an exchange is tried again after somebody came in between. In truth that is a few times; who writes there
+/// without end must not hold the others.
+const TRIES: u16 = 1000;
 
 /// A machine that does at most one access a step.
 pub(super) trait Step {
@@ -29,25 +33,33 @@ pub(super) trait Step {
 
 /// Walks over the units of a pool that are in use.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Walk {
+pub(super) struct Walk {
     pool: u16,
     slots: Option<u16>,
     slot: u16,
-    threads: Option<u16>,
+    /// What is in use of the slot: which process, how many threads.
+    header: Option<(u32, u16)>,
     thread: u16,
 }
 
 /// A unit on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Place {
-    slot: u16,
-    thread: u16,
-    at: usize,
+pub(super) struct Found {
+    pub(super) slot: u16,
+    pub(super) thread: u16,
+    /// The process that the master has opened there.
+    pub(super) generation: u32,
+    pub(super) at: layout::Unit,
 }
 
 impl Walk {
-    fn new(pool: u16) -> Self {
-        Self { pool, slots: None, slot: 0, threads: None, thread: 0 }
+    pub(super) fn new(pool: u16) -> Self {
+        Self { pool, slots: None, slot: 0, header: None, thread: 0 }
+    }
+
+    /// Of one slot only.
+    pub(super) fn of_slot(pool: u16, slot: u16) -> Self {
+        Self { slots: Some(slot.saturating_add(1)), slot, ..Self::new(pool) }
     }
 
     /// Looks at the unit just passed again.
@@ -57,7 +69,7 @@ impl Walk {
 }
 
 impl Step for Walk {
-    type Output = Option<(Place, u64)>;
+    type Output = Option<(Found, u64)>;
 
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Self::Output> {
         let Some(slots) = self.slots else {
@@ -68,44 +80,82 @@ impl Step for Walk {
         if self.slot >= slots {
             return Poll::Ready(None);
         }
-        let Some(threads) = self.threads else {
+        let Some((generation, threads)) = self.header else {
             let header = layout::slot(self.pool, self.slot).map_or(0, |at| memory.load(at));
-            self.threads = Some((header as u32).min(THREADS as u32) as u16);
+            self.header = Some(((header >> 32) as u32, (header as u32).min(THREADS as u32) as u16));
             return Poll::Pending;
         };
         let (slot, thread) = (self.slot, self.thread);
         if thread >= threads {
-            (self.slot, self.thread, self.threads) = (slot + 1, 0, None);
+            (self.slot, self.thread, self.header) = (slot + 1, 0, None);
             return Poll::Pending;
         }
         self.thread += 1;
         let Some(at) = layout::unit(self.pool, slot, thread) else { return Poll::Ready(None) };
-        Poll::Ready(Some((Place { slot, thread, at }, memory.load(at))))
+        Poll::Ready(Some((Found { slot, thread, generation, at }, memory.load(at))))
     }
 }
 
 /// Takes the first unit that is offered to `me` or, if `idle`, free for anyone. With a `head`, publishes that first.
+/// While it looks, `held` (the word of that name) counts one unit more, so that a unit that is claimed is always held.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Take {
     me: u16,
     idle: bool,
-    publish: Publish,
+    held: u64,
+    phase: Taking,
     walk: Walk,
-    found: Option<(Place, Unit)>,
 }
 
-/// How far the publication of a head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Publish {
-    Mark(u64),
+enum Taking {
+    /// Count one more.
+    Hold(Option<u64>),
+    /// Publish the head.
     Head(u64),
-    Done,
+    Look,
+    /// Exchange what was found.
+    Claim(Found, Unit),
+    /// Nothing was found: count one fewer.
+    LetGo,
+}
+
+/// What of `held` counts units; the rest counts how often a worker has set out to claim some.
+const UNITS: u64 = 0xffff;
+
+/// What a worker holds, from its word.
+pub(super) fn units_held(held: u64) -> u64 {
+    held & UNITS
+}
+
+/// One unit more, and once more.
+fn hold(held: u64) -> u64 {
+    held.wrapping_add(UNITS + 1) & !UNITS | (units_held(held) + 1).min(UNITS)
+}
+
+/// One unit fewer.
+pub(super) fn let_go(held: u64) -> u64 {
+    held & !UNITS | units_held(held).saturating_sub(1)
 }
 
 impl Take {
-    pub(super) fn new(pool: u16, me: u16, idle: bool, head: Option<u64>) -> Self {
-        let publish = head.map_or(Publish::Done, Publish::Mark);
-        Self { me, idle, publish, walk: Walk::new(pool), found: None }
+    pub(super) fn new(pool: u16, me: u16, idle: bool, head: Option<u64>, held: u64) -> Self {
+        Self { me, idle, held: hold(held), phase: Taking::Hold(head), walk: Walk::new(pool) }
+    }
+
+    fn look(&mut self, memory: &mut impl Memory) {
+        match self.walk.step(memory) {
+            Poll::Pending => {}
+            Poll::Ready(None) => self.phase = Taking::LetGo,
+            Poll::Ready(Some((found, word))) => {
+                let unit = Unit::decode(word);
+                // Of a process that is not there any more, or never was.
+                let right = unit.generation == found.generation;
+                if right && (unit.is(State::Offered, self.me) || self.idle && unit.state == State::Idle) {
+                    self.phase = Taking::Claim(found, unit);
+                }
+            }
+        }
     }
 }
 
@@ -113,45 +163,31 @@ impl Step for Take {
     type Output = Option<Lease>;
 
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Self::Output> {
-        match self.publish {
-            Publish::Mark(head) => {
-                memory.raise(layout::ROWS_USED, u64::from(self.me) + 1);
-                self.publish = Publish::Head(head);
-                return Poll::Pending;
+        let pool = self.walk.pool;
+        let held = layout::held(pool, self.me);
+        match self.phase {
+            Taking::Hold(head) => {
+                held.into_iter().for_each(|at| memory.store(at, self.held));
+                self.phase = head.map_or(Taking::Look, Taking::Head);
             }
-            Publish::Head(head) => {
-                if let Some(at) = layout::head(self.walk.pool, self.me) {
-                    memory.store(at, head);
+            Taking::Head(head) => {
+                layout::head(pool, self.me).into_iter().for_each(|at| memory.store(at, head));
+                self.phase = Taking::Look;
+            }
+            Taking::Look => self.look(memory),
+            Taking::Claim(Found { slot, thread, at, .. }, unit) => {
+                let claimed = unit.to(State::Claimed, self.me);
+                if memory.exchange(at, unit.encode(), claimed.encode()) {
+                    return Poll::Ready(Some(Lease { pool, slot, thread, generation: unit.generation }));
                 }
-                self.publish = Publish::Done;
-                return Poll::Pending;
+                self.phase = Taking::Look;
             }
-            Publish::Done => {}
-        }
-        if let Some((place, unit)) = self.found.take() {
-            let claimed = unit.to(State::Claimed, self.me);
-            if !memory.exchange(place.at, unit.encode(), claimed.encode()) {
-                return Poll::Pending;
-            }
-            let Place { slot, thread, .. } = place;
-            return Poll::Ready(Some(Lease {
-                pool: self.walk.pool,
-                slot,
-                thread,
-                generation: unit.generation,
-            }));
-        }
-        match self.walk.step(memory) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some((place, word))) => {
-                let unit = Unit::decode(word);
-                if unit.is(State::Offered, self.me) || self.idle && unit.state == State::Idle {
-                    self.found = Some((place, unit));
-                }
-                Poll::Pending
+            Taking::LetGo => {
+                held.into_iter().for_each(|at| memory.store(at, let_go(self.held)));
+                return Poll::Ready(None);
             }
         }
+        Poll::Pending
     }
 }
 
@@ -159,12 +195,14 @@ impl Step for Take {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Hand {
     pool: u16,
-    at: usize,
+    at: layout::Unit,
     /// The word as we believe it to be.
     held: Unit,
     /// Whether only we and the master may change that word; else a failed exchange means that somebody took it.
     ours: bool,
     phase: Phase,
+    /// How often it may still begin again.
+    tries: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -185,19 +223,19 @@ enum Phase {
 
 impl Hand {
     /// A unit that is idle or offered to us; a failed exchange means that somebody else has it.
-    pub(super) fn loose(pool: u16, at: usize, held: Unit) -> Self {
-        Self { pool, at, held, ours: false, phase: Phase::Count }
+    pub(super) fn loose(pool: u16, at: layout::Unit, held: Unit) -> Self {
+        Self { pool, at, held, ours: false, phase: Phase::Count, tries: TRIES }
     }
 
     /// A unit that somebody offered to its owner and may not have looked further.
-    fn offered(pool: u16, at: usize, held: Unit) -> Self {
+    fn offered(pool: u16, at: layout::Unit, held: Unit) -> Self {
         Self { phase: Phase::Recheck(held.owner), ..Self::loose(pool, at, held) }
     }
 
     /// A unit that was claimed by `owner`, or orphaned.
-    pub(super) fn owned(lease: Lease, at: usize, state: State, owner: u16) -> Self {
+    pub(super) fn owned(lease: Lease, at: layout::Unit, state: State, owner: u16) -> Self {
         let held = Unit::new(lease.generation, state, owner);
-        Self { pool: lease.pool, at, held, ours: true, phase: Phase::Look }
+        Self { pool: lease.pool, at, held, ours: true, phase: Phase::Look, tries: TRIES }
     }
 
     fn leaving(&self) -> Unit {
@@ -215,6 +253,7 @@ impl Hand {
     }
 
     fn give(&mut self, best: u16, memory: &mut impl Memory) -> Poll<Freed> {
+        let Some(tries) = self.tries.checked_sub(1) else { return Poll::Ready(Freed::Stale) };
         let next = match best {
             NOBODY if self.held.state == State::Idle => return Poll::Ready(Freed::Idle),
             NOBODY => self.held.to(State::Idle, NOBODY),
@@ -224,7 +263,7 @@ impl Hand {
             if !self.ours {
                 return Poll::Ready(Freed::Idle);
             }
-            self.phase = Phase::Look;
+            (self.phase, self.tries) = (Phase::Look, tries);
             return Poll::Pending;
         }
         (self.held, self.ours) = (next, false);
@@ -262,6 +301,7 @@ impl Step for Hand {
                     return Poll::Ready(Freed::Offered(row));
                 }
                 self.phase = Phase::Give(NOBODY);
+                self.tries = self.tries.saturating_sub(1);
                 Poll::Pending
             }
         }
@@ -278,17 +318,20 @@ pub(super) struct Withdraw {
     walk: Walk,
     act: Option<Act>,
     poke: Rows,
+    /// How often it may still look at a unit again.
+    tries: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Act {
     Pass(Hand),
-    Orphan(usize, Unit),
+    Orphan(layout::Unit, Unit),
 }
 
 impl Withdraw {
     pub(super) fn new(pool: u16, row: u16, dead: bool) -> Self {
-        Self { row, dead, cleared: false, walk: Walk::new(pool), act: None, poke: Rows::default() }
+        let (walk, poke) = (Walk::new(pool), Rows::default());
+        Self { row, dead, cleared: false, walk, act: None, poke, tries: TRIES }
     }
 }
 
@@ -311,7 +354,10 @@ impl Step for Withdraw {
             Some(Act::Orphan(at, unit)) => {
                 let state =
                     if unit.state == State::Claimed { State::Orphaned } else { State::LeavingOrphaned };
-                if !memory.exchange(at, unit.encode(), unit.to(state, unit.owner).encode()) {
+                if !memory.exchange(at, unit.encode(), unit.to(state, unit.owner).encode())
+                    && let Some(tries) = self.tries.checked_sub(1)
+                {
+                    self.tries = tries;
                     self.walk.again();
                 }
             }
@@ -340,9 +386,11 @@ impl Step for Withdraw {
 /// Marks a unit: a process leaves, or a worker gives its claim up without knowing whether the request still runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mark {
-    at: usize,
+    at: layout::Unit,
     how: How,
     seen: Option<Unit>,
+    /// How often it may still begin again.
+    tries: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -354,8 +402,8 @@ pub(super) enum How {
 }
 
 impl Mark {
-    pub(super) fn new(at: usize, how: How) -> Self {
-        Self { at, how, seen: None }
+    pub(super) fn new(at: layout::Unit, how: How) -> Self {
+        Self { at, how, seen: None, tries: TRIES }
     }
 
     fn next(&self, unit: Unit) -> Option<Unit> {
@@ -383,7 +431,7 @@ impl Step for Mark {
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Unit> {
         let Some(seen) = self.seen.take() else {
             let unit = Unit::decode(memory.load(self.at));
-            if self.next(unit).is_none() {
+            if self.next(unit).is_none() || self.tries == 0 {
                 return Poll::Ready(unit);
             }
             self.seen = Some(unit);
@@ -391,7 +439,10 @@ impl Step for Mark {
         };
         match self.next(seen) {
             Some(next) if memory.exchange(self.at, seen.encode(), next.encode()) => Poll::Ready(next),
-            _ => Poll::Pending,
+            _ => {
+                self.tries = self.tries.saturating_sub(1);
+                Poll::Pending
+            }
         }
     }
 }

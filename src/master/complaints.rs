@@ -13,6 +13,7 @@
 use super::Master;
 use super::child::Role;
 use crate::control::worker::{Complaint, Unit};
+use crate::dispatch::{Process, Rows};
 use crate::supervisor::{ChildId, Input};
 use crate::timer::{Time, earliest};
 use std::time::Duration;
@@ -92,6 +93,40 @@ impl Master {
                 app.running.told(now);
             }
             self.supervisor.on(Input::Stuck { child, reason }, now);
+        }
+    }
+
+    /// Looks for units that nobody would give back.
+    pub(super) fn sweep_units(&mut self) {
+        let board = self.board();
+        let workers = self.children.values().filter_map(|child| match &child.role {
+            Role::Worker(worker) => Some(worker.row),
+            Role::App(_) | Role::Daemon(_) => None,
+        });
+        let alive = Rows::of(workers);
+        let processes = self.children.values().filter_map(|child| match &child.role {
+            // Not before its units were opened.
+            Role::App(app) if board.generation(child.pool, child.slot) == app.units => {
+                Some(Process { pool: child.pool, slot: child.slot, leaving: app.leaving })
+            }
+            _ => None,
+        });
+        let sweeping = self.sweep.look(board, alive, processes);
+        if sweeping.repaired > 0 {
+            let units = sweeping.repaired;
+            log::warn!(target: "hatchery", "units of apps that nobody would have given back: {units} taken back");
+        }
+        self.poke_all(sweeping.poke);
+        for (lease, row) in sweeping.ask {
+            let at = Unit {
+                pool: lease.pool,
+                slot: lease.slot,
+                thread: lease.thread,
+                generation: lease.generation,
+            };
+            if let Some(app) = self.app_of(at) {
+                app.ask_once(at.thread, row);
+            }
         }
     }
 }

@@ -86,6 +86,7 @@ impl Master {
             Role::App(_) | Role::Daemon(_) => None,
         });
         let verdicts = self.heartbeat.look(now, turns);
+        self.sweep_units();
         for (id, how) in verdicts {
             if how == Kill::Abort {
                 let name = self.children.get(&id).map(Child::name).unwrap_or_default();

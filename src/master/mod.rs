@@ -59,8 +59,8 @@ use crate::config::boot::WorkerBoot;
 use crate::config::{Config, Sandbox};
 use crate::control::command::Identity;
 use crate::cron::{RunId, Scheduler};
-use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
+use crate::dispatch::{MasterBoard, Sweep};
 use crate::supervisor::templates::Key;
 use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::alarm::Alarm;
@@ -220,6 +220,8 @@ struct Master {
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
     heartbeat: Heartbeat,
+    /// Units that may be lost.
+    sweep: Sweep,
     /// When a worker had us look at the static roots.
     roots_seen: Option<Time>,
     scheduler: Scheduler,
@@ -270,7 +272,7 @@ impl Master {
         let runtime = RuntimeDir::create()?;
         let (shared, board_file) =
             Shared::in_file(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
-        Board::new(shared.words()).begin();
+        MasterBoard::new(shared.words()).begin();
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
@@ -295,6 +297,7 @@ impl Master {
             wake,
             activity: (0, now),
             heartbeat: Heartbeat::default(),
+            sweep: Sweep::default(),
             roots_seen: None,
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             runs: BTreeMap::new(),
@@ -317,8 +320,8 @@ impl Master {
         })
     }
 
-    fn board(&self) -> Board<'static> {
-        Board::new(self.shared.words())
+    fn board(&self) -> MasterBoard<'static> {
+        MasterBoard::new(self.shared.words())
     }
 }
 

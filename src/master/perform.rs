@@ -13,6 +13,7 @@ use crate::sys::{code, listener, process, signals};
 use crate::timer::Time;
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 impl Master {
@@ -122,6 +123,7 @@ impl Master {
             row,
             slot,
             shared: self.shared,
+            board: self.board_file.as_fd(),
             wake: self.wake.clone(),
             runtime_dir: self.runtime.path().to_owned(),
             run: self.start.worker,
@@ -263,10 +265,9 @@ impl Master {
     fn sample(&mut self, pool: u16, now: Time) {
         let board = self.board();
         let last = if pool == 0 {
-            let rows = 0..WORKERS as u16;
-            let connections: u64 = rows.clone().map(|row| board.connections(row)).sum();
-            let requests: u64 = rows.map(|row| board.requests(row)).sum();
-            if connections > 0 || requests != self.activity.0 {
+            let connected = board.rows().any(|row| board.connections(row) > 0);
+            let requests = board.rows().map(|row| board.requests(row)).fold(0, u64::wrapping_add);
+            if connected || requests != self.activity.0 {
                 self.activity = (requests, now);
             }
             self.activity.1

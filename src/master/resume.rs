@@ -13,8 +13,8 @@ use super::upgrade::Upgrade;
 use super::{Master, Start, find_code, logger, show_title, signals as caught};
 use crate::config::Config;
 use crate::cron::RunId;
-use crate::dispatch::Board;
 use crate::dispatch::board::{WORDS, WORKERS};
+use crate::dispatch::{Board, Sweep};
 use crate::supervisor::Input;
 use crate::sys::alarm::Alarm;
 use crate::sys::exec::{self, Image};
@@ -273,6 +273,7 @@ impl Master {
             wake: wake.into(),
             activity: saved.activity,
             heartbeat: Heartbeat::default(),
+            sweep: Sweep::default(),
             roots_seen: None,
             scheduler: saved.scheduler,
             runs,

@@ -5,6 +5,7 @@ use super::child::{Hearing, Role};
 use super::strays::Census;
 use crate::control::exit::signal_name;
 use crate::control::worker::ToWorker;
+use crate::dispatch::Board;
 use crate::supervisor::{ChildId, Exit, Input, Signal};
 use crate::sys::process::{self, Ended};
 use crate::sys::signals::{self, Signals};
@@ -152,7 +153,12 @@ impl Master {
         }
         match child.role {
             Role::Worker(worker) => {
-                let rows = self.board().worker_left(worker.row);
+                let rows = self.board().worker_left(worker.row, now);
+                if let Some(words) = Board::area(worker.row)
+                    && let Err(error) = self.shared.release(words)
+                {
+                    log::error!(target: "hatchery", "the words of {name} cannot be cleared: {error}");
+                }
                 self.poke_all(rows);
                 self.each_app(|app| app.worker_gone(worker.row, now));
             }

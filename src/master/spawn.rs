@@ -5,13 +5,14 @@ use super::logger;
 use crate::config::Sandbox;
 use crate::config::boot::{Listener, WorkerBoot};
 use crate::control::worker::ToMaster;
+use crate::dispatch::{Board, MasterBoard, WorkerBoard};
 use crate::sys::place::Directory;
 use crate::sys::process::OnlyChild;
 use crate::sys::shm::Shared;
 use crate::sys::user::Account;
 use crate::sys::{fd, process, sandbox, seqpacket, signals, title, user};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -27,6 +28,8 @@ pub(super) struct Worker<'a> {
     pub(super) slot: u16,
     /// The board.
     pub(super) shared: Shared,
+    /// What it is mapped from.
+    pub(super) board: BorrowedFd<'a>,
     /// The eventfd of every row.
     pub(super) wake: Rc<[OwnedFd]>,
     /// Where the sockets of apps are.
@@ -56,10 +59,11 @@ struct Ends {
 /// # Errors
 /// For the log: limits of processes, descriptors, memory; more than one thread.
 pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, Line)> {
-    // 1  What it hears and tells the master by.
+    // 1  What it hears and tells the master by, and its row on the board.
     let (line, theirs) = line()?;
+    MasterBoard::new(worker.shared.words()).seat(worker.row);
     let master = std::process::id();
-    // 2  A fork copies one thread only: it is refused if there are more. Signals are blocked until step 10.
+    // 2  A fork copies one thread only: it is refused if there are more. Signals are blocked until step 11.
     let child = process::fork(move |alone| match child(worker, theirs, master, &alone) {
         Ok((run, boot)) => run(boot),
         Err((step, error)) => {
@@ -94,17 +98,20 @@ fn child(
     let resources = worker.generation.config.workers.resources.clone();
     let title = format!("hatchery: {name} gen {}", worker.number);
     let run = worker.run;
-    // 3  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
+    // 3  The board becomes read-only but for its own words and the units, for good; while its descriptor is open, which is
+    //    closed next, and may be opened again, which the sandbox forbids.
+    let board = board(&worker).map_err(|error| ("mapping the board", error))?;
+    // 4  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
     //    swallow the master's signals.
-    let boot = boot(worker, ends, master).map_err(|error| ("copying descriptors", error))?;
+    let boot = boot(worker, board, ends, master).map_err(|error| ("copying descriptors", error))?;
     alone.close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
     process::null_input().map_err(|error| ("standard input", error))?;
-    // 4  Default dispositions, so that TERM ends it. Signals meant for the master that reach all processes of the
+    // 5  Default dispositions, so that TERM ends it. Signals meant for the master that reach all processes of the
     //    program (`pkill -HUP hatchery`) do nothing.
     signals::reset(&[signals::SIGPIPE, signals::SIGHUP, signals::SIGUSR1, signals::SIGUSR2]);
-    // 5  A terminal's Ctrl-C reaches the master only.
+    // 6  A terminal's Ctrl-C reaches the master only.
     process::own_group();
-    // 6  Its limits, some of which only root may raise; then its user, after everything that needs privileges; every
+    // 7  Its limits, some of which only root may raise; then its user, after everything that needs privileges; every
     //    capability, also of a worker that stays root.
     resources.apply().map_err(|error| ("`workers.limits` or `workers.oom_score_adj`", error))?;
     sandbox::drop_bounding_set();
@@ -113,14 +120,14 @@ fn child(
     }
     sandbox::drop_capabilities().map_err(|error| ("capabilities", error))?;
     process::no_new_privileges().map_err(|error| ("no new privileges", error))?;
-    // 7  Not outliving the master; after the change of user, which clears it.
+    // 8  Not outliving the master; after the change of user, which clears it.
     process::die_with_parent(signals::SIGKILL, master).map_err(|error| ("parent", error))?;
-    // 8  Descriptors for all its connections; what `ps` shows.
+    // 9  Descriptors for all its connections; what `ps` shows.
     process::raise_open_files();
     title::set(&title);
-    // 9  The sandbox; after everything that opens files by name, before the first thread.
+    // 10 The sandbox; after everything that opens files by name, before the first thread.
     confine(&boot)?;
-    // 10 The worker draws its own random numbers and makes its own poll after this. Signals may come.
+    // 11 The worker draws its own random numbers and makes its own poll after this. Signals may come.
     signals::unblock_all();
     Ok((run, boot))
 }
@@ -163,7 +170,17 @@ fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
     fd::write_whole(boot.tell.as_fd(), &told.encode()).map_err(|error| ("pipe to the master", error))
 }
 
-fn boot(worker: Worker<'_>, ends: Ends, master: u32) -> io::Result<WorkerBoot> {
+/// What a worker may do on the board.
+fn board(worker: &Worker<'_>) -> io::Result<WorkerBoard<'static>> {
+    let row = Board::area(worker.row).ok_or_else(|| io::Error::other("there is no such row"))?;
+    let confined = worker.shared.confine(worker.board, &[row, Board::units()])?;
+    match confined.writable.as_slice() {
+        [own, units] => Ok(WorkerBoard::new(confined.words, worker.row, own, units)),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32) -> io::Result<WorkerBoot> {
     let mut listeners = Vec::new();
     for listening in &worker.generation.listening {
         for socket in &listening.sockets {
@@ -179,12 +196,11 @@ fn boot(worker: Worker<'_>, ends: Ends, master: u32) -> io::Result<WorkerBoot> {
     Ok(WorkerBoot {
         config: worker.generation.config.clone(),
         generation: worker.number,
-        row: worker.row,
         number: worker.slot,
         listeners,
         control: ends.control,
         tell: ends.tell,
-        shared: worker.shared,
+        board,
         wake: worker.wake,
         runtime_dir: worker.runtime_dir,
         master,

@@ -130,7 +130,7 @@ impl Master {
             restarts: view.restarts,
             last_exit: view.last_exit.clone(),
             rss_bytes: view.pid.and_then(process::resident).unwrap_or(0),
-            requests: row.map(|(row, before)| board.requests(row).saturating_sub(before)),
+            requests: row.map(|(row, before)| board.requests(row).wrapping_sub(before)),
             connections: row.map(|(row, _)| board.connections(row)),
             running: running.collect(),
         }

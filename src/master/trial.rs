@@ -8,14 +8,14 @@ use super::voice::{Heard, Voice};
 use super::{Master, Start, logger, show_title, signals as caught, spawn, wake};
 use crate::control::exit::Exit;
 use crate::control::worker::{self, ToMaster};
-use crate::dispatch::Board;
+use crate::dispatch::MasterBoard;
 use crate::dispatch::board::WORDS;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{Ended, OnlyChild};
 use crate::sys::shm::Shared;
 use crate::sys::{clock, inherited, process, signals};
 use std::io::Write as _;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 
 /// Where the master put the pipe for READY, the state, and the first of the sockets.
 const REPORT: RawFd = 3;
@@ -49,14 +49,16 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     let number = saved.supervisor.generation();
     let kept = (saved.descriptors.clone(), saved.board);
     let generation = saved.generation.try_with(config, sockets);
-    let shared = Shared::new(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
-    Board::new(shared.words()).begin();
+    let (shared, board) =
+        Shared::in_file(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
+    MasterBoard::new(shared.words()).begin();
     let worker = spawn::Worker {
         generation: &generation,
         number,
         row: 0,
         slot: 0,
         shared,
+        board: board.as_fd(),
         wake: wake().map_err(|error| format!("cannot make event descriptors: {error}"))?,
         runtime_dir: saved.runtime.0,
         run: start.worker,
@@ -115,7 +117,7 @@ fn contain(alone: &OnlyChild, trial: u32, (descriptors, board): &(Vec<RawFd>, Ke
         inherited::put_at(process::memory_file(&[])?, number)?;
     }
     let (shared, file) = Shared::in_file(WORDS)?;
-    Board::new(shared.words()).begin();
+    MasterBoard::new(shared.words()).begin();
     inherited::put_at(file, board.number())
 }
 

@@ -15,7 +15,7 @@ use super::upstream::{Apps, Links, Servers};
 use crate::config::Config;
 use crate::config::boot::WorkerBoot;
 use crate::control::worker::ToMaster;
-use crate::dispatch::board::Board;
+use crate::dispatch::WorkerBoard;
 use crate::event::{Poll, Source};
 use crate::http::date::ImfDate;
 use crate::slab::Key;
@@ -70,7 +70,7 @@ pub(super) struct Context {
     /// Made when the first file is not in memory.
     reader: Option<Reader>,
     pub(super) listeners: Vec<ListenerInfo>,
-    pub(super) board: Board<'static>,
+    pub(super) board: WorkerBoard<'static>,
     pub(super) row: u16,
     pub(super) runtime_dir: PathBuf,
     /// Where bodies are kept that do not fit memory.
@@ -129,10 +129,9 @@ impl Context {
     pub(super) fn new(boot: WorkerBoot) -> Result<Self, String> {
         let WorkerBoot {
             config,
-            row,
             control,
             tell,
-            shared,
+            board,
             wake,
             runtime_dir,
             master,
@@ -160,8 +159,8 @@ impl Context {
             pages: Pages::new(&config),
             reader: None,
             listeners: Vec::new(),
-            board: Board::new(shared.words()),
-            row,
+            board,
+            row: board.row(),
             runtime_dir,
             temp_dir,
             master,
@@ -170,7 +169,7 @@ impl Context {
             tell,
             outbox: RefCell::default(),
             meter: (config.workers.processes.min < config.workers.processes.max).then(|| Meter::new(now)),
-            report: Report::new(row, access_log, config.log.access.as_ref().map(|access| access.format)),
+            report: Report::new(access_log, config.log.access.as_ref().map(|access| access.format)),
             scratch: vec![0; READ_SIZE],
             ids: Ids { base: fd::random(), next: 0 },
             crowd: Crowd::new(config.limits.connections_per_client),
@@ -309,7 +308,7 @@ impl Context {
             self.date = ImfDate::new(wall.seconds);
         }
         self.wall = wall;
-        self.report.turn_begins(&self.board);
+        self.report.turn_begins(self.board);
     }
 
     /// Whether connections are due without waiting for events.

@@ -73,7 +73,7 @@ impl Worker {
             ToWorker::Open => {
                 if self.drain == Mode::Waiting {
                     self.drain = Mode::Serving;
-                    self.cx.board.set_accepting(self.cx.row, true);
+                    self.cx.board.set_accepting(true);
                 }
             }
             ToWorker::Drain { within } => self.leave(Mode::Draining, Duration::from_nanos(within)),
@@ -90,7 +90,7 @@ impl Worker {
         if self.drain != Mode::Stopping {
             self.drain = mode;
         }
-        self.cx.board.set_accepting(self.cx.row, false);
+        self.cx.board.set_accepting(false);
         let Self { clients, gate, cx, .. } = self;
         let mut arrived = Vec::new();
         gate.leave(cx, |fd, peer, listener| arrived.push((fd, peer, listener)));

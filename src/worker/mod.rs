@@ -114,7 +114,7 @@ impl Worker {
         self.accept();
         self.run_clients();
         self.settle();
-        self.cx.report.turn_ends(&self.cx.board);
+        self.cx.report.turn_ends(self.cx.board);
         Ok(self.may_leave())
     }
 
@@ -124,7 +124,7 @@ impl Worker {
         let now = clock::now();
         cx.measure(now, gate.is_full());
         let deadline = if cx.has_work() { Some(cx.now) } else { cx.deadline(gate.deadline()) };
-        cx.report.rests(&cx.board);
+        cx.report.rests(cx.board);
         let mut loose = Vec::new();
         let Context { links, runnable, poll, .. } = cx;
         poll.wait(now, deadline, |source, readiness| match source {
@@ -207,7 +207,7 @@ impl Worker {
             }
         }
         self.cx.links.free_closed(&self.cx.poll);
-        self.cx.board.set_connections(self.cx.row, self.clients.len() as u64);
+        self.cx.board.set_connections(self.clients.len() as u64);
         let wanted = self.drain.accepts();
         self.gate.settle(wanted, self.clients.len() as u64, &mut self.cx);
     }

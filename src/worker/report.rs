@@ -1,7 +1,7 @@
 //! What a worker tells of itself: the access log and its counters on the board, once a turn.
 
 use crate::accesslog::{self, Format, Record};
-use crate::dispatch::board::Board;
+use crate::dispatch::WorkerBoard;
 use crate::sys::sink::Sink;
 use std::os::fd::OwnedFd;
 
@@ -10,7 +10,6 @@ const FLUSH_ABOVE: usize = 64 * 1024;
 
 /// See the module.
 pub(super) struct Report {
-    row: u16,
     log: Option<Sink>,
     format: Option<Format>,
     lines: Vec<u8>,
@@ -22,26 +21,24 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(row: u16, log: Option<OwnedFd>, format: Option<Format>) -> Self {
-        Self { row, log: log.map(Sink::new), format, lines: Vec::new(), lost: 0, turn: 0, requests: 0 }
+    pub(super) fn new(log: Option<OwnedFd>, format: Option<Format>) -> Self {
+        Self { log: log.map(Sink::new), format, lines: Vec::new(), lost: 0, turn: 0, requests: 0 }
     }
 
     /// The loop is busy from here on; the master notices a worker that stays in one turn.
-    pub(super) fn turn_begins(&mut self, board: &Board<'_>) {
+    pub(super) fn turn_begins(&mut self, board: WorkerBoard<'_>) {
         self.turn += 1;
-        board.beat(self.row, self.turn);
+        board.beat(self.turn);
     }
 
     /// The loop waits for events: it may do so for ever.
-    pub(super) fn rests(&mut self, board: &Board<'_>) {
-        board.rest(self.row);
+    pub(super) fn rests(&mut self, board: WorkerBoard<'_>) {
+        board.rest();
     }
 
     /// Publishes the counters and writes the lines of this turn.
-    pub(super) fn turn_ends(&mut self, board: &Board<'_>) {
-        for _ in 0..std::mem::take(&mut self.requests) {
-            board.count_request(self.row);
-        }
+    pub(super) fn turn_ends(&mut self, board: WorkerBoard<'_>) {
+        board.count_requests(std::mem::take(&mut self.requests));
         self.flush();
     }
 

@@ -1,17 +1,31 @@
 use super::*;
+use crate::dispatch::{MasterBoard, WorkerBoard};
 
-const NOW: Time = Time(100);
+pub(in crate::dispatch) const NOW: Time = Time(100);
 
-fn words() -> Vec<AtomicU64> {
-    (0..layout::unit(2, SLOTS as u16 - 1, THREADS as u16 - 1).unwrap() + 1)
-        .map(|_| AtomicU64::new(0))
-        .collect()
+/// Zeroed words for pools 0 to 2.
+pub(in crate::dispatch) fn words() -> Vec<AtomicU64> {
+    let last = layout::unit(2, SLOTS as u16 - 1, THREADS as u16 - 1).unwrap().index();
+    (0..=last).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// The board of the worker of a row.
+pub(in crate::dispatch) fn worker(words: &[AtomicU64], row: u16) -> WorkerBoard<'_> {
+    let own = Board::area(row).and_then(|area| words.get(area)).unwrap_or_default();
+    WorkerBoard::new(words, row, own, &words[Board::units().start..])
+}
+
+/// The board of the master, all rows of which were given to workers.
+pub(in crate::dispatch) fn master(words: &[AtomicU64]) -> MasterBoard<'_> {
+    let board = MasterBoard::new(words);
+    board.seat(WORKERS as u16 - 1);
+    board
 }
 
 #[test]
 fn a_board_knows_its_own_layout() {
     let words = words();
-    let board = Board::new(&words);
+    let board = MasterBoard::new(&words);
     assert!(!board.is_ours());
     board.begin();
     assert!(board.is_ours() && Board::layout() != 0);
@@ -23,95 +37,95 @@ fn a_board_knows_its_own_layout() {
 #[test]
 fn a_unit_serves_one_request_at_a_time() {
     let words = words();
-    let board = Board::new(&words);
-    assert_eq!(board.claim(1, 0), None);
+    let board = master(&words);
+    assert_eq!(worker(&words, 0).claim(1), None);
     assert!(board.open(1, 0, 1, 2).is_empty());
-    let one = board.claim(1, 0).unwrap();
-    let two = board.claim(1, 1).unwrap();
-    assert_eq!((one.thread, two.thread, board.claim(1, 2)), (0, 1, None));
+    let one = worker(&words, 0).claim(1).unwrap();
+    let two = worker(&words, 1).claim(1).unwrap();
+    assert_eq!((one.thread, two.thread, worker(&words, 2).claim(1)), (0, 1, None));
     assert_eq!(board.claimed(1, 0), 2);
-    assert_eq!(board.free(one, 1, NOW), Freed::Stale, "not the owner");
-    assert_eq!(board.free(one, 0, NOW), Freed::Idle);
-    assert_eq!(board.free(one, 0, NOW), Freed::Stale, "twice");
-    assert_eq!(board.claim(1, 2), Some(one));
+    assert_eq!(worker(&words, 1).free(one, NOW), Freed::Stale, "not the owner");
+    assert_eq!(worker(&words, 0).free(one, NOW), Freed::Idle);
+    assert_eq!(worker(&words, 0).free(one, NOW), Freed::Stale, "twice");
+    assert_eq!(worker(&words, 2).claim(1), Some(one));
 }
 
 #[test]
 fn a_freed_unit_goes_to_the_request_that_waited_longest() {
     let words = words();
-    let board = Board::new(&words);
+    let board = master(&words);
     assert!(board.open(0, 0, 1, 1).is_empty());
-    let lease = board.claim(0, 0).unwrap();
-    assert_eq!(board.wait(0, 3, Time(20)), None);
-    assert_eq!(board.wait(0, 5, Time(10)), None);
-    assert_eq!(board.free(lease, 0, NOW), Freed::Offered(5));
-    assert_eq!((board.collect(0, 3), board.claim(0, 3)), (None, None));
-    assert_eq!(board.collect(0, 5), Some(lease));
-    assert!(board.head(0, 5, None).is_empty());
-    assert_eq!(board.free(lease, 5, NOW), Freed::Offered(3));
-    assert!(board.head(0, 3, None).is_empty(), "nobody else waits");
-    assert_eq!(board.claim(0, 9), Some(lease), "what was offered is idle again");
+    let lease = worker(&words, 0).claim(0).unwrap();
+    assert_eq!(worker(&words, 3).wait(0, Time(20)), None);
+    assert_eq!(worker(&words, 5).wait(0, Time(10)), None);
+    assert_eq!(worker(&words, 0).free(lease, NOW), Freed::Offered(5));
+    assert_eq!((worker(&words, 3).collect(0), worker(&words, 3).claim(0)), (None, None));
+    assert_eq!(worker(&words, 5).collect(0), Some(lease));
+    assert!(worker(&words, 5).head(0, None).is_empty());
+    assert_eq!(worker(&words, 5).free(lease, NOW), Freed::Offered(3));
+    assert!(worker(&words, 3).head(0, None).is_empty(), "nobody else waits");
+    assert_eq!(worker(&words, 9).claim(0), Some(lease), "what was offered is idle again");
 }
 
 #[test]
 fn an_offer_that_is_not_wanted_is_passed_on() {
     let words = words();
-    let board = Board::new(&words);
+    let board = master(&words);
     assert!(board.open(0, 0, 1, 1).is_empty());
-    let lease = board.claim(0, 0).unwrap();
-    assert_eq!((board.wait(0, 1, Time(1)), board.wait(0, 2, Time(2))), (None, None));
-    assert_eq!(board.free(lease, 0, NOW), Freed::Offered(1));
-    assert_eq!(board.head(0, 1, None).iter().collect::<Vec<_>>(), [2]);
-    assert_eq!(board.wait(0, 2, Time(2)), Some(lease));
+    let lease = worker(&words, 0).claim(0).unwrap();
+    assert_eq!((worker(&words, 1).wait(0, Time(1)), worker(&words, 2).wait(0, Time(2))), (None, None));
+    assert_eq!(worker(&words, 0).free(lease, NOW), Freed::Offered(1));
+    assert_eq!(worker(&words, 1).head(0, None).iter().collect::<Vec<_>>(), [2]);
+    assert_eq!(worker(&words, 2).wait(0, Time(2)), Some(lease));
 }
 
 #[test]
 fn opening_a_process_serves_who_waits() {
     let words = words();
-    let board = Board::new(&words);
-    assert_eq!(board.wait(0, 4, Time(1)), None);
+    let board = master(&words);
+    assert_eq!(worker(&words, 4).wait(0, Time(1)), None);
     assert_eq!(board.open(0, 2, 1, 3).iter().collect::<Vec<_>>(), [4]);
-    assert!(board.collect(0, 4).is_some());
-    let poke = board.head(0, 4, None);
+    assert!(worker(&words, 4).collect(0).is_some());
+    let poke = worker(&words, 4).head(0, None);
     assert!(poke.is_empty());
-    assert!(board.claim(0, 0).is_some() && board.claim(0, 0).is_some());
+    assert!(worker(&words, 0).claim(0).is_some() && worker(&words, 0).claim(0).is_some());
 }
 
 #[test]
 fn a_process_leaves_when_its_requests_are_done() {
     let words = words();
-    let board = Board::new(&words);
+    let board = master(&words);
     assert!(board.open(0, 0, 1, 3).is_empty());
-    let (one, two) = (board.claim(0, 0).unwrap(), board.claim(0, 1).unwrap());
+    let (one, two) = (worker(&words, 0).claim(0).unwrap(), worker(&words, 1).claim(0).unwrap());
     assert_eq!(board.leave(0, 0), 2);
-    assert_eq!(board.claim(0, 2), None);
-    assert_eq!(board.free(one, 0, NOW), Freed::Left);
+    assert_eq!(worker(&words, 2).claim(0), None);
+    assert_eq!(worker(&words, 0).free(one, NOW), Freed::Left);
     assert_eq!((board.claimed(0, 0), board.leave(0, 0)), (1, 1));
     board.close(0, 0);
-    assert_eq!(board.free(two, 1, NOW), Freed::Stale);
+    assert_eq!(worker(&words, 1).free(two, NOW), Freed::Stale);
     assert!(board.open(0, 0, 2, 3).is_empty());
-    assert_eq!(board.free(two, 1, NOW), Freed::Stale, "a late free does not reach the next process");
-    let again = board.claim(0, 1).map(|lease| lease.generation);
+    assert_eq!(worker(&words, 1).free(two, NOW), Freed::Stale, "a late free does not reach the next process");
+    let again = worker(&words, 1).claim(0).map(|lease| lease.generation);
     assert_eq!(again, Some(2));
 }
 
 #[test]
 fn claims_of_a_dead_worker_wait_for_the_host() {
     let words = words();
-    let board = Board::new(&words);
+    let board = master(&words);
     assert!(board.open(0, 0, 1, 2).is_empty());
     assert!(board.open(1, 0, 1, 1).is_empty());
-    let (one, two) = (board.claim(0, 7).unwrap(), board.claim(1, 7).unwrap());
-    let other = board.claim(0, 1).unwrap();
+    let (one, two) = (worker(&words, 7).claim(0).unwrap(), worker(&words, 7).claim(1).unwrap());
+    let other = worker(&words, 1).claim(0).unwrap();
     assert_eq!(board.freed(one, 7, NOW), Freed::Stale, "its worker lives");
-    board.set_connections(7, 3);
-    assert!(board.worker_left(7).is_empty());
+    worker(&words, 7).set_connections(3);
+    assert!(board.worker_left(7, NOW).is_empty());
     assert_eq!((board.claimed(0, 0), board.claimed(1, 0), board.connections(7)), (2, 1, 0));
-    assert_eq!(board.free(one, 7, NOW), Freed::Stale, "a new worker in that row owns nothing");
+    assert_eq!(worker(&words, 7).free(one, NOW), Freed::Stale, "a new worker in that row owns nothing");
     assert_eq!(board.freed(other, 7, NOW), Freed::Stale);
     assert_eq!(board.leave(1, 0), 1);
     assert_eq!(board.freed(two, 7, NOW), Freed::Left);
-    assert_eq!(board.wait(0, 2, Time(5)), None);
+    assert_eq!(worker(&words, 2).wait(0, Time(5)), None);
     assert_eq!(board.freed(one, 7, NOW), Freed::Offered(2));
     assert_eq!(board.freed(one, 7, NOW), Freed::Stale);
 }
@@ -119,37 +133,37 @@ fn claims_of_a_dead_worker_wait_for_the_host() {
 #[test]
 fn an_abandoned_claim_waits_for_the_host_too() {
     let words = words();
-    let board = Board::new(&words);
+    let board = master(&words);
     assert!(board.open(0, 0, 1, 1).is_empty());
-    let lease = board.claim(0, 0).unwrap();
-    board.abandon(lease, 1);
-    board.abandon(lease, 0);
-    assert_eq!((board.claim(0, 0), board.free(lease, 0, NOW)), (None, Freed::Stale));
+    let lease = worker(&words, 0).claim(0).unwrap();
+    worker(&words, 1).abandon(lease);
+    worker(&words, 0).abandon(lease);
+    assert_eq!((worker(&words, 0).claim(0), worker(&words, 0).free(lease, NOW)), (None, Freed::Stale));
     assert_eq!(board.freed(lease, 0, NOW), Freed::Idle);
-    assert_eq!(board.claim(0, 0), Some(lease));
+    assert_eq!(worker(&words, 0).claim(0), Some(lease));
 }
 
 #[test]
 fn a_pool_is_active_while_a_request_runs_or_waits() {
     let words = words();
-    let board = Board::new(&words);
+    let board = master(&words);
     assert_eq!(board.last_activity(0, NOW), Time(0));
     assert!(board.open(0, 0, 1, 1).is_empty());
-    board.touch(0, Time(40));
-    board.touch(0, Time(30));
+    worker(&words, 0).touch(0, Time(40));
+    worker(&words, 1).touch(0, Time(30));
     assert_eq!(board.last_activity(0, NOW), Time(40));
-    let lease = board.claim(0, 0).unwrap();
+    let lease = worker(&words, 0).claim(0).unwrap();
     assert_eq!(board.last_activity(0, NOW), NOW);
-    assert_eq!(board.free(lease, 0, Time(60)), Freed::Idle);
+    assert_eq!(worker(&words, 0).free(lease, Time(60)), Freed::Idle);
     assert_eq!(board.last_activity(0, NOW), Time(60));
-    assert!(board.head(0, 3, Some(Time(70))).is_empty());
+    assert!(worker(&words, 3).head(0, Some(Time(70))).is_empty());
     assert_eq!(board.last_activity(0, NOW), NOW);
 }
 
 #[test]
 fn states_survive_the_word() {
     let words = words();
-    let board = Board::new(&words);
+    let board = master(&words);
     assert_eq!(board.state(0), PoolState::Asleep);
     for state in [
         PoolState::Booting,
@@ -165,23 +179,29 @@ fn states_survive_the_word() {
 #[test]
 fn what_does_not_exist_is_never_claimed() {
     let words = words();
-    let board = Board::new(&words);
+    let board = master(&words);
     for (pool, row) in [(0, WORKERS as u16), (3, 0), (POOLS as u16, 0), (u16::MAX, u16::MAX)] {
-        assert_eq!((board.claim(pool, row), board.wait(pool, row, NOW)), (None, None));
-        assert_eq!(board.collect(pool, row), None);
-        assert!(board.head(pool, row, Some(NOW)).is_empty() && board.head(pool, row, None).is_empty());
-        assert!(board.worker_left(row).is_empty());
+        assert_eq!((worker(&words, row).claim(pool), worker(&words, row).wait(pool, NOW)), (None, None));
+        assert_eq!(worker(&words, row).collect(pool), None);
+        assert!(
+            worker(&words, row).head(pool, Some(NOW)).is_empty()
+                && worker(&words, row).head(pool, None).is_empty()
+        );
+        assert!(board.worker_left(row, NOW).is_empty());
     }
     for (pool, slot) in [(0, SLOTS as u16), (3, 0), (u16::MAX, u16::MAX)] {
         assert!(board.open(pool, slot, 1, 1).is_empty());
         assert_eq!((board.leave(pool, slot), board.claimed(pool, slot)), (0, 0));
         board.close(pool, slot);
         let lease = Lease { pool, slot, thread: 0, generation: 1 };
-        assert_eq!((board.free(lease, 0, NOW), board.freed(lease, 0, NOW)), (Freed::Stale, Freed::Stale));
-        board.abandon(lease, 0);
+        assert_eq!(
+            (worker(&words, 0).free(lease, NOW), board.freed(lease, 0, NOW)),
+            (Freed::Stale, Freed::Stale)
+        );
+        worker(&words, 0).abandon(lease);
     }
     assert!(board.open(0, 0, 1, u16::MAX).is_empty());
-    assert_eq!((0..100).filter(|_| board.claim(0, 0).is_some()).count(), THREADS);
+    assert_eq!((0..100).filter(|_| worker(&words, 0).claim(0).is_some()).count(), THREADS);
 }
 
 /// The real words under real threads; `interleave` has the proof, this has the processor.
@@ -189,7 +209,7 @@ fn what_does_not_exist_is_never_claimed() {
 fn threads_never_share_a_unit_and_none_waits_for_ever() {
     const REQUESTS: usize = 3000;
     let words = words();
-    let board = Board::new(&words);
+    let board = master(&words);
     assert!(board.open(0, 0, 1, 2).is_empty());
     let poked = AtomicU64::new(0);
     let running = [AtomicU64::new(0), AtomicU64::new(0)];
@@ -200,10 +220,10 @@ fn threads_never_share_a_unit_and_none_waits_for_ever() {
     };
     let serve = |me: u16| {
         for request in 1..=REQUESTS as u64 {
-            let lease = board.claim(0, me).unwrap_or_else(|| {
+            let lease = worker(&words, me).claim(0).unwrap_or_else(|| {
                 loop {
-                    if let Some(lease) = board.wait(0, me, Time(request)) {
-                        board.head(0, me, None).iter().for_each(|row| poke(Freed::Offered(row)));
+                    if let Some(lease) = worker(&words, me).wait(0, Time(request)) {
+                        worker(&words, me).head(0, None).iter().for_each(|row| poke(Freed::Offered(row)));
                         return lease;
                     }
                     while poked.fetch_and(!(1 << me), SeqCst) >> me & 1 == 0 {
@@ -215,7 +235,7 @@ fn threads_never_share_a_unit_and_none_waits_for_ever() {
             assert_eq!(unit.fetch_add(1, SeqCst), 0, "two requests on one unit");
             std::hint::spin_loop();
             unit.fetch_sub(1, SeqCst);
-            poke(board.free(lease, me, Time(request)));
+            poke(worker(&words, me).free(lease, Time(request)));
         }
     };
     std::thread::scope(|scope| {
@@ -227,5 +247,5 @@ fn threads_never_share_a_unit_and_none_waits_for_ever() {
         }
     });
     assert_eq!(board.claimed(0, 0), 0);
-    assert!(board.claim(0, 0).is_some() && board.claim(0, 0).is_some());
+    assert!(worker(&words, 0).claim(0).is_some() && worker(&words, 0).claim(0).is_some());
 }

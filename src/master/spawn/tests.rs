@@ -1,5 +1,7 @@
 //! What is left to a worker after the steps, tried in a forked one.
 
+mod board;
+
 use super::*;
 use crate::config::{self, Disk};
 use crate::dispatch::board::WORDS;
@@ -47,16 +49,31 @@ impl Scene {
 
     /// What a worker says after it was forked.
     fn told(&self, sandbox: &str, run: fn(WorkerBoot) -> i32) -> Vec<ToMaster> {
+        let (shared, board) = Shared::in_file(WORDS).unwrap();
+        // The stranger's port travels where a worker would find its apps.
+        let number = self.stranger.local_addr().unwrap().port().into();
+        self.fork(sandbox, number, 0, (shared, board.as_fd()), run).0
+    }
+
+    /// What a worker in that row says that runs this, and how it ends.
+    fn fork(
+        &self,
+        sandbox: &str,
+        number: u32,
+        row: u16,
+        (shared, board): (Shared, BorrowedFd<'_>),
+        run: fn(WorkerBoot) -> i32,
+    ) -> (Vec<ToMaster>, process::Ended) {
         let mut numbers = PoolNumbers::default();
         let generation =
             Generation::prepare(self.config(sandbox), &[], &Inherited::default(), &mut numbers).unwrap();
-        // The stranger's port travels where a worker would find its apps.
         let worker = Worker {
             generation: &generation,
-            number: self.stranger.local_addr().unwrap().port().into(),
-            row: 0,
+            number,
+            row,
             slot: 0,
-            shared: Shared::new(WORDS).unwrap(),
+            shared,
+            board,
             wake: Rc::new([]),
             runtime_dir: self.directory.clone(),
             run,
@@ -64,7 +81,7 @@ impl Scene {
         let (line, theirs) = line().unwrap();
         nix::fcntl::fcntl(&line.voice, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
         let master = std::process::id();
-        let _child = process::fork_of_test(move |alone| match child(worker, theirs, master, &alone) {
+        let child = process::fork_of_test(move |alone| match child(worker, theirs, master, &alone) {
             Ok((run, boot)) => run(boot),
             Err((step, error)) => panic!("{step}: {error}"),
         })
@@ -72,7 +89,8 @@ impl Scene {
         let (mut bytes, mut reader) = (Vec::new(), crate::control::worker::Reader::default());
         File::from(line.voice).read_to_end(&mut bytes).unwrap();
         reader.feed(&bytes);
-        std::iter::from_fn(|| reader.poll()).map(Option::unwrap).collect()
+        let said = std::iter::from_fn(|| reader.poll()).map(Option::unwrap).collect();
+        (said, process::wait(&child).unwrap())
     }
 }
 

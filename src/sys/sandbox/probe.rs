@@ -318,3 +318,25 @@ pub(crate) fn code() -> Vec<Attempt> {
         ("another filter", call(libc::SYS_seccomp, [1, 0, 0])),
     ]
 }
+
+/// mprotect(2) of the page in which the word is.
+pub(crate) fn make_writable(word: &std::sync::atomic::AtomicU64) -> Result<(), i32> {
+    // SAFETY: integers only.
+    let size = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let page = std::ptr::from_ref(word) as usize & !(size - 1);
+    // SAFETY: it changes what may be done with a mapping of ours, not what is in it.
+    let result = unsafe { libc::mprotect(page as *mut _, size, libc::PROT_READ | libc::PROT_WRITE) };
+    outcome(result.into())
+}
+
+/// mremap(2) of whole pages to another place, and mprotect(2) there.
+pub(crate) fn move_and_make_writable(words: &[std::sync::atomic::AtomicU64]) -> Result<(), i32> {
+    let (start, length) = (words.as_ptr().cast_mut(), size_of_val(words));
+    // SAFETY: with an old length of zero it makes a second mapping of the same shared pages; the first one stays.
+    let copy = unsafe { libc::mremap(start.cast(), 0, length, libc::MREMAP_MAYMOVE) };
+    if copy == libc::MAP_FAILED {
+        return outcome(-1);
+    }
+    // SAFETY: of that second mapping.
+    outcome(unsafe { libc::mprotect(copy, length, libc::PROT_READ | libc::PROT_WRITE) }.into())
+}

@@ -131,7 +131,7 @@ impl Context {
             return Ask::Failed { retry: self.now.after(ASK_STUBBORN) };
         }
         if queue.waiting.is_empty()
-            && let Some(lease) = self.board.claim(pool, self.row)
+            && let Some(lease) = self.board.claim(pool)
         {
             return Ask::Granted(lease);
         }
@@ -209,18 +209,18 @@ impl Context {
 
     /// Gives units to waiting requests, the oldest first, as long as there are units.
     fn pump_queue(&mut self, app: usize) {
-        let (board, row) = (self.board, self.row);
+        let board = self.board;
         let Some(queue) = self.apps.queues.get_mut(app) else { return };
         while let Some((since, client)) = queue.waiting.front().copied() {
             queue.published = true;
-            let Some(lease) = board.wait(queue.pool, row, since) else { return };
+            let Some(lease) = board.wait(queue.pool, since) else { return };
             queue.waiting.pop_front();
             queue.granted.insert(client, lease);
             self.runnable.push_back(client);
         }
         if std::mem::take(&mut queue.published) {
             // What was offered in the meantime goes to others.
-            let poke = board.head(queue.pool, row, None);
+            let poke = board.head(queue.pool, None);
             poke.iter().for_each(|row| self.poke(row));
         }
     }
@@ -245,7 +245,7 @@ impl Context {
     /// Frees a claimed unit and lets whoever waits longest have it.
     fn free_unit(&mut self, unit: Unit) {
         let Unit { app, lease } = unit;
-        match self.board.free(lease, self.row, self.now) {
+        match self.board.free(lease, self.now) {
             Freed::Offered(row) if row == self.row => self.pump_queue(app),
             Freed::Offered(row) => self.poke(row),
             Freed::Left => self.tell(&ToMaster::Left { pool: lease.pool, slot: lease.slot }),
@@ -307,7 +307,7 @@ impl Context {
     /// The stream is of no more use while a request is in the unit. The unit stays taken until the master has reaped
     /// its process, or the host says that the request is over.
     fn give_up_unit(&mut self, key: Key, unit: Unit) {
-        self.board.abandon(unit.lease, self.row);
+        self.board.abandon(unit.lease);
         self.drop_stream(key, unit);
     }
 

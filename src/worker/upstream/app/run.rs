@@ -81,7 +81,7 @@ impl Run {
                 return Err(Unsent::Shortage(error));
             }
             Err(error) => {
-                cx.board.abandon(unit.lease, cx.row);
+                cx.board.abandon(unit.lease);
                 let reason = format!("a worker cannot connect to it: {error}");
                 cx.complain(unit, Complaint::Unreachable, reason);
                 return Err(Unsent::Gone(error));

@@ -1,0 +1,160 @@
+//! What the master does on the board.
+
+use super::board::{Board, Freed, Lease, POOLS, PoolState, Rows, THREADS, WORKERS};
+use super::layout::{self, Master, Own, Place, Pool, Row};
+use super::steps::{Hand, How, Mark, Memory, Step, Withdraw};
+use super::word::{NOBODY, State, Unit};
+use crate::timer::Time;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// The board as the master has it. It writes its own words, exchanges those of the units, and clears those of a worker
+/// that was reaped.
+#[derive(Clone, Copy, Debug)]
+pub struct MasterBoard<'a>(Board<'a>);
+
+impl<'a> Deref for MasterBoard<'a> {
+    type Target = Board<'a>;
+
+    fn deref(&self) -> &Board<'a> {
+        &self.0
+    }
+}
+
+impl<'a> MasterBoard<'a> {
+    /// The board in these words, all of which can be written.
+    #[must_use]
+    pub fn new(words: &'a [AtomicU64]) -> Self {
+        Self(Board::new(words))
+    }
+
+    /// Marks zeroed words as a board of this layout. Once, before anybody else sees them.
+    pub fn begin(self) {
+        self.set(Some(layout::MARK), layout::mark());
+    }
+
+    fn set(self, at: Option<Master>, value: u64) {
+        if let Some(word) = at.and_then(|at| self.words().get(at.index())) {
+            word.store(value, SeqCst);
+        }
+    }
+
+    /// Its words have one writer.
+    fn raise(self, at: Option<Master>, value: u64) {
+        if self.get(at) < value {
+            self.set(at, value);
+        }
+    }
+}
+
+impl MasterBoard<'_> {
+    /// A worker is about to be forked for that row.
+    pub fn seat(self, row: u16) {
+        if usize::from(row) < WORKERS {
+            self.raise(Some(layout::ROWS_USED), u64::from(row) + 1);
+        }
+    }
+
+    /// Opens the units of a process that is ready, one for each thread. `generation` is greater than any that this
+    /// slot had. Poke the rows that come back.
+    pub fn open(mut self, pool: u16, slot: u16, generation: u32, threads: u16) -> Rows {
+        let mut poke = Rows::default();
+        let (Some(header), Some(())) = (layout::slot(pool, slot), self.valid(pool, 0)) else { return poke };
+        let threads = threads.min(THREADS as u16);
+        self.use_pool(pool);
+        self.set(Some(header), u64::from(generation) << 32 | u64::from(threads));
+        self.raise(layout::pool(pool, Pool::SlotsUsed), u64::from(slot) + 1);
+        for at in (0..threads).filter_map(|thread| layout::unit(pool, slot, thread)) {
+            let idle = Unit::new(generation, State::Idle, NOBODY);
+            self.overwrite(at, idle);
+            poke.add(Hand::loose(pool, at, idle).run(&mut self));
+        }
+        poke
+    }
+
+    /// Takes the units of a process out of use; how many still run a request. Those come back through
+    /// [`Freed::Left`]; at 0 the process can be told to leave.
+    pub fn leave(mut self, pool: u16, slot: u16) -> usize {
+        let places: Vec<layout::Unit> = self.places(pool, slot).collect();
+        places.into_iter().filter(|at| Mark::new(*at, How::Leave).run(&mut self).is_running()).count()
+    }
+
+    /// The process was reaped: its units are gone. What workers still do with their leases fails.
+    pub fn close(self, pool: u16, slot: u16) {
+        for at in self.places(pool, slot) {
+            self.overwrite(at, Unit::decode(self.get(Some(at))).to(State::Gone, NOBODY));
+        }
+    }
+
+    /// A worker was reaped: its heads are cleared, what was offered to it is passed on, its claims become orphans
+    /// (ask the hosts with GONE), what it counted is kept. Then release the words of [`Board::area`]: it may have written
+    /// where nobody looked. Poke the rows that come back.
+    pub fn worker_left(mut self, row: u16, now: Time) -> Rows {
+        let mut poke = Rows::default();
+        self.set(layout::before(row), self.requests(row));
+        for word in [Row::Connections, Row::Requests, Row::Accepting, Row::Beat] {
+            layout::row(row, word).into_iter().for_each(|at| self.store(at, 0));
+        }
+        for pool in 0..self.get(Some(layout::POOLS_USED)).min(POOLS as u64) as u16 {
+            if self.valid(pool, row).is_some() {
+                let last = self.get(layout::activity(pool, row)).min(now.0);
+                self.raise(layout::pool(pool, Pool::Activity), last);
+                layout::activity(pool, row).into_iter().for_each(|at| self.store(at, 0));
+                poke = poke.and(Withdraw::new(pool, row, true).run(&mut self));
+                // After its claims: see `sweep`.
+                layout::held(pool, row).into_iter().for_each(|at| self.store(at, 0));
+            }
+        }
+        poke
+    }
+
+    /// The host of a process reports that no request of the worker of that row runs on the unit. Acts only on an
+    /// orphan; anything else is [`Freed::Stale`], which is harmless.
+    #[must_use]
+    pub fn freed(mut self, lease: Lease, row: u16, now: Time) -> Freed {
+        self.raise(layout::pool(lease.pool, Pool::Activity), now.0);
+        match layout::unit(lease.pool, lease.slot, lease.thread) {
+            Some(at) => Hand::owned(lease, at, State::Orphaned, row).run(&mut self),
+            None => Freed::Stale,
+        }
+    }
+
+    /// Tells waiting requests how the pool is.
+    pub fn publish(self, pool: u16, state: PoolState) {
+        let word = match state {
+            PoolState::Asleep => 0,
+            PoolState::Booting => 1,
+            PoolState::Serving => 2,
+            PoolState::Failed { retry } => retry.0.saturating_mul(4) | 3,
+        };
+        self.use_pool(pool);
+        self.set(layout::pool(pool, Pool::State), word);
+    }
+
+    fn use_pool(self, pool: u16) {
+        self.raise(Some(layout::POOLS_USED), u64::from(pool) + 1);
+    }
+
+    fn overwrite(self, at: layout::Unit, unit: Unit) {
+        if let Some(word) = self.words().get(at.index()) {
+            word.store(unit.encode(), SeqCst);
+        }
+    }
+}
+
+impl Memory for MasterBoard<'_> {
+    fn load(&mut self, at: impl Place) -> u64 {
+        self.get(Some(at))
+    }
+
+    fn store(&mut self, at: Own, value: u64) {
+        if let Some(word) = self.words().get(at.index()) {
+            word.store(value, SeqCst);
+        }
+    }
+
+    fn exchange(&mut self, at: layout::Unit, seen: u64, value: u64) -> bool {
+        let word = self.words().get(at.index());
+        word.is_some_and(|word| word.compare_exchange(seen, value, SeqCst, SeqCst).is_ok())
+    }
+}
