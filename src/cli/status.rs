@@ -2,7 +2,9 @@
 
 use super::locate::Master;
 use super::{Failure, print, print_json};
-use crate::control::command::{Child, Job, Pool, Request, Response, Running, Sandbox, Status, Template};
+use crate::control::command::{
+    Child, Job, Pool, Request, Response, Running, Sandbox, Status, Template, Unkillable,
+};
 use crate::control::text;
 use crate::master::control;
 use clap::Args;
@@ -90,7 +92,7 @@ fn show_pool(pool: &Pool, out: &mut String) {
         let _ = write!(row, "  next attempt in {:.1}s", wait as f64 / 1000.0);
     }
     let _ = writeln!(out, "\n{}", text::line(&row));
-    if pool.children.is_empty() && pool.templates.is_empty() {
+    if pool.children.is_empty() && pool.templates.is_empty() && pool.unkillable.is_empty() {
         return;
     }
     let serves = pool.children.iter().any(|child| child.requests.is_some());
@@ -98,6 +100,7 @@ fn show_pool(pool: &Pool, out: &mut String) {
     let _ = writeln!(out, "     #      pid  gen  state       up      memory{head}");
     pool.templates.iter().for_each(|template| show_template(template, out));
     pool.children.iter().for_each(|child| show_child(child, out));
+    pool.unkillable.iter().for_each(|process| show_unkillable(process, out));
 }
 
 fn show_template(template: &Template, out: &mut String) {
@@ -136,6 +139,12 @@ fn show_child(child: &Child, out: &mut String) {
     for Running { request, seconds } in &child.running {
         let _ = writeln!(out, "        {} for {}", text::line(request), duration(*seconds));
     }
+}
+
+fn show_unkillable(process: &Unkillable, out: &mut String) {
+    let Unkillable { pid, number, generation, seconds, reason } = process;
+    let since = duration(*seconds);
+    let _ = writeln!(out, "  {number:>4}  {pid:>7}  {generation:>3}  does not die since {since}: {reason}");
 }
 
 /// One job of cron.

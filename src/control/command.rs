@@ -212,9 +212,27 @@ pub struct Pool {
     pub retry_in_ms: Option<u64>,
     /// Its processes.
     pub children: Vec<Child>,
+    /// Processes that KILL has not ended.
+    #[serde(default)]
+    pub unkillable: Vec<Unkillable>,
     /// With `preload`: the processes that these are forked from, one for each generation.
     #[serde(default)]
     pub templates: Vec<Template>,
+}
+
+/// A process that was killed and does not die; another one has its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unkillable {
+    /// Process id.
+    pub pid: u32,
+    /// The number it had in its pool.
+    pub number: u16,
+    /// Generation it belongs to.
+    pub generation: u32,
+    /// Seconds since it was given up, some after KILL.
+    pub seconds: u64,
+    /// What keeps it, as far as the kernel tells.
+    pub reason: String,
 }
 
 /// A process that has imported an app so that others are forked from it.

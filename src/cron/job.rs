@@ -15,6 +15,10 @@ const HISTORY: usize = 20;
 const LEAPS: usize = 16;
 /// From TERM to KILL.
 const GRACE: Duration = Duration::from_secs(10);
+/// From KILL until a run is given up that has not ended: it waits in the kernel, or for a tracer.
+const GIVE_UP: Duration = Duration::from_secs(5);
+/// Runs of a job that are given up at a time. One more counts as running.
+const MOST_ABANDONED: usize = 16;
 const STILL_RUNNING: &str = "still running";
 
 /// One job.
@@ -29,6 +33,9 @@ pub(super) struct Job {
     /// It is to run for this time, as soon as it may.
     pub(super) waiting: Option<Wall>,
     pub(super) runs: Vec<Run>,
+    /// Runs that KILL has not ended, and that nothing waits for any more.
+    #[serde(default)]
+    pub(super) abandoned: Vec<RunId>,
     /// Newest first.
     history: VecDeque<command::Run>,
 }
@@ -49,6 +56,9 @@ struct Ending {
     why: Why,
     /// When KILL follows; `None`: it did.
     kill: Option<Time>,
+    /// When it is given up, after KILL.
+    #[serde(default)]
+    give_up: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -67,6 +77,7 @@ impl Job {
             leapt: VecDeque::new(),
             waiting: None,
             runs: Vec::new(),
+            abandoned: Vec::new(),
             history: VecDeque::new(),
         }
     }
@@ -131,20 +142,35 @@ impl Job {
         self.runs.push(Run { id, pid: None, started: wall, begun: now, ending: None });
     }
 
-    /// Ends what has run for too long, or was told to end and did not.
-    pub(super) fn end_overdue(&mut self, now: Time, decisions: &mut VecDeque<Decision>) {
+    /// Ends what has run for too long, or was told to end and did not; gives up what KILL has not ended. `stopping`: as
+    /// many as there are.
+    pub(super) fn end_overdue(&mut self, stopping: bool, now: Time, decisions: &mut VecDeque<Decision>) {
         let timeout = self.spec.timeout;
+        let mut abandoned = Vec::new();
         for run in &mut self.runs {
             if run.deadline(timeout).is_none_or(|deadline| now < deadline) {
                 continue;
             }
             match &mut run.ending {
                 None => run.tell(Why::TimedOut, now.after(GRACE), decisions),
-                Some(ending) => {
+                Some(ending) if ending.kill.is_some() => {
                     ending.kill = None;
+                    ending.give_up = Some(now.after(GIVE_UP));
                     decisions.push_back(Decision::Kill { run: run.id, how: Kill::Kill });
                 }
+                Some(ending) => {
+                    ending.give_up = None;
+                    if stopping || self.abandoned.len() + abandoned.len() < MOST_ABANDONED {
+                        abandoned.push((run.id, run.started, now.since(run.begun)));
+                    }
+                }
             }
+        }
+        for (run, started, duration) in abandoned {
+            self.runs.retain(|known| known.id != run);
+            self.abandoned.push(run);
+            self.remember(started, duration, "does not die, although it was killed".to_owned());
+            decisions.push_back(Decision::Abandon { run });
         }
     }
 
@@ -180,9 +206,11 @@ impl Run {
     /// TERM, unless it got it already; KILL follows then at the latest.
     pub(super) fn tell(&mut self, why: Why, kill: Time, decisions: &mut VecDeque<Decision>) {
         match &mut self.ending {
-            Some(ending) => ending.kill = ending.kill.map(|planned| planned.min(kill)),
+            Some(Ending { kill: Some(planned), .. }) => *planned = kill.min(*planned),
+            // It did not count then, or an earlier version does not say.
+            Some(ending) => ending.give_up = ending.give_up.or(Some(kill.after(GIVE_UP))),
             None => {
-                self.ending = Some(Ending { why, kill: Some(kill) });
+                self.ending = Some(Ending { why, kill: Some(kill), give_up: None });
                 decisions.push_back(Decision::Kill { run: self.id, how: Kill::Term });
             }
         }
@@ -192,7 +220,7 @@ impl Run {
     pub(super) fn deadline(&self, timeout: Option<Duration>) -> Option<Time> {
         match self.ending {
             None => timeout.map(|timeout| self.begun.after(timeout)),
-            Some(ending) => ending.kill,
+            Some(ending) => ending.kill.or(ending.give_up),
         }
     }
 

@@ -7,7 +7,8 @@
 //! ```text
 //!  due ──► nothing of it runs ─────────────────────────► Run
 //!     └──► it runs: Skip → Skip | Allow → Run | Queue → waits for the end | Replace → Kill, then as Queue
-//!  Run ──► started | could_not_start ──► exited          timeout → Kill(Term), ten seconds later Kill(Kill)
+//!  Run ──► started | could_not_start ──► exited          timeout → Kill(Term), ten seconds later Kill(Kill),
+//!                                                        five seconds later Abandon: nothing ends it
 //! ```
 
 use super::job::{Job, Why};
@@ -62,6 +63,11 @@ pub enum Decision {
         run: RunId,
         /// Which.
         how: Kill,
+    },
+    /// The run does not die: nothing waits for it any longer. `exited` follows if it ends after all.
+    Abandon {
+        /// The run.
+        run: RunId,
     },
 }
 
@@ -191,6 +197,7 @@ impl Scheduler {
 
     /// The process of a run was reaped.
     pub fn exited(&mut self, run: RunId, exit: Exit, wall: Wall, now: Time) {
+        self.jobs.iter_mut().for_each(|job| job.abandoned.retain(|known| *known != run));
         self.end(run, |job, run| job.remember(run.started, now.since(run.begun), run.outcome(exit)));
         self.look(wall, now);
     }
@@ -202,7 +209,9 @@ impl Scheduler {
             match decision {
                 // Not carried out yet: it never comes.
                 Decision::Run { run, .. } => self.end(run, |_, _| {}),
-                Decision::Skip { .. } | Decision::Kill { .. } => self.decisions.push_back(decision),
+                Decision::Skip { .. } | Decision::Kill { .. } | Decision::Abandon { .. } => {
+                    self.decisions.push_back(decision);
+                }
             }
         }
         for job in &mut self.jobs {
@@ -233,7 +242,7 @@ impl Scheduler {
         self.seen = (wall, Some(now));
         let back = self.timeline.pass(wall, leapt);
         for job in &mut self.jobs {
-            job.end_overdue(now, &mut self.decisions);
+            job.end_overdue(self.stopping, now, &mut self.decisions);
             if self.stopping || !job.listed {
                 continue;
             }
@@ -269,7 +278,7 @@ impl Scheduler {
     }
 
     fn forget(&mut self) {
-        self.jobs.retain(|job| job.listed || !job.runs.is_empty());
+        self.jobs.retain(|job| job.listed || !job.runs.is_empty() || !job.abandoned.is_empty());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs of cron jobs: the program with its environment, its output in the log, how it ended. When one starts, and what
 //! happens to a run that takes too long, `cron` decides.
 
+use super::abandoned::{Abandoned, What};
 use super::environment::{self, Environment, string};
 use super::generation::Generation;
 use super::journal::Journal;
@@ -163,6 +164,7 @@ impl Master {
                     log::warn!(target: "hatchery", "cron {job}: skipped: {reason}")
                 }
                 Decision::Kill { run, how } => self.kill_run(run, how),
+                Decision::Abandon { run } => self.abandon_run(run, now),
             }
         }
         if let Err(error) = self.alarm.set(self.scheduler.next_wall()) {
@@ -212,6 +214,14 @@ impl Master {
         }
     }
 
+    /// It does not die.
+    fn abandon_run(&mut self, id: RunId, now: Time) {
+        let Some(run) = self.runs.remove(&id) else { return };
+        let name = format!("cron {}", run.job);
+        run.output.finish(&name, &mut self.journal, now);
+        self.abandon(Abandoned::new(name, run.process, What::Run(id)));
+    }
+
     /// A run was reaped.
     pub(super) fn bury_run(&mut self, id: RunId, exit: Exit, now: Time) {
         let Some(run) = self.runs.remove(&id) else { return };
@@ -234,11 +244,6 @@ impl Master {
     pub(super) fn stop_jobs(&mut self, now: Time) {
         let within = if self.hurry { FAST } else { self.current.config.shutdown_timeout };
         self.scheduler.stop(within, now);
-    }
-
-    /// The server stops fast: runs that had time before have none now.
-    pub(super) fn kill_jobs(&self) {
-        self.runs.keys().for_each(|id| self.kill_run(*id, Kill::Kill));
     }
 }
 

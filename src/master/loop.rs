@@ -1,12 +1,12 @@
 //! The master's loop: wait, take in what happened, let the supervisor decide, carry it out.
 
 use super::apps::{App, Said};
-use super::child::{Child, Hearing, Role};
+use super::child::{Hearing, Role};
 use super::{Channel, Master, Token};
 use crate::control::command::{Order, Request, Response};
 use crate::control::worker::{ToMaster, Unit};
 use crate::dispatch::{Freed, Lease, Rows};
-use crate::supervisor::{ChildId, Input, Kill, Ticket};
+use crate::supervisor::{ChildId, Input, Ticket};
 use crate::sys::poll::{Interest, Ready, Set};
 use crate::sys::sandbox::Applied;
 use crate::sys::{clock, process, signals};
@@ -19,7 +19,7 @@ impl Master {
         loop {
             let is_idle = self.scheduler.is_idle() && self.nursery.is_idle() && self.upgrade.trial.is_none();
             if let Some(code) = self.exit.filter(|_| is_idle) {
-                return Ok(code);
+                return Ok(if self.tell_left_behind() { 1 } else { code });
             }
             let ready = self.wait(clock::now())?;
             let now = clock::now();
@@ -85,14 +85,10 @@ impl Master {
             Role::Worker(worker) => Some((*id, board.turn(worker.row))),
             Role::App(_) | Role::Daemon(_) => None,
         });
-        let verdicts = self.heartbeat.look(now, turns);
+        let hung = self.heartbeat.look(now, turns);
         self.sweep_units();
-        for (id, how) in verdicts {
-            if how == Kill::Abort {
-                let name = self.children.get(&id).map(Child::name).unwrap_or_default();
-                log::error!(target: "hatchery", "{name} hangs in one turn of its loop and is ended");
-            }
-            self.kill(id, how, now);
+        for child in hung {
+            self.supervisor.on(Input::Hung { child }, now);
         }
     }
 
@@ -173,7 +169,7 @@ impl Master {
             }
             Request::Logs { name, after, wait } => self.show_logs(ticket, name, after, wait, now),
             Request::Stop { fast } => {
-                self.hasten(fast);
+                self.hasten(fast, now);
                 self.supervisor.on(Input::Stop { ticket, fast }, now);
             }
         }

@@ -10,6 +10,7 @@
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `daemons`, `cronjobs` | starting workers, processes of apps and daemons, runs of jobs |
 //! | `template` | processes that import an app once, and what is forked from them |
+//! | `abandoned` | processes that KILL does not end |
 //! | `strays` | what daemons leave behind that put themselves to the background |
 //! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
@@ -20,6 +21,7 @@
 //! | `memory` | whether the kernel killed for want of memory |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
+mod abandoned;
 mod allowance;
 mod apps;
 mod child;
@@ -68,6 +70,7 @@ use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, code, process, title};
 use crate::timer::Time;
+use abandoned::Abandoned;
 use child::Child;
 use control::Control;
 use cronjobs::Run;
@@ -202,6 +205,8 @@ struct Master {
     start: Start,
     supervisor: Supervisor,
     children: BTreeMap<ChildId, Child>,
+    /// What KILL has not ended.
+    abandoned: Vec<Abandoned>,
     /// Templates of apps, and processes that are to be forked from them.
     nursery: Nursery,
     /// The configuration in use.
@@ -285,6 +290,7 @@ impl Master {
             supervisor: Supervisor::new(current.plan(None), now),
             start,
             children: BTreeMap::new(),
+            abandoned: Vec::new(),
             nursery: Nursery::new(current.template_plans(), now),
             current,
             generation: 1,

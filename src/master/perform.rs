@@ -23,6 +23,7 @@ impl Master {
             Output::Open { child } => self.open(child, now),
             Output::Drain { child, within, hurry } => self.drain(child, within, hurry),
             Output::Kill { child, how } => self.kill(child, how, now),
+            Output::Abandon { child } => self.abandon_child(child, now),
             Output::Reload { child } => self.reload_daemon(child),
             Output::Inspect { child } => self.inspect(child),
             Output::Measure { child } => self.measure(child, now),
@@ -54,7 +55,7 @@ impl Master {
                 code::release();
             }
             Output::Try => self.try_program(now),
-            Output::GiveUp => self.give_up_trial(),
+            Output::GiveUp => self.give_up_trial(now),
             Output::Execute => self.upgrade.execute = true,
             Output::Upgraded => {
                 self.upgraded();
@@ -170,13 +171,14 @@ impl Master {
         Ok(apps::Wanted { generation, app, pool, slot, number, units, max_requests, runtime_dir, workers })
     }
 
-    /// The lowest row that no living worker has.
+    /// The lowest row that no worker has which lives, or does not die.
     fn free_row(&self) -> Option<u16> {
-        let taken = |row: u16| {
+        let living = |row: u16| {
             self.children
                 .values()
                 .any(|child| matches!(&child.role, Role::Worker(worker) if worker.row == row))
         };
+        let taken = |row: u16| living(row) || self.abandoned.iter().any(|known| known.row() == Some(row));
         (0..WORKERS as u16).find(|row| !taken(*row))
     }
 

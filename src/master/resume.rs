@@ -245,6 +245,8 @@ impl Master {
         for (id, child) in saved.children {
             children.insert(id, child.restore(log.as_ref(), descriptors)?);
         }
+        let abandoned = saved.abandoned.into_iter().map(|known| known.restore(descriptors));
+        let abandoned = abandoned.collect::<Result<Vec<_>, _>>()?;
         let nursery = saved.nursery.restore(descriptors)?;
         let mut runs: BTreeMap<RunId, Run> = BTreeMap::new();
         for (id, run) in saved.runs {
@@ -262,6 +264,7 @@ impl Master {
             generation: saved.supervisor.generation(),
             supervisor: saved.supervisor,
             children,
+            abandoned,
             nursery,
             current,
             candidate: None,

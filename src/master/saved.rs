@@ -1,6 +1,7 @@
 //! The state of a master as it travels to the program that it executes (`upgrade`): JSON in a file in memory, every
 //! thing under its name, descriptors by number. What belongs to one area is saved and restored there.
 
+use super::abandoned::SavedAbandoned;
 use super::child::SavedChild;
 use super::control::SavedControl;
 use super::cronjobs::SavedRun;
@@ -180,6 +181,8 @@ pub(super) struct Saved {
     pub(super) supervisor: Supervisor,
     pub(super) scheduler: Scheduler,
     pub(super) children: Vec<(ChildId, SavedChild)>,
+    #[serde(default)]
+    pub(super) abandoned: Vec<SavedAbandoned>,
     pub(super) nursery: SavedNursery,
     pub(super) runs: Vec<(RunId, SavedRun)>,
     pub(super) generation: SavedGeneration,

@@ -12,6 +12,7 @@ use crate::sys::signals::{self, Signals};
 use crate::timer::Time;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Children that are taken in before the loop looks at everything else.
 const REAPED_A_TURN: usize = 64;
@@ -62,18 +63,18 @@ impl Master {
     fn signal(&mut self, signal: Signal, now: Time) {
         log::info!(target: "hatchery", "received SIG{}", format!("{signal:?}").to_uppercase());
         match signal {
-            Signal::Int => self.hasten(true),
-            Signal::Term | Signal::Quit => self.hasten(false),
+            Signal::Int => self.hasten(true, now),
+            Signal::Term | Signal::Quit => self.hasten(false, now),
             Signal::Hup | Signal::Ttin | Signal::Ttou | Signal::Usr2 => {}
         }
         self.supervisor.on(Input::Signal(signal), now);
     }
 
     /// An order to stop came: a fast one, and any second one, does not wait for cron jobs.
-    pub(super) fn hasten(&mut self, fast: bool) {
+    pub(super) fn hasten(&mut self, fast: bool, now: Time) {
         self.hurry |= fast;
         if self.supervisor.mode() == "stopping" {
-            self.kill_jobs();
+            self.scheduler.stop(Duration::ZERO, now);
         }
     }
 
@@ -115,7 +116,7 @@ impl Master {
     }
 
     fn reap_other(&mut self, pid: u32, exit: Exit, now: Time) {
-        if self.bury_template(pid, exit, now) {
+        if self.bury_abandoned(pid, exit, now) || self.bury_template(pid, exit, now) {
             return;
         }
         match self.runs.iter().find(|(_, run)| run.process.pid == pid).map(|(id, _)| *id) {
@@ -151,7 +152,13 @@ impl Master {
                  service more, or start fewer processes"
             );
         }
-        match child.role {
+        self.clear_up(&name, (child.pool, child.slot), child.role, now);
+        self.supervisor.on(Input::Exited { child: id, exit }, now);
+    }
+
+    /// A child of a pool will not do anything any more: its place on the board and what it still printed.
+    pub(super) fn clear_up(&mut self, name: &str, (pool, slot): (u16, u16), role: Role, now: Time) {
+        match role {
             Role::Worker(worker) => {
                 let rows = self.board().worker_left(worker.row, now);
                 if let Some(words) = Board::area(worker.row)
@@ -163,12 +170,11 @@ impl Master {
                 self.each_app(|app| app.worker_gone(worker.row, now));
             }
             Role::App(app) => {
-                self.board().close(child.pool, child.slot);
-                app.bury(&name, &mut self.journal, now);
+                self.board().close(pool, slot);
+                app.bury(name, &mut self.journal, now);
             }
-            Role::Daemon(daemon) => daemon.output.finish(&name, &mut self.journal, now),
+            Role::Daemon(daemon) => daemon.output.finish(name, &mut self.journal, now),
         }
-        self.supervisor.on(Input::Exited { child: id, exit }, now);
     }
 
     /// What is behind an exit: a SIGKILL that we did not send, while the kernel has killed for want of memory.

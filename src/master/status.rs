@@ -88,6 +88,7 @@ impl Master {
             last_exit: view.last_exit,
             retry_in_ms: view.retry.map(|retry| retry.since(now).as_millis() as u64),
             children: view.children.iter().map(|child| self.child(child, now)).collect(),
+            unkillable: view.abandoned.iter().map(|process| self.unkillable(process, now)).collect(),
             templates: self.templates(view.index, now),
         }
     }

@@ -52,6 +52,11 @@ impl Strays {
         self.others.iter().for_each(|other| tell(other, signal, group));
     }
 
+    /// Gives them away: nothing waits for them any more.
+    pub(super) fn take(&mut self) -> Vec<process::Child> {
+        std::mem::take(&mut self.others)
+    }
+
     /// For an upgrade.
     pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedStrays {
         let others = self.others.iter().map(|other| SavedProcess::of(other, descriptors)).collect();

@@ -15,6 +15,7 @@ mod saved;
 
 pub(super) use saved::SavedNursery;
 
+use super::abandoned::{Abandoned, What};
 use super::apps::{self, App, Start, Wanted};
 use super::child::{Child, Hearing, Role};
 use super::output::Output;
@@ -194,6 +195,7 @@ impl Master {
                 log::debug!(target: "hatchery", "cannot tell a template to leave: {error}");
             }),
             Order::Kill { key, how } => self.kill_template(key, how),
+            Order::Abandon { key } => self.abandon_template(key, now),
             Order::Note { level, text } => perform::note(level, &text),
         }
         true
@@ -303,6 +305,14 @@ impl Master {
         }
     }
 
+    /// It does not die.
+    fn abandon_template(&mut self, key: Key, now: Time) {
+        let Some(template) = self.nursery.living.remove(&key) else { return };
+        let name = format!("app {} template", template.name);
+        template.output.finish(&name, &mut self.journal, now);
+        self.abandon(Abandoned::new(name, template.process, What::Template));
+    }
+
     /// A descriptor of a template is ready.
     pub(super) fn template_ready(&mut self, key: Key, channel: Channel, now: Time) {
         let Some(template) = self.nursery.living.get_mut(&key) else { return };
@@ -399,6 +409,7 @@ impl Master {
         self.children.values().any(|child| child.is(pid))
             || self.nursery.living.values().any(|template| template.process.pid == pid)
             || self.runs.values().any(|run| run.process.pid == pid)
+            || self.abandoned.iter().any(|known| known.is(pid))
             || self.upgrade.is_trial(pid)
     }
 

@@ -1,6 +1,7 @@
 //! The upgrade as the running master sees it: the trial of the new program, and its execution in place with the state
 //! (`saved`). The other side is in `trial` and `resume`; the rules are in docs/decisions/0010-upgrade.md.
 
+use super::abandoned::{Abandoned, What};
 use super::environment::{Environment, string};
 use super::output::Output;
 use super::resume::{Order, READY};
@@ -211,13 +212,14 @@ impl Master {
         self.supervisor.on(Input::Tried(verdict), now);
     }
 
-    /// It is not waited for any longer.
-    pub(super) fn give_up_trial(&self) {
-        if let Some(trial) = &self.upgrade.trial
-            && let Err(error) = process::signal(&trial.process, signals::SIGKILL, true)
-        {
+    /// It is not waited for any longer, nor is its end.
+    pub(super) fn give_up_trial(&mut self, now: Time) {
+        let Some(trial) = self.upgrade.trial.take() else { return };
+        if let Err(error) = process::signal(&trial.process, signals::SIGKILL, true) {
             log::debug!(target: "hatchery", "cannot signal the trial: {error}");
         }
+        trial.output.finish(NAME, &mut self.journal, now);
+        self.abandon(Abandoned::new(NAME.to_owned(), trial.process, What::Trial));
     }
 
     /// It is over, one way or the other.
@@ -282,6 +284,7 @@ impl Master {
             supervisor: self.supervisor.clone(),
             scheduler: self.scheduler.clone(),
             children: self.children.iter().map(|(id, child)| (*id, child.save(&mut keeping))).collect(),
+            abandoned: self.abandoned.iter().map(|known| known.save(&mut keeping)).collect(),
             nursery: self.nursery.save(&mut keeping),
             runs: self.runs.iter().map(|(id, run)| (*id, run.save(&mut keeping))).collect(),
             generation: self.current.save(&mut keeping),

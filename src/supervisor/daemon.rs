@@ -118,7 +118,10 @@ impl Supervisor {
             match &slot.state {
                 State::Ready { process, .. } => ready.push(process.child),
                 State::Booting { process, .. } => pool.dismissed.push(process.child),
-                State::Empty { .. } | State::Draining { .. } | State::Killing { .. } => {}
+                State::Empty { .. }
+                | State::Draining { .. }
+                | State::Killing { .. }
+                | State::Killed { .. } => {}
             }
         }
         pool.forget_deaths();

@@ -44,7 +44,7 @@ pub struct Supervisor {
     /// When something happened last.
     seen: Time,
     next_child: u64,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
 }
 
 /// What the whole server is doing.
@@ -119,6 +119,7 @@ impl Supervisor {
             Input::Background { child, pid } => self.on_background(child, pid, now),
             Input::Closed { child } => self.on_closed(child),
             Input::Stuck { child, reason } => self.on_stuck(child, &printable(&reason), now),
+            Input::Hung { child } => self.on_child(child, Event::Hung, now),
             Input::Worn { child, reason } => self.on_worn(child, &reason),
             Input::Measured { child, rss } => self.on_measured(child, rss),
             Input::Scale { ticket, name, count } => self.on_scale(ticket, &name, count),
@@ -143,7 +144,8 @@ impl Supervisor {
         loop {
             let output = self.outputs.pop_front()?;
             match output {
-                Output::Open { child }
+                Output::Spawn { child, .. }
+                | Output::Open { child }
                 | Output::Drain { child, .. }
                 | Output::Kill { child, .. }
                 | Output::Reload { child }
@@ -201,13 +203,24 @@ impl Supervisor {
     }
 
     fn on_child(&mut self, child: ChildId, event: Event, now: Time) {
+        if self.forget_abandoned(child, &event) {
+            return;
+        }
         if let Some(place) = self.place_of(child) {
             self.order(place, event, now);
         }
     }
 
-    /// Everything that follows from the state, in the order in which the master should do it.
+    /// Everything that follows from the state, and from what cannot be started.
     fn settle(&mut self, now: Time) {
+        self.derive(now);
+        while self.refuse_boots(now) {
+            self.derive(now);
+        }
+    }
+
+    /// Everything that follows from the state, in the order in which the master should do it.
+    fn derive(&mut self, now: Time) {
         match self.mode {
             Mode::Starting(_) => self.advance_start(now),
             Mode::Reloading(_) => self.advance_reload(now),
@@ -226,7 +239,9 @@ impl Supervisor {
             self.recycle(now);
             self.retire(now);
         }
-        self.pools.retain(|pool| pool.is_listed() || pool.next.is_some() || pool.is_alive());
+        self.pools.retain(|pool| {
+            pool.is_listed() || pool.next.is_some() || pool.is_alive() || !pool.abandoned.is_empty()
+        });
         self.publish();
         self.watch(now);
         self.settle_rolls();
@@ -262,6 +277,7 @@ impl Supervisor {
                     self.rearm(place, process);
                 }
                 Outcome::Gone { process } => self.rearm(place, process),
+                Outcome::Abandoned { process } => self.abandon(place, process, now),
             }
         }
     }
@@ -421,7 +437,9 @@ impl Supervisor {
         }
         let leaving =
             workers.slots.iter().filter(|slot| is_leaving(&slot.state)).map(|slot| match slot.state {
-                State::Draining { since, process, .. } | State::Killing { since, process, .. }
+                State::Draining { since, process, .. }
+                | State::Killing { since, process, .. }
+                | State::Killed { since, process, .. }
                     if process.opened =>
                 {
                     since.after(LEAVE_GRACE)

@@ -19,6 +19,8 @@
 //! | upgrading | `Tried`; `Executed`; no worker of the old program serves | running |
 //! | stopping | no worker lives (apps still serve them), no daemon that comes after an app; then nothing lives | `Exit` |
 //!
+//! What KILL does not end is given up some seconds later (`abandoned`) and does not count as living.
+//!
 //! # Replacement
 //!
 //! A process that is *worn* (it had its requests, its time, too much memory, or `restart` was asked for) serves until
@@ -31,6 +33,7 @@
 //! besides them.
 //! Leaving ones come on top: each is bound by its own deadline, and at most three old generations drain at once.
 
+mod abandoned;
 mod backoff;
 mod busy;
 mod daemon;
@@ -54,6 +57,7 @@ mod view;
 
 pub use crate::control::exit::Exit;
 pub use crate::control::worker::Load;
+pub use abandoned::Abandoned;
 pub use daemon::{DaemonPlan, OnReload};
 pub use machine::Supervisor;
 pub use recycle::spread;
@@ -184,6 +188,11 @@ pub enum Input {
         child: ChildId,
         /// Why, with the request.
         reason: String,
+    },
+    /// The worker runs one turn of its loop without end: it must be ended.
+    Hung {
+        /// The worker.
+        child: ChildId,
     },
     /// The child must be replaced when another one is ready.
     Worn {
@@ -345,6 +354,11 @@ pub enum Output {
         /// TERM, or the certain one.
         how: Kill,
     },
+    /// The child does not die: its place is given to another one. `Exited` follows if it ends after all.
+    Abandon {
+        /// The child.
+        child: ChildId,
+    },
     /// Have the child say where it hangs: its stacks go to the log.
     Inspect {
         /// The child.
@@ -399,7 +413,7 @@ pub enum Output {
     Started,
     /// The server begins to stop: listeners close once no worker accepts from them.
     Stopping,
-    /// Nothing is left: end the master with this code.
+    /// Nothing is left, or nothing that could be ended: end the master with this code.
     Exit {
         /// 0 or 1.
         code: u8,

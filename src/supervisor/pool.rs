@@ -1,5 +1,6 @@
 //! One pool: the slots of the workers, of one app or of one daemon, and what is counted in them.
 
+use super::abandoned::Abandoned;
 use super::backoff::LONGEST_WAIT;
 use super::recycle::Worn;
 use super::slot::{Cause, Role, Slot, State};
@@ -26,6 +27,9 @@ pub(super) struct Pool {
     pub(super) target: u32,
     /// By number; a number is free if its slot is empty.
     pub(super) slots: Vec<Slot>,
+    /// Processes that KILL has not ended.
+    #[serde(default)]
+    pub(super) abandoned: Vec<Abandoned>,
     /// When to look whether it is idle.
     pub(super) sample: Option<Time>,
     /// When it gives one process up, unless one of them has work until then.
@@ -74,6 +78,7 @@ impl Pool {
             standing,
             target: 0,
             slots: Vec::new(),
+            abandoned: Vec::new(),
             sample: None,
             calm: None,
             measure: None,
@@ -142,7 +147,7 @@ impl Pool {
         self.places() > self.ready()
     }
 
-    /// Whether any process lives.
+    /// Whether any process lives that is not given up.
     #[must_use]
     pub(super) fn is_alive(&self) -> bool {
         self.slots.iter().any(|slot| slot.state.process().is_some())
@@ -237,30 +242,27 @@ pub(super) fn is_waiting(state: &State) -> bool {
 
 /// Failed, has not ended yet, and will be tried again.
 pub(super) fn is_failing(state: &State) -> bool {
-    matches!(state, State::Killing { cause: Cause::Failed { role: Role::Current, .. }, .. })
+    matches!(state.cause(), Some(Cause::Failed { role: Role::Current, .. }))
 }
 
 /// Was told to go.
 pub(super) fn is_leaving(state: &State) -> bool {
-    matches!(state, State::Draining { .. } | State::Killing { .. })
+    matches!(state, State::Draining { .. } | State::Killing { .. } | State::Killed { .. })
 }
 
 /// Boots beside a worn process, or failed to.
 pub(super) fn is_relief(state: &State) -> bool {
-    match state {
-        State::Booting { role, .. } | State::Killing { cause: Cause::Failed { role, .. }, .. } => {
-            *role == Role::Relief
-        }
-        State::Empty { .. } | State::Ready { .. } | State::Draining { .. } | State::Killing { .. } => false,
+    match (state, state.cause()) {
+        (State::Booting { role, .. }, _) | (_, Some(Cause::Failed { role, .. })) => *role == Role::Relief,
+        _ => false,
     }
 }
 
 /// Boots for a new generation or to prove that it does.
 pub(super) fn is_new(state: &State) -> bool {
-    let new = |role: Role| matches!(role, Role::Next | Role::Proof);
-    match state {
-        State::Booting { role, .. } | State::Ready { role, .. } => new(*role),
-        State::Killing { cause: Cause::Failed { role, .. }, .. } => new(*role),
-        State::Empty { .. } | State::Draining { .. } | State::Killing { .. } => false,
-    }
+    let failed = match state.cause() {
+        Some(Cause::Failed { role, .. }) => Some(*role),
+        Some(Cause::Ordered) | None => None,
+    };
+    matches!(state.role().or(failed), Some(Role::Next | Role::Proof))
 }

@@ -8,7 +8,8 @@
 //!    ▲ ▲                 │ Failed, time,    │ Failed, Kill             │ time, Kill
 //!    │ │                 ▼ Kill             ▼                          ▼
 //!    │ └────────────── Killing ◄────────────┴──────────────────────────┘
-//!    └── Exited, from every state; a Proof goes from Booting to Draining without being opened
+//!    ├── Exited, from every state; a Proof goes from Booting to Draining without being opened
+//!    └── time, after KILL: it does not die, so its place is given up (Killed, Abandoned)
 //! ```
 //!
 //! A Relief is opened like a Current one, and is one from then on.
@@ -20,15 +21,21 @@
 //!
 //! Unready: as Failed in Booting, but it lives on and must be told to go
 //! Background: the same, in Booting and Ready, under another process id
+//! Hung: from every state to Killing, with ABRT
 //! ```
 
 use super::{Break, ChildId, Exit, Kill, Load, Output, PoolIndex, exit};
 use crate::timer::Time;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 
 /// From TERM to the certain KILL, outside a stop.
 pub(super) const TERM_GRACE: Duration = Duration::from_secs(5);
+/// From ABRT to KILL.
+pub(super) const ABORT_GRACE: Duration = Duration::from_secs(1);
+/// From KILL until a process is given up that has not ended: one that waits in the kernel for what never answers (a file
+/// system without its server), or whose end somebody else has to take note of first (a tracer, ptrace(2)).
+pub(super) const GIVE_UP: Duration = Duration::from_secs(5);
 /// What a draining child gets beyond the bound it was told, to leave by itself.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// From the end of a process's channel to its own end, if that is what has ended the channel.
@@ -171,11 +178,28 @@ pub(super) enum State {
         process: Process,
         /// Since when.
         since: Time,
-        /// KILL is sent then; `None`: it was.
-        until: Option<Time>,
+        /// KILL is sent then.
+        #[serde(deserialize_with = "now_or_at")]
+        until: Time,
         /// Why.
         cause: Cause,
     },
+    /// Was sent KILL: it has ended, or waits where no signal reaches it.
+    Killed {
+        /// The process.
+        process: Process,
+        /// Since when.
+        since: Time,
+        /// It is given up then.
+        until: Time,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// Versions before [`State::Killed`] wrote nothing for a time that had passed: KILL is sent once more.
+pub(super) fn now_or_at<'de, D: Deserializer<'de>>(value: D) -> Result<Time, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(Time::ZERO))
 }
 
 /// What happens to a slot: what its process does, the time, and orders.
@@ -200,6 +224,8 @@ pub(super) enum Event {
     },
     /// The channel between it and the master has ended.
     Cut(Break),
+    /// It runs one turn of its loop without end.
+    Hung,
     /// It was reaped.
     Exited(Exit),
     /// The clock; early and spurious ones are harmless.
@@ -276,6 +302,11 @@ pub(super) enum Outcome {
         /// What was there.
         process: Process,
     },
+    /// It does not die; the slot is empty all the same. `Died` or `Gone` follows.
+    Abandoned {
+        /// What was there.
+        process: Process,
+    },
 }
 
 /// What follows from an event.
@@ -335,7 +366,17 @@ impl State {
             Self::Booting { process, .. }
             | Self::Ready { process, .. }
             | Self::Draining { process, .. }
-            | Self::Killing { process, .. } => Some(process),
+            | Self::Killing { process, .. }
+            | Self::Killed { process, .. } => Some(process),
+        }
+    }
+
+    /// Why its process is being killed, if it is.
+    #[must_use]
+    pub(super) fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Killing { cause, .. } | Self::Killed { cause, .. } => Some(cause),
+            Self::Empty { .. } | Self::Booting { .. } | Self::Ready { .. } | Self::Draining { .. } => None,
         }
     }
 
@@ -346,7 +387,8 @@ impl State {
             Self::Booting { process, .. }
             | Self::Ready { process, .. }
             | Self::Draining { process, .. }
-            | Self::Killing { process, .. } => Some(process),
+            | Self::Killing { process, .. }
+            | Self::Killed { process, .. } => Some(process),
         }
     }
 
@@ -355,7 +397,7 @@ impl State {
     pub(super) fn role(&self) -> Option<Role> {
         match self {
             Self::Booting { role, .. } | Self::Ready { role, .. } => Some(*role),
-            Self::Empty { .. } | Self::Draining { .. } | Self::Killing { .. } => None,
+            Self::Empty { .. } | Self::Draining { .. } | Self::Killing { .. } | Self::Killed { .. } => None,
         }
     }
 
@@ -368,8 +410,9 @@ impl State {
                 Some(process.cut.map_or(deadline, |cut| cut.until.min(deadline)))
             }
             Self::Ready { process, .. } => process.cut.map(|cut| cut.until),
-            Self::Draining { until, .. } => Some(until),
-            Self::Killing { until, .. } => until,
+            Self::Draining { until, .. } | Self::Killing { until, .. } | Self::Killed { until, .. } => {
+                Some(until)
+            }
         }
     }
 
@@ -380,10 +423,11 @@ impl State {
         }
         match self {
             Self::Empty { retry } => *retry = retry.map(|retry| retry.max(now)),
-            Self::Ready { .. } | Self::Killing { until: None, .. } => {}
+            Self::Ready { .. } => {}
             Self::Booting { deadline: timer, .. }
             | Self::Draining { until: timer, .. }
-            | Self::Killing { until: Some(timer), .. } => *timer = timer.after(lost),
+            | Self::Killing { until: timer, .. }
+            | Self::Killed { until: timer, .. } => *timer = timer.after(lost),
         }
     }
 
@@ -399,6 +443,9 @@ impl State {
             Self::Draining { process, since, until } => draining(process, since, until, event, now),
             Self::Killing { process, since, until, cause } => {
                 killing(Killing { process, since, until, cause }, event, now)
+            }
+            Self::Killed { process, since, until, cause } => {
+                killed(Killing { process, since, until, cause }, event, now)
             }
         }
     }
@@ -429,6 +476,7 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
         | Event::Unready(_)
         | Event::Background { .. }
         | Event::Cut(_)
+        | Event::Hung
         | Event::Exited(_)
         | Event::Time
         | Event::Open => Step::to(State::Empty { retry }),
@@ -448,7 +496,7 @@ fn booting(booting: Booting, event: Event, now: Time) -> Step {
     let failing = |until| State::Killing {
         process,
         since: now,
-        until: Some(until),
+        until,
         cause: Cause::Failed { role, ready_for: Duration::ZERO },
     };
     let died = Outcome::Died { process, role, ready_for: Duration::ZERO, reason: None };
@@ -471,6 +519,7 @@ fn booting(booting: Booting, event: Event, now: Time) -> Step {
             .report(Outcome::Refused { role, reason }),
         Event::Background { pid, until } => background(process, role, Duration::ZERO, pid, until, now),
         Event::Cut(how) => same(process.cut_by(how, now)),
+        Event::Hung => hung(process, role, Duration::ZERO, now),
         Event::Exited(exit) => {
             let reason = format!("ended before it was ready: {}", exit::describe(exit));
             Step::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
@@ -485,7 +534,7 @@ fn booting(booting: Booting, event: Event, now: Time) -> Step {
         // Nothing runs in it that could be finished.
         Event::Drain { until, .. } => kill(process, until.min(now.after(TERM_GRACE)), now),
         Event::Kill { until } => kill(process, until, now),
-        Event::KillNow => kill_now(process, now),
+        Event::KillNow => kill_now(process, Cause::Ordered, now),
         Event::Time | Event::Boot(_) | Event::Open => same(process),
     }
 }
@@ -494,7 +543,7 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
     let ready_for = now.since(since);
     match event {
         Event::Failed(reason) => {
-            let until = Some(now.after(TERM_GRACE));
+            let until = now.after(TERM_GRACE);
             let cause = Cause::Failed { role, ready_for };
             Step::to(State::Killing { process, since: now, until, cause })
                 .report(Outcome::Refused { role, reason })
@@ -508,13 +557,14 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
                     .report(Outcome::Lost { ready_for, reason })
             }
             Some(reason) => {
-                let until = Some(now.after(TERM_GRACE));
+                let until = now.after(TERM_GRACE);
                 let cause = Cause::Failed { role, ready_for };
                 Step::to(State::Killing { process, since: now, until, cause })
                     .tell(Output::Kill { child: process.child, how: Kill::Term })
                     .report(Outcome::Refused { role, reason })
             }
         },
+        Event::Hung => hung(process, role, ready_for, now),
         Event::Exited(exit) => Step::to(State::EMPTY).report(Outcome::Died {
             process,
             role,
@@ -524,7 +574,7 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
         Event::Open if !process.opened => opened(process, since),
         Event::Drain { within, hurry, until } => drain(process, within, hurry, until, now),
         Event::Kill { until } => kill(process, until, now),
-        Event::KillNow => kill_now(process, now),
+        Event::KillNow => kill_now(process, Cause::Ordered, now),
         Event::Forked(_)
         | Event::ForkFailed(_)
         | Event::Ready
@@ -540,13 +590,14 @@ fn draining(process: Process, since: Time, until: Time, event: Event, now: Time)
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
         Event::ForkFailed(_) | Event::Exited(_) => Step::to(State::EMPTY).report(Outcome::Gone { process }),
         Event::Time if now >= until => kill(process, now.after(TERM_GRACE), now),
+        Event::Hung => abort(process, Cause::Ordered, now),
         Event::Drain { within, hurry, until: sooner } => {
             let mut step = drain(process, within, hurry, until.min(sooner), now);
             step.state = State::Draining { process, since, until: until.min(sooner) };
             step
         }
         Event::Kill { until } => kill(process, until, now),
-        Event::KillNow => kill_now(process, now),
+        Event::KillNow => kill_now(process, Cause::Ordered, now),
         Event::Ready
         | Event::Failed(_)
         | Event::Unready(_)
@@ -561,33 +612,24 @@ fn draining(process: Process, since: Time, until: Time, event: Event, now: Time)
 struct Killing {
     process: Process,
     since: Time,
-    until: Option<Time>,
+    until: Time,
     cause: Cause,
 }
 
 fn killing(killing: Killing, event: Event, now: Time) -> Step {
     let Killing { process, since, until, cause } = killing;
     let same = |process, until, cause| Step::to(State::Killing { process, since, until, cause });
-    let certain = Output::Kill { child: process.child, how: Kill::Kill };
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }, until, cause),
-        Event::ForkFailed(_) | Event::Exited(_) => Step::to(State::EMPTY).report(match cause {
-            Cause::Ordered => Outcome::Gone { process },
-            Cause::Failed { role, ready_for } => Outcome::Died { process, role, ready_for, reason: None },
-        }),
-        Event::Time if until.is_some_and(|until| now >= until) => same(process, None, cause).tell(certain),
-        Event::Drain { until: sooner, .. } => {
-            same(process, until.map(|until| until.min(sooner)), Cause::Ordered)
-        }
-        Event::Kill { until: sooner } => match until {
-            Some(until) => same(process, Some(until.min(sooner)), Cause::Ordered)
-                .tell(Output::Kill { child: process.child, how: Kill::Term }),
-            None => same(process, None, Cause::Ordered),
-        },
-        Event::KillNow => match until {
-            Some(_) => same(process, None, Cause::Ordered).tell(certain),
-            None => same(process, None, Cause::Ordered),
-        },
+        Event::ForkFailed(_) | Event::Exited(_) => gone(process, cause),
+        Event::Time if now >= until => kill_now(process, cause, now),
+        Event::Drain { until: sooner, .. } => same(process, until.min(sooner), Cause::Ordered),
+        Event::Kill { until: sooner } => same(process, until.min(sooner), Cause::Ordered)
+            .tell(Output::Kill { child: process.child, how: Kill::Term }),
+        Event::KillNow => kill_now(process, Cause::Ordered, now),
+        // It does not take in what it was told.
+        Event::Hung => same(process, until.min(now.after(ABORT_GRACE)), cause)
+            .tell(Output::Kill { child: process.child, how: Kill::Abort }),
         Event::Ready
         | Event::Failed(_)
         | Event::Unready(_)
@@ -597,6 +639,38 @@ fn killing(killing: Killing, event: Event, now: Time) -> Step {
         | Event::Boot(_)
         | Event::Open => same(process, until, cause),
     }
+}
+
+fn killed(killed: Killing, event: Event, now: Time) -> Step {
+    let Killing { process, since, until, cause } = killed;
+    let same = |process, cause| Step::to(State::Killed { process, since, until, cause });
+    match event {
+        Event::Forked(pid) => same(Process { pid: Some(pid), ..process }, cause),
+        Event::ForkFailed(_) | Event::Exited(_) => gone(process, cause),
+        Event::Time if now >= until => {
+            let Step { state, outcomes, .. } = gone(process, cause);
+            let outcomes = [vec![Outcome::Abandoned { process }], outcomes].concat();
+            Step { state, outputs: Vec::new(), outcomes }
+        }
+        Event::Drain { .. } | Event::Kill { .. } | Event::KillNow => same(process, Cause::Ordered),
+        Event::Ready
+        | Event::Failed(_)
+        | Event::Unready(_)
+        | Event::Background { .. }
+        | Event::Cut(_)
+        | Event::Hung
+        | Event::Time
+        | Event::Boot(_)
+        | Event::Open => same(process, cause),
+    }
+}
+
+/// What was being killed is not there any more.
+fn gone(process: Process, cause: Cause) -> Step {
+    Step::to(State::EMPTY).report(match cause {
+        Cause::Ordered => Outcome::Gone { process },
+        Cause::Failed { role, ready_for } => Outcome::Died { process, role, ready_for, reason: None },
+    })
 }
 
 fn opened(process: Process, since: Time) -> Step {
@@ -613,20 +687,32 @@ fn drain(process: Process, within: Duration, hurry: bool, until: Time, now: Time
 }
 
 fn kill(process: Process, until: Time, now: Time) -> Step {
-    Step::to(State::Killing { process, since: now, until: Some(until), cause: Cause::Ordered })
+    Step::to(State::Killing { process, since: now, until, cause: Cause::Ordered })
         .tell(Output::Kill { child: process.child, how: Kill::Term })
+}
+
+/// A core tells where it hangs.
+fn abort(process: Process, cause: Cause, now: Time) -> Step {
+    Step::to(State::Killing { process, since: now, until: now.after(ABORT_GRACE), cause })
+        .tell(Output::Kill { child: process.child, how: Kill::Abort })
+}
+
+fn hung(process: Process, role: Role, ready_for: Duration, now: Time) -> Step {
+    let pid = process.pid.unwrap_or(0);
+    let reason = format!("process {pid} hangs in one turn of its loop and is ended with SIGABRT");
+    abort(process, Cause::Failed { role, ready_for }, now).report(Outcome::Refused { role, reason })
 }
 
 fn background(process: Process, role: Role, ready_for: Duration, pid: u32, until: Time, now: Time) -> Step {
     let process = Process { pid: Some(pid), ..process };
     let cause = Cause::Failed { role, ready_for };
-    Step::to(State::Killing { process, since: now, until: Some(until), cause })
+    Step::to(State::Killing { process, since: now, until, cause })
         .tell(Output::Kill { child: process.child, how: Kill::Term })
         .report(Outcome::Refused { role, reason: super::stray::reason(pid) })
 }
 
-fn kill_now(process: Process, now: Time) -> Step {
-    Step::to(State::Killing { process, since: now, until: None, cause: Cause::Ordered })
+fn kill_now(process: Process, cause: Cause, now: Time) -> Step {
+    Step::to(State::Killed { process, since: now, until: now.after(GIVE_UP), cause })
         .tell(Output::Kill { child: process.child, how: Kill::Kill })
 }
 

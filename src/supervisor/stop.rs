@@ -24,7 +24,7 @@ pub(super) struct Stop {
     fast: bool,
     /// Pools, besides the workers, that were told to leave.
     told: Vec<PoolIndex>,
-    /// What the master exits with.
+    /// What the master exits with, unless something does not die.
     code: u8,
     /// It was told to exit.
     pub(super) over: bool,
@@ -109,14 +109,15 @@ impl Supervisor {
         }
     }
 
-    /// Tells the master to exit once nothing lives.
+    /// Tells the master to exit once nothing lives. What does not die is left behind, and makes it a failure.
     pub(super) fn finish_stop(&mut self) {
         if self.pools.iter().any(Pool::is_alive) {
             return;
         }
+        let left = self.abandoned() > 0;
         if let Mode::Stopping(stop) = &mut self.mode {
             stop.over = true;
-            let code = stop.code;
+            let code = if left { 1 } else { stop.code };
             self.tell(Output::Exit { code });
         }
     }

@@ -118,7 +118,9 @@ impl Supervisor {
             State::Booting { process, .. } | State::Ready { process, .. } => {
                 now.since(process.spawned) <= SOON
             }
-            State::Empty { .. } | State::Draining { .. } | State::Killing { .. } => false,
+            State::Empty { .. } | State::Draining { .. } | State::Killing { .. } | State::Killed { .. } => {
+                false
+            }
         })
     }
 

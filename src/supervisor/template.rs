@@ -6,10 +6,10 @@
 //!  Absent ────────► Booting ──────────► Ready ──────────────────► Leaving
 //!    ▲                 │ Failed, time, Leave                         ▲ │ time: KILL
 //!    │                 └─────────────────────────────────────────────┘ │
-//!    └── Exited, from every state ◄────────────────────────────────────┘
+//!    └── Exited, from every state; time, after KILL ◄──────────────────┘
 //! ```
 
-use super::slot::{Cut, TERM_GRACE};
+use super::slot::{Cut, GIVE_UP, TERM_GRACE, now_or_at};
 use super::{Break, Exit, Kill, exit};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
@@ -53,8 +53,18 @@ pub(super) enum State {
         pid: Option<u32>,
         /// When it was asked for.
         since: Time,
-        /// KILL is sent then; `None`: it was.
-        until: Option<Time>,
+        /// KILL is sent then.
+        #[serde(deserialize_with = "now_or_at")]
+        until: Time,
+    },
+    /// KILL was sent.
+    Killed {
+        /// Its process id.
+        pid: Option<u32>,
+        /// When it was asked for.
+        since: Time,
+        /// It is given up then.
+        until: Time,
     },
 }
 
@@ -106,6 +116,8 @@ pub(super) enum Outcome {
         /// How long it could.
         ready_for: Duration,
     },
+    /// KILL has not ended it.
+    Abandoned(Option<u32>),
 }
 
 /// What follows from an event.
@@ -125,7 +137,10 @@ impl State {
     pub(super) fn pid(self) -> Option<u32> {
         match self {
             Self::Absent => None,
-            Self::Booting { pid, .. } | Self::Ready { pid, .. } | Self::Leaving { pid, .. } => pid,
+            Self::Booting { pid, .. }
+            | Self::Ready { pid, .. }
+            | Self::Leaving { pid, .. }
+            | Self::Killed { pid, .. } => pid,
         }
     }
 
@@ -136,7 +151,7 @@ impl State {
             Self::Absent => None,
             Self::Ready { cut, .. } => cut.map(|cut| cut.until),
             Self::Booting { deadline, cut, .. } => Some(cut.map_or(deadline, |cut| cut.until.min(deadline))),
-            Self::Leaving { until, .. } => until,
+            Self::Leaving { until, .. } | Self::Killed { until, .. } => Some(until),
         }
     }
 
@@ -146,8 +161,10 @@ impl State {
             cut.until = cut.until.after(lost);
         }
         match self {
-            Self::Absent | Self::Ready { .. } | Self::Leaving { until: None, .. } => {}
-            Self::Booting { deadline: timer, .. } | Self::Leaving { until: Some(timer), .. } => {
+            Self::Absent | Self::Ready { .. } => {}
+            Self::Booting { deadline: timer, .. }
+            | Self::Leaving { until: timer, .. }
+            | Self::Killed { until: timer, .. } => {
                 *timer = timer.after(lost);
             }
         }
@@ -155,7 +172,7 @@ impl State {
 
     /// It leaves no later than that.
     pub(super) fn hurry(&mut self, sooner: Time) {
-        if let Self::Leaving { until: Some(until), .. } = self {
+        if let Self::Leaving { until, .. } = self {
             *until = sooner.min(*until);
         }
     }
@@ -189,17 +206,19 @@ impl State {
                 Event::Exited(exit) => Step::to(Self::Absent)
                     .report(Outcome::Lost { reason: exit::describe(exit), ready_for: now.since(ready) }),
                 Event::Leave => leaving(pid, since, now).tell(Order::Leave),
-                Event::Stuck => {
-                    Step::to(Self::Leaving { pid, since, until: None }).tell(Order::Kill(Kill::Kill))
-                }
+                Event::Stuck => killed(pid, since, now),
                 _ => Step::to(self),
             },
             Self::Leaving { pid, since, until } => match event {
                 Event::Forked(pid) => Step::to(Self::Leaving { pid: Some(pid), since, until }),
                 Event::ForkFailed(_) | Event::Exited(_) => Step::to(Self::Absent),
-                Event::Time if until.is_some_and(|until| now >= until) => {
-                    Step::to(Self::Leaving { pid, since, until: None }).tell(Order::Kill(Kill::Kill))
-                }
+                Event::Time if now >= until => killed(pid, since, now),
+                _ => Step::to(self),
+            },
+            Self::Killed { pid, since, until } => match event {
+                Event::Forked(pid) => Step::to(Self::Killed { pid: Some(pid), since, until }),
+                Event::ForkFailed(_) | Event::Exited(_) => Step::to(Self::Absent),
+                Event::Time if now >= until => Step::to(Self::Absent).report(Outcome::Abandoned(pid)),
                 _ => Step::to(self),
             },
         }
@@ -242,7 +261,11 @@ struct Booting {
 }
 
 fn leaving(pid: Option<u32>, since: Time, now: Time) -> Step {
-    Step::to(State::Leaving { pid, since, until: Some(now.after(TERM_GRACE)) })
+    Step::to(State::Leaving { pid, since, until: now.after(TERM_GRACE) })
+}
+
+fn killed(pid: Option<u32>, since: Time, now: Time) -> Step {
+    Step::to(State::Killed { pid, since, until: now.after(GIVE_UP) }).tell(Order::Kill(Kill::Kill))
 }
 
 impl Step {

@@ -12,13 +12,14 @@
 //! | of a generation that a reload brings up | until the switch or the failure of the reload |
 //! | of an older one, or when the server stops | not any more |
 //!
-//! There is at most one process of each pool and generation; a template whose process died without being told to is
+//! There is at most one process of each pool and generation, besides those that do not die; a template whose process died without being told to is
 //! booted again after a back-off, or at once when a process waits.
 
 mod face;
 
 pub use face::{Input, Key, Output, TemplatePlan, TemplateView};
 
+use super::abandoned::MOST;
 use super::backoff::Backoff;
 use super::exit::headline;
 use super::template::{Event, Order, Outcome, State};
@@ -47,6 +48,9 @@ pub struct Templates {
     stopping: bool,
     asleep: BTreeSet<PoolIndex>,
     templates: Vec<Template>,
+    /// Pools and process ids of templates that KILL has not ended.
+    #[serde(default)]
+    abandoned: Vec<(PoolIndex, u32)>,
     seen: Time,
     outputs: VecDeque<Output>,
 }
@@ -96,6 +100,7 @@ impl Templates {
             stopping: false,
             asleep: BTreeSet::new(),
             templates: Vec::new(),
+            abandoned: Vec::new(),
             seen: now,
             outputs: VecDeque::new(),
         };
@@ -125,6 +130,7 @@ impl Templates {
             Input::Failed { key, reason } => self.happen(key, Event::Failed(printable(&reason)), now),
             Input::Cut { key, how } => self.happen(key, Event::Cut(how), now),
             Input::Exited { key, exit } => self.on_exited(key, exit, now),
+            Input::Buried { pid } => self.abandoned.retain(|(_, known)| *known != pid),
             Input::Born { key, child } => drop(self.answered(key, child)),
             Input::Unborn { key, child, reason } => {
                 if self.answered(key, child) {
@@ -270,6 +276,7 @@ impl Templates {
         match step.outcome {
             Some(Outcome::Refused(reason)) => self.refused(key, reason, now),
             Some(Outcome::Lost { reason, ready_for }) => self.lost(key, &reason, ready_for, now),
+            Some(Outcome::Abandoned(pid)) => self.abandon(key, pid),
             None => {}
         }
     }
@@ -290,6 +297,13 @@ impl Templates {
             let reason = reason.take().unwrap_or_else(|| "its template failed, as told before".to_owned());
             self.refuse(child, reason);
         }
+    }
+
+    /// KILL has not ended it: another one may take its place.
+    fn abandon(&mut self, key: Key, pid: Option<u32>) {
+        self.abandoned.extend(pid.map(|pid| (key.pool, pid)));
+        self.outputs.push_back(Output::Abandon { key });
+        self.refuse_asked(key, "its template does not die");
     }
 
     /// It died, and was not told to.
@@ -334,6 +348,7 @@ impl Templates {
     }
 
     fn settle_one(&mut self, key: Key, needed: bool, now: Time) {
+        let full = self.is_full(key.pool);
         let Some(template) = self.find(key) else { return };
         if template.plain {
             let waiting = std::mem::take(&mut template.waiting);
@@ -341,8 +356,12 @@ impl Templates {
             return self.let_go(key, now);
         }
         let waits = !template.waiting.is_empty();
+        let boots = waits || (needed && template.retry.is_none_or(|retry| retry <= now));
         match template.state {
-            State::Absent if waits || (needed && template.retry.is_none_or(|retry| retry <= now)) => {
+            State::Absent if boots && full => {
+                self.refused(key, format!("{MOST} templates of it do not die, although KILL was sent"), now);
+            }
+            State::Absent if boots => {
                 let within = template.plan.boot_timeout;
                 template.retry = None;
                 template.restarts += u64::from(std::mem::take(&mut template.failed));
@@ -360,7 +379,11 @@ impl Templates {
             }
             State::Booting { .. } | State::Ready { .. } if !needed => self.let_go(key, now),
             State::Leaving { .. } if !needed => self.let_go(key, now),
-            State::Absent | State::Booting { .. } | State::Ready { .. } | State::Leaving { .. } => {}
+            State::Absent
+            | State::Booting { .. }
+            | State::Ready { .. }
+            | State::Leaving { .. }
+            | State::Killed { .. } => {}
         }
     }
 
@@ -370,6 +393,10 @@ impl Templates {
         if let Some(template) = self.find(key).filter(|_| stopping) {
             template.state.hurry(now.after(STOP_GRACE));
         }
+    }
+
+    fn is_full(&self, pool: PoolIndex) -> bool {
+        self.abandoned.iter().filter(|(known, _)| *known == pool).count() >= MOST
     }
 
     fn is_needed(&self, key: Key) -> bool {
@@ -445,7 +472,7 @@ impl Template {
             State::Absent => return None,
             State::Booting { since, .. } => ("booting", since),
             State::Ready { since, .. } => ("ready", since),
-            State::Leaving { since, .. } => ("leaving", since),
+            State::Leaving { since, .. } | State::Killed { since, .. } => ("leaving", since),
         };
         let (restarts, last_exit) = (self.restarts, self.last_exit.clone());
         Some(TemplateView { key: self.key, pid: self.state.pid(), state, since, restarts, last_exit })

@@ -111,6 +111,9 @@ impl Scene {
                 self.living.insert(child, (pool, slot, generation));
                 self.supervisor.on(Input::Forked { child, pid: 1000 + child.0 as u32 }, self.now);
             }
+            if let Output::Abandon { child } = output {
+                assert!(self.living.remove(&child).is_some(), "{child:?} is given up once");
+            }
             outputs.push(output);
         }
         self.outputs.extend(outputs.iter().cloned());

@@ -1,5 +1,6 @@
 //! What `status` shows: the state as it is, read-only.
 
+use super::abandoned::Abandoned;
 use super::machine::{Mode, Supervisor};
 use super::pool::Pool;
 use super::slot::{Cause, Slot, State};
@@ -31,6 +32,8 @@ pub struct PoolView {
     pub worn: u32,
     /// Its living processes, by slot.
     pub children: Vec<ChildView>,
+    /// Processes that do not die.
+    pub abandoned: Vec<Abandoned>,
 }
 
 /// One process.
@@ -108,6 +111,7 @@ impl PoolView {
             retry: pool.retry(),
             worn: u32::try_from(pool.worn.len()).unwrap_or(u32::MAX),
             children: pool.slots.iter().filter_map(|slot| ChildView::of(slot, pool.is_daemon())).collect(),
+            abandoned: pool.abandoned.clone(),
         }
     }
 }
@@ -121,8 +125,8 @@ impl ChildView {
             State::Ready { .. } => "ready",
             State::Draining { .. } => "draining",
             // It got its stop signal and may take its time.
-            State::Killing { until: Some(_), cause: Cause::Ordered, .. } if daemon => "draining",
-            State::Killing { .. } => "killing",
+            State::Killing { cause: Cause::Ordered, .. } if daemon => "draining",
+            State::Killing { .. } | State::Killed { .. } => "killing",
         };
         Some(Self {
             child: process.child,

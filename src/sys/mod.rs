@@ -28,6 +28,7 @@ pub mod sandbox;
 pub mod seqpacket;
 pub mod signals;
 pub mod sink;
+pub mod stuck;
 pub mod terminal;
 pub mod title;
 pub mod trust;

@@ -21,6 +21,20 @@ fn is_within_a_turn(pid: u32) -> bool {
     number.is_some_and(|number| number >= 0 && !waits.contains(&number))
 }
 
+/// Stops a worker that serves within a turn of its loop.
+pub(crate) fn hang(worker: Process) {
+    wait_until(SOON, "it stands still within a turn", || {
+        worker.signal(Signal::SIGSTOP);
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", worker.pid)).unwrap_or_default();
+        wait_until(SOON, "it is stopped", || holds(state().contains(") T "), state()));
+        if is_within_a_turn(worker.pid) {
+            return Ok(());
+        }
+        worker.signal(Signal::SIGCONT);
+        Err(std::fs::read_to_string(format!("/proc/{}/syscall", worker.pid)).unwrap_or_default())
+    });
+}
+
 #[test]
 fn a_worker_that_hangs_in_a_turn_is_ended_and_replaced() {
     let server = Setup::new(&format!("    workers: (processes: 2),\n{SITE}")).start();
@@ -29,24 +43,16 @@ fn a_worker_that_hangs_in_a_turn_is_ended_and_replaced() {
     let victim = workers[0];
     let load = Load::start(server.address, 16, &["/"]);
     load.wait_for(100);
-    wait_until(SOON, "it stands still within a turn", || {
-        victim.signal(Signal::SIGSTOP);
-        let state = || std::fs::read_to_string(format!("/proc/{}/stat", victim.pid)).unwrap_or_default();
-        wait_until(SOON, "it is stopped", || holds(state().contains(") T "), state()));
-        if is_within_a_turn(victim.pid) {
-            return Ok(());
-        }
-        victim.signal(Signal::SIGCONT);
-        Err(std::fs::read_to_string(format!("/proc/{}/syscall", victim.pid)).unwrap_or_default())
-    });
+    hang(victim);
     // Ten seconds, and three looks of the master.
     wait_until(SOON * 2, "the hang is noticed", || {
         let log = server.log();
-        holds(log.iter().any(|line| line.contains("worker 0 hangs in one turn of its loop")), log.len())
+        let said = format!("worker: process {} hangs in one turn of its loop", victim.pid);
+        holds(log.iter().any(|line| line.contains(&said)), log.len())
     });
     let pool = wait_until(SOON, "another one is in its place", || {
-        let pool = server.pool("worker");
         let whole = server.ready("worker").len() == 2 && !victim.is_alive();
+        let pool = server.pool("worker");
         if whole { Ok(pool) } else { Err(format!("{pool:?}")) }
     });
     // A stopped process takes no ABRT, only the KILL that follows.

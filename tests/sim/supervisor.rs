@@ -1,5 +1,5 @@
 //! The supervisor against a world of unreliable processes on a virtual clock: boots that take long, fail or hang,
-//! crashes, processes that ignore TERM, forks that fail, suspended machines, and people who reload, scale and stop at
+//! crashes, processes that ignore TERM, or even KILL, for a while or for ever, forks that fail, suspended machines, and people who reload, scale and stop at
 //! any moment. After every step the invariants of `World::check` hold; every run ends in a calm tree of exactly the
 //! wanted shape and then in a stop that leaves nothing.
 //!
@@ -18,6 +18,11 @@ const TERM_GRACE: Duration = Duration::from_secs(5);
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// From the end of a channel to the order to leave.
 const CUT_GRACE: Duration = Duration::from_secs(2);
+const ABORT_GRACE: Duration = Duration::from_secs(1);
+/// From KILL until a process is given up.
+const GIVE_UP: Duration = Duration::from_secs(5);
+/// Processes of a pool that are given up at a time.
+const MOST_ABANDONED: usize = 16;
 /// The pools from here on are daemons.
 const DAEMONS: PoolIndex = 512;
 /// What commands may name, by pool.
@@ -59,6 +64,41 @@ fn what_cannot_boot_never_spins() {
     }
 }
 
+/// Processes that nothing ends are replaced, up to a bound, and one that ends after all makes room for another.
+#[test]
+fn what_never_dies_is_replaced_but_not_without_end() {
+    for seed in 0..8 {
+        let mut world = World::new(seed, false);
+        world.until(Duration::from_secs(60), |world| world.started);
+        world.health = Health::Deaf;
+        let pool = world.current.pools.iter().find(|pool| pool.min > 0).map(|pool| pool.index);
+        let Some(pool) = pool else { continue };
+        for _ in 0..200 {
+            let living = world.children.iter().find(|(_, fake)| fake.pool == pool && fake.ready);
+            if let Some(child) = living.map(|(child, _)| *child) {
+                world.on(Input::Hung { child });
+            }
+            world.step_to(world.now.after(Duration::from_secs(10)));
+        }
+        let view =
+            |world: &World| world.supervisor.pools().into_iter().find(|view| view.index == pool).unwrap();
+        // Those that served when the bound was reached come on top.
+        let most = MOST_ABANDONED + view(&world).wanted.1 as usize;
+        assert!((MOST_ABANDONED..most).contains(&view(&world).abandoned.len()), "{:#?}", view(&world));
+        assert!(view(&world).children.is_empty() && view(&world).retry.is_some(), "{:#?}", view(&world));
+        assert!(view(&world).last_exit.unwrap().contains("do not die"));
+        world.health = Health::Good;
+        for ended in view(&world).abandoned.iter().skip(MOST_ABANDONED - 1) {
+            world.undead.remove(&ended.child);
+            world.on(Input::Exited { child: ended.child, exit: Exit::Signal(9) });
+        }
+        world.step_to(world.now.after(Duration::from_secs(40)));
+        assert_eq!(view(&world).children.len() as u32, view(&world).wanted.0);
+        world.stop();
+        assert_eq!(world.exit, Some(1));
+    }
+}
+
 /// What a process will do.
 struct Fake {
     pool: PoolIndex,
@@ -71,6 +111,8 @@ struct Fake {
     leaving: Option<(Time, Time)>,
     /// The channel to it has ended, and it was not told to go: until when it must be gone.
     cut: Option<Time>,
+    /// KILL was sent and did not end it: how long after it is given up it ends all the same; `None` in it: never.
+    deaf: Option<Option<Duration>>,
     /// What it does next by itself.
     plans: Vec<(Time, Deed)>,
 }
@@ -102,6 +144,8 @@ enum Health {
     Mixed,
     /// Nothing boots.
     Broken,
+    /// Boots at once, and never dies.
+    Deaf,
 }
 
 struct World {
@@ -111,6 +155,8 @@ struct World {
     supervisor: Supervisor,
     health: Health,
     children: BTreeMap<ChildId, Fake>,
+    /// Processes that were given up, and when they end after all.
+    undead: BTreeMap<ChildId, Option<Time>>,
     last_child: u64,
     /// The answer to `Load`, and when it comes.
     loading: Option<(Time, Result<Plan, String>)>,
@@ -172,6 +218,7 @@ impl World {
             supervisor: Supervisor::new(current.clone(), now),
             health: if mixed { Health::Mixed } else { Health::Good },
             children: BTreeMap::new(),
+            undead: BTreeMap::new(),
             last_child: 0,
             loading: None,
             trial: None,
@@ -217,7 +264,8 @@ impl World {
     fn step_to(&mut self, end: Time) {
         while self.exit.is_none() {
             let own = self.supervisor.deadline();
-            let fake = self.children.values().flat_map(|fake| &fake.plans).map(|(at, _)| *at).min();
+            let plans = self.children.values().flat_map(|fake| &fake.plans).map(|(at, _)| *at);
+            let fake = plans.chain(self.undead.values().filter_map(|end| *end)).min();
             let load = self.loading.as_ref().map(|(at, _)| *at);
             let trial = self.trial.as_ref().map(|(at, _)| *at);
             let Some(next) = [own, fake, load, trial].into_iter().flatten().min().filter(|next| *next <= end)
@@ -278,6 +326,14 @@ impl World {
     }
 
     fn due_deeds(&mut self) {
+        let over = |(_, end): &(&ChildId, &Option<Time>)| end.is_some_and(|end| end <= self.now);
+        for child in self.undead.iter().filter(over).map(|(child, _)| *child).collect::<Vec<_>>() {
+            self.undead.remove(&child);
+            self.on(Input::Exited { child, exit: Exit::Signal(9) });
+            if self.exit.is_some() {
+                return;
+            }
+        }
         while let Some((child, at)) = self.children.iter().find_map(|(child, fake)| {
             fake.plans.iter().position(|(at, _)| *at <= self.now).map(|position| (*child, position))
         }) {
@@ -389,6 +445,14 @@ impl World {
             26..28 => self.on(Input::Signal(Signal::Usr2)),
             28 => self.on(Input::Executed(Err("nobody asked".to_owned()))),
             21 => self.on(Input::Activity { pool: 1, last: Time::ZERO }),
+            29 => {
+                if let Some(child) = self.any_child()
+                    && self.children[&child].pool == 0
+                    && self.children[&child].ready
+                {
+                    self.on(Input::Hung { child });
+                }
+            }
             22 => self.on(Input::Exited { child: ChildId(u64::MAX), exit: Exit::Code(0) }),
             23 if self.random.one_in(8) => {
                 self.supervisor.on_timeout(self.now);
@@ -431,7 +495,11 @@ impl World {
         assert!(["running", "asleep"].contains(&mode), "still {mode}");
         assert!(self.unanswered.is_empty(), "no answer for {:?}", self.unanswered);
         assert!(self.started);
-        let pools = self.supervisor.pools();
+        let mut pools = self.supervisor.pools();
+        // What does not die is remembered, and nothing else of such a pool is there.
+        pools.retain(|pool| {
+            pool.abandoned.is_empty() || self.current.pools.iter().any(|plan| plan.index == pool.index)
+        });
         let listed: BTreeSet<PoolIndex> = self.current.pools.iter().map(|pool| pool.index).collect();
         assert_eq!(pools.iter().map(|pool| pool.index).collect::<BTreeSet<_>>(), listed);
         for pool in &pools {
@@ -487,7 +555,7 @@ impl World {
         for _ in 0..200 {
             self.step();
         }
-        self.step_to(self.now.after(bound + REACTION));
+        self.step_to(self.now.after(bound + GIVE_UP + REACTION));
         assert!(self.exit.is_some(), "still {} children after the bound", self.children.len());
     }
 
@@ -499,8 +567,14 @@ impl World {
         self.supervisor.on_timeout(self.now);
         assert_eq!(self.supervisor.poll(), None, "it goes on after its end");
         let code = self.exit.expect("it has ended");
-        assert!(code == 0 || (code == 1 && !self.started), "exit {code}, started: {}", self.started);
-        if code == 0 { "stopped" } else { "start failed" }
+        let left = self.supervisor.abandoned();
+        let failed = !self.started || left > 0;
+        assert!(code == 0 && left == 0 || code == 1 && failed, "exit {code}, started: {}", self.started);
+        match code {
+            0 => "stopped",
+            _ if left > 0 => "stopped, but for what does not die",
+            _ => "start failed",
+        }
     }
 
     fn until(&mut self, bound: Duration, done: impl Fn(&Self) -> bool) {
@@ -603,6 +677,7 @@ impl World {
             }
             Output::Drain { child, within, .. } => self.drain(child, within),
             Output::Kill { child, how } => self.kill(child, how),
+            Output::Abandon { child } => self.give_up(child),
             Output::Watch(watch) => {
                 assert_ne!(watch, self.watching, "said twice");
                 self.watching = watch;
@@ -660,6 +735,13 @@ impl World {
         }
     }
 
+    fn give_up(&mut self, child: ChildId) {
+        let fake = self.children.remove(&child).expect("given up once");
+        let deaf = fake.deaf.expect("only what KILL has not ended is given up");
+        let end = deaf.map(|time| self.now.after(time));
+        self.undead.insert(child, end);
+    }
+
     fn spawn(&mut self, child: ChildId, pool: PoolIndex, slot: u16, _generation: u32) {
         // Decided before the stop, and its end already with it.
         let pools = self.supervisor.pools();
@@ -683,6 +765,7 @@ impl World {
             opened: false,
             leaving: None,
             cut: None,
+            deaf: None,
             plans: Vec::new(),
         };
         if (1..DAEMONS).contains(&pool) && self.random.one_in(4) {
@@ -702,7 +785,7 @@ impl World {
         let soon = self.now.after(Duration::from_millis(self.random.below(300)));
         let later = self.now.after(Duration::from_millis(self.random.below(60_000)));
         let chance = match self.health {
-            Health::Good => 99,
+            Health::Good | Health::Deaf => 99,
             Health::Mixed => self.random.below(100),
             Health::Broken => self.random.below(12),
         };
@@ -781,9 +864,16 @@ impl World {
             return self.supervisor.on(Input::ForkFailed { child, reason }, self.now);
         }
         let obeys = how == Kill::Kill || self.health == Health::Good || self.random.below(5) > 0;
+        if self.is_deaf(how) {
+            return self.ignore_kill(child);
+        }
         let at = self.now.after(REACTION / 2);
         let fake = self.children.get_mut(&child).expect("only the living are killed");
-        let grace = if fake.pool < DAEMONS { TERM_GRACE } else { TERM_GRACE.max(LONGEST_STOP) };
+        let grace = match how {
+            Kill::Abort => ABORT_GRACE,
+            _ if fake.pool < DAEMONS => TERM_GRACE,
+            _ => TERM_GRACE.max(LONGEST_STOP),
+        };
         let by = self.now.after(if how == Kill::Kill { REACTION } else { grace + REACTION });
         fake.leaving = Some(match fake.leaving {
             Some((since, until)) => (since, until.min(by)),
@@ -796,6 +886,33 @@ impl World {
         }
     }
 
+    /// Whether the signal ends nothing: the process waits in the kernel, or is traced.
+    fn is_deaf(&mut self, how: Kill) -> bool {
+        match self.health {
+            Health::Deaf => true,
+            // So few that no pool comes to its bound.
+            Health::Mixed => {
+                how == Kill::Kill && self.undead.len() < MOST_ABANDONED - 1 && self.random.one_in(10)
+            }
+            Health::Good | Health::Broken => false,
+        }
+    }
+
+    fn ignore_kill(&mut self, child: ChildId) {
+        let time = Duration::from_millis(self.random.below(60_000));
+        let ends = self.health != Health::Deaf && !self.random.one_in(3);
+        let by = self.now.after(GIVE_UP + REACTION);
+        let fake = self.children.get_mut(&child).expect("only the living are killed");
+        let since = fake.leaving.map_or(self.now, |(since, _)| since);
+        (fake.leaving, fake.deaf) = (Some((since, by.after(TERM_GRACE))), Some(ends.then_some(time)));
+        fake.plans.clear();
+        // It may end a moment before it is given up.
+        if ends && self.random.one_in(4) {
+            fake.plans.push((self.now.after(time / 15), Deed::Exit(Exit::Signal(9))));
+        }
+        self.stop_by = self.stop_by.map(|stop| stop.max(by));
+    }
+
     /// What holds at every moment.
     fn check(&self) {
         let pools = self.supervisor.pools();
@@ -803,6 +920,9 @@ impl World {
         let known: BTreeSet<ChildId> =
             pools.iter().flat_map(|pool| &pool.children).map(|child| child.child).collect();
         assert_eq!(known, self.children.keys().copied().collect(), "the supervisor knows exactly the living");
+        let abandoned: BTreeSet<ChildId> =
+            pools.iter().flat_map(|pool| &pool.abandoned).map(|known| known.child).collect();
+        assert_eq!(abandoned, self.undead.keys().copied().collect(), "and exactly those that do not die");
         for pool in &pools {
             self.check_pool(pool, stopping);
         }
@@ -814,8 +934,11 @@ impl World {
                 assert!(self.now <= until, "{child:?} should have been told to go by {until:?}");
             }
         }
+        // One that KILL has not ended is given up some seconds after it, if it was sent before the stop, too.
+        let deaf = self.children.values().filter(|fake| fake.deaf.is_some());
+        let deaf = deaf.filter_map(|fake| fake.leaving.map(|(_, until)| until)).max();
         if let Some(by) = self.stop_by {
-            assert!(self.now <= by, "not empty within the bound of a stop");
+            assert!(self.now <= deaf.map_or(by, |deaf| deaf.max(by)), "not empty within the bound of a stop");
         }
         self.check_watch(&pools[0], stopping);
     }

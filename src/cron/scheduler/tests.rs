@@ -87,6 +87,7 @@ fn told(decisions: &[Decision]) -> Vec<String> {
         Decision::Skip { .. } => "skip".to_owned(),
         Decision::Kill { run, how: Kill::Term } => format!("term {}", run.0),
         Decision::Kill { run, how: Kill::Kill } => format!("kill {}", run.0),
+        Decision::Abandon { run } => format!("abandon {}", run.0),
     };
     decisions.iter().map(line).collect()
 }
@@ -200,12 +201,11 @@ fn overlap_replace() {
     assert_eq!(told(&scene.pass(60)), ["term 1"]);
     assert_eq!(told(&scene.exit(1, Exit::Signal(15))), ["run 2 @120"]);
     assert_eq!(scene.outcomes("slow"), ["ended: replaced by the next run"]);
-    assert_eq!(
-        told(&scene.pass(120)),
-        ["term 2", "kill 2", "skip"],
-        "one that ignores TERM; the newest waits"
-    );
-    assert_eq!(told(&scene.exit(2, Exit::Signal(9))), ["run 3 @240"]);
+    assert_eq!(told(&scene.pass(62)), ["term 2"], "one that ignores TERM");
+    scene.scheduler.run_now("slow", wall(scene.clock.wall), scene.now()).unwrap();
+    assert_eq!(told(&scene.poll()), ["skip"], "the newest waits");
+    assert_eq!(told(&scene.pass(8)), ["kill 2"]);
+    assert_eq!(told(&scene.exit(2, Exit::Signal(9))), ["run 3 @182"]);
 }
 
 #[test]
@@ -219,8 +219,8 @@ fn a_time_out_is_term_then_kill() {
     assert_eq!(told(&scene.pass(1)), ["term 1"]);
     assert_eq!(told(&scene.pass(9)), [""; 0]);
     assert_eq!(told(&scene.pass(1)), ["kill 1"]);
-    assert_eq!(scene.scheduler.deadline(), None);
     scene.exit(1, Exit::Signal(9));
+    assert_eq!(scene.scheduler.deadline(), None);
     assert_eq!(scene.outcomes("slow"), ["timed out"]);
 }
 
@@ -339,4 +339,24 @@ fn a_run_that_was_not_begun_is_not_begun_by_a_stop() {
     assert!(matches!(scene.scheduler.poll(wall, now), Some(Decision::Run { run: RunId(1), .. })));
     scene.scheduler.stop(Duration::from_secs(5), now);
     assert_eq!(told(&scene.poll()), ["term 1"]);
+}
+
+#[test]
+fn a_run_that_does_not_die_is_given_up_so_often() {
+    let spec = JobSpec { timeout: Some(Duration::from_secs(20)), ..job("stuck", "* * * * *", Overlap::Skip) };
+    let mut scene = Scene::new(vec![spec]);
+    assert_eq!(told(&scene.pass(60)), ["run 1 @60"]);
+    for run in 1..=16 {
+        let next = format!("run {} @{}", run + 1, (run + 1) * 60);
+        let ends = [format!("term {run}"), format!("kill {run}"), format!("abandon {run}"), next];
+        assert_eq!(told(&scene.pass(60)), ends);
+    }
+    assert_eq!(scene.outcomes("stuck")[0], "does not die, although it was killed");
+    assert_eq!(told(&scene.pass(120)), ["term 17", "kill 17", "skip", "skip"], "one more counts as running");
+    scene.exit(1, Exit::Signal(9));
+    assert_eq!(scene.exit(17, Exit::Signal(9)), []);
+    assert_eq!(told(&scene.pass(60)), ["run 18 @1200"]);
+    scene.scheduler.stop(Duration::from_secs(2), scene.now());
+    assert_eq!(told(&scene.pass(60)), ["term 18", "kill 18", "abandon 18"]);
+    assert!(scene.scheduler.is_idle(), "a stop does not wait for them");
 }

@@ -30,6 +30,8 @@ fn states() -> Vec<(&'static str, State)> {
         state
     };
     let killing = |until, cause| State::Killing { process: process(true), since: Time(9), until, cause };
+    let killed = |until, cause| State::Killed { process: process(true), since: Time(9), until, cause };
+    let failed = Cause::Failed { role: Role::Current, ready_for: Duration::ZERO };
     vec![
         ("Empty", State::EMPTY),
         ("Waiting", State::Empty { retry: Some(NOW) }),
@@ -54,10 +56,13 @@ fn states() -> Vec<(&'static str, State)> {
         ("JustCut", cut(ready(Role::Current, true), later)),
         ("Draining", State::Draining { process: process(true), since: Time(9), until: later }),
         ("Overdue", State::Draining { process: process(true), since: Time(9), until: NOW }),
-        ("Killing", killing(Some(later), Cause::Ordered)),
-        ("KillingLate", killing(Some(NOW), Cause::Ordered)),
-        ("Failing", killing(Some(later), Cause::Failed { role: Role::Current, ready_for: Duration::ZERO })),
-        ("Killed", killing(None, Cause::Ordered)),
+        ("Killing", killing(later, Cause::Ordered)),
+        ("KillingLate", killing(NOW, Cause::Ordered)),
+        ("Failing", killing(later, failed)),
+        ("FailingLate", killing(NOW, failed)),
+        ("Killed", killed(later, Cause::Ordered)),
+        ("Unkillable", killed(NOW, Cause::Ordered)),
+        ("FailedUnkillable", killed(NOW, failed)),
     ]
 }
 
@@ -79,6 +84,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("Unready", Event::Unready("503".to_owned())),
         ("Background", Event::Background { pid: 43, until: NOW.after(second) }),
         ("Cut", Event::Cut(Break::Closed)),
+        ("Hung", Event::Hung),
         ("Exited", Event::Exited(Exit::Code(1))),
         ("Time", Event::Time),
         ("Boot", Event::Boot(boot)),
@@ -97,7 +103,9 @@ fn state_name(state: &State) -> String {
         State::Ready { process, .. } => if process.opened { "Open" } else { "Ready" }.to_owned(),
         State::Draining { .. } => "Draining".to_owned(),
         State::Killing { cause: Cause::Failed { .. }, .. } => "Failing".to_owned(),
-        State::Killing { until, .. } => if until.is_some() { "Killing" } else { "Killed" }.to_owned(),
+        State::Killing { .. } => "Killing".to_owned(),
+        State::Killed { cause: Cause::Failed { .. }, .. } => "FailedKilled".to_owned(),
+        State::Killed { .. } => "Killed".to_owned(),
     }
 }
 
@@ -110,6 +118,7 @@ fn row(step: &Step) -> String {
             Output::Open { .. } => " +open",
             Output::Drain { .. } => " +drain",
             Output::Kill { how: Kill::Term, .. } => " +term",
+            Output::Kill { how: Kill::Abort, .. } => " +abort",
             Output::Kill { how: Kill::Kill, .. } => " +kill",
             other => panic!("a slot never says {other:?}"),
         };
@@ -120,17 +129,18 @@ fn row(step: &Step) -> String {
             Outcome::Lost { .. } => " !lost",
             Outcome::Died { .. } => " !died",
             Outcome::Gone { .. } => " !gone",
+            Outcome::Abandoned { .. } => " !abandoned",
         };
     }
     row
 }
 
 /// In the order of `events`; `=` is: nothing happens.
-const TABLE: [(&str, [&str; 14]); 19] = [
-    ("Empty", ["=", "=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "="]),
+const TABLE: [(&str, [&str; 15]); 22] = [
+    ("Empty", ["=", "=", "=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "="]),
     (
         "Waiting",
-        ["=", "=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "Empty", "Empty", "Empty"],
+        ["=", "=", "=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "Empty", "Empty", "Empty"],
     ),
     (
         "Booting",
@@ -142,6 +152,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "Failing +term !refused",
             "Failing +term !refused",
             "Booting",
+            "Failing +abort !refused",
             "Empty !refused !died",
             "=",
             "=",
@@ -161,6 +172,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "Failing +term !refused",
             "Failing +term !refused",
             "Booting",
+            "Failing +abort !refused",
             "Empty !refused !died",
             "=",
             "=",
@@ -180,6 +192,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "Failing +term !refused",
             "Failing +term !refused",
             "Booting",
+            "Failing +abort !refused",
             "Empty !refused !died",
             "=",
             "=",
@@ -199,6 +212,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "Failing +term !refused",
             "Failing +term !refused",
             "Booting",
+            "Failing +abort !refused",
             "Empty !refused !died",
             "=",
             "=",
@@ -218,6 +232,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "Failing +term !refused",
             "Failing +term !refused",
             "Booting",
+            "Failing +abort !refused",
             "Empty !refused !died",
             "Failing +term !refused",
             "=",
@@ -237,6 +252,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "Failing +term !refused",
             "Open",
+            "Failing +abort !refused",
             "Empty !died",
             "=",
             "=",
@@ -256,6 +272,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "Failing +term !refused",
             "Ready",
+            "Failing +abort !refused",
             "Empty !died",
             "=",
             "=",
@@ -275,6 +292,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "Failing +term !refused",
             "Failing +term !refused",
             "=",
+            "Failing +abort !refused",
             "Empty !refused !died",
             "Failing +term !refused",
             "=",
@@ -294,6 +312,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "Failing +term !refused",
             "=",
+            "Failing +abort !refused",
             "Empty !died",
             "Draining +drain !lost",
             "=",
@@ -313,6 +332,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "Failing +term !refused",
             "=",
+            "Failing +abort !refused",
             "Empty !died",
             "Failing +term !refused",
             "=",
@@ -332,6 +352,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "Failing +term !refused",
             "=",
+            "Failing +abort !refused",
             "Empty !died",
             "=",
             "=",
@@ -351,6 +372,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "=",
             "=",
+            "Killing +abort",
             "Empty !gone",
             "=",
             "=",
@@ -370,6 +392,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "=",
             "=",
+            "Killing +abort",
             "Empty !gone",
             "Killing +term",
             "=",
@@ -389,6 +412,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "=",
             "=",
+            "Killing +abort",
             "Empty !gone",
             "=",
             "=",
@@ -408,6 +432,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "=",
             "=",
+            "Killing +abort",
             "Empty !gone",
             "Killed +kill",
             "=",
@@ -427,6 +452,7 @@ const TABLE: [(&str, [&str; 14]); 19] = [
             "=",
             "=",
             "=",
+            "Failing +abort",
             "Empty !died",
             "=",
             "=",
@@ -437,8 +463,68 @@ const TABLE: [(&str, [&str; 14]); 19] = [
         ],
     ),
     (
+        "FailingLate",
+        [
+            "Failing",
+            "Empty !died",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "Failing +abort",
+            "Empty !died",
+            "FailedKilled +kill",
+            "=",
+            "=",
+            "Killing",
+            "Killing +term",
+            "Killed +kill",
+        ],
+    ),
+    (
         "Killed",
-        ["Killed", "Empty !gone", "=", "=", "=", "=", "=", "Empty !gone", "=", "=", "=", "=", "=", "="],
+        ["Killed", "Empty !gone", "=", "=", "=", "=", "=", "=", "Empty !gone", "=", "=", "=", "=", "=", "="],
+    ),
+    (
+        "Unkillable",
+        [
+            "Killed",
+            "Empty !gone",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "Empty !gone",
+            "Empty !abandoned !gone",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+        ],
+    ),
+    (
+        "FailedUnkillable",
+        [
+            "FailedKilled",
+            "Empty !died",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "Empty !died",
+            "Empty !abandoned !died",
+            "=",
+            "=",
+            "Killed",
+            "Killed",
+            "Killed",
+        ],
     ),
 ];
 
@@ -473,7 +559,9 @@ fn a_boot_that_takes_too_long_says_how_long_it_had() {
     assert_eq!(step.outcomes, [Outcome::Refused { role: Role::Current, reason }]);
     let step = step.state.step(Event::Time, NOW.after(TERM_GRACE));
     assert_eq!(step.outputs, [Output::Kill { child: CHILD, how: Kill::Kill }]);
-    assert_eq!(step.state.deadline(), None);
+    assert_eq!(step.state.deadline(), Some(NOW.after(TERM_GRACE + GIVE_UP)));
+    let step = step.state.step(Event::Time, NOW.after(TERM_GRACE + GIVE_UP));
+    assert_eq!((step.state, step.outputs), (State::EMPTY, Vec::new()), "nothing else ends it");
 }
 
 #[test]

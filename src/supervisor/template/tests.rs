@@ -18,9 +18,10 @@ fn states() -> Vec<(&'static str, State)> {
         ("Ready", ready(None)),
         ("CutBooting", booting(later, cut)),
         ("CutReady", ready(cut)),
-        ("Leaving", leaving(Some(later))),
-        ("Overdue", leaving(Some(NOW))),
-        ("Killed", leaving(None)),
+        ("Leaving", leaving(later)),
+        ("Overdue", leaving(NOW)),
+        ("Killed", State::Killed { pid, since: SINCE, until: later }),
+        ("Unkillable", State::Killed { pid, since: SINCE, until: NOW }),
     ]
 }
 
@@ -45,13 +46,8 @@ fn row(step: &Step) -> String {
         State::Absent => "Absent",
         State::Booting { .. } => "Booting",
         State::Ready { .. } => "Ready",
-        State::Leaving { until, .. } => {
-            if until.is_some() {
-                "Leaving"
-            } else {
-                "Killed"
-            }
-        }
+        State::Leaving { .. } => "Leaving",
+        State::Killed { .. } => "Killed",
     }
     .to_owned();
     row += match step.order {
@@ -66,6 +62,7 @@ fn row(step: &Step) -> String {
         None => "",
         Some(Outcome::Refused(_)) => " !refused",
         Some(Outcome::Lost { .. }) => " !lost",
+        Some(Outcome::Abandoned(_)) => " !abandoned",
     }
 }
 
@@ -150,6 +147,21 @@ const TABLE: &[(&str, [&str; 10])] = &[
         ],
     ),
     ("Killed", [".", ".", "Absent", ".", ".", ".", "Absent", ".", ".", "."]),
+    (
+        "Unkillable",
+        [
+            "Killed",
+            "Killed",
+            "Absent",
+            "Killed",
+            "Killed",
+            "Killed",
+            "Absent",
+            "Absent !abandoned",
+            "Killed",
+            "Killed",
+        ],
+    ),
 ];
 
 #[test]

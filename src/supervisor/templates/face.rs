@@ -86,6 +86,11 @@ pub enum Input {
         /// How.
         exit: Exit,
     },
+    /// A template that was given up has ended after all.
+    Buried {
+        /// Its process id.
+        pid: u32,
+    },
     /// `Fork` worked.
     Born {
         /// The template.
@@ -165,6 +170,11 @@ pub enum Output {
         key: Key,
         /// Which signal.
         how: Kill,
+    },
+    /// The template does not die: it is not waited for any longer. `Buried` follows if it ends after all.
+    Abandon {
+        /// Which.
+        key: Key,
     },
     /// A line for the log.
     Note {

@@ -1,6 +1,7 @@
 //! Scenes with the set of templates. `Scene` plays the master: templates start at once and answer when the test says so.
 
 use super::super::Kill;
+use super::super::slot::{GIVE_UP, TERM_GRACE};
 use super::*;
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ struct Scene {
     core: Templates,
     now: Time,
     living: BTreeMap<Key, u32>,
+    /// Given up.
+    undead: Vec<u32>,
     pids: u32,
 }
 
@@ -26,7 +29,7 @@ fn seconds(count: u64) -> Duration {
 impl Scene {
     fn new(plans: Vec<TemplatePlan>) -> Self {
         let now = Time(1_000_000_000_000);
-        Self { core: Templates::new(plans, now), now, living: BTreeMap::new(), pids: 0 }
+        Self { core: Templates::new(plans, now), now, living: BTreeMap::new(), undead: Vec::new(), pids: 0 }
     }
 
     /// Templates of the pools, Ready, with one process each that waits for nothing any more.
@@ -74,6 +77,9 @@ impl Scene {
                 self.pids += 1;
                 assert!(self.living.insert(key, self.pids).is_none(), "a second template of {key:?}");
                 self.core.on(Input::Forked { key, pid: self.pids }, self.now);
+            }
+            if let Output::Abandon { key } = output {
+                self.undead.push(self.living.remove(&key).expect("given up once"));
             }
             outputs.push(output);
         }
@@ -226,7 +232,8 @@ fn a_reload_switches_templates_and_a_failed_one_keeps_the_old() {
     assert_eq!(forks(&outputs), [2]);
     scene.on(Input::Born { key: new, child: ChildId(2) });
     assert_eq!(scene.states(), [(SHOP, "ready"), (new, "ready")]);
-    let mut failed = Scene { core: scene.core.clone(), living: scene.living.clone(), ..scene };
+    let mut failed =
+        Scene { core: scene.core.clone(), living: scene.living.clone(), undead: Vec::new(), ..scene };
     let switch = Input::Switch { generation: 2, plans: vec![plan(1, false)] };
     assert_eq!(scene.core.poll(failed.now), None);
     scene.core.on(switch, failed.now);
@@ -324,4 +331,31 @@ fn only_the_template_that_was_asked_has_a_say_and_only_while_somebody_waits() {
     assert_eq!(scene.core.asked_for(ChildId(2)), Some(Key { generation: 5, ..SHOP }), "after an upgrade");
     scene.on(Input::Cancel { child: ChildId(2) });
     assert_eq!(scene.core.asked_for(ChildId(2)), None);
+}
+
+#[test]
+fn a_template_that_does_not_die_is_given_up_and_replaced_so_often() {
+    let mut scene = Scene::ready(true);
+    let mut refused = Vec::new();
+    for round in 0..MOST + 2 {
+        scene.on(Input::Renew { pool: 1 });
+        // TERM, KILL, and nothing happens.
+        refused.extend(scene.pass(TERM_GRACE + GIVE_UP));
+        scene.pass(seconds(40));
+        assert_eq!(scene.undead.len(), (round + 1).min(MOST), "{:?}", scene.states());
+        scene.on(Input::Ready { key: SHOP, threads: 1 });
+    }
+    assert_eq!(scene.states(), [], "nothing more is started");
+    let outputs = scene.want(77, 1);
+    let told =
+        |output: &Output| matches!(output, Output::Refuse { reason, .. } if reason.contains("do not die"));
+    assert!(outputs.iter().any(told), "{outputs:?}");
+    let pid = scene.undead.pop().unwrap();
+    scene.on(Input::Buried { pid });
+    scene.want(78, 1);
+    assert_eq!(scene.states(), [(SHOP, "booting")], "there is room again");
+    scene.on(Input::Failed { key: SHOP, reason: "no".to_owned() });
+    scene.on(Input::Stop);
+    scene.pass(seconds(60));
+    assert!(scene.core.is_idle(), "a stop does not wait for them");
 }

@@ -136,3 +136,15 @@ fn a_stop_during_a_reload_answers_and_leaves_nothing() {
         assert_eq!(scene.outputs.last(), Some(&Output::Exit { code: 0 }));
     }
 }
+
+#[test]
+fn what_kill_does_not_end_is_left_behind_some_seconds_later() {
+    let mut scene = running();
+    scene.on(Input::Signal(Signal::Term));
+    let killed = killed(&scene.pass(seconds(31)));
+    let (deaf, others) = (killed[0].0, [killed[1].0, killed[2].0]);
+    others.into_iter().for_each(|child| _ = scene.exit(child, Exit::Signal(9)));
+    let outputs = scene.pass(seconds(5));
+    assert!(outputs.contains(&Output::Abandon { child: deaf }), "{outputs:?}");
+    assert_eq!(outputs.last(), Some(&Output::Exit { code: 1 }));
+}

@@ -224,3 +224,29 @@ fn a_busy_worker_gets_help_once_a_reload_is_over() {
     assert_eq!(spawned(&scene.on(Input::Load { child: old, load: Load::High })), []);
     assert_eq!(spawned(&scene.on(Input::Rejected { reason: "no".to_owned() })), [(0, 1)]);
 }
+
+#[test]
+fn a_worker_that_hangs_is_aborted_killed_and_replaced_even_if_nothing_ends_it() {
+    let mut scene = Scene::serving(plan(vec![workers(2, 2), app(1, "shop", 1, 2)]));
+    let worker = scene.of(0, "ready")[0];
+    let outputs = scene.on(Input::Hung { child: worker });
+    assert_eq!(killed(&outputs), [(worker, Kill::Abort)]);
+    assert_eq!(killed(&scene.pass(seconds(1))), [(worker, Kill::Kill)]);
+    assert_eq!(spawned(&scene.pass(millis(4999))), [], "it may still end");
+    let outputs = scene.pass(millis(1));
+    assert_eq!(outputs[0], Output::Abandon { child: worker });
+    assert_eq!(spawned(&outputs), [(0, 1)]);
+    scene.boot_all();
+    assert_eq!(scene.of(0, "ready").len(), 2);
+    let pool = scene.pool(0);
+    assert_eq!((pool.abandoned[0].child, pool.restarts), (worker, 1));
+    assert!(pool.last_exit.unwrap().contains("hangs in one turn of its loop"));
+    // It survives an upgrade, and ends after all.
+    let text = serde_json::to_string(&scene.supervisor).unwrap();
+    scene.supervisor = serde_json::from_str(&text).unwrap();
+    let outputs = scene.on(Input::Exited { child: worker, exit: Exit::Signal(9) });
+    assert!(
+        matches!(&outputs[..], [Output::Note { text, .. }] if text.contains("has ended: killed by SIGKILL"))
+    );
+    assert_eq!(scene.pool(0).abandoned, []);
+}

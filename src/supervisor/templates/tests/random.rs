@@ -35,10 +35,12 @@ impl World {
                     None
                 }
                 Output::Kill { key, .. } | Output::Leave { key } => {
-                    assert!(self.scene.living.contains_key(&key), "{key:?} is dead");
+                    // It may have been given up since.
+                    let known = self.scene.living.contains_key(&key) || !self.scene.undead.is_empty();
+                    assert!(known, "{key:?} is dead");
                     None
                 }
-                Output::Boot { .. } | Output::Note { .. } => None,
+                Output::Boot { .. } | Output::Abandon { .. } | Output::Note { .. } => None,
             };
             if let Some(child) = answered {
                 assert!(self.open.remove(&child.0).is_some(), "{child:?} was answered already");
@@ -93,6 +95,11 @@ impl World {
                 self.on(Input::Switch { generation: self.generation, plans });
             }
             (15, _, _) if self.random.below(4) == 0 => self.on(Input::Discard),
+            (15, _, _) => {
+                if let Some(pid) = self.scene.undead.pop() {
+                    self.on(Input::Buried { pid });
+                }
+            }
             _ => {}
         }
         if self.random.below(16) == 0 {
