@@ -9,8 +9,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// block, so that many clients at distant places of a file do not make each other ask again.
 pub struct OpenFile {
     fd: Box<dyn AsFd>,
+    /// Whose file system it lies on, if that may not answer.
+    far: Option<Far>,
     /// Until when each block is believed to be in memory.
     near: RefCell<Vec<Time>>,
+}
+
+/// Who has brought a file of a file system that may not answer: one over a network, or one in user space. Only threads
+/// that may wait touch such a file, and those of one origin do not hold up those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Far {
+    /// A static root, by its number.
+    Root(u32),
+    /// An app, by its place in the configuration.
+    App(usize),
 }
 
 /// Bytes that are remembered together.
@@ -23,7 +35,20 @@ impl OpenFile {
     /// Of something that holds a descriptor, and says what becomes of it in the end.
     #[must_use]
     pub fn of(holder: impl AsFd + 'static) -> Self {
-        Self { fd: Box::new(holder), near: RefCell::default() }
+        Self { fd: Box::new(holder), far: None, near: RefCell::default() }
+    }
+
+    /// The same, of a file that may not answer.
+    #[must_use]
+    pub fn brought_by(mut self, far: Far) -> Self {
+        self.far = Some(far);
+        self
+    }
+
+    /// Who has brought it, if its file system may not answer: then it is read by a thread, and nothing else is done to it.
+    #[must_use]
+    pub fn far(&self) -> Option<Far> {
+        self.far
     }
 
     /// The part of `range` that is not known to be in memory: without the blocks at its beginning that are.

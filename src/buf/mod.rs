@@ -3,7 +3,7 @@
 
 mod file;
 
-pub use file::OpenFile;
+pub use file::{Far, OpenFile};
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -275,6 +275,22 @@ impl Queue {
         }
     }
 
+    /// Puts bytes that were read from the file which stands first in the place of that part of it.
+    pub fn supply(&mut self, bytes: Vec<u8>) {
+        let Some(Segment::File { len, .. }) = self.segments.front() else { return };
+        let taken = (*len).min(bytes.len() as u64);
+        if let Some(file) = self.segments.front_mut() {
+            file.advance(taken);
+            if file.is_empty() {
+                self.segments.pop_front();
+            }
+        }
+        let mut segment = Segment::from(bytes);
+        segment.truncate(taken);
+        self.memory += segment.as_bytes().len() as u128;
+        self.segments.push_front(segment);
+    }
+
     /// Takes the first segment out.
     pub fn pop(&mut self) -> Option<Segment> {
         let segment = self.segments.pop_front()?;
@@ -323,6 +339,22 @@ mod tests {
             }
             assert_eq!(out, whole);
         }
+    }
+
+    #[test]
+    fn what_was_read_from_a_file_stands_in_its_place() {
+        let file = || Rc::new(std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into());
+        let mut queue = Queue::new();
+        queue.push(Segment::File { file: file(), offset: 10, len: 6, stamp: None });
+        queue.extend(b" tail");
+        queue.supply(b"1234".to_vec());
+        assert_eq!((queue.len(), queue.memory(), bytes(&queue)), (11, 9, b"1234".to_vec()));
+        queue.consume(4);
+        assert!(matches!(queue.front(), Front::File { offset: 14, len: 2, .. }));
+        queue.supply(b"567".to_vec());
+        assert_eq!((queue.len(), queue.memory(), bytes(&queue)), (7, 7, b"56 tail".to_vec()));
+        queue.supply(b"no file".to_vec());
+        assert_eq!(queue.len(), 7);
     }
 
     #[test]

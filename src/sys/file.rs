@@ -6,6 +6,7 @@ use crate::timer::Wall;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat, openat2, readlink};
+use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::sys::statfs;
 use std::io;
@@ -104,19 +105,38 @@ pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Resu
     open_with(root, path, READ, links)
 }
 
-/// Opens a directory below `root` only to look names up in it, following no symbolic link.
+/// As [`open_beneath`], but never on another mount than that of `root`: not even looked at is a file system that is mounted
+/// below it, or to which a link leads.
 ///
 /// # Errors
-/// As [`open_beneath`]; ENOTDIR also for a link.
-pub fn open_directory_beneath(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
-    open_with(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Links::Refuse)
+/// EXDEV: the path leaves the mount, or the root. ENOSYS: the kernel has no `openat2`. Else as [`open_beneath`].
+pub fn open_on_mount(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Result<OwnedFd> {
+    Ok(open_in_one_call(root, path, READ, links, ResolveFlag::RESOLVE_NO_XDEV)?)
+}
+
+/// Opens a directory below `root`, on the same mount, only to look names up in it, following no symbolic link.
+///
+/// # Errors
+/// As [`open_on_mount`]; ENOTDIR also for a link.
+pub fn open_directory_on_mount(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(open_in_one_call(root, path, flags, Links::Refuse, ResolveFlag::RESOLVE_NO_XDEV)?)
+}
+
+/// Asks what `path` below `root` is now, on the same mount.
+///
+/// # Errors
+/// As [`open_on_mount`].
+pub fn metadata_on_mount(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Result<Metadata> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    metadata(open_in_one_call(root, path, flags, links, ResolveFlag::RESOLVE_NO_XDEV)?.as_fd())
 }
 
 fn open_with(root: BorrowedFd<'_>, path: &[u8], flags: OFlag, links: Links) -> io::Result<OwnedFd> {
     // Relaxed: whoever reads the old value asks the kernel once more.
     static MISSING: AtomicBool = AtomicBool::new(false);
     if !MISSING.load(Ordering::Relaxed) {
-        match open_in_one_call(root, path, flags, links) {
+        match open_in_one_call(root, path, flags, links, ResolveFlag::empty()) {
             // ENOSYS: an old kernel. EPERM, which openat2 itself never returns for reading: a seccomp filter.
             Err(Errno::ENOSYS | Errno::EPERM) => MISSING.store(true, Ordering::Relaxed),
             result => return Ok(result?),
@@ -125,13 +145,19 @@ fn open_with(root: BorrowedFd<'_>, path: &[u8], flags: OFlag, links: Links) -> i
     Ok(open_by_components(root, path, flags)?)
 }
 
-fn open_in_one_call(root: BorrowedFd<'_>, path: &[u8], flags: OFlag, links: Links) -> nix::Result<OwnedFd> {
+fn open_in_one_call(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlag,
+    links: Links,
+    also: ResolveFlag,
+) -> nix::Result<OwnedFd> {
     let path = if path.is_empty() { b"." } else { path };
     let resolve = match links {
         Links::Refuse => ResolveFlag::RESOLVE_NO_SYMLINKS,
         Links::Beneath => ResolveFlag::RESOLVE_NO_MAGICLINKS,
     };
-    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | resolve);
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_BENEATH | resolve | also);
     for _ in 1..RACES {
         // EAGAIN: a rename raced with a `..` in a symbolic link (openat2(2)).
         match retry(|| openat2(root, path, how)) {
@@ -197,15 +223,6 @@ pub fn open_through_links(root: BorrowedFd<'_>, path: &[u8], to: &[PathBuf]) -> 
 /// As `fstat(2)`: in practice EIO, or EOVERFLOW.
 pub fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
     Ok(Metadata::of(&retry(|| fstat(file))?))
-}
-
-/// Asks what `path` below `root` is now, without opening it. Only for comparing with what an open file said: a link may
-/// lead anywhere.
-///
-/// # Errors
-/// As `fstatat(2)`: ENOENT, ENOTDIR, EACCES…
-pub fn metadata_at(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Metadata> {
-    Ok(Metadata::of(&retry(|| fstatat(root, path, AtFlags::empty()))?))
 }
 
 /// Asks what `path` below `root` is; a symbolic link is [`Kind::Other`].
@@ -391,7 +408,7 @@ mod tests {
     type Open = fn(BorrowedFd<'_>, &[u8]) -> nix::Result<OwnedFd>;
 
     fn in_one_call(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
-        open_in_one_call(root, path, READ, Links::Beneath)
+        open_in_one_call(root, path, READ, Links::Beneath, ResolveFlag::empty())
     }
 
     fn by_components(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {

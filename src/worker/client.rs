@@ -4,7 +4,7 @@
 use super::context::{Context, ReadFirst, Timer};
 use super::crowd::Seat;
 use super::exchange::{Exchange, Peer};
-use super::reader::Purpose;
+use super::reader::{self, Purpose};
 use super::spare::Spare;
 use crate::buf::Front;
 use crate::event::{Endpoint, Read, Readiness, Source};
@@ -57,6 +57,8 @@ enum Disk {
     Reads,
     /// It is, whatever the kernel says a moment later.
     HasRead,
+    /// It cannot be had: the response is broken off.
+    Failed,
 }
 
 /// A file that stands still is tried so soon: `sendfile` may have ended early without the socket being full.
@@ -144,12 +146,20 @@ impl Client {
     }
 
     /// A part of a file was read from disk.
-    pub(super) fn note_read(&mut self, purpose: Purpose) {
-        match purpose {
-            Purpose::Send => self.disk = Disk::HasRead,
-            Purpose::Open => {
+    pub(super) fn note_read(&mut self, purpose: Purpose, outcome: reader::Outcome) {
+        match (purpose, outcome) {
+            (Purpose::Send, reader::Outcome::Bytes(Ok(bytes))) => {
+                self.disk = Disk::Idle;
+                self.h1.out().supply(bytes);
+            }
+            (Purpose::Send, reader::Outcome::Bytes(Err(error))) => {
+                log::debug!("worker: a response is broken off: {error}");
+                self.disk = Disk::Failed;
+            }
+            (Purpose::Send, _) => self.disk = Disk::HasRead,
+            (Purpose::Open, outcome) => {
                 if let Some(exchange) = &mut self.exchange {
-                    exchange.note_read();
+                    exchange.note_read(outcome);
                 }
             }
         }
@@ -324,7 +334,7 @@ impl Client {
     }
 
     fn write(&mut self, key: Key, cx: &mut Context) -> io::Result<bool> {
-        if !(self.endpoint.writable() && self.h1.wants().write) || self.must_read_first(key, cx) {
+        if !(self.endpoint.writable() && self.h1.wants().write) || self.must_read_first(key, cx)? {
             return Ok(false);
         }
         let is_file = matches!(self.h1.out().front(), Front::File { .. });
@@ -337,29 +347,42 @@ impl Client {
     }
 
     /// Whether the next part of a file has to come from a disk: a thread reads it then, and the loop goes on. What was
-    /// found in memory is not asked about again for a while.
-    fn must_read_first(&mut self, key: Key, cx: &mut Context) -> bool {
-        if self.disk == Disk::Reads {
-            return true;
-        }
-        let has_read = std::mem::replace(&mut self.disk, Disk::Idle) == Disk::HasRead;
-        let Front::File { file, offset, len, stamp } = self.h1.out().front() else { return false };
+    /// found in memory is not asked about again for a while. A far file is not touched at all: its bytes come instead.
+    ///
+    /// # Errors
+    /// They do not.
+    fn must_read_first(&mut self, key: Key, cx: &mut Context) -> io::Result<bool> {
+        let has_read = match self.disk {
+            Disk::Reads => return Ok(true),
+            Disk::Failed => return Err(io::ErrorKind::BrokenPipe.into()),
+            disk => disk == Disk::HasRead,
+        };
+        self.disk = Disk::Idle;
+        let Front::File { file, offset, len, stamp } = self.h1.out().front() else { return Ok(false) };
         let part = offset..offset.saturating_add(len.min(FILE_SLICE));
+        if let Some(far) = file.far() {
+            let file = Rc::clone(file);
+            if cx.fetch(key, (&file, far), &part, stamp) != ReadFirst::Begun {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.disk = Disk::Reads;
+            return Ok(true);
+        }
         let asked = file.unknown(&part, cx.now);
         if has_read || asked.is_empty() {
-            return false;
+            return Ok(false);
         }
         if page_cache::is_cached(file.as_fd(), &asked) {
             let size = stamp.map_or(u64::MAX, |stamp| stamp.size);
             file.found_near(&asked, size, cx.now.after(NEAR_FOR));
-            return false;
+            return Ok(false);
         }
         let file = Rc::clone(file);
         if cx.read_first((key, Purpose::Send), file.as_fd(), asked) != ReadFirst::Begun {
-            return false;
+            return Ok(false);
         }
         self.disk = Disk::Reads;
-        true
+        Ok(true)
     }
 
     /// A response whose last byte was written is over: log it, once.

@@ -3,15 +3,16 @@
 
 use super::crowd::{Crowd, Seat};
 use super::exchange::trusts;
-use super::handler::file::Files;
-use super::handler::pages::Pages;
+use super::handler::file::{Files, Job};
+use super::handler::pages::{Page, Pages};
 use super::load::Meter;
 use super::outbox::Outbox;
-use super::reader::{self, Purpose, Reader};
+use super::reader::{self, Origin, Outcome, Purpose, Reader, Whom};
 use super::report::Report;
 use super::spool::TempDir;
 use super::throttle::{Held, Throttle};
 use super::upstream::{Apps, Links, Servers};
+use crate::buf::{Far, OpenFile, Stamp};
 use crate::config::Config;
 use crate::config::boot::WorkerBoot;
 use crate::control::worker::ToMaster;
@@ -44,6 +45,8 @@ pub(super) enum Timer {
     Cut(Key),
 }
 
+const NO_THREAD: &str = "a file cannot be had, for want of a thread or descriptor to do it";
+
 /// Bytes read at a time; also the most that a connection takes before others have their turn.
 const READ_SIZE: usize = 64 * 1024;
 
@@ -67,8 +70,8 @@ pub(super) struct Context {
     /// What static locations serve.
     pub(super) files: Files,
     pub(super) pages: Pages,
-    /// Made when the first file is not in memory.
-    reader: Option<Reader>,
+    /// Threads for what may wait.
+    reader: Reader,
     pub(super) listeners: Vec<ListenerInfo>,
     pub(super) board: WorkerBoard<'static>,
     pub(super) row: u16,
@@ -157,7 +160,7 @@ impl Context {
             servers: Servers::new(&config),
             files: Files::new(&config)?,
             pages: Pages::new(&config),
-            reader: None,
+            reader: Reader::new().map_err(|error| format!("cannot create an event descriptor: {error}"))?,
             listeners: Vec::new(),
             board,
             row: board.row(),
@@ -187,6 +190,7 @@ impl Context {
     pub(super) fn watch_own(&self) -> io::Result<()> {
         self.poll.watch(self.control.as_fd(), Source::Control)?;
         self.poll.watch(self.tell.as_fd(), Source::Control)?;
+        self.poll.watch(self.reader.descriptor(), Source::Reader)?;
         if let Some(changes) = self.files.changes() {
             self.poll.watch(changes, Source::Files)?;
         }
@@ -248,22 +252,72 @@ impl Context {
         file: BorrowedFd<'_>,
         part: Range<u64>,
     ) -> ReadFirst {
-        let now = self.now;
-        match self.reader().and_then(|reader| reader.read(whom, file, part, now)) {
+        let ordered = self.reader.read(whom, file, part, self.now);
+        self.ordered("waits for the disk, for want of a thread or descriptor to do it", ordered)
+    }
+
+    /// Has something looked up or made that a static location needs for an answer; the client is told when it is there.
+    pub(super) fn look_first(&mut self, client: Key, job: Job) -> ReadFirst {
+        let origin = job.far.map_or(Origin::Work, Origin::Far);
+        let (hand, work) = (self.reader.hand().clone(), job.work);
+        let work = Box::new(move |_: &mut [u8]| Outcome::Looked(work(&hand)));
+        let whom = Whom::Client(client, Purpose::Open);
+        let ordered = self.reader.order(whom, origin, Some(job.path), work, self.now);
+        self.ordered(NO_THREAD, ordered)
+    }
+
+    /// Has the next bytes of a far file read; the client is told when they are there.
+    pub(super) fn fetch(
+        &mut self,
+        client: Key,
+        file: (&OpenFile, Far),
+        part: &Range<u64>,
+        stamp: Option<Stamp>,
+    ) -> ReadFirst {
+        let ordered = self.reader.fetch(client, file, part, stamp, self.now);
+        self.ordered(NO_THREAD, ordered)
+    }
+
+    fn ordered(&mut self, without: &'static str, ordered: io::Result<()>) -> ReadFirst {
+        match ordered {
             Ok(()) => ReadFirst::Begun,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => ReadFirst::Hangs,
             Err(error) => {
-                const WAITS: &str = "waits for the disk, for want of a thread or descriptor to do it";
-                self.note(log::Level::Warn, WAITS, format_args!("worker: {WAITS}: {error}"));
+                self.note(log::Level::Warn, without, format_args!("worker: {without}: {error}"));
                 ReadFirst::Cannot
             }
         }
     }
 
+    /// Has those roots looked at whose time it is.
+    pub(super) fn look_at_roots(&mut self) {
+        for due in self.files.take_due(&self.config) {
+            let (look, (site, location)) = (due.look, due.place);
+            let work = Box::new(move |_: &mut [u8]| Outcome::Replaced(look()));
+            let whom = Whom::Root(site, location);
+            if self.reader.order(whom, Origin::Far(due.far), Some(due.path), work, self.now).is_err() {
+                self.files.take_in(due.place, None);
+            }
+        }
+    }
+
+    /// The error page of a site, which is looked at if it is time.
+    pub(super) fn page(&mut self, site: Option<usize>, status: u16) -> Rc<Page> {
+        let page = self.pages.get(site, status, self.now);
+        for due in self.pages.take_due() {
+            let (look, at) = (due.look, (due.site, due.number));
+            let work = Box::new(move |_: &mut [u8]| Outcome::Page(look()));
+            let whom = Whom::Page(due.site, due.number);
+            if self.reader.order(whom, Origin::Pages, Some(due.path), work, self.now).is_err() {
+                self.pages.take_in(at, None);
+            }
+        }
+        page
+    }
+
     /// Tells of reads that take long.
     pub(super) fn tell_long_reads(&mut self) {
-        let long = self.reader.as_mut().map_or_else(Vec::new, |reader| reader.take_long(self.now));
-        for path in long {
+        for path in self.reader.take_long(self.now) {
             // A name may hold anything, line ends too.
             let path = path.map(|path| path.to_string_lossy().escape_debug().to_string());
             let path = path.as_deref().unwrap_or("a file");
@@ -276,28 +330,33 @@ impl Context {
 
     /// When [`Self::tell_long_reads`] may have something to tell.
     pub(super) fn long_reads_at(&self) -> Option<Time> {
-        self.reader.as_ref().and_then(Reader::deadline)
+        self.reader.deadline()
     }
 
     /// Nobody waits any more for what is to be read.
     pub(super) fn forget_read(&mut self, whom: (Key, Purpose)) {
-        if let Some(reader) = &mut self.reader {
-            reader.forget(whom);
-        }
+        self.reader.forget(whom);
     }
 
-    fn reader(&mut self) -> io::Result<&mut Reader> {
-        if self.reader.is_none() {
-            let reader = Reader::new()?;
-            self.poll.watch(reader.descriptor(), Source::Reader)?;
-            self.reader = Some(reader);
+    /// What jobs have brought to clients; what they have brought to others is taken in.
+    pub(super) fn take_read(&mut self) -> Vec<(Key, Purpose, Outcome)> {
+        let mut read = Vec::new();
+        for (whom, outcome) in self.reader.take_done() {
+            match (whom, outcome) {
+                (Whom::Client(client, purpose), outcome) => read.push((client, purpose, outcome)),
+                (Whom::Root(site, location), Outcome::Replaced(found)) => {
+                    let out_of_reach = self.files.take_in((site, location), Some(found));
+                    if out_of_reach {
+                        self.tell(&ToMaster::RootReplaced);
+                    }
+                }
+                (Whom::Page(site, number), Outcome::Page(found)) => {
+                    self.pages.take_in((site, number), Some(found));
+                }
+                _ => {}
+            }
         }
-        self.reader.as_mut().ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-    }
-
-    /// Whose parts of files are in memory now.
-    pub(super) fn take_read(&mut self) -> Vec<(Key, Purpose)> {
-        self.reader.as_mut().map_or_else(Vec::new, Reader::take_done)
+        read
     }
 
     /// Reads both clocks, once a turn.

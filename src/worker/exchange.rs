@@ -28,7 +28,7 @@ use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location, re
 use crate::route::HostPattern;
 use crate::slab::Key;
 use crate::timer::{Time, Wall};
-use files::{FIRST_TRY, Reading};
+use files::{Reading, SoFar};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -87,7 +87,7 @@ struct Request {
 }
 
 enum Step {
-    Reading(Reading),
+    Reading(Box<Reading>),
     Spooling { app: usize, spool: RequestSpool },
     Queued { app: usize, body: RequestBody, until: Time, ask: Time },
     App(Box<app::Run>),
@@ -205,7 +205,7 @@ impl Exchange {
         cx: &mut Context,
     ) {
         match action {
-            Action::Files(files) => self.serve_file(files, (body, FIRST_TRY), key, h1, config, cx),
+            Action::Files(files) => self.serve_file(files, (body, SoFar::default()), key, h1, config, cx),
             Action::Respond { status, body, content_type } => {
                 let head = ResponseHead::new(*status).with("Content-Type", content_type);
                 self.answer(&head, body.as_bytes().to_vec(), h1, cx);

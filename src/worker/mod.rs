@@ -177,11 +177,11 @@ impl Worker {
         }
     }
 
-    /// What clients waited for is in memory now.
+    /// What clients waited for is there now.
     fn note_reads(&mut self) {
-        for (key, purpose) in self.cx.take_read() {
+        for (key, purpose, outcome) in self.cx.take_read() {
             if let Some(client) = self.clients.get_mut(key) {
-                client.note_read(purpose);
+                client.note_read(purpose, outcome);
                 self.cx.run_soon(key);
             }
         }

@@ -1,15 +1,26 @@
-//! Reading what is not in memory, on threads of its own, so that the loop never waits for a disk. A job has the kernel
-//! read a part of a file into its page cache; who asked sends or copies it from there when the job is done.
+//! What may wait for a disk, a server or a process of somebody else's, on threads of its own, so that the loop never does.
 //!
-//! The threads are made when the first file is found to lie on disk only; a worker that serves from memory has none.
+//! | job | for |
+//! |---|---|
+//! | have the kernel read a part of a file into its page cache; the loop sends or copies it from there | a disk of this machine |
+//! | read a part of a file and hand the bytes over | a file that is *far*: over a network, in user space (FUSE), of a kind that is not known |
+//! | look a name up, read what is small, close | the same; the loop touches no far file in any way |
+//! | look whether a root or an error page has been replaced | whatever a path leads to by now |
+//! | list a directory, understand `staticfiles.json` | long work |
 //!
-//! A thread that reads from a disk that has gone (NFS without its server) waits in the kernel, and nothing can end that.
-//! A read that takes longer than [`LONG`] is told of, once, with the path; while all threads are in such reads, no file
-//! is opened by way of them: who asks gets an error at once instead of a place in a queue that does not move.
+//! The threads are made when there is a first job for them; a worker that serves from memory has none.
+//!
+//! A thread that waits for what never answers (NFS without its server, a process that does not answer for its FUSE files)
+//! waits in the kernel, and nothing can end that. Therefore each [`Origin`] has a few threads and no more, and what is far
+//! never has the last ones. A job that takes longer than [`LONG`] is told of, once, with its path; while all threads of an
+//! origin are in such jobs, who asks for another one gets an error at once instead of a place in a queue that does not move.
 
+use crate::buf::{Far, OpenFile, Stamp};
 use crate::slab::Key;
 use crate::sys::{clock, fd, file, page_cache, signals};
 use crate::timer::{Time, earliest};
+use crate::worker::handler::file::{Looked, Replaced};
+use crate::worker::handler::pages;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -20,32 +31,97 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Disks answer several questions at once; more threads than this only wait.
-const THREADS: usize = 4;
+const NEAR_THREADS: usize = 4;
 
-/// They call `pread` with a buffer from the heap, and nothing else.
-const STACK: usize = 64 * 1024;
+/// For all that is far, together: these may never come back, so there are more of them.
+const FAR_THREADS: usize = 12;
 
-/// A read that takes so long is not worth waiting for.
+/// They call into the kernel with buffers from the heap, make pages of listings, and parse JSON.
+const STACK: usize = 256 * 1024;
+
+/// A job that takes so long is not worth waiting for.
 pub(super) const LONG: Duration = Duration::from_secs(10);
 
 /// Read at a time.
 const PIECE: usize = 128 * 1024;
 
+/// Of a far file, for one connection at a time: it is kept until it is sent.
+const CHUNK: u64 = 256 * 1024;
+
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To open and keep a small file.
+    /// To find out what to answer.
     Open,
     /// To send the next part of a response.
     Send,
 }
 
+/// Who waits for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// A client.
+    Client(Key, Purpose),
+    /// The root of a location: site and number of the location.
+    Root(usize, usize),
+    /// An error page: site and number of the page.
+    Page(usize, usize),
+    /// Nobody.
+    Nobody,
+}
+
+/// What holds up jobs, and therefore shares threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The disks of this machine.
+    Disk,
+    /// Long work on what lies on them.
+    Work,
+    /// Paths of error pages.
+    Pages,
+    /// A far file system, or a path that may lead to one.
+    Far(Far),
+}
+
+impl Origin {
+    /// Threads that it may have.
+    fn most(self) -> usize {
+        match self {
+            Self::Disk => NEAR_THREADS,
+            Self::Work | Self::Pages | Self::Far(_) => 2,
+        }
+    }
+
+    fn is_near(self) -> bool {
+        self == Self::Disk
+    }
+}
+
+/// What a job brings.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A part of a file is in memory, or cannot be read: whoever reads it then meets the error.
+    Near,
+    /// A part of a far file.
+    Bytes(io::Result<Vec<u8>>),
+    /// What a static location has asked for.
+    Looked(Looked),
+    /// What has come in the place of a root.
+    Replaced(Replaced),
+    /// What an error page is now.
+    Page(pages::Read),
+    /// Nothing.
+    Done,
+}
+
+type Work = Box<dyn FnOnce(&mut [u8]) -> Outcome + Send>;
+
 /// The threads and their jobs.
 pub(super) struct Reader {
-    shared: Arc<Shared>,
-    done: Receiver<(Key, Purpose)>,
+    hand: Hand,
+    done: Receiver<(Whom, Outcome)>,
     /// Cloned into each thread.
-    tell: Sender<(Key, Purpose)>,
+    tell: Sender<(Whom, Outcome)>,
     threads: usize,
     /// Jobs given and not taken back.
     running: usize,
@@ -53,31 +129,93 @@ pub(super) struct Reader {
     look: Option<Time>,
 }
 
+/// By what descriptors that the loop must not close are given to the threads.
+#[derive(Clone)]
+pub struct Hand(Arc<Shared>);
+
 struct Shared {
     jobs: Mutex<Jobs>,
     more: Condvar,
-    wake: OwnedFd,
+    wake: Arc<OwnedFd>,
 }
 
 #[derive(Default)]
 struct Jobs {
     waiting: VecDeque<Job>,
     /// What each thread is at.
-    reads: Vec<Reading>,
+    runs: Vec<Running>,
+    /// Threads that are at nothing, or were just made.
+    idle: usize,
+    next: u64,
 }
 
 struct Job {
-    client: Key,
-    purpose: Purpose,
-    file: Arc<OwnedFd>,
-    range: Range<u64>,
+    whom: Whom,
+    origin: Origin,
+    /// For the log.
+    path: Option<PathBuf>,
+    work: Work,
 }
 
-struct Reading {
-    file: Arc<OwnedFd>,
+struct Running {
+    number: u64,
+    origin: Origin,
+    path: Option<PathBuf>,
     since: Time,
     /// That it takes long.
     told: bool,
+}
+
+/// A descriptor of a far file. Whoever drops it closes nothing: a thread does, as a file system may be asked at every close.
+pub(super) struct FarFile {
+    fd: Arc<OwnedFd>,
+    far: Far,
+    hand: Hand,
+}
+
+impl FarFile {
+    /// From now on a thread closes it.
+    pub(super) fn new(fd: OwnedFd, far: Far, hand: &Hand) -> Self {
+        Self { fd: Arc::new(fd), far, hand: hand.clone() }
+    }
+}
+
+impl AsFd for FarFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for FarFile {
+    fn drop(&mut self) {
+        // Not one moment two of them: the last one closes.
+        let fd = std::mem::replace(&mut self.fd, Arc::clone(&self.hand.0.wake));
+        let work: Work = Box::new(move |_| {
+            drop(fd);
+            Outcome::Done
+        });
+        let job = Job { whom: Whom::Nobody, origin: Origin::Far(self.far), path: None, work };
+        self.hand.0.push(job);
+    }
+}
+
+impl From<FarFile> for OpenFile {
+    fn from(file: FarFile) -> Self {
+        let far = file.far;
+        Self::of(file).brought_by(far)
+    }
+}
+
+impl std::fmt::Debug for FarFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("FarFile").field(&self.fd).finish()
+    }
+}
+
+impl std::fmt::Debug for Hand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hand")
+    }
 }
 
 impl Reader {
@@ -87,19 +225,25 @@ impl Reader {
     /// EMFILE, ENFILE.
     pub(super) fn new() -> io::Result<Self> {
         let (tell, done) = channel();
-        let shared = Shared { jobs: Mutex::default(), more: Condvar::new(), wake: fd::eventfd()? };
-        Ok(Self { shared: Arc::new(shared), done, tell, threads: 0, running: 0, look: None })
+        let wake = Arc::new(fd::eventfd()?);
+        let shared = Shared { jobs: Mutex::default(), more: Condvar::new(), wake };
+        Ok(Self { hand: Hand(Arc::new(shared)), done, tell, threads: 0, running: 0, look: None })
     }
 
     /// What becomes readable when jobs are done.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.shared.wake.as_fd()
+        self.hand.0.wake.as_fd()
     }
 
-    /// Has a part of a file read for a client.
+    /// By what far files reach the threads.
+    pub(super) fn hand(&self) -> &Hand {
+        &self.hand
+    }
+
+    /// Has a part of a file on a disk of this machine read for a client.
     ///
     /// # Errors
-    /// EMFILE; EAGAIN if there is no thread and none can be made; `TimedOut` if the disk does not answer.
+    /// EMFILE; as [`Self::order`].
     pub(super) fn read(
         &mut self,
         (client, purpose): (Key, Purpose),
@@ -107,21 +251,76 @@ impl Reader {
         range: Range<u64>,
         now: Time,
     ) -> io::Result<()> {
-        if purpose == Purpose::Open && self.hangs(now) {
+        let path = file::path_of(file);
+        let file = file.try_clone_to_owned()?;
+        let work = move |buffer: &mut [u8]| {
+            bring_near(file.as_fd(), &range, purpose, buffer);
+            Outcome::Near
+        };
+        self.order(Whom::Client(client, purpose), Origin::Disk, path, Box::new(work), now)
+    }
+
+    /// Has the bytes at the beginning of a part of a far file read for a client.
+    ///
+    /// # Errors
+    /// EMFILE; as [`Self::order`].
+    pub(super) fn fetch(
+        &mut self,
+        client: Key,
+        (file, far): (&OpenFile, Far),
+        range: &Range<u64>,
+        stamp: Option<Stamp>,
+        now: Time,
+    ) -> io::Result<()> {
+        let path = file::path_of(file.as_fd());
+        // Closed by whoever has read it.
+        let file = FarFile::new(file.as_fd().try_clone_to_owned()?, far, &self.hand);
+        let (offset, len) = (range.start, range.end.saturating_sub(range.start).min(CHUNK));
+        let work = move |_: &mut [u8]| Outcome::Bytes(fetch(file.as_fd(), offset, len as usize, stamp));
+        self.order(Whom::Client(client, Purpose::Send), Origin::Far(far), path, Box::new(work), now)
+    }
+
+    /// Gives the threads a job.
+    ///
+    /// # Errors
+    /// EAGAIN if there is no thread and none can be made; `TimedOut` if nothing of this origin comes back.
+    pub(super) fn order(
+        &mut self,
+        whom: Whom,
+        origin: Origin,
+        path: Option<PathBuf>,
+        work: Work,
+        now: Time,
+    ) -> io::Result<()> {
+        // What is on its way from a disk to a client waits, as long as that client has time.
+        let waits = origin.is_near() && matches!(whom, Whom::Client(_, Purpose::Send));
+        if !waits && self.hangs(origin, now) {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let file = Arc::new(file.try_clone_to_owned()?);
-        if self.running >= self.threads && self.threads < THREADS {
+        self.hand.0.push(Job { whom, origin, path, work });
+        self.running += usize::from(whom != Whom::Nobody);
+        self.look = self.look.or_else(|| Some(now.after(LONG)));
+        let wanted = {
+            let mut jobs = self.hand.0.lock();
+            let wanted = jobs.startable() > jobs.idle && self.threads < NEAR_THREADS + FAR_THREADS;
+            jobs.idle += usize::from(wanted);
+            wanted
+        };
+        if wanted {
             match self.add_thread() {
                 Ok(()) => self.threads += 1,
-                Err(error) if self.threads == 0 => return Err(error),
-                Err(_) => {}
+                Err(error) => {
+                    self.hand.0.lock().idle -= 1;
+                    if self.threads == 0 {
+                        let waiting = std::mem::take(&mut self.hand.0.lock().waiting);
+                        self.running = 0;
+                        // What they hold becomes jobs again, to be closed by a thread that there may be later.
+                        drop(waiting);
+                        return Err(error);
+                    }
+                }
             }
         }
-        self.running += 1;
-        self.look = self.look.or_else(|| Some(now.after(LONG)));
-        self.shared.lock().waiting.push_back(Job { client, purpose, file, range });
-        self.shared.more.notify_one();
         Ok(())
     }
 
@@ -130,42 +329,50 @@ impl Reader {
         self.look
     }
 
-    /// The reads that take long and were not told of before: the path of each file, if it has one.
+    /// The jobs that take long and were not told of before: the path of each file, if it has one.
     pub(super) fn take_long(&mut self, now: Time) -> Vec<Option<PathBuf>> {
         if self.look.is_none_or(|look| now < look) {
             return Vec::new();
         }
-        let mut jobs = self.shared.lock();
+        let mut jobs = self.hand.0.lock();
         let mut long = Vec::new();
-        for read in jobs.reads.iter_mut().filter(|read| !read.told && read.is_long(now)) {
-            read.told = true;
-            long.push(Arc::clone(&read.file));
+        for run in jobs.runs.iter_mut().filter(|run| !run.told && run.is_long(now)) {
+            run.told = true;
+            long.push(run.path.take());
         }
         // A job that begins later takes long later.
-        let next = jobs.reads.iter().filter(|read| !read.told).map(|read| read.since.after(LONG)).min();
+        let next = jobs.runs.iter().filter(|run| !run.told).map(|run| run.since.after(LONG)).min();
         let waiting = (!jobs.waiting.is_empty()).then(|| now.after(LONG));
         self.look = earliest(next, waiting);
-        drop(jobs);
-        long.iter().map(|file| file::path_of(file.as_fd())).collect()
+        long
     }
 
-    /// Whether all threads are in reads that take long.
-    fn hangs(&self, now: Time) -> bool {
-        let long = |jobs: &Jobs| jobs.reads.iter().filter(|read| read.is_long(now)).count();
-        self.threads == THREADS && self.running >= THREADS && long(&self.shared.lock()) >= THREADS
+    /// Whether all threads that this origin may have are in jobs that take long.
+    fn hangs(&self, origin: Origin, now: Time) -> bool {
+        let jobs = self.hand.0.lock();
+        let long = |which: &dyn Fn(Origin) -> bool| {
+            jobs.runs.iter().filter(|run| which(run.origin) && run.is_long(now)).count()
+        };
+        long(&|other| other == origin) >= origin.most()
+            || (!origin.is_near() && long(&|other| !other.is_near()) >= FAR_THREADS)
     }
 
     /// Drops a job that no thread has begun, so that those that wait are of clients that do.
     pub(super) fn forget(&mut self, (client, purpose): (Key, Purpose)) {
-        let waiting = &mut self.shared.lock().waiting;
-        let before = waiting.len();
-        waiting.retain(|job| (job.client, job.purpose) != (client, purpose));
-        self.running -= (before - waiting.len()).min(self.running);
+        let whom = Whom::Client(client, purpose);
+        let (forgotten, kept): (Vec<Job>, Vec<Job>) =
+            self.hand.0.lock().waiting.drain(..).partition(|job| job.whom == whom);
+        let mut jobs = self.hand.0.lock();
+        kept.into_iter().rev().for_each(|job| jobs.waiting.push_front(job));
+        drop(jobs);
+        self.running -= forgotten.len().min(self.running);
+        // What they hold may become jobs again: to be closed.
+        drop(forgotten);
     }
 
     /// Whose jobs are done; a client may have gone meanwhile.
-    pub(super) fn take_done(&mut self) -> Vec<(Key, Purpose)> {
-        fd::quiet(self.shared.wake.as_fd());
+    pub(super) fn take_done(&mut self) -> Vec<(Whom, Outcome)> {
+        fd::quiet(self.hand.0.wake.as_fd());
         let done: Vec<_> = self.done.try_iter().collect();
         self.running -= done.len().min(self.running);
         if self.running == 0 {
@@ -175,14 +382,14 @@ impl Reader {
     }
 
     fn add_thread(&self) -> io::Result<()> {
-        let (shared, tell) = (Arc::clone(&self.shared), self.tell.clone());
+        let (shared, tell) = (Arc::clone(&self.hand.0), self.tell.clone());
         let buffer = vec![0; PIECE];
         // Signals are the loop's business: the thread begins with all of them blocked.
         let mask = signals::block_all();
         let made = std::thread::Builder::new()
             .name("reader".to_owned())
             .stack_size(STACK)
-            .spawn(move || work(&shared, &tell, buffer));
+            .spawn(move || run(&shared, &tell, buffer));
         signals::restore(&mask);
         made.map(drop)
     }
@@ -193,143 +400,108 @@ impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, Jobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn push(&self, job: Job) {
+        self.lock().waiting.push_back(job);
+        self.more.notify_one();
+    }
+}
+
+impl Jobs {
+    /// How many of those that wait could begin now.
+    fn startable(&self) -> usize {
+        let mut begun: Vec<Origin> = self.runs.iter().map(|run| run.origin).collect();
+        let running = begun.len();
+        for job in &self.waiting {
+            if may_begin(&begun, job.origin) {
+                begun.push(job.origin);
+            }
+        }
+        begun.len() - running
+    }
+
+    /// The next job that may begin.
+    fn begin(&mut self) -> Option<(u64, Whom, Work)> {
+        let running: Vec<Origin> = self.runs.iter().map(|run| run.origin).collect();
+        let at = self.waiting.iter().position(|job| may_begin(&running, job.origin))?;
+        let Job { whom, origin, path, work } = self.waiting.remove(at)?;
+        let number = self.next;
+        self.next += 1;
+        self.runs.push(Running { number, origin, path, since: clock::now(), told: false });
+        Some((number, whom, work))
+    }
+}
+
+/// Whether a job of this origin may begin beside those.
+fn may_begin(running: &[Origin], origin: Origin) -> bool {
+    let same = running.iter().filter(|other| **other == origin).count();
+    let far = running.iter().filter(|other| !other.is_near()).count();
+    same < origin.most() && (origin.is_near() || far < FAR_THREADS)
 }
 
 /// A thread: one job after the other, for as long as the worker lives.
-fn work(shared: &Shared, tell: &Sender<(Key, Purpose)>, mut buffer: Vec<u8>) {
+fn run(shared: &Shared, tell: &Sender<(Whom, Outcome)>, mut buffer: Vec<u8>) {
     loop {
-        let job = {
+        let (number, whom, work) = {
             let mut jobs = shared.lock();
-            let job = loop {
-                match jobs.waiting.pop_front() {
-                    Some(job) => break job,
-                    None => jobs = shared.more.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+            loop {
+                if let Some(begun) = jobs.begin() {
+                    jobs.idle = jobs.idle.saturating_sub(1);
+                    break begun;
                 }
-            };
-            jobs.reads.push(Reading { file: Arc::clone(&job.file), since: clock::now(), told: false });
-            job
+                jobs = shared.more.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+            }
         };
-        job.run(&mut buffer);
-        shared.lock().reads.retain(|read| !Arc::ptr_eq(&read.file, &job.file));
-        if tell.send((job.client, job.purpose)).is_err() {
+        let outcome = work(&mut buffer);
+        let mut jobs = shared.lock();
+        jobs.runs.retain(|run| run.number != number);
+        jobs.idle += 1;
+        drop(jobs);
+        if whom == Whom::Nobody {
+            continue;
+        }
+        if tell.send((whom, outcome)).is_err() {
             return;
         }
         fd::poke(shared.wake.as_fd());
     }
 }
 
-impl Reading {
+impl Running {
     fn is_long(&self, now: Time) -> bool {
         now.since(self.since) >= LONG
     }
 }
 
-impl Job {
-    /// An error is met again by whoever reads afterwards, and told there.
-    fn run(&self, buffer: &mut [u8]) {
-        let mut at = self.range.start;
-        while at < self.range.end {
-            let left = usize::try_from(self.range.end - at).unwrap_or(usize::MAX).min(buffer.len());
-            match buffer.get_mut(..left).map(|part| file::read_into(self.file.as_fd(), at, part)) {
-                Some(Ok(count)) if count > 0 => at = at.saturating_add(count as u64),
-                _ => return,
-            }
+/// An error is met again by whoever reads afterwards, and told there.
+fn bring_near(file: BorrowedFd<'_>, range: &Range<u64>, purpose: Purpose, buffer: &mut [u8]) {
+    let mut at = range.start;
+    while at < range.end {
+        let left = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
+        match buffer.get_mut(..left).map(|part| file::read_into(file, at, part)) {
+            Some(Ok(count)) if count > 0 => at = at.saturating_add(count as u64),
+            _ => return,
         }
-        if self.purpose == Purpose::Send {
-            let len = self.range.end.saturating_sub(self.range.start);
-            page_cache::want_soon(self.file.as_fd(), at, usize::try_from(len).unwrap_or(usize::MAX));
+    }
+    if purpose == Purpose::Send {
+        let len = range.end.saturating_sub(range.start);
+        page_cache::want_soon(file, at, usize::try_from(len).unwrap_or(usize::MAX));
+    }
+}
+
+/// A part of a file, which must be the same before and afterwards.
+fn fetch(file: BorrowedFd<'_>, offset: u64, len: usize, stamp: Option<Stamp>) -> io::Result<Vec<u8>> {
+    let data = file::read_at(file, offset, len)?;
+    if data.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    match stamp {
+        Some(stamp) if file::metadata(file)?.stamp() != stamp => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"))
         }
+        _ => Ok(data),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    fn wait_for(reader: &mut Reader, wanted: usize) -> Vec<(Key, Purpose)> {
-        let mut done = Vec::new();
-        while done.len() < wanted {
-            let mut waits = [nix::poll::PollFd::new(reader.descriptor(), nix::poll::PollFlags::POLLIN)];
-            assert_eq!(nix::poll::poll(&mut waits, 30_000u16).unwrap(), 1, "after {} jobs", done.len());
-            done.extend(reader.take_done());
-        }
-        done
-    }
-
-    #[test]
-    fn every_job_is_done_once_by_few_threads() {
-        let mut file = fd::unnamed_file(&std::env::temp_dir()).unwrap();
-        file.write_all(&vec![1; 1 << 20]).unwrap();
-        let mut reader = Reader::new().unwrap();
-        assert_eq!(reader.threads, 0);
-        for index in 0..100 {
-            let key = Key { index, generation: 1 };
-            // Beyond the end and empty ones come back too.
-            let from = u64::from(index) << 14;
-            reader.read((key, Purpose::Send), file.as_fd(), from..from + (1 << 14), Time::ZERO).unwrap();
-        }
-        let mut done: Vec<_> = wait_for(&mut reader, 100).into_iter().map(|(key, _)| key.index).collect();
-        done.sort_unstable();
-        assert!(done.into_iter().eq(0..100));
-        assert!((1..=THREADS).contains(&reader.threads) && reader.running == 0);
-        assert_eq!(reader.deadline(), None);
-        assert!(reader.shared.lock().reads.is_empty(), "what is done is not read any more");
-    }
-
-    #[test]
-    fn reads_that_take_long_are_told_once_and_then_nothing_more_is_opened() {
-        let at = |seconds| Time(seconds * 1_000_000_000);
-        let path = std::env::temp_dir().join(format!("hatchery-reader-{}", std::process::id()));
-        let file = Arc::new(OwnedFd::from(std::fs::File::create(&path).unwrap()));
-        let mut reader = Reader::new().unwrap();
-        // As if its threads were in reads that never return: none takes a job.
-        reader.threads = THREADS;
-        let key = Key { index: 1, generation: 1 };
-        let hung = |reader: &mut Reader, since| {
-            reader.running += 1;
-            let read = Reading { file: Arc::clone(&file), since: at(since), told: false };
-            reader.shared.lock().reads.push(read);
-        };
-        let open = |reader: &mut Reader, now| {
-            reader.read((key, Purpose::Open), file.as_fd(), 0..1, at(now)).map_err(|error| error.kind())
-        };
-        hung(&mut reader, 1);
-        // A job that waits since then, and may have begun at any time.
-        open(&mut reader, 0).unwrap();
-        assert_eq!(reader.deadline(), Some(at(10)));
-        assert_eq!(reader.take_long(at(10)), []);
-        assert_eq!(reader.deadline(), Some(at(11)));
-        assert_eq!(reader.take_long(at(11)), [Some(path.clone())]);
-        assert_eq!(reader.take_long(at(21)), [], "told once");
-        (2..=THREADS as u64).for_each(|since| hung(&mut reader, since));
-        let last = 10 + THREADS as u64;
-        assert_eq!(open(&mut reader, last - 1), Ok(()), "one thread may still get on");
-        assert_eq!(open(&mut reader, last), Err(io::ErrorKind::TimedOut));
-        // What is on its way to a client waits, as long as that client has time.
-        reader.read((key, Purpose::Send), file.as_fd(), 0..1, at(last)).unwrap();
-        reader.shared.lock().reads.pop();
-        assert_eq!(open(&mut reader, last), Ok(()), "the disk is back");
-        std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn nothing_is_read_for_who_has_gone() {
-        let file = fd::unnamed_file(&std::env::temp_dir()).unwrap();
-        let mut reader = Reader::new().unwrap();
-        // No thread takes a job.
-        reader.threads = THREADS;
-        let key = |index| Key { index, generation: 1 };
-        let (open, send) = (Purpose::Open, Purpose::Send);
-        for (index, purpose) in [(1, send), (2, send), (1, open), (3, open)] {
-            reader.running += 1;
-            let file = Arc::new(file.try_clone().unwrap().into());
-            reader.shared.lock().waiting.push_back(Job { client: key(index), purpose, file, range: 0..1 });
-        }
-        // A request that is given up does not hold up what is still sent of the one before.
-        reader.forget((key(1), open));
-        let left: Vec<_> =
-            reader.shared.lock().waiting.iter().map(|job| (job.client.index, job.purpose)).collect();
-        assert_eq!((left, reader.running), (vec![(1, send), (2, send), (3, open)], 3));
-    }
-}
+mod tests;

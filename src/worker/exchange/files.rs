@@ -1,33 +1,37 @@
-//! The part of an exchange that answers with a file, at once or after a thread has read it from disk.
+//! The part of an exchange that answers with a file, at once or after a thread has read it, or found it.
 
 use super::{Exchange, Step};
 use crate::buf::Segment;
 use crate::config::{Action, Config, Fallback};
-use crate::control::worker::ToMaster;
 use crate::h1;
 use crate::http::BodyLength;
 use crate::slab::Key;
 use crate::timer::Time;
 use crate::worker::context::{Context, ReadFirst};
 use crate::worker::handler::file;
-use crate::worker::reader::Purpose;
+use crate::worker::reader::{Outcome, Purpose};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A small file is being read from disk.
+/// What an answer needs is being read or looked up.
 pub(super) struct Reading {
     /// What the request brings.
     body: BodyLength,
-    /// How often something had to be read for this answer.
-    tries: u8,
+    sofar: SoFar,
     /// The disk does not answer.
     pub(super) until: Time,
     done: bool,
 }
 
-/// For an answer that has just begun.
-pub(super) const FIRST_TRY: u8 = 0;
+/// How far an answer is; the beginning is the default.
+#[derive(Default)]
+pub(super) struct SoFar {
+    /// How often something had to be read for it from a disk of this machine.
+    tries: u8,
+    /// What jobs have brought.
+    known: file::Known,
+}
 
 /// So often a request waits for what another thread reads: once for each coding of a file, and again where memory is so
 /// short that what was read is dropped before it can be copied. Then the worker reads it itself.
@@ -41,7 +45,7 @@ impl Exchange {
     pub(super) fn serve_file(
         &mut self,
         files: &crate::config::Files,
-        (body, tries): (BodyLength, u8),
+        (body, sofar): (BodyLength, SoFar),
         key: Key,
         h1: &mut h1::Conn,
         config: &Rc<Config>,
@@ -56,12 +60,11 @@ impl Exchange {
             rest: cx.table.file(site, location, path),
             query: request.target.query(request.head.target()),
             encoded_slash: request.target.encoded_slash(),
-            waits: tries >= TRIES,
+            waits: sofar.tries >= TRIES,
+            known: &sofar.known,
         };
         let answer = cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall));
-        if cx.files.take_out_of_reach() {
-            cx.tell(&ToMaster::RootReplaced);
-        }
+        cx.look_at_roots();
         match answer {
             file::Answer::Ready(mut ready) => {
                 let body = ready.take_body();
@@ -81,17 +84,23 @@ impl Exchange {
                 cx.is_short |= refused.is_for_shortage();
                 self.fail_with(&refused.head, h1, cx);
             }
-            file::Answer::First(on_disk) => {
+            file::Answer::First(file::First::Near(on_disk)) => {
                 let whom = (key, Purpose::Open);
                 match cx.read_first(whom, on_disk.file.as_fd(), 0..on_disk.len) {
                     ReadFirst::Begun => {
-                        let until = cx.now.after(LONGEST);
-                        self.step = Step::Reading(Reading { body, tries: tries + 1, until, done: false });
+                        self.wait_for_file(body, SoFar { tries: sofar.tries + 1, ..sofar }, cx.now);
                     }
-                    ReadFirst::Cannot => self.serve_file(files, (body, TRIES), key, h1, config, cx),
+                    ReadFirst::Cannot => {
+                        let sofar = SoFar { tries: TRIES, ..sofar };
+                        self.serve_file(files, (body, sofar), key, h1, config, cx);
+                    }
                     ReadFirst::Hangs => self.disk_hangs(h1, cx),
                 }
             }
+            file::Answer::First(file::First::Job(job)) => match cx.look_first(key, job) {
+                ReadFirst::Begun => self.wait_for_file(body, sofar, cx.now),
+                ReadFirst::Cannot | ReadFirst::Hangs => self.disk_hangs(h1, cx),
+            },
             file::Answer::Fallback => {
                 self.fell_back = true;
                 if let Fallback::Action(action) = &files.fallback {
@@ -101,22 +110,34 @@ impl Exchange {
         }
     }
 
-    /// What had to be read from disk is in memory.
-    pub(in crate::worker) fn note_read(&mut self) {
+    fn wait_for_file(&mut self, body: BodyLength, sofar: SoFar, now: Time) {
+        let until = now.after(LONGEST);
+        self.step = Step::Reading(Box::new(Reading { body, sofar, until, done: false }));
+    }
+
+    /// What had to be done first is.
+    pub(in crate::worker) fn note_read(&mut self, outcome: Outcome) {
         if let Step::Reading(reading) = &mut self.step {
             reading.done = true;
+            if let Outcome::Looked(looked) = outcome {
+                reading.sofar.known.add(looked);
+            }
         }
     }
 
     pub(super) fn advance_reading(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) -> bool {
-        let Step::Reading(Reading { body, tries, until, done }) = self.step else { return false };
+        let Step::Reading(reading) = &self.step else { return false };
+        let Reading { done, until, .. } = **reading;
         if !done && cx.now < until {
             return false;
         }
-        self.step = Step::Sent;
+        let Step::Reading(reading) = std::mem::replace(&mut self.step, Step::Sent) else {
+            return false;
+        };
+        let Reading { body, sofar, .. } = *reading;
         let config = Rc::clone(&cx.config);
         match self.action(&config) {
-            Some(Action::Files(files)) if done => self.serve_file(files, (body, tries), key, h1, &config, cx),
+            Some(Action::Files(files)) if done => self.serve_file(files, (body, sofar), key, h1, &config, cx),
             _ => {
                 cx.forget_read((key, Purpose::Open));
                 self.disk_hangs(h1, cx);

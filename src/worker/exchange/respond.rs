@@ -54,7 +54,7 @@ impl Exchange {
     /// Answers with an error page that also carries the fields of `extra`.
     pub(super) fn fail_with(&mut self, extra: &ResponseHead, h1: &mut h1::Conn, cx: &mut Context) {
         let site = self.request.as_ref().and_then(|request| request.site);
-        let page = cx.pages.get(site, extra.status.0, cx.now);
+        let page = cx.page(site, extra.status.0);
         let body = page.body();
         self.status = extra.status.0;
         if extra.fields.is_empty() {

@@ -21,6 +21,7 @@
 mod cache;
 mod entry;
 mod find;
+mod first;
 mod listing;
 mod manifest;
 mod multipart;
@@ -32,12 +33,13 @@ mod tests;
 mod watch;
 
 pub use entry::{OnDisk, Ready, Refused};
+pub use first::{First, Job, Known, Looked};
+pub use root::Replaced;
 
-use crate::buf::Segment;
+use crate::buf::{Far, Segment};
 use crate::config::{self, Action, Config, Fallback, FileCache};
 use crate::http::{BodyLength, Method, RequestHead, ResponseHead};
 use crate::sys::fd::random;
-use crate::sys::file::metadata_at;
 use crate::timer::{Time, Wall};
 use cache::Cache;
 use entry::{Entry, File, Found, Variant};
@@ -46,9 +48,10 @@ use manifest::Manifest;
 use multipart::Multipart;
 use names::{encode, encode_segment, last, trim_slashes};
 use response::{Asked, Plan};
-use root::{Replacement, Root};
+use root::Root;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use watch::Watches;
 
@@ -63,8 +66,20 @@ pub struct Files {
     name: Vec<u8>,
     /// Numbers of roots given out.
     numbers: u32,
-    /// A root was replaced by a directory that only another worker may read.
-    out_of_reach: bool,
+    /// Site and location of roots that are to be looked at.
+    due: Vec<(usize, usize)>,
+}
+
+/// A look at a root.
+pub struct Due {
+    /// Its site and location.
+    pub place: (usize, usize),
+    /// Its number.
+    pub far: Far,
+    /// Its path.
+    pub path: PathBuf,
+    /// The look, which may take as long as it likes.
+    pub look: Box<dyn FnOnce() -> Replaced + Send>,
 }
 
 /// A static location.
@@ -87,8 +102,10 @@ pub struct Request<'a> {
     pub query: Option<&'a [u8]>,
     /// A segment of the path held an encoded slash: it can name no file.
     pub encoded_slash: bool,
-    /// Wait for a disk rather than answer [`Answer::First`].
+    /// Wait for a disk of this machine rather than answer [`Answer::First`].
     pub waits: bool,
+    /// What jobs have brought for it.
+    pub known: &'a Known,
 }
 
 /// What a static location answers.
@@ -109,8 +126,8 @@ pub enum Answer {
     Refuse(Refused),
     /// There is no such file, and the location says what answers then.
     Fallback,
-    /// Nothing yet: this has to be read from a disk first, elsewhere; then the same request will be answered.
-    First(OnDisk),
+    /// Nothing yet: this has to be done first, elsewhere; then the same request will be answered.
+    First(First),
 }
 
 impl Files {
@@ -126,7 +143,7 @@ impl Files {
             watches: Watches::new(config.sites.iter().flat_map(|site| &site.locations).any(is_static)),
             name: Vec::new(),
             numbers: 0,
-            out_of_reach: false,
+            due: Vec::new(),
         };
         for site in &config.sites {
             let places = site.locations.iter().map(|location| match &location.action {
@@ -154,23 +171,51 @@ impl Files {
         self.watches.descriptor()
     }
 
-    /// Whether since the last call a root was found replaced by a directory that this worker may not read. It serves the
-    /// old one as long as it lives.
-    pub fn take_out_of_reach(&mut self) -> bool {
-        std::mem::take(&mut self.out_of_reach)
+    /// The roots that are to be looked at now: what their paths lead to by now nobody knows, so that a thread has to.
+    pub fn take_due(&mut self, config: &Config) -> Vec<Due> {
+        let due = std::mem::take(&mut self.due).into_iter().filter_map(|place| {
+            let (site, location) = place;
+            let root = &self.places.get(site)?.get(location)?.as_ref()?.root;
+            let Action::Files(settings) = &config.sites.get(site)?.locations.get(location)?.action else {
+                return None;
+            };
+            let (far, path) = (Far::Root(root.number), settings.root.clone());
+            Some(Due { place, far, look: Box::new(root.look(path.clone())), path })
+        });
+        due.collect()
+    }
+
+    /// What a look has found; `None`: it could not be made, and is tried again. Whether the root was replaced by a directory
+    /// that this worker may not read: it serves the old one as long as it lives.
+    pub fn take_in(&mut self, (site, location): (usize, usize), found: Option<Replaced>) -> bool {
+        let Some(place) = self.places.get_mut(site).and_then(|site| site.get_mut(location)?.as_mut()) else {
+            return false;
+        };
+        place.root.looked();
+        match found {
+            None | Some(Replaced::No) => false,
+            Some(Replaced::OutOfReach) => true,
+            Some(Replaced::By(directory)) => {
+                log::info!("worker: {} is another directory now", directory.path().display());
+                self.numbers += 1;
+                let root = Root::of(directory, self.numbers, &mut self.watches);
+                *place = Place { root, manifest: Manifest::default() };
+                false
+            }
+        }
     }
 
     /// Drops what may have changed.
     pub fn catch_up(&mut self) {
         if !self.watches.catch_up(&mut self.cache) {
             for place in self.places.iter_mut().flatten().flatten() {
-                place.root.watch = self.watches.watch(place.root.fd());
+                place.root.watch_again(&mut self.watches);
             }
         }
     }
 
-    /// Answers a request for a file of a location. It waits for the names of a path to be looked up, and for content
-    /// only if the request says so.
+    /// Answers a request for a file of a location. It waits for the names of a path to be looked up on disks of this
+    /// machine, and for content only if the request says so; for anything else it does not.
     #[must_use]
     pub fn serve(
         &mut self,
@@ -184,18 +229,12 @@ impl Files {
         if !matches!(method, Method::Get | Method::Head) && !has_action {
             return other_method(method);
         }
-        let Self { places, cache, watches, name, numbers, out_of_reach } = self;
+        let Self { places, cache, watches, name, due, .. } = self;
         let Some(place) = places.get_mut(site).and_then(|site| site.get_mut(location)?.as_mut()) else {
             return refuse(500, "no such static location");
         };
-        let replacement = place.root.replacement(&settings.root, now);
-        *out_of_reach |= replacement == Replacement::OutOfReach;
-        if replacement == Replacement::There
-            && let Ok(root) = Root::open(&settings.root, *numbers + 1, watches)
-        {
-            log::info!("worker: {} is another directory now", settings.root.display());
-            *numbers += 1;
-            *place = Place { root, manifest: Manifest::default() };
+        if place.root.is_due(now) {
+            due.push((site, location));
         }
         let rest = trim_slashes(request.rest);
         if rest.is_empty() && !request.path.ends_with(b"/") {
@@ -209,14 +248,15 @@ impl Files {
         name.extend_from_slice(rest);
         let mut found = None;
         if let Some((key, entry)) = cache.get(name) {
-            if now < entry.until.get() || still_holds(entry, &place.root, now) {
+            if now < entry.until.get() || still_holds(entry, &place.root, &settings.symlinks, now) {
                 found = Some(entry.found.clone());
             } else {
                 cache.remove(key);
             }
         }
         let mut search = |cache: &mut Cache<Entry>| {
-            Search::new(place, settings, watches, cache, wall).waiting(request.waits).run(rest, name, now)
+            let search = Search::new(place, settings, watches, cache, request.known, wall);
+            search.waiting(request.waits).run(rest, name, now)
         };
         let found = match found.map_or_else(|| search(cache), Ok) {
             Ok(Found::Nothing(503, find::EXHAUSTED)) => {
@@ -228,7 +268,7 @@ impl Files {
         };
         let found = match found {
             Ok(found) => found,
-            Err(on_disk) => return Answer::First(on_disk),
+            Err(first) => return Answer::First(first),
         };
         match found {
             Found::File(_) | Found::Directory | Found::Listing
@@ -238,7 +278,13 @@ impl Files {
             }
             Found::File(file) => answer(file, request, wall),
             Found::Directory => redirect(request),
-            Found::Listing => listing::answer(&place.root, rest, settings.dotfiles, request),
+            Found::Listing => match request.known.take_listing() {
+                Some(made) => listing::answer(made, request),
+                None => {
+                    let wanted = listing::Wanted::new(rest, settings.dotfiles, request);
+                    Answer::First(First::Job(Job::listing(&place.root, settings, rest, wanted)))
+                }
+            },
             Found::Nothing(status, why) => missing(settings, status, why),
         }
     }
@@ -261,10 +307,10 @@ fn is_static(location: &config::Location) -> bool {
 }
 
 /// Looks at the disk; whether an entry whose time is over still holds, which it does for another while then.
-fn still_holds(entry: &Entry, root: &Root, now: Time) -> bool {
+fn still_holds(entry: &Entry, root: &Root, links: &config::Symlinks, now: Time) -> bool {
     let (Found::File(file), Some(path)) = (&entry.found, &entry.recheck) else { return false };
     let known = file.variants.first().map(|variant| variant.metadata);
-    let holds = metadata_at(root.fd(), path).is_ok_and(|metadata| known == Some(metadata));
+    let holds = root.metadata_near(path, links).is_ok_and(|metadata| known == Some(metadata));
     if holds {
         entry.until.set(Place::until(now, entry.watched));
     }
@@ -363,7 +409,7 @@ fn missing(settings: &config::Files, status: u16, why: &'static str) -> Answer {
 /// The answer where a part of a file could not be had.
 fn unread(variant: &Variant, error: &io::Error) -> Answer {
     match variant.on_disk().filter(|_| error.kind() == io::ErrorKind::WouldBlock) {
-        Some(on_disk) => Answer::First(on_disk),
+        Some(on_disk) => Answer::First(First::Near(on_disk)),
         None => failed(error),
     }
 }

@@ -1,4 +1,6 @@
-//! Error pages: those that are built in, and those that a site has of its own. Each is made once and sent many times.
+//! Error pages: those that are built in, and those that a site has of its own. Each is made once and sent many times. The
+//! files of the latter are read when the worker starts, and looked at once a second while they are asked for: by a thread,
+//! as nobody knows what a path leads to by then. What was read is sent until that is known.
 
 use super::fixed;
 use crate::buf::Segment;
@@ -34,7 +36,13 @@ pub struct Pages {
     built_in: HashMap<u16, Rc<Page>>,
     /// By site.
     own: Vec<Vec<Own>>,
+    /// Site and number of those that are to be looked at.
+    due: Vec<(usize, usize)>,
 }
+
+/// What the file of a page is.
+#[derive(Debug)]
+pub struct Read(io::Result<Option<(Metadata, Vec<u8>)>>);
 
 /// A page of a site's own.
 #[derive(Debug)]
@@ -43,6 +51,7 @@ struct Own {
     path: PathBuf,
     read: Option<(Metadata, Rc<Page>)>,
     look_at: Time,
+    looks: bool,
     warned: bool,
 }
 
@@ -77,7 +86,7 @@ impl Page {
 }
 
 impl Pages {
-    /// The pages of a configuration; reads nothing yet.
+    /// The pages of a configuration, read for the first time.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let own = |(status, path): &(u16, PathBuf)| Own {
@@ -85,17 +94,48 @@ impl Pages {
             path: path.clone(),
             read: None,
             look_at: Time::ZERO,
+            looks: false,
             warned: false,
         };
         let own = config.sites.iter().map(|site| site.error_pages.iter().map(own).collect());
-        Self { built_in: HashMap::new(), own: own.collect() }
+        let mut pages = Self { built_in: HashMap::new(), own: own.collect(), due: Vec::new() };
+        pages.own.iter_mut().flatten().for_each(|own| own.take_in(look(&own.path, None)));
+        pages
+    }
+
+    /// What is to be looked at now: the job for a thread, whose result comes back by [`Self::take_in`].
+    pub fn take_due(&mut self) -> Vec<Due> {
+        let due = std::mem::take(&mut self.due).into_iter().filter_map(|(site, number)| {
+            let own = self.own.get(site)?.get(number)?;
+            let (path, known) = (own.path.clone(), own.read.as_ref().map(|(known, _)| *known));
+            let asked = path.clone();
+            Some(Due { site, number, path, look: Box::new(move || look(&asked, known)) })
+        });
+        due.collect()
+    }
+
+    /// What a look has brought; `None`: it could not be made, and is tried again later.
+    pub fn take_in(&mut self, (site, number): (usize, usize), read: Option<Read>) {
+        let Some(own) = self.own.get_mut(site).and_then(|site| site.get_mut(number)) else { return };
+        own.looks = false;
+        if let Some(read) = read {
+            own.take_in(read);
+        }
     }
 
     /// The page of a site for a status. One of its own that cannot be read is replaced by the built-in one.
     pub fn get(&mut self, site: Option<usize>, status: u16, now: Time) -> Rc<Page> {
-        let own = site.and_then(|site| self.own.get_mut(site)).into_iter().flatten();
-        if let Some(page) = own.filter(|own| own.status == status).find_map(|own| own.get(now)) {
-            return page;
+        let Self { own, due, .. } = self;
+        let pages = site.and_then(|site| Some((site, own.get_mut(site)?)));
+        if let Some((site, pages)) = pages {
+            for (number, own) in pages.iter_mut().enumerate().filter(|(_, own)| own.status == status) {
+                if own.is_due(now) {
+                    due.push((site, number));
+                }
+                if let Some((_, page)) = &own.read {
+                    return Rc::clone(page);
+                }
+            }
         }
         let built_in = || {
             let (head, body) = fixed::error_page(status);
@@ -107,37 +147,60 @@ impl Pages {
 }
 
 impl Own {
-    fn get(&mut self, now: Time) -> Option<Rc<Page>> {
-        if now >= self.look_at {
-            self.look_at = now.after(LOOK_EVERY);
-            match self.look() {
-                Ok(()) => self.warned = false,
-                Err(error) => {
-                    self.read = None;
-                    if !std::mem::replace(&mut self.warned, true) {
-                        log::warn!("error page {}: {error}; the built-in page is sent", self.path.display());
-                    }
+    /// Whether it is time for another look, which is then under way.
+    fn is_due(&mut self, now: Time) -> bool {
+        let due = now >= self.look_at && !self.looks;
+        if due {
+            (self.look_at, self.looks) = (now.after(LOOK_EVERY), true);
+        }
+        due
+    }
+
+    fn take_in(&mut self, read: Read) {
+        match read.0 {
+            Ok(found) => {
+                self.warned = false;
+                if let Some((found, body)) = found {
+                    self.read = Some((found, Page::new(self.status, content_type(&self.path), body)));
+                }
+            }
+            Err(error) => {
+                self.read = None;
+                if !std::mem::replace(&mut self.warned, true) {
+                    log::warn!("error page {}: {error}; the built-in page is sent", self.path.display());
                 }
             }
         }
-        self.read.as_ref().map(|(_, page)| Rc::clone(page))
     }
+}
 
-    /// Reads the file if it is another one than before.
-    fn look(&mut self) -> io::Result<()> {
-        let file = open_file(&self.path)?;
+/// A look at the file of a page.
+pub struct Due {
+    /// Its site.
+    pub site: usize,
+    /// Its number in it.
+    pub number: usize,
+    /// Its file.
+    pub path: PathBuf,
+    /// The look, which may take as long as it likes.
+    pub look: Box<dyn FnOnce() -> Read + Send>,
+}
+
+/// Reads the file if it is another one than before.
+fn look(path: &Path, known: Option<Metadata>) -> Read {
+    let read = || {
+        let file = open_file(path)?;
         let found = metadata(file.as_fd())?;
-        if self.read.as_ref().is_some_and(|(known, _)| *known == found) {
-            return Ok(());
+        if known == Some(found) {
+            return Ok(None);
         }
         if found.kind != Kind::Regular || found.size > MOST_BYTES {
             let why = format!("not a regular file of at most {MOST_BYTES} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        let body = read_at(file.as_fd(), 0, found.size as usize)?;
-        self.read = Some((found, Page::new(self.status, content_type(&self.path), body)));
-        Ok(())
-    }
+        Ok(Some((found, read_at(file.as_fd(), 0, found.size as usize)?)))
+    };
+    Read(read())
 }
 
 fn content_type(path: &Path) -> &'static str {
@@ -152,10 +215,16 @@ mod tests {
     #[test]
     fn a_page_of_the_sites_own_is_read_again_when_it_changes_and_replaced_when_it_is_gone() {
         let path = std::env::temp_dir().join(format!("hatchery-pages-{}.txt", std::process::id()));
-        let own = Own { status: 404, path: path.clone(), read: None, look_at: Time::ZERO, warned: false };
-        let mut pages = Pages { built_in: HashMap::new(), own: vec![vec![own], vec![]] };
+        let (read, look_at) = (None, Time::ZERO);
+        let own = Own { status: 404, path: path.clone(), read, look_at, looks: false, warned: false };
+        let mut pages = Pages { built_in: HashMap::new(), own: vec![vec![own], vec![]], due: Vec::new() };
         let mut text = |site, status, seconds| {
-            let page = pages.get(site, status, Time::ZERO.after(Duration::from_secs(seconds)));
+            let now = Time::ZERO.after(Duration::from_secs(seconds));
+            pages.get(site, status, now);
+            for due in pages.take_due() {
+                pages.take_in((due.site, due.number), Some((due.look)()));
+            }
+            let page = pages.get(site, status, now);
             let body = String::from_utf8(page.body().as_bytes().to_vec()).unwrap();
             let kind =
                 page.head_with(&ResponseHead::new(status)).fields.get("content-type").unwrap().to_vec();

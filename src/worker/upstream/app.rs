@@ -275,7 +275,7 @@ impl Context {
             unit,
             stream: 0,
             response: None,
-            arrivals: Arrivals::new(closer),
+            arrivals: Arrivals::new(unit.app, closer),
             began: self.now,
             tell_at: self.now,
             until: self.now,

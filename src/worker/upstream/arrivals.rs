@@ -4,7 +4,7 @@
 //! Everything that comes is owned before it is judged, and is closed by the app's [`Closer`], whatever becomes of it. No
 //! more than one waits for its frame: a second one, or one that is still there when all frames were taken, has none.
 
-use crate::buf::OpenFile;
+use crate::buf::{Far, OpenFile};
 use crate::sys::fd::Handed;
 use crate::sys::file::{self, Nature};
 use crate::timer::Time;
@@ -16,6 +16,8 @@ use std::rc::Rc;
 /// What came over the stream of a unit and was not used yet.
 #[derive(Debug)]
 pub(in crate::worker) struct Arrivals {
+    /// Its place in the configuration.
+    app: usize,
     closer: Rc<Closer>,
     waiting: Option<Handed>,
 }
@@ -43,8 +45,8 @@ impl fmt::Display for Stranger {
 
 impl Arrivals {
     /// Of the app whose descriptors go there in the end.
-    pub(in crate::worker) fn new(closer: Rc<Closer>) -> Self {
-        Self { closer, waiting: None }
+    pub(in crate::worker) fn new(app: usize, closer: Rc<Closer>) -> Self {
+        Self { app, closer, waiting: None }
     }
 
     /// Takes in what one read has brought.
@@ -67,7 +69,8 @@ impl Arrivals {
             Nature::Other => Err(Stranger::NoFile),
             Nature::Disk | Nature::Elsewhere if self.closer.is_held_up(now) => Err(Stranger::Stubborn),
             Nature::Disk => Ok(Some(OpenFile::from(file.keep()))),
-            Nature::Elsewhere => Ok(Some(OpenFile::of(file))),
+            // A thread reads it: nothing of it is known to answer.
+            Nature::Elsewhere => Ok(Some(OpenFile::of(file).brought_by(Far::App(self.app)))),
         }
     }
 
@@ -89,7 +92,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     fn judge(file: impl Into<OwnedFd>) -> Result<(), Stranger> {
-        let mut arrivals = Arrivals::new(Rc::default());
+        let mut arrivals = Arrivals::new(0, Rc::default());
         arrivals.take_in(vec![file.into()]).unwrap();
         let result = arrivals.file(Time::ZERO);
         assert_eq!(arrivals.end(), Ok(()), "it is used up");
@@ -121,7 +124,7 @@ mod tests {
     fn one_waits_for_its_frame_and_no_more() {
         let some =
             |count| (0..count).map(|_| File::open("/dev/null").unwrap().into()).collect::<Vec<OwnedFd>>();
-        let mut arrivals = Arrivals::new(Rc::default());
+        let mut arrivals = Arrivals::new(0, Rc::default());
         assert_eq!(arrivals.take_in(some(0)), Ok(()));
         assert!(arrivals.file(Time::ZERO).unwrap().is_none());
         assert_eq!(arrivals.take_in(some(2)), Err(Stranger::Unasked));

@@ -336,3 +336,133 @@ fn a_file_is_one_regular_file_that_can_be_read() {
     }
     assert_eq!((server.ready("worker"), server.pool("worker").restarts), (worker, 0));
 }
+
+mod far {
+    //! Files of a file system in user space that stops answering.
+
+    use super::super::fuse::{FLUSH, Fuse, LOOKUP, READ};
+    use crate::harness::{Connection, SOON, Server, Setup, get, holds, noise, wait_until};
+
+    /// One worker; `/far/` is a static root in the file system, `/app/` an app that sends a file of it.
+    fn serve(fuse: &Fuse) -> Server {
+        let setup = Setup::new(&format!(
+            r#"
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{{address}}"],
+        locations: [
+            (path: "/far/", to: Files(root: "{far}", listing: true)),
+            (path: "/near/", to: Files(root: "near")),
+            (path: "/app/", to: App("sends")),
+        ],
+    )],
+    apps: {{"sends": (module: "sends", chdir: "{{dir}}", home: "{{venv}}", processes: 1, threads: 8)}},"#,
+            far = fuse.path().display()
+        ));
+        setup.directory.write("near/file.txt", "near\n");
+        setup.directory.write(
+            "sends.py",
+            format!(
+                "def application(environ, start_response):\n    start_response('200 OK', [])\n    \
+                 return environ['wsgi.file_wrapper'](open('{}/' + environ['PATH_INFO'].rpartition('/')[2], 'rb'))\n",
+                fuse.path().display()
+            ),
+        );
+        setup.start()
+    }
+
+    fn ask(server: &Server, path: &str) -> Connection {
+        let mut connection = Connection::open(server.address).unwrap();
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+        connection
+    }
+
+    /// The loop of the only worker goes on.
+    fn assert_goes_on(server: &Server) {
+        for _ in 0..5 {
+            assert_eq!(get(server.address, "/near/file.txt").text(), "near\n");
+        }
+    }
+
+    #[test]
+    fn a_file_from_an_app_that_never_answers_holds_up_nobody() {
+        let content = noise(700_000, 5);
+        let Some(mut fuse) = Fuse::mount(&[("large.bin", &content)]) else { return };
+        let server = serve(&fuse);
+        let worker = server.ready("worker");
+        assert!(get(server.address, "/app/large.bin").body == content, "it is sent whole");
+        fuse.hush(&[READ, FLUSH]);
+        let mut waiting: Vec<Connection> = (0..4).map(|_| ask(&server, "/app/large.bin")).collect();
+        fuse.wait_held(READ, 1);
+        assert_goes_on(&server);
+        // Who has gone is forgotten; his file is closed by a thread, if ever.
+        waiting.pop();
+        assert_goes_on(&server);
+        assert_eq!(server.ready("worker"), worker);
+        fuse.speak();
+        for mut connection in waiting {
+            assert!(connection.reply("GET").unwrap().body == content, "it came after all");
+        }
+        wait_until(SOON, "everything is closed", || {
+            let own = format!("{}/", fuse.path().display());
+            let links = std::fs::read_dir(format!("/proc/{}/fd", worker[0].pid)).unwrap();
+            let open = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+            let open: Vec<_> = open.filter(|path| path.to_string_lossy().starts_with(&own)).collect();
+            holds(open.is_empty(), open)
+        });
+        fuse.end();
+    }
+
+    #[test]
+    fn a_root_that_never_answers_holds_up_no_other() {
+        let content = noise(700_000, 6);
+        let Some(mut fuse) = Fuse::mount(&[("large.bin", &content), ("small.txt", b"far\n")]) else { return };
+        let server = serve(&fuse).tolerant(&["does not answer"]);
+        let worker = server.ready("worker");
+        assert!(get(server.address, "/far/large.bin").body == content, "it is sent whole");
+        assert_eq!(get(server.address, "/far/small.txt").text(), "far\n");
+        assert_eq!(get(server.address, "/far/none").status, 404);
+        assert!(get(server.address, "/far/").text().contains("small.txt"));
+        fuse.hush(&[LOOKUP, READ, FLUSH]);
+        let waiting: Vec<Connection> =
+            (0..6).map(|number| ask(&server, &format!("/far/none-{number}"))).collect();
+        let mut small = ask(&server, "/far/small.txt");
+        fuse.wait_held(LOOKUP, 1);
+        assert_goes_on(&server);
+        let reply = wait_until(SOON * 2, "what asks later is refused", || {
+            assert_goes_on(&server);
+            let mut connection = ask(&server, "/far/another");
+            connection.socket().set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+            connection.reply("GET").map_err(|error| error.to_string())
+        });
+        assert_eq!(reply.status, 503);
+        server.wait_log("the disk does not answer");
+        assert_eq!(server.ready("worker"), worker);
+        fuse.speak();
+        for mut connection in waiting {
+            assert_eq!(connection.reply("GET").unwrap().status, 404);
+        }
+        assert_eq!(small.reply("GET").unwrap().text(), "far\n");
+        assert_eq!(get(server.address, "/far/small.txt").text(), "far\n");
+        fuse.end();
+    }
+
+    #[test]
+    fn a_file_system_below_a_root_on_a_disk_is_not_entered_by_the_loop() {
+        let Some(mut fuse) = Fuse::mount(&[("small.txt", b"far\n")]) else { return };
+        let server = serve(&fuse);
+        let near = server.directory().path().join("near");
+        std::os::unix::fs::symlink(fuse.path(), near.join("link")).unwrap();
+        // A deployment of an app that was taken over: the root itself leads there from now on.
+        fuse.hush(&[LOOKUP, READ, FLUSH]);
+        assert_eq!(get(server.address, "/near/link/small.txt").status, 403);
+        std::fs::rename(&near, server.directory().path().join("was")).unwrap();
+        std::os::unix::fs::symlink(fuse.path().join("small.txt"), &near).unwrap();
+        wait_until(SOON, "the root is looked at", || {
+            assert_goes_on(&server);
+            holds(fuse.held() > 0, fuse.held())
+        });
+        assert_goes_on(&server);
+        fuse.end();
+    }
+}

@@ -3,6 +3,7 @@
 
 mod apps;
 mod descriptors;
+mod fuse;
 mod listings;
 mod mutants;
 mod output;

@@ -89,7 +89,7 @@ impl Variant {
                 end: usize::try_from(offset.saturating_add(len)).unwrap_or(usize::MAX),
             },
             // Not worth a place in the cache.
-            Body::File(file) if self.metadata.size <= IN_MEMORY => {
+            Body::File(file) if self.metadata.size <= IN_MEMORY && file.far().is_none() => {
                 let data = if waits {
                     read_at(file.as_fd(), offset, len as usize)?
                 } else {

@@ -2,6 +2,7 @@
 
 use super::cache::Cache;
 use super::entry::{Body, Entry, File, Found, IN_MEMORY, OnDisk, Variant};
+use super::first::{First, Job, Known, Seen};
 use super::names::{hidden, last};
 use super::response::{About, caching, has_hash};
 use super::watch::{Trail, Watches};
@@ -31,12 +32,16 @@ pub(super) struct Search<'a> {
     watched: bool,
     /// What was found changed so recently that it may change again without a trace.
     fresh: bool,
+    /// A part of it is far.
+    far: bool,
     /// Bytes that the result takes.
     cost: usize,
     /// Whether what is not in memory is waited for.
     waits: bool,
-    /// What was not in memory, and ended the search.
-    on_disk: Option<OnDisk>,
+    /// What is known already.
+    known: &'a Known,
+    /// What has to be done elsewhere, and ended the search.
+    first: Option<First>,
 }
 
 /// What a name below the root leads to, if it leads anywhere.
@@ -54,6 +59,7 @@ impl<'a> Search<'a> {
         settings: &'a config::Files,
         watches: &'a mut Watches,
         cache: &'a mut Cache<Entry>,
+        known: &'a Known,
         wall: Wall,
     ) -> Self {
         Self {
@@ -65,9 +71,11 @@ impl<'a> Search<'a> {
             trail: Vec::new(),
             watched: true,
             fresh: false,
+            far: false,
             cost: 1024,
             waits: false,
-            on_disk: None,
+            known,
+            first: None,
         }
     }
 
@@ -80,19 +88,19 @@ impl<'a> Search<'a> {
     /// Looks for `rest` and keeps what is found under `name`.
     ///
     /// # Errors
-    /// What has to be read first.
-    pub(super) fn run(mut self, rest: &[u8], name: &[u8], now: Time) -> Result<Found, OnDisk> {
+    /// What has to be done first.
+    pub(super) fn run(mut self, rest: &[u8], name: &[u8], now: Time) -> Result<Found, First> {
         let result = match self.find(rest) {
             Ok((found, path)) => Ok((found, path)),
             Err(error) => match failed(&error) {
                 (404, why) => self.fall_back(why),
-                (status @ 500.., why) if self.on_disk.is_none() => return Ok(Found::Nothing(status, why)),
+                (status @ 500.., why) if self.first.is_none() => return Ok(Found::Nothing(status, why)),
                 (status, why) => Ok((Found::Nothing(status, why), None)),
             },
         };
         // Whatever was concluded without it.
-        if let Some(on_disk) = self.on_disk.take() {
-            return Err(on_disk);
+        if let Some(first) = self.first.take() {
+            return Err(first);
         }
         let (found, path) = match result {
             Ok(result) => result,
@@ -101,7 +109,8 @@ impl<'a> Search<'a> {
                 return Ok(Found::Nothing(status, why));
             }
         };
-        let recheck = path.filter(|_| !self.fresh && self.settings.precompressed.is_empty());
+        let near = !self.far && self.place.root.is_near();
+        let recheck = path.filter(|_| near && !self.fresh && self.settings.precompressed.is_empty());
         let until = Cell::new(Place::until(now, self.watched));
         let entry = Entry { found: found.clone(), until, watched: self.watched, recheck };
         if let Some(key) = self.cache.insert(name, Rc::new(entry), self.cost + name.len()) {
@@ -291,7 +300,15 @@ impl<'a> Search<'a> {
         {
             self.trail.push((watch, super::manifest::NAME.as_bytes().into()));
         }
-        self.place.manifest.has(path, &self.place.root)
+        let Place { root, manifest } = &mut *self.place;
+        if let Some(contents) = self.known.take_manifest() {
+            manifest.take_in(contents);
+        }
+        if !self.known.has_manifest() && !manifest.is_current(root) {
+            self.first = Some(First::Job(Job::manifest(root, self.settings)));
+            return false;
+        }
+        manifest.has(path)
     }
 
     /// Opens a file and takes a copy of it, if it is small.
@@ -300,14 +317,16 @@ impl<'a> Search<'a> {
         let watch = root.watch.filter(|watch| self.watches.has(*watch));
         let told = watch.is_some_and(|watch| self.watches.lead((root.fd(), watch), path, &mut self.trail));
         self.watched &= told;
-        let (file, by_link) = root.open_file(path, &self.settings.symlinks)?;
+        let Some((file, by_link)) = root.open_near(path, &self.settings.symlinks)? else {
+            return self.open_far(path);
+        };
         self.watched &= !by_link;
         let (metadata, data) = match self.load(&file)? {
             Loaded::File(metadata, data) => (metadata, data),
             Loaded::Directory => return Ok(Some(Opened::Directory)),
             Loaded::Other => return Ok(None),
             Loaded::OnDisk(len) => {
-                self.on_disk = Some(OnDisk { file: Rc::new(file.into()), len });
+                self.first = Some(First::Near(OnDisk { file: Rc::new(file.into()), len }));
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         };
@@ -319,6 +338,23 @@ impl<'a> Search<'a> {
             None => Body::File(Rc::new(file.into())),
         };
         Ok(Some(Opened::File(metadata, body)))
+    }
+
+    /// What a thread has found under a name that is far, or has to look up.
+    fn open_far(&mut self, path: &[u8]) -> io::Result<Option<Opened>> {
+        (self.watched, self.far) = (false, true);
+        let Some(known) = self.known.name(path) else {
+            let most = if self.cache.has_room_for(4096) { IN_MEMORY } else { 0 };
+            self.first = Some(First::Job(Job::name(&self.place.root, self.settings, path, most)));
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let (metadata, seen) = known?;
+        Ok(match seen {
+            Seen::Small(data) => Some(Opened::File(metadata, Body::Memory(data))),
+            Seen::File(file) => Some(Opened::File(metadata, Body::File(file))),
+            Seen::Directory => Some(Opened::Directory),
+            Seen::Other => None,
+        })
     }
 
     fn load(&self, file: &OwnedFd) -> io::Result<Loaded> {

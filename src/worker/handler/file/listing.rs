@@ -1,7 +1,7 @@
 //! What a directory holds, as a page or as JSON. Off unless the location says `listing: true`.
 
 use super::names::{encode_segment, hidden};
-use super::root::Root;
+use super::root::open_file;
 use super::{Answer, Request, failed};
 use crate::buf::Segment;
 use crate::config::Symlinks;
@@ -11,7 +11,7 @@ use crate::sys::file::{Kind, list, metadata, metadata_of_entry};
 use crate::timer::Wall;
 use std::fmt::Write;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Names in a listing; a directory with more is cut off, and the listing says so.
 const MOST_NAMES: usize = 5000;
@@ -25,18 +25,38 @@ struct Item {
     modified: Wall,
 }
 
-/// The listing of a directory below a root.
-pub(super) fn answer(root: &Root, path: &[u8], dotfiles: bool, request: &Request<'_>) -> Answer {
-    let (items, cut) = match read(root, path, dotfiles) {
-        Ok(items) => items,
+/// What a client wants to see of a directory.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// Below the root, with a slash at its end unless it is the root.
+    path: Vec<u8>,
+    /// For the title.
+    shown: Vec<u8>,
+    dotfiles: bool,
+    as_json: bool,
+}
+
+impl Wanted {
+    pub(super) fn new(path: &[u8], dotfiles: bool, request: &Request<'_>) -> Self {
+        let as_json = prefers_json(request);
+        Self { path: path.to_vec(), shown: request.path.to_vec(), dotfiles, as_json }
+    }
+
+    /// Reads the directory and makes the page. A large one takes its time: for threads.
+    pub(super) fn make(&self, root: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+        let (items, cut) = read(root, &self.path, self.dotfiles)?;
+        let page = if self.as_json { json(&items) } else { html(&self.shown, &items, cut) };
+        Ok(page.into_bytes())
+    }
+}
+
+/// The listing of a directory, as a thread has made it.
+pub(super) fn answer(made: io::Result<Vec<u8>>, request: &Request<'_>) -> Answer {
+    let body = match made {
+        Ok(body) => body,
         Err(error) => return failed(&error),
     };
-    let as_json = prefers_json(request);
-    let (kind, body) = if as_json {
-        ("application/json", json(&items))
-    } else {
-        ("text/html; charset=utf-8", html(request.path, &items, cut))
-    };
+    let kind = if prefers_json(request) { "application/json" } else { "text/html; charset=utf-8" };
     let head = ResponseHead::new(200)
         .with("Content-Type", kind)
         .with("Cache-Control", "no-cache")
@@ -45,15 +65,15 @@ pub(super) fn answer(root: &Root, path: &[u8], dotfiles: bool, request: &Request
     let length = BodyLength::Known(body.len() as u64);
     let segments = match request.head.method() {
         Method::Head => Vec::new(),
-        _ => vec![Segment::from(body.into_bytes())],
+        _ => vec![Segment::from(body)],
     };
     Answer::Send { head, body: length, segments }
 }
 
 /// Directories first, then by name; what would not be served is not named.
-fn read(root: &Root, path: &[u8], dotfiles: bool) -> io::Result<(Vec<Item>, bool)> {
+fn read(root: BorrowedFd<'_>, path: &[u8], dotfiles: bool) -> io::Result<(Vec<Item>, bool)> {
     let directory = path.strip_suffix(b"/").unwrap_or(path);
-    let (directory, _) = root.open_file(directory, &Symlinks::Beneath)?;
+    let directory = open_file(root, directory, &Symlinks::Beneath)?;
     let mut items = Vec::new();
     let cut = list(directory, MOST_NAMES, |directory, name| {
         if hidden(name, dotfiles).is_some() {
@@ -62,8 +82,8 @@ fn read(root: &Root, path: &[u8], dotfiles: bool) -> io::Result<(Vec<Item>, bool
         let Ok(mut found) = metadata_of_entry(directory, name) else { return false };
         if found.kind == Kind::Other {
             // A symbolic link, maybe: what it leads to, if that would be served.
-            let target = root.open_file(&[path, name].concat(), &Symlinks::Beneath);
-            match target.and_then(|(file, _)| metadata(file.as_fd())) {
+            let target = open_file(root, &[path, name].concat(), &Symlinks::Beneath);
+            match target.and_then(|file| metadata(file.as_fd())) {
                 Ok(target) if target.kind != Kind::Other => found = target,
                 _ => return false,
             }

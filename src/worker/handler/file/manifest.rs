@@ -1,12 +1,12 @@
 //! `staticfiles.json`, in which Django's `ManifestStaticFilesStorage` keeps which name of a file carries its hash; and the
 //! warnings given for a root, each once.
 
-use super::root::Root;
+use super::root::{Root, open_file};
 use crate::config::Symlinks;
-use crate::sys::file::{Metadata, metadata_at, read_at};
+use crate::sys::file::{Metadata, metadata, read_at};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// The file's name in the root.
 pub(super) const NAME: &str = "staticfiles.json";
@@ -24,19 +24,36 @@ pub(super) struct Manifest {
     warned: HashSet<(Box<[u8]>, i64)>,
 }
 
+/// What a thread has read.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    read: Option<Metadata>,
+    hashed: HashSet<Box<[u8]>>,
+}
+
 #[derive(Deserialize)]
 struct Paths {
     paths: HashMap<String, String>,
 }
 
 impl Manifest {
-    /// Whether the manifest names this path as one with a hash. Looks at the disk: to be asked once for what is kept.
-    pub(super) fn has(&mut self, path: &[u8], root: &Root) -> bool {
-        let now = metadata_at(root.fd(), NAME.as_bytes()).ok();
-        if now != self.read {
-            self.hashed = now.and_then(|_| load(root)).unwrap_or_default();
-            self.read = now;
-        }
+    /// Whether what was read is still what lies on the disk; looks there, if the root is near. To be asked once for what
+    /// is kept.
+    pub(super) fn is_current(&self, root: &Root) -> bool {
+        root.is_near()
+            && match root.metadata_near(NAME.as_bytes(), &Symlinks::Beneath) {
+                Ok(now) => self.read == Some(now),
+                Err(error) => error.kind() == std::io::ErrorKind::NotFound && self.read.is_none(),
+            }
+    }
+
+    /// Takes in what a thread has read.
+    pub(super) fn take_in(&mut self, contents: Contents) {
+        (self.read, self.hashed) = (contents.read, contents.hashed);
+    }
+
+    /// Whether the manifest names this path as one with a hash.
+    pub(super) fn has(&self, path: &[u8]) -> bool {
         self.hashed.contains(path)
     }
 
@@ -51,15 +68,21 @@ impl Manifest {
     }
 }
 
+/// Reads and understands it, which takes its time: for threads.
+pub(super) fn load(root: BorrowedFd<'_>) -> Contents {
+    let Ok(file) = open_file(root, NAME.as_bytes(), &Symlinks::Beneath) else { return Contents::default() };
+    let Ok(found) = metadata(file.as_fd()) else { return Contents::default() };
+    let hashed = understand(file.as_fd(), found.size).unwrap_or_default();
+    Contents { read: Some(found), hashed }
+}
+
 /// Names that stand for another one; a name that stands for itself has no hash.
-fn load(root: &Root) -> Option<HashSet<Box<[u8]>>> {
-    let (file, _) = root.open_file(NAME.as_bytes(), &Symlinks::Beneath).ok()?;
-    let size = crate::sys::file::metadata(file.as_fd()).ok()?.size;
+fn understand(file: BorrowedFd<'_>, size: u64) -> Option<HashSet<Box<[u8]>>> {
     if size > MOST_BYTES {
         log::warn!("files: {NAME} is larger than {MOST_BYTES} bytes and is not read");
         return None;
     }
-    let text = read_at(file.as_fd(), 0, size as usize).ok()?;
+    let text = read_at(file, 0, size as usize).ok()?;
     match serde_json::from_slice::<Paths>(&text) {
         Ok(manifest) => {
             let hashed = manifest.paths.into_iter().filter(|(plain, hashed)| plain != hashed);

@@ -1,88 +1,184 @@
 //! The directory of a location, and opening what is below it.
+//!
+//! A root is *near* if it lies on a file system whose every answer comes from this machine's kernel and disks; what is below
+//! it on the same mount is, too. Everything else is *far*: another mount below it, what links lead to elsewhere, roots over
+//! a network, in user space (FUSE), in layers, of a kind that is not known. The loop touches what is near; a thread looks up
+//! what is far, and may find that it is near after all.
 
 use super::watch::Watches;
 use crate::config::Symlinks;
 use crate::sys::file::{
-    Kind, Links, metadata, open_beneath, open_directory, open_file as open_for_reading, open_through_links,
+    Links, Metadata, is_local, metadata, metadata_on_mount, open_beneath, open_directory,
+    open_directory_on_mount, open_file as open_for_reading, open_on_mount, open_through_links,
 };
 use crate::sys::inotify::Watch;
 use crate::timer::Time;
 use nix::errno::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the root itself is looked at: a deployment may have put another directory in its place.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What has come in the place of a root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Replacement {
-    /// Nothing.
-    None,
-    /// A directory that can be served.
-    There,
+#[derive(Debug)]
+pub enum Replaced {
+    /// Nothing that can be served.
+    No,
+    /// A directory that can be.
+    By(Directory),
     /// A directory that this worker may not read: its sandbox knows the old one only.
     OutOfReach,
+}
+
+/// An open directory, to look names up in.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    fd: OwnedFd,
+    id: (u64, u64),
+    near: bool,
+}
+
+impl Directory {
+    /// What it was opened by.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open(path: &Path) -> io::Result<Self> {
+        let fd = open_directory(path)?;
+        let id = metadata(fd.as_fd())?.id;
+        // Without openat2 nothing keeps the loop on the mount.
+        let near = is_local(fd.as_fd()) && open_directory_on_mount(fd.as_fd(), b"").is_ok();
+        Ok(Self { path: path.to_owned(), fd, id, near })
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Root {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     id: (u64, u64),
+    near: bool,
     pub(super) watch: Option<Watch>,
     look_at: Time,
+    looks: bool,
     /// Distinguishes what is cached of different directories.
     pub(super) number: u32,
 }
 
 impl Root {
+    /// Waits for whatever the path leads to.
     pub(super) fn open(path: &Path, number: u32, watches: &mut Watches) -> io::Result<Self> {
-        let directory = open_directory(path)?;
-        let id = metadata(directory.as_fd())?.id;
-        let watch = watches.watch(directory.as_fd());
-        Ok(Self { directory, id, watch, look_at: Time::ZERO, number })
+        Ok(Self::of(Directory::open(path)?, number, watches))
+    }
+
+    /// Of a directory that a thread has opened.
+    pub(super) fn of(directory: Directory, number: u32, watches: &mut Watches) -> Self {
+        let Directory { fd, id, near, .. } = directory;
+        let mut root = Self {
+            directory: Arc::new(fd),
+            id,
+            near,
+            watch: None,
+            look_at: Time::ZERO,
+            looks: false,
+            number,
+        };
+        root.watch_again(watches);
+        root
+    }
+
+    /// Has changes in it told.
+    pub(super) fn watch_again(&mut self, watches: &mut Watches) {
+        self.watch = if self.near { watches.watch(self.directory.as_fd()) } else { None };
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 
-    /// Whether it is time to see if the path names another directory now, and it does. One that cannot be looked at
-    /// (any more) stays: what was opened keeps working.
-    pub(super) fn replacement(&mut self, path: &Path, now: Time) -> Replacement {
-        if now < self.look_at {
-            return Replacement::None;
+    /// For a thread.
+    pub(super) fn shared(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.directory)
+    }
+
+    /// Whether it is near.
+    pub(super) fn is_near(&self) -> bool {
+        self.near
+    }
+
+    /// Whether it is time to see if its path names another directory now; that is under way then.
+    pub(super) fn is_due(&mut self, now: Time) -> bool {
+        let due = now >= self.look_at && !self.looks;
+        if due {
+            (self.look_at, self.looks) = (now.after(LOOK_EVERY), true);
         }
-        self.look_at = now.after(LOOK_EVERY);
-        let found = open_directory(path).and_then(|directory| metadata(directory.as_fd()));
-        if !found.is_ok_and(|found| found.kind == Kind::Directory && found.id != self.id) {
-            return Replacement::None;
-        }
-        match open_for_reading(path) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Replacement::OutOfReach,
-            _ => Replacement::There,
+        due
+    }
+
+    /// That is over.
+    pub(super) fn looked(&mut self) {
+        self.looks = false;
+    }
+
+    /// What a thread does to see it. One that cannot be looked at (any more) stays: what was opened keeps working.
+    pub(super) fn look(&self, path: PathBuf) -> impl FnOnce() -> Replaced + Send + 'static {
+        let known = self.id;
+        move || match Directory::open(&path) {
+            Ok(found) if found.id != known => match open_for_reading(&path) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Replaced::OutOfReach,
+                _ => Replaced::By(found),
+            },
+            _ => Replaced::No,
         }
     }
 
-    /// Opens a file; whether a symbolic link led to it, so that what happens to its path does not tell all.
-    pub(super) fn open_file(&self, path: &[u8], links: &Symlinks) -> io::Result<(OwnedFd, bool)> {
-        match open_beneath(self.fd(), path, Links::Refuse) {
-            Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {}
-            plain => return plain.map(|file| (file, false)),
+    /// Opens a file that is near; whether a symbolic link led to it, so that what happens to its path does not tell all.
+    /// `None`: it is far.
+    pub(super) fn open_near(&self, path: &[u8], links: &Symlinks) -> io::Result<Option<(OwnedFd, bool)>> {
+        if !self.near {
+            return Ok(None);
         }
-        let file = match links {
-            Symlinks::Refuse => Err(Errno::ELOOP.into()),
-            Symlinks::Beneath => open_beneath(self.fd(), path, Links::Beneath),
-            Symlinks::Follow(to) => match open_beneath(self.fd(), path, Links::Beneath) {
-                Err(error) if error.raw_os_error() == Some(Errno::EXDEV as i32) => {
-                    open_through_links(self.fd(), path, to)
-                }
-                beneath => beneath,
-            },
+        let opened = match open_on_mount(self.fd(), path, Links::Refuse) {
+            Err(error) if is(&error, Errno::ELOOP) && *links != Symlinks::Refuse => {
+                open_on_mount(self.fd(), path, Links::Beneath).map(|file| (file, true))
+            }
+            plain => plain.map(|file| (file, false)),
         };
-        file.map(|file| (file, true))
+        match opened {
+            Err(error) if is(&error, Errno::EXDEV) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// What a path is that is near, without opening it.
+    pub(super) fn metadata_near(&self, path: &[u8], links: &Symlinks) -> io::Result<Metadata> {
+        let links = if *links == Symlinks::Refuse { Links::Refuse } else { Links::Beneath };
+        metadata_on_mount(self.fd(), path, links)
+    }
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno as i32)
+}
+
+/// Opens a file below a root, wherever it is: for threads.
+pub(super) fn open_file(root: BorrowedFd<'_>, path: &[u8], links: &Symlinks) -> io::Result<OwnedFd> {
+    match open_beneath(root, path, Links::Refuse) {
+        Err(error) if is(&error, Errno::ELOOP) => {}
+        plain => return plain,
+    }
+    match links {
+        Symlinks::Refuse => Err(Errno::ELOOP.into()),
+        Symlinks::Beneath => open_beneath(root, path, Links::Beneath),
+        Symlinks::Follow(to) => match open_beneath(root, path, Links::Beneath) {
+            Err(error) if is(&error, Errno::EXDEV) => open_through_links(root, path, to),
+            beneath => beneath,
+        },
     }
 }

@@ -6,6 +6,7 @@ use crate::http::conditional::tests::head;
 use crate::http::encoding::Encoding;
 use crate::sys::clock;
 use crate::sys::file::read_at;
+use crate::worker::reader::Reader;
 use nix::errno::Errno;
 use std::fs;
 use std::os::fd::AsFd;
@@ -62,8 +63,15 @@ impl Place {
 
     fn request_at(&self, method: &str, path: &[u8], rest: &[u8], fields: &[(&str, &str)]) -> Answer {
         let head = head(method, fields);
-        let request =
-            Request { head: &head, path, rest, query: Some(b"q=1"), encoded_slash: false, waits: true };
+        let request = Request {
+            head: &head,
+            path,
+            rest,
+            query: Some(b"q=1"),
+            encoded_slash: false,
+            waits: true,
+            known: &Known::default(),
+        };
         let mut store = self.store();
         let first = serve(&mut store, &self.settings, &request);
         // What is kept gives the same answer.
@@ -108,15 +116,31 @@ impl Store {
             watches: Watches::new(true),
             name: Vec::new(),
             numbers: 0,
-            out_of_reach: false,
+            due: Vec::new(),
         };
         let place = files.open(settings).unwrap();
         files.places.push(vec![Some(place)]);
         Self(files)
     }
 
+    /// Looks at the root and does the jobs as threads would.
     fn serve_at(&mut self, settings: &config::Files, request: &Request<'_>, now: Time) -> Answer {
-        self.0.serve((0, 0), settings, request, (now, clock::wall()))
+        let (reader, wall) = (Reader::new().unwrap(), clock::wall());
+        drop(self.0.serve((0, 0), settings, request, (now, wall)));
+        for place in std::mem::take(&mut self.0.due) {
+            let root = &self.0.places[place.0][place.1].as_ref().unwrap().root;
+            let found = root.look(settings.root.clone())();
+            self.0.take_in(place, Some(found));
+        }
+        let known = Known::default();
+        for _ in 0..20 {
+            let request = Request { known: &known, ..*request };
+            match self.0.serve((0, 0), settings, &request, (now, wall)) {
+                Answer::First(First::Job(job)) => known.add((job.work)(reader.hand())),
+                answer => return answer,
+            }
+        }
+        panic!("there is always something to be done first");
     }
 
     /// The body of a GET at this time, after what has happened was told.
@@ -124,8 +148,15 @@ impl Store {
         self.0.catch_up();
         let head = head("GET", &[]);
         let path = path.as_bytes();
-        let request =
-            Request { head: &head, path, rest: path, query: None, encoded_slash: false, waits: true };
+        let request = Request {
+            head: &head,
+            path,
+            rest: path,
+            query: None,
+            encoded_slash: false,
+            waits: true,
+            known: &Known::default(),
+        };
         let answer = self.serve_at(settings, &request, now);
         (head_of(&answer).status.0, body(&answer))
     }
@@ -311,8 +342,15 @@ fn a_redirect_points_to_no_other_host_and_into_no_field() {
     }
     let head = head("GET", &[]);
     let query = Some(&b"a=\r\nSet-Cookie: x=1\xff&b=%0d"[..]);
-    let request =
-        Request { head: &head, path: b"/dir", rest: b"dir", query, encoded_slash: false, waits: true };
+    let request = Request {
+        head: &head,
+        path: b"/dir",
+        rest: b"dir",
+        query,
+        encoded_slash: false,
+        waits: true,
+        known: &Known::default(),
+    };
     let answer = serve(&mut place.store(), &place.settings, &request);
     assert_eq!(field(&answer, "location"), "dir/?a=%0D%0ASet-Cookie:%20x=1%FF&b=%0d");
 }
@@ -373,6 +411,7 @@ fn nothing_outside_the_root_is_served() {
         query: None,
         encoded_slash: true,
         waits: true,
+        known: &Known::default(),
     };
     assert_eq!(head_of(&serve(&mut place.store(), &place.settings, &request)).status.0, 404);
 }
@@ -627,7 +666,15 @@ fn a_large_file_that_changes_is_not_what_its_segment_says() {
     let mut store = place.store();
     let head = head("GET", &[]);
     let path = b"/huge.bin";
-    let request = Request { head: &head, path, rest: path, query: None, encoded_slash: false, waits: true };
+    let request = Request {
+        head: &head,
+        path,
+        rest: path,
+        query: None,
+        encoded_slash: false,
+        waits: true,
+        known: &Known::default(),
+    };
     let Answer::Ready(mut ready) = store.serve_at(&place.settings, &request, at(0)) else {
         panic!("not whole")
     };
@@ -697,14 +744,21 @@ fn what_is_on_disk_only_is_to_be_read_first() {
     for ((entries, memory), path) in cases.into_iter().flatten() {
         let dropped = ["large.bin", "large.bin.gz"].map(|name| drop_from_memory(&place.path(name)));
         let head = head("GET", &[("Accept-Encoding", "gzip")]);
-        let request =
-            Request { head: &head, path, rest: path, query: None, encoded_slash: false, waits: false };
+        let request = Request {
+            head: &head,
+            path,
+            rest: path,
+            query: None,
+            encoded_slash: false,
+            waits: false,
+            known: &Known::default(),
+        };
         let mut store = place.store();
         store.0.cache = Cache::new(entries, memory);
         let mut first = 0;
         let answer = loop {
             match serve(&mut store, &place.settings, &request) {
-                Answer::First(on_disk) => {
+                Answer::First(First::Near(on_disk)) => {
                     first += 1;
                     assert!(first <= 4, "asked for again although it was read");
                     read_at(on_disk.file.as_fd(), 0, on_disk.len as usize).unwrap();

@@ -4,7 +4,7 @@
 
 use super::cache::Cache;
 use crate::slab::Key;
-use crate::sys::file::{is_local, open_directory_beneath};
+use crate::sys::file::open_directory_on_mount;
 use crate::sys::inotify::{Happened, Inotify, Watch};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -56,9 +56,9 @@ impl Watches {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 
-    /// Watches a directory. `None`: changes in it would not be told.
+    /// Watches a directory that is near. `None`: changes in it would not be told.
     pub(super) fn watch(&mut self, directory: BorrowedFd<'_>) -> Option<Watch> {
-        if self.directories.len() >= MOST_DIRECTORIES || !is_local(directory) {
+        if self.directories.len() >= MOST_DIRECTORIES {
             return None;
         }
         let watch = self.inotify.as_ref()?.watch(directory).ok()?;
@@ -97,7 +97,7 @@ impl Watches {
             }
             at = match self.child(at, name) {
                 Some(known) => known,
-                None => match open_directory_beneath(root, path.get(..end).unwrap_or_default()) {
+                None => match open_directory_on_mount(root, path.get(..end).unwrap_or_default()) {
                     Ok(directory) => {
                         let Some(watch) = self.watch(directory.as_fd()) else { return false };
                         self.name(at, name).directory = Some(watch);

@@ -1,0 +1,207 @@
+//! What has to be done before a request can be answered, elsewhere than in the loop: jobs for threads, and what they bring.
+//! The request is then answered again from its beginning, knowing more than before.
+
+use super::config;
+use super::entry::{IN_MEMORY, OnDisk};
+use super::listing::Wanted;
+use super::manifest::{self, Contents};
+use super::root::{Root, open_file};
+use crate::buf::{Far, OpenFile};
+use crate::sys::file::{Kind, Metadata, is_local, metadata, read_at};
+use crate::worker::reader::{FarFile, Hand};
+use nix::errno::Errno;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// See the module.
+#[derive(Debug)]
+pub enum First {
+    /// A part of a file on a disk of this machine has to be in memory.
+    Near(OnDisk),
+    /// Something that takes its time, or may never end.
+    Job(Job),
+}
+
+/// Work for a thread.
+pub struct Job {
+    /// Who has brought what may not answer; `None`: it is near, only long.
+    pub far: Option<Far>,
+    /// What it is about, for the log.
+    pub path: PathBuf,
+    /// The work.
+    pub work: Box<dyn FnOnce(&Hand) -> Looked + Send>,
+}
+
+/// What a job has brought; opaque to all but [`Known`].
+#[derive(Debug)]
+pub struct Looked(What);
+
+#[derive(Debug)]
+enum What {
+    Name(Vec<u8>, io::Result<(Metadata, Found)>),
+    Manifest(Contents),
+    Listing(io::Result<Vec<u8>>),
+}
+
+/// A name that a thread has looked up.
+#[derive(Debug)]
+enum Found {
+    Small(Vec<u8>),
+    Near(OwnedFd),
+    Far(FarFile),
+    Directory,
+    Other,
+}
+
+/// The same in the loop.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    /// A small file.
+    Small(Rc<[u8]>),
+    /// A file that is sent from.
+    File(Rc<OpenFile>),
+    /// A directory.
+    Directory,
+    /// Nothing that is served.
+    Other,
+}
+
+/// A name that was looked up, or the number of the error.
+type Name = Result<(Metadata, Seen), i32>;
+
+/// What is known for one request.
+#[derive(Debug, Default)]
+pub struct Known {
+    names: RefCell<HashMap<Vec<u8>, Name>>,
+    manifest: RefCell<Option<Contents>>,
+    has_manifest: std::cell::Cell<bool>,
+    listing: RefCell<Option<io::Result<Vec<u8>>>>,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("far", &self.far).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Known {
+    /// Takes in what a job has brought.
+    pub fn add(&self, looked: Looked) {
+        match looked.0 {
+            What::Name(path, result) => {
+                let seen = result.map(|(metadata, found)| (metadata, Seen::of(found)));
+                let seen = seen.map_err(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32));
+                self.names.borrow_mut().insert(path, seen);
+            }
+            What::Manifest(contents) => {
+                *self.manifest.borrow_mut() = Some(contents);
+                self.has_manifest.set(true);
+            }
+            What::Listing(made) => *self.listing.borrow_mut() = Some(made),
+        }
+    }
+
+    /// What a name is, if it was looked up.
+    pub(super) fn name(&self, path: &[u8]) -> Option<io::Result<(Metadata, Seen)>> {
+        let names = self.names.borrow();
+        Some(names.get(path)?.clone().map_err(io::Error::from_raw_os_error))
+    }
+
+    /// Whether the manifest was read for this request.
+    pub(super) fn has_manifest(&self) -> bool {
+        self.has_manifest.get()
+    }
+
+    /// It, once.
+    pub(super) fn take_manifest(&self) -> Option<Contents> {
+        self.manifest.borrow_mut().take()
+    }
+
+    /// The listing, once.
+    pub(super) fn take_listing(&self) -> Option<io::Result<Vec<u8>>> {
+        self.listing.borrow_mut().take()
+    }
+}
+
+impl Seen {
+    fn of(found: Found) -> Self {
+        match found {
+            Found::Small(data) => Self::Small(data.into()),
+            Found::Near(file) => Self::File(Rc::new(file.into())),
+            Found::Far(file) => Self::File(Rc::new(file.into())),
+            Found::Directory => Self::Directory,
+            Found::Other => Self::Other,
+        }
+    }
+}
+
+impl Job {
+    /// Looks a name up that is far; `most`: a file of so many bytes is read at once.
+    pub(super) fn name(root: &Root, settings: &config::Files, path: &[u8], most: u64) -> Self {
+        let (directory, links, far) = (root.shared(), settings.symlinks.clone(), Far::Root(root.number));
+        let path = path.to_vec();
+        let shown = shown(settings, &path);
+        let work = move |hand: &Hand| {
+            let found =
+                open_file(directory.as_fd(), &path, &links).and_then(|file| find(file, most, far, hand));
+            Looked(What::Name(path, found))
+        };
+        Self { far: Some(far), path: shown, work: Box::new(work) }
+    }
+
+    /// Reads the manifest of a root.
+    pub(super) fn manifest(root: &Root, settings: &config::Files) -> Self {
+        let directory = root.shared();
+        let work = move |_: &Hand| Looked(What::Manifest(manifest::load(directory.as_fd())));
+        Self { far: far(root), path: shown(settings, manifest::NAME.as_bytes()), work: Box::new(work) }
+    }
+
+    /// Lists a directory.
+    pub(super) fn listing(root: &Root, settings: &config::Files, path: &[u8], wanted: Wanted) -> Self {
+        let directory = root.shared();
+        let work = move |_: &Hand| Looked(What::Listing(wanted.make(directory.as_fd())));
+        Self { far: far(root), path: shown(settings, path), work: Box::new(work) }
+    }
+}
+
+fn far(root: &Root) -> Option<Far> {
+    (!root.is_near()).then_some(Far::Root(root.number))
+}
+
+fn shown(settings: &config::Files, path: &[u8]) -> PathBuf {
+    settings.root.join(Path::new(std::ffi::OsStr::from_bytes(path)))
+}
+
+/// What was opened. Whatever is not kept is closed here.
+fn find(file: OwnedFd, most: u64, far: Far, hand: &Hand) -> io::Result<(Metadata, Found)> {
+    let (found, data) = load(file.as_fd(), most)?;
+    let what = match (found.kind, data) {
+        (Kind::Regular, Some(data)) => Found::Small(data),
+        (Kind::Regular, None) if is_local(file.as_fd()) => Found::Near(file),
+        (Kind::Regular, None) => Found::Far(FarFile::new(file, far, hand)),
+        (Kind::Directory, _) => Found::Directory,
+        (Kind::Other, _) => Found::Other,
+    };
+    Ok((found, what))
+}
+
+/// What a file is, and a copy of it made between two equal looks, if it is small.
+fn load(file: BorrowedFd<'_>, most: u64) -> io::Result<(Metadata, Option<Vec<u8>>)> {
+    // A file that changes while it is read is read again.
+    for _ in 0..4 {
+        let found = metadata(file)?;
+        if found.kind != Kind::Regular || found.size > most.min(IN_MEMORY) {
+            return Ok((found, None));
+        }
+        let data = read_at(file, 0, found.size as usize)?;
+        if metadata(file)?.stamp() == found.stamp() && data.len() as u64 == found.size {
+            return Ok((found, Some(data)));
+        }
+    }
+    Err(Errno::EAGAIN.into())
+}
