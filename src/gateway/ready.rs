@@ -263,7 +263,7 @@ mod tests {
         let two = Accepted::Class(2);
         let error = |verdict: Option<Result<(), String>>| verdict.unwrap().unwrap_err();
         let database = error(whole(two, b"503 Service Unavailable\0", b"\n no database\x1b[2J \nmore"));
-        assert_eq!(database, "answered 503 instead of 2xx: no database[2J");
+        assert_eq!(database, "answered 503 instead of 2xx: no database\\x1b[2J");
         let elsewhere = whole(two, b"301 Moved\0Location\0https://shop.example/\0", b"<html>");
         assert_eq!(error(elsewhere), "answered 301 instead of 2xx (to https://shop.example/)");
         assert_eq!(
