@@ -7,6 +7,7 @@ mod fuse;
 mod listings;
 mod mutants;
 mod output;
+mod page;
 mod paths;
 mod peers;
 mod published;
