@@ -432,9 +432,11 @@ impl App {
         if self.reached.is_some_and(|reached| now.since(reached) < Duration::from_secs(1)) {
             return true;
         }
-        let connected = socket::connect_unix(&self.socket, socket::Expect::Nothing);
-        let reached =
-            connected.is_ok() || connected.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        let reached = match socket::connect_unix(&self.socket, socket::Expect::Nothing) {
+            // What listens there is what we bound.
+            Ok(stream) => socket::peer_process(stream.as_fd()) == Some(std::process::id()),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
         self.reached = reached.then_some(now);
         reached
     }
