@@ -22,6 +22,9 @@ use std::time::Duration;
 /// Rounds of read, handle, write in one turn before others get theirs.
 const BUDGET: usize = 16;
 
+/// Bytes of a response that are worth a system call of their own.
+const TOGETHER: u64 = 64 * 1024;
+
 /// The answer to connections above the limit.
 const TOO_MANY: Refusal = Refusal {
     status: 429,
@@ -328,9 +331,19 @@ impl Client {
         }
     }
 
+    /// Moves the exchange on as far as it goes, or until enough waits to be written: the head of a response, what is
+    /// there of its body and its end leave together.
     fn advance(&mut self, key: Key, cx: &mut Context) -> bool {
         let Self { exchange, h1, .. } = self;
-        exchange.as_mut().is_some_and(|exchange| exchange.advance(key, h1, cx))
+        let Some(exchange) = exchange else { return false };
+        let mut steps = 0;
+        while steps < BUDGET && exchange.advance(key, h1, cx) {
+            steps += 1;
+            if h1.out().len() >= TOGETHER {
+                break;
+            }
+        }
+        steps > 0
     }
 
     fn write(&mut self, key: Key, cx: &mut Context) -> io::Result<bool> {
