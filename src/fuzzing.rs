@@ -9,6 +9,7 @@ use crate::config::{self, Source};
 use crate::gateway::{self, http1, params};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{Conn, End, Event, Refusal, Request, Settings};
+use crate::http::forwarded::Origin;
 use crate::http::range::{self, Ranges};
 use crate::http::{BodyLength, Method, ResponseHead, target};
 use crate::timer::Time;
@@ -157,9 +158,22 @@ fn judge_request(request: &Request) {
     assert_eq!((second.host, second.body), (request.host.clone(), request.body));
     let Some(host) = head.get("host") else { return };
 
-    let forward = http1::Forward { peer: None, trusted: false, scheme: "http", host, local_port: 0, id: "0" };
+    let described = gateway::Request {
+        head,
+        path: request.target.path_info(),
+        raw: head.target(),
+        query: request.target.query(head.target()).unwrap_or_default(),
+        mount: "",
+        peer: None,
+        origin: Origin { client: None, trusted: false, https: false },
+        authority: host,
+        server_name: b"h",
+        server_port: 80,
+        local_port: 0,
+        id: "0",
+    };
     let mut wire = Vec::new();
-    http1::encode(head, &forward, request.body, &mut wire);
+    http1::encode(&described, request.body, &mut wire);
     let settings = Settings {
         head: usize::MAX >> 1,
         request_line: usize::MAX >> 1,
@@ -172,23 +186,8 @@ fn judge_request(request: &Request) {
     assert_eq!(third.head.wire_len(), wire.len(), "an upstream would see two requests");
     assert_eq!((third.body, third.target.path()), (request.body, request.target.path()));
 
-    let variables = params::Request {
-        head,
-        path: request.target.path_info(),
-        raw: head.target(),
-        query: request.target.query(head.target()).unwrap_or_default(),
-        mount: "",
-        body: None,
-        peer: None,
-        trusted: false,
-        client: None,
-        scheme: "http",
-        server_name: b"h",
-        server_port: 80,
-        id: "0",
-    };
     let mut names = BTreeSet::new();
-    params::each(&variables, |name, value| {
+    params::each(&described, None, |name, value| {
         assert!(names.insert(name.to_vec()), "a variable twice");
         assert!(!name.contains(&0) && !value.contains(&0), "a NUL in a variable");
     });

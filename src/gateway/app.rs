@@ -5,7 +5,7 @@
 //! write responses of their own. Fields that belong to the connection, and `Date` and `Server`, are the server's and
 //! are dropped, as nginx and gunicorn do.
 
-use super::{Event, Fault, params};
+use super::{Event, Fault, Request, params};
 use crate::control::frame::{self, Frame, Header, Kind, Reader};
 use crate::http::{BodyLength, ResponseHead, Status, fields};
 
@@ -48,8 +48,8 @@ pub fn hello(row: u16, unit: u16, out: &mut Vec<u8>) {
     frame::push(out, Kind::Hello, 0, 0, &payload);
 }
 
-/// Appends a request with its body. A variable that contains NUL, which the head parser excludes, is left out.
-pub fn request(stream: u32, request: &params::Request<'_>, body: Body<'_>, out: &mut Vec<u8>) {
+/// Appends a request with its body, of `length` bytes if it has one. A variable that contains NUL, which the head parser excludes, is left out.
+pub fn request(stream: u32, request: &Request<'_>, length: Option<u64>, body: Body<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     let flags = match body {
         Body::None => frame::END,
@@ -57,7 +57,7 @@ pub fn request(stream: u32, request: &params::Request<'_>, body: Body<'_>, out: 
         Body::Descriptor => frame::FD,
     };
     frame::push(out, Kind::Request, flags, stream, b"");
-    params::each(request, |name, value| {
+    params::each(request, length, |name, value| {
         if !name.contains(&0) && !value.contains(&0) {
             out.reserve(name.len() + value.len() + 2);
             out.extend_from_slice(name);

@@ -2,50 +2,33 @@
 //! odd way the upstream sees framed plainly; responses are read strictly, because a response that two parties end at
 //! different places gives one client the answer of another.
 
-use super::{Event, Fault};
+use super::{Event, Fault, Request};
 use crate::buf::{Queue, Segment};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{self, ResponseError, tokens};
-use crate::http::{BodyLength, Fields, Method, RequestHead, Version, target};
-use std::net::IpAddr;
+use crate::http::{BodyLength, Fields, Method, Version, target};
 use std::time::Duration;
-
-/// What the upstream is told about the client's side of the request.
-#[derive(Clone, Copy, Debug)]
-pub struct Forward<'a> {
-    /// Address of the direct peer, not one it claims; `None` on a Unix socket.
-    pub peer: Option<IpAddr>,
-    /// The direct peer is a trusted proxy: what it forwarded is kept and appended to. Otherwise it is replaced.
-    pub trusted: bool,
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// The host that was asked for, with its port, as it was written.
-    pub host: &'a [u8],
-    /// The port the request arrived at; 0 on a Unix socket.
-    pub local_port: u16,
-    /// The id of the exchange; sent as X-Request-Id unless empty.
-    pub id: &'a str,
-}
 
 /// Writes a request head for an upstream: the target in origin form as it was written, the fields that are meant for
 /// it, and the framing of `body` (RFC 9110 §7.6; research, web-servers §4.8, §4.9).
-pub fn encode(head: &RequestHead, forward: &Forward<'_>, body: BodyLength, out: &mut Vec<u8>) {
+pub fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>) {
+    let head = request.head;
     out.extend_from_slice(head.method_bytes());
     out.push(b' ');
     target::write_origin_form(head.method(), head.target(), out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    field(b"Host", &[forward.host], out);
+    field(b"Host", &[request.authority], out);
     let nominated = nominated(head.all("connection"));
     for (name, value) in head.fields() {
-        if passes(name, forward.trusted) && !is_nominated(name, &nominated) {
+        if passes(name, request.origin.trusted) && !is_nominated(name, &nominated) {
             field(name, &[value], out);
         }
     }
-    forwarded(head, forward, out);
+    forwarded(request, out);
     let received = if head.version() == Version::Http10 { &b"1.0 hatchery"[..] } else { b"1.1 hatchery" };
     field(b"Via", &[received], out);
-    if !forward.id.is_empty() {
-        field(b"X-Request-Id", &[forward.id.as_bytes()], out);
+    if !request.id.is_empty() {
+        field(b"X-Request-Id", &[request.id.as_bytes()], out);
     }
     match body {
         BodyLength::None => {}
@@ -68,24 +51,25 @@ fn field(name: &[u8], parts: &[&[u8]], out: &mut Vec<u8>) {
 }
 
 /// X-Forwarded-*: what a trusted proxy said, else what we see ourselves.
-fn forwarded(head: &RequestHead, forward: &Forward<'_>, out: &mut Vec<u8>) {
+fn forwarded(request: &Request<'_>, out: &mut Vec<u8>) {
     // Several lines are one list (RFC 9110 §5.3).
     let said = |name: &'static str| -> Vec<&[u8]> {
-        head.all(name).filter(|value| forward.trusted && !value.is_empty()).collect()
+        let lines = request.head.all(name);
+        lines.filter(|value| request.origin.trusted && !value.is_empty()).collect()
     };
     let or = |said: Vec<&[u8]>, own: &[u8]| match said.as_slice() {
         [] => own.to_vec(),
         lines => lines.join(&b", "[..]),
     };
-    let peer = forward.peer.map(|peer| peer.to_canonical().to_string());
+    let peer = request.peer_address().map(|peer| peer.to_string());
     let mut chain = said("x-forwarded-for");
     chain.extend(peer.as_ref().map(|peer| peer.as_bytes()));
     if !chain.is_empty() {
         field(b"X-Forwarded-For", &[&chain.join(&b", "[..])], out);
     }
-    field(b"X-Forwarded-Proto", &[&or(said("x-forwarded-proto"), forward.scheme.as_bytes())], out);
-    field(b"X-Forwarded-Host", &[&or(said("x-forwarded-host"), forward.host)], out);
-    let own_port = if forward.local_port == 0 { String::new() } else { forward.local_port.to_string() };
+    field(b"X-Forwarded-Proto", &[&or(said("x-forwarded-proto"), request.origin.scheme().as_bytes())], out);
+    field(b"X-Forwarded-Host", &[&or(said("x-forwarded-host"), request.authority)], out);
+    let own_port = if request.local_port == 0 { String::new() } else { request.local_port.to_string() };
     let port = or(said("x-forwarded-port"), own_port.as_bytes());
     if !port.is_empty() {
         field(b"X-Forwarded-Port", &[&port], out);

@@ -6,6 +6,9 @@ pub mod app;
 pub mod http1;
 pub mod params;
 pub mod ready;
+mod request;
+
+pub use request::Request;
 
 use crate::http::{BodyLength, Method, ResponseHead};
 

@@ -12,47 +12,18 @@
 //!   meant for the origin whatever a client says, such as `Cookie`.
 //! - Fields of the same name are joined with `, `, those of `Cookie` with `; `.
 
+use super::Request;
 use super::http1::{is_nominated, nominated};
 use crate::http::{RequestHead, fields};
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// SERVER_SOFTWARE.
 const SOFTWARE: &[u8] = concat!("hatchery/", env!("CARGO_PKG_VERSION")).as_bytes();
 
-/// A request as far as it has been understood.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// Head as it was received.
-    pub head: &'a RequestHead,
-    /// The path, percent-decoded once; for SCRIPT_NAME and PATH_INFO. Starts with `/`, or is `*` of OPTIONS.
-    pub path: &'a [u8],
-    /// The request-target in origin form as it was written; for REQUEST_URI and RAW_URI.
-    pub raw: &'a [u8],
-    /// The query as it was written, without `?`.
-    pub query: &'a [u8],
-    /// SCRIPT_NAME: empty, or a prefix of `path` that ends before a slash or at its end.
-    pub mount: &'a str,
-    /// Bytes of the body after de-chunking; `None` if there is no body.
-    pub body: Option<u64>,
-    /// The direct peer; `None` for a Unix socket.
-    pub peer: Option<SocketAddr>,
-    /// The peer is a trusted proxy: what it says of the way of the request is passed on.
-    pub trusted: bool,
-    /// The client after trusted proxies.
-    pub client: Option<IpAddr>,
-    /// `http` or `https`, after trusted proxies.
-    pub scheme: &'a str,
-    /// Host the client asked for, without a port; never empty.
-    pub server_name: &'a [u8],
-    /// Port the client asked.
-    pub server_port: u16,
-    /// Identifies the exchange in every log.
-    pub id: &'a str,
-}
-
-/// Calls `put` with the name and value of each variable, each name once.
-pub fn each(request: &Request<'_>, mut put: impl FnMut(&[u8], &[u8])) {
+/// Calls `put` with the name and value of each variable, each name once. `length` is that of the body after de-chunking
+/// in bytes, `None` if there is no body.
+pub fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnMut(&[u8], &[u8])) {
     let mut text = Vec::with_capacity(40);
     put(b"GATEWAY_INTERFACE", b"CGI/1.1");
     put(b"SERVER_SOFTWARE", SOFTWARE);
@@ -66,13 +37,13 @@ pub fn each(request: &Request<'_>, mut put: impl FnMut(&[u8], &[u8])) {
     put(b"SERVER_PROTOCOL", request.head.version().as_str().as_bytes());
     put(b"SERVER_NAME", if request.server_name.is_empty() { b"localhost" } else { request.server_name });
     put(b"SERVER_PORT", number(&mut text, u64::from(request.server_port)));
-    put(b"REQUEST_SCHEME", request.scheme.as_bytes());
-    if request.scheme == "https" {
+    put(b"REQUEST_SCHEME", request.origin.scheme().as_bytes());
+    if request.origin.https {
         put(b"HTTPS", b"on");
     }
     put(b"REQUEST_ID", request.id.as_bytes());
-    let direct = request.peer.map(|peer| peer.ip().to_canonical());
-    let client = request.client.map(|client| client.to_canonical()).or(direct);
+    let direct = request.peer_address();
+    let client = request.origin.client.map(|client| client.to_canonical()).or(direct);
     match client {
         Some(client) => put(b"REMOTE_ADDR", address(&mut text, client)),
         None => put(b"REMOTE_ADDR", b""),
@@ -83,10 +54,10 @@ pub fn each(request: &Request<'_>, mut put: impl FnMut(&[u8], &[u8])) {
     if let Some(kind) = request.head.get("content-type") {
         put(b"CONTENT_TYPE", kind);
     }
-    if let Some(length) = request.body {
+    if let Some(length) = length {
         put(b"CONTENT_LENGTH", number(&mut text, length));
     }
-    each_field(request.head, request.trusted, &mut put);
+    each_field(request.head, request.origin.trusted, &mut put);
 }
 
 /// The `HTTP_…` variables.
@@ -164,6 +135,7 @@ fn address(text: &mut Vec<u8>, address: IpAddr) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::forwarded::Origin;
     use crate::http::{Span, Version};
     use std::collections::BTreeMap;
 
@@ -180,8 +152,12 @@ mod tests {
     }
 
     fn variables(request: &Request<'_>) -> BTreeMap<String, Vec<u8>> {
+        with_body(request, None)
+    }
+
+    fn with_body(request: &Request<'_>, length: Option<u64>) -> BTreeMap<String, Vec<u8>> {
         let mut map = BTreeMap::new();
-        each(request, |name, value| {
+        each(request, length, |name, value| {
             let name = String::from_utf8(name.to_vec()).unwrap();
             assert!(map.insert(name.clone(), value.to_vec()).is_none(), "{name} twice");
         });
@@ -195,13 +171,12 @@ mod tests {
             raw: b"/caf%C3%A9?a=%20",
             query: b"a=%20",
             mount,
-            body: None,
             peer: Some("[::ffff:192.0.2.1]:4711".parse().unwrap()),
-            trusted: false,
-            client: None,
-            scheme: "http",
+            origin: Origin { client: None, trusted: false, https: false },
+            authority: b"shop.example:8000",
             server_name: b"shop.example",
             server_port: 8000,
+            local_port: 80,
             id: "1-2",
         }
     }
@@ -255,9 +230,8 @@ mod tests {
             ],
         );
         let mut request = request(&head, b"/", "");
-        request.body = Some(5);
-        request.trusted = true;
-        let map = variables(&request);
+        request.origin.trusted = true;
+        let map = with_body(&request, Some(5));
         assert_eq!(map["HTTP_COOKIE"], b"a=1; b=2");
         assert_eq!(map["HTTP_ACCEPT"], b"text/html, */*");
         assert_eq!(map["HTTP_X_FORWARDED_FOR"], b"10.0.0.1");
@@ -279,7 +253,7 @@ mod tests {
             variables(request).into_keys().filter(|name| name.starts_with("HTTP_")).collect()
         };
         assert_eq!(names(&request), ["HTTP_X_FORWARDED"]);
-        request.trusted = true;
+        request.origin.trusted = true;
         assert_eq!(names(&request).len(), fields.len());
     }
 
@@ -304,15 +278,15 @@ mod tests {
     fn a_client_behind_a_proxy_has_no_port() {
         let head = head("GET", &[]);
         let mut request = request(&head, b"/", "");
-        request.client = Some("2001:db8::1".parse().unwrap());
-        request.scheme = "https";
+        request.origin.client = Some("2001:db8::1".parse().unwrap());
+        request.origin.https = true;
         request.server_name = b"";
         let map = variables(&request);
         assert_eq!(map["REMOTE_ADDR"], b"2001:db8::1");
         assert_eq!(map["HTTPS"], b"on");
         assert_eq!(map["SERVER_NAME"], b"localhost");
         assert!(!map.contains_key("REMOTE_PORT"));
-        request.client = None;
+        request.origin.client = None;
         request.peer = None;
         assert_eq!(variables(&request)["REMOTE_ADDR"], b"");
     }

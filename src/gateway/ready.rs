@@ -5,8 +5,9 @@
 //! the response head.
 
 use super::app::{self, Body, Response};
-use super::{Event, Fault, params};
+use super::{Event, Fault, Request};
 use crate::control::text;
+use crate::http::forwarded::Origin;
 use crate::http::{Method, RequestHead, Span, Version, target};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -72,22 +73,22 @@ pub fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
         Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
         _ => (question.host, None),
     };
-    let request = params::Request {
+    let port = port.unwrap_or(if https { 443 } else { 80 });
+    let request = Request {
         head: &head,
         path,
         raw,
         query: parsed.as_ref().and_then(|parsed| parsed.query(raw)).unwrap_or_default(),
         mount: question.mount,
-        body: None,
         peer: None,
-        trusted: true,
-        client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        scheme: question.scheme,
+        origin: Origin { client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), trusted: true, https },
+        authority: question.host.as_bytes(),
         server_name: name.as_bytes(),
-        server_port: port.unwrap_or(if https { 443 } else { 80 }),
+        server_port: port,
+        local_port: port,
         id: "ready",
     };
-    app::request(STREAM, &request, Body::None, out);
+    app::request(STREAM, &request, None, Body::None, out);
 }
 
 fn head(question: &Question<'_>) -> RequestHead {

@@ -15,6 +15,14 @@ pub struct Origin {
     pub https: bool,
 }
 
+impl Origin {
+    /// The scheme that the client used.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+}
+
 /// Walks X-Forwarded-For from the right to the first address that is not trusted. `peer` is `None` for Unix sockets;
 /// `trusts(None)` says whether those are trusted.
 pub fn origin(head: &RequestHead, peer: Option<IpAddr>, trusts: impl Fn(Option<IpAddr>) -> bool) -> Origin {

@@ -256,7 +256,7 @@ impl Exchange {
             path: &written::path_as_written(&request.target, raw),
             query: request.target.query(raw).unwrap_or_default(),
             host: request.authority(),
-            scheme: request.scheme(),
+            scheme: request.origin.scheme(),
         };
         let (mut head, body) = fixed::error_page(status);
         head.fields.add("Location", location::render(template, &parts));
@@ -280,22 +280,41 @@ impl Exchange {
         cx: &mut Context,
     ) {
         let Some(request) = &self.request else { return };
-        let forward = gateway::http1::Forward {
-            peer: self.peer.address.map(|peer| peer.ip()),
-            trusted: request.origin.trusted,
-            scheme: request.scheme(),
-            host: request.authority(),
-            local_port: self.local_port(cx),
-            id: &self.id_text(),
-        };
         let mut head = Vec::with_capacity(request.head.wire_len() + 256);
-        gateway::http1::encode(&request.head, &forward, body, &mut head);
+        let id = self.id_text();
+        gateway::http1::encode(&self.describe(request, "", &id, cx), body, &mut head);
         let method = request.head.method();
         match proxy::Run::start(upstream, key, method, head, body, cx) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
                 self.broken(fault, h1, cx);
             }
+        }
+    }
+
+    /// The request for whoever answers it.
+    fn describe<'a>(
+        &self,
+        request: &'a Request,
+        mount: &'a str,
+        id: &'a str,
+        cx: &Context,
+    ) -> gateway::Request<'a> {
+        let raw = request.head.target();
+        let local_port = self.local_port(cx);
+        gateway::Request {
+            head: &request.head,
+            path: request.target.path_info(),
+            raw: written::origin_form(&request.target, raw),
+            query: request.target.query(raw).unwrap_or_default(),
+            mount,
+            peer: self.peer.address,
+            origin: request.origin,
+            authority: request.authority(),
+            server_name: &request.host.name,
+            server_port: request.host.port.unwrap_or(local_port),
+            local_port,
+            id,
         }
     }
 
@@ -508,10 +527,6 @@ impl Request {
     fn line(&self) -> String {
         let (method, target) = (self.head.method_bytes(), self.head.target());
         format!("{} {}", String::from_utf8_lossy(method), String::from_utf8_lossy(target).escape_debug())
-    }
-
-    fn scheme(&self) -> &'static str {
-        if self.origin.https { "https" } else { "http" }
     }
 
     /// Host and port as the client wrote them, those of an absolute target first (RFC 9112 §3.2.2); where it wrote

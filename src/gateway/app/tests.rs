@@ -40,19 +40,18 @@ fn requests_carry_their_body_or_announce_a_descriptor() {
         crate::http::Version::Http10,
         Vec::new(),
     );
-    let request = params::Request {
+    let request = Request {
         head: &head,
         path: b"/nul\0",
         raw: b"/nul%00",
         query: b"",
         mount: "",
-        body: Some(4),
         peer: None,
-        trusted: false,
-        client: None,
-        scheme: "http",
+        origin: crate::http::forwarded::Origin { client: None, trusted: false, https: false },
+        authority: b"a",
         server_name: b"a",
         server_port: 80,
+        local_port: 80,
         id: "1",
     };
     for (body, kinds, flags) in [
@@ -61,7 +60,7 @@ fn requests_carry_their_body_or_announce_a_descriptor() {
         (Body::Inline(b"body"), &[Kind::Request, Kind::Body, Kind::End][..], 0),
     ] {
         let mut out = b"before".to_vec();
-        super::request(9, &request, body, &mut out);
+        super::request(9, &request, Some(4), body, &mut out);
         let mut reader = Reader::new();
         reader.feed(out.strip_prefix(b"before").unwrap());
         let frames: Vec<_> = std::iter::from_fn(|| reader.poll().unwrap()).collect();

@@ -1,5 +1,7 @@
 use super::*;
 use crate::h1::{Conn, Settings};
+use crate::http::RequestHead;
+use crate::http::forwarded::Origin;
 use crate::timer::Time;
 use std::rc::Rc;
 
@@ -13,25 +15,42 @@ fn head(text: &str) -> RequestHead {
     }
 }
 
-const FORWARD: Forward<'static> = Forward {
-    peer: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))),
-    trusted: false,
-    scheme: "https",
-    host: b"shop.example:8443",
-    local_port: 8443,
-    id: "id-1",
-};
+/// What the server knows besides the head.
+const REQUEST: Known = Known { peer: Some("192.0.2.7:4711"), trusted: false, local_port: 8443, id: "id-1" };
 
-fn encoded(request: &str, forward: &Forward<'_>, body: BodyLength) -> String {
+#[derive(Clone, Copy)]
+struct Known {
+    peer: Option<&'static str>,
+    trusted: bool,
+    local_port: u16,
+    id: &'static str,
+}
+
+fn encoded(request: &str, known: Known, body: BodyLength) -> String {
     let mut out = Vec::new();
-    encode(&head(request), forward, body, &mut out);
+    let head = head(request);
+    let request = Request {
+        head: &head,
+        path: b"/",
+        raw: head.target(),
+        query: b"",
+        mount: "",
+        peer: known.peer.map(|peer| peer.parse().unwrap()),
+        origin: Origin { client: None, trusted: known.trusted, https: true },
+        authority: b"shop.example:8443",
+        server_name: b"shop.example",
+        server_port: 8443,
+        local_port: known.local_port,
+        id: known.id,
+    };
+    encode(&request, body, &mut out);
     String::from_utf8(out).unwrap()
 }
 
 /// The fields that came through of those in `lines`, ours left out.
 fn through(lines: &str, trusted: bool) -> Vec<String> {
     let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{lines}\r\n");
-    let out = encoded(&request, &Forward { trusted, ..FORWARD }, BodyLength::None);
+    let out = encoded(&request, Known { trusted, ..REQUEST }, BodyLength::None);
     let ours = ["Host: ", "X-Forwarded-", "Via: 1.1 hatchery", "X-Request-Id: id-1"];
     out.trim_end()
         .split("\r\n")
@@ -55,7 +74,7 @@ fn a_request_is_written_anew() {
         (BodyLength::Known(1234), "Content-Length: 1234\r\n"),
         (BodyLength::Unknown, "Transfer-Encoding: chunked\r\n"),
     ] {
-        assert_eq!(encoded(request, &FORWARD, body), format!("{expected}{framing}\r\n"));
+        assert_eq!(encoded(request, REQUEST, body), format!("{expected}{framing}\r\n"));
     }
 }
 
@@ -88,7 +107,7 @@ fn a_nomination_cannot_take_our_own_fields() {
     let request = "GET / HTTP/1.1\r\nHost: shop.example\r\n\
                    Connection: Host, X-Forwarded-For, X-Forwarded-Proto, Content-Length, Via\r\n\
                    X-Forwarded-For: 6.6.6.6\r\n\r\n";
-    let out = encoded(request, &FORWARD, BodyLength::Known(3));
+    let out = encoded(request, REQUEST, BodyLength::Known(3));
     for line in [
         "Host: shop.example:8443",
         "X-Forwarded-For: 192.0.2.7",
@@ -106,7 +125,7 @@ fn only_a_trusted_peer_is_believed() {
                  X-Forwarded-Host: public.example\r\nX-Forwarded-Port: 80\r\nForwarded: for=1\r\nX-Real-IP: 1\r\n\
                  X-Forwarded-Prefix: /p\r\n";
     let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{lines}\r\n");
-    let trusted = encoded(&request, &Forward { trusted: true, ..FORWARD }, BodyLength::None);
+    let trusted = encoded(&request, Known { trusted: true, ..REQUEST }, BodyLength::None);
     for line in [
         "X-Forwarded-For: 203.0.113.9, 10.1.1.1, 10.1.1.2, 192.0.2.7",
         "X-Forwarded-Proto: http",
@@ -118,7 +137,7 @@ fn only_a_trusted_peer_is_believed() {
     ] {
         assert_eq!(trusted.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line}: {trusted}");
     }
-    let untrusted = encoded(&request, &FORWARD, BodyLength::None);
+    let untrusted = encoded(&request, REQUEST, BodyLength::None);
     for word in
         ["203.0.113.9", "10.1.1", "public.example", "Forwarded: for", "X-Real-IP", "Prefix", "Port: 80\r"]
     {
@@ -128,16 +147,16 @@ fn only_a_trusted_peer_is_believed() {
 
 #[test]
 fn a_peer_without_address_adds_none() {
-    let unix = Forward { peer: None, local_port: 0, id: "", ..FORWARD };
-    let out = encoded("GET / HTTP/1.0\r\n\r\n", &unix, BodyLength::None);
+    let unix = Known { peer: None, local_port: 0, id: "", ..REQUEST };
+    let out = encoded("GET / HTTP/1.0\r\n\r\n", unix, BodyLength::None);
     assert!(
         !out.contains("X-Forwarded-For")
             && !out.contains("X-Forwarded-Port")
             && !out.contains("X-Request-Id")
     );
     assert!(out.contains("\r\nVia: 1.0 hatchery\r\n"));
-    let mapped = Forward { peer: "::ffff:192.0.2.7".parse().ok(), ..FORWARD };
-    assert!(encoded("GET / HTTP/1.0\r\n\r\n", &mapped, BodyLength::None).contains("For: 192.0.2.7\r\n"));
+    let mapped = Known { peer: Some("[::ffff:192.0.2.7]:4711"), ..REQUEST };
+    assert!(encoded("GET / HTTP/1.0\r\n\r\n", mapped, BodyLength::None).contains("For: 192.0.2.7\r\n"));
 }
 
 #[test]

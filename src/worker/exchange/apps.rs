@@ -1,8 +1,8 @@
 //! The part of an exchange that hands a request to an app: ask for a unit, describe the request, start.
 
-use super::{Exchange, Step, written};
+use super::{Exchange, Step};
 use crate::config::Action;
-use crate::gateway::{self, params};
+use crate::gateway;
 use crate::h1;
 use crate::http::ResponseHead;
 use crate::slab::Key;
@@ -49,27 +49,13 @@ impl Exchange {
         let (Some(request), Some(action)) = (&self.request, self.action(&config)) else { return };
         let Action::App { mount, .. } = action else { return };
         let id = self.id_text();
-        let raw = request.head.target();
-        let variables = params::Request {
-            head: &request.head,
-            path: request.target.path_info(),
-            raw: written::origin_form(&request.target, raw),
-            query: request.target.query(raw).unwrap_or_default(),
-            mount,
-            body: (body.len() > 0 || request.has_body()).then(|| body.len()),
-            peer: self.peer.address,
-            trusted: request.origin.trusted,
-            client: request.origin.client,
-            scheme: request.scheme(),
-            server_name: &request.host.name,
-            server_port: request.host.port.unwrap_or_else(|| self.local_port(cx)),
-            id: &id,
-        };
+        let described = self.describe(request, mount, &id, cx);
+        let length = (body.len() > 0 || request.has_body()).then(|| body.len());
         let started = app::Run::start(
             unit,
             key,
             &body,
-            |stream, body, out| gateway::app::request(stream, &variables, body, out),
+            |stream, body, out| gateway::app::request(stream, &described, length, body, out),
             cx,
         );
         match started {

@@ -2,7 +2,8 @@
 
 use hatchery::control::frame::{self, Frame, Kind, Reader};
 use hatchery::gateway::app::{self, Body, HOST_PROGRAM, Response};
-use hatchery::gateway::{Event, Fault, params};
+use hatchery::gateway::{Event, Fault, Request};
+use hatchery::http::forwarded::Origin;
 use hatchery::http::{BodyLength, RequestHead, ResponseHead, Span, Version};
 use hatchery::sys::{inherited, process};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -248,19 +249,18 @@ impl Worker {
     pub(super) fn send(&mut self, ask: &Ask<'_>) {
         self.number += 1;
         let head = head(ask.method, ask.fields);
-        let request = params::Request {
+        let request = Request {
             head: &head,
             path: ask.path,
             raw: ask.path,
             query: ask.query.as_bytes(),
             mount: "",
-            body: ask.body.map(|body| body.len() as u64),
             peer: Some("192.0.2.1:4711".parse().unwrap()),
-            trusted: false,
-            client: None,
-            scheme: "http",
+            origin: Origin { client: None, trusted: false, https: false },
+            authority: b"shop.example",
             server_name: b"shop.example",
             server_port: 80,
+            local_port: 80,
             id: "test-1",
         };
         let body = match ask.body {
@@ -269,7 +269,7 @@ impl Worker {
             Some(bytes) => Body::Inline(bytes),
         };
         let mut out = Vec::new();
-        app::request(self.number, &request, body, &mut out);
+        app::request(self.number, &request, ask.body.map(|body| body.len() as u64), body, &mut out);
         let spool = ask.body.filter(|_| ask.spooled).map(|bytes| {
             let path = unique("spool");
             let mut file =

@@ -1,0 +1,42 @@
+//! The one description of a request for whoever answers it: every codec writes its own protocol from it.
+
+use crate::http::RequestHead;
+use crate::http::forwarded::Origin;
+use std::net::{IpAddr, SocketAddr};
+
+/// A request as far as it has been understood.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Head as it was received.
+    pub head: &'a RequestHead,
+    /// The path, percent-decoded once; for SCRIPT_NAME and PATH_INFO. Starts with `/`, or is `*` of OPTIONS.
+    pub path: &'a [u8],
+    /// The request-target in origin form as it was written; for REQUEST_URI and RAW_URI.
+    pub raw: &'a [u8],
+    /// The query as it was written, without `?`.
+    pub query: &'a [u8],
+    /// SCRIPT_NAME: empty, or a prefix of `path` that ends before a slash or at its end.
+    pub mount: &'a str,
+    /// The direct peer; `None` for a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// What is believed of the way from the client to the peer.
+    pub origin: Origin,
+    /// Host that was asked for, with its port, as it was written.
+    pub authority: &'a [u8],
+    /// The same without a port, in lower case; empty if it is not known.
+    pub server_name: &'a [u8],
+    /// Port that was asked for: the one written, else the one the request arrived at.
+    pub server_port: u16,
+    /// The port the request arrived at; 0: it is not told.
+    pub local_port: u16,
+    /// Identifies the exchange in every log; empty: it is not told.
+    pub id: &'a str,
+}
+
+impl Request<'_> {
+    /// The direct peer's address, as IPv4 where it is one (RFC 4291 §2.5.5.2).
+    #[must_use]
+    pub fn peer_address(&self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.ip().to_canonical())
+    }
+}
