@@ -6,7 +6,7 @@
 //! it was received.
 
 use crate::config::{self, Source};
-use crate::gateway::{self, http1, params};
+use crate::gateway::{self, Protocol, http1, params};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{Conn, End, Event, Refusal, Request, Settings};
 use crate::http::forwarded::Origin;
@@ -22,13 +22,14 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("head", head),
     ("chunked", chunked),
     ("target", target),
     ("range", range),
     ("configuration", configuration),
     ("response", response),
+    ("cgi", cgi),
 ];
 
 /// Longer inputs say nothing more, and what is tried byte by byte becomes slow.
@@ -329,18 +330,29 @@ impl Source for Memory {
 
 /// The first byte says whether HEAD was asked; then what an upstream sends.
 pub fn response(bytes: &[u8]) {
+    upstream(Protocol::Http, bytes);
+}
+
+/// The response of a CGI program, likewise.
+pub fn cgi(bytes: &[u8]) {
+    upstream(Protocol::Scgi, bytes);
+}
+
+fn upstream(protocol: Protocol, bytes: &[u8]) {
     let Some((first, bytes)) = bytes.split_first() else { return };
     let bytes = bytes.get(..MOST).unwrap_or(bytes);
     let method = if first & 1 == 0 { Method::Get } else { Method::Head };
-    let whole = receive(method, &[bytes]);
-    assert_eq!(whole, receive(method, &bytes.chunks(1).collect::<Vec<_>>()), "whole and byte by byte");
+    let whole = receive(protocol.response(method), method, &[bytes]);
+    let single = receive(protocol.response(method), method, &bytes.chunks(1).collect::<Vec<_>>());
+    assert_eq!(whole, single, "whole and byte by byte");
 }
 
 /// Heads, the body, how it ended, and whether the connection can be used again.
-fn receive(method: Method, pieces: &[&[u8]]) -> (Vec<ResponseHead>, Vec<u8>, &'static str, bool) {
-    let mut response = http1::Response::new(method);
+type Received = (Vec<ResponseHead>, Vec<u8>, &'static str, bool);
+
+fn receive(mut response: gateway::Response, method: Method, pieces: &[&[u8]]) -> Received {
     let (mut heads, mut body, mut end) = (Vec::new(), Vec::new(), "open");
-    let mut poll = |response: &mut http1::Response| {
+    let mut poll = |response: &mut gateway::Response| {
         while let Some(event) = response.poll() {
             assert_eq!(end, "open", "something after the end");
             match event {

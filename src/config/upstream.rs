@@ -5,6 +5,7 @@ use super::located::{At, Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::Positive;
 use super::shape::Shape;
+use crate::gateway::Protocol;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 pub struct Upstream {
     /// Its key in the file.
     pub name: String,
+    /// How they are spoken to; HTTP/1.1.
+    pub protocol: Protocol,
     /// One or more.
     pub servers: Vec<Server>,
     /// To connect; 3 s, 502... 504 when it runs out.
@@ -62,7 +65,7 @@ impl Upstream {
     /// The upstream of this name.
     pub(crate) fn read(name: &str, node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let (raw, at) = node.fields::<RawUpstream<'_>>(report)?;
-        at.or(raw.protocol, Protocol, report);
+        let protocol = at.or(raw.protocol, Protocol::Http, report);
         at.or(raw.balance, Balance, report);
         let before = report.problems.len();
         let servers = at.need(raw.servers, "servers", "[\"127.0.0.1:9000\"]", report);
@@ -82,16 +85,14 @@ impl Upstream {
             }
         }
         let servers = servers.into_iter().map(|server| server.value).collect();
-        Some(Self { name: name.to_owned(), servers, connect_timeout, timeout, keepalive })
+        Some(Self { name: name.to_owned(), protocol, servers, connect_timeout, timeout, keepalive })
     }
 }
 
-#[derive(Clone, Copy)]
-struct Protocol;
-
 impl Read for Protocol {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.choice(report, &[("Http", Self)], &["FastCgi", "Uwsgi", "Scgi"])
+        let known = [Self::Http, Self::Scgi].map(|protocol| (protocol.name(), protocol));
+        node.choice(report, &known, &["FastCgi", "Uwsgi"])
     }
 }
 

@@ -290,7 +290,7 @@ fn ready(ready: &Ready) -> String {
 
 fn upstream(upstream: &Upstream) -> String {
     let mut out = Block::new(2);
-    out.field("protocol", "Http");
+    out.field("protocol", upstream.protocol.name());
     out.field("balance", "RoundRobin");
     let servers = upstream.servers.iter().map(|server| {
         line(&[("address", text(&server.address.to_string())), ("weight", server.weight.to_string())])

@@ -142,7 +142,7 @@ pub(super) fn is_nominated(name: &[u8], nominated: &[&[u8]]) -> bool {
     nominated.iter().any(|other| name.eq_ignore_ascii_case(other)) && !is_one_of(name, &NOT_NOMINATED)
 }
 
-/// Frames a request body that is passed on while it comes.
+/// Frames a request body that is passed on while it comes; one of known length is passed as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyEncoder {
     body: BodyLength,
@@ -228,7 +228,7 @@ enum State {
 }
 
 /// Largest response head (research, web-servers §6.1).
-const HEAD_MAX: usize = 64 * 1024;
+pub(super) const HEAD_MAX: usize = 64 * 1024;
 /// Interim responses before the final one.
 const INTERIMS_MAX: u8 = 32;
 
@@ -368,7 +368,7 @@ impl Response {
 }
 
 /// Takes out of a response what concerned the upstream's connection, and what our own connection writes itself.
-fn strip(fields: &mut Fields) {
+pub(super) fn strip(fields: &mut Fields) {
     let names: Vec<Vec<u8>> = nominated(
         fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection")).map(|(_, value)| value),
     )

@@ -3,11 +3,16 @@
 //! [`Fault`].
 
 pub mod app;
+pub mod cgi;
+mod codec;
 pub mod http1;
 pub mod params;
 pub mod ready;
 mod request;
+pub mod scgi;
 
+pub use codec::{Protocol, Response};
+pub use http1::BodyEncoder;
 pub use request::Request;
 
 use crate::http::{BodyLength, Method, ResponseHead};

@@ -3,7 +3,7 @@
 //! | step | waits for | next |
 //! |---|---|---|
 //! | Reading | a file to be read from disk | Sent |
-//! | Spooling | the rest of the request body | Queued |
+//! | Spooling | the rest of the request body | Queued, Proxy |
 //! | Queued | a unit of the app | App, or Sent with 503 |
 //! | App | the app's response | Sent |
 //! | Proxy | the upstream's response | Sent |
@@ -20,6 +20,7 @@ use super::reader::Purpose;
 use super::spool::{RequestBody, RequestSpool};
 use super::upstream::app::{self, Step as RunStep, Unit};
 use super::upstream::proxy;
+use crate::buf::Segment;
 use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Site};
 use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
@@ -88,11 +89,18 @@ struct Request {
 
 enum Step {
     Reading(Box<Reading>),
-    Spooling { app: usize, spool: RequestSpool },
+    Spooling { whom: Whom, spool: RequestSpool },
     Queued { app: usize, body: RequestBody, until: Time, ask: Time },
     App(Box<app::Run>),
     Proxy(Box<proxy::Run>),
     Sent,
+}
+
+/// Who gets a request body that is collected first.
+#[derive(Clone, Copy)]
+enum Whom {
+    App(usize),
+    Upstream(usize),
 }
 
 impl Exchange {
@@ -213,7 +221,7 @@ impl Exchange {
             Action::Redirect { status, location: template } => self.redirect(*status, template, h1, cx),
             Action::App { app, .. } => {
                 h1.proceed();
-                self.step = Step::Spooling { app: *app, spool: RequestSpool::default() };
+                self.step = Step::Spooling { whom: Whom::App(*app), spool: RequestSpool::default() };
                 if body == BodyLength::None {
                     self.on_body_end(key, h1, cx);
                 }
@@ -223,7 +231,12 @@ impl Exchange {
                     return self.refuse(&MISREAD, h1, cx);
                 }
                 h1.proceed();
-                self.start_proxy(*upstream, body, key, h1, cx);
+                if body == BodyLength::Unknown && protocol_of(*upstream, cx).wants_length() {
+                    let whom = Whom::Upstream(*upstream);
+                    self.step = Step::Spooling { whom, spool: RequestSpool::default() };
+                } else {
+                    self.start_proxy(*upstream, body, key, h1, cx);
+                }
             }
         }
     }
@@ -282,9 +295,10 @@ impl Exchange {
         let Some(request) = &self.request else { return };
         let mut head = Vec::with_capacity(request.head.wire_len() + 256);
         let id = self.id_text();
-        gateway::http1::encode(&self.describe(request, "", &id, cx), body, &mut head);
+        let protocol = protocol_of(upstream, cx);
+        protocol.encode(&self.describe(request, "", &id, cx), body, &mut head);
         let method = request.head.method();
-        match proxy::Run::start(upstream, key, method, head, body, cx) {
+        match proxy::Run::start(upstream, key, (protocol, method), head, body, cx) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
                 self.broken(fault, h1, cx);
@@ -342,7 +356,7 @@ impl Exchange {
                     self.fail(503, h1, cx);
                 }
             }
-            Step::Proxy(run) => run.push_body(bytes),
+            Step::Proxy(run) => run.push_body(bytes.into()),
             Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Sent => {}
         }
     }
@@ -350,7 +364,17 @@ impl Exchange {
     /// The request body is complete.
     pub(super) fn on_body_end(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
         match std::mem::replace(&mut self.step, Step::Sent) {
-            Step::Spooling { app, spool } => self.ask_for_unit(app, spool.finish(), key, h1, cx),
+            Step::Spooling { whom: Whom::App(app), spool } => {
+                self.ask_for_unit(app, spool.finish(), key, h1, cx);
+            }
+            Step::Spooling { whom: Whom::Upstream(upstream), spool } => {
+                let body = Segment::from(spool);
+                self.start_proxy(upstream, BodyLength::Known(body.len()), key, h1, cx);
+                if let Step::Proxy(run) = &mut self.step {
+                    run.push_body(body);
+                    run.end_body();
+                }
+            }
             Step::Proxy(mut run) => {
                 run.end_body();
                 self.step = Step::Proxy(run);
@@ -540,6 +564,10 @@ impl Request {
     fn has_body(&self) -> bool {
         self.head.get("content-length").is_some() || self.head.get("transfer-encoding").is_some()
     }
+}
+
+fn protocol_of(upstream: usize, cx: &Context) -> gateway::Protocol {
+    cx.config.upstreams.get(upstream).map(|upstream| upstream.protocol).unwrap_or_default()
 }
 
 /// The host of a request that names none: the first plain name of its site.

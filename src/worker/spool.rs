@@ -67,6 +67,20 @@ impl RequestSpool {
     }
 }
 
+impl From<RequestSpool> for Segment {
+    /// The whole body, for whoever takes it as it is.
+    fn from(spool: RequestSpool) -> Self {
+        let RequestSpool { memory, file, len } = spool;
+        match file {
+            Some(file) => {
+                let file = Rc::new(OpenFile::from(OwnedFd::from(file)));
+                Self::File { file, offset: 0, len, stamp: None }
+            }
+            None => Self::from(memory),
+        }
+    }
+}
+
 impl RequestBody {
     /// Its length in bytes.
     pub(super) fn len(&self) -> u64 {

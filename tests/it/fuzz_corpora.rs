@@ -80,3 +80,8 @@ fn configuration() {
 fn response() {
     replay("response", 15);
 }
+
+#[test]
+fn cgi() {
+    replay("cgi", 12);
+}

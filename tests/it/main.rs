@@ -30,6 +30,7 @@ mod reload;
 mod rollback;
 mod sandbox;
 mod scaling;
+mod scgi;
 mod static_files;
 mod supervise;
 mod systemd;

@@ -1,4 +1,4 @@
-//! Requests to upstream servers over HTTP/1.1: which server, a kept or a new connection, the exchange, retries.
+//! Requests to upstream servers: which server, a kept or a new connection, the exchange, retries.
 //!
 //! | phase | ends |
 //! |---|---|
@@ -10,7 +10,7 @@ use crate::balance::Balancer;
 use crate::buf::{Queue, Segment};
 use crate::config::{Address, Config, Upstream};
 use crate::event::{Endpoint, Read};
-use crate::gateway::{Event, Fault, Retry, http1};
+use crate::gateway::{BodyEncoder, Event, Fault, Protocol, Response, Retry};
 use crate::h1;
 use crate::http::{BodyLength, Method};
 use crate::slab::Key;
@@ -137,8 +137,9 @@ pub(in crate::worker) struct Run {
     method: Method,
     /// The encoded head, kept for another try.
     head: Vec<u8>,
-    encoder: http1::BodyEncoder,
-    response: http1::Response,
+    encoder: BodyEncoder,
+    protocol: Protocol,
+    response: Response,
     /// Encoded body bytes that the server has not been given yet.
     body: Queue,
     body_complete: bool,
@@ -170,7 +171,7 @@ impl Run {
     pub(in crate::worker) fn start(
         upstream: usize,
         owner: Key,
-        method: Method,
+        (protocol, method): (Protocol, Method),
         head: Vec<u8>,
         body: BodyLength,
         cx: &mut Context,
@@ -183,8 +184,9 @@ impl Run {
             kept: false,
             method,
             head,
-            encoder: http1::BodyEncoder::new(body),
-            response: http1::Response::new(method),
+            encoder: BodyEncoder::new(body),
+            protocol,
+            response: protocol.response(method),
             body: Queue::new(),
             body_complete: body == BodyLength::None,
             body_sent: false,
@@ -200,9 +202,9 @@ impl Run {
     }
 
     /// Takes the next bytes of the request body.
-    pub(in crate::worker) fn push_body(&mut self, bytes: Vec<u8>) {
+    pub(in crate::worker) fn push_body(&mut self, segment: Segment) {
         let Self { encoder, body, .. } = self;
-        encoder.push(Segment::from(bytes), body);
+        encoder.push(segment, body);
     }
 
     /// The request body is complete.
@@ -291,7 +293,7 @@ impl Run {
     fn begin_exchange(&mut self, key: Key, cx: &mut Context) {
         self.link = Some(key);
         self.phase = Phase::Exchanging;
-        self.response = http1::Response::new(self.method);
+        self.response = self.protocol.response(self.method);
         self.ended = false;
         self.progressed(cx);
         if let Some(link) = cx.links.get_mut(key) {

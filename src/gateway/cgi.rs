@@ -1,0 +1,278 @@
+//! The response of a CGI program (RFC 3875 §6), however its bytes come: a head whose lines may end with LF, in which
+//! `Status` tells the status, then the body up to the end of input or of `Content-Length`. A head that begins with a
+//! status line is taken as well ("non-parsed headers"), as uWSGI and nginx do.
+
+use super::{Event, Fault, http1};
+use crate::h1::{self, ResponseError};
+use crate::http::{BodyLength, Method, ResponseHead, Status};
+
+/// Largest response head, as of HTTP upstreams.
+const HEAD_MAX: usize = http1::HEAD_MAX;
+
+/// Reads the response to one request.
+///
+/// | state | leaves by | to |
+/// |---|---|---|
+/// | `Head` | a whole head | `Sized`, `UntilEnd`, or `Complete` if no body follows |
+/// | `Sized` | the last byte | `Complete` |
+/// | `UntilEnd` | end of input | `Complete` |
+/// | `Complete` | `Event::End` | `Done` |
+/// | any but `Complete`, `Done` | error, early end of input | `Done` |
+#[derive(Debug)]
+pub struct Response {
+    method: Method,
+    state: State,
+    input: Vec<u8>,
+    eof: bool,
+    begun: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Head,
+    Sized { left: u64 },
+    UntilEnd,
+    Complete,
+    Done,
+}
+
+impl Response {
+    /// Awaits the response to a request of that method.
+    #[must_use]
+    pub fn new(request_method: Method) -> Self {
+        Self { method: request_method, state: State::Head, input: Vec::new(), eof: false, begun: false }
+    }
+
+    /// Bytes of the response.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.begun |= !bytes.is_empty();
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// The response ended in an orderly way.
+    pub fn eof(&mut self) {
+        self.eof = true;
+    }
+
+    /// Whether anything of a response has come.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// The next event; `None` if more input is needed, or nothing follows.
+    pub fn poll(&mut self) -> Option<Event> {
+        self.advance().unwrap_or_else(|fault| {
+            self.state = State::Done;
+            Some(Event::Broken(fault))
+        })
+    }
+
+    fn advance(&mut self) -> Result<Option<Event>, Fault> {
+        match &mut self.state {
+            State::Head => self.head(),
+            State::Sized { left: 0 } | State::Complete => {
+                self.state = State::Done;
+                Ok(Some(Event::End))
+            }
+            State::Done => Ok(None),
+            State::UntilEnd if self.input.is_empty() && self.eof => {
+                self.state = State::Done;
+                Ok(Some(Event::End))
+            }
+            State::Sized { .. } if self.input.is_empty() && self.eof => Err(Fault::Truncated),
+            State::Sized { .. } | State::UntilEnd if self.input.is_empty() => Ok(None),
+            State::Sized { left } => {
+                let mut bytes = std::mem::take(&mut self.input);
+                // What a program sends beyond its length belongs to nobody.
+                bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= bytes.len() as u64;
+                Ok(Some(Event::Body(bytes)))
+            }
+            State::UntilEnd => Ok(Some(Event::Body(std::mem::take(&mut self.input)))),
+        }
+    }
+
+    fn head(&mut self) -> Result<Option<Event>, Fault> {
+        let Some((mut head, length)) = parse(&self.input)? else {
+            return match (self.eof, self.begun) {
+                (false, _) => Ok(None),
+                (true, false) => Err(Fault::Closed),
+                (true, true) => Err(Fault::Truncated),
+            };
+        };
+        self.input.drain(..length);
+        let body = body_length(&head)?;
+        http1::strip(&mut head.fields);
+        head.fields.retain(|name| !name.eq_ignore_ascii_case(b"status"));
+        self.state = match body {
+            _ if self.method == Method::Head || head.status.forbids_body() => State::Complete,
+            BodyLength::Known(left) => State::Sized { left },
+            BodyLength::None | BodyLength::Unknown => State::UntilEnd,
+        };
+        let body = if head.status.forbids_body() { BodyLength::None } else { body };
+        Ok(Some(Event::Head { head, body }))
+    }
+}
+
+/// The head and its length in bytes; `None` if it is not complete.
+fn parse(input: &[u8]) -> Result<Option<(ResponseHead, usize)>, Fault> {
+    const LINE: &[u8] = b"HTTP/1.1 200 \r\n";
+    let has_line = input.starts_with(b"HTTP/");
+    // One parser for all fields: a document of fields alone gets a status line.
+    let text = if has_line { input.to_vec() } else { [LINE, input].concat() };
+    let parsed = h1::parse_response(&text, HEAD_MAX).map_err(|error| match error {
+        ResponseError::Malformed => Fault::Malformed,
+        ResponseError::TooLarge => Fault::HeadTooLarge,
+    })?;
+    let Some(h1::ParsedResponse { mut head, length, .. }) = parsed else { return Ok(None) };
+    if !has_line {
+        let (status, reason) = status(&head).ok_or(Fault::Malformed)?;
+        (head.status, head.reason) = (status, reason);
+    }
+    // An interim response, or a change of protocol, is not a program's to send (RFC 3875 §6.3.3).
+    if head.status.0 < 200 {
+        return Err(Fault::Malformed);
+    }
+    Ok(Some((head, if has_line { length } else { length - LINE.len() })))
+}
+
+type Reason = Option<Box<[u8]>>;
+
+/// `Status: 404 Not Found`; without it 302 if there is a `Location`, else 200 (RFC 3875 §6.2, §6.3.3).
+fn status(head: &ResponseHead) -> Option<(Status, Reason)> {
+    let mut told = head.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"status"));
+    let Some((_, value)) = told.next() else {
+        let redirects = head.fields.get("location").is_some();
+        return Some((Status(if redirects { 302 } else { 200 }), None));
+    };
+    if told.next().is_some() {
+        return None;
+    }
+    let (digits, reason) = value.split_at_checked(3)?;
+    let status = std::str::from_utf8(digits).ok()?.parse::<u16>().ok()?;
+    let said = digits.iter().all(u8::is_ascii_digit) && (reason.is_empty() || reason.starts_with(b" "));
+    let status = Status(said.then_some(status).filter(|status| (100..1000).contains(status))?);
+    let reason = reason.trim_ascii();
+    let other = !reason.is_empty() && reason != status.reason().as_bytes();
+    Some((status, other.then(|| Box::from(reason))))
+}
+
+/// The length that the program announced. It is no party to the framing of a connection: Transfer-Encoding would be
+/// read in two ways.
+fn body_length(head: &ResponseHead) -> Result<BodyLength, Fault> {
+    if head.fields.get("transfer-encoding").is_some() {
+        return Err(Fault::Malformed);
+    }
+    let framing = h1::response_framing(Method::Get, crate::http::Version::Http11, Status(200), &head.fields);
+    Ok(framing.ok_or(Fault::Malformed)?.body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn play(method: Method, text: &[u8]) -> Vec<Event> {
+        let whole = events(method, &[text]);
+        assert_eq!(whole, events(method, &text.chunks(1).collect::<Vec<_>>()), "whole and byte by byte");
+        whole
+    }
+
+    /// The events, the pieces of the body joined.
+    fn events(method: Method, pieces: &[&[u8]]) -> Vec<Event> {
+        let mut response = Response::new(method);
+        let mut events = Vec::new();
+        let drain = |response: &mut Response, events: &mut Vec<Event>| {
+            while let Some(event) = response.poll() {
+                match (events.last_mut(), event) {
+                    (Some(Event::Body(before)), Event::Body(more)) => before.extend(more),
+                    (_, event) => events.push(event),
+                }
+            }
+        };
+        for piece in pieces {
+            response.feed(piece);
+            drain(&mut response, &mut events);
+        }
+        response.eof();
+        drain(&mut response, &mut events);
+        events
+    }
+
+    fn status_of(events: &[Event]) -> (u16, BodyLength) {
+        match events.first() {
+            Some(Event::Head { head, body }) => (head.status.0, *body),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_document_has_the_status_that_it_says() {
+        for (text, status, reason) in [
+            ("Content-Type: text/plain\n\nok", 200, None),
+            ("Status: 404 Not Found\r\nContent-Type: text/plain\r\n\r\nok", 404, None),
+            ("status: 418 Short and stout\n\nok", 418, Some("Short and stout")),
+            ("Status: 503\nX: y\n\nok", 503, None),
+            ("Location: http://other.example/\n\nok", 302, None),
+            ("Status: 201 Created\nLocation: /x\n\nok", 201, None),
+            ("HTTP/1.0 403 No\r\nX: y\r\n\r\nok", 403, Some("No")),
+        ] {
+            let events = play(Method::Get, text.as_bytes());
+            assert_eq!(status_of(&events), (status, BodyLength::Unknown), "{text}");
+            let Event::Head { head, .. } = &events[0] else { panic!("{events:?}") };
+            assert_eq!(head.reason.as_deref(), reason.map(str::as_bytes), "{text}");
+            assert!(head.fields.get("status").is_none());
+            assert_eq!(events[1..], [Event::Body(b"ok".to_vec()), Event::End], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_kept_and_checked() {
+        let events = play(Method::Get, b"Content-Length: 2\n\nok and more");
+        assert_eq!(status_of(&events), (200, BodyLength::Known(2)));
+        assert_eq!(events[1..], [Event::Body(b"ok".to_vec()), Event::End]);
+        let events = play(Method::Get, b"Content-Length: 4\n\nok");
+        assert_eq!(events.last(), Some(&Event::Broken(Fault::Truncated)));
+        for text in ["Status: 204 Nothing\n\nbody", "Content-Length: 0\n\n", "Status: 304 Same\n\n"] {
+            let events = play(Method::Get, text.as_bytes());
+            assert_eq!((events.len(), events.last()), (2, Some(&Event::End)), "{text}: {events:?}");
+        }
+        let events = play(Method::Head, b"Content-Length: 9\n\n");
+        assert_eq!((status_of(&events), events.len()), ((200, BodyLength::Known(9)), 2));
+    }
+
+    #[test]
+    fn what_is_no_response_is_a_fault() {
+        for (text, fault) in [
+            ("", Fault::Closed),
+            ("Content-Type: text/plain\n", Fault::Truncated),
+            ("Status: abc\n\n", Fault::Malformed),
+            ("Status: +20\n\n", Fault::Malformed),
+            ("Status: 2000\n\n", Fault::Malformed),
+            ("Status: 099\n\n", Fault::Malformed),
+            ("Status: 101 Switching\n\n", Fault::Malformed),
+            ("Status: 100 Continue\n\n", Fault::Malformed),
+            ("Status: 200\nStatus: 404\n\n", Fault::Malformed),
+            ("HTTP/1.1 100 Continue\r\n\r\n", Fault::Malformed),
+            ("no field\n\n", Fault::Malformed),
+            ("Transfer-Encoding: chunked\n\n2\r\nok\r\n0\r\n\r\n", Fault::Malformed),
+            ("Content-Length: 2\nContent-Length: 3\n\nok", Fault::Malformed),
+            ("Content-Length: -1\n\nok", Fault::Malformed),
+        ] {
+            assert_eq!(play(Method::Get, text.as_bytes()), [Event::Broken(fault)], "{text:?}");
+        }
+        let long = format!("X: {}\n\n", "x".repeat(HEAD_MAX));
+        assert_eq!(events(Method::Get, &[long.as_bytes()]), [Event::Broken(Fault::HeadTooLarge)]);
+    }
+
+    #[test]
+    fn fields_of_the_connection_are_the_servers() {
+        let events = play(
+            Method::Get,
+            b"Connection: close, X-Hop\nX-Hop: 1\nKeep-Alive: 5\nDate: now\nServer: x\nX-Kept: 2\n\n",
+        );
+        let Event::Head { head, .. } = &events[0] else { panic!("{events:?}") };
+        let names: Vec<_> = head.fields.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [b"X-Kept"]);
+    }
+}

@@ -1,0 +1,114 @@
+//! Upstreams that speak SCGI, against a server of others (flup).
+
+use crate::harness::{
+    Connection, Directory, SOON, Server, Setup, apps, get, noise, sha256, virtualenv, wait_until,
+};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+
+/// A server that is ended with the test.
+struct Scgi {
+    child: Child,
+    directory: Directory,
+}
+
+impl Scgi {
+    fn start() -> Self {
+        let directory = Directory::new();
+        let socket = directory.path().join("s");
+        let mut command = Command::new(virtualenv().join("bin/python"));
+        command.arg(apps().join("scgi_site/serve.py")).arg(&socket).stdin(Stdio::null());
+        let child = command.spawn().unwrap();
+        let server = Self { child, directory };
+        wait_until(SOON, "the SCGI server listens", || {
+            UnixStream::connect(&socket).map_err(|error| error.to_string())
+        });
+        server
+    }
+
+    fn front(&self) -> Server {
+        Setup::new(&format!(
+            r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], max_body: "100MiB", locations: [(path: "/", to: Proxy("site"))])],
+    upstreams: {{"site": (protocol: Scgi, servers: ["unix:{}/s"])}},"#,
+            self.directory.path().display()
+        ))
+        .start()
+    }
+}
+
+impl Drop for Scgi {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_request_is_described_by_variables() {
+    let scgi = Scgi::start();
+    let server = scgi.front();
+    let mut connection = Connection::open(server.address).unwrap();
+    let fields = [("Host", "shop.example:81"), ("Cookie", "a=1"), ("X_Under", "1"), ("Proxy", "evil")];
+    let environ = connection.request("GET", "/caf%C3%A9/environ?q=%20", &fields, b"").unwrap().json();
+    for (name, value) in [
+        ("REQUEST_METHOD", "GET"),
+        ("SCRIPT_NAME", ""),
+        ("PATH_INFO", "/caf\u{c3}\u{a9}/environ"),
+        ("QUERY_STRING", "q=%20"),
+        ("REQUEST_URI", "/caf%C3%A9/environ?q=%20"),
+        ("SERVER_NAME", "shop.example"),
+        ("SERVER_PORT", "81"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("HTTP_COOKIE", "a=1"),
+        ("SCGI", "1"),
+    ] {
+        assert_eq!(environ[name], value, "{name}: {environ}");
+    }
+    assert!(environ.get("HTTP_X_UNDER").is_none() && environ.get("HTTP_PROXY").is_none(), "{environ}");
+}
+
+#[test]
+fn bodies_arrive_whole_both_ways() {
+    let scgi = Scgi::start();
+    let server = scgi.front();
+    let mut connection = Connection::open(server.address).unwrap();
+    for length in [0, 1, 100_000, 3 << 20] {
+        let body = noise(length, length as u64);
+        let wanted = sha256(&body);
+        let sized = connection.request("POST", "/echo", &[], &body).unwrap().json();
+        // SCGI has to know the length: the body is collected first.
+        let chunked = connection.request_chunked("POST", "/echo", &[], &body).unwrap().json();
+        for told in [sized, chunked] {
+            assert_eq!(
+                (&told["length"], &told["sha256"]),
+                (&length.into(), &wanted.clone().into()),
+                "{told}"
+            );
+        }
+    }
+    for path in ["/big?size=1000000", "/big?size=1000000&length=1"] {
+        assert_eq!(connection.get(path).unwrap().body.len(), 1_000_000, "{path}");
+    }
+    let head = connection.request("HEAD", "/big?size=1000&length=1", &[], b"").unwrap();
+    assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, Some("1000"), 0));
+}
+
+#[test]
+fn statuses_and_fields_are_the_sites() {
+    let scgi = Scgi::start();
+    let server = scgi.front();
+    assert_eq!(get(server.address, "/none").status, 404);
+    let reply = get(server.address, "/headers");
+    assert_eq!((reply.status, reply.all("set-cookie")), (204, vec!["one=1", "two=2"]));
+    assert_eq!(reply.field("status"), None);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_502() {
+    let scgi = Scgi::start();
+    let server = scgi.front().tolerant(&["upstream site", "proxy site"]);
+    drop(scgi);
+    assert_eq!(get(server.address, "/hello").status, 502);
+}
