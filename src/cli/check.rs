@@ -5,9 +5,9 @@ use crate::config::check::{self, ImportCommand};
 use crate::config::{self, App, Config, Disk, publish};
 use crate::control::text;
 use crate::master::{self, control};
-use crate::sys::clock;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::user::{self, Account};
+use crate::sys::{clock, process};
 use clap::Args;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
@@ -83,12 +83,14 @@ fn import(config: &Config, app: &App) -> Result<(), String> {
     {
         command.uid(account.uid).gid(account.gid);
     }
+    // It runs as somebody else, who must not type into the operator's terminal.
+    process::apart(&mut command);
     let mut child =
         command.spawn().map_err(|error| failed(format!("cannot start {}: {error}", program.display())))?;
     let said = listen(&mut child, app.boot_timeout);
     if said.is_none() {
         // It hangs; nothing is left behind.
-        let _ = child.kill();
+        process::kill_group(&child);
     }
     let status = child.wait().map_err(|error| failed(format!("cannot wait for the import: {error}")))?;
     match said {

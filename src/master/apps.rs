@@ -19,7 +19,7 @@ use crate::sys::listener::Bound;
 use crate::sys::place::Place;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program, Step};
-use crate::sys::{listener, rights, signals, socket, user};
+use crate::sys::{channel, listener, rights, signals, socket, user};
 use crate::timer::Time;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -168,9 +168,9 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
     let settings = wanted.settings()?;
     let socket = app_socket(wanted.runtime_dir, wanted.pool, wanted.slot, wanted.units);
     let listener = listen(&socket, wanted.generation)?.socket;
-    let (hear, ear) = process::pipe_to_child()?;
-    let (voice, tell) = process::pipe()?;
-    let (read, write) = process::pipe()?;
+    let (ear, hear) = channel::to_child()?;
+    let (voice, tell) = channel::from_child()?;
+    let (read, write) = channel::from_child()?;
     let mut app = App {
         name: settings.name.clone(),
         units: wanted.units,

@@ -14,7 +14,7 @@ use crate::control::exit::Exit;
 use crate::cron::{Decision, JobSpec, Kill, RunId, Schedule};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Child, Launch, Program};
-use crate::sys::{clock, signals};
+use crate::sys::{channel, clock, signals};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -83,7 +83,7 @@ impl Run {
     pub(super) fn start(generation: &Generation, index: usize) -> io::Result<Self> {
         let config = &generation.config;
         let job = config.cron.get(index).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let (read, write) = process::pipe()?;
+        let (read, write) = channel::from_child()?;
         let (environment, directory) = surroundings(generation, index, job);
         let name = job.command.first().map(OsStr::new).unwrap_or_default();
         let program = Program {

@@ -12,7 +12,7 @@ use crate::config::{App, Config, Daemon as Settings, Dependency};
 use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program};
-use crate::sys::signals;
+use crate::sys::{channel, signals};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::io;
@@ -57,7 +57,7 @@ fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, D
     let directory = daemon.chdir.as_deref().or(app.map(|app| app.chdir.as_path()));
     let name = daemon.command.first().cloned().unwrap_or_default();
     let stop_signal = daemon.stop_signal.number();
-    let (read, write) = process::pipe()?;
+    let (read, write) = channel::from_child()?;
     let program = Program {
         candidates: environment.candidates(OsStr::new(&name)),
         arguments: daemon.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),

@@ -11,7 +11,7 @@ use crate::gateway::ready::{self, Answer};
 use crate::supervisor::{ChildId, Input};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::socket::{self, Expect};
-use crate::sys::{process, transfer};
+use crate::sys::{channel, transfer};
 use crate::timer::Time;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -45,7 +45,7 @@ impl Inquiry {
     /// It cannot be connected to.
     fn begin(socket: &Path, ready: &Ready, now: Time) -> io::Result<Self> {
         let stream = socket::connect_unix(socket, Expect::Nothing)?;
-        let (heard, attach) = process::pipe()?;
+        let (heard, attach) = channel::from_child()?;
         let mut asked = Vec::new();
         ready::ask(&ready.question(), &mut asked);
         let mut inquiry = Self {

@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn what_was_dropped_is_told_at_the_end() {
-        let (read, write) = crate::sys::process::pipe().unwrap();
+        let (read, write) = crate::sys::channel::from_child().unwrap();
         let mut output = Output::new("x", read);
         output.meter.told = Some(at(1000));
         io::Write::write_all(&mut File::from(write), b"one\ntwo").unwrap();

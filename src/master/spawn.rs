@@ -10,7 +10,7 @@ use crate::sys::place::Directory;
 use crate::sys::process::OnlyChild;
 use crate::sys::shm::Shared;
 use crate::sys::user::Account;
-use crate::sys::{fd, process, sandbox, seqpacket, signals, title, user};
+use crate::sys::{channel, fd, process, sandbox, seqpacket, signals, title, user};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -78,7 +78,8 @@ pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, Line)> {
 /// way (docs/decisions/0012-descriptors.md).
 fn line() -> io::Result<(Line, Ends)> {
     let (ear, control) = seqpacket::one_way()?;
-    let (voice, tell) = fd::pipe()?;
+    let (voice, tell) = channel::from_child()?;
+    channel::never_block(&tell)?;
     Ok((Line { ear, voice }, Ends { control, tell }))
 }
 

@@ -27,7 +27,7 @@ use crate::supervisor::templates::{Input, Key, Output as Order, TemplatePlan, Te
 use crate::supervisor::{self, ChildId, Exit, Kill};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch};
-use crate::sys::{seqpacket, signals, user};
+use crate::sys::{channel, seqpacket, signals, user};
 use crate::timer::Time;
 use std::collections::BTreeMap;
 use std::io;
@@ -236,8 +236,8 @@ impl Master {
         let settings = wanted.settings()?;
         let name = settings.name.clone();
         let (ear, hear) = seqpacket::one_way()?;
-        let (voice, tell) = process::pipe()?;
-        let (read, write) = process::pipe()?;
+        let (voice, tell) = channel::from_child()?;
+        let (read, write) = channel::from_child()?;
         let mut host = apps::host_settings(&wanted)?;
         host.extend([
             ("HEAR_FD", "3".to_owned()),

@@ -12,7 +12,7 @@ use crate::sys::exec::{self, Image};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program};
 use crate::sys::resources::Resources;
-use crate::sys::signals;
+use crate::sys::{channel, signals};
 use crate::timer::Time;
 use std::ffi::{CString, OsString};
 use std::fs::File;
@@ -158,8 +158,8 @@ impl Master {
         let (state, _) = self.state(&[])?;
         let path = self.upgrade.place()?;
         log::info!(target: "hatchery", "upgrade: trying {}", path.display());
-        let (read, report) = process::pipe()?;
-        let (printed, output) = process::pipe()?;
+        let (read, report) = channel::from_child()?;
+        let (printed, output) = channel::from_child()?;
         let mut descriptors = vec![report, process::memory_file(&state)?];
         for socket in self.current.sockets() {
             descriptors.push(socket.descriptor().try_clone_to_owned()?);

@@ -1,6 +1,5 @@
-//! What workers (`control::worker`), processes of apps and templates (`control::frame`) tell the master, over a pipe. A pipe, and not a socket,
-//! because a message of a socket may carry descriptors: whoever reads it closes what it did not ask for, and a descriptor
-//! can be made so that its last `close` takes as long as its sender likes (docs/decisions/0012-descriptors.md).
+//! What workers (`control::worker`), processes of apps and templates (`control::frame`) tell the master, over a channel
+//! that carries bytes and nothing else (`sys::channel`, docs/decisions/0012-descriptors.md).
 
 use super::saved::{Keeping, Kept, Taking};
 use crate::control::frame;
@@ -65,7 +64,7 @@ impl Reader for worker::Reader {
     }
 }
 
-/// Our end of such a pipe.
+/// Our end of such a channel.
 #[derive(Debug)]
 pub(super) struct Voice<R> {
     pipe: Option<File>,
@@ -89,12 +88,12 @@ pub(super) enum Heard<Word, Error> {
     Words(Vec<Word>),
     /// Nothing now, or nothing ever again: see [`Voice::descriptor`].
     Silence,
-    /// These words, and then something that is none. The pipe is closed.
+    /// These words, and then something that is none. The channel is closed.
     Garbled(Vec<Word>, Error),
 }
 
 impl<R: Reader> Voice<R> {
-    /// Listens to the read end of a pipe, which does not block.
+    /// Listens to our end of a channel, which does not block.
     pub(super) fn new(pipe: OwnedFd) -> Self {
         Self { pipe: Some(pipe.into()), reader: R::default(), garbled: false }
     }

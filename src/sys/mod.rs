@@ -1,6 +1,7 @@
 //! System calls, and the only `unsafe` of the crate. Functions here do one thing, retry EINTR and return
 //! `io::Error`; they decide nothing.
 
+pub mod channel;
 pub mod clock;
 pub mod code;
 pub mod epoll;

@@ -263,10 +263,40 @@ pub fn leave(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Makes this process the leader of a process group of its own: a terminal's Ctrl-C reaches the master only.
+/// Makes this process the leader of a process group of its own, without a controlling terminal: the operator's Ctrl-C
+/// reaches the master only, and nobody but the master reaches the operator's terminal (`/dev/tty`, TIOCSTI). The session
+/// stays. Async-signal-safe.
 pub fn own_group() {
+    // SAFETY: a NUL-terminated string and integers. Fails where there is no terminal; then there is none to give up.
+    unsafe {
+        let terminal = libc::open(c"/dev/tty".as_ptr(), libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
+        if terminal >= 0 {
+            libc::ioctl(terminal, libc::TIOCNOTTY);
+            libc::close(terminal);
+        }
+    }
     // SAFETY: integers only; fails only for a session leader, which a forked child is not.
     unsafe { libc::setpgid(0, 0) };
+}
+
+/// Has a program that is started by the standard library run as [`own_group`] says.
+pub fn apart(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: async-signal-safe calls only.
+    unsafe {
+        command.pre_exec(|| {
+            own_group();
+            Ok(())
+        })
+    };
+}
+
+/// Ends the process group of a child that was started [`apart`] and not waited for yet.
+pub fn kill_group(child: &std::process::Child) {
+    if let Ok(group) = libc::pid_t::try_from(child.id()) {
+        // Nothing more can be done about one that is gone.
+        let _ = kill(-group, libc::SIGKILL);
+    }
 }
 
 /// Has the kernel send `signal` to this process when `parent` dies. Comes after the last change of user, which clears
@@ -491,28 +521,6 @@ fn kill(pid: libc::pid_t, signal: i32) -> io::Result<()> {
     // SAFETY: integers only.
     let result = unsafe { libc::kill(pid, signal) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// A pipe, close-on-exec; the read end does not block.
-///
-/// # Errors
-/// EMFILE, ENFILE.
-pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
-    nix::fcntl::fcntl(&read, flags)?;
-    Ok((read, write))
-}
-
-/// A pipe, close-on-exec; the write end does not block.
-///
-/// # Errors
-/// EMFILE, ENFILE.
-pub fn pipe_to_child() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
-    nix::fcntl::fcntl(&write, flags)?;
-    Ok((read, write))
 }
 
 /// A file in memory that holds `text`, at its beginning.

@@ -1,7 +1,7 @@
 """Imports one WSGI app and serves it to the workers of Hatchery (PEP 3333; Python 3.8 or newer, standard library only).
 
 The master starts it as `python -` with this text on standard input, or with `-c`. Its settings are environment
-variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), HEAR_FD and TELL_FD (pipes from and to the master),
+variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), HEAR_FD and TELL_FD (channels from and to the master),
 MODULE, CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS,
 MULTIPROCESS (0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads),
 USERS (numbers of the users that workers and the master run as).
@@ -40,7 +40,7 @@ TOGETHER = 64 * 1024  # up to this size frames are joined for one send
 LONGEST = 1 << 30  # of one frame
 ACQUAINTANCE = 5  # seconds in which the master may say who somebody is
 STRANGERS = 64  # who wait for that at a time
-PIPE, REGULAR = 0o010000, 0o100000  # kinds of files (inode(7))
+REGULAR = 0o100000  # kind of a file (inode(7))
 LAST_MOMENT = 5  # seconds for what runs when the master dies
 
 
@@ -345,7 +345,7 @@ class Stream:
         if kind != HELLO or length != HELLO_PAYLOAD.size or version != VERSION or unit >= len(self.host.units):
             return self.end()
         if self.descriptors:
-            if not is_kind(self.descriptors[0], PIPE):
+            if not self.host.is_master(self.socket):
                 return self.end()
             self.answers = FileIO(self.descriptors.pop(), "wb")
         self.row = row
@@ -664,6 +664,11 @@ class Host:
                         "refused: process %d of user %d has connected, which is no worker (%d so far)\n"
                         % (process, user, self.refused)
                     )
+
+    def is_master(self, connection):
+        """Only the master has its answer somewhere else, so that it need not read what we might pass it."""
+        process, user, _ = PEER.unpack(connection.getsockopt(SOL_SOCKET, SO_PEERCRED, PEER.size))
+        return process == self.master or (not process and self.is_ours(user))
 
     def is_ours(self, user):
         """Whether a process that we cannot see, as we are in a PID namespace of our own, may be a worker."""

@@ -2,11 +2,11 @@ use super::*;
 
 /// With the process's end of what it tells the master.
 fn app() -> (App, File, OwnedFd) {
-    let (_, ear) = process::pipe_to_child().unwrap();
-    let (voice, tell) = process::pipe().unwrap();
+    let (ear, _) = channel::to_child().unwrap();
+    let (voice, tell) = channel::from_child().unwrap();
     let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
     nix::fcntl::fcntl(&tell, flags).unwrap();
-    let (read, write) = process::pipe().unwrap();
+    let (read, write) = channel::from_child().unwrap();
     let app = App {
         name: "shop".to_owned(),
         units: 1,

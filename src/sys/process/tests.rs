@@ -126,9 +126,10 @@ fn wait_for(fd: &OwnedFd, seconds: u64) -> bool {
 
 #[test]
 fn a_child_that_moved_to_another_group_is_reached_all_the_same() {
-    let (go, started) = pipe().unwrap();
-    let (told, tell) = pipe().unwrap();
-    let (never, _said) = pipe().unwrap();
+    let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+    let (go, started) = pipe();
+    let (told, tell) = pipe();
+    let (never, _said) = pipe();
     // SAFETY: no arguments, cannot fail.
     let ours = unsafe { libc::getpgrp() };
     let child = fork_of_test(|_| {
@@ -194,4 +195,44 @@ fn variables_are_forgotten_by_the_only_thread() {
         i32::from(forgotten.is_err() || std::env::var_os("PATH").is_some())
     });
     assert_eq!(wait(&child.unwrap()), Ended::Code(0));
+}
+
+/// What a process that is forked for it ends with. One of a few: async-signal-safe calls only.
+fn in_fork(run: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: a forked process of a test, which has one thread.
+    match unsafe { libc::fork() } {
+        0 => leave(run()),
+        started => {
+            let mut status = 0;
+            // SAFETY: `status` is a living integer.
+            unsafe { libc::waitpid(started, &raw mut status, 0) };
+            if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 99 }
+        }
+    }
+}
+
+#[test]
+fn what_is_started_has_no_terminal() {
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let has_terminal = || {
+        // SAFETY: a NUL-terminated string.
+        let opened = unsafe { libc::open(c"/dev/tty".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+        opened >= 0
+    };
+    let leader = || {
+        // SAFETY: integers only.
+        let leads =
+            unsafe { libc::setsid() > 0 && libc::ioctl(terminal.slave.as_raw_fd(), libc::TIOCSCTTY, 0) == 0 };
+        if !(leads && has_terminal()) {
+            return 2;
+        }
+        let code = in_fork(|| {
+            own_group();
+            i32::from(has_terminal())
+        });
+        // The one that leads the session keeps it.
+        if has_terminal() { code } else { 3 }
+    };
+    let child = fork_of_test(|_| in_fork(leader)).unwrap();
+    assert_eq!(wait(&child), Ended::Code(0));
 }

@@ -5,7 +5,7 @@ use hatchery::gateway::app::{self, Body, HOST_PROGRAM, Response};
 use hatchery::gateway::{Event, Fault, Request};
 use hatchery::http::forwarded::Origin;
 use hatchery::http::{BodyLength, RequestHead, ResponseHead, Span, Version};
-use hatchery::sys::{inherited, process};
+use hatchery::sys::{channel, inherited};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -55,11 +55,11 @@ impl Host {
         std::fs::create_dir_all(&directory).unwrap();
         let listener = UnixListener::bind(directory.join("app.sock")).unwrap();
         // The one that it inherits by its number may get to other programs too: it is for reading only.
-        let (hear, ear) = process::pipe_to_child().unwrap();
+        let (ear, hear) = channel::to_child().unwrap();
         // Above what the shell uses.
         let hear = inherited::take(fcntl(&hear, FcntlArg::F_DUPFD(100)).unwrap()).unwrap();
         fcntl(&hear, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
-        let (voice, tell) = process::pipe().unwrap();
+        let (voice, tell) = channel::from_child().unwrap();
         let program = directory.join("program");
         std::fs::write(&program, HOST_PROGRAM).unwrap();
         // As the master does it: the program on standard input. The shell puts the descriptors where std cannot.

@@ -167,3 +167,39 @@ fn a_burst_of_output_is_logged_to_its_last_line() {
     assert_eq!(log.iter().filter(|line| line.contains(": line ")).count(), 9000);
     assert!(!log.iter().any(|line| line.contains("dropped")));
 }
+
+/// Python that sends its output from a socket into which nothing ever comes: who splices into a pipe holds the lock that
+/// its reader needs.
+const HOLDER: &str = r#"
+import ctypes, os, socket
+silent, ours = socket.socketpair()
+libc = ctypes.CDLL(None, use_errno=True)
+print("it holds", flush=True)
+while libc.splice(ours.fileno(), None, 1, None, 4096, 0) >= 0:
+    pass
+libc.sendfile(1, ours.fileno(), None, 4096)
+silent.recv(1)
+"#;
+
+#[test]
+fn what_is_printed_from_where_nothing_comes_holds_up_nobody() {
+    if !hatchery::sys::rights::can_be_refused() {
+        eprintln!("nothing to test: before Linux 6.16 output comes over pipes");
+        return;
+    }
+    let setup = Setup::new(
+        r#"
+    shutdown_timeout: "1s",
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(status: 200, body: "here"))])],
+    daemons: {"holder": (command: ["{venv}/bin/python", "holder.py"])},"#,
+    );
+    setup.directory.write("holder.py", HOLDER);
+    let mut server = setup.start();
+    server.wait_log("it holds");
+    // Each of these is an answer of the master, which reads the daemon's output in between.
+    for _ in 0..3 {
+        assert_eq!(server.status().mode, "running");
+    }
+    assert_eq!(server.command(&["restart", "holder"]).code, Some(0));
+    assert_eq!(server.end(nix::sys::signal::Signal::SIGTERM), Some(0));
+}

@@ -1,15 +1,18 @@
 //! What a worker that was taken over can write to shared memory, and have the master believe. The test plays it from
 //! outside: root writes to the memory of a worker what that could write itself, and speaks over its channel.
 
-use crate::harness::{Connection, Gate, Load, Process, SOON, Server, Setup, get, holds, now, wait_until};
+use crate::harness::{
+    Connection, Gate, Load, Process, SOON, Server, Setup, get, holds, now, virtualenv, wait_until,
+};
 use hatchery::control::worker::{Complaint, Load as Busy, ToMaster, Unit};
 use hatchery::dispatch::{Board, board};
 use nix::libc;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const SITE: &str = r#"
@@ -219,11 +222,58 @@ fn four_at_once(server: &Server) -> Result<(), String> {
     holds(together == 4, together)
 }
 
-/// The voice of a worker: its pipe to the master, opened once more.
-struct Voice(File);
+/// The voice of a worker: its channel to the master, once more.
+enum Voice {
+    /// A pipe can be opened again.
+    Pipe(File),
+    /// A socket has to be taken out of the worker (pidfd_getfd(2)); who does that says what comes in.
+    Socket(std::process::Child),
+}
+
+/// Finds the only stream of a process that leads to no socket with a name, tells how many there are, and sends it what comes
+/// in.
+const SPEAKER: &str = r#"
+import ctypes, os, select, socket, stat, sys
+libc, process = ctypes.CDLL(None), int(sys.argv[1])
+handle, found = libc.syscall(434, process, 0), []
+for number in os.listdir("/proc/%d/fd" % process):
+    copy = libc.syscall(438, handle, int(number), 0)
+    if copy >= 0 and stat.S_ISSOCK(os.fstat(copy).st_mode):
+        end = socket.socket(fileno=copy)
+        try:
+            if end.family == socket.AF_UNIX and end.type == socket.SOCK_STREAM and not end.getpeername():
+                found.append(end)
+        except OSError:
+            pass
+print(len(found), flush=True)
+while True:
+    said = sys.stdin.buffer.raw.read(65536)
+    if not said:
+        break
+    while said:
+        select.select([], found, [])
+        try:
+            said = said[found[0].send(said) :]
+        except BlockingIOError:
+            pass
+    print("said", flush=True)
+"#;
 
 impl Voice {
     fn of(server: &Server, worker: Process) -> Self {
+        if !hatchery::sys::rights::can_be_refused() {
+            return Self::Pipe(Self::pipe(server, worker));
+        }
+        let mut command = Command::new(virtualenv().join("bin/python"));
+        command.args(["-c", SPEAKER, &worker.pid.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut speaker = command.spawn().unwrap();
+        assert_eq!(heard(&mut speaker), "1\n");
+        Self::Socket(speaker)
+    }
+
+    /// On kernels that cannot keep descriptors from sockets: the pipe to which the worker writes and from which the master
+    /// reads.
+    fn pipe(server: &Server, worker: Process) -> File {
         let pipes = |pid: u32| {
             let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
             let links = entries.filter_map(|entry| {
@@ -232,7 +282,6 @@ impl Voice {
             });
             links.filter(|(link, _)| link.to_string_lossy().starts_with("pipe:")).collect::<Vec<_>>()
         };
-        // The one to which the worker writes and from which the master reads.
         let has = |pid: u32, path: &PathBuf, mode: i32| {
             let number = path.file_name().unwrap().to_string_lossy();
             let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
@@ -246,12 +295,37 @@ impl Voice {
             masters.iter().any(|(known, _)| known == link) && has(worker.pid, path, libc::O_WRONLY)
         });
         assert_eq!(found.len(), 1, "{found:?}");
-        Self(File::options().write(true).open(&found[0].1).unwrap())
+        File::options().write(true).open(&found[0].1).unwrap()
     }
 
     fn say(&mut self, message: &ToMaster) {
-        self.0.write_all(&message.encode()).unwrap();
+        match self {
+            Self::Pipe(pipe) => pipe.write_all(&message.encode()).unwrap(),
+            Self::Socket(speaker) => {
+                speaker.stdin.as_mut().unwrap().write_all(&message.encode()).unwrap();
+                assert_eq!(heard(speaker), "said\n");
+            }
+        }
     }
+}
+
+impl Drop for Voice {
+    fn drop(&mut self) {
+        if let Self::Socket(speaker) = self {
+            drop(speaker.stdin.take());
+            drop(speaker.wait());
+        }
+    }
+}
+
+/// A line.
+fn heard(speaker: &mut std::process::Child) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.last() != Some(&b'\n') && speaker.stdout.as_mut().unwrap().read(&mut byte).unwrap() > 0 {
+        line.extend(byte);
+    }
+    String::from_utf8(line).unwrap()
 }
 
 /// Everything that a worker could say against the processes of the app, whatever their generation.
