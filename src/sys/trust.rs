@@ -1,9 +1,12 @@
 //! Who can change a file or directory: by its owner, its mode and its access control list. The superuser and we
 //! ourselves are no strangers.
 
+mod numbers;
+
 use super::user;
 use nix::sys::stat::FileStat;
 use nix::unistd::{Gid, Group, Uid, User};
+use numbers::Numbers;
 use std::fmt;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
@@ -76,6 +79,17 @@ pub enum Stranger {
 }
 
 impl Stranger {
+    /// Whether it is a user or group that has no number in the user namespace of this process, as the host's in a
+    /// container of its own users. All of them show as one, mostly as `nobody`.
+    #[must_use]
+    pub fn is_outside(self) -> bool {
+        match self {
+            Self::User(uid) => Numbers::of_users().is_outside(uid),
+            Self::Group(gid) => Numbers::of_groups().is_outside(gid),
+            Self::Listed | Self::Anybody => false,
+        }
+    }
+
     /// Whether this machine has no account for the user or group, as in a container into which a directory of the host
     /// is mounted.
     #[must_use]

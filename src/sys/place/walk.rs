@@ -101,7 +101,8 @@ impl Walk {
     fn judge(&mut self) -> io::Result<()> {
         let stat = fstat(&self.at)?;
         let is_sticky = stat.st_mode & libc::S_ISVTX != 0 && self.trust.has_user(stat.st_uid);
-        self.hold = match self.trust.stranger(&stat, self.at.as_fd()) {
+        let stranger = self.trust.stranger(&stat, self.at.as_fd());
+        self.hold = match stranger.filter(|who| !is_the_kernels(self.is_proc(), who.is_outside())) {
             None => Hold::Own,
             Some(stranger) if is_sticky => Hold::Sticky(stranger),
             Some(stranger) => {
@@ -218,5 +219,24 @@ impl Walk {
 
     fn is_proc(&self) -> bool {
         fstatfs(&self.at).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
+    }
+}
+
+/// Whether a directory whose owner `is_outside` of our user namespace is the kernel's own: all of /proc, where nobody makes
+/// names, shows there as nobody's. The directory of another user's process stays that user's, who says where the links in
+/// it lead.
+fn is_the_kernels(is_proc: bool, is_outside: bool) -> bool {
+    is_proc && is_outside
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_is_the_kernels_whatever_a_user_namespace_shows() {
+        assert!(is_the_kernels(true, true));
+        assert!(!is_the_kernels(false, true), "a directory of the host");
+        assert!(!is_the_kernels(true, false), "the process of another user");
     }
 }

@@ -2,6 +2,7 @@
 //! operator's slip could make of what is published. Each test plays one of them against the real binary.
 
 mod apps;
+mod containers;
 mod descriptors;
 mod fuse;
 mod listings;
