@@ -86,3 +86,16 @@ fn standard_output_and_descriptors_are_followed_through_a_proc_of_nobodys() {
     assert_eq!(code, Some(0), "{said}");
     assert!(!said.contains("symbolic link") && !said.contains("no account"), "{said}");
 }
+
+#[test]
+fn a_configuration_of_the_host_is_read_with_one_warning() {
+    // It and its directory are of root outside, who shows as 65534: not the account `nobody` in here.
+    let Some((code, said)) = inside("/hatchery check -c /host/hatchery.ron") else { return };
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("a user of the host (shown as 65534) can change it"), "{said}");
+    assert_eq!(said.matches("no account").count(), 1, "{said}");
+    let other = "cp /etc/hatchery.ron /etc/other.ron; chown 1:1 /etc/other.ron
+        echo 'other:x:1:1::/:/bin/sh' >> /etc/passwd; /hatchery check -c /etc/other.ron";
+    let Some((code, said)) = inside(other) else { return };
+    assert_eq!(code, Some(2), "an account of the container's: {said}");
+}
