@@ -167,6 +167,11 @@ mod tests {
             chown(&file, Some(unknown), None).unwrap();
             let (_, doubts) = read(&file).unwrap();
             assert!(doubts.len() == 1 && doubts[0].contains("no account"), "{doubts:?}");
+            chown(&file, Some(61_184), None).unwrap();
+            assert!(
+                read(&file).unwrap_err().to_string().contains("belongs to the user 61184"),
+                "of systemd's"
+            );
             chown(&file, Some(0), None).unwrap();
             let sites = folder.join("sites");
             symlink("sites/x.ron", folder.join("y.ron")).unwrap();

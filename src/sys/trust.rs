@@ -91,15 +91,16 @@ impl Stranger {
     }
 
     /// Whether this machine has no account for the user or group, as in a container into which a directory of the host
-    /// is mounted.
+    /// is mounted, nor hands its number out (/etc/subuid, systemd).
     #[must_use]
     pub fn has_no_account(self) -> bool {
-        self.is_outside()
-            || match self {
-                Self::User(uid) => matches!(User::from_uid(Uid::from_raw(uid)), Ok(None)),
-                Self::Group(gid) => matches!(Group::from_gid(Gid::from_raw(gid)), Ok(None)),
-                Self::Listed | Self::Anybody => false,
-            }
+        match self {
+            Self::User(uid) => Numbers::of_users()
+                .is_nobody_here(uid, || !matches!(User::from_uid(Uid::from_raw(uid)), Ok(None))),
+            Self::Group(gid) => Numbers::of_groups()
+                .is_nobody_here(gid, || !matches!(Group::from_gid(Gid::from_raw(gid)), Ok(None))),
+            Self::Listed | Self::Anybody => false,
+        }
     }
 
     /// Commands after which only root can change `path`.
