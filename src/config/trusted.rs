@@ -6,7 +6,6 @@ use crate::sys::trust::{Stranger, Trust};
 use crate::sys::user;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
-use nix::unistd::{Gid, Group, Uid, User};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
@@ -68,14 +67,7 @@ fn operator() -> Trust {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u32>().ok());
     let Some(uid) = number("SUDO_UID") else { return trust };
     trust.add(Stranger::User(uid));
-    // A group of one, which a umask of 002 goes with.
-    let name = |user: User| user.name;
-    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(name);
-    let gid = number("SUDO_GID").filter(|gid| *gid == uid);
-    if let Some(gid) = gid
-        && let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid))
-        && Some(group.name) == user
-    {
+    if let Some(gid) = number("SUDO_GID").filter(|gid| user::is_private_group(uid, *gid)) {
         trust.add(Stranger::Group(gid));
     }
     trust

@@ -1,6 +1,6 @@
 //! Users and groups: looked up before a fork, taken on after it.
 
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::io;
@@ -60,6 +60,27 @@ impl Account {
     }
 }
 
+/// Whether the group is the user's alone, as `useradd` makes one for each user that a umask of 002 goes with
+/// (USERGROUPS_ENAB, login.defs(5)).
+#[must_use]
+pub fn is_private_group(uid: u32, gid: u32) -> bool {
+    let user = User::from_uid(Uid::from_raw(uid));
+    let group = Group::from_gid(Gid::from_raw(gid));
+    let (Ok(Some(user)), Ok(Some(group))) = (user, group) else { return false };
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    group.name == user.name && is_alone(&user.name, gid, &group.mem, &accounts)
+}
+
+/// Whether nobody else is in a group: neither named by it nor, in lines of passwd(5), with it as the primary group, which
+/// group(5) does not list.
+fn is_alone(user: &str, gid: u32, members: &[String], accounts: &str) -> bool {
+    let is_others = |line: &str| {
+        let mut fields = line.split(':');
+        fields.next() != Some(user) && fields.nth(2).and_then(|field| field.parse().ok()) == Some(gid)
+    };
+    members.iter().all(|member| member == user) && !accounts.lines().any(is_others)
+}
+
 /// Whether this process may change its user.
 #[must_use]
 pub fn is_root() -> bool {
@@ -97,5 +118,16 @@ mod tests {
         assert!(root.groups.contains(&0));
         assert_eq!(Account::named("no-such-user-here").unwrap(), None);
         assert_eq!(Account::own().unwrap().uid, uid());
+    }
+
+    #[test]
+    fn a_private_group_has_one_member() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\nann:x:1001:1005::/home/ann:/bin/sh\nbroken\n";
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert!(is_alone("ann", 1005, &[], accounts) && is_alone("ann", 1005, &names(&["ann"]), accounts));
+        assert!(!is_alone("ann", 1005, &names(&["ann", "bob"]), accounts), "a member");
+        let bob = format!("{accounts}bob:x:1002:1005::/home/bob:/bin/sh\n");
+        assert!(!is_alone("ann", 1005, &[], &bob), "a primary group");
+        assert!(!is_private_group(0, 1) && !is_private_group(0, 3_999_999_999));
     }
 }
