@@ -21,7 +21,7 @@ const UNKNOWN: usize = 8;
 /// As reading a file; who else can change it, and what to do about it.
 pub(super) fn read(path: &Path) -> io::Result<(String, Vec<String>)> {
     if !user::is_root() {
-        return read_as_user(path).map(|text| (text, Vec::new()));
+        return read_as_user(path);
     }
     let (mut file, doubts) = known(|trust| open(path, trust))?;
     let mut text = String::new();
@@ -84,7 +84,7 @@ fn open(path: &Path, trust: &Trust) -> io::Result<File> {
     closed(&place)?;
     let stat = fstat(&file)?;
     let Some(stranger) = trust.stranger(&stat, file.as_fd()) else { return Ok(file.into()) };
-    let (mode, remedy) = (stat.st_mode & 0o7777, stranger.remedy(place.path()));
+    let (mode, remedy) = (stat.st_mode & 0o7777, way_out(stranger, place.path()));
     Err(place::refused_for(
         stranger,
         match stranger {
@@ -99,7 +99,7 @@ fn open(path: &Path, trust: &Trust) -> io::Result<File> {
 /// Checks that nobody else can put another file in the place.
 fn closed(place: &Place) -> io::Result<()> {
     let Some(Gap { stranger, directory, mode }) = place.gap() else { return Ok(()) };
-    let (shown, remedy) = (directory.display(), stranger.remedy(directory));
+    let (shown, remedy) = (directory.display(), way_out(*stranger, directory));
     Err(place::refused_for(
         *stranger,
         format!(
@@ -108,19 +108,26 @@ fn closed(place: &Place) -> io::Result<()> {
     ))
 }
 
-/// A user's own server does no more than that user, so that a directory of a group is the group's matter.
-fn read_as_user(path: &Path) -> io::Result<String> {
+/// What helps; no command does on a mount that shows one owner and mode for all, as of Windows' disks in WSL.
+fn way_out(stranger: Stranger, path: &Path) -> String {
+    let remedy = stranger.remedy(path);
+    format!("{remedy}, or copy the configuration to a directory of root's if that has no effect there")
+}
+
+/// A user's own server does no more than that user, so that a directory of a group is the group's matter. A file that
+/// everybody can write is told of only: on some mounts every file is one, and its mode cannot be changed.
+fn read_as_user(path: &Path) -> io::Result<(String, Vec<String>)> {
     let mut file = File::open(path)?;
     let found = file.metadata()?;
     let mode = found.mode() & 0o7777;
+    let mut doubts = Vec::new();
     if found.is_file() && mode & 0o002 != 0 {
         let remedy = Stranger::Anybody.remedy(path);
-        let text = format!("every user can write the file (mode {mode:04o}), and so become you; {remedy}");
-        return Err(place::refused_for(Stranger::Anybody, text));
+        doubts.push(format!("every user can write the file (mode {mode:04o}), and so become you; {remedy}"));
     }
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    Ok(text)
+    Ok((text, doubts))
 }
 
 #[cfg(test)]
@@ -140,13 +147,16 @@ mod tests {
         };
         mode(&file, 0o644);
         assert_eq!(read(&file).unwrap(), ("()".to_owned(), Vec::new()));
+        assert_eq!(read_as_user(&file).unwrap(), ("()".to_owned(), Vec::new()));
         mode(&file, 0o646);
-        let error = read(&file).unwrap_err().to_string();
-        assert!(
-            error.contains("mode 0646") && error.contains(&format!("chmod o-w {}", file.display())),
-            "{error}"
-        );
+        let (text, doubts) = read_as_user(&file).unwrap();
+        assert!(text == "()" && doubts.len() == 1, "{doubts:?}");
+        let remedy = format!("chmod o-w {}", file.display());
+        assert!(doubts[0].contains("mode 0646") && doubts[0].ends_with(&remedy), "{doubts:?}");
         if user::is_root() {
+            let error = read(&file).unwrap_err().to_string();
+            assert!(error.contains("mode 0646") && error.contains(&remedy), "{error}");
+            assert!(error.contains("copy the configuration to a directory of root's"), "{error}");
             let nobody = 65534;
             let unknown = 3_999_999_999;
             mode(&file, 0o664);

@@ -533,3 +533,20 @@ fn a_configuration_of_the_user_who_ran_sudo_or_of_a_container_is_read() {
     let checked = hatchery(&directory, &["check", "-c", "hatchery.ron"]);
     assert_eq!(checked.stderr.matches("no account").count(), 1, "{checked:?}");
 }
+
+#[test]
+fn a_configuration_that_all_can_write_is_a_warning_for_a_plain_user() {
+    if !has_neighbour() {
+        return;
+    }
+    let directory = Directory::new();
+    mode(directory.path(), 0o755);
+    let main = directory.write("hatchery.ron", "(control: \"/tmp/c.sock\", sites: [(listen: [\"127.0.0.1:0\"], locations: [(path: \"/\", to: Respond(status: 204))])])\n");
+    mode(&main, 0o777);
+    let mut command = Command::new(as_nobody()[0]);
+    command.args(&as_nobody()[1..]).arg(binary()).args(["check", "-c"]).arg(&main).current_dir("/");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(said.matches("every user can write the file (mode 0777)").count(), 1, "{said}");
+}
