@@ -99,12 +99,15 @@ impl Read for Access {
     }
 }
 
+/// Names of standard output. Opened anew, a file behind it would have another place to write at than what else goes there.
+const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
 /// A path, or `"-"`.
 struct LogPath(Option<PathBuf>);
 
 impl Read for LogPath {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        if matches!(node.shape(), Shape::Text(text) if text == "-") {
+        if matches!(node.shape(), Shape::Text(text) if STANDARD_OUTPUT.contains(&text.as_ref())) {
             return Some(Self(None));
         }
         PathBuf::read(node, report).map(|path| Self(Some(path)))

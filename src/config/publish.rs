@@ -5,7 +5,7 @@
 //! root that, with links resolved,
 //!
 //! - is or holds the `chdir`, the `home` or the package of an app, or the configuration of apps, daemons or jobs,
-//! - has `manage.py` beside a package with `settings.py`, or `pyproject.toml` or `setup.py` beside a package,
+//! - has `manage.py` beside settings or a package with some, or `pyproject.toml` or `setup.py` beside a package,
 //!
 //! unless it says `allow_source`. Nothing else below a root ever stops a reload, since visitors may upload files: what
 //! looks like source deeper down, or alone, is warned of, as far as a bounded look finds it. For the same reason what has
@@ -35,13 +35,16 @@ pub struct Judgement {
 /// Names in one directory that are looked at for packages.
 const MOST_PACKAGES: usize = 4096;
 
+/// Directories beside `manage.py` that are searched for settings of other names.
+const MOST_SPLIT: usize = 64;
+
 /// Names in all that are looked at below a root, and how deep, for warnings.
 const MOST_NAMES: usize = 2000;
 const DEEPEST: usize = 3;
 
-/// Files that nobody publishes on purpose.
+/// Files that nobody publishes on purpose, the worst first.
 const SOURCE: [&str; 7] =
-    ["manage.py", "settings.py", "local_settings.py", "wsgi.py", "asgi.py", "app.py", "pyproject.toml"];
+    ["settings.py", "local_settings.py", "manage.py", "wsgi.py", "asgi.py", "app.py", "pyproject.toml"];
 
 /// Judges every directory that workers would serve files from; those in `served` were found good before.
 #[must_use]
@@ -169,9 +172,9 @@ impl Judge<'_> {
     fn project(&self, root: &Path) -> Option<String> {
         let has = |name: &str| self.tree.is_file(&root.join(name));
         if has("manage.py")
-            && let Some(package) = self.package_in(root, &["settings.py", "settings/__init__.py"])
+            && let Some(settings) = self.settings_in(root)
         {
-            return Some(format!("has `manage.py` beside `{package}`"));
+            return Some(format!("has `manage.py` beside `{settings}`"));
         }
         let project = ["pyproject.toml", "setup.py"].into_iter().find(|name| has(name))?;
         let package = self.package_in(root, &["__init__.py"]).or_else(|| {
@@ -179,6 +182,34 @@ impl Judge<'_> {
             Some(format!("src/{in_src}"))
         })?;
         Some(format!("has `{project}` beside `{package}`"))
+    }
+
+    /// A file in a directory beside `manage.py` that is settings or starts the project, by the names that people give them. Not
+    /// beside it alone: flat directories are what visitors upload to.
+    fn settings_in(&self, root: &Path) -> Option<String> {
+        let known = ["settings.py", "settings/__init__.py", "wsgi.py", "asgi.py"];
+        self.package_in(root, &known).or_else(|| {
+            let directories =
+                self.tree.entries(root, MOST_PACKAGES).into_iter().filter(|entry| entry.is_directory);
+            directories.take(MOST_SPLIT).find_map(|directory| {
+                let shown = directory.name.to_string_lossy().escape_debug().to_string();
+                let package = root.join(&directory.name);
+                let of_settings = |name: &str| name.starts_with("settings") && name.ends_with(".py");
+                let beside = self.python_in(&package, of_settings).map(|name| format!("{shown}/{name}"));
+                beside.or_else(|| {
+                    let split = self.python_in(&package.join("settings"), |name| name.ends_with(".py"))?;
+                    Some(format!("{shown}/settings/{split}"))
+                })
+            })
+        })
+    }
+
+    /// A file in a directory whose name is such a one.
+    fn python_in(&self, directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let names = self.tree.entries(directory, MOST_PACKAGES).into_iter();
+        let names =
+            names.filter(|entry| !entry.is_directory).map(|entry| entry.name.to_string_lossy().into_owned());
+        names.filter(|name| is_wanted(name)).min().map(|name| name.escape_debug().to_string())
     }
 
     /// The first file of one of these names in a directory of `root`.
@@ -201,14 +232,20 @@ impl Judge<'_> {
             for directory in &level {
                 let entries = self.tree.entries(&root.join(directory), left);
                 left = left.saturating_sub(entries.len());
+                let mut found = None;
                 for entry in entries {
-                    let path = directory.join(&entry.name);
                     let name = entry.name.to_string_lossy();
+                    let rank = SOURCE.iter().position(|source| *source == name);
                     if entry.is_directory && !name.starts_with('.') {
-                        next.push(path);
-                    } else if !entry.is_directory && SOURCE.contains(&name.as_ref()) {
-                        return Some(path);
+                        next.push(directory.join(&entry.name));
+                    } else if let Some(rank) = rank.filter(|_| !entry.is_directory)
+                        && found.as_ref().is_none_or(|(known, _)| rank < *known)
+                    {
+                        found = Some((rank, directory.join(&entry.name)));
                     }
+                }
+                if let Some((_, path)) = found {
+                    return Some(path);
                 }
             }
             level = next;

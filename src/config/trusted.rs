@@ -110,8 +110,18 @@ fn closed(place: &Place) -> io::Result<()> {
 
 /// What helps; no command does on a mount that shows one owner and mode for all, as of Windows' disks in WSL.
 fn way_out(stranger: Stranger, path: &Path) -> String {
-    let remedy = stranger.remedy(path);
-    format!("{remedy}, or copy the configuration to a directory of root's if that has no effect there")
+    match stranger {
+        // It may be somebody's home.
+        Stranger::User(_) if path.is_dir() => {
+            "move the configuration to a directory of root's, such as /etc/hatchery, or start the server by sudo as that \
+             user"
+                .to_owned()
+        }
+        _ => {
+            let remedy = stranger.remedy(path);
+            format!("{remedy}, or copy the configuration to a directory of root's if that has no effect there")
+        }
+    }
 }
 
 /// A user's own server does no more than that user, so that a directory of a group is the group's matter. A file that

@@ -377,10 +377,8 @@ impl App {
                 log::debug!(target: "hatchery", "app {}: {}", self.name, String::from_utf8_lossy(&frame.payload));
                 None
             }
-            frame::Kind::Ready => {
-                self.answered = true;
-                Some(Said::Ready)
-            }
+            // Once: each is answered with a request of ours.
+            frame::Kind::Ready => (!std::mem::replace(&mut self.answered, true)).then_some(Said::Ready),
             frame::Kind::Failed => {
                 self.answered = true;
                 Some(Said::Failed(String::from_utf8_lossy(&frame.payload).into_owned()))

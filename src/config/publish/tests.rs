@@ -128,6 +128,12 @@ fn a_root_that_looks_like_a_project_is_refused() {
     for (files, why) in [
         (&["/w/manage.py", "/w/config/settings.py"][..], "has `manage.py` beside `config/settings.py`"),
         (&["/w/manage.py", "/w/config/settings/__init__.py"], "beside `config/settings/__init__.py`"),
+        (&["/w/manage.py", "/w/config/settings/base.py"], "beside `config/settings/base.py`"),
+        (
+            &["/w/manage.py", "/w/config/__init__.py", "/w/config/settings_prod.py"],
+            "beside `config/settings_prod.py`",
+        ),
+        (&["/w/manage.py", "/w/config/asgi.py"], "beside `config/asgi.py`"),
         (&["/w/pyproject.toml", "/w/shop/__init__.py"], "has `pyproject.toml` beside `shop/__init__.py`"),
         (&["/w/pyproject.toml", "/w/src/shop/__init__.py"], "beside `src/shop/__init__.py`"),
         (&["/w/setup.py", "/w/shop/__init__.py"], "has `setup.py` beside"),

@@ -7,7 +7,7 @@ use super::listing::Wanted;
 use super::manifest::{self, Contents};
 use super::root::{Root, open_file};
 use crate::buf::{Far, OpenFile};
-use crate::sys::file::{Kind, Metadata, is_local, metadata, read_at};
+use crate::sys::file::{Kind, Metadata, is_near, metadata, read_at};
 use crate::worker::reader::{FarFile, Hand};
 use nix::errno::Errno;
 use std::cell::RefCell;
@@ -182,7 +182,7 @@ fn find(file: OwnedFd, most: u64, far: Far, hand: &Hand) -> io::Result<(Metadata
     let (found, data) = load(file.as_fd(), most)?;
     let what = match (found.kind, data) {
         (Kind::Regular, Some(data)) => Found::Small(data),
-        (Kind::Regular, None) if is_local(file.as_fd()) => Found::Near(file),
+        (Kind::Regular, None) if is_near(file.as_fd()) => Found::Near(file),
         (Kind::Regular, None) => Found::Far(FarFile::new(file, far, hand)),
         (Kind::Directory, _) => Found::Directory,
         (Kind::Other, _) => Found::Other,

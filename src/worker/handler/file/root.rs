@@ -8,7 +8,7 @@
 use super::watch::Watches;
 use crate::config::Symlinks;
 use crate::sys::file::{
-    Links, Metadata, is_local, metadata, metadata_on_mount, open_beneath, open_directory,
+    Links, Metadata, is_local, is_near, metadata, metadata_on_mount, open_beneath, open_directory,
     open_directory_on_mount, open_file as open_for_reading, open_on_mount, open_through_links,
 };
 use crate::sys::inotify::Watch;
@@ -53,7 +53,7 @@ impl Directory {
         let fd = open_directory(path)?;
         let id = metadata(fd.as_fd())?.id;
         // Without openat2 nothing keeps the loop on the mount.
-        let near = is_local(fd.as_fd()) && open_directory_on_mount(fd.as_fd(), b"").is_ok();
+        let near = is_near(fd.as_fd()) && open_directory_on_mount(fd.as_fd(), b"").is_ok();
         Ok(Self { path: path.to_owned(), fd, id, near })
     }
 }
@@ -95,7 +95,9 @@ impl Root {
 
     /// Has changes in it told.
     pub(super) fn watch_again(&mut self, watches: &mut Watches) {
-        self.watch = if self.near { watches.watch(self.directory.as_fd()) } else { None };
+        // Of layers that lie over each other some changes are not told.
+        let told = self.near && is_local(self.directory.as_fd());
+        self.watch = if told { watches.watch(self.directory.as_fd()) } else { None };
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
