@@ -152,6 +152,7 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
     let Ends { hear, tell, listener, output } = ends;
     let program = program(wanted, HOST_PROGRAM, &settings, vec![hear, tell, listener], output)?;
     let (child, launch) = process::spawn(&program).inspect_err(|_| remove(&app.socket))?;
+    program.descriptors.last().into_iter().for_each(expect_bodies);
     app.launch = Some(launch);
     Ok((child, app))
 }
@@ -207,10 +208,13 @@ impl Wanted<'_> {
 /// The socket on which workers connect: theirs alone.
 fn listen(path: &Path, generation: &Generation) -> io::Result<Bound> {
     let owner = generation.account.as_ref().map(|account| (account.uid, account.gid));
-    let bound = listener::unix_for(path, 0o600, owner)?;
-    // Bodies of requests that were spooled to a file.
-    rights::expect(bound.socket.as_fd());
-    Ok(bound)
+    listener::unix_for(path, 0o600, owner)
+}
+
+/// The process has its listening socket: from now on descriptors come over it, of bodies that were spooled to a file. Not
+/// before, or closing the socket of a process that could not be started might have to close some.
+pub(super) fn expect_bodies(listener: &OwnedFd) {
+    rights::expect(listener.as_fd());
 }
 
 /// Removes the socket of a process.

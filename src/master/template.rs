@@ -276,7 +276,14 @@ impl Master {
         if let Some(unborn) = self.nursery.unborn.get_mut(&child) {
             unborn.app = Some(app);
         }
-        self.tell_template(key, Kind::Fork, &packet, &[&ends.hear, &ends.tell, &ends.listener, &ends.output])
+        self.tell_template(
+            key,
+            Kind::Fork,
+            &packet,
+            &[&ends.hear, &ends.tell, &ends.listener, &ends.output],
+        )?;
+        apps::expect_bodies(&ends.listener);
+        Ok(())
     }
 
     fn tell_template(
