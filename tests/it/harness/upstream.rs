@@ -1,5 +1,6 @@
 //! Servers behind the proxy, played by threads of the test.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,8 @@ impl Received {
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
-    open: Arc<Mutex<Vec<TcpStream>>>,
+    /// Connections that are being served, by number.
+    open: Arc<Mutex<BTreeMap<usize, TcpStream>>>,
     ended: Arc<AtomicBool>,
 }
 
@@ -51,9 +53,12 @@ impl Upstream {
                 }
                 let stream = stream.unwrap();
                 stream.set_nodelay(true).unwrap();
-                open.lock().unwrap().push(stream.try_clone().unwrap());
-                let (received, answer) = (received.clone(), answer.clone());
-                std::thread::spawn(move || serve(connection, stream, &received, answer.as_ref()));
+                open.lock().unwrap().insert(connection, stream.try_clone().unwrap());
+                let (received, answer, open) = (received.clone(), answer.clone(), open.clone());
+                std::thread::spawn(move || {
+                    serve(connection, stream, &received, answer.as_ref());
+                    open.lock().unwrap().remove(&connection);
+                });
             }
         });
         upstream
@@ -72,6 +77,11 @@ impl Upstream {
         self.received.lock().unwrap().clone()
     }
 
+    /// The same, and forgets it.
+    pub(crate) fn take_received(&self) -> Vec<Received> {
+        std::mem::take(&mut *self.received.lock().unwrap())
+    }
+
     #[track_caller]
     pub(crate) fn last(&self) -> Received {
         self.received.lock().unwrap().last().cloned().expect("a request")
@@ -81,7 +91,7 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        for stream in self.open.lock().unwrap().iter() {
+        for stream in self.open.lock().unwrap().values() {
             drop(stream.shutdown(Shutdown::Both));
         }
         // Wakes the accepting thread.
