@@ -564,3 +564,19 @@ fn what_upstreams_and_old_clients_cannot_take_is_translated() {
     assert_eq!(upstream.last().line, "GET /caf%C3%A9?%FF HTTP/1.1");
     assert_eq!(upstream.last().all("upgrade"), [""; 0]);
 }
+
+#[test]
+fn fields_that_are_no_text_are_passed_on_as_they_are() {
+    let upstream = Upstream::fixed("ok");
+    let server = Setup::new(&format!(
+        r#"
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: Proxy("up"))])],
+    upstreams: {{"up": (servers: ["{}"])}},"#,
+        upstream.address
+    ))
+    .start();
+    let (reply, _) =
+        crate::harness::reply_to(server.address, b"GET / HTTP/1.1\r\nHost: a\r\nX: \xff\xe9\r\n\r\n");
+    assert_eq!(reply.status, 200);
+    assert_eq!(upstream.last().all("x"), ["\u{ff}\u{e9}"]);
+}

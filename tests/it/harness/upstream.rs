@@ -144,7 +144,8 @@ fn read(connection: usize, reader: &mut BufReader<TcpStream>) -> Option<Received
 }
 
 fn read_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok()?;
-    Some(line.strip_suffix("\r\n")?.to_owned())
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line).ok()?;
+    // One character a byte: what clients write need not be UTF-8.
+    Some(line.strip_suffix(b"\r\n")?.iter().copied().map(char::from).collect())
 }
