@@ -70,11 +70,13 @@ pub(crate) fn named_then_unlinked(directory: &std::path::Path) -> io::Result<Fil
 ///
 /// # Errors
 /// EMFILE, ENFILE.
-pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+#[cfg(test)]
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
 }
 
-/// Writes what is not longer than PIPE_BUF to a pipe that does not block: all of it, or nothing (pipe(7)).
+/// Writes what is not longer than PIPE_BUF to a channel that does not block: all of it, or nothing (pipe(7); a stream socket
+/// takes so little as one piece).
 ///
 /// # Errors
 /// `WouldBlock` while there is no room, EPIPE when nobody reads any more.
