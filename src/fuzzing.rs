@@ -166,7 +166,7 @@ fn judge_request(request: &Request) {
         query: request.target.query(head.target()).unwrap_or_default(),
         mount: "",
         peer: None,
-        origin: Origin { client: None, trusted: false, https: false },
+        origin: Origin { client: None, trusted: false, scheme: crate::http::Scheme::Http },
         authority: host,
         server_name: b"h",
         server_port: 80,

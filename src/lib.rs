@@ -35,6 +35,10 @@
 //! | generation | one reading of the configuration and the processes started from it |
 //! | connection | one accepted client socket |
 //! | exchange | one request and its response |
+//! | owner | the address of an exchange: its client, and its number on that connection |
+//! | reply | the door through which the response of an exchange leaves |
+//! | drive | one call of a connection or an exchange: it does what can be done now |
+//! | transport | the stream of a client, as its connection sees it |
 //! | handler | what produces the response: files, fixed answers, a gateway |
 //! | gateway | the client side of a protocol to an upstream or an app |
 //! | upstream | a group of servers requests are balanced over |

@@ -7,7 +7,7 @@ use super::read::Positive;
 use super::shape::Shape;
 use super::site::Site;
 use crate::gateway::ready::{Accepted, Question};
-use crate::http::{Method, target};
+use crate::http::{Method, Scheme, target};
 use crate::route::HostPattern;
 use serde::Deserialize;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Ready {
     /// `Host`; by default the first plain name of a site that routes to the app, else `localhost`.
     pub host: String,
     /// `http` or `https`.
-    pub scheme: String,
+    pub scheme: Scheme,
     /// What counts as ready.
     pub status: Accepted,
     /// Longest time until the whole answer is there.
@@ -49,7 +49,7 @@ impl Ready {
     #[must_use]
     pub fn question(&self) -> Question<'_> {
         let Self { path, host, scheme, status, mount, .. } = self;
-        Question { path, mount, host, scheme, status: *status }
+        Question { path, mount, host, scheme: *scheme, status: *status }
     }
 
     /// What the sites say about the app at `index`: its host and its mount.
@@ -85,7 +85,7 @@ impl Read for Ready {
         let (raw, at) = node.fields::<RawReady<'_>>(report)?;
         let path = at.need(raw.path, "path", "\"/healthz\"", report);
         let host = at.or(raw.host, Host(String::new()), report).0;
-        let scheme = at.or(raw.scheme, Scheme("http".to_owned()), report).0;
+        let scheme = at.or(raw.scheme, Scheme::default(), report);
         let status = at.or(raw.status, Accepted::Class(2), report);
         let timeout = at.or(raw.timeout, Positive(TIMEOUT), report).0;
         Some(Self { path: path?.0, host, scheme, status, timeout, mount: String::new() })
@@ -122,13 +122,11 @@ impl Read for Host {
     }
 }
 
-struct Scheme(String);
-
 impl Read for Scheme {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "\"http\" or \"https\"", |text| match text {
-            "http" | "https" => Ok(Self(text.to_owned())),
-            _ => Err(Complaint::new(format!("`{text}` is neither \"http\" nor \"https\""), "")),
+        node.parse(report, "\"http\" or \"https\"", |text| {
+            let wrong = || Complaint::new(format!("`{text}` is neither \"http\" nor \"https\""), "");
+            Self::parse(text.as_bytes()).ok_or_else(wrong)
         })
     }
 }

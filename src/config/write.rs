@@ -282,7 +282,7 @@ fn ready(ready: &Ready) -> String {
     line(&[
         ("path", text(&ready.path)),
         ("host", text(&ready.host)),
-        ("scheme", text(&ready.scheme)),
+        ("scheme", text(ready.scheme.as_str())),
         ("status", status),
         ("timeout", time(ready.timeout)),
     ])

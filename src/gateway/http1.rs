@@ -67,7 +67,11 @@ fn forwarded(request: &Request<'_>, out: &mut Vec<u8>) {
     if !chain.is_empty() {
         field(b"X-Forwarded-For", &[&chain.join(&b", "[..])], out);
     }
-    field(b"X-Forwarded-Proto", &[&or(said("x-forwarded-proto"), request.origin.scheme().as_bytes())], out);
+    field(
+        b"X-Forwarded-Proto",
+        &[&or(said("x-forwarded-proto"), request.origin.scheme.as_str().as_bytes())],
+        out,
+    );
     field(b"X-Forwarded-Host", &[&or(said("x-forwarded-host"), request.authority)], out);
     let own_port = if request.local_port == 0 { String::new() } else { request.local_port.to_string() };
     let port = or(said("x-forwarded-port"), own_port.as_bytes());

@@ -14,7 +14,7 @@
 
 use super::Request;
 use super::http1::{is_nominated, nominated};
-use crate::http::{RequestHead, fields};
+use crate::http::{RequestHead, Scheme, fields};
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -37,8 +37,8 @@ pub fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnMut(&[u8
     put(b"SERVER_PROTOCOL", request.head.version().as_str().as_bytes());
     put(b"SERVER_NAME", if request.server_name.is_empty() { b"localhost" } else { request.server_name });
     put(b"SERVER_PORT", number(&mut text, u64::from(request.server_port)));
-    put(b"REQUEST_SCHEME", request.origin.scheme().as_bytes());
-    if request.origin.https {
+    put(b"REQUEST_SCHEME", request.origin.scheme.as_str().as_bytes());
+    if request.origin.scheme == Scheme::Https {
         put(b"HTTPS", b"on");
     }
     put(b"REQUEST_ID", request.id.as_bytes());
@@ -172,7 +172,7 @@ mod tests {
             query: b"a=%20",
             mount,
             peer: Some("[::ffff:192.0.2.1]:4711".parse().unwrap()),
-            origin: Origin { client: None, trusted: false, https: false },
+            origin: Origin { client: None, trusted: false, scheme: Scheme::Http },
             authority: b"shop.example:8000",
             server_name: b"shop.example",
             server_port: 8000,
@@ -279,7 +279,7 @@ mod tests {
         let head = head("GET", &[]);
         let mut request = request(&head, b"/", "");
         request.origin.client = Some("2001:db8::1".parse().unwrap());
-        request.origin.https = true;
+        request.origin.scheme = Scheme::Https;
         request.server_name = b"";
         let map = variables(&request);
         assert_eq!(map["REMOTE_ADDR"], b"2001:db8::1");

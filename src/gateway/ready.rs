@@ -8,7 +8,7 @@ use super::app::{self, Body, Response};
 use super::{Event, Fault, Request};
 use crate::control::text;
 use crate::http::forwarded::Origin;
-use crate::http::{Method, RequestHead, Span, Version, target};
+use crate::http::{Method, RequestHead, Scheme, Span, Version, target};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The row in HELLO of who is no worker; no worker ever has it.
@@ -29,7 +29,7 @@ pub struct Question<'a> {
     /// `Host`.
     pub host: &'a str,
     /// `http` or `https`.
-    pub scheme: &'a str,
+    pub scheme: Scheme,
     /// What counts as ready.
     pub status: Accepted,
 }
@@ -68,12 +68,11 @@ pub fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
     let raw = head.target();
     let parsed = target::parse(Method::Get, raw).ok();
     let path = parsed.as_ref().map_or(raw, |parsed| parsed.path_info());
-    let https = question.scheme == "https";
     let (name, port) = match question.host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
         _ => (question.host, None),
     };
-    let port = port.unwrap_or(if https { 443 } else { 80 });
+    let port = port.unwrap_or(question.scheme.default_port());
     let request = Request {
         head: &head,
         path,
@@ -81,7 +80,11 @@ pub fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
         query: parsed.as_ref().and_then(|parsed| parsed.query(raw)).unwrap_or_default(),
         mount: question.mount,
         peer: None,
-        origin: Origin { client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), trusted: true, https },
+        origin: Origin {
+            client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            trusted: true,
+            scheme: question.scheme,
+        },
         authority: question.host.as_bytes(),
         server_name: name.as_bytes(),
         server_port: port,
@@ -194,7 +197,7 @@ mod tests {
         path: "/blog/health%7A?deep=1",
         mount: "/blog",
         host: "shop.example:8443",
-        scheme: "https",
+        scheme: Scheme::Https,
         status: Accepted::Class(2),
     };
 

@@ -45,7 +45,7 @@ mod tests {
             query: b"q=1",
             mount: "",
             peer: Some("192.0.2.1:4711".parse().unwrap()),
-            origin: Origin { client: None, trusted: false, https: false },
+            origin: Origin { client: None, trusted: false, scheme: crate::http::Scheme::Http },
             authority: b"shop.example",
             server_name: b"shop.example",
             server_port: 80,

@@ -295,11 +295,12 @@ impl Conn {
     }
 
     /// Queues the head of the response. `date` is the Date field's value. It may come before the request's body is
-    /// complete; then the client is told that the connection closes, if the rest is long.
-    pub fn respond(&mut self, head: &ResponseHead, body: BodyLength, date: &str, now: Time) {
-        if let Some((framing, connection)) = self.open_response(head.status, body, now) {
-            self.out.encode(|out| encode::head(head, framing, connection, date, out));
-        }
+    /// complete; then the client is told that the connection closes, if the rest is long. Whether a body leaves after it:
+    /// not for HEAD, nor with a status that forbids one.
+    pub fn respond(&mut self, head: &ResponseHead, body: BodyLength, date: &str, now: Time) -> bool {
+        let Some((framing, connection)) = self.open_response(head.status, body, now) else { return false };
+        self.out.encode(|out| encode::head(head, framing, connection, date, out));
+        self.writing != Writing::Bodiless
     }
 
     /// The response begins: how its body is framed and what is said of the connection. `None`: nobody wants it.
@@ -412,6 +413,12 @@ impl Conn {
     /// What is to be written.
     pub fn out(&mut self) -> &mut Queue {
         &mut self.out
+    }
+
+    /// As [`Self::out`], to be looked at.
+    #[must_use]
+    pub fn waiting(&self) -> &Queue {
+        &self.out
     }
 
     /// Something of [`Self::out`] was written.

@@ -21,7 +21,7 @@
 use super::{Refusal, Request};
 use crate::http::fields::is_name;
 use crate::http::target::{self, Host, Target};
-use crate::http::{BodyLength, Fields, Method, RequestHead, Status, Version};
+use crate::http::{BodyLength, Fields, Method, RequestHead, Scheme, Status, Version};
 
 /// What a request head says about the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) fn request(head: RequestHead) -> Result<(Request, Framing), Refusal> 
     let expects = seen.expects && has_body && head.version() == Version::Http11;
     let target = target::parse(head.method(), head.target()).map_err(bad_target)?;
     // What it names is to be had over TLS only (RFC 9110 §4.2.2), and others would take it for `http:`.
-    if target.is_https() {
+    if target.scheme() == Scheme::Https {
         return Err(bad("https target on a connection without TLS"));
     }
     let host = host(&seen, &head, &target)?;
@@ -193,7 +193,7 @@ fn host(seen: &Seen<'_>, head: &RequestHead, target: &Target) -> Result<Option<H
     let from_target = target.authority(head.target()).map(target::host).transpose().map_err(bad_target)?;
     match (from_field, from_target) {
         (None, _) if head.version() == Version::Http11 => Err(bad("HTTP/1.1 request without Host")),
-        (Some(field), Some(target_host)) if !field.same(&target_host, target.default_port()) => {
+        (Some(field), Some(target_host)) if !field.same(&target_host, target.scheme().default_port()) => {
             Err(bad("Host differs from the authority of the request target"))
         }
         (field, target_host) => Ok(target_host.or(field)),

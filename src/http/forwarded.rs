@@ -1,7 +1,7 @@
 //! Who the client is when proxies stand in between: X-Forwarded-For and X-Forwarded-Proto, believed only from peers
 //! that the operator trusts (RFC 7239 §8.1 on why).
 
-use super::RequestHead;
+use super::{RequestHead, Scheme};
 use std::net::IpAddr;
 
 /// What is believed of a request's way.
@@ -11,23 +11,20 @@ pub struct Origin {
     pub client: Option<IpAddr>,
     /// The direct peer is trusted: its X-Forwarded-* are passed on with ours added.
     pub trusted: bool,
-    /// Whether the client used https.
-    pub https: bool,
-}
-
-impl Origin {
-    /// The scheme that the client used.
-    #[must_use]
-    pub fn scheme(&self) -> &'static str {
-        if self.https { "https" } else { "http" }
-    }
+    /// What the client used.
+    pub scheme: Scheme,
 }
 
 /// Walks X-Forwarded-For from the right to the first address that is not trusted. `peer` is `None` for Unix sockets;
-/// `trusts(None)` says whether those are trusted.
-pub fn origin(head: &RequestHead, peer: Option<IpAddr>, trusts: impl Fn(Option<IpAddr>) -> bool) -> Origin {
+/// `trusts(None)` says whether those are trusted. `scheme` is what the direct peer uses.
+pub fn origin(
+    head: &RequestHead,
+    peer: Option<IpAddr>,
+    scheme: Scheme,
+    trusts: impl Fn(Option<IpAddr>) -> bool,
+) -> Origin {
     if !trusts(peer) {
-        return Origin { client: peer, trusted: false, https: false };
+        return Origin { client: peer, trusted: false, scheme };
     }
     let mut client = peer;
     let fields: Vec<&[u8]> = head.all("x-forwarded-for").collect();
@@ -41,11 +38,9 @@ pub fn origin(head: &RequestHead, peer: Option<IpAddr>, trusts: impl Fn(Option<I
     }
     // A list, in one line or in several (RFC 9110 §5.3), says that proxies saw different things: no one of them counts.
     let mut schemes = head.all("x-forwarded-proto");
-    let https = match (schemes.next(), schemes.next()) {
-        (Some(scheme), None) => scheme.trim_ascii().eq_ignore_ascii_case(b"https"),
-        _ => false,
-    };
-    Origin { client, trusted: true, https }
+    let said = schemes.next().filter(|_| schemes.next().is_none());
+    let scheme = said.and_then(|said| Scheme::parse(said.trim_ascii())).unwrap_or(scheme);
+    Origin { client, trusted: true, scheme }
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
@@ -85,8 +80,8 @@ mod tests {
     #[test]
     fn an_untrusted_peer_is_the_client_whatever_it_says() {
         let head = head(&[("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-Proto", "https")]);
-        let origin = origin(&head, ip("192.0.2.7"), ten);
-        assert_eq!(origin, Origin { client: ip("192.0.2.7"), trusted: false, https: false });
+        let origin = origin(&head, ip("192.0.2.7"), Scheme::Http, ten);
+        assert_eq!(origin, Origin { client: ip("192.0.2.7"), trusted: false, scheme: Scheme::Http });
     }
 
     #[test]
@@ -96,8 +91,8 @@ mod tests {
             ("x-forwarded-for", "10.0.0.3 , 10.0.0.2:4711"),
             ("X-Forwarded-Proto", "HTTPS"),
         ]);
-        let origin = origin(&head, ip("10.0.0.1"), ten);
-        assert_eq!(origin, Origin { client: ip("203.0.113.9"), trusted: true, https: true });
+        let origin = origin(&head, ip("10.0.0.1"), Scheme::Http, ten);
+        assert_eq!(origin, Origin { client: ip("203.0.113.9"), trusted: true, scheme: Scheme::Https });
     }
 
     #[test]
@@ -113,7 +108,11 @@ mod tests {
             (&[], false),
         ] {
             let fields: Vec<_> = lines.iter().map(|line| ("X-Forwarded-Proto", *line)).collect();
-            assert_eq!(origin(&head(&fields), ip("10.0.0.1"), ten).https, https, "{lines:?}");
+            assert_eq!(
+                origin(&head(&fields), ip("10.0.0.1"), Scheme::Http, ten).scheme == Scheme::Https,
+                https,
+                "{lines:?}"
+            );
         }
     }
 
@@ -121,6 +120,6 @@ mod tests {
     fn what_is_no_address_ends_the_walk() {
         let head = head(&[("X-Forwarded-For", "203.0.113.9, unknown, [2001:db8::1]:443")]);
         let trusts = |address: Option<IpAddr>| ten(address) || address == ip("2001:db8::1");
-        assert_eq!(origin(&head, ip("10.0.0.1"), trusts).client, ip("2001:db8::1"));
+        assert_eq!(origin(&head, ip("10.0.0.1"), Scheme::Http, trusts).client, ip("2001:db8::1"));
     }
 }

@@ -80,9 +80,10 @@ impl Version {
 }
 
 /// How long a body is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyLength {
     /// There is no body.
+    #[default]
     None,
     /// Exactly so many bytes.
     Known(u64),

@@ -10,7 +10,9 @@ pub mod message;
 pub mod mime;
 pub mod range;
 pub mod readings;
+mod scheme;
 pub mod target;
 
 pub use fields::Fields;
 pub use message::{BodyLength, Method, RequestHead, ResponseHead, Span, Status, Version};
+pub use scheme::Scheme;

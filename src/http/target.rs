@@ -5,6 +5,7 @@
 //! the same, but `//` is kept unless dot segments had to be resolved. Merging the second always gives the first, so
 //! that what an access rule judged is what the application sees.
 
+use super::Scheme;
 use super::message::{Method, Span};
 use std::net::Ipv6Addr;
 
@@ -20,7 +21,7 @@ pub struct Target {
     raw_path: Span,
     query: Option<Span>,
     authority: Option<Span>,
-    https: bool,
+    scheme: Scheme,
 }
 
 /// Which of the four forms it had (RFC 9112 §3.2).
@@ -126,16 +127,10 @@ impl Target {
         self.authority.map(|span| span.of(target))
     }
 
-    /// Whether it is an absolute form with `https:`.
+    /// That of an absolute form; else what a missing one stands for.
     #[must_use]
-    pub fn is_https(&self) -> bool {
-        self.https
-    }
-
-    /// The port that a missing port stands for in an absolute form: 443 for `https:`, else 80.
-    #[must_use]
-    pub fn default_port(&self) -> u16 {
-        if self.https { 443 } else { 80 }
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
     }
 }
 
@@ -165,10 +160,10 @@ pub fn parse(method: Method, target: &[u8]) -> Result<Target, Error> {
 /// Writes the origin form of a target that [`parse`] accepted, for the next server: path and query as they were
 /// written, bytes above 0x7F percent-encoded. `OPTIONS http://host` becomes `OPTIONS *` (RFC 9112 §3.2.4).
 pub fn write_origin_form(method: Method, target: &[u8], out: &mut Vec<u8>) {
-    let rest = match scheme_len(target) {
+    let rest = match leading_scheme(target) {
         None => target,
-        Some((scheme, _)) => {
-            let rest = target.get(scheme..).unwrap_or_default();
+        Some((length, _)) => {
+            let rest = target.get(length..).unwrap_or_default();
             let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
             rest.get(end..).unwrap_or_default()
         }
@@ -261,29 +256,23 @@ fn parse_port(digits: &[u8]) -> Result<u16, Error> {
 }
 
 fn absolute(method: Method, target: &[u8]) -> Result<Target, Error> {
-    let (scheme, https) = scheme_len(target).ok_or(Error::Form)?;
-    let rest = target.get(scheme..).unwrap_or_default();
+    let (length, scheme) = leading_scheme(target).ok_or(Error::Form)?;
+    let rest = target.get(length..).unwrap_or_default();
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     host(rest.get(..end).unwrap_or_default())?;
-    let authority = Some(span(scheme, scheme + end));
+    let authority = Some(span(length, length + end));
     // `OPTIONS http://host` is how a proxy is asked for `OPTIONS *` of that host (RFC 9112 §3.2.4).
     if method == Method::Options && end == rest.len() {
-        return Ok(Target { authority, https, ..bare(Form::Asterisk, b"*".to_vec()) });
+        return Ok(Target { authority, scheme, ..bare(Form::Asterisk, b"*".to_vec()) });
     }
-    Ok(Target { authority, https, ..from_path(target, scheme + end, Form::Absolute)? })
+    Ok(Target { authority, scheme, ..from_path(target, length + end, Form::Absolute)? })
 }
 
-/// The length of `http://` or `https://` at the start, and whether it is the second.
-fn scheme_len(target: &[u8]) -> Option<(usize, bool)> {
-    let starts =
-        |scheme: &[u8]| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    if starts(b"http://") {
-        Some((7, false))
-    } else if starts(b"https://") {
-        Some((8, true))
-    } else {
-        None
-    }
+/// `http://` or `https://` at the start: its length, and which it is.
+fn leading_scheme(target: &[u8]) -> Option<(usize, Scheme)> {
+    let colon = target.iter().position(|byte| *byte == b':')?;
+    let scheme = Scheme::parse(target.get(..colon)?)?;
+    target.get(colon..)?.starts_with(b"://").then_some((colon + 3, scheme))
 }
 
 fn bare(form: Form, path: Vec<u8>) -> Target {
@@ -296,7 +285,7 @@ fn bare(form: Form, path: Vec<u8>) -> Target {
         raw_path: span(0, if form == Form::Asterisk { 1 } else { 0 }),
         query: None,
         authority: None,
-        https: false,
+        scheme: Scheme::Http,
     }
 }
 

@@ -130,7 +130,7 @@ fn absolute_forms() {
     let raw = b"https://Shop.Example:8443/x";
     let target = parse(Method::Get, raw).unwrap();
     assert_eq!(target.authority(raw), Some(&b"Shop.Example:8443"[..]));
-    assert_eq!(target.default_port(), 443);
+    assert_eq!(target.scheme().default_port(), 443);
 }
 
 #[test]

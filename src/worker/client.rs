@@ -1,23 +1,23 @@
-//! A client connection: its socket, its protocol state and the exchange that runs on it. [`Client::drive`] is the only
-//! caller of `wants`: it works while what the socket can do and what the protocol wants have something in common.
+//! A client connection: its stream, its protocol state and the exchange that runs on it. [`Client::drive`] is the only
+//! caller of `wants`: it works while what the stream can do and what the protocol wants have something in common.
 
-use super::context::{Context, ReadFirst, Timer};
+use super::context::{Context, Timer};
 use super::crowd::Seat;
+use super::drive::{Drive, Owner};
 use super::exchange::{Exchange, Peer};
-use super::reader::{self, Purpose};
+use super::reader;
+use super::reply::{Reply, Tally};
 use super::spare::Spare;
-use crate::buf::Front;
-use crate::event::{Endpoint, Read, Readiness, Source};
+use super::transport::Transport;
+use crate::event::{Read, Readiness, Source};
 use crate::h1::{self, End, Event, Refusal};
 use crate::slab::{Key, Slab};
-use crate::sys::page_cache;
-use crate::sys::transfer::FILE_SLICE;
 use crate::timer::{Time, earliest};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Rounds of read, handle, write in one turn before others get theirs.
 const BUDGET: usize = 16;
@@ -37,38 +37,22 @@ const CLOSED: &str =
 
 /// One client connection.
 pub(super) struct Client {
-    endpoint: Endpoint,
+    transport: Transport,
     h1: h1::Conn,
     peer: Peer,
     phase: Phase,
     seat: Seat,
-    exchange: Option<Box<Exchange>>,
+    /// The exchange that runs, or whose response is being written.
+    stream: Option<Box<Stream>>,
+    /// Number of the latest.
+    streams: u32,
+    /// Earlier ones whose responses are not written whole, and where these end in all that is written.
+    trailing: VecDeque<(u64, Box<Stream>)>,
     /// The exchange has no room for more of the request body.
     paused: bool,
-    disk: Disk,
-    /// When to try again although no event has told that the socket has room.
-    nudge: Option<Time>,
     /// When the wheel wakes this connection; its real deadline is never earlier.
     armed: Option<Time>,
 }
-
-/// Whether what is to be sent next is being read from a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Disk {
-    Idle,
-    /// Nothing is written before it is in memory.
-    Reads,
-    /// It is, whatever the kernel says a moment later.
-    HasRead,
-    /// It cannot be had: the response is broken off.
-    Failed,
-}
-
-/// A file that stands still is tried so soon: `sendfile` may have ended early without the socket being full.
-const NUDGE: Duration = Duration::from_secs(1);
-
-/// How long a part of a file that was found in memory is believed to stay there.
-const NEAR_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -82,6 +66,14 @@ enum Phase {
     Closed,
 }
 
+/// One exchange on the connection.
+struct Stream {
+    number: u32,
+    exchange: Exchange,
+    /// What its response was given.
+    tally: Tally,
+}
+
 /// How a drive ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -91,6 +83,13 @@ pub(super) enum Outcome {
     Idle,
     /// The connection is over.
     Closed,
+}
+
+impl Stream {
+    /// It is over, after so many bytes were written over the connection.
+    fn log(self: Box<Self>, written: u64, cx: &mut Context) {
+        self.exchange.done(self.tally.status(), self.tally.sent(written), cx);
+    }
 }
 
 impl Client {
@@ -111,19 +110,19 @@ impl Client {
             return Ok(());
         };
         let key = clients.insert_with(|_| Self {
-            endpoint: Endpoint::new(fd),
+            transport: Transport::new(fd),
             h1: h1::Conn::new(Rc::clone(&cx.settings), cx.now),
             peer: Peer { address, listener },
             phase: Phase::Open,
             seat,
-            exchange: None,
+            stream: None,
+            streams: 0,
+            trailing: VecDeque::new(),
             paused: false,
-            disk: Disk::Idle,
-            nudge: None,
             armed: None,
         });
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
-        if let Err(error) = cx.poll.watch(client.endpoint.as_fd(), Source::Client(key)) {
+        if let Err(error) = client.transport.watch(&cx.poll, Source::Client(key)) {
             clients.remove(key);
             cx.leave(address, seat);
             return Err(error);
@@ -145,26 +144,18 @@ impl Client {
 
     /// Takes note of an event.
     pub(super) fn note(&mut self, readiness: Readiness) {
-        self.endpoint.note(readiness);
+        self.transport.note(readiness);
     }
 
-    /// A part of a file was read from disk.
-    pub(super) fn note_read(&mut self, purpose: Purpose, outcome: reader::Outcome) {
-        match (purpose, outcome) {
-            (Purpose::Send, reader::Outcome::Bytes(Ok(bytes))) => {
-                self.disk = Disk::Idle;
-                self.h1.out().supply(bytes);
-            }
-            (Purpose::Send, reader::Outcome::Bytes(Err(error))) => {
-                log::debug!("worker: a response is broken off: {error}");
-                self.disk = Disk::Failed;
-            }
-            (Purpose::Send, _) => self.disk = Disk::HasRead,
-            (Purpose::Open, outcome) => {
-                if let Some(exchange) = &mut self.exchange {
-                    exchange.note_read(outcome);
-                }
-            }
+    /// What had to be read before more is written was read.
+    pub(super) fn note_read(&mut self, outcome: reader::Outcome) {
+        self.transport.note_read(outcome, self.h1.out());
+    }
+
+    /// What an exchange waited for was read.
+    pub(super) fn note_found(&mut self, number: u32, outcome: reader::Outcome) {
+        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.number == number) {
+            stream.exchange.note_read(outcome);
         }
     }
 
@@ -186,7 +177,7 @@ impl Client {
     pub(super) fn spare(&self) -> Option<(Spare, Time)> {
         let spare = match self.phase {
             Phase::Lingering => Spare::Lingering,
-            Phase::Open if self.exchange.is_none() && self.h1.is_kept() => Spare::Idle,
+            Phase::Open if self.stream.is_none() && self.h1.is_kept() => Spare::Idle,
             Phase::Open | Phase::Leaving | Phase::Closed => return None,
         };
         Some((spare, self.deadline()?))
@@ -215,8 +206,8 @@ impl Client {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let own = earliest(self.h1.deadline(), self.nudge);
-        earliest(own, self.exchange.as_ref().and_then(|exchange| exchange.deadline()))
+        let own = earliest(self.h1.deadline(), self.transport.deadline());
+        earliest(own, self.stream.as_ref().and_then(|stream| stream.exchange.deadline()))
     }
 
     /// Works until nothing more can be done now, the budget is used up or the connection is over.
@@ -225,14 +216,11 @@ impl Client {
             return Outcome::Closed;
         }
         if let Some(why) = self.h1.turn(cx.now)
-            && let Some(exchange) = &mut self.exchange
+            && let Some(stream) = &mut self.stream
         {
-            exchange.given_up(why, cx);
+            stream.exchange.given_up(why, cx);
         }
-        if self.nudge.is_some_and(|at| at <= cx.now) {
-            self.nudge = None;
-            self.endpoint.note(Readiness { write: true, ..Readiness::default() });
-        }
+        self.transport.turn(cx.now);
         for _ in 0..BUDGET {
             let Ok(read) = self.read(cx) else { return self.broken(key, cx) };
             let handled = self.handle(key, cx) | self.advance(key, cx);
@@ -254,22 +242,22 @@ impl Client {
     /// Nothing more can be done now.
     fn rest(&mut self, key: Key, cx: &mut Context) -> Outcome {
         let wants = self.h1.wants();
-        debug_assert!(!(wants.read && self.endpoint.readable()), "idle although there is something to read");
+        debug_assert!(!(wants.read && self.transport.readable()), "idle although there is something to read");
         debug_assert!(
-            !(wants.write && self.endpoint.writable()) || self.disk == Disk::Reads,
+            !(wants.write && self.transport.writable()),
             "idle although there is something to write"
         );
-        if self.phase == Phase::Leaving && self.exchange.is_none() && self.h1.is_idle() {
+        if self.phase == Phase::Leaving && self.stream.is_none() && self.h1.is_idle() {
             return self.close(key, cx);
         }
         Outcome::Idle
     }
 
     fn read(&mut self, cx: &mut Context) -> io::Result<bool> {
-        if !(self.endpoint.readable() && self.h1.wants().read) {
+        if !(self.transport.readable() && self.h1.wants().read) {
             return Ok(false);
         }
-        match self.endpoint.read(&mut cx.scratch)? {
+        match self.transport.read(&mut cx.scratch)? {
             Read::Bytes(count) => self.h1.feed(cx.scratch.get(..count).unwrap_or_default(), cx.now),
             Read::Eof => self.h1.eof(cx.now),
             Read::Blocked => return Ok(false),
@@ -282,7 +270,7 @@ impl Client {
         let mut any = false;
         loop {
             // Back-pressure on a request body: the protocol keeps a little and then stops reading.
-            let full = self.exchange.as_ref().is_some_and(|exchange| !exchange.wants_body());
+            let full = self.stream.as_ref().is_some_and(|stream| !stream.exchange.wants_body());
             if !full && std::mem::replace(&mut self.paused, full) {
                 self.h1.resume(cx.now);
             }
@@ -294,23 +282,18 @@ impl Client {
             any = true;
             match event {
                 Event::Request(request) => {
-                    self.finish_log(cx);
-                    self.exchange = Some(Exchange::begin(request, self.peer, key, &mut self.h1, cx));
+                    self.open_stream(cx);
+                    self.with_exchange(key, cx, |exchange, drive| exchange.begin(request, drive));
                 }
                 Event::Body(bytes) => {
-                    self.with_exchange(cx, |exchange, h1, cx| exchange.on_body(bytes, h1, cx))
+                    self.with_exchange(key, cx, |exchange, drive| exchange.on_body(bytes, drive));
                 }
-                Event::BodyEnd => {
-                    self.with_exchange(cx, |exchange, h1, cx| exchange.on_body_end(key, h1, cx))
-                }
+                Event::BodyEnd => self.with_exchange(key, cx, Exchange::on_body_end),
                 Event::Refused(refusal) => {
-                    match self.exchange.as_mut().filter(|exchange| !exchange.is_sent()) {
-                        Some(exchange) => exchange.on_refused(refusal, key, &mut self.h1, cx),
-                        None => {
-                            self.finish_log(cx);
-                            self.exchange = Some(Exchange::refused(refusal, self.peer, &mut self.h1, cx));
-                        }
+                    if self.stream.as_ref().is_none_or(|stream| stream.exchange.is_sent()) {
+                        self.open_stream(cx);
                     }
+                    self.with_exchange(key, cx, |exchange, drive| exchange.on_refused(refusal, drive));
                 }
                 Event::Gone => {
                     self.cancel(key, cx);
@@ -321,124 +304,108 @@ impl Client {
         any
     }
 
+    /// The exchange before it is over, but for what of its response waits to be written.
+    fn open_stream(&mut self, cx: &mut Context) {
+        if let Some(stream) = self.stream.take() {
+            let end = self.transport.written().saturating_add(self.h1.waiting().len());
+            self.trailing.push_back((end, stream));
+            self.log_written(cx);
+        }
+        self.streams = self.streams.wrapping_add(1);
+        let exchange = Exchange::new(self.peer, cx);
+        self.stream = Some(Box::new(Stream { number: self.streams, exchange, tally: Tally::default() }));
+    }
+
     fn with_exchange(
         &mut self,
+        client: Key,
         cx: &mut Context,
-        act: impl FnOnce(&mut Exchange, &mut h1::Conn, &mut Context),
+        act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
     ) {
-        if let Some(exchange) = &mut self.exchange {
-            act(exchange, &mut self.h1, cx);
-        }
+        let Some(stream) = &mut self.stream else { return };
+        let Stream { number, exchange, tally } = &mut **stream;
+        let config = Rc::clone(&cx.config);
+        let owner = Owner { client, stream: *number };
+        let reply = Reply::new(&mut self.h1, tally, self.transport.written());
+        act(exchange, &mut Drive { owner, reply, config: &config, cx });
     }
 
     /// Moves the exchange on as far as it goes, or until enough waits to be written: the head of a response, what is
     /// there of its body and its end leave together.
     fn advance(&mut self, key: Key, cx: &mut Context) -> bool {
-        let Self { exchange, h1, .. } = self;
-        let Some(exchange) = exchange else { return false };
         let mut steps = 0;
-        while steps < BUDGET && exchange.advance(key, h1, cx) {
-            steps += 1;
-            if h1.out().len() >= TOGETHER {
-                break;
+        self.with_exchange(key, cx, |exchange, drive| {
+            while steps < BUDGET && exchange.advance(drive) {
+                steps += 1;
+                if drive.reply.waiting() >= TOGETHER {
+                    break;
+                }
             }
-        }
+        });
         steps > 0
     }
 
     fn write(&mut self, key: Key, cx: &mut Context) -> io::Result<bool> {
-        if !(self.endpoint.writable() && self.h1.wants().write) || self.must_read_first(key, cx)? {
+        if !(self.transport.writable() && self.h1.wants().write) {
             return Ok(false);
         }
-        let is_file = matches!(self.h1.out().front(), Front::File { .. });
-        let written = self.endpoint.write(self.h1.out())?;
+        let written = self.transport.write(self.h1.out(), key, cx)?;
         if written > 0 {
             self.h1.wrote(cx.now);
         }
-        self.nudge = (is_file && !self.endpoint.writable()).then(|| cx.now.after(NUDGE));
         Ok(written > 0)
-    }
-
-    /// Whether the next part of a file has to come from a disk: a thread reads it then, and the loop goes on. What was
-    /// found in memory is not asked about again for a while. A far file is not touched at all: its bytes come instead.
-    ///
-    /// # Errors
-    /// They do not.
-    fn must_read_first(&mut self, key: Key, cx: &mut Context) -> io::Result<bool> {
-        let has_read = match self.disk {
-            Disk::Reads => return Ok(true),
-            Disk::Failed => return Err(io::ErrorKind::BrokenPipe.into()),
-            disk => disk == Disk::HasRead,
-        };
-        self.disk = Disk::Idle;
-        let Front::File { file, offset, len, stamp } = self.h1.out().front() else { return Ok(false) };
-        let part = offset..offset.saturating_add(len.min(FILE_SLICE));
-        if let Some(far) = file.far() {
-            let file = Rc::clone(file);
-            if cx.fetch(key, (&file, far), &part, stamp) != ReadFirst::Begun {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            self.disk = Disk::Reads;
-            return Ok(true);
-        }
-        let asked = file.unknown(&part, cx.now);
-        if has_read || asked.is_empty() {
-            return Ok(false);
-        }
-        if page_cache::is_cached(file.as_fd(), &asked) {
-            let size = stamp.map_or(u64::MAX, |stamp| stamp.size);
-            file.found_near(&asked, size, cx.now.after(NEAR_FOR));
-            return Ok(false);
-        }
-        let file = Rc::clone(file);
-        if cx.read_first((key, Purpose::Send), file.as_fd(), asked) != ReadFirst::Begun {
-            return Ok(false);
-        }
-        self.disk = Disk::Reads;
-        Ok(true)
     }
 
     /// A response whose last byte was written is over: log it, once.
     fn log_if_done(&mut self, cx: &mut Context) {
-        let done = self.exchange.as_ref().is_some_and(|exchange| exchange.is_sent());
-        if done && self.h1.out().is_empty() {
+        if !self.trailing.is_empty() {
+            self.log_written(cx);
+        }
+        let done = self.stream.as_ref().is_some_and(|stream| stream.exchange.is_sent());
+        if done && self.h1.waiting().is_empty() {
             self.finish_log(cx);
         }
     }
 
-    fn finish_log(&mut self, cx: &mut Context) {
-        if let Some(exchange) = self.exchange.take() {
-            exchange.done(self.h1.out().len(), cx);
+    /// Logs those earlier exchanges whose last byte was written.
+    fn log_written(&mut self, cx: &mut Context) {
+        let written = self.transport.written();
+        while self.trailing.front().is_some_and(|(end, _)| *end <= written) {
+            let Some((_, stream)) = self.trailing.pop_front() else { return };
+            stream.log(written, cx);
         }
+    }
+
+    /// Nothing more is written of any response: logs what has not been.
+    fn finish_log(&mut self, cx: &mut Context) {
+        let written = self.transport.written();
+        let streams = self.trailing.drain(..).map(|(_, stream)| stream).chain(self.stream.take());
+        streams.for_each(|stream| stream.log(written, cx));
     }
 
     /// The client has gone: what runs for it is given up, or finishes without it.
     fn cancel(&mut self, key: Key, cx: &mut Context) {
-        if let Some(mut exchange) = self.exchange.take() {
-            exchange.cancel(key, cx);
-            exchange.done(self.h1.out().len(), cx);
-        }
+        self.with_exchange(key, cx, Exchange::cancel);
+        self.finish_log(cx);
     }
 
     fn close(&mut self, key: Key, cx: &mut Context) -> Outcome {
         self.cancel(key, cx);
-        if self.disk == Disk::Reads {
-            cx.forget_read((key, Purpose::Send));
-        }
+        self.transport.end(key, cx);
         self.phase = Phase::Closed;
         Outcome::Closed
     }
 
     /// The socket failed, or the response cannot be completed: the client must not take it for complete.
     fn broken(&mut self, key: Key, cx: &mut Context) -> Outcome {
-        self.endpoint.reset_on_close();
+        self.transport.reset_on_close();
         self.close(key, cx)
     }
 
     fn linger(&mut self, cx: &mut Context) {
         if self.phase != Phase::Lingering {
             self.finish_log(cx);
-            self.endpoint.shut_write();
+            self.transport.shut_write();
             self.phase = Phase::Lingering;
         }
     }

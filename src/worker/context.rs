@@ -2,22 +2,23 @@
 //! board. A connection and the context are disjoint fields of the worker, so a drive borrows both.
 
 use super::crowd::{Crowd, Seat};
-use super::exchange::trusts;
+use super::drive::Owner;
 use super::handler::file::{Files, Job};
 use super::handler::pages::{Page, Pages};
 use super::load::Meter;
 use super::outbox::Outbox;
-use super::reader::{self, Origin, Outcome, Purpose, Reader, Whom};
+use super::reader::{self, Origin, Outcome, Reader, Whom};
 use super::report::Report;
 use super::spool::TempDir;
 use super::throttle::{Held, Throttle};
 use super::upstream::{Apps, Links, Servers};
 use crate::buf::{Far, OpenFile, Stamp};
-use crate::config::Config;
 use crate::config::boot::WorkerBoot;
+use crate::config::{Config, Network};
 use crate::control::worker::ToMaster;
 use crate::dispatch::WorkerBoard;
 use crate::event::{Poll, Source};
+use crate::http::Scheme;
 use crate::http::date::ImfDate;
 use crate::slab::Key;
 use crate::sys::{clock, fd, seqpacket};
@@ -104,6 +105,8 @@ pub(super) struct Context {
 pub(super) struct ListenerInfo {
     pub(super) local: Option<SocketAddr>,
     pub(super) unix: bool,
+    /// What its clients speak.
+    pub(super) scheme: Scheme,
     pub(super) sites: Vec<usize>,
 }
 
@@ -245,24 +248,18 @@ impl Context {
         seqpacket::receive(self.control.as_fd(), buffer)
     }
 
-    /// Has a part of a file brought into memory; the client is told when it is there.
-    pub(super) fn read_first(
-        &mut self,
-        whom: (Key, Purpose),
-        file: BorrowedFd<'_>,
-        part: Range<u64>,
-    ) -> ReadFirst {
+    /// Has a part of a file brought into memory; who waits is told when it is there.
+    pub(super) fn read_first(&mut self, whom: Whom, file: BorrowedFd<'_>, part: Range<u64>) -> ReadFirst {
         let ordered = self.reader.read(whom, file, part, self.now);
         self.ordered("waits for the disk, for want of a thread or descriptor to do it", ordered)
     }
 
-    /// Has something looked up or made that a static location needs for an answer; the client is told when it is there.
-    pub(super) fn look_first(&mut self, client: Key, job: Job) -> ReadFirst {
+    /// Has something looked up or made that a static location needs for an answer; the exchange is told when it is there.
+    pub(super) fn look_first(&mut self, owner: Owner, job: Job) -> ReadFirst {
         let origin = job.far.map_or(Origin::Work, Origin::Far);
         let (hand, work) = (self.reader.hand().clone(), job.work);
         let work = Box::new(move |_: &mut [u8]| Outcome::Looked(work(&hand)));
-        let whom = Whom::Client(client, Purpose::Open);
-        let ordered = self.reader.order(whom, origin, Some(job.path), work, self.now);
+        let ordered = self.reader.order(Whom::Exchange(owner), origin, Some(job.path), work, self.now);
         self.ordered(NO_THREAD, ordered)
     }
 
@@ -334,16 +331,16 @@ impl Context {
     }
 
     /// Nobody waits any more for what is to be read.
-    pub(super) fn forget_read(&mut self, whom: (Key, Purpose)) {
+    pub(super) fn forget_read(&mut self, whom: Whom) {
         self.reader.forget(whom);
     }
 
     /// What jobs have brought to clients; what they have brought to others is taken in.
-    pub(super) fn take_read(&mut self) -> Vec<(Key, Purpose, Outcome)> {
+    pub(super) fn take_read(&mut self) -> Vec<(Whom, Outcome)> {
         let mut read = Vec::new();
         for (whom, outcome) in self.reader.take_done() {
             match (whom, outcome) {
-                (Whom::Client(client, purpose), outcome) => read.push((client, purpose, outcome)),
+                (Whom::Exchange(_) | Whom::Connection(_), outcome) => read.push((whom, outcome)),
                 (Whom::Root(site, location), Outcome::Replaced(found)) => {
                     let out_of_reach = self.files.take_in((site, location), Some(found));
                     if out_of_reach {
@@ -407,7 +404,7 @@ impl Context {
     fn is_proxy(&self, address: IpAddr, listener: u16) -> bool {
         let Some(listener) = self.listeners.get(usize::from(listener)) else { return false };
         let mut sites = listener.sites.iter().filter_map(|site| self.config.sites.get(*site));
-        sites.any(|site| trusts(&site.trusted_proxies, Some(address), listener))
+        sites.any(|site| listener.trusts(&site.trusted_proxies, Some(address)))
     }
 
     /// Logs a line that a client can cause at will. Of those with the same `kind` a few a second are written; of the
@@ -461,6 +458,19 @@ fn route_table(config: &Config) -> route::Table {
 impl ListenerInfo {
     /// What is left to know of a listener once its descriptor went to the gate.
     pub(super) fn of(listener: &crate::config::boot::Listener) -> Self {
-        Self { local: listener.local, unix: listener.local.is_none(), sites: listener.sites.clone() }
+        Self {
+            local: listener.local,
+            unix: listener.local.is_none(),
+            scheme: Scheme::Http,
+            sites: listener.sites.clone(),
+        }
+    }
+
+    /// Whether a peer that came by it is one of these proxies.
+    pub(super) fn trusts(&self, networks: &[Network], address: Option<IpAddr>) -> bool {
+        networks.iter().any(|network| match address {
+            Some(_) => network.contains(address),
+            None => self.unix && network.contains(None),
+        })
     }
 }

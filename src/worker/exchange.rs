@@ -14,24 +14,23 @@ mod files;
 mod respond;
 mod written;
 
-use super::context::{Context, ListenerInfo};
+use super::context::Context;
+use super::drive::Drive;
 use super::handler::fixed;
-use super::reader::Purpose;
+use super::reader::Whom;
 use super::spool::{RequestBody, RequestSpool};
-use super::upstream::app::{self, Step as RunStep, Unit};
-use super::upstream::proxy;
+use super::upstream::links::Unit;
+use super::upstream::{Advance, app, proxy};
 use crate::buf::Segment;
-use crate::config::{Action, Config, DefaultSite, Fallback, Location, Network, Site};
+use crate::config::{Action, Config, DefaultSite, Fallback, Location, Site};
 use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
 use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location, readings};
 use crate::route::HostPattern;
-use crate::slab::Key;
 use crate::timer::{Time, Wall};
 use files::{Reading, SoFar};
-use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::net::SocketAddr;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
@@ -59,14 +58,8 @@ pub(super) struct Exchange {
     peer: Peer,
     /// `None` if the request was refused before its head was complete.
     request: Option<Request>,
-    /// Status of the response, 0 before there is one.
-    status: u16,
-    /// Body bytes given to the connection, and what of the connection's queue came before them.
-    body_sent: u64,
     /// When the head of an app's or upstream's response came.
     answered: Option<Time>,
-    /// The length it announced, where a body follows.
-    announced: Option<u64>,
     /// What went wrong, for the log.
     error: Option<&'static str>,
     /// The location had no such file, and its fallback answers.
@@ -89,7 +82,7 @@ struct Request {
 
 enum Step {
     Reading(Box<Reading>),
-    Spooling { whom: Whom, spool: RequestSpool },
+    Spooling { whom: Collector, spool: RequestSpool },
     Queued { app: usize, body: RequestBody, until: Time, ask: Time },
     App(Box<app::Run>),
     Proxy(Box<proxy::Run>),
@@ -98,52 +91,34 @@ enum Step {
 
 /// Who gets a request body that is collected first.
 #[derive(Clone, Copy)]
-enum Whom {
+enum Collector {
     App(usize),
     Upstream(usize),
 }
 
 impl Exchange {
-    /// Begins the exchange of a request whose head was understood.
-    pub(super) fn begin(
-        request: h1::Request,
-        peer: Peer,
-        key: Key,
-        h1: &mut h1::Conn,
-        cx: &mut Context,
-    ) -> Box<Self> {
-        let mut exchange = Box::new(Self::new(peer, cx));
-        let config = Rc::clone(&cx.config);
-        let body = request.body;
-        match exchange.route(request, &config, cx) {
-            Ok(()) => exchange.admit(body, key, h1, &config, cx),
-            Err(status) => exchange.fail(status, h1, cx),
-        }
-        exchange
-    }
-
-    /// Answers a request that was refused before its head was complete.
-    pub(super) fn refused(refusal: Refusal, peer: Peer, h1: &mut h1::Conn, cx: &mut Context) -> Box<Self> {
-        let mut exchange = Box::new(Self::new(peer, cx));
-        exchange.refuse(&refusal, h1, cx);
-        exchange
-    }
-
-    fn new(peer: Peer, cx: &mut Context) -> Self {
+    /// The next exchange of a connection.
+    pub(super) fn new(peer: Peer, cx: &mut Context) -> Self {
         Self {
             id: cx.new_id(),
             arrived: cx.now,
             wall: cx.wall,
             peer,
             request: None,
-            status: 0,
-            body_sent: 0,
             answered: None,
-            announced: None,
             error: None,
             fell_back: false,
             unreached: 0,
             step: Step::Sent,
+        }
+    }
+
+    /// A request whose head was understood.
+    pub(super) fn begin(&mut self, request: h1::Request, drive: &mut Drive<'_>) {
+        let body = request.body;
+        match self.route(request, drive.config, drive.cx) {
+            Ok(()) => self.admit(body, drive),
+            Err(status) => self.fail(status, drive),
         }
     }
 
@@ -162,8 +137,9 @@ impl Exchange {
         let host = host.unwrap_or_else(|| default_host(site.and_then(|site| config.sites.get(site))));
         let trusted =
             site.and_then(|site| config.sites.get(site)).map(|site| site.trusted_proxies.as_slice());
-        let origin = forwarded::origin(&head, self.peer.address.map(|peer| peer.ip()), |address| {
-            trusts(trusted.unwrap_or_default(), address, listener)
+        let direct = self.peer.address.map(|peer| peer.ip());
+        let origin = forwarded::origin(&head, direct, listener.scheme, |address| {
+            listener.trusts(trusted.unwrap_or_default(), address)
         });
         let location = site.and_then(|site| cx.table.location(site, target.path()));
         let asterisk = target.form() == Form::Asterisk;
@@ -177,65 +153,50 @@ impl Exchange {
 
     // ---- admit and handle -----------------------------------------------------------------------------------------
 
-    fn admit(
-        &mut self,
-        body: BodyLength,
-        key: Key,
-        h1: &mut h1::Conn,
-        config: &Rc<Config>,
-        cx: &mut Context,
-    ) {
-        let Some((_, location)) = self.place(config) else {
+    fn admit(&mut self, body: BodyLength, drive: &mut Drive<'_>) {
+        let Some((_, location)) = self.place(drive.config) else {
             // OPTIONS *: about the server as a whole (RFC 9110 §9.3.7).
             let head = ResponseHead::new(204).with("Allow", METHODS);
-            return self.answer(&head, Vec::new(), h1, cx);
+            return self.answer(&head, Vec::new(), drive);
         };
-        if let Err(refusal) = h1.limit_body(location.max_body) {
-            return self.refuse(&refusal, h1, cx);
+        if let Err(refusal) = drive.reply.bound_request(location.max_body) {
+            return self.refuse(&refusal, drive);
         }
         if let Action::App { app, .. } = &location.action
             && location.asleep_200
-            && cx.is_asleep(*app)
+            && drive.cx.is_asleep(*app)
         {
             let head = ResponseHead::new(200).with("Content-Type", "text/plain; charset=utf-8");
-            return self.answer(&head, b"asleep\n".to_vec(), h1, cx);
+            return self.answer(&head, b"asleep\n".to_vec(), drive);
         }
-        self.act(&location.action, body, key, h1, config, cx);
+        self.act(&location.action, body, drive);
     }
 
-    fn act(
-        &mut self,
-        action: &Action,
-        body: BodyLength,
-        key: Key,
-        h1: &mut h1::Conn,
-        config: &Rc<Config>,
-        cx: &mut Context,
-    ) {
+    fn act(&mut self, action: &Action, body: BodyLength, drive: &mut Drive<'_>) {
         match action {
-            Action::Files(files) => self.serve_file(files, (body, SoFar::default()), key, h1, config, cx),
+            Action::Files(files) => self.serve_file(files, (body, SoFar::default()), drive),
             Action::Respond { status, body, content_type } => {
                 let head = ResponseHead::new(*status).with("Content-Type", content_type);
-                self.answer(&head, body.as_bytes().to_vec(), h1, cx);
+                self.answer(&head, body.as_bytes().to_vec(), drive);
             }
-            Action::Redirect { status, location: template } => self.redirect(*status, template, h1, cx),
+            Action::Redirect { status, location: template } => self.redirect(*status, template, drive),
             Action::App { app, .. } => {
-                h1.proceed();
-                self.step = Step::Spooling { whom: Whom::App(*app), spool: RequestSpool::default() };
+                drive.reply.proceed();
+                self.step = Step::Spooling { whom: Collector::App(*app), spool: RequestSpool::default() };
                 if body == BodyLength::None {
-                    self.on_body_end(key, h1, cx);
+                    self.on_body_end(drive);
                 }
             }
             Action::Proxy(upstream) => {
-                if self.may_be_misread(cx) {
-                    return self.refuse(&MISREAD, h1, cx);
+                if self.may_be_misread(drive.cx) {
+                    return self.refuse(&MISREAD, drive);
                 }
-                h1.proceed();
-                if body == BodyLength::Unknown && protocol_of(*upstream, cx).wants_length() {
-                    let whom = Whom::Upstream(*upstream);
+                drive.reply.proceed();
+                if body == BodyLength::Unknown && protocol_of(*upstream, drive.config).wants_length() {
+                    let whom = Collector::Upstream(*upstream);
                     self.step = Step::Spooling { whom, spool: RequestSpool::default() };
                 } else {
-                    self.start_proxy(*upstream, body, key, h1, cx);
+                    self.start_proxy(*upstream, body, drive);
                 }
             }
         }
@@ -259,21 +220,21 @@ impl Exchange {
         }
     }
 
-    fn redirect(&mut self, status: u16, template: &str, h1: &mut h1::Conn, cx: &mut Context) {
+    fn redirect(&mut self, status: u16, template: &str, drive: &mut Drive<'_>) {
         let Some(request) = &self.request else { return };
         let Some((site, place)) = request.place else { return };
         let raw = request.head.target();
-        let rest = cx.table.rest(site, place, request.target.path());
+        let rest = drive.cx.table.rest(site, place, request.target.path());
         let parts = location::Parts {
             rest: &written::rest_as_written(&request.target, raw, rest),
             path: &written::path_as_written(&request.target, raw),
             query: request.target.query(raw).unwrap_or_default(),
             host: request.authority(),
-            scheme: request.origin.scheme(),
+            scheme: request.origin.scheme.as_str(),
         };
         let (mut head, body) = fixed::error_page(status);
         head.fields.add("Location", location::render(template, &parts));
-        self.answer(&head, body, h1, cx);
+        self.answer(&head, body, drive);
     }
 
     /// Whether an upstream, which gets the path as it was written, could read one of another location in it.
@@ -284,24 +245,17 @@ impl Exchange {
         !readings::agree(&request.target, raw, |path| cx.table.location(site, path) == Some(location))
     }
 
-    fn start_proxy(
-        &mut self,
-        upstream: usize,
-        body: BodyLength,
-        key: Key,
-        h1: &mut h1::Conn,
-        cx: &mut Context,
-    ) {
+    fn start_proxy(&mut self, upstream: usize, body: BodyLength, drive: &mut Drive<'_>) {
         let Some(request) = &self.request else { return };
         let mut head = Vec::with_capacity(request.head.wire_len() + 256);
         let id = self.id_text();
-        let protocol = protocol_of(upstream, cx);
-        protocol.encode(&self.describe(request, "", &id, cx), body, &mut head);
+        let protocol = protocol_of(upstream, drive.config);
+        protocol.encode(&self.describe(request, "", &id, drive.cx), body, &mut head);
         let method = request.head.method();
-        match proxy::Run::start(upstream, key, (protocol, method), head, body, cx) {
+        match proxy::Run::start(upstream, (protocol, method), head, body, drive) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
-                self.broken(fault, h1, cx);
+                self.broken(fault, drive);
             }
         }
     }
@@ -315,7 +269,9 @@ impl Exchange {
         cx: &Context,
     ) -> gateway::Request<'a> {
         let raw = request.head.target();
-        let local_port = self.local_port(cx);
+        let listener = cx.listeners.get(usize::from(self.peer.listener));
+        let local = listener.and_then(|listener| listener.local).map(|local| local.port());
+        let local_port = local.unwrap_or_else(|| request.origin.scheme.default_port());
         gateway::Request {
             head: &request.head,
             path: request.target.path_info(),
@@ -345,15 +301,15 @@ impl Exchange {
     }
 
     /// The next bytes of the request body.
-    pub(super) fn on_body(&mut self, bytes: Vec<u8>, h1: &mut h1::Conn, cx: &mut Context) {
+    pub(super) fn on_body(&mut self, bytes: Vec<u8>, drive: &mut Drive<'_>) {
         match &mut self.step {
             Step::Spooling { spool, .. } => {
-                if let Err(error) = spool.push(&bytes, &cx.temp_dir) {
-                    let directory = cx.config.temp_dir.display();
+                if let Err(error) = spool.push(&bytes, &drive.cx.temp_dir) {
+                    let directory = drive.config.temp_dir.display();
                     let line = format!("worker: cannot keep a request body in {directory}: {error}");
-                    cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
-                    h1.drain();
-                    self.fail(503, h1, cx);
+                    drive.cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
+                    drive.reply.last();
+                    self.fail(503, drive);
                 }
             }
             Step::Proxy(run) => run.push_body(bytes.into()),
@@ -362,14 +318,14 @@ impl Exchange {
     }
 
     /// The request body is complete.
-    pub(super) fn on_body_end(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
+    pub(super) fn on_body_end(&mut self, drive: &mut Drive<'_>) {
         match std::mem::replace(&mut self.step, Step::Sent) {
-            Step::Spooling { whom: Whom::App(app), spool } => {
-                self.ask_for_unit(app, spool.finish(), key, h1, cx);
+            Step::Spooling { whom: Collector::App(app), spool } => {
+                self.ask_for_unit(app, spool.finish(), drive);
             }
-            Step::Spooling { whom: Whom::Upstream(upstream), spool } => {
+            Step::Spooling { whom: Collector::Upstream(upstream), spool } => {
                 let body = Segment::from(spool);
-                self.start_proxy(upstream, BodyLength::Known(body.len()), key, h1, cx);
+                self.start_proxy(upstream, BodyLength::Known(body.len()), drive);
                 if let Step::Proxy(run) = &mut self.step {
                     run.push_body(body);
                     run.end_body();
@@ -383,13 +339,13 @@ impl Exchange {
         }
     }
 
-    /// The protocol refuses the rest of the request body: too large, malformed or too slow.
-    pub(super) fn on_refused(&mut self, refusal: Refusal, key: Key, h1: &mut h1::Conn, cx: &mut Context) {
-        self.cancel(key, cx);
-        if self.status == 0 {
-            self.refuse(&refusal, h1, cx);
+    /// The protocol refuses the request, or the rest of its body: too large, malformed or too slow.
+    pub(super) fn on_refused(&mut self, refusal: Refusal, drive: &mut Drive<'_>) {
+        self.cancel(drive);
+        if drive.reply.has_begun() {
+            drive.reply.abort();
         } else {
-            h1.abort();
+            self.refuse(&refusal, drive);
         }
     }
 
@@ -407,41 +363,35 @@ impl Exchange {
     }
 
     /// Does what can be done now; whether anything was.
-    pub(super) fn advance(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) -> bool {
+    pub(super) fn advance(&mut self, drive: &mut Drive<'_>) -> bool {
         match &mut self.step {
-            Step::Reading(_) => self.advance_reading(key, h1, cx),
+            Step::Reading(_) => self.advance_reading(drive),
             Step::Queued { app, until, ask, .. } => {
                 let (app, until) = (*app, *until);
-                if *ask <= cx.now {
-                    *ask = cx.now.after(app::PATIENCE);
-                    cx.want(app);
+                if *ask <= drive.cx.now {
+                    *ask = drive.cx.now.after(app::PATIENCE);
+                    drive.cx.want(app);
                 }
-                self.advance_queued(app, until, key, h1, cx)
+                self.advance_queued(app, until, drive)
             }
             Step::App(run) => {
                 let request = self.request.as_ref();
-                let step = run.advance(h1, || request.map(Request::line).unwrap_or_default(), cx);
-                self.take_run_step(step, h1, cx)
+                let advance = run.advance(|| request.map(Request::line).unwrap_or_default(), drive);
+                self.take_advance(advance, drive)
             }
             Step::Proxy(run) => {
-                let step = run.advance(key, h1, cx);
-                self.take_run_step(step, h1, cx)
+                let advance = run.advance(drive);
+                self.take_advance(advance, drive)
             }
             Step::Spooling { .. } | Step::Sent => false,
         }
     }
 
-    fn advance_queued(
-        &mut self,
-        app: usize,
-        until: Time,
-        key: Key,
-        h1: &mut h1::Conn,
-        cx: &mut Context,
-    ) -> bool {
-        if let Some(lease) = cx.take_grant(app, key) {
+    fn advance_queued(&mut self, app: usize, until: Time, drive: &mut Drive<'_>) -> bool {
+        let Drive { owner, cx, .. } = drive;
+        if let Some(lease) = cx.take_grant(app, *owner) {
             if let Step::Queued { body, .. } = std::mem::replace(&mut self.step, Step::Sent) {
-                self.start_app(Unit { app, lease }, body, key, h1, cx);
+                self.start_app(Unit { app, lease }, body, drive);
             }
             return true;
         }
@@ -449,93 +399,73 @@ impl Exchange {
         if failed.is_none() && cx.now < until {
             return false;
         }
-        cx.leave_queue(app, key);
+        cx.leave_queue(app, *owner);
         if failed.is_none() {
             let name = cx.config.apps.get(app).map_or("", |app| app.name.as_str());
             let line = format!("app {name}: no free process within queue_timeout; answered 503");
             cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
         }
-        self.unavailable(failed, h1, cx);
+        self.unavailable(failed, drive);
         true
     }
 
-    fn take_run_step(&mut self, step: RunStep, h1: &mut h1::Conn, cx: &mut Context) -> bool {
-        match step {
-            RunStep::Wait => return false,
-            RunStep::Progress => {}
-            RunStep::Head(head, body) => {
-                self.answered = Some(cx.now);
-                self.announced = match body {
-                    BodyLength::Known(length) if !self.is_head() && !head.status.forbids_body() => {
-                        Some(length)
-                    }
-                    _ => None,
-                };
-                self.begin_response(&head, body, h1, cx);
+    fn take_advance(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {
+        match advance {
+            Advance::Wait => return false,
+            Advance::Progress => {}
+            Advance::Head(head, body) => {
+                self.answered = Some(drive.cx.now);
+                drive.reply.head(&head, body, drive.cx);
             }
-            RunStep::Done => {
-                self.count_run();
-                self.compare_length(cx);
-                self.finish(h1, cx);
+            Advance::Done => {
+                self.compare_length(drive);
+                self.finish(drive);
             }
-            RunStep::Broken(fault) => self.broken(fault, h1, cx),
+            Advance::Broken(fault) => self.broken(fault, drive),
         }
         true
-    }
-
-    /// Adds the body bytes that a run gave to the connection.
-    fn count_run(&mut self) {
-        self.count_sent(match &self.step {
-            Step::App(run) => run.sent(),
-            Step::Proxy(run) => run.sent(),
-            Step::Reading(_) | Step::Spooling { .. } | Step::Queued { .. } | Step::Sent => 0,
-        });
     }
 
     /// A response that is shorter than it announced breaks the connection off, and of a longer one the rest is cut: both
     /// look like a fault of the server unless it says whose they are.
-    fn compare_length(&mut self, cx: &mut Context) {
-        let Some(length) = self.announced.filter(|length| *length != self.body_sent) else { return };
+    fn compare_length(&mut self, drive: &mut Drive<'_>) {
+        let Some((given, length)) = drive.reply.tally().mismatch() else { return };
         const WHY: &str = "the body is not as long as its Content-Length";
         self.error = Some(WHY);
-        let config = Rc::clone(&cx.config);
-        let (handler, line, sent) = (self.handler(&config), self.request_line(), self.body_sent);
-        cx.note_fault(
+        let (handler, line) = (self.handler(drive.config), self.request_line());
+        drive.cx.note_fault(
             log::Level::Error,
             &format!("{handler}: {WHY}"),
-            format_args!("{handler}: {line}: {WHY}: {sent} bytes instead of {length} ({})", self.id_text()),
+            format_args!("{handler}: {line}: {WHY}: {given} bytes instead of {length} ({})", self.id_text()),
         );
-        self.body_sent = sent.min(length);
     }
 
-    fn broken(&mut self, fault: Fault, h1: &mut h1::Conn, cx: &mut Context) {
-        self.count_run();
+    fn broken(&mut self, fault: Fault, drive: &mut Drive<'_>) {
         self.error = Some(fault.why());
-        let config = Rc::clone(&cx.config);
-        let (handler, why) = (self.handler(&config), fault.why());
+        let (handler, why) = (self.handler(drive.config), fault.why());
         let (line, id) = (self.request_line(), self.id_text());
-        cx.note_fault(
+        drive.cx.note_fault(
             log::Level::Error,
             &format!("{handler}: {why}"),
             format_args!("{handler}: {line}: {why} ({id})"),
         );
-        if self.status == 0 {
-            self.fail(fault.status(), h1, cx);
-        } else {
+        if drive.reply.has_begun() {
             // The client must see that the response is not complete.
-            h1.abort();
+            drive.reply.abort();
             self.step = Step::Sent;
+        } else {
+            self.fail(fault.status(), drive);
         }
     }
 
     /// The client has gone, or the request is refused: gives up what runs for it, without hurting the app.
-    pub(super) fn cancel(&mut self, key: Key, cx: &mut Context) {
-        self.count_run();
+    pub(super) fn cancel(&mut self, drive: &mut Drive<'_>) {
+        let Drive { owner, cx, .. } = drive;
         match std::mem::replace(&mut self.step, Step::Sent) {
-            Step::Queued { app, .. } => cx.leave_queue(app, key),
+            Step::Queued { app, .. } => cx.leave_queue(app, *owner),
             Step::App(mut run) => run.cancel(cx),
             Step::Proxy(mut run) => run.cancel(cx),
-            Step::Reading(_) => cx.forget_read((key, Purpose::Open)),
+            Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Spooling { .. } | Step::Sent => {}
         }
     }
@@ -566,8 +496,8 @@ impl Request {
     }
 }
 
-fn protocol_of(upstream: usize, cx: &Context) -> gateway::Protocol {
-    cx.config.upstreams.get(upstream).map(|upstream| upstream.protocol).unwrap_or_default()
+fn protocol_of(upstream: usize, config: &Config) -> gateway::Protocol {
+    config.upstreams.get(upstream).map(|upstream| upstream.protocol).unwrap_or_default()
 }
 
 /// The host of a request that names none: the first plain name of its site.
@@ -578,11 +508,4 @@ fn default_host(site: Option<&Site>) -> Host {
         HostPattern::Suffix(_) => None,
     });
     Host { name: plain.unwrap_or_else(|| b"localhost".to_vec()), port: None }
-}
-
-pub(super) fn trusts(networks: &[Network], address: Option<IpAddr>, listener: &ListenerInfo) -> bool {
-    networks.iter().any(|network| match address {
-        Some(_) => network.contains(address),
-        None => listener.unix && network.contains(None),
-    })
 }

@@ -1,8 +1,8 @@
 //! A worker: one process, one event loop, all bytes of its clients and of the upstreams it talks to.
 //!
 //! ```text
-//!  client ═► endpoint ═► h1::Conn ═► exchange ─► route ─► handler: file │ fixed │ app │ proxy
-//!  client ◄═ endpoint ◄═ h1::Conn ◄══════════════════════════ head + body segments
+//!  client ═► transport ═► h1::Conn ══════════► exchange ─► route ─► handler: file │ fixed │ app │ proxy
+//!  client ◄═ transport ◄═ h1::Conn ◄═ reply ◄══════════════════════════ head + body segments
 //! ```
 //!
 //! One turn: **poll** (until the next deadline; stale keys are skipped) → **expire** → **accept** → **run** each
@@ -16,15 +16,18 @@ mod closer;
 mod context;
 mod crowd;
 mod drain;
+mod drive;
 mod exchange;
 pub mod handler;
 mod load;
 mod outbox;
 mod reader;
+mod reply;
 mod report;
 mod spare;
 mod spool;
 mod throttle;
+mod transport;
 mod upstream;
 
 use crate::config::boot::WorkerBoot;
@@ -35,6 +38,8 @@ use crate::sys::{clock, code, fd};
 use crate::timer::{Time, earliest};
 use client::{Client, Outcome};
 use context::{Context, Timer};
+use drive::Owner;
+use reader::Whom;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -140,7 +145,7 @@ impl Worker {
                 }
             }
             Source::Link(key) => match links.note(key, readiness) {
-                Some(Some(owner)) => runnable.push_back(owner),
+                Some(Some(owner)) => runnable.push_back(owner.client),
                 Some(None) => loose.push(key),
                 None => {}
             },
@@ -179,11 +184,14 @@ impl Worker {
 
     /// What clients waited for is there now.
     fn note_reads(&mut self) {
-        for (key, purpose, outcome) in self.cx.take_read() {
-            if let Some(client) = self.clients.get_mut(key) {
-                client.note_read(purpose, outcome);
-                self.cx.run_soon(key);
+        for (whom, outcome) in self.cx.take_read() {
+            let (Whom::Exchange(Owner { client: key, .. }) | Whom::Connection(key)) = whom else { continue };
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            match whom {
+                Whom::Exchange(owner) => client.note_found(owner.stream, outcome),
+                _ => client.note_read(outcome),
             }
+            self.cx.run_soon(key);
         }
     }
 

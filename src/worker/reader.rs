@@ -15,6 +15,7 @@
 //! never has the last ones. A job that takes longer than [`LONG`] is told of, once, with its path; while all threads of an
 //! origin are in such jobs, who asks for another one gets an error at once instead of a place in a queue that does not move.
 
+use super::drive::Owner;
 use crate::buf::{Far, OpenFile, Stamp};
 use crate::slab::Key;
 use crate::sys::{clock, fd, file, page_cache, signals};
@@ -48,20 +49,13 @@ const PIECE: usize = 128 * 1024;
 /// Of a far file, for one connection at a time: it is kept until it is sent.
 const CHUNK: u64 = 256 * 1024;
 
-/// What a client waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To find out what to answer.
-    Open,
-    /// To send the next part of a response.
-    Send,
-}
-
 /// Who waits for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whom {
-    /// A client.
-    Client(Key, Purpose),
+    /// An exchange, to find out what to answer.
+    Exchange(Owner),
+    /// A connection, to send the next part of a response.
+    Connection(Key),
     /// The root of a location: site and number of the location.
     Root(usize, usize),
     /// An error page: site and number of the page.
@@ -240,13 +234,13 @@ impl Reader {
         &self.hand
     }
 
-    /// Has a part of a file on a disk of this machine read for a client.
+    /// Has a part of a file on a disk of this machine read.
     ///
     /// # Errors
     /// EMFILE; as [`Self::order`].
     pub(super) fn read(
         &mut self,
-        (client, purpose): (Key, Purpose),
+        whom: Whom,
         file: BorrowedFd<'_>,
         range: Range<u64>,
         now: Time,
@@ -254,10 +248,13 @@ impl Reader {
         let path = file::path_of(file);
         let file = file.try_clone_to_owned()?;
         let work = move |buffer: &mut [u8]| {
-            bring_near(file.as_fd(), &range, purpose, buffer);
+            bring_near(file.as_fd(), &range, buffer);
+            if matches!(whom, Whom::Connection(_)) {
+                want_next(file.as_fd(), &range);
+            }
             Outcome::Near
         };
-        self.order(Whom::Client(client, purpose), Origin::Disk, path, Box::new(work), now)
+        self.order(whom, Origin::Disk, path, Box::new(work), now)
     }
 
     /// Has the bytes at the beginning of a part of a far file read for a client.
@@ -277,7 +274,7 @@ impl Reader {
         let file = FarFile::new(file.as_fd().try_clone_to_owned()?, far, &self.hand);
         let (offset, len) = (range.start, range.end.saturating_sub(range.start).min(CHUNK));
         let work = move |_: &mut [u8]| Outcome::Bytes(fetch(file.as_fd(), offset, len as usize, stamp));
-        self.order(Whom::Client(client, Purpose::Send), Origin::Far(far), path, Box::new(work), now)
+        self.order(Whom::Connection(client), Origin::Far(far), path, Box::new(work), now)
     }
 
     /// Gives the threads a job.
@@ -293,7 +290,7 @@ impl Reader {
         now: Time,
     ) -> io::Result<()> {
         // What is on its way from a disk to a client waits, as long as that client has time.
-        let waits = origin.is_near() && matches!(whom, Whom::Client(_, Purpose::Send));
+        let waits = origin.is_near() && matches!(whom, Whom::Connection(_));
         if !waits && self.hangs(origin, now) {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -358,8 +355,7 @@ impl Reader {
     }
 
     /// Drops a job that no thread has begun, so that those that wait are of clients that do.
-    pub(super) fn forget(&mut self, (client, purpose): (Key, Purpose)) {
-        let whom = Whom::Client(client, purpose);
+    pub(super) fn forget(&mut self, whom: Whom) {
         let (forgotten, kept): (Vec<Job>, Vec<Job>) =
             self.hand.0.lock().waiting.drain(..).partition(|job| job.whom == whom);
         let mut jobs = self.hand.0.lock();
@@ -474,7 +470,7 @@ impl Running {
 }
 
 /// An error is met again by whoever reads afterwards, and told there.
-fn bring_near(file: BorrowedFd<'_>, range: &Range<u64>, purpose: Purpose, buffer: &mut [u8]) {
+fn bring_near(file: BorrowedFd<'_>, range: &Range<u64>, buffer: &mut [u8]) {
     let mut at = range.start;
     while at < range.end {
         let left = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
@@ -483,10 +479,12 @@ fn bring_near(file: BorrowedFd<'_>, range: &Range<u64>, purpose: Purpose, buffer
             _ => return,
         }
     }
-    if purpose == Purpose::Send {
-        let len = range.end.saturating_sub(range.start);
-        page_cache::want_soon(file, at, usize::try_from(len).unwrap_or(usize::MAX));
-    }
+}
+
+/// As much again as this part will be wanted soon.
+fn want_next(file: BorrowedFd<'_>, range: &Range<u64>) {
+    let len = range.end.saturating_sub(range.start);
+    page_cache::want_soon(file, range.end, usize::try_from(len).unwrap_or(usize::MAX));
 }
 
 /// A part of a file, which must be the same before and afterwards.

@@ -1,9 +1,9 @@
 //! Bodies between a client and an app: small ones stay in memory, larger ones go to an unlinked file, so that neither a
 //! slow client holds an app nor a fast app fills the memory.
 
+use super::reply::Reply;
 use crate::buf::{OpenFile, Segment};
 use crate::config::ResponseBuffer;
-use crate::h1;
 use crate::sys::fd;
 use std::fs::File;
 use std::io;
@@ -91,7 +91,7 @@ impl RequestBody {
     }
 }
 
-/// A response body on its way to a client that is slower than the app: straight to the connection while little waits
+/// A response body on its way to a client that is slower than the app: straight to the reply while little waits
 /// there, through an unlinked file otherwise; when that is full too, the app waits.
 #[derive(Debug)]
 pub(super) struct ResponseSpool {
@@ -101,8 +101,6 @@ pub(super) struct ResponseSpool {
     after: Option<Segment>,
     /// Our file did not take something: the disk is full, or descriptors ran out.
     refused: bool,
-    /// Bytes given to the connection.
-    sent: u64,
 }
 
 #[derive(Debug)]
@@ -121,14 +119,13 @@ const HAND_MOST: u64 = 1024 * 1024;
 
 impl ResponseSpool {
     pub(super) fn new(limits: ResponseBuffer) -> Self {
-        Self { limits, file: None, after: None, refused: false, sent: 0 }
+        Self { limits, file: None, after: None, refused: false }
     }
 
     /// Takes a file of the app's as the next part of the body.
-    pub(super) fn push_file(&mut self, file: Segment, h1: &mut h1::Conn) {
+    pub(super) fn push_file(&mut self, file: Segment, reply: &mut Reply<'_>) {
         if self.is_empty() {
-            self.sent = self.sent.saturating_add(file.len());
-            h1.send(file);
+            reply.send(file);
         } else {
             self.after = Some(file);
         }
@@ -144,10 +141,14 @@ impl ResponseSpool {
     ///
     /// # Errors
     /// Why it could not, the first time.
-    pub(super) fn push(&mut self, bytes: Vec<u8>, h1: &mut h1::Conn, directory: &TempDir) -> io::Result<()> {
-        if self.is_empty() && (h1.out().memory() as u64) < self.limits.memory {
-            self.sent = self.sent.saturating_add(bytes.len() as u64);
-            h1.send(Segment::from(bytes));
+    pub(super) fn push(
+        &mut self,
+        bytes: Vec<u8>,
+        reply: &mut Reply<'_>,
+        directory: &TempDir,
+    ) -> io::Result<()> {
+        if self.is_empty() && reply.waiting_in_memory() < self.limits.memory {
+            reply.send(Segment::from(bytes));
             return Ok(());
         }
         let Err(error) = self.spill(&bytes, directory) else { return Ok(()) };
@@ -166,38 +167,31 @@ impl ResponseSpool {
     }
 
     /// Gives the connection the next part of the file if it has little left; whether it did.
-    pub(super) fn pump(&mut self, h1: &mut h1::Conn) -> bool {
+    pub(super) fn pump(&mut self, reply: &mut Reply<'_>) -> bool {
         let waiting = self.file.as_ref().map_or(0, |spill| spill.written.saturating_sub(spill.handed));
         if waiting == 0
-            && h1.out().len() < HAND_BELOW
+            && reply.waiting() < HAND_BELOW
             && let Some(after) = self.after.take()
         {
-            self.sent = self.sent.saturating_add(after.len());
-            h1.send(after);
+            reply.send(after);
             return true;
         }
         let Some(spill) = &mut self.file else { return false };
         if waiting == 0 {
-            if h1.out().is_empty() && spill.written > 0 {
+            if reply.waiting() == 0 && spill.written > 0 {
                 // Everything has left: begin again, so that the file does not grow with the response.
                 let _ = spill.file.set_len(0);
                 (spill.written, spill.handed) = (0, 0);
             }
             return false;
         }
-        if h1.out().len() >= HAND_BELOW {
+        if reply.waiting() >= HAND_BELOW {
             return false;
         }
         let len = waiting.min(HAND_MOST);
-        h1.send(Segment::File { file: Rc::clone(&spill.shared), offset: spill.handed, len, stamp: None });
+        reply.send(Segment::File { file: Rc::clone(&spill.shared), offset: spill.handed, len, stamp: None });
         spill.handed = spill.handed.saturating_add(len);
-        self.sent = self.sent.saturating_add(len);
         true
-    }
-
-    /// Bytes of the body given to the connection so far.
-    pub(super) fn sent(&self) -> u64 {
-        self.sent
     }
 
     /// Whether the app may go on.

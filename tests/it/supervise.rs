@@ -306,6 +306,59 @@ fn the_access_log_has_a_line_for_each_request_and_is_opened_again_on_usr1() {
     assert!(server.pool("worker").restarts == 0);
 }
 
+/// Sizes are those of bodies that were written, whatever else waited to be written when the response was complete.
+#[test]
+fn the_access_log_tells_what_was_written_of_a_body() {
+    const LARGE: u64 = 64 << 20;
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    log: (access: (path: "{dir}/access.log")),
+    limits: (body_timeout: "1s"),
+    sites: [(listen: ["{address}"], locations: [
+        (path: "/", to: Respond(status: 200, body: "fixed")),
+        (path: "/large/", to: Files(root: "large")),
+        (path: "/none", to: Respond(status: 503, body: "none")),
+    ])],"#,
+    );
+    setup.directory.write("large/file", "");
+    let file =
+        std::fs::OpenOptions::new().write(true).open(setup.directory.path().join("large/file")).unwrap();
+    file.set_len(LARGE).unwrap();
+    let server = setup.start();
+    let lines = |count: usize| -> Vec<String> {
+        let path = server.directory().path().join("access.log");
+        wait_until(SOON, "lines in the access log", || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            holds(text.lines().count() >= count, text)
+        });
+        std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect()
+    };
+    let size = |line: &str| -> u64 {
+        let after = line.rsplit_once(" HTTP/1.1\" ").unwrap().1;
+        after.split(' ').nth(1).unwrap().parse().unwrap()
+    };
+
+    let mut pipelined = Connection::open(server.address).unwrap();
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned();
+    let requests = [get("/1"), get("/none"), head, get("/missing\u{1}"), get("/5")].concat();
+    pipelined.send(&requests).unwrap();
+    for method in ["GET", "GET", "HEAD", "GET"] {
+        pipelined.reply(method).unwrap();
+    }
+    let logged = lines(4);
+    assert_eq!(logged.iter().take(3).map(|line| size(line)).collect::<Vec<_>>(), [5, 4, 0], "{logged:?}");
+
+    // One that never reads, until its time is over; one that leaves.
+    let mut silent = Connection::open(server.address).unwrap();
+    silent.send(get("/large/file")).unwrap();
+    let stalled = lines(5);
+    let sent = size(&stalled[4]);
+    assert!(sent > 0 && sent < LARGE, "{stalled:?}");
+    drop(silent);
+}
+
 /// More than the master takes in at a time, and one signal for all of them.
 #[test]
 fn a_heap_of_orphans_is_reaped() {

@@ -47,7 +47,11 @@ fn requests_carry_their_body_or_announce_a_descriptor() {
         query: b"",
         mount: "",
         peer: None,
-        origin: crate::http::forwarded::Origin { client: None, trusted: false, https: false },
+        origin: crate::http::forwarded::Origin {
+            client: None,
+            trusted: false,
+            scheme: crate::http::Scheme::Http,
+        },
         authority: b"a",
         server_name: b"a",
         server_port: 80,

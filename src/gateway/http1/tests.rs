@@ -1,7 +1,7 @@
 use super::*;
 use crate::h1::{Conn, Settings};
-use crate::http::RequestHead;
 use crate::http::forwarded::Origin;
+use crate::http::{RequestHead, Scheme};
 use crate::timer::Time;
 use std::rc::Rc;
 
@@ -36,7 +36,7 @@ fn encoded(request: &str, known: Known, body: BodyLength) -> String {
         query: b"",
         mount: "",
         peer: known.peer.map(|peer| peer.parse().unwrap()),
-        origin: Origin { client: None, trusted: known.trusted, https: true },
+        origin: Origin { client: None, trusted: known.trusted, scheme: Scheme::Https },
         authority: b"shop.example:8443",
         server_name: b"shop.example",
         server_port: 8443,

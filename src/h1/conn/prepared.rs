@@ -11,10 +11,17 @@ const COPIED: u64 = 8 * 1024;
 
 impl Conn {
     /// Queues a whole response: as `respond`, `send` and `finish`, with a head that was encoded before. `body` has the
-    /// length that the head announces, or is not there.
-    pub fn respond_prepared(&mut self, head: &Prepared, body: Option<Segment>, date: &str, now: Time) {
+    /// length that the head announces, or is not there. Whether a body leaves.
+    pub fn respond_prepared(
+        &mut self,
+        head: &Prepared,
+        body: Option<Segment>,
+        date: &str,
+        now: Time,
+    ) -> bool {
         let announced = BodyLength::Known(head.length());
-        let Some((_, connection)) = self.open_response(head.status(), announced, now) else { return };
+        let Some((_, connection)) = self.open_response(head.status(), announced, now) else { return false };
+        let follows = self.writing != Writing::Bodiless;
         let body = body.filter(|_| matches!(self.writing, Writing::Sized { .. }));
         let small = body.as_ref().filter(|body| body.len() <= COPIED).map(Segment::as_bytes);
         let small = small.unwrap_or_default();
@@ -36,5 +43,6 @@ impl Conn {
             self.send(body);
         }
         self.finish(now);
+        follows
     }
 }

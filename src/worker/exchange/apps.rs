@@ -3,14 +3,12 @@
 use super::{Exchange, Step};
 use crate::config::Action;
 use crate::gateway;
-use crate::h1;
 use crate::http::ResponseHead;
-use crate::slab::Key;
 use crate::timer::Time;
-use crate::worker::context::Context;
+use crate::worker::drive::Drive;
 use crate::worker::spool::RequestBody;
-use crate::worker::upstream::app::{self, Ask, Unit, Unsent};
-use std::rc::Rc;
+use crate::worker::upstream::app::{self, Ask, Unsent};
+use crate::worker::upstream::links::Unit;
 use std::time::Duration;
 
 /// Units that are tried before a request is given up: all of two processes that have died at the same time. Each that fails
@@ -18,45 +16,30 @@ use std::time::Duration;
 const UNREACHED: u16 = 2 * crate::dispatch::board::THREADS as u16;
 
 impl Exchange {
-    pub(super) fn ask_for_unit(
-        &mut self,
-        app: usize,
-        body: RequestBody,
-        key: Key,
-        h1: &mut h1::Conn,
-        cx: &mut Context,
-    ) {
-        let wait = cx.config.apps.get(app).map_or(Duration::ZERO, |app| app.queue_timeout);
-        match cx.ask_unit(app, key, self.arrived) {
-            Ask::Granted(lease) => self.start_app(Unit { app, lease }, body, key, h1, cx),
+    pub(super) fn ask_for_unit(&mut self, app: usize, body: RequestBody, drive: &mut Drive<'_>) {
+        let Drive { owner, config, cx, .. } = drive;
+        let wait = config.apps.get(app).map_or(Duration::ZERO, |app| app.queue_timeout);
+        match cx.ask_unit(app, *owner, self.arrived) {
+            Ask::Granted(lease) => self.start_app(Unit { app, lease }, body, drive),
             Ask::Waiting => {
                 let (until, ask) = (cx.now.after(wait), cx.now.after(app::PATIENCE));
                 self.step = Step::Queued { app, body, until, ask };
             }
-            Ask::Failed { retry } => self.unavailable(Some(retry), h1, cx),
+            Ask::Failed { retry } => self.unavailable(Some(retry), drive),
         }
     }
 
-    pub(super) fn start_app(
-        &mut self,
-        unit: Unit,
-        body: RequestBody,
-        key: Key,
-        h1: &mut h1::Conn,
-        cx: &mut Context,
-    ) {
-        let config = Rc::clone(&cx.config);
-        let (Some(request), Some(action)) = (&self.request, self.action(&config)) else { return };
+    pub(super) fn start_app(&mut self, unit: Unit, body: RequestBody, drive: &mut Drive<'_>) {
+        let (Some(request), Some(action)) = (&self.request, self.action(drive.config)) else { return };
         let Action::App { mount, .. } = action else { return };
         let id = self.id_text();
-        let described = self.describe(request, mount, &id, cx);
+        let described = self.describe(request, mount, &id, drive.cx);
         let length = (body.len() > 0 || request.has_body()).then(|| body.len());
         let started = app::Run::start(
             unit,
-            key,
             &body,
             |stream, body, out| gateway::app::request(stream, &described, length, body, out),
-            cx,
+            drive,
         );
         match started {
             Ok(run) => self.step = Step::App(Box::new(run)),
@@ -65,14 +48,14 @@ impl Exchange {
                 log::debug!("app: cannot reach a process: {error}");
                 self.unreached += 1;
                 if self.unreached < UNREACHED {
-                    self.ask_for_unit(unit.app, body, key, h1, cx);
+                    self.ask_for_unit(unit.app, body, drive);
                 } else {
-                    self.unavailable(None, h1, cx);
+                    self.unavailable(None, drive);
                 }
             }
             Err(Unsent::Shortage(error)) => {
-                cx.is_short = true;
-                cx.note_fault(
+                drive.cx.is_short = true;
+                drive.cx.note_fault(
                     log::Level::Error,
                     "requests without a connection to their app",
                     format_args!(
@@ -80,13 +63,13 @@ impl Exchange {
                          workers.connections"
                     ),
                 );
-                self.unavailable(None, h1, cx);
+                self.unavailable(None, drive);
             }
         }
     }
 
-    pub(super) fn unavailable(&mut self, retry: Option<Time>, h1: &mut h1::Conn, cx: &mut Context) {
-        let seconds = retry.map_or(1, |at| at.since(cx.now).as_secs() + 1).min(30);
-        self.fail_with(&ResponseHead::new(503).with("Retry-After", seconds.to_string()), h1, cx);
+    pub(super) fn unavailable(&mut self, retry: Option<Time>, drive: &mut Drive<'_>) {
+        let seconds = retry.map_or(1, |at| at.since(drive.cx.now).as_secs() + 1).min(30);
+        self.fail_with(&ResponseHead::new(503).with("Retry-After", seconds.to_string()), drive);
     }
 }

@@ -1,17 +1,14 @@
 //! The part of an exchange that answers with a file, at once or after a thread has read it, or found it.
 
 use super::{Exchange, Step};
-use crate::buf::Segment;
-use crate::config::{Action, Config, Fallback};
-use crate::h1;
+use crate::config::{Action, Fallback};
 use crate::http::BodyLength;
-use crate::slab::Key;
 use crate::timer::Time;
-use crate::worker::context::{Context, ReadFirst};
+use crate::worker::context::ReadFirst;
+use crate::worker::drive::Drive;
 use crate::worker::handler::file;
-use crate::worker::reader::{Outcome, Purpose};
+use crate::worker::reader::{Outcome, Whom};
 use std::os::fd::AsFd;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// What an answer needs is being read or looked up.
@@ -46,10 +43,7 @@ impl Exchange {
         &mut self,
         files: &crate::config::Files,
         (body, sofar): (BodyLength, SoFar),
-        key: Key,
-        h1: &mut h1::Conn,
-        config: &Rc<Config>,
-        cx: &mut Context,
+        drive: &mut Drive<'_>,
     ) {
         let Some(request) = &self.request else { return };
         let Some((site, location)) = request.place else { return };
@@ -57,54 +51,53 @@ impl Exchange {
         let wanted = file::Request {
             head: &request.head,
             path,
-            rest: cx.table.file(site, location, path),
+            rest: drive.cx.table.file(site, location, path),
             query: request.target.query(request.head.target()),
             encoded_slash: request.target.encoded_slash(),
             waits: sofar.tries >= TRIES,
             known: &sofar.known,
         };
-        let answer = cx.files.serve((site, location), files, &wanted, (cx.now, cx.wall));
-        cx.look_at_roots();
+        let times = (drive.cx.now, drive.cx.wall);
+        let answer = drive.cx.files.serve((site, location), files, &wanted, times);
+        drive.cx.look_at_roots();
         match answer {
             file::Answer::Ready(mut ready) => {
                 let body = ready.take_body();
-                let Some(head) = ready.head() else { return self.fail(500, h1, cx) };
-                self.status = head.status().0;
-                self.count_sent(body.as_ref().map_or(0, Segment::len));
-                h1.respond_prepared(head, body, cx.date.as_str(), cx.now);
+                let Some(head) = ready.head() else { return self.fail(500, drive) };
+                drive.reply.prepared(head, body, drive.cx);
                 self.step = Step::Sent;
             }
             file::Answer::Send { head, body, segments } => {
-                self.begin_response(&head, body, h1, cx);
-                segments.into_iter().for_each(|segment| self.send(segment, h1));
-                self.finish(h1, cx);
+                drive.reply.head(&head, body, drive.cx);
+                segments.into_iter().for_each(|segment| drive.reply.send(segment));
+                self.finish(drive);
             }
             file::Answer::Refuse(refused) => {
                 log::debug!("{}: {}", self.request_line(), refused.why);
-                cx.is_short |= refused.is_for_shortage();
-                self.fail_with(&refused.head, h1, cx);
+                drive.cx.is_short |= refused.is_for_shortage();
+                self.fail_with(&refused.head, drive);
             }
             file::Answer::First(file::First::Near(on_disk)) => {
-                let whom = (key, Purpose::Open);
-                match cx.read_first(whom, on_disk.file.as_fd(), 0..on_disk.len) {
+                let whom = Whom::Exchange(drive.owner);
+                match drive.cx.read_first(whom, on_disk.file.as_fd(), 0..on_disk.len) {
                     ReadFirst::Begun => {
-                        self.wait_for_file(body, SoFar { tries: sofar.tries + 1, ..sofar }, cx.now);
+                        self.wait_for_file(body, SoFar { tries: sofar.tries + 1, ..sofar }, drive.cx.now);
                     }
                     ReadFirst::Cannot => {
                         let sofar = SoFar { tries: TRIES, ..sofar };
-                        self.serve_file(files, (body, sofar), key, h1, config, cx);
+                        self.serve_file(files, (body, sofar), drive);
                     }
-                    ReadFirst::Hangs => self.disk_hangs(h1, cx),
+                    ReadFirst::Hangs => self.disk_hangs(drive),
                 }
             }
-            file::Answer::First(file::First::Job(job)) => match cx.look_first(key, job) {
-                ReadFirst::Begun => self.wait_for_file(body, sofar, cx.now),
-                ReadFirst::Cannot | ReadFirst::Hangs => self.disk_hangs(h1, cx),
+            file::Answer::First(file::First::Job(job)) => match drive.cx.look_first(drive.owner, job) {
+                ReadFirst::Begun => self.wait_for_file(body, sofar, drive.cx.now),
+                ReadFirst::Cannot | ReadFirst::Hangs => self.disk_hangs(drive),
             },
             file::Answer::Fallback => {
                 self.fell_back = true;
                 if let Fallback::Action(action) = &files.fallback {
-                    self.act(action, body, key, h1, config, cx);
+                    self.act(action, body, drive);
                 }
             }
         }
@@ -125,32 +118,31 @@ impl Exchange {
         }
     }
 
-    pub(super) fn advance_reading(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) -> bool {
+    pub(super) fn advance_reading(&mut self, drive: &mut Drive<'_>) -> bool {
         let Step::Reading(reading) = &self.step else { return false };
         let Reading { done, until, .. } = **reading;
-        if !done && cx.now < until {
+        if !done && drive.cx.now < until {
             return false;
         }
         let Step::Reading(reading) = std::mem::replace(&mut self.step, Step::Sent) else {
             return false;
         };
         let Reading { body, sofar, .. } = *reading;
-        let config = Rc::clone(&cx.config);
-        match self.action(&config) {
-            Some(Action::Files(files)) if done => self.serve_file(files, (body, sofar), key, h1, &config, cx),
+        match self.action(drive.config) {
+            Some(Action::Files(files)) if done => self.serve_file(files, (body, sofar), drive),
             _ => {
-                cx.forget_read((key, Purpose::Open));
-                self.disk_hangs(h1, cx);
+                drive.cx.forget_read(Whom::Exchange(drive.owner));
+                self.disk_hangs(drive);
             }
         }
         true
     }
 
-    fn disk_hangs(&mut self, h1: &mut h1::Conn, cx: &mut Context) {
+    fn disk_hangs(&mut self, drive: &mut Drive<'_>) {
         const WHY: &str = "the disk does not answer";
         self.error = Some(WHY);
         let line = self.request_line();
-        cx.note_fault(log::Level::Error, WHY, format_args!("worker: {line}: {WHY}; answered 503"));
-        self.unavailable(None, h1, cx);
+        drive.cx.note_fault(log::Level::Error, WHY, format_args!("worker: {line}: {WHY}; answered 503"));
+        self.unavailable(None, drive);
     }
 }

@@ -1,87 +1,61 @@
-//! The part of an exchange that answers: head and body to the connection, error pages, the record in the access log.
+//! The part of an exchange that answers: fixed answers, error pages, the record in the access log.
 
 use super::{Exchange, METHODS, Request, Step};
 use crate::accesslog::Record;
 use crate::buf::Segment;
 use crate::config::{Action, Config};
-use crate::h1::{self, Refusal};
-use crate::http::{BodyLength, Method, ResponseHead};
+use crate::h1::Refusal;
+use crate::http::{BodyLength, ResponseHead, Status};
 use crate::sys::clock;
 use crate::worker::context::Context;
+use crate::worker::drive::Drive;
 use std::rc::Rc;
 
 impl Exchange {
-    pub(super) fn begin_response(
-        &mut self,
-        head: &ResponseHead,
-        body: BodyLength,
-        h1: &mut h1::Conn,
-        cx: &Context,
-    ) {
-        self.status = head.status.0;
-        h1.respond(head, body, cx.date.as_str(), cx.now);
-    }
-
-    /// Counts bytes of the body that the connection was given.
-    pub(super) fn count_sent(&mut self, count: u64) {
-        self.body_sent = self.body_sent.saturating_add(count);
-    }
-
-    pub(super) fn send(&mut self, segment: Segment, h1: &mut h1::Conn) {
-        self.count_sent(segment.len());
-        h1.send(segment);
-    }
-
-    pub(super) fn finish(&mut self, h1: &mut h1::Conn, cx: &Context) {
-        h1.finish(cx.now);
+    pub(super) fn finish(&mut self, drive: &mut Drive<'_>) {
+        drive.reply.finish(drive.cx);
         self.step = Step::Sent;
     }
 
-    pub(super) fn answer(&mut self, head: &ResponseHead, body: Vec<u8>, h1: &mut h1::Conn, cx: &Context) {
+    pub(super) fn answer(&mut self, head: &ResponseHead, body: Vec<u8>, drive: &mut Drive<'_>) {
         let length =
             if head.status.forbids_body() { BodyLength::None } else { BodyLength::Known(body.len() as u64) };
-        self.begin_response(head, length, h1, cx);
+        drive.reply.head(head, length, drive.cx);
         if length != BodyLength::None {
-            self.send(Segment::from(body), h1);
+            drive.reply.send(Segment::from(body));
         }
-        self.finish(h1, cx);
+        self.finish(drive);
     }
 
-    pub(super) fn fail(&mut self, status: u16, h1: &mut h1::Conn, cx: &mut Context) {
-        self.fail_with(&ResponseHead::new(status), h1, cx);
+    pub(super) fn fail(&mut self, status: u16, drive: &mut Drive<'_>) {
+        self.fail_with(&ResponseHead::new(status), drive);
     }
 
     /// Answers with an error page that also carries the fields of `extra`.
-    pub(super) fn fail_with(&mut self, extra: &ResponseHead, h1: &mut h1::Conn, cx: &mut Context) {
+    pub(super) fn fail_with(&mut self, extra: &ResponseHead, drive: &mut Drive<'_>) {
         let site = self.request.as_ref().and_then(|request| request.site);
-        let page = cx.page(site, extra.status.0);
+        let page = drive.cx.page(site, extra.status.0);
         let body = page.body();
-        self.status = extra.status.0;
         if extra.fields.is_empty() {
-            self.count_sent(if self.is_head() { 0 } else { body.len() });
-            h1.respond_prepared(page.prepared(), Some(body), cx.date.as_str(), cx.now);
+            drive.reply.prepared(page.prepared(), Some(body), drive.cx);
             self.step = Step::Sent;
             return;
         }
-        self.begin_response(&page.head_with(extra), BodyLength::Known(body.len()), h1, cx);
-        self.send(body, h1);
-        self.finish(h1, cx);
+        drive.reply.head(&page.head_with(extra), BodyLength::Known(body.len()), drive.cx);
+        drive.reply.send(body);
+        self.finish(drive);
     }
 
-    pub(super) fn is_head(&self) -> bool {
-        self.request.as_ref().is_some_and(|request| request.head.method() == Method::Head)
-    }
-
-    pub(super) fn refuse(&mut self, refusal: &Refusal, h1: &mut h1::Conn, cx: &mut Context) {
+    pub(super) fn refuse(&mut self, refusal: &Refusal, drive: &mut Drive<'_>) {
         let Refusal { status, why } = *refusal;
         let peer = self.peer_text();
         self.error = Some(why);
-        cx.note(log::Level::Info, why, format_args!("{peer}: refused with {status}: {why}"));
+        drive.cx.note(log::Level::Info, why, format_args!("{peer}: refused with {status}: {why}"));
         let mut head = ResponseHead::new(status);
         if status == 405 {
             head.fields.add("Allow", METHODS);
         }
-        self.fail_with(&head, h1, cx);
+        self.fail_with(&head, drive);
     }
 
     /// The client is too slow for the rest of its answer.
@@ -96,8 +70,8 @@ impl Exchange {
 
     // ---- done -----------------------------------------------------------------------------------------------------
 
-    /// Counts the exchange and writes its line; `unsent` bytes of the response were still waiting when it ended.
-    pub(in crate::worker) fn done(self: Box<Self>, unsent: u64, cx: &mut Context) {
+    /// Counts the exchange and writes its line: the status that was answered, and bytes of the body that were written.
+    pub(in crate::worker) fn done(self, status: Option<Status>, body_bytes: u64, cx: &mut Context) {
         cx.report.count();
         if !cx.report.is_on() {
             return;
@@ -113,8 +87,8 @@ impl Exchange {
             method: head.map_or(b"", |head| head.method_bytes()),
             target: head.map_or(b"", |head| head.target()),
             version: head.map_or("", |head| head.version().as_str()),
-            status: if self.status == 0 { 499 } else { self.status },
-            body_bytes: self.body_sent.saturating_sub(unsent),
+            status: status.map_or(499, |status| status.0),
+            body_bytes,
             took: clock::now().since(self.arrived),
             host: field("host"),
             referer: field("referer"),
@@ -147,13 +121,6 @@ impl Exchange {
 
     pub(super) fn id_text(&self) -> String {
         format!("{:016x}", self.id)
-    }
-
-    pub(super) fn local_port(&self, cx: &Context) -> u16 {
-        cx.listeners
-            .get(usize::from(self.peer.listener))
-            .and_then(|listener| listener.local)
-            .map_or(80, |local| local.port())
     }
 
     pub(super) fn request_line(&self) -> String {

@@ -15,6 +15,14 @@ fn key(index: u32) -> Key {
     Key { index, generation: 1 }
 }
 
+fn exchange(index: u32) -> Whom {
+    Whom::Exchange(Owner { client: key(index), stream: 1 })
+}
+
+fn connection(index: u32) -> Whom {
+    Whom::Connection(key(index))
+}
+
 fn file(content: &[u8]) -> OwnedFd {
     let mut file = fd::unnamed_file(&std::env::temp_dir()).unwrap();
     file.write_all(content).unwrap();
@@ -41,10 +49,10 @@ fn every_job_is_done_once_by_few_threads() {
     for index in 0..100 {
         // Beyond the end and empty ones come back too.
         let from = u64::from(index) << 14;
-        reader.read((key(index), Purpose::Send), file.as_fd(), from..from + (1 << 14), Time::ZERO).unwrap();
+        reader.read(connection(index), file.as_fd(), from..from + (1 << 14), Time::ZERO).unwrap();
     }
     let done = wait_for(&mut reader, 100).into_iter().map(|(whom, outcome)| match (whom, outcome) {
-        (Whom::Client(key, Purpose::Send), Outcome::Near) => key.index,
+        (Whom::Connection(key), Outcome::Near) => key.index,
         other => panic!("{other:?}"),
     });
     let mut done: Vec<u32> = done.collect();
@@ -70,7 +78,7 @@ fn a_far_file_comes_in_chunks_and_is_closed_elsewhere() {
     let mut fetch = |range: Range<u64>, stamp| {
         reader.fetch(key(1), (&open, FAR), &range, stamp, Time::ZERO).unwrap();
         match wait_for(&mut reader, 1).remove(0) {
-            (Whom::Client(_, Purpose::Send), Outcome::Bytes(bytes)) => bytes.map_err(|error| error.kind()),
+            (Whom::Connection(_), Outcome::Bytes(bytes)) => bytes.map_err(|error| error.kind()),
             other => panic!("{other:?}"),
         }
     };
@@ -88,7 +96,7 @@ fn one_origin_holds_up_no_other() {
     let mut reader = Reader::new().unwrap();
     let mut gates = Vec::new();
     let order = |reader: &mut Reader, index: u32, origin: Origin, work: Work| {
-        let whom = Whom::Client(key(index), Purpose::Open);
+        let whom = exchange(index);
         reader.order(whom, origin, None, work, Time::ZERO).unwrap();
     };
     // More than they may have at a time, of more than there are threads for.
@@ -113,7 +121,7 @@ fn one_origin_holds_up_no_other() {
     order(&mut reader, 3, Origin::Far(FAR), Box::new(|_| Outcome::Done));
     order(&mut reader, 4, Origin::Far(Far::App(2)), Box::new(|_| Outcome::Done));
     let (whom, _) = wait_for(&mut reader, 1).remove(0);
-    assert_eq!(whom, Whom::Client(key(4), Purpose::Open), "the others wait for their own");
+    assert_eq!(whom, exchange(4), "the others wait for their own");
     drop((first.0, last.0));
     wait_for(&mut reader, 3);
 }
@@ -133,7 +141,7 @@ fn jobs_that_take_long_are_told_once_and_then_nothing_more_is_begun() {
             reader.hand.0.lock().runs.push(run);
         };
         let open = |reader: &mut Reader, now| {
-            let whom = Whom::Client(key(1), Purpose::Open);
+            let whom = exchange(1);
             reader
                 .order(whom, origin, None, Box::new(|_| Outcome::Done), at(now))
                 .map_err(|error| error.kind())
@@ -152,7 +160,7 @@ fn jobs_that_take_long_are_told_once_and_then_nothing_more_is_begun() {
         assert_eq!(open(&mut reader, last), Err(io::ErrorKind::TimedOut));
         if origin.is_near() {
             // What is on its way to a client waits, as long as that client has time.
-            reader.read((key(1), Purpose::Send), file.as_fd(), 0..1, at(last)).unwrap();
+            reader.read(connection(1), file.as_fd(), 0..1, at(last)).unwrap();
         }
         reader.hand.0.lock().runs.pop();
         assert_eq!(open(&mut reader, last), Ok(()), "the disk is back");
@@ -164,20 +172,18 @@ fn nothing_is_read_for_who_has_gone() {
     let mut reader = Reader::new().unwrap();
     // No thread takes a job.
     reader.threads = NEAR_THREADS + FAR_THREADS;
-    let (open, send) = (Purpose::Open, Purpose::Send);
-    for (index, purpose) in [(1, send), (2, send), (1, open), (3, open)] {
+    for whom in [connection(1), connection(2), exchange(1), exchange(3)] {
         let held = FarFile::new(file(b"x"), FAR, reader.hand());
         let work = Box::new(move |_: &mut [u8]| {
             drop(held);
             Outcome::Done
         });
-        reader.order(Whom::Client(key(index), purpose), Origin::Far(FAR), None, work, Time::ZERO).unwrap();
+        reader.order(whom, Origin::Far(FAR), None, work, Time::ZERO).unwrap();
     }
     // A request that is given up does not hold up what is still sent of the one before.
-    reader.forget((key(1), open));
+    reader.forget(exchange(1));
     let left: Vec<Whom> = reader.hand.0.lock().waiting.iter().map(|job| job.whom).collect();
-    let client = |index, purpose| Whom::Client(key(index), purpose);
     // What the forgotten one held is to be closed.
-    assert_eq!(left, [client(1, send), client(2, send), client(3, open), Whom::Nobody]);
+    assert_eq!(left, [connection(1), connection(2), exchange(3), Whom::Nobody]);
     assert_eq!(reader.running, 3);
 }

@@ -6,10 +6,10 @@
 
 mod run;
 
-pub(in crate::worker) use run::{Run, Step, Unsent};
+pub(in crate::worker) use run::{Run, Unsent};
 
 use super::arrivals::{Arrivals, Stranger};
-use super::links::{Link, Peer, UnitLink};
+use super::links::{Link, Peer, Unit, UnitLink};
 use crate::buf::Segment;
 use crate::config::{App, Config};
 use crate::control::app_socket;
@@ -22,6 +22,7 @@ use crate::sys::socket;
 use crate::timer::Time;
 use crate::worker::closer::Closer;
 use crate::worker::context::{Context, Timer};
+use crate::worker::drive::Owner;
 use crate::worker::spool::RequestBody;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -57,15 +58,6 @@ fn named(lease: Lease) -> crate::control::worker::Unit {
     crate::control::worker::Unit { pool, slot, thread, generation }
 }
 
-/// A unit of an app, as a link knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::worker) struct Unit {
-    /// Index into `config.apps`.
-    pub(in crate::worker) app: usize,
-    /// The claimed unit.
-    pub(in crate::worker) lease: Lease,
-}
-
 /// The apps as this worker sees them, by index into `config.apps`.
 pub(in crate::worker) struct Apps {
     queues: Vec<AppQueue>,
@@ -76,10 +68,10 @@ struct AppQueue {
     pool: u16,
     /// It has processes to win: the master decides whether it starts one.
     elastic: bool,
-    /// Clients whose requests wait, the oldest first.
-    waiting: VecDeque<(Time, Key)>,
-    /// Units claimed for clients that have not been driven since.
-    granted: HashMap<Key, Lease>,
+    /// Exchanges that wait, the oldest first.
+    waiting: VecDeque<(Time, Owner)>,
+    /// Units claimed for exchanges that have not been driven since.
+    granted: HashMap<Owner, Lease>,
     /// Open streams by unit.
     streams: HashMap<Lease, Key>,
     /// When the master was asked last.
@@ -121,8 +113,8 @@ impl Apps {
 }
 
 impl Context {
-    /// Asks for a unit of an app for the request of a client that arrived at `since`.
-    pub(in crate::worker) fn ask_unit(&mut self, app: usize, client: Key, since: Time) -> Ask {
+    /// Asks for a unit of an app for a request that arrived at `since`.
+    pub(in crate::worker) fn ask_unit(&mut self, app: usize, owner: Owner, since: Time) -> Ask {
         let Some(queue) = self.apps.queues.get_mut(app) else { return Ask::Failed { retry: self.now } };
         let pool = queue.pool;
         self.board.touch(pool, self.now);
@@ -141,9 +133,9 @@ impl Context {
             return Ask::Failed { retry };
         }
         let place = queue.waiting.partition_point(|(earlier, _)| *earlier <= since);
-        queue.waiting.insert(place, (since, client));
+        queue.waiting.insert(place, (since, owner));
         self.pump_queue(app);
-        match self.take_grant(app, client) {
+        match self.take_grant(app, owner) {
             Some(lease) => Ask::Granted(lease),
             None => {
                 if self.app_state(app) != PoolState::Serving {
@@ -154,9 +146,9 @@ impl Context {
         }
     }
 
-    /// The unit that was claimed for a waiting client.
-    pub(in crate::worker) fn take_grant(&mut self, app: usize, client: Key) -> Option<Lease> {
-        self.apps.queues.get_mut(app)?.granted.remove(&client)
+    /// The unit that was claimed for a waiting exchange.
+    pub(in crate::worker) fn take_grant(&mut self, app: usize, owner: Owner) -> Option<Lease> {
+        self.apps.queues.get_mut(app)?.granted.remove(&owner)
     }
 
     /// Whether nothing of the app runs; a request would wake it.
@@ -176,12 +168,12 @@ impl Context {
         }
     }
 
-    /// A waiting client gives up.
-    pub(in crate::worker) fn leave_queue(&mut self, app: usize, client: Key) {
+    /// A waiting exchange gives up.
+    pub(in crate::worker) fn leave_queue(&mut self, app: usize, owner: Owner) {
         if let Some(queue) = self.apps.queues.get_mut(app) {
-            queue.waiting.retain(|(_, key)| *key != client);
+            queue.waiting.retain(|(_, waiting)| *waiting != owner);
         }
-        if let Some(lease) = self.take_grant(app, client) {
+        if let Some(lease) = self.take_grant(app, owner) {
             self.free_unit(Unit { app, lease });
         }
         self.pump_queue(app);
@@ -196,7 +188,7 @@ impl Context {
                     .apps
                     .queues
                     .get(app)
-                    .map(|queue| queue.waiting.iter().map(|(_, key)| *key).collect())
+                    .map(|queue| queue.waiting.iter().map(|(_, owner)| owner.client).collect())
                     .unwrap_or_default();
                 waiting.into_iter().for_each(|key| self.run_soon(key));
             } else if self.app_state(app) == PoolState::Asleep
@@ -211,12 +203,12 @@ impl Context {
     fn pump_queue(&mut self, app: usize) {
         let board = self.board;
         let Some(queue) = self.apps.queues.get_mut(app) else { return };
-        while let Some((since, client)) = queue.waiting.front().copied() {
+        while let Some((since, owner)) = queue.waiting.front().copied() {
             queue.published = true;
             let Some(lease) = board.wait(queue.pool, since) else { return };
             queue.waiting.pop_front();
-            queue.granted.insert(client, lease);
-            self.runnable.push_back(client);
+            queue.granted.insert(owner, lease);
+            self.runnable.push_back(owner.client);
         }
         if std::mem::take(&mut queue.published) {
             // What was offered in the meantime goes to others.
@@ -254,7 +246,7 @@ impl Context {
     }
 
     /// A stream to the unit: one that is open, or a new one.
-    fn stream_to(&mut self, unit: Unit, owner: Key) -> io::Result<Key> {
+    fn stream_to(&mut self, unit: Unit, owner: Owner) -> io::Result<Key> {
         let open = self.apps.queues.get(unit.app).and_then(|queue| queue.streams.get(&unit.lease)).copied();
         if let Some(key) = open {
             if self.links.lend(key, owner).is_some_and(|link| !link.is_spoilt()) {

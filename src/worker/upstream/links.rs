@@ -1,8 +1,9 @@
-//! Links: stream sockets to apps and upstream servers. A link that serves an exchange names the client that owns it,
-//! and its events drive that client. A loose link is either idle (any byte or end of file from the other side ends it)
+//! Links: stream sockets to apps and upstream servers. A link that serves an exchange names it as its owner, and its
+//! events drive the owner's client. A loose link is either idle (any byte or end of file from the other side ends it)
 //! or an app's that still finishes a request nobody waits for.
 
 use crate::buf::Queue;
+use crate::dispatch::board::Lease;
 use crate::event::{Endpoint, Poll, Readiness, Source};
 use crate::gateway;
 use crate::slab::{Key, Slab};
@@ -11,8 +12,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use super::app::Unit;
 use super::arrivals::Arrivals;
+use crate::worker::drive::Owner;
 
 /// All links of a worker.
 #[derive(Default)]
@@ -24,8 +25,8 @@ pub(in crate::worker) struct Links {
 /// One link.
 pub(in crate::worker) struct Link {
     pub(in crate::worker) endpoint: Endpoint,
-    /// The client whose exchange it serves.
-    owner: Option<Key>,
+    /// The exchange that it serves.
+    owner: Option<Owner>,
     pub(in crate::worker) peer: Peer,
     /// What is to be written.
     pub(in crate::worker) out: Queue,
@@ -42,6 +43,15 @@ pub(in crate::worker) enum Peer {
         /// Until when it is kept while idle.
         until: Time,
     },
+}
+
+/// A unit of an app, as a link knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::worker) struct Unit {
+    /// Index into `config.apps`.
+    pub(in crate::worker) app: usize,
+    /// The claimed unit.
+    pub(in crate::worker) lease: Lease,
 }
 
 /// The state of a stream to a unit.
@@ -65,7 +75,7 @@ pub(in crate::worker) struct UnitLink {
 }
 
 impl Links {
-    /// Adds a link owned by a client and watches it.
+    /// Adds a link that serves an exchange and watches it.
     ///
     /// # Errors
     /// If it cannot be watched.
@@ -73,7 +83,7 @@ impl Links {
         &mut self,
         endpoint: Endpoint,
         peer: Peer,
-        owner: Key,
+        owner: Owner,
         poll: &Poll,
     ) -> io::Result<Key> {
         let link = Link { endpoint, owner: Some(owner), peer, out: Queue::new(), attach: None };
@@ -93,14 +103,14 @@ impl Links {
     }
 
     /// Takes note of an event; the owner to drive (`Some(None)`: a loose link), `None` for a stale key.
-    pub(in crate::worker) fn note(&mut self, key: Key, readiness: Readiness) -> Option<Option<Key>> {
+    pub(in crate::worker) fn note(&mut self, key: Key, readiness: Readiness) -> Option<Option<Owner>> {
         let link = self.slab.get_mut(key)?;
         link.endpoint.note(readiness);
         Some(link.owner)
     }
 
-    /// Lends an idle link to a client.
-    pub(in crate::worker) fn lend(&mut self, key: Key, owner: Key) -> Option<&mut Link> {
+    /// Lends an idle link to an exchange.
+    pub(in crate::worker) fn lend(&mut self, key: Key, owner: Owner) -> Option<&mut Link> {
         let link = self.slab.get_mut(key)?;
         link.owner = Some(owner);
         Some(link)

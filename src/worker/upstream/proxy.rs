@@ -5,23 +5,23 @@
 //! | Connecting | writable without an error: Exchanging; error or time-out: another server (nothing was sent) |
 //! | Exchanging | response complete: the connection is kept if it can be; failure: another try if that is safe |
 
+use super::Advance;
 use super::links::{Link, Peer};
 use crate::balance::Balancer;
 use crate::buf::{Queue, Segment};
 use crate::config::{Address, Config, Upstream};
 use crate::event::{Endpoint, Read};
 use crate::gateway::{BodyEncoder, Event, Fault, Protocol, Response, Retry};
-use crate::h1;
 use crate::http::{BodyLength, Method};
 use crate::slab::Key;
 use crate::sys::socket;
 use crate::timer::Time;
 use crate::worker::context::{Context, Timer};
+use crate::worker::drive::{Drive, Owner};
+use crate::worker::reply::Reply;
 use crate::worker::spare::is_shortage;
 use std::io;
 use std::time::Duration;
-
-use super::app::Step;
 
 /// An idle connection is kept so long unless the server announces how long it keeps it (`Keep-Alive: timeout=N`, less
 /// a second then): below the 2 s after which gunicorn closes its side.
@@ -61,7 +61,7 @@ impl Servers {
 
 impl Context {
     /// A kept connection to the server that is still open.
-    fn idle_link(&mut self, upstream: usize, server: usize, owner: Key) -> Option<Key> {
+    fn idle_link(&mut self, upstream: usize, server: usize, owner: Owner) -> Option<Key> {
         loop {
             let key = self.servers.groups.get_mut(upstream)?.idle.get_mut(server)?.pop()?;
             let now = self.now;
@@ -152,8 +152,6 @@ pub(in crate::worker) struct Run {
     answered: bool,
     /// The server has closed its side of the connection.
     ended: bool,
-    /// Body bytes given to the client's connection.
-    sent: u64,
     deadline: Time,
 }
 
@@ -170,12 +168,12 @@ impl Run {
     /// When none can be.
     pub(in crate::worker) fn start(
         upstream: usize,
-        owner: Key,
         (protocol, method): (Protocol, Method),
         head: Vec<u8>,
         body: BodyLength,
-        cx: &mut Context,
+        drive: &mut Drive<'_>,
     ) -> Result<Self, Fault> {
+        let Drive { owner, cx, .. } = drive;
         let mut run = Self {
             upstream,
             server: 0,
@@ -194,10 +192,9 @@ impl Run {
             failed: Vec::new(),
             answered: false,
             ended: false,
-            sent: 0,
             deadline: cx.now,
         };
-        run.try_next(owner, cx)?;
+        run.try_next(*owner, cx)?;
         Ok(run)
     }
 
@@ -219,11 +216,6 @@ impl Run {
         self.body.len() < AHEAD
     }
 
-    /// Body bytes given to the client's connection so far.
-    pub(in crate::worker) fn sent(&self) -> u64 {
-        self.sent
-    }
-
     /// When it fails if nothing happens.
     pub(in crate::worker) fn deadline(&self) -> Time {
         self.deadline
@@ -234,7 +226,7 @@ impl Run {
     }
 
     /// Picks a server and gets a connection to it.
-    fn try_next(&mut self, owner: Key, cx: &mut Context) -> Result<(), Fault> {
+    fn try_next(&mut self, owner: Owner, cx: &mut Context) -> Result<(), Fault> {
         loop {
             if self.tries == TRIES {
                 return Err(Fault::Refused);
@@ -267,7 +259,7 @@ impl Run {
         }
     }
 
-    fn connect(&mut self, owner: Key, cx: &mut Context) -> io::Result<()> {
+    fn connect(&mut self, owner: Owner, cx: &mut Context) -> io::Result<()> {
         let Some(upstream) = self.config(cx) else { return Err(io::ErrorKind::NotFound.into()) };
         let timeout = upstream.connect_timeout;
         let Some(server) = upstream.servers.get(self.server) else {
@@ -319,31 +311,32 @@ impl Run {
         }
     }
 
-    /// Moves what can be moved between the upstream and the client's connection.
-    pub(in crate::worker) fn advance(&mut self, owner: Key, h1: &mut h1::Conn, cx: &mut Context) -> Step {
-        if self.deadline <= cx.now && self.waits_for_client(h1, cx) {
+    /// Moves what can be moved between the upstream and the reply.
+    pub(in crate::worker) fn advance(&mut self, drive: &mut Drive<'_>) -> Advance {
+        let Drive { owner, reply, cx, .. } = drive;
+        if self.deadline <= cx.now && self.waits_for_client(reply, cx) {
             self.progressed(cx);
         }
         let result =
-            if self.deadline <= cx.now { Err(self.timed_out()) } else { self.exchange_bytes(h1, cx) };
+            if self.deadline <= cx.now { Err(self.timed_out()) } else { self.exchange_bytes(reply, cx) };
         match result {
-            Ok(Step::Done) => {
+            Ok(Advance::Done) => {
                 self.release(cx);
-                Step::Done
+                Advance::Done
             }
             Ok(step) => step,
-            Err(fault) => self.fail(fault, owner, cx),
+            Err(fault) => self.fail(fault, *owner, cx),
         }
     }
 
     /// The client takes nothing, or its body is still to come: `body_timeout` bounds that, and the server is not to
     /// blame.
-    fn waits_for_client(&self, h1: &h1::Conn, cx: &mut Context) -> bool {
+    fn waits_for_client(&self, reply: &Reply<'_>, cx: &mut Context) -> bool {
         if self.phase == Phase::Connecting {
             return false;
         }
         if self.answered {
-            return !h1.wants().body;
+            return !reply.has_room();
         }
         let given = |key| cx.links.get_mut(key).is_some_and(|link| link.out.is_empty());
         !self.body_complete && self.body.is_empty() && self.link.is_some_and(given)
@@ -358,7 +351,7 @@ impl Run {
     }
 
     /// Tries again where that is safe, else gives the fault to the client.
-    fn fail(&mut self, fault: Fault, owner: Key, cx: &mut Context) -> Step {
+    fn fail(&mut self, fault: Fault, owner: Owner, cx: &mut Context) -> Advance {
         if let Some(key) = self.link.take() {
             cx.links.close(key);
         }
@@ -367,7 +360,7 @@ impl Run {
             // much about its other idle connections.
             cx.close_idle_links(self.upstream, self.server);
             match self.connect(owner, cx) {
-                Ok(()) => return Step::Progress,
+                Ok(()) => return Advance::Progress,
                 Err(error) => self.server_failed(&error, cx),
             }
         } else {
@@ -381,12 +374,12 @@ impl Run {
         };
         if safe && allowed {
             match self.try_next(owner, cx) {
-                Ok(()) => return Step::Progress,
-                Err(Fault::Shortage) => return Step::Broken(Fault::Shortage),
+                Ok(()) => return Advance::Progress,
+                Err(Fault::Shortage) => return Advance::Broken(Fault::Shortage),
                 Err(_) => {}
             }
         }
-        Step::Broken(fault)
+        Advance::Broken(fault)
     }
 
     /// Whether a kept connection was closed by the server before it can have seen the request, and the request can be
@@ -396,10 +389,10 @@ impl Run {
         self.kept && unseen && !self.body_sent && self.method.is_idempotent()
     }
 
-    fn exchange_bytes(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Result<Step, Fault> {
+    fn exchange_bytes(&mut self, reply: &mut Reply<'_>, cx: &mut Context) -> Result<Advance, Fault> {
         let Some(key) = self.link else { return Err(Fault::Refused) };
         if self.phase == Phase::Connecting && !self.connected(key, cx)? {
-            return Ok(Step::Wait);
+            return Ok(Advance::Wait);
         }
         let mut progress = false;
         loop {
@@ -409,23 +402,22 @@ impl Run {
                 match event {
                     Event::Head { head, body } => {
                         self.answered = true;
-                        return Ok(Step::Head(head, body));
+                        return Ok(Advance::Head(head, body));
                     }
                     Event::Body(bytes) => {
-                        self.sent = self.sent.saturating_add(bytes.len() as u64);
-                        h1.send(Segment::from(bytes));
+                        reply.send(Segment::from(bytes));
                     }
-                    Event::End => return Ok(Step::Done),
+                    Event::End => return Ok(Advance::Done),
                     Event::Broken(fault) => return Err(fault),
-                    Event::Interim(head) => h1.interim(&head),
+                    Event::Interim(head) => reply.interim(&head),
                     Event::File { .. } | Event::Free => {}
                 }
             }
-            if !(self.read(key, h1, cx)?) {
+            if !(self.read(key, reply, cx)?) {
                 if progress {
                     self.progressed(cx);
                 }
-                return Ok(if progress { Step::Progress } else { Step::Wait });
+                return Ok(if progress { Advance::Progress } else { Advance::Wait });
             }
             progress = true;
         }
@@ -461,12 +453,12 @@ impl Run {
         }
     }
 
-    fn read(&mut self, key: Key, h1: &mut h1::Conn, cx: &mut Context) -> Result<bool, Fault> {
+    fn read(&mut self, key: Key, reply: &Reply<'_>, cx: &mut Context) -> Result<bool, Fault> {
         if self.ended {
             return Err(Fault::Closed);
         }
         let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Closed) };
-        if !link.endpoint.readable() || (self.answered && !h1.wants().body) {
+        if !link.endpoint.readable() || (self.answered && !reply.has_room()) {
             return Ok(false);
         }
         match link.endpoint.read(&mut cx.scratch) {

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Long enough for anything on a busy machine; for conditions that come true much sooner.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Polls `condition` until it says `Ok`; what it saw last is printed when `within` has passed.
 #[track_caller]

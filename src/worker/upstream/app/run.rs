@@ -1,17 +1,19 @@
 //! The run of one request in a unit: the request goes out whole, the response comes in through a spool, FREE ends it.
 
-use super::{Unit, told_after};
+use super::told_after;
 use crate::buf::Segment;
 use crate::control::worker::Complaint;
 use crate::event::Read;
 use crate::gateway::{self, Event, Fault};
-use crate::h1;
 use crate::slab::Key;
 use crate::timer::Time;
 use crate::worker::context::Context;
+use crate::worker::drive::Drive;
+use crate::worker::reply::Reply;
 use crate::worker::spool::{RequestBody, ResponseSpool};
+use crate::worker::upstream::Advance;
 use crate::worker::upstream::arrivals::Stranger;
-use crate::worker::upstream::links::{Link, Peer, UnitLink};
+use crate::worker::upstream::links::{Link, Peer, Unit, UnitLink};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,20 +50,6 @@ fn is_shortage(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| short.contains(&Errno::from_raw(code)))
 }
 
-/// What an exchange has to do next for its run.
-pub(in crate::worker) enum Step {
-    /// Nothing came, or it has been passed on.
-    Wait,
-    /// Something was passed on.
-    Progress,
-    /// The response head.
-    Head(crate::http::ResponseHead, crate::http::BodyLength),
-    /// Everything was given to the connection.
-    Done,
-    /// It failed.
-    Broken(Fault),
-}
-
 impl Run {
     /// Sends a request to a claimed unit. `encode` writes the frames.
     ///
@@ -69,12 +57,12 @@ impl Run {
     /// If the unit did not get the request; the claim is not ours any more.
     pub(in crate::worker) fn start(
         unit: Unit,
-        owner: Key,
         body: &RequestBody,
         encode: impl FnOnce(u32, gateway::app::Body<'_>, &mut Vec<u8>),
-        cx: &mut Context,
+        drive: &mut Drive<'_>,
     ) -> Result<Self, Unsent> {
-        let key = match cx.stream_to(unit, owner) {
+        let Drive { owner, config, cx, .. } = drive;
+        let key = match cx.stream_to(unit, *owner) {
             Ok(key) => key,
             Err(error) if is_shortage(&error) => {
                 cx.free_unit(unit);
@@ -92,7 +80,7 @@ impl Run {
             cx.give_up_unit(key, unit);
             return Err(Unsent::Gone(error));
         }
-        let app = cx.config.apps.get(unit.app);
+        let app = config.apps.get(unit.app);
         let (timeout, buffer) = app.map(|app| (app.timeout, app.response_buffer)).unwrap_or_default();
         Ok(Self {
             link: key,
@@ -118,20 +106,11 @@ impl Run {
         self.began.after(told_after(self.timeout))
     }
 
-    /// Body bytes given to the connection so far.
-    pub(in crate::worker) fn sent(&self) -> u64 {
-        self.spool.sent()
-    }
-
     /// Moves what can be moved between the unit and the client's connection. `line` names the request, for whoever asks
     /// why its process was replaced.
-    pub(in crate::worker) fn advance(
-        &mut self,
-        h1: &mut h1::Conn,
-        line: impl Fn() -> String,
-        cx: &mut Context,
-    ) -> Step {
-        let pumped = self.spool.pump(h1);
+    pub(in crate::worker) fn advance(&mut self, line: impl Fn() -> String, drive: &mut Drive<'_>) -> Advance {
+        let Drive { reply, cx, .. } = drive;
+        let pumped = self.spool.pump(reply);
         if !(self.shown || self.complete || self.free) && self.tell_at() <= cx.now {
             self.shown = true;
             cx.show_request(self.link, self.began, &line());
@@ -140,14 +119,14 @@ impl Run {
             return self.finish(cx);
         }
         if self.free {
-            return if pumped { Step::Progress } else { Step::Wait };
+            return if pumped { Advance::Progress } else { Advance::Wait };
         }
         if self.spool.was_refused() {
             if !self.complete && self.deadline <= cx.now {
                 // The client had the app's whole time. Others want the app, and the process is not to blame.
                 self.deadline = cx.now.after(self.timeout);
                 self.let_go(cx);
-                return Step::Broken(Fault::Truncated);
+                return Advance::Broken(Fault::Truncated);
             }
         } else if !self.spool.has_room() {
             // The app waits for the client, whose own deadline bounds that.
@@ -158,15 +137,15 @@ impl Run {
             let reason = format!("{} ran into the time-out of {:?}", line(), self.timeout);
             cx.complain(self.unit, Complaint::Late, reason);
             self.give_up(cx);
-            return Step::Broken(Fault::Silent);
+            return Advance::Broken(Fault::Silent);
         }
-        match self.exchange_bytes(h1, cx) {
-            Ok(Step::Wait) if pumped => Step::Progress,
+        match self.exchange_bytes(reply, cx) {
+            Ok(Advance::Wait) if pumped => Advance::Progress,
             Ok(step) => step,
             Err(Trouble::Stranger(stranger)) => {
                 self.give_up(cx);
                 cx.note_stranger(self.unit.app, stranger);
-                Step::Broken(Fault::Malformed)
+                Advance::Broken(Fault::Malformed)
             }
             Err(Trouble::Fault(fault)) => {
                 self.give_up(cx);
@@ -174,15 +153,15 @@ impl Run {
                     let reason = format!("{}: its answer is not the protocol", line());
                     cx.complain(self.unit, Complaint::Malformed, reason);
                 }
-                Step::Broken(fault)
+                Advance::Broken(fault)
             }
         }
     }
 
     /// The response is complete for the client; the unit may still be closing its iterable.
-    fn finish(&mut self, cx: &mut Context) -> Step {
+    fn finish(&mut self, cx: &mut Context) -> Advance {
         self.let_go(cx);
-        Step::Done
+        Advance::Done
     }
 
     fn give_up(&mut self, cx: &mut Context) {
@@ -192,7 +171,7 @@ impl Run {
         }
     }
 
-    fn exchange_bytes(&mut self, h1: &mut h1::Conn, cx: &mut Context) -> Result<Step, Trouble> {
+    fn exchange_bytes(&mut self, reply: &mut Reply<'_>, cx: &mut Context) -> Result<Advance, Trouble> {
         let mut progress = false;
         loop {
             let Some(link) = cx.links.get_mut(self.link) else { return Err(Fault::Closed.into()) };
@@ -205,9 +184,9 @@ impl Run {
                 let Some(event) = response.poll() else { break };
                 progress = true;
                 match event {
-                    Event::Head { head, body } => return Ok(Step::Head(head, body)),
+                    Event::Head { head, body } => return Ok(Advance::Head(head, body)),
                     Event::Body(bytes) => {
-                        if let Err(error) = self.spool.push(bytes, h1, &cx.temp_dir) {
+                        if let Err(error) = self.spool.push(bytes, reply, &cx.temp_dir) {
                             let directory = &cx.config.temp_dir;
                             let line = format!(
                                 "worker: cannot keep a response in {}: {error}; the app waits for its client",
@@ -222,7 +201,7 @@ impl Run {
                         // Lost on the way when this worker has no descriptor left: the process is not to blame.
                         let file = Rc::new(arrivals.file(cx.now)?.ok_or(Fault::Truncated)?);
                         if len > 0 {
-                            self.spool.push_file(Segment::File { file, offset, len, stamp: None }, h1);
+                            self.spool.push_file(Segment::File { file, offset, len, stamp: None }, reply);
                         }
                     }
                     Event::End => self.complete = true,
@@ -230,7 +209,7 @@ impl Run {
                         arrivals.end()?;
                         self.free = true;
                         cx.unit_is_free(self.link);
-                        return Ok(Step::Progress);
+                        return Ok(Advance::Progress);
                     }
                     // The app failed but its unit lives: it says FREE by and by.
                     Event::Broken(fault) => {
@@ -245,7 +224,7 @@ impl Run {
                             return Err(fault.into());
                         }
                         self.cancel(cx);
-                        return Ok(Step::Broken(fault));
+                        return Ok(Advance::Broken(fault));
                     }
                     Event::Interim(_) => {}
                 }
@@ -254,7 +233,7 @@ impl Run {
                 arrivals.end()?;
             }
             if !(link.endpoint.readable() && self.spool.has_room()) {
-                return Ok(if progress { Step::Progress } else { Step::Wait });
+                return Ok(if progress { Advance::Progress } else { Advance::Wait });
             }
             progress |= read_frames(link, &mut cx.scratch)?;
         }

@@ -1,0 +1,154 @@
+//! The one door out: all that an exchange may ask of the connection that it answers over, and the only code that writes
+//! a response. What it gives is queued; the connection writes what is queued together.
+//!
+//! | call | when |
+//! |---|---|
+//! | `proceed`, `bound_request`, `last`, `interim` | before the head |
+//! | `head`, then `send` as long as `has_room`, then `finish` | once |
+//! | `prepared` | instead of these three |
+//! | `abort` | at any time: the client sees that the response is not complete |
+
+use super::context::Context;
+use crate::buf::Segment;
+use crate::h1::{self, Prepared, Refusal};
+use crate::http::{BodyLength, ResponseHead, Status};
+
+/// See the module.
+pub(super) struct Reply<'a> {
+    h1: &'a mut h1::Conn,
+    tally: &'a mut Tally,
+    /// Bytes that the transport has written since the connection began.
+    written: u64,
+}
+
+/// What was given to the connection of one response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// `None` before there is a head.
+    status: Option<Status>,
+    /// What the head says of the body that leaves after it: `None` for HEAD, too.
+    announced: BodyLength,
+    /// Bytes of the body.
+    given: u64,
+    /// How many bytes leave over the connection before them.
+    before: u64,
+}
+
+impl Tally {
+    /// The status; `None` before there is a head.
+    pub(super) fn status(&self) -> Option<Status> {
+        self.status
+    }
+
+    /// Bytes of the body among so many that were written since the connection began. Of a chunked one that was broken
+    /// off, the framing counts as well.
+    pub(super) fn sent(&self, written: u64) -> u64 {
+        let most = match self.announced {
+            BodyLength::None => 0,
+            BodyLength::Known(length) => length,
+            BodyLength::Unknown => u64::MAX,
+        };
+        self.given.min(most).min(written.saturating_sub(self.before))
+    }
+
+    /// Bytes given and announced, if they differ.
+    pub(super) fn mismatch(&self) -> Option<(u64, u64)> {
+        match self.announced {
+            BodyLength::Known(length) if length != self.given => Some((self.given, length)),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// Over a connection of which so many bytes were written already.
+    pub(super) fn new(h1: &'a mut h1::Conn, tally: &'a mut Tally, written: u64) -> Self {
+        Self { h1, tally, written }
+    }
+
+    /// What it has given so far.
+    pub(super) fn tally(&self) -> &Tally {
+        self.tally
+    }
+
+    /// Whether there is a head already.
+    pub(super) fn has_begun(&self) -> bool {
+        self.tally.status.is_some()
+    }
+
+    /// Bounds the body of the request, before any of it is taken.
+    ///
+    /// # Errors
+    /// 413, to be answered.
+    pub(super) fn bound_request(&mut self, max: u64) -> Result<(), Refusal> {
+        self.h1.limit_body(max)
+    }
+
+    /// The body of the request is wanted: `100 Continue` for a client that waits for it.
+    pub(super) fn proceed(&mut self) {
+        self.h1.proceed();
+    }
+
+    /// The connection closes after this response.
+    pub(super) fn last(&mut self) {
+        self.h1.drain();
+    }
+
+    /// An interim response of an upstream, such as 103.
+    pub(super) fn interim(&mut self, head: &ResponseHead) {
+        self.h1.interim(head);
+    }
+
+    /// The head. `body` says what follows; it is left out where the method or the status forbids it.
+    pub(super) fn head(&mut self, head: &ResponseHead, body: BodyLength, cx: &Context) {
+        let follows = self.h1.respond(head, body, cx.date.as_str(), cx.now);
+        self.begin(head.status, if follows { body } else { BodyLength::None }, 0);
+    }
+
+    /// A head is queued, and so much of the body behind it.
+    fn begin(&mut self, status: Status, announced: BodyLength, given: u64) {
+        let before = self.written.saturating_add(self.waiting()).saturating_sub(given);
+        *self.tally = Tally { status: Some(status), announced, given, before };
+    }
+
+    /// The next piece of the body.
+    pub(super) fn send(&mut self, segment: Segment) {
+        self.tally.given = self.tally.given.saturating_add(segment.len());
+        self.h1.send(segment);
+    }
+
+    /// The response is complete.
+    pub(super) fn finish(&mut self, cx: &Context) {
+        self.h1.finish(cx.now);
+    }
+
+    /// A whole response, its head encoded before; `body` has the length that the head announces, or is not there.
+    pub(super) fn prepared(&mut self, head: &Prepared, body: Option<Segment>, cx: &Context) {
+        let given = body.as_ref().map_or(0, Segment::len);
+        if self.h1.respond_prepared(head, body, cx.date.as_str(), cx.now) {
+            self.begin(head.status(), BodyLength::Known(head.length()), given);
+        } else {
+            self.begin(head.status(), BodyLength::None, 0);
+        }
+    }
+
+    /// Breaks the connection off.
+    pub(super) fn abort(&mut self) {
+        self.h1.abort();
+    }
+
+    /// Whether more of the body may be sent.
+    pub(super) fn has_room(&self) -> bool {
+        self.h1.wants().body
+    }
+
+    /// Bytes that wait to be written, files included.
+    pub(super) fn waiting(&self) -> u64 {
+        self.h1.waiting().len()
+    }
+
+    /// Those of them that occupy memory.
+    pub(super) fn waiting_in_memory(&self) -> u64 {
+        self.h1.waiting().memory() as u64
+    }
+}

@@ -1,0 +1,187 @@
+//! The stream to a client, and exactly what its connection may ask of it: whether it can be read or written now, to
+//! read, to write what is queued. A part of a file leaves by `sendfile`, from memory: what lies on a disk is read by a
+//! thread first, and what is far comes from a thread as bytes.
+
+use super::context::{Context, ReadFirst};
+use super::reader;
+use crate::buf::{Front, Queue};
+use crate::event::{Endpoint, Poll, Read, Readiness, Source};
+use crate::slab::Key;
+use crate::sys::page_cache;
+use crate::sys::transfer::FILE_SLICE;
+use crate::timer::Time;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A file that stands still is tried so soon: `sendfile` may have ended early without the socket being full.
+const NUDGE: Duration = Duration::from_secs(1);
+
+/// How long a part of a file that was found in memory is believed to stay there.
+const NEAR_FOR: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Transport {
+    endpoint: Endpoint,
+    disk: Disk,
+    /// When to try again although no event has told that the socket has room.
+    nudge: Option<Time>,
+    /// Bytes written since the beginning.
+    written: u64,
+}
+
+/// Whether what is to be sent next is being read from a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    Idle,
+    /// Nothing is written before it is in memory.
+    Reads,
+    /// It is, whatever the kernel says a moment later.
+    HasRead,
+    /// It cannot be had: the response is broken off.
+    Failed,
+}
+
+impl Transport {
+    /// A connection that was just accepted.
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        Self { endpoint: Endpoint::new(fd), disk: Disk::Idle, nudge: None, written: 0 }
+    }
+
+    /// Asks for its events.
+    ///
+    /// # Errors
+    /// ENOSPC, ENOMEM.
+    pub(super) fn watch(&self, poll: &Poll, source: Source) -> io::Result<()> {
+        poll.watch(self.endpoint.as_fd(), source)
+    }
+
+    /// Takes note of an event.
+    pub(super) fn note(&mut self, readiness: Readiness) {
+        self.endpoint.note(readiness);
+    }
+
+    /// A part of a file was read from disk.
+    pub(super) fn note_read(&mut self, outcome: reader::Outcome, queue: &mut Queue) {
+        self.disk = match outcome {
+            reader::Outcome::Bytes(Ok(bytes)) => {
+                queue.supply(bytes);
+                Disk::Idle
+            }
+            reader::Outcome::Bytes(Err(error)) => {
+                log::debug!("worker: a response is broken off: {error}");
+                Disk::Failed
+            }
+            _ => Disk::HasRead,
+        };
+    }
+
+    /// A turn begins.
+    pub(super) fn turn(&mut self, now: Time) {
+        if self.nudge.is_some_and(|at| at <= now) {
+            self.nudge = None;
+            self.note(Readiness { write: true, ..Readiness::default() });
+        }
+    }
+
+    /// When it must be looked at although nothing happens.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.nudge
+    }
+
+    /// Whether reading may give something.
+    pub(super) fn readable(&self) -> bool {
+        self.endpoint.readable()
+    }
+
+    /// Whether writing may take something.
+    pub(super) fn writable(&self) -> bool {
+        self.endpoint.writable() && self.disk != Disk::Reads
+    }
+
+    /// Bytes written since the beginning.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Reads once.
+    ///
+    /// # Errors
+    /// ECONNRESET and the like.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Read> {
+        self.endpoint.read(buffer)
+    }
+
+    /// Writes what stands first in the queue; how many bytes left it. `key` is the client to be driven when a file was
+    /// read that had to be read first.
+    ///
+    /// # Errors
+    /// EPIPE, ECONNRESET; that a file is not what it was, or cannot be had.
+    pub(super) fn write(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<u64> {
+        if self.must_read_first(queue, key, cx)? {
+            return Ok(0);
+        }
+        let is_file = matches!(queue.front(), Front::File { .. });
+        let written = self.endpoint.write(queue)?;
+        self.written = self.written.saturating_add(written);
+        self.nudge = (is_file && !self.endpoint.writable()).then(|| cx.now.after(NUDGE));
+        Ok(written)
+    }
+
+    /// Whether the next part of a file has to come from a disk: a thread reads it then, and the loop goes on. What was
+    /// found in memory is not asked about again for a while. A far file is not touched at all: its bytes come instead.
+    ///
+    /// # Errors
+    /// They do not.
+    fn must_read_first(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<bool> {
+        let has_read = match self.disk {
+            Disk::Reads => return Ok(true),
+            Disk::Failed => return Err(io::ErrorKind::BrokenPipe.into()),
+            disk => disk == Disk::HasRead,
+        };
+        self.disk = Disk::Idle;
+        let Front::File { file, offset, len, stamp } = queue.front() else { return Ok(false) };
+        let part = offset..offset.saturating_add(len.min(FILE_SLICE));
+        if let Some(far) = file.far() {
+            let file = Rc::clone(file);
+            if cx.fetch(key, (&file, far), &part, stamp) != ReadFirst::Begun {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.disk = Disk::Reads;
+            return Ok(true);
+        }
+        let asked = file.unknown(&part, cx.now);
+        if has_read || asked.is_empty() {
+            return Ok(false);
+        }
+        if page_cache::is_cached(file.as_fd(), &asked) {
+            let size = stamp.map_or(u64::MAX, |stamp| stamp.size);
+            file.found_near(&asked, size, cx.now.after(NEAR_FOR));
+            return Ok(false);
+        }
+        let file = Rc::clone(file);
+        if cx.read_first(reader::Whom::Connection(key), file.as_fd(), asked) != ReadFirst::Begun {
+            return Ok(false);
+        }
+        self.disk = Disk::Reads;
+        Ok(true)
+    }
+
+    /// Nothing more is written: what is being read for it is forgotten.
+    pub(super) fn end(&self, key: Key, cx: &mut Context) {
+        if self.disk == Disk::Reads {
+            cx.forget_read(reader::Whom::Connection(key));
+        }
+    }
+
+    /// Closes the writing side.
+    pub(super) fn shut_write(&self) {
+        self.endpoint.shut_write();
+    }
+
+    /// Makes the coming close a reset.
+    pub(super) fn reset_on_close(&self) {
+        self.endpoint.reset_on_close();
+    }
+}
