@@ -1,9 +1,10 @@
 //! The client side of the protocols spoken to upstreams and apps: one small codec each. Pure: bytes in, events out.
-//! A codec never retries and never gives up by time; it says what came, and the exchange decides with the table of
+//! A codec never retries and never gives up by time; it says what came, and [`Client`] decides with the table of
 //! [`Fault`].
 
 pub mod app;
 pub mod cgi;
+mod client;
 mod codec;
 pub mod http1;
 pub mod params;
@@ -11,6 +12,7 @@ pub mod ready;
 mod request;
 pub mod scgi;
 
+pub use client::{Again, Client, Output, Patience};
 pub use codec::{Protocol, Response};
 pub use http1::BodyEncoder;
 pub use request::Request;

@@ -247,12 +247,9 @@ impl Exchange {
 
     fn start_proxy(&mut self, upstream: usize, body: BodyLength, drive: &mut Drive<'_>) {
         let Some(request) = &self.request else { return };
-        let mut head = Vec::with_capacity(request.head.wire_len() + 256);
         let id = self.id_text();
-        let protocol = protocol_of(upstream, drive.config);
-        protocol.encode(&self.describe(request, "", &id, drive.cx), body, &mut head);
-        let method = request.head.method();
-        match proxy::Run::start(upstream, (protocol, method), head, body, drive) {
+        let described = self.describe(request, "", &id, drive.cx);
+        match proxy::Run::start(upstream, &described, body, drive) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
                 self.broken(fault, drive);

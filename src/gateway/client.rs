@@ -1,0 +1,324 @@
+//! One request on its way through an upstream: **Lease** a channel, **Send** the request, the **Head** and the **Body** of
+//! the response, **Release** the channel once. Pure: which server, the socket and the clock are the shell's; what is sent,
+//! what has come, how long to wait and whether another try is safe are decided here.
+//!
+//! | stage | `leased` | `connected` | `feed`, `eof` | `failed` |
+//! |---|---|---|---|---|
+//! | `Lease`: there is no channel | `Connecting`, or `Exchange` on a kept one | – | – | says whether to lease another |
+//! | `Connecting` | – | `Exchange` | – | `Lease` |
+//! | `Exchange`: request and response on their way | – | – | the codec's events in `poll` | `Lease` |
+//!
+//! `release` says whether the channel can carry another request. A response begins once: after its head was polled nothing
+//! is tried again.
+
+use super::{BodyEncoder, Event, Fault, Protocol, Request, Response, Retry};
+use crate::buf::{Queue, Segment};
+use crate::http::{BodyLength, Method, ResponseHead};
+use crate::timer::Time;
+use std::time::Duration;
+
+/// Channels that are leased for one request at most.
+const TRIES: u8 = 3;
+
+/// Bytes of a request body that wait for the upstream at most.
+const AHEAD: u64 = 256 * 1024;
+
+/// An idle channel is kept so long unless the server announces how long it keeps it (`Keep-Alive: timeout=N`, less a
+/// second then): below the 2 s after which gunicorn closes its side.
+const IDLE: Duration = Duration::from_millis(1_500);
+
+/// Never kept longer than this.
+const IDLE_MOST: Duration = Duration::from_secs(60);
+
+/// How long an upstream is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the next byte, in either direction.
+    pub silence: Duration,
+}
+
+/// What comes out of a [`Client`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// An interim response.
+    Interim(ResponseHead),
+    /// The head of the response.
+    Head(ResponseHead, BodyLength),
+    /// The next bytes of the body.
+    Body(Vec<u8>),
+    /// The response is complete: release the channel.
+    Done,
+    /// It cannot be completed: ask [`Client::failed`].
+    Broken(Fault),
+}
+
+/// What to do about a channel that failed; it is closed in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// The server closed an idle channel just as it was used: that says nothing about its health, but much about its other
+    /// idle ones. Lease a new one of the same server; if that fails, of another.
+    SameServer,
+    /// Lease a channel of another server.
+    AnotherServer,
+    /// The client is told.
+    No,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Client {
+    protocol: Protocol,
+    method: Method,
+    /// The encoded head, kept for another try.
+    head: Vec<u8>,
+    encoder: BodyEncoder,
+    /// Encoded body bytes that no server has been given.
+    body: Queue,
+    body_complete: bool,
+    /// Bytes of the body have been given to a server: they cannot be sent again.
+    committed: bool,
+    /// The head of the response was polled.
+    answered: bool,
+    tries: u8,
+    stage: Stage,
+    patience: Patience,
+    deadline: Time,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Lease,
+    Connecting,
+    Exchange {
+        response: Response,
+        /// The channel had carried another request before.
+        kept: bool,
+        /// The server has closed its side.
+        ended: bool,
+    },
+}
+
+impl Client {
+    /// A request that is to be sent, and what is known of its body.
+    #[must_use]
+    pub fn new(
+        protocol: Protocol,
+        request: &Request<'_>,
+        body: BodyLength,
+        patience: Patience,
+        now: Time,
+    ) -> Self {
+        let method = request.head.method();
+        let mut head = Vec::with_capacity(request.head.wire_len() + 256);
+        protocol.encode(request, body, &mut head);
+        Self {
+            protocol,
+            method,
+            head,
+            encoder: BodyEncoder::new(body),
+            body: Queue::new(),
+            body_complete: body == BodyLength::None,
+            committed: false,
+            answered: false,
+            tries: 0,
+            stage: Stage::Lease,
+            patience,
+            deadline: now,
+        }
+    }
+
+    // ---- the request's body ---------------------------------------------------------------------------------------
+
+    /// Takes the next bytes of the body.
+    pub fn push_body(&mut self, segment: Segment) {
+        self.encoder.push(segment, &mut self.body);
+    }
+
+    /// The body is complete.
+    pub fn end_body(&mut self) {
+        self.encoder.finish(&mut self.body);
+        self.body_complete = true;
+    }
+
+    /// Whether it takes more of the body.
+    #[must_use]
+    pub fn wants_body(&self) -> bool {
+        self.body.len() < AHEAD
+    }
+
+    // ---- lease ----------------------------------------------------------------------------------------------------
+
+    /// Whether a channel may be leased; counts as a try.
+    pub fn try_lease(&mut self) -> bool {
+        let may = self.tries < TRIES;
+        self.tries += u8::from(may);
+        may
+    }
+
+    /// A channel is being made.
+    pub fn connecting(&mut self, now: Time) {
+        self.stage = Stage::Connecting;
+        self.deadline = now.after(self.patience.connect);
+    }
+
+    /// Whether a channel is being made.
+    #[must_use]
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Connecting)
+    }
+
+    /// There is a channel, a kept one or a new one: the head of the request goes into `out`.
+    pub fn leased(&mut self, kept: bool, out: &mut Queue, now: Time) {
+        self.stage = Stage::Exchange { response: self.protocol.response(self.method), kept, ended: false };
+        self.progressed(now);
+        out.clear();
+        out.extend(&self.head);
+    }
+
+    // ---- send -----------------------------------------------------------------------------------------------------
+
+    /// Moves what there is of the body into `out`, unless much waits there.
+    pub fn fill(&mut self, out: &mut Queue) {
+        if out.len() < AHEAD && !self.body.is_empty() {
+            self.committed = true;
+            out.append(&mut self.body);
+        }
+    }
+
+    /// The server takes no more; what it said is still to be read.
+    pub fn stop_sending(&mut self) {
+        self.body.clear();
+    }
+
+    // ---- head and body --------------------------------------------------------------------------------------------
+
+    /// Whether bytes of the server are wanted; `room`: the client has room for more of the body.
+    ///
+    /// # Errors
+    /// That the server has closed before the response was complete.
+    pub fn wants_bytes(&self, room: bool) -> Result<bool, Fault> {
+        match &self.stage {
+            Stage::Exchange { ended: true, .. } => Err(Fault::Closed),
+            _ => Ok(!self.answered || room),
+        }
+    }
+
+    /// Bytes of the server.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if let Stage::Exchange { response, .. } = &mut self.stage {
+            response.feed(bytes);
+        }
+    }
+
+    /// The server has closed its side in an orderly way; the next [`Self::poll`] says whether the response is complete.
+    pub fn eof(&mut self) {
+        if let Stage::Exchange { response, ended, .. } = &mut self.stage {
+            response.eof();
+            *ended = true;
+        }
+    }
+
+    /// The connection was reset, which is no end, not even of a body that ends with its connection.
+    #[must_use]
+    pub fn reset(&self) -> Fault {
+        if self.has_begun() { Fault::Truncated } else { Fault::Closed }
+    }
+
+    fn has_begun(&self) -> bool {
+        matches!(&self.stage, Stage::Exchange { response, .. } if response.has_begun())
+    }
+
+    /// What has come; `None` if more is needed.
+    pub fn poll(&mut self) -> Option<Output> {
+        let Stage::Exchange { response, .. } = &mut self.stage else { return None };
+        loop {
+            return Some(match response.poll()? {
+                Event::Interim(head) => Output::Interim(head),
+                Event::Head { head, body } => {
+                    self.answered = true;
+                    Output::Head(head, body)
+                }
+                Event::Body(bytes) => Output::Body(bytes),
+                Event::End => Output::Done,
+                Event::Broken(fault) => Output::Broken(fault),
+                // Of apps only.
+                Event::File { .. } | Event::Free => continue,
+            });
+        }
+    }
+
+    // ---- time -----------------------------------------------------------------------------------------------------
+
+    /// Something came or went.
+    pub fn progressed(&mut self, now: Time) {
+        self.deadline = now.after(self.patience.silence);
+    }
+
+    /// When it fails if nothing happens.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// Its time is over at `now`: why, unless it is the client that takes nothing or has not sent its body. The client's own
+    /// deadlines bound that, and the server is not to blame. `given`: nothing of the request waits to be written; `room` as
+    /// in [`Self::wants_bytes`].
+    pub fn on_timeout(&mut self, given: bool, room: bool, now: Time) -> Option<Fault> {
+        if now < self.deadline {
+            return None;
+        }
+        let by_client = match self.stage {
+            Stage::Lease | Stage::Connecting => false,
+            Stage::Exchange { .. } if self.answered => !room,
+            Stage::Exchange { .. } => !self.body_complete && self.body.is_empty() && given,
+        };
+        if by_client {
+            self.progressed(now);
+            return None;
+        }
+        Some(match self.stage {
+            Stage::Lease | Stage::Connecting => Fault::ConnectTimeout,
+            Stage::Exchange { .. } if self.answered => Fault::Stalled,
+            Stage::Exchange { .. } => Fault::Silent,
+        })
+    }
+
+    // ---- release --------------------------------------------------------------------------------------------------
+
+    /// The channel failed: whether to lease another one.
+    pub fn failed(&mut self, fault: Fault) -> Again {
+        let unseen = fault == Fault::Closed && !self.has_begun();
+        let kept = matches!(self.stage, Stage::Exchange { kept: true, .. });
+        self.stage = Stage::Lease;
+        if self.answered || self.committed {
+            return Again::No;
+        }
+        if kept && unseen && self.method.is_idempotent() {
+            return Again::SameServer;
+        }
+        let allowed = match fault.retry() {
+            // A silent server is not asked twice: the client has waited its time-out already.
+            Retry::Idempotent if fault == Fault::Silent => false,
+            retry => retry.allows(self.method),
+        };
+        if allowed { Again::AnotherServer } else { Again::No }
+    }
+
+    /// The response is complete: how long the channel may be kept for another request, if nothing of this one is left on it.
+    /// `given` as in [`Self::on_timeout`].
+    #[must_use]
+    pub fn release(&self, given: bool) -> Option<Duration> {
+        let Stage::Exchange { response, .. } = &self.stage else { return None };
+        let sent = self.body_complete && self.body.is_empty() && given;
+        if !(sent && response.reusable()) {
+            return None;
+        }
+        let announced = response.idle_timeout().map(|timeout| timeout.saturating_sub(Duration::from_secs(1)));
+        Some(announced.unwrap_or(IDLE).min(IDLE_MOST))
+    }
+}
+
+#[cfg(test)]
+mod tests;

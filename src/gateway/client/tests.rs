@@ -1,0 +1,229 @@
+use super::*;
+use crate::http::forwarded::Origin;
+use crate::http::{RequestHead, Scheme, Span, Version};
+
+const PATIENCE: Patience = Patience { connect: Duration::from_secs(5), silence: Duration::from_secs(60) };
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn at(seconds: u64) -> Time {
+    Time::ZERO.after(Duration::from_secs(seconds))
+}
+
+fn client(method: &str, body: BodyLength) -> Client {
+    let raw = format!("{method}/x").into_bytes();
+    let end = raw.len() as u32;
+    let (name, target) = (Span { start: 0, end: end - 2 }, Span { start: end - 2, end });
+    let head = RequestHead::new(raw, name, target, Version::Http11, Vec::new());
+    let request = Request {
+        head: &head,
+        path: b"/x",
+        raw: b"/x",
+        query: b"",
+        mount: "",
+        peer: None,
+        origin: Origin { client: None, trusted: false, scheme: Scheme::Http },
+        authority: b"shop.example",
+        server_name: b"shop.example",
+        server_port: 80,
+        local_port: 80,
+        id: "1",
+    };
+    Client::new(Protocol::Http, &request, body, PATIENCE, Time::ZERO)
+}
+
+/// A client with a channel, and what it wrote there.
+fn leased(method: &str, body: BodyLength, kept: bool) -> (Client, Queue) {
+    let mut client = client(method, body);
+    let mut out = Queue::new();
+    assert!(client.try_lease());
+    client.leased(kept, &mut out, Time::ZERO);
+    (client, out)
+}
+
+fn text(out: &Queue) -> String {
+    let mut text = Vec::new();
+    out.slices(100, |slice| text.extend_from_slice(slice));
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn a_request_goes_out_and_its_response_comes_in_once() {
+    let (mut client, mut out) = leased("POST", BodyLength::Known(3), false);
+    assert!(text(&out).starts_with("POST /x HTTP/1.1\r\n"), "{}", text(&out));
+    let head = out.len();
+    client.push_body(Segment::from(b"abc".to_vec()));
+    client.end_body();
+    client.fill(&mut out);
+    assert_eq!(text(&out)[usize::try_from(head).unwrap()..], *"abc");
+    assert_eq!(client.poll(), None);
+    client.feed(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    client.feed(OK);
+    assert!(matches!(client.poll(), Some(Output::Interim(head)) if head.status.0 == 103));
+    assert!(matches!(client.poll(), Some(Output::Head(head, BodyLength::Known(2))) if head.status.0 == 200));
+    assert_eq!(client.poll(), Some(Output::Body(b"ok".to_vec())));
+    assert_eq!(client.poll(), Some(Output::Done));
+    assert_eq!(client.release(false), None, "something of the request is left");
+    assert_eq!(client.release(true), Some(IDLE));
+}
+
+#[test]
+fn a_channel_is_kept_for_as_long_as_the_server_keeps_it_and_no_longer() {
+    for (fields, keep) in [
+        ("", Some(IDLE)),
+        ("Keep-Alive: timeout=5\r\n", Some(Duration::from_secs(4))),
+        ("Keep-Alive: timeout=600\r\n", Some(IDLE_MOST)),
+        ("Connection: close\r\n", None),
+    ] {
+        let (mut client, _) = leased("GET", BodyLength::None, false);
+        client.feed(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n").as_bytes());
+        while client.poll().is_some_and(|output| output != Output::Done) {}
+        assert_eq!(client.release(true), keep, "{fields}");
+    }
+    // Answered before the whole request was sent: the rest would be taken for the next one.
+    let (mut client, _) = leased("POST", BodyLength::Known(3), false);
+    client.feed(OK);
+    while client.poll().is_some_and(|output| output != Output::Done) {}
+    assert_eq!(client.release(true), None);
+}
+
+/// Where a request stands when its channel fails.
+#[derive(Clone, Copy, Debug)]
+enum Stand {
+    Connecting,
+    /// Sent over a new channel; over a kept one.
+    Sent,
+    SentKept,
+    /// A byte of its body was sent.
+    Committed,
+    /// A part of the response's head has come over a kept channel; the whole of it.
+    Begun,
+    Answered,
+}
+
+fn standing(stand: Stand, method: &str) -> Client {
+    let body = if matches!(stand, Stand::Committed) { BodyLength::Known(3) } else { BodyLength::None };
+    let kept = matches!(stand, Stand::SentKept | Stand::Committed | Stand::Begun);
+    let (mut client, mut out) = leased(method, body, kept);
+    match stand {
+        Stand::Connecting => client.connecting(Time::ZERO),
+        Stand::Sent | Stand::SentKept => {}
+        Stand::Committed => {
+            client.push_body(Segment::from(b"a".to_vec()));
+            client.fill(&mut out);
+        }
+        Stand::Begun => client.feed(b"HTTP/1.1 2"),
+        Stand::Answered => {
+            client.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+            assert!(matches!(client.poll(), Some(Output::Head(..))));
+        }
+    }
+    client
+}
+
+/// Every stand of a request with every fault that can meet it, for a method that may be repeated and for one that may not.
+#[test]
+fn another_try_is_made_where_it_is_safe() {
+    use Again::{AnotherServer, No, SameServer};
+    for (stand, fault, get, post) in [
+        (Stand::Connecting, Fault::Refused, AnotherServer, AnotherServer),
+        (Stand::Connecting, Fault::ConnectTimeout, AnotherServer, AnotherServer),
+        (Stand::Sent, Fault::Closed, AnotherServer, No),
+        (Stand::Sent, Fault::Silent, No, No),
+        (Stand::Sent, Fault::Malformed, No, No),
+        (Stand::SentKept, Fault::Closed, SameServer, No),
+        (Stand::SentKept, Fault::Silent, No, No),
+        (Stand::Committed, Fault::Closed, No, No),
+        (Stand::Committed, Fault::Silent, No, No),
+        (Stand::Begun, Fault::Closed, AnotherServer, No),
+        (Stand::Begun, Fault::Truncated, No, No),
+        (Stand::Begun, Fault::Malformed, No, No),
+        (Stand::Answered, Fault::Closed, No, No),
+        (Stand::Answered, Fault::Truncated, No, No),
+        (Stand::Answered, Fault::Stalled, No, No),
+    ] {
+        for (method, expected) in [("GET", get), ("POST", post)] {
+            let mut client = standing(stand, method);
+            assert_eq!(client.failed(fault), expected, "{method} {stand:?} {fault:?}");
+            assert!(matches!(client.stage, Stage::Lease));
+        }
+    }
+}
+
+#[test]
+fn a_request_is_tried_three_times_and_sent_whole_each_time() {
+    let mut client = client("PUT", BodyLength::Known(3));
+    client.push_body(Segment::from(b"abc".to_vec()));
+    client.end_body();
+    for _ in 0..TRIES {
+        assert!(client.try_lease());
+        client.connecting(Time::ZERO);
+        assert_eq!(client.failed(Fault::Refused), Again::AnotherServer);
+    }
+    assert!(!client.try_lease());
+    // What was given to no server is still there for the one that comes.
+    let mut out = Queue::new();
+    client.leased(false, &mut out, Time::ZERO);
+    client.fill(&mut out);
+    assert!(text(&out).ends_with("\r\n\r\nabc"), "{}", text(&out));
+}
+
+/// Every stand of a request with every way to wait for the client.
+#[test]
+fn who_waits_for_the_client_does_not_blame_the_server() {
+    let late = at(60);
+    for (stand, given, room, fault) in [
+        (Stand::Connecting, false, true, Some(Fault::ConnectTimeout)),
+        (Stand::Sent, true, true, Some(Fault::Silent)),
+        (Stand::Sent, false, true, Some(Fault::Silent)),
+        // Its body is still to come, and what there is of it was given.
+        (Stand::Committed, true, true, None),
+        (Stand::Committed, false, true, Some(Fault::Silent)),
+        (Stand::Begun, true, true, Some(Fault::Silent)),
+        (Stand::Answered, true, true, Some(Fault::Stalled)),
+        (Stand::Answered, true, false, None),
+    ] {
+        let mut client = standing(stand, "GET");
+        assert_eq!(client.on_timeout(given, room, at(4)), None, "spurious: {stand:?}");
+        assert_eq!(client.on_timeout(given, room, late), fault, "{stand:?} {given} {room}");
+        let again = if fault.is_none() { at(120) } else { client.deadline() };
+        assert_eq!(client.deadline(), again, "{stand:?}: the client's time is its own");
+    }
+    let mut client = standing(Stand::Sent, "GET");
+    client.progressed(at(30));
+    assert_eq!((client.deadline(), client.on_timeout(true, true, late)), (at(90), None));
+}
+
+#[test]
+fn the_end_of_a_connection_is_judged_by_what_has_come() {
+    let (mut client, _) = leased("GET", BodyLength::None, false);
+    assert_eq!(client.reset(), Fault::Closed);
+    client.feed(b"HTTP/1.1 200 OK\r\n\r\nbegun");
+    assert_eq!(client.reset(), Fault::Truncated, "no end of a body that ends with its connection");
+    assert!(matches!(client.poll(), Some(Output::Head(_, BodyLength::Unknown))));
+    assert_eq!(client.poll(), Some(Output::Body(b"begun".to_vec())));
+    assert_eq!(client.wants_bytes(false), Ok(false), "the client has no room");
+    assert_eq!(client.wants_bytes(true), Ok(true));
+    client.eof();
+    assert_eq!(client.poll(), Some(Output::Done));
+    assert_eq!(client.wants_bytes(true), Err(Fault::Closed));
+
+    let (mut client, _) = leased("GET", BodyLength::None, false);
+    client.eof();
+    assert_eq!(client.poll(), Some(Output::Broken(Fault::Closed)));
+}
+
+#[test]
+fn a_body_waits_for_the_upstream_up_to_a_limit() {
+    let (mut client, mut out) = leased("POST", BodyLength::Known(2 * AHEAD), false);
+    assert!(client.wants_body());
+    client.push_body(Segment::from(vec![0; usize::try_from(AHEAD).unwrap()]));
+    assert!(!client.wants_body());
+    client.fill(&mut out);
+    assert!(client.wants_body(), "the channel has it");
+    client.push_body(Segment::from(vec![0; 10]));
+    let waiting = out.len();
+    client.fill(&mut out);
+    assert_eq!(out.len(), waiting, "the channel has enough");
+    client.stop_sending();
+    assert_eq!(client.body.len(), 0);
+}
