@@ -1,40 +1,32 @@
 //! `apps: {…}`.
 
+use super::host::{Host, Keys, Target};
 use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::{Env, Positive, Size};
 use super::ready::Ready;
 use super::resources::OomScore;
-use super::source::{DEFAULT_PATH, Source, find_program};
 use super::workers::{IDLE, Processes};
-use crate::dispatch::board;
 use crate::sys::resources::Resources;
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// A Python web application.
+/// A web application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct App {
     /// Its key in the file.
     pub name: String,
-    /// Module, `config.wsgi`.
-    pub module: String,
-    /// Callable in it, `application`; may have dots. With `()` at its end it is a factory, called once without
-    /// arguments.
-    pub callable: String,
+    /// What hosts it.
+    pub kind: Host,
     /// Working directory, first on `sys.path`.
     pub chdir: PathBuf,
-    /// The interpreter: `<home>/bin/python`, or `python3` found on PATH.
-    pub python: PathBuf,
     /// The virtualenv.
     pub home: Option<PathBuf>,
     /// Added to the environment.
     pub env: Vec<(String, String)>,
     /// How many processes.
     pub processes: Processes,
-    /// Threads, that is requests at a time, per process.
-    pub threads: u32,
     /// With `min` 0: how long without a request until the processes leave.
     pub idle: Duration,
     /// Longest time for one request, 504.
@@ -142,9 +134,6 @@ pub(crate) struct RawResponseBuffer<'a> {
 
 impl<'a> Raw<'a> for RawResponseBuffer<'a> {}
 
-/// Most threads a process can have: units of a slot on the board.
-const MOST_THREADS: u32 = board::THREADS as u32;
-
 impl Default for ResponseBuffer {
     fn default() -> Self {
         Self { memory: 64 << 10, file: 1 << 30 }
@@ -152,24 +141,15 @@ impl Default for ResponseBuffer {
 }
 
 impl App {
-    /// The defaults for this module in this directory.
-    pub(crate) fn new(
-        name: &str,
-        target: Target,
-        chdir: PathBuf,
-        home: Option<PathBuf>,
-        source: &dyn Source,
-    ) -> Self {
+    /// The defaults for an app of this kind in this directory.
+    pub(crate) fn new(name: &str, kind: Host, chdir: PathBuf, home: Option<PathBuf>) -> Self {
         Self {
             name: name.to_owned(),
-            module: target.module,
-            callable: target.callable,
+            kind,
             chdir,
-            python: interpreter(home.as_deref(), source),
             home,
             env: Vec::new(),
             processes: Processes { min: 1, max: 1 },
-            threads: 1,
             idle: IDLE,
             timeout: Duration::from_secs(60),
             queue_timeout: Duration::from_secs(10),
@@ -190,16 +170,11 @@ impl App {
     /// The app of this name.
     pub(crate) fn read(name: &str, node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let (raw, at) = node.fields::<RawApp<'_>>(report)?;
-        let target = at.need(raw.module, "module", "\"config.wsgi:application\"", report);
         let chdir = at.or(raw.chdir, node.file.dir.clone(), report);
         let home = at.read(raw.home, report);
-        let placeholder = Target { module: String::new(), callable: String::new() };
-        let missing = target.is_none();
-        let default = Self::new(name, target.unwrap_or(placeholder), chdir, home, report.source);
-        let threads = at.or(raw.threads, default.threads, report);
-        if let Err(complaint) = check_threads(threads) {
-            node.complain(report, complaint);
-        }
+        let keys = Keys { module: raw.module, python: raw.python, threads: raw.threads };
+        let kind = Host::read(keys, &at, home.as_deref(), report);
+        let default = Self::new(name, kind, chdir, home);
         let (preload, keep) =
             (at.or(raw.preload, default.preload, report), at.or(raw.keep, default.keep, report));
         if keep == Keep::Template && !preload {
@@ -209,11 +184,9 @@ impl App {
                 Complaint::new("keep: Template without preload: there is no template", hint),
             );
         }
-        let app = Self {
-            python: at.or(raw.python, default.python, report),
+        Some(Self {
             env: at.or(raw.env, Env::default(), report).0,
             processes: at.or(raw.processes, default.processes, report),
-            threads,
             idle: at.or(raw.idle, Positive(default.idle), report).0,
             timeout: at.or(raw.timeout, Positive(default.timeout), report).0,
             queue_timeout: at.or(raw.queue_timeout, Positive(default.queue_timeout), report).0,
@@ -232,30 +205,7 @@ impl App {
             },
             response_buffer: at.or(raw.response_buffer, default.response_buffer, report),
             ..default
-        };
-        (!missing).then_some(app)
-    }
-}
-
-pub(crate) fn check_threads(threads: u32) -> Result<(), Complaint> {
-    if threads == 0 || threads > MOST_THREADS {
-        return Err(Complaint::new(
-            format!("{threads} threads are out of range"),
-            format!("from 1 to {MOST_THREADS}"),
-        ));
-    }
-    Ok(())
-}
-
-/// `<home>/bin/python`, else `python3` on PATH, else where Debian has it (the environment check says if it is not
-/// there).
-fn interpreter(home: Option<&Path>, source: &dyn Source) -> PathBuf {
-    match home {
-        Some(home) => home.join("bin/python"),
-        None => {
-            let path = source.env("PATH").unwrap_or_else(|| DEFAULT_PATH.to_owned());
-            find_program(source, "python3", &path).unwrap_or_else(|| PathBuf::from("/usr/bin/python3"))
-        }
+        })
     }
 }
 
@@ -266,77 +216,5 @@ impl Read for ResponseBuffer {
         let memory = at.or(raw.memory, Size(default.memory), report).0;
         let file = at.or(raw.file, Size(default.file), report).0;
         Some(Self { memory, file })
-    }
-}
-
-/// `module:callable`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) module: String,
-    pub(crate) callable: String,
-}
-
-impl Target {
-    /// `config.wsgi` (its `application`), `app:app`, `shop.web:create_app()`.
-    pub(crate) fn parse(text: &str) -> Result<Self, Complaint> {
-        let example = "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\"";
-        let (module, callable) = text.split_once(':').unwrap_or((text, "application"));
-        let dotted = |text: &str| text.split('.').all(identifier);
-        if module.contains('/') {
-            let meant = module.trim_end_matches(".py").trim_start_matches("./").replace('/', ".");
-            let what = format!("`{module}` is a path, not a module");
-            return Err(Complaint::new(what, format!("did you mean \"{meant}\"?")));
-        }
-        if module.len() > 3 && module.ends_with(".py") {
-            let meant = module.trim_end_matches(".py");
-            let what = format!("`{module}` is a file, not a module");
-            return Err(Complaint::new(what, format!("did you mean \"{meant}:{callable}\"?")));
-        }
-        if !dotted(module) {
-            return Err(Complaint::new(format!("`{module}` is not the name of a module"), example));
-        }
-        if !dotted(callable.strip_suffix("()").unwrap_or(callable)) {
-            return Err(Complaint::new(format!("`{callable}` is not the name of a callable"), example));
-        }
-        Ok(Self { module: module.to_owned(), callable: callable.to_owned() })
-    }
-}
-
-/// A Python identifier (Python reference §2.3, without the Unicode details).
-fn identifier(text: &str) -> bool {
-    text.starts_with(|char: char| char.is_alphabetic() || char == '_')
-        && text.chars().all(|char| char.is_alphanumeric() || char == '_')
-}
-
-impl Read for Target {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "a module such as \"config.wsgi:application\"", Self::parse)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modules_and_callables() {
-        for (text, module, callable) in [
-            ("config.wsgi", "config.wsgi", "application"),
-            ("app:app", "app", "app"),
-            ("shop.web:create_app()", "shop.web", "create_app()"),
-            ("shop:api.app", "shop", "api.app"),
-        ] {
-            let want = Target { module: module.to_owned(), callable: callable.to_owned() };
-            assert_eq!(Target::parse(text), Ok(want), "{text}");
-        }
-        for (text, hint) in [
-            ("config/wsgi.py", "did you mean \"config.wsgi\"?"),
-            ("app.py", "did you mean \"app:application\"?"),
-            ("app:", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
-            ("a b", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
-            ("app:create(1)", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
-        ] {
-            assert_eq!(Target::parse(text).unwrap_err().hint, hint, "{text}");
-        }
     }
 }

@@ -29,25 +29,12 @@ pub struct ImportCommand {
     pub cwd: PathBuf,
 }
 
-const IMPORT: &str = r#"
-import importlib, sys
-module, name = sys.argv[1:3]
-value = importlib.import_module(module)
-factory = name.endswith("()")
-for part in (name[:-2] if factory else name).split("."):
-    value = getattr(value, part)
-if factory:
-    value = value()
-if not callable(value):
-    raise TypeError(f"{module}:{name} is not callable, it is {value!r}")
-"#;
-
-/// What to run to see whether the app imports. (`-c` puts the working directory first on `sys.path`.)
+/// What to run to see whether the app imports.
 #[must_use]
 pub fn import_command(app: &App) -> ImportCommand {
     ImportCommand {
-        program: app.python.clone(),
-        args: vec!["-c".to_owned(), IMPORT.to_owned(), app.module.clone(), app.callable.clone()],
+        program: app.kind.interpreter().to_owned(),
+        args: app.kind.import(),
         env: app.env.clone(),
         cwd: app.chdir.clone(),
     }
@@ -310,9 +297,10 @@ impl Check<'_> {
     }
 
     fn interpreter(&mut self, key: &str, app: &App, identity: &Identity) {
-        let program = app.python.display();
-        if let Ok(link) = fs::read_link(&app.python)
-            && !app.python.exists()
+        let python = app.kind.interpreter();
+        let program = python.display();
+        if let Ok(link) = fs::read_link(python)
+            && !python.exists()
         {
             let hint = app.home.as_ref().map_or_else(String::new, |home| {
                 format!(
@@ -321,14 +309,14 @@ impl Check<'_> {
                 )
             });
             self.add(key, format!("`{program}` points to `{}`, which does not exist", link.display()), hint);
-        } else if !app.python.is_file() {
+        } else if !python.is_file() {
             let hint = if app.home.is_some() {
                 "is the virtualenv complete?"
             } else {
                 "install Python: apt install python3"
             };
             self.add(key, format!("no Python interpreter at `{program}`"), hint);
-        } else if let Err(why) = identity.may_execute(&app.python) {
+        } else if let Err(why) = identity.may_execute(python) {
             self.add(key, format!("`{program}` cannot be executed by {}: {why}", identity.name), "");
         }
     }

@@ -3,8 +3,9 @@
 use super::Config;
 use super::action::Action;
 use super::address::Address;
-use super::app::{App, Target, check_threads};
+use super::app::App;
 use super::files::Files;
+use super::host::{Host, Target, Wsgi, check_threads};
 use super::load::finish;
 use super::located::Report;
 use super::location::{Location, check_path};
@@ -195,7 +196,10 @@ fn static_location(text: &str, here: &Path, allow_source: bool) -> Result<Locati
 fn app_of(run: &Run, target: Target, idle: Option<Duration>, here: &Path, report: &mut Report<'_>) -> App {
     let chdir = run.chdir.as_ref().map_or_else(|| here.to_owned(), |path| absolute(here, path));
     let home: Option<PathBuf> = run.home.as_ref().map(|path| absolute(here, path));
-    let mut app = App::new(&app_name(&chdir), target, chdir, home, report.source);
+    let mut wsgi = Wsgi::new(target, home.as_deref(), report.source);
+    wsgi.threads = run.threads.unwrap_or(wsgi.threads);
+    let threads = check_threads(wsgi.threads);
+    let mut app = App::new(&app_name(&chdir), Host::Wsgi(wsgi), chdir, home);
     for text in &run.env {
         let pair = text.split_once('=').ok_or_else(|| {
             Complaint::new(format!("`{text}` has no `=`"), format!("for example --env {text}=value"))
@@ -211,8 +215,7 @@ fn app_of(run: &Run, target: Target, idle: Option<Duration>, here: &Path, report
     app.processes = Processes { min: if run.cheap { 0 } else { count }, max: count };
     caught(report, "--processes", app.processes.check(super::workers::MOST_PROCESSES));
     app.prove = run.cheap;
-    app.threads = run.threads.unwrap_or(app.threads);
-    caught(report, "--threads", check_threads(app.threads));
+    caught(report, "--threads", threads);
     app.idle = idle.unwrap_or(app.idle);
     app
 }

@@ -88,9 +88,9 @@ fn secrets(config: &Config, tree: &dyn Tree) -> Vec<Secret> {
     secrets
 }
 
-/// The directory of the package that an app's module is in, if that is below its `chdir`.
+/// The directory of the package that an app is in, if that is below its `chdir`.
 fn package(app: &App, tree: &dyn Tree) -> Option<PathBuf> {
-    let package = app.chdir.join(app.module.split('.').next()?);
+    let package = app.chdir.join(app.kind.source()?);
     tree.is_directory(&package).then_some(package)
 }
 

@@ -168,8 +168,10 @@ fn the_contract_s_example_is_understood() {
     assert_eq!((site.locations[2].max_body, site.locations[3].max_body), (5 << 20, 1 << 30));
     assert_eq!(site.locations[6].action, Action::App { app: 0, mount: "/blog".to_owned() });
     let app = &config.apps[0];
-    assert_eq!((app.module.as_str(), app.callable.as_str()), ("config.wsgi", "application"));
-    assert_eq!(app.python, Path::new("/etc/hatchery/.venv/bin/python"));
+    let Host::Wsgi(wsgi) = &app.kind;
+    assert_eq!((wsgi.module.as_str(), wsgi.callable.as_str()), ("config.wsgi", "application"));
+    assert_eq!((wsgi.threads, app.kind.units()), (2, 2));
+    assert_eq!(wsgi.python, Path::new("/etc/hatchery/.venv/bin/python"));
     assert_eq!((app.preload, app.keep), (true, Keep::Template));
     assert_eq!(app.env[1], ("A".to_owned(), "1".to_owned()));
     assert_eq!(config.upstreams[0].servers[1].weight, 2);
@@ -224,10 +226,10 @@ fn defaults_are_filled_in() {
     assert_eq!(config.sites[0].label, "site 1");
     let app = &config.apps[0];
     assert_eq!(app.processes, Processes { min: 1, max: 1 });
-    assert_eq!((app.threads, app.prove, app.timeout), (1, false, Duration::from_secs(60)));
+    assert_eq!((app.kind.units(), app.prove, app.timeout), (1, false, Duration::from_secs(60)));
     assert_eq!((app.preload, app.keep), (false, Keep::Nothing));
     assert_eq!(app.chdir, Path::new("/etc/hatchery"));
-    assert_eq!(app.python, Path::new("/usr/bin/python3"));
+    assert_eq!(app.kind.interpreter(), Path::new("/usr/bin/python3"));
     let cheap = load_text(&app_with_workers("cheap: true")).unwrap();
     assert_eq!(cheap.workers.processes, Processes { min: 0, max: 3 });
 }
@@ -285,13 +287,14 @@ fn flags_make_one_site_for_any_host() {
     assert_eq!(site.locations[0].action, Action::Files(Files::new("/etc/hatchery/static".into())));
     assert_eq!(site.locations[2].action, Action::App { app: 0, mount: String::new() });
     let app = &config.apps[0];
+    let Host::Wsgi(wsgi) = &app.kind;
     assert_eq!(
-        (app.name.as_str(), app.module.as_str(), app.callable.as_str()),
+        (app.name.as_str(), wsgi.module.as_str(), wsgi.callable.as_str()),
         ("shop", "config.wsgi", "application")
     );
-    assert_eq!(app.python, Path::new("/etc/hatchery/.venv/bin/python"));
+    assert_eq!(wsgi.python, Path::new("/etc/hatchery/.venv/bin/python"));
     assert_eq!(app.env, [("B".to_owned(), "x=y".to_owned()), ("A".to_owned(), "2".to_owned())]);
-    assert_eq!((app.processes, app.threads, app.prove), (Processes { min: 4, max: 4 }, 2, false));
+    assert_eq!((app.processes, wsgi.threads, app.prove), (Processes { min: 4, max: 4 }, 2, false));
     assert_eq!(config.workers.processes, Processes { min: 3, max: 3 });
     assert_eq!(config.origin, "command line");
     let again = load_text(&to_ron(&config)).unwrap();

@@ -1,6 +1,9 @@
 //! Sizes, durations and `${NAME}`: the small languages inside strings.
 
 use super::problem::Complaint;
+use crate::control::text::steers;
+use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 const DURATION_UNITS: [(&str, u64); 5] =
@@ -186,6 +189,32 @@ fn no_name(body: &str) -> Complaint {
         format!("`{name}` is not the name of an environment variable"),
         "write `${NAME}` or `${NAME:-default}`, or `$${` for the two characters themselves",
     )
+}
+
+/// A string in quotes that means itself: `${` is escaped.
+pub(crate) fn text(value: &str) -> String {
+    let mut out = String::with_capacity(value.len() + 2);
+    out.push('"');
+    for char in value.replace("${", "$${").chars() {
+        match char {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            char if steers(char) => {
+                let _infallible = write!(out, "\\u{{{:x}}}", u32::from(char));
+            }
+            char => out.push(char),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// The same of a path.
+pub(crate) fn path(value: &Path) -> String {
+    text(&value.display().to_string())
 }
 
 #[cfg(test)]

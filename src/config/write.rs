@@ -12,15 +12,14 @@ use super::problem::Problem;
 use super::ready::Ready;
 use super::site::{Site, render_host};
 use super::source::Source;
-use super::units::{render_duration, render_size};
+use super::units::{path, render_duration, render_size, text};
 use super::upstream::Upstream;
 use super::workers::Processes;
 use super::{Config, DefaultSite};
-use crate::control::text::steers;
 use crate::gateway::ready::Accepted;
 use crate::route::Matcher;
 use crate::sys::resources::Resources;
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -237,13 +236,11 @@ fn action(config: &Config, action: &Action) -> String {
 
 fn app(app: &App) -> String {
     let mut out = Block::new(2);
-    out.field("module", text(&format!("{}:{}", app.module, app.callable)));
+    app.kind.written().into_iter().for_each(|(key, value)| out.field(key, value));
     out.field("chdir", path(&app.chdir));
     out.optional("home", app.home.as_deref().map(path));
-    out.field("python", path(&app.python));
     out.field("env", env(&app.env));
     out.field("processes", processes(app.processes));
-    out.field("threads", app.threads);
     out.field("idle", time(app.idle));
     out.field("timeout", time(app.timeout));
     out.field("queue_timeout", time(app.queue_timeout));
@@ -410,34 +407,9 @@ fn processes(value: Processes) -> String {
     line(&[("min", value.min.to_string()), ("max", value.max.to_string())])
 }
 
-/// A string in quotes that means itself: `${` is escaped.
-fn text(value: &str) -> String {
-    let mut out = String::with_capacity(value.len() + 2);
-    out.push('"');
-    for char in value.replace("${", "$${").chars() {
-        match char {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            char if steers(char) => {
-                let _infallible = write!(out, "\\u{{{:x}}}", u32::from(char));
-            }
-            char => out.push(char),
-        }
-    }
-    out.push('"');
-    out
-}
-
 fn texts(values: &[String]) -> String {
     let values: Vec<String> = values.iter().map(|value| text(value)).collect();
     format!("[{}]", values.join(", "))
-}
-
-fn path(value: &Path) -> String {
-    text(&value.display().to_string())
 }
 
 fn time(value: Duration) -> String {

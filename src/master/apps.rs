@@ -11,9 +11,8 @@ use super::journal::Journal;
 use super::output::Output;
 use super::voice::{Heard, Voice};
 use super::{Channel, Token};
-use crate::config::{App as Settings, Ready};
+use crate::config::{App as Settings, HostProgram, Ready};
 use crate::control::{app_socket, frame};
-use crate::gateway::app::HOST_PROGRAM;
 use crate::supervisor::{Break, ChildId, Exit};
 use crate::sys::listener::Bound;
 use crate::sys::place::Place;
@@ -150,7 +149,8 @@ pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
     settings.extend(process_settings(wanted)?);
     settings.extend([("HEAR_FD", "3"), ("TELL_FD", "4"), ("LISTEN_FD", "5")].map(own));
     let Ends { hear, tell, listener, output } = ends;
-    let program = program(wanted, HOST_PROGRAM, &settings, vec![hear, tell, listener], output)?;
+    let host = wanted.settings()?.kind.program();
+    let program = program(wanted, &host, &settings, vec![hear, tell, listener], output)?;
     let (child, launch) = process::spawn(&program).inspect_err(|_| remove(&app.socket))?;
     program.descriptors.last().into_iter().for_each(expect_bodies);
     app.launch = Some(launch);
@@ -175,7 +175,7 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
     let mut app = App {
         name: settings.name.clone(),
         units: wanted.units,
-        threads: u16::try_from(settings.threads).unwrap_or(u16::MAX),
+        threads: settings.kind.units(),
         leaving: false,
         answered: false,
         inquired: false,
@@ -223,16 +223,13 @@ fn remove(socket: &Path) {
     let _ = Place::of(socket).and_then(|place| place.unlink());
 }
 
-/// What the host program is told of the app.
+/// What every host is told of its app.
 pub(super) fn host_settings(wanted: &Wanted<'_>) -> io::Result<Vec<(&'static str, String)>> {
     let settings = wanted.settings()?;
     let own = user::uid();
     let workers = wanted.generation.account.as_ref().map_or(own, |account| account.uid);
     let multiprocess = if settings.processes.max > 1 { "1" } else { "0" };
     Ok(vec![
-        ("MODULE", settings.module.clone()),
-        ("CALLABLE", settings.callable.clone()),
-        ("THREADS", settings.threads.to_string()),
         ("APP", settings.name.clone()),
         ("MULTIPROCESS", multiprocess.to_owned()),
         ("STACKS_SIGNAL", signals::stacks().to_string()),
@@ -249,11 +246,11 @@ pub(super) fn process_settings(wanted: &Wanted<'_>) -> io::Result<[(&'static str
     ])
 }
 
-/// How a process or template of the app is started: with this text, its settings `host`, and `descriptors` at 3, 4, ….
+/// How a process or template of the app is started: with `more` settings, and `descriptors` at 3, 4, ….
 pub(super) fn program(
     wanted: &Wanted<'_>,
-    text: &str,
-    host: &[(&'static str, String)],
+    host: &HostProgram<'_>,
+    more: &[(&'static str, String)],
     descriptors: Vec<OwnedFd>,
     output: OwnedFd,
 ) -> io::Result<Program> {
@@ -264,20 +261,21 @@ pub(super) fn program(
         environment.set_account(account);
     }
     environment.set_app(settings);
-    for (name, value) in host {
+    for (name, value) in host.settings.iter().chain(more) {
         environment.set(format!("HATCHERY_HOST_{name}"), value);
     }
-    let python = settings.python.as_os_str();
+    let file = host.file.as_os_str();
     // The last argument is room: the host writes its title over its arguments.
     let room = " ".repeat(TITLE);
-    let arguments = [python, OsStr::new("-"), OsStr::new(&room)];
+    let arguments = host.arguments.iter().map(OsStr::new);
+    let arguments = [file].into_iter().chain(arguments).chain([OsStr::new(&room)]);
     Ok(Program {
-        candidates: environment.candidates(python),
-        arguments: arguments.into_iter().filter_map(string).collect(),
+        candidates: environment.candidates(file),
+        arguments: arguments.filter_map(string).collect(),
         environment: environment.strings(),
         directory: string(settings.chdir.as_os_str()),
         account: account.cloned(),
-        stdin: Some(process::memory_file(text.as_bytes())?),
+        stdin: Some(process::memory_file(host.input.as_bytes())?),
         stdout: output.try_clone()?,
         stderr: output,
         descriptors,
@@ -290,7 +288,7 @@ pub(super) fn program(
 impl Start {
     /// Of a program of this app.
     pub(super) fn of(settings: &Settings) -> Self {
-        Self { python: settings.python.clone(), directory: settings.chdir.clone() }
+        Self { python: settings.kind.interpreter().to_owned(), directory: settings.chdir.clone() }
     }
 
     /// Why the program could not be started, for the operator.

@@ -381,7 +381,7 @@ impl Master {
             } else {
                 format!("{} to {}", processes.min, processes.max)
             };
-            log::info!(target: "hatchery", "app {}: {}, processes: {count}, threads: {}", app.name, app.module, app.threads);
+            log::info!(target: "hatchery", "app {}: {}, processes: {count}, threads: {}", app.name, app.kind.subject(), app.kind.units());
         }
         for daemon in &config.daemons {
             // Its arguments may be secret, or long.

@@ -22,7 +22,6 @@ use super::output::Output;
 use super::voice::{Heard, Voice};
 use super::{Channel, Master, Token, perform};
 use crate::control::frame::{self, Frame, Kind};
-use crate::gateway::app::template_program;
 use crate::supervisor::templates::{Input, Key, Output as Order, TemplatePlan, TemplateView, Templates};
 use crate::supervisor::{self, ChildId, Exit, Kill};
 use crate::sys::poll::{Interest, Set};
@@ -238,13 +237,13 @@ impl Master {
         let (ear, hear) = seqpacket::one_way()?;
         let (voice, tell) = channel::from_child()?;
         let (read, write) = channel::from_child()?;
-        let mut host = apps::host_settings(&wanted)?;
-        host.extend([
+        let mut more = apps::host_settings(&wanted)?;
+        more.extend([
             ("HEAR_FD", "3".to_owned()),
             ("TELL_FD", "4".to_owned()),
             ("TITLE", format!("hatchery: app {name} template gen {}", key.generation)),
         ]);
-        let program = apps::program(&wanted, &template_program(), &host, vec![hear, tell], write)?;
+        let program = apps::program(&wanted, &settings.kind.template(), &more, vec![hear, tell], write)?;
         let (process, launch) = process::spawn(&program)?;
         let (start, output) = (Start::of(settings), Output::new(&name, read));
         let voice = Voice::new(voice);

@@ -108,12 +108,12 @@ fn the_reference_tells_the_truth_about_defaults() {
     assert_eq!(reference.sites[0].max_body, minimal.sites[0].max_body);
     let shop = reference.apps.iter().find(|app| app.name == "shop").expect("the reference has a shop");
     let app = &minimal.apps[0];
+    let (config::Host::Wsgi(wsgi), config::Host::Wsgi(own)) = (&shop.kind, &app.kind);
+    let kind = config::Wsgi { threads: wsgi.threads, ..own.clone() };
     let defaults = config::App {
         name: app.name.clone(),
-        module: app.module.clone(),
-        callable: app.callable.clone(),
+        kind: config::Host::Wsgi(kind),
         chdir: app.chdir.clone(),
-        python: app.python.clone(),
         home: None,
         env: Vec::new(),
         ready: None,
@@ -125,7 +125,7 @@ fn the_reference_tells_the_truth_about_defaults() {
         ..shop.clone()
     };
     assert_eq!(defaults, *app);
-    assert_eq!(shop.python, shop.home.clone().expect("given").join("bin/python"));
+    assert_eq!(wsgi.python, shop.home.clone().expect("given").join("bin/python"));
     let server = &reference.upstreams[0];
     let proxy = load(&directory().join("proxy.ron"));
     assert_eq!(server.connect_timeout, proxy.upstreams[0].connect_timeout);

@@ -1,0 +1,118 @@
+//! How an app is hosted. What differs between kinds of apps is decided here and nowhere else, so that another kind is a
+//! variant and a file:
+//!
+//! | kind | keys of its own | program | request body | units of a process |
+//! |---|---|---|---|---|
+//! | [`Wsgi`] | `module`, `python`, `threads` | the interpreter, with the host program | whole | its threads |
+//!
+//! Every program is started with the environment, user and directory of its app, and speaks the frames of
+//! [`crate::control::frame`].
+
+mod wsgi;
+
+pub use wsgi::Wsgi;
+pub(crate) use wsgi::{Target, check_threads};
+
+use super::located::{Fields, Located, Report};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+/// The kind of an app.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Host {
+    /// A Python callable (PEP 3333).
+    Wsgi(Wsgi),
+}
+
+/// Keys of an app that are a kind's own, as written.
+pub(crate) struct Keys<'a> {
+    pub(super) module: Option<Located<'a, Target>>,
+    pub(super) python: Option<Located<'a, PathBuf>>,
+    pub(super) threads: Option<Located<'a, u32>>,
+}
+
+/// What hosts an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostProgram<'a> {
+    /// The file to execute.
+    pub file: &'a Path,
+    /// Its arguments.
+    pub arguments: &'static [&'static str],
+    /// What it reads on its standard input.
+    pub input: Cow<'static, str>,
+    /// What it is told, besides what every host is: variables of its environment, without their prefix.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+impl Host {
+    /// The kind that its keys say, in the virtualenv of its app.
+    pub(crate) fn read(
+        keys: Keys<'_>,
+        at: &Fields<'_>,
+        home: Option<&Path>,
+        report: &mut Report<'_>,
+    ) -> Self {
+        Self::Wsgi(Wsgi::read(keys, at, home, report))
+    }
+
+    /// Its keys as they are written, each with a value.
+    pub(crate) fn written(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Wsgi(wsgi) => wsgi.written(),
+        }
+    }
+
+    /// What each of its processes runs.
+    #[must_use]
+    pub fn program(&self) -> HostProgram<'_> {
+        match self {
+            Self::Wsgi(wsgi) => wsgi.program(),
+        }
+    }
+
+    /// What a template of its processes runs (`preload`).
+    #[must_use]
+    pub fn template(&self) -> HostProgram<'_> {
+        match self {
+            Self::Wsgi(wsgi) => wsgi.template(),
+        }
+    }
+
+    /// How many requests one of its processes runs at a time.
+    #[must_use]
+    pub fn units(&self) -> u16 {
+        match self {
+            Self::Wsgi(wsgi) => wsgi.units(),
+        }
+    }
+
+    /// The interpreter that must be there.
+    #[must_use]
+    pub fn interpreter(&self) -> &Path {
+        match self {
+            Self::Wsgi(wsgi) => &wsgi.python,
+        }
+    }
+
+    /// Arguments of the interpreter with which it imports the app and leaves.
+    pub(crate) fn import(&self) -> Vec<String> {
+        match self {
+            Self::Wsgi(wsgi) => wsgi.import(),
+        }
+    }
+
+    /// The directory or module below its working directory that its source begins with.
+    pub(crate) fn source(&self) -> Option<&str> {
+        match self {
+            Self::Wsgi(wsgi) => wsgi.module.split('.').next(),
+        }
+    }
+
+    /// What is hosted, for the log.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::Wsgi(wsgi) => &wsgi.module,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! WSGI: a Python callable, hosted by its interpreter with the embedded host program, a thread a unit.
+
+use super::super::located::{Fields, Node, Read, Report};
+use super::super::problem::Complaint;
+use super::super::source::{DEFAULT_PATH, Source, find_program};
+use super::super::units::{path, text};
+use super::{HostProgram, Keys};
+use crate::dispatch::board;
+use crate::gateway::app::{HOST_PROGRAM, template_program};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+/// A WSGI app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wsgi {
+    /// Module, `config.wsgi`.
+    pub module: String,
+    /// Callable in it, `application`; may have dots. With `()` at its end it is a factory, called once without
+    /// arguments.
+    pub callable: String,
+    /// The interpreter: `<home>/bin/python`, or `python3` found on PATH.
+    pub python: PathBuf,
+    /// Threads, that is requests at a time, per process.
+    pub threads: u32,
+}
+
+/// Most threads a process can have: units of a slot on the board.
+const MOST_THREADS: u32 = board::THREADS as u32;
+
+/// Imports an app, and leaves: exit 0, or a traceback on standard error.
+const IMPORT: &str = r#"
+import importlib, sys
+module, name = sys.argv[1:3]
+value = importlib.import_module(module)
+factory = name.endswith("()")
+for part in (name[:-2] if factory else name).split("."):
+    value = getattr(value, part)
+if factory:
+    value = value()
+if not callable(value):
+    raise TypeError(f"{module}:{name} is not callable, it is {value!r}")
+"#;
+
+impl Wsgi {
+    /// The defaults for this target in this virtualenv.
+    pub(crate) fn new(target: Target, home: Option<&Path>, source: &dyn Source) -> Self {
+        Self {
+            module: target.module,
+            callable: target.callable,
+            python: interpreter(home, source),
+            threads: 1,
+        }
+    }
+
+    pub(super) fn read(
+        keys: Keys<'_>,
+        at: &Fields<'_>,
+        home: Option<&Path>,
+        report: &mut Report<'_>,
+    ) -> Self {
+        let target = at.need(keys.module, "module", "\"config.wsgi:application\"", report);
+        let default = Self::new(target.unwrap_or_default(), home, report.source);
+        let threads = at.or(keys.threads, default.threads, report);
+        if let Err(complaint) = check_threads(threads) {
+            report.add(&at.place(), complaint);
+        }
+        Self { python: at.or(keys.python, default.python.clone(), report), threads, ..default }
+    }
+
+    pub(super) fn written(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("module", text(&format!("{}:{}", self.module, self.callable))),
+            ("python", path(&self.python)),
+            ("threads", self.threads.to_string()),
+        ]
+    }
+
+    pub(super) fn program(&self) -> HostProgram<'_> {
+        self.python(Cow::Borrowed(HOST_PROGRAM))
+    }
+
+    pub(super) fn template(&self) -> HostProgram<'_> {
+        self.python(Cow::Owned(template_program()))
+    }
+
+    /// The interpreter reads the program from its standard input, so that process lists stay readable.
+    fn python(&self, input: Cow<'static, str>) -> HostProgram<'_> {
+        let settings = vec![
+            ("MODULE", self.module.clone()),
+            ("CALLABLE", self.callable.clone()),
+            ("THREADS", self.threads.to_string()),
+        ];
+        HostProgram { file: &self.python, arguments: &["-"], input, settings }
+    }
+
+    pub(super) fn units(&self) -> u16 {
+        u16::try_from(self.threads).unwrap_or(u16::MAX)
+    }
+
+    /// `-c` puts the working directory first on `sys.path`.
+    pub(super) fn import(&self) -> Vec<String> {
+        vec!["-c".to_owned(), IMPORT.to_owned(), self.module.clone(), self.callable.clone()]
+    }
+}
+
+pub(crate) fn check_threads(threads: u32) -> Result<(), Complaint> {
+    if threads == 0 || threads > MOST_THREADS {
+        return Err(Complaint::new(
+            format!("{threads} threads are out of range"),
+            format!("from 1 to {MOST_THREADS}"),
+        ));
+    }
+    Ok(())
+}
+
+/// `<home>/bin/python`, else `python3` on PATH, else where Debian has it (the environment check says if it is not
+/// there).
+fn interpreter(home: Option<&Path>, source: &dyn Source) -> PathBuf {
+    match home {
+        Some(home) => home.join("bin/python"),
+        None => {
+            let path = source.env("PATH").unwrap_or_else(|| DEFAULT_PATH.to_owned());
+            find_program(source, "python3", &path).unwrap_or_else(|| PathBuf::from("/usr/bin/python3"))
+        }
+    }
+}
+
+/// `module:callable`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) module: String,
+    pub(crate) callable: String,
+}
+
+impl Target {
+    /// `config.wsgi` (its `application`), `app:app`, `shop.web:create_app()`.
+    pub(crate) fn parse(text: &str) -> Result<Self, Complaint> {
+        let example = "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\"";
+        let (module, callable) = text.split_once(':').unwrap_or((text, "application"));
+        let dotted = |text: &str| text.split('.').all(identifier);
+        if module.contains('/') {
+            let meant = module.trim_end_matches(".py").trim_start_matches("./").replace('/', ".");
+            let what = format!("`{module}` is a path, not a module");
+            return Err(Complaint::new(what, format!("did you mean \"{meant}\"?")));
+        }
+        if module.len() > 3 && module.ends_with(".py") {
+            let meant = module.trim_end_matches(".py");
+            let what = format!("`{module}` is a file, not a module");
+            return Err(Complaint::new(what, format!("did you mean \"{meant}:{callable}\"?")));
+        }
+        if !dotted(module) {
+            return Err(Complaint::new(format!("`{module}` is not the name of a module"), example));
+        }
+        if !dotted(callable.strip_suffix("()").unwrap_or(callable)) {
+            return Err(Complaint::new(format!("`{callable}` is not the name of a callable"), example));
+        }
+        Ok(Self { module: module.to_owned(), callable: callable.to_owned() })
+    }
+}
+
+/// A Python identifier (Python reference §2.3, without the Unicode details).
+fn identifier(text: &str) -> bool {
+    text.starts_with(|char: char| char.is_alphabetic() || char == '_')
+        && text.chars().all(|char| char.is_alphanumeric() || char == '_')
+}
+
+impl Read for Target {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.parse(report, "a module such as \"config.wsgi:application\"", Self::parse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_and_callables() {
+        for (text, module, callable) in [
+            ("config.wsgi", "config.wsgi", "application"),
+            ("app:app", "app", "app"),
+            ("shop.web:create_app()", "shop.web", "create_app()"),
+            ("shop:api.app", "shop", "api.app"),
+        ] {
+            let want = Target { module: module.to_owned(), callable: callable.to_owned() };
+            assert_eq!(Target::parse(text), Ok(want), "{text}");
+        }
+        for (text, hint) in [
+            ("config/wsgi.py", "did you mean \"config.wsgi\"?"),
+            ("app.py", "did you mean \"app:application\"?"),
+            ("app:", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
+            ("a b", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
+            ("app:create(1)", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
+        ] {
+            assert_eq!(Target::parse(text).unwrap_err().hint, hint, "{text}");
+        }
+    }
+    #[test]
+    fn the_host_program_is_told_what_to_import_and_serves_a_request_a_thread() {
+        let wsgi = Wsgi {
+            module: "shop.web".to_owned(),
+            callable: "create_app()".to_owned(),
+            python: "/srv/.venv/bin/python".into(),
+            threads: 4,
+        };
+        let (program, template) = (wsgi.program(), wsgi.template());
+        assert_eq!((program.file, program.arguments), (Path::new("/srv/.venv/bin/python"), &["-"][..]));
+        let told = [("MODULE", "shop.web"), ("CALLABLE", "create_app()"), ("THREADS", "4")];
+        assert_eq!(program.settings, told.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!(program.input, HOST_PROGRAM);
+        assert_eq!(template, HostProgram { input: template_program().into(), ..program });
+        assert_eq!(wsgi.units(), 4);
+    }
+}
