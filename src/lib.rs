@@ -7,7 +7,7 @@
 //!  L5  main.rs   cli/
 //!  L4  master/ ---- never import each other ---- worker/
 //!  L3  event/ (the only user of mio)          config/
-//!  L2  cores, pure:  supervisor/ cron/ dispatch/ h1/ gateway/ route/ balance/ accesslog/
+//!  L2  cores, pure:  supervisor/ cron/ dispatch/ h1/ gateway/ route/ policy/ balance/ accesslog/
 //!  L1  vocabulary, pure data:  http/  control/
 //!  L0  buf/  slab/  timer/ (pure)              sys/ (syscalls; imported by L3 to L5)
 //! ```
@@ -40,7 +40,9 @@
 //! | reply | the door through which the response of an exchange leaves |
 //! | drive | one call of a connection or an exchange: it does what can be done now |
 //! | transport | the stream of a client, as its connection sees it |
+//! | policy | what a request must get past before the handler of its location has it |
 //! | handler | what produces the response: files, fixed answers, a gateway |
+//! | fallback | what answers in the place of a handler that has nothing |
 //! | gateway | the client side of a protocol to an upstream or an app |
 //! | upstream | a group of servers requests are balanced over |
 //! | lease | the right to use one channel of an upstream or app until it is released |
@@ -64,6 +66,7 @@ pub mod cron;
 pub mod dispatch;
 pub mod gateway;
 pub mod h1;
+pub mod policy;
 pub mod route;
 pub mod supervisor;
 

@@ -7,7 +7,7 @@ mod rights;
 mod tests;
 
 use super::problem::{Complaint, Place};
-use super::{Action, Address, App, Config, Files, Problem, Sandbox, Symlinks};
+use super::{Address, App, Config, Files, Handler, Problem, Sandbox, Symlinks};
 use crate::sys::place::{Directory, Place as PlaceOnDisk};
 use crate::sys::{rights as descriptors, sandbox};
 use commands::Task;
@@ -54,7 +54,7 @@ pub fn environment(config: &Config) -> Vec<Problem> {
             check.error_page(&format!("sites[{index}].error_pages[{status}]"), page);
         }
         for (number, location) in site.locations.iter().enumerate() {
-            if let Action::Files(files) = &location.action {
+            if let Handler::Files(files) = &*location.handler {
                 check.files(&format!("sites[{index}].locations[{number}].to"), files);
             }
         }

@@ -1,10 +1,11 @@
 //! `Files(…)`: a directory, and how what is in it is served.
 
-use super::action::{Action, ActionDraft};
+use super::fallback::Draft as FallbackDraft;
+use super::handler::Draft;
 use super::located::{At, Located, Node, Raw, Read, Report};
 use super::problem::{Complaint, suggestion};
 use super::shape::Shape;
-use super::units;
+use super::units::{self, below_root};
 use crate::http::encoding::Encoding;
 use crate::http::fields::is_value;
 use serde::Deserialize;
@@ -22,8 +23,8 @@ pub struct Files {
     /// Names below the root tried in order instead of the path itself; `$path` stands for it. Empty: the path, and for a
     /// directory its index.
     pub try_files: Vec<String>,
-    /// What answers where no file is found.
-    pub fallback: Fallback,
+    /// The name below the root of a file that stands for those that are not there, with status 200.
+    pub stand_in: Option<String>,
     /// Directories without an index file are listed.
     pub listing: bool,
     /// Cache-Control.
@@ -38,19 +39,6 @@ pub struct Files {
     pub symlinks: Symlinks,
     /// The root may be a project: its source is meant to be public.
     pub allow_source: bool,
-}
-
-/// What answers where no file is found.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fallback {
-    /// 404.
-    None,
-    /// This file below the root, with status 200.
-    File(String),
-    /// This status.
-    Status(u16),
-    /// An app or an upstream.
-    Action(Box<Action>),
 }
 
 /// Which symbolic links are followed.
@@ -97,12 +85,6 @@ pub(crate) struct RawFiles<'a> {
 
 impl<'a> Raw<'a> for RawFiles<'a> {}
 
-/// `fallback` as written.
-pub(crate) enum FallbackDraft {
-    Ready(Fallback),
-    Action(ActionDraft),
-}
-
 pub(crate) struct TryName(String);
 
 pub(crate) struct Precompressed(Vec<Encoding>);
@@ -116,16 +98,17 @@ pub(crate) enum SymlinksName {
     Follow,
 }
 
-pub(crate) fn read(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
+pub(crate) fn read(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Draft> {
     if let Some(root) = inside.only() {
-        return PathBuf::read(&root, report).map(|root| ActionDraft::Ready(Action::Files(Files::new(root))));
+        let files = PathBuf::read(&root, report).map(Files::new);
+        return files.map(|files| Draft::Files { files, fallback: None });
     }
     let (raw, at) = inside.fields::<RawFiles<'_>>(report)?;
     let root = at.need(raw.root, "root", "\"static\"", report);
     let index = at.read(raw.index, report).map(|names| names.into_iter().map(|name| name.0).collect());
     let cache = at.or(raw.cache, Cache::Unset, report);
     let try_files = at.or(raw.try_files, Vec::new(), report).into_iter().map(|name| name.0).collect();
-    let fallback = at.or(raw.fallback, FallbackDraft::Ready(Fallback::None), report);
+    let fallback = at.read(raw.fallback, report);
     let listing = at.or(raw.listing, false, report);
     let precompressed = at.or(raw.precompressed, Precompressed(Vec::new()), report).0;
     let types = at.or(raw.types, Types(Vec::new()), report).0;
@@ -135,10 +118,14 @@ pub(crate) fn read(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionD
     let symlinks = symlinks(links, to, report);
     let allow_source = at.or(raw.allow_source, false, report);
     let default = Files::new(root?);
-    let mut files = Files {
+    let (stand_in, fallback) = match fallback {
+        Some(FallbackDraft::File(name)) => (Some(name), None),
+        other => (None, other),
+    };
+    let files = Files {
         index: index.unwrap_or(default.index),
         try_files,
-        fallback: Fallback::None,
+        stand_in,
         listing,
         cache,
         precompressed,
@@ -148,13 +135,7 @@ pub(crate) fn read(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionD
         allow_source,
         root: default.root,
     };
-    Some(match fallback {
-        FallbackDraft::Ready(fallback) => {
-            files.fallback = fallback;
-            ActionDraft::Ready(Action::Files(files))
-        }
-        FallbackDraft::Action(action) => ActionDraft::Files { files, fallback: Box::new(action) },
-    })
+    Some(Draft::Files { files, fallback })
 }
 
 impl Files {
@@ -164,7 +145,7 @@ impl Files {
             root,
             index: vec!["index.html".to_owned()],
             try_files: Vec::new(),
-            fallback: Fallback::None,
+            stand_in: None,
             listing: false,
             cache: Cache::Unset,
             precompressed: Vec::new(),
@@ -219,17 +200,6 @@ impl Read for SymlinksName {
     }
 }
 
-/// A path below the root, without what would never be served.
-fn below_root(text: &str, example: &str) -> Result<String, Complaint> {
-    let path = text.trim_start_matches('/');
-    let is_bad = |segment: &str| segment == "." || segment == "..";
-    if path.contains('\0') || path.split('/').any(is_bad) {
-        let what = format!("`{text}` is not the name of a file below the root");
-        return Err(Complaint::new(what, format!("for example {example}")));
-    }
-    Ok(path.to_owned())
-}
-
 impl Read for TryName {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a name such as \"$path.html\"", |text| {
@@ -246,36 +216,6 @@ impl Read for TryName {
             }
             below_root(text, "\"$path\", \"$path.html\", \"$path/\"").map(Self)
         })
-    }
-}
-
-impl Read for FallbackDraft {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        match node.shape() {
-            Shape::Integer(status) => {
-                let status = u16::try_from(status).ok().filter(|status| (400..600).contains(status));
-                if status.is_none() {
-                    let complaint = Complaint::new("not the status of an error", "from 400 to 599");
-                    node.complain(report, complaint);
-                }
-                status.map(|status| Self::Ready(Fallback::Status(status)))
-            }
-            Shape::Variant("App" | "Proxy", Some(_)) => ActionDraft::read(node, report).map(Self::Action),
-            Shape::Text(_) => node
-                .parse(report, "the name of a file below the root", |text| {
-                    let path = below_root(text, "\"index.html\"")?;
-                    if path.is_empty() || path.ends_with('/') {
-                        let what = format!("`{text}` is not the name of a file below the root");
-                        return Err(Complaint::new(what, "for example \"index.html\""));
-                    }
-                    Ok(path)
-                })
-                .map(|path| Self::Ready(Fallback::File(path))),
-            other => {
-                let expected = "a file such as \"index.html\", App(\"shop\"), Proxy(\"api\") or a status";
-                node.wrong(report, expected, &other)
-            }
-        }
     }
 }
 

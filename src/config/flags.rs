@@ -1,22 +1,24 @@
 //! The configuration that the flags of `hatchery run` and `hatchery serve` stand for.
 
 use super::Config;
-use super::action::Action;
 use super::address::Address;
 use super::app::App;
+use super::fallback::Fallback;
 use super::files::Files;
+use super::handler::Handler;
 use super::host::{Host, Target, Wsgi, check_threads};
 use super::load::finish;
 use super::located::Report;
-use super::location::{Location, check_path};
+use super::location::Location;
 use super::problem::{Complaint, Place, Problem};
 use super::read::env_name;
-use super::site::{MAX_BODY, Site};
+use super::site::{POLICIES, Site};
 use super::source::{Source, absolute};
-use super::units;
+use super::units::{self, check_path};
 use super::workers::Processes;
 use crate::route::Matcher;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Where these configurations say they come from.
@@ -99,7 +101,7 @@ pub fn from_flags(run: &Run, source: &dyn Source) -> Result<Config, Vec<Problem>
         Some(module) => {
             if let Some(app) = caught(&mut report, "--module", Target::parse(module)) {
                 config.apps.push(app_of(run, app, idle, &here, &mut report));
-                locations.push(at_root(Action::App { app: 0, mount: String::new() }));
+                locations.push(at_root(Handler::App { app: 0, mount: String::new() }));
             }
         }
         None if run.static_.is_empty() => {
@@ -121,7 +123,7 @@ pub fn from_serve(serve: &Serve, source: &dyn Source) -> Result<Config, Vec<Prob
     let mut config = Config::defaults(ORIGIN, source);
     let root = absolute(&source.current_dir(), &serve.dir);
     let locations =
-        vec![at_root(Action::Files(Files { allow_source: serve.allow_source, ..Files::new(root) }))];
+        vec![at_root(Handler::Files(Files { allow_source: serve.allow_source, ..Files::new(root) }))];
     config.sites.push(any_host(&serve.http, ":8080", locations, &mut report));
     finish(Some(config), report).map(|(config, _)| config)
 }
@@ -143,13 +145,12 @@ fn idle(text: &str, report: &mut Report<'_>) -> Option<Duration> {
     Some(idle)
 }
 
-fn at_root(action: Action) -> Location {
-    Location {
-        matcher: Matcher::Prefix { path: "/".to_owned(), over_regex: false },
-        action,
-        max_body: MAX_BODY,
-        asleep_200: false,
-    }
+fn at_root(handler: Handler) -> Location {
+    location(Matcher::Prefix { path: "/".to_owned(), over_regex: false }, handler)
+}
+
+fn location(matcher: Matcher, handler: Handler) -> Location {
+    Location { matcher, policies: POLICIES, handler: Rc::new(handler), fallback: Fallback::default() }
 }
 
 fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &mut Report<'_>) -> Site {
@@ -168,7 +169,7 @@ fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &m
         label,
         names: Vec::new(),
         listen,
-        max_body: MAX_BODY,
+        policies: POLICIES,
         trusted_proxies: Vec::new(),
         error_pages: Vec::new(),
         locations,
@@ -183,14 +184,9 @@ fn static_location(text: &str, here: &Path, allow_source: bool) -> Result<Locati
     };
     check_path(prefix)?;
     let path = if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
-    let action = Action::Files(Files { allow_source, ..Files::new(absolute(here, dir)) });
+    let handler = Handler::Files(Files { allow_source, ..Files::new(absolute(here, dir)) });
     // As with uwsgi's static-map: the prefix wins over everything.
-    Ok(Location {
-        matcher: Matcher::Prefix { path, over_regex: false },
-        action,
-        max_body: MAX_BODY,
-        asleep_200: false,
-    })
+    Ok(location(Matcher::Prefix { path, over_regex: false }, handler))
 }
 
 fn app_of(run: &Run, target: Target, idle: Option<Duration>, here: &Path, report: &mut Report<'_>) -> App {

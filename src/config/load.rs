@@ -1,7 +1,8 @@
 //! The main file, what it includes, and the checks that look at all of it.
 
-use super::action::{Action, ActionDraft};
 use super::app::App;
+use super::fallback::{Draft as FallbackDraft, Fallback};
+use super::handler::{Draft as HandlerDraft, Handler};
 use super::located::{At, File, Located, Node, Raw, Read, Report};
 use super::location::Location;
 use super::problem::{Complaint, Place, Problem};
@@ -10,12 +11,14 @@ use super::site::{self, Site, render_host};
 use super::source::{Source, absolute, is_pattern};
 use super::upstream::Upstream;
 use super::workers::Workers;
-use super::{Config, DefaultSite, Limits, Log, Sandbox, cronjob, daemon};
+use super::{Config, Limits, Log, Sandbox, cronjob, daemon};
 use crate::config::read::Positive;
+use crate::policy::DefaultSite;
 use crate::sys::place;
 use serde::Deserialize;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The main file as written.
@@ -329,18 +332,20 @@ fn resolve(
     for (site, label) in sections.sites.into_iter().zip(labels) {
         let mut locations = Vec::with_capacity(site.locations.len());
         for location in site.locations {
-            let Some(action) = resolve_action(location.action, &mut apps, &mut upstreams, report) else {
-                continue;
-            };
-            let max_body = location.max_body.unwrap_or(site.max_body);
-            let asleep_200 = location.asleep_200;
-            locations.push(Location { matcher: location.matcher.value, action, max_body, asleep_200 });
+            let found = resolve_handler(location.handler, &mut apps, &mut upstreams, report);
+            let Some((handler, fallback)) = found else { continue };
+            locations.push(Location {
+                matcher: location.matcher.value,
+                policies: location.policies.inherit(&site.policies),
+                handler: Rc::new(handler),
+                fallback,
+            });
         }
         config.sites.push(Site {
             label,
             names: site.names.into_iter().map(|name| name.value).collect(),
             listen: site.listen.into_iter().map(|address| address.value).collect(),
-            max_body: site.max_body,
+            policies: site.policies,
             trusted_proxies: site.trusted_proxies,
             error_pages: site.error_pages,
             locations,
@@ -373,22 +378,32 @@ fn resolve(
     }
 }
 
-fn resolve_action(
-    draft: ActionDraft,
+/// The handler of a location, and what answers where it has nothing.
+fn resolve_handler(
+    draft: HandlerDraft,
     apps: &mut Names,
     upstreams: &mut Names,
     report: &mut Report<'_>,
-) -> Option<Action> {
-    match draft {
-        ActionDraft::Ready(action) => Some(action),
-        ActionDraft::Files { mut files, fallback } => {
-            let action = resolve_action(*fallback, apps, upstreams, report)?;
-            files.fallback = super::files::Fallback::Action(Box::new(action));
-            Some(Action::Files(files))
+) -> Option<(Handler, Fallback)> {
+    let handler = match draft {
+        HandlerDraft::Ready(handler) => handler,
+        HandlerDraft::Files { files, fallback } => {
+            let fallback = match fallback {
+                Some(FallbackDraft::Handler(draft)) => {
+                    let (handler, _) = resolve_handler(*draft, apps, upstreams, report)?;
+                    Fallback::Handler(Rc::new(handler))
+                }
+                Some(FallbackDraft::Status(status)) => Fallback::Status(status),
+                Some(FallbackDraft::File(_)) | None => Fallback::default(),
+            };
+            return Some((Handler::Files(files), fallback));
         }
-        ActionDraft::App { name, mount } => apps.find(&name, report).map(|app| Action::App { app, mount }),
-        ActionDraft::Proxy(name) => upstreams.find(&name, report).map(Action::Proxy),
-    }
+        HandlerDraft::App { name, mount } => {
+            apps.find(&name, report).map(|app| Handler::App { app, mount })?
+        }
+        HandlerDraft::Proxy(name) => upstreams.find(&name, report).map(Handler::Proxy)?,
+    };
+    Some((handler, Fallback::default()))
 }
 
 fn default_site(default: &At<DefaultSiteName>, sites: &[Site], report: &mut Report<'_>) -> DefaultSite {

@@ -1,32 +1,36 @@
 //! `locations: […]` of a site: which paths, and what answers them.
 
-use super::action::{Action, ActionDraft};
+use super::fallback::Fallback;
+use super::handler::{self, Handler};
 use super::located::{At, Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::Size;
+use super::units::check_path;
+use crate::policy::Policies;
 use crate::route::Matcher;
 use regex_lite::Regex;
 use serde::Deserialize;
+use std::rc::Rc;
 
 /// One location of a site.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Location {
     /// Which paths it takes.
     pub matcher: Matcher,
+    /// What a request must get past; those of the site are among them.
+    pub policies: Policies,
     /// What answers.
-    pub action: Action,
-    /// Largest request body here.
-    pub max_body: u64,
-    /// While the app sleeps, 200 is the answer, and it sleeps on.
-    pub asleep_200: bool,
+    pub handler: Rc<Handler>,
+    /// What answers where the handler has nothing.
+    pub fallback: Fallback,
 }
 
 /// A location whose app or upstream is still a name.
 pub(crate) struct Draft {
     pub(crate) matcher: At<Matcher>,
-    pub(crate) action: ActionDraft,
-    pub(crate) max_body: Option<u64>,
-    pub(crate) asleep_200: bool,
+    /// Its own.
+    pub(crate) policies: Policies,
+    pub(crate) handler: handler::Draft,
 }
 
 /// A location as written.
@@ -37,7 +41,7 @@ pub(crate) struct RawLocation<'a> {
     path: Option<Located<'a, At<Path>>>,
     regex: Option<Located<'a, At<Pattern>>>,
     over_regex: Option<Located<'a, bool>>,
-    to: Option<Located<'a, At<ActionDraft>>>,
+    to: Option<Located<'a, At<handler::Draft>>>,
     max_body: Option<Located<'a, Size>>,
     probe: Option<Located<'a, Probe>>,
 }
@@ -78,11 +82,11 @@ impl Read for Draft {
         let exact = at.read(raw.exact, report);
         let path = at.read(raw.path, report);
         let regex = at.read(raw.regex, report);
-        let action = at.need(raw.to, "to", "App(\"shop\")", report);
+        let handler: Option<At<handler::Draft>> = at.need(raw.to, "to", "App(\"shop\")", report);
         let max_body = at.read(raw.max_body, report).map(|size| size.0);
-        let probe = at.read(raw.probe, report).is_some();
-        let is_app = action.as_ref().is_some_and(|action| matches!(action.value, ActionDraft::App { .. }));
-        if probe && action.is_some() && !is_app {
+        let asleep_200 = at.read(raw.probe, report).is_some();
+        let is_app = |handler: &At<handler::Draft>| matches!(handler.value, handler::Draft::App { .. });
+        if asleep_200 && handler.as_ref().is_some_and(|handler| !is_app(handler)) {
             node.complain(report, Complaint::new("`probe` goes with `to: App(…)` only", "remove it"));
         }
         match given.iter().filter(|given| **given).count() {
@@ -107,12 +111,12 @@ impl Read for Draft {
             (.., Some(regex)) => At { value: Matcher::Regex(regex.value.0), place: regex.place },
             _ => return None,
         };
-        let action = action?;
-        if let Err(complaint) = fits(&matcher.value, &action.value) {
-            report.add(&action.place, complaint);
+        let handler = handler?;
+        if let Err(complaint) = fits(&matcher.value, &handler.value) {
+            report.add(&handler.place, complaint);
             return None;
         }
-        Some(Self { matcher, action: action.value, max_body, asleep_200: probe })
+        Some(Self { matcher, policies: Policies { max_body, asleep_200 }, handler: handler.value })
     }
 }
 
@@ -136,16 +140,14 @@ impl Read for Asleep200 {
 
 /// A root stands for a directory, and a mount for a prefix: the location must have it. (Files below an `exact` path are
 /// looked for by its last segment, below a `regex` by the whole path.)
-fn fits(matcher: &Matcher, action: &ActionDraft) -> Result<(), Complaint> {
-    match (action, matcher) {
-        (ActionDraft::Ready(Action::Files(_)) | ActionDraft::Files { .. }, Matcher::Prefix { path, .. })
-            if !path.ends_with('/') =>
-        {
+fn fits(matcher: &Matcher, handler: &handler::Draft) -> Result<(), Complaint> {
+    match (handler, matcher) {
+        (handler::Draft::Files { .. }, Matcher::Prefix { path, .. }) if !path.ends_with('/') => {
             let why =
                 format!("the root of `Files` stands for a directory, and `{path}` does not end with `/`");
             Err(Complaint::new(why, format!("write path: \"{path}/\"")))
         }
-        (ActionDraft::App { mount, .. }, _) if !mount.is_empty() => {
+        (handler::Draft::App { mount, .. }, _) if !mount.is_empty() => {
             let path = match matcher {
                 Matcher::Exact(path) | Matcher::Prefix { path, .. } => path,
                 Matcher::Regex(_) => {
@@ -180,27 +182,6 @@ impl Read for Path {
             check_path(text).map(|()| Self(text.to_owned()))
         })
     }
-}
-
-/// Paths are compared after decoding, with `//` merged and dots resolved: others would never match.
-pub(crate) fn check_path(text: &str) -> Result<(), Complaint> {
-    let never = |why: &str, hint: &str| Err(Complaint::new(format!("`{text}` {why}"), hint));
-    if !text.starts_with('/') {
-        return never("does not begin with `/`", &format!("write \"/{text}\""));
-    }
-    if text.contains(['?', '#']) {
-        return never("never matches", "a path is compared without its query");
-    }
-    if text.contains('%') {
-        return never("has a `%` in it", "paths are compared decoded: write the characters themselves");
-    }
-    if text.contains("//") || text.split('/').any(|segment| segment == "." || segment == "..") {
-        return never("never matches", "paths are compared with `//` merged and `.` and `..` resolved");
-    }
-    if text.contains(char::is_control) {
-        return never("has a control character in it", "");
-    }
-    Ok(())
 }
 
 struct Pattern(Regex);

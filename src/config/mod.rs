@@ -8,15 +8,16 @@
 //!  Config ─ write (RON again) · check (what the environment must have)
 //! ```
 
-mod action;
 mod address;
 mod app;
 pub mod boot;
 pub mod check;
 mod cronjob;
 mod daemon;
+mod fallback;
 mod files;
 pub mod flags;
+mod handler;
 mod host;
 mod limits;
 mod load;
@@ -40,13 +41,14 @@ mod upstream;
 mod workers;
 mod write;
 
-pub use action::Action;
 pub use address::{Address, Network};
 pub use app::{App, Keep, ResponseBuffer};
 pub use cronjob::CronJob;
 pub use daemon::{Daemon, Dependency, Signal};
-pub use files::{Cache, Fallback, Files, Symlinks};
+pub use fallback::Fallback;
+pub use files::{Cache, Files, Symlinks};
 pub use flags::{from_flags, from_serve};
+pub use handler::Handler;
 pub use host::{Host, HostProgram, Wsgi};
 pub use limits::Limits;
 pub use load::load_with_warnings;
@@ -62,6 +64,7 @@ pub use workers::{FileCache, Processes, Workers};
 pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};
 pub use write::{from_resolved, to_ron};
 
+use crate::policy::DefaultSite;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -106,15 +109,6 @@ pub struct Config {
     pub cron: Vec<CronJob>,
 }
 
-/// Which site answers a host that no site names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DefaultSite {
-    /// 421 Misdirected Request.
-    Refuse,
-    /// The site of this index.
-    Site(usize),
-}
-
 /// Everything in the file and in what it includes.
 ///
 /// # Errors
@@ -144,10 +138,10 @@ pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'s
         of::<location::RawLocation<'_>>("sites.locations"),
         of::<location::RawProbe<'_>>("sites.locations.probe"),
         of::<files::RawFiles<'_>>("Files"),
-        of::<action::RawAppAction<'_>>("App"),
-        of::<action::RawProxy<'_>>("Proxy"),
-        of::<action::RawRedirect<'_>>("Redirect"),
-        of::<action::RawRespond<'_>>("Respond"),
+        of::<handler::RawAppHandler<'_>>("App"),
+        of::<handler::RawProxy<'_>>("Proxy"),
+        of::<handler::RawRedirect<'_>>("Redirect"),
+        of::<handler::RawRespond<'_>>("Respond"),
         of::<app::RawApp<'_>>("apps"),
         of::<app::RawResponseBuffer<'_>>("apps.response_buffer"),
         of::<resources::RawResources<'_>>("limits of a program"),

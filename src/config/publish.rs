@@ -17,7 +17,7 @@ mod tree;
 
 use super::flags::ORIGIN;
 use super::problem::{Complaint, Place};
-use super::{Action, App, Config, Files, Problem, Symlinks};
+use super::{App, Config, Files, Handler, Problem, Symlinks};
 use std::path::{Component, Path, PathBuf};
 pub use tree::{Entry, Tree};
 
@@ -53,7 +53,7 @@ pub fn judge(config: &Config, served: &[PathBuf], tree: &dyn Tree) -> Judgement 
     let mut judge = Judge { config, served, tree, secrets, judgement: Judgement::default() };
     for (index, site) in config.sites.iter().enumerate() {
         for (number, location) in site.locations.iter().enumerate() {
-            if let Action::Files(files) = &location.action {
+            if let Handler::Files(files) = &*location.handler {
                 judge.files(&format!("sites[{index}].locations[{number}].to"), files);
             }
         }

@@ -1,6 +1,6 @@
 //! `ready: (…)` of an app.
 
-use super::action::Action;
+use super::handler::Handler;
 use super::located::{Located, Node, Raw, Read, Report};
 use super::problem::Complaint;
 use super::read::Positive;
@@ -74,8 +74,8 @@ impl Ready {
 
 /// The mounts of an app in a site.
 fn mounts(site: &Site, index: usize) -> impl Iterator<Item = &str> {
-    site.locations.iter().filter_map(move |location| match &location.action {
-        Action::App { app, mount } if *app == index => Some(mount.as_str()),
+    site.locations.iter().filter_map(move |location| match &*location.handler {
+        Handler::App { app, mount } if *app == index => Some(mount.as_str()),
         _ => None,
     })
 }

@@ -1,7 +1,7 @@
 //! `sandbox:`, and what a sandboxed worker may still reach with a configuration.
 
 use super::located::{Node, Read, Report};
-use super::{Action, Address, Config, Fallback, Files, Symlinks};
+use super::{Address, Config, Fallback, Files, Handler, Symlinks};
 use crate::sys::sandbox::Rules;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,12 @@ impl Config {
             let pages = site.error_pages.iter().filter_map(|(_, page)| page.parent());
             // A page that is written anew is another file: its directory is what stays.
             rules.read.extend(pages.map(Path::to_owned));
-            site.locations.iter().for_each(|location| read_by(&location.action, &mut rules.read));
+            for location in &site.locations {
+                read_by(&location.handler, &mut rules.read);
+                if let Fallback::Handler(handler) = &location.fallback {
+                    read_by(handler, &mut rules.read);
+                }
+            }
         }
         let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
         rules.connect = servers.clone().filter_map(|server| server.address.port()).collect();
@@ -68,24 +73,21 @@ fn stays(address: &Address) -> Option<PathBuf> {
     Some(above.unwrap_or(own).to_owned())
 }
 
-fn read_by(action: &Action, paths: &mut Vec<PathBuf>) {
-    match action {
-        Action::Files(files) => {
+fn read_by(handler: &Handler, paths: &mut Vec<PathBuf>) {
+    match handler {
+        Handler::Files(files) => {
             // All fields by name: whoever adds one thinks of what it lets a worker read.
             #[rustfmt::skip]
             let Files {
-                root, symlinks, fallback, index: _, try_files: _, listing: _, cache: _, precompressed: _, types: _,
+                root, symlinks, stand_in: _, index: _, try_files: _, listing: _, cache: _, precompressed: _, types: _,
                 dotfiles: _, allow_source: _,
             } = files;
             paths.push(root.clone());
             if let Symlinks::Follow(to) = symlinks {
                 paths.extend_from_slice(to);
             }
-            if let Fallback::Action(action) = fallback {
-                read_by(action, paths);
-            }
         }
-        Action::App { .. } | Action::Proxy(_) | Action::Redirect { .. } | Action::Respond { .. } => {}
+        Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect { .. } | Handler::Respond { .. } => {}
     }
 }
 

@@ -5,6 +5,7 @@ use super::located::{At, Located, Node, Raw, Read, Report};
 use super::location::{self, Location};
 use super::problem::{Complaint, Place};
 use super::read::Size;
+use crate::policy::Policies;
 use crate::route::{HostPattern, Matcher};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -19,8 +20,8 @@ pub struct Site {
     pub names: Vec<HostPattern>,
     /// Where it listens.
     pub listen: Vec<Address>,
-    /// Largest request body, 413.
-    pub max_body: u64,
+    /// What a request must get past, unless a location says otherwise.
+    pub policies: Policies,
     /// Peers whose X-Forwarded-* are believed.
     pub trusted_proxies: Vec<Network>,
     /// Files with pages of the site's own for errors, by status.
@@ -29,15 +30,15 @@ pub struct Site {
     pub locations: Vec<Location>,
 }
 
-/// Largest request body unless a site or location says otherwise.
-pub(crate) const MAX_BODY: u64 = 20 << 20;
+/// Policies of a site unless it says otherwise.
+pub(crate) const POLICIES: Policies = Policies { max_body: Some(20 << 20), asleep_200: false };
 
 /// A site whose locations still have names of apps and upstreams.
 pub(crate) struct Draft {
     pub(crate) place: Place,
     pub(crate) names: Vec<At<HostPattern>>,
     pub(crate) listen: Vec<At<Address>>,
-    pub(crate) max_body: u64,
+    pub(crate) policies: Policies,
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) error_pages: Vec<(u16, PathBuf)>,
     pub(crate) locations: Vec<location::Draft>,
@@ -66,7 +67,8 @@ impl Read for Draft {
         let before = report.problems.len();
         let names: Vec<At<HostPattern>> = at.or(raw.names, Vec::new(), report);
         let listen: Option<Vec<At<Address>>> = at.need(raw.listen, "listen", "[\":8000\"]", report);
-        let max_body = at.or(raw.max_body, Size(MAX_BODY), report).0;
+        let max_body = at.read(raw.max_body, report).map(|size| size.0);
+        let policies = Policies { max_body, ..Policies::default() }.inherit(&POLICIES);
         let trusted_proxies = at.or(raw.trusted_proxies, Vec::new(), report);
         let error_pages = at.or(raw.error_pages, ErrorPages(Vec::new()), report).0;
         let locations = at.need(raw.locations, "locations", "[(path: \"/\", to: App(\"shop\"))]", report);
@@ -83,7 +85,7 @@ impl Read for Draft {
         }
         let (listen, locations) = (listen.unwrap_or_default(), locations.unwrap_or_default());
         check_locations(&locations, report);
-        Some(Self { place: at.place(), names, listen, max_body, trusted_proxies, error_pages, locations })
+        Some(Self { place: at.place(), names, listen, policies, trusted_proxies, error_pages, locations })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Loading from memory: what is understood, and each kind of mistake with its message.
 
 use super::*;
+use crate::policy::Policies;
 use crate::route::{HostPattern, Matcher};
 use std::collections::BTreeMap;
 use std::io;
@@ -164,9 +165,10 @@ fn the_contract_s_example_is_understood() {
     assert_eq!(site.listen[2], Address::Unix("/etc/hatchery/run/x.sock".into()));
     assert_eq!(site.locations[1].matcher, Matcher::Prefix { path: "/static/".to_owned(), over_regex: true });
     let immutable = Files { cache: Cache::Immutable, ..Files::new("/etc/hatchery/static".into()) };
-    assert_eq!(site.locations[1].action, Action::Files(immutable));
-    assert_eq!((site.locations[2].max_body, site.locations[3].max_body), (5 << 20, 1 << 30));
-    assert_eq!(site.locations[6].action, Action::App { app: 0, mount: "/blog".to_owned() });
+    assert_eq!(*site.locations[1].handler, Handler::Files(immutable));
+    let most = |location: usize| site.locations[location].policies.max_body;
+    assert_eq!((most(2), most(3)), (Some(5 << 20), Some(1 << 30)));
+    assert_eq!(*site.locations[6].handler, Handler::App { app: 0, mount: "/blog".to_owned() });
     let app = &config.apps[0];
     let Host::Wsgi(wsgi) = &app.kind;
     assert_eq!((wsgi.module.as_str(), wsgi.callable.as_str()), ("config.wsgi", "application"));
@@ -222,7 +224,7 @@ fn defaults_are_filled_in() {
     let config = load_text(&app("")).unwrap();
     assert_eq!(config.workers.processes, Processes { min: 3, max: 3 });
     assert_eq!(config.temp_dir, Path::new("/var/tmp"));
-    assert_eq!(config.sites[0].max_body, 20 << 20);
+    assert_eq!(config.sites[0].policies, Policies { max_body: Some(20 << 20), asleep_200: false });
     assert_eq!(config.sites[0].label, "site 1");
     let app = &config.apps[0];
     assert_eq!(app.processes, Processes { min: 1, max: 1 });
@@ -248,9 +250,28 @@ fn what_is_written_loads_to_the_same() {
     }
     let odd = location(r#"path: "/", to: Respond(body: "\"$${X}\"\\ \t\u{7} ü", content_type: "a/b")"#);
     let config = load_text(&odd).unwrap();
-    let Action::Respond { body, .. } = &config.sites[0].locations[0].action else { panic!("not a respond") };
+    let Handler::Respond { body, .. } = &*config.sites[0].locations[0].handler else {
+        panic!("not a respond")
+    };
     assert_eq!(body, "\"${X}\"\\ \t\u{7} ü");
     assert_eq!(load_text(&to_ron(&config)), Ok(config));
+}
+
+#[test]
+fn what_files_fall_back_to_is_their_location_s() {
+    let of = |fallback: &str| {
+        let place = location(&format!("path: \"/\", to: Files(root: \"public\"{fallback})"));
+        let config = load_text(&format!("(apps: {{\"s\": (module: \"s\")}},{}", &place[1..])).unwrap();
+        assert_eq!(load_text(&to_ron(&config)).as_ref(), Ok(&config), "{}", to_ron(&config));
+        let location = &config.sites[0].locations[0];
+        let Handler::Files(files) = &*location.handler else { panic!("not files") };
+        (files.stand_in.clone(), location.fallback.clone())
+    };
+    let app = Handler::App { app: 0, mount: String::new() };
+    assert_eq!(of(""), (None, Fallback::Status(404)));
+    assert_eq!(of(", fallback: 410"), (None, Fallback::Status(410)));
+    assert_eq!(of(", fallback: \"/a/index.html\""), (Some("a/index.html".to_owned()), Fallback::Status(404)));
+    assert_eq!(of(", fallback: App(\"s\")"), (None, Fallback::Handler(app.into())));
 }
 
 #[test]
@@ -284,8 +305,8 @@ fn flags_make_one_site_for_any_host() {
     assert!(site.names.is_empty());
     assert_eq!(site.listen, [Address::Any(8000), Address::Unix("/etc/hatchery/x.sock".into())]);
     assert_eq!(site.locations[0].matcher, Matcher::Prefix { path: "/static/".to_owned(), over_regex: false });
-    assert_eq!(site.locations[0].action, Action::Files(Files::new("/etc/hatchery/static".into())));
-    assert_eq!(site.locations[2].action, Action::App { app: 0, mount: String::new() });
+    assert_eq!(*site.locations[0].handler, Handler::Files(Files::new("/etc/hatchery/static".into())));
+    assert_eq!(*site.locations[2].handler, Handler::App { app: 0, mount: String::new() });
     let app = &config.apps[0];
     let Host::Wsgi(wsgi) = &app.kind;
     assert_eq!(
@@ -346,5 +367,8 @@ fn serve_is_one_directory() {
         from_serve(&flags::Serve { dir: "public".to_owned(), ..flags::Serve::default() }, &Memory::default())
             .unwrap();
     assert_eq!(config.sites[0].listen, [Address::Any(8080)]);
-    assert_eq!(config.sites[0].locations[0].action, Action::Files(Files::new("/etc/hatchery/public".into())));
+    assert_eq!(
+        *config.sites[0].locations[0].handler,
+        Handler::Files(Files::new("/etc/hatchery/public".into()))
+    );
 }

@@ -1,4 +1,4 @@
-//! Sizes, durations and `${NAME}`: the small languages inside strings.
+//! Sizes, durations, paths of URLs and `${NAME}`: the small languages inside strings.
 
 use super::problem::Complaint;
 use crate::control::text::steers;
@@ -189,6 +189,38 @@ fn no_name(body: &str) -> Complaint {
         format!("`{name}` is not the name of an environment variable"),
         "write `${NAME}` or `${NAME:-default}`, or `$${` for the two characters themselves",
     )
+}
+
+/// Paths are compared after decoding, with `//` merged and dots resolved: others would never match.
+pub(crate) fn check_path(text: &str) -> Result<(), Complaint> {
+    let never = |why: &str, hint: &str| Err(Complaint::new(format!("`{text}` {why}"), hint));
+    if !text.starts_with('/') {
+        return never("does not begin with `/`", &format!("write \"/{text}\""));
+    }
+    if text.contains(['?', '#']) {
+        return never("never matches", "a path is compared without its query");
+    }
+    if text.contains('%') {
+        return never("has a `%` in it", "paths are compared decoded: write the characters themselves");
+    }
+    if text.contains("//") || text.split('/').any(|segment| segment == "." || segment == "..") {
+        return never("never matches", "paths are compared with `//` merged and `.` and `..` resolved");
+    }
+    if text.contains(char::is_control) {
+        return never("has a control character in it", "");
+    }
+    Ok(())
+}
+
+/// A path below the root, without what would never be served.
+pub(crate) fn below_root(text: &str, example: &str) -> Result<String, Complaint> {
+    let path = text.trim_start_matches('/');
+    let is_bad = |segment: &str| segment == "." || segment == "..";
+    if path.contains('\0') || path.split('/').any(is_bad) {
+        let what = format!("`{text}` is not the name of a file below the root");
+        return Err(Complaint::new(what, format!("for example {example}")));
+    }
+    Ok(path.to_owned())
 }
 
 /// A string in quotes that means itself: `${` is escaped.

@@ -1,10 +1,12 @@
 //! The configuration as RON, every default written out: what `hatchery config` prints, and what loads to the same.
 
-use super::action::Action;
+use super::Config;
 use super::app::App;
 use super::cronjob::{CronJob, OVERLAPS};
 use super::daemon::{Daemon, Dependency};
-use super::files::{Cache, Fallback, Files, Symlinks};
+use super::fallback::Fallback;
+use super::files::{Cache, Files, Symlinks};
+use super::handler::Handler;
 use super::load::load_with_warnings;
 use super::location::Location;
 use super::log::{FORMATS, LEVELS};
@@ -15,8 +17,8 @@ use super::source::Source;
 use super::units::{path, render_duration, render_size, text};
 use super::upstream::Upstream;
 use super::workers::Processes;
-use super::{Config, DefaultSite};
 use crate::gateway::ready::Accepted;
+use crate::policy::DefaultSite;
 use crate::route::Matcher;
 use crate::sys::resources::Resources;
 use std::fmt::Write as _;
@@ -143,7 +145,7 @@ fn site(config: &Config, site: &Site) -> String {
     let mut out = Block::new(2);
     out.field("names", texts(&site.names.iter().map(render_host).collect::<Vec<_>>()));
     out.field("listen", texts(&site.listen.iter().map(ToString::to_string).collect::<Vec<_>>()));
-    out.field("max_body", size(site.max_body));
+    out.optional("max_body", site.policies.max_body.map(size));
     out.field(
         "trusted_proxies",
         texts(&site.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()),
@@ -165,15 +167,15 @@ fn location(config: &Config, location: &Location) -> String {
         }
         Matcher::Regex(regex) => vec![("regex", text(regex.as_str()))],
     };
-    values.push(("to", action(config, &location.action)));
-    values.push(("max_body", size(location.max_body)));
-    if location.asleep_200 {
+    values.push(("to", handler(config, &location.handler, &location.fallback)));
+    values.extend(location.policies.max_body.map(|most| ("max_body", size(most))));
+    if location.policies.asleep_200 {
         values.push(("probe", "(answer: Asleep200)".to_owned()));
     }
     line(&values)
 }
 
-fn files(config: &Config, files: &Files) -> String {
+fn files(config: &Config, files: &Files, fallback: &Fallback) -> String {
     let cache = match files.cache {
         Cache::Unset => "off".to_owned(),
         Cache::Revalidate => "no-cache".to_owned(),
@@ -185,11 +187,13 @@ fn files(config: &Config, files: &Files) -> String {
     if !files.try_files.is_empty() {
         values.push(("try_files", texts(&files.try_files)));
     }
-    match &files.fallback {
-        Fallback::None => {}
-        Fallback::File(name) => values.push(("fallback", text(name))),
-        Fallback::Status(status) => values.push(("fallback", status.to_string())),
-        Fallback::Action(other) => values.push(("fallback", action(config, other))),
+    match (&files.stand_in, fallback) {
+        (Some(name), _) => values.push(("fallback", text(name))),
+        (None, Fallback::Status(404)) => {}
+        (None, Fallback::Status(status)) => values.push(("fallback", status.to_string())),
+        (None, Fallback::Handler(other)) => {
+            values.push(("fallback", handler(config, other, &Fallback::default())));
+        }
     }
     values.push(("listing", files.listing.to_string()));
     let suffixes: Vec<_> = files.precompressed.iter().map(|encoding| encoding.suffix().to_owned()).collect();
@@ -212,21 +216,21 @@ fn files(config: &Config, files: &Files) -> String {
     format!("Files{}", line(&values))
 }
 
-fn action(config: &Config, action: &Action) -> String {
-    match action {
-        Action::Files(settings) => files(config, settings),
-        Action::App { app, mount } => {
+fn handler(config: &Config, handler: &Handler, fallback: &Fallback) -> String {
+    match handler {
+        Handler::Files(settings) => files(config, settings, fallback),
+        Handler::App { app, mount } => {
             let name = config.apps.get(*app).map_or("", |app| app.name.as_str());
             format!("App{}", line(&[("name", text(name)), ("mount", text(mount))]))
         }
-        Action::Proxy(upstream) => {
+        Handler::Proxy(upstream) => {
             let name = config.upstreams.get(*upstream).map_or("", |upstream| upstream.name.as_str());
             format!("Proxy({})", text(name))
         }
-        Action::Redirect { status, location } => {
+        Handler::Redirect { status, location } => {
             format!("Redirect{}", line(&[("status", status.to_string()), ("location", text(location))]))
         }
-        Action::Respond { status, body, content_type } => {
+        Handler::Respond { status, body, content_type } => {
             let values =
                 [("status", status.to_string()), ("body", text(body)), ("content_type", text(content_type))];
             format!("Respond{}", line(&values))

@@ -4,7 +4,7 @@
 //! as they are, since a deployment may be in its midst.
 
 use super::Master;
-use crate::config::{Action, Config, Disk, publish};
+use crate::config::{Config, Disk, Handler, publish};
 use crate::supervisor::{Input, Ticket};
 use crate::sys::file;
 use crate::timer::Time;
@@ -27,9 +27,11 @@ impl Roots {
     /// As they are now.
     pub(super) fn of(config: &Config) -> Self {
         let locations = config.sites.iter().flat_map(|site| &site.locations);
-        let roots = locations.filter_map(|location| match &location.action {
-            Action::Files(files) => Some(&files.root),
-            Action::App { .. } | Action::Proxy(_) | Action::Redirect { .. } | Action::Respond { .. } => None,
+        let roots = locations.filter_map(|location| match &*location.handler {
+            Handler::Files(files) => Some(&files.root),
+            Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect { .. } | Handler::Respond { .. } => {
+                None
+            }
         });
         let identity = |path: &PathBuf| {
             let directory = file::open_directory(path).ok()?;

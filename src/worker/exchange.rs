@@ -22,7 +22,7 @@ use super::spool::{RequestBody, RequestSpool};
 use super::upstream::links::Unit;
 use super::upstream::{Advance, app, proxy};
 use crate::buf::Segment;
-use crate::config::{Action, Config, DefaultSite, Fallback, Location, Site};
+use crate::config::{Config, Fallback, Handler, Location, Site};
 use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Form, Host, Target};
@@ -130,10 +130,7 @@ impl Exchange {
         let listener = cx.listeners.get(usize::from(self.peer.listener)).ok_or(500u16)?;
         // HTTP/1.0 without a host names no site.
         let site = cx.table.site(&listener.sites, host.as_ref().map_or(&[], |host| &host.name));
-        let site = site.or(match config.default_site {
-            DefaultSite::Site(site) => Some(site),
-            DefaultSite::Refuse => None,
-        });
+        let site = config.default_site.of(site);
         let host = host.unwrap_or_else(|| default_host(site.and_then(|site| config.sites.get(site))));
         let trusted =
             site.and_then(|site| config.sites.get(site)).map(|site| site.trusted_proxies.as_slice());
@@ -159,35 +156,37 @@ impl Exchange {
             let head = ResponseHead::new(204).with("Allow", METHODS);
             return self.answer(&head, Vec::new(), drive);
         };
-        if let Err(refusal) = drive.reply.bound_request(location.max_body) {
+        if let Some(most) = location.policies.max_body
+            && let Err(refusal) = drive.reply.bound_request(most)
+        {
             return self.refuse(&refusal, drive);
         }
-        if let Action::App { app, .. } = &location.action
-            && location.asleep_200
+        if let Handler::App { app, .. } = &*location.handler
+            && location.policies.asleep_200
             && drive.cx.is_asleep(*app)
         {
             let head = ResponseHead::new(200).with("Content-Type", "text/plain; charset=utf-8");
             return self.answer(&head, b"asleep\n".to_vec(), drive);
         }
-        self.act(&location.action, body, drive);
+        self.act(&location.handler, body, drive);
     }
 
-    fn act(&mut self, action: &Action, body: BodyLength, drive: &mut Drive<'_>) {
-        match action {
-            Action::Files(files) => self.serve_file(files, (body, SoFar::default()), drive),
-            Action::Respond { status, body, content_type } => {
+    fn act(&mut self, handler: &Handler, body: BodyLength, drive: &mut Drive<'_>) {
+        match handler {
+            Handler::Files(files) => self.serve_file(files, (body, SoFar::default()), drive),
+            Handler::Respond { status, body, content_type } => {
                 let head = ResponseHead::new(*status).with("Content-Type", content_type);
                 self.answer(&head, body.as_bytes().to_vec(), drive);
             }
-            Action::Redirect { status, location: template } => self.redirect(*status, template, drive),
-            Action::App { app, .. } => {
+            Handler::Redirect { status, location: template } => self.redirect(*status, template, drive),
+            Handler::App { app, .. } => {
                 drive.reply.proceed();
                 self.step = Step::Spooling { whom: Collector::App(*app), spool: RequestSpool::default() };
                 if body == BodyLength::None {
                     self.on_body_end(drive);
                 }
             }
-            Action::Proxy(upstream) => {
+            Handler::Proxy(upstream) => {
                 if self.may_be_misread(drive.cx) {
                     return self.refuse(&MISREAD, drive);
                 }
@@ -208,15 +207,12 @@ impl Exchange {
         Some((site, site.locations.get(location)?))
     }
 
-    /// What answers: the location's action, or its fallback.
-    fn action<'a>(&self, config: &'a Config) -> Option<&'a Action> {
+    /// What answers: the location's handler, or its fallback.
+    fn answerer<'a>(&self, config: &'a Config) -> Option<&'a Handler> {
         let (_, location) = self.place(config)?;
-        match &location.action {
-            Action::Files(files) if self.fell_back => match &files.fallback {
-                Fallback::Action(action) => Some(action),
-                _ => None,
-            },
-            action => Some(action),
+        match &location.fallback {
+            Fallback::Handler(handler) if self.fell_back => Some(handler),
+            _ => Some(&location.handler),
         }
     }
 

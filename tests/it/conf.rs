@@ -105,7 +105,7 @@ fn the_reference_tells_the_truth_about_defaults() {
     assert_eq!(reference.log, minimal.log);
     assert_eq!(reference.limits, minimal.limits);
     assert_eq!(reference.default_site, minimal.default_site);
-    assert_eq!(reference.sites[0].max_body, minimal.sites[0].max_body);
+    assert_eq!(reference.sites[0].policies, minimal.sites[0].policies);
     let shop = reference.apps.iter().find(|app| app.name == "shop").expect("the reference has a shop");
     let app = &minimal.apps[0];
     let (config::Host::Wsgi(wsgi), config::Host::Wsgi(own)) = (&shop.kind, &app.kind);

@@ -471,10 +471,10 @@ fn mounts_are_prefixes_of_their_location() {
     let mounted = |location: &str| {
         let text = format!("(apps: {{\"s\": (module: \"s\")}},{}", &self::location(location)[1..]);
         load_text(&text)
-            .map(|config| config.sites[0].locations[0].action.clone())
+            .map(|config| config.sites[0].locations[0].handler.as_ref().clone())
             .map_err(|problems| problems[0].to_string())
     };
-    let at = |mount: &str| Ok(Action::App { app: 0, mount: mount.to_owned() });
+    let at = |mount: &str| Ok(Handler::App { app: 0, mount: mount.to_owned() });
     assert_eq!(mounted("path: \"/blog/\", to: App(name: \"s\", mount: \"/blog\")"), at("/blog"));
     assert_eq!(mounted("path: \"/blog/admin\", to: App(name: \"s\", mount: \"/blog/\")"), at("/blog"));
     assert_eq!(mounted("path: \"/\", to: App(name: \"s\", mount: \"/\")"), at(""));

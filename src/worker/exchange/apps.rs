@@ -1,7 +1,7 @@
 //! The part of an exchange that hands a request to an app: ask for a unit, describe the request, start.
 
 use super::{Exchange, Step};
-use crate::config::Action;
+use crate::config::Handler;
 use crate::gateway;
 use crate::http::ResponseHead;
 use crate::timer::Time;
@@ -30,8 +30,8 @@ impl Exchange {
     }
 
     pub(super) fn start_app(&mut self, unit: Unit, body: RequestBody, drive: &mut Drive<'_>) {
-        let (Some(request), Some(action)) = (&self.request, self.action(drive.config)) else { return };
-        let Action::App { mount, .. } = action else { return };
+        let (Some(request), Some(handler)) = (&self.request, self.answerer(drive.config)) else { return };
+        let Handler::App { mount, .. } = handler else { return };
         let id = self.id_text();
         let described = self.describe(request, mount, &id, drive.cx);
         let length = (body.len() > 0 || request.has_body()).then(|| body.len());

@@ -1,7 +1,7 @@
 //! The part of an exchange that answers with a file, at once or after a thread has read it, or found it.
 
 use super::{Exchange, Step};
-use crate::config::{Action, Fallback};
+use crate::config::{Fallback, Handler, Location};
 use crate::http::BodyLength;
 use crate::timer::Time;
 use crate::worker::context::ReadFirst;
@@ -47,6 +47,7 @@ impl Exchange {
     ) {
         let Some(request) = &self.request else { return };
         let Some((site, location)) = request.place else { return };
+        let Some((_, Location { fallback, .. })) = self.place(drive.config) else { return };
         let path = request.target.path();
         let wanted = file::Request {
             head: &request.head,
@@ -54,6 +55,7 @@ impl Exchange {
             rest: drive.cx.table.file(site, location, path),
             query: request.target.query(request.head.target()),
             encoded_slash: request.target.encoded_slash(),
+            falls_back: matches!(fallback, Fallback::Handler(_)),
             waits: sofar.tries >= TRIES,
             known: &sofar.known,
         };
@@ -94,12 +96,16 @@ impl Exchange {
                 ReadFirst::Begun => self.wait_for_file(body, sofar, drive.cx.now),
                 ReadFirst::Cannot | ReadFirst::Hangs => self.disk_hangs(drive),
             },
-            file::Answer::Fallback => {
-                self.fell_back = true;
-                if let Fallback::Action(action) = &files.fallback {
-                    self.act(action, body, drive);
+            file::Answer::Nothing(why) => match fallback {
+                Fallback::Status(status) => {
+                    log::debug!("{}: {why}", self.request_line());
+                    self.fail(*status, drive);
                 }
-            }
+                Fallback::Handler(handler) => {
+                    self.fell_back = true;
+                    self.act(handler, body, drive);
+                }
+            },
         }
     }
 
@@ -128,8 +134,8 @@ impl Exchange {
             return false;
         };
         let Reading { body, sofar, .. } = *reading;
-        match self.action(drive.config) {
-            Some(Action::Files(files)) if done => self.serve_file(files, (body, sofar), drive),
+        match self.answerer(drive.config) {
+            Some(Handler::Files(files)) if done => self.serve_file(files, (body, sofar), drive),
             _ => {
                 drive.cx.forget_read(Whom::Exchange(drive.owner));
                 self.disk_hangs(drive);

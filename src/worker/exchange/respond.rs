@@ -3,7 +3,7 @@
 use super::{Exchange, METHODS, Request, Step};
 use crate::accesslog::Record;
 use crate::buf::Segment;
-use crate::config::{Action, Config};
+use crate::config::{Config, Handler};
 use crate::h1::Refusal;
 use crate::http::{BodyLength, ResponseHead, Status};
 use crate::sys::clock;
@@ -102,20 +102,20 @@ impl Exchange {
     }
 
     pub(super) fn handler(&self, config: &Config) -> String {
-        let Some(action) = self.action(config) else { return String::new() };
-        match action {
-            Action::Files(_) => "files".to_owned(),
-            Action::App { app, .. } => {
+        let Some(handler) = self.answerer(config) else { return String::new() };
+        match handler {
+            Handler::Files(_) => "files".to_owned(),
+            Handler::App { app, .. } => {
                 format!("app {}", config.apps.get(*app).map_or("", |app| app.name.as_str()))
             }
-            Action::Proxy(upstream) => {
+            Handler::Proxy(upstream) => {
                 format!(
                     "proxy {}",
                     config.upstreams.get(*upstream).map_or("", |upstream| upstream.name.as_str())
                 )
             }
-            Action::Redirect { .. } => "redirect".to_owned(),
-            Action::Respond { .. } => "respond".to_owned(),
+            Handler::Redirect { .. } => "redirect".to_owned(),
+            Handler::Respond { .. } => "respond".to_owned(),
         }
     }
 

@@ -9,7 +9,7 @@
 //! | a directory, path without | 301 to the path with a slash, relative, query kept |
 //! | FIFO, device, socket | 404 |
 //! | name that begins with a dot (but `.well-known`), editor and database droppings | 404 |
-//! | no such file, not a directory, name too long | the fallback, else 404 |
+//! | no such file, not a directory, name too long | nothing: the fallback of the location has it |
 //! | no permission; a symbolic link that leaves the root | 403 |
 //! | no descriptors or memory left | 503 |
 //!
@@ -37,7 +37,7 @@ pub use first::{First, Job, Known, Looked};
 pub use root::Replaced;
 
 use crate::buf::{Far, Segment};
-use crate::config::{self, Action, Config, Fallback, FileCache};
+use crate::config::{self, Config, FileCache, Handler};
 use crate::http::{BodyLength, Method, RequestHead, ResponseHead};
 use crate::sys::fd::random;
 use crate::timer::{Time, Wall};
@@ -102,6 +102,8 @@ pub struct Request<'a> {
     pub query: Option<&'a [u8]>,
     /// A segment of the path held an encoded slash: it can name no file.
     pub encoded_slash: bool,
+    /// Another handler answers where there is no file, whatever the method.
+    pub falls_back: bool,
     /// Wait for a disk of this machine rather than answer [`Answer::First`].
     pub waits: bool,
     /// What jobs have brought for it.
@@ -124,8 +126,8 @@ pub enum Answer {
     },
     /// An error.
     Refuse(Refused),
-    /// There is no such file, and the location says what answers then.
-    Fallback,
+    /// There is no such file, for this reason.
+    Nothing(&'static str),
     /// Nothing yet: this has to be done first, elsewhere; then the same request will be answered.
     First(First),
 }
@@ -146,8 +148,8 @@ impl Files {
             due: Vec::new(),
         };
         for site in &config.sites {
-            let places = site.locations.iter().map(|location| match &location.action {
-                Action::Files(settings) => files.open(settings).map(Some),
+            let places = site.locations.iter().map(|location| match &*location.handler {
+                Handler::Files(settings) => files.open(settings).map(Some),
                 _ => Ok(None),
             });
             let places = places.collect::<Result<_, _>>()?;
@@ -176,9 +178,8 @@ impl Files {
         let due = std::mem::take(&mut self.due).into_iter().filter_map(|place| {
             let (site, location) = place;
             let root = &self.places.get(site)?.get(location)?.as_ref()?.root;
-            let Action::Files(settings) = &config.sites.get(site)?.locations.get(location)?.action else {
-                return None;
-            };
+            let handler = &config.sites.get(site)?.locations.get(location)?.handler;
+            let Handler::Files(settings) = &**handler else { return None };
             let (far, path) = (Far::Root(root.number), settings.root.clone());
             Some(Due { place, far, look: Box::new(root.look(path.clone())), path })
         });
@@ -225,8 +226,7 @@ impl Files {
         (now, wall): (Time, Wall),
     ) -> Answer {
         let method = request.head.method();
-        let has_action = matches!(settings.fallback, Fallback::Action(_));
-        if !matches!(method, Method::Get | Method::Head) && !has_action {
+        if !matches!(method, Method::Get | Method::Head) && !request.falls_back {
             return other_method(method);
         }
         let Self { places, cache, watches, name, due, .. } = self;
@@ -241,7 +241,7 @@ impl Files {
             return redirect(request);
         }
         if request.encoded_slash {
-            return missing(settings, 404, "an encoded slash names no file");
+            return Answer::Nothing("an encoded slash names no file");
         }
         name.clear();
         name.extend_from_slice(&place.root.number.to_ne_bytes());
@@ -285,7 +285,8 @@ impl Files {
                     Answer::First(First::Job(Job::listing(&place.root, settings, rest, wanted)))
                 }
             },
-            Found::Nothing(status, why) => missing(settings, status, why),
+            Found::Nothing(404, why) => Answer::Nothing(why),
+            Found::Nothing(status, why) => refuse(status, why),
         }
     }
 }
@@ -303,7 +304,7 @@ const BELIEVED_WATCHED: std::time::Duration = std::time::Duration::from_secs(10)
 const BELIEVED: std::time::Duration = std::time::Duration::from_secs(1);
 
 fn is_static(location: &config::Location) -> bool {
-    matches!(location.action, Action::Files(_))
+    matches!(*location.handler, Handler::Files(_))
 }
 
 /// Looks at the disk; whether an entry whose time is over still holds, which it does for another while then.
@@ -395,15 +396,6 @@ fn redirect(request: &Request<'_>) -> Answer {
     }
     let head = ResponseHead::new(301).with("Location", location);
     Answer::Send { head, body: BodyLength::Known(0), segments: Vec::new() }
-}
-
-/// Nothing to serve: the fallback of the location, if that is what it is for.
-fn missing(settings: &config::Files, status: u16, why: &'static str) -> Answer {
-    match (&settings.fallback, status) {
-        (Fallback::Action(_), 404) => Answer::Fallback,
-        (Fallback::Status(other), 404) => refuse(*other, why),
-        _ => refuse(status, why),
-    }
 }
 
 /// The answer where a part of a file could not be had.

@@ -7,7 +7,6 @@ use super::names::{hidden, last};
 use super::response::{About, caching, has_hash};
 use super::watch::{Trail, Watches};
 use super::{Place, config};
-use crate::config::Fallback;
 use crate::http::encoding::Encoding;
 use crate::http::mime;
 use crate::sys::file::{Kind, Metadata, metadata, read_at};
@@ -217,7 +216,7 @@ impl<'a> Search<'a> {
     /// Nothing is there: the file that the location gives instead.
     fn fall_back(&mut self, why: &'static str) -> io::Result<(Found, Option<Box<[u8]>>)> {
         let settings = self.settings;
-        if let Fallback::File(path) = &settings.fallback
+        if let Some(path) = &settings.stand_in
             && let Ok(Some(Named::File(variants))) = self.named(path.as_bytes())
         {
             return Ok((file(variants), None));

@@ -69,6 +69,7 @@ impl Place {
             rest,
             query: Some(b"q=1"),
             encoded_slash: false,
+            falls_back: false,
             waits: true,
             known: &Known::default(),
         };
@@ -154,6 +155,7 @@ impl Store {
             rest: path,
             query: None,
             encoded_slash: false,
+            falls_back: false,
             waits: true,
             known: &Known::default(),
         };
@@ -174,7 +176,8 @@ fn head_of(answer: &Answer) -> ResponseHead {
         }
         Answer::Send { head, .. } => head.clone(),
         Answer::Refuse(refused) => refused.head.clone(),
-        Answer::Fallback | Answer::First(_) => ResponseHead::new(599),
+        Answer::Nothing(_) => ResponseHead::new(404),
+        Answer::First(_) => ResponseHead::new(599),
     }
 }
 
@@ -186,7 +189,7 @@ fn body(answer: &Answer) -> Vec<u8> {
     let segments: Vec<&Segment> = match answer {
         Answer::Ready(ready) => ready.body.iter().collect(),
         Answer::Send { segments, .. } => segments.iter().collect(),
-        Answer::Refuse(_) | Answer::Fallback | Answer::First(_) => Vec::new(),
+        Answer::Refuse(_) | Answer::Nothing(_) | Answer::First(_) => Vec::new(),
     };
     let bytes = |segment: &&Segment| match segment {
         Segment::File { file, offset, len, .. } => read_at(file.as_fd(), *offset, *len as usize).unwrap(),
@@ -200,7 +203,7 @@ fn length(answer: &Answer) -> BodyLength {
         Answer::Ready(ready) if ready.not_modified => BodyLength::None,
         Answer::Ready(ready) => BodyLength::Known(ready.head().unwrap().length()),
         Answer::Send { body, .. } => *body,
-        Answer::Refuse(_) | Answer::Fallback | Answer::First(_) => BodyLength::None,
+        Answer::Refuse(_) | Answer::Nothing(_) | Answer::First(_) => BodyLength::None,
     }
 }
 
@@ -348,6 +351,7 @@ fn a_redirect_points_to_no_other_host_and_into_no_field() {
         rest: b"dir",
         query,
         encoded_slash: false,
+        falls_back: false,
         waits: true,
         known: &Known::default(),
     };
@@ -410,6 +414,7 @@ fn nothing_outside_the_root_is_served() {
         rest: b"site.css",
         query: None,
         encoded_slash: true,
+        falls_back: false,
         waits: true,
         known: &Known::default(),
     };
@@ -672,6 +677,7 @@ fn a_large_file_that_changes_is_not_what_its_segment_says() {
         rest: path,
         query: None,
         encoded_slash: false,
+        falls_back: false,
         waits: true,
         known: &Known::default(),
     };
@@ -738,7 +744,7 @@ fn drop_from_memory(path: &std::path::Path) -> bool {
 fn what_is_on_disk_only_is_to_be_read_first() {
     let mut place = Place::new("on-disk");
     place.settings.precompressed = vec![Encoding::Gzip];
-    place.settings.fallback = Fallback::File("large.bin".into());
+    place.settings.stand_in = Some("large.bin".into());
     fs::write(place.path("large.bin.gz"), pattern(70_000)).unwrap();
     let cases = [(100, 8 << 20), (0, 0)].map(|room| [(room, &b"/large.bin"[..]), (room, b"/none")]);
     for ((entries, memory), path) in cases.into_iter().flatten() {
@@ -750,6 +756,7 @@ fn what_is_on_disk_only_is_to_be_read_first() {
             rest: path,
             query: None,
             encoded_slash: false,
+            falls_back: false,
             waits: false,
             known: &Known::default(),
         };

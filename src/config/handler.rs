@@ -1,15 +1,16 @@
 //! `to: …` of a location: what answers it.
 
+use super::fallback::Draft as FallbackDraft;
 use super::files::{self, Files};
 use super::located::{At, Located, Node, Raw, Read, Report};
-use super::location::check_path;
 use super::problem::Complaint;
+use super::units::check_path;
 use crate::http::location::{self, Variable};
 use serde::Deserialize;
 
-/// What answers a location.
+/// What answers.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
+pub enum Handler {
     /// Files below a directory.
     Files(Files),
     /// An app.
@@ -41,22 +42,22 @@ pub enum Action {
 }
 
 /// What answers, with the app or upstream still a name.
-pub(crate) enum ActionDraft {
-    Ready(Action),
-    Files { files: Files, fallback: Box<Self> },
+pub(crate) enum Draft {
+    Ready(Handler),
+    Files { files: Files, fallback: Option<FallbackDraft> },
     App { name: At<String>, mount: String },
     Proxy(At<String>),
 }
 
 /// `App(…)` as written.
 #[derive(Deserialize)]
-pub(crate) struct RawAppAction<'a> {
+pub(crate) struct RawAppHandler<'a> {
     #[serde(borrow)]
     name: Option<Located<'a, At<String>>>,
     mount: Option<Located<'a, At<String>>>,
 }
 
-impl<'a> Raw<'a> for RawAppAction<'a> {}
+impl<'a> Raw<'a> for RawAppHandler<'a> {}
 
 /// `Proxy(…)` as written.
 #[derive(Deserialize)]
@@ -88,23 +89,23 @@ pub(crate) struct RawRespond<'a> {
 
 impl<'a> Raw<'a> for RawRespond<'a> {}
 
-const ACTIONS: [&str; 5] = ["Files", "App", "Proxy", "Redirect", "Respond"];
-const ACTIONS_LATER: [&str; 1] = ["Cgi"];
+const HANDLERS: [&str; 5] = ["Files", "App", "Proxy", "Redirect", "Respond"];
+const HANDLERS_LATER: [&str; 1] = ["Cgi"];
 const REDIRECTS: [u32; 5] = [301, 302, 303, 307, 308];
 
-impl Read for ActionDraft {
+impl Read for Draft {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let Some((name, inside)) = node.variant() else {
             let other = node.shape();
-            let expected = format!("one of {}, as in App(\"shop\")", ACTIONS.join(", "));
+            let expected = format!("one of {}, as in App(\"shop\")", HANDLERS.join(", "));
             return node.wrong(report, &expected, &other);
         };
-        if ACTIONS_LATER.contains(&name) {
+        if HANDLERS_LATER.contains(&name) {
             node.complain(report, Complaint::later("variant", name));
             return None;
         }
-        if !ACTIONS.contains(&name) {
-            node.complain(report, Complaint::unknown("variant", name, &ACTIONS));
+        if !HANDLERS.contains(&name) {
+            node.complain(report, Complaint::unknown("variant", name, &HANDLERS));
             return None;
         }
         let Some(inside) = inside else {
@@ -131,11 +132,11 @@ impl Read for ActionDraft {
     }
 }
 
-fn app(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
+fn app(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Draft> {
     if let Some(name) = inside.only() {
-        return At::read(&name, report).map(|name| ActionDraft::App { name, mount: String::new() });
+        return At::read(&name, report).map(|name| Draft::App { name, mount: String::new() });
     }
-    let (raw, at) = inside.fields::<RawAppAction<'_>>(report)?;
+    let (raw, at) = inside.fields::<RawAppHandler<'_>>(report)?;
     let name = at.need(raw.name, "name", "\"shop\"", report);
     let mount: Option<At<String>> = at.read(raw.mount, report);
     let mut text = mount.as_ref().map(|mount| mount.value.clone()).unwrap_or_default();
@@ -147,18 +148,18 @@ fn app(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
         // SCRIPT_NAME has no slash at its end; the root is the empty one (PEP 3333).
         text = mount.value.trim_end_matches('/').to_owned();
     }
-    Some(ActionDraft::App { name: name?, mount: text })
+    Some(Draft::App { name: name?, mount: text })
 }
 
-fn proxy(inside: &Node<'_>, report: &mut Report<'_>) -> Option<ActionDraft> {
+fn proxy(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Draft> {
     if let Some(name) = inside.only() {
-        return At::read(&name, report).map(ActionDraft::Proxy);
+        return At::read(&name, report).map(Draft::Proxy);
     }
     let (raw, at) = inside.fields::<RawProxy<'_>>(report)?;
-    at.need(raw.name, "name", "\"api\"", report).map(ActionDraft::Proxy)
+    at.need(raw.name, "name", "\"api\"", report).map(Draft::Proxy)
 }
 
-fn redirect(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
+fn redirect(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Handler> {
     let (raw, at) = inside.fields::<RawRedirect<'_>>(report)?;
     let template: Option<At<String>> = at.need(raw.location, "location", "\"/new$rest\"", report);
     let mut status = 302;
@@ -176,7 +177,7 @@ fn redirect(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
         report.add(&template.place, no_location(&template.value, error));
         return None;
     }
-    Some(Action::Redirect { status, location: template.value })
+    Some(Handler::Redirect { status, location: template.value })
 }
 
 /// Why the `location` of a redirect is refused.
@@ -217,7 +218,7 @@ fn no_location(text: &str, error: location::Error) -> Complaint {
     Complaint::new(what, hint)
 }
 
-fn respond(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
+fn respond(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Handler> {
     let (raw, at) = inside.fields::<RawRespond<'_>>(report)?;
     let body = at.or(raw.body, String::new(), report);
     let mut status = 200;
@@ -243,5 +244,5 @@ fn respond(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Action> {
         Some(given) => given.value,
         None => plain(),
     };
-    Some(Action::Respond { status, body, content_type })
+    Some(Handler::Respond { status, body, content_type })
 }

@@ -1,0 +1,68 @@
+//! What a request must get past before its location's handler has it: policies of the places of a configuration. Pure.
+
+/// What is demanded in a place: a site, or one of its locations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// Largest request body, 413; `None`: any.
+    pub max_body: Option<u64>,
+    /// While the app sleeps, 200 is the answer, and it sleeps on.
+    pub asleep_200: bool,
+}
+
+impl Policies {
+    /// What a site demands holds for its locations, unless they say otherwise.
+    #[must_use]
+    pub fn inherit(self, site: &Self) -> Self {
+        let Self { max_body, asleep_200 } = self;
+        Self { max_body: max_body.or(site.max_body), asleep_200: asleep_200 || site.asleep_200 }
+    }
+}
+
+/// Which site a host belongs to that no site names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultSite {
+    /// None: 421 Misdirected Request.
+    Refuse,
+    /// The site of this index.
+    Site(usize),
+}
+
+impl DefaultSite {
+    /// The site of a host, by the site that names it.
+    #[must_use]
+    pub fn of(self, named: Option<usize>) -> Option<usize> {
+        named.or(match self {
+            Self::Site(site) => Some(site),
+            Self::Refuse => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_says_otherwise_than_its_site() {
+        let site = Policies { max_body: Some(5), asleep_200: false };
+        assert_eq!(Policies::default().inherit(&site), site);
+        let own = Policies { max_body: Some(9), asleep_200: true };
+        assert_eq!(own.inherit(&site), own);
+        assert_eq!(
+            Policies { asleep_200: true, ..Policies::default() }.inherit(&site),
+            Policies { max_body: Some(5), asleep_200: true }
+        );
+    }
+
+    #[test]
+    fn a_host_belongs_to_the_site_that_names_it_else_to_the_default_one() {
+        for (default, named, site) in [
+            (DefaultSite::Refuse, None, None),
+            (DefaultSite::Refuse, Some(1), Some(1)),
+            (DefaultSite::Site(0), None, Some(0)),
+            (DefaultSite::Site(0), Some(1), Some(1)),
+        ] {
+            assert_eq!(default.of(named), site, "{default:?} {named:?}");
+        }
+    }
+}
