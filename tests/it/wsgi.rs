@@ -1,8 +1,10 @@
 //! WSGI apps: what they see, what becomes of what they answer, and what happens when they misbehave.
 
 use crate::harness::{
-    Browser, Connection, SOON, Server, Setup, get, holds, keep_loading, noise, now, sha256, wait_until,
+    Browser, Connection, SOON, Server, Setup, Upstream, get, holds, keep_loading, noise, now, sha256,
+    wait_until,
 };
+use serde_json::json;
 use std::time::Duration;
 
 /// The plain app in one process, with more keys of the app.
@@ -29,6 +31,63 @@ fn flask() -> Server {
     apps: {"flask": (module: "app:app", chdir: "{apps}/flask_site", home: "{venv}", processes: 1)},"#,
     )
     .start()
+}
+
+#[test]
+fn where_there_is_no_file_the_fallback_answers_whatever_the_method() {
+    let upstream = Upstream::fixed("behind");
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    log: (access: (format: Json)),
+    sites: [(
+        listen: ["{{address}}"],
+        max_body: "5B",
+        locations: [
+            (path: "/app/", to: Files(root: "files", fallback: App(name: "plain", mount: "/app"))),
+            (path: "/up/", to: Files(root: "files", fallback: Proxy("behind"))),
+        ],
+    )],
+    apps: {{"plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}")}},
+    upstreams: {{"behind": (servers: ["{}"])}},"#,
+        upstream.address
+    ));
+    setup.directory.write("files/there", "a file");
+    let server = setup.start();
+    let mut connection = Connection::open(server.address).unwrap();
+    let log = |of: &str, handler: &str| {
+        let line = server.wait_log(of);
+        assert!(line.contains(&format!("\"handler\":\"{handler}\"")), "{line}");
+    };
+    for prefix in ["/app", "/up"] {
+        assert_eq!(connection.get(&format!("{prefix}/there")).unwrap().text(), "a file");
+        let denied = connection.request("POST", &format!("{prefix}/there"), &[], b"body").unwrap();
+        assert_eq!((denied.status, denied.field("allow")), (405, Some("GET, HEAD, OPTIONS")));
+        log(&format!("\"POST\",\"target\":\"{prefix}/there\""), "files");
+        let long = Connection::open(server.address).unwrap().request(
+            "POST",
+            &format!("{prefix}/environ"),
+            &[],
+            b"too long",
+        );
+        assert_eq!(long.unwrap().status, 413);
+    }
+    let environ = connection.request("POST", "/app/environ?a", &[], b"body").unwrap().json();
+    assert_eq!((&environ["SCRIPT_NAME"], &environ["PATH_INFO"]), (&json!("/app"), &json!("/environ")));
+    assert_eq!(environ["CONTENT_LENGTH"], "4");
+    log("\"target\":\"/app/environ?a\"", "app plain");
+    for body in [&b""[..], b"body"] {
+        assert_eq!(connection.request("POST", "/up/none?b", &[], body).unwrap().text(), "behind");
+        assert_eq!(
+            (upstream.last().line.as_str(), &*upstream.last().body),
+            ("POST /up/none?b HTTP/1.1", body)
+        );
+        assert_eq!(connection.request_chunked("POST", "/up/none?b", &[], body).unwrap().text(), "behind");
+        assert_eq!(upstream.last().body, body);
+    }
+    log("\"target\":\"/up/none?b\"", "proxy behind");
+    assert_eq!(connection.get("/up/a%2fb").unwrap().text(), "behind", "an encoded slash names no file");
+    assert_eq!(upstream.last().line, "GET /up/a%2fb HTTP/1.1");
 }
 
 #[test]
@@ -69,7 +128,7 @@ fn the_environ_is_what_pep_3333_says() {
     }
     let twice = environ["HTTP_X_TWICE"].as_str().unwrap();
     assert!(twice == "one, two" || twice == "one,two", "{twice}");
-    assert_eq!(environ["wsgi.version"], serde_json::json!([1, 0]));
+    assert_eq!(environ["wsgi.version"], json!([1, 0]));
     assert_eq!(environ["wsgi.multithread"], true);
     assert_eq!(environ["wsgi.run_once"], false);
     for absent in ["HTTP_X_UNDER_SCORE", "HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"] {
