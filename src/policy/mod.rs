@@ -1,4 +1,8 @@
-//! What a request must get past before its location's handler has it: policies of the places of a configuration. Pure.
+//! What a request must get past before its location's handler has it: policies of the places of a configuration, and
+//! [`chain`], the ordered list of the rules over them. Pure: a rule sees a request as [`chain::Asked`] and says what
+//! comes of it; the exchange carries that out.
+
+pub mod chain;
 
 /// What is demanded in a place: a site, or one of its locations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! | Proxy | the upstream's response | Sent |
 //! | Sent | the connection: everything was given to it | the record in the access log, exactly once |
 
+mod admit;
 mod apps;
 mod files;
 mod respond;
@@ -22,15 +23,16 @@ use super::spool::{RequestBody, RequestSpool};
 use super::upstream::links::Unit;
 use super::upstream::{Advance, app, proxy};
 use crate::buf::Segment;
-use crate::config::{Config, Fallback, Handler, Location, Site};
+use crate::config::{Config, Handler, Location, Site};
 use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
-use crate::http::target::{Form, Host, Target};
+use crate::http::target::{Host, Target};
 use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location, readings};
 use crate::route::HostPattern;
 use crate::timer::{Time, Wall};
 use files::{Reading, SoFar};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +64,8 @@ pub(super) struct Exchange {
     answered: Option<Time>,
     /// What went wrong, for the log.
     error: Option<&'static str>,
-    /// The location had no such file, and its fallback answers.
-    fell_back: bool,
+    /// What answers: the handler of its location, or the fallback.
+    handler: Option<Rc<Handler>>,
     /// Processes of the app that could not be reached.
     unreached: u16,
     step: Step,
@@ -89,6 +91,14 @@ enum Step {
     Sent,
 }
 
+/// What became of a request that a handler was given.
+enum Served {
+    /// It answers, at once or by and by.
+    Begun,
+    /// It has nothing for it, for this reason.
+    Nothing(&'static str),
+}
+
 /// Who gets a request body that is collected first.
 #[derive(Clone, Copy)]
 enum Collector {
@@ -107,7 +117,7 @@ impl Exchange {
             request: None,
             answered: None,
             error: None,
-            fell_back: false,
+            handler: None,
             unreached: 0,
             step: Step::Sent,
         }
@@ -139,41 +149,18 @@ impl Exchange {
             listener.trusts(trusted.unwrap_or_default(), address)
         });
         let location = site.and_then(|site| cx.table.location(site, target.path()));
-        let asterisk = target.form() == Form::Asterisk;
         self.request = Some(Request { head, target, host, origin, site, place: site.zip(location) });
-        match (site, location) {
-            (None, _) => Err(421),
-            (Some(_), None) if !asterisk => Err(404),
-            _ => Ok(()),
-        }
+        self.handler = self.place(config).map(|(_, location)| Rc::clone(&location.handler));
+        Ok(())
     }
 
-    // ---- admit and handle -----------------------------------------------------------------------------------------
+    // ---- handle --------------------------------------------------------------------------------------------------
 
-    fn admit(&mut self, body: BodyLength, drive: &mut Drive<'_>) {
-        let Some((_, location)) = self.place(drive.config) else {
-            // OPTIONS *: about the server as a whole (RFC 9110 §9.3.7).
-            let head = ResponseHead::new(204).with("Allow", METHODS);
-            return self.answer(&head, Vec::new(), drive);
-        };
-        if let Some(most) = location.policies.max_body
-            && let Err(refusal) = drive.reply.bound_request(most)
-        {
-            return self.refuse(&refusal, drive);
-        }
-        if let Handler::App { app, .. } = &*location.handler
-            && location.policies.asleep_200
-            && drive.cx.is_asleep(*app)
-        {
-            let head = ResponseHead::new(200).with("Content-Type", "text/plain; charset=utf-8");
-            return self.answer(&head, b"asleep\n".to_vec(), drive);
-        }
-        self.act(&location.handler, body, drive);
-    }
-
-    fn act(&mut self, handler: &Handler, body: BodyLength, drive: &mut Drive<'_>) {
-        match handler {
-            Handler::Files(files) => self.serve_file(files, (body, SoFar::default()), drive),
+    /// Has the handler begin.
+    fn start(&mut self, body: BodyLength, drive: &mut Drive<'_>) -> Served {
+        let Some(handler) = self.handler.clone() else { return Served::Nothing("no handler") };
+        match &*handler {
+            Handler::Files(files) => return self.serve_file(files, (body, SoFar::default()), drive),
             Handler::Respond { status, body, content_type } => {
                 let head = ResponseHead::new(*status).with("Content-Type", content_type);
                 self.answer(&head, body.as_bytes().to_vec(), drive);
@@ -188,7 +175,8 @@ impl Exchange {
             }
             Handler::Proxy(upstream) => {
                 if self.may_be_misread(drive.cx) {
-                    return self.refuse(&MISREAD, drive);
+                    self.refuse(&MISREAD, drive);
+                    return Served::Begun;
                 }
                 drive.reply.proceed();
                 if body == BodyLength::Unknown && protocol_of(*upstream, drive.config).wants_length() {
@@ -199,21 +187,13 @@ impl Exchange {
                 }
             }
         }
+        Served::Begun
     }
 
     fn place<'a>(&self, config: &'a Config) -> Option<(&'a Site, &'a Location)> {
         let (site, location) = self.request.as_ref()?.place?;
         let site = config.sites.get(site)?;
         Some((site, site.locations.get(location)?))
-    }
-
-    /// What answers: the location's handler, or its fallback.
-    fn answerer<'a>(&self, config: &'a Config) -> Option<&'a Handler> {
-        let (_, location) = self.place(config)?;
-        match &location.fallback {
-            Fallback::Handler(handler) if self.fell_back => Some(handler),
-            _ => Some(&location.handler),
-        }
     }
 
     fn redirect(&mut self, status: u16, template: &str, drive: &mut Drive<'_>) {
@@ -425,7 +405,7 @@ impl Exchange {
         let Some((given, length)) = drive.reply.tally().mismatch() else { return };
         const WHY: &str = "the body is not as long as its Content-Length";
         self.error = Some(WHY);
-        let (handler, line) = (self.handler(drive.config), self.request_line());
+        let (handler, line) = (self.answerer(drive.config), self.request_line());
         drive.cx.note_fault(
             log::Level::Error,
             &format!("{handler}: {WHY}"),
@@ -435,7 +415,7 @@ impl Exchange {
 
     fn broken(&mut self, fault: Fault, drive: &mut Drive<'_>) {
         self.error = Some(fault.why());
-        let (handler, why) = (self.handler(drive.config), fault.why());
+        let (handler, why) = (self.answerer(drive.config), fault.why());
         let (line, id) = (self.request_line(), self.id_text());
         drive.cx.note_fault(
             log::Level::Error,

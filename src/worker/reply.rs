@@ -3,7 +3,7 @@
 //!
 //! | call | when |
 //! |---|---|
-//! | `proceed`, `bound_request`, `last`, `interim` | before the head |
+//! | `proceed`, `bound_request`, `ignore_rest`, `last`, `interim` | before the head |
 //! | `head`, then `send` as long as `has_room`, then `finish` | once |
 //! | `prepared` | instead of these three |
 //! | `abort` | at any time: the client sees that the response is not complete |
@@ -82,6 +82,11 @@ impl<'a> Reply<'a> {
     /// 413, to be answered.
     pub(super) fn bound_request(&mut self, max: u64) -> Result<(), Refusal> {
         self.h1.limit_body(max)
+    }
+
+    /// Nothing more is taken of the request, which is to be answered with this.
+    pub(super) fn ignore_rest(&mut self, refusal: Refusal) {
+        self.h1.refuse_early(refusal);
     }
 
     /// The body of the request is wanted: `100 Continue` for a client that waits for it.

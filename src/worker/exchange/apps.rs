@@ -30,8 +30,10 @@ impl Exchange {
     }
 
     pub(super) fn start_app(&mut self, unit: Unit, body: RequestBody, drive: &mut Drive<'_>) {
-        let (Some(request), Some(handler)) = (&self.request, self.answerer(drive.config)) else { return };
-        let Handler::App { mount, .. } = handler else { return };
+        let (Some(request), Some(Handler::App { mount, .. })) = (&self.request, self.handler.as_deref())
+        else {
+            return;
+        };
         let id = self.id_text();
         let described = self.describe(request, mount, &id, drive.cx);
         let length = (body.len() > 0 || request.has_body()).then(|| body.len());

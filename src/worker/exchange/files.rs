@@ -1,7 +1,7 @@
 //! The part of an exchange that answers with a file, at once or after a thread has read it, or found it.
 
-use super::{Exchange, Step};
-use crate::config::{Fallback, Handler, Location};
+use super::{Exchange, Served, Step};
+use crate::config::{Fallback, Files, Handler, Location};
 use crate::http::BodyLength;
 use crate::timer::Time;
 use crate::worker::context::ReadFirst;
@@ -41,13 +41,53 @@ impl Exchange {
     /// Answers with a file; `body` is what the request brings, for a fallback.
     pub(super) fn serve_file(
         &mut self,
-        files: &crate::config::Files,
-        (body, sofar): (BodyLength, SoFar),
+        files: &Files,
+        (body, mut sofar): (BodyLength, SoFar),
         drive: &mut Drive<'_>,
-    ) {
-        let Some(request) = &self.request else { return };
-        let Some((site, location)) = request.place else { return };
-        let Some((_, Location { fallback, .. })) = self.place(drive.config) else { return };
+    ) -> Served {
+        loop {
+            let Some(answer) = self.look_for_file(files, &sofar, drive) else {
+                return Served::Nothing("no place");
+            };
+            match answer {
+                file::Answer::Nothing(why) => return Served::Nothing(why),
+                file::Answer::First(file::First::Near(on_disk)) => {
+                    let whom = Whom::Exchange(drive.owner);
+                    match drive.cx.read_first(whom, on_disk.file.as_fd(), 0..on_disk.len) {
+                        ReadFirst::Begun => {
+                            self.wait_for_file(body, SoFar { tries: sofar.tries + 1, ..sofar }, drive.cx.now);
+                        }
+                        ReadFirst::Cannot => {
+                            sofar.tries = TRIES;
+                            continue;
+                        }
+                        ReadFirst::Hangs => self.disk_hangs(drive),
+                    }
+                }
+                file::Answer::First(file::First::Job(job)) => match drive.cx.look_first(drive.owner, job) {
+                    ReadFirst::Begun => self.wait_for_file(body, sofar, drive.cx.now),
+                    ReadFirst::Cannot | ReadFirst::Hangs => self.disk_hangs(drive),
+                },
+                file::Answer::Ready(ready) => self.send_ready(ready, drive),
+                file::Answer::Send { head, body, segments } => {
+                    drive.reply.head(&head, body, drive.cx);
+                    segments.into_iter().for_each(|segment| drive.reply.send(segment));
+                    self.finish(drive);
+                }
+                file::Answer::Refuse(refused) => {
+                    log::debug!("{}: {}", self.request_line(), refused.why);
+                    drive.cx.is_short |= refused.is_for_shortage();
+                    self.fail_with(&refused.head, drive);
+                }
+            }
+            return Served::Begun;
+        }
+    }
+
+    fn look_for_file(&self, files: &Files, sofar: &SoFar, drive: &mut Drive<'_>) -> Option<file::Answer> {
+        let request = self.request.as_ref()?;
+        let (site, location) = request.place?;
+        let (_, Location { fallback, .. }) = self.place(drive.config)?;
         let path = request.target.path();
         let wanted = file::Request {
             head: &request.head,
@@ -62,51 +102,14 @@ impl Exchange {
         let times = (drive.cx.now, drive.cx.wall);
         let answer = drive.cx.files.serve((site, location), files, &wanted, times);
         drive.cx.look_at_roots();
-        match answer {
-            file::Answer::Ready(mut ready) => {
-                let body = ready.take_body();
-                let Some(head) = ready.head() else { return self.fail(500, drive) };
-                drive.reply.prepared(head, body, drive.cx);
-                self.step = Step::Sent;
-            }
-            file::Answer::Send { head, body, segments } => {
-                drive.reply.head(&head, body, drive.cx);
-                segments.into_iter().for_each(|segment| drive.reply.send(segment));
-                self.finish(drive);
-            }
-            file::Answer::Refuse(refused) => {
-                log::debug!("{}: {}", self.request_line(), refused.why);
-                drive.cx.is_short |= refused.is_for_shortage();
-                self.fail_with(&refused.head, drive);
-            }
-            file::Answer::First(file::First::Near(on_disk)) => {
-                let whom = Whom::Exchange(drive.owner);
-                match drive.cx.read_first(whom, on_disk.file.as_fd(), 0..on_disk.len) {
-                    ReadFirst::Begun => {
-                        self.wait_for_file(body, SoFar { tries: sofar.tries + 1, ..sofar }, drive.cx.now);
-                    }
-                    ReadFirst::Cannot => {
-                        let sofar = SoFar { tries: TRIES, ..sofar };
-                        self.serve_file(files, (body, sofar), drive);
-                    }
-                    ReadFirst::Hangs => self.disk_hangs(drive),
-                }
-            }
-            file::Answer::First(file::First::Job(job)) => match drive.cx.look_first(drive.owner, job) {
-                ReadFirst::Begun => self.wait_for_file(body, sofar, drive.cx.now),
-                ReadFirst::Cannot | ReadFirst::Hangs => self.disk_hangs(drive),
-            },
-            file::Answer::Nothing(why) => match fallback {
-                Fallback::Status(status) => {
-                    log::debug!("{}: {why}", self.request_line());
-                    self.fail(*status, drive);
-                }
-                Fallback::Handler(handler) => {
-                    self.fell_back = true;
-                    self.act(handler, body, drive);
-                }
-            },
-        }
+        Some(answer)
+    }
+
+    fn send_ready(&mut self, mut ready: file::Ready, drive: &mut Drive<'_>) {
+        let body = ready.take_body();
+        let Some(head) = ready.head() else { return self.fail(500, drive) };
+        drive.reply.prepared(head, body, drive.cx);
+        self.step = Step::Sent;
     }
 
     fn wait_for_file(&mut self, body: BodyLength, sofar: SoFar, now: Time) {
@@ -134,8 +137,12 @@ impl Exchange {
             return false;
         };
         let Reading { body, sofar, .. } = *reading;
-        match self.answerer(drive.config) {
-            Some(Handler::Files(files)) if done => self.serve_file(files, (body, sofar), drive),
+        match self.handler.clone().as_deref() {
+            Some(Handler::Files(files)) if done => {
+                if let Served::Nothing(why) = self.serve_file(files, (body, sofar), drive) {
+                    self.fall_back(why, body, drive);
+                }
+            }
             _ => {
                 drive.cx.forget_read(Whom::Exchange(drive.owner));
                 self.disk_hangs(drive);

@@ -77,7 +77,7 @@ impl Exchange {
             return;
         }
         let config = Rc::clone(&cx.config);
-        let (id, place, handler) = (self.id_text(), self.place(&config), self.handler(&config));
+        let (id, place, handler) = (self.id_text(), self.place(&config), self.answerer(&config));
         let head = self.request.as_ref().map(|request| &request.head);
         let field = |name| head.and_then(|head| head.get(name));
         let client = self.request.as_ref().and_then(|request| request.origin.client);
@@ -101,8 +101,9 @@ impl Exchange {
         });
     }
 
-    pub(super) fn handler(&self, config: &Config) -> String {
-        let Some(handler) = self.answerer(config) else { return String::new() };
+    /// Who answers, for the log.
+    pub(super) fn answerer(&self, config: &Config) -> String {
+        let Some(handler) = self.handler.as_deref() else { return String::new() };
         match handler {
             Handler::Files(_) => "files".to_owned(),
             Handler::App { app, .. } => {

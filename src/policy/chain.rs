@@ -1,0 +1,126 @@
+//! The rules in their order. The first one that answers is the last one that is asked.
+//!
+//! | rule | answers |
+//! |---|---|
+//! | host | 421, if the host belongs to no site |
+//! | body | 413, if a body is announced that is longer than `max_body`; the protocol bounds what is not announced |
+//! | probe | 200, if the app sleeps and is not to be woken for this |
+
+use super::Policies;
+use crate::http::BodyLength;
+
+/// A request as the rules see it.
+pub struct Asked<'a> {
+    /// Its host belongs to a site.
+    pub has_site: bool,
+    /// The body that it announces.
+    pub body: BodyLength,
+    /// Whether an app answers it that sleeps.
+    pub is_asleep: &'a dyn Fn() -> bool,
+}
+
+/// What a rule, or all of them, say of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing: the next has it.
+    Continue,
+    /// This is the answer.
+    Respond(Answer),
+}
+
+/// The answer of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The error page for this status.
+    Page(u16),
+    /// The same, and nothing more is read of the request, whose fault it is.
+    Refuse {
+        /// Status.
+        status: u16,
+        /// For the log.
+        why: &'static str,
+    },
+    /// 200, with this text.
+    Text(&'static str),
+}
+
+type Rule = fn(&Policies, &Asked<'_>) -> Verdict;
+
+const RULES: [Rule; 3] = [host, body, probe];
+
+/// What comes of a request where these policies hold.
+#[must_use]
+pub fn judge(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    for rule in RULES {
+        let verdict = rule(policies, asked);
+        if verdict != Verdict::Continue {
+            return verdict;
+        }
+    }
+    Verdict::Continue
+}
+
+fn host(_: &Policies, asked: &Asked<'_>) -> Verdict {
+    if asked.has_site { Verdict::Continue } else { Verdict::Respond(Answer::Page(421)) }
+}
+
+fn body(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    match (asked.body, policies.max_body) {
+        (BodyLength::Known(length), Some(most)) if length > most => {
+            Verdict::Respond(Answer::Refuse { status: 413, why: "request body too large; raise max_body" })
+        }
+        _ => Verdict::Continue,
+    }
+}
+
+fn probe(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    if policies.asleep_200 && (asked.is_asleep)() {
+        Verdict::Respond(Answer::Text("asleep\n"))
+    } else {
+        Verdict::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROBED: Policies = Policies { max_body: Some(4), asleep_200: true };
+
+    fn judged(policies: Policies, has_site: bool, body: BodyLength, asleep: bool) -> Verdict {
+        judge(&policies, &Asked { has_site, body, is_asleep: &|| asleep })
+    }
+
+    #[track_caller]
+    fn refused(verdict: Verdict) {
+        assert!(matches!(verdict, Verdict::Respond(Answer::Refuse { status: 413, .. })), "{verdict:?}");
+    }
+
+    #[test]
+    fn each_rule_answers_what_is_its_own() {
+        let none = Policies::default();
+        assert_eq!(judged(none, true, BodyLength::Known(u64::MAX), true), Verdict::Continue);
+        assert_eq!(judged(none, false, BodyLength::None, false), Verdict::Respond(Answer::Page(421)));
+        for body in [BodyLength::None, BodyLength::Known(4), BodyLength::Unknown] {
+            assert_eq!(judged(PROBED, true, body, false), Verdict::Continue, "{body:?}");
+        }
+        refused(judged(PROBED, true, BodyLength::Known(5), false));
+        assert_eq!(judged(PROBED, true, BodyLength::None, true), Verdict::Respond(Answer::Text("asleep\n")));
+    }
+
+    #[test]
+    fn the_first_that_answers_is_the_last_that_is_asked() {
+        assert_eq!(judged(PROBED, false, BodyLength::Known(5), true), Verdict::Respond(Answer::Page(421)));
+        refused(judge(
+            &PROBED,
+            &Asked { has_site: true, body: BodyLength::Known(5), is_asleep: &|| panic!("asked") },
+        ));
+    }
+
+    #[test]
+    fn whether_an_app_sleeps_is_asked_only_where_it_matters() {
+        let plain = Policies { max_body: Some(4), asleep_200: false };
+        let asked = Asked { has_site: true, body: BodyLength::None, is_asleep: &|| panic!("asked") };
+        assert_eq!(judge(&plain, &asked), Verdict::Continue);
+    }
+}

@@ -1,0 +1,84 @@
+//! The part of an exchange between its route and the one who answers: the policies of the place, then its handler, then
+//! what the location falls back to.
+
+use super::{Exchange, METHODS, Served};
+use crate::config::{Fallback, Handler};
+use crate::h1::Refusal;
+use crate::http::target::Form;
+use crate::http::{BodyLength, ResponseHead};
+use crate::policy::chain::{self, Answer, Asked, Verdict};
+use crate::worker::drive::Drive;
+use std::rc::Rc;
+
+impl Exchange {
+    /// Asks the policies of the place, then its handler.
+    pub(super) fn admit(&mut self, body: BodyLength, drive: &mut Drive<'_>) {
+        let location = self.place(drive.config).map(|(_, location)| location);
+        let policies = location.map(|location| location.policies).unwrap_or_default();
+        let is_asleep = || match self.handler.as_deref() {
+            Some(Handler::App { app, .. }) => drive.cx.is_asleep(*app),
+            _ => false,
+        };
+        let has_site = self.request.as_ref().is_some_and(|request| request.site.is_some());
+        match chain::judge(&policies, &Asked { has_site, body, is_asleep: &is_asleep }) {
+            Verdict::Continue => {}
+            Verdict::Respond(answer) => return self.answer_at_once(answer, drive),
+        }
+        // What was not announced is bounded as it comes.
+        if let Some(most) = policies.max_body
+            && let Err(refusal) = drive.reply.bound_request(most)
+        {
+            return self.refuse(&refusal, drive);
+        }
+        if location.is_none() {
+            return self.answer_for_none(drive);
+        }
+        if let Served::Nothing(why) = self.start(body, drive) {
+            self.fall_back(why, body, drive);
+        }
+    }
+
+    /// Carries out what a policy has answered.
+    fn answer_at_once(&mut self, answer: Answer, drive: &mut Drive<'_>) {
+        match answer {
+            Answer::Page(status) => self.fail(status, drive),
+            Answer::Refuse { status, why } => {
+                let refusal = Refusal { status, why };
+                drive.reply.ignore_rest(refusal);
+                self.refuse(&refusal, drive);
+            }
+            Answer::Text(text) => {
+                let head = ResponseHead::new(200).with("Content-Type", "text/plain; charset=utf-8");
+                self.answer(&head, text.into(), drive);
+            }
+        }
+    }
+
+    /// Answers a request that no location of its site takes.
+    fn answer_for_none(&mut self, drive: &mut Drive<'_>) {
+        if self.request.as_ref().is_some_and(|request| request.target.form() == Form::Asterisk) {
+            // OPTIONS *: about the server as a whole (RFC 9110 §9.3.7).
+            let head = ResponseHead::new(204).with("Allow", METHODS);
+            return self.answer(&head, Vec::new(), drive);
+        }
+        self.fail(404, drive);
+    }
+
+    /// The handler has nothing.
+    pub(super) fn fall_back(&mut self, why: &'static str, body: BodyLength, drive: &mut Drive<'_>) {
+        let location = self.place(drive.config).map(|(_, location)| location);
+        let (status, why) = match location.map(|location| &location.fallback) {
+            None => (404, why),
+            Some(Fallback::Status(status)) => (*status, why),
+            Some(Fallback::Handler(handler)) => {
+                self.handler = Some(Rc::clone(handler));
+                match self.start(body, drive) {
+                    Served::Begun => return,
+                    Served::Nothing(why) => (404, why),
+                }
+            }
+        };
+        log::debug!("{}: {why}", self.request_line());
+        self.fail(status, drive);
+    }
+}
