@@ -3,7 +3,7 @@
 //!
 //! | kind | keys of its own | program | request body | units of a process |
 //! |---|---|---|---|---|
-//! | [`Wsgi`] | `module`, `python`, `threads` | the interpreter, with the host program | whole | its threads |
+//! | [`Wsgi`] | `module`, `python`, `threads` | the interpreter, with the host program | whole: in frames, or as a descriptor | its threads |
 //!
 //! Every program is started with the environment, user and directory of its app, and speaks the frames of
 //! [`crate::control::frame`].
@@ -14,6 +14,7 @@ pub use wsgi::Wsgi;
 pub(crate) use wsgi::{Target, check_threads};
 
 use super::located::{Fields, Located, Report};
+use crate::gateway::app::INLINE;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,16 @@ pub struct HostProgram<'a> {
     pub input: Cow<'static, str>,
     /// What it is told, besides what every host is: variables of its environment, without their prefix.
     pub settings: Vec<(&'static str, String)>,
+}
+
+/// How a program is handed the body of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandOver {
+    /// Once all of it is there, so that the program waits for no client (docs/decisions/0003-spooling.md).
+    Whole {
+        /// A longer body is a file, whose descriptor goes with the request.
+        in_frames: u64,
+    },
 }
 
 impl Host {
@@ -75,6 +86,14 @@ impl Host {
     pub fn template(&self) -> HostProgram<'_> {
         match self {
             Self::Wsgi(wsgi) => wsgi.template(),
+        }
+    }
+
+    /// How it is handed the body of a request.
+    #[must_use]
+    pub fn hand_over(&self) -> HandOver {
+        match self {
+            Self::Wsgi(_) => HandOver::Whole { in_frames: INLINE },
         }
     }
 

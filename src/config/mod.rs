@@ -49,7 +49,7 @@ pub use fallback::Fallback;
 pub use files::{Cache, Files, Symlinks};
 pub use flags::{from_flags, from_serve};
 pub use handler::Handler;
-pub use host::{Host, HostProgram, Wsgi};
+pub use host::{HandOver, Host, HostProgram, Wsgi};
 pub use limits::Limits;
 pub use load::load_with_warnings;
 pub use location::Location;

@@ -173,6 +173,7 @@ fn the_contract_s_example_is_understood() {
     let Host::Wsgi(wsgi) = &app.kind;
     assert_eq!((wsgi.module.as_str(), wsgi.callable.as_str()), ("config.wsgi", "application"));
     assert_eq!((wsgi.threads, app.kind.units()), (2, 2));
+    assert_eq!(app.kind.hand_over(), HandOver::Whole { in_frames: 64 << 10 });
     assert_eq!(wsgi.python, Path::new("/etc/hatchery/.venv/bin/python"));
     assert_eq!((app.preload, app.keep), (true, Keep::Template));
     assert_eq!(app.env[1], ("A".to_owned(), "1".to_owned()));

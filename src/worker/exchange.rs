@@ -19,11 +19,11 @@ use super::context::Context;
 use super::drive::Drive;
 use super::handler::fixed;
 use super::reader::Whom;
-use super::spool::{RequestBody, RequestSpool};
+use super::spool::{REQUEST_MEMORY, RequestBody, RequestSpool};
 use super::upstream::links::Unit;
 use super::upstream::{Advance, app, proxy};
 use crate::buf::Segment;
-use crate::config::{Config, Handler, Location, Site};
+use crate::config::{Config, HandOver, Handler, Location, Site};
 use crate::gateway::{self, Fault};
 use crate::h1::{self, Refusal};
 use crate::http::target::{Host, Target};
@@ -167,8 +167,13 @@ impl Exchange {
             }
             Handler::Redirect { status, location: template } => self.redirect(*status, template, drive),
             Handler::App { app, .. } => {
+                let Some(host) = drive.config.apps.get(*app).map(|app| &app.kind) else {
+                    return Served::Nothing("no such app");
+                };
+                let HandOver::Whole { in_frames } = host.hand_over();
                 drive.reply.proceed();
-                self.step = Step::Spooling { whom: Collector::App(*app), spool: RequestSpool::default() };
+                self.step =
+                    Step::Spooling { whom: Collector::App(*app), spool: RequestSpool::new(in_frames) };
                 if body == BodyLength::None {
                     self.on_body_end(drive);
                 }
@@ -181,7 +186,7 @@ impl Exchange {
                 drive.reply.proceed();
                 if body == BodyLength::Unknown && protocol_of(*upstream, drive.config).wants_length() {
                     let whom = Collector::Upstream(*upstream);
-                    self.step = Step::Spooling { whom, spool: RequestSpool::default() };
+                    self.step = Step::Spooling { whom, spool: RequestSpool::new(REQUEST_MEMORY) };
                 } else {
                     self.start_proxy(*upstream, body, drive);
                 }

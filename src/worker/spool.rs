@@ -11,8 +11,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-/// Request bodies up to this many bytes stay in memory and go to the app inside its frames.
-const REQUEST_MEMORY: usize = 64 * 1024;
+/// Request bodies for an upstream that wants to know their length stay in memory up to so many bytes.
+pub(super) const REQUEST_MEMORY: u64 = 64 * 1024;
 
 /// The temporary directory, as the master opened it; `None` if it could not.
 pub(super) type TempDir = Option<OwnedFd>;
@@ -22,8 +22,10 @@ fn make(directory: &TempDir) -> io::Result<File> {
 }
 
 /// A request body while it comes in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RequestSpool {
+    /// What is longer goes to a file.
+    in_memory: u64,
     memory: Vec<u8>,
     file: Option<File>,
     len: u64,
@@ -32,19 +34,24 @@ pub(super) struct RequestSpool {
 /// A whole request body.
 #[derive(Debug)]
 pub(super) enum RequestBody {
-    /// At most [`REQUEST_MEMORY`] bytes; possibly none.
+    /// At most as many bytes as stay in memory; possibly none.
     Memory(Vec<u8>),
     /// `len` bytes from offset 0 of an unlinked file.
     File { file: Rc<OwnedFd>, len: u64 },
 }
 
 impl RequestSpool {
+    pub(super) fn new(in_memory: u64) -> Self {
+        Self { in_memory, memory: Vec::new(), file: None, len: 0 }
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors
     /// If the temporary file cannot be made or written: ENOSPC, EACCES, EMFILE.
     pub(super) fn push(&mut self, bytes: &[u8], directory: &TempDir) -> io::Result<()> {
-        if self.file.is_none() && self.memory.len().saturating_add(bytes.len()) > REQUEST_MEMORY {
+        let len = self.len.saturating_add(bytes.len() as u64);
+        if self.file.is_none() && len > self.in_memory {
             let file = make(directory)?;
             file.write_all_at(&self.memory, 0)?;
             self.memory = Vec::new();
@@ -54,7 +61,7 @@ impl RequestSpool {
             Some(file) => file.write_all_at(bytes, self.len)?,
             None => self.memory.extend_from_slice(bytes),
         }
-        self.len = self.len.saturating_add(bytes.len() as u64);
+        self.len = len;
         Ok(())
     }
 
@@ -70,7 +77,7 @@ impl RequestSpool {
 impl From<RequestSpool> for Segment {
     /// The whole body, for whoever takes it as it is.
     fn from(spool: RequestSpool) -> Self {
-        let RequestSpool { memory, file, len } = spool;
+        let RequestSpool { memory, file, len, .. } = spool;
         match file {
             Some(file) => {
                 let file = Rc::new(OpenFile::from(OwnedFd::from(file)));
@@ -223,22 +230,24 @@ mod tests {
     use super::*;
     use crate::sys::file;
 
+    const MEMORY: usize = 64 * 1024;
+
     #[test]
     fn a_body_is_whole_wherever_it_lies() {
         let temp = file::open_directory(&std::env::temp_dir()).ok();
-        for size in [0, 1, REQUEST_MEMORY, REQUEST_MEMORY + 1, 300_000] {
+        for size in [0, 1, MEMORY, MEMORY + 1, 300_000] {
             let body: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
-            let mut spool = RequestSpool::default();
+            let mut spool = RequestSpool::new(MEMORY as u64);
             body.chunks(1000).for_each(|chunk| spool.push(chunk, &temp).unwrap());
             let whole = spool.finish();
             assert_eq!(whole.len(), size as u64);
             let read = match whole {
                 RequestBody::Memory(bytes) => {
-                    assert!(size <= REQUEST_MEMORY);
+                    assert!(size <= MEMORY);
                     bytes
                 }
                 RequestBody::File { file, len } => {
-                    assert!(size > REQUEST_MEMORY);
+                    assert!(size > MEMORY);
                     let file = File::from(file.try_clone().unwrap());
                     let mut bytes = vec![0; len as usize];
                     file.read_exact_at(&mut bytes, 0).unwrap();
@@ -251,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_not_there_is_an_error() {
-        let mut spool = RequestSpool::default();
-        assert!(spool.push(&vec![0; REQUEST_MEMORY + 1], &None).is_err());
+        let mut spool = RequestSpool::new(MEMORY as u64);
+        assert!(spool.push(&vec![0; MEMORY + 1], &None).is_err());
     }
 }
