@@ -8,7 +8,8 @@
 use crate::config::{self, Source};
 use crate::gateway::{self, Protocol, http1, params};
 use crate::h1::chunked::{self, Decoder};
-use crate::h1::{Conn, End, Event, Refusal, Request, Settings};
+use crate::h1::{Conn, End, Event, Request, Settings};
+use crate::http::fault::Refusal;
 use crate::http::forwarded::Origin;
 use crate::http::range::{self, Ranges};
 use crate::http::{BodyLength, Method, ResponseHead, target};

@@ -5,8 +5,9 @@
 //! write responses of their own. Fields that belong to the connection, and `Date` and `Server`, are the server's and
 //! are dropped, as nginx and gunicorn do.
 
-use super::{Event, Fault, Request, params};
+use super::{Event, Request, params};
 use crate::control::frame::{self, Frame, Header, Kind, Reader};
+use crate::http::fault::Fault;
 use crate::http::{BodyLength, ResponseHead, Status, fields};
 
 /// The program that imports and serves an app. Run it as `python -` with this text on standard input (a memfd), so

@@ -2,8 +2,9 @@
 //! `Status` tells the status, then the body up to the end of input or of `Content-Length`. A head that begins with a
 //! status line is taken as well ("non-parsed headers"), as uWSGI and nginx do.
 
-use super::{Event, Fault, http1};
+use super::{Event, http1};
 use crate::h1::{self, ResponseError};
+use crate::http::fault::Fault;
 use crate::http::{BodyLength, Method, ResponseHead, Status};
 
 /// Largest response head, as of HTTP upstreams.

@@ -11,8 +11,9 @@
 //! `release` says whether the channel can carry another request. A response begins once: after its head was polled nothing
 //! is tried again.
 
-use super::{BodyEncoder, Event, Fault, Protocol, Request, Response, Retry};
+use super::{BodyEncoder, Event, Protocol, Request, Response};
 use crate::buf::{Queue, Segment};
+use crate::http::fault::{Fault, Retry};
 use crate::http::{BodyLength, Method, ResponseHead};
 use crate::timer::Time;
 use std::time::Duration;
@@ -298,7 +299,7 @@ impl Client {
         if kept && unseen && self.method.is_idempotent() {
             return Again::SameServer;
         }
-        let allowed = match fault.retry() {
+        let allowed = match fault.row().retry {
             // A silent server is not asked twice: the client has waited its time-out already.
             Retry::Idempotent if fault == Fault::Silent => false,
             retry => retry.allows(self.method),

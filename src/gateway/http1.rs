@@ -2,10 +2,11 @@
 //! odd way the upstream sees framed plainly; responses are read strictly, because a response that two parties end at
 //! different places gives one client the answer of another.
 
-use super::{Event, Fault, Request};
+use super::{Event, Request};
 use crate::buf::{Queue, Segment};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{self, ResponseError, tokens};
+use crate::http::fault::Fault;
 use crate::http::{BodyLength, Fields, Method, Version, target};
 use std::time::Duration;
 

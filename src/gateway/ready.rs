@@ -5,8 +5,9 @@
 //! the response head.
 
 use super::app::{self, Body, Response};
-use super::{Event, Fault, Request};
+use super::{Event, Request};
 use crate::control::text;
+use crate::http::fault::Fault;
 use crate::http::forwarded::Origin;
 use crate::http::{Method, RequestHead, Scheme, Span, Version, target};
 use std::net::{IpAddr, Ipv4Addr};

@@ -18,7 +18,8 @@
 //! | CONNECT | 501 |
 //! | TRACE | 405 |
 
-use super::{Refusal, Request};
+use super::Request;
+use crate::http::fault::Refusal;
 use crate::http::fields::is_name;
 use crate::http::target::{self, Host, Target};
 use crate::http::{BodyLength, Fields, Method, RequestHead, Scheme, Status, Version};

@@ -19,6 +19,7 @@ pub use framing::{ResponseFraming, response as response_framing};
 pub use parse::{Response as ParsedResponse, ResponseError, response as parse_response};
 pub use prepared::Prepared;
 
+use crate::http::fault::Refusal;
 use crate::http::target::{Host, Target};
 use crate::http::{BodyLength, RequestHead};
 use std::time::Duration;
@@ -90,15 +91,6 @@ pub enum Event {
     Refused(Refusal),
     /// The client vanished, or stopped reading, in the middle of the exchange. Nothing more can be answered.
     Gone,
-}
-
-/// Why a request is not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The status to answer with.
-    pub status: u16,
-    /// For the log; names the limit if one could be raised.
-    pub why: &'static str,
 }
 
 /// What a connection waits for; derived from its state.

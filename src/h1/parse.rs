@@ -7,7 +7,8 @@
 //! some do where others do not: what two implementations read differently is how requests are smuggled. In responses,
 //! which come from servers that the operator chose, both are line ends.
 
-use super::{Refusal, Settings};
+use super::Settings;
+use crate::http::fault::Refusal;
 use crate::http::fields::is_token_byte;
 use crate::http::{Fields, Method, RequestHead, ResponseHead, Span, Status, Version};
 use httparse::{EMPTY_HEADER, Header};

@@ -3,6 +3,7 @@
 pub mod conditional;
 pub mod date;
 pub mod encoding;
+pub mod fault;
 pub mod fields;
 pub mod forwarded;
 pub mod location;

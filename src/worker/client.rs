@@ -10,7 +10,8 @@ use super::reply::{Reply, Tally};
 use super::spare::Spare;
 use super::transport::Transport;
 use crate::event::{Read, Readiness, Source};
-use crate::h1::{self, End, Event, Refusal};
+use crate::h1::{self, End, Event};
+use crate::http::fault::{Fault, Refusal};
 use crate::slab::{Key, Slab};
 use crate::timer::{Time, earliest};
 use std::collections::VecDeque;
@@ -218,7 +219,7 @@ impl Client {
         if let Some(why) = self.h1.turn(cx.now)
             && let Some(stream) = &mut self.stream
         {
-            stream.exchange.given_up(why, cx);
+            stream.exchange.note(Fault::Abandoned(why), "", cx);
         }
         self.transport.turn(cx.now);
         for _ in 0..BUDGET {

@@ -11,6 +11,7 @@
 
 mod admit;
 mod apps;
+mod faults;
 mod files;
 mod respond;
 mod written;
@@ -24,8 +25,9 @@ use super::upstream::links::Unit;
 use super::upstream::{Advance, app, proxy};
 use crate::buf::Segment;
 use crate::config::{Config, HandOver, Handler, Location, Site};
-use crate::gateway::{self, Fault};
-use crate::h1::{self, Refusal};
+use crate::gateway;
+use crate::h1;
+use crate::http::fault::{Fault, Refusal};
 use crate::http::target::{Host, Target};
 use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location, readings};
 use crate::route::HostPattern;
@@ -128,7 +130,7 @@ impl Exchange {
         let body = request.body;
         match self.route(request, drive.config, drive.cx) {
             Ok(()) => self.admit(body, drive),
-            Err(status) => self.fail(status, drive),
+            Err(status) => self.answer_page(&ResponseHead::new(status), drive),
         }
     }
 
@@ -180,7 +182,7 @@ impl Exchange {
             }
             Handler::Proxy(upstream) => {
                 if self.may_be_misread(drive.cx) {
-                    self.refuse(&MISREAD, drive);
+                    self.refuse(MISREAD, drive);
                     return Served::Begun;
                 }
                 drive.reply.proceed();
@@ -233,7 +235,7 @@ impl Exchange {
         match proxy::Run::start(upstream, &described, body, drive) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
-                self.broken(fault, drive);
+                self.fail(fault, drive);
             }
         }
     }
@@ -283,11 +285,9 @@ impl Exchange {
         match &mut self.step {
             Step::Spooling { spool, .. } => {
                 if let Err(error) = spool.push(&bytes, &drive.cx.temp_dir) {
-                    let directory = drive.config.temp_dir.display();
-                    let line = format!("worker: cannot keep a request body in {directory}: {error}");
-                    drive.cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
                     drive.reply.last();
-                    self.fail(503, drive);
+                    let detail = format!("{}: {error}", drive.config.temp_dir.display());
+                    self.fail_with(Fault::Spool, &detail, None, drive);
                 }
             }
             Step::Proxy(run) => run.push_body(bytes.into()),
@@ -323,7 +323,7 @@ impl Exchange {
         if drive.reply.has_begun() {
             drive.reply.abort();
         } else {
-            self.refuse(&refusal, drive);
+            self.refuse(refusal, drive);
         }
     }
 
@@ -378,12 +378,8 @@ impl Exchange {
             return false;
         }
         cx.leave_queue(app, *owner);
-        if failed.is_none() {
-            let name = cx.config.apps.get(app).map_or("", |app| app.name.as_str());
-            let line = format!("app {name}: no free process within queue_timeout; answered 503");
-            cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
-        }
-        self.unavailable(failed, drive);
+        let fault = if failed.is_some() { Fault::Unavailable } else { Fault::Busy };
+        self.fail_with(fault, "", failed, drive);
         true
     }
 
@@ -399,7 +395,7 @@ impl Exchange {
                 self.compare_length(drive);
                 self.finish(drive);
             }
-            Advance::Broken(fault) => self.broken(fault, drive),
+            Advance::Broken(fault) => self.fail(fault, drive),
         }
         true
     }
@@ -408,32 +404,7 @@ impl Exchange {
     /// look like a fault of the server unless it says whose they are.
     fn compare_length(&mut self, drive: &mut Drive<'_>) {
         let Some((given, length)) = drive.reply.tally().mismatch() else { return };
-        const WHY: &str = "the body is not as long as its Content-Length";
-        self.error = Some(WHY);
-        let (handler, line) = (self.answerer(drive.config), self.request_line());
-        drive.cx.note_fault(
-            log::Level::Error,
-            &format!("{handler}: {WHY}"),
-            format_args!("{handler}: {line}: {WHY}: {given} bytes instead of {length} ({})", self.id_text()),
-        );
-    }
-
-    fn broken(&mut self, fault: Fault, drive: &mut Drive<'_>) {
-        self.error = Some(fault.why());
-        let (handler, why) = (self.answerer(drive.config), fault.why());
-        let (line, id) = (self.request_line(), self.id_text());
-        drive.cx.note_fault(
-            log::Level::Error,
-            &format!("{handler}: {why}"),
-            format_args!("{handler}: {line}: {why} ({id})"),
-        );
-        if drive.reply.has_begun() {
-            // The client must see that the response is not complete.
-            drive.reply.abort();
-            self.step = Step::Sent;
-        } else {
-            self.fail(fault.status(), drive);
-        }
+        self.note(Fault::WrongLength, &format!("{given} bytes instead of {length}"), drive.cx);
     }
 
     /// The client has gone, or the request is refused: gives up what runs for it, without hurting the app.

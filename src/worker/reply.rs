@@ -10,7 +10,8 @@
 
 use super::context::Context;
 use crate::buf::Segment;
-use crate::h1::{self, Prepared, Refusal};
+use crate::h1::{self, Prepared};
+use crate::http::fault::Refusal;
 use crate::http::{BodyLength, ResponseHead, Status};
 
 /// See the module.

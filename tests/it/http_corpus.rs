@@ -4,7 +4,8 @@
 #![allow(clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use hatchery::buf::Segment;
-use hatchery::h1::{Conn, End, Event, Refusal, Request, Settings};
+use hatchery::h1::{Conn, End, Event, Request, Settings};
+use hatchery::http::fault::Refusal;
 use hatchery::http::{BodyLength, ResponseHead};
 use hatchery::timer::Time;
 use std::collections::BTreeSet;

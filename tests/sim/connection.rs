@@ -376,7 +376,9 @@ impl World {
                     gateway::Event::End => {
                         self.received.last_mut().expect("a head").1 = std::mem::take(&mut self.body);
                     }
-                    gateway::Event::Broken(fault) => assert_eq!(fault, gateway::Fault::Closed, "seed {seed}"),
+                    gateway::Event::Broken(fault) => {
+                        assert_eq!(fault, hatchery::http::fault::Fault::Closed, "seed {seed}")
+                    }
                     other => panic!("seed {seed}: {other:?}"),
                 }
             }

@@ -2,7 +2,8 @@
 
 use super::{Conn, Notice, PIPELINE_OUT, Phase, Reading, TOO_LARGE, Writing};
 use crate::h1::chunked::{self, Decoder};
-use crate::h1::{Event, Refusal, framing};
+use crate::h1::{Event, framing};
+use crate::http::fault::Refusal;
 use crate::http::{BodyLength, Method, RequestHead};
 
 impl Conn {

@@ -9,7 +9,8 @@
 //! | write | while there is something to write, from one write to the next | aborts |
 //! | linger | from the last byte written, and from one read to the next | close |
 
-use super::{Conn, Notice, Phase, Reading, Refusal, Settings, Writing};
+use super::{Conn, Notice, Phase, Reading, Settings, Writing};
+use crate::http::fault::Refusal;
 use crate::timer::{Time, earliest};
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 
 use super::{Exchange, METHODS, Served};
 use crate::config::{Fallback, Handler};
-use crate::h1::Refusal;
+use crate::http::fault::Refusal;
 use crate::http::target::Form;
 use crate::http::{BodyLength, ResponseHead};
 use crate::policy::chain::{self, Answer, Asked, Verdict};
@@ -28,7 +28,7 @@ impl Exchange {
         if let Some(most) = policies.max_body
             && let Err(refusal) = drive.reply.bound_request(most)
         {
-            return self.refuse(&refusal, drive);
+            return self.refuse(refusal, drive);
         }
         if location.is_none() {
             return self.answer_for_none(drive);
@@ -41,11 +41,11 @@ impl Exchange {
     /// Carries out what a policy has answered.
     fn answer_at_once(&mut self, answer: Answer, drive: &mut Drive<'_>) {
         match answer {
-            Answer::Page(status) => self.fail(status, drive),
+            Answer::Page(status) => self.answer_page(&ResponseHead::new(status), drive),
             Answer::Refuse { status, why } => {
                 let refusal = Refusal { status, why };
                 drive.reply.ignore_rest(refusal);
-                self.refuse(&refusal, drive);
+                self.refuse(refusal, drive);
             }
             Answer::Text(text) => {
                 let head = ResponseHead::new(200).with("Content-Type", "text/plain; charset=utf-8");
@@ -61,7 +61,7 @@ impl Exchange {
             let head = ResponseHead::new(204).with("Allow", METHODS);
             return self.answer(&head, Vec::new(), drive);
         }
-        self.fail(404, drive);
+        self.answer_page(&ResponseHead::new(404), drive);
     }
 
     /// The handler has nothing.
@@ -79,6 +79,6 @@ impl Exchange {
             }
         };
         log::debug!("{}: {why}", self.request_line());
-        self.fail(status, drive);
+        self.answer_page(&ResponseHead::new(status), drive);
     }
 }

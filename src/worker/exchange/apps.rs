@@ -3,8 +3,7 @@
 use super::{Exchange, Step};
 use crate::config::Handler;
 use crate::gateway;
-use crate::http::ResponseHead;
-use crate::timer::Time;
+use crate::http::fault::Fault;
 use crate::worker::drive::Drive;
 use crate::worker::spool::RequestBody;
 use crate::worker::upstream::app::{self, Ask, Unsent};
@@ -25,7 +24,7 @@ impl Exchange {
                 let (until, ask) = (cx.now.after(wait), cx.now.after(app::PATIENCE));
                 self.step = Step::Queued { app, body, until, ask };
             }
-            Ask::Failed { retry } => self.unavailable(Some(retry), drive),
+            Ask::Failed { retry } => self.fail_with(Fault::Unavailable, "", Some(retry), drive),
         }
     }
 
@@ -52,26 +51,13 @@ impl Exchange {
                 if self.unreached < UNREACHED {
                     self.ask_for_unit(unit.app, body, drive);
                 } else {
-                    self.unavailable(None, drive);
+                    self.fail(Fault::Unavailable, drive);
                 }
             }
             Err(Unsent::Shortage(error)) => {
                 drive.cx.is_short = true;
-                drive.cx.note_fault(
-                    log::Level::Error,
-                    "requests without a connection to their app",
-                    format_args!(
-                        "worker: cannot connect to an app: {error}; answered 503. Raise LimitNOFILE or lower \
-                         workers.connections"
-                    ),
-                );
-                self.unavailable(None, drive);
+                self.fail_with(Fault::Shortage, &error.to_string(), None, drive);
             }
         }
-    }
-
-    pub(super) fn unavailable(&mut self, retry: Option<Time>, drive: &mut Drive<'_>) {
-        let seconds = retry.map_or(1, |at| at.since(drive.cx.now).as_secs() + 1).min(30);
-        self.fail_with(&ResponseHead::new(503).with("Retry-After", seconds.to_string()), drive);
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{Exchange, Served, Step};
 use crate::config::{Fallback, Files, Handler, Location};
-use crate::http::BodyLength;
+use crate::http::fault::Fault;
+use crate::http::{BodyLength, ResponseHead};
 use crate::timer::Time;
 use crate::worker::context::ReadFirst;
 use crate::worker::drive::Drive;
@@ -61,12 +62,12 @@ impl Exchange {
                             sofar.tries = TRIES;
                             continue;
                         }
-                        ReadFirst::Hangs => self.disk_hangs(drive),
+                        ReadFirst::Hangs => self.fail(Fault::Disk, drive),
                     }
                 }
                 file::Answer::First(file::First::Job(job)) => match drive.cx.look_first(drive.owner, job) {
                     ReadFirst::Begun => self.wait_for_file(body, sofar, drive.cx.now),
-                    ReadFirst::Cannot | ReadFirst::Hangs => self.disk_hangs(drive),
+                    ReadFirst::Cannot | ReadFirst::Hangs => self.fail(Fault::Disk, drive),
                 },
                 file::Answer::Ready(ready) => self.send_ready(ready, drive),
                 file::Answer::Send { head, body, segments } => {
@@ -77,7 +78,7 @@ impl Exchange {
                 file::Answer::Refuse(refused) => {
                     log::debug!("{}: {}", self.request_line(), refused.why);
                     drive.cx.is_short |= refused.is_for_shortage();
-                    self.fail_with(&refused.head, drive);
+                    self.answer_page(&refused.head, drive);
                 }
             }
             return Served::Begun;
@@ -107,7 +108,7 @@ impl Exchange {
 
     fn send_ready(&mut self, mut ready: file::Ready, drive: &mut Drive<'_>) {
         let body = ready.take_body();
-        let Some(head) = ready.head() else { return self.fail(500, drive) };
+        let Some(head) = ready.head() else { return self.answer_page(&ResponseHead::new(500), drive) };
         drive.reply.prepared(head, body, drive.cx);
         self.step = Step::Sent;
     }
@@ -145,17 +146,9 @@ impl Exchange {
             }
             _ => {
                 drive.cx.forget_read(Whom::Exchange(drive.owner));
-                self.disk_hangs(drive);
+                self.fail(Fault::Disk, drive);
             }
         }
         true
-    }
-
-    fn disk_hangs(&mut self, drive: &mut Drive<'_>) {
-        const WHY: &str = "the disk does not answer";
-        self.error = Some(WHY);
-        let line = self.request_line();
-        drive.cx.note_fault(log::Level::Error, WHY, format_args!("worker: {line}: {WHY}; answered 503"));
-        self.unavailable(None, drive);
     }
 }

@@ -1,10 +1,9 @@
 //! The part of an exchange that answers: fixed answers, error pages, the record in the access log.
 
-use super::{Exchange, METHODS, Request, Step};
+use super::{Exchange, Request, Step};
 use crate::accesslog::Record;
 use crate::buf::Segment;
 use crate::config::{Config, Handler};
-use crate::h1::Refusal;
 use crate::http::{BodyLength, ResponseHead, Status};
 use crate::sys::clock;
 use crate::worker::context::Context;
@@ -27,12 +26,8 @@ impl Exchange {
         self.finish(drive);
     }
 
-    pub(super) fn fail(&mut self, status: u16, drive: &mut Drive<'_>) {
-        self.fail_with(&ResponseHead::new(status), drive);
-    }
-
     /// Answers with an error page that also carries the fields of `extra`.
-    pub(super) fn fail_with(&mut self, extra: &ResponseHead, drive: &mut Drive<'_>) {
+    pub(super) fn answer_page(&mut self, extra: &ResponseHead, drive: &mut Drive<'_>) {
         let site = self.request.as_ref().and_then(|request| request.site);
         let page = drive.cx.page(site, extra.status.0);
         let body = page.body();
@@ -44,28 +39,6 @@ impl Exchange {
         drive.reply.head(&page.head_with(extra), BodyLength::Known(body.len()), drive.cx);
         drive.reply.send(body);
         self.finish(drive);
-    }
-
-    pub(super) fn refuse(&mut self, refusal: &Refusal, drive: &mut Drive<'_>) {
-        let Refusal { status, why } = *refusal;
-        let peer = self.peer_text();
-        self.error = Some(why);
-        drive.cx.note(log::Level::Info, why, format_args!("{peer}: refused with {status}: {why}"));
-        let mut head = ResponseHead::new(status);
-        if status == 405 {
-            head.fields.add("Allow", METHODS);
-        }
-        self.fail_with(&head, drive);
-    }
-
-    /// The client is too slow for the rest of its answer.
-    pub(in crate::worker) fn given_up(&mut self, why: &'static str, cx: &mut Context) {
-        self.error = Some(why);
-        cx.note(log::Level::Info, why, format_args!("{}: broken off: {why}", self.peer_text()));
-    }
-
-    fn peer_text(&self) -> String {
-        self.peer.address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
     }
 
     // ---- done -----------------------------------------------------------------------------------------------------

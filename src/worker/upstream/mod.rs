@@ -10,7 +10,7 @@ pub(super) use app::Apps;
 pub(super) use links::Links;
 pub(super) use proxy::Servers;
 
-use crate::gateway::Fault;
+use crate::http::fault::Fault;
 use crate::http::{BodyLength, ResponseHead};
 
 /// What an exchange has to do next for its run.

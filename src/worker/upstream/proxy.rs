@@ -8,8 +8,9 @@ use crate::balance::Balancer;
 use crate::buf::Segment;
 use crate::config::{Address, Config, Upstream};
 use crate::event::{Endpoint, Read};
-use crate::gateway::{self, Again, Fault, Output, Patience};
+use crate::gateway::{self, Again, Output, Patience};
 use crate::http::BodyLength;
+use crate::http::fault::Fault;
 use crate::slab::Key;
 use crate::sys::socket;
 use crate::timer::Time;
@@ -258,7 +259,7 @@ impl Run {
                 Err(error) => self.server_failed(&error, cx),
             }
         } else {
-            self.server_failed(&fault.why(), cx);
+            self.server_failed(&fault.row().why, cx);
         }
         if again == Again::No {
             return Advance::Broken(fault);

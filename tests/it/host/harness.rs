@@ -2,7 +2,8 @@
 
 use hatchery::control::frame::{self, Frame, Kind, Reader};
 use hatchery::gateway::app::{self, Body, HOST_PROGRAM, Response};
-use hatchery::gateway::{Event, Fault, Request};
+use hatchery::gateway::{Event, Request};
+use hatchery::http::fault::Fault;
 use hatchery::http::forwarded::Origin;
 use hatchery::http::{BodyLength, RequestHead, ResponseHead, Span, Version};
 use hatchery::sys::{channel, inherited};

@@ -1,8 +1,8 @@
 //! PEP 3333, case by case.
 
 use super::harness::{Answer, Ask, Host, get};
-use hatchery::gateway::Fault;
 use hatchery::http::BodyLength;
+use hatchery::http::fault::Fault;
 
 fn sound(answer: &Answer, status: u16, body: &str) {
     assert_eq!((answer.status(), answer.text().as_str()), (status, body), "{answer:?}");

@@ -1,0 +1,208 @@
+//! What can go wrong with an exchange: the one vocabulary for it, and the one table of what follows (research, web-servers
+//! §4.10, §4.12).
+//!
+//! | fault | who | status | retry | level |
+//! |---|---|---|---|---|
+//! | `Request` | client | as it says | never | info |
+//! | `Abandoned` | client | – | never | info |
+//! | `Refused` | upstream | 502 | always: not a byte of the request was taken | error |
+//! | `ConnectTimeout` | upstream | 504 | always | error |
+//! | `Closed` | upstream | 502 | idempotent methods | error |
+//! | `Silent` | upstream | 504 | idempotent methods | error |
+//! | `Truncated`, `Malformed`, `HeadTooLarge`, `Failed`, `WrongLength` | upstream | 502 | never | error |
+//! | `Stalled` | upstream | 504 | never | error |
+//! | `Busy` | upstream | 503 | never: waiting was tried already | warn |
+//! | `Unavailable` | upstream | 503 | never | debug: whoever starts it has told |
+//! | `Shortage`, `Disk`, `Spool` | us | 503 | never | error |
+
+use super::Method;
+
+/// Why a request has no answer, or not the whole of it. "Upstream" is whoever was to answer, an app too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The request cannot be served.
+    Request(Refusal),
+    /// The client did not send, or take, the rest in time.
+    Abandoned(&'static str),
+    /// No connection: refused, unreachable, no such socket.
+    Refused,
+    /// No connection in time.
+    ConnectTimeout,
+    /// Closed or reset after the request was (partly) sent, before the first byte of a response.
+    Closed,
+    /// No byte of a response in time.
+    Silent,
+    /// Ended in the middle of the head or of the body.
+    Truncated,
+    /// Silent in the middle of a response for too long.
+    Stalled,
+    /// Not the protocol, or framing that two parties could read differently.
+    Malformed,
+    /// A response head over the limit.
+    HeadTooLarge,
+    /// The app reported that it could not produce a response.
+    Failed,
+    /// The body has another length than the head announced.
+    WrongLength,
+    /// The wait for a unit of the app was too long.
+    Busy,
+    /// The app does not start, or its processes cannot be reached.
+    Unavailable,
+    /// This server has no descriptors or memory left for a connection.
+    Shortage,
+    /// A disk of this server does not answer.
+    Disk,
+    /// This server cannot keep the body of the request.
+    Spool,
+}
+
+/// Why a request is not served, for a reason that lies in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Refusal {
+    /// The status to answer with.
+    pub status: u16,
+    /// For the log; names the limit if one could be raised.
+    pub why: &'static str,
+}
+
+/// Where a fault lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// In the client.
+    Client,
+    /// In the upstream or app.
+    Upstream,
+    /// In this server.
+    Us,
+}
+
+/// When a request may be sent again, to the same or another server (RFC 9110 §9.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Whatever the method.
+    Always,
+    /// Only if a repeated request has the effect of one, and its body can be sent again.
+    Idempotent,
+    /// No.
+    Never,
+}
+
+/// How loud a fault is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// For whoever looks for it.
+    Debug,
+    /// What clients do.
+    Info,
+    /// Something wants more.
+    Warn,
+    /// Something is broken.
+    Error,
+}
+
+/// What follows from a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Where it lies.
+    pub who: Who,
+    /// The status for the client, as long as no response head has been sent.
+    pub status: u16,
+    /// Whether another try is safe, as long as nothing of the response has reached the client.
+    pub retry: Retry,
+    /// How loud it is told of.
+    pub level: Level,
+    /// The word for it, in the log and in the access log.
+    pub why: &'static str,
+}
+
+impl Retry {
+    /// Whether a request of this method may be sent again.
+    #[must_use]
+    pub fn allows(self, method: Method) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Idempotent => method.is_idempotent(),
+            Self::Never => false,
+        }
+    }
+}
+
+impl Fault {
+    /// Its row of the table.
+    #[must_use]
+    pub fn row(self) -> Row {
+        use {Level as L, Retry as R, Who as W};
+        let row = |who, status, retry, level, why| Row { who, status, retry, level, why };
+        let upstream = |status, retry, why| row(W::Upstream, status, retry, L::Error, why);
+        let us = |why| row(W::Us, 503, R::Never, L::Error, why);
+        match self {
+            Self::Request(Refusal { status, why }) => row(W::Client, status, R::Never, L::Info, why),
+            Self::Abandoned(why) => row(W::Client, 408, R::Never, L::Info, why),
+            Self::Refused => upstream(502, R::Always, "connection refused"),
+            Self::ConnectTimeout => upstream(504, R::Always, "no connection in time"),
+            Self::Closed => upstream(502, R::Idempotent, "connection closed before a response"),
+            Self::Silent => upstream(504, R::Idempotent, "no response in time"),
+            Self::Truncated => upstream(502, R::Never, "connection closed in the middle of the response"),
+            Self::Stalled => upstream(504, R::Never, "response stalled"),
+            Self::Malformed => upstream(502, R::Never, "malformed response"),
+            Self::HeadTooLarge => upstream(502, R::Never, "response head too large"),
+            Self::Failed => upstream(502, R::Never, "the app failed to respond"),
+            Self::WrongLength => upstream(502, R::Never, "the body is not as long as its Content-Length"),
+            Self::Busy => row(W::Upstream, 503, R::Never, L::Warn, "no free process within queue_timeout"),
+            Self::Unavailable => row(W::Upstream, 503, R::Never, L::Debug, "nothing is alive to answer"),
+            Self::Shortage => us("no descriptors or memory left to connect; raise LimitNOFILE"),
+            Self::Disk => us("the disk does not answer"),
+            Self::Spool => us("cannot keep the request body"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of the module.
+    #[test]
+    fn every_fault_has_its_row() {
+        use Level::{Debug, Error, Info, Warn};
+        use Retry::{Always, Idempotent, Never};
+        use Who::{Client, Upstream, Us};
+        let refusal = Refusal { status: 414, why: "request line too long" };
+        for (fault, who, status, retry, level) in [
+            (Fault::Request(refusal), Client, 414, Never, Info),
+            (Fault::Abandoned("too slow"), Client, 408, Never, Info),
+            (Fault::Refused, Upstream, 502, Always, Error),
+            (Fault::ConnectTimeout, Upstream, 504, Always, Error),
+            (Fault::Closed, Upstream, 502, Idempotent, Error),
+            (Fault::Silent, Upstream, 504, Idempotent, Error),
+            (Fault::Truncated, Upstream, 502, Never, Error),
+            (Fault::Malformed, Upstream, 502, Never, Error),
+            (Fault::HeadTooLarge, Upstream, 502, Never, Error),
+            (Fault::Failed, Upstream, 502, Never, Error),
+            (Fault::WrongLength, Upstream, 502, Never, Error),
+            (Fault::Stalled, Upstream, 504, Never, Error),
+            (Fault::Busy, Upstream, 503, Never, Warn),
+            (Fault::Unavailable, Upstream, 503, Never, Debug),
+            (Fault::Shortage, Us, 503, Never, Error),
+            (Fault::Disk, Us, 503, Never, Error),
+            (Fault::Spool, Us, 503, Never, Error),
+        ] {
+            let row = fault.row();
+            assert_eq!((row.who, row.status, row.retry, row.level), (who, status, retry, level), "{fault:?}");
+            assert!(!row.why.is_empty(), "{fault:?}");
+        }
+        assert_eq!(Fault::Request(refusal).row().why, refusal.why);
+    }
+
+    #[test]
+    fn what_is_repeated_has_the_effect_of_one() {
+        let allows = |retry: Retry, method: &str| retry.allows(Method::from_bytes(method.as_bytes()));
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
+            assert!(allows(Retry::Idempotent, method), "{method}");
+        }
+        for method in ["POST", "PATCH", "LOCK", "CONNECT", "get"] {
+            assert!(!allows(Retry::Idempotent, method), "{method}");
+            assert!(allows(Retry::Always, method) && !allows(Retry::Never, method), "{method}");
+        }
+    }
+}
