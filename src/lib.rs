@@ -34,6 +34,7 @@
 //! | pool | processes of one kind kept alive together: the workers, one app |
 //! | slot | the place of one process in its pool; it is refilled when its process dies |
 //! | generation | one reading of the configuration and the processes started from it |
+//! | incarnation | which of the processes that one slot of an app has had, by number |
 //! | connection | one accepted client socket |
 //! | exchange | one request and its response |
 //! | owner | the address of an exchange: its client, and its number on that connection |

@@ -14,9 +14,9 @@ pub mod worker;
 
 use std::path::{Path, PathBuf};
 
-/// The socket on which an app process of `pool`, slot `slot`, with unit generation `generation` listens. Workers find
-/// it from the unit's word on the board alone; the generation keeps them from reaching a successor.
+/// The socket on which the app process of that incarnation in slot `slot` of `pool` listens. Workers find it from the
+/// unit's word on the board alone; the incarnation keeps them from reaching a successor.
 #[must_use]
-pub fn app_socket(runtime_dir: &Path, pool: u16, slot: u16, generation: u32) -> PathBuf {
-    runtime_dir.join(format!("app-{pool}-{slot}-{generation}.sock"))
+pub fn app_socket(runtime_dir: &Path, pool: u16, slot: u16, incarnation: u32) -> PathBuf {
+    runtime_dir.join(format!("app-{pool}-{slot}-{incarnation}.sock"))
 }

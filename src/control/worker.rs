@@ -27,21 +27,21 @@ pub struct Unit {
     pub slot: u16,
     /// Its number in the process.
     pub thread: u16,
-    /// Unit generation of its process.
-    pub generation: u32,
+    /// Which process of that slot.
+    pub incarnation: u32,
 }
 
 impl Unit {
     fn encode(self) -> Vec<u8> {
-        let Self { pool, slot, thread, generation } = self;
-        [&pool.to_le_bytes()[..], &slot.to_le_bytes(), &thread.to_le_bytes(), &generation.to_le_bytes()]
+        let Self { pool, slot, thread, incarnation } = self;
+        [&pool.to_le_bytes()[..], &slot.to_le_bytes(), &thread.to_le_bytes(), &incarnation.to_le_bytes()]
             .concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let word = |at| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-        let generation = u32::from_le_bytes(bytes.get(6..10)?.try_into().ok()?);
-        Some(Self { pool: word(0)?, slot: word(2)?, thread: word(4)?, generation })
+        let incarnation = u32::from_le_bytes(bytes.get(6..10)?.try_into().ok()?);
+        Some(Self { pool: word(0)?, slot: word(2)?, thread: word(4)?, incarnation })
     }
 }
 
@@ -283,7 +283,7 @@ impl ToMaster {
 mod tests {
     use super::*;
 
-    const UNIT: Unit = Unit { pool: 1, slot: 2, thread: 258, generation: 70_000 };
+    const UNIT: Unit = Unit { pool: 1, slot: 2, thread: 258, incarnation: 70_000 };
 
     #[test]
     fn every_message_survives_the_wire() {

@@ -33,8 +33,8 @@ pub struct Lease {
     pub slot: u16,
     /// Thread of the process.
     pub thread: u16,
-    /// Which process in that slot.
-    pub generation: u32,
+    /// Incarnation: which process in that slot.
+    pub incarnation: u32,
 }
 
 /// What became of a unit that was freed.
@@ -178,7 +178,7 @@ impl<'a> Board<'a> {
 
     /// Which process has the units of a slot, or had them last.
     #[must_use]
-    pub fn generation(self, pool: u16, slot: u16) -> u32 {
+    pub fn incarnation(self, pool: u16, slot: u16) -> u32 {
         (self.get(layout::slot(pool, slot)) >> 32) as u32
     }
 

@@ -251,12 +251,12 @@ impl World {
                 self.words.set(unit_at(0), unit.to(State::Gone, NOBODY).encode());
                 None
             }
-            Duty::Header(generation) => {
-                self.words.set(layout::slot(POOL, 0).unwrap(), u64::from(generation) << 32 | 1);
-                Some(Duty::Open(generation))
+            Duty::Header(incarnation) => {
+                self.words.set(layout::slot(POOL, 0).unwrap(), u64::from(incarnation) << 32 | 1);
+                Some(Duty::Open(incarnation))
             }
-            Duty::Open(generation) => {
-                let idle = Unit::new(generation, State::Idle, NOBODY);
+            Duty::Open(incarnation) => {
+                let idle = Unit::new(incarnation, State::Idle, NOBODY);
                 self.words.set(unit_at(0), idle.encode());
                 Some(Duty::Offer(Hand::loose(POOL, unit_at(0), idle)))
             }
@@ -279,7 +279,7 @@ impl World {
                 }
             },
             Duty::Report(row) => {
-                let lease = Lease { pool: POOL, slot: 0, thread: 0, generation: unit.generation };
+                let lease = Lease { pool: POOL, slot: 0, thread: 0, incarnation: unit.incarnation };
                 Some(Duty::Reporting(Hand::owned(lease, unit_at(0), State::Orphaned, row)))
             }
             Duty::Reporting(mut hand) => match hand.step(&mut self.words) {
@@ -319,12 +319,12 @@ impl World {
     /// What the master's sweep does with one unit; the rule is in `Sweep::look`.
     fn sweep(&mut self, thread: u16) -> Option<Duty> {
         let word = self.words.load(unit_at(thread));
-        let found = Found { slot: 0, thread, generation: self.generation(), at: unit_at(thread) };
+        let found = Found { slot: 0, thread, incarnation: self.incarnation(), at: unit_at(thread) };
         let alive = Rows::of((0..2).filter(|row| self.lives(*row)));
         Some(Duty::Looking(thread, Look::new(POOL, found, word, alive, false)))
     }
 
-    fn generation(&mut self) -> u32 {
+    fn incarnation(&mut self) -> u32 {
         (self.words.load(layout::slot(POOL, 0).unwrap()) >> 32) as u32
     }
 
@@ -349,7 +349,7 @@ impl World {
             }
             // The host is idle, as nobody runs anything for ever here.
             Remedy::Ask(row) => {
-                let lease = Lease { pool: POOL, slot: 0, thread, generation: self.generation() };
+                let lease = Lease { pool: POOL, slot: 0, thread, incarnation: self.incarnation() };
                 let runs = |worker: &Worker| {
                     worker.row == row && matches!(&worker.doing, Doing::Running(running) if *running == lease)
                 };
@@ -521,7 +521,7 @@ fn a_sweep_comes_between_the_death_of_a_worker_and_its_consequences() {
 
 #[test]
 fn whatever_is_written_over_a_unit_every_request_is_served_and_no_unit_is_lost() {
-    let state = |generation, state, owner| Unit::new(generation, state, owner).encode();
+    let state = |incarnation, state, owner| Unit::new(incarnation, state, owner).encode();
     let lies = [
         u64::MAX,
         0,

@@ -122,7 +122,7 @@ pub(super) fn pool(pool: u16, word: Pool) -> Option<Master> {
     Some(Master(base(pool)? + word as usize))
 }
 
-/// `{generation 32 | threads 32}` of a slot: which process its units belong to, and how many are in use.
+/// `{incarnation 32 | threads 32}` of a slot: which process its units belong to, and how many are in use.
 pub(super) fn slot(pool: u16, slot: u16) -> Option<Master> {
     (usize::from(slot) < SLOTS).then_some(Master(base(pool)? + SLOT_WORDS + usize::from(slot)))
 }

@@ -10,7 +10,7 @@ use crate::timer::Time;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 const POOL: u16 = 1;
-const GENERATION: u32 = 7;
+const INCARNATION: u32 = 7;
 const LIAR: u16 = 2;
 const PROCESSES: u16 = 3;
 const THREADS_EACH: u16 = 4;
@@ -29,16 +29,16 @@ impl Random {
     /// Likely words of units as well as unlikely ones.
     fn unit(&mut self) -> u64 {
         let random = self.next();
-        let generation = if random & 3 == 0 { random >> 32 } else { GENERATION.into() };
+        let incarnation = if random & 3 == 0 { random >> 32 } else { INCARNATION.into() };
         let owner = [0, 1, 2, 63, 64, u64::from(NOBODY), random >> 40 & 0xffff][(random >> 8) as usize % 7];
-        if random & 0xf0 == 0 { self.next() } else { generation << 32 | owner << 16 | random >> 16 & 7 }
+        if random & 0xf0 == 0 { self.next() } else { incarnation << 32 | owner << 16 | random >> 16 & 7 }
     }
 }
 
 fn open(board: super::MasterBoard<'_>) {
     board.publish(POOL, PoolState::Serving);
     for slot in 0..PROCESSES {
-        let _ = board.open(POOL, slot, GENERATION, THREADS_EACH);
+        let _ = board.open(POOL, slot, INCARNATION, THREADS_EACH);
     }
 }
 
@@ -79,7 +79,7 @@ fn random_words_lead_nobody_astray() {
         for row in [0, 1, 5] {
             while let Some(lease) = worker(&words, row).wait(POOL, Time(3)) {
                 assert!(lease.slot < PROCESSES && lease.thread < THREADS_EACH, "{lease:?}");
-                assert_eq!(lease.generation, GENERATION);
+                assert_eq!(lease.incarnation, INCARNATION);
                 claimed += 1;
                 match claimed % 3 {
                     0 => worker(&words, row).abandon(lease),
@@ -96,11 +96,11 @@ fn random_words_lead_nobody_astray() {
         for _ in 0..4 {
             let sweeping = sweep.look(board, alive, processes(round % 2 == 0));
             assert!(sweeping.poke.iter().all(|row| alive.has(row)), "{sweeping:?}");
-            assert!(sweeping.ask.iter().all(|(lease, _)| lease.generation == GENERATION));
+            assert!(sweeping.ask.iter().all(|(lease, _)| lease.incarnation == INCARNATION));
         }
         for slot in 0..PROCESSES {
             assert!(board.leave(POOL, slot) <= most);
-            let lease = Lease { pool: POOL, slot, thread: 0, generation: GENERATION };
+            let lease = Lease { pool: POOL, slot, thread: 0, incarnation: INCARNATION };
             let _ = board.freed(lease, LIAR, NOW);
             board.close(POOL, slot);
         }
@@ -144,7 +144,7 @@ fn what_others_do_is_not_hidden_by_a_liar() {
     let lease = worker(&words, 0).claim(POOL).unwrap();
     // A request runs; the liar says that the unit is free.
     let at = layout::unit(POOL, lease.slot, lease.thread).unwrap();
-    words[at.index()].store(Unit::new(GENERATION, State::Idle, NOBODY).encode(), SeqCst);
+    words[at.index()].store(Unit::new(INCARNATION, State::Idle, NOBODY).encode(), SeqCst);
     assert_eq!(board.claimed(POOL, lease.slot), 0);
     assert_eq!(board.last_activity(POOL, Time(900)), Time(900), "its worker says that it holds one");
     assert_eq!(worker(&words, 0).free(lease, Time(901)), Freed::Stale);
@@ -159,7 +159,7 @@ fn a_claim_is_orphaned_only_if_its_worker_says_that_it_has_none() {
     let alive = Rows::of([0, 1].into_iter());
     let honest = worker(&words, 0).claim(POOL).unwrap();
     let forged = layout::unit(POOL, 0, 1).unwrap();
-    words[forged.index()].store(Unit::new(GENERATION, State::Claimed, 1).encode(), SeqCst);
+    words[forged.index()].store(Unit::new(INCARNATION, State::Claimed, 1).encode(), SeqCst);
     let mut sweep = Sweep::default();
     assert_eq!(sweep.look(board, alive, processes(false)).repaired, 0, "seen once");
     // Its owner sets out to claim in between: it may be the one.
@@ -170,7 +170,7 @@ fn a_claim_is_orphaned_only_if_its_worker_says_that_it_has_none() {
     let rounds: Vec<usize> = (0..4).map(|_| sweep.look(board, alive, processes(false)).repaired).collect();
     assert_eq!(rounds, [0, 1, 0, 0]);
     assert_eq!(Unit::decode(words[forged.index()].load(SeqCst)).state, State::Orphaned);
-    let lease = Lease { pool: POOL, slot: 0, thread: 1, generation: GENERATION };
+    let lease = Lease { pool: POOL, slot: 0, thread: 1, incarnation: INCARNATION };
     assert_eq!(board.freed(lease, 1, NOW), Freed::Idle);
     assert_eq!(worker(&words, 0).free(honest, NOW), Freed::Idle);
 }

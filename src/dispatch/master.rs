@@ -55,17 +55,17 @@ impl MasterBoard<'_> {
         }
     }
 
-    /// Opens the units of a process that is ready, one for each thread. `generation` is greater than any that this
+    /// Opens the units of a process that is ready, one for each thread. `incarnation` is greater than any that this
     /// slot had. Poke the rows that come back.
-    pub fn open(mut self, pool: u16, slot: u16, generation: u32, threads: u16) -> Rows {
+    pub fn open(mut self, pool: u16, slot: u16, incarnation: u32, threads: u16) -> Rows {
         let mut poke = Rows::default();
         let (Some(header), Some(())) = (layout::slot(pool, slot), self.valid(pool, 0)) else { return poke };
         let threads = threads.min(THREADS as u16);
         self.use_pool(pool);
-        self.set(Some(header), u64::from(generation) << 32 | u64::from(threads));
+        self.set(Some(header), u64::from(incarnation) << 32 | u64::from(threads));
         self.raise(layout::pool(pool, Pool::SlotsUsed), u64::from(slot) + 1);
         for at in (0..threads).filter_map(|thread| layout::unit(pool, slot, thread)) {
-            let idle = Unit::new(generation, State::Idle, NOBODY);
+            let idle = Unit::new(incarnation, State::Idle, NOBODY);
             self.overwrite(at, idle);
             poke.add(Hand::loose(pool, at, idle).run(&mut self));
         }

@@ -30,12 +30,12 @@
 //! | its heads | workers, master: who waits longest | freed units are offered to it: requests of others wait until `queue_timeout`, 503 |
 //! | a unit to idle or offered while a request runs | workers | a second request is sent to it, and waits in the host until the first is over: a host runs one at a time in a unit |
 //! | a unit to claimed, orphaned, leaving, gone, or garbage | workers | requests wait; `sweep` takes it back in two ticks, unless a worker that it names always has others of that pool |
-//! | a unit of another generation | workers | nothing: it is not claimed, since the slot's header is the master's |
+//! | a unit of another incarnation | workers | nothing: it is not claimed, since the slot's header is the master's |
 //! | units of a process that leaves to *not running* | master: may it go? | it is told to leave early, and does so when its requests are over |
 //! | units of a process that leaves to *running* | master: may it go? | it leaves at the end of its time, as one would that has a long request |
 //! | that all units run | master: is the app idle? | it stays awake |
 //!
-//! Neither the state of a pool, the number of slots, rows and threads, nor the generation of a process can be written by
+//! Neither the state of a pool, the number of slots, rows and threads, nor the incarnation of a process can be written by
 //! a worker: so none can have others answer 503, or look where nothing is. When a worker is reaped, all words of its row
 //! are cleared; when a process is replaced, so are its units.
 

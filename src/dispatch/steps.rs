@@ -48,7 +48,7 @@ pub(super) struct Found {
     pub(super) slot: u16,
     pub(super) thread: u16,
     /// The process that the master has opened there.
-    pub(super) generation: u32,
+    pub(super) incarnation: u32,
     pub(super) at: layout::Unit,
 }
 
@@ -80,7 +80,7 @@ impl Step for Walk {
         if self.slot >= slots {
             return Poll::Ready(None);
         }
-        let Some((generation, threads)) = self.header else {
+        let Some((incarnation, threads)) = self.header else {
             let header = layout::slot(self.pool, self.slot).map_or(0, |at| memory.load(at));
             self.header = Some(((header >> 32) as u32, (header as u32).min(THREADS as u32) as u16));
             return Poll::Pending;
@@ -92,7 +92,7 @@ impl Step for Walk {
         }
         self.thread += 1;
         let Some(at) = layout::unit(self.pool, slot, thread) else { return Poll::Ready(None) };
-        Poll::Ready(Some((Found { slot, thread, generation, at }, memory.load(at))))
+        Poll::Ready(Some((Found { slot, thread, incarnation, at }, memory.load(at))))
     }
 }
 
@@ -150,7 +150,7 @@ impl Take {
             Poll::Ready(Some((found, word))) => {
                 let unit = Unit::decode(word);
                 // Of a process that is not there any more, or never was.
-                let right = unit.generation == found.generation;
+                let right = unit.incarnation == found.incarnation;
                 if right && (unit.is(State::Offered, self.me) || self.idle && unit.state == State::Idle) {
                     self.phase = Taking::Claim(found, unit);
                 }
@@ -178,7 +178,7 @@ impl Step for Take {
             Taking::Claim(Found { slot, thread, at, .. }, unit) => {
                 let claimed = unit.to(State::Claimed, self.me);
                 if memory.exchange(at, unit.encode(), claimed.encode()) {
-                    return Poll::Ready(Some(Lease { pool, slot, thread, generation: unit.generation }));
+                    return Poll::Ready(Some(Lease { pool, slot, thread, incarnation: unit.incarnation }));
                 }
                 self.phase = Taking::Look;
             }
@@ -234,7 +234,7 @@ impl Hand {
 
     /// A unit that was claimed by `owner`, or orphaned.
     pub(super) fn owned(lease: Lease, at: layout::Unit, state: State, owner: u16) -> Self {
-        let held = Unit::new(lease.generation, state, owner);
+        let held = Unit::new(lease.incarnation, state, owner);
         Self { pool: lease.pool, at, held, ours: true, phase: Phase::Look, tries: TRIES }
     }
 
@@ -397,8 +397,8 @@ pub(super) struct Mark {
 pub(super) enum How {
     /// Nothing new for it.
     Leave,
-    /// The claim of that generation and owner is an orphan from now on.
-    Abandon { generation: u32, owner: u16 },
+    /// The claim of that incarnation and owner is an orphan from now on.
+    Abandon { incarnation: u32, owner: u16 },
 }
 
 impl Mark {
@@ -412,8 +412,8 @@ impl Mark {
             (How::Leave, State::Claimed) => Some(unit.to(State::Leaving, unit.owner)),
             (How::Leave, State::Orphaned) => Some(unit.to(State::LeavingOrphaned, unit.owner)),
             (How::Leave, _) => None,
-            (How::Abandon { generation, owner }, _)
-                if unit.generation != generation || unit.owner != owner =>
+            (How::Abandon { incarnation, owner }, _)
+                if unit.incarnation != incarnation || unit.owner != owner =>
             {
                 None
             }

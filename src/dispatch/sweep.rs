@@ -82,10 +82,10 @@ impl Sweep {
 
 impl Sweeping {
     fn settle(&mut self, pool: u16, found: Found, doubt: Doubt, board: &mut MasterBoard<'_>) {
-        let Found { slot, thread, generation, at } = found;
+        let Found { slot, thread, incarnation, at } = found;
         match doubt.remedy {
             Remedy::Poke(row) => self.poke.add(Freed::Offered(row)),
-            Remedy::Ask(row) => self.ask.push((Lease { pool, slot, thread, generation }, row)),
+            Remedy::Ask(row) => self.ask.push((Lease { pool, slot, thread, incarnation }, row)),
             Remedy::Change(unit) => {
                 let freed = Change::new(pool, at, doubt.word, unit).run(board);
                 self.repaired += usize::from(freed != Freed::Stale);
@@ -161,8 +161,8 @@ impl Step for Look {
             (unit.to(State::Idle, NOBODY), State::Orphaned, State::Claimed)
         };
         let change = |unit: Unit| self.doubt(0, Remedy::Change(unit));
-        if unit.encode() != self.word || unit.generation != self.found.generation {
-            return change(Unit { generation: self.found.generation, ..resting });
+        if unit.encode() != self.word || unit.incarnation != self.found.incarnation {
+            return change(Unit { incarnation: self.found.incarnation, ..resting });
         }
         match unit.state {
             State::Idle if !self.leaving => self.look_for_heads(memory),

@@ -1,8 +1,8 @@
-//! The word of one unit: `{generation 32 | owner 16 | state 16}`.
+//! The word of one unit: `{incarnation 32 | owner 16 | state 16}`.
 //!
 //! | state | owner | meaning | who leaves it |
 //! |---|---|---|---|
-//! | Gone | – | no process; the generation is that of the last | master: open |
+//! | Gone | – | no process; the incarnation is that of the last | master: open |
 //! | Idle | – | can be claimed | any worker, master |
 //! | Offered | row | freed for the worker whose request waited longest | that worker: Claimed; the offerer, if it finds the head withdrawn; master |
 //! | Claimed | row | runs a request of that worker | that worker: Idle, Offered, Orphaned; master: Leaving, Orphaned |
@@ -29,14 +29,14 @@ pub(super) const NOBODY: u16 = u16::MAX;
 /// A unit's word, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Unit {
-    pub(super) generation: u32,
+    pub(super) incarnation: u32,
     pub(super) state: State,
     pub(super) owner: u16,
 }
 
 impl Unit {
-    pub(super) fn new(generation: u32, state: State, owner: u16) -> Self {
-        Self { generation, state, owner }
+    pub(super) fn new(incarnation: u32, state: State, owner: u16) -> Self {
+        Self { incarnation, state, owner }
     }
 
     /// The word is a number from a stranger: an unknown state is nobody's.
@@ -50,18 +50,18 @@ impl Unit {
             6 => State::LeavingOrphaned,
             _ => State::Gone,
         };
-        Self { generation: (word >> 32) as u32, state, owner: (word >> 16) as u16 }
+        Self { incarnation: (word >> 32) as u32, state, owner: (word >> 16) as u16 }
     }
 
     pub(super) fn encode(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.owner) << 16 | self.state as u64
+        u64::from(self.incarnation) << 32 | u64::from(self.owner) << 16 | self.state as u64
     }
 
     pub(super) fn is(self, state: State, owner: u16) -> bool {
         self.state == state && self.owner == owner
     }
 
-    /// The same generation in another state.
+    /// The same incarnation in another state.
     pub(super) fn to(self, state: State, owner: u16) -> Self {
         Self { state, owner, ..self }
     }
@@ -84,7 +84,7 @@ mod tests {
     fn words_decode_to_what_was_encoded() {
         for state in 0..7 {
             let unit = Unit::decode(u64::MAX << 32 | 5 << 16 | state);
-            assert_eq!((unit.generation, unit.owner, unit.state as u64), (u32::MAX, 5, state));
+            assert_eq!((unit.incarnation, unit.owner, unit.state as u64), (u32::MAX, 5, state));
             assert_eq!(Unit::decode(unit.encode()), unit);
         }
         assert_eq!(Unit::decode(999).state, State::Gone);

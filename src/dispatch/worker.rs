@@ -118,7 +118,7 @@ impl WorkerBoard<'_> {
     /// freed by the master when the host reports that the request is over.
     pub fn abandon(mut self, lease: Lease) {
         if let Some(at) = layout::unit(lease.pool, lease.slot, lease.thread) {
-            let how = How::Abandon { generation: lease.generation, owner: self.row };
+            let how = How::Abandon { incarnation: lease.incarnation, owner: self.row };
             Mark::new(at, how).run(&mut self);
             self.holds_one_fewer(lease.pool);
         }

@@ -41,8 +41,8 @@ const WAITING: usize = 64 * 1024;
 pub(super) struct App {
     /// Name of the app.
     pub(super) name: String,
-    /// Generation of its units on the board; unique for each process of its slot.
-    pub(super) units: u32,
+    /// Which process of its slot it is, on the board; unique in the slot.
+    pub(super) incarnation: u32,
     /// Threads, that is units.
     pub(super) threads: u16,
     /// It was told to drain: LEAVE is sent once no unit is claimed.
@@ -129,8 +129,8 @@ pub(super) struct Wanted<'a> {
     pub(super) slot: u16,
     /// Number of the generation, for the title.
     pub(super) number: u32,
-    /// Generation of its units.
-    pub(super) units: u32,
+    /// Which process of its slot it will be.
+    pub(super) incarnation: u32,
     /// It says WORN after so many requests.
     pub(super) max_requests: Option<u32>,
     /// Where its socket is made.
@@ -167,14 +167,14 @@ fn own((name, value): (&'static str, &str)) -> (&'static str, String) {
 /// For the log: what could not be opened.
 pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
     let settings = wanted.settings()?;
-    let socket = app_socket(wanted.runtime_dir, wanted.pool, wanted.slot, wanted.units);
+    let socket = app_socket(wanted.runtime_dir, wanted.pool, wanted.slot, wanted.incarnation);
     let listener = listen(&socket, wanted.generation)?.socket;
     let (ear, hear) = channel::to_child()?;
     let (voice, tell) = channel::from_child()?;
     let (read, write) = channel::from_child()?;
     let mut app = App {
         name: settings.name.clone(),
-        units: wanted.units,
+        incarnation: wanted.incarnation,
         threads: settings.kind.units(),
         leaving: false,
         answered: false,

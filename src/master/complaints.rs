@@ -32,7 +32,7 @@ impl Master {
         now: Time,
     ) {
         let (Some(row), Some(child)) =
-            (self.row_of(worker), self.app_in(at.pool, at.slot, Some(at.generation)))
+            (self.row_of(worker), self.app_in(at.pool, at.slot, Some(at.incarnation)))
         else {
             return;
         };
@@ -106,7 +106,7 @@ impl Master {
         let alive = Rows::of(workers);
         let processes = self.children.values().filter_map(|child| match &child.role {
             // Not before its units were opened.
-            Role::App(app) if board.generation(child.pool, child.slot) == app.units => {
+            Role::App(app) if board.incarnation(child.pool, child.slot) == app.incarnation => {
                 Some(Process { pool: child.pool, slot: child.slot, leaving: app.leaving })
             }
             _ => None,
@@ -122,7 +122,7 @@ impl Master {
                 pool: lease.pool,
                 slot: lease.slot,
                 thread: lease.thread,
-                generation: lease.generation,
+                incarnation: lease.incarnation,
             };
             if let Some(app) = self.app_of(at) {
                 app.ask_once(at.thread, row);

@@ -278,7 +278,8 @@ impl Master {
                 let Some(child) = self.children.get_mut(&id) else { return };
                 let Role::App(app) = &mut child.role else { return };
                 app.running.freed(unit, row, now);
-                let lease = Lease { pool: child.pool, slot: child.slot, thread: unit, generation: app.units };
+                let lease =
+                    Lease { pool: child.pool, slot: child.slot, thread: unit, incarnation: app.incarnation };
                 match self.board().freed(lease, row, now) {
                     Freed::Offered(row) => self.poke(row),
                     Freed::Left => self.let_go(id),
@@ -313,19 +314,19 @@ impl Master {
     }
 
     pub(super) fn app_of(&mut self, unit: Unit) -> Option<&mut App> {
-        let id = self.app_in(unit.pool, unit.slot, Some(unit.generation))?;
+        let id = self.app_in(unit.pool, unit.slot, Some(unit.incarnation))?;
         match &mut self.children.get_mut(&id)?.role {
             Role::App(app) => Some(app),
             Role::Worker(_) | Role::Daemon(_) => None,
         }
     }
 
-    pub(super) fn app_in(&self, pool: u16, slot: u16, generation: Option<u32>) -> Option<ChildId> {
+    pub(super) fn app_in(&self, pool: u16, slot: u16, incarnation: Option<u32>) -> Option<ChildId> {
         let found = self.children.iter().find(|(_, child)| match &child.role {
             Role::App(app) => {
                 child.pool == pool
                     && child.slot == slot
-                    && generation.is_none_or(|wanted| wanted == app.units)
+                    && incarnation.is_none_or(|wanted| wanted == app.incarnation)
             }
             Role::Worker(_) | Role::Daemon(_) => false,
         });

@@ -160,15 +160,25 @@ impl Master {
         let generation = self.source(number);
         let app =
             generation.app(pool).ok_or_else(|| io::Error::other("the app is not in the configuration"))?;
-        // Children are numbered upwards for ever, so the generations of a slot's units grow.
-        let units = id.0 as u32;
+        // Children are numbered upwards for ever, so the incarnations in a slot grow.
+        let incarnation = id.0 as u32;
         let runtime_dir = self.runtime.path();
         let limit = generation.config.apps.get(app).and_then(|app| app.max_requests);
         let spread = |limit: u32| u32::try_from(spread(u64::from(limit), id)).unwrap_or(limit);
         let max_requests = limit.map(spread);
         let workers = self.children.values().filter(|child| matches!(child.role, Role::Worker(_)));
         let workers = workers.map(|child| child.process.pid).collect();
-        Ok(apps::Wanted { generation, app, pool, slot, number, units, max_requests, runtime_dir, workers })
+        Ok(apps::Wanted {
+            generation,
+            app,
+            pool,
+            slot,
+            number,
+            incarnation,
+            max_requests,
+            runtime_dir,
+            workers,
+        })
     }
 
     /// The lowest row that no worker has which lives, or does not die.
@@ -193,7 +203,7 @@ impl Master {
                 }
             }
             Role::App(app) => {
-                let rows = board.open(child.pool, child.slot, app.units, app.threads);
+                let rows = board.open(child.pool, child.slot, app.incarnation, app.threads);
                 self.poke_all(rows);
             }
             Role::Daemon(_) => {}

@@ -227,7 +227,7 @@ impl Master {
             pool: key.pool,
             slot: 0,
             number: key.generation,
-            units: 0,
+            incarnation: 0,
             max_requests: None,
             runtime_dir: Path::new(""),
             workers: Vec::new(),

@@ -86,7 +86,7 @@ mod tests {
             sent += 1;
             assert!(sent < u16::MAX, "the channel never filled up");
         }
-        let at = Unit { pool: 2, slot: 1, thread: 0, generation: 1 };
+        let at = Unit { pool: 2, slot: 1, thread: 0, incarnation: 1 };
         let stuck = ToMaster::Stuck { at, complaint: Complaint::Late, reason: "GET /".to_owned() };
         for message in [ToMaster::Load(Load::High), stuck.clone(), left(sent - 1), ToMaster::Load(Load::Low)]
         {
@@ -108,7 +108,7 @@ mod tests {
         let (masters, ours) = fd::pipe().unwrap();
         let mut outbox = Outbox::default();
         outbox.waiting.push_back(ToMaster::Closed.encode());
-        let at = Unit { pool: 1, slot: 2, generation: 3, thread: 4 };
+        let at = Unit { pool: 1, slot: 2, incarnation: 3, thread: 4 };
         let runs = ToMaster::Runs { at, since: 5, request: "GET /".to_owned() };
         let told = [ToMaster::Ran { at }, runs, ToMaster::Ran { at }];
         told.iter().for_each(|message| outbox.send(&ours, message));

@@ -105,7 +105,7 @@ fn a_process_leaves_when_its_requests_are_done() {
     assert_eq!(worker(&words, 1).free(two, NOW), Freed::Stale);
     assert!(board.open(0, 0, 2, 3).is_empty());
     assert_eq!(worker(&words, 1).free(two, NOW), Freed::Stale, "a late free does not reach the next process");
-    let again = worker(&words, 1).claim(0).map(|lease| lease.generation);
+    let again = worker(&words, 1).claim(0).map(|lease| lease.incarnation);
     assert_eq!(again, Some(2));
 }
 
@@ -193,7 +193,7 @@ fn what_does_not_exist_is_never_claimed() {
         assert!(board.open(pool, slot, 1, 1).is_empty());
         assert_eq!((board.leave(pool, slot), board.claimed(pool, slot)), (0, 0));
         board.close(pool, slot);
-        let lease = Lease { pool, slot, thread: 0, generation: 1 };
+        let lease = Lease { pool, slot, thread: 0, incarnation: 1 };
         assert_eq!(
             (worker(&words, 0).free(lease, NOW), board.freed(lease, 0, NOW)),
             (Freed::Stale, Freed::Stale)

@@ -14,7 +14,8 @@ use std::time::Duration;
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::master) struct SavedApp {
     name: String,
-    units: u32,
+    #[serde(rename = "units")]
+    incarnation: u32,
     threads: u16,
     leaving: bool,
     answered: bool,
@@ -59,7 +60,7 @@ impl SavedApp {
         let (ear, launch) = (take(self.ear)?, take(self.launch)?);
         Ok(App {
             name: self.name,
-            units: self.units,
+            incarnation: self.incarnation,
             threads: self.threads,
             leaving: self.leaving,
             answered: self.answered,
@@ -86,7 +87,7 @@ impl App {
     pub(in crate::master) fn save(&self, descriptors: &mut Keeping) -> SavedApp {
         SavedApp {
             name: self.name.clone(),
-            units: self.units,
+            incarnation: self.incarnation,
             threads: self.threads,
             leaving: self.leaving,
             answered: self.answered,

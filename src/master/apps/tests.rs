@@ -9,7 +9,7 @@ fn app() -> (App, File, OwnedFd) {
     let (read, write) = channel::from_child().unwrap();
     let app = App {
         name: "shop".to_owned(),
-        units: 1,
+        incarnation: 1,
         threads: 1,
         leaving: false,
         answered: false,

@@ -54,8 +54,8 @@ const REQUEST: usize = 200;
 
 /// How the master calls a unit.
 fn named(lease: Lease) -> crate::control::worker::Unit {
-    let Lease { pool, slot, thread, generation } = lease;
-    crate::control::worker::Unit { pool, slot, thread, generation }
+    let Lease { pool, slot, thread, incarnation } = lease;
+    crate::control::worker::Unit { pool, slot, thread, incarnation }
 }
 
 /// The apps as this worker sees them, by index into `config.apps`.
@@ -256,7 +256,7 @@ impl Context {
         }
         let lease = unit.lease;
         let closer = self.apps.queues.get(unit.app).map(|queue| Rc::clone(&queue.closer)).unwrap_or_default();
-        let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.generation);
+        let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.incarnation);
         let stream = socket::connect_unix(&path, socket::Expect::Descriptors)?;
         if socket::peer_process(stream.as_fd()) != Some(self.master) {
             closer.close(stream);

@@ -328,11 +328,11 @@ fn heard(speaker: &mut std::process::Child) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// Everything that a worker could say against the processes of the app, whatever their generation.
+/// Everything that a worker could say against the processes of the app, whatever their incarnation.
 fn accuse(voice: &mut Voice) {
-    for generation in 0..24 {
+    for incarnation in 0..24 {
         for (slot, thread) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let at = Unit { pool: POOL, slot, thread, generation };
+            let at = Unit { pool: POOL, slot, thread, incarnation };
             voice.say(&ToMaster::Runs { at, since: 1, request: "GET /lie".to_owned() });
             for complaint in [Complaint::Late, Complaint::Unreachable] {
                 voice.say(&ToMaster::Stuck { at, complaint, reason: "a lie".to_owned() });
@@ -375,9 +375,9 @@ fn an_answer_that_only_one_worker_has_seen_renews_a_process_without_losing_a_req
     let load = Load::start(server.address, 4, &["/"]);
     load.wait_for(100);
     for _ in 0..3 {
-        for generation in 0..24 {
+        for incarnation in 0..24 {
             for slot in [0, 1] {
-                let at = Unit { pool: POOL, slot, thread: 0, generation };
+                let at = Unit { pool: POOL, slot, thread: 0, incarnation };
                 let complaint = Complaint::Malformed;
                 voice.say(&ToMaster::Stuck { at, complaint, reason: "a lie".to_owned() });
             }

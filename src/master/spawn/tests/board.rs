@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 const ROW: u16 = 3;
 /// An app, which has one process of one unit.
 const POOL: u16 = 1;
-const GENERATION: u32 = 7;
+const INCARNATION: u32 = 7;
 
 /// A board with a process of an app, and another worker.
 fn scene() -> (Shared, OwnedFd) {
@@ -19,7 +19,7 @@ fn scene() -> (Shared, OwnedFd) {
     board.begin();
     board.seat(ROW);
     board.publish(POOL, PoolState::Serving);
-    assert!(board.open(POOL, 0, GENERATION, 1).is_empty());
+    assert!(board.open(POOL, 0, INCARNATION, 1).is_empty());
     (shared, file)
 }
 
@@ -102,7 +102,7 @@ fn a_worker_does_its_work_on_its_own_words_and_the_units() {
         // It is reaped.
         assert!(board.worker_left(ROW, Time(60)).is_empty());
         shared.release(Board::area(ROW).unwrap()).unwrap();
-        let lease = crate::dispatch::Lease { pool: POOL, slot: 0, thread: 0, generation: GENERATION };
+        let lease = crate::dispatch::Lease { pool: POOL, slot: 0, thread: 0, incarnation: INCARNATION };
         assert_eq!(board.freed(lease, ROW, Time(61)), Freed::Idle);
         assert_eq!((board.turn(ROW), board.connections(ROW), board.requests(ROW)), (None, 0, 3));
         assert_eq!(board.last_activity(POOL, Time(90)), Time(61));
