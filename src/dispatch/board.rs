@@ -1,22 +1,12 @@
 //! The board: all words that workers and master share, as anybody may read them.
 
 use super::layout::{self, Place, Pool, Row};
-use super::steps::units_held;
-use super::word::{State, Unit};
+use super::word::{State, Unit, units_held};
 use crate::timer::Time;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// Rows: living workers, those that drain included.
-pub const WORKERS: usize = 64;
-/// Pools that may ever exist while the master lives.
-pub const POOLS: usize = 512;
-/// Processes of a pool, those that drain included.
-pub const SLOTS: usize = 128;
-/// Units of a process.
-pub const THREADS: usize = 64;
-/// Words the board needs; zeroed. Only touched pages cost memory.
-pub const WORDS: usize = layout::WORDS;
+pub use super::layout::{POOLS, SLOTS, THREADS, WORDS, WORKERS};
 
 /// The words of the whole tree, to be read. What may be written is in [`super::WorkerBoard`] and
 /// [`super::MasterBoard`]. A pool, slot, thread or row that does not exist is nobody's: it is never claimed, nothing is

@@ -3,9 +3,9 @@
 
 use super::board::{Freed, Lease, Rows};
 use super::layout::{self, Own, Place, Pool};
-use super::steps::{Found, Hand, How, Mark, Memory, Step, Take, Withdraw, let_go};
+use super::steps::{Found, Hand, How, Mark, Memory, Step, Take, Withdraw};
 use super::sweep::{Change, Doubt, Look, Remedy};
-use super::word::{NOBODY, State, Unit};
+use super::word::{NOBODY, State, Unit, let_go};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::task::Poll;
 

@@ -10,8 +10,16 @@
 //! area and the units. Pages cost memory once touched, not before; what is used together lies together: an app of one
 //! process touches one page of the master's, one of its units, and the first page of each worker's area.
 
-use super::board::{POOLS, SLOTS, THREADS, WORKERS};
 use std::ops::Range;
+
+/// Rows: living workers, those that drain included.
+pub const WORKERS: usize = 64;
+/// Pools that may ever exist while the master lives.
+pub const POOLS: usize = 512;
+/// Processes of a pool, those that drain included.
+pub const SLOTS: usize = 128;
+/// Units of a process.
+pub const THREADS: usize = 64;
 
 /// Words in the largest page that Linux has (64 KiB, on arm64): what is mapped by itself is a multiple of it.
 const ALIGNED: usize = 64 * 1024 / size_of::<u64>();
@@ -29,8 +37,8 @@ const ROW_WORDS: usize = 8;
 const POOL_WORDS: usize = 4;
 const FIRST_UNIT: usize = FIRST_AREA + WORKERS * AREA;
 
-/// Words of the whole board.
-pub(super) const WORDS: usize = FIRST_UNIT + POOLS * SLOTS * THREADS;
+/// Words of the whole board; zeroed. Only touched pages cost memory.
+pub const WORDS: usize = FIRST_UNIT + POOLS * SLOTS * THREADS;
 
 /// `{magic 32 | layout 32}` in the first word.
 pub(super) const MARK: Master = Master(0);

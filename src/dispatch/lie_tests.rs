@@ -2,8 +2,8 @@
 //! what a worker that is reaped has left is as if it had never been.
 
 use super::board::tests::{NOW, master, words, worker};
-use super::board::{Board, Freed, Lease, PoolState, Rows, SLOTS, THREADS, WORKERS};
-use super::layout::{self, Place as _};
+use super::board::{Board, Freed, Lease, PoolState, Rows};
+use super::layout::{self, Place as _, SLOTS, THREADS, WORKERS};
 use super::word::{NOBODY, State, Unit};
 use super::{Process, Sweep};
 use crate::timer::Time;

@@ -1,7 +1,7 @@
 //! What the master does on the board.
 
-use super::board::{Board, Freed, Lease, POOLS, PoolState, Rows, THREADS, WORKERS};
-use super::layout::{self, Master, Own, Place, Pool, Row};
+use super::board::{Board, Freed, Lease, PoolState, Rows};
+use super::layout::{self, Master, Own, POOLS, Place, Pool, Row, THREADS, WORKERS};
 use super::steps::{Hand, How, Mark, Memory, Step, Withdraw};
 use super::word::{NOBODY, State, Unit};
 use crate::timer::Time;

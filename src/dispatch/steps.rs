@@ -1,8 +1,8 @@
 //! The algorithms, one atomic access a step.
 
-use super::board::{Freed, Lease, Rows, SLOTS, THREADS, WORKERS};
-use super::layout::{self, Own, Place, Pool};
-use super::word::{NOBODY, State, Unit};
+use super::board::{Freed, Lease, Rows};
+use super::layout::{self, Own, Place, Pool, SLOTS, THREADS, WORKERS};
+use super::word::{NOBODY, State, Unit, hold, let_go};
 use std::task::Poll;
 
 /// The words, sequentially consistent. A place that does not exist reads 0 and cannot be changed, nor can one that is
@@ -118,24 +118,6 @@ enum Taking {
     Claim(Found, Unit),
     /// Nothing was found: count one fewer.
     LetGo,
-}
-
-/// What of `held` counts units; the rest counts how often a worker has set out to claim some.
-const UNITS: u64 = 0xffff;
-
-/// What a worker holds, from its word.
-pub(super) fn units_held(held: u64) -> u64 {
-    held & UNITS
-}
-
-/// One unit more, and once more.
-fn hold(held: u64) -> u64 {
-    held.wrapping_add(UNITS + 1) & !UNITS | (units_held(held) + 1).min(UNITS)
-}
-
-/// One unit fewer.
-pub(super) fn let_go(held: u64) -> u64 {
-    held & !UNITS | units_held(held).saturating_sub(1)
 }
 
 impl Take {

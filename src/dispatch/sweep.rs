@@ -16,10 +16,10 @@
 //! Of a process that leaves, units are put back to leaving in the same way.
 
 use super::MasterBoard;
-use super::board::{Freed, Lease, Rows, WORKERS};
-use super::layout;
-use super::steps::{Found, Hand, Memory, Step, Walk, units_held};
-use super::word::{NOBODY, State, Unit};
+use super::board::{Freed, Lease, Rows};
+use super::layout::{self, WORKERS};
+use super::steps::{Found, Hand, Memory, Step, Walk};
+use super::word::{NOBODY, State, Unit, units_held};
 use std::collections::BTreeMap;
 use std::task::Poll;
 

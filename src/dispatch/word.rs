@@ -1,4 +1,5 @@
-//! The word of one unit: `{incarnation 32 | owner 16 | state 16}`.
+//! The word of one unit: `{incarnation 32 | owner 16 | state 16}`; and the word in which a worker counts the units that it
+//! holds.
 //!
 //! | state | owner | meaning | who leaves it |
 //! |---|---|---|---|
@@ -74,6 +75,25 @@ impl Unit {
             State::Gone | State::Idle | State::Offered => false,
         }
     }
+}
+
+/// The bits of a worker's `held` word ([`super::layout::held`]) that count units; the rest counts how often the worker has
+/// set out to claim some.
+const UNITS: u64 = 0xffff;
+
+/// How many units a worker holds, from its `held` word.
+pub(super) fn units_held(held: u64) -> u64 {
+    held & UNITS
+}
+
+/// The `held` word with one unit and one attempt more.
+pub(super) fn hold(held: u64) -> u64 {
+    held.wrapping_add(UNITS + 1) & !UNITS | (units_held(held) + 1).min(UNITS)
+}
+
+/// The `held` word with one unit fewer.
+pub(super) fn let_go(held: u64) -> u64 {
+    held & !UNITS | units_held(held).saturating_sub(1)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::board::{Board, Freed, Lease, Rows};
 use super::layout::{self, Own, Place, Row};
-use super::steps::{Hand, How, Mark, Memory, Step, Take, Withdraw, let_go};
-use super::word::State;
+use super::steps::{Hand, How, Mark, Memory, Step, Take, Withdraw};
+use super::word::{State, let_go};
 use crate::timer::Time;
 use std::ops::Deref;
 use std::sync::atomic::{
