@@ -1,7 +1,7 @@
 //! The board: all words that workers and master share, as anybody may read them.
 
-use super::layout::{self, Place, Pool, Row};
-use super::word::{State, Unit, units_held};
+use super::layout::{self, Address, PoolWord, RowWord};
+use super::word::{Unit, UnitState, units_held};
 use crate::timer::Time;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -129,7 +129,7 @@ impl<'a> Board<'a> {
         layout::units()
     }
 
-    pub(super) fn get(self, at: Option<impl Place>) -> u64 {
+    pub(super) fn get(self, at: Option<impl Address>) -> u64 {
         at.and_then(|at| self.0.get(at.index())).map_or(0, |word| word.load(SeqCst))
     }
 
@@ -157,7 +157,7 @@ impl<'a> Board<'a> {
     /// What the master published about a pool.
     #[must_use]
     pub fn state(self, pool: u16) -> PoolState {
-        let word = self.get(layout::pool(pool, Pool::State));
+        let word = self.get(layout::pool(pool, PoolWord::State));
         match word & 3 {
             0 => PoolState::Asleep,
             1 => PoolState::Booting,
@@ -175,7 +175,7 @@ impl<'a> Board<'a> {
     /// How many units of a process may be running a request.
     #[must_use]
     pub fn claimed(self, pool: u16, slot: u16) -> usize {
-        self.places(pool, slot).filter(|at| Unit::decode(self.get(Some(*at))).is_running()).count()
+        self.units_of(pool, slot).filter(|at| Unit::decode(self.get(Some(*at))).is_running()).count()
     }
 
     /// When the pool last had something to do: `now` if a request runs or waits. Every worker says that of itself, so
@@ -188,20 +188,20 @@ impl<'a> Board<'a> {
         if self.rows().any(busy) || self.is_claimed(pool) {
             return now;
         }
-        let before = self.get(layout::pool(pool, Pool::Activity));
+        let before = self.get(layout::pool(pool, PoolWord::Activity));
         let rows = self.rows().map(|row| self.get(layout::activity(pool, row)));
         Time(rows.fold(before, u64::max)).min(now)
     }
 
     /// Whether a request may be running on any unit, whoever claimed it.
     fn is_claimed(self, pool: u16) -> bool {
-        let slots = self.get(layout::pool(pool, Pool::SlotsUsed)).min(SLOTS as u64) as u16;
-        let busy = |unit: Unit| unit.is_running() || unit.state == State::Offered;
-        (0..slots).any(|slot| self.places(pool, slot).any(|at| busy(Unit::decode(self.get(Some(at))))))
+        let slots = self.get(layout::pool(pool, PoolWord::SlotsUsed)).min(SLOTS as u64) as u16;
+        let busy = |unit: Unit| unit.is_running() || unit.state == UnitState::Offered;
+        (0..slots).any(|slot| self.units_of(pool, slot).any(|at| busy(Unit::decode(self.get(Some(at))))))
     }
 
     /// The units of a slot that were ever opened.
-    pub(super) fn places(self, pool: u16, slot: u16) -> impl Iterator<Item = layout::Unit> {
+    pub(super) fn units_of(self, pool: u16, slot: u16) -> impl Iterator<Item = layout::UnitAt> {
         let header = self.get(layout::slot(pool, slot)) as u32;
         (0..header.min(THREADS as u32) as u16).filter_map(move |thread| layout::unit(pool, slot, thread))
     }
@@ -212,19 +212,19 @@ impl Board<'_> {
     /// How many client connections the worker has.
     #[must_use]
     pub fn connections(self, row: u16) -> u64 {
-        self.get(layout::row(row, Row::Connections))
+        self.get(layout::row(row, RowWord::Connections))
     }
 
     /// How many requests all workers that ever had this row have answered. It wraps.
     #[must_use]
     pub fn requests(self, row: u16) -> u64 {
-        self.get(layout::before(row)).wrapping_add(self.get(layout::row(row, Row::Requests)))
+        self.get(layout::before(row)).wrapping_add(self.get(layout::row(row, RowWord::Requests)))
     }
 
     /// Whether the worker accepts connections.
     #[must_use]
     pub fn accepting(self, row: u16) -> bool {
-        self.get(layout::row(row, Row::Accepting)) != 0
+        self.get(layout::row(row, RowWord::Accepting)) != 0
     }
 
     /// The number of connections of the worker that accepts and has the fewest; `u64::MAX` if none accepts.
@@ -237,7 +237,7 @@ impl Board<'_> {
     /// The turn that the worker is running, `None` while it polls. A worker that hangs shows the same turn for long.
     #[must_use]
     pub fn turn(self, row: u16) -> Option<u64> {
-        let word = self.get(layout::row(row, Row::Beat));
+        let word = self.get(layout::row(row, RowWord::Beat));
         (word & 1 == 1).then_some(word >> 1)
     }
 }

@@ -2,10 +2,10 @@
 //! any moment, too.
 
 use super::board::{Freed, Lease, Rows};
-use super::layout::{self, Own, Place, Pool};
-use super::steps::{Found, Hand, How, Mark, Memory, Step, Take, Withdraw};
+use super::layout::{self, Address, OwnAt, PoolWord};
+use super::steps::{Found, Hand, How, Machine, Mark, Memory, Take, Withdraw};
 use super::sweep::{Change, Doubt, Look, Remedy};
-use super::word::{NOBODY, State, Unit, let_go};
+use super::word::{NOBODY, Unit, UnitState, let_go};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::task::Poll;
 
@@ -16,19 +16,19 @@ const POOL: u16 = 0;
 struct Words(BTreeMap<usize, u64>);
 
 impl Words {
-    fn set(&mut self, at: impl Place, value: u64) {
+    fn set(&mut self, at: impl Address, value: u64) {
         self.0.insert(at.index(), value);
     }
 }
 
 impl Memory for Words {
-    fn load(&mut self, at: impl Place) -> u64 {
+    fn load(&mut self, at: impl Address) -> u64 {
         self.0.get(&at.index()).copied().unwrap_or(0)
     }
-    fn store(&mut self, at: Own, value: u64) {
+    fn store(&mut self, at: OwnAt, value: u64) {
         self.set(at, value);
     }
-    fn exchange(&mut self, at: layout::Unit, seen: u64, value: u64) -> bool {
+    fn exchange(&mut self, at: layout::UnitAt, seen: u64, value: u64) -> bool {
         let same = self.load(at) == seen;
         if same {
             self.set(at, value);
@@ -105,11 +105,11 @@ struct World {
     doubts: BTreeMap<u16, Doubt>,
 }
 
-fn unit_at(thread: u16) -> layout::Unit {
+fn unit_at(thread: u16) -> layout::UnitAt {
     layout::unit(POOL, 0, thread).unwrap()
 }
 
-fn held_at(row: u16) -> Own {
+fn held_at(row: u16) -> OwnAt {
     layout::held(POOL, row).unwrap()
 }
 
@@ -117,10 +117,10 @@ impl World {
     fn new(queues: [u8; 2], threads: u16) -> Self {
         let mut words = Words::default();
         words.set(layout::ROWS_USED, 2);
-        words.set(layout::pool(POOL, Pool::SlotsUsed).unwrap(), 1);
+        words.set(layout::pool(POOL, PoolWord::SlotsUsed).unwrap(), 1);
         words.set(layout::slot(POOL, 0).unwrap(), 1 << 32 | u64::from(threads));
         for thread in 0..threads {
-            words.set(unit_at(thread), Unit::new(1, State::Idle, NOBODY).encode());
+            words.set(unit_at(thread), Unit::new(1, UnitState::Idle, NOBODY).encode());
         }
         let workers = (0..).zip(queues).map(|(row, queue)| Worker {
             row,
@@ -221,7 +221,7 @@ impl World {
                 }
             },
             Doing::Running(lease) => {
-                Doing::Freeing(Hand::owned(lease, unit_at(lease.thread), State::Claimed, row))
+                Doing::Freeing(Hand::owned(lease, unit_at(lease.thread), UnitState::Claimed, row))
             }
             Doing::Freeing(mut hand) => match hand.step(&mut self.words) {
                 Poll::Pending => Doing::Freeing(hand),
@@ -248,7 +248,7 @@ impl World {
             Duty::Leave(mut mark) => mark.step(&mut self.words).is_pending().then_some(Duty::Leave(mark)),
             Duty::Close if unit.is_running() => return false,
             Duty::Close => {
-                self.words.set(unit_at(0), unit.to(State::Gone, NOBODY).encode());
+                self.words.set(unit_at(0), unit.to(UnitState::Gone, NOBODY).encode());
                 None
             }
             Duty::Header(incarnation) => {
@@ -256,7 +256,7 @@ impl World {
                 Some(Duty::Open(incarnation))
             }
             Duty::Open(incarnation) => {
-                let idle = Unit::new(incarnation, State::Idle, NOBODY);
+                let idle = Unit::new(incarnation, UnitState::Idle, NOBODY);
                 self.words.set(unit_at(0), idle.encode());
                 Some(Duty::Offer(Hand::loose(POOL, unit_at(0), idle)))
             }
@@ -280,7 +280,7 @@ impl World {
             },
             Duty::Report(row) => {
                 let lease = Lease { pool: POOL, slot: 0, thread: 0, incarnation: unit.incarnation };
-                Some(Duty::Reporting(Hand::owned(lease, unit_at(0), State::Orphaned, row)))
+                Some(Duty::Reporting(Hand::owned(lease, unit_at(0), UnitState::Orphaned, row)))
             }
             Duty::Reporting(mut hand) => match hand.step(&mut self.words) {
                 Poll::Pending => Some(Duty::Reporting(hand)),
@@ -357,7 +357,7 @@ impl World {
                 if asked {
                     return self.next_look(thread);
                 }
-                Some(Duty::Reporting(Hand::owned(lease, unit_at(thread), State::Orphaned, row)))
+                Some(Duty::Reporting(Hand::owned(lease, unit_at(thread), UnitState::Orphaned, row)))
             }
         }
     }
@@ -391,7 +391,7 @@ impl World {
         }
         for thread in 0..threads {
             let unit = Unit::decode(self.words.load(unit_at(thread)));
-            assert_eq!(unit.state, State::Idle, "a unit is lost\n{}", path());
+            assert_eq!(unit.state, UnitState::Idle, "a unit is lost\n{}", path());
         }
     }
 }
@@ -527,21 +527,21 @@ fn whatever_is_written_over_a_unit_every_request_is_served_and_no_unit_is_lost()
         0,
         7,
         1 << 32 | 9,
-        state(1, State::Gone, NOBODY),
-        state(1, State::Idle, NOBODY),
-        state(9, State::Idle, NOBODY),
-        state(1, State::Offered, 0),
-        state(1, State::Offered, 1),
-        state(1, State::Offered, 70),
-        state(1, State::Claimed, 0),
-        state(1, State::Claimed, 1),
-        state(1, State::Claimed, 63),
-        state(1, State::Claimed, NOBODY),
-        state(1, State::Orphaned, 0),
-        state(1, State::Orphaned, 5),
-        state(1, State::Leaving, 0),
-        state(1, State::Leaving, NOBODY),
-        state(1, State::LeavingOrphaned, 1),
+        state(1, UnitState::Gone, NOBODY),
+        state(1, UnitState::Idle, NOBODY),
+        state(9, UnitState::Idle, NOBODY),
+        state(1, UnitState::Offered, 0),
+        state(1, UnitState::Offered, 1),
+        state(1, UnitState::Offered, 70),
+        state(1, UnitState::Claimed, 0),
+        state(1, UnitState::Claimed, 1),
+        state(1, UnitState::Claimed, 63),
+        state(1, UnitState::Claimed, NOBODY),
+        state(1, UnitState::Orphaned, 0),
+        state(1, UnitState::Orphaned, 5),
+        state(1, UnitState::Leaving, 0),
+        state(1, UnitState::Leaving, NOBODY),
+        state(1, UnitState::LeavingOrphaned, 1),
     ];
     for lie in lies {
         let mut world = World::new([1, 1], 1);

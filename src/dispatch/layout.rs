@@ -41,7 +41,7 @@ const FIRST_UNIT: usize = FIRST_AREA + WORKERS * AREA;
 pub const WORDS: usize = FIRST_UNIT + POOLS * SLOTS * THREADS;
 
 /// `{magic 32 | layout 32}` in the first word.
-pub(super) const MARK: Master = Master(0);
+pub(super) const MARK: MasterAt = MasterAt(0);
 const MAGIC: u64 = 0x6861_7463;
 /// Number of this layout: another one whenever a word means something else, or is elsewhere.
 const LAYOUT: u64 = 2;
@@ -53,41 +53,41 @@ pub(super) const fn mark() -> u64 {
 }
 
 /// One past the highest pool that the master has opened or published.
-pub(super) const POOLS_USED: Master = Master(1);
+pub(super) const POOLS_USED: MasterAt = MasterAt(1);
 /// One past the highest row that was ever given to a worker.
-pub(super) const ROWS_USED: Master = Master(2);
+pub(super) const ROWS_USED: MasterAt = MasterAt(2);
 
-/// Place of a word.
-pub(super) trait Place: Copy {
+/// Address of a word.
+pub(super) trait Address: Copy {
     /// Which of the board's words it is.
     fn index(self) -> usize;
 }
 
-/// Place of a word that only the master writes.
+/// Address of a word that only the master writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Master(usize);
+pub(super) struct MasterAt(usize);
 
-/// Place of a word that only the worker of its row writes; the master, once that worker was reaped.
+/// Address of a word that only the worker of its row writes; the master, once that worker was reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Own(usize);
+pub(super) struct OwnAt(usize);
 
-/// Place of a unit's word, which everybody may exchange.
+/// Address of a unit's word, which everybody may exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Unit(usize);
+pub(super) struct UnitAt(usize);
 
-impl Place for Master {
+impl Address for MasterAt {
     fn index(self) -> usize {
         self.0
     }
 }
 
-impl Place for Own {
+impl Address for OwnAt {
     fn index(self) -> usize {
         self.0
     }
 }
 
-impl Place for Unit {
+impl Address for UnitAt {
     fn index(self) -> usize {
         self.0
     }
@@ -95,7 +95,7 @@ impl Place for Unit {
 
 /// The words of a pool's own.
 #[derive(Clone, Copy)]
-pub(super) enum Pool {
+pub(super) enum PoolWord {
     /// `PoolState`, encoded.
     State = 0,
     /// Last activity of workers that were reaped.
@@ -106,7 +106,7 @@ pub(super) enum Pool {
 
 /// The words of a worker's row.
 #[derive(Clone, Copy)]
-pub(super) enum Row {
+pub(super) enum RowWord {
     Connections = 0,
     Requests = 1,
     Accepting = 2,
@@ -116,7 +116,7 @@ pub(super) enum Row {
 
 /// The words that a worker has for a pool.
 #[derive(Clone, Copy)]
-enum Share {
+enum ShareWord {
     Head = 0,
     Activity = 1,
     Held = 2,
@@ -126,50 +126,50 @@ fn base(pool: u16) -> Option<usize> {
     (usize::from(pool) < POOLS).then(|| FIRST_POOL + usize::from(pool) * POOL)
 }
 
-pub(super) fn pool(pool: u16, word: Pool) -> Option<Master> {
-    Some(Master(base(pool)? + word as usize))
+pub(super) fn pool(pool: u16, word: PoolWord) -> Option<MasterAt> {
+    Some(MasterAt(base(pool)? + word as usize))
 }
 
 /// `{incarnation 32 | threads 32}` of a slot: which process its units belong to, and how many are in use.
-pub(super) fn slot(pool: u16, slot: u16) -> Option<Master> {
-    (usize::from(slot) < SLOTS).then_some(Master(base(pool)? + SLOT_WORDS + usize::from(slot)))
+pub(super) fn slot(pool: u16, slot: u16) -> Option<MasterAt> {
+    (usize::from(slot) < SLOTS).then_some(MasterAt(base(pool)? + SLOT_WORDS + usize::from(slot)))
 }
 
 /// Requests answered by the workers that had this row before.
-pub(super) fn before(row: u16) -> Option<Master> {
-    (usize::from(row) < WORKERS).then(|| Master(BEFORE + usize::from(row)))
+pub(super) fn before(row: u16) -> Option<MasterAt> {
+    (usize::from(row) < WORKERS).then(|| MasterAt(BEFORE + usize::from(row)))
 }
 
-pub(super) fn row(row: u16, word: Row) -> Option<Own> {
-    (usize::from(row) < WORKERS).then(|| Own(FIRST_AREA + usize::from(row) * AREA + word as usize))
+pub(super) fn row(row: u16, word: RowWord) -> Option<OwnAt> {
+    (usize::from(row) < WORKERS).then(|| OwnAt(FIRST_AREA + usize::from(row) * AREA + word as usize))
 }
 
-fn own(pool: u16, row: u16, word: Share) -> Option<Own> {
+fn own(pool: u16, row: u16, word: ShareWord) -> Option<OwnAt> {
     (usize::from(row) < WORKERS && usize::from(pool) < POOLS).then(|| {
         let area = FIRST_AREA + usize::from(row) * AREA;
-        Own(area + ROW_WORDS + usize::from(pool) * POOL_WORDS + word as usize)
+        OwnAt(area + ROW_WORDS + usize::from(pool) * POOL_WORDS + word as usize)
     })
 }
 
 /// Arrival of the oldest request that waits in that worker for the pool; 0: none does.
-pub(super) fn head(pool: u16, row: u16) -> Option<Own> {
-    own(pool, row, Share::Head)
+pub(super) fn head(pool: u16, row: u16) -> Option<OwnAt> {
+    own(pool, row, ShareWord::Head)
 }
 
 /// When that worker last had something to do with the pool.
-pub(super) fn activity(pool: u16, row: u16) -> Option<Own> {
-    own(pool, row, Share::Activity)
+pub(super) fn activity(pool: u16, row: u16) -> Option<OwnAt> {
+    own(pool, row, ShareWord::Activity)
 }
 
 /// `{times 48 | units 16}`: how often that worker has set out to claim units of the pool, and how many it has.
-pub(super) fn held(pool: u16, row: u16) -> Option<Own> {
-    own(pool, row, Share::Held)
+pub(super) fn held(pool: u16, row: u16) -> Option<OwnAt> {
+    own(pool, row, ShareWord::Held)
 }
 
-pub(super) fn unit(pool: u16, slot: u16, thread: u16) -> Option<Unit> {
+pub(super) fn unit(pool: u16, slot: u16, thread: u16) -> Option<UnitAt> {
     let exists = usize::from(pool) < POOLS && usize::from(slot) < SLOTS && usize::from(thread) < THREADS;
     let slots = usize::from(pool) * SLOTS + usize::from(slot);
-    exists.then(|| Unit(FIRST_UNIT + slots * THREADS + usize::from(thread)))
+    exists.then(|| UnitAt(FIRST_UNIT + slots * THREADS + usize::from(thread)))
 }
 
 /// The words that only the worker of that row writes.
@@ -203,12 +203,12 @@ mod tests {
         [MARK, POOLS_USED, ROWS_USED].into_iter().for_each(|at| take(at.index(), masters.clone()));
         for row in 0..WORKERS as u16 {
             take(before(row).unwrap().index(), masters.clone());
-            for word in [Row::Connections, Row::Requests, Row::Accepting, Row::Beat] {
+            for word in [RowWord::Connections, RowWord::Requests, RowWord::Accepting, RowWord::Beat] {
                 take(super::row(row, word).unwrap().index(), area(row).unwrap());
             }
         }
         for pool in [0, 1, POOLS as u16 - 1] {
-            for word in [Pool::State, Pool::Activity, Pool::SlotsUsed] {
+            for word in [PoolWord::State, PoolWord::Activity, PoolWord::SlotsUsed] {
                 take(super::pool(pool, word).unwrap().index(), masters.clone());
             }
             for row in 0..WORKERS as u16 {
@@ -241,21 +241,24 @@ mod tests {
     #[test]
     fn an_app_of_one_process_touches_few_pages() {
         let page = |at: usize| at / PAGE;
-        let masters =
-            [pool(1, Pool::State), slot(1, 0), slot(1, SLOTS as u16 - 1)].map(|at| page(at.unwrap().index()));
+        let masters = [pool(1, PoolWord::State), slot(1, 0), slot(1, SLOTS as u16 - 1)]
+            .map(|at| page(at.unwrap().index()));
         assert_eq!(HashSet::from(masters).len(), 1);
         let units = [unit(1, 0, 0), unit(1, 0, THREADS as u16 - 1)].map(|at| page(at.unwrap().index()));
         assert_eq!(HashSet::from(units).len(), 1);
         // Of each worker the first page, up to so many apps.
-        let own = [row(3, Row::Beat), head(1, 3), held(125, 3)].map(|at| page(at.unwrap().index()));
+        let own = [row(3, RowWord::Beat), head(1, 3), held(125, 3)].map(|at| page(at.unwrap().index()));
         assert_eq!(HashSet::from(own).len(), 1);
     }
 
     #[test]
     fn what_is_outside_has_no_place() {
         let (pools, slots, threads, workers) = (POOLS as u16, SLOTS as u16, THREADS as u16, WORKERS as u16);
-        assert_eq!(pool(pools, Pool::State).or(slot(pools, 0)).or(slot(0, slots)).or(before(workers)), None);
-        assert_eq!(head(pools, 0).or(head(0, workers)).or(row(workers, Row::Beat)), None);
+        assert_eq!(
+            pool(pools, PoolWord::State).or(slot(pools, 0)).or(slot(0, slots)).or(before(workers)),
+            None
+        );
+        assert_eq!(head(pools, 0).or(head(0, workers)).or(row(workers, RowWord::Beat)), None);
         assert_eq!(unit(pools, 0, 0).or(unit(0, slots, 0)).or(unit(0, 0, threads)), None);
         assert_eq!((unit(0, u16::MAX, u16::MAX), area(workers)), (None, None));
     }

@@ -3,8 +3,8 @@
 
 use super::board::tests::{NOW, master, words, worker};
 use super::board::{Board, Freed, Lease, PoolState, Rows};
-use super::layout::{self, Place as _, SLOTS, THREADS, WORKERS};
-use super::word::{NOBODY, State, Unit};
+use super::layout::{self, Address as _, SLOTS, THREADS, WORKERS};
+use super::word::{NOBODY, Unit, UnitState};
 use super::{Process, Sweep};
 use crate::timer::Time;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -144,7 +144,7 @@ fn what_others_do_is_not_hidden_by_a_liar() {
     let lease = worker(&words, 0).claim(POOL).unwrap();
     // A request runs; the liar says that the unit is free.
     let at = layout::unit(POOL, lease.slot, lease.thread).unwrap();
-    words[at.index()].store(Unit::new(INCARNATION, State::Idle, NOBODY).encode(), SeqCst);
+    words[at.index()].store(Unit::new(INCARNATION, UnitState::Idle, NOBODY).encode(), SeqCst);
     assert_eq!(board.claimed(POOL, lease.slot), 0);
     assert_eq!(board.last_activity(POOL, Time(900)), Time(900), "its worker says that it holds one");
     assert_eq!(worker(&words, 0).free(lease, Time(901)), Freed::Stale);
@@ -159,7 +159,7 @@ fn a_claim_is_orphaned_only_if_its_worker_says_that_it_has_none() {
     let alive = Rows::of([0, 1].into_iter());
     let honest = worker(&words, 0).claim(POOL).unwrap();
     let forged = layout::unit(POOL, 0, 1).unwrap();
-    words[forged.index()].store(Unit::new(INCARNATION, State::Claimed, 1).encode(), SeqCst);
+    words[forged.index()].store(Unit::new(INCARNATION, UnitState::Claimed, 1).encode(), SeqCst);
     let mut sweep = Sweep::default();
     assert_eq!(sweep.look(board, alive, processes(false)).repaired, 0, "seen once");
     // Its owner sets out to claim in between: it may be the one.
@@ -169,7 +169,7 @@ fn a_claim_is_orphaned_only_if_its_worker_says_that_it_has_none() {
     assert_eq!(busy.free(other, NOW), Freed::Idle);
     let rounds: Vec<usize> = (0..4).map(|_| sweep.look(board, alive, processes(false)).repaired).collect();
     assert_eq!(rounds, [0, 1, 0, 0]);
-    assert_eq!(Unit::decode(words[forged.index()].load(SeqCst)).state, State::Orphaned);
+    assert_eq!(Unit::decode(words[forged.index()].load(SeqCst)).state, UnitState::Orphaned);
     let lease = Lease { pool: POOL, slot: 0, thread: 1, incarnation: INCARNATION };
     assert_eq!(board.freed(lease, 1, NOW), Freed::Idle);
     assert_eq!(worker(&words, 0).free(honest, NOW), Freed::Idle);

@@ -1,9 +1,9 @@
 //! What the master does on the board.
 
 use super::board::{Board, Freed, Lease, PoolState, Rows};
-use super::layout::{self, Master, Own, POOLS, Place, Pool, Row, THREADS, WORKERS};
-use super::steps::{Hand, How, Mark, Memory, Step, Withdraw};
-use super::word::{NOBODY, State, Unit};
+use super::layout::{self, Address, MasterAt, OwnAt, POOLS, PoolWord, RowWord, THREADS, WORKERS};
+use super::steps::{Hand, How, Machine, Mark, Memory, Withdraw};
+use super::word::{NOBODY, Unit, UnitState};
 use crate::timer::Time;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -33,14 +33,14 @@ impl<'a> MasterBoard<'a> {
         self.set(Some(layout::MARK), layout::mark());
     }
 
-    fn set(self, at: Option<Master>, value: u64) {
+    fn set(self, at: Option<MasterAt>, value: u64) {
         if let Some(word) = at.and_then(|at| self.words().get(at.index())) {
             word.store(value, SeqCst);
         }
     }
 
     /// Its words have one writer.
-    fn raise(self, at: Option<Master>, value: u64) {
+    fn raise(self, at: Option<MasterAt>, value: u64) {
         if self.get(at) < value {
             self.set(at, value);
         }
@@ -63,9 +63,9 @@ impl MasterBoard<'_> {
         let threads = threads.min(THREADS as u16);
         self.use_pool(pool);
         self.set(Some(header), u64::from(incarnation) << 32 | u64::from(threads));
-        self.raise(layout::pool(pool, Pool::SlotsUsed), u64::from(slot) + 1);
+        self.raise(layout::pool(pool, PoolWord::SlotsUsed), u64::from(slot) + 1);
         for at in (0..threads).filter_map(|thread| layout::unit(pool, slot, thread)) {
-            let idle = Unit::new(incarnation, State::Idle, NOBODY);
+            let idle = Unit::new(incarnation, UnitState::Idle, NOBODY);
             self.overwrite(at, idle);
             poke.add(Hand::loose(pool, at, idle).run(&mut self));
         }
@@ -75,14 +75,14 @@ impl MasterBoard<'_> {
     /// Takes the units of a process out of use; how many still run a request. Those come back through
     /// [`Freed::Left`]; at 0 the process can be told to leave.
     pub fn leave(mut self, pool: u16, slot: u16) -> usize {
-        let places: Vec<layout::Unit> = self.places(pool, slot).collect();
-        places.into_iter().filter(|at| Mark::new(*at, How::Leave).run(&mut self).is_running()).count()
+        let units: Vec<layout::UnitAt> = self.units_of(pool, slot).collect();
+        units.into_iter().filter(|at| Mark::new(*at, How::Leave).run(&mut self).is_running()).count()
     }
 
     /// The process was reaped: its units are gone. What workers still do with their leases fails.
     pub fn close(self, pool: u16, slot: u16) {
-        for at in self.places(pool, slot) {
-            self.overwrite(at, Unit::decode(self.get(Some(at))).to(State::Gone, NOBODY));
+        for at in self.units_of(pool, slot) {
+            self.overwrite(at, Unit::decode(self.get(Some(at))).to(UnitState::Gone, NOBODY));
         }
     }
 
@@ -92,13 +92,13 @@ impl MasterBoard<'_> {
     pub fn worker_left(mut self, row: u16, now: Time) -> Rows {
         let mut poke = Rows::default();
         self.set(layout::before(row), self.requests(row));
-        for word in [Row::Connections, Row::Requests, Row::Accepting, Row::Beat] {
+        for word in [RowWord::Connections, RowWord::Requests, RowWord::Accepting, RowWord::Beat] {
             layout::row(row, word).into_iter().for_each(|at| self.store(at, 0));
         }
         for pool in 0..self.get(Some(layout::POOLS_USED)).min(POOLS as u64) as u16 {
             if self.valid(pool, row).is_some() {
                 let last = self.get(layout::activity(pool, row)).min(now.0);
-                self.raise(layout::pool(pool, Pool::Activity), last);
+                self.raise(layout::pool(pool, PoolWord::Activity), last);
                 layout::activity(pool, row).into_iter().for_each(|at| self.store(at, 0));
                 poke = poke.and(Withdraw::new(pool, row, true).run(&mut self));
                 // After its claims: see `sweep`.
@@ -112,9 +112,9 @@ impl MasterBoard<'_> {
     /// orphan; anything else is [`Freed::Stale`], which is harmless.
     #[must_use]
     pub fn freed(mut self, lease: Lease, row: u16, now: Time) -> Freed {
-        self.raise(layout::pool(lease.pool, Pool::Activity), now.0);
+        self.raise(layout::pool(lease.pool, PoolWord::Activity), now.0);
         match layout::unit(lease.pool, lease.slot, lease.thread) {
-            Some(at) => Hand::owned(lease, at, State::Orphaned, row).run(&mut self),
+            Some(at) => Hand::owned(lease, at, UnitState::Orphaned, row).run(&mut self),
             None => Freed::Stale,
         }
     }
@@ -128,14 +128,14 @@ impl MasterBoard<'_> {
             PoolState::Failed { retry } => retry.0.saturating_mul(4) | 3,
         };
         self.use_pool(pool);
-        self.set(layout::pool(pool, Pool::State), word);
+        self.set(layout::pool(pool, PoolWord::State), word);
     }
 
     fn use_pool(self, pool: u16) {
         self.raise(Some(layout::POOLS_USED), u64::from(pool) + 1);
     }
 
-    fn overwrite(self, at: layout::Unit, unit: Unit) {
+    fn overwrite(self, at: layout::UnitAt, unit: Unit) {
         if let Some(word) = self.words().get(at.index()) {
             word.store(unit.encode(), SeqCst);
         }
@@ -143,17 +143,17 @@ impl MasterBoard<'_> {
 }
 
 impl Memory for MasterBoard<'_> {
-    fn load(&mut self, at: impl Place) -> u64 {
+    fn load(&mut self, at: impl Address) -> u64 {
         self.get(Some(at))
     }
 
-    fn store(&mut self, at: Own, value: u64) {
+    fn store(&mut self, at: OwnAt, value: u64) {
         if let Some(word) = self.words().get(at.index()) {
             word.store(value, SeqCst);
         }
     }
 
-    fn exchange(&mut self, at: layout::Unit, seen: u64, value: u64) -> bool {
+    fn exchange(&mut self, at: layout::UnitAt, seen: u64, value: u64) -> bool {
         let word = self.words().get(at.index());
         word.is_some_and(|word| word.compare_exchange(seen, value, SeqCst, SeqCst).is_ok())
     }

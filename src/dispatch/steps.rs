@@ -1,16 +1,16 @@
 //! The algorithms, one atomic access a step.
 
 use super::board::{Freed, Lease, Rows};
-use super::layout::{self, Own, Place, Pool, SLOTS, THREADS, WORKERS};
-use super::word::{NOBODY, State, Unit, hold, let_go};
+use super::layout::{self, Address, OwnAt, PoolWord, SLOTS, THREADS, WORKERS};
+use super::word::{NOBODY, Unit, UnitState, hold, let_go};
 use std::task::Poll;
 
-/// The words, sequentially consistent. A place that does not exist reads 0 and cannot be changed, nor can one that is
+/// The words, sequentially consistent. A word that does not exist reads 0 and cannot be changed, nor can one that is
 /// another's.
 pub(super) trait Memory {
-    fn load(&mut self, at: impl Place) -> u64;
-    fn store(&mut self, at: Own, value: u64);
-    fn exchange(&mut self, at: layout::Unit, seen: u64, value: u64) -> bool;
+    fn load(&mut self, at: impl Address) -> u64;
+    fn store(&mut self, at: OwnAt, value: u64);
+    fn exchange(&mut self, at: layout::UnitAt, seen: u64, value: u64) -> bool;
 }
 
 /// How often an exchange is tried again after somebody came in between. In truth that is a few times; who writes there
@@ -18,7 +18,7 @@ pub(super) trait Memory {
 const TRIES: u16 = 1000;
 
 /// A machine that does at most one access a step.
-pub(super) trait Step {
+pub(super) trait Machine {
     type Output;
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Self::Output>;
 
@@ -49,7 +49,7 @@ pub(super) struct Found {
     pub(super) thread: u16,
     /// The process that the master has opened there.
     pub(super) incarnation: u32,
-    pub(super) at: layout::Unit,
+    pub(super) at: layout::UnitAt,
 }
 
 impl Walk {
@@ -68,12 +68,12 @@ impl Walk {
     }
 }
 
-impl Step for Walk {
+impl Machine for Walk {
     type Output = Option<(Found, u64)>;
 
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Self::Output> {
         let Some(slots) = self.slots else {
-            let used = layout::pool(self.pool, Pool::SlotsUsed).map_or(0, |at| memory.load(at));
+            let used = layout::pool(self.pool, PoolWord::SlotsUsed).map_or(0, |at| memory.load(at));
             self.slots = Some(used.min(SLOTS as u64) as u16);
             return Poll::Pending;
         };
@@ -133,7 +133,9 @@ impl Take {
                 let unit = Unit::decode(word);
                 // Of a process that is not there any more, or never was.
                 let right = unit.incarnation == found.incarnation;
-                if right && (unit.is(State::Offered, self.me) || self.idle && unit.state == State::Idle) {
+                if right
+                    && (unit.is(UnitState::Offered, self.me) || self.idle && unit.state == UnitState::Idle)
+                {
                     self.phase = Taking::Claim(found, unit);
                 }
             }
@@ -141,7 +143,7 @@ impl Take {
     }
 }
 
-impl Step for Take {
+impl Machine for Take {
     type Output = Option<Lease>;
 
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Self::Output> {
@@ -158,7 +160,7 @@ impl Step for Take {
             }
             Taking::Look => self.look(memory),
             Taking::Claim(Found { slot, thread, at, .. }, unit) => {
-                let claimed = unit.to(State::Claimed, self.me);
+                let claimed = unit.to(UnitState::Claimed, self.me);
                 if memory.exchange(at, unit.encode(), claimed.encode()) {
                     return Poll::Ready(Some(Lease { pool, slot, thread, incarnation: unit.incarnation }));
                 }
@@ -177,7 +179,7 @@ impl Step for Take {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Hand {
     pool: u16,
-    at: layout::Unit,
+    at: layout::UnitAt,
     /// The word as we believe it to be.
     held: Unit,
     /// Whether only we and the master may change that word; else a failed exchange means that somebody took it.
@@ -205,23 +207,27 @@ enum Phase {
 
 impl Hand {
     /// A unit that is idle or offered to us; a failed exchange means that somebody else has it.
-    pub(super) fn loose(pool: u16, at: layout::Unit, held: Unit) -> Self {
+    pub(super) fn loose(pool: u16, at: layout::UnitAt, held: Unit) -> Self {
         Self { pool, at, held, ours: false, phase: Phase::Count, tries: TRIES }
     }
 
     /// A unit that somebody offered to its owner and may not have looked further.
-    fn offered(pool: u16, at: layout::Unit, held: Unit) -> Self {
+    fn offered(pool: u16, at: layout::UnitAt, held: Unit) -> Self {
         Self { phase: Phase::Recheck(held.owner), ..Self::loose(pool, at, held) }
     }
 
     /// A unit that was claimed by `owner`, or orphaned.
-    pub(super) fn owned(lease: Lease, at: layout::Unit, state: State, owner: u16) -> Self {
+    pub(super) fn owned(lease: Lease, at: layout::UnitAt, state: UnitState, owner: u16) -> Self {
         let held = Unit::new(lease.incarnation, state, owner);
         Self { pool: lease.pool, at, held, ours: true, phase: Phase::Look, tries: TRIES }
     }
 
     fn leaving(&self) -> Unit {
-        let state = if self.held.state == State::Claimed { State::Leaving } else { State::LeavingOrphaned };
+        let state = if self.held.state == UnitState::Claimed {
+            UnitState::Leaving
+        } else {
+            UnitState::LeavingOrphaned
+        };
         self.held.to(state, self.held.owner)
     }
 
@@ -237,9 +243,9 @@ impl Hand {
     fn give(&mut self, best: u16, memory: &mut impl Memory) -> Poll<Freed> {
         let Some(tries) = self.tries.checked_sub(1) else { return Poll::Ready(Freed::Stale) };
         let next = match best {
-            NOBODY if self.held.state == State::Idle => return Poll::Ready(Freed::Idle),
-            NOBODY => self.held.to(State::Idle, NOBODY),
-            row => self.held.to(State::Offered, row),
+            NOBODY if self.held.state == UnitState::Idle => return Poll::Ready(Freed::Idle),
+            NOBODY => self.held.to(UnitState::Idle, NOBODY),
+            row => self.held.to(UnitState::Offered, row),
         };
         if !memory.exchange(self.at, self.held.encode(), next.encode()) {
             if !self.ours {
@@ -254,14 +260,14 @@ impl Hand {
     }
 }
 
-impl Step for Hand {
+impl Machine for Hand {
     type Output = Freed;
 
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Freed> {
         match self.phase {
             Phase::Look => self.look(Unit::decode(memory.load(self.at))),
             Phase::LetGo(seen) => {
-                let left = seen.to(State::Leaving, NOBODY);
+                let left = seen.to(UnitState::Leaving, NOBODY);
                 let done = memory.exchange(self.at, seen.encode(), left.encode());
                 Poll::Ready(if done { Freed::Left } else { Freed::Stale })
             }
@@ -307,7 +313,7 @@ pub(super) struct Withdraw {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Act {
     Pass(Hand),
-    Orphan(layout::Unit, Unit),
+    Orphan(layout::UnitAt, Unit),
 }
 
 impl Withdraw {
@@ -317,7 +323,7 @@ impl Withdraw {
     }
 }
 
-impl Step for Withdraw {
+impl Machine for Withdraw {
     type Output = Rows;
 
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Rows> {
@@ -334,8 +340,11 @@ impl Step for Withdraw {
                 Poll::Pending => self.act = Some(Act::Pass(hand)),
             },
             Some(Act::Orphan(at, unit)) => {
-                let state =
-                    if unit.state == State::Claimed { State::Orphaned } else { State::LeavingOrphaned };
+                let state = if unit.state == UnitState::Claimed {
+                    UnitState::Orphaned
+                } else {
+                    UnitState::LeavingOrphaned
+                };
                 if !memory.exchange(at, unit.encode(), unit.to(state, unit.owner).encode())
                     && let Some(tries) = self.tries.checked_sub(1)
                 {
@@ -348,14 +357,15 @@ impl Step for Withdraw {
                 Poll::Ready(None) => return Poll::Ready(self.poke),
                 Poll::Ready(Some((place, word))) => {
                     let unit = Unit::decode(word);
-                    let orphan = unit.is(State::Claimed, self.row) || unit.is(State::Leaving, self.row);
+                    let orphan =
+                        unit.is(UnitState::Claimed, self.row) || unit.is(UnitState::Leaving, self.row);
                     // The dead may have made a unit idle or offered it, and not have looked for heads or poked.
-                    let left = self.dead && unit.state == State::Idle;
-                    if unit.is(State::Offered, self.row) || left {
+                    let left = self.dead && unit.state == UnitState::Idle;
+                    if unit.is(UnitState::Offered, self.row) || left {
                         self.act = Some(Act::Pass(Hand::loose(self.walk.pool, place.at, unit)));
                     } else if self.dead && orphan {
                         self.act = Some(Act::Orphan(place.at, unit));
-                    } else if self.dead && unit.state == State::Offered {
+                    } else if self.dead && unit.state == UnitState::Offered {
                         self.act = Some(Act::Pass(Hand::offered(self.walk.pool, place.at, unit)));
                     }
                 }
@@ -368,7 +378,7 @@ impl Step for Withdraw {
 /// Marks a unit: a process leaves, or a worker gives its claim up without knowing whether the request still runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mark {
-    at: layout::Unit,
+    at: layout::UnitAt,
     how: How,
     seen: Option<Unit>,
     /// How often it may still begin again.
@@ -384,29 +394,31 @@ pub(super) enum How {
 }
 
 impl Mark {
-    pub(super) fn new(at: layout::Unit, how: How) -> Self {
+    pub(super) fn new(at: layout::UnitAt, how: How) -> Self {
         Self { at, how, seen: None, tries: TRIES }
     }
 
     fn next(&self, unit: Unit) -> Option<Unit> {
         match (self.how, unit.state) {
-            (How::Leave, State::Idle | State::Offered) => Some(unit.to(State::Leaving, NOBODY)),
-            (How::Leave, State::Claimed) => Some(unit.to(State::Leaving, unit.owner)),
-            (How::Leave, State::Orphaned) => Some(unit.to(State::LeavingOrphaned, unit.owner)),
+            (How::Leave, UnitState::Idle | UnitState::Offered) => Some(unit.to(UnitState::Leaving, NOBODY)),
+            (How::Leave, UnitState::Claimed) => Some(unit.to(UnitState::Leaving, unit.owner)),
+            (How::Leave, UnitState::Orphaned) => Some(unit.to(UnitState::LeavingOrphaned, unit.owner)),
             (How::Leave, _) => None,
             (How::Abandon { incarnation, owner }, _)
                 if unit.incarnation != incarnation || unit.owner != owner =>
             {
                 None
             }
-            (How::Abandon { .. }, State::Claimed) => Some(unit.to(State::Orphaned, unit.owner)),
-            (How::Abandon { .. }, State::Leaving) => Some(unit.to(State::LeavingOrphaned, unit.owner)),
+            (How::Abandon { .. }, UnitState::Claimed) => Some(unit.to(UnitState::Orphaned, unit.owner)),
+            (How::Abandon { .. }, UnitState::Leaving) => {
+                Some(unit.to(UnitState::LeavingOrphaned, unit.owner))
+            }
             (How::Abandon { .. }, _) => None,
         }
     }
 }
 
-impl Step for Mark {
+impl Machine for Mark {
     /// What the unit is now.
     type Output = Unit;
 

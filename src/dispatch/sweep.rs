@@ -18,8 +18,8 @@
 use super::MasterBoard;
 use super::board::{Freed, Lease, Rows};
 use super::layout::{self, WORKERS};
-use super::steps::{Found, Hand, Memory, Step, Walk};
-use super::word::{NOBODY, State, Unit, units_held};
+use super::steps::{Found, Hand, Machine, Memory, Walk};
+use super::word::{NOBODY, Unit, UnitState, units_held};
 use std::collections::BTreeMap;
 use std::task::Poll;
 
@@ -149,43 +149,43 @@ impl Look {
     }
 }
 
-impl Step for Look {
+impl Machine for Look {
     type Output = Option<Doubt>;
 
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Self::Output> {
         let unit = Unit::decode(self.word);
         let row = unit.owner;
         let (resting, orphaned, claimed) = if self.leaving {
-            (unit.to(State::Leaving, NOBODY), State::LeavingOrphaned, State::Leaving)
+            (unit.to(UnitState::Leaving, NOBODY), UnitState::LeavingOrphaned, UnitState::Leaving)
         } else {
-            (unit.to(State::Idle, NOBODY), State::Orphaned, State::Claimed)
+            (unit.to(UnitState::Idle, NOBODY), UnitState::Orphaned, UnitState::Claimed)
         };
         let change = |unit: Unit| self.doubt(0, Remedy::Change(unit));
         if unit.encode() != self.word || unit.incarnation != self.found.incarnation {
             return change(Unit { incarnation: self.found.incarnation, ..resting });
         }
         match unit.state {
-            State::Idle if !self.leaving => self.look_for_heads(memory),
-            State::Leaving if self.leaving && row == NOBODY => Poll::Ready(None),
-            State::Gone | State::Idle => change(resting),
-            State::Leaving if row == NOBODY => change(resting),
-            State::Offered if self.leaving => change(resting),
-            State::Offered => {
+            UnitState::Idle if !self.leaving => self.look_for_heads(memory),
+            UnitState::Leaving if self.leaving && row == NOBODY => Poll::Ready(None),
+            UnitState::Gone | UnitState::Idle => change(resting),
+            UnitState::Leaving if row == NOBODY => change(resting),
+            UnitState::Offered if self.leaving => change(resting),
+            UnitState::Offered => {
                 let head = layout::head(self.pool, row).map_or(0, |at| memory.load(at));
                 let waits = head != 0 && self.alive.has(row);
                 self.doubt(head, if waits { Remedy::Poke(row) } else { Remedy::Change(resting) })
             }
-            State::Claimed | State::Leaving => {
+            UnitState::Claimed | UnitState::Leaving => {
                 let held = layout::held(self.pool, row).map_or(0, |at| memory.load(at));
                 if units_held(held) == 0 || !self.alive.has(row) {
                     return self.doubt(held, Remedy::Change(unit.to(orphaned, row)));
                 }
                 if unit.state == claimed { Poll::Ready(None) } else { change(unit.to(claimed, row)) }
             }
-            State::Orphaned | State::LeavingOrphaned if unit.state == orphaned => {
+            UnitState::Orphaned | UnitState::LeavingOrphaned if unit.state == orphaned => {
                 self.doubt(0, Remedy::Ask(row))
             }
-            State::Orphaned | State::LeavingOrphaned => change(unit.to(orphaned, row)),
+            UnitState::Orphaned | UnitState::LeavingOrphaned => change(unit.to(orphaned, row)),
         }
     }
 }
@@ -193,7 +193,7 @@ impl Step for Look {
 /// Puts a unit right if it still is what it was; one that is idle then goes to whoever waits longest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Change {
-    at: layout::Unit,
+    at: layout::UnitAt,
     word: u64,
     unit: Unit,
     pool: u16,
@@ -201,12 +201,12 @@ pub(super) struct Change {
 }
 
 impl Change {
-    pub(super) fn new(pool: u16, at: layout::Unit, word: u64, unit: Unit) -> Self {
+    pub(super) fn new(pool: u16, at: layout::UnitAt, word: u64, unit: Unit) -> Self {
         Self { at, word, unit, pool, hand: None }
     }
 }
 
-impl Step for Change {
+impl Machine for Change {
     /// What became of it; `Stale`: somebody else has changed it.
     type Output = Freed;
 
@@ -217,7 +217,7 @@ impl Step for Change {
         if !memory.exchange(self.at, self.word, self.unit.encode()) {
             return Poll::Ready(Freed::Stale);
         }
-        if self.unit.state != State::Idle {
+        if self.unit.state != UnitState::Idle {
             return Poll::Ready(Freed::Idle);
         }
         self.hand = Some(Hand::loose(self.pool, self.at, self.unit));

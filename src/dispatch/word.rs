@@ -14,7 +14,7 @@
 /// What a unit is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
-pub(super) enum State {
+pub(super) enum UnitState {
     Gone = 0,
     Idle = 1,
     Offered = 2,
@@ -31,25 +31,25 @@ pub(super) const NOBODY: u16 = u16::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Unit {
     pub(super) incarnation: u32,
-    pub(super) state: State,
+    pub(super) state: UnitState,
     pub(super) owner: u16,
 }
 
 impl Unit {
-    pub(super) fn new(incarnation: u32, state: State, owner: u16) -> Self {
+    pub(super) fn new(incarnation: u32, state: UnitState, owner: u16) -> Self {
         Self { incarnation, state, owner }
     }
 
     /// The word is a number from a stranger: an unknown state is nobody's.
     pub(super) fn decode(word: u64) -> Self {
         let state = match word as u16 {
-            1 => State::Idle,
-            2 => State::Offered,
-            3 => State::Claimed,
-            4 => State::Orphaned,
-            5 => State::Leaving,
-            6 => State::LeavingOrphaned,
-            _ => State::Gone,
+            1 => UnitState::Idle,
+            2 => UnitState::Offered,
+            3 => UnitState::Claimed,
+            4 => UnitState::Orphaned,
+            5 => UnitState::Leaving,
+            6 => UnitState::LeavingOrphaned,
+            _ => UnitState::Gone,
         };
         Self { incarnation: (word >> 32) as u32, state, owner: (word >> 16) as u16 }
     }
@@ -58,21 +58,21 @@ impl Unit {
         u64::from(self.incarnation) << 32 | u64::from(self.owner) << 16 | self.state as u64
     }
 
-    pub(super) fn is(self, state: State, owner: u16) -> bool {
+    pub(super) fn is(self, state: UnitState, owner: u16) -> bool {
         self.state == state && self.owner == owner
     }
 
     /// The same incarnation in another state.
-    pub(super) fn to(self, state: State, owner: u16) -> Self {
+    pub(super) fn to(self, state: UnitState, owner: u16) -> Self {
         Self { state, owner, ..self }
     }
 
     /// Whether a request may be running on it.
     pub(super) fn is_running(self) -> bool {
         match self.state {
-            State::Claimed | State::Orphaned | State::LeavingOrphaned => true,
-            State::Leaving => self.owner != NOBODY,
-            State::Gone | State::Idle | State::Offered => false,
+            UnitState::Claimed | UnitState::Orphaned | UnitState::LeavingOrphaned => true,
+            UnitState::Leaving => self.owner != NOBODY,
+            UnitState::Gone | UnitState::Idle | UnitState::Offered => false,
         }
     }
 }
@@ -107,6 +107,6 @@ mod tests {
             assert_eq!((unit.incarnation, unit.owner, unit.state as u64), (u32::MAX, 5, state));
             assert_eq!(Unit::decode(unit.encode()), unit);
         }
-        assert_eq!(Unit::decode(999).state, State::Gone);
+        assert_eq!(Unit::decode(999).state, UnitState::Gone);
     }
 }

@@ -1,9 +1,9 @@
 //! What a worker does on the board.
 
 use super::board::{Board, Freed, Lease, Rows};
-use super::layout::{self, Own, Place, Row};
-use super::steps::{Hand, How, Mark, Memory, Step, Take, Withdraw};
-use super::word::{State, let_go};
+use super::layout::{self, Address, OwnAt, RowWord};
+use super::steps::{Hand, How, Machine, Mark, Memory, Take, Withdraw};
+use super::word::{UnitState, let_go};
 use crate::timer::Time;
 use std::ops::Deref;
 use std::sync::atomic::{
@@ -43,19 +43,19 @@ impl<'a> WorkerBoard<'a> {
         self.row
     }
 
-    fn own(self, at: Option<Own>) -> Option<&'a AtomicU64> {
+    fn own(self, at: Option<OwnAt>) -> Option<&'a AtomicU64> {
         let start = layout::area(self.row)?.start;
         self.own.get(at?.index().checked_sub(start)?)
     }
 
     /// A word that others only look at: it has one writer, and no order to any other word.
-    fn note(self, at: Option<Own>, value: u64) {
+    fn note(self, at: Option<OwnAt>, value: u64) {
         if let Some(word) = self.own(at) {
             word.store(value, Release);
         }
     }
 
-    fn noted(self, at: Option<Own>) -> u64 {
+    fn noted(self, at: Option<OwnAt>) -> u64 {
         self.own(at).map_or(0, |word| word.load(Relaxed))
     }
 }
@@ -109,7 +109,7 @@ impl WorkerBoard<'_> {
     pub fn free(mut self, lease: Lease, now: Time) -> Freed {
         self.touch(lease.pool, now);
         let Some(at) = layout::unit(lease.pool, lease.slot, lease.thread) else { return Freed::Stale };
-        let freed = Hand::owned(lease, at, State::Claimed, self.row).run(&mut self);
+        let freed = Hand::owned(lease, at, UnitState::Claimed, self.row).run(&mut self);
         self.holds_one_fewer(lease.pool);
         freed
     }
@@ -136,43 +136,45 @@ impl WorkerBoard<'_> {
 
     /// Stores how many client connections the worker has.
     pub fn set_connections(self, connections: u64) {
-        self.note(layout::row(self.row, Row::Connections), connections);
+        self.note(layout::row(self.row, RowWord::Connections), connections);
     }
 
     /// Counts requests that were answered.
     pub fn count_requests(self, requests: u64) {
-        let at = layout::row(self.row, Row::Requests);
+        let at = layout::row(self.row, RowWord::Requests);
         self.note(at, self.noted(at).wrapping_add(requests));
     }
 
     /// Stores whether the worker accepts connections.
     pub fn set_accepting(mut self, accepting: bool) {
-        layout::row(self.row, Row::Accepting).into_iter().for_each(|at| self.store(at, u64::from(accepting)));
+        layout::row(self.row, RowWord::Accepting)
+            .into_iter()
+            .for_each(|at| self.store(at, u64::from(accepting)));
     }
 
     /// The worker begins to run its turn of that number.
     pub fn beat(self, turn: u64) {
-        self.note(layout::row(self.row, Row::Beat), turn << 1 | 1);
+        self.note(layout::row(self.row, RowWord::Beat), turn << 1 | 1);
     }
 
     /// The worker is about to poll.
     pub fn rest(self) {
-        self.note(layout::row(self.row, Row::Beat), 0);
+        self.note(layout::row(self.row, RowWord::Beat), 0);
     }
 }
 
 impl Memory for WorkerBoard<'_> {
-    fn load(&mut self, at: impl Place) -> u64 {
+    fn load(&mut self, at: impl Address) -> u64 {
         self.get(Some(at))
     }
 
-    fn store(&mut self, at: Own, value: u64) {
+    fn store(&mut self, at: OwnAt, value: u64) {
         if let Some(word) = self.own(Some(at)) {
             word.store(value, SeqCst);
         }
     }
 
-    fn exchange(&mut self, at: layout::Unit, seen: u64, value: u64) -> bool {
+    fn exchange(&mut self, at: layout::UnitAt, seen: u64, value: u64) -> bool {
         let word = at.index().checked_sub(layout::units().start).and_then(|at| self.units.get(at));
         word.is_some_and(|word| word.compare_exchange(seen, value, SeqCst, SeqCst).is_ok())
     }
