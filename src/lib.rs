@@ -47,7 +47,7 @@
 //! | gateway | the client side of a protocol to an upstream or an app |
 //! | upstream | a group of servers requests are balanced over |
 //! | lease | the right to use one channel of an upstream or app until it is released |
-//! | turn | one round of a worker's loop |
+//! | turn | one round of the loop of a worker or of the master |
 //! | drain | finish what runs, take nothing new, leave |
 //!
 //! Reading order: `timer`, `buf`, `http`, `h1::conn`, `worker::exchange`, `supervisor`, `master`.

@@ -44,8 +44,6 @@ mod perform;
 mod pidfile;
 mod resume;
 mod roots;
-#[path = "loop.rs"]
-mod run_loop;
 mod runtime;
 mod saved;
 mod signals;
@@ -54,6 +52,7 @@ mod status;
 mod strays;
 mod template;
 mod trial;
+mod turn;
 mod upgrade;
 mod voice;
 

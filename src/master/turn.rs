@@ -1,4 +1,4 @@
-//! The master's loop: wait, take in what happened, let the supervisor decide, carry it out.
+//! The turns of the master: wait, take in what happened, let the supervisor decide, carry it out.
 
 use super::apps::{App, Said};
 use super::child::{Hearing, Role};
