@@ -10,7 +10,7 @@
 //! None of them is needed for a site to serve: a start waits for them only with `start: AllOrNothing`, a reload never.
 
 use super::machine::{Place, Supervisor};
-use super::pool::{Pool, Standing, is_failing, is_leaving, is_waiting};
+use super::pool::{Listing, Pool, is_failing, is_leaving, is_waiting};
 use super::slot::{Event, State};
 use super::{ChildId, Output, PoolIndex};
 use crate::timer::Time;
@@ -100,7 +100,7 @@ impl Supervisor {
         for at in 0..self.pools.len() {
             let Some(pool) = self.pools.get(at) else { return };
             let Some(daemon) = &pool.plan.daemon else { continue };
-            let gone = matches!(pool.standing, Standing::Vanished { .. });
+            let gone = matches!(pool.listing, Listing::Vanished { .. });
             match daemon.on_reload {
                 _ if gone => self.dismiss(at),
                 OnReload::Keep => {}

@@ -2,7 +2,7 @@
 
 use super::backoff::FIRST_WAIT;
 use super::handover::Handover;
-use super::pool::{Pool, Standing, WORKERS, is_leaving, is_open};
+use super::pool::{Listing, Pool, WORKERS, is_leaving, is_open};
 use super::recycle::Roll;
 use super::reload::{Queued, Reload};
 use super::slot::{Boot, Event, Outcome, Process, Role, State};
@@ -75,7 +75,7 @@ impl Supervisor {
     #[must_use]
     pub fn new(plan: Plan, now: Time) -> Self {
         let mut pools: Vec<Pool> =
-            plan.pools.iter().cloned().map(|pool| Pool::new(pool, Standing::Listed)).collect();
+            plan.pools.iter().cloned().map(|pool| Pool::new(pool, Listing::Listed)).collect();
         pools.sort_by_key(|pool| pool.plan.index);
         let mut supervisor = Self {
             plan,
@@ -412,7 +412,7 @@ impl Supervisor {
         };
         for pool in &mut self.pools {
             let state = pool.state(stopping);
-            if pool.is_app() && pool.standing != Standing::Coming && pool.published != Some(state) {
+            if pool.is_app() && pool.listing != Listing::Coming && pool.published != Some(state) {
                 pool.published = Some(state);
                 self.outputs.push_back(Output::Publish { pool: pool.plan.index, state });
             }

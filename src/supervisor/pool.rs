@@ -22,7 +22,8 @@ pub(super) struct Pool {
     /// What the generation that is being booted wants.
     pub(super) next: Option<PoolPlan>,
     /// Whether the current plan has it.
-    pub(super) standing: Standing,
+    #[serde(rename = "standing")]
+    pub(super) listing: Listing,
     /// How many processes it should have now, from `plan.min` to `plan.max`.
     pub(super) target: u32,
     /// By number; a number is free if its slot is empty.
@@ -54,7 +55,7 @@ pub(super) struct Pool {
 
 /// Whether the current plan has a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Standing {
+pub(super) enum Listing {
     /// It does.
     Listed,
     /// Not yet: a reload boots it.
@@ -71,11 +72,11 @@ pub(super) enum Standing {
 impl Pool {
     /// An empty pool.
     #[must_use]
-    pub(super) fn new(plan: PoolPlan, standing: Standing) -> Self {
+    pub(super) fn new(plan: PoolPlan, listing: Listing) -> Self {
         Self {
             plan,
             next: None,
-            standing,
+            listing,
             target: 0,
             slots: Vec::new(),
             abandoned: Vec::new(),
@@ -110,7 +111,7 @@ impl Pool {
     /// Whether the current plan has it.
     #[must_use]
     pub(super) fn is_listed(&self) -> bool {
-        self.standing == Standing::Listed
+        self.listing == Listing::Listed
     }
 
     /// How many slots are in such a state.
@@ -196,10 +197,10 @@ impl Pool {
         if stopping.is_none() && self.is_listed() && self.crashed() {
             return PoolState::Booting;
         }
-        let retry = match (stopping, self.standing) {
+        let retry = match (stopping, self.listing) {
             (Some(end), _) => Some(end),
-            (None, Standing::Vanished { since, .. }) => Some(since.after(LONGEST_WAIT)),
-            (None, Standing::Listed | Standing::Coming) => self.retry(),
+            (None, Listing::Vanished { since, .. }) => Some(since.after(LONGEST_WAIT)),
+            (None, Listing::Listed | Listing::Coming) => self.retry(),
         };
         retry.map_or(PoolState::Asleep, |retry| PoolState::Failed { retry })
     }

@@ -3,7 +3,7 @@
 //! after it (`daemon`).
 
 use super::machine::{Mode, Place, Supervisor};
-use super::pool::{Pool, Standing, is_failing, is_new, is_relief, is_waiting};
+use super::pool::{Listing, Pool, is_failing, is_new, is_relief, is_waiting};
 use super::slot::{Event, Role, State, TERM_GRACE};
 use super::{ChildId, Level, Output, Plan, PoolIndex, Ticket};
 use crate::timer::Time;
@@ -72,7 +72,7 @@ impl Supervisor {
             match self.pools.iter_mut().find(|pool| pool.plan.index == next.index) {
                 Some(pool) => pool.next = Some(next.clone()),
                 None => {
-                    let mut pool = Pool::new(next.clone(), Standing::Coming);
+                    let mut pool = Pool::new(next.clone(), Listing::Coming);
                     pool.next = Some(next.clone());
                     self.pools.push(pool);
                 }
@@ -227,10 +227,10 @@ impl Supervisor {
                     pool.target =
                         if fresh > 0 { fresh } else { pool.target }.clamp(next.min, next.max.max(next.min));
                     pool.plan = next;
-                    pool.standing = Standing::Listed;
+                    pool.listing = Listing::Listed;
                 }
                 None if pool.is_listed() => {
-                    pool.standing = Standing::Vanished { generation, since: now };
+                    pool.listing = Listing::Vanished { generation, since: now };
                     pool.target = 0;
                     pool.sample = None;
                     pool.measure = None;
@@ -241,7 +241,7 @@ impl Supervisor {
         let gone =
             |state: &State| matches!(state, State::Booting { .. }) || is_failing(state) || is_waiting(state);
         for at in 0..self.pools.len() {
-            let app_gone = |pool: &Pool| pool.is_app() && matches!(pool.standing, Standing::Vanished { .. });
+            let app_gone = |pool: &Pool| pool.is_app() && matches!(pool.listing, Listing::Vanished { .. });
             if self.pools.get(at).is_some_and(app_gone) {
                 for place in self.places_in(at, gone) {
                     self.order(place, Event::Kill { until: now.after(TERM_GRACE) }, now);

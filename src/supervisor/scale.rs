@@ -5,7 +5,7 @@
 //! Workers also come and go with how busy they are (`busy`).
 
 use super::machine::{Mode, Place, Supervisor};
-use super::pool::{Pool, Standing, is_leaving, is_new, is_serving, is_waiting};
+use super::pool::{Listing, Pool, is_leaving, is_new, is_serving, is_waiting};
 use super::slot::{DRAIN_GRACE, Event, Role, State, TERM_GRACE};
 use super::{ChildId, Level, Output, PoolIndex, Ticket};
 use crate::timer::Time;
@@ -254,11 +254,11 @@ impl Supervisor {
             .filter(|slot| is_leaving(&slot.state))
             .filter_map(|slot| slot.state.process().map(|process| process.generation))
             .min();
-        let done = |pool: &Pool| match pool.standing {
+        let done = |pool: &Pool| match pool.listing {
             // Dismissed at the switch.
             _ if pool.is_daemon() => false,
-            Standing::Vanished { generation, .. } => old_worker.is_none_or(|oldest| oldest >= generation),
-            Standing::Listed | Standing::Coming => false,
+            Listing::Vanished { generation, .. } => old_worker.is_none_or(|oldest| oldest >= generation),
+            Listing::Listed | Listing::Coming => false,
         };
         let drain = self.drain_order(now);
         for at in 0..self.pools.len() {
