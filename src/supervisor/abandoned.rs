@@ -6,7 +6,7 @@
 //! Each of them still holds what it has (memory, a row of the board), so a pool has at most [`MOST`]; then nothing more of
 //! it starts, which is told like any start that fails, with the same back-off.
 
-use super::machine::{Place, Supervisor};
+use super::machine::{Position, Supervisor};
 use super::slot::{Event, Process};
 use super::{ChildId, Level, Output, PoolIndex};
 use crate::timer::Time;
@@ -34,9 +34,9 @@ pub struct Abandoned {
 
 impl Supervisor {
     /// KILL has not ended it: its place is free.
-    pub(super) fn abandon(&mut self, place: Place, process: Process, now: Time) {
-        let Some(pool) = self.pools.get_mut(place.pool) else { return };
-        let Some(slot) = pool.slots.get(place.slot) else { return };
+    pub(super) fn abandon(&mut self, position: Position, process: Process, now: Time) {
+        let Some(pool) = self.pools.get_mut(position.pool) else { return };
+        let Some(slot) = pool.slots.get(position.slot) else { return };
         let Process { child, pid, generation, spawned: started, .. } = process;
         let (pid, slot) = (pid.unwrap_or(0), slot.number);
         pool.abandoned.push(Abandoned { child, pid, slot, generation, started, since: now });
@@ -65,13 +65,13 @@ impl Supervisor {
             pool.is_some_and(|pool| pool.abandoned.len() >= MOST)
         };
         let asked = self.outputs.iter().filter_map(|output| match output {
-            Output::Spawn { child, pool, .. } if is_full(*pool) => self.place_of(*child),
+            Output::Spawn { child, pool, .. } if is_full(*pool) => self.position_of(*child),
             _ => None,
         });
-        let refused: Vec<Place> = asked.collect();
-        for place in &refused {
+        let refused: Vec<Position> = asked.collect();
+        for position in &refused {
             let reason = format!("{MOST} processes of it do not die, although KILL was sent to them");
-            self.order(*place, Event::ForkFailed(reason), now);
+            self.order(*position, Event::ForkFailed(reason), now);
         }
         !refused.is_empty()
     }

@@ -9,8 +9,8 @@ use crate::timer::Time;
 impl Supervisor {
     /// A worker says how busy it is.
     pub(super) fn on_load(&mut self, child: ChildId, load: Load) {
-        let Some(place) = self.place_of(child) else { return };
-        let slot = self.pools.get_mut(place.pool).and_then(|pool| pool.slots.get_mut(place.slot));
+        let Some(position) = self.position_of(child) else { return };
+        let slot = self.pools.get_mut(position.pool).and_then(|pool| pool.slots.get_mut(position.slot));
         if let Some(process) = slot.and_then(|slot| slot.state.process_mut()) {
             process.load = load;
         }

@@ -9,7 +9,7 @@
 //!
 //! None of them is needed for a site to serve: a start waits for them only with `start: AllOrNothing`, a reload never.
 
-use super::machine::{Place, Supervisor};
+use super::machine::{Position, Supervisor};
 use super::pool::{Listing, Pool, is_failing, is_leaving, is_waiting};
 use super::slot::{Event, State};
 use super::{ChildId, Output, PoolIndex};
@@ -44,9 +44,9 @@ pub enum OnReload {
 impl Supervisor {
     /// The event as a slot of a daemon takes it: told to leave, the process gets its stop signal and then KILL, on its
     /// own time; `hurry` bounds that.
-    pub(super) fn fitting(&self, place: Place, event: Event, now: Time) -> Event {
-        let Some(pool) = self.pools.get(place.pool) else { return event };
-        let (Some(daemon), Some(slot)) = (&pool.plan.daemon, pool.slots.get(place.slot)) else {
+    pub(super) fn fitting(&self, position: Position, event: Event, now: Time) -> Event {
+        let Some(pool) = self.pools.get(position.pool) else { return event };
+        let (Some(daemon), Some(slot)) = (&pool.plan.daemon, pool.slots.get(position.slot)) else {
             return event;
         };
         match (event, &slot.state) {
@@ -162,8 +162,8 @@ impl Supervisor {
                 None => true,
             };
             let drain = self.drain_order(now);
-            for place in self.places_in(at, |state| !stays(state)) {
-                self.order(place, drain.clone(), now);
+            for position in self.positions_in(at, |state| !stays(state)) {
+                self.order(position, drain.clone(), now);
             }
         }
     }

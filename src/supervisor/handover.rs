@@ -42,7 +42,7 @@ impl Supervisor {
     /// Answers what can be answered; `all`: the server stops, nobody is kept waiting.
     pub(super) fn settle_handovers(&mut self, all: bool, now: Time) {
         for mut handover in std::mem::take(&mut self.handovers) {
-            handover.open.retain(|child| self.place_of(*child).is_some());
+            handover.open.retain(|child| self.position_of(*child).is_some());
             if all || handover.open.is_empty() || handover.until <= now {
                 self.answer(handover.tickets, &Ok(handover.text));
             } else {

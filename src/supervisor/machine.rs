@@ -59,7 +59,7 @@ pub(super) enum Mode {
 
 /// Where a slot is: positions in `pools` and in its `slots`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) pool: usize,
     pub(super) slot: usize,
 }
@@ -151,7 +151,7 @@ impl Supervisor {
                 | Output::Reload { child }
                 | Output::Inspect { child }
                 | Output::Measure { child }
-                    if self.place_of(child).is_none() => {}
+                    if self.position_of(child).is_none() => {}
                 Output::Execute if !self.is_executing() => {}
                 _ => return Some(output),
             }
@@ -182,8 +182,8 @@ impl Supervisor {
         self.forgive(now);
         self.stop_deadline(now);
         self.upgrade_deadline(now);
-        for place in self.places(|state| state.deadline().is_some_and(|deadline| deadline <= now)) {
-            self.order(place, Event::Time, now);
+        for position in self.positions(|state| state.deadline().is_some_and(|deadline| deadline <= now)) {
+            self.order(position, Event::Time, now);
         }
         self.sample(now);
         self.measure(now);
@@ -206,8 +206,8 @@ impl Supervisor {
         if self.forget_abandoned(child, &event) {
             return;
         }
-        if let Some(place) = self.place_of(child) {
-            self.order(place, event, now);
+        if let Some(position) = self.position_of(child) {
+            self.order(position, event, now);
         }
     }
 
@@ -260,9 +260,9 @@ impl Supervisor {
     }
 
     /// Lets an event happen in a slot and deals with what it means.
-    pub(super) fn order(&mut self, place: Place, event: Event, now: Time) {
-        let event = self.fitting(place, event, now);
-        let Some(slot) = self.pools.get_mut(place.pool).and_then(|pool| pool.slots.get_mut(place.slot))
+    pub(super) fn order(&mut self, position: Position, event: Event, now: Time) {
+        let event = self.fitting(position, event, now);
+        let Some(slot) = self.pools.get_mut(position.pool).and_then(|pool| pool.slots.get_mut(position.slot))
         else {
             return;
         };
@@ -270,26 +270,26 @@ impl Supervisor {
         self.outputs.extend(outputs);
         for outcome in outcomes {
             match outcome {
-                Outcome::Refused { role, reason } => self.refused(place, role, &reason, now),
-                Outcome::Lost { ready_for, reason } => self.lost(place, ready_for, &reason, now),
+                Outcome::Refused { role, reason } => self.refused(position, role, &reason, now),
+                Outcome::Lost { ready_for, reason } => self.lost(position, ready_for, &reason, now),
                 Outcome::Died { process, role, ready_for, reason } => {
-                    self.died(place, role, ready_for, reason, now);
-                    self.rearm(place, process);
+                    self.died(position, role, ready_for, reason, now);
+                    self.rearm(position, process);
                 }
-                Outcome::Gone { process } => self.rearm(place, process),
-                Outcome::Abandoned { process } => self.abandon(place, process, now),
+                Outcome::Gone { process } => self.rearm(position, process),
+                Outcome::Abandoned { process } => self.abandon(position, process, now),
             }
         }
     }
 
     /// Starts a process in a slot that is empty.
-    pub(super) fn boot(&mut self, place: Place, role: Role, now: Time) {
+    pub(super) fn boot(&mut self, position: Position, role: Role, now: Time) {
         let generation = match self.mode {
             Mode::Reloading(_) if role != Role::Current => self.latest_generation,
             _ => self.generation,
         };
-        let Some(pool) = self.pools.get(place.pool) else { return };
-        let Some(slot) = pool.slots.get(place.slot) else { return };
+        let Some(pool) = self.pools.get(position.pool) else { return };
+        let Some(slot) = pool.slots.get(position.slot) else { return };
         let plan = if role == Role::Current { &pool.plan } else { pool.next.as_ref().unwrap_or(&pool.plan) };
         let boot = Boot {
             child: ChildId(self.next_child),
@@ -300,31 +300,38 @@ impl Supervisor {
             within: plan.boot_timeout,
         };
         self.next_child += 1;
-        self.order(place, Event::Boot(boot), now);
+        self.order(position, Event::Boot(boot), now);
     }
 
     /// A process will not serve.
-    fn refused(&mut self, place: Place, role: Role, reason: &str, now: Time) {
-        let Some(pool) = self.pools.get_mut(place.pool) else { return };
-        pool.remember(place.slot, exit::headline(reason));
+    fn refused(&mut self, position: Position, role: Role, reason: &str, now: Time) {
+        let Some(pool) = self.pools.get_mut(position.pool) else { return };
+        pool.remember(position.slot, exit::headline(reason));
         let told = format!("{}: {reason}", pool.label());
         match (&self.mode, role) {
             (_, Role::Relief) => {
-                self.relief_refused(place.pool, &told);
-                self.roll_refused(place.pool, &told);
+                self.relief_refused(position.pool, &told);
+                self.roll_refused(position.pool, &told);
             }
-            (Mode::Starting(_), _) => self.start_refused(place.pool, &told, now),
+            (Mode::Starting(_), _) => self.start_refused(position.pool, &told, now),
             (Mode::Reloading(_), Role::Next | Role::Proof) => self.fail_reload(&told, now),
             _ => self.note(Level::Error, told),
         }
     }
 
     /// A process ended without having been told to: its slot is filled again, now or later.
-    fn died(&mut self, place: Place, role: Role, ready_for: Duration, reason: Option<String>, now: Time) {
-        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+    fn died(
+        &mut self,
+        position: Position,
+        role: Role,
+        ready_for: Duration,
+        reason: Option<String>,
+        now: Time,
+    ) {
+        let Some(pool) = self.pools.get_mut(position.pool) else { return };
         let told = reason.map(|reason| {
             let told = format!("{} died: {reason}", pool.label());
-            pool.remember(place.slot, &reason);
+            pool.remember(position.slot, &reason);
             told
         });
         let wanted = pool.is_listed() && pool.places() + pool.held() < pool.target;
@@ -332,26 +339,26 @@ impl Supervisor {
             (Mode::Starting(_) | Mode::Running | Mode::Reloading(_) | Mode::Upgrading(_), Role::Current)
                 if wanted =>
             {
-                self.replace(place, ready_for, told, now);
+                self.replace(position, ready_for, told, now);
             }
             (Mode::Starting(_), Role::Proof) => {
                 // Nobody asked for it yet, so not at once; until then requests are told that it failed.
-                let wait = pool.slots.get_mut(place.slot).map(|slot| slot.backoff.died(ready_for));
+                let wait = pool.slots.get_mut(position.slot).map(|slot| slot.backoff.died(ready_for));
                 pool.target = pool.target.max(1);
-                self.keep(place, now.after(wait.unwrap_or_default().max(FIRST_WAIT)));
+                self.keep(position, now.after(wait.unwrap_or_default().max(FIRST_WAIT)));
             }
             (Mode::Reloading(_), Role::Next) => self.fail_reload(&told.unwrap_or_default(), now),
-            (_, Role::Relief) => self.relief_died(place.pool, now),
+            (_, Role::Relief) => self.relief_died(position.pool, now),
             _ => told.into_iter().for_each(|told| self.note(Level::Warn, told)),
         }
     }
 
     /// A process that served finishes what it has and goes, and was not told to: another one takes its place, in another
     /// slot, with the back-off of this one.
-    fn lost(&mut self, place: Place, ready_for: Duration, reason: &str, now: Time) {
-        let Some(pool) = self.pools.get_mut(place.pool) else { return };
-        pool.remember(place.slot, reason);
-        let slot = pool.slots.get(place.slot);
+    fn lost(&mut self, position: Position, ready_for: Duration, reason: &str, now: Time) {
+        let Some(pool) = self.pools.get_mut(position.pool) else { return };
+        pool.remember(position.slot, reason);
+        let slot = pool.slots.get(position.slot);
         let number = slot.map_or(0, |slot| slot.number);
         let told = format!("{} {number} {reason}", pool.label());
         let wanted = pool.is_listed() && pool.places() + pool.held() < pool.target;
@@ -363,15 +370,15 @@ impl Supervisor {
         if let (Some(slot), Some(backoff)) = (pool.slots.get_mut(free), backoff) {
             slot.backoff = backoff;
         }
-        self.replace(Place { pool: place.pool, slot: free }, ready_for, Some(told), now);
+        self.replace(Position { pool: position.pool, slot: free }, ready_for, Some(told), now);
     }
 
     /// Fills the slot again: at once, or when its back-off ends.
-    fn replace(&mut self, place: Place, ready_for: Duration, told: Option<String>, now: Time) {
-        let may_start = self.may_start(place.pool);
-        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+    fn replace(&mut self, position: Position, ready_for: Duration, told: Option<String>, now: Time) {
+        let may_start = self.may_start(position.pool);
+        let Some(pool) = self.pools.get_mut(position.pool) else { return };
         let told = told.map_or_else(|| format!("{}: ", pool.label()), |told| format!("{told}; "));
-        let Some(slot) = pool.slots.get_mut(place.slot) else { return };
+        let Some(slot) = pool.slots.get_mut(position.slot) else { return };
         let wait = slot.backoff.died(ready_for);
         if wait.is_zero() && !may_start {
             // What it comes after is down, too: it is filled when that is ready again.
@@ -382,24 +389,24 @@ impl Supervisor {
             slot.restarts += 1;
             pool.restarts += 1;
             self.note(Level::Warn, format!("{told}replaced at once"));
-            self.boot(place, Role::Current, now);
+            self.boot(position, Role::Current, now);
         } else {
             self.note(Level::Warn, format!("{told}next attempt in {wait:?}"));
-            self.keep(place, now.after(wait));
+            self.keep(position, now.after(wait));
         }
     }
 
     /// Keeps the place for the next attempt.
-    fn keep(&mut self, place: Place, retry: Time) {
-        let slot = self.pools.get_mut(place.pool).and_then(|pool| pool.slots.get_mut(place.slot));
+    fn keep(&mut self, position: Position, retry: Time) {
+        let slot = self.pools.get_mut(position.pool).and_then(|pool| pool.slots.get_mut(position.slot));
         if let Some(slot) = slot {
             slot.state = State::Empty { retry: Some(retry) };
         }
     }
 
     /// A worker that accepted is gone: an exclusive wake-up may be lost with it, so the others look again.
-    fn rearm(&mut self, place: Place, process: Process) {
-        let Some(pool) = self.pools.get(place.pool) else { return };
+    fn rearm(&mut self, position: Position, process: Process) {
+        let Some(pool) = self.pools.get(position.pool) else { return };
         if pool.is_workers() && process.opened && pool.count(is_open) > 0 {
             self.tell(Output::Rearm);
         }
@@ -476,24 +483,24 @@ impl Supervisor {
     }
 
     /// Every slot in such a state.
-    pub(super) fn places(&self, which: impl Fn(&State) -> bool) -> Vec<Place> {
+    pub(super) fn positions(&self, which: impl Fn(&State) -> bool) -> Vec<Position> {
         let positions = |(pool, slots): (usize, &Pool)| {
-            slots.positions(&which).into_iter().map(move |slot| Place { pool, slot }).collect::<Vec<_>>()
+            slots.positions(&which).into_iter().map(move |slot| Position { pool, slot }).collect::<Vec<_>>()
         };
         self.pools.iter().enumerate().flat_map(positions).collect()
     }
 
     /// Every slot in such a state of one pool.
-    pub(super) fn places_in(&self, pool: usize, which: impl Fn(&State) -> bool) -> Vec<Place> {
+    pub(super) fn positions_in(&self, pool: usize, which: impl Fn(&State) -> bool) -> Vec<Position> {
         let positions = self.pools.get(pool).map(|pool| pool.positions(which)).unwrap_or_default();
-        positions.into_iter().map(|slot| Place { pool, slot }).collect()
+        positions.into_iter().map(|slot| Position { pool, slot }).collect()
     }
 
-    pub(super) fn place_of(&self, child: ChildId) -> Option<Place> {
+    pub(super) fn position_of(&self, child: ChildId) -> Option<Position> {
         self.pools.iter().enumerate().find_map(|(pool, slots)| {
             let is_it =
                 |slot: &super::slot::Slot| slot.state.process().is_some_and(|process| process.child == child);
-            slots.slots.iter().position(is_it).map(|slot| Place { pool, slot })
+            slots.slots.iter().position(is_it).map(|slot| Position { pool, slot })
         })
     }
 

@@ -2,7 +2,7 @@
 //! ready before the old one is drained, one at a time in each pool, only while nothing else is going on.
 
 use super::backoff::FIRST_WAIT;
-use super::machine::{Mode, Place, Supervisor};
+use super::machine::{Mode, Position, Supervisor};
 use super::pool::{Pool, is_relief, is_serving, is_waiting};
 use super::slot::{Event, Role, Slot, State, TERM_GRACE};
 use super::{ChildId, Level, Output, PoolIndex, Ticket};
@@ -57,10 +57,10 @@ pub fn spread(limit: u64, child: ChildId) -> u64 {
 impl Supervisor {
     /// The child must be replaced when another one is ready.
     pub(super) fn on_worn(&mut self, child: ChildId, reason: &str) {
-        let Some(place) = self.place_of(child) else { return };
-        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+        let Some(position) = self.position_of(child) else { return };
+        let Some(pool) = self.pools.get_mut(position.pool) else { return };
         let serves =
-            !pool.is_daemon() && pool.slots.get(place.slot).is_some_and(|slot| is_serving(&slot.state));
+            !pool.is_daemon() && pool.slots.get(position.slot).is_some_and(|slot| is_serving(&slot.state));
         match pool.worn.iter_mut().find(|worn| worn.child == child) {
             // It says so once, and stays worn if the restart fails.
             Some(worn) if worn.restart => *worn = Worn::new(child, reason),
@@ -72,7 +72,7 @@ impl Supervisor {
 
     /// The answer to `Measure`.
     pub(super) fn on_measured(&mut self, child: ChildId, rss: u64) {
-        let limit = self.place_of(child).and_then(|place| self.pools.get(place.pool)?.plan.max_rss);
+        let limit = self.position_of(child).and_then(|position| self.pools.get(position.pool)?.plan.max_rss);
         if let Some(limit) = limit.filter(|limit| rss > *limit) {
             let mib = |bytes: u64| bytes >> 20;
             self.on_worn(child, &format!("its memory is {} MiB, above max_rss {} MiB", mib(rss), mib(limit)));
@@ -109,8 +109,8 @@ impl Supervisor {
             let Some(pool) = self.pools.get_mut(at) else { return };
             pool.forget_gone();
             if pool.worn.is_empty() || !pool.is_listed() {
-                for place in self.places_in(at, is_relief) {
-                    self.order(place, Event::Kill { until: now.after(TERM_GRACE) }, now);
+                for position in self.positions_in(at, is_relief) {
+                    self.order(position, Event::Kill { until: now.after(TERM_GRACE) }, now);
                 }
             } else if running
                 && pool.count(is_relief) == 0
@@ -118,7 +118,7 @@ impl Supervisor {
                 && pool.relief_at.is_none_or(|at| at <= now)
             {
                 let slot = pool.free();
-                self.boot(Place { pool: at, slot }, Role::Relief, now);
+                self.boot(Position { pool: at, slot }, Role::Relief, now);
             }
         }
     }

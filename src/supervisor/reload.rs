@@ -2,7 +2,7 @@
 //! switch. Whatever fails before that moment ends the new one and leaves the old one as it was. Daemons are replaced
 //! after it (`daemon`).
 
-use super::machine::{Mode, Place, Supervisor};
+use super::machine::{Mode, Position, Supervisor};
 use super::pool::{Listing, Pool, is_failing, is_new, is_relief, is_waiting};
 use super::slot::{Event, Role, State, TERM_GRACE};
 use super::{ChildId, Level, Output, Plan, PoolIndex, Ticket};
@@ -168,7 +168,7 @@ impl Supervisor {
             if let Some(slot) = pool.slots.get_mut(slot) {
                 slot.backoff.reset();
             }
-            self.boot(Place { pool: at, slot }, role, now);
+            self.boot(Position { pool: at, slot }, role, now);
         }
     }
 
@@ -196,20 +196,20 @@ impl Supervisor {
         let rolled = |pool: &Pool| {
             pool.next.is_some() && (pool.is_app() || (pool.is_workers() && plan.workers_changed))
         };
-        let old: Vec<Place> = (0..self.pools.len())
+        let old: Vec<Position> = (0..self.pools.len())
             .filter(|at| self.pools.get(*at).is_some_and(rolled))
-            .flat_map(|at| self.places_in(at, |state| !is_new(state)))
-            .filter(|place| !self.is_draining(*place))
+            .flat_map(|at| self.positions_in(at, |state| !is_new(state)))
+            .filter(|position| !self.is_draining(*position))
             .collect();
         let closing = self.children_at(&old, |pool| pool.is_workers());
         self.adopt(plan, now);
         // Apps come before workers, so that a worker that opens finds them.
-        let mut new = self.places(|state| matches!(state, State::Ready { role: Role::Next, .. }));
-        new.sort_by_key(|place| self.pools.get(place.pool).is_some_and(Pool::is_workers));
-        new.into_iter().for_each(|place| self.order(place, Event::Open, now));
+        let mut new = self.positions(|state| matches!(state, State::Ready { role: Role::Next, .. }));
+        new.sort_by_key(|position| self.pools.get(position.pool).is_some_and(Pool::is_workers));
+        new.into_iter().for_each(|position| self.order(position, Event::Open, now));
         let drain = self.drain_order(now);
-        for place in old {
-            self.order(place, drain.clone(), now);
+        for position in old {
+            self.order(position, drain.clone(), now);
         }
         self.reload_daemons();
         self.last_reload_error = None;
@@ -243,24 +243,24 @@ impl Supervisor {
         for at in 0..self.pools.len() {
             let app_gone = |pool: &Pool| pool.is_app() && matches!(pool.listing, Listing::Vanished { .. });
             if self.pools.get(at).is_some_and(app_gone) {
-                for place in self.places_in(at, gone) {
-                    self.order(place, Event::Kill { until: now.after(TERM_GRACE) }, now);
+                for position in self.positions_in(at, gone) {
+                    self.order(position, Event::Kill { until: now.after(TERM_GRACE) }, now);
                 }
             }
         }
         self.plan = plan;
     }
 
-    fn children_at(&self, places: &[Place], which: impl Fn(&Pool) -> bool) -> Vec<ChildId> {
-        let child = |place: &Place| {
-            let pool = self.pools.get(place.pool).filter(|pool| which(pool))?;
-            pool.slots.get(place.slot)?.state.process().map(|process| process.child)
+    fn children_at(&self, positions: &[Position], which: impl Fn(&Pool) -> bool) -> Vec<ChildId> {
+        let child = |position: &Position| {
+            let pool = self.pools.get(position.pool).filter(|pool| which(pool))?;
+            pool.slots.get(position.slot)?.state.process().map(|process| process.child)
         };
-        places.iter().filter_map(child).collect()
+        positions.iter().filter_map(child).collect()
     }
 
-    fn is_draining(&self, place: Place) -> bool {
-        let slot = self.pools.get(place.pool).and_then(|pool| pool.slots.get(place.slot));
+    fn is_draining(&self, position: Position) -> bool {
+        let slot = self.pools.get(position.pool).and_then(|pool| pool.slots.get(position.slot));
         slot.is_some_and(|slot| matches!(slot.state, State::Draining { .. }))
     }
 

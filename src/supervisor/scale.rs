@@ -4,7 +4,7 @@
 //! Activity is known of a whole pool, so a pool shrinks to `min` at once after `idle` without any, not step by step.
 //! Workers also come and go with how busy they are (`busy`).
 
-use super::machine::{Mode, Place, Supervisor};
+use super::machine::{Mode, Position, Supervisor};
 use super::pool::{Listing, Pool, is_leaving, is_new, is_serving, is_waiting};
 use super::slot::{DRAIN_GRACE, Event, Role, State, TERM_GRACE};
 use super::{ChildId, Level, Output, PoolIndex, Ticket};
@@ -94,18 +94,18 @@ impl Supervisor {
         let is_it = |state: &State| {
             is_serving(state) && state.process().is_some_and(|process| process.child == child)
         };
-        let Some(place) = self.places(is_it).first().copied() else { return };
-        let Some(pool) = self.pools.get_mut(place.pool) else { return };
+        let Some(position) = self.positions(is_it).first().copied() else { return };
+        let Some(pool) = self.pools.get_mut(position.pool) else { return };
         if !pool.is_app() {
             return;
         }
-        pool.remember(place.slot, &without_query(reason));
+        pool.remember(position.slot, &without_query(reason));
         pool.restarts += 1;
         let text = format!("{}: {reason}; its process is replaced", pool.label());
         self.note(Level::Warn, text);
         self.tell(Output::Inspect { child });
         let until = now.after(STUCK_LEAVE + DRAIN_GRACE);
-        self.order(place, Event::Drain { within: STUCK_LEAVE, hurry: false, until }, now);
+        self.order(position, Event::Drain { within: STUCK_LEAVE, hurry: false, until }, now);
     }
 
     /// TTIN and TTOU: one worker more, one fewer, until the next reload. A cheap pool stays cheap.
@@ -186,18 +186,18 @@ impl Supervisor {
     /// Back-offs that have ended: the place is filled if the pool has less than it always wants, else given up until
     /// somebody asks.
     fn retry(&mut self, at: usize, now: Time) {
-        for place in
-            self.places_in(at, |state| matches!(state, State::Empty { retry: Some(retry) } if *retry <= now))
+        for position in self
+            .positions_in(at, |state| matches!(state, State::Empty { retry: Some(retry) } if *retry <= now))
         {
             let may_start = self.may_start(at);
             let Some(pool) = self.pools.get_mut(at) else { return };
             if pool.active() < pool.plan.min && may_start {
-                pool.count_restart(place.slot);
-                self.boot(place, Role::Current, now);
+                pool.count_restart(position.slot);
+                self.boot(position, Role::Current, now);
             } else {
                 // A daemon whose dependency is gone starts with it again.
                 pool.target = pool.target.saturating_sub(1).max(pool.plan.min);
-                if let Some(slot) = pool.slots.get_mut(place.slot) {
+                if let Some(slot) = pool.slots.get_mut(position.slot) {
                     slot.state = State::EMPTY;
                 }
             }
@@ -214,7 +214,7 @@ impl Supervisor {
             }
             let Some(pool) = self.pools.get_mut(at) else { return };
             let slot = pool.free();
-            self.boot(Place { pool: at, slot }, Role::Current, now);
+            self.boot(Position { pool: at, slot }, Role::Current, now);
         }
     }
 
@@ -235,7 +235,7 @@ impl Supervisor {
             ordered.into_iter().flat_map(|slots| slots.into_iter().rev()).take(excess).collect();
         leaving.iter().for_each(|slot| self.relieve(at, *slot));
         let drain = self.drain_order(now);
-        leaving.into_iter().for_each(|slot| self.order(Place { pool: at, slot }, drain.clone(), now));
+        leaving.into_iter().for_each(|slot| self.order(Position { pool: at, slot }, drain.clone(), now));
     }
 
     /// Finish what runs, at leisure.
@@ -263,8 +263,8 @@ impl Supervisor {
         let drain = self.drain_order(now);
         for at in 0..self.pools.len() {
             if self.pools.get(at).is_some_and(done) {
-                for place in self.places_in(at, is_serving) {
-                    self.order(place, drain.clone(), now);
+                for position in self.positions_in(at, is_serving) {
+                    self.order(position, drain.clone(), now);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The start: apps (and daemons, which nobody waits for) first, then workers, so that the first client meets a site that
 //! works; or none at all, with the reason.
 
-use super::machine::{Mode, Place, Supervisor};
+use super::machine::{Mode, Position, Supervisor};
 use super::pool::is_serving;
 use super::slot::{Role, State};
 use super::{Level, Output, PoolIndex};
@@ -30,7 +30,7 @@ impl Supervisor {
             pool.target = pool.plan.min;
             if pool.plan.min == 0 && pool.plan.prove {
                 let slot = pool.free();
-                self.boot(Place { pool: at, slot }, Role::Proof, now);
+                self.boot(Position { pool: at, slot }, Role::Proof, now);
             }
         }
     }

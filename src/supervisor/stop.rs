@@ -76,12 +76,12 @@ impl Supervisor {
         }
         stop.until = None;
         let graceful = !stop.fast;
-        let living = self.places(|state| state.process().is_some());
+        let living = self.positions(|state| state.process().is_some());
         if graceful && !living.is_empty() {
             let text = format!("{} processes did not leave in time and are killed", living.len());
             self.note(Level::Warn, text);
         }
-        living.into_iter().for_each(|place| self.order(place, Event::KillNow, now));
+        living.into_iter().for_each(|position| self.order(position, Event::KillNow, now));
     }
 
     /// Tells each pool to leave once nobody needs it: apps when no worker lives, and whatever others come after when
@@ -103,8 +103,8 @@ impl Supervisor {
             let shares = self.pools.iter().any(is_before);
             let until = now.after(if shares { left / 2 } else { left });
             let drain = Event::Drain { within: bound(until, now), hurry: true, until };
-            for place in self.places_in(at, |_| true) {
-                self.order(place, drain.clone(), now);
+            for position in self.positions_in(at, |_| true) {
+                self.order(position, drain.clone(), now);
             }
         }
     }
@@ -137,8 +137,8 @@ impl Supervisor {
         // Apps go on, also those that boot: requests that run may wait for them.
         let workers = self.pools.iter().position(Pool::is_workers);
         let drain = Event::Drain { within, hurry: true, until };
-        for place in workers.map(|at| self.places_in(at, |_| true)).unwrap_or_default() {
-            self.order(place, drain.clone(), now);
+        for position in workers.map(|at| self.positions_in(at, |_| true)).unwrap_or_default() {
+            self.order(position, drain.clone(), now);
         }
     }
 
@@ -194,8 +194,8 @@ impl Supervisor {
 
     /// The same event for every slot in such a state.
     pub(super) fn order_all(&mut self, which: impl Fn(&State) -> bool, event: &Event, now: Time) {
-        for place in self.places(which) {
-            self.order(place, event.clone(), now);
+        for position in self.positions(which) {
+            self.order(position, event.clone(), now);
         }
     }
 }

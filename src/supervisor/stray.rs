@@ -112,9 +112,9 @@ impl Supervisor {
     /// A child has ended: whether what it left behind must be looked for, as it may have put itself to the background.
     #[must_use]
     pub fn may_hide(&self, child: ChildId, exit: Exit, now: Time) -> bool {
-        let Some(place) = self.place_of(child).filter(|_| exit == Exit::Code(0)) else { return false };
-        let Some(pool) = self.pools.get(place.pool).filter(|pool| pool.is_daemon()) else { return false };
-        pool.slots.get(place.slot).is_some_and(|slot| match &slot.state {
+        let Some(position) = self.position_of(child).filter(|_| exit == Exit::Code(0)) else { return false };
+        let Some(pool) = self.pools.get(position.pool).filter(|pool| pool.is_daemon()) else { return false };
+        pool.slots.get(position.slot).is_some_and(|slot| match &slot.state {
             State::Booting { process, .. } | State::Ready { process, .. } => {
                 now.since(process.spawned) <= SOON
             }
@@ -126,10 +126,10 @@ impl Supervisor {
 
     /// It has: it is known by another process from now on, which must go before the next one starts.
     pub(super) fn on_background(&mut self, child: ChildId, pid: u32, now: Time) {
-        let Some(place) = self.place_of(child) else { return };
-        let plan = self.pools.get(place.pool).and_then(|pool| pool.plan.daemon.as_ref());
+        let Some(position) = self.position_of(child) else { return };
+        let plan = self.pools.get(position.pool).and_then(|pool| pool.plan.daemon.as_ref());
         let Some(until) = plan.map(|daemon| now.after(daemon.stop_timeout)) else { return };
-        self.order(place, Event::Background { pid, until }, now);
+        self.order(position, Event::Background { pid, until }, now);
     }
 }
 
