@@ -1,6 +1,6 @@
 //! One slot: the place of one process in its pool, and the whole life of that process. All changes of a process's
-//! state happen in [`State::step`] and nowhere else. Pure: it returns what to tell the master ([`Step::outputs`]) and
-//! what the pool must know ([`Step::outcomes`]).
+//! state happen in [`State::step`] and nowhere else. Pure: it returns what to tell the master ([`Transition::outputs`]) and
+//! what the pool must know ([`Transition::outcomes`]).
 //!
 //! ```text
 //!            Boot                Ready                  Drain
@@ -311,7 +311,7 @@ pub(super) enum Outcome {
 
 /// What follows from an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct Transition {
     /// The next state.
     pub(super) state: State,
     /// For the master.
@@ -347,7 +347,7 @@ impl Slot {
 
     /// Lets `event` happen.
     pub(super) fn take(&mut self, event: Event, now: Time) -> (Vec<Output>, Vec<Outcome>) {
-        let Step { state, outputs, outcomes } =
+        let Transition { state, outputs, outcomes } =
             std::mem::replace(&mut self.state, State::EMPTY).step(event, now);
         self.state = state;
         (outputs, outcomes)
@@ -433,7 +433,7 @@ impl State {
 
     /// The transition table.
     #[must_use]
-    pub(super) fn step(self, event: Event, now: Time) -> Step {
+    pub(super) fn step(self, event: Event, now: Time) -> Transition {
         match self {
             Self::Empty { retry } => empty(retry, event, now),
             Self::Booting { process, role, deadline, within } => {
@@ -451,7 +451,7 @@ impl State {
     }
 }
 
-fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
+fn empty(retry: Option<Time>, event: Event, now: Time) -> Transition {
     match event {
         Event::Boot(boot) => {
             let Boot { child, pool, slot, generation, role, within } = boot;
@@ -464,11 +464,11 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
                 load: Load::Low,
                 cut: None,
             };
-            Step::to(State::Booting { process, role, deadline: now.after(within), within })
+            Transition::to(State::Booting { process, role, deadline: now.after(within), within })
                 .tell(Output::Spawn { child, pool, slot, generation })
         }
         // An order to leave: the place is not kept any more.
-        Event::Drain { .. } | Event::Kill { .. } | Event::KillNow => Step::to(State::EMPTY),
+        Event::Drain { .. } | Event::Kill { .. } | Event::KillNow => Transition::to(State::EMPTY),
         Event::Forked(_)
         | Event::ForkFailed(_)
         | Event::Ready
@@ -479,7 +479,7 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Step {
         | Event::Hung
         | Event::Exited(_)
         | Event::Time
-        | Event::Open => Step::to(State::Empty { retry }),
+        | Event::Open => Transition::to(State::Empty { retry }),
     }
 }
 
@@ -490,9 +490,9 @@ struct Booting {
     within: Duration,
 }
 
-fn booting(booting: Booting, event: Event, now: Time) -> Step {
+fn booting(booting: Booting, event: Event, now: Time) -> Transition {
     let Booting { process, role, deadline, within } = booting;
-    let same = |process| Step::to(State::Booting { process, role, deadline, within });
+    let same = |process| Transition::to(State::Booting { process, role, deadline, within });
     let failing = |until| State::Killing {
         process,
         since: now,
@@ -504,17 +504,17 @@ fn booting(booting: Booting, event: Event, now: Time) -> Step {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
         Event::ForkFailed(reason) => {
             let reason = format!("could not be started: {reason}");
-            Step::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
+            Transition::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
         }
         Event::Ready => match role {
             Role::Current | Role::Relief => opened(process, now),
-            Role::Next => Step::to(State::Ready { process, role, since: now }),
+            Role::Next => Transition::to(State::Ready { process, role, since: now }),
             Role::Proof => drain(process, PROOF_LEAVE, false, now.after(PROOF_LEAVE + DRAIN_GRACE), now),
         },
         Event::Failed(reason) => {
-            Step::to(failing(now.after(TERM_GRACE))).report(Outcome::Refused { role, reason })
+            Transition::to(failing(now.after(TERM_GRACE))).report(Outcome::Refused { role, reason })
         }
-        Event::Unready(reason) => Step::to(failing(now.after(TERM_GRACE)))
+        Event::Unready(reason) => Transition::to(failing(now.after(TERM_GRACE)))
             .tell(Output::Kill { child: process.child, how: Kill::Term })
             .report(Outcome::Refused { role, reason }),
         Event::Background { pid, until } => background(process, role, Duration::ZERO, pid, until, now),
@@ -522,12 +522,12 @@ fn booting(booting: Booting, event: Event, now: Time) -> Step {
         Event::Hung => hung(process, role, Duration::ZERO, now),
         Event::Exited(exit) => {
             let reason = format!("ended before it was ready: {}", exit::describe(exit));
-            Step::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
+            Transition::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
         }
         Event::Time if now >= deadline || process.is_lost(now).is_some() => {
             let late = || format!("did not become ready within {within:?}");
             let reason = process.is_lost(now).unwrap_or_else(late);
-            Step::to(failing(now.after(TERM_GRACE)))
+            Transition::to(failing(now.after(TERM_GRACE)))
                 .tell(Output::Kill { child: process.child, how: Kill::Term })
                 .report(Outcome::Refused { role, reason })
         }
@@ -539,19 +539,19 @@ fn booting(booting: Booting, event: Event, now: Time) -> Step {
     }
 }
 
-fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> Step {
+fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> Transition {
     let ready_for = now.since(since);
     match event {
         Event::Failed(reason) => {
             let until = now.after(TERM_GRACE);
             let cause = Cause::Failed { role, ready_for };
-            Step::to(State::Killing { process, since: now, until, cause })
+            Transition::to(State::Killing { process, since: now, until, cause })
                 .report(Outcome::Refused { role, reason })
         }
         Event::Background { pid, until } => background(process, role, ready_for, pid, until, now),
-        Event::Cut(how) => Step::to(State::Ready { process: process.cut_by(how, now), role, since }),
+        Event::Cut(how) => Transition::to(State::Ready { process: process.cut_by(how, now), role, since }),
         Event::Time => match process.is_lost(now) {
-            None => Step::to(State::Ready { process, role, since }),
+            None => Transition::to(State::Ready { process, role, since }),
             Some(reason) if process.opened => {
                 drain(process, CUT_LEAVE, false, now.after(CUT_LEAVE + DRAIN_GRACE), now)
                     .report(Outcome::Lost { ready_for, reason })
@@ -559,13 +559,13 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
             Some(reason) => {
                 let until = now.after(TERM_GRACE);
                 let cause = Cause::Failed { role, ready_for };
-                Step::to(State::Killing { process, since: now, until, cause })
+                Transition::to(State::Killing { process, since: now, until, cause })
                     .tell(Output::Kill { child: process.child, how: Kill::Term })
                     .report(Outcome::Refused { role, reason })
             }
         },
         Event::Hung => hung(process, role, ready_for, now),
-        Event::Exited(exit) => Step::to(State::EMPTY).report(Outcome::Died {
+        Event::Exited(exit) => Transition::to(State::EMPTY).report(Outcome::Died {
             process,
             role,
             ready_for,
@@ -580,15 +580,17 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
         | Event::Ready
         | Event::Unready(_)
         | Event::Boot(_)
-        | Event::Open => Step::to(State::Ready { process, role, since }),
+        | Event::Open => Transition::to(State::Ready { process, role, since }),
     }
 }
 
-fn draining(process: Process, since: Time, until: Time, event: Event, now: Time) -> Step {
-    let same = |process| Step::to(State::Draining { process, since, until });
+fn draining(process: Process, since: Time, until: Time, event: Event, now: Time) -> Transition {
+    let same = |process| Transition::to(State::Draining { process, since, until });
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
-        Event::ForkFailed(_) | Event::Exited(_) => Step::to(State::EMPTY).report(Outcome::Gone { process }),
+        Event::ForkFailed(_) | Event::Exited(_) => {
+            Transition::to(State::EMPTY).report(Outcome::Gone { process })
+        }
         Event::Time if now >= until => kill(process, now.after(TERM_GRACE), now),
         Event::Hung => abort(process, Cause::Ordered, now),
         Event::Drain { within, hurry, until: sooner } => {
@@ -616,9 +618,9 @@ struct Killing {
     cause: Cause,
 }
 
-fn killing(killing: Killing, event: Event, now: Time) -> Step {
+fn killing(killing: Killing, event: Event, now: Time) -> Transition {
     let Killing { process, since, until, cause } = killing;
-    let same = |process, until, cause| Step::to(State::Killing { process, since, until, cause });
+    let same = |process, until, cause| Transition::to(State::Killing { process, since, until, cause });
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }, until, cause),
         Event::ForkFailed(_) | Event::Exited(_) => gone(process, cause),
@@ -641,16 +643,16 @@ fn killing(killing: Killing, event: Event, now: Time) -> Step {
     }
 }
 
-fn killed(killed: Killing, event: Event, now: Time) -> Step {
+fn killed(killed: Killing, event: Event, now: Time) -> Transition {
     let Killing { process, since, until, cause } = killed;
-    let same = |process, cause| Step::to(State::Killed { process, since, until, cause });
+    let same = |process, cause| Transition::to(State::Killed { process, since, until, cause });
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }, cause),
         Event::ForkFailed(_) | Event::Exited(_) => gone(process, cause),
         Event::Time if now >= until => {
-            let Step { state, outcomes, .. } = gone(process, cause);
+            let Transition { state, outcomes, .. } = gone(process, cause);
             let outcomes = [vec![Outcome::Abandoned { process }], outcomes].concat();
-            Step { state, outputs: Vec::new(), outcomes }
+            Transition { state, outputs: Vec::new(), outcomes }
         }
         Event::Drain { .. } | Event::Kill { .. } | Event::KillNow => same(process, Cause::Ordered),
         Event::Ready
@@ -666,57 +668,64 @@ fn killed(killed: Killing, event: Event, now: Time) -> Step {
 }
 
 /// What was being killed is not there any more.
-fn gone(process: Process, cause: Cause) -> Step {
-    Step::to(State::EMPTY).report(match cause {
+fn gone(process: Process, cause: Cause) -> Transition {
+    Transition::to(State::EMPTY).report(match cause {
         Cause::Ordered => Outcome::Gone { process },
         Cause::Failed { role, ready_for } => Outcome::Died { process, role, ready_for, reason: None },
     })
 }
 
-fn opened(process: Process, since: Time) -> Step {
-    Step::to(State::Ready { process: Process { opened: true, ..process }, role: Role::Current, since })
+fn opened(process: Process, since: Time) -> Transition {
+    Transition::to(State::Ready { process: Process { opened: true, ..process }, role: Role::Current, since })
         .tell(Output::Open { child: process.child })
 }
 
-fn drain(process: Process, within: Duration, hurry: bool, until: Time, now: Time) -> Step {
-    Step::to(State::Draining { process, since: now, until }).tell(Output::Drain {
+fn drain(process: Process, within: Duration, hurry: bool, until: Time, now: Time) -> Transition {
+    Transition::to(State::Draining { process, since: now, until }).tell(Output::Drain {
         child: process.child,
         within,
         hurry,
     })
 }
 
-fn kill(process: Process, until: Time, now: Time) -> Step {
-    Step::to(State::Killing { process, since: now, until, cause: Cause::Ordered })
+fn kill(process: Process, until: Time, now: Time) -> Transition {
+    Transition::to(State::Killing { process, since: now, until, cause: Cause::Ordered })
         .tell(Output::Kill { child: process.child, how: Kill::Term })
 }
 
 /// A core tells where it hangs.
-fn abort(process: Process, cause: Cause, now: Time) -> Step {
-    Step::to(State::Killing { process, since: now, until: now.after(ABORT_GRACE), cause })
+fn abort(process: Process, cause: Cause, now: Time) -> Transition {
+    Transition::to(State::Killing { process, since: now, until: now.after(ABORT_GRACE), cause })
         .tell(Output::Kill { child: process.child, how: Kill::Abort })
 }
 
-fn hung(process: Process, role: Role, ready_for: Duration, now: Time) -> Step {
+fn hung(process: Process, role: Role, ready_for: Duration, now: Time) -> Transition {
     let pid = process.pid.unwrap_or(0);
     let reason = format!("process {pid} hangs in one turn of its loop and is ended with SIGABRT");
     abort(process, Cause::Failed { role, ready_for }, now).report(Outcome::Refused { role, reason })
 }
 
-fn background(process: Process, role: Role, ready_for: Duration, pid: u32, until: Time, now: Time) -> Step {
+fn background(
+    process: Process,
+    role: Role,
+    ready_for: Duration,
+    pid: u32,
+    until: Time,
+    now: Time,
+) -> Transition {
     let process = Process { pid: Some(pid), ..process };
     let cause = Cause::Failed { role, ready_for };
-    Step::to(State::Killing { process, since: now, until, cause })
+    Transition::to(State::Killing { process, since: now, until, cause })
         .tell(Output::Kill { child: process.child, how: Kill::Term })
         .report(Outcome::Refused { role, reason: super::stray::reason(pid) })
 }
 
-fn kill_now(process: Process, cause: Cause, now: Time) -> Step {
-    Step::to(State::Killed { process, since: now, until: now.after(GIVE_UP), cause })
+fn kill_now(process: Process, cause: Cause, now: Time) -> Transition {
+    Transition::to(State::Killed { process, since: now, until: now.after(GIVE_UP), cause })
         .tell(Output::Kill { child: process.child, how: Kill::Kill })
 }
 
-impl Step {
+impl Transition {
     fn to(state: State) -> Self {
         Self { state, outputs: Vec::new(), outcomes: Vec::new() }
     }

@@ -1,5 +1,5 @@
 //! One template: the process that imports an app once so that others are forked from it. All changes of its state
-//! happen in [`State::step`] and nowhere else. Pure, like `slot`; `templates` decides when one is needed.
+//! happen in [`TemplateState::step`] and nowhere else. Pure, like `slot`; `templates` decides when one is needed.
 //!
 //! ```text
 //!           Boot               Ready              Leave, Stuck
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// What there is of a template.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum State {
+pub(super) enum TemplateState {
     /// No process.
     #[default]
     Absent,
@@ -122,16 +122,16 @@ pub(super) enum Outcome {
 
 /// What follows from an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct Transition {
     /// The next state.
-    pub(super) state: State,
+    pub(super) state: TemplateState,
     /// For the master.
     pub(super) order: Option<Order>,
     /// For the set.
     pub(super) outcome: Option<Outcome>,
 }
 
-impl State {
+impl TemplateState {
     /// Its process id.
     #[must_use]
     pub(super) fn pid(self) -> Option<u32> {
@@ -179,15 +179,15 @@ impl State {
 
     /// The transition table.
     #[must_use]
-    pub(super) fn step(self, event: Event, now: Time) -> Step {
+    pub(super) fn step(self, event: Event, now: Time) -> Transition {
         match self {
             Self::Absent => match event {
                 Event::Boot(within) => {
                     let deadline = now.after(within);
                     let booting = Self::Booting { pid: None, since: now, deadline, within, cut: None };
-                    Step::to(booting).tell(Order::Boot)
+                    Transition::to(booting).tell(Order::Boot)
                 }
-                _ => Step::to(self),
+                _ => Transition::to(self),
             },
             Self::Booting { pid, since, deadline, within, cut } => {
                 self.booting(event, Booting { pid, since, deadline, within, cut }, now)
@@ -195,59 +195,60 @@ impl State {
             Self::Ready { pid, since, ready, cut } => match event {
                 Event::Cut(how) => {
                     let cut = cut.or(Some(Cut::new(how, now)));
-                    Step::to(Self::Ready { pid, since, ready, cut })
+                    Transition::to(Self::Ready { pid, since, ready, cut })
                 }
                 Event::Time => match cut.and_then(|cut| cut.due(now)) {
-                    None => Step::to(self),
+                    None => Transition::to(self),
                     Some(reason) => leaving(pid, since, now)
                         .tell(Order::Kill(Kill::Term))
                         .report(Outcome::Lost { reason, ready_for: now.since(ready) }),
                 },
-                Event::Exited(exit) => Step::to(Self::Absent)
+                Event::Exited(exit) => Transition::to(Self::Absent)
                     .report(Outcome::Lost { reason: exit::describe(exit), ready_for: now.since(ready) }),
                 Event::Leave => leaving(pid, since, now).tell(Order::Leave),
                 Event::Stuck => killed(pid, since, now),
-                _ => Step::to(self),
+                _ => Transition::to(self),
             },
             Self::Leaving { pid, since, until } => match event {
-                Event::Forked(pid) => Step::to(Self::Leaving { pid: Some(pid), since, until }),
-                Event::ForkFailed(_) | Event::Exited(_) => Step::to(Self::Absent),
+                Event::Forked(pid) => Transition::to(Self::Leaving { pid: Some(pid), since, until }),
+                Event::ForkFailed(_) | Event::Exited(_) => Transition::to(Self::Absent),
                 Event::Time if now >= until => killed(pid, since, now),
-                _ => Step::to(self),
+                _ => Transition::to(self),
             },
             Self::Killed { pid, since, until } => match event {
-                Event::Forked(pid) => Step::to(Self::Killed { pid: Some(pid), since, until }),
-                Event::ForkFailed(_) | Event::Exited(_) => Step::to(Self::Absent),
-                Event::Time if now >= until => Step::to(Self::Absent).report(Outcome::Abandoned(pid)),
-                _ => Step::to(self),
+                Event::Forked(pid) => Transition::to(Self::Killed { pid: Some(pid), since, until }),
+                Event::ForkFailed(_) | Event::Exited(_) => Transition::to(Self::Absent),
+                Event::Time if now >= until => Transition::to(Self::Absent).report(Outcome::Abandoned(pid)),
+                _ => Transition::to(self),
             },
         }
     }
 
-    fn booting(self, event: Event, booting: Booting, now: Time) -> Step {
+    fn booting(self, event: Event, booting: Booting, now: Time) -> Transition {
         let Booting { pid, since, deadline, within, cut } = booting;
         let lost = cut.and_then(|cut| cut.due(now));
         match event {
-            Event::Forked(pid) => Step::to(Self::Booting { pid: Some(pid), since, deadline, within, cut }),
+            Event::Forked(pid) => {
+                Transition::to(Self::Booting { pid: Some(pid), since, deadline, within, cut })
+            }
             Event::Cut(how) => {
                 let cut = cut.or(Some(Cut::new(how, now)));
-                Step::to(Self::Booting { pid, since, deadline, within, cut })
+                Transition::to(Self::Booting { pid, since, deadline, within, cut })
             }
-            Event::ForkFailed(reason) => {
-                Step::to(Self::Absent).report(Outcome::Refused(format!("could not be started: {reason}")))
-            }
-            Event::Ready => Step::to(Self::Ready { pid, since, ready: now, cut }),
+            Event::ForkFailed(reason) => Transition::to(Self::Absent)
+                .report(Outcome::Refused(format!("could not be started: {reason}"))),
+            Event::Ready => Transition::to(Self::Ready { pid, since, ready: now, cut }),
             Event::Failed(reason) => leaving(pid, since, now).report(Outcome::Refused(reason)),
             Event::Exited(exit) => {
                 let reason = format!("ended before it was ready: {}", exit::describe(exit));
-                Step::to(Self::Absent).report(Outcome::Refused(reason))
+                Transition::to(Self::Absent).report(Outcome::Refused(reason))
             }
             Event::Time if now >= deadline || lost.is_some() => {
                 let reason = lost.unwrap_or_else(|| format!("did not become ready within {within:?}"));
                 leaving(pid, since, now).tell(Order::Kill(Kill::Term)).report(Outcome::Refused(reason))
             }
             Event::Leave | Event::Stuck => leaving(pid, since, now).tell(Order::Kill(Kill::Term)),
-            Event::Time | Event::Boot(_) => Step::to(self),
+            Event::Time | Event::Boot(_) => Transition::to(self),
         }
     }
 }
@@ -260,16 +261,17 @@ struct Booting {
     cut: Option<Cut>,
 }
 
-fn leaving(pid: Option<u32>, since: Time, now: Time) -> Step {
-    Step::to(State::Leaving { pid, since, until: now.after(TERM_GRACE) })
+fn leaving(pid: Option<u32>, since: Time, now: Time) -> Transition {
+    Transition::to(TemplateState::Leaving { pid, since, until: now.after(TERM_GRACE) })
 }
 
-fn killed(pid: Option<u32>, since: Time, now: Time) -> Step {
-    Step::to(State::Killed { pid, since, until: now.after(GIVE_UP) }).tell(Order::Kill(Kill::Kill))
+fn killed(pid: Option<u32>, since: Time, now: Time) -> Transition {
+    Transition::to(TemplateState::Killed { pid, since, until: now.after(GIVE_UP) })
+        .tell(Order::Kill(Kill::Kill))
 }
 
-impl Step {
-    fn to(state: State) -> Self {
+impl Transition {
+    fn to(state: TemplateState) -> Self {
         Self { state, order: None, outcome: None }
     }
 

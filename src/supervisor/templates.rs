@@ -22,7 +22,7 @@ pub use face::{Input, Key, Output, TemplatePlan, TemplateView};
 use super::abandoned::MOST;
 use super::backoff::Backoff;
 use super::exit::headline;
-use super::template::{Event, Order, Outcome, State};
+use super::template::{Event, Order, Outcome, TemplateState};
 use super::{ChildId, Exit, Level, PoolIndex};
 use crate::control::text::printable;
 use crate::timer::{Time, earliest};
@@ -59,7 +59,7 @@ pub struct Templates {
 struct Template {
     key: Key,
     plan: TemplatePlan,
-    state: State,
+    state: TemplateState,
     /// The app has threads after its import: its processes are started without a template.
     plain: bool,
     backoff: Backoff,
@@ -194,7 +194,7 @@ impl Templates {
     /// Whether nothing lives.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.templates.iter().all(|template| template.state == State::Absent)
+        self.templates.iter().all(|template| template.state == TemplateState::Absent)
     }
 
     /// For `status`: by pool, the oldest first.
@@ -229,7 +229,7 @@ impl Templates {
 
     fn on_ready(&mut self, key: Key, threads: u32, now: Time) {
         self.happen(key, Event::Ready, now);
-        let ready = |template: &&mut Template| matches!(template.state, State::Ready { .. });
+        let ready = |template: &&mut Template| matches!(template.state, TemplateState::Ready { .. });
         let Some(template) = self.find(key).filter(ready).filter(|_| threads > 1) else { return };
         template.plain = true;
         let text = format!(
@@ -343,7 +343,7 @@ impl Templates {
         let current = self.generation;
         self.templates.retain(|template| {
             let known = template.plain && template.key.generation >= current;
-            known || template.state != State::Absent || needed.contains(&template.key)
+            known || template.state != TemplateState::Absent || needed.contains(&template.key)
         });
     }
 
@@ -358,16 +358,16 @@ impl Templates {
         let waits = !template.waiting.is_empty();
         let boots = waits || (needed && template.retry.is_none_or(|retry| retry <= now));
         match template.state {
-            State::Absent if boots && full => {
+            TemplateState::Absent if boots && full => {
                 self.refused(key, format!("{MOST} templates of it do not die, although KILL was sent"), now);
             }
-            State::Absent if boots => {
+            TemplateState::Absent if boots => {
                 let within = template.plan.boot_timeout;
                 template.retry = None;
                 template.restarts += u64::from(std::mem::take(&mut template.failed));
                 self.happen(key, Event::Boot(within), now);
             }
-            State::Ready { .. } if needed => {
+            TemplateState::Ready { .. } if needed => {
                 let waiting = std::mem::take(&mut template.waiting);
                 let until = now.after(FORK_TIMEOUT);
                 template.asked.extend(waiting.iter().map(|child| Asked {
@@ -377,13 +377,13 @@ impl Templates {
                 }));
                 self.outputs.extend(waiting.into_iter().map(|child| Output::Fork { key, child }));
             }
-            State::Booting { .. } | State::Ready { .. } if !needed => self.let_go(key, now),
-            State::Leaving { .. } if !needed => self.let_go(key, now),
-            State::Absent
-            | State::Booting { .. }
-            | State::Ready { .. }
-            | State::Leaving { .. }
-            | State::Killed { .. } => {}
+            TemplateState::Booting { .. } | TemplateState::Ready { .. } if !needed => self.let_go(key, now),
+            TemplateState::Leaving { .. } if !needed => self.let_go(key, now),
+            TemplateState::Absent
+            | TemplateState::Booting { .. }
+            | TemplateState::Ready { .. }
+            | TemplateState::Leaving { .. }
+            | TemplateState::Killed { .. } => {}
         }
     }
 
@@ -445,7 +445,7 @@ impl Template {
         Self {
             key,
             plan,
-            state: State::Absent,
+            state: TemplateState::Absent,
             plain: false,
             backoff: Backoff::default(),
             retry: None,
@@ -463,16 +463,16 @@ impl Template {
 
     fn deadline(&self) -> Option<Time> {
         let asked = self.asked.iter().map(|asked| asked.until).min();
-        let retry = self.retry.filter(|_| self.state == State::Absent && !self.plain);
+        let retry = self.retry.filter(|_| self.state == TemplateState::Absent && !self.plain);
         earliest(earliest(self.state.deadline(), asked), retry)
     }
 
     fn view(&self) -> Option<TemplateView> {
         let (state, since) = match self.state {
-            State::Absent => return None,
-            State::Booting { since, .. } => ("booting", since),
-            State::Ready { since, .. } => ("ready", since),
-            State::Leaving { since, .. } | State::Killed { since, .. } => ("leaving", since),
+            TemplateState::Absent => return None,
+            TemplateState::Booting { since, .. } => ("booting", since),
+            TemplateState::Ready { since, .. } => ("ready", since),
+            TemplateState::Leaving { since, .. } | TemplateState::Killed { since, .. } => ("leaving", since),
         };
         let (restarts, last_exit) = (self.restarts, self.last_exit.clone());
         Some(TemplateView { key: self.key, pid: self.state.pid(), state, since, restarts, last_exit })

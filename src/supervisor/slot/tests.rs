@@ -110,7 +110,7 @@ fn state_name(state: &State) -> String {
 }
 
 /// `Killing +Term !Refused`: the next state, what is told, what is reported.
-fn row(step: &Step) -> String {
+fn row(step: &Transition) -> String {
     let mut row = state_name(&step.state);
     for output in &step.outputs {
         row += match output {

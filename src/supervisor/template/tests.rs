@@ -3,16 +3,16 @@ use super::*;
 const NOW: Time = Time(1_000_000_000_000);
 const SINCE: Time = Time(5);
 
-fn states() -> Vec<(&'static str, State)> {
+fn states() -> Vec<(&'static str, TemplateState)> {
     let later = NOW.after(Duration::from_secs(3));
     let within = Duration::from_secs(90);
     let pid = Some(42);
-    let booting = |deadline, cut| State::Booting { pid, since: SINCE, deadline, within, cut };
-    let ready = |cut| State::Ready { pid, since: SINCE, ready: Time(9), cut };
+    let booting = |deadline, cut| TemplateState::Booting { pid, since: SINCE, deadline, within, cut };
+    let ready = |cut| TemplateState::Ready { pid, since: SINCE, ready: Time(9), cut };
     let cut = Some(Cut { how: Break::Closed, until: NOW });
-    let leaving = |until| State::Leaving { pid, since: SINCE, until };
+    let leaving = |until| TemplateState::Leaving { pid, since: SINCE, until };
     vec![
-        ("Absent", State::Absent),
+        ("Absent", TemplateState::Absent),
         ("Booting", booting(later, None)),
         ("Late", booting(NOW, None)),
         ("Ready", ready(None)),
@@ -20,8 +20,8 @@ fn states() -> Vec<(&'static str, State)> {
         ("CutReady", ready(cut)),
         ("Leaving", leaving(later)),
         ("Overdue", leaving(NOW)),
-        ("Killed", State::Killed { pid, since: SINCE, until: later }),
-        ("Unkillable", State::Killed { pid, since: SINCE, until: NOW }),
+        ("Killed", TemplateState::Killed { pid, since: SINCE, until: later }),
+        ("Unkillable", TemplateState::Killed { pid, since: SINCE, until: NOW }),
     ]
 }
 
@@ -41,13 +41,13 @@ fn events() -> Vec<(&'static str, Event)> {
 }
 
 /// `Leaving +Term !Refused`: the next state, what is told, what is reported.
-fn row(step: &Step) -> String {
+fn row(step: &Transition) -> String {
     let mut row = match step.state {
-        State::Absent => "Absent",
-        State::Booting { .. } => "Booting",
-        State::Ready { .. } => "Ready",
-        State::Leaving { .. } => "Leaving",
-        State::Killed { .. } => "Killed",
+        TemplateState::Absent => "Absent",
+        TemplateState::Booting { .. } => "Booting",
+        TemplateState::Ready { .. } => "Ready",
+        TemplateState::Leaving { .. } => "Leaving",
+        TemplateState::Killed { .. } => "Killed",
     }
     .to_owned();
     row += match step.order {
@@ -179,7 +179,7 @@ fn the_table_holds_for_every_state_and_event() {
 
 #[test]
 fn times_and_reasons_are_right() {
-    let booting = State::Absent.step(Event::Boot(Duration::from_secs(90)), NOW).state;
+    let booting = TemplateState::Absent.step(Event::Boot(Duration::from_secs(90)), NOW).state;
     assert_eq!((booting.pid(), booting.deadline()), (None, Some(NOW.after(Duration::from_secs(90)))));
     let booting = booting.step(Event::Forked(7), NOW).state;
     let ready = booting.step(Event::Ready, NOW.after(Duration::from_secs(1))).state;
