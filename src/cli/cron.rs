@@ -3,7 +3,7 @@
 use super::locate::Master;
 use super::status::show_job;
 use super::{Failure, print, print_json, told};
-use crate::control::command::{Job, Request, Response};
+use crate::control::command::{JobStatus, Request, Response, RunStatus};
 use crate::control::text;
 use clap::{Args, Subcommand};
 
@@ -60,7 +60,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     }
 }
 
-fn jobs(master: &Master) -> Result<Vec<Job>, Failure> {
+fn jobs(master: &Master) -> Result<Vec<JobStatus>, Failure> {
     match master.ask(&Request::Status)? {
         Response::Status(status) => Ok(status.cron),
         Response::Failed { text } => Err(Failure::Failed(text)),
@@ -68,7 +68,7 @@ fn jobs(master: &Master) -> Result<Vec<Job>, Failure> {
     }
 }
 
-fn list(jobs: &[Job], json: bool) -> Result<u8, Failure> {
+fn list(jobs: &[JobStatus], json: bool) -> Result<u8, Failure> {
     if json {
         return print_json(&jobs);
     }
@@ -77,11 +77,11 @@ fn list(jobs: &[Job], json: bool) -> Result<u8, Failure> {
     print(if jobs.is_empty() { "there are no cron jobs\n" } else { &out })
 }
 
-fn history(job: &Job, json: bool) -> Result<u8, Failure> {
+fn history(job: &JobStatus, json: bool) -> Result<u8, Failure> {
     if json {
         return print_json(&job.history);
     }
-    let line = |run: &crate::control::command::Run| {
+    let line = |run: &RunStatus| {
         let (started, outcome) = (text::line(&run.started), text::line(&run.outcome));
         format!("{started}  {:>9.1}s  {outcome}\n", run.duration_ms as f64 / 1000.0)
     };

@@ -3,7 +3,8 @@
 use super::locate::Master;
 use super::{Failure, print, print_json};
 use crate::control::command::{
-    Child, Job, Pool, Request, Response, Running, Sandbox, Status, Template, Unkillable,
+    ChildStatus, JobStatus, PoolStatus, Request, Response, Running, SandboxStatus, Status, TemplateStatus,
+    Unkillable,
 };
 use crate::control::text;
 use crate::master::control;
@@ -63,7 +64,7 @@ pub(super) fn table(status: &Status) -> String {
     if let Some(error) = &status.last_upgrade_error {
         let _ = writeln!(out, "  last upgrade failed: {}", text::record(error.trim_end()));
     }
-    let Sandbox { mode, applied, missing } = &status.sandbox;
+    let SandboxStatus { mode, applied, missing } = &status.sandbox;
     if !mode.is_empty() {
         let without =
             if missing.is_empty() { String::new() } else { format!("; without {}", missing.join(", ")) };
@@ -78,7 +79,7 @@ pub(super) fn table(status: &Status) -> String {
     out
 }
 
-fn show_pool(pool: &Pool, out: &mut String) {
+fn show_pool(pool: &PoolStatus, out: &mut String) {
     let (least, most) = pool.processes;
     let count = if least == most { least.to_string() } else { format!("{least} to {most}") };
     let name =
@@ -103,8 +104,8 @@ fn show_pool(pool: &Pool, out: &mut String) {
     pool.unkillable.iter().for_each(|process| show_unkillable(process, out));
 }
 
-fn show_template(template: &Template, out: &mut String) {
-    let Template { pid, generation, state, uptime_seconds, rss_bytes, restarts, last_exit } = template;
+fn show_template(template: &TemplateStatus, out: &mut String) {
+    let TemplateStatus { pid, generation, state, uptime_seconds, rss_bytes, restarts, last_exit } = template;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
     let mut row = format!("     t  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}  template");
     show_past(*restarts, last_exit.as_deref(), &mut row);
@@ -121,9 +122,10 @@ fn show_past(restarts: u64, last_exit: Option<&str>, out: &mut String) {
     }
 }
 
-fn show_child(child: &Child, out: &mut String) {
-    let Child { number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections, .. } =
-        child;
+fn show_child(child: &ChildStatus, out: &mut String) {
+    let ChildStatus {
+        number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections, ..
+    } = child;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
     // One that waits for its template is no process yet.
     let pid = if *pid == 0 { "-".to_owned() } else { pid.to_string() };
@@ -148,7 +150,7 @@ fn show_unkillable(process: &Unkillable, out: &mut String) {
 }
 
 /// One job of cron.
-pub(super) fn show_job(job: &Job, out: &mut String) {
+pub(super) fn show_job(job: &JobStatus, out: &mut String) {
     let next = job.next.as_deref().unwrap_or("never");
     let mut row = format!("  {}  at {}  next {next}", job.name, job.at);
     if !job.running.is_empty() {
@@ -186,10 +188,11 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::command::RunStatus;
 
     #[test]
     fn the_table_shows_what_an_operator_looks_for() {
-        let worker = Child {
+        let worker = ChildStatus {
             pid: 4712,
             number: 0,
             generation: 3,
@@ -202,24 +205,24 @@ mod tests {
             connections: Some(7),
             running: vec![Running { request: "GET /slow".to_owned(), seconds: 90 }],
         };
-        let daemon = Pool {
+        let daemon = PoolStatus {
             name: "celery".into(),
             kind: "daemon".into(),
             state: "waiting".into(),
             processes: (1, 1),
             waits_for: vec!["redis".into(), "shop".into()],
-            ..Pool::default()
+            ..PoolStatus::default()
         };
         let pools = vec![
-            Pool {
+            PoolStatus {
                 name: "worker".into(),
                 kind: "workers".into(),
                 state: "ready".into(),
                 processes: (1, 1),
                 children: vec![worker],
-                ..Pool::default()
+                ..PoolStatus::default()
             },
-            Pool {
+            PoolStatus {
                 name: "shop".into(),
                 kind: "app".into(),
                 state: "failed".into(),
@@ -227,11 +230,11 @@ mod tests {
                 restarts: 2,
                 last_exit: Some("exit 3".into()),
                 retry_in_ms: Some(1500),
-                ..Pool::default()
+                ..PoolStatus::default()
             },
         ];
         let pools = [pools, vec![daemon]].concat();
-        let cron = vec![Job { name: "clean".into(), at: "17 3 * * *".into(), ..Job::default() }];
+        let cron = vec![JobStatus { name: "clean".into(), at: "17 3 * * *".into(), ..JobStatus::default() }];
         let status = Status {
             mode: "running".into(),
             generation: 3,
@@ -257,17 +260,23 @@ mod tests {
     #[test]
     fn a_row_stays_one_row_whatever_is_in_it() {
         let forged = || "\x1b[2J\n     0     4712    3  ready\r\u{9b}2J\u{202e}".to_owned();
-        let child = Child {
+        let child = ChildStatus {
             state: forged(),
             last_exit: Some(forged()),
             running: vec![Running { request: forged(), seconds: 90 }],
-            ..Child::default()
+            ..ChildStatus::default()
         };
-        let template = Template { state: forged(), last_exit: Some(forged()), ..Template::default() };
-        let run = crate::control::command::Run { started: forged(), outcome: forged(), ..Default::default() };
-        let job =
-            Job { name: forged(), at: forged(), next: Some(forged()), history: vec![run], ..Job::default() };
-        let pool = Pool {
+        let template =
+            TemplateStatus { state: forged(), last_exit: Some(forged()), ..TemplateStatus::default() };
+        let run = RunStatus { started: forged(), outcome: forged(), ..Default::default() };
+        let job = JobStatus {
+            name: forged(),
+            at: forged(),
+            next: Some(forged()),
+            history: vec![run],
+            ..JobStatus::default()
+        };
+        let pool = PoolStatus {
             name: forged(),
             kind: forged(),
             state: forged(),
@@ -275,7 +284,7 @@ mod tests {
             last_exit: Some(forged()),
             children: vec![child],
             templates: vec![template],
-            ..Pool::default()
+            ..PoolStatus::default()
         };
         let status = Status {
             version: forged(),
@@ -284,7 +293,7 @@ mod tests {
             listeners: vec![forged()],
             last_reload_error: Some(forged()),
             last_upgrade_error: Some(forged()),
-            sandbox: Sandbox { mode: forged(), applied: vec![forged()], missing: vec![forged()] },
+            sandbox: SandboxStatus { mode: forged(), applied: vec![forged()], missing: vec![forged()] },
             pools: vec![pool],
             cron: vec![job],
             ..Status::default()

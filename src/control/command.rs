@@ -172,16 +172,16 @@ pub struct Status {
     pub last_upgrade_error: Option<String>,
     /// What workers have given up.
     #[serde(default)]
-    pub sandbox: Sandbox,
+    pub sandbox: SandboxStatus,
     /// Workers first, then apps, then daemons by name.
-    pub pools: Vec<Pool>,
+    pub pools: Vec<PoolStatus>,
     /// Cron jobs in the order of the file.
-    pub cron: Vec<Job>,
+    pub cron: Vec<JobStatus>,
 }
 
 /// What workers have given up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sandbox {
+pub struct SandboxStatus {
     /// `Require`, `Try` or `Off`, as configured.
     pub mode: String,
     /// What took effect in every worker that lives; without one, what would.
@@ -192,7 +192,7 @@ pub struct Sandbox {
 
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pool {
+pub struct PoolStatus {
     /// `worker`, or the name of the app or daemon.
     pub name: String,
     /// `workers`, `app` or `daemon`.
@@ -211,13 +211,13 @@ pub struct Pool {
     /// Milliseconds until the next attempt, while backing off.
     pub retry_in_ms: Option<u64>,
     /// Its processes.
-    pub children: Vec<Child>,
+    pub children: Vec<ChildStatus>,
     /// Processes that KILL has not ended.
     #[serde(default)]
     pub unkillable: Vec<Unkillable>,
     /// With `preload`: the processes that these are forked from, one for each generation.
     #[serde(default)]
-    pub templates: Vec<Template>,
+    pub templates: Vec<TemplateStatus>,
 }
 
 /// A process that was killed and does not die; another one has its place.
@@ -237,7 +237,7 @@ pub struct Unkillable {
 
 /// A process that has imported an app so that others are forked from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Template {
+pub struct TemplateStatus {
     /// Process id.
     pub pid: u32,
     /// Generation of its code.
@@ -258,7 +258,7 @@ pub struct Template {
 
 /// One process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Child {
+pub struct ChildStatus {
     /// Process id.
     pub pid: u32,
     /// Number in its pool.
@@ -297,7 +297,7 @@ pub struct Running {
 
 /// One cron job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
+pub struct JobStatus {
     /// Its name.
     pub name: String,
     /// Its schedule, as written.
@@ -310,12 +310,12 @@ pub struct Job {
     #[serde(default)]
     pub running_since: Vec<String>,
     /// The last runs, newest first, at most 20.
-    pub history: Vec<Run>,
+    pub history: Vec<RunStatus>,
 }
 
 /// One run of a cron job that has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct RunStatus {
     /// When it started, RFC 3339.
     pub started: String,
     /// How long it ran.

@@ -37,7 +37,7 @@ pub(super) struct Job {
     #[serde(default)]
     pub(super) abandoned: Vec<RunId>,
     /// Newest first.
-    history: VecDeque<command::Run>,
+    history: VecDeque<command::RunStatus>,
 }
 
 /// One run that lives, or is being started.
@@ -178,15 +178,15 @@ impl Job {
     pub(super) fn remember(&mut self, started: Wall, duration: Duration, outcome: String) {
         let started = self.spec.schedule.local(started);
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.history.push_front(command::Run { started, duration_ms, outcome });
+        self.history.push_front(command::RunStatus { started, duration_ms, outcome });
         self.history.truncate(HISTORY);
     }
 
-    pub(super) fn status(&self) -> command::Job {
+    pub(super) fn status(&self) -> command::JobStatus {
         let running =
             self.runs.iter().filter_map(|run| Some((run.pid?, self.spec.schedule.local(run.started))));
         let (running, running_since) = running.unzip();
-        command::Job {
+        command::JobStatus {
             name: self.spec.name.clone(),
             at: self.spec.schedule.text().to_owned(),
             next: self.next.map(|next| self.spec.schedule.local(next)),

@@ -230,7 +230,7 @@ impl Scheduler {
 
     /// What `status` shows, in the order of the file.
     #[must_use]
-    pub fn status(&self) -> Vec<command::Job> {
+    pub fn status(&self) -> Vec<command::JobStatus> {
         self.jobs.iter().filter(|job| job.listed).map(Job::status).collect()
     }
 

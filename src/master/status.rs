@@ -3,7 +3,7 @@
 use super::Master;
 use super::child::Role;
 use crate::config;
-use crate::control::command::{Child, Pool, Running, Sandbox, Status, Template};
+use crate::control::command::{ChildStatus, PoolStatus, Running, SandboxStatus, Status, TemplateStatus};
 use crate::supervisor::{ChildView, PoolState, PoolView};
 use crate::sys::sandbox::Applied;
 use crate::sys::{process, sandbox};
@@ -30,7 +30,7 @@ impl Master {
     }
 
     /// The least of what took effect in the workers.
-    fn sandbox(&self) -> Sandbox {
+    fn sandbox(&self) -> SandboxStatus {
         let mode = self.current.config.sandbox;
         let workers = self.children.values().filter_map(|child| match &child.role {
             Role::Worker(worker) => worker.sandbox,
@@ -55,17 +55,17 @@ impl Master {
         ];
         let (applied, missing): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(applied, _)| *applied);
         let texts = |parts: Vec<(bool, String)>| parts.into_iter().map(|(_, text)| text).collect();
-        Sandbox { mode: mode.name().to_owned(), applied: texts(applied), missing: texts(missing) }
+        SandboxStatus { mode: mode.name().to_owned(), applied: texts(applied), missing: texts(missing) }
     }
 
-    fn pools(&self, now: Time) -> Vec<Pool> {
+    fn pools(&self, now: Time) -> Vec<PoolStatus> {
         let mut pools: Vec<PoolView> = self.supervisor.pools();
         let rank = |pool: &PoolView| (pool.index > 0, pool.daemon);
         pools.sort_by(|one, two| (rank(one), &one.name).cmp(&(rank(two), &two.name)));
         pools.into_iter().map(|view| self.pool(view, now)).collect()
     }
 
-    fn pool(&self, view: PoolView, now: Time) -> Pool {
+    fn pool(&self, view: PoolView, now: Time) -> PoolStatus {
         let state = match view.state {
             _ if !view.waits_for.is_empty() => "waiting",
             PoolState::Asleep if view.daemon => "stopped",
@@ -74,7 +74,7 @@ impl Master {
             PoolState::Serving => "ready",
             PoolState::Failed { .. } => "failed",
         };
-        Pool {
+        PoolStatus {
             name: view.name,
             kind: match (view.index, view.daemon) {
                 (0, _) => "workers".to_owned(),
@@ -93,10 +93,10 @@ impl Master {
         }
     }
 
-    fn templates(&self, pool: u16, now: Time) -> Vec<Template> {
+    fn templates(&self, pool: u16, now: Time) -> Vec<TemplateStatus> {
         let views = self.nursery.views().into_iter().filter(|view| view.key.pool == pool);
         views
-            .map(|view| Template {
+            .map(|view| TemplateStatus {
                 pid: view.pid.unwrap_or(0),
                 generation: view.key.generation,
                 state: view.state.to_owned(),
@@ -108,7 +108,7 @@ impl Master {
             .collect()
     }
 
-    fn child(&self, view: &ChildView, now: Time) -> Child {
+    fn child(&self, view: &ChildView, now: Time) -> ChildStatus {
         let row = self.children.get(&view.child).and_then(|child| match &child.role {
             Role::Worker(worker) => Some((worker.row, worker.counted)),
             Role::App(_) | Role::Daemon(_) => None,
@@ -122,7 +122,7 @@ impl Master {
             seconds: now.since(since).as_secs(),
         });
         let board = self.board();
-        Child {
+        ChildStatus {
             pid: view.pid.unwrap_or(0),
             number: view.slot,
             generation: view.generation,

@@ -1,7 +1,7 @@
 //! `preload`: one template imports the app, and its processes are forked from it.
 
 use crate::harness::{Load, Process, SOON, Server, Setup, get, holds, wait_until};
-use hatchery::control::command::Template;
+use hatchery::control::command::TemplateStatus;
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ fn text(server: &Server, path: &str) -> String {
 
 /// The one template, once it is ready.
 #[track_caller]
-fn template(server: &Server) -> Template {
+fn template(server: &Server) -> TemplateStatus {
     wait_until(SOON, "one template is ready", || {
         let templates = server.pool("site").templates;
         match templates.as_slice() {

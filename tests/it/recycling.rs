@@ -1,7 +1,7 @@
 //! Processes that are replaced although they serve: never with a request in them, and only once another one is ready.
 
 use crate::harness::{Connection, Gate, Process, SOON, Server, Setup, get, holds, wait_until};
-use hatchery::control::command::Child;
+use hatchery::control::command::ChildStatus;
 use std::collections::BTreeSet;
 
 /// `/hold` answers when somebody opens the pipe `gate`; `/grow` keeps 64 MiB.
@@ -145,7 +145,7 @@ fn one_more_process_than_the_maximum_at_most() {
     let server = setup("processes: 2, max_lifetime: \"1s\"").start();
     let mut seen: BTreeSet<Process> = BTreeSet::new();
     wait_until(SOON * 2, "six processes have served", || {
-        let children: Vec<Child> = server.pool("site").children;
+        let children: Vec<ChildStatus> = server.pool("site").children;
         let count = |states: &[&str]| children.iter().filter(|child| states.contains(&&*child.state)).count();
         assert!(count(&["ready"]) >= 2, "one left before its successor was ready: {children:?}");
         assert!(count(&["ready", "booting"]) <= 3, "{children:?}");

@@ -2,7 +2,7 @@
 
 use super::process::{Process, as_nobody, spawn};
 use super::{Directory, SOON, holds, wait_until};
-use hatchery::control::command::{Job, Pool, Status};
+use hatchery::control::command::{JobStatus, PoolStatus, Status};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -43,7 +43,7 @@ pub(crate) struct Finished {
 }
 
 /// Whether all processes that a pool keeps are there; a server serves as soon as one of each is.
-fn is_whole(pool: &Pool) -> bool {
+fn is_whole(pool: &PoolStatus) -> bool {
     let ready = pool.children.iter().filter(|child| child.state == "ready").count();
     ["failed", "waiting"].contains(&pool.state.as_str()) || ready >= pool.processes.0 as usize
 }
@@ -279,7 +279,7 @@ impl Server {
 
     /// The pool of this name; the workers are `worker`.
     #[track_caller]
-    pub(crate) fn pool(&self, name: &str) -> Pool {
+    pub(crate) fn pool(&self, name: &str) -> PoolStatus {
         let status = self.status();
         status
             .pools
@@ -291,7 +291,7 @@ impl Server {
 
     /// The cron job of this name.
     #[track_caller]
-    pub(crate) fn job(&self, name: &str) -> Job {
+    pub(crate) fn job(&self, name: &str) -> JobStatus {
         let status = self.status();
         status
             .cron

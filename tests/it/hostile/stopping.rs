@@ -137,7 +137,7 @@ fn a_worker_that_outlives_kill_gets_a_replacement() {
         if whole { Ok(pool) } else { Err(format!("{pool:?}")) }
     });
     load.finish();
-    let shown = |pool: &hatchery::control::command::Pool| {
+    let shown = |pool: &hatchery::control::command::PoolStatus| {
         pool.unkillable.iter().map(|process| (process.pid, process.reason.clone())).collect::<Vec<_>>()
     };
     let why = format!("process {} traces it (ptrace) and must let go of it first", tracer.0.pid);
