@@ -1,7 +1,7 @@
 //! `hatchery run`.
 
 use super::{Failure, Worker, locate};
-use crate::config::flags::Run;
+use crate::config::flags::RunFlags;
 use crate::config::{self, Config, Disk, publish};
 use crate::control::command::Identity;
 use crate::master::{self, Load, Refused, Start, logger};
@@ -88,7 +88,7 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
     let mut identity = locate::here();
     let mut found = None;
     let load: Load = if flags.given() {
-        let flags = Run {
+        let flags = RunFlags {
             http: flags.http,
             module: flags.module,
             chdir: flags.chdir,

@@ -26,7 +26,7 @@ pub(crate) const ORIGIN: &str = "command line";
 
 /// `hatchery run` without a file. Relative paths start in the current directory.
 #[derive(Clone, Debug, Default)]
-pub struct Run {
+pub struct RunFlags {
     /// `--http`, several; none: `:8000`.
     pub http: Vec<String>,
     /// `--module config.wsgi`.
@@ -71,7 +71,7 @@ pub struct Serve {
 ///
 /// # Errors
 /// Every problem found; their key is the flag.
-pub fn from_flags(run: &Run, source: &dyn Source) -> Result<Config, Vec<Problem>> {
+pub fn from_flags(run: &RunFlags, source: &dyn Source) -> Result<Config, Vec<Problem>> {
     let mut report = Report::new(source);
     let mut config = Config::defaults(ORIGIN, source);
     let here = source.current_dir();
@@ -189,7 +189,13 @@ fn static_location(text: &str, here: &Path, allow_source: bool) -> Result<Locati
     Ok(location(Matcher::Prefix { path, over_regex: false }, handler))
 }
 
-fn app_of(run: &Run, target: Target, idle: Option<Duration>, here: &Path, report: &mut Report<'_>) -> App {
+fn app_of(
+    run: &RunFlags,
+    target: Target,
+    idle: Option<Duration>,
+    here: &Path,
+    report: &mut Report<'_>,
+) -> App {
     let chdir = run.chdir.as_ref().map_or_else(|| here.to_owned(), |path| absolute(here, path));
     let home: Option<PathBuf> = run.home.as_ref().map(|path| absolute(here, path));
     let mut wsgi = Wsgi::new(target, home.as_deref(), report.source);

@@ -283,8 +283,8 @@ fn explicit_options_mean_the_same_as_none() {
     );
 }
 
-fn flags(change: impl FnOnce(&mut flags::Run)) -> Result<Config, Vec<String>> {
-    let mut run = flags::Run { module: Some("config.wsgi".to_owned()), ..flags::Run::default() };
+fn flags(change: impl FnOnce(&mut flags::RunFlags)) -> Result<Config, Vec<String>> {
+    let mut run = flags::RunFlags { module: Some("config.wsgi".to_owned()), ..flags::RunFlags::default() };
     change(&mut run);
     from_flags(&run, &Memory::default())
         .map_err(|problems| problems.iter().map(ToString::to_string).collect())

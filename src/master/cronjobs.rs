@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// One run of a job.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct CronRun {
     /// Name of the job.
     pub(super) job: String,
     /// Its process.
@@ -50,9 +50,9 @@ pub(super) struct SavedRun {
 
 impl SavedRun {
     /// The run again.
-    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Run, String> {
+    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<CronRun, String> {
         let launch = self.launch.map(|launch| descriptors.take(launch)).transpose()?;
-        Ok(Run {
+        Ok(CronRun {
             job: self.job,
             program: self.program,
             process: self.process.restore(descriptors)?,
@@ -63,7 +63,7 @@ impl SavedRun {
     }
 }
 
-impl Run {
+impl CronRun {
     /// For an upgrade.
     pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedRun {
         SavedRun {
@@ -188,7 +188,7 @@ impl Master {
         let Some(index) = index else {
             return self.scheduler.could_not_start(id, "it has left the configuration");
         };
-        match Run::start(&self.current, index) {
+        match CronRun::start(&self.current, index) {
             Ok(run) => {
                 let pid = run.process.pid;
                 log::info!(target: "hatchery", "cron {job}: started (process {pid})");

@@ -393,15 +393,15 @@ fn open_access_log(config: &Config, account: Option<&Account>) -> Result<Option<
 mod tests {
     use super::*;
     use crate::config::Disk;
-    use crate::config::flags::Run;
+    use crate::config::flags::RunFlags;
 
-    fn configured(edit: impl FnOnce(&mut Run)) -> Config {
-        let mut flags = Run {
+    fn configured(edit: impl FnOnce(&mut RunFlags)) -> Config {
+        let mut flags = RunFlags {
             http: vec!["127.0.0.1:0".to_owned()],
             module: Some("shop.wsgi".to_owned()),
             chdir: Some("/tmp".to_owned()),
             processes: Some(2),
-            ..Run::default()
+            ..RunFlags::default()
         };
         edit(&mut flags);
         config::from_flags(&flags, &Disk).unwrap()
@@ -430,7 +430,7 @@ mod tests {
         std::fs::create_dir_all(folder.join("one")).unwrap();
         std::fs::create_dir_all(folder.join("two")).unwrap();
         let current = folder.join("current");
-        let files = |flags: &mut Run| flags.static_ = vec![format!("/static/={}", current.display())];
+        let files = |flags: &mut RunFlags| flags.static_ = vec![format!("/static/={}", current.display())];
         std::os::unix::fs::symlink(folder.join("one"), &current).unwrap();
         let first = prepare(configured(files), &[]).unwrap();
         std::fs::remove_file(&current).unwrap();

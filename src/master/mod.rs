@@ -72,7 +72,7 @@ use crate::timer::Time;
 use abandoned::Abandoned;
 use child::Child;
 use control::Control;
-use cronjobs::Run;
+use cronjobs::CronRun;
 use follow::Follower;
 use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
@@ -229,7 +229,7 @@ struct Master {
     /// When a worker had us look at the static roots.
     roots_seen: Option<Time>,
     scheduler: Scheduler,
-    runs: BTreeMap<RunId, Run>,
+    runs: BTreeMap<RunId, CronRun>,
     alarm: Alarm,
     /// More children may have ended than were taken in.
     unreaped: bool,

@@ -14,7 +14,7 @@
 use super::Master;
 use super::allowance::{Allowance, Rate};
 use super::child::Child;
-use super::cronjobs::Run;
+use super::cronjobs::CronRun;
 use super::journal::Journal;
 use super::saved::{Keeping, Kept, Taking};
 use crate::control::text::printable;
@@ -251,7 +251,7 @@ impl Master {
     /// When something is to be done for the output of a child that prints too much.
     pub(super) fn output_deadline(&self) -> Option<Time> {
         let children = self.children.values().filter_map(Child::output);
-        let runs = self.runs.values().map(Run::output);
+        let runs = self.runs.values().map(CronRun::output);
         let all = children.chain(runs).chain(self.nursery.outputs()).chain(self.upgrade.output());
         all.map(Output::deadline).fold(None, earliest)
     }
@@ -262,7 +262,7 @@ impl Master {
             return;
         }
         let children = self.children.values_mut().filter_map(Child::output_mut);
-        let runs = self.runs.values_mut().map(Run::output_mut);
+        let runs = self.runs.values_mut().map(CronRun::output_mut);
         let all = children.chain(runs).chain(self.nursery.outputs_mut()).chain(self.upgrade.output_mut());
         for (name, output) in all {
             output.on_timeout(&name, &mut self.journal, now);

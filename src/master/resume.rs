@@ -1,7 +1,7 @@
 //! The start of a program that was executed in place of another one. Everything that can fail comes first and touches
 //! nothing: until then the program before can be executed again, with the same state (`put_back`).
 
-use super::cronjobs::Run;
+use super::cronjobs::CronRun;
 use super::heartbeat::Heartbeat;
 use super::listeners::Inherited;
 use super::memory::OutOfMemory;
@@ -248,7 +248,7 @@ impl Master {
         let abandoned = saved.abandoned.into_iter().map(|known| known.restore(descriptors));
         let abandoned = abandoned.collect::<Result<Vec<_>, _>>()?;
         let nursery = saved.nursery.restore(descriptors)?;
-        let mut runs: BTreeMap<RunId, Run> = BTreeMap::new();
+        let mut runs: BTreeMap<RunId, CronRun> = BTreeMap::new();
         for (id, run) in saved.runs {
             runs.insert(id, run.restore(descriptors)?);
         }

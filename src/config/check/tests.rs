@@ -170,7 +170,7 @@ fn the_import_command_tells_good_from_bad() {
     directory.file("bad.py", "import no_such_module\n");
     let run = |module: &str| {
         let chdir = Some(directory.0.display().to_string());
-        let run = flags::Run { module: Some(module.to_owned()), chdir, ..flags::Run::default() };
+        let run = flags::RunFlags { module: Some(module.to_owned()), chdir, ..flags::RunFlags::default() };
         let config = super::super::from_flags(&run, &Disk).unwrap();
         let command = import_command(&config.apps[0]);
         let output =

@@ -208,11 +208,11 @@ fn flags_are_judged_by_the_same_rule() {
     assert!(said_nothing(&serve(".", true)));
     assert!(said_nothing(&serve("static", false)));
     let run = |static_: &str, allow_source| {
-        let run = crate::config::flags::Run {
+        let run = crate::config::flags::RunFlags {
             module: Some("shop.wsgi".to_owned()),
             static_: vec![static_.to_owned()],
             allow_source,
-            ..crate::config::flags::Run::default()
+            ..crate::config::flags::RunFlags::default()
         };
         judge(&from_flags(&run, &source).unwrap(), &[], &tree)
     };
