@@ -17,7 +17,7 @@ use crate::supervisor::{Break, ChildId, Exit};
 use crate::sys::listener::Bound;
 use crate::sys::place::Place;
 use crate::sys::poll::{Interest, Set};
-use crate::sys::process::{self, Launch, Program, Step};
+use crate::sys::process::{self, Launch, LaunchStep, Program};
 use crate::sys::{channel, listener, rights, signals, socket, user};
 use crate::timer::Time;
 use std::ffi::OsStr;
@@ -292,25 +292,25 @@ impl Start {
     }
 
     /// Why the program could not be started, for the operator.
-    pub(super) fn failed(&self, step: Step, error: &io::Error) -> String {
+    pub(super) fn failed(&self, step: LaunchStep, error: &io::Error) -> String {
         let python = self.python.display();
         match step {
-            Step::Execute if error.kind() == io::ErrorKind::PermissionDenied => format!(
+            LaunchStep::Execute if error.kind() == io::ErrorKind::PermissionDenied => format!(
                 "cannot start the interpreter {python}: {error}; may the user it runs as execute it, and enter every \
                  directory above it?"
             ),
-            Step::Execute => format!(
+            LaunchStep::Execute => format!(
                 "cannot start the interpreter {python}: {error}; `home` must be a virtualenv (python3 -m venv DIR makes \
                  one)"
             ),
-            Step::Directory => {
+            LaunchStep::Directory => {
                 format!("cannot enter the directory {} (chdir): {error}", self.directory.display())
             }
-            Step::User => format!("cannot become its user: {error}"),
-            Step::Limits => format!(
+            LaunchStep::User => format!("cannot become its user: {error}"),
+            LaunchStep::Limits => format!(
                 "cannot set `limits` or `oom_score_adj`: {error}; only root may go above what the master has"
             ),
-            Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
+            LaunchStep::Descriptors | LaunchStep::Parent => format!("cannot start: {error}"),
         }
     }
 }

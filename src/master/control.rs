@@ -51,22 +51,22 @@ pub(super) struct Control {
 #[derive(Debug)]
 struct Client {
     stream: UnixStream,
-    state: State,
+    state: ClientState,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum State {
+enum ClientState {
     /// Its command is coming in.
     Asking { line: Vec<u8>, since: Time },
     /// The answer will come.
-    Waiting(Kind),
+    Waiting(Awaited),
     /// The answer is going out.
     Answering { bytes: Vec<u8>, sent: usize, since: Time },
 }
 
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Kind {
+enum Awaited {
     /// What comes at once.
     Short,
     /// The end of a reload or restart.
@@ -75,7 +75,7 @@ enum Kind {
     Lines,
 }
 
-impl Kind {
+impl Awaited {
     fn of(request: &Request) -> Self {
         match request {
             Request::Reload { wait: true, .. } | Request::Restart { .. } => Self::End,
@@ -125,10 +125,10 @@ impl Control {
         }
         for (number, client) in &self.clients {
             let interest = match client.state {
-                State::Asking { .. } => Interest::READ,
+                ClientState::Asking { .. } => Interest::READ,
                 // Told anyway when the client goes away.
-                State::Waiting(_) => Interest { read: false, write: false },
-                State::Answering { .. } => Interest { read: false, write: true },
+                ClientState::Waiting(_) => Interest { read: false, write: false },
+                ClientState::Answering { .. } => Interest { read: false, write: true },
             };
             set.add(client.stream.as_fd(), Token::Client(*number), interest);
         }
@@ -148,7 +148,7 @@ impl Control {
 
     /// Clients that will soon be gone.
     fn brief(&self) -> usize {
-        self.clients.values().filter(|client| !matches!(client.state, State::Waiting(_))).count()
+        self.clients.values().filter(|client| !matches!(client.state, ClientState::Waiting(_))).count()
     }
 
     fn patience(&self) -> Duration {
@@ -162,7 +162,7 @@ impl Control {
             rights::refuse(stream.as_fd());
             if stream.set_nonblocking(true).is_ok() {
                 self.last += 1;
-                let state = State::Asking { line: Vec::new(), since: now };
+                let state = ClientState::Asking { line: Vec::new(), since: now };
                 self.clients.insert(self.last, Client { stream, state });
             }
         }
@@ -171,13 +171,13 @@ impl Control {
     /// A client's descriptor is ready: the command, if it is complete now.
     pub(super) fn ready(&mut self, number: u64, now: Time) -> Option<(Ticket, Order)> {
         let client = self.clients.get_mut(&number)?;
-        match client.step() {
-            Step::More => None,
-            Step::Gone => {
+        match client.progress() {
+            Progress::More => None,
+            Progress::Gone => {
                 self.clients.remove(&number);
                 None
             }
-            Step::Line(line) => match serde_json::from_slice(&line) {
+            Progress::Line(line) => match serde_json::from_slice(&line) {
                 Ok(order) => self.admit(number, order, now),
                 Err(error) => {
                     let text = format!("not a command that this version knows: {error}");
@@ -190,19 +190,19 @@ impl Control {
 
     /// Takes a command, unless too many of its kind wait already.
     fn admit(&mut self, number: u64, order: Order, now: Time) -> Option<(Ticket, Order)> {
-        let kind = Kind::of(&order.request);
+        let awaited = Awaited::of(&order.request);
         let alike = self
             .clients
             .values()
-            .filter(|client| matches!(client.state, State::Waiting(other) if other == kind))
+            .filter(|client| matches!(client.state, ClientState::Waiting(other) if other == awaited))
             .count();
-        if kind != Kind::Short && alike >= WAITING {
+        if awaited != Awaited::Short && alike >= WAITING {
             let text =
                 format!("{alike} commands like this one wait for their answers already; try again later");
             self.answer(Ticket(number), &Response::Failed { text }, now);
             return None;
         }
-        self.clients.get_mut(&number)?.state = State::Waiting(kind);
+        self.clients.get_mut(&number)?.state = ClientState::Waiting(awaited);
         Some((Ticket(number), order))
     }
 
@@ -216,9 +216,9 @@ impl Control {
         let Some(client) = self.clients.get_mut(&ticket.0) else { return };
         let mut bytes = serde_json::to_vec(response).unwrap_or_default();
         bytes.push(b'\n');
-        client.state = State::Answering { bytes, sent: 0, since: now };
+        client.state = ClientState::Answering { bytes, sent: 0, since: now };
         // Most answers fit the socket's buffer: then it is done at once, which matters at the end of the master.
-        if matches!(client.step(), Step::Gone) {
+        if matches!(client.progress(), Progress::Gone) {
             self.clients.remove(&ticket.0);
         }
     }
@@ -232,7 +232,7 @@ impl Drop for Control {
     }
 }
 
-enum Step {
+enum Progress {
     More,
     Gone,
     Line(Vec<u8>),
@@ -241,36 +241,38 @@ enum Step {
 impl Client {
     fn deadline(&self, patience: Duration) -> Option<Time> {
         match self.state {
-            State::Asking { since, .. } | State::Answering { since, .. } => Some(since.after(patience)),
-            State::Waiting(_) => None,
+            ClientState::Asking { since, .. } | ClientState::Answering { since, .. } => {
+                Some(since.after(patience))
+            }
+            ClientState::Waiting(_) => None,
         }
     }
 
-    fn step(&mut self) -> Step {
+    fn progress(&mut self) -> Progress {
         match &mut self.state {
-            State::Waiting(_) => Step::Gone,
-            State::Asking { line, .. } => {
+            ClientState::Waiting(_) => Progress::Gone,
+            ClientState::Asking { line, .. } => {
                 let mut buffer = [0; LINE];
                 match self.stream.read(&mut buffer) {
-                    Ok(0) => Step::Gone,
+                    Ok(0) => Progress::Gone,
                     Ok(length) => {
                         line.extend_from_slice(buffer.get(..length).unwrap_or_default());
                         match line.iter().position(|byte| *byte == b'\n') {
                             Some(end) => {
                                 line.truncate(end);
-                                Step::Line(std::mem::take(line))
+                                Progress::Line(std::mem::take(line))
                             }
-                            None if line.len() > LINE => Step::Gone,
-                            None => Step::More,
+                            None if line.len() > LINE => Progress::Gone,
+                            None => Progress::More,
                         }
                     }
                     Err(error) => Self::failed(&error),
                 }
             }
-            State::Answering { bytes, sent, .. } => loop {
+            ClientState::Answering { bytes, sent, .. } => loop {
                 let rest = bytes.get(*sent..).unwrap_or_default();
                 if rest.is_empty() {
-                    break Step::Gone;
+                    break Progress::Gone;
                 }
                 match self.stream.write(rest) {
                     Ok(length) => *sent += length,
@@ -280,10 +282,10 @@ impl Client {
         }
     }
 
-    fn failed(error: &io::Error) -> Step {
+    fn failed(error: &io::Error) -> Progress {
         match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Step::More,
-            _ => Step::Gone,
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Progress::More,
+            _ => Progress::Gone,
         }
     }
 }

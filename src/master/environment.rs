@@ -1,7 +1,7 @@
 //! What programs that the master starts find around them: environment, candidates for the program, working directory.
 
 use crate::config::App;
-use crate::sys::process::Step;
+use crate::sys::process::LaunchStep;
 use crate::sys::user::Account;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -96,15 +96,15 @@ impl Environment {
 }
 
 /// Why a program could not be started, for the operator.
-pub(super) fn refused(program: &str, step: Step, error: &io::Error) -> String {
+pub(super) fn refused(program: &str, step: LaunchStep, error: &io::Error) -> String {
     match step {
-        Step::Execute => format!("cannot start the command `{program}`: {error}"),
-        Step::Directory => format!("cannot enter its directory: {error}"),
-        Step::User => format!("cannot become its user: {error}"),
-        Step::Limits => format!(
+        LaunchStep::Execute => format!("cannot start the command `{program}`: {error}"),
+        LaunchStep::Directory => format!("cannot enter its directory: {error}"),
+        LaunchStep::User => format!("cannot become its user: {error}"),
+        LaunchStep::Limits => format!(
             "cannot set `limits` or `oom_score_adj`: {error}; only root may go above what the master has"
         ),
-        Step::Descriptors | Step::Parent => format!("cannot start: {error}"),
+        LaunchStep::Descriptors | LaunchStep::Parent => format!("cannot start: {error}"),
     }
 }
 

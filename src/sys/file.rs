@@ -375,23 +375,23 @@ mod tests {
     use std::path::PathBuf;
 
     /// A directory of its own with a root and something outside of it; removed at the end.
-    struct Place(PathBuf);
+    struct Folder(PathBuf);
 
-    impl Place {
+    impl Folder {
         fn new(name: &str) -> Self {
-            let place = std::env::temp_dir().join(format!("hatchery-sys-{name}-{}", std::process::id()));
-            fs::create_dir_all(place.join("root/dir/deep")).unwrap();
-            fs::write(place.join("secret"), "secret").unwrap();
-            fs::write(place.join("root/file"), "file").unwrap();
-            fs::write(place.join("root/dir/deep/leaf"), "leaf").unwrap();
-            symlink("../secret", place.join("root/out")).unwrap();
-            symlink("/etc/passwd", place.join("root/absolute")).unwrap();
-            symlink("dir/deep/leaf", place.join("root/inside")).unwrap();
-            symlink("../file", place.join("root/dir/up")).unwrap();
-            symlink("../..", place.join("root/dir/away")).unwrap();
-            symlink("loop", place.join("root/loop")).unwrap();
-            symlink("/proc/self/root", place.join("root/magic")).unwrap();
-            Self(place)
+            let folder = std::env::temp_dir().join(format!("hatchery-sys-{name}-{}", std::process::id()));
+            fs::create_dir_all(folder.join("root/dir/deep")).unwrap();
+            fs::write(folder.join("secret"), "secret").unwrap();
+            fs::write(folder.join("root/file"), "file").unwrap();
+            fs::write(folder.join("root/dir/deep/leaf"), "leaf").unwrap();
+            symlink("../secret", folder.join("root/out")).unwrap();
+            symlink("/etc/passwd", folder.join("root/absolute")).unwrap();
+            symlink("dir/deep/leaf", folder.join("root/inside")).unwrap();
+            symlink("../file", folder.join("root/dir/up")).unwrap();
+            symlink("../..", folder.join("root/dir/away")).unwrap();
+            symlink("loop", folder.join("root/loop")).unwrap();
+            symlink("/proc/self/root", folder.join("root/magic")).unwrap();
+            Self(folder)
         }
 
         fn root(&self) -> OwnedFd {
@@ -399,7 +399,7 @@ mod tests {
         }
     }
 
-    impl Drop for Place {
+    impl Drop for Folder {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -447,8 +447,8 @@ mod tests {
 
     #[test]
     fn one_call_follows_links_inside_and_none_outside() {
-        let place = Place::new("one");
-        let root = place.root();
+        let folder = Folder::new("one");
+        let root = folder.root();
         match in_one_call(root.as_fd(), b"file") {
             Err(Errno::ENOSYS | Errno::EPERM) => {
                 eprintln!("no openat2 here: only the fall-back is tested");
@@ -462,16 +462,16 @@ mod tests {
 
     #[test]
     fn component_by_component_follows_no_link() {
-        let place = Place::new("components");
-        let root = place.root();
+        let folder = Folder::new("components");
+        let root = folder.root();
         try_all(by_components, &root, BOTH);
         try_all(by_components, &root, &[("inside", Err(&[Errno::ELOOP])), ("dir/up", Err(&[Errno::ELOOP]))]);
     }
 
     #[test]
     fn the_root_and_directories_open_as_directories() {
-        let place = Place::new("kinds");
-        let root = place.root();
+        let folder = Folder::new("kinds");
+        let root = folder.root();
         for open in [in_one_call as Open, by_components] {
             for path in ["", ".", "dir", "dir/"] {
                 match open(root.as_fd(), path.as_bytes()) {
@@ -492,14 +492,14 @@ mod tests {
         assert!(found.modified.seconds > 1_600_000_000);
         assert_eq!(read_at(file.as_fd(), 2, 100).unwrap(), b"le");
         assert_eq!(read_at(file.as_fd(), 9, 100).unwrap(), b"");
-        assert!(open_directory(&place.0.join("root/file")).is_err());
+        assert!(open_directory(&folder.0.join("root/file")).is_err());
     }
 
     #[test]
     fn a_fifo_without_a_writer_does_not_block() {
-        let place = Place::new("fifo");
-        nix::unistd::mkfifo(&place.0.join("root/fifo"), Mode::S_IRUSR).unwrap();
-        let root = place.root();
+        let folder = Folder::new("fifo");
+        nix::unistd::mkfifo(&folder.0.join("root/fifo"), Mode::S_IRUSR).unwrap();
+        let root = folder.root();
         for open in [in_one_call as Open, by_components] {
             match open(root.as_fd(), b"fifo") {
                 Err(Errno::ENOSYS | Errno::EPERM) => {}

@@ -74,7 +74,7 @@ pub struct Launch(std::fs::File);
 /// Where the start of a program failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Step {
+pub enum LaunchStep {
     /// Its descriptors could not be put in place.
     Descriptors = 1,
     /// Its user could not be taken on.
@@ -103,17 +103,17 @@ impl Launch {
     }
 
     /// `None` while the child has not got so far; `Some(None)` once the program runs; else where and why it does not.
-    pub fn outcome(&mut self) -> Option<Option<(Step, io::Error)>> {
+    pub fn outcome(&mut self) -> Option<Option<(LaunchStep, io::Error)>> {
         let mut report = [0; 5];
         match self.0.read(&mut report) {
             Ok(5) => {
                 let step = match report[0] {
-                    1 => Step::Descriptors,
-                    2 => Step::User,
-                    3 => Step::Directory,
-                    4 => Step::Parent,
-                    6 => Step::Limits,
-                    _ => Step::Execute,
+                    1 => LaunchStep::Descriptors,
+                    2 => LaunchStep::User,
+                    3 => LaunchStep::Directory,
+                    4 => LaunchStep::Parent,
+                    6 => LaunchStep::Limits,
+                    _ => LaunchStep::Execute,
                 };
                 let code = i32::from_le_bytes([report[1], report[2], report[3], report[4]]);
                 Some(Some((step, io::Error::from_raw_os_error(code))))
@@ -182,32 +182,32 @@ fn become_program(
     environment: &[*const libc::c_char],
     failure: RawFd,
     parent: u32,
-) -> (Step, io::Error) {
+) -> (LaunchStep, io::Error) {
     FAILURE.store(failure, std::sync::atomic::Ordering::Relaxed);
     own_group();
     if let Err(error) = place(sources, moved, failure) {
-        return (Step::Descriptors, error);
+        return (LaunchStep::Descriptors, error);
     }
     if let Err(error) = program.resources.apply() {
-        return (Step::Limits, error);
+        return (LaunchStep::Limits, error);
     }
     // What systemd gave the master (to bind port 80, say) is not for programs.
     sandbox::clear_ambient_set();
     if let Some(Err(error)) = program.account.as_ref().map(user::take_on) {
-        return (Step::User, error);
+        return (LaunchStep::User, error);
     }
     if let Some(directory) = &program.directory {
         // SAFETY: a NUL-terminated string that lives on.
         if unsafe { libc::chdir(directory.as_ptr()) } < 0 {
-            return (Step::Directory, io::Error::last_os_error());
+            return (LaunchStep::Directory, io::Error::last_os_error());
         }
     }
     if let Some(Err(error)) = program.death_signal.map(|signal| die_with_parent(signal, parent)) {
-        return (Step::Parent, error);
+        return (LaunchStep::Parent, error);
     }
     signals::reset(&[]);
     signals::unblock_all();
-    (Step::Execute, execute(&program.candidates, arguments, environment))
+    (LaunchStep::Execute, execute(&program.candidates, arguments, environment))
 }
 
 /// Tries the candidates; the most telling error counts (execvp(3): EACCES beats ENOENT).

@@ -1,7 +1,7 @@
 //! The control socket over an upgrade.
 
 use super::super::saved::{Keeping, Kept, Taking};
-use super::{Client, Control, State};
+use super::{Client, ClientState, Control};
 use crate::sys::place::Identity;
 use crate::sys::rights;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub(in crate::master) struct SavedControl {
     socket: Kept,
     path: PathBuf,
     identity: Option<Identity>,
-    clients: Vec<(u64, Kept, State)>,
+    clients: Vec<(u64, Kept, ClientState)>,
     last: u64,
 }
 

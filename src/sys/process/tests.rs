@@ -35,7 +35,7 @@ fn wait(child: &Child) -> Ended {
     }
 }
 
-fn outcome(launch: &mut Launch) -> Option<(Step, io::Error)> {
+fn outcome(launch: &mut Launch) -> Option<(LaunchStep, io::Error)> {
     let mut set = crate::sys::poll::Set::new();
     set.add(launch.descriptor().as_fd(), (), crate::sys::poll::Interest::READ);
     let now = crate::sys::clock::now();
@@ -82,7 +82,7 @@ fn a_missing_program_is_told_with_its_reason() {
     let (spec, _read) = program(&["/nonexistent/python", "/etc/passwd/python"], &["python"]);
     let (child, mut launch) = spawn(&spec).unwrap();
     let (step, error) = outcome(&mut launch).unwrap();
-    assert_eq!((step, error.kind()), (Step::Execute, io::ErrorKind::NotFound));
+    assert_eq!((step, error.kind()), (LaunchStep::Execute, io::ErrorKind::NotFound));
     assert_eq!(wait(&child), Ended::Code(127));
 }
 
@@ -92,7 +92,7 @@ fn a_missing_directory_is_told_apart() {
     spec.directory = Some(c("/nonexistent"));
     let (child, mut launch) = spawn(&spec).unwrap();
     let (step, error) = outcome(&mut launch).unwrap();
-    assert_eq!((step, error.kind()), (Step::Directory, io::ErrorKind::NotFound));
+    assert_eq!((step, error.kind()), (LaunchStep::Directory, io::ErrorKind::NotFound));
     assert_eq!(wait(&child), Ended::Code(127));
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// One instruction of classic BPF.
-type Step = libc::sock_filter;
+type Instruction = libc::sock_filter;
 
 /// What an argument must be. The kernel takes flags, options and numbers from the low word and ignores the high one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ const ABSENT: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 ///
 /// # Errors
 /// `Unsupported` on a machine whose numbers the table does not hold.
-pub(super) fn program(table: &Table, newest: u32, refusal: Refusal) -> io::Result<Vec<Step>> {
+pub(super) fn program(table: &Table, newest: u32, refusal: Refusal) -> io::Result<Vec<Instruction>> {
     let architecture = ARCHITECTURE.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
     let (refused, unknown) = match refusal {
         Refusal::Error => (libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, ABSENT),
@@ -77,7 +77,7 @@ pub(super) fn program(table: &Table, newest: u32, refusal: Refusal) -> io::Resul
         Refusal::Trap => (libc::SECCOMP_RET_TRAP, libc::SECCOMP_RET_TRAP),
     };
     let calls: Vec<(u32, &Answer)> = table.iter().map(|(number, answer)| (*number, answer)).collect();
-    let mut steps = vec![
+    let mut instructions = vec![
         load(ARCH),
         jump(libc::BPF_JEQ, architecture, 1, 0),
         // Another processor's calls (int 0x80 on x86-64) have other numbers.
@@ -86,51 +86,51 @@ pub(super) fn program(table: &Table, newest: u32, refusal: Refusal) -> io::Resul
         jump(libc::BPF_JGT, newest, 0, 1),
         give(unknown),
     ];
-    steps.extend(search(&calls, refused));
-    Ok(steps)
+    instructions.extend(search(&calls, refused));
+    Ok(instructions)
 }
 
 /// With the number loaded: finds its answer. Every way through ends in one.
-fn search(calls: &[(u32, &Answer)], refused: u32) -> Vec<Step> {
+fn search(calls: &[(u32, &Answer)], refused: u32) -> Vec<Instruction> {
     let (smaller, others) = calls.split_at(calls.len() / 2);
     match (smaller, others) {
         ([], []) => vec![give(refused)],
         ([], [(number, answer), ..]) => {
-            let mut steps = vec![jump(libc::BPF_JEQ, *number, 1, 0), give(refused)];
+            let mut instructions = vec![jump(libc::BPF_JEQ, *number, 1, 0), give(refused)];
             match answer {
-                Answer::Absent => steps.push(give(ABSENT)),
+                Answer::Absent => instructions.push(give(ABSENT)),
                 Answer::Allow(checks) => {
-                    steps.extend(checks.iter().flat_map(|check| require(check, refused)));
-                    steps.push(give(ALLOW));
+                    instructions.extend(checks.iter().flat_map(|check| require(check, refused)));
+                    instructions.push(give(ALLOW));
                 }
             }
-            steps
+            instructions
         }
         (_, others) => {
             let middle = others.first().map_or(u32::MAX, |(number, _)| *number);
             let below = search(smaller, refused);
-            let mut steps = match u8::try_from(below.len()) {
+            let mut instructions = match u8::try_from(below.len()) {
                 Ok(over) => vec![jump(libc::BPF_JGE, middle, over, 0)],
                 // A condition jumps over 255 at most.
                 Err(_) => vec![jump(libc::BPF_JGE, middle, 0, 1), skip(below.len())],
             };
-            steps.extend(below);
-            steps.extend(search(others, refused));
-            steps
+            instructions.extend(below);
+            instructions.extend(search(others, refused));
+            instructions
         }
     }
 }
 
 /// Goes on behind it if the check holds, else gives the answer `refused`.
-fn require(check: &Check, refused: u32) -> Vec<Step> {
-    let mut steps = match check {
+fn require(check: &Check, refused: u32) -> Vec<Instruction> {
+    let mut instructions = match check {
         Check::Among { argument, ignoring, values } => {
-            let mut steps = vec![load(low(*argument)), mask(!ignoring)];
+            let mut instructions = vec![load(low(*argument)), mask(!ignoring)];
             for (left, value) in (0..values.len()).rev().zip(values) {
                 // Over the values that are left and the refusal.
-                steps.extend([jump(libc::BPF_JEQ, *value, 0, 1), skip(2 * left + 1)]);
+                instructions.extend([jump(libc::BPF_JEQ, *value, 0, 1), skip(2 * left + 1)]);
             }
-            steps
+            instructions
         }
         Check::With { argument, bits } => {
             vec![load(low(*argument)), mask(*bits), jump(libc::BPF_JEQ, *bits, 1, 0)]
@@ -145,9 +145,9 @@ fn require(check: &Check, refused: u32) -> Vec<Step> {
             jump(libc::BPF_JEQ, 0, 1, 0),
         ],
         Check::Option { values } => {
-            let mut steps = Vec::new();
+            let mut instructions = Vec::new();
             for (left, (level, option)) in (0..values.len()).rev().zip(values) {
-                steps.extend([
+                instructions.extend([
                     load(low(1)),
                     jump(libc::BPF_JEQ, *level, 0, 3),
                     load(low(2)),
@@ -155,46 +155,46 @@ fn require(check: &Check, refused: u32) -> Vec<Step> {
                     skip(5 * left + 1),
                 ]);
             }
-            steps
+            instructions
         }
     };
-    steps.push(give(refused));
-    steps
+    instructions.push(give(refused));
+    instructions
 }
 
-fn step(code: u32, jt: u8, jf: u8, k: u32) -> Step {
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> Instruction {
     // The codes of classic BPF have 16 bits.
-    Step { code: code as u16, jt, jf, k }
+    Instruction { code: code as u16, jt, jf, k }
 }
 
-fn load(offset: u32) -> Step {
-    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
+fn load(offset: u32) -> Instruction {
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
 }
 
-fn mask(bits: u32) -> Step {
-    step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, bits)
+fn mask(bits: u32) -> Instruction {
+    instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, bits)
 }
 
-/// Leaves out `yes` or `no` steps.
-fn jump(condition: u32, value: u32, yes: u8, no: u8) -> Step {
-    step(libc::BPF_JMP | condition | libc::BPF_K, yes, no, value)
+/// Leaves out `yes` or `no` instructions.
+fn jump(condition: u32, value: u32, yes: u8, no: u8) -> Instruction {
+    instruction(libc::BPF_JMP | condition | libc::BPF_K, yes, no, value)
 }
 
-/// Leaves out any number of steps.
-fn skip(steps: usize) -> Step {
+/// Leaves out any number of instructions.
+fn skip(instructions: usize) -> Instruction {
     // The kernel takes 4096 at most.
-    step(libc::BPF_JMP | libc::BPF_JA, 0, 0, u32::try_from(steps).unwrap_or(u32::MAX))
+    instruction(libc::BPF_JMP | libc::BPF_JA, 0, 0, u32::try_from(instructions).unwrap_or(u32::MAX))
 }
 
-fn give(answer: u32) -> Step {
-    step(libc::BPF_RET | libc::BPF_K, 0, 0, answer)
+fn give(answer: u32) -> Instruction {
+    instruction(libc::BPF_RET | libc::BPF_K, 0, 0, answer)
 }
 
 /// Puts a program into force, for good, for this thread and those it makes.
 ///
 /// # Errors
 /// EINVAL without seccomp in the kernel, EACCES without `no_new_privs`.
-pub(super) fn install(program: &mut [Step]) -> io::Result<()> {
+pub(super) fn install(program: &mut [Instruction]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
     // SAFETY: the program is `len` living instructions, which the kernel copies after it has checked them.

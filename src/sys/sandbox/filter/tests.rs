@@ -1,7 +1,7 @@
 use super::*;
 
 /// What the kernel's interpreter makes of a program: the answer to a call.
-fn run(program: &[Step], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
+fn run(program: &[Instruction], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
     let word = |offset: u32| match offset {
         NUMBER => number,
         ARCH => architecture,
@@ -12,7 +12,7 @@ fn run(program: &[Step], architecture: u32, number: u32, arguments: [u64; 6]) ->
     };
     let (mut at, mut accumulator) = (0, 0);
     loop {
-        let Step { code, jt, jf, k } = program[at];
+        let Instruction { code, jt, jf, k } = program[at];
         at += 1;
         let over = |yes: bool| usize::from(if yes { jt } else { jf });
         match u32::from(code) {
@@ -51,7 +51,7 @@ fn ours() -> u32 {
     ARCHITECTURE.unwrap()
 }
 
-fn compiled(table: &Table, newest: u32) -> Vec<Step> {
+fn compiled(table: &Table, newest: u32) -> Vec<Instruction> {
     program(table, newest, Refusal::Error).unwrap()
 }
 
