@@ -1,7 +1,32 @@
 //! The five fields of a schedule, checked one by one, so that a mistake is named with its place. What passes is handed
 //! to croner with names and 7 (Sunday) resolved; croner alone decides when it fires.
 
-use super::ScheduleError;
+use std::fmt;
+
+/// What is wrong with a schedule, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleError {
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead.
+    pub hint: String,
+    /// It is the time zone that is wrong, not the schedule.
+    pub zone: bool,
+}
+
+impl ScheduleError {
+    pub(super) fn new(what: String, hint: &str) -> Self {
+        Self { what, hint: hint.to_owned(), zone: false }
+    }
+}
+
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.hint)
+    }
+}
+
+impl std::error::Error for ScheduleError {}
 
 /// A field and its values (crontab(5)).
 struct Field {

@@ -1,7 +1,7 @@
 //! One job: when it is due next, what of it runs, and what became of its last runs.
 
 use super::timeline::Timeline;
-use super::{Decision, JobSpec, Kill, Overlap, RunId};
+use super::{Overlap, Schedule};
 use crate::control::command;
 use crate::control::exit::Exit;
 use crate::timer::{Time, Wall};
@@ -20,6 +20,65 @@ const GIVE_UP: Duration = Duration::from_secs(5);
 /// Runs of a job that are given up at a time. One more counts as running.
 const MOST_ABANDONED: usize = 16;
 const STILL_RUNNING: &str = "still running";
+
+/// One run over its whole life; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunId(pub u64);
+
+/// A job as it is configured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Unique; a job of the same name is the same job after a reload.
+    pub name: String,
+    /// When it runs.
+    pub schedule: Schedule,
+    /// What happens if it is due and still runs.
+    pub overlap: Overlap,
+    /// TERM after so long, KILL ten seconds later.
+    pub timeout: Option<Duration>,
+}
+
+/// Something to carry out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    /// Start a process for the job; answered by `started` or `could_not_start`.
+    Run {
+        /// The job.
+        job: String,
+        /// The run.
+        run: RunId,
+        /// The time it is for.
+        scheduled: Wall,
+    },
+    /// It is due but does not run; for the log.
+    Skip {
+        /// The job.
+        job: String,
+        /// Why.
+        reason: String,
+    },
+    /// Send the run's process a signal; it exits later.
+    Kill {
+        /// The run.
+        run: RunId,
+        /// Which.
+        how: Kill,
+    },
+    /// The run does not die: nothing waits for it any longer. `exited` follows if it ends after all.
+    Abandon {
+        /// The run.
+        run: RunId,
+    },
+}
+
+/// How to end a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kill {
+    /// SIGTERM.
+    Term,
+    /// SIGKILL, to the whole process group.
+    Kill,
+}
 
 /// One job.
 #[derive(Clone, Debug, Serialize, Deserialize)]

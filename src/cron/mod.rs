@@ -10,8 +10,10 @@ mod schedule;
 mod scheduler;
 mod timeline;
 
-pub use schedule::{Schedule, ScheduleError};
-pub use scheduler::{Decision, JobSpec, Kill, RunId, Scheduler};
+pub use fields::ScheduleError;
+pub use job::{Decision, JobSpec, Kill, RunId};
+pub use schedule::Schedule;
+pub use scheduler::Scheduler;
 
 use serde::{Deserialize, Serialize};
 

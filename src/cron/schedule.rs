@@ -9,14 +9,13 @@
 //! day that falls into the gap runs once, right after it; in a repeated hour it runs once, the first time. A job with a
 //! wildcard, list or step in its minute or hour follows the clock: nothing in the gap, both passes of the repeated hour.
 
-use super::fields;
+use super::fields::{self, ScheduleError};
 use crate::timer::Wall;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::time::Duration;
 
 /// When a job runs.
@@ -56,17 +55,6 @@ enum When {
     Calendar(Box<Cron>),
     /// Every so many seconds.
     Every(i64),
-}
-
-/// What is wrong with a schedule, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScheduleError {
-    /// What is wrong.
-    pub what: String,
-    /// What to write instead.
-    pub hint: String,
-    /// It is the time zone that is wrong, not the schedule.
-    pub zone: bool,
 }
 
 /// Two schedules are equal if they are written alike and mean the same zone.
@@ -148,20 +136,6 @@ impl Schedule {
         Some(Timestamp::from_second(wall.seconds).ok()?.to_zoned(self.zone.clone()))
     }
 }
-
-impl ScheduleError {
-    pub(super) fn new(what: String, hint: &str) -> Self {
-        Self { what, hint: hint.to_owned(), zone: false }
-    }
-}
-
-impl fmt::Display for ScheduleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.what, self.hint)
-    }
-}
-
-impl std::error::Error for ScheduleError {}
 
 /// 2000-01-01T00:00:00Z: any fixed time will do to see whether a schedule ever fires.
 const Y2000: i64 = 946_684_800;

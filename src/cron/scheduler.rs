@@ -11,74 +11,15 @@
 //!                                                        five seconds later Abandon: nothing ends it
 //! ```
 
-use super::job::{Job, Why};
+use super::Overlap;
+use super::job::{Decision, Job, JobSpec, RunId, Why};
 use super::timeline::Timeline;
-use super::{Overlap, Schedule};
 use crate::control::command;
 use crate::control::exit::Exit;
 use crate::timer::{Time, Wall};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// One run over its whole life; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RunId(pub u64);
-
-/// A job as it is configured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JobSpec {
-    /// Unique; a job of the same name is the same job after a reload.
-    pub name: String,
-    /// When it runs.
-    pub schedule: Schedule,
-    /// What happens if it is due and still runs.
-    pub overlap: Overlap,
-    /// TERM after so long, KILL ten seconds later.
-    pub timeout: Option<Duration>,
-}
-
-/// Something to carry out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Decision {
-    /// Start a process for the job; answered by `started` or `could_not_start`.
-    Run {
-        /// The job.
-        job: String,
-        /// The run.
-        run: RunId,
-        /// The time it is for.
-        scheduled: Wall,
-    },
-    /// It is due but does not run; for the log.
-    Skip {
-        /// The job.
-        job: String,
-        /// Why.
-        reason: String,
-    },
-    /// Send the run's process a signal; it exits later.
-    Kill {
-        /// The run.
-        run: RunId,
-        /// Which.
-        how: Kill,
-    },
-    /// The run does not die: nothing waits for it any longer. `exited` follows if it ends after all.
-    Abandon {
-        /// The run.
-        run: RunId,
-    },
-}
-
-/// How to end a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kill {
-    /// SIGTERM.
-    Term,
-    /// SIGKILL, to the whole process group.
-    Kill,
-}
 
 /// All jobs and their runs. Plain data that can be serialised, as all cores of the master.
 #[derive(Clone, Debug, Serialize, Deserialize)]

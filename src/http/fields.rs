@@ -1,6 +1,21 @@
-//! Header fields of a response (RFC 9110 §5): one allocation for all bytes, one for the index.
+//! Header fields of a response (RFC 9110 §5): one allocation for all bytes, one for the index of spans.
 
-use super::message::Span;
+/// A range of bytes in a head's allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The bytes it names; empty if it does not fit.
+    #[must_use]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
 
 /// Fields in the order in which they were added. Names and values are bytes without CR, LF or NUL: whoever adds a
 /// field from outside (an app, an upstream) checks it with [`is_name`] and [`is_value`] first.

@@ -1,23 +1,6 @@
 //! Heads of requests and responses (RFC 9110 §6, RFC 9112 §3, §4), independent of the protocol version on the wire.
 
-use super::Fields;
-
-/// A range of bytes in a head's allocation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    /// First byte.
-    pub start: u32,
-    /// One past the last byte.
-    pub end: u32,
-}
-
-impl Span {
-    /// The bytes it names; empty if it does not fit.
-    #[must_use]
-    pub fn of(self, bytes: &[u8]) -> &[u8] {
-        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
-    }
-}
+use super::{Fields, Span};
 
 /// A request method (RFC 9110 §9). `Other` is any token we give no meaning to; its text stays in the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,6 @@ pub mod readings;
 mod scheme;
 pub mod target;
 
-pub use fields::Fields;
-pub use message::{BodyLength, Method, RequestHead, ResponseHead, Span, Status, Version};
+pub use fields::{Fields, Span};
+pub use message::{BodyLength, Method, RequestHead, ResponseHead, Status, Version};
 pub use scheme::Scheme;

@@ -6,7 +6,8 @@
 //! that what an access rule judged is what the application sees.
 
 use super::Scheme;
-use super::message::{Method, Span};
+use super::fields::Span;
+use super::message::Method;
 use std::net::Ipv6Addr;
 
 /// A parsed request-target.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cron::{Kill, Schedule};
 
 /// Both clocks of a test.
 struct Clock {
