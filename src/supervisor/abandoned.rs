@@ -7,30 +7,13 @@
 //! it starts, which is told like any start that fails, with the same back-off.
 
 use super::machine::{Position, Supervisor};
+use super::pool::Abandoned;
 use super::slot::{Event, Process};
 use super::{ChildId, Level, Output, PoolIndex};
 use crate::timer::Time;
-use serde::{Deserialize, Serialize};
 
 /// Processes of one pool that are given up at a time.
 pub(super) const MOST: usize = 16;
-
-/// A process that does not die.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Abandoned {
-    /// Its name between supervisor and master.
-    pub child: ChildId,
-    /// Its process id.
-    pub pid: u32,
-    /// The slot that it was in.
-    pub slot: u16,
-    /// Its generation.
-    pub generation: u32,
-    /// When it was started.
-    pub started: Time,
-    /// When it was given up.
-    pub since: Time,
-}
 
 impl Supervisor {
     /// KILL has not ended it: its place is free.

@@ -57,9 +57,9 @@ mod view;
 
 pub use crate::control::exit::Exit;
 pub use crate::control::worker::Load;
-pub use abandoned::Abandoned;
 pub use daemon::{DaemonPlan, OnReload};
 pub use machine::Supervisor;
+pub use pool::Abandoned;
 pub use recycle::spread;
 pub use stray::{Left, Seen, Trail};
 pub use view::{ChildView, PoolView};

@@ -1,8 +1,6 @@
 //! One pool: the slots of the workers, of one app or of one daemon, and what is counted in them.
 
-use super::abandoned::Abandoned;
 use super::backoff::LONGEST_WAIT;
-use super::recycle::Worn;
 use super::slot::{Cause, Role, Slot, State};
 use super::{ChildId, PoolIndex, PoolPlan, PoolState};
 use crate::timer::{Time, earliest};
@@ -51,6 +49,40 @@ pub(super) struct Pool {
     pub(super) restarts: u64,
     /// How the last one ended that was not told to.
     pub(super) last_exit: Option<String>,
+}
+
+/// A process that does not die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abandoned {
+    /// Its name between supervisor and master.
+    pub child: ChildId,
+    /// Its process id.
+    pub pid: u32,
+    /// The slot that it was in.
+    pub slot: u16,
+    /// Its generation.
+    pub generation: u32,
+    /// When it was started.
+    pub started: Time,
+    /// When it was given up.
+    pub since: Time,
+}
+
+/// A process that is to be replaced although it serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Worn {
+    pub(super) child: ChildId,
+    pub(super) reason: String,
+    /// Only because of a restart by command, and no longer than that tries.
+    #[serde(default)]
+    pub(super) restart: bool,
+}
+
+impl Worn {
+    /// For good.
+    pub(super) fn new(child: ChildId, reason: &str) -> Self {
+        Self { child, reason: reason.to_owned(), restart: false }
+    }
 }
 
 /// Whether the current plan has a pool.

@@ -3,7 +3,7 @@
 
 use super::backoff::FIRST_WAIT;
 use super::machine::{Mode, Position, Supervisor};
-use super::pool::{Pool, is_relief, is_serving, is_waiting};
+use super::pool::{Pool, Worn, is_relief, is_serving, is_waiting};
 use super::slot::{Event, Role, Slot, State, TERM_GRACE};
 use super::{ChildId, Level, Output, PoolIndex, Ticket};
 use crate::timer::Time;
@@ -14,23 +14,6 @@ use std::time::Duration;
 const MEASURE: Duration = Duration::from_secs(5);
 /// Limits are reached up to this part earlier, so that processes that were started together are not replaced together.
 const SPREAD: u128 = 10;
-
-/// A process that is to be replaced although it serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Worn {
-    pub(super) child: ChildId,
-    pub(super) reason: String,
-    /// Only because of a restart by command, and no longer than that tries.
-    #[serde(default)]
-    pub(super) restart: bool,
-}
-
-impl Worn {
-    /// For good.
-    pub(super) fn new(child: ChildId, reason: &str) -> Self {
-        Self { child, reason: reason.to_owned(), restart: false }
-    }
-}
 
 /// A restart by command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

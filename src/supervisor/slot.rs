@@ -717,7 +717,7 @@ fn background(
     let cause = Cause::Failed { role, ready_for };
     Transition::to(State::Killing { process, since: now, until, cause })
         .tell(Output::Kill { child: process.child, how: Kill::Term })
-        .report(Outcome::Refused { role, reason: super::stray::reason(pid) })
+        .report(Outcome::Refused { role, reason: went_to_the_background(pid) })
 }
 
 fn kill_now(process: Process, cause: Cause, now: Time) -> Transition {
@@ -739,6 +739,14 @@ impl Transition {
         self.outcomes.push(outcome);
         self
     }
+}
+
+/// Why a process that has put itself to the background is ended.
+fn went_to_the_background(pid: u32) -> String {
+    format!(
+        "it went to the background (process {pid}), which is ended: run it in the foreground, for example with an \
+         option like --foreground or --nodaemon, or `daemonize no` in its configuration"
+    )
 }
 
 #[cfg(test)]

@@ -133,14 +133,6 @@ impl Supervisor {
     }
 }
 
-/// Why it is ended.
-pub(super) fn reason(pid: u32) -> String {
-    format!(
-        "it went to the background (process {pid}), which is ended: run it in the foreground, for example with an \
-         option like --foreground or --nodaemon, or `daemonize no` in its configuration"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,8 +8,7 @@
 //! ```
 
 use super::machine::{Mode, Supervisor};
-use super::pool::is_serving;
-use super::recycle::Worn;
+use super::pool::{Worn, is_serving};
 use super::slot::{Role, State};
 use super::{ChildId, Level, Output, exit};
 use crate::timer::Time;

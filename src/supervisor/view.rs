@@ -1,8 +1,7 @@
 //! What `status` shows: the state as it is, read-only.
 
-use super::abandoned::Abandoned;
 use super::machine::{Mode, Supervisor};
-use super::pool::Pool;
+use super::pool::{Abandoned, Pool};
 use super::slot::{Cause, Slot, State};
 use super::{ChildId, PoolIndex, PoolState};
 use crate::timer::Time;
