@@ -3,7 +3,7 @@
 
 use super::Master;
 use super::child::{Child, Role};
-use super::saved::{Keeping, SavedProcess, Taking};
+use super::kept::{Keeping, SavedProcess, Taking};
 use crate::control::command;
 use crate::supervisor::{self, ChildId, Exit, Input, templates};
 use crate::sys::process;

@@ -4,8 +4,8 @@
 use super::child::Role;
 use super::environment::{self, Environment, string};
 use super::generation::Generation;
+use super::kept::{Keeping, Kept, Taking};
 use super::output::{Output, SavedOutput};
-use super::saved::{Keeping, Kept, Taking};
 use super::strays::{SavedStrays, Strays};
 use super::{Channel, Master, Token};
 use crate::config::{App, Config, Daemon as Settings, Dependency};

@@ -1,8 +1,8 @@
 //! One reading of the configuration, with everything that the master opened for it.
 
+use super::kept::{Keeping, Kept, Taking};
 use super::listeners::{self, Inherited, Listening, SavedListening, Socket};
 use super::roots::Roots;
-use super::saved::{Keeping, Kept, Taking};
 use crate::config::{self, App, Config, Keep, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::templates::TemplatePlan;

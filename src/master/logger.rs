@@ -2,6 +2,7 @@
 //! them cannot look like another one: the lines of a record after its first one are indented (`control::text`).
 
 use crate::control::text;
+use crate::supervisor::Level as Severity;
 use crate::sys::sink::{self, Sink};
 use env_logger::{Builder, Target, WriteStyle, fmt::Formatter};
 use log::{Level, LevelFilter, Record};
@@ -50,6 +51,17 @@ pub fn begin() {
     if begun.is_ok() && std::env::var_os(VARIABLE).is_none() {
         log::set_max_level(LevelFilter::Info);
     }
+}
+
+/// A line from a core.
+pub(super) fn note(level: Severity, text: &str) {
+    let level = match level {
+        Severity::Error => Level::Error,
+        Severity::Warn => Level::Warn,
+        Severity::Info => Level::Info,
+        Severity::Debug => Level::Debug,
+    };
+    log::log!(target: "hatchery", level, "{text}");
 }
 
 /// Standard error; what it does not take is lost, and counted.

@@ -16,7 +16,7 @@ use super::allowance::{Allowance, Rate};
 use super::child::Child;
 use super::cronjobs::CronRun;
 use super::journal::Journal;
-use super::saved::{Keeping, Kept, Taking};
+use super::kept::{Keeping, Kept, Taking};
 use crate::control::text::printable;
 use crate::sys::poll::{Interest, Set};
 use crate::timer::{Time, earliest};

@@ -4,11 +4,11 @@ use super::apps::{self, App};
 use super::child::{Child, Role, Worker};
 use super::generation::Generation;
 use super::template::Unborn;
-use super::{Master, spawn};
+use super::{Master, logger, spawn};
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
 use crate::dispatch::board::{self, SLOTS, WORKERS};
-use crate::supervisor::{ChildId, Input, Kill, Level, Output, PoolState, Ticket, spread, templates};
+use crate::supervisor::{ChildId, Input, Kill, Output, PoolState, Ticket, spread, templates};
 use crate::sys::{code, listener, process, signals};
 use crate::timer::Time;
 use std::collections::BTreeSet;
@@ -72,7 +72,7 @@ impl Master {
                 self.exit = Some(code);
                 self.template_input(templates::Input::Stop, now);
             }
-            Output::Note { level, text } => note(level, &text),
+            Output::Note { level, text } => logger::note(level, &text),
         }
     }
 
@@ -319,7 +319,7 @@ impl Master {
                 log::warn!(target: "hatchery", "{key}: a change takes effect at the next start");
             }
         }
-        super::logger::set_level(candidate.config.log.level);
+        logger::set_level(candidate.config.log.level);
         self.current = candidate;
         self.generation = generation;
         let plans = self.current.template_plans();
@@ -441,16 +441,6 @@ impl Master {
             }
         }
     }
-}
-
-pub(super) fn note(level: Level, text: &str) {
-    let level = match level {
-        Level::Error => log::Level::Error,
-        Level::Warn => log::Level::Warn,
-        Level::Info => log::Level::Info,
-        Level::Debug => log::Level::Debug,
-    };
-    log::log!(target: "hatchery", level, "{text}");
 }
 
 fn published(state: PoolState) -> board::PoolState {

@@ -5,7 +5,7 @@
 //! counts, and it is taken on a new file, before anybody else can open it. A second file, which nobody else can open and
 //! which is there for a moment only, keeps two masters that start at once apart.
 
-use super::saved::{Keeping, Kept, Taking};
+use super::kept::{Keeping, Kept, Taking};
 use crate::sys::lock::{Locked, WriteLocked};
 use crate::sys::place::{self, Identity, Place};
 use nix::fcntl::OFlag;

@@ -3,12 +3,14 @@
 
 use super::cronjobs::CronRun;
 use super::heartbeat::Heartbeat;
+use super::kept::{Kept, Taking};
 use super::listeners::Inherited;
 use super::memory::OutOfMemory;
 use super::notify::Notify;
+use super::order::{Order, REASON, Resume};
 use super::pidfile::PidFile;
 use super::runtime::RuntimeDir;
-use super::saved::{Header, Kept, Saved, Taking};
+use super::saved::{Header, Saved};
 use super::upgrade::Upgrade;
 use super::{Master, Start, find_code, logger, show_title, signals as caught};
 use crate::config::Config;
@@ -24,82 +26,10 @@ use crate::sys::{clock, inherited, process};
 use crate::timer::Time;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
-use std::fmt;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
-
-/// What a trial says when the new program works.
-pub(super) const READY: &[u8] = b"READY\n";
-
-/// What a program is started for that stands in place of another one, or is to; travels in [`Order::VARIABLE`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Show that this program works.
-    Try,
-    /// Go on from a state.
-    Resume(Resume),
-}
-
-/// Where a program goes on from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resume {
-    /// The file with the state.
-    state: RawFd,
-    /// The program that wrote it.
-    executable: RawFd,
-    /// The process that was executed in: nobody else may take the order for its own.
-    pid: u32,
-    /// This is the program that wrote it, since the new one could not start.
-    back: bool,
-}
-
-impl Order {
-    /// Where it travels.
-    pub(super) const VARIABLE: &'static str = "HATCHERY_UPGRADE";
-
-    /// To go on from these descriptors, in the process of that id.
-    pub(super) fn resume(state: RawFd, executable: RawFd, pid: u32) -> Self {
-        Self::Resume(Resume { state, executable, pid, back: false })
-    }
-
-    /// What this process was started for; `None`: for itself.
-    pub(super) fn from_environment() -> Option<Self> {
-        Self::parse(&std::env::var(Self::VARIABLE).ok()?).filter(|order| match order {
-            Self::Try => true,
-            Self::Resume(from) => from.pid == std::process::id(),
-        })
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split(' ');
-        let back = match words.next()? {
-            "try" => return Some(Self::Try),
-            "resume" => false,
-            "back" => true,
-            _ => return None,
-        };
-        let mut number = || words.next()?.parse::<RawFd>().ok();
-        let (state, executable, pid) = (number()?, number()?, number()?.unsigned_abs());
-        Some(Self::Resume(Resume { state, executable, pid, back }))
-    }
-}
-
-impl fmt::Display for Order {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Try => write!(out, "try"),
-            Self::Resume(Resume { state, executable, pid, back }) => {
-                let word = if *back { "back" } else { "resume" };
-                write!(out, "{word} {state} {executable} {pid}")
-            }
-        }
-    }
-}
-
-/// Why the new program could not start; travels beside the order to the one that is put back.
-const REASON: &str = "HATCHERY_UPGRADE_REASON";
 
 /// Whether this process stands, or is to stand, in place of another program: what the disk says by now is then no reason
 /// not to start.
@@ -297,22 +227,5 @@ impl Master {
             pid_file,
             started: saved.started,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_order_survives_the_environment() {
-        let resume = Order::resume(7, 9, 4711);
-        let Order::Resume(from) = resume else { panic!() };
-        for order in [Order::Try, resume, Order::Resume(Resume { back: true, ..from })] {
-            assert_eq!(Order::parse(&order.to_string()), Some(order));
-        }
-        for wrong in ["", "resume", "resume 7", "resume x 9 1", "other 7 9 1"] {
-            assert_eq!(Order::parse(wrong), None, "{wrong:?}");
-        }
     }
 }

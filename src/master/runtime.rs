@@ -4,7 +4,7 @@
 //! It belongs to the master's user and nobody else can change it: a master that is root changes the mode and owner of
 //! the sockets in it, and whoever could put a link in their place would be given the file that it names.
 
-use super::saved::{Keeping, Kept, Taking};
+use super::kept::{Keeping, Kept, Taking};
 use crate::sys::lock::Locked;
 use crate::sys::place::{self, Directory, Hold, Place};
 use crate::sys::user;

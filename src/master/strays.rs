@@ -4,7 +4,7 @@
 
 use super::Master;
 use super::child::Role;
-use super::saved::{Keeping, SavedProcess, Taking};
+use super::kept::{Keeping, SavedProcess, Taking};
 use crate::supervisor::{ChildId, Exit, Input, Left, Seen, Trail};
 use crate::sys::{process, signals};
 use crate::timer::Time;

@@ -20,7 +20,7 @@ use super::apps::{self, App, Start, Wanted};
 use super::child::{Child, Hearing, Role};
 use super::output::Output;
 use super::voice::{Heard, Voice};
-use super::{Channel, Master, Token, perform};
+use super::{Channel, Master, Token, logger};
 use crate::control::frame::{self, Frame, Kind};
 use crate::supervisor::templates::{Input, Key, Output as Order, TemplatePlan, TemplateView, Templates};
 use crate::supervisor::{self, ChildId, Exit, Kill};
@@ -195,7 +195,7 @@ impl Master {
             }),
             Order::Kill { key, how } => self.kill_template(key, how),
             Order::Abandon { key } => self.abandon_template(key, now),
-            Order::Note { level, text } => perform::note(level, &text),
+            Order::Note { level, text } => logger::note(level, &text),
         }
         true
     }

@@ -2,8 +2,9 @@
 //! on a board of its own, rehearses what the real start does with the state, says READY and leaves. The worker never
 //! accepts. Nothing of the running server is touched.
 
-use super::resume::READY;
-use super::saved::{Kept, Saved};
+use super::kept::Kept;
+use super::order::READY;
+use super::saved::Saved;
 use super::voice::{Heard, Voice};
 use super::{Master, Start, logger, show_title, signals as caught, spawn, wake};
 use crate::control::exit::Exit;

@@ -3,9 +3,10 @@
 
 use super::abandoned::{Abandoned, What};
 use super::environment::{Environment, string};
+use super::kept::Keeping;
+use super::order::{Order, READY};
 use super::output::Output;
-use super::resume::{Order, READY};
-use super::saved::{Header, Keeping, Saved};
+use super::saved::{Header, Saved};
 use super::{Channel, Master, Token};
 use crate::supervisor::{Exit, Input};
 use crate::sys::exec::{self, Image};

@@ -1,7 +1,7 @@
 //! What workers (`control::worker`), processes of apps and templates (`control::frame`) tell the master, over a channel
 //! that carries bytes and nothing else (`sys::channel`, docs/decisions/0012-descriptors.md).
 
-use super::saved::{Keeping, Kept, Taking};
+use super::kept::{Keeping, Kept, Taking};
 use crate::control::frame;
 use crate::control::worker::{self, ToMaster};
 use crate::supervisor::Break;

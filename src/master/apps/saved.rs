@@ -1,7 +1,7 @@
 //! A process of an app over an upgrade.
 
+use super::super::kept::{Keeping, Kept, Taking};
 use super::super::output::SavedOutput;
-use super::super::saved::{Keeping, Kept, Taking};
 use super::super::voice::SavedVoice;
 use super::{App, Running, Start};
 use crate::sys::process::Launch;

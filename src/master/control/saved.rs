@@ -1,6 +1,6 @@
 //! The control socket over an upgrade.
 
-use super::super::saved::{Keeping, Kept, Taking};
+use super::super::kept::{Keeping, Kept, Taking};
 use super::{Client, ClientState, Control};
 use crate::sys::place::Identity;
 use crate::sys::rights;

@@ -1,6 +1,6 @@
 //! The listening sockets over an upgrade.
 
-use super::super::saved::{Keeping, Kept, Taking};
+use super::super::kept::{Keeping, Kept, Taking};
 use super::{Inherited, Listening, Socket, Taken};
 use crate::config::Address;
 use crate::sys::listener::{Bound, Local};

@@ -1,8 +1,8 @@
 //! Templates over an upgrade: they stay, with what was asked of them.
 
 use super::super::apps::{SavedApp, SavedStart, Start};
+use super::super::kept::{Keeping, Kept, SavedProcess, Taking};
 use super::super::output::SavedOutput;
-use super::super::saved::{Keeping, Kept, SavedProcess, Taking};
 use super::super::voice::SavedVoice;
 use super::{Nursery, Template, Unborn};
 use crate::supervisor::ChildId;
