@@ -11,10 +11,7 @@
 //!   master do nothing but read. Its pipe is left full until the time has earned the next piece, so the child waits for
 //!   us, never longer than it takes to read its own output at that rate.
 
-use super::Master;
 use super::allowance::{Allowance, Rate};
-use super::child::Child;
-use super::cronjobs::CronRun;
 use super::journal::Journal;
 use super::kept::{Keeping, Kept, Taking};
 use crate::control::text::printable;
@@ -171,11 +168,11 @@ impl Output {
     }
 
     /// When it is read again, or something is to be told of it.
-    fn deadline(&self) -> Option<Time> {
+    pub(super) fn deadline(&self) -> Option<Time> {
         earliest(self.paused.filter(|_| self.pipe.is_some()), self.meter.told)
     }
 
-    fn on_timeout(&mut self, child: &str, journal: &mut Journal, now: Time) {
+    pub(super) fn on_timeout(&mut self, child: &str, journal: &mut Journal, now: Time) {
         self.paused = self.paused.filter(|paused| *paused > now);
         if self.meter.told.is_some_and(|told| told <= now) {
             self.tell(child, journal);
@@ -245,29 +242,6 @@ impl Meter {
 /// A line for the log and the journal.
 fn line_of(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(bytes))
-}
-
-impl Master {
-    /// When something is to be done for the output of a child that prints too much.
-    pub(super) fn output_deadline(&self) -> Option<Time> {
-        let children = self.children.values().filter_map(Child::output);
-        let runs = self.runs.values().map(CronRun::output);
-        let all = children.chain(runs).chain(self.nursery.outputs()).chain(self.upgrade.output());
-        all.map(Output::deadline).fold(None, earliest)
-    }
-
-    /// Does it.
-    pub(super) fn expire_outputs(&mut self, now: Time) {
-        if self.output_deadline().is_none_or(|deadline| deadline > now) {
-            return;
-        }
-        let children = self.children.values_mut().filter_map(Child::output_mut);
-        let runs = self.runs.values_mut().map(CronRun::output_mut);
-        let all = children.chain(runs).chain(self.nursery.outputs_mut()).chain(self.upgrade.output_mut());
-        for (name, output) in all {
-            output.on_timeout(&name, &mut self.journal, now);
-        }
-    }
 }
 
 /// Bytes to lines.

@@ -1,7 +1,9 @@
 //! The turns of the master: wait, take in what happened, let the supervisor decide, carry it out.
 
 use super::apps::{App, Said};
-use super::child::{Hearing, Role};
+use super::child::{Child, Hearing, Role};
+use super::cronjobs::CronRun;
+use super::output::Output;
 use super::{Channel, Master, Token};
 use crate::control::command::{Order, Request, Response};
 use crate::control::worker::{ToMaster, Unit};
@@ -52,6 +54,27 @@ impl Master {
         }
         let deadline = if self.unreaped { Some(now) } else { self.deadline() };
         set.wait(now, deadline).map_err(|error| format!("cannot wait for events: {error}"))
+    }
+
+    /// When something is to be done for the output of a child that prints too much.
+    fn output_deadline(&self) -> Option<Time> {
+        let children = self.children.values().filter_map(Child::output);
+        let runs = self.runs.values().map(CronRun::output);
+        let all = children.chain(runs).chain(self.nursery.outputs()).chain(self.upgrade.output());
+        all.map(Output::deadline).fold(None, earliest)
+    }
+
+    /// Does what is to be done then.
+    fn expire_outputs(&mut self, now: Time) {
+        if self.output_deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let children = self.children.values_mut().filter_map(Child::output_mut);
+        let runs = self.runs.values_mut().map(CronRun::output_mut);
+        let all = children.chain(runs).chain(self.nursery.outputs_mut()).chain(self.upgrade.output_mut());
+        for (name, output) in all {
+            output.on_timeout(&name, &mut self.journal, now);
+        }
     }
 
     fn deadline(&self) -> Option<Time> {
