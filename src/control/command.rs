@@ -7,10 +7,10 @@ use std::path::PathBuf;
 /// One line from a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// What it asks.
+    /// What the client asks.
     #[serde(flatten)]
     pub request: Request,
-    /// The master that it means; `None`: whoever listens there.
+    /// The master that the client means; `None`: whoever listens there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meant: Option<Identity>,
 }
@@ -96,7 +96,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it only looks.
+    /// Whether the command only looks.
     #[must_use]
     pub fn is_harmless(&self) -> bool {
         matches!(self, Self::Status | Self::Logs { .. })
@@ -170,7 +170,7 @@ pub struct Status {
     /// Why the last upgrade failed, if it did.
     #[serde(default)]
     pub last_upgrade_error: Option<String>,
-    /// What workers have given up.
+    /// What the sandbox has taken from workers.
     #[serde(default)]
     pub sandbox: SandboxStatus,
     /// Workers first, then apps, then daemons by name.
@@ -179,14 +179,14 @@ pub struct Status {
     pub cron: Vec<JobStatus>,
 }
 
-/// What workers have given up.
+/// What the sandbox has taken from workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxStatus {
     /// `Require`, `Try` or `Off`, as configured.
     pub mode: String,
-    /// What took effect in every worker that lives; without one, what would.
+    /// Parts of the sandbox that took effect in every worker that lives; without one, those that would.
     pub applied: Vec<String>,
-    /// What did not.
+    /// Parts that did not.
     pub missing: Vec<String>,
 }
 
@@ -231,7 +231,7 @@ pub struct Unkillable {
     pub generation: u32,
     /// Seconds since it was given up, some after KILL.
     pub seconds: u64,
-    /// What keeps it, as far as the kernel tells.
+    /// What keeps the process from ending, as far as the kernel tells.
     pub reason: String,
 }
 
@@ -249,7 +249,7 @@ pub struct TemplateStatus {
     /// Attempts in place of one that died or did not boot.
     #[serde(default)]
     pub restarts: u64,
-    /// How the last such one ended.
+    /// How the last one ended that died or did not boot.
     #[serde(default)]
     pub last_exit: Option<String>,
     /// Resident memory in bytes.

@@ -257,7 +257,7 @@ impl Reader {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// Whether it stands between two frames: an end of the stream here loses nothing.
+    /// Whether the reader stands between two frames: an end of the stream here loses nothing.
     #[must_use]
     pub fn is_between(&self) -> bool {
         self.body.is_none() && self.start == self.bytes.len()

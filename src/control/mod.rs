@@ -2,8 +2,8 @@
 //! worker or master and app process ([`frame`]), commands and the running master ([`command`]); how a process ended
 //! ([`exit`]), and what of their words people may see ([`text`]).
 
-/// Number of all that the processes of one tree say to each other ([`frame`], [`worker`], the paths of sockets): another
-/// one whenever old and new processes would not understand each other, so that an upgrade between them is refused.
+/// Version of all that the processes of one tree say to each other ([`frame`], [`worker`], the paths of sockets): the
+/// next one whenever old and new processes would not understand each other, so that an upgrade between them is refused.
 pub const PROTOCOL: u32 = 2;
 
 pub mod command;

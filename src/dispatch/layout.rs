@@ -43,7 +43,7 @@ pub const WORDS: usize = FIRST_UNIT + POOLS * SLOTS * THREADS;
 /// `{magic 32 | layout 32}` in the first word.
 pub(super) const MARK: MasterAt = MasterAt(0);
 const MAGIC: u64 = 0x6861_7463;
-/// Number of this layout: another one whenever a word means something else, or is elsewhere.
+/// Number of this layout: the next one whenever a word means something else, or is elsewhere.
 const LAYOUT: u64 = 2;
 
 /// What tells a board of this layout; the numbers of pools, slots, threads and rows are part of it.

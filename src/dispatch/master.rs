@@ -39,7 +39,7 @@ impl<'a> MasterBoard<'a> {
         }
     }
 
-    /// Its words have one writer.
+    /// Raises a word of the master's; it has no other writer, who could come between the look and the store.
     fn raise(self, at: Option<MasterAt>, value: u64) {
         if self.get(at) < value {
             self.set(at, value);
@@ -101,7 +101,7 @@ impl MasterBoard<'_> {
                 self.raise(layout::pool(pool, PoolWord::Activity), last);
                 layout::activity(pool, row).into_iter().for_each(|at| self.store(at, 0));
                 poke = poke.and(Withdraw::new(pool, row, true).run(&mut self));
-                // After its claims: see `sweep`.
+                // `held` is cleared after the claims that it counts: see `sweep`.
                 layout::held(pool, row).into_iter().for_each(|at| self.store(at, 0));
             }
         }

@@ -13,8 +13,8 @@ pub(super) trait Memory {
     fn exchange(&mut self, at: layout::UnitAt, seen: u64, value: u64) -> bool;
 }
 
-/// How often an exchange is tried again after somebody came in between. In truth that is a few times; who writes there
-/// without end must not hold the others.
+/// How often an exchange is tried again after somebody came in between. In truth that is a few times; a liar who writes
+/// there without end must not hold up the others.
 const TRIES: u16 = 1000;
 
 /// A machine that does at most one access a step.
@@ -57,7 +57,7 @@ impl Walk {
         Self { pool, slots: None, slot: 0, header: None, thread: 0 }
     }
 
-    /// Of one slot only.
+    /// Walks over the units of one slot only.
     pub(super) fn of_slot(pool: u16, slot: u16) -> Self {
         Self { slots: Some(slot.saturating_add(1)), slot, ..Self::new(pool) }
     }
@@ -109,14 +109,14 @@ pub(super) struct Take {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Taking {
-    /// Count one more.
+    /// Count one unit more in `held`.
     Hold(Option<u64>),
     /// Publish the head.
     Head(u64),
     Look,
     /// Exchange what was found.
     Claim(Found, Unit),
-    /// Nothing was found: count one fewer.
+    /// Nothing was found: count one unit fewer in `held`.
     LetGo,
 }
 
@@ -131,7 +131,7 @@ impl Take {
             Poll::Ready(None) => self.phase = Taking::LetGo,
             Poll::Ready(Some((found, word))) => {
                 let unit = Unit::decode(word);
-                // Of a process that is not there any more, or never was.
+                // Else the unit's word is of a process that has gone, or never was.
                 let right = unit.incarnation == found.incarnation;
                 if right
                     && (unit.is(UnitState::Offered, self.me) || self.idle && unit.state == UnitState::Idle)
@@ -193,13 +193,13 @@ pub(super) struct Hand {
 enum Phase {
     /// Look at the word.
     Look,
-    /// It is leaving: let go of it.
+    /// The unit is leaving: let go of it.
     LetGo(Unit),
     /// How many rows there are.
     Count,
     /// Look at the head of the next row.
     Scan { rows: u16, row: u16, oldest: u64, best: u16 },
-    /// Offer it to that row, or make it idle.
+    /// Offer the unit to that row, or make it idle.
     Give(u16),
     /// Is the head still there?
     Recheck(u16),
@@ -387,7 +387,7 @@ pub(super) struct Mark {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum How {
-    /// Nothing new for it.
+    /// The unit's process leaves: nothing new for it.
     Leave,
     /// The claim of that incarnation and owner is an orphan from now on.
     Abandon { incarnation: u32, owner: u16 },

@@ -45,7 +45,7 @@ pub struct Sweeping {
     pub repaired: usize,
 }
 
-/// What a look has shown of units that may be lost, for the next.
+/// What one look has shown of units that may be lost, kept for the next look.
 #[derive(Debug, Default)]
 pub struct Sweep {
     seen: BTreeMap<(u16, u16, u16), Doubt>,
@@ -99,22 +99,22 @@ impl Sweeping {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Doubt {
     pub(super) word: u64,
-    /// What its owner says of itself.
+    /// The word in which its owner says what it holds or waits for.
     witness: u64,
     pub(super) remedy: Remedy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Remedy {
-    /// It is to be this.
+    /// The unit is to become this one.
     Change(Unit),
-    /// Its worker is to look again.
+    /// The worker of that row is to look again.
     Poke(u16),
-    /// Its host is to say whether a request of that row runs.
+    /// The host is to say whether a request of that row runs in the unit.
     Ask(u16),
 }
 
-/// Looks at a unit and, where its owner matters, at what that says of itself: in this order.
+/// Looks at a unit and, where its owner matters, at the words in which the owner says what it holds: in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Look {
     pool: u16,
@@ -133,7 +133,7 @@ impl Look {
 
     /// Whether anybody waits beside a unit that is idle: who made it so has not looked for heads.
     fn look_for_heads(&mut self, memory: &mut impl Memory) -> Poll<Option<Doubt>> {
-        // Of a row that nobody has, not even the page is touched.
+        // The page of a row that no worker has is not even touched.
         let Some(row) = (self.row..WORKERS as u16).find(|row| self.alive.has(*row)) else {
             return Poll::Ready(None);
         };
@@ -190,7 +190,7 @@ impl Machine for Look {
     }
 }
 
-/// Puts a unit right if it still is what it was; one that is idle then goes to whoever waits longest.
+/// Puts a unit right if its word still is what was seen; one that is idle then goes to whoever waits longest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Change {
     at: layout::UnitAt,
@@ -207,7 +207,7 @@ impl Change {
 }
 
 impl Machine for Change {
-    /// What became of it; `Stale`: somebody else has changed it.
+    /// What became of the unit; `Stale`: somebody else has changed it.
     type Output = Freed;
 
     fn step(&mut self, memory: &mut impl Memory) -> Poll<Freed> {

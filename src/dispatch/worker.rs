@@ -48,7 +48,7 @@ impl<'a> WorkerBoard<'a> {
         self.own.get(at?.index().checked_sub(start)?)
     }
 
-    /// A word that others only look at: it has one writer, and no order to any other word.
+    /// Stores a word that others only look at: it has one writer, and no order to any other word.
     fn note(self, at: Option<OwnAt>, value: u64) {
         if let Some(word) = self.own(at) {
             word.store(value, Release);

@@ -20,7 +20,7 @@ pub(super) struct Abandoned {
     what: What,
 }
 
-/// What it was.
+/// What the process was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum What {
     /// A process of a pool; of a worker its row, which nobody else may have while it is there.
@@ -49,7 +49,7 @@ impl Abandoned {
         Self { name, process, what }
     }
 
-    /// Whether it is that process.
+    /// Whether this is the process of that id.
     pub(super) fn is(&self, pid: u32) -> bool {
         self.process.pid == pid
     }
@@ -110,7 +110,7 @@ impl Master {
         self.abandoned.push(process);
     }
 
-    /// A process has ended: whether it was one of those.
+    /// A process has ended: whether it was one that had been given up.
     pub(super) fn bury_abandoned(&mut self, pid: u32, exit: Exit, now: Time) -> bool {
         let Some(at) = self.abandoned.iter().position(|known| known.process.pid == pid) else { return false };
         let Abandoned { name, what, .. } = self.abandoned.swap_remove(at);
@@ -118,7 +118,7 @@ impl Master {
             log::info!(target: "hatchery", "{name} (process {pid}), which did not die, has ended: {exit}");
         };
         match what {
-            // It says so itself.
+            // The supervisor tells the operator itself.
             What::Child(child, _) => self.supervisor.on(Input::Exited { child, exit }, now),
             What::Template => {
                 told(&name);

@@ -316,7 +316,7 @@ impl Start {
 }
 
 impl App {
-    /// Waits for what it may tell, print or still has to be told.
+    /// Waits until the process tells or prints something, or can be told what waits for it.
     pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
         if let Some(launch) = &self.launch {
             set.add(launch.descriptor().as_fd(), Token::Child(id, Channel::Launch), Interest::READ);
@@ -325,7 +325,7 @@ impl App {
             set.add(voice, Token::Child(id, Channel::Control), Interest::READ);
         }
         if let Some(ear) = &self.ear {
-            // That it is closed is told in any case.
+            // poll(2) tells in any case that the process has closed its end.
             let interest = Interest { read: false, write: !self.waiting.is_empty() };
             set.add(ear.as_fd(), Token::Child(id, Channel::Ear), interest);
         }
@@ -342,7 +342,7 @@ impl App {
         Some(self.start.failed(step, &error))
     }
 
-    /// What it says, up to where it has said everything, or about so many bytes of it.
+    /// What the process has said: all of it, or about so many bytes.
     pub(super) fn hear(&mut self, bytes: usize) -> Vec<Said> {
         let (mut said, mut left) = (Vec::new(), bytes);
         loop {
@@ -367,12 +367,12 @@ impl App {
         }
     }
 
-    /// How the channel to it ended, if it has.
+    /// How the channel to the process ended, if it has.
     pub(super) fn broken(&self) -> Option<Break> {
         self.voice.broken().or(self.ear.is_none().then_some(Break::Closed))
     }
 
-    /// `None`: it is nothing that a process of an app tells the master.
+    /// `None`: a frame that no process of an app sends to the master.
     fn understand(&mut self, frame: &frame::Frame) -> Option<Option<Said>> {
         Some(match frame.header.kind {
             frame::Kind::Hello => {

@@ -60,7 +60,7 @@ struct SavedWorker {
     sandbox: Option<Applied>,
     ear: Kept,
     voice: SavedVoice,
-    /// Second: the access log goes with it.
+    /// Second: whether the access log goes with the packet.
     waiting: VecDeque<(Vec<u8>, bool)>,
 }
 
@@ -149,12 +149,12 @@ impl Child {
         }
     }
 
-    /// Whether that process belongs to it.
+    /// Whether the process of that id belongs to this child.
     pub(super) fn is(&self, pid: u32) -> bool {
         self.process.pid == pid || matches!(&self.role, Role::Daemon(daemon) if daemon.strays.have(pid))
     }
 
-    /// Waits for what it may tell or still has to be told.
+    /// Waits until the child tells or prints something, or can be told what waits for it.
     pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
         match &self.role {
             Role::Worker(worker) => worker.watch(id, set),
@@ -197,15 +197,15 @@ impl Child {
 pub(super) struct Worker {
     /// Its row on the board.
     pub(super) row: u16,
-    /// What was counted in that row before it.
+    /// Requests counted in that row before this worker.
     pub(super) counted: u64,
     /// What of the sandbox took effect in it, once it has said so.
     pub(super) sandbox: Option<Applied>,
-    /// When it had a process renewed on its word.
+    /// When a process of an app was last renewed on this worker's word alone.
     pub(super) renewed: Option<Time>,
     /// Where it is told something: a socket, as descriptors go with it.
     ear: OwnedFd,
-    /// It has closed that.
+    /// The worker has closed its end of `ear`.
     deaf: bool,
     /// What it says.
     voice: Voice<worker::Reader>,
@@ -217,7 +217,7 @@ pub(super) struct Worker {
 const WAITING: usize = 256;
 
 impl Worker {
-    /// Talks over our ends of what leads to it.
+    /// A worker at the other ends of `line`.
     pub(super) fn new(row: u16, counted: u64, line: Line) -> Self {
         let Line { ear, voice } = line;
         Self {
@@ -237,7 +237,7 @@ impl Worker {
             set.add(voice, Token::Child(id, Channel::Control), Interest::READ);
         }
         if !self.deaf {
-            // That it is closed is told in any case.
+            // poll(2) tells in any case that the worker has closed its end.
             let interest = Interest { read: false, write: !self.waiting.is_empty() };
             set.add(self.ear.as_fd(), Token::Child(id, Channel::Ear), interest);
         }
@@ -251,13 +251,13 @@ impl Worker {
         self.flush();
     }
 
-    /// It can be told more, or has closed its end.
+    /// The worker can be told more, or has closed its end.
     pub(super) fn writable(&mut self) {
         self.deaf |= self.waiting.is_empty();
         self.flush();
     }
 
-    /// How the channel to it ended, if it has.
+    /// How the channel to the worker ended, if it has.
     pub(super) fn broken(&self) -> Option<Break> {
         self.voice.broken().or(self.deaf.then_some(Break::Closed))
     }
@@ -277,7 +277,7 @@ impl Worker {
         }
     }
 
-    /// What it says, up to where it has said everything, or about so many bytes of it.
+    /// What the worker has said: all of it, or about so many bytes.
     pub(super) fn hear(&mut self, bytes: usize) -> Vec<ToMaster> {
         let (mut said, mut left) = (Vec::new(), bytes);
         loop {

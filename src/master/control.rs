@@ -35,7 +35,7 @@ const WAITING: usize = 16;
 /// How long a client may take to ask, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The same while many do: those who have something to say say it at once.
+/// The same while more than half of [`CLIENTS`] do: an honest command sends its line at once.
 const HASTE: Duration = Duration::from_millis(250);
 
 /// The control socket and its clients.

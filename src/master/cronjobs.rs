@@ -123,7 +123,7 @@ impl CronRun {
         (format!("cron {}", self.job), &mut self.output)
     }
 
-    /// One of its descriptors is ready.
+    /// A descriptor of the run is ready.
     pub(super) fn ready(&mut self, channel: Channel, journal: &mut Journal, now: Time) {
         match channel {
             Channel::Output => self.output.read(&format!("cron {}", self.job), journal, now),
@@ -137,7 +137,7 @@ impl CronRun {
         self.failure = outcome.map(|(step, error)| environment::refused(&self.program, step, &error));
     }
 
-    /// It was reaped: logs what it still printed; why its program could not be started, if it could not.
+    /// The run was reaped: logs what it still printed; why its program could not be started, if it could not.
     pub(super) fn bury(mut self, journal: &mut Journal, now: Time) -> Option<String> {
         self.launched();
         self.output.finish(&format!("cron {}", self.job), journal, now);
@@ -214,7 +214,7 @@ impl Master {
         }
     }
 
-    /// It does not die.
+    /// A run does not die.
     fn abandon_run(&mut self, id: RunId, now: Time) {
         let Some(run) = self.runs.remove(&id) else { return };
         let name = format!("cron {}", run.job);

@@ -49,7 +49,7 @@ impl Master {
         self.followers.push(Follower { ticket, name, after });
     }
 
-    /// Gives those that wait what has come.
+    /// Gives clients that wait the lines that have come.
     pub(super) fn answer_followers(&mut self, now: Time) {
         for follower in std::mem::take(&mut self.followers) {
             let lines = self.journal.after(follower.name.as_deref(), follower.after);

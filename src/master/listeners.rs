@@ -19,7 +19,7 @@ pub(super) use saved::{SavedListening, SavedTaken};
 #[derive(Debug)]
 pub(super) struct Socket {
     bound: Bound,
-    /// Passed by a socket unit, which keeps it by itself: what it calls it.
+    /// The name under which a socket unit passed it; that unit keeps the socket open by itself.
     passed: Option<String>,
     /// The file of a Unix socket, to remove no other.
     file: Option<(PathBuf, Identity)>,

@@ -4,7 +4,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `loop` | wait, one input after the other, then the supervisor's outputs |
+//! | `turn` | wait, one input after the other, then the supervisor's outputs |
 //! | `perform` | one small method for each output |
 //! | `signals` | signals to inputs; reaping |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
@@ -17,7 +17,7 @@
 //! | `journal`, `follow` | what children printed, for `hatchery logs` |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
-//! | `upgrade`, `saved`, `resume`, `trial` | another program in place of this one: the order, what travels, its start, its trial |
+//! | `upgrade`, `order`, `saved`, `kept`, `resume`, `trial` | another program in place of this one: the decision, the order to it, the state, the descriptors, its start, its trial |
 //! | `memory` | whether the kernel killed for want of memory |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
@@ -189,15 +189,15 @@ enum Token {
 /// Which descriptor of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Channel {
-    /// What it tells us.
+    /// What the child tells the master.
     Control,
-    /// Where it is told something.
+    /// Where the master tells the child something.
     Ear,
-    /// What it prints.
+    /// What the child prints.
     Output,
-    /// Whether its program could be started.
+    /// Whether the child's program could be started.
     Launch,
-    /// Its answer to the ready request.
+    /// The child's answer to the ready request.
     Inquiry,
 }
 
@@ -206,27 +206,27 @@ struct Master {
     start: Start,
     supervisor: Supervisor,
     children: BTreeMap<ChildId, Child>,
-    /// What KILL has not ended.
+    /// Processes that KILL has not ended.
     abandoned: Vec<Abandoned>,
     /// Templates of apps, and processes that are to be forked from them.
     nursery: Nursery,
     /// The configuration in use.
     current: Generation,
-    /// Its number.
+    /// The number of `current`.
     generation: u32,
-    /// The one that a reload is bringing up.
+    /// The generation that a reload is bringing up.
     candidate: Option<Generation>,
     numbers: PoolNumbers,
     inherited: Inherited,
     shared: Shared,
-    /// What `shared` is mapped from.
+    /// The file in memory that `shared` is mapped from.
     board_file: OwnedFd,
     upgrade: Upgrade,
     wake: Rc<[OwnedFd]>,
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
     heartbeat: Heartbeat,
-    /// Units that may be lost.
+    /// Looks for units that may be lost.
     sweep: Sweep,
     /// When a worker had us look at the static roots.
     roots_seen: Option<Time>,

@@ -29,7 +29,7 @@ impl Master {
             Output::Measure { child } => self.measure(child, now),
             Output::Watch(on) => {
                 self.watch_listeners(on);
-                // Asleep; not when it wakes, which runs some of it at once.
+                // The server falls asleep: its code may leave memory. Not when it wakes, as it runs some at once.
                 if on {
                     code::release();
                 }
@@ -181,7 +181,7 @@ impl Master {
         })
     }
 
-    /// The lowest row that no worker has which lives, or does not die.
+    /// The lowest row that belongs neither to a living worker nor to one that does not die.
     fn free_row(&self) -> Option<u16> {
         let living = |row: u16| {
             self.children

@@ -112,7 +112,7 @@ impl Master {
         let failure = std::env::var(REASON).ok().filter(|_| from.back);
         process::forget_variables(&[c"HATCHERY_UPGRADE", c"HATCHERY_UPGRADE_REASON"])
             .map_err(|error| format!("cannot forget HATCHERY_UPGRADE: {error}"))?;
-        // Nobody needs them any more: this program has its own.
+        // This program writes a state of its own at the next upgrade, and holds its own executable.
         drop((inherited::take(from.state), inherited::take(from.executable)));
         let version = prepared.saved.header.version.clone();
         logger::set_level(prepared.config.log.level);
@@ -156,7 +156,7 @@ impl Master {
         signals::ignore_broken_pipes();
         let mut prepared = prepare(state)?;
         prepared.saved.disown();
-        // What it would clean up at its end is in use.
+        // What a master removes at its end is in use by the running one.
         let mut master = ManuallyDrop::new(Self::take_over(start, prepared)?);
         let now = clock::now();
         master.go_on(Ok(()), now);

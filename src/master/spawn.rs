@@ -28,13 +28,13 @@ pub(super) struct Worker<'a> {
     pub(super) slot: u16,
     /// The board.
     pub(super) shared: Shared,
-    /// What it is mapped from.
+    /// The file that the board is mapped from.
     pub(super) board: BorrowedFd<'a>,
     /// The eventfd of every row.
     pub(super) wake: Rc<[OwnedFd]>,
     /// Where the sockets of apps are.
     pub(super) runtime_dir: PathBuf,
-    /// What runs in it.
+    /// What runs in the worker.
     pub(super) run: fn(WorkerBoot) -> i32,
 }
 
@@ -54,7 +54,7 @@ struct Ends {
     tell: OwnedFd,
 }
 
-/// Forks a worker; returns it and our ends of what leads to it.
+/// Forks a worker; returns it and our ends of its socket and pipe.
 ///
 /// # Errors
 /// For the log: limits of processes, descriptors, memory; more than one thread.

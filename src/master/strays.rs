@@ -42,7 +42,7 @@ pub(super) struct Remains {
 }
 
 impl Strays {
-    /// Whether that process is one.
+    /// Whether the process of that id is a stray.
     pub(super) fn have(&self, pid: u32) -> bool {
         self.others.iter().any(|other| other.pid == pid)
     }
@@ -100,7 +100,7 @@ impl Master {
         found
     }
 
-    /// The process was reaped: its child goes on as what of it lives on.
+    /// The process was reaped: the child goes on, known by the processes that it has left behind.
     pub(super) fn follow(&mut self, id: ChildId, pid: u32, remains: Remains, now: Time) {
         let Some(child) = self.children.get_mut(&id) else { return };
         let name = child.name();
@@ -108,7 +108,7 @@ impl Master {
         let Remains { begins, trail, new } = remains;
         for process in &new {
             log::debug!(target: "hatchery", "{name} (process {pid}) has left process {} behind", process.pid);
-            // At first the supervisor says what becomes of them; later it has said so.
+            // The supervisor decides about the first ones; those that come later get the signal that was sent to these.
             if !begins {
                 let signal = if child.killed { signals::SIGKILL } else { daemon.stop_signal };
                 tell(process, signal, child.killed);

@@ -46,11 +46,11 @@ pub(super) struct Nursery {
 struct Template {
     process: process::Child,
     name: String,
-    /// It, and what it forks, run as this user.
+    /// The template and the processes that it forks run as this user.
     user: u32,
     /// Where it is told to fork: a socket, as descriptors go with it.
     ear: OwnedFd,
-    /// What it and what it has forked say.
+    /// What the template says, and the processes that it has forked until they are born.
     voice: Voice<frame::Reader>,
     launch: Option<Launch>,
     start: Start,
@@ -158,7 +158,7 @@ impl Master {
             self.forget_birth(unborn, now);
         }
         self.template_input(Input::Cancel { child }, now);
-        // In any case: the supervisor waits for the end of something that there is not.
+        // In any case: the supervisor waits for the end of a process that was never born.
         let reason = "not wanted any more".to_owned();
         self.supervisor.on(supervisor::Input::ForkFailed { child, reason }, now);
     }
@@ -311,7 +311,7 @@ impl Master {
         }
     }
 
-    /// It does not die.
+    /// A template does not die.
     fn abandon_template(&mut self, key: Key, now: Time) {
         let Some(template) = self.nursery.living.remove(&key) else { return };
         let name = format!("app {} template", template.name);
@@ -376,7 +376,7 @@ impl Master {
         }
     }
 
-    /// False: it is nothing that a template tells the master.
+    /// False: a frame that no template sends to the master.
     fn on_template(&mut self, key: Key, frame: &Frame, now: Time) -> bool {
         let (kind, payload) = (frame.header.kind, frame.payload.as_slice());
         let name = payload.first_chunk().map(|name| ChildId(u64::from_le_bytes(*name)));
@@ -410,7 +410,7 @@ impl Master {
         }
     }
 
-    /// The process of that id is something else already.
+    /// Whether the master knows the process of that id as something else already.
     pub(super) fn is_known(&self, pid: u32) -> bool {
         self.children.values().any(|child| child.is(pid))
             || self.nursery.living.values().any(|template| template.process.pid == pid)
@@ -430,7 +430,7 @@ impl Master {
 
     /// A process was forked, and is a child of ours from now on. The number is only what somebody has written: whoever
     /// speaks for an app reaches no process with it but those of the app's own user.
-    /// False: it lies.
+    /// False: whoever has written that number lies.
     fn born(&mut self, key: Key, child: ChildId, pid: Option<u32>, now: Time) -> bool {
         let Some(pid) = pid.filter(|pid| !self.is_known(*pid)) else { return true };
         let process = match process::adopted(pid) {
@@ -471,7 +471,7 @@ impl Master {
         process::user_of(pid) == Some(user)
     }
 
-    /// A process has ended that was forked and has not spoken; false: this is none.
+    /// A process has ended: whether it was one that a template had forked and that had not spoken yet.
     pub(super) fn bury_unborn(&mut self, pid: u32, exit: Exit, now: Time) -> bool {
         let unborn = self.nursery.unborn.iter().filter(|(_, unborn)| unborn.pid == Some(pid));
         let asked = |child: &ChildId| Some((*child, self.nursery.core.asked_for(*child)?));

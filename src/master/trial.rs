@@ -66,7 +66,7 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     };
     let (worker, line) =
         spawn::worker(worker).map_err(|error| format!("its worker cannot be started: {error}"))?;
-    // Its socket stays open: the end of it would be the end of the worker.
+    // The master's end of the socket stays open: a worker leaves when that is closed.
     let booted = wait_for(Voice::new(line.voice));
     drop(line.ear);
     // A worker that was never opened has nothing to finish.

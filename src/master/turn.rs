@@ -142,7 +142,7 @@ impl Master {
                 }
             }
             Token::Listener => {
-                // Several may be ready in one turn; one is enough.
+                // Several listeners may be ready in one turn; one is enough to wake the workers.
                 if self.watching {
                     self.supervisor.on(Input::Readable, now);
                     self.settle(now);
@@ -320,7 +320,7 @@ impl Master {
             && app.leaving
             && board.claimed(child.pool, child.slot) == 0
         {
-            // It ends by itself after what runs in it, as when it is told so.
+            // On TERM, too, a host finishes the requests that run in it.
             if !app.leave()
                 && let Err(error) = process::signal(&child.process, signals::SIGTERM, false)
             {

@@ -131,7 +131,7 @@ impl Trial {
         }
     }
 
-    /// It has ended: whether it has shown that the new program works.
+    /// The trial has ended: whether it has shown that the new program works.
     fn verdict(&self, exit: Exit) -> Result<(), String> {
         if let Some(error) = &self.failure {
             return Err(format!("it cannot be executed: {error}"));
@@ -192,7 +192,7 @@ impl Master {
         Ok(())
     }
 
-    /// One of its descriptors is ready.
+    /// A descriptor of the trial is ready.
     pub(super) fn trial_ready(&mut self, channel: Channel, now: Time) {
         let Some(trial) = &mut self.upgrade.trial else { return };
         match channel {
@@ -202,7 +202,7 @@ impl Master {
         }
     }
 
-    /// It was reaped.
+    /// The trial was reaped.
     pub(super) fn bury_trial(&mut self, exit: Exit, now: Time) {
         let Some(mut trial) = self.upgrade.trial.take() else { return };
         trial.launched();
@@ -213,7 +213,7 @@ impl Master {
         self.supervisor.on(Input::Tried(verdict), now);
     }
 
-    /// It is not waited for any longer, nor is its end.
+    /// Neither the answer of the trial is waited for any longer nor its end.
     pub(super) fn give_up_trial(&mut self, now: Time) {
         let Some(trial) = self.upgrade.trial.take() else { return };
         if let Err(error) = process::signal(&trial.process, signals::SIGKILL, true) {
@@ -223,7 +223,7 @@ impl Master {
         self.abandon(Abandoned::new(NAME.to_owned(), trial.process, What::Trial));
     }
 
-    /// It is over, one way or the other.
+    /// The upgrade is over, one way or the other.
     pub(super) fn upgraded(&mut self) {
         let status = match self.supervisor.last_upgrade_error() {
             None => self.serves(),

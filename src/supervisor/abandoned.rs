@@ -16,7 +16,7 @@ use crate::timer::Time;
 pub(super) const MOST: usize = 16;
 
 impl Supervisor {
-    /// KILL has not ended it: its place is free.
+    /// KILL has not ended the process: its slot is free for another one.
     pub(super) fn abandon(&mut self, position: Position, process: Process, now: Time) {
         let Some(pool) = self.pools.get_mut(position.pool) else { return };
         let Some(slot) = pool.slots.get(position.slot) else { return };
@@ -26,7 +26,7 @@ impl Supervisor {
         self.tell(Output::Abandon { child });
     }
 
-    /// It has ended after all; false: there is no such process.
+    /// An event of a process that was given up: it has ended after all. False: the child is none of those.
     pub(super) fn forget_abandoned(&mut self, child: ChildId, event: &Event) -> bool {
         for pool in &mut self.pools {
             let Some(at) = pool.abandoned.iter().position(|known| known.child == child) else { continue };
@@ -41,7 +41,7 @@ impl Supervisor {
         false
     }
 
-    /// Processes that were to be started in pools of which so many do not die that nothing more is; whether there were any.
+    /// Refuses starts in pools of which [`MOST`] processes do not die; whether there were any.
     pub(super) fn refuse_boots(&mut self, now: Time) -> bool {
         let is_full = |index: PoolIndex| {
             let pool = self.pool_at(index).and_then(|at| self.pools.get(at));

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Never wait longer.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Never wait longer for one that was Ready.
+/// A slot never waits longer if its last process had been Ready.
 pub(super) const LONGEST_AFTER_READY: Duration = Duration::from_secs(1);
 /// A process that was Ready for so long was healthy: its death is the first of a new row.
 pub(super) const HEALTHY: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ pub(super) const HEALTHY: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Backoff {
     deaths: u32,
-    /// The last one had been Ready.
+    /// The last process had been Ready.
     was_ready: bool,
 }
 

@@ -1,5 +1,5 @@
 //! As many workers as there is work for, between `min` and `max`: one more while all are busy, one fewer when none has
-//! been for `idle`. Whether the last one of a cheap pool leaves is decided in `scale`.
+//! been busy for `idle`. Whether the last one of a cheap pool leaves is decided in `scale`.
 
 use super::machine::{Mode, Supervisor};
 use super::pool::{Pool, is_serving};
@@ -49,7 +49,7 @@ impl Pool {
         self.is_listed() && !self.is_unsettled() && self.target == self.ready()
     }
 
-    /// One fewer would do.
+    /// Whether one worker fewer would do.
     fn has_surplus(&self) -> bool {
         self.target > self.plan.min.max(1) && self.loads().max() == Some(Load::Low)
     }

@@ -53,7 +53,7 @@ impl Supervisor {
             (Event::Drain { within, hurry, until }, state) => {
                 let own = now.after(daemon.stop_timeout);
                 let until = if hurry { own.min(until) } else { own };
-                // A second signal might mean something else to it.
+                // A second signal might mean something else to the program.
                 let told = matches!(state, State::Killing { .. });
                 if told { Event::Drain { within, hurry, until } } else { Event::Kill { until } }
             }
@@ -62,7 +62,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether everything that the pool comes after is there. What is asleep is not waited for.
+    /// Whether every pool that this one comes `after` is there. A pool that is asleep is not waited for.
     pub(super) fn may_start(&self, at: usize) -> bool {
         self.pools.get(at).is_none_or(|pool| pool.after().iter().all(|index| self.is_up(*index)))
     }
@@ -110,7 +110,7 @@ impl Supervisor {
         }
     }
 
-    /// Who is just starting may not know the signal yet, so it is replaced.
+    /// A process that is just starting may not know the signal yet, so it is replaced.
     fn signal_reload(&mut self, at: usize) {
         let Some(pool) = self.pools.get_mut(at) else { return };
         let mut ready = Vec::new();
@@ -202,7 +202,7 @@ impl Pool {
         coming.filter_map(|slot| slot.state.process()).map(|process| process.child).collect()
     }
 
-    /// Other code runs in its slots from now on, so whatever waits for the end of a back-off need not.
+    /// Other code runs in the slots of the pool from now on: none has to wait for the end of a back-off.
     fn forget_deaths(&mut self) {
         for slot in &mut self.slots {
             slot.backoff.reset();

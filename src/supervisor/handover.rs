@@ -51,7 +51,7 @@ impl Supervisor {
         }
     }
 
-    /// When the first of them is not waited for any longer.
+    /// When the first of these reloads is not waited for any longer.
     pub(super) fn handover_deadline(&self) -> Option<Time> {
         self.handovers.iter().map(|handover| handover.until).min()
     }

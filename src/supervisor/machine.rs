@@ -19,18 +19,18 @@ use std::time::Duration;
 /// Which processes there are and what becomes of them. See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supervisor {
-    /// The current one; its pools live in `pools`.
+    /// The current plan; its pools live in `pools`.
     pub(super) plan: Plan,
     pub(super) mode: Mode,
     /// The current generation.
     pub(super) generation: u32,
-    /// The latest that was begun; a failed one is not used again.
+    /// The latest generation that was begun; the number of a failed one is not used again.
     pub(super) latest_generation: u32,
     /// Workers first.
     pub(super) pools: Vec<Pool>,
     pub(super) queued: Option<Queued>,
     pub(super) last_reload_error: Option<String>,
-    /// An upgrade waits for what is going on.
+    /// An upgrade waits for the end of the start or reload.
     #[serde(default)]
     pub(super) upgrade_queued: bool,
     #[serde(default)]
@@ -249,7 +249,7 @@ impl Supervisor {
         self.finish_stop();
     }
 
-    /// What waits for the end of something else: a reload, then an upgrade.
+    /// Begins what has waited for the end of another mode: a reload, then an upgrade.
     fn begin_queued(&mut self, now: Time) {
         if matches!(self.mode, Mode::Running) {
             self.begin_queued_reload(now);
@@ -381,7 +381,7 @@ impl Supervisor {
         let Some(slot) = pool.slots.get_mut(position.slot) else { return };
         let wait = slot.backoff.died(ready_for);
         if wait.is_zero() && !may_start {
-            // What it comes after is down, too: it is filled when that is ready again.
+            // A pool that this one comes `after` is down, too: the slot is filled when that pool is ready again.
             slot.restarts += 1;
             pool.restarts += 1;
             self.note(Level::Warn, format!("{told}waits for what it comes after"));

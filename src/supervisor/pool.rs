@@ -37,9 +37,9 @@ pub(super) struct Pool {
     pub(super) measure: Option<Time>,
     /// Processes that are to be replaced although they serve.
     pub(super) worn: Vec<Worn>,
-    /// Processes in a row that were to take the place of a worn one and failed.
+    /// Reliefs in a row that failed.
     pub(super) relief: super::backoff::Backoff,
-    /// Before that no other one is tried.
+    /// No other relief is tried before then.
     pub(super) relief_at: Option<Time>,
     /// Processes of a daemon that are to leave, told so or not yet.
     pub(super) dismissed: Vec<ChildId>,
@@ -47,7 +47,7 @@ pub(super) struct Pool {
     pub(super) published: Option<PoolState>,
     /// Processes started in place of another one.
     pub(super) restarts: u64,
-    /// How the last one ended that was not told to.
+    /// How the last process ended that was not told to.
     pub(super) last_exit: Option<String>,
 }
 
@@ -73,7 +73,7 @@ pub struct Abandoned {
 pub(super) struct Worn {
     pub(super) child: ChildId,
     pub(super) reason: String,
-    /// Only because of a restart by command, and no longer than that tries.
+    /// Worn only by a restart by command, and no longer than that goes on.
     #[serde(default)]
     pub(super) restart: bool,
 }
@@ -88,7 +88,7 @@ impl Worn {
 /// Whether the current plan has a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Listing {
-    /// It does.
+    /// The plan has it.
     Listed,
     /// Not yet: a reload boots it.
     Coming,
@@ -96,7 +96,7 @@ pub(super) enum Listing {
     Vanished {
         /// First generation without it.
         generation: u32,
-        /// When that was switched to.
+        /// When that generation was switched to.
         since: Time,
     },
 }

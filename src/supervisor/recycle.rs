@@ -45,7 +45,7 @@ impl Supervisor {
         let serves =
             !pool.is_daemon() && pool.slots.get(position.slot).is_some_and(|slot| is_serving(&slot.state));
         match pool.worn.iter_mut().find(|worn| worn.child == child) {
-            // It says so once, and stays worn if the restart fails.
+            // The child says WORN only once, and stays worn if the restart fails.
             Some(worn) if worn.restart => *worn = Worn::new(child, reason),
             Some(_) => {}
             None if serves => pool.worn.push(Worn::new(child, reason)),
@@ -155,7 +155,7 @@ impl Supervisor {
         }
     }
 
-    /// The answer, if it is known at once.
+    /// The answer to the command, if it is known at once.
     fn begin_roll(&mut self, ticket: Ticket, at: usize, now: Time) -> Option<Result<String, String>> {
         let pool = self.pools.get_mut(at)?;
         let label = pool.label();
@@ -233,7 +233,7 @@ impl Pool {
         self.worn.iter().any(|worn| Some(worn.child) == child)
     }
 
-    /// The process that has served for too long first, and when.
+    /// The process that reaches its `max_lifetime` first, and when.
     fn first_outlived(&self) -> Option<(ChildId, Time)> {
         let limit = self.plan.max_lifetime?;
         let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
@@ -258,7 +258,7 @@ impl Pool {
         self.measure = wanted.then(|| self.measure.unwrap_or(now.after(MEASURE)));
     }
 
-    /// What does not serve any more needs no relief.
+    /// Forgets worn processes that do not serve any more: they need no relief.
     fn forget_gone(&mut self) {
         let serving: Vec<ChildId> = self
             .slots

@@ -95,7 +95,7 @@ impl Cut {
     pub(super) fn new(how: Break, now: Time) -> Self {
         let until = match how {
             Break::Closed => now.after(CUT_GRACE),
-            // That is no end of a process.
+            // A child that says what means nothing need not be ending.
             Break::Garbled => now,
         };
         Self { how, until }
@@ -131,7 +131,7 @@ pub(super) enum Cause {
         /// How long it was Ready.
         ready_for: Duration,
     },
-    /// It has to go; its exit is none.
+    /// It has to go; its exit is no death.
     Ordered,
 }
 
@@ -531,7 +531,7 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
                 .tell(Output::Kill { child: process.child, how: Kill::Term })
                 .report(Outcome::Refused { role, reason })
         }
-        // Nothing runs in it that could be finished.
+        // Nothing runs in a process that is not Ready.
         Event::Drain { until, .. } => kill(process, until.min(now.after(TERM_GRACE)), now),
         Event::Kill { until } => kill(process, until, now),
         Event::KillNow => kill_now(process, Cause::Ordered, now),
@@ -629,7 +629,7 @@ fn killing(killing: Killing, event: Event, now: Time) -> Transition {
         Event::Kill { until: sooner } => same(process, until.min(sooner), Cause::Ordered)
             .tell(Output::Kill { child: process.child, how: Kill::Term }),
         Event::KillNow => kill_now(process, Cause::Ordered, now),
-        // It does not take in what it was told.
+        // A process that hangs does not take in orders.
         Event::Hung => same(process, until.min(now.after(ABORT_GRACE)), cause)
             .tell(Output::Kill { child: process.child, how: Kill::Abort }),
         Event::Ready
@@ -667,7 +667,7 @@ fn killed(killed: Killing, event: Event, now: Time) -> Transition {
     }
 }
 
-/// What was being killed is not there any more.
+/// The process that was being killed is not there any more.
 fn gone(process: Process, cause: Cause) -> Transition {
     Transition::to(State::EMPTY).report(match cause {
         Cause::Ordered => Outcome::Gone { process },
@@ -693,7 +693,7 @@ fn kill(process: Process, until: Time, now: Time) -> Transition {
         .tell(Output::Kill { child: process.child, how: Kill::Term })
 }
 
-/// A core tells where it hangs.
+/// A core dump tells where the process hangs.
 fn abort(process: Process, cause: Cause, now: Time) -> Transition {
     Transition::to(State::Killing { process, since: now, until: now.after(ABORT_GRACE), cause })
         .tell(Output::Kill { child: process.child, how: Kill::Abort })

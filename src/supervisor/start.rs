@@ -8,7 +8,7 @@ use super::{Level, Output, PoolIndex};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 
-/// How far it is.
+/// How far the start is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Start {
     /// The workers were begun.
@@ -42,7 +42,7 @@ impl Supervisor {
         let Some(pool) = self.pools.get(at) else { return };
         let (index, is_workers, serves) = (pool.plan.index, pool.is_workers(), pool.ready() > 0);
         if pool.is_daemon() {
-            // Sites serve without it.
+            // Sites serve without a daemon.
             if self.plan.all_or_nothing {
                 self.abandon_start(now);
             }

@@ -13,12 +13,12 @@ use std::time::Duration;
 const FAST_GRACE: Duration = Duration::from_secs(1);
 const STOPPING: &str = "the server is stopping";
 
-/// How far it is.
+/// How far the stop is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stop {
     /// KILL is sent to all that lives then; `None`: it was.
     pub(super) until: Option<Time>,
-    /// When it is over at the latest, for those that wait.
+    /// When the stop is over at the latest: what requests that wait are told.
     pub(super) end: Time,
     /// Running requests are not waited for.
     fast: bool,
@@ -98,7 +98,7 @@ impl Supervisor {
             }
             stop.told.push(index);
             let left = stop.end.since(now);
-            // What it comes after shall have time, too.
+            // The pools that the daemon comes `after` shall have time, too.
             let is_before = |other: &Pool| other.is_alive() && pool.after().contains(&other.plan.index);
             let shares = self.pools.iter().any(is_before);
             let until = now.after(if shares { left / 2 } else { left });

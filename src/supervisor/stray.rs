@@ -2,10 +2,10 @@
 //! master, as a subreaper or process 1, is given. Pure: which of the master's children those are follows from what the
 //! kernel shows of them.
 //!
-//! One that stays in the process group of the first is certainly its. One in a session of its own (setsid(2), as
-//! daemon(3) does it) has no tie left: it counts if nothing else is known of it, it began after the first process, and
-//! its user could have been started by that of the first. Somebody else's process that was detached in the same seconds
-//! looks the same, hence [`SOON`].
+//! A process that stays in the process group of the first one is certainly the daemon's. One in a session of its own
+//! (setsid(2), as daemon(3) does it) has no tie left: it counts if the master knows it as nothing else, it began after the
+//! first process, and its user could have been started by that of the first. Somebody else's process that was detached in
+//! the same seconds looks the same, hence [`SOON`].
 
 use super::machine::Supervisor;
 use super::slot::{Event, State};
@@ -35,7 +35,7 @@ pub struct Seen {
     pub ended: bool,
 }
 
-/// By what the processes are known that a daemon has left behind.
+/// The marks by which the processes are known that a daemon has left behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trail {
     /// The master's session, which proves nothing.
@@ -124,7 +124,8 @@ impl Supervisor {
         })
     }
 
-    /// It has: it is known by another process from now on, which must go before the next one starts.
+    /// The child has put itself to the background: it is known by another process from now on, which must go before the
+    /// next one starts.
     pub(super) fn on_background(&mut self, child: ChildId, pid: u32, now: Time) {
         let Some(position) = self.position_of(child) else { return };
         let plan = self.pools.get(position.pool).and_then(|pool| pool.plan.daemon.as_ref());

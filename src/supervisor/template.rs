@@ -113,7 +113,7 @@ pub(super) enum Outcome {
     Lost {
         /// How.
         reason: String,
-        /// How long it could.
+        /// How long it had been Ready.
         ready_for: Duration,
     },
     /// KILL has not ended it.

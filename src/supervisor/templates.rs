@@ -12,8 +12,8 @@
 //! | of a generation that a reload brings up | until the switch or the failure of the reload |
 //! | of an older one, or when the server stops | not any more |
 //!
-//! There is at most one process of each pool and generation, besides those that do not die; a template whose process died without being told to is
-//! booted again after a back-off, or at once when a process waits.
+//! There is at most one template process of each pool and generation, besides those that do not die; a template whose
+//! process died without being told to is booted again after a back-off, or at once when a process waits for it.
 
 mod face;
 
@@ -43,7 +43,7 @@ pub struct Templates {
     /// Preloaded pools of the current generation.
     plans: Vec<TemplatePlan>,
     generation: u32,
-    /// The newest generation that will not come.
+    /// The newest generation that was discarded: it will not come.
     discarded: u32,
     stopping: bool,
     asleep: BTreeSet<PoolIndex>,
@@ -207,7 +207,7 @@ impl Templates {
 
     fn want(&mut self, child: ChildId, generation: u32, plan: TemplatePlan, now: Time) {
         let key = Key { pool: plan.pool, generation };
-        // It may be over its time at this moment, and not know it yet: nobody joins it then.
+        // A template may be past its time at this moment, before the timer was looked at: nobody joins it then.
         let deadline = self.find(key).and_then(|template| template.state.deadline());
         if deadline.is_some_and(|deadline| deadline <= now) {
             self.happen(key, Event::Time, now);
@@ -281,7 +281,7 @@ impl Templates {
         }
     }
 
-    /// It did not boot. The reason, which may be a long traceback, is told once.
+    /// A template did not boot. The reason, which may be a long traceback, is told once.
     fn refused(&mut self, key: Key, reason: String, now: Time) {
         let Some(template) = self.find(key) else { return };
         template.retry =
@@ -299,14 +299,14 @@ impl Templates {
         }
     }
 
-    /// KILL has not ended it: another one may take its place.
+    /// KILL has not ended a template: another one may take its place.
     fn abandon(&mut self, key: Key, pid: Option<u32>) {
         self.abandoned.extend(pid.map(|pid| (key.pool, pid)));
         self.outputs.push_back(Output::Abandon { key });
         self.refuse_asked(key, "its template does not die");
     }
 
-    /// It died, and was not told to.
+    /// A template died, and was not told to.
     fn lost(&mut self, key: Key, reason: &str, ready_for: Duration, now: Time) {
         let Some(template) = self.find(key) else { return };
         let wait = template.backoff.died(ready_for);

@@ -20,19 +20,19 @@ const TRIAL: Duration = Duration::from_secs(15);
 /// So long the replacement of the workers counts as part of the upgrade; a reload that was asked for waits for it.
 const ROLL: Duration = Duration::from_secs(60);
 
-/// How far it is.
+/// How far the upgrade is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Upgrade {
     /// The new program is tried, at the longest until then.
     Trying(Time),
-    /// The master executes it.
+    /// The master executes the new program.
     Executing,
-    /// It runs; workers of the old one are replaced, at the longest until then.
+    /// The new program runs; workers of the old one are replaced, at the longest until then.
     Rolling(Time),
 }
 
 impl Upgrade {
-    /// When it is not waited for any longer.
+    /// When this step is not waited for any longer.
     pub(super) fn until(self) -> Option<Time> {
         match self {
             Self::Trying(until) | Self::Rolling(until) => Some(until),

@@ -23,7 +23,7 @@ pub struct PoolView {
     pub wanted: (u32, u32),
     /// Processes started in place of another one since the master started.
     pub restarts: u64,
-    /// How the last one ended that was not told to.
+    /// How the last process ended that was not told to.
     pub last_exit: Option<String>,
     /// When the next attempt comes, while backing off.
     pub retry: Option<Time>,

@@ -3,9 +3,9 @@
 //!
 //! A socket that takes no descriptors (`rights::refuse`) gives it no way to: what is sent lies in memory of the kernel
 //! before anybody can read it, and each side has locks of its own. Where the kernel cannot refuse descriptors (before Linux
-//! 6.16), closing one that was passed may take for ever, so it is a pipe there. That has one lock for both ends, and
-//! who splices (splice(2), sendfile(2)) into a pipe from what never comes, or has his memory come from where nothing
-//! answers, holds it meanwhile: the reader sleeps, though it asked not to.
+//! 6.16), closing one that was passed may take for ever, so it is a pipe there. A pipe has one lock for both ends, and
+//! whoever splices (splice(2), sendfile(2)) into it from a file that never answers, or writes from memory that such a file
+//! backs, holds the lock meanwhile: the reader sleeps, though it asked not to.
 
 use super::rights;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};

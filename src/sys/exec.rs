@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 /// Which program to become.
 #[derive(Clone, Copy, Debug)]
 pub enum Image<'a> {
-    /// The one at this path.
+    /// The executable at this path.
     Path(&'a Path),
-    /// The one of this descriptor, also if its file has been removed.
+    /// The executable of this descriptor, also if its file has been removed.
     Open(BorrowedFd<'a>),
 }
 

@@ -44,7 +44,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// What tells that its content has changed.
+    /// What differs once the content has changed.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         Stamp { size: self.size, modified: (self.modified.seconds, self.modified.nanos) }
@@ -73,7 +73,7 @@ impl Metadata {
 pub enum Links {
     /// None.
     Refuse,
-    /// Those that stay below the root.
+    /// Links that stay below the root.
     Beneath,
 }
 

@@ -21,7 +21,7 @@ fn flags(number: RawFd) -> Option<libc::c_int> {
     (flags >= 0).then_some(flags)
 }
 
-/// Whether it is open and nobody owns it. The standard streams belong to everybody.
+/// Whether the descriptor of this number is open and nobody owns it. The standard streams belong to everybody.
 fn is_free(number: RawFd) -> bool {
     number > libc::STDERR_FILENO && flags(number).is_some_and(|flags| flags & libc::FD_CLOEXEC == 0)
 }

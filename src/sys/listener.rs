@@ -37,7 +37,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// One that an earlier program of this process has bound.
+    /// A socket that an earlier program of this process has bound.
     #[must_use]
     pub fn resumed(socket: OwnedFd, local: Local, dual: bool) -> Self {
         rights::refuse(socket.as_fd());
@@ -110,7 +110,7 @@ pub fn unix_for(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     rights::refuse(socket.as_fd());
     let file = if place.hold() == Hold::Own {
-        // By its own path, which tools show. Nobody can connect before it listens.
+        // Bound by its own path, which tools show. Nobody can connect before it listens.
         socket.bind(&SockAddr::unix(place.path())?)?;
         let made = place.stat()?.as_ref().map(place::identity);
         let listening = place.set(mode, owner).and_then(|()| socket.listen(BACKLOG));

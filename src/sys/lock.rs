@@ -82,7 +82,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("hatchery-write-lock-{}", std::process::id()));
         let file = File::create(&path).unwrap();
         let reader = || File::open(&path).unwrap();
-        // What one who can only read can hold.
+        // All locks that somebody can hold who may only read the file.
         let stranger = reader();
         fcntl(&stranger, FcntlArg::F_OFD_SETLK(&whole(libc::F_RDLCK))).unwrap();
         let flock = Locked::try_new(reader()).unwrap();

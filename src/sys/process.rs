@@ -90,7 +90,7 @@ pub enum LaunchStep {
 }
 
 impl Launch {
-    /// One that was begun before this program was executed.
+    /// A launch that was begun before this program was executed.
     #[must_use]
     pub fn resume(pipe: OwnedFd) -> Self {
         Self(pipe.into())

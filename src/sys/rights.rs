@@ -26,7 +26,7 @@ pub fn refuse(socket: BorrowedFd<'_>) -> bool {
     pass(socket, false)
 }
 
-/// Has them come again, for a socket that was made by who expects none.
+/// Has descriptors come again over a socket whose maker expected none.
 pub fn expect(socket: BorrowedFd<'_>) {
     pass(socket, true);
 }

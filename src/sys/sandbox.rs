@@ -35,7 +35,7 @@ pub struct Rules {
     pub sockets: Vec<PathBuf>,
 }
 
-/// What took effect.
+/// The parts of the sandbox that took effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Applied {
     /// Version of Landlock's interface; 0: not restricted by it.

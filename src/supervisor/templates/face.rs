@@ -36,7 +36,7 @@ pub enum Input {
         child: ChildId,
         /// Its generation.
         generation: u32,
-        /// What the generation says of its template.
+        /// What that generation says of the pool's template.
         plan: TemplatePlan,
     },
     /// The process is not wanted any more.
@@ -102,7 +102,7 @@ pub enum Input {
     Unborn {
         /// The template.
         key: Key,
-        /// The process that is not.
+        /// The process that there will not be.
         child: ChildId,
         /// Why.
         reason: String,
@@ -126,7 +126,7 @@ pub enum Input {
         /// Its preloaded pools.
         plans: Vec<TemplatePlan>,
     },
-    /// The generation that was brought up is not.
+    /// The generation that a reload brought up has failed.
     Discard,
     /// The server stops.
     Stop,
