@@ -1,4 +1,4 @@
-//! What an event is about, packed into the 64 bits that epoll carries: kind (4) | generation (28) | index (32).
+//! What an event is about, packed into the 64 bits that epoll carries: kind (4) | reuse (28) | index (32).
 
 use crate::slab::Key;
 
@@ -22,9 +22,9 @@ pub enum Source {
 }
 
 const INDEX_BITS: u32 = 32;
-const GENERATION_BITS: u32 = 28;
-const KIND_SHIFT: u32 = INDEX_BITS + GENERATION_BITS;
-const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
+const REUSE_BITS: u32 = 28;
+const KIND_SHIFT: u32 = INDEX_BITS + REUSE_BITS;
+const REUSE_MASK: u64 = (1 << REUSE_BITS) - 1;
 
 const _: () = assert!(usize::BITS == 64, "tokens need 64 bits");
 
@@ -33,11 +33,9 @@ impl Source {
     #[must_use]
     pub fn pack(self) -> u64 {
         let parts = |kind: u64, key: Key| {
-            kind << KIND_SHIFT
-                | (u64::from(key.generation) & GENERATION_MASK) << INDEX_BITS
-                | u64::from(key.index)
+            kind << KIND_SHIFT | (u64::from(key.reuse) & REUSE_MASK) << INDEX_BITS | u64::from(key.index)
         };
-        let plain = |kind, index| parts(kind, Key { index, generation: 0 });
+        let plain = |kind, index| parts(kind, Key { index, reuse: 0 });
         match self {
             Self::Listener(number) => plain(1, number),
             Self::Control => plain(2, 0),
@@ -52,7 +50,7 @@ impl Source {
     /// What the 64 bits mean.
     #[must_use]
     pub fn unpack(bits: u64) -> Option<Self> {
-        let key = Key { index: bits as u32, generation: (bits >> INDEX_BITS & GENERATION_MASK) as u32 };
+        let key = Key { index: bits as u32, reuse: (bits >> INDEX_BITS & REUSE_MASK) as u32 };
         match bits >> KIND_SHIFT {
             1 => Some(Self::Listener(key.index)),
             2 => Some(Self::Control),
@@ -72,7 +70,7 @@ mod tests {
 
     #[test]
     fn every_source_survives_packing() {
-        let key = Key { index: u32::MAX - 1, generation: GENERATION_MASK as u32 };
+        let key = Key { index: u32::MAX - 1, reuse: REUSE_MASK as u32 };
         for source in [
             Source::Listener(7),
             Source::Control,
@@ -80,7 +78,7 @@ mod tests {
             Source::Files,
             Source::Reader,
             Source::Client(key),
-            Source::Link(Key { index: 0, generation: 3 }),
+            Source::Link(Key { index: 0, reuse: 3 }),
         ] {
             assert_eq!(Source::unpack(source.pack()), Some(source));
         }

@@ -1,4 +1,4 @@
-//! A generational slab: values in reusable places, named by keys that go stale when their value is removed. A stale
+//! A slab: values in reusable places, named by keys that go stale when their value is removed. A stale
 //! key gets `None`, so an event for a closed connection can never reach the connection that took its place.
 
 /// Names one value for as long as it lives.
@@ -7,10 +7,10 @@ pub struct Key {
     /// The place.
     pub index: u32,
     /// How often the place has been reused; 28 bits are significant, so that a key fits an event token.
-    pub generation: u32,
+    pub reuse: u32,
 }
 
-const GENERATION_MASK: u32 = 0x0fff_ffff;
+const REUSE_MASK: u32 = 0x0fff_ffff;
 const NO_FREE: u32 = u32::MAX;
 
 /// Values of type `T`, each under a [`Key`].
@@ -23,7 +23,7 @@ pub struct Slab<T> {
 
 #[derive(Debug)]
 struct Entry<T> {
-    generation: u32,
+    reuse: u32,
     state: State<T>,
 }
 
@@ -68,15 +68,15 @@ impl<T> Slab<T> {
         self.length += 1;
         let index = self.first_free;
         if let Some(entry) = self.entries.get_mut(index as usize) {
-            let key = Key { index, generation: entry.generation };
+            let key = Key { index, reuse: entry.reuse };
             if let State::Free { next } = entry.state {
                 self.first_free = next;
             }
             entry.state = State::Used(make(key));
             return key;
         }
-        let key = Key { index: self.entries.len() as u32, generation: 0 };
-        self.entries.push(Entry { generation: 0, state: State::Used(make(key)) });
+        let key = Key { index: self.entries.len() as u32, reuse: 0 };
+        self.entries.push(Entry { reuse: 0, state: State::Used(make(key)) });
         key
     }
 
@@ -84,9 +84,7 @@ impl<T> Slab<T> {
     #[must_use]
     pub fn get(&self, key: Key) -> Option<&T> {
         match self.entries.get(key.index as usize) {
-            Some(Entry { generation, state: State::Used(value) }) if *generation == key.generation => {
-                Some(value)
-            }
+            Some(Entry { reuse, state: State::Used(value) }) if *reuse == key.reuse => Some(value),
             _ => None,
         }
     }
@@ -94,9 +92,7 @@ impl<T> Slab<T> {
     /// The value to change, unless the key is stale.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.entries.get_mut(key.index as usize) {
-            Some(Entry { generation, state: State::Used(value) }) if *generation == key.generation => {
-                Some(value)
-            }
+            Some(Entry { reuse, state: State::Used(value) }) if *reuse == key.reuse => Some(value),
             _ => None,
         }
     }
@@ -105,7 +101,7 @@ impl<T> Slab<T> {
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         let entry = self.entries.get_mut(key.index as usize)?;
-        entry.generation = (entry.generation + 1) & GENERATION_MASK;
+        entry.reuse = (entry.reuse + 1) & REUSE_MASK;
         let state = std::mem::replace(&mut entry.state, State::Free { next: self.first_free });
         self.first_free = key.index;
         self.length -= 1;
@@ -118,7 +114,7 @@ impl<T> Slab<T> {
     /// Every value with its key.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.entries.iter().enumerate().filter_map(|(index, entry)| match &entry.state {
-            State::Used(value) => Some((Key { index: index as u32, generation: entry.generation }, value)),
+            State::Used(value) => Some((Key { index: index as u32, reuse: entry.reuse }, value)),
             State::Free { .. } => None,
         })
     }

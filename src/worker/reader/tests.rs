@@ -12,7 +12,7 @@ fn wait_for(reader: &mut Reader, wanted: usize) -> Vec<(Whom, Outcome)> {
 }
 
 fn key(index: u32) -> Key {
-    Key { index, generation: 1 }
+    Key { index, reuse: 1 }
 }
 
 fn exchange(index: u32) -> Whom {
