@@ -50,6 +50,55 @@
 //! | turn | one round of the loop of a worker or of the master |
 //! | drain | finish what runs, take nothing new, leave |
 //!
+//! Of processes (`supervisor`, `master`):
+//!
+//! | word | meaning |
+//! |---|---|
+//! | plan | what should run, made from one configuration |
+//! | switch | the moment at which the generation that a reload has booted takes the place of the one before |
+//! | proof | a process, or its boot, that only shows that an app boots |
+//! | worn | to be replaced although it serves: it had its requests, its time or too much memory |
+//! | relief | the process that boots beside a worn one and takes its place |
+//! | roll | to replace the processes of a pool one after the other, each by a relief |
+//! | dismissed | of a daemon's process: it is to leave, and its place is filled from the new configuration |
+//! | given up, abandoned | of a process that KILL has not ended: nothing waits for it any more |
+//! | template | the process that imports an app once, so that the app's processes are forked from it |
+//! | born | of a process that a template has forked: a child of the master from then on |
+//! | stray | a process that a daemon has left behind in the background |
+//! | trial | the process in which a new program shows before an upgrade that it works |
+//! | ready request | what an app process must answer before it serves; on its way: an inquiry |
+//! | voice, ear | of a child's channel: what it tells the master, and where it hears the master |
+//! | journal | the lines that children printed last |
+//!
+//! Of the board (`dispatch`) and what is said about it (`control`):
+//!
+//! | word | meaning |
+//! |---|---|
+//! | board | the words in shared memory that workers and master read, each written by one of them or exchanged |
+//! | row | the place of one worker on the board |
+//! | head | when the oldest request arrived that waits in a worker for a pool |
+//! | offer | to leave a freed unit to the worker with the oldest head |
+//! | poke | to wake the worker of a row, by its eventfd |
+//! | orphan | a claimed unit whose worker has gone or gave it up, while the request may still run |
+//! | sweep | the master's look for units that nobody would give back |
+//! | beat | the word in which a worker says which turn it runs; the heartbeat finds those that hang |
+//! | complaint | what a worker says against an app process; in `config`: what is wrong with a value |
+//! | frame | one message between a worker, or the master, and an app process |
+//!
+//! Of connections and files (`worker`, `sys`):
+//!
+//! | word | meaning |
+//! |---|---|
+//! | link | a stream socket from a worker to an app process or an upstream server |
+//! | spool | a body that is kept, in memory or in a file without a name, until the slower side takes it |
+//! | segment | a piece of what is to be sent: bytes, or a part of a file |
+//! | near, far | of a file: on a file system of this machine, or on one that may take its time or never answer |
+//! | place | a name in a directory that was opened once (`sys::place`) |
+//! | hold | who can change the names in a directory |
+//! | stranger | somebody who can change what only we should |
+//! | root | a directory from which files are served |
+//! | draft | a part of the configuration in which names are not looked up yet |
+//!
 //! Reading order: `timer`, `buf`, `http`, `h1::conn`, `worker::exchange`, `supervisor`, `master`.
 
 pub mod buf;
