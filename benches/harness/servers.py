@@ -88,7 +88,8 @@ class Server:
         self.processes, self.cores = [], None
         self.run = place.run / re.sub(r"\W+", "-", "{}-{}".format(self.label, self.port))
         self.run.mkdir()
-        self.run.chmod(0o777)
+        # Sticky: nobody else can put a configuration in the place of ours, which Hatchery insists on.
+        self.run.chmod(0o1777)
         self.log = self.run / "log"
 
     def values(self, **more):
