@@ -2,6 +2,7 @@
 import argparse
 import fcntl
 import importlib
+import os
 import pathlib
 import shlex
 import shutil
@@ -31,11 +32,15 @@ class Bench:
         """Those of `all_parts` that were asked for."""
         return [part for part in all_parts if not self.wanted_parts or part in self.wanted_parts]
 
+    def ours(self):
+        """Hatchery, and the older one when there is one."""
+        return [name for name in servers.OURS if name == "hatchery" or self.options.before]
+
     def chosen(self, names):
-        """Those of the servers that were asked for and are there; Hatchery always."""
+        """Those of the servers that were asked for and are there; our own always."""
         found = []
         for name in names:
-            if name != "hatchery" and self.options.peers is not None and name not in self.options.peers:
+            if name not in servers.OURS and self.options.peers is not None and name not in self.options.peers:
                 continue
             if servers.find(self.place, name):
                 found.append(name)
@@ -60,6 +65,14 @@ class Bench:
             shutil.copy(str(path), str(kept))
 
 
+def binary(text):
+    """A program to measure; absolute, for servers may start in another directory."""
+    path = pathlib.Path(text).resolve()
+    if not path.is_file() or not os.access(str(path), os.X_OK):
+        raise argparse.ArgumentTypeError("no program: {}".format(path))
+    return path
+
+
 def arguments():
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description="Measures Hatchery beside its peers, on loopback, one core each for server and client.",
@@ -70,7 +83,9 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="one or three short rounds: to see that all works, not to quote")
     parser.add_argument("--peers", help="compare with these only: nginx,h2o")
     parser.add_argument("--output", type=pathlib.Path, help="directory for the pages and charts")
-    parser.add_argument("--hatchery", type=pathlib.Path, help="measure this binary instead of building one")
+    parser.add_argument("--hatchery", type=binary, metavar="BINARY", help="measure this binary instead of building one")
+    parser.add_argument("--before", type=binary, metavar="BINARY",
+                        help="measure this older binary too, as `before`; static, proxy and wsgi do, the other cases ignore it")
     options = parser.parse_args()
     options.peers = None if options.peers is None else [name for name in options.peers.split(",") if name]
     options.wanted = {}
@@ -121,7 +136,7 @@ def prepare(options, modules):
     hatchery, limit = install.build(REPOSITORY, target, options.hatchery)
     run = pathlib.Path(tempfile.mkdtemp(prefix="hatchery-bench-"))
     run.chmod(0o755)
-    place = servers.Place(target, run, hatchery, limit)
+    place = servers.Place(target, run, hatchery, options.before, limit)
     if any(getattr(module, "PYTHON", False) for module in modules.values()):
         install.virtualenv(place)
     return place

@@ -2,7 +2,7 @@
 from xml.sax.saxutils import escape
 
 WIDTH, LABEL, BAR, STEP, TITLE = 720, 130, 16, 22, 34
-COLORS = {"limit": "#9aa0a6", "hatchery": "#d9822b"}
+COLORS = {"limit": "#9aa0a6", "hatchery": "#d9822b", "before": "#ebb98a"}
 OTHER = "#5b8db8"
 
 

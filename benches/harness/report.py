@@ -2,6 +2,7 @@
 import collections
 
 from . import chart
+from .servers import OURS
 
 Goal = collections.namedtuple("Goal", "text wanted found met")
 Section = collections.namedtuple("Section", "title text head rows goals")
@@ -28,8 +29,8 @@ def megabytes(count):
 
 
 def best_peer(rows):
-    """The row with the least CPU per request that is neither a floor nor Hatchery."""
-    peers = [row for row in rows if row.server.name not in ("limit", "hatchery")]
+    """The row with the least CPU per request that is neither a floor nor Hatchery, of today or before."""
+    peers = [row for row in rows if row.server.name not in ("limit",) + OURS]
     return min(peers, key=lambda row: row.cpu) if peers else None
 
 
@@ -37,8 +38,24 @@ def by_name(rows, name):
     return next((row for row in rows if row.server.name == name), None)
 
 
+def before_goals(text, rows, wanted):
+    """The goal against the older binary, when that was measured."""
+    own, before = by_name(rows, "hatchery"), by_name(rows, "before")
+    return [goal(text + ": × before", own.cpu / before.cpu, wanted)] if own and before else []
+
+
+def times_before(head, lines, place, values, title="× before"):
+    """Puts a column in its place: each line's value divided by that of the older binary, when that was measured."""
+    before = next((value for line, value in zip(lines, values) if line[0] == "before"), None)
+    if before is None:
+        return
+    head.insert(place, title)
+    for line, value in zip(lines, values):
+        line.insert(place, "–" if value != value or not before > 0 else "{:.2f}".format(value / before))
+
+
 def rated(title, text, rows, goals=()):
-    """The table of one load: CPU per request, and its ratios to the floor and to the best peer."""
+    """The table of one load: CPU per request, and its ratios to the floor, the best peer and the older binary."""
     floor, best = by_name(rows, "limit"), best_peer(rows)
     head = ["server", "CPU µs/request", "× floor", "× best peer", "requests/s", "busy", "p50", "p99", "PSS", "spread", "failed"]
     lines = []
@@ -53,6 +70,7 @@ def rated(title, text, rows, goals=()):
             time(row.median("p50")), time(row.median("p99")), megabytes(row.pss), "±{:.1%}".format(row.spread()),
             str(sum(one.failed for one in row.samples)),
         ])
+    times_before(head, lines, head.index("× best peer") + 1, [row.cpu for row in rows])
     idle = [row.label for row in rows if row.median("busy") < 0.8]
     if idle:
         text = (text + " Not saturated, so dearer than it looks at full load (smaller batches a wake-up): " + ", ".join(idle) + ".").strip()

@@ -22,8 +22,8 @@ def free_port():
 class Place:
     """Where things are: directories, programs, the user that servers become."""
 
-    def __init__(self, target, run, hatchery, limit):
-        self.target, self.run, self.hatchery, self.limit = target, run, hatchery, limit
+    def __init__(self, target, run, hatchery, before, limit):
+        self.target, self.run, self.hatchery, self.before, self.limit = target, run, hatchery, before, limit
         self.venv = target / "venv"
         self.root = run / "files"
         self.as_root = os.geteuid() == 0
@@ -47,6 +47,8 @@ def fill(template, values, as_root):
     return re.sub(r"@([A-Z_]+)@", lambda found: str(values[found.group(1)]), text)
 
 
+# Hatchery, and an older one of --before: the same configuration, no peers.
+OURS = ("hatchery", "before")
 # The program, its arguments (with @CONF@) and how it tells its version, by name of the server.
 PROGRAMS = {
     "nginx": ("nginx", ["-e", "stderr", "-p", "@RUN@", "-c", "@CONF@"], ["-v"]),
@@ -55,16 +57,17 @@ PROGRAMS = {
     "haproxy": ("haproxy", ["-db", "-f", "@CONF@"], ["-v"]),
     "caddy": ("caddy", ["run", "--config", "@CONF@", "--adapter", "caddyfile"], ["version"]),
     "hatchery": ("hatchery", ["run", "-c", "@CONF@"], ["--version"]),
+    "before": ("before", ["run", "-c", "@CONF@"], ["--version"]),
     "uwsgi": ("uwsgi", ["--ini", "@CONF@"], ["--version"]),
 }
 FILES = {"nginx": "nginx.conf", "h2o": "h2o.yaml", "lighttpd": "lighttpd.conf", "haproxy": "haproxy.cfg",
-         "caddy": "Caddyfile", "hatchery": "hatchery.ron", "uwsgi": "uwsgi.ini"}
+         "caddy": "Caddyfile", "hatchery": "hatchery.ron", "before": "hatchery.ron", "uwsgi": "uwsgi.ini"}
 
 
 def find(place, name):
     """The path of a program, or None."""
-    if name == "hatchery":
-        return str(place.hatchery)
+    if name in OURS:
+        return str(place.hatchery if name == "hatchery" else place.before)
     in_venv = place.venv / "bin" / name
     return str(in_venv) if in_venv.exists() else shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
 

@@ -7,10 +7,9 @@ from .. import servers
 from ..servers import NotStarted, Server
 
 REPOSITORY = servers.BENCHES.parent
-# Label → programs it needs.
+# Label of a peer → programs it needs. Our own need themselves.
 STACKS = {
-    "hatchery": ["hatchery"], "nginx + uWSGI": ["nginx", "uwsgi"], "nginx + gunicorn": ["nginx", "gunicorn"],
-    "granian": ["granian"], "bjoern": ["bjoern"],
+    "nginx + uWSGI": ["nginx", "uwsgi"], "nginx + gunicorn": ["nginx", "gunicorn"], "granian": ["granian"], "bjoern": ["bjoern"],
 }
 
 
@@ -48,7 +47,7 @@ def shop(bench, path="/"):
 
 def installed(bench, label):
     """Whether all programs of a stack are there; remembers their versions."""
-    for name in STACKS[label]:
+    for name in STACKS.get(label, [label]):
         if name == "bjoern":
             done = subprocess.run([str(bench.place.venv / "bin/python"), "-c", "import bjoern, importlib.metadata as m; print(m.version('bjoern'))"],
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
@@ -66,15 +65,15 @@ def installed(bench, label):
 
 def start(bench, label, app, file="hatchery.ron", **more):
     """Starts a stack and waits for its first answer; None when it does not come."""
-    server = Server(bench.place, STACKS[label][-1] if label != "hatchery" else "hatchery", label)
+    server = Server(bench.place, STACKS.get(label, [label])[-1], label)
     environment = dict(os.environ, **app.environment)
     values = dict(MODULE=app.module, CHDIR=app.directory, WSGI_FILE=app.module.replace(".", "/") + ".py",
                   ENV_RON=", ".join('"{}": "{}"'.format(*pair) for pair in app.environment.items()),
                   ENV_INI="\n".join("env = {}={}".format(*pair) for pair in app.environment.items()), **more)
     target = app.module + ":application"
     venv = bench.place.venv / "bin"
-    if label == "hatchery":
-        server.spawn(server.command("hatchery", server.configure("wsgi", file, **values)))
+    if label in servers.OURS:
+        server.spawn(server.command(label, server.configure("wsgi", file, **values)))
     elif label == "granian":
         server.spawn([venv / "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", server.port, "--workers", 1,
                       "--blocking-threads", 1, "--http", 1, "--no-ws", "--backlog", 4096, "--log-level", "error", target],

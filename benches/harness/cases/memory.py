@@ -22,7 +22,7 @@ def weigh(server):
 def site(bench):
     """The shop, not asked for a while; Hatchery also with its workers and app gone."""
     app, rows, goals = applications.shop(bench), [], []
-    for label in ["hatchery"] + [one for one in applications.STACKS if one != "hatchery" and bench.options.peers is None and not bench.quick]:
+    for label in ["hatchery"] + [one for one in applications.STACKS if bench.options.peers is None and not bench.quick]:
         measure.progress("memory: " + label)
         server = applications.start(bench, label, app) if applications.installed(bench, label) else None
         if server:

@@ -17,7 +17,7 @@ def settle(server, seconds):
 
 def memory(bench, start, names):
     """Each server alone: PSS after one request, and what an idle connection adds."""
-    count, rows, found = 1000 if bench.quick else 10000, [], []
+    count, rows, weights, found = 1000 if bench.quick else 10000, [], [], []
     for name in names:
         measure.progress("memory: " + name)
         # Some servers allocate all connections at the start: weighed idle with room for a thousand.
@@ -37,12 +37,16 @@ def memory(bench, start, names):
                 connection.close()
             server.stop()
             own = name == "hatchery"
+            weights.append((idle, each))
             rows.append(["**hatchery**" if own else name, report.megabytes(idle), str(processes), "–" if each != each else "{:,.0f}".format(each)])
             if own:
                 found.append(report.goal("idle PSS of master and one worker", idle / 1e6, 4, " MB"))
                 found.append(report.goal("bytes per idle keep-alive connection", each, 512, " B"))
     measure.progress("memory: done", end=True)
     head = ["server", "idle PSS", "processes", "bytes per idle connection"]
+    # The later column first: its place does not move.
+    report.times_before(head, rows, 4, [each for _, each in weights], "connection × before")
+    report.times_before(head, rows, 2, [idle for idle, _ in weights], "PSS × before")
     text = "PSS after the first request, each server alone, with room for 1,000 connections; then, with room for 12,000, what each " \
            "of {:,} connections adds that served one request.".format(count)
     return [report.Section("Memory", text, head, rows, found)]

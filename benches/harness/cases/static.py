@@ -5,7 +5,7 @@ import statistics
 
 from .. import callgrind, client, measure, report
 from ..processes import CORES
-from ..servers import NotStarted, Server
+from ..servers import OURS, NotStarted, Server
 from . import resting
 
 ABOUT = "Static files on loopback: one worker pinned to one core, wrk on another, keep-alive, access logs off."
@@ -91,6 +91,8 @@ def goals(name, rows):
     if best:
         bound = {"100k": 0.85, "10m": 1.02}.get(name, 1.0)
         found.append(report.goal("{}: × the best peer".format(LOADS[name].title), own.cpu / best.cpu, bound))
+    if name == "1k":
+        found += report.before_goals("1 KiB", rows, 1.0)
     return found
 
 
@@ -128,6 +130,7 @@ def connections(bench, servers):
         found.append(report.goal("{:,} connections: CPU added to each request, against nginx's own".format(many),
                                  added["hatchery"], added["nginx"], " µs"))
     head = ["server", "CPU µs, 64", "CPU µs, {:,}".format(many), "slowdown", "µs more", "requests/s", "p99", "failed"]
+    report.times_before(head, rows, 3, [one.cpu for one in lot])
     text = "What the kernel needs more is the same for all: the cheaper a request, the larger a share of it that is."
     return [report.Section("1 KiB file, 64 to {:,} connections".format(many), text, head, rows, found)]
 
@@ -156,10 +159,10 @@ def split(server):
 
 def two_workers(bench, servers):
     """Two workers on the server's core against one, and how they share 64 connections there and on two cores."""
-    names = [one.name for one in servers if one.name in ("hatchery", "nginx", "lighttpd")]
+    names = [one.name for one in servers if one.name in OURS + ("nginx", "lighttpd")]
     pinned = start(bench, names, workers=2, label="{} × 2")
     free = start(bench, names, workers=2, cores=set(CORES), label="{} × 2, free")
-    shares, rows, found = {}, [], []
+    shares, rows, costs, found = {}, [], [], []
 
     def watched(server):
         return lambda: shares.setdefault(server.label, []).append(watch(server))
@@ -176,6 +179,7 @@ def two_workers(bench, servers):
             continue
         ratio = cost[two] / cost[name]
         here, there = worst(shares[two]), worst(shares[apart])
+        costs.append(cost[two])
         rows.append(["**hatchery**" if name == "hatchery" else name, "{:.2f}".format(cost[name]), "{:.2f}".format(cost[two]),
                      "{:.2f}".format(ratio), "{:.0%}".format(here), "{:.0%}".format(there)])
         if name == "hatchery":
@@ -185,6 +189,7 @@ def two_workers(bench, servers):
     for server in pinned + free:
         server.stop()
     head = ["server", "CPU µs, one", "CPU µs, two", "ratio", "larger share, one core", "larger share, two cores"]
+    report.times_before(head, rows, 3, costs)
     return [report.Section("Two workers", "The worst of the splits seen while wrk held 64 connections.", head, rows, found)]
 
 
@@ -201,7 +206,7 @@ def worst(splits):
 
 def run(bench):
     make_files(bench.place.root)
-    names = bench.chosen(["hatchery"] + PEERS)
+    names = bench.chosen(bench.ours() + PEERS)
     sections = []
     wanted = set(bench.parts(PARTS))
     if wanted & set(LOADS) or wanted & {"connections", "two-workers"}:
