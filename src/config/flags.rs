@@ -12,7 +12,7 @@ use super::located::Report;
 use super::location::Location;
 use super::problem::{Complaint, Place, Problem};
 use super::read::env_name;
-use super::site::{POLICIES, Site};
+use super::site::{DEFAULT_POLICIES, Site};
 use super::source::{Source, absolute};
 use super::units::{self, check_path};
 use super::workers::Processes;
@@ -150,7 +150,7 @@ fn at_root(handler: Handler) -> Location {
 }
 
 fn location(matcher: Matcher, handler: Handler) -> Location {
-    Location { matcher, policies: POLICIES, handler: Rc::new(handler), fallback: Fallback::default() }
+    Location { matcher, policies: DEFAULT_POLICIES, handler: Rc::new(handler), fallback: Fallback::default() }
 }
 
 fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &mut Report<'_>) -> Site {
@@ -169,7 +169,7 @@ fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &m
         label,
         names: Vec::new(),
         listen,
-        policies: POLICIES,
+        policies: DEFAULT_POLICIES,
         trusted_proxies: Vec::new(),
         error_pages: Vec::new(),
         locations,

@@ -56,11 +56,11 @@ pub(crate) struct RawProbe<'a> {
 impl<'a> Raw<'a> for RawProbe<'a> {}
 
 /// Policies that a location and a site may carry, once they exist.
-pub(crate) const POLICIES: &[&str] =
+pub(crate) const POLICIES_LATER: &[&str] =
     &["access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses"];
 
 impl<'a> Raw<'a> for RawLocation<'a> {
-    const LATER: &'static [&'static str] = POLICIES;
+    const LATER: &'static [&'static str] = POLICIES_LATER;
 
     fn misplaced(key: &str) -> Option<Complaint> {
         let inside = match key {

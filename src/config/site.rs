@@ -31,7 +31,7 @@ pub struct Site {
 }
 
 /// Policies of a site unless it says otherwise.
-pub(crate) const POLICIES: Policies = Policies { max_body: Some(20 << 20), asleep_200: false };
+pub(crate) const DEFAULT_POLICIES: Policies = Policies { max_body: Some(20 << 20), asleep_200: false };
 
 /// A site whose locations still have names of apps and upstreams.
 pub(crate) struct Draft {
@@ -68,7 +68,7 @@ impl Read for Draft {
         let names: Vec<At<HostPattern>> = at.or(raw.names, Vec::new(), report);
         let listen: Option<Vec<At<Address>>> = at.need(raw.listen, "listen", "[\":8000\"]", report);
         let max_body = at.read(raw.max_body, report).map(|size| size.0);
-        let policies = Policies { max_body, ..Policies::default() }.inherit(&POLICIES);
+        let policies = Policies { max_body, ..Policies::default() }.inherit(&DEFAULT_POLICIES);
         let trusted_proxies = at.or(raw.trusted_proxies, Vec::new(), report);
         let error_pages = at.or(raw.error_pages, ErrorPages(Vec::new()), report).0;
         let locations = at.need(raw.locations, "locations", "[(path: \"/\", to: App(\"shop\"))]", report);

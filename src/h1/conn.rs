@@ -256,7 +256,7 @@ impl Conn {
         match &mut self.reading {
             Reading::Sized { left } if *left > max => {
                 self.stop_reading();
-                Err(TOO_LARGE)
+                Err(Refusal::BODY_TOO_LARGE)
             }
             Reading::Chunked { allowed, .. } => {
                 *allowed = max;
@@ -589,8 +589,6 @@ impl Conn {
         self.input = Vec::new();
     }
 }
-
-const TOO_LARGE: Refusal = Refusal { status: 413, why: "request body too large; raise max_body" };
 
 #[cfg(test)]
 mod tests;

@@ -65,6 +65,11 @@ pub struct Refusal {
     pub why: &'static str,
 }
 
+impl Refusal {
+    /// A body over `max_body`, announced or not.
+    pub const BODY_TOO_LARGE: Self = Self { status: 413, why: "request body too large; raise max_body" };
+}
+
 /// Where a fault lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {

@@ -8,6 +8,7 @@
 
 use super::Policies;
 use crate::http::BodyLength;
+use crate::http::fault::Refusal;
 
 /// A request as the rules see it.
 pub struct Asked<'a> {
@@ -33,13 +34,8 @@ pub enum Verdict {
 pub enum Answer {
     /// The error page for this status.
     Page(u16),
-    /// The same, and nothing more is read of the request, whose fault it is.
-    Refuse {
-        /// Status.
-        status: u16,
-        /// For the log.
-        why: &'static str,
-    },
+    /// The page of the refusal, and nothing more is read of the request, whose fault it is.
+    Refuse(Refusal),
     /// 200, with this text.
     Text(&'static str),
 }
@@ -67,7 +63,7 @@ fn host(_: &Policies, asked: &Asked<'_>) -> Verdict {
 fn body(policies: &Policies, asked: &Asked<'_>) -> Verdict {
     match (asked.body, policies.max_body) {
         (BodyLength::Known(length), Some(most)) if length > most => {
-            Verdict::Respond(Answer::Refuse { status: 413, why: "request body too large; raise max_body" })
+            Verdict::Respond(Answer::Refuse(Refusal::BODY_TOO_LARGE))
         }
         _ => Verdict::Continue,
     }
@@ -93,7 +89,7 @@ mod tests {
 
     #[track_caller]
     fn refused(verdict: Verdict) {
-        assert!(matches!(verdict, Verdict::Respond(Answer::Refuse { status: 413, .. })), "{verdict:?}");
+        assert_eq!(verdict, Verdict::Respond(Answer::Refuse(Refusal::BODY_TOO_LARGE)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the client's bytes do to a connection: from input to events.
 
-use super::{Conn, Notice, PIPELINE_OUT, Phase, Reading, TOO_LARGE, Writing};
+use super::{Conn, Notice, PIPELINE_OUT, Phase, Reading, Writing};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{Event, framing};
 use crate::http::fault::Refusal;
@@ -60,7 +60,7 @@ impl Conn {
             data.reserve(self.input.len());
             let used = decoder.decode(&self.input, &mut data).map_err(bad_chunk)?;
             drop(self.input.drain(..used));
-            *allowed = allowed.checked_sub(data.len() as u64).ok_or(TOO_LARGE)?;
+            *allowed = allowed.checked_sub(data.len() as u64).ok_or(Refusal::BODY_TOO_LARGE)?;
         }
         if !data.is_empty() {
             return Ok(Some(Event::Body(data)));

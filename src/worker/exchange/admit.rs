@@ -3,9 +3,9 @@
 
 use super::{Exchange, METHODS, Served};
 use crate::config::{Fallback, Handler};
-use crate::http::fault::Refusal;
 use crate::http::target::Form;
 use crate::http::{BodyLength, ResponseHead};
+use crate::policy::Policies;
 use crate::policy::chain::{self, Answer, Asked, Verdict};
 use crate::worker::drive::Drive;
 use std::rc::Rc;
@@ -14,13 +14,14 @@ impl Exchange {
     /// Asks the policies of the place, then its handler.
     pub(super) fn admit(&mut self, body: BodyLength, drive: &mut Drive<'_>) {
         let location = self.place(drive.config).map(|(_, location)| location);
-        let policies = location.map(|location| location.policies).unwrap_or_default();
+        let none = Policies::default();
+        let policies = location.map_or(&none, |location| &location.policies);
         let is_asleep = || match self.handler.as_deref() {
             Some(Handler::App { app, .. }) => drive.cx.is_asleep(*app),
             _ => false,
         };
         let has_site = self.request.as_ref().is_some_and(|request| request.site.is_some());
-        match chain::judge(&policies, &Asked { has_site, body, is_asleep: &is_asleep }) {
+        match chain::judge(policies, &Asked { has_site, body, is_asleep: &is_asleep }) {
             Verdict::Continue => {}
             Verdict::Respond(answer) => return self.answer_at_once(answer, drive),
         }
@@ -42,8 +43,7 @@ impl Exchange {
     fn answer_at_once(&mut self, answer: Answer, drive: &mut Drive<'_>) {
         match answer {
             Answer::Page(status) => self.answer_page(&ResponseHead::new(status), drive),
-            Answer::Refuse { status, why } => {
-                let refusal = Refusal { status, why };
+            Answer::Refuse(refusal) => {
                 drive.reply.ignore_rest(refusal);
                 self.refuse(refusal, drive);
             }
