@@ -70,13 +70,40 @@ pub(crate) mod tests {
     use std::io::Write;
     use std::os::fd::AsFd;
 
-    /// Has the kernel drop a file from memory; whether it does so on this file system.
+    /// Has the kernel drop a file from memory; whether it does so on this file system. Advice about a page that some
+    /// processor has just put aside has no effect; it has a moment later.
     pub(crate) fn drop_from_memory(file: &std::fs::File) -> bool {
+        use nix::sys::statfs::{EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, fstatfs};
+        if ![EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC].contains(&fstatfs(file).unwrap().filesystem_type()) {
+            return false;
+        }
         file.sync_all().unwrap();
-        let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-        nix::fcntl::posix_fadvise(file, 0, 0, advice).unwrap();
-        let kind = nix::sys::statfs::fstatfs(file).unwrap().filesystem_type();
-        [nix::sys::statfs::EXT4_SUPER_MAGIC, nix::sys::statfs::XFS_SUPER_MAGIC].contains(&kind)
+        for _ in 0..10_000 {
+            let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+            nix::fcntl::posix_fadvise(file, 0, 0, advice).unwrap();
+            if pages_in_memory(file) == 0 {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        panic!("the kernel keeps {} pages of the file in memory", pages_in_memory(file));
+    }
+
+    /// By `mincore(2)`: asking by a read would have the kernel read ahead.
+    fn pages_in_memory(file: &std::fs::File) -> usize {
+        use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+        let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+        let Some(size) = std::num::NonZeroUsize::new(length) else { return 0 };
+        let mut pages = vec![0_u8; length.div_ceil(4096)];
+        // SAFETY: a new mapping of its own, which nobody reads through; `pages` has a byte for each page of it.
+        let asked = unsafe {
+            let map = mmap(None, size, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, file, 0).unwrap();
+            let asked = libc::mincore(map.as_ptr(), length, pages.as_mut_ptr());
+            munmap(map, length).unwrap();
+            asked
+        };
+        assert_eq!(asked, 0);
+        pages.iter().filter(|page| **page & 1 == 1).count()
     }
 
     #[test]
