@@ -90,6 +90,8 @@
 //! | word | meaning |
 //! |---|---|
 //! | link | a stream socket from a worker to an app process or an upstream server |
+//! | run | one request at an app or upstream, from its lease to its release; of a cron job: one start of its command |
+//! | shortage | a lack of descriptors or memory, against which expendable connections are closed |
 //! | spool | a body that is kept, in memory or in a file without a name, until the slower side takes it |
 //! | segment | a piece of what is to be sent: bytes, or a part of a file |
 //! | near, far | of a file: on a file system of this machine, or on one that may take its time or never answer |

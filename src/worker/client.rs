@@ -1,13 +1,14 @@
 //! A client connection: its stream, its protocol state and the exchange that runs on it. [`Client::drive`] is the only
 //! caller of `wants`: it works while what the stream can do and what the protocol wants have something in common.
 
+use super::client_quota::Counted;
 use super::context::{Context, Timer};
-use super::crowd::Seat;
-use super::drive::{Drive, Owner};
+use super::drive::Drive;
 use super::exchange::{Exchange, Peer};
+use super::owner::Owner;
 use super::reader;
 use super::reply::{Reply, Tally};
-use super::spare::Spare;
+use super::shortage::Expendable;
 use super::transport::Transport;
 use crate::event::{Read, Readiness, Source};
 use crate::h1::{self, End, Event};
@@ -32,7 +33,7 @@ const TOO_MANY: Refusal = Refusal {
     why: "too many connections of one client address; raise limits.connections_per_client",
 };
 
-/// When even the refused ones are too many.
+/// The line for a connection that does not even get a 429.
 const CLOSED: &str =
     "connection closed unanswered: its client address has too many; raise limits.connections_per_client";
 
@@ -42,7 +43,7 @@ pub(super) struct Client {
     h1: h1::Conn,
     peer: Peer,
     phase: Phase,
-    seat: Seat,
+    counted: Counted,
     /// The exchange that runs, or whose response is being written.
     stream: Option<Box<Stream>>,
     /// Number of the latest.
@@ -77,7 +78,7 @@ struct Stream {
 
 /// How a drive ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum DriveEnd {
     /// The budget is used up; there is more to do.
     Again,
     /// Nothing to do before an event or the deadline.
@@ -106,7 +107,7 @@ impl Client {
         draining: bool,
         cx: &mut Context,
     ) -> io::Result<()> {
-        let Some(seat) = cx.enter(address, listener) else {
+        let Some(counted) = cx.enter(address, listener) else {
             cx.note(log::Level::Info, CLOSED, format_args!("{CLOSED}"));
             return Ok(());
         };
@@ -115,7 +116,7 @@ impl Client {
             h1: h1::Conn::new(Rc::clone(&cx.settings), cx.now),
             peer: Peer { address, listener },
             phase: Phase::Open,
-            seat,
+            counted,
             stream: None,
             streams: 0,
             trailing: VecDeque::new(),
@@ -125,10 +126,10 @@ impl Client {
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
         if let Err(error) = client.transport.watch(&cx.poll, Source::Client(key)) {
             clients.remove(key);
-            cx.leave(address, seat);
+            cx.leave(address, counted);
             return Err(error);
         }
-        if seat == Seat::Refused {
+        if counted == Counted::Refused {
             client.h1.refuse_early(TOO_MANY);
         }
         if draining {
@@ -140,7 +141,7 @@ impl Client {
 
     /// It is closed and out of the slab.
     pub(super) fn left(self, cx: &mut Context) {
-        cx.leave(self.peer.address, self.seat);
+        cx.leave(self.peer.address, self.counted);
     }
 
     /// Takes note of an event.
@@ -174,14 +175,14 @@ impl Client {
         }
     }
 
-    /// Whether it can be done without, and when it would end by itself.
-    pub(super) fn spare(&self) -> Option<(Spare, Time)> {
-        let spare = match self.phase {
-            Phase::Lingering => Spare::Lingering,
-            Phase::Open if self.stream.is_none() && self.h1.is_kept() => Spare::Idle,
+    /// Whether this connection can be done without, and when it would end by itself.
+    pub(super) fn expendable(&self) -> Option<(Expendable, Time)> {
+        let expendable = match self.phase {
+            Phase::Lingering => Expendable::Lingering,
+            Phase::Open if self.stream.is_none() && self.h1.is_kept() => Expendable::Idle,
             Phase::Open | Phase::Leaving | Phase::Closed => return None,
         };
-        Some((spare, self.deadline()?))
+        Some((expendable, self.deadline()?))
     }
 
     /// Its descriptor is needed: it waits no longer.
@@ -212,9 +213,9 @@ impl Client {
     }
 
     /// Works until nothing more can be done now, the budget is used up or the connection is over.
-    pub(super) fn drive(&mut self, key: Key, cx: &mut Context) -> Outcome {
+    pub(super) fn drive(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
         if self.phase == Phase::Closed {
-            return Outcome::Closed;
+            return DriveEnd::Closed;
         }
         if let Some(why) = self.h1.turn(cx.now)
             && let Some(stream) = &mut self.stream
@@ -237,11 +238,11 @@ impl Client {
                 return self.rest(key, cx);
             }
         }
-        Outcome::Again
+        DriveEnd::Again
     }
 
     /// Nothing more can be done now.
-    fn rest(&mut self, key: Key, cx: &mut Context) -> Outcome {
+    fn rest(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
         let wants = self.h1.wants();
         debug_assert!(!(wants.read && self.transport.readable()), "idle although there is something to read");
         debug_assert!(
@@ -251,7 +252,7 @@ impl Client {
         if self.phase == Phase::Leaving && self.stream.is_none() && self.h1.is_idle() {
             return self.close(key, cx);
         }
-        Outcome::Idle
+        DriveEnd::Idle
     }
 
     fn read(&mut self, cx: &mut Context) -> io::Result<bool> {
@@ -390,15 +391,15 @@ impl Client {
         self.finish_log(cx);
     }
 
-    fn close(&mut self, key: Key, cx: &mut Context) -> Outcome {
+    fn close(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
         self.cancel(key, cx);
         self.transport.end(key, cx);
         self.phase = Phase::Closed;
-        Outcome::Closed
+        DriveEnd::Closed
     }
 
     /// The socket failed, or the response cannot be completed: the client must not take it for complete.
-    fn broken(&mut self, key: Key, cx: &mut Context) -> Outcome {
+    fn broken(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
         self.transport.reset_on_close();
         self.close(key, cx)
     }

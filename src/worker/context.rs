@@ -1,12 +1,12 @@
 //! What all connections of a worker share, passed down by reference: configuration, clock, sockets to elsewhere, the
 //! board. A connection and the context are disjoint fields of the worker, so a drive borrows both.
 
-use super::crowd::{Crowd, Seat};
-use super::drive::Owner;
-use super::handler::file::{Files, Job};
+use super::client_quota::{ClientQuota, Counted};
+use super::handler::file::{Files, Lookup};
 use super::handler::pages::{Page, Pages};
 use super::load::Meter;
 use super::outbox::Outbox;
+use super::owner::Owner;
 use super::reader::{self, Origin, Outcome, Reader, Whom};
 use super::report::Report;
 use super::spool::TempDir;
@@ -92,7 +92,7 @@ pub(super) struct Context {
     /// Where every read lands first.
     pub(super) scratch: Vec<u8>,
     ids: Ids,
-    crowd: Crowd,
+    quota: ClientQuota,
     pub(super) throttle: Throttle,
     /// A request found no descriptor left in this turn.
     pub(super) is_short: bool,
@@ -178,7 +178,7 @@ impl Context {
             report: Report::new(access_log, config.log.access.as_ref().map(|access| access.format)),
             scratch: vec![0; READ_SIZE],
             ids: Ids { base: fd::random(), next: 0 },
-            crowd: Crowd::new(config.limits.connections_per_client),
+            quota: ClientQuota::new(config.limits.connections_per_client),
             throttle: Throttle::default(),
             is_short: false,
             leave_by: None,
@@ -255,11 +255,11 @@ impl Context {
     }
 
     /// Has something looked up or made that a static location needs for an answer; the exchange is told when it is there.
-    pub(super) fn look_first(&mut self, owner: Owner, job: Job) -> ReadFirst {
-        let origin = job.far.map_or(Origin::Work, Origin::Far);
-        let (hand, work) = (self.reader.hand().clone(), job.work);
+    pub(super) fn look_first(&mut self, owner: Owner, lookup: Lookup) -> ReadFirst {
+        let origin = lookup.far.map_or(Origin::Work, Origin::Far);
+        let (hand, work) = (self.reader.hand().clone(), lookup.work);
         let work = Box::new(move |_: &mut [u8]| Outcome::Looked(work(&hand)));
-        let ordered = self.reader.order(Whom::Exchange(owner), origin, Some(job.path), work, self.now);
+        let ordered = self.reader.order(Whom::Exchange(owner), origin, Some(lookup.path), work, self.now);
         self.ordered(NO_THREAD, ordered)
     }
 
@@ -385,18 +385,18 @@ impl Context {
     }
 
     /// A connection was accepted: as what it is counted; `None` if it is to be closed at once.
-    pub(super) fn enter(&mut self, address: Option<SocketAddr>, listener: u16) -> Option<Seat> {
-        let address = address.map(|address| address.ip()).filter(|_| self.crowd.is_limited());
+    pub(super) fn enter(&mut self, address: Option<SocketAddr>, listener: u16) -> Option<Counted> {
+        let address = address.map(|address| address.ip()).filter(|_| self.quota.is_limited());
         match address {
-            Some(address) if !self.is_proxy(address, listener) => self.crowd.enter(address),
-            _ => Some(Seat::Uncounted),
+            Some(address) if !self.is_proxy(address, listener) => self.quota.enter(address),
+            _ => Some(Counted::Not),
         }
     }
 
     /// A connection is closed.
-    pub(super) fn leave(&mut self, address: Option<SocketAddr>, seat: Seat) {
+    pub(super) fn leave(&mut self, address: Option<SocketAddr>, counted: Counted) {
         if let Some(address) = address {
-            self.crowd.leave(address.ip(), seat);
+            self.quota.leave(address.ip(), counted);
         }
     }
 

@@ -1,19 +1,11 @@
-//! What travels with an exchange while it is driven.
+//! What travels with an exchange while it is driven, and what a run tells its exchange.
 
 use super::context::Context;
+use super::owner::Owner;
 use super::reply::Reply;
 use crate::config::Config;
-use crate::slab::Key;
-
-/// The address of an exchange: whoever has something for it names it so. A client has one at a time, one after the other;
-/// what was meant for an earlier one does not reach its successor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Owner {
-    /// The client's connection.
-    pub(super) client: Key,
-    /// Counts the exchanges of that connection.
-    pub(super) stream: u32,
-}
+use crate::http::fault::Fault;
+use crate::http::{BodyLength, ResponseHead};
 
 /// An exchange's surroundings for one call.
 pub(super) struct Drive<'a> {
@@ -23,4 +15,18 @@ pub(super) struct Drive<'a> {
     pub(super) reply: Reply<'a>,
     pub(super) config: &'a Config,
     pub(super) cx: &'a mut Context,
+}
+
+/// What an exchange has to do next for its run.
+pub(super) enum Advance {
+    /// Nothing came, or it has been passed on.
+    Wait,
+    /// Something was passed on.
+    Progress,
+    /// The response head.
+    Head(ResponseHead, BodyLength),
+    /// Everything was given to the reply.
+    Done,
+    /// It failed.
+    Broken(Fault),
 }

@@ -17,12 +17,12 @@ mod respond;
 mod written;
 
 use super::context::Context;
-use super::drive::Drive;
+use super::drive::{Advance, Drive};
 use super::handler::fixed;
 use super::reader::Whom;
 use super::spool::{REQUEST_MEMORY, RequestBody, RequestSpool};
 use super::upstream::links::Unit;
-use super::upstream::{Advance, app, proxy};
+use super::upstream::{app, proxy};
 use crate::buf::Segment;
 use crate::config::{Config, HandOver, Handler, Location, Site};
 use crate::gateway;
@@ -88,8 +88,8 @@ enum Step {
     Reading(Box<Reading>),
     Spooling { whom: Collector, spool: RequestSpool },
     Queued { app: usize, body: RequestBody, until: Time, ask: Time },
-    App(Box<app::Run>),
-    Proxy(Box<proxy::Run>),
+    App(Box<app::AppRun>),
+    Proxy(Box<proxy::ProxyRun>),
     Sent,
 }
 
@@ -232,7 +232,7 @@ impl Exchange {
         let Some(request) = &self.request else { return };
         let id = self.id_text();
         let described = self.describe(request, "", &id, drive.cx);
-        match proxy::Run::start(upstream, &described, body, drive) {
+        match proxy::ProxyRun::start(upstream, &described, body, drive) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
                 self.fail(fault, drive);

@@ -12,19 +12,20 @@
 
 mod accept;
 mod client;
+mod client_quota;
 mod closer;
 mod context;
-mod crowd;
 mod drain;
 mod drive;
 mod exchange;
 pub mod handler;
 mod load;
 mod outbox;
+mod owner;
 mod reader;
 mod reply;
 mod report;
-mod spare;
+mod shortage;
 mod spool;
 mod throttle;
 mod transport;
@@ -36,9 +37,9 @@ use crate::event::Source;
 use crate::slab::{Key, Slab};
 use crate::sys::{clock, code, fd};
 use crate::timer::{Time, earliest};
-use client::{Client, Outcome};
+use client::{Client, DriveEnd};
 use context::{Context, Timer};
-use drive::Owner;
+use owner::Owner;
 use reader::Whom;
 use std::io;
 use std::os::fd::AsFd;
@@ -200,9 +201,9 @@ impl Worker {
             let Some(key) = self.cx.runnable.pop_front() else { break };
             let Some(client) = self.clients.get_mut(key) else { continue };
             match client.drive(key, &mut self.cx) {
-                Outcome::Again => self.cx.run_soon(key),
-                Outcome::Idle => client.rearm(key, &mut self.cx),
-                Outcome::Closed => self.closed.push(key),
+                DriveEnd::Again => self.cx.run_soon(key),
+                DriveEnd::Idle => client.rearm(key, &mut self.cx),
+                DriveEnd::Closed => self.closed.push(key),
             }
         }
     }

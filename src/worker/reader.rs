@@ -15,7 +15,7 @@
 //! never has the last ones. A job that takes longer than [`LONG`] is told of, once, with its path; while all threads of an
 //! origin are in such jobs, who asks for another one gets an error at once instead of a place in a queue that does not move.
 
-use super::drive::Owner;
+use super::owner::Owner;
 use crate::buf::{Far, OpenFile, Stamp};
 use crate::slab::Key;
 use crate::sys::{clock, fd, file, page_cache, signals};

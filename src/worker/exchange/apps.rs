@@ -36,7 +36,7 @@ impl Exchange {
         let id = self.id_text();
         let described = self.describe(request, mount, &id, drive.cx);
         let length = (body.len() > 0 || request.has_body()).then(|| body.len());
-        let started = app::Run::start(
+        let started = app::AppRun::start(
             unit,
             &body,
             |stream, body, out| gateway::app::request(stream, &described, length, body, out),

@@ -65,10 +65,12 @@ impl Exchange {
                         ReadFirst::Hangs => self.fail(Fault::Disk, drive),
                     }
                 }
-                file::Answer::First(file::First::Job(job)) => match drive.cx.look_first(drive.owner, job) {
-                    ReadFirst::Begun => self.wait_for_file(body, sofar, drive.cx.now),
-                    ReadFirst::Cannot | ReadFirst::Hangs => self.fail(Fault::Disk, drive),
-                },
+                file::Answer::First(file::First::Lookup(lookup)) => {
+                    match drive.cx.look_first(drive.owner, lookup) {
+                        ReadFirst::Begun => self.wait_for_file(body, sofar, drive.cx.now),
+                        ReadFirst::Cannot | ReadFirst::Hangs => self.fail(Fault::Disk, drive),
+                    }
+                }
                 file::Answer::Ready(ready) => self.send_ready(ready, drive),
                 file::Answer::Send { head, body, segments } => {
                     drive.reply.head(&head, body, drive.cx);

@@ -33,7 +33,7 @@ mod tests;
 mod watch;
 
 pub use entry::{OnDisk, Ready, Refused};
-pub use first::{First, Job, Known, Looked};
+pub use first::{First, Known, Looked, Lookup};
 pub use root::Replaced;
 
 use crate::buf::{Far, Segment};
@@ -42,8 +42,8 @@ use crate::http::{BodyLength, Method, RequestHead, ResponseHead};
 use crate::sys::fd::random;
 use crate::timer::{Time, Wall};
 use cache::Cache;
-use entry::{Entry, File, Found, Variant};
-use find::Search;
+use entry::{EXHAUSTED, Entry, File, Found, Variant, believed_until};
+use find::{Search, StaticLocation};
 use manifest::Manifest;
 use multipart::Multipart;
 use names::{encode, encode_segment, last, trim_slashes};
@@ -59,7 +59,7 @@ use watch::Watches;
 #[derive(Debug)]
 pub struct Files {
     /// By site and location.
-    places: Vec<Vec<Option<Place>>>,
+    places: Vec<Vec<Option<StaticLocation>>>,
     cache: Cache<Entry>,
     watches: Watches,
     /// What entries are found by: the number of a root and a path below it.
@@ -80,13 +80,6 @@ pub struct Due {
     pub path: PathBuf,
     /// The look, which may take as long as it likes.
     pub look: Box<dyn FnOnce() -> Replaced + Send>,
-}
-
-/// A static location.
-#[derive(Debug)]
-struct Place {
-    root: Root,
-    manifest: Manifest,
 }
 
 /// A request as a static location sees it.
@@ -158,13 +151,13 @@ impl Files {
         Ok(files)
     }
 
-    fn open(&mut self, settings: &config::Files) -> Result<Place, String> {
+    fn open(&mut self, settings: &config::Files) -> Result<StaticLocation, String> {
         self.numbers += 1;
         let root = Root::open(&settings.root, self.numbers, &mut self.watches).map_err(|error| {
             let root = settings.root.display();
             format!("cannot open the static root {root}: {error}; `hatchery check` names the key to correct")
         })?;
-        Ok(Place { root, manifest: Manifest::default() })
+        Ok(StaticLocation { root, manifest: Manifest::default() })
     }
 
     /// What becomes readable when files have changed.
@@ -200,7 +193,7 @@ impl Files {
                 log::info!("worker: {} is another directory now", directory.path().display());
                 self.numbers += 1;
                 let root = Root::of(directory, self.numbers, &mut self.watches);
-                *place = Place { root, manifest: Manifest::default() };
+                *place = StaticLocation { root, manifest: Manifest::default() };
                 false
             }
         }
@@ -259,7 +252,7 @@ impl Files {
             search.waiting(request.waits).run(rest, name, now)
         };
         let found = match found.map_or_else(|| search(cache), Ok) {
-            Ok(Found::Nothing(503, find::EXHAUSTED)) => {
+            Ok(Found::Nothing(503, EXHAUSTED)) => {
                 // What is kept open is what can be done without.
                 cache.clear();
                 search(cache)
@@ -282,7 +275,7 @@ impl Files {
                 Some(made) => listing::answer(made, request),
                 None => {
                     let wanted = listing::Wanted::new(rest, settings.dotfiles, request);
-                    Answer::First(First::Job(Job::listing(&place.root, settings, rest, wanted)))
+                    Answer::First(First::Lookup(Lookup::listing(&place.root, settings, rest, wanted)))
                 }
             },
             Found::Nothing(404, why) => Answer::Nothing(why),
@@ -290,18 +283,6 @@ impl Files {
         }
     }
 }
-
-impl Place {
-    /// How long what was found is believed: see [`Entry::until`].
-    fn until(now: Time, watched: bool) -> Time {
-        now.after(if watched { BELIEVED_WATCHED } else { BELIEVED })
-    }
-}
-
-/// Where inotify tells of changes, a look from time to time finds what it cannot see: a file system mounted over a
-/// directory, a file that is written to through a mapping.
-const BELIEVED_WATCHED: std::time::Duration = std::time::Duration::from_secs(10);
-const BELIEVED: std::time::Duration = std::time::Duration::from_secs(1);
 
 fn is_static(location: &config::Location) -> bool {
     matches!(*location.handler, Handler::Files(_))
@@ -313,7 +294,7 @@ fn still_holds(entry: &Entry, root: &Root, links: &config::Symlinks, now: Time) 
     let known = file.variants.first().map(|variant| variant.metadata);
     let holds = root.metadata_near(path, links).is_ok_and(|metadata| known == Some(metadata));
     if holds {
-        entry.until.set(Place::until(now, entry.watched));
+        entry.until.set(believed_until(now, entry.watched));
     }
     holds
 }

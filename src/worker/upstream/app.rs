@@ -6,7 +6,7 @@
 
 mod run;
 
-pub(in crate::worker) use run::{Run, Unsent};
+pub(in crate::worker) use run::{AppRun, Unsent};
 
 use super::arrivals::{Arrivals, Stranger};
 use super::links::{Link, Peer, Unit, UnitLink};
@@ -22,7 +22,7 @@ use crate::sys::socket;
 use crate::timer::Time;
 use crate::worker::closer::Closer;
 use crate::worker::context::{Context, Timer};
-use crate::worker::drive::Owner;
+use crate::worker::owner::Owner;
 use crate::worker::spool::RequestBody;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -39,15 +39,6 @@ const ASK_STUBBORN: Duration = Duration::from_secs(2);
 /// While an app serves, a request waits so long before another process is asked for: the units that are there usually
 /// come free sooner.
 pub(in crate::worker) const PATIENCE: Duration = Duration::from_millis(25);
-
-/// A request that has run for so long is told of, for `status`, and so that the master can ask the host before it may be
-/// late. Shorter ones are over before anybody could read them, and telling of them would cost each of them time.
-const LONG: Duration = Duration::from_secs(1);
-
-/// When a request of an app with this `timeout` is told of.
-fn told_after(timeout: Duration) -> Duration {
-    LONG.min(timeout / 2)
-}
 
 /// So much of a request's line is shown.
 const REQUEST: usize = 200;

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use super::arrivals::Arrivals;
-use crate::worker::drive::Owner;
+use crate::worker::owner::Owner;
 
 /// All links of a worker.
 #[derive(Default)]

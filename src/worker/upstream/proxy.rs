@@ -2,7 +2,6 @@
 //!
 //! Decisions are those of [`gateway::Client`]; sockets, kept connections and the choice of a server are here.
 
-use super::Advance;
 use super::links::{Link, Peer};
 use crate::balance::Balancer;
 use crate::buf::Segment;
@@ -15,9 +14,10 @@ use crate::slab::Key;
 use crate::sys::socket;
 use crate::timer::Time;
 use crate::worker::context::{Context, Timer};
-use crate::worker::drive::{Drive, Owner};
+use crate::worker::drive::{Advance, Drive};
+use crate::worker::owner::Owner;
 use crate::worker::reply::Reply;
-use crate::worker::spare::is_shortage;
+use crate::worker::shortage::is_shortage;
 use std::io;
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ impl Context {
 }
 
 /// A request on its way through an upstream.
-pub(in crate::worker) struct Run {
+pub(in crate::worker) struct ProxyRun {
     upstream: usize,
     server: usize,
     link: Option<Key>,
@@ -121,7 +121,7 @@ pub(in crate::worker) struct Run {
     client: gateway::Client,
 }
 
-impl Run {
+impl ProxyRun {
     /// Begins with the first server that can be reached.
     ///
     /// # Errors

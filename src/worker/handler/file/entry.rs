@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What a path leads to.
 #[derive(Debug)]
@@ -61,6 +62,19 @@ pub(super) enum Body {
     Memory(Rc<[u8]>),
     /// In the file.
     File(Rc<OpenFile>),
+}
+
+/// EMFILE and its kin.
+pub(super) const EXHAUSTED: &str = "no descriptors or memory left to open the file";
+
+/// Where inotify tells of changes, a look from time to time finds what it cannot see: a file system mounted over a
+/// directory, a file that is written to through a mapping.
+const BELIEVED_WATCHED: Duration = Duration::from_secs(10);
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// How long what was found is believed: see [`Entry::until`].
+pub(super) fn believed_until(now: Time, watched: bool) -> Time {
+    now.after(if watched { BELIEVED_WATCHED } else { BELIEVED })
 }
 
 /// Up to here a file is read into memory: it is cheaper to send from there than by `sendfile`.
@@ -186,6 +200,6 @@ impl Refused {
     /// Whether there were no descriptors or memory left.
     #[must_use]
     pub fn is_for_shortage(&self) -> bool {
-        self.why == super::find::EXHAUSTED
+        self.why == EXHAUSTED
     }
 }

@@ -1,12 +1,14 @@
 //! Finding what a path leads to: the only part of a static location that opens files.
 
 use super::cache::Cache;
-use super::entry::{Body, Entry, File, Found, IN_MEMORY, OnDisk, Variant};
-use super::first::{First, Job, Known, Seen};
+use super::entry::{Body, EXHAUSTED, Entry, File, Found, IN_MEMORY, OnDisk, Variant, believed_until};
+use super::first::{First, Known, Lookup, Seen};
+use super::manifest::Manifest;
 use super::names::{hidden, last};
 use super::response::{About, caching, has_hash};
+use super::root::Root;
 use super::watch::{Trail, Watches};
-use super::{Place, config};
+use crate::config;
 use crate::http::encoding::Encoding;
 use crate::http::mime;
 use crate::sys::file::{Kind, Metadata, metadata, read_at};
@@ -18,9 +20,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+/// What is open of a static location.
+#[derive(Debug)]
+pub(super) struct StaticLocation {
+    pub(super) root: Root,
+    pub(super) manifest: Manifest,
+}
+
 /// One search.
 pub(super) struct Search<'a> {
-    place: &'a mut Place,
+    place: &'a mut StaticLocation,
     settings: &'a config::Files,
     watches: &'a mut Watches,
     cache: &'a mut Cache<Entry>,
@@ -54,7 +63,7 @@ const RECENT: i64 = 2;
 
 impl<'a> Search<'a> {
     pub(super) fn new(
-        place: &'a mut Place,
+        place: &'a mut StaticLocation,
         settings: &'a config::Files,
         watches: &'a mut Watches,
         cache: &'a mut Cache<Entry>,
@@ -110,7 +119,7 @@ impl<'a> Search<'a> {
         };
         let near = !self.far && self.place.root.is_near();
         let recheck = path.filter(|_| near && !self.fresh && self.settings.precompressed.is_empty());
-        let until = Cell::new(Place::until(now, self.watched));
+        let until = Cell::new(believed_until(now, self.watched));
         let entry = Entry { found: found.clone(), until, watched: self.watched, recheck };
         if let Some(key) = self.cache.insert(name, Rc::new(entry), self.cost + name.len()) {
             self.watches.depend(&self.trail, key, self.cache);
@@ -299,12 +308,12 @@ impl<'a> Search<'a> {
         {
             self.trail.push((watch, super::manifest::NAME.as_bytes().into()));
         }
-        let Place { root, manifest } = &mut *self.place;
+        let StaticLocation { root, manifest } = &mut *self.place;
         if let Some(contents) = self.known.take_manifest() {
             manifest.take_in(contents);
         }
         if !self.known.has_manifest() && !manifest.is_current(root) {
-            self.first = Some(First::Job(Job::manifest(root, self.settings)));
+            self.first = Some(First::Lookup(Lookup::manifest(root, self.settings)));
             return false;
         }
         manifest.has(path)
@@ -344,7 +353,7 @@ impl<'a> Search<'a> {
         (self.watched, self.far) = (false, true);
         let Some(known) = self.known.name(path) else {
             let most = if self.cache.has_room_for(4096) { IN_MEMORY } else { 0 };
-            self.first = Some(First::Job(Job::name(&self.place.root, self.settings, path, most)));
+            self.first = Some(First::Lookup(Lookup::name(&self.place.root, self.settings, path, most)));
             return Err(io::ErrorKind::WouldBlock.into());
         };
         let (metadata, seen) = known?;
@@ -434,6 +443,4 @@ pub(super) fn failed(error: &io::Error) -> (u16, &'static str) {
     }
 }
 
-/// EMFILE and its kin.
-pub(super) const EXHAUSTED: &str = "no descriptors or memory left to open the file";
 pub(super) const SPECIAL: &str = "not a regular file";

@@ -1,12 +1,12 @@
 //! What has to be done before a request can be answered, elsewhere than in the loop: jobs for threads, and what they bring.
 //! The request is then answered again from its beginning, knowing more than before.
 
-use super::config;
 use super::entry::{IN_MEMORY, OnDisk};
 use super::listing::Wanted;
 use super::manifest::{self, Contents};
 use super::root::{Root, open_file};
 use crate::buf::{Far, OpenFile};
+use crate::config;
 use crate::sys::file::{Kind, Metadata, is_near, metadata, read_at};
 use crate::worker::reader::{FarFile, Hand};
 use nix::errno::Errno;
@@ -24,11 +24,11 @@ pub enum First {
     /// A part of a file on a disk of this machine has to be in memory.
     Near(OnDisk),
     /// Something that takes its time, or may never end.
-    Job(Job),
+    Lookup(Lookup),
 }
 
 /// Work for a thread.
-pub struct Job {
+pub struct Lookup {
     /// Who has brought what may not answer; `None`: it is near, only long.
     pub far: Option<Far>,
     /// What it is about, for the log.
@@ -43,14 +43,14 @@ pub struct Looked(What);
 
 #[derive(Debug)]
 enum What {
-    Name(Vec<u8>, io::Result<(Metadata, Found)>),
+    Name(Vec<u8>, io::Result<(Metadata, LookedUp)>),
     Manifest(Contents),
     Listing(io::Result<Vec<u8>>),
 }
 
 /// A name that a thread has looked up.
 #[derive(Debug)]
-enum Found {
+enum LookedUp {
     Small(Vec<u8>),
     Near(OwnedFd),
     Far(FarFile),
@@ -83,9 +83,9 @@ pub struct Known {
     listing: RefCell<Option<io::Result<Vec<u8>>>>,
 }
 
-impl std::fmt::Debug for Job {
+impl std::fmt::Debug for Lookup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Job").field("far", &self.far).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Lookup").field("far", &self.far).field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -129,18 +129,18 @@ impl Known {
 }
 
 impl Seen {
-    fn of(found: Found) -> Self {
+    fn of(found: LookedUp) -> Self {
         match found {
-            Found::Small(data) => Self::Small(data.into()),
-            Found::Near(file) => Self::File(Rc::new(file.into())),
-            Found::Far(file) => Self::File(Rc::new(file.into())),
-            Found::Directory => Self::Directory,
-            Found::Other => Self::Other,
+            LookedUp::Small(data) => Self::Small(data.into()),
+            LookedUp::Near(file) => Self::File(Rc::new(file.into())),
+            LookedUp::Far(file) => Self::File(Rc::new(file.into())),
+            LookedUp::Directory => Self::Directory,
+            LookedUp::Other => Self::Other,
         }
     }
 }
 
-impl Job {
+impl Lookup {
     /// Looks a name up that is far; `most`: a file of so many bytes is read at once.
     pub(super) fn name(root: &Root, settings: &config::Files, path: &[u8], most: u64) -> Self {
         let (directory, links, far) = (root.shared(), settings.symlinks.clone(), Far::Root(root.number));
@@ -178,14 +178,14 @@ fn shown(settings: &config::Files, path: &[u8]) -> PathBuf {
 }
 
 /// What was opened. Whatever is not kept is closed here.
-fn find(file: OwnedFd, most: u64, far: Far, hand: &Hand) -> io::Result<(Metadata, Found)> {
+fn find(file: OwnedFd, most: u64, far: Far, hand: &Hand) -> io::Result<(Metadata, LookedUp)> {
     let (found, data) = load(file.as_fd(), most)?;
     let what = match (found.kind, data) {
-        (Kind::Regular, Some(data)) => Found::Small(data),
-        (Kind::Regular, None) if is_near(file.as_fd()) => Found::Near(file),
-        (Kind::Regular, None) => Found::Far(FarFile::new(file, far, hand)),
-        (Kind::Directory, _) => Found::Directory,
-        (Kind::Other, _) => Found::Other,
+        (Kind::Regular, Some(data)) => LookedUp::Small(data),
+        (Kind::Regular, None) if is_near(file.as_fd()) => LookedUp::Near(file),
+        (Kind::Regular, None) => LookedUp::Far(FarFile::new(file, far, hand)),
+        (Kind::Directory, _) => LookedUp::Directory,
+        (Kind::Other, _) => LookedUp::Other,
     };
     Ok((found, what))
 }

@@ -137,7 +137,7 @@ impl Store {
         for _ in 0..20 {
             let request = Request { known: &known, ..*request };
             match self.0.serve((0, 0), settings, &request, (now, wall)) {
-                Answer::First(First::Job(job)) => known.add((job.work)(reader.hand())),
+                Answer::First(First::Lookup(lookup)) => known.add((lookup.work)(reader.hand())),
                 answer => return answer,
             }
         }

@@ -1,6 +1,5 @@
 //! The run of one request in a unit: the request goes out whole, the response comes in through a spool, FREE ends it.
 
-use super::told_after;
 use crate::buf::Segment;
 use crate::control::worker::Complaint;
 use crate::event::Read;
@@ -9,18 +8,26 @@ use crate::http::fault::Fault;
 use crate::slab::Key;
 use crate::timer::Time;
 use crate::worker::context::Context;
-use crate::worker::drive::Drive;
+use crate::worker::drive::{Advance, Drive};
 use crate::worker::reply::Reply;
 use crate::worker::spool::{RequestBody, ResponseSpool};
-use crate::worker::upstream::Advance;
 use crate::worker::upstream::arrivals::Stranger;
 use crate::worker::upstream::links::{Link, Peer, Unit, UnitLink};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// A request that has run for so long is told of, for `status`, and so that the master can ask the host before it may be
+/// late. Shorter ones are over before anybody could read them, and telling of them would cost each of them time.
+const LONG: Duration = Duration::from_secs(1);
+
+/// When a request of an app with this `timeout` is told of.
+fn told_after(timeout: Duration) -> Duration {
+    LONG.min(timeout / 2)
+}
+
 /// A request that runs in a unit.
-pub(in crate::worker) struct Run {
+pub(in crate::worker) struct AppRun {
     link: Key,
     unit: Unit,
     spool: ResponseSpool,
@@ -51,7 +58,7 @@ fn is_shortage(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| short.contains(&Errno::from_raw(code)))
 }
 
-impl Run {
+impl AppRun {
     /// Sends a request to a claimed unit. `encode` writes the frames.
     ///
     /// # Errors

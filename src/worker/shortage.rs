@@ -6,12 +6,12 @@ use crate::timer::Time;
 use nix::errno::Errno;
 use std::io;
 
-/// Given up at a time: as many as are accepted in a turn.
+/// Connections given up at a time: as many as are accepted in a turn.
 const AT_A_TIME: usize = 8;
 
-/// What can be done without, the least useful first.
+/// Connections that can be done without, the least useful kind first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Spare {
+pub(super) enum Expendable {
     /// It was answered and closed by us, and is read from only so that its client sees the answer.
     Lingering,
     /// It has served a request and waits for another.
@@ -21,7 +21,7 @@ pub(super) enum Spare {
 impl Worker {
     /// A connection could not be accepted: makes room for it in this turn, or lets accepting rest.
     pub(super) fn lacks(&mut self, error: &io::Error) {
-        let given_up = if is_shortage(error) { self.give_up_spare() } else { 0 };
+        let given_up = if is_shortage(error) { self.close_expendable() } else { 0 };
         let what = if given_up > 0 {
             "idle connections are closed for new ones"
         } else {
@@ -36,15 +36,15 @@ impl Worker {
     /// A request met a shortage in this turn: the next one finds room.
     pub(super) fn make_room(&mut self) {
         if std::mem::take(&mut self.cx.is_short) {
-            self.give_up_spare();
+            self.close_expendable();
         }
     }
 
     /// Closes the connections that can best be done without; how many. One whose next request has come meanwhile is
     /// still answered.
-    fn give_up_spare(&mut self) -> usize {
-        let spare = self.clients.iter().filter_map(|(key, client)| Some((client.spare()?, key)));
-        let chosen = least(spare.collect(), AT_A_TIME);
+    fn close_expendable(&mut self) -> usize {
+        let expendable = self.clients.iter().filter_map(|(key, client)| Some((client.expendable()?, key)));
+        let chosen = least(expendable.collect(), AT_A_TIME);
         for (_, key) in &chosen {
             if let Some(client) = self.clients.get_mut(*key) {
                 client.give_up();
@@ -56,15 +56,15 @@ impl Worker {
 }
 
 /// The `most` that are first in order: by kind, then by which would end first anyway.
-fn least<T>(mut spare: Vec<((Spare, Time), T)>, most: usize) -> Vec<((Spare, Time), T)> {
-    if spare.len() > most {
-        spare.select_nth_unstable_by_key(most, |(order, _)| *order);
-        spare.truncate(most);
+fn least<T>(mut expendable: Vec<((Expendable, Time), T)>, most: usize) -> Vec<((Expendable, Time), T)> {
+    if expendable.len() > most {
+        expendable.select_nth_unstable_by_key(most, |(order, _)| *order);
+        expendable.truncate(most);
     }
-    spare
+    expendable
 }
 
-/// Whether closing something helps.
+/// Whether a call failed for want of descriptors or memory, so that closing connections helps.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
     let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
     error.raw_os_error().is_some_and(|code| short.contains(&Errno::from_raw(code)))
@@ -76,11 +76,11 @@ mod tests {
 
     #[test]
     fn lingering_connections_go_first_and_then_those_idle_for_longest() {
-        let (lingering, idle) = (Spare::Lingering, Spare::Idle);
+        let (lingering, idle) = (Expendable::Lingering, Expendable::Idle);
         let all = [(idle, 5), (lingering, 90), (idle, 3), (lingering, 80), (idle, 4)];
         let chosen = |most| {
-            let spare = all.iter().map(|(kind, end)| ((*kind, Time(*end)), ())).collect();
-            let mut ends: Vec<_> = least(spare, most).iter().map(|((_, end), ())| end.0).collect();
+            let expendable = all.iter().map(|(kind, end)| ((*kind, Time(*end)), ())).collect();
+            let mut ends: Vec<_> = least(expendable, most).iter().map(|((_, end), ())| end.0).collect();
             ends.sort_unstable();
             ends
         };
