@@ -85,12 +85,6 @@ impl Balancer {
             server.rests_until = None;
         }
     }
-
-    /// Whether the server rests after failures; for the status.
-    #[must_use]
-    pub fn rests(&self, index: usize, now: Time) -> bool {
-        self.servers.get(index).is_some_and(|server| server.rests(now))
-    }
 }
 
 impl Server {
@@ -163,9 +157,9 @@ mod tests {
     fn three_failures_in_ten_seconds_rest_for_ten() {
         let mut balancer = Balancer::new([1, 1]);
         fail(&mut balancer, 0, &[100, 105]);
-        assert!(!balancer.rests(0, at(105)));
+        assert!(!balancer.servers[0].rests(at(105)));
         fail(&mut balancer, 0, &[110]);
-        assert!(balancer.rests(0, at(110)));
+        assert!(balancer.servers[0].rests(at(110)));
         assert_eq!(picks(&mut balancer, at(119), 3), [1, 1, 1]);
         assert!(picks(&mut balancer, at(120), 2).contains(&0));
     }
@@ -174,24 +168,24 @@ mod tests {
     fn slow_failures_and_those_before_a_success_do_not_add_up() {
         let mut balancer = Balancer::new([1, 1]);
         fail(&mut balancer, 0, &[100, 105, 111, 120, 125]);
-        assert!(!balancer.rests(0, at(125)));
+        assert!(!balancer.servers[0].rests(at(125)));
         let mut balancer = Balancer::new([1, 1]);
         fail(&mut balancer, 0, &[100, 101]);
         balancer.succeeded(0);
         fail(&mut balancer, 0, &[102, 103]);
-        assert!(!balancer.rests(0, at(103)));
+        assert!(!balancer.servers[0].rests(at(103)));
         fail(&mut balancer, 0, &[104]);
-        assert!(balancer.rests(0, at(104)));
+        assert!(balancer.servers[0].rests(at(104)));
     }
 
     #[test]
     fn after_its_rest_one_failure_is_enough_and_one_success_heals() {
         let mut balancer = Balancer::new([1, 1]);
         fail(&mut balancer, 0, &[100, 100, 100, 130]);
-        assert!(balancer.rests(0, at(139)) && !balancer.rests(0, at(140)));
+        assert!(balancer.servers[0].rests(at(139)) && !balancer.servers[0].rests(at(140)));
         balancer.succeeded(0);
         fail(&mut balancer, 0, &[150]);
-        assert!(!balancer.rests(0, at(150)));
+        assert!(!balancer.servers[0].rests(at(150)));
     }
 
     #[test]
@@ -223,6 +217,5 @@ mod tests {
         let mut balancer = Balancer::new([1]);
         balancer.failed(9, at(1));
         balancer.succeeded(9);
-        assert!(!balancer.rests(9, at(1)));
     }
 }

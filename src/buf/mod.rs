@@ -27,8 +27,6 @@ pub enum Segment {
         /// One past the last byte.
         end: usize,
     },
-    /// Bytes in the program itself.
-    Static(&'static [u8]),
     /// `len` bytes of a file from `offset` on.
     File {
         /// The open file.
@@ -74,7 +72,6 @@ impl Segment {
         match self {
             Self::Owned { data, start } => data.get(*start..).unwrap_or_default(),
             Self::Shared { data, start, end } => data.get(*start..*end).unwrap_or_default(),
-            Self::Static(data) => data,
             Self::File { .. } => &[],
         }
     }
@@ -85,7 +82,6 @@ impl Segment {
             Self::Owned { start, .. } | Self::Shared { start, .. } => {
                 *start = start.saturating_add(size(count))
             }
-            Self::Static(data) => *data = data.get(size(count)..).unwrap_or_default(),
             Self::File { offset, len, .. } => {
                 let count = count.min(*len);
                 *offset = offset.saturating_add(count);
@@ -99,7 +95,6 @@ impl Segment {
         match self {
             Self::Owned { data, start } => data.truncate(start.saturating_add(size(count))),
             Self::Shared { start, end, .. } => *end = (*end).min(start.saturating_add(size(count))),
-            Self::Static(data) => *data = data.get(..size(count)).unwrap_or(data),
             Self::File { len, .. } => *len = (*len).min(count),
         }
     }
@@ -291,16 +286,6 @@ impl Queue {
         self.segments.push_front(segment);
     }
 
-    /// Takes the first segment out.
-    pub fn pop(&mut self) -> Option<Segment> {
-        let segment = self.segments.pop_front()?;
-        self.length -= u128::from(segment.len());
-        if !matches!(segment, Segment::File { .. }) {
-            self.memory -= u128::from(segment.len());
-        }
-        Some(segment)
-    }
-
     /// Drops everything.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -322,9 +307,9 @@ mod tests {
         for step in 1..20 {
             let mut queue = Queue::new();
             queue.extend(b"HTTP/1.1 200 OK\r\n");
-            queue.push(Segment::Static(b"static"));
+            queue.push(Segment::from(b"static".to_vec()));
             queue.push(Segment::Shared { data: Rc::from(&b"xxsharedxx"[..]), start: 2, end: 8 });
-            queue.push(Segment::Static(b""));
+            queue.push(Segment::from(b"".to_vec()));
             queue.extend(b"end");
             queue.encode(|out| out.extend_from_slice(b"ing"));
             let whole = bytes(&queue);
@@ -395,8 +380,9 @@ mod tests {
         }
         queue.consume(4);
         assert_eq!((queue.len(), queue.memory()), (u64::MAX, 0));
-        assert_eq!(queue.pop().unwrap().len(), u64::MAX);
-        assert_eq!((queue.is_empty(), queue.len()), (true, 0));
+        queue.consume(u64::MAX);
+        queue.consume(u64::MAX);
+        assert!(queue.is_empty());
     }
 
     #[test]
@@ -405,7 +391,7 @@ mod tests {
         let segments = [
             Segment::from(b"owned".to_vec()),
             Segment::Shared { data: Rc::from(&b"shared"[..]), start: 1, end: 5 },
-            Segment::Static(b"static"),
+            Segment::from(b"static".to_vec()),
             Segment::File { file: Rc::new(file.into()), offset: u64::MAX - 5, len: 5, stamp: None },
         ];
         for mut segment in segments {

@@ -1,7 +1,7 @@
 //! What the master gives to a worker that it forks. Plain data, so that `master/` and `worker/` need not know each
 //! other.
 
-use super::{Address, Config};
+use super::Config;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -14,8 +14,6 @@ pub struct WorkerBoot {
     pub config: Rc<Config>,
     /// Generation it belongs to, from 1.
     pub generation: u32,
-    /// Number in its pool, from 0; for titles and logs.
-    pub number: u16,
     /// Bound, listening, non-blocking sockets.
     pub listeners: Vec<Listener>,
     /// SOCK_SEQPACKET from the master: `control::worker` messages. End of file: the master is dead, leave.
@@ -43,8 +41,6 @@ pub struct WorkerBoot {
 pub struct Listener {
     /// The socket.
     pub fd: OwnedFd,
-    /// As in the configuration.
-    pub address: Address,
     /// As bound; `None` for a Unix socket.
     pub local: Option<SocketAddr>,
     /// Sites (indices into `config.sites`) that listen here, in the order of the file.

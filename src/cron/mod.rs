@@ -10,7 +10,6 @@ mod schedule;
 mod scheduler;
 mod timeline;
 
-pub use fields::ScheduleError;
 pub use job::{Decision, JobSpec, Kill, RunId};
 pub use schedule::Schedule;
 pub use scheduler::Scheduler;

@@ -74,12 +74,6 @@ impl Rows {
     pub fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
-
-    /// Whether nobody must be poked.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
 }
 
 /// What requests that wait for a pool should know.

@@ -397,7 +397,7 @@ impl World {
 }
 
 fn wait(row: u16, held: u64) -> Take {
-    Take::new(POOL, row, true, Some(u64::from(row) + 1), held)
+    Take::new(POOL, row, Some(u64::from(row) + 1), held)
 }
 
 /// Visits every world that can be reached; how many there are.

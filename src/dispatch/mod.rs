@@ -51,7 +51,7 @@ mod worker;
 
 pub use board::{Board, Freed, Lease, PoolState, Rows};
 pub use master::MasterBoard;
-pub use sweep::{Process, Sweep, Sweeping};
+pub use sweep::{Process, Sweep};
 pub use worker::WorkerBoard;
 
 #[cfg(test)]

@@ -96,12 +96,11 @@ impl Machine for Walk {
     }
 }
 
-/// Takes the first unit that is offered to `me` or, if `idle`, free for anyone. With a `head`, publishes that first.
+/// Takes the first unit that is offered to `me` or free for anyone. With a `head`, publishes that first.
 /// While it looks, `held` (the word of that name) counts one unit more, so that a unit that is claimed is always held.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Take {
     me: u16,
-    idle: bool,
     held: u64,
     phase: Taking,
     walk: Walk,
@@ -121,8 +120,8 @@ enum Taking {
 }
 
 impl Take {
-    pub(super) fn new(pool: u16, me: u16, idle: bool, head: Option<u64>, held: u64) -> Self {
-        Self { me, idle, held: hold(held), phase: Taking::Hold(head), walk: Walk::new(pool) }
+    pub(super) fn new(pool: u16, me: u16, head: Option<u64>, held: u64) -> Self {
+        Self { me, held: hold(held), phase: Taking::Hold(head), walk: Walk::new(pool) }
     }
 
     fn look(&mut self, memory: &mut impl Memory) {
@@ -133,9 +132,7 @@ impl Take {
                 let unit = Unit::decode(word);
                 // Else the unit's word is of a process that has gone, or never was.
                 let right = unit.incarnation == found.incarnation;
-                if right
-                    && (unit.is(UnitState::Offered, self.me) || self.idle && unit.state == UnitState::Idle)
-                {
+                if right && (unit.is(UnitState::Offered, self.me) || unit.state == UnitState::Idle) {
                     self.phase = Taking::Claim(found, unit);
                 }
             }

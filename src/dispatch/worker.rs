@@ -64,7 +64,7 @@ impl WorkerBoard<'_> {
     /// Claims an idle unit.
     #[must_use]
     pub fn claim(self, pool: u16) -> Option<Lease> {
-        self.take(pool, true, None)
+        self.take(pool, None)
     }
 
     /// Publishes `head`, the arrival of the oldest request in the queue, and looks once more for a unit that is idle
@@ -74,19 +74,13 @@ impl WorkerBoard<'_> {
     /// request, or [`WorkerBoard::head`] with `None` when the queue is empty. Do the same after a poke.
     #[must_use]
     pub fn wait(self, pool: u16, head: Time) -> Option<Lease> {
-        self.take(pool, true, Some(head.0.max(1)))
+        self.take(pool, Some(head.0.max(1)))
     }
 
-    /// Takes a unit that was offered to this worker.
-    #[must_use]
-    pub fn collect(self, pool: u16) -> Option<Lease> {
-        self.take(pool, false, None)
-    }
-
-    fn take(mut self, pool: u16, idle: bool, head: Option<u64>) -> Option<Lease> {
+    fn take(mut self, pool: u16, head: Option<u64>) -> Option<Lease> {
         self.valid(pool, self.row)?;
         let held = self.noted(layout::held(pool, self.row));
-        Take::new(pool, self.row, idle, head, held).run(&mut self)
+        Take::new(pool, self.row, head, held).run(&mut self)
     }
 
     /// Publishes that the oldest request in the queue came at `head`, or with `None` that nothing waits; then passes

@@ -160,12 +160,6 @@ impl Response {
         None
     }
 
-    /// Whether the unit is free and the stream can carry the next request.
-    #[must_use]
-    pub fn is_free(&self) -> bool {
-        self.stage == Stage::Free && self.reader.is_between() && !self.ended
-    }
-
     /// Whether every frame that has come was taken as a whole.
     #[must_use]
     pub fn is_between(&self) -> bool {

@@ -187,16 +187,6 @@ impl BodyEncoder {
         }
         self.ended = true;
     }
-
-    /// Whether all that was announced has been queued. If not, the connection cannot carry another request.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        match self.body {
-            BodyLength::None => true,
-            BodyLength::Known(left) => left == 0,
-            BodyLength::Unknown => self.ended,
-        }
-    }
 }
 
 /// Reads the response to one request.

@@ -14,8 +14,8 @@ mod parse;
 mod prepared;
 
 pub use conn::Conn;
+pub use framing::response as response_framing;
 pub(crate) use framing::tokens;
-pub use framing::{ResponseFraming, response as response_framing};
 pub use parse::{Response as ParsedResponse, ResponseError, response as parse_response};
 pub use prepared::Prepared;
 

@@ -61,12 +61,6 @@ pub fn iso(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// The date of `at` as a value of the `Date` field (RFC 9110 §6.6.1).
-#[must_use]
-pub fn format(at: Wall) -> String {
-    ImfDate::new(at.seconds).as_str().to_owned()
-}
-
 /// Reads a date in any of the three forms (IMF-fixdate, RFC 850, asctime) as seconds since the Unix epoch; `None` if it
 /// is none of them. The day name must be one, but need not be the right one. A two-digit year that would be more than 50
 /// years after `now` lies in the century before (RFC 9110 §5.6.7).
@@ -281,7 +275,7 @@ mod tests {
         {
             assert_eq!(parse(text.as_bytes(), NOW), Some(784_111_777), "{text}");
         }
-        assert_eq!(format(Wall { seconds: 784_111_777, nanos: 9 }), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(ImfDate::new(784_111_777).as_str(), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 
     #[test]

@@ -187,7 +187,6 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
         for socket in &listening.sockets {
             listeners.push(Listener {
                 fd: socket.descriptor().try_clone_to_owned()?,
-                address: listening.address.clone(),
                 local: socket.address(),
                 sites: listening.sites.clone(),
             });
@@ -197,7 +196,6 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
     Ok(WorkerBoot {
         config: worker.generation.config.clone(),
         generation: worker.number,
-        number: worker.slot,
         listeners,
         control: ends.control,
         tell: ends.tell,

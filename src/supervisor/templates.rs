@@ -191,12 +191,6 @@ impl Templates {
         asked.map(|template| template.key)
     }
 
-    /// Whether nothing lives.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.templates.iter().all(|template| template.state == TemplateState::Absent)
-    }
-
     /// For `status`: by pool, the oldest first.
     #[must_use]
     pub fn views(&self) -> Vec<TemplateView> {

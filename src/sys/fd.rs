@@ -145,12 +145,6 @@ pub fn random() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-/// Closes nothing, borrows: for places that hold an `Rc<OwnedFd>`.
-#[must_use]
-pub fn borrow(fd: &impl AsFd) -> BorrowedFd<'_> {
-    fd.as_fd()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

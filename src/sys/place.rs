@@ -127,18 +127,6 @@ impl Place {
         &self.path
     }
 
-    /// The name.
-    #[must_use]
-    pub fn name(&self) -> &OsStr {
-        &self.name
-    }
-
-    /// The directory.
-    #[must_use]
-    pub fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
-    }
-
     /// Who can change the names in its directory.
     #[must_use]
     pub fn hold(&self) -> Hold {

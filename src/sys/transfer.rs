@@ -153,7 +153,7 @@ mod tests {
             len: 5,
             stamp: None,
         });
-        queue.push(Segment::Static(b" tail"));
+        queue.push(Segment::from(b" tail".to_vec()));
         while !queue.is_empty() {
             write_queue(here.as_fd(), &mut queue).unwrap();
         }

@@ -31,18 +31,6 @@ impl<K> Wheel<K> {
         Self { now: now.0 / TICK_NANOS, levels: [level(), level(), level(), level()], length: 0 }
     }
 
-    /// How many entries wait.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether no entry waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     /// Fires `key` at the first `expire` at or after `at`, never earlier than `at`.
     pub fn insert(&mut self, at: Time, key: K) {
         let tick = at.0.div_ceil(TICK_NANOS).max(self.now + 1);
@@ -169,7 +157,7 @@ mod tests {
         }
         fired.sort_unstable();
         assert_eq!(fired, want);
-        assert!(wheel.is_empty());
+        assert!(wheel.length == 0);
     }
 
     #[test]
@@ -180,7 +168,7 @@ mod tests {
         wheel.expire(millis(37 * 250), |key| fired.push(key));
         fired.sort_unstable();
         assert_eq!(fired, (1..=250).collect::<Vec<_>>());
-        assert_eq!(wheel.len(), 249);
+        assert_eq!(wheel.length, 249);
     }
 
     #[test]

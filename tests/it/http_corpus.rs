@@ -185,7 +185,7 @@ impl Client {
         let sent = self.conn.out().len();
         self.conn.out().consume(sent);
         self.conn.respond(&ResponseHead::new(status), BodyLength::Known(2), DATE, Time::ZERO);
-        self.conn.send(Segment::Static(b"ok"));
+        self.conn.send(Segment::from(b"ok".to_vec()));
         let mut wire = Vec::new();
         self.conn.out().slices(usize::MAX, |slice| wire.extend_from_slice(slice));
         self.conn.finish(Time::ZERO);

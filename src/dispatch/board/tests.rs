@@ -39,7 +39,7 @@ fn a_unit_serves_one_request_at_a_time() {
     let words = words();
     let board = master(&words);
     assert_eq!(worker(&words, 0).claim(1), None);
-    assert!(board.open(1, 0, 1, 2).is_empty());
+    assert_eq!(board.open(1, 0, 1, 2), Rows::default());
     let one = worker(&words, 0).claim(1).unwrap();
     let two = worker(&words, 1).claim(1).unwrap();
     assert_eq!((one.thread, two.thread, worker(&words, 2).claim(1)), (0, 1, None));
@@ -54,16 +54,16 @@ fn a_unit_serves_one_request_at_a_time() {
 fn a_freed_unit_goes_to_the_request_that_waited_longest() {
     let words = words();
     let board = master(&words);
-    assert!(board.open(0, 0, 1, 1).is_empty());
+    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
     let lease = worker(&words, 0).claim(0).unwrap();
     assert_eq!(worker(&words, 3).wait(0, Time(20)), None);
     assert_eq!(worker(&words, 5).wait(0, Time(10)), None);
     assert_eq!(worker(&words, 0).free(lease, NOW), Freed::Offered(5));
-    assert_eq!((worker(&words, 3).collect(0), worker(&words, 3).claim(0)), (None, None));
-    assert_eq!(worker(&words, 5).collect(0), Some(lease));
-    assert!(worker(&words, 5).head(0, None).is_empty());
+    assert_eq!(worker(&words, 3).claim(0), None);
+    assert_eq!(worker(&words, 5).claim(0), Some(lease));
+    assert_eq!(worker(&words, 5).head(0, None), Rows::default());
     assert_eq!(worker(&words, 5).free(lease, NOW), Freed::Offered(3));
-    assert!(worker(&words, 3).head(0, None).is_empty(), "nobody else waits");
+    assert_eq!(worker(&words, 3).head(0, None), Rows::default(), "nobody else waits");
     assert_eq!(worker(&words, 9).claim(0), Some(lease), "what was offered is idle again");
 }
 
@@ -71,7 +71,7 @@ fn a_freed_unit_goes_to_the_request_that_waited_longest() {
 fn an_offer_that_is_not_wanted_is_passed_on() {
     let words = words();
     let board = master(&words);
-    assert!(board.open(0, 0, 1, 1).is_empty());
+    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
     let lease = worker(&words, 0).claim(0).unwrap();
     assert_eq!((worker(&words, 1).wait(0, Time(1)), worker(&words, 2).wait(0, Time(2))), (None, None));
     assert_eq!(worker(&words, 0).free(lease, NOW), Freed::Offered(1));
@@ -85,9 +85,9 @@ fn opening_a_process_serves_who_waits() {
     let board = master(&words);
     assert_eq!(worker(&words, 4).wait(0, Time(1)), None);
     assert_eq!(board.open(0, 2, 1, 3).iter().collect::<Vec<_>>(), [4]);
-    assert!(worker(&words, 4).collect(0).is_some());
+    assert!(worker(&words, 4).claim(0).is_some());
     let poke = worker(&words, 4).head(0, None);
-    assert!(poke.is_empty());
+    assert_eq!(poke, Rows::default());
     assert!(worker(&words, 0).claim(0).is_some() && worker(&words, 0).claim(0).is_some());
 }
 
@@ -95,7 +95,7 @@ fn opening_a_process_serves_who_waits() {
 fn a_process_leaves_when_its_requests_are_done() {
     let words = words();
     let board = master(&words);
-    assert!(board.open(0, 0, 1, 3).is_empty());
+    assert_eq!(board.open(0, 0, 1, 3), Rows::default());
     let (one, two) = (worker(&words, 0).claim(0).unwrap(), worker(&words, 1).claim(0).unwrap());
     assert_eq!(board.leave(0, 0), 2);
     assert_eq!(worker(&words, 2).claim(0), None);
@@ -103,7 +103,7 @@ fn a_process_leaves_when_its_requests_are_done() {
     assert_eq!((board.claimed(0, 0), board.leave(0, 0)), (1, 1));
     board.close(0, 0);
     assert_eq!(worker(&words, 1).free(two, NOW), Freed::Stale);
-    assert!(board.open(0, 0, 2, 3).is_empty());
+    assert_eq!(board.open(0, 0, 2, 3), Rows::default());
     assert_eq!(worker(&words, 1).free(two, NOW), Freed::Stale, "a late free does not reach the next process");
     let again = worker(&words, 1).claim(0).map(|lease| lease.incarnation);
     assert_eq!(again, Some(2));
@@ -113,13 +113,13 @@ fn a_process_leaves_when_its_requests_are_done() {
 fn claims_of_a_dead_worker_wait_for_the_host() {
     let words = words();
     let board = master(&words);
-    assert!(board.open(0, 0, 1, 2).is_empty());
-    assert!(board.open(1, 0, 1, 1).is_empty());
+    assert_eq!(board.open(0, 0, 1, 2), Rows::default());
+    assert_eq!(board.open(1, 0, 1, 1), Rows::default());
     let (one, two) = (worker(&words, 7).claim(0).unwrap(), worker(&words, 7).claim(1).unwrap());
     let other = worker(&words, 1).claim(0).unwrap();
     assert_eq!(board.freed(one, 7, NOW), Freed::Stale, "its worker lives");
     worker(&words, 7).set_connections(3);
-    assert!(board.worker_left(7, NOW).is_empty());
+    assert_eq!(board.worker_left(7, NOW), Rows::default());
     assert_eq!((board.claimed(0, 0), board.claimed(1, 0), board.connections(7)), (2, 1, 0));
     assert_eq!(worker(&words, 7).free(one, NOW), Freed::Stale, "a new worker in that row owns nothing");
     assert_eq!(board.freed(other, 7, NOW), Freed::Stale);
@@ -134,7 +134,7 @@ fn claims_of_a_dead_worker_wait_for_the_host() {
 fn an_abandoned_claim_waits_for_the_host_too() {
     let words = words();
     let board = master(&words);
-    assert!(board.open(0, 0, 1, 1).is_empty());
+    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
     let lease = worker(&words, 0).claim(0).unwrap();
     worker(&words, 1).abandon(lease);
     worker(&words, 0).abandon(lease);
@@ -148,7 +148,7 @@ fn a_pool_is_active_while_a_request_runs_or_waits() {
     let words = words();
     let board = master(&words);
     assert_eq!(board.last_activity(0, NOW), Time(0));
-    assert!(board.open(0, 0, 1, 1).is_empty());
+    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
     worker(&words, 0).touch(0, Time(40));
     worker(&words, 1).touch(0, Time(30));
     assert_eq!(board.last_activity(0, NOW), Time(40));
@@ -156,7 +156,7 @@ fn a_pool_is_active_while_a_request_runs_or_waits() {
     assert_eq!(board.last_activity(0, NOW), NOW);
     assert_eq!(worker(&words, 0).free(lease, Time(60)), Freed::Idle);
     assert_eq!(board.last_activity(0, NOW), Time(60));
-    assert!(worker(&words, 3).head(0, Some(Time(70))).is_empty());
+    assert_eq!(worker(&words, 3).head(0, Some(Time(70))), Rows::default());
     assert_eq!(board.last_activity(0, NOW), NOW);
 }
 
@@ -182,15 +182,14 @@ fn what_does_not_exist_is_never_claimed() {
     let board = master(&words);
     for (pool, row) in [(0, WORKERS as u16), (3, 0), (POOLS as u16, 0), (u16::MAX, u16::MAX)] {
         assert_eq!((worker(&words, row).claim(pool), worker(&words, row).wait(pool, NOW)), (None, None));
-        assert_eq!(worker(&words, row).collect(pool), None);
-        assert!(
-            worker(&words, row).head(pool, Some(NOW)).is_empty()
-                && worker(&words, row).head(pool, None).is_empty()
+        assert_eq!(
+            (worker(&words, row).head(pool, Some(NOW)), worker(&words, row).head(pool, None)),
+            (Rows::default(), Rows::default())
         );
-        assert!(board.worker_left(row, NOW).is_empty());
+        assert_eq!(board.worker_left(row, NOW), Rows::default());
     }
     for (pool, slot) in [(0, SLOTS as u16), (3, 0), (u16::MAX, u16::MAX)] {
-        assert!(board.open(pool, slot, 1, 1).is_empty());
+        assert_eq!(board.open(pool, slot, 1, 1), Rows::default());
         assert_eq!((board.leave(pool, slot), board.claimed(pool, slot)), (0, 0));
         board.close(pool, slot);
         let lease = Lease { pool, slot, thread: 0, incarnation: 1 };
@@ -200,7 +199,7 @@ fn what_does_not_exist_is_never_claimed() {
         );
         worker(&words, 0).abandon(lease);
     }
-    assert!(board.open(0, 0, 1, u16::MAX).is_empty());
+    assert_eq!(board.open(0, 0, 1, u16::MAX), Rows::default());
     assert_eq!((0..100).filter(|_| worker(&words, 0).claim(0).is_some()).count(), THREADS);
 }
 
@@ -210,7 +209,7 @@ fn threads_never_share_a_unit_and_none_waits_for_ever() {
     const REQUESTS: usize = 3000;
     let words = words();
     let board = master(&words);
-    assert!(board.open(0, 0, 1, 2).is_empty());
+    assert_eq!(board.open(0, 0, 1, 2), Rows::default());
     let poked = AtomicU64::new(0);
     let running = [AtomicU64::new(0), AtomicU64::new(0)];
     let poke = |freed| {

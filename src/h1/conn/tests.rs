@@ -56,7 +56,7 @@ fn body(conn: &mut Conn) -> Vec<u8> {
 /// Answers with `ok` and returns what went out.
 fn answer(conn: &mut Conn, status: u16, now: Time) -> String {
     conn.respond(&ResponseHead::new(status), BodyLength::Known(2), DATE, now);
-    conn.send(Segment::Static(b"ok"));
+    conn.send(Segment::from(b"ok".to_vec()));
     conn.finish(now);
     wire(conn, now)
 }
@@ -100,7 +100,7 @@ fn a_response_for_each_kind_of_body() {
         request(&mut conn);
         conn.respond(&ResponseHead::new(200), length, DATE, at(1));
         for piece in [&b"abc"[..], b"", b"d"] {
-            conn.send(Segment::Static(piece));
+            conn.send(Segment::from(piece.to_vec()));
         }
         conn.finish(at(1));
         assert_eq!(wire(&mut conn, at(1)), expected, "{request_text:?} {length:?}");
@@ -125,7 +125,7 @@ fn a_short_response_aborts_and_none_does_too() {
     let mut conn = fed(GET);
     request(&mut conn);
     conn.respond(&ResponseHead::new(200), BodyLength::Known(10), DATE, at(1));
-    conn.send(Segment::Static(b"short"));
+    conn.send(Segment::from(b"short".to_vec()));
     conn.finish(at(1));
     assert_eq!(conn.end(), End::Abort);
     let mut conn = fed(GET);
@@ -169,7 +169,7 @@ fn every_pair_of_reading_and_writing() {
                 }
                 assert!(conn.wants().body, "{name}");
                 conn.respond(&ResponseHead::new(status), length, DATE, at(1));
-                conn.send(Segment::Static(b"abc"));
+                conn.send(Segment::from(b"abc".to_vec()));
                 conn.finish(at(1));
                 assert!(!conn.wants().body, "{name}");
                 assert_eq!(conn.end(), End::Open, "{name}: something is left to write");
@@ -487,7 +487,7 @@ fn answers_to_pipelined_requests_leave_together() {
     for _ in 0..16 {
         request(&mut conn);
         conn.respond(&ResponseHead::new(200), BodyLength::Known(2), DATE, at(1));
-        conn.send(Segment::Static(b"ok"));
+        conn.send(Segment::from(b"ok".to_vec()));
         conn.finish(at(1));
     }
     assert!(conn.poll().is_none());
@@ -544,10 +544,10 @@ fn writing_has_a_deadline_between_writes() {
     assert_eq!(conn.deadline(), None, "the app may take its time");
     // The wait begins with what is sent next, in the turn in which it is.
     conn.turn(at(150));
-    conn.send(Segment::Static(b"late"));
+    conn.send(Segment::from(b"late".to_vec()));
     assert_eq!((conn.end(), conn.deadline()), (End::Open, Some(at(210))));
     conn.turn(at(155));
-    conn.send(Segment::Static(b"more"));
+    conn.send(Segment::from(b"more".to_vec()));
     assert_eq!(conn.deadline(), Some(at(210)), "the wait goes on");
     conn.out().consume(1);
     conn.wrote(at(200));
@@ -686,7 +686,7 @@ fn spurious_calls_are_harmless() {
         conn.on_timeout(at(1000));
         conn.finish(at(1000));
         conn.respond(&ResponseHead::new(200), BodyLength::None, DATE, at(1));
-        conn.send(Segment::Static(b"x"));
+        conn.send(Segment::from(b"x".to_vec()));
         assert!(conn.poll().is_none() && conn.out().is_empty());
         assert_eq!((conn.end(), conn.deadline(), conn.wants()), (End::Abort, None, Wants::default()));
     }

@@ -32,7 +32,7 @@ mod root;
 mod tests;
 mod watch;
 
-pub use entry::{OnDisk, Ready, Refused};
+pub use entry::{Ready, Refused};
 pub use first::{First, Known, Looked, Lookup};
 pub use root::Replaced;
 

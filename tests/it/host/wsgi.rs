@@ -94,7 +94,7 @@ fn heads_come_as_they_were_given() {
     assert_eq!(answer.body, b"\xe9/latin/\xff");
     let answer = worker.get("/hop_by_hop");
     sound(&answer, 200, "hop");
-    assert_eq!(answer.head.unwrap().fields.len(), 1);
+    assert_eq!(answer.head.unwrap().fields.iter().count(), 1);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn start_response_and_write_follow_the_rules() {
     let mut worker = host.connect(0, 0);
     let answer = worker.get("/lazy");
     sound(&answer, 299, "lazy");
-    assert!(answer.head.unwrap().fields.has("X-Lazy"));
+    assert!(answer.head.unwrap().fields.get("X-Lazy").is_some());
     sound(&worker.get("/write"), 200, "one two three four");
     sound(&worker.get("/replaced"), 503, "sorry");
     for path in ["/replaced_too_late", "/fail_later"] {

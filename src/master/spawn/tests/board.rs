@@ -1,7 +1,7 @@
 //! What a worker can do on the board.
 
 use super::*;
-use crate::dispatch::{Freed, PoolState};
+use crate::dispatch::{Freed, PoolState, Rows};
 use crate::sys::process::Ended;
 use crate::timer::Time;
 use std::sync::atomic::Ordering::SeqCst;
@@ -19,7 +19,7 @@ fn scene() -> (Shared, OwnedFd) {
     board.begin();
     board.seat(ROW);
     board.publish(POOL, PoolState::Serving);
-    assert!(board.open(POOL, 0, INCARNATION, 1).is_empty());
+    assert_eq!(board.open(POOL, 0, INCARNATION, 1), Rows::default());
     (shared, file)
 }
 
@@ -40,7 +40,7 @@ fn do_what_a_worker_does(boot: WorkerBoot) -> i32 {
     let head = board.head(POOL, Some(Time(8)));
     let again = board.wait(POOL, Time(8));
     let state = board.state(POOL);
-    tell(&boot, &[format!("{freed:?} {} {} {state:?}", head.is_empty(), again.is_some())])
+    tell(&boot, &[format!("{freed:?} {} {} {state:?}", head == Rows::default(), again.is_some())])
 }
 
 /// Stores a word, whose number travels as that of the generation.
@@ -100,7 +100,7 @@ fn a_worker_does_its_work_on_its_own_words_and_the_units() {
         assert_eq!(seen, (Some(5), 2, true, 3));
         assert_eq!((board.claimed(POOL, 0), board.last_activity(POOL, Time(50))), (1, Time(50)));
         // It is reaped.
-        assert!(board.worker_left(ROW, Time(60)).is_empty());
+        assert_eq!(board.worker_left(ROW, Time(60)), Rows::default());
         shared.release(Board::area(ROW).unwrap()).unwrap();
         let lease = crate::dispatch::Lease { pool: POOL, slot: 0, thread: 0, incarnation: INCARNATION };
         assert_eq!(board.freed(lease, ROW, Time(61)), Freed::Idle);

@@ -131,11 +131,11 @@ impl World {
                 let outputs = self.scene.exit(key, Exit::Signal(9));
                 self.take(outputs);
             }
-            if self.scene.core.is_idle() {
+            if self.scene.is_idle() {
                 break;
             }
         }
-        assert!(self.scene.core.is_idle(), "{:?}", self.scene.core);
+        assert!(self.scene.is_idle(), "{:?}", self.scene.core);
         assert_eq!(self.open.len(), 0, "nobody answered {:?}", self.open);
         assert_eq!(self.scene.core.deadline(), None);
     }
