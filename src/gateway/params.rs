@@ -1,4 +1,4 @@
-//! A request as CGI variables (RFC 3875 §4.1, PEP 3333): what an app, and later uwsgi, FastCGI, SCGI and CGI, are told.
+//! A request as CGI variables (RFC 3875 §4.1, PEP 3333): what an app and an SCGI server are told.
 //!
 //! Values are bytes as they were received; a protocol that needs text reads them as latin-1. Which fields become
 //! `HTTP_…` variables is a matter of safety:

@@ -5,7 +5,7 @@
 //! | writing | `respond` | `send` | `finish` |
 //! |---|---|---|---|
 //! | `Await` | `Sized`, `Chunked`, `UntilClose` or `Bodiless` | – | aborts: no response |
-//! | `Sized { left }` | – | queues at most `left` | `Done`; aborts if `left > 0` |
+//! | `Sized { left }` | – | queues at most `left` | `Done`; breaks off if `left > 0` |
 //! | `Chunked` | – | queues a chunk | queues the last chunk; `Done` |
 //! | `UntilClose` | – | queues | `Done` |
 //! | `Bodiless` (HEAD, 204, 304, empty) | – | drops | `Done` |
@@ -370,7 +370,7 @@ impl Conn {
         }
     }
 
-    /// The response is complete. One that is shorter than announced, or without a head, aborts the connection, so that
+    /// The response is complete. One that is shorter than announced breaks off, one without a head aborts the connection:
     /// the client sees that it is truncated.
     pub fn finish(&mut self, now: Time) {
         self.clock = now;
@@ -379,7 +379,7 @@ impl Conn {
         }
         match self.writing {
             Writing::Await => return self.abort(),
-            Writing::Sized { left } if left > 0 => return self.abort(),
+            Writing::Sized { left } if left > 0 => return self.break_off(),
             Writing::Chunked => {
                 self.will_write();
                 self.out.extend(chunked::LAST_CHUNK);
@@ -389,6 +389,20 @@ impl Conn {
         }
         self.writing = Writing::Done;
         self.settle(now);
+    }
+
+    /// The response cannot be completed. What there is of it is written, and the connection closes: the length or the
+    /// missing last chunk shows that the rest is not there (RFC 9112 §8). Where the close would be the end of the body,
+    /// the connection is aborted.
+    pub fn break_off(&mut self) {
+        match self.writing {
+            Writing::Await | Writing::UntilClose => self.abort(),
+            Writing::Sized { .. } | Writing::Chunked | Writing::Bodiless | Writing::Done => {
+                if self.phase == Phase::Open {
+                    self.close(!self.is_body_complete() || !self.input.is_empty());
+                }
+            }
+        }
     }
 
     /// Breaks the connection off: nothing more is written, no clean end.

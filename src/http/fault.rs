@@ -4,7 +4,7 @@
 //! | fault | who | status | retry | level |
 //! |---|---|---|---|---|
 //! | `Request` | client | as it says | never | info |
-//! | `Abandoned` | client | – | never | info |
+//! | `Abandoned` | client | 408 | never | info |
 //! | `Refused` | upstream | 502 | always: not a byte of the request was taken | error |
 //! | `ConnectTimeout` | upstream | 504 | always | error |
 //! | `Closed` | upstream | 502 | idempotent methods | error |
@@ -48,7 +48,7 @@ pub enum Fault {
     Busy,
     /// The app does not start, or its processes cannot be reached.
     Unavailable,
-    /// This server has no descriptors or memory left for a connection.
+    /// This server has no descriptors or memory left, for a connection or a file.
     Shortage,
     /// A disk of this server does not answer.
     Disk,
@@ -155,7 +155,9 @@ impl Fault {
             Self::WrongLength => upstream(502, R::Never, "the body is not as long as its Content-Length"),
             Self::Busy => row(W::Upstream, 503, R::Never, L::Warn, "no free process within queue_timeout"),
             Self::Unavailable => row(W::Upstream, 503, R::Never, L::Debug, "nothing is alive to answer"),
-            Self::Shortage => us("no descriptors or memory left to connect; raise LimitNOFILE"),
+            Self::Shortage => {
+                us("no descriptors or memory left; raise LimitNOFILE or lower workers.connections")
+            }
             Self::Disk => us("the disk does not answer"),
             Self::Spool => us("cannot keep the request body"),
         }

@@ -9,13 +9,13 @@ use super::owner::Owner;
 use super::reader;
 use super::reply::{Reply, Tally};
 use super::shortage::Expendable;
+use super::stream::{Stream, Trailing};
 use super::transport::Transport;
 use crate::event::{Read, Readiness, Source};
 use crate::h1::{self, End, Event};
 use crate::http::fault::{Fault, Refusal};
 use crate::slab::{Key, Slab};
 use crate::timer::{Time, earliest};
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -48,8 +48,7 @@ pub(super) struct Client {
     stream: Option<Box<Stream>>,
     /// Number of the latest.
     streams: u32,
-    /// Earlier ones whose responses are not written whole, and where these end in all that is written.
-    trailing: VecDeque<(u64, Box<Stream>)>,
+    trailing: Trailing,
     /// The exchange has no room for more of the request body.
     paused: bool,
     /// When the wheel wakes this connection; its real deadline is never earlier.
@@ -68,14 +67,6 @@ enum Phase {
     Closed,
 }
 
-/// One exchange on the connection.
-struct Stream {
-    number: u32,
-    exchange: Exchange,
-    /// What its response was given.
-    tally: Tally,
-}
-
 /// How a drive ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DriveEnd {
@@ -85,13 +76,6 @@ pub(super) enum DriveEnd {
     Idle,
     /// The connection is over.
     Closed,
-}
-
-impl Stream {
-    /// It is over, after so many bytes were written over the connection.
-    fn log(self: Box<Self>, written: u64, cx: &mut Context) {
-        self.exchange.done(self.tally.status(), self.tally.sent(written), cx);
-    }
 }
 
 impl Client {
@@ -119,7 +103,7 @@ impl Client {
             counted,
             stream: None,
             streams: 0,
-            trailing: VecDeque::new(),
+            trailing: Trailing::default(),
             paused: false,
             armed: None,
         });
@@ -218,7 +202,7 @@ impl Client {
             return DriveEnd::Closed;
         }
         if let Some(why) = self.h1.turn(cx.now)
-            && let Some(stream) = &mut self.stream
+            && let Some(stream) = self.trailing.first().or(self.stream.as_deref_mut())
         {
             stream.exchange.note(Fault::Abandoned(why), "", cx);
         }
@@ -277,7 +261,8 @@ impl Client {
                 self.h1.resume(cx.now);
             }
             self.paused = full;
-            if full {
+            let over = || self.stream.as_ref().is_none_or(|stream| stream.exchange.is_sent());
+            if full || (self.trailing.is_full() && over()) {
                 break;
             }
             let Some(event) = self.h1.poll() else { break };
@@ -310,8 +295,7 @@ impl Client {
     fn open_stream(&mut self, cx: &mut Context) {
         if let Some(stream) = self.stream.take() {
             let end = self.transport.written().saturating_add(self.h1.waiting().len());
-            self.trailing.push_back((end, stream));
-            self.log_written(cx);
+            self.trailing.push(stream, end, cx);
         }
         self.streams = self.streams.wrapping_add(1);
         let exchange = Exchange::new(self.peer, cx);
@@ -360,29 +344,20 @@ impl Client {
 
     /// A response whose last byte was written is over: log it, once.
     fn log_if_done(&mut self, cx: &mut Context) {
-        if !self.trailing.is_empty() {
-            self.log_written(cx);
-        }
+        self.trailing.written(self.transport.written(), cx);
         let done = self.stream.as_ref().is_some_and(|stream| stream.exchange.is_sent());
         if done && self.h1.waiting().is_empty() {
             self.finish_log(cx);
         }
     }
 
-    /// Logs those earlier exchanges whose last byte was written.
-    fn log_written(&mut self, cx: &mut Context) {
-        let written = self.transport.written();
-        while self.trailing.front().is_some_and(|(end, _)| *end <= written) {
-            let Some((_, stream)) = self.trailing.pop_front() else { return };
-            stream.log(written, cx);
-        }
-    }
-
     /// Nothing more is written of any response: logs what has not been.
     fn finish_log(&mut self, cx: &mut Context) {
         let written = self.transport.written();
-        let streams = self.trailing.drain(..).map(|(_, stream)| stream).chain(self.stream.take());
-        streams.for_each(|stream| stream.log(written, cx));
+        self.trailing.finish(written, cx);
+        if let Some(stream) = self.stream.take() {
+            stream.log(written, cx);
+        }
     }
 
     /// The client has gone: what runs for it is given up, or finishes without it.

@@ -321,7 +321,7 @@ impl Exchange {
     pub(super) fn on_refused(&mut self, refusal: Refusal, drive: &mut Drive<'_>) {
         self.cancel(drive);
         if drive.reply.has_begun() {
-            drive.reply.abort();
+            drive.reply.break_off();
         } else {
             self.refuse(refusal, drive);
         }
@@ -417,6 +417,11 @@ impl Exchange {
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Spooling { .. } | Step::Sent => {}
         }
+    }
+
+    /// Bytes that it keeps.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.request.as_ref().map_or(0, |request| request.head.wire_len())
     }
 
     /// Whether everything of the response was given to the connection.

@@ -27,6 +27,7 @@ mod reply;
 mod report;
 mod shortage;
 mod spool;
+mod stream;
 mod throttle;
 mod transport;
 mod upstream;

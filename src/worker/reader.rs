@@ -248,8 +248,8 @@ impl Reader {
         let path = file::path_of(file);
         let file = file.try_clone_to_owned()?;
         let work = move |buffer: &mut [u8]| {
-            bring_near(file.as_fd(), &range, buffer);
-            if matches!(whom, Whom::Connection(_)) {
+            let whole = bring_near(file.as_fd(), &range, buffer);
+            if whole && matches!(whom, Whom::Connection(_)) {
                 want_next(file.as_fd(), &range);
             }
             Outcome::Near
@@ -469,16 +469,17 @@ impl Running {
     }
 }
 
-/// An error is met again by whoever reads afterwards, and told there.
-fn bring_near(file: BorrowedFd<'_>, range: &Range<u64>, buffer: &mut [u8]) {
+/// Whether all of it is there. An error is met again by whoever reads afterwards, and told there.
+fn bring_near(file: BorrowedFd<'_>, range: &Range<u64>, buffer: &mut [u8]) -> bool {
     let mut at = range.start;
     while at < range.end {
         let left = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
         match buffer.get_mut(..left).map(|part| file::read_into(file, at, part)) {
             Some(Ok(count)) if count > 0 => at = at.saturating_add(count as u64),
-            _ => return,
+            _ => return false,
         }
     }
+    true
 }
 
 /// As much again as this part will be wanted soon.

@@ -6,7 +6,7 @@
 //! | `proceed`, `bound_request`, `ignore_rest`, `last`, `interim` | before the head |
 //! | `head`, then `send` as long as `has_room`, then `finish` | once |
 //! | `prepared` | instead of these three |
-//! | `abort` | at any time: the client sees that the response is not complete |
+//! | `break_off` | instead of `finish` |
 
 use super::context::Context;
 use crate::buf::Segment;
@@ -138,9 +138,9 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Breaks the connection off.
-    pub(super) fn abort(&mut self) {
-        self.h1.abort();
+    /// The response cannot be completed: what there is of it leaves, and the client sees that the rest is missing.
+    pub(super) fn break_off(&mut self) {
+        self.h1.break_off();
     }
 
     /// Whether more of the body may be sent.
@@ -156,5 +156,34 @@ impl<'a> Reply<'a> {
     /// Those of them that occupy memory.
     pub(super) fn waiting_in_memory(&self) -> u64 {
         self.h1.waiting().memory() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was announced, given, and written before and of the body; what counts as sent, and whether it is as announced.
+    #[test]
+    fn what_was_written_of_what_was_announced_counts() {
+        use BodyLength::{Known, None, Unknown};
+        for (announced, given, before, written, sent, mismatch) in [
+            (Known(5), 5, 100, 105, 5, false),
+            (Known(5), 5, 100, 103, 3, false),
+            (Known(5), 5, 100, 99, 0, false),
+            // The next response has left, too.
+            (Known(5), 5, 100, 900, 5, false),
+            (Known(5), 9, 100, 105, 5, true),
+            (Known(5), 2, 100, 102, 2, true),
+            (Known(0), 0, 100, 100, 0, false),
+            (Unknown, 50, 100, 900, 50, false),
+            (Unknown, 50, 100, 120, 20, false),
+            // HEAD, 204, 304.
+            (None, 50, 100, 900, 0, false),
+        ] {
+            let tally = Tally { status: Some(Status(200)), announced, given, before };
+            let label = format!("{announced:?} {given} {before} {written}");
+            assert_eq!((tally.sent(written), tally.mismatch().is_some()), (sent, mismatch), "{label}");
+        }
     }
 }

@@ -133,7 +133,7 @@ impl Transport {
     /// found in memory is not asked about again for a while. A far file is not touched at all: its bytes come instead.
     ///
     /// # Errors
-    /// They do not.
+    /// A far file cannot be had, or not in time.
     fn must_read_first(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<bool> {
         let has_read = match self.disk {
             Disk::Reads => return Ok(true),

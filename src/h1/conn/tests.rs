@@ -121,13 +121,33 @@ fn statuses_without_body_have_no_framing() {
 }
 
 #[test]
-fn a_short_response_aborts_and_none_does_too() {
-    let mut conn = fed(GET);
-    request(&mut conn);
-    conn.respond(&ResponseHead::new(200), BodyLength::Known(10), DATE, at(1));
-    conn.send(Segment::from(b"short".to_vec()));
-    conn.finish(at(1));
-    assert_eq!(conn.end(), End::Abort);
+fn a_short_response_is_written_as_far_as_it_goes_and_none_aborts() {
+    let begun = |request_head: &str, body: BodyLength| {
+        let mut conn = fed(request_head);
+        request(&mut conn);
+        conn.respond(&ResponseHead::new(200), body, DATE, at(1));
+        conn.send(Segment::from(b"short".to_vec()));
+        conn
+    };
+    for (body, end) in [(BodyLength::Known(10), "\r\n\r\nshort"), (BodyLength::Unknown, "\r\n5\r\nshort\r\n")]
+    {
+        let mut conn = begun(GET, body);
+        if body == BodyLength::Unknown {
+            conn.break_off();
+        } else {
+            conn.finish(at(1));
+        }
+        conn.send(Segment::from(b"more".to_vec()));
+        conn.feed(GET.as_bytes(), at(1));
+        assert_eq!((conn.end(), conn.poll().is_none()), (End::Open, true), "the rest is written first");
+        let written = wire(&mut conn, at(1));
+        assert!(written.ends_with(end), "{written}");
+        assert_eq!(conn.end(), End::Close);
+    }
+    // Of a body that ends with its connection the end would say that it is whole.
+    let mut conn = begun("GET / HTTP/1.0\r\n\r\n", BodyLength::Unknown);
+    conn.break_off();
+    assert_eq!((conn.end(), conn.waiting().len()), (End::Abort, 0));
     let mut conn = fed(GET);
     request(&mut conn);
     conn.finish(at(1));

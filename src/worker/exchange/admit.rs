@@ -21,15 +21,15 @@ impl Exchange {
             _ => false,
         };
         let has_site = self.request.as_ref().is_some_and(|request| request.site.is_some());
-        match chain::judge(policies, &Asked { has_site, body, is_asleep: &is_asleep }) {
-            Verdict::Continue => {}
-            Verdict::Respond(answer) => return self.answer_at_once(answer, drive),
-        }
-        // What was not announced is bounded as it comes.
+        let verdict = chain::judge(policies, &Asked { has_site, body, is_asleep: &is_asleep });
+        // What was not announced is bounded as it comes, whoever answers.
         if let Some(most) = policies.max_body
             && let Err(refusal) = drive.reply.bound_request(most)
         {
             return self.refuse(refusal, drive);
+        }
+        if let Verdict::Respond(answer) = verdict {
+            return self.answer_at_once(answer, drive);
         }
         if location.is_none() {
             return self.answer_for_none(drive);

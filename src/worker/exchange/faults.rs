@@ -29,7 +29,7 @@ impl Exchange {
         self.note(fault, detail, drive.cx);
         if drive.reply.has_begun() {
             // The client must see that the response is not complete.
-            drive.reply.abort();
+            drive.reply.break_off();
             self.step = Step::Sent;
             return;
         }
@@ -76,9 +76,9 @@ impl Exchange {
                 cx.note_fault(level, &kind, format_args!("{handler}: {line}: {why}{colon}{detail} ({id})"));
             }
             Who::Us => {
-                let line = self.request_line();
+                let (line, id) = (self.request_line(), self.id_text());
                 let kind = format!("{why}{colon}{detail}");
-                cx.note_fault(level, &kind, format_args!("worker: {line}: {kind}; answered {status}"));
+                cx.note_fault(level, &kind, format_args!("worker: {line}: {kind}; answered {status} ({id})"));
             }
         }
     }

@@ -79,7 +79,11 @@ impl Exchange {
                 }
                 file::Answer::Refuse(refused) => {
                     log::debug!("{}: {}", self.request_line(), refused.why);
-                    drive.cx.is_short |= refused.is_for_shortage();
+                    if refused.is_for_shortage() {
+                        drive.cx.is_short = true;
+                        self.fail(Fault::Shortage, drive);
+                        return Served::Begun;
+                    }
                     self.answer_page(&refused.head, drive);
                 }
             }

@@ -1,0 +1,77 @@
+//! The exchanges of one connection: the one that runs, and those before it whose responses wait to be written.
+
+use super::context::Context;
+use super::exchange::Exchange;
+use super::reply::Tally;
+use std::collections::VecDeque;
+
+/// Bytes that exchanges may keep whose responses wait to be written. A client that pipelines and does not read is served
+/// no further request then; responses alone would be bounded by what they take to send.
+const MOST: usize = 32 * 1024;
+
+/// One exchange on the connection.
+pub(super) struct Stream {
+    pub(super) number: u32,
+    pub(super) exchange: Exchange,
+    /// What its response was given.
+    pub(super) tally: Tally,
+}
+
+impl Stream {
+    /// It is over, after so many bytes were written over the connection.
+    pub(super) fn log(self: Box<Self>, written: u64, cx: &mut Context) {
+        self.exchange.done(self.tally.status(), self.tally.sent(written), cx);
+    }
+}
+
+/// Exchanges that are over, but for what of their responses waits to be written; the oldest first.
+#[derive(Default)]
+pub(super) struct Trailing {
+    /// With where each ends in all that is written over the connection.
+    streams: VecDeque<(u64, Box<Stream>)>,
+    /// Bytes that they keep.
+    kept: usize,
+}
+
+impl Trailing {
+    /// Adds one whose response ends there. Where nobody asks for its size, it is over at once.
+    pub(super) fn push(&mut self, stream: Box<Stream>, end: u64, cx: &mut Context) {
+        if !cx.report.is_on() {
+            return stream.log(end, cx);
+        }
+        self.kept = self.kept.saturating_add(stream.exchange.size());
+        self.streams.push_back((end, stream));
+    }
+
+    /// Whether they keep as much as they may.
+    pub(super) fn is_full(&self) -> bool {
+        self.kept >= MOST
+    }
+
+    /// So many bytes were written: logs those that are over.
+    pub(super) fn written(&mut self, written: u64, cx: &mut Context) {
+        while let Some((end, _)) = self.streams.front()
+            && *end <= written
+        {
+            self.pop(written, cx);
+        }
+    }
+
+    /// Nothing more is written: logs all.
+    pub(super) fn finish(&mut self, written: u64, cx: &mut Context) {
+        while !self.streams.is_empty() {
+            self.pop(written, cx);
+        }
+    }
+
+    fn pop(&mut self, written: u64, cx: &mut Context) {
+        let Some((_, stream)) = self.streams.pop_front() else { return };
+        self.kept = self.kept.saturating_sub(stream.exchange.size());
+        stream.log(written, cx);
+    }
+
+    /// The one whose response is being written, if it is one of these.
+    pub(super) fn first(&mut self) -> Option<&mut Stream> {
+        self.streams.front_mut().map(|(_, stream)| &mut **stream)
+    }
+}
