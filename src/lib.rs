@@ -104,7 +104,7 @@
 //! Reading order: `timer`, `buf`, `http`, `h1::conn`, `worker::exchange`, `supervisor`, `master`.
 
 pub mod buf;
-pub mod slab;
+pub(crate) mod slab;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod timer;
@@ -112,18 +112,18 @@ pub mod timer;
 pub mod control;
 pub mod http;
 
-pub mod accesslog;
-pub mod balance;
-pub mod cron;
+pub(crate) mod accesslog;
+pub(crate) mod balance;
+pub(crate) mod cron;
 pub mod dispatch;
 pub mod gateway;
 pub mod h1;
 pub mod policy;
-pub mod route;
+pub(crate) mod route;
 pub mod supervisor;
 
 pub mod config;
-pub mod event;
+pub(crate) mod event;
 
 pub mod master;
 pub mod worker;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// One JSON object.
     Json,
     /// The combined log format, with request time and id at the end.
@@ -24,43 +24,43 @@ pub enum Format {
 
 /// One exchange, when it is over.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Record<'a> {
+pub(crate) struct Record<'a> {
     /// When the request arrived.
-    pub wall: Wall,
+    pub(crate) wall: Wall,
     /// The client, after trusted proxies; `None` on Unix sockets.
-    pub client: Option<IpAddr>,
+    pub(crate) client: Option<IpAddr>,
     /// The method as it was written; empty if the head could not be read.
-    pub method: &'a [u8],
+    pub(crate) method: &'a [u8],
     /// The target as it was written.
-    pub target: &'a [u8],
+    pub(crate) target: &'a [u8],
     /// The version, `HTTP/1.1`; empty if the head could not be read.
-    pub version: &'a str,
+    pub(crate) version: &'a str,
     /// Status of the response; 499 if the client left before there was one.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Bytes of the body that were sent.
-    pub body_bytes: u64,
+    pub(crate) body_bytes: u64,
     /// From the arrival to the last byte.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// The Host field.
-    pub host: Option<&'a [u8]>,
+    pub(crate) host: Option<&'a [u8]>,
     /// The Referer field.
-    pub referer: Option<&'a [u8]>,
+    pub(crate) referer: Option<&'a [u8]>,
     /// The User-Agent field.
-    pub user_agent: Option<&'a [u8]>,
+    pub(crate) user_agent: Option<&'a [u8]>,
     /// The id of the exchange, as passed on.
-    pub id: &'a str,
+    pub(crate) id: &'a str,
     /// Label of the site; empty if none took the request.
-    pub site: &'a str,
+    pub(crate) site: &'a str,
     /// What answered: `files`, `app shop`, `proxy api`, `redirect`, `respond`; empty if nothing did.
-    pub handler: &'a str,
+    pub(crate) handler: &'a str,
     /// Until the head of the app's or upstream's response.
-    pub upstream: Option<Duration>,
+    pub(crate) upstream: Option<Duration>,
     /// Why there was an error, for the operator.
-    pub error: Option<&'a str>,
+    pub(crate) error: Option<&'a str>,
 }
 
 /// Appends the record and a line feed to `out`.
-pub fn render(format: Format, record: &Record<'_>, out: &mut Vec<u8>) {
+pub(crate) fn render(format: Format, record: &Record<'_>, out: &mut Vec<u8>) {
     match format {
         Format::Json => json(record, out),
         Format::Combined => combined(record, out),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The servers of one upstream, by index.
 #[derive(Clone, Debug)]
-pub struct Balancer {
+pub(crate) struct Balancer {
     servers: Vec<Server>,
 }
 
@@ -29,7 +29,7 @@ struct Server {
 impl Balancer {
     /// One server for each weight. A weight of 0 takes no requests.
     #[must_use]
-    pub fn new(weights: impl IntoIterator<Item = u32>) -> Self {
+    pub(crate) fn new(weights: impl IntoIterator<Item = u32>) -> Self {
         let server = |weight: u32| Server {
             weight: i64::from(weight),
             credit: 0,
@@ -41,7 +41,7 @@ impl Balancer {
 
     /// The server whose turn it is, among those that do not rest and that `skip` lets stand (it tells what was tried
     /// already for this request). `None` if none is left.
-    pub fn pick(&mut self, now: Time, skip: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(crate) fn pick(&mut self, now: Time, skip: impl Fn(usize) -> bool) -> Option<usize> {
         let mut total = 0;
         let mut best: Option<(usize, i64)> = None;
         for (index, server) in self.servers.iter_mut().enumerate() {
@@ -60,7 +60,7 @@ impl Balancer {
     }
 
     /// A request to the server failed before its response began: refused, reset, silent for too long.
-    pub fn failed(&mut self, index: usize, now: Time) {
+    pub(crate) fn failed(&mut self, index: usize, now: Time) {
         let others_live = self
             .servers
             .iter()
@@ -79,7 +79,7 @@ impl Balancer {
     }
 
     /// The server began to answer: its failures are forgotten.
-    pub fn succeeded(&mut self, index: usize) {
+    pub(crate) fn succeeded(&mut self, index: usize) {
         if let Some(server) = self.servers.get_mut(index) {
             server.failures = [None; FAILURES];
             server.rests_until = None;

@@ -18,7 +18,7 @@ pub struct OpenFile {
 /// Who has brought a file of a file system that may not answer: one over a network, or one in user space. Only threads
 /// that may wait touch such a file, and those of one origin do not hold up those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Far {
+pub(crate) enum Far {
     /// A static root, by its number.
     Root(u32),
     /// An app, by its place in the configuration.
@@ -34,26 +34,26 @@ const MOST: u64 = 1 << 20;
 impl OpenFile {
     /// Of something that holds a descriptor, and says what becomes of it in the end.
     #[must_use]
-    pub fn of(holder: impl AsFd + 'static) -> Self {
+    pub(crate) fn of(holder: impl AsFd + 'static) -> Self {
         Self { fd: Box::new(holder), far: None, near: RefCell::default() }
     }
 
     /// The same, of a file that may not answer.
     #[must_use]
-    pub fn brought_by(mut self, far: Far) -> Self {
+    pub(crate) fn brought_by(mut self, far: Far) -> Self {
         self.far = Some(far);
         self
     }
 
     /// Who has brought it, if its file system may not answer: then it is read by a thread, and nothing else is done to it.
     #[must_use]
-    pub fn far(&self) -> Option<Far> {
+    pub(crate) fn far(&self) -> Option<Far> {
         self.far
     }
 
     /// The part of `range` that is not known to be in memory: without the blocks at its beginning that are.
     #[must_use]
-    pub fn unknown(&self, range: &Range<u64>, now: Time) -> Range<u64> {
+    pub(crate) fn unknown(&self, range: &Range<u64>, now: Time) -> Range<u64> {
         let near = self.near.borrow();
         let mut from = range.start;
         while from < range.end {
@@ -69,7 +69,7 @@ impl OpenFile {
 
     /// Remembers the blocks that lie in `range` as a whole: they are in memory. `size` is that of the file, whose last
     /// block ends there.
-    pub fn found_near(&self, range: &Range<u64>, size: u64, until: Time) {
+    pub(crate) fn found_near(&self, range: &Range<u64>, size: u64, until: Time) {
         let first = range.start.div_ceil(BLOCK);
         let end = if range.end >= size { range.end.div_ceil(BLOCK) } else { range.end / BLOCK };
         let mut near = self.near.borrow_mut();

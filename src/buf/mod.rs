@@ -3,7 +3,7 @@
 
 mod file;
 
-pub use file::{Far, OpenFile};
+pub(crate) use file::{Far, OpenFile};
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -45,15 +45,15 @@ pub enum Segment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Last modification: seconds and nanoseconds.
-    pub modified: (i64, u32),
+    pub(crate) modified: (i64, u32),
 }
 
 impl Segment {
     /// How many bytes are left.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         match self {
             Self::File { len, .. } => *len,
             bytes => bytes.as_bytes().len() as u64,
@@ -62,13 +62,13 @@ impl Segment {
 
     /// Whether nothing is left.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The bytes in memory; empty for a file.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Owned { data, start } => data.get(*start..).unwrap_or_default(),
             Self::Shared { data, start, end } => data.get(*start..*end).unwrap_or_default(),
@@ -77,7 +77,7 @@ impl Segment {
     }
 
     /// Drops the first `count` bytes, or all there are.
-    pub fn advance(&mut self, count: u64) {
+    pub(crate) fn advance(&mut self, count: u64) {
         match self {
             Self::Owned { start, .. } | Self::Shared { start, .. } => {
                 *start = start.saturating_add(size(count))
@@ -91,7 +91,7 @@ impl Segment {
     }
 
     /// Keeps only the first `count` bytes.
-    pub fn truncate(&mut self, count: u64) {
+    pub(crate) fn truncate(&mut self, count: u64) {
         match self {
             Self::Owned { data, start } => data.truncate(start.saturating_add(size(count))),
             Self::Shared { start, end, .. } => *end = (*end).min(start.saturating_add(size(count))),
@@ -113,7 +113,7 @@ impl From<Vec<u8>> for Segment {
 
 /// What may be written next.
 #[derive(Debug)]
-pub enum Front<'a> {
+pub(crate) enum Front<'a> {
     /// Nothing.
     Empty,
     /// Bytes; gather more of them with [`Queue::slices`]. `file_follows`: a file comes right after these bytes.
@@ -171,7 +171,7 @@ impl Queue {
     }
 
     /// Adds a segment at the end; an empty one is dropped.
-    pub fn push(&mut self, segment: Segment) {
+    pub(crate) fn push(&mut self, segment: Segment) {
         let len = segment.len();
         if len == 0 {
             return;
@@ -184,7 +184,7 @@ impl Queue {
     }
 
     /// Adds a copy of `bytes`, merged into the last segment if that is small and owned.
-    pub fn extend(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -199,12 +199,12 @@ impl Queue {
     }
 
     /// A buffer to encode into: `write` appends to the last small owned segment, or to a new one.
-    pub fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.encode_with(512, write);
     }
 
     /// As [`Self::encode`], for about `expected` bytes.
-    pub fn encode_with(&mut self, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn encode_with(&mut self, expected: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let reuse =
             matches!(self.segments.back(), Some(Segment::Owned { data, .. }) if data.len() < MERGE_BELOW);
         if !reuse {
@@ -231,7 +231,7 @@ impl Queue {
 
     /// What may be written next.
     #[must_use]
-    pub fn front(&self) -> Front<'_> {
+    pub(crate) fn front(&self) -> Front<'_> {
         match self.segments.front() {
             None => Front::Empty,
             Some(Segment::File { file, offset, len, stamp }) => {
@@ -271,7 +271,7 @@ impl Queue {
     }
 
     /// Puts bytes that were read from the file which stands first in the place of that part of it.
-    pub fn supply(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn supply(&mut self, bytes: Vec<u8>) {
         let Some(Segment::File { len, .. }) = self.segments.front() else { return };
         let taken = (*len).min(bytes.len() as u64);
         if let Some(file) = self.segments.front_mut() {
@@ -287,7 +287,7 @@ impl Queue {
     }
 
     /// Drops everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 }

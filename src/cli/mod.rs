@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 /// What runs in a forked worker.
-pub type Worker = fn(WorkerBoot) -> i32;
+pub(crate) type Worker = fn(WorkerBoot) -> i32;
 
 /// Serves web applications: static files, Python apps, upstreams and cron jobs, from one process tree.
 #[derive(Debug, Parser)]

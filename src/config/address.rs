@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// An address to listen on, or of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Address {
+pub(crate) enum Address {
     /// `:8000`: every interface, IPv4 and IPv6 (two sockets).
     Any(u16),
     /// `127.0.0.1:8000`, `[::1]:8000`.
@@ -23,7 +23,7 @@ pub enum Address {
 
 /// A block of IP addresses, `10.0.0.0/8`, or the peers of Unix listeners (`unix:`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
+pub(crate) enum Network {
     /// All peers of Unix listeners.
     Unix,
     /// `base/bits`.
@@ -130,7 +130,7 @@ impl Address {
 
     /// The port of a TCP address.
     #[must_use]
-    pub fn port(&self) -> Option<u16> {
+    pub(crate) fn port(&self) -> Option<u16> {
         match self {
             Self::Any(port) => Some(*port),
             Self::Tcp(address) => Some(address.port()),
@@ -188,7 +188,7 @@ impl Network {
 
     /// The peer is in it; `None` is the peer of a Unix listener. An IPv4 address mapped into IPv6 counts as IPv4.
     #[must_use]
-    pub fn contains(&self, peer: Option<IpAddr>) -> bool {
+    pub(crate) fn contains(&self, peer: Option<IpAddr>) -> bool {
         match (self, peer) {
             (Self::Unix, None) => true,
             (Self::Block { base, bits }, Some(peer)) => {

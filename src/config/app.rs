@@ -78,7 +78,7 @@ impl Read for Keep {
 impl Keep {
     /// As it is written.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         KEEPS.iter().find(|(_, keep)| *keep == self).map_or("", |(name, _)| name)
     }
 }
@@ -87,9 +87,9 @@ impl Keep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseBuffer {
     /// Bytes in memory; 64 KiB.
-    pub memory: u64,
+    pub(crate) memory: u64,
     /// Bytes in an unlinked file; 1 GiB.
-    pub file: u64,
+    pub(crate) file: u64,
 }
 
 /// An app as written.

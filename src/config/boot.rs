@@ -11,38 +11,36 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct WorkerBoot {
     /// The configuration of its generation.
-    pub config: Rc<Config>,
-    /// Generation it belongs to, from 1.
-    pub generation: u32,
+    pub(crate) config: Rc<Config>,
     /// Bound, listening, non-blocking sockets.
-    pub listeners: Vec<Listener>,
+    pub(crate) listeners: Vec<Listener>,
     /// SOCK_SEQPACKET from the master: `control::worker` messages. End of file: the master is dead, leave.
-    pub control: OwnedFd,
+    pub(crate) control: OwnedFd,
     /// Pipe to the master: `control::worker` messages.
-    pub tell: OwnedFd,
+    pub(crate) tell: OwnedFd,
     /// The board (shared memory of the whole tree), as this worker may use it; its row is unique among living workers.
-    pub board: crate::dispatch::WorkerBoard<'static>,
+    pub(crate) board: crate::dispatch::WorkerBoard<'static>,
     /// One eventfd for every row of the board; this worker reads that of its row and pokes the others.
-    pub wake: Rc<[OwnedFd]>,
+    pub(crate) wake: Rc<[OwnedFd]>,
     /// Directory with the sockets of app processes, see `control::app_socket`.
-    pub runtime_dir: PathBuf,
+    pub(crate) runtime_dir: PathBuf,
     /// Process id of the master, which has made those sockets; an upgrade keeps it.
-    pub master: u32,
+    pub(crate) master: u32,
     /// `config.temp_dir`, as the master opened it to look names up in it; `None` if it could not.
-    pub temp_dir: Option<OwnedFd>,
+    pub(crate) temp_dir: Option<OwnedFd>,
     /// For each of `config.apps` its pool on the board; a pool keeps its number as long as the master lives.
-    pub app_pools: Vec<u16>,
+    pub(crate) app_pools: Vec<u16>,
     /// Access log, opened for appending by the master.
-    pub access_log: Option<OwnedFd>,
+    pub(crate) access_log: Option<OwnedFd>,
 }
 
 /// A bound socket.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// The socket.
-    pub fd: OwnedFd,
+    pub(crate) fd: OwnedFd,
     /// As bound; `None` for a Unix socket.
-    pub local: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
     /// Sites (indices into `config.sites`) that listen here, in the order of the file.
-    pub sites: Vec<usize>,
+    pub(crate) sites: Vec<usize>,
 }

@@ -18,20 +18,20 @@ use std::path::{Path, PathBuf};
 
 /// The command that imports an app and leaves: exit 0, or a traceback on standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportCommand {
+pub(crate) struct ImportCommand {
     /// The interpreter.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Its arguments.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// Added to the environment.
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
     /// Working directory.
-    pub cwd: PathBuf,
+    pub(crate) cwd: PathBuf,
 }
 
 /// What to run to see whether the app imports.
 #[must_use]
-pub fn import_command(app: &App) -> ImportCommand {
+pub(crate) fn import_command(app: &App) -> ImportCommand {
     ImportCommand {
         program: app.kind.interpreter().to_owned(),
         args: app.kind.import(),
@@ -43,7 +43,7 @@ pub fn import_command(app: &App) -> ImportCommand {
 /// What is missing or forbidden on this machine for a start as the current user. Binding is not tried, and apps are
 /// not imported.
 #[must_use]
-pub fn environment(config: &Config) -> Vec<Problem> {
+pub(crate) fn environment(config: &Config) -> Vec<Problem> {
     let mut check = Check { config, problems: Vec::new() };
     check.whole();
     for (index, site) in config.sites.iter().enumerate() {
@@ -72,7 +72,7 @@ pub fn environment(config: &Config) -> Vec<Problem> {
 /// Why the temporary directory cannot be used, if it cannot and something needs it: bodies of requests to apps, and
 /// responses of apps and upstreams, are kept there. A server of files alone runs without one.
 #[must_use]
-pub fn temp_dir(config: &Config) -> Option<Problem> {
+pub(crate) fn temp_dir(config: &Config) -> Option<Problem> {
     if config.apps.is_empty() && config.upstreams.is_empty() {
         return None;
     }
@@ -88,7 +88,7 @@ pub fn temp_dir(config: &Config) -> Option<Problem> {
 
 /// What works and should be known before a start as the current user.
 #[must_use]
-pub fn warnings(config: &Config) -> Vec<Problem> {
+pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     let mut warnings = unguarded(config, descriptors::can_be_refused());
     warnings.extend(as_root(config));
     warnings
@@ -137,7 +137,7 @@ fn as_root(config: &Config) -> Vec<Problem> {
 /// process tells them apart then, and whoever takes one over can reach into the others. Started as root without `user`,
 /// which is worse, another warning says so.
 #[must_use]
-pub fn shared_user(config: &Config) -> Option<Problem> {
+pub(crate) fn shared_user(config: &Config) -> Option<Problem> {
     let workers = config.user.as_deref().filter(|_| geteuid().is_root())?;
     let number = |name: &str| Identity::named(name).map(|user| user.uid);
     let same = |name: &str| name == workers || number(name).is_some_and(|uid| Some(uid) == number(workers));

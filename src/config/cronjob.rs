@@ -14,27 +14,27 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub struct CronJob {
     /// Unique.
-    pub name: String,
+    pub(crate) name: String,
     /// When; checked by `cron::Schedule::parse`.
-    pub at: String,
+    pub(crate) at: String,
     /// Zone of `at`, IANA name; `None`: the system's.
-    pub timezone: Option<String>,
+    pub(crate) timezone: Option<String>,
     /// Program and arguments. A bare program name is looked for in the app's virtualenv first.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// Index into [`Config::apps`](super::Config::apps): its virtualenv, directory, user and environment are used.
-    pub app: Option<usize>,
+    pub(crate) app: Option<usize>,
     /// Working directory; the app's unless given.
-    pub chdir: Option<PathBuf>,
+    pub(crate) chdir: Option<PathBuf>,
     /// Added to the environment.
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
     /// A user of its own.
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// TERM after this long, KILL ten seconds later; `None`: no limit.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// What happens when the last run has not ended.
     pub overlap: crate::cron::Overlap,
     /// What a run may use of the machine.
-    pub resources: Resources,
+    pub(crate) resources: Resources,
 }
 
 /// A job whose app is still a name.

@@ -15,40 +15,40 @@ pub(crate) mod order;
 
 /// A program that is kept running.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// Its key in the file; no app has the same.
-    pub name: String,
+    pub(crate) name: String,
     /// Program and arguments. A bare program name is looked for in the app's virtualenv first.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// Index into [`Config::apps`](super::Config::apps): its virtualenv, directory, user and environment are used.
-    pub app: Option<usize>,
+    pub(crate) app: Option<usize>,
     /// Working directory; the app's unless given, always given without an app.
-    pub chdir: Option<PathBuf>,
+    pub(crate) chdir: Option<PathBuf>,
     /// Added to the environment.
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
     /// A user of its own.
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// How many of it run.
-    pub processes: u32,
+    pub(crate) processes: u32,
     /// What must be ready before it starts, and leaves after it.
-    pub after: Vec<Dependency>,
+    pub(crate) after: Vec<Dependency>,
     /// A process that has lived for so long is ready.
-    pub ready_after: Duration,
+    pub(crate) ready_after: Duration,
     /// Asks a process to end.
-    pub stop_signal: Signal,
+    pub(crate) stop_signal: Signal,
     /// From the stop signal to KILL.
-    pub stop_timeout: Duration,
+    pub(crate) stop_timeout: Duration,
     /// Sent at a reload instead of replacing its processes.
-    pub reload_signal: Option<Signal>,
+    pub(crate) reload_signal: Option<Signal>,
     /// A reload starts the new process beside the old one, which still ends.
-    pub overlap: bool,
+    pub(crate) overlap: bool,
     /// What a process may use of the machine.
-    pub resources: Resources,
+    pub(crate) resources: Resources,
 }
 
 /// What a daemon may come after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dependency {
+pub(crate) enum Dependency {
     /// The app of this index.
     App(usize),
     /// The daemon of this index.
@@ -57,8 +57,7 @@ pub enum Dependency {
 
 /// A signal to a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the signals")]
-pub enum Signal {
+pub(crate) enum Signal {
     Term,
     Int,
     Quit,
@@ -71,7 +70,7 @@ pub enum Signal {
 impl Signal {
     /// What kill(2) takes.
     #[must_use]
-    pub fn number(self) -> i32 {
+    pub(crate) fn number(self) -> i32 {
         match self {
             Self::Term => signals::SIGTERM,
             Self::Int => signals::SIGINT,
@@ -85,7 +84,7 @@ impl Signal {
 
     /// As it is written in a file.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         SIGNALS.iter().find(|(_, signal)| *signal == self).map_or("Term", |(name, _)| name)
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 /// What answers where a location's handler has nothing.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fallback {
+pub(crate) enum Fallback {
     /// The error page for this status; 404 unless the location says otherwise.
     Status(u16),
     /// An app or an upstream.

@@ -14,36 +14,36 @@ use std::time::Duration;
 
 /// Files below a directory.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Files {
+pub(crate) struct Files {
     /// The directory that stands for the location's prefix; for a regular expression, for `/`; for an exact path, for
     /// the directory of its last segment.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Tried in order for a directory; `["index.html"]`.
-    pub index: Vec<String>,
+    pub(crate) index: Vec<String>,
     /// Names below the root tried in order instead of the path itself; `$path` stands for it. Empty: the path, and for a
     /// directory its index.
-    pub try_files: Vec<String>,
+    pub(crate) try_files: Vec<String>,
     /// The name below the root of a file that stands for those that are not there, with status 200.
-    pub stand_in: Option<String>,
+    pub(crate) stand_in: Option<String>,
     /// Directories without an index file are listed.
-    pub listing: bool,
+    pub(crate) listing: bool,
     /// Cache-Control.
-    pub cache: Cache,
+    pub(crate) cache: Cache,
     /// Codings in which files are kept beside their originals, in the order of our preference.
-    pub precompressed: Vec<Encoding>,
+    pub(crate) precompressed: Vec<Encoding>,
     /// Ending and Content-Type, before the built-in table.
-    pub types: Vec<(String, String)>,
+    pub(crate) types: Vec<(String, String)>,
     /// Names that begin with a dot are served.
-    pub dotfiles: bool,
+    pub(crate) dotfiles: bool,
     /// Which symbolic links are followed.
-    pub symlinks: Symlinks,
+    pub(crate) symlinks: Symlinks,
     /// The root may be a project: its source is meant to be public.
-    pub allow_source: bool,
+    pub(crate) allow_source: bool,
 }
 
 /// Which symbolic links are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Symlinks {
+pub(crate) enum Symlinks {
     /// None: 403.
     Refuse,
     /// Those that stay below the root.
@@ -54,7 +54,7 @@ pub enum Symlinks {
 
 /// What Cache-Control says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cache {
+pub(crate) enum Cache {
     /// No Cache-Control.
     Unset,
     /// `no-cache`.

@@ -26,44 +26,44 @@ pub(crate) const ORIGIN: &str = "command line";
 
 /// `hatchery run` without a file. Relative paths start in the current directory.
 #[derive(Clone, Debug, Default)]
-pub struct RunFlags {
+pub(crate) struct RunFlags {
     /// `--http`, several; none: `:8000`.
-    pub http: Vec<String>,
+    pub(crate) http: Vec<String>,
     /// `--module config.wsgi`.
-    pub module: Option<String>,
+    pub(crate) module: Option<String>,
     /// `--chdir`; the current directory.
-    pub chdir: Option<String>,
+    pub(crate) chdir: Option<String>,
     /// `--home`, the virtualenv.
-    pub home: Option<String>,
+    pub(crate) home: Option<String>,
     /// `--static /static/=DIR`, several.
-    pub static_: Vec<String>,
+    pub(crate) static_: Vec<String>,
     /// `--allow-source`: directories of `--static` may be projects.
-    pub allow_source: bool,
+    pub(crate) allow_source: bool,
     /// `--processes N` of the app; 1.
-    pub processes: Option<u32>,
+    pub(crate) processes: Option<u32>,
     /// `--threads N` per process; 1.
-    pub threads: Option<u32>,
+    pub(crate) threads: Option<u32>,
     /// `--env NAME=VALUE`, several.
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// `--user`.
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// `--control PATH`.
-    pub control: Option<String>,
+    pub(crate) control: Option<String>,
     /// `--cheap`: workers and app leave when idle; the app is proved once before listening.
-    pub cheap: bool,
+    pub(crate) cheap: bool,
     /// `--idle 10m`.
-    pub idle: Option<String>,
+    pub(crate) idle: Option<String>,
 }
 
 /// `hatchery serve DIR`.
 #[derive(Clone, Debug, Default)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// The directory.
-    pub dir: String,
+    pub(crate) dir: String,
     /// `--allow-source`: it may be a project.
-    pub allow_source: bool,
+    pub(crate) allow_source: bool,
     /// `--http`, several; none: `:8080`.
-    pub http: Vec<String>,
+    pub(crate) http: Vec<String>,
 }
 
 /// One site that answers any host: a location for each `--static`, the app at `/`. Workers are "auto", the app has one
@@ -71,7 +71,7 @@ pub struct Serve {
 ///
 /// # Errors
 /// Every problem found; their key is the flag.
-pub fn from_flags(run: &RunFlags, source: &dyn Source) -> Result<Config, Vec<Problem>> {
+pub(crate) fn from_flags(run: &RunFlags, source: &dyn Source) -> Result<Config, Vec<Problem>> {
     let mut report = Report::new(source);
     let mut config = Config::defaults(ORIGIN, source);
     let here = source.current_dir();
@@ -118,7 +118,7 @@ pub fn from_flags(run: &RunFlags, source: &dyn Source) -> Result<Config, Vec<Pro
 ///
 /// # Errors
 /// Every problem found; their key is the flag.
-pub fn from_serve(serve: &Serve, source: &dyn Source) -> Result<Config, Vec<Problem>> {
+pub(crate) fn from_serve(serve: &Serve, source: &dyn Source) -> Result<Config, Vec<Problem>> {
     let mut report = Report::new(source);
     let mut config = Config::defaults(ORIGIN, source);
     let root = absolute(&source.current_dir(), &serve.dir);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// What answers.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Handler {
+pub(crate) enum Handler {
     /// Files below a directory.
     Files(Files),
     /// An app.

@@ -10,25 +10,25 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Bytes of the request line; 8 KiB, 414.
-    pub request_line: u32,
+    pub(crate) request_line: u32,
     /// Bytes of the whole head; 32 KiB, 431.
-    pub head: u32,
+    pub(crate) head: u32,
     /// Number of fields; 100, 431.
-    pub fields: u32,
+    pub(crate) fields: u32,
     /// From the first byte (or the accept) to the end of the head, absolute; 15 s, 408.
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     /// Between two reads of a body, and between two writes of a response; 60 s.
-    pub body_timeout: Duration,
+    pub(crate) body_timeout: Duration,
     /// Bytes a second of a request body, at least; 512, 408. 0: no minimum.
-    pub body_rate: u32,
+    pub(crate) body_rate: u32,
     /// How far a request body may lag behind `body_rate`; 30 s.
-    pub body_grace: Duration,
+    pub(crate) body_grace: Duration,
     /// An idle kept-alive connection; 65 s.
-    pub keepalive_timeout: Duration,
+    pub(crate) keepalive_timeout: Duration,
     /// Requests on one connection; 1000. 0: no limit.
-    pub keepalive_requests: u32,
+    pub(crate) keepalive_requests: u32,
     /// Connections of one client address in one worker; no limit (0), 429.
-    pub connections_per_client: u32,
+    pub(crate) connections_per_client: u32,
 }
 
 /// `limits` as written.

@@ -14,15 +14,15 @@ use std::rc::Rc;
 
 /// One location of a site.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Location {
+pub(crate) struct Location {
     /// Which paths it takes.
-    pub matcher: Matcher,
+    pub(crate) matcher: Matcher,
     /// What a request must get past; those of the site are among them.
-    pub policies: Policies,
+    pub(crate) policies: Policies,
     /// What answers.
-    pub handler: Rc<Handler>,
+    pub(crate) handler: Rc<Handler>,
     /// What answers where the handler has nothing.
-    pub fallback: Fallback,
+    pub(crate) fallback: Fallback,
 }
 
 /// A location whose app or upstream is still a name.

@@ -12,18 +12,18 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// Level of the server's own messages, on standard error.
-    pub level: log::LevelFilter,
+    pub(crate) level: log::LevelFilter,
     /// The access log.
-    pub access: Option<AccessLog>,
+    pub(crate) access: Option<AccessLog>,
 }
 
 /// The access log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AccessLog {
+pub(crate) struct AccessLog {
     /// `None`: standard output (written `"-"`).
-    pub path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
     /// How a line looks.
-    pub format: crate::accesslog::Format,
+    pub(crate) format: crate::accesslog::Format,
 }
 
 /// `log` as written.

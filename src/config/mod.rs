@@ -10,13 +10,13 @@
 
 mod address;
 mod app;
-pub mod boot;
-pub mod check;
+pub(crate) mod boot;
+pub(crate) mod check;
 mod cronjob;
 mod daemon;
 mod fallback;
 mod files;
-pub mod flags;
+pub(crate) mod flags;
 mod handler;
 mod host;
 mod limits;
@@ -25,7 +25,7 @@ mod located;
 mod location;
 mod log;
 mod problem;
-pub mod publish;
+pub(crate) mod publish;
 mod read;
 mod ready;
 mod resources;
@@ -41,25 +41,25 @@ mod upstream;
 mod workers;
 mod write;
 
-pub use address::{Address, Network};
+pub(crate) use address::{Address, Network};
 pub use app::{App, Keep, ResponseBuffer};
-pub use cronjob::CronJob;
-pub use daemon::{Daemon, Dependency, Signal};
-pub use fallback::Fallback;
-pub use files::{Cache, Files, Symlinks};
-pub use flags::{from_flags, from_serve};
-pub use handler::Handler;
+pub(crate) use cronjob::CronJob;
+pub(crate) use daemon::{Daemon, Dependency, Signal};
+pub(crate) use fallback::Fallback;
+pub(crate) use files::{Cache, Files, Symlinks};
+pub(crate) use flags::{from_flags, from_serve};
+pub(crate) use handler::Handler;
 pub use host::{HandOver, Host, HostProgram, Wsgi};
-pub use limits::Limits;
+pub(crate) use limits::Limits;
 pub use load::load_with_warnings;
-pub use location::Location;
-pub use log::{AccessLog, Log};
-pub use problem::Problem;
-pub use ready::Ready;
-pub use sandbox::Sandbox;
-pub use site::Site;
+pub(crate) use location::Location;
+pub(crate) use log::Log;
+pub(crate) use problem::Problem;
+pub(crate) use ready::Ready;
+pub(crate) use sandbox::Sandbox;
+pub(crate) use site::Site;
 pub use source::{Disk, Source};
-pub use upstream::{Server, Upstream};
+pub(crate) use upstream::Upstream;
 pub use workers::{FileCache, Processes, Workers};
 pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};
 pub use write::{from_resolved, to_ron};
@@ -72,13 +72,13 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where it came from: the file, or `command line`.
-    pub origin: String,
+    pub(crate) origin: String,
     /// User that workers (and, unless they say otherwise, apps, daemons and cron jobs) run as; `None`: the user of the master.
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// File that holds the master's process id.
-    pub pid_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
     /// Control socket; `None`: the default place (contract, "Commands").
-    pub control: Option<PathBuf>,
+    pub(crate) control: Option<PathBuf>,
     /// Bounds a graceful stop.
     pub shutdown_timeout: Duration,
     /// Bounds what an old generation may still do after a reload.
@@ -104,7 +104,7 @@ pub struct Config {
     /// Sorted by name.
     pub upstreams: Vec<Upstream>,
     /// Sorted by name.
-    pub daemons: Vec<Daemon>,
+    pub(crate) daemons: Vec<Daemon>,
     /// In the order of the file.
     pub cron: Vec<CronJob>,
 }

@@ -8,17 +8,17 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problem {
     /// The file as the operator named it, or `command line`.
-    pub file: String,
+    pub(crate) file: String,
     /// Line, from 1; 0: the place is not known (command line, environment).
-    pub line: u32,
+    pub(crate) line: u32,
     /// Character in the line, from 1.
-    pub column: u32,
+    pub(crate) column: u32,
     /// Path of the key, `apps.shop.timeout`; empty for the whole file.
-    pub key: String,
+    pub(crate) key: String,
     /// What is wrong.
     pub what: String,
     /// What to do; may be empty.
-    pub hint: String,
+    pub(crate) hint: String,
 }
 
 impl fmt::Display for Problem {

@@ -19,17 +19,17 @@ use super::flags::ORIGIN;
 use super::problem::{Complaint, Place};
 use super::{App, Config, Files, Handler, Problem, Symlinks};
 use std::path::{Component, Path, PathBuf};
-pub use tree::{Entry, Tree};
+pub(crate) use tree::Tree;
 
 /// What the rule says about a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Judgement {
+pub(crate) struct Judgement {
     /// What must not be served.
-    pub refused: Vec<Problem>,
+    pub(crate) refused: Vec<Problem>,
     /// What should be known.
-    pub warnings: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
     /// The directories, without links: what is `served` for the next judgement if this one refuses nothing.
-    pub roots: Vec<PathBuf>,
+    pub(crate) roots: Vec<PathBuf>,
 }
 
 /// Names in one directory that are looked at for packages.
@@ -48,7 +48,7 @@ const SOURCE: [&str; 7] =
 
 /// Judges every directory that workers would serve files from; those in `served` were found good before.
 #[must_use]
-pub fn judge(config: &Config, served: &[PathBuf], tree: &dyn Tree) -> Judgement {
+pub(crate) fn judge(config: &Config, served: &[PathBuf], tree: &dyn Tree) -> Judgement {
     let secrets = secrets(config, tree);
     let mut judge = Judge { config, served, tree, secrets, judgement: Judgement::default() };
     for (index, site) in config.sites.iter().enumerate() {

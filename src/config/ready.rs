@@ -16,17 +16,17 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
     /// Path, and query if any, as a client would write it.
-    pub path: String,
+    pub(crate) path: String,
     /// `Host`; by default the first plain name of a site that routes to the app, else `localhost`.
-    pub host: String,
+    pub(crate) host: String,
     /// `http` or `https`.
-    pub scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// What counts as ready.
-    pub status: Accepted,
+    pub(crate) status: Accepted,
     /// Longest time until the whole answer is there.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// SCRIPT_NAME: the mount of the first location of the app below which the path is.
-    pub mount: String,
+    pub(crate) mount: String,
 }
 
 /// `ready` as written.
@@ -47,7 +47,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 impl Ready {
     /// What the app is asked.
     #[must_use]
-    pub fn question(&self) -> Question<'_> {
+    pub(crate) fn question(&self) -> Question<'_> {
         let Self { path, host, scheme, status, mount, .. } = self;
         Question { path, mount, host, scheme: *scheme, status: *status }
     }

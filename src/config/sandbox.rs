@@ -29,7 +29,7 @@ impl Read for Sandbox {
 impl Sandbox {
     /// As it is written.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         SANDBOXES.iter().find(|(_, sandbox)| *sandbox == self).map_or("", |(name, _)| name)
     }
 }
@@ -38,7 +38,7 @@ impl Config {
     /// Everything that a worker opens or connects to after its start, but the sockets of apps, which the master makes. What
     /// is open already and what comes over a socket needs no rule.
     #[must_use]
-    pub fn reach(&self) -> Rules {
+    pub(crate) fn reach(&self) -> Rules {
         let mut rules = Rules { write: vec![self.temp_dir.clone()], ..Rules::default() };
         for site in &self.sites {
             let pages = site.error_pages.iter().filter_map(|(_, page)| page.parent());

@@ -15,19 +15,19 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {
     /// First name, or `site N`; for logs.
-    pub label: String,
+    pub(crate) label: String,
     /// Hosts it answers; empty: any host on its addresses.
-    pub names: Vec<HostPattern>,
+    pub(crate) names: Vec<HostPattern>,
     /// Where it listens.
-    pub listen: Vec<Address>,
+    pub(crate) listen: Vec<Address>,
     /// What a request must get past, unless a location says otherwise.
     pub policies: Policies,
     /// Peers whose X-Forwarded-* are believed.
-    pub trusted_proxies: Vec<Network>,
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Files with pages of the site's own for errors, by status.
-    pub error_pages: Vec<(u16, PathBuf)>,
+    pub(crate) error_pages: Vec<(u16, PathBuf)>,
     /// In the order of the file.
-    pub locations: Vec<Location>,
+    pub(crate) locations: Vec<Location>,
 }
 
 /// Policies of a site unless it says otherwise.

@@ -13,26 +13,26 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// Its key in the file.
-    pub name: String,
+    pub(crate) name: String,
     /// How they are spoken to; HTTP/1.1.
-    pub protocol: Protocol,
+    pub(crate) protocol: Protocol,
     /// One or more.
-    pub servers: Vec<Server>,
+    pub(crate) servers: Vec<Server>,
     /// To connect; 3 s, 502... 504 when it runs out.
     pub connect_timeout: Duration,
     /// Silence before the first byte of the response and between two reads; 60 s, 504.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Idle connections kept per worker; 32.
     pub keepalive: u32,
 }
 
 /// One server of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub(crate) struct Server {
     /// Where it listens (never [`Address::Any`] or [`Address::Passed`]).
-    pub address: Address,
+    pub(crate) address: Address,
     /// Its share; 1.
-    pub weight: u32,
+    pub(crate) weight: u32,
 }
 
 /// An upstream as written.

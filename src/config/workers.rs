@@ -14,9 +14,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Processes {
     /// Kept alive even if idle.
-    pub min: u32,
+    pub(crate) min: u32,
     /// Never more.
-    pub max: u32,
+    pub(crate) max: u32,
 }
 
 /// The event-loop workers.
@@ -39,9 +39,9 @@ pub struct Workers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileCache {
     /// Paths at most, those that lead to nothing among them; 0: nothing is kept.
-    pub entries: u32,
+    pub(crate) entries: u32,
     /// Bytes at most. A file takes no more than an eighth of it.
-    pub memory: u64,
+    pub(crate) memory: u64,
 }
 
 /// `workers` as written.

@@ -19,16 +19,16 @@ pub struct Order {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its configuration file; `None`: started with flags, or (of a client) there is none.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Where it was started; `None`: anywhere.
-    pub directory: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
 }
 
 impl Identity {
     /// Whether a command that means `self` is for the master `other`: they have the same file, or at least one has none
     /// and they have the same directory.
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         match (&self.config, &other.config) {
             (Some(meant), Some(file)) => meant == file,
             _ => self.directory.is_some() && self.directory == other.directory,
@@ -98,7 +98,7 @@ pub enum Request {
 impl Request {
     /// Whether the command only looks.
     #[must_use]
-    pub fn is_harmless(&self) -> bool {
+    pub(crate) fn is_harmless(&self) -> bool {
         matches!(self, Self::Status | Self::Logs { .. })
     }
 }
@@ -132,17 +132,17 @@ pub enum Response {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// Lines are numbered upwards as long as the master lives.
-    pub number: u64,
+    pub(crate) number: u64,
     /// `app shop 0`, `daemon celery 0`, `cron clearsessions`.
-    pub child: String,
+    pub(crate) child: String,
     /// Without control characters.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl LogLine {
     /// Bytes that it takes, about.
     #[must_use]
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         size_of::<Self>() + self.child.len() + self.text.len()
     }
 }
@@ -226,11 +226,11 @@ pub struct Unkillable {
     /// Process id.
     pub pid: u32,
     /// The number it had in its pool.
-    pub number: u16,
+    pub(crate) number: u16,
     /// Generation it belongs to.
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// Seconds since it was given up, some after KILL.
-    pub seconds: u64,
+    pub(crate) seconds: u64,
     /// What keeps the process from ending, as far as the kernel tells.
     pub reason: String,
 }
@@ -245,7 +245,7 @@ pub struct TemplateStatus {
     /// `booting`, `ready`, `leaving`.
     pub state: String,
     /// Seconds since it was started.
-    pub uptime_seconds: u64,
+    pub(crate) uptime_seconds: u64,
     /// Attempts in place of one that died or did not boot.
     #[serde(default)]
     pub restarts: u64,
@@ -253,7 +253,7 @@ pub struct TemplateStatus {
     #[serde(default)]
     pub last_exit: Option<String>,
     /// Resident memory in bytes.
-    pub rss_bytes: u64,
+    pub(crate) rss_bytes: u64,
 }
 
 /// One process.
@@ -268,7 +268,7 @@ pub struct ChildStatus {
     /// `booting`, `ready`, `draining`, `killing`.
     pub state: String,
     /// Seconds since it was started.
-    pub uptime_seconds: u64,
+    pub(crate) uptime_seconds: u64,
     /// Processes started in its place because the one before died.
     #[serde(default)]
     pub restarts: u64,
@@ -292,7 +292,7 @@ pub struct Running {
     /// Method and path.
     pub request: String,
     /// For how long it has run.
-    pub seconds: u64,
+    pub(crate) seconds: u64,
 }
 
 /// One cron job.
@@ -308,7 +308,7 @@ pub struct JobStatus {
     pub running: Vec<u32>,
     /// When each of them started, RFC 3339.
     #[serde(default)]
-    pub running_since: Vec<String>,
+    pub(crate) running_since: Vec<String>,
     /// The last runs, newest first, at most 20.
     pub history: Vec<RunStatus>,
 }
@@ -317,9 +317,9 @@ pub struct JobStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStatus {
     /// When it started, RFC 3339.
-    pub started: String,
+    pub(crate) started: String,
     /// How long it ran.
-    pub duration_ms: u64,
+    pub(crate) duration_ms: u64,
     /// `ok`, `exit 3`, `killed by SIGKILL`, `timed out`, `skipped: still running`, `could not start: …`.
     pub outcome: String,
 }

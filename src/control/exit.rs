@@ -30,7 +30,7 @@ impl fmt::Display for Exit {
 
 /// Name of a signal without `SIG`, by its number on Linux (signal(7); x86, ARM and most others).
 #[must_use]
-pub fn signal_name(number: i32) -> Option<&'static str> {
+pub(crate) fn signal_name(number: i32) -> Option<&'static str> {
     let index = usize::try_from(number).ok()?.checked_sub(1)?;
     NAMES.get(index).copied()
 }

@@ -22,7 +22,7 @@
 //! | END 6 | both | worker: end of the request body; app: end of the response; flag ABORT: the response broke off |
 //! | CANCEL 7 | worker → app | the client has gone; the app may go on |
 //! | CREDIT 8 | worker → app | reserved for ASGI |
-//! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH: the body's length is its Content-Length |
+//! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH (8): the body's length is its Content-Length |
 //! | FILE 10 | app → worker | u64 offset, u64 length; the descriptor comes along; a part of the body like BODY |
 //! | FREE 11 | app → worker | the iterable is closed, the unit takes the next request; the last frame of an answer |
 //! | FREE 11 | app → master | u16 row, u16 unit: the stream of that worker ended and its request is over, or GONE or ASK asked and there is none |
@@ -57,17 +57,15 @@
 /// Version of this protocol, in HELLO.
 pub const VERSION: u32 = 1;
 /// Bytes of a frame's header.
-pub const HEADER: usize = 12;
+pub(crate) const HEADER: usize = 12;
 /// REQUEST: no body follows.
 pub const END: u8 = 1;
 /// REQUEST: the body is the descriptor that comes along.
 pub const FD: u8 = 2;
 /// END: the response broke off.
-pub const ABORT: u8 = 4;
-/// HEAD: the body's length is its Content-Length.
-pub const LENGTH: u8 = 8;
+pub(crate) const ABORT: u8 = 4;
 /// Longest payload of a frame that is kept whole, that is of every type but BODY.
-pub const PAYLOAD: usize = 1 << 20;
+pub(crate) const PAYLOAD: usize = 1 << 20;
 
 /// Type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,7 +99,7 @@ pub enum Kind {
 impl Kind {
     /// The type of that number, `None` if there is none.
     #[must_use]
-    pub fn from_byte(byte: u8) -> Option<Self> {
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::Hello,
             2 => Self::Ready,
@@ -145,19 +143,19 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Bytes of payload.
-    pub length: u32,
+    pub(crate) length: u32,
     /// Type.
     pub kind: Kind,
-    /// [`END`], [`FD`], [`ABORT`], [`LENGTH`].
-    pub flags: u8,
+    /// [`END`], [`FD`], [`ABORT`]; of a HEAD also LENGTH, which is not read.
+    pub(crate) flags: u8,
     /// Number of the request on its stream socket; 0 towards the master.
-    pub stream: u32,
+    pub(crate) stream: u32,
 }
 
 impl Header {
     /// The bytes on the wire.
     #[must_use]
-    pub fn encode(self) -> [u8; HEADER] {
+    pub(crate) fn encode(self) -> [u8; HEADER] {
         let [l0, l1, l2, l3] = self.length.to_le_bytes();
         let [s0, s1, s2, s3] = self.stream.to_le_bytes();
         [l0, l1, l2, l3, self.kind as u8, self.flags, 0, 0, s0, s1, s2, s3]
@@ -167,7 +165,7 @@ impl Header {
     ///
     /// # Errors
     /// An unknown type, a word that must be zero, a payload that is too long.
-    pub fn decode(bytes: [u8; HEADER]) -> Result<Self, Error> {
+    pub(crate) fn decode(bytes: [u8; HEADER]) -> Result<Self, Error> {
         let [l0, l1, l2, l3, kind, flags, z0, z1, s0, s1, s2, s3] = bytes;
         let kind = Kind::from_byte(kind).ok_or(Error::UnknownType(kind))?;
         if (z0, z1) != (0, 0) {
@@ -253,13 +251,13 @@ impl Reader {
 
     /// What was fed and is not yet part of a frame, to go on with in another reader. Not in the midst of a BODY.
     #[must_use]
-    pub fn rest(&self) -> &[u8] {
+    pub(crate) fn rest(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
     /// Whether the reader stands between two frames: an end of the stream here loses nothing.
     #[must_use]
-    pub fn is_between(&self) -> bool {
+    pub(crate) fn is_between(&self) -> bool {
         self.body.is_none() && self.start == self.bytes.len()
     }
 
@@ -281,6 +279,8 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LENGTH: u8 = 8;
 
     fn all(reader: &mut Reader) -> Vec<Frame> {
         std::iter::from_fn(|| reader.poll().unwrap()).collect()

@@ -4,10 +4,10 @@
 
 /// Version of all that the processes of one tree say to each other ([`frame`], [`worker`], the paths of sockets): the
 /// next one whenever old and new processes would not understand each other, so that an upgrade between them is refused.
-pub const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 2;
 
 pub mod command;
-pub mod exit;
+pub(crate) mod exit;
 pub mod frame;
 pub mod text;
 pub mod worker;
@@ -17,6 +17,6 @@ use std::path::{Path, PathBuf};
 /// The socket on which the app process of that incarnation in slot `slot` of `pool` listens. Workers find it from the
 /// unit's word on the board alone; the incarnation keeps them from reaching a successor.
 #[must_use]
-pub fn app_socket(runtime_dir: &Path, pool: u16, slot: u16, incarnation: u32) -> PathBuf {
+pub(crate) fn app_socket(runtime_dir: &Path, pool: u16, slot: u16, incarnation: u32) -> PathBuf {
     runtime_dir.join(format!("app-{pool}-{slot}-{incarnation}.sock"))
 }

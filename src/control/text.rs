@@ -12,7 +12,7 @@ const CONTINUATION: &str = "\n    | ";
 /// characters (Unicode's Cc: C0, DEL and C1, as ECMA-48 has them, all of which terminals obey in UTF-8 too), the line and
 /// paragraph separators, and what reorders text (Unicode's `Bidi_Control`).
 #[must_use]
-pub fn steers(char: char) -> bool {
+pub(crate) fn steers(char: char) -> bool {
     let reorders = |char| matches!(char, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') || reorders(char)
 }
@@ -25,7 +25,7 @@ pub fn printable(text: &str) -> String {
 
 /// The same in one line: ends of lines are escaped too.
 #[must_use]
-pub fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     escaped(text, |char| steers(char) && char != '\t')
 }
 
@@ -39,7 +39,7 @@ pub fn record(text: &str) -> String {
 /// JSON that means the same (RFC 8259 §7): what [`steers`] can stand only in its strings, besides the ends of lines
 /// between them.
 #[must_use]
-pub fn json(text: &str) -> String {
+pub(crate) fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         if steers(char) && char != '\n' {

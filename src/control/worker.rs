@@ -58,7 +58,7 @@ pub enum Complaint {
 
 /// From the master to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ToWorker {
+pub(crate) enum ToWorker {
     /// Start accepting: the generation serves.
     Open,
     /// Reload: stop accepting (after accepting until EAGAIN), answer what comes on kept-alive connections with
@@ -136,7 +136,7 @@ pub enum ToMaster {
 }
 
 /// Most bytes of a message with its length: PIPE_BUF of Linux (pipe(7)).
-pub const PACKET: usize = 4096;
+pub(crate) const PACKET: usize = 4096;
 
 /// Bytes of the length.
 const LENGTH: usize = 2;
@@ -146,21 +146,21 @@ const LONGEST: usize = PACKET - LENGTH;
 
 /// Cuts what workers write into messages.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub(crate) struct Reader {
     bytes: Vec<u8>,
     start: usize,
 }
 
 impl Reader {
     /// Takes bytes read from the pipe.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.start);
         self.start = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The next message, `None` if more bytes are needed; `Some(None)` for one of no known kind.
-    pub fn poll(&mut self) -> Option<Option<ToMaster>> {
+    pub(crate) fn poll(&mut self) -> Option<Option<ToMaster>> {
         let (length, rest) = self.rest().split_first_chunk::<LENGTH>()?;
         let message = rest.get(..usize::from(u16::from_le_bytes(*length)))?;
         let decoded = ToMaster::decode(message);
@@ -170,7 +170,7 @@ impl Reader {
 
     /// What was fed and is not yet part of a message.
     #[must_use]
-    pub fn rest(&self) -> &[u8] {
+    pub(crate) fn rest(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 }
@@ -178,7 +178,7 @@ impl Reader {
 impl ToWorker {
     /// The packet.
     #[must_use]
-    pub fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let (tag, operand) = match self {
             Self::Open => (1, 0),
             Self::Drain { within } => (2, within),
@@ -193,7 +193,7 @@ impl ToWorker {
 
     /// The message in a packet, `None` if it is not one.
     #[must_use]
-    pub fn decode(packet: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
         let (tag, operand) = packet.split_first()?;
         let operand = u64::from_le_bytes(operand.try_into().ok()?);
         match tag {
@@ -246,7 +246,7 @@ impl ToMaster {
 
     /// The message in these bytes, its length taken off; `None` if it is none.
     #[must_use]
-    pub fn decode(packet: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
         let word = |bytes: &[u8]| Some(u16::from_le_bytes(bytes.try_into().ok()?));
         let (tag, rest) = packet.split_first()?;
         match (tag, rest.len()) {

@@ -5,13 +5,13 @@ use std::fmt;
 
 /// What is wrong with a schedule, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScheduleError {
+pub(crate) struct ScheduleError {
     /// What is wrong.
-    pub what: String,
+    pub(crate) what: String,
     /// What to write instead.
-    pub hint: String,
+    pub(crate) hint: String,
     /// It is the time zone that is wrong, not the schedule.
-    pub zone: bool,
+    pub(crate) zone: bool,
 }
 
 impl ScheduleError {

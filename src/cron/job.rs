@@ -23,24 +23,24 @@ const STILL_RUNNING: &str = "still running";
 
 /// One run over its whole life; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RunId(pub u64);
+pub(crate) struct RunId(pub(crate) u64);
 
 /// A job as it is configured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JobSpec {
+pub(crate) struct JobSpec {
     /// Unique; a job of the same name is the same job after a reload.
-    pub name: String,
+    pub(crate) name: String,
     /// When it runs.
-    pub schedule: Schedule,
+    pub(crate) schedule: Schedule,
     /// What happens if it is due and still runs.
-    pub overlap: Overlap,
+    pub(crate) overlap: Overlap,
     /// TERM after so long, KILL ten seconds later.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Something to carry out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Start a process for the job; answered by `started` or `could_not_start`.
     Run {
         /// The job.
@@ -73,7 +73,7 @@ pub enum Decision {
 
 /// How to end a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kill {
+pub(crate) enum Kill {
     /// SIGTERM.
     Term,
     /// SIGKILL, to the whole process group.

@@ -10,9 +10,9 @@ mod schedule;
 mod scheduler;
 mod timeline;
 
-pub use job::{Decision, JobSpec, Kill, RunId};
-pub use schedule::Schedule;
-pub use scheduler::Scheduler;
+pub(crate) use job::{Decision, JobSpec, Kill, RunId};
+pub(crate) use schedule::Schedule;
+pub(crate) use scheduler::Scheduler;
 
 use serde::{Deserialize, Serialize};
 

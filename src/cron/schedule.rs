@@ -21,7 +21,7 @@ use std::time::Duration;
 /// When a job runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
-pub struct Schedule {
+pub(crate) struct Schedule {
     when: When,
     zone: TimeZone,
     /// As the zone was named; `None`: the system's.
@@ -69,7 +69,7 @@ impl Schedule {
     ///
     /// # Errors
     /// A field is wrong, the zone is unknown, or no day can ever match (30 February).
-    pub fn parse(at: &str, timezone: Option<&str>) -> Result<Self, ScheduleError> {
+    pub(crate) fn parse(at: &str, timezone: Option<&str>) -> Result<Self, ScheduleError> {
         let zone = timezone.map_or_else(|| Ok(TimeZone::system()), find_zone)?;
         let text = at.trim().to_owned();
         let when = match text.strip_prefix('@') {
@@ -89,13 +89,13 @@ impl Schedule {
 
     /// As it was written.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// The first time it fires after `wall`, at a whole second.
     #[must_use]
-    pub fn next_after(&self, wall: Wall) -> Option<Wall> {
+    pub(crate) fn next_after(&self, wall: Wall) -> Option<Wall> {
         match &self.when {
             When::Every(step) => {
                 let next = wall.seconds.div_euclid(*step).checked_add(1)?.checked_mul(*step)?;
@@ -110,7 +110,7 @@ impl Schedule {
 
     /// The last time it fired until `wall`, which counts.
     #[must_use]
-    pub fn last_until(&self, wall: Wall) -> Option<Wall> {
+    pub(crate) fn last_until(&self, wall: Wall) -> Option<Wall> {
         match &self.when {
             When::Every(step) => {
                 let last = wall.seconds.div_euclid(*step).checked_mul(*step)?;
@@ -125,7 +125,7 @@ impl Schedule {
 
     /// A time in the schedule's zone, RFC 3339.
     #[must_use]
-    pub fn local(&self, wall: Wall) -> String {
+    pub(crate) fn local(&self, wall: Wall) -> String {
         match self.zoned(wall) {
             Some(zoned) => zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
             None => format!("@{}", wall.seconds),

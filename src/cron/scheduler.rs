@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// All jobs and their runs. Plain data that can be serialised, as all cores of the master.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     jobs: Vec<Job>,
     timeline: Timeline,
     /// Both clocks when it was last looked at.
@@ -39,7 +39,7 @@ const LEAP_SECONDS: i64 = 60;
 impl Scheduler {
     /// Jobs in the order of the file. What was due before `wall` is not caught up with.
     #[must_use]
-    pub fn new(jobs: Vec<JobSpec>, wall: Wall) -> Self {
+    pub(crate) fn new(jobs: Vec<JobSpec>, wall: Wall) -> Self {
         let mut scheduler = Self {
             jobs: Vec::new(),
             timeline: Timeline::new(wall),
@@ -53,7 +53,7 @@ impl Scheduler {
     }
 
     /// After a reload. A job of the same name keeps its runs and its history; one that has gone only ends its runs.
-    pub fn replace(&mut self, jobs: Vec<JobSpec>, wall: Wall) {
+    pub(crate) fn replace(&mut self, jobs: Vec<JobSpec>, wall: Wall) {
         let mut old = std::mem::take(&mut self.jobs);
         for spec in jobs {
             let known = old.iter().position(|job| job.spec.name == spec.name).map(|at| old.remove(at));
@@ -80,7 +80,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// There is no such job, or it may not run now.
-    pub fn run_now(&mut self, name: &str, wall: Wall, now: Time) -> Result<(), String> {
+    pub(crate) fn run_now(&mut self, name: &str, wall: Wall, now: Time) -> Result<(), String> {
         if self.stopping {
             return Err("the server is stopping".to_owned());
         }
@@ -101,13 +101,13 @@ impl Scheduler {
 
     /// When the next job is due, for a timer on the wall clock that also fires when the clock is set.
     #[must_use]
-    pub fn next_wall(&self) -> Option<Wall> {
+    pub(crate) fn next_wall(&self) -> Option<Wall> {
         if self.stopping { None } else { self.jobs.iter().filter_map(|job| job.next).min() }
     }
 
     /// When the next run must be told to end.
     #[must_use]
-    pub fn deadline(&self) -> Option<Time> {
+    pub(crate) fn deadline(&self) -> Option<Time> {
         self.jobs
             .iter()
             .flat_map(|job| job.runs.iter().filter_map(|run| run.deadline(job.spec.timeout)))
@@ -115,7 +115,7 @@ impl Scheduler {
     }
 
     /// What to do now. Call it until `None` after every other call, at `next_wall` and at `deadline`.
-    pub fn poll(&mut self, wall: Wall, now: Time) -> Option<Decision> {
+    pub(crate) fn poll(&mut self, wall: Wall, now: Time) -> Option<Decision> {
         if self.decisions.is_empty() {
             self.look(wall, now);
         }
@@ -123,28 +123,28 @@ impl Scheduler {
     }
 
     /// The process of a run has started.
-    pub fn started(&mut self, run: RunId, pid: u32) {
+    pub(crate) fn started(&mut self, run: RunId, pid: u32) {
         for job in &mut self.jobs {
             job.runs.iter_mut().filter(|known| known.id == run).for_each(|known| known.pid = Some(pid));
         }
     }
 
     /// The process of a run could not be started.
-    pub fn could_not_start(&mut self, run: RunId, why: &str) {
+    pub(crate) fn could_not_start(&mut self, run: RunId, why: &str) {
         self.end(run, |job, run| {
             job.remember(run.started, Duration::ZERO, format!("could not start: {why}"))
         });
     }
 
     /// The process of a run was reaped.
-    pub fn exited(&mut self, run: RunId, exit: Exit, wall: Wall, now: Time) {
+    pub(crate) fn exited(&mut self, run: RunId, exit: Exit, wall: Wall, now: Time) {
         self.jobs.iter_mut().for_each(|job| job.abandoned.retain(|known| *known != run));
         self.end(run, |job, run| job.remember(run.started, now.since(run.begun), run.outcome(exit)));
         self.look(wall, now);
     }
 
     /// The server stops: nothing starts any more, what runs gets TERM, and KILL after `within`.
-    pub fn stop(&mut self, within: Duration, now: Time) {
+    pub(crate) fn stop(&mut self, within: Duration, now: Time) {
         self.stopping = true;
         for decision in std::mem::take(&mut self.decisions) {
             match decision {
@@ -165,13 +165,13 @@ impl Scheduler {
 
     /// Whether no run lives.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.jobs.iter().all(|job| job.runs.is_empty())
     }
 
     /// What `status` shows, in the order of the file.
     #[must_use]
-    pub fn status(&self) -> Vec<command::JobStatus> {
+    pub(crate) fn status(&self) -> Vec<command::JobStatus> {
         self.jobs.iter().filter(|job| job.listed).map(Job::status).collect()
     }
 

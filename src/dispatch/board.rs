@@ -18,13 +18,13 @@ pub struct Board<'a>(&'a [AtomicU64]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lease {
     /// Pool.
-    pub pool: u16,
+    pub(crate) pool: u16,
     /// Slot of the process in its pool.
-    pub slot: u16,
+    pub(crate) slot: u16,
     /// Thread of the process.
-    pub thread: u16,
+    pub(crate) thread: u16,
     /// Incarnation: which process in that slot.
-    pub incarnation: u32,
+    pub(crate) incarnation: u32,
 }
 
 /// What became of a unit that was freed.
@@ -53,12 +53,12 @@ impl Rows {
     }
 
     /// The rows, lowest first.
-    pub fn iter(self) -> impl Iterator<Item = u16> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = u16> {
         (0..WORKERS as u16).filter(move |row| self.0 >> row & 1 == 1)
     }
 
     /// The set of these rows.
-    pub fn of(rows: impl Iterator<Item = u16>) -> Self {
+    pub(crate) fn of(rows: impl Iterator<Item = u16>) -> Self {
         let mut set = Self::default();
         rows.for_each(|row| set.add(Freed::Offered(row)));
         set
@@ -66,12 +66,12 @@ impl Rows {
 
     /// Whether the row is among them.
     #[must_use]
-    pub fn has(self, row: u16) -> bool {
+    pub(crate) fn has(self, row: u16) -> bool {
         usize::from(row) < WORKERS && self.0 >> row & 1 == 1
     }
 
     /// Both sets.
-    pub fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
@@ -95,19 +95,19 @@ pub enum PoolState {
 impl<'a> Board<'a> {
     /// The board in these words: [`WORDS`] of them, all zero at first. With fewer, the pools beyond do not exist.
     #[must_use]
-    pub fn new(words: &'a [AtomicU64]) -> Self {
+    pub(crate) fn new(words: &'a [AtomicU64]) -> Self {
         Self(words)
     }
 
     /// What a board of this layout is marked with.
     #[must_use]
-    pub fn layout() -> u64 {
+    pub(crate) fn layout() -> u64 {
         layout::mark()
     }
 
     /// Whether these are the words of a board of this layout.
     #[must_use]
-    pub fn is_ours(self) -> bool {
+    pub(crate) fn is_ours(self) -> bool {
         self.get(Some(layout::MARK)) == layout::mark()
     }
 
@@ -144,13 +144,13 @@ impl<'a> Board<'a> {
     }
 
     /// Rows that were ever given to a worker.
-    pub fn rows(self) -> impl Iterator<Item = u16> {
+    pub(crate) fn rows(self) -> impl Iterator<Item = u16> {
         0..self.get(Some(layout::ROWS_USED)).min(WORKERS as u64) as u16
     }
 
     /// What the master published about a pool.
     #[must_use]
-    pub fn state(self, pool: u16) -> PoolState {
+    pub(crate) fn state(self, pool: u16) -> PoolState {
         let word = self.get(layout::pool(pool, PoolWord::State));
         match word & 3 {
             0 => PoolState::Asleep,
@@ -162,20 +162,20 @@ impl<'a> Board<'a> {
 
     /// Which process has the units of a slot, or had them last.
     #[must_use]
-    pub fn incarnation(self, pool: u16, slot: u16) -> u32 {
+    pub(crate) fn incarnation(self, pool: u16, slot: u16) -> u32 {
         (self.get(layout::slot(pool, slot)) >> 32) as u32
     }
 
     /// How many units of a process may be running a request.
     #[must_use]
-    pub fn claimed(self, pool: u16, slot: u16) -> usize {
+    pub(crate) fn claimed(self, pool: u16, slot: u16) -> usize {
         self.units_of(pool, slot).filter(|at| Unit::decode(self.get(Some(*at))).is_running()).count()
     }
 
     /// When the pool last had something to do: `now` if a request runs or waits. Every worker says that of itself, so
     /// that none can hide what the others do.
     #[must_use]
-    pub fn last_activity(self, pool: u16, now: Time) -> Time {
+    pub(crate) fn last_activity(self, pool: u16, now: Time) -> Time {
         let busy = |row: u16| {
             self.get(layout::head(pool, row)) != 0 || units_held(self.get(layout::held(pool, row))) != 0
         };
@@ -205,32 +205,32 @@ impl<'a> Board<'a> {
 impl Board<'_> {
     /// How many client connections the worker has.
     #[must_use]
-    pub fn connections(self, row: u16) -> u64 {
+    pub(crate) fn connections(self, row: u16) -> u64 {
         self.get(layout::row(row, RowWord::Connections))
     }
 
     /// How many requests all workers that ever had this row have answered. It wraps.
     #[must_use]
-    pub fn requests(self, row: u16) -> u64 {
+    pub(crate) fn requests(self, row: u16) -> u64 {
         self.get(layout::before(row)).wrapping_add(self.get(layout::row(row, RowWord::Requests)))
     }
 
     /// Whether the worker accepts connections.
     #[must_use]
-    pub fn accepting(self, row: u16) -> bool {
+    pub(crate) fn accepting(self, row: u16) -> bool {
         self.get(layout::row(row, RowWord::Accepting)) != 0
     }
 
     /// The number of connections of the worker that accepts and has the fewest; `u64::MAX` if none accepts.
     #[must_use]
-    pub fn least_connections(self) -> u64 {
+    pub(crate) fn least_connections(self) -> u64 {
         let accepting = self.rows().filter(|row| self.accepting(*row));
         accepting.map(|row| self.connections(row)).min().unwrap_or(u64::MAX)
     }
 
     /// The turn that the worker is running, `None` while it polls. A worker that hangs shows the same turn for long.
     #[must_use]
-    pub fn turn(self, row: u16) -> Option<u64> {
+    pub(crate) fn turn(self, row: u16) -> Option<u64> {
         let word = self.get(layout::row(row, RowWord::Beat));
         (word & 1 == 1).then_some(word >> 1)
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 /// The board as the master has it. It writes its own words, exchanges those of the units, and clears those of a worker
 /// that was reaped.
 #[derive(Clone, Copy, Debug)]
-pub struct MasterBoard<'a>(Board<'a>);
+pub(crate) struct MasterBoard<'a>(Board<'a>);
 
 impl<'a> Deref for MasterBoard<'a> {
     type Target = Board<'a>;
@@ -24,12 +24,12 @@ impl<'a> Deref for MasterBoard<'a> {
 impl<'a> MasterBoard<'a> {
     /// The board in these words, all of which can be written.
     #[must_use]
-    pub fn new(words: &'a [AtomicU64]) -> Self {
+    pub(crate) fn new(words: &'a [AtomicU64]) -> Self {
         Self(Board::new(words))
     }
 
     /// Marks zeroed words as a board of this layout. Once, before anybody else sees them.
-    pub fn begin(self) {
+    pub(crate) fn begin(self) {
         self.set(Some(layout::MARK), layout::mark());
     }
 
@@ -49,7 +49,7 @@ impl<'a> MasterBoard<'a> {
 
 impl MasterBoard<'_> {
     /// A worker is about to be forked for that row.
-    pub fn seat(self, row: u16) {
+    pub(crate) fn seat(self, row: u16) {
         if usize::from(row) < WORKERS {
             self.raise(Some(layout::ROWS_USED), u64::from(row) + 1);
         }
@@ -57,7 +57,7 @@ impl MasterBoard<'_> {
 
     /// Opens the units of a process that is ready, one for each thread. `incarnation` is greater than any that this
     /// slot had. Poke the rows that come back.
-    pub fn open(mut self, pool: u16, slot: u16, incarnation: u32, threads: u16) -> Rows {
+    pub(crate) fn open(mut self, pool: u16, slot: u16, incarnation: u32, threads: u16) -> Rows {
         let mut poke = Rows::default();
         let (Some(header), Some(())) = (layout::slot(pool, slot), self.valid(pool, 0)) else { return poke };
         let threads = threads.min(THREADS as u16);
@@ -74,13 +74,13 @@ impl MasterBoard<'_> {
 
     /// Takes the units of a process out of use; how many still run a request. Those come back through
     /// [`Freed::Left`]; at 0 the process can be told to leave.
-    pub fn leave(mut self, pool: u16, slot: u16) -> usize {
+    pub(crate) fn leave(mut self, pool: u16, slot: u16) -> usize {
         let units: Vec<layout::UnitAt> = self.units_of(pool, slot).collect();
         units.into_iter().filter(|at| Mark::new(*at, How::Leave).run(&mut self).is_running()).count()
     }
 
     /// The process was reaped: its units are gone. What workers still do with their leases fails.
-    pub fn close(self, pool: u16, slot: u16) {
+    pub(crate) fn close(self, pool: u16, slot: u16) {
         for at in self.units_of(pool, slot) {
             self.overwrite(at, Unit::decode(self.get(Some(at))).to(UnitState::Gone, NOBODY));
         }
@@ -89,7 +89,7 @@ impl MasterBoard<'_> {
     /// A worker was reaped: its heads are cleared, what was offered to it is passed on, its claims become orphans
     /// (ask the hosts with GONE), what it counted is kept. Then release the words of [`Board::area`]: it may have written
     /// where nobody looked. Poke the rows that come back.
-    pub fn worker_left(mut self, row: u16, now: Time) -> Rows {
+    pub(crate) fn worker_left(mut self, row: u16, now: Time) -> Rows {
         let mut poke = Rows::default();
         self.set(layout::before(row), self.requests(row));
         for word in [RowWord::Connections, RowWord::Requests, RowWord::Accepting, RowWord::Beat] {
@@ -111,7 +111,7 @@ impl MasterBoard<'_> {
     /// The host of a process reports that no request of the worker of that row runs on the unit. Acts only on an
     /// orphan; anything else is [`Freed::Stale`], which is harmless.
     #[must_use]
-    pub fn freed(mut self, lease: Lease, row: u16, now: Time) -> Freed {
+    pub(crate) fn freed(mut self, lease: Lease, row: u16, now: Time) -> Freed {
         self.raise(layout::pool(lease.pool, PoolWord::Activity), now.0);
         match layout::unit(lease.pool, lease.slot, lease.thread) {
             Some(at) => Hand::owned(lease, at, UnitState::Orphaned, row).run(&mut self),
@@ -120,7 +120,7 @@ impl MasterBoard<'_> {
     }
 
     /// Tells waiting requests how the pool is.
-    pub fn publish(self, pool: u16, state: PoolState) {
+    pub(crate) fn publish(self, pool: u16, state: PoolState) {
         let word = match state {
             PoolState::Asleep => 0,
             PoolState::Booting => 1,

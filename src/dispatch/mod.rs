@@ -50,9 +50,9 @@ mod word;
 mod worker;
 
 pub use board::{Board, Freed, Lease, PoolState, Rows};
-pub use master::MasterBoard;
-pub use sweep::{Process, Sweep};
-pub use worker::WorkerBoard;
+pub(crate) use master::MasterBoard;
+pub(crate) use sweep::{Process, Sweep};
+pub(crate) use worker::WorkerBoard;
 
 #[cfg(test)]
 mod lie_tests;

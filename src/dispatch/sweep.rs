@@ -25,36 +25,36 @@ use std::task::Poll;
 
 /// A process whose units are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// Pool.
-    pub pool: u16,
+    pub(crate) pool: u16,
     /// Its slot.
-    pub slot: u16,
+    pub(crate) slot: u16,
     /// Its units leave.
-    pub leaving: bool,
+    pub(crate) leaving: bool,
 }
 
 /// What was found, and is to be done elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sweeping {
+pub(crate) struct Sweeping {
     /// Workers to poke.
-    pub poke: Rows,
+    pub(crate) poke: Rows,
     /// Hosts to ask whether a request of the worker of that row runs in that unit: FREE is wanted if not.
-    pub ask: Vec<(Lease, u16)>,
+    pub(crate) ask: Vec<(Lease, u16)>,
     /// How many units were taken back from nobody.
-    pub repaired: usize,
+    pub(crate) repaired: usize,
 }
 
 /// What one look has shown of units that may be lost, kept for the next look.
 #[derive(Debug, Default)]
-pub struct Sweep {
+pub(crate) struct Sweep {
     seen: BTreeMap<(u16, u16, u16), Doubt>,
 }
 
 impl Sweep {
     /// Looks at all units of these processes. `alive`: the rows that have a worker.
     #[must_use]
-    pub fn look(
+    pub(crate) fn look(
         &mut self,
         mut board: MasterBoard<'_>,
         alive: Rows,

@@ -14,7 +14,7 @@ use std::sync::atomic::{
 /// The board as a worker has it: it reads everything, writes the words of its row, and exchanges those of the units. It
 /// holds nothing else that could be written.
 #[derive(Clone, Copy, Debug)]
-pub struct WorkerBoard<'a> {
+pub(crate) struct WorkerBoard<'a> {
     board: Board<'a>,
     row: u16,
     own: &'a [AtomicU64],
@@ -33,13 +33,18 @@ impl<'a> WorkerBoard<'a> {
     /// The board in `words`, for the worker of that row. `own` are those of [`Board::area`], `units` those of
     /// [`Board::units`], in memory that it may write.
     #[must_use]
-    pub fn new(words: &'a [AtomicU64], row: u16, own: &'a [AtomicU64], units: &'a [AtomicU64]) -> Self {
+    pub(crate) fn new(
+        words: &'a [AtomicU64],
+        row: u16,
+        own: &'a [AtomicU64],
+        units: &'a [AtomicU64],
+    ) -> Self {
         Self { board: Board::new(words), row, own, units }
     }
 
     /// Its row.
     #[must_use]
-    pub fn row(self) -> u16 {
+    pub(crate) fn row(self) -> u16 {
         self.row
     }
 
@@ -63,7 +68,7 @@ impl<'a> WorkerBoard<'a> {
 impl WorkerBoard<'_> {
     /// Claims an idle unit.
     #[must_use]
-    pub fn claim(self, pool: u16) -> Option<Lease> {
+    pub(crate) fn claim(self, pool: u16) -> Option<Lease> {
         self.take(pool, None)
     }
 
@@ -73,7 +78,7 @@ impl WorkerBoard<'_> {
     /// With a lease, take the oldest request out of the queue and publish what is left: call this again for the next
     /// request, or [`WorkerBoard::head`] with `None` when the queue is empty. Do the same after a poke.
     #[must_use]
-    pub fn wait(self, pool: u16, head: Time) -> Option<Lease> {
+    pub(crate) fn wait(self, pool: u16, head: Time) -> Option<Lease> {
         self.take(pool, Some(head.0.max(1)))
     }
 
@@ -85,7 +90,7 @@ impl WorkerBoard<'_> {
 
     /// Publishes that the oldest request in the queue came at `head`, or with `None` that nothing waits; then passes
     /// on what was offered in the meantime. Poke the rows that come back.
-    pub fn head(mut self, pool: u16, head: Option<Time>) -> Rows {
+    pub(crate) fn head(mut self, pool: u16, head: Option<Time>) -> Rows {
         if self.valid(pool, self.row).is_none() {
             return Rows::default();
         }
@@ -100,7 +105,7 @@ impl WorkerBoard<'_> {
 
     /// Gives a unit back after the app said FREE.
     #[must_use]
-    pub fn free(mut self, lease: Lease, now: Time) -> Freed {
+    pub(crate) fn free(mut self, lease: Lease, now: Time) -> Freed {
         self.touch(lease.pool, now);
         let Some(at) = layout::unit(lease.pool, lease.slot, lease.thread) else { return Freed::Stale };
         let freed = Hand::owned(lease, at, UnitState::Claimed, self.row).run(&mut self);
@@ -110,7 +115,7 @@ impl WorkerBoard<'_> {
 
     /// Gives a claim up without knowing whether the request still runs, *before* the stream is closed: the unit is
     /// freed by the master when the host reports that the request is over.
-    pub fn abandon(mut self, lease: Lease) {
+    pub(crate) fn abandon(mut self, lease: Lease) {
         if let Some(at) = layout::unit(lease.pool, lease.slot, lease.thread) {
             let how = How::Abandon { incarnation: lease.incarnation, owner: self.row };
             Mark::new(at, how).run(&mut self);
@@ -124,35 +129,35 @@ impl WorkerBoard<'_> {
     }
 
     /// Notes that the pool had something to do.
-    pub fn touch(self, pool: u16, now: Time) {
+    pub(crate) fn touch(self, pool: u16, now: Time) {
         self.note(layout::activity(pool, self.row), now.0);
     }
 
     /// Stores how many client connections the worker has.
-    pub fn set_connections(self, connections: u64) {
+    pub(crate) fn set_connections(self, connections: u64) {
         self.note(layout::row(self.row, RowWord::Connections), connections);
     }
 
     /// Counts requests that were answered.
-    pub fn count_requests(self, requests: u64) {
+    pub(crate) fn count_requests(self, requests: u64) {
         let at = layout::row(self.row, RowWord::Requests);
         self.note(at, self.noted(at).wrapping_add(requests));
     }
 
     /// Stores whether the worker accepts connections.
-    pub fn set_accepting(mut self, accepting: bool) {
+    pub(crate) fn set_accepting(mut self, accepting: bool) {
         layout::row(self.row, RowWord::Accepting)
             .into_iter()
             .for_each(|at| self.store(at, u64::from(accepting)));
     }
 
     /// The worker begins to run its turn of that number.
-    pub fn beat(self, turn: u64) {
+    pub(crate) fn beat(self, turn: u64) {
         self.note(layout::row(self.row, RowWord::Beat), turn << 1 | 1);
     }
 
     /// The worker is about to poll.
-    pub fn rest(self) {
+    pub(crate) fn rest(self) {
         self.note(layout::row(self.row, RowWord::Beat), 0);
     }
 }

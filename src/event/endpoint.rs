@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A non-blocking stream socket with its cached readiness.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     fd: OwnedFd,
     readable: bool,
     writable: bool,
@@ -19,7 +19,7 @@ pub struct Endpoint {
 
 /// What reading gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
+pub(crate) enum Read {
     /// So many bytes.
     Bytes(usize),
     /// The peer closed its writing side.
@@ -32,18 +32,18 @@ impl Endpoint {
     /// A connection just accepted or made. It is taken for readable and writable until a call says otherwise: a
     /// request is usually there with the connection.
     #[must_use]
-    pub fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         Self { fd, readable: true, writable: true, read_closed: false }
     }
 
     /// A connection that is being made: nothing can be done before the first event.
     #[must_use]
-    pub fn connecting(fd: OwnedFd) -> Self {
+    pub(crate) fn connecting(fd: OwnedFd) -> Self {
         Self { fd, readable: false, writable: false, read_closed: false }
     }
 
     /// Takes note of an event.
-    pub fn note(&mut self, readiness: Readiness) {
+    pub(crate) fn note(&mut self, readiness: Readiness) {
         self.readable |= readiness.read;
         self.writable |= readiness.write;
         self.read_closed |= readiness.read_closed;
@@ -51,13 +51,13 @@ impl Endpoint {
 
     /// Whether reading may give something.
     #[must_use]
-    pub fn readable(&self) -> bool {
+    pub(crate) fn readable(&self) -> bool {
         self.readable
     }
 
     /// Whether writing may take something.
     #[must_use]
-    pub fn writable(&self) -> bool {
+    pub(crate) fn writable(&self) -> bool {
         self.writable
     }
 
@@ -65,13 +65,13 @@ impl Endpoint {
     ///
     /// # Errors
     /// ECONNRESET and the like.
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Read> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Read> {
         let result = transfer::read(self.fd.as_fd(), buffer);
         self.after_read(result, buffer.len())
     }
 
     /// Whether nothing waits to be read, not even the end. Nothing is taken: what came stays, with its descriptors.
-    pub fn is_silent(&mut self) -> bool {
+    pub(crate) fn is_silent(&mut self) -> bool {
         if !self.readable {
             return true;
         }
@@ -81,7 +81,7 @@ impl Endpoint {
 
     /// The socket, to be closed elsewhere.
     #[must_use]
-    pub fn into_socket(self) -> OwnedFd {
+    pub(crate) fn into_socket(self) -> OwnedFd {
         self.fd
     }
 
@@ -89,7 +89,11 @@ impl Endpoint {
     ///
     /// # Errors
     /// ECONNRESET and the like.
-    pub fn read_with_descriptors(&mut self, buffer: &mut [u8], take: &mut Vec<OwnedFd>) -> io::Result<Read> {
+    pub(crate) fn read_with_descriptors(
+        &mut self,
+        buffer: &mut [u8],
+        take: &mut Vec<OwnedFd>,
+    ) -> io::Result<Read> {
         let result = rights::receive(self.fd.as_fd(), buffer, take).map(|received| received.bytes);
         // A read that brought descriptors ends where they were attached: more may wait.
         let full = if take.is_empty() { buffer.len() } else { 0 };
@@ -115,7 +119,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// EPIPE, ECONNRESET; `UnexpectedEof` when a file is shorter than its segment.
-    pub fn write(&mut self, queue: &mut Queue) -> io::Result<u64> {
+    pub(crate) fn write(&mut self, queue: &mut Queue) -> io::Result<u64> {
         match transfer::write_queue(self.fd.as_fd(), queue) {
             Ok(written) => {
                 self.writable = !written.short;
@@ -133,7 +137,11 @@ impl Endpoint {
     ///
     /// # Errors
     /// EPIPE, ECONNRESET.
-    pub fn write_with_descriptor(&mut self, bytes: &[u8], attach: BorrowedFd<'_>) -> io::Result<usize> {
+    pub(crate) fn write_with_descriptor(
+        &mut self,
+        bytes: &[u8],
+        attach: BorrowedFd<'_>,
+    ) -> io::Result<usize> {
         match transfer::send_with_descriptor(self.fd.as_fd(), bytes, Some(attach)) {
             Ok(count) => {
                 self.writable = count == bytes.len();
@@ -149,22 +157,22 @@ impl Endpoint {
 
     /// The pending error of the socket; after a connect, whether it worked.
     #[must_use]
-    pub fn error(&self) -> Option<io::Error> {
+    pub(crate) fn error(&self) -> Option<io::Error> {
         socket::error(self.fd.as_fd())
     }
 
     /// Closes the writing side.
-    pub fn shut_write(&self) {
+    pub(crate) fn shut_write(&self) {
         socket::shut_write(self.fd.as_fd());
     }
 
     /// Ends both directions: the peer reads the end, and what is still in it waits for the close.
-    pub fn shut(&self) {
+    pub(crate) fn shut(&self) {
         socket::shut(self.fd.as_fd());
     }
 
     /// Makes the coming close a reset.
-    pub fn reset_on_close(&self) {
+    pub(crate) fn reset_on_close(&self) {
         socket::reset_on_close(self.fd.as_fd());
     }
 }

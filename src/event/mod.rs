@@ -6,6 +6,6 @@ mod endpoint;
 mod poll;
 mod token;
 
-pub use endpoint::{Endpoint, Read};
-pub use poll::{Poll, Readiness};
-pub use token::Source;
+pub(crate) use endpoint::{Endpoint, Read};
+pub(crate) use poll::{Poll, Readiness};
+pub(crate) use token::Source;

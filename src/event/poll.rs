@@ -11,18 +11,18 @@ use std::time::Duration;
 
 /// What the kernel reported of a descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     /// Reading may give bytes, end of file or an error.
-    pub read: bool,
+    pub(crate) read: bool,
     /// Writing may take bytes.
-    pub write: bool,
+    pub(crate) write: bool,
     /// The peer has closed its writing side: read on until end of file.
-    pub read_closed: bool,
+    pub(crate) read_closed: bool,
 }
 
 /// An epoll instance.
 #[derive(Debug)]
-pub struct Poll {
+pub(crate) struct Poll {
     poll: mio::Poll,
     events: Events,
 }
@@ -32,7 +32,7 @@ impl Poll {
     ///
     /// # Errors
     /// EMFILE, ENFILE.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { poll: mio::Poll::new()?, events: Events::with_capacity(1024) })
     }
 
@@ -40,7 +40,7 @@ impl Poll {
     ///
     /// # Errors
     /// ENOSPC, ENOMEM; EPERM for a file that cannot be polled.
-    pub fn watch(&self, fd: BorrowedFd<'_>, source: Source) -> io::Result<()> {
+    pub(crate) fn watch(&self, fd: BorrowedFd<'_>, source: Source) -> io::Result<()> {
         let token = Token(source.pack() as usize);
         self.poll.registry().register(
             &mut SourceFd(&fd.as_raw_fd()),
@@ -50,7 +50,7 @@ impl Poll {
     }
 
     /// Stops watching a descriptor that lives on elsewhere.
-    pub fn forget(&self, fd: BorrowedFd<'_>) {
+    pub(crate) fn forget(&self, fd: BorrowedFd<'_>) {
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
     }
 
@@ -58,7 +58,7 @@ impl Poll {
     ///
     /// # Errors
     /// EEXIST, ENOSPC, ENOMEM.
-    pub fn watch_listener(&self, fd: BorrowedFd<'_>, number: u32) -> io::Result<()> {
+    pub(crate) fn watch_listener(&self, fd: BorrowedFd<'_>, number: u32) -> io::Result<()> {
         epoll::add_exclusive(&self.poll, fd, Source::Listener(number).pack())
     }
 
@@ -66,7 +66,7 @@ impl Poll {
     ///
     /// # Errors
     /// ENOENT if it was not watched.
-    pub fn forget_listener(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn forget_listener(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         epoll::delete(&self.poll, fd)
     }
 
@@ -74,7 +74,7 @@ impl Poll {
     ///
     /// # Errors
     /// Only what cannot happen with valid descriptors; EINTR counts as no events.
-    pub fn wait(
+    pub(crate) fn wait(
         &mut self,
         now: Time,
         deadline: Option<Time>,

@@ -4,7 +4,7 @@ use crate::slab::Key;
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// The listener of this number.
     Listener(u32),
     /// The control channel.
@@ -31,7 +31,7 @@ const _: () = assert!(usize::BITS == 64, "tokens need 64 bits");
 impl Source {
     /// The 64 bits.
     #[must_use]
-    pub fn pack(self) -> u64 {
+    pub(crate) fn pack(self) -> u64 {
         let parts = |kind: u64, key: Key| {
             kind << KIND_SHIFT | (u64::from(key.reuse) & REUSE_MASK) << INDEX_BITS | u64::from(key.index)
         };
@@ -49,7 +49,7 @@ impl Source {
 
     /// What the 64 bits mean.
     #[must_use]
-    pub fn unpack(bits: u64) -> Option<Self> {
+    pub(crate) fn unpack(bits: u64) -> Option<Self> {
         let key = Key { index: bits as u32, reuse: (bits >> INDEX_BITS & REUSE_MASK) as u32 };
         match bits >> KIND_SHIFT {
             1 => Some(Self::Listener(key.index)),

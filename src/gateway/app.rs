@@ -21,13 +21,13 @@ const TEMPLATE: &str = include_str!("host/hatchery_template.py");
 
 /// The Python program that imports an app so that processes can be forked from it.
 #[must_use]
-pub fn template_program() -> String {
+pub(crate) fn template_program() -> String {
     let host = HOST_PROGRAM.trim_end();
     [host.strip_suffix("main()").unwrap_or(host), TEMPLATE].concat()
 }
 
 /// Longest body that travels in frames; a longer one is spooled to a file and its descriptor passed.
-pub const INLINE: u64 = 64 * 1024;
+pub(crate) const INLINE: u64 = 64 * 1024;
 
 /// Where the body of a request is.
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +162,7 @@ impl Response {
 
     /// Whether every frame that has come was taken as a whole.
     #[must_use]
-    pub fn is_between(&self) -> bool {
+    pub(crate) fn is_between(&self) -> bool {
         self.reader.is_between()
     }
 
@@ -174,7 +174,7 @@ impl Response {
 
     /// What was wrong, for the log; set when [`Event::Broken`] comes.
     #[must_use]
-    pub fn why(&self) -> Option<&str> {
+    pub(crate) fn why(&self) -> Option<&str> {
         self.why.as_deref()
     }
 

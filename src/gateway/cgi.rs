@@ -20,7 +20,7 @@ const HEAD_MAX: usize = http1::HEAD_MAX;
 /// | `Complete` | `Event::End` | `Done` |
 /// | any but `Complete`, `Done` | error, early end of input | `Done` |
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     method: Method,
     state: State,
     input: Vec<u8>,
@@ -40,29 +40,29 @@ enum State {
 impl Response {
     /// Awaits the response to a request of that method.
     #[must_use]
-    pub fn new(request_method: Method) -> Self {
+    pub(crate) fn new(request_method: Method) -> Self {
         Self { method: request_method, state: State::Head, input: Vec::new(), eof: false, begun: false }
     }
 
     /// Bytes of the response.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.begun |= !bytes.is_empty();
         self.input.extend_from_slice(bytes);
     }
 
     /// The response ended in an orderly way.
-    pub fn eof(&mut self) {
+    pub(crate) fn eof(&mut self) {
         self.eof = true;
     }
 
     /// Whether anything of a response has come.
     #[must_use]
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.begun
     }
 
     /// The next event; `None` if more input is needed, or nothing follows.
-    pub fn poll(&mut self) -> Option<Event> {
+    pub(crate) fn poll(&mut self) -> Option<Event> {
         self.advance().unwrap_or_else(|fault| {
             self.state = State::Done;
             Some(Event::Broken(fault))

@@ -33,16 +33,16 @@ const IDLE_MOST: Duration = Duration::from_secs(60);
 
 /// How long an upstream is waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Patience {
+pub(crate) struct Patience {
     /// For a connection.
-    pub connect: Duration,
+    pub(crate) connect: Duration,
     /// For the next byte, in either direction.
-    pub silence: Duration,
+    pub(crate) silence: Duration,
 }
 
 /// What comes out of a [`Client`].
 #[derive(Debug, PartialEq, Eq)]
-pub enum Output {
+pub(crate) enum Output {
     /// An interim response.
     Interim(ResponseHead),
     /// The head of the response.
@@ -57,7 +57,7 @@ pub enum Output {
 
 /// What to do about a channel that failed; it is closed in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
+pub(crate) enum Again {
     /// The server closed an idle channel just as it was used: that says nothing about its health, but much about its other
     /// idle ones. Lease a new one of the same server; if that fails, of another.
     SameServer,
@@ -69,7 +69,7 @@ pub enum Again {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     protocol: Protocol,
     method: Method,
     /// The encoded head, kept for another try.
@@ -104,7 +104,7 @@ enum Stage {
 impl Client {
     /// A request that is to be sent, and what is known of its body.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         protocol: Protocol,
         request: &Request<'_>,
         body: BodyLength,
@@ -133,45 +133,45 @@ impl Client {
     // ---- the request's body ---------------------------------------------------------------------------------------
 
     /// Takes the next bytes of the body.
-    pub fn push_body(&mut self, segment: Segment) {
+    pub(crate) fn push_body(&mut self, segment: Segment) {
         self.encoder.push(segment, &mut self.body);
     }
 
     /// The body is complete.
-    pub fn end_body(&mut self) {
+    pub(crate) fn end_body(&mut self) {
         self.encoder.finish(&mut self.body);
         self.body_complete = true;
     }
 
     /// Whether it takes more of the body.
     #[must_use]
-    pub fn wants_body(&self) -> bool {
+    pub(crate) fn wants_body(&self) -> bool {
         self.body.len() < AHEAD
     }
 
     // ---- lease ----------------------------------------------------------------------------------------------------
 
     /// Whether a channel may be leased; counts as a try.
-    pub fn try_lease(&mut self) -> bool {
+    pub(crate) fn try_lease(&mut self) -> bool {
         let may = self.tries < TRIES;
         self.tries += u8::from(may);
         may
     }
 
     /// A channel is being made.
-    pub fn connecting(&mut self, now: Time) {
+    pub(crate) fn connecting(&mut self, now: Time) {
         self.stage = Stage::Connecting;
         self.deadline = now.after(self.patience.connect);
     }
 
     /// Whether a channel is being made.
     #[must_use]
-    pub fn is_connecting(&self) -> bool {
+    pub(crate) fn is_connecting(&self) -> bool {
         matches!(self.stage, Stage::Connecting)
     }
 
     /// There is a channel, a kept one or a new one: the head of the request goes into `out`.
-    pub fn leased(&mut self, kept: bool, out: &mut Queue, now: Time) {
+    pub(crate) fn leased(&mut self, kept: bool, out: &mut Queue, now: Time) {
         self.stage = Stage::Exchange { response: self.protocol.response(self.method), kept, ended: false };
         self.progressed(now);
         out.clear();
@@ -181,7 +181,7 @@ impl Client {
     // ---- send -----------------------------------------------------------------------------------------------------
 
     /// Moves what there is of the body into `out`, unless much waits there.
-    pub fn fill(&mut self, out: &mut Queue) {
+    pub(crate) fn fill(&mut self, out: &mut Queue) {
         if out.len() < AHEAD && !self.body.is_empty() {
             self.committed = true;
             out.append(&mut self.body);
@@ -189,7 +189,7 @@ impl Client {
     }
 
     /// The server takes no more; what it said is still to be read.
-    pub fn stop_sending(&mut self) {
+    pub(crate) fn stop_sending(&mut self) {
         self.body.clear();
     }
 
@@ -199,7 +199,7 @@ impl Client {
     ///
     /// # Errors
     /// That the server has closed before the response was complete.
-    pub fn wants_bytes(&self, room: bool) -> Result<bool, Fault> {
+    pub(crate) fn wants_bytes(&self, room: bool) -> Result<bool, Fault> {
         match &self.stage {
             Stage::Exchange { ended: true, .. } => Err(Fault::Closed),
             _ => Ok(!self.answered || room),
@@ -207,14 +207,14 @@ impl Client {
     }
 
     /// Bytes of the server.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         if let Stage::Exchange { response, .. } = &mut self.stage {
             response.feed(bytes);
         }
     }
 
     /// The server has closed its side in an orderly way; the next [`Self::poll`] says whether the response is complete.
-    pub fn eof(&mut self) {
+    pub(crate) fn eof(&mut self) {
         if let Stage::Exchange { response, ended, .. } = &mut self.stage {
             response.eof();
             *ended = true;
@@ -223,7 +223,7 @@ impl Client {
 
     /// The connection was reset, which is no end, not even of a body that ends with its connection.
     #[must_use]
-    pub fn reset(&self) -> Fault {
+    pub(crate) fn reset(&self) -> Fault {
         if self.has_begun() { Fault::Truncated } else { Fault::Closed }
     }
 
@@ -232,7 +232,7 @@ impl Client {
     }
 
     /// What has come; `None` if more is needed.
-    pub fn poll(&mut self) -> Option<Output> {
+    pub(crate) fn poll(&mut self) -> Option<Output> {
         let Stage::Exchange { response, .. } = &mut self.stage else { return None };
         loop {
             return Some(match response.poll()? {
@@ -253,20 +253,20 @@ impl Client {
     // ---- time -----------------------------------------------------------------------------------------------------
 
     /// Something came or went.
-    pub fn progressed(&mut self, now: Time) {
+    pub(crate) fn progressed(&mut self, now: Time) {
         self.deadline = now.after(self.patience.silence);
     }
 
     /// When it fails if nothing happens.
     #[must_use]
-    pub fn deadline(&self) -> Time {
+    pub(crate) fn deadline(&self) -> Time {
         self.deadline
     }
 
     /// Its time is over at `now`: why, unless it is the client that takes nothing or has not sent its body. The client's own
     /// deadlines bound that, and the server is not to blame. `given`: nothing of the request waits to be written; `room` as
     /// in [`Self::wants_bytes`].
-    pub fn on_timeout(&mut self, given: bool, room: bool, now: Time) -> Option<Fault> {
+    pub(crate) fn on_timeout(&mut self, given: bool, room: bool, now: Time) -> Option<Fault> {
         if now < self.deadline {
             return None;
         }
@@ -289,7 +289,7 @@ impl Client {
     // ---- release --------------------------------------------------------------------------------------------------
 
     /// The channel failed: whether to lease another one.
-    pub fn failed(&mut self, fault: Fault) -> Again {
+    pub(crate) fn failed(&mut self, fault: Fault) -> Again {
         let unseen = fault == Fault::Closed && !self.has_begun();
         let kept = matches!(self.stage, Stage::Exchange { kept: true, .. });
         self.stage = Stage::Lease;
@@ -310,7 +310,7 @@ impl Client {
     /// The response is complete: how long the channel may be kept for another request, if nothing of this one is left on it.
     /// `given` as in [`Self::on_timeout`].
     #[must_use]
-    pub fn release(&self, given: bool) -> Option<Duration> {
+    pub(crate) fn release(&self, given: bool) -> Option<Duration> {
         let Stage::Exchange { response, .. } = &self.stage else { return None };
         let sent = self.body_complete && self.body.is_empty() && given;
         if !(sent && response.reusable()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The protocol of an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http,
@@ -17,7 +17,7 @@ pub enum Protocol {
 impl Protocol {
     /// As it is written in the configuration.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http => "Http",
             Self::Scgi => "Scgi",
@@ -26,7 +26,7 @@ impl Protocol {
 
     /// Whether the length of a request body must be known before the request can begin.
     #[must_use]
-    pub fn wants_length(self) -> bool {
+    pub(crate) fn wants_length(self) -> bool {
         match self {
             Self::Http => false,
             Self::Scgi => true,
@@ -35,7 +35,7 @@ impl Protocol {
 
     /// Writes what comes before the body. An unknown length is a mistake of the caller where [`Self::wants_length`]:
     /// the upstream is told of an empty body then.
-    pub fn encode(self, request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>) {
+    pub(crate) fn encode(self, request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>) {
         match (self, body) {
             (Self::Http, body) => http1::encode(request, body, out),
             (Self::Scgi, BodyLength::Known(length)) => scgi::encode(request, length, out),
@@ -45,7 +45,7 @@ impl Protocol {
 
     /// Awaits the response to a request of that method.
     #[must_use]
-    pub fn response(self, method: Method) -> Response {
+    pub(crate) fn response(self, method: Method) -> Response {
         match self {
             Self::Http => Response::Http1(http1::Response::new(method)),
             Self::Scgi => Response::Cgi(cgi::Response::new(method)),
@@ -55,7 +55,7 @@ impl Protocol {
 
 /// Reads the response to one request.
 #[derive(Debug)]
-pub enum Response {
+pub(crate) enum Response {
     /// Over HTTP/1.1.
     Http1(http1::Response),
     /// Of a CGI program; the connection ends with it.
@@ -64,7 +64,7 @@ pub enum Response {
 
 impl Response {
     /// Bytes read from the upstream.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         match self {
             Self::Http1(response) => response.feed(bytes),
             Self::Cgi(response) => response.feed(bytes),
@@ -72,7 +72,7 @@ impl Response {
     }
 
     /// The upstream closed in an orderly way. After a reset do not call this: give the response up.
-    pub fn eof(&mut self) {
+    pub(crate) fn eof(&mut self) {
         match self {
             Self::Http1(response) => response.eof(),
             Self::Cgi(response) => response.eof(),
@@ -80,7 +80,7 @@ impl Response {
     }
 
     /// The next event; `None` if more input is needed, or nothing follows.
-    pub fn poll(&mut self) -> Option<Event> {
+    pub(crate) fn poll(&mut self) -> Option<Event> {
         match self {
             Self::Http1(response) => response.poll(),
             Self::Cgi(response) => response.poll(),
@@ -89,7 +89,7 @@ impl Response {
 
     /// Whether anything of a response has come.
     #[must_use]
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         match self {
             Self::Http1(response) => response.has_begun(),
             Self::Cgi(response) => response.has_begun(),
@@ -98,7 +98,7 @@ impl Response {
 
     /// Whether the connection may carry another request, if this one was sent whole.
     #[must_use]
-    pub fn reusable(&self) -> bool {
+    pub(crate) fn reusable(&self) -> bool {
         match self {
             Self::Http1(response) => response.reusable(),
             Self::Cgi(_) => false,
@@ -107,7 +107,7 @@ impl Response {
 
     /// How long the upstream says it keeps an idle connection.
     #[must_use]
-    pub fn idle_timeout(&self) -> Option<Duration> {
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         match self {
             Self::Http1(response) => response.idle_timeout(),
             Self::Cgi(_) => None,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Writes a request head for an upstream: the target in origin form as it was written, the fields that are meant for
 /// it, and the framing of `body` (RFC 9110 §7.6; research, web-servers §4.8, §4.9).
-pub fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>) {
+pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>) {
     let head = request.head;
     out.extend_from_slice(head.method_bytes());
     out.push(b' ');
@@ -149,7 +149,7 @@ pub(super) fn is_nominated(name: &[u8], nominated: &[&[u8]]) -> bool {
 
 /// Frames a request body that is passed on while it comes; one of known length is passed as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyEncoder {
+pub(crate) struct BodyEncoder {
     body: BodyLength,
     ended: bool,
 }
@@ -157,12 +157,12 @@ pub struct BodyEncoder {
 impl BodyEncoder {
     /// For the body that was announced with [`encode`].
     #[must_use]
-    pub fn new(body: BodyLength) -> Self {
+    pub(crate) fn new(body: BodyLength) -> Self {
         Self { body, ended: false }
     }
 
     /// Queues a piece; what exceeds the announced length is cut.
-    pub fn push(&mut self, mut segment: Segment, out: &mut Queue) {
+    pub(crate) fn push(&mut self, mut segment: Segment, out: &mut Queue) {
         let length = segment.len();
         match &mut self.body {
             _ if length == 0 || self.ended => {}
@@ -181,7 +181,7 @@ impl BodyEncoder {
     }
 
     /// The body is complete; queues what ends it.
-    pub fn finish(&mut self, out: &mut Queue) {
+    pub(crate) fn finish(&mut self, out: &mut Queue) {
         if self.body == BodyLength::Unknown && !self.ended {
             out.extend(chunked::LAST_CHUNK);
         }
@@ -269,19 +269,19 @@ impl Response {
     /// Whether the connection may carry another request: the response was complete, both sides agree to go on, and
     /// nothing follows the response. The caller also sees to it that its own request was sent whole.
     #[must_use]
-    pub fn reusable(&self) -> bool {
+    pub(crate) fn reusable(&self) -> bool {
         matches!(self.state, State::Done) && self.persist && !self.eof && self.input.is_empty()
     }
 
     /// Whether anything of a response has come.
     #[must_use]
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.begun
     }
 
     /// How long the upstream says it keeps an idle connection (`Keep-Alive: timeout=N`).
     #[must_use]
-    pub fn idle_timeout(&self) -> Option<Duration> {
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.idle_timeout
     }
 

@@ -3,18 +3,18 @@
 //! [`crate::http::fault`].
 
 pub mod app;
-pub mod cgi;
+pub(crate) mod cgi;
 mod client;
 mod codec;
 pub mod http1;
-pub mod params;
-pub mod ready;
+pub(crate) mod params;
+pub(crate) mod ready;
 mod request;
-pub mod scgi;
+pub(crate) mod scgi;
 
-pub use client::{Again, Client, Output, Patience};
-pub use codec::{Protocol, Response};
-pub use http1::BodyEncoder;
+pub(crate) use client::{Again, Client, Output, Patience};
+pub(crate) use codec::{Protocol, Response};
+pub(crate) use http1::BodyEncoder;
 pub use request::Request;
 
 use crate::http::fault::Fault;

@@ -23,7 +23,7 @@ const SOFTWARE: &[u8] = concat!("hatchery/", env!("CARGO_PKG_VERSION")).as_bytes
 
 /// Calls `put` with the name and value of each variable, each name once. `length` is that of the body after de-chunking
 /// in bytes, `None` if there is no body.
-pub fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnMut(&[u8], &[u8])) {
+pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnMut(&[u8], &[u8])) {
     let mut text = Vec::with_capacity(40);
     put(b"GATEWAY_INTERFACE", b"CGI/1.1");
     put(b"SERVER_SOFTWARE", SOFTWARE);

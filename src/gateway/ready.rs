@@ -13,7 +13,7 @@ use crate::http::{Method, RequestHead, Scheme, Span, Version, target};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The row in HELLO of who is no worker; no worker ever has it.
-pub const ROW: u16 = u16::MAX;
+pub(crate) const ROW: u16 = u16::MAX;
 
 /// Number of the request on its stream.
 const STREAM: u32 = 1;
@@ -22,22 +22,22 @@ const SHOWN: usize = 300;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question<'a> {
+pub(crate) struct Question<'a> {
     /// Path, and query if any, as a client would write it.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     /// SCRIPT_NAME.
-    pub mount: &'a str,
+    pub(crate) mount: &'a str,
     /// `Host`.
-    pub host: &'a str,
+    pub(crate) host: &'a str,
     /// `http` or `https`.
-    pub scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// What counts as ready.
-    pub status: Accepted,
+    pub(crate) status: Accepted,
 }
 
 /// Which statuses count as ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub(crate) enum Accepted {
     /// This one.
     Exactly(u16),
     /// `2` is 200 to 299.
@@ -63,7 +63,7 @@ impl std::fmt::Display for Accepted {
 }
 
 /// Appends the frames of the question: those of a whole stream.
-pub fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
+pub(crate) fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
     app::hello(ROW, 0, out);
     let head = head(question);
     let raw = head.target();
@@ -112,7 +112,7 @@ fn head(question: &Question<'_>) -> RequestHead {
 
 /// The answer as it comes.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     response: Response,
     accepted: Accepted,
     status: Option<u16>,
@@ -123,18 +123,18 @@ pub struct Answer {
 impl Answer {
     /// To a question with these statuses.
     #[must_use]
-    pub fn to(accepted: Accepted) -> Self {
+    pub(crate) fn to(accepted: Accepted) -> Self {
         Self { response: Response::new(STREAM), accepted, status: None, location: None, body: Vec::new() }
     }
 
     /// Takes bytes read from the stream.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.response.feed(bytes);
     }
 
     /// Whether the process is ready, once that is known: after the whole response, and when its unit is free. The
     /// error says what the answer was, after "GET /path".
-    pub fn poll(&mut self) -> Option<Result<(), String>> {
+    pub(crate) fn poll(&mut self) -> Option<Result<(), String>> {
         loop {
             match self.response.poll()? {
                 Event::Head { head, .. } => {

@@ -36,7 +36,7 @@ pub struct Request<'a> {
 impl Request<'_> {
     /// The direct peer's address, as IPv4 where it is one (RFC 4291 §2.5.5.2).
     #[must_use]
-    pub fn peer_address(&self) -> Option<IpAddr> {
+    pub(crate) fn peer_address(&self) -> Option<IpAddr> {
         self.peer.map(|peer| peer.ip().to_canonical())
     }
 }

@@ -5,7 +5,7 @@ use super::{Request, params};
 use crate::h1::encode::decimal;
 
 /// Writes what comes before the body, which has `length` bytes.
-pub fn encode(request: &Request<'_>, length: u64, out: &mut Vec<u8>) {
+pub(crate) fn encode(request: &Request<'_>, length: u64, out: &mut Vec<u8>) {
     let mut variables = Vec::with_capacity(1024);
     let mut put = |name: &[u8], value: &[u8]| {
         // One more NUL would make other variables of what follows. The head parser lets none pass.

@@ -10,7 +10,7 @@ use crate::http::fields::is_token_byte;
 
 /// Takes the coding off, whatever the cuts of the input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     state: State,
     /// Bytes of extensions so far.
     extensions: u16,
@@ -54,7 +54,7 @@ impl Default for State {
 
 /// Why it is not the chunked coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub(crate) enum Error {
     /// A size without digits, with others than hexadecimal ones, or with more than 15.
     Size,
     /// Extensions that are not of the grammar, or with more bytes than anyone needs.
@@ -68,7 +68,7 @@ pub enum Error {
 impl Error {
     /// For the log.
     #[must_use]
-    pub fn why(self) -> &'static str {
+    pub(crate) fn why(self) -> &'static str {
         match self {
             Self::Size => "invalid chunk size",
             Self::Extension => "invalid chunk extension",
@@ -88,13 +88,13 @@ const TRAILERS_MAX: u16 = 16 * 1024;
 impl Decoder {
     /// At the start of a body.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Whether the body, trailers included, is complete.
     #[must_use]
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
@@ -103,7 +103,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Error`]; the decoder is of no use afterwards.
-    pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, Error> {
+    pub(crate) fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, Error> {
         let mut rest = input;
         while let (Some(byte), false) = (rest.first(), self.is_done()) {
             if let State::Data { left } = self.state {
@@ -183,13 +183,13 @@ fn count(counter: &mut u16, most: u16, error: Error) -> Result<(), Error> {
 }
 
 /// What ends a chunked body without trailers.
-pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// What follows the data of every chunk.
-pub const CHUNK_END: &[u8] = b"\r\n";
+pub(crate) const CHUNK_END: &[u8] = b"\r\n";
 
 /// Writes the size line of a chunk; `size` is not 0.
-pub fn write_size(size: u64, out: &mut Vec<u8>) {
+pub(crate) fn write_size(size: u64, out: &mut Vec<u8>) {
     debug_assert!(size > 0, "a chunk of size 0 ends the body");
     let first = 15 - (size | 1).leading_zeros() / 4;
     for place in (0..=first).rev() {

@@ -171,7 +171,7 @@ impl Conn {
     }
 
     /// A turn begins: it is `now`, and what is overdue expires; as [`Self::on_timeout`].
-    pub fn turn(&mut self, now: Time) -> Option<&'static str> {
+    pub(crate) fn turn(&mut self, now: Time) -> Option<&'static str> {
         let overdue = self.deadline().is_some_and(|deadline| deadline <= now);
         let why = if overdue { self.on_timeout(now) } else { None };
         self.clock = now;
@@ -278,7 +278,7 @@ impl Conn {
     }
 
     /// Refuses whatever the client may send next, for a reason that does not lie in it.
-    pub fn refuse_early(&mut self, refusal: Refusal) {
+    pub(crate) fn refuse_early(&mut self, refusal: Refusal) {
         if self.phase == Phase::Open && self.writing == Writing::Await {
             self.stop_reading();
             self.notice = Some(Notice::Refused(refusal));
@@ -287,7 +287,7 @@ impl Conn {
 
     /// Queues an interim response of an upstream, such as 103. Dropped where it would mean nothing: to HTTP/1.0
     /// clients, after the final head, and 100 and 101, which concern one connection only.
-    pub fn interim(&mut self, head: &ResponseHead) {
+    pub(crate) fn interim(&mut self, head: &ResponseHead) {
         let sendable = matches!(head.status.0, 102..=199) && self.exchange.version == Version::Http11;
         if sendable && self.is_exchange_open() && self.writing == Writing::Await {
             self.will_write();
@@ -406,7 +406,7 @@ impl Conn {
     }
 
     /// Breaks the connection off: nothing more is written, no clean end.
-    pub fn abort(&mut self) {
+    pub(crate) fn abort(&mut self) {
         self.phase = Phase::Aborted;
         self.reading = Reading::Discard;
         self.input = Vec::new();
@@ -432,7 +432,7 @@ impl Conn {
 
     /// As [`Self::out`], to be looked at.
     #[must_use]
-    pub fn waiting(&self) -> &Queue {
+    pub(crate) fn waiting(&self) -> &Queue {
         &self.out
     }
 
@@ -497,7 +497,7 @@ impl Conn {
 
     /// Between requests, with nothing buffered: it can be closed without loss.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Open
             && matches!(self.reading, Reading::Head(_))
             && self.input.is_empty()
@@ -506,12 +506,12 @@ impl Conn {
 
     /// Idle after a request, rather than new.
     #[must_use]
-    pub fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         self.is_idle() && self.requests > 0
     }
 
     /// The client is given no more time to read the last answer.
-    pub fn stop_lingering(&mut self) {
+    pub(crate) fn stop_lingering(&mut self) {
         if let Phase::Closing { linger, .. } = &mut self.phase {
             *linger = false;
         }

@@ -4,7 +4,7 @@ use crate::http::ResponseHead;
 
 /// How the body after a head is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// Nothing is said about a body: the status forbids one, or closing ends it.
     Unsaid,
     /// `Content-Length`.
@@ -15,7 +15,7 @@ pub enum Framing {
 
 /// What the client is told about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
+pub(crate) enum Connection {
     /// Nothing: HTTP/1.1 persists.
     Unsaid,
     /// `keep-alive`, for HTTP/1.0.
@@ -26,7 +26,13 @@ pub enum Connection {
 
 /// Writes a final response head. `date` is the value of the Date field (RFC 9110 §6.6.1), made once a second by the
 /// caller. Fields of `head` that belong to the connection or are written here anyway are skipped.
-pub fn head(head: &ResponseHead, framing: Framing, connection: Connection, date: &str, out: &mut Vec<u8>) {
+pub(crate) fn head(
+    head: &ResponseHead,
+    framing: Framing,
+    connection: Connection,
+    date: &str,
+    out: &mut Vec<u8>,
+) {
     status_line(head, out);
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(date.as_bytes());
@@ -54,14 +60,14 @@ pub(super) fn end(connection: Connection) -> &'static [u8] {
 }
 
 /// Writes an interim response head, 1xx (RFC 9110 §15.2).
-pub fn interim(head: &ResponseHead, out: &mut Vec<u8>) {
+pub(crate) fn interim(head: &ResponseHead, out: &mut Vec<u8>) {
     status_line(head, out);
     fields(head, out);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Writes a number in decimal.
-pub fn decimal(number: u64, out: &mut Vec<u8>) {
+pub(crate) fn decimal(number: u64, out: &mut Vec<u8>) {
     let start = out.len();
     let mut rest = number;
     loop {

@@ -203,19 +203,19 @@ fn host(seen: &Seen<'_>, head: &RequestHead, target: &Target) -> Result<Option<H
 
 /// What a response head of an upstream says about its body and its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseFraming {
+pub(crate) struct ResponseFraming {
     /// The length announced. For a response to HEAD: what GET would have had; no body follows.
-    pub body: BodyLength,
+    pub(crate) body: BodyLength,
     /// The body is ended by closing: `body` is `Unknown` and not chunked.
-    pub until_close: bool,
+    pub(crate) until_close: bool,
     /// The connection may carry another request after this response.
-    pub persist: bool,
+    pub(crate) persist: bool,
 }
 
 /// Where a response ends (RFC 9112 §6.3). `None` if that is not certain: Transfer-Encoding with Content-Length, more
 /// than one of either, a coding other than `chunked`, or Transfer-Encoding in HTTP/1.0.
 #[must_use]
-pub fn response(
+pub(crate) fn response(
     request: Method,
     version: Version,
     status: Status,

@@ -5,19 +5,19 @@
 //! the message ends: the one place where smuggling is decided), takes the body off with [`chunked`] and writes with
 //! [`encode`]. `gateway::http1` uses the same parser and decoder for the responses of upstreams.
 
-pub mod chunked;
+pub(crate) mod chunked;
 mod conn;
-pub mod encode;
+pub(crate) mod encode;
 mod extension;
 mod framing;
 mod parse;
 mod prepared;
 
 pub use conn::Conn;
-pub use framing::response as response_framing;
+pub(crate) use framing::response as response_framing;
 pub(crate) use framing::tokens;
-pub use parse::{Response as ParsedResponse, ResponseError, response as parse_response};
-pub use prepared::Prepared;
+pub(crate) use parse::{Response as ParsedResponse, ResponseError, response as parse_response};
+pub(crate) use prepared::Prepared;
 
 use crate::http::fault::Refusal;
 use crate::http::target::{Host, Target};
@@ -34,17 +34,17 @@ pub struct Settings {
     /// Number of fields; more: 431.
     pub fields: usize,
     /// From the accept (first request) or the first byte (later ones) to the end of the head; absolute, 408.
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     /// Between two reads of a request body (408), and between two writes of a response (the connection is aborted).
-    pub body_timeout: Duration,
+    pub(crate) body_timeout: Duration,
     /// Bytes a second of a request body, at least (408). 0: no minimum.
-    pub body_rate: u32,
+    pub(crate) body_rate: u32,
     /// How far a request body may lag behind `body_rate`; also counts from its start.
-    pub body_grace: Duration,
+    pub(crate) body_grace: Duration,
     /// Between two requests; then the connection is closed silently.
-    pub keepalive_timeout: Duration,
+    pub(crate) keepalive_timeout: Duration,
     /// Requests on one connection; the last is answered with `Connection: close`. 0: no limit.
-    pub keepalive_requests: u32,
+    pub(crate) keepalive_requests: u32,
 }
 
 impl Default for Settings {

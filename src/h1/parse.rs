@@ -221,18 +221,18 @@ fn spans(input: &[u8], headers: &[Header<'_>]) -> Vec<(Span, Span)> {
 
 /// A response head as it came from an upstream, nothing stripped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
+pub(crate) struct Response {
     /// Status, reason and all fields.
-    pub head: ResponseHead,
+    pub(crate) head: ResponseHead,
     /// The version in the status line.
-    pub version: Version,
+    pub(crate) version: Version,
     /// How many bytes of the input the head had.
-    pub length: usize,
+    pub(crate) length: usize,
 }
 
 /// Why a response head cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResponseError {
+pub(crate) enum ResponseError {
     /// Not a response head.
     Malformed,
     /// Longer than `most` bytes.
@@ -247,7 +247,7 @@ const RESPONSE_FIELDS_MAX: usize = 256;
 ///
 /// # Errors
 /// [`ResponseError`]; the connection to the upstream is of no use any more.
-pub fn response(input: &[u8], most: usize) -> Result<Option<Response>, ResponseError> {
+pub(crate) fn response(input: &[u8], most: usize) -> Result<Option<Response>, ResponseError> {
     let mut headers = [const { std::mem::MaybeUninit::uninit() }; RESPONSE_FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let result = httparse::ParserConfig::default()

@@ -5,7 +5,7 @@ use crate::http::{ResponseHead, Status};
 
 /// A response head, encoded but for what differs from response to response: `Date` and `Connection`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     status: Status,
     /// Bytes of the body; 0 where the status forbids one.
     length: u64,
@@ -15,7 +15,7 @@ pub struct Prepared {
 impl Prepared {
     /// Encodes the head of a response with a body of `length` bytes (of a response that can have one).
     #[must_use]
-    pub fn new(head: &ResponseHead, length: u64) -> Self {
+    pub(crate) fn new(head: &ResponseHead, length: u64) -> Self {
         let mut bytes = Vec::with_capacity(512);
         encode::status_line(head, &mut bytes);
         bytes.extend_from_slice(b"Server: hatchery\r\n");
@@ -33,13 +33,13 @@ impl Prepared {
 
     /// The status code.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         self.status
     }
 
     /// Bytes of the body.
     #[must_use]
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 

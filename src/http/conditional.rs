@@ -6,16 +6,16 @@ use crate::timer::Wall;
 
 /// The validators of the current representation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Validators<'a> {
+pub(crate) struct Validators<'a> {
     /// Entity tag as in the `ETag` field: `"xyz"` or `W/"xyz"`.
-    pub etag: Option<&'a [u8]>,
+    pub(crate) etag: Option<&'a [u8]>,
     /// Last modification, in seconds since the Unix epoch, as in the `Last-Modified` field.
-    pub modified: Option<i64>,
+    pub(crate) modified: Option<i64>,
 }
 
 /// What the preconditions say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Perform the method.
     Proceed,
     /// 304 Not Modified.
@@ -27,7 +27,7 @@ pub enum Outcome {
 /// Evaluates the preconditions of `head` in the order of RFC 9110 §13.2.2. A date that cannot be read, and a field with
 /// a date that occurs twice, is ignored.
 #[must_use]
-pub fn evaluate(head: &RequestHead, current: Validators<'_>, now: Wall) -> Outcome {
+pub(crate) fn evaluate(head: &RequestHead, current: Validators<'_>, now: Wall) -> Outcome {
     if head.get("if-match").is_some() {
         if !any_tag(head, "if-match", current.etag, strong_match) {
             return Outcome::Failed;
@@ -56,7 +56,7 @@ pub fn evaluate(head: &RequestHead, current: Validators<'_>, now: Wall) -> Outco
 /// comparison), or exactly the current date while that is a strong validator, which it is not in the second it names
 /// (§8.8.2.2).
 #[must_use]
-pub fn if_range(head: &RequestHead, current: Validators<'_>, now: Wall) -> bool {
+pub(crate) fn if_range(head: &RequestHead, current: Validators<'_>, now: Wall) -> bool {
     let mut fields = head.all("if-range");
     let Some(value) = fields.next() else { return true };
     if fields.next().is_some() {
@@ -72,13 +72,13 @@ pub fn if_range(head: &RequestHead, current: Validators<'_>, now: Wall) -> bool 
 
 /// Strong comparison (RFC 9110 §8.8.3.2): the same and neither weak.
 #[must_use]
-pub fn strong_match(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn strong_match(one: &[u8], other: &[u8]) -> bool {
     one == other && !one.starts_with(b"W/")
 }
 
 /// Weak comparison (RFC 9110 §8.8.3.2): the same but for the mark of weakness.
 #[must_use]
-pub fn weak_match(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn weak_match(one: &[u8], other: &[u8]) -> bool {
     let opaque = |tag| <[u8]>::strip_prefix(tag, b"W/").unwrap_or(tag);
     opaque(one) == opaque(other)
 }

@@ -6,15 +6,15 @@ use std::fmt;
 
 /// A date as text, `Sun, 06 Nov 1994 08:49:37 GMT`; 29 bytes, no allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct ImfDate([u8; ImfDate::LEN]);
+pub(crate) struct ImfDate([u8; ImfDate::LEN]);
 
 impl ImfDate {
     /// Length of every IMF-fixdate.
-    pub const LEN: usize = 29;
+    pub(crate) const LEN: usize = 29;
 
     /// The date of `seconds` since the Unix epoch. Years outside 0..=9999 have no text: the nearest that has is taken.
     #[must_use]
-    pub fn new(seconds: i64) -> Self {
+    pub(crate) fn new(seconds: i64) -> Self {
         let civil = Civil::from_unix(seconds.clamp(FIRST_SECOND, LAST_SECOND));
         let mut text = *b"Sun, 00 Jan 0000 00:00:00 GMT";
         text[0..3].copy_from_slice(DAYS[civil.weekday as usize % 7].as_bytes());
@@ -30,7 +30,7 @@ impl ImfDate {
 
     /// The text.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // Every byte put in is ASCII.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -56,7 +56,7 @@ impl fmt::Debug for ImfDate {
 
 /// Seconds since the epoch as `2026-10-01T12:00:00Z` (RFC 3339).
 #[must_use]
-pub fn iso(seconds: i64) -> String {
+pub(crate) fn iso(seconds: i64) -> String {
     let Civil { year, month, day, hour, minute, second, .. } = Civil::from_unix(seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
@@ -76,28 +76,28 @@ pub fn parse(text: &[u8], now: Wall) -> Option<i64> {
 
 /// A point in UTC, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Civil {
+pub(crate) struct Civil {
     /// Year, may be negative.
-    pub year: i64,
+    pub(crate) year: i64,
     /// 1..=12.
-    pub month: u32,
+    pub(crate) month: u32,
     /// 1..=31.
-    pub day: u32,
+    pub(crate) day: u32,
     /// 0..=23.
-    pub hour: u32,
+    pub(crate) hour: u32,
     /// 0..=59.
-    pub minute: u32,
+    pub(crate) minute: u32,
     /// 0..=59.
-    pub second: u32,
+    pub(crate) second: u32,
     /// 0 is Sunday.
-    pub weekday: u32,
+    pub(crate) weekday: u32,
 }
 
 impl Civil {
     /// The date and time of `seconds` since the Unix epoch.
     /// After Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
     #[must_use]
-    pub fn from_unix(seconds: i64) -> Self {
+    pub(crate) fn from_unix(seconds: i64) -> Self {
         let days = seconds.div_euclid(DAY);
         let of_day = seconds.rem_euclid(DAY) as u32;
         let shifted = days + DAYS_0000_03_01_TO_EPOCH;
@@ -121,7 +121,7 @@ impl Civil {
 
     /// Seconds since the Unix epoch; the weekday is not looked at. Years are those of four digits.
     #[must_use]
-    pub fn to_unix(self) -> i64 {
+    pub(crate) fn to_unix(self) -> i64 {
         let year = self.year - i64::from(self.month <= 2);
         let era = year.div_euclid(400);
         let year_of_era = year.rem_euclid(400);
@@ -134,7 +134,7 @@ impl Civil {
 
     /// `Jan` to `Dec`.
     #[must_use]
-    pub fn month_name(&self) -> &'static str {
+    pub(crate) fn month_name(&self) -> &'static str {
         MONTHS[(self.month as usize).wrapping_sub(1) % 12]
     }
 

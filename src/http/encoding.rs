@@ -2,7 +2,7 @@
 
 /// A content coding that files are kept in beside their originals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// `br`, RFC 7932.
     Brotli,
     /// `zstd`, RFC 8878.
@@ -13,11 +13,11 @@ pub enum Encoding {
 
 impl Encoding {
     /// All, in the order in which they are taken where a client does not care: the smaller result first.
-    pub const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
+    pub(crate) const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
     /// The name in `Content-Encoding`.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Brotli => "br",
             Self::Zstd => "zstd",
@@ -27,7 +27,7 @@ impl Encoding {
 
     /// The usual ending of a file of this coding, without its dot.
     #[must_use]
-    pub fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Brotli => "br",
             Self::Zstd => "zst",
@@ -46,7 +46,7 @@ impl Encoding {
 /// the first of `available` wins, and a coding before none, unless the client asks for `identity` by name and gives it
 /// more.
 #[must_use]
-pub fn pick<'a>(
+pub(crate) fn pick<'a>(
     values: impl Iterator<Item = &'a [u8]> + Clone,
     available: impl Iterator<Item = Encoding>,
 ) -> Option<Encoding> {

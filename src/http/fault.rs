@@ -72,7 +72,7 @@ impl Refusal {
 
 /// Where a fault lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub(crate) enum Who {
     /// In the client.
     Client,
     /// In the upstream or app.
@@ -83,7 +83,7 @@ pub enum Who {
 
 /// When a request may be sent again, to the same or another server (RFC 9110 §9.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
+pub(crate) enum Retry {
     /// Whatever the method.
     Always,
     /// Only if a repeated request has the effect of one, and its body can be sent again.
@@ -94,7 +94,7 @@ pub enum Retry {
 
 /// How loud a fault is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub(crate) enum Level {
     /// For whoever looks for it.
     Debug,
     /// What clients do.
@@ -107,23 +107,23 @@ pub enum Level {
 
 /// What follows from a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// Where it lies.
-    pub who: Who,
+    pub(crate) who: Who,
     /// The status for the client, as long as no response head has been sent.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Whether another try is safe, as long as nothing of the response has reached the client.
-    pub retry: Retry,
+    pub(crate) retry: Retry,
     /// How loud it is told of.
-    pub level: Level,
+    pub(crate) level: Level,
     /// The word for it, in the log and in the access log.
-    pub why: &'static str,
+    pub(crate) why: &'static str,
 }
 
 impl Retry {
     /// Whether a request of this method may be sent again.
     #[must_use]
-    pub fn allows(self, method: Method) -> bool {
+    pub(crate) fn allows(self, method: Method) -> bool {
         match self {
             Self::Always => true,
             Self::Idempotent => method.is_idempotent(),
@@ -135,7 +135,7 @@ impl Retry {
 impl Fault {
     /// Its row of the table.
     #[must_use]
-    pub fn row(self) -> Row {
+    pub(crate) fn row(self) -> Row {
         use {Level as L, Retry as R, Who as W};
         let row = |who, status, retry, level, why| Row { who, status, retry, level, why };
         let upstream = |status, retry, why| row(W::Upstream, status, retry, L::Error, why);

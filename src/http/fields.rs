@@ -12,7 +12,7 @@ pub struct Span {
 impl Span {
     /// The bytes it names; empty if it does not fit.
     #[must_use]
-    pub fn of(self, bytes: &[u8]) -> &[u8] {
+    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
@@ -32,12 +32,12 @@ const USUAL_FIELDS: usize = 8;
 impl Fields {
     /// No fields.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds a field at the end, also when one of that name is there already.
-    pub fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+    pub(crate) fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         if self.index.capacity() == 0 {
             // What most responses need, at once: growing piece by piece costs more than the fields themselves.
             self.bytes.reserve(USUAL_BYTES);
@@ -55,19 +55,19 @@ impl Fields {
     }
 
     /// Replaces every field of that name by this one.
-    pub fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+    pub(crate) fn set(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.remove(name.as_ref());
         self.add(name, value);
     }
 
     /// Drops every field of that name.
-    pub fn remove(&mut self, name: impl AsRef<[u8]>) {
+    pub(crate) fn remove(&mut self, name: impl AsRef<[u8]>) {
         let Self { bytes, index } = self;
         index.retain(|(span, _)| !span.of(bytes).eq_ignore_ascii_case(name.as_ref()));
     }
 
     /// Keeps only the fields for which `keep` says so; it gets the name.
-    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
         let Self { bytes, index } = self;
         index.retain(|(span, _)| keep(span.of(bytes)));
     }
@@ -85,26 +85,26 @@ impl Fields {
 
     /// Whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 }
 
 /// Whether `bytes` is a field name: a non-empty token (RFC 9110 §5.6.2).
 #[must_use]
-pub fn is_name(bytes: &[u8]) -> bool {
+pub(crate) fn is_name(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
 }
 
 /// Whether `bytes` may stand in a field value (RFC 9110 §5.5): no control character but tab.
 #[must_use]
-pub fn is_value(bytes: &[u8]) -> bool {
+pub(crate) fn is_value(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\t' | 0x20..=0x7e | 0x80..))
 }
 
 /// Whether `byte` may stand in a token (RFC 9110 §5.6.2).
 #[must_use]
-pub fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     matches!(byte,
         b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
         | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')

@@ -17,7 +17,7 @@ pub struct Origin {
 
 /// Walks X-Forwarded-For from the right to the first address that is not trusted. `peer` is `None` for Unix sockets;
 /// `trusts(None)` says whether those are trusted. `scheme` is what the direct peer uses.
-pub fn origin(
+pub(crate) fn origin(
     head: &RequestHead,
     peer: Option<IpAddr>,
     scheme: Scheme,

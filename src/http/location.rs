@@ -10,7 +10,7 @@
 
 /// What a template may refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Variable {
+pub(crate) enum Variable {
     /// `$rest`
     Rest,
     /// `$path`
@@ -27,11 +27,11 @@ impl Variable {
     const ALL: [Self; 5] = [Self::Rest, Self::Path, Self::Query, Self::Host, Self::Scheme];
 
     /// The names of all, without `$`.
-    pub const NAMES: [&str; 5] = ["rest", "path", "query", "host", "scheme"];
+    pub(crate) const NAMES: [&str; 5] = ["rest", "path", "query", "host", "scheme"];
 
     /// Its name, without `$`.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rest => "rest",
             Self::Path => "path",
@@ -44,7 +44,7 @@ impl Variable {
 
 /// Why a text is no template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
+pub(crate) enum Error {
     /// A space or control character.
     Character,
     /// A backslash, which browsers take for a slash.
@@ -63,17 +63,17 @@ pub enum Error {
 
 /// What a request fills in; all of it as the client wrote it.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// What follows the location's prefix in the path.
-    pub rest: &'a [u8],
+    pub(crate) rest: &'a [u8],
     /// The path.
-    pub path: &'a [u8],
+    pub(crate) path: &'a [u8],
     /// The query without `?`.
-    pub query: &'a [u8],
+    pub(crate) query: &'a [u8],
     /// The host, with a port if one was given.
-    pub host: &'a [u8],
+    pub(crate) host: &'a [u8],
     /// `http` or `https`.
-    pub scheme: &'a str,
+    pub(crate) scheme: &'a str,
 }
 
 impl<'a> Parts<'a> {
@@ -92,7 +92,7 @@ impl<'a> Parts<'a> {
 ///
 /// # Errors
 /// [`Error`]
-pub fn check(template: &str) -> Result<(), Error> {
+pub(crate) fn check(template: &str) -> Result<(), Error> {
     if template.contains(|char: char| char.is_control() || char == ' ') {
         return Err(Error::Character);
     }
@@ -148,7 +148,7 @@ fn check_host(rest: &str) -> Result<(), Error> {
 /// A template with its variables filled in. Bytes that have no place in a URI are percent-encoded, so that nothing a
 /// client sends can add a header field.
 #[must_use]
-pub fn render(template: &str, parts: &Parts<'_>) -> Vec<u8> {
+pub(crate) fn render(template: &str, parts: &Parts<'_>) -> Vec<u8> {
     let mut location = Vec::with_capacity(template.len() + parts.rest.len());
     let is_url = url(template).is_some();
     for piece in pieces(template) {

@@ -21,7 +21,7 @@ pub enum Method {
 impl Method {
     /// The method of that exact, case-sensitive name.
     #[must_use]
-    pub fn from_bytes(name: &[u8]) -> Self {
+    pub(crate) fn from_bytes(name: &[u8]) -> Self {
         match name {
             b"GET" => Self::Get,
             b"HEAD" => Self::Head,
@@ -38,7 +38,7 @@ impl Method {
 
     /// Whether a repeated request has the effect of one (RFC 9110 §9.2.2); decides about retries.
     #[must_use]
-    pub fn is_idempotent(self) -> bool {
+    pub(crate) fn is_idempotent(self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace)
     }
 }
@@ -54,7 +54,7 @@ pub enum Version {
 impl Version {
     /// As in a request line.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
@@ -81,13 +81,13 @@ pub struct Status(pub u16);
 impl Status {
     /// 1xx, 204 and 304 never carry a body or its framing (RFC 9110 §6.4.1).
     #[must_use]
-    pub fn forbids_body(self) -> bool {
+    pub(crate) fn forbids_body(self) -> bool {
         self.0 < 200 || self.0 == 204 || self.0 == 304
     }
 
     /// The registered reason phrase, or an empty string.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self.0 {
             100 => "Continue",
             101 => "Switching Protocols",
@@ -201,29 +201,29 @@ impl RequestHead {
 
     /// The version in the request line.
     #[must_use]
-    pub fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         self.version
     }
 
     /// The value of the first field of that name, compared without case.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
         self.fields().find(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
     /// The values of all fields of that name.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.fields().filter(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
     /// Name and value of every field, in order.
-    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|(name, value)| (name.of(&self.raw), value.of(&self.raw)))
     }
 
     /// How many bytes the head had on the wire.
     #[must_use]
-    pub fn wire_len(&self) -> usize {
+    pub(crate) fn wire_len(&self) -> usize {
         self.raw.len()
     }
 }
@@ -249,7 +249,7 @@ impl ResponseHead {
 
     /// The same head with one field more.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.fields.add(name, value);
         self
     }

@@ -4,7 +4,7 @@
 /// compared without case; `application/octet-stream` if none is known. Text, and XML, is said to be UTF-8: a file that
 /// is not would need a type of its own anyway.
 #[must_use]
-pub fn of(name: &[u8]) -> &'static str {
+pub(crate) fn of(name: &[u8]) -> &'static str {
     let mut lower = [0; LONGEST];
     // A dot at the very front makes a hidden file, not a suffix.
     let dots = name.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'.');
@@ -21,7 +21,7 @@ pub fn of(name: &[u8]) -> &'static str {
 }
 
 /// The type of files whose name says nothing.
-pub const DEFAULT: &str = "application/octet-stream";
+pub(crate) const DEFAULT: &str = "application/octet-stream";
 /// Length of the longest suffix in the table.
 const LONGEST: usize = 11;
 

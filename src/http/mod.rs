@@ -1,18 +1,18 @@
 //! HTTP vocabulary (RFC 9110): plain data and pure helpers, shared by every protocol version. No I/O, no clock.
 
-pub mod conditional;
+pub(crate) mod conditional;
 pub mod date;
-pub mod encoding;
+pub(crate) mod encoding;
 pub mod fault;
-pub mod fields;
+pub(crate) mod fields;
 pub mod forwarded;
-pub mod location;
-pub mod message;
-pub mod mime;
-pub mod range;
-pub mod readings;
+pub(crate) mod location;
+pub(crate) mod message;
+pub(crate) mod mime;
+pub(crate) mod range;
+pub(crate) mod readings;
 mod scheme;
-pub mod target;
+pub(crate) mod target;
 
 pub use fields::{Fields, Span};
 pub use message::{BodyLength, Method, RequestHead, ResponseHead, Status, Version};

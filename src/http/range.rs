@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What a `Range` field means for a representation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ranges {
+pub(crate) enum Ranges {
     /// Send everything: another unit, bad syntax (RFC 9110 §14.2 lets a server ignore both), or more ranges than are
     /// worth sending.
     Whole,
@@ -19,31 +19,30 @@ pub enum Ranges {
 
 /// A part of a representation; never empty, never past its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ByteRange {
+pub(crate) struct ByteRange {
     /// Position of the first byte.
-    pub first: u64,
+    pub(crate) first: u64,
     /// Position of the last byte, included.
-    pub last: u64,
+    pub(crate) last: u64,
 }
 
 impl ByteRange {
     /// How many bytes it has.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
-    pub fn len(self) -> u64 {
+    pub(crate) fn len(self) -> u64 {
         self.last.saturating_sub(self.first).saturating_add(1)
     }
 
     /// The value of `Content-Range` (RFC 9110 §14.4) for this part of `length` bytes.
     #[must_use]
-    pub fn content_range(self, length: u64) -> String {
+    pub(crate) fn content_range(self, length: u64) -> String {
         format!("bytes {}-{}/{length}", self.first, self.last)
     }
 }
 
 /// The value of `Content-Range` in a 416 for a representation of so many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsatisfied(pub u64);
+pub(crate) struct Unsatisfied(pub(crate) u64);
 
 impl fmt::Display for Unsatisfied {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,14 +52,14 @@ impl fmt::Display for Unsatisfied {
 
 /// More ranges than this in one field get everything. Since parts are joined where they overlap, an answer in parts is
 /// never larger than the whole plus this many part headers.
-pub const MOST_RANGES: usize = 16;
+pub(crate) const MOST_RANGES: usize = 16;
 
 /// Reads the value of a `Range` field for a representation of `length` bytes.
 ///
 /// Ranges that begin past the end are dropped; overlapping and touching ones are joined. An empty representation has no
 /// part that could be named, so anything but a plainly unsatisfiable range gets the whole (empty) one, as in nginx.
 #[must_use]
-pub fn parse(value: &[u8], length: u64) -> Ranges {
+pub(crate) fn parse(value: &[u8], length: u64) -> Ranges {
     let Some(set) = strip_unit(value) else { return Ranges::Whole };
     let mut ranges = Vec::new();
     let mut specs = 0;

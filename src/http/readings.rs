@@ -39,7 +39,7 @@ const MOST_READINGS: usize = 20;
 /// Whether every reading of a path is one for which `belongs` says so; a reading that climbs above the root is none.
 /// `raw` is the path as it was written and `target` what it was parsed to. A path that can be read in one way only is
 /// not judged, which is nearly every one.
-pub fn agree(target: &Target, raw: &[u8], mut belongs: impl FnMut(&[u8]) -> bool) -> bool {
+pub(crate) fn agree(target: &Target, raw: &[u8], mut belongs: impl FnMut(&[u8]) -> bool) -> bool {
     let has = |byte: u8| target.path().contains(&byte);
     let odd = target.has_dot_segments() || target.encoded_slash() || has(b';') || has(b'\\');
     if !odd {

@@ -13,7 +13,7 @@ pub enum Scheme {
 impl Scheme {
     /// The scheme of this name, in any case (RFC 3986 §3.1).
     #[must_use]
-    pub fn parse(name: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(name: &[u8]) -> Option<Self> {
         [Self::Http, Self::Https]
             .into_iter()
             .find(|scheme| name.eq_ignore_ascii_case(scheme.as_str().as_bytes()))
@@ -21,7 +21,7 @@ impl Scheme {
 
     /// Its name.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
@@ -30,7 +30,7 @@ impl Scheme {
 
     /// The port that a missing port stands for.
     #[must_use]
-    pub fn default_port(self) -> u16 {
+    pub(crate) fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
             Self::Https => 443,

@@ -27,7 +27,7 @@ pub struct Target {
 
 /// Which of the four forms it had (RFC 9112 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// `/path?query`.
     Origin,
     /// `http://authority/path?query`.
@@ -40,7 +40,7 @@ pub enum Form {
 
 /// Why a target or authority was refused; always 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub(crate) enum Error {
     /// A control character or a space.
     Byte,
     /// A `#`: fragments are never sent.
@@ -62,7 +62,7 @@ pub enum Error {
 impl Error {
     /// For the log.
     #[must_use]
-    pub fn why(self) -> &'static str {
+    pub(crate) fn why(self) -> &'static str {
         match self {
             Self::Byte => "space or control character in the request target",
             Self::Fragment => "'#' in the request target",
@@ -85,31 +85,31 @@ impl Target {
 
     /// Like [`Self::path`], but `//` kept (unless dot segments were resolved): PATH_INFO for applications.
     #[must_use]
-    pub fn path_info(&self) -> &[u8] {
+    pub(crate) fn path_info(&self) -> &[u8] {
         self.path_info.as_deref().unwrap_or(&self.path)
     }
 
     /// Whether a segment contained `%2F`. In [`Self::path`] it has become a separator; a file handler refuses it.
     #[must_use]
-    pub fn encoded_slash(&self) -> bool {
+    pub(crate) fn encoded_slash(&self) -> bool {
         self.encoded_slash
     }
 
     /// Whether there were dot segments to resolve, encoded or not.
     #[must_use]
-    pub fn has_dot_segments(&self) -> bool {
+    pub(crate) fn has_dot_segments(&self) -> bool {
         self.dot_segments
     }
 
     /// The form it was written in.
     #[must_use]
-    pub fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> Form {
         self.form
     }
 
     /// The path as it was written; `target` is what was parsed. `/` if an absolute form has none.
     #[must_use]
-    pub fn raw_path<'a>(&self, target: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn raw_path<'a>(&self, target: &'a [u8]) -> &'a [u8] {
         match self.raw_path.of(target) {
             b"" => b"/",
             path => path,
@@ -118,19 +118,19 @@ impl Target {
 
     /// What follows the `?`, as it was written; `None` without `?`.
     #[must_use]
-    pub fn query<'a>(&self, target: &'a [u8]) -> Option<&'a [u8]> {
+    pub(crate) fn query<'a>(&self, target: &'a [u8]) -> Option<&'a [u8]> {
         self.query.map(|span| span.of(target))
     }
 
     /// The authority of an absolute or authority form, as it was written.
     #[must_use]
-    pub fn authority<'a>(&self, target: &'a [u8]) -> Option<&'a [u8]> {
+    pub(crate) fn authority<'a>(&self, target: &'a [u8]) -> Option<&'a [u8]> {
         self.authority.map(|span| span.of(target))
     }
 
     /// That of an absolute form; else what a missing one stands for.
     #[must_use]
-    pub fn scheme(&self) -> Scheme {
+    pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
     }
 }
@@ -139,7 +139,7 @@ impl Target {
 ///
 /// # Errors
 /// [`Error`]; the request is answered with 400.
-pub fn parse(method: Method, target: &[u8]) -> Result<Target, Error> {
+pub(crate) fn parse(method: Method, target: &[u8]) -> Result<Target, Error> {
     for byte in target {
         match byte {
             0..=0x20 | 0x7f => return Err(Error::Byte),
@@ -160,7 +160,7 @@ pub fn parse(method: Method, target: &[u8]) -> Result<Target, Error> {
 
 /// Writes the origin form of a target that [`parse`] accepted, for the next server: path and query as they were
 /// written, bytes above 0x7F percent-encoded. `OPTIONS http://host` becomes `OPTIONS *` (RFC 9112 §3.2.4).
-pub fn write_origin_form(method: Method, target: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_origin_form(method: Method, target: &[u8], out: &mut Vec<u8>) {
     let rest = match leading_scheme(target) {
         None => target,
         Some((length, _)) => {
@@ -199,7 +199,7 @@ pub struct Host {
 impl Host {
     /// Whether both name the same authority where a missing port means `default`.
     #[must_use]
-    pub fn same(&self, other: &Self, default: u16) -> bool {
+    pub(crate) fn same(&self, other: &Self, default: u16) -> bool {
         self.name == other.name && self.port.unwrap_or(default) == other.port.unwrap_or(default)
     }
 }
@@ -212,7 +212,7 @@ const HOST_MAX: usize = 255;
 ///
 /// # Errors
 /// [`Error::Host`] or [`Error::Port`]; the request is answered with 400.
-pub fn host(authority: &[u8]) -> Result<Host, Error> {
+pub(crate) fn host(authority: &[u8]) -> Result<Host, Error> {
     let (name, port) = if authority.first() == Some(&b'[') {
         let end = authority.iter().position(|byte| *byte == b']').ok_or(Error::Host)?;
         let address = authority.get(1..end).unwrap_or_default();

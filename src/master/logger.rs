@@ -30,7 +30,7 @@ pub(super) fn descriptor() -> Option<RawFd> {
 }
 
 /// Begins to log. Once, in the first process; a second call changes nothing.
-pub fn begin() {
+pub(crate) fn begin() {
     let mut builder = Builder::new();
     match std::env::var(VARIABLE) {
         Ok(filters) => builder.parse_filters(&filters),

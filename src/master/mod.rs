@@ -37,7 +37,7 @@ mod inquiry;
 mod journal;
 mod kept;
 mod listeners;
-pub mod logger;
+pub(crate) mod logger;
 mod memory;
 mod notify;
 mod order;
@@ -98,17 +98,17 @@ pub use resume::{is_upgrade, put_back};
 pub type Load = Box<dyn Fn(Option<&Path>) -> Result<Config, String>>;
 
 /// What a master is started with.
-pub struct Start {
+pub(crate) struct Start {
     /// Reads the configuration, now and at each reload.
-    pub load: Load,
+    pub(crate) load: Load,
     /// The configuration file, absolute; it stays the same over upgrades.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// What runs in a forked worker; returns its exit code.
-    pub worker: fn(WorkerBoot) -> i32,
+    pub(crate) worker: fn(WorkerBoot) -> i32,
     /// Control socket; overrides the configuration.
-    pub control: Option<PathBuf>,
+    pub(crate) control: Option<PathBuf>,
     /// By what commands tell it from other masters.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
 }
 
 impl Start {
@@ -130,7 +130,7 @@ impl Start {
 
 /// Why a master could not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// The configuration is wrong; all of its problems.
     Configuration(String),
     /// The surroundings do not allow it: a port in use, a missing user, …
@@ -141,7 +141,7 @@ pub enum Refused {
 ///
 /// # Errors
 /// When nothing was started.
-pub fn run(start: Start) -> Result<u8, Refused> {
+pub(crate) fn run(start: Start) -> Result<u8, Refused> {
     let mut master = match Order::from_environment() {
         None => {
             let config = start.config().map_err(Refused::Configuration)?;
@@ -157,7 +157,7 @@ pub fn run(start: Start) -> Result<u8, Refused> {
 /// Every reason why the addresses of `config` cannot be listened on now, or no sockets of apps be made, and notes on what cannot be tried; for
 /// `hatchery check`.
 #[must_use]
-pub fn unbindable(config: &Config) -> (Vec<String>, Vec<String>) {
+pub(crate) fn unbindable(config: &Config) -> (Vec<String>, Vec<String>) {
     let (mut reasons, untried) = listeners::trial(config);
     reasons.extend(runtime::problem());
     (reasons, untried)

@@ -195,7 +195,6 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
     let access_log = worker.generation.access_log.as_ref().map(OwnedFd::try_clone).transpose()?;
     Ok(WorkerBoot {
         config: worker.generation.config.clone(),
-        generation: worker.number,
         listeners,
         control: ends.control,
         tell: ends.tell,

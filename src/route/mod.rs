@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 /// A host name in a site's `names`, lower case, without a dot at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
+pub(crate) enum HostPattern {
     /// `shop.example`
     Exact(String),
     /// `*.shop.example`; holds `.shop.example`.
@@ -21,7 +21,7 @@ pub enum HostPattern {
 
 /// Which paths a location takes.
 #[derive(Clone, Debug)]
-pub enum Matcher {
+pub(crate) enum Matcher {
     /// `exact: "/robots.txt"`.
     Exact(String),
     /// `path: "/static/"`, on segment boundaries: `/api` takes `/api` and `/api/…`, `/static/` does not take `/static`.
@@ -50,17 +50,17 @@ impl PartialEq for Matcher {
 
 /// What a site is for routing.
 #[derive(Clone, Debug, Default)]
-pub struct SiteSpec {
+pub(crate) struct SiteSpec {
     /// Hosts; none: any host.
-    pub names: Vec<HostPattern>,
+    pub(crate) names: Vec<HostPattern>,
     /// In the order of the file.
-    pub locations: Vec<Matcher>,
+    pub(crate) locations: Vec<Matcher>,
 }
 
 /// All sites of a generation. Sites and locations are known by their index in what the table was made from. Looking up
 /// allocates nothing, but for a path that is not UTF-8 at a site with regular expressions.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     /// Name and site, sorted.
     exact: Vec<(String, usize)>,
     /// `.shop.example` and site, sorted.
@@ -92,7 +92,7 @@ struct Prefix {
 impl Table {
     /// Sorts the sites out. Of two equal names or paths the first in the order of the file counts.
     #[must_use]
-    pub fn new(sites: Vec<SiteSpec>) -> Self {
+    pub(crate) fn new(sites: Vec<SiteSpec>) -> Self {
         let mut table = Self::default();
         for (index, site) in sites.into_iter().enumerate() {
             for name in &site.names {
@@ -111,7 +111,7 @@ impl Table {
     /// The site that answers `host` (lower case, no port, no dot at the end) among those on a listener. `None`: no site
     /// names this host and none is nameless; what then answers is the configuration's `default_site`.
     #[must_use]
-    pub fn site(&self, candidates: &[usize], host: &[u8]) -> Option<usize> {
+    pub(crate) fn site(&self, candidates: &[usize], host: &[u8]) -> Option<usize> {
         if let Some(site) = named(&self.exact, host, candidates) {
             return Some(site);
         }
@@ -127,7 +127,7 @@ impl Table {
 
     /// The location of `site` that takes `path` (decoded once, normalised).
     #[must_use]
-    pub fn location(&self, site: usize, path: &[u8]) -> Option<usize> {
+    pub(crate) fn location(&self, site: usize, path: &[u8]) -> Option<usize> {
         let site = self.sites.get(site)?;
         if let Ok(found) = site.exact.binary_search_by(|(exact, _)| exact.as_bytes().cmp(path)) {
             return Some(site.exact[found].1);
@@ -142,7 +142,7 @@ impl Table {
     /// What of `path` follows the prefix of a location that takes it: `/a.css` or `a.css` after `/static` or `/static/`.
     /// Nothing after an exact path, everything after a regular expression.
     #[must_use]
-    pub fn rest<'a>(&self, site: usize, location: usize, path: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn rest<'a>(&self, site: usize, location: usize, path: &'a [u8]) -> &'a [u8] {
         match self.matcher(site, location) {
             Some(Matcher::Prefix { path: prefix, .. }) => path.get(prefix.len()..).unwrap_or_default(),
             Some(Matcher::Exact(_)) => &[],
@@ -153,7 +153,7 @@ impl Table {
     /// What of `path` names a file below the root of a location that takes it: as [`Table::rest`], but the last segment
     /// of an exact path, so that `(exact: "/favicon.ico", to: Files(root: "static"))` is `static/favicon.ico`.
     #[must_use]
-    pub fn file<'a>(&self, site: usize, location: usize, path: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn file<'a>(&self, site: usize, location: usize, path: &'a [u8]) -> &'a [u8] {
         match self.matcher(site, location) {
             Some(Matcher::Exact(_)) => path.rsplit(|byte| *byte == b'/').next().unwrap_or_default(),
             _ => self.rest(site, location, path),

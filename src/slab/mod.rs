@@ -3,11 +3,11 @@
 
 /// Names one value for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub(crate) struct Key {
     /// The place.
-    pub index: u32,
+    pub(crate) index: u32,
     /// How often the place has been reused; 28 bits are significant, so that a key fits an event token.
-    pub reuse: u32,
+    pub(crate) reuse: u32,
 }
 
 const REUSE_MASK: u32 = 0x0fff_ffff;
@@ -15,7 +15,7 @@ const NO_FREE: u32 = u32::MAX;
 
 /// Values of type `T`, each under a [`Key`].
 #[derive(Debug)]
-pub struct Slab<T> {
+pub(crate) struct Slab<T> {
     entries: Vec<Entry<T>>,
     first_free: u32,
     length: usize,
@@ -42,29 +42,29 @@ impl<T> Default for Slab<T> {
 impl<T> Slab<T> {
     /// An empty slab; allocates nothing.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// How many values it holds.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.length
     }
 
     /// Whether it holds none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.length == 0
     }
 
     /// Stores a value and returns its key.
-    pub fn insert(&mut self, value: T) -> Key {
+    pub(crate) fn insert(&mut self, value: T) -> Key {
         self.insert_with(|_| value)
     }
 
     /// Stores the value that `make` builds from its own key.
-    pub fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
         self.length += 1;
         let index = self.first_free;
         if let Some(entry) = self.entries.get_mut(index as usize) {
@@ -82,7 +82,7 @@ impl<T> Slab<T> {
 
     /// The value, unless the key is stale.
     #[must_use]
-    pub fn get(&self, key: Key) -> Option<&T> {
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
         match self.entries.get(key.index as usize) {
             Some(Entry { reuse, state: State::Used(value) }) if *reuse == key.reuse => Some(value),
             _ => None,
@@ -90,7 +90,7 @@ impl<T> Slab<T> {
     }
 
     /// The value to change, unless the key is stale.
-    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.entries.get_mut(key.index as usize) {
             Some(Entry { reuse, state: State::Used(value) }) if *reuse == key.reuse => Some(value),
             _ => None,
@@ -98,7 +98,7 @@ impl<T> Slab<T> {
     }
 
     /// Takes the value out; every copy of its key is stale from now on.
-    pub fn remove(&mut self, key: Key) -> Option<T> {
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         let entry = self.entries.get_mut(key.index as usize)?;
         entry.reuse = (entry.reuse + 1) & REUSE_MASK;
@@ -112,7 +112,7 @@ impl<T> Slab<T> {
     }
 
     /// Every value with its key.
-    pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.entries.iter().enumerate().filter_map(|(index, entry)| match &entry.state {
             State::Used(value) => Some((Key { index: index as u32, reuse: entry.reuse }, value)),
             State::Free { .. } => None,
@@ -121,7 +121,7 @@ impl<T> Slab<T> {
 
     /// The keys of all values, to walk while changing the slab.
     #[must_use]
-    pub fn keys(&self) -> Vec<Key> {
+    pub(crate) fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()
     }
 }

@@ -49,7 +49,7 @@ mod start;
 mod stop;
 mod stray;
 mod template;
-pub mod templates;
+pub(crate) mod templates;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -59,9 +59,9 @@ pub use crate::control::exit::Exit;
 pub use crate::control::worker::Load;
 pub use daemon::{DaemonPlan, OnReload};
 pub use machine::Supervisor;
-pub use pool::Abandoned;
-pub use recycle::spread;
-pub use stray::{Left, Seen, Trail};
+pub(crate) use pool::Abandoned;
+pub(crate) use recycle::spread;
+pub(crate) use stray::{Left, Seen, Trail};
 pub use view::{ChildView, PoolView};
 
 use serde::{Deserialize, Serialize};

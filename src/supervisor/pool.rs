@@ -57,15 +57,15 @@ pub struct Abandoned {
     /// Its name between supervisor and master.
     pub child: ChildId,
     /// Its process id.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// The slot that it was in.
-    pub slot: u16,
+    pub(crate) slot: u16,
     /// Its generation.
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// When it was started.
-    pub started: Time,
+    pub(crate) started: Time,
     /// When it was given up.
-    pub since: Time,
+    pub(crate) since: Time,
 }
 
 /// A process that is to be replaced although it serves.

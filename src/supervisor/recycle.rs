@@ -27,7 +27,7 @@ pub(super) struct Roll {
 
 /// The limit for this child: up to a tenth less, and always the same.
 #[must_use]
-pub fn spread(limit: u64, child: ChildId) -> u64 {
+pub(crate) fn spread(limit: u64, child: ChildId) -> u64 {
     // The finaliser of SplitMix64 (Steele, Lea, Flood 2014): neighbours get values far apart.
     let mut mixed = child.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

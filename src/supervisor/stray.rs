@@ -20,24 +20,24 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A child of the master as the kernel shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Its process id.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Its process group.
-    pub group: u32,
+    pub(crate) group: u32,
     /// Its session.
-    pub session: u32,
+    pub(crate) session: u32,
     /// When it was forked, on the kernel's clock.
-    pub started: u64,
+    pub(crate) started: u64,
     /// Its real user.
-    pub user: u32,
+    pub(crate) user: u32,
     /// It only waits to be reaped.
-    pub ended: bool,
+    pub(crate) ended: bool,
 }
 
 /// The marks by which the processes are known that a daemon has left behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trail {
+pub(crate) struct Trail {
     /// The master's session, which proves nothing.
     ours: u32,
     started: u64,
@@ -49,17 +49,17 @@ pub struct Trail {
 
 /// What of a daemon was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Left {
+pub(crate) struct Left {
     /// Processes that live.
-    pub alive: Vec<u32>,
+    pub(crate) alive: Vec<u32>,
     /// How many have ended: what such a one has forked in the meantime may be missing from the list.
-    pub ended: usize,
+    pub(crate) ended: usize,
 }
 
 impl Trail {
     /// Of a first process, which has ended and is not reaped yet; `ours`: the session of the master.
     #[must_use]
-    pub fn of(first: &Seen, ours: u32) -> Self {
+    pub(crate) fn of(first: &Seen, ours: u32) -> Self {
         Self {
             ours,
             started: first.started,
@@ -71,7 +71,7 @@ impl Trail {
 
     /// What of the master's `children` the daemon has left behind when its first process ended; `known`: what is
     /// something else.
-    pub fn begin(&mut self, children: &[Seen], known: impl Fn(u32) -> bool) -> Left {
+    pub(crate) fn begin(&mut self, children: &[Seen], known: impl Fn(u32) -> bool) -> Left {
         let (ours, started, user) = (self.ours, self.started, self.user);
         let fresh =
             |seen: &Seen| seen.session != ours && seen.started >= started && (user == 0 || seen.user == user);
@@ -79,7 +79,7 @@ impl Trail {
     }
 
     /// The same later, when one of them has ended: what that has left behind.
-    pub fn go_on(&mut self, children: &[Seen], known: impl Fn(u32) -> bool) -> Left {
+    pub(crate) fn go_on(&mut self, children: &[Seen], known: impl Fn(u32) -> bool) -> Left {
         self.find(children, known, |_| false)
     }
 

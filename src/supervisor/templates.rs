@@ -17,7 +17,7 @@
 
 mod face;
 
-pub use face::{Input, Key, Output, TemplatePlan, TemplateView};
+pub(crate) use face::{Input, Key, Output, TemplatePlan, TemplateView};
 
 use super::abandoned::MOST;
 use super::backoff::Backoff;
@@ -39,7 +39,7 @@ const SUSPENDED: Duration = Duration::from_secs(5);
 
 /// All templates. See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Templates {
+pub(crate) struct Templates {
     /// Preloaded pools of the current generation.
     plans: Vec<TemplatePlan>,
     generation: u32,
@@ -92,7 +92,7 @@ struct Asked {
 impl Templates {
     /// The templates of the first generation.
     #[must_use]
-    pub fn new(plans: Vec<TemplatePlan>, now: Time) -> Self {
+    pub(crate) fn new(plans: Vec<TemplatePlan>, now: Time) -> Self {
         let mut templates = Self {
             plans,
             generation: 1,
@@ -110,7 +110,7 @@ impl Templates {
 
     /// The current generation has another number from now on: another program goes on with the same processes. Its number
     /// before.
-    pub fn renumber(&mut self, generation: u32) -> u32 {
+    pub(crate) fn renumber(&mut self, generation: u32) -> u32 {
         let before = std::mem::replace(&mut self.generation, generation);
         for template in self.templates.iter_mut().filter(|template| template.key.generation == before) {
             template.key.generation = generation;
@@ -119,7 +119,7 @@ impl Templates {
     }
 
     /// Something happened. What does not fit is ignored.
-    pub fn on(&mut self, input: Input, now: Time) {
+    pub(crate) fn on(&mut self, input: Input, now: Time) {
         self.forgive(now);
         match input {
             Input::Want { child, generation, plan } => self.want(child, generation, plan, now),
@@ -154,7 +154,7 @@ impl Templates {
 
     /// The next thing to carry out; `None`: nothing more for now. What follows from the inputs is decided here and not
     /// before, so that inputs that belong together have all been seen.
-    pub fn poll(&mut self, now: Time) -> Option<Output> {
+    pub(crate) fn poll(&mut self, now: Time) -> Option<Output> {
         if self.outputs.is_empty() {
             self.settle(now);
         }
@@ -163,12 +163,12 @@ impl Templates {
 
     /// When [`on_timeout`](Self::on_timeout) is due.
     #[must_use]
-    pub fn deadline(&self) -> Option<Time> {
+    pub(crate) fn deadline(&self) -> Option<Time> {
         self.templates.iter().map(Template::deadline).fold(None, earliest)
     }
 
     /// The clock reached the deadline. A spurious call is harmless.
-    pub fn on_timeout(&mut self, now: Time) {
+    pub(crate) fn on_timeout(&mut self, now: Time) {
         self.forgive(now);
         for key in self.keys() {
             self.happen(key, Event::Time, now);
@@ -185,7 +185,7 @@ impl Templates {
 
     /// The template that was asked for this process and has not answered yet, while somebody waits for the process.
     #[must_use]
-    pub fn asked_for(&self, child: ChildId) -> Option<Key> {
+    pub(crate) fn asked_for(&self, child: ChildId) -> Option<Key> {
         let waits = |asked: &Asked| asked.child == child && !asked.cancelled;
         let asked = self.templates.iter().find(|template| template.asked.iter().any(waits));
         asked.map(|template| template.key)
@@ -193,7 +193,7 @@ impl Templates {
 
     /// For `status`: by pool, the oldest first.
     #[must_use]
-    pub fn views(&self) -> Vec<TemplateView> {
+    pub(crate) fn views(&self) -> Vec<TemplateView> {
         let mut views: Vec<TemplateView> = self.templates.iter().filter_map(Template::view).collect();
         views.sort_by_key(|view| view.key);
         views

@@ -12,17 +12,17 @@ pub struct PoolView {
     /// Its number; 0: the workers.
     pub index: PoolIndex,
     /// `worker`, or the name of the app or daemon.
-    pub name: String,
+    pub(crate) name: String,
     /// It is a daemon.
-    pub daemon: bool,
+    pub(crate) daemon: bool,
     /// What must be ready before it starts, by name.
-    pub waits_for: Vec<String>,
+    pub(crate) waits_for: Vec<String>,
     /// As [`super::PoolState`]; also of the workers.
     pub state: PoolState,
     /// Wanted at least and at most (with TTIN and TTOU).
     pub wanted: (u32, u32),
     /// Processes started in place of another one since the master started.
-    pub restarts: u64,
+    pub(crate) restarts: u64,
     /// How the last process ended that was not told to.
     pub last_exit: Option<String>,
     /// When the next attempt comes, while backing off.
@@ -43,17 +43,17 @@ pub struct ChildView {
     /// Its process id, once it was forked.
     pub pid: Option<u32>,
     /// Its slot.
-    pub slot: u16,
+    pub(crate) slot: u16,
     /// Its generation.
     pub generation: u32,
     /// `booting`, `ready`, `draining`, `killing`.
     pub state: &'static str,
     /// When it was started.
-    pub since: Time,
+    pub(crate) since: Time,
     /// Processes started in this slot in place of one that died.
-    pub restarts: u64,
+    pub(crate) restarts: u64,
     /// How the last one in this slot ended that was not told to.
-    pub last_exit: Option<String>,
+    pub(crate) last_exit: Option<String>,
 }
 
 impl Supervisor {
@@ -78,7 +78,7 @@ impl Supervisor {
 
     /// Why the last reload failed, if it did.
     #[must_use]
-    pub fn last_reload_error(&self) -> Option<&str> {
+    pub(crate) fn last_reload_error(&self) -> Option<&str> {
         self.last_reload_error.as_deref()
     }
 

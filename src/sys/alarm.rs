@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// One alarm.
 #[derive(Debug)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     timer: TimerFd,
     set: Option<Wall>,
 }
@@ -19,14 +19,14 @@ impl Alarm {
     ///
     /// # Errors
     /// EMFILE, ENFILE.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         Ok(Self { timer: TimerFd::new(ClockId::CLOCK_REALTIME, flags)?, set: None })
     }
 
     /// Readable when the time has come or the clock was set.
     #[must_use]
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.timer.as_fd()
     }
 
@@ -34,7 +34,7 @@ impl Alarm {
     ///
     /// # Errors
     /// None that the kernel documents for a valid time.
-    pub fn set(&mut self, at: Option<Wall>) -> io::Result<()> {
+    pub(crate) fn set(&mut self, at: Option<Wall>) -> io::Result<()> {
         if at == self.set {
             return Ok(());
         }
@@ -52,7 +52,7 @@ impl Alarm {
     }
 
     /// It fired: it is not set any more.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         // Setting it to nothing also takes back what could be read.
         let _ = self.timer.unset();
         self.set = None;

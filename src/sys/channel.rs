@@ -54,7 +54,7 @@ pub fn to_child() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// EBADF.
-pub fn never_block(end: &OwnedFd) -> io::Result<()> {
+pub(crate) fn never_block(end: &OwnedFd) -> io::Result<()> {
     fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(())
 }

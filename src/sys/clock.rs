@@ -5,7 +5,7 @@ use nix::time::{ClockId, clock_gettime};
 
 /// CLOCK_MONOTONIC. The call cannot fail on Linux; if it did, time would stand still.
 #[must_use]
-pub fn now() -> Time {
+pub(crate) fn now() -> Time {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(Time::ZERO, |spec| Time(spec.tv_sec() as u64 * 1_000_000_000 + spec.tv_nsec() as u64))
 }

@@ -13,7 +13,7 @@ static PARTS: OnceLock<Vec<(usize, usize)>> = OnceLock::new();
 ///
 /// # Errors
 /// Where /proc is not mounted; nothing is given back then.
-pub fn find() -> io::Result<()> {
+pub(crate) fn find() -> io::Result<()> {
     let program = std::fs::read_link("/proc/self/exe")?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let parts = maps.lines().filter_map(|line| part(line, &program.to_string_lossy())).collect();
@@ -41,7 +41,7 @@ fn part(line: &str, program: &str) -> Option<(usize, usize)> {
 
 /// Gives back the pages of code and constants that are not used any more, and those that still are; the latter are
 /// mapped again when they are run, without reading from disk as long as the kernel keeps them.
-pub fn release() {
+pub(crate) fn release() {
     for (start, length) in PARTS.get().into_iter().flatten() {
         // SAFETY: a private mapping of a file that was never written to (see `part`): dropping its pages changes no byte
         // of it, they come back from the file.

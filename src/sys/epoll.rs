@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 ///
 /// # Errors
 /// EEXIST if it is there already; ENOSPC, ENOMEM.
-pub fn add_exclusive(epoll: &impl AsRawFd, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+pub(crate) fn add_exclusive(epoll: &impl AsRawFd, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
     control(epoll, libc::EPOLL_CTL_ADD, fd.as_raw_fd(), (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32, token)
 }
 
@@ -19,7 +19,7 @@ pub fn add_exclusive(epoll: &impl AsRawFd, fd: BorrowedFd<'_>, token: u64) -> io
 ///
 /// # Errors
 /// ENOENT if it is not there.
-pub fn delete(epoll: &impl AsRawFd, fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn delete(epoll: &impl AsRawFd, fd: BorrowedFd<'_>) -> io::Result<()> {
     control(epoll, libc::EPOLL_CTL_DEL, fd.as_raw_fd(), 0, 0)
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Which program to become.
 #[derive(Clone, Copy, Debug)]
-pub enum Image<'a> {
+pub(crate) enum Image<'a> {
     /// The executable at this path.
     Path(&'a Path),
     /// The executable of this descriptor, also if its file has been removed.
@@ -22,7 +22,7 @@ pub enum Image<'a> {
 ///
 /// # Errors
 /// Where /proc is not mounted; EMFILE.
-pub fn own() -> io::Result<OwnedFd> {
+pub(crate) fn own() -> io::Result<OwnedFd> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_PATH);
     Ok(options.open("/proc/self/exe")?.into())
@@ -31,7 +31,7 @@ pub fn own() -> io::Result<OwnedFd> {
 /// Where a newer version of this program would be: the path that it was started by (`called`, its first argument), if
 /// that names the running one; else where the running one was. `None` where /proc is not mounted.
 #[must_use]
-pub fn place(called: Option<&OsStr>) -> Option<PathBuf> {
+pub(crate) fn place(called: Option<&OsStr>) -> Option<PathBuf> {
     let running = File::open("/proc/self/exe").ok()?.metadata().ok()?;
     let is_it = |path: &PathBuf| {
         std::fs::metadata(path)
@@ -55,7 +55,7 @@ pub fn place(called: Option<&OsStr>) -> Option<PathBuf> {
 /// Becomes another program, which finds `descriptors` open at the same numbers. Returns only if that fails; then they are
 /// close-on-exec again.
 #[must_use]
-pub fn become_image(
+pub(crate) fn become_image(
     image: Image<'_>,
     arguments: &[CString],
     environment: &[CString],
@@ -96,7 +96,7 @@ pub fn become_image(
 }
 
 /// What the process is called where its title is not shown (`pidof`, `top`): an exec by descriptor leaves a number there.
-pub fn name_process(name: &CStr) {
+pub(crate) fn name_process(name: &CStr) {
     // Cosmetic: nothing depends on it.
     let _ = nix::sys::prctl::set_name(name);
 }

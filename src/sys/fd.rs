@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 ///
 /// # Errors
 /// EMFILE, ENFILE.
-pub fn eventfd() -> io::Result<OwnedFd> {
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: no pointers; the result is checked and then owned by nobody else.
     unsafe {
         let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
@@ -22,12 +22,12 @@ pub fn eventfd() -> io::Result<OwnedFd> {
 }
 
 /// Wakes whoever polls the eventfd. A full counter means that it is awake already.
-pub fn poke(eventfd: BorrowedFd<'_>) {
+pub(crate) fn poke(eventfd: BorrowedFd<'_>) {
     let _ = nix::unistd::write(eventfd, &1u64.to_ne_bytes());
 }
 
 /// Resets the eventfd; whether it had been poked.
-pub fn quiet(eventfd: BorrowedFd<'_>) -> bool {
+pub(crate) fn quiet(eventfd: BorrowedFd<'_>) -> bool {
     let mut count = [0u8; 8];
     nix::unistd::read(eventfd, &mut count).is_ok()
 }
@@ -36,7 +36,7 @@ pub fn quiet(eventfd: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 /// What opening a file can meet: EACCES, ENOENT, ENOSPC, EMFILE.
-pub fn unnamed_file_in(directory: BorrowedFd<'_>) -> io::Result<File> {
+pub(crate) fn unnamed_file_in(directory: BorrowedFd<'_>) -> io::Result<File> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     match openat(directory, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
         Ok(fd) => Ok(File::from(fd)),
@@ -80,7 +80,7 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// `WouldBlock` while there is no room, EPIPE when nobody reads any more.
-pub fn write_whole(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     debug_assert!(bytes.len() <= libc::PIPE_BUF, "a longer write can be torn apart");
     loop {
         match nix::unistd::write(pipe, bytes) {
@@ -92,7 +92,7 @@ pub fn write_whole(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A descriptor that is handed to somebody in place of being closed, when it is dropped.
-pub struct Handed {
+pub(crate) struct Handed {
     /// There until [`Handed::keep`] or the drop.
     descriptor: ManuallyDrop<OwnedFd>,
     to: Option<Box<dyn Fn(OwnedFd)>>,
@@ -101,13 +101,13 @@ pub struct Handed {
 impl Handed {
     /// Handed to `to`, when it is dropped.
     #[must_use]
-    pub fn new(descriptor: OwnedFd, to: Box<dyn Fn(OwnedFd)>) -> Self {
+    pub(crate) fn new(descriptor: OwnedFd, to: Box<dyn Fn(OwnedFd)>) -> Self {
         Self { descriptor: ManuallyDrop::new(descriptor), to: Some(to) }
     }
 
     /// The descriptor as the caller's own.
     #[must_use]
-    pub fn keep(mut self) -> OwnedFd {
+    pub(crate) fn keep(mut self) -> OwnedFd {
         self.to = None;
         // SAFETY: taken once: without `to` the drop leaves it alone.
         unsafe { ManuallyDrop::take(&mut self.descriptor) }
@@ -137,7 +137,7 @@ impl std::fmt::Debug for Handed {
 
 /// Eight unpredictable bytes.
 #[must_use]
-pub fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     let mut bytes = [0u8; 8];
     // SAFETY: the buffer is eight bytes long and lives across the call.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an open file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A regular file.
     Regular,
     /// A directory.
@@ -28,25 +28,25 @@ pub enum Kind {
 
 /// What `fstat` says of an open file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     /// What it is.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Bytes, of a regular file.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Last modification of its content.
-    pub modified: Wall,
+    pub(crate) modified: Wall,
     /// Last change of its content, name, owner or mode.
-    pub changed: Wall,
+    pub(crate) changed: Wall,
     /// Which file it is: device and inode.
-    pub id: (u64, u64),
+    pub(crate) id: (u64, u64),
     /// How many names it has.
-    pub links: u64,
+    pub(crate) links: u64,
 }
 
 impl Metadata {
     /// What differs once the content has changed.
     #[must_use]
-    pub fn stamp(&self) -> Stamp {
+    pub(crate) fn stamp(&self) -> Stamp {
         Stamp { size: self.size, modified: (self.modified.seconds, self.modified.nanos) }
     }
 
@@ -70,7 +70,7 @@ impl Metadata {
 
 /// Which symbolic links are followed on the way to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Links {
+pub(crate) enum Links {
     /// None.
     Refuse,
     /// Links that stay below the root.
@@ -81,7 +81,7 @@ pub enum Links {
 ///
 /// # Errors
 /// As `open(2)`: ENOENT, ENOTDIR, EACCES, EMFILE…
-pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     Ok(retry(|| nix::fcntl::open(path, flags, Mode::empty()))?)
 }
@@ -90,7 +90,7 @@ pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// As `open(2)`.
-pub fn open_file(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_file(path: &Path) -> io::Result<OwnedFd> {
     Ok(retry(|| nix::fcntl::open(path, READ, Mode::empty()))?)
 }
 
@@ -101,7 +101,7 @@ pub fn open_file(path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// EXDEV: the path leaves the root, by `..`, by being absolute or by a symbolic link. ELOOP: too many or refused
 /// links. EINVAL: it holds a NUL. ENXIO: a socket. Else as `openat2(2)`.
-pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Result<OwnedFd> {
+pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Result<OwnedFd> {
     open_with(root, path, READ, links)
 }
 
@@ -110,7 +110,7 @@ pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Resu
 ///
 /// # Errors
 /// EXDEV: the path leaves the mount, or the root. ENOSYS: the kernel has no `openat2`. Else as [`open_beneath`].
-pub fn open_on_mount(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Result<OwnedFd> {
+pub(crate) fn open_on_mount(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Result<OwnedFd> {
     Ok(open_in_one_call(root, path, READ, links, ResolveFlag::RESOLVE_NO_XDEV)?)
 }
 
@@ -118,7 +118,7 @@ pub fn open_on_mount(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Res
 ///
 /// # Errors
 /// As [`open_on_mount`]; ENOTDIR also for a link.
-pub fn open_directory_on_mount(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn open_directory_on_mount(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     Ok(open_in_one_call(root, path, flags, Links::Refuse, ResolveFlag::RESOLVE_NO_XDEV)?)
 }
@@ -127,7 +127,7 @@ pub fn open_directory_on_mount(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<
 ///
 /// # Errors
 /// As [`open_on_mount`].
-pub fn metadata_on_mount(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Result<Metadata> {
+pub(crate) fn metadata_on_mount(root: BorrowedFd<'_>, path: &[u8], links: Links) -> io::Result<Metadata> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     metadata(open_in_one_call(root, path, flags, links, ResolveFlag::RESOLVE_NO_XDEV)?.as_fd())
 }
@@ -202,7 +202,7 @@ fn open_by_components(root: BorrowedFd<'_>, path: &[u8], flags: OFlag) -> nix::R
 ///
 /// # Errors
 /// EXDEV: it is elsewhere. Else as `openat(2)`; ENOENT also without `/proc`.
-pub fn open_through_links(root: BorrowedFd<'_>, path: &[u8], to: &[PathBuf]) -> io::Result<OwnedFd> {
+pub(crate) fn open_through_links(root: BorrowedFd<'_>, path: &[u8], to: &[PathBuf]) -> io::Result<OwnedFd> {
     let reference = retry(|| openat(root, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()))?;
     let link = format!("/proc/self/fd/{}", reference.as_raw_fd());
     let place = PathBuf::from(retry(|| readlink(link.as_str()))?);
@@ -221,7 +221,7 @@ pub fn open_through_links(root: BorrowedFd<'_>, path: &[u8], to: &[PathBuf]) -> 
 ///
 /// # Errors
 /// As `fstat(2)`: in practice EIO, or EOVERFLOW.
-pub fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
+pub(crate) fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
     Ok(Metadata::of(&retry(|| fstat(file))?))
 }
 
@@ -229,13 +229,13 @@ pub fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
 ///
 /// # Errors
 /// As `fstatat(2)`.
-pub fn metadata_of_entry(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Metadata> {
+pub(crate) fn metadata_of_entry(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<Metadata> {
     Ok(Metadata::of(&retry(|| fstatat(root, path, AtFlags::AT_SYMLINK_NOFOLLOW))?))
 }
 
 /// What a descriptor from somebody else is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nature {
+pub(crate) enum Nature {
     /// A regular file, open for reading, on a disk of this machine: closing it waits for nobody.
     Disk,
     /// A regular file, open for reading, of any other file system: over a network, in user space, in memory.
@@ -248,7 +248,7 @@ pub enum Nature {
 /// what is known of it already (AT_STATX_DONT_SYNC: no question to a server or a process). A disk is told by the number of
 /// its device, as file systems without one get a number whose major part is 0.
 #[must_use]
-pub fn nature(file: BorrowedFd<'_>) -> Nature {
+pub(crate) fn nature(file: BorrowedFd<'_>) -> Nature {
     let mode = match fcntl(file, FcntlArg::F_GETFL) {
         Ok(flags) if flags & libc::O_PATH == 0 => flags & libc::O_ACCMODE,
         Ok(_) | Err(_) => return Nature::Other,
@@ -272,7 +272,7 @@ pub fn nature(file: BorrowedFd<'_>) -> Nature {
 /// Whether every change in the file system of `file` is made by this machine, through names that can be watched. Not so
 /// over a network, in user space and where layers lie over each other.
 #[must_use]
-pub fn is_local(file: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_local(file: BorrowedFd<'_>) -> bool {
     let Ok(kind) = statfs::fstatfs(file).map(|found| found.filesystem_type()) else { return false };
     [
         statfs::BTRFS_SUPER_MAGIC,
@@ -287,7 +287,7 @@ pub fn is_local(file: BorrowedFd<'_>) -> bool {
 
 /// Whether the file system of `file` is of this machine's kernel: one that [`is_local`], or layers of such.
 #[must_use]
-pub fn is_near(file: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_near(file: BorrowedFd<'_>) -> bool {
     let kind = statfs::fstatfs(file).map(|found| found.filesystem_type());
     is_local(file) || kind.is_ok_and(|kind| kind == statfs::OVERLAYFS_SUPER_MAGIC)
 }
@@ -299,7 +299,7 @@ const ZFS_MAGIC: statfs::FsType = statfs::FsType(0x2fc1_2fc1);
 ///
 /// # Errors
 /// As `getdents64(2)`: ENOTDIR, EIO.
-pub fn list(
+pub(crate) fn list(
     directory: OwnedFd,
     most: usize,
     mut each: impl FnMut(BorrowedFd<'_>, &[u8]) -> bool,
@@ -325,7 +325,7 @@ pub fn list(
 ///
 /// # Errors
 /// As `pread(2)`: EIO, EISDIR; EINVAL if the offset does not fit.
-pub fn read_at(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_at(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let mut data = vec![0; len];
     let mut filled = 0;
     while let Some(rest) = data.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -342,14 +342,14 @@ pub fn read_at(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Vec<
 ///
 /// # Errors
 /// As `pread(2)`: EIO, EISDIR; EINVAL if the offset does not fit.
-pub fn read_into(file: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_into(file: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let at = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
     Ok(retry(|| nix::sys::uio::pread(file, &mut *buffer, at))?)
 }
 
 /// Where an open file is, as far as the kernel knows; does not ask its disk.
 #[must_use]
-pub fn path_of(file: BorrowedFd<'_>) -> Option<PathBuf> {
+pub(crate) fn path_of(file: BorrowedFd<'_>) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 

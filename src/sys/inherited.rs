@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 
 /// Whether a descriptor of this number is open.
 #[must_use]
-pub fn is_open(number: RawFd) -> bool {
+pub(crate) fn is_open(number: RawFd) -> bool {
     flags(number).is_some()
 }
 
@@ -41,7 +41,7 @@ pub fn take(number: RawFd) -> Option<OwnedFd> {
 ///
 /// # Errors
 /// EBADF if it did not come over an exec, or was taken before; EMFILE.
-pub fn copy(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn copy(number: RawFd) -> io::Result<OwnedFd> {
     if !is_free(number) {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
@@ -58,7 +58,7 @@ pub fn copy(number: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// As [`copy`]; ESPIPE: it is not a file.
-pub fn contents(number: RawFd) -> io::Result<Vec<u8>> {
+pub(crate) fn contents(number: RawFd) -> io::Result<Vec<u8>> {
     let file = File::from(copy(number)?);
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -76,7 +76,7 @@ pub fn contents(number: RawFd) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`copy`] and [`Shared::of_file`].
-pub fn shared(number: RawFd, words: usize) -> io::Result<Shared> {
+pub(crate) fn shared(number: RawFd, words: usize) -> io::Result<Shared> {
     Shared::of_file(copy(number)?.as_fd(), words)
 }
 
@@ -84,7 +84,7 @@ pub fn shared(number: RawFd, words: usize) -> io::Result<Shared> {
 ///
 /// # Errors
 /// EBUSY if the number is open already; EINVAL if it is that of a standard stream, or above the limit of open files.
-pub fn put_at(descriptor: OwnedFd, number: RawFd) -> io::Result<()> {
+pub(crate) fn put_at(descriptor: OwnedFd, number: RawFd) -> io::Result<()> {
     if number <= libc::STDERR_FILENO {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }

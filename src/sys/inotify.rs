@@ -7,15 +7,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// Names a watched directory. A number is not used again soon after its directory has gone.
-pub type Watch = WatchDescriptor;
+pub(crate) type Watch = WatchDescriptor;
 
 /// An inotify instance: non-blocking, close-on-exec.
 #[derive(Debug)]
-pub struct Inotify(nix::sys::inotify::Inotify);
+pub(crate) struct Inotify(nix::sys::inotify::Inotify);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happened<'a> {
+pub(crate) enum Happened<'a> {
     /// A name came, went, or is now something else, or what it names has changed.
     Name(Watch, &'a [u8]),
     /// The directory itself has gone, or is not watched any more.
@@ -31,7 +31,7 @@ impl Inotify {
     ///
     /// # Errors
     /// EMFILE: too many instances of this user (`fs.inotify.max_user_instances`) or descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
         Ok(Self(nix::sys::inotify::Inotify::init(flags)?))
     }
@@ -40,13 +40,13 @@ impl Inotify {
     ///
     /// # Errors
     /// EACCES: it may not be read. ENOSPC: too many watches (`fs.inotify.max_user_watches`). ENOENT: no `/proc`.
-    pub fn watch(&self, directory: BorrowedFd<'_>) -> io::Result<Watch> {
+    pub(crate) fn watch(&self, directory: BorrowedFd<'_>) -> io::Result<Watch> {
         let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
         Ok(self.0.add_watch(path.as_str(), EVENTS)?)
     }
 
     /// Stops watching.
-    pub fn forget(&self, watch: Watch) {
+    pub(crate) fn forget(&self, watch: Watch) {
         let _ = self.0.rm_watch(watch);
     }
 
@@ -54,7 +54,7 @@ impl Inotify {
     ///
     /// # Errors
     /// Only what cannot happen with a valid descriptor; nothing to tell is none.
-    pub fn read(&self, mut each: impl FnMut(Happened<'_>)) -> io::Result<()> {
+    pub(crate) fn read(&self, mut each: impl FnMut(Happened<'_>)) -> io::Result<()> {
         loop {
             let events = match self.0.read_events() {
                 Ok(events) => events,

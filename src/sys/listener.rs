@@ -16,7 +16,7 @@ const BACKLOG: i32 = 4096;
 
 /// Where a socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Local {
+pub(crate) enum Local {
     /// An IP address and port.
     Tcp(SocketAddr),
     /// A path.
@@ -25,21 +25,21 @@ pub enum Local {
 
 /// A bound socket that listens.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// The socket.
-    pub socket: OwnedFd,
+    pub(crate) socket: OwnedFd,
     /// Where it is bound; the real port for port 0.
-    pub local: Local,
+    pub(crate) local: Local,
     /// An inherited IPv6 socket that takes IPv4 too.
-    pub dual: bool,
+    pub(crate) dual: bool,
     /// The file of a Unix socket that we made, to remove no other at the end.
-    pub file: Option<Identity>,
+    pub(crate) file: Option<Identity>,
 }
 
 impl Bound {
     /// A socket that an earlier program of this process has bound.
     #[must_use]
-    pub fn resumed(socket: OwnedFd, local: Local, dual: bool) -> Self {
+    pub(crate) fn resumed(socket: OwnedFd, local: Local, dual: bool) -> Self {
         rights::refuse(socket.as_fd());
         Self { socket, local, dual, file: None }
     }
@@ -50,7 +50,7 @@ impl Bound {
 /// # Errors
 /// EADDRINUSE, EACCES for a port below 1024 without the right to, EADDRNOTAVAIL for an address this machine does not
 /// have.
-pub fn tcp(address: SocketAddr) -> io::Result<Bound> {
+pub(crate) fn tcp(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -66,7 +66,7 @@ pub fn tcp(address: SocketAddr) -> io::Result<Bound> {
 ///
 /// # Errors
 /// As [`tcp`].
-pub fn any(port: u16) -> io::Result<Vec<Bound>> {
+pub(crate) fn any(port: u16) -> io::Result<Vec<Bound>> {
     // Port 0: the kernel picks one for IPv4, which may be taken for IPv6; then it picks again.
     let mut attempts = if port == 0 { 16 } else { 1 };
     loop {
@@ -84,7 +84,7 @@ pub fn any(port: u16) -> io::Result<Vec<Bound>> {
 
 /// Whether this machine has no IPv6 at all.
 #[must_use]
-pub fn lacks_ipv6(error: &io::Error) -> bool {
+pub(crate) fn lacks_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT))
 }
 
@@ -93,7 +93,7 @@ pub fn lacks_ipv6(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// As [`unix_for`].
-pub fn unix(path: &Path, mode: u32) -> io::Result<Bound> {
+pub(crate) fn unix(path: &Path, mode: u32) -> io::Result<Bound> {
     unix_for(path, mode, None)
 }
 
@@ -104,7 +104,7 @@ pub fn unix(path: &Path, mode: u32) -> io::Result<Bound> {
 /// # Errors
 /// `AddrInUse` if somebody listens there, `AlreadyExists` if something else than a socket is there; what bind says; a link
 /// on the way that cannot be trusted.
-pub fn unix_for(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<Bound> {
+pub(crate) fn unix_for(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<Bound> {
     let place = Place::of(path)?;
     clear(&place)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
@@ -161,12 +161,12 @@ fn listens(path: &Path) -> bool {
 
 /// Whether the file of a socket that we made still has its name.
 #[must_use]
-pub fn is_there(path: &Path, file: Identity) -> bool {
+pub(crate) fn is_there(path: &Path, file: Identity) -> bool {
     place::identity_at(path) == Some(file)
 }
 
 /// Removes the file of a socket that we made, unless something else has its name by now.
-pub fn remove(path: &Path, file: Identity) {
+pub(crate) fn remove(path: &Path, file: Identity) {
     // Nothing more can be done about a file that stays.
     let _ = Place::of(path).and_then(|place| place.remove(file));
 }
@@ -176,7 +176,7 @@ pub fn remove(path: &Path, file: Identity) {
 ///
 /// # Errors
 /// With more than one thread, as [`process::forget_variables`].
-pub fn inherited() -> io::Result<Vec<(String, Bound)>> {
+pub(crate) fn inherited() -> io::Result<Vec<(String, Bound)>> {
     let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<i32>().ok());
     let ours = number("LISTEN_PID").is_some_and(|pid| pid.unsigned_abs() == std::process::id());
     let count = number("LISTEN_FDS").filter(|count| ours && (0..1024).contains(count)).unwrap_or(0);
@@ -207,7 +207,7 @@ fn take_over(socket: OwnedFd) -> Option<Bound> {
 
 /// While `on`, a TCP connection is reported only once it has sent something: whoever only knocks wakes nobody.
 /// Harmless on other sockets.
-pub fn defer_accept(socket: BorrowedFd<'_>, on: bool) {
+pub(crate) fn defer_accept(socket: BorrowedFd<'_>, on: bool) {
     let delay = if on { Duration::from_secs(10) } else { Duration::ZERO };
     let seconds = libc::c_int::try_from(delay.as_secs()).unwrap_or(0);
     // Refused by Unix sockets, which need it least.

@@ -6,14 +6,14 @@ use std::io;
 
 /// A held lock (flock(2)). Whoever can open the file can hold it: it is for what nobody else can open.
 #[derive(Debug)]
-pub struct Locked(Flock<File>);
+pub(crate) struct Locked(Flock<File>);
 
 impl Locked {
     /// Locks `file` for this process alone; `None` if another one holds it.
     ///
     /// # Errors
     /// ENOLCK and the like.
-    pub fn try_new(file: File) -> io::Result<Option<Self>> {
+    pub(crate) fn try_new(file: File) -> io::Result<Option<Self>> {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(Self(lock))),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
@@ -23,7 +23,7 @@ impl Locked {
 
     /// The locked file.
     #[must_use]
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.0
     }
 }
@@ -32,14 +32,14 @@ impl Locked {
 /// whoever can read it can be in the way of taking it: it is taken on a file that nobody else could open yet. It belongs to
 /// the open file, as the other kind does: it outlives an exec.
 #[derive(Debug)]
-pub struct WriteLocked(File);
+pub(crate) struct WriteLocked(File);
 
 impl WriteLocked {
     /// Locks `file`, which is open for writing; `None` if somebody else holds a lock.
     ///
     /// # Errors
     /// ENOLCK and the like.
-    pub fn try_new(file: File) -> io::Result<Option<Self>> {
+    pub(crate) fn try_new(file: File) -> io::Result<Option<Self>> {
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
             Ok(_) => Ok(Some(Self(file))),
             Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(None),
@@ -51,7 +51,7 @@ impl WriteLocked {
     ///
     /// # Errors
     /// ENOLCK and the like.
-    pub fn is_held(file: &File) -> io::Result<bool> {
+    pub(crate) fn is_held(file: &File) -> io::Result<bool> {
         let mut lock = whole(libc::F_RDLCK);
         fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
         Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
@@ -59,7 +59,7 @@ impl WriteLocked {
 
     /// The locked file.
     #[must_use]
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.0
     }
 }

@@ -16,7 +16,7 @@ const STRIDE: usize = 32 * 1024;
 ///
 /// # Errors
 /// As `pread(2)`: EIO, EISDIR; EINVAL if the offset does not fit.
-pub fn read_if_cached(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_if_cached(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
     let mut data = vec![0; len];
     let mut filled = 0;
     while let Some(rest) = data.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -36,7 +36,7 @@ pub fn read_if_cached(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Resu
 
 /// Whether this part of a file can be read without waiting for a disk. Errors are left to who reads.
 #[must_use]
-pub fn is_cached(file: BorrowedFd<'_>, range: &Range<u64>) -> bool {
+pub(crate) fn is_cached(file: BorrowedFd<'_>, range: &Range<u64>) -> bool {
     let last = range.end.saturating_sub(1);
     let asked = range.clone().step_by(STRIDE).chain((last > range.start).then_some(last));
     let mut byte = [0];
@@ -44,7 +44,7 @@ pub fn is_cached(file: BorrowedFd<'_>, range: &Range<u64>) -> bool {
 }
 
 /// Asks the kernel to have this part of a file in memory soon; does not wait.
-pub fn want_soon(file: BorrowedFd<'_>, offset: u64, len: usize) {
+pub(crate) fn want_soon(file: BorrowedFd<'_>, offset: u64, len: usize) {
     let (Ok(offset), Ok(len)) = (libc::off_t::try_from(offset), libc::off_t::try_from(len)) else { return };
     let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_WILLNEED;
     // Advice: without it the next read is slower.

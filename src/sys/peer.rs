@@ -10,9 +10,9 @@ use std::os::fd::AsFd;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its effective user.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Its process id; 0 if it cannot be seen from here.
-    pub pid: u32,
+    pub(crate) pid: u32,
 }
 
 impl Peer {
@@ -20,14 +20,14 @@ impl Peer {
     ///
     /// # Errors
     /// ENOTSOCK and the like.
-    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
+    pub(crate) fn of(socket: &impl AsFd) -> io::Result<Self> {
         let found = getsockopt(socket, PeerCredentials)?;
         Ok(Self { uid: found.uid(), pid: u32::try_from(found.pid()).unwrap_or(0) })
     }
 
     /// Whether it is the superuser's or our own: any other could be anybody.
     #[must_use]
-    pub fn is_trusted(self) -> bool {
+    pub(crate) fn is_trusted(self) -> bool {
         self.uid == 0 || self.uid == user::uid()
     }
 }

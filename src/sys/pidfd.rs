@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 ///
 /// # Errors
 /// ESRCH if there is no such process, EMFILE and the like, ENOSYS where a sandbox hides the call.
-pub fn open(pid: u32) -> io::Result<OwnedFd> {
+pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: pidfd_open takes two integers and returns a new descriptor (close-on-exec) or -1.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -23,7 +23,7 @@ pub fn open(pid: u32) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// ESRCH if it was reaped, EPERM if it changed its user.
-pub fn send(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+pub(crate) fn send(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: without information (a null pointer) the call takes integers only.
     let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, info, 0) };

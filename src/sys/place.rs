@@ -29,7 +29,7 @@ pub(in crate::sys) use aside::Aside;
 
 /// Who can change the names in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub(crate) enum Hold {
     /// Only the superuser and we.
     Own,
     /// Others too, but none of our names (the sticky bit).
@@ -40,13 +40,13 @@ pub enum Hold {
 
 /// A directory on a way that others can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub(crate) struct Gap {
     /// Who can.
-    pub stranger: Stranger,
+    pub(crate) stranger: Stranger,
     /// Where it is.
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Its mode.
-    pub mode: u32,
+    pub(crate) mode: u32,
 }
 
 /// Why something is not used; says all by itself.
@@ -67,7 +67,7 @@ impl std::error::Error for Refused {}
 
 /// A name in an open directory.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     directory: OwnedFd,
     name: OsString,
     /// Without the links that were followed.
@@ -81,17 +81,17 @@ pub struct Place {
 
 /// An open directory.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     /// To look names up in it, or with the right to list it if it was made or opened by [`Place::own_directory`].
-    pub descriptor: OwnedFd,
+    pub(crate) descriptor: OwnedFd,
     /// Where it is, without the links that were followed.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Who can change the names in it.
-    pub hold: Hold,
+    pub(crate) hold: Hold,
 }
 
 /// Which file: device and inode.
-pub type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
 /// How often a name is looked at again that others change meanwhile.
 const RACES: usize = 16;
@@ -101,7 +101,7 @@ impl Place {
     ///
     /// # Errors
     /// ENOENT, ENOTDIR, EACCES on the way; a link that cannot be trusted, with the reason.
-    pub fn of(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         walk::to(path, false, Trust::own())
     }
 
@@ -109,7 +109,7 @@ impl Place {
     ///
     /// # Errors
     /// As [`Self::of`].
-    pub fn through_links(path: &Path) -> io::Result<Self> {
+    pub(crate) fn through_links(path: &Path) -> io::Result<Self> {
         walk::to(path, true, Trust::own())
     }
 
@@ -117,31 +117,31 @@ impl Place {
     ///
     /// # Errors
     /// As [`Self::of`].
-    pub fn trusting(path: &Path, trust: Trust) -> io::Result<Self> {
+    pub(crate) fn trusting(path: &Path, trust: Trust) -> io::Result<Self> {
         walk::to(path, true, trust)
     }
 
     /// Where it is, without the links that were followed.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Who can change the names in its directory.
     #[must_use]
-    pub fn hold(&self) -> Hold {
+    pub(crate) fn hold(&self) -> Hold {
         self.hold
     }
 
     /// The first directory on the way that others can change.
     #[must_use]
-    pub fn gap(&self) -> Option<&Gap> {
+    pub(crate) fn gap(&self) -> Option<&Gap> {
         self.gap.as_ref()
     }
 
     /// Whether it is a descriptor of this process, which the way only names.
     #[must_use]
-    pub fn is_descriptor(&self) -> bool {
+    pub(crate) fn is_descriptor(&self) -> bool {
         self.magic
     }
 
@@ -149,7 +149,7 @@ impl Place {
     ///
     /// # Errors
     /// EACCES, EIO.
-    pub fn stat(&self) -> io::Result<Option<FileStat>> {
+    pub(crate) fn stat(&self) -> io::Result<Option<FileStat>> {
         match fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::ENOENT) => Ok(None),
@@ -161,7 +161,7 @@ impl Place {
     ///
     /// # Errors
     /// As `open(2)`.
-    pub fn open(&self, flags: OFlag) -> io::Result<OwnedFd> {
+    pub(crate) fn open(&self, flags: OFlag) -> io::Result<OwnedFd> {
         let more = OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
         let links = if self.magic { OFlag::empty() } else { OFlag::O_NOFOLLOW };
         Ok(retry(|| openat(&self.directory, self.name.as_os_str(), flags | more | links, Mode::empty()))?)
@@ -171,7 +171,7 @@ impl Place {
     ///
     /// # Errors
     /// EEXIST; as `open(2)`.
-    pub fn create(&self, flags: OFlag, mode: u32) -> io::Result<File> {
+    pub(crate) fn create(&self, flags: OFlag, mode: u32) -> io::Result<File> {
         let flags = flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(mode);
         let made = retry(|| openat(&self.directory, self.name.as_os_str(), flags, mode))?;
@@ -182,7 +182,7 @@ impl Place {
     ///
     /// # Errors
     /// As `mkdir(2)`; somebody put something else in its place.
-    pub fn make_directory(&self, mode: u32) -> io::Result<Option<Directory>> {
+    pub(crate) fn make_directory(&self, mode: u32) -> io::Result<Option<Directory>> {
         match mkdirat(&self.directory, self.name.as_os_str(), Mode::S_IRWXU) {
             Ok(()) => {}
             Err(Errno::EEXIST) => return Ok(None),
@@ -197,7 +197,7 @@ impl Place {
     ///
     /// # Errors
     /// As `open(2)`; it is a link, or who can change it.
-    pub fn own_directory(&self) -> io::Result<Directory> {
+    pub(crate) fn own_directory(&self) -> io::Result<Directory> {
         let descriptor = match self.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP)) => {
                 return Err(self.refusal(match self.stat()? {
@@ -223,7 +223,7 @@ impl Place {
     ///
     /// # Errors
     /// As `unlink(2)`.
-    pub fn remove(&self, file: Identity) -> io::Result<()> {
+    pub(crate) fn remove(&self, file: Identity) -> io::Result<()> {
         match self.stat()? {
             Some(stat) if identity(&stat) == file => self.unlink(),
             _ => Ok(()),
@@ -234,7 +234,7 @@ impl Place {
     ///
     /// # Errors
     /// As `unlink(2)`.
-    pub fn unlink(&self) -> io::Result<()> {
+    pub(crate) fn unlink(&self) -> io::Result<()> {
         match unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
@@ -245,7 +245,7 @@ impl Place {
     ///
     /// # Errors
     /// As `unlink(2)` and `rmdir(2)`.
-    pub fn remove_directory(&self) -> io::Result<()> {
+    pub(crate) fn remove_directory(&self) -> io::Result<()> {
         let directory = self.own_directory()?;
         let mut names: Vec<OsString> = Vec::new();
         super::file::list(directory.descriptor.try_clone()?, usize::MAX, |_, name| {
@@ -261,7 +261,7 @@ impl Place {
 
     /// Who else can put something in its place.
     #[must_use]
-    pub fn stranger(&self) -> Option<Stranger> {
+    pub(crate) fn stranger(&self) -> Option<Stranger> {
         match self.hold {
             Hold::Own => None,
             Hold::Sticky(stranger) | Hold::Open(stranger) => Some(stranger),
@@ -284,7 +284,7 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Place::of`].
-    pub fn through_links(path: &Path) -> io::Result<Self> {
+    pub(crate) fn through_links(path: &Path) -> io::Result<Self> {
         walk::directory(path, Trust::own())
     }
 
@@ -293,7 +293,7 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Place::own_directory`]; as `mkdir(2)`.
-    pub fn own(path: &Path, mode: u32) -> io::Result<Self> {
+    pub(crate) fn own(path: &Path, mode: u32) -> io::Result<Self> {
         let place = match Place::of(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Self::own(path.parent().ok_or(error)?, 0o755)?;
@@ -309,26 +309,26 @@ impl Directory {
 
     /// A path of this process alone that leads to `name` in the directory, wherever that is by now.
     #[must_use]
-    pub fn name_of(descriptor: BorrowedFd<'_>, name: &str) -> PathBuf {
+    pub(crate) fn name_of(descriptor: BorrowedFd<'_>, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", descriptor.as_raw_fd()))
     }
 }
 
 /// Which file it is.
 #[must_use]
-pub fn identity(stat: &FileStat) -> Identity {
+pub(crate) fn identity(stat: &FileStat) -> Identity {
     (stat.st_dev, stat.st_ino)
 }
 
 /// What has the name `path` now, seen from a trustworthy way.
 #[must_use]
-pub fn identity_at(path: &Path) -> Option<Identity> {
+pub(crate) fn identity_at(path: &Path) -> Option<Identity> {
     Place::of(path).ok()?.stat().ok()?.as_ref().map(identity)
 }
 
 /// Whom something was refused for, if that is what the error says.
 #[must_use]
-pub fn stranger_of(error: &io::Error) -> Option<Stranger> {
+pub(crate) fn stranger_of(error: &io::Error) -> Option<Stranger> {
     error.get_ref()?.downcast_ref::<Refused>()?.stranger
 }
 
@@ -338,7 +338,7 @@ fn refused(text: String) -> io::Error {
 
 /// An error that says this about what is not used for a stranger's sake.
 #[must_use]
-pub fn refused_for(stranger: Stranger, text: String) -> io::Error {
+pub(crate) fn refused_for(stranger: Stranger, text: String) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, Refused { text, stranger: Some(stranger) })
 }
 

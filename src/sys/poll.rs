@@ -10,48 +10,48 @@ use std::os::fd::BorrowedFd;
 
 /// What to wait for on one descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interest {
+pub(crate) struct Interest {
     /// Until it can be read (or the peer is gone).
-    pub read: bool,
+    pub(crate) read: bool,
     /// Until it can be written.
-    pub write: bool,
+    pub(crate) write: bool,
 }
 
 impl Interest {
     /// Reading only.
-    pub const READ: Self = Self { read: true, write: false };
+    pub(crate) const READ: Self = Self { read: true, write: false };
 
     /// Writing only.
-    pub const WRITE: Self = Self { read: false, write: true };
+    pub(crate) const WRITE: Self = Self { read: false, write: true };
 }
 
 /// The descriptors of one wait, each with what it stands for.
 #[derive(Debug)]
-pub struct Set<'a, T> {
+pub(crate) struct Set<'a, T> {
     descriptors: Vec<PollFd<'a>>,
     tokens: Vec<T>,
 }
 
 /// What happened to one descriptor. A closed or broken one is readable: the read says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ready<T> {
+pub(crate) struct Ready<T> {
     /// What the descriptor stands for.
-    pub token: T,
+    pub(crate) token: T,
     /// Can be read.
-    pub read: bool,
+    pub(crate) read: bool,
     /// Can be written.
-    pub write: bool,
+    pub(crate) write: bool,
 }
 
 impl<'a, T: Copy> Set<'a, T> {
     /// An empty set.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { descriptors: Vec::new(), tokens: Vec::new() }
     }
 
     /// Adds a descriptor.
-    pub fn add(&mut self, descriptor: BorrowedFd<'a>, token: T, interest: Interest) {
+    pub(crate) fn add(&mut self, descriptor: BorrowedFd<'a>, token: T, interest: Interest) {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::POLLIN, interest.read);
         flags.set(PollFlags::POLLOUT, interest.write);
@@ -64,7 +64,7 @@ impl<'a, T: Copy> Set<'a, T> {
     ///
     /// # Errors
     /// EINVAL with more descriptors than the limit of open files, ENOMEM.
-    pub fn wait(mut self, now: Time, deadline: Option<Time>) -> io::Result<Vec<Ready<T>>> {
+    pub(crate) fn wait(mut self, now: Time, deadline: Option<Time>) -> io::Result<Vec<Ready<T>>> {
         let timeout = deadline.map(|deadline| TimeSpec::from_duration(deadline.since(now)));
         match ppoll(&mut self.descriptors, timeout, None) {
             Ok(_) => {}

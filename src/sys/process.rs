@@ -6,7 +6,7 @@ mod fork;
 #[cfg(test)]
 pub(crate) use fork::fork_of_test;
 pub(super) use fork::only_thread;
-pub use fork::{OnlyChild, fork};
+pub(crate) use fork::{OnlyChild, fork};
 
 use super::resources::Resources;
 use super::user::{self, Account};
@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// With this code.
     Code(i32),
     /// By this signal.
@@ -26,11 +26,11 @@ pub enum Ended {
 
 /// A child as its parent knows it.
 #[derive(Debug)]
-pub struct Child {
+pub(crate) struct Child {
     /// Process id, which is also its process group's.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Names the process for signals; `None` where the kernel or a sandbox has no pidfd_open(2).
-    pub handle: Option<OwnedFd>,
+    pub(crate) handle: Option<OwnedFd>,
 }
 
 impl Child {
@@ -42,39 +42,39 @@ impl Child {
 
 /// A program to start. Everything is prepared here: after the fork only async-signal-safe calls are made.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct Program {
     /// Where it may be, tried in order like execvp(3) tries PATH.
-    pub candidates: Vec<CString>,
+    pub(crate) candidates: Vec<CString>,
     /// Its arguments, the first being its name.
-    pub arguments: Vec<CString>,
+    pub(crate) arguments: Vec<CString>,
     /// `NAME=value`, the whole environment.
-    pub environment: Vec<CString>,
+    pub(crate) environment: Vec<CString>,
     /// Working directory, entered as the user it runs as.
-    pub directory: Option<CString>,
+    pub(crate) directory: Option<CString>,
     /// User it runs as; `None`: ours.
-    pub account: Option<Account>,
+    pub(crate) account: Option<Account>,
     /// Standard input; `None`: /dev/null.
-    pub stdin: Option<OwnedFd>,
+    pub(crate) stdin: Option<OwnedFd>,
     /// Standard output.
-    pub stdout: OwnedFd,
+    pub(crate) stdout: OwnedFd,
     /// Standard error.
-    pub stderr: OwnedFd,
+    pub(crate) stderr: OwnedFd,
     /// What it finds at descriptors 3, 4, …; it inherits nothing else.
-    pub descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Vec<OwnedFd>,
     /// What it may use of the machine.
-    pub resources: Resources,
+    pub(crate) resources: Resources,
     /// Signal it gets when the master dies.
-    pub death_signal: Option<i32>,
+    pub(crate) death_signal: Option<i32>,
 }
 
 /// What happened to a program between its fork and its exec.
 #[derive(Debug)]
-pub struct Launch(std::fs::File);
+pub(crate) struct Launch(std::fs::File);
 
 /// Where the start of a program failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum LaunchStep {
+pub(crate) enum LaunchStep {
     /// Its descriptors could not be put in place.
     Descriptors = 1,
     /// Its user could not be taken on.
@@ -92,18 +92,18 @@ pub enum LaunchStep {
 impl Launch {
     /// A launch that was begun before this program was executed.
     #[must_use]
-    pub fn resume(pipe: OwnedFd) -> Self {
+    pub(crate) fn resume(pipe: OwnedFd) -> Self {
         Self(pipe.into())
     }
 
     /// Readable when [`Launch::outcome`] knows more.
     #[must_use]
-    pub fn descriptor(&self) -> &std::fs::File {
+    pub(crate) fn descriptor(&self) -> &std::fs::File {
         &self.0
     }
 
     /// `None` while the child has not got so far; `Some(None)` once the program runs; else where and why it does not.
-    pub fn outcome(&mut self) -> Option<Option<(LaunchStep, io::Error)>> {
+    pub(crate) fn outcome(&mut self) -> Option<Option<(LaunchStep, io::Error)>> {
         let mut report = [0; 5];
         match self.0.read(&mut report) {
             Ok(5) => {
@@ -131,7 +131,7 @@ impl Launch {
 ///
 /// # Errors
 /// EAGAIN, ENOMEM, EMFILE.
-pub fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
+pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
     let null = std::fs::File::open("/dev/null")?;
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)?;
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
@@ -258,7 +258,7 @@ fn place(sources: &[RawFd], moved: &mut [RawFd], failure: RawFd) -> io::Result<(
 }
 
 /// Ends this process at once: no destructors, no exit handlers. The only way out of a forked child.
-pub fn leave(code: i32) -> ! {
+pub(crate) fn leave(code: i32) -> ! {
     // SAFETY: _exit takes an integer and does not return.
     unsafe { libc::_exit(code) }
 }
@@ -266,7 +266,7 @@ pub fn leave(code: i32) -> ! {
 /// Makes this process the leader of a process group of its own, without a controlling terminal: the operator's Ctrl-C
 /// reaches the master only, and nobody but the master reaches the operator's terminal (`/dev/tty`, TIOCSTI). The session
 /// stays. Async-signal-safe.
-pub fn own_group() {
+pub(crate) fn own_group() {
     // SAFETY: a NUL-terminated string and integers. Fails where there is no terminal; then there is none to give up.
     unsafe {
         let terminal = libc::open(c"/dev/tty".as_ptr(), libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
@@ -280,7 +280,7 @@ pub fn own_group() {
 }
 
 /// Has a program that is started by the standard library run as [`own_group`] says.
-pub fn apart(command: &mut std::process::Command) {
+pub(crate) fn apart(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt as _;
     // SAFETY: async-signal-safe calls only.
     unsafe {
@@ -292,7 +292,7 @@ pub fn apart(command: &mut std::process::Command) {
 }
 
 /// Ends the process group of a child that was started [`apart`] and not waited for yet.
-pub fn kill_group(child: &std::process::Child) {
+pub(crate) fn kill_group(child: &std::process::Child) {
     if let Ok(group) = libc::pid_t::try_from(child.id()) {
         // Nothing more can be done about one that is gone.
         let _ = kill(-group, libc::SIGKILL);
@@ -304,7 +304,7 @@ pub fn kill_group(child: &std::process::Child) {
 ///
 /// # Errors
 /// ESRCH if the parent has died already.
-pub fn die_with_parent(signal: i32, parent: u32) -> io::Result<()> {
+pub(crate) fn die_with_parent(signal: i32, parent: u32) -> io::Result<()> {
     // SAFETY: integers only.
     if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) } < 0 {
         return Err(io::Error::last_os_error());
@@ -318,7 +318,7 @@ pub fn die_with_parent(signal: i32, parent: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// EINVAL on a kernel before 3.5.
-pub fn no_new_privileges() -> io::Result<()> {
+pub(crate) fn no_new_privileges() -> io::Result<()> {
     Ok(nix::sys::prctl::set_no_new_privs()?)
 }
 
@@ -326,13 +326,13 @@ pub fn no_new_privileges() -> io::Result<()> {
 ///
 /// # Errors
 /// EINVAL on a kernel before 3.4.
-pub fn adopt_orphans() -> io::Result<()> {
+pub(crate) fn adopt_orphans() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
 /// Allows this process as many open descriptors as it may allow itself: what shells and services give at first (1024)
 /// is for programs that use select(2).
-pub fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Refused by a sandbox: then what there is must do.
@@ -344,7 +344,7 @@ pub fn raise_open_files() {
 ///
 /// # Errors
 /// Where there is no /dev/null.
-pub fn null_input() -> io::Result<()> {
+pub(crate) fn null_input() -> io::Result<()> {
     let null = std::fs::File::open("/dev/null")?;
     Ok(nix::unistd::dup2_stdin(null)?)
 }
@@ -352,7 +352,7 @@ pub fn null_input() -> io::Result<()> {
 /// A child that has ended, and how; `None` when no more have. It stays to be reaped, and its number stays its own until
 /// then.
 #[must_use]
-pub fn ended() -> Option<(u32, Ended)> {
+pub(crate) fn ended() -> Option<(u32, Ended)> {
     loop {
         let mut found = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -379,7 +379,7 @@ pub fn ended() -> Option<(u32, Ended)> {
 ///
 /// # Errors
 /// ECHILD if it is not a child of this process.
-pub fn adopted(pid: u32) -> io::Result<Child> {
+pub(crate) fn adopted(pid: u32) -> io::Result<Child> {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
     let number = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ECHILD))?;
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -389,7 +389,7 @@ pub fn adopted(pid: u32) -> io::Result<Child> {
 
 /// How the child that has [`ended`] did so; its number is free afterwards. `None` if there is no such child.
 #[must_use]
-pub fn reap(pid: u32) -> Option<Ended> {
+pub(crate) fn reap(pid: u32) -> Option<Ended> {
     let mut status = 0;
     let pid = libc::pid_t::try_from(pid).ok()?;
     // SAFETY: `status` is a living integer.
@@ -401,7 +401,7 @@ pub fn reap(pid: u32) -> Option<Ended> {
 ///
 /// # Errors
 /// ECHILD if it was reaped already.
-pub fn wait(child: &Child) -> io::Result<Ended> {
+pub(crate) fn wait(child: &Child) -> io::Result<Ended> {
     let pid = libc::pid_t::try_from(child.pid).map_err(|_| io::Error::from_raw_os_error(libc::ECHILD))?;
     let mut status = 0;
     loop {
@@ -425,19 +425,19 @@ fn how(status: libc::c_int) -> Ended {
 
 /// A child as /proc shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Its process id.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Its process group.
-    pub group: u32,
+    pub(crate) group: u32,
     /// Its session.
-    pub session: u32,
+    pub(crate) session: u32,
     /// Clock ticks from the start of the machine to its fork.
-    pub started: u64,
+    pub(crate) started: u64,
     /// Its real user.
-    pub user: u32,
+    pub(crate) user: u32,
     /// It has ended and was not reaped.
-    pub ended: bool,
+    pub(crate) ended: bool,
 }
 
 /// All children of this process, those included that others have left to it. Reads a file for each process of the
@@ -445,7 +445,7 @@ pub struct Listed {
 ///
 /// # Errors
 /// Where /proc is not mounted.
-pub fn children() -> io::Result<Vec<Listed>> {
+pub(crate) fn children() -> io::Result<Vec<Listed>> {
     let own = std::process::id();
     let numbers =
         std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
@@ -471,7 +471,7 @@ fn listed(pid: u32, parent: u32) -> Option<Listed> {
 
 /// The real user of a process; `None` if it is gone. See proc_pid_status(5).
 #[must_use]
-pub fn user_of(pid: u32) -> Option<u32> {
+pub(crate) fn user_of(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     users.split_ascii_whitespace().next()?.parse().ok()
@@ -479,7 +479,7 @@ pub fn user_of(pid: u32) -> Option<u32> {
 
 /// The session of this process.
 #[must_use]
-pub fn session() -> u32 {
+pub(crate) fn session() -> u32 {
     // SAFETY: an integer only; 0 is this process.
     unsafe { libc::getsid(0) }.unsigned_abs()
 }
@@ -489,7 +489,7 @@ pub fn session() -> u32 {
 ///
 /// # Errors
 /// ESRCH if it has ended, EPERM if it changed its user.
-pub fn signal(child: &Child, signal: i32, group: bool) -> io::Result<()> {
+pub(crate) fn signal(child: &Child, signal: i32, group: bool) -> io::Result<()> {
     let pid = libc::pid_t::try_from(child.pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
     if !group {
         return signal_itself(child, pid, signal);
@@ -527,7 +527,7 @@ fn kill(pid: libc::pid_t, signal: i32) -> io::Result<()> {
 ///
 /// # Errors
 /// EMFILE, ENOMEM.
-pub fn memory_file(text: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn memory_file(text: &[u8]) -> io::Result<OwnedFd> {
     use std::io::{Seek as _, Write as _};
     let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
     let mut file = std::fs::File::from(nix::sys::memfd::memfd_create(c"hatchery", flags)?);
@@ -540,7 +540,7 @@ pub fn memory_file(text: &[u8]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// With more than one thread, since another one might read the environment; where /proc is not mounted.
-pub fn forget_variables(names: &[&CStr]) -> io::Result<()> {
+pub(crate) fn forget_variables(names: &[&CStr]) -> io::Result<()> {
     fork::only_thread()?;
     for name in names {
         // SAFETY: a NUL-terminated string; there is one thread, as was just seen, so nobody reads the environment.
@@ -551,7 +551,7 @@ pub fn forget_variables(names: &[&CStr]) -> io::Result<()> {
 
 /// The largest resident set of a process, now, in bytes; `None` if it is gone.
 #[must_use]
-pub fn resident(pid: u32) -> Option<u64> {
+pub(crate) fn resident(pid: u32) -> Option<u64> {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
@@ -561,7 +561,7 @@ pub fn resident(pid: u32) -> Option<u64> {
 /// The memory of a process with what it shares divided among those that share it (proportional set size), in bytes;
 /// `None` if it is gone or may not be asked. The kernel walks its page tables for it: milliseconds for a large process.
 #[must_use]
-pub fn proportional(pid: u32) -> Option<u64> {
+pub(crate) fn proportional(pid: u32) -> Option<u64> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

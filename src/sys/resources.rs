@@ -6,15 +6,15 @@ use std::io;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     /// Open descriptors.
-    pub open_files: Option<u64>,
+    pub(crate) open_files: Option<u64>,
     /// Processes and threads of its user, this one included.
-    pub processes: Option<u64>,
+    pub(crate) processes: Option<u64>,
     /// Bytes of address space, mapped files included.
-    pub address_space: Option<u64>,
+    pub(crate) address_space: Option<u64>,
     /// Bytes of a core file; 0: none is written.
-    pub core: Option<u64>,
+    pub(crate) core: Option<u64>,
     /// From -1000 (never) to 1000 (first).
-    pub oom_score_adj: Option<i16>,
+    pub(crate) oom_score_adj: Option<i16>,
 }
 
 impl Resources {
@@ -23,7 +23,7 @@ impl Resources {
     ///
     /// # Errors
     /// EPERM: above a limit of the master that it may not raise.
-    pub fn apply(&self) -> io::Result<()> {
+    pub(crate) fn apply(&self) -> io::Result<()> {
         // First, as it opens a file: the limit may be below what is still open.
         self.oom_score_adj.map_or(Ok(()), set_oom_score)?;
         let limits = [

@@ -15,19 +15,19 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 const SO_PASSRIGHTS: libc::c_int = 83;
 
 /// Most descriptors of one message: SCM_MAX_FD of the kernel.
-pub const MOST: usize = 253;
+pub(crate) const MOST: usize = 253;
 
 /// Room for that many, with their header (cmsg(3)), in words that are aligned for it.
 const SPACE: usize = (MOST * size_of::<RawFd>() + size_of::<libc::cmsghdr>()) / size_of::<u64>() + 2;
 
 /// Has whoever sends a descriptor to this Unix socket get EPERM, and nothing else happen. Connections to a listener are as
 /// the listener was when they were made, so this comes before listen(2). False where the kernel does not know it.
-pub fn refuse(socket: BorrowedFd<'_>) -> bool {
+pub(crate) fn refuse(socket: BorrowedFd<'_>) -> bool {
     pass(socket, false)
 }
 
 /// Has descriptors come again over a socket whose maker expected none.
-pub fn expect(socket: BorrowedFd<'_>) {
+pub(crate) fn expect(socket: BorrowedFd<'_>) {
     pass(socket, true);
 }
 
@@ -52,20 +52,20 @@ pub fn can_be_refused() -> bool {
 ///
 /// # Errors
 /// ENOTSOCK.
-pub fn send_only(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn send_only(socket: BorrowedFd<'_>) -> io::Result<()> {
     refuse(socket);
     Ok(nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Read)?)
 }
 
 /// What one [`receive`] brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
+pub(crate) struct Received {
     /// Bytes written to the buffer; 0 is the end.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Of a packet: it was longer than the buffer.
-    pub cut: bool,
+    pub(crate) cut: bool,
     /// Descriptors were lost: this process may not open as many more.
-    pub lost: bool,
+    pub(crate) lost: bool,
 }
 
 /// Receives bytes and all descriptors that came with them (close-on-exec), which are the caller's from then on, whatever
@@ -73,7 +73,11 @@ pub struct Received {
 ///
 /// # Errors
 /// EAGAIN when nothing waits, ECONNRESET.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], take: &mut Vec<OwnedFd>) -> io::Result<Received> {
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    take: &mut Vec<OwnedFd>,
+) -> io::Result<Received> {
     let mut space = [0_u64; SPACE];
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: plain old data, for which zero is a valid value.

@@ -24,24 +24,24 @@ use std::path::PathBuf;
 
 /// What a sandboxed process may still reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// Directories whose files it reads.
-    pub read: Vec<PathBuf>,
+    pub(crate) read: Vec<PathBuf>,
     /// Directories in which it makes, reads, writes and removes files.
-    pub write: Vec<PathBuf>,
+    pub(crate) write: Vec<PathBuf>,
     /// TCP ports it connects to.
-    pub connect: Vec<u16>,
+    pub(crate) connect: Vec<u16>,
     /// Directories whose Unix sockets, also those further down, it connects to.
-    pub sockets: Vec<PathBuf>,
+    pub(crate) sockets: Vec<PathBuf>,
 }
 
 /// The parts of the sandbox that took effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Applied {
+pub(crate) struct Applied {
     /// Version of Landlock's interface; 0: not restricted by it.
-    pub landlock: u8,
+    pub(crate) landlock: u8,
     /// The filter of system calls is in place.
-    pub seccomp: bool,
+    pub(crate) seccomp: bool,
 }
 
 /// The rights of Landlock that are asked for; an older kernel applies what it knows of them.
@@ -49,7 +49,7 @@ const KNOWN: ABI = ABI::V9;
 
 /// The version of Landlock's interface in this kernel; 0 where it has none, or it is switched off or hidden.
 #[must_use]
-pub fn landlock_version() -> u8 {
+pub(crate) fn landlock_version() -> u8 {
     const VERSION: libc::c_uint = 1;
     // SAFETY: a null pointer of size 0 with this flag asks for the version (landlock_create_ruleset(2)).
     let version = unsafe {
@@ -78,7 +78,7 @@ pub fn missing() -> Vec<&'static str> {
 
 /// Takes every capability out of the bounding set: no program that this process could come to run has more. Before the
 /// change of user, which takes the right to do so. Async-signal-safe.
-pub fn drop_bounding_set() {
+pub(crate) fn drop_bounding_set() {
     for capability in 0..64 {
         // SAFETY: integers only. EPERM without CAP_SETPCAP: then no_new_privs has to do; EINVAL beyond the last.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } < 0 {
@@ -89,7 +89,7 @@ pub fn drop_bounding_set() {
 
 /// No program that is executed from now on starts with a capability because this process was given some (systemd's
 /// AmbientCapabilities). Async-signal-safe.
-pub fn clear_ambient_set() {
+pub(crate) fn clear_ambient_set() {
     // SAFETY: integers only; EINVAL before Linux 4.3, which has no ambient set.
     unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
 }
@@ -98,7 +98,7 @@ pub fn clear_ambient_set() {
 ///
 /// # Errors
 /// Never on a kernel that is new enough; whatever it says must not be ignored.
-pub fn drop_capabilities() -> io::Result<()> {
+pub(crate) fn drop_capabilities() -> io::Result<()> {
     #[repr(C)]
     struct Header {
         version: u32,
@@ -124,7 +124,7 @@ pub fn drop_capabilities() -> io::Result<()> {
 ///
 /// # Errors
 /// Never.
-pub fn set_dumpable(dumpable: bool) -> io::Result<()> {
+pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
     Ok(nix::sys::prctl::set_dumpable(dumpable)?)
 }
 
@@ -133,7 +133,7 @@ pub fn set_dumpable(dumpable: bool) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says to a rule or to the restriction.
-pub fn restrict_files(rules: &Rules) -> io::Result<u8> {
+pub(crate) fn restrict_files(rules: &Rules) -> io::Result<u8> {
     let version = landlock_version();
     if version == 0 {
         return Err(io::Error::from(io::ErrorKind::Unsupported));
@@ -179,7 +179,7 @@ fn allow(
 /// # Errors
 /// EINVAL without seccomp in the kernel, EACCES without `no_new_privs`, `Unsupported` on a machine whose calls are not
 /// listed.
-pub fn restrict_calls() -> io::Result<()> {
+pub(crate) fn restrict_calls() -> io::Result<()> {
     #[cfg(debug_assertions)]
     let refusal = if trap::is_wanted()? { filter::Refusal::Trap } else { filter::Refusal::Error };
     #[cfg(not(debug_assertions))]

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 ///
 /// # Errors
 /// EMFILE, ENFILE.
-pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
 }
@@ -21,7 +21,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// EMFILE, ENFILE.
-pub fn one_way() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn one_way() -> io::Result<(OwnedFd, OwnedFd)> {
     let (sends, receives) = pair()?;
     rights::send_only(sends.as_fd())?;
     Ok((sends, receives))
@@ -31,7 +31,11 @@ pub fn one_way() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// `WouldBlock` while the peer's buffer is full, EPIPE when the peer is gone.
-pub fn send(socket: BorrowedFd<'_>, packet: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    packet: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     send_all(socket, packet, descriptor.as_slice())
 }
 
@@ -39,7 +43,11 @@ pub fn send(socket: BorrowedFd<'_>, packet: &[u8], descriptor: Option<BorrowedFd
 ///
 /// # Errors
 /// As [`send`]; EMSGSIZE for a packet that is larger than the peer's whole buffer.
-pub fn send_all(socket: BorrowedFd<'_>, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send_all(
+    socket: BorrowedFd<'_>,
+    packet: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&numbers)];
     let messages = if numbers.is_empty() { &[][..] } else { &rights[..] };

@@ -14,18 +14,18 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 /// A shared mapping of words, zeroed. Forked processes see the same words; pages cost memory once touched. It is never
 /// unmapped: it lives as long as the process tree.
 #[derive(Clone, Copy, Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     start: NonNull<AtomicU64>,
     words: usize,
 }
 
 /// What a process sees that has given up writing the rest.
 #[derive(Debug)]
-pub struct Confined {
+pub(crate) struct Confined {
     /// All words, to be read: to store one that is not writable ends the process (SIGSEGV).
-    pub words: &'static [AtomicU64],
+    pub(crate) words: &'static [AtomicU64],
     /// The parts that it may write, in the order in which they were asked for.
-    pub writable: Vec<&'static [AtomicU64]>,
+    pub(crate) writable: Vec<&'static [AtomicU64]>,
 }
 
 impl Shared {
@@ -34,7 +34,7 @@ impl Shared {
     ///
     /// # Errors
     /// ENOMEM where the address space or the overcommit limit is exhausted; EMFILE.
-    pub fn in_file(words: usize) -> io::Result<(Self, OwnedFd)> {
+    pub(crate) fn in_file(words: usize) -> io::Result<(Self, OwnedFd)> {
         use nix::fcntl::{FcntlArg, SealFlag, fcntl};
         use nix::sys::memfd::{MFdFlags, memfd_create};
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
@@ -50,7 +50,7 @@ impl Shared {
     ///
     /// # Errors
     /// `InvalidData` if it does not have that size or could be shrunk; ENOMEM as for [`Shared::in_file`].
-    pub fn of_file(file: BorrowedFd<'_>, words: usize) -> io::Result<Self> {
+    pub(crate) fn of_file(file: BorrowedFd<'_>, words: usize) -> io::Result<Self> {
         let bytes = checked(file, words)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
@@ -61,7 +61,7 @@ impl Shared {
 
     /// The words.
     #[must_use]
-    pub fn words(&self) -> &'static [AtomicU64] {
+    pub(crate) fn words(&self) -> &'static [AtomicU64] {
         // SAFETY: the mapping is page aligned, zeroed (a valid AtomicU64), `words` long and never unmapped.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
@@ -75,7 +75,7 @@ impl Shared {
     /// # Errors
     /// `InvalidInput` if a part does not begin and end at a page; as [`Shared::of_file`]; where /proc is not mounted. Some
     /// of the mapping may be replaced then: the process should end.
-    pub fn confine(self, file: BorrowedFd<'_>, parts: &[Range<usize>]) -> io::Result<Confined> {
+    pub(crate) fn confine(self, file: BorrowedFd<'_>, parts: &[Range<usize>]) -> io::Result<Confined> {
         let bytes = checked(file, self.words)?;
         let again = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
         let (known, opened) = (nix::sys::stat::fstat(file)?, again.metadata()?);
@@ -108,7 +108,7 @@ impl Shared {
     ///
     /// # Errors
     /// `InvalidInput` if they do not begin and end at a page.
-    pub fn release(self, part: Range<usize>) -> io::Result<()> {
+    pub(crate) fn release(self, part: Range<usize>) -> io::Result<()> {
         let (first, count) = self.part(&part)?;
         // SAFETY: inside of the mapping; a shared one, of which the pages are removed from the file and are zero afterwards,
         // which is a valid AtomicU64. Atomics may change at any time.

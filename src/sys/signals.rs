@@ -8,14 +8,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-pub use libc::{
+pub(crate) use libc::{
     SIGABRT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1,
     SIGUSR2, SIGWINCH,
 };
 
 /// Signals that would end a process which does not expect them, and that mean no more than a mistake of the sender
 /// (SIGXFSZ: a log file at the limit of its size, which the write reports too).
-pub const STRAY: [i32; 7] = [
+pub(crate) const STRAY: [i32; 7] = [
     libc::SIGALRM,
     libc::SIGIO,
     libc::SIGPROF,
@@ -27,13 +27,13 @@ pub const STRAY: [i32; 7] = [
 
 /// The real-time signal upon which an app process writes its stacks. Apps use USR1 and USR2 themselves.
 #[must_use]
-pub fn stacks() -> i32 {
+pub(crate) fn stacks() -> i32 {
     libc::SIGRTMIN() + 5
 }
 
 /// Signals that arrive as bytes of a descriptor instead of interrupting.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
 }
 
@@ -42,7 +42,7 @@ impl Signals {
     ///
     /// # Errors
     /// EMFILE; EINVAL for a signal that cannot be caught.
-    pub fn new(signals: &[i32]) -> io::Result<Self> {
+    pub(crate) fn new(signals: &[i32]) -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         rights::refuse(read.as_fd());
         rights::send_only(write.as_fd())?;
@@ -53,29 +53,29 @@ impl Signals {
 
     /// Readable when a signal came.
     #[must_use]
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.delivery.get_read().as_fd()
     }
 
     /// The signals that came since the last call, each once however often it came.
-    pub fn pending(&mut self) -> Vec<i32> {
+    pub(crate) fn pending(&mut self) -> Vec<i32> {
         self.delivery.pending().collect()
     }
 }
 
 /// Writing to a closed pipe or socket is an error of that write from now on, not the end of the process.
-pub fn ignore_broken_pipes() {
+pub(crate) fn ignore_broken_pipes() {
     set(SIGPIPE, libc::SIG_IGN);
 }
 
 /// A saved signal mask.
 #[derive(Clone, Copy, Debug)]
-pub struct Mask(libc::sigset_t);
+pub(crate) struct Mask(libc::sigset_t);
 
 /// Blocks every signal and returns the mask before; but SIGSYS, by which the sandbox of tests tells what it refused, and
 /// which blocked would end the process without a word.
 #[must_use]
-pub fn block_all() -> Mask {
+pub(crate) fn block_all() -> Mask {
     let mut all = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
     // SAFETY: sigfillset initialises `all`, sigdelset changes it; pthread_sigmask reads it and fills `before`; none can
@@ -89,13 +89,13 @@ pub fn block_all() -> Mask {
 }
 
 /// Puts a mask back.
-pub fn restore(mask: &Mask) {
+pub(crate) fn restore(mask: &Mask) {
     // SAFETY: `mask` came from block_all, so it is a valid set; the old one is not asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask.0, std::ptr::null_mut()) };
 }
 
 /// Blocks nothing from now on. Async-signal-safe.
-pub fn unblock_all() {
+pub(crate) fn unblock_all() {
     let mut none = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises `none`, pthread_sigmask reads it.
     unsafe {
@@ -106,7 +106,7 @@ pub fn unblock_all() {
 
 /// Gives every signal its default disposition, except that those in `ignored` are ignored. For a child after a fork:
 /// the handlers of its parent would write into the parent's pipe. Async-signal-safe.
-pub fn reset(ignored: &[i32]) {
+pub(crate) fn reset(ignored: &[i32]) {
     for signal in 1..=64 {
         set(signal, if ignored.contains(&signal) { libc::SIG_IGN } else { libc::SIG_DFL });
     }

@@ -13,7 +13,7 @@ const PATIENCE_MS: u16 = 100;
 
 /// A place for lines.
 #[derive(Debug)]
-pub struct Sink {
+pub(crate) struct Sink {
     file: File,
     /// Nobody reads.
     stalled: bool,
@@ -24,7 +24,7 @@ pub struct Sink {
 impl Sink {
     /// Writes to that descriptor.
     #[must_use]
-    pub fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         Self { file: fd.into(), stalled: false, cut: false }
     }
 
@@ -32,7 +32,7 @@ impl Sink {
     ///
     /// # Errors
     /// ENOSPC, EPIPE; EAGAIN if nobody reads. The lines are lost then, the first of them perhaps in part.
-    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.cut {
             self.put(b"\n")?;
             self.cut = false;
@@ -79,7 +79,7 @@ fn writable(fd: BorrowedFd<'_>) -> bool {
 ///
 /// # Errors
 /// EBADF if it is closed, EMFILE.
-pub fn stream(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn stream(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let copy = fd.try_clone_to_owned()?;
     let file = File::from(copy);
     let kind = file.metadata()?.file_type();

@@ -15,7 +15,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// EAGAIN when none waits, EMFILE and ENFILE when descriptors run out, ECONNABORTED when the peer has gone.
-pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     loop {
         // SAFETY: sockaddr_storage is plain old data, for which zero is a valid value.
         let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
@@ -55,7 +55,7 @@ fn ip_address(address: &SockaddrStorage) -> Option<SocketAddr> {
 ///
 /// # Errors
 /// ENETUNREACH, EADDRNOTAVAIL, EMFILE…; ECONNREFUSED may come at once on loopback.
-pub fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+pub(crate) fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd = stream_socket(family)?;
     no_delay(as_fd(&fd));
@@ -64,7 +64,7 @@ pub fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
 
 /// What may come over a connection to a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
+pub(crate) enum Expect {
     /// Bytes, and descriptors: see [`rights::receive`].
     Descriptors,
     /// Bytes only.
@@ -77,7 +77,7 @@ pub enum Expect {
 ///
 /// # Errors
 /// ENOENT, ECONNREFUSED, EACCES, EAGAIN, EMFILE.
-pub fn connect_unix(path: &Path, expect: Expect) -> io::Result<OwnedFd> {
+pub(crate) fn connect_unix(path: &Path, expect: Expect) -> io::Result<OwnedFd> {
     let socket = stream_socket(AddressFamily::Unix)?;
     expect.tell(as_fd(&socket))?;
     begin(&socket, &UnixAddr::new(path)?)
@@ -99,7 +99,7 @@ impl Expect {
 /// The process id of who listens on the Unix socket that `fd` is connected to, or has connected to the one that `fd` was
 /// accepted from (SO_PEERCRED, unix(7)); `None`: it cannot be seen from here.
 #[must_use]
-pub fn peer_process(fd: BorrowedFd<'_>) -> Option<u32> {
+pub(crate) fn peer_process(fd: BorrowedFd<'_>) -> Option<u32> {
     let credentials = socket::getsockopt(&fd, sockopt::PeerCredentials).ok()?;
     u32::try_from(credentials.pid()).ok().filter(|pid| *pid > 0)
 }
@@ -121,7 +121,7 @@ fn as_fd(fd: &OwnedFd) -> BorrowedFd<'_> {
 
 /// The pending error of a socket, such as that of a connect; reading it clears it.
 #[must_use]
-pub fn error(fd: BorrowedFd<'_>) -> Option<io::Error> {
+pub(crate) fn error(fd: BorrowedFd<'_>) -> Option<io::Error> {
     match socket::getsockopt(&fd, sockopt::SocketError) {
         Ok(0) => None,
         Ok(code) => Some(io::Error::from_raw_os_error(code)),
@@ -130,22 +130,22 @@ pub fn error(fd: BorrowedFd<'_>) -> Option<io::Error> {
 }
 
 /// Sends small writes at once (TCP_NODELAY); without effect on Unix sockets.
-pub fn no_delay(fd: BorrowedFd<'_>) {
+pub(crate) fn no_delay(fd: BorrowedFd<'_>) {
     let _ = socket::setsockopt(&fd, sockopt::TcpNoDelay, &true);
 }
 
 /// Closes the writing side: the peer reads end of file and may still send.
-pub fn shut_write(fd: BorrowedFd<'_>) {
+pub(crate) fn shut_write(fd: BorrowedFd<'_>) {
     let _ = socket::shutdown(fd.as_raw_fd(), Shutdown::Write);
 }
 
 /// Ends both directions without closing: the peer reads end of file, and cannot send any more.
-pub fn shut(fd: BorrowedFd<'_>) {
+pub(crate) fn shut(fd: BorrowedFd<'_>) {
     let _ = socket::shutdown(fd.as_raw_fd(), Shutdown::Both);
 }
 
 /// Makes the coming close a reset (SO_LINGER 0), so that the peer sees a response that broke off.
-pub fn reset_on_close(fd: BorrowedFd<'_>) {
+pub(crate) fn reset_on_close(fd: BorrowedFd<'_>) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let _ = socket::setsockopt(&fd, sockopt::Linger, &linger);
 }
@@ -153,7 +153,7 @@ pub fn reset_on_close(fd: BorrowedFd<'_>) {
 /// Whether a connection waits in a listener. [`accept`] without a descriptor to spare does not tell: it fails before it
 /// looks.
 #[must_use]
-pub fn is_waiting(listener: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_waiting(listener: BorrowedFd<'_>) -> bool {
     let mut set = [PollFd::new(listener, PollFlags::POLLIN)];
     poll(&mut set, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }

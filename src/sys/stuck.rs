@@ -4,7 +4,7 @@ use std::fs;
 
 /// What keeps a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stuck {
+pub(crate) enum Stuck {
     /// One of its threads waits in the kernel where no signal reaches it.
     Uninterruptible,
     /// A process has attached itself to it with ptrace(2), and hears of its end first.
@@ -20,7 +20,7 @@ pub enum Stuck {
 
 /// Why that process does not end. Asks nothing that waits for the process.
 #[must_use]
-pub fn why(pid: u32) -> Stuck {
+pub(crate) fn why(pid: u32) -> Stuck {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Stuck::Unknown };
     let texts = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("status")));
     of(texts.map(Result::unwrap_or_default))

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 /// How many lines the window of a terminal has; `None` if it does not say, or is no terminal.
 #[must_use]
-pub fn rows(terminal: BorrowedFd<'_>) -> Option<u16> {
+pub(crate) fn rows(terminal: BorrowedFd<'_>) -> Option<u16> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ fills the winsize that it is given, which lives until the call is over.
     let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };

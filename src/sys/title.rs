@@ -13,7 +13,7 @@ static PLACE: Mutex<Option<(usize, usize)>> = Mutex::new(None);
 ///
 /// # Errors
 /// With more than one thread; where /proc is not mounted or tells something unexpected. Titles are then left as they are.
-pub fn prepare() -> io::Result<()> {
+pub(crate) fn prepare() -> io::Result<()> {
     only_thread()?;
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let unexpected = || io::Error::from(io::ErrorKind::InvalidData);
@@ -40,7 +40,7 @@ pub fn prepare() -> io::Result<()> {
 
 /// Shows `title`, cut to the room there is. Does nothing before [`prepare`], nor with more than one thread: another one
 /// may look at the arguments.
-pub fn set(title: &str) {
+pub(crate) fn set(title: &str) {
     let Some((start, length)) = *PLACE.lock().unwrap_or_else(PoisonError::into_inner) else { return };
     if only_thread().is_err() {
         return;

@@ -12,7 +12,7 @@ const GATHER: usize = 64;
 
 /// Most bytes of a file in one call: the socket takes about so much at a time, and less means asking the file more often
 /// whether it is still the same.
-pub const FILE_SLICE: u64 = 2048 * 1024;
+pub(crate) const FILE_SLICE: u64 = 2048 * 1024;
 
 /// Most bytes of memory in one call: larger ones are slower, not faster, once they leave the processor's caches.
 const MEMORY_SLICE: usize = 64 * 1024;
@@ -21,26 +21,26 @@ const MEMORY_SLICE: usize = 64 * 1024;
 ///
 /// # Errors
 /// EAGAIN when nothing waits, ECONNRESET.
-pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     retry(|| recv(fd.as_raw_fd(), buffer, MsgFlags::empty()))
 }
 
 /// Whether a socket has nothing to read, not even its end. What is looked at stays there, and with it the descriptors that
 /// came along.
 #[must_use]
-pub fn is_silent(fd: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_silent(fd: BorrowedFd<'_>) -> bool {
     retry(|| recv(fd.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK))
         .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// What one call of [`write_queue`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
+pub(crate) struct Written {
     /// Bytes that left the queue.
-    pub count: u64,
+    pub(crate) count: u64,
     /// The socket took less than offered: it is full. Of a file this is only likely: a signal, even one that does no more
     /// than stop and continue the process, ends `sendfile` early too, and then no event tells that there is room.
-    pub short: bool,
+    pub(crate) short: bool,
 }
 
 /// Writes what stands first in the queue and consumes what was written: slices of memory gathered in one `sendmsg`
@@ -50,7 +50,7 @@ pub struct Written {
 /// EAGAIN when the socket is full, EPIPE and ECONNRESET when the peer has gone. `UnexpectedEof` when a file turned
 /// out shorter than its segment, `InvalidData` when it is not any more what its stamp says: the response cannot be
 /// completed.
-pub fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<Written> {
+pub(crate) fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<Written> {
     let (count, offered) = match queue.front() {
         Front::Empty => return Ok(Written { count: 0, short: false }),
         Front::File { file, offset, len, stamp } => {
@@ -110,7 +110,7 @@ fn send_file(socket: BorrowedFd<'_>, file: RawFd, offset: u64, count: u64) -> io
 ///
 /// # Errors
 /// EAGAIN, EPIPE; ETOOMANYREFS when too many descriptors are in flight.
-pub fn send_with_descriptor(
+pub(crate) fn send_with_descriptor(
     fd: BorrowedFd<'_>,
     bytes: &[u8],
     attach: Option<BorrowedFd<'_>>,

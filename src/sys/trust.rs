@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 /// Users and groups that may change what we work with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trust {
+pub(crate) struct Trust {
     users: Vec<u32>,
     groups: Vec<u32>,
 }
@@ -21,7 +21,7 @@ impl Trust {
     /// The superuser and its group, and us. A user that is not the superuser mostly has a group of its own, and a umask
     /// that lets this group write.
     #[must_use]
-    pub fn own() -> Self {
+    pub(crate) fn own() -> Self {
         let mut own = Self { users: vec![0], groups: vec![0] };
         if !user::is_root() {
             own.users.push(user::uid());
@@ -31,7 +31,7 @@ impl Trust {
     }
 
     /// Trusts one more user or group; anybody is never trusted.
-    pub fn add(&mut self, who: Stranger) {
+    pub(crate) fn add(&mut self, who: Stranger) {
         match who {
             Stranger::User(uid) => self.users.push(uid),
             Stranger::Group(gid) => self.groups.push(gid),
@@ -41,13 +41,13 @@ impl Trust {
 
     /// Whether this user is no stranger.
     #[must_use]
-    pub fn has_user(&self, uid: u32) -> bool {
+    pub(crate) fn has_user(&self, uid: u32) -> bool {
         self.users.contains(&uid)
     }
 
     /// A stranger who can change this file, or the names in this directory; `opened` is what `stat` was asked of.
     #[must_use]
-    pub fn stranger(&self, stat: &FileStat, opened: BorrowedFd<'_>) -> Option<Stranger> {
+    pub(crate) fn stranger(&self, stat: &FileStat, opened: BorrowedFd<'_>) -> Option<Stranger> {
         if !self.has_user(stat.st_uid) {
             return Some(Stranger::User(stat.st_uid));
         }
@@ -67,7 +67,7 @@ impl Trust {
 
 /// Somebody who can change something that only we should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stranger {
+pub(crate) enum Stranger {
     /// Its owner.
     User(u32),
     /// Members of its group.
@@ -82,7 +82,7 @@ impl Stranger {
     /// Whether it is a user or group that has no number in the user namespace of this process, as the host's in a
     /// container of its own users. All of them show as one, mostly as `nobody`.
     #[must_use]
-    pub fn is_outside(self) -> bool {
+    pub(crate) fn is_outside(self) -> bool {
         match self {
             Self::User(uid) => Numbers::of_users().is_outside(uid),
             Self::Group(gid) => Numbers::of_groups().is_outside(gid),
@@ -93,7 +93,7 @@ impl Stranger {
     /// Whether this machine has no account for the user or group, as in a container into which a directory of the host
     /// is mounted, nor hands its number out (/etc/subuid, systemd).
     #[must_use]
-    pub fn has_no_account(self) -> bool {
+    pub(crate) fn has_no_account(self) -> bool {
         match self {
             Self::User(uid) => Numbers::of_users()
                 .is_nobody_here(uid, || !matches!(User::from_uid(Uid::from_raw(uid)), Ok(None))),
@@ -105,7 +105,7 @@ impl Stranger {
 
     /// Commands after which only root can change `path`.
     #[must_use]
-    pub fn remedy(self, path: &std::path::Path) -> String {
+    pub(crate) fn remedy(self, path: &std::path::Path) -> String {
         let path = path.display();
         match self {
             Self::User(_) => format!("chown root {path}"),
@@ -134,7 +134,7 @@ impl fmt::Display for Stranger {
 
 /// The user, as messages name it.
 #[must_use]
-pub fn user_name(uid: u32) -> String {
+pub(crate) fn user_name(uid: u32) -> String {
     match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => format!("the user `{}`", user.name),
         _ => format!("the user {uid}"),

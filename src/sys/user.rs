@@ -8,17 +8,17 @@ use std::path::PathBuf;
 
 /// A user a child runs as, with everything that a forked child may not look up any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
+pub(crate) struct Account {
     /// Login name.
-    pub name: String,
+    pub(crate) name: String,
     /// User id.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Primary group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// All groups, the primary one included.
-    pub groups: Vec<u32>,
+    pub(crate) groups: Vec<u32>,
     /// Home directory.
-    pub home: PathBuf,
+    pub(crate) home: PathBuf,
 }
 
 impl Account {
@@ -26,7 +26,7 @@ impl Account {
     ///
     /// # Errors
     /// What the system's user database says when it cannot be read.
-    pub fn named(name: &str) -> io::Result<Option<Self>> {
+    pub(crate) fn named(name: &str) -> io::Result<Option<Self>> {
         User::from_name(name)?.map(Self::from_user).transpose()
     }
 
@@ -34,7 +34,7 @@ impl Account {
     ///
     /// # Errors
     /// What the system's user database says when it cannot be read.
-    pub fn own() -> io::Result<Self> {
+    pub(crate) fn own() -> io::Result<Self> {
         let uid = Uid::effective();
         let user = User::from_uid(uid)?;
         user.map_or_else(
@@ -63,7 +63,7 @@ impl Account {
 /// Whether the group is the user's alone, as `useradd` makes one for each user that a umask of 002 goes with
 /// (USERGROUPS_ENAB, login.defs(5)).
 #[must_use]
-pub fn is_private_group(uid: u32, gid: u32) -> bool {
+pub(crate) fn is_private_group(uid: u32, gid: u32) -> bool {
     let user = User::from_uid(Uid::from_raw(uid));
     let group = Group::from_gid(Gid::from_raw(gid));
     let (Ok(Some(user)), Ok(Some(group))) = (user, group) else { return false };
@@ -83,13 +83,13 @@ fn is_alone(user: &str, gid: u32, members: &[String], accounts: &str) -> bool {
 
 /// Whether this process may change its user.
 #[must_use]
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
 /// The user this process runs as.
 #[must_use]
-pub fn uid() -> u32 {
+pub(crate) fn uid() -> u32 {
     Uid::effective().as_raw()
 }
 
@@ -97,7 +97,7 @@ pub fn uid() -> u32 {
 ///
 /// # Errors
 /// EPERM without the right to.
-pub fn take_on(account: &Account) -> io::Result<()> {
+pub(crate) fn take_on(account: &Account) -> io::Result<()> {
     let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     // SAFETY: the pointer and length describe a living slice of group ids.
     check(unsafe { libc::setgroups(account.groups.len(), account.groups.as_ptr()) })?;

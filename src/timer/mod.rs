@@ -2,7 +2,7 @@
 
 mod wheel;
 
-pub use wheel::Wheel;
+pub(crate) use wheel::Wheel;
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -35,12 +35,12 @@ pub struct Wall {
     /// Seconds since 1970-01-01T00:00:00Z.
     pub seconds: i64,
     /// 0..1_000_000_000.
-    pub nanos: u32,
+    pub(crate) nanos: u32,
 }
 
 /// The earlier of two optional deadlines.
 #[must_use]
-pub fn earliest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+pub(crate) fn earliest(one: Option<Time>, other: Option<Time>) -> Option<Time> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (deadline, None) | (None, deadline) => deadline,

@@ -10,7 +10,7 @@ const TICK_NANOS: u64 = 1_000_000;
 
 /// Entries of type `K` ordered by the tick at which they fire.
 #[derive(Debug)]
-pub struct Wheel<K> {
+pub(crate) struct Wheel<K> {
     /// The last tick that was expired.
     now: u64,
     levels: [Level<K>; LEVELS],
@@ -26,13 +26,13 @@ struct Level<K> {
 impl<K> Wheel<K> {
     /// An empty wheel whose clock stands at `now`.
     #[must_use]
-    pub fn new(now: Time) -> Self {
+    pub(crate) fn new(now: Time) -> Self {
         let level = || Level { occupied: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect() };
         Self { now: now.0 / TICK_NANOS, levels: [level(), level(), level(), level()], length: 0 }
     }
 
     /// Fires `key` at the first `expire` at or after `at`, never earlier than `at`.
-    pub fn insert(&mut self, at: Time, key: K) {
+    pub(crate) fn insert(&mut self, at: Time, key: K) {
         let tick = at.0.div_ceil(TICK_NANOS).max(self.now + 1);
         self.length += 1;
         self.place(tick, key);
@@ -52,7 +52,7 @@ impl<K> Wheel<K> {
     }
 
     /// Fires every entry due at `now`, in no particular order among those of one tick.
-    pub fn expire(&mut self, now: Time, mut fire: impl FnMut(K)) {
+    pub(crate) fn expire(&mut self, now: Time, mut fire: impl FnMut(K)) {
         let target = now.0 / TICK_NANOS;
         while self.now < target {
             if self.length == 0 {
@@ -110,7 +110,7 @@ impl<K> Wheel<K> {
     /// When `expire` must be called next: the time of the earliest entry, or a little earlier where an upper level
     /// has to be taken apart first.
     #[must_use]
-    pub fn next(&self) -> Option<Time> {
+    pub(crate) fn next(&self) -> Option<Time> {
         self.next_tick().map(|tick| Time(tick * TICK_NANOS))
     }
 

@@ -18,7 +18,7 @@ mod context;
 mod drain;
 mod drive;
 mod exchange;
-pub mod handler;
+pub(crate) mod handler;
 mod load;
 mod outbox;
 mod owner;

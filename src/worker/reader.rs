@@ -125,7 +125,7 @@ pub(super) struct Reader {
 
 /// By what descriptors that the loop must not close are given to the threads.
 #[derive(Clone)]
-pub struct Hand(Arc<Shared>);
+pub(crate) struct Hand(Arc<Shared>);
 
 struct Shared {
     jobs: Mutex<Jobs>,

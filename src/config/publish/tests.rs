@@ -1,3 +1,4 @@
+use super::tree::Entry;
 use super::*;
 use crate::config::tests::Memory;
 use crate::config::{from_flags, from_serve, load};

@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// As it is.
-    pub name: OsString,
+    pub(crate) name: OsString,
     /// A directory, and no link to one.
-    pub is_directory: bool,
+    pub(crate) is_directory: bool,
 }
 
 /// A part of a file system. What cannot be looked at is not there: workers, whose rights are fewer, would not read it.
-pub trait Tree {
+pub(crate) trait Tree {
     /// The path without links; `None` if nothing is there.
     fn real(&self, path: &Path) -> Option<PathBuf>;
     /// A regular file is there, perhaps behind links.

@@ -94,7 +94,7 @@ fn a_response_comes_out_at_every_cut() {
     let wire = frames(&[
         (
             Kind::Head,
-            frame::LENGTH,
+            8,
             b"200 OK\0Content-Type\0text/plain\0Set-Cookie\0a=1\0Content-Length\x0015\0Set-Cookie\0b=2\0",
         ),
         (Kind::Body, 0, b"hello"),

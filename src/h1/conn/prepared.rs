@@ -12,7 +12,7 @@ const COPIED: u64 = 8 * 1024;
 impl Conn {
     /// Queues a whole response: as `respond`, `send` and `finish`, with a head that was encoded before. `body` has the
     /// length that the head announces, or is not there. Whether a body leaves.
-    pub fn respond_prepared(
+    pub(crate) fn respond_prepared(
         &mut self,
         head: &Prepared,
         body: Option<Segment>,

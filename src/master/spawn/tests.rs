@@ -65,8 +65,10 @@ impl Scene {
         run: fn(WorkerBoot) -> i32,
     ) -> (Vec<ToMaster>, process::Ended) {
         let mut numbers = PoolNumbers::default();
-        let generation =
+        let mut generation =
             Generation::prepare(self.config(sandbox), &[], &Inherited::default(), &mut numbers).unwrap();
+        // What the test hands to the worker that it runs.
+        generation.app_pools = vec![u16::try_from(number).unwrap()];
         let worker = Worker {
             generation: &generation,
             number,
@@ -122,7 +124,7 @@ fn try_everything(boot: WorkerBoot) -> i32 {
     tell("spool by name", io(fd::named_then_unlinked(&directory.join("spool")).map(drop)));
     tell("app socket", io(UnixStream::connect(directory.join("app.sock")).map(drop)));
     tell("upstream", io(TcpStream::connect(upstream).map(drop)));
-    let stranger = (std::net::Ipv4Addr::LOCALHOST, u16::try_from(boot.generation).unwrap_or(0));
+    let stranger = (std::net::Ipv4Addr::LOCALHOST, boot.app_pools[0]);
     tell("other port", io(TcpStream::connect(stranger).map(drop)));
     tell("listen", io(TcpListener::bind("127.0.0.1:0").map(drop)));
     tell("thread", io(std::thread::Builder::new().spawn(|| ()).map(|thread| drop(thread.join()))));

@@ -7,29 +7,29 @@ use std::time::Duration;
 
 /// Which template: there is one for each pool and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Key {
+pub(crate) struct Key {
     /// The pool.
-    pub pool: PoolIndex,
+    pub(crate) pool: PoolIndex,
     /// Generation of the code.
-    pub generation: u32,
+    pub(crate) generation: u32,
 }
 
 /// What a preloaded pool wants of its template.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TemplatePlan {
+pub(crate) struct TemplatePlan {
     /// Number of the pool.
-    pub pool: PoolIndex,
+    pub(crate) pool: PoolIndex,
     /// Name of the app.
-    pub name: String,
+    pub(crate) name: String,
     /// Longest time to import the app.
-    pub boot_timeout: Duration,
+    pub(crate) boot_timeout: Duration,
     /// It is there also while the pool sleeps.
-    pub keep: bool,
+    pub(crate) keep: bool,
 }
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Input {
+pub(crate) enum Input {
     /// The supervisor wants a process of a preloaded pool.
     Want {
         /// The process to be.
@@ -134,7 +134,7 @@ pub enum Input {
 
 /// Something to carry out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Output {
+pub(crate) enum Output {
     /// Start the template; answered by `Forked` or `ForkFailed` before anything else about it.
     Boot {
         /// Which.
@@ -187,17 +187,17 @@ pub enum Output {
 
 /// One template, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TemplateView {
+pub(crate) struct TemplateView {
     /// Which.
-    pub key: Key,
+    pub(crate) key: Key,
     /// Its process id, once it was started.
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     /// `booting`, `ready`, `leaving`.
-    pub state: &'static str,
+    pub(crate) state: &'static str,
     /// When it was started.
-    pub since: Time,
+    pub(crate) since: Time,
     /// Attempts in place of one that died or did not boot.
-    pub restarts: u64,
+    pub(crate) restarts: u64,
     /// How the last such one ended.
-    pub last_exit: Option<String>,
+    pub(crate) last_exit: Option<String>,
 }

@@ -14,7 +14,7 @@ impl Place {
     ///
     /// # Errors
     /// As `open(2)`; what is there, and why it is not written to.
-    pub fn append(&self, mode: u32, also: &[u32]) -> io::Result<File> {
+    pub(crate) fn append(&self, mode: u32, also: &[u32]) -> io::Result<File> {
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
         if self.magic {
             return Ok(self.open(flags)?.into());
@@ -44,7 +44,7 @@ impl Place {
     ///
     /// # Errors
     /// As [`Self::append`].
-    pub fn admit_appending(&self, also: &[u32]) -> io::Result<()> {
+    pub(crate) fn admit_appending(&self, also: &[u32]) -> io::Result<()> {
         match self.stat()?.filter(|_| !self.magic) {
             Some(found) => self.admit_log(&found, also),
             None => Ok(()),
@@ -78,7 +78,7 @@ impl Place {
     ///
     /// # Errors
     /// Why it is not used.
-    pub fn admit_own(&self, stat: &FileStat) -> io::Result<()> {
+    pub(crate) fn admit_own(&self, stat: &FileStat) -> io::Result<()> {
         let kind = kind(stat);
         if kind != SFlag::S_IFREG {
             return Err(self.refusal(what(kind)));
@@ -96,7 +96,7 @@ impl Place {
     ///
     /// # Errors
     /// Why it is not used.
-    pub fn admit_own_open(&self, opened: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn admit_own_open(&self, opened: BorrowedFd<'_>) -> io::Result<()> {
         let stat = fstat(opened)?;
         self.admit_own(&stat)?;
         match self.trust.stranger(&stat, opened) {

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Only a forked child has one: nobody else runs in this process, and nothing of what its parent held is needed here but
 /// what the child says.
 #[derive(Debug)]
-pub struct OnlyChild(());
+pub(crate) struct OnlyChild(());
 
 /// Checks that this process has one thread. A process with more must not fork and go on, nor change what others may be
 /// reading, such as the environment.
@@ -29,7 +29,7 @@ pub(in crate::sys) fn only_thread() -> io::Result<()> {
 /// # Errors
 /// More than one thread: a fork copies one only, and the locks of others would stay locked for ever. EAGAIN at a limit of
 /// processes, ENOMEM.
-pub fn fork(run: impl FnOnce(OnlyChild) -> i32) -> io::Result<Child> {
+pub(crate) fn fork(run: impl FnOnce(OnlyChild) -> i32) -> io::Result<Child> {
     only_thread()?;
     // SAFETY: there is one thread, as was just seen, and no other can come from nothing.
     unsafe { fork_anyway(|| run(OnlyChild(()))) }
@@ -81,7 +81,7 @@ impl OnlyChild {
     ///
     /// # Errors
     /// What closing a range of descriptors and listing /proc/self/fd both say.
-    pub fn close_except(&self, keep: &[RawFd]) -> io::Result<()> {
+    pub(crate) fn close_except(&self, keep: &[RawFd]) -> io::Result<()> {
         let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
         keep.sort_unstable();
         let mut first = 3;

@@ -32,9 +32,9 @@ mod root;
 mod tests;
 mod watch;
 
-pub use entry::{Ready, Refused};
-pub use first::{First, Known, Looked, Lookup};
-pub use root::Replaced;
+pub(crate) use entry::{Ready, Refused};
+pub(crate) use first::{First, Known, Looked, Lookup};
+pub(crate) use root::Replaced;
 
 use crate::buf::{Far, Segment};
 use crate::config::{self, Config, FileCache, Handler};
@@ -57,7 +57,7 @@ use watch::Watches;
 
 /// The files of all static locations of a worker.
 #[derive(Debug)]
-pub struct Files {
+pub(crate) struct Files {
     /// By site and location.
     places: Vec<Vec<Option<StaticLocation>>>,
     cache: Cache<Entry>,
@@ -71,41 +71,41 @@ pub struct Files {
 }
 
 /// A look at a root.
-pub struct Due {
+pub(crate) struct Due {
     /// Its site and location.
-    pub place: (usize, usize),
+    pub(crate) place: (usize, usize),
     /// Its number.
-    pub far: Far,
+    pub(crate) far: Far,
     /// Its path.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The look, which may take as long as it likes.
-    pub look: Box<dyn FnOnce() -> Replaced + Send>,
+    pub(crate) look: Box<dyn FnOnce() -> Replaced + Send>,
 }
 
 /// A request as a static location sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The head: method, preconditions, range.
     pub head: &'a RequestHead,
     /// The whole path, decoded once and normalised.
-    pub path: &'a [u8],
+    pub(crate) path: &'a [u8],
     /// What of `path` names the file below the root ([`crate::route::Table::file`]).
-    pub rest: &'a [u8],
+    pub(crate) rest: &'a [u8],
     /// The query as it was written, without its question mark.
-    pub query: Option<&'a [u8]>,
+    pub(crate) query: Option<&'a [u8]>,
     /// A segment of the path held an encoded slash: it can name no file.
-    pub encoded_slash: bool,
+    pub(crate) encoded_slash: bool,
     /// Another handler answers where there is no file, whatever the method.
-    pub falls_back: bool,
+    pub(crate) falls_back: bool,
     /// Wait for a disk of this machine rather than answer [`Answer::First`].
-    pub waits: bool,
+    pub(crate) waits: bool,
     /// What jobs have brought for it.
-    pub known: &'a Known,
+    pub(crate) known: &'a Known,
 }
 
 /// What a static location answers.
 #[derive(Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// A whole response, its head encoded before.
     Ready(Ready),
     /// A response as it is.
@@ -130,7 +130,7 @@ impl Files {
     ///
     /// # Errors
     /// For the operator: the root that cannot be opened, and why.
-    pub fn new(config: &Config) -> Result<Self, String> {
+    pub(crate) fn new(config: &Config) -> Result<Self, String> {
         let FileCache { entries, memory } = config.workers.file_cache;
         let mut files = Self {
             places: Vec::new(),
@@ -162,12 +162,12 @@ impl Files {
 
     /// What becomes readable when files have changed.
     #[must_use]
-    pub fn changes(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn changes(&self) -> Option<BorrowedFd<'_>> {
         self.watches.descriptor()
     }
 
     /// The roots that are to be looked at now: what their paths lead to by now nobody knows, so that a thread has to.
-    pub fn take_due(&mut self, config: &Config) -> Vec<Due> {
+    pub(crate) fn take_due(&mut self, config: &Config) -> Vec<Due> {
         let due = std::mem::take(&mut self.due).into_iter().filter_map(|place| {
             let (site, location) = place;
             let root = &self.places.get(site)?.get(location)?.as_ref()?.root;
@@ -181,7 +181,7 @@ impl Files {
 
     /// What a look has found; `None`: it could not be made, and is tried again. Whether the root was replaced by a directory
     /// that this worker may not read: it serves the old one as long as it lives.
-    pub fn take_in(&mut self, (site, location): (usize, usize), found: Option<Replaced>) -> bool {
+    pub(crate) fn take_in(&mut self, (site, location): (usize, usize), found: Option<Replaced>) -> bool {
         let Some(place) = self.places.get_mut(site).and_then(|site| site.get_mut(location)?.as_mut()) else {
             return false;
         };
@@ -200,7 +200,7 @@ impl Files {
     }
 
     /// Drops what may have changed.
-    pub fn catch_up(&mut self) {
+    pub(crate) fn catch_up(&mut self) {
         if !self.watches.catch_up(&mut self.cache) {
             for place in self.places.iter_mut().flatten().flatten() {
                 place.root.watch_again(&mut self.watches);
@@ -211,7 +211,7 @@ impl Files {
     /// Answers a request for a file of a location. It waits for the names of a path to be looked up on disks of this
     /// machine, and for content only if the request says so; for anything else it does not.
     #[must_use]
-    pub fn serve(
+    pub(crate) fn serve(
         &mut self,
         (site, location): (usize, usize),
         settings: &config::Files,

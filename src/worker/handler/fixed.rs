@@ -4,7 +4,7 @@ use crate::http::{ResponseHead, Status};
 
 /// Head and body of the page for an error.
 #[must_use]
-pub fn error_page(status: u16) -> (ResponseHead, Vec<u8>) {
+pub(crate) fn error_page(status: u16) -> (ResponseHead, Vec<u8>) {
     let reason = match Status(status).reason() {
         "" => "Error",
         reason => reason,

@@ -1,6 +1,6 @@
 //! What produces a response from a request and nothing else: files and fixed answers. Gateways to apps and upstreams
 //! are in `worker::upstream`.
 
-pub mod file;
-pub mod fixed;
-pub mod pages;
+pub(crate) mod file;
+pub(crate) mod fixed;
+pub(crate) mod pages;

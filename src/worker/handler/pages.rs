@@ -24,7 +24,7 @@ const MOST_BYTES: u64 = 1 << 20;
 
 /// A page.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     head: ResponseHead,
     prepared: Prepared,
     body: Rc<[u8]>,
@@ -32,7 +32,7 @@ pub struct Page {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Pages {
+pub(crate) struct Pages {
     built_in: HashMap<u16, Rc<Page>>,
     /// By site.
     own: Vec<Vec<Own>>,
@@ -42,7 +42,7 @@ pub struct Pages {
 
 /// What the file of a page is.
 #[derive(Debug)]
-pub struct Read(io::Result<Option<(Metadata, Vec<u8>)>>);
+pub(crate) struct Read(io::Result<Option<(Metadata, Vec<u8>)>>);
 
 /// A page of a site's own.
 #[derive(Debug)]
@@ -66,13 +66,13 @@ impl Page {
 
     /// The head, encoded.
     #[must_use]
-    pub fn prepared(&self) -> &Prepared {
+    pub(crate) fn prepared(&self) -> &Prepared {
         &self.prepared
     }
 
     /// The head, with these fields added or put in the place of its own.
     #[must_use]
-    pub fn head_with(&self, extra: &ResponseHead) -> ResponseHead {
+    pub(crate) fn head_with(&self, extra: &ResponseHead) -> ResponseHead {
         let mut head = self.head.clone();
         extra.fields.iter().for_each(|(name, value)| head.fields.set(name, value));
         head
@@ -80,7 +80,7 @@ impl Page {
 
     /// The body.
     #[must_use]
-    pub fn body(&self) -> Segment {
+    pub(crate) fn body(&self) -> Segment {
         Segment::Shared { data: Rc::clone(&self.body), start: 0, end: self.body.len() }
     }
 }
@@ -88,7 +88,7 @@ impl Page {
 impl Pages {
     /// The pages of a configuration, read for the first time.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let own = |(status, path): &(u16, PathBuf)| Own {
             status: *status,
             path: path.clone(),
@@ -104,7 +104,7 @@ impl Pages {
     }
 
     /// What is to be looked at now: the job for a thread, whose result comes back by [`Self::take_in`].
-    pub fn take_due(&mut self) -> Vec<Due> {
+    pub(crate) fn take_due(&mut self) -> Vec<Due> {
         let due = std::mem::take(&mut self.due).into_iter().filter_map(|(site, number)| {
             let own = self.own.get(site)?.get(number)?;
             let (path, known) = (own.path.clone(), own.read.as_ref().map(|(known, _)| *known));
@@ -115,7 +115,7 @@ impl Pages {
     }
 
     /// What a look has brought; `None`: it could not be made, and is tried again later.
-    pub fn take_in(&mut self, (site, number): (usize, usize), read: Option<Read>) {
+    pub(crate) fn take_in(&mut self, (site, number): (usize, usize), read: Option<Read>) {
         let Some(own) = self.own.get_mut(site).and_then(|site| site.get_mut(number)) else { return };
         own.looks = false;
         if let Some(read) = read {
@@ -124,7 +124,7 @@ impl Pages {
     }
 
     /// The page of a site for a status. One of its own that cannot be read is replaced by the built-in one.
-    pub fn get(&mut self, site: Option<usize>, status: u16, now: Time) -> Rc<Page> {
+    pub(crate) fn get(&mut self, site: Option<usize>, status: u16, now: Time) -> Rc<Page> {
         let Self { own, due, .. } = self;
         let pages = site.and_then(|site| Some((site, own.get_mut(site)?)));
         if let Some((site, pages)) = pages {
@@ -175,15 +175,15 @@ impl Own {
 }
 
 /// A look at the file of a page.
-pub struct Due {
+pub(crate) struct Due {
     /// Its site.
-    pub site: usize,
+    pub(crate) site: usize,
     /// Its number in it.
-    pub number: usize,
+    pub(crate) number: usize,
     /// Its file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The look, which may take as long as it likes.
-    pub look: Box<dyn FnOnce() -> Read + Send>,
+    pub(crate) look: Box<dyn FnOnce() -> Read + Send>,
 }
 
 /// Reads the file if it is another one than before.

@@ -156,7 +156,7 @@ impl File {
 
 /// A whole response to a file, with a head that was encoded before.
 #[derive(Debug)]
-pub struct Ready {
+pub(crate) struct Ready {
     pub(super) file: Rc<File>,
     pub(super) variant: usize,
     pub(super) not_modified: bool,
@@ -166,40 +166,40 @@ pub struct Ready {
 impl Ready {
     /// The head: 200 or 304.
     #[must_use]
-    pub fn head(&self) -> Option<&Prepared> {
+    pub(crate) fn head(&self) -> Option<&Prepared> {
         let variant = self.file.variants.get(self.variant)?;
         Some(if self.not_modified { &variant.not_modified } else { &variant.whole })
     }
 
     /// The body, once; none for HEAD and 304.
-    pub fn take_body(&mut self) -> Option<Segment> {
+    pub(crate) fn take_body(&mut self) -> Option<Segment> {
         self.body.take()
     }
 }
 
 /// A small file that has to be read from a disk before it can be answered with.
 #[derive(Debug)]
-pub struct OnDisk {
+pub(crate) struct OnDisk {
     /// Open for reading.
-    pub file: Rc<OpenFile>,
+    pub(crate) file: Rc<OpenFile>,
     /// Bytes from its start on.
-    pub len: u64,
+    pub(crate) len: u64,
 }
 
 /// An error as a static location answers it: the caller adds the body of an error page to this head, which carries what
 /// the status needs (`Allow`, `Content-Range`).
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// Status and fields.
-    pub head: ResponseHead,
+    pub(crate) head: ResponseHead,
     /// The reason, for the log.
-    pub why: &'static str,
+    pub(crate) why: &'static str,
 }
 
 impl Refused {
     /// Whether there were no descriptors or memory left.
     #[must_use]
-    pub fn is_for_shortage(&self) -> bool {
+    pub(crate) fn is_for_shortage(&self) -> bool {
         self.why == EXHAUSTED
     }
 }

@@ -20,7 +20,7 @@ use std::rc::Rc;
 
 /// See the module.
 #[derive(Debug)]
-pub enum First {
+pub(crate) enum First {
     /// A part of a file on a disk of this machine has to be in memory.
     Near(OnDisk),
     /// Something that takes its time, or may never end.
@@ -28,18 +28,18 @@ pub enum First {
 }
 
 /// Work for a thread.
-pub struct Lookup {
+pub(crate) struct Lookup {
     /// Who has brought what may not answer; `None`: it is near, only long.
-    pub far: Option<Far>,
+    pub(crate) far: Option<Far>,
     /// What it is about, for the log.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The work.
-    pub work: Box<dyn FnOnce(&Hand) -> Looked + Send>,
+    pub(crate) work: Box<dyn FnOnce(&Hand) -> Looked + Send>,
 }
 
 /// What a job has brought; opaque to all but [`Known`].
 #[derive(Debug)]
-pub struct Looked(What);
+pub(crate) struct Looked(What);
 
 #[derive(Debug)]
 enum What {
@@ -76,7 +76,7 @@ type Name = Result<(Metadata, Seen), i32>;
 
 /// What is known for one request.
 #[derive(Debug, Default)]
-pub struct Known {
+pub(crate) struct Known {
     names: RefCell<HashMap<Vec<u8>, Name>>,
     manifest: RefCell<Option<Contents>>,
     has_manifest: std::cell::Cell<bool>,
@@ -91,7 +91,7 @@ impl std::fmt::Debug for Lookup {
 
 impl Known {
     /// Takes in what a job has brought.
-    pub fn add(&self, looked: Looked) {
+    pub(crate) fn add(&self, looked: Looked) {
         match looked.0 {
             What::Name(path, result) => {
                 let seen = result.map(|(metadata, found)| (metadata, Seen::of(found)));

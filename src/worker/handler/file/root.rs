@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What has come in the place of a root.
 #[derive(Debug)]
-pub enum Replaced {
+pub(crate) enum Replaced {
     /// Nothing that can be served.
     No,
     /// A directory that can be.
@@ -36,7 +36,7 @@ pub enum Replaced {
 
 /// An open directory, to look names up in.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
     fd: OwnedFd,
     id: (u64, u64),
