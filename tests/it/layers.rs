@@ -5,6 +5,8 @@
 //! This reads tokens, not Rust's meaning: comments and literals are dropped, `use` trees and paths are spelled out,
 //! `self` and `super` are resolved against the module that the file makes. What a macro of another crate expands to, and
 //! what is passed on by a re-export, is not seen.
+//!
+//! CONTRIBUTING.md leads through the same sources, so what it names is looked for here too.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
 
 use std::fmt;
@@ -135,6 +137,71 @@ fn the_sources_keep_to_the_layers() {
         .map(|offence| format!("src/{offence}"))
         .collect();
     assert!(offences.is_empty(), "{} offences against the layers:\n{}", offences.len(), offences.join("\n"));
+}
+
+/// CONTRIBUTING.md says where things are added: the files are there, and so is, in one of those that a step names, each
+/// name that stands beside them.
+#[test]
+fn the_guide_names_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let (before, recipes) = page.split_once("\n## Where do I add").expect("the heading");
+    let mut missing: Vec<_> = paths_in(before).into_iter().filter(|path| !root.join(path).exists()).collect();
+    let (mut files, mut names) = (0, 0);
+    for step in steps(recipes) {
+        let mut words = Vec::new();
+        for path in paths_in(&step) {
+            files += 1;
+            match fs::metadata(root.join(&path)) {
+                Ok(found) if found.is_file() => {
+                    let text = fs::read_to_string(root.join(&path)).unwrap();
+                    words.extend(text.split(|c: char| !is_of_a_name(c)).map(str::to_owned));
+                }
+                Ok(_) => {}
+                Err(_) => missing.push(path),
+            }
+        }
+        let named = spans(&step).filter(|span| span.chars().all(is_of_a_name));
+        for name in named.filter(|_| !words.is_empty()) {
+            names += 1;
+            if !words.iter().any(|word| word == name) {
+                missing.push(format!("{name} in: {step}"));
+            }
+        }
+    }
+    assert!(files > 50 && names > 50, "only {files} files and {names} names found");
+    assert!(missing.is_empty(), "CONTRIBUTING.md names what is not there:\n{}", missing.join("\n"));
+}
+
+/// What is in backticks.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn is_of_a_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Paths in backticks, also those in a command.
+fn paths_in(text: &str) -> Vec<String> {
+    let words = spans(text).flat_map(str::split_whitespace);
+    let paths = words.filter(|word| (word.contains('/') && !word.contains("://")) || word.ends_with(".md"));
+    paths.map(|path| path.trim_start_matches("./").to_owned()).collect()
+}
+
+/// The items and paragraphs of a page.
+fn steps(text: &str) -> Vec<String> {
+    let mut steps = vec![String::new()];
+    for line in text.lines() {
+        if line.is_empty() || line.starts_with(|first: char| first.is_ascii_digit()) {
+            steps.push(String::new());
+        }
+        if let Some(step) = steps.last_mut() {
+            *step += line;
+            step.push('\n');
+        }
+    }
+    steps
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
