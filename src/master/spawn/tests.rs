@@ -67,8 +67,8 @@ impl Scene {
         let mut numbers = PoolNumbers::default();
         let mut generation =
             Generation::prepare(self.config(sandbox), &[], &Inherited::default(), &mut numbers).unwrap();
-        // What the test hands to the worker that it runs.
-        generation.app_pools = vec![u16::try_from(number).unwrap()];
+        // What the test hands to the worker that it runs; see `handed`.
+        generation.app_pools = vec![(number >> 16) as u16, number as u16];
         let worker = Worker {
             generation: &generation,
             number,
@@ -102,6 +102,11 @@ impl Drop for Scene {
     }
 }
 
+/// The number that the test has handed to the worker.
+fn handed(boot: &WorkerBoot) -> u32 {
+    u32::from(boot.app_pools[0]) << 16 | u32::from(boot.app_pools[1])
+}
+
 /// In the worker: one line for each attempt, in a message.
 fn try_everything(boot: WorkerBoot) -> i32 {
     let directory = boot.runtime_dir.clone();
@@ -124,7 +129,7 @@ fn try_everything(boot: WorkerBoot) -> i32 {
     tell("spool by name", io(fd::named_then_unlinked(&directory.join("spool")).map(drop)));
     tell("app socket", io(UnixStream::connect(directory.join("app.sock")).map(drop)));
     tell("upstream", io(TcpStream::connect(upstream).map(drop)));
-    let stranger = (std::net::Ipv4Addr::LOCALHOST, boot.app_pools[0]);
+    let stranger = (std::net::Ipv4Addr::LOCALHOST, u16::try_from(handed(&boot)).unwrap());
     tell("other port", io(TcpStream::connect(stranger).map(drop)));
     tell("listen", io(TcpListener::bind("127.0.0.1:0").map(drop)));
     tell("thread", io(std::thread::Builder::new().spawn(|| ()).map(|thread| drop(thread.join()))));

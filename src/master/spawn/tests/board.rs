@@ -43,15 +43,15 @@ fn do_what_a_worker_does(boot: WorkerBoot) -> i32 {
     tell(&boot, &[format!("{freed:?} {} {} {state:?}", head == Rows::default(), again.is_some())])
 }
 
-/// Stores a word, whose number travels as that of a pool.
+/// Stores a word, whose number is handed to it.
 fn store(boot: WorkerBoot) -> i32 {
-    boot.board.word(usize::from(boot.app_pools[0])).store(77, SeqCst);
+    boot.board.word(handed(&boot) as usize).store(77, SeqCst);
     0
 }
 
 /// Tries to get at that word by other ways.
 fn unlock(boot: WorkerBoot) -> i32 {
-    let word = boot.board.word(usize::from(boot.app_pools[0]));
+    let word = boot.board.word(handed(&boot) as usize);
     let mut lines = vec![format!("mprotect {:?}", probe::make_writable(word))];
     for path in ["/proc/self/maps", "/proc/self/mem", "/proc/self/map_files", "/proc/self/fd"] {
         lines.push(format!("{path} {:?}", File::open(path).map(drop).map_err(|error| error.kind())));
