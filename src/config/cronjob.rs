@@ -77,39 +77,27 @@ impl Read for Draft {
             check(when, timezone.as_ref(), report);
         }
         let app = at.read(raw.app, report);
-        let chdir = at.read(raw.chdir, report);
-        let env = at.or(raw.env, Env::default(), report).0;
-        let user = at.read(raw.user, report);
-        let timeout = at.read(raw.timeout, report).map(|timeout| timeout.0);
-        let overlap = at.or(raw.overlap, Overlap::default(), report);
-        let resources = Resources {
-            oom_score_adj: at.read(raw.oom_score_adj, report).map(|score| score.0),
-            ..at.or(raw.limits, Resources::default(), report)
-        };
-        let name = name?;
-        if name.value.is_empty() {
-            report.add(&name.place, Complaint::new("an empty name", ""));
-        }
-        let timezone = timezone.map(|timezone| timezone.value);
-        let (at, command) = (when?.value, command?.0);
-        let (name, place) = (name.value, name.place);
-        Some(Self {
-            place,
-            app,
-            job: CronJob {
-                name,
-                at,
-                timezone,
-                command,
-                app: None,
-                chdir,
-                env,
-                user,
-                timeout,
-                overlap,
-                resources,
+        let job = CronJob {
+            name: String::new(),
+            at: String::new(),
+            timezone: timezone.map(|timezone| timezone.value),
+            command: Vec::new(),
+            app: None,
+            chdir: at.read(raw.chdir, report),
+            env: at.or(raw.env, Env::default(), report).0,
+            user: at.read(raw.user, report),
+            timeout: at.read(raw.timeout, report).map(|timeout| timeout.0),
+            overlap: at.or(raw.overlap, Overlap::default(), report),
+            resources: Resources {
+                oom_score_adj: at.read(raw.oom_score_adj, report).map(|score| score.0),
+                ..at.or(raw.limits, Resources::default(), report)
             },
-        })
+        };
+        let At { value: name, place } = name?;
+        if name.is_empty() {
+            report.add(&place, Complaint::new("an empty name", ""));
+        }
+        Some(Self { place, app, job: CronJob { name, at: when?.value, command: command?.0, ..job } })
     }
 }
 

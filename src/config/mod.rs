@@ -117,42 +117,6 @@ pub fn load(path: &Path, source: &dyn Source) -> Result<Config, Vec<Problem>> {
     load_with_warnings(path, source).map(|(config, _)| config)
 }
 
-/// The keys that may stand in a file, by section, for the test that keeps `conf/reference.ron` complete. Second: keys
-/// that are announced and not there yet.
-#[must_use]
-pub fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'static str])> {
-    fn of<'a, T: located::Raw<'a>>(section: &'static str) -> Section {
-        (section, located::keys::<T>(), T::LATER)
-    }
-    type Section = (&'static str, &'static [&'static str], &'static [&'static str]);
-    vec![
-        of::<load::RawConfig<'_>>("top level"),
-        of::<load::RawIncluded<'_>>("included file"),
-        of::<workers::RawWorkers<'_>>("workers"),
-        of::<workers::RawProcesses<'_>>("processes"),
-        of::<workers::RawFileCache<'_>>("workers.file_cache"),
-        of::<log::RawLog<'_>>("log"),
-        of::<log::RawAccess<'_>>("log.access"),
-        of::<limits::RawLimits<'_>>("limits"),
-        of::<site::RawSite<'_>>("sites"),
-        of::<location::RawLocation<'_>>("sites.locations"),
-        of::<location::RawProbe<'_>>("sites.locations.probe"),
-        of::<files::RawFiles<'_>>("Files"),
-        of::<handler::RawAppHandler<'_>>("App"),
-        of::<handler::RawProxy<'_>>("Proxy"),
-        of::<handler::RawRedirect<'_>>("Redirect"),
-        of::<handler::RawRespond<'_>>("Respond"),
-        of::<app::RawApp<'_>>("apps"),
-        of::<app::RawResponseBuffer<'_>>("apps.response_buffer"),
-        of::<resources::RawResources<'_>>("limits of a program"),
-        of::<ready::RawReady<'_>>("apps.ready"),
-        of::<upstream::RawUpstream<'_>>("upstreams"),
-        of::<upstream::RawServer<'_>>("upstreams.servers"),
-        of::<daemon::RawDaemon<'_>>("daemons"),
-        of::<cronjob::RawCronJob<'_>>("cron"),
-    ]
-}
-
 /// How this product reads RON.
 fn options() -> ron::Options {
     ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)

@@ -1,6 +1,7 @@
 //! Loading from memory: what is understood, and each kind of mistake with its message.
 
 use super::*;
+use crate::h1::Settings;
 use crate::policy::Policies;
 use crate::route::{HostPattern, Matcher};
 use std::collections::BTreeMap;
@@ -157,7 +158,13 @@ fn the_contract_s_example_is_understood() {
         config.log.access.as_ref().unwrap().path.as_deref(),
         Some(Path::new("/etc/hatchery/log/access.log"))
     );
-    assert_eq!(config.limits, Limits { head: 65536, keepalive_requests: 0, ..Limits::default() });
+    assert_eq!(
+        config.limits,
+        Limits {
+            connection: Settings { head: 65536, keepalive_requests: 0, ..Settings::default() },
+            ..Limits::default()
+        }
+    );
     assert_eq!(config.default_site, DefaultSite::Site(0));
     let site = &config.sites[0];
     assert_eq!(site.label, "shop.example");
@@ -372,4 +379,63 @@ fn serve_is_one_directory() {
         *config.sites[0].locations[0].handler,
         Handler::Files(Files::new("/etc/hatchery/public".into()))
     );
+}
+
+/// The keys that may stand in a file, by section. Second: keys
+/// that are announced and not there yet.
+fn known_keys() -> Vec<(&'static str, &'static [&'static str], &'static [&'static str])> {
+    fn of<'a, T: located::Raw<'a>>(section: &'static str) -> Section {
+        (section, located::keys::<T>(), T::LATER)
+    }
+    type Section = (&'static str, &'static [&'static str], &'static [&'static str]);
+    vec![
+        of::<load::RawConfig<'_>>("top level"),
+        of::<load::RawIncluded<'_>>("included file"),
+        of::<workers::RawWorkers<'_>>("workers"),
+        of::<workers::RawProcesses<'_>>("processes"),
+        of::<workers::RawFileCache<'_>>("workers.file_cache"),
+        of::<log::RawLog<'_>>("log"),
+        of::<log::RawAccess<'_>>("log.access"),
+        of::<limits::RawLimits<'_>>("limits"),
+        of::<site::RawSite<'_>>("sites"),
+        of::<location::RawLocation<'_>>("sites.locations"),
+        of::<location::RawProbe<'_>>("sites.locations.probe"),
+        of::<files::RawFiles<'_>>("Files"),
+        of::<handler::RawAppHandler<'_>>("App"),
+        of::<handler::RawProxy<'_>>("Proxy"),
+        of::<handler::RawRedirect<'_>>("Redirect"),
+        of::<handler::RawRespond<'_>>("Respond"),
+        of::<app::RawApp<'_>>("apps"),
+        of::<app::RawResponseBuffer<'_>>("apps.response_buffer"),
+        of::<resources::RawResources<'_>>("limits of a program"),
+        of::<ready::RawReady<'_>>("apps.ready"),
+        of::<upstream::RawUpstream<'_>>("upstreams"),
+        of::<upstream::RawServer<'_>>("upstreams.servers"),
+        of::<daemon::RawDaemon<'_>>("daemons"),
+        of::<cronjob::RawCronJob<'_>>("cron"),
+    ]
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    let text = include_str!("../../conf/reference.ron");
+    // Only what is in force counts: comments are not read by the loader.
+    let lines: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let code = lines.join("\n");
+    let has = |key: &str| {
+        code.match_indices(&format!("{key}:")).any(|(at, _)| {
+            let before = code.get(..at).and_then(|before| before.chars().next_back()).unwrap_or(' ');
+            !before.is_alphanumeric() && before != '_'
+        })
+    };
+    let mut missing = Vec::new();
+    for (section, keys, later) in known_keys() {
+        assert!(!keys.is_empty(), "{section} has no keys");
+        missing.extend(keys.iter().filter(|key| !has(key)).map(|key| format!("{section}: {key}")));
+        assert!(later.iter().all(|key| !keys.contains(key)), "{section}: a key is both there and announced");
+    }
+    // Written in their short forms, and explained beside them.
+    missing.retain(|key| !["processes: min", "processes: max", "Proxy: name"].contains(&key.as_str()));
+    assert!(missing.is_empty(), "not in conf/reference.ron: {missing:?}");
+    assert!(text.contains("(min: 0, max: 4)") && text.contains("Proxy(name: \"api\")"));
 }

@@ -126,10 +126,10 @@ fn log(config: &Config) -> String {
 }
 
 fn limits(config: &Config) -> String {
-    let limits = &config.limits;
+    let limits = &config.limits.connection;
     let mut out = Block::new(1);
-    out.field("request_line", size(limits.request_line.into()));
-    out.field("head", size(limits.head.into()));
+    out.field("request_line", size(limits.request_line as u64));
+    out.field("head", size(limits.head as u64));
     out.field("fields", limits.fields);
     out.field("header_timeout", time(limits.header_timeout));
     out.field("body_timeout", time(limits.body_timeout));
@@ -137,7 +137,7 @@ fn limits(config: &Config) -> String {
     out.field("body_grace", time(limits.body_grace));
     out.field("keepalive_timeout", time(limits.keepalive_timeout));
     out.field("keepalive_requests", limits.keepalive_requests);
-    out.field("connections_per_client", limits.connections_per_client);
+    out.field("connections_per_client", config.limits.connections_per_client);
     out.end()
 }
 

@@ -148,7 +148,7 @@ impl Context {
         } = boot;
         let now = clock::now();
         let wall = clock::wall();
-        let (settings, table) = (Rc::new(h1_settings(&config)), route_table(&config));
+        let (settings, table) = (Rc::new(config.limits.connection.clone()), route_table(&config));
         Ok(Self {
             settings,
             table,
@@ -429,21 +429,6 @@ impl Context {
         for Held { level, what, count } in self.throttle.told(self.now, all) {
             log::log!(level, "{count} more within a second: {what}");
         }
-    }
-}
-
-fn h1_settings(config: &Config) -> h1::Settings {
-    let limits = &config.limits;
-    h1::Settings {
-        request_line: limits.request_line as usize,
-        head: limits.head as usize,
-        fields: limits.fields as usize,
-        header_timeout: limits.header_timeout,
-        body_timeout: limits.body_timeout,
-        body_rate: limits.body_rate,
-        body_grace: limits.body_grace,
-        keepalive_timeout: limits.keepalive_timeout,
-        keepalive_requests: limits.keepalive_requests,
     }
 }
 

@@ -65,30 +65,6 @@ fn every_file_loads_and_survives_being_written() {
     }
 }
 
-#[test]
-fn the_reference_has_every_key() {
-    let text = std::fs::read_to_string(directory().join("reference.ron")).expect("it is there");
-    // Only what is in force counts: comments are not read by the loader.
-    let lines: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
-    let code = lines.join("\n");
-    let has = |key: &str| {
-        code.match_indices(&format!("{key}:")).any(|(at, _)| {
-            let before = code.get(..at).and_then(|before| before.chars().next_back()).unwrap_or(' ');
-            !before.is_alphanumeric() && before != '_'
-        })
-    };
-    let mut missing = Vec::new();
-    for (section, keys, later) in config::known_keys() {
-        assert!(!keys.is_empty(), "{section} has no keys");
-        missing.extend(keys.iter().filter(|key| !has(key)).map(|key| format!("{section}: {key}")));
-        assert!(later.iter().all(|key| !keys.contains(key)), "{section}: a key is both there and announced");
-    }
-    // Written in their short forms, and explained beside them.
-    missing.retain(|key| !["processes: min", "processes: max", "Proxy: name"].contains(&key.as_str()));
-    assert!(missing.is_empty(), "not in conf/reference.ron: {missing:?}");
-    assert!(text.contains("(min: 0, max: 4)") && text.contains("Proxy(name: \"api\")"));
-}
-
 /// The values that the reference calls defaults are those of a file that does not give them.
 #[test]
 fn the_reference_tells_the_truth_about_defaults() {
