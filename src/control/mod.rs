@@ -9,6 +9,7 @@ pub(crate) const PROTOCOL: u32 = 2;
 pub mod command;
 pub(crate) mod exit;
 pub mod frame;
+pub(crate) mod pool;
 pub mod text;
 pub mod worker;
 

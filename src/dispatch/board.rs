@@ -2,6 +2,7 @@
 
 use super::layout::{self, Address, PoolWord, RowWord};
 use super::word::{Unit, UnitState, units_held};
+use crate::control::pool::PoolState;
 use crate::timer::Time;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -74,22 +75,6 @@ impl Rows {
     pub(crate) fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
-}
-
-/// What requests that wait for a pool should know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolState {
-    /// Nothing runs; the master must be told that somebody waits.
-    Asleep,
-    /// Processes boot; wait.
-    Booting,
-    /// At least one process is open.
-    Serving,
-    /// The last boot failed; answer 503, the next attempt comes at that time.
-    Failed {
-        /// When.
-        retry: Time,
-    },
 }
 
 impl<'a> Board<'a> {

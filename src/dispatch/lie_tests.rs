@@ -2,10 +2,11 @@
 //! what a worker that is reaped has left is as if it had never been.
 
 use super::board::tests::{NOW, master, words, worker};
-use super::board::{Board, Freed, Lease, PoolState, Rows};
+use super::board::{Board, Freed, Lease, Rows};
 use super::layout::{self, Address as _, SLOTS, THREADS, WORKERS};
 use super::word::{NOBODY, Unit, UnitState};
 use super::{Process, Sweep};
+use crate::control::pool::PoolState;
 use crate::timer::Time;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 

@@ -1,9 +1,10 @@
 //! What the master does on the board.
 
-use super::board::{Board, Freed, Lease, PoolState, Rows};
+use super::board::{Board, Freed, Lease, Rows};
 use super::layout::{self, Address, MasterAt, OwnAt, POOLS, PoolWord, RowWord, THREADS, WORKERS};
 use super::steps::{Hand, How, Machine, Mark, Memory, Withdraw};
 use super::word::{NOBODY, Unit, UnitState};
+use crate::control::pool::PoolState;
 use crate::timer::Time;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

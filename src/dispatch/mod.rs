@@ -49,7 +49,8 @@ mod sweep;
 mod word;
 mod worker;
 
-pub use board::{Board, Freed, Lease, PoolState, Rows};
+pub use crate::control::pool::PoolState;
+pub use board::{Board, Freed, Lease, Rows};
 pub(crate) use master::MasterBoard;
 pub(crate) use sweep::{Process, Sweep};
 pub(crate) use worker::WorkerBoard;

@@ -18,7 +18,6 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::Duration;
 
 /// What the master holds of a process of a daemon.
 #[derive(Debug)]
@@ -186,18 +185,14 @@ impl Generation {
             min: daemon.processes,
             max: daemon.processes,
             most: crate::config::MOST_PROCESSES,
-            idle: Duration::ZERO,
             boot_timeout: daemon.ready_after,
-            prove: false,
-            kept: false,
-            max_rss: None,
-            max_lifetime: None,
             daemon: Some(DaemonPlan {
                 after: daemon.after.iter().filter_map(|dependency| self.pool_of(*dependency)).collect(),
                 stop_timeout: daemon.stop_timeout,
                 overlap: daemon.overlap,
                 on_reload: before.map_or(OnReload::Replace, |before| self.on_reload(at, daemon, before)),
             }),
+            ..PoolPlan::default()
         };
         self.config.daemons.iter().enumerate().map(plan).collect()
     }

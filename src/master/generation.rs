@@ -247,11 +247,7 @@ impl Generation {
             most: crate::config::MOST_WORKERS,
             idle: config.workers.idle,
             boot_timeout: WORKER_BOOT,
-            prove: false,
-            kept: false,
-            max_rss: None,
-            max_lifetime: None,
-            daemon: None,
+            ..PoolPlan::default()
         };
         let apps = config.apps.iter().zip(&self.app_pools).map(|(app, index)| PoolPlan {
             index: *index,

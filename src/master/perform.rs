@@ -7,7 +7,7 @@ use super::template::Unborn;
 use super::{Master, logger, spawn};
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
-use crate::dispatch::board::{self, SLOTS, WORKERS};
+use crate::dispatch::board::{SLOTS, WORKERS};
 use crate::supervisor::{ChildId, Input, Kill, Output, PoolState, Ticket, spread, templates};
 use crate::sys::{code, listener, process, signals};
 use crate::timer::Time;
@@ -37,7 +37,7 @@ impl Master {
             Output::Rearm => self.each_worker(|worker| worker.tell(ToWorker::Rearm, None)),
             Output::Sample { pool } => self.sample(pool, now),
             Output::Publish { pool, state } => {
-                self.board().publish(pool, published(state));
+                self.board().publish(pool, state);
                 self.template_input(
                     templates::Input::Asleep { pool, asleep: state == PoolState::Asleep },
                     now,
@@ -440,14 +440,5 @@ impl Master {
                 tell(app);
             }
         }
-    }
-}
-
-fn published(state: PoolState) -> board::PoolState {
-    match state {
-        PoolState::Asleep => board::PoolState::Asleep,
-        PoolState::Booting => board::PoolState::Booting,
-        PoolState::Serving => board::PoolState::Serving,
-        PoolState::Failed { retry } => board::PoolState::Failed { retry },
     }
 }

@@ -56,6 +56,7 @@ mod upgrade;
 mod view;
 
 pub use crate::control::exit::Exit;
+pub use crate::control::pool::PoolState;
 pub use crate::control::worker::Load;
 pub use daemon::{DaemonPlan, OnReload};
 pub use machine::Supervisor;
@@ -91,7 +92,7 @@ pub struct Plan {
 }
 
 /// One pool of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolPlan {
     /// Stable number.
     pub index: PoolIndex,
@@ -436,22 +437,6 @@ pub enum Kill {
     Abort,
     /// SIGKILL, to the whole process group.
     Kill,
-}
-
-/// What requests that wait for a pool should know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PoolState {
-    /// Nothing runs; a `Wanted` wakes it.
-    Asleep,
-    /// Processes boot; wait.
-    Booting,
-    /// At least one process is open.
-    Serving,
-    /// The last boot failed; 503, the next attempt comes at this time.
-    Failed {
-        /// When.
-        retry: crate::timer::Time,
-    },
 }
 
 /// Severity of a [`Output::Note`].
