@@ -493,12 +493,7 @@ struct Booting {
 fn booting(booting: Booting, event: Event, now: Time) -> Transition {
     let Booting { process, role, deadline, within } = booting;
     let same = |process| Transition::to(State::Booting { process, role, deadline, within });
-    let failing = |until| State::Killing {
-        process,
-        since: now,
-        until,
-        cause: Cause::Failed { role, ready_for: Duration::ZERO },
-    };
+    let fail = |reason| fail(process, role, Duration::ZERO, reason, now.after(TERM_GRACE), now);
     let died = Outcome::Died { process, role, ready_for: Duration::ZERO, reason: None };
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
@@ -511,12 +506,8 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
             Role::Next => Transition::to(State::Ready { process, role, since: now }),
             Role::Proof => drain(process, PROOF_LEAVE, false, now.after(PROOF_LEAVE + DRAIN_GRACE), now),
         },
-        Event::Failed(reason) => {
-            Transition::to(failing(now.after(TERM_GRACE))).report(Outcome::Refused { role, reason })
-        }
-        Event::Unready(reason) => Transition::to(failing(now.after(TERM_GRACE)))
-            .tell(Output::Kill { child: process.child, how: Kill::Term })
-            .report(Outcome::Refused { role, reason }),
+        Event::Failed(reason) => fail(reason),
+        Event::Unready(reason) => fail(reason).kill(process, Kill::Term),
         Event::Background { pid, until } => background(process, role, Duration::ZERO, pid, until, now),
         Event::Cut(how) => same(process.cut_by(how, now)),
         Event::Hung => hung(process, role, Duration::ZERO, now),
@@ -527,9 +518,7 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
         Event::Time if now >= deadline || process.is_lost(now).is_some() => {
             let late = || format!("did not become ready within {within:?}");
             let reason = process.is_lost(now).unwrap_or_else(late);
-            Transition::to(failing(now.after(TERM_GRACE)))
-                .tell(Output::Kill { child: process.child, how: Kill::Term })
-                .report(Outcome::Refused { role, reason })
+            fail(reason).kill(process, Kill::Term)
         }
         // Nothing runs in a process that is not Ready.
         Event::Drain { until, .. } => kill(process, until.min(now.after(TERM_GRACE)), now),
@@ -541,13 +530,9 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
 
 fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> Transition {
     let ready_for = now.since(since);
+    let fail = |reason| fail(process, role, ready_for, reason, now.after(TERM_GRACE), now);
     match event {
-        Event::Failed(reason) => {
-            let until = now.after(TERM_GRACE);
-            let cause = Cause::Failed { role, ready_for };
-            Transition::to(State::Killing { process, since: now, until, cause })
-                .report(Outcome::Refused { role, reason })
-        }
+        Event::Failed(reason) => fail(reason),
         Event::Background { pid, until } => background(process, role, ready_for, pid, until, now),
         Event::Cut(how) => Transition::to(State::Ready { process: process.cut_by(how, now), role, since }),
         Event::Time => match process.is_lost(now) {
@@ -556,13 +541,7 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
                 drain(process, CUT_LEAVE, false, now.after(CUT_LEAVE + DRAIN_GRACE), now)
                     .report(Outcome::Lost { ready_for, reason })
             }
-            Some(reason) => {
-                let until = now.after(TERM_GRACE);
-                let cause = Cause::Failed { role, ready_for };
-                Transition::to(State::Killing { process, since: now, until, cause })
-                    .tell(Output::Kill { child: process.child, how: Kill::Term })
-                    .report(Outcome::Refused { role, reason })
-            }
+            Some(reason) => fail(reason).kill(process, Kill::Term),
         },
         Event::Hung => hung(process, role, ready_for, now),
         Event::Exited(exit) => Transition::to(State::EMPTY).report(Outcome::Died {
@@ -592,7 +571,7 @@ fn draining(process: Process, since: Time, until: Time, event: Event, now: Time)
             Transition::to(State::EMPTY).report(Outcome::Gone { process })
         }
         Event::Time if now >= until => kill(process, now.after(TERM_GRACE), now),
-        Event::Hung => abort(process, Cause::Ordered, now),
+        Event::Hung => end(process, Kill::Abort, now.after(ABORT_GRACE), now),
         Event::Drain { within, hurry, until: sooner } => {
             let mut step = drain(process, within, hurry, until.min(sooner), now);
             step.state = State::Draining { process, since, until: until.min(sooner) };
@@ -626,12 +605,12 @@ fn killing(killing: Killing, event: Event, now: Time) -> Transition {
         Event::ForkFailed(_) | Event::Exited(_) => gone(process, cause),
         Event::Time if now >= until => kill_now(process, cause, now),
         Event::Drain { until: sooner, .. } => same(process, until.min(sooner), Cause::Ordered),
-        Event::Kill { until: sooner } => same(process, until.min(sooner), Cause::Ordered)
-            .tell(Output::Kill { child: process.child, how: Kill::Term }),
+        Event::Kill { until: sooner } => {
+            same(process, until.min(sooner), Cause::Ordered).kill(process, Kill::Term)
+        }
         Event::KillNow => kill_now(process, Cause::Ordered, now),
         // A process that hangs does not take in orders.
-        Event::Hung => same(process, until.min(now.after(ABORT_GRACE)), cause)
-            .tell(Output::Kill { child: process.child, how: Kill::Abort }),
+        Event::Hung => same(process, until.min(now.after(ABORT_GRACE)), cause).kill(process, Kill::Abort),
         Event::Ready
         | Event::Failed(_)
         | Event::Unready(_)
@@ -689,20 +668,32 @@ fn drain(process: Process, within: Duration, hurry: bool, until: Time, now: Time
 }
 
 fn kill(process: Process, until: Time, now: Time) -> Transition {
-    Transition::to(State::Killing { process, since: now, until, cause: Cause::Ordered })
-        .tell(Output::Kill { child: process.child, how: Kill::Term })
+    end(process, Kill::Term, until, now)
+}
+
+fn end(process: Process, how: Kill, until: Time, now: Time) -> Transition {
+    Transition::to(State::Killing { process, since: now, until, cause: Cause::Ordered }).kill(process, how)
+}
+
+/// It will not serve, and has to be gone by `until`.
+fn fail(
+    process: Process,
+    role: Role,
+    ready_for: Duration,
+    reason: String,
+    until: Time,
+    now: Time,
+) -> Transition {
+    let cause = Cause::Failed { role, ready_for };
+    Transition::to(State::Killing { process, since: now, until, cause })
+        .report(Outcome::Refused { role, reason })
 }
 
 /// A core dump tells where the process hangs.
-fn abort(process: Process, cause: Cause, now: Time) -> Transition {
-    Transition::to(State::Killing { process, since: now, until: now.after(ABORT_GRACE), cause })
-        .tell(Output::Kill { child: process.child, how: Kill::Abort })
-}
-
 fn hung(process: Process, role: Role, ready_for: Duration, now: Time) -> Transition {
     let pid = process.pid.unwrap_or(0);
     let reason = format!("process {pid} hangs in one turn of its loop and is ended with SIGABRT");
-    abort(process, Cause::Failed { role, ready_for }, now).report(Outcome::Refused { role, reason })
+    fail(process, role, ready_for, reason, now.after(ABORT_GRACE), now).kill(process, Kill::Abort)
 }
 
 fn background(
@@ -714,15 +705,12 @@ fn background(
     now: Time,
 ) -> Transition {
     let process = Process { pid: Some(pid), ..process };
-    let cause = Cause::Failed { role, ready_for };
-    Transition::to(State::Killing { process, since: now, until, cause })
-        .tell(Output::Kill { child: process.child, how: Kill::Term })
-        .report(Outcome::Refused { role, reason: went_to_the_background(pid) })
+    fail(process, role, ready_for, went_to_the_background(pid), until, now).kill(process, Kill::Term)
 }
 
 fn kill_now(process: Process, cause: Cause, now: Time) -> Transition {
     Transition::to(State::Killed { process, since: now, until: now.after(GIVE_UP), cause })
-        .tell(Output::Kill { child: process.child, how: Kill::Kill })
+        .kill(process, Kill::Kill)
 }
 
 impl Transition {
@@ -733,6 +721,10 @@ impl Transition {
     fn tell(mut self, output: Output) -> Self {
         self.outputs.push(output);
         self
+    }
+
+    fn kill(self, process: Process, how: Kill) -> Self {
+        self.tell(Output::Kill { child: process.child, how })
     }
 
     fn report(mut self, outcome: Outcome) -> Self {
