@@ -1,9 +1,9 @@
 //! `hatchery cron`.
 
 use super::locate::Master;
-use super::status::show_job;
+use super::status::{fetch, show_job};
 use super::{Failure, print, print_json, told};
-use crate::control::command::{JobStatus, Request, Response, RunStatus};
+use crate::control::command::{JobStatus, Request, RunStatus};
 use crate::control::text;
 use clap::{Args, Subcommand};
 
@@ -61,11 +61,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 fn jobs(master: &Master) -> Result<Vec<JobStatus>, Failure> {
-    match master.ask(&Request::Status)? {
-        Response::Status(status) => Ok(status.cron),
-        Response::Failed { text } => Err(Failure::Failed(text)),
-        _ => Err(Failure::Failed("the master answered another question".to_owned())),
-    }
+    Ok(fetch(master)?.cron)
 }
 
 fn list(jobs: &[JobStatus], json: bool) -> Result<u8, Failure> {

@@ -120,17 +120,8 @@ impl Endpoint {
     /// # Errors
     /// EPIPE, ECONNRESET; `UnexpectedEof` when a file is shorter than its segment.
     pub(crate) fn write(&mut self, queue: &mut Queue) -> io::Result<u64> {
-        match transfer::write_queue(self.fd.as_fd(), queue) {
-            Ok(written) => {
-                self.writable = !written.short;
-                Ok(written.count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.writable = false;
-                Ok(0)
-            }
-            Err(error) => Err(error),
-        }
+        let written = transfer::write_queue(self.fd.as_fd(), queue);
+        self.written(written.map(|written| (written.count, !written.short)))
     }
 
     /// Writes bytes with a descriptor; how many bytes were taken (the descriptor went if any were).
@@ -142,17 +133,18 @@ impl Endpoint {
         bytes: &[u8],
         attach: BorrowedFd<'_>,
     ) -> io::Result<usize> {
-        match transfer::send_with_descriptor(self.fd.as_fd(), bytes, Some(attach)) {
-            Ok(count) => {
-                self.writable = count == bytes.len();
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.writable = false;
-                Ok(0)
-            }
-            Err(error) => Err(error),
-        }
+        let sent = transfer::send_with_descriptor(self.fd.as_fd(), bytes, Some(attach));
+        self.written(sent.map(|count| (count, count == bytes.len())))
+    }
+
+    /// How much was written, and whether that was everything.
+    fn written<T: Default>(&mut self, outcome: io::Result<(T, bool)>) -> io::Result<T> {
+        let (count, whole) = match outcome {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (T::default(), false),
+            outcome => outcome?,
+        };
+        self.writable = whole;
+        Ok(count)
     }
 
     /// The pending error of the socket; after a connect, whether it worked.

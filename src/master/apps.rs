@@ -4,7 +4,7 @@
 mod running;
 mod saved;
 
-use super::environment::{Environment, string};
+use super::environment::{Environment, refused, string};
 use super::generation::Generation;
 use super::inquiry::Inquiry;
 use super::journal::Journal;
@@ -20,6 +20,7 @@ use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, LaunchStep, Program};
 use crate::sys::{channel, listener, rights, signals, socket, user};
 use crate::timer::Time;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use running::Running;
-pub(super) use saved::{SavedApp, SavedStart};
+pub(super) use saved::SavedApp;
 
 /// Bytes for the title of a process besides its other arguments.
 const TITLE: usize = 256;
@@ -77,7 +78,7 @@ pub(super) struct App {
 }
 
 /// What the program is started with, to say what is wrong if it cannot be.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Start {
     python: PathBuf,
     directory: PathBuf,
@@ -306,11 +307,7 @@ impl Start {
             LaunchStep::Directory => {
                 format!("cannot enter the directory {} (chdir): {error}", self.directory.display())
             }
-            LaunchStep::User => format!("cannot become its user: {error}"),
-            LaunchStep::Limits => format!(
-                "cannot set `limits` or `oom_score_adj`: {error}; only root may go above what the master has"
-            ),
-            LaunchStep::Descriptors | LaunchStep::Parent => format!("cannot start: {error}"),
+            _ => refused("", step, error),
         }
     }
 }

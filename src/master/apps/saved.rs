@@ -25,32 +25,13 @@ pub(in crate::master) struct SavedApp {
     voice: SavedVoice,
     waiting: Vec<u8>,
     launch: Option<Kept>,
-    start: SavedStart,
+    start: Start,
     #[serde(default)]
     preloaded: bool,
     timeout: Duration,
     running: Running,
     output: SavedOutput,
     socket: PathBuf,
-}
-
-/// What an upgrade keeps of a [`Start`].
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::master) struct SavedStart {
-    python: PathBuf,
-    directory: PathBuf,
-}
-
-impl Start {
-    /// For an upgrade.
-    pub(in crate::master) fn save(&self) -> SavedStart {
-        SavedStart { python: self.python.clone(), directory: self.directory.clone() }
-    }
-
-    /// The same again.
-    pub(in crate::master) fn restore(saved: SavedStart) -> Self {
-        Self { python: saved.python, directory: saved.directory }
-    }
 }
 
 impl SavedApp {
@@ -71,7 +52,7 @@ impl SavedApp {
             voice: self.voice.restore(descriptors)?,
             waiting: self.waiting,
             launch: launch.map(Launch::resume),
-            start: Start::restore(self.start),
+            start: self.start,
             preloaded: self.preloaded,
             timeout: self.timeout,
             running: self.running,
@@ -96,7 +77,7 @@ impl App {
             voice: self.voice.save(descriptors),
             waiting: self.waiting.clone(),
             launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
-            start: self.start.save(),
+            start: self.start.clone(),
             preloaded: self.preloaded,
             timeout: self.timeout,
             running: self.running.clone(),

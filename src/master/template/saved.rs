@@ -1,6 +1,6 @@
 //! Templates over an upgrade: they stay, with what was asked of them.
 
-use super::super::apps::{SavedApp, SavedStart, Start};
+use super::super::apps::{SavedApp, Start};
 use super::super::kept::{Keeping, Kept, SavedProcess, Taking};
 use super::super::output::SavedOutput;
 use super::super::voice::SavedVoice;
@@ -26,7 +26,7 @@ struct SavedTemplate {
     ear: Kept,
     voice: SavedVoice,
     launch: Option<Kept>,
-    start: SavedStart,
+    start: Start,
     output: SavedOutput,
     answered: bool,
 }
@@ -67,7 +67,7 @@ impl SavedTemplate {
             ear: descriptors.take(self.ear)?,
             voice: self.voice.restore(descriptors)?,
             launch: launch.map(Launch::resume),
-            start: Start::restore(self.start),
+            start: self.start,
             output: self.output.restore(descriptors)?,
             answered: self.answered,
         })
@@ -85,7 +85,7 @@ impl Nursery {
                 ear: descriptors.keep(&template.ear),
                 voice: template.voice.save(descriptors),
                 launch: template.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
-                start: template.start.save(),
+                start: template.start.clone(),
                 output: template.output.save(!template.answered, descriptors),
                 answered: template.answered,
             };
