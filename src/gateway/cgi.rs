@@ -1,141 +1,31 @@
 //! The response of a CGI program (RFC 3875 §6), however its bytes come: a head whose lines may end with LF, in which
 //! `Status` tells the status, then the body up to the end of input or of `Content-Length`. A head that begins with a
-//! status line is taken as well ("non-parsed headers"), as uWSGI and nginx do.
+//! status line is taken as well ("non-parsed headers"), as uWSGI and nginx do. What follows the head is read as that of
+//! any other response ([`http1::Response`]).
 
-use super::{Event, http1};
-use crate::h1::{self, ResponseError};
+use super::http1;
+use crate::h1::{self, ParsedResponse, ResponseFraming};
 use crate::http::fault::Fault;
 use crate::http::{BodyLength, Method, ResponseHead, Status};
 
-/// Largest response head, as of HTTP upstreams.
-const HEAD_MAX: usize = http1::HEAD_MAX;
-
-/// Reads the response to one request.
-///
-/// | state | leaves by | to |
-/// |---|---|---|
-/// | `Head` | a whole head | `Sized`, `UntilEnd`, or `Complete` if no body follows |
-/// | `Sized` | the last byte | `Complete` |
-/// | `UntilEnd` | end of input | `Complete` |
-/// | `Complete` | `Event::End` | `Done` |
-/// | any but `Complete`, `Done` | error, early end of input | `Done` |
-#[derive(Debug)]
-pub(crate) struct Response {
-    method: Method,
-    state: State,
-    input: Vec<u8>,
-    eof: bool,
-    begun: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Head,
-    Sized { left: u64 },
-    UntilEnd,
-    Complete,
-    Done,
-}
-
-impl Response {
-    /// Awaits the response to a request of that method.
-    #[must_use]
-    pub(crate) fn new(request_method: Method) -> Self {
-        Self { method: request_method, state: State::Head, input: Vec::new(), eof: false, begun: false }
-    }
-
-    /// Bytes of the response.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.begun |= !bytes.is_empty();
-        self.input.extend_from_slice(bytes);
-    }
-
-    /// The response ended in an orderly way.
-    pub(crate) fn eof(&mut self) {
-        self.eof = true;
-    }
-
-    /// Whether anything of a response has come.
-    #[must_use]
-    pub(crate) fn has_begun(&self) -> bool {
-        self.begun
-    }
-
-    /// The next event; `None` if more input is needed, or nothing follows.
-    pub(crate) fn poll(&mut self) -> Option<Event> {
-        self.advance().unwrap_or_else(|fault| {
-            self.state = State::Done;
-            Some(Event::Broken(fault))
-        })
-    }
-
-    fn advance(&mut self) -> Result<Option<Event>, Fault> {
-        match &mut self.state {
-            State::Head => self.head(),
-            State::Sized { left: 0 } | State::Complete => {
-                self.state = State::Done;
-                Ok(Some(Event::End))
-            }
-            State::Done => Ok(None),
-            State::UntilEnd if self.input.is_empty() && self.eof => {
-                self.state = State::Done;
-                Ok(Some(Event::End))
-            }
-            State::Sized { .. } if self.input.is_empty() && self.eof => Err(Fault::Truncated),
-            State::Sized { .. } | State::UntilEnd if self.input.is_empty() => Ok(None),
-            State::Sized { left } => {
-                let mut bytes = std::mem::take(&mut self.input);
-                // What a program sends beyond its length belongs to nobody.
-                bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= bytes.len() as u64;
-                Ok(Some(Event::Body(bytes)))
-            }
-            State::UntilEnd => Ok(Some(Event::Body(std::mem::take(&mut self.input)))),
-        }
-    }
-
-    fn head(&mut self) -> Result<Option<Event>, Fault> {
-        let Some((mut head, length)) = parse(&self.input)? else {
-            return match (self.eof, self.begun) {
-                (false, _) => Ok(None),
-                (true, false) => Err(Fault::Closed),
-                (true, true) => Err(Fault::Truncated),
-            };
-        };
-        self.input.drain(..length);
-        let body = body_length(&head)?;
-        http1::strip(&mut head.fields);
-        head.fields.retain(|name| !name.eq_ignore_ascii_case(b"status"));
-        self.state = match body {
-            _ if self.method == Method::Head || head.status.forbids_body() => State::Complete,
-            BodyLength::Known(left) => State::Sized { left },
-            BodyLength::None | BodyLength::Unknown => State::UntilEnd,
-        };
-        let body = if head.status.forbids_body() { BodyLength::None } else { body };
-        Ok(Some(Event::Head { head, body }))
-    }
-}
-
-/// The head and its length in bytes; `None` if it is not complete.
-fn parse(input: &[u8]) -> Result<Option<(ResponseHead, usize)>, Fault> {
+/// The head; `None` if it is not complete.
+pub(super) fn parse(input: &[u8]) -> Result<Option<ParsedResponse>, Fault> {
     const LINE: &[u8] = b"HTTP/1.1 200 \r\n";
     let has_line = input.starts_with(b"HTTP/");
     // One parser for all fields: a document of fields alone gets a status line.
     let text = if has_line { input.to_vec() } else { [LINE, input].concat() };
-    let parsed = h1::parse_response(&text, HEAD_MAX).map_err(|error| match error {
-        ResponseError::Malformed => Fault::Malformed,
-        ResponseError::TooLarge => Fault::HeadTooLarge,
-    })?;
-    let Some(h1::ParsedResponse { mut head, length, .. }) = parsed else { return Ok(None) };
+    let Some(mut parsed) = http1::parse(&text)? else { return Ok(None) };
+    let head = &mut parsed.head;
     if !has_line {
-        let (status, reason) = status(&head).ok_or(Fault::Malformed)?;
-        (head.status, head.reason) = (status, reason);
+        (head.status, head.reason) = status(head).ok_or(Fault::Malformed)?;
+        parsed.length -= LINE.len();
     }
     // An interim response, or a change of protocol, is not a program's to send (RFC 3875 §6.3.3).
     if head.status.0 < 200 {
         return Err(Fault::Malformed);
     }
-    Ok(Some((head, if has_line { length } else { length - LINE.len() })))
+    head.fields.retain(|name| !name.eq_ignore_ascii_case(b"status"));
+    Ok(Some(parsed))
 }
 
 type Reason = Option<Box<[u8]>>;
@@ -161,17 +51,20 @@ fn status(head: &ResponseHead) -> Option<(Status, Reason)> {
 
 /// The length that the program announced. It is no party to the framing of a connection: Transfer-Encoding would be
 /// read in two ways.
-fn body_length(head: &ResponseHead) -> Result<BodyLength, Fault> {
+pub(super) fn framing(head: &ResponseHead) -> Option<ResponseFraming> {
     if head.fields.get("transfer-encoding").is_some() {
-        return Err(Fault::Malformed);
+        return None;
     }
-    let framing = h1::response_framing(Method::Get, crate::http::Version::Http11, Status(200), &head.fields);
-    Ok(framing.ok_or(Fault::Malformed)?.body)
+    let framing = h1::response_framing(Method::Get, crate::http::Version::Http11, Status(200), &head.fields)?;
+    let body = if head.status.forbids_body() { BodyLength::None } else { framing.body };
+    Some(ResponseFraming { body, until_close: true, persist: false })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::Event;
+    use crate::gateway::http1::Response;
 
     fn play(method: Method, text: &[u8]) -> Vec<Event> {
         let whole = events(method, &[text]);
@@ -181,7 +74,7 @@ mod tests {
 
     /// The events, the pieces of the body joined.
     fn events(method: Method, pieces: &[&[u8]]) -> Vec<Event> {
-        let mut response = Response::new(method);
+        let mut response = Response::of_program(method);
         let mut events = Vec::new();
         let drain = |response: &mut Response, events: &mut Vec<Event>| {
             while let Some(event) = response.poll() {
@@ -262,7 +155,7 @@ mod tests {
         ] {
             assert_eq!(play(Method::Get, text.as_bytes()), [Event::Broken(fault)], "{text:?}");
         }
-        let long = format!("X: {}\n\n", "x".repeat(HEAD_MAX));
+        let long = format!("X: {}\n\n", "x".repeat(http1::HEAD_MAX));
         assert_eq!(events(Method::Get, &[long.as_bytes()]), [Event::Broken(Fault::HeadTooLarge)]);
     }
 

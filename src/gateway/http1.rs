@@ -2,7 +2,7 @@
 //! odd way the upstream sees framed plainly; responses are read strictly, because a response that two parties end at
 //! different places gives one client the answer of another.
 
-use super::{Event, Request};
+use super::{Event, Request, cgi};
 use crate::buf::{Queue, Segment};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{self, ResponseError, tokens};
@@ -210,6 +210,8 @@ pub struct Response {
     persist: bool,
     idle_timeout: Option<Duration>,
     interims: u8,
+    /// It is a CGI program's, with a head of its own kind.
+    of_program: bool,
 }
 
 #[derive(Debug)]
@@ -240,7 +242,14 @@ impl Response {
             persist: false,
             idle_timeout: None,
             interims: 0,
+            of_program: false,
         }
+    }
+
+    /// Awaits the response of a CGI program to a request of that method; the connection ends with it.
+    #[must_use]
+    pub(crate) fn of_program(request_method: Method) -> Self {
+        Self { of_program: true, ..Self::new(request_method) }
     }
 
     /// Bytes read from the upstream.
@@ -326,10 +335,7 @@ impl Response {
     }
 
     fn head(&mut self) -> Result<Option<Event>, Fault> {
-        let parsed = h1::parse_response(&self.input, HEAD_MAX).map_err(|error| match error {
-            ResponseError::Malformed => Fault::Malformed,
-            ResponseError::TooLarge => Fault::HeadTooLarge,
-        })?;
+        let parsed = if self.of_program { cgi::parse(&self.input)? } else { parse(&self.input)? };
         let Some(parsed) = parsed else {
             return match (self.eof, self.begun) {
                 (false, _) => Ok(None),
@@ -340,8 +346,12 @@ impl Response {
         let h1::ParsedResponse { mut head, version, length } = parsed;
         self.input.drain(..length);
         let status = head.status;
-        let framing =
-            h1::response_framing(self.method, version, status, &head.fields).ok_or(Fault::Malformed)?;
+        let framing = if self.of_program {
+            cgi::framing(&head)
+        } else {
+            h1::response_framing(self.method, version, status, &head.fields)
+        };
+        let framing = framing.ok_or(Fault::Malformed)?;
         self.idle_timeout = keep_alive_timeout(&head.fields);
         strip(&mut head.fields);
         if status.0 < 200 {
@@ -362,8 +372,16 @@ impl Response {
     }
 }
 
+/// The head of a response; `None` if it is not complete.
+pub(super) fn parse(input: &[u8]) -> Result<Option<h1::ParsedResponse>, Fault> {
+    h1::parse_response(input, HEAD_MAX).map_err(|error| match error {
+        ResponseError::Malformed => Fault::Malformed,
+        ResponseError::TooLarge => Fault::HeadTooLarge,
+    })
+}
+
 /// Takes out of a response what concerned the upstream's connection, and what our own connection writes itself.
-pub(super) fn strip(fields: &mut Fields) {
+fn strip(fields: &mut Fields) {
     let names: Vec<Vec<u8>> = nominated(
         fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection")).map(|(_, value)| value),
     )

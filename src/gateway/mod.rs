@@ -3,7 +3,7 @@
 //! [`crate::http::fault`].
 
 pub mod app;
-pub(crate) mod cgi;
+mod cgi;
 mod client;
 mod codec;
 pub mod http1;
@@ -13,8 +13,8 @@ mod request;
 pub(crate) mod scgi;
 
 pub(crate) use client::{Again, Client, Output, Patience};
-pub(crate) use codec::{Protocol, Response};
-pub(crate) use http1::BodyEncoder;
+pub(crate) use codec::Protocol;
+pub(crate) use http1::{BodyEncoder, Response};
 pub use request::Request;
 
 use crate::http::fault::Fault;
