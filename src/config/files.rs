@@ -192,10 +192,7 @@ impl Read for SymlinksName {
             "Refuse" => Some(Self::Refuse),
             "Beneath" => Some(Self::Beneath),
             "Follow" => Some(Self::Follow),
-            _ => {
-                node.complain(report, Complaint::unknown("variant", name, &NAMES));
-                None
-            }
+            _ => node.refuse(report, Complaint::unknown("variant", name, &NAMES)),
         }
     }
 }

@@ -101,12 +101,10 @@ impl Read for Draft {
             return node.wrong(report, &expected, &other);
         };
         if HANDLERS_LATER.contains(&name) {
-            node.complain(report, Complaint::later("variant", name));
-            return None;
+            return node.refuse(report, Complaint::later("variant", name));
         }
         if !HANDLERS.contains(&name) {
-            node.complain(report, Complaint::unknown("variant", name, &HANDLERS));
-            return None;
+            return node.refuse(report, Complaint::unknown("variant", name, &HANDLERS));
         }
         let Some(inside) = inside else {
             let example = match name {
@@ -116,11 +114,10 @@ impl Read for Draft {
                 "Redirect" => "Redirect(status: 301, location: \"/new$rest\")",
                 _ => "Respond(status: 200, body: \"ok\")",
             };
-            node.complain(
+            return node.refuse(
                 report,
                 Complaint::new(format!("`{name}` says nothing"), format!("for example {example}")),
             );
-            return None;
         };
         match name {
             "Files" => files::read(&inside, report),
@@ -142,8 +139,7 @@ fn app(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Draft> {
     let mut text = mount.as_ref().map(|mount| mount.value.clone()).unwrap_or_default();
     if let Some(mount) = mount.filter(|mount| !mount.value.is_empty()) {
         if let Err(complaint) = check_path(&mount.value) {
-            report.add(&mount.place, complaint);
-            return None;
+            return report.refuse(&mount.place, complaint);
         }
         // SCRIPT_NAME has no slash at its end; the root is the empty one (PEP 3333).
         text = mount.value.trim_end_matches('/').to_owned();
@@ -174,8 +170,7 @@ fn redirect(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Handler> {
     }
     let template = template?;
     if let Err(error) = location::check(&template.value) {
-        report.add(&template.place, no_location(&template.value, error));
-        return None;
+        return report.refuse(&template.place, no_location(&template.value, error));
     }
     Some(Handler::Redirect { status, location: template.value })
 }

@@ -455,8 +455,7 @@ impl Names {
         if known.is_empty() {
             complaint.hint = format!("define it: {}s: {{ \"{}\": ( … ) }}", self.kind, name.value);
         }
-        report.add(&name.place, complaint);
-        None
+        report.refuse(&name.place, complaint)
     }
 
     fn warn_unused(&self, why: &str, report: &mut Report<'_>) {

@@ -81,6 +81,12 @@ impl<'s> Report<'s> {
         self.problems.push(place.problem(complaint));
     }
 
+    /// Adds what makes a value useless; `None` for the caller to return.
+    pub(crate) fn refuse<T>(&mut self, place: &Place, complaint: Complaint) -> Option<T> {
+        self.add(place, complaint);
+        None
+    }
+
     pub(crate) fn warn(&mut self, place: &Place, complaint: Complaint) {
         self.warnings.push(place.problem(complaint));
     }
@@ -177,11 +183,15 @@ impl<'a> Node<'a> {
         report.add(&self.place(), complaint);
     }
 
+    /// Complains of a value that is of no use; `None` for the caller to return.
+    pub(crate) fn refuse<T>(&self, report: &mut Report<'_>, complaint: Complaint) -> Option<T> {
+        report.refuse(&self.place(), complaint)
+    }
+
     /// Says that something else was expected; `None` for the caller to return.
     pub(crate) fn wrong<T>(&self, report: &mut Report<'_>, expected: &str, found: &Shape<'_>) -> Option<T> {
         let found = found.name();
-        self.complain(report, Complaint::new(format!("expected {expected}, found {found}"), ""));
-        None
+        self.refuse(report, Complaint::new(format!("expected {expected}, found {found}"), ""))
     }
 
     /// One level of the value.
@@ -217,10 +227,7 @@ impl<'a> Node<'a> {
         );
         match T::deserialize(access) {
             Ok(raw) => Some((raw, Fields { node: self.clone(), list })),
-            Err(error) => {
-                self.complain(report, Complaint::new(error.to_string(), ""));
-                None
-            }
+            Err(error) => self.refuse(report, Complaint::new(error.to_string(), "")),
         }
     }
 
@@ -308,8 +315,7 @@ impl<'a> Node<'a> {
                 None
             }
             Shape::Text(text) if names.contains(&text.as_str()) => {
-                self.complain(report, Complaint::new(format!("`{text}` stands without quotes here"), ""));
-                None
+                self.refuse(report, Complaint::new(format!("`{text}` stands without quotes here"), ""))
             }
             other => self.wrong(report, &format!("one of {}", names.join(", ")), &other),
         }
@@ -339,10 +345,7 @@ impl<'a> Node<'a> {
         match self.text(report) {
             Ok(text) => match parse(&text?) {
                 Ok(value) => Some(value),
-                Err(complaint) => {
-                    self.complain(report, complaint);
-                    None
-                }
+                Err(complaint) => self.refuse(report, complaint),
             },
             Err(other) => self.wrong(report, expected, &other),
         }

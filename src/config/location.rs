@@ -113,8 +113,7 @@ impl Read for Draft {
         };
         let handler = handler?;
         if let Err(complaint) = fits(&matcher.value, &handler.value) {
-            report.add(&handler.place, complaint);
-            return None;
+            return report.refuse(&handler.place, complaint);
         }
         Some(Self { matcher, policies: Policies { max_body, asleep_200 }, handler: handler.value })
     }

@@ -37,8 +37,7 @@ impl<T: Read> Read for Vec<T> {
             Ok(items) => Some(items.iter().filter_map(|item| T::read(item, report)).collect()),
             Err(Shape::Text(text)) => {
                 let hint = format!("put it in brackets: [\"{text}\"]");
-                node.complain(report, Complaint::new("expected a list, found one string", hint));
-                None
+                node.refuse(report, Complaint::new("expected a list, found one string", hint))
             }
             Err(other) => node.wrong(report, "a list [ … ]", &other),
         }
@@ -51,8 +50,7 @@ impl Read for String {
             Ok(text) => text,
             Err(Shape::Variant(name, None)) => {
                 let hint = format!("put it in quotes: \"{name}\"");
-                node.complain(report, Complaint::new(format!("expected a string, found `{name}`"), hint));
-                None
+                node.refuse(report, Complaint::new(format!("expected a string, found `{name}`"), hint))
             }
             Err(other) => node.wrong(report, "a string", &other),
         }
@@ -82,8 +80,7 @@ impl Read for u32 {
                 Ok(value) => Some(value),
                 Err(_) => {
                     let what = format!("the number {value} is out of range");
-                    node.complain(report, Complaint::new(what, format!("from 0 to {}", Self::MAX)));
-                    None
+                    node.refuse(report, Complaint::new(what, format!("from 0 to {}", Self::MAX)))
                 }
             },
             Shape::Text(_) if node.has_variable() => node.parse(report, "a number", |text| {
@@ -92,8 +89,7 @@ impl Read for u32 {
             }),
             Shape::Text(text) if text.parse::<Self>().is_ok() => {
                 let hint = format!("write it without quotes: {text}");
-                node.complain(report, Complaint::new("expected a number, found a string", hint));
-                None
+                node.refuse(report, Complaint::new("expected a number, found a string", hint))
             }
             other => node.wrong(report, "a number", &other),
         }
@@ -105,11 +101,10 @@ impl Read for Size {
         match node.shape() {
             Shape::Integer(value) => {
                 let hint = format!("write it with a unit: \"{value}B\", or KiB, MiB, GiB");
-                node.complain(
+                node.refuse(
                     report,
                     Complaint::new(format!("expected a size, found the number {value}"), hint),
-                );
-                None
+                )
             }
             _ => node.parse(report, "a size such as \"10MiB\"", units::size).map(Self),
         }
@@ -121,11 +116,10 @@ impl Read for Duration {
         match node.shape() {
             Shape::Integer(value) => {
                 let hint = format!("write it with a unit: \"{value}s\", or ms, m, h, d");
-                node.complain(
+                node.refuse(
                     report,
                     Complaint::new(format!("expected a duration, found the number {value}"), hint),
-                );
-                None
+                )
             }
             _ => node.parse(report, "a duration such as \"30s\"", units::duration),
         }
@@ -136,8 +130,7 @@ impl Read for Positive {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let value = Duration::read(node, report)?;
         if value.is_zero() {
-            node.complain(report, Complaint::new("must be longer than nothing", "for example \"30s\""));
-            return None;
+            return node.refuse(report, Complaint::new("must be longer than nothing", "for example \"30s\""));
         }
         Some(Self(value))
     }
@@ -193,16 +186,14 @@ impl Read for Command {
         if let Shape::Text(text) = node.shape() {
             let words: Vec<String> = text.split_whitespace().map(|word| format!("\"{word}\"")).collect();
             let hint = format!("no shell runs it, write the words one by one: [{}]", words.join(", "));
-            node.complain(report, Complaint::new("expected a list, found one string", hint));
-            return None;
+            return node.refuse(report, Complaint::new("expected a list, found one string", hint));
         }
         let words = Vec::<String>::read(node, report)?;
         if words.first().is_none_or(String::is_empty) {
-            node.complain(
+            return node.refuse(
                 report,
                 Complaint::new("no program", "for example [\"python\", \"manage.py\", \"migrate\"]"),
             );
-            return None;
         }
         if words.iter().any(|word| word.contains('\0')) {
             node.complain(report, Complaint::new("a NUL character", "arguments cannot hold one"));

@@ -146,10 +146,7 @@ impl Read for Accepted {
         let number = u32::read(node, report)?;
         match u16::try_from(number) {
             Ok(status) if (200..600).contains(&status) => Some(Self::Exactly(status)),
-            _ => {
-                node.complain(report, Complaint::new(format!("{number} is not a status"), hint));
-                None
-            }
+            _ => node.refuse(report, Complaint::new(format!("{number} is not a status"), hint)),
         }
     }
 }

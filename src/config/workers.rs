@@ -158,8 +158,7 @@ impl Read for Processes {
             }
             Shape::Tuple(values) if !values.is_empty() => {
                 let hint = "name the two: (min: 0, max: 4)";
-                node.complain(report, Complaint::new("expected a number or (min: N, max: N)", hint));
-                return None;
+                return node.refuse(report, Complaint::new("expected a number or (min: N, max: N)", hint));
             }
             _ => {
                 let count = u32::read(node, report)?;
@@ -167,8 +166,7 @@ impl Read for Processes {
             }
         };
         if let Err(complaint) = processes.check(MOST_PROCESSES) {
-            node.complain(report, complaint);
-            return None;
+            return node.refuse(report, complaint);
         }
         Some(processes)
     }
@@ -205,8 +203,7 @@ impl Read for WorkerProcesses {
             if !node.has_variable() {
                 let what =
                     format!("expected a number, \"auto\" or (min: N, max: N), found the string \"{text}\"");
-                node.complain(report, Complaint::new(what, ""));
-                return None;
+                return node.refuse(report, Complaint::new(what, ""));
             }
             let expanded = node.text(report).ok()??;
             if expanded == "auto" {
@@ -215,8 +212,7 @@ impl Read for WorkerProcesses {
         }
         let processes = Processes::read(node, report)?;
         if let Err(complaint) = processes.check(MOST_WORKERS) {
-            node.complain(report, complaint);
-            return None;
+            return node.refuse(report, complaint);
         }
         Some(Self(processes))
     }
