@@ -90,7 +90,9 @@ impl Master {
         } else if let Some(spawned) = self.spawn_daemon(pool, generation) {
             spawned
         } else {
-            self.spawn_app(id, pool, slot, generation)
+            self.wanted(id, pool, slot, generation)
+                .and_then(|wanted| apps::spawn(&wanted))
+                .map(|(process, app)| (process, Role::App(Box::new(app))))
         };
         match spawned {
             Ok((process, role)) => {
@@ -130,17 +132,6 @@ impl Master {
             run: self.start.worker,
         })?;
         Ok((process, Role::Worker(Worker::new(row, self.board().requests(row), line))))
-    }
-
-    fn spawn_app(
-        &self,
-        id: ChildId,
-        pool: u16,
-        slot: u16,
-        number: u32,
-    ) -> io::Result<(process::Child, Role)> {
-        let (process, app) = apps::spawn(&self.wanted(id, pool, slot, number)?)?;
-        Ok((process, Role::App(Box::new(app))))
     }
 
     /// Everything that a process of an app is started from.

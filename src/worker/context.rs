@@ -22,7 +22,7 @@ use crate::http::Scheme;
 use crate::http::date::ImfDate;
 use crate::slab::Key;
 use crate::sys::{clock, fd, seqpacket};
-use crate::timer::{Time, Wall, Wheel};
+use crate::timer::{Time, Wall, Wheel, earliest};
 use crate::{h1, route};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -235,9 +235,11 @@ impl Context {
         }
     }
 
-    /// When [`Self::measure`] must be called although nothing happens.
-    pub(super) fn measure_at(&self) -> Option<Time> {
-        self.meter.as_ref().and_then(Meter::deadline)
+    /// When a turn must begin although nothing happens, or `also`.
+    pub(super) fn deadline(&self, also: Option<Time>) -> Option<Time> {
+        let measure = self.meter.as_ref().and_then(Meter::deadline);
+        let own = earliest(measure, earliest(self.throttle.deadline(), self.reader.deadline()));
+        earliest(earliest(self.wheel.next(), own), earliest(also, self.leave_by))
     }
 
     /// One packet from the master.
@@ -323,11 +325,6 @@ impl Context {
                 reader::LONG.as_secs()
             );
         }
-    }
-
-    /// When [`Self::tell_long_reads`] may have something to tell.
-    pub(super) fn long_reads_at(&self) -> Option<Time> {
-        self.reader.deadline()
     }
 
     /// Nobody waits any more for what is to be read.

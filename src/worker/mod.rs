@@ -37,7 +37,6 @@ use crate::control::worker::ToMaster;
 use crate::event::Source;
 use crate::slab::{Key, Slab};
 use crate::sys::{clock, code, fd};
-use crate::timer::{Time, earliest};
 use client::{Client, DriveEnd};
 use context::{Context, Timer};
 use owner::Owner;
@@ -244,13 +243,6 @@ struct Events {
     wake: bool,
     files: bool,
     reader: bool,
-}
-
-impl Context {
-    fn deadline(&self, also: Option<Time>) -> Option<Time> {
-        let own = earliest(self.measure_at(), earliest(self.throttle.deadline(), self.long_reads_at()));
-        earliest(earliest(self.wheel.next(), own), earliest(also, self.leave_by))
-    }
 }
 
 #[cfg(test)]

@@ -248,8 +248,8 @@ impl Files {
             }
         }
         let mut search = |cache: &mut Cache<Entry>| {
-            let search = Search::new(place, settings, watches, cache, request.known, wall);
-            search.waiting(request.waits).run(rest, name, now)
+            let asked = (request.known, request.waits);
+            Search::new(place, settings, watches, cache, asked, wall).run(rest, name, now)
         };
         let found = match found.map_or_else(|| search(cache), Ok) {
             Ok(Found::Nothing(503, EXHAUSTED)) => {

@@ -67,7 +67,7 @@ impl<'a> Search<'a> {
         settings: &'a config::Files,
         watches: &'a mut Watches,
         cache: &'a mut Cache<Entry>,
-        known: &'a Known,
+        (known, waits): (&'a Known, bool),
         wall: Wall,
     ) -> Self {
         Self {
@@ -81,16 +81,10 @@ impl<'a> Search<'a> {
             fresh: false,
             far: false,
             cost: 1024,
-            waits: false,
+            waits,
             known,
             first: None,
         }
-    }
-
-    /// Waits for a disk, if it has to.
-    pub(super) fn waiting(mut self, waits: bool) -> Self {
-        self.waits = waits;
-        self
     }
 
     /// Looks for `rest` and keeps what is found under `name`.
