@@ -31,6 +31,11 @@ pub(super) struct Stop {
 }
 
 impl Stop {
+    /// One that is over by then, which the master ends with this code.
+    fn by(until: Time, fast: bool, code: u8) -> Self {
+        Self { until: Some(until), end: until, fast, told: Vec::new(), code, over: false }
+    }
+
     /// The machine was suspended for so long.
     pub(super) fn postpone(&mut self, lost: Duration) {
         self.until = self.until.map(|until| until.after(lost));
@@ -125,14 +130,7 @@ impl Supervisor {
     fn stop_gracefully(&mut self, now: Time) {
         let within = self.plan.shutdown_timeout;
         let until = now.after(within + DRAIN_GRACE);
-        self.mode = Mode::Stopping(Stop {
-            until: Some(until),
-            end: until,
-            fast: false,
-            told: Vec::new(),
-            code: 0,
-            over: false,
-        });
+        self.mode = Mode::Stopping(Stop::by(until, false, 0));
         self.forget_wishes();
         // Apps go on, also those that boot: requests that run may wait for them.
         let workers = self.pools.iter().position(Pool::is_workers);
@@ -144,14 +142,7 @@ impl Supervisor {
 
     fn stop_fast(&mut self, code: u8, now: Time) {
         let until = now.after(FAST_GRACE);
-        self.mode = Mode::Stopping(Stop {
-            until: Some(until),
-            end: until,
-            fast: true,
-            told: Vec::new(),
-            code,
-            over: false,
-        });
+        self.mode = Mode::Stopping(Stop::by(until, true, code));
         self.forget_wishes();
         self.order_all(|_| true, &Event::Kill { until }, now);
     }
