@@ -10,6 +10,7 @@ use crate::sys::place::{self, Directory, Hold, Place};
 use crate::sys::user;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Name of every runtime directory, before the master's process id and a number.
@@ -35,9 +36,12 @@ impl RuntimeDir {
         remove_stale(&parent);
         for number in 0..1000 {
             let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
-            let made = Place::of(&path).and_then(|place| place.make_directory(0o711));
-            let made =
-                made.map_err(|error| format!("cannot make the directory {}: {error}", path.display()))?;
+            let made = match Place::of(&path).and_then(|place| place.make_directory(0o711)) {
+                Ok(made) => made,
+                // Before it could be opened and locked, a master that cleans up took it for a stale one.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(format!("cannot make the directory {}: {error}", path.display())),
+            };
             let Some(lock) = made.and_then(|made| lock(&path, made)) else { continue };
             return Ok(Self { path, _lock: lock });
         }
@@ -176,6 +180,24 @@ mod tests {
             assert!(refused("new").contains("belongs to the user `nobody`"), "{}", refused("new"));
         }
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn one_is_made_beside_masters_that_clean_up() {
+        let parent = RuntimeDir::create().unwrap().path().parent().unwrap().to_owned();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                        remove_stale(&parent);
+                    }
+                });
+            }
+            let failed: Vec<_> = (0..2000).filter_map(|_| RuntimeDir::create().err()).collect();
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(failed, [""; 0]);
+        });
     }
 
     #[test]
