@@ -387,3 +387,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ use crate::sys::{clock, code, fd};
 use client::{Client, DriveEnd};
 use context::{Context, Timer};
 use owner::Owner;
-use reader::Whom;
+use reader::{Outcome, Whom};
 use std::io;
 use std::os::fd::AsFd;
 
@@ -186,14 +186,18 @@ impl Worker {
     /// What clients waited for is there now.
     fn note_reads(&mut self) {
         for (whom, outcome) in self.cx.take_read() {
-            let (Whom::Exchange(Owner { client: key, .. }) | Whom::Connection(key)) = whom else { continue };
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            match whom {
-                Whom::Exchange(owner) => client.note_found(owner.stream, outcome),
-                _ => client.note_read(outcome),
-            }
-            self.cx.run_soon(key);
+            self.note_read(whom, outcome);
         }
+    }
+
+    fn note_read(&mut self, whom: Whom, outcome: Outcome) {
+        let (Whom::Exchange(Owner { client: key, .. }) | Whom::Connection(key)) = whom else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
+        match whom {
+            Whom::Exchange(owner) => client.note_found(owner.stream, outcome),
+            _ => client.note_read(outcome),
+        }
+        self.cx.run_soon(key);
     }
 
     fn run_clients(&mut self) {

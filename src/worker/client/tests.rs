@@ -1,0 +1,177 @@
+use super::*;
+use crate::config;
+use crate::config::boot::WorkerBoot;
+use crate::dispatch::{Board, WorkerBoard};
+use crate::http::Scheme;
+use crate::sys::{fd, seqpacket};
+use crate::worker::accept::Gate;
+use crate::worker::context::ListenerInfo;
+use crate::worker::reader::{Outcome, Whom};
+use crate::worker::{Worker, drain};
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// A worker with one client. Its turns are the test's, and so is its clock, which stands still.
+struct Bench {
+    directory: PathBuf,
+    worker: Worker,
+    key: Key,
+    /// The client's end.
+    peer: UnixStream,
+    /// The server's end, once more.
+    server: UnixStream,
+    /// What jobs have brought and nobody was told of.
+    brought: VecDeque<(Whom, Outcome)>,
+    _master: [OwnedFd; 2],
+}
+
+impl Bench {
+    /// With this location, and these files in the directory `files`.
+    fn new(name: &str, location: &str, files: &[&str]) -> Self {
+        let directory = std::env::temp_dir().join(format!("hatchery-client-{name}-{}", std::process::id()));
+        for name in files {
+            let path = directory.join("files").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("hatchery.ron");
+        let text = format!(
+            "(sites: [(listen: [\"127.0.0.1:1\"], locations: [({location})])], log: (access: (path: \"access.log\")))"
+        );
+        fs::write(&file, text).unwrap();
+        let (config, _) = config::load_with_warnings(&file, &config::Disk).unwrap();
+        let words: &[AtomicU64] = Vec::leak((0..Board::units().end).map(|_| AtomicU64::new(0)).collect());
+        let board = WorkerBoard::new(words, 0, &words[Board::area(0).unwrap()], &words[Board::units()]);
+        let (control, master) = seqpacket::pair().unwrap();
+        let (hear, tell) = nix::unistd::pipe().unwrap();
+        let mut cx = Context::new(WorkerBoot {
+            config: Rc::new(config),
+            listeners: Vec::new(),
+            control,
+            tell,
+            board,
+            wake: Rc::from([fd::eventfd().unwrap()]),
+            runtime_dir: directory.clone(),
+            master: 0,
+            temp_dir: None,
+            app_pools: Vec::new(),
+            access_log: Some(fs::File::create(directory.join("access.log")).unwrap().into()),
+        })
+        .unwrap();
+        cx.watch_own().unwrap();
+        cx.listeners = vec![ListenerInfo { local: None, unix: true, scheme: Scheme::Http, sites: vec![0] }];
+        let (peer, server) = UnixStream::pair().unwrap();
+        peer.set_nonblocking(true).unwrap();
+        server.set_nonblocking(true).unwrap();
+        let mut clients = Slab::new();
+        let stream = server.try_clone().unwrap().into();
+        Client::open(&mut clients, stream, None, 0, false, &mut cx).unwrap();
+        let key = cx.runnable.pop_front().unwrap();
+        let (gate, drain) = (Gate::new(Vec::new(), 1), drain::Mode::Serving);
+        let worker = Worker { clients, gate, drain, cx, closed: Vec::new() };
+        let brought = VecDeque::new();
+        Self { directory, worker, key, peer, server, brought, _master: [master, hear] }
+    }
+
+    fn client(&mut self) -> &mut Client {
+        self.worker.clients.get_mut(self.key).unwrap()
+    }
+
+    /// Drives the client until there is nothing to do before something happens.
+    fn drive(&mut self) {
+        let Self { worker, key, .. } = self;
+        let client = worker.clients.get_mut(*key).unwrap();
+        client.note(Readiness { read: true, write: true, ..Readiness::default() });
+        while client.drive(*key, &mut worker.cx) == DriveEnd::Again {}
+    }
+
+    fn ask(&mut self, path: &str) {
+        write!(self.peer, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        self.drive();
+    }
+
+    /// What has been answered since the last call.
+    fn answered(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let error = self.peer.read_to_end(&mut bytes).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Waits for what the next job brings.
+    fn brought(&mut self) -> (Whom, Outcome) {
+        while self.brought.is_empty() {
+            self.worker.cx.poll.wait(Time::ZERO, None, |_, _| {}).unwrap();
+            self.brought.extend(self.worker.cx.take_read());
+        }
+        self.brought.pop_front().unwrap()
+    }
+
+    fn tell(&mut self, (whom, outcome): (Whom, Outcome)) {
+        self.worker.note_read(whom, outcome);
+        self.drive();
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _removed = fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[test]
+fn what_comes_too_late_for_an_exchange_is_not_for_the_next_one() {
+    let location = r#"path: "/", to: Files(root: "files", listing: true)"#;
+    let mut bench = Bench::new("late", location, &["one/first", "two/second"]);
+    bench.ask("/one/");
+    let late = bench.brought();
+    assert_eq!(bench.answered(), "");
+    bench.worker.cx.now = bench.worker.cx.now.after(Duration::from_secs(61));
+    bench.drive();
+    assert!(bench.answered().starts_with("HTTP/1.1 503 "), "its disk did not answer in time");
+
+    bench.ask("/two/");
+    let own = bench.brought();
+    bench.tell(late);
+    assert_eq!(bench.answered(), "", "it is answered by what the first one asked for");
+    bench.tell(own);
+    let answered = bench.answered();
+    assert!(answered.starts_with("HTTP/1.1 200 ") && answered.contains("second"), "{answered}");
+    assert!(!answered.contains("first"), "{answered}");
+}
+
+/// Each request is kept until its response was written, for the access log.
+#[test]
+fn a_client_that_pipelines_and_does_not_read_is_served_as_much_as_may_be_kept() {
+    const HEAD: usize = 7000;
+    const KEPT: usize = 32 * 1024;
+    let mut bench = Bench::new("pipeline", r#"path: "/", to: Respond(status: 204)"#, &[]);
+    // Nothing that is answered leaves any more.
+    while bench.server.write(&[b' '; 4096]).is_ok() {}
+    let padding = "x".repeat(HEAD);
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Padding: {padding}\r\n\r\n").repeat(1000);
+    let mut rest = request.as_bytes();
+    while let Ok(count) = bench.peer.write(rest) {
+        rest = &rest[count..];
+        bench.drive();
+    }
+    let served = bench.client().streams as usize;
+    assert!((KEPT / HEAD..=KEPT / HEAD + 2).contains(&served), "{served} requests are kept");
+    assert!(!rest.is_empty());
+
+    // It reads after all: the others are served.
+    let mut answers = 0;
+    while answers < 1000 {
+        answers += bench.answered().matches("HTTP/1.1 204 ").count();
+        if let Ok(count) = bench.peer.write(rest) {
+            rest = &rest[count..];
+        }
+        bench.drive();
+    }
+}
