@@ -1,7 +1,8 @@
 //! Deaths and stops: what dies comes back, what ends leaves nothing.
 
-use crate::harness::{Connection, Load, SOON, Server, Setup, binary, get, holds, now, wait_until};
+use crate::harness::{Connection, Load, SOON, Server, Setup, Upstream, binary, get, holds, now, wait_until};
 use nix::sys::signal::Signal;
+use std::io::Read as _;
 use std::time::Duration;
 
 /// Two workers; a directory with a file, and the plain app in two processes.
@@ -306,6 +307,23 @@ fn the_access_log_has_a_line_for_each_request_and_is_opened_again_on_usr1() {
     assert!(server.pool("worker").restarts == 0);
 }
 
+/// The lines of the access log, once there are so many.
+#[track_caller]
+fn accessed(server: &Server, count: usize) -> Vec<String> {
+    let path = server.directory().path().join("access.log");
+    wait_until(SOON, "lines in the access log", || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if lines.len() >= count { Ok(lines) } else { Err(text) }
+    })
+}
+
+/// The size that a line of the access log tells.
+fn size(line: &str) -> u64 {
+    let after = line.rsplit_once(" HTTP/1.1\" ").unwrap().1;
+    after.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
 /// Sizes are those of bodies that were written, whatever else waited to be written when the response was complete.
 #[test]
 fn the_access_log_tells_what_was_written_of_a_body() {
@@ -326,18 +344,7 @@ fn the_access_log_tells_what_was_written_of_a_body() {
         std::fs::OpenOptions::new().write(true).open(setup.directory.path().join("large/file")).unwrap();
     file.set_len(LARGE).unwrap();
     let server = setup.start();
-    let lines = |count: usize| -> Vec<String> {
-        let path = server.directory().path().join("access.log");
-        wait_until(SOON, "lines in the access log", || {
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            holds(text.lines().count() >= count, text)
-        });
-        std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect()
-    };
-    let size = |line: &str| -> u64 {
-        let after = line.rsplit_once(" HTTP/1.1\" ").unwrap().1;
-        after.split(' ').nth(1).unwrap().parse().unwrap()
-    };
+    let lines = |count: usize| accessed(&server, count);
 
     let mut pipelined = Connection::open(server.address).unwrap();
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -357,6 +364,62 @@ fn the_access_log_tells_what_was_written_of_a_body() {
     let sent = size(&stalled[4]);
     assert!(sent > 0 && sent < LARGE, "{stalled:?}");
     drop(silent);
+}
+
+#[test]
+fn the_access_log_tells_what_was_written_to_a_client_that_left() {
+    const LARGE: u64 = 64 << 20;
+    const TAKEN: u64 = 8 << 20;
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    log: (access: (path: "{dir}/access.log")),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Files(root: "large"))])],"#,
+    );
+    setup.directory.write("large/file", "");
+    let path = setup.directory.path().join("large/file");
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(LARGE).unwrap();
+    let server = setup.start();
+    let mut leaving = Connection::open(server.address).unwrap();
+    leaving.send("GET /file HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(leaving.reply_head().unwrap().status, 200);
+    leaving.socket().read_exact(&mut vec![0; TAKEN as usize]).unwrap();
+    drop(leaving);
+    // What the two sockets held besides is no more than some megabytes.
+    let logged = accessed(&server, 1);
+    assert!((TAKEN..LARGE / 2).contains(&size(&logged[0])), "{logged:?}");
+}
+
+#[test]
+fn the_access_log_tells_of_no_body_to_head() {
+    // It sends a body to HEAD, too.
+    let upstream = Upstream::fixed("of the upstream");
+    let server = Setup::new(
+        &r#"
+    workers: (processes: 1),
+    log: (access: (path: "{dir}/access.log")),
+    sites: [(listen: ["{address}"], locations: [
+        (path: "/old/", to: Redirect(location: "/new/")),
+        (path: "/up/", to: Proxy("up")),
+        (path: "/", to: App("plain")),
+    ])],
+    apps: {"plain": (module: "app", chdir: "{apps}/plain", home: "{venv}", processes: 1)},
+    upstreams: {"up": (servers: ["{upstream}"])},"#
+            .replace("{upstream}", &upstream.address.to_string()),
+    )
+    .start();
+    let mut expected = Vec::new();
+    for path in ["/hello", "/old/x", "/up/x"] {
+        let reply = get(server.address, path);
+        assert_ne!(reply.body.len(), 0, "{path}");
+        expected.push(reply.body.len() as u64);
+        let mut connection = Connection::open(server.address).unwrap();
+        let head = connection.request("HEAD", path, &[], b"").unwrap();
+        assert_eq!(head.status, reply.status, "{path}");
+        expected.push(0);
+        let logged = accessed(&server, expected.len());
+        assert_eq!(logged.iter().map(|line| size(line)).collect::<Vec<_>>(), expected, "{logged:?}");
+    }
 }
 
 /// More than the master takes in at a time, and one signal for all of them.
