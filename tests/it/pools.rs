@@ -239,6 +239,30 @@ fn a_probe_wakes_no_app_and_asks_one_that_is_awake() {
     assert_eq!(get(server.address, "/healthz").status, 202);
 }
 
+/// What follows the answer of a probe belongs to its request, and is bounded as anywhere else.
+#[test]
+fn a_probe_of_a_sleeping_app_takes_no_longer_body_than_its_location() {
+    const MOST: usize = 1000;
+    let text = configuration("processes: (min: 0, max: 1)").replace(
+        "(path: \"/\"",
+        &format!(
+            "(exact: \"/healthz\", to: App(\"site\"), probe: (answer: Asleep200), max_body: \"{MOST}B\"), (path: \"/\""
+        ),
+    );
+    let setup = Setup::new(&text);
+    setup.directory.write("site_of_test.py", SITE);
+    let server = setup.start();
+    let asleep = |connection: &mut Connection, body: usize| {
+        let reply = connection.request_chunked("POST", "/healthz", &[], &vec![b'x'; body]).unwrap();
+        assert_eq!((reply.status, reply.text().as_str()), (200, "asleep\n"), "{body}");
+    };
+    let mut connection = Connection::open(server.address).unwrap();
+    asleep(&mut connection, MOST);
+    asleep(&mut connection, MOST + 1);
+    assert!(connection.is_closed(), "the second body was taken");
+    assert_eq!(server.pool("site").state, "asleep");
+}
+
 #[test]
 fn logs_show_what_was_printed_and_go_on() {
     use std::io::BufRead as _;
