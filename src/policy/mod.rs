@@ -9,7 +9,7 @@ pub mod chain;
 pub struct Policies {
     /// Largest request body, 413; `None`: any.
     pub max_body: Option<u64>,
-    /// While the app sleeps, 200 is the answer, and it sleeps on.
+    /// While the app sleeps, 200 is the answer, and it sleeps on. Of a location only.
     pub asleep_200: bool,
 }
 
@@ -17,8 +17,7 @@ impl Policies {
     /// What a site demands holds for its locations, unless they say otherwise.
     #[must_use]
     pub fn inherit(self, site: &Self) -> Self {
-        let Self { max_body, asleep_200 } = self;
-        Self { max_body: max_body.or(site.max_body), asleep_200: asleep_200 || site.asleep_200 }
+        Self { max_body: self.max_body.or(site.max_body), ..self }
     }
 }
 
@@ -52,10 +51,9 @@ mod tests {
         assert_eq!(Policies::default().inherit(&site), site);
         let own = Policies { max_body: Some(9), asleep_200: true };
         assert_eq!(own.inherit(&site), own);
-        assert_eq!(
-            Policies { asleep_200: true, ..Policies::default() }.inherit(&site),
-            Policies { max_body: Some(5), asleep_200: true }
-        );
+        let probed = Policies { asleep_200: true, ..Policies::default() };
+        assert_eq!(probed.inherit(&site), Policies { max_body: Some(5), asleep_200: true });
+        assert_eq!(site.inherit(&own), site, "a probe is of its location alone");
     }
 
     #[test]
