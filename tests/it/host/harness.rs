@@ -6,8 +6,7 @@ use hatchery::gateway::{Event, Request};
 use hatchery::http::fault::Fault;
 use hatchery::http::forwarded::Origin;
 use hatchery::http::{BodyLength, RequestHead, ResponseHead, Span, Version};
-use hatchery::sys::{channel, inherited};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use hatchery::sys::channel;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::fs::File;
@@ -22,6 +21,9 @@ use std::time::Duration;
 
 /// Nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a host prints, in its directory.
+const PRINTED: &str = "printed";
 
 pub(super) fn python() -> String {
     std::env::var("HATCHERY_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned())
@@ -46,7 +48,6 @@ pub(super) struct Host {
     voice: File,
     reader: Reader,
     pub(super) directory: PathBuf,
-    stderr: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Host {
@@ -55,21 +56,20 @@ impl Host {
         let directory = unique("host");
         std::fs::create_dir_all(&directory).unwrap();
         let listener = UnixListener::bind(directory.join("app.sock")).unwrap();
-        // The one that it inherits by its number may get to other programs too: it is for reading only.
         let (ear, hear) = channel::to_child().unwrap();
-        // Above what the shell uses.
-        let hear = inherited::take(fcntl(&hear, FcntlArg::F_DUPFD(100)).unwrap()).unwrap();
-        fcntl(&hear, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
         let (voice, tell) = channel::from_child().unwrap();
         let program = directory.join("program");
         std::fs::write(&program, HOST_PROGRAM).unwrap();
-        // As the master does it: the program on standard input. The shell puts the descriptors where std cannot.
-        let script = r#"exec "$0" - "hatchery: app" 3<&0 4>&1 1>&2 <"$1""#;
-        let mut child = Command::new("/bin/sh")
+        // As the master does it: the program on standard input. What it inherits are standard streams of the shell, which
+        // puts them where std cannot: a descriptor that is inherited by its number would get to whatever another test
+        // starts at this moment, too.
+        let script = r#"exec "$0" - "hatchery: app" 3<&0 4>&1 5<&2 >"$2" 2>&1 <"$1""#;
+        let child = Command::new("/bin/sh")
             .args(["-c", script, &python(), program.to_str().unwrap()])
+            .arg(directory.join(PRINTED))
             .env("HATCHERY_HOST_LISTEN_FD", "3")
             .env("HATCHERY_HOST_TELL_FD", "4")
-            .env("HATCHERY_HOST_HEAR_FD", hear.as_raw_fd().to_string())
+            .env("HATCHERY_HOST_HEAR_FD", "5")
             .env("HATCHERY_HOST_MODULE", module)
             .env("HATCHERY_HOST_CALLABLE", callable)
             .env("HATCHERY_HOST_CHDIR", apps())
@@ -79,17 +79,11 @@ impl Host {
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .stdout(Stdio::from(tell))
-            .stderr(Stdio::piped())
+            .stderr(Stdio::from(hear))
             .spawn()
             .unwrap();
-        let mut pipe = child.stderr.take().unwrap();
-        let stderr = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            pipe.read_to_end(&mut text).unwrap();
-            String::from_utf8_lossy(&text).into_owned()
-        });
         let (ear, voice) = (Some(ear.into()), voice.into());
-        let mut host = Self { child, ear, voice, reader: Reader::new(), directory, stderr: Some(stderr) };
+        let mut host = Self { child, ear, voice, reader: Reader::new(), directory };
         let hello = host.told();
         assert_eq!(hello.header.kind, Kind::Hello);
         let hello: serde_json::Value = serde_json::from_slice(&hello.payload).unwrap();
@@ -142,18 +136,21 @@ impl Host {
         self.ear = None;
     }
 
-    /// Exit code, once it ended by itself, and what it wrote to standard error.
+    /// Exit code, once it ended by itself, and what it printed.
     pub(super) fn ended(&mut self) -> (Option<i32>, String) {
-        // The last writer of standard error is gone when the process is.
-        let text = self.stderr.take().unwrap().join().unwrap();
-        (self.child.wait().unwrap().code(), text)
+        let code = self.child.wait().unwrap().code();
+        (code, self.printed())
     }
 
-    /// Kills it and says what it wrote to standard error.
+    /// Kills it and says what it printed.
     pub(super) fn stderr(&mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.stderr.take().map(|thread| thread.join().unwrap()).unwrap_or_default()
+        self.printed()
+    }
+
+    fn printed(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.directory.join(PRINTED)).unwrap()).into_owned()
     }
 
     pub(super) fn pid(&self) -> u32 {
