@@ -28,11 +28,13 @@ need_rust() {
     command -v cc >/dev/null || fail "A linker is missing. Get it with:" "  ${SUDO_HINT}apt install gcc libc6-dev"
 }
 
-# Prints a Python that can make virtualenvs, or nothing. The system's comes first: it can be read by every user.
+# Prints a Python that can make virtualenvs, or nothing. What PYTHON names is taken, or none; else the system's comes
+# first: it can be read by every user.
 usable_python() {
-    local candidate
-    for candidate in "${PYTHON:-}" /usr/bin/python3 python3; do
-        if [[ -n $candidate ]] && "$candidate" -c \
+    local candidate candidates=(/usr/bin/python3 python3)
+    if [[ -n ${PYTHON:-} ]]; then candidates=("$PYTHON"); fi
+    for candidate in "${candidates[@]}"; do
+        if "$candidate" -c \
             'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1; then
             printf '%s\n' "$candidate"
             return
@@ -41,6 +43,10 @@ usable_python() {
 }
 
 need_python() {
+    if [[ -n ${PYTHON:-} && -z $(usable_python) ]]; then
+        fail "PYTHON=$PYTHON is no Python 3.8 or newer with its venv module: $("$PYTHON" --version 2>&1)" \
+            "Name another one, or unset PYTHON to take the system's."
+    fi
     [[ -n $(usable_python) ]] || fail "Python 3.8 or newer with its venv module is missing. Get it with:" \
         "  ${SUDO_HINT}apt install python3 python3-venv"
     command -v flock >/dev/null || fail "flock is missing. Get it with:" "  ${SUDO_HINT}apt install util-linux"
