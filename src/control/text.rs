@@ -1,5 +1,5 @@
 //! What processes, clients and files say, as people may see it. Everything that is shown passes through here: a record
-//! of the log through [`record`], a field of `status` through [`line`], all that a command prints through [`printable`],
+//! of the log through [`record`], a field of `status` through [`line()`], all that a command prints through [`printable`],
 //! and JSON through [`json`]. Whoever wrote a text can then neither write to the terminal of whoever reads it nor make
 //! a line that looks like one of ours.
 

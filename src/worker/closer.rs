@@ -4,7 +4,7 @@
 //! full buffer, a file of a file system in user space that does not answer the flush, one of a network server that has
 //! gone. The same holds for the stream to the app, in which descriptors may lie that nobody has read. So both are given to
 //! the app's [`Closer`], whoever drops them and for whatever reason: they were refused, were sent, the client has gone, the
-//! process has died. Only what [`file::Nature::Disk`] says is closed on the spot.
+//! process has died. Only what [`Nature::Disk`](crate::sys::file::Nature) says is closed on the spot.
 //!
 //! Each app has a thread, made when there is something to close, so that one whose descriptors do not close holds up
 //! nobody but itself. Its queue is bounded by refusing what would make it longer: while a close has lasted for [`LONG`] and

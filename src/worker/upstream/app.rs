@@ -2,7 +2,7 @@
 //!
 //! A request waits in the worker that read it. Units are claimed on the board; a unit that another worker frees is
 //! offered to this one and comes with a wake-up. The unit is free again when the app says FREE, which does not wait
-//! for the client: the response lies in a [`ResponseSpool`] meanwhile.
+//! for the client: the response lies in a [`ResponseSpool`](crate::worker::spool::ResponseSpool) meanwhile.
 
 mod run;
 
