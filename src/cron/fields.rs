@@ -1,5 +1,5 @@
 //! The five fields of a schedule, checked one by one, so that a mistake is named with its place. What passes is handed
-//! to croner with names and 7 (Sunday) resolved; croner alone decides when it fires.
+//! to croner with names and 7 (Sunday) resolved; when it fires is decided in [`super::calendar`].
 
 use std::fmt;
 

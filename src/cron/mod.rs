@@ -4,6 +4,7 @@
 //! [`Schedule`] knows when; [`Scheduler`] keeps the jobs, decides which run starts, waits, is skipped or must end, and
 //! remembers the last runs of each.
 
+mod calendar;
 mod fields;
 mod job;
 mod schedule;

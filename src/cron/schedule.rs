@@ -5,16 +5,13 @@
 //! @midnight @hourly`, and `@every 90s` for an interval, which is counted from the Unix epoch, so that neither a reload
 //! nor a restart shifts it.
 //!
-//! When clocks change, croner's rules hold (those of the Open Cron Pattern Specification): a job at one fixed time of
-//! day that falls into the gap runs once, right after it; in a repeated hour it runs once, the first time. A job with a
-//! wildcard, list or step in its minute or hour follows the clock: nothing in the gap, both passes of the repeated hour.
+//! What holds when clocks change stands in [`super::calendar`].
 
+use super::calendar::Calendar;
 use super::fields::{self, ScheduleError};
 use crate::timer::Wall;
-use croner::Cron;
-use croner::parser::{CronParser, Seconds, Year};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -52,7 +49,7 @@ impl TryFrom<Written> for Schedule {
 
 #[derive(Clone, Debug)]
 enum When {
-    Calendar(Box<Cron>),
+    Calendar(Box<Calendar>),
     /// Every so many seconds.
     Every(i64),
 }
@@ -81,7 +78,7 @@ impl Schedule {
         if schedule.next_after(Wall { seconds: Y2000, nanos: 0 }).is_none() {
             return Err(ScheduleError::new(
                 format!("`{at}` can never fire"),
-                "no month it names has such a day; the last day of a month is `L`",
+                "no month it names has such a day (`L` is the last one), or clocks leap over each of its times",
             ));
         }
         Ok(schedule)
@@ -101,9 +98,9 @@ impl Schedule {
                 let next = wall.seconds.div_euclid(*step).checked_add(1)?.checked_mul(*step)?;
                 Some(Wall { seconds: next, nanos: 0 })
             }
-            When::Calendar(cron) => {
-                let next = cron.find_next_occurrence(&self.zoned(wall)?, false).ok()?;
-                Some(Wall { seconds: next.timestamp().as_second(), nanos: 0 })
+            When::Calendar(calendar) => {
+                let next = calendar.next_after(timestamp(wall)?, &self.zone)?;
+                Some(Wall { seconds: next.as_second(), nanos: 0 })
             }
         }
     }
@@ -116,9 +113,9 @@ impl Schedule {
                 let last = wall.seconds.div_euclid(*step).checked_mul(*step)?;
                 Some(Wall { seconds: last, nanos: 0 })
             }
-            When::Calendar(cron) => {
-                let last = cron.find_previous_occurrence(&self.zoned(wall)?, true).ok()?;
-                Some(Wall { seconds: last.timestamp().as_second(), nanos: 0 })
+            When::Calendar(calendar) => {
+                let last = calendar.last_until(timestamp(wall)?, &self.zone)?;
+                Some(Wall { seconds: last.as_second(), nanos: 0 })
             }
         }
     }
@@ -126,15 +123,15 @@ impl Schedule {
     /// A time in the schedule's zone, RFC 3339.
     #[must_use]
     pub(crate) fn local(&self, wall: Wall) -> String {
-        match self.zoned(wall) {
-            Some(zoned) => zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        match timestamp(wall) {
+            Some(at) => at.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
             None => format!("@{}", wall.seconds),
         }
     }
+}
 
-    fn zoned(&self, wall: Wall) -> Option<Zoned> {
-        Some(Timestamp::from_second(wall.seconds).ok()?.to_zoned(self.zone.clone()))
-    }
+fn timestamp(wall: Wall) -> Option<Timestamp> {
+    Timestamp::from_second(wall.seconds).ok()
 }
 
 /// 2000-01-01T00:00:00Z: any fixed time will do to see whether a schedule ever fires.
@@ -163,9 +160,8 @@ fn nickname(name: &str) -> Result<When, ScheduleError> {
 }
 
 fn calendar(fields: &str) -> Result<When, ScheduleError> {
-    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    match parser.parse(fields) {
-        Ok(cron) => Ok(When::Calendar(Box::new(cron))),
+    match Calendar::parse(fields) {
+        Ok(calendar) => Ok(When::Calendar(Box::new(calendar))),
         Err(error) => {
             let hint = "write minute, hour, day of month, month and day of week, as in `17 3 * * *`";
             Err(ScheduleError::new(format!("`{fields}`: {error}"), hint))

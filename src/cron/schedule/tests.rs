@@ -99,6 +99,8 @@ fn what_can_never_fire_is_refused() {
     // The twenty-ninth comes, and so does a weekday.
     assert_eq!(times("0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", 1), ["2028-02-29T00:00:00+00:00"]);
     assert!(Schedule::parse("0 0 30 2 mon", Some("UTC")).is_ok());
+    // Clocks go forward over each of its times.
+    assert!(Schedule::parse("*/10 2 * 3 sun#L", Some("Europe/Berlin")).is_err());
 }
 
 #[test]
@@ -142,21 +144,81 @@ fn an_interval_counts_from_the_epoch() {
 }
 
 #[test]
-fn a_fixed_time_in_the_gap_runs_once_after_it() {
-    // 29 March 2026: 02:00 to 03:00 does not exist in Berlin.
+fn a_fixed_time_beside_the_gap_runs_once() {
     assert_eq!(
-        times("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2),
-        ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]
+        times("0 1 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2),
+        ["2026-03-29T01:00:00+01:00", "2026-03-30T01:00:00+02:00"]
     );
-    // 8 March 2026: 02:00 to 03:00 does not exist in New York.
+    // 29 March 2026: 00:00 to 01:00 does not exist in Beirut.
     assert_eq!(
-        times("30 2 * * *", "America/New_York", "2026-03-07T12:00:00Z", 2),
-        ["2026-03-08T03:00:00-04:00", "2026-03-09T02:30:00-04:00"]
+        times("0 5 * * *", "Asia/Beirut", "2026-03-28T12:00:00Z", 2),
+        ["2026-03-29T05:00:00+03:00", "2026-03-30T05:00:00+03:00"]
     );
 }
 
 #[test]
-fn a_wildcard_in_the_gap_follows_the_clock() {
+fn what_is_fixed_and_falls_into_the_gap_runs_at_its_end_and_once() {
+    for (at, zone, from, wanted) in [
+        // 29 March 2026: 02:00 to 03:00 does not exist in Berlin.
+        (
+            "30 2 * * *",
+            "Europe/Berlin",
+            "2026-03-28T12:00:00Z",
+            ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"],
+        ),
+        (
+            "10-50/10 2 * * *",
+            "Europe/Berlin",
+            "2026-03-28T12:00:00Z",
+            ["2026-03-29T03:00:00+02:00", "2026-03-30T02:10:00+02:00"],
+        ),
+        // What is due at its end anyway is no second run.
+        (
+            "0,30 2,3 * * *",
+            "Europe/Berlin",
+            "2026-03-28T12:00:00Z",
+            ["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"],
+        ),
+        // 8 March 2026: 02:00 to 03:00 does not exist in New York.
+        (
+            "30 2 * * *",
+            "America/New_York",
+            "2026-03-07T12:00:00Z",
+            ["2026-03-08T03:00:00-04:00", "2026-03-09T02:30:00-04:00"],
+        ),
+        (
+            "@daily",
+            "Asia/Beirut",
+            "2026-03-28T12:00:00Z",
+            ["2026-03-29T01:00:00+03:00", "2026-03-30T00:00:00+03:00"],
+        ),
+        // 4 October 2026: half an hour is missing on Lord Howe Island.
+        (
+            "15 2 * * *",
+            "Australia/Lord_Howe",
+            "2026-10-03T12:00:00Z",
+            ["2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"],
+        ),
+    ] {
+        assert_eq!(times(at, zone, from, 2), wanted, "{at} in {zone}");
+    }
+}
+
+#[test]
+fn a_day_that_does_not_exist_is_a_gap_like_any_other() {
+    // There was no 30 December 2011 on Samoa.
+    assert_eq!(
+        times("0 12 * * *", "Pacific/Apia", "2011-12-29T12:00:00Z", 3),
+        ["2011-12-29T12:00:00-10:00", "2011-12-31T00:00:00+14:00", "2011-12-31T12:00:00+14:00"]
+    );
+    assert_eq!(
+        times("0 */12 * * *", "Pacific/Apia", "2011-12-29T12:00:00Z", 3),
+        ["2011-12-29T12:00:00-10:00", "2011-12-31T00:00:00+14:00", "2011-12-31T12:00:00+14:00"]
+    );
+}
+
+#[test]
+fn what_moves_goes_on_in_real_time_over_the_gap() {
     assert_eq!(
         times("*/30 * * * *", "Europe/Berlin", "2026-03-29T00:15:00Z", 3),
         ["2026-03-29T01:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"]
@@ -165,24 +227,51 @@ fn a_wildcard_in_the_gap_follows_the_clock() {
         times("@hourly", "America/New_York", "2026-03-08T06:30:00Z", 2),
         ["2026-03-08T03:00:00-04:00", "2026-03-08T04:00:00-04:00"]
     );
-}
-
-#[test]
-fn a_fixed_time_in_the_overlap_runs_once_the_first_time() {
-    // 25 October 2026: 02:00 to 03:00 comes twice in Berlin.
     assert_eq!(
-        times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2),
-        ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]
-    );
-    // 1 November 2026: 01:00 to 02:00 comes twice in New York.
-    assert_eq!(
-        times("30 1 * * *", "America/New_York", "2026-10-31T12:00:00Z", 2),
-        ["2026-11-01T01:30:00-04:00", "2026-11-02T01:30:00-05:00"]
+        times("*/30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 1),
+        ["2026-03-30T02:00:00+02:00"]
     );
 }
 
 #[test]
-fn a_wildcard_in_the_overlap_runs_in_both_passes() {
+fn what_is_fixed_and_comes_twice_runs_the_first_time() {
+    for (at, zone, from, wanted) in [
+        // 25 October 2026: 02:00 to 03:00 comes twice in Berlin.
+        (
+            "30 2 * * *",
+            "Europe/Berlin",
+            "2026-10-24T12:00:00Z",
+            ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"],
+        ),
+        (
+            "0,30 2 * * *",
+            "Europe/Berlin",
+            "2026-10-25T00:15:00Z",
+            ["2026-10-25T02:30:00+02:00", "2026-10-26T02:00:00+01:00"],
+        ),
+        // 1 November 2026: 01:00 to 02:00 comes twice in New York.
+        (
+            "30 1 * * *",
+            "America/New_York",
+            "2026-10-31T12:00:00Z",
+            ["2026-11-01T01:30:00-04:00", "2026-11-02T01:30:00-05:00"],
+        ),
+        // Seen while it comes for the second time.
+        (
+            "0,45 1 * * *",
+            "America/New_York",
+            "2026-11-01T06:15:00Z",
+            ["2026-11-02T01:00:00-05:00", "2026-11-02T01:45:00-05:00"],
+        ),
+    ] {
+        assert_eq!(times(at, zone, from, 2), wanted, "{at} in {zone}");
+    }
+    let schedule = Schedule::parse("0,45 1 * * *", Some("America/New_York")).expect("a schedule");
+    assert_eq!(schedule.last_until(utc("2026-11-01T06:15:00Z")), Some(utc("2026-11-01T05:45:00Z")));
+}
+
+#[test]
+fn what_moves_runs_both_times() {
     assert_eq!(
         times("30 * * * *", "Europe/Berlin", "2026-10-25T00:00:00Z", 3),
         ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "2026-10-25T03:30:00+01:00"]
@@ -213,7 +302,7 @@ fn time_only_goes_forward_over_years() {
             let next = schedule.next_after(wall).expect("there is always a next one");
             assert!(next > wall, "{at} in {zone} after {}", schedule.local(wall));
             let last = schedule.last_until(next).expect("at least this one");
-            assert!(last <= next && last > wall || at.starts_with("30 2"), "{at} in {zone}: {last:?}");
+            assert_eq!(last, next, "{at} in {zone} until {}", schedule.local(next));
             wall = next;
         }
     }

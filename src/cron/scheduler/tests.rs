@@ -279,6 +279,32 @@ fn a_master_that_was_busy_runs_what_it_missed_once() {
 }
 
 #[test]
+fn a_change_of_the_clocks_runs_nothing_twice_and_leaves_nothing_out() {
+    let job = |name: &str, at: &str| {
+        let schedule = Schedule::parse(at, Some("Europe/Berlin")).expect(at);
+        JobSpec { name: name.to_owned(), schedule, overlap: Overlap::Allow, timeout: None }
+    };
+    // Noon in Berlin on 28 March and on 24 October 2026; it is 01:00 UTC when clocks change.
+    for (noon, in_march) in [(1_774_695_600, 1), (1_792_836_000, 0)] {
+        let jobs = vec![
+            job("before", "0 1 * * *"),
+            job("within", "30 2 * * *"),
+            job("often within", "10,20,50 2 29 3 *"),
+            job("hourly", "0 * * * *"),
+        ];
+        let clock = Clock { wall: noon, now: 1_000 };
+        let mut scene = Scene { scheduler: Scheduler::new(jobs, wall(noon)), clock };
+        let decisions = scene.pass(86_400);
+        let count = |name: &str| {
+            let of_job = |decision: &&Decision| matches!(decision, Decision::Run { job, .. } if job == name);
+            decisions.iter().filter(of_job).count()
+        };
+        let counts = ["before", "within", "often within", "hourly"].map(count);
+        assert_eq!(counts, [1, 1, in_march, 24], "after {noon}");
+    }
+}
+
+#[test]
 fn a_reload_keeps_jobs_by_their_name() {
     let mut scene =
         Scene::new(vec![job("stays", "* * * * *", Overlap::Skip), job("goes", "* * * * *", Overlap::Queue)]);
