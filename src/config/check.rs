@@ -11,9 +11,10 @@ use super::{Address, App, Config, Files, Handler, Problem, Sandbox, Symlinks};
 use crate::sys::place::{Directory, Place as PlaceOnDisk};
 use crate::sys::{rights as descriptors, sandbox};
 use commands::Task;
-use nix::unistd::geteuid;
+use nix::unistd::{User, geteuid};
 use rights::Identity;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The command that imports an app and leaves: exit 0, or a traceback on standard error.
@@ -91,7 +92,37 @@ pub(crate) fn temp_dir(config: &Config) -> Option<Problem> {
 pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     let mut warnings = unguarded(config, descriptors::can_be_refused());
     warnings.extend(as_root(config));
+    warnings.extend(homeless(config, home_of));
     warnings
+}
+
+/// Cron jobs whose directory is the home of their user, which does not exist.
+fn homeless(config: &Config, home_of: impl Fn(Option<&str>) -> Option<PathBuf>) -> Vec<Problem> {
+    let is_missing = |home: &PathBuf| {
+        let error = fs::metadata(home).err().map(|error| error.kind());
+        matches!(error, Some(ErrorKind::NotFound | ErrorKind::NotADirectory))
+    };
+    let mut found = Vec::new();
+    for (index, job) in
+        config.cron.iter().enumerate().filter(|(_, job)| job.chdir.is_none() && job.app.is_none())
+    {
+        let user = job.user.as_deref().or(config.user.as_deref());
+        let Some(home) = home_of(user).filter(is_missing) else { continue };
+        let place = Place::named(&config.origin, format!("cron[{index}]"));
+        let what = format!(
+            "`{}` runs in `/`, as the home of its user, `{}`, does not exist",
+            job.name,
+            home.display()
+        );
+        found.push(place.problem(Complaint::new(what, "give it `chdir`")));
+    }
+    found
+}
+
+/// The home of this user, or of ours. That there is none of this name is a problem of its own.
+fn home_of(user: Option<&str>) -> Option<PathBuf> {
+    let user = user.map_or_else(|| User::from_uid(geteuid()), User::from_name);
+    Some(user.ok()??.dir)
 }
 
 /// Unix listeners to which everybody on this machine can connect, if the kernel cannot refuse the descriptors that they may

@@ -275,6 +275,7 @@ pub(super) fn program(
         arguments: arguments.filter_map(string).collect(),
         environment: environment.strings(),
         directory: string(settings.chdir.as_os_str()),
+        or_in_root: false,
         account: account.cloned(),
         stdin: Some(process::memory_file(host.input.as_bytes())?),
         stdout: output.try_clone()?,

@@ -14,13 +14,14 @@ use crate::control::exit::Exit;
 use crate::cron::{Decision, JobSpec, Kill, RunId, Schedule};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Child, Launch, Program};
+use crate::sys::user::Account;
 use crate::sys::{channel, clock, signals};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// One run of a job.
@@ -33,6 +34,8 @@ pub(super) struct CronRun {
     program: String,
     launch: Option<Launch>,
     output: Output,
+    /// The home of its user, if that is where it is to run and nobody was told yet that it does not exist.
+    home: Option<PathBuf>,
     /// Why the program could not be started.
     failure: Option<String>,
 }
@@ -45,6 +48,8 @@ pub(super) struct SavedRun {
     process: SavedProcess,
     launch: Option<Kept>,
     output: SavedOutput,
+    #[serde(default)]
+    home: Option<PathBuf>,
     failure: Option<String>,
 }
 
@@ -58,6 +63,7 @@ impl SavedRun {
             process: self.process.restore(descriptors)?,
             launch: launch.map(Launch::resume),
             output: self.output.restore(descriptors)?,
+            home: self.home,
             failure: self.failure,
         })
     }
@@ -72,6 +78,7 @@ impl CronRun {
             process: SavedProcess::of(&self.process, descriptors),
             launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
             output: self.output.save(false, descriptors),
+            home: self.home.clone(),
             failure: self.failure.clone(),
         }
     }
@@ -85,12 +92,17 @@ impl CronRun {
         let job = config.cron.get(index).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let (read, write) = channel::from_child()?;
         let (environment, directory) = surroundings(generation, index, job);
+        let (directory, home) = match directory {
+            Directory::Given(directory) => (directory, None),
+            Directory::Home(home) => (home.clone(), Some(home)),
+        };
         let name = job.command.first().map(OsStr::new).unwrap_or_default();
         let program = Program {
             candidates: environment.candidates(name),
             arguments: job.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
             environment: environment.strings(),
             directory: string(directory.as_os_str()),
+            or_in_root: home.is_some(),
             account: generation.job_accounts.get(index).cloned().flatten(),
             stdin: None,
             stdout: write.try_clone()?,
@@ -102,7 +114,15 @@ impl CronRun {
         let (process, launch) = process::spawn(&program)?;
         let output = Output::new(&job.name, read);
         let program = job.command.first().cloned().unwrap_or_default();
-        Ok(Self { job: job.name.clone(), process, program, launch: Some(launch), output, failure: None })
+        Ok(Self {
+            job: job.name.clone(),
+            process,
+            program,
+            launch: Some(launch),
+            output,
+            home,
+            failure: None,
+        })
     }
 
     /// Waits for what it may print or tell.
@@ -132,7 +152,19 @@ impl CronRun {
     }
 
     fn launched(&mut self) {
-        let Some(outcome) = self.launch.as_mut().and_then(Launch::outcome) else { return };
+        let Some(launch) = &mut self.launch else { return };
+        let outcome = launch.outcome();
+        if launch.is_astray()
+            && let Some(home) = self.home.take()
+        {
+            log::warn!(
+                target: "hatchery",
+                "cron {}: runs in `/`, as the home of its user, `{}`, does not exist; give it `chdir`",
+                self.job,
+                home.display()
+            );
+        }
+        let Some(outcome) = outcome else { return };
         self.launch = None;
         self.failure = outcome.map(|(step, error)| environment::refused(&self.program, step, &error));
     }
@@ -263,24 +295,32 @@ fn specs(config: &Config) -> Vec<JobSpec> {
     config.cron.iter().filter_map(spec).collect()
 }
 
-/// The environment and directory of a job: those of its app, or a clean one.
-fn surroundings<'a>(generation: &'a Generation, index: usize, job: &'a CronJob) -> (Environment, &'a Path) {
+/// Where a job runs.
+enum Directory {
+    /// In a directory of its own, or that of its app.
+    Given(PathBuf),
+    /// At home, or in `/` where there is none.
+    Home(PathBuf),
+}
+
+/// The environment and directory of a job: those of its app, or a clean one and the home of its user.
+fn surroundings(generation: &Generation, index: usize, job: &CronJob) -> (Environment, Directory) {
     let app = job.app.and_then(|app| generation.config.apps.get(app));
     let mut environment = if app.is_some() { Environment::ours() } else { Environment::clean() };
-    let account = generation.job_accounts.get(index).and_then(Option::as_ref);
-    match account {
-        Some(account) => environment.set_account(account),
-        None => {
-            if let (None, Ok(own)) = (app, crate::sys::user::Account::own()) {
-                environment.set_account(&own);
-            }
-        }
+    let account = match generation.job_accounts.get(index).cloned().flatten() {
+        None if app.is_none() => Account::own().ok(),
+        account => account,
+    };
+    if let Some(account) = &account {
+        environment.set_account(account);
     }
     if let Some(app) = app {
         environment.set_app(app);
     }
     environment.set_all(&job.env);
-    let home = account.map(|account| account.home.as_path());
-    let directory = job.chdir.as_deref().or(app.map(|app| app.chdir.as_path())).or(home);
-    (environment, directory.unwrap_or(Path::new("/")))
+    let directory = match job.chdir.clone().or_else(|| app.map(|app| app.chdir.clone())) {
+        Some(given) => Directory::Given(given),
+        None => Directory::Home(account.map_or_else(|| "/".into(), |account| account.home)),
+    };
+    (environment, directory)
 }

@@ -62,6 +62,7 @@ fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, D
         arguments: daemon.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
         environment: environment.strings(),
         directory: string(directory.unwrap_or(Path::new("/")).as_os_str()),
+        or_in_root: false,
         account: account.cloned(),
         stdin: None,
         stdout: write.try_clone()?,

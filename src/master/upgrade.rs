@@ -172,6 +172,7 @@ impl Master {
             arguments: self.upgrade.arguments.iter().filter_map(|argument| string(argument)).collect(),
             environment: environment.strings(),
             directory: None,
+            or_in_root: false,
             account: None,
             stdin: None,
             stdout: output.try_clone()?,

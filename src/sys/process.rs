@@ -51,6 +51,8 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<CString>,
     /// Working directory, entered as the user it runs as.
     pub(crate) directory: Option<CString>,
+    /// Where that one does not exist, it runs in `/`; see [`Launch::is_astray`].
+    pub(crate) or_in_root: bool,
     /// User it runs as; `None`: ours.
     pub(crate) account: Option<Account>,
     /// Standard input; `None`: /dev/null.
@@ -69,7 +71,13 @@ pub(crate) struct Program {
 
 /// What happened to a program between its fork and its exec.
 #[derive(Debug)]
-pub(crate) struct Launch(std::fs::File);
+pub(crate) struct Launch {
+    pipe: std::fs::File,
+    astray: bool,
+}
+
+/// Told in the place of a step by a program whose directory does not exist, and which goes on in `/`.
+const ASTRAY: u8 = 0;
 
 /// Where the start of a program failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,19 +101,29 @@ impl Launch {
     /// A launch that was begun before this program was executed.
     #[must_use]
     pub(crate) fn resume(pipe: OwnedFd) -> Self {
-        Self(pipe.into())
+        Self { pipe: pipe.into(), astray: false }
     }
 
     /// Readable when [`Launch::outcome`] knows more.
     #[must_use]
     pub(crate) fn descriptor(&self) -> &std::fs::File {
-        &self.0
+        &self.pipe
+    }
+
+    /// Whether its directory does not exist, so that it runs in `/`: known no later than [`Launch::outcome`].
+    #[must_use]
+    pub(crate) fn is_astray(&self) -> bool {
+        self.astray
     }
 
     /// `None` while the child has not got so far; `Some(None)` once the program runs; else where and why it does not.
     pub(crate) fn outcome(&mut self) -> Option<Option<(LaunchStep, io::Error)>> {
         let mut report = [0; 5];
-        match self.0.read(&mut report) {
+        match self.pipe.read(&mut report) {
+            Ok(5) if report[0] == ASTRAY => {
+                self.astray = true;
+                self.outcome()
+            }
             Ok(5) => {
                 let step = match report[0] {
                     1 => LaunchStep::Descriptors,
@@ -156,22 +174,27 @@ pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
             write.as_raw_fd(),
             parent,
         );
-        let code = error.raw_os_error().unwrap_or(0).to_le_bytes();
-        let report = [step as u8, code[0], code[1], code[2], code[3]];
-        // The pipe moved out of the way with the other descriptors, unless that failed.
-        let pipe = FAILURE.load(std::sync::atomic::Ordering::Relaxed);
-        // SAFETY: writes five bytes of a living array; a pipe takes them at once.
-        unsafe { libc::write(pipe, report.as_ptr().cast(), report.len()) };
+        tell(step as u8, &error);
         127
     };
     // SAFETY: everything was prepared above; up to the exec, or the end, `run` makes async-signal-safe calls only.
     let child = unsafe { fork::fork_anyway(run) }?;
     drop(write);
-    Ok((child, Launch(std::fs::File::from(read))))
+    Ok((child, Launch::resume(read)))
 }
 
 /// Where the child of [`spawn`] reports a failure; each child has its own copy.
 static FAILURE: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(-1);
+
+/// In the child: a report. Async-signal-safe.
+fn tell(step: u8, error: &io::Error) {
+    let code = error.raw_os_error().unwrap_or(0).to_le_bytes();
+    let report = [step, code[0], code[1], code[2], code[3]];
+    // The pipe moved out of the way with the other descriptors, unless that failed.
+    let pipe = FAILURE.load(std::sync::atomic::Ordering::Relaxed);
+    // SAFETY: writes five bytes of a living array; a pipe takes them at once.
+    unsafe { libc::write(pipe, report.as_ptr().cast(), report.len()) };
+}
 
 /// In the child: everything up to the exec; returns only if that fails. Async-signal-safe.
 fn become_program(
@@ -196,10 +219,14 @@ fn become_program(
     if let Some(Err(error)) = program.account.as_ref().map(user::take_on) {
         return (LaunchStep::User, error);
     }
-    if let Some(directory) = &program.directory {
-        // SAFETY: a NUL-terminated string that lives on.
-        if unsafe { libc::chdir(directory.as_ptr()) } < 0 {
-            return (LaunchStep::Directory, io::Error::last_os_error());
+    if let Some(Err(error)) = program.directory.as_deref().map(enter) {
+        let is_missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
+        if !(program.or_in_root && is_missing) {
+            return (LaunchStep::Directory, error);
+        }
+        tell(ASTRAY, &error);
+        if let Err(error) = enter(c"/") {
+            return (LaunchStep::Directory, error);
         }
     }
     if let Some(Err(error)) = program.death_signal.map(|signal| die_with_parent(signal, parent)) {
@@ -208,6 +235,12 @@ fn become_program(
     signals::reset(&[]);
     signals::unblock_all();
     (LaunchStep::Execute, execute(&program.candidates, arguments, environment))
+}
+
+/// Async-signal-safe.
+fn enter(directory: &CStr) -> io::Result<()> {
+    // SAFETY: a NUL-terminated string that lives on.
+    if unsafe { libc::chdir(directory.as_ptr()) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Tries the candidates; the most telling error counts (execvp(3): EACCES beats ENOENT).

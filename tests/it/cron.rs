@@ -1,6 +1,6 @@
 //! Jobs run when they should, where they should, and what became of them is recorded.
 
-use crate::harness::{Setup, holds, wait_until};
+use crate::harness::{Setup, hatchery, holds, wait_until};
 use std::time::Duration;
 
 /// A job of every minute begins within one; then it runs.
@@ -55,4 +55,33 @@ fn jobs_run_in_their_apps_place_and_their_ends_are_recorded() {
         holds(running.is_empty(), running)
     });
     assert!(!server.directory().path().join("yearly").exists());
+}
+
+/// `nobody` has no home on most machines.
+#[test]
+fn a_job_whose_user_has_no_home_runs_in_the_root_and_is_warned_of() {
+    let Ok(Some(nobody)) = nix::unistd::User::from_name("nobody") else { return };
+    if !nix::unistd::geteuid().is_root() || nobody.dir.exists() {
+        eprintln!("nothing to test: no user whose home is missing");
+        return;
+    }
+    let home = nobody.dir.display();
+    let setup = Setup::new(
+        r#"
+    user: "nobody",
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(body: "fixed"))])],
+    cron: [(name: "where", at: "@yearly", command: ["sh", "-c", "echo in $(pwd), home $HOME"])],"#,
+    )
+    .bind_itself();
+    let checked = hatchery(&setup.directory, &["check"]);
+    let warning = format!("cron[0]: `where` runs in `/`, as the home of its user, `{home}`, does not exist");
+    assert!(checked.code == Some(0) && checked.stderr.contains(&warning), "{checked:?}");
+    let server = setup.start().tolerant(&["cron where: runs in"]);
+    assert_eq!(server.command(&["cron", "run", "where"]).code, Some(0));
+    server.wait_log(&format!("cron where: runs in `/`, as the home of its user, `{home}`, does not exist"));
+    server.wait_log(&format!("in /, home {home}"));
+    wait_until(Duration::from_secs(10), "it has ended", || {
+        let job = server.job("where");
+        holds(job.history.first().is_some_and(|run| run.outcome == "ok"), job)
+    });
 }

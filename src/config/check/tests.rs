@@ -209,3 +209,35 @@ fn a_listener_for_everybody_is_warned_of_where_descriptors_cannot_be_refused() {
     );
     assert!(lines[0].starts_with(&start), "{lines:#?}");
 }
+
+#[test]
+fn jobs_that_are_to_run_in_a_home_that_does_not_exist_are_warned_of() {
+    let text = respond(
+        "user: \"www\", apps: {\"shop\": (module: \"shop\", python: \"/bin/sh\")}, cron: [ \
+         (name: \"own\", at: \"@daily\", command: [\"true\"], user: \"gone\"), \
+         (name: \"common\", at: \"@daily\", command: [\"true\"]), \
+         (name: \"there\", at: \"@daily\", command: [\"true\"], user: \"there\"), \
+         (name: \"unknown\", at: \"@daily\", command: [\"true\"], user: \"unknown\"), \
+         (name: \"given\", at: \"@daily\", command: [\"true\"], user: \"gone\", chdir: \"/srv\"), \
+         (name: \"app\", at: \"@daily\", command: [\"true\"], user: \"gone\", app: \"shop\")]",
+    );
+    let config = load(Path::new("hatchery.ron"), &Memory::default().with("hatchery.ron", &text)).unwrap();
+    let homes = |user: Option<&str>| match user {
+        Some("gone") => Some("/nonexistent".into()),
+        Some("www") => Some("/etc/passwd/www".into()),
+        Some("there") => Some("/usr".into()),
+        _ => None,
+    };
+    let lines: Vec<String> = homeless(&config, homes).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "hatchery.ron: cron[0]: `own` runs in `/`, as the home of its user, `/nonexistent`, does not exist; give it \
+             `chdir`",
+            "hatchery.ron: cron[1]: `common` runs in `/`, as the home of its user, `/etc/passwd/www`, does not exist; \
+             give it `chdir`",
+        ]
+    );
+    assert!(home_of(Some("root")).is_some_and(|home| home.is_absolute()));
+    assert_eq!(home_of(Some("no-such-user-here")), None);
+}

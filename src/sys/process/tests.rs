@@ -14,6 +14,7 @@ fn program(candidates: &[&str], arguments: &[&str]) -> (Program, OwnedFd) {
         arguments: arguments.iter().map(|text| c(text)).collect(),
         environment: vec![c("PATH=/usr/bin:/bin"), c("GREETING=hello")],
         directory: Some(c("/")),
+        or_in_root: false,
         account: None,
         stdin: None,
         stderr: write.try_clone().unwrap(),
@@ -65,6 +66,26 @@ fn a_program_gets_its_environment_directory_and_descriptors() {
     assert_eq!(wait(&child), Ended::Code(3));
     // 0, 1, 2, 3 and the listing's own.
     assert_eq!(all(read).replace(' ', ""), "hello\n/\nthird\n5\n");
+}
+
+#[test]
+fn a_program_whose_directory_is_missing_runs_in_the_root_where_that_will_do() {
+    for (directory, or_in_root, printed, astray, failed) in [
+        ("/nonexistent/home", true, "/\n", true, None),
+        ("/etc/passwd/home", true, "/\n", true, None),
+        ("/usr", true, "/usr\n", false, None),
+        ("/nonexistent/home", false, "", false, Some(LaunchStep::Directory)),
+    ] {
+        let (mut spec, read) = program(&["/bin/sh"], &["sh", "-c", "pwd"]);
+        (spec.directory, spec.or_in_root) = (Some(c(directory)), or_in_root);
+        let (child, mut launch) = spawn(&spec).unwrap();
+        drop(spec);
+        // By its end everything was told.
+        assert_eq!(all(read), printed, "{directory}");
+        wait(&child);
+        assert_eq!(outcome(&mut launch).map(|(step, _)| step), failed, "{directory}");
+        assert_eq!(launch.is_astray(), astray, "{directory}");
+    }
 }
 
 #[test]
