@@ -3,6 +3,7 @@
 use super::located::{Node, Read, Report};
 use super::problem::Complaint;
 use super::source::absolute;
+use super::written::{Write, Written};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -158,6 +159,12 @@ impl Read for Address {
     }
 }
 
+impl Write for Address {
+    fn write(&self) -> Written {
+        self.to_string().write()
+    }
+}
+
 impl Network {
     /// `10.0.0.0/8`, `2001:db8::/32`, one address, or `unix:`.
     pub(crate) fn parse(text: &str) -> Result<Self, Complaint> {
@@ -230,6 +237,12 @@ impl fmt::Display for Network {
 impl Read for Network {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a network such as \"10.0.0.0/8\"", Self::parse)
+    }
+}
+
+impl Write for Network {
+    fn write(&self) -> Written {
+        self.to_string().write()
     }
 }
 

@@ -1,14 +1,14 @@
 //! `apps: {…}`.
 
-use super::host::{Host, Keys, Target};
-use super::located::{Located, Node, Raw, Read, Report};
+use super::host::Host;
+use super::located::{Given, Node, Report};
 use super::problem::Complaint;
-use super::read::{Env, Positive, Size};
+use super::read::env;
 use super::ready::Ready;
-use super::resources::OomScore;
+use super::resources;
+use super::walk::{By, Choice, Section, Walk};
 use super::workers::{IDLE, Processes};
 use crate::sys::resources::Resources;
-use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,20 +69,6 @@ pub enum Keep {
 /// As they are written.
 const KEEPS: [(&str, Keep); 2] = [("Nothing", Keep::Nothing), ("Template", Keep::Template)];
 
-impl Read for Keep {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.choice(report, &KEEPS, &[])
-    }
-}
-
-impl Keep {
-    /// As it is written.
-    #[must_use]
-    pub(crate) fn name(self) -> &'static str {
-        KEEPS.iter().find(|(_, keep)| *keep == self).map_or("", |(name, _)| name)
-    }
-}
-
 /// See [`App::response_buffer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseBuffer {
@@ -92,62 +78,19 @@ pub struct ResponseBuffer {
     pub(crate) file: u64,
 }
 
-/// An app as written.
-#[derive(Deserialize)]
-pub(crate) struct RawApp<'a> {
-    #[serde(borrow)]
-    module: Option<Located<'a, Target>>,
-    chdir: Option<Located<'a, PathBuf>>,
-    home: Option<Located<'a, PathBuf>>,
-    python: Option<Located<'a, PathBuf>>,
-    env: Option<Located<'a, Env>>,
-    processes: Option<Located<'a, Processes>>,
-    threads: Option<Located<'a, u32>>,
-    idle: Option<Located<'a, Positive>>,
-    timeout: Option<Located<'a, Positive>>,
-    queue_timeout: Option<Located<'a, Positive>>,
-    boot_timeout: Option<Located<'a, Positive>>,
-    prove: Option<Located<'a, bool>>,
-    preload: Option<Located<'a, bool>>,
-    keep: Option<Located<'a, Keep>>,
-    ready: Option<Located<'a, Ready>>,
-    max_requests: Option<Located<'a, u32>>,
-    max_rss: Option<Located<'a, Size>>,
-    max_lifetime: Option<Located<'a, Positive>>,
-    user: Option<Located<'a, String>>,
-    limits: Option<Located<'a, Resources>>,
-    oom_score_adj: Option<Located<'a, OomScore>>,
-    response_buffer: Option<Located<'a, ResponseBuffer>>,
-}
-
-impl<'a> Raw<'a> for RawApp<'a> {
-    const LATER: &'static [&'static str] = &["env_file"];
-}
-
-/// `response_buffer` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawResponseBuffer<'a> {
-    #[serde(borrow)]
-    memory: Option<Located<'a, Size>>,
-    file: Option<Located<'a, Size>>,
-}
-
-impl<'a> Raw<'a> for RawResponseBuffer<'a> {}
-
 impl Default for ResponseBuffer {
     fn default() -> Self {
         Self { memory: 64 << 10, file: 1 << 30 }
     }
 }
 
-impl App {
-    /// The defaults for an app of this kind in this directory.
-    pub(crate) fn new(name: &str, kind: Host, chdir: PathBuf, home: Option<PathBuf>) -> Self {
+impl Default for App {
+    fn default() -> Self {
         Self {
-            name: name.to_owned(),
-            kind,
-            chdir,
-            home,
+            name: String::new(),
+            kind: Host::default(),
+            chdir: PathBuf::new(),
+            home: None,
             env: Vec::new(),
             processes: Processes { min: 1, max: 1 },
             idle: IDLE,
@@ -166,55 +109,50 @@ impl App {
             response_buffer: ResponseBuffer::default(),
         }
     }
+}
 
-    /// The app of this name.
-    pub(crate) fn read(name: &str, node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawApp<'_>>(report)?;
-        let chdir = at.or(raw.chdir, node.file.dir.clone(), report);
-        let home = at.read(raw.home, report);
-        let keys = Keys { module: raw.module, python: raw.python, threads: raw.threads };
-        let kind = Host::read(keys, &at, home.as_deref(), report);
-        let default = Self::new(name, kind, chdir, home);
-        let (preload, keep) =
-            (at.or(raw.preload, default.preload, report), at.or(raw.keep, default.keep, report));
-        if keep == Keep::Template && !preload {
+impl Section for App {
+    const LATER: &'static [&'static str] = &["env_file"];
+
+    fn start(node: &Node<'_>, _report: &Report<'_>) -> Self {
+        Self { chdir: node.file.dir.clone(), ..Self::default() }
+    }
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        self.kind.walk(keys);
+        keys.key("chdir", &mut self.chdir);
+        keys.key("home", &mut self.home);
+        keys.key("env", &mut By(&mut self.env, env));
+        keys.key("processes", &mut self.processes);
+        keys.key("idle", &mut self.idle);
+        keys.key("timeout", &mut self.timeout);
+        keys.key("queue_timeout", &mut self.queue_timeout);
+        keys.key("boot_timeout", &mut self.boot_timeout);
+        keys.key("prove", &mut self.prove);
+        keys.key("preload", &mut self.preload);
+        keys.key("keep", &mut Choice(&mut self.keep, &KEEPS, &[]));
+        keys.key("ready", &mut self.ready);
+        keys.key("max_requests", &mut self.max_requests);
+        keys.key("max_rss", &mut self.max_rss);
+        keys.key("max_lifetime", &mut self.max_lifetime);
+        keys.key("user", &mut self.user);
+        resources::walk(&mut self.resources, keys);
+        keys.key("response_buffer", &mut self.response_buffer);
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        self.kind.check(self.home.as_deref(), given, report);
+        if self.keep == Keep::Template && !self.preload {
             let hint = "add preload: true, or leave keep out";
-            node.complain(
-                report,
-                Complaint::new("keep: Template without preload: there is no template", hint),
-            );
+            let what = "keep: Template without preload: there is no template";
+            given.complain(report, Complaint::new(what, hint));
         }
-        Some(Self {
-            env: at.or(raw.env, Env::default(), report).0,
-            processes: at.or(raw.processes, default.processes, report),
-            idle: at.or(raw.idle, Positive(default.idle), report).0,
-            timeout: at.or(raw.timeout, Positive(default.timeout), report).0,
-            queue_timeout: at.or(raw.queue_timeout, Positive(default.queue_timeout), report).0,
-            boot_timeout: at.or(raw.boot_timeout, Positive(default.boot_timeout), report).0,
-            prove: at.or(raw.prove, default.prove, report),
-            preload,
-            keep,
-            ready: at.read(raw.ready, report),
-            max_requests: at.read(raw.max_requests, report),
-            max_rss: at.read(raw.max_rss, report).map(|Size(bytes)| bytes),
-            max_lifetime: at.read(raw.max_lifetime, report).map(|Positive(time)| time),
-            user: at.read(raw.user, report),
-            resources: Resources {
-                oom_score_adj: at.read(raw.oom_score_adj, report).map(|score| score.0),
-                ..at.or(raw.limits, default.resources, report)
-            },
-            response_buffer: at.or(raw.response_buffer, default.response_buffer, report),
-            ..default
-        })
     }
 }
 
-impl Read for ResponseBuffer {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawResponseBuffer<'_>>(report)?;
-        let default = Self::default();
-        let memory = at.or(raw.memory, Size(default.memory), report).0;
-        let file = at.or(raw.file, Size(default.file), report).0;
-        Some(Self { memory, file })
+impl Section for ResponseBuffer {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("memory", &mut self.memory);
+        keys.key("file", &mut self.file);
     }
 }

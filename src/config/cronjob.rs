@@ -1,17 +1,17 @@
 //! `cron: […]`.
 
-use super::located::{At, Located, Node, Raw, Read, Report};
+use super::located::{At, Given, Report};
 use super::problem::{Complaint, Place};
-use super::read::{Command, Env, Positive};
-use super::resources::OomScore;
+use super::read::{command, env};
+use super::walk::{By, Choice, Section, Walk};
+use super::{Config, resources};
 use crate::cron::{Overlap, Schedule};
 use crate::sys::resources::Resources;
-use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// A cron job.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CronJob {
     /// Unique.
     pub(crate) name: String,
@@ -38,92 +38,70 @@ pub struct CronJob {
 }
 
 /// A job whose app is still a name.
+#[derive(Clone, Default)]
 pub(crate) struct Draft {
+    /// Of its name.
     pub(crate) place: Place,
     pub(crate) app: Option<At<String>>,
     /// Without its app.
     pub(crate) job: CronJob,
 }
 
-/// A job as written.
-#[derive(Deserialize)]
-pub(crate) struct RawCronJob<'a> {
-    #[serde(borrow)]
-    name: Option<Located<'a, At<String>>>,
-    at: Option<Located<'a, At<String>>>,
-    timezone: Option<Located<'a, At<String>>>,
-    command: Option<Located<'a, Command>>,
-    app: Option<Located<'a, At<String>>>,
-    chdir: Option<Located<'a, PathBuf>>,
-    env: Option<Located<'a, Env>>,
-    user: Option<Located<'a, String>>,
-    timeout: Option<Located<'a, Positive>>,
-    overlap: Option<Located<'a, Overlap>>,
-    limits: Option<Located<'a, Resources>>,
-    oom_score_adj: Option<Located<'a, OomScore>>,
+impl Draft {
+    /// As it would be written for this job.
+    pub(crate) fn of(job: &CronJob, config: &Config) -> Self {
+        let app = job.app.and_then(|at| config.app_name(at));
+        Self { place: Place::default(), app, job: job.clone() }
+    }
 }
 
-impl<'a> Raw<'a> for RawCronJob<'a> {}
+impl Section for Draft {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        let of = &mut self.job;
+        keys.need("name", "\"clearsessions\"", &mut of.name);
+        keys.need("at", "\"17 3 * * *\"", &mut of.at);
+        keys.key("timezone", &mut of.timezone);
+        let example = "[\"python\", \"manage.py\", \"clearsessions\"]";
+        keys.need("command", example, &mut By(&mut of.command, command));
+        keys.key("app", &mut self.app);
+        keys.key("chdir", &mut of.chdir);
+        keys.key("env", &mut By(&mut of.env, env));
+        keys.key("user", &mut of.user);
+        keys.key("timeout", &mut of.timeout);
+        keys.key("overlap", &mut Choice(&mut of.overlap, &OVERLAPS, &[]));
+        resources::walk(&mut of.resources, keys);
+    }
 
-impl Read for Draft {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawCronJob<'_>>(report)?;
-        let name: Option<At<String>> = at.need(raw.name, "name", "\"clearsessions\"", report);
-        let when: Option<At<String>> = at.need(raw.at, "at", "\"17 3 * * *\"", report);
-        let command =
-            at.need(raw.command, "command", "[\"python\", \"manage.py\", \"clearsessions\"]", report);
-        let timezone: Option<At<String>> = at.read(raw.timezone, report);
-        if let Some(when) = &when {
-            check(when, timezone.as_ref(), report);
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        self.place = given.place_of("name");
+        if given.is_good("name") && self.job.name.is_empty() {
+            report.add(&self.place, Complaint::new("an empty name", ""));
         }
-        let app = at.read(raw.app, report);
-        let job = CronJob {
-            name: String::new(),
-            at: String::new(),
-            timezone: timezone.map(|timezone| timezone.value),
-            command: Vec::new(),
-            app: None,
-            chdir: at.read(raw.chdir, report),
-            env: at.or(raw.env, Env::default(), report).0,
-            user: at.read(raw.user, report),
-            timeout: at.read(raw.timeout, report).map(|timeout| timeout.0),
-            overlap: at.or(raw.overlap, Overlap::default(), report),
-            resources: Resources {
-                oom_score_adj: at.read(raw.oom_score_adj, report).map(|score| score.0),
-                ..at.or(raw.limits, Resources::default(), report)
-            },
-        };
-        let At { value: name, place } = name?;
-        if name.is_empty() {
-            report.add(&place, Complaint::new("an empty name", ""));
+        if given.is_good("at") {
+            check(&self.job.at, self.job.timezone.as_deref(), given, report);
         }
-        Some(Self { place, app, job: CronJob { name, at: when?.value, command: command?.0, ..job } })
     }
 }
 
 /// Names of the ways to overlap.
-pub(crate) const OVERLAPS: [(&str, Overlap); 4] = [
+const OVERLAPS: [(&str, Overlap); 4] = [
     ("Skip", Overlap::Skip),
     ("Queue", Overlap::Queue),
     ("Allow", Overlap::Allow),
     ("Replace", Overlap::Replace),
 ];
 
-impl Read for Overlap {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.choice(report, &OVERLAPS, &[])
-    }
-}
-
 /// A wrong zone must not hide a wrong schedule.
-fn check(when: &At<String>, timezone: Option<&At<String>>, report: &mut Report<'_>) {
-    match (check_schedule(&when.value, timezone.map(|zone| zone.value.as_str())), timezone) {
-        (Ok(()), _) => {}
-        (Err(Fault::Zone(complaint)), Some(timezone)) => {
-            report.add(&timezone.place, complaint);
-            check(when, None, report);
+fn check(at: &str, timezone: Option<&str>, given: &Given<'_>, report: &mut Report<'_>) {
+    match check_schedule(at, timezone) {
+        Ok(()) => {}
+        Err(Fault::Zone(complaint)) if timezone.is_some() => {
+            report.add(&given.place_of("timezone"), complaint);
+            check(at, None, given, report);
         }
-        (Err(Fault::Zone(complaint) | Fault::Schedule(complaint)), _) => report.add(&when.place, complaint),
+        Err(Fault::Zone(complaint) | Fault::Schedule(complaint)) => {
+            report.add(&given.place_of("at"), complaint);
+        }
     }
 }
 

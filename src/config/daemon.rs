@@ -1,13 +1,14 @@
 //! `daemons: {…}`.
 
-use super::located::{At, Located, Node, Raw, Read, Report};
-use super::problem::Complaint;
-use super::read::{Command, Env, Positive};
-use super::resources::OomScore;
+use super::located::{At, Given, Node, Read, Report};
+use super::problem::{Complaint, Place};
+use super::read::{command, env};
+use super::walk::{By, Section, Walk};
 use super::workers::MOST_PROCESSES;
+use super::written::{Write, Written};
+use super::{Config, resources};
 use crate::sys::resources::Resources;
 use crate::sys::signals;
-use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,43 +82,56 @@ impl Signal {
             Self::Winch => signals::SIGWINCH,
         }
     }
-
-    /// As it is written in a file.
-    #[must_use]
-    pub(crate) fn name(self) -> &'static str {
-        SIGNALS.iter().find(|(_, signal)| *signal == self).map_or("Term", |(name, _)| name)
-    }
 }
 
 /// A daemon whose app and dependencies are still names.
+#[derive(Clone, Default)]
 pub(crate) struct Draft {
+    place: Place,
     app: Option<At<String>>,
     after: Vec<At<String>>,
-    /// Without its app and dependencies.
+    /// Without its name, app and dependencies.
     daemon: Daemon,
 }
 
-/// A daemon as written.
-#[derive(Deserialize)]
-pub(crate) struct RawDaemon<'a> {
-    #[serde(borrow)]
-    command: Option<Located<'a, Command>>,
-    app: Option<Located<'a, At<String>>>,
-    chdir: Option<Located<'a, PathBuf>>,
-    env: Option<Located<'a, Env>>,
-    user: Option<Located<'a, String>>,
-    processes: Option<Located<'a, u32>>,
-    after: Option<Located<'a, Vec<At<String>>>>,
-    ready_after: Option<Located<'a, Positive>>,
-    stop_signal: Option<Located<'a, Signal>>,
-    stop_timeout: Option<Located<'a, Positive>>,
-    reload_signal: Option<Located<'a, Signal>>,
-    overlap: Option<Located<'a, bool>>,
-    limits: Option<Located<'a, Resources>>,
-    oom_score_adj: Option<Located<'a, OomScore>>,
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            command: Vec::new(),
+            app: None,
+            chdir: None,
+            env: Vec::new(),
+            user: None,
+            processes: 1,
+            after: Vec::new(),
+            ready_after: Duration::from_secs(1),
+            stop_signal: Signal::Term,
+            stop_timeout: Duration::from_secs(10),
+            reload_signal: None,
+            overlap: false,
+            resources: Resources::default(),
+        }
+    }
 }
 
-impl<'a> Raw<'a> for RawDaemon<'a> {
+impl Draft {
+    /// As it would be written for this daemon.
+    pub(crate) fn of(daemon: &Daemon, config: &Config) -> Self {
+        let after = daemon.after.iter().filter_map(|dependency| match dependency {
+            Dependency::App(at) => config.apps.get(*at).map(|app| app.name.clone()),
+            Dependency::Daemon(at) => config.daemons.get(*at).map(|daemon| daemon.name.clone()),
+        });
+        Self {
+            place: Place::default(),
+            app: daemon.app.and_then(|at| config.app_name(at)),
+            after: after.map(At::nowhere).collect(),
+            daemon: daemon.clone(),
+        }
+    }
+}
+
+impl Section for Draft {
     fn misplaced(key: &str) -> Option<Complaint> {
         let hint = match key {
             "autostart" | "autorestart" | "restart" => "a daemon is always started and always restarted",
@@ -131,46 +145,34 @@ impl<'a> Raw<'a> for RawDaemon<'a> {
         };
         Some(Complaint::new(format!("unknown key `{key}`"), hint))
     }
-}
 
-impl Draft {
-    /// The daemon of this name.
-    pub(crate) fn read(name: &str, node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawDaemon<'_>>(report)?;
-        let command: Option<Command> =
-            at.need(raw.command, "command", "[\"celery\", \"-A\", \"shop\", \"worker\"]", report);
-        if ["worker", "workers"].contains(&name) {
-            let hint = "commands call the event-loop workers so; take another name";
-            node.complain(report, Complaint::new(format!("a daemon cannot be called `{name}`"), hint));
-        }
-        let processes = at.or(raw.processes, 1, report);
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        let of = &mut self.daemon;
+        keys.need("command", "[\"celery\", \"-A\", \"shop\", \"worker\"]", &mut By(&mut of.command, command));
+        keys.key("app", &mut self.app);
+        keys.key("chdir", &mut of.chdir);
+        keys.key("env", &mut By(&mut of.env, env));
+        keys.key("user", &mut of.user);
+        keys.key("processes", &mut of.processes);
+        keys.key("after", &mut self.after);
+        keys.key("ready_after", &mut of.ready_after);
+        keys.key("stop_signal", &mut of.stop_signal);
+        keys.key("stop_timeout", &mut of.stop_timeout);
+        keys.key("reload_signal", &mut of.reload_signal);
+        keys.key("overlap", &mut of.overlap);
+        resources::walk(&mut of.resources, keys);
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        let processes = self.daemon.processes;
         if processes == 0 || processes > MOST_PROCESSES {
             let what = format!("{processes} processes are out of range");
-            node.complain(report, Complaint::new(what, format!("from 1 to {MOST_PROCESSES}")));
+            given.complain(report, Complaint::new(what, format!("from 1 to {MOST_PROCESSES}")));
         }
-        let app: Option<At<String>> = at.read(raw.app, report);
-        let own = app.is_none().then(|| node.file.dir.clone());
-        let after = at.or(raw.after, Vec::new(), report);
-        let daemon = Daemon {
-            name: name.to_owned(),
-            command: Vec::new(),
-            app: None,
-            chdir: at.read(raw.chdir, report).or(own),
-            env: at.or(raw.env, Env::default(), report).0,
-            user: at.read(raw.user, report),
-            processes,
-            after: Vec::new(),
-            ready_after: at.or(raw.ready_after, Positive(Duration::from_secs(1)), report).0,
-            stop_signal: at.or(raw.stop_signal, Signal::Term, report),
-            stop_timeout: at.or(raw.stop_timeout, Positive(Duration::from_secs(10)), report).0,
-            reload_signal: at.read(raw.reload_signal, report),
-            overlap: at.or(raw.overlap, false, report),
-            resources: Resources {
-                oom_score_adj: at.read(raw.oom_score_adj, report).map(|score| score.0),
-                ..at.or(raw.limits, Resources::default(), report)
-            },
-        };
-        Some(Self { app, after, daemon: Daemon { command: command?.0, ..daemon } })
+        if self.app.is_none() {
+            self.daemon.chdir.get_or_insert_with(|| given.node.file.dir.clone());
+        }
+        self.place = given.place();
     }
 }
 
@@ -188,5 +190,11 @@ const SIGNALS: [(&str, Signal); 7] = [
 impl Read for Signal {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.choice(report, &SIGNALS, &[])
+    }
+}
+
+impl Write for Signal {
+    fn write(&self) -> Written {
+        Written::name_in(&SIGNALS, self)
     }
 }

@@ -201,7 +201,7 @@ fn app_of(
     let mut wsgi = Wsgi::new(target, home.as_deref(), report.source);
     wsgi.threads = run.threads.unwrap_or(wsgi.threads);
     let threads = check_threads(wsgi.threads);
-    let mut app = App::new(&app_name(&chdir), Host::Wsgi(wsgi), chdir, home);
+    let mut app = App { name: app_name(&chdir), kind: Host::Wsgi(wsgi), chdir, home, ..App::default() };
     for text in &run.env {
         let pair = text.split_once('=').ok_or_else(|| {
             Complaint::new(format!("`{text}` has no `=`"), format!("for example --env {text}=value"))

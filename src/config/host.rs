@@ -13,10 +13,11 @@ mod wsgi;
 pub use wsgi::Wsgi;
 pub(crate) use wsgi::{Target, check_threads};
 
-use super::located::{Fields, Located, Report};
+use super::located::{Given, Report};
+use super::walk::Walk;
 use crate::gateway::app::INLINE;
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The kind of an app.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +26,10 @@ pub enum Host {
     Wsgi(Wsgi),
 }
 
-/// Keys of an app that are a kind's own, as written.
-pub(crate) struct Keys<'a> {
-    pub(super) module: Option<Located<'a, Target>>,
-    pub(super) python: Option<Located<'a, PathBuf>>,
-    pub(super) threads: Option<Located<'a, u32>>,
+impl Default for Host {
+    fn default() -> Self {
+        Self::Wsgi(Wsgi::default())
+    }
 }
 
 /// What hosts an app.
@@ -56,20 +56,17 @@ pub enum HandOver {
 }
 
 impl Host {
-    /// The kind that its keys say, in the virtualenv of its app.
-    pub(crate) fn read(
-        keys: Keys<'_>,
-        at: &Fields<'_>,
-        home: Option<&Path>,
-        report: &mut Report<'_>,
-    ) -> Self {
-        Self::Wsgi(Wsgi::read(keys, at, home, report))
+    /// Its own keys.
+    pub(crate) fn walk(&mut self, keys: &mut dyn Walk) {
+        match self {
+            Self::Wsgi(wsgi) => wsgi.walk(keys),
+        }
     }
 
-    /// Its keys as they are written, each with a value.
-    pub(crate) fn written(&self) -> Vec<(&'static str, String)> {
+    /// What its keys do not tell alone, in the virtualenv of its app.
+    pub(crate) fn check(&mut self, home: Option<&Path>, given: &Given<'_>, report: &mut Report<'_>) {
         match self {
-            Self::Wsgi(wsgi) => wsgi.written(),
+            Self::Wsgi(wsgi) => wsgi.check(home, given, report),
         }
     }
 

@@ -12,7 +12,6 @@ use super::source::{Source, absolute, is_pattern};
 use super::upstream::Upstream;
 use super::workers::Workers;
 use super::{Config, Limits, Log, Sandbox, cronjob, daemon};
-use crate::config::read::Positive;
 use crate::policy::DefaultSite;
 use crate::sys::place;
 use serde::Deserialize;
@@ -28,8 +27,8 @@ pub(crate) struct RawConfig<'a> {
     user: Option<Located<'a, String>>,
     pid_file: Option<Located<'a, PathBuf>>,
     control: Option<Located<'a, PathBuf>>,
-    shutdown_timeout: Option<Located<'a, Positive>>,
-    drain_timeout: Option<Located<'a, Positive>>,
+    shutdown_timeout: Option<Located<'a, Duration>>,
+    drain_timeout: Option<Located<'a, Duration>>,
     start: Option<Located<'a, Start>>,
     temp_dir: Option<Located<'a, PathBuf>>,
     sandbox: Option<Located<'a, Sandbox>>,
@@ -98,30 +97,8 @@ struct Sections {
 /// `{ "name": value }` with the names of those values, too, that are wrong: a name that is there is not unknown.
 struct Named<T>(Vec<(At<String>, Option<T>)>);
 
-impl Read for Named<App> {
+impl<T: Read> Read for Named<T> {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        Self::read_with(node, report, App::read)
-    }
-}
-
-impl Read for Named<Upstream> {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        Self::read_with(node, report, Upstream::read)
-    }
-}
-
-impl Read for Named<daemon::Draft> {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        Self::read_with(node, report, daemon::Draft::read)
-    }
-}
-
-impl<T> Named<T> {
-    fn read_with(
-        node: &Node<'_>,
-        report: &mut Report<'_>,
-        read: fn(&str, &Node<'_>, &mut Report<'_>) -> Option<T>,
-    ) -> Option<Self> {
         let entries = node.map(report)?;
         let mut list = Vec::with_capacity(entries.len());
         for (name, value) in entries {
@@ -131,7 +108,7 @@ impl<T> Named<T> {
             {
                 report.add(&name.place, Complaint::new("a name is one word", "for example \"shop\""));
             }
-            let value = read(&name.value, &value, report);
+            let value = T::read(&value, report);
             list.push((name, value));
         }
         Some(Self(list))
@@ -237,8 +214,8 @@ fn read_main(top: &Node<'_>, origin: &str, report: &mut Report<'_>) -> Option<Co
         user: at.read(raw.user, report),
         pid_file: at.read(raw.pid_file, report),
         control: at.read(raw.control, report),
-        shutdown_timeout: at.or(raw.shutdown_timeout, Positive(defaults.shutdown_timeout), report).0,
-        drain_timeout: at.or(raw.drain_timeout, Positive(defaults.drain_timeout), report).0,
+        shutdown_timeout: at.or(raw.shutdown_timeout, defaults.shutdown_timeout, report),
+        drain_timeout: at.or(raw.drain_timeout, defaults.drain_timeout, report),
         all_or_nothing: at.or(raw.start, Start { all_or_nothing: false }, report).all_or_nothing,
         temp_dir: at.or(raw.temp_dir, defaults.temp_dir.clone(), report),
         sandbox: at.or(raw.sandbox, defaults.sandbox, report),
@@ -366,16 +343,20 @@ fn resolve(
     config.daemons = daemon::order::resolve(sections.daemons, &names, find, report);
     apps.warn_unused("no location, daemon or cron job uses it", report);
     upstreams.warn_unused("no location uses it", report);
-    config.apps = sections.apps.into_iter().filter_map(|(_, app)| app).collect();
+    config.apps = named(sections.apps, |name, app| App { name, ..app });
     for (index, app) in config.apps.iter_mut().enumerate() {
         if let Some(ready) = &mut app.ready {
             ready.resolve(index, &config.sites);
         }
     }
-    config.upstreams = sections.upstreams.into_iter().filter_map(|(_, upstream)| upstream).collect();
+    config.upstreams = named(sections.upstreams, |name, upstream| Upstream { name, ..upstream });
     if let Some(default) = default {
         config.default_site = default_site(&default, &config.sites, report);
     }
+}
+
+fn named<T>(list: Vec<(At<String>, Option<T>)>, name: fn(String, T) -> T) -> Vec<T> {
+    list.into_iter().filter_map(|(key, value)| Some(name(key.value, value?))).collect()
 }
 
 /// The handler of a location, and what answers where it has nothing.
@@ -469,6 +450,11 @@ impl Names {
 }
 
 impl Config {
+    /// The name of the app at this index.
+    pub(crate) fn app_name(&self, at: usize) -> Option<At<String>> {
+        self.apps.get(at).map(|app| At::nowhere(app.name.clone()))
+    }
+
     /// The defaults of the whole-server keys, with nothing to serve.
     pub(crate) fn defaults(origin: &str, source: &dyn Source) -> Self {
         Self {

@@ -8,6 +8,7 @@ use super::problem::{Complaint, Place, Problem};
 use super::shape::{Shape, shape};
 use super::source::Source;
 use super::units;
+use super::walk::{Section, Value};
 use ron::value::RawValue;
 use serde::de::{self, Deserialize, IntoDeserializer, Visitor};
 use std::marker::PhantomData;
@@ -52,7 +53,7 @@ pub(crate) trait Read: Sized {
 }
 
 /// A value and its place, for checks that look at several values.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
     pub(crate) place: Place,
@@ -64,6 +65,14 @@ pub(crate) struct Node<'a> {
     pub(crate) file: &'a File,
     text: &'a str,
     key: String,
+}
+
+/// A section whose keys have been checked.
+pub(crate) struct Given<'a> {
+    /// The section itself.
+    pub(crate) node: Node<'a>,
+    list: Vec<(&'a str, Node<'a>)>,
+    good: Vec<&'static str>,
 }
 
 /// A struct whose keys have been checked: reads the fields of its raw struct.
@@ -89,6 +98,13 @@ impl<'s> Report<'s> {
 
     pub(crate) fn warn(&mut self, place: &Place, complaint: Complaint) {
         self.warnings.push(place.problem(complaint));
+    }
+}
+
+impl<T> At<T> {
+    /// A value that stands nowhere yet.
+    pub(crate) fn nowhere(value: T) -> Self {
+        Self { value, place: Place::default() }
     }
 }
 
@@ -229,6 +245,36 @@ impl<'a> Node<'a> {
             Ok(raw) => Some((raw, Fields { node: self.clone(), list })),
             Err(error) => self.refuse(report, Complaint::new(error.to_string(), "")),
         }
+    }
+
+    /// The section, its unknown keys reported and its known ones ready to be read.
+    pub(crate) fn given<S: Section>(
+        &self,
+        known: &[&'static str],
+        report: &mut Report<'_>,
+    ) -> Option<Given<'a>> {
+        let (all, short) = match (self.shape(), S::SHORT) {
+            (Shape::Struct(all), _) => (all, None),
+            (Shape::Tuple(none), _) if none.is_empty() => (Vec::new(), None),
+            (_, Some(key)) => (Vec::new(), Some((key, self.only().unwrap_or_else(|| self.clone())))),
+            (other, None) => return self.wrong(report, "( key: value, … )", &other),
+        };
+        let mut list: Vec<(&'a str, Node<'a>)> = short.into_iter().collect();
+        for (name, raw) in all {
+            let place = || self.place_of(name, self.key_of(name));
+            if list.iter().any(|(other, _)| *other == name) {
+                report.add(&place(), Complaint::new("given twice", "keep one of the two"));
+            } else if known.contains(&name) {
+                list.push((name, self.child(raw, self.key_of(name))));
+            } else if S::LATER.contains(&name) {
+                report.add(&place(), Complaint::later("key", name));
+            } else {
+                let complaint = S::misplaced(name).unwrap_or_else(|| unknown_key(name, known));
+                report.add(&place(), complaint);
+            }
+        }
+        list.retain(|(_, node)| node.text != "None");
+        Some(Given { node: self.clone(), list, good: Vec::new() })
     }
 
     /// The entries of `{ "name": value, … }`, with the place of each name. A name given twice is reported.
@@ -397,6 +443,49 @@ impl Fields<'_> {
             self.node.complain(report, missing);
         }
         self.read(field, report)
+    }
+}
+
+impl<'a> Given<'a> {
+    /// The place of the section.
+    pub(crate) fn place(&self) -> Place {
+        self.node.place()
+    }
+
+    pub(crate) fn complain(&self, report: &mut Report<'_>, complaint: Complaint) {
+        self.node.complain(report, complaint);
+    }
+
+    /// The key is there, whatever stands behind it.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.list.iter().any(|(name, _)| *name == key)
+    }
+
+    /// The key is there and could be read.
+    pub(crate) fn is_good(&self, key: &str) -> bool {
+        self.good.contains(&key)
+    }
+
+    /// The value of a key that is there.
+    pub(crate) fn node(&self, key: &str) -> Option<&Node<'a>> {
+        self.list.iter().find(|(name, _)| *name == key).map(|(_, node)| node)
+    }
+
+    /// `[]` stands behind the key: nothing, not even something wrong.
+    pub(crate) fn is_empty_list(&self, key: &str) -> bool {
+        self.node(key).is_some_and(|node| node.items().is_ok_and(|items| items.is_empty()))
+    }
+
+    /// The place of a key, or of the section if the key is not there.
+    pub(crate) fn place_of(&self, key: &str) -> Place {
+        self.node(key).unwrap_or(&self.node).place()
+    }
+
+    /// Reads a key, if it is there. False: its value is not to be used.
+    pub(crate) fn read(&mut self, key: &'static str, value: &mut dyn Value, report: &mut Report<'_>) -> bool {
+        let good = self.node(key).is_some_and(|node| value.take(node, report));
+        self.good.extend(good.then_some(key));
+        good
     }
 }
 

@@ -1,18 +1,19 @@
 //! `log: (…)`.
 
-use super::located::{Located, Node, Raw, Read, Report};
+use super::located::{Node, Read, Report};
 use super::problem::Complaint;
 use super::shape::Shape;
+use super::walk::{By, Choice, Section, Value, Walk};
+use super::written::{Write, Written};
 use crate::accesslog::Format;
 use log::LevelFilter;
-use serde::Deserialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is logged, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// Level of the server's own messages, on standard error.
-    pub(crate) level: log::LevelFilter,
+    pub(crate) level: LevelFilter,
     /// The access log.
     pub(crate) access: Option<AccessLog>,
 }
@@ -23,102 +24,80 @@ pub(crate) struct AccessLog {
     /// `None`: standard output (written `"-"`).
     pub(crate) path: Option<PathBuf>,
     /// How a line looks.
-    pub(crate) format: crate::accesslog::Format,
+    pub(crate) format: Format,
 }
-
-/// `log` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawLog<'a> {
-    #[serde(borrow)]
-    level: Option<Located<'a, Level>>,
-    access: Option<Located<'a, Access>>,
-}
-
-impl<'a> Raw<'a> for RawLog<'a> {}
-
-/// `log.access` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawAccess<'a> {
-    #[serde(borrow)]
-    path: Option<Located<'a, LogPath>>,
-    format: Option<Located<'a, Format>>,
-}
-
-impl<'a> Raw<'a> for RawAccess<'a> {}
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LevelFilter::Info, access: Some(AccessLog { path: None, format: Format::Combined }) }
+        Self { level: LevelFilter::Info, access: Some(AccessLog::default()) }
     }
 }
 
-impl Read for Log {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawLog<'_>>(report)?;
-        let default = Self::default();
-        let level = at.or(raw.level, Level(default.level), report).0;
-        let access = at.or(raw.access, Access(default.access), report).0;
-        Some(Self { level, access })
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { path: None, format: Format::Combined }
     }
 }
 
-struct Level(LevelFilter);
+impl Section for Log {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("level", &mut By(&mut self.level, level));
+        keys.key("access", &mut Access(&mut self.access));
+    }
+}
 
-/// Names of the levels, as written.
-pub(crate) const LEVELS: [(&str, LevelFilter); 6] = [
-    ("off", LevelFilter::Off),
-    ("error", LevelFilter::Error),
-    ("warn", LevelFilter::Warn),
-    ("info", LevelFilter::Info),
-    ("debug", LevelFilter::Debug),
-    ("trace", LevelFilter::Trace),
-];
+impl Section for AccessLog {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        let mut path = self.path.take().unwrap_or_else(|| PathBuf::from(STANDARD_OUTPUT[0]));
+        keys.key("path", &mut By(&mut path, log_path));
+        self.path = Some(path).filter(|path| path != Path::new(STANDARD_OUTPUT[0]));
+        keys.key("format", &mut Choice(&mut self.format, &FORMATS, &[]));
+    }
+}
 
-impl Read for Level {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let names = LEVELS.map(|(name, _)| name);
-        node.parse(report, &format!("a level in quotes, one of {}", names.join(", ")), |text| {
-            let found = LEVELS.iter().find(|(name, _)| *name == text);
-            found.map(|(_, level)| Self(*level)).ok_or_else(|| Complaint::unknown("level", text, &names))
-        })
+fn name(level: LevelFilter) -> String {
+    level.as_str().to_ascii_lowercase()
+}
+
+fn level(node: &Node<'_>, report: &mut Report<'_>) -> Option<LevelFilter> {
+    let names: Vec<String> = LevelFilter::iter().map(name).collect();
+    node.parse(report, &format!("a level in quotes, one of {}", names.join(", ")), |text| {
+        let found = LevelFilter::iter().find(|level| name(*level) == text);
+        found.ok_or_else(|| Complaint::unknown("level", text, &names))
+    })
+}
+
+impl Write for LevelFilter {
+    fn write(&self) -> Written {
+        name(*self).write()
     }
 }
 
 /// `Off` or `(path: …, format: …)`.
-struct Access(Option<AccessLog>);
+struct Access<'v>(&'v mut Option<AccessLog>);
 
-impl Read for Access {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        if matches!(node.shape(), Shape::Variant(..)) {
-            return node.choice(report, &[("Off", ())], &[]).map(|()| Self(None));
-        }
-        let (raw, at) = node.fields::<RawAccess<'_>>(report)?;
-        let path = at.or(raw.path, LogPath(None), report).0;
-        let format = at.or(raw.format, Format::Combined, report);
-        Some(Self(Some(AccessLog { path, format })))
+impl Value for Access<'_> {
+    fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
+        let access = match node.shape() {
+            Shape::Variant(..) => node.choice(report, &[("Off", ())], &[]).map(|()| None),
+            _ => AccessLog::read(node, report).map(Some),
+        };
+        access.map(|access| *self.0 = access).is_some()
+    }
+
+    fn written(&self) -> Written {
+        self.0.as_ref().map_or_else(|| Written::Plain("Off".to_owned()), Write::write)
     }
 }
 
 /// Names of standard output. Opened anew, a file behind it would have another place to write at than what else goes there.
 const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
-/// A path, or `"-"`.
-struct LogPath(Option<PathBuf>);
-
-impl Read for LogPath {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        if matches!(node.shape(), Shape::Text(text) if STANDARD_OUTPUT.contains(&text.as_ref())) {
-            return Some(Self(None));
-        }
-        PathBuf::read(node, report).map(|path| Self(Some(path)))
+fn log_path(node: &Node<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
+    match node.shape() {
+        Shape::Text(text) if STANDARD_OUTPUT.contains(&text.as_ref()) => Some(STANDARD_OUTPUT[0].into()),
+        _ => PathBuf::read(node, report),
     }
 }
 
-/// Names of the formats.
-pub(crate) const FORMATS: [(&str, Format); 2] = [("Json", Format::Json), ("Combined", Format::Combined)];
-
-impl Read for Format {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.choice(report, &FORMATS, &[])
-    }
-}
+const FORMATS: [(&str, Format); 2] = [("Json", Format::Json), ("Combined", Format::Combined)];

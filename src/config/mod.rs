@@ -38,8 +38,10 @@ mod tests;
 mod trusted;
 mod units;
 mod upstream;
+mod walk;
 mod workers;
 mod write;
+mod written;
 
 pub(crate) use address::{Address, Network};
 pub use app::{App, Keep, ResponseBuffer};

@@ -12,18 +12,6 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size(pub(crate) u64);
 
-/// A duration that must not be zero.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Positive(pub(crate) Duration);
-
-/// `{"NAME": "value"}` for an environment, in the order of the file.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Env(pub(crate) Vec<(String, String)>);
-
-/// Program and arguments.
-#[derive(Clone, Debug)]
-pub(crate) struct Command(pub(crate) Vec<String>);
-
 impl<T: Read> Read for At<T> {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         Some(Self { value: T::read(node, report)?, place: node.place() })
@@ -41,6 +29,12 @@ impl<T: Read> Read for Vec<T> {
             }
             Err(other) => node.wrong(report, "a list [ … ]", &other),
         }
+    }
+}
+
+impl<T: Read> Read for Option<T> {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        T::read(node, report).map(Some)
     }
 }
 
@@ -73,6 +67,7 @@ impl Read for bool {
     }
 }
 
+/// A count.
 impl Read for u32 {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         match node.shape() {
@@ -98,6 +93,13 @@ impl Read for u32 {
 
 impl Read for Size {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        u64::read(node, report).map(Self)
+    }
+}
+
+/// Bytes.
+impl Read for u64 {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         match node.shape() {
             Shape::Integer(value) => {
                 let hint = format!("write it with a unit: \"{value}B\", or KiB, MiB, GiB");
@@ -106,33 +108,31 @@ impl Read for Size {
                     Complaint::new(format!("expected a size, found the number {value}"), hint),
                 )
             }
-            _ => node.parse(report, "a size such as \"10MiB\"", units::size).map(Self),
+            _ => node.parse(report, "a size such as \"10MiB\"", units::size),
         }
     }
 }
 
+/// Bytes.
+impl Read for usize {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        u64::read(node, report).map(|bytes| Self::try_from(bytes).unwrap_or(Self::MAX))
+    }
+}
+
+/// Longer than nothing.
 impl Read for Duration {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        match node.shape() {
-            Shape::Integer(value) => {
-                let hint = format!("write it with a unit: \"{value}s\", or ms, m, h, d");
-                node.refuse(
-                    report,
-                    Complaint::new(format!("expected a duration, found the number {value}"), hint),
-                )
-            }
-            _ => node.parse(report, "a duration such as \"30s\"", units::duration),
+        if let Shape::Integer(value) = node.shape() {
+            let hint = format!("write it with a unit: \"{value}s\", or ms, m, h, d");
+            let what = format!("expected a duration, found the number {value}");
+            return node.refuse(report, Complaint::new(what, hint));
         }
-    }
-}
-
-impl Read for Positive {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let value = Duration::read(node, report)?;
+        let value = node.parse(report, "a duration such as \"30s\"", units::duration)?;
         if value.is_zero() {
             return node.refuse(report, Complaint::new("must be longer than nothing", "for example \"30s\""));
         }
-        Some(Self(value))
+        Some(value)
     }
 }
 
@@ -152,25 +152,22 @@ impl Read for PathBuf {
     }
 }
 
-impl Read for Env {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let mut list = Vec::new();
-        for (name, value) in node.map(report)? {
-            if let Err(complaint) = env_name(&name.value) {
-                report.add(&name.place, complaint);
-            }
-            if let Some(text) = String::read(&value, report) {
-                if text.contains('\0') {
-                    value.complain(
-                        report,
-                        Complaint::new("a NUL character", "the environment cannot hold one"),
-                    );
-                }
-                list.push((name.value, text));
-            }
+/// `{"NAME": "value"}` for an environment, in the order of the file.
+pub(crate) fn env(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<(String, String)>> {
+    let mut list = Vec::new();
+    for (name, value) in node.map(report)? {
+        if let Err(complaint) = env_name(&name.value) {
+            report.add(&name.place, complaint);
         }
-        Some(Self(list))
+        if let Some(text) = String::read(&value, report) {
+            if text.contains('\0') {
+                let complaint = Complaint::new("a NUL character", "the environment cannot hold one");
+                value.complain(report, complaint);
+            }
+            list.push((name.value, text));
+        }
     }
+    Some(list)
 }
 
 /// A name that the environment can hold.
@@ -181,23 +178,20 @@ pub(crate) fn env_name(name: &str) -> Result<(), Complaint> {
     Ok(())
 }
 
-impl Read for Command {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        if let Shape::Text(text) = node.shape() {
-            let words: Vec<String> = text.split_whitespace().map(|word| format!("\"{word}\"")).collect();
-            let hint = format!("no shell runs it, write the words one by one: [{}]", words.join(", "));
-            return node.refuse(report, Complaint::new("expected a list, found one string", hint));
-        }
-        let words = Vec::<String>::read(node, report)?;
-        if words.first().is_none_or(String::is_empty) {
-            return node.refuse(
-                report,
-                Complaint::new("no program", "for example [\"python\", \"manage.py\", \"migrate\"]"),
-            );
-        }
-        if words.iter().any(|word| word.contains('\0')) {
-            node.complain(report, Complaint::new("a NUL character", "arguments cannot hold one"));
-        }
-        Some(Self(words))
+/// Program and arguments.
+pub(crate) fn command(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    if let Shape::Text(text) = node.shape() {
+        let words: Vec<String> = text.split_whitespace().map(|word| format!("\"{word}\"")).collect();
+        let hint = format!("no shell runs it, write the words one by one: [{}]", words.join(", "));
+        return node.refuse(report, Complaint::new("expected a list, found one string", hint));
     }
+    let words = Vec::<String>::read(node, report)?;
+    if words.first().is_none_or(String::is_empty) {
+        let hint = "for example [\"python\", \"manage.py\", \"migrate\"]";
+        return node.refuse(report, Complaint::new("no program", hint));
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        node.complain(report, Complaint::new("a NUL character", "arguments cannot hold one"));
+    }
+    Some(words)
 }

@@ -1,15 +1,15 @@
 //! `ready: (…)` of an app.
 
 use super::handler::Handler;
-use super::located::{Located, Node, Raw, Read, Report};
+use super::located::{Node, Read, Report};
 use super::problem::Complaint;
-use super::read::Positive;
 use super::shape::Shape;
 use super::site::Site;
+use super::walk::{By, Section, Walk};
+use super::written::{Write, Written};
 use crate::gateway::ready::{Accepted, Question};
 use crate::http::{Method, Scheme, target};
 use crate::route::HostPattern;
-use serde::Deserialize;
 use std::time::Duration;
 
 /// The request that each new process of an app must answer before it counts as ready.
@@ -29,20 +29,28 @@ pub struct Ready {
     pub(crate) mount: String,
 }
 
-/// `ready` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawReady<'a> {
-    #[serde(borrow)]
-    path: Option<Located<'a, Path>>,
-    host: Option<Located<'a, Host>>,
-    scheme: Option<Located<'a, Scheme>>,
-    status: Option<Located<'a, Accepted>>,
-    timeout: Option<Located<'a, Positive>>,
+impl Default for Ready {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            host: String::new(),
+            scheme: Scheme::default(),
+            status: Accepted::Class(2),
+            timeout: Duration::from_secs(10),
+            mount: String::new(),
+        }
+    }
 }
 
-impl<'a> Raw<'a> for RawReady<'a> {}
-
-const TIMEOUT: Duration = Duration::from_secs(10);
+impl Section for Ready {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.need("path", "\"/healthz\"", &mut By(&mut self.path, path));
+        keys.key("host", &mut By(&mut self.host, host));
+        keys.key("scheme", &mut self.scheme);
+        keys.key("status", &mut self.status);
+        keys.key("timeout", &mut self.timeout);
+    }
+}
 
 impl Ready {
     /// What the app is asked.
@@ -80,46 +88,26 @@ fn mounts(site: &Site, index: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-impl Read for Ready {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawReady<'_>>(report)?;
-        let path = at.need(raw.path, "path", "\"/healthz\"", report);
-        let host = at.or(raw.host, Host(String::new()), report).0;
-        let scheme = at.or(raw.scheme, Scheme::default(), report);
-        let status = at.or(raw.status, Accepted::Class(2), report);
-        let timeout = at.or(raw.timeout, Positive(TIMEOUT), report).0;
-        Some(Self { path: path?.0, host, scheme, status, timeout, mount: String::new() })
-    }
+fn path(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    node.parse(report, "a path such as \"/healthz\"", |text| {
+        let wrong = |what: &str| Complaint::new(format!("`{text}`: {what}"), "for example \"/healthz\"");
+        if !text.starts_with('/') {
+            return Err(wrong("a path starts with a slash"));
+        }
+        target::parse(Method::Get, text.as_bytes()).map_err(|error| wrong(error.why()))?;
+        Ok(text.to_owned())
+    })
 }
 
-struct Path(String);
-
-impl Read for Path {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "a path such as \"/healthz\"", |text| {
-            let wrong = |what: &str| Complaint::new(format!("`{text}`: {what}"), "for example \"/healthz\"");
-            if !text.starts_with('/') {
-                return Err(wrong("a path starts with a slash"));
-            }
-            target::parse(Method::Get, text.as_bytes()).map_err(|error| wrong(error.why()))?;
-            Ok(Self(text.to_owned()))
-        })
-    }
-}
-
-struct Host(String);
-
-impl Read for Host {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "a host such as \"shop.example\"", |text| {
-            let fits = |char: char| char.is_ascii_alphanumeric() || ".-_:[]".contains(char);
-            if text.is_empty() || !text.chars().all(fits) {
-                let what = format!("`{text}` is not the name of a host");
-                return Err(Complaint::new(what, "for example \"shop.example\", or with a port"));
-            }
-            Ok(Self(text.to_owned()))
-        })
-    }
+fn host(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    node.parse(report, "a host such as \"shop.example\"", |text| {
+        let fits = |char: char| char.is_ascii_alphanumeric() || ".-_:[]".contains(char);
+        if text.is_empty() || !text.chars().all(fits) {
+            let what = format!("`{text}` is not the name of a host");
+            return Err(Complaint::new(what, "for example \"shop.example\", or with a port"));
+        }
+        Ok(text.to_owned())
+    })
 }
 
 impl Read for Scheme {
@@ -128,6 +116,12 @@ impl Read for Scheme {
             let wrong = || Complaint::new(format!("`{text}` is neither \"http\" nor \"https\""), "");
             Self::parse(text.as_bytes()).ok_or_else(wrong)
         })
+    }
+}
+
+impl Write for Scheme {
+    fn write(&self) -> Written {
+        self.as_str().to_owned().write()
     }
 }
 
@@ -147,6 +141,15 @@ impl Read for Accepted {
         match u16::try_from(number) {
             Ok(status) if (200..600).contains(&status) => Some(Self::Exactly(status)),
             _ => node.refuse(report, Complaint::new(format!("{number} is not a status"), hint)),
+        }
+    }
+}
+
+impl Write for Accepted {
+    fn write(&self) -> Written {
+        match self {
+            Self::Exactly(status) => status.write(),
+            Self::Class(_) => self.to_string().write(),
         }
     }
 }

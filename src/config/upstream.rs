@@ -1,12 +1,10 @@
 //! `upstreams: {…}`.
 
 use super::address::Address;
-use super::located::{At, Located, Node, Raw, Read, Report};
+use super::located::{At, Given, Node, Read, Report};
 use super::problem::Complaint;
-use super::read::Positive;
-use super::shape::Shape;
+use super::walk::{By, Choice, Section, Walk};
 use crate::gateway::Protocol;
-use serde::Deserialize;
 use std::time::Duration;
 
 /// Servers that requests are balanced over.
@@ -35,115 +33,94 @@ pub(crate) struct Server {
     pub(crate) weight: u32,
 }
 
-/// An upstream as written.
-#[derive(Deserialize)]
-pub(crate) struct RawUpstream<'a> {
-    #[serde(borrow)]
-    protocol: Option<Located<'a, Protocol>>,
-    balance: Option<Located<'a, Balance>>,
-    servers: Option<Located<'a, Vec<At<Server>>>>,
-    connect_timeout: Option<Located<'a, Positive>>,
-    timeout: Option<Located<'a, Positive>>,
-    keepalive: Option<Located<'a, u32>>,
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            protocol: Protocol::Http,
+            servers: Vec::new(),
+            connect_timeout: Duration::from_secs(3),
+            timeout: Duration::from_secs(60),
+            keepalive: 32,
+        }
+    }
 }
 
-impl<'a> Raw<'a> for RawUpstream<'a> {
+impl Default for Server {
+    fn default() -> Self {
+        Self { address: Address::Any(0), weight: 1 }
+    }
+}
+
+const PROTOCOLS: [(&str, Protocol); 2] = [("Http", Protocol::Http), ("Scgi", Protocol::Scgi)];
+
+impl Section for Upstream {
     const LATER: &'static [&'static str] = &["health", "sticky"];
-}
 
-/// A server as written, if it is more than an address.
-#[derive(Deserialize)]
-pub(crate) struct RawServer<'a> {
-    #[serde(borrow)]
-    address: Option<Located<'a, ServerAddress>>,
-    weight: Option<Located<'a, u32>>,
-}
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("protocol", &mut Choice(&mut self.protocol, &PROTOCOLS, &["FastCgi", "Uwsgi"]));
+        keys.key("balance", &mut Choice(&mut (), &[("RoundRobin", ())], &["LeastConnections", "Hash"]));
+        keys.need("servers", "[\"127.0.0.1:9000\"]", &mut By(&mut self.servers, servers));
+        keys.key("connect_timeout", &mut self.connect_timeout);
+        keys.key("timeout", &mut self.timeout);
+        keys.key("keepalive", &mut self.keepalive);
+    }
 
-impl<'a> Raw<'a> for RawServer<'a> {}
-
-impl Upstream {
-    /// The upstream of this name.
-    pub(crate) fn read(name: &str, node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawUpstream<'_>>(report)?;
-        let protocol = at.or(raw.protocol, Protocol::Http, report);
-        at.or(raw.balance, Balance, report);
-        let before = report.problems.len();
-        let servers = at.need(raw.servers, "servers", "[\"127.0.0.1:9000\"]", report);
-        let all_read = report.problems.len() == before;
-        let connect_timeout = at.or(raw.connect_timeout, Positive(Duration::from_secs(3)), report).0;
-        let timeout = at.or(raw.timeout, Positive(Duration::from_secs(60)), report).0;
-        let keepalive = at.or(raw.keepalive, 32, report);
-        let servers = servers?;
-        if servers.is_empty() && all_read {
-            node.complain(report, Complaint::new("no server", "for example servers: [\"127.0.0.1:9000\"]"));
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        if given.is_empty_list("servers") {
+            given.complain(report, Complaint::new("no server", "for example servers: [\"127.0.0.1:9000\"]"));
         }
-        for (index, server) in servers.iter().enumerate() {
-            let first = servers.iter().take(index).find(|other| other.value.address == server.value.address);
-            if let Some(first) = first {
-                let what = format!("the same server as {}", first.place.mention());
-                report.add(&server.place, Complaint::new(what, "give it once, with a larger `weight`"));
-            }
+    }
+}
+
+/// Each once.
+fn servers(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Server>> {
+    let servers = Vec::<At<Server>>::read(node, report)?;
+    for (index, server) in servers.iter().enumerate() {
+        let first = servers.iter().take(index).find(|other| other.value.address == server.value.address);
+        if let Some(first) = first {
+            let what = format!("the same server as {}", first.place.mention());
+            report.add(&server.place, Complaint::new(what, "give it once, with a larger `weight`"));
         }
-        let servers = servers.into_iter().map(|server| server.value).collect();
-        Some(Self { name: name.to_owned(), protocol, servers, connect_timeout, timeout, keepalive })
     }
-}
-
-impl Read for Protocol {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let known = [Self::Http, Self::Scgi].map(|protocol| (protocol.name(), protocol));
-        node.choice(report, &known, &["FastCgi", "Uwsgi"])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Balance;
-
-impl Read for Balance {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.choice(report, &[("RoundRobin", Self)], &["LeastConnections", "Hash"])
-    }
+    Some(servers.into_iter().map(|server| server.value).collect())
 }
 
 /// `"127.0.0.1:9000"` or `(address: "127.0.0.1:9000", weight: 2)`.
-impl Read for Server {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        if !matches!(node.shape(), Shape::Struct(_)) {
-            return ServerAddress::read(node, report).map(|address| Self { address: address.0, weight: 1 });
+impl Section for Server {
+    const SHORT: Option<&'static str> = Some("address");
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.need("address", "\"127.0.0.1:9000\"", &mut By(&mut self.address, address));
+        keys.key("weight", &mut self.weight);
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        if self.weight == 0 || self.weight > 10_000 {
+            given.complain(report, Complaint::new("`weight` is out of range", "from 1 to 10000"));
         }
-        let (raw, at) = node.fields::<RawServer<'_>>(report)?;
-        let address = at.need(raw.address, "address", "\"127.0.0.1:9000\"", report);
-        let weight = at.or(raw.weight, 1, report);
-        if weight == 0 || weight > 10_000 {
-            node.complain(report, Complaint::new("`weight` is out of range", "from 1 to 10000"));
-        }
-        Some(Self { address: address?.0, weight })
     }
 }
 
-struct ServerAddress(Address);
-
-impl Read for ServerAddress {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let dir = &node.file.dir;
-        node.parse(report, "an address such as \"127.0.0.1:9000\", or (address: …, weight: …)", |text| {
-            if text.starts_with("https://") {
-                return Err(Complaint::later("scheme", "https"));
+fn address(node: &Node<'_>, report: &mut Report<'_>) -> Option<Address> {
+    let dir = &node.file.dir;
+    node.parse(report, "an address such as \"127.0.0.1:9000\", or (address: …, weight: …)", |text| {
+        if text.starts_with("https://") {
+            return Err(Complaint::later("scheme", "https"));
+        }
+        match Address::parse(text, dir)? {
+            Address::Any(port) => Err(Complaint::new(
+                format!("`{text}` names no host"),
+                format!("for a server on this machine write \"127.0.0.1:{port}\""),
+            )),
+            Address::Passed(_) => Err(Complaint::new(
+                format!("`{text}` is an address to listen on"),
+                "write where the server listens, for example \"unix:/run/x.sock\"",
+            )),
+            address if address.port() == Some(0) => {
+                Err(Complaint::new(format!("`{text}`: nothing listens on port 0"), ""))
             }
-            match Address::parse(text, dir)? {
-                Address::Any(port) => Err(Complaint::new(
-                    format!("`{text}` names no host"),
-                    format!("for a server on this machine write \"127.0.0.1:{port}\""),
-                )),
-                Address::Passed(_) => Err(Complaint::new(
-                    format!("`{text}` is an address to listen on"),
-                    "write where the server listens, for example \"unix:/run/x.sock\"",
-                )),
-                address if address.port() == Some(0) => {
-                    Err(Complaint::new(format!("`{text}`: nothing listens on port 0"), ""))
-                }
-                address => Ok(Self(address)),
-            }
-        })
-    }
+            address => Ok(address),
+        }
+    })
 }

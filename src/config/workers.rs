@@ -1,13 +1,13 @@
 //! `workers: (…)`, and how many processes a pool has.
 
-use super::located::{Located, Node, Raw, Read, Report};
+use super::located::{Given, Node, Read, Report};
 use super::problem::Complaint;
-use super::read::{Positive, Size};
-use super::resources::OomScore;
+use super::resources;
 use super::shape::Shape;
+use super::walk::{By, Section, Walk};
+use super::written::{Write, Written};
 use crate::dispatch::board;
 use crate::sys::resources::Resources;
-use serde::Deserialize;
 use std::time::Duration;
 
 /// How many of a pool's processes there are.
@@ -44,131 +44,127 @@ pub struct FileCache {
     pub(crate) memory: u64,
 }
 
-/// `workers` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawWorkers<'a> {
-    #[serde(borrow)]
-    processes: Option<Located<'a, WorkerProcesses>>,
-    cheap: Option<Located<'a, bool>>,
-    idle: Option<Located<'a, Positive>>,
-    connections: Option<Located<'a, u32>>,
-    file_cache: Option<Located<'a, FileCache>>,
-    limits: Option<Located<'a, Resources>>,
-    oom_score_adj: Option<Located<'a, OomScore>>,
-}
-
-impl<'a> Raw<'a> for RawWorkers<'a> {}
-
-#[derive(Deserialize)]
-pub(crate) struct RawFileCache<'a> {
-    #[serde(borrow)]
-    entries: Option<Located<'a, u32>>,
-    memory: Option<Located<'a, Size>>,
-}
-
-impl<'a> Raw<'a> for RawFileCache<'a> {}
-
-#[derive(Deserialize)]
-pub(crate) struct RawProcesses<'a> {
-    #[serde(borrow)]
-    min: Option<Located<'a, u32>>,
-    max: Option<Located<'a, u32>>,
-}
-
-impl<'a> Raw<'a> for RawProcesses<'a> {}
-
 /// Most processes of a pool: half of the rows or slots of the board, as a reload has two generations of them.
 pub(crate) const MOST_WORKERS: u32 = board::WORKERS as u32 / 2;
 pub(crate) const MOST_PROCESSES: u32 = board::SLOTS as u32 / 2;
 
 /// Defaults of the two idle times.
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
-const CONNECTIONS: u32 = 10_000;
 /// What a worker has open before the first connection: an event descriptor for each row of the board, and sockets.
-const LEAST_OPEN_FILES: u64 = board::WORKERS as u64 + 64;
-const FILE_CACHE: FileCache = FileCache { entries: 2048, memory: 32 << 20 };
+const LEAST_OPEN_FILES: u32 = board::WORKERS as u32 + 64;
 
-impl Workers {
-    /// `"auto"`, not cheap.
-    pub(crate) fn automatic(cpus: u32) -> Self {
-        let count = cpus.clamp(1, MOST_WORKERS);
+impl Default for Workers {
+    fn default() -> Self {
         Self {
-            processes: Processes { min: count, max: count },
+            processes: Processes { min: 1, max: 1 },
             idle: IDLE,
-            connections: CONNECTIONS,
-            file_cache: FILE_CACHE,
+            connections: 10_000,
+            file_cache: FileCache::default(),
             resources: Resources::default(),
         }
     }
 }
 
-impl Read for Workers {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawWorkers<'_>>(report)?;
-        let automatic = Self::automatic(report.source.cpus());
-        let mut processes = at.or(raw.processes, WorkerProcesses(automatic.processes), report).0;
-        if at.or(raw.cheap, false, report) {
-            processes.min = 0;
-        }
-        let idle = at.or(raw.idle, Positive(automatic.idle), report).0;
-        let connections = at.or(raw.connections, automatic.connections, report);
-        if connections == 0 {
-            node.complain(report, Complaint::new("`connections` must be at least 1", ""));
-        }
-        let file_cache = at.or(raw.file_cache, FILE_CACHE, report);
-        let resources = Resources {
-            oom_score_adj: at.read(raw.oom_score_adj, report).map(|score| score.0),
-            ..at.or(raw.limits, Resources::default(), report)
-        };
-        if let Some(files) = resources.open_files {
-            check_open_files(files, connections, node, report);
-        }
-        Some(Self { processes, idle, connections, file_cache, resources })
+impl Default for FileCache {
+    fn default() -> Self {
+        Self { entries: 2048, memory: 32 << 20 }
     }
 }
 
-fn check_open_files(files: u64, connections: u32, node: &Node<'_>, report: &mut Report<'_>) {
+impl Workers {
+    /// `"auto"`, not cheap.
+    pub(crate) fn automatic(cpus: u32) -> Self {
+        let count = cpus.clamp(1, MOST_WORKERS);
+        Self { processes: Processes { min: count, max: count }, ..Self::default() }
+    }
+}
+
+impl Section for Workers {
+    fn start(_node: &Node<'_>, report: &Report<'_>) -> Self {
+        Self::automatic(report.source.cpus())
+    }
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("processes", &mut By(&mut self.processes, worker_processes));
+        let mut cheap = None;
+        keys.key("cheap", &mut cheap);
+        if cheap == Some(true) {
+            self.processes.min = 0;
+        }
+        keys.key("idle", &mut self.idle);
+        keys.key("connections", &mut self.connections);
+        keys.key("file_cache", &mut self.file_cache);
+        resources::walk(&mut self.resources, keys);
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        if self.connections == 0 {
+            given.complain(report, Complaint::new("`connections` must be at least 1", ""));
+        }
+        if let Some(files) = self.resources.open_files {
+            check_open_files(files, self.connections, given, report);
+        }
+    }
+}
+
+fn check_open_files(files: u32, connections: u32, given: &Given<'_>, report: &mut Report<'_>) {
     if files < LEAST_OPEN_FILES {
         let hint = format!("at least {LEAST_OPEN_FILES}: a worker has {} of its own", board::WORKERS);
-        node.complain(report, Complaint::new("`limits.open_files` is too low for a worker", hint));
-    } else if files < u64::from(connections) {
+        given.complain(report, Complaint::new("`limits.open_files` is too low for a worker", hint));
+    } else if files < connections {
         let what = format!("`limits.open_files` ({files}) is less than `connections` ({connections})");
-        report.warn(&node.place(), Complaint::new(what, "raise it, or lower `connections`"));
+        report.warn(&given.place(), Complaint::new(what, "raise it, or lower `connections`"));
     }
 }
 
-impl Read for FileCache {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawFileCache<'_>>(report)?;
-        let entries = at.or(raw.entries, FILE_CACHE.entries, report);
-        let memory = at.or(raw.memory, Size(FILE_CACHE.memory), report).0;
-        Some(Self { entries, memory })
+impl Section for FileCache {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("entries", &mut self.entries);
+        keys.key("memory", &mut self.memory);
     }
 }
 
-/// A number or `(min: N, max: N)`.
+/// `(min: N, max: N)`.
+#[derive(Clone, Default)]
+struct Range {
+    min: u32,
+    max: u32,
+}
+
+impl Section for Range {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.need("min", "0", &mut self.min);
+        keys.need("max", "4", &mut self.max);
+    }
+}
+
+/// A number or a [`Range`].
 impl Read for Processes {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let processes = match node.shape() {
-            Shape::Struct(_) => {
-                let (raw, at) = node.fields::<RawProcesses<'_>>(report)?;
-                let min = at.need(raw.min, "min", "0", report);
-                let max = at.need(raw.max, "max", "4", report);
-                Self { min: min?, max: max? }
-            }
-            Shape::Tuple(values) if !values.is_empty() => {
-                let hint = "name the two: (min: 0, max: 4)";
-                return node.refuse(report, Complaint::new("expected a number or (min: N, max: N)", hint));
-            }
-            _ => {
-                let count = u32::read(node, report)?;
-                Self { min: count, max: count }
-            }
-        };
-        if let Err(complaint) = processes.check(MOST_PROCESSES) {
-            return node.refuse(report, complaint);
+        processes(node, MOST_PROCESSES, report)
+    }
+}
+
+impl Write for Processes {
+    fn write(&self) -> Written {
+        let Self { min, max } = *self;
+        if min == max { max.write() } else { Range { min, max }.write() }
+    }
+}
+
+fn processes(node: &Node<'_>, most: u32, report: &mut Report<'_>) -> Option<Processes> {
+    let Range { min, max } = match node.shape() {
+        Shape::Struct(_) => Range::read(node, report)?,
+        Shape::Tuple(values) if !values.is_empty() => {
+            let hint = "name the two: (min: 0, max: 4)";
+            return node.refuse(report, Complaint::new("expected a number or (min: N, max: N)", hint));
         }
-        Some(processes)
+        _ => u32::read(node, report).map(|count| Range { min: count, max: count })?,
+    };
+    let processes = Processes { min, max };
+    match processes.check(most) {
+        Ok(()) => Some(processes),
+        Err(complaint) => node.refuse(report, complaint),
     }
 }
 
@@ -189,31 +185,17 @@ impl Processes {
     }
 }
 
-/// Like [`Processes`], and `"auto"`.
-#[derive(Clone, Copy)]
-pub(crate) struct WorkerProcesses(pub(crate) Processes);
-
-impl Read for WorkerProcesses {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        if let Shape::Text(text) = node.shape() {
-            let automatic = Workers::automatic(report.source.cpus()).processes;
-            if text == "auto" {
-                return Some(Self(automatic));
-            }
-            if !node.has_variable() {
-                let what =
-                    format!("expected a number, \"auto\" or (min: N, max: N), found the string \"{text}\"");
-                return node.refuse(report, Complaint::new(what, ""));
-            }
-            let expanded = node.text(report).ok()??;
-            if expanded == "auto" {
-                return Some(Self(automatic));
-            }
+/// Like those of an app, and `"auto"`.
+fn worker_processes(node: &Node<'_>, report: &mut Report<'_>) -> Option<Processes> {
+    if let Shape::Text(text) = node.shape() {
+        if text != "auto" && !node.has_variable() {
+            let what =
+                format!("expected a number, \"auto\" or (min: N, max: N), found the string \"{text}\"");
+            return node.refuse(report, Complaint::new(what, ""));
         }
-        let processes = Processes::read(node, report)?;
-        if let Err(complaint) = processes.check(MOST_WORKERS) {
-            return node.refuse(report, complaint);
+        if node.text(report).ok()?? == "auto" {
+            return Some(Workers::automatic(report.source.cpus()).processes);
         }
-        Some(Self(processes))
     }
+    processes(node, MOST_WORKERS, report)
 }

@@ -15,15 +15,6 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// As it is written in the configuration.
-    #[must_use]
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Http => "Http",
-            Self::Scgi => "Scgi",
-        }
-    }
-
     /// Whether the length of a request body must be known before the request can begin.
     #[must_use]
     pub(crate) fn wants_length(self) -> bool {

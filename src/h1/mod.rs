@@ -32,13 +32,13 @@ pub struct Settings {
     /// Bytes of the whole head; more: 431.
     pub head: usize,
     /// Number of fields; more: 431.
-    pub fields: usize,
+    pub fields: u32,
     /// From the accept (first request) or the first byte (later ones) to the end of the head; absolute, 408.
     pub(crate) header_timeout: Duration,
     /// Between two reads of a request body (408), and between two writes of a response (the connection is aborted).
     pub(crate) body_timeout: Duration,
     /// Bytes a second of a request body, at least (408). 0: no minimum.
-    pub(crate) body_rate: u32,
+    pub(crate) body_rate: u64,
     /// How far a request body may lag behind `body_rate`; also counts from its start.
     pub(crate) body_grace: Duration,
     /// Between two requests; then the connection is closed silently.

@@ -133,7 +133,7 @@ impl Scan {
                 None => return Err(BARE_LF),
             }
             self.count += 1;
-            if self.count as usize > settings.fields {
+            if self.count > settings.fields {
                 return Err(Refusal { status: 431, why: "too many header fields; raise limits.fields" });
             }
         }
@@ -147,7 +147,7 @@ impl Scan {
 /// One pass over all that is there; `None` if that is not a whole, clean head within the limits.
 fn try_whole(input: &[u8], fields: usize, settings: &Settings) -> Option<(usize, Vec<(Span, Span)>)> {
     let mut headers = [EMPTY_HEADER; USUAL_FIELDS];
-    let headers = headers.get_mut(..settings.fields.min(USUAL_FIELDS))?;
+    let headers = headers.get_mut(..(settings.fields as usize).min(USUAL_FIELDS))?;
     let httparse::Status::Complete((used, headers)) =
         httparse::parse_headers(input.get(fields..)?, headers).ok()?
     else {

@@ -6,9 +6,9 @@ use std::io;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     /// Open descriptors.
-    pub(crate) open_files: Option<u64>,
+    pub(crate) open_files: Option<u32>,
     /// Processes and threads of its user, this one included.
-    pub(crate) processes: Option<u64>,
+    pub(crate) processes: Option<u32>,
     /// Bytes of address space, mapped files included.
     pub(crate) address_space: Option<u64>,
     /// Bytes of a core file; 0: none is written.
@@ -27,8 +27,8 @@ impl Resources {
         // First, as it opens a file: the limit may be below what is still open.
         self.oom_score_adj.map_or(Ok(()), set_oom_score)?;
         let limits = [
-            (libc::RLIMIT_NOFILE, self.open_files),
-            (libc::RLIMIT_NPROC, self.processes),
+            (libc::RLIMIT_NOFILE, self.open_files.map(u64::from)),
+            (libc::RLIMIT_NPROC, self.processes.map(u64::from)),
             (libc::RLIMIT_AS, self.address_space),
             (libc::RLIMIT_CORE, self.core),
         ];

@@ -226,7 +226,7 @@ fn parse(path: &Path) -> Case {
             match key {
                 "request_line" => case.settings.request_line = value,
                 "head" => case.settings.head = value,
-                "fields" => case.settings.fields = value,
+                "fields" => case.settings.fields = u32::try_from(value).expect("a count"),
                 "max_body" => case.max_body = value as u64,
                 other => panic!("{}: no setting {other}", case.name),
             }

@@ -20,9 +20,16 @@ pub(crate) fn resolve(
         let hint = "commands tell apps and daemons apart by their names; take another one";
         report.add(&name.place, Complaint::new(what, hint));
     }
+    for (name, draft) in &drafts {
+        if let (Some(draft), "worker" | "workers") = (draft, name.value.as_str()) {
+            let what = format!("a daemon cannot be called `{}`", name.value);
+            let hint = "commands call the event-loop workers so; take another name";
+            report.add(&draft.place, Complaint::new(what, hint));
+        }
+    }
     let mut daemons = Vec::with_capacity(drafts.len());
     let mut places = Vec::with_capacity(drafts.len());
-    for (_, draft) in drafts {
+    for (name, draft) in drafts {
         let Some(draft) = draft else { continue };
         let found = draft.app.as_ref().and_then(|name| app(name, report));
         let after = draft.after.into_iter().filter_map(|name| {
@@ -30,7 +37,7 @@ pub(crate) fn resolve(
             Some((found, name.place))
         });
         let (after, at): (Vec<_>, Vec<_>) = after.unzip();
-        daemons.push(Daemon { app: found, after, ..draft.daemon });
+        daemons.push(Daemon { name: name.value, app: found, after, ..draft.daemon });
         places.push(at);
     }
     // Indices are those of the names only if no daemon is missing.

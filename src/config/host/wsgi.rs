@@ -1,10 +1,11 @@
 //! WSGI: a Python callable, hosted by its interpreter with the embedded host program, a thread a unit.
 
-use super::super::located::{Fields, Node, Read, Report};
+use super::super::located::{Given, Node, Read, Report};
 use super::super::problem::Complaint;
 use super::super::source::{DEFAULT_PATH, Source, find_program};
-use super::super::units::{path, text};
-use super::{HostProgram, Keys};
+use super::super::walk::Walk;
+use super::super::written::{Write, Written};
+use super::HostProgram;
 use crate::dispatch::board;
 use crate::gateway::app::{HOST_PROGRAM, template_program};
 use std::borrow::Cow;
@@ -41,6 +42,12 @@ if not callable(value):
     raise TypeError(f"{module}:{name} is not callable, it is {value!r}")
 "#;
 
+impl Default for Wsgi {
+    fn default() -> Self {
+        Self { module: String::new(), callable: String::new(), python: PathBuf::new(), threads: 1 }
+    }
+}
+
 impl Wsgi {
     /// The defaults for this target in this virtualenv.
     pub(crate) fn new(target: Target, home: Option<&Path>, source: &dyn Source) -> Self {
@@ -48,31 +55,25 @@ impl Wsgi {
             module: target.module,
             callable: target.callable,
             python: interpreter(home, source),
-            threads: 1,
+            ..Self::default()
         }
     }
 
-    pub(super) fn read(
-        keys: Keys<'_>,
-        at: &Fields<'_>,
-        home: Option<&Path>,
-        report: &mut Report<'_>,
-    ) -> Self {
-        let target = at.need(keys.module, "module", "\"config.wsgi:application\"", report);
-        let default = Self::new(target.unwrap_or_default(), home, report.source);
-        let threads = at.or(keys.threads, default.threads, report);
-        if let Err(complaint) = check_threads(threads) {
-            report.add(&at.place(), complaint);
-        }
-        Self { python: at.or(keys.python, default.python.clone(), report), threads, ..default }
+    pub(super) fn walk(&mut self, keys: &mut dyn Walk) {
+        let mut target = Target { module: self.module.clone(), callable: self.callable.clone() };
+        keys.need("module", "\"config.wsgi:application\"", &mut target);
+        (self.module, self.callable) = (target.module, target.callable);
+        keys.key("python", &mut self.python);
+        keys.key("threads", &mut self.threads);
     }
 
-    pub(super) fn written(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("module", text(&format!("{}:{}", self.module, self.callable))),
-            ("python", path(&self.python)),
-            ("threads", self.threads.to_string()),
-        ]
+    pub(super) fn check(&mut self, home: Option<&Path>, given: &Given<'_>, report: &mut Report<'_>) {
+        if !given.is_good("python") {
+            self.python = interpreter(home, report.source);
+        }
+        if let Err(complaint) = check_threads(self.threads) {
+            given.complain(report, complaint);
+        }
     }
 
     pub(super) fn program(&self) -> HostProgram<'_> {
@@ -167,6 +168,12 @@ fn identifier(text: &str) -> bool {
 impl Read for Target {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a module such as \"config.wsgi:application\"", Self::parse)
+    }
+}
+
+impl Write for Target {
+    fn write(&self) -> Written {
+        format!("{}:{}", self.module, self.callable).write()
     }
 }
 

@@ -115,7 +115,7 @@ impl Conn {
     /// Bytes of a body have come: they earn time, but no more than a pause may take anyway.
     pub(super) fn gain(&mut self, bytes: usize) {
         let Settings { body_rate, body_grace, body_timeout, .. } = *self.settings;
-        let Some(earned) = (bytes as u64).saturating_mul(NANOSECONDS).checked_div(body_rate.into()) else {
+        let Some(earned) = (bytes as u64).saturating_mul(NANOSECONDS).checked_div(body_rate) else {
             return;
         };
         let most = self.clock.after(body_grace.max(body_timeout));

@@ -1,0 +1,159 @@
+//! A section of the file, described once: its walk names each key and the value that it is for. What reads a section, what
+//! writes it and what asks for its keys are visitors of the same walk.
+
+use super::located::{Given, Node, Read, Report};
+use super::problem::Complaint;
+use super::written::{Write, Written};
+
+/// A section: `( key: value, … )`. Its default is what holds for a key that is not given.
+pub(crate) trait Section: Clone + Default {
+    /// Keys that the manual announces and this version does not have.
+    const LATER: &'static [&'static str] = &[];
+    /// The key whose value may stand for the whole section: `Files("static")`.
+    const SHORT: Option<&'static str> = None;
+
+    /// What to say about a key that is known, but not here.
+    fn misplaced(_key: &str) -> Option<Complaint> {
+        None
+    }
+
+    /// What holds before the first key is read, as far as it depends on the file and the machine.
+    fn start(_node: &Node<'_>, _report: &Report<'_>) -> Self {
+        Self::default()
+    }
+
+    /// Names each key once, with its value. A value may be one for the walk only, if the section holds it in another way.
+    fn walk(&mut self, keys: &mut dyn Walk);
+
+    /// What no value tells alone, once all are read; keys that are missing or wrong have been reported.
+    fn check(&mut self, _given: &Given<'_>, _report: &mut Report<'_>) {}
+}
+
+/// What visits the keys of a section.
+pub(crate) trait Walk {
+    /// A key with a default, or that may be left out.
+    fn key(&mut self, name: &'static str, value: &mut dyn Value);
+
+    /// A key that must be given.
+    fn need(&mut self, name: &'static str, example: &str, value: &mut dyn Value);
+}
+
+/// The value of a key.
+pub(crate) trait Value {
+    /// Takes what stands in the file. False: it is wrong, the report says why.
+    fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool;
+
+    fn written(&self) -> Written;
+}
+
+impl<T: Read + Write> Value for T {
+    fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
+        T::read(node, report).map(|value| *self = value).is_some()
+    }
+
+    fn written(&self) -> Written {
+        self.write()
+    }
+}
+
+/// A value that is read in a way of its own.
+pub(crate) struct By<'v, T>(pub(crate) &'v mut T, pub(crate) fn(&Node<'_>, &mut Report<'_>) -> Option<T>);
+
+impl<T: Write> Value for By<'_, T> {
+    fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
+        self.1(node, report).map(|value| *self.0 = value).is_some()
+    }
+
+    fn written(&self) -> Written {
+        self.0.write()
+    }
+}
+
+/// One of the plain names of a list; those of the second list are announced and not there yet.
+pub(crate) struct Choice<'v, T: 'static>(
+    pub(crate) &'v mut T,
+    pub(crate) &'static [(&'static str, T)],
+    pub(crate) &'static [&'static str],
+);
+
+impl<T: Copy + PartialEq> Value for Choice<'_, T> {
+    fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
+        node.choice(report, self.1, self.2).map(|value| *self.0 = value).is_some()
+    }
+
+    fn written(&self) -> Written {
+        Written::name_in(self.1, self.0)
+    }
+}
+
+impl<T: Section> Read for T {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let mut section = Self::start(node, report);
+        let mut given = node.given::<Self>(&keys(&section), report)?;
+        let mut reader = Reader { given: &mut given, report, complete: true };
+        section.walk(&mut reader);
+        let complete = reader.complete;
+        section.check(&given, report);
+        complete.then_some(section)
+    }
+}
+
+impl<T: Section> Write for T {
+    fn write(&self) -> Written {
+        let mut writer = Writer(Vec::new());
+        self.clone().walk(&mut writer);
+        Written::Group("(".to_owned(), writer.0, ')')
+    }
+}
+
+/// The keys that a section has.
+pub(crate) fn keys<T: Section>(section: &T) -> Vec<&'static str> {
+    let mut names = Names(Vec::new());
+    section.clone().walk(&mut names);
+    names.0
+}
+
+struct Reader<'r, 'a, 's> {
+    given: &'r mut Given<'a>,
+    report: &'r mut Report<'s>,
+    complete: bool,
+}
+
+impl Walk for Reader<'_, '_, '_> {
+    fn key(&mut self, name: &'static str, value: &mut dyn Value) {
+        self.given.read(name, value, self.report);
+    }
+
+    fn need(&mut self, name: &'static str, example: &str, value: &mut dyn Value) {
+        if !self.given.has(name) {
+            let hint = format!("for example {name}: {example}");
+            let missing = Complaint::new(format!("missing key `{name}`"), hint);
+            self.given.complain(self.report, missing);
+        }
+        self.complete &= self.given.read(name, value, self.report);
+    }
+}
+
+struct Writer(Vec<(String, Written)>);
+
+impl Walk for Writer {
+    fn key(&mut self, name: &'static str, value: &mut dyn Value) {
+        self.0.push((format!("{name}: "), value.written()));
+    }
+
+    fn need(&mut self, name: &'static str, _example: &str, value: &mut dyn Value) {
+        self.key(name, value);
+    }
+}
+
+struct Names(Vec<&'static str>);
+
+impl Walk for Names {
+    fn key(&mut self, name: &'static str, _value: &mut dyn Value) {
+        self.0.push(name);
+    }
+
+    fn need(&mut self, name: &'static str, _example: &str, value: &mut dyn Value) {
+        self.key(name, value);
+    }
+}
