@@ -41,6 +41,8 @@
 //! | reply | the door through which the response of an exchange leaves |
 //! | drive | one call of a connection or an exchange: it does what can be done now |
 //! | transport | the stream of a client, as its connection sees it |
+//! | walk | of a section of the configuration: it names each key with its value, for what reads, writes or lists them |
+//! | task | a program that the master starts, and how: what a daemon and a cron job have in common |
 //! | policy | what a request must get past before the handler of its location has it |
 //! | handler | what produces the response: files, fixed answers, a gateway |
 //! | fallback | what answers in the place of a handler that has nothing |

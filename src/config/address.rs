@@ -1,9 +1,10 @@
 //! Addresses and blocks of addresses.
 
-use super::located::{Node, Read, Report};
+use super::located::{Node, Report};
 use super::problem::Complaint;
 use super::source::absolute;
-use super::written::{Write, Written};
+use super::walk::Form;
+use super::written::Written;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -152,16 +153,14 @@ impl fmt::Display for Address {
     }
 }
 
-impl Read for Address {
+impl Form for Address {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let dir = &node.file.dir;
         node.parse(report, "an address such as \":8000\"", |text| Self::parse(text, dir))
     }
-}
 
-impl Write for Address {
     fn write(&self) -> Written {
-        self.to_string().write()
+        Written::text(self)
     }
 }
 
@@ -234,15 +233,13 @@ impl fmt::Display for Network {
     }
 }
 
-impl Read for Network {
+impl Form for Network {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a network such as \"10.0.0.0/8\"", Self::parse)
     }
-}
 
-impl Write for Network {
     fn write(&self) -> Written {
-        self.to_string().write()
+        Written::text(self)
     }
 }
 

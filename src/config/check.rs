@@ -10,7 +10,7 @@ use super::problem::{Complaint, Place};
 use super::{Address, App, Config, Files, Handler, Problem, Sandbox, Symlinks};
 use crate::sys::place::{Directory, Place as PlaceOnDisk};
 use crate::sys::{rights as descriptors, sandbox};
-use commands::Task;
+use commands::Start;
 use nix::unistd::{User, geteuid};
 use rights::Identity;
 use std::fs;
@@ -62,10 +62,10 @@ pub(crate) fn environment(config: &Config) -> Vec<Problem> {
     }
     config.apps.iter().for_each(|app| check.app(app));
     for daemon in &config.daemons {
-        check.task(&format!("daemons.{}", daemon.name), &Task::of_daemon(config, daemon));
+        check.task(&format!("daemons.{}", daemon.name), &Start::of_daemon(config, daemon));
     }
     for (index, job) in config.cron.iter().enumerate() {
-        check.task(&format!("cron[{index}]"), &Task::of_job(config, job));
+        check.task(&format!("cron[{index}]"), &Start::of_job(config, job));
     }
     check.problems
 }
@@ -104,9 +104,9 @@ fn homeless(config: &Config, home_of: impl Fn(Option<&str>) -> Option<PathBuf>) 
     };
     let mut found = Vec::new();
     for (index, job) in
-        config.cron.iter().enumerate().filter(|(_, job)| job.chdir.is_none() && job.app.is_none())
+        config.cron.iter().enumerate().filter(|(_, job)| job.task.chdir.is_none() && job.task.app.is_none())
     {
-        let user = job.user.as_deref().or(config.user.as_deref());
+        let user = job.task.user.as_deref().or(config.user.as_deref());
         let Some(home) = home_of(user).filter(is_missing) else { continue };
         let place = Place::named(&config.origin, format!("cron[{index}]"));
         let what = format!(

@@ -1,13 +1,10 @@
 //! `cron: […]`.
 
-use super::located::{At, Given, Report};
-use super::problem::{Complaint, Place};
-use super::read::{command, env};
-use super::walk::{By, Choice, Section, Walk};
-use super::{Config, resources};
+use super::located::{At, Given, Node, Report};
+use super::problem::Complaint;
+use super::task::Task;
+use super::walk::{By, Choice, Form, Section, Walk};
 use crate::cron::{Overlap, Schedule};
-use crate::sys::resources::Resources;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// A cron job.
@@ -19,68 +16,43 @@ pub struct CronJob {
     pub(crate) at: String,
     /// Zone of `at`, IANA name; `None`: the system's.
     pub(crate) timezone: Option<String>,
-    /// Program and arguments. A bare program name is looked for in the app's virtualenv first.
-    pub(crate) command: Vec<String>,
-    /// Index into [`Config::apps`](super::Config::apps): its virtualenv, directory, user and environment are used.
-    pub(crate) app: Option<usize>,
-    /// Working directory; the app's unless given.
-    pub(crate) chdir: Option<PathBuf>,
-    /// Added to the environment.
-    pub(crate) env: Vec<(String, String)>,
-    /// A user of its own.
-    pub(crate) user: Option<String>,
+    /// What it runs.
+    pub(crate) task: Task,
     /// TERM after this long, KILL ten seconds later; `None`: no limit.
     pub(crate) timeout: Option<Duration>,
     /// What happens when the last run has not ended.
-    pub overlap: crate::cron::Overlap,
-    /// What a run may use of the machine.
-    pub(crate) resources: Resources,
+    pub overlap: Overlap,
 }
 
-/// A job whose app is still a name.
-#[derive(Clone, Default)]
-pub(crate) struct Draft {
-    /// Of its name.
-    pub(crate) place: Place,
-    pub(crate) app: Option<At<String>>,
-    /// Without its app.
-    pub(crate) job: CronJob,
-}
-
-impl Draft {
-    /// As it would be written for this job.
-    pub(crate) fn of(job: &CronJob, config: &Config) -> Self {
-        let app = job.app.and_then(|at| config.app_name(at));
-        Self { place: Place::default(), app, job: job.clone() }
-    }
-}
-
-impl Section for Draft {
+impl Section for CronJob {
     fn walk(&mut self, keys: &mut dyn Walk) {
-        let of = &mut self.job;
-        keys.need("name", "\"clearsessions\"", &mut of.name);
-        keys.need("at", "\"17 3 * * *\"", &mut of.at);
-        keys.key("timezone", &mut of.timezone);
-        let example = "[\"python\", \"manage.py\", \"clearsessions\"]";
-        keys.need("command", example, &mut By(&mut of.command, command));
-        keys.key("app", &mut self.app);
-        keys.key("chdir", &mut of.chdir);
-        keys.key("env", &mut By(&mut of.env, env));
-        keys.key("user", &mut of.user);
-        keys.key("timeout", &mut of.timeout);
-        keys.key("overlap", &mut Choice(&mut of.overlap, &OVERLAPS, &[]));
-        resources::walk(&mut of.resources, keys);
+        keys.need("name", "\"clearsessions\"", &mut By(&mut self.name, name));
+        keys.need("at", "\"17 3 * * *\"", &mut self.at);
+        keys.key("timezone", &mut self.timezone);
+        self.task.walk("[\"python\", \"manage.py\", \"clearsessions\"]", keys);
+        keys.key("timeout", &mut self.timeout);
+        keys.key("overlap", &mut Choice(&mut self.overlap, &OVERLAPS, &[]));
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
-        self.place = given.place_of("name");
-        if given.is_good("name") && self.job.name.is_empty() {
-            report.add(&self.place, Complaint::new("an empty name", ""));
-        }
         if given.is_good("at") {
-            check(&self.job.at, self.job.timezone.as_deref(), given, report);
+            check(&self.at, self.timezone.as_deref(), given, report);
         }
     }
+}
+
+/// Unique over all files.
+fn name(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    let name = At::<String>::read(node, report)?;
+    if name.value.is_empty() {
+        node.complain(report, Complaint::new("an empty name", ""));
+    }
+    if let Some(first) = report.jobs.iter().find(|first| first.value == name.value) {
+        let what = format!("the job `{}` is already at {}", name.value, first.place.mention());
+        node.complain(report, Complaint::new(what, "names are unique"));
+    }
+    report.jobs.push(name.clone());
+    Some(name.value)
 }
 
 /// Names of the ways to overlap.
@@ -91,30 +63,13 @@ const OVERLAPS: [(&str, Overlap); 4] = [
     ("Replace", Overlap::Replace),
 ];
 
-/// A wrong zone must not hide a wrong schedule.
+/// The schedule parses and can fire, in a zone that exists. A wrong zone must not hide a wrong schedule.
 fn check(at: &str, timezone: Option<&str>, given: &Given<'_>, report: &mut Report<'_>) {
-    match check_schedule(at, timezone) {
-        Ok(()) => {}
-        Err(Fault::Zone(complaint)) if timezone.is_some() => {
-            report.add(&given.place_of("timezone"), complaint);
-            check(at, None, given, report);
-        }
-        Err(Fault::Zone(complaint) | Fault::Schedule(complaint)) => {
-            report.add(&given.place_of("at"), complaint);
-        }
+    let Err(error) = Schedule::parse(at, timezone) else { return };
+    let zone = error.zone && timezone.is_some();
+    let place = given.place_of(if zone { "timezone" } else { "at" });
+    report.add(&place, Complaint::new(error.what, error.hint));
+    if zone {
+        check(at, None, given, report);
     }
-}
-
-/// Whether it is the zone that is wrong, or the schedule.
-enum Fault {
-    Schedule(Complaint),
-    Zone(Complaint),
-}
-
-/// The schedule parses and can fire, in a zone that exists.
-fn check_schedule(at: &str, timezone: Option<&str>) -> Result<(), Fault> {
-    Schedule::parse(at, timezone).map(|_| ()).map_err(|error| {
-        let complaint = Complaint::new(error.what, error.hint);
-        if error.zone { Fault::Zone(complaint) } else { Fault::Schedule(complaint) }
-    })
 }

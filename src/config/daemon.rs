@@ -1,15 +1,13 @@
 //! `daemons: {…}`.
 
-use super::located::{At, Given, Node, Read, Report};
-use super::problem::{Complaint, Place};
-use super::read::{command, env};
-use super::walk::{By, Section, Walk};
+use super::located::{At, Given, Node, Report};
+use super::names::Kind;
+use super::problem::Complaint;
+use super::task::Task;
+use super::walk::{Form, Section, Walk};
 use super::workers::MOST_PROCESSES;
-use super::written::{Write, Written};
-use super::{Config, resources};
-use crate::sys::resources::Resources;
+use super::written::Written;
 use crate::sys::signals;
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) mod order;
@@ -19,16 +17,8 @@ pub(crate) mod order;
 pub(crate) struct Daemon {
     /// Its key in the file; no app has the same.
     pub(crate) name: String,
-    /// Program and arguments. A bare program name is looked for in the app's virtualenv first.
-    pub(crate) command: Vec<String>,
-    /// Index into [`Config::apps`](super::Config::apps): its virtualenv, directory, user and environment are used.
-    pub(crate) app: Option<usize>,
-    /// Working directory; the app's unless given, always given without an app.
-    pub(crate) chdir: Option<PathBuf>,
-    /// Added to the environment.
-    pub(crate) env: Vec<(String, String)>,
-    /// A user of its own.
-    pub(crate) user: Option<String>,
+    /// What it runs; without an app it has a directory.
+    pub(crate) task: Task,
     /// How many of it run.
     pub(crate) processes: u32,
     /// What must be ready before it starts, and leaves after it.
@@ -43,8 +33,6 @@ pub(crate) struct Daemon {
     pub(crate) reload_signal: Option<Signal>,
     /// A reload starts the new process beside the old one, which still ends.
     pub(crate) overlap: bool,
-    /// What a process may use of the machine.
-    pub(crate) resources: Resources,
 }
 
 /// What a daemon may come after.
@@ -58,39 +46,29 @@ pub(crate) enum Dependency {
 
 /// A signal to a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
 pub(crate) enum Signal {
-    Term,
-    Int,
-    Quit,
-    Hup,
-    Usr1,
-    Usr2,
-    Winch,
+    Term = signals::SIGTERM,
+    Int = signals::SIGINT,
+    Quit = signals::SIGQUIT,
+    Hup = signals::SIGHUP,
+    Usr1 = signals::SIGUSR1,
+    Usr2 = signals::SIGUSR2,
+    Winch = signals::SIGWINCH,
 }
 
 impl Signal {
     /// What kill(2) takes.
     #[must_use]
     pub(crate) fn number(self) -> i32 {
-        match self {
-            Self::Term => signals::SIGTERM,
-            Self::Int => signals::SIGINT,
-            Self::Quit => signals::SIGQUIT,
-            Self::Hup => signals::SIGHUP,
-            Self::Usr1 => signals::SIGUSR1,
-            Self::Usr2 => signals::SIGUSR2,
-            Self::Winch => signals::SIGWINCH,
-        }
+        self as i32
     }
 }
 
-/// A daemon whose app and dependencies are still names.
+/// A daemon, with the places of what it comes after.
 #[derive(Clone, Default)]
 pub(crate) struct Draft {
-    place: Place,
-    app: Option<At<String>>,
-    after: Vec<At<String>>,
-    /// Without its name, app and dependencies.
+    after: Vec<At<Dependency>>,
     daemon: Daemon,
 }
 
@@ -98,11 +76,7 @@ impl Default for Daemon {
     fn default() -> Self {
         Self {
             name: String::new(),
-            command: Vec::new(),
-            app: None,
-            chdir: None,
-            env: Vec::new(),
-            user: None,
+            task: Task::default(),
             processes: 1,
             after: Vec::new(),
             ready_after: Duration::from_secs(1),
@@ -110,24 +84,15 @@ impl Default for Daemon {
             stop_timeout: Duration::from_secs(10),
             reload_signal: None,
             overlap: false,
-            resources: Resources::default(),
         }
     }
 }
 
 impl Draft {
     /// As it would be written for this daemon.
-    pub(crate) fn of(daemon: &Daemon, config: &Config) -> Self {
-        let after = daemon.after.iter().filter_map(|dependency| match dependency {
-            Dependency::App(at) => config.apps.get(*at).map(|app| app.name.clone()),
-            Dependency::Daemon(at) => config.daemons.get(*at).map(|daemon| daemon.name.clone()),
-        });
-        Self {
-            place: Place::default(),
-            app: daemon.app.and_then(|at| config.app_name(at)),
-            after: after.map(At::nowhere).collect(),
-            daemon: daemon.clone(),
-        }
+    pub(crate) fn of(daemon: &Daemon) -> Self {
+        let after = daemon.after.iter().copied().map(At::nowhere);
+        Self { after: after.collect(), daemon: daemon.clone() }
     }
 }
 
@@ -148,11 +113,7 @@ impl Section for Draft {
 
     fn walk(&mut self, keys: &mut dyn Walk) {
         let of = &mut self.daemon;
-        keys.need("command", "[\"celery\", \"-A\", \"shop\", \"worker\"]", &mut By(&mut of.command, command));
-        keys.key("app", &mut self.app);
-        keys.key("chdir", &mut of.chdir);
-        keys.key("env", &mut By(&mut of.env, env));
-        keys.key("user", &mut of.user);
+        of.task.walk("[\"celery\", \"-A\", \"shop\", \"worker\"]", keys);
         keys.key("processes", &mut of.processes);
         keys.key("after", &mut self.after);
         keys.key("ready_after", &mut of.ready_after);
@@ -160,7 +121,6 @@ impl Section for Draft {
         keys.key("stop_timeout", &mut of.stop_timeout);
         keys.key("reload_signal", &mut of.reload_signal);
         keys.key("overlap", &mut of.overlap);
-        resources::walk(&mut of.resources, keys);
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
@@ -169,10 +129,30 @@ impl Section for Draft {
             let what = format!("{processes} processes are out of range");
             given.complain(report, Complaint::new(what, format!("from 1 to {MOST_PROCESSES}")));
         }
-        if self.app.is_none() {
-            self.daemon.chdir.get_or_insert_with(|| given.node.file.dir.clone());
+        if !given.has("app") {
+            self.daemon.task.chdir.get_or_insert_with(|| given.node.file.dir.clone());
         }
-        self.place = given.place();
+    }
+}
+
+impl Form for Dependency {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let name = String::read(node, report)?;
+        let names = &report.names;
+        let daemon = names.position(Kind::Daemon, &name).map(Self::Daemon);
+        if let Some(found) = daemon.or(names.position(Kind::App, &name).map(Self::App)) {
+            return Some(found);
+        }
+        let known = names.of_kind(Kind::Daemon).chain(names.of_kind(Kind::App));
+        let known: Vec<&str> = known.map(|name| name.value.as_str()).collect();
+        node.refuse(report, Complaint::unknown("daemon or app", &name, &known))
+    }
+
+    fn write(&self) -> Written {
+        match *self {
+            Self::App(at) => Written::Name(Kind::App, at),
+            Self::Daemon(at) => Written::Name(Kind::Daemon, at),
+        }
     }
 }
 
@@ -187,13 +167,11 @@ const SIGNALS: [(&str, Signal); 7] = [
     ("Winch", Signal::Winch),
 ];
 
-impl Read for Signal {
+impl Form for Signal {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.choice(report, &SIGNALS, &[])
     }
-}
 
-impl Write for Signal {
     fn write(&self) -> Written {
         Written::name_in(&SIGNALS, self)
     }

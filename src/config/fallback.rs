@@ -1,10 +1,13 @@
 //! `fallback: …`: what answers where a location's handler has nothing.
 
-use super::handler::{Draft as HandlerDraft, Handler};
-use super::located::{Node, Read, Report};
+use super::handler::{Handler, To};
+use super::located::{Node, Report};
 use super::problem::Complaint;
+use super::read::status;
 use super::shape::Shape;
 use super::units::below_root;
+use super::walk::Form;
+use super::written::Written;
 use std::rc::Rc;
 
 /// What answers where a location's handler has nothing.
@@ -23,26 +26,32 @@ impl Default for Fallback {
 }
 
 /// `fallback` of `Files(…)` as written.
+#[derive(Clone)]
 pub(crate) enum Draft {
     /// A file of the handler's own.
     File(String),
-    Status(u16),
-    Handler(Box<HandlerDraft>),
+    Other(Fallback),
 }
 
-impl Read for Draft {
+impl Draft {
+    /// What would be written; nothing for the default.
+    pub(crate) fn of(stand_in: Option<String>, fallback: &Fallback) -> Option<Self> {
+        let other = Some(fallback).filter(|other| **other != Fallback::default());
+        stand_in.map(Self::File).or(other.cloned().map(Self::Other))
+    }
+}
+
+impl Form for Draft {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         match node.shape() {
-            Shape::Integer(status) => {
-                let status = u16::try_from(status).ok().filter(|status| (400..600).contains(status));
-                if status.is_none() {
-                    let complaint = Complaint::new("not the status of an error", "from 400 to 599");
-                    node.complain(report, complaint);
-                }
-                status.map(Self::Status)
+            Shape::Integer(_) => {
+                let fits = |status| (400..600).contains(&status);
+                let status = status(node, "the status of an error", fits, "from 400 to 599", report)?;
+                Some(Self::Other(Fallback::Status(status)))
             }
             Shape::Variant("App" | "Proxy", Some(_)) => {
-                HandlerDraft::read(node, report).map(|handler| Self::Handler(Box::new(handler)))
+                let To { handler, .. } = To::read(node, report)?;
+                Some(Self::Other(Fallback::Handler(Rc::new(handler))))
             }
             Shape::Text(_) => node
                 .parse(report, "the name of a file below the root", |text| {
@@ -58,6 +67,14 @@ impl Read for Draft {
                 let expected = "a file such as \"index.html\", App(\"shop\"), Proxy(\"api\") or a status";
                 node.wrong(report, expected, &other)
             }
+        }
+    }
+
+    fn write(&self) -> Written {
+        match self {
+            Self::File(name) => name.write(),
+            Self::Other(Fallback::Status(status)) => status.write(),
+            Self::Other(Fallback::Handler(handler)) => To::from((**handler).clone()).write(),
         }
     }
 }

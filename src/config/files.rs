@@ -1,14 +1,14 @@
 //! `Files(…)`: a directory, and how what is in it is served.
 
-use super::fallback::Draft as FallbackDraft;
-use super::handler::Draft;
-use super::located::{At, Located, Node, Raw, Read, Report};
+use super::fallback::{self, Fallback};
+use super::located::{At, Given, Node, Report};
 use super::problem::{Complaint, suggestion};
 use super::shape::Shape;
 use super::units::{self, below_root};
+use super::walk::{By, Choice, Form, Section, Walk};
+use super::written::Written;
 use crate::http::encoding::Encoding;
 use crate::http::fields::is_value;
-use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,84 +65,20 @@ pub(crate) enum Cache {
     Immutable,
 }
 
-/// `Files(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawFiles<'a> {
-    #[serde(borrow)]
-    root: Option<Located<'a, PathBuf>>,
-    index: Option<Located<'a, Vec<IndexName>>>,
-    cache: Option<Located<'a, Cache>>,
-    try_files: Option<Located<'a, Vec<TryName>>>,
-    fallback: Option<Located<'a, FallbackDraft>>,
-    listing: Option<Located<'a, bool>>,
-    precompressed: Option<Located<'a, Precompressed>>,
-    types: Option<Located<'a, Types>>,
-    dotfiles: Option<Located<'a, bool>>,
-    symlinks: Option<Located<'a, At<SymlinksName>>>,
-    symlinks_to: Option<Located<'a, At<Vec<PathBuf>>>>,
-    allow_source: Option<Located<'a, bool>>,
+/// Files and their location's fallback, which is written with them.
+#[derive(Clone, Default)]
+pub(crate) struct Draft {
+    pub(crate) files: Files,
+    pub(crate) fallback: Fallback,
 }
 
-impl<'a> Raw<'a> for RawFiles<'a> {}
+static SYMLINKS: [(&str, Symlinks); 3] =
+    [("Beneath", Symlinks::Beneath), ("Refuse", Symlinks::Refuse), ("Follow", Symlinks::Follow(Vec::new()))];
 
-pub(crate) struct TryName(String);
-
-pub(crate) struct Precompressed(Vec<Encoding>);
-
-pub(crate) struct Types(Vec<(String, String)>);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SymlinksName {
-    Refuse,
-    Beneath,
-    Follow,
-}
-
-pub(crate) fn read(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Draft> {
-    if let Some(root) = inside.only() {
-        let files = PathBuf::read(&root, report).map(Files::new);
-        return files.map(|files| Draft::Files { files, fallback: None });
-    }
-    let (raw, at) = inside.fields::<RawFiles<'_>>(report)?;
-    let root = at.need(raw.root, "root", "\"static\"", report);
-    let index = at.read(raw.index, report).map(|names| names.into_iter().map(|name| name.0).collect());
-    let cache = at.or(raw.cache, Cache::Unset, report);
-    let try_files = at.or(raw.try_files, Vec::new(), report).into_iter().map(|name| name.0).collect();
-    let fallback = at.read(raw.fallback, report);
-    let listing = at.or(raw.listing, false, report);
-    let precompressed = at.or(raw.precompressed, Precompressed(Vec::new()), report).0;
-    let types = at.or(raw.types, Types(Vec::new()), report).0;
-    let dotfiles = at.or(raw.dotfiles, false, report);
-    let links = at.read(raw.symlinks, report);
-    let to = at.read(raw.symlinks_to, report);
-    let symlinks = symlinks(links, to, report);
-    let allow_source = at.or(raw.allow_source, false, report);
-    let default = Files::new(root?);
-    let (stand_in, fallback) = match fallback {
-        Some(FallbackDraft::File(name)) => (Some(name), None),
-        other => (None, other),
-    };
-    let files = Files {
-        index: index.unwrap_or(default.index),
-        try_files,
-        stand_in,
-        listing,
-        cache,
-        precompressed,
-        types,
-        dotfiles,
-        symlinks,
-        allow_source,
-        root: default.root,
-    };
-    Some(Draft::Files { files, fallback })
-}
-
-impl Files {
-    /// The defaults for this root.
-    pub(crate) fn new(root: PathBuf) -> Self {
+impl Default for Files {
+    fn default() -> Self {
         Self {
-            root,
+            root: PathBuf::new(),
             index: vec!["index.html".to_owned()],
             try_files: Vec::new(),
             stand_in: None,
@@ -157,123 +93,146 @@ impl Files {
     }
 }
 
-/// `symlinks: Follow` says where to; nothing else does.
-fn symlinks(
-    links: Option<At<SymlinksName>>,
-    to: Option<At<Vec<PathBuf>>>,
-    report: &mut Report<'_>,
-) -> Symlinks {
-    let follow = "symlinks: Follow, symlinks_to: [\"/srv/shared\"]";
-    match (links, to) {
-        (Some(At { value: SymlinksName::Follow, .. }), Some(to)) if !to.value.is_empty() => {
-            return Symlinks::Follow(to.value);
-        }
-        (Some(At { value: SymlinksName::Follow, place }), _) => {
-            let what = "`Follow` needs the directories that links may lead to";
-            report.add(&place, Complaint::new(what, format!("for example {follow}")));
-        }
-        (_, Some(to)) => {
-            let what = "`symlinks_to` goes with `symlinks: Follow`";
-            report.add(&to.place, Complaint::new(what, format!("write {follow}")));
-        }
-        (Some(At { value: SymlinksName::Refuse, .. }), None) => return Symlinks::Refuse,
-        (Some(At { value: SymlinksName::Beneath, .. }) | None, None) => {}
+impl Files {
+    /// The defaults for this root.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, ..Self::default() }
     }
-    Symlinks::Beneath
 }
 
-impl Read for SymlinksName {
+impl Draft {
+    /// As it would be written for these files.
+    pub(crate) fn of(files: &Files, fallback: &Fallback) -> Self {
+        Self { files: files.clone(), fallback: fallback.clone() }
+    }
+}
+
+impl Section for Draft {
+    const SHORT: Option<&'static str> = Some("root");
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        let of = &mut self.files;
+        keys.need("root", "\"static\"", &mut of.root);
+        keys.key("index", &mut By(&mut of.index, |node, report| node.each(report, index_name)));
+        keys.key("cache", &mut of.cache);
+        keys.key("try_files", &mut By(&mut of.try_files, |node, report| node.each(report, try_name)));
+        let mut fallback = fallback::Draft::of(of.stand_in.take(), &self.fallback);
+        keys.key("fallback", &mut fallback);
+        match fallback {
+            Some(fallback::Draft::File(name)) => of.stand_in = Some(name),
+            Some(fallback::Draft::Other(other)) => self.fallback = other,
+            None => {}
+        }
+        keys.key("listing", &mut of.listing);
+        keys.key("precompressed", &mut By(&mut of.precompressed, precompressed));
+        keys.key("types", &mut By(&mut of.types, types));
+        keys.key("dotfiles", &mut of.dotfiles);
+        symlinks(&mut of.symlinks, keys);
+        keys.key("allow_source", &mut of.allow_source);
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        let follow = "symlinks: Follow, symlinks_to: [\"/srv/shared\"]";
+        match &self.files.symlinks {
+            Symlinks::Follow(to) if to.is_empty() => {
+                let what = "`Follow` needs the directories that links may lead to";
+                let complaint = Complaint::new(what, format!("for example {follow}"));
+                report.add(&given.place_of("symlinks"), complaint);
+            }
+            Symlinks::Refuse | Symlinks::Beneath if given.is_good("symlinks_to") => {
+                let what = "`symlinks_to` goes with `symlinks: Follow`";
+                let complaint = Complaint::new(what, format!("write {follow}"));
+                report.add(&given.place_of("symlinks_to"), complaint);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `symlinks`, and to where.
+fn symlinks(of: &mut Symlinks, keys: &mut dyn Walk) {
+    let mut to = match of {
+        Symlinks::Follow(to) => Some(std::mem::take(to)),
+        Symlinks::Refuse | Symlinks::Beneath => None,
+    };
+    keys.key("symlinks", &mut Choice(of, &SYMLINKS, &[]));
+    keys.key("symlinks_to", &mut to);
+    if let (Symlinks::Follow(into), Some(to)) = (of, to) {
+        *into = to;
+    }
+}
+
+fn try_name(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    node.parse(report, "a name such as \"$path.html\"", |text| {
+        if text.replace("$path", "").contains('$') {
+            let what = format!("`{text}` has a variable that is not known here");
+            return Err(Complaint::new(what, "$path stands for what follows the location's prefix"));
+        }
+        if text.starts_with('=') {
+            return Err(Complaint::new(format!("`{text}` is a status"), "write it as `fallback`, a number"));
+        }
+        below_root(text, "\"$path\", \"$path.html\", \"$path/\"")
+    })
+}
+
+fn precompressed(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Encoding>> {
+    if let Shape::Bool(_) = node.shape() {
+        let all = bool::read(node, report)?;
+        return Some(if all { Encoding::ALL.to_vec() } else { Vec::new() });
+    }
+    let mut encodings = Vec::new();
+    for At { value, place } in Vec::<At<Encoding>>::read(node, report)? {
+        if encodings.contains(&value) {
+            report.add(&place, Complaint::new("given twice", "keep one of the two"));
+        }
+        encodings.push(value);
+    }
+    Some(encodings)
+}
+
+impl Form for Encoding {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        const NAMES: [&str; 3] = ["Beneath", "Refuse", "Follow"];
-        let Shape::Variant(name, None) = node.shape() else {
-            return node.wrong(report, "one of Beneath, Refuse, Follow", &node.shape());
-        };
-        match name {
-            "Refuse" => Some(Self::Refuse),
-            "Beneath" => Some(Self::Beneath),
-            "Follow" => Some(Self::Follow),
-            _ => node.refuse(report, Complaint::unknown("variant", name, &NAMES)),
+        let name = String::read(node, report)?;
+        let suffix = name.trim_start_matches('.');
+        let known = |encoding: &Self| encoding.suffix() == suffix || encoding.name() == suffix;
+        let found = Self::ALL.into_iter().find(known);
+        found.or_else(|| node.refuse(report, Complaint::unknown("ending", suffix, &["br", "zst", "gz"])))
+    }
+
+    fn write(&self) -> Written {
+        Written::text(&self.suffix())
+    }
+}
+
+fn types(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<(String, String)>> {
+    let mut types = Vec::new();
+    for (name, value) in node.map(report)? {
+        let suffix = name.value.trim_start_matches('.').to_owned();
+        if suffix.is_empty() || suffix.contains('/') {
+            let what = format!("`{}` is not the ending of a file name", name.value);
+            report.add(&name.place, Complaint::new(what, "for example \"md\""));
         }
-    }
-}
-
-impl Read for TryName {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "a name such as \"$path.html\"", |text| {
-            let rest = text.replace("$path", "");
-            if rest.contains('$') {
-                let what = format!("`{text}` has a variable that is not known here");
-                return Err(Complaint::new(what, "$path stands for what follows the location's prefix"));
-            }
-            if text.starts_with('=') {
-                return Err(Complaint::new(
-                    format!("`{text}` is a status"),
-                    "write it as `fallback`, a number",
-                ));
-            }
-            below_root(text, "\"$path\", \"$path.html\", \"$path/\"").map(Self)
-        })
-    }
-}
-
-impl Read for Precompressed {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        if let Shape::Bool(_) = node.shape() {
-            let all = bool::read(node, report)?;
-            return Some(Self(if all { Encoding::ALL.to_vec() } else { Vec::new() }));
+        let Some(kind) = String::read(&value, report) else { continue };
+        if !kind.contains('/') || !is_value(kind.as_bytes()) {
+            let what = format!("`{}` is not a content type", kind.escape_debug());
+            value.complain(report, Complaint::new(what, "for example \"text/plain; charset=utf-8\""));
         }
-        let names = Vec::<At<String>>::read(node, report)?;
-        let mut encodings = Vec::new();
-        for name in names {
-            let suffix = name.value.trim_start_matches('.');
-            let known = |encoding: &Encoding| encoding.suffix() == suffix || encoding.name() == suffix;
-            match Encoding::ALL.into_iter().find(known) {
-                Some(encoding) if !encodings.contains(&encoding) => encodings.push(encoding),
-                Some(_) => report.add(&name.place, Complaint::new("given twice", "keep one of the two")),
-                None => {
-                    report.add(&name.place, Complaint::unknown("ending", suffix, &["br", "zst", "gz"]));
-                }
-            }
+        types.push((suffix, kind));
+    }
+    Some(types)
+}
+
+fn index_name(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    node.parse(report, "a file name", |text| {
+        if text.is_empty() || text.contains(['/', '\0']) || text == "." || text == ".." {
+            let what = format!("`{text}` is not the name of a file in the directory");
+            return Err(Complaint::new(what, "for example \"index.html\""));
         }
-        Some(Self(encodings))
-    }
+        Ok(text.to_owned())
+    })
 }
 
-impl Read for Types {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let mut types = Vec::new();
-        for (name, value) in node.map(report)? {
-            let suffix = name.value.trim_start_matches('.').to_owned();
-            if suffix.is_empty() || suffix.contains('/') {
-                let what = format!("`{}` is not the ending of a file name", name.value);
-                report.add(&name.place, Complaint::new(what, "for example \"md\""));
-            }
-            let Some(kind) = String::read(&value, report) else { continue };
-            if !kind.contains('/') || !is_value(kind.as_bytes()) {
-                let what = format!("`{}` is not a content type", kind.escape_debug());
-                value.complain(report, Complaint::new(what, "for example \"text/plain; charset=utf-8\""));
-            }
-            types.push((suffix, kind));
-        }
-        Some(Self(types))
-    }
-}
-
-pub(crate) struct IndexName(String);
-
-impl Read for IndexName {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "a file name", |text| {
-            if text.is_empty() || text.contains(['/', '\0']) || text == "." || text == ".." {
-                let what = format!("`{text}` is not the name of a file in the directory");
-                return Err(Complaint::new(what, "for example \"index.html\""));
-            }
-            Ok(Self(text.to_owned()))
-        })
-    }
-}
-
-impl Read for Cache {
+impl Form for Cache {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let names = "\"off\", \"no-cache\", \"immutable\" or a duration such as \"1h\"";
         if let Shape::Integer(_) = node.shape() {
@@ -291,5 +250,15 @@ impl Read for Cache {
                 Err(Complaint::new(format!("unknown cache rule `{text}`"), hint))
             }
         })
+    }
+
+    fn write(&self) -> Written {
+        let name = match self {
+            Self::Unset => "off",
+            Self::Revalidate => "no-cache",
+            Self::Immutable => "immutable",
+            Self::For(time) => return time.write(),
+        };
+        Written::text(&name)
     }
 }

@@ -6,7 +6,7 @@ use super::app::App;
 use super::fallback::Fallback;
 use super::files::Files;
 use super::handler::Handler;
-use super::host::{Host, Target, Wsgi, check_threads};
+use super::host::{Host, Target, Wsgi, check_threads, interpreter};
 use super::load::finish;
 use super::located::Report;
 use super::location::Location;
@@ -89,11 +89,8 @@ pub(crate) fn from_flags(run: &RunFlags, source: &dyn Source) -> Result<Config, 
             continue;
         };
         if locations.iter().any(|other| other.matcher == location.matcher) {
-            complain(
-                &mut report,
-                "--static",
-                Complaint::new(format!("`{text}`: this prefix is given twice"), "keep one"),
-            );
+            let complaint = Complaint::new(format!("`{text}`: this prefix is given twice"), "keep one");
+            complain(&mut report, "--static", complaint);
         }
         locations.push(location);
     }
@@ -165,15 +162,7 @@ fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &m
         listen.push(address);
     }
     let label = "site 1".to_owned();
-    Site {
-        label,
-        names: Vec::new(),
-        listen,
-        policies: DEFAULT_POLICIES,
-        trusted_proxies: Vec::new(),
-        error_pages: Vec::new(),
-        locations,
-    }
+    Site { label, listen, locations, ..Site::default() }
 }
 
 /// `/static/=DIR`.
@@ -198,7 +187,9 @@ fn app_of(
 ) -> App {
     let chdir = run.chdir.as_ref().map_or_else(|| here.to_owned(), |path| absolute(here, path));
     let home: Option<PathBuf> = run.home.as_ref().map(|path| absolute(here, path));
-    let mut wsgi = Wsgi::new(target, home.as_deref(), report.source);
+    let Target { module, callable } = target;
+    let python = interpreter(home.as_deref(), report.source);
+    let mut wsgi = Wsgi { module, callable, python, ..Wsgi::default() };
     wsgi.threads = run.threads.unwrap_or(wsgi.threads);
     let threads = check_threads(wsgi.threads);
     let mut app = App { name: app_name(&chdir), kind: Host::Wsgi(wsgi), chdir, home, ..App::default() };

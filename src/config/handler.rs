@@ -1,12 +1,15 @@
 //! `to: …` of a location: what answers it.
 
-use super::fallback::Draft as FallbackDraft;
+use super::Fallback;
 use super::files::{self, Files};
-use super::located::{At, Located, Node, Raw, Read, Report};
+use super::located::{Given, Node, Reading, Report};
+use super::names::{self, Named};
 use super::problem::Complaint;
+use super::read::status;
 use super::units::check_path;
+use super::walk::{By, Form, Section, Walk};
+use super::written::Written;
 use crate::http::location::{self, Variable};
-use serde::Deserialize;
 
 /// What answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,157 +25,173 @@ pub(crate) enum Handler {
     },
     /// An upstream; index into [`Config::upstreams`](super::Config::upstreams).
     Proxy(usize),
-    /// A redirect. `location` may contain `$rest` (what follows the prefix, as it was written), `$path`, `$query`,
-    /// `$host`, `$scheme`.
-    Redirect {
-        /// 301, 302, 303, 307 or 308.
-        status: u16,
-        /// The Location field.
-        location: String,
-    },
+    /// A redirect.
+    Redirect(Redirect),
     /// A fixed answer.
-    Respond {
-        /// Any final status.
-        status: u16,
-        /// The body.
-        body: String,
-        /// Content-Type.
-        content_type: String,
-    },
+    Respond(Respond),
 }
 
-/// What answers, with the app or upstream still a name.
-pub(crate) enum Draft {
-    Ready(Handler),
-    Files { files: Files, fallback: Option<FallbackDraft> },
-    App { name: At<String>, mount: String },
-    Proxy(At<String>),
+/// A redirect.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub(crate) status: u16,
+    /// The Location field. May contain `$rest` (what follows the prefix, as it was written), `$path`, `$query`, `$host`,
+    /// `$scheme`.
+    pub(crate) location: String,
 }
 
-/// `App(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawAppHandler<'a> {
-    #[serde(borrow)]
-    name: Option<Located<'a, At<String>>>,
-    mount: Option<Located<'a, At<String>>>,
+/// A fixed answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Respond {
+    /// Any final status.
+    pub(crate) status: u16,
+    /// The body.
+    pub(crate) body: String,
+    /// Content-Type.
+    pub(crate) content_type: String,
 }
 
-impl<'a> Raw<'a> for RawAppHandler<'a> {}
-
-/// `Proxy(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawProxy<'a> {
-    #[serde(borrow)]
-    name: Option<Located<'a, At<String>>>,
+/// What answers, and what does where that has nothing: `to` as it is written.
+#[derive(Clone, Default)]
+pub(crate) struct To {
+    pub(crate) handler: Handler,
+    pub(crate) fallback: Fallback,
 }
 
-impl<'a> Raw<'a> for RawProxy<'a> {}
+/// A handler: its name, one that says enough, and how what stands in its parentheses is read.
+pub(super) type Kind = (&'static str, &'static str, Reading<To>);
 
-/// `Redirect(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawRedirect<'a> {
-    #[serde(borrow)]
-    status: Option<Located<'a, At<u32>>>,
-    location: Option<Located<'a, At<String>>>,
-}
-
-impl<'a> Raw<'a> for RawRedirect<'a> {}
-
-/// `Respond(…)` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawRespond<'a> {
-    #[serde(borrow)]
-    status: Option<Located<'a, At<u32>>>,
-    body: Option<Located<'a, String>>,
-    content_type: Option<Located<'a, At<String>>>,
-}
-
-impl<'a> Raw<'a> for RawRespond<'a> {}
-
-const HANDLERS: [&str; 5] = ["Files", "App", "Proxy", "Redirect", "Respond"];
+pub(super) const HANDLERS: [Kind; 5] = [
+    ("Files", "Files(root: \"static\")", |node, report| {
+        let files::Draft { files, fallback } = files::Draft::read(node, report)?;
+        Some(To { handler: Handler::Files(files), fallback })
+    }),
+    ("App", "App(\"shop\")", |node, report| {
+        let Mounted { app, mount } = Mounted::read(node, report)?;
+        Some(Handler::App { app: app?, mount }.into())
+    }),
+    ("Proxy", "Proxy(\"api\")", |node, report| {
+        Some(Handler::Proxy(Proxied::read(node, report)?.upstream?).into())
+    }),
+    ("Redirect", "Redirect(status: 301, location: \"/new$rest\")", |node, report| {
+        Some(Handler::Redirect(Form::read(node, report)?).into())
+    }),
+    ("Respond", "Respond(status: 200, body: \"ok\")", |node, report| {
+        Some(Handler::Respond(Form::read(node, report)?).into())
+    }),
+];
 const HANDLERS_LATER: [&str; 1] = ["Cgi"];
-const REDIRECTS: [u32; 5] = [301, 302, 303, 307, 308];
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
-impl Read for Draft {
+impl Default for Handler {
+    fn default() -> Self {
+        Self::Respond(Respond::default())
+    }
+}
+
+impl From<Handler> for To {
+    fn from(handler: Handler) -> Self {
+        Self { handler, fallback: Fallback::default() }
+    }
+}
+
+impl Form for To {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let names = HANDLERS.map(|(name, ..)| name);
         let Some((name, inside)) = node.variant() else {
-            let other = node.shape();
-            let expected = format!("one of {}, as in App(\"shop\")", HANDLERS.join(", "));
-            return node.wrong(report, &expected, &other);
+            let expected = format!("one of {}, as in App(\"shop\")", names.join(", "));
+            return node.wrong(report, &expected, &node.shape());
         };
         if HANDLERS_LATER.contains(&name) {
             return node.refuse(report, Complaint::later("variant", name));
         }
-        if !HANDLERS.contains(&name) {
-            return node.refuse(report, Complaint::unknown("variant", name, &HANDLERS));
-        }
-        let Some(inside) = inside else {
-            let example = match name {
-                "Files" => "Files(root: \"static\")",
-                "App" => "App(\"shop\")",
-                "Proxy" => "Proxy(\"api\")",
-                "Redirect" => "Redirect(status: 301, location: \"/new$rest\")",
-                _ => "Respond(status: 200, body: \"ok\")",
-            };
-            return node.refuse(
-                report,
-                Complaint::new(format!("`{name}` says nothing"), format!("for example {example}")),
-            );
+        let Some((_, example, read)) = HANDLERS.iter().find(|(known, ..)| *known == name) else {
+            return node.refuse(report, Complaint::unknown("variant", name, &names));
         };
-        match name {
-            "Files" => files::read(&inside, report),
-            "App" => app(&inside, report),
-            "Proxy" => proxy(&inside, report),
-            "Redirect" => redirect(&inside, report).map(Self::Ready),
-            _ => respond(&inside, report).map(Self::Ready),
-        }
+        let Some(inside) = inside else {
+            let hint = format!("for example {example}");
+            return node.refuse(report, Complaint::new(format!("`{name}` says nothing"), hint));
+        };
+        read(&inside, report)
     }
-}
 
-fn app(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Draft> {
-    if let Some(name) = inside.only() {
-        return At::read(&name, report).map(|name| Draft::App { name, mount: String::new() });
-    }
-    let (raw, at) = inside.fields::<RawAppHandler<'_>>(report)?;
-    let name = at.need(raw.name, "name", "\"shop\"", report);
-    let mount: Option<At<String>> = at.read(raw.mount, report);
-    let mut text = mount.as_ref().map(|mount| mount.value.clone()).unwrap_or_default();
-    if let Some(mount) = mount.filter(|mount| !mount.value.is_empty()) {
-        if let Err(complaint) = check_path(&mount.value) {
-            return report.refuse(&mount.place, complaint);
-        }
-        // SCRIPT_NAME has no slash at its end; the root is the empty one (PEP 3333).
-        text = mount.value.trim_end_matches('/').to_owned();
-    }
-    Some(Draft::App { name: name?, mount: text })
-}
-
-fn proxy(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Draft> {
-    if let Some(name) = inside.only() {
-        return At::read(&name, report).map(Draft::Proxy);
-    }
-    let (raw, at) = inside.fields::<RawProxy<'_>>(report)?;
-    at.need(raw.name, "name", "\"api\"", report).map(Draft::Proxy)
-}
-
-fn redirect(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Handler> {
-    let (raw, at) = inside.fields::<RawRedirect<'_>>(report)?;
-    let template: Option<At<String>> = at.need(raw.location, "location", "\"/new$rest\"", report);
-    let mut status = 302;
-    if let Some(given) = at.read(raw.status, report) {
-        match u16::try_from(given.value).ok().filter(|_| REDIRECTS.contains(&given.value)) {
-            Some(good) => status = good,
-            None => {
-                let what = format!("{} is not the status of a redirect", given.value);
-                report.add(&given.place, Complaint::new(what, "one of 301, 302, 303, 307, 308"));
+    fn write(&self) -> Written {
+        match &self.handler {
+            Handler::Files(files) => files::Draft::of(files, &self.fallback).write().named("Files"),
+            Handler::App { app, mount } => {
+                Mounted { app: Some(*app), mount: mount.clone() }.write().named("App")
             }
+            Handler::Proxy(upstream) => Proxied { upstream: Some(*upstream) }.write().named("Proxy"),
+            Handler::Redirect(redirect) => redirect.write().named("Redirect"),
+            Handler::Respond(respond) => respond.write().named("Respond"),
         }
     }
-    let template = template?;
-    if let Err(error) = location::check(&template.value) {
-        return report.refuse(&template.place, no_location(&template.value, error));
+}
+
+/// `App(…)`; without an app it is not read.
+#[derive(Clone, Default)]
+struct Mounted {
+    app: Option<usize>,
+    mount: String,
+}
+
+impl Section for Mounted {
+    const SHORT: Option<&'static str> = Some("name");
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.need("name", "\"shop\"", &mut Named(&mut self.app, names::Kind::App));
+        keys.key("mount", &mut By(&mut self.mount, mount));
     }
-    Some(Handler::Redirect { status, location: template.value })
+}
+
+/// SCRIPT_NAME has no slash at its end; the root is the empty one (PEP 3333).
+fn mount(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = String::read(node, report)?;
+    match check_path(&text) {
+        Err(complaint) if !text.is_empty() => node.refuse(report, complaint),
+        _ => Some(text.trim_end_matches('/').to_owned()),
+    }
+}
+
+/// `Proxy(…)`.
+#[derive(Clone, Default)]
+struct Proxied {
+    upstream: Option<usize>,
+}
+
+impl Section for Proxied {
+    const SHORT: Option<&'static str> = Some("name");
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.need("name", "\"api\"", &mut Named(&mut self.upstream, names::Kind::Upstream));
+    }
+}
+
+impl Default for Redirect {
+    fn default() -> Self {
+        Self { status: 302, location: String::new() }
+    }
+}
+
+impl Section for Redirect {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("status", &mut By(&mut self.status, redirect_status));
+        keys.need("location", "\"/new$rest\"", &mut By(&mut self.location, template));
+    }
+}
+
+fn redirect_status(node: &Node<'_>, report: &mut Report<'_>) -> Option<u16> {
+    let hint = "one of 301, 302, 303, 307, 308";
+    status(node, "the status of a redirect", |status| REDIRECTS.contains(&status), hint, report)
+}
+
+fn template(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = String::read(node, report)?;
+    match location::check(&text) {
+        Ok(()) => Some(text),
+        Err(error) => node.refuse(report, no_location(&text, error)),
+    }
 }
 
 /// Why the `location` of a redirect is refused.
@@ -213,31 +232,36 @@ fn no_location(text: &str, error: location::Error) -> Complaint {
     Complaint::new(what, hint)
 }
 
-fn respond(inside: &Node<'_>, report: &mut Report<'_>) -> Option<Handler> {
-    let (raw, at) = inside.fields::<RawRespond<'_>>(report)?;
-    let body = at.or(raw.body, String::new(), report);
-    let mut status = 200;
-    if let Some(given) = at.read(raw.status, report) {
-        match u16::try_from(given.value).ok().filter(|status| (200..600).contains(status)) {
-            Some(204 | 205 | 304) if !body.is_empty() => {
-                let what = format!("an answer with status {} has no body", given.value);
-                report.add(&given.place, Complaint::new(what, "remove the `body`"));
-            }
-            Some(good) => status = good,
-            None => {
-                let what = format!("{} is not the status of an answer", given.value);
-                report.add(&given.place, Complaint::new(what, "from 200 to 599"));
-            }
+impl Default for Respond {
+    fn default() -> Self {
+        let content_type = "text/plain; charset=utf-8".to_owned();
+        Self { status: 200, body: String::new(), content_type }
+    }
+}
+
+impl Section for Respond {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("status", &mut By(&mut self.status, answer_status));
+        keys.key("body", &mut self.body);
+        keys.key("content_type", &mut By(&mut self.content_type, content_type));
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        if matches!(self.status, 204 | 205 | 304) && !self.body.is_empty() {
+            let what = format!("an answer with status {} has no body", self.status);
+            report.add(&given.place_of("status"), Complaint::new(what, "remove the `body`"));
         }
     }
-    let plain = || "text/plain; charset=utf-8".to_owned();
-    let content_type = match at.read(raw.content_type, report) {
-        Some(given) if given.value.is_empty() || given.value.contains(char::is_control) => {
-            report.add(&given.place, Complaint::new("not a content type", "for example \"text/html\""));
-            plain()
-        }
-        Some(given) => given.value,
-        None => plain(),
-    };
-    Some(Handler::Respond { status, body, content_type })
+}
+
+fn answer_status(node: &Node<'_>, report: &mut Report<'_>) -> Option<u16> {
+    status(node, "the status of an answer", |status| (200..600).contains(&status), "from 200 to 599", report)
+}
+
+fn content_type(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = String::read(node, report)?;
+    if text.is_empty() || text.contains(char::is_control) {
+        return node.refuse(report, Complaint::new("not a content type", "for example \"text/html\""));
+    }
+    Some(text)
 }

@@ -11,7 +11,7 @@
 mod wsgi;
 
 pub use wsgi::Wsgi;
-pub(crate) use wsgi::{Target, check_threads};
+pub(crate) use wsgi::{Target, check_threads, interpreter};
 
 use super::located::{Given, Report};
 use super::walk::Walk;

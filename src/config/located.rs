@@ -1,17 +1,16 @@
 //! Values that know where they stand, so that one bad value does not hide the next.
 //!
-//! The raw structs of the sections have fields of type [`Located`]: a piece of RON (ron's `&RawValue`) that is valid
-//! as syntax and not read yet. [`Fields::read`] reads it as its type; what is wrong goes into the [`Report`] with
-//! line, column and key, and reading goes on.
+//! A [`Node`] is a piece of RON (ron's `&RawValue`) that is valid as syntax and not read yet; a [`Given`] has those of a
+//! section by their keys. What is wrong goes into the [`Report`] with line, column and key, and reading goes on.
 
+use super::names::Names;
 use super::problem::{Complaint, Place, Problem};
 use super::shape::{Shape, shape};
 use super::source::Source;
 use super::units;
-use super::walk::{Section, Value};
+use super::walk::{Form, Section, Value};
 use ron::value::RawValue;
-use serde::de::{self, Deserialize, IntoDeserializer, Visitor};
-use std::marker::PhantomData;
+use serde::de;
 use std::path::PathBuf;
 
 /// One file of the configuration.
@@ -26,31 +25,18 @@ pub(crate) struct File {
 /// What is wrong so far, and the world that values may come from.
 pub(crate) struct Report<'s> {
     pub(crate) source: &'s dyn Source,
+    /// What values may name.
+    pub(crate) names: Names,
+    /// The cron jobs so far.
+    pub(crate) jobs: Vec<At<String>>,
+    /// Names of the files, in the order in which they are read.
+    pub(crate) files: Vec<String>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Problem>,
 }
 
-/// A piece of RON that will be read as a `T`.
-pub(crate) struct Located<'a, T> {
-    raw: &'a RawValue,
-    of: PhantomData<fn() -> T>,
-}
-
-/// The fields of a raw struct: one to one with the file.
-pub(crate) trait Raw<'a>: Deserialize<'a> {
-    /// Keys that the manual announces and this version does not have.
-    const LATER: &'static [&'static str] = &[];
-
-    /// What to say about a key that is known, but not here.
-    fn misplaced(_key: &str) -> Option<Complaint> {
-        None
-    }
-}
-
-/// A value that can be read. `None`: the report says why.
-pub(crate) trait Read: Sized {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self>;
-}
+/// Reads a value. `None`: the report says why.
+pub(crate) type Reading<T> = fn(&Node<'_>, &mut Report<'_>) -> Option<T>;
 
 /// A value and its place, for checks that look at several values.
 #[derive(Clone, Debug, Default)]
@@ -75,25 +61,14 @@ pub(crate) struct Given<'a> {
     good: Vec<&'static str>,
 }
 
-/// A struct whose keys have been checked: reads the fields of its raw struct.
-pub(crate) struct Fields<'a> {
-    node: Node<'a>,
-    list: Vec<(&'a str, &'a RawValue)>,
-}
-
 impl<'s> Report<'s> {
     pub(crate) fn new(source: &'s dyn Source) -> Self {
-        Self { source, problems: Vec::new(), warnings: Vec::new() }
+        let (problems, warnings) = (Vec::new(), Vec::new());
+        Self { source, names: Names::default(), jobs: Vec::new(), files: Vec::new(), problems, warnings }
     }
 
     pub(crate) fn add(&mut self, place: &Place, complaint: Complaint) {
         self.problems.push(place.problem(complaint));
-    }
-
-    /// Adds what makes a value useless; `None` for the caller to return.
-    pub(crate) fn refuse<T>(&mut self, place: &Place, complaint: Complaint) -> Option<T> {
-        self.add(place, complaint);
-        None
     }
 
     pub(crate) fn warn(&mut self, place: &Place, complaint: Complaint) {
@@ -105,20 +80,6 @@ impl<T> At<T> {
     /// A value that stands nowhere yet.
     pub(crate) fn nowhere(value: T) -> Self {
         Self { value, place: Place::default() }
-    }
-}
-
-impl<T> Clone for Located<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Located<'_, T> {}
-
-impl<'de: 'a, 'a, T> Deserialize<'de> for Located<'a, T> {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self { raw: <&RawValue>::deserialize(deserializer)?, of: PhantomData })
     }
 }
 
@@ -201,7 +162,8 @@ impl<'a> Node<'a> {
 
     /// Complains of a value that is of no use; `None` for the caller to return.
     pub(crate) fn refuse<T>(&self, report: &mut Report<'_>, complaint: Complaint) -> Option<T> {
-        report.refuse(&self.place(), complaint)
+        self.complain(report, complaint);
+        None
     }
 
     /// Says that something else was expected; `None` for the caller to return.
@@ -210,41 +172,16 @@ impl<'a> Node<'a> {
         self.refuse(report, Complaint::new(format!("expected {expected}, found {found}"), ""))
     }
 
+    /// The value of a key, if it is there.
+    pub(crate) fn field(&self, key: &str) -> Option<Self> {
+        let Shape::Struct(all) = self.shape() else { return None };
+        let raw = all.into_iter().find(|(name, _)| *name == key)?.1;
+        Some(self.child(raw, self.key_of(key)))
+    }
+
     /// One level of the value.
     pub(crate) fn shape(&self) -> Shape<'a> {
         shape(self.text)
-    }
-
-    /// The struct, its unknown keys reported and its known ones ready to be read.
-    pub(crate) fn fields<T: Raw<'a>>(&self, report: &mut Report<'_>) -> Option<(T, Fields<'a>)> {
-        let all = match self.shape() {
-            Shape::Struct(all) => all,
-            Shape::Tuple(none) if none.is_empty() => Vec::new(),
-            other => return self.wrong(report, "( key: value, … )", &other),
-        };
-        let known = keys::<T>();
-        let mut list: Vec<(&'a str, &'a RawValue)> = Vec::new();
-        for (name, raw) in all {
-            let place = || self.place_of(name, self.key_of(name));
-            if list.iter().any(|(other, _)| *other == name) {
-                report.add(&place(), Complaint::new("given twice", "keep one of the two"));
-            } else if known.contains(&name) {
-                list.push((name, raw));
-            } else if T::LATER.contains(&name) {
-                report.add(&place(), Complaint::later("key", name));
-            } else {
-                let complaint = T::misplaced(name).unwrap_or_else(|| unknown_key(name, known));
-                report.add(&place(), complaint);
-            }
-        }
-        list.retain(|(_, raw)| raw.trim().get_ron() != "None");
-        let access = de::value::MapDeserializer::<_, de::value::Error>::new(
-            list.iter().map(|(name, raw)| (*name, RawDeserializer(raw))),
-        );
-        match T::deserialize(access) {
-            Ok(raw) => Some((raw, Fields { node: self.clone(), list })),
-            Err(error) => self.refuse(report, Complaint::new(error.to_string(), "")),
-        }
     }
 
     /// The section, its unknown keys reported and its known ones ready to be read.
@@ -273,6 +210,7 @@ impl<'a> Node<'a> {
                 report.add(&place(), complaint);
             }
         }
+        debug_assert!(!S::LATER.iter().any(|key| known.contains(key)), "both announced and there");
         list.retain(|(_, node)| node.text != "None");
         Some(Given { node: self.clone(), list, good: Vec::new() })
     }
@@ -283,7 +221,7 @@ impl<'a> Node<'a> {
     }
 
     /// The same with keys of another type.
-    pub(crate) fn map_of<K: Read + ToString + PartialEq>(
+    pub(crate) fn map_of<K: Form + ToString + PartialEq>(
         &self,
         expected: &str,
         report: &mut Report<'_>,
@@ -318,27 +256,33 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The items of a list, each read in this way. Those that are wrong are reported and left out.
+    pub(crate) fn each<T>(&self, report: &mut Report<'_>, read: Reading<T>) -> Option<Vec<T>> {
+        match self.items() {
+            Ok(items) => Some(items.iter().filter_map(|item| read(item, report)).collect()),
+            Err(Shape::Text(text)) => {
+                let hint = format!("put it in brackets: [\"{text}\"]");
+                self.refuse(report, Complaint::new("expected a list, found one string", hint))
+            }
+            Err(other) => self.wrong(report, "a list [ … ]", &other),
+        }
+    }
+
     /// The value of `Name(value)`, if it is a tuple of exactly one.
     pub(crate) fn only(&self) -> Option<Node<'a>> {
-        match self.shape() {
-            Shape::Tuple(values) => match values.as_slice() {
-                [one] => Some(self.child(one, self.key.clone())),
-                _ => None,
-            },
-            _ => None,
-        }
+        let Shape::Tuple(values) = self.shape() else { return None };
+        let [one] = values.as_slice() else { return None };
+        Some(self.child(one, self.key.clone()))
     }
 
     /// The value is a variant: its name and, as a value of its own, what follows in parentheses.
     pub(crate) fn variant(&self) -> Option<(&'a str, Option<Node<'a>>)> {
-        match self.shape() {
-            Shape::Variant(name, rest) => Some((name, rest.map(|raw| self.child(raw, self.key.clone())))),
-            _ => None,
-        }
+        let Shape::Variant(name, rest) = self.shape() else { return None };
+        Some((name, rest.map(|raw| self.child(raw, self.key.clone()))))
     }
 
     /// One of the names of a list of plain variants; `later` are announced and not there yet.
-    pub(crate) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Clone>(
         &self,
         report: &mut Report<'_>,
         known: &[(&str, T)],
@@ -347,18 +291,13 @@ impl<'a> Node<'a> {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         match self.shape() {
             Shape::Variant(name, rest) => {
-                match known.iter().find(|(other, _)| *other == name) {
-                    Some((_, value)) if rest.is_none() => return Some(*value),
-                    Some(_) => {
-                        self.complain(
-                            report,
-                            Complaint::new(format!("`{name}` takes nothing in parentheses"), ""),
-                        );
-                    }
-                    None if later.contains(&name) => self.complain(report, Complaint::later("variant", name)),
-                    None => self.complain(report, Complaint::unknown("variant", name, &names)),
-                }
-                None
+                let complaint = match known.iter().find(|(other, _)| *other == name) {
+                    Some((_, value)) if rest.is_none() => return Some(value.clone()),
+                    Some(_) => Complaint::new(format!("`{name}` takes nothing in parentheses"), ""),
+                    None if later.contains(&name) => Complaint::later("variant", name),
+                    None => Complaint::unknown("variant", name, &names),
+                };
+                self.refuse(report, complaint)
             }
             Shape::Text(text) if names.contains(&text.as_str()) => {
                 self.refuse(report, Complaint::new(format!("`{text}` stands without quotes here"), ""))
@@ -372,10 +311,7 @@ impl<'a> Node<'a> {
         match self.shape() {
             Shape::Text(text) => match units::expand(&text, |name| report.source.env(name)) {
                 Ok(text) => Ok(Some(text)),
-                Err(complaint) => {
-                    self.complain(report, complaint);
-                    Ok(None)
-                }
+                Err(complaint) => Ok(self.refuse(report, complaint)),
             },
             other => Err(other),
         }
@@ -403,57 +339,17 @@ impl<'a> Node<'a> {
     }
 }
 
-impl Fields<'_> {
-    /// The place of the struct.
-    pub(crate) fn place(&self) -> Place {
-        self.node.place()
-    }
-
-    fn node<T>(&self, located: &Located<'_, T>) -> Option<Node<'_>> {
-        let found = self.list.iter().find(|(_, raw)| std::ptr::eq(raw.get_ron(), located.raw.get_ron()));
-        found.map(|(name, raw)| self.node.child(raw, self.node.key_of(name)))
-    }
-
-    /// The field; `None` if it is not given or is wrong.
-    pub(crate) fn read<T: Read>(&self, field: Option<Located<'_, T>>, report: &mut Report<'_>) -> Option<T> {
-        T::read(&self.node(&field?)?, report)
-    }
-
-    /// The field, or its default.
-    pub(crate) fn or<T: Read>(
-        &self,
-        field: Option<Located<'_, T>>,
-        default: T,
-        report: &mut Report<'_>,
-    ) -> T {
-        self.read(field, report).unwrap_or(default)
-    }
-
-    /// The field; that it is missing is a problem.
-    pub(crate) fn need<T: Read>(
-        &self,
-        field: Option<Located<'_, T>>,
-        name: &str,
-        example: &str,
-        report: &mut Report<'_>,
-    ) -> Option<T> {
-        if field.is_none() && !self.list.iter().any(|(other, _)| *other == name) {
-            let missing =
-                Complaint::new(format!("missing key `{name}`"), format!("for example {name}: {example}"));
-            self.node.complain(report, missing);
-        }
-        self.read(field, report)
-    }
-}
-
 impl<'a> Given<'a> {
-    /// The place of the section.
-    pub(crate) fn place(&self) -> Place {
-        self.node.place()
-    }
-
     pub(crate) fn complain(&self, report: &mut Report<'_>, complaint: Complaint) {
         self.node.complain(report, complaint);
+    }
+
+    /// That the key is missing is a problem.
+    pub(crate) fn need(&self, key: &str, example: &str, report: &mut Report<'_>) {
+        if !self.has(key) {
+            let hint = format!("for example {key}: {example}");
+            self.complain(report, Complaint::new(format!("missing key `{key}`"), hint));
+        }
     }
 
     /// The key is there, whatever stands behind it.
@@ -489,99 +385,28 @@ impl<'a> Given<'a> {
     }
 }
 
-/// Keys that people bring from other servers.
-const HABITS: [(&str, &str); 24] = [
-    ("venv", "home"),
-    ("virtualenv", "home"),
-    ("working_directory", "chdir"),
-    ("directory", "chdir"),
-    ("cwd", "chdir"),
-    ("server_name", "names"),
-    ("hosts", "names"),
-    ("host", "names"),
-    ("domains", "names"),
-    ("schedule", "at"),
-    ("harakiri", "timeout"),
-    ("workers", "processes"),
-    ("environment", "env"),
-    ("wsgi", "module"),
-    ("application", "module"),
-    ("client_max_body_size", "max_body"),
-    ("backends", "servers"),
-    ("bind", "listen"),
-    ("port", "listen"),
-    ("pidfile", "pid_file"),
-    ("prefix", "path"),
-    ("root", "to"),
-    ("proxy_pass", "to"),
-    ("handler", "to"),
+/// Our keys, and what people who come from other servers call them.
+const HABITS: [(&str, &[&str]); 14] = [
+    ("home", &["venv", "virtualenv"]),
+    ("chdir", &["working_directory", "directory", "cwd"]),
+    ("names", &["server_name", "hosts", "host", "domains"]),
+    ("at", &["schedule"]),
+    ("timeout", &["harakiri"]),
+    ("processes", &["workers"]),
+    ("env", &["environment"]),
+    ("module", &["wsgi", "application"]),
+    ("max_body", &["client_max_body_size"]),
+    ("servers", &["backends"]),
+    ("listen", &["bind", "port"]),
+    ("pid_file", &["pidfile"]),
+    ("path", &["prefix"]),
+    ("to", &["root", "proxy_pass", "handler"]),
 ];
 
 fn unknown_key(name: &str, known: &[&str]) -> Complaint {
-    let habit = HABITS.iter().find(|(theirs, ours)| *theirs == name && known.contains(ours));
+    let habit = HABITS.iter().find(|(ours, theirs)| theirs.contains(&name) && known.contains(ours));
     match habit {
-        Some((_, ours)) => Complaint::new(format!("unknown key `{name}`"), format!("did you mean `{ours}`?")),
+        Some((ours, _)) => Complaint::new(format!("unknown key `{name}`"), format!("did you mean `{ours}`?")),
         None => Complaint::unknown("key", name, known),
     }
-}
-
-/// Hands a piece of RON on to a [`Located`] field.
-#[derive(Clone, Copy)]
-struct RawDeserializer<'a>(&'a RawValue);
-
-impl<'a> IntoDeserializer<'a, de::value::Error> for RawDeserializer<'a> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
-
-impl<'de> de::Deserializer<'de> for RawDeserializer<'de> {
-    type Error = de::value::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_borrowed_str(self.0.get_ron())
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_some(self)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-/// The keys of a raw struct, from its derived `Deserialize`.
-pub(crate) fn keys<'a, T: Raw<'a>>() -> &'static [&'static str] {
-    struct Ask<'k>(&'k mut &'static [&'static str]);
-
-    impl<'de> de::Deserializer<'de> for Ask<'_> {
-        type Error = de::value::Error;
-
-        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-            Err(de::Error::custom("asked for its keys only"))
-        }
-
-        fn deserialize_struct<V: Visitor<'de>>(
-            self,
-            _: &'static str,
-            fields: &'static [&'static str],
-            _: V,
-        ) -> Result<V::Value, Self::Error> {
-            *self.0 = fields;
-            Err(de::Error::custom("asked for its keys only"))
-        }
-
-        serde::forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-        }
-    }
-
-    let mut found: &'static [&'static str] = &[];
-    let _asked = T::deserialize(Ask(&mut found));
-    found
 }

@@ -1,15 +1,16 @@
 //! `locations: […]` of a site: which paths, and what answers them.
 
 use super::fallback::Fallback;
-use super::handler::{self, Handler};
-use super::located::{At, Located, Node, Raw, Read, Report};
-use super::problem::Complaint;
-use super::read::Size;
+use super::handler::{Handler, To};
+use super::located::{Given, Node, Report};
+use super::problem::{Complaint, Place};
+use super::shape::Shape;
 use super::units::check_path;
+use super::walk::{By, Choice, Form, Section, Walk};
+use super::written::Written;
 use crate::policy::Policies;
 use crate::route::Matcher;
 use regex_lite::Regex;
-use serde::Deserialize;
 use std::rc::Rc;
 
 /// One location of a site.
@@ -25,41 +26,26 @@ pub(crate) struct Location {
     pub(crate) fallback: Fallback,
 }
 
-/// A location whose app or upstream is still a name.
-pub(crate) struct Draft {
-    pub(crate) matcher: At<Matcher>,
-    /// Its own.
-    pub(crate) policies: Policies,
-    pub(crate) handler: handler::Draft,
+/// Takes nothing, until a matcher is read.
+impl Default for Location {
+    fn default() -> Self {
+        Self {
+            matcher: Matcher::Exact(String::new()),
+            policies: Policies::default(),
+            handler: Rc::default(),
+            fallback: Fallback::default(),
+        }
+    }
 }
 
-/// A location as written.
-#[derive(Deserialize)]
-pub(crate) struct RawLocation<'a> {
-    #[serde(borrow)]
-    exact: Option<Located<'a, At<Path>>>,
-    path: Option<Located<'a, At<Path>>>,
-    regex: Option<Located<'a, At<Pattern>>>,
-    over_regex: Option<Located<'a, bool>>,
-    to: Option<Located<'a, At<handler::Draft>>>,
-    max_body: Option<Located<'a, Size>>,
-    probe: Option<Located<'a, Probe>>,
-}
-
-/// `probe` as written.
-#[derive(Deserialize)]
-pub(crate) struct RawProbe<'a> {
-    #[serde(borrow)]
-    answer: Option<Located<'a, Asleep200>>,
-}
-
-impl<'a> Raw<'a> for RawProbe<'a> {}
+/// Its keys that say which paths it takes.
+const MATCHERS: [&str; 3] = ["exact", "path", "regex"];
 
 /// Policies that a location and a site may carry, once they exist.
 pub(crate) const POLICIES_LATER: &[&str] =
     &["access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses"];
 
-impl<'a> Raw<'a> for RawLocation<'a> {
+impl Section for Location {
     const LATER: &'static [&'static str] = POLICIES_LATER;
 
     fn misplaced(key: &str) -> Option<Complaint> {
@@ -72,130 +58,134 @@ impl<'a> Raw<'a> for RawLocation<'a> {
         };
         Some(Complaint::new(format!("unknown key `{key}`"), format!("it goes into `to: {inside}`")))
     }
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        matcher(&mut self.matcher, keys);
+        let mut to = To { handler: (*self.handler).clone(), fallback: self.fallback.clone() };
+        keys.need("to", "App(\"shop\")", &mut to);
+        (self.handler, self.fallback) = (Rc::new(to.handler), to.fallback);
+        keys.key("max_body", &mut self.policies.max_body);
+        let mut probe = self.policies.asleep_200.then_some(Probe);
+        keys.key("probe", &mut probe);
+        self.policies.asleep_200 = probe.is_some();
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        let is_app = matches!(*self.handler, Handler::App { .. });
+        if self.policies.asleep_200 && given.is_good("to") && !is_app {
+            given.complain(report, Complaint::new("`probe` goes with `to: App(…)` only", "remove it"));
+        }
+        let matchers: Vec<&str> = MATCHERS.into_iter().filter(|key| given.has(key)).collect();
+        if matchers.is_empty() {
+            let hint = "give one of path: \"/static/\", exact: \"/robots.txt\", regex: r\"\\.php$\"";
+            given.complain(report, Complaint::new("no path is given", hint));
+        } else if matchers.len() > 1 {
+            let what = "`exact`, `path` and `regex` exclude each other";
+            given.complain(report, Complaint::new(what, "keep one"));
+        }
+        let over_regex = given.node("over_regex").map(Node::shape);
+        if over_regex.is_some_and(|over| !matches!(over, Shape::Bool(false))) && !given.has("path") {
+            given.complain(report, Complaint::new("`over_regex` goes with `path` only", "remove it"));
+        }
+        let is_good = given.is_good("to") && MATCHERS.into_iter().any(|key| given.is_good(key));
+        if let (true, Err(complaint)) = (is_good, fits(&self.matcher, &self.handler)) {
+            report.add(&given.place_of("to"), complaint);
+        }
+    }
 }
 
-impl Read for Draft {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawLocation<'_>>(report)?;
-        let given = [raw.exact.is_some(), raw.path.is_some(), raw.regex.is_some()];
-        let over_regex = at.or(raw.over_regex, false, report);
-        let exact = at.read(raw.exact, report);
-        let path = at.read(raw.path, report);
-        let regex = at.read(raw.regex, report);
-        let handler: Option<At<handler::Draft>> = at.need(raw.to, "to", "App(\"shop\")", report);
-        let max_body = at.read(raw.max_body, report).map(|size| size.0);
-        let asleep_200 = at.read(raw.probe, report).is_some();
-        let is_app = |handler: &At<handler::Draft>| matches!(handler.value, handler::Draft::App { .. });
-        if asleep_200 && handler.as_ref().is_some_and(|handler| !is_app(handler)) {
-            node.complain(report, Complaint::new("`probe` goes with `to: App(…)` only", "remove it"));
-        }
-        match given.iter().filter(|given| **given).count() {
-            1 => {}
-            0 => {
-                let hint = "give one of path: \"/static/\", exact: \"/robots.txt\", regex: r\"\\.php$\"";
-                node.complain(report, Complaint::new("no path is given", hint));
-            }
-            _ => node.complain(
-                report,
-                Complaint::new("`exact`, `path` and `regex` exclude each other", "keep one"),
-            ),
-        }
-        if over_regex && raw.path.is_none() {
-            node.complain(report, Complaint::new("`over_regex` goes with `path` only", "remove it"));
-        }
-        let matcher = match (exact, path, regex) {
-            (Some(exact), ..) => At { value: Matcher::Exact(exact.value.0), place: exact.place },
-            (_, Some(path), _) => {
-                At { value: Matcher::Prefix { path: path.value.0, over_regex }, place: path.place }
-            }
-            (.., Some(regex)) => At { value: Matcher::Regex(regex.value.0), place: regex.place },
-            _ => return None,
-        };
-        let handler = handler?;
-        if let Err(complaint) = fits(&matcher.value, &handler.value) {
-            return report.refuse(&handler.place, complaint);
-        }
-        Some(Self { matcher, policies: Policies { max_body, asleep_200 }, handler: handler.value })
+/// The keys of a matcher, of which one is given.
+fn matcher(of: &mut Matcher, keys: &mut dyn Walk) {
+    let (mut exact, mut prefix, mut regex, mut over_regex) = (None, None, None, None);
+    match of.clone() {
+        Matcher::Exact(text) => exact = Some(text).filter(|text| !text.is_empty()),
+        Matcher::Prefix { path, over_regex: over } => (prefix, over_regex) = (Some(path), Some(over)),
+        Matcher::Regex(pattern) => regex = Some(pattern),
     }
+    keys.key("exact", &mut By(&mut exact, path));
+    keys.key("path", &mut By(&mut prefix, path));
+    keys.key("regex", &mut regex);
+    keys.key("over_regex", &mut over_regex);
+    let over_regex = over_regex.unwrap_or_default();
+    let exact = exact.map(Matcher::Exact);
+    let prefix = prefix.map(|path| Matcher::Prefix { path, over_regex });
+    if let Some(matcher) = exact.or(prefix).or(regex.map(Matcher::Regex)) {
+        *of = matcher;
+    }
+}
+
+/// The locations of a site. Each has a matcher of its own.
+pub(crate) fn read_all(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Location>> {
+    let locations = node.each(report, |node, report| {
+        let place = MATCHERS.into_iter().find_map(|key| node.field(key)).map(|matcher| matcher.place());
+        Some((Location::read(node, report)?, place))
+    })?;
+    for (index, (location, place)) in locations.iter().enumerate() {
+        let same = |(other, _): &&(Location, Option<Place>)| match (&other.matcher, &location.matcher) {
+            (Matcher::Prefix { path: one, .. }, Matcher::Prefix { path: two, .. }) => one == two,
+            (one, two) => one == two,
+        };
+        if let (Some((_, Some(first))), Some(place)) = (locations.iter().take(index).find(same), place) {
+            let what = format!("the same path as {}", first.mention());
+            report.add(place, Complaint::new(what, "the first would always win: keep one"));
+        }
+    }
+    Some(locations.into_iter().map(|(location, _)| location).collect())
 }
 
 /// `probe: (answer: Asleep200)`.
-struct Probe;
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Probe;
 
-struct Asleep200;
-
-impl Read for Probe {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawProbe<'_>>(report)?;
-        at.need(raw.answer, "answer", "Asleep200", report).map(|Asleep200| Self)
-    }
-}
-
-impl Read for Asleep200 {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.choice(report, &[("Asleep200", ())], &[]).map(|()| Self)
+impl Section for Probe {
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.need("answer", "Asleep200", &mut Choice(&mut (), &[("Asleep200", ())], &[]));
     }
 }
 
 /// A root stands for a directory, and a mount for a prefix: the location must have it. (Files below an `exact` path are
 /// looked for by its last segment, below a `regex` by the whole path.)
-fn fits(matcher: &Matcher, handler: &handler::Draft) -> Result<(), Complaint> {
+fn fits(matcher: &Matcher, handler: &Handler) -> Result<(), Complaint> {
     match (handler, matcher) {
-        (handler::Draft::Files { .. }, Matcher::Prefix { path, .. }) if !path.ends_with('/') => {
+        (Handler::Files(_), Matcher::Prefix { path, .. }) if !path.ends_with('/') => {
             let why =
                 format!("the root of `Files` stands for a directory, and `{path}` does not end with `/`");
             Err(Complaint::new(why, format!("write path: \"{path}/\"")))
         }
-        (handler::Draft::App { mount, .. }, _) if !mount.is_empty() => {
-            let path = match matcher {
-                Matcher::Exact(path) | Matcher::Prefix { path, .. } => path,
-                Matcher::Regex(_) => {
-                    return Err(Complaint::new(
-                        "`mount` needs a location with `path`",
-                        "a regex has no prefix",
-                    ));
-                }
+        (Handler::App { mount, .. }, _) if !mount.is_empty() => {
+            let (Matcher::Exact(path) | Matcher::Prefix { path, .. }) = matcher else {
+                return Err(Complaint::new("`mount` needs a location with `path`", "a regex has no prefix"));
             };
-            let below = path
-                .strip_prefix(mount.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            if below {
+            let rest = path.strip_prefix(mount.as_str());
+            if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
                 return Ok(());
             }
             let what = format!("mount `{mount}` is not the beginning of `{path}`");
-            Err(Complaint::new(
-                what,
-                format!("write path: \"{mount}\", or mount: \"{}\"", path.trim_end_matches('/')),
-            ))
+            let other = path.trim_end_matches('/');
+            Err(Complaint::new(what, format!("write path: \"{mount}\", or mount: \"{other}\"")))
         }
         _ => Ok(()),
     }
 }
 
 /// A path as it is compared: decoded, normalised.
-struct Path(String);
-
-impl Read for Path {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "a path such as \"/static/\"", |text| {
-            check_path(text).map(|()| Self(text.to_owned()))
-        })
-    }
+fn path(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> {
+    node.parse(report, "a path such as \"/static/\"", |text| check_path(text).map(|()| Some(text.to_owned())))
 }
 
-struct Pattern(Regex);
-
-impl Read for Pattern {
+impl Form for Regex {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a regular expression in quotes", |text| {
             let complain = |error: regex_lite::Error| {
                 let what = format!("`{text}` is not a regular expression: {error}");
-                Complaint::new(
-                    what,
-                    "the syntax is that of Rust's regex-lite: no look-around, no back-references",
-                )
+                let hint = "the syntax is that of Rust's regex-lite: no look-around, no back-references";
+                Complaint::new(what, hint)
             };
-            Regex::new(text).map(Self).map_err(complain)
+            Self::new(text).map_err(complain)
         })
+    }
+
+    fn write(&self) -> Written {
+        Written::text(self)
     }
 }

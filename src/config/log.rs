@@ -1,10 +1,10 @@
 //! `log: (…)`.
 
-use super::located::{Node, Read, Report};
+use super::located::{Node, Report};
 use super::problem::Complaint;
 use super::shape::Shape;
-use super::walk::{By, Choice, Section, Value, Walk};
-use super::written::{Write, Written};
+use super::walk::{By, Choice, Form, Or, Section, Walk};
+use super::written::Written;
 use crate::accesslog::Format;
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ impl Default for AccessLog {
 
 impl Section for Log {
     fn walk(&mut self, keys: &mut dyn Walk) {
-        keys.key("level", &mut By(&mut self.level, level));
-        keys.key("access", &mut Access(&mut self.access));
+        keys.key("level", &mut self.level);
+        keys.key("access", &mut Or(&mut self.access, "Off"));
     }
 }
 
@@ -59,34 +59,17 @@ fn name(level: LevelFilter) -> String {
     level.as_str().to_ascii_lowercase()
 }
 
-fn level(node: &Node<'_>, report: &mut Report<'_>) -> Option<LevelFilter> {
-    let names: Vec<String> = LevelFilter::iter().map(name).collect();
-    node.parse(report, &format!("a level in quotes, one of {}", names.join(", ")), |text| {
-        let found = LevelFilter::iter().find(|level| name(*level) == text);
-        found.ok_or_else(|| Complaint::unknown("level", text, &names))
-    })
-}
+impl Form for LevelFilter {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let names: Vec<String> = Self::iter().map(name).collect();
+        node.parse(report, &format!("a level in quotes, one of {}", names.join(", ")), |text| {
+            let found = Self::iter().find(|level| name(*level) == text);
+            found.ok_or_else(|| Complaint::unknown("level", text, &names))
+        })
+    }
 
-impl Write for LevelFilter {
     fn write(&self) -> Written {
-        name(*self).write()
-    }
-}
-
-/// `Off` or `(path: …, format: …)`.
-struct Access<'v>(&'v mut Option<AccessLog>);
-
-impl Value for Access<'_> {
-    fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
-        let access = match node.shape() {
-            Shape::Variant(..) => node.choice(report, &[("Off", ())], &[]).map(|()| None),
-            _ => AccessLog::read(node, report).map(Some),
-        };
-        access.map(|access| *self.0 = access).is_some()
-    }
-
-    fn written(&self) -> Written {
-        self.0.as_ref().map_or_else(|| Written::Plain("Off".to_owned()), Write::write)
+        Written::text(&name(*self))
     }
 }
 

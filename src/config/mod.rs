@@ -1,11 +1,12 @@
 //! The configuration, checked: what the rest of the program sees. No `Option` here has a default; a path is absolute;
-//! a name has been resolved to an index. One file per section holds `RawX` (one to one with the RON file), `X` and the
-//! conversion. Files are read only through a [`Source`], so that everything here is tested without a disk.
+//! a name has been resolved to an index. One file per section holds its struct, the defaults, and the [`walk`] over its
+//! keys by which it is read and written. Files are read only through a [`Source`], so that everything here is tested
+//! without a disk.
 //!
 //! ```text
-//!  text ─ located (pieces of RON that know their place) ─ RawX ─ X, or problems ─ load (includes, names, cross checks) ─ Config
-//!  flags ──────────────────────────────────────────────────────────────────────────────────────────────────────────────┘
-//!  Config ─ write (RON again) · check (what the environment must have)
+//!  text ─ located (pieces of RON that know their place) ─ names (of all files) ─ walk ─ X, or problems ─ load ─ Config
+//!  flags ────────────────────────────────────────────────────────────────────────────────────────────────────────┘
+//!  Config ─ walk ─ written (RON again) · check (what the environment must have)
 //! ```
 
 mod address;
@@ -24,6 +25,7 @@ mod load;
 mod located;
 mod location;
 mod log;
+mod names;
 mod problem;
 pub(crate) mod publish;
 mod read;
@@ -33,6 +35,7 @@ mod sandbox;
 mod shape;
 mod site;
 mod source;
+mod task;
 #[cfg(test)]
 mod tests;
 mod trusted;
@@ -50,7 +53,7 @@ pub(crate) use daemon::{Daemon, Dependency, Signal};
 pub(crate) use fallback::Fallback;
 pub(crate) use files::{Cache, Files, Symlinks};
 pub(crate) use flags::{from_flags, from_serve};
-pub(crate) use handler::Handler;
+pub(crate) use handler::{Handler, Respond};
 pub use host::{HandOver, Host, HostProgram, Wsgi};
 pub(crate) use limits::Limits;
 pub use load::load_with_warnings;
@@ -61,6 +64,7 @@ pub(crate) use ready::Ready;
 pub(crate) use sandbox::Sandbox;
 pub(crate) use site::Site;
 pub use source::{Disk, Source};
+pub(crate) use task::Task;
 pub(crate) use upstream::Upstream;
 pub use workers::{FileCache, Processes, Workers};
 pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};

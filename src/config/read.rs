@@ -1,44 +1,66 @@
-//! How values of plain types are read.
+//! Plain types: how they are read and written. The type says which: u32 is a count, u64 and usize are bytes with a unit.
 
-use super::located::{At, Node, Read, Report};
+use super::located::{At, Node, Report};
 use super::problem::Complaint;
 use super::shape::Shape;
 use super::source::absolute;
-use super::units;
+use super::units::{self, render_duration, render_size};
+use super::walk::Form;
+use super::written::Written;
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-/// A number of bytes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Size(pub(crate) u64);
-
-impl<T: Read> Read for At<T> {
+impl<T: Form> Form for At<T> {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         Some(Self { value: T::read(node, report)?, place: node.place() })
     }
-}
 
-/// Items that are wrong are reported and left out.
-impl<T: Read> Read for Vec<T> {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        match node.items() {
-            Ok(items) => Some(items.iter().filter_map(|item| T::read(item, report)).collect()),
-            Err(Shape::Text(text)) => {
-                let hint = format!("put it in brackets: [\"{text}\"]");
-                node.refuse(report, Complaint::new("expected a list, found one string", hint))
-            }
-            Err(other) => node.wrong(report, "a list [ … ]", &other),
-        }
+    fn write(&self) -> Written {
+        self.value.write()
     }
 }
 
-impl<T: Read> Read for Option<T> {
+impl<T: Form> Form for Vec<T> {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.each(report, T::read)
+    }
+
+    fn write(&self) -> Written {
+        let items = self.iter().map(|item| (String::new(), item.write()));
+        Written::Group("[".to_owned(), items.collect(), ']')
+    }
+}
+
+/// A map.
+impl<K: Form + ToString + PartialEq, T: Form> Form for Vec<(K, T)> {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let entries = node.map_of::<K>("{ \"name\": …, … }", report)?;
+        let read = |(key, value): (At<K>, Node<'_>)| Some((key.value, T::read(&value, report)?));
+        Some(entries.into_iter().filter_map(read).collect())
+    }
+
+    fn write(&self) -> Written {
+        let entry = |(key, value): &(K, T)| match key.write() {
+            Written::Plain(key) => Some((format!("{key}: "), value.write())),
+            _ => None,
+        };
+        Written::Group("{".to_owned(), self.iter().filter_map(entry).collect(), '}')
+    }
+}
+
+impl<T: Form> Form for Option<T> {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         T::read(node, report).map(Some)
     }
+
+    fn write(&self) -> Written {
+        self.as_ref().map_or(Written::Absent, Form::write)
+    }
 }
 
-impl Read for String {
+impl Form for String {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         match node.text(report) {
             Ok(text) => text,
@@ -49,9 +71,13 @@ impl Read for String {
             Err(other) => node.wrong(report, "a string", &other),
         }
     }
+
+    fn write(&self) -> Written {
+        Written::text(self)
+    }
 }
 
-impl Read for bool {
+impl Form for bool {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         match node.shape() {
             Shape::Bool(value) => Some(value),
@@ -65,40 +91,75 @@ impl Read for bool {
             other => node.wrong(report, "true or false", &other),
         }
     }
+
+    fn write(&self) -> Written {
+        Written::plain(self)
+    }
 }
 
 /// A count.
-impl Read for u32 {
+impl Form for u32 {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        match node.shape() {
-            Shape::Integer(value) => match Self::try_from(value) {
-                Ok(value) => Some(value),
-                Err(_) => {
-                    let what = format!("the number {value} is out of range");
-                    node.refuse(report, Complaint::new(what, format!("from 0 to {}", Self::MAX)))
-                }
-            },
-            Shape::Text(_) if node.has_variable() => node.parse(report, "a number", |text| {
-                let what = format!("expected a number, the variable gives \"{text}\"");
-                text.trim().parse().map_err(|_| Complaint::new(what, ""))
-            }),
-            Shape::Text(text) if text.parse::<Self>().is_ok() => {
-                let hint = format!("write it without quotes: {text}");
-                node.refuse(report, Complaint::new("expected a number, found a string", hint))
-            }
-            other => node.wrong(report, "a number", &other),
-        }
+        number(node, Self::MAX, report)
+    }
+
+    fn write(&self) -> Written {
+        Written::plain(self)
     }
 }
 
-impl Read for Size {
+impl Form for u16 {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        u64::read(node, report).map(Self)
+        number(node, Self::MAX, report)
     }
+
+    fn write(&self) -> Written {
+        Written::plain(self)
+    }
+}
+
+fn number<T: TryFrom<i128> + FromStr + Display>(
+    node: &Node<'_>,
+    most: T,
+    report: &mut Report<'_>,
+) -> Option<T> {
+    match node.shape() {
+        Shape::Integer(value) => match T::try_from(value) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                let what = format!("the number {value} is out of range");
+                node.refuse(report, Complaint::new(what, format!("from 0 to {most}")))
+            }
+        },
+        Shape::Text(_) if node.has_variable() => node.parse(report, "a number", |text| {
+            let what = format!("expected a number, the variable gives \"{text}\"");
+            text.trim().parse().map_err(|_| Complaint::new(what, ""))
+        }),
+        Shape::Text(text) if text.parse::<T>().is_ok() => {
+            let hint = format!("write it without quotes: {text}");
+            node.refuse(report, Complaint::new("expected a number, found a string", hint))
+        }
+        other => node.wrong(report, "a number", &other),
+    }
+}
+
+/// A status of HTTP; `what` it is to be, and which are.
+pub(crate) fn status(
+    node: &Node<'_>,
+    what: &str,
+    fits: fn(u16) -> bool,
+    hint: &str,
+    report: &mut Report<'_>,
+) -> Option<u16> {
+    let given = u16::read(node, report)?;
+    if !fits(given) {
+        return node.refuse(report, Complaint::new(format!("{given} is not {what}"), hint));
+    }
+    Some(given)
 }
 
 /// Bytes.
-impl Read for u64 {
+impl Form for u64 {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         match node.shape() {
             Shape::Integer(value) => {
@@ -111,17 +172,25 @@ impl Read for u64 {
             _ => node.parse(report, "a size such as \"10MiB\"", units::size),
         }
     }
+
+    fn write(&self) -> Written {
+        Written::text(&render_size(*self))
+    }
 }
 
 /// Bytes.
-impl Read for usize {
+impl Form for usize {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         u64::read(node, report).map(|bytes| Self::try_from(bytes).unwrap_or(Self::MAX))
+    }
+
+    fn write(&self) -> Written {
+        (*self as u64).write()
     }
 }
 
 /// Longer than nothing.
-impl Read for Duration {
+impl Form for Duration {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         if let Shape::Integer(value) = node.shape() {
             let hint = format!("write it with a unit: \"{value}s\", or ms, m, h, d");
@@ -134,10 +203,14 @@ impl Read for Duration {
         }
         Some(value)
     }
+
+    fn write(&self) -> Written {
+        Written::text(&render_duration(*self))
+    }
 }
 
 /// A path, made absolute from the directory of its file.
-impl Read for PathBuf {
+impl Form for PathBuf {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let dir = &node.file.dir;
         node.parse(report, "a path in quotes", |text| {
@@ -149,6 +222,10 @@ impl Read for PathBuf {
             }
             Ok(absolute(dir, text))
         })
+    }
+
+    fn write(&self) -> Written {
+        Written::text(&self.display())
     }
 }
 

@@ -1,12 +1,13 @@
 //! `ready: (…)` of an app.
 
 use super::handler::Handler;
-use super::located::{Node, Read, Report};
+use super::located::{Node, Report};
 use super::problem::Complaint;
+use super::read::status;
 use super::shape::Shape;
 use super::site::Site;
-use super::walk::{By, Section, Walk};
-use super::written::{Write, Written};
+use super::walk::{By, Form, Section, Walk};
+use super::written::Written;
 use crate::gateway::ready::{Accepted, Question};
 use crate::http::{Method, Scheme, target};
 use crate::route::HostPattern;
@@ -110,23 +111,21 @@ fn host(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
     })
 }
 
-impl Read for Scheme {
+impl Form for Scheme {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "\"http\" or \"https\"", |text| {
             let wrong = || Complaint::new(format!("`{text}` is neither \"http\" nor \"https\""), "");
             Self::parse(text.as_bytes()).ok_or_else(wrong)
         })
     }
-}
 
-impl Write for Scheme {
     fn write(&self) -> Written {
-        self.as_str().to_owned().write()
+        Written::text(&self.as_str())
     }
 }
 
 /// `204`, or `"2xx"` for a whole class.
-impl Read for Accepted {
+impl Form for Accepted {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let hint = "a number from 200 to 599, or \"2xx\"";
         if let (Shape::Text(_), false) = (node.shape(), node.has_variable()) {
@@ -137,19 +136,13 @@ impl Read for Accepted {
                 _ => Err(Complaint::new(format!("`{text}` is not a status"), hint)),
             });
         }
-        let number = u32::read(node, report)?;
-        match u16::try_from(number) {
-            Ok(status) if (200..600).contains(&status) => Some(Self::Exactly(status)),
-            _ => node.refuse(report, Complaint::new(format!("{number} is not a status"), hint)),
-        }
+        status(node, "a status", |status| (200..600).contains(&status), hint, report).map(Self::Exactly)
     }
-}
 
-impl Write for Accepted {
     fn write(&self) -> Written {
         match self {
             Self::Exactly(status) => status.write(),
-            Self::Class(_) => self.to_string().write(),
+            Self::Class(_) => Written::text(self),
         }
     }
 }

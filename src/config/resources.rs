@@ -3,13 +3,14 @@
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
 use super::shape::Shape;
-use super::walk::{By, Section, Walk};
+use super::walk::{Form, Section, Walk};
+use super::written::Written;
 use crate::sys::resources::Resources;
 
 /// The two keys of a program.
 pub(crate) fn walk(of: &mut Resources, keys: &mut dyn Walk) {
     keys.key("limits", of);
-    keys.key("oom_score_adj", &mut By(&mut of.oom_score_adj, oom_score));
+    keys.key("oom_score_adj", &mut of.oom_score_adj);
 }
 
 /// `limits`.
@@ -29,16 +30,21 @@ impl Section for Resources {
     }
 }
 
-/// From -1000 to 1000.
-fn oom_score(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<i16>> {
-    let shape = node.shape();
-    let Shape::Integer(score) = shape else {
-        return node.wrong(report, "a number from -1000 to 1000", &shape);
-    };
-    let found = i16::try_from(score).ok().filter(|score| (-1000..=1000).contains(score));
-    if found.is_none() {
-        let hint = "from -1000 (never ended for want of memory) to 1000 (first)";
-        node.complain(report, Complaint::new(format!("{score} is out of range"), hint));
+/// `oom_score_adj`.
+impl Form for i16 {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        let Shape::Integer(score) = node.shape() else {
+            return node.wrong(report, "a number from -1000 to 1000", &node.shape());
+        };
+        let found = Self::try_from(score).ok().filter(|score| (-1000..=1000).contains(score));
+        if found.is_none() {
+            let hint = "from -1000 (never ended for want of memory) to 1000 (first)";
+            node.complain(report, Complaint::new(format!("{score} is out of range"), hint));
+        }
+        found
     }
-    found.map(Some)
+
+    fn write(&self) -> Written {
+        Written::plain(self)
+    }
 }

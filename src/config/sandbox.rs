@@ -1,6 +1,5 @@
 //! `sandbox:`, and what a sandboxed worker may still reach with a configuration.
 
-use super::located::{Node, Read, Report};
 use super::{Address, Config, Fallback, Files, Handler, Symlinks};
 use crate::sys::sandbox::Rules;
 use std::path::{Path, PathBuf};
@@ -19,12 +18,6 @@ pub enum Sandbox {
 /// As they are written.
 pub(crate) const SANDBOXES: [(&str, Sandbox); 3] =
     [("Require", Sandbox::Require), ("Try", Sandbox::Try), ("Off", Sandbox::Off)];
-
-impl Read for Sandbox {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.choice(report, &SANDBOXES, &[])
-    }
-}
 
 impl Sandbox {
     /// As it is written.
@@ -87,7 +80,7 @@ fn read_by(handler: &Handler, paths: &mut Vec<PathBuf>) {
                 paths.extend_from_slice(to);
             }
         }
-        Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect { .. } | Handler::Respond { .. } => {}
+        Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect(_) | Handler::Respond(_) => {}
     }
 }
 

@@ -1,13 +1,13 @@
 //! `sites: […]`.
 
 use super::address::{Address, Network};
-use super::located::{At, Located, Node, Raw, Read, Report};
+use super::located::{At, Given, Node, Report};
 use super::location::{self, Location};
 use super::problem::{Complaint, Place};
-use super::read::Size;
+use super::walk::{By, Form, Section, Walk};
+use super::written::Written;
 use crate::policy::Policies;
-use crate::route::{HostPattern, Matcher};
-use serde::Deserialize;
+use crate::route::HostPattern;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -33,100 +33,82 @@ pub struct Site {
 /// Policies of a site unless it says otherwise.
 pub(crate) const DEFAULT_POLICIES: Policies = Policies { max_body: Some(20 << 20), asleep_200: false };
 
-/// A site whose locations still have names of apps and upstreams.
+/// A site, with the places of its names and addresses.
+#[derive(Clone, Default)]
 pub(crate) struct Draft {
-    pub(crate) place: Place,
-    pub(crate) names: Vec<At<HostPattern>>,
-    pub(crate) listen: Vec<At<Address>>,
-    pub(crate) policies: Policies,
-    pub(crate) trusted_proxies: Vec<Network>,
-    pub(crate) error_pages: Vec<(u16, PathBuf)>,
-    pub(crate) locations: Vec<location::Draft>,
+    place: Place,
+    names: Vec<At<HostPattern>>,
+    listen: Vec<At<Address>>,
+    site: Site,
 }
 
-/// A site as written.
-#[derive(Deserialize)]
-pub(crate) struct RawSite<'a> {
-    #[serde(borrow)]
-    names: Option<Located<'a, Vec<At<HostPattern>>>>,
-    listen: Option<Located<'a, Vec<At<Address>>>>,
-    max_body: Option<Located<'a, Size>>,
-    trusted_proxies: Option<Located<'a, Vec<Network>>>,
-    error_pages: Option<Located<'a, ErrorPages>>,
-    locations: Option<Located<'a, Vec<location::Draft>>>,
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            label: String::new(),
+            names: Vec::new(),
+            listen: Vec::new(),
+            policies: DEFAULT_POLICIES,
+            trusted_proxies: Vec::new(),
+            error_pages: Vec::new(),
+            locations: Vec::new(),
+        }
+    }
 }
 
-impl<'a> Raw<'a> for RawSite<'a> {
+impl Section for Draft {
     const LATER: &'static [&'static str] =
         &["tls", "access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses"];
-}
 
-impl Read for Draft {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let (raw, at) = node.fields::<RawSite<'_>>(report)?;
-        let before = report.problems.len();
-        let names: Vec<At<HostPattern>> = at.or(raw.names, Vec::new(), report);
-        let listen: Option<Vec<At<Address>>> = at.need(raw.listen, "listen", "[\":8000\"]", report);
-        let max_body = at.read(raw.max_body, report).map(|size| size.0);
-        let policies = Policies { max_body, ..Policies::default() }.inherit(&DEFAULT_POLICIES);
-        let trusted_proxies = at.or(raw.trusted_proxies, Vec::new(), report);
-        let error_pages = at.or(raw.error_pages, ErrorPages(Vec::new()), report).0;
-        let locations = at.need(raw.locations, "locations", "[(path: \"/\", to: App(\"shop\"))]", report);
-        if report.problems.len() == before {
-            if listen.as_ref().is_some_and(Vec::is_empty) {
-                node.complain(
-                    report,
-                    Complaint::new("the site listens nowhere", "for example listen: [\":8000\"]"),
-                );
-            }
-            if locations.as_ref().is_some_and(Vec::is_empty) {
-                node.complain(report, Complaint::new("the site has no locations", ""));
-            }
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("names", &mut self.names);
+        keys.key("listen", &mut self.listen);
+        keys.key("max_body", &mut self.site.policies.max_body);
+        keys.key("trusted_proxies", &mut self.site.trusted_proxies);
+        keys.key("error_pages", &mut By(&mut self.site.error_pages, error_pages));
+        keys.key("locations", &mut By(&mut self.site.locations, location::read_all));
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        self.place = given.node.place();
+        // Without them it still has names, which others may mean.
+        given.need("listen", "[\":8000\"]", report);
+        given.need("locations", "[(path: \"/\", to: App(\"shop\"))]", report);
+        if given.is_empty_list("listen") {
+            let hint = "for example listen: [\":8000\"]";
+            given.complain(report, Complaint::new("the site listens nowhere", hint));
         }
-        let (listen, locations) = (listen.unwrap_or_default(), locations.unwrap_or_default());
-        check_locations(&locations, report);
-        Some(Self { place: at.place(), names, listen, policies, trusted_proxies, error_pages, locations })
+        if given.is_empty_list("locations") {
+            given.complain(report, Complaint::new("the site has no locations", ""));
+        }
+        for location in &mut self.site.locations {
+            location.policies = location.policies.inherit(&self.site.policies);
+        }
     }
 }
 
 /// `{404: "404.html"}`
-struct ErrorPages(Vec<(u16, PathBuf)>);
-
-impl Read for ErrorPages {
-    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        let mut pages = Vec::new();
-        for (status, value) in node.map_of::<u32>("{ 404: \"404.html\", … }", report)? {
-            let Some(path) = PathBuf::read(&value, report) else { continue };
-            match u16::try_from(status.value).ok().filter(|status| (400..600).contains(status)) {
-                Some(status) => pages.push((status, path)),
-                None => {
-                    let what = format!("{} is not the status of an error", status.value);
-                    report.add(&status.place, Complaint::new(what, "from 400 to 599"));
-                }
-            }
+fn error_pages(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<(u16, PathBuf)>> {
+    let mut pages = Vec::new();
+    for (status, value) in node.map_of::<u16>("{ 404: \"404.html\", … }", report)? {
+        if !(400..600).contains(&status.value) {
+            let what = format!("{} is not the status of an error", status.value);
+            report.add(&status.place, Complaint::new(what, "from 400 to 599"));
         }
-        pages.sort_by_key(|(status, _)| *status);
-        Some(Self(pages))
+        pages.extend(PathBuf::read(&value, report).map(|path| (status.value, path)));
     }
-}
-
-fn check_locations(locations: &[location::Draft], report: &mut Report<'_>) {
-    for (index, location) in locations.iter().enumerate() {
-        let same = |other: &&location::Draft| match (&other.matcher.value, &location.matcher.value) {
-            (Matcher::Prefix { path: one, .. }, Matcher::Prefix { path: two, .. }) => one == two,
-            (one, two) => one == two,
-        };
-        if let Some(first) = locations.iter().take(index).find(same) {
-            let what = format!("the same path as {}", first.matcher.place.mention());
-            report.add(&location.matcher.place, Complaint::new(what, "the first would always win: keep one"));
-        }
-    }
+    pages.sort_by_key(|(status, _)| *status);
+    Some(pages)
 }
 
 /// `shop.example`, `*.shop.example`.
-impl Read for HostPattern {
+impl Form for HostPattern {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a host name such as \"shop.example\"", parse_host)
+    }
+
+    fn write(&self) -> Written {
+        Written::text(&render_host(self))
     }
 }
 
@@ -181,8 +163,20 @@ pub(crate) fn render_host(pattern: &HostPattern) -> String {
 }
 
 impl Draft {
-    pub(crate) fn label(&self, index: usize) -> String {
-        self.names.first().map_or_else(|| format!("site {}", index + 1), |name| render_host(&name.value))
+    /// As it would be written for this site.
+    pub(crate) fn of(site: &Site) -> Self {
+        let names = site.names.iter().cloned().map(At::nowhere);
+        let listen = site.listen.iter().cloned().map(At::nowhere);
+        let place = Place::default();
+        Self { place, names: names.collect(), listen: listen.collect(), site: site.clone() }
+    }
+
+    /// The site at this index.
+    pub(crate) fn site(self, index: usize) -> Site {
+        let names: Vec<HostPattern> = self.names.into_iter().map(|name| name.value).collect();
+        let label = names.first().map_or_else(|| format!("site {}", index + 1), render_host);
+        let listen = self.listen.into_iter().map(|address| address.value).collect();
+        Site { label, names, listen, ..self.site }
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 mod mistakes;
+mod reference;
 
 /// Files and an environment in memory; the current directory is `/etc/hatchery`.
 #[derive(Default)]
@@ -185,7 +186,7 @@ fn the_contract_s_example_is_understood() {
     assert_eq!((app.preload, app.keep), (true, Keep::Template));
     assert_eq!(app.env[1], ("A".to_owned(), "1".to_owned()));
     assert_eq!(config.upstreams[0].servers[1].weight, 2);
-    assert_eq!(config.cron[0].app, Some(0));
+    assert_eq!(config.cron[0].task.app, Some(0));
     assert_eq!(config.cron[0].overlap, crate::cron::Overlap::Queue);
 }
 
@@ -201,12 +202,12 @@ fn daemons_come_from_all_files_and_know_each_other() {
     let files = Memory::default().with("hatchery.ron", main).with("more/redis.ron", more);
     let config = load(Path::new("hatchery.ron"), &files).unwrap();
     let [celery, redis] = &config.daemons[..] else { panic!("{:?}", config.daemons) };
-    assert_eq!((celery.name.as_str(), celery.app, &celery.chdir), ("celery", Some(0), &None));
+    assert_eq!((celery.name.as_str(), celery.task.app, &celery.task.chdir), ("celery", Some(0), &None));
     assert_eq!(celery.after, [Dependency::Daemon(1), Dependency::App(0)]);
     assert_eq!((celery.stop_signal, celery.reload_signal), (Signal::Term, Some(Signal::Hup)));
     assert_eq!(celery.ready_after, Duration::from_secs(1));
     assert_eq!(
-        redis.chdir.as_deref(),
+        redis.task.chdir.as_deref(),
         Some(Path::new("/etc/hatchery/more")),
         "a relative command is found from its file"
     );
@@ -258,7 +259,7 @@ fn what_is_written_loads_to_the_same() {
     }
     let odd = location(r#"path: "/", to: Respond(body: "\"$${X}\"\\ \t\u{7} ü", content_type: "a/b")"#);
     let config = load_text(&odd).unwrap();
-    let Handler::Respond { body, .. } = &*config.sites[0].locations[0].handler else {
+    let Handler::Respond(Respond { body, .. }) = &*config.sites[0].locations[0].handler else {
         panic!("not a respond")
     };
     assert_eq!(body, "\"${X}\"\\ \t\u{7} ü");
@@ -379,65 +380,4 @@ fn serve_is_one_directory() {
         *config.sites[0].locations[0].handler,
         Handler::Files(Files::new("/etc/hatchery/public".into()))
     );
-}
-
-/// The keys that may stand in a file, by section. Second: keys
-/// that are announced and not there yet.
-fn known_keys() -> Vec<(&'static str, Vec<&'static str>, &'static [&'static str])> {
-    fn of<'a, T: located::Raw<'a>>(section: &'static str) -> Section {
-        (section, located::keys::<T>().to_vec(), T::LATER)
-    }
-    fn walked<T: walk::Section>(section: &'static str) -> Section {
-        (section, walk::keys(&T::default()), T::LATER)
-    }
-    type Section = (&'static str, Vec<&'static str>, &'static [&'static str]);
-    vec![
-        of::<load::RawConfig<'_>>("top level"),
-        of::<load::RawIncluded<'_>>("included file"),
-        walked::<workers::Workers>("workers"),
-        walked::<FileCache>("workers.file_cache"),
-        walked::<Log>("log"),
-        walked::<log::AccessLog>("log.access"),
-        walked::<Limits>("limits"),
-        of::<site::RawSite<'_>>("sites"),
-        of::<location::RawLocation<'_>>("sites.locations"),
-        of::<location::RawProbe<'_>>("sites.locations.probe"),
-        of::<files::RawFiles<'_>>("Files"),
-        of::<handler::RawAppHandler<'_>>("App"),
-        of::<handler::RawProxy<'_>>("Proxy"),
-        of::<handler::RawRedirect<'_>>("Redirect"),
-        of::<handler::RawRespond<'_>>("Respond"),
-        walked::<App>("apps"),
-        walked::<ResponseBuffer>("apps.response_buffer"),
-        walked::<crate::sys::resources::Resources>("limits of a program"),
-        walked::<Ready>("apps.ready"),
-        walked::<Upstream>("upstreams"),
-        walked::<upstream::Server>("upstreams.servers"),
-        walked::<daemon::Draft>("daemons"),
-        walked::<cronjob::Draft>("cron"),
-    ]
-}
-
-#[test]
-fn the_reference_has_every_key() {
-    let text = include_str!("../../conf/reference.ron");
-    // Only what is in force counts: comments are not read by the loader.
-    let lines: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
-    let code = lines.join("\n");
-    let has = |key: &str| {
-        code.match_indices(&format!("{key}:")).any(|(at, _)| {
-            let before = code.get(..at).and_then(|before| before.chars().next_back()).unwrap_or(' ');
-            !before.is_alphanumeric() && before != '_'
-        })
-    };
-    let mut missing = Vec::new();
-    for (section, keys, later) in known_keys() {
-        assert!(!keys.is_empty(), "{section} has no keys");
-        missing.extend(keys.iter().filter(|key| !has(key)).map(|key| format!("{section}: {key}")));
-        assert!(later.iter().all(|key| !keys.contains(key)), "{section}: a key is both there and announced");
-    }
-    // Written in their short forms, and explained beside them.
-    missing.retain(|key| key != "Proxy: name");
-    assert!(missing.is_empty(), "not in conf/reference.ron: {missing:?}");
-    assert!(text.contains("(min: 0, max: 4)") && text.contains("Proxy(name: \"api\")"));
 }

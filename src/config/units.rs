@@ -3,7 +3,6 @@
 use super::problem::Complaint;
 use crate::control::text::steers;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 const DURATION_UNITS: [(&str, u64); 5] =
@@ -242,11 +241,6 @@ pub(crate) fn text(value: &str) -> String {
     }
     out.push('"');
     out
-}
-
-/// The same of a path.
-pub(crate) fn path(value: &Path) -> String {
-    text(&value.display().to_string())
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! `upstreams: {…}`.
 
 use super::address::Address;
-use super::located::{At, Given, Node, Read, Report};
+use super::located::{At, Given, Node, Report};
 use super::problem::Complaint;
-use super::walk::{By, Choice, Section, Walk};
+use super::walk::{By, Choice, Form, Section, Walk};
 use crate::gateway::Protocol;
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! A section of the file, described once: its walk names each key and the value that it is for. What reads a section, what
-//! writes it and what asks for its keys are visitors of the same walk.
+//! writes it and what asks for its keys are visitors of the same walk (docs/decisions/0019-a-setting-stands-once.md).
 
-use super::located::{Given, Node, Read, Report};
+use super::located::{Given, Node, Reading, Report};
 use super::problem::Complaint;
-use super::written::{Write, Written};
+use super::shape::Shape;
+use super::written::Written;
 
 /// A section: `( key: value, … )`. Its default is what holds for a key that is not given.
 pub(crate) trait Section: Clone + Default {
@@ -35,7 +36,17 @@ pub(crate) trait Walk {
     fn key(&mut self, name: &'static str, value: &mut dyn Value);
 
     /// A key that must be given.
-    fn need(&mut self, name: &'static str, example: &str, value: &mut dyn Value);
+    fn need(&mut self, name: &'static str, _example: &str, value: &mut dyn Value) {
+        self.key(name, value);
+    }
+}
+
+/// How a type is read and written.
+pub(crate) trait Form: Sized {
+    /// `None`: the report says why.
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self>;
+
+    fn write(&self) -> Written;
 }
 
 /// The value of a key.
@@ -46,7 +57,7 @@ pub(crate) trait Value {
     fn written(&self) -> Written;
 }
 
-impl<T: Read + Write> Value for T {
+impl<T: Form> Value for T {
     fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
         T::read(node, report).map(|value| *self = value).is_some()
     }
@@ -57,9 +68,9 @@ impl<T: Read + Write> Value for T {
 }
 
 /// A value that is read in a way of its own.
-pub(crate) struct By<'v, T>(pub(crate) &'v mut T, pub(crate) fn(&Node<'_>, &mut Report<'_>) -> Option<T>);
+pub(crate) struct By<'v, T>(pub(crate) &'v mut T, pub(crate) Reading<T>);
 
-impl<T: Write> Value for By<'_, T> {
+impl<T: Form> Value for By<'_, T> {
     fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
         self.1(node, report).map(|value| *self.0 = value).is_some()
     }
@@ -76,7 +87,7 @@ pub(crate) struct Choice<'v, T: 'static>(
     pub(crate) &'static [&'static str],
 );
 
-impl<T: Copy + PartialEq> Value for Choice<'_, T> {
+impl<T: Clone + PartialEq> Value for Choice<'_, T> {
     fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
         node.choice(report, self.1, self.2).map(|value| *self.0 = value).is_some()
     }
@@ -86,7 +97,24 @@ impl<T: Copy + PartialEq> Value for Choice<'_, T> {
     }
 }
 
-impl<T: Section> Read for T {
+/// A value, or the plain name that stands for none.
+pub(crate) struct Or<'v, T>(pub(crate) &'v mut Option<T>, pub(crate) &'static str);
+
+impl<T: Form> Value for Or<'_, T> {
+    fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
+        let value = match node.shape() {
+            Shape::Variant(..) => node.choice(report, &[(self.1, ())], &[]).map(|()| None),
+            _ => T::read(node, report).map(Some),
+        };
+        value.map(|value| *self.0 = value).is_some()
+    }
+
+    fn written(&self) -> Written {
+        self.0.as_ref().map_or_else(|| Written::plain(&self.1), Form::write)
+    }
+}
+
+impl<T: Section> Form for T {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let mut section = Self::start(node, report);
         let mut given = node.given::<Self>(&keys(&section), report)?;
@@ -96,9 +124,7 @@ impl<T: Section> Read for T {
         section.check(&given, report);
         complete.then_some(section)
     }
-}
 
-impl<T: Section> Write for T {
     fn write(&self) -> Written {
         let mut writer = Writer(Vec::new());
         self.clone().walk(&mut writer);
@@ -125,11 +151,7 @@ impl Walk for Reader<'_, '_, '_> {
     }
 
     fn need(&mut self, name: &'static str, example: &str, value: &mut dyn Value) {
-        if !self.given.has(name) {
-            let hint = format!("for example {name}: {example}");
-            let missing = Complaint::new(format!("missing key `{name}`"), hint);
-            self.given.complain(self.report, missing);
-        }
+        self.given.need(name, example, self.report);
         self.complete &= self.given.read(name, value, self.report);
     }
 }
@@ -140,10 +162,6 @@ impl Walk for Writer {
     fn key(&mut self, name: &'static str, value: &mut dyn Value) {
         self.0.push((format!("{name}: "), value.written()));
     }
-
-    fn need(&mut self, name: &'static str, _example: &str, value: &mut dyn Value) {
-        self.key(name, value);
-    }
 }
 
 struct Names(Vec<&'static str>);
@@ -151,9 +169,5 @@ struct Names(Vec<&'static str>);
 impl Walk for Names {
     fn key(&mut self, name: &'static str, _value: &mut dyn Value) {
         self.0.push(name);
-    }
-
-    fn need(&mut self, name: &'static str, _example: &str, value: &mut dyn Value) {
-        self.key(name, value);
     }
 }

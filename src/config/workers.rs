@@ -1,11 +1,11 @@
 //! `workers: (…)`, and how many processes a pool has.
 
-use super::located::{Given, Node, Read, Report};
+use super::located::{Given, Node, Report};
 use super::problem::Complaint;
 use super::resources;
 use super::shape::Shape;
-use super::walk::{By, Section, Walk};
-use super::written::{Write, Written};
+use super::walk::{By, Form, Section, Walk};
+use super::written::Written;
 use crate::dispatch::board;
 use crate::sys::resources::Resources;
 use std::time::Duration;
@@ -113,7 +113,7 @@ fn check_open_files(files: u32, connections: u32, given: &Given<'_>, report: &mu
         given.complain(report, Complaint::new("`limits.open_files` is too low for a worker", hint));
     } else if files < connections {
         let what = format!("`limits.open_files` ({files}) is less than `connections` ({connections})");
-        report.warn(&given.place(), Complaint::new(what, "raise it, or lower `connections`"));
+        report.warn(&given.node.place(), Complaint::new(what, "raise it, or lower `connections`"));
     }
 }
 
@@ -139,13 +139,11 @@ impl Section for Range {
 }
 
 /// A number or a [`Range`].
-impl Read for Processes {
+impl Form for Processes {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         processes(node, MOST_PROCESSES, report)
     }
-}
 
-impl Write for Processes {
     fn write(&self) -> Written {
         let Self { min, max } = *self;
         if min == max { max.write() } else { Range { min, max }.write() }

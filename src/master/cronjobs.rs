@@ -96,10 +96,10 @@ impl CronRun {
             Directory::Given(directory) => (directory, None),
             Directory::Home(home) => (home.clone(), Some(home)),
         };
-        let name = job.command.first().map(OsStr::new).unwrap_or_default();
+        let name = job.task.command.first().map(OsStr::new).unwrap_or_default();
         let program = Program {
             candidates: environment.candidates(name),
-            arguments: job.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
+            arguments: job.task.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
             environment: environment.strings(),
             directory: string(directory.as_os_str()),
             or_in_root: home.is_some(),
@@ -108,12 +108,12 @@ impl CronRun {
             stdout: write.try_clone()?,
             stderr: write,
             descriptors: Vec::new(),
-            resources: job.resources.clone(),
+            resources: job.task.resources.clone(),
             death_signal: Some(signals::SIGTERM),
         };
         let (process, launch) = process::spawn(&program)?;
         let output = Output::new(&job.name, read);
-        let program = job.command.first().cloned().unwrap_or_default();
+        let program = job.task.command.first().cloned().unwrap_or_default();
         Ok(Self {
             job: job.name.clone(),
             process,
@@ -305,7 +305,7 @@ enum Directory {
 
 /// The environment and directory of a job: those of its app, or a clean one and the home of its user.
 fn surroundings(generation: &Generation, index: usize, job: &CronJob) -> (Environment, Directory) {
-    let app = job.app.and_then(|app| generation.config.apps.get(app));
+    let app = job.task.app.and_then(|app| generation.config.apps.get(app));
     let mut environment = if app.is_some() { Environment::ours() } else { Environment::clean() };
     let account = match generation.job_accounts.get(index).cloned().flatten() {
         None if app.is_none() => Account::own().ok(),
@@ -317,8 +317,8 @@ fn surroundings(generation: &Generation, index: usize, job: &CronJob) -> (Enviro
     if let Some(app) = app {
         environment.set_app(app);
     }
-    environment.set_all(&job.env);
-    let directory = match job.chdir.clone().or_else(|| app.map(|app| app.chdir.clone())) {
+    environment.set_all(&job.task.env);
+    let directory = match job.task.chdir.clone().or_else(|| app.map(|app| app.chdir.clone())) {
         Some(given) => Directory::Given(given),
         None => Directory::Home(account.map_or_else(|| "/".into(), |account| account.home)),
     };

@@ -52,14 +52,14 @@ fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, D
     if let Some(app) = app {
         environment.set_app(app);
     }
-    environment.set_all(&daemon.env);
-    let directory = daemon.chdir.as_deref().or(app.map(|app| app.chdir.as_path()));
-    let name = daemon.command.first().cloned().unwrap_or_default();
+    environment.set_all(&daemon.task.env);
+    let directory = daemon.task.chdir.as_deref().or(app.map(|app| app.chdir.as_path()));
+    let name = daemon.task.command.first().cloned().unwrap_or_default();
     let stop_signal = daemon.stop_signal.number();
     let (read, write) = channel::from_child()?;
     let program = Program {
         candidates: environment.candidates(OsStr::new(&name)),
-        arguments: daemon.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
+        arguments: daemon.task.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
         environment: environment.strings(),
         directory: string(directory.unwrap_or(Path::new("/")).as_os_str()),
         or_in_root: false,
@@ -68,7 +68,7 @@ fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, D
         stdout: write.try_clone()?,
         stderr: write,
         descriptors: Vec::new(),
-        resources: daemon.resources.clone(),
+        resources: daemon.task.resources.clone(),
         death_signal: Some(stop_signal),
     };
     let (child, launch) = process::spawn(&program)?;
@@ -209,7 +209,7 @@ impl Generation {
     fn on_reload(&self, at: usize, daemon: &Settings, before: &Self) -> OnReload {
         let old = before.config.daemons.iter().position(|old| old.name == daemon.name);
         let same = old.is_some_and(|old| self.identity(at) == before.identity(old));
-        match (same, daemon.reload_signal, daemon.app) {
+        match (same, daemon.reload_signal, daemon.task.app) {
             (false, _, _) | (true, None, Some(_)) => OnReload::Replace,
             (true, Some(_), _) => OnReload::Signal,
             (true, None, None) => OnReload::Keep,
@@ -221,13 +221,21 @@ impl Generation {
     fn identity(&self, at: usize) -> Option<impl PartialEq + '_> {
         let daemon = self.config.daemons.get(at)?;
         let app = app_of(&self.config, daemon).map(|app| (&app.name, &app.home, &app.env));
-        let directory = daemon.chdir.as_ref().or(app_of(&self.config, daemon).map(|app| &app.chdir));
+        let directory = daemon.task.chdir.as_ref().or(app_of(&self.config, daemon).map(|app| &app.chdir));
         let signals = (daemon.stop_signal, daemon.reload_signal);
         let account = self.daemon_account(at);
-        Some((&daemon.command, &daemon.env, app, directory, account, signals, &daemon.resources))
+        Some((
+            &daemon.task.command,
+            &daemon.task.env,
+            app,
+            directory,
+            account,
+            signals,
+            &daemon.task.resources,
+        ))
     }
 }
 
 fn app_of<'a>(config: &'a Config, daemon: &Settings) -> Option<&'a App> {
-    daemon.app.and_then(|app| config.apps.get(app))
+    daemon.task.app.and_then(|app| config.apps.get(app))
 }

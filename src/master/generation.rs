@@ -189,12 +189,12 @@ impl Generation {
         let mut daemon_accounts = Vec::new();
         for daemon in &config.daemons {
             let key = format!("daemons.{:?}.user", daemon.name);
-            daemon_accounts.push(account_or(&key, daemon.user.as_deref(), default(daemon.app))?);
+            daemon_accounts.push(account_or(&key, daemon.task.user.as_deref(), default(daemon.task.app))?);
         }
         let mut job_accounts = Vec::new();
         for (index, job) in config.cron.iter().enumerate() {
             let key = format!("cron[{index}].user");
-            job_accounts.push(account_or(&key, job.user.as_deref(), default(job.app))?);
+            job_accounts.push(account_or(&key, job.task.user.as_deref(), default(job.task.app))?);
         }
         if let Some(problem) = config::check::temp_dir(&config) {
             return Err(problem.to_string());

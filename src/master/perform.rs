@@ -386,7 +386,7 @@ impl Master {
         }
         for daemon in &config.daemons {
             // Its arguments may be secret, or long.
-            let program = daemon.command.first().map_or("", String::as_str);
+            let program = daemon.task.command.first().map_or("", String::as_str);
             log::info!(target: "hatchery", "daemon {}: {program}, processes: {}", daemon.name, daemon.processes);
         }
         let (pid, control) = (std::process::id(), self.control.path().display());

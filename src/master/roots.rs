@@ -29,9 +29,7 @@ impl Roots {
         let locations = config.sites.iter().flat_map(|site| &site.locations);
         let roots = locations.filter_map(|location| match &*location.handler {
             Handler::Files(files) => Some(&files.root),
-            Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect { .. } | Handler::Respond { .. } => {
-                None
-            }
+            Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect(_) | Handler::Respond(_) => None,
         });
         let identity = |path: &PathBuf| {
             let directory = file::open_directory(path).ok()?;

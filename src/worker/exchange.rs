@@ -24,7 +24,7 @@ use super::spool::{REQUEST_MEMORY, RequestBody, RequestSpool};
 use super::upstream::links::Unit;
 use super::upstream::{app, proxy};
 use crate::buf::Segment;
-use crate::config::{Config, HandOver, Handler, Location, Site};
+use crate::config::{Config, HandOver, Handler, Location, Respond, Site};
 use crate::gateway;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
@@ -163,11 +163,11 @@ impl Exchange {
         let Some(handler) = self.handler.clone() else { return Served::Nothing("no handler") };
         match &*handler {
             Handler::Files(files) => return self.serve_file(files, (body, SoFar::default()), drive),
-            Handler::Respond { status, body, content_type } => {
+            Handler::Respond(Respond { status, body, content_type }) => {
                 let head = ResponseHead::new(*status).with("Content-Type", content_type);
                 self.answer(&head, body.as_bytes().to_vec(), drive);
             }
-            Handler::Redirect { status, location: template } => self.redirect(*status, template, drive),
+            Handler::Redirect(redirect) => self.redirect(redirect.status, &redirect.location, drive),
             Handler::App { app, .. } => {
                 let Some(host) = drive.config.apps.get(*app).map(|app| &app.kind) else {
                     return Served::Nothing("no such app");

@@ -1,48 +1,31 @@
 //! Whether the programs of daemons and cron jobs are there, and may be started by their users.
 
 use super::super::source::{DEFAULT_PATH, find_program};
-use super::super::{App, Config, CronJob, Daemon, Disk};
+use super::super::{App, Config, CronJob, Daemon, Disk, Task};
 use super::Check;
 use super::rights::Identity;
 use std::path::{Path, PathBuf};
 
-/// What a daemon and a cron job have in common.
-pub(super) struct Task<'a> {
+/// A task, and where its program is looked for.
+pub(super) struct Start<'a> {
     /// `daemons`, `cron jobs`.
     kind: &'static str,
     app: Option<&'a App>,
-    user: Option<&'a str>,
-    chdir: Option<&'a Path>,
-    command: &'a [String],
-    env: &'a [(String, String)],
+    task: &'a Task,
     /// Where a bare name is looked for, besides the virtualenv of an app and unless the environment says otherwise.
     path: String,
 }
 
-impl<'a> Task<'a> {
+impl<'a> Start<'a> {
     pub(super) fn of_job(config: &'a Config, job: &'a CronJob) -> Self {
-        let app = job.app.and_then(|app| config.apps.get(app));
-        Self {
-            kind: "cron jobs",
-            app,
-            user: job.user.as_deref(),
-            chdir: job.chdir.as_deref(),
-            command: &job.command,
-            env: &job.env,
-            path: if app.is_some() { ours() } else { DEFAULT_PATH.to_owned() },
-        }
+        let app = job.task.app.and_then(|app| config.apps.get(app));
+        let path = if app.is_some() { ours() } else { DEFAULT_PATH.to_owned() };
+        Self { kind: "cron jobs", app, task: &job.task, path }
     }
 
     pub(super) fn of_daemon(config: &'a Config, daemon: &'a Daemon) -> Self {
-        Self {
-            kind: "daemons",
-            app: daemon.app.and_then(|app| config.apps.get(app)),
-            user: daemon.user.as_deref(),
-            chdir: daemon.chdir.as_deref(),
-            command: &daemon.command,
-            env: &daemon.env,
-            path: ours(),
-        }
+        let app = daemon.task.app.and_then(|app| config.apps.get(app));
+        Self { kind: "daemons", app, task: &daemon.task, path: ours() }
     }
 
     /// The program, as the master looks for it: a PATH of its own or of its app, else the virtualenv and the usual one.
@@ -50,7 +33,8 @@ impl<'a> Task<'a> {
         if name.contains('/') {
             return Some(directory.join(name)).filter(|path| path.is_file());
         }
-        let variables = self.env.iter().rev().chain(self.app.iter().flat_map(|app| app.env.iter().rev()));
+        let variables =
+            self.task.env.iter().rev().chain(self.app.iter().flat_map(|app| app.env.iter().rev()));
         let given = variables.into_iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
         let path = given.unwrap_or_else(|| match self.app.and_then(|app| app.home.as_ref()) {
             Some(home) => format!("{}:{}", home.join("bin").display(), self.path),
@@ -65,32 +49,30 @@ fn ours() -> String {
 }
 
 impl Check<'_> {
-    pub(super) fn task(&mut self, key: &str, task: &Task<'_>) {
-        if let Some(user) = task.user {
+    pub(super) fn task(&mut self, key: &str, start: &Start<'_>) {
+        let Start { kind, app, task, path } = start;
+        if let Some(user) = &task.user {
             self.user(&format!("{key}.user"), user);
         }
-        let user = task.user.or(task.app.and_then(|app| app.user.as_deref()));
+        let user = task.user.as_deref().or(app.and_then(|app| app.user.as_deref()));
         let identity = Identity::of(user.or(self.config.user.as_deref()));
-        if let Some(chdir) = task.chdir {
+        if let Some(chdir) = &task.chdir {
             self.directory(&format!("{key}.chdir"), chdir, &identity);
         }
-        let directory = task.chdir.or(task.app.map(|app| app.chdir.as_path()));
+        let directory = task.chdir.as_deref().or(app.map(|app| app.chdir.as_path()));
         let Some(name) = task.command.first() else { return };
         if name.contains('/') && !Path::new(name).is_absolute() && directory.is_none() {
             let what = format!("`{name}` is a relative path, and the job has no directory");
             self.add(&format!("{key}.command"), what, "give it `chdir`, or write the whole path");
             return;
         }
-        let Some(found) = task.program(name, directory.unwrap_or(Path::new("/"))) else {
-            let hint = match (directory, task.app) {
+        let Some(found) = start.program(name, directory.unwrap_or(Path::new("/"))) else {
+            let hint = match (directory, app) {
                 (Some(directory), _) if name.contains('/') => {
                     format!("it is looked for from `{}`", directory.display())
                 }
                 (_, Some(_)) => "it is neither in the app's virtualenv nor on PATH".to_owned(),
-                _ => format!(
-                    "it is not on the PATH of {}, {}; `app` adds the virtualenv of an app",
-                    task.kind, task.path
-                ),
+                _ => format!("it is not on the PATH of {kind}, {path}; `app` adds the virtualenv of an app"),
             };
             self.add(&format!("{key}.command"), format!("there is no program `{name}`"), hint);
             return;

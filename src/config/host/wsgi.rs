@@ -1,10 +1,10 @@
 //! WSGI: a Python callable, hosted by its interpreter with the embedded host program, a thread a unit.
 
-use super::super::located::{Given, Node, Read, Report};
+use super::super::located::{Given, Node, Report};
 use super::super::problem::Complaint;
 use super::super::source::{DEFAULT_PATH, Source, find_program};
-use super::super::walk::Walk;
-use super::super::written::{Write, Written};
+use super::super::walk::{Form, Walk};
+use super::super::written::Written;
 use super::HostProgram;
 use crate::dispatch::board;
 use crate::gateway::app::{HOST_PROGRAM, template_program};
@@ -49,16 +49,6 @@ impl Default for Wsgi {
 }
 
 impl Wsgi {
-    /// The defaults for this target in this virtualenv.
-    pub(crate) fn new(target: Target, home: Option<&Path>, source: &dyn Source) -> Self {
-        Self {
-            module: target.module,
-            callable: target.callable,
-            python: interpreter(home, source),
-            ..Self::default()
-        }
-    }
-
     pub(super) fn walk(&mut self, keys: &mut dyn Walk) {
         let mut target = Target { module: self.module.clone(), callable: self.callable.clone() };
         keys.need("module", "\"config.wsgi:application\"", &mut target);
@@ -116,7 +106,7 @@ pub(crate) fn check_threads(threads: u32) -> Result<(), Complaint> {
 
 /// `<home>/bin/python`, else `python3` on PATH, else where Debian has it (the environment check says if it is not
 /// there).
-fn interpreter(home: Option<&Path>, source: &dyn Source) -> PathBuf {
+pub(crate) fn interpreter(home: Option<&Path>, source: &dyn Source) -> PathBuf {
     match home {
         Some(home) => home.join("bin/python"),
         None => {
@@ -165,15 +155,13 @@ fn identifier(text: &str) -> bool {
         && text.chars().all(|char| char.is_alphanumeric() || char == '_')
 }
 
-impl Read for Target {
+impl Form for Target {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a module such as \"config.wsgi:application\"", Self::parse)
     }
-}
 
-impl Write for Target {
     fn write(&self) -> Written {
-        format!("{}:{}", self.module, self.callable).write()
+        Written::text(&format!("{}:{}", self.module, self.callable))
     }
 }
 

@@ -377,7 +377,7 @@ fn included_files_add_their_sections() {
     let labels: Vec<&str> = config.sites.iter().map(|site| site.label.as_str()).collect();
     assert_eq!(labels, ["a.example", "b.example"]);
     assert_eq!(config.apps[1].chdir, Path::new("/etc/hatchery/sites"), "relative to the file that holds it");
-    assert_eq!(config.cron[0].app, Some(0));
+    assert_eq!(config.cron[0].task.app, Some(0));
 }
 
 #[test]
@@ -503,6 +503,7 @@ fn cron_jobs_and_their_mistakes() {
         "hatchery.ron:3:40: cron[1].command: no program",
         "hatchery.ron:4:2: cron[2]: missing key `at`; for example at: \"17 3 * * *\"",
         "hatchery.ron:4:42: cron[2].overlap: unknown variant `Skp`; did you mean `Skip`?",
+        "hatchery.ron:4:52: cron[2].app: unknown app `shop`; define it: apps: { \"shop\": ( … ) }",
         "hatchery.ron:6:9: cron[4].name: the job `d` is already at cron[3].name (hatchery.ron:5:9); names are unique",
     ];
     let lines = lines(&Memory::default().with("hatchery.ron", text));

@@ -88,8 +88,8 @@ impl Exchange {
                     config.upstreams.get(*upstream).map_or("", |upstream| upstream.name.as_str())
                 )
             }
-            Handler::Redirect { .. } => "redirect".to_owned(),
-            Handler::Respond { .. } => "respond".to_owned(),
+            Handler::Redirect(_) => "redirect".to_owned(),
+            Handler::Respond(_) => "respond".to_owned(),
         }
     }
 

@@ -1,0 +1,153 @@
+//! Names of apps, upstreams and daemons. Those of all files are known before the first value is read, so that a value which
+//! names one is read as its index, wherever in the files the other stands.
+
+use super::Config;
+use super::located::{At, Node, Report};
+use super::problem::Complaint;
+use super::walk::{Form, Value};
+use super::written::Written;
+
+/// What has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    App,
+    Upstream,
+    Daemon,
+}
+
+/// The names of a configuration, those of a kind in order.
+#[derive(Default)]
+pub(crate) struct Names(Vec<Name>);
+
+struct Name {
+    kind: Kind,
+    name: At<String>,
+    used: bool,
+}
+
+/// What commands call the event-loop workers.
+const WORKERS: [&str; 2] = ["worker", "workers"];
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Upstream => "upstream",
+            Self::Daemon => "daemon",
+        }
+    }
+}
+
+impl Names {
+    /// Those in these files.
+    pub(crate) fn of(files: &[Node<'_>], report: &mut Report<'_>) -> Self {
+        let mut names = Self::default();
+        for kind in [Kind::App, Kind::Upstream, Kind::Daemon] {
+            let mut list: Vec<At<String>> = files.iter().flat_map(|file| read(file, kind, report)).collect();
+            list.sort_by(|one, two| one.value.cmp(&two.value));
+            for name in list {
+                names.check(kind, &name, report);
+                names.0.push(Name { kind, name, used: false });
+            }
+        }
+        names
+    }
+
+    /// One more name, behind those that are less.
+    fn check(&self, kind: Kind, name: &At<String>, report: &mut Report<'_>) {
+        let same = |other: Kind| self.of_kind(other).find(|known| known.value == name.value);
+        if let Some(first) = same(kind) {
+            let what = format!("`{}` is already at {}", name.value, first.place.mention());
+            report.add(&name.place, Complaint::new(what, "names are unique over all files"));
+        }
+        if kind == Kind::Daemon && same(Kind::App).is_some() {
+            let what = format!("there is an app `{}`, too", name.value);
+            let hint = "commands tell apps and daemons apart by their names; take another one";
+            report.add(&name.place, Complaint::new(what, hint));
+        }
+    }
+
+    /// Those of a kind, at their indices.
+    pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &At<String>> {
+        self.0.iter().filter(move |known| known.kind == kind).map(|known| &known.name)
+    }
+
+    /// The index of this name.
+    pub(crate) fn position(&self, kind: Kind, name: &str) -> Option<usize> {
+        self.of_kind(kind).position(|known| known.value == name)
+    }
+
+    /// The same, and it is used now.
+    fn find(&mut self, kind: Kind, name: &str) -> Result<usize, Complaint> {
+        if let Some(at) = self.position(kind, name) {
+            let used = self.0.iter_mut().filter(|known| known.kind == kind).nth(at);
+            used.into_iter().for_each(|known| known.used = true);
+            return Ok(at);
+        }
+        let known: Vec<&str> = self.of_kind(kind).map(|known| known.value.as_str()).collect();
+        let mut complaint = Complaint::unknown(kind.word(), name, &known);
+        if known.is_empty() {
+            complaint.hint = format!("define it: {}s: {{ \"{name}\": ( … ) }}", kind.word());
+        }
+        Err(complaint)
+    }
+
+    /// Warns of what nothing names.
+    pub(crate) fn warn_unused(&self, kind: Kind, why: &str, report: &mut Report<'_>) {
+        for Name { name, .. } in self.0.iter().filter(|known| known.kind == kind && !known.used) {
+            let what = format!("the {} `{}` is never used", kind.word(), name.value);
+            report.warn(&name.place, Complaint::new(what, why));
+        }
+    }
+}
+
+/// The names of one kind in a file.
+fn read(file: &Node<'_>, kind: Kind, report: &mut Report<'_>) -> Vec<At<String>> {
+    // What is wrong with the map is told when it is read.
+    let mut unheard = Report::new(report.source);
+    let map = file.field(&format!("{}s", kind.word())).and_then(|map| map.map(&mut unheard));
+    let entries = map.unwrap_or_default();
+    for (name, value) in &entries {
+        // Names stand in process titles, in logs and on command lines.
+        let is_odd = |char: char| char.is_control() || char.is_whitespace();
+        if name.value.is_empty() || name.value.contains(is_odd) {
+            report.add(&name.place, Complaint::new("a name is one word", "for example \"shop\""));
+        }
+        if kind == Kind::Daemon && WORKERS.contains(&name.value.as_str()) {
+            let what = format!("a daemon cannot be called `{}`", name.value);
+            let hint = "commands call the event-loop workers so; take another name";
+            value.complain(report, Complaint::new(what, hint));
+        }
+    }
+    entries.into_iter().map(|(name, _)| name).collect()
+}
+
+/// The index of what a value names.
+pub(crate) struct Named<'v>(pub(crate) &'v mut Option<usize>, pub(crate) Kind);
+
+impl Value for Named<'_> {
+    fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
+        let Some(name) = String::read(node, report) else { return false };
+        *self.0 = match report.names.find(self.1, &name) {
+            Ok(at) => Some(at),
+            Err(complaint) => node.refuse(report, complaint),
+        };
+        self.0.is_some()
+    }
+
+    fn written(&self) -> Written {
+        self.0.map_or(Written::Absent, |at| Written::Name(self.1, at))
+    }
+}
+
+impl Config {
+    /// The name of what is at this index.
+    pub(crate) fn name_of(&self, kind: Kind, at: usize) -> &str {
+        let name = match kind {
+            Kind::App => self.apps.get(at).map(|app| &app.name),
+            Kind::Upstream => self.upstreams.get(at).map(|upstream| &upstream.name),
+            Kind::Daemon => self.daemons.get(at).map(|daemon| &daemon.name),
+        };
+        name.map_or("", String::as_str)
+    }
+}
