@@ -191,7 +191,7 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
         launch: None,
         start: Start::of(settings),
         preloaded: false,
-        output: Output::new(&settings.name, read),
+        output: Output::new(&settings.name, read).with_past(),
         socket,
     };
     wanted.workers.iter().for_each(|worker| app.admit(*worker));
@@ -336,7 +336,7 @@ impl App {
     /// Why its program could not be started, once that is known.
     pub(super) fn launched(&mut self) -> Option<String> {
         let (step, error) = self.launch.as_mut()?.outcome().inspect(|_| self.launch = None)??;
-        self.answered = true;
+        self.answers();
         Some(self.start.failed(step, &error))
     }
 
@@ -370,6 +370,12 @@ impl App {
         self.voice.broken().or(self.ear.is_none().then_some(Break::Closed))
     }
 
+    /// It says that it serves, or why it cannot: whether it had not before.
+    fn answers(&mut self) -> bool {
+        self.output.forget_past();
+        !std::mem::replace(&mut self.answered, true)
+    }
+
     /// `None`: a frame that no process of an app sends to the master.
     fn understand(&mut self, frame: &frame::Frame) -> Option<Option<Said>> {
         Some(match frame.header.kind {
@@ -378,9 +384,9 @@ impl App {
                 None
             }
             // Once: each is answered with a request of ours.
-            frame::Kind::Ready => (!std::mem::replace(&mut self.answered, true)).then_some(Said::Ready),
+            frame::Kind::Ready => self.answers().then_some(Said::Ready),
             frame::Kind::Failed => {
-                self.answered = true;
+                self.answers();
                 Some(Said::Failed(String::from_utf8_lossy(&frame.payload).into_owned()))
             }
             frame::Kind::Free => match frame.payload.as_slice() {
@@ -506,7 +512,7 @@ impl App {
         journal: &mut Journal,
         now: Time,
     ) -> Option<String> {
-        last_words(&mut self.output, self.answered, name, exit, journal, now)
+        last_words(&mut self.output, name, exit, journal, now)
     }
 
     /// It was reaped: logs what it still printed and removes its socket.
@@ -517,10 +523,9 @@ impl App {
     }
 }
 
-/// Why a process ended before it answered, as far as what it printed tells.
+/// Why a process ended before it answered, as far as what it printed tells; afterwards that is not kept.
 pub(super) fn last_words(
     output: &mut Output,
-    answered: bool,
     name: &str,
     exit: Exit,
     journal: &mut Journal,
@@ -528,7 +533,7 @@ pub(super) fn last_words(
 ) -> Option<String> {
     output.read_last(name, journal, now);
     let said = output.tail();
-    (!answered && !said.trim().is_empty())
+    (!said.trim().is_empty())
         .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
 }
 

@@ -77,7 +77,7 @@ impl CronRun {
             program: self.program.clone(),
             process: SavedProcess::of(&self.process, descriptors),
             launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
-            output: self.output.save(false, descriptors),
+            output: self.output.save(descriptors),
             home: self.home.clone(),
             failure: self.failure.clone(),
         }

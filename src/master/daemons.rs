@@ -122,7 +122,7 @@ impl Daemon {
             reload_signal: self.reload_signal,
             program: self.program.clone(),
             launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
-            output: self.output.save(false, descriptors),
+            output: self.output.save(descriptors),
             strays: self.strays.save(descriptors),
         }
     }

@@ -27,7 +27,7 @@ use std::time::Duration;
 /// A line is logged in pieces of this size if it is longer.
 const LINE: usize = 8 * 1024;
 
-/// How much of the past is kept.
+/// How much of the past is kept, where somebody may ask for it.
 const KEPT: usize = 64 * 1024;
 
 /// How much is read in one turn: a child that prints without end must not hold up the others.
@@ -67,7 +67,7 @@ pub(super) struct SavedOutput {
     /// A line without its end yet.
     line: Vec<u8>,
     /// The last of what it printed, where somebody may ask for it.
-    kept: Vec<u8>,
+    kept: Option<Vec<u8>>,
     /// What of it was dropped and not told yet.
     #[serde(default)]
     lost: Lost,
@@ -77,7 +77,7 @@ impl SavedOutput {
     /// The output again.
     pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Output, String> {
         let pipe = self.pipe.map(|pipe| descriptors.take(pipe)).transpose()?;
-        let cutter = Cutter { line: self.line, kept: self.kept.into() };
+        let cutter = Cutter { line: self.line, past: self.kept.map(Into::into) };
         let told = (self.lost.lines > 0).then_some(Time::ZERO);
         let meter = Meter { lost: self.lost, told, ..Meter::default() };
         let (pipe, taken) = (pipe.map(File::from), Allowance::default());
@@ -86,13 +86,13 @@ impl SavedOutput {
 }
 
 impl Output {
-    /// For an upgrade; `past`: with what was printed.
-    pub(super) fn save(&self, past: bool, descriptors: &mut Keeping) -> SavedOutput {
+    /// For an upgrade.
+    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedOutput {
         SavedOutput {
             name: self.name.clone(),
             pipe: self.pipe.as_ref().map(|pipe| descriptors.keep(pipe)),
             line: self.cutter.line.clone(),
-            kept: if past { self.cutter.kept.iter().copied().collect() } else { Vec::new() },
+            kept: self.cutter.past.clone().map(Into::into),
             lost: self.meter.lost,
         }
     }
@@ -107,6 +107,17 @@ impl Output {
             taken: Allowance::default(),
             paused: None,
         }
+    }
+
+    /// Keeps the last of what is printed, for [`Self::tail`].
+    pub(super) fn with_past(mut self) -> Self {
+        self.cutter.past = Some(VecDeque::new());
+        self
+    }
+
+    /// Nobody will ask for it any more.
+    pub(super) fn forget_past(&mut self) {
+        self.cutter.past = None;
     }
 
     /// Waits for more, unless the child closed it or has to wait for us.
@@ -185,10 +196,10 @@ impl Output {
         }
     }
 
-    /// The last of what it printed.
+    /// The last of what it printed, if that is kept.
     pub(super) fn tail(&self) -> String {
-        let (one, two) = self.cutter.kept.as_slices();
-        String::from_utf8_lossy(&[one, two].concat()).into_owned()
+        let past: Vec<u8> = self.cutter.past.iter().flatten().copied().collect();
+        String::from_utf8_lossy(&past).into_owned()
     }
 }
 
@@ -248,13 +259,16 @@ fn line_of(bytes: &[u8]) -> String {
 #[derive(Debug, Default)]
 struct Cutter {
     line: Vec<u8>,
-    kept: VecDeque<u8>,
+    /// The last of them, where somebody may ask for it.
+    past: Option<VecDeque<u8>>,
 }
 
 impl Cutter {
     fn feed(&mut self, bytes: &[u8], mut show: impl FnMut(&[u8])) {
-        self.kept.extend(bytes);
-        self.kept.drain(..self.kept.len().saturating_sub(KEPT));
+        if let Some(past) = &mut self.past {
+            past.extend(bytes);
+            past.drain(..past.len().saturating_sub(KEPT));
+        }
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (mut rest, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |rest| (rest, true));
             while self.line.len() + rest.len() > LINE {
@@ -284,7 +298,7 @@ mod tests {
     use super::*;
 
     fn cut(chunks: &[&[u8]]) -> (Cutter, Vec<Vec<u8>>) {
-        let mut cutter = Cutter::default();
+        let mut cutter = Cutter { past: Some(VecDeque::new()), ..Cutter::default() };
         let mut lines = Vec::new();
         chunks.iter().for_each(|chunk| cutter.feed(chunk, |line| lines.push(line.to_vec())));
         cutter.end(|line| lines.push(line.to_vec()));
@@ -303,8 +317,23 @@ mod tests {
         let (cutter, lines) = cut(&[&vec![b'x'; KEPT * 2]]);
         assert!(lines.iter().all(|line| line.len() == LINE));
         assert_eq!(lines.len(), KEPT * 2 / LINE);
-        assert_eq!(cutter.kept.len(), KEPT);
+        assert_eq!(cutter.past.unwrap().len(), KEPT);
         assert_eq!(cutter.line.capacity().next_power_of_two(), LINE);
+    }
+
+    #[test]
+    fn what_was_printed_is_kept_until_nobody_asks_for_it_any_more() {
+        let (read, write) = crate::sys::channel::from_child().unwrap();
+        let (mut output, mut write) = (Output::new("x", read).with_past(), File::from(write));
+        let mut print = |output: &mut Output, text: &str| {
+            io::Write::write_all(&mut write, text.as_bytes()).unwrap();
+            output.read("app x 0", &mut Journal::default(), at(0));
+            output.tail()
+        };
+        assert_eq!(print(&mut output, "one\n"), "one\n");
+        assert_eq!(print(&mut output, "two"), "one\ntwo");
+        output.forget_past();
+        assert_eq!((output.tail(), print(&mut output, "three")), (String::new(), String::new()));
     }
 
     #[test]

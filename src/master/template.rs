@@ -54,9 +54,8 @@ struct Template {
     voice: Voice<frame::Reader>,
     launch: Option<Launch>,
     start: Start,
+    /// What it prints; the past is kept until it has said that it is ready, or why it is not.
     output: Output,
-    /// It said that it is ready, or why it is not.
-    answered: bool,
 }
 
 /// A process that waits for its template.
@@ -245,10 +244,10 @@ impl Master {
         ]);
         let program = apps::program(&wanted, &settings.kind.template(), &more, vec![hear, tell], write)?;
         let (process, launch) = process::spawn(&program)?;
-        let (start, output) = (Start::of(settings), Output::new(&name, read));
+        let (start, output) = (Start::of(settings), Output::new(&name, read).with_past());
         let voice = Voice::new(voice);
         let user = generation.app_account(app).map_or_else(user::uid, |account| account.uid);
-        Ok(Template { process, name, user, ear, voice, launch: Some(launch), start, output, answered: false })
+        Ok(Template { process, name, user, ear, voice, launch: Some(launch), start, output })
     }
 
     fn fork_from_template(&mut self, key: Key, child: ChildId, now: Time) {
@@ -332,7 +331,7 @@ impl Master {
                     template.launch = None;
                 }
                 if let Some(Some((step, error))) = outcome {
-                    template.answered = true;
+                    template.output.forget_past();
                     let reason = template.start.failed(step, &error);
                     self.template_input(Input::Failed { key, reason }, now);
                 }
@@ -406,7 +405,7 @@ impl Master {
 
     fn template_answered(&mut self, key: Key) {
         if let Some(template) = self.nursery.living.get_mut(&key) {
-            template.answered = true;
+            template.output.forget_past();
         }
     }
 
@@ -491,9 +490,9 @@ impl Master {
         let Some(mut template) = self.nursery.living.remove(&key) else { return false };
         let name = format!("app {} template", template.name);
         let outcome = template.launch.as_mut().and_then(Launch::outcome).flatten();
-        let reason = outcome.map(|(step, error)| template.start.failed(step, &error)).or_else(|| {
-            apps::last_words(&mut template.output, template.answered, &name, exit, &mut self.journal, now)
-        });
+        let reason = outcome
+            .map(|(step, error)| template.start.failed(step, &error))
+            .or_else(|| apps::last_words(&mut template.output, &name, exit, &mut self.journal, now));
         if let Some(reason) = reason {
             self.template_input(Input::Failed { key, reason }, now);
         }

@@ -187,7 +187,7 @@ impl Master {
             launch: Some(launch),
             report: Some(read.into()),
             said: Vec::new(),
-            output: Output::new(NAME, printed),
+            output: Output::new(NAME, printed).with_past(),
             failure: None,
         });
         Ok(())

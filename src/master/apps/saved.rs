@@ -81,8 +81,7 @@ impl App {
             preloaded: self.preloaded,
             timeout: self.timeout,
             running: self.running.clone(),
-            // Afterwards nobody asks for what it printed.
-            output: self.output.save(!self.answered, descriptors),
+            output: self.output.save(descriptors),
             socket: self.socket.clone(),
         }
     }

@@ -28,7 +28,6 @@ struct SavedTemplate {
     launch: Option<Kept>,
     start: Start,
     output: SavedOutput,
-    answered: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,7 +68,6 @@ impl SavedTemplate {
             launch: launch.map(Launch::resume),
             start: self.start,
             output: self.output.restore(descriptors)?,
-            answered: self.answered,
         })
     }
 }
@@ -86,8 +84,7 @@ impl Nursery {
                 voice: template.voice.save(descriptors),
                 launch: template.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
                 start: template.start.clone(),
-                output: template.output.save(!template.answered, descriptors),
-                answered: template.answered,
+                output: template.output.save(descriptors),
             };
             (*key, saved)
         });
