@@ -69,6 +69,7 @@
 //! | stray | a process that a daemon has left behind in the background |
 //! | trial | the process in which a new program shows before an upgrade that it works |
 //! | ready request | what an app process must answer before it serves; on its way: an inquiry |
+//! | carried | of a descriptor: it goes along when the master becomes another program (`sys::carried`) |
 //! | voice, ear | of a child's channel: what it tells the master, and where it hears the master |
 //! | journal | the lines that children printed last |
 //!

@@ -2,6 +2,7 @@
 //! other.
 
 use super::Config;
+use crate::sys::carried::Carried;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub struct WorkerBoot {
     /// The board (shared memory of the whole tree), as this worker may use it; its row is unique among living workers.
     pub(crate) board: crate::dispatch::WorkerBoard<'static>,
     /// One eventfd for every row of the board; this worker reads that of its row and pokes the others.
-    pub(crate) wake: Rc<[OwnedFd]>,
+    pub(crate) wake: Rc<[Carried]>,
     /// Directory with the sockets of app processes, see `control::app_socket`.
     pub(crate) runtime_dir: PathBuf,
     /// Process id of the master, which has made those sockets; an upgrade keeps it.

@@ -3,7 +3,6 @@
 
 use super::Master;
 use super::child::{Child, Role};
-use super::kept::{Keeping, SavedProcess, Taking};
 use crate::control::command;
 use crate::supervisor::{self, ChildId, Exit, Input, templates};
 use crate::sys::process;
@@ -12,7 +11,7 @@ use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 
 /// One process that was sent KILL.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Abandoned {
     /// As in titles and logs.
     name: String,
@@ -35,14 +34,6 @@ pub(super) enum What {
     Trial,
 }
 
-/// What an upgrade keeps of [`Abandoned`].
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedAbandoned {
-    name: String,
-    process: SavedProcess,
-    what: What,
-}
-
 impl Abandoned {
     /// A process that was sent KILL.
     pub(super) fn new(name: String, process: process::Child, what: What) -> Self {
@@ -60,19 +51,6 @@ impl Abandoned {
             What::Child(_, row) => row,
             What::Template | What::Run(_) | What::Stray | What::Trial => None,
         }
-    }
-
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedAbandoned {
-        let process = SavedProcess::of(&self.process, descriptors);
-        SavedAbandoned { name: self.name.clone(), process, what: self.what }
-    }
-}
-
-impl SavedAbandoned {
-    /// The same again.
-    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Abandoned, String> {
-        Ok(Abandoned { name: self.name, process: self.process.restore(descriptors)?, what: self.what })
     }
 }
 

@@ -2,6 +2,7 @@
 //! meter of ITU-T I.371). Pure.
 
 use crate::timer::Time;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What is allowed, in any unit.
@@ -14,7 +15,7 @@ pub(super) struct Rate {
 }
 
 /// What of a [`Rate`] is used up.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Allowance {
     /// When everything that was spent will have been earned.
     earned: Time,

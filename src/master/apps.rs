@@ -2,7 +2,6 @@
 //! (`control::frame`): one from which they hear the master, one over which they tell it something.
 
 mod running;
-mod saved;
 
 use super::environment::{Environment, refused, string};
 use super::generation::Generation;
@@ -14,6 +13,7 @@ use super::{Channel, Token};
 use crate::config::{App as Settings, HostProgram, Ready};
 use crate::control::{app_socket, frame};
 use crate::supervisor::{Break, ChildId, Exit};
+use crate::sys::carried::Carried;
 use crate::sys::listener::Bound;
 use crate::sys::place::Place;
 use crate::sys::poll::{Interest, Set};
@@ -29,7 +29,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use running::Running;
-pub(super) use saved::SavedApp;
 
 /// Bytes for the title of a process besides its other arguments.
 const TITLE: usize = 256;
@@ -38,7 +37,7 @@ const TITLE: usize = 256;
 const WAITING: usize = 64 * 1024;
 
 /// What the master holds of a process of an app.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct App {
     /// Name of the app.
     pub(super) name: String,
@@ -50,14 +49,16 @@ pub(super) struct App {
     pub(super) leaving: bool,
     /// It said that it serves, or why it cannot.
     pub(super) answered: bool,
-    /// A ready request was running when the program was upgraded.
+    /// Its ready request runs; after an upgrade: is to run again.
     pub(super) inquired: bool,
-    /// What it is asked before it serves.
+    /// What it is asked before it serves; after an upgrade as the configuration says.
+    #[serde(skip)]
     pub(super) ready: Option<Ready>,
     /// The ready request, while it runs.
+    #[serde(skip)]
     pub(super) inquiry: Option<Inquiry>,
     /// Where it is told something; `None` once it does not listen.
-    ear: Option<File>,
+    ear: Option<Carried<File>>,
     /// What it says.
     voice: Voice<frame::Reader>,
     waiting: Vec<u8>,
@@ -169,7 +170,7 @@ fn own((name, value): (&'static str, &str)) -> (&'static str, String) {
 pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
     let settings = wanted.settings()?;
     let socket = app_socket(wanted.runtime_dir, wanted.pool, wanted.slot, wanted.incarnation);
-    let listener = listen(&socket, wanted.generation)?.socket;
+    let listener = listen(&socket, wanted.generation)?.socket.release();
     let (ear, hear) = channel::to_child()?;
     let (voice, tell) = channel::from_child()?;
     let (read, write) = channel::from_child()?;

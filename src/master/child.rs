@@ -2,14 +2,14 @@
 
 use super::Channel;
 use super::Token;
-use super::apps::{App, SavedApp};
-use super::daemons::{Daemon, SavedDaemon};
-use super::kept::{Keeping, Kept, SavedProcess, Taking};
+use super::apps::App;
+use super::daemons::Daemon;
 use super::output::Output;
 use super::spawn::Line;
-use super::voice::{Heard, SavedVoice, Voice};
+use super::voice::{Heard, Voice};
 use crate::control::worker::{self, ToMaster, ToWorker};
 use crate::supervisor::{Break, ChildId};
+use crate::sys::carried::Carried;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::sandbox::Applied;
 use crate::sys::{process, seqpacket};
@@ -18,10 +18,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::rc::Rc;
 
 /// A process of a pool.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Child {
     /// The process.
     pub(super) process: process::Child,
@@ -33,65 +32,6 @@ pub(super) struct Child {
     pub(super) killed: bool,
     /// What it is.
     pub(super) role: Role,
-}
-
-/// What an upgrade keeps of a child.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedChild {
-    process: SavedProcess,
-    pool: u16,
-    slot: u16,
-    killed: bool,
-    role: SavedRole,
-}
-
-/// What an upgrade keeps of a role. A new kind of child is one more.
-#[derive(Debug, Serialize, Deserialize)]
-enum SavedRole {
-    Worker(SavedWorker),
-    App(Box<SavedApp>),
-    Daemon(Box<SavedDaemon>),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct SavedWorker {
-    row: u16,
-    counted: u64,
-    sandbox: Option<Applied>,
-    ear: Kept,
-    voice: SavedVoice,
-    /// Second: whether the access log goes with the packet.
-    waiting: VecDeque<(Vec<u8>, bool)>,
-}
-
-impl SavedChild {
-    /// The child again; `log` goes with packets that had a descriptor.
-    pub(super) fn restore(
-        self,
-        log: Option<&Rc<OwnedFd>>,
-        descriptors: &mut Taking,
-    ) -> Result<Child, String> {
-        let role = match self.role {
-            SavedRole::Worker(saved) => Role::Worker(Worker {
-                row: saved.row,
-                counted: saved.counted,
-                sandbox: saved.sandbox,
-                renewed: None,
-                ear: descriptors.take(saved.ear)?,
-                deaf: false,
-                voice: saved.voice.restore(descriptors)?,
-                waiting: saved
-                    .waiting
-                    .into_iter()
-                    .map(|(packet, with_log)| (packet, log.filter(|_| with_log).cloned()))
-                    .collect(),
-            }),
-            SavedRole::App(saved) => Role::App(Box::new(saved.restore(descriptors)?)),
-            SavedRole::Daemon(saved) => Role::Daemon(Box::new(saved.restore(descriptors)?)),
-        };
-        let process = self.process.restore(descriptors)?;
-        Ok(Child { process, pool: self.pool, slot: self.slot, killed: self.killed, role })
-    }
 }
 
 /// How much of what a process says is taken in at once: whoever talks without end must neither hold up the others nor
@@ -115,7 +55,7 @@ impl Hearing {
 }
 
 /// What a child is.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Role {
     /// An event loop.
     Worker(Worker),
@@ -126,29 +66,6 @@ pub(super) enum Role {
 }
 
 impl Child {
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedChild {
-        let role = match &self.role {
-            Role::Worker(worker) => SavedRole::Worker(SavedWorker {
-                row: worker.row,
-                counted: worker.counted,
-                sandbox: worker.sandbox,
-                ear: descriptors.keep(&worker.ear),
-                voice: worker.voice.save(descriptors),
-                waiting: worker.waiting.iter().map(|(packet, log)| (packet.clone(), log.is_some())).collect(),
-            }),
-            Role::App(app) => SavedRole::App(Box::new(app.save(descriptors))),
-            Role::Daemon(daemon) => SavedRole::Daemon(Box::new(daemon.save(descriptors))),
-        };
-        SavedChild {
-            process: SavedProcess::of(&self.process, descriptors),
-            pool: self.pool,
-            slot: self.slot,
-            killed: self.killed,
-            role,
-        }
-    }
-
     /// Whether the process of that id belongs to this child.
     pub(super) fn is(&self, pid: u32) -> bool {
         self.process.pid == pid || matches!(&self.role, Role::Daemon(daemon) if daemon.strays.have(pid))
@@ -193,7 +110,7 @@ impl Child {
 }
 
 /// What the master shares with a worker.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Worker {
     /// Its row on the board.
     pub(super) row: u16,
@@ -204,13 +121,13 @@ pub(super) struct Worker {
     /// When a process of an app was last renewed on this worker's word alone.
     pub(super) renewed: Option<Time>,
     /// Where it is told something: a socket, as descriptors go with it.
-    ear: OwnedFd,
+    ear: Carried,
     /// The worker has closed its end of `ear`.
     deaf: bool,
     /// What it says.
     voice: Voice<worker::Reader>,
     /// Packets that did not fit the socket.
-    waiting: VecDeque<(Vec<u8>, Option<Rc<OwnedFd>>)>,
+    waiting: VecDeque<(Vec<u8>, Option<Carried>)>,
 }
 
 /// Packets that wait for a worker that does not read; beyond it the worker is hung and will be killed.
@@ -225,7 +142,7 @@ impl Worker {
             counted,
             sandbox: None,
             renewed: None,
-            ear,
+            ear: ear.into(),
             deaf: false,
             voice: Voice::new(voice),
             waiting: VecDeque::new(),
@@ -244,9 +161,9 @@ impl Worker {
     }
 
     /// Sends a message, with a descriptor if given.
-    pub(super) fn tell(&mut self, message: ToWorker, descriptor: Option<&Rc<OwnedFd>>) {
+    pub(super) fn tell(&mut self, message: ToWorker, descriptor: Option<OwnedFd>) {
         if self.waiting.len() < WAITING {
-            self.waiting.push_back((message.encode(), descriptor.cloned()));
+            self.waiting.push_back((message.encode(), descriptor.map(Carried::from)));
         }
         self.flush();
     }

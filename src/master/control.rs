@@ -2,11 +2,11 @@
 //! at a time, none of which can hold up the master: everything is non-blocking, bounded, and dropped when it stalls.
 
 mod client;
-mod saved;
 
 use super::Token;
 use crate::control::command::{Order, Request, Response};
 use crate::supervisor::Ticket;
+use crate::sys::carried::{self, Carried};
 use crate::sys::listener::{self, Bound};
 use crate::sys::place::{Directory, Identity};
 use crate::sys::poll::{Interest, Set};
@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use client::{STATUS, ask, connect, find, is_running, places};
-pub(super) use saved::SavedControl;
 
 /// Longest command.
 const LINE: usize = 4 * 1024;
@@ -39,22 +38,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HASTE: Duration = Duration::from_millis(250);
 
 /// The control socket and its clients.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Control {
-    socket: UnixListener,
+    socket: Carried<UnixListener>,
     path: PathBuf,
     identity: Option<Identity>,
     clients: BTreeMap<u64, Client>,
     last: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Client {
-    stream: UnixStream,
+    stream: Carried<UnixStream>,
     state: ClientState,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 enum ClientState {
     /// Its command is coming in.
     Asking { line: Vec<u8>, since: Time },
@@ -94,7 +93,7 @@ impl Control {
         let Bound { socket, file: identity, .. } =
             listener::unix(path, 0o600).map_err(|error| refused(path, &error))?;
         let path = path.to_owned();
-        Ok(Self { socket: socket.into(), path, identity, clients: BTreeMap::new(), last: 0 })
+        Ok(Self { socket: socket.release().into(), path, identity, clients: BTreeMap::new(), last: 0 })
     }
 
     /// Listens in the first place of [`places`] that no other master has.
@@ -163,7 +162,7 @@ impl Control {
             if stream.set_nonblocking(true).is_ok() {
                 self.last += 1;
                 let state = ClientState::Asking { line: Vec::new(), since: now };
-                self.clients.insert(self.last, Client { stream, state });
+                self.clients.insert(self.last, Client { stream: stream.into(), state });
             }
         }
     }
@@ -226,7 +225,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        if let Some(file) = self.identity {
+        if let Some(file) = self.identity.filter(|_| carried::is_ours()) {
             listener::remove(&self.path, file);
         }
     }

@@ -5,8 +5,7 @@ use super::abandoned::{Abandoned, What};
 use super::environment::{self, Environment, string};
 use super::generation::Generation;
 use super::journal::Journal;
-use super::kept::{Keeping, Kept, SavedProcess, Taking};
-use super::output::{Output, SavedOutput};
+use super::output::Output;
 use super::{Channel, Master, Token};
 use crate::config::{Config, CronJob};
 use crate::control::command::Response;
@@ -25,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// One run of a job.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CronRun {
     /// Name of the job.
     pub(super) job: String,
@@ -40,49 +39,7 @@ pub(super) struct CronRun {
     failure: Option<String>,
 }
 
-/// What an upgrade keeps of a run.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedRun {
-    job: String,
-    program: String,
-    process: SavedProcess,
-    launch: Option<Kept>,
-    output: SavedOutput,
-    #[serde(default)]
-    home: Option<PathBuf>,
-    failure: Option<String>,
-}
-
-impl SavedRun {
-    /// The run again.
-    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<CronRun, String> {
-        let launch = self.launch.map(|launch| descriptors.take(launch)).transpose()?;
-        Ok(CronRun {
-            job: self.job,
-            program: self.program,
-            process: self.process.restore(descriptors)?,
-            launch: launch.map(Launch::resume),
-            output: self.output.restore(descriptors)?,
-            home: self.home,
-            failure: self.failure,
-        })
-    }
-}
-
 impl CronRun {
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedRun {
-        SavedRun {
-            job: self.job.clone(),
-            program: self.program.clone(),
-            process: SavedProcess::of(&self.process, descriptors),
-            launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
-            output: self.output.save(descriptors),
-            home: self.home.clone(),
-            failure: self.failure.clone(),
-        }
-    }
-
     /// Starts the job at `index`.
     ///
     /// # Errors

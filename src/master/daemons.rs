@@ -4,9 +4,8 @@
 use super::child::Role;
 use super::environment::{self, Environment, string};
 use super::generation::Generation;
-use super::kept::{Keeping, Kept, Taking};
-use super::output::{Output, SavedOutput};
-use super::strays::{SavedStrays, Strays};
+use super::output::Output;
+use super::strays::Strays;
 use super::{Channel, Master, Token};
 use crate::config::{App, Config, Daemon as Settings, Dependency};
 use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan};
@@ -20,7 +19,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 /// What the master holds of a process of a daemon.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Daemon {
     /// Name of the daemon.
     pub(super) name: String,
@@ -84,49 +83,7 @@ fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, D
     Ok((child, held))
 }
 
-/// What an upgrade keeps of a [`Daemon`].
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedDaemon {
-    name: String,
-    stop_signal: i32,
-    reload_signal: Option<i32>,
-    program: String,
-    launch: Option<Kept>,
-    output: SavedOutput,
-    #[serde(default)]
-    strays: SavedStrays,
-}
-
-impl SavedDaemon {
-    /// The process again.
-    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Daemon, String> {
-        let launch = self.launch.map(|launch| descriptors.take(launch)).transpose()?;
-        Ok(Daemon {
-            name: self.name,
-            stop_signal: self.stop_signal,
-            reload_signal: self.reload_signal,
-            program: self.program,
-            launch: launch.map(Launch::resume),
-            output: self.output.restore(descriptors)?,
-            strays: self.strays.restore(descriptors)?,
-        })
-    }
-}
-
 impl Daemon {
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedDaemon {
-        SavedDaemon {
-            name: self.name.clone(),
-            stop_signal: self.stop_signal,
-            reload_signal: self.reload_signal,
-            program: self.program.clone(),
-            launch: self.launch.as_ref().map(|launch| descriptors.keep(launch.descriptor())),
-            output: self.output.save(descriptors),
-            strays: self.strays.save(descriptors),
-        }
-    }
-
     /// Waits for what it may print or tell.
     pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
         if let Some(launch) = &self.launch {

@@ -1,19 +1,19 @@
 //! One reading of the configuration, with everything that the master opened for it.
 
-use super::kept::{Keeping, Kept, Taking};
-use super::listeners::{self, Inherited, Listening, SavedListening, Socket};
+use super::listeners::{self, Inherited, Listening, Socket};
 use super::roots::Roots;
 use crate::config::{self, App, Config, Keep, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::templates::TemplatePlan;
 use crate::supervisor::{Plan, PoolPlan};
+use crate::sys::carried::Carried;
 use crate::sys::place::{Directory, Place};
 use crate::sys::sandbox;
 use crate::sys::sink;
 use crate::sys::user::{self, Account};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -55,16 +55,18 @@ impl PoolNumbers {
 }
 
 /// A configuration that processes can be started from.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Generation {
-    /// The configuration.
+    /// The configuration. It travels as resolved: what the file says by now waits for the next reload.
+    #[serde(with = "resolved")]
     pub(super) config: Rc<Config>,
     /// Its addresses, bound.
+    #[serde(with = "listeners::saved")]
     pub(super) listening: Vec<Listening>,
     /// Its access log, opened for appending.
-    pub(super) access_log: Option<OwnedFd>,
+    pub(super) access_log: Option<Carried>,
     /// Its temporary directory, opened to look names up in it; `None`: it could not be, and nothing needs it.
-    pub(super) temp_dir: Option<OwnedFd>,
+    pub(super) temp_dir: Option<Carried>,
     /// For each app its pool.
     pub(super) app_pools: Vec<u16>,
     /// For each daemon its pool.
@@ -81,90 +83,7 @@ pub(super) struct Generation {
     pub(super) roots: Roots,
 }
 
-/// What an upgrade keeps of a [`Generation`]. The configuration travels as resolved: what the file says by now waits for
-/// the next reload.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct SavedGeneration {
-    /// Where the configuration came from.
-    origin: String,
-    /// As `hatchery config` prints it.
-    config: String,
-    /// Its addresses.
-    pub(super) listening: SavedListening,
-    access_log: Option<Kept>,
-    #[serde(default)]
-    temp_dir: Option<Kept>,
-    app_pools: Vec<u16>,
-    daemon_pools: Vec<u16>,
-    account: Option<Account>,
-    app_accounts: Vec<Option<Account>>,
-    job_accounts: Vec<Option<Account>>,
-    daemon_accounts: Vec<Option<Account>>,
-    roots: Roots,
-}
-
-impl SavedGeneration {
-    /// The configuration as this program understands it.
-    ///
-    /// # Errors
-    /// All that it does not understand.
-    pub(super) fn config(&self) -> Result<Config, String> {
-        config::from_resolved(&self.config, &self.origin).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            format!("the configuration is not understood: {}", lines.join("\n"))
-        })
-    }
-
-    /// The generation again, in the master.
-    pub(super) fn restore(self, config: Config, descriptors: &mut Taking) -> Result<Generation, String> {
-        let sockets: Result<Vec<OwnedFd>, String> =
-            self.listening.sockets.iter().map(|saved| descriptors.take(saved.socket)).collect();
-        let access_log = self.access_log.map(|log| descriptors.take(log)).transpose()?;
-        let temp_dir = self.temp_dir.map(|directory| descriptors.take(directory)).transpose()?;
-        Ok(Generation { access_log, temp_dir, ..self.build(config, sockets?, true) })
-    }
-
-    /// A generation to try a worker with: copies of the sockets, and no log.
-    pub(super) fn try_with(self, config: Config, sockets: Vec<OwnedFd>) -> Generation {
-        self.build(config, sockets, false)
-    }
-
-    fn build(self, config: Config, sockets: Vec<OwnedFd>, owned: bool) -> Generation {
-        Generation {
-            config: Rc::new(config),
-            listening: self.listening.restore(sockets, owned),
-            access_log: None,
-            temp_dir: None,
-            app_pools: self.app_pools,
-            daemon_pools: self.daemon_pools,
-            account: self.account,
-            app_accounts: self.app_accounts,
-            job_accounts: self.job_accounts,
-            daemon_accounts: self.daemon_accounts,
-            roots: self.roots,
-        }
-    }
-}
-
 impl Generation {
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedGeneration {
-        SavedGeneration {
-            origin: self.config.origin.clone(),
-            config: config::to_ron(&self.config),
-            listening: SavedListening::of(&self.listening, descriptors),
-            access_log: self.access_log.as_ref().map(|log| descriptors.keep(log)),
-            temp_dir: self.temp_dir.as_ref().map(|directory| descriptors.keep(directory)),
-            app_pools: self.app_pools.clone(),
-            daemon_pools: self.daemon_pools.clone(),
-            account: self.account.clone(),
-            app_accounts: self.app_accounts.clone(),
-            job_accounts: self.job_accounts.clone(),
-            daemon_accounts: self.daemon_accounts.clone(),
-            roots: self.roots.clone(),
-        }
-    }
-
     /// Looks up users, opens the log and binds what `config` needs; sockets that are `open` are used again.
     ///
     /// # Errors
@@ -200,7 +119,7 @@ impl Generation {
             return Err(problem.to_string());
         }
         // Where nothing needs it, what is wrong with it is nothing to stop for.
-        let temp_dir = Directory::through_links(&config.temp_dir).ok().map(|found| found.descriptor);
+        let temp_dir = Directory::through_links(&config.temp_dir).ok().map(|found| found.descriptor.into());
         let missing = sandbox::missing();
         if config.sandbox == Sandbox::Require && !missing.is_empty() {
             let missing = missing.join(" and ");
@@ -302,13 +221,7 @@ impl Generation {
 
     /// Its sockets, each once, in the order in which they are saved.
     pub(super) fn sockets(&self) -> Vec<Rc<Socket>> {
-        let mut sockets: Vec<Rc<Socket>> = Vec::new();
-        for socket in self.listening.iter().flat_map(|listening| &listening.sockets) {
-            if !sockets.iter().any(|known| Rc::ptr_eq(known, socket)) {
-                sockets.push(socket.clone());
-            }
-        }
-        sockets
+        listeners::saved::sockets(&self.listening)
     }
 
     /// The user of an app.
@@ -364,7 +277,7 @@ fn account_or(key: &str, name: Option<&str>, default: Option<&Account>) -> Resul
     if name.is_none() { Ok(default.cloned()) } else { account(key, name) }
 }
 
-fn open_access_log(config: &Config, account: Option<&Account>) -> Result<Option<OwnedFd>, String> {
+fn open_access_log(config: &Config, account: Option<&Account>) -> Result<Option<Carried>, String> {
     let Some(access) = &config.log.access else { return Ok(None) };
     let failed = |path: &Path, error: std::io::Error| {
         let hint =
@@ -380,8 +293,27 @@ fn open_access_log(config: &Config, account: Option<&Account>) -> Result<Option<
         }
         None => {
             let own = sink::stream(std::io::stdout().as_fd());
-            own.map(Some).map_err(|error| failed(Path::new("standard output"), error))
+            own.map(|own| Some(own.into())).map_err(|error| failed(Path::new("standard output"), error))
         }
+    }
+}
+
+/// As `hatchery config` prints it, and where it came from.
+mod resolved {
+    use super::{Config, Rc, config};
+    use serde::de::{Deserialize, Deserializer, Error as _};
+    use serde::ser::{Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(config: &Config, to: S) -> Result<S::Ok, S::Error> {
+        (&config.origin, config::to_ron(config)).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Rc<Config>, D::Error> {
+        let (origin, text): (String, String) = Deserialize::deserialize(from)?;
+        config::from_resolved(&text, &origin).map(Rc::new).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            D::Error::custom(format!("the configuration is not understood: {}", lines.join("\n")))
+        })
     }
 }
 

@@ -130,7 +130,7 @@ impl Master {
         let Role::App(app) = &mut child.role else { return };
         let Some(ready) = &app.ready else { return self.supervisor.on(Input::Ready { child: id }, now) };
         match Inquiry::begin(&app.socket, ready, now) {
-            Ok(inquiry) => app.inquiry = Some(inquiry),
+            Ok(inquiry) => (app.inquiry, app.inquired) = (Some(inquiry), true),
             Err(error) => {
                 let reason = format!("the ready request cannot be sent: {error}");
                 self.supervisor.on(Input::Unready { child: id, reason }, now);
@@ -169,7 +169,7 @@ impl Master {
         let Some(child) = self.children.get_mut(&id) else { return };
         let Role::App(app) = &mut child.role else { return };
         let Some(verdict) = app.inquiry.as_mut().and_then(Inquiry::hear) else { return };
-        app.inquiry = None;
+        (app.inquiry, app.inquired) = (None, false);
         match verdict {
             Ok(()) => self.supervisor.on(Input::Ready { child: id }, now),
             Err(reason) => {
@@ -195,6 +195,7 @@ impl Master {
             if let Role::App(app) = &mut child.role
                 && let Some(inquiry) = app.inquiry.take_if(|inquiry| inquiry.deadline <= now)
             {
+                app.inquired = false;
                 late.push((*id, format!("not ready: {}", inquiry.too_late())));
             }
         }

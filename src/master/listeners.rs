@@ -1,46 +1,35 @@
 //! The listening sockets: bound once, shared by all workers and by generations that listen on the same address.
 
-mod saved;
+pub(super) mod saved;
 
 use crate::config::{Address, Config};
+use crate::sys::carried;
 use crate::sys::listener::{self, Bound, Local};
 use crate::sys::place::Identity;
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
-pub(super) use saved::{SavedListening, SavedTaken};
-
 /// One bound socket; closed, and its path removed, when the last generation that uses it is gone.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Socket {
     bound: Bound,
     /// The name under which a socket unit passed it; that unit keeps the socket open by itself.
     passed: Option<String>,
-    /// The file of a Unix socket, to remove no other.
-    file: Option<(PathBuf, Identity)>,
 }
 
 impl Socket {
     fn new(bound: Bound) -> Rc<Self> {
-        Rc::new(Self { bound, passed: None, file: None })
-    }
-
-    fn with_file(bound: Bound) -> Rc<Self> {
-        let file = match &bound.local {
-            Local::Unix(path) => bound.file.map(|file| (path.clone(), file)),
-            Local::Tcp(_) => None,
-        };
-        Rc::new(Self { bound, passed: None, file })
+        Rc::new(Self { bound, passed: None })
     }
 
     fn inherited(taken: Taken) -> Rc<Self> {
-        // Whoever bound a Unix socket removes it.
-        Rc::new(Self { bound: taken.bound, passed: (!taken.stored).then_some(taken.name), file: None })
+        Rc::new(Self { bound: taken.bound, passed: (!taken.stored).then_some(taken.name) })
     }
 
     /// The name by which systemd keeps it over a restart; `None` for a socket that a socket unit keeps, and for a path,
@@ -58,7 +47,15 @@ impl Socket {
 
     /// Whether clients still find it: nobody has removed or replaced the file of a Unix socket.
     fn is_there(&self) -> bool {
-        self.file.as_ref().is_none_or(|(path, file)| listener::is_there(path, *file))
+        self.file().is_none_or(|(path, file)| listener::is_there(path, file))
+    }
+
+    /// The file of a Unix socket, to remove no other. Whoever else bound it removes it.
+    fn file(&self) -> Option<(&Path, Identity)> {
+        match &self.bound.local {
+            Local::Unix(path) => Some((path, self.bound.file?)),
+            Local::Tcp(_) => None,
+        }
     }
 
     /// The IP address it is bound to, if it is not a Unix socket.
@@ -80,8 +77,8 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Some((path, file)) = &self.file {
-            listener::remove(path, *file);
+        if let Some((path, file)) = self.file().filter(|_| carried::is_ours()) {
+            listener::remove(path, file);
         }
     }
 }
@@ -98,11 +95,11 @@ pub(super) struct Listening {
 }
 
 /// Sockets that came with the start of the program and that no address has asked for yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Inherited(RefCell<Vec<Taken>>);
 
 /// A socket that came with the start.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Taken {
     /// As systemd calls it.
     name: String,
@@ -331,7 +328,7 @@ fn unix(path: &Path, open: &[Listening], inherited: &Inherited) -> io::Result<Rc
         return Ok(Socket::inherited(taken));
     }
     // A front server under another user must be able to connect.
-    listener::unix(path, 0o666).map(Socket::with_file)
+    listener::unix(path, 0o666).map(Socket::new)
 }
 
 fn known(local: &Local, open: &[Listening]) -> Option<Rc<Socket>> {
@@ -484,8 +481,12 @@ mod tests {
         assert!(name.starts_with("hatchery-[__1]_"), "{name}");
         let Ok(socket) = Rc::try_unwrap(bound) else { panic!() };
         let Socket { bound: Bound { socket, local, dual, .. }, .. } = &socket;
-        let copy =
-            Bound { socket: socket.try_clone().unwrap(), local: local.clone(), dual: *dual, file: None };
+        let copy = Bound {
+            socket: socket.try_clone().unwrap().into(),
+            local: local.clone(),
+            dual: *dual,
+            file: None,
+        };
         let Local::Tcp(address) = local else { panic!() };
         let inherited =
             Inherited(RefCell::new(vec![Taken { name: name.clone(), stored: true, bound: copy }]));

@@ -17,7 +17,7 @@
 //! | `journal`, `follow` | what children printed, for `hatchery logs` |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
-//! | `upgrade`, `order`, `saved`, `kept`, `resume`, `trial` | another program in place of this one: the decision, the order to it, the state, the descriptors, its start, its trial |
+//! | `upgrade`, `order`, `saved`, `resume`, `trial` | another program in place of this one: the decision, the order to it, the state, its start, its trial |
 //! | `memory` | whether the kernel killed for want of memory |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
@@ -35,7 +35,6 @@ mod generation;
 mod heartbeat;
 mod inquiry;
 mod journal;
-mod kept;
 mod listeners;
 pub(crate) mod logger;
 mod memory;
@@ -67,6 +66,7 @@ use crate::dispatch::{MasterBoard, Sweep};
 use crate::supervisor::templates::Key;
 use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::alarm::Alarm;
+use crate::sys::carried::Carried;
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, code, process, title};
@@ -85,8 +85,8 @@ use notify::Notify;
 use order::Order;
 use pidfile::PidFile;
 use runtime::RuntimeDir;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use template::Nursery;
@@ -201,8 +201,10 @@ enum Channel {
     Inquiry,
 }
 
-/// The whole state of the master.
+/// The whole state of the master. An upgrade takes along what is not skipped (`saved::State`).
+#[derive(Serialize)]
 struct Master {
+    #[serde(skip)]
     start: Start,
     supervisor: Supervisor,
     children: BTreeMap<ChildId, Child>,
@@ -213,43 +215,57 @@ struct Master {
     /// The configuration in use.
     current: Generation,
     /// The number of `current`.
+    #[serde(skip)]
     generation: u32,
     /// The generation that a reload is bringing up.
+    #[serde(skip)]
     candidate: Option<Generation>,
     numbers: PoolNumbers,
     inherited: Inherited,
+    #[serde(skip)]
     shared: Shared,
     /// The file in memory that `shared` is mapped from.
-    board_file: OwnedFd,
+    board_file: Carried,
+    #[serde(skip)]
     upgrade: Upgrade,
-    wake: Rc<[OwnedFd]>,
+    wake: Rc<[Carried]>,
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
+    #[serde(skip)]
     heartbeat: Heartbeat,
     /// Looks for units that may be lost.
+    #[serde(skip)]
     sweep: Sweep,
     /// When a worker had us look at the static roots.
+    #[serde(skip)]
     roots_seen: Option<Time>,
     scheduler: Scheduler,
     runs: BTreeMap<RunId, CronRun>,
+    #[serde(skip)]
     alarm: Alarm,
     /// More children may have ended than were taken in.
+    #[serde(skip)]
     unreaped: bool,
     /// USR1 came during a reload.
+    #[serde(skip)]
     reopen: bool,
     /// The server stops without waiting.
+    #[serde(skip)]
     hurry: bool,
     /// The listeners are watched because the workers are asleep.
     watching: bool,
     /// The supervisor is done: the code to exit with.
+    #[serde(skip)]
     exit: Option<u8>,
     journal: Journal,
     followers: Vec<Follower>,
     control: Control,
+    #[serde(skip)]
     signals: Signals,
     notify: Notify,
     /// Names of the sockets that systemd keeps for us.
     stored: BTreeSet<String>,
+    #[serde(skip)]
     out_of_memory: OutOfMemory,
     runtime: RuntimeDir,
     pid_file: Option<PidFile>,
@@ -299,7 +315,7 @@ impl Master {
             numbers,
             inherited,
             shared,
-            board_file,
+            board_file: board_file.into(),
             upgrade,
             wake,
             activity: (0, now),
@@ -347,10 +363,10 @@ fn find_code() {
 }
 
 /// One eventfd for each row of the board.
-fn wake() -> std::io::Result<Rc<[OwnedFd]>> {
+fn wake() -> std::io::Result<Rc<[Carried]>> {
     use nix::sys::eventfd::{EfdFlags, EventFd};
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-    let make = |_| EventFd::from_value_and_flags(0, flags).map(OwnedFd::from);
+    let make = |_| EventFd::from_value_and_flags(0, flags).map(Carried::from);
     Ok((0..WORKERS).map(make).collect::<Result<_, _>>()?)
 }
 

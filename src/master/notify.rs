@@ -10,6 +10,7 @@
 //! | a socket was bound, or is not needed any more | `FDSTORE=1` with the socket, `FDSTOREREMOVE=1` |
 
 use crate::control::text;
+use crate::sys::carried::Carried;
 use crate::sys::{process, rights};
 use crate::timer::{Time, earliest};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
@@ -27,38 +28,17 @@ const EXTEND_EVERY: Duration = Duration::from_secs(5);
 const EXTEND_BY: Duration = Duration::from_secs(15);
 
 /// Where notifications go, and when the next one is due.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Notify {
-    socket: Option<(UnixDatagram, UnixAddr)>,
-    /// As it was given to us.
-    address: Option<OsString>,
+    /// With the address as it was given to us.
+    socket: Option<(Carried<UnixDatagram>, OsString)>,
     /// Time between two signs of life, and when the next is due.
     watchdog: Option<(Duration, Time)>,
     /// While something takes its time: when to ask for more.
     extend: Option<Time>,
 }
 
-/// What an upgrade keeps of [`Notify`]: where to, and when something is due.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct SavedNotify {
-    address: Option<OsString>,
-    watchdog: Option<(Duration, Time)>,
-    extend: Option<Time>,
-}
-
 impl Notify {
-    /// For an upgrade.
-    pub(super) fn save(&self) -> SavedNotify {
-        SavedNotify { address: self.address.clone(), watchdog: self.watchdog, extend: self.extend }
-    }
-
-    /// The same again, over another socket.
-    pub(super) fn restore(saved: SavedNotify) -> Self {
-        let SavedNotify { address, watchdog, extend } = saved;
-        let socket = address.as_deref().and_then(|address| connect(address).ok());
-        Self { socket, address, watchdog, extend }
-    }
-
     /// Takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and removes the variables, so that no child uses them.
     /// Nothing is sent without the first.
     ///
@@ -79,14 +59,13 @@ impl Notify {
                 None
             }
         });
-        Ok(Self { address, ..Self::new(socket, every, now) })
+        Ok(Self::new(socket, every, now))
     }
 
-    fn new(socket: Option<(UnixDatagram, UnixAddr)>, every: Option<Duration>, now: Time) -> Self {
+    fn new(socket: Option<(Carried<UnixDatagram>, OsString)>, every: Option<Duration>, now: Time) -> Self {
         let used = socket.is_some();
         Self {
             socket,
-            address: None,
             watchdog: every.filter(|_| used).map(|every| (every, now)),
             extend: used.then(|| now.after(EXTEND_EVERY)),
         }
@@ -152,22 +131,28 @@ impl Notify {
         let messages = rights.as_ref().map_or(&[][..], |rights| &rights[..]);
         let parts = [IoSlice::new(text.as_bytes())];
         // Best effort: systemd's own time-outs tell when it is lost.
-        let sent = sendmsg(socket.as_raw_fd(), &parts, messages, MsgFlags::MSG_NOSIGNAL, Some(address));
+        let sent = parse(address).and_then(|address| {
+            sendmsg(socket.as_raw_fd(), &parts, messages, MsgFlags::MSG_NOSIGNAL, Some(&address))
+        });
         if let Err(error) = sent {
             log::debug!(target: "hatchery", "systemd was not notified: {error}");
         }
     }
 }
 
-fn connect(address: &OsStr) -> io::Result<(UnixDatagram, UnixAddr)> {
-    let address = match address.as_bytes().strip_prefix(b"@") {
-        Some(name) => UnixAddr::new_abstract(name)?,
-        None => UnixAddr::new(Path::new(address))?,
-    };
+fn parse(address: &OsStr) -> nix::Result<UnixAddr> {
+    match address.as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name),
+        None => UnixAddr::new(Path::new(address)),
+    }
+}
+
+fn connect(address: &OsStr) -> io::Result<(Carried<UnixDatagram>, OsString)> {
+    parse(address)?;
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     rights::send_only(socket.as_fd())?;
-    Ok((socket, address))
+    Ok((socket.into(), address.to_owned()))
 }
 
 /// Half the interval in which a sign of life must come; `None` if none is wanted, or from another process.

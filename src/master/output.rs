@@ -13,8 +13,8 @@
 
 use super::allowance::{Allowance, Rate};
 use super::journal::Journal;
-use super::kept::{Keeping, Kept, Taking};
 use crate::control::text::printable;
+use crate::sys::carried::Carried;
 use crate::sys::poll::{Interest, Set};
 use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
@@ -46,11 +46,11 @@ const READING: Rate = Rate { second: 8 << 20, burst: 8 << 20 };
 const DROPPING: Duration = Duration::from_secs(1);
 
 /// The output of one child.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Output {
     /// The app or job.
     name: String,
-    pipe: Option<File>,
+    pipe: Option<Carried<File>>,
     cutter: Cutter,
     meter: Meter,
     /// What was read of it.
@@ -59,44 +59,7 @@ pub(super) struct Output {
     paused: Option<Time>,
 }
 
-/// What an upgrade keeps of an [`Output`].
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedOutput {
-    name: String,
-    pipe: Option<Kept>,
-    /// A line without its end yet.
-    line: Vec<u8>,
-    /// The last of what it printed, where somebody may ask for it.
-    kept: Option<Vec<u8>>,
-    /// What of it was dropped and not told yet.
-    #[serde(default)]
-    lost: Lost,
-}
-
-impl SavedOutput {
-    /// The output again.
-    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Output, String> {
-        let pipe = self.pipe.map(|pipe| descriptors.take(pipe)).transpose()?;
-        let cutter = Cutter { line: self.line, past: self.kept.map(Into::into) };
-        let told = (self.lost.lines > 0).then_some(Time::ZERO);
-        let meter = Meter { lost: self.lost, told, ..Meter::default() };
-        let (pipe, taken) = (pipe.map(File::from), Allowance::default());
-        Ok(Output { name: self.name, pipe, cutter, meter, taken, paused: None })
-    }
-}
-
 impl Output {
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedOutput {
-        SavedOutput {
-            name: self.name.clone(),
-            pipe: self.pipe.as_ref().map(|pipe| descriptors.keep(pipe)),
-            line: self.cutter.line.clone(),
-            kept: self.cutter.past.clone().map(Into::into),
-            lost: self.meter.lost,
-        }
-    }
-
     /// Reads from the non-blocking `pipe` what processes of that app or job print.
     pub(super) fn new(name: &str, pipe: OwnedFd) -> Self {
         Self {
@@ -204,7 +167,7 @@ impl Output {
 }
 
 /// Decides which lines are logged.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Meter {
     lines: Allowance,
     bytes: Allowance,
@@ -256,7 +219,7 @@ fn line_of(bytes: &[u8]) -> String {
 }
 
 /// Bytes to lines.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Cutter {
     line: Vec<u8>,
     /// The last of them, where somebody may ask for it.

@@ -5,18 +5,19 @@
 //! counts, and it is taken on a new file, before anybody else can open it. A second file, which nobody else can open and
 //! which is there for a moment only, keeps two masters that start at once apart.
 
-use super::kept::{Keeping, Kept, Taking};
+use crate::sys::carried;
 use crate::sys::lock::{Locked, WriteLocked};
 use crate::sys::place::{self, Identity, Place};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fchmod, fstat};
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 /// Our pid file.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct PidFile {
     path: PathBuf,
     lock: WriteLocked,
@@ -82,24 +83,12 @@ impl PidFile {
         fchmod(file, Mode::from_bits_truncate(0o644))?;
         Ok(lock)
     }
-
-    /// For an upgrade: the file stays, with its lock.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> (PathBuf, Kept) {
-        (self.path.clone(), descriptors.keep(self.lock.file()))
-    }
-
-    /// The same again. The lock belongs to the open file: it is still held, and taking it again changes nothing.
-    pub(super) fn restore((path, lock): (PathBuf, Kept), descriptors: &mut Taking) -> Result<Self, String> {
-        let lock = WriteLocked::try_new(descriptors.take(lock)?.into()).ok().flatten();
-        let lock = lock.ok_or_else(|| format!("the lock of {} is lost", path.display()))?;
-        Ok(Self { path, lock })
-    }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
         // Removed while locked: nobody has written a new one there. Nothing can be done about one that stays.
-        if let Ok(own) = fstat(self.lock.file()) {
+        if let (true, Ok(own)) = (carried::is_ours(), fstat(self.lock.file())) {
             let _ = Place::of(&self.path).and_then(|place| place.remove(place::identity(&own)));
         }
     }

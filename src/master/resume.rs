@@ -1,20 +1,12 @@
 //! The start of a program that was executed in place of another one. Everything that can fail comes first and touches
 //! nothing: until then the program before can be executed again, with the same state (`put_back`).
 
-use super::cronjobs::CronRun;
 use super::heartbeat::Heartbeat;
-use super::kept::{Kept, Taking};
-use super::listeners::Inherited;
 use super::memory::OutOfMemory;
-use super::notify::Notify;
 use super::order::{Order, REASON, Resume};
-use super::pidfile::PidFile;
-use super::runtime::RuntimeDir;
-use super::saved::{Header, Saved};
+use super::saved::{Header, Saved, State, Unread};
 use super::upgrade::Upgrade;
 use super::{Master, Start, find_code, logger, show_title, signals as caught};
-use crate::config::Config;
-use crate::cron::RunId;
 use crate::dispatch::board::{WORDS, WORKERS};
 use crate::dispatch::{Board, Sweep};
 use crate::supervisor::Input;
@@ -22,14 +14,11 @@ use crate::sys::alarm::Alarm;
 use crate::sys::exec::{self, Image};
 use crate::sys::shm::Shared;
 use crate::sys::signals::{self, Signals};
-use crate::sys::{clock, inherited, process};
+use crate::sys::{carried, clock, inherited, process};
 use crate::timer::Time;
-use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::rc::Rc;
 
 /// Whether this process stands, or is to stand, in place of another program: what the disk says by now is then no reason
 /// not to start.
@@ -42,11 +31,13 @@ pub fn is_upgrade() -> bool {
 /// as it was. Comes back if there is none, or nothing can be done.
 pub fn put_back(reason: &str) {
     let Some(Order::Resume(from)) = Order::from_environment() else { return };
-    let header = inherited::contents(from.state).map_err(|error| error.to_string());
-    let Ok(header) = header.and_then(|state| Header::read(&state)) else { return };
+    let Ok(state) = inherited::contents(from.state) else { return };
+    let Ok(header) = Header::read(&state) else { return };
     if from.back {
         return;
     }
+    // Those that were taken over already are its own again.
+    let descriptors = Unread::read(&state).map(|unread| unread.descriptors).unwrap_or_default();
     let text = |text: &OsStr| CString::new(text.as_bytes().to_vec()).ok();
     let arguments: Vec<CString> = header.arguments.iter().filter_map(|argument| text(argument)).collect();
     let pair = |name: &OsStr, value: &OsStr| {
@@ -62,7 +53,7 @@ pub fn put_back(reason: &str) {
     let error = match inherited::copy(from.executable) {
         Ok(executable) => {
             let image = Image::Open(executable.as_fd());
-            exec::become_image(image, &arguments, &environment, &[])
+            exec::become_image(image, &arguments, &environment, &descriptors)
         }
         Err(error) => error,
     };
@@ -71,21 +62,19 @@ pub fn put_back(reason: &str) {
 
 /// All that can fail, and that nobody misses if the program before goes on.
 struct Prepared {
-    saved: Saved,
-    config: Config,
-    descriptors: Taking,
+    saved: Saved<State>,
     shared: Shared,
     signals: Signals,
     alarm: Alarm,
     upgrade: Upgrade,
 }
 
+/// What it has taken over stays open, and no file is removed, until this program says that it is the server.
 fn prepare(state: &[u8]) -> Result<Prepared, String> {
-    let (saved, config) = Saved::read(state)?;
-    let descriptors = saved.descriptors()?;
-    let shared = inherited::shared(saved.board.number(), WORDS);
+    let saved = Saved::<State>::read(state)?;
+    let shared = Shared::of_file(saved.state.board_file.as_fd(), WORDS);
     let shared = shared.map_err(|error| format!("the shared memory cannot be mapped: {error}"))?;
-    if !Board::new(shared.words()).is_ours() || saved.wake.len() != WORKERS {
+    if !Board::new(shared.words()).is_ours() || saved.state.wake.len() != WORKERS {
         return Err("the shared memory is laid out differently; restart the server instead".to_owned());
     }
     Ok(Prepared {
@@ -93,8 +82,6 @@ fn prepare(state: &[u8]) -> Result<Prepared, String> {
         signals: caught::catch().map_err(|error| format!("cannot catch signals: {error}"))?,
         alarm: Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?,
         saved,
-        config,
-        descriptors,
         shared,
     })
 }
@@ -103,21 +90,26 @@ impl Master {
     /// Goes on where the program before has stopped.
     ///
     /// # Errors
-    /// For the operator. Nothing was taken over, unless the state contradicts itself.
+    /// For the operator. The program before can go on with everything.
     pub(super) fn resume(start: Start, from: Resume) -> Result<Self, String> {
         signals::ignore_broken_pipes();
         let state =
             inherited::contents(from.state).map_err(|error| format!("the state cannot be read: {error}"))?;
+        carried::inherit();
         let prepared = prepare(&state)?;
         let failure = std::env::var(REASON).ok().filter(|_| from.back);
         process::forget_variables(&[c"HATCHERY_UPGRADE", c"HATCHERY_UPGRADE_REASON"])
             .map_err(|error| format!("cannot forget HATCHERY_UPGRADE: {error}"))?;
-        // This program writes a state of its own at the next upgrade, and holds its own executable.
-        drop((inherited::take(from.state), inherited::take(from.executable)));
-        let version = prepared.saved.header.version.clone();
-        logger::set_level(prepared.config.log.level);
-        let came = prepared.saved.signals.clone();
-        let mut master = Self::take_over(start, prepared)?;
+        // From here on nothing fails.
+        carried::own();
+        let Saved { header, signals: came, descriptors, .. } = &prepared.saved;
+        let (version, came) = (header.version.clone(), came.clone());
+        // This program writes a state of its own at the next upgrade, and holds its own executable; and what the state names
+        // and this program does not know has no owner.
+        let rest = descriptors.iter().chain([&from.state, &from.executable]);
+        rest.for_each(|number| drop(inherited::take(*number)));
+        logger::set_level(prepared.saved.state.current.config.log.level);
+        let mut master = Self::take_over(start, prepared);
         exec::name_process(c"hatchery");
         show_title("hatchery: master");
         find_code();
@@ -148,16 +140,13 @@ impl Master {
     }
 
     /// Does with a state what [`Self::resume`] does, up to the first thing that would be seen outside. In a process of its
-    /// own, which ends afterwards, with descriptors in the places of those that the state names.
+    /// own, which ends afterwards and only pretends to hold what the state names ([`carried::pretend`]).
     ///
     /// # Errors
     /// As [`Self::resume`].
     pub(super) fn rehearse(start: Start, state: &[u8]) -> Result<(), String> {
         signals::ignore_broken_pipes();
-        let mut prepared = prepare(state)?;
-        prepared.saved.disown();
-        // What a master removes at its end is in use by the running one.
-        let mut master = ManuallyDrop::new(Self::take_over(start, prepared)?);
+        let mut master = Self::take_over(start, prepare(state)?);
         let now = clock::now();
         master.go_on(Ok(()), now);
         while master.supervisor.poll().is_some() {}
@@ -166,66 +155,47 @@ impl Master {
         Ok(())
     }
 
-    fn take_over(start: Start, prepared: Prepared) -> Result<Self, String> {
-        let Prepared { saved, config, mut descriptors, shared, signals, alarm, upgrade } = prepared;
-        let descriptors = &mut descriptors;
-        let current = saved.generation.restore(config, descriptors)?;
-        let log = current.access_log.as_ref().and_then(|log| log.try_clone().ok()).map(Rc::new);
-        let mut children = BTreeMap::new();
-        for (id, child) in saved.children {
-            children.insert(id, child.restore(log.as_ref(), descriptors)?);
-        }
-        let abandoned = saved.abandoned.into_iter().map(|known| known.restore(descriptors));
-        let abandoned = abandoned.collect::<Result<Vec<_>, _>>()?;
-        let nursery = saved.nursery.restore(descriptors)?;
-        let mut runs: BTreeMap<RunId, CronRun> = BTreeMap::new();
-        for (id, run) in saved.runs {
-            runs.insert(id, run.restore(descriptors)?);
-        }
-        let mut take = |kept: Kept| descriptors.take(kept);
-        let wake: Vec<OwnedFd> = saved.wake.into_iter().map(&mut take).collect::<Result<_, _>>()?;
-        let board_file = take(saved.board)?;
-        let pid_file = saved.pid_file.map(|file| PidFile::restore(file, descriptors)).transpose()?;
-        // Where this program would look for them may mean something else by now.
-        let file = saved.file.or(start.file);
-        let identity = saved.identity.unwrap_or(start.identity);
-        Ok(Self {
-            start: Start { file, identity, load: start.load, worker: start.worker, control: start.control },
-            generation: saved.supervisor.generation(),
-            supervisor: saved.supervisor,
-            children,
-            abandoned,
-            nursery,
-            current,
+    fn take_over(start: Start, prepared: Prepared) -> Self {
+        let Prepared { saved, shared, signals, alarm, upgrade } = prepared;
+        let Saved { file, identity, state, .. } = saved;
+        Self {
+            // Where this program would look for them may mean something else by now.
+            start: Start { file, identity, ..start },
+            generation: state.supervisor.generation(),
+            supervisor: state.supervisor,
+            children: state.children,
+            abandoned: state.abandoned,
+            nursery: state.nursery,
+            current: state.current,
             candidate: None,
-            numbers: saved.numbers,
-            inherited: Inherited::restore(saved.inherited, descriptors)?,
+            numbers: state.numbers,
+            inherited: state.inherited,
             shared,
-            board_file,
+            board_file: state.board_file,
             upgrade,
-            wake: wake.into(),
-            activity: saved.activity,
+            wake: state.wake,
+            activity: state.activity,
             heartbeat: Heartbeat::default(),
             sweep: Sweep::default(),
             roots_seen: None,
-            scheduler: saved.scheduler,
-            runs,
+            scheduler: state.scheduler,
+            runs: state.runs,
             alarm,
             unreaped: false,
             reopen: false,
             hurry: false,
-            watching: saved.watching,
+            watching: state.watching,
             exit: None,
-            journal: saved.journal,
-            followers: saved.followers,
-            control: saved.control.restore(descriptors)?,
+            journal: state.journal,
+            followers: state.followers,
+            control: state.control,
             signals,
-            notify: Notify::restore(saved.notify),
-            stored: saved.stored,
+            notify: state.notify,
+            stored: state.stored,
             out_of_memory: OutOfMemory::new(),
-            runtime: RuntimeDir::restore(saved.runtime, descriptors)?,
-            pid_file,
-            started: saved.started,
-        })
+            runtime: state.runtime,
+            pid_file: state.pid_file,
+            started: state.started,
+        }
     }
 }

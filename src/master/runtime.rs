@@ -4,10 +4,11 @@
 //! It belongs to the master's user and nobody else can change it: a master that is root changes the mode and owner of
 //! the sockets in it, and whoever could put a link in their place would be given the file that it names.
 
-use super::kept::{Keeping, Kept, Taking};
+use crate::sys::carried;
 use crate::sys::lock::Locked;
 use crate::sys::place::{self, Directory, Hold, Place};
 use crate::sys::user;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -20,10 +21,10 @@ const PREFIX: &str = "hatchery-run-";
 const OF_ROOT: &str = "/run/hatchery";
 
 /// A directory of our own, locked as long as we live.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RuntimeDir {
     path: PathBuf,
-    _lock: Locked,
+    lock: Locked,
 }
 
 impl RuntimeDir {
@@ -43,7 +44,7 @@ impl RuntimeDir {
                 Err(error) => return Err(format!("cannot make the directory {}: {error}", path.display())),
             };
             let Some(lock) = made.and_then(|made| lock(&path, made)) else { continue };
-            return Ok(Self { path, _lock: lock });
+            return Ok(Self { path, lock });
         }
         Err(format!("cannot make a directory in {}: all names are taken", parent.display()))
     }
@@ -52,21 +53,13 @@ impl RuntimeDir {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
-
-    /// For an upgrade: the directory stays, with its lock.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> (PathBuf, Kept) {
-        (self.path.clone(), descriptors.keep(self._lock.file()))
-    }
-
-    /// The same again.
-    pub(super) fn restore((path, lock): (PathBuf, Kept), descriptors: &mut Taking) -> Result<Self, String> {
-        let lock = descriptors.take_lock(lock, &path)?;
-        Ok(Self { path, _lock: lock })
-    }
 }
 
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
+        if !carried::is_ours() {
+            return;
+        }
         if let Err(error) = Place::of(&self.path).and_then(|place| place.remove_directory()) {
             log::warn!(target: "hatchery", "cannot remove {}: {error}", self.path.display());
         }

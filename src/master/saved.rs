@@ -1,32 +1,36 @@
 //! The state of a master as it travels to the program that it executes (`upgrade`): JSON in a file in memory, every
-//! thing under its name, descriptors by number. What belongs to one area is saved and restored there.
+//! thing under its name, descriptors by number (`sys::carried`). What is held of a thing while it lives writes and reads
+//! itself; what it cannot take along is marked there (`#[serde(skip)]`) and made anew.
 
-use super::abandoned::SavedAbandoned;
-use super::child::SavedChild;
-use super::control::SavedControl;
-use super::cronjobs::SavedRun;
+use super::abandoned::Abandoned;
+use super::child::Child;
+use super::control::Control;
+use super::cronjobs::CronRun;
 use super::follow::Follower;
-use super::generation::{PoolNumbers, SavedGeneration};
+use super::generation::{Generation, PoolNumbers};
 use super::journal::Journal;
-use super::kept::{Kept, Taking};
-use super::listeners::SavedTaken;
-use super::notify::SavedNotify;
-use super::template::SavedNursery;
-use crate::config::Config;
+use super::listeners::Inherited;
+use super::notify::Notify;
+use super::pidfile::PidFile;
+use super::runtime::RuntimeDir;
+use super::template::Nursery;
 use crate::control::PROTOCOL;
 use crate::control::command::Identity;
 use crate::cron::{RunId, Scheduler};
 use crate::dispatch::Board;
 use crate::supervisor::{ChildId, Supervisor};
+use crate::sys::carried::Carried;
 use crate::timer::Time;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// Number of this format: another one whenever a field goes or changes its meaning. New ones have a default.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What is read first, so its fields stay for ever: whether the rest can be understood at all, and how the program was
 /// started that wrote it, so that it can be started again.
@@ -89,79 +93,95 @@ impl Header {
     }
 }
 
-/// The whole state.
+/// What travels: the state, and what must be known before it is read.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Saved {
+pub(super) struct Saved<S> {
     pub(super) header: Header,
     /// Where the next program will be.
     pub(super) program: Option<PathBuf>,
     /// The configuration file that a reload reads.
-    #[serde(default)]
     pub(super) file: Option<PathBuf>,
     /// By what commands tell this master from others.
-    #[serde(default)]
-    pub(super) identity: Option<Identity>,
+    pub(super) identity: Identity,
+    /// Signals that had come and were not taken in.
+    pub(super) signals: Vec<i32>,
+    /// Every descriptor that the state names.
+    pub(super) descriptors: Vec<RawFd>,
+    /// Of these the one of the shared memory.
+    pub(super) board: RawFd,
+    /// And those of the listening sockets, in the order in which a trial is given copies.
+    pub(super) sockets: Vec<RawFd>,
+    /// [`super::Master`] as it writes itself, [`State`] as it is read.
+    pub(super) state: S,
+}
+
+/// What of a master goes on in the next program.
+#[derive(Debug, Deserialize)]
+pub(super) struct State {
     pub(super) supervisor: Supervisor,
     pub(super) scheduler: Scheduler,
-    pub(super) children: Vec<(ChildId, SavedChild)>,
-    #[serde(default)]
-    pub(super) abandoned: Vec<SavedAbandoned>,
-    pub(super) nursery: SavedNursery,
-    pub(super) runs: Vec<(RunId, SavedRun)>,
-    pub(super) generation: SavedGeneration,
+    pub(super) children: BTreeMap<ChildId, Child>,
+    pub(super) abandoned: Vec<Abandoned>,
+    pub(super) nursery: Nursery,
+    pub(super) runs: BTreeMap<RunId, CronRun>,
+    pub(super) current: Generation,
     pub(super) numbers: PoolNumbers,
-    pub(super) inherited: Vec<SavedTaken>,
-    pub(super) board: Kept,
-    pub(super) wake: Vec<Kept>,
+    pub(super) inherited: Inherited,
+    pub(super) board_file: Carried,
+    pub(super) wake: Rc<[Carried]>,
     pub(super) activity: (u64, Time),
     pub(super) watching: bool,
     pub(super) journal: Journal,
     pub(super) followers: Vec<Follower>,
-    pub(super) control: SavedControl,
-    pub(super) notify: SavedNotify,
+    pub(super) control: Control,
+    pub(super) notify: Notify,
     pub(super) stored: BTreeSet<String>,
-    pub(super) runtime: (PathBuf, Kept),
-    pub(super) pid_file: Option<(PathBuf, Kept)>,
+    pub(super) runtime: RuntimeDir,
+    pub(super) pid_file: Option<PidFile>,
     pub(super) started: Time,
-    /// Signals that had come and were not taken in.
-    pub(super) signals: Vec<i32>,
-    /// Every descriptor that is named above.
-    pub(super) descriptors: Vec<RawFd>,
 }
 
-impl Saved {
-    /// Reads a state, and the configuration in it as this program understands it.
+impl<S: DeserializeOwned> Saved<S> {
+    /// Reads a state, and takes over what it names (`sys::carried`).
     ///
     /// # Errors
-    /// Another format; what is not understood.
-    pub(super) fn read(state: &[u8]) -> Result<(Self, Config), String> {
+    /// Another format; what is not understood; a descriptor that did not come along.
+    pub(super) fn read(state: &[u8]) -> Result<Self, String> {
         Header::read(state)?.check()?;
-        let saved: Self =
-            serde_json::from_slice(state).map_err(|error| format!("the state is not understood: {error}"))?;
-        let config = saved.generation.config()?;
-        Ok((saved, config))
-    }
-
-    /// What is restored from it leaves the files of the running server alone, whatever becomes of it.
-    pub(super) fn disown(&mut self) {
-        self.generation.listening.disown();
-        self.control.disown();
-        self.runtime.0 = PathBuf::new();
-        self.pid_file.iter_mut().for_each(|(path, _)| *path = PathBuf::new());
-    }
-
-    /// All descriptors, each open and named once; to be taken over.
-    ///
-    /// # Errors
-    /// One that is not there.
-    pub(super) fn descriptors(&self) -> Result<Taking, String> {
-        Taking::of(&self.descriptors)
+        serde_json::from_slice(state).map_err(|error| format!("the state is not understood: {error}"))
     }
 }
+
+/// A state of which only what comes before it is read.
+pub(super) type Unread = Saved<IgnoredAny>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::{carried, process};
+
+    #[test]
+    fn what_is_read_ends_nothing_until_this_process_is_the_server() {
+        let folder = std::env::temp_dir().join(format!("hatchery-saved-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (socket, number) = (folder.join("control.sock"), folder.join("x.pid"));
+        let (control, pid_file) = (Control::bind(&socket).unwrap(), PidFile::write(&number).unwrap());
+        let runtime = RuntimeDir::create().unwrap();
+        let paths = [socket, number, runtime.path().to_owned()];
+        let (text, descriptors) =
+            carried::written(|| serde_json::to_string(&(&control, &pid_file, &runtime)).unwrap());
+        let in_place = |number| (number, process::memory_file(&[]).unwrap());
+        carried::pretend(descriptors.into_iter().map(in_place).collect());
+        let read: (Control, PidFile, RuntimeDir) = serde_json::from_str(&text).unwrap();
+        drop((read, control));
+        assert!(paths.iter().all(|path| path.exists()), "{paths:?}");
+        carried::own();
+        let connected = std::os::unix::net::UnixStream::connect(&paths[0]);
+        assert!(connected.is_ok(), "what was dropped still listens");
+        drop((pid_file, runtime));
+        assert!(paths[0].exists() && paths[1..].iter().all(|path| !path.exists()), "{paths:?}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn a_state_of_another_kind_is_refused_with_both_versions() {
@@ -182,6 +202,6 @@ mod tests {
             assert!(why.contains(what) && why.contains("9.9.9") && why.contains("restart"), "{why}");
         }
         assert!(Header::read(b"{}").is_err() && Header::read(b"\xff").is_err());
-        assert!(Saved::read(b"not a state").is_err());
+        assert!(Unread::read(b"not a state").is_err());
     }
 }

@@ -11,7 +11,6 @@ use crate::sys::process::{self, Ended};
 use crate::sys::signals::{self, Signals};
 use crate::timer::Time;
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Children that are taken in before the loop looks at everything else.
@@ -197,12 +196,13 @@ impl Master {
             log::info!(target: "hatchery", "received SIGUSR1; there is no log file to reopen");
             return;
         };
-        match log.try_clone().map(Rc::new) {
-            Ok(log) => {
-                self.each_worker(|worker| worker.tell(ToWorker::AccessLog, Some(&log)));
-                log::info!(target: "hatchery", "received SIGUSR1; the access log was reopened");
+        for child in self.children.values_mut() {
+            let Role::Worker(worker) = &mut child.role else { continue };
+            match log.try_clone() {
+                Ok(log) => worker.tell(ToWorker::AccessLog, Some(log)),
+                Err(error) => log::error!(target: "hatchery", "a worker keeps the old access log: {error}"),
             }
-            Err(error) => log::error!(target: "hatchery", "the access log stays as it is: {error}"),
         }
+        log::info!(target: "hatchery", "received SIGUSR1; the access log was reopened");
     }
 }

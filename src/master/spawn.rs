@@ -6,6 +6,7 @@ use crate::config::Sandbox;
 use crate::config::boot::{Listener, WorkerBoot};
 use crate::control::worker::ToMaster;
 use crate::dispatch::{Board, MasterBoard, WorkerBoard};
+use crate::sys::carried::Carried;
 use crate::sys::place::Directory;
 use crate::sys::process::OnlyChild;
 use crate::sys::shm::Shared;
@@ -31,7 +32,7 @@ pub(super) struct Worker<'a> {
     /// The file that the board is mapped from.
     pub(super) board: BorrowedFd<'a>,
     /// The eventfd of every row.
-    pub(super) wake: Rc<[OwnedFd]>,
+    pub(super) wake: Rc<[Carried]>,
     /// Where the sockets of apps are.
     pub(super) runtime_dir: PathBuf,
     /// What runs in the worker.
@@ -192,7 +193,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
             });
         }
     }
-    let access_log = worker.generation.access_log.as_ref().map(OwnedFd::try_clone).transpose()?;
+    let access_log = worker.generation.access_log.as_ref().map(|log| log.try_clone()).transpose()?;
     Ok(WorkerBoot {
         config: worker.generation.config.clone(),
         listeners,
@@ -202,7 +203,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
         wake: worker.wake,
         runtime_dir: worker.runtime_dir,
         master,
-        temp_dir: worker.generation.temp_dir.as_ref().map(OwnedFd::try_clone).transpose()?,
+        temp_dir: worker.generation.temp_dir.as_ref().map(|directory| directory.try_clone()).transpose()?,
         app_pools: worker.generation.app_pools.clone(),
         access_log,
     })
@@ -210,7 +211,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
 
 fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
     let listeners = boot.listeners.iter().map(|listener| listener.fd.as_raw_fd());
-    let wake = boot.wake.iter().map(OwnedFd::as_raw_fd);
+    let wake = boot.wake.iter().map(|wake| wake.as_raw_fd());
     let others = boot
         .access_log
         .iter()

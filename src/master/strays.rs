@@ -4,7 +4,6 @@
 
 use super::Master;
 use super::child::Role;
-use super::kept::{Keeping, SavedProcess, Taking};
 use crate::supervisor::{ChildId, Exit, Input, Left, Seen, Trail};
 use crate::sys::{process, signals};
 use crate::timer::Time;
@@ -18,17 +17,10 @@ const LISTS: usize = 8;
 const MOST: usize = 256;
 
 /// Processes of one child besides that by which it is known.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Strays {
     trail: Option<Trail>,
     others: Vec<process::Child>,
-}
-
-/// What an upgrade keeps of [`Strays`].
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct SavedStrays {
-    trail: Option<Trail>,
-    others: Vec<SavedProcess>,
 }
 
 /// What of a daemon's process lives on when one of its processes has ended.
@@ -55,21 +47,6 @@ impl Strays {
     /// Gives them away: nothing waits for them any more.
     pub(super) fn take(&mut self) -> Vec<process::Child> {
         std::mem::take(&mut self.others)
-    }
-
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedStrays {
-        let others = self.others.iter().map(|other| SavedProcess::of(other, descriptors)).collect();
-        SavedStrays { trail: self.trail.clone(), others }
-    }
-}
-
-impl SavedStrays {
-    /// The same again.
-    pub(super) fn restore(self, descriptors: &mut Taking) -> Result<Strays, String> {
-        let others =
-            self.others.into_iter().map(|other| other.restore(descriptors)).collect::<Result<_, _>>()?;
-        Ok(Strays { trail: self.trail, others })
     }
 }
 

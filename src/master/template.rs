@@ -11,10 +11,6 @@
 //!
 //! The socket goes one way: nothing can be sent to the master over it, a descriptor least of all.
 
-mod saved;
-
-pub(super) use saved::SavedNursery;
-
 use super::abandoned::{Abandoned, What};
 use super::apps::{self, App, Start, Wanted};
 use super::child::{Child, Hearing, Role};
@@ -24,32 +20,54 @@ use super::{Channel, Master, Token, logger};
 use crate::control::frame::{self, Frame, Kind};
 use crate::supervisor::templates::{Input, Key, Output as Order, TemplatePlan, TemplateView, Templates};
 use crate::supervisor::{self, ChildId, Exit, Kill};
+use crate::sys::carried::Carried;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch};
 use crate::sys::{channel, seqpacket, signals, user};
 use crate::timer::Time;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 /// The templates, and what is to be forked from them.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Nursery {
     core: Templates,
+    #[serde(with = "pairs")]
     living: BTreeMap<Key, Template>,
     unborn: BTreeMap<ChildId, Unborn>,
 }
 
+/// A map as pairs: keys of JSON are texts.
+mod pairs {
+    use super::{BTreeMap, Deserialize, Key, Serialize};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<V: Serialize, S: Serializer>(
+        map: &BTreeMap<Key, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<Key, V>, D::Error> {
+        Ok(Vec::<(Key, V)>::deserialize(from)?.into_iter().collect())
+    }
+}
+
 /// A living template.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Template {
     process: process::Child,
     name: String,
     /// The template and the processes that it forks run as this user.
     user: u32,
     /// Where it is told to fork: a socket, as descriptors go with it.
-    ear: OwnedFd,
+    ear: Carried,
     /// What the template says, and the processes that it has forked until they are born.
     voice: Voice<frame::Reader>,
     launch: Option<Launch>,
@@ -59,7 +77,7 @@ struct Template {
 }
 
 /// A process that waits for its template.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Unborn {
     pool: u16,
     slot: u16,
@@ -90,6 +108,16 @@ impl Nursery {
 
     pub(super) fn deadline(&self) -> Option<Time> {
         self.core.deadline()
+    }
+
+    /// After an upgrade the current generation has another number; its templates stay.
+    pub(super) fn renumber(&mut self, generation: u32) {
+        let from = self.core.renumber(generation);
+        let living = std::mem::take(&mut self.living);
+        self.living.extend(living.into_iter().map(|(key, template)| {
+            let number = if key.generation == from { generation } else { key.generation };
+            (Key { generation: number, ..key }, template)
+        }));
     }
 
     /// Waits for what templates say and print.
@@ -247,6 +275,7 @@ impl Master {
         let (start, output) = (Start::of(settings), Output::new(&name, read).with_past());
         let voice = Voice::new(voice);
         let user = generation.app_account(app).map_or_else(user::uid, |account| account.uid);
+        let ear = ear.into();
         Ok(Template { process, name, user, ear, voice, launch: Some(launch), start, output })
     }
 

@@ -1,10 +1,8 @@
-//! The trial, in the new program: it reads the state as the real start will, boots one worker with copies of the sockets
-//! on a board of its own, rehearses what the real start does with the state, says READY and leaves. The worker never
-//! accepts. Nothing of the running server is touched.
+//! The trial, in the new program: it rehearses what the real start does with the state, boots one worker with copies of the
+//! sockets on a board of its own, says READY and leaves. The worker never accepts. Nothing of the running server is touched.
 
-use super::kept::Kept;
 use super::order::READY;
-use super::saved::Saved;
+use super::saved::{Saved, State, Unread};
 use super::voice::{Heard, Voice};
 use super::{Master, Start, logger, show_title, signals as caught, spawn, wake};
 use crate::control::exit::Exit;
@@ -14,8 +12,10 @@ use crate::dispatch::board::WORDS;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{Ended, OnlyChild};
 use crate::sys::shm::Shared;
-use crate::sys::{clock, inherited, process, signals};
-use std::io::Write as _;
+use crate::sys::{carried, clock, inherited, process, signals};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 
 /// Where the master put the pipe for READY, the state, and the first of the sockets.
@@ -34,34 +34,35 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     let report = inherited::take(REPORT).ok_or("the trial has no pipe to its master")?;
     let state = inherited::contents(STATE).map_err(|error| format!("the state cannot be read: {error}"))?;
     drop(inherited::take(STATE));
-    let (saved, config) = Saved::read(&state)?;
-    logger::set_level(config.log.level);
-    if let Err(problems) = (start.load)(saved.file.as_deref().or(start.file.as_deref())) {
+    let unread = Unread::read(&state)?;
+    rehearse(start, &state, &unread)?;
+    let mut given = BTreeMap::new();
+    for (number, place) in unread.sockets.iter().zip(SOCKETS..) {
+        given.insert(*number, carried::take(place)?);
+    }
+    pretend(&unread, given).map_err(unlike)?;
+    let Saved { file, state, .. } = Saved::<State>::read(&state)?;
+    logger::set_level(state.current.config.log.level);
+    if let Err(problems) = (start.load)(file.as_deref()) {
         log::warn!(target: "hatchery", "the next reload would fail with this program: {problems}");
     }
     // Whether what the real start needs can be had.
     drop(caught::catch().map_err(|error| format!("cannot catch signals: {error}"))?);
-    let mut sockets: Vec<OwnedFd> = Vec::new();
-    for (number, _) in (SOCKETS..).zip(&saved.generation.listening.sockets) {
-        let socket = inherited::take(number);
-        sockets.push(socket.ok_or_else(|| format!("descriptor {number} did not come along"))?);
-    }
     show_title("hatchery: upgrade trial");
-    let number = saved.supervisor.generation();
-    let kept = (saved.descriptors.clone(), saved.board);
-    let generation = saved.generation.try_with(config, sockets);
-    let (shared, board) =
-        Shared::in_file(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
-    MasterBoard::new(shared.words()).begin();
+    let shared = Shared::of_file(state.board_file.as_fd(), WORDS);
+    let shared = shared.map_err(|error| format!("cannot map shared memory: {error}"))?;
+    // Its log and directory for temporary files are not really there.
+    let mut generation = state.current;
+    (generation.access_log, generation.temp_dir) = (None, None);
     let worker = spawn::Worker {
         generation: &generation,
-        number,
+        number: state.supervisor.generation(),
         row: 0,
         slot: 0,
         shared,
-        board: board.as_fd(),
+        board: state.board_file.as_fd(),
         wake: wake().map_err(|error| format!("cannot make event descriptors: {error}"))?,
-        runtime_dir: saved.runtime.0,
+        runtime_dir: state.runtime.path().to_owned(),
         run: start.worker,
     };
     let (worker, line) =
@@ -74,7 +75,6 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
         log::debug!(target: "hatchery", "cannot signal the worker of the trial: {error}");
     }
     booted.map_err(|reason| format!("its worker did not start: {reason}"))?;
-    rehearse(start, &state, &kept)?;
     let mut report = std::fs::File::from(report);
     report.write_all(READY).map_err(|error| format!("the master does not listen: {error}"))?;
     Ok(0)
@@ -82,10 +82,10 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
 
 /// Takes the state over as the real start will, in a process of its own: if that fails, or crashes, the running server is
 /// none the worse for it.
-fn rehearse(start: &Start, state: &[u8], kept: &(Vec<RawFd>, Kept)) -> Result<(), String> {
+fn rehearse(start: &Start, state: &[u8], unread: &Unread) -> Result<(), String> {
     let trial = std::process::id();
     let child = process::fork(|alone| {
-        let result = contain(&alone, trial, kept).map_err(|error| format!("it cannot be set up: {error}"));
+        let result = contain(&alone, trial, unread).map_err(unlike);
         match result.and_then(|()| Master::rehearse(start.without_source(), state)) {
             Ok(()) => 0,
             Err(reason) => {
@@ -102,9 +102,8 @@ fn rehearse(start: &Start, state: &[u8], kept: &(Vec<RawFd>, Kept)) -> Result<()
     }
 }
 
-/// In a forked process: lets go of everything that is the running server's, and puts something else at the numbers that
-/// the state names, the second one being the board. A panic must not unwind: what it would drop removes files.
-fn contain(alone: &OnlyChild, trial: u32, (descriptors, board): &(Vec<RawFd>, Kept)) -> std::io::Result<()> {
+/// In a forked process: lets go of everything that is the running server's.
+fn contain(alone: &OnlyChild, trial: u32, unread: &Unread) -> io::Result<()> {
     process::die_with_parent(signals::SIGKILL, trial)?;
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -113,18 +112,35 @@ fn contain(alone: &OnlyChild, trial: u32, (descriptors, board): &(Vec<RawFd>, Ke
     }));
     log::set_max_level(log::LevelFilter::Off);
     alone.close_except(&[])?;
-    for number in descriptors.iter().copied().filter(|number| *number != board.number()) {
-        // Each is a file of its own: some are locked.
-        inherited::put_at(process::memory_file(&[])?, number)?;
+    pretend(unread, BTreeMap::new())
+}
+
+/// Puts something else in the place of each descriptor that the state names, but for those that are given; in that of the
+/// shared memory, memory of our own.
+fn pretend(unread: &Unread, given: BTreeMap<RawFd, OwnedFd>) -> io::Result<()> {
+    let mut all = given;
+    for number in &unread.descriptors {
+        if let Entry::Vacant(place) = all.entry(*number) {
+            place.insert(if *number == unread.board { board()? } else { process::memory_file(&[])? });
+        }
     }
+    carried::pretend(all);
+    Ok(())
+}
+
+fn board() -> io::Result<OwnedFd> {
     let (shared, file) = Shared::in_file(WORDS)?;
     MasterBoard::new(shared.words()).begin();
-    inherited::put_at(file, board.number())
+    Ok(file)
+}
+
+fn unlike(error: io::Error) -> String {
+    format!("there is nothing to put in the place of each descriptor: {error}")
 }
 
 /// Until the worker is set up. The master bounds the trial.
 fn wait_for(mut voice: Voice<worker::Reader>) -> Result<(), String> {
-    let broken = |error: std::io::Error| error.to_string();
+    let broken = |error: io::Error| error.to_string();
     loop {
         let Some(pipe) = voice.descriptor() else { return Err("it ended".to_owned()) };
         let mut set = Set::new();

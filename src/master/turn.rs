@@ -11,8 +11,9 @@ use crate::dispatch::{Freed, Lease, Rows};
 use crate::supervisor::{ChildId, Input, Ticket};
 use crate::sys::poll::{Interest, Ready, Set};
 use crate::sys::sandbox::Applied;
-use crate::sys::{clock, process, signals};
+use crate::sys::{clock, fd, process, signals};
 use crate::timer::{Time, earliest};
+use std::os::fd::AsFd as _;
 
 impl Master {
     /// Until the supervisor says that nothing is left.
@@ -359,8 +360,7 @@ impl Master {
     /// Wakes the worker in a row.
     pub(super) fn poke(&self, row: u16) {
         if let Some(wake) = self.wake.get(usize::from(row)) {
-            // Full means that it is awake already.
-            let _ = nix::unistd::write(wake, &1_u64.to_ne_bytes());
+            fd::poke(wake.as_fd());
         }
     }
 

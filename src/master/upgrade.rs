@@ -3,7 +3,6 @@
 
 use super::abandoned::{Abandoned, What};
 use super::environment::{Environment, string};
-use super::kept::Keeping;
 use super::order::{Order, READY};
 use super::output::Output;
 use super::saved::{Header, Saved};
@@ -13,7 +12,7 @@ use crate::sys::exec::{self, Image};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{self, Launch, Program};
 use crate::sys::resources::Resources;
-use crate::sys::{channel, signals};
+use crate::sys::{carried, channel, signals};
 use crate::timer::Time;
 use std::ffi::{CString, OsString};
 use std::fs::File;
@@ -272,40 +271,19 @@ impl Master {
 
     /// The state as it travels, and the descriptors that go with it.
     pub(super) fn state(&self, came: &[i32]) -> io::Result<(Vec<u8>, Vec<RawFd>)> {
-        let saved = self.save(came);
-        Ok((serde_json::to_vec(&saved)?, saved.descriptors))
-    }
-
-    fn save(&self, came: &[i32]) -> Saved {
-        let mut keeping = Keeping::default();
-        Saved {
+        let (state, descriptors) = carried::written(|| serde_json::value::to_raw_value(self));
+        let sockets = self.current.sockets();
+        let saved = Saved {
             header: Header::own(self.upgrade.arguments.clone()),
             program: self.upgrade.program.clone(),
             file: self.start.file.clone(),
-            identity: Some(self.start.identity.clone()),
-            supervisor: self.supervisor.clone(),
-            scheduler: self.scheduler.clone(),
-            children: self.children.iter().map(|(id, child)| (*id, child.save(&mut keeping))).collect(),
-            abandoned: self.abandoned.iter().map(|known| known.save(&mut keeping)).collect(),
-            nursery: self.nursery.save(&mut keeping),
-            runs: self.runs.iter().map(|(id, run)| (*id, run.save(&mut keeping))).collect(),
-            generation: self.current.save(&mut keeping),
-            numbers: self.numbers.clone(),
-            inherited: self.inherited.save(&mut keeping),
-            board: keeping.keep(&self.board_file),
-            wake: self.wake.iter().map(|wake| keeping.keep(wake)).collect(),
-            activity: self.activity,
-            watching: self.watching,
-            journal: self.journal.clone(),
-            followers: self.followers.clone(),
-            control: self.control.save(&mut keeping),
-            notify: self.notify.save(),
-            stored: self.stored.clone(),
-            runtime: self.runtime.save(&mut keeping),
-            pid_file: self.pid_file.as_ref().map(|file| file.save(&mut keeping)),
-            started: self.started,
+            identity: self.start.identity.clone(),
             signals: came.to_vec(),
-            descriptors: keeping.numbers().to_vec(),
-        }
+            descriptors: descriptors.clone(),
+            board: self.board_file.as_raw_fd(),
+            sockets: sockets.iter().map(|socket| socket.descriptor().as_raw_fd()).collect(),
+            state: state?,
+        };
+        Ok((serde_json::to_vec(&saved)?, descriptors))
     }
 }

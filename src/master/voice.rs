@@ -1,11 +1,11 @@
 //! What workers (`control::worker`), processes of apps and templates (`control::frame`) tell the master, over a channel
 //! that carries bytes and nothing else (`sys::channel`, docs/decisions/0012-descriptors.md).
 
-use super::kept::{Keeping, Kept, Taking};
 use crate::control::frame;
 use crate::control::worker::{self, ToMaster};
 use crate::supervisor::Break;
-use serde::{Deserialize, Serialize};
+use crate::sys::carried::Carried;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -65,20 +65,14 @@ impl Reader for worker::Reader {
 }
 
 /// Our end of such a channel.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "R: Reader")]
 pub(super) struct Voice<R> {
-    pipe: Option<File>,
+    pipe: Option<Carried<File>>,
+    #[serde(serialize_with = "write", deserialize_with = "read")]
     reader: R,
     /// What came over it was no word, or none for us.
     garbled: bool,
-}
-
-/// What an upgrade keeps of a [`Voice`].
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct SavedVoice {
-    pipe: Option<Kept>,
-    /// Of a word that is not whole yet.
-    read: Vec<u8>,
 }
 
 /// What one read has brought.
@@ -100,7 +94,7 @@ impl<R: Reader> Voice<R> {
 
     /// To wait for; `None` once it is closed.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.as_ref().map(File::as_fd)
+        self.pipe.as_ref().map(|pipe| pipe.as_fd())
     }
 
     /// Why nothing more can come: nobody is left who could speak, or what came was no word.
@@ -147,12 +141,6 @@ impl<R: Reader> Voice<R> {
         }
     }
 
-    /// For an upgrade.
-    pub(super) fn save(&self, descriptors: &mut Keeping) -> SavedVoice {
-        let pipe = self.pipe.as_ref().map(|pipe| descriptors.keep(pipe));
-        SavedVoice { pipe, read: self.reader.rest().to_vec() }
-    }
-
     /// What was read and is not yet a whole word.
     #[cfg(test)]
     pub(super) fn rest(&self) -> &[u8] {
@@ -160,12 +148,13 @@ impl<R: Reader> Voice<R> {
     }
 }
 
-impl SavedVoice {
-    /// The same again.
-    pub(super) fn restore<R: Reader>(self, descriptors: &mut Taking) -> Result<Voice<R>, String> {
-        let pipe = self.pipe.map(|kept| descriptors.take(kept)).transpose()?;
-        let mut reader = R::default();
-        reader.feed(&self.read);
-        Ok(Voice { pipe: pipe.map(File::from), reader, garbled: false })
-    }
+/// As what it has read and is not yet a whole word.
+fn write<R: Reader, S: Serializer>(reader: &R, to: S) -> Result<S::Ok, S::Error> {
+    reader.rest().serialize(to)
+}
+
+fn read<'de, R: Reader, D: Deserializer<'de>>(from: D) -> Result<R, D::Error> {
+    let mut reader = R::default();
+    reader.feed(&Vec::<u8>::deserialize(from)?);
+    Ok(reader)
 }

@@ -1,5 +1,6 @@
 //! Listening sockets: bound, non-blocking, close-on-exec; inherited ones (sd_listen_fds(3)) are taken over.
 
+use super::carried::Carried;
 use super::place::{self, Aside, Hold, Identity, Place};
 use super::{inherited, process, rights};
 use nix::fcntl::OFlag;
@@ -24,25 +25,16 @@ pub(crate) enum Local {
 }
 
 /// A bound socket that listens.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Bound {
     /// The socket.
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: Carried,
     /// Where it is bound; the real port for port 0.
     pub(crate) local: Local,
     /// An inherited IPv6 socket that takes IPv4 too.
     pub(crate) dual: bool,
     /// The file of a Unix socket that we made, to remove no other at the end.
     pub(crate) file: Option<Identity>,
-}
-
-impl Bound {
-    /// A socket that an earlier program of this process has bound.
-    #[must_use]
-    pub(crate) fn resumed(socket: OwnedFd, local: Local, dual: bool) -> Self {
-        rights::refuse(socket.as_fd());
-        Self { socket, local, dual, file: None }
-    }
 }
 
 /// Listens on a TCP address. An IPv6 socket takes IPv6 only.
@@ -202,7 +194,7 @@ fn take_over(socket: OwnedFd) -> Option<Bound> {
         .map(Local::Tcp)
         .or_else(|| address.as_pathname().map(|path| Local::Unix(path.to_owned())))?;
     let dual = matches!(local, Local::Tcp(SocketAddr::V6(_))) && !view.only_v6().unwrap_or(true);
-    Some(Bound { socket, local, dual, file: None })
+    Some(Bound { socket: socket.into(), local, dual, file: None })
 }
 
 /// While `on`, a TCP connection is reported only once it has sent something: whoever only knocks wakes nobody.
@@ -297,7 +289,7 @@ mod tests {
     fn an_inherited_socket_is_recognised_and_anything_else_is_not() {
         let bound = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let local = bound.local.clone();
-        assert_eq!(take_over(bound.socket).unwrap().local, local);
+        assert_eq!(take_over(bound.socket.try_clone().unwrap()).unwrap().local, local);
         assert!(take_over(std::fs::File::open("/dev/null").unwrap().into()).is_none());
     }
 }

@@ -1,12 +1,17 @@
 //! Advisory locks on files and directories: held as long as the descriptor is open, gone with the process.
 
-use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
+use super::carried::Carried;
+use nix::fcntl::{FcntlArg, fcntl};
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 
-/// A held lock (flock(2)). Whoever can open the file can hold it: it is for what nobody else can open.
-#[derive(Debug)]
-pub(crate) struct Locked(Flock<File>);
+/// A held lock (flock(2)). Whoever can open the file can hold it: it is for what nobody else can open. It belongs to the open
+/// file: it outlives an exec, and taking it again there changes nothing.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(try_from = "Carried<File>")]
+pub(crate) struct Locked(Carried<File>);
 
 impl Locked {
     /// Locks `file` for this process alone; `None` if another one holds it.
@@ -14,10 +19,17 @@ impl Locked {
     /// # Errors
     /// ENOLCK and the like.
     pub(crate) fn try_new(file: File) -> io::Result<Option<Self>> {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Self(lock))),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, error)) => Err(error.into()),
+        Self::hold(file.into())
+    }
+
+    fn hold(file: Carried<File>) -> io::Result<Option<Self>> {
+        // SAFETY: integers only.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            return Ok(Some(Self(file)));
+        }
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            error => Err(error),
         }
     }
 
@@ -30,9 +42,10 @@ impl Locked {
 
 /// A held lock of one who writes (F_OFD_SETLK, fcntl_locking(2)). Only who can open the file for writing can hold it, but
 /// whoever can read it can be in the way of taking it: it is taken on a file that nobody else could open yet. It belongs to
-/// the open file, as the other kind does: it outlives an exec.
-#[derive(Debug)]
-pub(crate) struct WriteLocked(File);
+/// the open file, as the other kind does.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(try_from = "Carried<File>")]
+pub(crate) struct WriteLocked(Carried<File>);
 
 impl WriteLocked {
     /// Locks `file`, which is open for writing; `None` if somebody else holds a lock.
@@ -40,7 +53,11 @@ impl WriteLocked {
     /// # Errors
     /// ENOLCK and the like.
     pub(crate) fn try_new(file: File) -> io::Result<Option<Self>> {
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
+        Self::hold(file.into())
+    }
+
+    fn hold(file: Carried<File>) -> io::Result<Option<Self>> {
+        match fcntl(&*file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
             Ok(_) => Ok(Some(Self(file))),
             Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(None),
             Err(error) => Err(error.into()),
@@ -61,6 +78,26 @@ impl WriteLocked {
     #[must_use]
     pub(crate) fn file(&self) -> &File {
         &self.0
+    }
+}
+
+fn lost<T>(held: io::Result<Option<T>>) -> Result<T, &'static str> {
+    held.ok().flatten().ok_or("a lock is lost")
+}
+
+impl TryFrom<Carried<File>> for Locked {
+    type Error = &'static str;
+
+    fn try_from(file: Carried<File>) -> Result<Self, &'static str> {
+        lost(Self::hold(file))
+    }
+}
+
+impl TryFrom<Carried<File>> for WriteLocked {
+    type Error = &'static str;
+
+    fn try_from(file: Carried<File>) -> Result<Self, &'static str> {
+        lost(Self::hold(file))
     }
 }
 

@@ -1,6 +1,7 @@
 //! System calls, and the only `unsafe` of the crate. Functions here do one thing, retry EINTR and return
 //! `io::Error`; they decide nothing.
 
+pub(crate) mod carried;
 pub mod channel;
 pub mod clock;
 pub(crate) mod code;
@@ -8,6 +9,7 @@ pub(crate) mod epoll;
 pub(crate) mod exec;
 pub(crate) mod fd;
 pub(crate) mod file;
+
 pub mod inherited;
 pub(crate) mod inotify;
 pub(crate) mod page_cache;

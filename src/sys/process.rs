@@ -8,9 +8,11 @@ pub(crate) use fork::fork_of_test;
 pub(super) use fork::only_thread;
 pub(crate) use fork::{OnlyChild, fork};
 
+use super::carried::Carried;
 use super::resources::Resources;
 use super::user::{self, Account};
 use super::{pidfd, sandbox, signals};
+use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -25,18 +27,18 @@ pub(crate) enum Ended {
 }
 
 /// A child as its parent knows it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Child {
     /// Process id, which is also its process group's.
     pub(crate) pid: u32,
     /// Names the process for signals; `None` where the kernel or a sandbox has no pidfd_open(2).
-    pub(crate) handle: Option<OwnedFd>,
+    pub(crate) handle: Option<Carried>,
 }
 
 impl Child {
     fn new(pid: libc::pid_t) -> Self {
         let pid = pid.unsigned_abs();
-        Self { pid, handle: pidfd::open(pid).ok() }
+        Self { pid, handle: pidfd::open(pid).ok().map(Carried::from) }
     }
 }
 
@@ -70,9 +72,9 @@ pub(crate) struct Program {
 }
 
 /// What happened to a program between its fork and its exec.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Launch {
-    pipe: std::fs::File,
+    pipe: Carried<std::fs::File>,
     astray: bool,
 }
 
@@ -98,12 +100,6 @@ pub(crate) enum LaunchStep {
 }
 
 impl Launch {
-    /// A launch that was begun before this program was executed.
-    #[must_use]
-    pub(crate) fn resume(pipe: OwnedFd) -> Self {
-        Self { pipe: pipe.into(), astray: false }
-    }
-
     /// Readable when [`Launch::outcome`] knows more.
     #[must_use]
     pub(crate) fn descriptor(&self) -> &std::fs::File {
@@ -180,7 +176,7 @@ pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
     // SAFETY: everything was prepared above; up to the exec, or the end, `run` makes async-signal-safe calls only.
     let child = unsafe { fork::fork_anyway(run) }?;
     drop(write);
-    Ok((child, Launch::resume(read)))
+    Ok((child, Launch { pipe: read.into(), astray: false }))
 }
 
 /// Where the child of [`spawn`] reports a failure; each child has its own copy.

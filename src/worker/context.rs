@@ -21,6 +21,7 @@ use crate::event::{Poll, Source};
 use crate::http::Scheme;
 use crate::http::date::ImfDate;
 use crate::slab::Key;
+use crate::sys::carried::Carried;
 use crate::sys::{clock, fd, seqpacket};
 use crate::timer::{Time, Wall, Wheel, earliest};
 use crate::{h1, route};
@@ -81,7 +82,7 @@ pub(super) struct Context {
     pub(super) temp_dir: TempDir,
     /// The master's process id: it has made all sockets there.
     pub(super) master: u32,
-    wake: Rc<[OwnedFd]>,
+    wake: Rc<[Carried]>,
     control: OwnedFd,
     /// The pipe to the master.
     tell: OwnedFd,
@@ -202,7 +203,7 @@ impl Context {
 
     /// The eventfd by which others wake this worker.
     pub(super) fn own_wake(&self) -> &OwnedFd {
-        self.wake.get(usize::from(self.row)).unwrap_or(&self.control)
+        self.wake.get(usize::from(self.row)).map_or(&self.control, |wake| &**wake)
     }
 
     /// Wakes the worker of another row.

@@ -271,7 +271,7 @@ fn refuses_state(edit: &str, expected: &[&str]) {
 #[test]
 fn a_state_that_cannot_be_taken_over_is_found_by_the_trial() {
     // Among the last that is taken over: what came before is given up again.
-    let lost = r#"s/\("runtime":\["[^"]*",\)[0-9]*/\19999/"#;
+    let lost = r#"s/\("runtime":{"path":"[^"]*","lock":\)[0-9]*/\19999/"#;
     refuses_state(lost, &["the rehearsal of taking over has failed", "descriptor 9999 is lost"]);
 }
 

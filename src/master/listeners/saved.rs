@@ -1,130 +1,71 @@
-//! The listening sockets over an upgrade.
+//! The addresses over an upgrade: addresses and generations share sockets, so that each socket is written once, and the
+//! addresses name places in their list.
 
-use super::super::kept::{Keeping, Kept, Taking};
-use super::{Inherited, Listening, Socket, Taken};
+use super::{Listening, Socket};
 use crate::config::Address;
-use crate::sys::listener::{Bound, Local};
-use crate::sys::place::Identity;
-use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::rc::Rc;
 
-/// What an upgrade keeps of a socket.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::master) struct SavedSocket {
-    /// The socket.
-    pub(in crate::master) socket: Kept,
-    local: Local,
-    dual: bool,
-    passed: Option<String>,
-    file: Option<(PathBuf, Identity)>,
-}
+/// Address, places of its sockets, sites.
+type Place = (Address, Vec<usize>, Vec<usize>);
 
-impl SavedSocket {
-    fn of(socket: &Socket, descriptors: &mut Keeping) -> Self {
-        Self {
-            socket: descriptors.keep(&socket.bound.socket),
-            local: socket.bound.local.clone(),
-            dual: socket.bound.dual,
-            passed: socket.passed.clone(),
-            file: socket.file.clone(),
+/// Each socket once, in the order in which [`deserialize`] and a trial find them.
+pub(in crate::master) fn sockets(open: &[Listening]) -> Vec<Rc<Socket>> {
+    let mut sockets: Vec<Rc<Socket>> = Vec::new();
+    for socket in open.iter().flat_map(|listening| &listening.sockets) {
+        if !sockets.iter().any(|known| Rc::ptr_eq(known, socket)) {
+            sockets.push(socket.clone());
         }
     }
-
-    /// The socket of that descriptor; `owned`: it removes its file at its end.
-    fn restore(self, socket: OwnedFd, owned: bool) -> Rc<Socket> {
-        let bound = Bound::resumed(socket, self.local, self.dual);
-        Rc::new(Socket { bound, passed: self.passed, file: self.file.filter(|_| owned) })
-    }
+    sockets
 }
 
-/// What an upgrade keeps of the addresses: each socket once.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(in crate::master) struct SavedListening {
-    /// All of them.
-    pub(in crate::master) sockets: Vec<SavedSocket>,
-    /// Address, places of its sockets, sites.
-    addresses: Vec<(Address, Vec<usize>, Vec<usize>)>,
+pub(in crate::master) fn serialize<S: Serializer>(open: &[Listening], to: S) -> Result<S::Ok, S::Error> {
+    let sockets = sockets(open);
+    let place = |socket: &Rc<Socket>| sockets.iter().position(|known| Rc::ptr_eq(known, socket));
+    let places = open.iter().map(|Listening { address, sockets, sites }| {
+        (address, sockets.iter().filter_map(place).collect::<Vec<_>>(), sites)
+    });
+    (&sockets, places.collect::<Vec<_>>()).serialize(to)
 }
 
-impl SavedListening {
-    /// The files of the sockets are somebody else's.
-    pub(in crate::master) fn disown(&mut self) {
-        self.sockets.iter_mut().for_each(|socket| socket.file = None);
-    }
-
-    /// For an upgrade.
-    pub(in crate::master) fn of(open: &[Listening], descriptors: &mut Keeping) -> Self {
-        let mut saved = Self::default();
-        let mut known: Vec<Rc<Socket>> = Vec::new();
-        for listening in open {
-            let mut places = Vec::new();
-            for socket in &listening.sockets {
-                let place = known.iter().position(|other| Rc::ptr_eq(other, socket));
-                places.push(place.unwrap_or_else(|| {
-                    known.push(socket.clone());
-                    saved.sockets.push(SavedSocket::of(socket, descriptors));
-                    known.len() - 1
-                }));
-            }
-            saved.addresses.push((listening.address.clone(), places, listening.sites.clone()));
-        }
-        saved
-    }
-
-    /// The addresses again, with these descriptors in the order of the sockets; `owned`: they are the master's, not
-    /// copies in a trial.
-    pub(in crate::master) fn restore(self, descriptors: Vec<OwnedFd>, owned: bool) -> Vec<Listening> {
-        let sockets: Vec<Rc<Socket>> = self
-            .sockets
-            .into_iter()
-            .zip(descriptors)
-            .map(|(saved, descriptor)| saved.restore(descriptor, owned))
-            .collect();
-        let listening = |(address, places, sites): (Address, Vec<usize>, Vec<usize>)| Listening {
-            address,
-            sockets: places.into_iter().filter_map(|place| sockets.get(place).cloned()).collect(),
-            sites,
-        };
-        self.addresses.into_iter().map(listening).collect()
-    }
+pub(in crate::master) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Listening>, D::Error> {
+    let (all, places): (Vec<Rc<Socket>>, Vec<Place>) = Deserialize::deserialize(from)?;
+    let listening = |(address, places, sites): Place| Listening {
+        address,
+        sockets: places.into_iter().filter_map(|place| all.get(place).cloned()).collect(),
+        sites,
+    };
+    Ok(places.into_iter().map(listening).collect())
 }
 
-/// What an upgrade keeps of a socket that nothing has asked for yet.
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::master) struct SavedTaken {
-    name: String,
-    stored: bool,
-    socket: Kept,
-    local: Local,
-    dual: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::Inherited;
+    use super::*;
+    use crate::sys::{carried, process};
 
-impl Inherited {
-    /// For an upgrade.
-    pub(in crate::master) fn save(&self, descriptors: &mut Keeping) -> Vec<SavedTaken> {
-        let saved = |taken: &Taken| SavedTaken {
-            name: taken.name.clone(),
-            stored: taken.stored,
-            socket: descriptors.keep(&taken.bound.socket),
-            local: taken.bound.local.clone(),
-            dual: taken.bound.dual,
-        };
-        self.0.borrow().iter().map(saved).collect()
-    }
-
-    /// The same again.
-    pub(in crate::master) fn restore(
-        saved: Vec<SavedTaken>,
-        descriptors: &mut Taking,
-    ) -> Result<Self, String> {
-        let mut taken = Vec::new();
-        for SavedTaken { name, stored, socket, local, dual } in saved {
-            let bound = Bound::resumed(descriptors.take(socket)?, local, dual);
-            taken.push(Taken { name, stored, bound });
-        }
-        Ok(Self(RefCell::new(taken)))
+    #[test]
+    fn a_socket_that_addresses_share_is_one_again_and_its_file_stays() {
+        let path = std::env::temp_dir().join(format!("hatchery-shared-{}.sock", std::process::id()));
+        let of = |text: &str| super::super::sockets(&Address::Unix(text.into()), &[], &Inherited::default());
+        let shared = of(path.to_str().unwrap()).unwrap();
+        let address = |name: &str| Address::Passed(name.to_owned());
+        let listening = |name, sites| Listening { address: address(name), sockets: shared.clone(), sites };
+        let open = [listening("one", vec![0]), listening("two", vec![1, 2])];
+        let mut text = Vec::new();
+        let (written, numbers) =
+            carried::written(|| serialize(&open, &mut serde_json::Serializer::new(&mut text)));
+        assert!(written.is_ok() && numbers.len() == 1, "{numbers:?}");
+        carried::pretend([(numbers[0], process::memory_file(&[]).unwrap())].into());
+        let again = deserialize(&mut serde_json::Deserializer::from_slice(&text)).unwrap();
+        let [one, two] = again.as_slice() else { panic!("{again:?}") };
+        assert!(Rc::ptr_eq(&one.sockets[0], &two.sockets[0]) && one.sockets[0].name() == shared[0].name());
+        assert_eq!((&one.address, &two.address, &two.sites), (&address("one"), &address("two"), &vec![1, 2]));
+        drop(again);
+        assert!(path.exists());
+        carried::own();
+        drop((open, shared));
+        assert!(!path.exists());
     }
 }

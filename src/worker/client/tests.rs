@@ -56,7 +56,7 @@ impl Bench {
             control,
             tell,
             board,
-            wake: Rc::from([fd::eventfd().unwrap()]),
+            wake: Rc::from([fd::eventfd().unwrap().into()]),
             runtime_dir: directory.clone(),
             master: 0,
             temp_dir: None,
