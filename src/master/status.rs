@@ -3,7 +3,7 @@
 use super::Master;
 use super::child::Role;
 use crate::config;
-use crate::control::command::{ChildStatus, PoolStatus, Running, SandboxStatus, Status, TemplateStatus};
+use crate::control::command::{ChildStatus, PoolStatus, Running, SandboxStatus, Status};
 use crate::supervisor::{ChildView, PoolState, PoolView};
 use crate::sys::sandbox::Applied;
 use crate::sys::{process, sandbox};
@@ -89,23 +89,8 @@ impl Master {
             retry_in_ms: view.retry.map(|retry| retry.since(now).as_millis() as u64),
             children: view.children.iter().map(|child| self.child(child, now)).collect(),
             unkillable: view.abandoned.iter().map(|process| self.unkillable(process, now)).collect(),
-            templates: self.templates(view.index, now),
+            templates: self.nursery.status(view.index, now),
         }
-    }
-
-    fn templates(&self, pool: u16, now: Time) -> Vec<TemplateStatus> {
-        let views = self.nursery.views().into_iter().filter(|view| view.key.pool == pool);
-        views
-            .map(|view| TemplateStatus {
-                pid: view.pid.unwrap_or(0),
-                generation: view.key.generation,
-                state: view.state.to_owned(),
-                uptime_seconds: now.since(view.since).as_secs(),
-                restarts: view.restarts,
-                last_exit: view.last_exit,
-                rss_bytes: view.pid.and_then(process::resident).unwrap_or(0),
-            })
-            .collect()
     }
 
     fn child(&self, view: &ChildView, now: Time) -> ChildStatus {

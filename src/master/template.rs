@@ -17,8 +17,9 @@ use super::child::{Child, Hearing, Role};
 use super::output::Output;
 use super::voice::{Heard, Voice};
 use super::{Channel, Master, Token, logger};
+use crate::control::command::TemplateStatus;
 use crate::control::frame::{self, Frame, Kind};
-use crate::supervisor::templates::{Input, Key, Output as Order, TemplatePlan, TemplateView, Templates};
+use crate::supervisor::templates::{Input, Key, Output as Order, TemplatePlan, Templates};
 use crate::supervisor::{self, ChildId, Exit, Kill};
 use crate::sys::carried::Carried;
 use crate::sys::poll::{Interest, Set};
@@ -150,9 +151,11 @@ impl Nursery {
             .map(|template| (format!("app {} template", template.name), &mut template.output))
     }
 
-    /// For `status`.
-    pub(super) fn views(&self) -> Vec<TemplateView> {
-        self.core.views()
+    /// For `status`: those of a pool.
+    pub(super) fn status(&self, pool: u16, now: Time) -> Vec<TemplateStatus> {
+        let mut all = self.core.status(pool, now);
+        all.iter_mut().for_each(|known| known.rss_bytes = process::resident(known.pid).unwrap_or(0));
+        all
     }
 }
 

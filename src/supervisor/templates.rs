@@ -17,13 +17,14 @@
 
 mod face;
 
-pub(crate) use face::{Input, Key, Output, TemplatePlan, TemplateView};
+pub(crate) use face::{Input, Key, Output, TemplatePlan};
 
 use super::abandoned::MOST;
 use super::backoff::Backoff;
 use super::exit::headline;
 use super::template::{Event, Order, Outcome, TemplateState};
 use super::{ChildId, Exit, Level, PoolIndex};
+use crate::control::command::TemplateStatus;
 use crate::control::text::printable;
 use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
@@ -191,12 +192,13 @@ impl Templates {
         asked.map(|template| template.key)
     }
 
-    /// For `status`: by pool, the oldest first.
+    /// For `status`: those of a pool, the oldest first; what only the system knows is missing.
     #[must_use]
-    pub(crate) fn views(&self) -> Vec<TemplateView> {
-        let mut views: Vec<TemplateView> = self.templates.iter().filter_map(Template::view).collect();
-        views.sort_by_key(|view| view.key);
-        views
+    pub(crate) fn status(&self, pool: PoolIndex, now: Time) -> Vec<TemplateStatus> {
+        let own = self.templates.iter().filter(|template| template.key.pool == pool);
+        let mut all: Vec<TemplateStatus> = own.filter_map(|template| template.status(now)).collect();
+        all.sort_by_key(|template| template.generation);
+        all
     }
 
     fn want(&mut self, child: ChildId, generation: u32, plan: TemplatePlan, now: Time) {
@@ -461,15 +463,27 @@ impl Template {
         earliest(earliest(self.state.deadline(), asked), retry)
     }
 
-    fn view(&self) -> Option<TemplateView> {
-        let (state, since) = match self.state {
+    /// `booting`, `ready` or `leaving`, and when it was started; `None`: there is no process.
+    fn shown(&self) -> Option<(&'static str, Time)> {
+        Some(match self.state {
             TemplateState::Absent => return None,
             TemplateState::Booting { since, .. } => ("booting", since),
             TemplateState::Ready { since, .. } => ("ready", since),
             TemplateState::Leaving { since, .. } | TemplateState::Killed { since, .. } => ("leaving", since),
-        };
-        let (restarts, last_exit) = (self.restarts, self.last_exit.clone());
-        Some(TemplateView { key: self.key, pid: self.state.pid(), state, since, restarts, last_exit })
+        })
+    }
+
+    fn status(&self, now: Time) -> Option<TemplateStatus> {
+        let (state, since) = self.shown()?;
+        Some(TemplateStatus {
+            pid: self.state.pid().unwrap_or(0),
+            generation: self.key.generation,
+            state: state.to_owned(),
+            uptime_seconds: now.since(since).as_secs(),
+            restarts: self.restarts,
+            last_exit: self.last_exit.clone(),
+            rss_bytes: 0,
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! What templates are told and what they ask for.
 
 use super::super::{Break, ChildId, Exit, Kill, Level, PoolIndex};
-use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -183,21 +182,4 @@ pub(crate) enum Output {
         /// What.
         text: String,
     },
-}
-
-/// One template, for `status`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TemplateView {
-    /// Which.
-    pub(crate) key: Key,
-    /// Its process id, once it was started.
-    pub(crate) pid: Option<u32>,
-    /// `booting`, `ready`, `leaving`.
-    pub(crate) state: &'static str,
-    /// When it was started.
-    pub(crate) since: Time,
-    /// Attempts in place of one that died or did not boot.
-    pub(crate) restarts: u64,
-    /// How the last such one ended.
-    pub(crate) last_exit: Option<String>,
 }

@@ -92,7 +92,10 @@ impl Scene {
     }
 
     fn states(&self) -> Vec<(Key, &'static str)> {
-        self.core.views().iter().map(|view| (view.key, view.state)).collect()
+        let shown = |template: &Template| Some((template.key, template.shown()?.0));
+        let mut states: Vec<_> = self.core.templates.iter().filter_map(shown).collect();
+        states.sort();
+        states
     }
 }
 
