@@ -13,6 +13,7 @@ use crate::sys::sink;
 use crate::sys::user::{self, Account};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::rc::Rc;
@@ -30,28 +31,30 @@ pub(super) struct PoolNumbers {
 
 impl PoolNumbers {
     fn of(&mut self, name: &str) -> Result<u16, String> {
-        if let Some(number) = self.apps.get(name) {
-            return Ok(*number);
-        }
-        let next = self.apps.len() + 1;
-        let number = u16::try_from(next).ok().filter(|_| next < board::POOLS);
-        let number =
-            number.ok_or_else(|| format!("apps: no room for \"{name}\"; restart to forget removed apps"))?;
-        self.apps.insert(name.to_owned(), number);
-        Ok(number)
+        number(&mut self.apps, name, 1..board::POOLS, "apps")
     }
 
     /// Numbers beyond those of the board: no request ever asks for a daemon.
     pub(super) fn of_daemon(&mut self, name: &str) -> Result<u16, String> {
-        if let Some(number) = self.daemons.get(name) {
-            return Ok(*number);
-        }
-        let number = u16::try_from(board::POOLS + self.daemons.len());
-        let number =
-            number.map_err(|_| format!("daemons: no room for \"{name}\"; restart to forget removed ones"))?;
-        self.daemons.insert(name.to_owned(), number);
-        Ok(number)
+        number(&mut self.daemons, name, board::POOLS..usize::from(u16::MAX), "daemons")
     }
+}
+
+fn number(
+    known: &mut BTreeMap<String, u16>,
+    name: &str,
+    room: Range<usize>,
+    key: &str,
+) -> Result<u16, String> {
+    if let Some(number) = known.get(name) {
+        return Ok(*number);
+    }
+    let next = room.start + known.len();
+    let number = u16::try_from(next).ok().filter(|_| room.contains(&next));
+    let number =
+        number.ok_or_else(|| format!("{key}: no room for \"{name}\"; restart to forget removed ones"))?;
+    known.insert(name.to_owned(), number);
+    Ok(number)
 }
 
 /// A configuration that processes can be started from.

@@ -158,7 +158,8 @@ impl Inherited {
     /// All of this name.
     fn take_named(&self, name: &str) -> Vec<Taken> {
         let mut taken = self.0.borrow_mut();
-        let (named, others) = std::mem::take(&mut *taken).into_iter().partition(|taken| taken.has_name(name));
+        let is_it = |taken: &Taken| !taken.stored && taken.name == name;
+        let (named, others) = std::mem::take(&mut *taken).into_iter().partition(is_it);
         *taken = others;
         named
     }
@@ -174,12 +175,6 @@ impl Inherited {
     /// Whether a socket unit passed anything.
     fn is_activated(&self) -> bool {
         self.0.borrow().iter().any(|taken| !taken.stored)
-    }
-}
-
-impl Taken {
-    fn has_name(&self, name: &str) -> bool {
-        !self.stored && self.name == name
     }
 }
 
@@ -336,27 +331,21 @@ fn known(local: &Local, open: &[Listening]) -> Option<Rc<Socket>> {
     sockets.filter(|socket| socket.is_there()).find(|socket| socket.bound.local == *local).cloned()
 }
 
-/// As it is written in a configuration.
-pub(super) fn written(address: &Address) -> String {
-    address.to_string()
-}
-
 /// Why an address is in use, if it is by a socket of our own.
 fn in_the_way<'a>(
     address: &Address,
     ours: impl Iterator<Item = &'a Listening>,
     inherited: &Inherited,
 ) -> Option<String> {
-    let what = written(address);
     if let Some(ours) = overlapping(address, ours) {
         return Some(format!(
-            "cannot listen on {what}: it overlaps with {ours}, which this server listens on itself; use one of the two, \
+            "cannot listen on {address}: it overlaps with {ours}, which this server listens on itself; use one of the two, \
              and after a change from one to the other stop and start the server"
         ));
     }
     let kept = inherited.stored_at(port_of(address)?)?;
     Some(format!(
-        "cannot listen on {what}: it overlaps with {kept}, on which this server listened before and which systemd keeps \
+        "cannot listen on {address}: it overlaps with {kept}, on which this server listened before and which systemd keeps \
          over a restart; `systemctl stop` gives it up, then start the service"
     ))
 }
@@ -365,7 +354,7 @@ fn in_the_way<'a>(
 fn overlapping<'a>(address: &Address, mut ours: impl Iterator<Item = &'a Listening>) -> Option<String> {
     let wanted = port_of(address)?;
     ours.find(|listening| port_of(&listening.address) == Some(wanted))
-        .map(|listening| written(&listening.address))
+        .map(|listening| listening.address.to_string())
 }
 
 /// The port that is asked for; `None` if it is any, or no number.
@@ -380,30 +369,31 @@ fn port_of(address: &Address) -> Option<u16> {
 
 fn refused(address: &Address, error: &io::Error) -> String {
     let port = port_of(address).unwrap_or(0);
-    let what = written(address);
     match (error.kind(), address) {
         (io::ErrorKind::AddrInUse, Address::Unix(_)) => {
-            format!("cannot listen on {what}: another server listens there; stop it or choose another path")
+            format!(
+                "cannot listen on {address}: another server listens there; stop it or choose another path"
+            )
         }
         (io::ErrorKind::AlreadyExists, _) => {
             format!(
-                "cannot listen on {what}: the file exists and is not a socket; remove it or choose another path"
+                "cannot listen on {address}: the file exists and is not a socket; remove it or choose another path"
             )
         }
         (io::ErrorKind::AddrInUse, _) => format!(
-            "cannot listen on {what}: the address is in use; stop the other server (`ss -ltnp 'sport = :{port}'` names \
+            "cannot listen on {address}: the address is in use; stop the other server (`ss -ltnp 'sport = :{port}'` names \
              it) or choose another port"
         ),
         (io::ErrorKind::PermissionDenied, Address::Any(_) | Address::Tcp(_)) if (1..1024).contains(&port) => {
             format!(
-                "cannot listen on {what}: permission denied: ports below 1024 need privileges; start as root and set `user`, give the program \
+                "cannot listen on {address}: permission denied: ports below 1024 need privileges; start as root and set `user`, give the program \
              CAP_NET_BIND_SERVICE, or choose a port from 1024 on"
             )
         }
         (io::ErrorKind::AddrNotAvailable, _) => {
-            format!("cannot listen on {what}: no interface of this machine has that address")
+            format!("cannot listen on {address}: no interface of this machine has that address")
         }
-        _ => format!("cannot listen on {what}: {error}"),
+        _ => format!("cannot listen on {address}: {error}"),
     }
 }
 

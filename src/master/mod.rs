@@ -69,7 +69,7 @@ use crate::sys::alarm::Alarm;
 use crate::sys::carried::Carried;
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
-use crate::sys::{clock, code, process, title};
+use crate::sys::{clock, code, fd, process, title};
 use crate::timer::Time;
 use abandoned::Abandoned;
 use child::Child;
@@ -364,10 +364,7 @@ fn find_code() {
 
 /// One eventfd for each row of the board.
 fn wake() -> std::io::Result<Rc<[Carried]>> {
-    use nix::sys::eventfd::{EfdFlags, EventFd};
-    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-    let make = |_| EventFd::from_value_and_flags(0, flags).map(Carried::from);
-    Ok((0..WORKERS).map(make).collect::<Result<_, _>>()?)
+    (0..WORKERS).map(|_| Ok(fd::eventfd()?.into())).collect()
 }
 
 fn warn_about_sandbox(config: &Config) {

@@ -34,7 +34,13 @@ impl Master {
                     code::release();
                 }
             }
-            Output::Rearm => self.each_worker(|worker| worker.tell(ToWorker::Rearm, None)),
+            Output::Rearm => {
+                for child in self.children.values_mut() {
+                    if let Role::Worker(worker) = &mut child.role {
+                        worker.tell(ToWorker::Rearm, None);
+                    }
+                }
+            }
             Output::Sample { pool } => self.sample(pool, now),
             Output::Publish { pool, state } => {
                 self.board().publish(pool, state);
@@ -407,15 +413,6 @@ impl Master {
         self.template_input(templates::Input::Stop, now);
         self.watching = false;
         self.current.listening.clear();
-    }
-
-    /// For every living worker.
-    pub(super) fn each_worker(&mut self, mut tell: impl FnMut(&mut Worker)) {
-        for child in self.children.values_mut() {
-            if let Role::Worker(worker) = &mut child.role {
-                tell(worker);
-            }
-        }
     }
 
     /// For every living process of an app, and those that are just being forked.
