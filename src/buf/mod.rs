@@ -116,8 +116,10 @@ impl From<Vec<u8>> for Segment {
 pub(crate) enum Front<'a> {
     /// Nothing.
     Empty,
-    /// Bytes; gather more of them with [`Queue::slices`]. `file_follows`: a file comes right after these bytes.
-    Bytes,
+    /// Bytes, the only segment.
+    Only(&'a [u8]),
+    /// Bytes, and more after them, so many segments in all; gather them with [`Queue::slices`].
+    Bytes(usize),
     /// A slice of a file.
     File {
         /// The open file.
@@ -237,7 +239,8 @@ impl Queue {
             Some(Segment::File { file, offset, len, stamp }) => {
                 Front::File { file, offset: *offset, len: *len, stamp: *stamp }
             }
-            Some(_) => Front::Bytes,
+            Some(bytes) if self.segments.len() == 1 => Front::Only(bytes.as_bytes()),
+            Some(_) => Front::Bytes(self.segments.len()),
         }
     }
 

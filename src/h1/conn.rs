@@ -298,7 +298,13 @@ impl Conn {
     /// Queues the head of the response. `date` is the Date field's value. It may come before the request's body is
     /// complete; then the client is told that the connection closes, if the rest is long. Whether a body leaves after it:
     /// not for HEAD, nor with a status that forbids one.
-    pub fn respond(&mut self, head: &ResponseHead, body: BodyLength, date: &str, now: Time) -> bool {
+    pub fn respond(
+        &mut self,
+        head: &ResponseHead,
+        body: BodyLength,
+        date: &(impl AsRef<[u8]> + ?Sized),
+        now: Time,
+    ) -> bool {
         let Some((framing, connection)) = self.open_response(head.status, body, now) else { return false };
         self.out.encode(|out| encode::head(head, framing, connection, date, out));
         self.writing != Writing::Bodiless

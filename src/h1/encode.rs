@@ -30,12 +30,12 @@ pub(crate) fn head(
     head: &ResponseHead,
     framing: Framing,
     connection: Connection,
-    date: &str,
+    date: &(impl AsRef<[u8]> + ?Sized),
     out: &mut Vec<u8>,
 ) {
     status_line(head, out);
     out.extend_from_slice(b"Date: ");
-    out.extend_from_slice(date.as_bytes());
+    out.extend_from_slice(date.as_ref());
     out.extend_from_slice(b"\r\nServer: hatchery\r\n");
     fields(head, out);
     match framing {

@@ -154,16 +154,16 @@ fn try_whole(input: &[u8], fields: usize, settings: &Settings) -> Option<(usize,
         return None;
     };
     let end = fields + used;
-    let is_clean = end <= settings.head && !has_bare_lf(input.get(fields..end)?);
-    is_clean.then(|| (end, spans(input, headers)))
+    let spans = spans(input, headers);
+    let is_clean = end <= settings.head && lines_end_in_crlf(input.get(..end)?, &spans);
+    is_clean.then_some((end, spans))
 }
 
-/// Whether an LF in `lines`, which begin where a line does, has no CR before it. Without a branch for each byte, so
-/// that it costs next to nothing.
-fn has_bare_lf(lines: &[u8]) -> bool {
-    let pairs = lines.iter().zip(lines.iter().skip(1));
-    let bare = pairs.fold(false, |found, (before, byte)| found | ((*byte == b'\n') & (*before != b'\r')));
-    bare || lines.starts_with(b"\n")
+/// Whether every line of a head ends with CR LF. No name and no value holds an LF: what is left are the ends of lines,
+/// before each field but the first, and before and after the empty line.
+fn lines_end_in_crlf(head: &[u8], fields: &[(Span, Span)]) -> bool {
+    let ends_well = |end: u32| head.get(..end as usize).is_some_and(|lines| lines.ends_with(b"\r\n"));
+    head.ends_with(b"\r\n\r\n") && fields.iter().skip(1).all(|(name, _)| ends_well(name.start))
 }
 
 /// Takes the head out of `input`, without copying it if nothing follows.

@@ -3,12 +3,15 @@
 use super::file;
 use crate::buf::{Front, Queue, Stamp};
 use nix::libc;
-use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// Most slices gathered into one write.
 const GATHER: usize = 64;
+
+/// As many as nearly every write has; to make the list for more costs as much as the call.
+const FEW: usize = 8;
 
 /// Most bytes of a file in one call: the socket takes about so much at a time, and less means asking the file more often
 /// whether it is still the same.
@@ -22,14 +25,14 @@ const MEMORY_SLICE: usize = 64 * 1024;
 /// # Errors
 /// EAGAIN when nothing waits, ECONNRESET.
 pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    retry(|| recv(fd.as_raw_fd(), buffer, MsgFlags::empty()))
+    retry(|| recv(fd, buffer, MsgFlags::empty()))
 }
 
 /// Whether a socket has nothing to read, not even its end. What is looked at stays there, and with it the descriptors that
 /// came along.
 #[must_use]
 pub(crate) fn is_silent(fd: BorrowedFd<'_>) -> bool {
-    retry(|| recv(fd.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK))
+    retry(|| recv(fd, &mut [0], MsgFlags::MSG_PEEK))
         .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
@@ -64,7 +67,9 @@ pub(crate) fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<W
             }
             (count, offered)
         }
-        Front::Bytes => send_slices(fd, queue)?,
+        Front::Only(bytes) => send_bytes(fd, bytes, MsgFlags::MSG_NOSIGNAL)?,
+        Front::Bytes(..=FEW) => send_slices::<FEW>(fd, queue)?,
+        Front::Bytes(_) => send_slices::<GATHER>(fd, queue)?,
     };
     queue.consume(count);
     Ok(Written { count, short: count < offered })
@@ -75,10 +80,10 @@ fn is_still(fd: BorrowedFd<'_>, stamp: Stamp) -> bool {
     file::metadata(fd).is_ok_and(|now| now.stamp() == stamp)
 }
 
-fn send_slices(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
-    let mut slices = [IoSlice::new(&[]); GATHER];
+fn send_slices<const MOST: usize>(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
+    let mut slices = [IoSlice::new(&[]); MOST];
     let (mut used, mut offered) = (0, 0);
-    let more = queue.slices(GATHER, |slice| {
+    let more = queue.slices(MOST, |slice| {
         let room = MEMORY_SLICE.saturating_sub(offered);
         let slice = slice.get(..room).unwrap_or(slice);
         if !slice.is_empty() {
@@ -90,11 +95,36 @@ fn send_slices(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {
     let more = if more { MsgFlags::from_bits_retain(libc::MSG_MORE) } else { MsgFlags::empty() };
     let flags = MsgFlags::MSG_NOSIGNAL | more;
     let filled = slices.get(..used).unwrap_or_default();
-    let count = match filled {
-        [one] => retry(|| nix::sys::socket::send(fd.as_raw_fd(), one, flags))?,
-        several => retry(|| sendmsg::<()>(fd.as_raw_fd(), several, &[], flags, None))?,
-    };
+    if let [one] = filled {
+        return send_bytes(fd, one, flags);
+    }
+    let count = retry(|| sendmsg::<()>(fd.as_raw_fd(), filled, &[], flags, None))?;
     Ok((count as u64, offered as u64))
+}
+
+/// Sends one slice without the list of slices, which costs more to fill than the call to make.
+fn send_bytes(fd: BorrowedFd<'_>, bytes: &[u8], flags: MsgFlags) -> io::Result<(u64, u64)> {
+    let bytes = bytes.get(..MEMORY_SLICE).unwrap_or(bytes);
+    let count = retry(|| send(fd, bytes, flags))?;
+    Ok((count as u64, bytes.len() as u64))
+}
+
+// The two calls of every request, without glibc's: in a process with a thread, which a worker has once a file was read,
+// those are points of cancellation, and leaving one costs as much as the rest of the call. Nothing is cancelled here.
+
+fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: MsgFlags) -> nix::Result<usize> {
+    let (at, len, none) = (buffer.as_mut_ptr(), buffer.len(), std::ptr::null_mut::<u8>());
+    // SAFETY: recvfrom(2): the kernel writes at most `len` bytes into the buffer; no address is asked for.
+    let read =
+        unsafe { libc::syscall(libc::SYS_recvfrom, fd.as_raw_fd(), at, len, flags.bits(), none, none) };
+    nix::Error::result(read).map(|read| read as usize)
+}
+
+fn send(fd: BorrowedFd<'_>, bytes: &[u8], flags: MsgFlags) -> nix::Result<usize> {
+    let (at, len, none) = (bytes.as_ptr(), bytes.len(), std::ptr::null::<u8>());
+    // SAFETY: sendto(2): the kernel reads `len` bytes; no address is given.
+    let sent = unsafe { libc::syscall(libc::SYS_sendto, fd.as_raw_fd(), at, len, flags.bits(), none, 0) };
+    nix::Error::result(sent).map(|sent| sent as usize)
 }
 
 fn send_file(socket: BorrowedFd<'_>, file: RawFd, offset: u64, count: u64) -> io::Result<u64> {

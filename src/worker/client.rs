@@ -261,8 +261,7 @@ impl Client {
                 self.h1.resume(cx.now);
             }
             self.paused = full;
-            let over = || self.stream.as_ref().is_none_or(|stream| stream.exchange.is_sent());
-            if full || (self.trailing.is_full() && over()) {
+            if full || (self.trailing.is_full() && self.is_over()) {
                 break;
             }
             let Some(event) = self.h1.poll() else { break };
@@ -277,7 +276,7 @@ impl Client {
                 }
                 Event::BodyEnd => self.with_exchange(key, cx, Exchange::on_body_end),
                 Event::Refused(refusal) => {
-                    if self.stream.as_ref().is_none_or(|stream| stream.exchange.is_sent()) {
+                    if self.is_over() {
                         self.open_stream(cx);
                     }
                     self.with_exchange(key, cx, |exchange, drive| exchange.on_refused(refusal, drive));
@@ -289,6 +288,11 @@ impl Client {
             }
         }
         any
+    }
+
+    /// No exchange runs, though the response of the latest may wait to be written.
+    fn is_over(&self) -> bool {
+        self.stream.as_ref().is_none_or(|stream| stream.exchange.is_sent())
     }
 
     /// The exchange before it is over, but for what of its response waits to be written.
@@ -319,6 +323,9 @@ impl Client {
     /// Moves the exchange on as far as it goes, or until enough waits to be written: the head of a response, what is
     /// there of its body and its end leave together.
     fn advance(&mut self, key: Key, cx: &mut Context) -> bool {
+        if self.is_over() {
+            return false;
+        }
         let mut steps = 0;
         self.with_exchange(key, cx, |exchange, drive| {
             while steps < BUDGET && exchange.advance(drive) {
@@ -345,8 +352,7 @@ impl Client {
     /// A response whose last byte was written is over: log it, once.
     fn log_if_done(&mut self, cx: &mut Context) {
         self.trailing.written(self.transport.written(), cx);
-        let done = self.stream.as_ref().is_some_and(|stream| stream.exchange.is_sent());
-        if done && self.h1.waiting().is_empty() {
+        if self.stream.is_some() && self.is_over() && self.h1.waiting().is_empty() {
             self.finish_log(cx);
         }
     }

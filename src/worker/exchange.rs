@@ -130,7 +130,7 @@ impl Exchange {
         let body = request.body;
         match self.route(request, drive.config, drive.cx) {
             Ok(()) => self.admit(body, drive),
-            Err(status) => self.answer_page(&ResponseHead::new(status), drive),
+            Err(status) => self.answer_page(status, drive),
         }
     }
 

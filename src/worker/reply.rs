@@ -107,7 +107,7 @@ impl<'a> Reply<'a> {
 
     /// The head. `body` says what follows; it is left out where the method or the status forbids it.
     pub(super) fn head(&mut self, head: &ResponseHead, body: BodyLength, cx: &Context) {
-        let follows = self.h1.respond(head, body, cx.date.as_str(), cx.now);
+        let follows = self.h1.respond(head, body, &cx.date, cx.now);
         self.begin(head.status, if follows { body } else { BodyLength::None }, 0);
     }
 
@@ -131,7 +131,7 @@ impl<'a> Reply<'a> {
     /// A whole response, its head encoded before; `body` has the length that the head announces, or is not there.
     pub(super) fn prepared(&mut self, head: &Prepared, body: Option<Segment>, cx: &Context) {
         let given = body.as_ref().map_or(0, Segment::len);
-        if self.h1.respond_prepared(head, body, cx.date.as_str(), cx.now) {
+        if self.h1.respond_prepared(head, body, &cx.date, cx.now) {
             self.begin(head.status(), BodyLength::Known(head.length()), given);
         } else {
             self.begin(head.status(), BodyLength::None, 0);

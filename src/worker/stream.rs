@@ -19,7 +19,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// It is over, after so many bytes were written over the connection.
-    pub(super) fn log(self: Box<Self>, written: u64, cx: &mut Context) {
+    pub(super) fn log(&self, written: u64, cx: &mut Context) {
         self.exchange.done(self.tally.status(), self.tally.sent(written), cx);
     }
 }

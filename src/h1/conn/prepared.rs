@@ -16,9 +16,10 @@ impl Conn {
         &mut self,
         head: &Prepared,
         body: Option<Segment>,
-        date: &str,
+        date: &(impl AsRef<[u8]> + ?Sized),
         now: Time,
     ) -> bool {
+        let date = date.as_ref();
         let announced = BodyLength::Known(head.length());
         let Some((_, connection)) = self.open_response(head.status(), announced, now) else { return false };
         let follows = self.writing != Writing::Bodiless;
@@ -29,7 +30,7 @@ impl Conn {
         self.out.encode_with(expected, |out| {
             out.extend_from_slice(head.bytes());
             out.extend_from_slice(b"Date: ");
-            out.extend_from_slice(date.as_bytes());
+            out.extend_from_slice(date);
             out.extend_from_slice(b"\r\n");
             out.extend_from_slice(encode::end(connection));
             out.extend_from_slice(small);

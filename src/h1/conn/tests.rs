@@ -501,6 +501,29 @@ fn every_byte_in_every_place() {
     }
 }
 
+/// Every LF of these heads without its CR, whole and byte by byte.
+#[test]
+fn a_line_that_ends_without_cr_is_refused_wherever_it_is() {
+    for head in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nEmpty:\r\nBlank: \t\r\nLast: 1 \r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.0\r\nEmpty:\r\n\r\n",
+    ] {
+        assert!(matches!(fed(head).poll(), Some(Event::Request(_))), "{head:?}");
+        for (cr, _) in head.match_indices("\r\n") {
+            let bare = [&head[..cr], &head[cr + 1..]].concat();
+            assert_eq!(refused(&mut fed(&bare)), 400, "{bare:?}");
+            let mut slow = conn();
+            let refused = bare.bytes().any(|byte| {
+                slow.feed(&[byte], at(0));
+                matches!(slow.poll(), Some(Event::Refused(_)))
+            });
+            assert!(refused, "{bare:?} byte by byte");
+        }
+    }
+}
+
 #[test]
 fn answers_to_pipelined_requests_leave_together() {
     let mut conn = fed(&GET.repeat(16));

@@ -42,7 +42,7 @@ impl Exchange {
     /// Carries out what a policy has answered.
     fn answer_at_once(&mut self, answer: Answer, drive: &mut Drive<'_>) {
         match answer {
-            Answer::Page(status) => self.answer_page(&ResponseHead::new(status), drive),
+            Answer::Page(status) => self.answer_page(status, drive),
             Answer::Refuse(refusal) => {
                 drive.reply.ignore_rest(refusal);
                 self.refuse(refusal, drive);
@@ -61,7 +61,7 @@ impl Exchange {
             let head = ResponseHead::new(204).with("Allow", METHODS);
             return self.answer(&head, Vec::new(), drive);
         }
-        self.answer_page(&ResponseHead::new(404), drive);
+        self.answer_page(404, drive);
     }
 
     /// The handler has nothing.
@@ -79,6 +79,6 @@ impl Exchange {
             }
         };
         log::debug!("{}: {why}", self.request_line());
-        self.answer_page(&ResponseHead::new(status), drive);
+        self.answer_page(status, drive);
     }
 }

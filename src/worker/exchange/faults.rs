@@ -42,7 +42,7 @@ impl Exchange {
             }
             _ => {}
         }
-        self.answer_page(&head, drive);
+        self.answer_page_with(&head, drive);
     }
 
     pub(super) fn refuse(&mut self, refusal: Refusal, drive: &mut Drive<'_>) {

@@ -2,8 +2,8 @@
 
 use super::{Exchange, Served, Step};
 use crate::config::{Fallback, Files, Handler, Location};
+use crate::http::BodyLength;
 use crate::http::fault::Fault;
-use crate::http::{BodyLength, ResponseHead};
 use crate::timer::Time;
 use crate::worker::context::ReadFirst;
 use crate::worker::drive::Drive;
@@ -84,7 +84,7 @@ impl Exchange {
                         self.fail(Fault::Shortage, drive);
                         return Served::Begun;
                     }
-                    self.answer_page(&refused.head, drive);
+                    self.answer_page_with(&refused.head, drive);
                 }
             }
             return Served::Begun;
@@ -114,7 +114,7 @@ impl Exchange {
 
     fn send_ready(&mut self, mut ready: file::Ready, drive: &mut Drive<'_>) {
         let body = ready.take_body();
-        let Some(head) = ready.head() else { return self.answer_page(&ResponseHead::new(500), drive) };
+        let Some(head) = ready.head() else { return self.answer_page(500, drive) };
         drive.reply.prepared(head, body, drive.cx);
         self.step = Step::Sent;
     }

@@ -8,6 +8,7 @@ use crate::http::{BodyLength, ResponseHead, Status};
 use crate::sys::clock;
 use crate::worker::context::Context;
 use crate::worker::drive::Drive;
+use crate::worker::handler::pages::Page;
 use std::rc::Rc;
 
 impl Exchange {
@@ -26,16 +27,24 @@ impl Exchange {
         self.finish(drive);
     }
 
+    /// Answers with an error page.
+    pub(super) fn answer_page(&mut self, status: u16, drive: &mut Drive<'_>) {
+        let page = self.page(status, drive.cx);
+        drive.reply.prepared(page.prepared(), Some(page.body()), drive.cx);
+        self.step = Step::Sent;
+    }
+
+    fn page(&self, status: u16, cx: &mut Context) -> Rc<Page> {
+        cx.page(self.request.as_ref().and_then(|request| request.site), status)
+    }
+
     /// Answers with an error page that also carries the fields of `extra`.
-    pub(super) fn answer_page(&mut self, extra: &ResponseHead, drive: &mut Drive<'_>) {
-        let site = self.request.as_ref().and_then(|request| request.site);
-        let page = drive.cx.page(site, extra.status.0);
-        let body = page.body();
+    pub(super) fn answer_page_with(&mut self, extra: &ResponseHead, drive: &mut Drive<'_>) {
         if extra.fields.is_empty() {
-            drive.reply.prepared(page.prepared(), Some(body), drive.cx);
-            self.step = Step::Sent;
-            return;
+            return self.answer_page(extra.status.0, drive);
         }
+        let page = self.page(extra.status.0, drive.cx);
+        let body = page.body();
         drive.reply.head(&page.head_with(extra), BodyLength::Known(body.len()), drive.cx);
         drive.reply.send(body);
         self.finish(drive);
@@ -44,7 +53,7 @@ impl Exchange {
     // ---- done -----------------------------------------------------------------------------------------------------
 
     /// Counts the exchange and writes its line: the status that was answered, and bytes of the body that were written.
-    pub(in crate::worker) fn done(self, status: Option<Status>, body_bytes: u64, cx: &mut Context) {
+    pub(in crate::worker) fn done(&self, status: Option<Status>, body_bytes: u64, cx: &mut Context) {
         cx.report.count();
         if !cx.report.is_on() {
             return;
