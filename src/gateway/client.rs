@@ -231,6 +231,12 @@ impl Client {
         matches!(&self.stage, Stage::Exchange { response, .. } if response.has_begun())
     }
 
+    /// Whether the head of the response was polled.
+    #[must_use]
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered
+    }
+
     /// What has come; `None` if more is needed.
     pub(crate) fn poll(&mut self) -> Option<Output> {
         let Stage::Exchange { response, .. } = &mut self.stage else { return None };

@@ -6,7 +6,7 @@ use super::links::{Link, Peer};
 use crate::balance::Balancer;
 use crate::buf::Segment;
 use crate::config::{Address, Config, Upstream};
-use crate::event::{Endpoint, Read};
+use crate::event::{Endpoint, Read, Readiness};
 use crate::gateway::{self, Again, Output, Patience};
 use crate::http::BodyLength;
 use crate::http::fault::Fault;
@@ -212,16 +212,21 @@ impl ProxyRun {
         }
     }
 
+    /// The server did not even begin a response.
     fn server_failed(&mut self, error: &dyn std::fmt::Display, cx: &mut Context) {
-        if let Some(upstream) = cx.config.upstreams.get(self.upstream) {
-            let address = upstream.servers.get(self.server).map(|server| server.address.to_string());
-            let line = format!("upstream {}: {}: {error}", upstream.name, address.unwrap_or_default());
-            cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
-        }
+        self.tell(error, cx);
         self.failed.push(self.server);
         let now = cx.now;
         if let Some(group) = cx.servers.groups.get_mut(self.upstream) {
             group.balancer.failed(self.server, now);
+        }
+    }
+
+    fn tell(&self, error: &dyn std::fmt::Display, cx: &mut Context) {
+        if let Some(upstream) = cx.config.upstreams.get(self.upstream) {
+            let address = upstream.servers.get(self.server).map(|server| server.address.to_string());
+            let line = format!("upstream {}: {}: {error}", upstream.name, address.unwrap_or_default());
+            cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
         }
     }
 
@@ -258,6 +263,9 @@ impl ProxyRun {
                 Ok(()) => return Advance::Progress,
                 Err(error) => self.server_failed(&error, cx),
             }
+        } else if self.client.has_answered() {
+            // It lives: a stream that falls silent, or is cut, says nothing about the next request.
+            self.tell(&fault.row().why, cx);
         } else {
             self.server_failed(&fault.row().why, cx);
         }
@@ -283,7 +291,10 @@ impl ProxyRun {
                 progress = true;
                 match output {
                     Output::Interim(head) => reply.interim(&head),
-                    Output::Head(head, body) => return Ok(Advance::Head(head, body)),
+                    Output::Head(head, body) => {
+                        self.server_answers(cx);
+                        return Ok(Advance::Head(head, body));
+                    }
                     Output::Body(bytes) => reply.send(Segment::from(bytes)),
                     Output::Done => return Ok(Advance::Done),
                     Output::Broken(fault) => return Err(fault),
@@ -296,6 +307,13 @@ impl ProxyRun {
                 return Ok(if progress { Advance::Progress } else { Advance::Wait });
             }
             progress = true;
+        }
+    }
+
+    /// The head of a response has come.
+    fn server_answers(&self, cx: &mut Context) {
+        if let Some(group) = cx.servers.groups.get_mut(self.upstream) {
+            group.balancer.succeeded(self.server);
         }
     }
 
@@ -316,13 +334,14 @@ impl ProxyRun {
         self.client.fill(&mut link.out);
         match link.write() {
             Ok(any) => Ok(any),
-            // The server may have answered early and closed: what it said is still to be read.
-            Err(_) if link.endpoint.readable() => {
+            // The server may have answered early and closed: what it said is still to be read, though no event has told of
+            // it yet (RFC 9112 §9.5).
+            Err(_) => {
                 link.out.clear();
+                link.endpoint.note(Readiness { read: true, ..Readiness::default() });
                 self.client.stop_sending();
                 Ok(false)
             }
-            Err(_) => Err(Fault::Closed),
         }
     }
 
@@ -345,9 +364,6 @@ impl ProxyRun {
     fn release(&mut self, cx: &mut Context) {
         let given = self.has_given_all(cx);
         let Some(key) = self.link.take() else { return };
-        if let Some(group) = cx.servers.groups.get_mut(self.upstream) {
-            group.balancer.succeeded(self.server);
-        }
         match self.client.release(given) {
             Some(keep) => cx.keep_link(self.upstream, self.server, key, keep),
             None => cx.links.close(key),
