@@ -12,6 +12,8 @@ pub struct Limits {
     pub(crate) connection: Settings,
     /// Connections of one client address in one worker; no limit (0), 429.
     pub(crate) connections_per_client: u32,
+    /// Clients that close their side and go on reading are served like others.
+    pub(crate) half_close: bool,
 }
 
 /// A head is held in memory as one piece.
@@ -32,6 +34,7 @@ impl Section for Limits {
         keys.key("keepalive_timeout", &mut of.keepalive_timeout);
         keys.key("keepalive_requests", &mut of.keepalive_requests);
         keys.key("connections_per_client", &mut self.connections_per_client);
+        keys.key("half_close", &mut self.half_close);
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {

@@ -61,6 +61,12 @@ impl Endpoint {
         self.writable
     }
 
+    /// Whether the peer has closed its side: what it has sent before may wait to be read.
+    #[must_use]
+    pub(crate) fn read_closed(&self) -> bool {
+        self.read_closed
+    }
+
     /// Reads once.
     ///
     /// # Errors
@@ -102,7 +108,10 @@ impl Endpoint {
 
     fn after_read(&mut self, result: io::Result<usize>, full: usize) -> io::Result<Read> {
         match result {
-            Ok(0) => Ok(Read::Eof),
+            Ok(0) => {
+                self.read_closed = true;
+                Ok(Read::Eof)
+            }
             Ok(count) => {
                 self.readable = count >= full || self.read_closed;
                 Ok(Read::Bytes(count))

@@ -43,6 +43,7 @@ use crate::http::fault::Refusal;
 use crate::http::{BodyLength, ResponseHead, Status, Version};
 use crate::timer::Time;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// One HTTP/1.x connection of a client.
 ///
@@ -508,6 +509,18 @@ impl Conn {
             && matches!(self.reading, Reading::Head(_))
             && self.input.is_empty()
             && self.out.is_empty()
+    }
+
+    /// Between requests, whether or not a part of the next head is there.
+    #[must_use]
+    pub(crate) fn awaits_head(&self) -> bool {
+        self.phase == Phase::Open && matches!(self.reading, Reading::Head(_)) && self.out.is_empty()
+    }
+
+    /// How long the head that it awaits has taken so far.
+    #[must_use]
+    pub(crate) fn silence(&self, now: Time) -> Duration {
+        now.since(self.head_since)
     }
 
     /// Idle after a request, rather than new.

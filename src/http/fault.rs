@@ -5,6 +5,7 @@
 //! |---|---|---|---|---|
 //! | `Request` | client | as it says | never | info |
 //! | `Abandoned` | client | 408 | never | info |
+//! | `Left` | client | 499 | never | debug: it is in the access log |
 //! | `Refused` | upstream | 502 | always: not a byte of the request was taken | error |
 //! | `ConnectTimeout` | upstream | 504 | always | error |
 //! | `Closed` | upstream | 502 | idempotent methods | error |
@@ -24,6 +25,8 @@ pub enum Fault {
     Request(Refusal),
     /// The client did not send, or take, the rest in time.
     Abandoned(&'static str),
+    /// The client has closed its side, and what ran for it was given up. It gets no answer: 499 is for the access log.
+    Left,
     /// No connection: refused, unreachable, no such socket.
     Refused,
     /// No connection in time.
@@ -143,6 +146,7 @@ impl Fault {
         match self {
             Self::Request(Refusal { status, why }) => row(W::Client, status, R::Never, L::Info, why),
             Self::Abandoned(why) => row(W::Client, 408, R::Never, L::Info, why),
+            Self::Left => row(W::Client, 499, R::Never, L::Debug, "the client has left"),
             Self::Refused => upstream(502, R::Always, "connection refused"),
             Self::ConnectTimeout => upstream(504, R::Always, "no connection in time"),
             Self::Closed => upstream(502, R::Idempotent, "connection closed before a response"),
@@ -178,6 +182,7 @@ mod tests {
         for (fault, who, status, retry, level) in [
             (Fault::Request(refusal), Client, 414, Never, Info),
             (Fault::Abandoned("too slow"), Client, 408, Never, Info),
+            (Fault::Left, Client, 499, Never, Debug),
             (Fault::Refused, Upstream, 502, Always, Error),
             (Fault::ConnectTimeout, Upstream, 504, Always, Error),
             (Fault::Closed, Upstream, 502, Idempotent, Error),

@@ -32,6 +32,8 @@ pub(super) struct Gate {
     full: bool,
     /// Descriptors ran out: not before then.
     paused_until: Option<Time>,
+    /// Full of connections that are needed: when it looks again whether one can be done without.
+    stands_until: Option<Time>,
     /// It stands back for others: when it looks whether they accept.
     look: Option<Time>,
     /// They did not: it looks again at once.
@@ -55,6 +57,7 @@ impl Gate {
             room: 0,
             full: false,
             paused_until: None,
+            stands_until: None,
             look: None,
             found: false,
         }
@@ -74,7 +77,7 @@ impl Gate {
 
     /// When `settle` must be called again although nothing else happens.
     pub(super) fn deadline(&self) -> Option<Time> {
-        earliest(self.paused_until, self.look)
+        earliest(earliest(self.paused_until, self.stands_until), self.look)
     }
 
     /// Takes up to a batch of connections from the listeners that were reported. What stays is reported again.
@@ -104,6 +107,16 @@ impl Gate {
         }
         self.found = looks && budget < whole;
         Ok(())
+    }
+
+    /// Whether a connection waits, and it is full.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.room == 0 && self.doors.iter().any(|door| door.ready)
+    }
+
+    /// Full, and no connection can be done without.
+    pub(super) fn stand(&mut self, now: Time) {
+        self.stands_until = Some(now.after(LOOK));
     }
 
     /// Nothing is accepted for a moment.
@@ -142,7 +155,9 @@ impl Gate {
         self.watch_limit(own, cx);
         self.room = usize::try_from(self.limit.saturating_sub(own)).unwrap_or(BATCH);
         let fair = own <= fair_share(cx.board.least_connections());
-        let able = wanted && own < self.limit && self.paused_until.is_none();
+        // Full, it goes on watching as long as it may find a connection that can be done without.
+        self.stands_until = self.stands_until.filter(|until| own >= self.limit && *until > cx.now);
+        let able = wanted && self.stands_until.is_none() && self.paused_until.is_none();
         let accepts = able && fair;
         self.look = match self.look {
             _ if !able || fair => None,
@@ -171,7 +186,8 @@ impl Gate {
                 log::Level::Warn,
                 "no more connections; raise workers.connections",
                 format_args!(
-                    "worker: {limit} connections, as many as it may have; raise workers.connections"
+                    "worker: {limit} connections, as many as it may have: idle ones are closed for new ones; raise \
+                     workers.connections"
                 ),
             );
         }

@@ -51,6 +51,8 @@ pub(super) struct Client {
     trailing: Trailing,
     /// The exchange has no room for more of the request body.
     paused: bool,
+    /// What ran when the client closed its side was asked whether it goes on.
+    asked: bool,
     /// When the wheel wakes this connection; its real deadline is never earlier.
     armed: Option<Time>,
 }
@@ -61,6 +63,8 @@ enum Phase {
     Open,
     /// The server stops: as soon as nothing runs, close.
     Leaving,
+    /// Its descriptor is needed: as soon as nothing runs, close, even within a head.
+    GivenUp,
     /// Our side is closed, so that the client can read the last answer; what still comes is discarded.
     Lingering,
     /// Over: freed when the turn settles. Until then an event or a link may still name it.
@@ -105,6 +109,7 @@ impl Client {
             streams: 0,
             trailing: Trailing::default(),
             paused: false,
+            asked: false,
             armed: None,
         });
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
@@ -160,11 +165,14 @@ impl Client {
     }
 
     /// Whether this connection can be done without, and when it would end by itself.
-    pub(super) fn expendable(&self) -> Option<(Expendable, Time)> {
+    pub(super) fn expendable(&self, now: Time) -> Option<(Expendable, Time)> {
         let expendable = match self.phase {
             Phase::Lingering => Expendable::Lingering,
             Phase::Open if self.stream.is_none() && self.h1.is_kept() => Expendable::Idle,
-            Phase::Open | Phase::Leaving | Phase::Closed => return None,
+            Phase::Open if self.stream.is_none() && self.h1.awaits_head() => {
+                Expendable::silent(self.h1.silence(now))?
+            }
+            Phase::Open | Phase::Leaving | Phase::GivenUp | Phase::Closed => return None,
         };
         Some((expendable, self.deadline()?))
     }
@@ -172,7 +180,10 @@ impl Client {
     /// Its descriptor is needed: it waits no longer.
     pub(super) fn give_up(&mut self) {
         self.h1.stop_lingering();
-        self.drain(true);
+        self.h1.drain();
+        if self.phase == Phase::Open {
+            self.phase = Phase::GivenUp;
+        }
     }
 
     /// What still runs is broken off.
@@ -233,10 +244,28 @@ impl Client {
             !(wants.write && self.transport.writable()),
             "idle although there is something to write"
         );
-        if self.phase == Phase::Leaving && self.stream.is_none() && self.h1.is_idle() {
+        let unused = match self.phase {
+            Phase::Leaving => self.stream.is_none() && self.h1.is_idle(),
+            Phase::GivenUp => self.stream.is_none() && self.h1.awaits_head(),
+            Phase::Open | Phase::Lingering | Phase::Closed => false,
+        };
+        if unused || self.has_left(key, cx) {
             return self.close(key, cx);
         }
         DriveEnd::Idle
+    }
+
+    /// Whether the client has closed its side, and what runs is given up for that. Asked once, when nothing waits to be
+    /// written: requests that came whole before and begin later are answered, until a write fails.
+    fn has_left(&mut self, key: Key, cx: &mut Context) -> bool {
+        let ask = self.transport.read_closed() && !self.asked && self.h1.waiting().is_empty();
+        if !ask || self.is_over() || cx.config.limits.half_close {
+            return false;
+        }
+        self.asked = true;
+        let mut left = false;
+        self.with_exchange(key, cx, |exchange, drive| left = exchange.client_left(drive));
+        left
     }
 
     fn read(&mut self, cx: &mut Context) -> io::Result<bool> {

@@ -66,6 +66,8 @@ pub(super) struct Exchange {
     answered: Option<Time>,
     /// What went wrong, for the log.
     error: Option<&'static str>,
+    /// It was given up because the client had left.
+    left: bool,
     /// What answers: the handler of its location, or the fallback.
     handler: Option<Rc<Handler>>,
     /// Processes of the app that could not be reached.
@@ -119,6 +121,7 @@ impl Exchange {
             request: None,
             answered: None,
             error: None,
+            left: false,
             handler: None,
             unreached: 0,
             step: Step::Sent,
@@ -417,6 +420,24 @@ impl Exchange {
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Spooling { .. } | Step::Sent => {}
         }
+    }
+
+    /// The client has closed its side, and nothing more can be done for it now. What ends by itself goes on, in case the
+    /// client still reads: a response of known length, and a request that runs in an app. What waits for others, or for
+    /// ever, is given up: whether it was.
+    pub(super) fn client_left(&mut self, drive: &mut Drive<'_>) -> bool {
+        let endless = drive.reply.tally().is_endless();
+        self.left = match &self.step {
+            Step::Queued { .. } => true,
+            Step::Proxy(_) => endless || !drive.reply.has_begun(),
+            Step::App(_) => endless,
+            Step::Reading(_) | Step::Spooling { .. } | Step::Sent => false,
+        };
+        if self.left {
+            self.note(Fault::Left, "", drive.cx);
+            self.cancel(drive);
+        }
+        self.left
     }
 
     /// Bytes that it keeps.

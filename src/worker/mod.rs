@@ -226,6 +226,9 @@ impl Worker {
     }
 
     fn accept(&mut self) {
+        if self.gate.is_pressed() {
+            self.make_place();
+        }
         let Self { clients, gate, cx, drain, .. } = self;
         let draining = !drain.accepts();
         let accepted = gate.accept(cx.now, |fd, peer, listener| {

@@ -52,6 +52,11 @@ impl Tally {
         self.given.min(most).min(written.saturating_sub(self.before))
     }
 
+    /// Whether there is a head that does not tell how long the body will be.
+    pub(super) fn is_endless(&self) -> bool {
+        self.status.is_some() && self.announced == BodyLength::Unknown
+    }
+
     /// Bytes given and announced, if they differ.
     pub(super) fn mismatch(&self) -> Option<(u64, u64)> {
         match self.announced {

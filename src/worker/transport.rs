@@ -100,6 +100,11 @@ impl Transport {
         self.endpoint.writable() && self.disk != Disk::Reads
     }
 
+    /// Whether the client has closed its side; what it has sent before may wait to be read.
+    pub(super) fn read_closed(&self) -> bool {
+        self.endpoint.read_closed()
+    }
+
     /// Bytes written since the beginning.
     pub(super) fn written(&self) -> u64 {
         self.written

@@ -20,6 +20,7 @@ mod hostile;
 mod http_corpus;
 mod hygiene;
 mod layers;
+mod leaving;
 mod limits;
 mod pools;
 mod preload;

@@ -69,7 +69,7 @@ impl Exchange {
             method: head.map_or(b"", |head| head.method_bytes()),
             target: head.map_or(b"", |head| head.target()),
             version: head.map_or("", |head| head.version().as_str()),
-            status: status.map_or(499, |status| status.0),
+            status: status.filter(|_| !self.left).map_or(499, |status| status.0),
             body_bytes,
             took: clock::now().since(self.arrived),
             host: field("host"),
