@@ -9,6 +9,7 @@ use super::walk::{By, Choice, Form, Section, Walk};
 use super::written::Written;
 use crate::http::encoding::Encoding;
 use crate::http::fields::is_value;
+use regex_lite::Regex;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) struct Files {
     pub(crate) listing: bool,
     /// Cache-Control.
     pub(crate) cache: Cache,
+    /// Paths below the root whose name changes with their content; `None`: those with a hash in their name.
+    pub(crate) immutable: Option<Pattern>,
     /// Codings in which files are kept beside their originals, in the order of our preference.
     pub(crate) precompressed: Vec<Encoding>,
     /// Ending and Content-Type, before the built-in table.
@@ -39,6 +42,32 @@ pub(crate) struct Files {
     pub(crate) symlinks: Symlinks,
     /// The root may be a project: its source is meant to be public.
     pub(crate) allow_source: bool,
+}
+
+/// A regular expression; equal to another that is written in the same way.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern(pub(crate) Regex);
+
+impl Pattern {
+    pub(crate) fn is_match(&self, path: &[u8]) -> bool {
+        self.0.is_match(&String::from_utf8_lossy(path))
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Form for Pattern {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        Regex::read(node, report).map(Self)
+    }
+
+    fn write(&self) -> Written {
+        self.0.write()
+    }
 }
 
 /// Which symbolic links are followed.
@@ -61,7 +90,8 @@ pub(crate) enum Cache {
     Revalidate,
     /// `max-age=N`.
     For(Duration),
-    /// `public, max-age=31536000, immutable` for names that carry a hash (`name.0123456789ab.ext`), `no-cache` otherwise.
+    /// `public, max-age=31536000, immutable` for names that carry a hash (`name.0123456789ab.ext`, or as
+    /// [`Files::immutable`] says), `no-cache` otherwise.
     Immutable,
 }
 
@@ -84,6 +114,7 @@ impl Default for Files {
             stand_in: None,
             listing: false,
             cache: Cache::Unset,
+            immutable: None,
             precompressed: Vec::new(),
             types: Vec::new(),
             dotfiles: false,
@@ -115,6 +146,7 @@ impl Section for Draft {
         keys.need("root", "\"static\"", &mut of.root);
         keys.key("index", &mut By(&mut of.index, |node, report| node.each(report, index_name)));
         keys.key("cache", &mut of.cache);
+        keys.key("immutable", &mut of.immutable);
         keys.key("try_files", &mut By(&mut of.try_files, |node, report| node.each(report, try_name)));
         let mut fallback = fallback::Draft::of(of.stand_in.take(), &self.fallback);
         keys.key("fallback", &mut fallback);
@@ -132,6 +164,11 @@ impl Section for Draft {
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        if self.files.immutable.is_some() && self.files.cache != Cache::Immutable {
+            let what = "`immutable` says which names are; it goes with `cache: \"immutable\"`";
+            let complaint = Complaint::new(what, "write cache: \"immutable\" beside it");
+            report.add(&given.place_of("immutable"), complaint);
+        }
         let follow = "symlinks: Follow, symlinks_to: [\"/srv/shared\"]";
         match &self.files.symlinks {
             Symlinks::Follow(to) if to.is_empty() => {

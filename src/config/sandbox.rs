@@ -73,7 +73,7 @@ fn read_by(handler: &Handler, paths: &mut Vec<PathBuf>) {
             #[rustfmt::skip]
             let Files {
                 root, symlinks, stand_in: _, index: _, try_files: _, listing: _, cache: _, precompressed: _, types: _,
-                dotfiles: _, allow_source: _,
+                dotfiles: _, allow_source: _, immutable: _,
             } = files;
             paths.push(root.clone());
             if let Symlinks::Follow(to) = symlinks {

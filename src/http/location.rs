@@ -164,6 +164,18 @@ pub(crate) fn render(template: &str, parts: &Parts<'_>) -> Vec<u8> {
             }
         }
     }
+    // Who is sent on with the path keeps the query, unless the template says otherwise.
+    let has_path =
+        pieces(template).any(|piece| matches!(piece, Piece::Variable(Variable::Rest | Variable::Path)));
+    let has_query =
+        template.contains('?') || pieces(template).any(|piece| piece == Piece::Variable(Variable::Query));
+    if has_path && !has_query && !parts.query.is_empty() {
+        let mut query = b"?".to_vec();
+        push_encoded(&mut query, parts.query);
+        // A fragment stands last.
+        let end = location.iter().position(|byte| *byte == b'#').unwrap_or(location.len());
+        location.splice(end..end, query);
+    }
     if !is_url {
         let slashes = location.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
         location.splice(..slashes, *b"/");
@@ -224,7 +236,8 @@ mod tests {
 
     fn rendered(template: &str, value: &str) -> String {
         let value = value.as_bytes();
-        String::from_utf8(render(template, &parts(value, value, value))).unwrap()
+        let query = if template.contains("$query") { value } else { b"" };
+        String::from_utf8(render(template, &parts(value, value, query))).unwrap()
     }
 
     #[test]

@@ -756,3 +756,133 @@ fn a_worker_that_is_stopped_and_continued_finishes_its_downloads() {
         over.store(true, Ordering::Relaxed);
     });
 }
+
+// ---- what a deployment leaves behind -------------------------------------------------------------------------------
+
+/// As `cp -r` and one `collectstatic` write a file and its codings: in any order, moments apart.
+#[test]
+fn a_compressed_file_that_was_written_just_before_its_original_is_sent() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Files(root: "root", precompressed: true))])],"#,
+    );
+    let write = |name: &str, text: &str, age: u64| {
+        let path = setup.directory.write(format!("root/{name}"), text);
+        let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_000 - age);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+    };
+    for (name, age) in [("a.js", 31), ("b.js", 9_000), ("stale.js", 60_000), ("old.js", 90_000)] {
+        write(name, "plain", 0);
+        write(&format!("{name}.gz"), "compressed", age);
+    }
+    write("empty.js", "", 0);
+    write("empty.js.gz", "compressed", 31);
+    let server = setup.start();
+    let mut connection = Connection::open(server.address).unwrap();
+    let mut coding = |path: &str| {
+        let reply = connection.request("GET", path, &[("Accept-Encoding", "gzip")], b"").unwrap();
+        reply.field("content-encoding").map(str::to_owned)
+    };
+    for (path, sent) in
+        [("/a.js", true), ("/b.js", true), ("/empty.js", true), ("/stale.js", false), ("/old.js", false)]
+    {
+        assert_eq!(coding(path), sent.then(|| "gzip".to_owned()), "{path}");
+    }
+    server.wait_log(
+        "files: stale.js.gz is older than its original and is not served, nor is any other that is",
+    );
+    assert_eq!(server.log().iter().filter(|line| line.contains("is older than its original")).count(), 1);
+}
+
+#[test]
+fn which_names_are_immutable_can_be_told() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [
+        (path: "/", to: Files(root: "root", cache: "immutable", immutable: r"^assets/.*-[A-Za-z0-9_]{8}\.")),
+    ])],"#,
+    );
+    for name in ["assets/index-DiwrgTda.js", "assets/plain.js", "index-DiwrgTda.js", "app.0123456789ab.css"] {
+        setup.directory.write(format!("root/{name}"), "x");
+    }
+    let server = setup.start();
+    let said = |path: &str| get(server.address, path).field("cache-control").unwrap().to_owned();
+    assert_eq!(said("/assets/index-DiwrgTda.js"), "public, max-age=31536000, immutable");
+    for path in ["/assets/plain.js", "/index-DiwrgTda.js", "/app.0123456789ab.css"] {
+        assert_eq!(said(path), "no-cache", "{path}");
+    }
+}
+
+#[test]
+fn a_listing_names_what_a_request_gets_and_says_in_order_where_it_ends() {
+    let mut setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [
+        (path: "/refused/", to: Files(root: "root", listing: true, symlinks: Refuse)),
+        (path: "/followed/", to: Files(root: "root", listing: true, symlinks: Follow, symlinks_to: ["elsewhere"])),
+        (path: "/many/", to: Files(root: "many", listing: true)),
+        (path: "/", to: Files(root: "root", listing: true)),
+    ])],"#,
+    );
+    for name in ["root/plain", "root/sub/x", "root/shut", "elsewhere/far", "unshared/far"] {
+        setup.directory.write(name, "x");
+    }
+    for (link, to) in
+        [("within", "plain"), ("out", "../elsewhere/far"), ("away", "../unshared/far"), ("none", "nowhere")]
+    {
+        std::os::unix::fs::symlink(to, setup.directory.path().join("root").join(link)).unwrap();
+    }
+    for number in (0..5_010).rev() {
+        setup.directory.write(format!("many/{number:04}"), "");
+    }
+    let shut = setup.directory.path().join("root/shut");
+    std::fs::set_permissions(shut, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    setup = setup.run_as_nobody();
+    let server = setup.start();
+    let mut connection = Connection::open(server.address).unwrap();
+    for prefix in ["/", "/refused/", "/followed/"] {
+        let json = connection.request("GET", prefix, &[("Accept", "application/json")], b"").unwrap().json();
+        let named = |name: &str| json.as_array().unwrap().iter().any(|item| item["name"] == name);
+        for name in ["plain", "sub", "shut", "within", "out", "away", "none"] {
+            let got = matches!(get(server.address, &format!("{prefix}{name}")).status, 200 | 301);
+            assert_eq!(named(name), got, "{prefix}{name}");
+        }
+    }
+    let json = connection.request("GET", "/many/", &[("Accept", "application/json")], b"").unwrap().json();
+    let names: Vec<_> = json.as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+    assert_eq!((names[0], names[4_999], names.len()), ("0000", "4999", 5_001));
+    assert_eq!(json[5_000], serde_json::json!({"name": "", "type": "cut", "shown": 5_000}));
+    assert!(get(server.address, "/many/").text().contains("<p>Only the first 5000 names are shown.</p>"));
+}
+
+#[test]
+fn who_is_sent_on_with_the_path_keeps_the_query() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [
+        (path: "/a/", to: Redirect(status: 301, location: "/new$rest")),
+        (path: "/b/", to: Redirect(status: 301, location: "https://b.example$path")),
+        (path: "/c/", to: Redirect(status: 301, location: "/new$path?from=c")),
+        (path: "/d/", to: Redirect(status: 301, location: "/new$path?$query&from=d")),
+        (path: "/e/", to: Redirect(status: 301, location: "/elsewhere")),
+        (path: "/f/", to: Redirect(status: 301, location: "/new$path#part")),
+    ])],"#,
+    );
+    let server = setup.start();
+    for (path, location) in [
+        ("/a/x?q=1&r=2", "/new/x?q=1&r=2"),
+        ("/a/x", "/new/x"),
+        ("/a/x?", "/new/x"),
+        ("/b/x?q=1", "https://b.example/b/x?q=1"),
+        ("/c/x?q=1", "/new/c/x?from=c"),
+        ("/d/x?q=1", "/new/d/x?q=1&from=d"),
+        ("/e/x?q=1", "/elsewhere"),
+        ("/f/x?q=1", "/new/f/x?q=1#part"),
+    ] {
+        assert_eq!(get(server.address, path).field("location"), Some(location), "{path}");
+    }
+}

@@ -274,7 +274,7 @@ impl Files {
             Found::Listing => match request.known.take_listing() {
                 Some(made) => listing::answer(made, request),
                 None => {
-                    let wanted = listing::Wanted::new(rest, settings.dotfiles, request);
+                    let wanted = listing::Wanted::new(rest, settings, request);
                     Answer::First(First::Lookup(Lookup::listing(&place.root, settings, rest, wanted)))
                 }
             },

@@ -252,15 +252,15 @@ impl<'a> Search<'a> {
         )))
     }
 
-    /// The same file in other codings, if it is kept in them and they are not older than it.
+    /// The same file in other codings, if it is kept in them and they are not stale.
     fn encoded(&mut self, path: &[u8], about: &About, original: &Metadata) -> Vec<(About, Metadata, Body)> {
         let mut variants = Vec::new();
         let settings = self.settings;
         for encoding in &settings.precompressed {
             let path = [path, b".", encoding.suffix().as_bytes()].concat();
             let Ok(Some(Opened::File(metadata, body))) = self.open(&path) else { continue };
-            if older(&metadata, original) {
-                self.place.manifest.warn_stale(&path, &metadata);
+            if is_stale(&metadata, original) {
+                self.place.manifest.warn_stale(&path);
                 continue;
             }
             let about = About {
@@ -284,7 +284,9 @@ impl<'a> Search<'a> {
         });
         let given = given.max_by_key(|(suffix, _)| suffix.len()).map(|(_, kind)| kind.clone());
         let immutable = settings.cache == config::Cache::Immutable;
-        let hashed = immutable && (has_hash(name) || self.is_in_manifest(path));
+        let named =
+            |name| settings.immutable.as_ref().map_or_else(|| has_hash(name), |named| named.is_match(path));
+        let hashed = immutable && (named(name) || self.is_in_manifest(path));
         About {
             size: metadata.size,
             modified: metadata.modified,
@@ -405,9 +407,12 @@ fn file(variants: Vec<Variant>) -> Found {
     Found::File(Rc::new(File { variants }))
 }
 
-fn older(one: &Metadata, other: &Metadata) -> bool {
-    let time = |metadata: &Metadata| (metadata.modified.seconds, metadata.modified.nanos);
-    time(one) < time(other)
+/// A compressed file may be older than its original by so many seconds: what copies and collects files writes both anew,
+/// in any order.
+const TOGETHER: i64 = 10;
+
+fn is_stale(compressed: &Metadata, original: &Metadata) -> bool {
+    compressed.modified.seconds.saturating_add(TOGETHER) < original.modified.seconds
 }
 
 /// `$path` in a name of `try_files`; without its slash at the front.

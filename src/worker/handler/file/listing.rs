@@ -4,10 +4,10 @@ use super::names::{encode_segment, hidden};
 use super::root::open_file;
 use super::{Answer, Request, failed};
 use crate::buf::Segment;
-use crate::config::Symlinks;
+use crate::config::{Files, Symlinks};
 use crate::http::date;
 use crate::http::{BodyLength, Method, ResponseHead};
-use crate::sys::file::{Kind, list, metadata, metadata_of_entry};
+use crate::sys::file::{Kind, Metadata, list, metadata, metadata_of_entry};
 use crate::timer::Wall;
 use std::fmt::Write;
 use std::io;
@@ -15,6 +15,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// Names in a listing; a directory with more is cut off, and the listing says so.
 const MOST_NAMES: usize = 5000;
+
+/// Names that are put into order; of a directory with more they are the first that the file system tells.
+const MOST_SORTED: usize = 200_000;
 
 /// A name in a directory.
 #[derive(Debug)]
@@ -33,20 +36,51 @@ pub(super) struct Wanted {
     /// For the title.
     shown: Vec<u8>,
     dotfiles: bool,
+    links: Symlinks,
     as_json: bool,
 }
 
 impl Wanted {
-    pub(super) fn new(path: &[u8], dotfiles: bool, request: &Request<'_>) -> Self {
+    pub(super) fn new(path: &[u8], settings: &Files, request: &Request<'_>) -> Self {
+        let (dotfiles, links) = (settings.dotfiles, settings.symlinks.clone());
         let as_json = prefers_json(request);
-        Self { path: path.to_vec(), shown: request.path.to_vec(), dotfiles, as_json }
+        Self { path: path.to_vec(), shown: request.path.to_vec(), dotfiles, links, as_json }
     }
 
     /// Reads the directory and makes the page. A large one takes its time: for threads.
     pub(super) fn make(&self, root: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
-        let (items, cut) = read(root, &self.path, self.dotfiles)?;
-        let page = if self.as_json { json(&items) } else { html(&self.shown, &items, cut) };
+        let (items, cut) = self.read(root)?;
+        let page = if self.as_json { json(&items, cut) } else { html(&self.shown, &items, cut) };
         Ok(page.into_bytes())
+    }
+
+    /// Directories first, then by name, and whether there are more; what a request would not get is not named.
+    fn read(&self, root: BorrowedFd<'_>) -> io::Result<(Vec<Item>, bool)> {
+        let directory = self.path.strip_suffix(b"/").unwrap_or(&self.path);
+        let directory = open_file(root, directory, &self.links)?;
+        let mut items = Vec::new();
+        let unsorted = list(directory, MOST_SORTED, |directory, name| {
+            let found = (hidden(name, self.dotfiles).is_none())
+                .then(|| metadata_of_entry(directory, name).ok())
+                .flatten();
+            // A symbolic link, maybe: what it leads to counts.
+            let found = found.and_then(|found| match found.kind {
+                Kind::Other => self.open(root, name),
+                _ => Some(found),
+            });
+            items.extend(found.map(|found| Item::new(name, &found)));
+            found.is_some()
+        })?;
+        items.sort_by(|one, other| (!one.is_directory, &one.name).cmp(&(!other.is_directory, &other.name)));
+        let mut served = items.into_iter().filter(|item| self.open(root, &item.name).is_some());
+        let shown = served.by_ref().take(MOST_NAMES).collect();
+        Ok((shown, unsorted || served.next().is_some()))
+    }
+
+    /// What a request for this name would find; `None`: nothing that it would get.
+    fn open(&self, root: BorrowedFd<'_>, name: &[u8]) -> Option<Metadata> {
+        let file = open_file(root, &[&self.path, name].concat(), &self.links).ok()?;
+        metadata(file.as_fd()).ok().filter(|found| found.kind != Kind::Other)
     }
 }
 
@@ -70,30 +104,11 @@ pub(super) fn answer(made: io::Result<Vec<u8>>, request: &Request<'_>) -> Answer
     Answer::Send { head, body: length, segments }
 }
 
-/// Directories first, then by name; what would not be served is not named.
-fn read(root: BorrowedFd<'_>, path: &[u8], dotfiles: bool) -> io::Result<(Vec<Item>, bool)> {
-    let directory = path.strip_suffix(b"/").unwrap_or(path);
-    let directory = open_file(root, directory, &Symlinks::Beneath)?;
-    let mut items = Vec::new();
-    let cut = list(directory, MOST_NAMES, |directory, name| {
-        if hidden(name, dotfiles).is_some() {
-            return false;
-        }
-        let Ok(mut found) = metadata_of_entry(directory, name) else { return false };
-        if found.kind == Kind::Other {
-            // A symbolic link, maybe: what it leads to, if that would be served.
-            let target = open_file(root, &[path, name].concat(), &Symlinks::Beneath);
-            match target.and_then(|file| metadata(file.as_fd())) {
-                Ok(target) if target.kind != Kind::Other => found = target,
-                _ => return false,
-            }
-        }
+impl Item {
+    fn new(name: &[u8], found: &Metadata) -> Self {
         let is_directory = found.kind == Kind::Directory;
-        items.push(Item { name: name.to_vec(), is_directory, size: found.size, modified: found.modified });
-        true
-    })?;
-    items.sort_by(|one, other| (!one.is_directory, &one.name).cmp(&(!other.is_directory, &other.name)));
-    Ok((items, cut))
+        Self { name: name.to_vec(), is_directory, size: found.size, modified: found.modified }
+    }
 }
 
 /// Whether `Accept` names JSON before HTML.
@@ -111,7 +126,9 @@ fn prefers_json(request: &Request<'_>) -> bool {
     false
 }
 
-fn json(items: &[Item]) -> String {
+/// An array with an object for each name, and one of the type `cut` at its end if there are more.
+fn json(items: &[Item], cut: bool) -> String {
+    let cut = cut.then(|| serde_json::json!({"name": "", "type": "cut", "shown": items.len()}));
     let values: Vec<_> = items
         .iter()
         .map(|item| {
@@ -120,6 +137,7 @@ fn json(items: &[Item]) -> String {
             let size = (!item.is_directory).then_some(item.size);
             serde_json::json!({"name": name, "type": kind, "size": size, "modified": date::iso(item.modified.seconds)})
         })
+        .chain(cut)
         .collect();
     serde_json::Value::Array(values).to_string()
 }
@@ -151,7 +169,7 @@ fn html(path: &[u8], items: &[Item], cut: bool) -> String {
     }
     page.push_str("</table>\n");
     if cut {
-        let _ = writeln!(page, "<p>Only the first {MOST_NAMES} names are shown.</p>");
+        let _ = writeln!(page, "<p>Only the first {} names are shown.</p>", items.len());
     }
     page.push_str("</body>\n</html>\n");
     page

@@ -12,16 +12,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub(super) const NAME: &str = "staticfiles.json";
 /// A larger one is not read.
 const MOST_BYTES: u64 = 8 << 20;
-/// Warnings remembered.
-const MOST_WARNINGS: usize = 1024;
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Manifest {
     /// What the file was when it was read.
     read: Option<Metadata>,
     hashed: HashSet<Box<[u8]>>,
-    warned: HashSet<(Box<[u8]>, i64)>,
+    /// Something is stale, and it was said.
+    warned: bool,
 }
 
 /// What a thread has read.
@@ -57,11 +55,12 @@ impl Manifest {
         self.hashed.contains(path)
     }
 
-    /// Says once that a compressed file is older than its original, which is therefore sent instead.
-    pub(super) fn warn_stale(&mut self, path: &[u8], metadata: &Metadata) {
-        if self.warned.len() < MOST_WARNINGS && self.warned.insert((path.into(), metadata.modified.seconds)) {
+    /// Says that compressed files are older than their originals, which are therefore sent instead: of the first, for all
+    /// of the root.
+    pub(super) fn warn_stale(&mut self, path: &[u8]) {
+        if !std::mem::replace(&mut self.warned, true) {
             log::warn!(
-                "files: {} is older than its original and is not served: compress it again",
+                "files: {} is older than its original and is not served, nor is any other that is: compress them again",
                 String::from_utf8_lossy(path).escape_debug()
             );
         }
