@@ -79,6 +79,11 @@ pub fn request(stream: u32, request: &Request<'_>, length: Option<u64>, body: Bo
     }
 }
 
+/// Appends that nobody waits for the answer to that request any more.
+pub fn cancel(stream: u32, out: &mut Vec<u8>) {
+    frame::push(out, Kind::Cancel, 0, stream, b"");
+}
+
 /// Where a response stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {

@@ -319,11 +319,41 @@ fn a_request_that_takes_too_long_is_504_and_its_process_replaced() {
 }
 
 #[test]
+fn an_app_learns_that_its_client_has_left_and_keeps_its_process() {
+    let server = plain("processes: 1, threads: 2, timeout: \"10m\"").start();
+    let pid = get(server.address, "/pid").text();
+    for (count, path) in ["/ticks", "/ticks_written"].iter().enumerate() {
+        let mut client = Connection::open(server.address).unwrap();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+        assert_eq!(client.reply_head().unwrap().status, 200);
+        drop(client);
+        let expected = format!("{}\n", count + 1);
+        wait_until(SOON, "the response is closed", || {
+            let closed = get(server.address, "/closed").text();
+            holds(closed == expected, closed)
+        });
+    }
+    assert_eq!(get(server.address, "/pid").text(), pid);
+}
+
+#[test]
+fn a_response_without_end_is_over_where_nothing_more_can_be_sent() {
+    let server = plain("processes: 1, timeout: \"10m\"").start().tolerant(&["GET /ticks_of_length"]);
+    let mut client = Connection::open(server.address).unwrap();
+    assert_eq!(client.request("HEAD", "/ticks", &[], b"").unwrap().status, 200);
+    assert_eq!(client.get("/closed").unwrap().text(), "1\n");
+    assert_eq!(client.get("/ticks_of_length").unwrap().text(), "tick\ntick\n");
+    assert_eq!(get(server.address, "/closed").text(), "2\n");
+}
+
+#[test]
 fn a_response_without_end_whose_client_has_left_gives_its_process_back() {
-    let server = plain("processes: 1, timeout: \"1s\", queue_timeout: \"500ms\"").start().tolerant(&[]);
+    let server =
+        plain("processes: 1, timeout: \"1s\", queue_timeout: \"500ms\"").start().tolerant(&["GET /ticks"]);
     let before = get(server.address, "/pid").text();
     let mut client = Connection::open(server.address).unwrap();
-    client.send("GET /drip?count=100000&seconds=0.05 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    // The app does not come back to its host.
+    client.send("GET /ticks?seconds=1000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(client.reply_head().unwrap().status, 200);
     drop(client);
     let after = wait_until(SOON, "another process answers", || {

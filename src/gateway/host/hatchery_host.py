@@ -18,6 +18,7 @@ from _signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, set_wakeup_fd, signal
 from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, MSG_PEEK, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socket
 from _struct import Struct
 from _thread import start_new_thread
+from errno import EPIPE
 from io import BufferedRandom, BufferedReader, BytesIO, FileIO
 from itertools import count
 from time import monotonic
@@ -123,6 +124,10 @@ def report(error, environ, when):
         pass
 
 
+class ClientHasLeft(BrokenPipeError):
+    """What write() raises once nobody waits for the response: it ends the loop of an app as a broken pipe does."""
+
+
 class FileWrapper:
     """wsgi.file_wrapper: any file-like object as an iterable; of a real file the worker gets the descriptor."""
 
@@ -160,7 +165,7 @@ class FileWrapper:
 class Response:
     """The answer to one request."""
 
-    __slots__ = ("stream", "number", "head", "length", "bodiless", "is_head", "sent")
+    __slots__ = ("stream", "number", "head", "length", "bodiless", "is_head", "sent", "given", "unwanted")
 
     def __init__(self, stream, number, is_head):
         self.stream = stream
@@ -170,6 +175,8 @@ class Response:
         self.bodiless = False
         self.is_head = is_head
         self.sent = False
+        self.given = 0  # bytes of the body
+        self.unwanted = False
 
     def start_response(self, status, headers, exc_info=None):
         if exc_info:
@@ -211,7 +218,18 @@ class Response:
             self.length = length
         return frame(HEAD, 0 if self.length is None else LENGTH, self.number, head)
 
-    def write(self, data, length=None):
+    def is_unwanted(self):
+        """Whether nobody waits for it any more."""
+        self.unwanted = self.unwanted or self.stream.is_cancelled(self.number)
+        return self.unwanted
+
+    def write(self, data):
+        """What start_response() returns."""
+        if self.is_unwanted():
+            raise ClientHasLeft(EPIPE, "the client has left")
+        self.part(data)
+
+    def part(self, data, length=None):
         """Sends a part of the body at once."""
         if not isinstance(data, bytes):
             raise TypeError("the body must be bytes, not %s" % type(data).__name__)
@@ -224,6 +242,7 @@ class Response:
 
     def send_body(self, before, data):
         stream, number = self.stream, self.number
+        self.given += len(data)
         if len(data) <= TOGETHER:
             stream.send(before + frame(BODY, 0, number, data))
             return
@@ -235,7 +254,9 @@ class Response:
             before = b""
 
     def body(self, result):
-        """Sends the body, except for bytes that are returned, which can go with what ends the response."""
+        """Sends the body, except for bytes that are returned, which can go with what ends the response. It asks for no
+        more once nobody waits or nothing can follow the head. Of a body that is as long as announced it sees the next
+        chunk, or the end: code of a generator behind its last chunk runs."""
         kind = type(result)
         if kind is list or kind is tuple:
             return self.whole(result)
@@ -250,10 +271,12 @@ class Response:
         for chunk in result:
             if single:
                 length = len(chunk)
-            self.write(chunk, length)
-            if self.stream.dead:
+            surplus = self.length is not None and self.sent and self.given >= self.length
+            self.part(chunk, length)
+            headed = self.sent and (self.is_head or self.bodiless)
+            if headed or surplus or self.is_unwanted():
                 break
-        return b"" if self.sent else self.head_frame(0)
+        return b"" if self.sent or self.unwanted else self.head_frame(0)
 
     def whole(self, chunks):
         if len(chunks) == 1:
@@ -265,7 +288,7 @@ class Response:
             total = sum(map(len, chunks))
             if total > TOGETHER:
                 for chunk in chunks:
-                    self.write(chunk, total)
+                    self.part(chunk, total)
                 return b""
             data = b"".join(chunks)
         before = b"" if self.sent else self.head_frame(total)
@@ -397,6 +420,21 @@ class Stream:
                 return None
             data += more
 
+    def is_cancelled(self, number):
+        """Whether nobody waits for the answer to that request: the worker has said so, or has gone. A request that is
+        sent before its time stays where it is."""
+        if self.dead or self.answers is not None:
+            return self.dead
+        try:
+            more = self.read(RECEIVE, MSG_DONTWAIT)
+            self.data += more
+            self.dead = not more
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.dead = True
+        return self.dead or self.data.startswith(frame(CANCEL, 0, number))
+
     def send(self, data):
         """Waits while the worker has no room. A worker that has gone must not disturb the app."""
         if not self.dead:
@@ -484,9 +522,11 @@ class Stream:
         try:
             try:
                 result = self.host.app(environ, response.start_response)
-                last = response.body(result) + frame(END, 0, number)
+                last = response.body(result) + frame(END, ABORT if response.unwanted else 0, number)
             finally:
                 close = getattr(result, "close", None)
+        except ClientHasLeft:
+            last = frame(END, ABORT, number)
         except BaseException as error:  # also SystemExit: a view does not end the server
             last = response.failed()
             report(error, environ, " in the middle of its response" if last[5] & ABORT else "")

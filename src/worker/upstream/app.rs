@@ -342,8 +342,17 @@ impl Context {
         link.write().map(|_| ())
     }
 
+    /// Nobody waits any more for the response that still comes over a link: its host is to ask the app for no more of it.
+    fn cancel_request(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        if let Peer::Unit(unit_link) = &link.peer {
+            let stream = unit_link.stream;
+            link.out.encode(|out| gateway::app::cancel(stream, out));
+        }
+    }
+
     /// Nobody waits any more for the request that runs over a link. It may go on until then: a request that never
-    /// ends, as a stream of events whose client has left, would take its unit out of use for ever.
+    /// ends would take its unit out of use for ever.
     fn finish_alone(&mut self, key: Key, began: Time, tell_at: Time, until: Time) {
         self.links.let_go(key);
         if let Some(Link { peer: Peer::Unit(unit_link), .. }) = self.links.get_mut(key) {

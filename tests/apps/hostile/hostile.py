@@ -279,6 +279,28 @@ def endless(environ, start_response):
     return Closing(iter(lambda: b"e" * 10_000, None), "endless")
 
 
+def endless_write(environ, start_response):
+    send = start_response("200 OK", PLAIN)
+    try:
+        while True:
+            send(b"e" * 10_000)
+    finally:
+        closed.append("endless_write")
+
+
+def endless_status(environ, start_response):
+    """An iterator without an end where no body is, or one of 20000 bytes; the query is the status."""
+    status = environ["QUERY_STRING"]
+    start_response(status + " Whatever", PLAIN + [("Content-Length", "20000")] if status == "200" else [])
+    return Closing(iter(lambda: b"e" * 10_000, None), "endless_" + status)
+
+
+def streamed_to_the_end(environ, start_response):
+    start_response("200 OK", PLAIN + [("Content-Length", "6")])
+    yield b"stream"
+    closed.append("streamed_to_the_end")
+
+
 def file(environ, start_response):
     opened = open(__file__, "rb")
     opened.read(10)

@@ -86,6 +86,41 @@ def drip(environ, start_response):
         time.sleep(float(query(environ, "seconds", "0.2")))
 
 
+class Ticks:
+    """An iterable without an end: a line each `?seconds=`."""
+
+    def __init__(self, environ):
+        self.seconds = float(query(environ, "seconds", "0.05"))
+
+    def __iter__(self):
+        while True:
+            yield b"tick\n"
+            time.sleep(self.seconds)
+
+    def close(self):
+        Closing.closed += 1
+
+
+def ticks(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return Ticks(environ)
+
+
+def ticks_of_length(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "10")])
+    return Ticks(environ)
+
+
+def ticks_written(environ, start_response):
+    """The same by the callable that start_response returns."""
+    send = start_response("200 OK", [("Content-Type", "text/plain")])
+    try:
+        for tick in Ticks(environ):
+            send(tick)
+    finally:
+        Closing.closed += 1
+
+
 def write(environ, start_response):
     """The old way: the callable that start_response returns."""
     send = start_response("200 OK", [("Content-Type", "text/plain")])
@@ -182,6 +217,9 @@ PAGES = {
     "big": big,
     "sleep": sleep,
     "drip": drip,
+    "ticks": ticks,
+    "ticks_of_length": ticks_of_length,
+    "ticks_written": ticks_written,
     "write": write,
     "crash": crash,
     "crash_later": crash_later,

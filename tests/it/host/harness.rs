@@ -285,6 +285,18 @@ impl Worker {
         self.stream.write_all(&out[sent..]).unwrap();
     }
 
+    /// How many requests it has sent.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Says that nobody waits for the answer to that request.
+    pub(super) fn cancel(&mut self, number: u32) {
+        let mut out = Vec::new();
+        app::cancel(number, &mut out);
+        self.stream.write_all(&out).unwrap();
+    }
+
     /// Passes so many descriptors of this file with some bytes.
     pub(super) fn pass(&self, bytes: &[u8], file: &impl std::os::fd::AsRawFd, count: usize) {
         let numbers = vec![file.as_raw_fd(); count];

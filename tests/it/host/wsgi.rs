@@ -189,6 +189,82 @@ fn close_is_called_exactly_once() {
     }
 }
 
+fn closed(worker: &mut super::harness::Worker, name: &str) -> String {
+    worker.ask(&Ask { query: name, ..get("/count_closed") }).text()
+}
+
+#[test]
+fn an_app_whose_client_has_left_is_asked_for_no_more_and_closed_once() {
+    for threads in [1, 2] {
+        let mut host = Host::hostile(threads);
+        let mut worker = host.connect(0, threads - 1);
+        for name in ["endless", "endless_write"] {
+            worker.send(&get(&format!("/{name}")));
+            let mut reading = worker.reading();
+            while reading.answer.body.len() < 100_000 {
+                assert!(worker.read(&mut reading));
+            }
+            worker.cancel(worker.number());
+            while worker.read(&mut reading) {}
+            assert!(reading.answer.freed, "{name}: {reading:?}", reading = reading.answer);
+            assert_eq!(closed(&mut worker, name), "1");
+        }
+        assert_eq!(host.stderr(), "", "it is no error of the app");
+    }
+}
+
+#[test]
+fn a_cancel_that_comes_too_late_or_too_early_is_nothing_to_another_request() {
+    let host = Host::hostile(1);
+    let fifo = host.fifo("go");
+    let mut worker = host.connect(0, 0);
+    sound(&worker.get("/hello"), 200, "hello");
+    worker.cancel(worker.number());
+    for other in [0, 2] {
+        worker.send(&Ask { query: fifo.to_str().unwrap(), ..get("/streamed") });
+        worker.cancel((worker.number() + other) - 1);
+        let mut reading = worker.reading();
+        while reading.answer.body != b"first" {
+            assert!(worker.read(&mut reading));
+        }
+        drop(std::fs::File::options().write(true).open(&fifo).unwrap());
+        while worker.read(&mut reading) {}
+        sound(&reading.answer, 200, "firstsecond");
+    }
+    sound(&worker.get("/lazy"), 299, "lazy");
+}
+
+#[test]
+fn a_request_that_has_not_answered_yet_is_not_interrupted() {
+    let host = Host::hostile(1);
+    let fifo = host.fifo("go");
+    let mut worker = host.connect(0, 0);
+    worker.send(&Ask { query: fifo.to_str().unwrap(), ..get("/held") });
+    let go = std::fs::File::options().write(true).open(fifo).unwrap();
+    worker.cancel(worker.number());
+    drop(go);
+    let mut reading = worker.reading();
+    while worker.read(&mut reading) {}
+    sound(&reading.answer, 200, "let go");
+}
+
+#[test]
+fn what_cannot_be_sent_is_not_asked_for() {
+    let mut host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    let answer = worker.ask(&Ask { method: "HEAD", ..get("/endless") });
+    assert!(answer.freed && answer.broken.is_none(), "{answer:?}");
+    assert_eq!(closed(&mut worker, "endless"), "1");
+    for status in ["200", "204", "304"] {
+        let answer = worker.ask(&Ask { query: status, ..get("/endless_status") });
+        assert!(answer.freed && answer.broken.is_none(), "{answer:?}");
+        assert_eq!(closed(&mut worker, &format!("endless_{status}")), "1");
+    }
+    sound(&worker.get("/streamed_to_the_end"), 200, "stream");
+    assert_eq!(closed(&mut worker, "streamed_to_the_end"), "1", "what follows the last chunk runs");
+    assert_eq!(host.stderr(), "");
+}
+
 #[test]
 fn a_response_does_not_wait_for_close_but_the_unit_does() {
     let host = Host::hostile(1);

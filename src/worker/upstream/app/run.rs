@@ -247,14 +247,17 @@ impl AppRun {
         }
     }
 
-    /// The client has gone: the unit finishes without it.
+    /// Nobody waits for the response any more: the unit finishes without the client.
     pub(in crate::worker) fn cancel(&mut self, cx: &mut Context) {
         self.let_go(cx);
     }
 
-    /// What still runs has the rest of its time; closing the iterable has its own.
+    /// What still runs is cancelled, and has the rest of its time; closing the iterable has its own.
     fn let_go(&mut self, cx: &mut Context) {
         if !std::mem::replace(&mut self.free, true) {
+            if !self.complete {
+                cx.cancel_request(self.link);
+            }
             let until = if self.complete { cx.now.after(self.timeout) } else { self.deadline };
             cx.finish_alone(self.link, self.began, self.tell_at(), until);
         }
