@@ -29,8 +29,10 @@ pub struct App {
     pub processes: Processes,
     /// With `min` 0: how long without a request until the processes leave.
     pub idle: Duration,
-    /// Longest time for one request, 504.
+    /// Longest time until the response head, 504, and without anything more of the response.
     pub timeout: Duration,
+    /// Longest time for a whole response.
+    pub stream_timeout: Option<Duration>,
     /// How long a request may wait for a free process, 503.
     pub queue_timeout: Duration,
     /// Longest time to import the app.
@@ -95,6 +97,7 @@ impl Default for App {
             processes: Processes { min: 1, max: 1 },
             idle: IDLE,
             timeout: Duration::from_secs(60),
+            stream_timeout: None,
             queue_timeout: Duration::from_secs(10),
             boot_timeout: Duration::from_secs(90),
             prove: false,
@@ -126,6 +129,7 @@ impl Section for App {
         keys.key("processes", &mut self.processes);
         keys.key("idle", &mut self.idle);
         keys.key("timeout", &mut self.timeout);
+        keys.key("stream_timeout", &mut self.stream_timeout);
         keys.key("queue_timeout", &mut self.queue_timeout);
         keys.key("boot_timeout", &mut self.boot_timeout);
         keys.key("prove", &mut self.prove);

@@ -12,6 +12,7 @@
 //! | `Silent` | upstream | 504 | idempotent methods | error |
 //! | `Truncated`, `Malformed`, `HeadTooLarge`, `Failed`, `WrongLength` | upstream | 502 | never | error |
 //! | `Stalled` | upstream | 504 | never | error |
+//! | `Overlong` | upstream | 504 | never | info |
 //! | `Busy` | upstream | 503 | never: waiting was tried already | warn |
 //! | `Unavailable` | upstream | 503 | never | debug: whoever starts it has told |
 //! | `Shortage`, `Disk`, `Spool` | us | 503 | never | error |
@@ -39,6 +40,8 @@ pub enum Fault {
     Truncated,
     /// Silent in the middle of a response for too long.
     Stalled,
+    /// A response that takes longer than the operator lets it.
+    Overlong,
     /// Not the protocol, or framing that two parties could read differently.
     Malformed,
     /// A response head over the limit.
@@ -153,6 +156,7 @@ impl Fault {
             Self::Silent => upstream(504, R::Idempotent, "no response in time"),
             Self::Truncated => upstream(502, R::Never, "connection closed in the middle of the response"),
             Self::Stalled => upstream(504, R::Never, "response stalled"),
+            Self::Overlong => row(W::Upstream, 504, R::Never, L::Info, "response longer than stream_timeout"),
             Self::Malformed => upstream(502, R::Never, "malformed response"),
             Self::HeadTooLarge => upstream(502, R::Never, "response head too large"),
             Self::Failed => upstream(502, R::Never, "the app failed to respond"),
@@ -193,6 +197,7 @@ mod tests {
             (Fault::Failed, Upstream, 502, Never, Error),
             (Fault::WrongLength, Upstream, 502, Never, Error),
             (Fault::Stalled, Upstream, 504, Never, Error),
+            (Fault::Overlong, Upstream, 504, Never, Info),
             (Fault::Busy, Upstream, 503, Never, Warn),
             (Fault::Unavailable, Upstream, 503, Never, Debug),
             (Fault::Shortage, Us, 503, Never, Error),

@@ -92,6 +92,7 @@ fn the_reference_tells_the_truth_about_defaults() {
         chdir: app.chdir.clone(),
         home: None,
         env: Vec::new(),
+        stream_timeout: None,
         ready: None,
         max_requests: None,
         max_rss: None,

@@ -319,6 +319,40 @@ fn a_request_that_takes_too_long_is_504_and_its_process_replaced() {
 }
 
 #[test]
+fn a_response_that_goes_on_is_not_cut_at_the_timeout() {
+    let server = plain("processes: 1, timeout: \"3s\"").start();
+    let pid = get(server.address, "/pid").text();
+    let lines = get(server.address, "/drip?count=25&seconds=0.2").text();
+    assert_eq!(lines.lines().count(), 25, "{lines}");
+    assert_eq!(get(server.address, "/pid").text(), pid);
+}
+
+#[test]
+fn a_response_that_stops_in_the_middle_breaks_off_at_the_timeout() {
+    let server = plain("processes: 1, timeout: \"500ms\"").start().tolerant(&["GET /ticks"]);
+    let mut client = Connection::open(server.address).unwrap();
+    client.send("GET /ticks?seconds=1000000 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(client.reply_head().unwrap().status, 200);
+    let rest = String::from_utf8(client.rest().unwrap()).unwrap();
+    assert!(rest.contains("tick\n") && !rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    server.wait_log("GET /ticks?seconds=1000000 ran into the time-out of 500ms");
+    wait_until(SOON, "a restart", || holds(server.pool("plain").restarts == 1, server.pool("plain")));
+}
+
+#[test]
+fn stream_timeout_bounds_a_response_and_its_process_goes_on() {
+    let server = plain("processes: 1, timeout: \"10m\", stream_timeout: \"500ms\"").start();
+    let pid = get(server.address, "/pid").text();
+    let mut client = Connection::open(server.address).unwrap();
+    client.send("GET /ticks HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(client.reply_head().unwrap().status, 200);
+    let rest = String::from_utf8(client.rest().unwrap()).unwrap();
+    assert!(rest.contains("tick\n") && !rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    assert_eq!(get(server.address, "/closed").text(), "1\n");
+    assert_eq!(get(server.address, "/pid").text(), pid);
+}
+
+#[test]
 fn an_app_learns_that_its_client_has_left_and_keeps_its_process() {
     let server = plain("processes: 1, threads: 2, timeout: \"10m\"").start();
     let pid = get(server.address, "/pid").text();

@@ -31,12 +31,16 @@ pub(in crate::worker) struct AppRun {
     link: Key,
     unit: Unit,
     spool: ResponseSpool,
-    /// The app's `timeout`, and when that is over.
+    /// The app's `timeout`, and when that is over: it begins again with each piece of the response.
     timeout: Duration,
     deadline: Time,
+    /// When the whole response has taken too long (`stream_timeout`).
+    until: Option<Time>,
     began: Time,
     /// The master knows of it.
     shown: bool,
+    /// There is a head.
+    answered: bool,
     /// The app has said END.
     complete: bool,
     /// The app has said FREE: the link is not ours any more.
@@ -96,8 +100,10 @@ impl AppRun {
             spool: ResponseSpool::new(buffer),
             timeout,
             deadline: cx.now.after(timeout),
+            until: app.and_then(|app| app.stream_timeout).map(|time| cx.now.after(time)),
             began: cx.now,
             shown: false,
+            answered: false,
             complete: false,
             free: false,
         })
@@ -105,7 +111,8 @@ impl AppRun {
 
     /// When the app has taken long, or too long; `None` once its response is complete.
     pub(in crate::worker) fn deadline(&self) -> Option<Time> {
-        let next = if self.shown { self.deadline } else { self.deadline.min(self.tell_at()) };
+        let late = self.until.map_or(self.deadline, |until| until.min(self.deadline));
+        let next = if self.shown { late } else { late.min(self.tell_at()) };
         (!self.complete).then_some(next)
     }
 
@@ -129,6 +136,12 @@ impl AppRun {
         if self.free {
             return if pumped { Advance::Progress } else { Advance::Wait };
         }
+        if !self.complete && self.until.is_some_and(|until| until <= cx.now) {
+            // It did what it should: what is left of it has the time of one that has just answered.
+            self.deadline = cx.now.after(self.timeout);
+            self.let_go(cx);
+            return Advance::Broken(Fault::Overlong);
+        }
         if self.spool.was_refused() {
             if !self.complete && self.deadline <= cx.now {
                 // The client had the app's whole time. Others want the app, and the process is not to blame.
@@ -145,7 +158,7 @@ impl AppRun {
             let reason = format!("{} ran into the time-out of {:?}", line(), self.timeout);
             cx.complain(self.unit, Complaint::Late, reason);
             self.give_up(cx);
-            return Advance::Broken(Fault::Silent);
+            return Advance::Broken(if self.answered { Fault::Stalled } else { Fault::Silent });
         }
         match self.exchange_bytes(reply, cx) {
             Ok(Advance::Wait) if pumped => Advance::Progress,
@@ -191,8 +204,15 @@ impl AppRun {
             while self.spool.takes_events() {
                 let Some(event) = response.poll() else { break };
                 progress = true;
+                // Where nothing can be kept, the client holds the app, and has no more than its time once.
+                if !self.spool.was_refused() {
+                    self.deadline = cx.now.after(self.timeout);
+                }
                 match event {
-                    Event::Head { head, body } => return Ok(Advance::Head(head, body)),
+                    Event::Head { head, body } => {
+                        self.answered = true;
+                        return Ok(Advance::Head(head, body));
+                    }
                     Event::Body(bytes) => {
                         if let Err(error) = self.spool.push(bytes, reply, &cx.temp_dir) {
                             let directory = &cx.config.temp_dir;
