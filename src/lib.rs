@@ -72,6 +72,7 @@
 //! | carried | of a descriptor: it goes along when the master becomes another program (`sys::carried`) |
 //! | voice, ear | of a child's channel: what it tells the master, and where it hears the master |
 //! | journal | the lines that children printed last |
+//! | heir | what a child has started and left, as far as it prints to where the child did |
 //!
 //! Of the board (`dispatch`) and what is said about it (`control`):
 //!

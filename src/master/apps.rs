@@ -516,11 +516,11 @@ impl App {
         last_words(&mut self.output, name, exit, journal, now)
     }
 
-    /// It was reaped: logs what it still printed and removes its socket.
-    pub(super) fn bury(self, name: &str, journal: &mut Journal, now: Time) {
-        self.output.finish(name, journal, now);
+    /// It was reaped: logs what it still printed and removes its socket. As [`Output::finish`].
+    pub(super) fn bury(self, name: &str, journal: &mut Journal, now: Time) -> Option<Output> {
         // The whole directory goes at the end anyway.
         remove(&self.socket);
+        self.output.finish(name, journal, now)
     }
 }
 

@@ -4,6 +4,7 @@
 use super::abandoned::{Abandoned, What};
 use super::environment::{self, Environment, string};
 use super::generation::Generation;
+use super::heirs::Heirs;
 use super::journal::Journal;
 use super::output::Output;
 use super::{Channel, Master, Token};
@@ -127,9 +128,10 @@ impl CronRun {
     }
 
     /// The run was reaped: logs what it still printed; why its program could not be started, if it could not.
-    pub(super) fn bury(mut self, journal: &mut Journal, now: Time) -> Option<String> {
+    pub(super) fn bury(mut self, journal: &mut Journal, heirs: &mut Heirs, now: Time) -> Option<String> {
         self.launched();
-        self.output.finish(&format!("cron {}", self.job), journal, now);
+        let name = format!("cron {}", self.job);
+        heirs.add(&name, self.output.finish(&name, journal, now));
         self.failure
     }
 }
@@ -207,7 +209,7 @@ impl Master {
     fn abandon_run(&mut self, id: RunId, now: Time) {
         let Some(run) = self.runs.remove(&id) else { return };
         let name = format!("cron {}", run.job);
-        run.output.finish(&name, &mut self.journal, now);
+        self.heirs.add(&name, run.output.finish(&name, &mut self.journal, now));
         self.abandon(Abandoned::new(name, run.process, What::Run(id)));
     }
 
@@ -216,7 +218,7 @@ impl Master {
         let Some(run) = self.runs.remove(&id) else { return };
         let job = run.job.clone();
         let exit = self.cause(exit);
-        match run.bury(&mut self.journal, now) {
+        match run.bury(&mut self.journal, &mut self.heirs, now) {
             Some(why) => {
                 log::error!(target: "hatchery", "cron {job}: {why}");
                 self.scheduler.could_not_start(id, &why);

@@ -14,6 +14,7 @@
 //! | `strays` | what daemons leave behind that put themselves to the background |
 //! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
+//! | `heirs` | what is printed for a child that has ended |
 //! | `journal`, `follow` | what children printed, for `hatchery logs` |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
@@ -33,6 +34,7 @@ mod environment;
 mod follow;
 mod generation;
 mod heartbeat;
+mod heirs;
 mod inquiry;
 mod journal;
 mod listeners;
@@ -78,6 +80,7 @@ use cronjobs::CronRun;
 use follow::Follower;
 use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
+use heirs::Heirs;
 use journal::Journal;
 use listeners::Inherited;
 use memory::OutOfMemory;
@@ -180,6 +183,8 @@ enum Token {
     Alarm,
     /// A run of a cron job.
     Run(RunId, Channel),
+    /// What somebody prints for a child that has ended.
+    Heir(u64),
     /// A template of an app.
     Template(Key, Channel),
     /// The trial of a new program.
@@ -241,6 +246,7 @@ struct Master {
     roots_seen: Option<Time>,
     scheduler: Scheduler,
     runs: BTreeMap<RunId, CronRun>,
+    heirs: Heirs,
     #[serde(skip)]
     alarm: Alarm,
     /// More children may have ended than were taken in.
@@ -324,6 +330,7 @@ impl Master {
             roots_seen: None,
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             runs: BTreeMap::new(),
+            heirs: Heirs::default(),
             alarm,
             unreaped: false,
             reopen: false,

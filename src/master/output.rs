@@ -129,9 +129,13 @@ impl Output {
         self.read(child, journal, now);
     }
 
-    /// The child has ended: logs what is left, also a line without its end.
-    pub(super) fn finish(mut self, child: &str, journal: &mut Journal, now: Time) {
+    /// The child has ended: logs what is left, also a line without its end. What it has started may go on printing: then
+    /// this is to be read on.
+    pub(super) fn finish(mut self, child: &str, journal: &mut Journal, now: Time) -> Option<Self> {
         self.read_last(child, journal, now);
+        if !self.is_over() {
+            return Some(self);
+        }
         let (name, meter) = (&self.name, &mut self.meter);
         self.cutter.end(|line| {
             if meter.passes(line.len() as u64 + 1, now) {
@@ -139,6 +143,12 @@ impl Output {
             }
         });
         self.tell(child, journal);
+        None
+    }
+
+    /// Whether nobody can print any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.pipe.is_none()
     }
 
     /// When it is read again, or something is to be told of it.

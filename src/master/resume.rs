@@ -180,6 +180,7 @@ impl Master {
             roots_seen: None,
             scheduler: state.scheduler,
             runs: state.runs,
+            heirs: state.heirs,
             alarm,
             unreaped: false,
             reopen: false,

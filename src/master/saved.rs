@@ -8,6 +8,7 @@ use super::control::Control;
 use super::cronjobs::CronRun;
 use super::follow::Follower;
 use super::generation::{Generation, PoolNumbers};
+use super::heirs::Heirs;
 use super::journal::Journal;
 use super::listeners::Inherited;
 use super::notify::Notify;
@@ -124,6 +125,7 @@ pub(super) struct State {
     pub(super) abandoned: Vec<Abandoned>,
     pub(super) nursery: Nursery,
     pub(super) runs: BTreeMap<RunId, CronRun>,
+    pub(super) heirs: Heirs,
     pub(super) current: Generation,
     pub(super) numbers: PoolNumbers,
     pub(super) inherited: Inherited,

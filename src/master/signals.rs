@@ -170,9 +170,11 @@ impl Master {
             }
             Role::App(app) => {
                 self.board().close(pool, slot);
-                app.bury(name, &mut self.journal, now);
+                self.heirs.add(name, app.bury(name, &mut self.journal, now));
             }
-            Role::Daemon(daemon) => daemon.output.finish(name, &mut self.journal, now),
+            Role::Daemon(daemon) => {
+                self.heirs.add(name, daemon.output.finish(name, &mut self.journal, now));
+            }
         }
     }
 

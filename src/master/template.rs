@@ -346,7 +346,7 @@ impl Master {
     fn abandon_template(&mut self, key: Key, now: Time) {
         let Some(template) = self.nursery.living.remove(&key) else { return };
         let name = format!("app {} template", template.name);
-        template.output.finish(&name, &mut self.journal, now);
+        self.heirs.add(&name, template.output.finish(&name, &mut self.journal, now));
         self.abandon(Abandoned::new(name, template.process, What::Template));
     }
 
@@ -529,7 +529,7 @@ impl Master {
             self.template_input(Input::Failed { key, reason }, now);
         }
         log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}");
-        template.output.finish(&name, &mut self.journal, now);
+        self.heirs.add(&name, template.output.finish(&name, &mut self.journal, now));
         self.template_input(Input::Exited { key, exit }, now);
         true
     }

@@ -48,6 +48,7 @@ impl Master {
         self.nursery.watch(&mut set);
         set.add(self.alarm.descriptor(), Token::Alarm, Interest::READ);
         self.runs.iter().for_each(|(id, run)| run.watch(*id, &mut set));
+        self.heirs.watch(&mut set);
         self.upgrade.watch(&mut set);
         if self.watching {
             let sockets = self.current.listening.iter().flat_map(|listening| &listening.sockets);
@@ -61,7 +62,8 @@ impl Master {
     fn output_deadline(&self) -> Option<Time> {
         let children = self.children.values().filter_map(Child::output);
         let runs = self.runs.values().map(CronRun::output);
-        let all = children.chain(runs).chain(self.nursery.outputs()).chain(self.upgrade.output());
+        let others = self.nursery.outputs().chain(self.heirs.outputs()).chain(self.upgrade.output());
+        let all = children.chain(runs).chain(others);
         all.map(Output::deadline).fold(None, earliest)
     }
 
@@ -72,7 +74,9 @@ impl Master {
         }
         let children = self.children.values_mut().filter_map(Child::output_mut);
         let runs = self.runs.values_mut().map(CronRun::output_mut);
-        let all = children.chain(runs).chain(self.nursery.outputs_mut()).chain(self.upgrade.output_mut());
+        let others =
+            self.nursery.outputs_mut().chain(self.heirs.outputs_mut()).chain(self.upgrade.output_mut());
+        let all = children.chain(runs).chain(others);
         for (name, output) in all {
             output.on_timeout(&name, &mut self.journal, now);
         }
@@ -155,6 +159,7 @@ impl Master {
                     run.ready(channel, &mut self.journal, now);
                 }
             }
+            Token::Heir(number) => self.heirs.read(number, &mut self.journal, now),
             Token::Template(key, channel) => self.template_ready(key, channel, now),
             Token::Trial(channel) => self.trial_ready(channel, now),
             Token::Child(id, channel) => self.child_ready(id, channel, now),

@@ -408,6 +408,52 @@ fn output_of_the_app_is_logged_with_its_name() {
 }
 
 #[test]
+fn what_an_app_starts_by_multiprocessing_works() {
+    for keys in ["processes: 1", "processes: 1, threads: 2", "processes: 1, preload: true"] {
+        let server = plain(keys).start();
+        for method in ["spawn", "forkserver", "fork"] {
+            let reply = get(server.address, &format!("/pool?method={method}"));
+            assert_eq!(reply.text(), "[0, 1, 4, 9]\n", "{keys} {method}: {reply:?}");
+        }
+    }
+}
+
+#[test]
+fn what_an_app_starts_has_the_default_signals() {
+    for keys in ["processes: 1", "processes: 1, preload: true"] {
+        let server = plain(keys).start();
+        let text = get(server.address, "/signals").text();
+        let masks: Vec<u64> = text
+            .lines()
+            .filter_map(|line| u64::from_str_radix(line.split_once(":\t")?.1, 16).ok())
+            // 32 and 33 are the C library's; what started us may ignore them.
+            .map(|mask| mask & !(0b11 << 31))
+            .collect();
+        assert_eq!(masks, [0, 0], "{keys}: {text}");
+    }
+}
+
+#[test]
+fn what_an_app_has_started_goes_on_printing_after_its_process_was_replaced() {
+    for upgraded in [false, true] {
+        let setup = plain("processes: 1");
+        let end = setup.directory.path().join("end");
+        let server = setup.start();
+        let before = get(server.address, "/pid").text();
+        assert_eq!(get(server.address, &format!("/talker?until={}", end.display())).status, 200);
+        server.wait_log("still there");
+        server.command(&["restart", "plain"]);
+        assert_ne!(get(server.address, "/pid").text(), before);
+        if upgraded {
+            server.master.signal(nix::sys::signal::Signal::SIGUSR2);
+            server.wait_log("goes on in place of");
+        }
+        std::fs::write(&end, "").unwrap();
+        server.wait_log("came to its end");
+    }
+}
+
+#[test]
 fn an_app_without_a_virtualenv_runs_with_the_python_of_the_path() {
     let setup = Setup::new(
         r#"

@@ -14,7 +14,7 @@ import faulthandler
 import os
 import select
 import sys
-from _signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, set_wakeup_fd, signal
+from _signal import SIG_DFL, SIGINT, SIGTERM, default_int_handler, getsignal, set_wakeup_fd, signal
 from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, MSG_PEEK, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socket
 from _struct import Struct
 from _thread import start_new_thread
@@ -43,6 +43,10 @@ ACQUAINTANCE = 5  # seconds in which the master may say who somebody is
 STRANGERS = 64  # who wait for that at a time
 REGULAR = 0o100000  # kind of a file (inode(7))
 LAST_MOMENT = 5  # seconds for what runs when the master dies
+
+
+def on_interrupt(number, interrupted):
+    """Nothing: how we end is the master's to say. What the app starts has the default again, which SIG_IGN would not."""
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -595,6 +599,8 @@ class Host:
         if self.pipes:
             set_wakeup_fd(-1)
             signal(SIGTERM, SIG_DFL)
+        if getsignal(SIGINT) is on_interrupt:
+            signal(SIGINT, default_int_handler)
         streams, pipes = self.streams, self.pipes
         self.streams, self.pipes = set(), ()  # what that forks has other files under these numbers
         for stream in streams:
@@ -812,7 +818,9 @@ def main(kind=Host):
     prefix = "HATCHERY_HOST_"
     names = [name for name in os.environ if name.startswith(prefix)]
     settings = {name[len(prefix) :]: os.environ.pop(name) for name in names}
-    signal(SIGINT, SIG_IGN)
+    signal(SIGINT, on_interrupt)
+    # Children that multiprocessing starts import the file of the main module first, which is nowhere to be read.
+    globals().pop("__file__", None)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

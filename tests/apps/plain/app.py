@@ -1,7 +1,10 @@
 """A plain WSGI application that needs nothing but Python; each path shows one property of the server."""
+import concurrent.futures
 import hashlib
 import json
+import multiprocessing
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -204,6 +207,30 @@ def print_lines(environ, start_response):
     return answer(start_response, "printed\n")
 
 
+def square(number):
+    return number * number
+
+
+def pool(environ, start_response):
+    """Squares from processes that multiprocessing starts by `?method=`."""
+    context = multiprocessing.get_context(query(environ, "method", "spawn"))
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
+        return answer(start_response, "{}\n".format(list(executor.map(square, range(4)))))
+
+
+def signals(environ, start_response):
+    """The signals that a program started by the app ignores or blocks."""
+    status = subprocess.check_output(["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"])
+    return answer(start_response, status)
+
+
+def talker(environ, start_response):
+    """Starts a program that prints until there is a file `?until=`, however long its parent lives."""
+    script = 'until [ -e "$0" ]; do echo still there; sleep 0.05; done; echo came to its end'
+    subprocess.Popen(["sh", "-c", script, query(environ, "until", "")])
+    return answer(start_response, "started\n")
+
+
 def thread(environ, start_response):
     return answer(start_response, "{}\n".format(threading.get_ident()))
 
@@ -232,4 +259,7 @@ PAGES = {
     "file": file,
     "print": print_lines,
     "thread": thread,
+    "pool": pool,
+    "signals": signals,
+    "talker": talker,
 }
