@@ -1,7 +1,7 @@
 //! WSGI apps: what they see, what becomes of what they answer, and what happens when they misbehave.
 
 use crate::harness::{
-    Browser, Connection, SOON, Server, Setup, Upstream, get, holds, keep_loading, noise, now, sha256,
+    Browser, Connection, Gate, SOON, Server, Setup, Upstream, get, holds, keep_loading, noise, now, sha256,
     wait_until,
 };
 use serde_json::json;
@@ -450,6 +450,43 @@ fn what_an_app_has_started_goes_on_printing_after_its_process_was_replaced() {
         }
         std::fs::write(&end, "").unwrap();
         server.wait_log("came to its end");
+    }
+}
+
+#[test]
+fn gevent_and_eventlet_may_replace_the_standard_library_of_an_app() {
+    for module in ["with_gevent", "with_eventlet"] {
+        for keys in ["threads: 1", "threads: 4", "threads: 4, preload: true"] {
+            let setup = Setup::new(&format!(
+                r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: App("green"))])],
+    apps: {{"green": (module: "{module}", chdir: "{{apps}}/green_site", home: "{{venv}}", processes: 1, {keys})}},"#
+            ));
+            let gate = Gate::new(&setup.directory, "gate");
+            let path = setup.directory.path().join("gate");
+            let server = setup.start();
+            let pid = get(server.address, "/pid").text();
+            let units = if keys.contains('4') { 4 } else { 1 };
+            let mut clients: Vec<_> = (0..units).map(|_| Connection::open(server.address).unwrap()).collect();
+            for client in &mut clients {
+                client
+                    .send(format!("GET /held?gate={} HTTP/1.1\r\nHost: a\r\n\r\n", path.display()))
+                    .unwrap();
+            }
+            wait_until(SOON, "all threads are held", || {
+                let held = server.log().iter().filter(|line| line.contains("held at the gate")).count();
+                holds(held == units, held)
+            });
+            gate.open();
+            for client in &mut clients {
+                assert_eq!(client.reply("GET").unwrap().text(), "let go\n", "{module} {keys}");
+            }
+            for client in &mut clients {
+                assert_eq!(client.get("/sleep").unwrap().text(), "slept\n", "{module} {keys}");
+            }
+            assert_eq!(get(server.address, "/pid").text(), pid);
+        }
     }
 }
 

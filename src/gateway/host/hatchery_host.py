@@ -12,15 +12,16 @@ they cost nothing at start, and no monkey patch of the app reaches them.
 """
 import faulthandler
 import os
-import select
 import sys
 from _signal import SIG_DFL, SIGINT, SIGTERM, default_int_handler, getsignal, set_wakeup_fd, signal
 from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, MSG_PEEK, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socket
 from _struct import Struct
-from _thread import start_new_thread
+from _thread import allocate_lock, start_new_thread
 from errno import EPIPE
 from io import BufferedRandom, BufferedReader, BytesIO, FileIO
 from itertools import count
+from os import pipe, read, write
+from select import EPOLLIN, POLLHUP, POLLIN, epoll, poll
 from time import monotonic
 
 VERSION = 1
@@ -60,7 +61,7 @@ def is_kind(descriptor, kind):
 def write_all(pipe, data):
     view = memoryview(data)
     while view:
-        view = view[os.write(pipe.fileno(), view) :]
+        view = view[write(pipe.fileno(), view) :]
 
 
 def tell(pipe, kind, payload=b""):
@@ -93,6 +94,17 @@ def close(connection, descriptors=()):
         start_new_thread(close_all, (all_of_it,))
     except RuntimeError:  # no thread to be had
         close_all(all_of_it)
+
+
+def fail(host, text):
+    """The process cannot serve, and says why."""
+    host.tell(FAILED, text.encode("utf-8", "backslashreplace"))
+    for output in (sys.stdout, sys.stderr):
+        try:
+            output.flush()
+        except Exception:
+            pass
+    os._exit(3)  # not sys.exit: threads of a half-imported app could hold it up
 
 
 def trimmed(trace):
@@ -345,7 +357,7 @@ class Stream:
         self.ready = ready
         descriptor = self.socket.fileno()
         ready[descriptor] = action
-        poll.register(descriptor, select.EPOLLIN)
+        poll.register(descriptor, EPOLLIN)
 
     def unwatch(self):
         descriptor = self.socket.fileno()
@@ -559,8 +571,8 @@ class Host:
             os.set_inheritable(inherited.fileno(), False)
         self.listener.setblocking(False)
         self.from_master = b""
-        self.inbox = select.poll()
-        self.inbox.register(self.hears.fileno(), select.POLLIN)
+        self.inbox = poll()
+        self.inbox.register(self.hears.fileno(), POLLIN)
         self.master = os.getppid()
         self.workers = set()  # their process ids, as the master says
         self.users = {int(user) for user in settings.get("USERS", "").split(",") if user}
@@ -578,11 +590,11 @@ class Host:
         self.running = [None] * self.threads  # by unit: the row of the worker whose request runs
         self.asked = set()  # row and unit: the master wants FREE once no such request runs
         self.pipes = ()
-        self.poll = select.epoll()
+        self.poll = epoll()
         self.ready = {}
         self.units = [(self.poll, self.ready)]
         if self.threads > 1:
-            self.units = [(select.epoll(), {}) for _ in range(self.threads)]
+            self.units = [(epoll(), {}) for _ in range(self.threads)]
         self.environ = {
             "wsgi.version": (1, 0),
             "wsgi.multithread": self.threads > 1,
@@ -618,15 +630,15 @@ class Host:
 
     def serve(self):
         """Until the process must leave."""
-        wake, woken = os.pipe()
-        stay, leave = os.pipe()
+        wake, woken = pipe()
+        stay, leave = pipe()
         self.pipes = (wake, woken, stay, leave)
         os.set_blocking(wake, False)
         os.set_blocking(woken, False)
 
         def on_wake():
             try:
-                os.read(wake, 4096)
+                read(wake, 4096)
             except OSError:
                 pass
 
@@ -638,7 +650,7 @@ class Host:
                 self.orphaned = True
                 faulthandler.dump_traceback_later(LAST_MOMENT, exit=True, file=2)
             try:
-                os.write(woken, b"\0")  # in case the app took the wake-up descriptor
+                write(woken, b"\0")  # in case the app took the wake-up descriptor
             except OSError:
                 pass
 
@@ -650,23 +662,47 @@ class Host:
             (wake, on_wake),
         ):
             self.ready[descriptor] = action
-            self.poll.register(descriptor, select.EPOLLIN)
-        threads = []
-        if self.threads > 1:
-            from threading import Thread
-
-            for number, (poll, ready) in enumerate(self.units):
-                ready[stay] = lambda: None  # readable once all must leave
-                poll.register(stay, select.EPOLLIN)
-                threads.append(Thread(target=self.loop, args=(poll, ready), name="unit-%d" % number, daemon=True))
+            self.poll.register(descriptor, EPOLLIN)
+        over = []
+        try:
+            if self.threads > 1:
+                for number, (poll, ready) in enumerate(self.units):
+                    ready[stay] = lambda: None  # readable once all must leave
+                    poll.register(stay, EPOLLIN)
+                    over.append(self.start_unit(number))
+        except RuntimeError as error:
+            text = "cannot start %d threads: %s; raise limits.processes of the app, or lower threads"
+            fail(self, text % (self.threads, error))
         self.tell(READY)
-        for thread in threads:
-            thread.start()
         self.loop(self.poll, self.ready)
-        os.write(leave, b"\0")
-        for thread in threads:
+        write(leave, b"\0")
+        for lock in over:
             if not self.orphaned:  # else nobody waits for what still runs
-                thread.join()
+                lock.acquire()
+
+    def start_unit(self, number):
+        """A thread that serves a unit; a lock that is free once it has ended. The app may have replaced what
+        threading stands on (gevent, eventlet): then it is a bare thread, or it would be none and never run."""
+        over = allocate_lock()
+        over.acquire()
+        poll, ready = self.units[number]
+        name = "unit-%d" % number
+
+        def run():
+            try:
+                current_thread().name = name
+                self.loop(poll, ready)
+            finally:
+                over.release()
+
+        import _thread
+        from threading import Thread, current_thread
+
+        if _thread.start_new_thread is start_new_thread:
+            Thread(target=run, name=name, daemon=True).start()
+        else:
+            start_new_thread(run, ())
+        return over
 
     def loop(self, poll, ready):
         """One event at a time: what is closed by an action cannot be in the same batch."""
@@ -725,7 +761,7 @@ class Host:
 
     def on_master(self):
         try:
-            data = os.read(self.hears.fileno(), 4096)
+            data = read(self.hears.fileno(), 4096)
         except OSError:
             data = b""
         if not data:  # the master is dead
@@ -762,12 +798,12 @@ class Host:
         for stream in list(self.streams):
             if stream.row is None:
                 stream.on_hello()
-        hangup = select.poll()
+        hangup = poll()
         ours = {stream.socket.fileno(): stream.unit for stream in list(self.streams) if stream.row == row}
         for descriptor in ours:
             if descriptor >= 0:
                 hangup.register(descriptor, 0)
-        running = {ours[descriptor] for descriptor, event in hangup.poll(0) if event & select.POLLHUP}
+        running = {ours[descriptor] for descriptor, event in hangup.poll(0) if event & POLLHUP}
         for unit in range(len(self.units)):
             if unit not in running:
                 self.tell(FREE, ROW_UNIT.pack(row, unit))
@@ -853,10 +889,7 @@ def main(kind=Host):
             sys.path.insert(0, here)
         host.app = load(module, name)
     except BaseException as error:
-        host.tell(FAILED, describe(error).encode("utf-8", "backslashreplace"))
-        for output in (sys.stdout, sys.stderr):
-            output.flush()
-        os._exit(3)  # not sys.exit: threads of a half-imported app could hold it up
+        fail(host, describe(error))
     host.serve()
 
 

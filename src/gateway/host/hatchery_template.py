@@ -3,6 +3,8 @@
 It imports the app like a process that serves it, and has others forked from it: each FORK brings the pipes, the listening
 socket and the output of one, and its settings (docs/decisions/0008-preload.md). FORKs come over a socket (HEAR_FD).
 """
+from os import fork, waitpid
+
 FORK, BORN, UNBORN, FORKED = 16, 17, 18, 19
 NAME_SIZE = 8
 TOLD_WHOLE = 4000  # bytes of a text that several processes tell over one pipe: it is not torn apart (pipe(7))
@@ -142,11 +144,11 @@ class Template:
         adopted = ()
         done = True
         try:
-            adopted = os.pipe()
-            between = os.fork()
+            adopted = pipe()
+            between = fork()
             if not between:
                 try:
-                    child = os.fork()
+                    child = fork()
                 except BaseException as error:
                     self.tell(UNBORN, name + str(error).encode())
                     child = -1
@@ -155,7 +157,7 @@ class Template:
                         self.tell(FORKED, name + COUNT.pack(child))
                     os._exit(DONE if child > 0 else 0)
                 os.close(adopted[1])
-                os.read(adopted[0], 1)  # ends when the one between was reaped, or the template is dead
+                read(adopted[0], 1)  # ends when the one between was reaped, or the template is dead
                 os.close(adopted[0])
                 return True
         except OSError as error:
@@ -163,7 +165,7 @@ class Template:
             self.tell(UNBORN, name + str(error).encode())
         if between:
             try:
-                _, status = os.waitpid(between, 0)
+                _, status = waitpid(between, 0)
                 done = os.WIFEXITED(status) and os.WEXITSTATUS(status) == DONE
             except ChildProcessError:  # the app ignores SIGCHLD
                 pass
@@ -178,6 +180,8 @@ class Template:
     def become(self, prctl, name, settings, descriptors):
         """A process like those that are started by themselves."""
         os.setpgid(0, 0)
+        if "gevent" in sys.modules:
+            sys.modules["gevent"].reinit()  # its loop watches with what belongs to the template
         hears, tells, listener, output = descriptors
         os.dup2(output, 1)
         os.dup2(output, 2)

@@ -140,7 +140,10 @@ pub(crate) fn virtualenv() -> PathBuf {
         let directory = std::env::var_os("HATCHERY_TEST_VENV").map_or_else(beside_the_binary, PathBuf::from);
         let made = std::process::Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/venv"))
             .arg(&directory)
-            .args(["scgi_site", "shop", "flask_site"].map(|site| apps().join(site).join("requirements.txt")))
+            .args(
+                ["scgi_site", "shop", "flask_site", "green_site"]
+                    .map(|site| apps().join(site).join("requirements.txt")),
+            )
             .output()
             .unwrap();
         assert!(made.status.success(), "scripts/venv failed: {made:?}");

@@ -55,6 +55,16 @@ fn a_missing_or_useless_callable_is_named() {
 }
 
 #[test]
+fn a_process_that_cannot_start_its_threads_is_not_ready() {
+    let mut host = Host::start("broken_threads", "application", 2);
+    let frame = host.told();
+    assert_eq!(frame.header.kind, Kind::Failed);
+    let text = String::from_utf8_lossy(&frame.payload).into_owned();
+    assert!(text.starts_with("cannot start 2 threads: can't start new thread; "), "{text}");
+    assert_eq!(host.ended().0, Some(3));
+}
+
+#[test]
 fn callables_may_be_deep_or_made_by_a_factory() {
     for callable in ["application", "holder.inner", "create()"] {
         let mut host = Host::start("hostile", callable, 1);
