@@ -37,6 +37,8 @@ pub struct App {
     pub queue_timeout: Duration,
     /// Longest time to import the app.
     pub boot_timeout: Duration,
+    /// How long a process that is to leave may take to end once nothing runs in it.
+    pub stop_timeout: Duration,
     /// Boot once at start although `min` is 0, to prove that it imports.
     pub prove: bool,
     /// The processes are forked from one that has imported the app.
@@ -100,6 +102,7 @@ impl Default for App {
             stream_timeout: None,
             queue_timeout: Duration::from_secs(10),
             boot_timeout: Duration::from_secs(90),
+            stop_timeout: Duration::from_secs(10),
             prove: false,
             preload: false,
             keep: Keep::Nothing,
@@ -132,6 +135,7 @@ impl Section for App {
         keys.key("stream_timeout", &mut self.stream_timeout);
         keys.key("queue_timeout", &mut self.queue_timeout);
         keys.key("boot_timeout", &mut self.boot_timeout);
+        keys.key("stop_timeout", &mut self.stop_timeout);
         keys.key("prove", &mut self.prove);
         keys.key("preload", &mut self.preload);
         keys.key("keep", &mut Choice(&mut self.keep, &KEEPS, &[]));

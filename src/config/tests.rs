@@ -132,7 +132,7 @@ const CONTRACT: &str = r#"(
         "shop": (
             module: "config.wsgi", chdir: "/srv/shop", home: ".venv",
             env: {"DJANGO_SETTINGS_MODULE": "config.settings", "A": "1"},
-            processes: (min: 0, max: 4), threads: 2, idle: "5m", timeout: "30s", stream_timeout: "1h", prove: true,
+            processes: (min: 0, max: 4), threads: 2, idle: "5m", timeout: "30s", stream_timeout: "1h", stop_timeout: "3s", prove: true,
             user: "shop",
             preload: true, keep: Template,
             response_buffer: (memory: "1MiB", file: "0B"),

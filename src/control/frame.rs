@@ -38,6 +38,7 @@
 //! | ADMIT 20 | master → app | u32 process id: of a worker, or of the master itself, which may connect from now on |
 //! | DISMISS 21 | master → app | u32 process id: that worker has ended, and its number may soon be somebody else's |
 //! | ASK 22 | master → app | u16 row, u16 unit: answered with one FREE for that unit, as soon as no request of that worker runs there |
+//! | LINGERS 23 | app → master | UTF-8 text: names of the threads that the end of the process waits for, with NUL between; once, after LEAVE, if there are any |
 //!
 //! From the master to a template (`preload: true`) frames go over a SOCK_SEQPACKET socket, a frame a packet, since
 //! descriptors go with them; the other way is shut. What is forked from the template says BORN over the copy of its pipe
@@ -94,6 +95,7 @@ pub enum Kind {
     Admit = 20,
     Dismiss = 21,
     Ask = 22,
+    Lingers = 23,
 }
 
 impl Kind {
@@ -123,6 +125,7 @@ impl Kind {
             20 => Self::Admit,
             21 => Self::Dismiss,
             22 => Self::Ask,
+            23 => Self::Lingers,
             _ => return None,
         })
     }

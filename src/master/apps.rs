@@ -11,7 +11,7 @@ use super::output::Output;
 use super::voice::{Heard, Voice};
 use super::{Channel, Token};
 use crate::config::{App as Settings, HostProgram, Ready};
-use crate::control::{app_socket, frame};
+use crate::control::{app_socket, frame, text};
 use crate::supervisor::{Break, ChildId, Exit};
 use crate::sys::carried::Carried;
 use crate::sys::listener::Bound;
@@ -33,6 +33,11 @@ use running::Running;
 /// Bytes for the title of a process besides its other arguments.
 const TITLE: usize = 256;
 
+/// So many of the threads that a process waits for are named.
+const NAMED: usize = 10;
+/// With so many characters.
+const LONGEST_NAME: usize = 100;
+
 /// Bytes that wait for a process that does not listen, besides those in its pipe.
 const WAITING: usize = 64 * 1024;
 
@@ -47,6 +52,10 @@ pub(super) struct App {
     pub(super) threads: u16,
     /// It was told to drain: LEAVE is sent once no unit is claimed.
     pub(super) leaving: bool,
+    /// It was told to end: nothing runs in it any more.
+    pub(super) ending: bool,
+    /// Threads that it waits for with that, as it says.
+    lingering: Vec<String>,
     /// It said that it serves, or why it cannot.
     pub(super) answered: bool,
     /// Its ready request runs; after an upgrade: is to run again.
@@ -179,6 +188,8 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
         incarnation: wanted.incarnation,
         threads: settings.kind.units(),
         leaving: false,
+        ending: false,
+        lingering: Vec::new(),
         answered: false,
         inquired: false,
         ready: settings.ready.clone(),
@@ -401,8 +412,25 @@ impl App {
                 let requests = frame.payload.as_slice().try_into().map(u32::from_le_bytes).ok()?;
                 Some(Said::Worn { requests })
             }
+            frame::Kind::Lingers => {
+                let names = String::from_utf8_lossy(&frame.payload);
+                self.lingering = names.split('\0').take(NAMED).map(named).collect();
+                None
+            }
             _ => return None,
         })
+    }
+
+    /// What is known of why it does not end.
+    pub(super) fn keeps_it(&self) -> String {
+        match self.lingering.as_slice() {
+            [] => "it hangs in its exit handlers (atexit), or in C".to_owned(),
+            [name] => format!("it waits for its thread \"{name}\", which should be a daemon thread"),
+            names => format!(
+                "it waits for its threads \"{}\", which should be daemon threads",
+                names.join("\", \"")
+            ),
+        }
     }
 
     /// A worker says that a request runs for long in a unit.
@@ -448,6 +476,7 @@ impl App {
 
     /// No request is claimed any more: it may leave. False: it cannot be told.
     pub(super) fn leave(&mut self) -> bool {
+        self.ending = true;
         self.tell(frame::Kind::Leave, &[]);
         self.ear.is_some()
     }
@@ -522,6 +551,11 @@ impl App {
         remove(&self.socket);
         self.output.finish(name, journal, now)
     }
+}
+
+/// The name of a thread, for the log.
+fn named(name: &str) -> String {
+    text::line(name).chars().take(LONGEST_NAME).collect()
 }
 
 /// Why a process ended before it answered, as far as what it printed tells; afterwards that is not kept.

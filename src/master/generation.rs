@@ -180,6 +180,7 @@ impl Generation {
             idle: app.idle,
             // The ready request has its own bound, after that of the import.
             boot_timeout: app.boot_timeout + app.ready.as_ref().map_or(Duration::ZERO, |ready| ready.timeout),
+            stop_timeout: app.stop_timeout,
             prove: app.prove,
             kept: app.preload && app.keep == Keep::Template,
             max_rss: app.max_rss,

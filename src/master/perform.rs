@@ -21,7 +21,7 @@ impl Master {
         match output {
             Output::Spawn { child, pool, slot, generation } => self.spawn(child, pool, slot, generation, now),
             Output::Open { child } => self.open(child, now),
-            Output::Drain { child, within, hurry } => self.drain(child, within, hurry),
+            Output::Drain { child, within, hurry } => self.drain(child, within, hurry, now),
             Output::Kill { child, how } => self.kill(child, how, now),
             Output::Abandon { child } => self.abandon_child(child, now),
             Output::Reload { child } => self.reload_daemon(child),
@@ -207,7 +207,7 @@ impl Master {
         }
     }
 
-    fn drain(&mut self, id: ChildId, within: Duration, hurry: bool) {
+    fn drain(&mut self, id: ChildId, within: Duration, hurry: bool, now: Time) {
         let board = self.board();
         let Some(child) = self.children.get_mut(&id) else { return };
         match &mut child.role {
@@ -219,7 +219,7 @@ impl Master {
             Role::App(app) => {
                 app.leaving = true;
                 board.leave(child.pool, child.slot);
-                self.let_go(id);
+                self.let_go(id, now);
             }
             // It is told to leave by its stop signal.
             Role::Daemon(_) => {}
@@ -229,6 +229,13 @@ impl Master {
     pub(super) fn kill(&mut self, id: ChildId, how: Kill, now: Time) {
         let Some(child) = self.children.get_mut(&id) else { return self.cancel_birth(id, now) };
         child.killed |= how == Kill::Kill;
+        if let Role::App(app) = &child.role
+            && how == Kill::Kill
+            && app.ending
+        {
+            let (name, pid, why) = (child.name(), child.process.pid, app.keeps_it());
+            log::warn!(target: "hatchery", "{name} (process {pid}) was told to end, does not, and is killed: {why}");
+        }
         let (signal, group) = match (how, &child.role) {
             (Kill::Term, Role::Daemon(daemon)) => (daemon.stop_signal, false),
             (Kill::Term, _) => (signals::SIGTERM, false),

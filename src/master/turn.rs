@@ -276,7 +276,7 @@ impl Master {
             ToMaster::Want { pool } => self.supervisor.on(Input::Wanted { pool }, now),
             ToMaster::Left { pool, slot } => {
                 if let Some(app) = self.app_in(pool, slot, None) {
-                    self.let_go(app);
+                    self.let_go(app, now);
                 }
             }
             ToMaster::Runs { at, since, request } => {
@@ -311,7 +311,7 @@ impl Master {
                     Lease { pool: child.pool, slot: child.slot, thread: unit, incarnation: app.incarnation };
                 match self.board().freed(lease, row, now) {
                     Freed::Offered(row) => self.poke(row),
-                    Freed::Left => self.let_go(id),
+                    Freed::Left => self.let_go(id, now),
                     Freed::Idle | Freed::Stale => {}
                 }
             }
@@ -319,7 +319,7 @@ impl Master {
     }
 
     /// A process of an app that was told to drain leaves once none of its units is claimed.
-    pub(super) fn let_go(&mut self, id: ChildId) {
+    pub(super) fn let_go(&mut self, id: ChildId, now: Time) {
         let board = self.board();
         let Some(child) = self.children.get_mut(&id) else { return };
         if let Role::App(app) = &mut child.role
@@ -332,6 +332,7 @@ impl Master {
             {
                 log::debug!(target: "hatchery", "cannot signal {}: {error}", child.name());
             }
+            self.supervisor.on(Input::Idle { child: id }, now);
         }
     }
 

@@ -118,6 +118,7 @@ impl Supervisor {
             Input::Exited { child, exit } => self.on_child(child, Event::Exited(exit), now),
             Input::Background { child, pid } => self.on_background(child, pid, now),
             Input::Closed { child } => self.on_closed(child),
+            Input::Idle { child } => self.on_idle(child, now),
             Input::Stuck { child, reason } => self.on_stuck(child, &printable(&reason), now),
             Input::Hung { child } => self.on_child(child, Event::Hung, now),
             Input::Worn { child, reason } => self.on_worn(child, &reason),

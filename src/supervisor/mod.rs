@@ -108,6 +108,9 @@ pub struct PoolPlan {
     pub idle: Duration,
     /// Longest time from Spawn to Ready; of a daemon, the whole time.
     pub boot_timeout: Duration,
+    /// Of an app: how long a process that is to leave may take to end once nothing runs in it.
+    #[serde(default)]
+    pub stop_timeout: Duration,
     /// Boot one at start although `min` is 0 (and let it leave again), to prove that it works.
     pub prove: bool,
     /// A template of it stays while it sleeps. A reload has to import its new code anyway, and does so as its proof.
@@ -208,6 +211,11 @@ pub enum Input {
         child: ChildId,
         /// Its resident memory in bytes.
         rss: u64,
+    },
+    /// No request runs any more in a process of an app that is to leave, and it was told to end.
+    Idle {
+        /// The child.
+        child: ChildId,
     },
     /// The worker accepts no more: every new connection reaches others.
     Closed {

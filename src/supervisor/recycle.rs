@@ -62,6 +62,14 @@ impl Supervisor {
         }
     }
 
+    /// Nothing runs any more in a process that is to leave.
+    pub(super) fn on_idle(&mut self, child: ChildId, now: Time) {
+        let Some(position) = self.position_of(child) else { return };
+        let Some(pool) = self.pools.get(position.pool) else { return };
+        let until = now.after(pool.plan.stop_timeout);
+        self.order(position, Event::Idle { until }, now);
+    }
+
     /// Asks for the memory of the pools whose time it is.
     pub(super) fn measure(&mut self, now: Time) {
         let mut asked = Vec::new();
@@ -98,6 +106,7 @@ impl Supervisor {
             } else if running
                 && pool.count(is_relief) == 0
                 && !pool.is_unsettled()
+                && pool.has_room()
                 && pool.relief_at.is_none_or(|at| at <= now)
             {
                 let slot = pool.free();
@@ -231,6 +240,12 @@ impl Pool {
     pub(super) fn is_worn(&self, state: &State) -> bool {
         let child = state.process().map(|process| process.child);
         self.worn.iter().any(|worn| Some(worn.child) == child)
+    }
+
+    /// Whether one process more is at most one above the maximum: of an app what has been replaced before has ended. Old
+    /// workers may have clients for long, and take little.
+    fn has_room(&self) -> bool {
+        !self.is_app() || self.count(|state| state.process().is_some()) <= self.plan.max
     }
 
     /// The process that reaches its `max_lifetime` first, and when.

@@ -19,6 +19,7 @@
 //!      has come when the time is over, the process goes: as one that is late from Booting, and from Ready to Draining
 //!      if it was opened, else to Killing
 //!
+//! Idle: in Draining nothing runs any more: it ends soon, or is sent KILL, since it has nothing to finish
 //! Unready: as Failed in Booting, but it lives on and must be told to go
 //! Background: the same, in Booting and Ready, under another process id
 //! Hung: from every state to Killing, with ABRT
@@ -169,8 +170,11 @@ pub(super) enum State {
         process: Process,
         /// Since when.
         since: Time,
-        /// TERM is sent then.
+        /// TERM is sent then; KILL, if nothing runs in it any more.
         until: Time,
+        /// Nothing runs in it any more.
+        #[serde(default)]
+        idle: bool,
     },
     /// Was sent a signal, or said that it fails: its exit follows.
     Killing {
@@ -226,6 +230,11 @@ pub(super) enum Event {
     Cut(Break),
     /// It runs one turn of its loop without end.
     Hung,
+    /// Nothing runs in it any more, and it was told to end.
+    Idle {
+        /// When KILL is sent.
+        until: Time,
+    },
     /// It was reaped.
     Exited(Exit),
     /// The clock; early and spurious ones are harmless.
@@ -440,7 +449,9 @@ impl State {
                 booting(Booting { process, role, deadline, within }, event, now)
             }
             Self::Ready { process, role, since } => ready(process, role, since, event, now),
-            Self::Draining { process, since, until } => draining(process, since, until, event, now),
+            Self::Draining { process, since, until, idle } => {
+                draining(Draining { process, since, until, idle }, event, now)
+            }
             Self::Killing { process, since, until, cause } => {
                 killing(Killing { process, since, until, cause }, event, now)
             }
@@ -477,6 +488,7 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Transition {
         | Event::Background { .. }
         | Event::Cut(_)
         | Event::Hung
+        | Event::Idle { .. }
         | Event::Exited(_)
         | Event::Time
         | Event::Open => Transition::to(State::Empty { retry }),
@@ -524,7 +536,7 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
         Event::Drain { until, .. } => kill(process, until.min(now.after(TERM_GRACE)), now),
         Event::Kill { until } => kill(process, until, now),
         Event::KillNow => kill_now(process, Cause::Ordered, now),
-        Event::Time | Event::Boot(_) | Event::Open => same(process),
+        Event::Idle { .. } | Event::Time | Event::Boot(_) | Event::Open => same(process),
     }
 }
 
@@ -558,23 +570,36 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
         | Event::ForkFailed(_)
         | Event::Ready
         | Event::Unready(_)
+        | Event::Idle { .. }
         | Event::Boot(_)
         | Event::Open => Transition::to(State::Ready { process, role, since }),
     }
 }
 
-fn draining(process: Process, since: Time, until: Time, event: Event, now: Time) -> Transition {
-    let same = |process| Transition::to(State::Draining { process, since, until });
+struct Draining {
+    process: Process,
+    since: Time,
+    until: Time,
+    idle: bool,
+}
+
+fn draining(draining: Draining, event: Event, now: Time) -> Transition {
+    let Draining { process, since, until, idle } = draining;
+    let same = |process| Transition::to(State::Draining { process, since, until, idle });
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
         Event::ForkFailed(_) | Event::Exited(_) => {
             Transition::to(State::EMPTY).report(Outcome::Gone { process })
         }
+        Event::Time if now >= until && idle => kill_now(process, Cause::Ordered, now),
         Event::Time if now >= until => kill(process, now.after(TERM_GRACE), now),
+        Event::Idle { until: sooner } => {
+            Transition::to(State::Draining { process, since, until: until.min(sooner), idle: true })
+        }
         Event::Hung => end(process, Kill::Abort, now.after(ABORT_GRACE), now),
         Event::Drain { within, hurry, until: sooner } => {
             let mut step = drain(process, within, hurry, until.min(sooner), now);
-            step.state = State::Draining { process, since, until: until.min(sooner) };
+            step.state = State::Draining { process, since, until: until.min(sooner), idle };
             step
         }
         Event::Kill { until } => kill(process, until, now),
@@ -616,6 +641,7 @@ fn killing(killing: Killing, event: Event, now: Time) -> Transition {
         | Event::Unready(_)
         | Event::Background { .. }
         | Event::Cut(_)
+        | Event::Idle { .. }
         | Event::Time
         | Event::Boot(_)
         | Event::Open => same(process, until, cause),
@@ -640,6 +666,7 @@ fn killed(killed: Killing, event: Event, now: Time) -> Transition {
         | Event::Background { .. }
         | Event::Cut(_)
         | Event::Hung
+        | Event::Idle { .. }
         | Event::Time
         | Event::Boot(_)
         | Event::Open => same(process, cause),
@@ -660,7 +687,7 @@ fn opened(process: Process, since: Time) -> Transition {
 }
 
 fn drain(process: Process, within: Duration, hurry: bool, until: Time, now: Time) -> Transition {
-    Transition::to(State::Draining { process, since: now, until }).tell(Output::Drain {
+    Transition::to(State::Draining { process, since: now, until, idle: false }).tell(Output::Drain {
         child: process.child,
         within,
         hurry,

@@ -41,6 +41,7 @@ fn workers(min: u32, max: u32) -> PoolPlan {
         most: 32,
         idle: seconds(60),
         boot_timeout: seconds(10),
+        stop_timeout: seconds(10),
         prove: false,
         kept: false,
         max_rss: None,

@@ -4,14 +4,17 @@ use crate::harness::{Connection, Gate, Process, SOON, Server, Setup, get, holds,
 use hatchery::control::command::ChildStatus;
 use std::collections::BTreeSet;
 
-/// `/hold` answers when somebody opens the pipe `gate`; `/grow` keeps 64 MiB.
+/// `/hold` answers when somebody opens the pipe `gate`; `/grow` keeps 64 MiB; `/linger` starts a thread without an end.
 const SITE: &str = r#"
 import os
+import threading
 KEPT = []
 def application(environ, start_response):
     path = environ['PATH_INFO']
     if path == '/hold':
         open('gate').read()
+    if path == '/linger':
+        threading.Thread(target=threading.Event().wait, name='sleeper').start()
     if path == '/grow':
         KEPT.append(b'x' * (64 << 20))
     start_response('200 OK', [('Content-Type', 'text/plain')])
@@ -27,6 +30,25 @@ fn setup(app: &str) -> Setup {
     ));
     setup.directory.write("site_of_test.py", SITE);
     setup.env("PATH", "/usr/bin:/bin")
+}
+
+#[test]
+fn a_process_that_cannot_end_is_ended_with_a_word_on_its_threads() {
+    let server = setup("processes: 1, max_requests: 3, stop_timeout: \"300ms\"").start();
+    for _ in 0..40 {
+        assert_eq!(get(server.address, "/linger").status, 200);
+        let children = server.pool("site").children;
+        assert!(children.len() <= 2, "more than one process beyond the maximum: {children:?}");
+    }
+    let line = server.wait_log("was told to end, does not, and is killed");
+    assert!(
+        line.contains("app site 0 (process ") && line.contains("its threads \"sleeper\", \"sleeper"),
+        "{line}"
+    );
+    wait_until(SOON, "one is left", || {
+        let children = server.pool("site").children;
+        holds(children.len() == 1, children)
+    });
 }
 
 /// A request that runs in an app until the gate is opened.

@@ -131,6 +131,8 @@ enum Deed {
     Close,
     /// The channel to it ends, as it does by itself before its end.
     Cut(Break),
+    /// Nothing runs any more in a process of an app that was told to leave.
+    Idle,
     /// A daemon goes to the background.
     Hide,
     Exit(Exit),
@@ -364,6 +366,11 @@ impl World {
                     self.on(Input::Unready { child, reason: "GET /healthz answered 503".to_owned() });
                 }
                 Deed::Close => self.on(Input::Closed { child }),
+                Deed::Idle => {
+                    let by = self.now.after(LONGEST_STOP + REACTION);
+                    fake.leaving = fake.leaving.map(|(since, until)| (since, until.min(by)));
+                    self.on(Input::Idle { child });
+                }
                 Deed::Cut(how) => {
                     if fake.leaving.is_none() {
                         fake.cut.get_or_insert(self.now.after(CUT_GRACE + REACTION));
@@ -753,6 +760,14 @@ impl World {
         let twin = self.children.values().any(|fake| (fake.pool, fake.slot) == (pool, slot));
         assert!(!twin, "slot {slot} of pool {pool} is taken");
         *self.spawns.entry((pool, slot)).or_insert(0) += 1;
+        // Whoever boots beside a full pool is to take the place of a worn one.
+        let view = pools.iter().find(|view| view.index == pool).expect("its pool is there");
+        let count = |state: &str| view.children.iter().filter(|child| child.state == state).count();
+        let beside = count("booting") == 1 && count("ready") >= view.wanted.1 as usize;
+        if beside && self.supervisor.mode() == "running" && (1..DAEMONS).contains(&pool) {
+            let most = view.wanted.1 as usize + 1;
+            assert!(view.children.len() <= most, "more than {most} processes: {view:#?}");
+        }
         if self.health != Health::Good && self.random.one_in(40) {
             self.say(|| "fork failed".to_owned());
             return self.supervisor.on(Input::ForkFailed { child, reason: "EAGAIN".to_owned() }, self.now);
@@ -848,6 +863,9 @@ impl World {
         });
         fake.cut = None;
         fake.plans.retain(|(_, deed)| matches!(deed, Deed::Exit(_)));
+        if (1..DAEMONS).contains(&fake.pool) {
+            fake.plans.push((self.now.after(Duration::from_millis(pause / 2)), Deed::Idle));
+        }
         if leaves {
             if fake.pool == 0 {
                 fake.plans.push((self.now.after(Duration::from_millis(pause / 2)), Deed::Close));
@@ -1060,6 +1078,7 @@ impl Random {
             most: 8,
             idle: Duration::ZERO,
             boot_timeout: Duration::from_millis(100 + self.below(3000)),
+            stop_timeout: Duration::ZERO,
             prove: false,
             kept: false,
             max_rss: None,
@@ -1079,6 +1098,7 @@ impl Random {
             most: 8,
             idle: self.seconds(1, 60),
             boot_timeout: self.seconds(1, 30),
+            stop_timeout: self.seconds(1, LONGEST_STOP.as_secs()),
             prove: index > 0 && self.one_in(3),
             kept: index > 0 && self.one_in(4),
             max_rss: (index > 0 && self.one_in(3)).then_some(100),

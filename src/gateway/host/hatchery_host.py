@@ -26,7 +26,7 @@ from time import monotonic
 
 VERSION = 1
 HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE, WORN = range(1, 16)
-ADMIT, DISMISS, ASK = 20, 21, 22
+ADMIT, DISMISS, ASK, LINGERS = range(20, 24)
 NO_BODY, DESCRIPTOR, ABORT, LENGTH = 1, 2, 4, 8  # flags
 HEADER = Struct("<IBBHI")
 HELLO_PAYLOAD = Struct("<IHH")
@@ -43,6 +43,7 @@ LONGEST = 1 << 30  # of one frame
 ACQUAINTANCE = 5  # seconds in which the master may say who somebody is
 STRANGERS = 64  # who wait for that at a time
 REGULAR = 0o100000  # kind of a file (inode(7))
+LONGEST_NAMES = 1000  # bytes of the names of threads that are told
 LAST_MOMENT = 5  # seconds for what runs when the master dies
 
 
@@ -679,6 +680,18 @@ class Host:
         for lock in over:
             if not self.orphaned:  # else nobody waits for what still runs
                 lock.acquire()
+        self.tell_lingering()
+
+    def tell_lingering(self):
+        """The threads of the app that the end of the process waits for: the master names them if it has to kill it."""
+        threading = sys.modules.get("threading")
+        try:
+            main = threading.main_thread()
+            names = [thread.name for thread in threading.enumerate() if thread is not main and not thread.daemon]
+            if names:
+                self.tell(LINGERS, "\0".join(names).encode("utf-8", "backslashreplace")[:LONGEST_NAMES])
+        except Exception:  # none, or of another kind
+            pass
 
     def start_unit(self, number):
         """A thread that serves a unit; a lock that is free once it has ended. The app may have replaced what

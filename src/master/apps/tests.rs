@@ -12,6 +12,8 @@ fn app() -> (App, File, OwnedFd) {
         incarnation: 1,
         threads: 1,
         leaving: false,
+        ending: false,
+        lingering: Vec::new(),
         answered: false,
         inquired: false,
         ready: None,

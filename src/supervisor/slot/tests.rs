@@ -54,8 +54,9 @@ fn states() -> Vec<(&'static str, State)> {
         ("CutReady", cut(ready(Role::Current, true), NOW)),
         ("CutReadyNext", cut(ready(Role::Next, false), NOW)),
         ("JustCut", cut(ready(Role::Current, true), later)),
-        ("Draining", State::Draining { process: process(true), since: Time(9), until: later }),
-        ("Overdue", State::Draining { process: process(true), since: Time(9), until: NOW }),
+        ("Draining", State::Draining { process: process(true), since: Time(9), until: later, idle: false }),
+        ("Overdue", State::Draining { process: process(true), since: Time(9), until: NOW, idle: false }),
+        ("Lingering", State::Draining { process: process(true), since: Time(9), until: NOW, idle: true }),
         ("Killing", killing(later, Cause::Ordered)),
         ("KillingLate", killing(NOW, Cause::Ordered)),
         ("Failing", killing(later, failed)),
@@ -92,6 +93,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("Drain", Event::Drain { within: second, hurry: true, until: NOW.after(second) }),
         ("Kill", Event::Kill { until: NOW.after(second) }),
         ("KillNow", Event::KillNow),
+        ("Idle", Event::Idle { until: NOW.after(second) }),
     ]
 }
 
@@ -136,11 +138,28 @@ fn row(step: &Transition) -> String {
 }
 
 /// In the order of `events`; `=` is: nothing happens.
-const TABLE: [(&str, [&str; 15]); 22] = [
-    ("Empty", ["=", "=", "=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "="]),
+const TABLE: [(&str, [&str; 16]); 23] = [
+    ("Empty", ["=", "=", "=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "=", "=", "=", "="]),
     (
         "Waiting",
-        ["=", "=", "=", "=", "=", "=", "=", "=", "=", "=", "Booting +spawn", "=", "Empty", "Empty", "Empty"],
+        [
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "Booting +spawn",
+            "=",
+            "Empty",
+            "Empty",
+            "Empty",
+            "=",
+        ],
     ),
     (
         "Booting",
@@ -160,6 +179,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killing +term",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -180,6 +200,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killing +term",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -200,6 +221,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killing +term",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -220,6 +242,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killing +term",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -240,6 +263,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killing +term",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -260,6 +284,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Draining +drain",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -280,6 +305,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Draining +drain",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -300,6 +326,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killing +term",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -320,6 +347,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Draining +drain",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -340,6 +368,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Draining +drain",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -360,6 +389,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Draining +drain",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -380,6 +410,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Draining +drain",
             "Killing +term",
             "Killed +kill",
+            "Draining",
         ],
     ),
     (
@@ -400,6 +431,28 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Draining +drain",
             "Killing +term",
             "Killed +kill",
+            "Draining",
+        ],
+    ),
+    (
+        "Lingering",
+        [
+            "Draining",
+            "Empty !gone",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "Killing +abort",
+            "Empty !gone",
+            "Killed +kill",
+            "=",
+            "=",
+            "Draining +drain",
+            "Killing +term",
+            "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -420,6 +473,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killing",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -440,6 +494,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "=",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -460,6 +515,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killing",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
@@ -480,11 +536,29 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killing",
             "Killing +term",
             "Killed +kill",
+            "=",
         ],
     ),
     (
         "Killed",
-        ["Killed", "Empty !gone", "=", "=", "=", "=", "=", "=", "Empty !gone", "=", "=", "=", "=", "=", "="],
+        [
+            "Killed",
+            "Empty !gone",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "Empty !gone",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+            "=",
+        ],
     ),
     (
         "Unkillable",
@@ -499,6 +573,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "=",
             "Empty !gone",
             "Empty !abandoned !gone",
+            "=",
             "=",
             "=",
             "=",
@@ -524,6 +599,7 @@ const TABLE: [(&str, [&str; 15]); 22] = [
             "Killed",
             "Killed",
             "Killed",
+            "=",
         ],
     ),
 ];

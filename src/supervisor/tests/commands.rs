@@ -71,10 +71,10 @@ fn a_restart_replaces_one_after_the_other_and_is_answered_at_the_end() {
         let outputs = restart(&mut scene, name);
         assert_eq!((spawned(&outputs), answers(&outputs)), (vec![(index, 1)], vec![]));
         let outputs = scene.boot_all();
-        assert_eq!(
-            (drained(&outputs).len(), spawned(&outputs), answers(&outputs)),
-            (1, vec![(index, 1)], vec![])
-        );
+        assert_eq!((drained(&outputs).len(), answers(&outputs)), (1, vec![]));
+        // Of an app the old process has ended before the next is started, old workers may have clients for long.
+        let waits = if index == 1 { spawned(&scene.leave_all()) } else { spawned(&outputs) };
+        assert_eq!(waits, [(index, 1)]);
         let outputs = scene.boot_all();
         let answers = answers(&outputs);
         assert!(

@@ -38,13 +38,33 @@ fn one_at_a_time_and_one_more_than_the_maximum() {
     old.iter().for_each(|child| drop(worn(&mut scene, *child)));
     let first = scene.one(1, "booting");
     let outputs = scene.ready(first);
-    assert_eq!((drained(&outputs).len(), spawned(&outputs)), (1, vec![(1, 1)]));
+    let gone = drained(&outputs)[0].0;
+    assert_eq!((drained(&outputs).len(), spawned(&outputs)), (1, vec![]), "the first one has not ended");
+    assert_eq!(spawned(&scene.exit(gone, Exit::Code(0))), [(1, 1)]);
     let second = scene.one(1, "booting");
     assert_eq!(drained(&scene.ready(second)).len(), 1);
     scene.leave_all();
     let now = scene.of(1, "ready");
     assert!(now.len() == 2 && !now.contains(&old[0]) && !now.contains(&old[1]), "{now:?}");
     assert_eq!(scene.supervisor.deadline(), None);
+}
+
+#[test]
+fn a_process_in_which_nothing_runs_any_more_ends_within_stop_timeout() {
+    let mut scene = Scene::serving(two_shops());
+    let old = scene.of(1, "ready");
+    worn(&mut scene, old[0]);
+    let relief = scene.one(1, "booting");
+    scene.ready(relief);
+    assert_eq!(killed(&scene.pass(seconds(60))), [], "a request may run in it");
+    for child in &old {
+        assert_eq!(scene.on(Input::Idle { child: *child }), []);
+    }
+    assert_eq!(killed(&scene.pass(millis(9999))), []);
+    assert_eq!(killed(&scene.pass(millis(1))), [(old[0], Kill::Kill)], "it has nothing to finish");
+    scene.exit(old[0], Exit::Signal(9));
+    assert_eq!(killed(&scene.pass(seconds(60))), [], "one that serves is not idle in this sense");
+    assert_eq!((scene.of(1, "ready").len(), scene.pool(1).last_exit), (2, None));
 }
 
 #[test]
@@ -87,8 +107,8 @@ fn a_restart_that_fails_leaves_worn_what_is_worn_without_it() {
     for _ in 0..2 {
         let relief = scene.one(1, "booting");
         assert_eq!(drained(&scene.ready(relief)).len(), 1);
+        scene.leave_all();
     }
-    scene.leave_all();
     let left: Vec<ChildId> = scene.of(1, "ready").into_iter().filter(|child| old.contains(child)).collect();
     assert_eq!((scene.pool(1).worn, left), (0, vec![old[2]]));
 }

@@ -231,6 +231,12 @@ def talker(environ, start_response):
     return answer(start_response, "started\n")
 
 
+def linger(environ, start_response):
+    """Starts a thread for which the end of the process waits for ever."""
+    threading.Thread(target=threading.Event().wait, name="sleeper").start()
+    return answer(start_response, "started\n")
+
+
 def thread(environ, start_response):
     return answer(start_response, "{}\n".format(threading.get_ident()))
 
@@ -262,4 +268,5 @@ PAGES = {
     "pool": pool,
     "signals": signals,
     "talker": talker,
+    "linger": linger,
 }
