@@ -164,25 +164,29 @@ class FileWrapper:
         raise StopIteration
 
     def extent(self):
-        """Descriptor, offset and size of what is left, if `read` is that of a regular file; else None."""
-        raw = getattr(getattr(self.filelike, "read", None), "__self__", None)
-        if type(raw) not in (BufferedReader, BufferedRandom, FileIO):
+        """Descriptor, offset and size of what is left, if `read` gives a regular file as it is; else None. Of files that
+        the kernel makes up as they are read (/proc, /sys) the size says nothing: they have no blocks."""
+        method = getattr(self.filelike, "read", None)
+        file = getattr(method, "__self__", None)
+        raw = file.raw if type(file) in (BufferedReader, BufferedRandom) else file
+        if type(raw) is not FileIO or getattr(method, "__name__", None) != "read":
             return None
         try:
-            raw.flush()
-            descriptor, offset = raw.fileno(), raw.tell()
+            file.flush()
+            descriptor, offset = file.fileno(), file.tell()
             info = os.fstat(descriptor)
         except (OSError, ValueError):
             return None
-        if info.st_mode & 0o170000 != REGULAR:
+        size = info.st_size - offset
+        if info.st_mode & 0o170000 != REGULAR or size <= 0 or (not info.st_blocks and size <= TOGETHER):
             return None
-        return descriptor, offset, max(info.st_size - offset, 0)
+        return descriptor, offset, size
 
 
 class Response:
     """The answer to one request."""
 
-    __slots__ = ("stream", "number", "head", "length", "bodiless", "is_head", "sent", "given", "unwanted")
+    __slots__ = ("stream", "number", "head", "length", "bodiless", "is_head", "sent", "given", "unwanted", "ended")
 
     def __init__(self, stream, number, is_head):
         self.stream = stream
@@ -194,6 +198,7 @@ class Response:
         self.sent = False
         self.given = 0  # bytes of the body
         self.unwanted = False
+        self.ended = False
 
     def start_response(self, status, headers, exc_info=None):
         if exc_info:
@@ -208,6 +213,10 @@ class Response:
             raise TypeError("the headers must be a list, not %s" % type(headers).__name__)
         if not (status[:3].isdigit() and status[3:4] in ("", " ")):
             raise ValueError("the status must be like '200 OK', not %r" % (status,))
+        if status[0] in "01":
+            raise ValueError("the status of a response is at least 200, not %r" % (status,))
+        if status[:3] == "205":  # says so by its length (RFC 9110 section 15.3.6)
+            headers = [pair for pair in headers if pair[0].lower() != "content-length"] + [("Content-Length", "0")]
         parts = [status]
         length = None
         for name, value in headers:
@@ -221,7 +230,7 @@ class Response:
             raise ValueError("a control character in the status or a header: %r" % (parts[:-1],))
         self.head = text.encode("latin-1")
         self.length = length
-        self.bodiless = status[0] == "1" or status[:3] in ("204", "304")
+        self.bodiless = status[:3] in ("204", "205", "304")
         return self.write
 
     def head_frame(self, length=None):
@@ -242,6 +251,8 @@ class Response:
 
     def write(self, data):
         """What start_response() returns."""
+        if self.ended:
+            raise RuntimeError("write() after the end of the response")
         if self.is_unwanted():
             raise ClientHasLeft(EPIPE, "the client has left")
         self.part(data)
@@ -260,6 +271,10 @@ class Response:
     def send_body(self, before, data):
         stream, number = self.stream, self.number
         self.given += len(data)
+        if self.bodiless or self.is_head:
+            if before:
+                stream.send(before)
+            return
         if len(data) <= TOGETHER:
             stream.send(before + frame(BODY, 0, number, data))
             return
@@ -309,7 +324,7 @@ class Response:
                 return b""
             data = b"".join(chunks)
         before = b"" if self.sent else self.head_frame(total)
-        if not data:
+        if not data or self.bodiless or self.is_head:
             return before
         if total > TOGETHER:
             self.send_body(before, data)
@@ -321,10 +336,10 @@ class Response:
             size = self.length
         if not self.sent:
             head = self.head_frame(size)
-            if not size:
+            if not size or self.bodiless or self.is_head:
                 return head
             self.stream.send(head)
-        if size:
+        if size and not (self.bodiless or self.is_head):
             self.stream.send_file(frame(FILE, 0, self.number, EXTENT.pack(offset, size)), descriptor)
         return b""
 
@@ -542,9 +557,12 @@ class Stream:
                 last = response.body(result) + frame(END, ABORT if response.unwanted else 0, number)
             finally:
                 close = getattr(result, "close", None)
+            response.ended = True
         except ClientHasLeft:
+            response.ended = True
             last = frame(END, ABORT, number)
         except BaseException as error:  # also SystemExit: a view does not end the server
+            response.ended = True
             last = response.failed()
             report(error, environ, " in the middle of its response" if last[5] & ABORT else "")
         if close is not None:

@@ -13,6 +13,7 @@ from wsgiref.validate import validator
 
 PLAIN = [("Content-Type", "text/plain")]
 closed = []
+kept = []
 barrier = threading.Barrier(4)
 atexit.register(lambda: print("atexit ran", file=sys.stderr))
 
@@ -340,6 +341,71 @@ def file_gzip(environ, start_response):
     packed.seek(0)
     start_response("200 OK", PLAIN)
     return environ["wsgi.file_wrapper"](gzip.GzipFile(fileobj=packed))
+
+
+class Shouting(io.BufferedReader):
+    """What it reads is not what the file holds."""
+
+    def read(self, size=-1):
+        return super().read(size).upper()
+
+
+def temporary(data, wrap):
+    opened = tempfile.NamedTemporaryFile(delete=False)
+    with opened:
+        opened.write(data)
+    raw = io.FileIO(opened.name)
+    os.unlink(opened.name)
+    return wrap(raw)
+
+
+def file_subclass(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return environ["wsgi.file_wrapper"](temporary(b"quiet", Shouting))
+
+
+def file_gzip_buffered(environ, start_response):
+    start_response("200 OK", PLAIN)
+    packed = temporary(gzip.compress(b"unpacked"), io.BufferedReader)
+    return environ["wsgi.file_wrapper"](io.BufferedReader(gzip.GzipFile(fileobj=packed)))
+
+
+def file_lines(environ, start_response):
+    """An object of another kind, whose read() is another method of a file."""
+    start_response("200 OK", PLAIN)
+
+    class Lines:
+        read = temporary(b"one\ntwo", io.BufferedReader).readline
+
+    return environ["wsgi.file_wrapper"](Lines())
+
+
+def file_of_the_kernel(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return environ["wsgi.file_wrapper"](open("/proc/sys/kernel/ostype", "rb"))
+
+
+def informational(environ, start_response):
+    start_response("103 Early Hints", PLAIN)
+    return [b"early"]
+
+
+def reset_content(environ, start_response):
+    start_response("205 Reset Content", PLAIN + [("Content-Length", "4")])
+    return [b"none"]
+
+
+def late_write(environ, start_response):
+    """Writes in close(), when the response has ended, and again in the next request."""
+    send = start_response("200 OK", PLAIN)
+    result = Closing([b"whole"], "late_write")
+    result.close = lambda: send(b"late")
+    kept.append(send)
+    return result
+
+
+def later_write(environ, start_response):
+    kept[-1](b"later")
 
 
 def file_not_returned(environ, start_response):

@@ -167,6 +167,27 @@ fn failures_before_the_head_are_500_and_the_traceback_is_logged() {
 }
 
 #[test]
+fn what_an_app_must_not_do_costs_its_request_and_no_more() {
+    let mut host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    sound(&worker.get("/informational"), 500, "Internal Server Error\n");
+    sound(&worker.get("/late_write"), 200, "whole");
+    sound(&worker.get("/later_write"), 500, "Internal Server Error\n");
+    let answer = worker.get("/reset_content");
+    sound(&answer, 205, "");
+    assert_eq!(answer.length, Some(BodyLength::Known(0)));
+    sound(&worker.get("/hello"), 200, "hello");
+    let stderr = host.stderr();
+    for said in [
+        "ValueError: the status of a response is at least 200, not '103 Early Hints'",
+        "GET /late_write (request test-1) failed in close():\n",
+        "RuntimeError: write() after the end of the response",
+    ] {
+        assert!(stderr.contains(said), "{said}\n{stderr}");
+    }
+}
+
+#[test]
 fn a_wrong_length_is_passed_on() {
     let host = Host::hostile(1);
     let mut worker = host.connect(0, 0);
@@ -302,6 +323,10 @@ fn files_are_passed_by_descriptor() {
         ("/file_empty", ""),
         ("/file_in_memory", "in memory"),
         ("/file_gzip", "unpacked"),
+        ("/file_gzip_buffered", "unpacked"),
+        ("/file_subclass", "QUIET"),
+        ("/file_lines", "one\ntwo"),
+        ("/file_of_the_kernel", "Linux\n"),
         ("/file_not_returned", "only iterated"),
     ] {
         let answer = worker.get(path);
