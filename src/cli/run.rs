@@ -2,7 +2,7 @@
 
 use super::{Failure, Worker, locate};
 use crate::config::flags::RunFlags;
-use crate::config::{self, Config, Disk, publish};
+use crate::config::{self, App, Config, Disk, publish};
 use crate::control::command::Identity;
 use crate::master::{self, Load, Refused, Start, logger};
 use clap::Args;
@@ -41,7 +41,7 @@ struct Flags {
     /// Directory of the project, where the module is imported from [default: the current one]
     #[arg(long, value_name = "DIR")]
     chdir: Option<String>,
-    /// Virtualenv of the app [default: the python3 on PATH]
+    /// Virtualenv of the app [default: .venv, venv or env in its directory, else the python3 on PATH]
     #[arg(long, value_name = "VENV")]
     home: Option<String>,
     /// Serve the files of a directory under a prefix, without asking the app; may be given several times
@@ -104,7 +104,11 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             idle: flags.idle,
         };
         Box::new(move |_: Option<&Path>| {
-            config::from_flags(&flags, &Disk).map_err(|problems| locate::lines(&problems))
+            let config = config::from_flags(&flags, &Disk).map_err(|problems| locate::lines(&problems))?;
+            if flags.home.is_none() {
+                config.apps.iter().for_each(tell_virtualenv);
+            }
+            Ok(config)
         })
     } else {
         match locate::file(config.as_deref()) {
@@ -123,6 +127,14 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
         }
     };
     start(load, found, control, identity, worker)
+}
+
+/// Nobody has named it.
+fn tell_virtualenv(app: &App) {
+    if let Some(home) = &app.home {
+        let (name, home) = (&app.name, home.display());
+        log::info!(target: "hatchery", "app {name}: runs in the virtualenv {home}, which was found there (--home takes another)");
+    }
 }
 
 fn load_file(file: &Path) -> Result<Config, String> {

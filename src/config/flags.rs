@@ -33,7 +33,7 @@ pub(crate) struct RunFlags {
     pub(crate) module: Option<String>,
     /// `--chdir`; the current directory.
     pub(crate) chdir: Option<String>,
-    /// `--home`, the virtualenv.
+    /// `--home`, the virtualenv; one in the directory of the project.
     pub(crate) home: Option<String>,
     /// `--static /static/=DIR`, several.
     pub(crate) static_: Vec<String>,
@@ -186,7 +186,8 @@ fn app_of(
     report: &mut Report<'_>,
 ) -> App {
     let chdir = run.chdir.as_ref().map_or_else(|| here.to_owned(), |path| absolute(here, path));
-    let home: Option<PathBuf> = run.home.as_ref().map(|path| absolute(here, path));
+    let home = run.home.as_ref().map(|path| absolute(here, path));
+    let home = home.or_else(|| virtualenv_in(&chdir, report.source));
     let Target { module, callable } = target;
     let python = interpreter(home.as_deref(), report.source);
     let mut wsgi = Wsgi { module, callable, python, ..Wsgi::default() };
@@ -211,6 +212,16 @@ fn app_of(
     caught(report, "--threads", threads);
     app.idle = idle.unwrap_or(app.idle);
     app
+}
+
+/// Where virtualenvs usually are; `gateway::host` names them in its hint, too.
+const VIRTUALENVS: [&str; 3] = [".venv", "venv", "env"];
+
+/// The virtualenv of the project in this directory.
+fn virtualenv_in(directory: &Path, source: &dyn Source) -> Option<PathBuf> {
+    let is_one =
+        |home: &PathBuf| ["pyvenv.cfg", "bin/python"].iter().all(|file| source.is_file(&home.join(file)));
+    VIRTUALENVS.iter().map(|name| directory.join(name)).find(is_one)
 }
 
 /// The directory's name, as in `hatchery: app shop`.

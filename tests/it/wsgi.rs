@@ -503,6 +503,43 @@ fn an_app_without_a_virtualenv_runs_with_the_python_of_the_path() {
     server.wait_ready(SOON, "plain", 2);
 }
 
+/// A project that needs a package, and has a virtualenv beside it.
+fn project(setup: Setup) -> Setup {
+    setup.directory.write(
+        "site_of_test.py",
+        "import flask\n\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'found']\n",
+    );
+    std::os::unix::fs::symlink(crate::harness::virtualenv(), setup.directory.path().join("venv")).unwrap();
+    // Where there is no Flask.
+    setup.env("PATH", "/usr/bin:/bin")
+}
+
+#[test]
+fn run_with_flags_uses_a_virtualenv_in_the_directory() {
+    let flags = ["run", "--http", "{address}", "--module", "site_of_test", "--chdir", "{dir}"];
+    let server = project(Setup::flags(&flags)).start();
+    assert_eq!(get(server.address, "/").text(), "found");
+    let line = server.wait_log("runs in the virtualenv");
+    assert!(line.contains("/venv, which was found there"), "{line}");
+}
+
+#[test]
+fn a_missing_module_names_the_interpreter_and_the_virtualenv_beside_it() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("site"))])],
+    apps: {"site": (module: "site_of_test", chdir: "{dir}", processes: 1)},"#,
+    );
+    let finished = project(setup).run_to_end();
+    let text = format!("{finished:?}");
+    let wanted = "No module named 'flask' (the interpreter is /usr/bin/python3; there is a virtualenv in ";
+    assert!(
+        text.contains(wanted) && text.contains("/venv: name it by `home` of the app, or --home)"),
+        "{text}"
+    );
+}
+
 #[test]
 fn flask_is_served() {
     let server = flask().tolerant(&["broken on purpose", "Exception on /broken"]);

@@ -30,7 +30,7 @@ const MOST_THREADS: u32 = board::THREADS as u32;
 
 /// Imports an app, and leaves: exit 0, or a traceback on standard error.
 const IMPORT: &str = r#"
-import importlib, sys
+import importlib, inspect, sys
 module, name = sys.argv[1:3]
 value = importlib.import_module(module)
 factory = name.endswith("()")
@@ -40,6 +40,8 @@ if factory:
     value = value()
 if not callable(value):
     raise TypeError(f"{module}:{name} is not callable, it is {value!r}")
+if any(map(inspect.iscoroutinefunction, (value, getattr(value, "__call__", None)))):
+    raise TypeError(f"{module}:{name} is an ASGI app, and this server hosts WSGI apps")
 "#;
 
 impl Default for Wsgi {

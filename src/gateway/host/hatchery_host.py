@@ -43,6 +43,8 @@ LONGEST = 1 << 30  # of one frame
 ACQUAINTANCE = 5  # seconds in which the master may say who somebody is
 STRANGERS = 64  # who wait for that at a time
 REGULAR = 0o100000  # kind of a file (inode(7))
+VIRTUALENVS = ".venv", "venv", "env"  # where they usually are
+COROUTINE = 0x80  # flag of code (inspect.CO_COROUTINE)
 LONGEST_NAMES = 1000  # bytes of the names of threads that are told
 LAST_MOMENT = 5  # seconds for what runs when the master dies
 
@@ -854,6 +856,26 @@ def show_title(text):
         pass  # only a convenience
 
 
+def interpreter():
+    """Which Python does not find a module, and which one probably would: the first mistake of most is to name none."""
+    text = "the interpreter is %s" % sys.executable
+    for name in VIRTUALENVS:
+        home = os.path.join(os.getcwd(), name)
+        there = os.path.isfile(os.path.join(home, "pyvenv.cfg")) and os.path.isfile(os.path.join(home, "bin/python"))
+        if there and os.path.realpath(home) != os.path.realpath(sys.prefix):
+            return "%s; there is a virtualenv in %s: name it by `home` of the app, or --home" % (text, home)
+    return text
+
+
+def is_asgi(target):
+    """Whether it is a coroutine function, or is called with what ASGI calls with."""
+    code = getattr(target, "__code__", None) or getattr(getattr(type(target), "__call__", None), "__code__", None)
+    if code is None:
+        return False
+    names = [name for name in code.co_varnames[: code.co_argcount] if name != "self"]
+    return bool(code.co_flags & COROUTINE) or names == ["scope", "receive", "send"]
+
+
 def load(module, name):
     """The app; what goes wrong is an exception, possibly with a hint for the operator as its last argument."""
     try:
@@ -861,9 +883,10 @@ def load(module, name):
     except ModuleNotFoundError as error:
         if error.name and (module + ".").startswith(error.name + "."):
             raise ImportError(
-                "cannot import %r: %s\nlooked in %s and the packages of %s"
-                % (module, error.msg, sys.path[0], sys.prefix)
+                "cannot import %r: %s\nlooked in %s and the packages of %s (%s)"
+                % (module, error.msg, sys.path[0], sys.prefix, interpreter())
             ) from None
+        error.msg = "%s (%s)" % (error.msg, interpreter())
         raise
     target = sys.modules[module]
     factory = name.endswith("()")
@@ -878,6 +901,11 @@ def load(module, name):
         target = target()
     if not callable(target):
         raise TypeError("%r in module %r is not callable but %r" % (name, module, target))
+    if is_asgi(target):
+        raise TypeError(
+            "%r in module %r is an ASGI app, and this server hosts WSGI apps: name its WSGI callable (of Django that in "
+            "wsgi.py), wrap it (a2wsgi.ASGIMiddleware), or proxy to an ASGI server" % (name, module)
+        )
     return target
 
 

@@ -82,6 +82,11 @@ impl Upstream {
         std::mem::take(&mut *self.received.lock().unwrap())
     }
 
+    /// Connections that are open, as it sees it.
+    pub(crate) fn open(&self) -> usize {
+        self.open.lock().unwrap().len()
+    }
+
     #[track_caller]
     pub(crate) fn last(&self) -> Received {
         self.received.lock().unwrap().last().cloned().expect("a request")

@@ -30,7 +30,10 @@ fn a_failing_import_shows_the_app_s_own_frames() {
     let text = failed("broken_import", "application");
     assert!(text.starts_with("Traceback"), "{text}");
     assert!(text.contains("line 8, in <module>") && text.contains("line 5, in settings"), "{text}");
-    assert!(text.contains("ModuleNotFoundError: No module named 'no_such_dependency'"), "{text}");
+    assert!(
+        text.contains("ModuleNotFoundError: No module named 'no_such_dependency' (the interpreter is /"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -39,6 +42,17 @@ fn a_missing_module_says_where_it_was_looked_for() {
         let text = failed(module, "application");
         assert!(text.contains(&format!("cannot import '{module}'")), "{text}");
         assert!(text.contains(&format!("looked in {}", apps().display())), "{text}");
+    }
+}
+
+#[test]
+fn an_asgi_app_is_recognised() {
+    for callable in ["asgi", "asgi_object", "asgi_wrapped"] {
+        let text = failed("broken_asgi", callable);
+        assert!(
+            text.contains(&format!("'{callable}' in module 'broken_asgi' is an ASGI app, and this")),
+            "{text}"
+        );
     }
 }
 
