@@ -747,7 +747,9 @@ fn what_is_on_disk_only_is_to_be_read_first() {
     place.settings.stand_in = Some("large.bin".into());
     fs::write(place.path("large.bin.gz"), pattern(70_000)).unwrap();
     let cases = [(100, 8 << 20), (0, 0)].map(|room| [(room, &b"/large.bin"[..]), (room, b"/none")]);
-    for ((entries, memory), path) in cases.into_iter().flatten() {
+    // Being asked, the kernel begins to read; a quick disk may be done before it answers. So each case has several tries.
+    let mut tries = cases.into_iter().flatten().flat_map(|case| [case; 50]).peekable();
+    while let Some(((entries, memory), path)) = tries.next() {
         let dropped = ["large.bin", "large.bin.gz"].map(|name| drop_from_memory(&place.path(name)));
         let head = head("GET", &[("Accept-Encoding", "gzip")]);
         let request = Request {
@@ -774,7 +776,11 @@ fn what_is_on_disk_only_is_to_be_read_first() {
             }
         };
         assert_eq!((head_of(&answer).status.0, body(&answer)), (200, pattern(70_000)));
-        assert!(first > 0 || dropped == [false, false], "it was read by the loop");
+        let is_last = tries.peek() != Some(&((entries, memory), path));
+        assert!(first > 0 || dropped == [false, false] || !is_last, "it was read by the loop");
+        if first > 0 {
+            while tries.next_if_eq(&((entries, memory), path)).is_some() {}
+        }
         // Told to wait, it does.
         drop_from_memory(&place.path("large.bin.gz"));
         let answer = serve(&mut place.store(), &place.settings, &Request { waits: true, ..request });
