@@ -39,6 +39,7 @@
 //! | DISMISS 21 | master → app | u32 process id: that worker has ended, and its number may soon be somebody else's |
 //! | ASK 22 | master → app | u16 row, u16 unit: answered with one FREE for that unit, as soon as no request of that worker runs there |
 //! | LINGERS 23 | app → master | UTF-8 text: names of the threads that the end of the process waits for, with NUL between; once, after LEAVE, if there are any |
+//! | TROUBLE 24 | app or template → master | UTF-8 text, for the log: what will make its requests fail, though it serves; at most once, before READY |
 //!
 //! From the master to a template (`preload: true`) frames go over a SOCK_SEQPACKET socket, a frame a packet, since
 //! descriptors go with them; the other way is shut. What is forked from the template says BORN over the copy of its pipe
@@ -96,6 +97,7 @@ pub enum Kind {
     Dismiss = 21,
     Ask = 22,
     Lingers = 23,
+    Trouble = 24,
 }
 
 impl Kind {
@@ -126,6 +128,7 @@ impl Kind {
             21 => Self::Dismiss,
             22 => Self::Ask,
             23 => Self::Lingers,
+            24 => Self::Trouble,
             _ => return None,
         })
     }

@@ -58,6 +58,8 @@ pub(super) struct App {
     lingering: Vec<String>,
     /// It said that it serves, or why it cannot.
     pub(super) answered: bool,
+    /// It said that its requests will fail.
+    troubled: bool,
     /// Its ready request runs; after an upgrade: is to run again.
     pub(super) inquired: bool,
     /// What it is asked before it serves; after an upgrade as the configuration says.
@@ -144,6 +146,8 @@ pub(super) struct Wanted<'a> {
     pub(super) incarnation: u32,
     /// It says WORN after so many requests.
     pub(super) max_requests: Option<u32>,
+    /// What would make its requests fail is a failure to boot.
+    pub(super) strict: bool,
     /// Where its socket is made.
     pub(super) runtime_dir: &'a Path,
     /// Process ids of those who may connect to it: the workers that live.
@@ -191,6 +195,7 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
         ending: false,
         lingering: Vec::new(),
         answered: false,
+        troubled: false,
         inquired: false,
         ready: settings.ready.clone(),
         inquiry: None,
@@ -245,6 +250,7 @@ pub(super) fn host_settings(wanted: &Wanted<'_>) -> io::Result<Vec<(&'static str
     Ok(vec![
         ("APP", settings.name.clone()),
         ("MULTIPROCESS", multiprocess.to_owned()),
+        ("STRICT", u8::from(wanted.strict).to_string()),
         ("STACKS_SIGNAL", signals::stacks().to_string()),
         ("USERS", format!("{workers},{own}")),
     ])
@@ -401,6 +407,10 @@ impl App {
                 self.answers();
                 Some(Said::Failed(String::from_utf8_lossy(&frame.payload).into_owned()))
             }
+            frame::Kind::Trouble if !self.answered && !std::mem::replace(&mut self.troubled, true) => {
+                tell_trouble(&self.name, &frame.payload);
+                None
+            }
             frame::Kind::Free => match frame.payload.as_slice() {
                 [r0, r1, u0, u1] => Some(Said::Free {
                     row: u16::from_le_bytes([*r0, *r1]),
@@ -551,6 +561,11 @@ impl App {
         remove(&self.socket);
         self.output.finish(name, journal, now)
     }
+}
+
+/// An app serves, and its requests will fail, as it says.
+pub(super) fn tell_trouble(name: &str, text: &[u8]) {
+    log::error!(target: "hatchery", "app {name}: {}", String::from_utf8_lossy(text));
 }
 
 /// The name of a thread, for the log.

@@ -124,6 +124,11 @@ impl Master {
         self.candidate.as_ref().filter(|_| generation > self.generation).unwrap_or(&self.current)
     }
 
+    /// Whether processes of that generation decide about a reload.
+    pub(super) fn is_candidate(&self, generation: u32) -> bool {
+        self.candidate.is_some() && generation > self.generation
+    }
+
     fn spawn_worker(&self, slot: u16, generation: u32) -> io::Result<(process::Child, Role)> {
         let row = self.free_row().ok_or_else(|| io::Error::other("all rows of the board are in use"))?;
         let (process, line) = spawn::worker(spawn::Worker {
@@ -173,6 +178,7 @@ impl Master {
             number,
             incarnation,
             max_requests,
+            strict: self.is_candidate(number),
             runtime_dir,
             workers,
         })

@@ -75,6 +75,8 @@ struct Template {
     start: Start,
     /// What it prints; the past is kept until it has said that it is ready, or why it is not.
     output: Output,
+    /// It said that the requests of its processes will fail.
+    troubled: bool,
 }
 
 /// A process that waits for its template.
@@ -259,6 +261,7 @@ impl Master {
             number: key.generation,
             incarnation: 0,
             max_requests: None,
+            strict: self.is_candidate(key.generation),
             runtime_dir: Path::new(""),
             workers: Vec::new(),
         };
@@ -279,7 +282,7 @@ impl Master {
         let voice = Voice::new(voice);
         let user = generation.app_account(app).map_or_else(user::uid, |account| account.uid);
         let ear = ear.into();
-        Ok(Template { process, name, user, ear, voice, launch: Some(launch), start, output })
+        Ok(Template { process, name, user, ear, voice, launch: Some(launch), start, output, troubled: false })
     }
 
     fn fork_from_template(&mut self, key: Key, child: ChildId, now: Time) {
@@ -417,6 +420,13 @@ impl Master {
                 let threads = payload.first_chunk().map_or(1, |threads| u32::from_le_bytes(*threads));
                 self.template_answered(key);
                 self.template_input(Input::Ready { key, threads }, now);
+            }
+            (Kind::Trouble, _) => {
+                let Some(template) = self.nursery.living.get_mut(&key) else { return true };
+                if std::mem::replace(&mut template.troubled, true) {
+                    return false;
+                }
+                apps::tell_trouble(&template.name, payload);
             }
             (Kind::Failed, _) => {
                 let reason = String::from_utf8_lossy(payload).into_owned();

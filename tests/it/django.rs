@@ -248,10 +248,63 @@ fn a_template_prepares_the_first_request_and_leaves_no_connection() {
     );
 }
 
+// ---- a URL configuration that cannot be loaded ----------------------------------------------------------------------
+
+const PAGES: &str = "
+from django.http import HttpResponse
+from django.urls import path
+urlpatterns = [path('', lambda request: HttpResponse('WORD'))]
+";
+
+/// A project of three files, started with this `urls.py`; `more`: other keys of its app.
+fn project(urls: &str, more: &str) -> Server {
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: App("site"))])],
+    apps: {{"site": (module: "wsgi", chdir: "{{dir}}/site", home: "{{venv}}", processes: 2{more})}},"#
+    ));
+    let settings = "SECRET_KEY = 'x'\nALLOWED_HOSTS = ['*']\nROOT_URLCONF = 'urls'\n";
+    setup.directory.write("site/project_settings.py", settings);
+    let wsgi = "import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'project_settings'\n\
+                from django.core.wsgi import get_wsgi_application\n\
+                django = get_wsgi_application()\n\
+                def application(environ, start_response):  # as middleware around it\n    \
+                    return django(environ, start_response)\n";
+    setup.directory.write("site/wsgi.py", wsgi);
+    setup.directory.write("site/urls.py", urls);
+    setup.start().tolerant(&["URL configuration", "reload", "Internal Server Error", "app site"])
+}
+
 #[test]
-fn urls_that_cannot_be_imported_are_the_first_request_s() {
-    let server = preloaded("import module_that_is_missing\n").start();
-    assert_eq!(server.ready("site").len(), 3);
-    server.wait_log("hatchery: not prepared for the first request: ");
-    assert_eq!(get(server.address, "/held").status, 500);
+fn a_reload_whose_views_cannot_be_imported_is_refused() {
+    for more in ["", ", preload: true"] {
+        let server = project(&PAGES.replace("WORD", "first"), more);
+        assert_eq!(get(server.address, "/").text(), "first");
+        let before = server.ready("site");
+        server.directory().write("site/urls.py", "from django.urls import path\nimport views_of_nobody\n");
+        let refused = server.command(&["reload", "--wait"]);
+        let said = refused.stdout + &refused.stderr;
+        assert_eq!(refused.code, Some(1), "{said}");
+        for word in ["URL configuration cannot be loaded", "urls.py", "No module named 'views_of_nobody'"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        assert_eq!(get(server.address, "/").text(), "first");
+        assert_eq!(server.ready("site"), before);
+        server.directory().write("site/urls.py", PAGES.replace("WORD", "second"));
+        assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+        assert_eq!(get(server.address, "/").text(), "second");
+    }
+}
+
+#[test]
+fn a_start_whose_views_cannot_be_imported_says_so_and_serves() {
+    for more in ["", ", preload: true"] {
+        let server = project("import views_of_nobody\n", more);
+        let told = server.wait_log("app site: its URL configuration cannot be loaded");
+        assert!(told.contains(" ERROR "), "{told}");
+        server.wait_log("No module named 'views_of_nobody'");
+        assert_eq!(get(server.address, "/").status, 500);
+        assert_eq!(server.ready("site").len(), 2);
+    }
 }

@@ -26,7 +26,7 @@ from time import monotonic
 
 VERSION = 1
 HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE, WORN = range(1, 16)
-ADMIT, DISMISS, ASK, LINGERS = range(20, 24)
+ADMIT, DISMISS, ASK, LINGERS, TROUBLE = range(20, 25)
 NO_BODY, DESCRIPTOR, ABORT, LENGTH = 1, 2, 4, 8  # flags
 HEADER = Struct("<IBBHI")
 HELLO_PAYLOAD = Struct("<IHH")
@@ -909,6 +909,93 @@ def load(module, name):
     return target
 
 
+class Django:
+    """What Django leaves to the first request of each process, and that belongs to none: imports and tables. Nothing here
+    runs a view or a middleware, and no connection to a database stays open for all processes."""
+
+    @staticmethod
+    def is_there():
+        """Whether the app is one of Django's, perhaps behind others (WhiteNoise, Sentry): it was set up, and has URLs."""
+        if "django.core.handlers.wsgi" not in sys.modules:
+            return False
+        from django.apps import apps
+        from django.conf import settings
+
+        return settings.configured and apps.ready and bool(getattr(settings, "ROOT_URLCONF", None))
+
+    @staticmethod
+    def urls():
+        from django.urls import NoReverseMatch, get_resolver, reverse
+
+        resolver = get_resolver()
+        resolver.reverse_dict  # imports all of the URL configuration and with it the views
+        for namespace in resolver.namespace_dict:
+            try:
+                reverse(namespace + ":-")  # searches all of it
+            except NoReverseMatch:
+                pass
+
+    @staticmethod
+    def templates():
+        from django.template import engines
+
+        for engine in engines.all():
+            if hasattr(engine, "engine"):  # Django's own language, which imports these at the first template
+                engine.engine.template_loaders
+                engine.engine.template_context_processors
+
+    @staticmethod
+    def formats():
+        from django.utils.formats import get_format
+
+        get_format("DECIMAL_SEPARATOR")
+
+    @staticmethod
+    def contributed():
+        from importlib import import_module
+
+        from django.apps import apps
+        from django.conf import settings
+
+        wanted = (
+            ("django.contrib.messages", settings.MESSAGE_STORAGE.rpartition(".")[0]),
+            ("django.contrib.sessions", "django.contrib.sessions.serializers"),
+            ("django.contrib.staticfiles", "django.contrib.staticfiles.storage"),
+        )
+        for name, module in wanted:
+            if apps.is_installed(name):
+                import_module(module)
+
+    @staticmethod
+    def databases():
+        from django.db import connections
+
+        try:
+            for name in connections:
+                connections[name].ops.compiler("SQLCompiler")
+        finally:
+            connections.close_all()
+
+    @classmethod
+    def prepare(cls, host, strict):
+        """Errors of the URL configuration, and so of the views, would make every page a 500: a reload is refused for them
+        (`strict`); at a start they are told, and the process serves, since a database that boots late must not keep a
+        machine down."""
+        try:
+            cls.urls()
+        except BaseException as error:
+            text = "its URL configuration cannot be loaded, so that no page will be answered\n" + describe(error)
+            if strict:
+                fail(host, text)
+            host.tell(TROUBLE, text.encode("utf-8", "backslashreplace"))
+        for step in cls.templates, cls.formats, cls.contributed, cls.databases:
+            try:
+                step()
+            except (Exception, SystemExit) as error:  # the first request has it again, and answers as the app would
+                text = "hatchery: not prepared for the first request: " + describe(error)
+                print(text, file=sys.stderr)
+
+
 def main(kind=Host):
     prefix = "HATCHERY_HOST_"
     names = [name for name in os.environ if name.startswith(prefix)]
@@ -947,8 +1034,11 @@ def main(kind=Host):
         elif here not in sys.path[:1]:
             sys.path.insert(0, here)
         host.app = load(module, name)
+        is_django = Django.is_there()
     except BaseException as error:
         fail(host, describe(error))
+    if is_django:
+        Django.prepare(host, settings.get("STRICT") == "1")
     host.serve()
 
 

@@ -11,73 +11,6 @@ TOLD_WHOLE = 4000  # bytes of a text that several processes tell over one pipe: 
 DONE = 86  # exit code of the process in between once it has forked: what a hook of the app ends has another one
 
 
-class Django:
-    """What Django leaves to the first request of each process, and that belongs to none: imports and tables. Nothing here
-    runs a view or a middleware, and no connection to a database stays open for all processes."""
-
-    @staticmethod
-    def urls():
-        from django.urls import NoReverseMatch, get_resolver, reverse
-
-        resolver = get_resolver()
-        resolver.reverse_dict  # imports all of the URL configuration and with it the views
-        for namespace in resolver.namespace_dict:
-            try:
-                reverse(namespace + ":-")  # searches all of it
-            except NoReverseMatch:
-                pass
-
-    @staticmethod
-    def templates():
-        from django.template import engines
-
-        for engine in engines.all():
-            if hasattr(engine, "engine"):  # Django's own language, which imports these at the first template
-                engine.engine.template_loaders
-                engine.engine.template_context_processors
-
-    @staticmethod
-    def formats():
-        from django.utils.formats import get_format
-
-        get_format("DECIMAL_SEPARATOR")
-
-    @staticmethod
-    def contributed():
-        from importlib import import_module
-
-        from django.apps import apps
-        from django.conf import settings
-
-        wanted = (
-            ("django.contrib.messages", settings.MESSAGE_STORAGE.rpartition(".")[0]),
-            ("django.contrib.sessions", "django.contrib.sessions.serializers"),
-            ("django.contrib.staticfiles", "django.contrib.staticfiles.storage"),
-        )
-        for name, module in wanted:
-            if apps.is_installed(name):
-                import_module(module)
-
-    @staticmethod
-    def databases():
-        from django.db import connections
-
-        try:
-            for name in connections:
-                connections[name].ops.compiler("SQLCompiler")
-        finally:
-            connections.close_all()
-
-    @classmethod
-    def prepare(cls):
-        for step in cls.urls, cls.templates, cls.formats, cls.contributed, cls.databases:
-            try:
-                step()
-            except (Exception, SystemExit) as error:  # the first request has it again, and answers as the app would
-                text = "hatchery: not prepared for the first request: " + describe(error)
-                print(text, file=sys.stderr)
-
-
 class Template:
     """The process that has imported the app: others are forked from it (`preload`)."""
 
@@ -92,7 +25,7 @@ class Template:
         self.app = None
 
     def tell(self, kind, payload=b""):
-        tell(self.tells, kind, payload if kind == FAILED else payload[:TOLD_WHOLE])
+        tell(self.tells, kind, payload if kind in (FAILED, TROUBLE) else payload[:TOLD_WHOLE])
 
     def serve(self):
         """Until it must leave; in what is forked from it until that must."""
@@ -107,8 +40,6 @@ class Template:
             def prctl(*_):
                 pass
 
-        if "django.core.handlers.base" in sys.modules:
-            Django.prepare()
         gc.collect()
         gc.freeze()  # the collector leaves shared pages alone
         threads = len(os.listdir("/proc/self/task"))

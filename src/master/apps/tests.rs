@@ -14,6 +14,7 @@ fn app() -> (App, File, OwnedFd) {
         leaving: false,
         ending: false,
         lingering: Vec::new(),
+        troubled: false,
         answered: false,
         inquired: false,
         ready: None,
