@@ -213,6 +213,12 @@ impl Board<'_> {
         accepting.map(|row| self.connections(row)).min().unwrap_or(u64::MAX)
     }
 
+    /// How many workers accept.
+    #[must_use]
+    pub(crate) fn accepting_workers(self) -> usize {
+        self.rows().filter(|row| self.accepting(*row)).count()
+    }
+
     /// The turn that the worker is running, `None` while it polls. A worker that hangs shows the same turn for long.
     #[must_use]
     pub(crate) fn turn(self, row: u16) -> Option<u64> {

@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// A worker that stands back for others looks again after so long.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// A worker that is full waits so long for another one to be started.
+const HELP: Duration = Duration::from_secs(2);
+
 /// The listeners and whether they are watched.
 pub(super) struct Gate {
     doors: Vec<Door>,
@@ -32,8 +35,10 @@ pub(super) struct Gate {
     full: bool,
     /// Descriptors ran out: not before then.
     paused_until: Option<Time>,
-    /// Full of connections that are needed: when it looks again whether one can be done without.
+    /// Full, and others are to take what comes, or no connection can be done without: when it looks again.
     stands_until: Option<Time>,
+    /// Others had their time.
+    stood: bool,
     /// It stands back for others: when it looks whether they accept.
     look: Option<Time>,
     /// They did not: it looks again at once.
@@ -58,6 +63,7 @@ impl Gate {
             full: false,
             paused_until: None,
             stands_until: None,
+            stood: false,
             look: None,
             found: false,
         }
@@ -117,6 +123,17 @@ impl Gate {
     /// Full, and no connection can be done without.
     pub(super) fn stand(&mut self, now: Time) {
         self.stands_until = Some(now.after(LOOK));
+    }
+
+    /// Full: whether others are to take what comes, for a while. One has room, or one more may be started.
+    pub(super) fn leaves_it_to_others(&mut self, cx: &Context) -> bool {
+        let has_room = cx.board.least_connections() < self.limit;
+        let grows = cx.board.accepting_workers() < cx.config.workers.processes.max as usize;
+        if !(has_room || grows) || std::mem::replace(&mut self.stood, true) {
+            return false;
+        }
+        self.stands_until = Some(cx.now.after(if has_room { LOOK } else { HELP }));
+        true
     }
 
     /// Nothing is accepted for a moment.
@@ -191,7 +208,8 @@ impl Gate {
                 ),
             );
         }
-        self.full &= own >= self.limit - self.limit / 8;
+        self.full &= own >= self.limit - (self.limit / 8).max(1);
+        self.stood &= self.full;
     }
 }
 

@@ -55,6 +55,9 @@ impl Worker {
 
     /// A connection waits, and there are as many as there may be: makes room for it, so that it is taken in the next turn.
     pub(super) fn make_place(&mut self) {
+        if self.gate.leaves_it_to_others(&self.cx) {
+            return;
+        }
         if self.close_expendable(1) == 0 {
             self.gate.stand(self.cx.now);
         }
