@@ -925,10 +925,19 @@ class Django:
 
     @staticmethod
     def urls():
+        """Imports all of the URL configuration, and with it the views."""
+        from django.urls import get_resolver
+
+        resolvers = [get_resolver()]
+        while resolvers:
+            resolvers += [one for one in resolvers.pop().url_patterns if hasattr(one, "url_patterns")]
+
+    @staticmethod
+    def names():
         from django.urls import NoReverseMatch, get_resolver, reverse
 
         resolver = get_resolver()
-        resolver.reverse_dict  # imports all of the URL configuration and with it the views
+        resolver.reverse_dict
         for namespace in resolver.namespace_dict:
             try:
                 reverse(namespace + ":-")  # searches all of it
@@ -988,7 +997,7 @@ class Django:
             if strict:
                 fail(host, text)
             host.tell(TROUBLE, text.encode("utf-8", "backslashreplace"))
-        for step in cls.templates, cls.formats, cls.contributed, cls.databases:
+        for step in cls.names, cls.templates, cls.formats, cls.contributed, cls.databases:
             try:
                 step()
             except (Exception, SystemExit) as error:  # the first request has it again, and answers as the app would
