@@ -58,6 +58,8 @@ pub(crate) struct Given<'a> {
     /// The section itself.
     pub(crate) node: Node<'a>,
     list: Vec<(&'a str, Node<'a>)>,
+    /// Those for which `None` is given.
+    none: Vec<(&'a str, Node<'a>)>,
     good: Vec<&'static str>,
 }
 
@@ -211,8 +213,8 @@ impl<'a> Node<'a> {
             }
         }
         debug_assert!(!S::LATER.iter().any(|key| known.contains(key)), "both announced and there");
-        list.retain(|(_, node)| node.text != "None");
-        Some(Given { node: self.clone(), list, good: Vec::new() })
+        let (none, list) = list.into_iter().partition(|(_, node)| node.text == "None");
+        Some(Given { node: self.clone(), list, none, good: Vec::new() })
     }
 
     /// The entries of `{ "name": value, … }`, with the place of each name. A name given twice is reported.
@@ -379,6 +381,9 @@ impl<'a> Given<'a> {
 
     /// Reads a key, if it is there. False: its value is not to be used.
     pub(crate) fn read(&mut self, key: &'static str, value: &mut dyn Value, report: &mut Report<'_>) -> bool {
+        if self.none.iter().any(|(name, _)| *name == key) {
+            value.clear();
+        }
         let good = self.node(key).is_some_and(|node| value.take(node, report));
         self.good.extend(good.then_some(key));
         good

@@ -6,6 +6,8 @@ use super::shape::Shape;
 use super::walk::{By, Choice, Form, Or, Section, Walk};
 use super::written::Written;
 use crate::accesslog::Format;
+use crate::h1::encode::is_ours;
+use crate::http::fields;
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,13 @@ pub struct Log {
     pub(crate) level: LevelFilter,
     /// The access log.
     pub(crate) access: Option<AccessLog>,
+    /// Field of every response that names the id of its request; `None` (written `Off`): none does.
+    pub(crate) request_id: Option<FieldName>,
 }
+
+/// Name of a header field that the connection does not write itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FieldName(String);
 
 /// The access log.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +37,11 @@ pub(crate) struct AccessLog {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: LevelFilter::Info, access: Some(AccessLog::default()) }
+        Self {
+            level: LevelFilter::Info,
+            access: Some(AccessLog::default()),
+            request_id: Some(FieldName("X-Request-Id".to_owned())),
+        }
     }
 }
 
@@ -43,6 +55,7 @@ impl Section for Log {
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("level", &mut self.level);
         keys.key("access", &mut Or(&mut self.access, "Off"));
+        keys.key("request_id", &mut Or(&mut self.request_id, "Off"));
     }
 }
 
@@ -70,6 +83,33 @@ impl Form for LevelFilter {
 
     fn write(&self) -> Written {
         Written::text(&name(*self))
+    }
+}
+
+impl FieldName {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Form for FieldName {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        node.parse(report, "the name of a response header field in quotes, or Off", |text| {
+            let hint = "as \"X-Request-Id\"";
+            match text.as_bytes() {
+                name if !fields::is_name(name) => {
+                    Err(Complaint::new(format!("{text:?} is no name of a field"), hint))
+                }
+                name if is_ours(name) => {
+                    Err(Complaint::new(format!("the field {text} has a meaning of its own"), hint))
+                }
+                _ => Ok(Self(text.to_owned())),
+            }
+        })
+    }
+
+    fn write(&self) -> Written {
+        Written::text(&self.0)
     }
 }
 

@@ -89,6 +89,11 @@ fn location(text: &str) -> String {
     format!("(sites: [(listen: [\":8000\"], locations: [({text})])])")
 }
 
+/// A good file that begins with these sections.
+fn main(fields: &str) -> String {
+    format!("({fields}, {}", &location("path: \"/\", to: Respond()")[1..])
+}
+
 /// A file with one app `shop` of these fields, which start at line 1, column 37.
 fn app(fields: &str) -> String {
     format!(
@@ -282,6 +287,13 @@ fn what_files_fall_back_to_is_their_location_s() {
     assert_eq!(of(", fallback: 410"), (None, Fallback::Status(410)));
     assert_eq!(of(", fallback: \"/a/index.html\""), (Some("a/index.html".to_owned()), Fallback::Status(404)));
     assert_eq!(of(", fallback: App(\"s\")"), (None, Fallback::Handler(app.into())));
+}
+
+#[test]
+fn none_is_what_a_key_s_name_for_none_is() {
+    let log = |log: &str| load_text(&main(&format!("log: ({log})"))).unwrap().log;
+    assert_eq!(log("access: None, request_id: None"), log("access: Off, request_id: Off"));
+    assert!(log("level: None").access.is_some() && log("access: None").access.is_none());
 }
 
 #[test]

@@ -54,6 +54,9 @@ pub(crate) trait Value {
     /// Takes what stands in the file. False: it is wrong, the report says why.
     fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool;
 
+    /// `None` stands in the file: as if the key was not there, unless there is a name for none.
+    fn clear(&mut self) {}
+
     fn written(&self) -> Written;
 }
 
@@ -104,9 +107,16 @@ impl<T: Form> Value for Or<'_, T> {
     fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
         let value = match node.shape() {
             Shape::Variant(..) => node.choice(report, &[(self.1, ())], &[]).map(|()| None),
+            Shape::Text(text) if text.eq_ignore_ascii_case(self.1) => {
+                node.refuse(report, Complaint::new(format!("`{}` stands without quotes here", self.1), ""))
+            }
             _ => T::read(node, report).map(Some),
         };
         value.map(|value| *self.0 = value).is_some()
+    }
+
+    fn clear(&mut self) {
+        *self.0 = None;
     }
 
     fn written(&self) -> Written {

@@ -19,7 +19,7 @@
 //! | FAILED 3 | app → master | UTF-8 text: what failed, with the traceback; exit 3 follows |
 //! | REQUEST 4 | worker → app | NUL-separated `name\0value\0…` pairs in latin-1; flag END: no body; flag FD: the body is the descriptor that comes along (read from offset 0, CONTENT_LENGTH bytes); neither: BODY frames and END follow |
 //! | BODY 5 | both | bytes |
-//! | END 6 | both | worker: end of the request body; app: end of the response; flag ABORT: the response broke off |
+//! | END 6 | both | worker: end of the request body; app: end of the response; flag ABORT: it broke off, or there is none |
 //! | CANCEL 7 | worker → app | nobody waits for the answer to that request any more: the host asks the app for no more of it, and says END and FREE. After FREE it means nothing |
 //! | CREDIT 8 | worker → app | reserved for ASGI |
 //! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH (8): the body's length is its Content-Length |

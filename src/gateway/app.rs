@@ -103,7 +103,7 @@ enum Stage {
 ///
 /// | stage | HEAD | BODY, FILE | END | FREE | end of file |
 /// |---|---|---|---|---|---|
-/// | Head | Head → Body | lost | Broken(Failed) → Over | lost | Broken(Closed) → Lost |
+/// | Head | Head → Body | lost | Broken(Failed), without ABORT Broken(Malformed) → Over | lost | Broken(Closed) → Lost |
 /// | Body | lost | Body, File | End or Broken(Truncated) → Over | lost | Broken(Truncated) → Lost |
 /// | Over | dropped after a bad head, else lost | the same | the same | Free → Free | Lost |
 /// | Free | lost | lost | lost | lost | Lost |
@@ -171,6 +171,12 @@ impl Response {
         self.reader.is_between()
     }
 
+    /// Whether the app has said END: it does nothing more for this response.
+    #[must_use]
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Over | Stage::Free) && !self.refused
+    }
+
     /// Whether the stream must be closed: it ended, or what came was not the protocol.
     #[must_use]
     pub fn is_lost(&self) -> bool {
@@ -192,7 +198,11 @@ impl Response {
         }
         match (self.stage, frame.header.kind) {
             (Stage::Head(_), Kind::Head) => Some(self.on_head(&frame.payload)),
-            (Stage::Head(_), Kind::End) => Some(self.fail(Fault::Failed, "no response head".to_owned())),
+            (Stage::Head(_), Kind::End) if frame.header.flags & frame::ABORT != 0 => {
+                self.stage = Stage::Over;
+                Some(Event::Broken(Fault::Failed))
+            }
+            (Stage::Head(_), Kind::End) => Some(self.fail(Fault::Malformed, "no response head".to_owned())),
             (Stage::Body(passes), Kind::Body) => {
                 (passes && !frame.payload.is_empty()).then_some(Event::Body(frame.payload))
             }

@@ -35,7 +35,7 @@ mod reading;
 mod timers;
 
 use super::chunked::{self, Decoder};
-use super::encode::{self, Connection, Framing};
+use super::encode::{self, Common, Connection, Framing};
 use super::parse::Scan;
 use super::{End, Event, Settings, Wants};
 use crate::buf::{Queue, Segment};
@@ -296,18 +296,18 @@ impl Conn {
         }
     }
 
-    /// Queues the head of the response. `date` is the Date field's value. It may come before the request's body is
+    /// Queues the head of the response. It may come before the request's body is
     /// complete; then the client is told that the connection closes, if the rest is long. Whether a body leaves after it:
     /// not for HEAD, nor with a status that forbids one.
-    pub fn respond(
+    pub fn respond<'a>(
         &mut self,
         head: &ResponseHead,
         body: BodyLength,
-        date: &(impl AsRef<[u8]> + ?Sized),
+        common: impl Into<Common<'a>>,
         now: Time,
     ) -> bool {
         let Some((framing, connection)) = self.open_response(head.status, body, now) else { return false };
-        self.out.encode(|out| encode::head(head, framing, connection, date, out));
+        self.out.encode(|out| encode::head(head, framing, connection, common.into(), out));
         self.writing != Writing::Bodiless
     }
 

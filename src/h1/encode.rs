@@ -24,19 +24,48 @@ pub(crate) enum Connection {
     Close,
 }
 
-/// Writes a final response head. `date` is the value of the Date field (RFC 9110 §6.6.1), made once a second by the
-/// caller. Fields of `head` that belong to the connection or are written here anyway are skipped.
+/// What every response says besides its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Common<'a> {
+    /// Value of the Date field (RFC 9110 §6.6.1), made once a second by the caller.
+    pub(crate) date: &'a [u8],
+    /// Name and value of the field with the id of the request. One of that name that the response has is sent instead.
+    pub(crate) id: Option<(&'a str, &'a [u8])>,
+}
+
+impl<'a> From<&'a str> for Common<'a> {
+    fn from(date: &'a str) -> Self {
+        Self { date: date.as_bytes(), id: None }
+    }
+}
+
+impl Common<'_> {
+    /// Bytes that it takes.
+    pub(super) fn len(&self) -> usize {
+        self.date.len() + self.id.map_or(0, |(name, value)| name.len() + value.len())
+    }
+
+    /// Writes it.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        field(b"Date", self.date, out);
+        if let Some((name, value)) = self.id {
+            field(name.as_bytes(), value, out);
+        }
+    }
+}
+
+/// Writes a final response head. Fields of `head` that belong to the connection or are written here anyway are skipped.
 pub(crate) fn head(
     head: &ResponseHead,
     framing: Framing,
     connection: Connection,
-    date: &(impl AsRef<[u8]> + ?Sized),
+    mut common: Common<'_>,
     out: &mut Vec<u8>,
 ) {
     status_line(head, out);
-    out.extend_from_slice(b"Date: ");
-    out.extend_from_slice(date.as_ref());
-    out.extend_from_slice(b"\r\nServer: hatchery\r\n");
+    common.id = common.id.filter(|(name, _)| head.fields.get(name).is_none());
+    common.write(out);
+    out.extend_from_slice(b"Server: hatchery\r\n");
     fields(head, out);
     match framing {
         Framing::Unsaid => {}
@@ -96,15 +125,20 @@ pub(super) fn fields(head: &ResponseHead, out: &mut Vec<u8>) {
         if is_ours(name) {
             continue;
         }
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
+        field(name, value, out);
     }
 }
 
+fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Fields that only the connection writes: two parties saying different things is how responses are split.
-fn is_ours(name: &[u8]) -> bool {
+#[must_use]
+pub(crate) fn is_ours(name: &[u8]) -> bool {
     let one_of = |names: &[&str]| names.iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
     match name.len() {
         4 => one_of(&["date"]),
@@ -125,7 +159,7 @@ mod tests {
 
     fn encoded(response: &ResponseHead, framing: Framing, connection: Connection) -> String {
         let mut out = Vec::new();
-        head(response, framing, connection, DATE, &mut out);
+        head(response, framing, connection, DATE.into(), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -158,6 +192,21 @@ mod tests {
         ] {
             assert_eq!(encoded(&response, framing, connection), format!("{start}{middle}{end}"));
         }
+    }
+
+    #[test]
+    fn the_id_of_the_request_is_said_once() {
+        let id = Some(("X-Request-Id", &b"0123"[..]));
+        let said = |response: &ResponseHead| {
+            let mut out = Vec::new();
+            head(response, Framing::Unsaid, Connection::Unsaid, Common { date: b"now", id }, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let start = "HTTP/1.1 204 No Content\r\nDate: now\r\n";
+        let ours = format!("{start}X-Request-Id: 0123\r\nServer: hatchery\r\n\r\n");
+        assert_eq!(said(&ResponseHead::new(204)), ours);
+        let theirs = format!("{start}Server: hatchery\r\nx-request-id: abc\r\n\r\n");
+        assert_eq!(said(&ResponseHead::new(204).with("x-request-id", "abc")), theirs);
     }
 
     #[test]

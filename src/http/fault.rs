@@ -10,7 +10,8 @@
 //! | `ConnectTimeout` | upstream | 504 | always | error |
 //! | `Closed` | upstream | 502 | idempotent methods | error |
 //! | `Silent` | upstream | 504 | idempotent methods | error |
-//! | `Truncated`, `Malformed`, `HeadTooLarge`, `Failed`, `WrongLength` | upstream | 502 | never | error |
+//! | `Truncated`, `Malformed`, `HeadTooLarge`, `WrongLength` | upstream | 502 | never | error |
+//! | `Failed` | upstream | 500 | never | debug: the traceback is in the log |
 //! | `Stalled` | upstream | 504 | never | error |
 //! | `Overlong` | upstream | 504 | never | info |
 //! | `Busy` | upstream | 503 | never: waiting was tried already | warn |
@@ -46,7 +47,7 @@ pub enum Fault {
     Malformed,
     /// A response head over the limit.
     HeadTooLarge,
-    /// The app reported that it could not produce a response.
+    /// The app raised an exception before its response began.
     Failed,
     /// The body has another length than the head announced.
     WrongLength,
@@ -159,7 +160,7 @@ impl Fault {
             Self::Overlong => row(W::Upstream, 504, R::Never, L::Info, "response longer than stream_timeout"),
             Self::Malformed => upstream(502, R::Never, "malformed response"),
             Self::HeadTooLarge => upstream(502, R::Never, "response head too large"),
-            Self::Failed => upstream(502, R::Never, "the app failed to respond"),
+            Self::Failed => row(W::Upstream, 500, R::Never, L::Debug, "an exception in the app"),
             Self::WrongLength => upstream(502, R::Never, "the body is not as long as its Content-Length"),
             Self::Busy => row(W::Upstream, 503, R::Never, L::Warn, "no free process within queue_timeout"),
             Self::Unavailable => row(W::Upstream, 503, R::Never, L::Debug, "nothing is alive to answer"),
@@ -194,7 +195,7 @@ mod tests {
             (Fault::Truncated, Upstream, 502, Never, Error),
             (Fault::Malformed, Upstream, 502, Never, Error),
             (Fault::HeadTooLarge, Upstream, 502, Never, Error),
-            (Fault::Failed, Upstream, 502, Never, Error),
+            (Fault::Failed, Upstream, 500, Never, Debug),
             (Fault::WrongLength, Upstream, 502, Never, Error),
             (Fault::Stalled, Upstream, 504, Never, Error),
             (Fault::Overlong, Upstream, 504, Never, Info),

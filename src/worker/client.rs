@@ -345,7 +345,7 @@ impl Client {
         let Stream { number, exchange, tally } = &mut **stream;
         let config = Rc::clone(&cx.config);
         let owner = Owner { client, stream: *number };
-        let reply = Reply::new(&mut self.h1, tally, self.transport.written());
+        let reply = Reply::new(&mut self.h1, tally, self.transport.written(), exchange.id());
         act(exchange, &mut Drive { owner, reply, config: &config, cx });
     }
 

@@ -4,6 +4,7 @@
 use super::client_quota::{ClientQuota, Counted};
 use super::handler::file::{Files, Lookup};
 use super::handler::pages::{Page, Pages};
+use super::id::{Ids, RequestId};
 use super::load::Meter;
 use super::outbox::Outbox;
 use super::owner::Owner;
@@ -122,12 +123,6 @@ pub(super) enum ReadFirst {
     Hangs,
 }
 
-/// Request ids: a random base drawn after the fork, and a counter.
-struct Ids {
-    base: u64,
-    next: u64,
-}
-
 impl Context {
     /// Sets up everything that does not depend on a connection.
     ///
@@ -178,7 +173,7 @@ impl Context {
             meter: (config.workers.processes.min < config.workers.processes.max).then(|| Meter::new(now)),
             report: Report::new(access_log, config.log.access.as_ref().map(|access| access.format)),
             scratch: vec![0; READ_SIZE],
-            ids: Ids { base: fd::random(), next: 0 },
+            ids: Ids::new(),
             quota: ClientQuota::new(config.limits.connections_per_client),
             throttle: Throttle::default(),
             is_short: false,
@@ -376,10 +371,8 @@ impl Context {
     }
 
     /// An id for a new exchange, 16 hexadecimal digits.
-    pub(super) fn new_id(&mut self) -> u64 {
-        self.ids.next = self.ids.next.wrapping_add(1);
-        // An odd multiplier spreads the counter over all digits; ids of one worker never repeat.
-        self.ids.base ^ self.ids.next.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    pub(super) fn new_id(&mut self) -> RequestId {
+        self.ids.draw()
     }
 
     /// A connection was accepted: as what it is counted; `None` if it is to be closed at once.

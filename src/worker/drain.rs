@@ -11,6 +11,7 @@ use super::Worker;
 use super::client::Client;
 use super::context::Timer;
 use crate::control::worker::{PACKET, ToMaster, ToWorker};
+use crate::sys::fd;
 use crate::timer::Time;
 use std::io;
 use std::time::Duration;
@@ -106,7 +107,7 @@ impl Worker {
                 client.drain(hurry);
                 self.cx.run_soon(key);
                 if !hurry {
-                    let at = cut_at(by, within, self.cx.new_id());
+                    let at = cut_at(by, within, fd::random());
                     self.cx.wheel.insert(at, Timer::Cut(key));
                 }
             }

@@ -19,6 +19,7 @@ mod written;
 use super::context::Context;
 use super::drive::{Advance, Drive};
 use super::handler::fixed;
+use super::id::RequestId;
 use super::reader::Whom;
 use super::spool::{REQUEST_MEMORY, RequestBody, RequestSpool};
 use super::upstream::links::Unit;
@@ -56,7 +57,7 @@ const MISREAD: Refusal = Refusal {
 
 /// One request and its response.
 pub(super) struct Exchange {
-    id: u64,
+    id: RequestId,
     arrived: Time,
     wall: Wall,
     peer: Peer,

@@ -19,6 +19,7 @@ mod drain;
 mod drive;
 mod exchange;
 pub(crate) mod handler;
+mod id;
 mod load;
 mod outbox;
 mod owner;

@@ -9,7 +9,9 @@
 //! | `break_off` | instead of `finish` |
 
 use super::context::Context;
+use super::id::RequestId;
 use crate::buf::Segment;
+use crate::h1::encode::Common;
 use crate::h1::{self, Prepared};
 use crate::http::fault::Refusal;
 use crate::http::{BodyLength, ResponseHead, Status};
@@ -20,6 +22,8 @@ pub(super) struct Reply<'a> {
     tally: &'a mut Tally,
     /// Bytes that the transport has written since the connection began.
     written: u64,
+    /// Of the request.
+    id: [u8; RequestId::DIGITS],
 }
 
 /// What was given to the connection of one response.
@@ -67,9 +71,9 @@ impl Tally {
 }
 
 impl<'a> Reply<'a> {
-    /// Over a connection of which so many bytes were written already.
-    pub(super) fn new(h1: &'a mut h1::Conn, tally: &'a mut Tally, written: u64) -> Self {
-        Self { h1, tally, written }
+    /// To the request of that id, over a connection of which so many bytes were written already.
+    pub(super) fn new(h1: &'a mut h1::Conn, tally: &'a mut Tally, written: u64, id: RequestId) -> Self {
+        Self { h1, tally, written, id: id.digits() }
     }
 
     /// What it has given so far.
@@ -112,7 +116,7 @@ impl<'a> Reply<'a> {
 
     /// The head. `body` says what follows; it is left out where the method or the status forbids it.
     pub(super) fn head(&mut self, head: &ResponseHead, body: BodyLength, cx: &Context) {
-        let follows = self.h1.respond(head, body, &cx.date, cx.now);
+        let follows = self.h1.respond(head, body, common(&self.id, cx), cx.now);
         self.begin(head.status, if follows { body } else { BodyLength::None }, 0);
     }
 
@@ -136,7 +140,7 @@ impl<'a> Reply<'a> {
     /// A whole response, its head encoded before; `body` has the length that the head announces, or is not there.
     pub(super) fn prepared(&mut self, head: &Prepared, body: Option<Segment>, cx: &Context) {
         let given = body.as_ref().map_or(0, Segment::len);
-        if self.h1.respond_prepared(head, body, &cx.date, cx.now) {
+        if self.h1.respond_prepared(head, body, common(&self.id, cx), cx.now) {
             self.begin(head.status(), BodyLength::Known(head.length()), given);
         } else {
             self.begin(head.status(), BodyLength::None, 0);
@@ -162,6 +166,12 @@ impl<'a> Reply<'a> {
     pub(super) fn waiting_in_memory(&self) -> u64 {
         self.h1.waiting().memory() as u64
     }
+}
+
+/// What every response says, of that request.
+fn common<'a>(id: &'a [u8; RequestId::DIGITS], cx: &'a Context) -> Common<'a> {
+    let name = cx.config.log.request_id.as_ref();
+    Common { date: cx.date.as_ref(), id: name.map(|name| (name.as_str(), &id[..])) }
 }
 
 #[cfg(test)]

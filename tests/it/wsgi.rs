@@ -241,6 +241,76 @@ fn an_exception_is_500_and_the_traceback_is_logged() {
 }
 
 #[test]
+fn an_exception_is_answered_with_a_page_that_names_the_request() {
+    let server = |log: &str| {
+        let setup = Setup::new(&format!(
+            r#"
+    workers: (processes: 1),
+    log: (access: (format: Json), {log}),
+    default_site: "plain.example",
+    sites: [
+        (listen: ["{{address}}"], names: ["plain.example"], locations: [
+            (path: "/app/", to: App(name: "plain", mount: "/app")), (path: "/", to: Files("files"))]),
+        (listen: ["{{address}}"], names: ["own.example"], error_pages: {{500: "500.txt"}},
+            locations: [(path: "/", to: App("plain"))]),
+    ],
+    apps: {{"plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}", processes: 1)}},"#
+        ));
+        setup.directory.write("500.txt", "ours: $request_id");
+        setup.directory.write("files/there", "a file");
+        setup.start()
+    };
+    let named = server("");
+    let mut connection = Connection::open(named.address).unwrap();
+    let mut ids = Vec::new();
+    for (target, host, status) in [
+        ("/app/raise_before", "plain.example", 500),
+        ("/raise_before", "own.example", 500),
+        ("/app/hello", "plain.example", 200),
+        ("/there", "plain.example", 200),
+        ("/none", "plain.example", 404),
+    ] {
+        let reply = connection.request("GET", target, &[("Host", host)], b"").unwrap();
+        let id = reply.field("x-request-id").unwrap_or_else(|| panic!("{target}: {reply:?}")).to_owned();
+        assert_eq!((reply.status, id.len()), (status, 16), "{target}: {reply:?}");
+        if host == "own.example" {
+            assert_eq!(
+                (reply.text(), reply.field("content-type").unwrap()),
+                (format!("ours: {id}"), "text/plain; charset=utf-8")
+            );
+        } else if status >= 400 {
+            assert!(
+                reply.text().contains("<style>") && reply.text().contains(&id),
+                "{target}: {}",
+                reply.text()
+            );
+        }
+        let line = named.wait_log(&id);
+        assert!(line.contains(&format!("\"status\":{status}")) || line.contains("failed:"), "{line}");
+        ids.push(id);
+    }
+    named.wait_log(&format!("GET /app/raise_before (request {}) failed", ids[0]));
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 5, "each request has its own");
+    let head = connection.request("HEAD", "/app/raise_before", &[("Host", "plain.example")], b"").unwrap();
+    assert_eq!(
+        (head.status, head.field("content-type"), &*head.body),
+        (500, Some("text/html; charset=utf-8"), &b""[..])
+    );
+    assert_eq!(named.pool("plain").restarts, 0);
+
+    for (log, field) in [("request_id: \"X-Trace\"", Some("x-trace")), ("request_id: Off", None)] {
+        let server = server(log);
+        for target in ["/app/raise_before", "/there", "/none"] {
+            let reply = get(server.address, target);
+            assert!(reply.field("x-request-id").is_none(), "{reply:?}");
+            assert_eq!(field.is_some(), field.and_then(|field| reply.field(field)).is_some(), "{reply:?}");
+        }
+    }
+}
+
+#[test]
 fn a_process_that_dies_costs_its_request_and_is_replaced() {
     let server = plain("processes: 1").start().tolerant(&["GET /crash"]);
     let before = get(server.address, "/pid").text();

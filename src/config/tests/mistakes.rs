@@ -56,6 +56,17 @@ fn each_kind_of_mistake_has_its_message() {
             format!("(module: \"x\", {}", &location("path: \"/\", to: Respond()")[1..]),
             "1:2: module: unknown key `module`; it goes into apps: { \"name\": ( … ) }",
         ),
+        // a name for none, and what it stands for
+        (main("log: (request_id: \"off\")"), "1:20: log.request_id: `Off` stands without quotes here"),
+        (main("log: (access: \"Off\")"), "1:16: log.access: `Off` stands without quotes here"),
+        (
+            main("log: (request_id: \"X Id\")"),
+            "1:20: log.request_id: \"X Id\" is no name of a field; as \"X-Request-Id\"",
+        ),
+        (
+            main("log: (request_id: \"date\")"),
+            "1:20: log.request_id: the field date has a meaning of its own; as \"X-Request-Id\"",
+        ),
         // announced, not there yet
         (
             app("env_file: \".env\""),

@@ -213,6 +213,15 @@ fn a_response_that_broke_off_frees_its_unit() {
 }
 
 #[test]
+fn an_app_that_raises_before_its_head_frees_its_unit() {
+    for (flags, fault) in [(frame::ABORT, Fault::Failed), (0, Fault::Malformed)] {
+        let (events, response) = events(&frames(&[(Kind::End, flags, b""), (Kind::Free, 0, b"")]), false);
+        assert_eq!(events, [Event::Broken(fault), Event::Free]);
+        assert!(is_free(&response));
+    }
+}
+
+#[test]
 fn what_is_not_the_protocol_loses_the_stream() {
     let head: (Kind, u8, &[u8]) = (Kind::Head, 0, b"200 OK\0");
     for list in [

@@ -345,15 +345,6 @@ class Response:
             self.stream.send_file(frame(FILE, 0, self.number, EXTENT.pack(offset, size)), descriptor)
         return b""
 
-    def failed(self):
-        """What ends a response that the app could not produce."""
-        if self.sent:
-            return frame(END, ABORT, self.number)
-        self.sent = True
-        head = b"500 Internal Server Error\0Content-Type\0text/plain; charset=utf-8\0Content-Length\0" b"22\0"
-        body = frame(BODY, 0, self.number, b"Internal Server Error\n")
-        return frame(HEAD, LENGTH, self.number, head) + body + frame(END, 0, self.number)
-
 
 class Stream:
     """The connection of one worker to one unit."""
@@ -565,8 +556,8 @@ class Stream:
             last = frame(END, ABORT, number)
         except BaseException as error:  # also SystemExit: a view does not end the server
             response.ended = True
-            last = response.failed()
-            report(error, environ, " in the middle of its response" if last[5] & ABORT else "")
+            last = frame(END, ABORT, number)  # before the head: the worker has a page for it
+            report(error, environ, " in the middle of its response" if response.sent else "")
         if close is not None:
             self.send(last)  # before close(), which may take its time
             last = b""

@@ -2,6 +2,7 @@
 
 use super::{Conn, Writing};
 use crate::buf::Segment;
+use crate::h1::encode::Common;
 use crate::h1::{Prepared, encode};
 use crate::http::BodyLength;
 use crate::timer::Time;
@@ -16,22 +17,19 @@ impl Conn {
         &mut self,
         head: &Prepared,
         body: Option<Segment>,
-        date: &(impl AsRef<[u8]> + ?Sized),
+        common: Common<'_>,
         now: Time,
     ) -> bool {
-        let date = date.as_ref();
         let announced = BodyLength::Known(head.length());
         let Some((_, connection)) = self.open_response(head.status(), announced, now) else { return false };
         let follows = self.writing != Writing::Bodiless;
         let body = body.filter(|_| matches!(self.writing, Writing::Sized { .. }));
         let small = body.as_ref().filter(|body| body.len() <= COPIED).map(Segment::as_bytes);
         let small = small.unwrap_or_default();
-        let expected = head.bytes().len() + date.len() + 64 + small.len();
+        let expected = head.bytes().len() + common.len() + 64 + small.len();
         self.out.encode_with(expected, |out| {
             out.extend_from_slice(head.bytes());
-            out.extend_from_slice(b"Date: ");
-            out.extend_from_slice(date);
-            out.extend_from_slice(b"\r\n");
+            common.write(out);
             out.extend_from_slice(encode::end(connection));
             out.extend_from_slice(small);
         });

@@ -9,6 +9,7 @@ use crate::sys::clock;
 use crate::worker::context::Context;
 use crate::worker::drive::Drive;
 use crate::worker::handler::pages::Page;
+use crate::worker::id::RequestId;
 use std::rc::Rc;
 
 impl Exchange {
@@ -30,7 +31,7 @@ impl Exchange {
     /// Answers with an error page.
     pub(super) fn answer_page(&mut self, status: u16, drive: &mut Drive<'_>) {
         let page = self.page(status, drive.cx);
-        drive.reply.prepared(page.prepared(), Some(page.body()), drive.cx);
+        drive.reply.prepared(page.prepared(), Some(page.body(self.id)), drive.cx);
         self.step = Step::Sent;
     }
 
@@ -44,7 +45,7 @@ impl Exchange {
             return self.answer_page(extra.status.0, drive);
         }
         let page = self.page(extra.status.0, drive.cx);
-        let body = page.body();
+        let body = page.body(self.id);
         drive.reply.head(&page.head_with(extra), BodyLength::Known(body.len()), drive.cx);
         drive.reply.send(body);
         self.finish(drive);
@@ -103,7 +104,12 @@ impl Exchange {
     }
 
     pub(super) fn id_text(&self) -> String {
-        format!("{:016x}", self.id)
+        self.id.to_string()
+    }
+
+    /// What its response names it by.
+    pub(in crate::worker) fn id(&self) -> RequestId {
+        self.id
     }
 
     pub(super) fn request_line(&self) -> String {

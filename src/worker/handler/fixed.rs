@@ -1,8 +1,9 @@
 //! Error pages: answers that need no file and no upstream.
 
+use super::pages::ID;
 use crate::http::{ResponseHead, Status};
 
-/// Head and body of the page for an error.
+/// Head and body of the page for an error, with [`ID`] where the id of the request belongs; or for a redirect, without.
 #[must_use]
 pub(crate) fn error_page(status: u16) -> (ResponseHead, Vec<u8>) {
     let reason = match Status(status).reason() {
@@ -10,13 +11,18 @@ pub(crate) fn error_page(status: u16) -> (ResponseHead, Vec<u8>) {
         reason => reason,
     };
     let hint = hint(status);
+    let id = if status < 400 {
+        String::new()
+    } else {
+        format!("<p><small>Request <code>{ID}</code></small></p>\n")
+    };
     let body = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{status} {reason}</title>\n\
          <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1.5rem;color:#222;\
          background:#fff}}h1{{font-size:1.5rem;margin:0}}p{{color:#555}}\
          @media(prefers-color-scheme:dark){{body{{color:#ddd;background:#181818}}p{{color:#999}}}}</style>\n\
-         </head>\n<body>\n<h1>{status} {reason}</h1>\n<p>{hint}</p>\n</body>\n</html>\n"
+         </head>\n<body>\n<h1>{status} {reason}</h1>\n<p>{hint}</p>\n{id}</body>\n</html>\n"
     );
     let head = ResponseHead::new(status)
         .with("Content-Type", "text/html; charset=utf-8")
@@ -53,6 +59,9 @@ mod tests {
     fn an_error_page_names_its_status() {
         let (head, body) = error_page(502);
         assert_eq!(head.status, Status(502));
-        assert!(String::from_utf8(body).unwrap().contains("502 Bad Gateway"));
+        let body = String::from_utf8(body).unwrap();
+        assert!(body.contains("502 Bad Gateway") && body.contains(ID), "{body}");
+        let redirect = String::from_utf8(error_page(308).1).unwrap();
+        assert!(!redirect.contains(ID), "{redirect}");
     }
 }

@@ -1,4 +1,5 @@
-//! Error pages: those that are built in, and those that a site has of its own. Each is made once and sent many times. The
+//! Error pages: those that are built in, and those that a site has of its own. Each is made once and sent many times, with
+//! the id of the request where it says [`ID`]. The
 //! files of the latter are read when the worker starts, and looked at once a second while they are asked for: by a thread,
 //! as nobody knows what a path leads to by then. What was read is sent until that is known.
 
@@ -9,6 +10,7 @@ use crate::h1::Prepared;
 use crate::http::{ResponseHead, mime};
 use crate::sys::file::{Kind, Metadata, metadata, open_file, read_at};
 use crate::timer::Time;
+use crate::worker::id::RequestId;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
@@ -22,12 +24,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A larger one is not read.
 const MOST_BYTES: u64 = 1 << 20;
 
+/// What a page has in the place of the id of the request.
+pub(super) const ID: &str = "$request_id";
+
 /// A page.
 #[derive(Debug)]
 pub(crate) struct Page {
     head: ResponseHead,
     prepared: Prepared,
     body: Rc<[u8]>,
+    /// Where the id belongs, which is left out in the body: in order.
+    ids: Vec<usize>,
 }
 
 /// See the module.
@@ -56,12 +63,21 @@ struct Own {
 }
 
 impl Page {
-    fn new(status: u16, content_type: &str, body: Vec<u8>) -> Rc<Self> {
+    fn new(status: u16, content_type: &str, text: &[u8]) -> Rc<Self> {
         let head = ResponseHead::new(status)
             .with("Content-Type", content_type)
             .with("X-Content-Type-Options", "nosniff");
-        let prepared = Prepared::new(&head, body.len() as u64);
-        Rc::new(Self { head, prepared, body: body.into() })
+        let (mut body, mut ids) = (Vec::with_capacity(text.len()), Vec::new());
+        let mut rest = text;
+        while let Some(at) = rest.windows(ID.len()).position(|part| part == ID.as_bytes()) {
+            body.extend_from_slice(rest.get(..at).unwrap_or_default());
+            ids.push(body.len());
+            rest = rest.get(at + ID.len()..).unwrap_or_default();
+        }
+        body.extend_from_slice(rest);
+        let length = body.len() + ids.len() * RequestId::DIGITS;
+        let prepared = Prepared::new(&head, length as u64);
+        Rc::new(Self { head, prepared, body: body.into(), ids })
     }
 
     /// The head, encoded.
@@ -78,10 +94,21 @@ impl Page {
         head
     }
 
-    /// The body.
+    /// The body, for the request of that id.
     #[must_use]
-    pub(crate) fn body(&self) -> Segment {
-        Segment::Shared { data: Rc::clone(&self.body), start: 0, end: self.body.len() }
+    pub(crate) fn body(&self, id: RequestId) -> Segment {
+        if self.ids.is_empty() {
+            return Segment::Shared { data: Rc::clone(&self.body), start: 0, end: self.body.len() };
+        }
+        let mut body = Vec::with_capacity(self.prepared.length() as usize);
+        let mut from = 0;
+        for at in &self.ids {
+            body.extend_from_slice(self.body.get(from..*at).unwrap_or_default());
+            body.extend_from_slice(&id.digits());
+            from = *at;
+        }
+        body.extend_from_slice(self.body.get(from..).unwrap_or_default());
+        Segment::from(body)
     }
 }
 
@@ -140,7 +167,7 @@ impl Pages {
         let built_in = || {
             let (head, body) = fixed::error_page(status);
             let content_type = String::from_utf8_lossy(head.fields.get("content-type").unwrap_or_default());
-            Page::new(status, &content_type, body)
+            Page::new(status, &content_type, &body)
         };
         Rc::clone(self.built_in.entry(status).or_insert_with(built_in))
     }
@@ -161,7 +188,7 @@ impl Own {
             Ok(found) => {
                 self.warned = false;
                 if let Some((found, body)) = found {
-                    self.read = Some((found, Page::new(self.status, content_type(&self.path), body)));
+                    self.read = Some((found, Page::new(self.status, content_type(&self.path), &body)));
                 }
             }
             Err(error) => {
@@ -225,7 +252,7 @@ mod tests {
                 pages.take_in((due.site, due.number), Some((due.look)()));
             }
             let page = pages.get(site, status, now);
-            let body = String::from_utf8(page.body().as_bytes().to_vec()).unwrap();
+            let body = String::from_utf8(page.body(RequestId::SOME).as_bytes().to_vec()).unwrap();
             let kind =
                 page.head_with(&ResponseHead::new(status)).fields.get("content-type").unwrap().to_vec();
             (body, String::from_utf8(kind).unwrap())
@@ -236,8 +263,9 @@ mod tests {
             text(Some(0), 404, 1),
             ("gone fishing".to_owned(), "text/plain; charset=utf-8".to_owned())
         );
-        fs::write(&path, "back soon, promised").unwrap();
-        assert_eq!(text(Some(0), 404, 2).0, "back soon, promised");
+        fs::write(&path, "$request_id: back soon, promised ($request_id)").unwrap();
+        let id = RequestId::SOME;
+        assert_eq!(text(Some(0), 404, 2).0, format!("{id}: back soon, promised ({id})"));
         for (site, status) in [(Some(0), 403), (Some(1), 404), (None, 404), (Some(9), 404)] {
             assert!(text(site, status, 2).0.contains("<h1>"), "{site:?} {status}");
         }

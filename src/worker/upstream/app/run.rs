@@ -251,6 +251,7 @@ impl AppRun {
                         if response.is_lost() {
                             return Err(fault.into());
                         }
+                        self.complete |= response.has_ended();
                         self.cancel(cx);
                         return Ok(Advance::Broken(fault));
                     }
