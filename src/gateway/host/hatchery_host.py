@@ -46,6 +46,7 @@ REGULAR = 0o100000  # kind of a file (inode(7))
 VIRTUALENVS = ".venv", "venv", "env"  # where they usually are
 COROUTINE = 0x80  # flag of code (inspect.CO_COROUTINE)
 LONGEST_NAMES = 1000  # bytes of the names of threads that are told
+SURPLUS = 1  # seconds for which an app may write() what cannot be sent
 LAST_MOMENT = 5  # seconds for what runs when the master dies
 
 
@@ -143,8 +144,8 @@ def report(error, environ, when):
         pass
 
 
-class ClientHasLeft(BrokenPipeError):
-    """What write() raises once nobody waits for the response: it ends the loop of an app as a broken pipe does."""
+class Unwanted(BrokenPipeError):
+    """What write() raises once nobody waits for more of the response: it ends the loop of an app as a broken pipe does."""
 
 
 class FileWrapper:
@@ -188,7 +189,7 @@ class FileWrapper:
 class Response:
     """The answer to one request."""
 
-    __slots__ = ("stream", "number", "head", "length", "bodiless", "is_head", "sent", "given", "unwanted", "ended")
+    __slots__ = ("stream", "number", "head", "length", "bodiless", "is_head", "sent", "given", "unwanted", "ended", "whole_since")
 
     def __init__(self, stream, number, is_head):
         self.stream = stream
@@ -201,6 +202,7 @@ class Response:
         self.given = 0  # bytes of the body
         self.unwanted = False
         self.ended = False
+        self.whole_since = None  # write() goes on although nothing more can be sent
 
     def start_response(self, status, headers, exc_info=None):
         if exc_info:
@@ -256,7 +258,11 @@ class Response:
         if self.ended:
             raise RuntimeError("write() after the end of the response")
         if self.is_unwanted():
-            raise ClientHasLeft(EPIPE, "the client has left")
+            raise Unwanted(EPIPE, "the client has left")
+        if self.sent and (self.is_head or self.bodiless or (self.length is not None and self.given >= self.length)):
+            self.whole_since = self.whole_since or monotonic()
+            if monotonic() - self.whole_since > SURPLUS:
+                raise Unwanted(EPIPE, "the response is complete")
         self.part(data)
 
     def part(self, data, length=None):
@@ -551,9 +557,9 @@ class Stream:
             finally:
                 close = getattr(result, "close", None)
             response.ended = True
-        except ClientHasLeft:
+        except Unwanted:
             response.ended = True
-            last = frame(END, ABORT, number)
+            last = frame(END, ABORT if response.unwanted else 0, number)
         except BaseException as error:  # also SystemExit: a view does not end the server
             response.ended = True
             last = frame(END, ABORT, number)  # before the head: the worker has a page for it

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from wsgiref.validate import validator
 
 PLAIN = [("Content-Type", "text/plain")]
@@ -287,6 +288,18 @@ def endless_write(environ, start_response):
             send(b"e" * 10_000)
     finally:
         closed.append("endless_write")
+
+
+def endless_write_status(environ, start_response):
+    """Writes without an end where no body is, or behind one of 20000 bytes; the query is the status."""
+    status = environ["QUERY_STRING"]
+    send = start_response(status + " Whatever", PLAIN + [("Content-Length", "20000")] if status == "200" else [])
+    try:
+        while True:
+            send(b"e" * 10_000)
+            time.sleep(0.01)
+    finally:
+        closed.append("endless_write_" + status)
 
 
 def endless_status(environ, start_response):

@@ -287,6 +287,13 @@ fn what_cannot_be_sent_is_not_asked_for() {
         assert!(answer.freed && answer.broken.is_none(), "{answer:?}");
         assert_eq!(closed(&mut worker, &format!("endless_{status}")), "1");
     }
+    for (method, status, count) in
+        [("HEAD", "200", "1"), ("GET", "200", "2"), ("GET", "204", "1"), ("GET", "304", "1")]
+    {
+        let answer = worker.ask(&Ask { method, query: status, ..get("/endless_write_status") });
+        assert!(answer.freed && answer.broken.is_none(), "{method} {status}: {answer:?}");
+        assert_eq!(closed(&mut worker, &format!("endless_write_{status}")), count);
+    }
     sound(&worker.get("/streamed_to_the_end"), 200, "stream");
     assert_eq!(closed(&mut worker, "streamed_to_the_end"), "1", "what follows the last chunk runs");
     assert_eq!(host.stderr(), "");
