@@ -96,24 +96,25 @@ pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     warnings
 }
 
-/// Cron jobs whose directory is the home of their user, which does not exist.
+/// Cron jobs whose directory is the home of their user, which does not exist or is closed to them.
 fn homeless(config: &Config, home_of: impl Fn(Option<&str>) -> Option<PathBuf>) -> Vec<Problem> {
-    let is_missing = |home: &PathBuf| {
-        let error = fs::metadata(home).err().map(|error| error.kind());
-        matches!(error, Some(ErrorKind::NotFound | ErrorKind::NotADirectory))
-    };
     let mut found = Vec::new();
     for (index, job) in
         config.cron.iter().enumerate().filter(|(_, job)| job.task.chdir.is_none() && job.task.app.is_none())
     {
         let user = job.task.user.as_deref().or(config.user.as_deref());
-        let Some(home) = home_of(user).filter(is_missing) else { continue };
+        let Some(home) = home_of(user) else { continue };
+        let (name, shown) = (&job.name, home.display());
+        let what = match fs::metadata(&home).map_err(|error| error.kind()) {
+            Err(ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                format!("`{name}` runs in `/`, as the home of its user, `{shown}`, does not exist")
+            }
+            _ => match Identity::of(user).may_enter(&home) {
+                Err(why) => format!("`{name}` cannot run in the home of its user, `{shown}`: {why}"),
+                Ok(()) => continue,
+            },
+        };
         let place = Place::named(&config.origin, format!("cron[{index}]"));
-        let what = format!(
-            "`{}` runs in `/`, as the home of its user, `{}`, does not exist",
-            job.name,
-            home.display()
-        );
         found.push(place.problem(Complaint::new(what, "give it `chdir`")));
     }
     found

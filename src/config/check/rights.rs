@@ -54,6 +54,10 @@ impl Identity {
         self.may(path, READ | EXECUTE)
     }
 
+    pub(super) fn may_enter(&self, directory: &Path) -> Result<(), String> {
+        self.may(directory, EXECUTE)
+    }
+
     pub(super) fn may_write_directory(&self, path: &Path) -> Result<(), String> {
         self.may(path, WRITE | EXECUTE)
     }
@@ -78,6 +82,7 @@ impl Identity {
             self.has(above, EXECUTE).map_err(|()| format!("no right to enter `{}`", above.display()))?;
         }
         let right = match wanted {
+            EXECUTE if real.is_dir() => "enter",
             EXECUTE => "execute",
             READ => "read",
             WRITE => "write",

@@ -211,13 +211,18 @@ fn a_listener_for_everybody_is_warned_of_where_descriptors_cannot_be_refused() {
 }
 
 #[test]
-fn jobs_that_are_to_run_in_a_home_that_does_not_exist_are_warned_of() {
+fn jobs_that_cannot_run_in_the_home_of_their_user_are_warned_of() {
+    let directory = Directory::new("homes");
+    let closed = directory.0.join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o666)).unwrap();
     let text = respond(
         "user: \"www\", apps: {\"shop\": (module: \"shop\", python: \"/bin/sh\")}, cron: [ \
          (name: \"own\", at: \"@daily\", command: [\"true\"], user: \"gone\"), \
          (name: \"common\", at: \"@daily\", command: [\"true\"]), \
          (name: \"there\", at: \"@daily\", command: [\"true\"], user: \"there\"), \
          (name: \"unknown\", at: \"@daily\", command: [\"true\"], user: \"unknown\"), \
+         (name: \"closed\", at: \"@daily\", command: [\"true\"], user: \"nobody\"), \
          (name: \"given\", at: \"@daily\", command: [\"true\"], user: \"gone\", chdir: \"/srv\"), \
          (name: \"app\", at: \"@daily\", command: [\"true\"], user: \"gone\", app: \"shop\")]",
     );
@@ -226,6 +231,7 @@ fn jobs_that_are_to_run_in_a_home_that_does_not_exist_are_warned_of() {
         Some("gone") => Some("/nonexistent".into()),
         Some("www") => Some("/etc/passwd/www".into()),
         Some("there") => Some("/usr".into()),
+        Some("nobody") => Some(closed.clone()),
         _ => None,
     };
     let lines: Vec<String> = homeless(&config, homes).iter().map(ToString::to_string).collect();
@@ -236,6 +242,10 @@ fn jobs_that_are_to_run_in_a_home_that_does_not_exist_are_warned_of() {
              `chdir`",
             "hatchery.ron: cron[1]: `common` runs in `/`, as the home of its user, `/etc/passwd/www`, does not exist; \
              give it `chdir`",
+            &format!(
+                "hatchery.ron: cron[4]: `closed` cannot run in the home of its user, `{}`: no right to enter it; give it `chdir`",
+                closed.display()
+            ),
         ]
     );
     assert!(home_of(Some("root")).is_some_and(|home| home.is_absolute()));
