@@ -1,13 +1,12 @@
 //! The `hatchery` command. The only place that turns an outcome into an exit code: 0 done, 1 failed, 2 wrong usage or
 //! bad configuration.
 
-use clap::Parser as _;
 use hatchery::cli::{Cli, Failure};
 use hatchery::control::text;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::from_arguments() {
         Ok(cli) => cli,
         Err(error) => {
             hatchery::master::put_back(&error.to_string());

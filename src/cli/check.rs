@@ -2,7 +2,7 @@
 
 use super::{Failure, locate, print, remark};
 use crate::config::check::{self, ImportCommand};
-use crate::config::{self, App, Config, Disk, publish};
+use crate::config::{self, App, Config, Disk, Examined, Problem, publish};
 use crate::control::text;
 use crate::master::{self, control};
 use crate::sys::poll::{Interest, Set};
@@ -12,7 +12,6 @@ use clap::Args;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -22,55 +21,70 @@ use std::time::Duration;
 /// a start would work; 2: the file has problems, or would publish source and secrets; 1: the file is good, but something it needs is missing.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Configuration file [default: ./hatchery.ron, then /etc/hatchery/hatchery.ron]
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    file: locate::File,
 }
 
 /// Lists the problems.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let file = locate::file(arguments.config.as_deref())?;
-    let (config, warnings) = config::load_with_warnings(&file, &Disk)
-        .map_err(|problems| Failure::Usage(locate::lines(&problems)))?;
-    let published = publish::judge(&config, &[], &Disk);
-    warnings
-        .iter()
-        .chain(&published.warnings)
-        .chain(&check::warnings(&config))
-        .for_each(|warning| remark(&format!("warning: {warning}")));
-    let mut problems: Vec<String> = check::environment(&config).iter().map(ToString::to_string).collect();
+    let file = arguments.file.find()?;
+    let (mut is_published, mut tracebacks) = (false, Vec::new());
+    let Examined { config, problems, warnings } = config::examine(&file, &Disk, |config, is_good| {
+        let published = publish::judge(config, &[], &Disk);
+        is_published = !published.refused.is_empty();
+        let warnings = [published.warnings, check::warnings(config)].concat();
+        let mut problems = [published.refused, check::environment(config)].concat();
+        problems.extend(addresses(config, &problems));
+        if problems.is_empty() && is_good {
+            // What is missing above would only be told again as a failed import.
+            for (problem, said) in config.apps.iter().filter_map(|app| import(config, app).err()) {
+                tracebacks.push((problem.key.clone(), said));
+                problems.push(problem);
+            }
+        }
+        (problems, warnings)
+    });
+    warnings.iter().for_each(|warning| remark(&format!("warning: {warning}")));
+    if problems.is_empty() {
+        return print(&format!("{}: good\n", file.display()));
+    }
+    if config.is_none() || is_published {
+        return Err(Failure::Usage(locate::lines(&problems)));
+    }
+    let shown = problems.iter().map(|problem| {
+        let said = tracebacks.iter().find(|(key, _)| *key == problem.key).map_or("", |(_, said)| said);
+        // A record each: what an app prints when it is imported cannot look like another one.
+        text::record(&format!("{problem}{}{said}", if said.is_empty() { "" } else { ":\n" }))
+    });
+    eprintln!("hatchery: {}", shown.collect::<Vec<_>>().join("\n"));
+    Ok(1)
+}
+
+/// Addresses that cannot be listened on, of those of which nothing is known to be wrong.
+fn addresses(config: &Config, known: &[Problem]) -> Vec<Problem> {
     let control = config.control.clone().unwrap_or_else(control::find);
     if control::is_running(&control) {
         remark(&format!(
             "note: a master runs (control socket {}), so its addresses are not tried",
             control.display()
         ));
-    } else {
-        let (reasons, untried) = master::unbindable(&config);
-        untried.iter().for_each(|note| remark(&format!("note: {}: {note}", file.display())));
-        problems.extend(reasons.iter().map(|reason| format!("{}: {reason}", file.display())));
+        return Vec::new();
     }
-    if !published.refused.is_empty() {
-        problems.insert(0, locate::lines(&published.refused));
-        return Err(Failure::Usage(problems.join("\n")));
-    }
-    if problems.is_empty() {
-        // What is missing above would only be told again as a failed import.
-        let broken = config.apps.iter().filter_map(|app| import(&config, app).err());
-        problems.extend(broken.map(|reason| format!("{}: {reason}", file.display())));
-    }
-    if problems.is_empty() {
-        return print(&format!("{}: good\n", file.display()));
-    }
-    // A record each: what an app prints when it is imported cannot look like another one.
-    let problems: Vec<String> = problems.iter().map(|problem| text::record(problem)).collect();
-    eprintln!("hatchery: {}", problems.join("\n"));
-    Ok(1)
+    let (reasons, untried) = master::unbindable(config);
+    untried.iter().for_each(|note| remark(&format!("note: {}: {note}", config.origin)));
+    let problem = |reason: String| match reason.split_once(": ") {
+        Some((key, what)) if key.starts_with("sites[") => Problem::of(&config.origin, key, what),
+        _ => Problem::of(&config.origin, "", reason),
+    };
+    let new =
+        |problem: &Problem| problem.key.is_empty() || known.iter().all(|other| other.key != problem.key);
+    reasons.into_iter().map(problem).filter(new).collect()
 }
 
-/// Imports an app once, as the user it would run as.
-fn import(config: &Config, app: &App) -> Result<(), String> {
-    let failed = |what: String| format!("apps.{:?}: {what}", app.name);
+/// Imports an app once, as the user it would run as. If it fails: second, what it printed.
+fn import(config: &Config, app: &App) -> Result<(), (Problem, String)> {
+    let key = format!("apps.{}.module", app.name);
+    let failed = |what: String| (Problem::of(&config.origin, &key, what), String::new());
     let ImportCommand { program, args, env, cwd } = check::import_command(app);
     let mut command = Command::new(&program);
     command.args(args).envs(env).current_dir(cwd);
@@ -96,7 +110,7 @@ fn import(config: &Config, app: &App) -> Result<(), String> {
     match said {
         None => Err(failed(format!("the import did not end within boot_timeout, {:?}", app.boot_timeout))),
         Some(_) if status.success() => Ok(()),
-        Some(text) => Err(failed(format!("the app does not import:\n{}", text.trim_end()))),
+        Some(said) => Err((failed("the app does not import".to_owned()).0, said)),
     }
 }
 

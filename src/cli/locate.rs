@@ -11,6 +11,27 @@ use std::time::Duration;
 /// Where a configuration is looked for that was not named.
 const PLACES: [&str; 2] = ["hatchery.ron", "/etc/hatchery/hatchery.ron"];
 
+/// The configuration that a command is about.
+#[derive(Debug, Args)]
+pub(super) struct File {
+    /// Configuration file [default: ./hatchery.ron, then /etc/hatchery/hatchery.ron]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The same, without a flag
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+}
+
+impl File {
+    /// The file.
+    ///
+    /// # Errors
+    /// As [`file`].
+    pub(super) fn find(&self) -> Result<PathBuf, Failure> {
+        file(self.config.as_deref().or(self.file.as_deref()))
+    }
+}
+
 /// Which master a command talks to.
 #[derive(Debug, Args)]
 pub(super) struct Master {
@@ -134,7 +155,14 @@ pub(super) fn load(path: &Path) -> Result<Config, String> {
     config::load(path, &Disk).map_err(|problems| lines(&problems))
 }
 
+/// More are counted.
+const MOST_LINES: usize = 100;
+
 /// Problems, one a line.
 pub(super) fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = problems.iter().take(MOST_LINES).map(Problem::to_string).collect();
+    if let more @ 1.. = problems.len().saturating_sub(MOST_LINES) {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n")
 }

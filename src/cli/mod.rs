@@ -19,6 +19,7 @@ mod top;
 use crate::config::boot::WorkerBoot;
 use crate::control::command::Response;
 use crate::control::text;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
@@ -64,7 +65,34 @@ pub enum Failure {
     Failed(String),
 }
 
+/// What people type who come from other servers, and how it is done here.
+const HABITS: [(&[&str], &str); 3] = [
+    (&["start", "up", "server", "runserver"], "`hatchery run` starts the server"),
+    (&["validate", "test", "configtest", "-t", "lint"], "`hatchery check` looks at a configuration"),
+    (&["quit", "shutdown", "kill", "down"], "`hatchery stop` ends the server"),
+];
+
 impl Cli {
+    /// What was typed.
+    ///
+    /// # Errors
+    /// Help, the version, or wrong usage, ready to be printed.
+    pub fn from_arguments() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(|mut error| {
+            let typed = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg].map(|kind| error.get(kind));
+            let typed = typed.into_iter().flatten().find_map(|value| match value {
+                ContextValue::String(typed) => Some(typed.as_str()),
+                _ => None,
+            });
+            let habit = typed.and_then(|typed| HABITS.iter().find(|(theirs, _)| theirs.contains(&typed)));
+            if let Some((_, ours)) = habit {
+                error.remove(ContextKind::SuggestedSubcommand);
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![(*ours).into()]));
+            }
+            error
+        })
+    }
+
     /// Does what the command says; returns its exit code.
     ///
     /// # Errors

@@ -20,6 +20,9 @@ pub(super) struct Arguments {
     /// Configuration file [default: ./hatchery.ron, then /etc/hatchery/hatchery.ron]
     #[arg(short, long, value_name = "FILE", conflicts_with = "flags")]
     config: Option<PathBuf>,
+    /// The same, without a flag
+    #[arg(value_name = "FILE", conflicts_with_all = ["config", "flags"])]
+    file: Option<PathBuf>,
     /// Where commands like `hatchery status` reach this server
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
@@ -84,7 +87,7 @@ impl Flags {
 
 /// Runs the server until it is told to stop.
 pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failure> {
-    let Arguments { config, control, flags } = arguments;
+    let Arguments { config, file, control, flags } = arguments;
     let mut identity = locate::here();
     let mut found = None;
     let load: Load = if flags.given() {
@@ -111,7 +114,7 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             Ok(config)
         })
     } else {
-        match locate::file(config.as_deref()) {
+        match locate::file(config.or(file).as_deref()) {
             Ok(file) => {
                 // The master may be asked to reload when its directory has another meaning.
                 let file = std::path::absolute(&file).unwrap_or(file);

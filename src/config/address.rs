@@ -2,6 +2,7 @@
 
 use super::located::{Node, Report};
 use super::problem::Complaint;
+use super::shape::Shape;
 use super::source::absolute;
 use super::walk::Form;
 use super::written::Written;
@@ -97,6 +98,14 @@ impl Address {
             };
             return bad(hint);
         };
+        if let Some(inside) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'))
+            && is_v6(inside)
+        {
+            return Err(Complaint::new(
+                format!("`{text}` has no port"),
+                format!("for example \"{text}:8000\""),
+            ));
+        }
         let Ok(number) = port.parse::<u16>() else {
             let what = format!("`{port}` in `{text}` is not a port");
             return Err(Complaint::new(what, "a port is a number from 0 to 65535"));
@@ -156,6 +165,10 @@ impl fmt::Display for Address {
 impl Form for Address {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let dir = &node.file.dir;
+        if let Shape::Integer(port @ 0..=65535) = node.shape() {
+            let what = format!("expected an address, found the number {port}");
+            return node.refuse(report, Complaint::new(what, format!("write \":{port}\"")));
+        }
         node.parse(report, "an address such as \":8000\"", |text| Self::parse(text, dir))
     }
 

@@ -93,7 +93,54 @@ pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     let mut warnings = unguarded(config, descriptors::can_be_refused());
     warnings.extend(as_root(config));
     warnings.extend(homeless(config, home_of));
+    warnings.extend(loops(config));
+    warnings.extend(without_stand_in(config));
     warnings
+}
+
+/// Servers of upstreams that are this server itself: a request would go round until something runs out.
+fn loops(config: &Config) -> Vec<Problem> {
+    let listen: Vec<&Address> = config.sites.iter().flat_map(|site| &site.listen).collect();
+    let is_here = |address: &Address| {
+        let is_local = match address {
+            Address::Tcp(address) => address.ip().is_loopback() || address.ip().is_unspecified(),
+            _ => false,
+        };
+        listen.iter().any(|listen| *listen == address || (is_local && listen.overlaps(address)))
+    };
+    let mut found = Vec::new();
+    for upstream in &config.upstreams {
+        for (number, server) in
+            upstream.servers.iter().enumerate().filter(|(_, server)| is_here(&server.address))
+        {
+            let place =
+                Place::named(&config.origin, format!("upstreams.{}.servers[{number}]", upstream.name));
+            let what = format!("this server itself listens on {}: requests come back to it", server.address);
+            found.push(place.problem(Complaint::new(what, "name the address of the other server")));
+        }
+    }
+    found
+}
+
+/// Files that are to stand in for those that are missing, and are missing themselves.
+fn without_stand_in(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (index, site) in config.sites.iter().enumerate() {
+        for (number, location) in site.locations.iter().enumerate() {
+            let Handler::Files(Files { root, stand_in: Some(name), .. }) = &*location.handler else {
+                continue;
+            };
+            let path = root.join(name.trim_start_matches('/'));
+            if root.is_dir() && !path.exists() {
+                let key = format!("sites[{index}].locations[{number}].to.fallback");
+                let what =
+                    format!("`{}` does not exist: what is not found is answered with 404", path.display());
+                let place = Place::named(&config.origin, key);
+                found.push(place.problem(Complaint::new(what, "create it, or correct the name")));
+            }
+        }
+    }
+    found
 }
 
 /// Cron jobs whose directory is the home of their user, which does not exist or is closed to them.

@@ -4,6 +4,7 @@ use super::app::App;
 use super::cronjob::CronJob;
 use super::located::{At, File, Node, Report};
 use super::names::{Kind, Names};
+use super::places;
 use super::problem::{Complaint, Place, Problem};
 use super::sandbox::SANDBOXES;
 use super::site::{self, Site, render_host};
@@ -121,13 +122,55 @@ pub(crate) fn written(config: &Config) -> Written {
 /// Every problem found, in the order of the files and lines.
 pub fn load_with_warnings(path: &Path, source: &dyn Source) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let mut report = Report::new(source);
+    let config = read_files(path, &mut report, |_, _, _| {});
+    finish(config, report)
+}
+
+/// What a file and its machine have to be told of.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    /// The configuration, if the file has no mistake.
+    pub(crate) config: Option<Config>,
+    /// Mistakes of the file, and what was found wrong besides: in the order of files and lines.
+    pub(crate) problems: Vec<Problem>,
+    /// What stops nothing.
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// Reads the file, and has a look at the machine for it, also for what could be read of a file with mistakes (second: there
+/// are none). The problems and warnings that come of it know their keys only; their places are found here.
+pub(crate) fn examine(
+    path: &Path,
+    source: &dyn Source,
+    look: impl FnOnce(&Config, bool) -> (Vec<Problem>, Vec<Problem>),
+) -> Examined {
+    let mut report = Report::new(source);
+    let mut is_good = false;
+    let config = read_files(path, &mut report, |config, tops, report| {
+        is_good = report.problems.is_empty();
+        let (problems, warnings) = look(config, is_good);
+        for (found, all) in [(problems, &mut report.problems), (warnings, &mut report.warnings)] {
+            let certain =
+                found.into_iter().filter(|one| is_good || places::is_certain(config, tops, &one.key));
+            all.extend(certain.map(|one| places::located(tops, one)));
+        }
+    });
+    let Report { mut problems, warnings, files, .. } = report;
+    in_order(&mut problems, &files);
+    Examined { config: config.filter(|_| is_good), problems, warnings }
+}
+
+/// The files, as far as they can be read; `then` sees them with what came of them.
+fn read_files(
+    path: &Path,
+    report: &mut Report<'_>,
+    then: impl FnOnce(&Config, &[Node<'_>], &mut Report<'_>),
+) -> Option<Config> {
+    let full = absolute(&report.source.current_dir(), &path.display().to_string());
     let name = path.display().to_string();
-    let full = absolute(&source.current_dir(), &name);
-    let Some(main) = open(&full, &name, &Place::named(&name, ""), &mut report) else {
-        return Err(report.problems);
-    };
-    let top = main.top().map_err(|problem| vec![problem])?;
-    let included = included(&top, &mut report);
+    let main = open(&full, &name, &Place::named(&name, ""), report)?;
+    let top = main.top().map_err(|problem| report.problems.push(problem)).ok()?;
+    let included = included(&top, report);
     let mut tops = vec![top];
     for file in &included {
         match file.top() {
@@ -135,9 +178,10 @@ pub fn load_with_warnings(path: &Path, source: &dyn Source) -> Result<(Config, V
             Err(problem) => report.problems.push(problem),
         }
     }
-    report.names = Names::of(&tops, &mut report);
-    let config = read_all(&tops, &name, &mut report);
-    finish(config, report)
+    report.names = Names::of(&tops, report);
+    let config = read_all(&tops, &name, report)?;
+    then(&config, &tops, report);
+    Some(config)
 }
 
 /// The result, or the problems in the order of files and lines.
@@ -149,12 +193,17 @@ pub(crate) fn finish(
     if let (Some(config), true) = (config, problems.is_empty()) {
         return Ok((config, warnings));
     }
+    in_order(&mut problems, &files);
+    Err(problems)
+}
+
+/// In the order of files and lines, each once.
+fn in_order(problems: &mut Vec<Problem>, files: &[String]) {
     problems.sort_by_key(|problem| {
         let file = files.iter().position(|file| *file == problem.file);
         (file, problem.line, problem.column)
     });
     problems.dedup();
-    Err(problems)
 }
 
 fn unreadable(place: &Place, name: &str, error: &io::Error) -> Problem {
@@ -186,7 +235,7 @@ fn open(path: &Path, name: &str, place: &Place, report: &mut Report<'_>) -> Opti
     }
     report.files.push(name.to_owned());
     let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-    Some(File::new(name.to_owned(), directory, text))
+    Some(File::new(name.to_owned(), directory, &text))
 }
 
 /// The files that the main file includes.

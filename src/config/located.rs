@@ -7,10 +7,12 @@ use super::names::Names;
 use super::problem::{Complaint, Place, Problem};
 use super::shape::{Shape, shape};
 use super::source::Source;
+use super::syntax::{self, Lines};
 use super::units;
 use super::walk::{Form, Section, Value};
 use ron::value::RawValue;
 use serde::de;
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// One file of the configuration.
@@ -20,6 +22,7 @@ pub(crate) struct File {
     /// Where its relative paths start.
     pub(crate) dir: PathBuf,
     text: String,
+    lines: Lines,
 }
 
 /// What is wrong so far, and the world that values may come from.
@@ -49,7 +52,7 @@ pub(crate) struct At<T> {
 #[derive(Clone)]
 pub(crate) struct Node<'a> {
     pub(crate) file: &'a File,
-    text: &'a str,
+    pub(super) text: &'a str,
     key: String,
 }
 
@@ -86,10 +89,19 @@ impl<T> At<T> {
 }
 
 impl File {
-    /// The text gets a line break at its end: ron wants one after a comment there.
-    pub(crate) fn new(name: String, dir: PathBuf, mut text: String) -> Self {
-        text.push('\n');
-        Self { name, dir, text }
+    /// The text gets a line break at its end: ron wants one after a comment there. The mark that some editors put before a
+    /// text is left out.
+    pub(crate) fn new(name: String, dir: PathBuf, text: &str) -> Self {
+        let text = format!("{}\n", text.strip_prefix('\u{feff}').unwrap_or(text));
+        let lines = Lines::of(&text);
+        Self { name, dir, text, lines }
+    }
+
+    /// The place of a byte of it.
+    fn place(&self, offset: usize, key: String) -> Place {
+        let (line, column) = self.lines.position(&self.text, offset);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Place { file: self.name.clone(), line: number(line), column: number(column), key }
     }
 
     /// The one value of the file.
@@ -97,42 +109,16 @@ impl File {
     /// # Errors
     /// A syntax error; nothing else is found then.
     pub(crate) fn top(&self) -> Result<Node<'_>, Problem> {
-        let problem = |at: ron::error::Position, complaint: Complaint| Problem {
-            line: u32::try_from(at.line).unwrap_or(u32::MAX),
-            column: u32::try_from(at.col).unwrap_or(u32::MAX),
-            ..Place::named(&self.name, "").problem(complaint)
-        };
         let raw: &RawValue = super::options().from_str(&self.text).map_err(|error| {
             // An error inside is found again by a plain reading, which knows its place.
             let plain: Result<de::IgnoredAny, _> = super::options().from_str(&self.text);
             let error = plain.err().unwrap_or(error);
-            problem(error.span.end, syntax(&error.code))
+            let end = error.span.end;
+            let (at, complaint) = syntax::explain(&self.text, &self.lines, &error.code, (end.line, end.col));
+            self.place(at, String::new()).problem(complaint)
         })?;
         Ok(Node { file: self, text: raw.trim().get_ron(), key: String::new() })
     }
-}
-
-fn syntax(error: &ron::Error) -> Complaint {
-    let text = error.to_string();
-    let mut chars = text.chars();
-    let lower: String =
-        chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars).collect();
-    let hint = match error {
-        ron::Error::ExpectedStructLikeEnd
-        | ron::Error::ExpectedArrayEnd
-        | ron::Error::ExpectedMapEnd
-        | ron::Error::ExpectedComma => "is a comma missing before this, or a colon after a key?",
-        ron::Error::ExpectedMapColon => "a key is followed by a colon and its value, `key: value`",
-        ron::Error::TrailingCharacters => "the whole file is one value in parentheses: ( key: value, … )",
-        ron::Error::ExpectedStringEnd => "a string begins and ends with `\"`",
-        ron::Error::Eof => "something that was opened is not closed, or the file is empty: ( key: value, … )",
-        ron::Error::UnexpectedChar(_) | ron::Error::ExpectedIdentifier => {
-            "strings stand in quotes; keys of ( … ) do not, those of { … } do"
-        }
-        ron::Error::InvalidEscape(_) => "write a backslash in a string as `\\\\`, or the string as r\"…\"",
-        _ => "",
-    };
-    Complaint::new(format!("syntax error: {lower}"), hint)
 }
 
 impl<'a> Node<'a> {
@@ -143,11 +129,7 @@ impl<'a> Node<'a> {
     /// The place of a piece of the file's text (a borrowed part of it).
     fn place_of(&self, piece: &str, key: String) -> Place {
         let offset = (piece.as_ptr() as usize).wrapping_sub(self.file.text.as_ptr() as usize);
-        let before = self.file.text.get(..offset).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Place { file: self.file.name.clone(), line: number(line), column: number(column), key }
+        self.file.place(offset, key)
     }
 
     fn child(&self, raw: &'a RawValue, key: String) -> Self {
@@ -176,9 +158,27 @@ impl<'a> Node<'a> {
 
     /// The value of a key, if it is there.
     pub(crate) fn field(&self, key: &str) -> Option<Self> {
-        let Shape::Struct(all) = self.shape() else { return None };
-        let raw = all.into_iter().find(|(name, _)| *name == key)?.1;
-        Some(self.child(raw, self.key_of(key)))
+        self.fields().into_iter().find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
+    /// The values of all keys of `( key: value, … )`.
+    pub(crate) fn fields(&self) -> Vec<(&'a str, Self)> {
+        let Shape::Struct(all) = self.shape() else { return Vec::new() };
+        all.into_iter().map(|(name, raw)| (name, self.child(raw, self.key_of(name)))).collect()
+    }
+
+    /// The values of `{ "name": value, … }`, by their names.
+    pub(crate) fn entries(&self) -> Vec<(String, Self)> {
+        let Shape::Map(all) = self.shape() else { return Vec::new() };
+        let named = all.into_iter().map(|(name, raw)| {
+            let name = match shape(name.trim().get_ron()) {
+                Shape::Text(name) => name,
+                _ => name.trim().get_ron().to_owned(),
+            };
+            let key = self.key_of(&name);
+            (name, self.child(raw, key))
+        });
+        named.collect()
     }
 
     /// One level of the value.
@@ -196,7 +196,17 @@ impl<'a> Node<'a> {
             (Shape::Struct(all), _) => (all, None),
             (Shape::Tuple(none), _) if none.is_empty() => (Vec::new(), None),
             (_, Some(key)) => (Vec::new(), Some((key, self.only().unwrap_or_else(|| self.clone())))),
-            (other, None) => return self.wrong(report, "( key: value, … )", &other),
+            (other, None) => {
+                let hint = match (&other, S::MEANT.or(known.first().copied())) {
+                    (Shape::Map(_), _) => "write ( ) in place of { }, and the keys without quotes".to_owned(),
+                    (Shape::Tuple(_), Some(key)) => format!("name each value, as ({key}: …)"),
+                    (_, Some(_)) if S::MEANT.is_none() => String::new(),
+                    (_, Some(key)) => format!("write ({key}: {})", self.text),
+                    (_, None) => String::new(),
+                };
+                let what = format!("expected ( key: value, … ), found {}", other.name());
+                return self.refuse(report, Complaint::new(what, hint));
+            }
         };
         let mut list: Vec<(&'a str, Node<'a>)> = short.into_iter().collect();
         for (name, raw) in all {
@@ -230,15 +240,23 @@ impl<'a> Node<'a> {
     ) -> Option<Vec<(At<K>, Node<'a>)>> {
         let entries = match self.shape() {
             Shape::Map(entries) => entries,
-            other => return self.wrong(report, expected, &other),
+            other => {
+                let hint = if let Shape::List(_) = other {
+                    "each stands behind its name, without brackets"
+                } else {
+                    ""
+                };
+                let what = format!("expected {expected}, found {}", other.name());
+                return self.refuse(report, Complaint::new(what, hint));
+            }
         };
-        let mut out: Vec<(At<K>, Node<'a>)> = Vec::new();
+        let (mut out, mut names) = (Vec::new(), HashSet::new());
         for (key, value) in entries {
             let key_node = self.child(key, self.key.clone());
             let Some(name) = K::read(&key_node, report) else { continue };
             let key = self.key_of(&name.to_string());
             let place = Place { key: key.clone(), ..key_node.place() };
-            if out.iter().any(|(other, _)| other.value == name) {
+            if !names.insert(key.clone()) {
                 report.add(&place, Complaint::new("given twice", "keep one of the two"));
                 continue;
             }
@@ -265,6 +283,10 @@ impl<'a> Node<'a> {
             Err(Shape::Text(text)) => {
                 let hint = format!("put it in brackets: [\"{text}\"]");
                 self.refuse(report, Complaint::new("expected a list, found one string", hint))
+            }
+            Err(other @ (Shape::Struct(_) | Shape::Variant(..) | Shape::Map(_))) => {
+                let what = format!("expected a list [ … ], found {}", other.name());
+                self.refuse(report, Complaint::new(what, "put it in brackets: [ … ]"))
             }
             Err(other) => self.wrong(report, "a list [ … ]", &other),
         }

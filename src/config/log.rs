@@ -52,6 +52,8 @@ impl Default for AccessLog {
 }
 
 impl Section for Log {
+    const MEANT: Option<&'static str> = Some("level");
+
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("level", &mut self.level);
         keys.key("access", &mut Or(&mut self.access, "Off"));
@@ -75,6 +77,12 @@ fn name(level: LevelFilter) -> String {
 impl Form for LevelFilter {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let names: Vec<String> = Self::iter().map(name).collect();
+        if let Shape::Variant(text, None) = node.shape()
+            && names.contains(&text.to_lowercase())
+        {
+            let what = format!("expected a level in quotes, found `{text}`");
+            return node.refuse(report, Complaint::new(what, format!("write \"{}\"", text.to_lowercase())));
+        }
         node.parse(report, &format!("a level in quotes, one of {}", names.join(", ")), |text| {
             let found = Self::iter().find(|level| name(*level) == text);
             found.ok_or_else(|| Complaint::unknown("level", text, &names))

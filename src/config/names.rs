@@ -2,10 +2,12 @@
 //! names one is read as its index, wherever in the files the other stands.
 
 use super::Config;
+use super::address::Address;
 use super::located::{At, Node, Report};
 use super::problem::Complaint;
 use super::walk::{Form, Value};
 use super::written::Written;
+use std::path::Path;
 
 /// What has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,13 @@ impl Names {
         }
         let known: Vec<&str> = self.of_kind(kind).map(|known| known.value.as_str()).collect();
         let mut complaint = Complaint::unknown(kind.word(), name, &known);
-        if known.is_empty() {
+        let address = name.rsplit_once("://").map_or(name, |(_, address)| address).trim_end_matches('/');
+        if kind == Kind::Upstream && (name.contains("://") || Address::parse(address, Path::new("/")).is_ok())
+        {
+            complaint.hint = format!(
+                "an upstream has a name: Proxy(\"backend\"), and upstreams: {{ \"backend\": (servers: [\"{address}\"]) }}"
+            );
+        } else if known.is_empty() {
             complaint.hint = format!("define it: {}s: {{ \"{name}\": ( … ) }}", kind.word());
         }
         Err(complaint)

@@ -21,6 +21,13 @@ pub struct Problem {
     pub(crate) hint: String,
 }
 
+impl Problem {
+    /// Of a key whose place is not known.
+    pub(crate) fn of(file: &str, key: &str, what: impl Into<String>) -> Self {
+        Place::named(file, key).problem(Complaint::new(what, ""))
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, column, key, what, hint } = self;

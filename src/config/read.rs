@@ -68,6 +68,10 @@ impl Form for String {
                 let hint = format!("put it in quotes: \"{name}\"");
                 node.refuse(report, Complaint::new(format!("expected a string, found `{name}`"), hint))
             }
+            Err(other @ (Shape::Integer(_) | Shape::Float | Shape::Bool(_))) => {
+                let what = format!("expected a string, found {}", other.name());
+                node.refuse(report, Complaint::new(what, format!("put it in quotes: \"{}\"", node.text)))
+            }
             Err(other) => node.wrong(report, "a string", &other),
         }
     }
@@ -88,6 +92,10 @@ impl Form for bool {
                     Err(Complaint::new(format!("expected true or false, the variable gives \"{text}\""), ""))
                 }
             }),
+            Shape::Text(text) if ["true", "false"].contains(&text.as_str()) => {
+                let hint = format!("write it without quotes: {text}");
+                node.refuse(report, Complaint::new("expected true or false, found a string", hint))
+            }
             other => node.wrong(report, "true or false", &other),
         }
     }
@@ -197,6 +205,10 @@ impl Form for Duration {
             let what = format!("expected a duration, found the number {value}");
             return node.refuse(report, Complaint::new(what, hint));
         }
+        if let Shape::Float = node.shape() {
+            let complaint = Complaint::new("expected a duration, found a fraction", "for example \"1500ms\"");
+            return node.refuse(report, complaint);
+        }
         let value = node.parse(report, "a duration such as \"30s\"", units::duration)?;
         if value.is_zero() {
             return node.refuse(report, Complaint::new("must be longer than nothing", "for example \"30s\""));
@@ -214,11 +226,14 @@ impl Form for PathBuf {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         let dir = &node.file.dir;
         node.parse(report, "a path in quotes", |text| {
-            if text.is_empty() || text.contains('\0') {
+            if text.is_empty() {
                 return Err(Complaint::new(
                     "an empty path",
                     "write a path; \".\" is the directory of this file",
                 ));
+            }
+            if text.contains('\0') {
+                return Err(Complaint::new("a path with the character NUL in it", "no file has such a name"));
             }
             Ok(absolute(dir, text))
         })

@@ -5,8 +5,14 @@ use crate::control::text::steers;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+/// By which durations are written; they are read by their words, too.
+const DURATION_UNITS: [(&str, u64, &[&str]); 5] = [
+    ("d", 86_400_000, &["day", "days"]),
+    ("h", 3_600_000, &["hour", "hours"]),
+    ("m", 60_000, &["min", "minute", "minutes"]),
+    ("s", 1000, &["sec", "second", "seconds"]),
+    ("ms", 1, &["millisecond", "milliseconds"]),
+];
 const SIZE_UNITS: [(&str, u64); 8] = [
     ("B", 1),
     ("KiB", 1 << 10),
@@ -18,7 +24,7 @@ const SIZE_UNITS: [(&str, u64); 8] = [
     ("GB", 1_000_000_000),
 ];
 
-/// `"30s"`, `"500ms"`, `"1h30m"`.
+/// `"30s"`, `"500ms"`, `"1h30m"`, `"5 minutes"`.
 pub(crate) fn duration(text: &str) -> Result<Duration, Complaint> {
     let example = "write a number and a unit: \"500ms\", \"30s\", \"10m\", \"2h\", \"7d\"";
     let bad = || Complaint::new(format!("`{text}` is not a duration"), example);
@@ -29,14 +35,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Complaint> {
     }
     while !rest.is_empty() {
         let (number, after) = leading_number(rest).ok_or_else(bad)?;
+        let after = after.trim_start();
         let end = after.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(after.len());
         let (unit, next) = after.split_at(end);
         if unit.is_empty() {
             return Err(Complaint::new(format!("`{text}` has no unit"), example));
         }
-        let known = DURATION_UNITS.iter().find(|(name, _)| *name == unit);
-        let (_, scale) = known.ok_or_else(|| {
-            let names: Vec<&str> = DURATION_UNITS.iter().map(|(name, _)| *name).collect();
+        let known = DURATION_UNITS.iter().find(|(name, _, words)| *name == unit || words.contains(&unit));
+        let (_, scale, _) = known.ok_or_else(|| {
+            let names: Vec<&str> = DURATION_UNITS.iter().map(|(name, ..)| *name).collect();
             Complaint::new(
                 format!("`{text}`: unknown unit `{unit}`"),
                 format!("units are {}", names.join(", ")),
@@ -83,8 +90,8 @@ pub(crate) fn render_duration(value: Duration) -> String {
     if total == 0 {
         return "0s".to_owned();
     }
-    let exact = DURATION_UNITS.iter().find(|(_, scale)| total.is_multiple_of(*scale));
-    exact.map_or_else(|| format!("{total}ms"), |(name, scale)| format!("{}{name}", total / scale))
+    let exact = DURATION_UNITS.iter().find(|(_, scale, _)| total.is_multiple_of(*scale));
+    exact.map_or_else(|| format!("{total}ms"), |(name, scale, _)| format!("{}{name}", total / scale))
 }
 
 /// The shortest exact way to write a size.
@@ -199,6 +206,12 @@ pub(crate) fn check_path(text: &str) -> Result<(), Complaint> {
     if text.contains(['?', '#']) {
         return never("never matches", "a path is compared without its query");
     }
+    if let Some(prefix) = text.strip_suffix('*') {
+        return never(
+            "ends with a `*`, which means nothing here",
+            &format!("`path` is a prefix: write \"{prefix}\""),
+        );
+    }
     if text.contains('%') {
         return never("has a `%` in it", "paths are compared decoded: write the characters themselves");
     }
@@ -249,17 +262,32 @@ mod tests {
 
     #[test]
     fn durations_and_their_mistakes() {
-        for (text, ms) in
-            [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("7d", 604_800_000), ("0s", 0)]
-        {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("1h30m", 5_400_000),
+            ("7d", 604_800_000),
+            ("0s", 0),
+            ("1 min 2 seconds", 62_000),
+        ] {
             let value = Duration::from_millis(ms);
             assert_eq!(duration(text), Ok(value), "{text}");
             assert_eq!(duration(&render_duration(value)), Ok(value), "{text}");
         }
         assert_eq!(render_duration(Duration::from_secs(90)), "90s");
         assert_eq!(render_duration(Duration::from_secs(600)), "10m");
-        for text in ["", "soon", "30", "30 seconds", "-5s", "1.5s", "99999999999999999999s", "36501d", "5s x"]
-        {
+        for text in [
+            "",
+            "soon",
+            "30",
+            "30 parsecs",
+            "seconds",
+            "-5s",
+            "1.5s",
+            "99999999999999999999s",
+            "36501d",
+            "5s x",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
         assert_eq!(duration("30").unwrap_err().what, "`30` has no unit");

@@ -13,6 +13,9 @@ pub(crate) trait Section: Clone + Default {
     /// The key whose value may stand for the whole section: `Files("static")`.
     const SHORT: Option<&'static str> = None;
 
+    /// The key that is meant most often by a value without one, for the message.
+    const MEANT: Option<&'static str> = None;
+
     /// What to say about a key that is known, but not here.
     fn misplaced(_key: &str) -> Option<Complaint> {
         None

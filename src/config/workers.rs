@@ -80,6 +80,8 @@ impl Workers {
 }
 
 impl Section for Workers {
+    const MEANT: Option<&'static str> = Some("processes");
+
     fn start(_node: &Node<'_>, report: &Report<'_>) -> Self {
         Self::automatic(report.source.cpus())
     }
@@ -157,9 +159,31 @@ fn processes(node: &Node<'_>, most: u32, report: &mut Report<'_>) -> Option<Proc
             let hint = "name the two: (min: 0, max: 4)";
             return node.refuse(report, Complaint::new("expected a number or (min: N, max: N)", hint));
         }
-        _ => u32::read(node, report).map(|count| Range { min: count, max: count })?,
+        other => {
+            let complaint = match other {
+                Shape::Map(_) => Complaint::new(
+                    "expected a number or (min: N, max: N), found a map { … }",
+                    "write (min: 0, max: 4)",
+                ),
+                Shape::Variant(name, None) if name.eq_ignore_ascii_case("auto") => Complaint::new(
+                    format!("expected a number, found `{name}`"),
+                    "workers may have \"auto\", in quotes",
+                ),
+                Shape::Integer(count) if count < 0 => {
+                    Complaint::new(format!("{count} is no number of processes"), format!("from 1 to {most}"))
+                }
+                _ => {
+                    let count = u32::read(node, report)?;
+                    return checked(Processes { min: count, max: count }, node, most, report);
+                }
+            };
+            return node.refuse(report, complaint);
+        }
     };
-    let processes = Processes { min, max };
+    checked(Processes { min, max }, node, most, report)
+}
+
+fn checked(processes: Processes, node: &Node<'_>, most: u32, report: &mut Report<'_>) -> Option<Processes> {
     match processes.check(most) {
         Ok(()) => Some(processes),
         Err(complaint) => node.refuse(report, complaint),

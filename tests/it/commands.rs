@@ -68,6 +68,53 @@ fn check_is_content_with_a_good_file() {
 }
 
 #[test]
+fn check_tells_what_the_machine_lacks_together_with_the_mistakes_of_the_file_and_where() {
+    let directory = Directory::new();
+    let location = "locations: [(path: \"/\", to: Files(\"no-root\"))]";
+    directory.write(
+        "sites/a.ron",
+        &format!("(\n  sites: [(listen: [\"127.0.0.1:0\"], names: [\"a\"],\n    {location})],\n)"),
+    );
+    let main = |key: &str| {
+        format!("(\n  {key}: \"1s\",\n  pid_file: \"no-such/pid\",\n  include: [\"sites/*\"],\n)")
+    };
+    for (key, code, mistakes) in [("shutdown_timeout", 1, 0), ("shutdown_time", 2, 1)] {
+        directory.write("other.ron", &main(key));
+        let checked = hatchery(&directory, &["check", "other.ron"]);
+        assert_eq!(checked.code, Some(code), "{checked:?}");
+        let lines: Vec<&str> = checked.stderr.lines().filter(|line| !line.starts_with("warning")).collect();
+        assert_eq!(lines.len(), mistakes + 2, "{checked:?}");
+        assert!(lines[mistakes].contains("other.ron:3:13: pid_file: the directory"), "{checked:?}");
+        assert!(
+            lines[mistakes + 1].starts_with("sites/a.ron:3:38: sites[0].locations[0].to.root:"),
+            "{checked:?}"
+        );
+    }
+    directory
+        .write("many.ron", &format!("({})", (0..150).map(|key| format!("k{key}: 1, ")).collect::<String>()));
+    let checked = hatchery(&directory, &["check", "-c", "many.ron"]);
+    assert!(checked.stderr.lines().filter(|line| line.contains("unknown key")).count() == 100, "{checked:?}");
+    assert!(checked.stderr.contains("\nand 50 more\n"), "{checked:?}");
+}
+
+#[test]
+fn who_comes_from_another_server_is_told_the_command_and_both_ways_to_name_a_file() {
+    let directory = Directory::new();
+    directory.write("site.ron", GOOD);
+    for (typed, ours) in [("start", "run"), ("configtest", "check"), ("-t", "check"), ("shutdown", "stop")] {
+        let finished = hatchery(&directory, &[typed]);
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(&format!("tip: `hatchery {ours}`")), "{finished:?}");
+    }
+    for command in ["check", "config"] {
+        assert_eq!(hatchery(&directory, &[command, "site.ron"]).code, Some(0), "{command}");
+        assert_eq!(hatchery(&directory, &[command, "-c", "site.ron"]).code, Some(0), "{command}");
+    }
+    assert_eq!(hatchery(&directory, &["run", "none.ron"]).code, Some(2));
+    assert_eq!(hatchery(&directory, &["run", "site.ron", "--http", ":0"]).code, Some(2));
+}
+
+#[test]
 fn config_prints_what_it_reads_back() {
     let directory = Directory::new();
     directory.write("hatchery.ron", GOOD);

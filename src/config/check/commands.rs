@@ -68,6 +68,11 @@ impl Check<'_> {
         }
         let Some(found) = start.program(name, directory.unwrap_or(Path::new("/"))) else {
             let hint = match (directory, app) {
+                _ if name.contains(' ') => {
+                    let words: Vec<String> =
+                        name.split_whitespace().map(|word| format!("{word:?}")).collect();
+                    format!("no shell runs it, write the words one by one: [{}]", words.join(", "))
+                }
                 (Some(directory), _) if name.contains('/') => {
                     format!("it is looked for from `{}`", directory.display())
                 }

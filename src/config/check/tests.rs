@@ -211,6 +211,33 @@ fn a_listener_for_everybody_is_warned_of_where_descriptors_cannot_be_refused() {
 }
 
 #[test]
+fn a_server_that_proxies_to_itself_is_warned_of() {
+    let text = "(sites: [(listen: [\":81\", \"127.0.0.1:82\", \"unix:/run/x\"], locations: [(path: \"/\", to: Proxy(\"a\"))])], \
+                upstreams: {\"a\": (servers: [\"127.0.0.1:80\", \"127.0.0.1:81\", \"192.0.2.1:81\", \"127.0.0.1:82\", \
+                \"unix:/run/x\", \"unix:/run/y\"])})";
+    let config = load(Path::new("hatchery.ron"), &Memory::default().with("hatchery.ron", text)).unwrap();
+    let keys: Vec<String> = loops(&config).into_iter().map(|problem| problem.key).collect();
+    assert_eq!(keys, [1, 3, 4].map(|number| format!("upstreams.a.servers[{number}]")));
+}
+
+#[test]
+fn a_fallback_that_is_missing_itself_is_warned_of() {
+    let directory = Directory::new("stand-in");
+    directory.file("there.html", "x");
+    let text = |name: &str| {
+        format!(
+            "(sites: [(listen: [\":80\"], locations: [(path: \"/\", to: Files(root: \"{}\", fallback: \"{name}\"))])])",
+            directory.0.display()
+        )
+    };
+    let missing = |name: &str| {
+        let files = Memory::default().with("hatchery.ron", &text(name));
+        without_stand_in(&load(Path::new("hatchery.ron"), &files).unwrap()).len()
+    };
+    assert_eq!((missing("there.html"), missing("/gone.html")), (0, 1));
+}
+
+#[test]
 fn jobs_that_cannot_run_in_the_home_of_their_user_are_warned_of() {
     let directory = Directory::new("homes");
     let closed = directory.0.join("closed");

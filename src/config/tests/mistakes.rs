@@ -120,12 +120,12 @@ fn each_kind_of_mistake_has_its_message() {
             "1:46: apps.shop.timeout: expected a duration, found the number 30; write it with a unit: \"30s\", or ms, m, h, d",
         ),
         (
-            app("timeout: \"30 sec\""),
-            "1:46: apps.shop.timeout: `30 sec` has no unit; write a number and a unit: \"500ms\", \"30s\", \"10m\", \"2h\", \"7d\"",
+            app("timeout: \"30\""),
+            "1:46: apps.shop.timeout: `30` has no unit; write a number and a unit: \"500ms\", \"30s\", \"10m\", \"2h\", \"7d\"",
         ),
         (
-            app("timeout: \"30sec\""),
-            "1:46: apps.shop.timeout: `30sec`: unknown unit `sec`; units are d, h, m, s, ms",
+            app("timeout: \"30 parsecs\""),
+            "1:46: apps.shop.timeout: `30 parsecs`: unknown unit `parsecs`; units are d, h, m, s, ms",
         ),
         (app("timeout: \"0s\""), "1:46: apps.shop.timeout: must be longer than nothing; for example \"30s\""),
         (
@@ -258,9 +258,13 @@ fn each_kind_of_mistake_has_its_message() {
             "1:64: sites[0].locations[0].to: unknown upstream `api`; define it",
         ),
     ];
+    each_has_its_message(&cases);
+}
+
+fn each_has_its_message(cases: &[(String, &str)]) {
     let mut wrong = Vec::new();
     for (text, want) in cases {
-        let lines = lines(&Memory::default().with("hatchery.ron", &text));
+        let lines = lines(&Memory::default().with("hatchery.ron", text));
         let want = format!("hatchery.ron:{want}");
         if lines.len() != 1 || !lines[0].starts_with(&want) {
             wrong.push(format!("{text}\n    want {want}\n    got  {}", lines.join("\n         ")));
@@ -321,7 +325,10 @@ fn mistakes_of_daemons_have_their_message() {
 fn syntax_errors_have_their_place() {
     for (text, want) in [
         ("(\n  user: \"x\"\n  pid_file: \"y\",\n)", "hatchery.ron:3:3: syntax error: expected comma"),
-        ("(user: \"x", "hatchery.ron:1:9: syntax error: expected end of string"),
+        (
+            "(user: \"x",
+            "hatchery.ron:1:8: syntax error: the string that begins here goes over the end of its line",
+        ),
         (
             "(user \"x\")",
             "hatchery.ron:1:7: syntax error: expected comma; is a comma missing before this, or a colon after a key?",
@@ -335,6 +342,186 @@ fn syntax_errors_have_their_place() {
         println!("{line}");
         assert!(line.starts_with(want), "{line}\n{want}");
     }
+}
+
+/// What people write who know other formats, or are in a hurry: the message says what the next edit is.
+#[test]
+fn what_is_no_ron_is_explained_where_it_begins() {
+    let good = location("path: \"/\", to: Respond()");
+    let cases = [
+        (format!("# ours\n{good}"), "1:1: syntax error: `#` begins no comment; comments begin with `//`"),
+        (format!("(\n  user: \"x\", # ours\n{}", &good[1..]), "2:14: syntax error: `#` begins no comment"),
+        (good.replace('"', "'"), "1:20: syntax error: `'` is no quotation mark here; strings stand in \"…\""),
+        (good.replace("\"/\"", "“/”"), "1:49: syntax error: `“` is no quotation mark here"),
+        (
+            good.replace("listen:", "listen ="),
+            "1:18: syntax error: expected comma; a key is followed by a colon",
+        ),
+        (
+            good.replace("path:", "\"path\":"),
+            "1:49: syntax error: expected comma; the keys of ( … ) stand without quotes",
+        ),
+        (main("user: www-data"), "1:11: syntax error: expected comma; a string stands in quotes"),
+        (
+            "(\n  sites: [(\n    listen: [\":8000\", // one ] more\n    names: [\"a]\"],\n  )],\n)"
+                .to_owned(),
+            "4:10: syntax error: a key in the list that is open since line 3; is its `]` missing before it?",
+        ),
+        (
+            "(\n  sites: [(\n    listen: [\":8000\", // one ] more\n  )],\n)".to_owned(),
+            "4:3: syntax error: `)` where `]` is missing: `[` is open since line 3; close what was opened last first",
+        ),
+        (
+            "(\n  sites: [(\n    listen: [r#\"\"(\"#],\n".to_owned(),
+            "2:11: syntax error: `(` is not closed; put a `)`",
+        ),
+        (format!("{good})"), "1:72: syntax error: `)` closes nothing"),
+        (
+            "(\n  user: \"www,\n  pid_file: \"x\",\n)".to_owned(),
+            "2:9: syntax error: the string that begins here goes over the end of its line; is its `\"` missing?",
+        ),
+        (
+            "sites:\n  - listen: 8000\n".to_owned(),
+            "1:6: syntax error: something follows the end of the value; the whole file",
+        ),
+        (
+            "{\"sites\": []}".to_owned(),
+            "1:1: expected ( key: value, … ), found a map { … }; write ( ) in place of { }",
+        ),
+        (
+            format!("(sites: {}{})", "[".repeat(300), "]".repeat(300)),
+            "1:73: syntax error: nested too deeply; no value",
+        ),
+        (String::new(), "2:1: syntax error: unexpected end of RON; the file is empty"),
+    ];
+    each_has_its_message(&cases);
+    assert_eq!(load_text(&format!("\u{feff}{good}")), load_text(&good), "the mark of an editor is no mistake");
+}
+
+#[test]
+fn values_of_another_kind_are_shown_as_they_are_meant() {
+    let cases = [
+        (
+            main("workers: 2"),
+            "1:11: workers: expected ( key: value, … ), found the number 2; write (processes: 2)",
+        ),
+        (
+            main("log: \"debug\""),
+            "1:7: log: expected ( key: value, … ), found the string \"debug\"; write (level: \"debug\")",
+        ),
+        (
+            main("log: (level: Debug)"),
+            "1:15: log.level: expected a level in quotes, found `Debug`; write \"debug\"",
+        ),
+        (
+            main("workers: (processes: auto)"),
+            "1:23: workers.processes: expected a number, found `auto`; workers may have \"auto\"",
+        ),
+        (
+            main("workers: (processes: {min: 1})"),
+            "1:23: workers.processes: expected a number or (min: N, max: N), found a map",
+        ),
+        (
+            main("workers: (processes: -1)"),
+            "1:23: workers.processes: -1 is no number of processes; from 1 to 32",
+        ),
+        (
+            main("shutdown_timeout: 1.5"),
+            "1:20: shutdown_timeout: expected a duration, found a fraction; for example \"1500ms\"",
+        ),
+        (main("pid_file: \"a\\u{0}b\""), "1:12: pid_file: a path with the character NUL in it"),
+        (
+            app("preload: \"true\""),
+            "1:46: apps.shop.preload: expected true or false, found a string; write it without quotes: true",
+        ),
+        (
+            app("env: {\"A\": 1}"),
+            "1:48: apps.shop.env.A: expected a string, found the number 1; put it in quotes: \"1\"",
+        ),
+        (
+            location("path: \"/s/*\", to: Respond()"),
+            "1:49: sites[0].locations[0].path: `/s/*` ends with a `*`, which means nothing here; `path` is a prefix: write \"/s/\"",
+        ),
+        (
+            location("path: \"/\", to: Respond(200)"),
+            "1:65: sites[0].locations[0].to: expected ( key: value, … ), found ( … ) without keys; name each value, as (status: …)",
+        ),
+        (
+            location("path: \"/\", to: Proxy(\"http://127.0.0.1:9000\")"),
+            "1:64: sites[0].locations[0].to: unknown upstream `http://127.0.0.1:9000`; an upstream has a name: Proxy(\"backend\"), and upstreams: { \"backend\": (servers: [\"127.0.0.1:9000\"]) }",
+        ),
+        (
+            location("path: \"/\", to: Respond()").replace("\":8000\"", "8000"),
+            "1:20: sites[0].listen[0]: expected an address, found the number 8000; write \":8000\"",
+        ),
+        (
+            location("path: \"/\", to: Respond()").replace(":8000", "[::1]"),
+            "1:20: sites[0].listen[0]: `[::1]` has no port; for example \"[::1]:8000\"",
+        ),
+    ];
+    each_has_its_message(&cases);
+    for (words, short) in
+        [("5 minutes", "5m"), ("1 h 30 sec", "1h30s"), ("2 days", "2d"), ("250 ms", "250ms")]
+    {
+        let load = |time: &str| load_text(&main(&format!("shutdown_timeout: \"{time}\""))).unwrap();
+        assert_eq!(load(words), load(short), "{words}");
+    }
+}
+
+/// Problems that are found after reading know their keys only.
+#[test]
+fn what_is_found_later_has_its_place_in_the_file_that_it_comes_from() {
+    let files = Memory::default()
+        .with(
+            "hatchery.ron",
+            "(\n  include: [\"sites/*.ron\"],\n  apps: { \"v.1\": (module: \"v\", chdir: \"v\") },\n  sites: [(\n    listen: [\":1\"],\n    locations: [(path: \"/\", to: App(\"v.1\"))],\n  )],\n)",
+        )
+        .with("sites/a.ron", "(\n  sites: [\n    (listen: [\":2\", \":3\"], names: [\"a\"],\n      error_pages: {404: \"404\"}, locations: [(path: \"/\", to: Files(\"a\"))]),\n  ],\n)")
+        .with("sites/b.ron", "(\n  sites: [(listen: [\":2\"], names: [\"b\"],\n    locations: [(path: \"/\", to: Respond())])],\n  cron: [(name: \"n\", at: \"@daily\",\n    command: [\"x\"])],\n)");
+    let found = |keys: &[&str]| {
+        let look = |_: &Config, _: bool| {
+            (keys.iter().map(|key| Problem::of("hatchery.ron", key, "wrong")).collect(), Vec::new())
+        };
+        let examined = examine(Path::new("hatchery.ron"), &files, look);
+        let lines = examined.problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>();
+        lines.join("\n").replace(": wrong", "")
+    };
+    for (key, place) in [
+        ("apps.v.1.chdir", "hatchery.ron:3:39: apps.v.1.chdir"),
+        ("apps.v.1.home", "hatchery.ron:3:18: apps.v.1.home"),
+        ("sites[0].listen[0]", "hatchery.ron:5:14: sites[0].listen[0]"),
+        ("sites[1].listen[1]", "sites/a.ron:3:21: sites[0].listen[1]"),
+        ("sites[1].error_pages[404]", "sites/a.ron:4:26: sites[0].error_pages.404"),
+        ("sites[1].locations[0].to.root", "sites/a.ron:4:67: sites[0].locations[0].to.root"),
+        ("sites[2].locations[0]", "sites/b.ron:3:17: sites[0].locations[0]"),
+        ("cron[0].command", "sites/b.ron:5:14: cron[0].command"),
+        ("user", "hatchery.ron: user"),
+        ("", "hatchery.ron"),
+    ] {
+        assert_eq!(found(&[key]), place, "{key}");
+    }
+}
+
+/// The machine is looked at for what could be read of a file with mistakes, unless places may have shifted.
+#[test]
+fn problems_of_the_machine_stand_with_those_of_the_file() {
+    let text = "(\n  usr: \"x\",\n  pid_file: \"p\",\n  sites: [(\n    listen: [\":1\"],\n    locations: [(path: \"/a\"), (path: \"/\", to: Files(\"f\"))],\n  )],\n)";
+    let look = |config: &Config, is_good: bool| {
+        assert!(!is_good && config.pid_file.is_some());
+        let keys = ["pid_file", "sites[0].listen[0]", "sites[0].locations[0].to.root"];
+        (keys.map(|key| Problem::of("hatchery.ron", key, "wrong")).to_vec(), Vec::new())
+    };
+    let examined = examine(Path::new("hatchery.ron"), &Memory::default().with("hatchery.ron", text), look);
+    let lines: Vec<String> = examined.problems.iter().map(ToString::to_string).collect();
+    let starts = [
+        "hatchery.ron:2:3: usr: unknown",
+        "hatchery.ron:3:13: pid_file: wrong",
+        "hatchery.ron:5:14: sites[0].listen[0]: wrong",
+        "hatchery.ron:6:17: sites[0].locations[0]: missing key `to`",
+    ];
+    assert_eq!(lines.len(), starts.len(), "{lines:#?}");
+    assert!(lines.iter().zip(starts).all(|(line, start)| line.starts_with(start)), "{lines:#?}");
+    assert!(examined.config.is_none());
 }
 
 #[test]
@@ -403,7 +590,7 @@ fn included_files_have_their_own_mistakes() {
         "hatchery.ron:3:5: include[0]: `none.ron`: no such file; check the path",
         "sites/1.ron:1:2: user: `user` belongs into the main file; an included file holds",
         "sites/1.ron:2:9: apps.a: `a` is already at apps.a (hatchery.ron:6:10); names are unique over all files",
-        "sites/2.ron:2:1: syntax error: unexpected end of RON",
+        "sites/2.ron:1:9: syntax error: `[` is not closed",
         "sites/4.ron:1:19: sites[0].names[0]: `a.example` on `:80` is already sites[0].names[0] (sites/3.ron:1:19)",
         "sites/4.ron:1:42: sites[0].listen[0]: `127.0.0.1:80` and `:80` of sites[0].listen[0] (sites/3.ron:1:42) cannot both be bound",
     ];

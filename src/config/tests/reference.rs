@@ -112,7 +112,7 @@ fn keys(text: &str) -> Keys {
 
 /// The keys that stand in the reference.
 fn given() -> BTreeSet<String> {
-    let file = File::new("reference.ron".to_owned(), PathBuf::from("/"), REFERENCE.to_owned());
+    let file = File::new("reference.ron".to_owned(), PathBuf::from("/"), REFERENCE);
     let mut given = BTreeSet::new();
     keys_in(&file.top().unwrap(), "", &mut given);
     given
