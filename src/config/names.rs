@@ -17,12 +17,11 @@ pub(crate) enum Kind {
     Daemon,
 }
 
-/// The names of a configuration, those of a kind in order.
+/// The names of a configuration: those of each kind, in order.
 #[derive(Default)]
-pub(crate) struct Names(Vec<Name>);
+pub(crate) struct Names([Vec<Name>; 3]);
 
 struct Name {
-    kind: Kind,
     name: At<String>,
     used: bool,
 }
@@ -49,7 +48,9 @@ impl Names {
             list.sort_by(|one, two| one.value.cmp(&two.value));
             for name in list {
                 names.check(kind, &name, report);
-                names.0.push(Name { kind, name, used: false });
+                if let Some(list) = names.0.get_mut(kind as usize) {
+                    list.push(Name { name, used: false });
+                }
             }
         }
         names
@@ -57,7 +58,7 @@ impl Names {
 
     /// One more name, behind those that are less.
     fn check(&self, kind: Kind, name: &At<String>, report: &mut Report<'_>) {
-        let same = |other: Kind| self.of_kind(other).find(|known| known.value == name.value);
+        let same = |other| self.list(other).get(self.position(other, &name.value)?).map(|known| &known.name);
         if let Some(first) = same(kind) {
             let what = format!("`{}` is already at {}", name.value, first.place.mention());
             report.add(&name.place, Complaint::new(what, "names are unique over all files"));
@@ -71,19 +72,25 @@ impl Names {
 
     /// Those of a kind, at their indices.
     pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &At<String>> {
-        self.0.iter().filter(move |known| known.kind == kind).map(|known| &known.name)
+        self.list(kind).iter().map(|known| &known.name)
+    }
+
+    fn list(&self, kind: Kind) -> &[Name] {
+        self.0.get(kind as usize).map_or(&[], Vec::as_slice)
     }
 
     /// The index of this name.
     pub(crate) fn position(&self, kind: Kind, name: &str) -> Option<usize> {
-        self.of_kind(kind).position(|known| known.value == name)
+        let list = self.list(kind);
+        let at = list.partition_point(|known| known.name.value.as_str() < name);
+        list.get(at).filter(|known| known.name.value == name).map(|_| at)
     }
 
     /// The same, and it is used now.
     fn find(&mut self, kind: Kind, name: &str) -> Result<usize, Complaint> {
         if let Some(at) = self.position(kind, name) {
-            let used = self.0.iter_mut().filter(|known| known.kind == kind).nth(at);
-            used.into_iter().for_each(|known| known.used = true);
+            let known = self.0.get_mut(kind as usize).and_then(|list| list.get_mut(at));
+            known.into_iter().for_each(|known| known.used = true);
             return Ok(at);
         }
         let known: Vec<&str> = self.of_kind(kind).map(|known| known.value.as_str()).collect();
@@ -102,7 +109,7 @@ impl Names {
 
     /// Warns of what nothing names.
     pub(crate) fn warn_unused(&self, kind: Kind, why: &str, report: &mut Report<'_>) {
-        for Name { name, .. } in self.0.iter().filter(|known| known.kind == kind && !known.used) {
+        for Name { name, .. } in self.list(kind).iter().filter(|known| !known.used) {
             let what = format!("the {} `{}` is never used", kind.word(), name.value);
             report.warn(&name.place, Complaint::new(what, why));
         }

@@ -395,7 +395,11 @@ fn what_is_no_ron_is_explained_where_it_begins() {
         (String::new(), "2:1: syntax error: unexpected end of RON; the file is empty"),
     ];
     each_has_its_message(&cases);
-    assert_eq!(load_text(&format!("\u{feff}{good}")), load_text(&good), "the mark of an editor is no mistake");
+    assert_eq!(
+        load_text(&format!("\u{feff}{good}")),
+        load_text(&good),
+        "the mark of an editor is no mistake"
+    );
 }
 
 #[test]
