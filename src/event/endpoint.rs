@@ -15,6 +15,7 @@ pub(crate) struct Endpoint {
     readable: bool,
     writable: bool,
     read_closed: bool,
+    gone: bool,
 }
 
 /// What reading gave.
@@ -33,13 +34,13 @@ impl Endpoint {
     /// request is usually there with the connection.
     #[must_use]
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { fd, readable: true, writable: true, read_closed: false }
+        Self { fd, readable: true, writable: true, read_closed: false, gone: false }
     }
 
     /// A connection that is being made: nothing can be done before the first event.
     #[must_use]
     pub(crate) fn connecting(fd: OwnedFd) -> Self {
-        Self { fd, readable: false, writable: false, read_closed: false }
+        Self { fd, readable: false, writable: false, read_closed: false, gone: false }
     }
 
     /// Takes note of an event.
@@ -47,6 +48,7 @@ impl Endpoint {
         self.readable |= readiness.read;
         self.writable |= readiness.write;
         self.read_closed |= readiness.read_closed;
+        self.gone |= readiness.gone;
     }
 
     /// Whether reading may give something.
@@ -65,6 +67,12 @@ impl Endpoint {
     #[must_use]
     pub(crate) fn read_closed(&self) -> bool {
         self.read_closed
+    }
+
+    /// Whether both directions are closed, by a reset or by both sides.
+    #[must_use]
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// Reads once.
@@ -205,7 +213,7 @@ mod tests {
         assert!(!endpoint.readable());
         peer.write_all(b"bye").unwrap();
         drop(peer);
-        endpoint.note(Readiness { read: true, write: false, read_closed: true });
+        endpoint.note(Readiness { read: true, read_closed: true, ..Readiness::default() });
         assert_eq!(endpoint.read(&mut buffer).unwrap(), Read::Bytes(3));
         assert!(endpoint.readable());
         assert_eq!(endpoint.read(&mut buffer).unwrap(), Read::Eof);

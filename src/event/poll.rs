@@ -18,6 +18,8 @@ pub(crate) struct Readiness {
     pub(crate) write: bool,
     /// The peer has closed its writing side: read on until end of file.
     pub(crate) read_closed: bool,
+    /// Both directions are closed: by a reset, or by both sides.
+    pub(crate) gone: bool,
 }
 
 /// An epoll instance.
@@ -94,6 +96,7 @@ impl Poll {
                 read: event.is_readable() || event.is_read_closed() || failed,
                 write: event.is_writable() || failed,
                 read_closed: event.is_read_closed() || failed,
+                gone: event.is_write_closed() || failed,
             };
             report(source, readiness);
         }

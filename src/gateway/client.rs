@@ -269,6 +269,12 @@ impl Client {
         self.deadline
     }
 
+    /// Whether nothing can go on before the client has sent more of its body. `given`: nothing of the request waits to be
+    /// written.
+    pub(crate) fn awaits_body(&self, given: bool) -> bool {
+        !self.answered && !self.body_complete && self.body.is_empty() && given
+    }
+
     /// Its time is over at `now`: why, unless it is the client that takes nothing or has not sent its body. The client's own
     /// deadlines bound that, and the server is not to blame. `given`: nothing of the request waits to be written; `room` as
     /// in [`Self::wants_bytes`].
@@ -279,7 +285,7 @@ impl Client {
         let by_client = match self.stage {
             Stage::Lease | Stage::Connecting => false,
             Stage::Exchange { .. } if self.answered => !room,
-            Stage::Exchange { .. } => !self.body_complete && self.body.is_empty() && given,
+            Stage::Exchange { .. } => self.awaits_body(given),
         };
         if by_client {
             self.progressed(now);

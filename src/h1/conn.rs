@@ -421,9 +421,13 @@ impl Conn {
     }
 
     /// The next response carries `Connection: close`. An idle connection stays until its next request or the end of
-    /// its keep-alive time.
+    /// its keep-alive time; the rest of a body that was answered early is not waited for.
     pub fn drain(&mut self) {
         self.draining = true;
+        if self.phase == Phase::Open && self.writing == Writing::Done {
+            // Nobody waits for the rest of a body that was answered already.
+            self.close(true);
+        }
     }
 
     /// Polling goes on after body events were left unpolled: the client's time begins anew.
@@ -523,6 +527,12 @@ impl Conn {
         now.since(self.head_since)
     }
 
+    /// Whether the client has closed its side, and all it sent before was read.
+    #[must_use]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.eof
+    }
+
     /// Idle after a request, rather than new.
     #[must_use]
     pub(crate) fn is_kept(&self) -> bool {
@@ -572,7 +582,7 @@ impl Conn {
         let clean = self.drop_body();
         if clean && self.is_body_complete() && self.exchange.persist {
             self.next(now);
-        } else if !clean || !self.exchange.persist || self.rest() > REST_MAX || self.eof {
+        } else if !clean || !self.exchange.persist || self.draining || self.rest() > REST_MAX || self.eof {
             self.close(!self.is_body_complete() || !self.input.is_empty());
         }
     }

@@ -51,7 +51,7 @@ pub(super) struct Client {
     trailing: Trailing,
     /// The exchange has no room for more of the request body.
     paused: bool,
-    /// What ran when the client closed its side was asked whether it goes on.
+    /// What waited for others when the client closed its side was asked whether it goes on.
     asked: bool,
     /// When the wheel wakes this connection; its real deadline is never earlier.
     armed: Option<Time>,
@@ -219,7 +219,7 @@ impl Client {
         }
         self.transport.turn(cx.now);
         for _ in 0..BUDGET {
-            let Ok(read) = self.read(cx) else { return self.broken(key, cx) };
+            let Ok(read) = self.read(cx) else { return self.lost(key, cx) };
             let handled = self.handle(key, cx) | self.advance(key, cx);
             let Ok(written) = self.write(key, cx) else { return self.broken(key, cx) };
             self.log_if_done(cx);
@@ -249,23 +249,37 @@ impl Client {
             Phase::GivenUp => self.stream.is_none() && self.h1.awaits_head(),
             Phase::Open | Phase::Lingering | Phase::Closed => false,
         };
-        if unused || self.has_left(key, cx) {
+        if unused {
             return self.close(key, cx);
+        }
+        if self.transport.is_gone() && self.h1.has_ended() {
+            return self.lost(key, cx);
+        }
+        if self.has_left(key, cx) {
+            return if self.h1.waiting().is_empty() { self.close(key, cx) } else { DriveEnd::Again };
         }
         DriveEnd::Idle
     }
 
-    /// Whether the client has closed its side, and what runs is given up for that. Asked once, when nothing waits to be
-    /// written: requests that came whole before and begin later are answered, until a write fails.
+    /// Whether the client has closed its side, and what runs is given up for that: a stream without end at any time, what waits
+    /// for others only where it runs when nothing more waits to be written. Requests that came whole before and begin later
+    /// are answered, until a write fails.
     fn has_left(&mut self, key: Key, cx: &mut Context) -> bool {
-        let ask = self.transport.read_closed() && !self.asked && self.h1.waiting().is_empty();
-        if !ask || self.is_over() || cx.config.limits.half_close {
+        if !self.transport.read_closed() || self.is_over() || cx.config.limits.half_close {
             return false;
         }
-        self.asked = true;
+        let nothing_waits = self.h1.waiting().is_empty();
+        let first = nothing_waits && !self.asked;
+        self.asked |= nothing_waits;
         let mut left = false;
-        self.with_exchange(key, cx, |exchange, drive| left = exchange.client_left(drive));
+        self.with_exchange(key, cx, |exchange, drive| left = exchange.client_left(first, drive));
         left
+    }
+
+    /// The client has reset the connection: nothing can be written any more.
+    fn lost(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
+        self.with_exchange(key, cx, Exchange::client_lost);
+        self.broken(key, cx)
     }
 
     fn read(&mut self, cx: &mut Context) -> io::Result<bool> {

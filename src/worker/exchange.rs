@@ -425,20 +425,32 @@ impl Exchange {
 
     /// The client has closed its side, and nothing more can be done for it now. What ends by itself goes on, in case the
     /// client still reads: a response of known length, and a request that runs in an app. What waits for others, or for
-    /// ever, is given up: whether it was.
-    pub(super) fn client_left(&mut self, drive: &mut Drive<'_>) -> bool {
+    /// ever, is given up: whether it was. The latter also while a part of it waits to be written, which is then all that
+    /// leaves; the former only at `first`.
+    pub(super) fn client_left(&mut self, first: bool, drive: &mut Drive<'_>) -> bool {
         let endless = drive.reply.tally().is_endless();
         self.left = match &self.step {
-            Step::Queued { .. } => true,
-            Step::Proxy(_) => endless || !drive.reply.has_begun(),
+            Step::Queued { .. } => first,
+            Step::Proxy(_) => endless || (first && !drive.reply.has_begun()),
             Step::App(_) => endless,
             Step::Reading(_) | Step::Spooling { .. } | Step::Sent => false,
         };
         if self.left {
             self.note(Fault::Left, "", drive.cx);
             self.cancel(drive);
+            if endless {
+                drive.reply.break_off();
+            }
         }
         self.left
+    }
+
+    /// The client has reset the connection; for the log, if nothing else went wrong before.
+    pub(super) fn client_lost(&mut self, drive: &mut Drive<'_>) {
+        if !self.is_sent() && self.error.is_none() {
+            self.left = !drive.reply.has_begun();
+            self.note(Fault::Left, "", drive.cx);
+        }
     }
 
     /// Bytes that it keeps.

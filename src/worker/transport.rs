@@ -105,6 +105,11 @@ impl Transport {
         self.endpoint.read_closed()
     }
 
+    /// Whether nothing can be written to it any more; what it has sent before may wait to be read.
+    pub(super) fn is_gone(&self) -> bool {
+        self.endpoint.is_gone()
+    }
+
     /// Bytes written since the beginning.
     pub(super) fn written(&self) -> u64 {
         self.written

@@ -1,14 +1,17 @@
 //! Clients that leave, or only close their side: what runs for them, what is given up, and who is not blamed for it.
 
 use crate::harness::{Connection, Gate, SOON, Server, Setup, Upstream, get, holds, noise, wait_until};
+use nix::sys::signal::Signal;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One process with one thread; `/hold` waits at the gate, every path is written down when it runs.
 const APP: &str = r#"
 import os
+import time
 here = os.path.dirname(__file__)
 
 def application(environ, start_response):
@@ -19,7 +22,20 @@ def application(environ, start_response):
         with open(os.path.join(here, "gate")) as gate:
             gate.read()
     start_response("200 OK", [("Content-Type", "text/plain")])
+    if path.startswith("/app/ticks"):
+        return ticks(path)
     return [path.encode()]
+
+def ticks(path):
+    with open(os.path.join(here, "gate")) as gate:
+        gate.read()
+    try:
+        while True:
+            yield b"tick"
+            time.sleep(0.01)
+    finally:
+        with open(os.path.join(here, "ran"), "a") as ran:
+            ran.write(path + " closed\n")
 "#;
 
 const SITE: &str = r#"
@@ -54,9 +70,25 @@ fn ran(server: &Server) -> String {
     std::fs::read_to_string(server.directory().path().join("app/ran")).unwrap_or_default()
 }
 
-/// `/poll` is never answered, `/stream` begins and never ends.
+/// Has the socket of a client closed by a reset.
+fn reset(mut connection: Connection) {
+    let abrupt = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    let socket = connection.socket();
+    nix::sys::socket::setsockopt(&socket.as_fd(), nix::sys::socket::sockopt::Linger, &abrupt).unwrap();
+}
+
+/// `/poll` is never answered, `/stream` begins and never ends, `/flood` never stops, `/short` lacks most of what it announces.
 fn endless() -> Upstream {
     Upstream::start(|request, stream| {
+        if request.line.contains("/short") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun").unwrap();
+        }
+        if request.line.contains("/flood") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+            let chunk = format!("10000\r\n{}\r\n", "f".repeat(0x10000));
+            while stream.write_all(chunk.as_bytes()).is_ok() {}
+            return false;
+        }
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nevent\n\r\n";
         if request.line.contains("/quick") {
             return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok();
@@ -113,6 +145,119 @@ fn a_server_is_not_blamed_for_clients_that_leave() {
     let blamed: Vec<String> =
         server.log().into_iter().filter(|line| line.contains("upstream") || line.contains("proxy")).collect();
     assert!(blamed.is_empty(), "{blamed:?}");
+}
+
+#[test]
+fn a_stream_without_end_is_closed_also_where_it_begins_after_its_client_has_left() {
+    let upstream = endless();
+    let server = start("", &[&upstream]);
+    let gate = Gate::new(server.directory(), "app/gate");
+    drop(leave(&server, "/app/ticks"));
+    wait_until(SOON, "it runs", || holds(ran(&server) == "/app/ticks\n", ran(&server)));
+    gate.open();
+    assert!(server.wait_log("\"GET /app/ticks HTTP/1.1\"").contains("\" 499 "));
+    wait_until(SOON, "its iterable is closed", || holds(ran(&server).ends_with(" closed\n"), ran(&server)));
+    assert_eq!(get(server.address, "/app/live").text(), "/app/live");
+    assert_eq!(server.pool("one").restarts, 0);
+    // Behind another one: that is answered.
+    std::fs::remove_file(server.directory().path().join("app/gate")).unwrap();
+    let gate = Gate::new(server.directory(), "app/gate");
+    let mut pipelined = Connection::open(server.address).unwrap();
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    pipelined.send(request("/app/hold") + &request("/behind/stream")).unwrap();
+    pipelined.socket().shutdown(Shutdown::Write).unwrap();
+    gate.open();
+    assert_eq!(pipelined.reply("GET").unwrap().text(), "/app/hold");
+    assert!(server.wait_log("\"GET /behind/stream ").contains("\" 499 "));
+    wait_until(SOON, "no connection to the server stays", || holds(upstream.open() == 0, upstream.open()));
+}
+
+#[test]
+fn a_stream_without_end_is_closed_also_where_its_client_takes_nothing() {
+    let upstream = endless();
+    let server = start("", &[&upstream]);
+    let mut idle = Connection::open(server.address).unwrap();
+    idle.send("GET /behind/flood HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(idle.reply_head().unwrap().status, 200);
+    assert_eq!(upstream.open(), 1);
+    idle.socket().shutdown(Shutdown::Write).unwrap();
+    wait_until(SOON, "no connection to the server stays", || holds(upstream.open() == 0, upstream.open()));
+    drop(idle);
+    assert!(server.wait_log("\"GET /behind/flood ").contains("\" 499 "));
+}
+
+#[test]
+fn a_reset_is_noticed_after_the_client_has_closed_its_side() {
+    let upstream = endless();
+    let server = start("", &[&upstream]).tolerant(&["upstream behind", "proxy behind"]);
+    for round in 0..5 {
+        let mut connection = Connection::open(server.address).unwrap();
+        connection.send(format!("GET /behind/short{round} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+        assert_eq!(connection.reply_head().unwrap().status, 200);
+        connection.socket().shutdown(Shutdown::Write).unwrap();
+        assert_eq!(upstream.open(), 1, "a response of known length goes on");
+        reset(connection);
+        server.wait_log(&format!("\"GET /behind/short{round} "));
+        wait_until(SOON, "no connection to the server stays", || {
+            holds(upstream.open() == 0, upstream.open())
+        });
+    }
+}
+
+#[test]
+fn a_server_is_not_blamed_for_uploads_that_stall() {
+    // As servers do that wait for a body in vain: they close without a word.
+    let upstream = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, live) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&live);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, mut head) = (stream.unwrap(), Vec::new());
+                while !head.ends_with(b"hello") && !(head.starts_with(b"GET") && head.ends_with(b"\r\n\r\n"))
+                {
+                    let mut bytes = [0; 1024];
+                    let Ok(length @ 1..) = stream.read(&mut bytes) else { break };
+                    head.extend_from_slice(&bytes[..length]);
+                }
+                if head.starts_with(b"GET") {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    drop(
+                        stream.write_all(
+                            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+                        ),
+                    );
+                }
+            }
+        });
+        (address, live)
+    };
+    let ((first, first_live), (second, second_live)) = (upstream(), upstream());
+    let site = SITE.replace("LIMITS", "").replace("SERVERS", &format!("\"{first}\", \"{second}\""));
+    let setup = Setup::new(&site);
+    setup.directory.write("app/app.py", APP);
+    setup.directory.write("files/a.txt", "a\n");
+    let server = setup.start().tolerant(&["upstream behind", "proxy behind"]);
+    for _ in 0..8 {
+        let mut stalls = Connection::open(server.address).unwrap();
+        stalls.send("POST /behind/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhello").unwrap();
+        assert_eq!(stalls.reply("POST").unwrap().status, 502);
+    }
+    for _ in 0..10 {
+        assert_eq!(get(server.address, "/behind/").text(), "ok");
+    }
+    assert_eq!((first_live.load(Ordering::SeqCst), second_live.load(Ordering::SeqCst)), (5, 5));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_rest_of_a_body_that_was_answered() {
+    let unused = Upstream::fixed("");
+    let limits = "shutdown_timeout: \"10m\", limits: (body_timeout: \"10m\", body_grace: \"10m\"),";
+    let mut server = start(limits, &[&unused]);
+    let mut half = Connection::open(server.address).unwrap();
+    half.send("POST /a.txt HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhello").unwrap();
+    assert_eq!(half.reply("POST").unwrap().status, 405);
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
 }
 
 #[test]

@@ -17,6 +17,8 @@ use std::time::Duration;
 /// Lingering: between two reads, and in all (research, web-servers §4.13).
 const LINGER_IDLE: Duration = Duration::from_secs(5);
 const LINGER_TOTAL: Duration = Duration::from_secs(30);
+/// Of a server that leaves: both.
+const LINGER_DRAINING: Duration = Duration::from_secs(2);
 
 /// In a second.
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -127,7 +129,8 @@ impl Conn {
         if !self.out.is_empty() {
             return None;
         }
-        let total = since.unwrap_or(self.clock).after(LINGER_TOTAL);
-        Some(total.min(self.read.after(LINGER_IDLE)))
+        let (total, idle) =
+            if self.draining { (LINGER_DRAINING, LINGER_DRAINING) } else { (LINGER_TOTAL, LINGER_IDLE) };
+        Some(since.unwrap_or(self.clock).after(total).min(self.read.after(idle)))
     }
 }

@@ -437,7 +437,8 @@ impl Context {
             }
             Peer::Unit(unit_link) => {
                 let unit = unit_link.unit;
-                match finish_unwanted(link, &mut self.scratch, self.now) {
+                let closing = self.config.apps.get(unit.app).map_or(Duration::ZERO, |app| app.timeout);
+                match finish_unwanted(link, &mut self.scratch, self.now, self.now.after(closing)) {
                     Ok(Unwanted::Running) => {}
                     Ok(Unwanted::Free) => self.unit_is_free(key),
                     Ok(Unwanted::Broken) => self.give_up_unit(key, unit),
@@ -457,13 +458,20 @@ enum Unwanted {
     Broken,
 }
 
-/// Reads and drops the response of a request that nobody waits for.
-fn finish_unwanted(link: &mut Link, scratch: &mut [u8], now: Time) -> Result<Unwanted, Stranger> {
+/// Reads and drops the response of a request that nobody waits for. Once it has ended, `close()` may take until `closed`.
+fn finish_unwanted(
+    link: &mut Link,
+    scratch: &mut [u8],
+    now: Time,
+    closed: Time,
+) -> Result<Unwanted, Stranger> {
     if link.write().is_err() {
         return Ok(Unwanted::Broken);
     }
     let Peer::Unit(unit) = &mut link.peer else { return Ok(Unwanted::Broken) };
-    let UnitLink { response: Some(response), arrivals, .. } = &mut **unit else { return Ok(Unwanted::Free) };
+    let UnitLink { response: Some(response), arrivals, until, .. } = &mut **unit else {
+        return Ok(Unwanted::Free);
+    };
     loop {
         // What was read before nobody waited any more comes first.
         while let Some(event) = response.poll() {
@@ -471,6 +479,7 @@ fn finish_unwanted(link: &mut Link, scratch: &mut [u8], now: Time) -> Result<Unw
                 Event::Free => return arrivals.end().map(|()| Unwanted::Free),
                 Event::Broken(_) if response.is_lost() => return Ok(Unwanted::Broken),
                 Event::File { .. } => drop(arrivals.file(now)?),
+                Event::End | Event::Broken(_) if response.has_ended() => *until = closed,
                 _ => {}
             }
         }

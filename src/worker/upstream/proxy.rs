@@ -255,6 +255,8 @@ impl ProxyRun {
 
     /// Tries again where that is safe, else gives the fault to the client.
     fn fail(&mut self, fault: Fault, owner: Owner, cx: &mut Context) -> Advance {
+        // A server that closes while it waits for the client's body says nothing about the next request either.
+        let by_client = fault == Fault::Closed && self.client.awaits_body(self.has_given_all(cx));
         self.cancel(cx);
         let again = self.client.failed(fault);
         if again == Again::SameServer {
@@ -263,7 +265,7 @@ impl ProxyRun {
                 Ok(()) => return Advance::Progress,
                 Err(error) => self.server_failed(&error, cx),
             }
-        } else if self.client.has_answered() {
+        } else if self.client.has_answered() || by_client {
             // It lives: a stream that falls silent, or is cut, says nothing about the next request.
             self.tell(&fault.row().why, cx);
         } else {
