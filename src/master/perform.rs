@@ -124,9 +124,10 @@ impl Master {
         self.candidate.as_ref().filter(|_| generation > self.generation).unwrap_or(&self.current)
     }
 
-    /// Whether processes of that generation decide about a reload.
-    pub(super) fn is_candidate(&self, generation: u32) -> bool {
-        self.candidate.is_some() && generation > self.generation
+    /// Whether a new process of the pool must be sound: it decides about a reload, or others serve that go on without it.
+    pub(super) fn is_strict(&self, pool: u16, generation: u32) -> bool {
+        let candidate = self.candidate.is_some() && generation > self.generation;
+        candidate || self.supervisor.serves(pool)
     }
 
     fn spawn_worker(&self, slot: u16, generation: u32) -> io::Result<(process::Child, Role)> {
@@ -178,7 +179,7 @@ impl Master {
             number,
             incarnation,
             max_requests,
-            strict: self.is_candidate(number),
+            strict: self.is_strict(pool, number),
             runtime_dir,
             workers,
         })

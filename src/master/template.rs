@@ -261,7 +261,7 @@ impl Master {
             number: key.generation,
             incarnation: 0,
             max_requests: None,
-            strict: self.is_candidate(key.generation),
+            strict: self.is_strict(key.pool, key.generation),
             runtime_dir: Path::new(""),
             workers: Vec::new(),
         };

@@ -88,6 +88,12 @@ impl Supervisor {
         self.last_upgrade_error.as_deref()
     }
 
+    /// Whether a process of the pool serves, and would go on if a new one could not.
+    #[must_use]
+    pub(crate) fn serves(&self, pool: PoolIndex) -> bool {
+        self.pool_at(pool).and_then(|at| self.pools.get(at)).is_some_and(|pool| pool.ready() > 0)
+    }
+
     /// Workers first, then apps, then daemons by number; also pools that have left the plan while a process of them lives.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolView> {

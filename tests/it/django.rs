@@ -1,8 +1,10 @@
 //! The shop of `tests/apps/shop`: a real Django project with database, admin, uploads and streams.
 
 use crate::harness::{
-    Browser, Connection, SOON, Server, Setup, apps, get, noise, reply_to, sha256, virtualenv,
+    Browser, Connection, SOON, Server, Setup, apps, get, holds, noise, reply_to, sha256, virtualenv,
+    wait_until,
 };
+use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -300,6 +302,36 @@ fn a_reload_whose_views_cannot_be_imported_is_refused() {
         assert_eq!(server.ready("site"), before);
         server.directory().write("site/urls.py", PAGES.replace("WORD", "second"));
         assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
+        assert_eq!(get(server.address, "/").text(), "second");
+    }
+}
+
+#[test]
+fn no_process_is_replaced_by_one_whose_views_cannot_be_imported() {
+    for more in ["", ", preload: true"] {
+        let server = project(&PAGES.replace("WORD", "first"), more);
+        let before = server.ready("site");
+        server.directory().write("site/urls.py", "import views_of_nobody\n");
+        let refused = server.command(&["restart", "site"]);
+        let said = refused.stdout + &refused.stderr;
+        assert_eq!(refused.code, Some(1), "{said}");
+        assert!(said.contains("URL configuration cannot be loaded"), "{said}");
+        assert!(said.contains("No module named 'views_of_nobody'"), "{said}");
+        assert_eq!(server.ready("site"), before);
+        // One that dies is not replaced by such a one, either.
+        before[0].signal(Signal::SIGKILL);
+        wait_until(SOON, "its replacement fails", || {
+            let failed = "app site: its URL configuration cannot be loaded";
+            let log = server.log();
+            holds(log.iter().filter(|line| line.contains(failed)).count() >= 2, log)
+        });
+        assert_eq!(server.ready("site"), before[1..]);
+        for _ in 0..4 {
+            assert_eq!(get(server.address, "/").text(), "first");
+        }
+        server.directory().write("site/urls.py", PAGES.replace("WORD", "second"));
+        server.wait_ready(SOON, "site", 2);
+        assert_eq!(server.command(&["restart", "site"]).code, Some(0));
         assert_eq!(get(server.address, "/").text(), "second");
     }
 }

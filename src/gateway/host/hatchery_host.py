@@ -984,9 +984,9 @@ class Django:
 
     @classmethod
     def prepare(cls, host, strict):
-        """Errors of the URL configuration, and so of the views, would make every page a 500: a reload is refused for them
-        (`strict`); at a start they are told, and the process serves, since a database that boots late must not keep a
-        machine down."""
+        """Errors of the URL configuration, and so of the views, would make every page a 500: where other processes go on
+        (a reload, a replacement: `strict`) this one fails; at a start they are told, and it serves, since a database
+        that boots late must not keep a machine down."""
         try:
             cls.urls()
         except BaseException as error:
