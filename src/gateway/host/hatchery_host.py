@@ -112,13 +112,19 @@ def fail(host, text):
 
 
 def trimmed(trace):
-    """A traceback without the frames of this program."""
-    while trace is not None and trace.tb_frame.f_globals is globals():
+    """A traceback without the frames of this program; it can be as deep as calls can be."""
+    first = last = None
+    while trace is not None:
+        if trace.tb_frame.f_globals is not globals():
+            if last is None:
+                first = trace
+            elif last.tb_next is not trace:
+                last.tb_next = trace
+            last = trace
         trace = trace.tb_next
-    at = trace
-    while at is not None:
-        at.tb_next = at = trimmed(at.tb_next)
-    return trace
+    if last is not None:
+        last.tb_next = None
+    return first
 
 
 def describe(error, last=100_000):

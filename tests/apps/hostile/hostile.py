@@ -149,6 +149,17 @@ def fail_early(environ, start_response):
     raise ValueError("too early")
 
 
+def fail_deep(environ, start_response):
+    """Through as many calls as the query says, or without an end."""
+
+    def call(deeper):
+        if deeper == 0:
+            raise ValueError("in the depth")
+        call(deeper - 1)
+
+    call(int(environ["QUERY_STRING"] or -1))
+
+
 def fail_after_start(environ, start_response):
     start_response("200 OK", PLAIN)
     raise ValueError("after start_response")

@@ -173,6 +173,20 @@ fn failures_before_the_head_are_500_and_the_traceback_is_logged() {
 }
 
 #[test]
+fn an_exception_that_comes_from_deep_calls_is_told_at_once() {
+    let mut host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    for depth in ["100", ""] {
+        failed(&worker.ask(&Ask { query: depth, ..get("/fail_deep") }));
+    }
+    let stderr = host.stderr();
+    assert_eq!(stderr.matches("GET /fail_deep (request test-1) failed:\n").count(), 2, "{stderr}");
+    assert!(stderr.contains("ValueError: in the depth"), "{stderr}");
+    assert!(stderr.contains("RecursionError: maximum recursion depth exceeded"), "{stderr}");
+    assert!(!stderr.contains("<stdin>"), "frames of the host are trimmed\n{stderr}");
+}
+
+#[test]
 fn what_an_app_must_not_do_costs_its_request_and_no_more() {
     let mut host = Host::hostile(1);
     let mut worker = host.connect(0, 0);
