@@ -100,14 +100,18 @@ def close(connection, descriptors=()):
         close_all(all_of_it)
 
 
-def fail(host, text):
-    """The process cannot serve, and says why."""
-    host.tell(FAILED, text.encode("utf-8", "backslashreplace"))
+def flush():
     for output in (sys.stdout, sys.stderr):
         try:
             output.flush()
         except Exception:
             pass
+
+
+def fail(host, text):
+    """The process cannot serve, and says why."""
+    host.tell(FAILED, text.encode("utf-8", "backslashreplace"))
+    flush()
     os._exit(3)  # not sys.exit: threads of a half-imported app could hold it up
 
 
@@ -148,6 +152,16 @@ def report(error, environ, when):
         sys.stderr.write("%s (request %s) failed%s:\n%s" % (what, get("REQUEST_ID"), when, describe(error)))
     except Exception:
         pass
+
+
+def end_copy(error, environ):
+    """Ends a process that a view has forked and that comes back from it: the request is its parent's."""
+    code = getattr(error, "code", None) if isinstance(error, SystemExit) else error
+    if code is not None and not isinstance(code, int):
+        report(error, environ, " in a process that it has forked")
+        code = 1
+    flush()
+    os._exit((code or 0) & 255)
 
 
 class Unwanted(BrokenPipeError):
@@ -567,9 +581,13 @@ class Stream:
             response.ended = True
             last = frame(END, ABORT if response.unwanted else 0, number)
         except BaseException as error:  # also SystemExit: a view does not end the server
+            if self.host.is_copy:
+                end_copy(error, environ)
             response.ended = True
             last = frame(END, ABORT, number)  # before the head: the worker has a page for it
             report(error, environ, " in the middle of its response" if response.sent else "")
+        if self.host.is_copy:
+            end_copy(None, environ)
         if close is not None:
             self.send(last)  # before close(), which may take its time
             last = b""
@@ -614,6 +632,7 @@ class Host:
         self.running = [None] * self.threads  # by unit: the row of the worker whose request runs
         self.asked = set()  # row and unit: the master wants FREE once no such request runs
         self.pipes = ()
+        self.is_copy = False  # the app has forked it
         self.poll = epoll()
         self.ready = {}
         self.units = [(self.poll, self.ready)]
@@ -632,6 +651,7 @@ class Host:
 
     def forked(self):
         """A child that the app forks must not keep the master from seeing our end, nor take our signals."""
+        self.is_copy = True
         if self.pipes:
             set_wakeup_fd(-1)
             signal(SIGTERM, SIG_DFL)

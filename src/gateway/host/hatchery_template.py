@@ -56,11 +56,7 @@ class Template:
             ]
             name, settings = packet[HEADER_SIZE : HEADER_SIZE + NAME_SIZE], packet[HEADER_SIZE + NAME_SIZE :]
             if len(descriptors) == 4:
-                for output in (sys.stdout, sys.stderr):
-                    try:
-                        output.flush()
-                    except Exception:
-                        pass
+                flush()
                 if self.fork(name):
                     return self.become(prctl, name, settings, descriptors)
             else:

@@ -469,6 +469,22 @@ def fork(environ, start_response):
     return [found, b" ", str(os.WTERMSIG(status)).encode()]
 
 
+def fork_and_come_back(environ, start_response):
+    """The child does as the query says, and its exit code is the answer."""
+    pid = os.fork()
+    if pid:
+        _, status = os.waitpid(pid, 0)
+        start_response("200 OK", PLAIN)
+        return [str(os.WEXITSTATUS(status)).encode()]
+    if environ["QUERY_STRING"] == "exit":
+        sys.exit(4)
+    if environ["QUERY_STRING"] == "raise":
+        raise ValueError("in the child")
+    send = start_response("200 OK", PLAIN)
+    send(b"from the child")
+    return [b"again"]
+
+
 def fork_again(environ, start_response):
     """A child of a forked child keeps the files that the first one has opened, whatever their numbers were before."""
     read, write = os.pipe()

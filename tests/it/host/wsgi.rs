@@ -405,6 +405,22 @@ fn a_forked_child_holds_nothing_of_ours() {
 }
 
 #[test]
+fn a_forked_child_that_comes_back_from_the_view_ends_as_it_says() {
+    for threads in [1, 4] {
+        let mut host = Host::hostile(threads);
+        let mut worker = host.connect(0, 0);
+        for (query, code) in [("return", "0"), ("exit", "4"), ("raise", "1")] {
+            sound(&worker.ask(&Ask { query, ..get("/fork_and_come_back") }), 200, code);
+        }
+        sound(&worker.get("/hello"), 200, "hello");
+        let stderr = host.stderr();
+        let told = "GET /fork_and_come_back (request test-1) failed in a process that it has forked:\n";
+        assert_eq!(stderr.matches("Traceback").count(), 1, "only that of the app\n{stderr}");
+        assert!(stderr.contains(told) && stderr.contains("ValueError: in the child"), "{stderr}");
+    }
+}
+
+#[test]
 fn a_child_of_a_forked_child_keeps_its_files() {
     let host = Host::hostile(1);
     sound(&host.connect(0, 0).get("/fork_again"), 200, "0 lost of 40");
