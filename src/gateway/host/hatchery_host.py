@@ -235,23 +235,28 @@ class Response:
             raise AssertionError("start_response() was called a second time without exc_info")
         if not isinstance(headers, list):
             raise TypeError("the headers must be a list, not %s" % type(headers).__name__)
-        if not (status[:3].isdigit() and status[3:4] in ("", " ")):
+        digits = isinstance(status, str) and status.partition(" ")[0]
+        if not digits or not digits.isdecimal() or len(digits) != 3:
             raise ValueError("the status must be like '200 OK', not %r" % (status,))
         if status[0] in "01":
             raise ValueError("the status of a response is at least 200, not %r" % (status,))
         if status[:3] == "205":  # says so by its length (RFC 9110 section 15.3.6)
             headers = [pair for pair in headers if pair[0].lower() != "content-length"] + [("Content-Length", "0")]
-        parts = [status]
-        length = None
-        for name, value in headers:
-            parts.append(name)
-            parts.append(value)
-            if len(name) == 14 and name.lower() == "content-length":
-                length = int(value)
-        parts.append("")
-        text = "\0".join(parts)  # a TypeError if one is not a str
-        if text.count("\0") != len(parts) - 1 or "\r" in text or "\n" in text:
-            raise ValueError("a control character in the status or a header: %r" % (parts[:-1],))
+        text = status
+        length = pair = None
+        try:
+            for pair in headers:
+                name, value = pair
+                text += "\0" + name + "\0" + value
+                if len(name) == 14 and name.lower() == "content-length":
+                    if not value.strip().isdecimal():
+                        raise ValueError
+                    length = int(value)
+        except (TypeError, ValueError):
+            raise TypeError("a header must be two str, and Content-Length a number, not %r" % (pair,)) from None
+        text += "\0"
+        if text.count("\0") != 2 * len(headers) + 1 or "\r" in text or "\n" in text:
+            raise ValueError("a control character in the status or a header: %r" % (text.split("\0"),))
         self.head = text.encode("latin-1")
         self.length = length
         self.bodiless = status[:3] in ("204", "205", "304")
@@ -326,6 +331,8 @@ class Response:
                 return self.file(*extent)
         elif getattr(result, "streaming", None) is False:  # Django: everything is there already
             return self.whole(list(result))
+        elif result is None or (result and kind in (bytes, str)):
+            raise TypeError("the app must return an iterable of bytes, as [b'text'], not %s" % kind.__name__)
         length = None
         single = hasattr(kind, "__len__") and len(result) == 1
         for chunk in result:

@@ -250,6 +250,23 @@ def tuple_headers(environ, start_response):
     return [b"tuple"]
 
 
+def mistaken(environ, start_response):
+    """Mistakes of beginners: the query is a key."""
+    status, value, body = {
+        "status": (200, "4", [b"body"]),
+        "short": ("20", "4", [b"body"]),
+        "superscript": ("20\xb2 OK", "4", [b"body"]),
+        "length": ("200 OK", 4, [b"body"]),
+        "no_number": ("200 OK", "four", [b"body"]),
+        "negative": ("200 OK", "-4", [b"body"]),
+        "bytes": ("200 OK", "4", b"body"),
+        "text": ("200 OK", "4", "body"),
+        "empty": ("200 OK", "0", b""),
+    }[environ["QUERY_STRING"]]
+    start_response(status, PLAIN + [("Content-Length", value)])
+    return body
+
+
 def bad_status(environ, start_response):
     start_response("OK", PLAIN)
     return [b"bad"]

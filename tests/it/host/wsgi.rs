@@ -150,7 +150,7 @@ fn failures_before_the_head_are_500_and_the_traceback_is_logged() {
         ("/fail_first", "ValueError: in the first chunk"),
         ("/exits", "SystemExit: 5"),
         ("/no_start", "AssertionError: the app did not call start_response()"),
-        ("/nothing", "TypeError: 'NoneType' object is not iterable"),
+        ("/nothing", "TypeError: the app must return an iterable of bytes, as [b'text'], not NoneType"),
         ("/start_twice", "AssertionError: start_response() was called a second time"),
         ("/text", "TypeError: the body must be bytes, not str"),
         ("/split_header", "ValueError: a control character"),
@@ -170,6 +170,31 @@ fn failures_before_the_head_are_500_and_the_traceback_is_logged() {
         assert!(stderr.contains(error), "{error}\n{stderr}");
     }
     assert!(!stderr.contains("<stdin>"), "frames of the host are trimmed\n{stderr}");
+}
+
+#[test]
+fn a_mistake_in_what_the_app_answers_is_named() {
+    let mut host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    let header = "a header must be two str, and Content-Length a number, not ('Content-Length', ";
+    let cases = [
+        ("status", "the status must be like '200 OK', not 200\n".to_owned()),
+        ("short", "the status must be like '200 OK', not '20'\n".to_owned()),
+        ("superscript", "the status must be like '200 OK', not '20\u{b2} OK'\n".to_owned()),
+        ("length", format!("{header}4)")),
+        ("no_number", format!("{header}'four')")),
+        ("negative", format!("{header}'-4')")),
+        ("bytes", "the app must return an iterable of bytes, as [b'text'], not bytes\n".to_owned()),
+        ("text", "the app must return an iterable of bytes, as [b'text'], not str\n".to_owned()),
+    ];
+    for (query, _) in &cases {
+        failed(&worker.ask(&Ask { query, ..get("/mistaken") }));
+    }
+    sound(&worker.ask(&Ask { query: "empty", ..get("/mistaken") }), 200, "");
+    let stderr = host.stderr();
+    for (query, said) in cases {
+        assert!(stderr.contains(&said), "{query}: {said}\n{stderr}");
+    }
 }
 
 #[test]
