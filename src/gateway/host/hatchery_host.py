@@ -44,7 +44,8 @@ ACQUAINTANCE = 5  # seconds in which the master may say who somebody is
 STRANGERS = 64  # who wait for that at a time
 REGULAR = 0o100000  # kind of a file (inode(7))
 VIRTUALENVS = ".venv", "venv", "env"  # where they usually are
-COROUTINE = 0x80  # flag of code (inspect.CO_COROUTINE)
+COROUTINE = 0x80  # flags of code (inspect.CO_COROUTINE, CO_VARARGS)
+ANY_ARGUMENTS = 0x04
 LONGEST_NAMES = 1000  # bytes of the names of threads that are told
 SURPLUS = 1  # seconds for which an app may write() what cannot be sent
 LAST_MOMENT = 5  # seconds for what runs when the master dies
@@ -899,7 +900,8 @@ def interpreter():
 
 def is_asgi(target):
     """Whether it is a coroutine function, or is called with what ASGI calls with."""
-    code = getattr(target, "__code__", None) or getattr(getattr(type(target), "__call__", None), "__code__", None)
+    plain = type(target).__name__ in ("function", "method")  # of another object any attribute can be there, or raise
+    code = getattr(target if plain else getattr(type(target), "__call__", None), "__code__", None)
     if code is None:
         return False
     names = [name for name in code.co_varnames[: code.co_argcount] if name != "self"]
@@ -936,6 +938,10 @@ def load(module, name):
             "%r in module %r is an ASGI app, and this server hosts WSGI apps: name its WSGI callable (of Django that in "
             "wsgi.py), wrap it (a2wsgi.ASGIMiddleware), or proxy to an ASGI server" % (name, module)
         )
+    code = target.__code__ if type(target) is type(load) else None
+    if code is not None and code.co_argcount < 2 and not code.co_flags & ANY_ARGUMENTS:
+        hint = "" if factory else "; if it makes one, write %s:%s()" % (module, name)
+        raise TypeError("%r in module %r takes no environ and start_response: no WSGI app%s" % (name, module, hint))
     return target
 
 

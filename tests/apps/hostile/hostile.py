@@ -553,6 +553,19 @@ holder = Holder()
 holder.inner = application
 
 
+class Proxy:
+    """Its attributes are nowhere yet."""
+
+    def __getattr__(self, name):
+        raise RuntimeError("not bound: " + name)
+
+    def __call__(self, environ, start_response):
+        return application(environ, start_response)
+
+
+proxy = Proxy()
+
+
 def create():
     return application
 

@@ -64,6 +64,10 @@ fn a_missing_or_useless_callable_is_named() {
     assert!(text.contains("has no 'holder.nothing'"), "{text}");
     let text = failed("hostile", "number");
     assert!(text.contains("'number' in module 'hostile' is not callable but 5"), "{text}");
+    let text = failed("hostile", "create");
+    let said = "'create' in module 'hostile' takes no environ and start_response: no WSGI app; if it makes one, \
+                write hostile:create()";
+    assert!(text.contains(said), "{text}");
     let text = failed("broken_exit", "application");
     assert!(text.contains("SystemExit: settings are missing"), "{text}");
 }
@@ -80,7 +84,7 @@ fn a_process_that_cannot_start_its_threads_is_not_ready() {
 
 #[test]
 fn callables_may_be_deep_or_made_by_a_factory() {
-    for callable in ["application", "holder.inner", "create()"] {
+    for callable in ["application", "holder.inner", "create()", "proxy"] {
         let mut host = Host::start("hostile", callable, 1);
         assert_eq!(host.told().header.kind, Kind::Ready, "{callable}");
         assert_eq!(host.connect(0, 0).get("/hello").text(), "hello");
