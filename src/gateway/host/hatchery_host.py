@@ -46,6 +46,7 @@ REGULAR = 0o100000  # kind of a file (inode(7))
 VIRTUALENVS = ".venv", "venv", "env"  # where they usually are
 COROUTINE = 0x80  # flags of code (inspect.CO_COROUTINE, CO_VARARGS)
 ANY_ARGUMENTS = 0x04
+LONGEST_PART = 50_000  # characters of an error
 LONGEST_NAMES = 1000  # bytes of the names of threads that are told
 SURPLUS = 1  # seconds for which an app may write() what cannot be sent
 LAST_MOMENT = 5  # seconds for what runs when the master dies
@@ -132,8 +133,8 @@ def trimmed(trace):
     return first
 
 
-def describe(error, last=100_000):
-    """The error with its causes and their tracebacks."""
+def describe(error):
+    """The error with its causes and their tracebacks; of a long text the first part and the last."""
     from traceback import format_exception
 
     seen = set()
@@ -142,7 +143,8 @@ def describe(error, last=100_000):
         seen.add(id(inner))
         inner.__traceback__ = trimmed(inner.__traceback__)
         inner = inner.__cause__ or inner.__context__
-    return "".join(format_exception(type(error), error, error.__traceback__))[-last:]
+    text = "".join(format_exception(type(error), error, error.__traceback__))
+    return text if len(text) <= 2 * LONGEST_PART else text[:LONGEST_PART] + "\n[…]\n" + text[-LONGEST_PART:]
 
 
 def report(error, environ, when):
@@ -150,7 +152,11 @@ def report(error, environ, when):
     get = environ.get
     what = "%s %s%s" % (get("REQUEST_METHOD"), get("SCRIPT_NAME"), get("PATH_INFO"))
     try:
-        sys.stderr.write("%s (request %s) failed%s:\n%s" % (what, get("REQUEST_ID"), when, describe(error)))
+        text = describe(error)
+    except Exception as reason:  # what it needs may be what is out: files, memory
+        text = "%s (no traceback: %r)\n" % (type(error).__name__, reason)
+    try:
+        sys.stderr.write("%s (request %s) failed%s:\n%s" % (what, get("REQUEST_ID"), when, text))
     except Exception:
         pass
 
@@ -257,7 +263,7 @@ class Response:
             raise TypeError("a header must be two str, and Content-Length a number, not %r" % (pair,)) from None
         text += "\0"
         if text.count("\0") != 2 * len(headers) + 1 or "\r" in text or "\n" in text:
-            raise ValueError("a control character in the status or a header: %r" % (text.split("\0"),))
+            raise ValueError("a control character in the status or a header: %r" % (text.split("\0")[:-1],))
         self.head = text.encode("latin-1")
         self.length = length
         self.bodiless = status[:3] in ("204", "205", "304")
@@ -756,8 +762,13 @@ class Host:
             try:
                 current_thread().name = name
                 self.loop(poll, ready)
-            finally:
-                over.release()
+            except BaseException:  # as of the main thread: nobody would serve the unit
+                from traceback import print_exc
+
+                print_exc()
+                flush()
+                os._exit(1)
+            over.release()
 
         import _thread
         from threading import Thread, current_thread

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -158,6 +159,24 @@ def fail_deep(environ, start_response):
         call(deeper - 1)
 
     call(int(environ["QUERY_STRING"] or -1))
+
+
+def fail_long(environ, start_response):
+    raise ValueError("begins " + "x" * 1_000_000 + " ends")
+
+
+def fail_without_files(environ, start_response):
+    """No file can be opened any more, not that of a module either."""
+    for name in ("traceback", "linecache", "tokenize"):
+        sys.modules.pop(name, None)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, limits[1]))
+    raise ValueError("too many files")
+
+
+def close_everything(environ, start_response):
+    os.closerange(3, 200)
+    raise ValueError("after that")
 
 
 def fail_after_start(environ, start_response):

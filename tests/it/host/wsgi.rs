@@ -212,6 +212,29 @@ fn an_exception_that_comes_from_deep_calls_is_told_at_once() {
 }
 
 #[test]
+fn an_exception_is_told_however_long_it_is_and_if_no_file_can_be_opened() {
+    let mut host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    failed(&worker.get("/fail_long"));
+    failed(&worker.get("/fail_without_files"));
+    let stderr = host.stderr();
+    assert!(stderr.contains("in fail_long\n") && stderr.contains("ValueError: begins xxx"), "{stderr}");
+    assert!(stderr.contains("xxx ends\n") && stderr.len() < 200_000, "{} bytes", stderr.len());
+    assert!(stderr.contains("GET /fail_without_files (request test-1) failed:\nValueError"), "{stderr}");
+}
+
+#[test]
+fn a_process_one_of_whose_threads_has_ended_ends() {
+    for threads in [1, 4] {
+        let mut host = Host::hostile(threads);
+        host.connect(0, 0).send(&get("/close_everything"));
+        let (code, stderr) = host.ended();
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("OSError: [Errno 9] Bad file descriptor"), "{stderr}");
+    }
+}
+
+#[test]
 fn what_an_app_must_not_do_costs_its_request_and_no_more() {
     let mut host = Host::hostile(1);
     let mut worker = host.connect(0, 0);
