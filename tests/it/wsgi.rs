@@ -611,6 +611,23 @@ fn a_missing_module_names_the_interpreter_and_the_virtualenv_beside_it() {
 }
 
 #[test]
+fn a_python_that_is_too_old_is_told_what_is_needed() {
+    let mut setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("site"))])],
+    apps: {"site": (module: "site_of_test", chdir: "{dir}", python: "{dir}/old", processes: 1)},"#,
+    );
+    let old = "#!/bin/sh\nexec /usr/bin/python3 -c 'import sys\nsys.version_info = (3, 6, 15)\n\
+               exec(sys.stdin.read())'\n";
+    setup.directory.write("old", old);
+    let path = setup.directory.path().join("old");
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let text = format!("{:?}", setup.run_to_end());
+    assert!(text.contains("Python 3.8 or newer is needed; /usr/bin/python3 is 3.6"), "{text}");
+}
+
+#[test]
 fn flask_is_served() {
     let server = flask().tolerant(&["broken on purpose", "Exception on /broken"]);
     let mut browser = Browser::new(server.address);

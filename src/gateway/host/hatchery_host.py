@@ -1053,6 +1053,8 @@ class Django:
 
 
 def main(kind=Host):
+    if sys.version_info < (3, 7):
+        sys.exit("Python 3.8 or newer is needed; %s is %d.%d" % ((sys.executable,) + tuple(sys.version_info[:2])))
     prefix = "HATCHERY_HOST_"
     names = [name for name in os.environ if name.startswith(prefix)]
     settings = {name[len(prefix) :]: os.environ.pop(name) for name in names}
