@@ -319,6 +319,10 @@ impl Start {
                 "cannot start the interpreter {python}: {error}; may the user it runs as execute it, and enter every \
                  directory above it?"
             ),
+            LaunchStep::Execute if self.python.is_symlink() && !self.python.exists() => format!(
+                "cannot start the interpreter {python}: it is a link to a Python that is not there any more; make the \
+                 virtualenv again (python3 -m venv --clear DIR, and install its packages)"
+            ),
             LaunchStep::Execute => format!(
                 "cannot start the interpreter {python}: {error}; `home` must be a virtualenv (python3 -m venv DIR makes \
                  one)"

@@ -611,6 +611,24 @@ fn a_missing_module_names_the_interpreter_and_the_virtualenv_beside_it() {
 }
 
 #[test]
+fn a_virtualenv_whose_python_has_gone_is_told_of() {
+    let mut setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("site"))])],
+    apps: {"site": (module: "site_of_test", chdir: "{dir}", home: "{dir}/venv", processes: 1)},"#,
+    );
+    let bin = setup.directory.path().join("venv/bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    std::os::unix::fs::symlink("python3", bin.join("python")).unwrap();
+    std::os::unix::fs::symlink("/usr/bin/python3.0", bin.join("python3")).unwrap();
+    let text = format!("{:?}", setup.run_to_end());
+    let wanted =
+        "venv/bin/python: it is a link to a Python that is not there any more; make the virtualenv again";
+    assert!(text.contains(wanted), "{text}");
+}
+
+#[test]
 fn a_python_that_is_too_old_is_told_what_is_needed() {
     let mut setup = Setup::new(
         r#"
