@@ -4,7 +4,7 @@ The master starts it as `python -` with this text on standard input, or with `-c
 variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), HEAR_FD and TELL_FD (channels from and to the master),
 MODULE, CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS,
 MULTIPROCESS (0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads),
-USERS (numbers of the users that workers and the master run as).
+USERS (numbers of the users that workers and the master run as), STRICT (1: what would fail each request fails the boot).
 
 The frames are described in src/control/frame.rs. A worker's stream belongs to one unit, that is thread; a unit serves
 one request at a time. With one thread everything happens in the main thread. Only modules written in C are imported:
