@@ -66,7 +66,6 @@
 //! | given up, abandoned | of a process that KILL has not ended: nothing waits for it any more |
 //! | template | the process that imports an app once, so that the app's processes are forked from it |
 //! | born | of a process that a template has forked: a child of the master from then on |
-//! | stray | a process that a daemon has left behind in the background |
 //! | trial | the process in which a new program shows before an upgrade that it works |
 //! | ready request | what an app process must answer before it serves; on its way: an inquiry |
 //! | carried | of a descriptor: it goes along when the master becomes another program (`sys::carried`) |

@@ -28,8 +28,6 @@ pub(super) enum What {
     Template,
     /// A run of a cron job.
     Run(crate::cron::RunId),
-    /// Another process of a daemon.
-    Stray,
     /// The trial of a new program, which was killed a moment ago and is only not waited for.
     Trial,
 }
@@ -49,7 +47,7 @@ impl Abandoned {
     pub(super) fn row(&self) -> Option<u16> {
         match self.what {
             What::Child(_, row) => row,
-            What::Template | What::Run(_) | What::Stray | What::Trial => None,
+            What::Template | What::Run(_) | What::Trial => None,
         }
     }
 }
@@ -57,17 +55,11 @@ impl Abandoned {
 impl Master {
     /// A process of a pool does not die: it has no place any more, and nobody talks to it.
     pub(super) fn abandon_child(&mut self, id: ChildId, now: Time) {
-        let Some(mut child) = self.children.remove(&id) else { return };
+        let Some(child) = self.children.remove(&id) else { return };
         let name = child.name();
-        let row = match &mut child.role {
+        let row = match &child.role {
             Role::Worker(worker) => Some(worker.row),
-            Role::App(_) => None,
-            Role::Daemon(daemon) => {
-                for other in daemon.strays.take() {
-                    self.abandon(Abandoned::new(name.clone(), other, What::Stray));
-                }
-                None
-            }
+            Role::App(_) | Role::Daemon(_) => None,
         };
         let Child { process, pool, slot, role, .. } = child;
         self.clear_up(&name, (pool, slot), role, now);
@@ -106,7 +98,6 @@ impl Master {
                 told(&name);
                 self.scheduler.exited(run, exit, crate::sys::clock::wall(), now);
             }
-            What::Stray => told(&name),
             What::Trial => {}
         }
         true

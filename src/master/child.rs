@@ -66,11 +66,6 @@ pub(super) enum Role {
 }
 
 impl Child {
-    /// Whether the process of that id belongs to this child.
-    pub(super) fn is(&self, pid: u32) -> bool {
-        self.process.pid == pid || matches!(&self.role, Role::Daemon(daemon) if daemon.strays.have(pid))
-    }
-
     /// Waits until the child tells or prints something, or can be told what waits for it.
     pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
         match &self.role {

@@ -5,7 +5,6 @@ use super::child::Role;
 use super::environment::{self, Environment, string};
 use super::generation::Generation;
 use super::output::Output;
-use super::strays::Strays;
 use super::{Channel, Master, Token};
 use crate::config::{App, Config, Daemon as Settings, Dependency};
 use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan};
@@ -31,8 +30,6 @@ pub(super) struct Daemon {
     launch: Option<Launch>,
     /// What it prints.
     pub(super) output: Output,
-    /// What it has left behind in the background.
-    pub(super) strays: Strays,
 }
 
 /// Starts a process of the daemon at `index`.
@@ -78,7 +75,6 @@ fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, D
         program: name,
         launch: Some(launch),
         output: Output::new(&daemon.name, read),
-        strays: Strays::default(),
     };
     Ok((child, held))
 }

@@ -11,7 +11,6 @@
 //! | `spawn`, `apps`, `daemons`, `cronjobs` | starting workers, processes of apps and daemons, runs of jobs |
 //! | `template` | processes that import an app once, and what is forked from them |
 //! | `abandoned` | processes that KILL does not end |
-//! | `strays` | what daemons leave behind that put themselves to the background |
 //! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `heirs` | what is printed for a child that has ended |
@@ -52,7 +51,6 @@ mod saved;
 mod signals;
 mod spawn;
 mod status;
-mod strays;
 mod template;
 mod trial;
 mod turn;

@@ -252,9 +252,6 @@ impl Master {
         if let Err(error) = process::signal(&child.process, signal, group) {
             log::debug!(target: "hatchery", "cannot signal {}: {error}", child.name());
         }
-        if let Role::Daemon(daemon) = &child.role {
-            daemon.strays.signal(signal, group);
-        }
     }
 
     /// The host writes the stacks of its threads to its standard error at once, whatever its code does.

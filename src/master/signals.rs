@@ -2,7 +2,6 @@
 
 use super::Master;
 use super::child::{Hearing, Role};
-use super::strays::Census;
 use crate::control::exit::signal_name;
 use crate::control::worker::ToWorker;
 use crate::dispatch::Board;
@@ -80,38 +79,32 @@ impl Master {
     /// Takes in children that have ended. What an app forks and leaves to us without end must not hold the loop: what is
     /// left is there in the next turn, which comes at once, as there may be no other signal for it.
     pub(super) fn reap(&mut self, now: Time) {
-        let mut census = Census::default();
         for _ in 0..REAPED_A_TURN {
-            let Some((pid, ended)) = process::ended() else { return self.unreaped = false };
-            let exit = match ended {
-                Ended::Code(code) => Exit::Code(code),
-                Ended::Signal(signal) => Exit::Signal(signal),
-            };
+            let Some(pid) = process::ended() else { return self.unreaped = false };
             if self.child_of(pid).is_none() {
                 // It may have been forked from a template, and have said so before it ended.
                 self.hear_templates(now);
             }
-            let remains = self.remains(pid, exit, &mut census, now);
+            self.end_group(pid);
             let child = self.children.values().find(|child| child.process.pid == pid);
             if child.is_some_and(|child| matches!(child.role, Role::Worker(_))) {
                 self.each_app_to_be(|app| app.dismiss(pid));
             }
-            if process::reap(pid).is_none() {
-                return self.unreaped = false;
-            }
+            let Some(ended) = process::reap(pid) else { return self.unreaped = false };
+            let exit = match ended {
+                Ended::Code(code) => Exit::Code(code),
+                Ended::Signal(signal) => Exit::Signal(signal),
+            };
             match self.child_of(pid) {
-                Some(id) => match remains {
-                    Some(remains) => self.follow(id, pid, remains, now),
-                    None => self.bury(id, exit, now),
-                },
+                Some(id) => self.bury(id, exit, now),
                 None => self.reap_other(pid, exit, now),
             }
         }
         self.unreaped = true;
     }
 
-    pub(super) fn child_of(&self, pid: u32) -> Option<ChildId> {
-        self.children.iter().find(|(_, child)| child.is(pid)).map(|(id, _)| *id)
+    fn child_of(&self, pid: u32) -> Option<ChildId> {
+        self.children.iter().find(|(_, child)| child.process.pid == pid).map(|(id, _)| *id)
     }
 
     fn reap_other(&mut self, pid: u32, exit: Exit, now: Time) {

@@ -452,8 +452,8 @@ impl Master {
     }
 
     /// Whether the master knows the process of that id as something else already.
-    pub(super) fn is_known(&self, pid: u32) -> bool {
-        self.children.values().any(|child| child.is(pid))
+    fn is_known(&self, pid: u32) -> bool {
+        self.children.values().any(|child| child.process.pid == pid)
             || self.nursery.living.values().any(|template| template.process.pid == pid)
             || self.runs.values().any(|run| run.process.pid == pid)
             || self.abandoned.iter().any(|known| known.is(pid))

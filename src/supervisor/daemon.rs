@@ -1,7 +1,8 @@
-//! Daemons: pools of programs that know nothing of us. They differ from apps in four ways, and only in these:
+//! Daemons: pools of programs that know nothing of us. They differ from apps in five ways, and only in these:
 //!
 //! - nothing is heard from them, so a process that has lived for `boot_timeout` (its `ready_after`) is Ready;
 //! - they are ended with their stop signal and, after `stop_timeout`, KILL: every order to drain becomes that here;
+//! - they may put themselves to the background, out of reach: one that ends with 0 within [`SOON`] has failed to boot;
 //! - they start after what they come `after`, and leave before it;
 //! - a reload does not boot them beside the old ones: at the switch the old ones are *dismissed*, and the places that
 //!   they leave are filled from the new configuration. Thus a reload that fails never touched them, and what must not
@@ -12,10 +13,13 @@
 use super::machine::{Position, Supervisor};
 use super::pool::{Listing, Pool, is_failing, is_leaving, is_waiting};
 use super::slot::{Event, State};
-use super::{ChildId, Output, PoolIndex};
+use super::{ChildId, Exit, Output, PoolIndex};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// A program that goes to the background does so soon after its start.
+const SOON: Duration = Duration::from_secs(10);
 
 /// What a daemon's plan has besides that of any pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +47,8 @@ pub enum OnReload {
 
 impl Supervisor {
     /// The event as a slot of a daemon takes it: told to leave, the process gets its stop signal and then KILL, on its
-    /// own time; `hurry` bounds that.
+    /// own time; `hurry` bounds that. One that was not told to and ends without a failure, just after its start, has
+    /// most likely gone to the background.
     pub(super) fn fitting(&self, position: Position, event: Event, now: Time) -> Event {
         let Some(pool) = self.pools.get(position.pool) else { return event };
         let (Some(daemon), Some(slot)) = (&pool.plan.daemon, pool.slots.get(position.slot)) else {
@@ -58,6 +63,11 @@ impl Supervisor {
                 if told { Event::Drain { within, hurry, until } } else { Event::Kill { until } }
             }
             (Event::Time, State::Booting { process, .. }) if process.pid.is_some() => Event::Ready,
+            (Event::Exited(Exit::Code(0)), State::Booting { process, .. } | State::Ready { process, .. })
+                if now.since(process.spawned) <= SOON =>
+            {
+                Event::Background
+            }
             (event, _) => event,
         }
     }

@@ -116,7 +116,6 @@ impl Supervisor {
             Input::Unready { child, reason } => self.on_child(child, Event::Unready(printable(&reason)), now),
             Input::Cut { child, how } => self.on_child(child, Event::Cut(how), now),
             Input::Exited { child, exit } => self.on_child(child, Event::Exited(exit), now),
-            Input::Background { child, pid } => self.on_background(child, pid, now),
             Input::Closed { child } => self.on_closed(child),
             Input::Idle { child } => self.on_idle(child, now),
             Input::Stuck { child, reason } => self.on_stuck(child, &printable(&reason), now),

@@ -47,7 +47,6 @@ mod scale;
 mod slot;
 mod start;
 mod stop;
-mod stray;
 mod template;
 pub(crate) mod templates;
 #[cfg(test)]
@@ -62,7 +61,6 @@ pub use daemon::{DaemonPlan, OnReload};
 pub use machine::Supervisor;
 pub(crate) use pool::Abandoned;
 pub(crate) use recycle::spread;
-pub(crate) use stray::{Left, Seen, Trail};
 pub use view::{ChildView, PoolView};
 
 use serde::{Deserialize, Serialize};
@@ -231,14 +229,6 @@ pub enum Input {
     },
     /// A listener is readable while the workers are asleep (`Watch(true)`).
     Readable,
-    /// The process of a daemon has ended, and has left itself behind in the background ([`Supervisor::may_hide`]): the
-    /// child is known by that process from now on. `Exited` follows when nothing of it lives any more.
-    Background {
-        /// The child.
-        child: ChildId,
-        /// Its other process id.
-        pid: u32,
-    },
     /// A request waits for a pool and no unit of it is free.
     Wanted {
         /// The pool.

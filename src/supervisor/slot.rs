@@ -21,7 +21,7 @@
 //!
 //! Idle: in Draining nothing runs any more: it ends soon, or is sent KILL, since it has nothing to finish
 //! Unready: as Failed in Booting, but it lives on and must be told to go
-//! Background: the same, in Booting and Ready, under another process id
+//! Background: as Exited in Booting, though it may have been Ready
 //! Hung: from every state to Killing, with ABRT
 //! ```
 
@@ -45,6 +45,12 @@ const CUT_GRACE: Duration = Duration::from_secs(2);
 const CUT_LEAVE: Duration = Duration::from_secs(5);
 /// What a process that only proved that it boots gets to leave; nothing runs in it.
 pub(super) const PROOF_LEAVE: Duration = Duration::from_secs(5);
+
+/// Why a daemon failed that has ended as if it had put itself to the background.
+const WENT_TO_THE_BACKGROUND: &str = "ended with exit 0 within ten seconds of its start, as a program does that goes to \
+    the background: run it in the foreground, for example with an option like --foreground, --nodaemon or -n, or with \
+    `daemonize no` or `daemon off;` in its configuration; what it has left there is not touched, and is to be ended by \
+    hand; what ends when its work is done belongs into cron";
 
 /// A place and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,13 +225,6 @@ pub(super) enum Event {
     Failed(String),
     /// It says that it can, and is not fit to: it must go.
     Unready(String),
-    /// It has put itself to the background, where it must not be.
-    Background {
-        /// The process that goes on.
-        pid: u32,
-        /// When KILL is sent.
-        until: Time,
-    },
     /// The channel between it and the master has ended.
     Cut(Break),
     /// It runs one turn of its loop without end.
@@ -237,6 +236,8 @@ pub(super) enum Event {
     },
     /// It was reaped.
     Exited(Exit),
+    /// It was reaped, and looks as if it had put itself to the background.
+    Background,
     /// The clock; early and spurious ones are harmless.
     Time,
     /// Order: fill the slot.
@@ -485,11 +486,11 @@ fn empty(retry: Option<Time>, event: Event, now: Time) -> Transition {
         | Event::Ready
         | Event::Failed(_)
         | Event::Unready(_)
-        | Event::Background { .. }
         | Event::Cut(_)
         | Event::Hung
         | Event::Idle { .. }
         | Event::Exited(_)
+        | Event::Background
         | Event::Time
         | Event::Open => Transition::to(State::Empty { retry }),
     }
@@ -506,13 +507,9 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
     let Booting { process, role, deadline, within } = booting;
     let same = |process| Transition::to(State::Booting { process, role, deadline, within });
     let fail = |reason| fail(process, role, Duration::ZERO, reason, now.after(TERM_GRACE), now);
-    let died = Outcome::Died { process, role, ready_for: Duration::ZERO, reason: None };
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
-        Event::ForkFailed(reason) => {
-            let reason = format!("could not be started: {reason}");
-            Transition::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
-        }
+        Event::ForkFailed(reason) => ended(process, role, format!("could not be started: {reason}")),
         Event::Ready => match role {
             Role::Current | Role::Relief => opened(process, now),
             Role::Next => Transition::to(State::Ready { process, role, since: now }),
@@ -520,13 +517,12 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
         },
         Event::Failed(reason) => fail(reason),
         Event::Unready(reason) => fail(reason).kill(process, Kill::Term),
-        Event::Background { pid, until } => background(process, role, Duration::ZERO, pid, until, now),
         Event::Cut(how) => same(process.cut_by(how, now)),
         Event::Hung => hung(process, role, Duration::ZERO, now),
         Event::Exited(exit) => {
-            let reason = format!("ended before it was ready: {}", exit::describe(exit));
-            Transition::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
+            ended(process, role, format!("ended before it was ready: {}", exit::describe(exit)))
         }
+        Event::Background => ended(process, role, WENT_TO_THE_BACKGROUND.to_owned()),
         Event::Time if now >= deadline || process.is_lost(now).is_some() => {
             let late = || format!("did not become ready within {within:?}");
             let reason = process.is_lost(now).unwrap_or_else(late);
@@ -545,7 +541,6 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
     let fail = |reason| fail(process, role, ready_for, reason, now.after(TERM_GRACE), now);
     match event {
         Event::Failed(reason) => fail(reason),
-        Event::Background { pid, until } => background(process, role, ready_for, pid, until, now),
         Event::Cut(how) => Transition::to(State::Ready { process: process.cut_by(how, now), role, since }),
         Event::Time => match process.is_lost(now) {
             None => Transition::to(State::Ready { process, role, since }),
@@ -562,6 +557,7 @@ fn ready(process: Process, role: Role, since: Time, event: Event, now: Time) -> 
             ready_for,
             reason: Some(exit::describe(exit)),
         }),
+        Event::Background => ended(process, role, WENT_TO_THE_BACKGROUND.to_owned()),
         Event::Open if !process.opened => opened(process, since),
         Event::Drain { within, hurry, until } => drain(process, within, hurry, until, now),
         Event::Kill { until } => kill(process, until, now),
@@ -588,7 +584,7 @@ fn draining(draining: Draining, event: Event, now: Time) -> Transition {
     let same = |process| Transition::to(State::Draining { process, since, until, idle });
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
-        Event::ForkFailed(_) | Event::Exited(_) => {
+        Event::ForkFailed(_) | Event::Exited(_) | Event::Background => {
             Transition::to(State::EMPTY).report(Outcome::Gone { process })
         }
         Event::Time if now >= until && idle => kill_now(process, Cause::Ordered, now),
@@ -607,7 +603,6 @@ fn draining(draining: Draining, event: Event, now: Time) -> Transition {
         Event::Ready
         | Event::Failed(_)
         | Event::Unready(_)
-        | Event::Background { .. }
         | Event::Cut(_)
         | Event::Time
         | Event::Boot(_)
@@ -627,7 +622,7 @@ fn killing(killing: Killing, event: Event, now: Time) -> Transition {
     let same = |process, until, cause| Transition::to(State::Killing { process, since, until, cause });
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }, until, cause),
-        Event::ForkFailed(_) | Event::Exited(_) => gone(process, cause),
+        Event::ForkFailed(_) | Event::Exited(_) | Event::Background => gone(process, cause),
         Event::Time if now >= until => kill_now(process, cause, now),
         Event::Drain { until: sooner, .. } => same(process, until.min(sooner), Cause::Ordered),
         Event::Kill { until: sooner } => {
@@ -639,7 +634,6 @@ fn killing(killing: Killing, event: Event, now: Time) -> Transition {
         Event::Ready
         | Event::Failed(_)
         | Event::Unready(_)
-        | Event::Background { .. }
         | Event::Cut(_)
         | Event::Idle { .. }
         | Event::Time
@@ -653,7 +647,7 @@ fn killed(killed: Killing, event: Event, now: Time) -> Transition {
     let same = |process, cause| Transition::to(State::Killed { process, since, until, cause });
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }, cause),
-        Event::ForkFailed(_) | Event::Exited(_) => gone(process, cause),
+        Event::ForkFailed(_) | Event::Exited(_) | Event::Background => gone(process, cause),
         Event::Time if now >= until => {
             let Transition { state, outcomes, .. } = gone(process, cause);
             let outcomes = [vec![Outcome::Abandoned { process }], outcomes].concat();
@@ -663,7 +657,6 @@ fn killed(killed: Killing, event: Event, now: Time) -> Transition {
         Event::Ready
         | Event::Failed(_)
         | Event::Unready(_)
-        | Event::Background { .. }
         | Event::Cut(_)
         | Event::Hung
         | Event::Idle { .. }
@@ -723,16 +716,10 @@ fn hung(process: Process, role: Role, ready_for: Duration, now: Time) -> Transit
     fail(process, role, ready_for, reason, now.after(ABORT_GRACE), now).kill(process, Kill::Abort)
 }
 
-fn background(
-    process: Process,
-    role: Role,
-    ready_for: Duration,
-    pid: u32,
-    until: Time,
-    now: Time,
-) -> Transition {
-    let process = Process { pid: Some(pid), ..process };
-    fail(process, role, ready_for, went_to_the_background(pid), until, now).kill(process, Kill::Term)
+/// It has ended and has been of no use, even if it was Ready.
+fn ended(process: Process, role: Role, reason: String) -> Transition {
+    let died = Outcome::Died { process, role, ready_for: Duration::ZERO, reason: None };
+    Transition::to(State::EMPTY).report(Outcome::Refused { role, reason }).report(died)
 }
 
 fn kill_now(process: Process, cause: Cause, now: Time) -> Transition {
@@ -758,14 +745,6 @@ impl Transition {
         self.outcomes.push(outcome);
         self
     }
-}
-
-/// Why a process that has put itself to the background is ended.
-fn went_to_the_background(pid: u32) -> String {
-    format!(
-        "it went to the background (process {pid}), which is ended: run it in the foreground, for example with an \
-         option like --foreground or --nodaemon, or `daemonize no` in its configuration"
-    )
 }
 
 #[cfg(test)]

@@ -272,7 +272,6 @@ fn strangers_and_late_answers_are_ignored() {
         Input::Closed { child },
         Input::Stuck { child, reason: String::new() },
         Input::Unready { child, reason: String::new() },
-        Input::Background { child, pid: 1 },
         Input::Worn { child, reason: String::new() },
         Input::Measured { child, rss: u64::MAX },
         Input::Readable,

@@ -378,24 +378,17 @@ pub(crate) fn null_input() -> io::Result<()> {
     Ok(nix::unistd::dup2_stdin(null)?)
 }
 
-/// A child that has ended, and how; `None` when no more have. It stays to be reaped, and its number stays its own until
-/// then.
+/// A child that has ended, `None` when no more have. It stays to be reaped, and its number stays its own until then.
 #[must_use]
-pub(crate) fn ended() -> Option<(u32, Ended)> {
+pub(crate) fn ended() -> Option<u32> {
     loop {
         let mut found = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         // SAFETY: `found` is a living structure of the right kind.
         if unsafe { libc::waitid(libc::P_ALL, 0, found.as_mut_ptr(), flags) } == 0 {
             // SAFETY: zeroed above, and filled for SIGCHLD by the kernel if there is a child.
-            let found = unsafe { found.assume_init() };
-            // SAFETY: a field of SIGCHLD.
-            let pid = unsafe { found.si_pid() };
-            // SAFETY: another one.
-            let status = unsafe { found.si_status() };
-            let how =
-                if found.si_code == libc::CLD_EXITED { Ended::Code(status) } else { Ended::Signal(status) };
-            return (pid > 0).then(|| (pid.unsigned_abs(), how));
+            let pid = unsafe { found.assume_init().si_pid() };
+            return (pid > 0).then(|| pid.unsigned_abs());
         }
         if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
             return None;
@@ -452,65 +445,12 @@ fn how(status: libc::c_int) -> Ended {
     Ended::Code(libc::WEXITSTATUS(status))
 }
 
-/// A child as /proc shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
-    /// Its process id.
-    pub(crate) pid: u32,
-    /// Its process group.
-    pub(crate) group: u32,
-    /// Its session.
-    pub(crate) session: u32,
-    /// Clock ticks from the start of the machine to its fork.
-    pub(crate) started: u64,
-    /// Its real user.
-    pub(crate) user: u32,
-    /// It has ended and was not reaped.
-    pub(crate) ended: bool,
-}
-
-/// All children of this process, those included that others have left to it. Reads a file for each process of the
-/// machine.
-///
-/// # Errors
-/// Where /proc is not mounted.
-pub(crate) fn children() -> io::Result<Vec<Listed>> {
-    let own = std::process::id();
-    let numbers =
-        std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    Ok(numbers.filter_map(|pid| listed(pid, own)).collect())
-}
-
-/// `None` if it is gone, or not a child of `parent`.
-fn listed(pid: u32, parent: u32) -> Option<Listed> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // Its name, in parentheses, may hold anything.
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace();
-    let ended = matches!(fields.next()?, "Z" | "X");
-    if fields.next()?.parse() != Ok(parent) {
-        return None;
-    }
-    let group = fields.next()?.parse().ok()?;
-    let session = fields.next()?.parse().ok()?;
-    let started = fields.nth(15)?.parse().ok()?;
-    let user = user_of(pid)?;
-    Some(Listed { pid, group, session, started, user, ended })
-}
-
 /// The real user of a process; `None` if it is gone. See proc_pid_status(5).
 #[must_use]
 pub(crate) fn user_of(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     users.split_ascii_whitespace().next()?.parse().ok()
-}
-
-/// The session of this process.
-#[must_use]
-pub(crate) fn session() -> u32 {
-    // SAFETY: an integer only; 0 is this process.
-    unsafe { libc::getsid(0) }.unsigned_abs()
 }
 
 /// Sends `signal` to the child; if `group`, to the process group that it was started in, and to itself wherever it has

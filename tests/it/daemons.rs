@@ -293,35 +293,29 @@ fn what_a_daemon_started_ends_with_it() {
     wait_gone(second);
 }
 
-/// Goes to the background like daemon(3): twice forked, in a session of its own, all descriptors elsewhere.
+/// Goes to the background like daemon(3), once: twice forked, in a session of its own, all descriptors elsewhere.
 const DETACHING: &str = r#"
-import os, signal, sys, time
-if os.path.exists("calm"):
-    time.sleep(1000)
-if "deaf" in sys.argv:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+import os, time
+if os.path.exists("detached"):
+    os._exit(0)
 if os.fork():
+    while not os.path.exists("detached"):
+        time.sleep(0.01)
     os._exit(0)
 os.setsid()
 if os.fork():
     os._exit(0)
-def leave(*_):
-    if os.path.exists("alone"):
-        os.remove("alone")
-    os._exit(0)
-if "deaf" not in sys.argv:
-    signal.signal(signal.SIGTERM, leave)
 null = os.open("/dev/null", os.O_RDWR)
 for descriptor in range(3):
     os.dup2(null, descriptor)
-if os.path.exists("alone"):
-    open("OVERLAP", "w")
-if "deaf" not in sys.argv:
-    open("alone", "w").close()
-name = "children" if "child" in sys.argv and not os.fork() else "strays"
-open(name, "a").write("%d " % os.getpid())
+with open("new", "w") as file:
+    file.write(str(os.getpid()))
+os.rename("new", "detached")
 time.sleep(1000)
 "#;
+
+const BACKGROUND: &str = "ended with exit 0 within ten seconds of its start, as a program does that goes to the \
+                          background: run it in the foreground";
 
 /// Process ids that a file names.
 fn numbers(server: &Server, file: &str) -> Vec<u32> {
@@ -330,72 +324,43 @@ fn numbers(server: &Server, file: &str) -> Vec<u32> {
 }
 
 #[test]
-fn a_daemon_that_goes_to_the_background_is_ended_and_told_so() {
-    let setup = setup(r#""hidden": (command: ["python", "detach.py", "child"], app: "site")"#);
+fn a_daemon_that_goes_to_the_background_is_told_so_and_what_is_not_in_its_group_is_left_alone() {
+    let setup = setup(r#""hidden": (command: ["python", "detach.py"], app: "site")"#);
     setup.directory.write("detach.py", DETACHING);
     let server = setup.start().tolerant(&["daemon hidden"]);
-    let line = server.wait_log("daemon hidden: it went to the background (process ");
-    assert!(line.contains("run it in the foreground"), "{line}");
-    // From the log: many are told to go before they have written anything.
-    let pids = wait_until(SOON, "it was started again and again", || {
-        let log = server.log();
-        let told = log.iter().filter_map(|line| line.split_once("it went to the background (process "));
-        let found: Vec<u32> = told.filter_map(|(_, rest)| rest.split(')').next()?.parse().ok()).collect();
-        if found.len() >= 3 { Ok(found) } else { Err(format!("{found:?}")) }
+    let line = server.wait_log("daemon hidden: ended with exit 0");
+    assert!(line.contains("ERROR") && line.contains(BACKGROUND) && line.contains("`daemonize no`"), "{line}");
+    // A failed boot, whatever `ready_after` is.
+    let pool = wait_until(SOON, "it waits before the next attempt", || {
+        let pool = server.pool("hidden");
+        if pool.retry_in_ms.is_some_and(|wait| wait > 1000) { Ok(pool) } else { Err(format!("{pool:?}")) }
     });
-    let told = server.pool("hidden").last_exit.unwrap_or_default();
-    assert!(told.starts_with("it went to the background (process "), "{told}");
-    for pid in &pids[..2] {
-        assert_eq!(Process::of(*pid), None, "only the last one may live: {pids:?}");
-    }
-    assert!(!server.directory().path().join("OVERLAP").exists(), "two ran at a time");
-    // One that is told to leave while it goes to the background would get away.
-    server.directory().write("calm", "");
-    server.wait_ready(SOON, "hidden", 1);
+    assert_eq!((pool.state.as_str(), pool.children.len()), ("failed", 0), "{pool:?}");
+    assert!(pool.last_exit.is_some_and(|why| why.starts_with(BACKGROUND)));
+    let shown = server.command(&["status"]).stdout;
+    assert!(shown.contains("run it in the foreground"), "{shown}");
+    let left = Process::of(numbers(&server, "detached")[0]).expect("whatever is not surely its own lives on");
     server.configure(&configuration(""));
     reload(&server);
-    wait_until(SOON, "nothing of it is left", || {
-        let all = [numbers(&server, "strays"), numbers(&server, "children")].concat();
-        let left: Vec<_> = all.into_iter().filter(|pid| Process::of(*pid).is_some()).collect();
-        holds(left.is_empty(), left)
-    });
+    assert!(left.is_alive());
+    left.signal(Signal::SIGKILL);
+    wait_gone(left);
 }
 
 #[test]
-fn a_stray_that_does_not_listen_is_killed_also_after_an_upgrade() {
-    let setup =
-        setup(r#""hidden": (command: ["python", "detach.py", "deaf"], app: "site", stop_timeout: "2s")"#);
-    setup.directory.write("detach.py", DETACHING);
-    let server = setup.start().tolerant(&["daemon hidden"]);
-    server.wait_log("daemon hidden: it went to the background");
-    let stray = wait_until(SOON, "it is known by what it left", || {
-        let children = server.pool("hidden").children;
-        let found =
-            children.iter().find(|child| child.state == "killing").and_then(|child| Process::of(child.pid));
-        found.filter(|found| numbers(&server, "strays").contains(&found.pid)).ok_or(format!("{children:?}"))
-    });
-    // One that is told to leave in the moment in which it goes to the background gets away: the next one does not go.
-    server.directory().write("calm", "");
-    server.master.signal(Signal::SIGUSR2);
-    wait_until(SOON, "the new program serves", || {
-        let status = server.status();
-        holds(status.generation == 2 && status.mode == "running", &status)
-    });
-    wait_gone(stray);
-    let next = server.wait_ready(SOON, "hidden", 1)[0];
-    assert!(!numbers(&server, "strays").contains(&next.pid));
-}
-
-#[test]
-fn a_program_left_in_its_group_is_asked_to_go() {
-    let script = r#"sh -c 'trap "echo leaves > left; exit 0" TERM; echo > there; while :; do sleep 0.05; done' & 
-        while [ ! -e there ]; do sleep 0.01; done"#;
+fn what_is_left_in_the_group_of_a_daemon_is_killed_before_the_next_one_comes() {
+    let script = r#"if [ -e left ]; then kill -0 $(cat left) && echo OVERLAP; exec sleep 1000; fi
+        sh -c 'trap "" TERM; echo $$ > new; mv new left; while :; do sleep 0.05; done' &
+        while [ ! -e left ]; do sleep 0.01; done"#;
     let server = setup(&format!(r#""hidden": (command: ["sh", "-c", {script:?}])"#));
     let server = server.start().tolerant(&["daemon hidden"]);
-    server.wait_log("daemon hidden: it went to the background (process ");
-    wait_until(SOON, "it has left by itself", || {
-        holds(lines(&server, "left") == ["leaves"], lines(&server, "left"))
-    });
+    let line = server.wait_log("daemon hidden: ended with exit 0");
+    assert!(line.contains(BACKGROUND), "{line}");
+    let next = server.wait_ready(SOON, "hidden", 1)[0];
+    assert_eq!(next.title(), "sleep 1000");
+    let left = numbers(&server, "left");
+    assert!(left.len() == 1 && Process::of(left[0]).is_none_or(|process| !process.is_alive()), "{left:?}");
+    assert!(!server.log().iter().any(|line| line.contains("OVERLAP")), "two ran at a time");
 }
 
 #[test]
@@ -439,34 +404,4 @@ fn check_looks_for_the_programs_of_daemons() {
     let wanted = "daemons.absent.command: there is no program `no-such-program-anywhere`; it is neither in the app's \
                   virtualenv nor on PATH";
     assert!(checked.stderr.contains(wanted), "{checked:?}");
-}
-
-/// Goes to the background as many processes, each in a session of its own, that ignore TERM; the next one stays.
-const MANY: &str = r#"
-import os, signal, time
-if os.path.exists("strays"):
-    time.sleep(1000)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-for number in range(300):
-    if os.fork() == 0:
-        os.setsid()
-        open("strays", "a").write("%d " % os.getpid())
-        time.sleep(1000)
-os._exit(0)
-"#;
-
-#[test]
-fn many_processes_in_the_background_are_ended_and_hold_up_nothing() {
-    let setup = setup(r#""hidden": (command: ["python", "detach.py"], app: "site", stop_timeout: "300ms")"#);
-    setup.directory.write("detach.py", MANY);
-    let server = setup.start().tolerant(&["daemon hidden"]);
-    server.wait_log("daemon hidden: it went to the background (process ");
-    wait_until(SOON, "all have ended", || {
-        assert_eq!(get(server.address, "/").status, 200);
-        let left = numbers(&server, "strays").iter().filter(|pid| Process::of(**pid).is_some()).count();
-        holds(left == 0, left)
-    });
-    server.wait_ready(SOON, "hidden", 1);
-    let left = numbers(&server, "strays").iter().filter(|pid| Process::of(**pid).is_some()).count();
-    assert_eq!(left, 0);
 }

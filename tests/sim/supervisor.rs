@@ -133,8 +133,6 @@ enum Deed {
     Cut(Break),
     /// Nothing runs any more in a process of an app that was told to leave.
     Idle,
-    /// A daemon goes to the background.
-    Hide,
     Exit(Exit),
 }
 
@@ -377,26 +375,9 @@ impl World {
                     }
                     self.on(Input::Cut { child, how });
                 }
-                Deed::Hide => self.hide(child),
                 Deed::Exit(exit) => self.die(child, exit),
             }
         }
-    }
-
-    /// Its process ends, and another one goes on in the background.
-    fn hide(&mut self, child: ChildId) {
-        let exit = Exit::Code(0);
-        if !self.supervisor.may_hide(child, exit, self.now) {
-            return self.die(child, exit);
-        }
-        let pid = child.0 as u32 + (1 << 20);
-        self.supervisor.on(Input::Background { child, pid }, self.now);
-        let pools = self.supervisor.pools();
-        let known = pools.iter().flat_map(|pool| &pool.children).find(|known| known.child == child);
-        let known = known.expect("it lives on");
-        // A start that needs it is given up: then it was told to go besides.
-        assert!(["killing", "draining"].contains(&known.state) && known.pid == Some(pid), "{known:?}");
-        self.pump();
     }
 
     fn die(&mut self, child: ChildId, exit: Exit) {
@@ -842,9 +823,10 @@ impl World {
         match chance {
             0..6 => vec![(soon, Deed::Exit(Exit::Code(1)))],
             6..9 => vec![(soon, Deed::Fail), (soon.after(REACTION), Deed::Exit(Exit::Code(127)))],
-            9..11 => vec![(soon, Deed::Hide)],
-            11 => vec![(soon, Deed::Exit(Exit::Code(0)))],
-            30..34 => vec![(later, Deed::Hide)],
+            // As one that goes to the background, also when it counts as ready already.
+            9 => vec![(soon, Deed::Exit(Exit::Code(0)))],
+            10..12 => vec![(soon.after(Duration::from_secs(2)), Deed::Exit(Exit::Code(0)))],
+            30..34 => vec![(later, Deed::Exit(Exit::Code(0)))],
             12..30 => vec![(later, Deed::Exit(Exit::Signal(11)))],
             _ => vec![],
         }

@@ -141,7 +141,7 @@ fn a_daemon_that_keeps_dying_backs_off_and_shows_it() {
     let mut waits = Vec::new();
     for _ in 0..12 {
         let redis = [scene.of(512, "ready"), scene.of(512, "booting")].concat()[0];
-        scene.exit(redis, Exit::Code(0));
+        scene.exit(redis, Exit::Code(3));
         if let Some(retry) = scene.pool(512).retry {
             let wait = retry.since(scene.now);
             waits.push(wait.as_millis());
@@ -150,10 +150,7 @@ fn a_daemon_that_keeps_dying_backs_off_and_shows_it() {
         }
     }
     assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
-    assert_eq!(
-        scene.pool(512).last_exit.as_deref(),
-        Some("ended before it was ready: exit 0: it left by itself")
-    );
+    assert_eq!(scene.pool(512).last_exit.as_deref(), Some("ended before it was ready: exit 3"));
     assert_eq!(scene.of(513, "ready").len(), 1, "who came after it is left alone");
     assert_eq!(scene.mode(), "running");
 }
@@ -462,29 +459,60 @@ fn a_death_during_a_shrink_does_not_overlap() {
 }
 
 #[test]
-fn a_daemon_in_the_background_goes_before_the_next_one_comes() {
+fn a_daemon_that_seems_to_go_to_the_background_has_failed_to_boot() {
+    let told = "daemon redis: ended with exit 0 within ten seconds of its start";
+    // Alive for a second is Ready, and counts for nothing then.
+    for lives in [0, 1, 10] {
+        let mut scene = running(shop(1));
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            if scene.pool(512).children.is_empty() {
+                let wait = scene.pool(512).retry.map_or(Duration::ZERO, |retry| retry.since(scene.now));
+                waits.push(wait.as_millis());
+                scene.pass(wait);
+            }
+            scene.pass(seconds(lives));
+            let redis = [scene.of(512, "ready"), scene.of(512, "booting")].concat()[0];
+            let outputs = scene.exit(redis, Exit::Code(0));
+            let errors = notes(&outputs, Level::Error);
+            assert!(errors.len() == 1 && errors[0].starts_with(told), "{lives}: {outputs:?}");
+            assert!(
+                errors[0].contains("`daemonize no`") && errors[0].contains("`daemon off;`"),
+                "{errors:?}"
+            );
+            assert_eq!(killed(&outputs), [], "nothing is looked for");
+        }
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200], "{lives}");
+        assert!(scene.pool(512).last_exit.unwrap_or_default().starts_with(&told["daemon redis: ".len()..]));
+    }
+}
+
+#[test]
+fn a_daemon_that_ends_late_in_another_way_or_as_it_was_told_has_not_gone_to_the_background() {
+    let background = |scene: &Scene, outputs: &[Output]| {
+        let shown = scene.pool(512).last_exit.unwrap_or_default();
+        notes(outputs, Level::Error).join(" ").contains("background") || shown.contains("background")
+    };
+    for (lives, exit, expected) in [
+        (millis(10_000), Exit::Code(0), true),
+        (millis(10_001), Exit::Code(0), false),
+        (millis(5_000), Exit::Code(1), false),
+        (millis(5_000), Exit::Signal(15), false),
+    ] {
+        let mut scene = running(shop(1));
+        let redis = scene.one(512, "ready");
+        scene.exit(redis, Exit::Code(1));
+        scene.pass(lives);
+        let redis = scene.one(512, "ready");
+        let outputs = scene.exit(redis, exit);
+        assert_eq!(background(&scene, &outputs), expected, "{lives:?} {exit:?}");
+    }
     let mut scene = running(shop(1));
     let redis = scene.one(512, "ready");
-    scene.exit(redis, Exit::Code(1));
-    let next = scene.one(512, "booting");
-    let (now, left) = (scene.now, Exit::Code(0));
-    assert!(scene.supervisor.may_hide(next, left, now));
-    assert!(!scene.supervisor.may_hide(next, Exit::Code(1), now), "it failed in another way");
-    assert!(!scene.supervisor.may_hide(next, left, now.after(seconds(11))), "too late");
-    assert!(!scene.supervisor.may_hide(scene.one(1, "ready"), left, now), "an app");
-    let outputs = scene.on(Input::Background { child: next, pid: 77 });
-    assert_eq!(killed(&outputs), [(next, Kill::Term)]);
-    let told =
-        "daemon redis: it went to the background (process 77), which is ended: run it in the foreground";
-    assert!(notes(&outputs, Level::Error)[0].starts_with(told), "{outputs:?}");
-    let pool = scene.pool(512);
-    assert_eq!((pool.children[0].state, pool.children[0].pid), ("killing", Some(77)));
-    assert!(pool.last_exit.unwrap_or_default().starts_with("it went to the background"));
-    let now = scene.now;
-    assert!(!scene.supervisor.may_hide(next, left, now), "it has been found already");
-    let outputs = scene.pass(seconds(10));
-    assert_eq!(killed(&outputs), [(next, Kill::Kill)]);
-    assert_eq!(spawned(&outputs), [], "it still lives");
-    scene.exit(next, Exit::Signal(9));
-    assert_eq!(spawned(&scene.pass(millis(100))), [(512, 1)], "after the back-off");
+    scene.on(Input::Restart { ticket: Ticket(1), name: "redis".to_owned() });
+    let outputs = scene.exit(redis, Exit::Code(0));
+    assert!(!background(&scene, &outputs), "it was told to end");
+    let app = scene.one(1, "ready");
+    let outputs = scene.exit(app, Exit::Code(0));
+    assert!(!background(&scene, &outputs), "an app");
 }

@@ -172,31 +172,6 @@ fn a_child_that_moved_to_another_group_is_reached_all_the_same() {
 }
 
 #[test]
-fn children_are_listed_with_what_tells_them_apart() {
-    let first = fork_of_test(|_| 3).unwrap();
-    let second = fork_of_test(|_| {
-        // SAFETY: no arguments; ends by a signal.
-        unsafe { libc::pause() };
-        0
-    })
-    .unwrap();
-    let id = nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(first.pid as i32));
-    let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT;
-    nix::sys::wait::waitid(id, flags).unwrap();
-    let children = children().unwrap();
-    let of = |pid: u32| children.iter().find(|child| child.pid == pid).copied().unwrap();
-    let user = nix::unistd::getuid().as_raw();
-    let (one, other) = (of(first.pid), of(second.pid));
-    assert_eq!((one.group, one.session, one.user, one.ended), (first.pid, session(), user, true));
-    assert_eq!((other.group, other.session, other.ended), (second.pid, session(), false));
-    assert!(other.started >= one.started && one.started > 0, "{one:?} {other:?}");
-    assert!(children.iter().all(|child| child.pid != std::process::id() && child.pid != 1));
-    signal(&second, libc::SIGKILL, false).unwrap();
-    assert_eq!(wait(&second), Ended::Signal(libc::SIGKILL));
-    assert_eq!(wait(&first), Ended::Code(3));
-}
-
-#[test]
 fn nothing_is_sent_to_everybody() {
     for pid in [0, 1] {
         let error = signal(&Child { pid, handle: None }, 0, true).unwrap_err();
