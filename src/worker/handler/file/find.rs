@@ -14,6 +14,7 @@ use crate::http::mime;
 use crate::sys::file::{Kind, Metadata, metadata, read_at};
 use crate::sys::page_cache::read_if_cached;
 use crate::timer::{Time, Wall};
+use crate::worker::shortage::is_shortage;
 use nix::errno::Errno;
 use std::cell::Cell;
 use std::io;
@@ -435,7 +436,7 @@ pub(super) fn failed(error: &io::Error) -> (u16, &'static str) {
         Errno::ENXIO | Errno::ENODEV => (404, SPECIAL),
         Errno::EACCES | Errno::EPERM => (403, "permission denied"),
         Errno::ELOOP | Errno::EXDEV => (403, "a symbolic link leads out of the root, or in a circle"),
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => (503, EXHAUSTED),
+        _ if is_shortage(error) => (503, EXHAUSTED),
         Errno::EAGAIN => (503, "the file changes all the time"),
         _ if error.kind() == io::ErrorKind::InvalidData => (503, "the file has just changed"),
         _ => (500, "the file cannot be read"),

@@ -10,9 +10,11 @@ use crate::timer::Time;
 use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
 use crate::worker::reply::Reply;
+use crate::worker::shortage::is_shortage;
 use crate::worker::spool::{RequestBody, ResponseSpool};
 use crate::worker::upstream::arrivals::Stranger;
 use crate::worker::upstream::links::{Link, Peer, Unit, UnitLink};
+use nix::errno::Errno;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -56,10 +58,13 @@ pub(in crate::worker) enum Unsent {
     Shortage(io::Error),
 }
 
-fn is_shortage(error: &io::Error) -> bool {
-    use nix::errno::Errno;
-    let short = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS, Errno::ENOSPC, Errno::EAGAIN];
-    error.raw_os_error().is_some_and(|code| short.contains(&Errno::from_raw(code)))
+/// Whether a unit was not reached for want of something that closing connections may not give, too: epoll's watches, room
+/// in the queue of a socket.
+fn is_lacking(error: &io::Error) -> bool {
+    is_shortage(error)
+        || error
+            .raw_os_error()
+            .is_some_and(|code| [Errno::ENOSPC, Errno::EAGAIN].contains(&Errno::from_raw(code)))
 }
 
 impl AppRun {
@@ -76,7 +81,7 @@ impl AppRun {
         let Drive { owner, config, cx, .. } = drive;
         let key = match cx.stream_to(unit, *owner) {
             Ok(key) => key,
-            Err(error) if is_shortage(&error) => {
+            Err(error) if is_lacking(&error) => {
                 cx.free_unit(unit);
                 return Err(Unsent::Shortage(error));
             }
