@@ -8,6 +8,8 @@
 //! - The host of a URL is what the template says. What a client wrote of a path comes behind a slash, so that no
 //!   `.evil.example` or `@evil.example` completes the host.
 
+use super::percent;
+
 /// What a template may refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variable {
@@ -216,14 +218,7 @@ fn pieces(template: &str) -> impl Iterator<Item = Piece<'_>> {
 }
 
 fn push_encoded(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        match byte {
-            0x21..=0x7e if !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}') => {
-                out.push(*byte);
-            }
-            _ => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-        }
-    }
+    percent::encode(bytes, |byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte), out);
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod forwarded;
 pub(crate) mod location;
 pub(crate) mod message;
 pub(crate) mod mime;
+pub(crate) mod percent;
 pub(crate) mod range;
 pub(crate) mod readings;
 mod scheme;

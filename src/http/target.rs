@@ -8,6 +8,7 @@
 use super::Scheme;
 use super::fields::Span;
 use super::message::Method;
+use super::percent;
 use std::net::Ipv6Addr;
 
 /// A parsed request-target.
@@ -176,14 +177,8 @@ pub(crate) fn write_origin_form(method: Method, target: &[u8], out: &mut Vec<u8>
     }
     if rest.is_ascii() {
         out.extend_from_slice(rest);
-        return;
-    }
-    for byte in rest {
-        if byte.is_ascii() {
-            out.push(*byte);
-        } else {
-            out.extend_from_slice(&[b'%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
-        }
+    } else {
+        percent::encode(rest, |byte| byte.is_ascii(), out);
     }
 }
 
@@ -405,10 +400,6 @@ fn hex_value(byte: u8) -> Option<u8> {
         b'A'..=b'F' => Some(byte - b'A' + 10),
         _ => None,
     }
-}
-
-fn hex_digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'A' + value - 10 }
 }
 
 fn span(start: usize, end: usize) -> Span {

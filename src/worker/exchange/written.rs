@@ -1,5 +1,6 @@
 //! What a client wrote of its target, for redirects and for apps.
 
+use crate::http::percent;
 use crate::http::target::{Form, Target};
 use std::borrow::Cow;
 
@@ -27,12 +28,7 @@ pub(super) fn path_as_written<'a>(target: &Target, raw: &'a [u8]) -> Cow<'a, [u8
 
 fn encoded(path: &[u8]) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(path.len());
-    for byte in path {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => encoded.push(*byte),
-            _ => encoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-        }
-    }
+    percent::encode(path, |byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte), &mut encoded);
     encoded
 }
 

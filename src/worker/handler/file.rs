@@ -38,7 +38,7 @@ pub(crate) use root::Replaced;
 
 use crate::buf::{Far, Segment};
 use crate::config::{self, Config, FileCache, Handler};
-use crate::http::{BodyLength, Method, RequestHead, ResponseHead};
+use crate::http::{BodyLength, Method, RequestHead, ResponseHead, percent};
 use crate::sys::fd::random;
 use crate::timer::{Time, Wall};
 use cache::Cache;
@@ -46,7 +46,7 @@ use entry::{EXHAUSTED, Entry, File, Found, Variant, believed_until};
 use find::{Search, StaticLocation};
 use manifest::Manifest;
 use multipart::Multipart;
-use names::{encode, encode_segment, last, trim_slashes};
+use names::{encode_segment, last, trim_slashes};
 use response::{Asked, Plan};
 use root::Root;
 use std::io;
@@ -373,7 +373,7 @@ fn redirect(request: &Request<'_>) -> Answer {
     location.push(b'/');
     if let Some(query) = request.query {
         location.push(b'?');
-        encode(query, |byte| byte.is_ascii_graphic(), &mut location);
+        percent::encode(query, |byte| byte.is_ascii_graphic(), &mut location);
     }
     let head = ResponseHead::new(301).with("Location", location);
     Answer::Send { head, body: BodyLength::Known(0), segments: Vec::new() }

@@ -1,5 +1,7 @@
 //! What the names in a path mean. Pure.
 
+use crate::http::percent;
+
 /// Why a segment of a path names nothing that is served, if so. Not a security boundary by itself (a file may have
 /// other names), but what deployments leave lying around. `dotfiles`: names that begin with a dot are served, but for
 /// those that never are meant to be.
@@ -19,20 +21,9 @@ pub(super) fn hidden(segment: &[u8], dotfiles: bool) -> Option<&'static str> {
         .then_some("backup, bytecode and database files are not served")
 }
 
-/// Percent-encodes what may not stand (RFC 3986 §2.1).
-pub(super) fn encode(text: &[u8], may_stand: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
-    for byte in text {
-        if may_stand(*byte) {
-            out.push(*byte);
-        } else {
-            out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
-    }
-}
-
 /// Percent-encodes a name for use as the first and only segment of a relative reference (RFC 3986 §4.2).
 pub(super) fn encode_segment(name: &[u8], out: &mut Vec<u8>) {
-    encode(name, |byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=@".contains(&byte), out);
+    percent::encode(name, |byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=@".contains(&byte), out);
 }
 
 /// Last segment of a path.
@@ -47,7 +38,6 @@ pub(super) fn trim_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
 /// Never served, whatever the location says.
 const SECRET: [&str; 6] = [".git", ".hg", ".svn", ".bzr", ".ssh", ".DS_Store"];
 /// Ends of names that are not served.

@@ -1,0 +1,25 @@
+//! Percent-encoding (RFC 3986 §2.1).
+
+/// Appends `bytes`; each that may not stand as it is becomes `%` and two upper-case digits.
+pub(crate) fn encode(bytes: &[u8], may_stand: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'A' + value - 10 };
+    for &byte in bytes {
+        if may_stand(byte) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_stand_has_two_digits() {
+        let mut out = b"/".to_vec();
+        encode(&[b'a', 0, b'%', 0x9a, 0xff, b'z'], |byte| byte.is_ascii_alphabetic(), &mut out);
+        assert_eq!(out, b"/a%00%25%9A%FFz");
+    }
+}
