@@ -2,16 +2,19 @@
 //! `unsafe` and `Instant` may stand. Each offence is named by file and line. Code under `#[cfg(test)]` and files named
 //! `tests.rs` are free.
 //!
-//! This reads tokens, not Rust's meaning: comments and literals are dropped, `use` trees and paths are spelled out,
-//! `self` and `super` are resolved against the module that the file makes. What a macro of another crate expands to, and
-//! what is passed on by a re-export, is not seen.
+//! Every path is judged as it is written, also in what is handed to a macro, and as all that it stands for by the `use`s of
+//! its module and the re-exports of others. What a macro of another crate expands to, and a lone name, is not seen; how a
+//! lone name came to its module is.
 //!
 //! CONTRIBUTING.md leads through the same sources, so what it names is looked for here too.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the sources has failed")]
 
+use proc_macro2::{Delimiter, Group, Spacing, TokenStream, TokenTree};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use syn::visit::{self, Visit};
 
 /// Folder (or file) below `src/`, its layer, and whether it is a pure core.
 const LAYERS: &[(&str, u8, bool)] = &[
@@ -128,14 +131,14 @@ fn the_sources_keep_to_the_layers() {
     let mut files = Vec::new();
     collect(&src, &mut files);
     assert!(files.len() > 20, "only {} files below {}", files.len(), src.display());
-    let offences: Vec<_> = files
+    let sources: Vec<Source> = files
         .iter()
-        .flat_map(|file| {
+        .map(|file| {
             let name = file.strip_prefix(&src).unwrap().to_str().unwrap();
-            scan(name, &fs::read_to_string(file).unwrap())
+            Source::read(name, &fs::read_to_string(file).unwrap())
         })
-        .map(|offence| format!("src/{offence}"))
         .collect();
+    let offences: Vec<_> = scan(&sources).iter().map(|offence| format!("src/{offence}")).collect();
     assert!(offences.is_empty(), "{} offences against the layers:\n{}", offences.len(), offences.join("\n"));
 }
 
@@ -228,37 +231,40 @@ impl fmt::Display for Offence {
     }
 }
 
-/// All offences in a file, whose name is relative to `src/`.
-fn scan(name: &str, text: &str) -> Vec<Offence> {
-    let module = module_of(name);
-    let top =
-        module.first().map_or(if name == "main.rs" { "main" } else { "lib" }, String::as_str).to_owned();
+/// All offences in some files.
+fn scan(sources: &[Source]) -> Vec<Offence> {
+    let uses = Uses::of(sources);
+    sources.iter().flat_map(|source| offences(source, &uses)).collect()
+}
+
+fn offences(source: &Source, uses: &Uses<'_>) -> Vec<Offence> {
+    let name = source.name.as_str();
     let mut offences = Vec::new();
     let mut report = |line, what: String| offences.push(Offence { file: name.into(), line, what });
+    let top = source.module.first().map_or(if name == "main.rs" { "main" } else { "lib" }, String::as_str);
     let Some(&(_, layer, pure)) = LAYERS.iter().find(|(folder, ..)| *folder == top) else {
         report(1, format!("`{top}` is not in the layer table"));
         return offences;
     };
-    if name.ends_with("tests.rs") {
-        return offences;
-    }
-    let tokens = without_tests(tokens(text));
-    for path in paths(&tokens, &module) {
-        let parts: Vec<&str> = path.parts.iter().map(String::as_str).collect();
-        if let Some(what) = judge(&top, layer, pure, &parts).or_else(|| by_path(name, &top, &parts)) {
-            report(path.line, what);
+    for Named { line, module, parts, .. } in &source.names {
+        let wrong = uses.meanings(module, parts).into_iter().find_map(|meaning| {
+            let parts: Vec<&str> = meaning.iter().map(String::as_str).collect();
+            judge(top, layer, pure, &parts).or_else(|| by_path(name, top, &parts))
+        });
+        if let Some(what) = wrong {
+            report(*line, what);
         }
     }
-    for (index, token) in tokens.iter().enumerate() {
-        let next = tokens.get(index + 1).map_or("", |next| next.text.as_str());
-        match token.text.as_str() {
-            "unsafe" if top != "sys" => report(token.line, "`unsafe` outside src/sys".into()),
-            "Instant" => report(token.line, "`Instant`: time comes from sys::clock as timer::Time".into()),
+    for (index, (line, text)) in source.tokens.iter().enumerate() {
+        let next = source.tokens.get(index + 1).map_or("", |(_, next)| next);
+        match text.as_str() {
+            "unsafe" if top != "sys" => report(*line, "`unsafe` outside src/sys".into()),
+            "Instant" => report(*line, "`Instant`: time comes from sys::clock as timer::Time".into()),
             "SystemTime" => {
-                report(token.line, "`SystemTime`: wall time comes from sys::clock as timer::Wall".into())
+                report(*line, "`SystemTime`: wall time comes from sys::clock as timer::Wall".into());
             }
             printer if pure && next == "!" && PRINTERS.contains(&printer) => {
-                report(token.line, format!("`{printer}!` in a core"));
+                report(*line, format!("`{printer}!` in a core"));
             }
             _ => {}
         }
@@ -283,11 +289,10 @@ fn judge(top: &str, layer: u8, pure: bool, path: &[&str]) -> Option<String> {
         }
         ["mio", ..] if top != "event" => Some("`mio` outside src/event".into()),
         [krate, ..] if pure && CRATES.contains(krate) => Some(format!("`{krate}` in a core")),
-        // As `net::TcpStream` after `use std::net`.
-        path if pure && STANDARD.iter().any(|banned| path.starts_with(banned) || is_tail(path, banned)) => {
+        path if pure && STANDARD.iter().any(|banned| path.starts_with(banned)) => {
             Some(format!("`{}` in a core", path.join("::")))
         }
-        ["std", "net" | "io" | "os", "*"] if pure => Some(format!("`{}` in a core", path.join("::"))),
+        ["std", .., "*"] if pure => Some(format!("`{}` in a core", path.join("::"))),
         _ => None,
     }
 }
@@ -309,10 +314,6 @@ fn by_path(name: &str, top: &str, path: &[&str]) -> Option<String> {
         .then(|| format!("`{OPENED_IN_SYS}` outside src/sys: use sys::place"))
 }
 
-fn is_tail(path: &[&str], banned: &[&str]) -> bool {
-    banned.len() > 2 && path.starts_with(&banned[1..])
-}
-
 /// The module that a file makes: `h1/conn.rs` and `h1/conn/mod.rs` make `h1::conn`; `lib.rs` and `main.rs` the root.
 fn module_of(name: &str) -> Vec<String> {
     let mut parts: Vec<String> = name.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
@@ -322,275 +323,197 @@ fn module_of(name: &str) -> Vec<String> {
     parts
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Token {
+/// A path that a file names, or has in a `use`.
+struct Named {
     line: usize,
-    text: String,
+    /// Where it stands.
+    module: Vec<String>,
+    /// Spelled out, from `crate` or another crate on; or from what the module binds.
+    parts: Vec<String>,
+    /// The name that a `use` gives it there.
+    bound: Option<String>,
 }
 
-/// Identifiers, `::`, and every other mark as one character; no comments, no literals.
-fn tokens(text: &str) -> Vec<Token> {
-    let mut out = Vec::new();
-    let mut line = 1;
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            _ if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
-            _ if rest.starts_with("/*") => block_comment(rest),
-            _ if first.is_alphabetic() || first == '_' => match literal(rest) {
-                Some(length) => length,
-                None => {
-                    let word = rest.strip_prefix("r#").unwrap_or(rest);
-                    let end = word.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(word.len());
-                    out.push(Token { line, text: word[..end].to_owned() });
-                    rest.len() - word.len() + end
-                }
-            },
-            '"' => string(rest, 0),
-            '\'' => character(rest),
-            _ if first.is_numeric() => {
-                rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())
-            }
-            _ if rest.starts_with("::") => {
-                out.push(Token { line, text: "::".into() });
-                2
-            }
-            _ => {
-                if !first.is_whitespace() {
-                    out.push(Token { line, text: first.into() });
-                }
-                first.len_utf8()
-            }
-        };
-        line += rest[..length].matches('\n').count();
-        rest = &rest[length..];
-    }
-    out
+/// A file of `src/`, without its tests.
+struct Source {
+    /// Relative to `src/`.
+    name: String,
+    module: Vec<String>,
+    names: Vec<Named>,
+    /// All of it, without literals and comments, and the lines.
+    tokens: Vec<(usize, String)>,
 }
 
-/// Length of a block comment; they nest.
-fn block_comment(text: &str) -> usize {
-    let (mut depth, mut at) = (0, 0);
-    while at < text.len() {
-        if text[at..].starts_with("/*") {
-            depth += 1;
-            at += 2;
-        } else if text[at..].starts_with("*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                break;
-            }
-        } else {
-            at += text[at..].chars().next().map_or(1, char::len_utf8);
-        }
-    }
-    at
-}
-
-/// Length of a literal with a prefix (`b"…"`, `r#"…"#`, `br"…"`, `c"…"`, `b'…'`), if one begins here.
-fn literal(text: &str) -> Option<usize> {
-    let prefix = ["br", "cr", "b", "c", "r"].into_iter().find(|prefix| {
-        let rest = text[prefix.len().min(text.len())..].trim_start_matches('#');
-        let hashes = text.len() - prefix.len().min(text.len()) - rest.len();
-        text.starts_with(prefix)
-            && (rest.starts_with('"') && (hashes == 0 || prefix.ends_with('r'))
-                || *prefix == "b" && rest.starts_with('\''))
-    })?;
-    let rest = &text[prefix.len()..];
-    if rest.starts_with('\'') {
-        return Some(prefix.len() + character(rest));
-    }
-    if !prefix.ends_with('r') {
-        return Some(prefix.len() + string(rest, 0));
-    }
-    let hashes = rest.len() - rest.trim_start_matches('#').len();
-    let end = format!("\"{}", "#".repeat(hashes));
-    let body = &rest[hashes + 1..];
-    Some(prefix.len() + hashes + 1 + body.find(&end).map_or(body.len(), |found| found + end.len()))
-}
-
-/// Length of a string literal that begins with its quote at `start`.
-fn string(text: &str, start: usize) -> usize {
-    let mut escaped = false;
-    for (index, character) in text[start..].char_indices().skip(1) {
-        match character {
-            '"' if !escaped => return start + index + 1,
-            '\\' => escaped = !escaped,
-            _ => escaped = false,
-        }
-    }
-    text.len()
-}
-
-/// Length of a character literal, or of the quote of a lifetime.
-fn character(text: &str) -> usize {
-    let mut characters = text.char_indices().skip(1);
-    match (characters.next(), characters.next()) {
-        (Some((_, '\\')), _) => {
-            let mut escaped = false;
-            for (index, character) in text.char_indices().skip(1) {
-                match character {
-                    '\'' if !escaped => return index + 1,
-                    '\\' => escaped = !escaped,
-                    _ => escaped = false,
-                }
-            }
-            text.len()
-        }
-        (Some(_), Some((index, '\''))) => index + 1,
-        _ => 1,
+impl Source {
+    fn read(name: &str, text: &str) -> Self {
+        let module = module_of(name);
+        let text = if name.ends_with("tests.rs") { "" } else { text };
+        let code = without_tests(text.parse().unwrap_or_else(|error| panic!("src/{name}: {error}")));
+        let file = syn::parse2(code.clone()).unwrap_or_else(|error| panic!("src/{name}: {error}"));
+        let mut walk = Walk { module: module.clone(), names: Vec::new() };
+        walk.visit_file(&file);
+        Self { name: name.to_owned(), module, names: walk.names, tokens: flat(code) }
     }
 }
 
 /// Drops every item under `#[cfg(test)]`.
-fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
-    let attribute = ["#", "[", "cfg", "(", "test", ")", "]"];
-    let mut out = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        let here = &tokens[at..];
-        if here.len() < attribute.len() || here.iter().zip(attribute).any(|(token, text)| token.text != text)
-        {
-            out.push(tokens[at].clone());
-            at += 1;
-            continue;
-        }
-        at += attribute.len();
-        let mut depth = 0;
-        while let Some(token) = tokens.get(at) {
-            at += 1;
-            match token.text.as_str() {
-                "{" | "(" | "[" => depth += 1,
-                "}" if depth == 1 => break,
-                "}" | ")" | "]" => depth -= 1,
-                ";" if depth == 0 => break,
-                _ => {}
+fn without_tests(code: TokenStream) -> TokenStream {
+    let mut kept = Vec::new();
+    let mut rest = code.into_iter().peekable();
+    while let Some(token) = rest.next() {
+        let next = rest.peek().map_or(String::new(), ToString::to_string);
+        match token {
+            TokenTree::Punct(mark) if mark.as_char() == '#' && next == "[cfg (test)]" => {
+                let is_last = |token: &TokenTree| match token {
+                    TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+                    token => token.to_string() == ";",
+                };
+                rest.find(is_last);
+                // What is said of it before, and what follows the braces of `use a::{b}`.
+                while let [.., TokenTree::Punct(mark), TokenTree::Group(_)] = kept.as_slice()
+                    && mark.as_char() == '#'
+                {
+                    kept.truncate(kept.len() - 2);
+                }
+                rest.next_if(|token| token.to_string() == ";");
             }
+            TokenTree::Group(group) => {
+                let mut inner = Group::new(group.delimiter(), without_tests(group.stream()));
+                inner.set_span(group.span());
+                kept.push(inner.into());
+            }
+            token => kept.push(token),
+        }
+    }
+    kept.into_iter().collect()
+}
+
+/// Identifiers, `::`, and every other mark as one character.
+fn flat(code: TokenStream) -> Vec<(usize, String)> {
+    let mut out: Vec<(usize, String)> = Vec::new();
+    let mut joint = false;
+    for token in code {
+        let line = token.span().start().line;
+        let colons = joint && matches!(&token, TokenTree::Punct(mark) if mark.as_char() == ':');
+        joint = false;
+        match token {
+            TokenTree::Group(group) => {
+                out.push((line, "(".to_owned()));
+                out.extend(flat(group.stream()));
+                out.push((line, ")".to_owned()));
+            }
+            TokenTree::Ident(name) => out.push((line, plain(&name))),
+            TokenTree::Punct(_) if colons => out.last_mut().unwrap().1.push(':'),
+            TokenTree::Punct(mark) => {
+                joint = mark.as_char() == ':' && mark.spacing() == Spacing::Joint;
+                out.push((line, mark.to_string()));
+            }
+            TokenTree::Literal(_) => out.push((line, String::new())),
         }
     }
     out
 }
 
-#[derive(Debug, PartialEq)]
-struct Named {
-    line: usize,
-    parts: Vec<String>,
+fn plain(name: &proc_macro2::Ident) -> String {
+    name.to_string().trim_start_matches("r#").to_owned()
 }
 
-/// Every path with more than one part, and every part of a `use` tree, from `crate` or an external crate on.
-fn paths(tokens: &[Token], module: &[String]) -> Vec<Named> {
-    let mut found = Vec::new();
-    let mut scope = Scope { module: module.to_vec(), opened: Vec::new(), depth: 0 };
-    let mut at = 0;
-    while at < tokens.len() {
-        let text = tokens[at].text.as_str();
-        let next = |offset: usize| tokens.get(at + offset).map_or("", |token| token.text.as_str());
-        match text {
-            "mod" if next(2) == "{" => {
-                scope.enter(next(1));
-                at += 3;
-            }
-            "{" | "}" => {
-                scope.brace(text);
-                at += 1;
-            }
-            "use" | "extern" if text == "use" || next(1) == "crate" => {
-                at += if text == "use" { 1 } else { 2 };
-                at = tree(tokens, at, &[], &scope.module, &mut found);
-            }
-            // In `pub(in crate::x)` and everywhere else; a lone name is no path.
-            _ if is_name(text) && next(1) == "::" => at = path(tokens, at, &scope.module, &mut found),
-            _ => at += 1,
-        }
-    }
-    found
-}
-
-/// Where in the modules of a file one is.
-struct Scope {
+/// Collects what a file names.
+struct Walk {
     module: Vec<String>,
-    /// Depth of the brace that opened each inline module.
-    opened: Vec<usize>,
-    depth: usize,
+    names: Vec<Named>,
 }
 
-impl Scope {
-    fn enter(&mut self, name: &str) {
-        self.module.push(name.to_owned());
-        self.depth += 1;
-        self.opened.push(self.depth);
+impl Walk {
+    fn name(&mut self, line: usize, parts: &[String], bound: Option<String>) {
+        let parts = absolute(parts, &self.module);
+        self.names.push(Named { line, module: self.module.clone(), parts, bound });
     }
 
-    fn brace(&mut self, brace: &str) {
-        if brace == "{" {
-            self.depth += 1;
-            return;
-        }
-        if self.opened.last() == Some(&self.depth) {
-            self.opened.pop();
-            self.module.pop();
-        }
-        self.depth = self.depth.saturating_sub(1);
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
-}
-
-/// Reads `a::b::c` in an expression or a type; a turbofish ends it.
-fn path(tokens: &[Token], mut at: usize, module: &[String], found: &mut Vec<Named>) -> usize {
-    let line = tokens[at].line;
-    let mut parts = Vec::new();
-    while let Some(token) = tokens.get(at).filter(|token| is_name(&token.text)) {
-        parts.push(token.text.clone());
-        at += 1;
-        if tokens.get(at).is_none_or(|token| token.text != "::") {
-            break;
-        }
-        at += 1;
-    }
-    found.push(Named { line, parts: absolute(&parts, module) });
-    at
-}
-
-/// Reads a `use` tree below `prefix`; returns where it ends.
-fn tree(
-    tokens: &[Token],
-    mut at: usize,
-    prefix: &[String],
-    module: &[String],
-    found: &mut Vec<Named>,
-) -> usize {
-    let mut parts = prefix.to_vec();
-    let mut line = tokens.get(at).map_or(0, |token| token.line);
-    while let Some(token) = tokens.get(at) {
-        match token.text.as_str() {
-            "::" => at += 1,
-            "{" => {
-                at += 1;
-                while tokens.get(at).is_some_and(|token| token.text != "}") {
-                    at = tree(tokens, at, &parts, module, found);
-                    if tokens.get(at).is_some_and(|token| token.text == ",") {
-                        at += 1;
-                    }
-                }
-                return at + 1;
-            }
-            "as" => at += 2,
+    fn tree(&mut self, tree: &syn::UseTree, before: &[String]) {
+        let with = |name: &proc_macro2::Ident| match (plain(name), before) {
             // `use a::b::{self}` is `a::b`.
-            "self" if !parts.is_empty() => at += 1,
-            text if text == "*" || is_name(text) => {
-                line = token.line;
-                parts.push(text.to_owned());
-                at += 1;
+            (name, [_, ..]) if name == "self" => before.to_vec(),
+            (name, _) => [before, &[name]].concat(),
+        };
+        match tree {
+            syn::UseTree::Path(path) => self.tree(&path.tree, &with(&path.ident)),
+            syn::UseTree::Name(name) => {
+                let parts = with(&name.ident);
+                self.name(name.ident.span().start().line, &parts, parts.last().cloned());
             }
-            _ => break,
+            syn::UseTree::Rename(name) => {
+                let (line, bound) = (name.ident.span().start().line, plain(&name.rename));
+                self.name(line, &with(&name.ident), Some(bound));
+            }
+            syn::UseTree::Glob(glob) => {
+                let parts = [before, &["*".to_owned()]].concat();
+                self.name(glob.star_token.spans[0].start().line, &parts, Some("*".to_owned()));
+            }
+            syn::UseTree::Group(group) => group.items.iter().for_each(|item| self.tree(item, before)),
         }
     }
-    found.push(Named { line, parts: absolute(&parts, module) });
-    at
+
+    /// What is handed to a macro or an attribute: no syntax yet.
+    fn tokens(&mut self, code: TokenStream) {
+        let tokens = flat(code);
+        let mut at = 0;
+        while at < tokens.len() {
+            let is_name = |at: usize| {
+                let text = tokens.get(at).map_or("", |(_, text)| text);
+                text.starts_with(|first: char| first.is_alphabetic() || first == '_')
+            };
+            let mut end = at + 1;
+            while is_name(end - 1)
+                && tokens.get(end).is_some_and(|(_, text)| text == "::")
+                && is_name(end + 1)
+            {
+                end += 2;
+            }
+            if end - at > 1 {
+                let parts: Vec<String> =
+                    tokens[at..end].iter().step_by(2).map(|(_, text)| text.clone()).collect();
+                self.name(tokens[at].0, &parts, None);
+            }
+            at = end;
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Walk {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.module.push(plain(&item.ident));
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.tree(&item.tree, &[]);
+        visit::visit_item_use(self, item);
+    }
+
+    fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
+        let bound = item.rename.as_ref().map_or(&item.ident, |(_, name)| name);
+        self.name(item.ident.span().start().line, &[plain(&item.ident)], Some(plain(bound)));
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let parts: Vec<String> = path.segments.iter().map(|segment| plain(&segment.ident)).collect();
+        if parts.len() > 1 {
+            self.name(path.segments[0].ident.span().start().line, &parts, None);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.tokens(call.tokens.clone());
+        visit::visit_macro(self, call);
+    }
+
+    fn visit_meta_list(&mut self, list: &'ast syn::MetaList) {
+        self.tokens(list.tokens.clone());
+        visit::visit_meta_list(self, list);
+    }
 }
 
 /// Resolves `self` and `super` at the front.
@@ -601,17 +524,75 @@ fn absolute(parts: &[String], module: &[String]) -> Vec<String> {
         return parts.to_vec();
     }
     let left = module.len().saturating_sub(supers);
-    let mut out = vec!["crate".to_owned()];
-    out.extend_from_slice(&module[..left]);
-    out.extend_from_slice(&parts[supers + selves..]);
-    out
+    [&["crate".to_owned()], &module[..left], &parts[supers + selves..]].concat()
+}
+
+/// What each module binds by `use`.
+#[derive(Default)]
+struct Uses<'a>(BTreeMap<&'a [String], Vec<(&'a str, &'a [String])>>);
+
+impl<'a> Uses<'a> {
+    fn of(sources: &'a [Source]) -> Self {
+        let mut uses = Self::default();
+        for named in sources.iter().flat_map(|source| &source.names) {
+            if let Some(bound) = &named.bound {
+                uses.0.entry(&named.module).or_default().push((bound, &named.parts));
+            }
+        }
+        uses
+    }
+
+    /// A path that stands in a module, and everything that it stands for.
+    fn meanings(&self, module: &[String], parts: &[String]) -> Vec<Vec<String>> {
+        let mut found = vec![parts.to_vec()];
+        // It may begin with a name that the module binds, or with a module in it.
+        if !matches!(parts[0].as_str(), "crate" | "hatchery") {
+            found.push([&["crate".to_owned()], module, parts].concat());
+        }
+        let mut at = 0;
+        while at < found.len() {
+            for next in self.steps(&found[at]) {
+                // A name that everything of another module may have grows without end.
+                if !found.contains(&next) && next.len() <= parts.len() + 8 {
+                    found.push(next);
+                }
+            }
+            at += 1;
+        }
+        found
+    }
+
+    /// What a path from `crate` on stands for if one of the names in it comes from a `use`.
+    fn steps(&self, path: &[String]) -> Vec<Vec<String>> {
+        let mut found = Vec::new();
+        if !matches!(path[0].as_str(), "crate" | "hatchery") {
+            return found;
+        }
+        for at in 1..path.len() {
+            let (name, rest) = (path[at].as_str(), &path[at + 1..]);
+            for (bound, stands_for) in self.0.get(&path[1..at]).into_iter().flatten() {
+                match stands_for.split_last() {
+                    // Everything in another module.
+                    Some((_, other)) if *bound == "*" => found.push([other, &path[at..]].concat()),
+                    _ if *bound == name || name == "*" => found.push([stands_for, rest].concat()),
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
 }
 
 mod tests {
     use super::*;
 
     fn found(name: &str, text: &str) -> Vec<String> {
-        scan(name, text).iter().map(ToString::to_string).collect()
+        found_in(&[(name, text)])
+    }
+
+    fn found_in(files: &[(&str, &str)]) -> Vec<String> {
+        let sources: Vec<Source> = files.iter().map(|(name, text)| Source::read(name, text)).collect();
+        scan(&sources).iter().map(ToString::to_string).collect()
     }
 
     #[track_caller]
@@ -679,6 +660,42 @@ mod tests {
     }
 
     #[test]
+    fn other_names_are_seen_through() {
+        offends("h1/mod.rs", "use std as s;\nfn f() { s::fs::read(p) }", 2, "std::fs");
+        offends("h1/mod.rs", "fn f() { use std as s;\ns::fs::read(p) }", 2, "std::fs");
+        offends("h1/mod.rs", "mod a { pub use std as s; }\nfn f() { a::s::env::args() }", 2, "std::env");
+        offends(
+            "h1/mod.rs",
+            "mod a { pub use std as s; }\nuse self::a::*; fn f() { s::env::args() }",
+            2,
+            "std::env",
+        );
+        offends("master/mod.rs", "use std::fs as files;\nfn f() { files::rename(a, b) }", 2, "fs::rename");
+        offends("master/mod.rs", "use std::fs::File as F;\nfn f() { F::create(p) }", 2, "File::create");
+        offends("worker/mod.rs", "fn f() { assert!(g(&[crate::master::run()])) }", 1, "`master`");
+        offends("worker/mod.rs", "macro_rules! m { () => { $crate::master::run() } }", 1, "`master`");
+        offends("worker/mod.rs", "#[derive(x(crate::master::Y))] struct S;", 1, "`master`");
+        offends("dispatch/mod.rs", "fn f() { g!(x, { println!(\"\") }) }", 1, "println");
+        offends("worker/mod.rs", "fn f() { g!(unsafe { h() }) }", 1, "unsafe");
+        let handed_on = [
+            ("event/mod.rs", "pub use mio::Token;"),
+            ("sys/fd.rs", "pub(crate) use std::fs as files;"),
+            ("worker/mod.rs", "use crate::event::Token; fn f() {}\nuse crate::event::*;"),
+            ("worker/spool.rs", "use crate::sys::fd;\nfn f() { fd::files::remove_file(p) }"),
+        ];
+        let offences = found_in(&handed_on);
+        assert_eq!(offences.len(), 3, "{offences:?}");
+        assert!(offences[0].starts_with("worker/mod.rs:1: `mio`"), "{offences:?}");
+        assert!(offences[1].starts_with("worker/mod.rs:2: `mio`"), "{offences:?}");
+        assert!(offences[2].starts_with("worker/spool.rs:2: `fs::remove_file`"), "{offences:?}");
+        // A circle ends.
+        clean(
+            "h1/mod.rs",
+            "mod a { pub use super::b::*; } mod b { pub use super::a::*; } use self::a::x::y;",
+        );
+    }
+
+    #[test]
     fn cores_touch_no_system() {
         for (text, about) in [
             ("use mio::Token;", "mio"),
@@ -690,7 +707,7 @@ mod tests {
             ("use std::process::Command;", "process"),
             ("use std::os::unix::net::UnixStream;", "unix::net"),
             ("use std::net::*;", "std::net::*"),
-            ("fn f() { net::TcpStream::connect(a) }", "TcpStream"),
+            ("use std::net; fn f() { net::TcpStream::connect(a) }", "TcpStream"),
             ("use std::thread;", "thread"),
             ("fn f() { log::info!(\"x\"); }", "log"),
             ("use log::info;", "log"),
@@ -737,10 +754,43 @@ mod tests {
     }
 
     #[test]
+    fn every_row_of_the_tables_counts() {
+        for krate in CRATES {
+            offends("route/mod.rs", &format!("fn f() {{ {krate}::x() }}"), 1, krate);
+        }
+        for banned in STANDARD {
+            offends("route/mod.rs", &format!("use {};", banned.join("::")), 1, banned[banned.len() - 1]);
+        }
+        for (container, function) in BY_PATH.iter().flat_map(|(of, all)| all.iter().map(move |one| (of, one)))
+        {
+            let path = format!("{container}::{function}");
+            offends("sys/fd.rs", &format!("fn f() {{ {path}(p) }}"), 1, &path);
+        }
+        for function in IN_PLACES {
+            offends("sys/sink.rs", &format!("use nix::x::{function};"), 1, function);
+        }
+        for printer in PRINTERS {
+            offends("route/mod.rs", &format!("fn f() {{ {printer}!() }}"), 1, printer);
+        }
+        for &(folder, layer, pure) in
+            LAYERS.iter().filter(|(folder, layer, _)| *layer < 6 && *folder != "sys")
+        {
+            let file = format!("{folder}/mod.rs");
+            for &(other, above, _) in LAYERS.iter().filter(|(_, above, _)| *above < 6) {
+                let allowed = other == folder
+                    || (above < layer && !(pure && other == "sys"))
+                    || SIDEWAYS.contains(&(folder, other));
+                let text = format!("use crate::{other}::X;");
+                if allowed { clean(&file, &text) } else { offends(&file, &text, 1, other) }
+            }
+        }
+    }
+
+    #[test]
     fn time_and_unsafe_have_their_place() {
         offends("worker/mod.rs", "use std::time::{Duration,\nInstant};", 2, "Instant");
-        offends("sys/clock.rs", "fn f() -> std::time::Instant;", 1, "Instant");
-        offends("cli/run.rs", "let x = std::time::SystemTime::now();", 1, "SystemTime");
+        offends("sys/clock.rs", "fn f() -> std::time::Instant { g() }", 1, "Instant");
+        offends("cli/run.rs", "fn f() { let x = std::time::SystemTime::now(); }", 1, "SystemTime");
         offends("worker/mod.rs", "fn f() {\n  unsafe { g() }\n}", 2, "unsafe");
         clean("sys/shm.rs", "fn f() { unsafe { g() } }");
         clean("worker/mod.rs", "#![deny(unsafe_code)] use std::time::Duration;");
@@ -748,7 +798,7 @@ mod tests {
 
     #[test]
     fn comments_literals_and_tests_are_not_code() {
-        clean("h1/mod.rs", "// use crate::gateway;\n/* use /* crate::gateway */ std::fs */ //! Instant");
+        clean("h1/mod.rs", "//! Instant\n// use crate::gateway;\n/* use /* crate::gateway */ std::fs */");
         clean("h1/mod.rs", "const A: &str = \"use crate::gateway; \\\" unsafe\"; const B: char = '\"';");
         clean("h1/mod.rs", "const A: &[u8] = br#\"crate::gateway \" unsafe\"#; const C: u8 = b'\\'';");
         clean(
@@ -765,7 +815,7 @@ mod tests {
         offends("h1/mod.rs", "const B: char = '\"'; use std::fs; const D: char = '\"';", 1, "fs");
         offends("h1/mod.rs", "const A: &str = r\"\\\"; use std::fs; const D: &str = \"\";", 1, "fs");
         offends("h1/mod.rs", "/* \n\n */ use std::fs;", 3, "fs");
-        offends("h1/mod.rs", "\"two\nlines\"; use std::fs;", 2, "fs");
+        offends("h1/mod.rs", "const A: &str = \"two\nlines\"; use std::fs;", 2, "fs");
         offends("h1/mod.rs", "#[cfg(test)]\nmod tests { fn f() { if a { b() } } }\nuse std::fs;", 3, "fs");
         offends("h1/mod.rs", "#[cfg(test)]\nmod tests;\nuse std::fs;", 3, "fs");
     }
