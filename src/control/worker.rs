@@ -1,4 +1,4 @@
-//! Master and worker. A message is a tag byte and its operands in little endian.
+//! Master and worker. A message is JSON, as nothing of it is said for each request.
 //!
 //! The master speaks over a SOCK_SEQPACKET socket, a message a packet, as a descriptor may go with it. The worker speaks
 //! over a pipe, which carries none; there each message follows its length, a u16, and both together fit what a pipe takes
@@ -19,7 +19,7 @@ pub enum Load {
 }
 
 /// A unit of a process of an app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// Pool on the board.
     pub pool: u16,
@@ -31,22 +31,8 @@ pub struct Unit {
     pub incarnation: u32,
 }
 
-impl Unit {
-    fn encode(self) -> Vec<u8> {
-        let Self { pool, slot, thread, incarnation } = self;
-        [&pool.to_le_bytes()[..], &slot.to_le_bytes(), &thread.to_le_bytes(), &incarnation.to_le_bytes()]
-            .concat()
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let word = |at| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-        let incarnation = u32::from_le_bytes(bytes.get(6..10)?.try_into().ok()?);
-        Some(Self { pool: word(0)?, slot: word(2)?, thread: word(4)?, incarnation })
-    }
-}
-
 /// What a worker has against a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Complaint {
     /// A request ran into the app's `timeout`.
     Late,
@@ -57,7 +43,7 @@ pub enum Complaint {
 }
 
 /// From the master to a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
     /// Start accepting: the generation serves.
     Open,
@@ -79,7 +65,7 @@ pub(crate) enum ToWorker {
 }
 
 /// From a worker to the master.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToMaster {
     /// Set up; waits for `Open`.
     Ready,
@@ -179,31 +165,13 @@ impl ToWorker {
     /// The packet.
     #[must_use]
     pub(crate) fn encode(self) -> Vec<u8> {
-        let (tag, operand) = match self {
-            Self::Open => (1, 0),
-            Self::Drain { within } => (2, within),
-            Self::Stop { within } => (3, within),
-            Self::Rearm => (4, 0),
-            Self::AccessLog => (5, 0),
-        };
-        let mut packet = vec![tag];
-        packet.extend_from_slice(&operand.to_le_bytes());
-        packet
+        json(&self)
     }
 
     /// The message in a packet, `None` if it is not one.
     #[must_use]
     pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
-        let (tag, operand) = packet.split_first()?;
-        let operand = u64::from_le_bytes(operand.try_into().ok()?);
-        match tag {
-            1 => Some(Self::Open),
-            2 => Some(Self::Drain { within: operand }),
-            3 => Some(Self::Stop { within: operand }),
-            4 => Some(Self::Rearm),
-            5 => Some(Self::AccessLog),
-            _ => None,
-        }
+        serde_json::from_slice(packet).ok()
     }
 }
 
@@ -211,72 +179,30 @@ impl ToMaster {
     /// Its length and the message; a long text is cut.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let message = self.message();
+        let mut message = json(self);
+        let mut shorter = self.clone();
+        while message.len() > LONGEST
+            && let Self::Failed(text) | Self::Runs { request: text, .. } | Self::Stuck { reason: text, .. } =
+                &mut shorter
+        {
+            // Escaped, a character may have six bytes.
+            (0..(message.len() - LONGEST).div_ceil(6)).for_each(|_| _ = text.pop());
+            message = json(&shorter);
+        }
         let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
         [&length.to_le_bytes(), &message[..]].concat()
-    }
-
-    fn message(&self) -> Vec<u8> {
-        match self {
-            Self::Ready => vec![1],
-            Self::Closed => vec![6],
-            Self::RootReplaced => vec![8],
-            Self::Load(load) => vec![9, *load as u8],
-            Self::Sandboxed { landlock, seccomp } => vec![7, *landlock, u8::from(*seccomp)],
-            Self::Failed(text) => {
-                let mut packet = vec![2];
-                packet.extend_from_slice(text.as_bytes().get(..LONGEST - 1).unwrap_or(text.as_bytes()));
-                packet
-            }
-            Self::Want { pool } => [&[3], &pool.to_le_bytes()[..]].concat(),
-            Self::Left { pool, slot } => [&[4], &pool.to_le_bytes()[..], &slot.to_le_bytes()].concat(),
-            Self::Runs { at, since, request } => {
-                let numbers = [&[10], &at.encode()[..], &since.to_le_bytes()].concat();
-                let request = request.as_bytes();
-                [&numbers, request.get(..LONGEST - numbers.len()).unwrap_or(request)].concat()
-            }
-            Self::Ran { at } => [&[11], &at.encode()[..]].concat(),
-            Self::Stuck { at, complaint, reason } => {
-                let numbers = [&[5], &at.encode()[..], &[*complaint as u8]].concat();
-                let reason = reason.as_bytes();
-                [&numbers, reason.get(..LONGEST - numbers.len()).unwrap_or(reason)].concat()
-            }
-        }
     }
 
     /// The message in these bytes, its length taken off; `None` if it is none.
     #[must_use]
     pub(crate) fn decode(packet: &[u8]) -> Option<Self> {
-        let word = |bytes: &[u8]| Some(u16::from_le_bytes(bytes.try_into().ok()?));
-        let (tag, rest) = packet.split_first()?;
-        match (tag, rest.len()) {
-            (1, 0) => Some(Self::Ready),
-            (6, 0) => Some(Self::Closed),
-            (8, 0) => Some(Self::RootReplaced),
-            (9, 1) => [Load::Low, Load::Middle, Load::High]
-                .into_iter()
-                .find(|load| rest == [*load as u8])
-                .map(Self::Load),
-            (7, 2) => Some(Self::Sandboxed { landlock: *rest.first()?, seccomp: *rest.get(1)? != 0 }),
-            (2, _) => Some(Self::Failed(String::from_utf8_lossy(rest).into_owned())),
-            (3, 2) => Some(Self::Want { pool: word(rest)? }),
-            (4, 4) => Some(Self::Left { pool: word(rest.get(..2)?)?, slot: word(rest.get(2..)?)? }),
-            (10, 18..) => Some(Self::Runs {
-                at: Unit::decode(rest)?,
-                since: u64::from_le_bytes(rest.get(10..18)?.try_into().ok()?),
-                request: String::from_utf8_lossy(rest.get(18..)?).into_owned(),
-            }),
-            (11, 10) => Some(Self::Ran { at: Unit::decode(rest)? }),
-            (5, 11..) => Some(Self::Stuck {
-                at: Unit::decode(rest)?,
-                complaint: [Complaint::Late, Complaint::Unreachable, Complaint::Malformed]
-                    .into_iter()
-                    .find(|complaint| rest.get(10) == Some(&(*complaint as u8)))?,
-                reason: String::from_utf8_lossy(rest.get(11..)?).into_owned(),
-            }),
-            _ => None,
-        }
+        serde_json::from_slice(packet).ok()
     }
+}
+
+/// Plain data has a JSON; nothing would be no message.
+fn json(message: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(message).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -320,21 +246,52 @@ mod tests {
             }
             assert_eq!((heard.as_slice(), reader.rest()), (&up[..], &b""[..]));
         }
-        assert_eq!(ToMaster::Failed("x".repeat(PACKET * 2)).encode().len(), PACKET);
-        let long =
-            ToMaster::Stuck { at: UNIT, complaint: Complaint::Unreachable, reason: "x".repeat(PACKET * 2) };
-        assert_eq!(long.encode().len(), PACKET);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_to_what_a_pipe_takes_whole() {
+        for piece in ["x", "ä", "\"", "\0", "🦀", "\u{1}x\\é"] {
+            let text = piece.repeat(PACKET * 2);
+            for message in [
+                ToMaster::Failed(text.clone()),
+                ToMaster::Runs { at: UNIT, since: u64::MAX, request: text.clone() },
+                ToMaster::Stuck { at: UNIT, complaint: Complaint::Unreachable, reason: text.clone() },
+            ] {
+                let packet = message.encode();
+                assert!((PACKET - 8..=PACKET).contains(&packet.len()), "{piece:?}: {}", packet.len());
+                let mut reader = Reader::default();
+                reader.feed(&packet);
+                let kept = match reader.poll().unwrap().unwrap() {
+                    ToMaster::Failed(text)
+                    | ToMaster::Runs { request: text, .. }
+                    | ToMaster::Stuck { reason: text, .. } => text,
+                    other => panic!("{other:?}"),
+                };
+                assert!(text.starts_with(&kept) && kept.len() > 100 && reader.rest().is_empty());
+            }
+        }
     }
 
     #[test]
     fn garbage_is_no_message() {
-        for packet in [&b""[..], b"\x09\x03", b"\x0a", b"\x0c", b"\x03\x01", b"\x04\x01\x02\x03", b"\x01\x00"]
-        {
+        for packet in [
+            &b""[..],
+            b"\x09\x03",
+            b"\"Readily\"",
+            b"\"Ready",
+            b"\"Ready\" 1",
+            b"{\"Want\":{\"pool\":65536}}",
+            b"{\"Want\":{\"pool\":1},\"Ready\":null}",
+            b"{\"Load\":\"Highest\"}",
+            b"{\"Stop\":{}}",
+            b"{\"Failed\":\"\xff\"}",
+            &b"[".repeat(LONGEST),
+        ] {
             assert_eq!(ToMaster::decode(packet), None);
             assert_eq!(ToWorker::decode(packet), None);
         }
         let mut reader = Reader::default();
-        reader.feed(&[0, 0, 1, 0, 99, 1, 0, 6, 5]);
+        reader.feed(b"\0\0\x01\0\x63\x08\0\"Closed\"\x09");
         assert_eq!([reader.poll(), reader.poll()], [Some(None), Some(None)], "nothing, and no known kind");
         assert_eq!((reader.poll(), reader.poll()), (Some(Some(ToMaster::Closed)), None));
     }

@@ -12,15 +12,14 @@ const MOST: usize = 16 * 1024;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<ToMaster>,
 }
 
 impl Outbox {
     /// Sends a message, or keeps it until [`Outbox::flush`].
     pub(super) fn send(&mut self, channel: &OwnedFd, message: &ToMaster) {
-        let packet = message.encode();
         if self.waiting.is_empty() {
-            match fd::write_whole(channel.as_fd(), &packet) {
+            match fd::write_whole(channel.as_fd(), &message.encode()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(()) => return,
                 // The master is dead, and so is this worker in a moment.
@@ -29,36 +28,31 @@ impl Outbox {
         }
         if self.waiting.len() >= MOST {
             log::error!("worker: the master does not listen: a message to it is lost");
-        } else if !self.repeats(message, &packet) {
-            self.waiting.push_back(packet);
+        } else if !self.repeats(message) {
+            self.waiting.push_back(message.clone());
         }
     }
 
     /// Whether the same waits already and once is enough; the last word on the load is what counts.
-    fn repeats(&mut self, message: &ToMaster, packet: &[u8]) -> bool {
+    fn repeats(&mut self, message: &ToMaster) -> bool {
         if let ToMaster::Load(_) = message {
-            self.waiting.retain(|waiting| kind(waiting) != kind(packet));
+            self.waiting.retain(|waiting| !matches!(waiting, ToMaster::Load(_)));
             return false;
         }
         // What begins and ends must be told in pairs.
         let is_once = matches!(message, ToMaster::Runs { .. } | ToMaster::Ran { .. });
-        !is_once && self.waiting.iter().any(|waiting| waiting == packet)
+        !is_once && self.waiting.contains(message)
     }
 
     /// Sends what waits, as far as there is room.
     pub(super) fn flush(&mut self, channel: &OwnedFd) {
-        while let Some(packet) = self.waiting.front() {
-            match fd::write_whole(channel.as_fd(), packet) {
+        while let Some(message) = self.waiting.front() {
+            match fd::write_whole(channel.as_fd(), &message.encode()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 _ => self.waiting.pop_front(),
             };
         }
     }
-}
-
-/// The tag, after the length.
-fn kind(packet: &[u8]) -> Option<&u8> {
-    packet.get(2)
 }
 
 #[cfg(test)]
@@ -107,7 +101,7 @@ mod tests {
     fn what_begins_again_ends_again() {
         let (masters, ours) = fd::pipe().unwrap();
         let mut outbox = Outbox::default();
-        outbox.waiting.push_back(ToMaster::Closed.encode());
+        outbox.waiting.push_back(ToMaster::Closed);
         let at = Unit { pool: 1, slot: 2, incarnation: 3, thread: 4 };
         let runs = ToMaster::Runs { at, since: 5, request: "GET /".to_owned() };
         let told = [ToMaster::Ran { at }, runs, ToMaster::Ran { at }];
