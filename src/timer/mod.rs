@@ -1,8 +1,8 @@
-//! Time as the cores see it, and the one timer wheel. Pure: the clock is read in `sys::clock` only.
+//! Time as the cores see it, and the timers of a worker. Pure: the clock is read in `sys::clock` only.
 
-mod wheel;
+mod timers;
 
-pub(crate) use wheel::Wheel;
+pub(crate) use timers::Timers;
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -53,7 +53,7 @@ pub(super) struct Client {
     paused: bool,
     /// What waited for others when the client closed its side was asked whether it goes on.
     asked: bool,
-    /// When the wheel wakes this connection; its real deadline is never earlier.
+    /// When a timer wakes this connection; its real deadline is never earlier.
     armed: Option<Time>,
 }
 
@@ -150,7 +150,7 @@ impl Client {
         }
     }
 
-    /// The wheel has fired.
+    /// The timer has fired.
     pub(super) fn disarm(&mut self) {
         self.armed = None;
     }
@@ -191,14 +191,14 @@ impl Client {
         self.h1.abort();
     }
 
-    /// Arms the wheel if the deadline has moved to before what is armed.
+    /// Sets a timer if the deadline has moved to before what is armed.
     pub(super) fn rearm(&mut self, key: Key, cx: &mut Context) {
         debug_assert!(self.deadline().is_some(), "a connection without a deadline lives for ever");
         if let Some(deadline) = self.deadline()
             && self.armed.is_none_or(|armed| deadline < armed)
         {
             self.armed = Some(deadline);
-            cx.wheel.insert(deadline, Timer::Client(key));
+            cx.timers.insert(deadline, Timer::Client(key));
         }
     }
 

@@ -24,7 +24,7 @@ use crate::http::date::ImfDate;
 use crate::slab::Key;
 use crate::sys::carried::Carried;
 use crate::sys::{clock, fd, seqpacket};
-use crate::timer::{Time, Wall, Wheel, earliest};
+use crate::timer::{Time, Timers, Wall, earliest};
 use crate::{h1, route};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -36,7 +36,7 @@ use std::rc::Rc;
 use std::{fmt, io};
 
 /// What a timer is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// A client connection; it knows its real deadline.
     Client(Key),
@@ -64,7 +64,7 @@ pub(super) struct Context {
     /// The `Date` field of this second.
     pub(super) date: ImfDate,
     pub(super) poll: Poll,
-    pub(super) wheel: Wheel<Timer>,
+    pub(super) timers: Timers<Timer>,
     /// Clients to drive in this turn, or in the next if they come up while this one runs.
     pub(super) runnable: VecDeque<Key>,
     pub(super) links: Links,
@@ -152,7 +152,7 @@ impl Context {
             wall,
             date: ImfDate::new(wall.seconds),
             poll: Poll::new().map_err(|error| format!("cannot create an epoll instance: {error}"))?,
-            wheel: Wheel::new(now),
+            timers: Timers::new(now),
             runnable: VecDeque::new(),
             links: Links::default(),
             apps: Apps::new(&config, &app_pools),
@@ -235,7 +235,7 @@ impl Context {
     pub(super) fn deadline(&self, also: Option<Time>) -> Option<Time> {
         let measure = self.meter.as_ref().and_then(Meter::deadline);
         let own = earliest(measure, earliest(self.throttle.deadline(), self.reader.deadline()));
-        earliest(earliest(self.wheel.next(), own), earliest(also, self.leave_by))
+        earliest(earliest(self.timers.next(), own), earliest(also, self.leave_by))
     }
 
     /// One packet from the master.

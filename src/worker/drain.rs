@@ -108,7 +108,7 @@ impl Worker {
                 self.cx.run_soon(key);
                 if !hurry {
                     let at = cut_at(by, within, fd::random());
-                    self.cx.wheel.insert(at, Timer::Cut(key));
+                    self.cx.timers.insert(at, Timer::Cut(key));
                 }
             }
         }

@@ -163,7 +163,7 @@ impl Worker {
         cx.tell_held(false);
         cx.tell_long_reads();
         let mut fired = Vec::new();
-        cx.wheel.expire(cx.now, |timer| fired.push(timer));
+        cx.timers.expire(cx.now, |timer| fired.push(timer));
         for timer in fired {
             match timer {
                 Timer::Client(key) => {

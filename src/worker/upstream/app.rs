@@ -363,7 +363,7 @@ impl Context {
     }
 
     /// Looks whether a request that nobody waits for has run long enough, or so long that the master is to know; if not, the
-    /// wheel comes back to it. At most one timer a link: most such requests are over at once.
+    /// timer comes back to it. At most one timer a link: most such requests are over at once.
     fn expire_unit(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key).filter(|link| link.is_loose()) else { return };
         let Peer::Unit(unit_link) = &mut link.peer else { return };
@@ -379,7 +379,7 @@ impl Context {
         let tell = !unit_link.told && tell_at <= self.now;
         if !std::mem::replace(&mut unit_link.armed, true) {
             let next = if unit_link.told || tell { until } else { until.min(tell_at) };
-            self.wheel.insert(next, Timer::Unit(key));
+            self.timers.insert(next, Timer::Unit(key));
         }
         if tell {
             let began = unit_link.began;

@@ -68,7 +68,7 @@ pub(in crate::worker) struct UnitLink {
     /// When that request began, and when the master is told of it.
     pub(in crate::worker) began: Time,
     pub(in crate::worker) tell_at: Time,
-    /// The wheel will look at that.
+    /// A timer will look at that.
     pub(in crate::worker) armed: bool,
     /// The master was told of the request that runs.
     pub(in crate::worker) told: bool,

@@ -24,7 +24,7 @@ use std::time::Duration;
 /// The upstreams as this worker sees them, by index into `config.upstreams`.
 pub(in crate::worker) struct Servers {
     groups: Vec<Group>,
-    /// The wheel will look after idle connections.
+    /// A timer will look after idle connections.
     armed: bool,
 }
 
@@ -51,7 +51,7 @@ impl Context {
             let key = self.servers.groups.get_mut(upstream)?.idle.get_mut(server)?.pop()?;
             let now = self.now;
             let fresh = |link: &mut Link| match link.peer {
-                // The wheel may come late: it waits for the one that was kept first.
+                // The timer may come late: it waits for the one that was kept first.
                 Peer::Server { until } => now < until && !link.is_spoilt(),
                 Peer::Unit(_) => false,
             };
@@ -76,7 +76,7 @@ impl Context {
         idle.push(key);
         if !self.servers.armed {
             self.servers.armed = true;
-            self.wheel.insert(until, Timer::Links);
+            self.timers.insert(until, Timer::Links);
         }
     }
 
@@ -106,7 +106,7 @@ impl Context {
         }
         self.servers.armed = next.is_some();
         if let Some(next) = next {
-            self.wheel.insert(next, Timer::Links);
+            self.timers.insert(next, Timer::Links);
         }
     }
 }
