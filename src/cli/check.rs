@@ -37,9 +37,11 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         problems.extend(addresses(config, &problems));
         if problems.is_empty() && is_good {
             // What is missing above would only be told again as a failed import.
-            for (problem, said) in config.apps.iter().filter_map(|app| import(config, app).err()) {
-                tracebacks.push((problem.key.clone(), said));
-                problems.push(problem);
+            for app in &config.apps {
+                let Err((what, said)) = import(config, app) else { continue };
+                let key = format!("apps.{}.module", app.name);
+                problems.push(Problem::of(&config.origin, &key, what));
+                tracebacks.push((key, said));
             }
         }
         (problems, warnings)
@@ -81,10 +83,9 @@ fn addresses(config: &Config, known: &[Problem]) -> Vec<Problem> {
     reasons.into_iter().map(problem).filter(new).collect()
 }
 
-/// Imports an app once, as the user it would run as. If it fails: second, what it printed.
-fn import(config: &Config, app: &App) -> Result<(), (Problem, String)> {
-    let key = format!("apps.{}.module", app.name);
-    let failed = |what: String| (Problem::of(&config.origin, &key, what), String::new());
+/// Imports an app once, as the user it would run as. If it fails: why, and what it printed.
+fn import(config: &Config, app: &App) -> Result<(), (String, String)> {
+    let failed = |what: String| (what, String::new());
     let ImportCommand { program, args, env, cwd } = check::import_command(app);
     let mut command = Command::new(&program);
     command.args(args).envs(env).current_dir(cwd);
@@ -110,7 +111,7 @@ fn import(config: &Config, app: &App) -> Result<(), (Problem, String)> {
     match said {
         None => Err(failed(format!("the import did not end within boot_timeout, {:?}", app.boot_timeout))),
         Some(_) if status.success() => Ok(()),
-        Some(said) => Err((failed("the app does not import".to_owned()).0, said)),
+        Some(said) => Err(("the app does not import".to_owned(), said)),
     }
 }
 

@@ -26,7 +26,7 @@ impl File {
     /// The file.
     ///
     /// # Errors
-    /// As [`file`].
+    /// As [`file()`].
     pub(super) fn find(&self) -> Result<PathBuf, Failure> {
         file(self.config.as_deref().or(self.file.as_deref()))
     }

@@ -83,7 +83,9 @@ impl Address {
         if let Some((host, port)) = unbracketed {
             return bad(format!("an IPv6 address stands in brackets: \"[{host}]:{port}\""));
         }
-        if let Ok(ip) = text.parse::<IpAddr>() {
+        let inside =
+            text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).filter(|text| is_v6(text));
+        if let Ok(ip) = inside.unwrap_or(text).parse::<IpAddr>() {
             let example = SocketAddr::new(ip, 8000);
             return Err(Complaint::new(
                 format!("`{text}` has no port"),
@@ -98,14 +100,6 @@ impl Address {
             };
             return bad(hint);
         };
-        if let Some(inside) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'))
-            && is_v6(inside)
-        {
-            return Err(Complaint::new(
-                format!("`{text}` has no port"),
-                format!("for example \"{text}:8000\""),
-            ));
-        }
         let Ok(number) = port.parse::<u16>() else {
             let what = format!("`{port}` in `{text}` is not a port");
             return Err(Complaint::new(what, "a port is a number from 0 to 65535"));

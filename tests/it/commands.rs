@@ -73,13 +73,13 @@ fn check_tells_what_the_machine_lacks_together_with_the_mistakes_of_the_file_and
     let location = "locations: [(path: \"/\", to: Files(\"no-root\"))]";
     directory.write(
         "sites/a.ron",
-        &format!("(\n  sites: [(listen: [\"127.0.0.1:0\"], names: [\"a\"],\n    {location})],\n)"),
+        format!("(\n  sites: [(listen: [\"127.0.0.1:0\"], names: [\"a\"],\n    {location})],\n)"),
     );
     let main = |key: &str| {
         format!("(\n  {key}: \"1s\",\n  pid_file: \"no-such/pid\",\n  include: [\"sites/*\"],\n)")
     };
     for (key, code, mistakes) in [("shutdown_timeout", 1, 0), ("shutdown_time", 2, 1)] {
-        directory.write("other.ron", &main(key));
+        directory.write("other.ron", main(key));
         let checked = hatchery(&directory, &["check", "other.ron"]);
         assert_eq!(checked.code, Some(code), "{checked:?}");
         let lines: Vec<&str> = checked.stderr.lines().filter(|line| !line.starts_with("warning")).collect();
@@ -91,7 +91,7 @@ fn check_tells_what_the_machine_lacks_together_with_the_mistakes_of_the_file_and
         );
     }
     directory
-        .write("many.ron", &format!("({})", (0..150).map(|key| format!("k{key}: 1, ")).collect::<String>()));
+        .write("many.ron", format!("({})", (0..150).map(|key| format!("k{key}: 1, ")).collect::<String>()));
     let checked = hatchery(&directory, &["check", "-c", "many.ron"]);
     assert!(checked.stderr.lines().filter(|line| line.contains("unknown key")).count() == 100, "{checked:?}");
     assert!(checked.stderr.contains("\nand 50 more\n"), "{checked:?}");

@@ -746,7 +746,7 @@ fn a_damaged_file_is_told_where() {
     }
     assert!(loaded > 100, "spaces and letters of names may go: {loaded}");
     let deep = format!("(user: {}{})", "[".repeat(1000), "]".repeat(1000));
-    assert!(load_text(&deep).unwrap_err()[0].what.contains("recursion"));
+    assert!(load_text(&deep).unwrap_err()[0].what.contains("nested too deeply"));
 }
 
 #[test]
