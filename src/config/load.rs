@@ -16,6 +16,8 @@ use super::written::Written;
 use super::{Config, Limits, Log, Sandbox, daemon};
 use crate::policy::DefaultSite;
 use crate::sys::place;
+use nix::errno::Errno;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -206,9 +208,15 @@ fn in_order(problems: &mut Vec<Problem>, files: &[String]) {
     problems.dedup();
 }
 
-fn unreadable(place: &Place, name: &str, error: &io::Error) -> Problem {
+fn unreadable(place: &Place, path: &Path, name: &str, error: &io::Error) -> Problem {
     let (what, hint) = match error.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            ("it is a symbolic link that leads nowhere".to_owned(), "mend it, or remove it")
+        }
         io::ErrorKind::NotFound => ("no such file".to_owned(), "check the path"),
+        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            ("it is a symbolic link that leads back to itself".to_owned(), "mend it, or remove it")
+        }
         // It says what to do.
         _ if place::stranger_of(error).is_some() => (error.to_string(), ""),
         io::ErrorKind::PermissionDenied => {
@@ -226,7 +234,7 @@ fn open(path: &Path, name: &str, place: &Place, report: &mut Report<'_>) -> Opti
     let (text, doubts) = match report.source.read_with_doubts(path) {
         Ok(found) => found,
         Err(error) => {
-            report.problems.push(unreadable(place, name, &error));
+            report.problems.push(unreadable(place, path, name, &error));
             return None;
         }
     };
@@ -235,7 +243,7 @@ fn open(path: &Path, name: &str, place: &Place, report: &mut Report<'_>) -> Opti
     }
     report.files.push(name.to_owned());
     let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
-    Some(File::new(name.to_owned(), directory, &text))
+    Some(File::new(name.to_owned(), path.to_owned(), directory, &text))
 }
 
 /// The files that the main file includes.
@@ -243,7 +251,8 @@ fn included(top: &Node<'_>, report: &mut Report<'_>) -> Vec<File> {
     // What is wrong with the key itself is told when it is read with the others.
     let mut unheard = Report::new(report.source);
     let patterns = top.field("include").and_then(|key| Vec::<At<String>>::read(&key, &mut unheard));
-    let mut files = Vec::new();
+    let main = report.source.real(&top.file.path);
+    let (mut files, mut seen) = (Vec::new(), HashSet::from([main.clone()]));
     for pattern in patterns.unwrap_or_default() {
         let dir = &top.file.dir;
         let full = absolute(dir, &pattern.value);
@@ -252,7 +261,7 @@ fn included(top: &Node<'_>, report: &mut Report<'_>) -> Vec<File> {
         let paths = match found {
             Ok(paths) => paths,
             Err(error) => {
-                report.problems.push(unreadable(&pattern.place, &pattern.value, &error));
+                report.problems.push(unreadable(&pattern.place, &full, &pattern.value, &error));
                 continue;
             }
         };
@@ -261,6 +270,14 @@ fn included(top: &Node<'_>, report: &mut Report<'_>) -> Vec<File> {
             report.warn(&pattern.place, Complaint::new(what, ""));
         }
         for path in paths {
+            let real = report.source.real(&path);
+            if !seen.insert(real.clone()) {
+                let which =
+                    if real == main { "the main file itself" } else { "a file that is included before" };
+                let what = format!("`{}` names {which}, `{}`", pattern.value, path.display());
+                report.add(&pattern.place, Complaint::new(what, "each file is read once: take it out"));
+                continue;
+            }
             let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
             files.extend(open(&path, &name, &pattern.place, report));
         }

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 pub(crate) struct File {
     /// As the operator named it.
     name: String,
+    pub(super) path: PathBuf,
     /// Where its relative paths start.
     pub(crate) dir: PathBuf,
     text: String,
@@ -91,10 +92,10 @@ impl<T> At<T> {
 impl File {
     /// The text gets a line break at its end: ron wants one after a comment there. The mark that some editors put before a
     /// text is left out.
-    pub(crate) fn new(name: String, dir: PathBuf, text: &str) -> Self {
+    pub(crate) fn new(name: String, path: PathBuf, dir: PathBuf, text: &str) -> Self {
         let text = format!("{}\n", text.strip_prefix('\u{feff}').unwrap_or(text));
         let lines = Lines::of(&text);
-        Self { name, dir, text, lines }
+        Self { name, path, dir, text, lines }
     }
 
     /// The place of a byte of it.

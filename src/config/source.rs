@@ -29,6 +29,10 @@ pub trait Source {
     fn is_file(&self, path: &Path) -> bool;
     /// A directory is there.
     fn is_dir(&self, path: &Path) -> bool;
+    /// One name for each file: without symbolic links. A path that leads nowhere stays.
+    fn real(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
     /// Relative paths of the command line, and of the main file itself, start here.
     fn current_dir(&self) -> PathBuf;
     /// Usable CPUs (affinity and cgroup quota), at least 1: what "auto" means.
@@ -63,7 +67,8 @@ impl Source for Disk {
                 plain => found.iter().map(|path| path.join(plain)).collect(),
             };
         }
-        found.retain(|path| path.exists());
+        // A link that leads nowhere was meant to lead somewhere: whoever reads it tells.
+        found.retain(|path| path.symlink_metadata().is_ok());
         found.sort();
         Ok(found)
     }
@@ -78,6 +83,10 @@ impl Source for Disk {
 
     fn is_dir(&self, path: &Path) -> bool {
         path.is_dir()
+    }
+
+    fn real(&self, path: &Path) -> PathBuf {
+        std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
     }
 
     fn current_dir(&self) -> PathBuf {

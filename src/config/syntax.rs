@@ -8,6 +8,10 @@ type Position = (usize, usize);
 
 /// What is wrong with a text that RON refuses there, for this reason; first: at which byte.
 pub(super) fn explain(text: &str, lines: &Lines, error: &Error, position: Position) -> (usize, Complaint) {
+    if text.trim().is_empty() {
+        let hint = "write ( … ), or remove it; docs/manual/first-steps.md has a first configuration";
+        return (0, Complaint::new("the file is empty", hint));
+    }
     let at = lines.offset(text, position);
     let (what, hint, at) = comment(text, at)
         .or_else(|| quotes(text, error, at))
@@ -143,7 +147,9 @@ fn hint(error: &Error) -> &'static str {
         Error::ExpectedMapColon => "a key is followed by a colon and its value, `key: value`",
         Error::TrailingCharacters => "the whole file is one value in parentheses: ( key: value, … )",
         Error::ExpectedStringEnd => "a string begins and ends with `\"`",
-        Error::Eof => "the file is empty; a first one: docs/manual/first-steps.md",
+        Error::Eof => {
+            "there are only comments; the whole file is one value in parentheses: ( key: value, … )"
+        }
         Error::UnexpectedChar(_) | Error::ExpectedIdentifier => {
             "strings stand in quotes; keys of ( … ) do not, those of { … } do"
         }

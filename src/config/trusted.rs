@@ -9,7 +9,7 @@ use nix::sys::stat::fstat;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Strangers on one way at the most whom this machine has no account for.
@@ -23,10 +23,36 @@ pub(super) fn read(path: &Path) -> io::Result<(String, Vec<String>)> {
     if !user::is_root() {
         return read_as_user(path);
     }
-    let (mut file, doubts) = known(|trust| open(path, trust))?;
+    let (file, doubts) = known(|trust| open(path, trust))?;
+    Ok((text_of(file, path)?, doubts))
+}
+
+/// More is no configuration.
+const MOST: u64 = 64 << 20;
+
+/// The text of a file that was opened without waiting. One that is named by a descriptor, as a shell does for what a command
+/// prints, may be a pipe; any other has to be a file, as nobody might write to a pipe.
+fn text_of(file: File, path: &Path) -> io::Result<String> {
+    let refuse = |kind, what: &str| Err(io::Error::new(kind, what));
+    let is_descriptor =
+        ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
+    let found = file.metadata()?;
+    if found.is_dir() {
+        return refuse(
+            io::ErrorKind::IsADirectory,
+            "it is a directory; write what is to be read in it, as in \"sites/*.ron\"",
+        );
+    }
+    if !(found.is_file() || is_descriptor) {
+        return refuse(io::ErrorKind::InvalidInput, "it is no file but a pipe, a socket or a device");
+    }
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
     let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok((text, doubts))
+    file.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST {
+        return refuse(io::ErrorKind::FileTooLarge, &format!("it has more than {} MiB", MOST >> 20));
+    }
+    Ok(text)
 }
 
 /// Checks a directory whose files are read by a pattern.
@@ -76,8 +102,6 @@ fn operator() -> Trust {
 fn open(path: &Path, trust: &Trust) -> io::Result<File> {
     let place = Place::trusting(path, trust.clone())?;
     let file = place.open(OFlag::O_RDONLY)?;
-    // Neither a pipe of the shell's is read without waiting.
-    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
     if place.is_descriptor() {
         return Ok(file.into());
     }
@@ -127,7 +151,7 @@ fn way_out(stranger: Stranger, path: &Path) -> String {
 /// A user's own server does no more than that user, so that a directory of a group is the group's matter. A file that
 /// everybody can write is told of only: on some mounts every file is one, and its mode cannot be changed.
 fn read_as_user(path: &Path) -> io::Result<(String, Vec<String>)> {
-    let mut file = File::open(path)?;
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     let found = file.metadata()?;
     let mode = found.mode() & 0o7777;
     let mut doubts = Vec::new();
@@ -135,9 +159,7 @@ fn read_as_user(path: &Path) -> io::Result<(String, Vec<String>)> {
         let remedy = Stranger::Anybody.remedy(path);
         doubts.push(format!("every user can write the file (mode {mode:04o}), and so become you; {remedy}"));
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok((text, doubts))
+    Ok((text_of(file, path)?, doubts))
 }
 
 #[cfg(test)]

@@ -82,7 +82,8 @@ fn check_tells_what_the_machine_lacks_together_with_the_mistakes_of_the_file_and
         directory.write("other.ron", main(key));
         let checked = hatchery(&directory, &["check", "other.ron"]);
         assert_eq!(checked.code, Some(code), "{checked:?}");
-        let lines: Vec<&str> = checked.stderr.lines().filter(|line| !line.starts_with("warning")).collect();
+        let lines: Vec<&str> =
+            checked.stderr.lines().filter(|line| line.contains(".ron:") && !line.starts_with("w")).collect();
         assert_eq!(lines.len(), mistakes + 2, "{checked:?}");
         assert!(lines[mistakes].contains("other.ron:3:13: pid_file: the directory"), "{checked:?}");
         assert!(
@@ -95,6 +96,45 @@ fn check_tells_what_the_machine_lacks_together_with_the_mistakes_of_the_file_and
     let checked = hatchery(&directory, &["check", "-c", "many.ron"]);
     assert!(checked.stderr.lines().filter(|line| line.contains("unknown key")).count() == 100, "{checked:?}");
     assert!(checked.stderr.contains("\nand 50 more\n"), "{checked:?}");
+}
+
+#[test]
+fn what_a_pattern_of_include_finds_is_read_or_told_and_nothing_waits_for_it() {
+    let setup = Setup::new(
+        r#"
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(status: 200, body: "here"))])],
+    include: ["sites/*.ron", "none/*.ron"],"#,
+    );
+    let sites = setup.directory.path().join("sites");
+    std::fs::create_dir(&sites).unwrap();
+    let server = setup.start().tolerant(&["sites/", "reload"]);
+    std::fs::create_dir(sites.join("directory.ron")).unwrap();
+    for (link, to) in [("gone.ron", "nowhere"), ("loop.ron", "loop.ron"), ("self.ron", "../hatchery.ron")] {
+        std::os::unix::fs::symlink(to, sites.join(link)).unwrap();
+    }
+    nix::unistd::mkfifo(&sites.join("pipe.ron"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::write(sites.join("empty.ron"), "").unwrap();
+    let huge = std::fs::File::create(sites.join("huge.ron")).unwrap();
+    huge.set_len(100 << 20).unwrap();
+    let told = [
+        ("directory.ron", "it is a directory; write what is to be read in it"),
+        ("gone.ron", "it is a symbolic link that leads nowhere; mend it"),
+        ("loop.ron", "it is a symbolic link that leads back to itself; mend it"),
+        ("pipe.ron", "it is no file but a pipe"),
+        ("huge.ron", "it has more than 64 MiB"),
+        ("empty.ron", "the file is empty; write"),
+        ("self.ron", "names the main file itself"),
+    ];
+    let checked = hatchery(server.directory(), &["check"]);
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    for (name, text) in told {
+        let line = checked.stderr.lines().find(|line| line.contains(name));
+        assert!(line.is_some_and(|line| line.contains(text)), "{name}: {checked:?}");
+    }
+    // The master neither.
+    let reloaded = server.command(&["reload", "--wait"]);
+    assert!(told.iter().all(|(_, text)| said(&reloaded).contains(text)), "{reloaded:?}");
+    assert_eq!(get(server.address, "/").text(), "here");
 }
 
 #[test]

@@ -392,7 +392,8 @@ fn what_is_no_ron_is_explained_where_it_begins() {
             format!("(sites: {}{})", "[".repeat(300), "]".repeat(300)),
             "1:73: syntax error: nested too deeply; no value",
         ),
-        (String::new(), "2:1: syntax error: unexpected end of RON; the file is empty"),
+        (String::new(), "1:1: the file is empty; write ( … ), or remove it"),
+        ("// nothing yet\n".to_owned(), "3:1: syntax error: unexpected end of RON; there are only comments"),
     ];
     each_has_its_message(&cases);
     assert_eq!(

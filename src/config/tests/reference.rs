@@ -112,7 +112,8 @@ fn keys(text: &str) -> Keys {
 
 /// The keys that stand in the reference.
 fn given() -> BTreeSet<String> {
-    let file = File::new("reference.ron".to_owned(), PathBuf::from("/"), REFERENCE);
+    let file =
+        File::new("reference.ron".to_owned(), PathBuf::from("/reference.ron"), PathBuf::from("/"), REFERENCE);
     let mut given = BTreeSet::new();
     keys_in(&file.top().unwrap(), "", &mut given);
     given
