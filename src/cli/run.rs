@@ -151,7 +151,8 @@ fn load_file(file: &Path) -> Result<Config, String> {
 fn judged(load: Load) -> Load {
     let served = RefCell::new(Vec::new());
     Box::new(move |file: Option<&Path>| {
-        let config = load(file)?;
+        let mut config = load(file)?;
+        config.sites.iter_mut().for_each(|site| site.pin_roots(&Disk));
         let judgement = publish::judge(&config, &served.borrow(), &Disk);
         if !judgement.refused.is_empty() {
             return Err(locate::lines(&judgement.refused));

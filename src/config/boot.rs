@@ -33,6 +33,8 @@ pub struct WorkerBoot {
     pub(crate) app_pools: Vec<u16>,
     /// Access log, opened for appending by the master.
     pub(crate) access_log: Option<OwnedFd>,
+    /// It decides about a reload: what it cannot serve is to refuse it.
+    pub(crate) candidate: bool,
 }
 
 /// A bound socket.

@@ -1,15 +1,19 @@
 //! `sites: […]`.
 
 use super::address::{Address, Network};
+use super::fallback::Fallback;
+use super::handler::Handler;
 use super::located::{At, Given, Node, Report};
 use super::location::{self, Location};
 use super::problem::{Complaint, Place};
+use super::source::Source;
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
 use crate::policy::Policies;
 use crate::route::HostPattern;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// One site.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +106,26 @@ fn error_pages(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<(u16, Pat
 }
 
 /// `shop.example`, `*.shop.example`.
+impl Site {
+    /// Names the static roots of a site with an app by where they lead to now: a release whose code and files belong
+    /// together is switched to by a reload, not by the link alone.
+    pub(crate) fn pin_roots(&mut self, source: &dyn Source) {
+        let is_app = |location: &Location| match (&*location.handler, &location.fallback) {
+            (Handler::App { .. }, _) => true,
+            (_, Fallback::Handler(handler)) => matches!(**handler, Handler::App { .. }),
+            _ => false,
+        };
+        if !self.locations.iter().any(is_app) {
+            return;
+        }
+        for location in &mut self.locations {
+            if let Handler::Files(files) = Rc::make_mut(&mut location.handler) {
+                files.root = source.real(&files.root);
+            }
+        }
+    }
+}
+
 impl Form for HostPattern {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a host name such as \"shop.example\"", parse_host)

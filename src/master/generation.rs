@@ -208,6 +208,32 @@ impl Generation {
         apps.map(plan).collect()
     }
 
+    /// At a start a static root that is missing costs its location.
+    ///
+    /// # Errors
+    /// The start is to have all or nothing.
+    pub(super) fn tell_missing_roots(&self) -> Result<(), String> {
+        match self.missing_root() {
+            Some(reason) if self.config.all_or_nothing => Err(reason),
+            Some(reason) => {
+                log::error!(target: "hatchery", "{reason}; until then its location answers 503");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Static roots that cannot be opened, and what to do.
+    pub(super) fn missing_root(&self) -> Option<String> {
+        let missing: Vec<String> = self.roots.missing().map(|path| path.display().to_string()).collect();
+        let (which, hint) = match missing.as_slice() {
+            [] => return None,
+            [one] => (format!("the static root {one}"), "create it, or correct the path"),
+            all => (format!("the static roots {}", all.join(", ")), "create them, or correct the paths"),
+        };
+        Some(format!("{which} cannot be opened; {hint} (`hatchery check` names the key)"))
+    }
+
     fn differs_from(&self, before: &Self) -> bool {
         let (own, theirs) = (self.sockets(), before.sockets());
         let same_sockets =

@@ -289,6 +289,7 @@ impl Master {
         let pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         let mut numbers = PoolNumbers::default();
         let current = Generation::prepare(config, &[], &inherited, &mut numbers)?;
+        current.tell_missing_roots()?;
         warn_about_root(&current);
         warn_about_sandbox(&current.config);
         inherited.warn_about_rest();

@@ -126,8 +126,11 @@ impl Master {
 
     /// Whether a new process of the pool must be sound: it decides about a reload, or others serve that go on without it.
     pub(super) fn is_strict(&self, pool: u16, generation: u32) -> bool {
-        let candidate = self.candidate.is_some() && generation > self.generation;
-        candidate || self.supervisor.serves(pool)
+        self.is_candidate(generation) || self.supervisor.serves(pool)
+    }
+
+    fn is_candidate(&self, generation: u32) -> bool {
+        self.candidate.is_some() && generation > self.generation
     }
 
     fn spawn_worker(&self, slot: u16, generation: u32) -> io::Result<(process::Child, Role)> {
@@ -135,6 +138,7 @@ impl Master {
         let (process, line) = spawn::worker(spawn::Worker {
             generation: self.source(generation),
             number: generation,
+            candidate: self.is_candidate(generation),
             row,
             slot,
             shared: self.shared,
@@ -301,6 +305,10 @@ impl Master {
         self.notify.reloading(now);
         let loaded = self.start.config().and_then(|config| {
             Generation::prepare(config, &self.current.listening, &self.inherited, &mut self.numbers)
+        });
+        let loaded = loaded.and_then(|candidate| match candidate.missing_root() {
+            Some(reason) => Err(reason),
+            None => Ok(candidate),
         });
         match loaded {
             Ok(candidate) => {

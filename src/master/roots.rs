@@ -38,6 +38,15 @@ impl Roots {
         Self(roots.map(|path| (path.clone(), identity(path))).collect())
     }
 
+    /// Those that cannot be opened.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.iter().filter(|(_, identity)| identity.is_none()).map(|(path, _)| path)
+    }
+
+    fn is_there(&self, path: &PathBuf) -> bool {
+        self.missing().all(|missing| missing != path)
+    }
+
     /// Paths that name another directory in `now`; not those that name none.
     fn replaced<'a>(&'a self, now: &'a Self) -> impl Iterator<Item = &'a PathBuf> {
         let pairs = self.0.iter().zip(&now.0);
@@ -73,15 +82,16 @@ impl Master {
             self.current.roots = roots;
             return;
         }
-        let path = path.display();
-        log::info!(target: "hatchery", "the static root {path} is another directory now; the workers are replaced");
+        let (path, was_there) = (path.display(), self.current.roots.is_there(path));
+        let what = if was_there { "is another directory now" } else { "is there now" };
+        log::info!(target: "hatchery", "the static root {path} {what}; the workers are replaced");
         // Those that come are sandboxed to what is there now.
         self.current.roots = roots;
         // An app may have one of the names of the workers.
         let apps = &self.current.config.apps;
         let free = |name: &&str| apps.iter().all(|app| app.name != *name);
         let name = ["workers", "worker"].into_iter().find(free).unwrap_or_default().to_owned();
-        self.supervisor.on(Input::Restart { ticket: NOBODY, name }, now);
+        self.supervisor.on(Input::Restart { ticket: NOBODY, name, why: "a static root was replaced" }, now);
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Worker<'a> {
     pub(super) generation: &'a Generation,
     /// Number of the generation.
     pub(super) number: u32,
+    /// That generation is being tried by a reload.
+    pub(super) candidate: bool,
     /// Its row on the board.
     pub(super) row: u16,
     /// Its slot in the pool.
@@ -206,6 +208,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
         temp_dir: worker.generation.temp_dir.as_ref().map(|directory| directory.try_clone()).transpose()?,
         app_pools: worker.generation.app_pools.clone(),
         access_log,
+        candidate: worker.candidate,
     })
 }
 

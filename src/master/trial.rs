@@ -55,6 +55,7 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     let mut generation = state.current;
     (generation.access_log, generation.temp_dir) = (None, None);
     let worker = spawn::Worker {
+        candidate: false,
         generation: &generation,
         number: state.supervisor.generation(),
         row: 0,

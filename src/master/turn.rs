@@ -190,7 +190,7 @@ impl Master {
             Request::Scale { name, count } => self.supervisor.on(Input::Scale { ticket, name, count }, now),
             Request::Restart { name } => {
                 self.renew_template(&name, now);
-                self.supervisor.on(Input::Restart { ticket, name }, now);
+                self.supervisor.on(Input::Restart { ticket, name, why: "restart was asked for" }, now);
             }
             Request::CronRun { name } => {
                 let response = self.run_by_hand(&name, now);

@@ -123,7 +123,7 @@ impl Supervisor {
             Input::Worn { child, reason } => self.on_worn(child, &reason),
             Input::Measured { child, rss } => self.on_measured(child, rss),
             Input::Scale { ticket, name, count } => self.on_scale(ticket, &name, count),
-            Input::Restart { ticket, name } => self.on_restart(ticket, &name, now),
+            Input::Restart { ticket, name, why } => self.on_restart(ticket, &name, why, now),
             Input::Readable => self.on_readable(),
             Input::Wanted { pool } => self.on_wanted(pool),
             Input::Load { child, load } => self.on_load(child, load),

@@ -278,12 +278,15 @@ pub enum Input {
         /// How many.
         count: u32,
     },
-    /// `restart` over the control socket: replaces every process of a pool, one after the other. Answered at the end.
+    /// `restart` over the control socket, or what the master has found: replaces every process of a pool, one after the
+    /// other. Answered at the end.
     Restart {
         /// Who asks.
         ticket: Ticket,
         /// Name of the pool.
         name: String,
+        /// Why, for the log.
+        why: &'static str,
     },
     /// `stop` over the control socket; answered at once.
     Stop {

@@ -154,9 +154,9 @@ impl Supervisor {
     }
 
     /// `restart`.
-    pub(super) fn on_restart(&mut self, ticket: Ticket, name: &str, now: Time) {
+    pub(super) fn on_restart(&mut self, ticket: Ticket, name: &str, why: &'static str, now: Time) {
         let result = match self.commanded(name) {
-            Ok(at) => self.begin_roll(ticket, at, now),
+            Ok(at) => self.begin_roll(ticket, at, why, now),
             Err(text) => Some(Err(text)),
         };
         if let Some(result) = result {
@@ -165,7 +165,13 @@ impl Supervisor {
     }
 
     /// The answer to the command, if it is known at once.
-    fn begin_roll(&mut self, ticket: Ticket, at: usize, now: Time) -> Option<Result<String, String>> {
+    fn begin_roll(
+        &mut self,
+        ticket: Ticket,
+        at: usize,
+        why: &'static str,
+        now: Time,
+    ) -> Option<Result<String, String>> {
         let pool = self.pools.get_mut(at)?;
         let label = pool.label();
         let index = pool.plan.index;
@@ -198,7 +204,7 @@ impl Supervisor {
         pool.relief.reset();
         for child in &left {
             if pool.worn.iter().all(|worn| worn.child != *child) {
-                pool.worn.push(Worn { restart: true, ..Worn::new(*child, "restart was asked for") });
+                pool.worn.push(Worn { restart: true, ..Worn::new(*child, why) });
             }
         }
         self.rolls.push(Roll { ticket, pool: index, total: left.len(), left });

@@ -140,6 +140,7 @@ impl Context {
             temp_dir,
             app_pools,
             access_log,
+            candidate,
             ..
         } = boot;
         let now = clock::now();
@@ -157,7 +158,7 @@ impl Context {
             links: Links::default(),
             apps: Apps::new(&config, &app_pools),
             servers: Servers::new(&config),
-            files: Files::new(&config)?,
+            files: Files::new(&config, candidate)?,
             pages: Pages::new(&config),
             reader: Reader::new().map_err(|error| format!("cannot create an event descriptor: {error}"))?,
             listeners: Vec::new(),

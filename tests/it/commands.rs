@@ -188,7 +188,11 @@ fn a_mistake_in_the_file_is_exit_2_and_one_in_the_world_is_exit_1() {
         (app("module: \"app\", chdir: \"{apps}/plain\", home: \"{dir}/no-venv\""), 1, &["home", "no-venv"]),
         (app("module: \"nothing_here\", chdir: \"{apps}/plain\", home: \"{venv}\""), 1, &["nothing_here"]),
         (app("module: \"app:nothing\", chdir: \"{apps}/plain\", home: \"{venv}\""), 1, &["nothing"]),
-        (site("{address}", "Files(root: \"{dir}/no-root\")"), 1, &["root", "no-root"]),
+        (
+            site("{address}", "Files(root: \"{dir}/no-root\")") + "    start: AllOrNothing,",
+            1,
+            &["root", "no-root"],
+        ),
         (
             site("{address}", respond)
                 + "    cron: [(name: \"n\", at: \"0 0 30 2 *\", command: [\"true\"])],",

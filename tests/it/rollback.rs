@@ -127,12 +127,19 @@ fn nothing_of_a_failed_reload_is_left() {
             app("second"),
             "the address is in use",
         ),
-        // A good app, and workers that cannot serve: they boot last.
+        // A good app, and a static root that is missing.
         (
             configuration("two", &format!(r#", "{new}""#), more)
                 .replace("(path: \"/\"", "(path: \"/s/\", to: Files(root: \"missing\")), (path: \"/\""),
             app("second"),
-            "cannot open the static root",
+            "cannot be opened; create it, or correct the path",
+        ),
+        // A good app, and workers that cannot serve: they boot last.
+        (
+            configuration("two", &format!(r#", "{new}""#), more)
+                .replace("workers: (", "workers: (limits: (open_files: 2000000000), "),
+            app("second"),
+            "worker: ended before it was ready",
         ),
         // A mistake in the file.
         (configuration("two", &format!(r#", "{new}""#), "cronn: [],"), app("second"), "unknown key `cronn`"),
@@ -142,7 +149,8 @@ fn nothing_of_a_failed_reload_is_left() {
         server.configure(&text);
         let refused = server.command(&["reload", "--wait"]);
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!((refused.stdout + &refused.stderr).contains(reason), "{reason}");
+        let said = refused.stdout + &refused.stderr;
+        assert!(said.contains(reason), "{reason}: {said}");
         wait_until(SOON, "everything is as it was", || {
             let tree = server.master.descendants().len();
             let now = shape(&server);

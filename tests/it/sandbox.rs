@@ -226,17 +226,38 @@ fn releases(configuration: &str) -> Setup {
     setup
 }
 
+/// Two sites over the same files, one of them with an app.
+fn two_sites(setup: &str) -> String {
+    format!(
+        r#"
+    {setup}
+    workers: (processes: 2),
+    default_site: "files.example",
+    sites: [
+        (listen: ["{{address}}"], names: ["files.example"], locations: [(path: "/static/", to: Files("current/static"))]),
+        (listen: ["{{address}}"], names: ["app.example"], locations: [
+            (path: "/static/", to: Files("current/static")), (path: "/", to: App("app"))]),
+    ],
+    apps: {{"app": (module: "app_of_test", chdir: "{{dir}}", processes: 1)}},"#
+    )
+}
+
+/// What the site with the app serves.
+fn beside_the_app(server: &Server) -> String {
+    let mut connection = Connection::open(server.address).unwrap();
+    connection.request("GET", "/static/name.txt", &[("Host", "app.example")], b"").unwrap().text()
+}
+
+fn wait_for_name(server: &Server, name: &str) {
+    wait_until(SOON, "the new directory is served", || {
+        let reply = get(server.address, "/static/name.txt");
+        holds(reply.status == 200 && reply.text() == name, reply)
+    });
+}
+
 #[test]
 fn a_replaced_static_root_is_served_soon_and_apps_stay() {
-    let setup = releases(&format!(
-        r#"
-    {}
-    workers: (processes: 2),
-    sites: [(listen: ["{{address}}"], locations: [
-        (path: "/static/", to: Files("current/static")), (path: "/", to: App("app"))])],
-    apps: {{"app": (module: "app_of_test", chdir: "{{dir}}", processes: 1)}},"#,
-        as_nobody()
-    ));
+    let setup = releases(&two_sites(as_nobody()));
     setup.directory.write("app_of_test.py", APP);
     let server = setup.env("PATH", "/usr/bin:/bin").start();
     let (app, workers) = (server.ready("app"), server.wait_ready(SOON, "worker", 2));
@@ -244,21 +265,81 @@ fn a_replaced_static_root_is_served_soon_and_apps_stay() {
     // What is edited meanwhile is not taken: only the root has changed.
     server.configure("    sites: [],");
     swap(server.directory());
-    wait_until(SOON, "the new release is served", || {
-        let reply = get(server.address, "/static/name.txt");
-        assert_eq!(reply.status, 200);
-        holds(reply.text() == "two", reply)
-    });
+    wait_for_name(&server, "two");
     if offered() {
         server.wait_log("is another directory now; the workers are replaced");
+        server.wait_log("a static root was replaced");
         wait_until(SOON, "all workers are others", || {
             let now = server.wait_ready(SOON, "worker", 2);
             holds(now.iter().all(|worker| !workers.contains(worker)), now)
         });
         let said = server.log().iter().filter(|line| line.contains("is another directory now")).count();
         assert_eq!(said, 1);
+        assert!(server.log().iter().all(|line| !line.contains("restart was asked for")));
     }
     assert_eq!((server.ready("app"), server.status().generation), (app, 1));
+}
+
+#[test]
+fn code_and_files_of_a_release_switch_together() {
+    let setup = releases(&two_sites(as_nobody()));
+    setup.directory.write("app_of_test.py", APP);
+    let server = setup.env("PATH", "/usr/bin:/bin").start();
+    assert_eq!(
+        (get(server.address, "/static/name.txt").text(), beside_the_app(&server)),
+        ("one".to_owned(), "one".to_owned())
+    );
+    swap(server.directory());
+    wait_for_name(&server, "two");
+    // The link alone says nothing about the code.
+    assert_eq!(beside_the_app(&server), "one");
+    server.hang_up();
+    wait_until(SOON, "the new release is served", || {
+        let name = beside_the_app(&server);
+        holds(name == "two", name)
+    });
+    // A directory that is made anew is followed at once.
+    let made = server.directory().path().join("two/static");
+    std::fs::remove_dir_all(&made).unwrap();
+    server.directory().write("two/static/name.txt", "three");
+    wait_until(SOON, "the directory that was made anew is served", || {
+        let name = beside_the_app(&server);
+        holds(name == "three", name)
+    });
+}
+
+#[test]
+fn a_static_root_that_is_missing_costs_its_location_until_it_is_there() {
+    let configuration = |start: &str| {
+        format!(
+            r#"
+    {}
+    {start}
+    workers: (processes: 2),
+    sites: [(listen: ["{{address}}"], locations: [
+        (path: "/s/", to: Files("{{dir}}/later")), (path: "/", to: Respond(status: 200, body: "here"))])],"#,
+            as_nobody()
+        )
+    };
+    let refused = Setup::new(&configuration("start: AllOrNothing,")).run_to_end();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("/later cannot be opened; create it"), "{refused:?}");
+
+    let server = Setup::new(&configuration("")).start().tolerant(&["static root", "reload"]);
+    assert_eq!((get(server.address, "/").text().as_str(), get(server.address, "/s/a").status), ("here", 503));
+    server.wait_log("/later cannot be opened; create it");
+    let reloaded = server.command(&["reload", "--wait"]);
+    assert_eq!(reloaded.code, Some(1), "{reloaded:?}");
+    assert!(reloaded.stderr.contains("/later cannot be opened"), "{reloaded:?}");
+    server.directory().write("later/a", "there");
+    wait_until(SOON, "it is served once it is there", || {
+        let reply = get(server.address, "/s/a");
+        holds(reply.status == 200 && reply.text() == "there", reply)
+    });
+    if offered() {
+        server.wait_log("/later is there now; the workers are replaced");
+    }
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
 }
 
 /// Words before a command that make it run as on a kernel without these system calls.

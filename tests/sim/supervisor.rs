@@ -427,7 +427,7 @@ impl World {
                 if wait {
                     self.on(Input::Scale { ticket, name, count });
                 } else {
-                    self.on(Input::Restart { ticket, name });
+                    self.on(Input::Restart { ticket, name, why: "restart was asked for" });
                 }
             }
             26..28 => self.on(Input::Signal(Signal::Usr2)),

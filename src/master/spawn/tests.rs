@@ -70,6 +70,7 @@ impl Scene {
         // What the test hands to the worker that it runs; see `handed`.
         generation.app_pools = vec![(number >> 16) as u16, number as u16];
         let worker = Worker {
+            candidate: false,
             generation: &generation,
             number,
             row,

@@ -9,7 +9,7 @@ fn scale(scene: &mut Scene, name: &str, count: u32) -> (Result<String, String>, 
 }
 
 fn restart(scene: &mut Scene, name: &str) -> Vec<Output> {
-    scene.on(Input::Restart { ticket: Ticket(2), name: name.to_owned() })
+    scene.on(Input::Restart { ticket: Ticket(2), name: name.to_owned(), why: "restart was asked for" })
 }
 
 #[test]

@@ -396,7 +396,11 @@ fn restart_ends_the_old_process_and_answers_when_the_new_one_is_ready() {
     let mut scene = running(shop(1));
     let (redis, celery) = (scene.one(512, "ready"), scene.one(513, "ready"));
     let restart = |scene: &mut Scene, ticket| {
-        scene.on(Input::Restart { ticket: Ticket(ticket), name: "redis".to_owned() })
+        scene.on(Input::Restart {
+            ticket: Ticket(ticket),
+            name: "redis".to_owned(),
+            why: "restart was asked for",
+        })
     };
     let outputs = restart(&mut scene, 1);
     assert_eq!((killed(&outputs), answers(&outputs)), (vec![(redis, Kill::Term)], vec![]));
@@ -509,7 +513,7 @@ fn a_daemon_that_ends_late_in_another_way_or_as_it_was_told_has_not_gone_to_the_
     }
     let mut scene = running(shop(1));
     let redis = scene.one(512, "ready");
-    scene.on(Input::Restart { ticket: Ticket(1), name: "redis".to_owned() });
+    scene.on(Input::Restart { ticket: Ticket(1), name: "redis".to_owned(), why: "restart was asked for" });
     let outputs = scene.exit(redis, Exit::Code(0));
     assert!(!background(&scene, &outputs), "it was told to end");
     let app = scene.one(1, "ready");

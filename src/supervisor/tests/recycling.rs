@@ -94,7 +94,7 @@ fn a_restart_that_fails_leaves_worn_what_is_worn_without_it() {
     let mut scene = Scene::serving(three);
     let old = scene.of(1, "ready");
     worn(&mut scene, old[0]);
-    scene.on(Input::Restart { ticket: Ticket(3), name: "shop".to_owned() });
+    scene.on(Input::Restart { ticket: Ticket(3), name: "shop".to_owned(), why: "restart was asked for" });
     assert_eq!(scene.pool(1).worn, 3);
     worn(&mut scene, old[1]);
     let relief = scene.one(1, "booting");

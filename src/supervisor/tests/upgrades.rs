@@ -88,7 +88,8 @@ fn one_thing_after_the_other() {
     let outputs = scene.on(Input::Rejected { reason: "no".to_owned() });
     assert!(outputs.contains(&Output::Try), "then the second upgrade");
     // Whoever asks for a restart meanwhile is told to come again.
-    let outputs = scene.on(Input::Restart { ticket: Ticket(9), name: "shop".to_owned() });
+    let outputs =
+        scene.on(Input::Restart { ticket: Ticket(9), name: "shop".to_owned(), why: "restart was asked for" });
     assert!(matches!(&outputs[..], [Output::Answer { result: Err(text), .. }] if text.contains("upgrading")));
 }
 

@@ -62,6 +62,7 @@ impl Bench {
             temp_dir: None,
             app_pools: Vec::new(),
             access_log: Some(fs::File::create(directory.join("access.log")).unwrap().into()),
+            candidate: false,
         })
         .unwrap();
         cx.watch_own().unwrap();

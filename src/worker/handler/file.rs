@@ -48,7 +48,8 @@ use manifest::Manifest;
 use multipart::Multipart;
 use names::{encode_segment, last, trim_slashes};
 use response::{Asked, Plan};
-use root::Root;
+use root::{Looks, Root};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -68,6 +69,8 @@ pub(crate) struct Files {
     numbers: u32,
     /// Site and location of roots that are to be looked at.
     due: Vec<(usize, usize)>,
+    /// Those that were not there when the worker started.
+    missing: HashMap<(usize, usize), Looks>,
 }
 
 /// A look at a root.
@@ -126,11 +129,11 @@ pub(crate) enum Answer {
 }
 
 impl Files {
-    /// Opens the roots of all locations.
+    /// Opens the roots of all locations. One that cannot be opened costs its location, unless all are `needed`.
     ///
     /// # Errors
     /// For the operator: the root that cannot be opened, and why.
-    pub(crate) fn new(config: &Config) -> Result<Self, String> {
+    pub(crate) fn new(config: &Config, needed: bool) -> Result<Self, String> {
         let FileCache { entries, memory } = config.workers.file_cache;
         let mut files = Self {
             places: Vec::new(),
@@ -139,13 +142,25 @@ impl Files {
             name: Vec::new(),
             numbers: 0,
             due: Vec::new(),
+            missing: HashMap::new(),
         };
-        for site in &config.sites {
-            let places = site.locations.iter().map(|location| match &*location.handler {
-                Handler::Files(settings) => files.open(settings).map(Some),
-                _ => Ok(None),
-            });
-            let places = places.collect::<Result<_, _>>()?;
+        for (number, site) in config.sites.iter().enumerate() {
+            let mut places = Vec::new();
+            for (location, settings) in site.locations.iter().enumerate() {
+                let Handler::Files(settings) = &*settings.handler else {
+                    places.push(None);
+                    continue;
+                };
+                let opened = files.open(settings);
+                if let Err(reason) = &opened {
+                    if needed {
+                        return Err(reason.clone());
+                    }
+                    log::warn!("worker: {reason}; its location answers 503");
+                    files.missing.insert((number, location), Looks::default());
+                }
+                places.push(opened.ok());
+            }
             files.places.push(places);
         }
         Ok(files)
@@ -170,11 +185,12 @@ impl Files {
     pub(crate) fn take_due(&mut self, config: &Config) -> Vec<Due> {
         let due = std::mem::take(&mut self.due).into_iter().filter_map(|place| {
             let (site, location) = place;
-            let root = &self.places.get(site)?.get(location)?.as_ref()?.root;
+            let found = self.places.get(site)?.get(location)?.as_ref().map(|found| &found.root);
             let handler = &config.sites.get(site)?.locations.get(location)?.handler;
             let Handler::Files(settings) = &**handler else { return None };
-            let (far, path) = (Far::Root(root.number), settings.root.clone());
-            Some(Due { place, far, look: Box::new(root.look(path.clone())), path })
+            let (far, path) = (Far::Root(found.map_or(0, |root| root.number)), settings.root.clone());
+            let known = found.map(Root::id);
+            Some(Due { place, far, look: Box::new(root::look(path.clone(), known)), path })
         });
         due.collect()
     }
@@ -182,10 +198,13 @@ impl Files {
     /// What a look has found; `None`: it could not be made, and is tried again. Whether the root was replaced by a directory
     /// that this worker may not read: it serves the old one as long as it lives.
     pub(crate) fn take_in(&mut self, (site, location): (usize, usize), found: Option<Replaced>) -> bool {
-        let Some(place) = self.places.get_mut(site).and_then(|site| site.get_mut(location)?.as_mut()) else {
+        let Some(place) = self.places.get_mut(site).and_then(|site| site.get_mut(location)) else {
             return false;
         };
-        place.root.looked();
+        match place {
+            Some(place) => place.root.looks.over(),
+            None => self.missing.entry((site, location)).or_default().over(),
+        }
         match found {
             None | Some(Replaced::No) => false,
             Some(Replaced::OutOfReach) => true,
@@ -193,7 +212,7 @@ impl Files {
                 log::info!("worker: {} is another directory now", directory.path().display());
                 self.numbers += 1;
                 let root = Root::of(directory, self.numbers, &mut self.watches);
-                *place = StaticLocation { root, manifest: Manifest::default() };
+                *place = Some(StaticLocation { root, manifest: Manifest::default() });
                 false
             }
         }
@@ -222,11 +241,14 @@ impl Files {
         if !matches!(method, Method::Get | Method::Head) && !request.falls_back {
             return other_method(method);
         }
-        let Self { places, cache, watches, name, due, .. } = self;
+        let Self { places, cache, watches, name, due, missing, .. } = self;
         let Some(place) = places.get_mut(site).and_then(|site| site.get_mut(location)?.as_mut()) else {
-            return refuse(500, "no such static location");
+            if missing.entry((site, location)).or_default().is_due(now) {
+                due.push((site, location));
+            }
+            return refuse(503, "the static root is missing");
         };
-        if place.root.is_due(now) {
+        if place.root.looks.is_due(now) {
             due.push((site, location));
         }
         let rest = trim_slashes(request.rest);

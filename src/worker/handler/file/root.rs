@@ -65,8 +65,8 @@ pub(super) struct Root {
     id: (u64, u64),
     near: bool,
     pub(super) watch: Option<Watch>,
-    look_at: Time,
-    looks: bool,
+    /// Whether its path names another directory now.
+    pub(super) looks: Looks,
     /// Distinguishes what is cached of different directories.
     pub(super) number: u32,
 }
@@ -80,15 +80,8 @@ impl Root {
     /// Of a directory that a thread has opened.
     pub(super) fn of(directory: Directory, number: u32, watches: &mut Watches) -> Self {
         let Directory { fd, id, near, .. } = directory;
-        let mut root = Self {
-            directory: Arc::new(fd),
-            id,
-            near,
-            watch: None,
-            look_at: Time::ZERO,
-            looks: false,
-            number,
-        };
+        let mut root =
+            Self { directory: Arc::new(fd), id, near, watch: None, looks: Looks::default(), number };
         root.watch_again(watches);
         root
     }
@@ -114,30 +107,9 @@ impl Root {
         self.near
     }
 
-    /// Whether it is time to see if its path names another directory now; that is under way then.
-    pub(super) fn is_due(&mut self, now: Time) -> bool {
-        let due = now >= self.look_at && !self.looks;
-        if due {
-            (self.look_at, self.looks) = (now.after(LOOK_EVERY), true);
-        }
-        due
-    }
-
-    /// That is over.
-    pub(super) fn looked(&mut self) {
-        self.looks = false;
-    }
-
-    /// What a thread does to see it. One that cannot be looked at (any more) stays: what was opened keeps working.
-    pub(super) fn look(&self, path: PathBuf) -> impl FnOnce() -> Replaced + Send + 'static {
-        let known = self.id;
-        move || match Directory::open(&path) {
-            Ok(found) if found.id != known => match open_for_reading(&path) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Replaced::OutOfReach,
-                _ => Replaced::By(found),
-            },
-            _ => Replaced::No,
-        }
+    /// Which directory it is.
+    pub(super) fn id(&self) -> (u64, u64) {
+        self.id
     }
 
     /// Opens a file that is near; whether a symbolic link led to it, so that what happens to its path does not tell all.
@@ -162,6 +134,41 @@ impl Root {
     pub(super) fn metadata_near(&self, path: &[u8], links: &Symlinks) -> io::Result<Metadata> {
         let links = if *links == Symlinks::Refuse { Links::Refuse } else { Links::Beneath };
         metadata_on_mount(self.fd(), path, links)
+    }
+}
+
+/// What a thread does to see whether a path names another directory than the one that is known. One that cannot be looked
+/// at (any more) stays: what was opened keeps working.
+pub(super) fn look(path: PathBuf, known: Option<(u64, u64)>) -> impl FnOnce() -> Replaced + Send + 'static {
+    move || match Directory::open(&path) {
+        Ok(found) if Some(found.id) != known => match open_for_reading(&path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Replaced::OutOfReach,
+            _ => Replaced::By(found),
+        },
+        _ => Replaced::No,
+    }
+}
+
+/// When a path is to be looked at again.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    at: Time,
+    under_way: bool,
+}
+
+impl Looks {
+    /// Whether it is time to see what the path names now; that is under way then.
+    pub(super) fn is_due(&mut self, now: Time) -> bool {
+        let due = now >= self.at && !self.under_way;
+        if due {
+            (self.at, self.under_way) = (now.after(LOOK_EVERY), true);
+        }
+        due
+    }
+
+    /// That is over.
+    pub(super) fn over(&mut self) {
+        self.under_way = false;
     }
 }
 

@@ -118,6 +118,7 @@ impl Store {
             name: Vec::new(),
             numbers: 0,
             due: Vec::new(),
+            missing: HashMap::new(),
         };
         let place = files.open(settings).unwrap();
         files.places.push(vec![Some(place)]);
@@ -130,7 +131,7 @@ impl Store {
         drop(self.0.serve((0, 0), settings, request, (now, wall)));
         for place in std::mem::take(&mut self.0.due) {
             let root = &self.0.places[place.0][place.1].as_ref().unwrap().root;
-            let found = root.look(settings.root.clone())();
+            let found = root::look(settings.root.clone(), Some(root.id()))();
             self.0.take_in(place, Some(found));
         }
         let known = Known::default();
