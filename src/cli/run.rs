@@ -2,7 +2,7 @@
 
 use super::{Failure, Worker, locate};
 use crate::config::flags::RunFlags;
-use crate::config::{self, App, Config, Disk, publish};
+use crate::config::{self, App, Config, Disk, Examined, check, publish};
 use crate::control::command::Identity;
 use crate::master::{self, Load, Refused, Start, logger};
 use clap::Args;
@@ -141,8 +141,10 @@ fn tell_virtualenv(app: &App) {
 }
 
 fn load_file(file: &Path) -> Result<Config, String> {
-    let (config, warnings) =
-        config::load_with_warnings(file, &Disk).map_err(|problems| locate::lines(&problems))?;
+    // What the machine lacks fails later, if at all, and then says less of the place and the way out.
+    let look = |config: &Config, _| (Vec::new(), check::environment(config));
+    let Examined { config, problems, warnings } = config::examine(file, &Disk, look);
+    let config = config.ok_or_else(|| locate::lines(&problems))?;
     warnings.iter().for_each(|warning| log::warn!(target: "hatchery", "{warning}"));
     Ok(config)
 }

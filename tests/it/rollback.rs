@@ -99,7 +99,7 @@ fn shape(server: &Server) -> (u32, Vec<String>, Vec<Vec<Process>>, usize) {
 
 #[test]
 fn nothing_of_a_failed_reload_is_left() {
-    let server = setup().start().tolerant(&["reload", "site", "new"]);
+    let server = setup().start().tolerant(&["reload", "site", "new", "could not be set up"]);
     server.wait_ready(SOON, "worker", 2);
     // A client of the control socket may just be leaving.
     let mut same = (shape(&server), 0);
