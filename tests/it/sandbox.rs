@@ -309,6 +309,24 @@ fn code_and_files_of_a_release_switch_together() {
 }
 
 #[test]
+fn a_file_that_workers_may_not_read_is_named_in_the_log() {
+    let setup = Setup::new(&format!(
+        r#"
+    {}
+    log: (access: (format: Json)),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/s/", to: Files("files"))])],"#,
+        as_nobody()
+    ));
+    let closed = setup.directory.write("files/closed\nfile", "x");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let server = setup.start();
+    assert_eq!(get(server.address, "/s/closed%0afile").status, 403);
+    let line = server.wait_log("files/closed\\nfile: permission denied (");
+    assert!(line.contains("WARN") && line.contains("files: GET /s/closed%0afile: /"), "{line}");
+    assert!(server.wait_log("\"status\":403").contains("\"error\":\"permission denied\""));
+}
+
+#[test]
 fn a_static_root_that_is_missing_costs_its_location_until_it_is_there() {
     let configuration = |start: &str| {
         format!(
@@ -328,6 +346,7 @@ fn a_static_root_that_is_missing_costs_its_location_until_it_is_there() {
     let server = Setup::new(&configuration("")).start().tolerant(&["static root", "reload"]);
     assert_eq!((get(server.address, "/").text().as_str(), get(server.address, "/s/a").status), ("here", 503));
     server.wait_log("/later cannot be opened; create it");
+    server.wait_log("sites[0].locations[0].to.root: ");
     let reloaded = server.command(&["reload", "--wait"]);
     assert_eq!(reloaded.code, Some(1), "{reloaded:?}");
     assert!(reloaded.stderr.contains("/later cannot be opened"), "{reloaded:?}");

@@ -78,7 +78,7 @@ impl Exchange {
                     self.finish(drive);
                 }
                 file::Answer::Refuse(refused) => {
-                    log::debug!("{}: {}", self.request_line(), refused.why);
+                    self.tell_refused(files, &refused, drive);
                     if refused.is_for_shortage() {
                         drive.cx.is_short = true;
                         self.fail(Fault::Shortage, drive);
@@ -89,6 +89,21 @@ impl Exchange {
             }
             return Served::Begun;
         }
+    }
+
+    /// For the log: what may not be read, with its path on disk, is the operator's to mend.
+    fn tell_refused(&mut self, files: &Files, refused: &file::Refused, drive: &mut Drive<'_>) {
+        self.error = Some(refused.why);
+        let Some(request) = self.request.as_ref().filter(|_| refused.head.status.0 == 403) else {
+            return log::debug!("{}: {}", self.request_line(), refused.why);
+        };
+        let (site, location) = request.place.unwrap_or_default();
+        let rest = drive.cx.table.file(site, location, request.target.path());
+        let path = String::from_utf8_lossy(rest);
+        let path = path.trim_start_matches('/').escape_debug();
+        let kind = format!("{}/{path}: {}", files.root.display(), refused.why);
+        let (line, id) = (self.request_line(), self.id_text());
+        drive.cx.note_fault(log::Level::Warn, &kind, format_args!("files: {line}: {kind} ({id})"));
     }
 
     fn look_for_file(&self, files: &Files, sofar: &SoFar, drive: &mut Drive<'_>) -> Option<file::Answer> {
