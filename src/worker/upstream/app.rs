@@ -211,6 +211,12 @@ impl Context {
 
     /// Tells the master that a request waits, unless it was told a moment ago or can do nothing about it.
     pub(in crate::worker) fn want(&mut self, app: usize) {
+        // Units of a process that has just become ready may be free already, before anybody has told.
+        self.pump_queue(app);
+        let waits = |queue: &AppQueue| !queue.waiting.is_empty();
+        if self.app_state(app) == PoolState::Serving && !self.apps.queues.get(app).is_some_and(waits) {
+            return;
+        }
         let Some(queue) = self.apps.queues.get_mut(app) else { return };
         let state = self.board.state(queue.pool);
         let useful = match state {
