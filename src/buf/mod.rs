@@ -41,7 +41,7 @@ pub enum Segment {
 }
 
 /// What tells that the content of a file has changed: plain data, compared before each slice of it is sent, so that a
-/// response never mixes two states of a file.
+/// response does not mix two states of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Bytes.

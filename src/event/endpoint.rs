@@ -141,6 +141,20 @@ impl Endpoint {
         self.written(written.map(|written| (written.count, !written.short)))
     }
 
+    /// Writes a copy of the beginning of the file that stands first in the queue, as [`Self::write`].
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn write_copy(&mut self, queue: &mut Queue, buffer: &mut [u8]) -> io::Result<u64> {
+        let written = transfer::write_copy(self.fd.as_fd(), queue, buffer);
+        self.written(written.map(|written| (written.count, !written.short)))
+    }
+
+    /// How much of what was written the peer's kernel has not acknowledged; nothing if it cannot be asked.
+    pub(crate) fn unacknowledged(&self) -> u64 {
+        socket::unacknowledged(self.fd.as_fd()).unwrap_or(0)
+    }
+
     /// Writes bytes with a descriptor; how many bytes were taken (the descriptor went if any were).
     ///
     /// # Errors

@@ -134,6 +134,19 @@ pub(crate) fn no_delay(fd: BorrowedFd<'_>) {
     let _ = socket::setsockopt(&fd, sockopt::TcpNoDelay, &true);
 }
 
+/// How many bytes that were written the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7)). On a Unix socket: how
+/// much memory those take that the peer has not read, which is more.
+///
+/// # Errors
+/// EBADF and the like.
+pub(crate) fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one number, which lives across the call.
+    let asked = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    nix::Error::result(asked)?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// Closes the writing side: the peer reads end of file and may still send.
 pub(crate) fn shut_write(fd: BorrowedFd<'_>) {
     let _ = socket::shutdown(fd.as_raw_fd(), Shutdown::Write);

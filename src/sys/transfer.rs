@@ -17,6 +17,9 @@ const FEW: usize = 8;
 /// whether it is still the same.
 pub(crate) const FILE_SLICE: u64 = 2048 * 1024;
 
+/// Of a file that others may change, so much at its end is left to [`write_copy`].
+pub(crate) const COPIED: u64 = 68 * 1024;
+
 /// Most bytes of memory in one call: larger ones are slower, not faster, once they leave the processor's caches.
 const MEMORY_SLICE: usize = 64 * 1024;
 
@@ -47,7 +50,8 @@ pub(crate) struct Written {
 }
 
 /// Writes what stands first in the queue and consumes what was written: slices of memory gathered in one `sendmsg`
-/// (with MSG_MORE if a file follows), or a slice of a file by `sendfile`.
+/// (with MSG_MORE if a file follows), or a slice of a file by `sendfile`. The end of a file with a stamp is left, see
+/// [`COPIED`].
 ///
 /// # Errors
 /// EAGAIN when the socket is full, EPIPE and ECONNRESET when the peer has gone. `UnexpectedEof` when a file turned
@@ -57,10 +61,9 @@ pub(crate) fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<W
     let (count, offered) = match queue.front() {
         Front::Empty => return Ok(Written { count: 0, short: false }),
         Front::File { file, offset, len, stamp } => {
-            if stamp.is_some_and(|stamp| !is_still(file.as_fd(), stamp)) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"));
-            }
-            let offered = len.min(FILE_SLICE);
+            check(file.as_fd(), stamp)?;
+            let left = if stamp.is_some() { COPIED } else { 0 };
+            let offered = len.saturating_sub(left).min(FILE_SLICE);
             let count = send_file(fd, file.as_fd().as_raw_fd(), offset, offered)?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -75,9 +78,31 @@ pub(crate) fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<W
     Ok(Written { count, short: count < offered })
 }
 
-/// Whether the content is that of the stamp. A file that cannot be asked is not.
-fn is_still(fd: BorrowedFd<'_>, stamp: Stamp) -> bool {
-    file::metadata(fd).is_ok_and(|now| now.stamp() == stamp)
+/// Reads the beginning of the file that stands first in the queue into `buffer` and writes that. Of this copy nothing
+/// can change any more, and it is of the state of the stamp: that is compared after the read.
+///
+/// # Errors
+/// As [`write_queue`].
+pub(crate) fn write_copy(fd: BorrowedFd<'_>, queue: &mut Queue, buffer: &mut [u8]) -> io::Result<Written> {
+    let Front::File { file, offset, stamp, .. } = queue.front() else {
+        return Ok(Written { count: 0, short: false });
+    };
+    let read = file::read_into(file.as_fd(), offset, buffer)?;
+    check(file.as_fd(), stamp)?;
+    let bytes = buffer.get(..read).filter(|bytes| !bytes.is_empty()).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let (count, offered) = send_bytes(fd, bytes, MsgFlags::MSG_NOSIGNAL)?;
+    queue.consume(count);
+    Ok(Written { count, short: count < offered })
+}
+
+/// Fails if the content is not that of the stamp. A file that cannot be asked is not.
+fn check(fd: BorrowedFd<'_>, stamp: Option<Stamp>) -> io::Result<()> {
+    match stamp {
+        Some(stamp) if file::metadata(fd).ok().is_none_or(|now| now.stamp() != stamp) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn send_slices<const MOST: usize>(fd: BorrowedFd<'_>, queue: &Queue) -> io::Result<(u64, u64)> {

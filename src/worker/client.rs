@@ -385,11 +385,11 @@ impl Client {
         if !(self.transport.writable() && self.h1.wants().write) {
             return Ok(false);
         }
-        let written = self.transport.write(self.h1.out(), key, cx)?;
-        if written > 0 {
+        let gets_on = self.transport.write(self.h1.out(), key, cx)?;
+        if gets_on {
             self.h1.wrote(cx.now);
         }
-        Ok(written > 0)
+        Ok(gets_on)
     }
 
     /// A response whose last byte was written is over: log it, once.

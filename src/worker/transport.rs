@@ -1,6 +1,11 @@
 //! The stream to a client, and exactly what its connection may ask of it: whether it can be read or written now, to
 //! read, to write what is queued. A part of a file leaves by `sendfile`, from memory: what lies on a disk is read by a
 //! thread first, and what is far comes from a thread as bytes.
+//!
+//! `sendfile` queues the pages of a file, and whoever writes to it changes what was sent and is not acknowledged. So the
+//! end of a file that others may change leaves as a copy, and the last of it only when nothing that left by `sendfile` is
+//! in the queue any more and the file still is what it was: a response that is complete is of one state. No event tells
+//! of that moment, hence a timer.
 
 use super::context::{Context, ReadFirst};
 use super::reader;
@@ -8,7 +13,7 @@ use crate::buf::{Front, Queue};
 use crate::event::{Endpoint, Poll, Read, Readiness, Source};
 use crate::slab::Key;
 use crate::sys::page_cache;
-use crate::sys::transfer::FILE_SLICE;
+use crate::sys::transfer::{COPIED, FILE_SLICE};
 use crate::timer::Time;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,14 +26,36 @@ const NUDGE: Duration = Duration::from_secs(1);
 /// How long a part of a file that was found in memory is believed to stay there.
 const NEAR_FOR: Duration = Duration::from_secs(1);
 
+/// Of a file that others may change, so much waits for acknowledgements. The 64 KiB that are copied before it are more
+/// than a segment even on loopback, which makes the client's kernel acknowledge what came before: it would wait for more
+/// else.
+const HELD: u64 = 4 * 1024;
+
+/// Between two looks whether it still waits: the first pause, each later one twice as long, and the longest.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(50);
+
 /// See the module.
 pub(super) struct Transport {
     endpoint: Endpoint,
     disk: Disk,
     /// When to try again although no event has told that the socket has room.
     nudge: Option<Time>,
+    /// Nothing is written before that: the end of a file waits.
+    holds: bool,
+    /// What left by `sendfile` of files that others may change, while it may be in the queue of the socket.
+    lent: Option<Lent>,
     /// Bytes written since the beginning.
     written: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lent {
+    /// Where it ends, in bytes written.
+    end: u64,
+    /// How much was in the queue at the last look, and when to look again.
+    left: u64,
+    pause: Duration,
 }
 
 /// Whether what is to be sent next is being read from a disk.
@@ -46,7 +73,14 @@ enum Disk {
 impl Transport {
     /// A connection that was just accepted.
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { endpoint: Endpoint::new(fd), disk: Disk::Idle, nudge: None, written: 0 }
+        Self {
+            endpoint: Endpoint::new(fd),
+            disk: Disk::Idle,
+            nudge: None,
+            holds: false,
+            lent: None,
+            written: 0,
+        }
     }
 
     /// Asks for its events.
@@ -81,6 +115,7 @@ impl Transport {
     pub(super) fn turn(&mut self, now: Time) {
         if self.nudge.is_some_and(|at| at <= now) {
             self.nudge = None;
+            self.holds = false;
             self.note(Readiness { write: true, ..Readiness::default() });
         }
     }
@@ -97,7 +132,7 @@ impl Transport {
 
     /// Whether writing may take something.
     pub(super) fn writable(&self) -> bool {
-        self.endpoint.writable() && self.disk != Disk::Reads
+        self.endpoint.writable() && self.disk != Disk::Reads && !self.holds
     }
 
     /// Whether the client has closed its side; what it has sent before may wait to be read.
@@ -123,20 +158,70 @@ impl Transport {
         self.endpoint.read(buffer)
     }
 
-    /// Writes what stands first in the queue; how many bytes left it. `key` is the client to be driven when a file was
-    /// read that had to be read first.
+    /// Writes what stands first in the queue; whether the client has taken something, now or before. `key` is the client
+    /// to be driven when a file was read that had to be read first.
     ///
     /// # Errors
     /// EPIPE, ECONNRESET; that a file is not what it was, or cannot be had.
-    pub(super) fn write(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<u64> {
+    pub(super) fn write(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<bool> {
+        let stamped = match queue.front() {
+            Front::File { len, stamp: Some(_), .. } => Some(len),
+            _ => None,
+        };
+        let mut copy = stamped.filter(|len| *len <= COPIED);
+        if let Some(len) = &mut copy {
+            let lent = self.still_lent();
+            if lent > 0 {
+                *len = len.saturating_sub(HELD);
+            }
+            if *len == 0 {
+                return Ok(self.hold(lent, cx.now));
+            }
+        }
         if self.must_read_first(queue, key, cx)? {
-            return Ok(0);
+            return Ok(false);
         }
         let is_file = matches!(queue.front(), Front::File { .. });
-        let written = self.endpoint.write(queue)?;
+        let written = match copy {
+            Some(len) => {
+                let most = cx.scratch.len().min(len as usize);
+                self.endpoint.write_copy(queue, cx.scratch.get_mut(..most).unwrap_or_default())
+            }
+            None => self.endpoint.write(queue),
+        }
+        .inspect_err(|error| {
+            if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+                log::debug!("worker: a response is broken off: {error}");
+            }
+        })?;
         self.written = self.written.saturating_add(written);
+        if stamped.is_some() && copy.is_none() {
+            self.lent = Some(Lent { end: self.written, left: u64::MAX, pause: PAUSE });
+        }
         self.nudge = (is_file && !self.endpoint.writable()).then(|| cx.now.after(NUDGE));
-        Ok(written)
+        Ok(written > 0)
+    }
+
+    /// How much of what left by `sendfile` is in the queue of the socket: what is there beyond what was copied since.
+    fn still_lent(&mut self) -> u64 {
+        let Some(lent) = &self.lent else { return 0 };
+        let copied = self.written.saturating_sub(lent.end);
+        let left = self.endpoint.unacknowledged().saturating_sub(copied);
+        if left == 0 {
+            self.lent = None;
+        }
+        left
+    }
+
+    /// The end of a file waits, as so much is lent; whether that has become less.
+    fn hold(&mut self, left: u64, now: Time) -> bool {
+        let Some(lent) = &mut self.lent else { return false };
+        let is_less = left < lent.left;
+        self.nudge = Some(now.after(lent.pause));
+        self.holds = true;
+        lent.left = left;
+        lent.pause = LONGEST.min(lent.pause.saturating_mul(2));
+        is_less
     }
 
     /// Whether the next part of a file has to come from a disk: a thread reads it then, and the loop goes on. What was

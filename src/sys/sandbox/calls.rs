@@ -177,6 +177,11 @@ fn checked(own: u32) -> Vec<(c_long, Vec<Check>)> {
         (libc::SYS_sendmsg, vec![without(2, libc::MSG_FASTOPEN)]),
         (libc::SYS_setsockopt, options(&SET)),
         (libc::SYS_getsockopt, options(&ASKED)),
+        // Whether what was sent of a file has been acknowledged (SIOCOUTQ).
+        (
+            libc::SYS_ioctl,
+            vec![Check::Among { argument: 1, ignoring: 0, values: vec![libc::TIOCOUTQ as u32] }],
+        ),
         // As `unlink` on x86-64.
         (libc::SYS_unlinkat, vec![among(2, &[0])]),
     ]

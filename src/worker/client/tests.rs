@@ -176,3 +176,63 @@ fn a_client_that_pipelines_and_does_not_read_is_served_as_much_as_may_be_kept() 
         bench.drive();
     }
 }
+
+/// All of a large file but its end is in the kernel, where the client has not read it.
+fn holding(name: &str) -> Bench {
+    let mut bench = Bench::new(name, r#"path: "/", to: Files(root: "files")"#, &["large"]);
+    fs::write(bench.directory.join("files/large"), [b'1'; LARGE]).unwrap();
+    // As much as may be had, which is twice of what is usual.
+    nix::sys::socket::setsockopt(&bench.server, nix::sys::socket::sockopt::SndBuf, &(1 << 20)).unwrap();
+    bench.ask("/large");
+    bench
+}
+
+const LARGE: usize = 263_000;
+
+#[test]
+fn the_end_of_a_large_file_waits_for_as_long_as_the_client_takes_something() {
+    let mut bench = holding("slow");
+    let long = bench.worker.cx.settings.body_timeout;
+    let mut got = 0;
+    while got < 100_000 {
+        let waiting = bench.client().h1.waiting().len();
+        assert!(0 < waiting && waiting < 16 << 10, "{waiting} bytes wait");
+        let now = bench.worker.cx.now;
+        assert!(bench.client().deadline().unwrap() <= now.after(Duration::from_millis(50)));
+        got += bench.peer.read(&mut [0; 40_000]).unwrap();
+        bench.worker.cx.now = now.after(long - Duration::from_secs(1));
+        bench.drive();
+    }
+    let rest = bench.answered();
+    bench.worker.cx.now = bench.worker.cx.now.after(Duration::from_millis(50));
+    bench.drive();
+    let end = bench.answered();
+    assert!(end.len() < 16 << 10 && got + rest.len() + end.len() > LARGE, "{} bytes at the end", end.len());
+    assert!(end.bytes().all(|byte| byte == b'1') && bench.client().h1.is_kept());
+}
+
+#[test]
+fn a_client_that_leaves_a_large_file_unread_is_given_up() {
+    let mut bench = holding("unread");
+    let (long, step) = (bench.worker.cx.settings.body_timeout, Duration::from_millis(40));
+    let begun = bench.worker.cx.now;
+    while bench.client().phase == Phase::Open {
+        bench.worker.cx.now = bench.worker.cx.now.after(step);
+        bench.drive();
+        assert!(bench.worker.cx.now.since(begun) <= long + step, "looking takes no time away");
+    }
+    assert!(bench.worker.cx.now.since(begun) >= long);
+}
+
+#[test]
+fn a_large_file_that_changes_before_its_end_is_broken_off() {
+    let mut bench = holding("changed");
+    let file = fs::File::options().append(true).open(bench.directory.join("files/large")).unwrap();
+    (&file).write_all(b"2").unwrap();
+    let got = bench.answered();
+    bench.worker.cx.now = bench.worker.cx.now.after(Duration::from_millis(50));
+    bench.drive();
+    assert_eq!(bench.client().phase, Phase::Closed);
+    assert!(bench.peer.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+    assert!(got.starts_with("HTTP/1.1 200 ") && got.len() < LARGE);
+}

@@ -16,7 +16,8 @@
 //! What is kept holds until inotify tells of a change of a name on its path (`watch`); where that cannot tell (a symbolic
 //! link or a second name, a file system shared with other machines), it is compared with the disk once a second. The
 //! content of a small file is a copy made between two equal `fstat`s; a large file is compared before each slice of it
-//! is sent, and the connection broken off if it is another: a response never mixes two states of a file.
+//! is sent, and before its end, which waits for acknowledgements; the connection is broken off if it is another: a response
+//! does not mix two states of a file.
 
 mod cache;
 mod entry;
