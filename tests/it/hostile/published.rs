@@ -276,9 +276,11 @@ fn what_is_uploaded_never_stops_a_reload() {
 /// the old directory are not replaced by some that may open the new one.
 #[test]
 fn a_root_that_becomes_a_project_is_not_followed() {
-    let setup = Setup::new(
-        &shop(r#""{dir}/current""#, r#""project/media""#).replace("workers:", "sandbox: Try, workers:"),
-    );
+    // The links of a site with an app are not followed before a reload.
+    let alone = r#"sites: [(listen: ["{address}"], locations: [
+        (path: "/static/", to: Files("{dir}/current"))]), (names: ["other.example"], "#;
+    let beside = shop(r#""project/static""#, r#""project/media""#).replace("sites: [(", alone);
+    let setup = Setup::new(&beside.replace("workers:", "sandbox: Try, workers:"));
     project(&setup.directory);
     let current = setup.directory.path().join("current");
     std::os::unix::fs::symlink("project/static", &current).unwrap();
