@@ -1,10 +1,12 @@
 //! `hatchery check`.
 
-use super::{Failure, locate, print, remark};
+use super::locate::{self, Master};
+use super::{Failure, print, remark};
 use crate::config::check::{self, ImportCommand};
 use crate::config::{self, App, Config, Disk, Examined, Problem, publish};
+use crate::control::command::{Request, Response};
 use crate::control::text;
-use crate::master::{self, control};
+use crate::master;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::user::{self, Account};
 use crate::sys::{clock, process};
@@ -12,6 +14,7 @@ use clap::Args;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -34,7 +37,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         is_published = !published.refused.is_empty();
         let warnings = [published.warnings, check::warnings(config)].concat();
         let mut problems = [published.refused, check::environment(config)].concat();
-        problems.extend(addresses(config, &problems));
+        problems.extend(addresses(&file, config, &problems));
         if problems.is_empty() && is_good {
             // What is missing above would only be told again as a failed import.
             for app in &config.apps {
@@ -63,15 +66,16 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
 }
 
 /// Addresses that cannot be listened on, of those of which nothing is known to be wrong.
-fn addresses(config: &Config, known: &[Problem]) -> Vec<Problem> {
-    let control = config.control.clone().unwrap_or_else(control::find);
-    if control::is_running(&control) {
-        remark(&format!(
-            "note: a master runs (control socket {}), so its addresses are not tried",
-            control.display()
-        ));
-        return Vec::new();
-    }
+fn addresses(file: &Path, config: &Config, known: &[Problem]) -> Vec<Problem> {
+    let found = Master::of(file).find();
+    let other = match found.and_then(|found| found.ask(&Request::Status)) {
+        Ok(Response::Status(_)) => {
+            remark("note: a master runs with this file, so its addresses are not tried");
+            return Vec::new();
+        }
+        Ok(Response::Failed { text }) => Some(Problem::of(&config.origin, "control", text)),
+        Ok(_) | Err(_) => None,
+    };
     let (reasons, untried) = master::unbindable(config);
     untried.iter().for_each(|note| remark(&format!("note: {}: {note}", config.origin)));
     let problem = |reason: String| match reason.split_once(": ") {
@@ -80,7 +84,7 @@ fn addresses(config: &Config, known: &[Problem]) -> Vec<Problem> {
     };
     let new =
         |problem: &Problem| problem.key.is_empty() || known.iter().all(|other| other.key != problem.key);
-    reasons.into_iter().map(problem).filter(new).collect()
+    other.into_iter().chain(reasons.into_iter().map(problem).filter(new)).collect()
 }
 
 /// Imports an app once, as the user it would run as. If it fails: why, and what it printed.

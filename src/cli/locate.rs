@@ -3,9 +3,10 @@
 use super::Failure;
 use crate::config::{self, Config, Disk, Problem};
 use crate::control::command::{Identity, Order, Request, Response};
-use crate::master::control;
+use crate::control::text;
+use crate::master::control::{self, Running};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 /// Where a configuration is looked for that was not named.
@@ -44,6 +45,11 @@ pub(super) struct Master {
 }
 
 impl Master {
+    /// That of this file.
+    pub(super) fn of(file: &Path) -> Self {
+        Self { config: Some(file.to_owned()), control: None }
+    }
+
     /// Sends a command to the running master.
     ///
     /// # Errors
@@ -57,23 +63,31 @@ impl Master {
     /// # Errors
     /// The configuration that should say so is not there.
     pub(super) fn find(&self) -> Result<Found, Failure> {
-        let certain = |path| Found { path, meant: None, problems: None };
         if let Some(path) = &self.control {
-            return Ok(certain(path.clone()));
+            return Ok(Found { path: path.clone(), meant: None, problems: None, is_in_sight: true });
         }
-        let file = self.config.clone().or_else(find);
-        // Other masters of this user listen in the default places too.
-        let by_default = |problems| {
-            let config = file.as_deref().map(real);
-            let directory = here().directory.filter(|_| self.config.is_none());
-            Found { path: control::find(), meant: Some(Identity { config, directory }), problems }
+        // The nearest one that runs: a server that was started here with flags may have the file of another one behind it.
+        let nearest = match &self.config {
+            Some(file) => vec![of_file(file)],
+            None => {
+                let [here_too, system] =
+                    PLACES.map(Path::new).map(|file| file.is_file().then(|| of_file(file)));
+                [here_too, Some(here()), system].into_iter().flatten().collect()
+            }
         };
-        match file.as_deref().map(load) {
-            None => Ok(by_default(None)),
-            Some(Ok(config)) => Ok(config.control.map_or_else(|| by_default(None), certain)),
-            Some(Err(text)) if file.as_ref().is_some_and(|file| !file.exists()) => Err(Failure::Usage(text)),
+        if let Some(Running { control, identity, .. }) = nearest.iter().find_map(control::master) {
+            return Ok(Found::at(control, identity));
+        }
+        let Some(file) = self.config.clone().or_else(find) else {
+            return Ok(Found { is_in_sight: false, ..Found::at(control::place(&here()), here()) });
+        };
+        let meant = of_file(&file);
+        let place = control::place(&meant);
+        match load(&file) {
+            Ok(config) => Ok(Found::at(config.control.unwrap_or(place), meant)),
+            Err(text) if !file.exists() => Err(Failure::Usage(text)),
             // A master may well run with what the file said before.
-            Some(Err(text)) => Ok(by_default(Some(text))),
+            Err(text) => Ok(Found { problems: Some(text), ..Found::at(place, meant) }),
         }
     }
 }
@@ -83,13 +97,19 @@ impl Master {
 pub(super) struct Found {
     /// Its socket.
     pub(super) path: PathBuf,
-    /// Who should listen there, where it may be another one.
+    /// Who should listen there; `None`: whoever does.
     meant: Option<Identity>,
     /// What is wrong with the configuration that should have said where.
     problems: Option<String>,
+    /// Something tells that there is one: what was typed, a file, or itself.
+    pub(super) is_in_sight: bool,
 }
 
 impl Found {
+    fn at(path: PathBuf, meant: Identity) -> Self {
+        Self { path, meant: Some(meant), problems: None, is_in_sight: true }
+    }
+
     /// Sends a command.
     ///
     /// # Errors
@@ -101,29 +121,52 @@ impl Found {
 
     /// As [`Self::ask`]; a master that is asked for its status has so long to answer.
     pub(super) fn ask_within(&self, request: &Request, patience: Duration) -> Result<Response, Failure> {
-        let meant = self.meant.clone().filter(|_| !request.is_harmless());
-        let order = Order { request: request.clone(), meant };
+        let order = Order { request: request.clone(), meant: self.meant.clone() };
         control::ask(&self.path, &order, patience).map_err(|error| {
-            Failure::Failed(match &self.problems {
+            let error = match &self.problems {
                 Some(problems) => format!(
                     "{problems}\n{error}; the file could not be asked for the control socket, so the default place was \
                      tried (--control PATH names another)"
                 ),
                 None => error,
+            };
+            let mut others = control::masters();
+            others.retain(|master| master.control != self.path);
+            Failure::Failed(if others.is_empty() {
+                error
+            } else {
+                format!("{error}\nthese run:\n{}", list(&others))
             })
         })
     }
 }
 
+/// Masters that run, one a line.
+pub(super) fn list(masters: &[Running]) -> String {
+    let line = |Running { identity, pid, control }: &Running| {
+        text::line(&format!("  {identity}  process {pid}  --control {}", control.display())) + "\n"
+    };
+    masters.iter().map(line).collect()
+}
+
 /// A server that is started, or a command that is given, here.
 pub(super) fn here() -> Identity {
-    let directory = std::env::current_dir().ok().map(|directory| real(&directory));
+    let directory = std::env::current_dir().ok().map(|directory| named(&directory));
     Identity { config: None, directory }
 }
 
-/// One name for each file: absolute, without symbolic links.
-pub(super) fn real(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+/// The master of that file, wherever it was started.
+pub(super) fn of_file(file: &Path) -> Identity {
+    Identity { config: Some(named(file)), directory: None }
+}
+
+/// One name for each way to a file: absolute, with the links on it, which may be made to lead elsewhere (`current`).
+fn named(path: &Path) -> PathBuf {
+    let climbs = path.components().any(|component| component == Component::ParentDir);
+    let real = || path.canonicalize().ok().filter(|_| climbs);
+    let path = real().or_else(|| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_owned());
+    // It travels in JSON.
+    path.to_string_lossy().into_owned().into()
 }
 
 /// The configuration file to use.

@@ -118,7 +118,7 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             Ok(file) => {
                 // The master may be asked to reload when its directory has another meaning.
                 let file = std::path::absolute(&file).unwrap_or(file);
-                identity.config = Some(locate::real(&file));
+                identity.config = locate::of_file(&file).config;
                 found = Some(file);
                 Box::new(|file: Option<&Path>| load_file(file.ok_or("no configuration")?))
             }

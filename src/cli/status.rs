@@ -1,6 +1,6 @@
 //! `hatchery status`.
 
-use super::locate::Master;
+use super::locate::{self, Found, Master};
 use super::{Failure, print, print_json};
 use crate::control::command::{
     ChildStatus, JobStatus, PoolStatus, Request, Response, Running, SandboxStatus, Status, TemplateStatus,
@@ -24,7 +24,11 @@ pub(super) struct Arguments {
 
 /// Asks the running master and prints its answer.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let status = fetch(&arguments.master)?;
+    let found = arguments.master.find()?;
+    if !found.is_in_sight {
+        return show_masters(&control::masters(), arguments.json);
+    }
+    let status = asked(&found, control::STATUS)?;
     if arguments.json {
         return print_json(&status);
     }
@@ -38,7 +42,24 @@ pub(super) fn fetch(master: &Master) -> Result<Box<Status>, Failure> {
 
 /// Asks the running master, which has so long to answer.
 pub(super) fn fetch_within(master: &Master, patience: Duration) -> Result<Box<Status>, Failure> {
-    match master.find()?.ask_within(&Request::Status, patience)? {
+    asked(&master.find()?, patience)
+}
+
+/// Nothing says which one is meant.
+fn show_masters(masters: &[control::Running], json: bool) -> Result<u8, Failure> {
+    match masters {
+        _ if json => print_json(&masters),
+        [] => Err(Failure::Failed(
+            "no server of yours runs that can be found here, and there is no configuration in sight; name one with -c \
+             FILE, or its control socket with --control PATH"
+                .to_owned(),
+        )),
+        _ => print(&format!("these run; -c FILE or --control PATH shows one\n{}", locate::list(masters))),
+    }
+}
+
+fn asked(found: &Found, patience: Duration) -> Result<Box<Status>, Failure> {
+    match found.ask_within(&Request::Status, patience)? {
         Response::Status(status) => Ok(status),
         Response::Done { text } | Response::Failed { text } => Err(Failure::Failed(text)),
         Response::Logs { .. } => Err(Failure::Failed("the master answered another question".to_owned())),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One line from a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,20 +18,21 @@ pub struct Order {
 /// Which of several masters one is: by what it was started with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Its configuration file; `None`: started with flags, or (of a client) there is none.
+    /// Its configuration file, absolute, by the links it was named by; `None`: started with flags.
     pub(crate) config: Option<PathBuf>,
-    /// Where it was started; `None`: anywhere.
+    /// Where it was started, without links; `None`: anywhere.
     pub(crate) directory: Option<PathBuf>,
 }
 
 impl Identity {
-    /// Whether a command that means `self` is for the master `other`: they have the same file, or at least one has none
-    /// and they have the same directory.
+    /// Whether both mean one master: they have the same file, or none and the same directory. `same` tells of two paths
+    /// whether they lead to one file.
     #[must_use]
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self, same: impl Fn(&Path, &Path) -> bool) -> bool {
         match (&self.config, &other.config) {
-            (Some(meant), Some(file)) => meant == file,
-            _ => self.directory.is_some() && self.directory == other.directory,
+            (Some(one), Some(other)) => one == other || same(one, other),
+            (None, None) => self.directory.is_some() && self.directory == other.directory,
+            _ => false,
         }
     }
 }
@@ -93,14 +94,6 @@ pub enum Request {
         /// Do not wait for running requests.
         fast: bool,
     },
-}
-
-impl Request {
-    /// Whether the command only looks.
-    #[must_use]
-    pub(crate) fn is_harmless(&self) -> bool {
-        matches!(self, Self::Status | Self::Logs { .. })
-    }
 }
 
 /// What the master answers.
@@ -354,12 +347,14 @@ mod tests {
             (identity("/a/h.ron", "/a"), identity("/b/h.ron", "/a"), false),
             (identity("", "/a"), identity("", "/a"), true),
             (identity("", "/a"), identity("", "/b"), false),
-            (identity("", "/a"), identity("/x.ron", "/a"), true),
-            (identity("/etc/h.ron", "/a"), identity("", "/a"), true),
-            (identity("/etc/h.ron", ""), identity("", "/a"), false),
+            (identity("/l/h.ron", ""), identity("/a/h.ron", ""), true),
+            (identity("", "/a"), identity("/x.ron", "/a"), false),
+            (identity("/etc/h.ron", "/a"), identity("", "/a"), false),
             (identity("", ""), identity("", ""), false),
         ] {
-            assert_eq!(meant.is(&master), same, "{meant:?} {master:?}");
+            let one_file =
+                |one: &Path, other: &Path| one == Path::new("/l/h.ron") && other == Path::new("/a/h.ron");
+            assert_eq!(meant.is(&master, one_file), same, "{meant:?} {master:?}");
         }
     }
 }

@@ -4,7 +4,7 @@
 mod client;
 
 use super::Token;
-use crate::control::command::{Order, Request, Response};
+use crate::control::command::{self as server, Order, Request, Response};
 use crate::supervisor::Ticket;
 use crate::sys::carried::{self, Carried};
 use crate::sys::listener::{self, Bound};
@@ -20,7 +20,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use client::{STATUS, ask, connect, find, is_running, places};
+pub use client::{Running, STATUS, ask, connect, is_same, master, masters, place};
 
 /// Longest command.
 const LINE: usize = 4 * 1024;
@@ -96,20 +96,22 @@ impl Control {
         Ok(Self { socket: socket.release().into(), path, identity, clients: BTreeMap::new(), last: 0 })
     }
 
-    /// Listens in the first place of [`places`] that no other master has.
+    /// Listens in the [`place`] of that master, unless it runs already.
     ///
     /// # Errors
     /// As [`Control::bind`].
-    pub(super) fn bind_default() -> Result<Self, String> {
-        let mut failure = String::new();
-        for path in places() {
-            let made = path.parent().map_or(Ok(()), make_directory);
-            match made.and_then(|()| Self::bind(&path)) {
-                Ok(control) => return Ok(control),
-                Err(error) => failure = error,
-            }
+    pub(super) fn bind_default(own: &server::Identity) -> Result<Self, String> {
+        // By another link to the same file it has another place.
+        if let Some(Running { pid, control, .. }) = master(own) {
+            let control = control.display();
+            return Err(format!(
+                "control: {own} runs already (process {pid}, control socket {control}); stop that one (`hatchery stop`), \
+                 or give this one a control socket of its own (--control PATH)"
+            ));
         }
-        Err(failure)
+        let path = place(own);
+        path.parent().map_or(Ok(()), make_directory)?;
+        Self::bind(&path)
     }
 
     /// Where it is.

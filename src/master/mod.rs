@@ -284,7 +284,7 @@ impl Master {
         let notify = Notify::from_environment(clock::now())?;
         let control = match start.control.as_ref().or(config.control.as_ref()) {
             Some(path) => Control::bind(path)?,
-            None => Control::bind_default()?,
+            None => Control::bind_default(&start.identity)?,
         };
         let pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         let mut numbers = PoolNumbers::default();
@@ -297,6 +297,7 @@ impl Master {
             log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
         }
         let runtime = RuntimeDir::create()?;
+        runtime.announce(&start.identity, control.path());
         let (shared, board_file) =
             Shared::in_file(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
         MasterBoard::new(shared.words()).begin();
@@ -306,7 +307,7 @@ impl Master {
         let now = clock::now();
         // Before the title, which is written over the arguments.
         let upgrade = Upgrade::new()?;
-        show_title("hatchery: master");
+        show_title(&master_title(&start.identity));
         find_code();
         Ok(Self {
             supervisor: Supervisor::new(current.plan(None), now),
@@ -352,6 +353,11 @@ impl Master {
     fn board(&self) -> MasterBoard<'static> {
         MasterBoard::new(self.shared.words())
     }
+}
+
+fn master_title(identity: &Identity) -> String {
+    let file = identity.config.as_ref().map(|file| format!(" {}", file.display()));
+    format!("hatchery: master{}", file.unwrap_or_default())
 }
 
 fn show_title(text: &str) {

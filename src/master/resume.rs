@@ -6,7 +6,7 @@ use super::memory::OutOfMemory;
 use super::order::{Order, REASON, Resume};
 use super::saved::{Header, Saved, State, Unread};
 use super::upgrade::Upgrade;
-use super::{Master, Start, find_code, logger, show_title, signals as caught};
+use super::{Master, Start, find_code, logger, master_title, show_title, signals as caught};
 use crate::dispatch::board::{WORDS, WORKERS};
 use crate::dispatch::{Board, Sweep};
 use crate::supervisor::Input;
@@ -111,7 +111,9 @@ impl Master {
         logger::set_level(prepared.saved.state.current.config.log.level);
         let mut master = Self::take_over(start, prepared);
         exec::name_process(c"hatchery");
-        show_title("hatchery: master");
+        show_title(&master_title(&master.start.identity));
+        // A version before did not.
+        master.runtime.announce(&master.start.identity, master.control.path());
         find_code();
         if let Err(error) = process::adopt_orphans() {
             log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");

@@ -4,6 +4,8 @@
 //! It belongs to the master's user and nobody else can change it: a master that is root changes the mode and owner of
 //! the sockets in it, and whoever could put a link in their place would be given the file that it names.
 
+use super::control::Running;
+use crate::control::command::Identity;
 use crate::sys::carried;
 use crate::sys::lock::Locked;
 use crate::sys::place::{self, Directory, Hold, Place};
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Name of every runtime directory, before the master's process id and a number.
@@ -19,6 +22,11 @@ const PREFIX: &str = "hatchery-run-";
 
 /// Where those of a master that is root are.
 const OF_ROOT: &str = "/run/hatchery";
+
+/// Links in it: to the master's configuration file, where it was started, to its control socket.
+const CONFIG: &str = "config";
+const DIRECTORY: &str = "directory";
+const CONTROL: &str = "control";
 
 /// A directory of our own, locked as long as we live.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +61,37 @@ impl RuntimeDir {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Tells commands of this user whose it is, and where that master listens: links, which hold any path.
+    pub(super) fn announce(&self, identity: &Identity, control: &Path) {
+        let paths = [(CONFIG, identity.config.as_deref()), (DIRECTORY, identity.directory.as_deref())];
+        for (name, path) in paths.into_iter().chain([(CONTROL, Some(control))]) {
+            match path.map_or(Ok(()), |path| place::link(self.lock.file(), name, path)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    log::warn!(target: "hatchery", "cannot make {name} in {}: {error}", self.path.display());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What masters of this user have announced; some of them may have died.
+pub(super) fn announced() -> Vec<Running> {
+    let of_user = || [std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), Some(std::env::temp_dir())];
+    let places = if user::is_root() { [Some(OF_ROOT.into()), None] } else { of_user() };
+    let mut found: Vec<PathBuf> = places.iter().flatten().flat_map(|place| directories_in(place)).collect();
+    found.sort();
+    found.dedup();
+    found.iter().filter_map(|path| read(path)).collect()
+}
+
+fn read(path: &Path) -> Option<Running> {
+    let own = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == user::uid());
+    let link = |name: &str| std::fs::read_link(path.join(name)).ok();
+    let number = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split('-').next()?;
+    let identity = Identity { config: link(CONFIG), directory: link(DIRECTORY) };
+    Some(Running { identity, pid: number.parse().ok()?, control: link(CONTROL).filter(|_| own)? })
 }
 
 impl Drop for RuntimeDir {
@@ -114,10 +153,7 @@ fn lock(path: &Path, directory: Directory) -> Option<Locked> {
 
 /// Removes what dead masters left: ours by name and owner, and nobody holds the lock.
 fn remove_stale(parent: &Path) {
-    let Ok(entries) = std::fs::read_dir(parent) else { return };
-    let is_one = |name: &OsStr| name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
-    for entry in entries.flatten().filter(|entry| is_one(&entry.file_name())) {
-        let path = entry.path();
+    for path in directories_in(parent) {
         let Ok(place) = Place::of(&path) else { continue };
         let ours = matches!(place.stat(), Ok(Some(found)) if found.st_uid == user::uid());
         let locked = place.own_directory().ok().filter(|_| ours).and_then(|found| lock(&path, found));
@@ -130,6 +166,13 @@ fn remove_stale(parent: &Path) {
             }
         }
     }
+}
+
+/// Those of all masters.
+fn directories_in(parent: &Path) -> impl Iterator<Item = PathBuf> {
+    let is_one = |name: &OsStr| name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    entries.filter(move |entry| is_one(&entry.file_name())).map(|entry| entry.path())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::apps::{App, Said};
 use super::child::{Child, Hearing, Role};
+use super::control::is_same;
 use super::cronjobs::CronRun;
 use super::output::Output;
 use super::{Channel, Master, Token};
@@ -170,10 +171,10 @@ impl Master {
     fn mistaken(&self, order: &Order) -> Option<String> {
         let (own, meant) = (&self.start.identity, order.meant.as_ref()?);
         let (path, pid) = (self.control.path().display(), std::process::id());
-        (!meant.is(own)).then(|| {
+        (!is_same(meant, own)).then(|| {
             format!(
-                "not done: another server answers on {path} (process {pid}): {own}; the one that is meant does not: \
-                 {meant}; to reach the other all the same: --control {path}"
+                "another server answers on {path} (process {pid}): {own}; the one that is meant does not: {meant}; to \
+                 reach the other all the same: --control {path}"
             )
         })
     }

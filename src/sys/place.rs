@@ -17,12 +17,12 @@ use super::trust::{Stranger, Trust, user_name};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub(in crate::sys) use aside::Aside;
@@ -312,6 +312,14 @@ impl Directory {
     pub(crate) fn name_of(descriptor: BorrowedFd<'_>, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", descriptor.as_raw_fd()))
     }
+}
+
+/// Makes a symbolic link in an open directory.
+///
+/// # Errors
+/// As `symlink(2)`: EEXIST where the name is taken.
+pub(crate) fn link(directory: impl AsFd, name: &str, to: &Path) -> io::Result<()> {
+    Ok(symlinkat(to, directory, name)?)
 }
 
 /// Which file it is.

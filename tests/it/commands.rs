@@ -429,40 +429,144 @@ fn as_other_user(directory: &Directory, runtime: &Directory, arguments: &[&str])
 }
 
 #[test]
-fn a_command_does_not_reach_the_server_of_another_directory_by_mistake() {
-    let server = Setup::new(HELLO).run_as_nobody().start();
+fn a_command_reaches_the_server_of_its_own_file_and_no_other() {
+    let server = Setup::default_control(HELLO).run_as_nobody().start();
     let own = server.directory();
-    std::os::unix::fs::symlink("control.sock", own.path().join("hatchery.sock")).unwrap();
+    let path = own.path().join("hatchery.ron");
     let other = Directory::new();
-    let file = other.write("hatchery.ron", "(sites: [])");
-    for command in [&["stop"][..], &["reload"], &["scale", "workers", "2"], &["restart", "workers"]] {
+    other.write("hatchery.ron", "(sites: [])");
+    for command in
+        [&["status"][..], &["top"], &["logs"], &["cron"], &["stop"], &["reload"], &["scale", "workers", "2"]]
+    {
+        // The one that is meant does not run; those that do are named.
         let refused = as_other_user(&other, own, command);
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        for path in [own.path().join("hatchery.ron"), file.clone(), "--control".into()] {
+        for said in ["is it running?", "these run:", path.to_str().unwrap(), "--control"] {
+            assert!(refused.stderr.contains(said), "{said:?} is not in {refused:?}");
+        }
+        assert!(refused.stdout.is_empty(), "{refused:?}");
+    }
+    // Its own file by another link to it, and from the directory of the server.
+    let link = other.path().join("link.ron");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let named = as_other_user(&other, own, &["status", "-c", link.to_str().unwrap()]);
+    let line = format!("configuration {}", path.display());
+    assert!(named.code == Some(0) && named.stdout.contains(&line), "{named:?}");
+    assert_eq!(as_other_user(own, own, &["reload", "--wait"]).code, Some(0));
+
+    // Without a file in sight those that run are listed, also one that has its socket elsewhere.
+    let second = Setup::new(HELLO).env("XDG_RUNTIME_DIR", own.path().to_str().unwrap());
+    let second = second.run_as_nobody().start();
+    let nowhere = Directory::new();
+    assert_eq!(as_other_user(&nowhere, own, &["stop"]).code, Some(1));
+    let listed = as_other_user(&nowhere, own, &["status"]);
+    let lines = [&server, &second].map(|server| {
+        let path = server.directory().path().join("hatchery.ron");
+        format!("  {}  process {}  --control ", path.display(), server.master.pid)
+    });
+    let is_there = |line: &String| listed.stdout.lines().any(|listed| listed.starts_with(line));
+    assert!(listed.code == Some(0) && lines.iter().all(is_there), "{listed:?}");
+    let listed = as_other_user(&nowhere, own, &["status", "--json"]);
+    let listed: Vec<serde_json::Value> = serde_json::from_str(&listed.stdout).unwrap();
+    assert!(listed.iter().any(|master| master["pid"] == server.master.pid), "{listed:?}");
+    assert_eq!(get(server.address, "/").text(), "hello");
+}
+
+#[test]
+fn a_server_keeps_its_commands_when_its_file_is_broken_or_says_another_socket() {
+    let server = Setup::new(HELLO).start();
+    let own = server.directory();
+    own.write("hatchery.ron", "(\n    wokers: (processes: 2),\n)\n");
+    let shown = hatchery(own, &["status"]);
+    assert_eq!((shown.code, &*shown.stderr), (Some(0), ""), "{shown:?}");
+    let refused = hatchery(own, &["reload", "--wait"]);
+    assert_eq!((refused.code, refused.stderr.matches("unknown key").count()), (Some(1), 1), "{refused:?}");
+    own.write("hatchery.ron", GOOD.replace("control.sock", "elsewhere.sock"));
+    assert_eq!(hatchery(own, &["status", "-c", "hatchery.ron"]).code, Some(0));
+    drop(server.tolerant(&["wokers"]));
+    // Without a server the mistakes tell why the place may be the wrong one.
+    let gone = Directory::new();
+    gone.write("hatchery.ron", "(wokers: ())");
+    let gone = hatchery(&gone, &["stop"]);
+    assert!(gone.stderr.contains("wokers") && gone.stderr.contains("default place"), "{gone:?}");
+}
+
+#[test]
+fn a_master_answers_only_those_who_mean_it() {
+    let server = Setup::new(HELLO).start();
+    let socket = server.directory().path().join("control.sock");
+    let other = Directory::new();
+    let file = other.write("hatchery.ron", GOOD);
+    std::os::unix::fs::symlink(&socket, other.path().join("control.sock")).unwrap();
+    for command in [&["status"][..], &["logs"], &["stop"], &["reload"], &["restart", "workers"]] {
+        let refused = hatchery(&other, command);
+        assert_eq!((refused.code, &*refused.stdout), (Some(1), ""), "{refused:?}");
+        for path in [server.directory().path().join("hatchery.ron"), file.clone(), "--control".into()] {
             assert!(refused.stderr.contains(path.to_str().unwrap()), "{path:?} is not in {refused:?}");
         }
     }
-    let nowhere = Directory::new();
-    assert_eq!(as_other_user(&nowhere, own, &["stop"]).code, Some(1));
-    let shown = as_other_user(&nowhere, own, &["status"]);
-    let line = format!("configuration {}", own.path().join("hatchery.ron").display());
-    assert!(shown.code == Some(0) && shown.stdout.contains(&line), "{shown:?}");
-    assert_eq!(get(server.address, "/").text(), "hello");
-    let path = own.path().join("hatchery.ron");
-    let meant = as_other_user(&nowhere, own, &["reload", "--wait", "-c", path.to_str().unwrap()]);
-    assert_eq!(meant.code, Some(0), "{meant:?}");
+    // Nor does a check take it for the server of its file.
+    let checked = hatchery(&other, &["check"]);
+    assert!(
+        checked.code == Some(1) && checked.stderr.contains("control: another server answers"),
+        "{checked:?}"
+    );
+    assert!(!checked.stderr.contains("not tried"), "{checked:?}");
+    let own = hatchery(server.directory(), &["check"]);
+    assert!(own.code == Some(0) && own.stderr.contains("not tried"), "{own:?}");
+}
 
-    // Its own file, which cannot be read any more: the server is found, and the mistakes are told once.
-    own.write("hatchery.ron", "(\n    wokers: (processes: 2),\n)\n");
-    let refused = as_other_user(own, own, &["reload", "--wait"]);
-    assert_eq!((refused.code, refused.stderr.matches("unknown key").count()), (Some(1), 1), "{refused:?}");
-    let server = server.tolerant(&["wokers"]);
-    drop(server);
-    let gone = as_other_user(&other, &nowhere, &["stop"]);
-    assert!(gone.code == Some(1) && gone.stderr.contains("is it running?"), "{gone:?}");
-    other.write("hatchery.ron", "(wokers: ())");
-    let gone = as_other_user(&other, &nowhere, &["stop"]);
-    assert!(gone.stderr.contains("wokers") && gone.stderr.contains("default place"), "{gone:?}");
+#[test]
+fn a_check_tries_the_addresses_although_another_server_runs() {
+    let server = Setup::default_control(HELLO).start();
+    let other = Directory::new();
+    other.write("hatchery.ron", format!("({})", HELLO.replace("{address}", &server.address.to_string())));
+    let checked = hatchery(&other, &["check"]);
+    assert!(checked.code == Some(1) && checked.stderr.contains("in use"), "{checked:?}");
+}
+
+#[test]
+fn a_second_server_with_the_same_file_is_refused_and_one_with_another_is_not() {
+    let server = Setup::default_control(HELLO).start();
+    let own = server.directory();
+    let path = own.path().join("hatchery.ron");
+    std::os::unix::fs::symlink(&path, own.path().join("link.ron")).unwrap();
+    for file in ["hatchery.ron", "link.ron"] {
+        let second = hatchery(own, &["run", "-c", file]);
+        assert_eq!(second.code, Some(1), "{second:?}");
+        let said = format!("runs already (process {}, control socket ", server.master.pid);
+        assert!(second.stderr.contains(&said) && second.stderr.contains(file), "{second:?}");
+    }
+    let other = Setup::default_control(HELLO).env("XDG_RUNTIME_DIR", own.path().to_str().unwrap()).start();
+    assert_eq!(get(other.address, "/").text(), "hello");
+    assert_eq!(server.status().pid, server.master.pid);
+    // After an upgrade it is found as before.
+    server.master.signal(nix::sys::signal::Signal::SIGUSR2);
+    wait_until(SOON, "it is upgraded", || {
+        let status = server.status();
+        holds(status.generation == 2 && status.mode == "running", status)
+    });
+    assert_eq!(server.status().pid, server.master.pid);
+    assert_eq!(server.master.title(), server.master_title());
+    assert_eq!(hatchery(own, &["run", "-c", "link.ron"]).code, Some(1));
+}
+
+#[test]
+fn a_server_without_a_file_is_found_from_its_directory() {
+    let setup = Setup::flags(&["serve", "{dir}", "--http", "{address}"]);
+    setup.directory.write("file.txt", "file\n");
+    let server = setup.start();
+    let found = hatchery(server.directory(), &["status", "--json"]);
+    let status: hatchery::control::command::Status = serde_json::from_str(&found.stdout).unwrap();
+    assert_eq!(status.pid, server.master.pid);
+    // A file there is nearer, but runs no server.
+    server.directory().write("hatchery.ron", GOOD);
+    assert_eq!(hatchery(server.directory(), &["status"]).code, Some(0));
+    let named = hatchery(server.directory(), &["status", "-c", "hatchery.ron"]);
+    assert!(
+        named.code == Some(1) && named.stderr.contains("a server without a file, started in"),
+        "{named:?}"
+    );
 }
 
 #[test]

@@ -105,7 +105,7 @@ const BY_PATH: &[(&str, &[&str])] = &[
     ("File", &["create", "create_new"]),
     ("UnixListener", &["bind"]),
     ("UnixDatagram", &["bind"]),
-    ("unistd", &["unlink", "chown", "mkdir", "rmdir", "truncate", "mkfifo", "mkstemp", "symlinkat"]),
+    ("unistd", &["unlink", "chown", "mkdir", "rmdir", "truncate", "mkfifo", "mkstemp"]),
     (
         "libc",
         &["chmod", "chown", "lchown", "unlink", "rename", "mkdir", "rmdir", "truncate", "link", "symlink"],
@@ -120,7 +120,7 @@ const PLACES: &str = "sys/place";
 
 /// What they use for it.
 const IN_PLACES: &[&str] =
-    &["fchmodat", "fchownat", "unlinkat", "renameat", "renameat2", "linkat", "mkdirat"];
+    &["fchmodat", "fchownat", "unlinkat", "renameat", "renameat2", "linkat", "symlinkat", "mkdirat"];
 
 /// Macros that write to the standard streams.
 const PRINTERS: &[&str] = &["print", "println", "eprint", "eprintln"];

@@ -448,7 +448,7 @@ fn a_heap_of_orphans_is_reaped() {
 #[test]
 fn titles_tell_the_processes_apart() {
     let server = site().start();
-    assert_eq!(server.master.title(), "hatchery: master");
+    assert_eq!(server.master.title(), server.master_title());
     for (number, worker) in server.ready("worker").iter().enumerate() {
         assert!(worker.title().starts_with(&format!("hatchery: worker {number} gen ")), "{}", worker.title());
     }

@@ -324,7 +324,10 @@ fn it_works_as_the_first_process_of_a_pid_namespace() {
     });
     assert_eq!(text, "1", "the app's parent is the first process");
     let first = Process::of(child.id()).unwrap().descendants();
-    let first = first.into_iter().find(|process| process.title() == "hatchery: master").expect("the master");
+    let first = first
+        .into_iter()
+        .find(|process| process.title().starts_with("hatchery: master"))
+        .expect("the master");
     first.signal(Signal::SIGUSR2);
     wait_until(SOON, "the first process was upgraded", || {
         let output = Command::new(binary())

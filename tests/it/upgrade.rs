@@ -108,7 +108,7 @@ fn the_master_its_apps_and_runs_stay_and_the_workers_are_new() {
     assert!(logs.stdout.contains("begun"), "{logs:?}");
     let answered: u32 = get(server.address, "/").text().parse().unwrap();
     assert!(apps.iter().any(|app| app.pid == answered), "{answered} {apps:?}");
-    assert_eq!(server.master.title(), "hatchery: master");
+    assert_eq!(server.master.title(), server.master_title());
 }
 
 /// Everything below a master by its title; the numbers of workers, which differ with the order of their replacement, as N.
@@ -150,7 +150,7 @@ fn every_process_has_its_title_before_and_after_an_upgrade() {
     };
     for workers in [1, 2] {
         wait_until(SOON, "titles", || holds(titles(&server) == wanted(workers), titles(&server)));
-        assert_eq!(server.master.title(), "hatchery: master");
+        assert_eq!(server.master.title(), server.master_title());
         if workers == 1 {
             upgrade(&server);
         }

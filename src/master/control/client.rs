@@ -1,11 +1,13 @@
 //! The other end of the control socket: finding the master, and asking it. Whoever can make a socket where a master is
 //! looked for would be told commands and believed answers, so it is looked at first whose the socket is.
 
-use crate::control::command::{Order, Request, Response};
+use crate::control::command::{Identity, Order, Request, Response};
+use crate::master::runtime;
 use crate::sys::peer::Peer;
 use crate::sys::socket::{self, Expect};
 use crate::sys::trust::user_name;
 use crate::sys::user;
+use serde::Serialize;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -53,38 +55,66 @@ pub fn ask(path: &Path, order: &Order, patience: Duration) -> Result<Response, S
     serde_json::from_slice(&answer).map_err(|error| format!("cannot understand the master's answer: {error}"))
 }
 
-/// Where a master listens that was not told: the user's place, then one for the working directory if that is taken.
+/// Where a master listens that was not told: a place for its configuration file, or for its directory if it has none.
 #[must_use]
-pub fn places() -> [PathBuf; 2] {
-    let directory = std::env::current_dir().unwrap_or_default();
-    let hash =
-        directory.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+pub fn place(identity: &Identity) -> PathBuf {
+    let path = identity.config.as_ref().or(identity.directory.as_ref());
+    let bytes = path.map_or(&[][..], |path| path.as_os_str().as_encoded_bytes());
+    // FNV-1a; another version must find it too.
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     if user::is_root() {
-        let folder = Path::new("/run/hatchery");
-        return [folder.join("control.sock"), folder.join(format!("control-{hash:016x}.sock"))];
+        return Path::new("/run/hatchery").join(format!("control-{hash:016x}.sock"));
     }
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = runtime.unwrap_or_else(|| std::env::temp_dir().join(format!("hatchery-{}", user::uid())));
-    [folder.join("hatchery.sock"), folder.join(format!("hatchery-{hash:016x}.sock"))]
+    folder.join(format!("hatchery-{hash:016x}.sock"))
 }
 
-/// The default place where a master listens now; the working directory's own goes first.
-#[must_use]
-pub fn find() -> PathBuf {
-    let [common, own] = places();
-    if is_running(&own) { own } else { common }
+/// A master of this user's that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Running {
+    /// What it was started with.
+    #[serde(flatten)]
+    pub(crate) identity: Identity,
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// Its control socket.
+    pub(crate) control: PathBuf,
 }
 
-/// Whether a master of the superuser's or ours listens on `path`. One that we may not connect to counts, and one whose
-/// queue is full.
-#[must_use]
-pub fn is_running(path: &Path) -> bool {
-    match connect(path) {
-        Ok(_) => true,
-        Err(error) => matches!(error.raw_os_error(), Some(libc::EACCES | libc::EAGAIN)),
+impl Running {
+    /// What it has announced may be left by one that died, whose place another one may have.
+    fn is_alive(&self) -> bool {
+        match connect(&self.control) {
+            Ok((_, peer)) => peer.pid == self.pid,
+            Err(error) => error.raw_os_error() == Some(libc::EAGAIN),
+        }
     }
+}
+
+/// All that run, wherever they listen: each tells in its runtime directory.
+#[must_use]
+pub fn masters() -> Vec<Running> {
+    let mut masters = runtime::announced();
+    masters.retain(Running::is_alive);
+    masters.sort_by(|one, two| (&one.identity.config, one.pid).cmp(&(&two.identity.config, two.pid)));
+    masters
+}
+
+/// The one that is meant, if it runs.
+#[must_use]
+pub fn master(meant: &Identity) -> Option<Running> {
+    runtime::announced().into_iter().find(|master| is_same(meant, &master.identity) && master.is_alive())
+}
+
+/// Whether both mean one master.
+#[must_use]
+pub fn is_same(one: &Identity, other: &Identity) -> bool {
+    one.is(other, |one, other| {
+        one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+    })
 }
 
 /// Connects to the master that listens on `path`, if it is the superuser's or ours; with the process that it is.

@@ -31,7 +31,11 @@ pub(crate) struct Setup {
     /// Words before commands to the server, which answers only its own user and root's.
     user: &'static [&'static str],
     program: PathBuf,
+    control: &'static str,
 }
+
+/// The line that says where the control socket is.
+const CONTROL: &str = "    control: \"{dir}/control.sock\",\n";
 
 /// A command that has ended.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ impl Setup {
             prefix: Vec::new(),
             user: &[],
             program: binary(),
+            control: CONTROL,
         }
     }
 
@@ -68,6 +73,13 @@ impl Setup {
         let mut setup = Self::empty();
         setup.arguments =
             ["run", "-c", "{dir}/hatchery.ron"].map(|argument| setup.replace(argument)).to_vec();
+        setup.configure(configuration);
+        setup
+    }
+
+    /// As [`Self::new`]; the control socket is where it is by default.
+    pub(crate) fn default_control(configuration: &str) -> Self {
+        let setup = Self { control: "", ..Self::new(configuration) };
         setup.configure(configuration);
         setup
     }
@@ -89,7 +101,7 @@ impl Setup {
     }
 
     fn wrap(&self, configuration: &str) -> String {
-        self.replace(&format!("(\n    control: \"{{dir}}/control.sock\",\n{configuration}\n)\n"))
+        self.replace(&format!("(\n{}{configuration}\n)\n", self.control))
     }
 
     /// Fills the placeholders in.
@@ -170,6 +182,7 @@ impl Setup {
         let mut server = Server {
             address: self.address,
             user: self.user,
+            control: self.control,
             master: Process::of(child.id()).expect("the server has not ended at once"),
             directory: Some(self.directory),
             log: Arc::default(),
@@ -225,6 +238,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) master: Process,
     user: &'static [&'static str],
+    control: &'static str,
     /// Always there but while it is dropped.
     directory: Option<Directory>,
     child: Child,
@@ -245,17 +259,23 @@ impl Server {
 
     /// Writes the configuration again, for a reload.
     pub(crate) fn configure(&self, configuration: &str) {
-        let text = format!("(\n    control: \"{{dir}}/control.sock\",\n{configuration}\n)\n");
+        let text = format!("(\n{}{configuration}\n)\n", self.control);
         self.directory().write("hatchery.ron", replace(&text, self.address, self.directory()));
     }
 
-    /// Runs `hatchery ARGUMENTS --control …`.
+    /// What `ps` shows of a master that was started from the file.
+    pub(crate) fn master_title(&self) -> String {
+        format!("hatchery: master {}", self.directory().path().join("hatchery.ron").display())
+    }
+
+    /// Runs `hatchery ARGUMENTS --control …`, or with `-c` where nothing says where the socket is.
     #[track_caller]
     pub(crate) fn command(&self, arguments: &[&str]) -> Finished {
-        let control = self.directory().path().join("control.sock");
+        let [flag, name] =
+            if self.control.is_empty() { ["-c", "hatchery.ron"] } else { ["--control", "control.sock"] };
         let words: Vec<&str> = self.user.iter().copied().chain([HATCHERY]).collect();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(arguments).arg("--control").arg(control);
+        command.args(&words[1..]).args(arguments).arg(flag).arg(self.directory().path().join(name));
         command.current_dir(self.directory().path());
         environment(&mut command, self.directory());
         finished(&mut command)

@@ -123,8 +123,6 @@ fn nor_in_the_default_places() {
     let directory = Directory::new();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let runtime = theirs(&directory);
-    let socket = runtime.join("hatchery.sock");
-    let impostor = Impostor::at(&socket);
     let ask = |arguments: &[&str]| {
         let output = Command::new("setpriv")
             .args(["--reuid=65533", "--regid=65533", "--clear-groups", "--"])
@@ -137,7 +135,13 @@ fn nor_in_the_default_places() {
             .unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    for command in ["status", "stop", "reload"] {
+    // The place is told when nobody listens there.
+    let (_, said) = ask(&["stop"]);
+    let place = said.split_once("listens on ").and_then(|(_, rest)| rest.split_once(": is it running?"));
+    let socket = std::path::PathBuf::from(place.expect("the place").0);
+    assert_eq!(socket.parent(), Some(&*runtime));
+    let impostor = Impostor::at(&socket);
+    for command in ["top", "stop", "reload"] {
         let (code, said) = ask(&[command]);
         assert!(
             code == Some(1) && said.contains("the user `nobody` listens on"),
