@@ -4,7 +4,7 @@ use super::Failure;
 use crate::config::{self, Config, Disk, Problem};
 use crate::control::command::{Identity, Order, Request, Response};
 use crate::control::text;
-use crate::master::control::{self, Running};
+use crate::master::control::{self, Asked, Running};
 use clap::Args;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -121,22 +121,32 @@ impl Found {
 
     /// As [`Self::ask`]; a master that is asked for its status has so long to answer.
     pub(super) fn ask_within(&self, request: &Request, patience: Duration) -> Result<Response, Failure> {
+        self.send_within(request, patience)?.answer().map_err(|error| self.failure(error))
+    }
+
+    /// As [`Self::ask`], without waiting for the answer.
+    pub(super) fn send(&self, request: &Request) -> Result<Asked, Failure> {
+        self.send_within(request, control::STATUS)
+    }
+
+    fn send_within(&self, request: &Request, patience: Duration) -> Result<Asked, Failure> {
         let order = Order { request: request.clone(), meant: self.meant.clone() };
-        control::ask(&self.path, &order, patience).map_err(|error| {
-            let error = match &self.problems {
-                Some(problems) => format!(
-                    "{problems}\n{error}; the file could not be asked for the control socket, so the default place was \
-                     tried (--control PATH names another)"
-                ),
-                None => error,
-            };
-            let mut others = control::masters();
-            others.retain(|master| master.control != self.path);
-            Failure::Failed(if others.is_empty() {
-                error
-            } else {
-                format!("{error}\nthese run:\n{}", list(&others))
-            })
+        Asked::send(&self.path, &order, patience).map_err(|error| self.failure(error))
+    }
+
+    fn failure(&self, error: String) -> Failure {
+        let error = match &self.problems {
+            Some(problems) => format!(
+                "{problems}\n{error}; the file could not be asked for the control socket, so the default place was \
+                 tried (--control PATH names another)"
+            ),
+            None => error,
+        };
+        let mut others = control::masters();
+        others.retain(|master| master.control != self.path);
+        Failure::Failed(match &*others {
+            [] => error,
+            others => format!("{error}\nthese run:\n{}", list(others)),
         })
     }
 }

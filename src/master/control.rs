@@ -20,7 +20,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use client::{Running, STATUS, ask, connect, is_same, master, masters, place};
+pub use client::{Asked, Running, STATUS, connect, is_same, master, masters, place};
 
 /// Longest command.
 const LINE: usize = 4 * 1024;
@@ -407,7 +407,7 @@ mod tests {
         drop(bench);
         assert!(!path.exists());
         let order = Order { request: Request::Status, meant: None };
-        assert!(ask(&path, &order, STATUS).unwrap_err().contains("is it running?"));
+        assert!(Asked::send(&path, &order, STATUS).unwrap_err().contains("is it running?"));
     }
 
     #[test]

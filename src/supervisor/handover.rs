@@ -1,4 +1,4 @@
-//! The end of a reload as `reload --wait` sees it: only when the old workers accept no more does every new connection
+//! The end of a reload as `reload` sees it: only when the old workers accept no more does every new connection
 //! reach the new generation. They do so within a turn of their loops; one that hangs is not waited for.
 
 use super::machine::Supervisor;

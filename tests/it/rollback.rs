@@ -5,6 +5,7 @@ use hatchery::control::command::Status;
 use nix::sys::signal::Signal;
 use std::io::{BufRead as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
@@ -64,10 +65,10 @@ fn reload(server: &Server) {
     assert_eq!(finished.code, Some(0), "{finished:?}");
 }
 
-/// `reload --wait` in the background.
+/// `reload` in the background.
 fn begin_reload(server: &Server) -> Child {
     Command::new(crate::harness::binary())
-        .args(["reload", "--wait", "--control"])
+        .args(["reload", "--control"])
         .arg(server.directory().path().join("control.sock"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -76,7 +77,7 @@ fn begin_reload(server: &Server) -> Child {
         .unwrap()
 }
 
-/// `reload --wait` without the program, so that it has been sent when this returns.
+/// `reload` without the program, so that it has been sent when this returns.
 fn ask_to_reload(server: &Server) -> UnixStream {
     let mut stream = UnixStream::connect(server.directory().path().join("control.sock")).unwrap();
     stream.write_all(b"{\"command\":\"reload\",\"wait\":true,\"prove\":false}\n").unwrap();
@@ -95,6 +96,45 @@ fn shape(server: &Server) -> (u32, Vec<String>, Vec<Vec<Process>>, usize) {
     let status = server.status();
     let children = ["worker", "site"].map(|pool| server.ready(pool)).to_vec();
     (status.generation, status.listeners, children, server.master.descriptors())
+}
+
+#[test]
+fn a_reload_is_waited_for_unless_told_otherwise_and_goes_on_without_who_waits() {
+    let server = setup().start().tolerant(&["reload", "site"]);
+    server.directory().write("site_of_test.py", "def application(:\n");
+    let refused = server.command(&["reload"]);
+    assert_eq!((refused.code, refused.stderr.contains("SyntaxError")), (Some(1), true), "{refused:?}");
+    let _gate = Gate::new(server.directory(), "import");
+    server.directory().write("site_of_test.py", slow("second"));
+    let both = server.command(&["reload", "--wait", "--no-wait"]);
+    assert_eq!(both.code, Some(2), "{both:?}");
+    let begun = server.command(&["reload", "--no-wait"]);
+    assert_eq!((begun.code, &*begun.stdout), (Some(0), "reload begun\n"), "{begun:?}");
+    wait_for_import(&server);
+    // The next one waits for it, and for its own.
+    let mut waiting = begin_reload(&server);
+    let process = Process::of(waiting.id()).unwrap();
+    // From here on it asks before it looks for the signal.
+    wait_until(SOON, "it catches the signal", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).unwrap();
+        holds(u64::from_str_radix(caught, 16).unwrap() >> (Signal::SIGINT as u32 - 1) & 1 == 1, status)
+    });
+    assert_eq!(waiting.try_wait().unwrap(), None);
+    process.signal(Signal::SIGINT);
+    let (code, said) = end_of(waiting);
+    assert!(code == Some(1) && said.contains("interrupted, but the reload goes on"), "{code:?} {said}");
+    assert_eq!(get(server.address, "/").text(), "first");
+    // The one that failed has used up a number.
+    wait_until(SOON, "both reloads have ended", || {
+        // Whoever waits there is let go, until nobody does.
+        let mut options = std::fs::OpenOptions::new();
+        let pipe = server.directory().path().join("import");
+        drop(options.write(true).custom_flags(nix::libc::O_NONBLOCK).open(pipe));
+        let status = server.status();
+        holds(status.generation == 4 && status.mode == "running", status)
+    });
+    assert_eq!(get(server.address, "/").text(), "second");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::harness::{
     Connection, Directory, Load, SOON, Server, Setup, binary, get, holds, keep_loading, wait_until,
 };
 use hatchery::control::command::{Order, Request};
+use hatchery::master::control::Asked;
 use nix::sys::signal::Signal;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -435,7 +436,7 @@ fn one_that_follows_the_log_sees_what_is_printed_after_an_upgrade() {
     let control = server.directory().path().join("control.sock");
     let asked = std::thread::spawn(move || {
         let request = Request::Logs { name: None, after: 0, wait: true };
-        hatchery::master::control::ask(&control, &Order { request, meant: None }, SOON)
+        Asked::send(&control, &Order { request, meant: None }, SOON).and_then(Asked::answer)
     });
     upgrade(&server);
     assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));

@@ -9,6 +9,7 @@ use crate::sys::trust::user_name;
 use crate::sys::user;
 use serde::Serialize;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,43 +17,69 @@ use std::time::Duration;
 /// How long a client waits for a status: a master gives it at once, or is stopped, or has no processor.
 pub const STATUS: Duration = Duration::from_secs(15);
 
-/// Sends one command to the master that listens on `path` and waits for its answer; for its status not longer than
-/// `patience`.
-///
-/// # Errors
-/// For the operator: nobody listens there, or what went wrong on the way.
-pub fn ask(path: &Path, order: &Order, patience: Duration) -> Result<Response, String> {
-    let failed = |error: io::Error| match error.kind() {
+/// A command that was sent.
+#[derive(Debug)]
+pub struct Asked {
+    stream: UnixStream,
+    path: PathBuf,
+}
+
+impl Asked {
+    /// Sends one command to the master that listens on `path`. For its status it is waited for `patience`.
+    ///
+    /// # Errors
+    /// For the operator: nobody listens there, or what went wrong on the way.
+    pub fn send(path: &Path, order: &Order, patience: Duration) -> Result<Self, String> {
+        let failed = |error: io::Error| told(path, &error);
+        let (mut stream, _) = connect(path).map_err(failed)?;
+        if order.request == Request::Status {
+            // Whoever asks a master that hangs must not hang too.
+            stream.set_read_timeout(Some(patience)).map_err(failed)?;
+        }
+        let mut line = serde_json::to_vec(order).map_err(|error| error.to_string())?;
+        line.push(b'\n');
+        stream.write_all(&line).map_err(failed)?;
+        Ok(Self { stream, path: path.to_owned() })
+    }
+
+    /// Readable when the answer comes.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// For the operator, as [`Self::send`].
+    pub fn answer(mut self) -> Result<Response, String> {
+        let mut answer = Vec::new();
+        self.stream.read_to_end(&mut answer).map_err(|error| told(&self.path, &error))?;
+        if answer.is_empty() {
+            return Err("the master went away before it answered".to_owned());
+        }
+        serde_json::from_slice(&answer)
+            .map_err(|error| format!("cannot understand the master's answer: {error}"))
+    }
+}
+
+/// What it means that the master on `path` could not be asked.
+fn told(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            format!(
-                "no master listens on {}: is it running? (--control PATH names another socket)",
-                path.display()
-            )
+            format!("no master listens on {shown}: is it running? (--control PATH names another socket)")
         }
         io::ErrorKind::WouldBlock => {
-            format!("the master on {} does not answer: it is stopped or very busy", path.display())
+            format!("the master on {shown} does not answer: it is stopped or very busy")
         }
         // What [`connect`] says of a stranger.
         _ if error.raw_os_error().is_none() => error.to_string(),
         io::ErrorKind::PermissionDenied => {
-            format!("not allowed to connect to {}: use the user the master was started by", path.display())
+            format!("not allowed to connect to {shown}: use the user the master was started by")
         }
-        _ => format!("cannot talk to the master on {}: {error}", path.display()),
-    };
-    let (mut stream, _) = connect(path).map_err(failed)?;
-    if order.request == Request::Status {
-        // Whoever asks a master that hangs must not hang too.
-        stream.set_read_timeout(Some(patience)).map_err(failed)?;
+        _ => format!("cannot talk to the master on {shown}: {error}"),
     }
-    let mut line = serde_json::to_vec(order).map_err(|error| error.to_string())?;
-    line.push(b'\n');
-    stream.write_all(&line).map_err(failed)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).map_err(failed)?;
-    if answer.is_empty() {
-        return Err("the master went away before it answered".to_owned());
-    }
-    serde_json::from_slice(&answer).map_err(|error| format!("cannot understand the master's answer: {error}"))
 }
 
 /// Where a master listens that was not told: a place for its configuration file, or for its directory if it has none.
