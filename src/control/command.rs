@@ -197,7 +197,7 @@ pub struct PoolStatus {
     pub waits_for: Vec<String>,
     /// Wanted at least and at most.
     pub processes: (u32, u32),
-    /// Starts since the master started, beyond the first of each slot.
+    /// Processes started in place of one that died or hung, since the master started.
     pub restarts: u64,
     /// How the last process that ended unexpectedly did so.
     pub last_exit: Option<String>,

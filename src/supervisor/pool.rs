@@ -45,7 +45,7 @@ pub(super) struct Pool {
     pub(super) dismissed: Vec<ChildId>,
     /// What requests were told last.
     pub(super) published: Option<PoolState>,
-    /// Processes started in place of another one.
+    /// Processes started in place of one that died or hung, not of one that was to be replaced.
     pub(super) restarts: u64,
     /// How the last process ended that was not told to.
     pub(super) last_exit: Option<String>,

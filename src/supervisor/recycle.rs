@@ -124,7 +124,6 @@ impl Supervisor {
         let worn = pool.worn.remove(found);
         let (number, pid) = (slot.number, process.pid.unwrap_or(0));
         pool.relief.reset();
-        pool.restarts += 1;
         let text = format!("{} {number} (process {pid}): replaced: {}", pool.label(), worn.reason);
         self.note(Level::Info, text);
     }

@@ -21,7 +21,7 @@ pub struct PoolView {
     pub state: PoolState,
     /// Wanted at least and at most (with TTIN and TTOU).
     pub wanted: (u32, u32),
-    /// Processes started in place of another one since the master started.
+    /// Processes started in place of one that died or hung, since the master started.
     pub(crate) restarts: u64,
     /// How the last process ended that was not told to.
     pub last_exit: Option<String>,
