@@ -11,6 +11,9 @@ use clap::Args;
 pub(super) struct Arguments {
     /// One app, daemon or cron job; else all
     name: Option<String>,
+    /// Only so many lines, the last ones
+    #[arg(short = 'n', long, value_name = "N")]
+    lines: Option<usize>,
     /// Go on with what is printed from now on, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
@@ -21,6 +24,7 @@ pub(super) struct Arguments {
 /// Asks the running master; with `--follow` again and again, each time from the last line on.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let (mut lines, mut after) = ask(arguments, 0, false)?;
+    lines.drain(..lines.len().saturating_sub(arguments.lines.unwrap_or(usize::MAX)));
     loop {
         print(&shown(&lines))?;
         if !arguments.follow {

@@ -279,6 +279,9 @@ fn logs_show_what_was_printed_and_go_on() {
         let shown = server.command(&["logs", "site"]).stdout;
         holds(shown.lines().eq(["app site 0: imported", "app site 0: asked /one"]), shown)
     });
+    let last = |count: &str| server.command(&["logs", "site", "-n", count]).stdout;
+    assert_eq!(["0", "1", "9"].map(last).map(|shown| shown.lines().count()), [0, 1, 2]);
+    assert_eq!(server.command(&["logs", "-n1"]).stdout, "app site 0: asked /one\n");
     let refused = server.command(&["logs", "sight"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("there is: site"), "{refused:?}");
 
