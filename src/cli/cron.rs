@@ -1,8 +1,8 @@
 //! `hatchery cron`.
 
 use super::locate::Master;
-use super::status::{fetch, show_job};
-use super::{Failure, print, print_json, told};
+use super::status::{Look, fetch, is_coloured, job_table};
+use super::{Failure, print, print_json, put, told};
 use crate::control::command::{JobStatus, Request, RunStatus};
 use crate::control::text;
 use clap::{Args, Subcommand};
@@ -68,9 +68,10 @@ fn list(jobs: &[JobStatus], json: bool) -> Result<u8, Failure> {
     if json {
         return print_json(&jobs);
     }
-    let mut out = String::new();
-    jobs.iter().for_each(|job| show_job(job, &mut out));
-    print(if jobs.is_empty() { "there are no cron jobs\n" } else { &out })
+    if jobs.is_empty() {
+        return print("there are no cron jobs\n");
+    }
+    put(&job_table(jobs, Look { verbose: true, coloured: is_coloured() }))
 }
 
 fn history(job: &JobStatus, json: bool) -> Result<u8, Failure> {
@@ -79,7 +80,8 @@ fn history(job: &JobStatus, json: bool) -> Result<u8, Failure> {
     }
     let line = |run: &RunStatus| {
         let (started, outcome) = (text::line(&run.started), text::line(&run.outcome));
-        format!("{started}  {:>9.1}s  {outcome}\n", run.duration_ms as f64 / 1000.0)
+        let by_hand = if run.by_hand { "  by hand" } else { "" };
+        format!("{started}  {:>9.1}s  {outcome}{by_hand}\n", run.duration_ms as f64 / 1000.0)
     };
     let lines: String = job.history.iter().map(line).collect();
     print(if lines.is_empty() { "it has not run since the server was started\n" } else { &lines })

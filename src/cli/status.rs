@@ -1,7 +1,7 @@
 //! `hatchery status`.
 
 use super::locate::{self, Found, Master};
-use super::{Failure, print, print_json};
+use super::{Failure, print, print_json, put};
 use crate::control::command::{
     ChildStatus, JobStatus, PoolStatus, Request, Response, Running, SandboxStatus, Status, TemplateStatus,
     Unkillable,
@@ -10,11 +10,17 @@ use crate::control::text;
 use crate::master::control;
 use clap::Args;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
-/// Show the running server: workers, apps, daemons, cron jobs
+/// Show the running server: workers, apps, daemons, cron jobs, a line each; what has failed comes first
+///
+/// Without a configuration in sight: the servers that run.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// A line for each process, too
+    #[arg(short, long)]
+    verbose: bool,
     /// As one JSON object, for scripts
     #[arg(long)]
     json: bool,
@@ -32,7 +38,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.json {
         return print_json(&status);
     }
-    print(&table(&status))
+    put(&table(&status, Look { verbose: arguments.verbose, coloured: is_coloured() }))
 }
 
 /// Asks the running master.
@@ -66,84 +72,187 @@ fn asked(found: &Found, patience: Duration) -> Result<Box<Status>, Failure> {
     }
 }
 
-/// For people: each row is one line, whatever is in it.
-pub(super) fn table(status: &Status) -> String {
-    let mut out = String::new();
-    let Status { pid, generation, uptime_seconds, .. } = status;
-    let (version, mode, uptime) =
-        (text::line(&status.version), text::line(&status.mode), duration(*uptime_seconds));
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "hatchery {version}  {mode}  pid {pid}  generation {generation}  up {uptime}");
+/// How much of it is shown, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    /// A line for each process, too.
+    pub(super) verbose: bool,
+    /// In colours, which are for terminals only.
+    pub(super) coloured: bool,
+}
+
+/// How a thing is; what is worst comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Health {
+    Failed,
+    Ailing,
+    Good,
+}
+
+impl Health {
+    fn of_pool(pool: &PoolStatus) -> Self {
+        match pool.state.as_str() {
+            "failed" => Self::Failed,
+            "starting" | "waiting" => Self::Ailing,
+            _ if pool.retry_in_ms.is_some() || !pool.unkillable.is_empty() => Self::Ailing,
+            _ => Self::Good,
+        }
+    }
+
+    fn of_job(job: &JobStatus) -> Self {
+        let last = job.history.first().map_or("ok", |run| &run.outcome);
+        // Skipped, or told to end.
+        let harmless = ["ok", "skipped: ", "ended: "].iter().any(|start| last.starts_with(start));
+        if harmless { Self::Good } else { Self::Failed }
+    }
+
+    /// SGR of ECMA-48: red and yellow.
+    fn colour(self) -> Option<u8> {
+        match self {
+            Self::Failed => Some(31),
+            Self::Ailing => Some(33),
+            Self::Good => None,
+        }
+    }
+}
+
+/// Lines for people: each is one line, whatever is in it.
+struct Page {
+    text: String,
+    look: Look,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.line_of(Health::Good, &text::line(line));
+    }
+
+    /// `line` steers no terminal.
+    fn line_of(&mut self, health: Health, line: &str) {
+        // Writing to a String cannot fail.
+        let _ = match health.colour().filter(|_| self.look.coloured) {
+            Some(colour) => writeln!(self.text, "\x1b[{colour}m{line}\x1b[0m"),
+            None => writeln!(self.text, "{line}"),
+        };
+    }
+}
+
+/// The whole status.
+pub(super) fn table(status: &Status, look: Look) -> String {
+    let mut page = Page { text: String::new(), look };
+    let Status { version, mode, pid, generation, uptime_seconds, .. } = status;
+    let up = duration(*uptime_seconds);
+    page.line(&format!("hatchery {version}  {mode}  pid {pid}  generation {generation}  up {up}"));
     if let Some(config) = &status.config {
-        let _ = writeln!(out, "  configuration {}", text::line(&config.display().to_string()));
+        page.line(&format!("  configuration {}", config.display()));
     }
-    let listeners = status.listeners.iter().map(|listener| text::line(listener));
-    listeners.for_each(|listener| _ = writeln!(out, "  listening on {listener}"));
-    if let Some(error) = &status.last_reload_error {
-        let _ = writeln!(out, "  last reload failed: {}", text::record(error.trim_end()));
-    }
-    if let Some(error) = &status.last_upgrade_error {
-        let _ = writeln!(out, "  last upgrade failed: {}", text::record(error.trim_end()));
+    status.listeners.iter().for_each(|listener| page.line(&format!("  listening on {listener}")));
+    for (what, error) in [("reload", &status.last_reload_error), ("upgrade", &status.last_upgrade_error)] {
+        if let Some(error) = error {
+            let error = text::record(error.trim_end());
+            page.line_of(Health::Failed, &format!("  last {what} failed: {error}"));
+        }
     }
     let SandboxStatus { mode, applied, missing } = &status.sandbox;
     if !mode.is_empty() {
         let without =
             if missing.is_empty() { String::new() } else { format!("; without {}", missing.join(", ")) };
-        let _ =
-            writeln!(out, "  {}", text::line(&format!("sandbox {mode}: {}{without}", applied.join(", "))));
+        page.line(&format!("  sandbox {mode}: {}{without}", applied.join(", ")));
     }
-    status.pools.iter().for_each(|pool| show_pool(pool, &mut out));
+    show_pools(&status.pools, &mut page);
     if !status.cron.is_empty() {
-        let _ = writeln!(out, "\ncron");
-        status.cron.iter().for_each(|job| show_job(job, &mut out));
+        page.text.push_str("\ncron\n");
+        show_jobs(&status.cron, &mut page);
     }
-    out
+    page.text
 }
 
-fn show_pool(pool: &PoolStatus, out: &mut String) {
+fn show_pools(pools: &[PoolStatus], page: &mut Page) {
+    let mut pools: Vec<&PoolStatus> = pools.iter().collect();
+    pools.sort_by_key(|pool| Health::of_pool(pool));
+    let name = |pool: &PoolStatus| match pool.kind.as_str() {
+        "workers" => "workers".to_owned(),
+        kind => text::line(&format!("{kind} {}", pool.name)),
+    };
+    let width = pools.iter().map(|pool| name(pool).chars().count()).max().unwrap_or(0);
+    let _ = writeln!(page.text, "\n{:width$}  state     processes     memory", "unit");
+    for pool in pools {
+        if page.look.verbose {
+            page.text.push('\n');
+        }
+        let unit = format!("{:width$}  {}", name(pool), text::line(&unit(pool)));
+        page.line_of(Health::of_pool(pool), &unit);
+        if page.look.verbose {
+            show_processes(pool, page);
+        }
+    }
+}
+
+/// A pool in one line, after its name.
+fn unit(pool: &PoolStatus) -> String {
     let (least, most) = pool.processes;
-    let count = if least == most { least.to_string() } else { format!("{least} to {most}") };
-    let name =
-        if pool.kind == "workers" { pool.kind.clone() } else { format!("{} {}", pool.kind, pool.name) };
-    let mut row = format!("{name}  {}  processes {count}", pool.state);
+    let wanted = if least == most { least.to_string() } else { format!("{least}-{most}") };
+    let ready = pool.children.iter().filter(|child| child.state == "ready").count();
+    let processes = pool.children.iter().map(|child| child.rss_bytes);
+    let memory: u64 = processes.chain(pool.templates.iter().map(|template| template.rss_bytes)).sum();
+    let memory = if memory == 0 { "-".to_owned() } else { size(memory) };
+    let mut row = format!("{:<8}  {:>9}  {memory:>9}", pool.state, format!("{ready} of {wanted}"));
     if !pool.waits_for.is_empty() {
         let _ = write!(row, "  for {}", pool.waits_for.join(", "));
+    }
+    if pool.kind == "workers" {
+        let sum = |of: fn(&ChildStatus) -> Option<u64>| pool.children.iter().filter_map(of).sum::<u64>();
+        let (requests, connections) = (sum(|child| child.requests), sum(|child| child.connections));
+        let _ = write!(row, "  requests {requests}  connections {connections}");
     }
     show_past(pool.restarts, pool.last_exit.as_deref(), &mut row);
     if let Some(wait) = pool.retry_in_ms {
         let _ = write!(row, "  next attempt in {:.1}s", wait as f64 / 1000.0);
     }
-    let _ = writeln!(out, "\n{}", text::line(&row));
+    if !pool.unkillable.is_empty() {
+        let _ = write!(row, "  do not die: {}", pool.unkillable.len());
+    }
+    let running = || pool.children.iter().flat_map(|child| &child.running);
+    if let Some(Running { request, seconds }) = running().max_by_key(|running| running.seconds) {
+        let _ = write!(row, "  runs {request} for {}", duration(*seconds));
+        if let more @ 1.. = running().count() - 1 {
+            let _ = write!(row, ", and {more} more");
+        }
+    }
+    row
+}
+
+fn show_processes(pool: &PoolStatus, page: &mut Page) {
     if pool.children.is_empty() && pool.templates.is_empty() && pool.unkillable.is_empty() {
         return;
     }
     let serves = pool.children.iter().any(|child| child.requests.is_some());
     let head = if serves { "  requests  connections" } else { "" };
-    let _ = writeln!(out, "     #      pid  gen  state       up      memory{head}");
-    pool.templates.iter().for_each(|template| show_template(template, out));
-    pool.children.iter().for_each(|child| show_child(child, out));
-    pool.unkillable.iter().for_each(|process| show_unkillable(process, out));
+    page.line(&format!("     #      pid  gen  state       up      memory{head}"));
+    pool.templates.iter().for_each(|template| show_template(template, page));
+    pool.children.iter().for_each(|child| show_child(child, page));
+    pool.unkillable.iter().for_each(|process| show_unkillable(process, page));
 }
 
-fn show_template(template: &TemplateStatus, out: &mut String) {
+fn show_template(template: &TemplateStatus, page: &mut Page) {
     let TemplateStatus { pid, generation, state, uptime_seconds, rss_bytes, restarts, last_exit } = template;
     let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
     let mut row = format!("     t  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}  template");
     show_past(*restarts, last_exit.as_deref(), &mut row);
-    let _ = writeln!(out, "{}", text::line(&row));
+    page.line(&row);
 }
 
 /// What became of those that had this place before.
 fn show_past(restarts: u64, last_exit: Option<&str>, out: &mut String) {
     if restarts > 0 {
-        let _ = write!(out, "  restarts {restarts}");
+        let _ = write!(out, "  crashes {restarts}");
     }
     if let Some(exit) = last_exit {
         let _ = write!(out, "  last exit: {exit}");
     }
 }
 
-fn show_child(child: &ChildStatus, out: &mut String) {
+fn show_child(child: &ChildStatus, page: &mut Page) {
     let ChildStatus {
         number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections, ..
     } = child;
@@ -158,21 +267,38 @@ fn show_child(child: &ChildStatus, out: &mut String) {
         let _ = write!(row, "  {connections:>11}");
     }
     show_past(child.restarts, child.last_exit.as_deref(), &mut row);
-    let _ = writeln!(out, "{}", text::line(&row));
+    page.line(&row);
     for Running { request, seconds } in &child.running {
-        let _ = writeln!(out, "        {} for {}", text::line(request), duration(*seconds));
+        page.line(&format!("        {request} for {}", duration(*seconds)));
     }
 }
 
-fn show_unkillable(process: &Unkillable, out: &mut String) {
+fn show_unkillable(process: &Unkillable, page: &mut Page) {
     let Unkillable { pid, number, generation, seconds, reason } = process;
     let since = duration(*seconds);
-    let _ = writeln!(out, "  {number:>4}  {pid:>7}  {generation:>3}  does not die since {since}: {reason}");
+    page.line(&format!("  {number:>4}  {pid:>7}  {generation:>3}  does not die since {since}: {reason}"));
 }
 
-/// One job of cron.
-pub(super) fn show_job(job: &JobStatus, out: &mut String) {
-    let next = job.next.as_deref().unwrap_or("never");
+/// The jobs of cron as a page of their own.
+pub(super) fn job_table(jobs: &[JobStatus], look: Look) -> String {
+    let mut page = Page { text: String::new(), look };
+    show_jobs(jobs, &mut page);
+    page.text
+}
+
+fn show_jobs(jobs: &[JobStatus], page: &mut Page) {
+    let mut jobs: Vec<&JobStatus> = jobs.iter().collect();
+    jobs.sort_by_key(|job| Health::of_job(job));
+    for job in jobs {
+        page.line_of(Health::of_job(job), &text::line(&row_of_job(job)));
+    }
+}
+
+fn row_of_job(job: &JobStatus) -> String {
+    let next = match (&job.next, job.next_in_seconds) {
+        (Some(at), Some(seconds)) => format!("in {} ({at})", duration(seconds)),
+        (at, _) => at.clone().unwrap_or_else(|| "never".to_owned()),
+    };
     let mut row = format!("  {}  at {}  next {next}", job.name, job.at);
     if !job.running.is_empty() {
         let since = job.running_since.iter().map(Some).chain(std::iter::repeat(None));
@@ -185,9 +311,16 @@ pub(super) fn show_job(job: &JobStatus, out: &mut String) {
     }
     if let Some(last) = job.history.first() {
         let seconds = last.duration_ms as f64 / 1000.0;
-        let _ = write!(row, "  last: {} after {seconds:.1}s ({})", last.outcome, last.started);
+        let by_hand = if last.by_hand { ", by hand" } else { "" };
+        let _ = write!(row, "  last: {} after {seconds:.1}s{by_hand} ({})", last.outcome, last.started);
     }
-    let _ = writeln!(out, "{}", text::line(&row));
+    row
+}
+
+/// Whether standard output is a terminal that is to have colours.
+pub(super) fn is_coloured() -> bool {
+    // https://no-color.org
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// `7s`, `3m`, `5h`, `12d`.
@@ -211,8 +344,35 @@ mod tests {
     use super::*;
     use crate::control::command::RunStatus;
 
-    #[test]
-    fn the_table_shows_what_an_operator_looks_for() {
+    fn jobs() -> Vec<JobStatus> {
+        let run = RunStatus { outcome: "ok".into(), by_hand: true, duration_ms: 1200, ..Default::default() };
+        vec![
+            JobStatus {
+                name: "clean".into(),
+                at: "17 3 * * *".into(),
+                history: vec![RunStatus {
+                    outcome: "ended: replaced by the next run".into(),
+                    ..RunStatus::default()
+                }],
+                ..JobStatus::default()
+            },
+            JobStatus {
+                name: "mail".into(),
+                at: "* * * * *".into(),
+                next: Some("2026-01-02T03:04:00Z".into()),
+                next_in_seconds: Some(185),
+                history: vec![run],
+                ..JobStatus::default()
+            },
+            JobStatus {
+                name: "broken".into(),
+                history: vec![RunStatus { outcome: "exit 3".into(), ..RunStatus::default() }],
+                ..JobStatus::default()
+            },
+        ]
+    }
+
+    fn busy() -> Status {
         let worker = ChildStatus {
             pid: 4712,
             number: 0,
@@ -255,24 +415,50 @@ mod tests {
             },
         ];
         let pools = [pools, vec![daemon]].concat();
-        let cron = vec![JobStatus { name: "clean".into(), at: "17 3 * * *".into(), ..JobStatus::default() }];
-        let status = Status {
+        Status {
             mode: "running".into(),
             generation: 3,
             listeners: vec!["[::]:80".into()],
             pools,
-            cron,
+            cron: jobs(),
             ..Status::default()
-        };
-        let text = table(&status);
+        }
+    }
+
+    #[test]
+    fn the_table_shows_what_an_operator_looks_for() {
+        let status = busy();
+        let text = table(&status, Look::default());
+        let expected = "\
+hatchery   running  pid 0  generation 3  up 0s
+  listening on [::]:80
+
+unit           state     processes     memory
+app shop       failed     0 of 0-4          -  crashes 2  last exit: exit 3  next attempt in 1.5s
+daemon celery  waiting      0 of 1          -  for redis, shop
+workers        ready        1 of 1     5.0MiB  requests 1234  connections 7  runs GET /slow for 1m
+
+cron
+  broken  at   next never  last: exit 3 after 0.0s ()
+  clean  at 17 3 * * *  next never  last: ended: replaced by the next run after 0.0s ()
+  mail  at * * * * *  next in 3m (2026-01-02T03:04:00Z)  last: ok after 1.2s, by hand ()
+";
+        assert_eq!(text, expected);
+        let text = table(&status, Look { verbose: true, coloured: false });
         for part in [
-            "running  pid 0  generation 3",
-            "listening on [::]:80",
+            "workers        ready        1 of 1     5.0MiB",
             "     0     4712    3  ready          2m    5.0MiB      1234            7\n",
             "        GET /slow for 1m\n",
-            "app shop  failed  processes 0 to 4  restarts 2  last exit: exit 3  next attempt in 1.5s",
-            "daemon celery  waiting  processes 1  for redis, shop\n",
-            "clean  at 17 3 * * *  next never",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in\n{text}");
+        }
+        let text = table(&status, Look { verbose: false, coloured: true });
+        for part in [
+            "\n\x1b[31mapp shop ",
+            "\n\x1b[33mdaemon celery ",
+            "\nworkers ",
+            "\n\x1b[31m  broken ",
+            "\n  clean ",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }
@@ -319,7 +505,7 @@ mod tests {
             cron: vec![job],
             ..Status::default()
         };
-        let text = table(&status);
+        let text = [false, true].map(|verbose| table(&status, Look { verbose, coloured: false })).concat();
         assert!(!text.contains(|char| char != '\n' && text::steers(char)), "{text}");
         assert!(!text.lines().any(|line| line.trim_start().starts_with("0     4712")), "{text}");
     }

@@ -1,7 +1,7 @@
 //! `hatchery top`: what `status` shows, again and again.
 
 use super::locate::Master;
-use super::status::{fetch, fetch_within, table};
+use super::status::{Look, fetch, fetch_within, table};
 use super::{Failure, print};
 use crate::control::text;
 use crate::sys::poll::{Interest, Set};
@@ -19,7 +19,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// A master that does not answer by then is said to hang; keys and signals wait as long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Show the running server as `status` does, live; Ctrl-C, or q and Enter, ends it
+/// Its screen has room.
+const LOOK: Look = Look { verbose: true, coloured: false };
+
+/// Show the running server as `status -v` does, live; Ctrl-C, or q and Enter, ends it
 ///
 /// Where the output is not a terminal, once.
 #[derive(Debug, Args)]
@@ -30,7 +33,7 @@ pub(super) struct Arguments {
 
 /// Draws until it is told to end.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let mut shown = table(&*fetch(&arguments.master)?);
+    let mut shown = table(&*fetch(&arguments.master)?, LOOK);
     if !io::stdout().is_terminal() {
         return print(&shown);
     }
@@ -50,7 +53,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
             Next::Draw => {}
         }
         shown = match fetch_within(&arguments.master, PATIENCE) {
-            Ok(status) => table(&status),
+            Ok(status) => table(&status, LOOK),
             // It may be about to start again.
             Err(Failure::Usage(text) | Failure::Failed(text)) => text,
         };

@@ -297,6 +297,9 @@ pub struct JobStatus {
     pub at: String,
     /// Next run, RFC 3339 in the job's zone.
     pub next: Option<String>,
+    /// Seconds until then.
+    #[serde(default)]
+    pub next_in_seconds: Option<u64>,
     /// Process ids of running runs.
     pub running: Vec<u32>,
     /// When each of them started, RFC 3339.
@@ -311,6 +314,9 @@ pub struct JobStatus {
 pub struct RunStatus {
     /// When it started, RFC 3339.
     pub(crate) started: String,
+    /// It was asked for by `hatchery cron run`.
+    #[serde(default)]
+    pub by_hand: bool,
     /// How long it ran.
     pub(crate) duration_ms: u64,
     /// `ok`, `exit 3`, `killed by SIGKILL`, `timed out`, `skipped: still running`, `could not start: …`.

@@ -91,6 +91,9 @@ pub(super) struct Job {
     leapt: VecDeque<Wall>,
     /// It is to run for this time, as soon as it may.
     pub(super) waiting: Option<Wall>,
+    /// The run that waits was asked for by hand.
+    #[serde(default)]
+    by_hand: bool,
     pub(super) runs: Vec<Run>,
     /// Runs that KILL has not ended, and that nothing waits for any more.
     #[serde(default)]
@@ -106,6 +109,8 @@ pub(super) struct Run {
     pub(super) pid: Option<u32>,
     pub(super) started: Wall,
     pub(super) begun: Time,
+    #[serde(default)]
+    pub(super) by_hand: bool,
     ending: Option<Ending>,
 }
 
@@ -135,6 +140,7 @@ impl Job {
             next: None,
             leapt: VecDeque::new(),
             waiting: None,
+            by_hand: false,
             runs: Vec::new(),
             abandoned: Vec::new(),
             history: VecDeque::new(),
@@ -167,28 +173,31 @@ impl Job {
         }
     }
 
-    /// It is due.
-    pub(super) fn due(&mut self, scheduled: Wall, now: Time, decisions: &mut VecDeque<Decision>) {
-        if self.runs.is_empty() && self.waiting.is_none() {
-            self.waiting = Some(scheduled);
-            return;
-        }
+    /// It is due, or asked for by hand.
+    pub(super) fn due(
+        &mut self,
+        scheduled: Wall,
+        by_hand: bool,
+        now: Time,
+        decisions: &mut VecDeque<Decision>,
+    ) {
         match self.spec.overlap {
-            Overlap::Skip => self.skip(scheduled, STILL_RUNNING, decisions),
-            Overlap::Allow => self.waiting = Some(scheduled),
+            _ if self.runs.is_empty() && self.waiting.is_none() => {}
+            Overlap::Skip => return self.skip(scheduled, by_hand, STILL_RUNNING, decisions),
             Overlap::Queue if self.waiting.is_some() => {
-                self.skip(scheduled, "still running, and the next run waits", decisions);
+                return self.skip(scheduled, by_hand, "still running, and the next run waits", decisions);
             }
-            Overlap::Queue => self.waiting = Some(scheduled),
+            Overlap::Allow | Overlap::Queue => {}
             Overlap::Replace => {
-                if let Some(older) = self.waiting.replace(scheduled) {
-                    self.skip(older, "replaced before it could start", decisions);
+                if let Some(older) = self.waiting {
+                    self.skip(older, self.by_hand, "replaced before it could start", decisions);
                 }
                 for run in &mut self.runs {
                     run.tell(Why::Replaced, now.after(GRACE), decisions);
                 }
             }
         }
+        (self.waiting, self.by_hand) = (Some(scheduled), by_hand);
     }
 
     /// The time of a run that may start now.
@@ -198,7 +207,8 @@ impl Job {
 
     pub(super) fn start(&mut self, id: RunId, wall: Wall, now: Time) {
         self.waiting = None;
-        self.runs.push(Run { id, pid: None, started: wall, begun: now, ending: None });
+        let by_hand = self.by_hand;
+        self.runs.push(Run { id, pid: None, started: wall, begun: now, by_hand, ending: None });
     }
 
     /// Ends what has run for too long, or was told to end and did not; gives up what KILL has not ended. `stopping`: as
@@ -220,28 +230,28 @@ impl Job {
                 Some(ending) => {
                     ending.give_up = None;
                     if stopping || self.abandoned.len() + abandoned.len() < MOST_ABANDONED {
-                        abandoned.push((run.id, run.started, now.since(run.begun)));
+                        abandoned.push((run.id, run.started, run.by_hand, now.since(run.begun)));
                     }
                 }
             }
         }
-        for (run, started, duration) in abandoned {
+        for (run, started, by_hand, duration) in abandoned {
             self.runs.retain(|known| known.id != run);
             self.abandoned.push(run);
-            self.remember(started, duration, "does not die, although it was killed".to_owned());
+            self.remember(started, by_hand, duration, "does not die, although it was killed".to_owned());
             decisions.push_back(Decision::Abandon { run });
         }
     }
 
     /// Writes down what became of a run.
-    pub(super) fn remember(&mut self, started: Wall, duration: Duration, outcome: String) {
+    pub(super) fn remember(&mut self, started: Wall, by_hand: bool, duration: Duration, outcome: String) {
         let started = self.spec.schedule.local(started);
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.history.push_front(command::RunStatus { started, duration_ms, outcome });
+        self.history.push_front(command::RunStatus { started, by_hand, duration_ms, outcome });
         self.history.truncate(HISTORY);
     }
 
-    pub(super) fn status(&self) -> command::JobStatus {
+    pub(super) fn status(&self, wall: Wall) -> command::JobStatus {
         let running =
             self.runs.iter().filter_map(|run| Some((run.pid?, self.spec.schedule.local(run.started))));
         let (running, running_since) = running.unzip();
@@ -249,14 +259,17 @@ impl Job {
             name: self.spec.name.clone(),
             at: self.spec.schedule.text().to_owned(),
             next: self.next.map(|next| self.spec.schedule.local(next)),
+            next_in_seconds: self
+                .next
+                .map(|next| next.seconds.saturating_sub(wall.seconds).max(0).unsigned_abs()),
             running,
             running_since,
             history: self.history.iter().cloned().collect(),
         }
     }
 
-    fn skip(&mut self, scheduled: Wall, reason: &str, decisions: &mut VecDeque<Decision>) {
-        self.remember(scheduled, Duration::ZERO, format!("skipped: {reason}"));
+    fn skip(&mut self, scheduled: Wall, by_hand: bool, reason: &str, decisions: &mut VecDeque<Decision>) {
+        self.remember(scheduled, by_hand, Duration::ZERO, format!("skipped: {reason}"));
         decisions.push_back(Decision::Skip { job: self.spec.name.clone(), reason: reason.to_owned() });
     }
 }

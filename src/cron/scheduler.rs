@@ -94,7 +94,7 @@ impl Scheduler {
         if !job.runs.is_empty() && job.spec.overlap == Overlap::Skip {
             return Err(format!("cron {name} is still running (overlap: Skip)"));
         }
-        job.due(wall, now, &mut self.decisions);
+        job.due(wall, true, now, &mut self.decisions);
         self.look(wall, now);
         Ok(())
     }
@@ -132,14 +132,16 @@ impl Scheduler {
     /// The process of a run could not be started.
     pub(crate) fn could_not_start(&mut self, run: RunId, why: &str) {
         self.end(run, |job, run| {
-            job.remember(run.started, Duration::ZERO, format!("could not start: {why}"))
+            job.remember(run.started, run.by_hand, Duration::ZERO, format!("could not start: {why}"))
         });
     }
 
     /// The process of a run was reaped.
     pub(crate) fn exited(&mut self, run: RunId, exit: Exit, wall: Wall, now: Time) {
         self.jobs.iter_mut().for_each(|job| job.abandoned.retain(|known| *known != run));
-        self.end(run, |job, run| job.remember(run.started, now.since(run.begun), run.outcome(exit)));
+        self.end(run, |job, run| {
+            job.remember(run.started, run.by_hand, now.since(run.begun), run.outcome(exit))
+        });
         self.look(wall, now);
     }
 
@@ -171,8 +173,8 @@ impl Scheduler {
 
     /// What `status` shows, in the order of the file.
     #[must_use]
-    pub(crate) fn status(&self) -> Vec<command::JobStatus> {
-        self.jobs.iter().filter(|job| job.listed).map(Job::status).collect()
+    pub(crate) fn status(&self, wall: Wall) -> Vec<command::JobStatus> {
+        self.jobs.iter().filter(|job| job.listed).map(|job| job.status(wall)).collect()
     }
 
     fn look(&mut self, wall: Wall, now: Time) {
@@ -196,7 +198,7 @@ impl Scheduler {
                     job.leap(due);
                 }
                 job.plan(&self.timeline, wall);
-                job.due(due, now, &mut self.decisions);
+                job.due(due, false, now, &mut self.decisions);
             }
             while let Some(scheduled) = job.startable() {
                 let run = RunId(self.next_run);

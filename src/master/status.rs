@@ -6,7 +6,7 @@ use crate::config;
 use crate::control::command::{ChildStatus, PoolStatus, Running, SandboxStatus, Status};
 use crate::supervisor::{ChildView, PoolState, PoolView};
 use crate::sys::sandbox::Applied;
-use crate::sys::{process, sandbox};
+use crate::sys::{clock, process, sandbox};
 use crate::timer::Time;
 
 impl Master {
@@ -25,7 +25,7 @@ impl Master {
             last_upgrade_error: self.supervisor.last_upgrade_error().map(str::to_owned),
             sandbox: self.sandbox(),
             pools: self.pools(now),
-            cron: self.scheduler.status(),
+            cron: self.scheduler.status(clock::wall()),
         }
     }
 

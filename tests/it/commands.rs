@@ -1,7 +1,7 @@
 //! Commands, their exit codes, and what an operator reads when something is wrong.
 
 use crate::harness::{
-    Directory, Finished, SOON, Setup, as_nobody, binary, get, hatchery, holds, now, wait_until,
+    Directory, Finished, SOON, Server, Setup, as_nobody, binary, get, hatchery, holds, now, wait_until,
 };
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -357,6 +357,25 @@ fn an_app_that_does_not_import_ends_the_start_with_its_traceback() {
     assert!(!setup.directory.path().join("control.sock").exists());
 }
 
+/// What `hatchery status` writes to a terminal.
+fn on_terminal(server: &Server, no_color: Option<&str>) -> String {
+    use std::io::Read as _;
+    let pair = nix::pty::openpty(None, None).unwrap();
+    let mut command = std::process::Command::new(binary());
+    command.args(["status", "--control"]).arg(server.directory().path().join("control.sock"));
+    command.env_remove("NO_COLOR").envs(no_color.map(|value| ("NO_COLOR", value)));
+    let mut child = command.stdout(pair.slave).spawn().unwrap();
+    // It holds the slave's end.
+    drop(command);
+    let (mut terminal, mut seen, mut buffer) = (std::fs::File::from(pair.master), Vec::new(), [0; 4096]);
+    // Reading is an error when the other end is closed.
+    while let Ok(length @ 1..) = terminal.read(&mut buffer) {
+        seen.extend_from_slice(&buffer[..length]);
+    }
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(seen).unwrap()
+}
+
 #[test]
 fn one_failing_app_of_two_does_not_keep_the_other_from_serving() {
     let two = |more: &str| {
@@ -383,6 +402,20 @@ fn one_failing_app_of_two_does_not_keep_the_other_from_serving() {
         let pool = server.pool("broken");
         holds(pool.state == "failed" || pool.retry_in_ms.is_some(), pool)
     });
+    // It is shown first, and red on a terminal.
+    let shown = server.command(&["status"]).stdout;
+    let order: Vec<&str> = ["app broken ", "app plain ", "workers "]
+        .into_iter()
+        .filter(|unit| shown.lines().any(|line| line.starts_with(unit)))
+        .collect();
+    assert_eq!(order.len(), 3, "a line each, plain: {shown}");
+    assert!(shown.find("app broken ") < shown.find("app plain "), "{shown}");
+    let head = "     #      pid";
+    assert!(!shown.contains(head) && server.command(&["status", "-v"]).stdout.contains(head), "{shown}");
+    assert!(on_terminal(&server, None).contains("\x1b[31mapp broken "));
+    assert!(on_terminal(&server, Some("")).contains("\x1b[31mapp broken "), "an empty NO_COLOR says nothing");
+    let plain = on_terminal(&server, Some("1"));
+    assert!(plain.contains("app broken ") && !plain.contains('\x1b'), "{plain:?}");
     drop(server);
     let ended = Setup::new(&two("start: AllOrNothing,")).run_to_end();
     assert!(ended.code == Some(1) && ended.stderr.contains("nothing_here"), "{ended:?}");
@@ -710,11 +743,11 @@ fn status_tells_of_every_child_what_became_of_the_one_before() {
     }
     assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));
     let shown = wait_until(SOON, "the run is shown", || {
-        let shown = server.command(&["status"]).stdout;
+        let shown = server.command(&["status", "-v"]).stdout;
         if shown.contains("running: pid ") { Ok(shown) } else { Err(shown) }
     });
     let rows: Vec<&str> =
-        shown.lines().filter(|line| line.contains("restarts 1  last exit: killed by")).collect();
+        shown.lines().filter(|line| line.contains("crashes 1  last exit: killed by")).collect();
     // A line for each pool and one for the process in it.
     assert_eq!(rows.len(), 4, "{shown}");
     assert!(

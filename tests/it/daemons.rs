@@ -74,7 +74,8 @@ fn a_daemon_that_is_killed_is_replaced() {
     let pool = server.pool("sleeper");
     assert_eq!((pool.kind.as_str(), pool.restarts), ("daemon", 1), "{pool:?}");
     let shown = server.command(&["status"]).stdout;
-    assert!(shown.contains("daemon sleeper  ready  processes 2  restarts 1"), "{shown}");
+    let line = shown.lines().find(|line| line.starts_with("daemon sleeper  ready ")).unwrap_or_default();
+    assert!(line.contains("  2 of 2  ") && line.contains("  crashes 1  "), "{shown}");
     let found = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(before[1].pid as i32))).unwrap();
     assert_eq!(found.as_raw() as u32, before[1].pid, "a group of its own");
 }
@@ -263,7 +264,11 @@ fn whoever_waits_for_another_says_so() {
     let server = server.start().tolerant(&["daemon redis"]);
     assert_eq!(server.pool("celery").waits_for, ["redis"]);
     let shown = server.command(&["status"]).stdout;
-    assert!(shown.contains("daemon celery  waiting  processes 1  for redis"), "{shown}");
+    let line = shown.lines().find(|line| line.starts_with("daemon celery  waiting ")).unwrap_or_default();
+    assert!(line.contains("  0 of 1  ") && line.contains("  for redis"), "{shown}");
+    let failed = shown.lines().position(|line| line.starts_with("daemon redis  "));
+    let ready = shown.lines().position(|line| line.starts_with("workers  "));
+    assert!(failed < ready, "{shown}");
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn a_kill_for_want_of_memory_is_called_that() {
         assert_eq!(pool.last_exit.as_deref(), starved);
         assert_eq!(pool.children[0].last_exit.as_deref(), starved, "in the row of its successor, too");
     }
-    let shown = server.command(&["status"]).stdout;
+    let shown = server.command(&["status", "-v"]).stdout;
     assert_eq!(shown.matches("last exit: killed by SIGKILL: probably out of memory").count(), 6, "{shown}");
     let said = server.log().iter().filter(|line| line.contains("was killed by the kernel: probably")).count();
     assert_eq!(said, 3);

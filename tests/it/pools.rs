@@ -310,10 +310,13 @@ fn a_job_runs_by_hand_and_is_remembered() {
     assert_eq!(server.command(&["cron", "run", "clean"]).code, Some(0));
     wait_until(SOON, "it is in the history", || {
         let history = server.command(&["cron", "history", "clean"]).stdout;
-        holds(history.trim_end().ends_with("s  ok"), history)
+        holds(history.trim_end().ends_with("s  ok  by hand"), history)
     });
     assert_eq!(server.command(&["logs", "clean"]).stdout.trim_end(), "cron clean: swept");
-    assert!(server.command(&["cron"]).stdout.contains("clean  at @yearly"));
+    let listed = server.command(&["cron"]).stdout;
+    for part in ["clean  at @yearly  next in ", "s, by hand ("] {
+        assert!(listed.contains(part), "{part} is not in {listed}");
+    }
     assert_eq!(server.command(&["cron", "run", "long"]).code, Some(0));
     let again = server.command(&["cron", "run", "long"]);
     assert!(again.code == Some(1) && again.stderr.contains("still running"), "{again:?}");
@@ -356,7 +359,7 @@ fn a_request_that_runs_for_long_is_named_while_it_does() {
         client.send("GET /slow?token=secret HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         wait_until(SOON, "it is named", || holds(running() == ["GET /slow"], running()));
         assert_eq!(get(server.address, "/").text(), "ok");
-        let shown = server.command(&["status"]).stdout;
+        let shown = server.command(&["status", "-v"]).stdout;
         assert!(shown.contains("        GET /slow for "), "{shown}");
         let client = stays.then_some(client);
         // The request ends once somebody has opened the pipe for writing and closed it.

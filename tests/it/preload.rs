@@ -98,7 +98,7 @@ fn processes_come_from_one_import_and_are_children_like_any_other() {
     let open = text(&server, "/open");
     assert!(["pipe:", "socket:"].iter().any(|kind| open.starts_with(&format!("/dev/null {kind}"))), "{open}");
     assert_eq!(text(&server, "/threads"), "1");
-    let shown = server.command(&["status"]).stdout;
+    let shown = server.command(&["status", "-v"]).stdout;
     assert!(
         shown.contains(&format!("{}    1  ready", template.pid)) && shown.contains("  template\n"),
         "{shown}"
@@ -171,8 +171,8 @@ fn a_dead_template_costs_nothing_and_comes_back() {
     let new = template(&server);
     assert_eq!(new.restarts, 1);
     assert!(new.last_exit.as_deref().is_some_and(|exit| exit.contains("SIGKILL")), "{new:?}");
-    let shown = server.command(&["status"]).stdout;
-    assert!(shown.contains("  template  restarts 1  last exit: killed by SIGKILL"), "{shown}");
+    let shown = server.command(&["status", "-v"]).stdout;
+    assert!(shown.contains("  template  crashes 1  last exit: killed by SIGKILL"), "{shown}");
     // And is used.
     server.kill_and_wait("site", before[0], 2);
     server.kill_and_wait("site", before[1], 2);

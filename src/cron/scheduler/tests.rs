@@ -76,7 +76,8 @@ impl Scene {
     }
 
     fn outcomes(&self, name: &str) -> Vec<String> {
-        let job = self.scheduler.status().into_iter().find(|job| job.name == name).expect("the job");
+        let job =
+            self.scheduler.status(Wall::default()).into_iter().find(|job| job.name == name).expect("the job");
         job.history.into_iter().map(|run| run.outcome).collect()
     }
 }
@@ -100,7 +101,7 @@ fn a_job_runs_when_it_is_due_and_its_exit_is_remembered() {
     assert_eq!(told(&scene.pass(59)), [""; 0]);
     assert_eq!(told(&scene.pass(1)), ["run 1 @60"]);
     scene.scheduler.started(RunId(1), 4711);
-    assert_eq!(scene.scheduler.status()[0].running, [4711]);
+    assert_eq!(scene.scheduler.status(Wall::default())[0].running, [4711]);
     assert!(!scene.scheduler.is_idle());
     scene.pass(3);
     assert_eq!(scene.exit(1, Exit::Code(0)), []);
@@ -110,7 +111,7 @@ fn a_job_runs_when_it_is_due_and_its_exit_is_remembered() {
     scene.exit(3, Exit::Signal(9));
     scene.pass(60);
     scene.scheduler.could_not_start(RunId(4), "no such file");
-    let status = &scene.scheduler.status()[0];
+    let status = &scene.scheduler.status(Wall::default())[0];
     assert_eq!(
         scene.outcomes("clear"),
         ["could not start: no such file", "killed by SIGKILL", "exit 3", "ok"]
@@ -140,6 +141,12 @@ fn by_hand_it_runs_at_once_under_its_overlap_rule_and_its_schedule_stays() {
     assert_eq!(scene.scheduler.next_wall(), next);
     let waited = scene.exit(2, Exit::Code(0));
     assert!(matches!(&waited[..], [Decision::Run { job, .. }] if job == "queue"), "{waited:?}");
+    scene.pass(24 * 3600);
+    let skipped = &scene.scheduler.status(wall(scene.clock.wall))[0];
+    assert!(!skipped.history[0].by_hand, "{skipped:?}");
+    let by_hand = &scene.scheduler.status(wall(scene.clock.wall))[1];
+    assert!(by_hand.history.last().unwrap().by_hand, "{by_hand:?}");
+    assert_eq!(by_hand.next_in_seconds.map(|left| left <= 24 * 3600), Some(true), "{by_hand:?}");
     assert_eq!(
         run_now(&mut scene, "other"),
         Err("there is no job \"other\"; there is: skip, queue".to_owned())
@@ -192,7 +199,7 @@ fn overlap_allow() {
     scene.scheduler.started(RunId(2), 2);
     scene.scheduler.started(RunId(3), 3);
     scene.exit(2, Exit::Code(0));
-    assert_eq!(scene.scheduler.status()[0].running, [3]);
+    assert_eq!(scene.scheduler.status(Wall::default())[0].running, [3]);
 }
 
 #[test]
@@ -314,7 +321,7 @@ fn a_reload_keeps_jobs_by_their_name() {
     scene.pass(60);
     let jobs = vec![job("new", "*/5 * * * *", Overlap::Skip), job("stays", "*/2 * * * *", Overlap::Skip)];
     scene.scheduler.replace(jobs, wall(scene.clock.wall));
-    let status = scene.scheduler.status();
+    let status = scene.scheduler.status(Wall::default());
     assert_eq!(status.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["new", "stays"]);
     assert_eq!(status[1].running, [11]);
     assert_eq!(status[1].at, "*/2 * * * *");

@@ -143,7 +143,7 @@ fn a_worker_that_outlives_kill_gets_a_replacement() {
     let why = format!("process {} traces it (ptrace) and must let go of it first", tracer.0.pid);
     assert_eq!(shown(&pool), [(workers[0].pid, why)]);
     assert_eq!(pool.restarts, 1);
-    let table = server.command(&["status"]).stdout;
+    let table = server.command(&["status", "-v"]).stdout;
     assert!(table.contains("does not die since "), "{table}");
     assert_eq!(get(server.address, "/").text(), "here");
     // The next program knows of it, too.
