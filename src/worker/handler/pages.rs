@@ -11,7 +11,6 @@ use crate::http::{ResponseHead, mime};
 use crate::sys::file::{Kind, Metadata, metadata, open_file, read_at};
 use crate::timer::Time;
 use crate::worker::id::RequestId;
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -40,7 +39,8 @@ pub(crate) struct Page {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    built_in: HashMap<u16, Rc<Page>>,
+    /// Those that were asked for, by status: few.
+    built_in: Vec<(u16, Rc<Page>)>,
     /// By site.
     own: Vec<Vec<Own>>,
     /// Site and number of those that are to be looked at.
@@ -125,7 +125,7 @@ impl Pages {
             warned: false,
         };
         let own = config.sites.iter().map(|site| site.error_pages.iter().map(own).collect());
-        let mut pages = Self { built_in: HashMap::new(), own: own.collect(), due: Vec::new() };
+        let mut pages = Self { built_in: Vec::new(), own: own.collect(), due: Vec::new() };
         pages.own.iter_mut().flatten().for_each(|own| own.take_in(look(&own.path, None)));
         pages
     }
@@ -164,12 +164,14 @@ impl Pages {
                 }
             }
         }
-        let built_in = || {
-            let (head, body) = fixed::error_page(status);
-            let content_type = String::from_utf8_lossy(head.fields.get("content-type").unwrap_or_default());
-            Page::new(status, &content_type, &body)
-        };
-        Rc::clone(self.built_in.entry(status).or_insert_with(built_in))
+        if let Some((_, page)) = self.built_in.iter().find(|(of, _)| *of == status) {
+            return Rc::clone(page);
+        }
+        let (head, body) = fixed::error_page(status);
+        let content_type = String::from_utf8_lossy(head.fields.get("content-type").unwrap_or_default());
+        let page = Page::new(status, &content_type, &body);
+        self.built_in.push((status, Rc::clone(&page)));
+        page
     }
 }
 
@@ -244,7 +246,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("hatchery-pages-{}.txt", std::process::id()));
         let (read, look_at) = (None, Time::ZERO);
         let own = Own { status: 404, path: path.clone(), read, look_at, looks: false, warned: false };
-        let mut pages = Pages { built_in: HashMap::new(), own: vec![vec![own], vec![]], due: Vec::new() };
+        let mut pages = Pages { built_in: Vec::new(), own: vec![vec![own], vec![]], due: Vec::new() };
         let mut text = |site, status, seconds| {
             let now = Time::ZERO.after(Duration::from_secs(seconds));
             pages.get(site, status, now);
