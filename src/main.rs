@@ -3,6 +3,9 @@
 
 use hatchery::cli::{Cli, Failure};
 use hatchery::control::text;
+use hatchery::sys::sink;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -22,6 +25,10 @@ fn main() -> ExitCode {
         Err(Failure::Failed(told)) => (1, text::record(&told), told),
     };
     hatchery::master::put_back(&told);
-    eprintln!("hatchery: {shown}");
+    if sink::is_journal(io::stderr().as_fd()) {
+        eprintln!("<3>{}", shown.trim_end().replace('\n', "\n<3>"));
+    } else {
+        eprintln!("hatchery: {shown}");
+    }
     ExitCode::from(code)
 }

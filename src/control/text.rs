@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 /// Begins the lines of a record after its first one. A record itself never begins with a space.
-const CONTINUATION: &str = "\n    | ";
+pub(crate) const MARK: &str = "    | ";
 
 /// Whether a character does something to a terminal, or to how a text is read, instead of being shown: the control
 /// characters (Unicode's Cc: C0, DEL and C1, as ECMA-48 has them, all of which terminals obey in UTF-8 too), the line and
@@ -33,7 +33,7 @@ pub(crate) fn line(text: &str) -> String {
 /// none without text at its end.
 #[must_use]
 pub fn record(text: &str) -> String {
-    printable(text.trim_end_matches('\n')).replace('\n', CONTINUATION)
+    printable(text.trim_end_matches('\n')).replace('\n', &format!("\n{MARK}"))
 }
 
 /// JSON that means the same (RFC 8259 §7): what [`steers`] can stand only in its strings, besides the ends of lines
@@ -49,6 +49,24 @@ pub(crate) fn json(text: &str) -> String {
             out.push(char);
         }
     }
+    out
+}
+
+/// Text without what colours it: ECMA-48's SGR (`ESC [ … m`), which means nothing where it is kept.
+#[must_use]
+pub(crate) fn without_colours(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        out.push_str(before);
+        let after_numbers =
+            after.trim_start_matches(|char: char| char.is_ascii_digit() || matches!(char, ';' | ':'));
+        rest = after_numbers.strip_prefix('m').unwrap_or_else(|| {
+            out.push_str("\x1b[");
+            after
+        });
+    }
+    out.push_str(rest);
     out
 }
 
@@ -98,6 +116,12 @@ mod tests {
         let forged = "no\n2026-01-31T12:00:00Z ERROR hatchery: forged\r\n<3>x\n\n";
         assert_eq!(record(forged), "no\n    | 2026-01-31T12:00:00Z ERROR hatchery: forged\\r\n    | <3>x");
         assert_eq!(line(forged), "no\\n2026-01-31T12:00:00Z ERROR hatchery: forged\\r\\n<3>x\\n\\n");
+    }
+
+    #[test]
+    fn colours_go_and_nothing_else() {
+        let coloured = "\x1b[1;31mError\x1b[0m: \x1b[38:5:9mred\x1b[m \x1b[2J \x1b[31 \x1b[";
+        assert_eq!(without_colours(coloured), "Error: red \x1b[2J \x1b[31 \x1b[");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What children printed last, for `hatchery logs`: also of those that have ended since.
 
+use super::events::Event;
 use crate::control::command::LogLine;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -23,10 +24,11 @@ struct Kept {
 }
 
 impl Journal {
-    /// One line of a child: `name` is the app or job, `child` which process of it. It also goes to the log.
-    pub(super) fn write(&mut self, name: &str, child: &str, text: String) {
-        super::logger::print(format_args!("{child}: {text}"));
-        self.keep(name, child, text);
+    /// What a child has printed: `name` is the app or job, `child` which process of it. It also goes to the log.
+    pub(super) fn write(&mut self, name: &str, child: &str, event: Event) {
+        let level = if event.is_error { log::Level::Error } else { log::Level::Info };
+        super::logger::print(level, child, &event.lines);
+        event.lines.into_iter().for_each(|text| self.keep(name, child, text));
     }
 
     /// A line of ours about what a child prints; as before.
@@ -84,7 +86,7 @@ mod tests {
         for (name, child, text) in
             [("shop", "app shop 0", "a"), ("blog", "app blog 0", "b"), ("shop", "app shop 1", "c")]
         {
-            journal.write(name, child, text.to_owned());
+            journal.write(name, child, Event { lines: vec![text.to_owned()], is_error: false });
         }
         let texts = |name, after| {
             journal.after(name, after).into_iter().map(|line| line.text).collect::<Vec<_>>().concat()
@@ -98,12 +100,13 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_newest_lines_stay() {
+        let lines: Vec<String> = (0..10_000).map(|number| format!("line {number}")).collect();
         let mut journal = Journal::default();
-        (0..10_000).for_each(|number| journal.write("shop", "app shop 0", format!("line {number}")));
+        journal.write("shop", "app shop 0", Event { lines, is_error: true });
         let lines = journal.after(Some("shop"), 0);
         assert!(lines.iter().map(LogLine::weight).sum::<usize>() <= KEPT);
         assert!(lines.len() > 500 && lines.last().unwrap().text == "line 9999");
-        journal.write("shop", "app shop 0", "x".repeat(KEPT * 2));
+        journal.write("shop", "app shop 0", Event { lines: vec!["x".repeat(KEPT * 2)], is_error: false });
         assert_eq!(journal.after(Some("shop"), 0).len(), 0, "a line above the bound is not kept");
         journal.retain(|name| name != "shop");
         assert!(journal.kept.is_empty());

@@ -1,5 +1,7 @@
-//! The server's own messages, on standard error: `2026-01-31T12:00:00Z INFO  hatchery: worker 0: …`. What others say in
-//! them cannot look like another one: the lines of a record after its first one are indented (`control::text`).
+//! The log, on standard error: the server's own messages and what children print. Each line begins with
+//! `2026-01-31T12:00:00Z INFO  hatchery: `, those of the journal with their priority, as `<6>`: it knows time and source
+//! itself. What others say in a message cannot look like another one: its lines after the first one are marked
+//! (`control::text`).
 
 use crate::control::text;
 use crate::supervisor::Level as Severity;
@@ -18,6 +20,15 @@ const VARIABLE: &str = "HATCHERY_LOG";
 /// Said before each message: which process speaks. Empty in the master.
 static SPEAKER: OnceLock<String> = OnceLock::new();
 
+/// The target of what children print. Its lines are marked by their names.
+const PRINTED: &str = "hatchery::printed";
+
+/// Whether messages go to the journal of systemd.
+static JOURNAL: OnceLock<bool> = OnceLock::new();
+
+/// Of a longer line each piece of so many bytes is a line: with what stands before it, a pipe takes it in one piece.
+const LONGEST: usize = sink::PIPE_BUF - 512;
+
 /// How messages of a worker about itself begin.
 const WORKER: &str = "worker: ";
 
@@ -31,6 +42,7 @@ pub(super) fn descriptor() -> Option<RawFd> {
 
 /// Begins to log. Once, in the first process; a second call changes nothing.
 pub(crate) fn begin() {
+    let _ = JOURNAL.set(sink::is_journal(io::stderr().as_fd()));
     let mut builder = Builder::new();
     match std::env::var(VARIABLE) {
         Ok(filters) => builder.parse_filters(&filters),
@@ -94,10 +106,14 @@ pub(super) fn set_level(level: LevelFilter) {
     }
 }
 
-/// Logs what is no message of the server, whatever the level: an app's traceback must not vanish with `level: "warn"`.
-pub(super) fn print(text: std::fmt::Arguments<'_>) {
-    let record = Record::builder().level(Level::Info).target("hatchery").args(text).build();
-    log::logger().log(&record);
+/// Logs lines that a child has printed, whatever `log.level` is: an app's traceback must not vanish with "warn".
+pub(super) fn print(level: Level, child: &str, lines: &[String]) {
+    let room = LONGEST.saturating_sub(child.len() + 2);
+    let pieces = lines.iter().flat_map(|line| pieces(line, room));
+    let lines: Vec<String> = pieces.map(|piece| format!("{child}: {piece}")).collect();
+    log::logger().log(
+        &Record::builder().level(level).target(PRINTED).args(format_args!("{}", lines.join("\n"))).build(),
+    );
 }
 
 /// Names this process in its messages; for a worker, after the fork.
@@ -106,23 +122,76 @@ pub(super) fn speak_as(name: String) {
 }
 
 fn format(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let time = out.timestamp();
     let level = record.level();
-    let style = out.default_level_style(level);
-    let mut text = String::new();
+    let mut begin = String::new();
+    // Writing to a String cannot fail.
+    if JOURNAL.get() == Some(&true) {
+        let _ = write!(begin, "<{}>", priority(level));
+    } else {
+        let (time, style) = (out.timestamp(), out.default_level_style(level));
+        let _ = write!(begin, "{time} {style}{level:<5}{style:#} hatchery: ");
+    }
+    let message = record.args().to_string();
+    let mut text = message.as_str();
     if let Some(speaker) = SPEAKER.get() {
-        text.push_str(speaker);
-        text.push_str(": ");
+        let _ = write!(begin, "{speaker}: ");
+        // It is clear already who speaks.
+        text = text.strip_prefix(WORKER).unwrap_or(text);
     }
     if level >= Level::Debug && record.target() != "hatchery" {
         // For developers: where it comes from.
-        let _ = write!(text, "[{}] ", record.target());
+        let _ = write!(begin, "[{}] ", record.target());
     }
-    let start = text.len();
-    let _ = write!(text, "{}", record.args());
-    if start > 0 && text.get(start..).is_some_and(|message| message.starts_with(WORKER)) {
-        // It is clear already who speaks.
-        text.drain(start..start + WORKER.len());
+    let shown = if record.target() == PRINTED { text::printable(text) } else { text::record(text) };
+    out.write_all(lines(&begin, &shown).as_bytes())
+}
+
+/// The text in lines that all begin so, and none of which is too long.
+fn lines(begin: &str, text: &str) -> String {
+    let mut out = String::with_capacity(begin.len() + text.len() + 1);
+    for line in text.split('\n') {
+        for (number, piece) in pieces(line, LONGEST).enumerate() {
+            let mark = if number == 0 { "" } else { text::MARK };
+            [begin, mark, piece, "\n"].into_iter().for_each(|part| out.push_str(part));
+        }
     }
-    writeln!(out, "{time} {style}{level:<5}{style:#} hatchery: {}", text::record(&text))
+    out
+}
+
+/// At least one piece, of so many bytes at most.
+fn pieces(line: &str, most: usize) -> impl Iterator<Item = &str> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let end = (1..=most.min(line.len())).rfind(|at| line.is_char_boundary(*at));
+        let (piece, more) = line.split_at(end.unwrap_or(line.len()));
+        rest = Some(more).filter(|more| !more.is_empty());
+        Some(piece)
+    })
+}
+
+/// As syslog(3) numbers them.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_begins_as_the_first_one_and_fits_into_a_pipe() {
+        assert_eq!(lines("<3>", "one\n    | two"), "<3>one\n<3>    | two\n");
+        assert_eq!(lines("<6>", ""), "<6>\n");
+        let long = "é".repeat(sink::PIPE_BUF);
+        let shown = lines("<6>", &format!("{long}\nend"));
+        assert!(shown.lines().all(|line| line.starts_with("<6>") && line.len() < sink::PIPE_BUF), "{shown}");
+        assert!(shown.lines().skip(1).take(2).all(|line| line.starts_with("<6>    | é")), "{shown}");
+        assert_eq!(shown.replace("<6>", "").replace("    | ", "").replace('\n', ""), long + "end");
+    }
 }

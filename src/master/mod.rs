@@ -14,7 +14,7 @@
 //! | `inquiry` | the ready request to a new process of an app |
 //! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
 //! | `heirs` | what is printed for a child that has ended |
-//! | `journal`, `follow` | what children printed, for `hatchery logs` |
+//! | `events`, `journal`, `follow` | what children printed, for `hatchery logs` |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
 //! | `upgrade`, `order`, `saved`, `resume`, `trial` | another program in place of this one: the decision, the order to it, the state, its start, its trial |
@@ -30,6 +30,7 @@ pub mod control;
 mod cronjobs;
 mod daemons;
 mod environment;
+mod events;
 mod follow;
 mod generation;
 mod heartbeat;

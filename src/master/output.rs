@@ -12,8 +12,9 @@
 //!   us, never longer than it takes to read its own output at that rate.
 
 use super::allowance::{Allowance, Rate};
+use super::events::{Event, Events};
 use super::journal::Journal;
-use crate::control::text::printable;
+use crate::control::text::{printable, without_colours};
 use crate::sys::carried::Carried;
 use crate::sys::poll::{Interest, Set};
 use crate::timer::{Time, earliest};
@@ -45,6 +46,9 @@ const READING: Rate = Rate { second: 8 << 20, burst: 8 << 20 };
 /// Lines are dropped, and counted, for so long at a time.
 const DROPPING: Duration = Duration::from_secs(1);
 
+/// A traceback that does not go on for so long is logged as it is.
+const HOLDING: Duration = Duration::from_millis(200);
+
 /// The output of one child.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Output {
@@ -52,6 +56,11 @@ pub(super) struct Output {
     name: String,
     pipe: Option<Carried<File>>,
     cutter: Cutter,
+    #[serde(default)]
+    events: Events,
+    /// When the traceback that is held back is logged as far as it has come.
+    #[serde(default)]
+    held: Option<Time>,
     meter: Meter,
     /// What was read of it.
     taken: Allowance,
@@ -66,6 +75,8 @@ impl Output {
             name: name.to_owned(),
             pipe: Some(pipe.into()),
             cutter: Cutter::default(),
+            events: Events::default(),
+            held: None,
             meter: Meter::default(),
             taken: Allowance::default(),
             paused: None,
@@ -95,32 +106,51 @@ impl Output {
         let mut buffer = [0; 8 * 1024];
         let mut left = READ;
         while self.paused.is_none()
+            && left > 0
             && let Some(pipe) = &mut self.pipe
         {
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(length) => {
-                    let bytes = buffer.get(..length).unwrap_or_default();
-                    let (name, meter) = (&self.name, &mut self.meter);
-                    self.cutter.feed(bytes, |line| {
-                        if meter.passes(line.len() as u64 + 1, now) {
-                            journal.write(name, child, line_of(line));
-                        }
-                    });
+                    self.take(buffer.get(..length).unwrap_or_default(), child, journal, now);
                     self.taken.spend(READING, length as u64, now);
                     if !self.taken.has(READING, 0, now) {
                         self.paused = Some(self.taken.has_from(READING, READ as u64));
                     }
                     left = left.saturating_sub(length);
-                    if left == 0 {
-                        return;
-                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => self.pipe = None,
             }
         }
+        self.show(child, journal, now, Events::rest);
+    }
+
+    fn take(&mut self, bytes: &[u8], child: &str, journal: &mut Journal, now: Time) {
+        let mut lines = Vec::new();
+        self.cutter.feed(bytes, |line| lines.push(line_of(line)));
+        for line in lines {
+            self.show(child, journal, now, |events, show| events.feed(line, show));
+        }
+        self.held = Some(now.after(HOLDING));
+    }
+
+    /// Logs the events that a step brings, as far as the meter lets them pass.
+    fn show(
+        &mut self,
+        child: &str,
+        journal: &mut Journal,
+        now: Time,
+        step: impl FnOnce(&mut Events, &mut dyn FnMut(Event)),
+    ) {
+        let (name, meter) = (&self.name, &mut self.meter);
+        step(&mut self.events, &mut |event| {
+            if meter.passes(&event, now) {
+                journal.write(name, child, event);
+            }
+        });
+        self.held = self.held.filter(|_| self.events.is_open());
     }
 
     /// The child has ended: what is left.
@@ -136,11 +166,11 @@ impl Output {
         if !self.is_over() {
             return Some(self);
         }
-        let (name, meter) = (&self.name, &mut self.meter);
-        self.cutter.end(|line| {
-            if meter.passes(line.len() as u64 + 1, now) {
-                journal.write(name, child, line_of(line));
-            }
+        let mut last = None;
+        self.cutter.end(|line| last = Some(line_of(line)));
+        self.show(child, journal, now, |events, show| {
+            last.into_iter().for_each(|line| events.feed(line, show));
+            events.end(show);
         });
         self.tell(child, journal);
         None
@@ -153,11 +183,14 @@ impl Output {
 
     /// When it is read again, or something is to be told of it.
     pub(super) fn deadline(&self) -> Option<Time> {
-        earliest(self.paused.filter(|_| self.pipe.is_some()), self.meter.told)
+        earliest(self.held, earliest(self.paused.filter(|_| self.pipe.is_some()), self.meter.told))
     }
 
     pub(super) fn on_timeout(&mut self, child: &str, journal: &mut Journal, now: Time) {
         self.paused = self.paused.filter(|paused| *paused > now);
+        if self.held.is_some_and(|held| held <= now) {
+            self.show(child, journal, now, Events::end);
+        }
         if self.meter.told.is_some_and(|told| told <= now) {
             self.tell(child, journal);
         }
@@ -172,7 +205,7 @@ impl Output {
     /// The last of what it printed, if that is kept.
     pub(super) fn tail(&self) -> String {
         let past: Vec<u8> = self.cutter.past.iter().flatten().copied().collect();
-        String::from_utf8_lossy(&past).into_owned()
+        without_colours(&String::from_utf8_lossy(&past))
     }
 }
 
@@ -194,16 +227,18 @@ struct Lost {
 }
 
 impl Meter {
-    /// Whether a line of so many bytes is logged; counts it if not.
-    fn passes(&mut self, length: u64, now: Time) -> bool {
-        let within = self.lines.has(LINES, 1, now) && self.bytes.has(BYTES, length, now);
+    /// Whether an event is logged, which is whole or not at all; counts its lines if not.
+    fn passes(&mut self, event: &Event, now: Time) -> bool {
+        let lines = event.lines.len() as u64;
+        let length = event.lines.iter().map(|line| line.len() as u64 + 1).sum();
+        let within = self.lines.has(LINES, lines, now) && self.bytes.has(BYTES, length, now);
         if self.told.is_none() && within {
-            self.lines.spend(LINES, 1, now);
+            self.lines.spend(LINES, lines, now);
             self.bytes.spend(BYTES, length, now);
             return true;
         }
         self.told.get_or_insert(now.after(DROPPING));
-        self.lost.lines += 1;
+        self.lost.lines += lines;
         self.lost.bytes += length;
         false
     }
@@ -225,7 +260,7 @@ impl Meter {
 
 /// A line for the log and the journal.
 fn line_of(bytes: &[u8]) -> String {
-    printable(&String::from_utf8_lossy(bytes))
+    printable(&without_colours(&String::from_utf8_lossy(bytes)))
 }
 
 /// Bytes to lines.
@@ -311,11 +346,43 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(line_of(b"a\x1b[2Jb\tc\xff"), "a\\x1b[2Jb\tc\u{fffd}");
+        assert_eq!(line_of(b"a\x1b[2Jb\tc\xff\x1b[1;31md\x1b[0m"), "a\\x1b[2Jb\tc\u{fffd}d");
     }
 
     fn at(milliseconds: u64) -> Time {
         Time(1_000_000_000_000 + milliseconds * 1_000_000)
+    }
+
+    fn event_of(length: usize) -> Event {
+        Event { lines: vec!["x".repeat(length)], is_error: false }
+    }
+
+    #[test]
+    fn a_traceback_is_logged_whole_when_nothing_more_of_it_comes() {
+        let (read, write) = crate::sys::channel::from_child().unwrap();
+        let (mut output, mut write) = (Output::new("x", read), File::from(write));
+        let mut journal = Journal::default();
+        let texts =
+            |journal: &Journal| journal.after(None, 0).into_iter().map(|line| line.text).collect::<Vec<_>>();
+        for (number, line) in
+            ["begun", "Traceback (most recent call last):", "  File x", "Error: no"].iter().enumerate()
+        {
+            io::Write::write_all(&mut write, format!("{line}\n").as_bytes()).unwrap();
+            output.read("app x 0", &mut journal, at(100 * number as u64));
+            assert_eq!(texts(&journal), ["begun"], "{line}");
+        }
+        assert_eq!(output.deadline(), Some(at(500)));
+        output.on_timeout("app x 0", &mut journal, at(499));
+        assert_eq!(texts(&journal), ["begun"]);
+        output.on_timeout("app x 0", &mut journal, at(500));
+        assert_eq!((texts(&journal).len(), output.deadline()), (4, None));
+        // One that is more than may pass now is dropped whole.
+        output.meter.lines.spend(LINES, LINES.burst + 198, at(500));
+        let text = "Traceback (most recent call last):\n  File x\nError: no\n";
+        io::Write::write_all(&mut write, text.as_bytes()).unwrap();
+        output.read("app x 0", &mut journal, at(500));
+        output.on_timeout("app x 0", &mut journal, at(700));
+        assert_eq!((texts(&journal).len(), output.meter.lost.lines), (4, 3));
     }
 
     /// How many of so many lines a millisecond are logged, and what is told of the others.
@@ -325,7 +392,7 @@ mod tests {
             if meter.told.is_some_and(|due| due <= now) {
                 told.extend(meter.told());
             }
-            logged += (0..count).filter(|_| meter.passes(10, now)).count() as u64;
+            logged += (0..count).filter(|_| meter.passes(&event_of(9), now)).count() as u64;
         }
         (logged, told)
     }
@@ -343,7 +410,7 @@ mod tests {
         assert!(meter.told().is_some() && meter.told().is_none());
         // Long lines count as what they are.
         let mut meter = Meter::default();
-        assert_eq!((0..1000).filter(|_| meter.passes(8192, at(0))).count(), 128);
+        assert_eq!((0..1000).filter(|_| meter.passes(&event_of(8191), at(0))).count(), 128);
         // A rate within the bounds is never cut, however long it lasts.
         let mut meter = Meter::default();
         assert_eq!(logged(&mut meter, 1, 0..60_000), (60_000, Vec::new()));

@@ -30,7 +30,7 @@ pub mod rights;
 pub mod sandbox;
 pub mod seqpacket;
 pub(crate) mod signals;
-pub(crate) mod sink;
+pub mod sink;
 pub(crate) mod stuck;
 pub(crate) mod terminal;
 pub(crate) mod title;

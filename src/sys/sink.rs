@@ -1,12 +1,18 @@
 //! Where log lines go. A pipe or terminal whose reader has stopped (`less`, Ctrl-S, a stuck log collector) must not hold
 //! up whoever logs: it is opened anew without blocking, waited for a moment so that a burst is not lost, and then passed
 //! over until it takes something again.
+//!
+//! What several processes write to one pipe does not mix if no piece is larger than PIPE_BUF (pipe(7)). So it goes there
+//! in whole lines, as many at a time as that holds.
 
 use nix::libc;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+
+/// The most that a pipe takes in one piece. Lines that are longer can be torn apart by those of other processes.
+pub const PIPE_BUF: usize = libc::PIPE_BUF;
 
 /// Waited for a reader that has fallen behind, once.
 const PATIENCE_MS: u16 = 100;
@@ -15,6 +21,8 @@ const PATIENCE_MS: u16 = 100;
 #[derive(Debug)]
 pub(crate) struct Sink {
     file: File,
+    /// So many bytes are written at a time, if there are whole lines in them.
+    piece: usize,
     /// Nobody reads.
     stalled: bool,
     /// The last line was written in part.
@@ -25,10 +33,15 @@ impl Sink {
     /// Writes to that descriptor.
     #[must_use]
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { file: fd.into(), stalled: false, cut: false }
+        let file = File::from(fd);
+        let shared = file.metadata().is_ok_and(|data| {
+            let kind = data.file_type();
+            kind.is_fifo() || kind.is_socket()
+        });
+        Self { file, piece: if shared { PIPE_BUF } else { usize::MAX }, stalled: false, cut: false }
     }
 
-    /// Appends lines; those of several processes do not mix if they are short.
+    /// Appends lines.
     ///
     /// # Errors
     /// ENOSPC, EPIPE; EAGAIN if nobody reads. The lines are lost then, the first of them perhaps in part.
@@ -39,7 +52,7 @@ impl Sink {
         }
         let mut left = bytes;
         while !left.is_empty() {
-            match self.put(left) {
+            match self.put(whole_lines(left, self.piece)) {
                 Ok(count) => left = left.get(count..).unwrap_or_default(),
                 Err(error) => {
                     self.cut = left.len() < bytes.len();
@@ -67,11 +80,31 @@ impl Sink {
     }
 }
 
+/// As many lines as fit, or the first one if that is longer.
+fn whole_lines(bytes: &[u8], most: usize) -> &[u8] {
+    let end = |piece: &[u8]| piece.iter().rposition(|byte| *byte == b'\n');
+    let fits = bytes.get(..most).map_or(Some(bytes.len()), |piece| end(piece).map(|end| end + 1));
+    let first = || bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+    bytes.get(..fits.unwrap_or_else(first)).unwrap_or(bytes)
+}
+
 /// Whether it takes something within the patience.
 fn writable(fd: BorrowedFd<'_>) -> bool {
     use nix::poll::{PollFd, PollFlags, poll};
     let mut set = [PollFd::new(fd, PollFlags::POLLOUT)];
     poll(&mut set, PATIENCE_MS).is_ok_and(|ready| ready > 0)
+}
+
+/// Whether JOURNAL_STREAM says that this stream goes to the journal (systemd.exec(5)): each line may then begin with its
+/// priority (sd-daemon(3)), and has a time and a source already.
+#[must_use]
+pub fn is_journal(stream: BorrowedFd<'_>) -> bool {
+    std::env::var("JOURNAL_STREAM").is_ok_and(|named| names(&named, stream))
+}
+
+fn names(named: &str, stream: BorrowedFd<'_>) -> bool {
+    let data = stream.try_clone_to_owned().and_then(|copy| File::from(copy).metadata());
+    data.is_ok_and(|data| named == format!("{}:{}", data.dev(), data.ino()))
 }
 
 /// A copy of a standard stream for a [`Sink`]: of a pipe or terminal with a description of its own, so that not to block
@@ -127,6 +160,41 @@ mod tests {
         let lines: Vec<&[u8]> = text.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n').collect();
         assert_eq!(lines.last(), Some(&&b"again"[..]), "on a line of its own");
         assert!(lines.iter().rev().skip(1).all(|line| line.len() <= 999));
+    }
+
+    #[test]
+    fn a_pipe_gets_whole_lines_in_pieces_that_do_not_mix() {
+        let text = b"one\ntwo\nthree\n";
+        for (most, expected) in [(15, 14), (14, 14), (13, 8), (8, 8), (7, 4), (4, 4), (3, 4), (1, 4)] {
+            assert_eq!(whole_lines(text, most).len(), expected, "{most}");
+        }
+        assert_eq!(whole_lines(b"no end", 3), b"no end");
+        // Two that write at the same time, in more bytes than a pipe takes at once. What a slow reader makes them lose, they
+        // write again.
+        let (mut reader, writer) = io::pipe().unwrap();
+        let write = |letter: &str| {
+            let mut sink = Sink::new(stream(writer.as_fd()).unwrap());
+            let text = (letter.repeat(998) + "\n").repeat(17);
+            std::thread::spawn(move || (0..50).for_each(|_| while sink.append(text.as_bytes()).is_err() {}))
+        };
+        let writers = ["a", "b"].map(write);
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let whole = |line: &str| ["", &"a".repeat(998), &"b".repeat(998)].contains(&line);
+        assert!(text.lines().all(whole) && text.lines().count() >= 1700);
+    }
+
+    #[test]
+    fn the_journal_is_known_by_the_stream_that_is_named() {
+        let file = File::open("/dev/null").unwrap();
+        let data = file.metadata().unwrap();
+        let (device, inode) = (data.dev(), data.ino());
+        assert!(names(&format!("{device}:{inode}"), file.as_fd()));
+        for other in [format!("{device}:{}", inode + 1), format!("{}:{inode}", device + 1), String::new()] {
+            assert!(!names(&other, file.as_fd()), "{other}");
+        }
     }
 
     #[test]

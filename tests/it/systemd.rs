@@ -435,3 +435,76 @@ fn the_rotation_of_logs_is_understood() {
     assert!(script.contains("--signal=USR1") && script.contains(" hatchery.service "), "{script}");
     assert!(units().join("hatchery.service").exists());
 }
+
+/// Has the stream that the server logs to named as the journal's, as systemd does.
+const TO_THE_JOURNAL: &[&str] =
+    &["sh", "-c", "JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec \"$0\" \"$@\""];
+
+fn printing() -> Setup {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1), log: (access: Off),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("app"))])],
+    apps: {"app": (module: "app_of_test", chdir: "{dir}", processes: 1)},"#,
+    );
+    let app = "import sys\nprint('\\x1b[32mgreen\\x1b[0m')\ndef application(environ, start_response):\n    \
+               sys.stderr.write('<0>' + 'x' * 9000 + '\\n')\n    raise LookupError('first\\n  second')\n";
+    setup.directory.write("app_of_test.py", app);
+    setup
+}
+
+/// For a message of a test.
+fn without_long(log: &[String]) -> Vec<&String> {
+    log.iter().filter(|line| line.len() < 500).collect()
+}
+
+#[test]
+fn the_journal_gets_a_priority_for_each_line_and_no_times() {
+    let server = printing().under(TO_THE_JOURNAL).start();
+    assert_eq!(get(server.address, "/").status, 500);
+    server.wait_log("LookupError: first");
+    let log = server.log();
+    let first = |text: &str| {
+        log.iter().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{:#?}", without_long(&log)))
+    };
+    assert!(first("listening on").starts_with("<6>listening on http://"), "{:#?}", without_long(&log));
+    assert_eq!(first("green"), "<6>app app 0: green");
+    for part in ["GET / (request", "Traceback (most", "  File \"", "LookupError: first", "  second"] {
+        let begin = format!("<3>app app 0: {part}");
+        assert!(log.iter().any(|line| line.starts_with(&begin)), "{part}: {:#?}", without_long(&log));
+    }
+    let printed: Vec<_> = log.iter().filter(|line| line.contains("xxx")).collect();
+    assert!(printed.len() > 2 && printed[0].starts_with("<6>app app 0: <0>xxx"), "{}", printed.len());
+    assert!(
+        printed[1..].iter().all(|line| line.starts_with("<6>app app 0: xxx")),
+        "each piece names its app"
+    );
+    assert!(log.iter().all(|line| line.starts_with('<') && line.len() < 4096), "{:#?}", without_long(&log));
+    // Other messages of several lines.
+    let server = server.tolerant(&["reload"]);
+    server.directory().write("app_of_test.py", "import nothing_of_this_name\n");
+    assert_eq!(server.command(&["reload", "--wait"]).code, Some(1));
+    server.wait_log("<3>reload failed");
+    let log = server.log();
+    assert!(
+        log.iter().any(|line| line.starts_with("<3>    | ") && line.contains("nothing_of_this_name")),
+        "{log:#?}"
+    );
+    assert!(log.iter().all(|line| line.starts_with('<')), "{:#?}", without_long(&log));
+    drop(server);
+    let mut setup = printing().under(TO_THE_JOURNAL);
+    setup.directory.write("hatchery.ron", "(sites: [(lokations: [])],\n pid: 3)");
+    let ended = setup.run_to_end();
+    assert!(ended.stderr.lines().count() >= 2, "{ended:?}");
+    assert!(ended.stderr.lines().all(|line| line.starts_with("<3>")), "{ended:?}");
+}
+
+#[test]
+fn a_journal_that_others_log_to_changes_nothing() {
+    let server = printing().env("JOURNAL_STREAM", "8:15").start().tolerant(&["app app 0: "]);
+    assert_eq!(get(server.address, "/").status, 500);
+    for (text, level) in [("listening on", "INFO "), ("LookupError: first", "ERROR"), ("green", "INFO ")] {
+        let line = server.wait_log(text);
+        assert!(line.starts_with("20") && line.contains(&format!("Z {level} hatchery: ")), "{line}");
+    }
+}

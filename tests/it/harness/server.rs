@@ -444,12 +444,19 @@ impl Server {
     #[track_caller]
     fn assert_no_errors(&self) {
         let log = self.log();
+        let message =
+            |line: &str| line.split_once(" hatchery: ").map_or(String::new(), |(_, text)| text.to_owned());
+        // Who has printed a traceback: those are errors of apps, and the other lines of a message say nothing new.
+        let begins = log.iter().filter_map(|line| line.strip_suffix("Traceback (most recent call last):"));
+        let printers: BTreeSet<String> = begins.map(message).collect();
+        let is_ours = |text: &str| {
+            !text.starts_with("    |") && !printers.iter().any(|name| text.starts_with(name.as_str()))
+        };
         let unexpected: Vec<_> = log
             .iter()
             .filter(|line| {
-                ["Z ERROR hatchery: ", "panicked at", "sandbox refused"]
-                    .iter()
-                    .any(|text| line.contains(text))
+                (line.contains("Z ERROR hatchery: ") && is_ours(&message(line)))
+                    || ["panicked at", "sandbox refused"].iter().any(|text| line.contains(text))
             })
             .filter(|line| !self.allowed.iter().any(|allowed| line.contains(allowed)))
             .collect();
@@ -503,7 +510,15 @@ fn finished(command: &mut Command) -> Finished {
 
 /// The user's environment with what would differ from machine to machine, or leave files, taken out.
 fn environment(command: &mut Command, directory: &Directory) {
-    for name in ["HATCHERY_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "PYTHONPATH"] {
+    for name in [
+        "HATCHERY_LOG",
+        "JOURNAL_STREAM",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "PYTHONPATH",
+    ] {
         command.env_remove(name);
     }
     command.env("XDG_RUNTIME_DIR", directory.path()).env("PYTHONDONTWRITEBYTECODE", "1").env("NO_COLOR", "1");

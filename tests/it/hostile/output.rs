@@ -88,7 +88,10 @@ fn the_reason_of_a_failure_is_shown_and_is_not_obeyed() {
     server.wait_log("hatchery: forged");
     assert_not_forged(&server.log().join("\n"));
     for line in server.log().iter().filter(|line| line.contains("12:00:00Z ERROR hatchery: forged")) {
-        assert!(line.starts_with("    | "), "a line after the first one of a record is marked: {line:?}");
+        assert!(
+            line.contains("Z ERROR hatchery:     | "),
+            "a line after the first one of a record is marked: {line:?}"
+        );
     }
     assert_not_forged(&server.command(&["status"]).stdout);
     let json = server.command(&["status", "--json"]).stdout;
