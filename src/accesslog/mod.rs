@@ -20,7 +20,15 @@ pub(crate) enum Format {
     Json,
     /// The combined log format, with request time and id at the end.
     Combined,
+    /// The same, with the name of the host in front.
+    VhostCombined,
 }
+
+/// How many bytes each text of a record may have, tried in turn until the line is not too long.
+const PARTS: [usize; 5] = [usize::MAX, 1024, 512, 256, 64];
+
+/// Ends a text that was cut.
+const CUT: &[u8] = b"...";
 
 /// One exchange, when it is over.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +49,8 @@ pub(crate) struct Record<'a> {
     pub(crate) body_bytes: u64,
     /// From the arrival to the last byte.
     pub(crate) took: Duration,
+    /// Name of the host that was asked, in lower case, as sites are found by it.
+    pub(crate) name: Option<&'a [u8]>,
     /// The Host field.
     pub(crate) host: Option<&'a [u8]>,
     /// The Referer field.
@@ -59,26 +69,43 @@ pub(crate) struct Record<'a> {
     pub(crate) error: Option<&'a str>,
 }
 
-/// Appends the record and a line feed to `out`.
-pub(crate) fn render(format: Format, record: &Record<'_>, out: &mut Vec<u8>) {
-    match format {
-        Format::Json => json(record, out),
-        Format::Combined => combined(record, out),
+/// Appends the record and a line feed to `out`, in `most` bytes at most: long texts of the client are cut then.
+pub(crate) fn render(format: Format, record: &Record<'_>, most: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    for part in PARTS {
+        out.truncate(start);
+        match format {
+            Format::Json => json(record, part, out),
+            Format::Combined => combined(record, part, out),
+            Format::VhostCombined => {
+                hex_escaped(record.name.unwrap_or(b"-"), part, out);
+                out.push(b' ');
+                combined(record, part, out);
+            }
+        }
+        if out.len() - start <= most {
+            return;
+        }
     }
 }
 
+/// The beginning of a text, and what marks it as cut.
+fn cut(value: &[u8], part: usize) -> (&[u8], &'static [u8]) {
+    value.get(..part).map_or((value, b""), |value| (value, CUT))
+}
+
 /// Members are always in this order; those that are absent or empty are left out, but for the ones of every record.
-fn json(record: &Record<'_>, out: &mut Vec<u8>) {
+fn json(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
     rfc3339(record.wall, out);
     out.push(b'"');
     if let Some(client) = record.client {
         let _ = write!(out, ",\"client\":\"{client}\"");
     }
-    json_text("method", record.method, out);
-    json_text("target", record.target, out);
+    json_text("method", record.method, part, out);
+    json_text("target", record.target, part, out);
     if !record.version.is_empty() {
-        json_text("version", record.version.as_bytes(), out);
+        json_text("version", record.version.as_bytes(), part, out);
     }
     let _ = write!(out, ",\"status\":{},\"bytes\":{}", record.status, record.body_bytes);
     let _ = write!(out, ",\"duration\":{}", Seconds(record.took));
@@ -86,25 +113,25 @@ fn json(record: &Record<'_>, out: &mut Vec<u8>) {
         [("host", record.host), ("referer", record.referer), ("user_agent", record.user_agent)]
     {
         if let Some(value) = value {
-            json_text(name, value, out);
+            json_text(name, value, part, out);
         }
     }
     for (name, value) in [("id", record.id), ("site", record.site), ("handler", record.handler)] {
         if !value.is_empty() {
-            json_text(name, value.as_bytes(), out);
+            json_text(name, value.as_bytes(), part, out);
         }
     }
     if let Some(time) = record.upstream {
         let _ = write!(out, ",\"upstream\":{}", Seconds(time));
     }
     if let Some(error) = record.error {
-        json_text("error", error.as_bytes(), out);
+        json_text("error", error.as_bytes(), part, out);
     }
     out.extend_from_slice(b"}\n");
 }
 
 /// `client - - [time] "request" status bytes "referer" "user agent" seconds id`; what is absent is `-`. Times are UTC.
-fn combined(record: &Record<'_>, out: &mut Vec<u8>) {
+fn combined(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
     match record.client {
         Some(client) => _ = write!(out, "{client}"),
         None => out.push(b'-'),
@@ -115,28 +142,29 @@ fn combined(record: &Record<'_>, out: &mut Vec<u8>) {
     if record.method.is_empty() && record.target.is_empty() {
         out.push(b'-');
     } else {
-        hex_escaped(record.method, out);
+        hex_escaped(record.method, part, out);
         out.push(b' ');
-        hex_escaped(record.target, out);
+        hex_escaped(record.target, part, out);
         if !record.version.is_empty() {
             out.push(b' ');
-            hex_escaped(record.version.as_bytes(), out);
+            hex_escaped(record.version.as_bytes(), part, out);
         }
     }
     let _ = write!(out, "\" {} {}", record.status, record.body_bytes);
     for value in [record.referer, record.user_agent] {
         out.extend_from_slice(b" \"");
-        hex_escaped(value.filter(|value| !value.is_empty()).unwrap_or(b"-"), out);
+        hex_escaped(value.filter(|value| !value.is_empty()).unwrap_or(b"-"), part, out);
         out.push(b'"');
     }
     let _ = write!(out, " {} ", Seconds(record.took));
-    hex_escaped(if record.id.is_empty() { b"-" } else { record.id.as_bytes() }, out);
+    hex_escaped(if record.id.is_empty() { b"-" } else { record.id.as_bytes() }, part, out);
     out.push(b'\n');
 }
 
 /// `,"name":"value"`. UTF-8 stays as it is. A byte that is not part of any becomes the character of the same number,
 /// escaped (`\u00ff`), which real text never holds in that spelling; so is what terminals obey.
-fn json_text(name: &str, value: &[u8], out: &mut Vec<u8>) {
+fn json_text(name: &str, value: &[u8], part: usize, out: &mut Vec<u8>) {
+    let (value, end) = cut(value, part);
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":\"");
@@ -157,17 +185,20 @@ fn json_text(name: &str, value: &[u8], out: &mut Vec<u8>) {
             let _ = write!(out, "\\u{byte:04x}");
         }
     }
+    out.extend_from_slice(end);
     out.push(b'"');
 }
 
 /// As nginx and Apache do: quotes, backslashes and all that is not visible ASCII as `\xHH`.
-fn hex_escaped(value: &[u8], out: &mut Vec<u8>) {
+fn hex_escaped(value: &[u8], part: usize, out: &mut Vec<u8>) {
+    let (value, end) = cut(value, part);
     for byte in value {
         match byte {
             b'"' | b'\\' | 0..0x20 | 0x7f.. => _ = write!(out, "\\x{byte:02X}"),
             _ => out.push(*byte),
         }
     }
+    out.extend_from_slice(end);
 }
 
 /// `2026-10-09T12:34:56.123Z`

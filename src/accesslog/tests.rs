@@ -11,7 +11,8 @@ const ORDINARY: Record<'_> = Record {
     status: 200,
     body_bytes: 5120,
     took: Duration::from_nanos(1_002_345_999),
-    host: Some(b"shop.example"),
+    name: Some(b"shop.example"),
+    host: Some(b"Shop.example:80"),
     referer: Some(b"https://shop.example/"),
     user_agent: Some(b"curl/8.5.0"),
     id: "0-3-12-9f",
@@ -23,7 +24,7 @@ const ORDINARY: Record<'_> = Record {
 
 fn line(format: Format, record: &Record<'_>) -> String {
     let mut out = b"before\n".to_vec();
-    render(format, record, &mut out);
+    render(format, record, usize::MAX, &mut out);
     String::from_utf8(out).unwrap().strip_prefix("before\n").unwrap().to_owned()
 }
 
@@ -33,7 +34,7 @@ fn an_ordinary_record() {
         line(Format::Json, &ORDINARY),
         "{\"time\":\"2025-10-09T12:34:56.007Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\
          \"target\":\"/orders?page=2\",\"version\":\"HTTP/1.1\",\"status\":200,\"bytes\":5120,\
-         \"duration\":1.002345,\"host\":\"shop.example\",\"referer\":\"https://shop.example/\",\
+         \"duration\":1.002345,\"host\":\"Shop.example:80\",\"referer\":\"https://shop.example/\",\
          \"user_agent\":\"curl/8.5.0\",\"id\":\"0-3-12-9f\",\"site\":\"shop.example\",\
          \"handler\":\"app shop\",\"upstream\":0.000950}\n"
     );
@@ -42,6 +43,45 @@ fn an_ordinary_record() {
         "192.0.2.7 - - [09/Oct/2025:12:34:56 +0000] \"GET /orders?page=2 HTTP/1.1\" 200 5120 \
          \"https://shop.example/\" \"curl/8.5.0\" 1.002345 0-3-12-9f\n"
     );
+}
+
+#[test]
+fn the_host_comes_first_and_the_rest_is_as_without_it() {
+    let combined = line(Format::Combined, &ORDINARY);
+    assert_eq!(line(Format::VhostCombined, &ORDINARY), format!("shop.example {combined}"));
+    let unread = Record { name: None, ..ORDINARY };
+    assert_eq!(line(Format::VhostCombined, &unread), format!("- {combined}"));
+}
+
+#[test]
+fn a_line_for_a_pipe_is_cut_where_clients_wrote_much_and_stays_a_record() {
+    const MOST: usize = 4096;
+    let long = [b'\xff'; 20_000];
+    for (target, agent) in [(&long[..], &b"curl"[..]), (&long[..3000], &long[..]), (&b"/"[..], &long[..1000])]
+    {
+        let record = Record {
+            target,
+            user_agent: Some(agent),
+            host: Some(target),
+            referer: Some(target),
+            method: agent,
+            error: Some("header line without a colon"),
+            ..ORDINARY
+        };
+        for format in [Format::Json, Format::Combined, Format::VhostCombined] {
+            let mut out = b"before\n".to_vec();
+            render(format, &record, MOST, &mut out);
+            let line = std::str::from_utf8(out.strip_prefix(b"before\n").unwrap()).unwrap();
+            assert!(line.len() <= MOST && line.ends_with('\n') && line.contains("..."), "{format:?}: {line}");
+            if format == Format::Json {
+                let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert_eq!((&parsed["status"], &parsed["id"]), (&200.into(), &"0-3-12-9f".into()), "{line}");
+            }
+        }
+    }
+    let mut out = Vec::new();
+    render(Format::Json, &ORDINARY, MOST, &mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), line(Format::Json, &ORDINARY));
 }
 
 #[test]

@@ -131,4 +131,5 @@ fn log_path(node: &Node<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
     }
 }
 
-const FORMATS: [(&str, Format); 2] = [("Json", Format::Json), ("Combined", Format::Combined)];
+const FORMATS: [(&str, Format); 3] =
+    [("Json", Format::Json), ("Combined", Format::Combined), ("VhostCombined", Format::VhostCombined)];

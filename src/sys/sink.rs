@@ -41,6 +41,11 @@ impl Sink {
         Self { file, piece: if shared { PIPE_BUF } else { usize::MAX }, stalled: false, cut: false }
     }
 
+    /// The longest line that nobody else's can tear apart.
+    pub(crate) fn longest_line(&self) -> usize {
+        self.piece
+    }
+
     /// Appends lines.
     ///
     /// # Errors

@@ -81,8 +81,8 @@ impl Report {
 
     /// The line of an exchange.
     pub(super) fn record(&mut self, record: &Record<'_>) {
-        let Some(format) = self.format else { return };
-        accesslog::render(format, record, &mut self.lines);
+        let (Some(format), Some(log)) = (self.format, &self.log) else { return };
+        accesslog::render(format, record, log.longest_line(), &mut self.lines);
         if self.lines.len() > FLUSH_ABOVE {
             self.flush();
         }

@@ -318,6 +318,29 @@ fn accessed(server: &Server, count: usize) -> Vec<String> {
     })
 }
 
+#[test]
+fn lines_of_the_access_log_name_the_host_and_fit_into_a_pipe() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    log: (access: (format: VhostCombined)),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(status: 200, body: "fixed"))])],"#,
+    );
+    let server = setup.start();
+    let mut connection = Connection::open(server.address).unwrap();
+    let agent = "\"".repeat(20_000);
+    connection
+        .send(format!("GET /long HTTP/1.1\r\nHost: SHOP.example:8\r\nUser-Agent: {agent}\r\n\r\n"))
+        .unwrap();
+    assert_eq!(connection.reply("GET").unwrap().status, 200);
+    let line = server.wait_log("\"GET /long HTTP/1.1\" 200 5 ");
+    assert!(
+        line.starts_with("shop.example 127.0.0.1 - - [") && line.contains("\\x22\\x22...\" 0."),
+        "{line}"
+    );
+    assert!((500..4096).contains(&line.len()), "{}", line.len());
+}
+
 /// The size that a line of the access log tells.
 fn size(line: &str) -> u64 {
     let after = line.rsplit_once(" HTTP/1.1\" ").unwrap().1;
