@@ -98,7 +98,7 @@ impl Environment {
 /// Why a program could not be started, for the operator.
 pub(super) fn refused(program: &str, step: LaunchStep, error: &io::Error) -> String {
     match step {
-        LaunchStep::Execute => format!("cannot start the command `{program}`: {error}"),
+        LaunchStep::Execute => format!("the command `{program}` cannot be executed: {error}"),
         LaunchStep::Directory => format!("cannot enter its directory: {error}"),
         LaunchStep::User => format!("cannot become its user: {error}"),
         LaunchStep::Limits => format!(

@@ -148,7 +148,9 @@ pub(crate) fn run(start: Start) -> Result<u8, Refused> {
         None => {
             let config = start.config().map_err(Refused::Configuration)?;
             logger::set_level(config.log.level);
-            Master::new(start, config).map_err(Refused::Environment)?
+            let master = Master::new(start, config).map_err(Refused::Environment)?;
+            master.announce_start();
+            master
         }
         Some(Order::Try) => return trial::run(&start).map_err(Refused::Environment),
         Some(Order::Resume(from)) => Master::resume(start, from).map_err(Refused::Environment)?,

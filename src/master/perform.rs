@@ -391,12 +391,19 @@ impl Master {
         self.control.answer(ticket, &response, now);
     }
 
-    fn announce(&mut self) {
-        let config = &self.current.config;
+    /// Connections wait from here on, for apps whose import may take its time.
+    pub(super) fn announce_start(&self) {
         for socket in self.current.listening.iter().flat_map(|listening| &listening.sockets) {
             let scheme = if socket.address().is_some() { "http://" } else { "" };
             log::info!(target: "hatchery", "listening on {scheme}{}", socket.name());
         }
+        for app in self.current.config.apps.iter().filter(|app| app.processes.min > 0 || app.prove) {
+            log::info!(target: "hatchery", "booting app {}: {}", app.name, app.kind.subject());
+        }
+    }
+
+    fn announce(&mut self) {
+        let config = &self.current.config;
         let workers = config.workers.processes;
         let cheap = if workers.min == 0 { " at most (cheap: none until the first connection)" } else { "" };
         log::info!(target: "hatchery", "workers: {}{cheap}", workers.max);

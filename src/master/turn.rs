@@ -23,7 +23,9 @@ impl Master {
         loop {
             let is_idle = self.scheduler.is_idle() && self.nursery.is_idle() && self.upgrade.trial.is_none();
             if let Some(code) = self.exit.filter(|_| is_idle) {
-                return Ok(if self.tell_left_behind() { 1 } else { code });
+                let code = if self.tell_left_behind() { 1 } else { code };
+                log::info!(target: "hatchery", "stopped");
+                return Ok(code);
             }
             let ready = self.wait(clock::now())?;
             let now = clock::now();

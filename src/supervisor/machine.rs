@@ -388,7 +388,8 @@ impl Supervisor {
         } else if wait.is_zero() {
             slot.restarts += 1;
             pool.restarts += 1;
-            self.note(Level::Warn, format!("{told}replaced at once"));
+            let what = if ready_for.is_zero() { "tried again at once" } else { "replaced at once" };
+            self.note(Level::Warn, format!("{told}{what}"));
             self.boot(position, Role::Current, now);
         } else {
             self.note(Level::Warn, format!("{told}next attempt in {wait:?}"));

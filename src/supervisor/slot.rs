@@ -509,14 +509,14 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
     let fail = |reason| fail(process, role, Duration::ZERO, reason, now.after(TERM_GRACE), now);
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
-        Event::ForkFailed(reason) => ended(process, role, format!("could not be started: {reason}")),
+        Event::ForkFailed(reason) => ended(process, role, could_not_start(&reason)),
         Event::Ready => match role {
             Role::Current | Role::Relief => opened(process, now),
             Role::Next => Transition::to(State::Ready { process, role, since: now }),
             Role::Proof => drain(process, PROOF_LEAVE, false, now.after(PROOF_LEAVE + DRAIN_GRACE), now),
         },
-        Event::Failed(reason) => fail(reason),
-        Event::Unready(reason) => fail(reason).kill(process, Kill::Term),
+        Event::Failed(reason) => fail(could_not_start(&reason)),
+        Event::Unready(reason) => fail(could_not_start(&reason)).kill(process, Kill::Term),
         Event::Cut(how) => same(process.cut_by(how, now)),
         Event::Hung => hung(process, role, Duration::ZERO, now),
         Event::Exited(exit) => {
@@ -707,6 +707,10 @@ fn fail(
     let cause = Cause::Failed { role, ready_for };
     Transition::to(State::Killing { process, since: now, until, cause })
         .report(Outcome::Refused { role, reason })
+}
+
+fn could_not_start(reason: &str) -> String {
+    format!("could not start: {reason}")
 }
 
 /// A core dump tells where the process hangs.

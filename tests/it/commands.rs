@@ -336,6 +336,34 @@ fn flags_build_the_same_as_a_file() {
 }
 
 #[test]
+fn the_log_tells_of_a_slow_import_before_it_and_of_the_end() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1), log: (access: Off),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("shop"))])],
+    apps: {"shop": (module: "slow", chdir: "{dir}", processes: 1), "blog": (module: "slow", chdir: "{dir}", processes: (min: 0, max: 1))},"#,
+    );
+    setup
+        .directory
+        .write("slow.py", "print('imports')\ndef application(environ, start_response):\n    pass\n");
+    let mut server = setup.start();
+    server.wait_log("app shop: slow, processes");
+    let log = server.log();
+    let place =
+        |text: &str| log.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{log:#?}"));
+    let places = [
+        "listening on http://",
+        "booting app shop: slow",
+        "app shop 0: imports",
+        "app shop: slow, processes",
+    ];
+    assert!(places.map(place).is_sorted(), "{log:#?}");
+    assert!(!log.iter().any(|line| line.contains("booting app blog")), "it sleeps: {log:#?}");
+    assert_eq!(server.end(nix::sys::signal::Signal::SIGTERM), Some(0));
+    server.wait_log("hatchery: stopped");
+}
+
+#[test]
 fn an_app_that_does_not_import_ends_the_start_with_its_traceback() {
     let mut setup = Setup::flags(&[
         "run",
@@ -351,7 +379,7 @@ fn an_app_that_does_not_import_ends_the_start_with_its_traceback() {
     setup.directory.write("broken.py", "import json\nraise LookupError('on purpose')\n");
     let ended = setup.run_to_end();
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    for text in ["Traceback", "broken.py\", line 2", "LookupError: on purpose"] {
+    for text in [": could not start: ", "Traceback", "broken.py\", line 2", "LookupError: on purpose"] {
         assert!(ended.stderr.contains(text), "{text} is not in {ended:?}");
     }
     assert!(!setup.directory.path().join("control.sock").exists());

@@ -135,7 +135,9 @@ fn a_daemon_that_keeps_dying_is_shown_and_fails_nothing() {
     assert!(logs(&server, "dying").contains("gives up"));
     let absent = server.pool("absent").last_exit.unwrap_or_default();
     assert!(
-        absent.starts_with("cannot start the command `no-such-program-anywhere`: No such file"),
+        absent.starts_with(
+            "could not start: the command `no-such-program-anywhere` cannot be executed: No such file"
+        ),
         "{absent}"
     );
     assert_eq!(get(server.address, "/").text(), "alive");

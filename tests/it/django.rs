@@ -321,7 +321,7 @@ fn no_process_is_replaced_by_one_whose_views_cannot_be_imported() {
         // One that dies is not replaced by such a one, either.
         before[0].signal(Signal::SIGKILL);
         wait_until(SOON, "its replacement fails", || {
-            let failed = "app site: its URL configuration cannot be loaded";
+            let failed = "app site: could not start: its URL configuration cannot be loaded";
             let log = server.log();
             holds(log.iter().filter(|line| line.contains(failed)).count() >= 2, log)
         });

@@ -397,7 +397,11 @@ fn a_fork_that_fails_says_why() {
     setup.directory.write("site_of_test.py", format!("{SITE}{limit}"));
     let ended = setup.run_to_end();
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.stderr.contains("app site: its template could not fork: "), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("app site: could not start: its template could not fork: "),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("Resource temporarily unavailable"), "{}", ended.stderr);
 }
 

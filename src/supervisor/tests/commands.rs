@@ -93,7 +93,7 @@ fn a_restart_that_fails_keeps_the_old_processes() {
     restart(&mut scene, "shop");
     let relief = scene.one(1, "booting");
     let outputs = scene.on(Input::Failed { child: relief, reason: "SyntaxError".to_owned() });
-    assert_eq!(answers(&outputs), [(2, Err("app shop: SyntaxError".to_owned()))]);
+    assert_eq!(answers(&outputs), [(2, Err("app shop: could not start: SyntaxError".to_owned()))]);
     scene.exit(relief, Exit::Code(3));
     scene.pass(seconds(60));
     assert_eq!((scene.of(1, "ready"), scene.of(1, "booting")), (old, vec![]), "not tried again");

@@ -210,7 +210,7 @@ fn a_reload_whose_processes_are_not_ready_keeps_the_old() {
     scene.on(Input::Loaded(two_shops()));
     let next = scene.of(1, "booting");
     let outputs = scene.on(Input::Unready { child: next[0], reason: "answered 503: no database".to_owned() });
-    let answer = Err("app shop: answered 503: no database".to_owned());
+    let answer = Err("app shop: could not start: answered 503: no database".to_owned());
     assert_eq!(answers(&outputs), [(7, answer)]);
     assert!(next.iter().all(|child| killed(&outputs).contains(&(*child, Kill::Term))), "{outputs:?}");
     assert_eq!(scene.of(1, "ready"), old);

@@ -121,7 +121,7 @@ fn an_app_that_fails_keeps_everything_old() {
         let [(1, Err(reason))] = &answers(&outputs)[..] else { panic!("case {case}: {outputs:?}") };
         assert!(reason.starts_with("app shop: "), "{reason}");
         if case == 0 {
-            assert_eq!(*reason, format!("app shop: {traceback}"));
+            assert_eq!(*reason, format!("app shop: could not start: {traceback}"));
         }
         assert_eq!(scene.supervisor.last_reload_error(), Some(reason.as_str()));
         assert_eq!(scene.mode(), "running");
@@ -140,7 +140,7 @@ fn a_new_worker_that_fails_keeps_everything_old() {
     scene.boot_all();
     let worker = scene.of(0, "booting")[0];
     let outputs = scene.on(Input::Failed { child: worker, reason: "no such certificate".to_owned() });
-    assert_eq!(answers(&outputs), [(1, Err("worker: no such certificate".to_owned()))]);
+    assert_eq!(answers(&outputs), [(1, Err("worker: could not start: no such certificate".to_owned()))]);
     assert_eq!(killed(&outputs).len(), 3, "both workers and the app that was Ready already");
     scene.leave_all();
     assert_eq!(scene.living.len(), 3);
@@ -256,7 +256,7 @@ fn a_sleeping_app_whose_template_stays_is_proved() {
     reload(&mut scene, 2, pools());
     let proof = scene.one(1, "booting");
     let outputs = scene.on(Input::Failed { child: proof, reason: "SyntaxError".to_owned() });
-    assert_eq!(answers(&outputs), [(2, Err("app shop: SyntaxError".to_owned()))]);
+    assert_eq!(answers(&outputs), [(2, Err("app shop: could not start: SyntaxError".to_owned()))]);
     assert_eq!((scene.supervisor.generation(), outputs.contains(&Output::Discard)), (2, true));
 }
 

@@ -31,7 +31,7 @@ fn the_only_app_failing_ends_the_start() {
     let outputs = scene.on(Input::Failed { child: apps[0], reason });
     assert_eq!(
         notes(&outputs, Level::Error),
-        ["app shop: Traceback\nModuleNotFoundError: No module named 'x'"]
+        ["app shop: could not start: Traceback\nModuleNotFoundError: No module named 'x'"]
     );
     let mut asked = killed(&outputs);
     asked.sort_by_key(|(child, _)| *child);
@@ -51,7 +51,12 @@ fn one_failing_app_of_two_backs_off_while_the_other_serves() {
     scene.ready(shop);
     let blog = scene.one(2, "booting");
     let outputs = scene.exit(blog, Exit::Code(1));
-    assert_eq!(spawned(&outputs), [(2, 1), (0, 1)], "replaced at once, and the start goes on");
+    assert_eq!(spawned(&outputs), [(2, 1), (0, 1)], "tried again at once, and the start goes on");
+    assert_eq!(
+        notes(&outputs, Level::Warn),
+        ["app blog: tried again at once"],
+        "nothing was there to be replaced"
+    );
     let worker = scene.one(0, "booting");
     assert!(scene.ready(worker).contains(&Output::Started));
     let blog = scene.one(2, "booting");
@@ -93,7 +98,7 @@ fn a_worker_that_does_not_boot_ends_the_start() {
     let mut scene = Scene::new(plan(vec![workers(2, 2)]));
     let children = scene.of(0, "booting");
     let outputs = scene.on(Input::Failed { child: children[1], reason: "no such root".to_owned() });
-    assert_eq!(notes(&outputs, Level::Error), ["worker: no such root"]);
+    assert_eq!(notes(&outputs, Level::Error), ["worker: could not start: no such root"]);
     scene.leave_all();
     assert_eq!(scene.outputs.last(), Some(&Output::Exit { code: 1 }));
 }
@@ -105,7 +110,7 @@ fn a_fork_that_fails_ends_the_start() {
     let Some(Output::Spawn { child, .. }) = supervisor.poll() else { panic!("a worker is wanted") };
     supervisor.on(Input::ForkFailed { child, reason: "EAGAIN".to_owned() }, now);
     let outputs: Vec<Output> = std::iter::from_fn(|| supervisor.poll()).collect();
-    assert_eq!(notes(&outputs, Level::Error), ["worker: could not be started: EAGAIN"]);
+    assert_eq!(notes(&outputs, Level::Error), ["worker: could not start: EAGAIN"]);
     assert_eq!(outputs.last(), Some(&Output::Exit { code: 1 }));
 }
 
