@@ -776,10 +776,17 @@ fn a_compressed_file_that_was_written_just_before_its_original_is_sent() {
         write(name, "plain", 0);
         write(&format!("{name}.gz"), "compressed", age);
     }
+    write("alone.js", "plain", 0);
     write("empty.js", "", 0);
     write("empty.js.gz", "compressed", 31);
     let server = setup.start();
     let mut connection = Connection::open(server.address).unwrap();
+    for (field, status) in [(("If-Match", "\"x\""), 412), (("Range", "bytes=99-"), 416)] {
+        let reply = connection.request("GET", "/a.js", &[field], b"").unwrap();
+        assert_eq!((reply.status, reply.field("vary")), (status, Some("Accept-Encoding")));
+        let alone = connection.request("GET", "/alone.js", &[field], b"").unwrap();
+        assert_eq!((alone.status, alone.field("vary")), (status, None));
+    }
     let mut coding = |path: &str| {
         let reply = connection.request("GET", path, &[("Accept-Encoding", "gzip")], b"").unwrap();
         reply.field("content-encoding").map(str::to_owned)

@@ -115,6 +115,11 @@ impl About {
         if let Some(caching) = &self.caching {
             head.fields.add("Cache-Control", caching);
         }
+        self.varying(head)
+    }
+
+    /// With what tells one variant from another, which bears on every answer (RFC 9110 §12.5.5).
+    fn varying(&self, mut head: ResponseHead) -> ResponseHead {
         if self.varies {
             head.fields.add("Vary", "Accept-Encoding");
         }
@@ -127,7 +132,10 @@ impl About {
         match evaluate(request, current, now) {
             Outcome::Proceed => {}
             Outcome::NotModified => return Plan::NotModified,
-            Outcome::Failed => return Plan::Refuse(ResponseHead::new(412), "a precondition does not hold"),
+            Outcome::Failed => {
+                let head = self.varying(ResponseHead::new(412));
+                return Plan::Refuse(head, "a precondition does not hold");
+            }
         }
         match ranges(request, self.size, current, now) {
             Ranges::Whole => Plan::Whole,
@@ -138,7 +146,7 @@ impl About {
             Ranges::Several(ranges) => Plan::Parts(self.carrying(206, now), ranges),
             Ranges::Unsatisfiable => {
                 let head = ResponseHead::new(416).with("Content-Range", Unsatisfied(self.size).to_string());
-                Plan::Refuse(head, "the range lies past the end of the file")
+                Plan::Refuse(self.varying(head), "the range lies past the end of the file")
             }
         }
     }
