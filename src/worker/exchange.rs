@@ -167,6 +167,11 @@ impl Exchange {
         let Some(handler) = self.handler.clone() else { return Served::Nothing("no handler") };
         match &*handler {
             Handler::Files(files) => return self.serve_file(files, (body, SoFar::default()), drive),
+            Handler::Respond(Respond { status, body, .. })
+                if body.is_empty() && self.has_page(*status, drive) =>
+            {
+                self.answer_page(*status, drive);
+            }
             Handler::Respond(Respond { status, body, content_type }) => {
                 let head = ResponseHead::new(*status).with("Content-Type", content_type);
                 self.answer(&head, body.as_bytes().to_vec(), drive);

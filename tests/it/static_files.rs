@@ -211,6 +211,9 @@ fn shelf() -> Server {
         listen: ["{address}"],
         error_pages: {404: "own-404.html"},
         locations: [
+            (path: "/hidden/", to: Respond(status: 404)),
+            (path: "/hidden/text", to: Respond(status: 404, body: "text")),
+            (path: "/hidden/bare", to: Respond(status: 403)),
             (path: "/list/", to: Files(root: "list", listing: true)),
             (path: "/spa/", to: Files(root: "spa", fallback: "index.html")),
             (path: "/try/", to: Files(root: "try", try_files: ["$path", "$path.html", "$path/"], fallback: 410)),
@@ -891,5 +894,17 @@ fn who_is_sent_on_with_the_path_keeps_the_query() {
         ("/f/x?q=1", "/new/f/x?q=1#part"),
     ] {
         assert_eq!(get(server.address, path).field("location"), Some(location), "{path}");
+    }
+}
+
+#[test]
+fn an_answer_without_a_body_is_the_page_that_the_site_has_for_it() {
+    let server = shelf();
+    let hidden = get(server.address, "/hidden/x");
+    assert_eq!((hidden.status, hidden.text().as_str()), (404, "<p>our own</p>"));
+    assert_eq!(hidden.field("content-type"), Some("text/html; charset=utf-8"));
+    for (path, status, text) in [("/hidden/text", 404, "text"), ("/hidden/bare", 403, "")] {
+        let reply = get(server.address, path);
+        assert_eq!((reply.status, reply.text().as_str()), (status, text), "{path}");
     }
 }

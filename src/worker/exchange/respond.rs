@@ -35,6 +35,12 @@ impl Exchange {
         self.step = Step::Sent;
     }
 
+    /// Whether the site has a page of its own for this status.
+    pub(super) fn has_page(&self, status: u16, drive: &Drive<'_>) -> bool {
+        let site = self.request.as_ref().and_then(|request| drive.config.sites.get(request.site?));
+        site.is_some_and(|site| site.error_pages.iter().any(|(known, _)| *known == status))
+    }
+
     fn page(&self, status: u16, cx: &mut Context) -> Rc<Page> {
         cx.page(self.request.as_ref().and_then(|request| request.site), status)
     }
