@@ -9,6 +9,7 @@ use super::problem::{Complaint, Place};
 use super::source::Source;
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
+use crate::http::target::ipv6_name;
 use crate::policy::Policies;
 use crate::route::HostPattern;
 use std::collections::HashMap;
@@ -150,8 +151,8 @@ pub(crate) fn parse_host(text: &str) -> Result<HostPattern, Complaint> {
     let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if lower.starts_with('[') && lower.ends_with(']') {
         let inside = lower.trim_start_matches('[').trim_end_matches(']');
-        if inside.parse::<std::net::Ipv6Addr>().is_ok() {
-            return Ok(HostPattern::Exact(lower));
+        if let Ok(address) = inside.parse() {
+            return Ok(HostPattern::Exact(ipv6_name(address)));
         }
     }
     if lower.contains(':') {
@@ -262,6 +263,7 @@ mod tests {
             ("*.shop.example", HostPattern::Suffix(".shop.example".to_owned())),
             ("127.0.0.1", HostPattern::Exact("127.0.0.1".to_owned())),
             ("[::1]", HostPattern::Exact("[::1]".to_owned())),
+            ("[0:0::0:1]", HostPattern::Exact("[::1]".to_owned())),
             ("localhost", HostPattern::Exact("localhost".to_owned())),
         ] {
             assert_eq!(parse_host(text), Ok(want), "{text}");

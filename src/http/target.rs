@@ -185,7 +185,7 @@ pub(crate) fn write_origin_form(method: Method, target: &[u8], out: &mut Vec<u8>
 /// A host and port, as they are compared.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Host {
-    /// Lower-case, without one trailing dot; an IPv6 address keeps its brackets.
+    /// Lower-case, without one trailing dot; an IPv6 address in its shortest spelling, in brackets.
     pub name: Vec<u8>,
     /// As given.
     pub port: Option<u16>,
@@ -208,12 +208,13 @@ const HOST_MAX: usize = 255;
 /// # Errors
 /// [`Error::Host`] or [`Error::Port`]; the request is answered with 400.
 pub(crate) fn host(authority: &[u8]) -> Result<Host, Error> {
+    let written;
     let (name, port) = if authority.first() == Some(&b'[') {
         let end = authority.iter().position(|byte| *byte == b']').ok_or(Error::Host)?;
         let address = authority.get(1..end).unwrap_or_default();
         let text = std::str::from_utf8(address).map_err(|_| Error::Host)?;
-        text.parse::<Ipv6Addr>().map_err(|_| Error::Host)?;
-        authority.split_at_checked(end + 1).ok_or(Error::Host)?
+        written = ipv6_name(text.parse().map_err(|_| Error::Host)?);
+        (written.as_bytes(), authority.get(end + 1..).unwrap_or_default())
     } else {
         let end = authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len());
         let (name, port) = authority.split_at_checked(end).ok_or(Error::Host)?;
@@ -225,6 +226,11 @@ pub(crate) fn host(authority: &[u8]) -> Result<Host, Error> {
         _ => return Err(Error::Host),
     };
     Ok(Host { name: name.to_ascii_lowercase(), port })
+}
+
+/// As names of sites are compared: one address has one spelling (RFC 5952).
+pub(crate) fn ipv6_name(address: Ipv6Addr) -> String {
+    format!("[{address}]")
 }
 
 fn registered_name(name: &[u8]) -> Result<&[u8], Error> {
