@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
 from .forms import OrderForm, UploadForm
 from .models import Order, Product, Upload
@@ -16,7 +16,7 @@ PATTERN = bytes(range(256)) * 256
 LONGEST_STREAM = 1 << 30
 
 
-@require_GET
+@require_safe
 def home(request):
     return render(
         request,
