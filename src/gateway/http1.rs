@@ -7,7 +7,7 @@ use crate::buf::{Queue, Segment};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{self, ResponseError, tokens};
 use crate::http::fault::Fault;
-use crate::http::{BodyLength, Fields, Method, Version, target};
+use crate::http::{BodyLength, Fields, Method, RequestHead, Version, target};
 use std::time::Duration;
 
 /// Writes a request head for an upstream: the target in origin form as it was written, the fields that are meant for
@@ -21,7 +21,9 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
     field(b"Host", &[request.authority], out);
     let nominated = nominated(head.all("connection"));
     for (name, value) in head.fields() {
-        if passes(name, request.origin.trusted) && !is_nominated(name, &nominated) {
+        if let Some(left) = forwards_left(head).filter(|_| is_one_of(name, &["max-forwards"])) {
+            field(name, &[left.saturating_sub(1).to_string().as_bytes()], out);
+        } else if passes(name, request.origin.trusted) && !is_nominated(name, &nominated) {
             field(name, &[value], out);
         }
     }
@@ -41,6 +43,12 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         BodyLength::Unknown => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// How often an OPTIONS may still be passed on, if it says so (RFC 9110 §7.6.2).
+pub(crate) fn forwards_left(head: &RequestHead) -> Option<u64> {
+    let value = head.get("max-forwards").filter(|_| head.method() == Method::Options)?;
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Writes one field; the value is the concatenation of `parts`.

@@ -189,6 +189,7 @@ impl Exchange {
                     self.on_body_end(drive);
                 }
             }
+            Handler::Proxy(_) if self.is_meant_for_us() => self.answer_options(drive),
             Handler::Proxy(upstream) => {
                 if self.may_be_misread(drive.cx) {
                     self.refuse(MISREAD, drive);
@@ -235,6 +236,12 @@ impl Exchange {
         let Some((site, location)) = request.place else { return false };
         let raw = request.target.raw_path(request.head.target());
         !readings::agree(&request.target, raw, |path| cx.table.location(site, path) == Some(location))
+    }
+
+    /// An OPTIONS that goes no further (RFC 9110 §7.6.2).
+    fn is_meant_for_us(&self) -> bool {
+        let head = self.request.as_ref().map(|request| &request.head);
+        head.is_some_and(|head| gateway::http1::forwards_left(head) == Some(0))
     }
 
     fn start_proxy(&mut self, upstream: usize, body: BodyLength, drive: &mut Drive<'_>) {

@@ -43,6 +43,21 @@ fn connections_to_the_upstream_are_kept_and_used_again() {
 }
 
 #[test]
+fn an_options_request_that_may_go_no_further_is_answered_here() {
+    let upstream = Upstream::fixed("behind");
+    let server = proxy(&servers(&[&upstream]), "");
+    let mut client = Connection::open(server.address).unwrap();
+    for (method, forwards, status) in [("OPTIONS", "0", 204), ("OPTIONS", "1", 200), ("GET", "0", 200)] {
+        let reply = client.request(method, "/a", &[("Max-Forwards", forwards)], b"").unwrap();
+        assert_eq!(reply.status, status, "{method} {forwards}");
+        assert_eq!(reply.field("allow").is_some(), status == 204, "{reply:?}");
+    }
+    let received = upstream.received();
+    let seen: Vec<_> = received.iter().map(|request| request.all("max-forwards").concat()).collect();
+    assert_eq!(seen, ["0", "0"], "the first one did not reach it");
+}
+
+#[test]
 fn a_kept_connection_that_the_upstream_closed_is_no_error() {
     // Closes after each response without saying so.
     let upstream = Upstream::start(|_, stream| {

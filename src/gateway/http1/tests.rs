@@ -103,6 +103,19 @@ fn what_concerns_one_connection_is_stripped() {
 }
 
 #[test]
+fn only_an_options_request_counts_how_often_it_is_passed_on() {
+    for (method, lines, expected) in [
+        ("OPTIONS", "Max-Forwards: 3\r\n", "Max-Forwards: 2"),
+        ("OPTIONS", "Max-Forwards: three\r\n", "Max-Forwards: three"),
+        ("GET", "Max-Forwards: 3\r\n", "Max-Forwards: 3"),
+    ] {
+        let request = format!("{method} / HTTP/1.1\r\nHost: shop.example\r\n{lines}\r\n");
+        let out = encoded(&request, REQUEST, BodyLength::None);
+        assert_eq!(out.matches(&format!("\r\n{expected}\r\n")).count(), 1, "{method} {lines}: {out}");
+    }
+}
+
+#[test]
 fn a_nomination_cannot_take_our_own_fields() {
     let request = "GET / HTTP/1.1\r\nHost: shop.example\r\n\
                    Connection: Host, X-Forwarded-For, X-Forwarded-Proto, Content-Length, Via\r\n\

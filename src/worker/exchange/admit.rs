@@ -58,10 +58,14 @@ impl Exchange {
     fn answer_for_none(&mut self, drive: &mut Drive<'_>) {
         if self.request.as_ref().is_some_and(|request| request.target.form() == Form::Asterisk) {
             // OPTIONS *: about the server as a whole (RFC 9110 §9.3.7).
-            let head = ResponseHead::new(204).with("Allow", METHODS);
-            return self.answer(&head, Vec::new(), drive);
+            return self.answer_options(drive);
         }
         self.answer_page(404, drive);
+    }
+
+    /// What this server as such can be asked.
+    pub(super) fn answer_options(&mut self, drive: &mut Drive<'_>) {
+        self.answer(&ResponseHead::new(204).with("Allow", METHODS), Vec::new(), drive);
     }
 
     /// The handler has nothing.
