@@ -27,20 +27,27 @@ pub(crate) fn origin(
         return Origin { client: peer, trusted: false, scheme };
     }
     let mut client = peer;
-    let fields: Vec<&[u8]> = head.all("x-forwarded-for").collect();
-    let hops = fields.iter().rev().flat_map(|field| field.rsplit(|byte| *byte == b','));
-    for hop in hops {
+    let mut passed = 0;
+    for hop in list(head, "x-forwarded-for") {
         let Some(address) = address(hop) else { break };
         client = Some(address);
         if !trusts(client) {
             break;
         }
+        passed += 1;
     }
-    // A list, in one line or in several (RFC 9110 §5.3), says that proxies saw different things: no one of them counts.
-    let mut schemes = head.all("x-forwarded-proto");
-    let said = schemes.next().filter(|_| schemes.next().is_none());
+    // Of a list the scheme counts that the proxy has seen which the client came to: one for each that was passed. Where
+    // there are fewer, the first proxy has said it and the others have left it alone.
+    let schemes: Vec<&[u8]> = list(head, "x-forwarded-proto").collect();
+    let said = schemes.get(passed).or(schemes.last());
     let scheme = said.and_then(|said| Scheme::parse(said.trim_ascii())).unwrap_or(scheme);
     Origin { client, trusted: true, scheme }
+}
+
+/// The elements of a list in one line or several (RFC 9110 §5.3), the last one first.
+fn list<'a>(head: &'a RequestHead, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    let lines: Vec<&[u8]> = head.all(name).collect();
+    lines.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','))
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
@@ -96,23 +103,32 @@ mod tests {
     }
 
     #[test]
-    fn several_lines_are_a_list_and_a_list_of_schemes_is_not_https() {
-        for (lines, https) in [
-            (&["https"][..], true),
-            (&["https, http"], false),
-            (&["https", "http"], false),
-            (&["http", "https"], false),
-            (&["https, https"], false),
-            (&["https", "https"], false),
-            (&["https", ""], false),
-            (&[], false),
+    fn of_several_schemes_the_one_counts_that_the_client_has_used() {
+        for (clients, schemes, https) in [
+            // One proxy, which appends to what the client claims.
+            ("203.0.113.9", &["https"][..], true),
+            ("203.0.113.9", &["https, http"], false),
+            ("203.0.113.9", &["https", "http"], false),
+            ("203.0.113.9", &["http", "https"], true),
+            ("6.6.6.6, 203.0.113.9", &["https, http"], false),
+            // Two: the client came to 10.0.0.2.
+            ("203.0.113.9, 10.0.0.2", &["https, http"], true),
+            ("203.0.113.9, 10.0.0.2", &["https", "http"], true),
+            ("203.0.113.9, 10.0.0.2", &["http, https"], false),
+            ("203.0.113.9, 10.0.0.2", &["https, http, http"], false),
+            ("203.0.113.9, 10.0.0.2", &["https"], true),
+            ("203.0.113.9, 10.0.0.2", &["http"], false),
+            // Who has looked for clients in vain.
+            ("10.0.0.3, 10.0.0.2", &["https, http, http"], true),
+            ("unknown", &["https, http"], false),
+            ("", &["https, http"], false),
+            ("203.0.113.9", &["https", ""], false),
+            ("203.0.113.9", &[], false),
         ] {
-            let fields: Vec<_> = lines.iter().map(|line| ("X-Forwarded-Proto", *line)).collect();
-            assert_eq!(
-                origin(&head(&fields), ip("10.0.0.1"), Scheme::Http, ten).scheme == Scheme::Https,
-                https,
-                "{lines:?}"
-            );
+            let lines = schemes.iter().map(|line| ("X-Forwarded-Proto", *line));
+            let fields: Vec<_> = lines.chain([("X-Forwarded-For", clients)]).collect();
+            let scheme = origin(&head(&fields), ip("10.0.0.1"), Scheme::Http, ten).scheme;
+            assert_eq!(scheme == Scheme::Https, https, "{clients}: {schemes:?}");
         }
     }
 
