@@ -100,8 +100,8 @@ enum Reading {
     Chunked { decoder: Decoder, allowed: u64 },
     /// The request is complete.
     Done,
-    /// Nothing is parsed any more.
-    Discard,
+    /// Nothing is parsed any more, since this was refused.
+    Discard(Option<Box<super::Line>>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +193,7 @@ impl Conn {
                 *linger &= *discarded < LINGER_BYTES;
                 return;
             }
-            (Phase::Open, Reading::Discard) => return,
+            (Phase::Open, Reading::Discard(_)) => return,
             (Phase::Open, Reading::Head(_)) => {
                 if self.input.is_empty() && self.requests > 0 {
                     self.head_since = now;
@@ -239,12 +239,20 @@ impl Conn {
             Reading::Head(_) => self.poll_head(),
             Reading::Sized { .. } => Ok(self.poll_sized()),
             Reading::Chunked { .. } => self.poll_chunked(),
-            Reading::Done | Reading::Discard => return None,
+            Reading::Done | Reading::Discard(_) => return None,
         };
         match result {
             Ok(None) if self.eof => self.poll_eof(),
             Ok(event) => event,
             Err(refusal) => Some(self.refuse(refusal)),
+        }
+    }
+
+    /// The first line of the request that was refused before its head was understood, if that was complete.
+    pub(crate) fn take_refused(&mut self) -> Option<Box<super::Line>> {
+        match &mut self.reading {
+            Reading::Discard(line) => line.take(),
+            _ => None,
         }
     }
 
@@ -415,7 +423,7 @@ impl Conn {
     /// Breaks the connection off: nothing more is written, no clean end.
     pub(crate) fn abort(&mut self) {
         self.phase = Phase::Aborted;
-        self.reading = Reading::Discard;
+        self.reading = Reading::Discard(None);
         self.input = Vec::new();
         self.out.clear();
     }
@@ -477,7 +485,7 @@ impl Conn {
         let open = self.phase == Phase::Open;
         let read = match (self.phase, &self.reading) {
             (Phase::Aborted, _) => false,
-            (Phase::Closing { .. }, _) | (Phase::Open, Reading::Discard) => true,
+            (Phase::Closing { .. }, _) | (Phase::Open, Reading::Discard(_)) => true,
             (Phase::Open, Reading::Head(_)) => self.input.len() <= self.settings.head,
             (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => self.input.len() < BODY_MAX,
             (Phase::Open, Reading::Done) => self.input.len() < PIPELINE_MAX,
@@ -565,7 +573,7 @@ impl Conn {
             Reading::Sized { left } => *left == 0,
             Reading::Chunked { decoder, .. } => decoder.is_done(),
             Reading::Done => true,
-            Reading::Head(_) | Reading::Discard => false,
+            Reading::Head(_) | Reading::Discard(_) => false,
         }
     }
 
@@ -606,7 +614,7 @@ impl Conn {
                 used.is_ok() && left.is_some()
             }
             Reading::Head(_) | Reading::Done => true,
-            Reading::Discard => false,
+            Reading::Discard(_) => false,
         }
     }
 
@@ -628,7 +636,7 @@ impl Conn {
         let since = self.out.is_empty().then_some(self.clock);
         self.read = self.clock;
         self.phase = Phase::Closing { linger, since, discarded: 0 };
-        self.reading = Reading::Discard;
+        self.reading = Reading::Discard(None);
         self.input = Vec::new();
     }
 }

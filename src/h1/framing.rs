@@ -35,8 +35,18 @@ pub(super) struct Framing {
     pub(super) expects: bool,
 }
 
-/// Judges a head; the target and the host come out of it in passing.
-pub(super) fn request(head: RequestHead) -> Result<(Request, Framing), Refusal> {
+/// Judges a head; the target and the host come out of it in passing. What is refused is given back, for the log.
+pub(super) fn request(head: RequestHead) -> Result<(Request, Framing), (Refusal, Box<RequestHead>)> {
+    match judge(&head) {
+        Ok((target, host, framing)) => {
+            let body = framing.body;
+            Ok((Request { head, target, host, body }, framing))
+        }
+        Err(refusal) => Err((refusal, Box::new(head))),
+    }
+}
+
+fn judge(head: &RequestHead) -> Result<(Target, Option<Host>, Framing), Refusal> {
     let seen = Seen::of(head.fields())?;
     match head.method() {
         Method::Connect => return Err(Refusal { status: 501, why: "CONNECT is not implemented" }),
@@ -52,8 +62,8 @@ pub(super) fn request(head: RequestHead) -> Result<(Request, Framing), Refusal> 
     if target.scheme() == Scheme::Https {
         return Err(bad("https target on a connection without TLS"));
     }
-    let host = host(&seen, &head, &target)?;
-    Ok((Request { head, target, host, body }, Framing { body, persist, expects }))
+    let host = host(&seen, head, &target)?;
+    Ok((target, host, Framing { body, persist, expects }))
 }
 
 fn bad_target(error: target::Error) -> Refusal {

@@ -77,6 +77,14 @@ pub struct Request {
     pub body: BodyLength,
 }
 
+/// The first line of a request that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) method: Vec<u8>,
+    pub(crate) target: Vec<u8>,
+    pub(crate) version: crate::http::Version,
+}
+
 /// What came from the client.
 #[derive(Clone, Debug)]
 pub enum Event {

@@ -7,10 +7,10 @@
 //! some do where others do not: what two implementations read differently is how requests are smuggled. In responses,
 //! which come from servers that the operator chose, both are line ends.
 
-use super::Settings;
+use super::{Line, Settings};
 use crate::http::fault::Refusal;
 use crate::http::fields::is_token_byte;
-use crate::http::{Fields, Method, RequestHead, ResponseHead, Span, Status, Version};
+use crate::http::{Fields, RequestHead, ResponseHead, Span, Status, Version};
 use httparse::{EMPTY_HEADER, Header};
 
 /// Finds the end of a request head in a buffer that grows at its end.
@@ -73,9 +73,10 @@ impl Scan {
         Ok(Some(cut(input, end, line, spans)))
     }
 
-    /// Method and version, once the request line is complete: how a refusal has to be written.
-    pub(super) fn request(&self, input: &[u8]) -> Option<(Method, Version)> {
-        self.request.map(|line| (Method::from_bytes(line.method.of(input)), line.version))
+    /// The request line, once it is complete: how a refusal has to be written, and logged.
+    pub(super) fn request(&self, input: &[u8]) -> Option<Line> {
+        let RequestLine { method, target, version, .. } = self.request?;
+        Some(Line { method: method.of(input).to_vec(), target: target.of(input).to_vec(), version })
     }
 
     /// Drops CR LF at the beginning of `input`.

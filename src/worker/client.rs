@@ -322,7 +322,8 @@ impl Client {
                     if self.is_over() {
                         self.open_stream(cx);
                     }
-                    self.with_exchange(key, cx, |exchange, drive| exchange.on_refused(refusal, drive));
+                    let line = self.h1.take_refused();
+                    self.with_exchange(key, cx, |exchange, drive| exchange.on_refused(refusal, line, drive));
                 }
                 Event::Gone => {
                     self.cancel(key, cx);

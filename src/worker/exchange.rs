@@ -63,6 +63,8 @@ pub(super) struct Exchange {
     peer: Peer,
     /// `None` if the request was refused before its head was complete.
     request: Option<Request>,
+    /// What is known of it then.
+    refused: Option<Box<h1::Line>>,
     /// When the head of an app's or upstream's response came.
     answered: Option<Time>,
     /// What went wrong, for the log.
@@ -120,6 +122,7 @@ impl Exchange {
             wall: cx.wall,
             peer,
             request: None,
+            refused: None,
             answered: None,
             error: None,
             left: false,
@@ -334,7 +337,13 @@ impl Exchange {
     }
 
     /// The protocol refuses the request, or the rest of its body: too large, malformed or too slow.
-    pub(super) fn on_refused(&mut self, refusal: Refusal, drive: &mut Drive<'_>) {
+    pub(super) fn on_refused(
+        &mut self,
+        refusal: Refusal,
+        line: Option<Box<h1::Line>>,
+        drive: &mut Drive<'_>,
+    ) {
+        self.refused = line;
         self.cancel(drive);
         if drive.reply.has_begun() {
             drive.reply.break_off();

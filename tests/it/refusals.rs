@@ -67,6 +67,22 @@ fn an_early_refusal_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
+fn what_is_refused_is_logged_with_its_first_line_if_that_was_complete() {
+    let server = fixed("fields: 3", "");
+    for (request, logged) in [
+        ("GET /bad HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", "\"GET /bad HTTP/1.1\" 400 "),
+        ("PUT /nohost HTTP/1.1\r\n\r\n", "\"PUT /nohost HTTP/1.1\" 400 "),
+        ("HEAD /many HTTP/1.0\r\nA: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\n\r\n", "\"HEAD /many HTTP/1.0\" 431 "),
+        ("GET /cut\n\n", "\"-\" 400 "),
+    ] {
+        let mut connection = Connection::open(server.address).unwrap();
+        connection.send(request).unwrap();
+        drop(connection.reply(request.split(' ').next().unwrap()));
+        server.wait_log(logged);
+    }
+}
+
+#[test]
 fn tunnels_and_traces_are_refused() {
     let server = fixed("", "");
     let (trace, closed) = reply_to(server.address, "TRACE / HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n");

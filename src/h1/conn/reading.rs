@@ -2,7 +2,7 @@
 
 use super::{Conn, Notice, PIPELINE_OUT, Phase, Reading, Writing};
 use crate::h1::chunked::{self, Decoder};
-use crate::h1::{Event, framing};
+use crate::h1::{Event, Line, framing};
 use crate::http::fault::Refusal;
 use crate::http::{BodyLength, Method, RequestHead};
 
@@ -24,7 +24,11 @@ impl Conn {
         self.exchange.version = head.version();
         self.exchange.head_only = head.method() == Method::Head;
         self.reading = Reading::Done;
-        let (request, framing) = framing::request(head)?;
+        let (request, framing) = framing::request(head).map_err(|(refusal, head)| {
+            let (method, target) = (head.method_bytes().to_vec(), head.target().to_vec());
+            self.reading = Reading::Discard(Some(Box::new(Line { method, target, version: head.version() })));
+            refusal
+        })?;
         let most = self.settings.keepalive_requests;
         self.exchange.persist = framing.persist && (most == 0 || self.requests < most);
         self.exchange.expects = framing.expects && self.input.is_empty();
@@ -100,13 +104,16 @@ impl Conn {
 
     /// Nothing that follows is parsed.
     pub(super) fn stop_reading(&mut self) {
-        if let Reading::Head(scan) = &self.reading
-            && let Some((method, version)) = scan.request(&self.input)
-        {
-            self.exchange.head_only = method == Method::Head;
-            self.exchange.version = version;
+        let line = match std::mem::replace(&mut self.reading, Reading::Discard(None)) {
+            Reading::Head(scan) => scan.request(&self.input).map(Box::new),
+            Reading::Discard(line) => line,
+            Reading::Sized { .. } | Reading::Chunked { .. } | Reading::Done => None,
+        };
+        if let Some(line) = &line {
+            self.exchange.head_only = Method::from_bytes(&line.method) == Method::Head;
+            self.exchange.version = line.version;
         }
-        self.reading = Reading::Discard;
+        self.reading = Reading::Discard(line);
         self.input = Vec::new();
         self.exchange.persist = false;
         self.exchange.expects = false;

@@ -104,7 +104,7 @@ impl Conn {
                 let slow = (self.settings.body_rate > 0).then_some(self.body_due);
                 if waits { earliest(Some(stalled), slow) } else { None }
             }
-            Reading::Done | Reading::Discard => None,
+            Reading::Done | Reading::Discard(_) => None,
         }
     }
 

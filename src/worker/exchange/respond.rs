@@ -68,14 +68,20 @@ impl Exchange {
         let config = Rc::clone(&cx.config);
         let (id, place, handler) = (self.id_text(), self.place(&config), self.answerer(&config));
         let head = self.request.as_ref().map(|request| &request.head);
+        let refused = self.refused.as_deref();
+        let (method, target, version) = match (head, refused) {
+            (Some(head), _) => (head.method_bytes(), head.target(), head.version().as_str()),
+            (None, Some(line)) => (&line.method[..], &line.target[..], line.version.as_str()),
+            (None, None) => (&b""[..], &b""[..], ""),
+        };
         let field = |name| head.and_then(|head| head.get(name));
         let client = self.request.as_ref().and_then(|request| request.origin.client);
         cx.report.record(&Record {
             wall: self.wall,
             client: client.or(self.peer.address.map(|peer| peer.ip())),
-            method: head.map_or(b"", |head| head.method_bytes()),
-            target: head.map_or(b"", |head| head.target()),
-            version: head.map_or("", |head| head.version().as_str()),
+            method,
+            target,
+            version,
             status: status.filter(|_| !self.left).map_or(499, |status| status.0),
             body_bytes,
             took: clock::now().since(self.arrived),
