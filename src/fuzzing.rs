@@ -167,6 +167,7 @@ fn judge_request(request: &Request) {
         query: request.target.query(head.target()).unwrap_or_default(),
         mount: "",
         peer: None,
+        client_field: None,
         origin: Origin { client: None, trusted: false, scheme: crate::http::Scheme::Http },
         authority: host,
         server_name: b"h",

@@ -48,9 +48,8 @@ impl Section for Main {
 
     fn misplaced(key: &str) -> Option<Complaint> {
         let place = match key {
-            "listen" | "names" | "locations" | "tls" | "max_body" | "trusted_proxies" | "error_pages" => {
-                "sites: [( … )]"
-            }
+            "listen" | "names" | "locations" | "tls" | "max_body" | "trusted_proxies" | "client_address"
+            | "error_pages" => "sites: [( … )]",
             "module" | "chdir" | "home" | "processes" | "threads" => "apps: { \"name\": ( … ) }",
             "servers" => "upstreams: { \"name\": ( … ) }",
             "access" => "log: ( … )",

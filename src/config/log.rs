@@ -102,7 +102,7 @@ impl FieldName {
 
 impl Form for FieldName {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
-        node.parse(report, "the name of a response header field in quotes, or Off", |text| {
+        node.parse(report, "the name of a header field in quotes", |text| {
             let hint = "as \"X-Request-Id\"";
             match text.as_bytes() {
                 name if !fields::is_name(name) => {

@@ -5,6 +5,7 @@ use super::fallback::Fallback;
 use super::handler::Handler;
 use super::located::{At, Given, Node, Report};
 use super::location::{self, Location};
+use super::log::FieldName;
 use super::problem::{Complaint, Place};
 use super::source::Source;
 use super::walk::{By, Form, Section, Walk};
@@ -29,6 +30,8 @@ pub struct Site {
     pub policies: Policies,
     /// Peers whose X-Forwarded-* are believed.
     pub(crate) trusted_proxies: Vec<Network>,
+    /// The field in which they say who the client is, if that is not X-Forwarded-For.
+    pub(crate) client_address: Option<FieldName>,
     /// Files with pages of the site's own for errors, by status.
     pub(crate) error_pages: Vec<(u16, PathBuf)>,
     /// In the order of the file.
@@ -55,6 +58,7 @@ impl Default for Site {
             listen: Vec::new(),
             policies: DEFAULT_POLICIES,
             trusted_proxies: Vec::new(),
+            client_address: None,
             error_pages: Vec::new(),
             locations: Vec::new(),
         }
@@ -70,6 +74,7 @@ impl Section for Draft {
         keys.key("listen", &mut self.listen);
         keys.key("max_body", &mut self.site.policies.max_body);
         keys.key("trusted_proxies", &mut self.site.trusted_proxies);
+        keys.key("client_address", &mut self.site.client_address);
         keys.key("error_pages", &mut By(&mut self.site.error_pages, error_pages));
         keys.key("locations", &mut By(&mut self.site.locations, location::read_all));
     }
@@ -79,6 +84,12 @@ impl Section for Draft {
         // Without them it still has names, which others may mean.
         given.need("listen", "[\":8000\"]", report);
         given.need("locations", "[(path: \"/\", to: App(\"shop\"))]", report);
+        let trusts_nobody = !given.has("trusted_proxies") || given.is_empty_list("trusted_proxies");
+        if self.site.client_address.is_some() && trusts_nobody {
+            let complaint =
+                Complaint::new("nobody is trusted to send it", "name the proxies in `trusted_proxies`");
+            report.add(&given.place_of("client_address"), complaint);
+        }
         if given.is_empty_list("listen") {
             let hint = "for example listen: [\":8000\"]";
             given.complain(report, Complaint::new("the site listens nowhere", hint));

@@ -121,6 +121,7 @@ const CONTRACT: &str = r#"(
             listen: ["0.0.0.0:80", "[::]:80", "unix:run/x.sock"],
             max_body: "5MiB",
             trusted_proxies: ["10.0.0.0/8", "unix:"],
+            client_address: "CF-Connecting-IP",
             locations: [
                 (exact: "/robots.txt", to: Respond(status: 200, body: "User-agent: *\n", content_type: "text/plain")),
                 (path: "/static/", to: Files(root: "static", cache: "immutable"), over_regex: true),

@@ -23,7 +23,7 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
     for (name, value) in head.fields() {
         if let Some(left) = forwards_left(head).filter(|_| is_one_of(name, &["max-forwards"])) {
             field(name, &[left.saturating_sub(1).to_string().as_bytes()], out);
-        } else if passes(name, request.origin.trusted) && !is_nominated(name, &nominated) {
+        } else if passes(name) && !request.is_claim(name) && !is_nominated(name, &nominated) {
             field(name, &[value], out);
         }
     }
@@ -136,11 +136,8 @@ fn is_one_of(name: &[u8], names: &[&str]) -> bool {
 }
 
 /// Whether a request field goes to an upstream. Names with `_` collapse with those with `-` in CGI and WSGI.
-fn passes(name: &[u8], trusted: bool) -> bool {
-    !is_one_of(name, &HOP_BY_HOP)
-        && !is_one_of(name, &REQUEST_ONLY)
-        && !name.contains(&b'_')
-        && (trusted || !super::tells_of_proxies(name))
+fn passes(name: &[u8]) -> bool {
+    !is_one_of(name, &HOP_BY_HOP) && !is_one_of(name, &REQUEST_ONLY) && !name.contains(&b'_')
 }
 
 /// The field names in Connection fields, without its own options.

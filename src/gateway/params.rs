@@ -14,7 +14,7 @@
 
 use super::Request;
 use super::http1::{is_nominated, nominated};
-use crate::http::{RequestHead, Scheme, fields};
+use crate::http::{Scheme, fields};
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -57,16 +57,17 @@ pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnM
     if let Some(length) = length {
         put(b"CONTENT_LENGTH", number(&mut text, length));
     }
-    each_field(request.head, request.origin.trusted, &mut put);
+    each_field(request, &mut put);
 }
 
 /// The `HTTP_…` variables.
-fn each_field(head: &RequestHead, trusted: bool, put: &mut impl FnMut(&[u8], &[u8])) {
+fn each_field(request: &Request<'_>, put: &mut impl FnMut(&[u8], &[u8])) {
+    let head = request.head;
     let nominated = nominated(head.all("connection"));
     let passes = |name: &[u8]| {
         fields::is_name(name)
             && !name.contains(&b'_')
-            && (trusted || !super::tells_of_proxies(name))
+            && !request.is_claim(name)
             && !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()))
             && !is_nominated(name, &nominated)
     };
@@ -135,6 +136,7 @@ fn address(text: &mut Vec<u8>, address: IpAddr) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::RequestHead;
     use crate::http::forwarded::Origin;
     use crate::http::{Span, Version};
     use std::collections::BTreeMap;
@@ -173,6 +175,7 @@ mod tests {
             mount,
             peer: Some("[::ffff:192.0.2.1]:4711".parse().unwrap()),
             origin: Origin { client: None, trusted: false, scheme: Scheme::Http },
+            client_field: None,
             authority: b"shop.example:8000",
             server_name: b"shop.example",
             server_port: 8000,

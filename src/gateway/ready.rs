@@ -81,6 +81,7 @@ pub(crate) fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
         query: parsed.as_ref().and_then(|parsed| parsed.query(raw)).unwrap_or_default(),
         mount: question.mount,
         peer: None,
+        client_field: None,
         origin: Origin {
             client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             trusted: true,

@@ -21,6 +21,8 @@ pub struct Request<'a> {
     pub peer: Option<SocketAddr>,
     /// What is believed of the way from the client to the peer.
     pub origin: Origin,
+    /// A field that tells of the client besides X-Forwarded-*, and means that only from a trusted peer.
+    pub client_field: Option<&'a str>,
     /// Host that was asked for, with its port, as it was written.
     pub authority: &'a [u8],
     /// The same without a port, in lower case; empty if it is not known.
@@ -34,6 +36,12 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// Whether a field is a claim of somebody who is not trusted.
+    pub(super) fn is_claim(&self, name: &[u8]) -> bool {
+        let is_named = self.client_field.is_some_and(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        !self.origin.trusted && (is_named || super::tells_of_proxies(name))
+    }
+
     /// The direct peer's address, as IPv4 where it is one (RFC 4291 §2.5.5.2).
     #[must_use]
     pub(crate) fn peer_address(&self) -> Option<IpAddr> {

@@ -46,6 +46,7 @@ mod tests {
             mount: "",
             peer: Some("192.0.2.1:4711".parse().unwrap()),
             origin: Origin { client: None, trusted: false, scheme: crate::http::Scheme::Http },
+            client_field: None,
             authority: b"shop.example",
             server_name: b"shop.example",
             server_port: 80,

@@ -16,11 +16,13 @@ pub struct Origin {
 }
 
 /// Walks X-Forwarded-For from the right to the first address that is not trusted. `peer` is `None` for Unix sockets;
-/// `trusts(None)` says whether those are trusted. `scheme` is what the direct peer uses.
+/// `trusts(None)` says whether those are trusted. `scheme` is what the direct peer uses. With `named` the client is whoever
+/// that field says.
 pub(crate) fn origin(
     head: &RequestHead,
     peer: Option<IpAddr>,
     scheme: Scheme,
+    named: Option<&str>,
     trusts: impl Fn(Option<IpAddr>) -> bool,
 ) -> Origin {
     if !trusts(peer) {
@@ -41,6 +43,13 @@ pub(crate) fn origin(
     let schemes: Vec<&[u8]> = list(head, "x-forwarded-proto").collect();
     let said = schemes.get(passed).or(schemes.last());
     let scheme = said.and_then(|said| Scheme::parse(said.trim_ascii())).unwrap_or(scheme);
+    if let Some(name) = named {
+        // One line with one address. Whatever else a proxy sends, X-Forwarded-For is not asked in its place: what stands
+        // there may be a claim of the client's.
+        let mut lines = head.all(name);
+        let said = lines.next().filter(|_| lines.next().is_none()).and_then(address);
+        client = said.or(peer);
+    }
     Origin { client, trusted: true, scheme }
 }
 
@@ -87,7 +96,7 @@ mod tests {
     #[test]
     fn an_untrusted_peer_is_the_client_whatever_it_says() {
         let head = head(&[("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-Proto", "https")]);
-        let origin = origin(&head, ip("192.0.2.7"), Scheme::Http, ten);
+        let origin = origin(&head, ip("192.0.2.7"), Scheme::Http, None, ten);
         assert_eq!(origin, Origin { client: ip("192.0.2.7"), trusted: false, scheme: Scheme::Http });
     }
 
@@ -98,7 +107,7 @@ mod tests {
             ("x-forwarded-for", "10.0.0.3 , 10.0.0.2:4711"),
             ("X-Forwarded-Proto", "HTTPS"),
         ]);
-        let origin = origin(&head, ip("10.0.0.1"), Scheme::Http, ten);
+        let origin = origin(&head, ip("10.0.0.1"), Scheme::Http, None, ten);
         assert_eq!(origin, Origin { client: ip("203.0.113.9"), trusted: true, scheme: Scheme::Https });
     }
 
@@ -127,7 +136,7 @@ mod tests {
         ] {
             let lines = schemes.iter().map(|line| ("X-Forwarded-Proto", *line));
             let fields: Vec<_> = lines.chain([("X-Forwarded-For", clients)]).collect();
-            let scheme = origin(&head(&fields), ip("10.0.0.1"), Scheme::Http, ten).scheme;
+            let scheme = origin(&head(&fields), ip("10.0.0.1"), Scheme::Http, None, ten).scheme;
             assert_eq!(scheme == Scheme::Https, https, "{clients}: {schemes:?}");
         }
     }
@@ -136,6 +145,27 @@ mod tests {
     fn what_is_no_address_ends_the_walk() {
         let head = head(&[("X-Forwarded-For", "203.0.113.9, unknown, [2001:db8::1]:443")]);
         let trusts = |address: Option<IpAddr>| ten(address) || address == ip("2001:db8::1");
-        assert_eq!(origin(&head, ip("10.0.0.1"), Scheme::Http, trusts).client, ip("2001:db8::1"));
+        assert_eq!(origin(&head, ip("10.0.0.1"), Scheme::Http, None, trusts).client, ip("2001:db8::1"));
+    }
+
+    #[test]
+    fn a_field_that_is_named_says_who_the_client_is_if_a_trusted_proxy_sends_it() {
+        let named = Some("CF-Connecting-IP");
+        for (peer, fields, client) in [
+            (
+                "10.0.0.1",
+                &[("cf-connecting-ip", "203.0.113.9"), ("X-Forwarded-For", "6.6.6.6")][..],
+                "203.0.113.9",
+            ),
+            ("10.0.0.1", &[("CF-Connecting-IP", "2001:db8::1")], "2001:db8::1"),
+            // Nothing that could be read in two ways, and nothing in its place.
+            ("10.0.0.1", &[("X-Forwarded-For", "6.6.6.6")], "10.0.0.1"),
+            ("10.0.0.1", &[("CF-Connecting-IP", "1.1.1.1"), ("CF-Connecting-IP", "2.2.2.2")], "10.0.0.1"),
+            ("10.0.0.1", &[("CF-Connecting-IP", "1.1.1.1, 2.2.2.2")], "10.0.0.1"),
+            ("192.0.2.7", &[("CF-Connecting-IP", "1.1.1.1")], "192.0.2.7"),
+        ] {
+            let origin = origin(&head(fields), ip(peer), Scheme::Http, named, ten);
+            assert_eq!(origin.client, ip(client), "{peer} {fields:?}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use super::spool::{REQUEST_MEMORY, RequestBody, RequestSpool};
 use super::upstream::links::Unit;
 use super::upstream::{app, proxy};
 use crate::buf::Segment;
-use crate::config::{Config, HandOver, Handler, Location, Respond, Site};
+use crate::config::{Config, FieldName, HandOver, Handler, Location, Respond, Site};
 use crate::gateway;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
@@ -151,10 +151,11 @@ impl Exchange {
         let site = cx.table.site(&listener.sites, host.as_ref().map_or(&[], |host| &host.name));
         let site = config.default_site.of(site);
         let host = host.unwrap_or_else(|| default_host(site.and_then(|site| config.sites.get(site))));
-        let trusted =
-            site.and_then(|site| config.sites.get(site)).map(|site| site.trusted_proxies.as_slice());
+        let found = site.and_then(|site| config.sites.get(site));
+        let trusted = found.map(|site| site.trusted_proxies.as_slice());
+        let named = found.and_then(|site| site.client_address.as_ref()).map(FieldName::as_str);
         let direct = self.peer.address.map(|peer| peer.ip());
-        let origin = forwarded::origin(&head, direct, listener.scheme, |address| {
+        let origin = forwarded::origin(&head, direct, listener.scheme, named, |address| {
             listener.trusts(trusted.unwrap_or_default(), address)
         });
         let location = site.and_then(|site| cx.table.location(site, target.path()));
@@ -250,7 +251,7 @@ impl Exchange {
     fn start_proxy(&mut self, upstream: usize, body: BodyLength, drive: &mut Drive<'_>) {
         let Some(request) = &self.request else { return };
         let id = self.id_text();
-        let described = self.describe(request, "", &id, drive.cx);
+        let described = self.describe(request, "", &id, drive.config, drive.cx);
         match proxy::ProxyRun::start(upstream, &described, body, drive) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
@@ -265,6 +266,7 @@ impl Exchange {
         request: &'a Request,
         mount: &'a str,
         id: &'a str,
+        config: &'a Config,
         cx: &Context,
     ) -> gateway::Request<'a> {
         let raw = request.head.target();
@@ -279,6 +281,7 @@ impl Exchange {
             mount,
             peer: self.peer.address,
             origin: request.origin,
+            client_field: client_field(request, config),
             authority: request.authority(),
             server_name: &request.host.name,
             server_port: request.host.port.unwrap_or(local_port),
@@ -503,6 +506,11 @@ impl Request {
     fn has_body(&self) -> bool {
         self.head.get("content-length").is_some() || self.head.get("transfer-encoding").is_some()
     }
+}
+
+/// The field that tells who the client is.
+fn client_field<'a>(request: &Request, config: &'a Config) -> Option<&'a str> {
+    config.sites.get(request.site?)?.client_address.as_ref().map(FieldName::as_str)
 }
 
 fn protocol_of(upstream: usize, config: &Config) -> gateway::Protocol {

@@ -166,6 +166,29 @@ fn a_trusted_proxy_tells_the_client_and_the_scheme() {
 }
 
 #[test]
+fn a_trusted_proxy_names_the_client_in_the_field_that_the_site_says() {
+    for (trusted, address, passed) in
+        [("127.0.0.1/32", "203.0.113.9", true), ("10.0.0.0/8", "127.0.0.1", false)]
+    {
+        let server = Setup::new(&format!(
+            r#"
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{{address}}"], trusted_proxies: ["{trusted}"], client_address: "CF-Connecting-IP",
+        locations: [(path: "/", to: App("plain"))],
+    )],
+    apps: {{"plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}")}},"#
+        ))
+        .start();
+        let fields = [("X-Forwarded-For", "192.0.2.1"), ("CF-Connecting-IP", "203.0.113.9")];
+        let mut connection = Connection::open(server.address).unwrap();
+        let environ = connection.request("GET", "/environ", &fields, b"").unwrap().json();
+        assert_eq!(environ["REMOTE_ADDR"], address, "{trusted}");
+        assert_eq!(environ.get("HTTP_CF_CONNECTING_IP").is_some(), passed, "{environ}");
+    }
+}
+
+#[test]
 fn a_mount_is_taken_off_the_path() {
     let server = plain("processes: 1").start();
     let environ = get(server.address, "/mounted/environ").json();

@@ -67,6 +67,11 @@ fn each_kind_of_mistake_has_its_message() {
             main("log: (request_id: \"date\")"),
             "1:20: log.request_id: the field date has a meaning of its own; as \"X-Request-Id\"",
         ),
+        (
+            location("path: \"/\", to: Respond()")
+                .replace("locations", "client_address: \"X-Real-IP\", locations"),
+            "1:46: sites[0].client_address: nobody is trusted to send it; name the proxies in `trusted_proxies`",
+        ),
         // announced, not there yet
         (
             app("env_file: \".env\""),

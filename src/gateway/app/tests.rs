@@ -52,6 +52,7 @@ fn requests_carry_their_body_or_announce_a_descriptor() {
         query: b"",
         mount: "",
         peer: None,
+        client_field: None,
         origin: crate::http::forwarded::Origin {
             client: None,
             trusted: false,

@@ -22,6 +22,7 @@ fn client(method: &str, body: BodyLength) -> Client {
         mount: "",
         peer: None,
         origin: Origin { client: None, trusted: false, scheme: Scheme::Http },
+        client_field: None,
         authority: b"shop.example",
         server_name: b"shop.example",
         server_port: 80,

@@ -16,12 +16,14 @@ fn head(text: &str) -> RequestHead {
 }
 
 /// What the server knows besides the head.
-const REQUEST: Known = Known { peer: Some("192.0.2.7:4711"), trusted: false, local_port: 8443, id: "id-1" };
+const REQUEST: Known =
+    Known { peer: Some("192.0.2.7:4711"), trusted: false, client_field: None, local_port: 8443, id: "id-1" };
 
 #[derive(Clone, Copy)]
 struct Known {
     peer: Option<&'static str>,
     trusted: bool,
+    client_field: Option<&'static str>,
     local_port: u16,
     id: &'static str,
 }
@@ -37,6 +39,7 @@ fn encoded(request: &str, known: Known, body: BodyLength) -> String {
         mount: "",
         peer: known.peer.map(|peer| peer.parse().unwrap()),
         origin: Origin { client: None, trusted: known.trusted, scheme: Scheme::Https },
+        client_field: known.client_field,
         authority: b"shop.example:8443",
         server_name: b"shop.example",
         server_port: 8443,
@@ -130,6 +133,19 @@ fn a_nomination_cannot_take_our_own_fields() {
         assert_eq!(out.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line}: {out}");
     }
     assert!(!out.contains("6.6.6.6"));
+}
+
+#[test]
+fn the_field_that_names_the_client_is_passed_on_from_a_trusted_peer_only() {
+    let request = "GET / HTTP/1.1\r\nHost: shop.example\r\nCF-Connecting-IP: 6.6.6.6\r\n\r\n";
+    for (trusted, client_field, passed) in [
+        (true, Some("cf-connecting-ip"), true),
+        (false, Some("cf-connecting-ip"), false),
+        (false, None, true),
+    ] {
+        let out = encoded(request, Known { trusted, client_field, ..REQUEST }, BodyLength::None);
+        assert_eq!(out.contains("6.6.6.6"), passed, "{trusted} {client_field:?}: {out}");
+    }
 }
 
 #[test]

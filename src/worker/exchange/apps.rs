@@ -34,7 +34,7 @@ impl Exchange {
             return;
         };
         let id = self.id_text();
-        let described = self.describe(request, mount, &id, drive.cx);
+        let described = self.describe(request, mount, &id, drive.config, drive.cx);
         let length = (body.len() > 0 || request.has_body()).then(|| body.len());
         let started = app::AppRun::start(
             unit,

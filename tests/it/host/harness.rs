@@ -254,6 +254,7 @@ impl Worker {
             query: ask.query.as_bytes(),
             mount: "",
             peer: Some("192.0.2.1:4711".parse().unwrap()),
+            client_field: None,
             origin: Origin { client: None, trusted: false, scheme: hatchery::http::Scheme::Http },
             authority: b"shop.example",
             server_name: b"shop.example",
