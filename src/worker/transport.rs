@@ -48,7 +48,7 @@ pub(super) struct Transport {
     /// Nothing is written before that: the end of a file waits.
     holds: bool,
     /// What left by `sendfile` of files that others may change, while it may be in the queue of the socket.
-    lent: Option<Lent>,
+    lent: Option<Box<Lent>>,
     /// Bytes written since the beginning.
     written: u64,
 }
@@ -173,7 +173,7 @@ impl Transport {
             _ => None,
         };
         // The beginning has not left by `sendfile`.
-        let whole = self.lent.is_none_or(|lent| lent.end < self.written);
+        let whole = self.lent.as_ref().is_none_or(|lent| lent.end < self.written);
         let mut copy = stamped.filter(|len| *len <= if whole { WHOLE } else { COPIED });
         if let Some(len) = &mut copy {
             let lent = self.still_lent();
@@ -202,7 +202,7 @@ impl Transport {
         })?;
         self.written = self.written.saturating_add(written);
         if stamped.is_some() && copy.is_none() {
-            self.lent = Some(Lent { end: self.written, left: u64::MAX, pause: PAUSE });
+            self.lent = Some(Box::new(Lent { end: self.written, left: u64::MAX, pause: PAUSE }));
         }
         self.nudge = (is_file && !self.endpoint.writable()).then(|| cx.now.after(NUDGE));
         Ok(written > 0)
