@@ -61,7 +61,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         // A record each: what an app prints when it is imported cannot look like another one.
         text::record(&format!("{problem}{}{said}", if said.is_empty() { "" } else { ":\n" }))
     });
-    eprintln!("hatchery: {}", shown.collect::<Vec<_>>().join("\n"));
+    eprintln!("hatchery: {}", locate::counted(shown).join("\n"));
     Ok(1)
 }
 

@@ -69,11 +69,7 @@ impl Master {
         // The nearest one that runs: a server that was started here with flags may have the file of another one behind it.
         let nearest = match &self.config {
             Some(file) => vec![of_file(file)],
-            None => {
-                let [here_too, system] =
-                    PLACES.map(Path::new).map(|file| file.is_file().then(|| of_file(file)));
-                [here_too, Some(here()), system].into_iter().flatten().collect()
-            }
+            None => nearest(Path::is_file),
         };
         if let Some(Running { control, identity, .. }) = nearest.iter().find_map(control::master) {
             return Ok(Found::at(control, identity));
@@ -90,6 +86,13 @@ impl Master {
             Err(text) => Ok(Found { problems: Some(text), ..Found::at(place, meant) }),
         }
     }
+}
+
+/// Whom a command may mean that names no file. A file here that has no server does not mean the server of the system.
+fn nearest(is_file: impl Fn(&Path) -> bool) -> Vec<Identity> {
+    let [own, system] = PLACES.map(|place| Some(Path::new(place)).filter(|file| is_file(file)).map(of_file));
+    let system = system.filter(|_| own.is_none());
+    [own, Some(here()), system].into_iter().flatten().collect()
 }
 
 /// Where a master should listen.
@@ -208,14 +211,34 @@ pub(super) fn load(path: &Path) -> Result<Config, String> {
     config::load(path, &Disk).map_err(|problems| lines(&problems))
 }
 
+/// Lines, of which those beyond a hundred are counted only.
+pub(super) fn counted(mut lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut shown: Vec<String> = lines.by_ref().take(MOST_LINES).collect();
+    if let more @ 1.. = lines.count() {
+        shown.push(format!("and {more} more"));
+    }
+    shown
+}
+
 /// More are counted.
 const MOST_LINES: usize = 100;
 
 /// Problems, one a line.
 pub(super) fn lines(problems: &[Problem]) -> String {
-    let mut lines: Vec<String> = problems.iter().take(MOST_LINES).map(Problem::to_string).collect();
-    if let more @ 1.. = problems.len().saturating_sub(MOST_LINES) {
-        lines.push(format!("and {more} more"));
+    counted(problems.iter().map(Problem::to_string)).join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_here_keeps_a_command_from_the_server_of_the_system() {
+        let [own, system] = PLACES.map(|place| of_file(Path::new(place)));
+        let found = |there: &[&str]| nearest(|file| there.iter().any(|place| Path::new(place) == file));
+        assert_eq!(found(&PLACES), [own.clone(), here()]);
+        assert_eq!(found(&PLACES[..1]), [own, here()]);
+        assert_eq!(found(&PLACES[1..]), [here(), system]);
+        assert_eq!(found(&[]), [here()]);
     }
-    lines.join("\n")
 }

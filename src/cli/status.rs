@@ -54,6 +54,8 @@ pub(super) fn fetch_within(master: &Master, patience: Duration) -> Result<Box<St
 /// Nothing says which one is meant.
 fn show_masters(masters: &[control::Running], json: bool) -> Result<u8, Failure> {
     match masters {
+        // No server answers, as without it.
+        [] if json => print_json(&masters).map(|_| 1),
         _ if json => print_json(&masters),
         [] => Err(Failure::Failed(
             "no server of yours runs that can be found here, and there is no configuration in sight; name one with -c \
