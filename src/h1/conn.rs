@@ -438,6 +438,12 @@ impl Conn {
         }
     }
 
+    /// As [`Self::drain`], at `now`, between two turns.
+    pub(crate) fn leave(&mut self, now: Time) {
+        self.clock = now;
+        self.drain();
+    }
+
     /// Polling goes on after body events were left unpolled: the client's time begins anew.
     pub fn resume(&mut self, now: Time) {
         self.clock = now;

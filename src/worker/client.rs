@@ -150,15 +150,15 @@ impl Client {
         }
     }
 
-    /// The timer has fired.
-    pub(super) fn disarm(&mut self) {
-        self.armed = None;
+    /// A timer has fired: the one that was armed last, or an older one that was to come later and has no meaning any more.
+    pub(super) fn disarm(&mut self, now: Time) {
+        self.armed = self.armed.filter(|armed| *armed > now);
     }
 
     /// The worker leaves: no further request after the running one, or after the next if none runs; with `hurry` an
     /// idle connection closes at once, after a last read.
-    pub(super) fn drain(&mut self, hurry: bool) {
-        self.h1.drain();
+    pub(super) fn drain(&mut self, hurry: bool, now: Time) {
+        self.h1.leave(now);
         if hurry && self.phase == Phase::Open {
             self.phase = Phase::Leaving;
         }
@@ -178,9 +178,9 @@ impl Client {
     }
 
     /// Its descriptor is needed: it waits no longer.
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self, now: Time) {
         self.h1.stop_lingering();
-        self.h1.drain();
+        self.h1.leave(now);
         if self.phase == Phase::Open {
             self.phase = Phase::GivenUp;
         }

@@ -104,7 +104,7 @@ impl Worker {
         let hurry = self.drain == Mode::Stopping;
         for key in self.clients.keys() {
             if let Some(client) = self.clients.get_mut(key) {
-                client.drain(hurry);
+                client.drain(hurry, self.cx.now);
                 self.cx.run_soon(key);
                 if !hurry {
                     let at = cut_at(by, within, fd::random());

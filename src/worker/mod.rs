@@ -168,7 +168,7 @@ impl Worker {
             match timer {
                 Timer::Client(key) => {
                     if let Some(client) = self.clients.get_mut(key) {
-                        client.disarm();
+                        client.disarm(cx.now);
                         cx.run_soon(key);
                     }
                 }

@@ -71,7 +71,7 @@ impl Worker {
         let chosen = least(expendable.collect(), most);
         for (_, key) in &chosen {
             if let Some(client) = self.clients.get_mut(*key) {
-                client.give_up();
+                client.give_up(now);
                 self.cx.run_soon(*key);
             }
         }

@@ -672,6 +672,15 @@ fn a_draining_connection_tells_its_client_with_the_next_response() {
 }
 
 #[test]
+fn who_leaves_lingers_from_then_on_however_long_its_client_was_silent() {
+    let mut conn = fed(POST);
+    request(&mut conn);
+    answer(&mut conn, 405, at(1));
+    conn.leave(at(10));
+    assert_eq!((conn.end(), conn.deadline()), (End::Linger, Some(at(12))));
+}
+
+#[test]
 fn requests_on_a_connection_are_counted() {
     let settings = Settings { keepalive_requests: 2, ..Settings::default() };
     let mut conn = Conn::new(Rc::new(settings), at(0));

@@ -101,9 +101,14 @@ impl Exchange {
         let rest = drive.cx.table.file(site, location, request.target.path());
         let path = String::from_utf8_lossy(rest);
         let path = path.trim_start_matches('/').escape_debug();
-        let kind = format!("{}/{path}: {}", files.root.display(), refused.why);
-        let (line, id) = (self.request_line(), self.id_text());
-        drive.cx.note_fault(log::Level::Warn, &kind, format_args!("files: {line}: {kind} ({id})"));
+        // Clients make up paths: all of a root are one kind, which is counted.
+        let (root, why) = (files.root.display(), refused.why);
+        let (line, id, kind) = (self.request_line(), self.id_text(), format!("files in {root}: {why}"));
+        drive.cx.note_fault(
+            log::Level::Warn,
+            &kind,
+            format_args!("files: {line}: {root}/{path}: {why} ({id})"),
+        );
     }
 
     fn look_for_file(&self, files: &Files, sofar: &SoFar, drive: &mut Drive<'_>) -> Option<file::Answer> {
