@@ -100,15 +100,37 @@ impl FieldName {
     }
 }
 
+/// Fields that servers, clients and caches go by, and so no place for anything else.
+const TAKEN: [&str; 18] = [
+    "accept-ranges",
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-language",
+    "content-range",
+    "content-type",
+    "cookie",
+    "etag",
+    "expires",
+    "host",
+    "last-modified",
+    "location",
+    "retry-after",
+    "set-cookie",
+    "vary",
+];
+
 impl Form for FieldName {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "the name of a header field in quotes", |text| {
-            let hint = "as \"X-Request-Id\"";
+            let hint = "name one that says nothing else";
             match text.as_bytes() {
                 name if !fields::is_name(name) => {
                     Err(Complaint::new(format!("{text:?} is no name of a field"), hint))
                 }
-                name if is_ours(name) => {
+                name if is_ours(name) || TAKEN.iter().any(|taken| text.eq_ignore_ascii_case(taken)) => {
                     Err(Complaint::new(format!("the field {text} has a meaning of its own"), hint))
                 }
                 _ => Ok(Self(text.to_owned())),

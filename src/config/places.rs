@@ -56,9 +56,8 @@ fn own_file<'t, 'a>(tops: &'t [Node<'a>], key: &str) -> Option<(&'t Node<'a>, St
         }
         return None;
     }
-    // A name is in one file only.
-    let named = |top: &&Node<'_>| key.contains('.') && !descend((*top).clone(), key).1.contains('.');
-    tops.iter().find(named).or(tops.first()).map(|top| (top, key.to_owned()))
+    // A name is in one file only: where most of the key is written.
+    tops.iter().min_by_key(|top| descend((*top).clone(), key).1.len()).map(|top| (top, key.to_owned()))
 }
 
 /// `[3]` and what follows.
@@ -76,8 +75,11 @@ fn descend<'a, 'k>(node: Node<'a>, key: &'k str) -> (Node<'a>, &'k str) {
         Shape::Struct(_) => {
             node.fields().into_iter().find_map(|(name, field)| Some((field, behind(key, name)?)))
         }
+        // One name may be the beginning of another.
         Shape::Map(_) => {
-            node.entries().into_iter().find_map(|(name, value)| Some((value, behind(key, &name)?)))
+            let entries = node.entries().into_iter();
+            let found = entries.filter_map(|(name, value)| Some((value, behind(key, &name)?)));
+            found.min_by_key(|(_, rest)| rest.len())
         }
         Shape::Variant(_, Some(_)) => node.variant().and_then(|(_, inside)| Some((inside?, key))),
         _ => None,

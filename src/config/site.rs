@@ -117,7 +117,6 @@ fn error_pages(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<(u16, Pat
     Some(pages)
 }
 
-/// `shop.example`, `*.shop.example`.
 impl Site {
     /// Names the static roots of a site with an app by where they lead to now: a release whose code and files belong
     /// together is switched to by a reload, not by the link alone.
@@ -138,6 +137,7 @@ impl Site {
     }
 }
 
+/// `shop.example`, `*.shop.example`.
 impl Form for HostPattern {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a host name such as \"shop.example\"", parse_host)

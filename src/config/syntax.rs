@@ -182,6 +182,24 @@ impl<'t> Brackets<'t> {
         self.at += rest.find(end).map_or(rest.len(), |found| found + end.len());
     }
 
+    /// Goes on behind the comment that has begun; others may stand in it.
+    fn skip_comment(&mut self) {
+        let mut depth = 0_usize;
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let Some(found) = rest.find(['*', '/']) else { return self.at = self.text.len() };
+            let pair = rest.get(found..).unwrap_or_default();
+            let step = if pair.starts_with("*/") || pair.starts_with("/*") { 2 } else { 1 };
+            self.at += found + step;
+            match (pair.starts_with("*/"), step) {
+                (true, _) if depth == 0 => return,
+                (true, _) => depth -= 1,
+                (false, 2) => depth += 1,
+                _ => {}
+            }
+        }
+    }
+
     /// Goes on behind the string that begins here, after its first quotation mark.
     fn skip_string(&mut self, start: usize) {
         let rest = self.text.get(self.at..).unwrap_or_default();
@@ -215,7 +233,7 @@ impl Iterator for Brackets<'_> {
             match char {
                 '"' => self.skip_string(start),
                 '/' if rest.starts_with("//") => self.skip_to("\n"),
-                '/' if rest.starts_with("/*") => self.skip_to("*/"),
+                '/' if rest.starts_with("/*") => self.skip_comment(),
                 'r' if raw.starts_with('"') => {
                     let count = hashes.len() - raw.len();
                     self.at += count + 1;

@@ -61,16 +61,20 @@ fn each_kind_of_mistake_has_its_message() {
         (main("log: (access: \"Off\")"), "1:16: log.access: `Off` stands without quotes here"),
         (
             main("log: (request_id: \"X Id\")"),
-            "1:20: log.request_id: \"X Id\" is no name of a field; as \"X-Request-Id\"",
+            "1:20: log.request_id: \"X Id\" is no name of a field; name one that says nothing else",
         ),
         (
             main("log: (request_id: \"date\")"),
-            "1:20: log.request_id: the field date has a meaning of its own; as \"X-Request-Id\"",
+            "1:20: log.request_id: the field date has a meaning of its own; name one",
         ),
         (
             location("path: \"/\", to: Respond()")
                 .replace("locations", "client_address: \"X-Real-IP\", locations"),
             "1:46: sites[0].client_address: nobody is trusted to send it; name the proxies in `trusted_proxies`",
+        ),
+        (
+            main("log: (request_id: \"Content-Type\")"),
+            "1:20: log.request_id: the field Content-Type has a meaning of its own",
         ),
         // announced, not there yet
         (
@@ -381,6 +385,7 @@ fn what_is_no_ron_is_explained_where_it_begins() {
             "2:11: syntax error: `(` is not closed; put a `)`",
         ),
         (format!("{good})"), "1:72: syntax error: `)` closes nothing"),
+        (format!("/* ( /* [ */ ( */ {good})"), "1:90: syntax error: `)` closes nothing"),
         (
             "(\n  user: \"www,\n  pid_file: \"x\",\n)".to_owned(),
             "2:9: syntax error: the string that begins here goes over the end of its line; is its `\"` missing?",
@@ -487,7 +492,7 @@ fn what_is_found_later_has_its_place_in_the_file_that_it_comes_from() {
             "(\n  include: [\"sites/*.ron\"],\n  apps: { \"v.1\": (module: \"v\", chdir: \"v\") },\n  sites: [(\n    listen: [\":1\"],\n    locations: [(path: \"/\", to: App(\"v.1\"))],\n  )],\n)",
         )
         .with("sites/a.ron", "(\n  sites: [\n    (listen: [\":2\", \":3\"], names: [\"a\"],\n      error_pages: {404: \"404\"}, locations: [(path: \"/\", to: Files(\"a\"))]),\n  ],\n)")
-        .with("sites/b.ron", "(\n  sites: [(listen: [\":2\"], names: [\"b\"],\n    locations: [(path: \"/\", to: Respond())])],\n  cron: [(name: \"n\", at: \"@daily\",\n    command: [\"x\"])],\n)");
+        .with("sites/b.ron", "(\n  sites: [(listen: [\":2\"], names: [\"b\"],\n    locations: [(path: \"/\", to: Respond())])],\n  cron: [(name: \"n\", at: \"@daily\",\n    command: [\"x\"])],\n  apps: {\"b\": (module: \"b\"), \"b.eu\": (module: \"b\", chdir: \"gone\")},\n)");
     let found = |keys: &[&str]| {
         let look = |_: &Config, _: bool| {
             (keys.iter().map(|key| Problem::of("hatchery.ron", key, "wrong")).collect(), Vec::new())
@@ -499,6 +504,8 @@ fn what_is_found_later_has_its_place_in_the_file_that_it_comes_from() {
     for (key, place) in [
         ("apps.v.1.chdir", "hatchery.ron:3:39: apps.v.1.chdir"),
         ("apps.v.1.home", "hatchery.ron:3:18: apps.v.1.home"),
+        ("apps.b.home", "sites/b.ron:6:15: apps.b.home"),
+        ("apps.b.eu.chdir", "sites/b.ron:6:59: apps.b.eu.chdir"),
         ("sites[0].listen[0]", "hatchery.ron:5:14: sites[0].listen[0]"),
         ("sites[1].listen[1]", "sites/a.ron:3:21: sites[0].listen[1]"),
         ("sites[1].error_pages[404]", "sites/a.ron:4:26: sites[0].error_pages.404"),
