@@ -30,7 +30,7 @@ pub(crate) fn origin(
     }
     let mut client = peer;
     let mut passed = 0;
-    for hop in list(head, "x-forwarded-for") {
+    for hop in list(head, "x-forwarded-for").take_while(|_| named.is_none()) {
         let Some(address) = address(hop) else { break };
         client = Some(address);
         if !trusts(client) {
@@ -98,6 +98,17 @@ mod tests {
         let head = head(&[("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-Proto", "https")]);
         let origin = origin(&head, ip("192.0.2.7"), Scheme::Http, None, ten);
         assert_eq!(origin, Origin { client: ip("192.0.2.7"), trusted: false, scheme: Scheme::Http });
+    }
+
+    #[test]
+    fn where_a_field_names_the_client_x_forwarded_for_says_nothing_of_the_scheme_either() {
+        let head = head(&[
+            ("X-Real", "203.0.113.9"),
+            ("X-Forwarded-For", "10.9.9.9"),
+            ("X-Forwarded-Proto", "https, http"),
+        ]);
+        let origin = origin(&head, ip("10.0.0.1"), Scheme::Http, Some("X-Real"), ten);
+        assert_eq!(origin, Origin { client: ip("203.0.113.9"), trusted: true, scheme: Scheme::Http });
     }
 
     #[test]

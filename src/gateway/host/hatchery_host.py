@@ -1053,7 +1053,7 @@ class Django:
 
 
 def main(kind=Host):
-    if sys.version_info < (3, 7):
+    if sys.version_info < (3, 7):  # 3.7 is not tried any more, but nothing keeps it from running
         sys.exit("Python 3.8 or newer is needed; %s is %d.%d" % ((sys.executable,) + tuple(sys.version_info[:2])))
     prefix = "HATCHERY_HOST_"
     names = [name for name in os.environ if name.startswith(prefix)]
