@@ -38,7 +38,8 @@ pub(crate) fn hang(worker: Process) {
 #[test]
 fn a_worker_that_hangs_in_a_turn_is_ended_and_replaced() {
     let server = Setup::new(&format!("    workers: (processes: 2),\n{SITE}")).start();
-    let server = server.tolerant(&["hangs in one turn of its loop"]);
+    // On a busy machine the reader of the log may fall behind the load.
+    let server = server.tolerant(&["hangs in one turn of its loop", "cannot write the access log"]);
     let workers = server.wait_ready(SOON, "worker", 2);
     let victim = workers[0];
     let load = Load::start(server.address, 16, &["/"]);
