@@ -256,7 +256,9 @@ impl Client {
             return self.lost(key, cx);
         }
         if self.has_left(key, cx) {
-            return if self.h1.waiting().is_empty() { self.close(key, cx) } else { DriveEnd::Again };
+            // What has begun is broken off, as the protocol can show it; what has not is nothing.
+            let nothing = self.h1.end() == End::Open && self.h1.waiting().is_empty();
+            return if nothing { self.close(key, cx) } else { DriveEnd::Again };
         }
         DriveEnd::Idle
     }

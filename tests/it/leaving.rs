@@ -2,7 +2,7 @@
 
 use crate::harness::{Connection, Gate, SOON, Server, Setup, Upstream, get, holds, noise, wait_until};
 use nix::sys::signal::Signal;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -170,6 +170,19 @@ fn a_stream_without_end_is_closed_also_where_it_begins_after_its_client_has_left
     assert_eq!(pipelined.reply("GET").unwrap().text(), "/app/hold");
     assert!(server.wait_log("\"GET /behind/stream ").contains("\" 499 "));
     wait_until(SOON, "no connection to the server stays", || holds(upstream.open() == 0, upstream.open()));
+}
+
+#[test]
+fn a_stream_that_only_its_end_would_complete_is_reset_for_who_has_closed_its_side() {
+    let upstream = endless();
+    let server = start("", &[&upstream]);
+    let mut old = Connection::open(server.address).unwrap();
+    old.send("GET /behind/stream HTTP/1.0\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(old.reply_head().unwrap().status, 200);
+    old.socket().shutdown(Shutdown::Write).unwrap();
+    assert!(server.wait_log("\"GET /behind/stream HTTP/1.0\"").contains("\" 499 "));
+    let rest = old.rest();
+    assert!(rest.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset), "{rest:?}");
 }
 
 #[test]
