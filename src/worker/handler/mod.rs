@@ -3,4 +3,5 @@
 
 pub(crate) mod file;
 pub(crate) mod fixed;
+mod looks;
 pub(crate) mod pages;

@@ -4,6 +4,7 @@
 //! as nobody knows what a path leads to by then. What was read is sent until that is known.
 
 use super::fixed;
+use super::looks::Looks;
 use crate::buf::Segment;
 use crate::config::Config;
 use crate::h1::Prepared;
@@ -16,10 +17,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
-/// How often the file of a page is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A larger one is not read.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -57,8 +55,7 @@ struct Own {
     status: u16,
     path: PathBuf,
     read: Option<(Metadata, Rc<Page>)>,
-    look_at: Time,
-    looks: bool,
+    looks: Looks,
     warned: bool,
 }
 
@@ -120,8 +117,7 @@ impl Pages {
             status: *status,
             path: path.clone(),
             read: None,
-            look_at: Time::ZERO,
-            looks: false,
+            looks: Looks::default(),
             warned: false,
         };
         let own = config.sites.iter().map(|site| site.error_pages.iter().map(own).collect());
@@ -144,7 +140,7 @@ impl Pages {
     /// What a look has brought; `None`: it could not be made, and is tried again later.
     pub(crate) fn take_in(&mut self, (site, number): (usize, usize), read: Option<Read>) {
         let Some(own) = self.own.get_mut(site).and_then(|site| site.get_mut(number)) else { return };
-        own.looks = false;
+        own.looks.over();
         if let Some(read) = read {
             own.take_in(read);
         }
@@ -156,7 +152,7 @@ impl Pages {
         let pages = site.and_then(|site| Some((site, own.get_mut(site)?)));
         if let Some((site, pages)) = pages {
             for (number, own) in pages.iter_mut().enumerate().filter(|(_, own)| own.status == status) {
-                if own.is_due(now) {
+                if own.looks.is_due(now) {
                     due.push((site, number));
                 }
                 if let Some((_, page)) = &own.read {
@@ -176,15 +172,6 @@ impl Pages {
 }
 
 impl Own {
-    /// Whether it is time for another look, which is then under way.
-    fn is_due(&mut self, now: Time) -> bool {
-        let due = now >= self.look_at && !self.looks;
-        if due {
-            (self.look_at, self.looks) = (now.after(LOOK_EVERY), true);
-        }
-        due
-    }
-
     fn take_in(&mut self, read: Read) {
         match read.0 {
             Ok(found) => {
@@ -240,12 +227,12 @@ fn content_type(path: &Path) -> &'static str {
 mod tests {
     use super::*;
     use std::fs;
+    use std::time::Duration;
 
     #[test]
     fn a_page_of_the_sites_own_is_read_again_when_it_changes_and_replaced_when_it_is_gone() {
         let path = std::env::temp_dir().join(format!("hatchery-pages-{}.txt", std::process::id()));
-        let (read, look_at) = (None, Time::ZERO);
-        let own = Own { status: 404, path: path.clone(), read, look_at, looks: false, warned: false };
+        let own = Own { status: 404, path: path.clone(), read: None, looks: Looks::default(), warned: false };
         let mut pages = Pages { built_in: Vec::new(), own: vec![vec![own], vec![]], due: Vec::new() };
         let mut text = |site, status, seconds| {
             let now = Time::ZERO.after(Duration::from_secs(seconds));

@@ -12,16 +12,12 @@ use crate::sys::file::{
     open_directory_on_mount, open_file as open_for_reading, open_on_mount, open_through_links,
 };
 use crate::sys::inotify::Watch;
-use crate::timer::Time;
+use crate::worker::handler::looks::Looks;
 use nix::errno::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often the root itself is looked at: a deployment may have put another directory in its place.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What has come in the place of a root.
 #[derive(Debug)]
@@ -65,7 +61,7 @@ pub(super) struct Root {
     id: (u64, u64),
     near: bool,
     pub(super) watch: Option<Watch>,
-    /// Whether its path names another directory now.
+    /// Whether its path names another directory now: a deployment may have put one in its place.
     pub(super) looks: Looks,
     /// Distinguishes what is cached of different directories.
     pub(super) number: u32,
@@ -146,29 +142,6 @@ pub(super) fn look(path: PathBuf, known: Option<(u64, u64)>) -> impl FnOnce() ->
             _ => Replaced::By(found),
         },
         _ => Replaced::No,
-    }
-}
-
-/// When a path is to be looked at again.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    at: Time,
-    under_way: bool,
-}
-
-impl Looks {
-    /// Whether it is time to see what the path names now; that is under way then.
-    pub(super) fn is_due(&mut self, now: Time) -> bool {
-        let due = now >= self.at && !self.under_way;
-        if due {
-            (self.at, self.under_way) = (now.after(LOOK_EVERY), true);
-        }
-        due
-    }
-
-    /// That is over.
-    pub(super) fn over(&mut self) {
-        self.under_way = false;
     }
 }
 
