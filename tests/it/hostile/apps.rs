@@ -102,9 +102,14 @@ fn what_is_no_message_for_the_master_costs_a_process_its_place_and_the_log_one_l
 #[test]
 fn a_process_that_ends_is_told_by_its_end() {
     let server = setup("").start().tolerant(&["connection closed before a response"]);
-    for _ in 0..3 {
+    for round in 0..3 {
         let first = pid(&server);
         assert_eq!(get(server.address, "/die").status, 502);
+        // A request meanwhile would find its other thread unreachable, and be told of first.
+        wait_until(SOON, "its end is told", || {
+            let told = server.log().iter().filter(|line| line.contains("app shop died: exit 7")).count();
+            holds(told > round, told)
+        });
         wait_until(SOON, "another process serves", || {
             let reply = get(server.address, "/");
             holds(reply.status == 200 && reply.text() != format!("process {first}"), reply)
