@@ -207,6 +207,7 @@ color:#222;background:#fff}h1{font-size:1.25rem;word-break:break-all}table{borde
 th{text-align:left;color:#555}th,td{padding:.2rem .5rem;border-bottom:1px solid #eee}\
 td:nth-child(n+2){white-space:nowrap;color:#555;font-variant-numeric:tabular-nums}\
 th:nth-child(2),td:nth-child(2){text-align:right}\
-a{color:#06c;text-decoration:none;word-break:break-all}a:hover{text-decoration:underline}\
+a{color:#06c;text-decoration:none;overflow-wrap:anywhere}a:hover{text-decoration:underline}\
+@media(max-width:36rem){th,td{padding:.2rem}td:nth-child(3){white-space:normal}body{padding:0 .75rem}}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td:nth-child(n+2){color:#999}\
 th,td{border-color:#333}a{color:#6af}}";
