@@ -30,6 +30,7 @@
 //! | worker | forked event loop that owns client connections |
 //! | app process | an exec'd Python interpreter running the embedded host program |
 //! | host | what serves an app in its processes, and what it is told: a kind of app, described in `config::host` |
+//! | child | a process that the master has started or adopted, of whatever role, until it is reaped: a row of its one table |
 //! | unit | what can run one request of an app at a time: one thread of one app process |
 //! | pool | processes of one kind kept alive together: the workers, one app |
 //! | slot | the place of one process in its pool; it is refilled when its process dies |

@@ -212,6 +212,13 @@ pub struct Reader {
     broken: Option<Error>,
 }
 
+/// Fed with these bytes.
+impl From<Vec<u8>> for Reader {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+}
+
 impl Reader {
     /// A reader at the beginning of a stream; allocates nothing.
     #[must_use]
@@ -257,8 +264,9 @@ impl Reader {
 
     /// What was fed and is not yet part of a frame, to go on with in another reader. Not in the midst of a BODY.
     #[must_use]
-    pub(crate) fn rest(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+    pub(crate) fn into_rest(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.start);
+        self.bytes
     }
 
     /// Whether the reader stands between two frames: an end of the stream here loses nothing.

@@ -131,33 +131,35 @@ const LENGTH: usize = 2;
 const LONGEST: usize = PACKET - LENGTH;
 
 /// Cuts what workers write into messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reader {
     bytes: Vec<u8>,
     start: usize,
 }
 
-impl Reader {
-    /// Takes bytes read from the pipe.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..self.start);
-        self.start = 0;
-        self.bytes.extend_from_slice(bytes);
+/// Of bytes read from the pipe.
+impl From<Vec<u8>> for Reader {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
     }
+}
 
+impl Reader {
     /// The next message, `None` if more bytes are needed; `Some(None)` for one of no known kind.
     pub(crate) fn poll(&mut self) -> Option<Option<ToMaster>> {
-        let (length, rest) = self.rest().split_first_chunk::<LENGTH>()?;
+        let rest = self.bytes.get(self.start..)?;
+        let (length, rest) = rest.split_first_chunk::<LENGTH>()?;
         let message = rest.get(..usize::from(u16::from_le_bytes(*length)))?;
         let decoded = ToMaster::decode(message);
         self.start += LENGTH + message.len();
         Some(decoded)
     }
 
-    /// What was fed and is not yet part of a message.
+    /// What was fed and is not yet part of a message: what the next reader begins with.
     #[must_use]
-    pub(crate) fn rest(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+    pub(crate) fn into_rest(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.start);
+        self.bytes
     }
 }
 
@@ -239,12 +241,13 @@ mod tests {
         // In one go, and byte by byte.
         let wire: Vec<u8> = up.iter().flat_map(ToMaster::encode).collect();
         for piece in [wire.len(), 1] {
-            let (mut reader, mut heard) = (Reader::default(), Vec::new());
+            let (mut rest, mut heard) = (Vec::new(), Vec::new());
             for bytes in wire.chunks(piece) {
-                reader.feed(bytes);
+                let mut reader = Reader::from([rest.as_slice(), bytes].concat());
                 heard.extend(std::iter::from_fn(|| reader.poll()).map(Option::unwrap));
+                rest = reader.into_rest();
             }
-            assert_eq!((heard.as_slice(), reader.rest()), (&up[..], &b""[..]));
+            assert_eq!((heard.as_slice(), rest.as_slice()), (&up[..], &b""[..]));
         }
     }
 
@@ -259,15 +262,14 @@ mod tests {
             ] {
                 let packet = message.encode();
                 assert!((PACKET - 8..=PACKET).contains(&packet.len()), "{piece:?}: {}", packet.len());
-                let mut reader = Reader::default();
-                reader.feed(&packet);
+                let mut reader = Reader::from(packet);
                 let kept = match reader.poll().unwrap().unwrap() {
                     ToMaster::Failed(text)
                     | ToMaster::Runs { request: text, .. }
                     | ToMaster::Stuck { reason: text, .. } => text,
                     other => panic!("{other:?}"),
                 };
-                assert!(text.starts_with(&kept) && kept.len() > 100 && reader.rest().is_empty());
+                assert!(text.starts_with(&kept) && kept.len() > 100 && reader.into_rest().is_empty());
             }
         }
     }
@@ -290,8 +292,7 @@ mod tests {
             assert_eq!(ToMaster::decode(packet), None);
             assert_eq!(ToWorker::decode(packet), None);
         }
-        let mut reader = Reader::default();
-        reader.feed(b"\0\0\x01\0\x63\x08\0\"Closed\"\x09");
+        let mut reader = Reader::from(b"\0\0\x01\0\x63\x08\0\"Closed\"\x09".to_vec());
         assert_eq!([reader.poll(), reader.poll()], [Some(None), Some(None)], "nothing, and no known kind");
         assert_eq!((reader.poll(), reader.poll()), (Some(Some(ToMaster::Closed)), None));
     }

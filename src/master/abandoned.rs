@@ -2,115 +2,40 @@
 //! are reaped. When one is given up, the cores decide (`supervisor`, `supervisor::templates`, `cron`).
 
 use super::Master;
-use super::child::{Child, Role};
+use super::child::{Child, Id, Role};
 use crate::control::command;
-use crate::supervisor::{self, ChildId, Exit, Input, templates};
-use crate::sys::process;
+use crate::supervisor;
 use crate::sys::stuck::{self, Stuck};
 use crate::timer::Time;
-use serde::{Deserialize, Serialize};
-
-/// One process that was sent KILL.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Abandoned {
-    /// As in titles and logs.
-    name: String,
-    process: process::Child,
-    what: What,
-}
-
-/// What the process was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum What {
-    /// A process of a pool; of a worker its row, which nobody else may have while it is there.
-    Child(ChildId, Option<u16>),
-    /// A template.
-    Template,
-    /// A run of a cron job.
-    Run(crate::cron::RunId),
-    /// The trial of a new program, which was killed a moment ago and is only not waited for.
-    Trial,
-}
-
-impl Abandoned {
-    /// A process that was sent KILL.
-    pub(super) fn new(name: String, process: process::Child, what: What) -> Self {
-        Self { name, process, what }
-    }
-
-    /// Whether this is the process of that id.
-    pub(super) fn is(&self, pid: u32) -> bool {
-        self.process.pid == pid
-    }
-
-    /// The row of the board that it holds.
-    pub(super) fn row(&self) -> Option<u16> {
-        match self.what {
-            What::Child(_, row) => row,
-            What::Template | What::Run(_) | What::Trial => None,
-        }
-    }
-}
 
 impl Master {
-    /// A process of a pool does not die: it has no place any more, and nobody talks to it.
-    pub(super) fn abandon_child(&mut self, id: ChildId, now: Time) {
-        let Some(child) = self.children.remove(&id) else { return };
-        let name = child.name();
-        let row = match &child.role {
-            Role::Worker(worker) => Some(worker.row),
-            Role::App(_) | Role::Daemon(_) => None,
-        };
-        let Child { process, pool, slot, role, .. } = child;
-        self.clear_up(&name, (pool, slot), role, now);
-        self.abandon(Abandoned::new(name, process, What::Child(id, row)));
-    }
-
-    /// Nothing waits for that process any more.
-    pub(super) fn abandon(&mut self, process: Abandoned) {
-        if process.what != What::Trial {
+    /// A child that was sent KILL does not die: it has no place any more, and nobody talks to it.
+    pub(super) fn abandon(&mut self, id: Id, now: Time) {
+        let Some(child) = self.children.find_mut(id) else { return };
+        let (name, pid) = (child.name.clone(), child.process.pid);
+        // The trial was killed a moment ago and is only not waited for.
+        if id != Id::Trial {
             log::error!(
                 target: "hatchery",
-                "{} (process {}) was killed and does not die: {}; it is left alone from now on",
-                process.name,
-                process.process.pid,
-                reason(process.process.pid)
+                "{name} (process {pid}) was killed and does not die: {}; it is left alone from now on",
+                reason(pid)
             );
         }
-        self.abandoned.push(process);
-    }
-
-    /// A process has ended: whether it was one that had been given up.
-    pub(super) fn bury_abandoned(&mut self, pid: u32, exit: Exit, now: Time) -> bool {
-        let Some(at) = self.abandoned.iter().position(|known| known.process.pid == pid) else { return false };
-        let Abandoned { name, what, .. } = self.abandoned.swap_remove(at);
-        let told = |name: &str| {
-            log::info!(target: "hatchery", "{name} (process {pid}), which did not die, has ended: {exit}");
-        };
-        match what {
-            // The supervisor tells the operator itself.
-            What::Child(child, _) => self.supervisor.on(Input::Exited { child, exit }, now),
-            What::Template => {
-                told(&name);
-                self.template_input(templates::Input::Buried { pid }, now);
-            }
-            What::Run(run) => {
-                told(&name);
-                self.scheduler.exited(run, exit, crate::sys::clock::wall(), now);
-            }
-            What::Trial => {}
-        }
-        true
+        let given_up = Role::GivenUp(child.role.worker().map(|worker| worker.row));
+        let role = std::mem::replace(&mut child.role, given_up);
+        (child.launch, child.held.voice) = (None, None);
+        let output = child.output.take();
+        self.clear_up(&name, role, output, now);
     }
 
     /// The server has stopped: says what is still there; whether anything is.
     pub(super) fn tell_left_behind(&self) -> bool {
-        let left = self.abandoned.iter().filter(|known| known.what != What::Trial);
-        for Abandoned { name, process, .. } in left.clone() {
-            let (pid, why) = (process.pid, reason(process.pid));
+        let left = || self.children.values().filter(|child| child.is_given_up() && child.id != Id::Trial);
+        for Child { process, held, .. } in left() {
+            let (name, pid, why) = (&held.name, process.pid, reason(process.pid));
             log::error!(target: "hatchery", "left behind: {name} (process {pid}), which does not die: {why}");
         }
-        left.count() > 0
+        left().next().is_some()
     }
 
     /// For `status`: a process of a pool.

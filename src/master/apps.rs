@@ -3,28 +3,25 @@
 
 mod running;
 
+use super::child::{Child, Held, Id, Origin, Role};
 use super::environment::{Environment, refused, string};
 use super::generation::Generation;
 use super::inquiry::Inquiry;
-use super::journal::Journal;
 use super::output::Output;
-use super::voice::{Heard, Voice};
-use super::{Channel, Token};
 use crate::config::{App as Settings, HostProgram, Ready};
 use crate::control::{app_socket, frame, text};
-use crate::supervisor::{Break, ChildId, Exit};
+use crate::supervisor::ChildId;
 use crate::sys::carried::Carried;
 use crate::sys::listener::Bound;
 use crate::sys::place::Place;
-use crate::sys::poll::{Interest, Set};
-use crate::sys::process::{self, Launch, LaunchStep, Program};
+use crate::sys::process::{self, LaunchStep, Program};
 use crate::sys::{channel, listener, rights, signals, socket, user};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +43,10 @@ const WAITING: usize = 64 * 1024;
 pub(super) struct App {
     /// Name of the app.
     pub(super) name: String,
+    /// Its pool on the board.
+    pub(super) pool: u16,
+    /// Its slot there.
+    pub(super) slot: u16,
     /// Which process of its slot it is, on the board; unique in the slot.
     pub(super) incarnation: u32,
     /// Threads, that is units.
@@ -56,10 +57,6 @@ pub(super) struct App {
     pub(super) ending: bool,
     /// Threads that it waits for with that, as it says.
     lingering: Vec<String>,
-    /// It said that it serves, or why it cannot.
-    pub(super) answered: bool,
-    /// It said that its requests will fail.
-    troubled: bool,
     /// Its ready request runs; after an upgrade: is to run again.
     pub(super) inquired: bool,
     /// What it is asked before it serves; after an upgrade as the configuration says.
@@ -70,11 +67,7 @@ pub(super) struct App {
     pub(super) inquiry: Option<Inquiry>,
     /// Where it is told something; `None` once it does not listen.
     ear: Option<Carried<File>>,
-    /// What it says.
-    voice: Voice<frame::Reader>,
     waiting: Vec<u8>,
-    launch: Option<Launch>,
-    start: Start,
     /// It was forked from a template: its memory is shared in part.
     pub(super) preloaded: bool,
     /// Longest time of a request.
@@ -83,17 +76,8 @@ pub(super) struct App {
     pub(super) running: Running,
     /// When we have connected to it last.
     reached: Option<Time>,
-    /// What it prints.
-    pub(super) output: Output,
     /// Where it listens.
     pub(super) socket: PathBuf,
-}
-
-/// What the program is started with, to say what is wrong if it cannot be.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Start {
-    python: PathBuf,
-    directory: PathBuf,
 }
 
 /// A process's ends of what we share with it.
@@ -109,27 +93,6 @@ pub(super) struct Ends {
     pub(super) output: OwnedFd,
 }
 
-/// What a process of an app says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// It imported the app.
-    Ready,
-    /// It cannot serve; its exit follows.
-    Failed(String),
-    /// It has served as many requests as it should.
-    Worn {
-        /// How many.
-        requests: u32,
-    },
-    /// No request of the worker in this row runs in this unit any more.
-    Free {
-        /// Row of the worker.
-        row: u16,
-        /// Unit, that is thread.
-        unit: u16,
-    },
-}
-
 /// Which process to start.
 pub(super) struct Wanted<'a> {
     /// What it is started from.
@@ -142,8 +105,8 @@ pub(super) struct Wanted<'a> {
     pub(super) slot: u16,
     /// Number of the generation, for the title.
     pub(super) number: u32,
-    /// Which process of its slot it will be.
-    pub(super) incarnation: u32,
+    /// Its name for the supervisor.
+    pub(super) child: ChildId,
     /// It says WORN after so many requests.
     pub(super) max_requests: Option<u32>,
     /// What would make its requests fail is a failure to boot.
@@ -158,18 +121,22 @@ pub(super) struct Wanted<'a> {
 ///
 /// # Errors
 /// For the log: why there is no process.
-pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<(process::Child, App)> {
-    let (mut app, ends) = prepare(wanted)?;
+pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<Child> {
+    let (held, ends) = prepare(wanted)?;
     let mut settings = host_settings(wanted)?;
     settings.extend(process_settings(wanted)?);
     settings.extend([("HEAR_FD", "3"), ("TELL_FD", "4"), ("LISTEN_FD", "5")].map(own));
     let Ends { hear, tell, listener, output } = ends;
     let host = wanted.settings()?.kind.program();
     let program = program(wanted, &host, &settings, vec![hear, tell, listener], output)?;
-    let (child, launch) = process::spawn(&program).inspect_err(|_| remove(&app.socket))?;
+    let child = held.start(&program, origin(wanted.settings()?)).inspect_err(|_| remove(&wanted.socket()))?;
     program.descriptors.last().into_iter().for_each(expect_bodies);
-    app.launch = Some(launch);
-    Ok((child, app))
+    Ok(child)
+}
+
+/// Of a program of this app.
+pub(super) fn origin(settings: &Settings) -> Origin {
+    Origin::Host(settings.kind.interpreter().to_owned(), settings.chdir.clone())
 }
 
 fn own((name, value): (&'static str, &str)) -> (&'static str, String) {
@@ -180,39 +147,38 @@ fn own((name, value): (&'static str, &str)) -> (&'static str, String) {
 ///
 /// # Errors
 /// For the log: what could not be opened.
-pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(App, Ends)> {
+pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(Held, Ends)> {
     let settings = wanted.settings()?;
-    let socket = app_socket(wanted.runtime_dir, wanted.pool, wanted.slot, wanted.incarnation);
+    let socket = wanted.socket();
     let listener = listen(&socket, wanted.generation)?.socket.release();
     let (ear, hear) = channel::to_child()?;
     let (voice, tell) = channel::from_child()?;
     let (read, write) = channel::from_child()?;
     let mut app = App {
         name: settings.name.clone(),
-        incarnation: wanted.incarnation,
+        pool: wanted.pool,
+        slot: wanted.slot,
+        incarnation: wanted.incarnation(),
         threads: settings.kind.units(),
         leaving: false,
         ending: false,
         lingering: Vec::new(),
-        answered: false,
-        troubled: false,
         inquired: false,
         ready: settings.ready.clone(),
         inquiry: None,
         ear: Some(ear.into()),
-        voice: Voice::new(voice),
         waiting: Vec::new(),
         timeout: settings.timeout,
         running: Running::default(),
         reached: None,
-        launch: None,
-        start: Start::of(settings),
         preloaded: false,
-        output: Output::new(&settings.name, read).with_past(),
         socket,
     };
     wanted.workers.iter().for_each(|worker| app.admit(*worker));
-    Ok((app, Ends { hear, tell, listener, output: write }))
+    let name = format!("app {} {}", settings.name, wanted.slot);
+    let output = Output::new(&settings.name, read).with_past();
+    let held = Held::new(Id::Pool(wanted.child), name, Role::App(Box::new(app))).says(voice).prints(output);
+    Ok((held, Ends { hear, tell, listener, output: write }))
 }
 
 impl Wanted<'_> {
@@ -220,6 +186,15 @@ impl Wanted<'_> {
     pub(super) fn settings(&self) -> io::Result<&Settings> {
         let settings = self.generation.config.apps.get(self.app);
         settings.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Children are numbered upwards for ever, so the incarnations in a slot grow.
+    fn incarnation(&self) -> u32 {
+        self.child.0 as u32
+    }
+
+    fn socket(&self) -> PathBuf {
+        app_socket(self.runtime_dir, self.pool, self.slot, self.incarnation())
     }
 }
 
@@ -305,134 +280,39 @@ pub(super) fn program(
     })
 }
 
-impl Start {
-    /// Of a program of this app.
-    pub(super) fn of(settings: &Settings) -> Self {
-        Self { python: settings.kind.interpreter().to_owned(), directory: settings.chdir.clone() }
-    }
-
-    /// Why the program could not be started, for the operator.
-    pub(super) fn failed(&self, step: LaunchStep, error: &io::Error) -> String {
-        let python = self.python.display();
-        match step {
-            LaunchStep::Execute if error.kind() == io::ErrorKind::PermissionDenied => format!(
-                "cannot start the interpreter {python}: {error}; may the user it runs as execute it, and enter every \
-                 directory above it?"
-            ),
-            LaunchStep::Execute if self.python.is_symlink() && !self.python.exists() => format!(
-                "cannot start the interpreter {python}: it is a link to a Python that is not there any more; make the \
-                 virtualenv again (python3 -m venv --clear DIR, and install its packages)"
-            ),
-            LaunchStep::Execute => format!(
-                "cannot start the interpreter {python}: {error}; `home` must be a virtualenv (python3 -m venv DIR makes \
-                 one)"
-            ),
-            LaunchStep::Directory => {
-                format!("cannot enter the directory {} (chdir): {error}", self.directory.display())
-            }
-            _ => refused("", step, error),
+/// Why the program could not be started, for the operator.
+pub(super) fn cannot_start(path: &Path, directory: &Path, step: LaunchStep, error: &io::Error) -> String {
+    let python = path.display();
+    match step {
+        LaunchStep::Execute if error.kind() == io::ErrorKind::PermissionDenied => format!(
+            "cannot start the interpreter {python}: {error}; may the user it runs as execute it, and enter every \
+             directory above it?"
+        ),
+        LaunchStep::Execute if path.is_symlink() && !path.exists() => format!(
+            "cannot start the interpreter {python}: it is a link to a Python that is not there any more; make the \
+             virtualenv again (python3 -m venv --clear DIR, and install its packages)"
+        ),
+        LaunchStep::Execute => format!(
+            "cannot start the interpreter {python}: {error}; `home` must be a virtualenv (python3 -m venv DIR makes \
+             one)"
+        ),
+        LaunchStep::Directory => {
+            format!("cannot enter the directory {} (chdir): {error}", directory.display())
         }
+        _ => refused("", step, error),
     }
 }
 
 impl App {
-    /// Waits until the process tells or prints something, or can be told what waits for it.
-    pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
-        if let Some(launch) = &self.launch {
-            set.add(launch.descriptor().as_fd(), Token::Child(id, Channel::Launch), Interest::READ);
-        }
-        if let Some(voice) = self.voice.descriptor() {
-            set.add(voice, Token::Child(id, Channel::Control), Interest::READ);
-        }
-        if let Some(ear) = &self.ear {
-            // poll(2) tells in any case that the process has closed its end.
-            let interest = Interest { read: false, write: !self.waiting.is_empty() };
-            set.add(ear.as_fd(), Token::Child(id, Channel::Ear), interest);
-        }
-        if let Some(inquiry) = &self.inquiry {
-            inquiry.watch(Token::Child(id, Channel::Inquiry), set);
-        }
-        self.output.watch(set, Token::Child(id, Channel::Output));
+    /// Its ear, as long as it listens, and whether something waits.
+    pub(super) fn ear(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        self.ear.as_ref().map(|ear| (ear.as_fd(), !self.waiting.is_empty()))
     }
 
-    /// Why its program could not be started, once that is known.
-    pub(super) fn launched(&mut self) -> Option<String> {
-        let (step, error) = self.launch.as_mut()?.outcome().inspect(|_| self.launch = None)??;
-        self.answers();
-        Some(self.start.failed(step, &error))
-    }
-
-    /// What the process has said: all of it, or about so many bytes.
-    pub(super) fn hear(&mut self, bytes: usize) -> Vec<Said> {
-        let (mut said, mut left) = (Vec::new(), bytes);
-        loop {
-            let (frames, error) = match self.voice.hear(&mut left) {
-                Heard::Silence => return said,
-                Heard::Words(frames) => (frames, None),
-                Heard::Garbled(frames, error) => (frames, Some(error)),
-            };
-            for frame in frames {
-                match self.understand(&frame) {
-                    Some(words) => said.extend(words),
-                    None => {
-                        log::debug!(target: "hatchery", "app {}: not for the master: {:?}", self.name, frame.header);
-                        self.voice.refuse();
-                        return said;
-                    }
-                }
-            }
-            if let Some(error) = error {
-                log::debug!(target: "hatchery", "app {}: unreadable control frames: {error:?}", self.name);
-            }
-        }
-    }
-
-    /// How the channel to the process ended, if it has.
-    pub(super) fn broken(&self) -> Option<Break> {
-        self.voice.broken().or(self.ear.is_none().then_some(Break::Closed))
-    }
-
-    /// It says that it serves, or why it cannot: whether it had not before.
-    fn answers(&mut self) -> bool {
-        self.output.forget_past();
-        !std::mem::replace(&mut self.answered, true)
-    }
-
-    /// `None`: a frame that no process of an app sends to the master.
-    fn understand(&mut self, frame: &frame::Frame) -> Option<Option<Said>> {
-        Some(match frame.header.kind {
-            frame::Kind::Hello => {
-                log::debug!(target: "hatchery", "app {}: {}", self.name, String::from_utf8_lossy(&frame.payload));
-                None
-            }
-            // Once: each is answered with a request of ours.
-            frame::Kind::Ready => self.answers().then_some(Said::Ready),
-            frame::Kind::Failed => {
-                self.answers();
-                Some(Said::Failed(String::from_utf8_lossy(&frame.payload).into_owned()))
-            }
-            frame::Kind::Trouble if !self.answered && !std::mem::replace(&mut self.troubled, true) => {
-                tell_trouble(&self.name, &frame.payload);
-                None
-            }
-            frame::Kind::Free => match frame.payload.as_slice() {
-                [r0, r1, u0, u1] => Some(Said::Free {
-                    row: u16::from_le_bytes([*r0, *r1]),
-                    unit: u16::from_le_bytes([*u0, *u1]),
-                }),
-                _ => return None,
-            },
-            frame::Kind::Worn => {
-                let requests = frame.payload.as_slice().try_into().map(u32::from_le_bytes).ok()?;
-                Some(Said::Worn { requests })
-            }
-            frame::Kind::Lingers => {
-                let names = String::from_utf8_lossy(&frame.payload);
-                self.lingering = names.split('\0').take(NAMED).map(named).collect();
-                None
-            }
-            _ => return None,
-        })
+    /// It says, separated by NUL, for which of its threads it waits.
+    pub(super) fn lingers(&mut self, names: &[u8]) {
+        let names = String::from_utf8_lossy(names);
+        self.lingering = names.split('\0').take(NAMED).map(named).collect();
     }
 
     /// What is known of why it does not end.
@@ -548,48 +428,14 @@ impl App {
         }
     }
 
-    /// Why it ended before it answered: what it printed says more than its exit code.
-    pub(super) fn silence(
-        &mut self,
-        name: &str,
-        exit: Exit,
-        journal: &mut Journal,
-        now: Time,
-    ) -> Option<String> {
-        last_words(&mut self.output, name, exit, journal, now)
-    }
-
-    /// It was reaped: logs what it still printed and removes its socket. As [`Output::finish`].
-    pub(super) fn bury(self, name: &str, journal: &mut Journal, now: Time) -> Option<Output> {
+    /// It is no more, or will not be.
+    pub(super) fn bury(self) {
         // The whole directory goes at the end anyway.
         remove(&self.socket);
-        self.output.finish(name, journal, now)
     }
-}
-
-/// An app serves, and its requests will fail, as it says.
-pub(super) fn tell_trouble(name: &str, text: &[u8]) {
-    log::error!(target: "hatchery", "app {name}: {}", String::from_utf8_lossy(text));
 }
 
 /// The name of a thread, for the log.
 fn named(name: &str) -> String {
     text::line(name).chars().take(LONGEST_NAME).collect()
 }
-
-/// Why a process ended before it answered, as far as what it printed tells; afterwards that is not kept.
-pub(super) fn last_words(
-    output: &mut Output,
-    name: &str,
-    exit: Exit,
-    journal: &mut Journal,
-    now: Time,
-) -> Option<String> {
-    output.read_last(name, journal, now);
-    let said = output.tail();
-    (!said.trim().is_empty())
-        .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
-}
-
-#[cfg(test)]
-mod tests;

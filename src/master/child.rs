@@ -1,37 +1,118 @@
-//! The processes of the pools: what the master holds of each while it lives.
+//! The processes of the master, in one table: whatever it has started or adopted, from its start until it is reaped. What they
+//! have in common is a [`Child`]; what differs is its [`Role`].
+//!
+//! | role | decided about by ([`Id`]) | says | hears | prints |
+//! |---|---|---|---|---|
+//! | worker | `supervisor` | `control::worker` | packets, with descriptors | |
+//! | process of an app | `supervisor` | frames | frames | to the log |
+//! | process of a daemon | `supervisor` | | | to the log |
+//! | template | `supervisor::templates` | frames | packets, with descriptors | to the log |
+//! | run of a cron job | `cron` | | | to the log |
+//! | trial of an upgrade | `supervisor` | a frame | | to the log |
+//! | given up: KILL has not ended it | as before | | | |
 
-use super::Channel;
-use super::Token;
-use super::apps::App;
+use super::apps::{self, App};
 use super::daemons::Daemon;
+use super::environment;
+use super::journal::Journal;
 use super::output::Output;
-use super::spawn::Line;
-use super::voice::{Heard, Voice};
-use crate::control::worker::{self, ToMaster, ToWorker};
-use crate::supervisor::{Break, ChildId};
+use super::template::Template;
+use super::voice::Voice;
+use super::{Channel, Token};
+use crate::control::worker::ToWorker;
+use crate::cron::RunId;
+use crate::supervisor::templates::Key;
+use crate::supervisor::{Break, ChildId, Exit, Kill};
 use crate::sys::carried::Carried;
 use crate::sys::poll::{Interest, Set};
+use crate::sys::process::{self, Launch, LaunchStep, Program};
 use crate::sys::sandbox::Applied;
-use crate::sys::{process, seqpacket};
+use crate::sys::{seqpacket, signals};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
-/// A process of a pool.
+/// The table, by process id: no other process has it until the child is reaped.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Children(BTreeMap<u32, Child>);
+
+/// A process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Child {
     /// The process.
     pub(super) process: process::Child,
-    /// Its pool.
-    pub(super) pool: u16,
-    /// Its slot in the pool.
-    pub(super) slot: u16,
     /// We sent it a SIGKILL.
     pub(super) killed: bool,
+    /// While it is not known whether its program could be started.
+    pub(super) launch: Option<(Launch, Origin)>,
+    /// Why it is of no use, of one that is told of at its end only.
+    pub(super) failure: Option<String>,
+    /// It said that it is ready, or why it is not.
+    pub(super) answered: bool,
+    /// It said that its requests will fail.
+    pub(super) troubled: bool,
+    /// What there was before the process.
+    pub(super) held: Held,
+}
+
+/// What the master holds of a process besides the process, and before there is one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// Who decides about it.
+    pub(super) id: Id,
+    /// As in titles and logs.
+    pub(super) name: String,
+    /// What it says.
+    pub(super) voice: Option<Voice>,
+    /// What it prints.
+    pub(super) output: Option<Output>,
     /// What it is.
     pub(super) role: Role,
+}
+
+/// Which core decides about a child, and the child's name there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Id {
+    /// In a pool: the supervisor.
+    Pool(ChildId),
+    /// `supervisor::templates`.
+    Template(Key),
+    /// `cron`.
+    Run(RunId),
+    /// The supervisor, of which there is one at a time.
+    Trial,
+}
+
+/// What a child is, with what the master holds of no other kind.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Role {
+    /// An event loop.
+    Worker(Worker),
+    /// A process of an app.
+    App(Box<App>),
+    /// A process of a daemon.
+    Daemon(Daemon),
+    /// What an app's processes are forked from.
+    Template(Template),
+    /// A run of a cron job.
+    Run,
+    /// Shows that a new program works.
+    Trial,
+    /// Nothing waits for it any more (`abandoned`). Of a worker: its row, which nobody else may have while it is there.
+    GivenUp(Option<u16>),
+}
+
+/// What a program is started from, to say what is wrong if it cannot be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Origin {
+    /// The interpreter of an app, and where it runs.
+    Host(PathBuf, PathBuf),
+    /// A command; the home of its user, if that is where it is to run.
+    Command(String, Option<PathBuf>),
 }
 
 /// How much of what a process says is taken in at once: whoever talks without end must neither hold up the others nor
@@ -54,52 +135,277 @@ impl Hearing {
     }
 }
 
-/// What a child is.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Role {
-    /// An event loop.
-    Worker(Worker),
-    /// A process of an app.
-    App(Box<App>),
-    /// A process of a daemon.
-    Daemon(Box<Daemon>),
+impl Children {
+    /// From now on it is one of ours.
+    pub(super) fn add(&mut self, child: Child) {
+        self.insert(child.process.pid, child);
+    }
+
+    /// What a core calls so: not what was given up.
+    pub(super) fn find(&self, id: Id) -> Option<&Child> {
+        self.values().find(|child| child.is(id))
+    }
+
+    /// The same.
+    pub(super) fn find_mut(&mut self, id: Id) -> Option<&mut Child> {
+        self.values_mut().find(|child| child.is(id))
+    }
+
+    /// The worker of that name.
+    pub(super) fn worker_mut(&mut self, id: ChildId) -> Option<&mut Worker> {
+        self.find_mut(Id::Pool(id))?.role.worker_mut()
+    }
+
+    /// The process of an app of that name.
+    pub(super) fn app_mut(&mut self, id: ChildId) -> Option<&mut App> {
+        self.find_mut(Id::Pool(id))?.role.app_mut()
+    }
+
+    /// All workers.
+    pub(super) fn workers(&self) -> impl Iterator<Item = (ChildId, &Worker)> {
+        self.values().filter_map(|child| Some((child.id.in_pool()?, child.role.worker()?)))
+    }
+
+    /// All processes of apps.
+    pub(super) fn apps(&self) -> impl Iterator<Item = (ChildId, &App)> {
+        self.values().filter_map(|child| Some((child.id.in_pool()?, child.role.app()?)))
+    }
+
+    /// The same.
+    pub(super) fn apps_mut(&mut self) -> impl Iterator<Item = (ChildId, &mut App)> {
+        self.values_mut().filter_map(|child| Some((child.id.in_pool()?, child.held.role.app_mut()?)))
+    }
+}
+
+impl Deref for Children {
+    type Target = BTreeMap<u32, Child>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Children {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl Deref for Child {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.held
+    }
+}
+
+impl DerefMut for Child {
+    fn deref_mut(&mut self) -> &mut Held {
+        &mut self.held
+    }
+}
+
+impl Held {
+    /// Says nothing and prints nothing.
+    pub(super) fn new(id: Id, name: String, role: Role) -> Self {
+        Self { id, name, voice: None, output: None, role }
+    }
+
+    /// Says something over a channel of which this is our end.
+    pub(super) fn says(self, pipe: OwnedFd) -> Self {
+        Self { voice: Some(Voice::new(pipe)), ..self }
+    }
+
+    /// Prints.
+    pub(super) fn prints(self, output: Output) -> Self {
+        Self { output: Some(output), ..self }
+    }
+
+    /// Starts the program.
+    ///
+    /// # Errors
+    /// For the log: why there is no process.
+    pub(super) fn start(self, program: &Program, origin: Origin) -> io::Result<Child> {
+        let (process, launch) = process::spawn(program)?;
+        Ok(Child { launch: Some((launch, origin)), ..self.born(process) })
+    }
+
+    /// This is the process.
+    pub(super) fn born(self, process: process::Child) -> Child {
+        Child {
+            process,
+            killed: false,
+            launch: None,
+            failure: None,
+            answered: false,
+            troubled: false,
+            held: self,
+        }
+    }
 }
 
 impl Child {
+    /// Whether a core calls it so.
+    fn is(&self, id: Id) -> bool {
+        self.id == id && !self.is_given_up()
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        matches!(self.role, Role::GivenUp(_))
+    }
+
     /// Waits until the child tells or prints something, or can be told what waits for it.
-    pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
-        match &self.role {
-            Role::Worker(worker) => worker.watch(id, set),
-            Role::App(app) => app.watch(id, set),
-            Role::Daemon(daemon) => daemon.watch(id, set),
+    pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>) {
+        let token = |channel| Token::Child(self.process.pid, channel);
+        if let Some((launch, _)) = &self.launch {
+            set.add(launch.descriptor().as_fd(), token(Channel::Launch), Interest::READ);
+        }
+        if let Some(voice) = self.voice.as_ref().and_then(Voice::descriptor) {
+            set.add(voice, token(Channel::Control), Interest::READ);
+        }
+        if let Some((ear, waits)) = self.role.ear() {
+            // poll(2) tells in any case that the child has closed its end.
+            set.add(ear, token(Channel::Ear), Interest { read: false, write: waits });
+        }
+        if let Some(inquiry) = self.role.app().and_then(|app| app.inquiry.as_ref()) {
+            inquiry.watch(token(Channel::Inquiry), set);
+        }
+        if let Some(output) = &self.output {
+            output.watch(set, token(Channel::Output));
         }
     }
 
-    /// What it prints.
-    pub(super) fn output(&self) -> Option<&Output> {
-        match &self.role {
-            Role::Worker(_) => None,
-            Role::App(app) => Some(&app.output),
-            Role::Daemon(daemon) => Some(&daemon.output),
+    /// Its name, and what it prints.
+    pub(super) fn output_mut(&mut self) -> Option<(&String, &mut Output)> {
+        let Held { name, output, .. } = &mut self.held;
+        output.as_mut().map(|output| (&*name, output))
+    }
+
+    /// Logs what it has printed.
+    pub(super) fn print(&mut self, journal: &mut Journal, now: Time) {
+        if let Some((name, output)) = self.output_mut() {
+            output.read(name, journal, now);
         }
     }
 
-    /// The same, with its name.
-    pub(super) fn output_mut(&mut self) -> Option<(String, &mut Output)> {
-        let name = self.name();
+    /// It can be told more, or has closed its end.
+    pub(super) fn writable(&mut self) {
         match &mut self.role {
-            Role::Worker(_) => None,
-            Role::App(app) => Some((name, &mut app.output)),
-            Role::Daemon(daemon) => Some((name, &mut daemon.output)),
+            Role::Worker(worker) => worker.writable(),
+            Role::App(app) => app.writable(),
+            _ => {}
         }
     }
 
-    /// As in titles and logs.
-    pub(super) fn name(&self) -> String {
-        match &self.role {
-            Role::Worker(_) => format!("worker {}", self.slot),
-            Role::App(app) => format!("app {} {}", app.name, self.slot),
-            Role::Daemon(daemon) => format!("daemon {} {}", daemon.name, self.slot),
+    /// How the channel to it has ended, if it has.
+    pub(super) fn broken(&self) -> Option<Break> {
+        let deaf = self.role.ear().is_none() && matches!(self.role, Role::Worker(_) | Role::App(_));
+        self.voice.as_ref().and_then(Voice::broken).or(deaf.then_some(Break::Closed))
+    }
+
+    /// It says that it is ready, or why it is not: whether it had not before.
+    pub(super) fn answers(&mut self) -> bool {
+        self.forget_past();
+        !std::mem::replace(&mut self.answered, true)
+    }
+
+    fn forget_past(&mut self) {
+        self.output.iter_mut().for_each(Output::forget_past);
+    }
+
+    /// Why its program could not be started, once that is known.
+    pub(super) fn launched(&mut self) -> Option<String> {
+        let outcome = self.launch.as_mut()?.0.outcome()?;
+        let (launch, origin) = self.launch.take()?;
+        if let Origin::Command(_, Some(home)) = &origin
+            && launch.is_astray()
+        {
+            log::warn!(
+                target: "hatchery",
+                "{}: runs in `/`, as the home of its user, `{}`, does not exist; give it `chdir`",
+                self.name,
+                home.display()
+            );
+        }
+        let (step, error) = outcome?;
+        self.forget_past();
+        Some(origin.failed(step, &error))
+    }
+
+    /// It was reaped: why, as far as what it printed tells, if it had not answered.
+    pub(super) fn last_words(&mut self, exit: Exit, journal: &mut Journal, now: Time) -> Option<String> {
+        let (name, output) = self.output_mut()?;
+        output.read_last(name, journal, now);
+        let said = output.tail();
+        (!said.trim().is_empty())
+            .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
+    }
+
+    /// Ends it.
+    pub(super) fn kill(&mut self, how: Kill) {
+        self.killed |= how == Kill::Kill;
+        let (signal, group) = match (how, &self.role) {
+            (Kill::Term, Role::Daemon(daemon)) => (daemon.stop_signal, false),
+            // A shell does not pass signals on to what it runs.
+            (Kill::Term, Role::Run) => (signals::SIGTERM, true),
+            (Kill::Term, _) => (signals::SIGTERM, false),
+            (Kill::Abort, _) => (signals::SIGABRT, false),
+            (Kill::Kill, _) => (signals::SIGKILL, true),
+        };
+        self.signal(signal, group);
+    }
+
+    /// Sends it, or its group, a signal.
+    pub(super) fn signal(&self, signal: i32, group: bool) {
+        if let Err(error) = process::signal(&self.process, signal, group) {
+            log::debug!(target: "hatchery", "cannot signal {}: {error}", self.name);
+        }
+    }
+}
+
+impl Id {
+    /// Its name if it is in a pool.
+    pub(super) fn in_pool(self) -> Option<ChildId> {
+        if let Self::Pool(child) = self { Some(child) } else { None }
+    }
+}
+
+impl Role {
+    pub(super) fn worker(&self) -> Option<&Worker> {
+        if let Self::Worker(worker) = self { Some(worker) } else { None }
+    }
+
+    pub(super) fn worker_mut(&mut self) -> Option<&mut Worker> {
+        if let Self::Worker(worker) = self { Some(worker) } else { None }
+    }
+
+    pub(super) fn app(&self) -> Option<&App> {
+        if let Self::App(app) = self { Some(app) } else { None }
+    }
+
+    pub(super) fn app_mut(&mut self) -> Option<&mut App> {
+        if let Self::App(app) = self { Some(app) } else { None }
+    }
+
+    pub(super) fn template(&self) -> Option<&Template> {
+        if let Self::Template(template) = self { Some(template) } else { None }
+    }
+
+    /// Where it is told something, as long as it listens, and whether something waits.
+    fn ear(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        match self {
+            Self::Worker(worker) => worker.ear(),
+            Self::App(app) => app.ear(),
+            _ => None,
+        }
+    }
+}
+
+impl Origin {
+    fn failed(&self, step: LaunchStep, error: &io::Error) -> String {
+        match self {
+            Self::Host(python, directory) => apps::cannot_start(python, directory, step, error),
+            Self::Command(command, _) => environment::refused(command, step, error),
         }
     }
 }
@@ -119,8 +425,6 @@ pub(super) struct Worker {
     ear: Carried,
     /// The worker has closed its end of `ear`.
     deaf: bool,
-    /// What it says.
-    voice: Voice<worker::Reader>,
     /// Packets that did not fit the socket.
     waiting: VecDeque<(Vec<u8>, Option<Carried>)>,
 }
@@ -129,9 +433,8 @@ pub(super) struct Worker {
 const WAITING: usize = 256;
 
 impl Worker {
-    /// A worker at the other ends of `line`.
-    pub(super) fn new(row: u16, counted: u64, line: Line) -> Self {
-        let Line { ear, voice } = line;
+    /// A worker that hears us by `ear`.
+    pub(super) fn new(row: u16, counted: u64, ear: OwnedFd) -> Self {
         Self {
             row,
             counted,
@@ -139,20 +442,13 @@ impl Worker {
             renewed: None,
             ear: ear.into(),
             deaf: false,
-            voice: Voice::new(voice),
             waiting: VecDeque::new(),
         }
     }
 
-    fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
-        if let Some(voice) = self.voice.descriptor() {
-            set.add(voice, Token::Child(id, Channel::Control), Interest::READ);
-        }
-        if !self.deaf {
-            // poll(2) tells in any case that the worker has closed its end.
-            let interest = Interest { read: false, write: !self.waiting.is_empty() };
-            set.add(self.ear.as_fd(), Token::Child(id, Channel::Ear), interest);
-        }
+    /// Its ear, as long as it listens, and whether something waits.
+    fn ear(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        (!self.deaf).then(|| (self.ear.as_fd(), !self.waiting.is_empty()))
     }
 
     /// Sends a message, with a descriptor if given.
@@ -164,14 +460,9 @@ impl Worker {
     }
 
     /// The worker can be told more, or has closed its end.
-    pub(super) fn writable(&mut self) {
+    fn writable(&mut self) {
         self.deaf |= self.waiting.is_empty();
         self.flush();
-    }
-
-    /// How the channel to the worker ended, if it has.
-    pub(super) fn broken(&self) -> Option<Break> {
-        self.voice.broken().or(self.deaf.then_some(Break::Closed))
     }
 
     /// Sends what waits, as far as it goes.
@@ -184,24 +475,6 @@ impl Worker {
                 Err(_) => {
                     self.waiting.clear();
                     self.deaf = true;
-                }
-            }
-        }
-    }
-
-    /// What the worker has said: all of it, or about so many bytes.
-    pub(super) fn hear(&mut self, bytes: usize) -> Vec<ToMaster> {
-        let (mut said, mut left) = (Vec::new(), bytes);
-        loop {
-            let messages = match self.voice.hear(&mut left) {
-                Heard::Silence => return said,
-                Heard::Words(messages) | Heard::Garbled(messages, _) => messages,
-            };
-            for message in messages {
-                match message {
-                    Some(message) if self.voice.broken() != Some(Break::Garbled) => said.push(message),
-                    Some(_) => {}
-                    None => self.voice.refuse(),
                 }
             }
         }

@@ -11,7 +11,7 @@
 //! | what it answers is not the protocol | nobody else can know | another one is started beside it, ready before it leaves; once a minute for each worker |
 
 use super::Master;
-use super::child::Role;
+use super::apps::App;
 use crate::control::worker::{Complaint, Unit};
 use crate::dispatch::{Process, Rows};
 use crate::supervisor::{ChildId, Input};
@@ -60,9 +60,7 @@ impl Master {
     }
 
     fn may_renew(&mut self, worker: ChildId, now: Time) -> bool {
-        let Some(Role::Worker(worker)) = self.children.get_mut(&worker).map(|child| &mut child.role) else {
-            return false;
-        };
+        let Some(worker) = self.children.worker_mut(worker) else { return false };
         let may = worker.renewed.is_none_or(|renewed| now.since(renewed) >= RENEWAL);
         if may {
             worker.renewed = Some(now);
@@ -72,26 +70,21 @@ impl Master {
 
     /// When the next complaint will be believed.
     pub(super) fn complaints_deadline(&self) -> Option<Time> {
-        let apps = self.children.values().filter_map(|child| match &child.role {
-            Role::App(app) if !app.leaving => app.running.deadline(app.timeout),
-            _ => None,
-        });
-        apps.fold(None, |first, next| earliest(first, Some(next)))
+        let apps = self.children.apps().filter(|(_, app)| !app.leaving);
+        let deadlines = apps.filter_map(|(_, app)| app.running.deadline(app.timeout));
+        deadlines.fold(None, |first, next| earliest(first, Some(next)))
     }
 
     /// Has the processes replaced against which a complaint is believed by now.
     pub(super) fn believe_complaints(&mut self, now: Time) {
-        let overdue = self.children.iter().filter_map(|(id, child)| match &child.role {
-            Role::App(app) if !app.leaving => {
-                app.running.overdue(app.timeout, now).map(|reason| (*id, reason.to_owned()))
-            }
-            _ => None,
-        });
-        let overdue: Vec<(ChildId, String)> = overdue.collect();
-        for (child, reason) in overdue {
-            if let Some(Role::App(app)) = self.children.get_mut(&child).map(|child| &mut child.role) {
+        let mut overdue = Vec::new();
+        for (child, app) in self.children.apps_mut().filter(|(_, app)| !app.leaving) {
+            if let Some(reason) = app.running.overdue(app.timeout, now).map(str::to_owned) {
                 app.running.told(now);
+                overdue.push((child, reason));
             }
+        }
+        for (child, reason) in overdue {
             self.supervisor.on(Input::Stuck { child, reason }, now);
         }
     }
@@ -99,18 +92,11 @@ impl Master {
     /// Looks for units that nobody would give back.
     pub(super) fn sweep_units(&mut self) {
         let board = self.board();
-        let workers = self.children.values().filter_map(|child| match &child.role {
-            Role::Worker(worker) => Some(worker.row),
-            Role::App(_) | Role::Daemon(_) => None,
-        });
-        let alive = Rows::of(workers);
-        let processes = self.children.values().filter_map(|child| match &child.role {
-            // Not before its units were opened.
-            Role::App(app) if board.incarnation(child.pool, child.slot) == app.incarnation => {
-                Some(Process { pool: child.pool, slot: child.slot, leaving: app.leaving })
-            }
-            _ => None,
-        });
+        let alive = Rows::of(self.children.workers().map(|(_, worker)| worker.row));
+        // Not before its units were opened.
+        let opened = |app: &App| board.incarnation(app.pool, app.slot) == app.incarnation;
+        let apps = self.children.apps().map(|(_, app)| app).filter(|app| opened(app));
+        let processes = apps.map(|app| Process { pool: app.pool, slot: app.slot, leaving: app.leaving });
         let sweeping = self.sweep.look(board, alive, processes);
         if sweeping.repaired > 0 {
             let units = sweeping.repaired;

@@ -1,42 +1,34 @@
 //! Processes of daemons: a program with its environment, its output in the log, its own signals. When one is started,
 //! ended or replaced, the supervisor decides.
 
-use super::child::Role;
-use super::environment::{self, Environment, string};
+use super::Master;
+use super::child::{Child, Held, Id, Origin, Role};
+use super::environment::{Environment, string};
 use super::generation::Generation;
 use super::output::Output;
-use super::{Channel, Master, Token};
 use crate::config::{App, Config, Daemon as Settings, Dependency};
 use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan};
-use crate::sys::poll::{Interest, Set};
-use crate::sys::process::{self, Launch, Program};
-use crate::sys::{channel, signals};
+use crate::sys::channel;
+use crate::sys::process::Program;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 
-/// What the master holds of a process of a daemon.
+/// The signals of a process of a daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Daemon {
-    /// Name of the daemon.
-    pub(super) name: String,
     /// Asks it to end.
     pub(super) stop_signal: i32,
     /// Has it read its code and configuration again.
     reload_signal: Option<i32>,
-    program: String,
-    launch: Option<Launch>,
-    /// What it prints.
-    pub(super) output: Output,
 }
 
 /// Starts a process of the daemon at `index`.
 ///
 /// # Errors
 /// For the log: why there is no process.
-fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, Daemon)> {
+pub(super) fn spawn(generation: &Generation, index: usize, id: ChildId, slot: u16) -> io::Result<Child> {
     let config = &generation.config;
     let daemon = config.daemons.get(index).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let app = app_of(config, daemon);
@@ -67,65 +59,23 @@ fn spawn(generation: &Generation, index: usize) -> io::Result<(process::Child, D
         resources: daemon.task.resources.clone(),
         death_signal: Some(stop_signal),
     };
-    let (child, launch) = process::spawn(&program)?;
-    let held = Daemon {
-        name: daemon.name.clone(),
+    let role = Role::Daemon(Daemon {
         stop_signal,
         reload_signal: daemon.reload_signal.map(crate::config::Signal::number),
-        program: name,
-        launch: Some(launch),
-        output: Output::new(&daemon.name, read),
-    };
-    Ok((child, held))
-}
-
-impl Daemon {
-    /// Waits for what it may print or tell.
-    pub(super) fn watch<'a>(&'a self, id: ChildId, set: &mut Set<'a, Token>) {
-        if let Some(launch) = &self.launch {
-            set.add(launch.descriptor().as_fd(), Token::Child(id, Channel::Launch), Interest::READ);
-        }
-        self.output.watch(set, Token::Child(id, Channel::Output));
-    }
-
-    /// Why its program could not be started, once that is known.
-    pub(super) fn launched(&mut self) -> Option<String> {
-        let (step, error) = self.launch.as_mut()?.outcome().inspect(|_| self.launch = None)??;
-        Some(environment::refused(&self.program, step, &error))
-    }
+    });
+    Held::new(Id::Pool(id), format!("daemon {} {slot}", daemon.name), role)
+        .prints(Output::new(&daemon.name, read))
+        .start(&program, Origin::Command(name, None))
 }
 
 impl Master {
-    /// `None` if the pool is not that of a daemon.
-    pub(super) fn spawn_daemon(
-        &self,
-        pool: u16,
-        generation: u32,
-    ) -> Option<io::Result<(process::Child, Role)>> {
-        let source = self.source(generation);
-        let index = source.daemon(pool)?;
-        Some(spawn(source, index).map(|(process, daemon)| (process, Role::Daemon(Box::new(daemon)))))
-    }
-
     /// Only the process itself: what it started is its own business.
     pub(super) fn reload_daemon(&self, id: ChildId) {
-        let Some(child) = self.children.get(&id) else { return };
-        let Role::Daemon(daemon) = &child.role else { return };
-        let Some(signal) = daemon.reload_signal else { return };
-        log::info!(target: "hatchery", "{} gets its reload signal", child.name());
-        if let Err(error) = process::signal(&child.process, signal, false) {
-            log::warn!(target: "hatchery", "cannot signal {}: {error}", child.name());
-        }
-    }
-
-    /// A process of a daemon has ended, and is not reaped yet, so that its group is surely still its own: what it left
-    /// behind there would get in the way of its successor.
-    pub(super) fn end_group(&self, pid: u32) {
-        let is_it = |role: &Role| matches!(role, Role::Daemon(_));
-        let child = self.children.values().find(|child| child.process.pid == pid && is_it(&child.role));
-        if let Some(child) = child {
-            // ESRCH: it was alone.
-            let _ = process::signal(&child.process, signals::SIGKILL, true);
+        if let Some(child) = self.children.find(Id::Pool(id))
+            && let Role::Daemon(Daemon { reload_signal: Some(signal), .. }) = child.role
+        {
+            log::info!(target: "hatchery", "{} gets its reload signal", child.name);
+            child.signal(signal, false);
         }
     }
 }

@@ -54,8 +54,8 @@ impl Heirs {
         self.outputs.values().map(|(_, output)| output)
     }
 
-    pub(super) fn outputs_mut(&mut self) -> impl Iterator<Item = (String, &mut Output)> {
-        self.outputs.values_mut().map(|(name, output)| (name.clone(), output))
+    pub(super) fn outputs_mut(&mut self) -> impl Iterator<Item = (&String, &mut Output)> {
+        self.outputs.values_mut().map(|(name, output)| (&*name, output))
     }
 }
 

@@ -4,7 +4,6 @@
 //! The answer comes over a pipe that goes along with the question, as the master reads no socket over which an app could
 //! pass it a descriptor (`sys::rights`).
 
-use super::child::Role;
 use super::{Master, Token};
 use crate::config::Ready;
 use crate::gateway::ready::{self, Answer};
@@ -126,8 +125,7 @@ impl Inquiry {
 impl Master {
     /// A process of an app says that it serves: it does if it need not show it.
     pub(super) fn ask_ready(&mut self, id: ChildId, now: Time) {
-        let Some(child) = self.children.get_mut(&id) else { return };
-        let Role::App(app) = &mut child.role else { return };
+        let Some(app) = self.children.app_mut(id) else { return };
         let Some(ready) = &app.ready else { return self.supervisor.on(Input::Ready { child: id }, now) };
         match Inquiry::begin(&app.socket, ready, now) {
             Ok(inquiry) => (app.inquiry, app.inquired) = (Some(inquiry), true),
@@ -141,10 +139,7 @@ impl Master {
     /// After an upgrade: what processes of apps, those that are just being forked too, are asked before they serve, as
     /// the current configuration says. Comes before anything that they say is taken in.
     pub(super) fn find_ready_requests(&mut self) {
-        let born = self.children.values_mut().filter_map(|child| match &mut child.role {
-            Role::App(app) => Some(&mut **app),
-            Role::Worker(_) | Role::Daemon(_) => None,
-        });
+        let born = self.children.apps_mut().map(|(_, app)| app);
         for app in born.chain(self.nursery.unborn_apps()) {
             let settings = self.current.config.apps.iter().find(|settings| settings.name == app.name);
             app.ready = settings.and_then(|settings| settings.ready.clone());
@@ -153,21 +148,16 @@ impl Master {
 
     /// Processes whose ready request was cut off by an upgrade are asked again.
     pub(super) fn ask_ready_again(&mut self, now: Time) {
-        let mut asked = Vec::new();
-        for (id, child) in &mut self.children {
-            if let Role::App(app) = &mut child.role
-                && std::mem::take(&mut app.inquired)
-            {
-                asked.push(*id);
-            }
-        }
+        let asked =
+            self.children.apps_mut().filter_map(|(id, app)| std::mem::take(&mut app.inquired).then_some(id));
+        let asked: Vec<ChildId> = asked.collect();
         asked.into_iter().for_each(|id| self.ask_ready(id, now));
     }
 
     /// Something came of the answer.
-    pub(super) fn hear_inquiry(&mut self, id: ChildId, now: Time) {
-        let Some(child) = self.children.get_mut(&id) else { return };
-        let Role::App(app) = &mut child.role else { return };
+    pub(super) fn hear_inquiry(&mut self, pid: u32, now: Time) {
+        let Some(id) = self.children.get(&pid).and_then(|child| child.id.in_pool()) else { return };
+        let Some(app) = self.children.app_mut(id) else { return };
         let Some(verdict) = app.inquiry.as_mut().and_then(Inquiry::hear) else { return };
         (app.inquiry, app.inquired) = (None, false);
         match verdict {
@@ -181,22 +171,16 @@ impl Master {
 
     /// The earliest deadline of an answer.
     pub(super) fn inquiry_deadline(&self) -> Option<Time> {
-        let deadline = |role: &Role| match role {
-            Role::App(app) => app.inquiry.as_ref().map(|inquiry| inquiry.deadline),
-            Role::Worker(_) | Role::Daemon(_) => None,
-        };
-        self.children.values().filter_map(|child| deadline(&child.role)).min()
+        self.children.apps().filter_map(|(_, app)| app.inquiry.as_ref()).map(|inquiry| inquiry.deadline).min()
     }
 
     /// Processes that did not answer in time are not ready.
     pub(super) fn expire_inquiries(&mut self, now: Time) {
         let mut late = Vec::new();
-        for (id, child) in &mut self.children {
-            if let Role::App(app) = &mut child.role
-                && let Some(inquiry) = app.inquiry.take_if(|inquiry| inquiry.deadline <= now)
-            {
+        for (id, app) in self.children.apps_mut() {
+            if let Some(inquiry) = app.inquiry.take_if(|inquiry| inquiry.deadline <= now) {
                 app.inquired = false;
-                late.push((*id, format!("not ready: {}", inquiry.too_late())));
+                late.push((id, format!("not ready: {}", inquiry.too_late())));
             }
         }
         for (child, reason) in late {

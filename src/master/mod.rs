@@ -7,12 +7,13 @@
 //! | `turn` | wait, one input after the other, then the supervisor's outputs |
 //! | `perform` | one small method for each output |
 //! | `signals` | signals to inputs; reaping |
+//! | `said` | what children say, to inputs |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `daemons`, `cronjobs` | starting workers, processes of apps and daemons, runs of jobs |
 //! | `template` | processes that import an app once, and what is forked from them |
 //! | `abandoned` | processes that KILL does not end |
 //! | `inquiry` | the ready request to a new process of an app |
-//! | `child`, `output`, `heartbeat` | what is held of a child while it lives; hung workers |
+//! | `child`, `voice`, `output`, `heartbeat` | the table of all processes, what is held of each; hung workers |
 //! | `heirs` | what is printed for a child that has ended |
 //! | `events`, `journal`, `follow` | what children printed, for `hatchery logs` |
 //! | `roots` | static roots that were replaced |
@@ -48,6 +49,7 @@ mod pidfile;
 mod resume;
 mod roots;
 mod runtime;
+mod said;
 mod saved;
 mod signals;
 mod spawn;
@@ -61,21 +63,18 @@ mod voice;
 use crate::config::boot::WorkerBoot;
 use crate::config::{Config, Sandbox};
 use crate::control::command::Identity;
-use crate::cron::{RunId, Scheduler};
+use crate::cron::Scheduler;
 use crate::dispatch::board::{WORDS, WORKERS};
 use crate::dispatch::{MasterBoard, Sweep};
-use crate::supervisor::templates::Key;
-use crate::supervisor::{ChildId, Supervisor};
+use crate::supervisor::Supervisor;
 use crate::sys::alarm::Alarm;
 use crate::sys::carried::Carried;
 use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, code, fd, process, title};
 use crate::timer::Time;
-use abandoned::Abandoned;
-use child::Child;
+use child::Children;
 use control::Control;
-use cronjobs::CronRun;
 use follow::Follower;
 use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
@@ -88,7 +87,7 @@ use order::Order;
 use pidfile::PidFile;
 use runtime::RuntimeDir;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use template::Nursery;
@@ -178,18 +177,12 @@ enum Token {
     Client(u64),
     /// A connection waits while the workers are asleep.
     Listener,
-    /// A child.
-    Child(ChildId, Channel),
+    /// A child, by its process id.
+    Child(u32, Channel),
     /// A cron job may be due, or the clock was set.
     Alarm,
-    /// A run of a cron job.
-    Run(RunId, Channel),
     /// What somebody prints for a child that has ended.
     Heir(u64),
-    /// A template of an app.
-    Template(Key, Channel),
-    /// The trial of a new program.
-    Trial(Channel),
 }
 
 /// Which descriptor of a child.
@@ -213,10 +206,9 @@ struct Master {
     #[serde(skip)]
     start: Start,
     supervisor: Supervisor,
-    children: BTreeMap<ChildId, Child>,
-    /// Processes that KILL has not ended.
-    abandoned: Vec<Abandoned>,
-    /// Templates of apps, and processes that are to be forked from them.
+    /// Every process that is not reaped yet.
+    children: Children,
+    /// What decides about templates of apps, and processes that are to be forked from them.
     nursery: Nursery,
     /// The configuration in use.
     current: Generation,
@@ -246,7 +238,6 @@ struct Master {
     #[serde(skip)]
     roots_seen: Option<Time>,
     scheduler: Scheduler,
-    runs: BTreeMap<RunId, CronRun>,
     heirs: Heirs,
     #[serde(skip)]
     alarm: Alarm,
@@ -315,8 +306,7 @@ impl Master {
         Ok(Self {
             supervisor: Supervisor::new(current.plan(None), now),
             start,
-            children: BTreeMap::new(),
-            abandoned: Vec::new(),
+            children: Children::default(),
             nursery: Nursery::new(current.template_plans(), now),
             current,
             generation: 1,
@@ -332,7 +322,6 @@ impl Master {
             sweep: Sweep::default(),
             roots_seen: None,
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
-            runs: BTreeMap::new(),
             heirs: Heirs::default(),
             alarm,
             unreaped: false,

@@ -3,9 +3,6 @@
 use std::fmt;
 use std::os::fd::RawFd;
 
-/// What a trial says when the new program works.
-pub(super) const READY: &[u8] = b"READY\n";
-
 /// What a program is started for that stands in place of another one, or is to; travels in [`Order::VARIABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {

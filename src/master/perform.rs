@@ -1,10 +1,10 @@
 //! The supervisor's outputs, carried out: one small method each.
 
 use super::apps::{self, App};
-use super::child::{Child, Role, Worker};
+use super::child::{Child, Held, Id, Role, Worker};
 use super::generation::Generation;
 use super::template::Unborn;
-use super::{Master, logger, spawn};
+use super::{Master, daemons, logger, spawn};
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
 use crate::dispatch::board::{SLOTS, WORKERS};
@@ -23,7 +23,7 @@ impl Master {
             Output::Open { child } => self.open(child, now),
             Output::Drain { child, within, hurry } => self.drain(child, within, hurry, now),
             Output::Kill { child, how } => self.kill(child, how, now),
-            Output::Abandon { child } => self.abandon_child(child, now),
+            Output::Abandon { child } => self.abandon(Id::Pool(child), now),
             Output::Reload { child } => self.reload_daemon(child),
             Output::Inspect { child } => self.inspect(child),
             Output::Measure { child } => self.measure(child, now),
@@ -35,11 +35,7 @@ impl Master {
                 }
             }
             Output::Rearm => {
-                for child in self.children.values_mut() {
-                    if let Role::Worker(worker) = &mut child.role {
-                        worker.tell(ToWorker::Rearm, None);
-                    }
-                }
+                self.each_worker(|worker| worker.tell(ToWorker::Rearm, None));
             }
             Output::Sample { pool } => self.sample(pool, now),
             Output::Publish { pool, state } => {
@@ -91,24 +87,22 @@ impl Master {
 
     /// Starts a process by itself, not from a template.
     pub(super) fn start_process(&mut self, id: ChildId, pool: u16, slot: u16, generation: u32, now: Time) {
+        let source = self.source(generation);
         let spawned = if pool == 0 {
-            self.spawn_worker(slot, generation)
-        } else if let Some(spawned) = self.spawn_daemon(pool, generation) {
-            spawned
+            self.spawn_worker(id, slot, generation)
+        } else if let Some(daemon) = source.daemon(pool) {
+            daemons::spawn(source, daemon, id, slot)
         } else {
-            self.wanted(id, pool, slot, generation)
-                .and_then(|wanted| apps::spawn(&wanted))
-                .map(|(process, app)| (process, Role::App(Box::new(app))))
+            self.wanted(id, pool, slot, generation).and_then(|wanted| apps::spawn(&wanted))
         };
         match spawned {
-            Ok((process, role)) => {
-                let pid = process.pid;
-                let child = Child { process, pool, slot, killed: false, role };
-                log::debug!(target: "hatchery", "started {} (process {pid})", child.name());
-                if let Role::Worker(_) = child.role {
+            Ok(child) => {
+                let pid = child.process.pid;
+                log::debug!(target: "hatchery", "started {} (process {pid})", child.name);
+                if pool == 0 {
                     self.each_app_to_be(|app| app.admit(pid));
                 }
-                self.children.insert(id, child);
+                self.children.add(child);
                 self.supervisor.on(Input::Forked { child: id, pid }, now);
             }
             Err(error) => {
@@ -133,9 +127,9 @@ impl Master {
         self.candidate.is_some() && generation > self.generation
     }
 
-    fn spawn_worker(&self, slot: u16, generation: u32) -> io::Result<(process::Child, Role)> {
+    fn spawn_worker(&self, id: ChildId, slot: u16, generation: u32) -> io::Result<Child> {
         let row = self.free_row().ok_or_else(|| io::Error::other("all rows of the board are in use"))?;
-        let (process, line) = spawn::worker(spawn::Worker {
+        let (process, spawn::Line { ear, voice }) = spawn::worker(spawn::Worker {
             generation: self.source(generation),
             number: generation,
             candidate: self.is_candidate(generation),
@@ -147,13 +141,14 @@ impl Master {
             runtime_dir: self.runtime.path().to_owned(),
             run: self.start.worker,
         })?;
-        Ok((process, Role::Worker(Worker::new(row, self.board().requests(row), line))))
+        let role = Role::Worker(Worker::new(row, self.board().requests(row), ear));
+        Ok(Held::new(Id::Pool(id), format!("worker {slot}"), role).says(voice).born(process))
     }
 
     /// Everything that a process of an app is started from.
     pub(super) fn wanted(
         &self,
-        id: ChildId,
+        child: ChildId,
         pool: u16,
         slot: u16,
         number: u32,
@@ -167,13 +162,11 @@ impl Master {
         let generation = self.source(number);
         let app =
             generation.app(pool).ok_or_else(|| io::Error::other("the app is not in the configuration"))?;
-        // Children are numbered upwards for ever, so the incarnations in a slot grow.
-        let incarnation = id.0 as u32;
         let runtime_dir = self.runtime.path();
         let limit = generation.config.apps.get(app).and_then(|app| app.max_requests);
-        let spread = |limit: u32| u32::try_from(spread(u64::from(limit), id)).unwrap_or(limit);
+        let spread = |limit: u32| u32::try_from(spread(u64::from(limit), child)).unwrap_or(limit);
         let max_requests = limit.map(spread);
-        let workers = self.children.values().filter(|child| matches!(child.role, Role::Worker(_)));
+        let workers = self.children.values().filter(|child| child.role.worker().is_some());
         let workers = workers.map(|child| child.process.pid).collect();
         Ok(apps::Wanted {
             generation,
@@ -181,7 +174,7 @@ impl Master {
             pool,
             slot,
             number,
-            incarnation,
+            child,
             max_requests,
             strict: self.is_strict(pool, number),
             runtime_dir,
@@ -191,86 +184,63 @@ impl Master {
 
     /// The lowest row that belongs neither to a living worker nor to one that does not die.
     fn free_row(&self) -> Option<u16> {
-        let living = |row: u16| {
-            self.children
-                .values()
-                .any(|child| matches!(&child.role, Role::Worker(worker) if worker.row == row))
+        let row = |role: &Role| match role {
+            Role::Worker(worker) => Some(worker.row),
+            Role::GivenUp(row) => *row,
+            _ => None,
         };
-        let taken = |row: u16| living(row) || self.abandoned.iter().any(|known| known.row() == Some(row));
-        (0..WORKERS as u16).find(|row| !taken(*row))
+        let taken: BTreeSet<u16> = self.children.values().filter_map(|child| row(&child.role)).collect();
+        (0..WORKERS as u16).find(|row| !taken.contains(row))
     }
 
     fn open(&mut self, id: ChildId, now: Time) {
         let board = self.board();
-        let Some(child) = self.children.get_mut(&id) else { return };
-        match &mut child.role {
-            Role::Worker(worker) => {
-                worker.tell(ToWorker::Open, None);
-                if self.heartbeat.deadline().is_none() {
-                    self.look_for_hung_workers(now);
-                }
+        if let Some(worker) = self.children.worker_mut(id) {
+            worker.tell(ToWorker::Open, None);
+            if self.heartbeat.deadline().is_none() {
+                self.look_for_hung_workers(now);
             }
-            Role::App(app) => {
-                let rows = board.open(child.pool, child.slot, app.incarnation, app.threads);
-                self.poke_all(rows);
-            }
-            Role::Daemon(_) => {}
+        } else if let Some(app) = self.children.app_mut(id) {
+            let rows = board.open(app.pool, app.slot, app.incarnation, app.threads);
+            self.poke_all(rows);
         }
     }
 
     fn drain(&mut self, id: ChildId, within: Duration, hurry: bool, now: Time) {
         let board = self.board();
-        let Some(child) = self.children.get_mut(&id) else { return };
-        match &mut child.role {
-            Role::Worker(worker) => {
-                let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
-                let message = if hurry { ToWorker::Stop { within } } else { ToWorker::Drain { within } };
-                worker.tell(message, None);
-            }
-            Role::App(app) => {
-                app.leaving = true;
-                board.leave(child.pool, child.slot);
-                self.let_go(id, now);
-            }
-            // It is told to leave by its stop signal.
-            Role::Daemon(_) => {}
+        // A daemon is told to leave by its stop signal.
+        if let Some(worker) = self.children.worker_mut(id) {
+            let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+            worker.tell(if hurry { ToWorker::Stop { within } } else { ToWorker::Drain { within } }, None);
+        } else if let Some(app) = self.children.app_mut(id) {
+            app.leaving = true;
+            board.leave(app.pool, app.slot);
+            self.let_go(id, now);
         }
     }
 
     pub(super) fn kill(&mut self, id: ChildId, how: Kill, now: Time) {
-        let Some(child) = self.children.get_mut(&id) else { return self.cancel_birth(id, now) };
-        child.killed |= how == Kill::Kill;
+        let Some(child) = self.children.find_mut(Id::Pool(id)) else { return self.cancel_birth(id, now) };
         if let Role::App(app) = &child.role
             && how == Kill::Kill
             && app.ending
         {
-            let (name, pid, why) = (child.name(), child.process.pid, app.keeps_it());
+            let (name, pid, why) = (&child.name, child.process.pid, app.keeps_it());
             log::warn!(target: "hatchery", "{name} (process {pid}) was told to end, does not, and is killed: {why}");
         }
-        let (signal, group) = match (how, &child.role) {
-            (Kill::Term, Role::Daemon(daemon)) => (daemon.stop_signal, false),
-            (Kill::Term, _) => (signals::SIGTERM, false),
-            (Kill::Abort, _) => (signals::SIGABRT, false),
-            (Kill::Kill, _) => (signals::SIGKILL, true),
-        };
-        if let Err(error) = process::signal(&child.process, signal, group) {
-            log::debug!(target: "hatchery", "cannot signal {}: {error}", child.name());
-        }
+        child.kill(how);
     }
 
     /// The host writes the stacks of its threads to its standard error at once, whatever its code does.
     fn inspect(&self, id: ChildId) {
-        let Some(child) = self.children.get(&id) else { return };
-        if let Role::App(_) = child.role
-            && let Err(error) = process::signal(&child.process, signals::stacks(), false)
-        {
-            log::debug!(target: "hatchery", "cannot ask {} for its stacks: {error}", child.name());
+        if let Some(child) = self.children.find(Id::Pool(id)).filter(|child| child.role.app().is_some()) {
+            child.signal(signals::stacks(), false);
         }
     }
 
     fn measure(&mut self, id: ChildId, now: Time) {
-        let Some(child) = self.children.get(&id) else { return };
-        let shares = matches!(&child.role, Role::App(app) if app.preloaded);
+        let Some(child) = self.children.find(Id::Pool(id)) else { return };
+        let shares = child.role.app().is_some_and(|app| app.preloaded);
         let pid = child.process.pid;
         // What is shared with the template and the others is no reason to replace one of them.
         let own = shares.then(|| process::proportional(pid)).flatten();
@@ -448,11 +418,12 @@ impl Master {
     }
 
     /// For every living process of an app.
-    pub(super) fn each_app(&mut self, mut tell: impl FnMut(&mut App)) {
-        for child in self.children.values_mut() {
-            if let Role::App(app) = &mut child.role {
-                tell(app);
-            }
-        }
+    pub(super) fn each_app(&mut self, tell: impl FnMut(&mut App)) {
+        self.children.apps_mut().map(|(_, app)| app).for_each(tell);
+    }
+
+    /// For every living worker.
+    pub(super) fn each_worker(&mut self, tell: impl FnMut(&mut Worker)) {
+        self.children.values_mut().filter_map(|child| child.held.role.worker_mut()).for_each(tell);
     }
 }

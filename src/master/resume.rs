@@ -137,7 +137,7 @@ impl Master {
     fn go_on(&mut self, result: Result<(), String>, now: Time) {
         self.supervisor.on(Input::Executed(result), now);
         self.generation = self.supervisor.generation();
-        self.nursery.renumber(self.generation);
+        self.renumber_templates();
         self.find_ready_requests();
     }
 
@@ -166,7 +166,6 @@ impl Master {
             generation: state.supervisor.generation(),
             supervisor: state.supervisor,
             children: state.children,
-            abandoned: state.abandoned,
             nursery: state.nursery,
             current: state.current,
             candidate: None,
@@ -181,7 +180,6 @@ impl Master {
             sweep: Sweep::default(),
             roots_seen: None,
             scheduler: state.scheduler,
-            runs: state.runs,
             heirs: state.heirs,
             alarm,
             unreaped: false,

@@ -2,10 +2,8 @@
 //! thing under its name, descriptors by number (`sys::carried`). What is held of a thing while it lives writes and reads
 //! itself; what it cannot take along is marked there (`#[serde(skip)]`) and made anew.
 
-use super::abandoned::Abandoned;
-use super::child::Child;
+use super::child::Children;
 use super::control::Control;
-use super::cronjobs::CronRun;
 use super::follow::Follower;
 use super::generation::{Generation, PoolNumbers};
 use super::heirs::Heirs;
@@ -17,21 +15,21 @@ use super::runtime::RuntimeDir;
 use super::template::Nursery;
 use crate::control::PROTOCOL;
 use crate::control::command::Identity;
-use crate::cron::{RunId, Scheduler};
+use crate::cron::Scheduler;
 use crate::dispatch::Board;
-use crate::supervisor::{ChildId, Supervisor};
+use crate::supervisor::Supervisor;
 use crate::sys::carried::Carried;
 use crate::timer::Time;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 /// Number of this format: another one whenever a field goes or changes its meaning. New ones have a default.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What is read first, so its fields stay for ever: whether the rest can be understood at all, and how the program was
 /// started that wrote it, so that it can be started again.
@@ -121,10 +119,8 @@ pub(super) struct Saved<S> {
 pub(super) struct State {
     pub(super) supervisor: Supervisor,
     pub(super) scheduler: Scheduler,
-    pub(super) children: BTreeMap<ChildId, Child>,
-    pub(super) abandoned: Vec<Abandoned>,
+    pub(super) children: Children,
     pub(super) nursery: Nursery,
-    pub(super) runs: BTreeMap<RunId, CronRun>,
     pub(super) heirs: Heirs,
     pub(super) current: Generation,
     pub(super) numbers: PoolNumbers,

@@ -1,11 +1,14 @@
 //! Signals to inputs, and the reaping of children.
 
 use super::Master;
-use super::child::{Hearing, Role};
+use super::child::{Child, Hearing, Held, Id, Role};
+use super::output::Output;
+use super::upgrade::verdict;
 use crate::control::exit::signal_name;
 use crate::control::worker::ToWorker;
 use crate::dispatch::Board;
-use crate::supervisor::{ChildId, Exit, Input, Signal};
+use crate::supervisor::{Exit, Input, Signal, templates};
+use crate::sys::clock;
 use crate::sys::process::{self, Ended};
 use crate::sys::signals::{self, Signals};
 use crate::timer::Time;
@@ -81,75 +84,76 @@ impl Master {
     pub(super) fn reap(&mut self, now: Time) {
         for _ in 0..REAPED_A_TURN {
             let Some(pid) = process::ended() else { return self.unreaped = false };
-            if self.child_of(pid).is_none() {
+            match self.children.get(&pid).map(|child| &child.role) {
                 // It may have been forked from a template, and have said so before it ended.
-                self.hear_templates(now);
-            }
-            self.end_group(pid);
-            let child = self.children.values().find(|child| child.process.pid == pid);
-            if child.is_some_and(|child| matches!(child.role, Role::Worker(_))) {
-                self.each_app_to_be(|app| app.dismiss(pid));
+                None => self.hear_templates(now),
+                // While it is not reaped, nobody else has its number, and its group is surely still its own.
+                Some(Role::Worker(_)) => self.each_app_to_be(|app| app.dismiss(pid)),
+                Some(Role::Daemon(_)) => self.end_group(pid),
+                Some(_) => {}
             }
             let Some(ended) = process::reap(pid) else { return self.unreaped = false };
             let exit = match ended {
                 Ended::Code(code) => Exit::Code(code),
                 Ended::Signal(signal) => Exit::Signal(signal),
             };
-            match self.child_of(pid) {
-                Some(id) => self.bury(id, exit, now),
-                None => self.reap_other(pid, exit, now),
+            if self.children.contains_key(&pid) {
+                self.bury(pid, exit, now);
+            } else if !self.bury_unborn(pid, exit, now) {
+                log::debug!(target: "hatchery", "reaped {pid}, which is none of ours: {exit}");
             }
         }
         self.unreaped = true;
     }
 
-    fn child_of(&self, pid: u32) -> Option<ChildId> {
-        self.children.iter().find(|(_, child)| child.process.pid == pid).map(|(id, _)| *id)
-    }
-
-    fn reap_other(&mut self, pid: u32, exit: Exit, now: Time) {
-        if self.bury_abandoned(pid, exit, now) || self.bury_template(pid, exit, now) {
-            return;
-        }
-        match self.runs.iter().find(|(_, run)| run.process.pid == pid).map(|(id, _)| *id) {
-            Some(id) => self.bury_run(id, exit, now),
-            None if self.upgrade.is_trial(pid) => self.bury_trial(exit, now),
-            None if self.bury_unborn(pid, exit, now) => {}
-            None => log::debug!(target: "hatchery", "reaped {pid}, which is none of ours: {exit}"),
+    /// What a process of a daemon has left behind would get in the way of its successor.
+    fn end_group(&self, pid: u32) {
+        if let Some(child) = self.children.get(&pid) {
+            // ESRCH: it was alone.
+            let _ = process::signal(&child.process, signals::SIGKILL, true);
         }
     }
 
-    /// A child of a pool has ended: what it said last, then its place on the board, then the supervisor.
-    fn bury(&mut self, id: ChildId, exit: Exit, now: Time) {
-        self.hear(id, Hearing::Last, now);
-        let Some(mut child) = self.children.remove(&id) else { return };
-        let name = child.name();
-        let exit = if child.killed { exit } else { self.cause(exit) };
-        if let Role::App(app) = &mut child.role
-            && let Some(reason) = app.launched().or_else(|| app.silence(&name, exit, &mut self.journal, now))
-        {
-            self.supervisor.on(Input::Failed { child: id, reason }, now);
+    /// A child has ended: what it said last, then what is held of it, then the core that decides about it.
+    fn bury(&mut self, pid: u32, exit: Exit, now: Time) {
+        self.hear(pid, Hearing::Last, now);
+        let killed = self.children.get(&pid).is_some_and(|child| child.killed);
+        let exit = if killed { exit } else { self.cause(exit) };
+        let Some(child) = self.children.get_mut(&pid) else { return };
+        if let Some(reason) = child.launched().or_else(|| child.last_words(exit, &mut self.journal, now)) {
+            self.failed(pid, reason, now);
         }
-        if let Role::Daemon(daemon) = &mut child.role
-            && let Some(reason) = daemon.launched()
-        {
-            self.supervisor.on(Input::Failed { child: id, reason }, now);
-        }
-        log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}", pid = child.process.pid);
+        let Some(Child { answered, failure, held, .. }) = self.children.remove(&pid) else { return };
+        let Held { id, name, output, role, .. } = held;
+        log::debug!(target: "hatchery", "{name} (process {pid}) ended: {exit}");
         if exit == Exit::OutOfMemory {
-            let pid = child.process.pid;
             log::error!(
                 target: "hatchery",
                 "{name} (process {pid}) was killed by the kernel: probably out of memory; give the machine or the \
                  service more, or start fewer processes"
             );
         }
-        self.clear_up(&name, (child.pool, child.slot), child.role, now);
-        self.supervisor.on(Input::Exited { child: id, exit }, now);
+        let given_up = matches!(role, Role::GivenUp(_));
+        self.clear_up(&name, role, output, now);
+        match id {
+            // The supervisor tells the operator itself.
+            Id::Pool(child) => self.supervisor.on(Input::Exited { child, exit }, now),
+            Id::Trial if given_up => {}
+            Id::Trial => self.supervisor.on(Input::Tried(verdict(answered, failure, exit)), now),
+            _ if given_up => {
+                log::info!(target: "hatchery", "{name} (process {pid}), which did not die, has ended: {exit}");
+                match id {
+                    Id::Run(run) => self.scheduler.exited(run, exit, clock::wall(), now),
+                    _ => self.template_input(templates::Input::Buried { pid }, now),
+                }
+            }
+            Id::Template(key) => self.template_input(templates::Input::Exited { key, exit }, now),
+            Id::Run(run) => self.run_ended(run, &name, failure, exit, now),
+        }
     }
 
-    /// A child of a pool will not do anything any more: its place on the board and what it still printed.
-    pub(super) fn clear_up(&mut self, name: &str, (pool, slot): (u16, u16), role: Role, now: Time) {
+    /// A child will not do anything any more: its place on the board and what it still printed.
+    pub(super) fn clear_up(&mut self, name: &str, role: Role, output: Option<Output>, now: Time) {
         match role {
             Role::Worker(worker) => {
                 let rows = self.board().worker_left(worker.row, now);
@@ -162,12 +166,13 @@ impl Master {
                 self.each_app(|app| app.worker_gone(worker.row, now));
             }
             Role::App(app) => {
-                self.board().close(pool, slot);
-                self.heirs.add(name, app.bury(name, &mut self.journal, now));
+                self.board().close(app.pool, app.slot);
+                app.bury();
             }
-            Role::Daemon(daemon) => {
-                self.heirs.add(name, daemon.output.finish(name, &mut self.journal, now));
-            }
+            _ => {}
+        }
+        if let Some(output) = output {
+            self.heirs.add(name, output.finish(name, &mut self.journal, now));
         }
     }
 
@@ -192,7 +197,7 @@ impl Master {
             return;
         };
         for child in self.children.values_mut() {
-            let Role::Worker(worker) = &mut child.role else { continue };
+            let Some(worker) = child.role.worker_mut() else { continue };
             match log.try_clone() {
                 Ok(log) => worker.tell(ToWorker::AccessLog, Some(log)),
                 Err(error) => log::error!(target: "hatchery", "a worker keeps the old access log: {error}"),

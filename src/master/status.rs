@@ -1,7 +1,7 @@
 //! What `hatchery status` shows.
 
 use super::Master;
-use super::child::Role;
+use super::child::{Id, Role};
 use crate::config;
 use crate::control::command::{ChildStatus, PoolStatus, Running, SandboxStatus, Status};
 use crate::supervisor::{ChildView, PoolState, PoolView};
@@ -32,10 +32,7 @@ impl Master {
     /// The least of what took effect in the workers.
     fn sandbox(&self) -> SandboxStatus {
         let mode = self.current.config.sandbox;
-        let workers = self.children.values().filter_map(|child| match &child.role {
-            Role::Worker(worker) => worker.sandbox,
-            Role::App(_) | Role::Daemon(_) => None,
-        });
+        let workers = self.children.workers().filter_map(|(_, worker)| worker.sandbox);
         let offered = Applied { landlock: sandbox::landlock_version(), seccomp: sandbox::has_seccomp() };
         let least = workers.reduce(|one, other| Applied {
             landlock: one.landlock.min(other.landlock),
@@ -89,19 +86,14 @@ impl Master {
             retry_in_ms: view.retry.map(|retry| retry.since(now).as_millis() as u64),
             children: view.children.iter().map(|child| self.child(child, now)).collect(),
             unkillable: view.abandoned.iter().map(|process| self.unkillable(process, now)).collect(),
-            templates: self.nursery.status(view.index, now),
+            templates: self.templates(view.index, now),
         }
     }
 
     fn child(&self, view: &ChildView, now: Time) -> ChildStatus {
-        let row = self.children.get(&view.child).and_then(|child| match &child.role {
-            Role::Worker(worker) => Some((worker.row, worker.counted)),
-            Role::App(_) | Role::Daemon(_) => None,
-        });
-        let running = match self.children.get(&view.child).map(|child| &child.role) {
-            Some(Role::App(app)) => app.running.shown(),
-            _ => Vec::new(),
-        };
+        let role = self.children.find(Id::Pool(view.child)).map(|child| &child.role);
+        let worker = role.and_then(Role::worker).map(|worker| (worker.row, worker.counted));
+        let running = role.and_then(Role::app).map(|app| app.running.shown()).unwrap_or_default();
         let running = running.into_iter().map(|(since, request)| Running {
             request: request.to_owned(),
             seconds: now.since(since).as_secs(),
@@ -116,8 +108,8 @@ impl Master {
             restarts: view.restarts,
             last_exit: view.last_exit.clone(),
             rss_bytes: view.pid.and_then(process::resident).unwrap_or(0),
-            requests: row.map(|(row, before)| board.requests(row).wrapping_sub(before)),
-            connections: row.map(|(row, _)| board.connections(row)),
+            requests: worker.map(|(row, before)| board.requests(row).wrapping_sub(before)),
+            connections: worker.map(|(row, _)| board.connections(row)),
             running: running.collect(),
         }
     }

@@ -1,11 +1,11 @@
 //! The trial, in the new program: it rehearses what the real start does with the state, boots one worker with copies of the
 //! sockets on a board of its own, says READY and leaves. The worker never accepts. Nothing of the running server is touched.
 
-use super::order::READY;
 use super::saved::{Saved, State, Unread};
 use super::voice::{Heard, Voice};
 use super::{Master, Start, logger, show_title, signals as caught, spawn, wake};
 use crate::control::exit::Exit;
+use crate::control::frame;
 use crate::control::worker::{self, ToMaster};
 use crate::dispatch::MasterBoard;
 use crate::dispatch::board::WORDS;
@@ -77,7 +77,9 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     }
     booted.map_err(|reason| format!("its worker did not start: {reason}"))?;
     let mut report = std::fs::File::from(report);
-    report.write_all(READY).map_err(|error| format!("the master does not listen: {error}"))?;
+    let mut ready = Vec::new();
+    frame::push(&mut ready, frame::Kind::Ready, 0, 0, &[]);
+    report.write_all(&ready).map_err(|error| format!("the master does not listen: {error}"))?;
     Ok(0)
 }
 
@@ -140,14 +142,16 @@ fn unlike(error: io::Error) -> String {
 }
 
 /// Until the worker is set up. The master bounds the trial.
-fn wait_for(mut voice: Voice<worker::Reader>) -> Result<(), String> {
+fn wait_for(mut voice: Voice) -> Result<(), String> {
     let broken = |error: io::Error| error.to_string();
     loop {
         let Some(pipe) = voice.descriptor() else { return Err("it ended".to_owned()) };
         let mut set = Set::new();
         set.add(pipe, (), Interest::READ);
         set.wait(clock::now(), None).map_err(broken)?;
-        let (Heard::Words(messages) | Heard::Garbled(messages, _)) = voice.hear(&mut { usize::MAX }) else {
+        let (Heard::Words(messages) | Heard::Garbled(messages, _)) =
+            voice.hear::<worker::Reader>(&mut { usize::MAX })
+        else {
             continue;
         };
         for message in messages {

@@ -1,29 +1,27 @@
 //! The upgrade as the running master sees it: the trial of the new program, and its execution in place with the state
 //! (`saved`). The other side is in `trial` and `resume`; the rules are in docs/decisions/0010-upgrade.md.
 
-use super::abandoned::{Abandoned, What};
+use super::Master;
+use super::child::{Held, Id, Origin, Role};
 use super::environment::{Environment, string};
-use super::order::{Order, READY};
+use super::order::Order;
 use super::output::Output;
 use super::saved::{Header, Saved};
-use super::{Channel, Master, Token};
-use crate::supervisor::{Exit, Input};
+use crate::supervisor::{Exit, Input, Kill};
 use crate::sys::exec::{self, Image};
-use crate::sys::poll::{Interest, Set};
-use crate::sys::process::{self, Launch, Program};
+use crate::sys::process::{self, Program};
 use crate::sys::resources::Resources;
 use crate::sys::{carried, channel, signals};
 use crate::timer::Time;
 use std::ffi::{CString, OsString};
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 /// What the trial prints is shown under this name.
 const NAME: &str = "upgrade trial";
 
-/// The programs, and the trial while one runs.
+/// The programs.
 #[derive(Debug)]
 pub(super) struct Upgrade {
     /// Where the next program will be.
@@ -32,22 +30,8 @@ pub(super) struct Upgrade {
     executable: OwnedFd,
     /// How this one was started.
     arguments: Vec<OsString>,
-    /// The trial.
-    pub(super) trial: Option<Trial>,
     /// The supervisor has decided: at the end of this turn.
     pub(super) execute: bool,
-}
-
-/// A trial that runs.
-#[derive(Debug)]
-pub(super) struct Trial {
-    process: process::Child,
-    launch: Option<Launch>,
-    /// What it says, to its end.
-    report: Option<File>,
-    said: Vec<u8>,
-    output: Output,
-    failure: Option<io::Error>,
 }
 
 impl Upgrade {
@@ -67,34 +51,7 @@ impl Upgrade {
     /// For the operator.
     pub(super) fn resume(program: Option<PathBuf>, arguments: Vec<OsString>) -> Result<Self, String> {
         let executable = exec::own().map_err(|error| format!("cannot open /proc/self/exe: {error}"))?;
-        Ok(Self { program, executable, arguments, trial: None, execute: false })
-    }
-
-    /// Waits for what a trial may say.
-    pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>) {
-        let Some(trial) = &self.trial else { return };
-        if let Some(launch) = &trial.launch {
-            set.add(launch.descriptor().as_fd(), Token::Trial(Channel::Launch), Interest::READ);
-        }
-        if let Some(report) = &trial.report {
-            set.add(report.as_fd(), Token::Trial(Channel::Control), Interest::READ);
-        }
-        trial.output.watch(set, Token::Trial(Channel::Output));
-    }
-
-    /// What a trial prints.
-    pub(super) fn output(&self) -> Option<&Output> {
-        self.trial.as_ref().map(|trial| &trial.output)
-    }
-
-    /// The same, with its name.
-    pub(super) fn output_mut(&mut self) -> Option<(String, &mut Output)> {
-        self.trial.as_mut().map(|trial| (NAME.to_owned(), &mut trial.output))
-    }
-
-    /// Whether that process is the trial.
-    pub(super) fn is_trial(&self, pid: u32) -> bool {
-        self.trial.as_ref().is_some_and(|trial| trial.process.pid == pid)
+        Ok(Self { program, executable, arguments, execute: false })
     }
 
     fn place(&self) -> io::Result<&Path> {
@@ -103,44 +60,13 @@ impl Upgrade {
     }
 }
 
-impl Trial {
-    fn hear(&mut self) {
-        let mut buffer = [0; 64];
-        while let Some(report) = &mut self.report {
-            match report.read(&mut buffer) {
-                Ok(0) => self.report = None,
-                Ok(length) => {
-                    self.said.extend_from_slice(buffer.get(..length).unwrap_or_default());
-                    // Whoever says more is not one of ours, and may say it without end.
-                    if self.said.len() > READY.len() {
-                        self.report = None;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.report = None,
-            }
-        }
-    }
-
-    fn launched(&mut self) {
-        if let Some(outcome) = self.launch.as_mut().and_then(Launch::outcome) {
-            self.launch = None;
-            self.failure = outcome.map(|(_, error)| error);
-        }
-    }
-
-    /// The trial has ended: whether it has shown that the new program works.
-    fn verdict(&self, exit: Exit) -> Result<(), String> {
-        if let Some(error) = &self.failure {
-            return Err(format!("it cannot be executed: {error}"));
-        }
-        if exit == Exit::Code(0) && self.said == READY {
-            return Ok(());
-        }
-        let said = self.output.tail();
-        let how = if exit == Exit::Code(0) { "it left without READY".to_owned() } else { exit.to_string() };
-        Err(if said.trim().is_empty() { how } else { format!("{how}; it had printed:\n{}", said.trim_end()) })
+/// The trial has ended: whether it has shown that the new program works.
+pub(super) fn verdict(is_ready: bool, failure: Option<String>, exit: Exit) -> Result<(), String> {
+    match (failure, exit) {
+        (Some(reason), _) => Err(reason),
+        (None, Exit::Code(0)) if is_ready => Ok(()),
+        (None, Exit::Code(0)) => Err("it left without READY".to_owned()),
+        (None, exit) => Err(exit.to_string()),
     }
 }
 
@@ -180,47 +106,21 @@ impl Master {
             resources: Resources::default(),
             death_signal: Some(signals::SIGKILL),
         };
-        let (process, launch) = process::spawn(&program)?;
-        self.upgrade.trial = Some(Trial {
-            process,
-            launch: Some(launch),
-            report: Some(read.into()),
-            said: Vec::new(),
-            output: Output::new(NAME, printed).with_past(),
-            failure: None,
-        });
+        let origin = Origin::Command(path.display().to_string(), None);
+        let trial = Held::new(Id::Trial, NAME.to_owned(), Role::Trial)
+            .says(read)
+            .prints(Output::new(NAME, printed).with_past())
+            .start(&program, origin)?;
+        self.children.add(trial);
         Ok(())
-    }
-
-    /// A descriptor of the trial is ready.
-    pub(super) fn trial_ready(&mut self, channel: Channel, now: Time) {
-        let Some(trial) = &mut self.upgrade.trial else { return };
-        match channel {
-            Channel::Output => trial.output.read(NAME, &mut self.journal, now),
-            Channel::Launch => trial.launched(),
-            Channel::Control | Channel::Ear | Channel::Inquiry => trial.hear(),
-        }
-    }
-
-    /// The trial was reaped.
-    pub(super) fn bury_trial(&mut self, exit: Exit, now: Time) {
-        let Some(mut trial) = self.upgrade.trial.take() else { return };
-        trial.launched();
-        trial.hear();
-        trial.output.read_last(NAME, &mut self.journal, now);
-        let verdict = trial.verdict(exit);
-        trial.output.finish(NAME, &mut self.journal, now);
-        self.supervisor.on(Input::Tried(verdict), now);
     }
 
     /// Neither the answer of the trial is waited for any longer nor its end.
     pub(super) fn give_up_trial(&mut self, now: Time) {
-        let Some(trial) = self.upgrade.trial.take() else { return };
-        if let Err(error) = process::signal(&trial.process, signals::SIGKILL, true) {
-            log::debug!(target: "hatchery", "cannot signal the trial: {error}");
+        if let Some(trial) = self.children.find_mut(Id::Trial) {
+            trial.kill(Kill::Kill);
+            self.abandon(Id::Trial, now);
         }
-        trial.output.finish(NAME, &mut self.journal, now);
-        self.abandon(Abandoned::new(NAME.to_owned(), trial.process, What::Trial));
     }
 
     /// The upgrade is over, one way or the other.

@@ -149,6 +149,7 @@ fn a_kill_for_want_of_memory_is_called_that() {
         let history = server.job("long").history;
         holds(history.first().is_some_and(|run| Some(run.outcome.as_str()) == starved), history)
     });
+    server.wait_log(&format!("cron long (process {running}) was killed by the kernel: probably"));
 }
 
 #[test]

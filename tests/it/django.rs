@@ -340,7 +340,7 @@ fn no_process_is_replaced_by_one_whose_views_cannot_be_imported() {
 fn a_start_whose_views_cannot_be_imported_says_so_and_serves() {
     for more in ["", ", preload: true"] {
         let server = project("import views_of_nobody\n", more);
-        let told = server.wait_log("app site: its URL configuration cannot be loaded");
+        let told = server.wait_log(": its URL configuration cannot be loaded, so that no page");
         assert!(told.contains(" ERROR "), "{told}");
         server.wait_log("No module named 'views_of_nobody'");
         assert_eq!(get(server.address, "/").status, 500);

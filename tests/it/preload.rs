@@ -508,7 +508,8 @@ fn a_template_does_not_pass_a_process_of_another_user_off_as_one_of_the_app() {
     let server = setup.start().tolerant(&["of another user"]);
     let before = server.wait_ready(SOON, "site", 1)[0];
     let stray: u32 = text(&server, "/").parse().unwrap();
-    server.wait_log(&format!("its template passes process {stray} of another user off as one of the app"));
+    server
+        .wait_log(&format!("app site template passes process {stray} of another user off as one of the app"));
     assert!(Process::of(stray).is_some(), "and nothing happens to it");
     assert_eq!(server.wait_ready(SOON, "site", 1)[0].pid, before.pid);
     Process::of(stray).unwrap().signal(Signal::SIGKILL);

@@ -89,9 +89,9 @@ impl Scene {
             Err((step, error)) => panic!("{step}: {error}"),
         })
         .unwrap();
-        let (mut bytes, mut reader) = (Vec::new(), crate::control::worker::Reader::default());
+        let mut bytes = Vec::new();
         File::from(line.voice).read_to_end(&mut bytes).unwrap();
-        reader.feed(&bytes);
+        let mut reader = crate::control::worker::Reader::from(bytes);
         let said = std::iter::from_fn(|| reader.poll()).map(Option::unwrap).collect();
         (said, process::wait(&child).unwrap())
     }
