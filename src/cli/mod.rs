@@ -12,6 +12,7 @@ mod restart;
 mod run;
 mod scale;
 mod serve;
+mod stacks;
 mod status;
 mod stop;
 mod top;

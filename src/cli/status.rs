@@ -1,10 +1,11 @@
 //! `hatchery status`.
 
 use super::locate::{self, Found, Master};
-use super::{Failure, print, print_json, put};
+use super::{Failure, print, print_json, put, stacks};
+use crate::config::suggestion;
 use crate::control::command::{
     ChildStatus, JobStatus, PoolStatus, Request, Response, Running, SandboxStatus, Status, TemplateStatus,
-    Unkillable,
+    Unkillable, UpstreamStatus,
 };
 use crate::control::text;
 use crate::master::control;
@@ -13,14 +14,19 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-/// Show the running server: workers, apps, daemons, cron jobs, a line each; what has failed comes first
+/// Show the running server: workers, apps, daemons, cron jobs, upstreams, a line each; what has failed comes first
 ///
 /// Without a configuration in sight: the servers that run.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// One app, daemon, cron job or upstream, or `workers`, with its processes; else all
+    name: Option<String>,
     /// A line for each process, too
     #[arg(short, long)]
     verbose: bool,
+    /// Where each thread of the app is: the Python stacks of its processes
+    #[arg(long, requires = "name")]
+    stacks: bool,
     /// As one JSON object, for scripts
     #[arg(long)]
     json: bool,
@@ -34,11 +40,49 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     if !found.is_in_sight {
         return show_masters(&control::masters(), arguments.json);
     }
-    let status = asked(&found, control::STATUS)?;
+    let mut status = asked(&found, control::STATUS)?;
+    if let Some(name) = &arguments.name {
+        only(&mut status, name)?;
+    }
+    if arguments.stacks {
+        fill_stacks(&found, &mut status)?;
+    }
     if arguments.json {
         return print_json(&status);
     }
-    put(&table(&status, Look { verbose: arguments.verbose, coloured: is_coloured() }))
+    let look = Look { verbose: arguments.verbose || arguments.name.is_some(), coloured: is_coloured() };
+    put(&if arguments.name.is_some() { units(&status, look) } else { table(&status, look) })
+}
+
+/// Leaves what has this name.
+fn only(status: &mut Status, name: &str) -> Result<(), Failure> {
+    let pools = status.pools.iter().map(unit_name);
+    let jobs = status.cron.iter().map(|job| job.name.as_str());
+    let upstreams = status.upstreams.iter().map(|upstream| upstream.name.as_str());
+    let names: Vec<&str> = pools.chain(jobs).chain(upstreams).collect();
+    let name = if name == "worker" && !names.contains(&name) { "workers" } else { name };
+    if !names.contains(&name) {
+        let (there, meant) = (names.join(", "), suggestion(name, &names));
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
+        let what = "there is no app, daemon, cron job or upstream";
+        return Err(Failure::Failed(format!("{what} \"{name}\"; there is: {there}{meant}")));
+    }
+    status.pools.retain(|pool| unit_name(pool) == name);
+    status.cron.retain(|job| job.name == name);
+    status.upstreams.retain(|upstream| upstream.name == name);
+    Ok(())
+}
+
+fn fill_stacks(found: &Found, status: &mut Status) -> Result<(), Failure> {
+    match status.pools.iter_mut().find(|pool| pool.kind == "app") {
+        Some(app) => stacks::fill(found, app),
+        None => Err(Failure::Failed("only the processes of apps have Python stacks to show".to_owned())),
+    }
+}
+
+/// By what commands call it.
+fn unit_name(pool: &PoolStatus) -> &str {
+    if pool.kind == "workers" { "workers" } else { &pool.name }
 }
 
 /// Asks the running master.
@@ -70,7 +114,9 @@ fn asked(found: &Found, patience: Duration) -> Result<Box<Status>, Failure> {
     match found.ask_within(&Request::Status, patience)? {
         Response::Status(status) => Ok(status),
         Response::Done { text } | Response::Failed { text } => Err(Failure::Failed(text)),
-        Response::Logs { .. } => Err(Failure::Failed("the master answered another question".to_owned())),
+        Response::Logs { .. } | Response::Asked { .. } => {
+            Err(Failure::Failed("the master answered another question".to_owned()))
+        }
     }
 }
 
@@ -129,6 +175,14 @@ impl Page {
         self.line_of(Health::Good, &text::line(line));
     }
 
+    /// Its head, apart from what is above it.
+    fn section(&mut self, name: &str, is_there: bool) {
+        if is_there {
+            let space = if self.text.is_empty() { "" } else { "\n" };
+            let _ = writeln!(self.text, "{space}{name}");
+        }
+    }
+
     /// `line` steers no terminal.
     fn line_of(&mut self, health: Health, line: &str) {
         // Writing to a String cannot fail.
@@ -161,10 +215,21 @@ pub(super) fn table(status: &Status, look: Look) -> String {
             if missing.is_empty() { String::new() } else { format!("; without {}", missing.join(", ")) };
         page.line(&format!("  sandbox {mode}: {}{without}", applied.join(", ")));
     }
-    show_pools(&status.pools, &mut page);
-    if !status.cron.is_empty() {
-        page.text.push_str("\ncron\n");
-        show_jobs(&status.cron, &mut page);
+    page.text.push('\n');
+    page.text + &units(status, look)
+}
+
+/// The units alone.
+fn units(status: &Status, look: Look) -> String {
+    let mut page = Page { text: String::new(), look };
+    if !status.pools.is_empty() {
+        show_pools(&status.pools, &mut page);
+    }
+    page.section("cron", !status.cron.is_empty());
+    show_jobs(&status.cron, &mut page);
+    page.section("upstreams", !status.upstreams.is_empty());
+    for UpstreamStatus { name, servers } in &status.upstreams {
+        page.line(&format!("  {name}  {}", servers.join(", ")));
     }
     page.text
 }
@@ -177,7 +242,7 @@ fn show_pools(pools: &[PoolStatus], page: &mut Page) {
         kind => text::line(&format!("{kind} {}", pool.name)),
     };
     let width = pools.iter().map(|pool| name(pool).chars().count()).max().unwrap_or(0);
-    let _ = writeln!(page.text, "\n{:width$}  state     processes     memory", "unit");
+    let _ = writeln!(page.text, "{:width$}  state     processes     memory", "unit");
     for pool in pools {
         if page.look.verbose {
             page.text.push('\n');
@@ -273,6 +338,9 @@ fn show_child(child: &ChildStatus, page: &mut Page) {
     for Running { request, seconds } in &child.running {
         page.line(&format!("        {request} for {}", duration(*seconds)));
     }
+    let stacks = child.stacks.iter().flat_map(|stacks| stacks.lines());
+    // Marked: a line of theirs is no row of ours.
+    stacks.for_each(|line| page.line(&format!("    {}{line}", text::MARK)));
 }
 
 fn show_unkillable(process: &Unkillable, page: &mut Page) {
@@ -387,6 +455,7 @@ mod tests {
             requests: Some(1234),
             connections: Some(7),
             running: vec![Running { request: "GET /slow".to_owned(), seconds: 90 }],
+            stacks: None,
         };
         let daemon = PoolStatus {
             name: "celery".into(),
@@ -423,6 +492,7 @@ mod tests {
             listeners: vec!["[::]:80".into()],
             pools,
             cron: jobs(),
+            upstreams: vec![UpstreamStatus { name: "api".into(), servers: vec!["10.0.0.1:80".into()] }],
             ..Status::default()
         }
     }
@@ -444,6 +514,9 @@ cron
   broken  at   next never  last: exit 3 after 0.0s ()
   clean  at 17 3 * * *  next never  last: ended: replaced by the next run after 0.0s ()
   mail  at * * * * *  next in 3m (2026-01-02T03:04:00Z)  last: ok after 1.2s, by hand ()
+
+upstreams
+  api  10.0.0.1:80
 ";
         assert_eq!(text, expected);
         let text = table(&status, Look { verbose: true, coloured: false });
@@ -473,6 +546,7 @@ cron
             state: forged(),
             last_exit: Some(forged()),
             running: vec![Running { request: forged(), seconds: 90 }],
+            stacks: Some(forged()),
             ..ChildStatus::default()
         };
         let template =
@@ -505,11 +579,32 @@ cron
             sandbox: SandboxStatus { mode: forged(), applied: vec![forged()], missing: vec![forged()] },
             pools: vec![pool],
             cron: vec![job],
+            upstreams: vec![UpstreamStatus { name: forged(), servers: vec![forged()] }],
             ..Status::default()
         };
         let text = [false, true].map(|verbose| table(&status, Look { verbose, coloured: false })).concat();
         assert!(!text.contains(|char| char != '\n' && text::steers(char)), "{text}");
         assert!(!text.lines().any(|line| line.trim_start().starts_with("0     4712")), "{text}");
+    }
+
+    #[test]
+    fn one_unit_is_shown_alone_and_an_unknown_one_is_told_what_there_is() {
+        for (name, first) in [
+            ("shop", "unit      state     processes     memory\n\napp shop  failed"),
+            ("workers", "unit     state     processes     memory\n\nworkers  ready"),
+            ("worker", "unit     state     processes     memory\n\nworkers  ready"),
+            ("mail", "cron\n  mail  at "),
+            ("api", "upstreams\n  api  10.0.0.1:80\n"),
+        ] {
+            let mut status = busy();
+            only(&mut status, name).unwrap();
+            let shown = units(&status, Look { verbose: true, coloured: false });
+            assert!(shown.starts_with(first) && !shown.contains("celery"), "{name}: {shown}");
+        }
+        let refused = only(&mut busy(), "shpo").unwrap_err();
+        let text = "there is no app, daemon, cron job or upstream \"shpo\"; there is: workers, shop, celery, clean, mail, \
+                    broken, api; did you mean \"shop\"?";
+        assert_eq!(refused, Failure::Failed(text.to_owned()));
     }
 
     #[test]

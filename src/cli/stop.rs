@@ -30,7 +30,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     match found.ask(&Request::Stop { fast: arguments.fast })? {
         Response::Done { .. } => {}
         Response::Failed { text } => return Err(Failure::Failed(text)),
-        Response::Status(_) | Response::Logs { .. } => {
+        Response::Status(_) | Response::Logs { .. } | Response::Asked { .. } => {
             return Err(Failure::Failed("the master answered another question".to_owned()));
         }
     }

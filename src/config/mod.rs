@@ -62,7 +62,7 @@ pub use load::load_with_warnings;
 pub(crate) use load::{Examined, examine};
 pub(crate) use location::Location;
 pub(crate) use log::{FieldName, Log};
-pub(crate) use problem::Problem;
+pub(crate) use problem::{Problem, suggestion};
 pub(crate) use ready::Ready;
 pub(crate) use sandbox::Sandbox;
 pub(crate) use site::Site;

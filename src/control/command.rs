@@ -89,6 +89,11 @@ pub enum Request {
         /// Answer only when there are some.
         wait: bool,
     },
+    /// Have the processes of an app print their Python stacks.
+    Stacks {
+        /// The app.
+        name: String,
+    },
     /// Stop, gracefully unless `fast`.
     Stop {
         /// Do not wait for running requests.
@@ -117,12 +122,19 @@ pub enum Response {
         /// Number of the newest line of all.
         last: u64,
     },
+    /// The answer to `stacks`, which are among the lines that come from now on.
+    Asked {
+        /// The processes that were asked, as [`LogLine::child`].
+        children: Vec<String>,
+        /// Number of the newest line of all.
+        last: u64,
+    },
     /// The answer to `status`.
     Status(Box<Status>),
 }
 
 /// One line that a child printed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// Lines are numbered upwards as long as the master lives.
     pub(crate) number: u64,
@@ -170,6 +182,18 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// Cron jobs in the order of the file.
     pub cron: Vec<JobStatus>,
+    /// Upstreams by name, as configured.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: String,
+    /// Addresses of its servers, in the order of the file.
+    pub servers: Vec<String>,
 }
 
 /// What the sandbox has taken from workers.
@@ -277,6 +301,9 @@ pub struct ChildStatus {
     /// Requests that have run for a second or more (apps only), the longest first.
     #[serde(default)]
     pub running: Vec<Running>,
+    /// Where its threads are, or why that is not known (apps only, if asked for).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stacks: Option<String>,
 }
 
 /// A request that runs in a process of an app.

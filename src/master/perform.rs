@@ -231,6 +231,14 @@ impl Master {
         child.kill(how);
     }
 
+    /// Has the processes of that app print their stacks. Those that have not answered yet might not expect the signal and die
+    /// of it. The names of those that were asked.
+    pub(super) fn ask_stacks(&self, app: &str) -> Vec<String> {
+        let of_app = |child: &&Child| child.answered && child.role.app().is_some_and(|own| own.name == app);
+        let asked = self.children.values().filter(of_app);
+        asked.map(|child| (child.signal(signals::stacks(), false), child.name.clone()).1).collect()
+    }
+
     /// The host writes the stacks of its threads to its standard error at once, whatever its code does.
     fn inspect(&self, id: ChildId) {
         if let Some(child) = self.children.find(Id::Pool(id)).filter(|child| child.role.app().is_some()) {

@@ -3,7 +3,7 @@
 use super::Master;
 use super::child::{Id, Role};
 use crate::config;
-use crate::control::command::{ChildStatus, PoolStatus, Running, SandboxStatus, Status};
+use crate::control::command::{ChildStatus, PoolStatus, Running, SandboxStatus, Status, UpstreamStatus};
 use crate::supervisor::{ChildView, PoolState, PoolView};
 use crate::sys::sandbox::Applied;
 use crate::sys::{clock, process, sandbox};
@@ -26,6 +26,7 @@ impl Master {
             sandbox: self.sandbox(),
             pools: self.pools(now),
             cron: self.scheduler.status(clock::wall()),
+            upstreams: self.current.config.upstreams.iter().map(upstream).collect(),
         }
     }
 
@@ -111,6 +112,12 @@ impl Master {
             requests: worker.map(|(row, before)| board.requests(row).wrapping_sub(before)),
             connections: worker.map(|(row, _)| board.connections(row)),
             running: running.collect(),
+            stacks: None,
         }
     }
+}
+
+fn upstream(upstream: &config::Upstream) -> UpstreamStatus {
+    let servers = upstream.servers.iter().map(|server| server.address.to_string()).collect();
+    UpstreamStatus { name: upstream.name.clone(), servers }
 }

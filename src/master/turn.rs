@@ -175,6 +175,11 @@ impl Master {
                 self.control.answer(ticket, &response, now);
             }
             Request::Logs { name, after, wait } => self.show_logs(ticket, name, after, wait, now),
+            Request::Stacks { name } => {
+                let children = self.ask_stacks(&name);
+                let response = Response::Asked { children, last: self.journal.last() };
+                self.control.answer(ticket, &response, now);
+            }
             Request::Stop { fast } => {
                 self.hasten(fast, now);
                 self.supervisor.on(Input::Stop { ticket, fast }, now);

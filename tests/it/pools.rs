@@ -300,6 +300,44 @@ fn logs_show_what_was_printed_and_go_on() {
 }
 
 #[test]
+fn status_of_one_app_shows_where_its_threads_are() {
+    let setup = setup("processes: 1");
+    setup.directory.write(
+        "site_of_test.py",
+        "def application(environ, start_response):\n    if environ['PATH_INFO'] == '/hang':\n        waits_for_ever()\n    \
+         start_response('200 OK', [])\n    return []\ndef waits_for_ever():\n    open('pipe').read()\n",
+    );
+    let pipe = setup.directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    let server = setup.start();
+    let mut hanging = Connection::open(server.address).unwrap();
+    hanging.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let stacks = |more: &[&str]| server.command(&[&["status", "site", "--stacks"], more].concat()).stdout;
+    wait_until(SOON, "the stacks show the function", || {
+        let shown = stacks(&[]);
+        holds(shown.contains(" in waits_for_ever\n") && !shown.contains("workers"), shown)
+    });
+    let status: hatchery::control::command::Status = serde_json::from_str(&stacks(&["--json"])).unwrap();
+    let [pool] = &*status.pools else { panic!("{status:?}") };
+    let told = pool.children[0].stacks.as_ref().unwrap();
+    assert!(told.contains("site_of_test.py\", line 7 in waits_for_ever") && pool.name == "site", "{told}");
+    // One that is stopped does not answer.
+    let process = server.ready("site")[0];
+    process.signal(nix::sys::signal::Signal::SIGSTOP);
+    let shown = stacks(&[]);
+    process.signal(nix::sys::signal::Signal::SIGCONT);
+    assert!(shown.contains("no stacks within 3s: it is stopped"), "{shown}");
+    std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    assert_eq!(hanging.reply("GET").unwrap().status, 200);
+
+    let unknown = server.command(&["status", "sight"]);
+    assert_eq!((unknown.code, &*unknown.stdout), (Some(1), ""), "{unknown:?}");
+    assert!(unknown.stderr.contains("\"sight\"; there is: workers, site"), "{unknown:?}");
+    let none = server.command(&["status", "workers", "--stacks"]);
+    assert!(none.code == Some(1) && none.stderr.contains("only the processes of apps"), "{none:?}");
+}
+
+#[test]
 fn a_job_runs_by_hand_and_is_remembered() {
     let server = Setup::new(
         r#"    workers: (processes: 1),
