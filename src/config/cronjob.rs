@@ -1,6 +1,7 @@
 //! `cron: […]`.
 
 use super::located::{At, Given, Node, Report};
+use super::names::{SERVER, reserved};
 use super::problem::Complaint;
 use super::task::Task;
 use super::walk::{By, Choice, Form, Section, Walk};
@@ -46,6 +47,9 @@ fn name(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
     let name = At::<String>::read(node, report)?;
     if name.value.is_empty() {
         node.complain(report, Complaint::new("an empty name", ""));
+    }
+    if name.value == SERVER {
+        node.complain(report, reserved("job", SERVER, "server itself"));
     }
     if let Some(first) = report.jobs.iter().find(|first| first.value == name.value) {
         let what = format!("the job `{}` is already at {}", name.value, first.place.mention());

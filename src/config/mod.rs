@@ -68,6 +68,7 @@ pub(crate) use sandbox::Sandbox;
 pub(crate) use site::Site;
 pub use source::{Disk, Source};
 pub(crate) use task::Task;
+pub(crate) use units::duration;
 pub(crate) use upstream::Upstream;
 pub use workers::{FileCache, Processes, Workers};
 pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};

@@ -26,6 +26,9 @@ struct Name {
     used: bool,
 }
 
+/// What commands call the server itself.
+pub(crate) const SERVER: &str = "hatchery";
+
 /// What commands call the event-loop workers.
 const WORKERS: [&str; 2] = ["worker", "workers"];
 
@@ -116,6 +119,12 @@ impl Names {
     }
 }
 
+/// A name that commands have for something else.
+pub(crate) fn reserved(kind: &str, name: &str, taken: &str) -> Complaint {
+    let what = format!("{} {kind} cannot be called `{name}`", if kind == "app" { "an" } else { "a" });
+    Complaint::new(what, format!("commands call the {taken} so; take another name"))
+}
+
 /// The names of one kind in a file.
 fn read(file: &Node<'_>, kind: Kind, report: &mut Report<'_>) -> Vec<At<String>> {
     // What is wrong with the map is told when it is read.
@@ -128,11 +137,12 @@ fn read(file: &Node<'_>, kind: Kind, report: &mut Report<'_>) -> Vec<At<String>>
         if name.value.is_empty() || name.value.contains(is_odd) {
             report.add(&name.place, Complaint::new("a name is one word", "for example \"shop\""));
         }
-        if kind == Kind::Daemon && WORKERS.contains(&name.value.as_str()) {
-            let what = format!("a daemon cannot be called `{}`", name.value);
-            let hint = "commands call the event-loop workers so; take another name";
-            value.complain(report, Complaint::new(what, hint));
-        }
+        let taken = match name.value.as_str() {
+            SERVER if kind != Kind::Upstream => "server itself",
+            other if kind == Kind::Daemon && WORKERS.contains(&other) => "event-loop workers",
+            _ => continue,
+        };
+        value.complain(report, reserved(kind.word(), &name.value, taken));
     }
     entries.into_iter().map(|(name, _)| name).collect()
 }

@@ -1,5 +1,6 @@
 //! Commands to the running master over its control socket: one JSON object a line each way.
 
+use crate::timer::Wall;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ pub enum Request {
     },
     /// What children printed last.
     Logs {
-        /// One app, daemon or job; else all.
+        /// One app, daemon or job, or `hatchery` for the server's own messages; else all children.
         name: Option<String>,
         /// Only lines after the one of this number.
         after: u64,
@@ -133,15 +134,18 @@ pub enum Response {
     Status(Box<Status>),
 }
 
-/// One line that a child printed.
+/// One line that a child printed, or of a message of the server's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// Lines are numbered upwards as long as the master lives.
     pub(crate) number: u64,
-    /// `app shop 0`, `daemon celery 0`, `cron clearsessions`.
+    /// `app shop 0`, `daemon celery 0`, `cron clearsessions`; of the server itself `hatchery`, `worker 0`.
     pub(crate) child: String,
     /// Without control characters.
     pub(crate) text: String,
+    /// When it came.
+    #[serde(default)]
+    pub(crate) at: Wall,
 }
 
 impl LogLine {

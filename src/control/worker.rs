@@ -80,6 +80,8 @@ pub enum ToMaster {
         /// The filter of system calls is in place.
         seccomp: bool,
     },
+    /// It has logged this.
+    Logged(String),
     /// Another directory has the path of a static root now.
     RootReplaced,
     /// It is busier, or less busy, than it said last (at first: Low).
@@ -184,8 +186,10 @@ impl ToMaster {
         let mut message = json(self);
         let mut shorter = self.clone();
         while message.len() > LONGEST
-            && let Self::Failed(text) | Self::Runs { request: text, .. } | Self::Stuck { reason: text, .. } =
-                &mut shorter
+            && let Self::Failed(text)
+            | Self::Logged(text)
+            | Self::Runs { request: text, .. }
+            | Self::Stuck { reason: text, .. } = &mut shorter
         {
             // Escaped, a character may have six bytes.
             (0..(message.len() - LONGEST).div_ceil(6)).for_each(|_| _ = text.pop());
@@ -228,6 +232,7 @@ mod tests {
             ToMaster::Closed,
             ToMaster::Sandboxed { landlock: 7, seccomp: true },
             ToMaster::RootReplaced,
+            ToMaster::Logged("WARN  no such file".to_owned()),
             ToMaster::Runs { at: UNIT, since: u64::MAX - 1, request: "GET /slow".to_owned() },
             ToMaster::Ran { at: UNIT },
             ToMaster::Load(Load::Low),
@@ -257,6 +262,7 @@ mod tests {
             let text = piece.repeat(PACKET * 2);
             for message in [
                 ToMaster::Failed(text.clone()),
+                ToMaster::Logged(text.clone()),
                 ToMaster::Runs { at: UNIT, since: u64::MAX, request: text.clone() },
                 ToMaster::Stuck { at: UNIT, complaint: Complaint::Unreachable, reason: text.clone() },
             ] {
@@ -265,6 +271,7 @@ mod tests {
                 let mut reader = Reader::from(packet);
                 let kept = match reader.poll().unwrap().unwrap() {
                     ToMaster::Failed(text)
+                    | ToMaster::Logged(text)
                     | ToMaster::Runs { request: text, .. }
                     | ToMaster::Stuck { reason: text, .. } => text,
                     other => panic!("{other:?}"),

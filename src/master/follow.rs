@@ -1,8 +1,10 @@
 //! `hatchery logs`: what was printed, and what is printed from now on.
 
 use super::Master;
+use super::journal::OWN;
 use crate::control::command::Response;
 use crate::supervisor::Ticket;
+use crate::sys::messages;
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +32,7 @@ impl Master {
         let apps = config.apps.iter().map(|app| app.name.as_str());
         let daemons = config.daemons.iter().map(|daemon| daemon.name.as_str());
         let jobs = config.cron.iter().map(|job| job.name.as_str());
-        let names: Vec<&str> = apps.chain(daemons).chain(jobs).collect();
+        let names: Vec<&str> = apps.chain(daemons).chain(jobs).chain([OWN]).collect();
         if let Some(name) = name.as_deref().filter(|name| !names.contains(name)) {
             let text = format!("there is no app, daemon or job \"{name}\"; there is: {}", names.join(", "));
             return self.control.answer(ticket, &Response::Failed { text }, now);
@@ -51,6 +53,7 @@ impl Master {
 
     /// Gives clients that wait the lines that have come.
     pub(super) fn answer_followers(&mut self, now: Time) {
+        messages::take().iter().for_each(|message| self.journal.note(message));
         for follower in std::mem::take(&mut self.followers) {
             let lines = self.journal.after(follower.name.as_deref(), follower.after);
             if lines.is_empty() {

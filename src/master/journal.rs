@@ -1,12 +1,21 @@
-//! What children printed last, for `hatchery logs`: also of those that have ended since.
+//! What children printed last, for `hatchery logs`: also of those that have ended since. And what the server itself has
+//! logged, under a name that no child has.
 
 use super::events::Event;
 use crate::control::command::LogLine;
+use crate::control::text::line;
+use crate::sys::clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Kept of each app or job, in bytes.
 const KEPT: usize = 64 * 1024;
+
+/// The name of the server's own messages; the configuration refuses it for others.
+pub(super) const OWN: &str = "hatchery";
+
+/// Where those of workers are kept, which cannot push out what the master says; no name has a space.
+const WORKERS: &str = "hatchery workers";
 
 /// The last lines of every app and job.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -37,13 +46,23 @@ impl Journal {
         self.keep(name, child, text);
     }
 
+    /// A message of the master's.
+    pub(super) fn note(&mut self, text: &str) {
+        text.split('\n').for_each(|text| self.keep(OWN, OWN, text.to_owned()));
+    }
+
+    /// A message of a worker's, as it says.
+    pub(super) fn note_of(&mut self, worker: &str, text: &str) {
+        text.split('\n').for_each(|text| self.keep(WORKERS, worker, line(text)));
+    }
+
     fn keep(&mut self, name: &str, child: &str, text: String) {
         self.last += 1;
         if !self.kept.contains_key(name) {
             self.kept.insert(name.to_owned(), Kept::default());
         }
         let Some(kept) = self.kept.get_mut(name) else { return };
-        let line = LogLine { number: self.last, child: child.to_owned(), text };
+        let line = LogLine { number: self.last, child: child.to_owned(), text, at: clock::wall() };
         kept.bytes += line.weight();
         kept.lines.push_back(line);
         while kept.bytes > KEPT
@@ -58,9 +77,15 @@ impl Journal {
         self.last
     }
 
-    /// The lines of one app or job, or of all, after the one of that number; in the order in which they came.
+    /// The lines of one app or job, of the server itself, or of all apps and jobs, after the one of that number; in the order
+    /// in which they came.
     pub(super) fn after(&self, name: Option<&str>, number: u64) -> Vec<LogLine> {
-        let wanted = self.kept.iter().filter(|(key, _)| name.is_none_or(|name| name == key.as_str()));
+        let is_wanted = |key: &str| match name {
+            None => !is_own(key),
+            Some(OWN) => is_own(key),
+            Some(name) => key == name,
+        };
+        let wanted = self.kept.iter().filter(|(key, _)| is_wanted(key));
         let new = |kept: &Kept| {
             let first = kept.lines.partition_point(|line| line.number <= number);
             kept.lines.range(first..).cloned().collect::<Vec<_>>()
@@ -72,8 +97,12 @@ impl Journal {
 
     /// Forgets apps and jobs that there are no more.
     pub(super) fn retain(&mut self, exists: impl Fn(&str) -> bool) {
-        self.kept.retain(|name, _| exists(name));
+        self.kept.retain(|name, _| is_own(name) || exists(name));
     }
+}
+
+fn is_own(key: &str) -> bool {
+    [OWN, WORKERS].contains(&key)
 }
 
 #[cfg(test)]
@@ -96,6 +125,20 @@ mod tests {
         assert_eq!(texts(Some("shop"), 1), "c");
         assert_eq!(texts(None, journal.last()), "");
         assert_eq!(texts(Some("wiki"), 0), "");
+    }
+
+    #[test]
+    fn the_servers_own_messages_are_apart() {
+        let mut journal = Journal::default();
+        journal.note("INFO  begins\n    | goes on");
+        (0..10_000).for_each(|_| journal.note_of("worker 0", "ERROR \x1b[2J"));
+        journal.write("shop", "app shop 0", Event { lines: vec!["printed".to_owned()], is_error: false });
+        journal.retain(|name| name == "shop");
+        assert_eq!(journal.after(None, 0).len(), 1);
+        let own = journal.after(Some(OWN), 0);
+        assert_eq!([&*own[0].text, &own[1].text], ["INFO  begins", "    | goes on"]);
+        assert_eq!((&*own[2].child, &*own[2].text), ("worker 0", "ERROR \\x1b[2J"));
+        assert!(own.len() < 2000);
     }
 
     #[test]

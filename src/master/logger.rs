@@ -5,6 +5,7 @@
 
 use crate::control::text;
 use crate::supervisor::Level as Severity;
+use crate::sys::messages;
 use crate::sys::sink::{self, Sink};
 use env_logger::{Builder, Target, WriteStyle, fmt::Formatter};
 use log::{Level, LevelFilter, Record};
@@ -119,6 +120,8 @@ pub(super) fn print(level: Level, child: &str, lines: &[String]) {
 /// Names this process in its messages; for a worker, after the fork.
 pub(super) fn speak_as(name: String) {
     let _ = SPEAKER.set(name);
+    // What the process before the fork has logged is not ours.
+    messages::take();
 }
 
 fn format(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
@@ -143,6 +146,9 @@ fn format(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
         let _ = write!(begin, "[{}] ", record.target());
     }
     let shown = if record.target() == PRINTED { text::printable(text) } else { text::record(text) };
+    if record.target() != PRINTED {
+        messages::keep(format!("{level:<5} {shown}"));
+    }
     out.write_all(lines(&begin, &shown).as_bytes())
 }
 

@@ -88,6 +88,11 @@ impl Master {
                 }
             }
             ToMaster::RootReplaced => self.root_replaced(now),
+            ToMaster::Logged(text) => {
+                if let Some(child) = self.children.find(Id::Pool(id)) {
+                    self.journal.note_of(&child.name, &text);
+                }
+            }
             ToMaster::Closed => self.supervisor.on(Input::Closed { child: id }, now),
             ToMaster::Load(load) => self.supervisor.on(Input::Load { child: id, load }, now),
             // Apps only: how many workers there are is not theirs to say, but by how busy they are.

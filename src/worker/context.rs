@@ -23,7 +23,7 @@ use crate::http::Scheme;
 use crate::http::date::ImfDate;
 use crate::slab::Key;
 use crate::sys::carried::Carried;
-use crate::sys::{clock, fd, seqpacket};
+use crate::sys::{clock, fd, messages, seqpacket};
 use crate::timer::{Time, Timers, Wall, earliest};
 use crate::{h1, route};
 use std::cell::RefCell;
@@ -217,6 +217,11 @@ impl Context {
     /// Tells the master something; while the pipe is full, it waits.
     pub(super) fn tell(&self, message: &ToMaster) {
         self.outbox.borrow_mut().send(&self.tell, message);
+    }
+
+    /// Tells the master what was logged, which `hatchery logs hatchery` shows.
+    pub(super) fn tell_logged(&self) {
+        messages::take().into_iter().for_each(|text| self.tell(&ToMaster::Logged(text)));
     }
 
     /// The pipe to the master may have room.

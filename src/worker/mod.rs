@@ -97,6 +97,7 @@ impl Worker {
     fn serve(&mut self) -> io::Result<()> {
         while !self.turn()? {}
         self.cx.report.flush();
+        self.cx.tell_logged();
         self.cx.tell_held(true);
         Ok(())
     }
@@ -122,6 +123,7 @@ impl Worker {
         self.run_clients();
         self.settle();
         self.cx.report.turn_ends(self.cx.board);
+        self.cx.tell_logged();
         Ok(self.may_leave())
     }
 

@@ -677,6 +677,29 @@ fn commands_that_wait_and_clients_that_say_nothing_leave_room_for_others() {
 }
 
 #[test]
+fn the_servers_own_messages_are_kept_also_over_an_upgrade() {
+    use nix::sys::signal::Signal;
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let site = r#"sites: [(listen: ["{address}"], locations: [(path: "/", to: Proxy("api"))])],"#;
+    let server = Setup::new(&format!("{site} upstreams: {{\"api\": (servers: [\"{nobody}\"])}},")).start();
+    let server = server.tolerant(&["connection refused"]);
+    assert_eq!(get(server.address, "/").status, 502);
+    let told = |parts: &[&str]| {
+        wait_until(SOON, "it is told", || {
+            let shown = server.command(&["logs", "hatchery"]).stdout;
+            holds(parts.iter().all(|part| shown.contains(part)), shown)
+        });
+    };
+    let before = ["hatchery: INFO  listening on http://", "\nworker 0: ", &nobody.to_string()];
+    told(&before);
+    assert_eq!(server.command(&["logs"]).stdout, "", "they are no output of children");
+    server.master.signal(Signal::SIGUSR2);
+    told(&[&before[..], &["received SIGUSR2", "goes on in place of"]].concat());
+    let refused = server.command(&["logs", "hatchary"]);
+    assert!(refused.stderr.contains("there is: hatchery"), "{refused:?}");
+}
+
+#[test]
 fn a_stray_signal_does_not_end_the_server() {
     use nix::sys::signal::Signal;
     let server = Setup::new(HELLO).start();

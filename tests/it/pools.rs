@@ -282,6 +282,12 @@ fn logs_show_what_was_printed_and_go_on() {
     let last = |count: &str| server.command(&["logs", "site", "-n", count]).stdout;
     assert_eq!(["0", "1", "9"].map(last).map(|shown| shown.lines().count()), [0, 1, 2]);
     assert_eq!(server.command(&["logs", "-n1"]).stdout, "app site 0: asked /one\n");
+    let stamped = server.command(&["logs", "-t", "--since", "1h"]).stdout;
+    let (times, texts): (Vec<_>, Vec<_>) = stamped.lines().map(|line| line.split_once(' ').unwrap()).unzip();
+    assert_eq!(texts, ["app site 0: imported", "app site 0: asked /one"]);
+    assert_eq!(server.command(&["logs", "--since", times[1]]).stdout, "app site 0: asked /one\n");
+    assert_eq!(server.command(&["logs", "--since", "2999-01-01"]).stdout, "");
+    assert_eq!(server.command(&["logs", "--since", "yore"]).code, Some(2));
     let refused = server.command(&["logs", "sight"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("there is: site"), "{refused:?}");
 

@@ -320,6 +320,7 @@ fn mistakes_of_daemons_have_their_message() {
         ),
         ("\"shop\": (command: [\"x\"])", "1:12: daemons.shop: there is an app `shop`, too"),
         ("\"workers\": (command: [\"x\"])", "1:23: daemons.workers: a daemon cannot be called `workers`"),
+        ("\"hatchery\": (command: [\"x\"])", "1:24: daemons.hatchery: a daemon cannot be called `hatchery`"),
     ];
     for (text, want) in cases {
         let line = one(&file(text));
