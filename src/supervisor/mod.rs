@@ -47,7 +47,6 @@ mod scale;
 mod slot;
 mod start;
 mod stop;
-mod template;
 pub(crate) mod templates;
 #[cfg(test)]
 mod tests;

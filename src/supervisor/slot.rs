@@ -46,6 +46,9 @@ const CUT_LEAVE: Duration = Duration::from_secs(5);
 /// What a process that only proved that it boots gets to leave; nothing runs in it.
 pub(super) const PROOF_LEAVE: Duration = Duration::from_secs(5);
 
+/// What is said before the reason why a process is not Ready.
+pub(super) const COULD_NOT_START: &str = "could not start: ";
+
 /// Why a daemon failed that has ended as if it had put itself to the background.
 const WENT_TO_THE_BACKGROUND: &str = "ended with exit 0 within ten seconds of its start, as a program does that goes to \
     the background: run it in the foreground, for example with an option like --foreground, --nodaemon or -n, or with \
@@ -710,7 +713,7 @@ fn fail(
 }
 
 fn could_not_start(reason: &str) -> String {
-    format!("could not start: {reason}")
+    format!("{COULD_NOT_START}{reason}")
 }
 
 /// A core dump tells where the process hangs.

@@ -12,18 +12,17 @@
 //! | of a generation that a reload brings up | until the switch or the failure of the reload |
 //! | of an older one, or when the server stops | not any more |
 //!
-//! There is at most one template process of each pool and generation, besides those that do not die; a template whose
-//! process died without being told to is booted again after a back-off, or at once when a process waits for it.
+//! There is at most one template process of each pool and generation, besides those that do not die: it has a slot as every other
+//! process (`slot`). One that died without being told to is booted again after a back-off, or at once when a process waits for it.
 
 mod face;
 
 pub(crate) use face::{Input, Key, Output, TemplatePlan};
 
 use super::abandoned::MOST;
-use super::backoff::Backoff;
 use super::exit::headline;
-use super::template::{Event, Order, Outcome, TemplateState};
-use super::{ChildId, Exit, Level, PoolIndex};
+use super::slot::{Boot, COULD_NOT_START, Event, Outcome, Role, Slot, State, TERM_GRACE};
+use super::{ChildId, Exit, Level, Output as Order, PoolIndex};
 use crate::control::command::TemplateStatus;
 use crate::control::text::printable;
 use crate::timer::{Time, earliest};
@@ -60,21 +59,14 @@ pub(crate) struct Templates {
 struct Template {
     key: Key,
     plan: TemplatePlan,
-    state: TemplateState,
+    slot: Slot,
     /// The app has threads after its import: its processes are started without a template.
     plain: bool,
-    backoff: Backoff,
     /// Not before then, unless a process waits.
     retry: Option<Time>,
-    /// Attempts in place of one that died or did not boot.
-    #[serde(default)]
-    restarts: u64,
     /// The last one has died or did not boot.
     #[serde(default)]
     failed: bool,
-    /// How the last such one ended.
-    #[serde(default)]
-    last_exit: Option<String>,
     /// Processes that wait for it.
     waiting: Vec<ChildId>,
     /// Processes that it was asked for.
@@ -149,7 +141,7 @@ impl Templates {
                 let newest = self.templates.iter().map(|template| template.key.generation).max();
                 self.discarded = newest.unwrap_or(0).max(self.discarded);
             }
-            Input::Stop => self.stopping = true,
+            Input::Stop => self.stop(now),
         }
     }
 
@@ -178,7 +170,7 @@ impl Templates {
             if template.asked.iter().any(|asked| asked.until <= now) {
                 let text = format!("{}: its template hangs and is ended", template.label());
                 self.note(Level::Error, text);
-                self.happen(key, Event::Stuck, now);
+                self.happen(key, Event::KillNow, now);
                 self.refuse_asked(key, "its template did not fork it in time");
             }
         }
@@ -204,7 +196,7 @@ impl Templates {
     fn want(&mut self, child: ChildId, generation: u32, plan: TemplatePlan, now: Time) {
         let key = Key { pool: plan.pool, generation };
         // A template may be past its time at this moment, before the timer was looked at: nobody joins it then.
-        let deadline = self.find(key).and_then(|template| template.state.deadline());
+        let deadline = self.find(key).and_then(|template| template.slot.state.deadline());
         if deadline.is_some_and(|deadline| deadline <= now) {
             self.happen(key, Event::Time, now);
         }
@@ -225,7 +217,7 @@ impl Templates {
 
     fn on_ready(&mut self, key: Key, threads: u32, now: Time) {
         self.happen(key, Event::Ready, now);
-        let ready = |template: &&mut Template| matches!(template.state, TemplateState::Ready { .. });
+        let ready = |template: &&mut Template| matches!(template.slot.state, State::Ready { .. });
         let Some(template) = self.find(key).filter(ready).filter(|_| threads > 1) else { return };
         template.plain = true;
         let text = format!(
@@ -250,7 +242,7 @@ impl Templates {
 
     fn renew(&mut self, pool: PoolIndex, now: Time) {
         let key = Key { pool, generation: self.generation };
-        self.happen(key, Event::Leave, now);
+        self.let_go(key, now);
         if let Some(template) = self.find(key) {
             template.plain = false;
             template.retry = None;
@@ -260,29 +252,35 @@ impl Templates {
     /// Lets an event happen to a template and deals with what it means.
     fn happen(&mut self, key: Key, event: Event, now: Time) {
         let Some(template) = self.find(key) else { return };
-        let step = template.state.step(event, now);
-        template.state = step.state;
-        if let Some(order) = step.order {
-            self.outputs.push_back(match order {
-                Order::Boot => Output::Boot { key },
-                Order::Leave => Output::Leave { key },
-                Order::Kill(how) => Output::Kill { key, how },
-            });
-        }
-        match step.outcome {
-            Some(Outcome::Refused(reason)) => self.refused(key, reason, now),
-            Some(Outcome::Lost { reason, ready_for }) => self.lost(key, &reason, ready_for, now),
-            Some(Outcome::Abandoned(pid)) => self.abandon(key, pid),
-            None => {}
+        let (orders, outcomes) = template.slot.take(event, now);
+        let output = |order| match order {
+            Order::Spawn { .. } => Some(Output::Boot { key }),
+            Order::Drain { .. } => Some(Output::Leave { key }),
+            Order::Kill { how, .. } => Some(Output::Kill { key, how }),
+            _ => None,
+        };
+        self.outputs.extend(orders.into_iter().filter_map(output));
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Refused { reason, .. } => self.refused(key, &reason, now),
+                Outcome::Lost { reason, ready_for }
+                | Outcome::Died { reason: Some(reason), ready_for, .. } => {
+                    self.lost(key, &reason, ready_for, now);
+                }
+                Outcome::Abandoned { process } => self.abandon(key, process.pid),
+                Outcome::Died { reason: None, .. } | Outcome::Gone { .. } => {}
+            }
         }
     }
 
     /// A template did not boot. The reason, which may be a long traceback, is told once.
-    fn refused(&mut self, key: Key, reason: String, now: Time) {
+    fn refused(&mut self, key: Key, reason: &str, now: Time) {
         let Some(template) = self.find(key) else { return };
+        // As the supervisor says of each process that waits.
+        let reason = reason.strip_prefix(COULD_NOT_START).unwrap_or(reason);
         template.retry =
-            Some(now.after(template.backoff.died(Duration::ZERO).max(super::backoff::FIRST_WAIT)));
-        (template.failed, template.last_exit) = (true, Some(headline(&reason).to_owned()));
+            Some(now.after(template.slot.backoff.died(Duration::ZERO).max(super::backoff::FIRST_WAIT)));
+        (template.failed, template.slot.last_exit) = (true, Some(headline(reason).to_owned()));
         let label = template.label();
         let waiting = std::mem::take(&mut template.waiting);
         if waiting.is_empty() {
@@ -290,8 +288,8 @@ impl Templates {
         }
         let mut reason = Some(reason);
         for child in waiting {
-            let reason = reason.take().unwrap_or_else(|| "its template failed, as told before".to_owned());
-            self.refuse(child, reason);
+            let reason = reason.take().unwrap_or("its template failed, as told before");
+            self.refuse(child, reason.to_owned());
         }
     }
 
@@ -305,9 +303,9 @@ impl Templates {
     /// A template died, and was not told to.
     fn lost(&mut self, key: Key, reason: &str, ready_for: Duration, now: Time) {
         let Some(template) = self.find(key) else { return };
-        let wait = template.backoff.died(ready_for);
+        let wait = template.slot.backoff.died(ready_for);
         template.retry = Some(now.after(wait));
-        (template.failed, template.last_exit) = (true, Some(reason.to_owned()));
+        (template.failed, template.slot.last_exit) = (true, Some(reason.to_owned()));
         let text = format!("{}: its template is lost: {reason}; its processes go on", template.label());
         self.note(Level::Warn, text);
     }
@@ -339,7 +337,7 @@ impl Templates {
         let current = self.generation;
         self.templates.retain(|template| {
             let known = template.plain && template.key.generation >= current;
-            known || template.state != TemplateState::Absent || needed.contains(&template.key)
+            known || template.slot.state != State::EMPTY || needed.contains(&template.key)
         });
     }
 
@@ -353,17 +351,20 @@ impl Templates {
         }
         let waits = !template.waiting.is_empty();
         let boots = waits || (needed && template.retry.is_none_or(|retry| retry <= now));
-        match template.state {
-            TemplateState::Absent if boots && full => {
-                self.refused(key, format!("{MOST} templates of it do not die, although KILL was sent"), now);
+        match template.slot.state {
+            State::Empty { .. } if boots && full => {
+                self.refused(key, &format!("{MOST} templates of it do not die, although KILL was sent"), now);
             }
-            TemplateState::Absent if boots => {
-                let within = template.plan.boot_timeout;
+            State::Empty { .. } if boots => {
                 template.retry = None;
-                template.restarts += u64::from(std::mem::take(&mut template.failed));
-                self.happen(key, Event::Boot(within), now);
+                template.slot.restarts += u64::from(std::mem::take(&mut template.failed));
+                let Key { pool, generation } = key;
+                let (role, within) = (Role::Current, template.plan.boot_timeout);
+                // Of each key there is one: it needs no other name.
+                let boot = Boot { child: ChildId(0), pool, slot: 0, generation, role, within };
+                self.happen(key, Event::Boot(boot), now);
             }
-            TemplateState::Ready { .. } if needed => {
+            State::Ready { .. } if needed => {
                 let waiting = std::mem::take(&mut template.waiting);
                 let until = now.after(FORK_TIMEOUT);
                 template.asked.extend(waiting.iter().map(|child| Asked {
@@ -373,21 +374,31 @@ impl Templates {
                 }));
                 self.outputs.extend(waiting.into_iter().map(|child| Output::Fork { key, child }));
             }
-            TemplateState::Booting { .. } | TemplateState::Ready { .. } if !needed => self.let_go(key, now),
-            TemplateState::Leaving { .. } if !needed => self.let_go(key, now),
-            TemplateState::Absent
-            | TemplateState::Booting { .. }
-            | TemplateState::Ready { .. }
-            | TemplateState::Leaving { .. }
-            | TemplateState::Killed { .. } => {}
+            _ if !needed => self.let_go(key, now),
+            _ => {}
         }
     }
 
+    /// It leaves if it has not been told to yet; nothing runs in it.
     fn let_go(&mut self, key: Key, now: Time) {
-        self.happen(key, Event::Leave, now);
-        let stopping = self.stopping;
-        if let Some(template) = self.find(key).filter(|_| stopping) {
-            template.state.hurry(now.after(STOP_GRACE));
+        let within = if self.stopping { STOP_GRACE } else { TERM_GRACE };
+        let until = now.after(within);
+        if self.find(key).is_some_and(|template| template.slot.state.role().is_some()) {
+            self.happen(key, Event::Drain { within, hurry: self.stopping, until }, now);
+            self.happen(key, Event::Idle { until }, now);
+        }
+    }
+
+    /// The server stops: those that leave already do so no later than the others.
+    fn stop(&mut self, now: Time) {
+        self.stopping = true;
+        let until = now.after(STOP_GRACE);
+        for key in self.keys() {
+            match self.find(key).map(|template| &template.slot.state) {
+                Some(State::Draining { .. }) => self.happen(key, Event::Idle { until }, now),
+                Some(State::Killing { .. }) => self.happen(key, Event::Kill { until }, now),
+                _ => {}
+            }
         }
     }
 
@@ -417,7 +428,7 @@ impl Templates {
         self.seen = self.seen.max(now);
         if late > SUSPENDED {
             for template in &mut self.templates {
-                template.state.postpone(lost);
+                template.slot.state.postpone(lost, now);
                 template.asked.iter_mut().for_each(|asked| asked.until = asked.until.after(lost));
             }
         }
@@ -441,13 +452,10 @@ impl Template {
         Self {
             key,
             plan,
-            state: TemplateState::Absent,
+            slot: Slot::new(0),
             plain: false,
-            backoff: Backoff::default(),
             retry: None,
-            restarts: 0,
             failed: false,
-            last_exit: None,
             waiting: Vec::new(),
             asked: Vec::new(),
         }
@@ -459,29 +467,25 @@ impl Template {
 
     fn deadline(&self) -> Option<Time> {
         let asked = self.asked.iter().map(|asked| asked.until).min();
-        let retry = self.retry.filter(|_| self.state == TemplateState::Absent && !self.plain);
-        earliest(earliest(self.state.deadline(), asked), retry)
+        let retry = self.retry.filter(|_| self.slot.state == State::EMPTY && !self.plain);
+        earliest(earliest(self.slot.state.deadline(), asked), retry)
     }
 
-    /// `booting`, `ready` or `leaving`, and when it was started; `None`: there is no process.
-    fn shown(&self) -> Option<(&'static str, Time)> {
-        Some(match self.state {
-            TemplateState::Absent => return None,
-            TemplateState::Booting { since, .. } => ("booting", since),
-            TemplateState::Ready { since, .. } => ("ready", since),
-            TemplateState::Leaving { since, .. } | TemplateState::Killed { since, .. } => ("leaving", since),
-        })
-    }
-
+    /// `None`: there is no process.
     fn status(&self, now: Time) -> Option<TemplateStatus> {
-        let (state, since) = self.shown()?;
+        let process = self.slot.state.process()?;
+        let state = match self.slot.state {
+            State::Booting { .. } => "booting",
+            State::Ready { .. } => "ready",
+            _ => "leaving",
+        };
         Some(TemplateStatus {
-            pid: self.state.pid().unwrap_or(0),
+            pid: process.pid.unwrap_or(0),
             generation: self.key.generation,
             state: state.to_owned(),
-            uptime_seconds: now.since(since).as_secs(),
-            restarts: self.restarts,
-            last_exit: self.last_exit.clone(),
+            uptime_seconds: now.since(process.spawned).as_secs(),
+            restarts: self.slot.restarts,
+            last_exit: self.slot.last_exit.clone(),
             rss_bytes: 0,
         })
     }
