@@ -480,3 +480,41 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn child(pid: u32, id: Id, role: Role) -> Child {
+        Held::new(id, format!("child {pid}"), role).born(process::Child { pid, handle: None })
+    }
+
+    #[test]
+    fn a_core_reaches_what_it_has_not_given_up_and_only_by_its_own_name() {
+        let mut children = Children::default();
+        let (run, worker) = (Id::Run(RunId(5)), Id::Pool(ChildId(5)));
+        children.add(child(1, run, Role::GivenUp(None)));
+        children.add(child(2, worker, Role::GivenUp(Some(3))));
+        assert!(children.find(run).is_none() && children.find_mut(worker).is_none());
+        children.add(child(4, run, Role::Run));
+        let text = serde_json::to_string(&children).unwrap();
+        let children: Children = serde_json::from_str(&text).unwrap();
+        assert_eq!(children.find(run).map(|child| child.process.pid), Some(4), "after an upgrade, too");
+        assert_eq!((children.len(), children.workers().count(), children.apps().count()), (3, 0, 0));
+        assert!(matches!(children[&2].role, Role::GivenUp(Some(3))), "its row is still taken");
+    }
+
+    #[test]
+    fn what_a_child_printed_tells_why_it_ended_until_it_has_answered() {
+        let (read, write) = crate::sys::channel::from_child().unwrap();
+        io::Write::write_all(&mut std::fs::File::from(write), b"Traceback\n").unwrap();
+        let held = Held::new(Id::Trial, "trial".to_owned(), Role::Trial);
+        let held = held.prints(Output::new("trial", read).with_past());
+        let mut child = held.born(process::Child { pid: 1, handle: None });
+        let (mut journal, now) = (Journal::default(), Time(1_000_000_000));
+        let words = child.last_words(Exit::Code(3), &mut journal, now).unwrap();
+        assert_eq!(words, "ended before it was ready (exit 3); it had printed:\nTraceback");
+        assert!(child.answers() && !child.answers());
+        assert_eq!(child.last_words(Exit::Code(3), &mut journal, now), None);
+    }
+}
