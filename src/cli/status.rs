@@ -4,8 +4,8 @@ use super::locate::{self, Found, Master};
 use super::{Failure, print, print_json, put, stacks};
 use crate::config::suggestion;
 use crate::control::command::{
-    ChildStatus, JobStatus, PoolStatus, Request, Response, Running, SandboxStatus, Status, TemplateStatus,
-    Unkillable, UpstreamStatus,
+    ChildStatus, JobStatus, LogStatus, PoolStatus, Request, Response, Running, SandboxStatus, Status,
+    TemplateStatus, Unkillable, UpstreamStatus,
 };
 use crate::control::text;
 use crate::master::control;
@@ -208,6 +208,12 @@ pub(super) fn table(status: &Status, look: Look) -> String {
             let error = text::record(error.trim_end());
             page.line_of(Health::Failed, &format!("  last {what} failed: {error}"));
         }
+    }
+    for LogStatus { log, path, since, error, lines, bytes } in &status.logs {
+        let text = format!(
+            "  {log} log {path}: cannot be written since {since}: {error}; lost {lines} lines ({bytes} bytes) or more"
+        );
+        page.line_of(Health::Failed, &text::line(&text));
     }
     let SandboxStatus { mode, applied, missing } = &status.sandbox;
     if !mode.is_empty() {
@@ -576,6 +582,7 @@ upstreams
             listeners: vec![forged()],
             last_reload_error: Some(forged()),
             last_upgrade_error: Some(forged()),
+            logs: vec![LogStatus { log: forged(), path: forged(), error: forged(), ..LogStatus::default() }],
             sandbox: SandboxStatus { mode: forged(), applied: vec![forged()], missing: vec![forged()] },
             pools: vec![pool],
             cron: vec![job],

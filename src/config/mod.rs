@@ -61,7 +61,7 @@ pub(crate) use limits::Limits;
 pub use load::load_with_warnings;
 pub(crate) use load::{Examined, examine};
 pub(crate) use location::Location;
-pub(crate) use log::{FieldName, Log};
+pub(crate) use log::{AccessLog, FieldName, Log};
 pub(crate) use problem::{Problem, suggestion};
 pub(crate) use ready::Ready;
 pub(crate) use sandbox::Sandbox;

@@ -182,6 +182,9 @@ pub struct Status {
     /// What the sandbox has taken from workers.
     #[serde(default)]
     pub sandbox: SandboxStatus,
+    /// Logs that cannot be written.
+    #[serde(default)]
+    pub logs: Vec<LogStatus>,
     /// Workers first, then apps, then daemons by name.
     pub pools: Vec<PoolStatus>,
     /// Cron jobs in the order of the file.
@@ -189,6 +192,23 @@ pub struct Status {
     /// Upstreams by name, as configured.
     #[serde(default)]
     pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// A log that cannot be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// `access`, or `error` for the messages of the server and what children print.
+    pub log: String,
+    /// The file.
+    pub path: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Why, the last time.
+    pub error: String,
+    /// So many lines, or more, were lost; 0: it works again.
+    pub lines: u64,
+    /// The same in bytes.
+    pub bytes: u64,
 }
 
 /// One upstream.

@@ -4,6 +4,7 @@
 //! over a pipe, which carries none; there each message follows its length, a u16, and both together fit what a pipe takes
 //! whole or not at all ([`PACKET`]).
 
+use super::command::LogStatus;
 use serde::{Deserialize, Serialize};
 
 /// How busy a worker is.
@@ -80,6 +81,8 @@ pub enum ToMaster {
         /// The filter of system calls is in place.
         seccomp: bool,
     },
+    /// It cannot write a log, or can again.
+    Log(LogStatus),
     /// It has logged this.
     Logged(String),
     /// Another directory has the path of a static root now.
@@ -188,6 +191,7 @@ impl ToMaster {
         while message.len() > LONGEST
             && let Self::Failed(text)
             | Self::Logged(text)
+            | Self::Log(LogStatus { path: text, .. })
             | Self::Runs { request: text, .. }
             | Self::Stuck { reason: text, .. } = &mut shorter
         {
@@ -233,6 +237,11 @@ mod tests {
             ToMaster::Sandboxed { landlock: 7, seccomp: true },
             ToMaster::RootReplaced,
             ToMaster::Logged("WARN  no such file".to_owned()),
+            ToMaster::Log(LogStatus {
+                path: "/var/log/access.log".to_owned(),
+                lines: 3,
+                ..LogStatus::default()
+            }),
             ToMaster::Runs { at: UNIT, since: u64::MAX - 1, request: "GET /slow".to_owned() },
             ToMaster::Ran { at: UNIT },
             ToMaster::Load(Load::Low),
@@ -263,6 +272,7 @@ mod tests {
             for message in [
                 ToMaster::Failed(text.clone()),
                 ToMaster::Logged(text.clone()),
+                ToMaster::Log(LogStatus { path: text.clone(), ..LogStatus::default() }),
                 ToMaster::Runs { at: UNIT, since: u64::MAX, request: text.clone() },
                 ToMaster::Stuck { at: UNIT, complaint: Complaint::Unreachable, reason: text.clone() },
             ] {
@@ -272,6 +282,7 @@ mod tests {
                 let kept = match reader.poll().unwrap().unwrap() {
                     ToMaster::Failed(text)
                     | ToMaster::Logged(text)
+                    | ToMaster::Log(LogStatus { path: text, .. })
                     | ToMaster::Runs { request: text, .. }
                     | ToMaster::Stuck { reason: text, .. } => text,
                     other => panic!("{other:?}"),

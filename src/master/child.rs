@@ -19,6 +19,7 @@ use super::output::Output;
 use super::template::Template;
 use super::voice::Voice;
 use super::{Channel, Token};
+use crate::control::command::LogStatus;
 use crate::control::worker::ToWorker;
 use crate::cron::RunId;
 use crate::supervisor::templates::Key;
@@ -164,6 +165,11 @@ impl Children {
     /// All workers.
     pub(super) fn workers(&self) -> impl Iterator<Item = (ChildId, &Worker)> {
         self.values().filter_map(|child| Some((child.id.in_pool()?, child.role.worker()?)))
+    }
+
+    /// The same.
+    pub(super) fn workers_mut(&mut self) -> impl Iterator<Item = (ChildId, &mut Worker)> {
+        self.values_mut().filter_map(|child| Some((child.id.in_pool()?, child.held.role.worker_mut()?)))
     }
 
     /// All processes of apps.
@@ -421,6 +427,9 @@ pub(super) struct Worker {
     pub(super) sandbox: Option<Applied>,
     /// When a process of an app was last renewed on this worker's word alone.
     pub(super) renewed: Option<Time>,
+    /// Logs that it cannot write, as it says.
+    #[serde(default)]
+    pub(super) logs: Vec<LogStatus>,
     /// Where it is told something: a socket, as descriptors go with it.
     ear: Carried,
     /// The worker has closed its end of `ear`.
@@ -428,6 +437,9 @@ pub(super) struct Worker {
     /// Packets that did not fit the socket.
     waiting: VecDeque<(Vec<u8>, Option<Carried>)>,
 }
+
+/// Logs of one worker that are told of.
+const LOGS: usize = 64;
 
 /// Packets that wait for a worker that does not read; beyond it the worker is hung and will be killed.
 const WAITING: usize = 256;
@@ -440,9 +452,18 @@ impl Worker {
             counted,
             sandbox: None,
             renewed: None,
+            logs: Vec::new(),
             ear: ear.into(),
             deaf: false,
             waiting: VecDeque::new(),
+        }
+    }
+
+    /// What it says of a log.
+    pub(super) fn log(&mut self, status: LogStatus) {
+        self.logs.retain(|known| (&known.log, &known.path) != (&status.log, &status.path));
+        if status.lines > 0 && self.logs.len() < LOGS {
+            self.logs.push(status);
         }
     }
 

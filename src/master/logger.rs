@@ -6,10 +6,12 @@
 use crate::control::text;
 use crate::supervisor::Level as Severity;
 use crate::sys::messages;
-use crate::sys::sink::{self, Sink};
+use crate::sys::sink::{self, Lost, Sink};
 use env_logger::{Builder, Target, WriteStyle, fmt::Formatter};
 use log::{Level, LevelFilter, Record};
+use nix::libc;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::sync::OnceLock;
@@ -41,6 +43,12 @@ pub(super) fn descriptor() -> Option<RawFd> {
     DESCRIPTOR.get().copied()
 }
 
+/// Where it leads, as far as that can be told.
+pub(super) fn path() -> String {
+    let path = fs::read_link(format!("/proc/self/fd/{}", descriptor().unwrap_or(libc::STDERR_FILENO)));
+    path.map_or_else(|_| "standard error".to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
 /// Begins to log. Once, in the first process; a second call changes nothing.
 pub(crate) fn begin() {
     let _ = JOURNAL.set(sink::is_journal(io::stderr().as_fd()));
@@ -56,7 +64,7 @@ pub(crate) fn begin() {
     let target = match sink::stream(io::stderr().as_fd()) {
         Ok(own) => {
             let _ = DESCRIPTOR.set(own.as_raw_fd());
-            Target::Pipe(Box::new(Messages { sink: Sink::new(own), lost: 0 }))
+            Target::Pipe(Box::new(Messages(Sink::new(own))))
         }
         Err(_) => Target::Stderr,
     };
@@ -78,19 +86,22 @@ pub(super) fn note(level: Severity, text: &str) {
 }
 
 /// Standard error; what it does not take is lost, and counted.
-struct Messages {
-    sink: Sink,
-    lost: u64,
-}
+struct Messages(Sink);
 
 impl io::Write for Messages {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let notice = format!("hatchery: {} messages were lost here: nobody read them\n", self.lost);
-        if self.lost > 0 && self.sink.append(notice.as_bytes()).is_ok() {
-            self.lost = 0;
-        }
-        if self.lost > 0 || self.sink.append(bytes).is_err() {
-            self.lost += 1;
+        let mut lost = sink::lost_messages();
+        let notice = lost.as_ref().map(|lost| format!("hatchery: of the log {lost}\n"));
+        let noticed = notice.map_or(Ok(()), |notice| self.0.append(notice.as_bytes()));
+        let appended = match noticed {
+            Ok(()) => {
+                *lost = None;
+                self.0.append(bytes)
+            }
+            Err(still) => Err(Lost::new(still.error, bytes)),
+        };
+        if let Err(more) = appended {
+            *lost = Some(more.after(lost.take()));
         }
         Ok(bytes.len())
     }
@@ -122,6 +133,7 @@ pub(super) fn speak_as(name: String) {
     let _ = SPEAKER.set(name);
     // What the process before the fork has logged is not ours.
     messages::take();
+    *sink::lost_messages() = None;
 }
 
 fn format(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
@@ -189,6 +201,27 @@ fn priority(level: Level) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_read_is_told_of_when_somebody_reads() {
+        use std::io::Read as _;
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut messages = Messages(Sink::new(sink::stream(writer.as_fd()).unwrap()));
+        drop(writer);
+        let line = "x".repeat(4000) + "\n";
+        while sink::lost_messages().is_none() {
+            messages.write_all(line.as_bytes()).unwrap();
+        }
+        messages.write_all(b"lost\n").unwrap();
+        reader.read_exact(&mut [0; 16 * 1024]).unwrap();
+        messages.write_all(b"read\n").unwrap();
+        drop(messages);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let (_, last) =
+            text.split_once("\nhatchery: of the log 2 lines (4006 bytes) were lost since ").unwrap();
+        assert!(last.ends_with(": nobody reads it\nread\n") && sink::lost_messages().is_none(), "{last}");
+    }
 
     #[test]
     fn every_line_begins_as_the_first_one_and_fits_into_a_pipe() {

@@ -2,11 +2,14 @@
 
 use super::Master;
 use super::child::{Id, Role};
+use super::logger;
 use crate::config;
-use crate::control::command::{ChildStatus, PoolStatus, Running, SandboxStatus, Status, UpstreamStatus};
-use crate::supervisor::{ChildView, PoolState, PoolView};
+use crate::control::command::{
+    ChildStatus, LogStatus, PoolStatus, Running, SandboxStatus, Status, UpstreamStatus,
+};
+use crate::supervisor::{ChildId, ChildView, PoolState, PoolView};
 use crate::sys::sandbox::Applied;
-use crate::sys::{clock, process, sandbox};
+use crate::sys::{clock, process, sandbox, sink};
 use crate::timer::Time;
 
 impl Master {
@@ -24,10 +27,58 @@ impl Master {
             last_reload_error: self.supervisor.last_reload_error().map(str::to_owned),
             last_upgrade_error: self.supervisor.last_upgrade_error().map(str::to_owned),
             sandbox: self.sandbox(),
+            logs: self.logs(),
             pools: self.pools(now),
             cron: self.scheduler.status(clock::wall()),
             upstreams: self.current.config.upstreams.iter().map(upstream).collect(),
         }
+    }
+
+    /// A worker says that it cannot write a log; or that it can, and so can the others, which may have nothing to write.
+    pub(super) fn note_log(&mut self, worker: ChildId, status: &LogStatus) {
+        for (id, own) in self.children.workers_mut() {
+            if id == worker || status.lines == 0 {
+                own.log(status.clone());
+            }
+        }
+    }
+
+    /// Where our log could not be written, only the next message shows whether it can be by now.
+    pub(super) fn try_log(&mut self) {
+        if self.logs().iter().any(|log| log.log == "error") {
+            log::error!(target: "hatchery", "asked for the status: the log is tried, which lacks lines");
+            if sink::lost_messages().is_none() {
+                let workers = self.children.workers_mut();
+                workers.for_each(|(_, worker)| worker.logs.retain(|log| log.log != "error"));
+            }
+        }
+    }
+
+    /// Logs that cannot be written: what all processes have lost of each.
+    fn logs(&self) -> Vec<LogStatus> {
+        let own = sink::lost_messages().as_ref().map(|lost| LogStatus {
+            log: "error".to_owned(),
+            path: String::new(),
+            since: lost.since(),
+            error: lost.reason(),
+            lines: lost.lines,
+            bytes: lost.bytes,
+        });
+        let workers = self.children.workers().map(|(_, worker)| &worker.logs);
+        let mut logs: Vec<LogStatus> = Vec::new();
+        for more in own.into_iter().chain(workers.flatten().cloned()) {
+            match logs.iter_mut().find(|known| (&known.log, &known.path) == (&more.log, &more.path)) {
+                Some(known) => {
+                    known.since = more.since.min(std::mem::take(&mut known.since));
+                    known.lines = known.lines.saturating_add(more.lines);
+                    known.bytes = known.bytes.saturating_add(more.bytes);
+                }
+                None => logs.push(more),
+            }
+        }
+        // They all have the master's.
+        logs.iter_mut().filter(|log| log.log == "error").for_each(|log| log.path = logger::path());
+        logs
     }
 
     /// The least of what took effect in the workers.

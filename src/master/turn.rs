@@ -159,6 +159,7 @@ impl Master {
     fn command(&mut self, ticket: Ticket, request: &Request, now: Time) {
         match request.clone() {
             Request::Status => {
+                self.try_log();
                 let status = self.status(now);
                 self.control.answer(ticket, &Response::Status(Box::new(status)), now);
             }

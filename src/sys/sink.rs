@@ -5,17 +5,29 @@
 //! What several processes write to one pipe does not mix if no piece is larger than PIPE_BUF (pipe(7)). So it goes there
 //! in whole lines, as many at a time as that holds.
 
+use crate::sys::clock;
+use crate::timer::Wall;
 use nix::libc;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The most that a pipe takes in one piece. Lines that are longer can be torn apart by those of other processes.
 pub const PIPE_BUF: usize = libc::PIPE_BUF;
 
 /// Waited for a reader that has fallen behind, once.
 const PATIENCE_MS: u16 = 100;
+
+/// What standard error has not taken of the messages of this process.
+static MESSAGES: Mutex<Option<Lost>> = Mutex::new(None);
+
+/// The same, for whoever writes them, and whoever tells of it.
+pub(crate) fn lost_messages() -> MutexGuard<'static, Option<Lost>> {
+    MESSAGES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A place for lines.
 #[derive(Debug)]
@@ -49,10 +61,10 @@ impl Sink {
     /// Appends lines.
     ///
     /// # Errors
-    /// ENOSPC, EPIPE; EAGAIN if nobody reads. The lines are lost then, the first of them perhaps in part.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// ENOSPC, EPIPE; EAGAIN if nobody reads. With what is lost, the first line of it perhaps in part.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Lost> {
         if self.cut {
-            self.put(b"\n")?;
+            self.put(b"\n").map_err(|error| Lost::new(error, bytes))?;
             self.cut = false;
         }
         let mut left = bytes;
@@ -61,7 +73,7 @@ impl Sink {
                 Ok(count) => left = left.get(count..).unwrap_or_default(),
                 Err(error) => {
                     self.cut = left.len() < bytes.len();
-                    return Err(error);
+                    return Err(Lost::new(error, left));
                 }
             }
         }
@@ -82,6 +94,51 @@ impl Sink {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Why a log cannot be written, since when, and what it lacks for that.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) error: io::Error,
+    since: Wall,
+    pub(crate) lines: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Lost {
+    /// These lines, now.
+    pub(crate) fn new(error: io::Error, lost: &[u8]) -> Self {
+        let lines = lost.iter().filter(|byte| **byte == b'\n').count() as u64;
+        Self { error, since: clock::wall(), lines, bytes: lost.len() as u64 }
+    }
+
+    /// What was lost before, and this.
+    pub(crate) fn after(self, before: Option<Self>) -> Self {
+        let Some(before) = before else { return self };
+        let (lines, bytes) = (before.lines + self.lines, before.bytes + self.bytes);
+        Self { error: self.error, since: before.since, lines, bytes }
+    }
+
+    /// In RFC 3339.
+    pub(crate) fn since(&self) -> String {
+        jiff::Timestamp::from_second(self.since.seconds).unwrap_or_default().to_string()
+    }
+
+    /// Why.
+    pub(crate) fn reason(&self) -> String {
+        match self.error.kind() {
+            io::ErrorKind::WouldBlock => "nobody reads it".to_owned(),
+            _ => self.error.to_string(),
+        }
+    }
+}
+
+/// `3 lines (120 bytes) were lost since 2026-01-31T12:00:00Z: No space left on device (os error 28)`.
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (since, reason) = (self.since(), self.reason());
+        write!(f, "{} lines ({} bytes) were lost since {since}: {reason}", self.lines, self.bytes)
     }
 }
 
@@ -146,7 +203,7 @@ mod tests {
         let error = loop {
             match sink.append(&line) {
                 Ok(()) => written += 1,
-                Err(error) => break error,
+                Err(lost) => break lost.error,
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
@@ -165,6 +222,18 @@ mod tests {
         let lines: Vec<&[u8]> = text.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n').collect();
         assert_eq!(lines.last(), Some(&&b"again"[..]), "on a line of its own");
         assert!(lines.iter().rev().skip(1).all(|line| line.len() <= 999));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_it_has_cost() {
+        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let mut sink = Sink::new(full.into());
+        let first = sink.append(b"one\ntwo\n").unwrap_err();
+        let since = first.since();
+        let lost = sink.append(b"three\n").unwrap_err().after(Some(first));
+        let text =
+            format!("3 lines (14 bytes) were lost since {since}: No space left on device (os error 28)");
+        assert_eq!(lost.to_string(), text);
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Context {
             tell,
             outbox: RefCell::default(),
             meter: (config.workers.processes.min < config.workers.processes.max).then(|| Meter::new(now)),
-            report: Report::new(access_log, config.log.access.as_ref().map(|access| access.format)),
+            report: Report::new(access_log, config.log.access.as_ref()),
             scratch: vec![0; READ_SIZE],
             ids: Ids::new(),
             quota: ClientQuota::new(config.limits.connections_per_client),
@@ -219,8 +219,9 @@ impl Context {
         self.outbox.borrow_mut().send(&self.tell, message);
     }
 
-    /// Tells the master what was logged, which `hatchery logs hatchery` shows.
-    pub(super) fn tell_logged(&self) {
+    /// Tells the master what was logged, which `hatchery logs hatchery` shows, and which logs cannot be written.
+    pub(super) fn tell_logged(&mut self) {
+        self.report.news().into_iter().for_each(|log| self.tell(&ToMaster::Log(log)));
         messages::take().into_iter().for_each(|text| self.tell(&ToMaster::Logged(text)));
     }
 

@@ -700,6 +700,45 @@ fn the_servers_own_messages_are_kept_also_over_an_upgrade() {
 }
 
 #[test]
+fn status_tells_of_a_log_on_a_full_disk_until_it_works_again() {
+    use nix::sys::signal::Signal;
+    use std::os::unix::fs::symlink;
+    let setup =
+        Setup::new(&format!("    log: (access: (path: \"access.log\")), workers: (processes: 2),\n{HELLO}"))
+            .under(&["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"]);
+    let log = setup.directory.path().join("access.log");
+    symlink("/dev/full", &log).unwrap();
+    let server = setup.start();
+    for _ in 0..10 {
+        assert_eq!(get(server.address, "/").text(), "hello");
+    }
+    let logs = |expected: &[&str]| {
+        wait_until(SOON, "status tells the logs", || {
+            let logs = server.status().logs;
+            let lost = |log: &&hatchery::control::command::LogStatus| {
+                log.lines > 0 && log.error.contains("No space left")
+            };
+            let told: Vec<&str> = logs.iter().filter(lost).map(|log| log.log.as_str()).collect();
+            holds(told == expected && logs.len() == expected.len(), &logs)
+        });
+    };
+    logs(&["error", "access"]);
+    let shown = server.command(&["status"]).stdout;
+    for (log, path) in [("error", "/dev/full"), ("access", log.to_str().unwrap())] {
+        let line = format!("  {log} log {path}: cannot be written since 20");
+        assert!(shown.lines().any(|shown| shown.starts_with(&line) && shown.contains(" lines (")), "{shown}");
+    }
+    std::fs::remove_file(&log).unwrap();
+    server.master.signal(Signal::SIGUSR1);
+    wait_until(SOON, "it is opened again", || holds(log.exists(), &log));
+    wait_until(SOON, "a line is there", || {
+        get(server.address, "/");
+        holds(std::fs::metadata(&log).unwrap().len() > 0, &log)
+    });
+    logs(&["error"]);
+}
+
+#[test]
 fn a_stray_signal_does_not_end_the_server() {
     use nix::sys::signal::Signal;
     let server = Setup::new(HELLO).start();
