@@ -80,7 +80,7 @@ impl Master {
         let meant = of_file(&file);
         let place = control::place(&meant);
         match load(&file) {
-            Ok(config) => Ok(Found::at(config.control.unwrap_or(place), meant)),
+            Ok(config) => Ok(Found::at(config.control.map_or(place, |control| control.path), meant)),
             Err(text) if !file.exists() => Err(Failure::Usage(text)),
             // A master may well run with what the file said before.
             Err(text) => Ok(Found { problems: Some(text), ..Found::at(place, meant) }),

@@ -7,8 +7,8 @@ mod rights;
 mod tests;
 
 use super::problem::{Complaint, Place};
-use super::{Address, App, Config, Files, Handler, Problem, Sandbox, Symlinks};
-use crate::sys::place::{Directory, Place as PlaceOnDisk};
+use super::{Address, App, Config, Control, Files, Handler, Listen, Problem, Sandbox, Symlinks};
+use crate::sys::place::{Access, Directory, Place as PlaceOnDisk};
 use crate::sys::{rights as descriptors, sandbox};
 use commands::Start;
 use nix::unistd::{User, geteuid};
@@ -48,8 +48,8 @@ pub(crate) fn environment(config: &Config) -> Vec<Problem> {
     let mut check = Check { config, problems: Vec::new() };
     check.whole();
     for (index, site) in config.sites.iter().enumerate() {
-        for (number, address) in site.listen.iter().enumerate() {
-            check.listen(&format!("sites[{index}].listen[{number}]"), address);
+        for (number, listen) in site.listen.iter().enumerate() {
+            check.listen(&format!("sites[{index}].listen[{number}]"), listen);
         }
         for (status, page) in &site.error_pages {
             check.error_page(&format!("sites[{index}].error_pages[{status}]"), page);
@@ -95,12 +95,23 @@ pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     warnings.extend(homeless(config, home_of));
     warnings.extend(loops(config));
     warnings.extend(without_stand_in(config));
+    warnings.extend(unheard_group(config));
     warnings
+}
+
+/// A group that may connect to a server with which no command of its members speaks: it could be anybody's.
+fn unheard_group(config: &Config) -> Option<Problem> {
+    let group = config.control.as_ref().and_then(|control| control.group.as_ref());
+    let group = group.filter(|_| !geteuid().is_root())?;
+    let what = format!("members of the group `{group}` speak to a server of root's only, or of their own");
+    let place = Place::named(&config.origin, "control.group");
+    Some(place.problem(Complaint::new(what, "start it as root with `user`, or remove the key")))
 }
 
 /// Servers of upstreams that are this server itself: a request would go round until something runs out.
 fn loops(config: &Config) -> Vec<Problem> {
-    let listen: Vec<&Address> = config.sites.iter().flat_map(|site| &site.listen).collect();
+    let sites = config.sites.iter();
+    let listen: Vec<&Address> = sites.flat_map(|site| &site.listen).map(|listen| &listen.address).collect();
     let is_here = |address: &Address| {
         let is_local = match address {
             Address::Tcp(address) => address.ip().is_loopback() || address.ip().is_unspecified(),
@@ -182,9 +193,9 @@ fn unguarded(config: &Config, can_be_refused: bool) -> Vec<Problem> {
     let hint = "put it into a directory that only the front server may enter, or use Linux 6.16";
     let mut found = Vec::new();
     for (index, site) in config.sites.iter().enumerate() {
-        for (number, address) in site.listen.iter().enumerate() {
-            let Address::Unix(path) = address else { continue };
-            if rights::is_open_to_all(path) {
+        for (number, listen) in site.listen.iter().enumerate() {
+            let Address::Unix(path) = &listen.address else { continue };
+            if listen.is_open() && rights::is_open_to_all(path) {
                 let place = Place::named(&config.origin, format!("sites[{index}].listen[{number}]"));
                 found.push(place.problem(Complaint::new(
                     format!(
@@ -251,10 +262,14 @@ impl Check<'_> {
             self.user("user", user);
         }
         let me = Identity::current();
-        for (key, file) in [("pid_file", &config.pid_file), ("control", &config.control)] {
+        let control = config.control.as_ref().map(|control| &control.path);
+        for (key, file) in [("pid_file", config.pid_file.as_ref()), ("control", control)] {
             if let Some(file) = file {
                 self.writable_file(key, file, &me);
             }
+        }
+        if let Some(control) = &config.control {
+            self.group("control.group", &control.path, control.group.as_deref(), control.access());
         }
         if let Some(log) = config.log.access.as_ref().and_then(|access| access.path.as_ref()) {
             self.writable_file("log.access.path", log, &me);
@@ -279,12 +294,12 @@ impl Check<'_> {
             place.stat()?.map_or(Ok(()), |found| place.admit_own(&found))
         };
         let log = |path: &Path| PlaceOnDisk::through_links(path)?.admit_appending(&also);
-        let control = |path: &Path| PlaceOnDisk::of(path).map(drop);
+        let control = |control: &Control| PlaceOnDisk::of(&control.path).map(drop);
         let access = config.log.access.as_ref().and_then(|access| access.path.as_deref());
         let tried = [
             ("pid_file", config.pid_file.as_deref().map(pid_file)),
             ("log.access.path", access.map(log)),
-            ("control", config.control.as_deref().map(control)),
+            ("control", config.control.as_ref().map(control)),
         ];
         for (key, result) in tried {
             if let Some(Err(error)) = result
@@ -311,9 +326,27 @@ impl Check<'_> {
         }
     }
 
-    fn listen(&mut self, key: &str, address: &Address) {
+    /// A group that is to connect to a socket exists, gets it and can come to it.
+    fn group(&mut self, key: &str, socket: &Path, name: Option<&str>, access: Result<Access, Complaint>) {
+        let closed = |group| rights::closed_to_group(socket, group);
+        let (what, hint) = match (name, access.map(|access| access.group.and_then(closed))) {
+            (Some(name), Ok(Some(directory))) => {
+                let shown = directory.display();
+                let what =
+                    format!("the group `{name}` has no right to enter `{shown}`, on the way to its socket");
+                (what, format!("grant it: chmod o+x {shown}, or choose a directory that it can enter"))
+            }
+            (_, Ok(_)) => return,
+            (_, Err(Complaint { what, hint })) => (what, hint),
+        };
+        self.add(key, what, hint);
+    }
+
+    fn listen(&mut self, key: &str, listen: &Listen) {
+        let address = &listen.address;
         if let Address::Unix(path) = address {
             self.writable_file(key, path, &Identity::current());
+            self.group(&format!("{key}.group"), path, listen.group(), listen.access());
         }
         let Some(port) = address.port().filter(|port| *port > 0) else { return };
         let first = rights::first_unprivileged_port();

@@ -7,6 +7,7 @@ use super::fallback::Fallback;
 use super::files::Files;
 use super::handler::Handler;
 use super::host::{Host, Target, Wsgi, check_threads, interpreter};
+use super::listen::Listen;
 use super::load::finish;
 use super::located::Report;
 use super::location::Location;
@@ -76,7 +77,7 @@ pub(crate) fn from_flags(run: &RunFlags, source: &dyn Source) -> Result<Config, 
     let mut config = Config::defaults(ORIGIN, source);
     let here = source.current_dir();
     config.user.clone_from(&run.user);
-    config.control = run.control.as_ref().map(|path| absolute(&here, path));
+    config.control = run.control.as_ref().map(|path| absolute(&here, path).into());
     let idle = run.idle.as_deref().and_then(|text| idle(text, &mut report));
     config.workers.idle = idle.unwrap_or(config.workers.idle);
     if run.cheap {
@@ -153,13 +154,13 @@ fn location(matcher: Matcher, handler: Handler) -> Location {
 fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &mut Report<'_>) -> Site {
     let here = report.source.current_dir();
     let default = [default.to_owned()];
-    let mut listen: Vec<Address> = Vec::new();
+    let mut listen: Vec<Listen> = Vec::new();
     for text in if http.is_empty() { &default[..] } else { http } {
         let Some(address) = caught(report, "--http", Address::parse(text, &here)) else { continue };
-        if listen.contains(&address) || listen.iter().any(|other| other.overlaps(&address)) {
+        if listen.iter().any(|other| other.address == address || other.address.overlaps(&address)) {
             complain(report, "--http", Complaint::new(format!("`{text}` is covered twice"), "keep one"));
         }
-        listen.push(address);
+        listen.push(address.into());
     }
     let label = "site 1".to_owned();
     Site { label, listen, locations, ..Site::default() }

@@ -13,6 +13,7 @@ mod address;
 mod app;
 pub(crate) mod boot;
 pub(crate) mod check;
+mod control;
 mod cronjob;
 mod daemon;
 mod fallback;
@@ -21,6 +22,7 @@ pub(crate) mod flags;
 mod handler;
 mod host;
 mod limits;
+mod listen;
 mod load;
 mod located;
 mod location;
@@ -50,6 +52,7 @@ mod written;
 
 pub(crate) use address::{Address, Network};
 pub use app::{App, Keep, ResponseBuffer};
+pub(crate) use control::Control;
 pub(crate) use cronjob::CronJob;
 pub(crate) use daemon::{Daemon, Dependency, Signal};
 pub(crate) use fallback::Fallback;
@@ -58,11 +61,12 @@ pub(crate) use flags::{from_flags, from_serve};
 pub(crate) use handler::{Handler, Respond};
 pub use host::{HandOver, Host, HostProgram, Wsgi};
 pub(crate) use limits::Limits;
+pub(crate) use listen::Listen;
 pub use load::load_with_warnings;
 pub(crate) use load::{Examined, examine};
 pub(crate) use location::Location;
 pub(crate) use log::{AccessLog, FieldName, Log};
-pub(crate) use problem::{Problem, suggestion};
+pub(crate) use problem::{Complaint, Problem, suggestion};
 pub(crate) use ready::Ready;
 pub(crate) use sandbox::Sandbox;
 pub(crate) use site::Site;
@@ -88,7 +92,7 @@ pub struct Config {
     /// File that holds the master's process id.
     pub(crate) pid_file: Option<PathBuf>,
     /// Control socket; `None`: the default place (contract, "Commands").
-    pub(crate) control: Option<PathBuf>,
+    pub(crate) control: Option<Control>,
     /// Bounds a graceful stop.
     pub shutdown_timeout: Duration,
     /// Bounds what an old generation may still do after a reload.

@@ -3,6 +3,7 @@
 use super::address::{Address, Network};
 use super::fallback::Fallback;
 use super::handler::Handler;
+use super::listen::Listen;
 use super::located::{At, Given, Node, Report};
 use super::location::{self, Location};
 use super::log::FieldName;
@@ -25,7 +26,7 @@ pub struct Site {
     /// Hosts it answers; empty: any host on its addresses.
     pub(crate) names: Vec<HostPattern>,
     /// Where it listens.
-    pub(crate) listen: Vec<Address>,
+    pub(crate) listen: Vec<Listen>,
     /// What a request must get past, unless a location says otherwise.
     pub policies: Policies,
     /// Peers whose X-Forwarded-* are believed.
@@ -46,7 +47,7 @@ pub(crate) const DEFAULT_POLICIES: Policies = Policies { max_body: Some(20 << 20
 pub(crate) struct Draft {
     place: Place,
     names: Vec<At<HostPattern>>,
-    listen: Vec<At<Address>>,
+    listen: Vec<At<Listen>>,
     site: Site,
 }
 
@@ -211,49 +212,55 @@ impl Draft {
     pub(crate) fn site(self, index: usize) -> Site {
         let names: Vec<HostPattern> = self.names.into_iter().map(|name| name.value).collect();
         let label = names.first().map_or_else(|| format!("site {}", index + 1), render_host);
-        let listen = self.listen.into_iter().map(|address| address.value).collect();
+        let listen = self.listen.into_iter().map(|listen| listen.value).collect();
         Site { label, names, listen, ..self.site }
     }
 }
 
 /// Checks that look at all sites: who answers which host where must be clear.
 pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
-    let mut listeners: Vec<&At<Address>> = Vec::new();
+    let mut listeners: Vec<&At<Listen>> = Vec::new();
     let mut answers: HashMap<(&Address, Option<String>), (usize, &Place)> = HashMap::new();
     for (number, site) in sites.iter().enumerate() {
-        for (index, address) in site.listen.iter().enumerate() {
-            if site.listen.iter().take(index).any(|other| other.value == address.value) {
-                report.add(
-                    &address.place,
-                    Complaint::new(format!("`{}` is given twice", address.value), "keep one"),
-                );
+        for (index, listen) in site.listen.iter().enumerate() {
+            let address = &listen.value.address;
+            if site.listen.iter().take(index).any(|other| other.value.address == *address) {
+                report.add(&listen.place, Complaint::new(format!("`{address}` is given twice"), "keep one"));
                 continue;
             }
-            match listeners.iter().find(|other| other.value.overlaps(&address.value)) {
-                Some(other) => {
-                    let what =
-                        format!("`{}` and `{}` of {}", address.value, other.value, other.place.mention());
+            let mut others = listeners.iter();
+            match others
+                .find(|other| other.value.address == *address || other.value.address.overlaps(address))
+            {
+                Some(other) if other.value.address != *address => {
+                    let (their, mention) = (&other.value.address, other.place.mention());
+                    let what = format!("`{address}` and `{their}` of {mention} cannot both be bound");
                     let hint = "write the same address in both, a site is found by its names";
-                    report.add(&address.place, Complaint::new(format!("{what} cannot both be bound"), hint));
+                    report.add(&listen.place, Complaint::new(what, hint));
                 }
-                None if listeners.iter().any(|other| other.value == address.value) => {}
-                None => listeners.push(address),
+                Some(other) if !other.value.is_as(&listen.value) => {
+                    let what =
+                        format!("`{address}` has another `mode` or `group` at {}", other.place.mention());
+                    report
+                        .add(&listen.place, Complaint::new(what, "it is one socket: write the same in both"));
+                }
+                Some(_) => {}
+                None => listeners.push(listen),
             }
             let names = site.names.iter().map(|name| (Some(render_host(&name.value)), &name.place));
             let nameless = site.names.is_empty().then_some((None, &site.place));
             for (name, place) in names.chain(nameless) {
-                let Some((owner, first)) = answers.insert((&address.value, name.clone()), (number, place))
-                else {
+                let Some((owner, first)) = answers.insert((address, name.clone()), (number, place)) else {
                     continue;
                 };
                 let (what, hint) = match name {
                     Some(name) if owner == number => (format!("`{name}` is given twice"), "keep one"),
                     Some(name) => (
-                        format!("`{name}` on `{}` is already {}", address.value, first.mention()),
+                        format!("`{name}` on `{address}` is already {}", first.mention()),
                         "a name belongs to one site on an address",
                     ),
                     None => (
-                        format!("answers any host on `{}`, as {} does", address.value, first.mention()),
+                        format!("answers any host on `{address}`, as {} does", first.mention()),
                         "give one of the two `names`",
                     ),
                 };

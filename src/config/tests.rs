@@ -105,7 +105,7 @@ fn app(fields: &str) -> String {
 const CONTRACT: &str = r#"(
     user: "www-data",
     pid_file: "/run/hatchery/hatchery.pid",
-    control: "/run/hatchery/control.sock",
+    control: (path: "control.sock", group: "deploy"),
     shutdown_timeout: "20s",
     drain_timeout: "5m",
     start: AllOrNothing,
@@ -118,7 +118,7 @@ const CONTRACT: &str = r#"(
     sites: [
         (
             names: ["Shop.example", "*.shop.example"],
-            listen: ["0.0.0.0:80", "[::]:80", "unix:run/x.sock"],
+            listen: ["0.0.0.0:80", (address: "[::]:80"), "unix:run/x.sock", (address: "unix:y", mode: "660", group: "www")],
             max_body: "5MiB",
             trusted_proxies: ["10.0.0.0/8", "unix:"],
             client_address: "CF-Connecting-IP",
@@ -177,7 +177,10 @@ fn the_contract_s_example_is_understood() {
     let site = &config.sites[0];
     assert_eq!(site.label, "shop.example");
     assert_eq!(site.names[1], HostPattern::Suffix(".shop.example".to_owned()));
-    assert_eq!(site.listen[2], Address::Unix("/etc/hatchery/run/x.sock".into()));
+    let control = Control { path: "/etc/hatchery/control.sock".into(), group: Some("deploy".to_owned()) };
+    assert_eq!(config.control, Some(control));
+    assert!(site.listen[2].is_open() && !site.listen[3].is_open());
+    assert_eq!(site.listen[2], Address::Unix("/etc/hatchery/run/x.sock".into()).into());
     assert_eq!(site.locations[1].matcher, Matcher::Prefix { path: "/static/".to_owned(), over_regex: true });
     let immutable = Files { cache: Cache::Immutable, ..Files::new("/etc/hatchery/static".into()) };
     assert_eq!(*site.locations[1].handler, Handler::Files(immutable));
@@ -326,7 +329,10 @@ fn flags_make_one_site_for_any_host() {
     .unwrap();
     let site = &config.sites[0];
     assert!(site.names.is_empty());
-    assert_eq!(site.listen, [Address::Any(8000), Address::Unix("/etc/hatchery/x.sock".into())]);
+    assert_eq!(
+        site.listen,
+        [Address::Any(8000), Address::Unix("/etc/hatchery/x.sock".into())].map(Listen::from)
+    );
     assert_eq!(site.locations[0].matcher, Matcher::Prefix { path: "/static/".to_owned(), over_regex: false });
     assert_eq!(*site.locations[0].handler, Handler::Files(Files::new("/etc/hatchery/static".into())));
     assert_eq!(*site.locations[2].handler, Handler::App { app: 0, mount: String::new() });
@@ -389,7 +395,7 @@ fn serve_is_one_directory() {
     let config =
         from_serve(&flags::Serve { dir: "public".to_owned(), ..flags::Serve::default() }, &Memory::default())
             .unwrap();
-    assert_eq!(config.sites[0].listen, [Address::Any(8080)]);
+    assert_eq!(config.sites[0].listen, [Address::Any(8080).into()]);
     assert_eq!(
         *config.sites[0].locations[0].handler,
         Handler::Files(Files::new("/etc/hatchery/public".into()))

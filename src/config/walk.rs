@@ -12,6 +12,8 @@ pub(crate) trait Section: Clone + Default {
     const LATER: &'static [&'static str] = &[];
     /// The key whose value may stand for the whole section: `Files("static")`.
     const SHORT: Option<&'static str> = None;
+    /// It is written so where nothing else is given.
+    const BRIEF: bool = false;
 
     /// The key that is meant most often by a value without one, for the message.
     const MEANT: Option<&'static str> = None;
@@ -141,7 +143,8 @@ impl<T: Section> Form for T {
     fn write(&self) -> Written {
         let mut writer = Writer(Vec::new());
         self.clone().walk(&mut writer);
-        Written::Group("(".to_owned(), writer.0, ')')
+        let written = Written::Group("(".to_owned(), writer.0, ')');
+        if Self::BRIEF { written.brief() } else { written }
     }
 }
 

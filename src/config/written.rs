@@ -44,6 +44,20 @@ impl Written {
         }
     }
 
+    /// Of a section in which one value is given, that value alone.
+    pub(crate) fn brief(self) -> Self {
+        match self {
+            Self::Group(open, mut items, close) => {
+                items.retain(|(_, value)| !value.is_absent());
+                match items.as_slice() {
+                    [(_, only)] => only.clone(),
+                    _ => Self::Group(open, items, close),
+                }
+            }
+            other => other,
+        }
+    }
+
     /// A section in which nothing was given says nothing.
     fn is_absent(&self) -> bool {
         match self {

@@ -13,7 +13,7 @@ use crate::control::{app_socket, frame, text};
 use crate::supervisor::ChildId;
 use crate::sys::carried::Carried;
 use crate::sys::listener::Bound;
-use crate::sys::place::Place;
+use crate::sys::place::{Access, Place};
 use crate::sys::process::{self, LaunchStep, Program};
 use crate::sys::{channel, listener, rights, signals, socket, user};
 use crate::timer::Time;
@@ -200,8 +200,9 @@ impl Wanted<'_> {
 
 /// The socket on which workers connect: theirs alone.
 fn listen(path: &Path, generation: &Generation) -> io::Result<Bound> {
-    let owner = generation.account.as_ref().map(|account| (account.uid, account.gid));
-    listener::unix_for(path, 0o600, owner)
+    let account = generation.account.as_ref();
+    let (user, group) = account.map(|account| (account.uid, account.gid)).unzip();
+    listener::unix(path, Access { mode: 0o600, user, group })
 }
 
 /// The process has its listening socket: from now on descriptors come over it, of bodies that were spooled to a file. Not

@@ -4,11 +4,12 @@
 mod client;
 
 use super::Token;
+use crate::config::{self, Complaint};
 use crate::control::command::{self as server, Order, Request, Response};
 use crate::supervisor::Ticket;
 use crate::sys::carried::{self, Carried};
 use crate::sys::listener::{self, Bound};
-use crate::sys::place::{Directory, Identity};
+use crate::sys::place::{Access, Directory, Identity};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::{rights, user};
 use crate::timer::{Time, earliest};
@@ -85,13 +86,31 @@ impl Awaited {
 }
 
 impl Control {
-    /// Listens on `path`, readable and writable for our user only.
+    /// Listens where it is to be: at `path`, else where the configuration says, else in the default place. Who may give
+    /// commands is a matter of the kernel's, which knows all groups of whoever connects.
+    ///
+    /// # Errors
+    /// As [`Control::bind`]; there is no such group.
+    pub(super) fn open(
+        path: Option<&Path>,
+        settings: Option<&config::Control>,
+        own: &server::Identity,
+    ) -> Result<Self, String> {
+        let access = settings.map_or(Ok(Access::of_mode(0o600)), config::Control::access);
+        let access = access.map_err(|Complaint { what, hint }| format!("control.group: {what}; {hint}"))?;
+        match path.or(settings.map(|settings| settings.path.as_path())) {
+            Some(path) => Self::bind(path, access),
+            None => Self::bind_default(own),
+        }
+    }
+
+    /// Listens on `path`, for whom the access lets in.
     ///
     /// # Errors
     /// For the operator: who listens there already, or why it cannot be made.
-    pub(super) fn bind(path: &Path) -> Result<Self, String> {
+    pub(super) fn bind(path: &Path, access: Access) -> Result<Self, String> {
         let Bound { socket, file: identity, .. } =
-            listener::unix(path, 0o600).map_err(|error| refused(path, &error))?;
+            listener::unix(path, access).map_err(|error| refused(path, &error))?;
         let path = path.to_owned();
         Ok(Self { socket: socket.release().into(), path, identity, clients: BTreeMap::new(), last: 0 })
     }
@@ -100,7 +119,7 @@ impl Control {
     ///
     /// # Errors
     /// As [`Control::bind`].
-    pub(super) fn bind_default(own: &server::Identity) -> Result<Self, String> {
+    fn bind_default(own: &server::Identity) -> Result<Self, String> {
         // By another link to the same file it has another place.
         if let Some(Running { pid, control, .. }) = master(own) {
             let control = control.display();
@@ -111,7 +130,7 @@ impl Control {
         }
         let path = place(own);
         path.parent().map_or(Ok(()), make_directory)?;
-        Self::bind(&path)
+        Self::bind(&path, Access::of_mode(0o600))
     }
 
     /// Where it is.
@@ -325,7 +344,7 @@ mod tests {
     impl Bench {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("hatchery-{name}-{}.sock", std::process::id()));
-            Self { control: Control::bind(&path).unwrap(), now: Time(1) }
+            Self { control: Control::bind(&path, Access::of_mode(0o600)).unwrap(), now: Time(1) }
         }
 
         /// One turn: waits at most 10 s for something to happen.
@@ -403,7 +422,7 @@ mod tests {
     fn a_living_master_keeps_its_socket_and_removes_it_at_the_end() {
         let bench = Bench::new("control-alive");
         let path = bench.control.path().to_owned();
-        assert!(Control::bind(&path).unwrap_err().contains("another master listens"));
+        assert!(Control::bind(&path, Access::of_mode(0o600)).unwrap_err().contains("another master listens"));
         drop(bench);
         assert!(!path.exists());
         let order = Order { request: Request::Status, meant: None };

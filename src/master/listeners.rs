@@ -2,10 +2,10 @@
 
 pub(super) mod saved;
 
-use crate::config::{Address, Config};
+use crate::config::{Address, Complaint, Config};
 use crate::sys::carried;
 use crate::sys::listener::{self, Bound, Local};
-use crate::sys::place::Identity;
+use crate::sys::place::{Access, Identity};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -92,6 +92,27 @@ pub(super) struct Listening {
     pub(super) sockets: Vec<Rc<Socket>>,
     /// Sites that listen there.
     pub(super) sites: Vec<usize>,
+    /// Who may use the file of a Unix socket; an upgrade leaves it as it is.
+    access: Access,
+}
+
+impl Listening {
+    /// Sockets that were there before the configuration that says so get their new mode and group.
+    pub(super) fn settle_access(&self) {
+        for socket in &self.sockets {
+            let Some((path, file)) = socket.file() else { continue };
+            let (name, Access { mode, .. }) = (&self.address, self.access);
+            match listener::set_access(path, file, self.access) {
+                Ok(true) => {
+                    log::info!(target: "hatchery", "{name} has the mode {mode:04o} and its group now")
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    log::error!(target: "hatchery", "{name} keeps its mode and group, which cannot be changed: {error}");
+                }
+            }
+        }
+    }
 }
 
 /// Sockets that came with the start of the program and that no address has asked for yet.
@@ -189,14 +210,18 @@ pub(super) fn bind(
 ) -> Result<Vec<Listening>, String> {
     let mut all: Vec<Listening> = Vec::new();
     for (site, settings) in config.sites.iter().enumerate() {
-        for (place, address) in settings.listen.iter().enumerate() {
+        for (place, listen) in settings.listen.iter().enumerate() {
+            let address = &listen.address;
             if let Some(known) = all.iter_mut().find(|known| known.address == *address) {
                 if !known.sites.contains(&site) {
                     known.sites.push(site);
                 }
                 continue;
             }
-            let sockets = sockets(address, open, inherited).map_err(|error| {
+            let key = format!("sites[{site}].listen[{place}]");
+            let access =
+                listen.access().map_err(|Complaint { what, hint }| format!("{key}.group: {what}; {hint}"))?;
+            let sockets = sockets(address, access, open, inherited).map_err(|error| {
                 let in_the_way = (error.kind() == io::ErrorKind::AddrInUse)
                     .then(|| in_the_way(address, open.iter().chain(&all), inherited))
                     .flatten();
@@ -204,9 +229,16 @@ pub(super) fn bind(
                     Address::Passed(_) => not_passed(address, inherited),
                     _ => refused(address, &error),
                 });
-                format!("sites[{site}].listen[{place}]: {why}")
+                format!("{key}: {why}")
             })?;
-            all.push(Listening { address: address.clone(), sockets, sites: vec![site] });
+            if listen.has_access() && sockets.iter().any(|socket| socket.file().is_none()) {
+                log::warn!(
+                    target: "hatchery",
+                    "{key}: the mode and group of {address} are those of the socket unit that passed it (SocketMode=, \
+                     SocketGroup=); remove `mode` and `group` here"
+                );
+            }
+            all.push(Listening { address: address.clone(), sockets, sites: vec![site], access });
         }
     }
     Ok(all)
@@ -223,7 +255,8 @@ pub(super) fn trial(config: &Config) -> (Vec<String>, Vec<String>) {
     let mut open: Vec<Listening> = Vec::new();
     let (mut reasons, mut untried) = (Vec::new(), Vec::new());
     for (site, settings) in config.sites.iter().enumerate() {
-        for (place, address) in settings.listen.iter().enumerate() {
+        for (place, listen) in settings.listen.iter().enumerate() {
+            let address = &listen.address;
             if let (Address::Passed(name), false) = (address, activated) {
                 untried.push(format!(
                     "sites[{site}].listen[{place}]: {address} is passed at the start by a socket unit with \
@@ -231,8 +264,12 @@ pub(super) fn trial(config: &Config) -> (Vec<String>, Vec<String>) {
                 ));
                 continue;
             }
-            match sockets(address, &open, &inherited) {
-                Ok(sockets) => open.push(Listening { address: address.clone(), sockets, sites: Vec::new() }),
+            // Nobody is to connect to it.
+            let access = Access::of_mode(0o600);
+            match sockets(address, access, &open, &inherited) {
+                Ok(sockets) => {
+                    open.push(Listening { address: address.clone(), sockets, sites: Vec::new(), access });
+                }
                 Err(error) => {
                     let why = match address {
                         Address::Passed(_) => not_passed(address, &inherited),
@@ -246,7 +283,12 @@ pub(super) fn trial(config: &Config) -> (Vec<String>, Vec<String>) {
     (reasons, untried)
 }
 
-fn sockets(address: &Address, open: &[Listening], inherited: &Inherited) -> io::Result<Vec<Rc<Socket>>> {
+fn sockets(
+    address: &Address,
+    access: Access,
+    open: &[Listening],
+    inherited: &Inherited,
+) -> io::Result<Vec<Rc<Socket>>> {
     // The same words mean the same sockets, also for port 0.
     let there = |known: &&Listening| known.sockets.iter().all(|socket| socket.is_there());
     if let Some(known) = open.iter().find(|known| known.address == *address).filter(there) {
@@ -254,7 +296,7 @@ fn sockets(address: &Address, open: &[Listening], inherited: &Inherited) -> io::
     }
     match address {
         Address::Tcp(address) => Ok(vec![tcp(*address, open, inherited)?]),
-        Address::Unix(path) => Ok(vec![unix(path, open, inherited)?]),
+        Address::Unix(path) => Ok(vec![unix(path, access, open, inherited)?]),
         Address::Any(0) => Ok(listener::any(0)?.into_iter().map(Socket::new).collect()),
         Address::Any(port) => every(*port, open, inherited),
         Address::Passed(name) => passed(name, open, inherited),
@@ -314,7 +356,7 @@ fn tcp(address: SocketAddr, open: &[Listening], inherited: &Inherited) -> io::Re
     }
 }
 
-fn unix(path: &Path, open: &[Listening], inherited: &Inherited) -> io::Result<Rc<Socket>> {
+fn unix(path: &Path, access: Access, open: &[Listening], inherited: &Inherited) -> io::Result<Rc<Socket>> {
     let local = Local::Unix(path.to_owned());
     if let Some(socket) = known(&local, open) {
         return Ok(socket);
@@ -322,8 +364,7 @@ fn unix(path: &Path, open: &[Listening], inherited: &Inherited) -> io::Result<Rc
     if let Some(taken) = inherited.take(&local) {
         return Ok(Socket::inherited(taken));
     }
-    // A front server under another user must be able to connect.
-    listener::unix(path, 0o666).map(Socket::new)
+    listener::unix(path, access).map(Socket::new)
 }
 
 fn known(local: &Local, open: &[Listening]) -> Option<Rc<Socket>> {
@@ -401,18 +442,21 @@ fn refused(address: &Address, error: &io::Error) -> String {
 mod tests {
     use super::*;
 
+    const OPEN: Access = Access { mode: 0o666, user: None, group: None };
+
     #[test]
     fn the_same_address_keeps_its_socket() {
         let address = Address::Tcp("127.0.0.1:0".parse().unwrap());
-        let first = sockets(&address, &[], &Inherited::default()).unwrap();
+        let first = sockets(&address, OPEN, &[], &Inherited::default()).unwrap();
         let local = first[0].address().unwrap();
-        let open = [Listening { address: address.clone(), sockets: first.clone(), sites: vec![0] }];
-        let again = sockets(&address, &open, &Inherited::default()).unwrap();
+        let open =
+            [Listening { address: address.clone(), sockets: first.clone(), sites: vec![0], access: OPEN }];
+        let again = sockets(&address, OPEN, &open, &Inherited::default()).unwrap();
         assert!(Rc::ptr_eq(&first[0], &again[0]));
         // Written with its number it is still the same socket.
-        let again = sockets(&Address::Tcp(local), &open, &Inherited::default()).unwrap();
+        let again = sockets(&Address::Tcp(local), OPEN, &open, &Inherited::default()).unwrap();
         assert!(Rc::ptr_eq(&first[0], &again[0]));
-        let error = sockets(&Address::Tcp(local), &[], &Inherited::default()).unwrap_err();
+        let error = sockets(&Address::Tcp(local), OPEN, &[], &Inherited::default()).unwrap_err();
         assert!(refused(&Address::Tcp(local), &error).contains("is in use"), "{error}");
     }
 
@@ -422,6 +466,7 @@ mod tests {
             address: Address::Tcp(text.parse().unwrap()),
             sockets: Vec::new(),
             sites: vec![0],
+            access: OPEN,
         };
         let open = [listening("127.0.0.1:0"), listening("127.0.0.1:8001"), listening("127.0.0.1:8000")];
         let found = |address: &Address| overlapping(address, open.iter());
@@ -440,15 +485,20 @@ mod tests {
         let Local::Tcp(local) = one.bound.local else { panic!() };
         let all = vec![one, taken("other", false), two, taken("web", true)];
         let inherited = Inherited(RefCell::new(all));
-        let first = sockets(&Address::Tcp(local), &[], &inherited).unwrap();
-        let open = [Listening { address: Address::Tcp(local), sockets: first.clone(), sites: vec![0] }];
+        let first = sockets(&Address::Tcp(local), OPEN, &[], &inherited).unwrap();
+        let open = [Listening {
+            address: Address::Tcp(local),
+            sockets: first.clone(),
+            sites: vec![0],
+            access: OPEN,
+        }];
         let named = Address::Passed("web".to_owned());
-        let found = sockets(&named, &open, &inherited).unwrap();
+        let found = sockets(&named, OPEN, &open, &inherited).unwrap();
         assert_eq!(found.len(), 2);
         assert!(Rc::ptr_eq(&found[0], &first[0]) && found[1].store_name().is_none());
         assert_eq!(inherited.0.borrow().len(), 2, "what has another name, and what was stored, stays");
         let missing = Address::Passed("none".to_owned());
-        assert!(sockets(&missing, &open, &inherited).is_err());
+        assert!(sockets(&missing, OPEN, &open, &inherited).is_err());
         let why = not_passed(&missing, &inherited);
         assert!(why.contains("systemd:none") && why.contains("there is \"other\")"), "{why}");
     }
@@ -459,7 +509,7 @@ mod tests {
         let Local::Tcp(local) = bound.local else { panic!() };
         let taken = Taken { name: String::new(), stored: false, bound };
         let inherited = Inherited(RefCell::new(vec![taken]));
-        let found = sockets(&Address::Tcp(local), &[], &inherited).unwrap();
+        let found = sockets(&Address::Tcp(local), OPEN, &[], &inherited).unwrap();
         assert_eq!((found[0].address(), found[0].store_name()), (Some(local), None));
         assert!(inherited.0.borrow().is_empty());
     }
@@ -481,7 +531,7 @@ mod tests {
         let inherited =
             Inherited(RefCell::new(vec![Taken { name: name.clone(), stored: true, bound: copy }]));
         assert_eq!(inherited.stored().into_iter().collect::<Vec<_>>(), [name.as_str()]);
-        let found = sockets(&Address::Tcp(*address), &[], &inherited).unwrap();
+        let found = sockets(&Address::Tcp(*address), OPEN, &[], &inherited).unwrap();
         assert_eq!(found[0].store_name().unwrap(), name);
     }
 
@@ -489,9 +539,9 @@ mod tests {
     fn a_path_goes_with_its_last_user() {
         let path = std::env::temp_dir().join(format!("hatchery-listening-{}.sock", std::process::id()));
         let address = Address::Unix(path.clone());
-        let socket = sockets(&address, &[], &Inherited::default()).unwrap();
-        let open = [Listening { address: address.clone(), sockets: socket, sites: vec![] }];
-        let again = sockets(&address, &open, &Inherited::default()).unwrap();
+        let socket = sockets(&address, OPEN, &[], &Inherited::default()).unwrap();
+        let open = [Listening { address: address.clone(), sockets: socket, sites: vec![], access: OPEN }];
+        let again = sockets(&address, OPEN, &open, &Inherited::default()).unwrap();
         drop(open);
         assert!(path.exists());
         drop(again);

@@ -276,10 +276,7 @@ impl Master {
         let inherited = Inherited::from_environment()?;
         let stored = inherited.stored();
         let notify = Notify::from_environment(clock::now())?;
-        let control = match start.control.as_ref().or(config.control.as_ref()) {
-            Some(path) => Control::bind(path)?,
-            None => Control::bind_default(&start.identity)?,
-        };
+        let control = Control::open(start.control.as_deref(), config.control.as_ref(), &start.identity)?;
         let pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         let mut numbers = PoolNumbers::default();
         let current = Generation::prepare(config, &[], &inherited, &mut numbers)?;

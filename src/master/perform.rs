@@ -3,6 +3,7 @@
 use super::apps::{self, App};
 use super::child::{Child, Held, Id, Role, Worker};
 use super::generation::Generation;
+use super::listeners::Listening;
 use super::template::Unborn;
 use super::{Master, daemons, logger, spawn};
 use crate::control::command::Response;
@@ -315,6 +316,7 @@ impl Master {
         }
         logger::set_level(candidate.config.log.level);
         self.current = candidate;
+        self.current.listening.iter().for_each(Listening::settle_access);
         self.generation = generation;
         let plans = self.current.template_plans();
         self.template_input(templates::Input::Switch { generation, plans }, now);

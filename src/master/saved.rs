@@ -156,6 +156,7 @@ pub(super) type Unread = Saved<IgnoredAny>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::place::Access;
     use crate::sys::{carried, process};
 
     #[test]
@@ -163,7 +164,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("hatchery-saved-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let (socket, number) = (folder.join("control.sock"), folder.join("x.pid"));
-        let (control, pid_file) = (Control::bind(&socket).unwrap(), PidFile::write(&number).unwrap());
+        let (control, pid_file) =
+            (Control::bind(&socket, Access::of_mode(0o600)).unwrap(), PidFile::write(&number).unwrap());
         let runtime = RuntimeDir::create().unwrap();
         let paths = [socket, number, runtime.path().to_owned()];
         let (text, descriptors) =

@@ -1,7 +1,7 @@
 //! Listening sockets: bound, non-blocking, close-on-exec; inherited ones (sd_listen_fds(3)) are taken over.
 
 use super::carried::Carried;
-use super::place::{self, Aside, Hold, Identity, Place};
+use super::place::{self, Access, Aside, Hold, Identity, Place};
 use super::{inherited, process, rights};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
@@ -80,23 +80,14 @@ pub(crate) fn lacks_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL | libc::EPROTONOSUPPORT))
 }
 
-/// Listens on a path with these permissions, for peers that send no descriptors. A socket that a dead process left there
-/// is replaced, a living one is not.
-///
-/// # Errors
-/// As [`unix_for`].
-pub(crate) fn unix(path: &Path, mode: u32) -> io::Result<Bound> {
-    unix_for(path, mode, None)
-}
-
-/// Listens on a path with these permissions and this owner (user and group; `None`: ours). Where others can change the
-/// directory, the socket is made aside and shows up with its mode and owner: what has its name at some other moment may
-/// be a link of theirs.
+/// Listens on a path, for peers that may use it so and send no descriptors. A socket that a dead process left there is
+/// replaced, a living one is not. Where others can change the directory, the socket is made aside and shows up with its
+/// mode and owner: what has its name at some other moment may be a link of theirs.
 ///
 /// # Errors
 /// `AddrInUse` if somebody listens there, `AlreadyExists` if something else than a socket is there; what bind says; a link
 /// on the way that cannot be trusted.
-pub(crate) fn unix_for(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<Bound> {
+pub(crate) fn unix(path: &Path, access: Access) -> io::Result<Bound> {
     let place = Place::of(path)?;
     clear(&place)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
@@ -105,13 +96,13 @@ pub(crate) fn unix_for(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io:
         // Bound by its own path, which tools show. Nobody can connect before it listens.
         socket.bind(&SockAddr::unix(place.path())?)?;
         let made = place.stat()?.as_ref().map(place::identity);
-        let listening = place.set(mode, owner).and_then(|()| socket.listen(BACKLOG));
+        let listening = place.set(access).and_then(|()| socket.listen(BACKLOG));
         listening.inspect_err(|_| drop(made.map(|made| place.remove(made))))?;
         made
     } else {
         let aside = Aside::new(&place)?;
         socket.bind(&SockAddr::unix(aside.path())?)?;
-        aside.set(mode, owner)?;
+        aside.set(access)?;
         socket.listen(BACKLOG)?;
         Some(aside.publish()?)
     };
@@ -149,6 +140,28 @@ fn listens(path: &Path) -> bool {
             !matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::ENOENT | libc::ENOTDIR))
         }
     }
+}
+
+/// Gives the file of a socket that we made another mode and group; false: it has them already. Whoever may use it before and
+/// after may do so all the time, nobody else meanwhile.
+///
+/// # Errors
+/// ENOENT: something else has its name by now; EPERM.
+pub(crate) fn set_access(path: &Path, file: Identity, access: Access) -> io::Result<bool> {
+    let place = Place::of(path)?;
+    let opened = place.open(OFlag::O_PATH)?;
+    let stat = nix::sys::stat::fstat(&opened)?;
+    if place::identity(&stat) != file {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let group = access.group.map_or_else(|| place.group_of_new(), Ok)?;
+    let mode = stat.st_mode & 0o777;
+    if (mode, stat.st_gid) == (access.mode, group) {
+        return Ok(false);
+    }
+    place::set_mode(opened.as_fd(), mode & access.mode)?;
+    place::set_group(opened.as_fd(), group)?;
+    place::set_mode(opened.as_fd(), access.mode).map(|()| true)
 }
 
 /// Whether the file of a socket that we made still has its name.
@@ -232,7 +245,7 @@ impl nix::sys::socket::SetSockOpt for TcpDeferAccept {
 mod tests {
     use super::*;
     use std::net::TcpStream;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     fn folder(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("hatchery-{name}-{}", std::process::id()));
@@ -268,11 +281,11 @@ mod tests {
     fn a_stale_socket_is_replaced_a_living_one_and_a_file_are_not() {
         let folder = folder("listener");
         let path = folder.join("x.sock");
-        let first = unix(&path, 0o600).unwrap();
+        let first = unix(&path, Access::of_mode(0o600)).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(unix(&path, Access::of_mode(0o600)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
-        let second = unix(&path, 0o666).unwrap();
+        let second = unix(&path, Access::of_mode(0o666)).unwrap();
         assert!(is_there(&path, second.file.unwrap()) && !is_there(&folder, second.file.unwrap()));
         remove(&folder.join("x.sock"), (0, 0));
         assert!(path.exists(), "another file");
@@ -280,8 +293,32 @@ mod tests {
         assert!(!path.exists());
         let file = folder.join("file");
         std::fs::write(&file, "precious").unwrap();
-        assert_eq!(unix(&file, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(unix(&file, Access::of_mode(0o600)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_is_there_gets_another_mode_and_group() {
+        let folder = folder("access");
+        let path = folder.join("x.sock");
+        let file = unix(&path, Access::of_mode(0o666)).unwrap().file.unwrap();
+        let found = || std::fs::metadata(&path).map(|found| (found.mode() & 0o777, found.gid())).unwrap();
+        let own = found().1;
+        assert!(!set_access(&path, file, Access::of_mode(0o666)).unwrap(), "nothing to do");
+        assert!(set_access(&path, file, Access::of_mode(0o600)).unwrap());
+        assert_eq!(found(), (0o600, own));
+        if crate::sys::user::is_root() {
+            let access = Access { group: Some(1), ..Access::of_mode(0o660) };
+            assert!(set_access(&path, file, access).unwrap());
+            assert_eq!(found(), (0o660, 1));
+            let again = unix(&folder.join("y.sock"), access).unwrap();
+            assert!(!set_access(&folder.join("y.sock"), again.file.unwrap(), access).unwrap(), "made so");
+            assert!(set_access(&path, file, Access::of_mode(0o660)).unwrap());
+            assert_eq!(found(), (0o660, own), "a group that is not named any more");
+        }
+        let error = set_access(&path, (0, 0), Access::of_mode(0o666)).unwrap_err();
+        assert_eq!((error.kind(), found().0 & 0o006), (io::ErrorKind::NotFound, 0), "another file");
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -16,8 +16,8 @@ mod tests;
 use super::trust::{Stranger, Trust, user_name};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
+use nix::unistd::{Gid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
@@ -88,6 +88,24 @@ pub(crate) struct Directory {
     pub(crate) path: PathBuf,
     /// Who can change the names in it.
     pub(crate) hold: Hold,
+}
+
+/// Who may use something that is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Its permissions.
+    pub(crate) mode: u32,
+    /// Its owner; `None`: us.
+    pub(crate) user: Option<u32>,
+    /// Its group; `None`: as it was made.
+    pub(crate) group: Option<u32>,
+}
+
+impl Access {
+    /// As these permissions say.
+    pub(crate) fn of_mode(mode: u32) -> Self {
+        Self { mode, user: None, group: None }
+    }
 }
 
 /// Which file: device and inode.
@@ -215,8 +233,18 @@ impl Place {
     }
 
     /// Gives what has the name, in a directory that only we can change, its mode and owner.
-    pub(in crate::sys) fn set(&self, mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
-        aside::set(&self.directory, &self.name, mode, owner)
+    pub(in crate::sys) fn set(&self, access: Access) -> io::Result<()> {
+        aside::set(&self.directory, &self.name, access)
+    }
+
+    /// The group that a file gets which is made there.
+    ///
+    /// # Errors
+    /// EIO.
+    pub(in crate::sys) fn group_of_new(&self) -> io::Result<u32> {
+        let directory = fstat(&self.directory)?;
+        let own = Gid::effective().as_raw();
+        Ok(if directory.st_mode & libc::S_ISGID == 0 { own } else { directory.st_gid })
     }
 
     /// Removes the name if it still is that file, socket or link.
@@ -320,6 +348,18 @@ impl Directory {
 /// As `symlink(2)`: EEXIST where the name is taken.
 pub(crate) fn link(directory: impl AsFd, name: &str, to: &Path) -> io::Result<()> {
     Ok(symlinkat(to, directory, name)?)
+}
+
+/// Gives what is open, if only as a reference, these permissions, whatever has its name by now.
+pub(in crate::sys) fn set_mode(opened: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    let own = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    let mode = Mode::from_bits_truncate(mode);
+    Ok(fchmodat(opened, own.as_str(), mode, FchmodatFlags::FollowSymlink)?)
+}
+
+/// Gives it to a group.
+pub(in crate::sys) fn set_group(opened: BorrowedFd<'_>, group: u32) -> io::Result<()> {
+    Ok(fchownat(opened, "", None, Some(Gid::from_raw(group)), AtFlags::AT_EMPTY_PATH)?)
 }
 
 /// Which file it is.

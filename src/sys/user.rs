@@ -60,6 +60,21 @@ impl Account {
     }
 }
 
+/// The number of the group called `name`, `None` if there is none.
+///
+/// # Errors
+/// What the system's database of groups says when it cannot be read.
+pub(crate) fn group(name: &str) -> io::Result<Option<u32>> {
+    Ok(Group::from_name(name)?.map(|group| group.gid.as_raw()))
+}
+
+/// Whether this process may give a file to that group, and has what its members have.
+#[must_use]
+pub(crate) fn may_give_to(group: u32) -> bool {
+    let own = nix::unistd::getgroups().unwrap_or_default();
+    is_root() || own.into_iter().chain([Gid::effective()]).any(|own| own.as_raw() == group)
+}
+
 /// Whether the group is the user's alone, as `useradd` makes one for each user that a umask of 002 goes with
 /// (USERGROUPS_ENAB, login.defs(5)).
 #[must_use]

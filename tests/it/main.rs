@@ -16,6 +16,7 @@ mod deaths;
 mod differential;
 mod django;
 mod fuzz_corpora;
+mod groups;
 mod host;
 mod hostile;
 mod http_corpus;

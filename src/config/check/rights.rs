@@ -5,7 +5,7 @@ use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const READ: u32 = 4;
 const WRITE: u32 = 2;
@@ -15,6 +15,18 @@ const EXECUTE: u32 = 1;
 pub(super) fn is_open_to_all(path: &Path) -> bool {
     let mut above = path.ancestors().skip(1);
     above.all(|directory| fs::metadata(directory).map_or(true, |found| found.mode() & EXECUTE != 0))
+}
+
+/// The first directory above a path that members of a group, as far as they are nobody else, may not enter.
+pub(super) fn closed_to_group(path: &Path, group: u32) -> Option<PathBuf> {
+    let real = fs::canonicalize(path.parent()?).ok()?;
+    let is_closed = |directory: &&Path| {
+        let Ok(found) = fs::metadata(directory) else { return false };
+        let right = if found.gid() == group { EXECUTE << 3 } else { EXECUTE };
+        found.mode() & right == 0
+    };
+    let above: Vec<&Path> = real.ancestors().collect();
+    above.into_iter().rev().find(is_closed).map(Path::to_owned)
 }
 
 /// A user with its groups.

@@ -257,6 +257,49 @@ fn each_kind_of_mistake_has_its_message() {
             location("path: \"/\", to: Respond()), (path: \"/\", to: Respond()"),
             "1:77: sites[0].locations[1].path: the same path as sites[0].locations[0].path (hatchery.ron:1:49)",
         ),
+        // who may use a socket
+        (
+            location("path: \"/\", to: Respond()").replace("\":8000\"", "(address: \"unix:/x\", mode: 660)"),
+            "1:47: sites[0].listen[0].mode: expected a mode, found the number 660; put it in quotes: \"0660\"",
+        ),
+        (
+            location("path: \"/\", to: Respond()")
+                .replace("\":8000\"", "(address: \"unix:/x\", mode: \"u=rw\")"),
+            "1:47: sites[0].listen[0].mode: `u=rw` is not a mode; three octal digits",
+        ),
+        (
+            location("path: \"/\", to: Respond()")
+                .replace("\":8000\"", "(address: \"unix:/x\", mode: \"1777\")"),
+            "1:47: sites[0].listen[0].mode: `1777` is not a mode; three octal digits",
+        ),
+        (
+            location("path: \"/\", to: Respond()")
+                .replace("\":8000\"", "(address: \"unix:/x\", mode: \"0444\")"),
+            "1:47: sites[0].listen[0].mode: nobody could connect with the mode `0444`; to connect is to write",
+        ),
+        (
+            location("path: \"/\", to: Respond()").replace("\":8000\"", "(address: \":80\", mode: \"0660\")"),
+            "1:43: sites[0].listen[0].mode: `mode` is of the file of a Unix socket, and `:80` is none; remove it",
+        ),
+        (
+            location("path: \"/\", to: Respond()")
+                .replace("\":8000\"", "(address: \"systemd:a\", group: \"x\")"),
+            "1:50: sites[0].listen[0].group: `group` is of the file of a Unix socket, and `systemd:a` is none; its socket unit",
+        ),
+        (
+            location("path: \"/\", to: Respond()").replace("\":8000\"", "(mode: \"0660\")"),
+            "1:20: sites[0].listen[0]: missing key `address`; for example address: \"unix:/run/shop.sock\"",
+        ),
+        (
+            format!(
+                "(sites: [{site}], locations: [(path: \"/\", to: Respond())]), {other}, locations: [(path: \"/\", to: Respond())])])",
+                site = "(names: [\"a\"], listen: [\"unix:/x\"",
+                other = "(names: [\"b\"], listen: [(address: \"unix:/x\", mode: \"0660\")]",
+            ),
+            "1:112: sites[1].listen[0]: `unix:/x` has another `mode` or `group` at sites[0].listen[0] (hatchery.ron:1:34); it is \
+             one socket: write the same in both",
+        ),
+        (main("control: (group: \"deploy\")"), "1:11: control: missing key `path`; for example path: \""),
         // names of other sections
         (
             location("path: \"/\", to: App(\"shop\")"),

@@ -5,11 +5,12 @@ use crate::control::command::{Identity, Order, Request, Response};
 use crate::master::runtime;
 use crate::sys::peer::Peer;
 use crate::sys::socket::{self, Expect};
-use crate::sys::trust::user_name;
+use crate::sys::trust::{Stranger, user_name};
 use crate::sys::user;
 use serde::Serialize;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,11 +76,24 @@ fn told(path: &Path, error: &io::Error) -> String {
         }
         // What [`connect`] says of a stranger.
         _ if error.raw_os_error().is_none() => error.to_string(),
-        io::ErrorKind::PermissionDenied => {
-            format!("not allowed to connect to {shown}: use the user the master was started by")
-        }
+        io::ErrorKind::PermissionDenied => format!("not allowed to connect to {shown}: {}", lacking(path)),
         _ => format!("cannot talk to the master on {shown}: {error}"),
     }
+}
+
+/// What somebody lacks who may not connect to the socket.
+fn lacking(path: &Path) -> String {
+    let Ok(found) = std::fs::metadata(path) else {
+        let closed = path.ancestors().skip(1).find(|directory| directory.exists()).unwrap_or(path);
+        return format!("you may not enter the directory {}", closed.display());
+    };
+    let owner = Some(found.uid()).filter(|uid| *uid != 0).map(|uid| format!(", {}", user_name(uid)));
+    let owner = owner.unwrap_or_default();
+    if found.mode() & 0o020 == 0 {
+        return format!("that is for root{owner} alone (`control: (path: …, group: …)` lets a group, too)");
+    }
+    let group = Stranger::Group(found.gid());
+    format!("that is for root{owner} and {group}, in which you are not (who was just added logs in again)")
 }
 
 /// Where a master listens that was not told: a place for its configuration file, or for its directory if it has none.

@@ -3,6 +3,7 @@
 
 use super::{Listening, Socket};
 use crate::config::Address;
+use crate::sys::place::Access;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::rc::Rc;
 
@@ -23,7 +24,7 @@ pub(in crate::master) fn sockets(open: &[Listening]) -> Vec<Rc<Socket>> {
 pub(in crate::master) fn serialize<S: Serializer>(open: &[Listening], to: S) -> Result<S::Ok, S::Error> {
     let sockets = sockets(open);
     let place = |socket: &Rc<Socket>| sockets.iter().position(|known| Rc::ptr_eq(known, socket));
-    let places = open.iter().map(|Listening { address, sockets, sites }| {
+    let places = open.iter().map(|Listening { address, sockets, sites, .. }| {
         (address, sockets.iter().filter_map(place).collect::<Vec<_>>(), sites)
     });
     (&sockets, places.collect::<Vec<_>>()).serialize(to)
@@ -35,6 +36,7 @@ pub(in crate::master) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Resu
         address,
         sockets: places.into_iter().filter_map(|place| all.get(place).cloned()).collect(),
         sites,
+        access: Access::of_mode(0),
     };
     Ok(places.into_iter().map(listening).collect())
 }
@@ -48,10 +50,22 @@ mod tests {
     #[test]
     fn a_socket_that_addresses_share_is_one_again_and_its_file_stays() {
         let path = std::env::temp_dir().join(format!("hatchery-shared-{}.sock", std::process::id()));
-        let of = |text: &str| super::super::sockets(&Address::Unix(text.into()), &[], &Inherited::default());
+        let of = |text: &str| {
+            super::super::sockets(
+                &Address::Unix(text.into()),
+                Access::of_mode(0o666),
+                &[],
+                &Inherited::default(),
+            )
+        };
         let shared = of(path.to_str().unwrap()).unwrap();
         let address = |name: &str| Address::Passed(name.to_owned());
-        let listening = |name, sites| Listening { address: address(name), sockets: shared.clone(), sites };
+        let listening = |name, sites| Listening {
+            address: address(name),
+            sockets: shared.clone(),
+            sites,
+            access: Access::of_mode(0o666),
+        };
         let open = [listening("one", vec![0]), listening("two", vec![1, 2])];
         let mut text = Vec::new();
         let (written, numbers) =

@@ -1,6 +1,6 @@
 //! Something that is made aside, in a directory that nobody else can enter, and moved to its place when it is complete.
 
-use super::{Directory, Place, identity, retry};
+use super::{Access, Directory, Place, identity, retry};
 use crate::sys::{fd, user};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -48,8 +48,8 @@ impl<'a> Aside<'a> {
     }
 
     /// Gives what was made its mode and owner. Nobody else can put a link in its place here.
-    pub(in crate::sys) fn set(&self, mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
-        set(&self.directory, NAME, mode, owner)
+    pub(in crate::sys) fn set(&self, access: Access) -> io::Result<()> {
+        set(&self.directory, NAME, access)
     }
 
     /// Moves what was made to its place, where nothing must be.
@@ -99,14 +99,13 @@ impl Drop for Aside<'_> {
 pub(in crate::sys) fn set(
     directory: &OwnedFd,
     name: impl AsRef<std::ffi::OsStr>,
-    mode: u32,
-    owner: Option<(u32, u32)>,
+    access: Access,
 ) -> io::Result<()> {
-    let name = name.as_ref();
+    let (name, Access { mode, user, group }) = (name.as_ref(), access);
     fchmodat(directory, name, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)?;
-    if let Some((uid, gid)) = owner {
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        fchownat(directory, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    if user.or(group).is_some() {
+        let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
+        fchownat(directory, name, user, group, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     }
     Ok(())
 }

@@ -202,7 +202,7 @@ fn what_is_made_aside_shows_up_whole_or_not_at_all() {
     let place = Place::of(&open.join("x")).unwrap();
     let aside = Aside::new(&place).unwrap();
     fs::write(aside.path(), "whole").unwrap();
-    aside.set(0o666, None).unwrap();
+    aside.set(Access::of_mode(0o666)).unwrap();
     assert!(!open.join("x").exists());
     let file = aside.publish().unwrap();
     assert_eq!(identity_at(&open.join("x")), Some(file));

@@ -1,0 +1,148 @@
+//! `listen: […]` of a site: addresses, and who may use the file of a Unix socket.
+
+use super::address::Address;
+use super::located::{Given, Node, Report};
+use super::problem::Complaint;
+use super::shape::Shape;
+use super::walk::{Form, Section, Walk};
+use super::written::Written;
+use crate::sys::place::Access;
+use crate::sys::user;
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// Where.
+    pub(crate) address: Address,
+    /// Of the file of a Unix socket; `None`: everybody may connect.
+    mode: Option<Mode>,
+    /// Group of that file; `None`: ours.
+    group: Option<String>,
+}
+
+/// Permissions of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mode(u32);
+
+impl Mode {
+    /// A front server under another user must be able to connect.
+    const OPEN: Self = Self(0o666);
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Address::Any(0).into()
+    }
+}
+
+impl From<Address> for Listen {
+    fn from(address: Address) -> Self {
+        Self { address, mode: None, group: None }
+    }
+}
+
+impl Section for Listen {
+    const SHORT: Option<&'static str> = Some("address");
+    const BRIEF: bool = true;
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.need("address", "\"unix:/run/shop.sock\"", &mut self.address);
+        keys.key("mode", &mut self.mode);
+        keys.key("group", &mut self.group);
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        let hint = match &self.address {
+            _ if !given.is_good("address") => return,
+            Address::Unix(_) => return,
+            Address::Passed(_) => "its socket unit says so: SocketMode=, SocketGroup=",
+            Address::Any(_) | Address::Tcp(_) => "remove it",
+        };
+        for key in ["mode", "group"].into_iter().filter(|key| given.has(key)) {
+            let what = format!("`{key}` is of the file of a Unix socket, and `{}` is none", self.address);
+            report.add(&given.place_of(key), Complaint::new(what, hint));
+        }
+    }
+}
+
+impl Listen {
+    /// Something is said of the file of its socket.
+    pub(crate) fn has_access(&self) -> bool {
+        self.mode.is_some() || self.group.is_some()
+    }
+
+    /// Both say the same of the file of a socket.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        let mode = |of: &Self| of.mode.unwrap_or(Mode::OPEN);
+        (mode(self), &self.group) == (mode(other), &other.group)
+    }
+
+    /// Whether any user may connect, as far as its mode says.
+    pub(crate) fn is_open(&self) -> bool {
+        self.mode.unwrap_or(Mode::OPEN).0 & 0o002 != 0
+    }
+
+    /// The group that may connect.
+    pub(crate) fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    /// The same for the system.
+    ///
+    /// # Errors
+    /// As [`access()`].
+    pub(crate) fn access(&self) -> Result<Access, Complaint> {
+        access(self.mode.unwrap_or(Mode::OPEN).0, self.group())
+    }
+}
+
+/// For a socket with this mode and group.
+///
+/// # Errors
+/// There is no such group, or no right to give it something.
+pub(crate) fn access(mode: u32, group: Option<&str>) -> Result<Access, Complaint> {
+    let Some(name) = group else { return Ok(Access::of_mode(mode)) };
+    match user::group(name) {
+        Ok(Some(group)) if user::may_give_to(group) => {
+            Ok(Access { group: Some(group), ..Access::of_mode(mode) })
+        }
+        Ok(Some(_)) => {
+            let what = format!("only root, and who is in it, can give a socket to the group `{name}`");
+            Err(Complaint::new(what, "start as root, or name a group of your own"))
+        }
+        Ok(None) => {
+            let hint = format!("create it: groupadd --system {name}");
+            Err(Complaint::new(format!("there is no group `{name}`"), hint))
+        }
+        Err(error) => Err(Complaint::new(format!("cannot look up the group `{name}`: {error}"), "")),
+    }
+}
+
+impl Form for Mode {
+    fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
+        if let Shape::Integer(_) = node.shape() {
+            let hint = format!("put it in quotes: \"{:0>4}\"", node.text);
+            let what = format!("expected a mode, found the number {}", node.text);
+            return node.refuse(report, Complaint::new(what, hint));
+        }
+        node.parse(report, "a mode such as \"0660\"", |text| {
+            let is_octal = text.bytes().all(|digit| (b'0'..b'8').contains(&digit));
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+            match mode.filter(|_| text.len() >= 3) {
+                None => Err(Complaint::new(
+                    format!("`{text}` is not a mode"),
+                    "three octal digits, for the user, the group and all others, as chmod takes them: \"0660\"",
+                )),
+                Some(mode) if mode & 0o222 == 0 => Err(Complaint::new(
+                    format!("nobody could connect with the mode `{text}`"),
+                    "to connect is to write: for example \"0660\"",
+                )),
+                Some(mode) => Ok(Self(mode)),
+            }
+        })
+    }
+
+    fn write(&self) -> Written {
+        Written::text(&format!("{:04o}", self.0))
+    }
+}
