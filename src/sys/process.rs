@@ -369,6 +369,12 @@ pub(crate) fn raise_open_files() {
     }
 }
 
+/// How many descriptors this process may have open.
+pub(crate) fn open_files_limit() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
+}
+
 /// Makes /dev/null the standard input of this process.
 ///
 /// # Errors

@@ -309,6 +309,24 @@ fn code_and_files_of_a_release_switch_together() {
 }
 
 #[test]
+fn a_root_that_is_replaced_before_anybody_asks_for_it_is_served_soon() {
+    let setup = releases(&two_sites(as_nobody()));
+    setup.directory.write("app_of_test.py", APP);
+    let server = setup.env("PATH", "/usr/bin:/bin").start();
+    swap(server.directory());
+    wait_for_name(&server, "two");
+    assert_eq!(beside_the_app(&server), "one");
+    server.wait_ready(SOON, "worker", 2);
+    // The one that the link led to, made anew, and not asked for since the workers were replaced.
+    std::fs::remove_dir_all(server.directory().path().join("one/static")).unwrap();
+    server.directory().write("one/static/name.txt", "three");
+    wait_until(SOON, "the directory that was made anew is served", || {
+        let name = beside_the_app(&server);
+        holds(name == "three", name)
+    });
+}
+
+#[test]
 fn a_file_that_workers_may_not_read_is_named_in_the_log() {
     let setup = Setup::new(&format!(
         r#"

@@ -915,3 +915,54 @@ fn an_answer_without_a_body_is_the_page_that_the_site_has_for_it() {
         assert_eq!((reply.status, reply.text().as_str()), (status, text), "{path}");
     }
 }
+
+/// 300 static locations, and the first worker's open descriptors by now.
+fn many_locations(workers: &str) -> (Server, impl Fn() -> usize) {
+    let locations: Vec<String> =
+        (0..300).map(|number| format!("(path: \"/{number}/\", to: Files(\"roots/{number}\"))")).collect();
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 1, {workers}),
+    sites: [(listen: ["{{address}}"], locations: [{}])],"#,
+        locations.join(", ")
+    ));
+    for number in 0..300 {
+        setup.directory.write(format!("roots/{number}/a.txt"), number.to_string());
+    }
+    let server = setup.start();
+    let descriptors = format!("/proc/{}/fd", server.ready("worker")[0].pid);
+    (server, move || std::fs::read_dir(&descriptors).unwrap().count())
+}
+
+fn ask_all(server: &Server) {
+    let mut connection = Connection::open(server.address).unwrap();
+    for number in 0..300 {
+        assert_eq!(connection.get(&format!("/{number}/a.txt")).unwrap().text(), number.to_string());
+    }
+}
+
+#[test]
+fn a_location_takes_no_descriptor_before_it_is_asked_for() {
+    let (server, descriptors) = many_locations("");
+    let before = descriptors();
+    // One for each worker there may be, to wake it, and a few.
+    assert!(before < 120, "{before}");
+    ask_all(&server);
+    let after = descriptors();
+    assert!((before + 300..before + 340).contains(&after), "{before}, then {after}");
+    ask_all(&server);
+    assert_eq!(descriptors(), after);
+}
+
+#[test]
+fn of_more_roots_than_descriptors_those_unused_for_longest_are_closed() {
+    let (server, descriptors) = many_locations("limits: (open_files: 160), file_cache: (entries: 0),");
+    let before = descriptors();
+    for _ in 0..2 {
+        ask_all(&server);
+        let open = descriptors() - before;
+        assert!((40..50).contains(&open), "{before}, and {open} more");
+    }
+    server.directory().write("roots/0/a.txt", "changed");
+    assert_eq!(get(server.address, "/0/a.txt").text(), "changed");
+}

@@ -118,6 +118,14 @@ impl Bench {
         self.worker.note_read(whom, outcome);
         self.drive();
     }
+
+    /// Has the root of `/` opened, which the first request waits for.
+    fn open_root(&mut self) {
+        self.ask("/none");
+        let opened = self.brought();
+        self.tell(opened);
+        assert!(self.answered().starts_with("HTTP/1.1 404 "));
+    }
 }
 
 impl Drop for Bench {
@@ -130,6 +138,7 @@ impl Drop for Bench {
 fn what_comes_too_late_for_an_exchange_is_not_for_the_next_one() {
     let location = r#"path: "/", to: Files(root: "files", listing: true)"#;
     let mut bench = Bench::new("late", location, &["one/first", "two/second"]);
+    bench.open_root();
     bench.ask("/one/");
     let late = bench.brought();
     assert_eq!(bench.answered(), "");
@@ -183,6 +192,7 @@ fn holding(name: &str) -> Bench {
     fs::write(bench.directory.join("files/large"), [b'1'; LARGE]).unwrap();
     // As much as may be had, which is twice of what is usual.
     nix::sys::socket::setsockopt(&bench.server, nix::sys::socket::sockopt::SndBuf, &(1 << 20)).unwrap();
+    bench.open_root();
     bench.ask("/large");
     bench
 }

@@ -24,6 +24,7 @@ mod entry;
 mod find;
 mod first;
 mod listing;
+mod location;
 mod manifest;
 mod multipart;
 mod names;
@@ -41,17 +42,17 @@ use crate::buf::{Far, Segment};
 use crate::config::{self, Config, FileCache, Handler};
 use crate::http::{BodyLength, Method, RequestHead, ResponseHead, percent};
 use crate::sys::fd::random;
+use crate::sys::process::open_files_limit;
 use crate::timer::{Time, Wall};
-use crate::worker::handler::looks::Looks;
+use crate::worker::shortage::is_shortage;
 use cache::Cache;
 use entry::{EXHAUSTED, Entry, File, Found, Variant, believed_until};
-use find::{Search, StaticLocation};
-use manifest::Manifest;
+use find::Search;
+use location::StaticLocation;
 use multipart::Multipart;
 use names::{encode_segment, last, trim_slashes};
 use response::{Asked, Plan};
-use root::Root;
-use std::collections::HashMap;
+use root::{Directory, Root};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -69,10 +70,10 @@ pub(crate) struct Files {
     name: Vec<u8>,
     /// Numbers of roots given out.
     numbers: u32,
+    /// Roots that are open at most.
+    most_open: usize,
     /// Site and location of roots that are to be looked at.
     due: Vec<(usize, usize)>,
-    /// Those that were not there when the worker started.
-    missing: HashMap<(usize, usize), Looks>,
 }
 
 /// A look at a root.
@@ -131,7 +132,7 @@ pub(crate) enum Answer {
 }
 
 impl Files {
-    /// Opens the roots of all locations. One that cannot be opened costs its location, unless all are `needed`.
+    /// Looks at the roots of all locations. One that cannot be opened costs its location, unless all are `needed`.
     ///
     /// # Errors
     /// For the operator: the root that cannot be opened, and why.
@@ -143,38 +144,34 @@ impl Files {
             watches: Watches::new(config.sites.iter().flat_map(|site| &site.locations).any(is_static)),
             name: Vec::new(),
             numbers: 0,
+            most_open: usize::try_from(open_files_limit() / 4).unwrap_or(usize::MAX),
             due: Vec::new(),
-            missing: HashMap::new(),
         };
-        for (number, site) in config.sites.iter().enumerate() {
-            let mut places = Vec::new();
-            for (location, settings) in site.locations.iter().enumerate() {
-                let Handler::Files(settings) = &*settings.handler else {
-                    places.push(None);
-                    continue;
-                };
-                let opened = files.open(settings);
-                if let Err(reason) = &opened {
-                    if needed {
-                        return Err(reason.clone());
-                    }
-                    log::warn!("worker: {reason}; its location answers 503");
-                    files.missing.insert((number, location), Looks::default());
-                }
-                places.push(opened.ok());
-            }
+        for site in &config.sites {
+            let places = site.locations.iter().map(|location| match &*location.handler {
+                Handler::Files(settings) => files.add(settings, needed).map(Some),
+                _ => Ok(None),
+            });
+            let places = places.collect::<Result<_, _>>()?;
             files.places.push(places);
         }
         Ok(files)
     }
 
-    fn open(&mut self, settings: &config::Files) -> Result<StaticLocation, String> {
+    fn add(&mut self, settings: &config::Files, needed: bool) -> Result<StaticLocation, String> {
         self.numbers += 1;
-        let root = Root::open(&settings.root, self.numbers, &mut self.watches).map_err(|error| {
+        let found = Directory::open(&settings.root);
+        if let Err(error) = &found {
             let root = settings.root.display();
-            format!("cannot open the static root {root}: {error}; `hatchery check` names the key to correct")
-        })?;
-        Ok(StaticLocation { root, manifest: Manifest::default() })
+            let reason = format!(
+                "cannot open the static root {root}: {error}; `hatchery check` names the key to correct"
+            );
+            if needed {
+                return Err(reason);
+            }
+            log::warn!("worker: {reason}; its location answers 503");
+        }
+        Ok(StaticLocation::new(self.numbers, found.ok().map(|root| root.id)))
     }
 
     /// What becomes readable when files have changed.
@@ -187,44 +184,72 @@ impl Files {
     pub(crate) fn take_due(&mut self, config: &Config) -> Vec<Due> {
         let due = std::mem::take(&mut self.due).into_iter().filter_map(|place| {
             let (site, location) = place;
-            let found = self.places.get(site)?.get(location)?.as_ref().map(|found| &found.root);
             let handler = &config.sites.get(site)?.locations.get(location)?.handler;
             let Handler::Files(settings) = &**handler else { return None };
-            let (far, path) = (Far::Root(found.map_or(0, |root| root.number)), settings.root.clone());
-            let known = found.map(Root::id);
-            Some(Due { place, far, look: Box::new(root::look(path.clone(), known)), path })
+            Some(self.places.get(site)?.get(location)?.as_ref()?.due(place, settings))
         });
         due.collect()
     }
 
     /// What a look has found; `None`: it could not be made, and is tried again. Whether the root was replaced by a directory
     /// that this worker may not read: it serves the old one as long as it lives.
-    pub(crate) fn take_in(&mut self, (site, location): (usize, usize), found: Option<Replaced>) -> bool {
-        let Some(place) = self.places.get_mut(site).and_then(|site| site.get_mut(location)) else {
-            return false;
-        };
-        match place {
-            Some(place) => place.root.looks.over(),
-            None => self.missing.entry((site, location)).or_default().over(),
+    pub(crate) fn take_in(&mut self, place: (usize, usize), found: Option<Replaced>) -> bool {
+        if let Some(place) = self.place(place) {
+            place.looks.over();
         }
         match found {
             None | Some(Replaced::No) => false,
             Some(Replaced::OutOfReach) => true,
             Some(Replaced::By(directory)) => {
-                log::info!("worker: {} is another directory now", directory.path().display());
-                self.numbers += 1;
-                let root = Root::of(directory, self.numbers, &mut self.watches);
-                *place = Some(StaticLocation { root, manifest: Manifest::default() });
+                self.open(place, directory);
                 false
             }
         }
     }
 
+    fn place(&mut self, (site, location): (usize, usize)) -> Option<&mut StaticLocation> {
+        self.places.get_mut(site)?.get_mut(location)?.as_mut()
+    }
+
+    /// What a thread has brought that was to open a root; the answer, if it failed for want of descriptors.
+    fn take_opened(&mut self, at: (usize, usize), opened: io::Result<Replaced>) -> Option<Answer> {
+        match opened {
+            Ok(Replaced::By(directory)) => self.open(at, directory),
+            Err(error) if is_shortage(&error) => {
+                self.cache.clear();
+                return Some(refuse(503, EXHAUSTED));
+            }
+            // Another request may have had it opened since.
+            _ => {
+                if let Some(place) = self.place(at) {
+                    place.lost = place.root.is_none();
+                }
+            }
+        }
+        None
+    }
+
+    fn open(&mut self, (site, location): (usize, usize), directory: Directory) {
+        let open = self.places.iter_mut().flatten().flatten().filter(|place| place.root.is_some());
+        let (count, oldest) = open.fold((0, None), |(count, oldest), place| {
+            let older = oldest.filter(|oldest: &&mut StaticLocation| oldest.used <= place.used);
+            (count + 1, older.or(Some(place)))
+        });
+        if let Some(oldest) = oldest.filter(|_| count >= self.most_open) {
+            oldest.root = None;
+        }
+        let Some(Some(place)) = self.places.get_mut(site).and_then(|site| site.get_mut(location)) else {
+            return;
+        };
+        self.numbers += 1;
+        place.open(directory, self.numbers, &mut self.watches);
+    }
+
     /// Drops what may have changed.
     pub(crate) fn catch_up(&mut self) {
         if !self.watches.catch_up(&mut self.cache) {
-            for place in self.places.iter_mut().flatten().flatten() {
-                place.root.watch_again(&mut self.watches);
+            for root in self.places.iter_mut().flatten().flatten().filter_map(|place| place.root.as_mut()) {
+                root.watch_again(&mut self.watches);
             }
         }
     }
@@ -243,15 +268,21 @@ impl Files {
         if !matches!(method, Method::Get | Method::Head) && !request.falls_back {
             return other_method(method);
         }
-        let Self { places, cache, watches, name, due, missing, .. } = self;
+        if let Some(opened) = request.known.take_root()
+            && let Some(answer) = self.take_opened((site, location), opened)
+        {
+            return answer;
+        }
+        let Self { places, cache, watches, name, due, .. } = self;
         let Some(place) = places.get_mut(site).and_then(|site| site.get_mut(location)?.as_mut()) else {
-            if missing.entry((site, location)).or_default().is_due(now) {
-                due.push((site, location));
-            }
-            return refuse(503, "the static root is missing");
+            return refuse(500, "no static location");
         };
-        if place.root.looks.is_due(now) {
+        place.used = now;
+        if place.looks.is_due(now) {
             due.push((site, location));
+        }
+        if place.lost {
+            return refuse(503, "the static root is missing");
         }
         let rest = trim_slashes(request.rest);
         if rest.is_empty() && !request.path.ends_with(b"/") {
@@ -261,11 +292,11 @@ impl Files {
             return Answer::Nothing("an encoded slash names no file");
         }
         name.clear();
-        name.extend_from_slice(&place.root.number.to_ne_bytes());
+        name.extend_from_slice(&place.number.to_ne_bytes());
         name.extend_from_slice(rest);
         let mut found = None;
         if let Some((key, entry)) = cache.get(name) {
-            if now < entry.until.get() || still_holds(entry, &place.root, &settings.symlinks, now) {
+            if now < entry.until.get() || still_holds(entry, place.root.as_ref(), &settings.symlinks, now) {
                 found = Some(entry.found.clone());
             } else {
                 cache.remove(key);
@@ -273,7 +304,11 @@ impl Files {
         }
         let mut search = |cache: &mut Cache<Entry>| {
             let asked = (request.known, request.waits);
-            Search::new(place, settings, watches, cache, asked, wall).run(rest, name, now)
+            match &place.root {
+                Some(root) => Search::new((root, &mut place.manifest), settings, watches, cache, asked, wall)
+                    .run(rest, name, now),
+                None => Err(place.open_first(settings)),
+            }
         };
         let found = match found.map_or_else(|| search(cache), Ok) {
             Ok(Found::Nothing(503, EXHAUSTED)) => {
@@ -283,28 +318,40 @@ impl Files {
             }
             found => found,
         };
-        let found = match found {
-            Ok(found) => found,
-            Err(first) => return Answer::First(first),
-        };
         match found {
-            Found::File(_) | Found::Directory | Found::Listing
-                if !matches!(method, Method::Get | Method::Head) =>
-            {
-                other_method(method)
-            }
-            Found::File(file) => answer(file, request, wall),
-            Found::Directory => redirect(request),
-            Found::Listing => match request.known.take_listing() {
-                Some(made) => listing::answer(made, request),
-                None => {
-                    let wanted = listing::Wanted::new(rest, settings, request);
-                    Answer::First(First::Lookup(Lookup::listing(&place.root, settings, rest, wanted)))
-                }
-            },
-            Found::Nothing(404, why) => Answer::Nothing(why),
-            Found::Nothing(status, why) => refuse(status, why),
+            Ok(found) => answer_found(found, place, settings, (rest, request), wall),
+            Err(first) => Answer::First(first),
         }
+    }
+}
+
+/// The answer for what the path leads to.
+fn answer_found(
+    found: Found,
+    place: &StaticLocation,
+    settings: &config::Files,
+    (rest, request): (&[u8], &Request<'_>),
+    wall: Wall,
+) -> Answer {
+    let method = request.head.method();
+    match found {
+        Found::File(_) | Found::Directory | Found::Listing
+            if !matches!(method, Method::Get | Method::Head) =>
+        {
+            other_method(method)
+        }
+        Found::File(file) => answer(file, request, wall),
+        Found::Directory => redirect(request),
+        Found::Listing => match (request.known.take_listing(), &place.root) {
+            (Some(made), _) => listing::answer(made, request),
+            (None, Some(root)) => {
+                let wanted = listing::Wanted::new(rest, settings, request);
+                Answer::First(First::Lookup(Lookup::listing(root, settings, rest, wanted)))
+            }
+            (None, None) => Answer::First(place.open_first(settings)),
+        },
+        Found::Nothing(404, why) => Answer::Nothing(why),
+        Found::Nothing(status, why) => refuse(status, why),
     }
 }
 
@@ -313,8 +360,10 @@ fn is_static(location: &config::Location) -> bool {
 }
 
 /// Looks at the disk; whether an entry whose time is over still holds, which it does for another while then.
-fn still_holds(entry: &Entry, root: &Root, links: &config::Symlinks, now: Time) -> bool {
-    let (Found::File(file), Some(path)) = (&entry.found, &entry.recheck) else { return false };
+fn still_holds(entry: &Entry, root: Option<&Root>, links: &config::Symlinks, now: Time) -> bool {
+    let (Found::File(file), Some(path), Some(root)) = (&entry.found, &entry.recheck, root) else {
+        return false;
+    };
     let known = file.variants.first().map(|variant| variant.metadata);
     let holds = root.metadata_near(path, links).is_ok_and(|metadata| known == Some(metadata));
     if holds {

@@ -21,16 +21,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-/// What is open of a static location.
-#[derive(Debug)]
-pub(super) struct StaticLocation {
-    pub(super) root: Root,
-    pub(super) manifest: Manifest,
-}
-
 /// One search.
 pub(super) struct Search<'a> {
-    place: &'a mut StaticLocation,
+    root: &'a Root,
+    manifest: &'a mut Manifest,
     settings: &'a config::Files,
     watches: &'a mut Watches,
     cache: &'a mut Cache<Entry>,
@@ -64,7 +58,7 @@ const RECENT: i64 = 2;
 
 impl<'a> Search<'a> {
     pub(super) fn new(
-        place: &'a mut StaticLocation,
+        (root, manifest): (&'a Root, &'a mut Manifest),
         settings: &'a config::Files,
         watches: &'a mut Watches,
         cache: &'a mut Cache<Entry>,
@@ -72,7 +66,8 @@ impl<'a> Search<'a> {
         wall: Wall,
     ) -> Self {
         Self {
-            place,
+            root,
+            manifest,
             settings,
             watches,
             cache,
@@ -112,7 +107,7 @@ impl<'a> Search<'a> {
                 return Ok(Found::Nothing(status, why));
             }
         };
-        let near = !self.far && self.place.root.is_near();
+        let near = !self.far && self.root.is_near();
         let recheck = path.filter(|_| near && !self.fresh && self.settings.precompressed.is_empty());
         let until = Cell::new(believed_until(now, self.watched));
         let entry = Entry { found: found.clone(), until, watched: self.watched, recheck };
@@ -261,7 +256,7 @@ impl<'a> Search<'a> {
             let path = [path, b".", encoding.suffix().as_bytes()].concat();
             let Ok(Some(Opened::File(metadata, body))) = self.open(&path) else { continue };
             if is_stale(&metadata, original) {
-                self.place.manifest.warn_stale(&path);
+                self.manifest.warn_stale(&path);
                 continue;
             }
             let about = About {
@@ -301,24 +296,23 @@ impl<'a> Search<'a> {
     /// Whether `staticfiles.json` in the root says that this name carries a hash.
     fn is_in_manifest(&mut self, path: &[u8]) -> bool {
         if self.watched
-            && let Some(watch) = self.place.root.watch
+            && let Some(watch) = self.root.watch
         {
             self.trail.push((watch, super::manifest::NAME.as_bytes().into()));
         }
-        let StaticLocation { root, manifest } = &mut *self.place;
         if let Some(contents) = self.known.take_manifest() {
-            manifest.take_in(contents);
+            self.manifest.take_in(contents);
         }
-        if !self.known.has_manifest() && !manifest.is_current(root) {
-            self.first = Some(First::Lookup(Lookup::manifest(root, self.settings)));
+        if !self.known.has_manifest() && !self.manifest.is_current(self.root) {
+            self.first = Some(First::Lookup(Lookup::manifest(self.root, self.settings)));
             return false;
         }
-        manifest.has(path)
+        self.manifest.has(path)
     }
 
     /// Opens a file and takes a copy of it, if it is small.
     fn open(&mut self, path: &[u8]) -> io::Result<Option<Opened>> {
-        let root = &self.place.root;
+        let root = self.root;
         let watch = root.watch.filter(|watch| self.watches.has(*watch));
         let told = watch.is_some_and(|watch| self.watches.lead((root.fd(), watch), path, &mut self.trail));
         self.watched &= told;
@@ -350,7 +344,7 @@ impl<'a> Search<'a> {
         (self.watched, self.far) = (false, true);
         let Some(known) = self.known.name(path) else {
             let most = if self.cache.has_room_for(4096) { IN_MEMORY } else { 0 };
-            self.first = Some(First::Lookup(Lookup::name(&self.place.root, self.settings, path, most)));
+            self.first = Some(First::Lookup(Lookup::name(self.root, self.settings, path, most)));
             return Err(io::ErrorKind::WouldBlock.into());
         };
         let (metadata, seen) = known?;

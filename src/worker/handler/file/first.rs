@@ -4,7 +4,7 @@
 use super::entry::{IN_MEMORY, OnDisk};
 use super::listing::Wanted;
 use super::manifest::{self, Contents};
-use super::root::{Root, open_file};
+use super::root::{Replaced, Root, look, open_file};
 use crate::buf::{Far, OpenFile};
 use crate::config;
 use crate::sys::file::{Kind, Metadata, is_near, metadata, read_at};
@@ -43,6 +43,7 @@ pub(crate) struct Looked(What);
 
 #[derive(Debug)]
 enum What {
+    Root(io::Result<Replaced>),
     Name(Vec<u8>, io::Result<(Metadata, LookedUp)>),
     Manifest(Contents),
     Listing(io::Result<Vec<u8>>),
@@ -77,6 +78,7 @@ type Name = Result<(Metadata, Seen), i32>;
 /// What is known for one request.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
+    root: RefCell<Option<io::Result<Replaced>>>,
     names: RefCell<HashMap<Vec<u8>, Name>>,
     manifest: RefCell<Option<Contents>>,
     has_manifest: std::cell::Cell<bool>,
@@ -93,6 +95,7 @@ impl Known {
     /// Takes in what a job has brought.
     pub(crate) fn add(&self, looked: Looked) {
         match looked.0 {
+            What::Root(opened) => *self.root.borrow_mut() = Some(opened),
             What::Name(path, result) => {
                 let seen = result.map(|(metadata, found)| (metadata, Seen::of(found)));
                 let seen = seen.map_err(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32));
@@ -104,6 +107,11 @@ impl Known {
             }
             What::Listing(made) => *self.listing.borrow_mut() = Some(made),
         }
+    }
+
+    /// The root, opened, once.
+    pub(super) fn take_root(&self) -> Option<io::Result<Replaced>> {
+        self.root.borrow_mut().take()
     }
 
     /// What a name is, if it was looked up.
@@ -141,6 +149,13 @@ impl Seen {
 }
 
 impl Lookup {
+    /// Opens a root of this number, which was this directory.
+    pub(super) fn root(number: u32, known: Option<(u64, u64)>, settings: &config::Files) -> Self {
+        let (path, far) = (settings.root.clone(), Some(Far::Root(number)));
+        let opened = look(path.clone(), known, true);
+        Self { far, path, work: Box::new(move |_: &Hand| Looked(What::Root(opened()))) }
+    }
+
     /// Looks a name up that is far; `most`: a file of so many bytes is read at once.
     pub(super) fn name(root: &Root, settings: &config::Files, path: &[u8], most: u64) -> Self {
         let (directory, links, far) = (root.shared(), settings.symlinks.clone(), Far::Root(root.number));

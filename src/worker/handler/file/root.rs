@@ -12,7 +12,6 @@ use crate::sys::file::{
     open_directory_on_mount, open_file as open_for_reading, open_on_mount, open_through_links,
 };
 use crate::sys::inotify::Watch;
-use crate::worker::handler::looks::Looks;
 use nix::errno::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,7 +21,7 @@ use std::sync::Arc;
 /// What has come in the place of a root.
 #[derive(Debug)]
 pub(crate) enum Replaced {
-    /// Nothing that can be served.
+    /// Nothing: it is the same.
     No,
     /// A directory that can be.
     By(Directory),
@@ -35,7 +34,7 @@ pub(crate) enum Replaced {
 pub(crate) struct Directory {
     path: PathBuf,
     fd: OwnedFd,
-    id: (u64, u64),
+    pub(super) id: (u64, u64),
     near: bool,
 }
 
@@ -45,7 +44,8 @@ impl Directory {
         &self.path
     }
 
-    fn open(path: &Path) -> io::Result<Self> {
+    /// Waits for whatever the path leads to.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         let fd = open_directory(path)?;
         let id = metadata(fd.as_fd())?.id;
         // Without openat2 nothing keeps the loop on the mount.
@@ -58,26 +58,17 @@ impl Directory {
 #[derive(Debug)]
 pub(super) struct Root {
     directory: Arc<OwnedFd>,
-    id: (u64, u64),
     near: bool,
     pub(super) watch: Option<Watch>,
-    /// Whether its path names another directory now: a deployment may have put one in its place.
-    pub(super) looks: Looks,
-    /// Distinguishes what is cached of different directories.
+    /// See [`super::location::StaticLocation::number`].
     pub(super) number: u32,
 }
 
 impl Root {
-    /// Waits for whatever the path leads to.
-    pub(super) fn open(path: &Path, number: u32, watches: &mut Watches) -> io::Result<Self> {
-        Ok(Self::of(Directory::open(path)?, number, watches))
-    }
-
     /// Of a directory that a thread has opened.
     pub(super) fn of(directory: Directory, number: u32, watches: &mut Watches) -> Self {
-        let Directory { fd, id, near, .. } = directory;
-        let mut root =
-            Self { directory: Arc::new(fd), id, near, watch: None, looks: Looks::default(), number };
+        let Directory { fd, near, .. } = directory;
+        let mut root = Self { directory: Arc::new(fd), near, watch: None, number };
         root.watch_again(watches);
         root
     }
@@ -101,11 +92,6 @@ impl Root {
     /// Whether it is near.
     pub(super) fn is_near(&self) -> bool {
         self.near
-    }
-
-    /// Which directory it is.
-    pub(super) fn id(&self) -> (u64, u64) {
-        self.id
     }
 
     /// Opens a file that is near; whether a symbolic link led to it, so that what happens to its path does not tell all.
@@ -133,15 +119,22 @@ impl Root {
     }
 }
 
-/// What a thread does to see whether a path names another directory than the one that is known. One that cannot be looked
-/// at (any more) stays: what was opened keeps working.
-pub(super) fn look(path: PathBuf, known: Option<(u64, u64)>) -> impl FnOnce() -> Replaced + Send + 'static {
-    move || match Directory::open(&path) {
-        Ok(found) if Some(found.id) != known => match open_for_reading(&path) {
+/// What a thread does to see whether a path names another directory than the one that is known, or to open it, if it is
+/// `wanted` as it is, too.
+pub(super) fn look(
+    path: PathBuf,
+    known: Option<(u64, u64)>,
+    wanted: bool,
+) -> impl FnOnce() -> io::Result<Replaced> + Send + 'static {
+    move || {
+        let found = Directory::open(&path)?;
+        if Some(found.id) == known {
+            return Ok(if wanted { Replaced::By(found) } else { Replaced::No });
+        }
+        Ok(match open_for_reading(&path) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Replaced::OutOfReach,
             _ => Replaced::By(found),
-        },
-        _ => Replaced::No,
+        })
     }
 }
 

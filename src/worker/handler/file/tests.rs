@@ -117,10 +117,10 @@ impl Store {
             watches: Watches::new(true),
             name: Vec::new(),
             numbers: 0,
+            most_open: 1,
             due: Vec::new(),
-            missing: HashMap::new(),
         };
-        let place = files.open(settings).unwrap();
+        let place = files.add(settings, true).unwrap();
         files.places.push(vec![Some(place)]);
         Self(files)
     }
@@ -130,9 +130,8 @@ impl Store {
         let (reader, wall) = (Reader::new().unwrap(), clock::wall());
         drop(self.0.serve((0, 0), settings, request, (now, wall)));
         for place in std::mem::take(&mut self.0.due) {
-            let root = &self.0.places[place.0][place.1].as_ref().unwrap().root;
-            let found = root::look(settings.root.clone(), Some(root.id()))();
-            self.0.take_in(place, Some(found));
+            let due = self.0.place(place).unwrap().due(place, settings);
+            self.0.take_in(place, Some((due.look)()));
         }
         let known = Known::default();
         for _ in 0..20 {

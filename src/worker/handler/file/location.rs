@@ -1,0 +1,72 @@
+//! What a worker holds of a static location. Its root is open from the first request on that needs it, so that locations
+//! which nobody asks for cost nothing; of very many that are used, those are closed that were not for longest.
+
+use super::Due;
+use super::first::{First, Lookup};
+use super::manifest::Manifest;
+use super::root::{Directory, Replaced, Root, look};
+use super::watch::Watches;
+use crate::buf::Far;
+use crate::config;
+use crate::timer::Time;
+use crate::worker::handler::looks::Looks;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct StaticLocation {
+    /// Distinguishes what is cached of different directories.
+    pub(super) number: u32,
+    /// Which directory the root is.
+    id: Option<(u64, u64)>,
+    pub(super) root: Option<Root>,
+    pub(super) manifest: Manifest,
+    /// It could not be opened, and answers nothing until a look finds it.
+    pub(super) lost: bool,
+    /// Whether its path names another directory now: a deployment may have put one in its place.
+    pub(super) looks: Looks,
+    /// When it was asked for last.
+    pub(super) used: Time,
+}
+
+impl StaticLocation {
+    /// One that nobody has asked for; `id`: the directory that its root is, if it is there.
+    pub(super) fn new(number: u32, id: Option<(u64, u64)>) -> Self {
+        Self {
+            number,
+            id,
+            root: None,
+            manifest: Manifest::default(),
+            lost: id.is_none(),
+            looks: Looks::default(),
+            used: Time::default(),
+        }
+    }
+
+    /// What has to be done before it can look for files.
+    pub(super) fn open_first(&self, settings: &config::Files) -> First {
+        First::Lookup(Lookup::root(self.number, self.id, settings))
+    }
+
+    /// A look at the root, which may take as long as it likes.
+    pub(super) fn due(&self, place: (usize, usize), settings: &config::Files) -> Due {
+        let path = settings.root.clone();
+        let look = look(path.clone(), self.id, self.lost);
+        // What was opened keeps working.
+        let look = Box::new(move || look().unwrap_or(Replaced::No));
+        Due { place, far: Far::Root(self.number), path, look }
+    }
+
+    /// Takes in a directory that a thread has opened; `number`: if it is another one than before.
+    pub(super) fn open(&mut self, directory: Directory, number: u32, watches: &mut Watches) {
+        if self.id != Some(directory.id) {
+            log::info!("worker: {} is another directory now", directory.path().display());
+            *self = Self {
+                looks: std::mem::take(&mut self.looks),
+                used: self.used,
+                ..Self::new(number, Some(directory.id))
+            };
+        }
+        self.lost = false;
+        self.root = Some(Root::of(directory, self.number, watches));
+    }
+}
