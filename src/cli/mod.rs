@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod config;
 mod cron;
+mod exec;
 mod locate;
 mod logs;
 mod man;
@@ -51,6 +52,7 @@ enum Command {
     Scale(scale::Arguments),
     Restart(restart::Arguments),
     Cron(cron::Arguments),
+    Exec(exec::Arguments),
     Logs(logs::Arguments),
     Stop(stop::Arguments),
     Completions(completions::Arguments),
@@ -110,6 +112,7 @@ impl Cli {
             Command::Scale(arguments) => scale::execute(&arguments),
             Command::Restart(arguments) => restart::execute(&arguments),
             Command::Cron(arguments) => cron::execute(&arguments),
+            Command::Exec(arguments) => exec::execute(&arguments),
             Command::Logs(arguments) => logs::execute(&arguments),
             Command::Stop(arguments) => stop::execute(&arguments),
             Command::Completions(arguments) => completions::execute(&arguments),

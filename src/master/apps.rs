@@ -4,10 +4,11 @@
 mod running;
 
 use super::child::{Child, Held, Id, Origin, Role};
-use super::environment::{Environment, refused, string};
+use super::environment::refused;
 use super::generation::Generation;
 use super::inquiry::Inquiry;
 use super::output::Output;
+use super::surroundings::Surroundings;
 use crate::config::{App as Settings, HostProgram, Ready};
 use crate::control::{app_socket, frame, text};
 use crate::supervisor::ChildId;
@@ -250,34 +251,21 @@ pub(super) fn program(
     output: OwnedFd,
 ) -> io::Result<Program> {
     let settings = wanted.settings()?;
-    let account = wanted.generation.app_account(wanted.app);
-    let mut environment = Environment::ours();
-    if let Some(account) = account {
-        environment.set_account(account);
-    }
-    environment.set_app(settings);
+    let mut around = Surroundings::of_app(settings, wanted.generation.app_account(wanted.app));
     for (name, value) in host.settings.iter().chain(more) {
-        environment.set(format!("HATCHERY_HOST_{name}"), value);
+        around.environment.set(format!("HATCHERY_HOST_{name}"), value);
     }
     let file = host.file.as_os_str();
     // The last argument is room: the host writes its title over its arguments.
     let room = " ".repeat(TITLE);
     let arguments = host.arguments.iter().map(OsStr::new);
-    let arguments = [file].into_iter().chain(arguments).chain([OsStr::new(&room)]);
+    let arguments: Vec<&OsStr> = [file].into_iter().chain(arguments).chain([OsStr::new(&room)]).collect();
     Ok(Program {
-        candidates: environment.candidates(file),
-        arguments: arguments.filter_map(string).collect(),
-        environment: environment.strings(),
-        directory: string(settings.chdir.as_os_str()),
-        or_in_root: false,
-        account: account.cloned(),
         stdin: Some(process::memory_file(host.input.as_bytes())?),
-        stdout: output.try_clone()?,
-        stderr: output,
         descriptors,
-        resources: settings.resources.clone(),
         // The host leaves after the request that it runs.
         death_signal: Some(signals::SIGTERM),
+        ..around.program(&arguments, output)?
     })
 }
 

@@ -3,20 +3,17 @@
 
 use super::Master;
 use super::child::{Child, Held, Id, Origin, Role};
-use super::environment::{Environment, string};
 use super::generation::Generation;
 use super::output::Output;
+use super::surroundings::Surroundings;
 use crate::config::{Config, CronJob};
 use crate::control::command::Response;
 use crate::cron::{Decision, JobSpec, Kill, RunId, Schedule};
 use crate::supervisor::{self, Exit};
 use crate::sys::process::Program;
-use crate::sys::user::Account;
 use crate::sys::{channel, clock, signals};
 use crate::timer::Time;
-use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Starts a run of the job at `index`.
@@ -27,26 +24,11 @@ fn spawn(generation: &Generation, index: usize, id: RunId) -> io::Result<Child> 
     let config = &generation.config;
     let job = config.cron.get(index).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let (read, write) = channel::from_child()?;
-    let (environment, directory) = surroundings(generation, index, job);
-    let (directory, home) = match directory {
-        Directory::Given(directory) => (directory, None),
-        Directory::Home(home) => (home.clone(), Some(home)),
-    };
-    let name = job.task.command.first().map(OsStr::new).unwrap_or_default();
-    let program = Program {
-        candidates: environment.candidates(name),
-        arguments: job.task.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
-        environment: environment.strings(),
-        directory: string(directory.as_os_str()),
-        or_in_root: home.is_some(),
-        account: generation.job_accounts.get(index).cloned().flatten(),
-        stdin: None,
-        stdout: write.try_clone()?,
-        stderr: write,
-        descriptors: Vec::new(),
-        resources: job.task.resources.clone(),
-        death_signal: Some(signals::SIGTERM),
-    };
+    let account = generation.job_accounts.get(index).and_then(Option::as_ref);
+    let around = Surroundings::of_job(config, &job.task, account);
+    let program = around.program(&job.task.command, write)?;
+    let program = Program { death_signal: Some(signals::SIGTERM), ..program };
+    let home = Some(around.directory).filter(|_| around.is_at_home);
     let command = job.task.command.first().cloned().unwrap_or_default();
     Held::new(Id::Run(id), format!("cron {}", job.name), Role::Run)
         .prints(Output::new(&job.name, read))
@@ -158,34 +140,4 @@ fn specs(config: &Config) -> Vec<JobSpec> {
         }
     };
     config.cron.iter().filter_map(spec).collect()
-}
-
-/// Where a job runs.
-enum Directory {
-    /// In a directory of its own, or that of its app.
-    Given(PathBuf),
-    /// At home, or in `/` where there is none.
-    Home(PathBuf),
-}
-
-/// The environment and directory of a job: those of its app, or a clean one and the home of its user.
-fn surroundings(generation: &Generation, index: usize, job: &CronJob) -> (Environment, Directory) {
-    let app = job.task.app.and_then(|app| generation.config.apps.get(app));
-    let mut environment = if app.is_some() { Environment::ours() } else { Environment::clean() };
-    let account = match generation.job_accounts.get(index).cloned().flatten() {
-        None if app.is_none() => Account::own().ok(),
-        account => account,
-    };
-    if let Some(account) = &account {
-        environment.set_account(account);
-    }
-    if let Some(app) = app {
-        environment.set_app(app);
-    }
-    environment.set_all(&job.task.env);
-    let directory = match job.task.chdir.clone().or_else(|| app.map(|app| app.chdir.clone())) {
-        Some(given) => Directory::Given(given),
-        None => Directory::Home(account.map_or_else(|| "/".into(), |account| account.home)),
-    };
-    (environment, directory)
 }

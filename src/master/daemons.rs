@@ -3,17 +3,15 @@
 
 use super::Master;
 use super::child::{Child, Held, Id, Origin, Role};
-use super::environment::{Environment, string};
 use super::generation::Generation;
 use super::output::Output;
-use crate::config::{App, Config, Daemon as Settings, Dependency};
+use super::surroundings::{Surroundings, app_of};
+use crate::config::{Daemon as Settings, Dependency};
 use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan};
 use crate::sys::channel;
 use crate::sys::process::Program;
 use serde::{Deserialize, Serialize};
-use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
 
 /// The signals of a process of a daemon.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,34 +29,12 @@ pub(super) struct Daemon {
 pub(super) fn spawn(generation: &Generation, index: usize, id: ChildId, slot: u16) -> io::Result<Child> {
     let config = &generation.config;
     let daemon = config.daemons.get(index).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    let app = app_of(config, daemon);
-    let account = generation.daemon_account(index);
-    let mut environment = Environment::ours();
-    if let Some(account) = account {
-        environment.set_account(account);
-    }
-    if let Some(app) = app {
-        environment.set_app(app);
-    }
-    environment.set_all(&daemon.task.env);
-    let directory = daemon.task.chdir.as_deref().or(app.map(|app| app.chdir.as_path()));
-    let name = daemon.task.command.first().cloned().unwrap_or_default();
+    let around = Surroundings::of_daemon(config, &daemon.task, generation.daemon_account(index));
     let stop_signal = daemon.stop_signal.number();
     let (read, write) = channel::from_child()?;
-    let program = Program {
-        candidates: environment.candidates(OsStr::new(&name)),
-        arguments: daemon.task.command.iter().filter_map(|argument| string(OsStr::new(argument))).collect(),
-        environment: environment.strings(),
-        directory: string(directory.unwrap_or(Path::new("/")).as_os_str()),
-        or_in_root: false,
-        account: account.cloned(),
-        stdin: None,
-        stdout: write.try_clone()?,
-        stderr: write,
-        descriptors: Vec::new(),
-        resources: daemon.task.resources.clone(),
-        death_signal: Some(stop_signal),
-    };
+    let program = around.program(&daemon.task.command, write)?;
+    let program = Program { death_signal: Some(stop_signal), ..program };
+    let name = daemon.task.command.first().cloned().unwrap_or_default();
     let role = Role::Daemon(Daemon {
         stop_signal,
         reload_signal: daemon.reload_signal.map(crate::config::Signal::number),
@@ -123,8 +99,9 @@ impl Generation {
     /// to end can change without them.
     fn identity(&self, at: usize) -> Option<impl PartialEq + '_> {
         let daemon = self.config.daemons.get(at)?;
-        let app = app_of(&self.config, daemon).map(|app| (&app.name, &app.home, &app.env));
-        let directory = daemon.task.chdir.as_ref().or(app_of(&self.config, daemon).map(|app| &app.chdir));
+        let app = app_of(&self.config, &daemon.task).map(|app| (&app.name, &app.home, &app.env));
+        let directory =
+            daemon.task.chdir.as_ref().or(app_of(&self.config, &daemon.task).map(|app| &app.chdir));
         let signals = (daemon.stop_signal, daemon.reload_signal);
         let account = self.daemon_account(at);
         Some((
@@ -137,8 +114,4 @@ impl Generation {
             &daemon.task.resources,
         ))
     }
-}
-
-fn app_of<'a>(config: &'a Config, daemon: &Settings) -> Option<&'a App> {
-    daemon.task.app.and_then(|app| config.apps.get(app))
 }

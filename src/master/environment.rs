@@ -90,7 +90,8 @@ impl Environment {
         self.0.iter().filter_map(join).collect()
     }
 
-    fn path(&self) -> OsString {
+    /// PATH, or what stands in for it.
+    pub(super) fn path(&self) -> OsString {
         self.0.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| PATH.into())
     }
 }

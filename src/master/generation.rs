@@ -283,7 +283,7 @@ impl Generation {
 ///
 /// # Errors
 /// For the operator: no such user, or not the right to become it.
-fn account(key: &str, name: Option<&str>) -> Result<Option<Account>, String> {
+pub(super) fn account(key: &str, name: Option<&str>) -> Result<Option<Account>, String> {
     let Some(name) = name else { return Ok(None) };
     let found = Account::named(name).map_err(|error| format!("{key}: cannot look up \"{name}\": {error}"))?;
     let Some(account) = found else {

@@ -10,6 +10,7 @@
 //! | `said` | what children say, to inputs |
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `daemons`, `cronjobs` | starting workers, processes of apps and daemons, runs of jobs |
+//! | `surroundings`, `exec` | what is around all of these but workers; a command in the same place |
 //! | `template` | processes that import an app once, and what is forked from them |
 //! | `abandoned` | processes that KILL does not end |
 //! | `inquiry` | the ready request to a new process of an app |
@@ -32,6 +33,7 @@ mod cronjobs;
 mod daemons;
 mod environment;
 mod events;
+pub(crate) mod exec;
 mod follow;
 mod generation;
 mod heartbeat;
@@ -54,6 +56,7 @@ mod saved;
 mod signals;
 mod spawn;
 mod status;
+mod surroundings;
 mod template;
 mod trial;
 mod turn;

@@ -148,9 +148,6 @@ impl Launch {
 pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
     let null = std::fs::File::open("/dev/null")?;
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)?;
-    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
-    };
     let arguments = pointers(&program.arguments);
     let environment = pointers(&program.environment);
     let stdin = program.stdin.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd);
@@ -177,6 +174,20 @@ pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
     let child = unsafe { fork::fork_anyway(run) }?;
     drop(write);
     Ok((child, Launch { pipe: read.into(), astray: false }))
+}
+
+/// Becomes the program in place of this one: with the standard input, output and error of this process and none of its
+/// other descriptors, in its process group, and with its terminal. Returns only if that fails.
+pub(crate) fn become_another(program: &Program) -> (LaunchStep, io::Error) {
+    // As for a child: an old kernel or a sandbox may refuse it.
+    // SAFETY: nothing is closed before the exec.
+    let _ = unsafe { fork::close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    take_shape(program, &pointers(&program.arguments), &pointers(&program.environment), 0)
+}
+
+/// As execve(2) takes them.
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
 /// Where the child of [`spawn`] reports a failure; each child has its own copy.
@@ -207,6 +218,16 @@ fn become_program(
     if let Err(error) = place(sources, moved, failure) {
         return (LaunchStep::Descriptors, error);
     }
+    take_shape(program, arguments, environment, parent)
+}
+
+/// What a program finds besides its descriptors, and the exec; returns only if something fails. Async-signal-safe.
+fn take_shape(
+    program: &Program,
+    arguments: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+    parent: u32,
+) -> (LaunchStep, io::Error) {
     if let Err(error) = program.resources.apply() {
         return (LaunchStep::Limits, error);
     }

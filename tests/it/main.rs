@@ -15,6 +15,7 @@ mod daemons;
 mod deaths;
 mod differential;
 mod django;
+mod exec;
 mod fuzz_corpora;
 mod groups;
 mod host;

@@ -1,0 +1,127 @@
+//! `hatchery exec`: a command among what is around an app, a daemon or a cron job.
+
+use crate::harness::{Directory, Finished, Setup, as_nobody, binary, hatchery, virtualenv};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+
+/// A configuration in a directory of its own, which a server need not serve.
+fn configured(user: &str) -> Setup {
+    let setup = Setup::new(&format!(
+        r#"
+    sites: [(listen: ["127.0.0.1:0"], locations: [(path: "/", to: App("shop"))])],
+    apps: {{
+        "shop": (
+            module: "shop.wsgi", chdir: "{{dir}}/code", home: "{{venv}}", {user}
+            env: {{"GREETING": "hello", "SECRET": "of the app"}}, limits: (open_files: 321),
+        ),
+    }},
+    daemons: {{"celery": (command: ["true"], app: "shop", env: {{"GREETING": "of the daemon"}})}},
+    cron: [(name: "clean", at: "@yearly", command: ["true"], chdir: "{{dir}}", env: {{"ITS": "own"}})],"#
+    ));
+    setup.directory.write("code/local.sh", "#!/bin/sh\necho \"local $*\"\n");
+    setup
+}
+
+fn run(setup: &Setup, arguments: &[&str]) -> Finished {
+    hatchery(&setup.directory, &[&["exec"], arguments].concat())
+}
+
+#[test]
+fn a_command_finds_what_is_around_its_app() {
+    let setup = configured("");
+    let code = setup.directory.path().join("code").display().to_string();
+    let venv = virtualenv().display().to_string();
+    let shown = "pwd; echo $GREETING $SECRET; echo $VIRTUAL_ENV; command -v python; ulimit -n";
+    let ran = run(&setup, &["shop", "--", "sh", "-c", shown]);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines, [&code, "hello of the app", &venv, &format!("{venv}/bin/python"), "321"], "{ran:?}");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    // The virtualenv's own program, without `--`, and with flags that are not ours.
+    let ran =
+        run(&setup, &["shop", "python", "-c", "import sys; print(sys.prefix, sys.argv)", "-h", "--", "x"]);
+    assert_eq!(ran.stdout, format!("{venv} ['-c', '-h', '--', 'x']\n"), "{ran:?}");
+    let ran = run(&setup, &["celery", "sh", "-c", "echo $GREETING; pwd"]);
+    assert_eq!(ran.stdout, format!("of the daemon\n{code}\n"), "{ran:?}");
+    let job = r#"echo "$ITS$GREETING$STRAY" "$SHELL" "$VIRTUAL_ENV""#;
+    let mut command = Command::new(binary());
+    command
+        .args(["exec", "clean", "sh", "-c", job])
+        .current_dir(setup.directory.path())
+        .env("STRAY", "stray");
+    let ran = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "own /bin/sh \n", "{ran:?}");
+}
+
+#[test]
+fn its_streams_its_end_and_its_process_are_those_of_the_command() {
+    let setup = configured("");
+    assert_eq!(run(&setup, &["shop", "sh", "-c", "exit 43"]).code, Some(43));
+    let exec = |command: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!(r#"exec 9</dev/null; exec "$0" exec shop -- sh -c '{command}'"#)]);
+        shell.arg(binary()).current_dir(setup.directory.path());
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        shell.spawn().unwrap()
+    };
+    let killed = exec("kill -TERM $$").wait_with_output().unwrap();
+    assert_eq!(killed.status.signal(), Some(15), "{killed:?}");
+    // A pipe that nobody reads ends it, as it would without us.
+    let mut child = exec("echo $$; ls /proc/self/fd; cat; exec yes");
+    let pid = child.id();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"typed\n").unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line: &String| line != "typed") {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        lines.push(line.trim_end().to_owned());
+    }
+    // The last descriptor is that of the listing.
+    assert_eq!(lines, [&*pid.to_string(), "0", "1", "2", "3", "typed"]);
+    drop(out);
+    assert_eq!(child.wait().unwrap().signal(), Some(13));
+}
+
+#[test]
+fn what_cannot_be_run_is_told_with_what_there_is() {
+    let setup = configured("");
+    let told = |arguments: &[&str], code: i32, texts: &[&str]| {
+        let ran = run(&setup, arguments);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        texts.iter().for_each(|text| assert!(ran.stderr.contains(text), "{text:?} is not in {ran:?}"));
+    };
+    told(&["shopp", "true"], 2, &["there is no \"shopp\"; there is: shop, celery, clean"]);
+    told(&["shop"], 2, &["<COMMAND>"]);
+    told(
+        &["shop", "pyton"],
+        1,
+        &["app shop: the command `pyton` cannot be executed: No such file", "venv", "/bin:"],
+    );
+    told(&["shop", "./local.sh"], 1, &["`./local.sh` cannot be executed: Permission denied"]);
+    std::fs::remove_dir_all(setup.directory.path().join("code")).unwrap();
+    told(&["shop", "true"], 1, &["cannot enter its directory: No such file", "/code)"]);
+    let empty = Directory::new();
+    told(&["-c", "none.ron", "shop", "true"], 2, &["none.ron"]);
+    assert_eq!(hatchery(&empty, &["exec", "shop", "true"]).code, Some(2));
+}
+
+#[test]
+fn another_user_is_for_root_only() {
+    let user = nix::unistd::User::from_uid(65534.into()).unwrap().unwrap().name;
+    let setup = configured(&format!("user: \"{user}\","));
+    if nix::unistd::geteuid().is_root() {
+        let ran =
+            run(&setup, &["shop", "sh", "-c", "id -u; id -G; echo $USER; grep CapEff /proc/self/status"]);
+        assert_eq!(ran.stdout.split_whitespace().last(), Some("0000000000000000"), "{ran:?}");
+        assert!(ran.stdout.starts_with("65534\n65534\n") && ran.stdout.contains(&user), "{ran:?}");
+    }
+    let setup = configured("user: \"root\",");
+    let program = binary();
+    let words: Vec<&str> = as_nobody().iter().copied().chain(program.to_str()).collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["exec", "celery", "id"]).current_dir(setup.directory.path());
+    let refused = command.output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && refused.stdout.is_empty(), "{refused:?}");
+    assert!(said.contains("daemon celery runs as the user \"root\", and only root"), "{said}");
+}
