@@ -14,6 +14,7 @@ mod run;
 mod scale;
 mod serve;
 mod stacks;
+mod start;
 mod status;
 mod stop;
 mod top;
@@ -54,6 +55,7 @@ enum Command {
     Cron(cron::Arguments),
     Exec(exec::Arguments),
     Logs(logs::Arguments),
+    Start(start::Arguments),
     Stop(stop::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -70,7 +72,7 @@ pub enum Failure {
 
 /// What people type who come from other servers, and how it is done here.
 const HABITS: [(&[&str], &str); 3] = [
-    (&["start", "up", "server", "runserver"], "`hatchery run` starts the server"),
+    (&["up", "server", "runserver"], "`hatchery run` starts the server"),
     (&["validate", "test", "configtest", "-t", "lint"], "`hatchery check` looks at a configuration"),
     (&["quit", "shutdown", "kill", "down"], "`hatchery stop` ends the server"),
 ];
@@ -114,6 +116,7 @@ impl Cli {
             Command::Cron(arguments) => cron::execute(&arguments),
             Command::Exec(arguments) => exec::execute(&arguments),
             Command::Logs(arguments) => logs::execute(&arguments),
+            Command::Start(arguments) => start::execute(&arguments),
             Command::Stop(arguments) => stop::execute(&arguments),
             Command::Completions(arguments) => completions::execute(&arguments),
             Command::Man(arguments) => man::execute(&arguments),

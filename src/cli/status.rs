@@ -141,7 +141,7 @@ impl Health {
     fn of_pool(pool: &PoolStatus) -> Self {
         match pool.state.as_str() {
             "failed" => Self::Failed,
-            "starting" | "waiting" => Self::Ailing,
+            "starting" | "waiting" | "stopped" => Self::Ailing,
             _ if pool.retry_in_ms.is_some() || !pool.unkillable.is_empty() => Self::Ailing,
             _ => Self::Good,
         }
@@ -272,6 +272,9 @@ fn unit(pool: &PoolStatus) -> String {
     let mut row = format!("{:<8}  {:>9}  {memory:>9}", pool.state, format!("{ready} of {wanted}"));
     if !pool.waits_for.is_empty() {
         let _ = write!(row, "  for {}", pool.waits_for.join(", "));
+    }
+    if pool.state == "stopped" && least == 0 {
+        row.push_str("  by hand");
     }
     if pool.kind == "workers" {
         let sum = |of: fn(&ChildStatus) -> Option<u64>| pool.children.iter().filter_map(of).sum::<u64>();

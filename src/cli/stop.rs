@@ -1,7 +1,7 @@
 //! `hatchery stop`.
 
 use super::locate::Master;
-use super::{Failure, print};
+use super::{Failure, print, told};
 use crate::control::command::{Request, Response};
 use crate::master::control;
 use crate::sys::clock;
@@ -10,11 +10,15 @@ use crate::sys::poll::{Interest, Set};
 use clap::Args;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-/// Stop the running server, and wait until it is gone
+/// Stop the running server, or one app or daemon of it, and wait until it is gone
 ///
-/// Running requests are finished first, within `shutdown_timeout`.
+/// Running requests are finished first, within `shutdown_timeout`. An app or daemon stays stopped until `hatchery start NAME` or
+/// the next reload; requests for such an app get 503.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// Name of an app or daemon; without one the server is stopped
+    #[arg(conflicts_with = "fast")]
+    name: Option<String>,
     /// Do not wait for running requests
     #[arg(long)]
     fast: bool,
@@ -22,9 +26,12 @@ pub(super) struct Arguments {
     master: Master,
 }
 
-/// Asks the running master and waits for its end.
+/// Asks the running master and waits for its end, or for that of an app or daemon.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let found = arguments.master.find()?;
+    if let Some(name) = arguments.name.clone() {
+        return told(found.ask(&Request::StopOne { name })?);
+    }
     // Also where it lives in another pid namespace and counts its processes differently.
     let process = control::connect(&found.path).and_then(|(_, peer)| pidfd::open(peer.pid));
     match found.ask(&Request::Stop { fast: arguments.fast })? {

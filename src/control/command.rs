@@ -71,6 +71,17 @@ pub enum Request {
         /// How many.
         count: u32,
     },
+    /// No processes of a pool until the next reload; answered when none lives. Not [`Request::Stop`] with a name: a master
+    /// that did not know the name would stop.
+    StopOne {
+        /// App or daemon.
+        name: String,
+    },
+    /// The end of a `StopOne`; answered when the pool serves.
+    StartOne {
+        /// App or daemon.
+        name: String,
+    },
     /// Replace the processes of a pool one after the other; answered at the end.
     Restart {
         /// App or daemon, or `workers`.
@@ -238,7 +249,8 @@ pub struct PoolStatus {
     pub name: String,
     /// `workers`, `app` or `daemon`.
     pub kind: String,
-    /// `asleep`, `starting`, `ready`, `failed`; of a daemon also `waiting` (for what it comes after) and `stopped`.
+    /// `asleep`, `starting`, `ready`, `failed`; also `stopped`, by hand, and of a daemon `waiting` (for what it
+    /// comes after).
     pub state: String,
     /// What must be ready before it starts.
     #[serde(default)]

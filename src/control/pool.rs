@@ -12,6 +12,8 @@ pub enum PoolState {
     Booting,
     /// At least one process is open.
     Serving,
+    /// It is stopped by hand; answer 503.
+    Stopped,
     /// The last boot failed; answer 503, the next attempt comes at that time.
     Failed {
         /// When.

@@ -1,6 +1,6 @@
 //! The board: all words that workers and master share, as anybody may read them.
 
-use super::layout::{self, Address, PoolWord, RowWord};
+use super::layout::{self, Address, PoolWord, RowWord, STOPPED};
 use super::word::{Unit, UnitState, units_held};
 use crate::control::pool::PoolState;
 use crate::timer::Time;
@@ -141,6 +141,7 @@ impl<'a> Board<'a> {
             0 => PoolState::Asleep,
             1 => PoolState::Booting,
             2 => PoolState::Serving,
+            _ if word == STOPPED => PoolState::Stopped,
             _ => PoolState::Failed { retry: Time(word >> 2) },
         }
     }

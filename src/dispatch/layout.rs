@@ -93,6 +93,9 @@ impl Address for UnitAt {
     }
 }
 
+/// What [`PoolWord::State`] is of a pool that is stopped by hand: as if it had failed, without an end.
+pub(super) const STOPPED: u64 = u64::MAX;
+
 /// The words of a pool's own.
 #[derive(Clone, Copy)]
 pub(super) enum PoolWord {

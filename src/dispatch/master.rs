@@ -1,7 +1,7 @@
 //! What the master does on the board.
 
 use super::board::{Board, Freed, Lease, Rows};
-use super::layout::{self, Address, MasterAt, OwnAt, POOLS, PoolWord, RowWord, THREADS, WORKERS};
+use super::layout::{self, Address, MasterAt, OwnAt, POOLS, PoolWord, RowWord, STOPPED, THREADS, WORKERS};
 use super::steps::{Hand, How, Machine, Mark, Memory, Withdraw};
 use super::word::{NOBODY, Unit, UnitState};
 use crate::control::pool::PoolState;
@@ -126,6 +126,7 @@ impl MasterBoard<'_> {
             PoolState::Asleep => 0,
             PoolState::Booting => 1,
             PoolState::Serving => 2,
+            PoolState::Stopped => STOPPED,
             PoolState::Failed { retry } => retry.0.saturating_mul(4) | 3,
         };
         self.use_pool(pool);

@@ -69,7 +69,7 @@ enum ClientState {
 enum Awaited {
     /// What comes at once.
     Short,
-    /// The end of a reload or restart.
+    /// The end of a reload, or of what was asked for an app or daemon.
     End,
     /// Lines of the log.
     Lines,
@@ -78,7 +78,10 @@ enum Awaited {
 impl Awaited {
     fn of(request: &Request) -> Self {
         match request {
-            Request::Reload { wait: true, .. } | Request::Restart { .. } => Self::End,
+            Request::Reload { wait: true, .. }
+            | Request::Restart { .. }
+            | Request::StopOne { .. }
+            | Request::StartOne { .. } => Self::End,
             Request::Logs { wait: true, .. } => Self::Lines,
             _ => Self::Short,
         }

@@ -9,7 +9,7 @@ use super::{Master, daemons, logger, spawn};
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
 use crate::dispatch::board::{SLOTS, WORKERS};
-use crate::supervisor::{ChildId, Input, Kill, Output, PoolState, Ticket, spread, templates};
+use crate::supervisor::{ChildId, Input, Kill, Output, Ticket, spread, templates};
 use crate::sys::{code, listener, process, signals};
 use crate::timer::Time;
 use std::collections::BTreeSet;
@@ -41,10 +41,7 @@ impl Master {
             Output::Sample { pool } => self.sample(pool, now),
             Output::Publish { pool, state } => {
                 self.board().publish(pool, state);
-                self.template_input(
-                    templates::Input::Asleep { pool, asleep: state == PoolState::Asleep },
-                    now,
-                );
+                self.template_input(templates::Input::State { pool, state }, now);
             }
             Output::Load => self.load(now),
             Output::Switch { generation } => {

@@ -117,6 +117,7 @@ impl Master {
     fn pool(&self, view: PoolView, now: Time) -> PoolStatus {
         let state = match view.state {
             _ if !view.waits_for.is_empty() => "waiting",
+            PoolState::Stopped => "stopped",
             PoolState::Asleep if view.daemon => "stopped",
             PoolState::Asleep => "asleep",
             PoolState::Booting => "starting",

@@ -171,6 +171,8 @@ impl Master {
                 self.renew_template(&name, now);
                 self.supervisor.on(Input::Restart { ticket, name, why: "restart was asked for" }, now);
             }
+            Request::StopOne { name } => self.supervisor.on(Input::StopOne { ticket, name }, now),
+            Request::StartOne { name } => self.supervisor.on(Input::StartOne { ticket, name }, now),
             Request::CronRun { name } => {
                 let response = self.run_by_hand(&name, now);
                 self.control.answer(ticket, &response, now);

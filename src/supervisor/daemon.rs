@@ -94,9 +94,14 @@ impl Supervisor {
 
     /// The old processes of a restart have gone: whether new ones have taken their place, or cannot. `None`: not yet.
     pub(super) fn started_again(&self, pool: Option<&Pool>) -> Option<Result<(), String>> {
-        let Some(pool) = pool.filter(|pool| pool.is_daemon() && pool.ready() < pool.target) else {
+        pool.filter(|pool| pool.is_daemon()).map_or(Some(Ok(())), |pool| self.is_complete(pool))
+    }
+
+    /// Whether all processes of a pool serve, or cannot. `None`: not yet.
+    pub(super) fn is_complete(&self, pool: &Pool) -> Option<Result<(), String>> {
+        if pool.ready() >= pool.target {
             return Some(Ok(()));
-        };
+        }
         let missing = self.waits_for(pool);
         if !missing.is_empty() {
             return Some(Err(format!("{} waits for {}", pool.label(), missing.join(", "))));
@@ -213,7 +218,7 @@ impl Pool {
     }
 
     /// Other code runs in the slots of the pool from now on: none has to wait for the end of a back-off.
-    fn forget_deaths(&mut self) {
+    pub(super) fn forget_deaths(&mut self) {
         for slot in &mut self.slots {
             slot.backoff.reset();
             if is_waiting(&slot.state) {

@@ -1,6 +1,7 @@
 //! The supervisor itself: inputs in, outputs out, and `settle`, which derives everything that follows.
 
 use super::backoff::FIRST_WAIT;
+use super::by_hand::Awaited;
 use super::handover::Handover;
 use super::pool::{Listing, Pool, WORKERS, is_leaving, is_open};
 use super::recycle::Roll;
@@ -39,6 +40,9 @@ pub struct Supervisor {
     pub(super) handovers: Vec<Handover>,
     /// Restarts by command that are still to be answered.
     pub(super) rolls: Vec<Roll>,
+    /// Starts and stops of a pool by command that are still to be answered.
+    #[serde(default)]
+    pub(super) awaited: Vec<Awaited>,
     /// The master watches the listeners because the workers are asleep.
     pub(super) watching: bool,
     /// When something happened last.
@@ -89,6 +93,7 @@ impl Supervisor {
             last_upgrade_error: None,
             handovers: Vec::new(),
             rolls: Vec::new(),
+            awaited: Vec::new(),
             watching: false,
             seen: now,
             next_child: 1,
@@ -133,6 +138,8 @@ impl Supervisor {
             Input::Tried(result) => self.on_tried(result.map_err(|reason| printable(&reason))),
             Input::Executed(result) => self.on_executed(result, now),
             Input::Reload { ticket, wait, prove } => self.on_reload(Some((ticket, wait)), prove),
+            Input::StopOne { ticket, name } => self.on_stop_one(ticket, &name),
+            Input::StartOne { ticket, name } => self.on_start_one(ticket, &name),
             Input::Stop { ticket, fast } => self.on_stop(ticket, fast, now),
         }
         self.settle(now);
@@ -245,6 +252,7 @@ impl Supervisor {
         self.publish();
         self.watch(now);
         self.settle_rolls();
+        self.settle_awaited();
         self.settle_handovers(matches!(self.mode, Mode::Stopping(_)), now);
         self.finish_stop();
     }

@@ -36,6 +36,7 @@
 mod abandoned;
 mod backoff;
 mod busy;
+mod by_hand;
 mod daemon;
 mod exit;
 mod handover;
@@ -286,6 +287,20 @@ pub enum Input {
         name: String,
         /// Why, for the log.
         why: &'static str,
+    },
+    /// `stop NAME` over the control socket: none of its processes until it is started again. Answered when none lives.
+    StopOne {
+        /// Who asks.
+        ticket: Ticket,
+        /// Name of the pool.
+        name: String,
+    },
+    /// `start NAME` over the control socket: takes a `StopOne` back. Answered when it serves.
+    StartOne {
+        /// Who asks.
+        ticket: Ticket,
+        /// Name of the pool.
+        name: String,
     },
     /// `stop` over the control socket; answered at once.
     Stop {

@@ -22,6 +22,9 @@ pub(super) struct Pool {
     /// Whether the current plan has it.
     #[serde(rename = "standing")]
     pub(super) listing: Listing,
+    /// Stopped by hand: how many processes it had at least before.
+    #[serde(default)]
+    pub(super) stopped: Option<u32>,
     /// How many processes it should have now, from `plan.min` to `plan.max`.
     pub(super) target: u32,
     /// By number; a number is free if its slot is empty.
@@ -109,6 +112,7 @@ impl Pool {
             plan,
             next: None,
             listing,
+            stopped: None,
             target: 0,
             slots: Vec::new(),
             abandoned: Vec::new(),
@@ -222,6 +226,9 @@ impl Pool {
     pub(super) fn state(&self, stopping: Option<Time>) -> PoolState {
         if self.count(is_open) > 0 {
             return PoolState::Serving;
+        }
+        if self.stopped.is_some() {
+            return PoolState::Stopped;
         }
         if self.active() > 0 || self.count(is_failing) > 0 {
             return PoolState::Booting;

@@ -5,6 +5,7 @@ use super::backoff::FIRST_WAIT;
 use super::machine::{Mode, Position, Supervisor};
 use super::pool::{Pool, Worn, is_relief, is_serving, is_waiting};
 use super::slot::{Event, Role, Slot, State, TERM_GRACE};
+use super::stop::STOPPING;
 use super::{ChildId, Level, Output, PoolIndex, Ticket};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
@@ -131,17 +132,11 @@ impl Supervisor {
     /// A relief cannot serve: the worn ones go on; who waits for a restart learns it.
     pub(super) fn relief_refused(&mut self, at: usize, told: &str) {
         let Some(pool) = self.pools.get_mut(at) else { return };
+        pool.worn.retain(|worn| !worn.restart);
         let index = pool.plan.index;
-        let (failed, others): (Vec<Roll>, Vec<Roll>) =
-            std::mem::take(&mut self.rolls).into_iter().partition(|roll| roll.pool == index);
-        for roll in &failed {
-            pool.worn.retain(|worn| !(worn.restart && roll.left.contains(&worn.child)));
-        }
-        self.rolls = others;
         self.note(Level::Error, format!("{}; the process that it was to replace goes on", told.trim_end()));
-        for roll in failed {
-            self.tell(Output::Answer { ticket: roll.ticket, result: Err(told.to_owned()) });
-        }
+        let failed = self.rolls.extract_if(.., |roll| roll.pool == index).map(|roll| roll.ticket).collect();
+        self.answer(failed, &Err(told.to_owned()));
     }
 
     /// A relief that could not serve has ended: the next attempt comes later.
@@ -174,6 +169,12 @@ impl Supervisor {
         let pool = self.pools.get_mut(at)?;
         let label = pool.label();
         let index = pool.plan.index;
+        if pool.stopped.is_some() {
+            return Some(Err(format!(
+                "{label} is stopped by hand; `hatchery start {}` starts it",
+                pool.plan.name
+            )));
+        }
         if pool.is_daemon() && !pool.coming().is_empty() {
             let left = pool.coming();
             self.rolls.push(Roll { ticket, pool: index, total: left.len(), left });
@@ -225,9 +226,10 @@ impl Supervisor {
             };
             roll.left.retain(stays);
             let end = if roll.left.is_empty() { self.started_again(pool) } else { None };
-            if stopping {
-                let result = Err("the server is stopping".to_owned());
-                self.tell(Output::Answer { ticket: roll.ticket, result });
+            let stopped = pool.filter(|pool| pool.stopped.is_some());
+            let stopped = stopped.map(|pool| format!("{} was stopped meanwhile", pool.label()));
+            if let Some(why) = if stopping { Some(STOPPING.to_owned()) } else { stopped } {
+                self.tell(Output::Answer { ticket: roll.ticket, result: Err(why) });
             } else if let Some(end) = end {
                 let processes = if roll.total == 1 { "process" } else { "processes" };
                 let label = pool.map_or_else(String::new, Pool::label);

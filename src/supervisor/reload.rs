@@ -220,7 +220,11 @@ impl Supervisor {
     /// The new plan becomes the current one.
     fn adopt(&mut self, plan: Plan, now: Time) {
         let generation = self.generation;
+        let mut started = Vec::new();
         for pool in &mut self.pools {
+            if pool.stopped.take().is_some() && pool.next.is_some() {
+                started.push(format!("{}: was stopped by hand, and is started by the reload", pool.label()));
+            }
             let fresh = pool.count(is_new);
             match pool.next.take() {
                 Some(next) => {
@@ -238,6 +242,7 @@ impl Supervisor {
                 None => {}
             }
         }
+        started.into_iter().for_each(|text| self.note(Level::Info, text));
         let gone =
             |state: &State| matches!(state, State::Booting { .. }) || is_failing(state) || is_waiting(state);
         for at in 0..self.pools.len() {

@@ -49,6 +49,7 @@ impl Supervisor {
         // No worker serves before every proof is over, so nobody who asks then is left waiting.
         if !pool.is_listed()
             || pool.is_daemon()
+            || pool.stopped.is_some()
             || (starting && (pool.is_workers() || pool.count(is_new) > 0))
         {
             return;
@@ -141,15 +142,21 @@ impl Supervisor {
         if count > pool.plan.most {
             return Err(format!("{}: at most {} processes are possible", pool.label(), pool.plan.most));
         }
+        let label = pool.label();
+        let what = match count {
+            0 if pool.is_daemon() => {
+                self.halt(at);
+                return Ok(format!("{label}: stopped, until the next reload"));
+            }
+            0 => "asleep until wanted",
+            1 => "1 process",
+            _ => &format!("{count} processes"),
+        };
+        pool.stopped = None;
         pool.plan.min = count;
         pool.plan.max = if count == 0 { pool.plan.max } else { count };
         pool.target = count;
-        let what = if count == 0 {
-            if pool.is_daemon() { "stopped" } else { "asleep until wanted" }.to_owned()
-        } else {
-            format!("{count} {}", if count == 1 { "process" } else { "processes" })
-        };
-        Ok(format!("{}: {what}, until the next reload", pool.label()))
+        Ok(format!("{label}: {what}, until the next reload"))
     }
 
     /// The pool that an operator means; only while nothing else is going on.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// From TERM to KILL in a fast stop.
 const FAST_GRACE: Duration = Duration::from_secs(1);
-const STOPPING: &str = "the server is stopping";
+pub(super) const STOPPING: &str = "the server is stopping";
 
 /// How far the stop is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@
 //! | a template is needed | |
 //! |---|---|
 //! | while a process waits for it | always |
-//! | of the current generation | while its pool is awake, or with `keep` |
+//! | of the current generation | while its pool is awake, or with `keep`, and not stopped by hand |
 //! | of a generation that a reload brings up | until the switch or the failure of the reload |
 //! | of an older one, or when the server stops | not any more |
 //!
@@ -22,7 +22,7 @@ pub(crate) use face::{Input, Key, Output, TemplatePlan};
 use super::abandoned::MOST;
 use super::exit::headline;
 use super::slot::{Boot, COULD_NOT_START, Event, Outcome, Role, Slot, State, TERM_GRACE};
-use super::{ChildId, Exit, Level, Output as Order, PoolIndex};
+use super::{ChildId, Exit, Level, Output as Order, PoolIndex, PoolState};
 use crate::control::command::TemplateStatus;
 use crate::control::text::printable;
 use crate::timer::{Time, earliest};
@@ -47,6 +47,8 @@ pub(crate) struct Templates {
     discarded: u32,
     stopping: bool,
     asleep: BTreeSet<PoolIndex>,
+    #[serde(default)]
+    stopped: BTreeSet<PoolIndex>,
     templates: Vec<Template>,
     /// Pools and process ids of templates that KILL has not ended.
     #[serde(default)]
@@ -92,6 +94,7 @@ impl Templates {
             discarded: 0,
             stopping: false,
             asleep: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             templates: Vec::new(),
             abandoned: Vec::new(),
             seen: now,
@@ -130,8 +133,13 @@ impl Templates {
                     self.refuse(child, format!("its template could not fork: {}", printable(&reason)));
                 }
             }
-            Input::Asleep { pool, asleep: true } => drop(self.asleep.insert(pool)),
-            Input::Asleep { pool, asleep: false } => drop(self.asleep.remove(&pool)),
+            Input::State { pool, state } => {
+                for (set, of) in
+                    [(&mut self.asleep, PoolState::Asleep), (&mut self.stopped, PoolState::Stopped)]
+                {
+                    let _ = if state == of { set.insert(pool) } else { set.remove(&pool) };
+                }
+            }
             Input::Renew { pool } => self.renew(pool, now),
             Input::Switch { generation, plans } => {
                 self.generation = generation;
@@ -416,7 +424,8 @@ impl Templates {
         }
         if key.generation == self.generation {
             let plan = self.plans.iter().find(|plan| plan.pool == key.pool);
-            return plan.is_some_and(|plan| plan.keep || !self.asleep.contains(&key.pool));
+            let rests = self.stopped.contains(&key.pool);
+            return plan.is_some_and(|plan| !rests && (plan.keep || !self.asleep.contains(&key.pool)));
         }
         key.generation > self.generation.max(self.discarded)
     }

@@ -141,7 +141,7 @@ fn what_a_pattern_of_include_finds_is_read_or_told_and_nothing_waits_for_it() {
 fn who_comes_from_another_server_is_told_the_command_and_both_ways_to_name_a_file() {
     let directory = Directory::new();
     directory.write("site.ron", GOOD);
-    for (typed, ours) in [("start", "run"), ("configtest", "check"), ("-t", "check"), ("shutdown", "stop")] {
+    for (typed, ours) in [("up", "run"), ("configtest", "check"), ("-t", "check"), ("shutdown", "stop")] {
         let finished = hatchery(&directory, &[typed]);
         assert_eq!(finished.code, Some(2), "{finished:?}");
         assert!(finished.stderr.contains(&format!("tip: `hatchery {ours}`")), "{finished:?}");

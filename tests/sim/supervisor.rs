@@ -424,11 +424,13 @@ impl World {
             24..26 => {
                 let name = NAMES[self.random.below(NAMES.len() as u64) as usize].to_owned();
                 let (ticket, count) = (self.ticket(), self.random.below(6) as u32);
-                if wait {
-                    self.on(Input::Scale { ticket, name, count });
-                } else {
-                    self.on(Input::Restart { ticket, name, why: "restart was asked for" });
-                }
+                let what = self.random.below(4);
+                self.on(match what {
+                    0 => Input::Scale { ticket, name, count },
+                    1 => Input::Restart { ticket, name, why: "restart was asked for" },
+                    2 => Input::StopOne { ticket, name },
+                    _ => Input::StartOne { ticket, name },
+                });
             }
             26..28 => self.on(Input::Signal(Signal::Usr2)),
             28 => self.on(Input::Executed(Err("nobody asked".to_owned()))),
@@ -497,7 +499,11 @@ impl World {
             let old = pool.index > 0
                 && pool.children.iter().any(|child| child.generation > self.supervisor.generation());
             assert!(!old, "a process of a generation that never came: {pool:#?}");
-            let serves = if pool.wanted.0 > 0 { PoolState::Serving } else { PoolState::Asleep };
+            let serves = match pool.wanted.0 {
+                0 if pool.state == PoolState::Stopped => PoolState::Stopped,
+                0 => PoolState::Asleep,
+                _ => PoolState::Serving,
+            };
             assert_eq!(pool.state, serves, "{pool:#?}");
         }
         assert_eq!(mode == "asleep", pools[0].wanted.0 == 0);
@@ -736,6 +742,8 @@ impl World {
         let known = pools.iter().flat_map(|pool| &pool.children).find(|known| known.child == child);
         let ends = known.is_some_and(|known| ["draining", "killing"].contains(&known.state));
         assert!(self.supervisor.mode() != "stopping" || ends, "nothing starts during a stop");
+        let stopped = pools.iter().any(|view| view.index == pool && view.state == PoolState::Stopped);
+        assert!(!stopped || self.supervisor.mode() == "reloading" || ends, "it is stopped by hand");
         assert!(child.0 > self.last_child, "{child:?} was used before");
         self.last_child = child.0;
         let twin = self.children.values().any(|fake| (fake.pool, fake.slot) == (pool, slot));

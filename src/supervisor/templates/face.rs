@@ -1,6 +1,6 @@
 //! What templates are told and what they ask for.
 
-use super::super::{Break, ChildId, Exit, Kill, Level, PoolIndex};
+use super::super::{Break, ChildId, Exit, Kill, Level, PoolIndex, PoolState};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -106,12 +106,12 @@ pub(crate) enum Input {
         /// Why.
         reason: String,
     },
-    /// The pool fell asleep or woke up.
-    Asleep {
+    /// The pool fell asleep, woke up, or was stopped by hand.
+    State {
         /// The pool.
         pool: PoolIndex,
-        /// Nothing of it runs.
-        asleep: bool,
+        /// How it is now.
+        state: PoolState,
     },
     /// The next processes of the pool must come from code that is read now.
     Renew {

@@ -239,14 +239,23 @@ fn threads_make_every_process_of_the_generation_plain() {
 #[test]
 fn what_stays_of_a_sleeping_app_is_configured() {
     let mut scene = Scene::ready(false);
-    assert_eq!(scene.on(Input::Asleep { pool: 1, asleep: true }), [Output::Leave { key: SHOP }]);
+    assert_eq!(scene.on(Input::State { pool: 1, state: PoolState::Asleep }), [Output::Leave { key: SHOP }]);
     assert_eq!(scene.want(2, 1), [], "it has to end first");
-    scene.on(Input::Asleep { pool: 1, asleep: false });
+    scene.on(Input::State { pool: 1, state: PoolState::Serving });
     assert_eq!(scene.exit(SHOP, Exit::Code(0)), [Output::Boot { key: SHOP }]);
     let mut scene = Scene::ready(true);
-    assert_eq!(scene.on(Input::Asleep { pool: 1, asleep: true }), []);
+    assert_eq!(scene.on(Input::State { pool: 1, state: PoolState::Asleep }), []);
     let mut scene = Scene::new(vec![plan(1, true)]);
     assert_eq!(scene.drain(), [Output::Boot { key: SHOP }], "from the start on");
+}
+
+#[test]
+fn nothing_stays_of_an_app_that_is_stopped_by_hand() {
+    let mut scene = Scene::ready(true);
+    let state = |state: PoolState| Input::State { pool: 1, state };
+    assert_eq!(scene.on(state(PoolState::Stopped)), [Output::Leave { key: SHOP }]);
+    assert_eq!(scene.exit(SHOP, Exit::Code(0)), []);
+    assert_eq!(scene.on(state(PoolState::Asleep)), [Output::Boot { key: SHOP }], "started, it is kept again");
 }
 
 #[test]
@@ -273,7 +282,7 @@ fn a_reload_switches_templates_and_a_failed_one_keeps_the_old() {
 #[test]
 fn a_kept_template_is_there_again_after_a_reload_of_a_sleeping_app() {
     let mut scene = Scene::ready(true);
-    scene.on(Input::Asleep { pool: 1, asleep: true });
+    scene.on(Input::State { pool: 1, state: PoolState::Asleep });
     let outputs = scene.on(Input::Switch { generation: 2, plans: vec![plan(1, true)] });
     let new = Key { generation: 2, ..SHOP };
     assert_eq!(outputs, [Output::Leave { key: SHOP }, Output::Boot { key: new }]);

@@ -126,3 +126,134 @@ fn a_restart_of_what_sleeps_or_stops_is_answered() {
     let outputs = scene.on(Input::Signal(Signal::Term));
     assert_eq!(answers(&outputs), [(2, Err("the server is stopping".to_owned()))]);
 }
+
+fn stop_one(scene: &mut Scene, name: &str) -> Vec<Output> {
+    scene.on(Input::StopOne { ticket: Ticket(3), name: name.to_owned() })
+}
+
+fn start_one(scene: &mut Scene, name: &str) -> Vec<Output> {
+    scene.on(Input::StartOne { ticket: Ticket(4), name: name.to_owned() })
+}
+
+#[test]
+fn an_app_that_is_stopped_by_hand_drains_and_wakes_for_nobody_until_it_is_started() {
+    for min in [2, 0] {
+        let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", min, 3)]));
+        scene.on(Input::Wanted { pool: 1 });
+        scene.boot_all();
+        let serving = scene.of(1, "ready").len();
+        let outputs = stop_one(&mut scene, "shop");
+        assert_eq!((drained(&outputs).len(), answers(&outputs)), (serving, vec![]));
+        assert_eq!(published(&outputs, 1), [PoolState::Stopped]);
+        let outputs = scene.leave_all();
+        let text = "app shop: stopped, until `hatchery start shop` or a reload".to_owned();
+        assert_eq!(answers(&outputs), [(3, Ok(text.clone()))], "when the last one has left");
+        assert_eq!(scene.on(Input::Wanted { pool: 1 }), []);
+        scene.pass(seconds(3600));
+        assert_eq!((scene.pool(1).state, scene.pool(1).children.len()), (PoolState::Stopped, 0));
+        assert_eq!(answers(&stop_one(&mut scene, "shop")), [(3, Ok(text))], "stopped already");
+        let refused = answers(&restart(&mut scene, "shop"));
+        let hint = "app shop is stopped by hand; `hatchery start shop` starts it";
+        assert_eq!(refused, [(2, Err(hint.to_owned()))]);
+
+        let outputs = start_one(&mut scene, "shop");
+        assert_eq!(spawned(&outputs).len(), min as usize);
+        if min == 0 {
+            assert_eq!(answers(&outputs), [(4, Ok("app shop: asleep until wanted".to_owned()))]);
+            assert_eq!(spawned(&scene.on(Input::Wanted { pool: 1 })), [(1, 1)]);
+        } else {
+            assert_eq!(answers(&outputs), [], "until it serves");
+            assert_eq!(answers(&scene.boot_all()), [(4, Ok("app shop: 2 processes started".to_owned()))]);
+        }
+        let answer = answers(&start_one(&mut scene, "shop"));
+        assert_eq!(answer, [(4, Ok("app shop was not stopped".to_owned()))]);
+    }
+}
+
+#[test]
+fn a_start_that_fails_and_one_that_is_taken_back_are_told_so() {
+    let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", 1, 1)]));
+    stop_one(&mut scene, "shop");
+    // Before it has left.
+    let outputs = start_one(&mut scene, "shop");
+    assert_eq!(answers(&outputs), [(3, Err("app shop was started again meanwhile".to_owned()))]);
+    assert_eq!(spawned(&outputs), [(1, 1)]);
+    let outputs = stop_one(&mut scene, "shop");
+    assert_eq!(answers(&outputs), [(4, Err("app shop was stopped meanwhile".to_owned()))]);
+    scene.leave_all();
+    start_one(&mut scene, "shop");
+    for last in [false, true] {
+        let child = scene.one(1, "booting");
+        scene.on(Input::Failed { child, reason: "ImportError: no".to_owned() });
+        let answers = answers(&scene.exit(child, Exit::Code(1)));
+        let failed = (4, Err("app shop: could not start: ImportError: no".to_owned()));
+        assert_eq!(answers, if last { vec![failed] } else { vec![] });
+    }
+    let outputs = stop_one(&mut scene, "shop");
+    assert_eq!((answers(&outputs).len(), scene.pool(1).retry), (1, None), "nothing is tried again");
+    restart(&mut scene, "workers");
+    start_one(&mut scene, "shop");
+    let outputs = scene.on(Input::Signal(Signal::Term));
+    let stopping = Err("the server is stopping".to_owned());
+    assert_eq!(answers(&outputs), [(2, stopping.clone()), (4, stopping)]);
+}
+
+#[test]
+fn a_reload_starts_what_was_stopped_by_hand_unless_it_fails() {
+    let both = plan(vec![workers(1, 1), app(1, "shop", 1, 1), app(2, "wiki", 0, 1)]);
+    let mut scene = Scene::serving(both.clone());
+    stop_one(&mut scene, "shop");
+    stop_one(&mut scene, "wiki");
+    scene.leave_all();
+    scene.on(Input::Signal(Signal::Hup));
+    scene.on(Input::Loaded(both.clone()));
+    scene.on(Input::Failed { child: scene.one(1, "booting"), reason: "ImportError".to_owned() });
+    scene.leave_all();
+    let states = |scene: &Scene| [scene.pool(1).state, scene.pool(2).state];
+    assert_eq!(states(&scene), [PoolState::Stopped; 2]);
+    scene.on(Input::Signal(Signal::Hup));
+    scene.on(Input::Loaded(both));
+    scene.boot_all();
+    let outputs = scene.boot_all();
+    assert_eq!(states(&scene), [PoolState::Serving, PoolState::Asleep]);
+    let told = notes(&outputs, Level::Info);
+    for name in ["shop", "wiki"] {
+        let text = format!("app {name}: was stopped by hand, and is started by the reload");
+        assert!(told.contains(&&*text), "{told:?}");
+    }
+}
+
+#[test]
+fn an_upgrade_and_a_scale_know_what_was_stopped_by_hand() {
+    let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", 2, 2)]));
+    restart(&mut scene, "shop");
+    let outputs = stop_one(&mut scene, "shop");
+    assert_eq!(answers(&outputs), [(2, Err("app shop was stopped meanwhile".to_owned()))]);
+    scene.leave_all();
+    let text = serde_json::to_string(&scene.supervisor).unwrap();
+    scene.supervisor = serde_json::from_str(&text).unwrap();
+    assert_eq!(scene.pool(1).state, PoolState::Stopped);
+    assert_eq!(scene.on(Input::Wanted { pool: 1 }), []);
+    let (answer, outputs) = scale(&mut scene, "shop", 1);
+    assert_eq!(answer, Ok("app shop: 1 process, until the next reload".to_owned()));
+    assert_eq!((spawned(&outputs), published(&outputs, 1)), (vec![(1, 1)], vec![PoolState::Booting]));
+    scene.boot_all();
+    assert_eq!(scene.pool(1).state, PoolState::Serving);
+}
+
+#[test]
+fn neither_the_workers_nor_a_name_that_is_none_is_stopped_or_started() {
+    let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", 1, 1)]));
+    let before = scene.pool(0);
+    for (name, text) in [
+        ("workers", "workers are not stopped by name; `hatchery stop` without a name ends the server"),
+        ("shopp", "there is no \"shopp\"; there is: shop, workers; `hatchery stop` without a name ends"),
+        ("", "there is no \"\"; there is: shop"),
+    ] {
+        let answers = answers(&stop_one(&mut scene, name));
+        assert!(matches!(&answers[..], [(3, Err(told))] if told.starts_with(text)), "{answers:?}");
+    }
+    assert_eq!(answers(&start_one(&mut scene, "workers")), [(4, Ok("worker was not stopped".to_owned()))]);
+    assert!(matches!(&answers(&start_one(&mut scene, "shopp"))[..], [(4, Err(_))]));
+    assert_eq!((scene.pool(0), scene.mode()), (before, "running"));
+}

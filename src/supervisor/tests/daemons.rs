@@ -438,7 +438,7 @@ fn a_daemon_is_scaled_and_stopped() {
     let outputs = scale(&mut scene, 0);
     assert_eq!(answers(&outputs), [(1, Ok("daemon celery: stopped, until the next reload".to_owned()))]);
     scene.leave_all();
-    assert_eq!((scene.pool(513).state, scene.pool(513).children.len()), (PoolState::Asleep, 0));
+    assert_eq!((scene.pool(513).state, scene.pool(513).children.len()), (PoolState::Stopped, 0));
     assert_eq!(scene.on(Input::Wanted { pool: 513 }), [], "no request asks for a daemon");
     let outputs = switch(&mut scene, shop(1));
     assert_eq!(
@@ -449,6 +449,22 @@ fn a_daemon_is_scaled_and_stopped() {
     scene.leave_all();
     scene.boot_all();
     assert_eq!(scene.of(513, "booting").len(), 1);
+}
+
+#[test]
+fn a_daemon_that_is_stopped_by_hand_stays_so_and_what_comes_after_it_goes_on() {
+    let mut scene = running(shop(1));
+    let name = || "redis".to_owned();
+    let outputs = scene.on(Input::StopOne { ticket: Ticket(1), name: name() });
+    assert_eq!((killed(&outputs).len(), answers(&outputs)), (1, vec![]));
+    assert_eq!(answers(&scene.leave_all()).len(), 1);
+    assert_eq!(scene.pass(seconds(3600)), []);
+    // Its successor in the order starts without it.
+    let celery = scene.one(513, "ready");
+    assert_eq!(spawned(&scene.exit(celery, Exit::Signal(9))), [(513, 1)]);
+    let outputs = scene.on(Input::StartOne { ticket: Ticket(2), name: name() });
+    assert_eq!((spawned(&outputs), answers(&outputs)), (vec![(512, 1)], vec![]));
+    assert_eq!(answers(&scene.pass(seconds(10))), [(2, Ok("daemon redis: started".to_owned()))]);
 }
 
 #[test]

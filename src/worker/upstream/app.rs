@@ -104,6 +104,15 @@ impl Apps {
     }
 }
 
+/// When the next attempt is to start an app; `None`: it need not wait for one.
+fn failed_until(state: PoolState) -> Option<Time> {
+    match state {
+        PoolState::Failed { retry } => Some(retry),
+        PoolState::Stopped => Some(Time(u64::MAX)),
+        PoolState::Asleep | PoolState::Booting | PoolState::Serving => None,
+    }
+}
+
 impl Context {
     /// Asks for a unit of an app for a request that arrived at `since`.
     pub(in crate::worker) fn ask_unit(&mut self, app: usize, owner: Owner, since: Time) -> Ask {
@@ -119,9 +128,7 @@ impl Context {
         {
             return Ask::Granted(lease);
         }
-        if let PoolState::Failed { retry } = self.board.state(pool)
-            && self.now < retry
-        {
+        if let Some(retry) = failed_until(self.board.state(pool)).filter(|retry| self.now < *retry) {
             return Ask::Failed { retry };
         }
         let place = queue.waiting.partition_point(|(earlier, _)| *earlier <= since);
@@ -152,12 +159,9 @@ impl Context {
         self.apps.queues.get(app).map_or(PoolState::Asleep, |queue| self.board.state(queue.pool))
     }
 
-    /// Whether the app of a waiting request has failed to start; when the next attempt is.
+    /// Whether the app of a waiting request has failed to start, or was stopped; when the next attempt is.
     pub(in crate::worker) fn app_failed(&self, app: usize) -> Option<Time> {
-        match self.app_state(app) {
-            PoolState::Failed { retry } => Some(retry),
-            PoolState::Asleep | PoolState::Booting | PoolState::Serving => None,
-        }
+        failed_until(self.app_state(app))
     }
 
     /// A waiting exchange gives up.
@@ -223,7 +227,7 @@ impl Context {
             PoolState::Asleep => true,
             PoolState::Serving => queue.elastic,
             PoolState::Failed { retry } => retry <= self.now,
-            PoolState::Booting => false,
+            PoolState::Booting | PoolState::Stopped => false,
         };
         if useful && queue.asked.is_none_or(|asked| self.now.since(asked) >= ASK_AGAIN) {
             queue.asked = Some(self.now);

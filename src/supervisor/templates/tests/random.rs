@@ -70,8 +70,8 @@ impl World {
                 self.open.remove(&child);
                 self.on(Input::Cancel { child: ChildId(child) });
             }
-            (5, _, _) => self.on(Input::Asleep { pool, asleep: true }),
-            (6, _, _) => self.on(Input::Asleep { pool, asleep: false }),
+            (5, _, _) => self.on(Input::State { pool, state: PoolState::Asleep }),
+            (6, _, _) => self.on(Input::State { pool, state: PoolState::Serving }),
             (7, _, _) => self.on(Input::Renew { pool }),
             (8, Some(key), _) => {
                 let threads = 1 + u32::from(self.random.below(8) == 0);
