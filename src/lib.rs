@@ -65,6 +65,7 @@
 //! | roll | to replace the processes of a pool one after the other, each by a relief |
 //! | dismissed | of a daemon's process: it is to leave, and its place is filled from the new configuration |
 //! | given up, abandoned | of a process that KILL has not ended: nothing waits for it any more |
+//! | gate | a command that must succeed before an app boots (`before`) |
 //! | template | the process that imports an app once, so that the app's processes are forked from it |
 //! | born | of a process that a template has forked: a child of the master from then on |
 //! | trial | the process in which a new program shows before an upgrade that it works |

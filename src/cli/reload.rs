@@ -13,7 +13,7 @@ use std::io;
 /// Read the configuration again and start new app processes, without losing a request
 ///
 /// The running server goes on as it is until the new processes are ready, and keeps going if they fail. Returns when they
-/// serve (exit code 0), or says why they do not (exit code 1); that takes no longer than `boot_timeout` and `ready` let them.
+/// serve (exit code 0), or says why they do not (exit code 1); that takes no longer than `before`, `boot_timeout` and `ready` let them.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Do not wait for the end: the log and `hatchery status` tell it

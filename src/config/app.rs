@@ -3,7 +3,7 @@
 use super::host::Host;
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
-use super::read::env;
+use super::read::{commands, env};
 use super::ready::Ready;
 use super::resources;
 use super::walk::{By, Choice, Section, Walk};
@@ -45,6 +45,8 @@ pub struct App {
     pub preload: bool,
     /// What stays of a preloaded app while it sleeps.
     pub keep: Keep,
+    /// Commands that must succeed before the first process of a generation boots.
+    pub before: Vec<Vec<String>>,
     /// What each new process must answer before it counts as ready.
     pub ready: Option<Ready>,
     /// A process is replaced after about so many requests.
@@ -106,6 +108,7 @@ impl Default for App {
             prove: false,
             preload: false,
             keep: Keep::Nothing,
+            before: Vec::new(),
             ready: None,
             max_requests: None,
             max_rss: None,
@@ -139,6 +142,7 @@ impl Section for App {
         keys.key("prove", &mut self.prove);
         keys.key("preload", &mut self.preload);
         keys.key("keep", &mut Choice(&mut self.keep, &KEEPS, &[]));
+        keys.key("before", &mut By(&mut self.before, commands));
         keys.key("ready", &mut self.ready);
         keys.key("max_requests", &mut self.max_requests);
         keys.key("max_rss", &mut self.max_rss);

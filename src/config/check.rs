@@ -391,6 +391,7 @@ impl Check<'_> {
         }
         let identity = Identity::of(app.user.as_deref().or(self.config.user.as_deref()));
         self.directory(&key("chdir"), &app.chdir, &identity);
+        self.gates(app, &identity);
         if let Some(home) = &app.home
             && self.directory(&key("home"), home, &identity)
             && !home.join("pyvenv.cfg").is_file()

@@ -270,6 +270,17 @@ pub(crate) fn env_name(name: &str) -> Result<(), Complaint> {
     Ok(())
 }
 
+/// Several commands, one after the other.
+pub(crate) fn commands(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Vec<String>>> {
+    node.each(report, |node, report| match node.shape() {
+        Shape::Text(_) => {
+            let hint = "each command is a list of its words: [[\"python\", \"manage.py\", \"migrate\", \"--check\"]]";
+            node.refuse(report, Complaint::new("expected a command, found one string", hint))
+        }
+        _ => command(node, report),
+    })
+}
+
 /// Program and arguments.
 pub(crate) fn command(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     if let Shape::Text(text) = node.shape() {

@@ -140,7 +140,7 @@ const CONTRACT: &str = r#"(
             env: {"DJANGO_SETTINGS_MODULE": "config.settings", "A": "1"},
             processes: (min: 0, max: 4), threads: 2, idle: "5m", timeout: "30s", stream_timeout: "1h", stop_timeout: "3s", prove: true,
             user: "shop",
-            preload: true, keep: Template,
+            preload: true, keep: Template, before: [["python", "manage.py", "migrate", "--check"], ["true"]],
             response_buffer: (memory: "1MiB", file: "0B"),
         ),
     },

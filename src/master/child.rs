@@ -5,6 +5,7 @@
 //! |---|---|---|---|---|
 //! | worker | `supervisor` | `control::worker` | packets, with descriptors | |
 //! | process of an app | `supervisor` | frames | frames | to the log |
+//! | gate of an app | `supervisor` | | | to the log |
 //! | process of a daemon | `supervisor` | | | to the log |
 //! | template | `supervisor::templates` | frames | packets, with descriptors | to the log |
 //! | run of a cron job | `cron` | | | to the log |
@@ -95,6 +96,8 @@ pub(super) enum Role {
     Worker(Worker),
     /// A process of an app.
     App(Box<App>),
+    /// A command that must succeed before an app boots.
+    Gate,
     /// A process of a daemon.
     Daemon(Daemon),
     /// What an app's processes are forked from.
@@ -343,8 +346,12 @@ impl Child {
         let (name, output) = self.output_mut()?;
         output.read_last(name, journal, now);
         let said = output.tail();
-        (!said.trim().is_empty())
-            .then(|| format!("ended before it was ready ({exit}); it had printed:\n{}", said.trim_end()))
+        let ended = match self.role {
+            Role::Gate if exit == Exit::Code(0) => return None,
+            Role::Gate => exit.to_string(),
+            _ => format!("ended before it was ready ({exit})"),
+        };
+        (!said.trim().is_empty()).then(|| format!("{ended}; it had printed:\n{}", said.trim_end()))
     }
 
     /// Ends it.
@@ -353,7 +360,7 @@ impl Child {
         let (signal, group) = match (how, &self.role) {
             (Kill::Term, Role::Daemon(daemon)) => (daemon.stop_signal, false),
             // A shell does not pass signals on to what it runs.
-            (Kill::Term, Role::Run) => (signals::SIGTERM, true),
+            (Kill::Term, Role::Run | Role::Gate) => (signals::SIGTERM, true),
             (Kill::Term, _) => (signals::SIGTERM, false),
             (Kill::Abort, _) => (signals::SIGABRT, false),
             (Kill::Kill, _) => (signals::SIGKILL, true),

@@ -1,5 +1,6 @@
 //! One reading of the configuration, with everything that the master opened for it.
 
+use super::gates;
 use super::listeners::{self, Inherited, Listening, Socket};
 use super::roots::Roots;
 use crate::config::{self, App, Config, Keep, Sandbox};
@@ -180,6 +181,8 @@ impl Generation {
             idle: app.idle,
             // The ready request has its own bound, after that of the import.
             boot_timeout: app.boot_timeout + app.ready.as_ref().map_or(Duration::ZERO, |ready| ready.timeout),
+            before: gates::all(app),
+            gate_timeout: app.boot_timeout,
             stop_timeout: app.stop_timeout,
             prove: app.prove,
             kept: app.preload && app.keep == Keep::Template,

@@ -11,6 +11,7 @@
 //! | `generation`, `listeners` | what is opened for one reading of the configuration |
 //! | `spawn`, `apps`, `daemons`, `cronjobs` | starting workers, processes of apps and daemons, runs of jobs |
 //! | `surroundings`, `exec` | what is around all of these but workers; a command in the same place |
+//! | `gates` | commands that must succeed before an app boots |
 //! | `template` | processes that import an app once, and what is forked from them |
 //! | `abandoned` | processes that KILL does not end |
 //! | `inquiry` | the ready request to a new process of an app |
@@ -35,6 +36,7 @@ mod environment;
 mod events;
 pub(crate) mod exec;
 mod follow;
+mod gates;
 mod generation;
 mod heartbeat;
 mod heirs;

@@ -5,7 +5,7 @@ use super::child::{Child, Held, Id, Role, Worker};
 use super::generation::Generation;
 use super::listeners::Listening;
 use super::template::Unborn;
-use super::{Master, daemons, logger, spawn};
+use super::{Master, daemons, gates, logger, spawn};
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
 use crate::dispatch::board::{SLOTS, WORKERS};
@@ -20,7 +20,13 @@ use std::time::Duration;
 impl Master {
     pub(super) fn perform(&mut self, output: Output, now: Time) {
         match output {
-            Output::Spawn { child, pool, slot, generation } => self.spawn(child, pool, slot, generation, now),
+            Output::Spawn { child, pool, generation, gate: Some(gate), .. } => {
+                let spawned = gates::spawn(self.source(generation), pool, gate, child);
+                self.spawned(child, spawned, now);
+            }
+            Output::Spawn { child, pool, slot, generation, gate: None } => {
+                self.spawn(child, pool, slot, generation, now);
+            }
             Output::Open { child } => self.open(child, now),
             Output::Drain { child, within, hurry } => self.drain(child, within, hurry, now),
             Output::Kill { child, how } => self.kill(child, how, now),
@@ -93,11 +99,15 @@ impl Master {
         } else {
             self.wanted(id, pool, slot, generation).and_then(|wanted| apps::spawn(&wanted))
         };
+        self.spawned(id, spawned, now);
+    }
+
+    fn spawned(&mut self, id: ChildId, spawned: io::Result<Child>, now: Time) {
         match spawned {
             Ok(child) => {
                 let pid = child.process.pid;
                 log::debug!(target: "hatchery", "started {} (process {pid})", child.name);
-                if pool == 0 {
+                if child.role.worker().is_some() {
                     self.each_app_to_be(|app| app.admit(pid));
                 }
                 self.children.add(child);

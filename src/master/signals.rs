@@ -89,7 +89,7 @@ impl Master {
                 None => self.hear_templates(now),
                 // While it is not reaped, nobody else has its number, and its group is surely still its own.
                 Some(Role::Worker(_)) => self.each_app_to_be(|app| app.dismiss(pid)),
-                Some(Role::Daemon(_)) => self.end_group(pid),
+                Some(Role::Daemon(_) | Role::Gate) => self.end_group(pid),
                 Some(_) => {}
             }
             let Some(ended) = process::reap(pid) else { return self.unreaped = false };
@@ -106,7 +106,7 @@ impl Master {
         self.unreaped = true;
     }
 
-    /// What a process of a daemon has left behind would get in the way of its successor.
+    /// What a process of a daemon, or a gate, has left behind would get in the way of its successor.
     fn end_group(&self, pid: u32) {
         if let Some(child) = self.children.get(&pid) {
             // ESRCH: it was alone.

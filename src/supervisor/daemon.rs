@@ -74,7 +74,8 @@ impl Supervisor {
 
     /// Whether every pool that this one comes `after` is there. A pool that is asleep is not waited for.
     pub(super) fn may_start(&self, at: usize) -> bool {
-        self.pools.get(at).is_none_or(|pool| pool.after().iter().all(|index| self.is_up(*index)))
+        let may = |pool: &Pool| pool.after().iter().all(|index| self.is_up(*index)) && !self.is_closed(pool);
+        self.pools.get(at).is_none_or(may)
     }
 
     fn is_up(&self, index: PoolIndex) -> bool {

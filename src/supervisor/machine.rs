@@ -274,11 +274,16 @@ impl Supervisor {
         else {
             return;
         };
+        let gate = slot.state.process().and_then(|process| process.gate);
         let (outputs, outcomes) = slot.take(event, now);
         self.outputs.extend(outputs);
         for outcome in outcomes {
             match outcome {
-                Outcome::Refused { role, reason } => self.refused(position, role, &reason, now),
+                Outcome::Refused { role, reason } => {
+                    let reason = self.reason_of_gate(position, role, gate, reason);
+                    self.refused(position, role, gate.is_some(), &reason, now);
+                }
+                Outcome::Passed { role } => self.gate_passed(position, role, now),
                 Outcome::Lost { ready_for, reason } => self.lost(position, ready_for, &reason, now),
                 Outcome::Died { process, role, ready_for, reason } => {
                     self.died(position, role, ready_for, reason, now);
@@ -298,23 +303,26 @@ impl Supervisor {
         };
         let Some(pool) = self.pools.get(position.pool) else { return };
         let Some(slot) = pool.slots.get(position.slot) else { return };
-        let plan = if role == Role::Current { &pool.plan } else { pool.next.as_ref().unwrap_or(&pool.plan) };
+        let (plan, gate) = (pool.plan_for(role), pool.gate_for(role));
         let boot = Boot {
             child: ChildId(self.next_child),
             pool: pool.plan.index,
             slot: slot.number,
             generation,
+            gate,
             role,
-            within: plan.boot_timeout,
+            within: if gate.is_some() { plan.gate_timeout } else { plan.boot_timeout },
         };
         self.next_child += 1;
         self.order(position, Event::Boot(boot), now);
     }
 
     /// A process will not serve.
-    fn refused(&mut self, position: Position, role: Role, reason: &str, now: Time) {
+    fn refused(&mut self, position: Position, role: Role, is_gate: bool, reason: &str, now: Time) {
         let Some(pool) = self.pools.get_mut(position.pool) else { return };
-        pool.remember(position.slot, exit::headline(reason));
+        // What a command printed says little without the command.
+        let first = || reason.lines().next().unwrap_or_default().trim_end_matches("; it had printed:");
+        pool.remember(position.slot, if is_gate { first() } else { exit::headline(reason) });
         let told = format!("{}: {reason}", pool.label());
         match (&self.mode, role) {
             (_, Role::Relief) => {

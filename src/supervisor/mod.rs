@@ -39,6 +39,7 @@ mod busy;
 mod by_hand;
 mod daemon;
 mod exit;
+mod gates;
 mod handover;
 mod machine;
 mod pool;
@@ -106,6 +107,12 @@ pub struct PoolPlan {
     pub idle: Duration,
     /// Longest time from Spawn to Ready; of a daemon, the whole time.
     pub boot_timeout: Duration,
+    /// Gates of an app: commands that must succeed, one after the other, before its first process boots.
+    #[serde(default)]
+    pub before: Vec<String>,
+    /// Longest time of each of them.
+    #[serde(default)]
+    pub gate_timeout: Duration,
     /// Of an app: how long a process that is to leave may take to end once nothing runs in it.
     #[serde(default)]
     pub stop_timeout: Duration,
@@ -342,6 +349,8 @@ pub enum Output {
         slot: u16,
         /// Its generation, from 1.
         generation: u32,
+        /// It is this gate, which ends, and no process that serves.
+        gate: Option<u16>,
     },
     /// A Ready child may serve: a worker accepts, an app's units can be claimed.
     Open {

@@ -19,6 +19,9 @@ pub(super) struct Pool {
     pub(super) plan: PoolPlan,
     /// What the generation that is being booted wants.
     pub(super) next: Option<PoolPlan>,
+    /// How many gates of `plan` have succeeded, and of `next`.
+    #[serde(default)]
+    pub(super) passed: [usize; 2],
     /// Whether the current plan has it.
     #[serde(rename = "standing")]
     pub(super) listing: Listing,
@@ -111,6 +114,7 @@ impl Pool {
         Self {
             plan,
             next: None,
+            passed: [0; 2],
             listing,
             stopped: None,
             target: 0,

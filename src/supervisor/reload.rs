@@ -29,6 +29,13 @@ pub(super) struct Queued {
     prove: bool,
 }
 
+impl Reload {
+    /// Whether a sleeping app is to show that it boots.
+    pub(super) fn is_proving(&self, pool: PoolIndex) -> bool {
+        self.proved.contains(&pool)
+    }
+}
+
 impl Supervisor {
     /// HUP, or `reload` over the control socket: begins one as soon as the current one (or the start) is over.
     pub(super) fn on_reload(&mut self, ticket: Option<(Ticket, bool)>, prove: bool) {
@@ -54,6 +61,7 @@ impl Supervisor {
         let Some(Queued { tickets, prove }) = self.queued.take() else { return };
         // Whatever is worn is replaced by the reload, or afterwards.
         self.order_all(is_relief, &Event::Kill { until: now.after(TERM_GRACE) }, now);
+        self.close_gates(now);
         self.mode = Mode::Reloading(Reload { plan: None, tickets, prove, proved: Vec::new() });
         self.tell(Output::Load);
     }
@@ -70,7 +78,10 @@ impl Supervisor {
         }
         for next in &plan.pools {
             match self.pools.iter_mut().find(|pool| pool.plan.index == next.index) {
-                Some(pool) => pool.next = Some(next.clone()),
+                Some(pool) => {
+                    pool.next = Some(next.clone());
+                    pool.passed[1] = 0;
+                }
                 None => {
                     let mut pool = Pool::new(next.clone(), Listing::Coming);
                     pool.next = Some(next.clone());
@@ -131,8 +142,9 @@ impl Supervisor {
             }
             // A proof counts when it is Ready: it drains from then on.
             let boots = |pool: &Pool| {
-                pool.is_workers() == workers
-                    && pool.count(|state| is_new(state) && !matches!(state, State::Ready { .. })) > 0
+                let booting =
+                    |pool: &Pool| pool.count(|state| is_new(state) && !matches!(state, State::Ready { .. }));
+                pool.is_workers() == workers && (booting(pool) > 0 || pool.is_gated())
             };
             if self.pools.iter().any(boots) {
                 return;
@@ -143,12 +155,13 @@ impl Supervisor {
 
     /// Boots the new generation of one pool, unless it was begun already: as many processes as serve now, within the
     /// new bounds, if the pool is awake or never sleeps; one that proves that it boots, if that is asked for or its new
-    /// template must boot in any case.
+    /// template must boot in any case. With gates one at first, and the others when they have succeeded.
     fn boot_next(&mut self, at: usize, now: Time) {
         let Mode::Reloading(reload) = &mut self.mode else { return };
         let Some(pool) = self.pools.get_mut(at) else { return };
         let Some(next) = &pool.next else { return };
-        if pool.count(is_new) > 0 {
+        let (new, gated) = (pool.count(is_new), pool.gate_for(Role::Next).is_some());
+        if pool.is_gated() || (new > 0 && next.before.is_empty()) {
             return;
         }
         let (role, count) = if pool.places() > 0 || next.min > 0 {
@@ -159,10 +172,12 @@ impl Supervisor {
         {
             reload.proved.push(next.index);
             (Role::Proof, 1)
+        } else if gated {
+            (Role::Proof, 1)
         } else {
             return;
         };
-        for _ in 0..count {
+        for _ in new..if gated { 1 } else { count } {
             let Some(pool) = self.pools.get_mut(at) else { return };
             let slot = pool.free();
             if let Some(slot) = pool.slots.get_mut(slot) {
@@ -231,6 +246,7 @@ impl Supervisor {
                     pool.target =
                         if fresh > 0 { fresh } else { pool.target }.clamp(next.min, next.max.max(next.min));
                     pool.plan = next;
+                    pool.passed = [pool.passed[1], 0];
                     pool.listing = Listing::Listed;
                 }
                 None if pool.is_listed() => {

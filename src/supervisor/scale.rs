@@ -216,7 +216,8 @@ impl Supervisor {
             if !pool.is_listed() || pool.places() + pool.held() >= pool.target {
                 return;
             }
-            if !self.may_start(at) {
+            let gated = pool.is_gated() || (pool.gate_for(Role::Current).is_some() && pool.places() > 0);
+            if gated || !self.may_start(at) {
                 return;
             }
             let Some(pool) = self.pools.get_mut(at) else { return };

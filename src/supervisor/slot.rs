@@ -19,6 +19,8 @@
 //!      has come when the time is over, the process goes: as one that is late from Booting, and from Ready to Draining
 //!      if it was opened, else to Killing
 //!
+//! Exited: in Booting of a gate with 0 to Empty, as a success: whatever it was for goes on there ([`Outcome::Passed`])
+//!
 //! Idle: in Draining nothing runs any more: it ends soon, or is sent KILL, since it has nothing to finish
 //! Unready: as Failed in Booting, but it lives on and must be told to go
 //! Background: as Exited in Booting, though it may have been Ready
@@ -79,6 +81,9 @@ pub(super) struct Process {
     pub(super) pid: Option<u32>,
     /// Generation it was started for.
     pub(super) generation: u32,
+    /// It is this gate of its pool.
+    #[serde(default)]
+    pub(super) gate: Option<u16>,
     /// When it was asked for.
     pub(super) spawned: Time,
     /// It was opened: it accepts connections, or its units can be claimed.
@@ -276,6 +281,8 @@ pub(super) struct Boot {
     pub(super) slot: u16,
     /// Its generation.
     pub(super) generation: u32,
+    /// It is this gate of its pool.
+    pub(super) gate: Option<u16>,
     /// What for.
     pub(super) role: Role,
     /// Bound of its boot.
@@ -309,6 +316,11 @@ pub(super) enum Outcome {
         ready_for: Duration,
         /// How it ended; `None`: `Refused` told it.
         reason: Option<String>,
+    },
+    /// It was a gate and has succeeded; the slot is empty.
+    Passed {
+        /// What it was for.
+        role: Role,
     },
     /// It left as it was told; the slot is empty.
     Gone {
@@ -469,18 +481,19 @@ impl State {
 fn empty(retry: Option<Time>, event: Event, now: Time) -> Transition {
     match event {
         Event::Boot(boot) => {
-            let Boot { child, pool, slot, generation, role, within } = boot;
+            let Boot { child, pool, slot, generation, gate, role, within } = boot;
             let process = Process {
                 child,
                 pid: None,
                 generation,
+                gate,
                 spawned: now,
                 opened: false,
                 load: Load::Low,
                 cut: None,
             };
             Transition::to(State::Booting { process, role, deadline: now.after(within), within })
-                .tell(Output::Spawn { child, pool, slot, generation })
+                .tell(Output::Spawn { child, pool, slot, generation, gate })
         }
         // An order to leave: the place is not kept any more.
         Event::Drain { .. } | Event::Kill { .. } | Event::KillNow => Transition::to(State::EMPTY),
@@ -513,21 +526,28 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
     match event {
         Event::Forked(pid) => same(Process { pid: Some(pid), ..process }),
         Event::ForkFailed(reason) => ended(process, role, could_not_start(&reason)),
+        Event::Ready if process.gate.is_some() => same(process),
         Event::Ready => match role {
             Role::Current | Role::Relief => opened(process, now),
             Role::Next => Transition::to(State::Ready { process, role, since: now }),
             Role::Proof => drain(process, PROOF_LEAVE, false, now.after(PROOF_LEAVE + DRAIN_GRACE), now),
         },
+        Event::Failed(reason) if process.gate.is_some() => fail(reason),
         Event::Failed(reason) => fail(could_not_start(&reason)),
         Event::Unready(reason) => fail(could_not_start(&reason)).kill(process, Kill::Term),
         Event::Cut(how) => same(process.cut_by(how, now)),
         Event::Hung => hung(process, role, Duration::ZERO, now),
+        Event::Exited(Exit::Code(0)) if process.gate.is_some() => {
+            Transition::to(State::EMPTY).report(Outcome::Passed { role })
+        }
+        Event::Exited(exit) if process.gate.is_some() => ended(process, role, exit::describe(exit)),
         Event::Exited(exit) => {
             ended(process, role, format!("ended before it was ready: {}", exit::describe(exit)))
         }
         Event::Background => ended(process, role, WENT_TO_THE_BACKGROUND.to_owned()),
         Event::Time if now >= deadline || process.is_lost(now).is_some() => {
-            let late = || format!("did not become ready within {within:?}");
+            let what = if process.gate.is_some() { "end" } else { "become ready" };
+            let late = || format!("did not {what} within {within:?}");
             let reason = process.is_lost(now).unwrap_or_else(late);
             fail(reason).kill(process, Kill::Term)
         }

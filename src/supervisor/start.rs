@@ -19,7 +19,7 @@ pub(super) struct Start {
 
 impl Supervisor {
     /// Boots the apps and daemons: those that are never asleep, and one process of those that should prove that they
-    /// boot.
+    /// boot, or pass their gates.
     pub(super) fn begin_start(&mut self, now: Time) {
         for at in 0..self.pools.len() {
             let Some(pool) = self.pools.get_mut(at) else { continue };
@@ -28,7 +28,7 @@ impl Supervisor {
             }
             // `fill` boots up to the target.
             pool.target = pool.plan.min;
-            if pool.plan.min == 0 && pool.plan.prove {
+            if pool.plan.min == 0 && (pool.plan.prove || !pool.plan.before.is_empty()) {
                 let slot = pool.free();
                 self.boot(Position { pool: at, slot }, Role::Proof, now);
             }

@@ -276,7 +276,7 @@ impl Templates {
                     self.lost(key, &reason, ready_for, now);
                 }
                 Outcome::Abandoned { process } => self.abandon(key, process.pid),
-                Outcome::Died { reason: None, .. } | Outcome::Gone { .. } => {}
+                Outcome::Died { reason: None, .. } | Outcome::Gone { .. } | Outcome::Passed { .. } => {}
             }
         }
     }
@@ -369,7 +369,7 @@ impl Templates {
                 let Key { pool, generation } = key;
                 let (role, within) = (Role::Current, template.plan.boot_timeout);
                 // Of each key there is one: it needs no other name.
-                let boot = Boot { child: ChildId(0), pool, slot: 0, generation, role, within };
+                let boot = Boot { child: ChildId(0), pool, slot: 0, generation, gate: None, role, within };
                 self.happen(key, Event::Boot(boot), now);
             }
             State::Ready { .. } if needed => {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 mod apps;
 mod commands;
 mod daemons;
+mod gates;
 mod modes;
 mod recycling;
 mod reloads;
@@ -41,6 +42,8 @@ fn workers(min: u32, max: u32) -> PoolPlan {
         most: 32,
         idle: seconds(60),
         boot_timeout: seconds(10),
+        before: Vec::new(),
+        gate_timeout: seconds(30),
         stop_timeout: seconds(10),
         prove: false,
         kept: false,
@@ -106,7 +109,7 @@ impl Scene {
     fn drain(&mut self) -> Vec<Output> {
         let mut outputs = Vec::new();
         while let Some(output) = self.supervisor.poll() {
-            if let Output::Spawn { child, pool, slot, generation } = output {
+            if let Output::Spawn { child, pool, slot, generation, .. } = output {
                 let twin = self.living.values().any(|other| (other.0, other.1) == (pool, slot));
                 assert!(!twin, "slot {slot} of pool {pool} is taken");
                 self.living.insert(child, (pool, slot, generation));

@@ -93,6 +93,7 @@ fn the_reference_tells_the_truth_about_defaults() {
         home: None,
         env: Vec::new(),
         stream_timeout: None,
+        before: Vec::new(),
         ready: None,
         max_requests: None,
         max_rss: None,

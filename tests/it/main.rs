@@ -5,6 +5,7 @@
 mod harness;
 
 mod abuse;
+mod before;
 mod by_hand;
 mod changing_files;
 mod chaos;

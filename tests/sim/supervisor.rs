@@ -103,6 +103,8 @@ fn what_never_dies_is_replaced_but_not_without_end() {
 struct Fake {
     pool: PoolIndex,
     slot: u16,
+    /// It is a command that must succeed before the app boots.
+    gate: bool,
     /// It waits for the template of its app: there is no process yet.
     unborn: bool,
     ready: bool,
@@ -658,7 +660,7 @@ impl World {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Spawn { child, pool, slot, generation } => self.spawn(child, pool, slot, generation),
+            Output::Spawn { child, pool, slot, gate, .. } => self.spawn(child, pool, slot, gate),
             Output::Open { child } => {
                 let fake = self.children.get_mut(&child).expect("only the living are opened");
                 // Nothing is heard from a daemon: it is ready because it lives.
@@ -736,7 +738,7 @@ impl World {
         self.undead.insert(child, end);
     }
 
-    fn spawn(&mut self, child: ChildId, pool: PoolIndex, slot: u16, _generation: u32) {
+    fn spawn(&mut self, child: ChildId, pool: PoolIndex, slot: u16, gate: Option<u16>) {
         // Decided before the stop, and its end already with it.
         let pools = self.supervisor.pools();
         let known = pools.iter().flat_map(|pool| &pool.children).find(|known| known.child == child);
@@ -764,6 +766,7 @@ impl World {
         let fake = Fake {
             pool,
             slot,
+            gate: gate.is_some(),
             unborn: false,
             ready: false,
             opened: false,
@@ -772,6 +775,17 @@ impl World {
             deaf: None,
             plans: Vec::new(),
         };
+        if gate.is_some() {
+            let other = self.children.values().any(|other| other.pool == pool && other.gate);
+            assert!(!other, "two gates of pool {pool} run at a time");
+            let fails =
+                self.health == Health::Broken || (self.health == Health::Mixed && self.random.one_in(4));
+            let bound = if fails { 60_000 } else { 500 };
+            let at = self.now.after(Duration::from_millis(self.random.below(bound)));
+            let plans = vec![(at, Deed::Exit(Exit::Code(i32::from(fails))))];
+            self.children.insert(child, Fake { plans, ..fake });
+            return self.supervisor.on(Input::Forked { child, pid: child.0 as u32 }, self.now);
+        }
         if (1..DAEMONS).contains(&pool) && self.random.one_in(4) {
             let fails = self.health != Health::Good && self.random.one_in(4);
             let at = self.now.after(Duration::from_millis(self.random.below(500)));
@@ -1068,6 +1082,8 @@ impl Random {
             most: 8,
             idle: Duration::ZERO,
             boot_timeout: Duration::from_millis(100 + self.below(3000)),
+            before: Vec::new(),
+            gate_timeout: Duration::ZERO,
             stop_timeout: Duration::ZERO,
             prove: false,
             kept: false,
@@ -1088,6 +1104,11 @@ impl Random {
             most: 8,
             idle: self.seconds(1, 60),
             boot_timeout: self.seconds(1, 30),
+            before: ["one", "two"][..if index > 0 { self.below(5).saturating_sub(2) as usize } else { 0 }]
+                .iter()
+                .map(|command| (*command).to_owned())
+                .collect(),
+            gate_timeout: self.seconds(1, 30),
             stop_timeout: self.seconds(1, LONGEST_STOP.as_secs()),
             prove: index > 0 && self.one_in(3),
             kept: index > 0 && self.one_in(4),

@@ -1,4 +1,4 @@
-//! Whether the programs of daemons and cron jobs are there, and may be started by their users.
+//! Whether the programs of daemons, cron jobs and `before` are there, and may be started by their users.
 
 use super::super::source::{DEFAULT_PATH, find_program};
 use super::super::{App, Config, CronJob, Daemon, Disk, Task};
@@ -50,7 +50,7 @@ fn ours() -> String {
 
 impl Check<'_> {
     pub(super) fn task(&mut self, key: &str, start: &Start<'_>) {
-        let Start { kind, app, task, path } = start;
+        let Start { app, task, .. } = start;
         if let Some(user) = &task.user {
             self.user(&format!("{key}.user"), user);
         }
@@ -60,10 +60,33 @@ impl Check<'_> {
             self.directory(&format!("{key}.chdir"), chdir, &identity);
         }
         let directory = task.chdir.as_deref().or(app.map(|app| app.chdir.as_path()));
-        let Some(name) = task.command.first() else { return };
+        self.command(&format!("{key}.command"), &task.command, start, directory, &identity);
+    }
+
+    /// The commands of `before`.
+    pub(super) fn gates(&mut self, app: &App, identity: &Identity) {
+        let task = Task::default();
+        let start = Start { kind: "apps", app: Some(app), task: &task, path: ours() };
+        for (index, command) in app.before.iter().enumerate() {
+            let key = format!("apps.{}.before[{index}]", app.name);
+            self.command(&key, command, &start, Some(&app.chdir), identity);
+        }
+    }
+
+    /// The program of a command is there, and may be executed.
+    fn command(
+        &mut self,
+        key: &str,
+        command: &[String],
+        start: &Start<'_>,
+        directory: Option<&Path>,
+        identity: &Identity,
+    ) {
+        let Start { kind, app, path, .. } = start;
+        let Some(name) = command.first() else { return };
         if name.contains('/') && !Path::new(name).is_absolute() && directory.is_none() {
             let what = format!("`{name}` is a relative path, and the job has no directory");
-            self.add(&format!("{key}.command"), what, "give it `chdir`, or write the whole path");
+            self.add(key, what, "give it `chdir`, or write the whole path");
             return;
         }
         let Some(found) = start.program(name, directory.unwrap_or(Path::new("/"))) else {
@@ -79,12 +102,12 @@ impl Check<'_> {
                 (_, Some(_)) => "it is neither in the app's virtualenv nor on PATH".to_owned(),
                 _ => format!("it is not on the PATH of {kind}, {path}; `app` adds the virtualenv of an app"),
             };
-            self.add(&format!("{key}.command"), format!("there is no program `{name}`"), hint);
+            self.add(key, format!("there is no program `{name}`"), hint);
             return;
         };
         if let Err(why) = identity.may_execute(&found) {
             let what = format!("`{}` cannot be executed by {}: {why}", found.display(), identity.name);
-            self.add(&format!("{key}.command"), what, "");
+            self.add(key, what, "");
         }
     }
 }

@@ -8,6 +8,7 @@ fn process(opened: bool) -> Process {
         child: CHILD,
         pid: Some(42),
         generation: 3,
+        gate: None,
         spawned: Time(5),
         opened,
         load: super::super::Load::Low,
@@ -74,6 +75,7 @@ fn events() -> Vec<(&'static str, Event)> {
         pool: 1,
         slot: 0,
         generation: 4,
+        gate: None,
         role: Role::Next,
         within: Duration::from_secs(30),
     };
@@ -130,6 +132,7 @@ fn row(step: &Transition) -> String {
             Outcome::Refused { .. } => " !refused",
             Outcome::Lost { .. } => " !lost",
             Outcome::Died { .. } => " !died",
+            Outcome::Passed { .. } => " !passed",
             Outcome::Gone { .. } => " !gone",
             Outcome::Abandoned { .. } => " !abandoned",
         };
@@ -687,4 +690,23 @@ fn the_end_of_a_process_goes_before_the_end_of_its_channel() {
     assert_eq!(reason, "closed its control channel while it ran");
     let (_, ready) = states().swap_remove(7);
     assert_eq!(ready.step(Event::Cut(Break::Garbled), NOW).state.deadline(), Some(NOW));
+}
+
+#[test]
+fn a_gate_has_its_end_for_a_success_and_anything_else_for_a_failed_boot() {
+    let gate = || {
+        let process = Process { gate: Some(0), ..process(false) };
+        let (deadline, within) = (NOW, Duration::from_secs(30));
+        State::Booting { process, role: Role::Next, deadline, within }
+    };
+    for (event, becomes) in [
+        (Event::Exited(Exit::Code(0)), "Empty !passed"),
+        (Event::Exited(Exit::Code(1)), "Empty !refused !died"),
+        (Event::Exited(Exit::Signal(9)), "Empty !refused !died"),
+        (Event::Failed("exit 1".to_owned()), "Failing !refused"),
+        (Event::Time, "Failing +term !refused"),
+        (Event::Kill { until: NOW }, "Killing +term"),
+    ] {
+        assert_eq!(row(&gate().step(event.clone(), NOW)), becomes, "{event:?}");
+    }
 }
