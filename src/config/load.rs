@@ -4,7 +4,7 @@ use super::app::App;
 use super::cronjob::CronJob;
 use super::located::{At, File, Node, Report};
 use super::names::{Kind, Names};
-use super::places;
+use super::places::Places;
 use super::problem::{Complaint, Place, Problem};
 use super::sandbox::SANDBOXES;
 use super::site::{self, Site, render_host};
@@ -150,10 +150,10 @@ pub(crate) fn examine(
     let config = read_files(path, &mut report, |config, tops, report| {
         is_good = report.problems.is_empty();
         let (problems, warnings) = look(config, is_good);
+        let places = Places::of(tops);
         for (found, all) in [(problems, &mut report.problems), (warnings, &mut report.warnings)] {
-            let certain =
-                found.into_iter().filter(|one| is_good || places::is_certain(config, tops, &one.key));
-            all.extend(certain.map(|one| places::located(tops, one)));
+            let certain = found.into_iter().filter(|one| is_good || places.is_certain(config, &one.key));
+            all.extend(certain.map(|one| places.located(one)));
         }
     });
     let Report { mut problems, warnings, files, .. } = report;

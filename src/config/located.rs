@@ -100,7 +100,7 @@ impl File {
 
     /// The place of a byte of it.
     fn place(&self, offset: usize, key: String) -> Place {
-        let (line, column) = self.lines.position(&self.text, offset);
+        let (line, column) = self.lines.position(offset);
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Place { file: self.name.clone(), line: number(line), column: number(column), key }
     }

@@ -4,60 +4,85 @@ use super::Config;
 use super::located::Node;
 use super::problem::Problem;
 use super::shape::Shape;
+use std::collections::HashMap;
 
-/// The problem at its place, which knows its key only, `sites[1].locations[0].to.root`, numbered through all files: the
-/// main one and those that it includes. Of a key that is not written there it is the place of what it would stand in.
-pub(super) fn located(tops: &[Node<'_>], problem: Problem) -> Problem {
-    if problem.line > 0 {
-        return problem;
-    }
-    let Some((top, key)) = own_file(tops, &problem.key) else { return problem };
-    let (node, rest) = descend(top.clone(), &key);
-    let place = node.place();
-    let key = format!("{}{rest}", place.key).trim_start_matches('.').to_owned();
-    // What stands nowhere has no line.
-    let (line, column) = if key == rest { (0, 0) } else { (place.line, place.column) };
-    Problem { file: place.file, line, column, key, ..problem }
+/// The sections of all files of which there may be many, each found once.
+pub(super) struct Places<'t, 'a> {
+    tops: &'t [Node<'a>],
+    /// By their keys, `sites[1]` and `apps.shop`, numbered through all files: the main one and those that it includes.
+    sections: HashMap<String, Node<'a>>,
+    sites: usize,
+    jobs: usize,
 }
 
-/// Whether the key means the same in what was read as in the files, of which mistakes may have been left out.
-pub(super) fn is_certain(config: &Config, tops: &[Node<'_>], key: &str) -> bool {
-    let count = |list: &str| {
-        let lists = tops.iter().filter_map(|top| top.field(list)?.items().ok());
-        lists.map(|items| items.len()).sum::<usize>()
-    };
-    let Some((number, rest)) = key.strip_prefix("sites").and_then(numbered) else {
-        return !key.starts_with("cron[") || config.cron.len() == count("cron");
-    };
-    let read = number.parse::<usize>().ok().and_then(|number| config.sites.get(number));
-    let Some(site) = read.filter(|_| config.sites.len() == count("sites")) else { return false };
-    let list = |name: &str| {
-        let (top, key) = own_file(tops, &format!("sites[{number}].{name}"))?;
-        descend(top.clone(), &key).0.items().ok().map(|items| items.len())
-    };
-    match rest {
-        _ if rest.starts_with(".locations") => list("locations") == Some(site.locations.len()),
-        _ if rest.starts_with(".listen") => list("listen") == Some(site.listen.len()),
-        _ => true,
-    }
-}
-
-/// The file that has it, and its key there.
-fn own_file<'t, 'a>(tops: &'t [Node<'a>], key: &str) -> Option<(&'t Node<'a>, String)> {
-    for list in ["sites", "cron"] {
-        let Some((number, rest)) = key.strip_prefix(list).and_then(numbered) else { continue };
-        let mut number = number.parse::<usize>().ok()?;
-        for top in tops {
-            let here = top.field(list).and_then(|list| list.items().ok()).map_or(0, |items| items.len());
-            if number < here {
-                return Some((top, format!("{list}[{number}]{rest}")));
+impl<'t, 'a> Places<'t, 'a> {
+    pub(super) fn of(tops: &'t [Node<'a>]) -> Self {
+        let mut places = Self { tops, sections: HashMap::new(), sites: 0, jobs: 0 };
+        for (name, value) in tops.iter().flat_map(Node::fields) {
+            let count = match name {
+                "sites" => &mut places.sites,
+                "cron" => &mut places.jobs,
+                _ => {
+                    let named =
+                        value.entries().into_iter().map(|(entry, node)| (format!("{name}.{entry}"), node));
+                    places.sections.extend(named);
+                    continue;
+                }
+            };
+            for node in value.items().unwrap_or_default() {
+                places.sections.insert(format!("{name}[{count}]"), node);
+                *count += 1;
             }
-            number -= here;
         }
-        return None;
+        places
     }
-    // A name is in one file only: where most of the key is written.
-    tops.iter().min_by_key(|top| descend((*top).clone(), key).1.len()).map(|top| (top, key.to_owned()))
+
+    /// The problem at its place, which knows its key only, `sites[1].locations[0].to.root`. Of a key that is not written
+    /// there it is the place of what it would stand in.
+    pub(super) fn located(&self, problem: Problem) -> Problem {
+        if problem.line > 0 {
+            return problem;
+        }
+        let Some((node, rest)) = self.find(&problem.key) else { return problem };
+        let place = node.place();
+        let key = format!("{}{rest}", place.key).trim_start_matches('.').to_owned();
+        // What stands nowhere has no line.
+        let (line, column) = if key == rest { (0, 0) } else { (place.line, place.column) };
+        Problem { file: place.file, line, column, key, ..problem }
+    }
+
+    /// Whether the key means the same in what was read as in the files, of which mistakes may have been left out.
+    pub(super) fn is_certain(&self, config: &Config, key: &str) -> bool {
+        let Some((number, rest)) = key.strip_prefix("sites").and_then(numbered) else {
+            return !key.starts_with("cron[") || config.cron.len() == self.jobs;
+        };
+        let read = number.parse::<usize>().ok().and_then(|number| config.sites.get(number));
+        let Some(site) = read.filter(|_| config.sites.len() == self.sites) else { return false };
+        let node = self.sections.get(&format!("sites[{number}]"));
+        let list = |name: &str| node?.field(name)?.items().ok().map(|items| items.len());
+        match rest {
+            _ if rest.starts_with(".locations") => list("locations") == Some(site.locations.len()),
+            _ if rest.starts_with(".listen") => list("listen") == Some(site.listen.len()),
+            _ => true,
+        }
+    }
+
+    /// As far as the key is written; second: the rest of it.
+    fn find<'k>(&self, key: &'k str) -> Option<(Node<'a>, &'k str)> {
+        // One name may be the beginning of another.
+        let ends = key.match_indices(['.', '[']).map(|(at, _)| at).chain([key.len()]);
+        let mut sections = ends.collect::<Vec<_>>().into_iter().rev().filter_map(|end| {
+            let (section, rest) = key.split_at_checked(end)?;
+            Some((self.sections.get(section)?, rest))
+        });
+        if let Some((node, rest)) = sections.next() {
+            return Some(descend(node.clone(), rest));
+        }
+        // What is not in a section is in one file only: where most of the key is written.
+        let is_numbered = |list| key.strip_prefix(list).is_some_and(|rest| rest.starts_with('['));
+        let tops = self.tops.iter().filter(|_| !["sites", "cron"].into_iter().any(is_numbered));
+        tops.map(|top| descend(top.clone(), key)).min_by_key(|(_, rest)| rest.len())
+    }
 }
 
 /// `[3]` and what follows.

@@ -42,8 +42,16 @@ impl Shape<'_> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Bytes of text that [`shape`] has walked through: what reading costs.
+    pub(super) static WALKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// One level of a piece of RON that is known to be well-formed.
 pub(super) fn shape(text: &str) -> Shape<'_> {
+    #[cfg(test)]
+    WALKED.set(WALKED.get() + text.len());
     let rest = text.trim_start_matches(|char: char| char.is_ascii_alphanumeric() || char == '_');
     let name = text.get(..text.len() - rest.len()).unwrap_or_default();
     let string = rest.starts_with(['"', '#', '\'']);

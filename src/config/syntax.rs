@@ -61,7 +61,7 @@ fn bracket(text: &str, lines: &Lines, error: &Error, at: usize) -> Option<Found>
             Some((close, _)) if close == char => {}
             _ if place > at => return None,
             Some((close, opened)) => {
-                let (line, _) = lines.position(text, opened);
+                let (line, _) = lines.position(opened);
                 let bracket = text.get(opened..=opened).unwrap_or_default();
                 let what = format!(
                     "syntax error: `{char}` where `{close}` is missing: `{bracket}` is open since line {line}"
@@ -105,7 +105,7 @@ fn key_in_list(text: &str, lines: &Lines, at: usize) -> Option<Found> {
         }
     }
     let (_, opened) = open.pop().filter(|(char, _)| *char == '[' && rest.starts_with(':'))?;
-    let (line, _) = lines.position(text, opened);
+    let (line, _) = lines.position(opened);
     let what = format!("syntax error: a key in the list that is open since line {line}");
     Some((what, "is its `]` missing before it?", at))
 }
@@ -250,22 +250,24 @@ impl Iterator for Brackets<'_> {
 /// Where the lines of a text begin: a place is asked for once a value.
 pub(super) struct Lines {
     starts: Vec<usize>,
-    is_ascii: bool,
+    /// The bytes at which no character begins.
+    inner: Vec<usize>,
 }
 
 impl Lines {
     pub(super) fn of(text: &str) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let starts = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
-        Self { starts, is_ascii: text.is_ascii() }
+        let inner = (0..text.len()).filter(|at| !text.is_char_boundary(*at)).collect();
+        Self { starts, inner }
     }
 
     /// The line and the character of a byte.
-    pub(super) fn position(&self, text: &str, offset: usize) -> Position {
+    pub(super) fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
-        let before = text.get(start..offset).unwrap_or_default();
-        (line, if self.is_ascii { before.len() } else { before.chars().count() } + 1)
+        let characters = |end: usize| end - self.inner.partition_point(|inner| *inner < end);
+        (line, characters(offset) - characters(start) + 1)
     }
 
     /// The byte of a line and a character.

@@ -4,9 +4,11 @@ use super::*;
 use crate::h1::Settings;
 use crate::policy::Policies;
 use crate::route::{HostPattern, Matcher};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 
+mod linear;
 mod mistakes;
 mod reference;
 
@@ -15,6 +17,8 @@ mod reference;
 pub(super) struct Memory {
     files: BTreeMap<PathBuf, String>,
     env: BTreeMap<String, String>,
+    /// The files that were read.
+    read: RefCell<Vec<PathBuf>>,
 }
 
 impl Memory {
@@ -31,6 +35,7 @@ impl Memory {
 
 impl Source for Memory {
     fn read(&self, path: &Path) -> io::Result<String> {
+        self.read.borrow_mut().push(path.to_owned());
         self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
