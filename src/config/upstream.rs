@@ -4,8 +4,7 @@ use super::address::Address;
 use super::located::{At, Given, Node, Report};
 use super::problem::Complaint;
 use super::walk::{By, Choice, Form, Section, Walk};
-use crate::gateway::Protocol;
-use std::time::Duration;
+use crate::gateway::{Patience, Protocol};
 
 /// Servers that requests are balanced over.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,10 +15,8 @@ pub struct Upstream {
     pub(crate) protocol: Protocol,
     /// One or more.
     pub(crate) servers: Vec<Server>,
-    /// To connect; 3 s, 502... 504 when it runs out.
-    pub connect_timeout: Duration,
-    /// Silence before the first byte of the response and between two reads; 60 s, 504.
-    pub(crate) timeout: Duration,
+    /// How long one is waited for.
+    pub patience: Patience,
     /// Idle connections kept per worker; 32.
     pub keepalive: u32,
 }
@@ -39,8 +36,7 @@ impl Default for Upstream {
             name: String::new(),
             protocol: Protocol::Http,
             servers: Vec::new(),
-            connect_timeout: Duration::from_secs(3),
-            timeout: Duration::from_secs(60),
+            patience: Patience::default(),
             keepalive: 32,
         }
     }
@@ -61,8 +57,8 @@ impl Section for Upstream {
         keys.key("protocol", &mut Choice(&mut self.protocol, &PROTOCOLS, &["FastCgi", "Uwsgi"]));
         keys.key("balance", &mut Choice(&mut (), &[("RoundRobin", ())], &["LeastConnections", "Hash"]));
         keys.need("servers", "[\"127.0.0.1:9000\"]", &mut By(&mut self.servers, servers));
-        keys.key("connect_timeout", &mut self.connect_timeout);
-        keys.key("timeout", &mut self.timeout);
+        keys.key("connect_timeout", &mut self.patience.connect);
+        keys.key("timeout", &mut self.patience.silence);
         keys.key("keepalive", &mut self.keepalive);
     }
 

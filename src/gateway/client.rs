@@ -31,13 +31,19 @@ const IDLE: Duration = Duration::from_millis(1_500);
 /// Never kept longer than this.
 const IDLE_MOST: Duration = Duration::from_secs(60);
 
-/// How long an upstream is waited for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Patience {
-    /// For a connection.
-    pub(crate) connect: Duration,
-    /// For the next byte, in either direction.
+/// How long an upstream is waited for; 504 when it runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a connection; 3 s.
+    pub connect: Duration,
+    /// For the next byte, in either direction; 60 s.
     pub(crate) silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), silence: Duration::from_secs(60) }
+    }
 }
 
 /// What comes out of a [`Client`].

@@ -12,7 +12,8 @@ pub(crate) mod ready;
 mod request;
 pub(crate) mod scgi;
 
-pub(crate) use client::{Again, Client, Output, Patience};
+pub use client::Patience;
+pub(crate) use client::{Again, Client, Output};
 pub(crate) use codec::Protocol;
 pub(crate) use http1::{BodyEncoder, Response};
 pub use request::Request;

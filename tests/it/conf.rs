@@ -106,7 +106,7 @@ fn the_reference_tells_the_truth_about_defaults() {
     assert_eq!(wsgi.python, shop.home.clone().expect("given").join("bin/python"));
     let server = &reference.upstreams[0];
     let proxy = load(&directory().join("proxy.ron"));
-    assert_eq!(server.connect_timeout, proxy.upstreams[0].connect_timeout);
+    assert_eq!(server.patience.connect, proxy.upstreams[0].patience.connect);
     assert_eq!(server.keepalive, proxy.upstreams[0].keepalive);
     let cron = load(&directory().join("cron.ron"));
     assert_eq!(reference.cron[0].overlap, cron.cron[0].overlap);

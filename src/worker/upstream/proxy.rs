@@ -7,7 +7,7 @@ use crate::balance::Balancer;
 use crate::buf::Segment;
 use crate::config::{Address, Config, Upstream};
 use crate::event::{Endpoint, Read, Readiness};
-use crate::gateway::{self, Again, Output, Patience};
+use crate::gateway::{self, Again, Output};
 use crate::http::BodyLength;
 use crate::http::fault::Fault;
 use crate::slab::Key;
@@ -134,8 +134,7 @@ impl ProxyRun {
     ) -> Result<Self, Fault> {
         let Drive { owner, config, cx, .. } = drive;
         let described = config.upstreams.get(upstream).ok_or(Fault::Refused)?;
-        let patience = Patience { connect: described.connect_timeout, silence: described.timeout };
-        let client = gateway::Client::new(described.protocol, request, body, patience, cx.now);
+        let client = gateway::Client::new(described.protocol, request, body, described.patience, cx.now);
         let mut run = Self { upstream, server: 0, link: None, failed: Vec::new(), client };
         run.try_next(*owner, cx)?;
         Ok(run)
