@@ -131,14 +131,14 @@ pub(super) struct Look {
 
 /// How a thing is; what is worst comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Health {
+pub(super) enum Health {
     Failed,
     Ailing,
     Good,
 }
 
 impl Health {
-    fn of_pool(pool: &PoolStatus) -> Self {
+    pub(super) fn of_pool(pool: &PoolStatus) -> Self {
         match pool.state.as_str() {
             "failed" => Self::Failed,
             "starting" | "waiting" | "stopped" => Self::Ailing,
@@ -147,7 +147,7 @@ impl Health {
         }
     }
 
-    fn of_job(job: &JobStatus) -> Self {
+    pub(super) fn of_job(job: &JobStatus) -> Self {
         let last = job.history.first().map_or("ok", |run| &run.outcome);
         // Skipped, or told to end.
         let harmless = ["ok", "skipped: ", "ended: "].iter().any(|start| last.starts_with(start));
@@ -155,12 +155,13 @@ impl Health {
     }
 
     /// SGR of ECMA-48: red and yellow.
-    fn colour(self) -> Option<u8> {
-        match self {
-            Self::Failed => Some(31),
-            Self::Ailing => Some(33),
-            Self::Good => None,
-        }
+    pub(super) fn paint(self, line: &str) -> String {
+        let colour = match self {
+            Self::Failed => 31,
+            Self::Ailing => 33,
+            Self::Good => return line.to_owned(),
+        };
+        format!("\x1b[{colour}m{line}\x1b[0m")
     }
 }
 
@@ -185,36 +186,21 @@ impl Page {
 
     /// `line` steers no terminal.
     fn line_of(&mut self, health: Health, line: &str) {
+        let line = if self.look.coloured { health.paint(line) } else { line.to_owned() };
         // Writing to a String cannot fail.
-        let _ = match health.colour().filter(|_| self.look.coloured) {
-            Some(colour) => writeln!(self.text, "\x1b[{colour}m{line}\x1b[0m"),
-            None => writeln!(self.text, "{line}"),
-        };
+        let _ = writeln!(self.text, "{line}");
     }
 }
 
 /// The whole status.
 pub(super) fn table(status: &Status, look: Look) -> String {
     let mut page = Page { text: String::new(), look };
-    let Status { version, mode, pid, generation, uptime_seconds, .. } = status;
-    let up = duration(*uptime_seconds);
-    page.line(&format!("hatchery {version}  {mode}  pid {pid}  generation {generation}  up {up}"));
+    page.line(&summary(status));
     if let Some(config) = &status.config {
         page.line(&format!("  configuration {}", config.display()));
     }
     status.listeners.iter().for_each(|listener| page.line(&format!("  listening on {listener}")));
-    for (what, error) in [("reload", &status.last_reload_error), ("upgrade", &status.last_upgrade_error)] {
-        if let Some(error) = error {
-            let error = text::record(error.trim_end());
-            page.line_of(Health::Failed, &format!("  last {what} failed: {error}"));
-        }
-    }
-    for LogStatus { log, path, since, error, lines, bytes } in &status.logs {
-        let text = format!(
-            "  {log} log {path}: cannot be written since {since}: {error}; lost {lines} lines ({bytes} bytes) or more"
-        );
-        page.line_of(Health::Failed, &text::line(&text));
-    }
+    problems(status).iter().for_each(|problem| page.line_of(Health::Failed, problem));
     let SandboxStatus { mode, applied, missing } = &status.sandbox;
     if !mode.is_empty() {
         let without =
@@ -223,6 +209,26 @@ pub(super) fn table(status: &Status, look: Look) -> String {
     }
     page.text.push('\n');
     page.text + &units(status, look)
+}
+
+/// The server in one line.
+pub(super) fn summary(status: &Status) -> String {
+    let Status { version, mode, pid, generation, uptime_seconds, .. } = status;
+    let up = duration(*uptime_seconds);
+    format!("hatchery {version}  {mode}  pid {pid}  generation {generation}  up {up}")
+}
+
+/// What is wrong with the server itself; each steers no terminal and may have several lines.
+pub(super) fn problems(status: &Status) -> Vec<String> {
+    let last = [("reload", &status.last_reload_error), ("upgrade", &status.last_upgrade_error)];
+    let last = last.into_iter().filter_map(|(what, error)| {
+        Some(format!("  last {what} failed: {}", text::record(error.as_ref()?.trim_end())))
+    });
+    let log = |LogStatus { log, path, since, error, lines, bytes }: &LogStatus| {
+        let lost = format!("lost {lines} lines ({bytes} bytes) or more");
+        text::line(&format!("  {log} log {path}: cannot be written since {since}: {error}; {lost}"))
+    };
+    last.chain(status.logs.iter().map(log)).collect()
 }
 
 /// The units alone.
@@ -373,7 +379,7 @@ fn show_jobs(jobs: &[JobStatus], page: &mut Page) {
     }
 }
 
-fn row_of_job(job: &JobStatus) -> String {
+pub(super) fn row_of_job(job: &JobStatus) -> String {
     let next = match (&job.next, job.next_in_seconds) {
         (Some(at), Some(seconds)) => format!("in {} ({at})", duration(seconds)),
         (at, _) => at.clone().unwrap_or_else(|| "never".to_owned()),
@@ -403,7 +409,7 @@ pub(super) fn is_coloured() -> bool {
 }
 
 /// `7s`, `3m`, `5h`, `12d`.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m", seconds / 60),
@@ -413,7 +419,7 @@ fn duration(seconds: u64) -> String {
 }
 
 /// `12.3MiB`.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const MIB: f64 = (1 << 20) as f64;
     format!("{:.1}MiB", bytes as f64 / MIB)
 }
@@ -453,6 +459,7 @@ mod tests {
 
     fn busy() -> Status {
         let worker = ChildStatus {
+            cpu_ms: 0,
             pid: 4712,
             number: 0,
             generation: 3,

@@ -1,17 +1,24 @@
-//! `hatchery top`: what `status` shows, again and again.
+//! `hatchery top`: the processes of the server, again and again. What is drawn and what keys do is decided by `view`.
 
+mod keys;
+mod view;
+
+use super::Failure;
 use super::locate::Master;
-use super::status::{Look, fetch, fetch_within, table};
-use super::{Failure, print};
-use crate::control::text;
+use super::status::{fetch, fetch_within, is_coloured};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{clock, terminal};
+use crate::timer::Time;
 use clap::Args;
+use keys::Keys;
 use nix::sys::signal::{Signal, raise};
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use nix::sys::termios::Termios;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use view::View;
 
 /// From one picture to the next.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -19,12 +26,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// A master that does not answer by then is said to hang; keys and signals wait as long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Its screen has room.
-const LOOK: Look = Look { verbose: true, coloured: false };
-
-/// Show the running server as `status -v` does, live; Ctrl-C, or q and Enter, ends it
+/// Show the processes of the running server, live; q or Ctrl-C ends it
 ///
-/// Where the output is not a terminal, once.
+/// c, m, r and n sort by processor, memory, requests and name, s by the next of them. The arrows, page keys, Home and End
+/// scroll, as do j and k.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -33,16 +38,25 @@ pub(super) struct Arguments {
 
 /// Draws until it is told to end.
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let mut shown = table(&*fetch(&arguments.master)?, LOOK);
-    if !io::stdout().is_terminal() {
-        return print(&shown);
+    let mut view = View::default();
+    view.take(&*fetch(&arguments.master)?, clock::now());
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        let text = "top needs a terminal to draw on and to read keys from; `hatchery status -v` prints the same once";
+        return Err(Failure::Failed(text.to_owned()));
     }
     let broken = |error: io::Error| Failure::Failed(format!("cannot draw: {error}"));
     let mut watch = Watch::new().map_err(broken)?;
+    // A panic may end the process without dropping anything.
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        leave();
+        told(panic);
+    }));
     let mut screen = Screen::enter().map_err(broken)?;
+    let mut due = clock::now().after(PERIOD);
     loop {
-        screen.draw(&shown).map_err(broken)?;
-        match watch.wait().map_err(broken)? {
+        screen.draw(&mut view).map_err(broken)?;
+        match watch.wait(due).map_err(broken)? {
             Next::End => return Ok(0),
             Next::Suspend => {
                 drop(screen);
@@ -50,19 +64,28 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
                 let _ = raise(Signal::SIGSTOP);
                 screen = Screen::enter().map_err(broken)?;
             }
+            Next::Keys(typed) => {
+                if !typed.into_iter().all(|key| view.press(key)) {
+                    return Ok(0);
+                }
+            }
             Next::Draw => {}
         }
-        shown = match fetch_within(&arguments.master, PATIENCE) {
-            Ok(status) => table(&status, LOOK),
-            // It may be about to start again.
-            Err(Failure::Usage(text) | Failure::Failed(text)) => text,
-        };
+        if clock::now() >= due {
+            match fetch_within(&arguments.master, PATIENCE) {
+                Ok(status) => view.take(&status, clock::now()),
+                // It may be about to start again.
+                Err(Failure::Usage(text) | Failure::Failed(text)) => view.lack(&text),
+            }
+            due = clock::now().after(PERIOD);
+        }
     }
 }
 
 /// What comes next.
 enum Next {
     Draw,
+    Keys(Vec<keys::Key>),
     Suspend,
     End,
 }
@@ -70,8 +93,7 @@ enum Next {
 /// What is waited for between two pictures.
 struct Watch {
     signals: Signals,
-    /// Somebody may type.
-    typing: bool,
+    keys: Keys,
 }
 
 impl Watch {
@@ -84,66 +106,76 @@ impl Watch {
             signals::SIGTSTP,
             signals::SIGWINCH,
         ];
-        Ok(Self { signals: Signals::new(&signals)?, typing: io::stdin().is_terminal() })
+        Ok(Self { signals: Signals::new(&signals)?, keys: Keys::default() })
     }
 
-    /// Until the next picture is due, the window has changed, or somebody says something.
-    fn wait(&mut self) -> io::Result<Next> {
-        let now = clock::now();
+    /// Until the next status is due, the window has changed, or somebody says something.
+    fn wait(&mut self, due: Time) -> io::Result<Next> {
         let stdin = io::stdin();
         let mut set = Set::new();
         set.add(self.signals.descriptor(), false, Interest::READ);
-        if self.typing {
-            set.add(stdin.as_fd(), true, Interest::READ);
-        }
-        let typed = set.wait(now, Some(now.after(PERIOD)))?.iter().any(|ready| ready.token);
-        if typed && self.is_told_to_end() {
-            return Ok(Next::End);
-        }
-        let mut next = Next::Draw;
+        set.add(stdin.as_fd(), true, Interest::READ);
+        let typed = set.wait(clock::now(), Some(due))?.iter().any(|ready| ready.token);
         for signal in self.signals.pending() {
             match signal {
                 signals::SIGWINCH => {}
-                signals::SIGTSTP => next = Next::Suspend,
+                signals::SIGTSTP => return Ok(Next::Suspend),
                 _ => return Ok(Next::End),
             }
         }
-        Ok(next)
-    }
-
-    /// The terminal gives whole lines.
-    fn is_told_to_end(&mut self) -> bool {
-        let mut line = [0; 256];
-        match io::stdin().lock().read(&mut line) {
-            Ok(length) if length > 0 => line.iter().take(length).any(|byte| matches!(byte, b'q' | b'Q')),
-            _ => {
-                self.typing = false;
-                false
-            }
+        if !typed {
+            return Ok(Next::Draw);
+        }
+        let mut bytes = [0; 256];
+        match nix::unistd::read(&stdin, &mut bytes) {
+            // The terminal has gone.
+            Ok(0) | Err(nix::errno::Errno::EIO) => Ok(Next::End),
+            Ok(length) => Ok(Next::Keys(self.keys.feed(bytes.get(..length).unwrap_or_default()))),
+            Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => Ok(Next::Draw),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-/// The terminal's other screen; the usual one comes back in the end.
+/// How the terminal was before, while its other screen is shown.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// The terminal's other screen, with keys as they are typed; the usual one comes back in the end.
 struct Screen;
 
 impl Screen {
     /// Other screen, no cursor, long lines are cut (ECMA-48 and xterm's private modes 1049, 25, 7).
     fn enter() -> io::Result<Self> {
+        let before = terminal::give_keys(io::stdin().as_fd())?;
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
         let screen = Self;
         put("\x1b[?1049h\x1b[?25l\x1b[?7l")?;
         Ok(screen)
     }
 
-    fn draw(&mut self, text: &str) -> io::Result<()> {
-        put(&picture(text, terminal::rows(io::stdout().as_fd())))
+    fn draw(&mut self, view: &mut View) -> io::Result<()> {
+        let size = terminal::size(io::stdout().as_fd()).unwrap_or((24, 80));
+        let coloured = is_coloured();
+        let paint = |(health, line): (super::status::Health, String)| {
+            if coloured { health.paint(&line) } else { line }
+        };
+        let lines: Vec<String> = view.lines(size).into_iter().map(paint).collect();
+        // Each line is cleared to its end, and what is below the last one.
+        put(&format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n")))
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A terminal that has gone needs no restoring.
+        leave();
+    }
+}
+
+/// Once: a terminal that has gone needs no restoring.
+fn leave() {
+    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         let _ = put("\x1b[?7h\x1b[?25h\x1b[?1049l");
+        terminal::put_back(io::stdin().as_fd(), &before);
     }
 }
 
@@ -151,27 +183,4 @@ fn put(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
-}
-
-/// The text over what was there before, as far as there are rows.
-fn picture(text: &str, rows: Option<u16>) -> String {
-    let rows = rows.map_or(usize::MAX, usize::from);
-    let lines: Vec<String> = text.lines().take(rows).map(text::line).collect();
-    // Each line is cleared to its end, and what is below the last one.
-    format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::picture;
-
-    #[test]
-    fn a_picture_fits_the_window_and_covers_the_one_before() {
-        assert_eq!(picture("one\ntwo\nthree\n", Some(2)), "\x1b[Hone\x1b[K\r\ntwo\x1b[K\x1b[J");
-        assert_eq!(
-            picture("a\x1b[2Jb\n", None),
-            "\x1b[Ha\\x1b[2Jb\x1b[K\x1b[J",
-            "what it shows cannot steer it"
-        );
-    }
 }

@@ -330,6 +330,9 @@ pub struct ChildStatus {
     pub last_exit: Option<String>,
     /// Resident memory in bytes.
     pub rss_bytes: u64,
+    /// Time of processors that it has used, in milliseconds.
+    #[serde(default)]
+    pub(crate) cpu_ms: u64,
     /// Requests served (workers), connections open (workers).
     pub requests: Option<u64>,
     /// Open client connections (workers only).

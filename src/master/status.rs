@@ -160,6 +160,7 @@ impl Master {
             uptime_seconds: now.since(view.since).as_secs(),
             restarts: view.restarts,
             last_exit: view.last_exit.clone(),
+            cpu_ms: view.pid.and_then(process::cpu_time).map_or(0, |used| used.as_millis() as u64),
             rss_bytes: view.pid.and_then(process::resident).unwrap_or(0),
             requests: worker.map(|(row, before)| board.requests(row).wrapping_sub(before)),
             connections: worker.map(|(row, _)| board.connections(row)),

@@ -765,48 +765,92 @@ fn a_temporary_directory_that_is_missing_is_refused_by_its_key() {
     assert!(ended.code == Some(1) && ended.stderr.contains("temp_dir"), "{ended:?}");
 }
 
-#[test]
-fn top_draws_on_the_other_screen_and_leaves_the_terminal_as_it_was() {
-    use nix::sys::signal::Signal;
-    use std::io::{Read as _, Write as _};
-    use std::os::fd::OwnedFd;
-    let server = Setup::new(HELLO).start();
-    let control = server.directory().path().join("control.sock");
-    let piped = server.command(&["top"]);
-    assert_eq!(piped.code, Some(0), "{piped:?}");
-    assert!(piped.stdout.starts_with("hatchery ") && !piped.stdout.contains('\x1b'), "{piped:?}");
-    for signal in [Some(Signal::SIGINT), None] {
-        let pair = nix::pty::openpty(None, None).unwrap();
-        let slave = |fd: &OwnedFd| fd.try_clone().unwrap();
-        let mut top = std::process::Command::new(binary())
-            .args(["top", "--control"])
-            .arg(&control)
-            .stdin(slave(&pair.slave))
-            .stdout(slave(&pair.slave))
-            .stderr(pair.slave)
-            .spawn()
-            .unwrap();
-        let mut terminal = std::fs::File::from(pair.master);
-        let mut seen = String::new();
+/// `hatchery top` on a terminal of so many rows.
+struct Top {
+    child: std::process::Child,
+    terminal: std::fs::File,
+    /// Its other end, whose settings are looked at.
+    slave: std::os::fd::OwnedFd,
+    seen: String,
+}
+
+impl Top {
+    fn start(server: &Server, rows: u16) -> Self {
+        let window = nix::pty::Winsize { ws_row: rows, ws_col: 70, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = nix::pty::openpty(Some(&window), None).unwrap();
+        let slave = || pair.slave.try_clone().unwrap();
+        // Its own: Ctrl-C and a new size are told to it.
+        let mut command = std::process::Command::new("setsid");
+        command.arg("--ctty").arg(binary()).args(["top", "--control"]);
+        command
+            .arg(server.directory().path().join("control.sock"))
+            .env("NO_COLOR", "1")
+            .stdin(slave())
+            .stdout(slave())
+            .stderr(slave());
+        let child = command.spawn().unwrap();
+        Self { child, terminal: std::fs::File::from(pair.master), slave: pair.slave, seen: String::new() }
+    }
+
+    /// Reads until what was drawn since the last call has this text, and returns it.
+    #[track_caller]
+    fn wait(&mut self, text: &str) -> String {
+        use std::io::Read as _;
+        use std::os::fd::AsFd as _;
         let mut buffer = [0; 4096];
-        // Two pictures, each from the first line on.
-        while seen.matches("\x1b[Hhatchery ").count() < 2 {
-            let length = terminal.read(&mut buffer).unwrap();
-            seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
-        }
-        assert!(seen.starts_with("\x1b[?1049h") && seen.contains("listening on"), "{seen:?}");
-        match signal {
-            Some(signal) => {
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(top.id() as i32), signal).unwrap()
+        loop {
+            if self.seen.contains(text) {
+                return std::mem::take(&mut self.seen);
             }
-            None => terminal.write_all(b"q\n").unwrap(),
+            let mut set = [nix::poll::PollFd::new(self.terminal.as_fd(), nix::poll::PollFlags::POLLIN)];
+            assert_eq!(nix::poll::poll(&mut set, 20_000u16), Ok(1), "{text:?} is not in {:?}", self.seen);
+            let length = self.terminal.read(&mut buffer).unwrap();
+            self.seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
         }
-        // Its end of the terminal closes with it: then reading is an error.
-        while let Ok(length) = terminal.read(&mut buffer) {
-            seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+
+    fn press(&mut self, keys: &str) {
+        use std::io::Write as _;
+        self.terminal.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn settings(&self) -> nix::sys::termios::Termios {
+        nix::sys::termios::tcgetattr(&self.slave).unwrap()
+    }
+}
+
+#[test]
+fn top_takes_keys_and_leaves_the_terminal_as_it_was() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::termios::LocalFlags;
+    let server = Setup::new(&format!("    workers: (processes: 9),\n{HELLO}")).start();
+    let piped = server.command(&["top"]);
+    assert_eq!((piped.code, &*piped.stdout), (Some(1), ""), "{piped:?}");
+    assert!(piped.stderr.contains("needs a terminal") && piped.stderr.contains("status -v"), "{piped:?}");
+    for end in ["q", "\x03", "", "x"] {
+        let mut top = Top::start(&server, 8);
+        let drawn = top.wait("1-5 of 9");
+        assert!(drawn.contains("\x1b[?1049h") && drawn.contains("\x1b[Hhatchery "), "{drawn:?}");
+        assert!(drawn.contains("sorted by cpu") && !top.settings().local_flags.contains(LocalFlags::ICANON));
+        top.press("n\x1b[F");
+        top.wait("sorted by name (s, or c m r n)  5-9 of 9");
+        top.press("\x1b[A");
+        top.wait(" 4-8 of 9");
+        match end {
+            "" => kill(nix::unistd::Pid::from_raw(top.child.id() as i32), Signal::SIGTERM).unwrap(),
+            // The window shrinks meanwhile.
+            "x" => {
+                let mut stty = std::process::Command::new("stty");
+                stty.args(["rows", "5", "cols", "9"]).stdin(top.slave.try_clone().unwrap());
+                assert!(stty.status().unwrap().success());
+                top.wait("sorted by\x1b[K");
+                top.press("q");
+            }
+            keys => top.press(keys),
         }
-        assert!(seen.ends_with("\x1b[?25h\x1b[?1049l"), "{seen:?}");
-        assert!(top.wait().unwrap().success());
+        top.wait("\x1b[?25h\x1b[?1049l");
+        assert!(top.child.wait().unwrap().success(), "{end:?}");
+        assert!(top.settings().local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO), "{end:?}");
     }
 }
 
