@@ -31,8 +31,8 @@ pub struct WorkerBoot {
     pub(crate) temp_dir: Option<OwnedFd>,
     /// For each of `config.apps` its pool on the board; a pool keeps its number as long as the master lives.
     pub(crate) app_pools: Vec<u16>,
-    /// Access log, opened for appending by the master.
-    pub(crate) access_log: Option<OwnedFd>,
+    /// Access logs (`config.access_logs()`), opened for appending by the master.
+    pub(crate) access_logs: Vec<OwnedFd>,
     /// It decides about a reload: what it cannot serve is to refuse it.
     pub(crate) candidate: bool,
 }

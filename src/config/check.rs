@@ -271,8 +271,10 @@ impl Check<'_> {
         if let Some(control) = &config.control {
             self.group("control.group", &control.path, control.group.as_deref(), control.access());
         }
-        if let Some(log) = config.log.access.as_ref().and_then(|access| access.path.as_ref()) {
-            self.writable_file("log.access.path", log, &me);
+        for (key, log) in config.access_logs() {
+            if let Some(path) = &log.path {
+                self.writable_file(&format!("{key}.path"), path, &me);
+            }
         }
         self.places();
         self.problems.extend(temp_dir(config));
@@ -295,17 +297,18 @@ impl Check<'_> {
         };
         let log = |path: &Path| PlaceOnDisk::through_links(path)?.admit_appending(&also);
         let control = |control: &Control| PlaceOnDisk::of(&control.path).map(drop);
-        let access = config.log.access.as_ref().and_then(|access| access.path.as_deref());
+        let logs =
+            config.access_logs().into_iter().filter_map(|(key, access)| Some((key, access.path.as_deref()?)));
+        let logs = logs.map(|(key, path)| (format!("{key}.path"), Some(log(path))));
         let tried = [
-            ("pid_file", config.pid_file.as_deref().map(pid_file)),
-            ("log.access.path", access.map(log)),
-            ("control", config.control.as_ref().map(control)),
+            ("pid_file".to_owned(), config.pid_file.as_deref().map(pid_file)),
+            ("control".to_owned(), config.control.as_ref().map(control)),
         ];
-        for (key, result) in tried {
+        for (key, result) in tried.into_iter().chain(logs) {
             if let Some(Err(error)) = result
                 && is_reason(&error)
             {
-                self.add(key, error.to_string(), "");
+                self.add(&key, error.to_string(), "");
             }
         }
     }

@@ -1,14 +1,16 @@
 //! `log: (…)`.
 
+use super::Config;
 use super::located::{Node, Report};
 use super::problem::Complaint;
 use super::shape::Shape;
-use super::walk::{By, Choice, Form, Or, Section, Walk};
+use super::walk::{By, Choice, Form, Or, Section, Value, Walk};
 use super::written::Written;
 use crate::accesslog::Format;
 use crate::h1::encode::is_ours;
 use crate::http::fields;
 use log::LevelFilter;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// What is logged, and where.
@@ -22,6 +24,9 @@ pub struct Log {
     pub(crate) request_id: Option<FieldName>,
 }
 
+/// Stands for no log, and for no field.
+const OFF: &str = "Off";
+
 /// Name of a header field that the connection does not write itself.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FieldName(String);
@@ -33,6 +38,44 @@ pub(crate) struct AccessLog {
     pub(crate) path: Option<PathBuf>,
     /// How a line looks.
     pub(crate) format: Format,
+}
+
+/// `log` of a site.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SiteLog {
+    access: SiteAccess,
+}
+
+/// Where the requests of a site are logged.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum SiteAccess {
+    /// Where those of all sites are that say nothing.
+    #[default]
+    AsServer,
+    /// There only; `None` (written `Off`): nowhere.
+    Own(Option<AccessLog>),
+}
+
+impl Config {
+    /// The access logs by what they are written to, each once, with the key of the first. Workers are given them in this
+    /// order.
+    pub(crate) fn access_logs(&self) -> Vec<(String, &AccessLog)> {
+        let sites = self.sites.iter().enumerate().filter_map(|(index, site)| match &site.log.access {
+            SiteAccess::Own(Some(log)) => Some((format!("sites[{index}].log.access"), log)),
+            SiteAccess::Own(None) | SiteAccess::AsServer => None,
+        });
+        let own = self.log.access.iter().map(|log| ("log.access".to_owned(), log));
+        let mut seen = HashSet::new();
+        own.chain(sites).filter(|(_, log)| seen.insert(&log.path)).collect()
+    }
+
+    /// That of a site, or of requests that are no site's.
+    pub(crate) fn access_log(&self, site: Option<usize>) -> Option<&AccessLog> {
+        match site.and_then(|site| self.sites.get(site)).map(|site| &site.log.access) {
+            Some(SiteAccess::Own(log)) => log.as_ref(),
+            Some(SiteAccess::AsServer) | None => self.log.access.as_ref(),
+        }
+    }
 }
 
 impl Default for Log {
@@ -56,8 +99,36 @@ impl Section for Log {
 
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("level", &mut self.level);
-        keys.key("access", &mut Or(&mut self.access, "Off"));
-        keys.key("request_id", &mut Or(&mut self.request_id, "Off"));
+        keys.key("access", &mut Or(&mut self.access, OFF));
+        keys.key("request_id", &mut Or(&mut self.request_id, OFF));
+    }
+}
+
+impl Section for SiteLog {
+    const MEANT: Option<&'static str> = Some("access");
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("access", &mut self.access);
+    }
+}
+
+impl Value for SiteAccess {
+    fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
+        let mut own = None;
+        let good = Or(&mut own, OFF).take(node, report);
+        *self = Self::Own(own);
+        good
+    }
+
+    fn clear(&mut self) {
+        *self = Self::Own(None);
+    }
+
+    fn written(&self) -> Written {
+        match self {
+            Self::AsServer => Written::Absent,
+            Self::Own(own) => Or(&mut own.clone(), OFF).written(),
+        }
     }
 }
 

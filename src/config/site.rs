@@ -6,7 +6,7 @@ use super::handler::Handler;
 use super::listen::Listen;
 use super::located::{At, Given, Node, Report};
 use super::location::{self, Location};
-use super::log::FieldName;
+use super::log::{FieldName, SiteLog};
 use super::problem::{Complaint, Place};
 use super::source::Source;
 use super::walk::{By, Form, Section, Walk};
@@ -35,6 +35,8 @@ pub struct Site {
     pub(crate) client_address: Option<FieldName>,
     /// Files with pages of the site's own for errors, by status.
     pub(crate) error_pages: Vec<(u16, PathBuf)>,
+    /// Where its requests are logged.
+    pub(crate) log: SiteLog,
     /// In the order of the file.
     pub(crate) locations: Vec<Location>,
 }
@@ -61,6 +63,7 @@ impl Default for Site {
             trusted_proxies: Vec::new(),
             client_address: None,
             error_pages: Vec::new(),
+            log: SiteLog::default(),
             locations: Vec::new(),
         }
     }
@@ -77,6 +80,7 @@ impl Section for Draft {
         keys.key("trusted_proxies", &mut self.site.trusted_proxies);
         keys.key("client_address", &mut self.site.client_address);
         keys.key("error_pages", &mut By(&mut self.site.error_pages, error_pages));
+        keys.key("log", &mut self.site.log);
         keys.key("locations", &mut By(&mut self.site.locations, location::read_all));
     }
 

@@ -303,6 +303,41 @@ fn none_is_what_a_key_s_name_for_none_is() {
     let log = |log: &str| load_text(&main(&format!("log: ({log})"))).unwrap().log;
     assert_eq!(log("access: None, request_id: None"), log("access: Off, request_id: Off"));
     assert!(log("level: None").access.is_some() && log("access: None").access.is_none());
+    let site =
+        |log: &str| load_text(&main("user: \"x\"").replace("locations", &format!("log: ({log}), locations")));
+    assert_eq!(site("access: None"), site("access: Off"));
+    assert!(site("access: Off").unwrap().access_log(Some(0)).is_none());
+}
+
+#[test]
+fn a_site_without_a_log_of_its_own_has_the_server_s_and_a_path_is_opened_once() {
+    let site = |name: &str, log: &str| {
+        format!("(names: [\"{name}\"], listen: [\":80\"], {log} locations: [(path: \"/\", to: Respond())])")
+    };
+    let own = "log: (access: (path: \"/a\", format: Json)),";
+    let text = format!(
+        "(log: (access: (path: \"/server\")), sites: [{}, {}, {}, {}, {}])",
+        site("a", own),
+        site("b", "log: (access: (path: \"/a\")),"),
+        site("c", "log: (access: Off),"),
+        site("d", "log: (access: (path: \"/dev/stdout\")),"),
+        site("e", ""),
+    );
+    let config = load_text(&text).unwrap();
+    let paths = |config: &Config| -> Vec<(String, Option<PathBuf>)> {
+        config.access_logs().into_iter().map(|(key, log)| (key, log.path.clone())).collect()
+    };
+    let file = |path: &str| Some(PathBuf::from(path));
+    let key = |site: u32| format!("sites[{site}].log.access");
+    let want = [("log.access".to_owned(), file("/server")), (key(0), file("/a")), (key(3), None)];
+    assert_eq!(paths(&config), want);
+    let of = |site| config.access_log(site).map(|log| (log.path.clone(), log.format));
+    let (json, combined) = (crate::accesslog::Format::Json, crate::accesslog::Format::Combined);
+    assert_eq!((of(Some(0)), of(Some(1))), (Some((file("/a"), json)), Some((file("/a"), combined))));
+    assert_eq!((of(Some(2)), of(Some(3))), (None, Some((None, combined))));
+    assert_eq!((of(Some(4)), of(None)), (Some((file("/server"), combined)), of(Some(4))));
+    let written = to_ron(&config);
+    assert_eq!(load_text(&written).as_ref(), Ok(&config), "{written}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use super::command::LogStatus;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// How busy a worker is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ pub enum Complaint {
 }
 
 /// From the master to a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
     /// Start accepting: the generation serves.
     Open,
@@ -61,8 +62,11 @@ pub(crate) enum ToWorker {
     },
     /// DEL and ADD the listeners again: an exclusive wake-up may have been lost with a worker that left.
     Rearm,
-    /// The access log was reopened; the new descriptor comes with this packet (SCM_RIGHTS).
-    AccessLog,
+    /// An access log was reopened; the new descriptor comes with this packet (SCM_RIGHTS).
+    AccessLog {
+        /// Which; `None`: standard output. A worker of an older generation may not have it.
+        path: Option<PathBuf>,
+    },
 }
 
 /// From a worker to the master.
@@ -171,8 +175,8 @@ impl Reader {
 impl ToWorker {
     /// The packet.
     #[must_use]
-    pub(crate) fn encode(self) -> Vec<u8> {
-        json(&self)
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        json(self)
     }
 
     /// The message in a packet, `None` if it is not one.
@@ -228,9 +232,11 @@ mod tests {
             ToWorker::Drain { within: 7 },
             ToWorker::Stop { within: u64::MAX },
             ToWorker::Rearm,
-            ToWorker::AccessLog,
+            ToWorker::AccessLog { path: None },
+            ToWorker::AccessLog { path: Some("/a b\"".into()) },
         ];
-        down.iter().for_each(|message| assert_eq!(ToWorker::decode(&message.encode()), Some(*message)));
+        down.iter()
+            .for_each(|message| assert_eq!(ToWorker::decode(&message.encode()), Some(message.clone())));
         let up = [
             ToMaster::Ready,
             ToMaster::Closed,

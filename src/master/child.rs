@@ -480,7 +480,7 @@ impl Worker {
     }
 
     /// Sends a message, with a descriptor if given.
-    pub(super) fn tell(&mut self, message: ToWorker, descriptor: Option<OwnedFd>) {
+    pub(super) fn tell(&mut self, message: &ToWorker, descriptor: Option<OwnedFd>) {
         if self.waiting.len() < WAITING {
             self.waiting.push_back((message.encode(), descriptor.map(Carried::from)));
         }

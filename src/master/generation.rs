@@ -3,7 +3,7 @@
 use super::gates;
 use super::listeners::{self, Inherited, Listening, Socket};
 use super::roots::Roots;
-use crate::config::{self, App, Config, Keep, Sandbox};
+use crate::config::{self, AccessLog, App, Config, Keep, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::templates::TemplatePlan;
 use crate::supervisor::{Plan, PoolPlan};
@@ -67,8 +67,8 @@ pub(super) struct Generation {
     /// Its addresses, bound.
     #[serde(with = "listeners::saved")]
     pub(super) listening: Vec<Listening>,
-    /// Its access log, opened for appending.
-    pub(super) access_log: Option<Carried>,
+    /// Its access logs, opened for appending, in the order of `Config::access_logs`.
+    pub(super) access_logs: Vec<Carried>,
     /// Its temporary directory, opened to look names up in it; `None`: it could not be, and nothing needs it.
     pub(super) temp_dir: Option<Carried>,
     /// For each app its pool.
@@ -141,12 +141,13 @@ impl Generation {
             config.daemons.iter().map(|daemon| numbers.of_daemon(&daemon.name)).collect::<Result<_, _>>()?;
         let roots = Roots::of(&config);
         let listening = listeners::bind(&config, open, inherited)?;
-        let access_log = open_access_log(&config, account.as_ref())?;
+        let open = |(key, log): &(String, &AccessLog)| open_access_log(key, log, account.as_ref());
+        let access_logs = config.access_logs().iter().map(open).collect::<Result<_, _>>()?;
         let config = Rc::new(config);
         Ok(Self {
             config,
             listening,
-            access_log,
+            access_logs,
             temp_dir,
             app_pools,
             daemon_pools,
@@ -272,13 +273,17 @@ impl Generation {
         self.daemon_accounts.get(daemon).and_then(Option::as_ref)
     }
 
-    /// Opens the access log again after it was moved away.
+    /// Opens an access log again after it was moved away.
     ///
     /// # Errors
     /// For the operator; the old one stays in use.
-    pub(super) fn reopen_access_log(&mut self) -> Result<(), String> {
-        self.access_log = open_access_log(&self.config, self.account.as_ref())?;
-        Ok(())
+    pub(super) fn reopen_access_log(&mut self, number: usize) -> Result<&Carried, String> {
+        let (logs, slot) = (self.config.access_logs(), self.access_logs.get_mut(number));
+        let (Some((key, log)), Some(slot)) = (logs.get(number), slot) else {
+            return Err("log.access: there is no such log".to_owned());
+        };
+        *slot = open_access_log(key, log, self.account.as_ref())?;
+        Ok(slot)
     }
 }
 
@@ -310,23 +315,22 @@ fn account_or(key: &str, name: Option<&str>, default: Option<&Account>) -> Resul
     if name.is_none() { Ok(default.cloned()) } else { account(key, name) }
 }
 
-fn open_access_log(config: &Config, account: Option<&Account>) -> Result<Option<Carried>, String> {
-    let Some(access) = &config.log.access else { return Ok(None) };
+fn open_access_log(key: &str, access: &AccessLog, account: Option<&Account>) -> Result<Carried, String> {
     let failed = |path: &Path, error: std::io::Error| {
         let hint =
             if error.kind() == std::io::ErrorKind::NotFound { "; its directory must exist" } else { "" };
-        format!("log.access.path: cannot open {}: {error}{hint}", path.display())
+        format!("{key}.path: cannot open {}: {error}{hint}", path.display())
     };
     match &access.path {
         Some(path) => {
             // A file of the workers' user is one that they write to anyway.
             let also: Vec<u32> = account.map(|account| account.uid).into_iter().collect();
             let opened = Place::through_links(path).and_then(|place| place.append(0o640, &also));
-            opened.map(|file| Some(file.into())).map_err(|error| failed(path, error))
+            opened.map(Carried::from).map_err(|error| failed(path, error))
         }
         None => {
             let own = sink::stream(std::io::stdout().as_fd());
-            own.map(|own| Some(own.into())).map_err(|error| failed(Path::new("standard output"), error))
+            own.map(Carried::from).map_err(|error| failed(Path::new("standard output"), error))
         }
     }
 }

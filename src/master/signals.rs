@@ -4,6 +4,7 @@ use super::Master;
 use super::child::{Child, Hearing, Held, Id, Role};
 use super::output::Output;
 use super::upgrade::verdict;
+use crate::config::AccessLog;
 use crate::control::exit::signal_name;
 use crate::control::worker::ToWorker;
 use crate::dispatch::Board;
@@ -13,6 +14,7 @@ use crate::sys::process::{self, Ended};
 use crate::sys::signals::{self, Signals};
 use crate::timer::Time;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Children that are taken in before the loop looks at everything else.
@@ -182,27 +184,43 @@ impl Master {
         if starved { Exit::OutOfMemory } else { exit }
     }
 
-    /// USR1: the access log was moved away. During a reload it waits for the end, when all workers use the same one.
+    /// USR1: access logs were moved away. During a reload it waits for the end, when all workers use the same ones.
     pub(super) fn reopen_logs(&mut self) {
         self.reopen = self.candidate.is_some();
         if self.reopen {
             return;
         }
-        if let Err(error) = self.current.reopen_access_log() {
-            log::error!(target: "hatchery", "the access log stays as it is: {error}");
-            return;
+        let config = Rc::clone(&self.current.config);
+        let logs = config.access_logs();
+        let numbered = logs.iter().enumerate();
+        let reopened = numbered.filter(|(number, (_, log))| self.reopen_log(*number, log)).count();
+        match (reopened, logs.len()) {
+            (_, 0) => log::info!(target: "hatchery", "received SIGUSR1; there is no log file to reopen"),
+            (0, _) => {}
+            (1, 1) => log::info!(target: "hatchery", "received SIGUSR1; the access log was reopened"),
+            (count, all) => {
+                log::info!(target: "hatchery", "received SIGUSR1; {count} of {all} access logs were reopened");
+            }
         }
-        let Some(log) = &self.current.access_log else {
-            log::info!(target: "hatchery", "received SIGUSR1; there is no log file to reopen");
-            return;
+    }
+
+    /// False: the old one stays in use, and the log says why.
+    fn reopen_log(&mut self, number: usize, settings: &AccessLog) -> bool {
+        let log = match self.current.reopen_access_log(number) {
+            Ok(log) => log,
+            Err(error) => {
+                log::error!(target: "hatchery", "the access log stays as it is: {error}");
+                return false;
+            }
         };
+        let message = ToWorker::AccessLog { path: settings.path.clone() };
         for child in self.children.values_mut() {
             let Some(worker) = child.role.worker_mut() else { continue };
             match log.try_clone() {
-                Ok(log) => worker.tell(ToWorker::AccessLog, Some(log)),
+                Ok(log) => worker.tell(&message, Some(log)),
                 Err(error) => log::error!(target: "hatchery", "a worker keeps the old access log: {error}"),
             }
         }
-        log::info!(target: "hatchery", "received SIGUSR1; the access log was reopened");
+        true
     }
 }

@@ -195,7 +195,8 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
             });
         }
     }
-    let access_log = worker.generation.access_log.as_ref().map(|log| log.try_clone()).transpose()?;
+    let logs = worker.generation.access_logs.iter().map(|log| log.try_clone());
+    let access_logs = logs.collect::<io::Result<_>>()?;
     Ok(WorkerBoot {
         config: worker.generation.config.clone(),
         listeners,
@@ -207,7 +208,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
         master,
         temp_dir: worker.generation.temp_dir.as_ref().map(|directory| directory.try_clone()).transpose()?,
         app_pools: worker.generation.app_pools.clone(),
-        access_log,
+        access_logs,
         candidate: worker.candidate,
     })
 }
@@ -216,7 +217,7 @@ fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
     let listeners = boot.listeners.iter().map(|listener| listener.fd.as_raw_fd());
     let wake = boot.wake.iter().map(|wake| wake.as_raw_fd());
     let others = boot
-        .access_log
+        .access_logs
         .iter()
         .chain(&boot.temp_dir)
         .chain([&boot.control, &boot.tell])

@@ -51,9 +51,9 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     show_title("hatchery: upgrade trial");
     let shared = Shared::of_file(state.board_file.as_fd(), WORDS);
     let shared = shared.map_err(|error| format!("cannot map shared memory: {error}"))?;
-    // Its log and directory for temporary files are not really there.
+    // Its logs and directory for temporary files are not really there.
     let mut generation = state.current;
-    (generation.access_log, generation.temp_dir) = (None, None);
+    (generation.access_logs, generation.temp_dir) = (Vec::new(), None);
     let worker = spawn::Worker {
         candidate: false,
         generation: &generation,

@@ -139,7 +139,7 @@ impl Context {
             master,
             temp_dir,
             app_pools,
-            access_log,
+            access_logs,
             candidate,
             ..
         } = boot;
@@ -172,7 +172,7 @@ impl Context {
             tell,
             outbox: RefCell::default(),
             meter: (config.workers.processes.min < config.workers.processes.max).then(|| Meter::new(now)),
-            report: Report::new(access_log, config.log.access.as_ref()),
+            report: Report::new(&config, access_logs),
             scratch: vec![0; READ_SIZE],
             ids: Ids::new(),
             quota: ClientQuota::new(config.limits.connections_per_client),

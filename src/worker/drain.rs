@@ -53,7 +53,9 @@ impl Worker {
                 Ok((length, descriptor)) => {
                     let message = packet.get(..length).and_then(ToWorker::decode);
                     match message {
-                        Some(ToWorker::AccessLog) => self.cx.report.reopen(descriptor),
+                        Some(ToWorker::AccessLog { path }) => {
+                            self.cx.report.reopen(path.as_deref(), descriptor)
+                        }
                         Some(message) => self.follow(message),
                         None => {
                             log::error!("worker: the master sent a message that this version does not know")
@@ -80,7 +82,7 @@ impl Worker {
             ToWorker::Drain { within } => self.leave(Mode::Draining, Duration::from_nanos(within)),
             ToWorker::Stop { within } => self.leave(Mode::Stopping, Duration::from_nanos(within)),
             ToWorker::Rearm => self.gate.rearm(&self.cx),
-            ToWorker::AccessLog => {}
+            ToWorker::AccessLog { .. } => {}
         }
     }
 

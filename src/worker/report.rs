@@ -1,40 +1,64 @@
-//! What a worker tells of itself: the access log and its counters on the board, once a turn.
+//! What a worker tells of itself: the access logs and its counters on the board, once a turn.
 
 use crate::accesslog::{self, Format, Record};
-use crate::config::AccessLog;
+use crate::config::Config;
 use crate::control::command::LogStatus;
 use crate::dispatch::WorkerBoard;
 use crate::sys::sink::{self, Lost, Sink};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 /// Lines are written at the end of a turn, or earlier when so many bytes wait.
 const FLUSH_ABOVE: usize = 64 * 1024;
 
 /// See the module.
 pub(super) struct Report {
-    log: Option<Sink>,
-    format: Option<Format>,
-    path: String,
-    lines: Vec<u8>,
-    /// What could not be written.
-    lost: Option<Lost>,
-    /// Lines that the master knows to be lost: of the access log, and of our messages.
-    told: [u64; 2],
+    logs: Vec<Log>,
+    /// Of each site, then of requests that are no site's: which log, and how its lines look there.
+    lines: Vec<Option<(usize, Format)>>,
+    /// Logs for which something waits.
+    waiting: Vec<usize>,
+    /// Lines of our messages that the master knows to be lost.
+    told: u64,
     turn: u64,
     /// Requests of this turn.
     requests: u64,
 }
 
+/// An access log.
+struct Log {
+    /// `None`: standard output.
+    path: Option<PathBuf>,
+    sink: Sink,
+    /// What waits.
+    lines: Vec<u8>,
+    /// What could not be written.
+    lost: Option<Lost>,
+    /// Lines of it that the master knows of.
+    told: u64,
+}
+
 impl Report {
-    pub(super) fn new(log: Option<OwnedFd>, access: Option<&AccessLog>) -> Self {
-        let path = access.and_then(|access| access.path.as_ref());
-        Self {
-            log: log.map(Sink::new),
-            format: access.map(|access| access.format),
-            path: path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string()),
+    /// With the descriptors of `config.access_logs()`; none in the trial of an upgrade.
+    pub(super) fn new(config: &Config, descriptors: Vec<OwnedFd>) -> Self {
+        let files = config.access_logs();
+        let logs = files.iter().zip(descriptors).map(|((_, log), descriptor)| Log {
+            path: log.path.clone(),
+            sink: Sink::new(descriptor),
             lines: Vec::new(),
             lost: None,
-            told: [0; 2],
+            told: 0,
+        });
+        let of = |site| {
+            let log = config.access_log(site)?;
+            Some((files.iter().position(|(_, file)| file.path == log.path)?, log.format))
+        };
+        let sites = (0..config.sites.len()).map(Some).chain([None]);
+        Self {
+            logs: logs.collect(),
+            lines: sites.map(of).collect(),
+            waiting: Vec::new(),
+            told: 0,
             turn: 0,
             requests: 0,
         }
@@ -59,46 +83,36 @@ impl Report {
 
     /// Writes what waits.
     pub(super) fn flush(&mut self) {
-        if self.lines.is_empty() {
-            return;
+        for log in self.waiting.drain(..) {
+            self.logs.get_mut(log).into_iter().for_each(Log::flush);
         }
-        if let Some(log) = &mut self.log {
-            let before = self.lost.take();
-            match (log.append(&self.lines), before) {
-                (Err(lost), before) => {
-                    if before.is_none() {
-                        let (path, reason) = (&self.path, lost.reason());
-                        log::error!(
-                            "worker: cannot write the access log {path}: {reason}; lines are lost until it works again"
-                        );
-                    }
-                    self.lost = Some(lost.after(before));
-                }
-                (Ok(()), Some(lost)) => log::info!("worker: the access log works again; {lost}"),
-                (Ok(()), None) => {}
-            }
-        }
-        self.lines.clear();
     }
 
     /// Logs of which the master is to be told that they cannot be written, at once and whenever they have lost twice as much,
     /// or that they can again.
     pub(super) fn news(&mut self) -> Vec<LogStatus> {
-        let [access, messages] = &mut self.told;
-        let access = news(self.lost.as_ref(), access, "access", &self.path);
-        access.into_iter().chain(news(sink::lost_messages().as_ref(), messages, "error", "")).collect()
+        let logs = self.logs.iter_mut().filter(|log| log.lost.is_some() || log.told > 0);
+        let logs = logs
+            .filter_map(|log| news(log.lost.as_ref(), &mut log.told, "access", name(log.path.as_deref())));
+        let own = news(sink::lost_messages().as_ref(), &mut self.told, "error", String::new());
+        logs.chain(own).collect()
     }
 
-    /// The master has reopened the access log.
-    pub(super) fn reopen(&mut self, log: Option<OwnedFd>) {
-        if log.is_some() {
-            self.log = log.map(Sink::new);
+    /// The master has reopened an access log.
+    pub(super) fn reopen(&mut self, path: Option<&Path>, descriptor: Option<OwnedFd>) {
+        let log = self.logs.iter_mut().find(|log| log.path.as_deref() == path);
+        if let (Some(log), Some(descriptor)) = (log, descriptor) {
+            log.sink = Sink::new(descriptor);
         }
     }
 
-    /// Whether lines are written at all; if not, nobody need make them.
-    pub(super) fn is_on(&self) -> bool {
-        self.format.is_some() && self.log.is_some()
+    /// Whether lines of this site, or of none, are written at all; if not, nobody need make them.
+    pub(super) fn is_on(&self, site: Option<usize>) -> bool {
+        self.place(site).is_some_and(|(log, _)| log < self.logs.len())
+    }
+
+    fn place(&self, site: Option<usize>) -> Option<(usize, Format)> {
+        *site.map_or(self.lines.last(), |site| self.lines.get(site))?
     }
 
     /// One exchange is over.
@@ -106,17 +120,46 @@ impl Report {
         self.requests += 1;
     }
 
-    /// The line of an exchange.
-    pub(super) fn record(&mut self, record: &Record<'_>) {
-        let (Some(format), Some(log)) = (self.format, &self.log) else { return };
-        accesslog::render(format, record, log.longest_line(), &mut self.lines);
-        if self.lines.len() > FLUSH_ABOVE {
+    /// The line of an exchange with this site, or with none.
+    pub(super) fn record(&mut self, site: Option<usize>, record: &Record<'_>) {
+        let Some((log, format)) = self.place(site) else { return };
+        let (number, Some(log)) = (log, self.logs.get_mut(log)) else { return };
+        if log.lines.is_empty() {
+            self.waiting.push(number);
+        }
+        accesslog::render(format, record, log.sink.longest_line(), &mut log.lines);
+        if log.lines.len() > FLUSH_ABOVE {
             self.flush();
         }
     }
 }
 
-fn news(lost: Option<&Lost>, told: &mut u64, log: &str, path: &str) -> Option<LogStatus> {
+impl Log {
+    fn flush(&mut self) {
+        match (self.sink.append(&self.lines), self.lost.take()) {
+            (Err(lost), before) => {
+                if before.is_none() {
+                    let (path, reason) = (name(self.path.as_deref()), lost.reason());
+                    log::error!(
+                        "worker: cannot write the access log {path}: {reason}; lines are lost until it works again"
+                    );
+                }
+                self.lost = Some(lost.after(before));
+            }
+            (Ok(()), Some(lost)) => {
+                log::info!("worker: the access log {} works again; {lost}", name(self.path.as_deref()));
+            }
+            (Ok(()), None) => {}
+        }
+        self.lines.clear();
+    }
+}
+
+fn name(path: Option<&Path>) -> String {
+    path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string())
+}
+
+fn news(lost: Option<&Lost>, told: &mut u64, log: &str, path: String) -> Option<LogStatus> {
     let lines = lost.map_or(0, |lost| lost.lines);
     // Less than before: it has worked meanwhile.
     let is_new = lines < *told || (lines > 0 && lines / 2 >= *told);
@@ -124,7 +167,7 @@ fn news(lost: Option<&Lost>, told: &mut u64, log: &str, path: &str) -> Option<Lo
         *told = lines;
         LogStatus {
             log: log.to_owned(),
-            path: path.to_owned(),
+            path,
             since: lost.map(Lost::since).unwrap_or_default(),
             error: lost.map(Lost::reason).unwrap_or_default(),
             lines,
@@ -142,7 +185,8 @@ mod tests {
         let mut told = 0;
         let mut lines = |count: usize| {
             let lost = Lost::new(std::io::Error::from_raw_os_error(28), "x\n".repeat(count).as_bytes());
-            news(Some(&lost).filter(|_| count > 0), &mut told, "access", "a.log").map(|status| status.lines)
+            news(Some(&lost).filter(|_| count > 0), &mut told, "access", "a.log".to_owned())
+                .map(|status| status.lines)
         };
         let counts = [0, 1, 1, 2, 3, 4, 7, 100, 0, 0, 1];
         let expected = [None, Some(1), None, Some(2), None, Some(4), None, Some(100), Some(0), None, Some(1)];

@@ -36,7 +36,7 @@ pub(super) struct Trailing {
 impl Trailing {
     /// Adds one whose response ends there. Where nobody asks for its size, it is over at once.
     pub(super) fn push(&mut self, stream: Box<Stream>, end: u64, cx: &mut Context) {
-        if !cx.report.is_on() {
+        if !cx.report.is_on(stream.exchange.site()) {
             return stream.log(end, cx);
         }
         self.kept = self.kept.saturating_add(stream.exchange.size());

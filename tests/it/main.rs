@@ -5,6 +5,7 @@
 mod harness;
 
 mod abuse;
+mod access_logs;
 mod before;
 mod by_hand;
 mod changing_files;

@@ -300,6 +300,15 @@ fn each_kind_of_mistake_has_its_message() {
              one socket: write the same in both",
         ),
         (main("control: (group: \"deploy\")"), "1:11: control: missing key `path`; for example path: \""),
+        // the log of a site
+        (
+            location("path: \"/\", to: Respond()").replace("locations", "log: (access: \"Off\"), locations"),
+            "1:44: sites[0].log.access: `Off` stands without quotes here",
+        ),
+        (
+            location("path: \"/\", to: Respond()").replace("locations", "log: (level: \"info\"), locations"),
+            "1:36: sites[0].log.level: unknown key `level`; known: `access`",
+        ),
         // names of other sections
         (
             location("path: \"/\", to: App(\"shop\")"),

@@ -12,7 +12,7 @@ const REFERENCE: &str = include_str!("../../../conf/reference.ron");
 /// Everything that there is, with no more than must be given, as the reference gives it.
 const DEFAULTS: &str = r#"(
     log: (access: ()),
-    sites: [(listen: [":80"], locations: [
+    sites: [(listen: [":80"], log: (access: ()), locations: [
         (path: "/static/", to: Files(root: "static")),
         (exact: "/robots.txt", to: Respond()),
         (path: "/old/", to: Redirect(location: "/new$rest")),
@@ -26,8 +26,9 @@ const DEFAULTS: &str = r#"(
 )"#;
 
 /// Keys whose defaults the reference has in words only, as they depend on something or another value is the example.
-const IN_WORDS: [&str; 8] = [
+const IN_WORDS: [&str; 9] = [
     ".sites[].listen",
+    ".sites[].log.access.path",
     ".sites[].locations[].over_regex",
     ".apps{}.chdir",
     ".apps{}.python",

@@ -61,7 +61,7 @@ impl Bench {
             master: 0,
             temp_dir: None,
             app_pools: Vec::new(),
-            access_log: Some(fs::File::create(directory.join("access.log")).unwrap().into()),
+            access_logs: vec![fs::File::create(directory.join("access.log")).unwrap().into()],
             candidate: false,
         })
         .unwrap();

@@ -59,10 +59,16 @@ impl Exchange {
 
     // ---- done -----------------------------------------------------------------------------------------------------
 
+    /// The site that it is with, as far as that is known.
+    pub(in crate::worker) fn site(&self) -> Option<usize> {
+        self.request.as_ref().and_then(|request| request.site)
+    }
+
     /// Counts the exchange and writes its line: the status that was answered, and bytes of the body that were written.
     pub(in crate::worker) fn done(&self, status: Option<Status>, body_bytes: u64, cx: &mut Context) {
         cx.report.count();
-        if !cx.report.is_on() {
+        let site = self.site();
+        if !cx.report.is_on(site) {
             return;
         }
         let config = Rc::clone(&cx.config);
@@ -76,25 +82,28 @@ impl Exchange {
         };
         let field = |name| head.and_then(|head| head.get(name));
         let client = self.request.as_ref().and_then(|request| request.origin.client);
-        cx.report.record(&Record {
-            wall: self.wall,
-            client: client.or(self.peer.address.map(|peer| peer.ip())),
-            method,
-            target,
-            version,
-            status: status.filter(|_| !self.left).map_or(499, |status| status.0),
-            body_bytes,
-            took: clock::now().since(self.arrived),
-            name: self.request.as_ref().map(|request| request.host.name.as_slice()),
-            host: field("host"),
-            referer: field("referer"),
-            user_agent: field("user-agent"),
-            id: &id,
-            site: place.map_or("", |(site, _)| site.label.as_str()),
-            handler: &handler,
-            upstream: self.answered.map(|at| at.since(self.arrived)),
-            error: self.error,
-        });
+        cx.report.record(
+            site,
+            &Record {
+                wall: self.wall,
+                client: client.or(self.peer.address.map(|peer| peer.ip())),
+                method,
+                target,
+                version,
+                status: status.filter(|_| !self.left).map_or(499, |status| status.0),
+                body_bytes,
+                took: clock::now().since(self.arrived),
+                name: self.request.as_ref().map(|request| request.host.name.as_slice()),
+                host: field("host"),
+                referer: field("referer"),
+                user_agent: field("user-agent"),
+                id: &id,
+                site: place.map_or("", |(site, _)| site.label.as_str()),
+                handler: &handler,
+                upstream: self.answered.map(|at| at.since(self.arrived)),
+                error: self.error,
+            },
+        );
     }
 
     /// Who answers, for the log.
