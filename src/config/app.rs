@@ -3,7 +3,7 @@
 use super::host::Host;
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
-use super::read::{commands, env};
+use super::read::{commands, env, paths};
 use super::ready::Ready;
 use super::resources;
 use super::walk::{By, Choice, Section, Walk};
@@ -23,7 +23,9 @@ pub struct App {
     pub chdir: PathBuf,
     /// The virtualenv.
     pub home: Option<PathBuf>,
-    /// Added to the environment.
+    /// Files with variables that are added to the environment.
+    pub env_file: Vec<PathBuf>,
+    /// Added to that.
     pub env: Vec<(String, String)>,
     /// How many processes.
     pub processes: Processes,
@@ -97,6 +99,7 @@ impl Default for App {
             kind: Host::default(),
             chdir: PathBuf::new(),
             home: None,
+            env_file: Vec::new(),
             env: Vec::new(),
             processes: Processes { min: 1, max: 1 },
             idle: IDLE,
@@ -121,8 +124,6 @@ impl Default for App {
 }
 
 impl Section for App {
-    const LATER: &'static [&'static str] = &["env_file"];
-
     fn start(node: &Node<'_>, _report: &Report<'_>) -> Self {
         Self { chdir: node.file.dir.clone(), ..Self::default() }
     }
@@ -131,6 +132,7 @@ impl Section for App {
         self.kind.walk(keys);
         keys.key("chdir", &mut self.chdir);
         keys.key("home", &mut self.home);
+        keys.key("env_file", &mut By(&mut self.env_file, paths));
         keys.key("env", &mut By(&mut self.env, env));
         keys.key("processes", &mut self.processes);
         keys.key("idle", &mut self.idle);

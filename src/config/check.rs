@@ -6,6 +6,7 @@ mod rights;
 #[cfg(test)]
 mod tests;
 
+use super::env_file;
 use super::problem::{Complaint, Place};
 use super::{Address, App, Config, Control, Files, Handler, Listen, Problem, Sandbox, Symlinks};
 use crate::sys::place::{Access, Directory, Place as PlaceOnDisk};
@@ -36,9 +37,22 @@ pub(crate) fn import_command(app: &App) -> ImportCommand {
     ImportCommand {
         program: app.kind.interpreter().to_owned(),
         args: app.kind.import(),
-        env: app.env.clone(),
+        env: variables(app),
         cwd: app.chdir.clone(),
     }
+}
+
+/// Those of its files, and its own.
+fn variables(app: &App) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // What is wrong with a file is told as that.
+    let files = app.env_file.iter().filter_map(|path| env_file::read("", "", path).ok());
+    let mut all = Vec::new();
+    for file in files {
+        all.extend(env_file::entries(&file.pairs.0).map(|(name, value)| (text(name), text(value))));
+    }
+    all.extend(app.env.iter().cloned());
+    all
 }
 
 /// What is missing or forbidden on this machine for a start as the current user. Binding is not tried, and apps are
@@ -61,6 +75,7 @@ pub(crate) fn environment(config: &Config) -> Vec<Problem> {
         }
     }
     config.apps.iter().for_each(|app| check.app(app));
+    check.problems.extend(env_files(config).filter_map(Result::err));
     for daemon in &config.daemons {
         check.task(&format!("daemons.{}", daemon.name), &Start::of_daemon(config, daemon));
     }
@@ -96,7 +111,18 @@ pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     warnings.extend(loops(config));
     warnings.extend(without_stand_in(config));
     warnings.extend(unheard_group(config));
+    let doubts =
+        env_file::all(config).into_iter().zip(env_files(config)).filter_map(|((key, path), file)| {
+            let what = format!("`{}`: {}", path.display(), file.ok()?.doubt?);
+            Some(Place::named(&config.origin, key).problem(Complaint::new(what, "")))
+        });
+    warnings.extend(doubts);
     warnings
+}
+
+/// The files with variables, read.
+fn env_files(config: &Config) -> impl Iterator<Item = Result<env_file::Variables, Problem>> {
+    env_file::all(config).into_iter().map(|(key, path)| env_file::read(&config.origin, &key, path))
 }
 
 /// A group that may connect to a server with which no command of its members speaks: it could be anybody's.

@@ -16,6 +16,7 @@ pub(crate) mod check;
 mod control;
 mod cronjob;
 mod daemon;
+pub(crate) mod env_file;
 mod fallback;
 mod files;
 pub(crate) mod flags;

@@ -244,6 +244,14 @@ impl Form for PathBuf {
     }
 }
 
+/// One path, or a list of them.
+pub(crate) fn paths(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<PathBuf>> {
+    match node.shape() {
+        Shape::List(_) => Vec::read(node, report),
+        _ => PathBuf::read(node, report).map(|path| vec![path]),
+    }
+}
+
 /// `{"NAME": "value"}` for an environment, in the order of the file.
 pub(crate) fn env(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<(String, String)>> {
     let mut list = Vec::new();

@@ -1,7 +1,7 @@
 //! What daemons and cron jobs have in common: a program, and how it is started.
 
 use super::names::{Kind, Named};
-use super::read::{command, env};
+use super::read::{command, env, paths};
 use super::resources;
 use super::walk::{By, Walk};
 use crate::sys::resources::Resources;
@@ -16,7 +16,9 @@ pub(crate) struct Task {
     pub(crate) app: Option<usize>,
     /// Working directory; the app's unless given.
     pub(crate) chdir: Option<PathBuf>,
-    /// Added to the environment.
+    /// Files with variables that are added to the environment.
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Added to that.
     pub(crate) env: Vec<(String, String)>,
     /// A user of its own.
     pub(crate) user: Option<String>,
@@ -30,6 +32,7 @@ impl Task {
         keys.need("command", example, &mut By(&mut self.command, command));
         keys.key("app", &mut Named(&mut self.app, Kind::App));
         keys.key("chdir", &mut self.chdir);
+        keys.key("env_file", &mut By(&mut self.env_file, paths));
         keys.key("env", &mut By(&mut self.env, env));
         keys.key("user", &mut self.user);
         resources::walk(&mut self.resources, keys);

@@ -251,7 +251,11 @@ pub(super) fn program(
     output: OwnedFd,
 ) -> io::Result<Program> {
     let settings = wanted.settings()?;
-    let mut around = Surroundings::of_app(settings, wanted.generation.app_account(wanted.app));
+    let mut around = Surroundings::of_app(
+        settings,
+        &wanted.generation.env_files,
+        wanted.generation.app_account(wanted.app),
+    )?;
     for (name, value) in host.settings.iter().chain(more) {
         around.environment.set(format!("HATCHERY_HOST_{name}"), value);
     }

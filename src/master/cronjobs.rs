@@ -25,7 +25,7 @@ fn spawn(generation: &Generation, index: usize, id: RunId) -> io::Result<Child> 
     let job = config.cron.get(index).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let (read, write) = channel::from_child()?;
     let account = generation.job_accounts.get(index).and_then(Option::as_ref);
-    let around = Surroundings::of_job(config, &job.task, account);
+    let around = Surroundings::of_job(config, &job.task, &generation.env_files, account)?;
     let program = around.program(&job.task.command, write)?;
     let program = Program { death_signal: Some(signals::SIGTERM), ..program };
     let home = Some(around.directory).filter(|_| around.is_at_home);

@@ -29,7 +29,12 @@ pub(super) struct Daemon {
 pub(super) fn spawn(generation: &Generation, index: usize, id: ChildId, slot: u16) -> io::Result<Child> {
     let config = &generation.config;
     let daemon = config.daemons.get(index).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    let around = Surroundings::of_daemon(config, &daemon.task, generation.daemon_account(index));
+    let around = Surroundings::of_daemon(
+        config,
+        &daemon.task,
+        &generation.env_files,
+        generation.daemon_account(index),
+    )?;
     let stop_signal = daemon.stop_signal.number();
     let (read, write) = channel::from_child()?;
     let program = around.program(&daemon.task.command, write)?;
@@ -99,14 +104,17 @@ impl Generation {
     /// to end can change without them.
     fn identity(&self, at: usize) -> Option<impl PartialEq + '_> {
         let daemon = self.config.daemons.get(at)?;
-        let app = app_of(&self.config, &daemon.task).map(|app| (&app.name, &app.home, &app.env));
-        let directory =
-            daemon.task.chdir.as_ref().or(app_of(&self.config, &daemon.task).map(|app| &app.chdir));
+        let app = app_of(&self.config, &daemon.task);
+        let files = [app.map_or(&[][..], |app| &app.env_file), &daemon.task.env_file];
+        let files = files.map(|paths| self.env_files.of(paths).ok());
+        let directory = daemon.task.chdir.as_ref().or(app.map(|app| &app.chdir));
+        let app = app.map(|app| (&app.name, &app.home, &app.env));
         let signals = (daemon.stop_signal, daemon.reload_signal);
         let account = self.daemon_account(at);
         Some((
             &daemon.task.command,
             &daemon.task.env,
+            files,
             app,
             directory,
             account,

@@ -1,7 +1,9 @@
 //! What programs that the master starts find around them: environment, candidates for the program, working directory.
 
-use crate::config::App;
+use super::env_files::EnvFiles;
+use crate::config::{App, Task};
 use crate::sys::process::LaunchStep;
+use crate::sys::secret::{self, Strings};
 use crate::sys::user::Account;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -36,7 +38,9 @@ impl Environment {
 
     /// Sets one variable.
     pub(super) fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
-        self.0.insert(name.into(), value.into());
+        if let Some(before) = self.0.insert(name.into(), value.into()) {
+            secret::wipe_text(before);
+        }
     }
 
     /// The variables of a user.
@@ -57,15 +61,30 @@ impl Environment {
     }
 
     /// The virtualenv and variables of an app.
-    pub(super) fn set_app(&mut self, app: &App) {
+    ///
+    /// # Errors
+    /// As [`EnvFiles::set`].
+    pub(super) fn set_app(&mut self, app: &App, files: &EnvFiles) -> io::Result<()> {
         if let Some(home) = &app.home {
             self.set_virtualenv(home);
         }
+        files.set(&app.env_file, self)?;
         self.set_all(&app.env);
+        Ok(())
+    }
+
+    /// The variables of a daemon or job.
+    ///
+    /// # Errors
+    /// As [`EnvFiles::set`].
+    pub(super) fn set_task(&mut self, task: &Task, files: &EnvFiles) -> io::Result<()> {
+        files.set(&task.env_file, self)?;
+        self.set_all(&task.env);
+        Ok(())
     }
 
     /// Variables of the configuration.
-    pub(super) fn set_all(&mut self, variables: &[(String, String)]) {
+    fn set_all(&mut self, variables: &[(String, String)]) {
         variables.iter().for_each(|(name, value)| self.set(name, value));
     }
 
@@ -80,19 +99,27 @@ impl Environment {
     }
 
     /// `NAME=value`; what contains NUL, which the configuration refuses, is left out.
-    pub(super) fn strings(&self) -> Vec<CString> {
+    pub(super) fn strings(&self) -> Strings {
         let join = |(name, value): (&OsString, &OsString)| {
-            let mut text = name.clone();
-            text.push("=");
-            text.push(value);
-            string(&text)
+            // With room for the NUL: what grew would leave secrets behind.
+            let mut text = Vec::with_capacity(name.len() + value.len() + 2);
+            text.extend_from_slice(name.as_bytes());
+            text.push(b'=');
+            text.extend_from_slice(value.as_bytes());
+            CString::new(text).ok()
         };
-        self.0.iter().filter_map(join).collect()
+        Strings(self.0.iter().filter_map(join).collect())
     }
 
     /// PATH, or what stands in for it.
     pub(super) fn path(&self) -> OsString {
         self.0.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| PATH.into())
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.0).into_values().for_each(secret::wipe_text);
     }
 }
 
@@ -141,6 +168,6 @@ mod tests {
         let mut environment = environment;
         environment.set_all(&[("PATH".to_owned(), "/x".to_owned()), ("A".to_owned(), "1=2".to_owned())]);
         let strings = environment.strings();
-        assert!(strings.contains(&c"A=1=2".to_owned()) && strings.contains(&c"PATH=/x".to_owned()));
+        assert!(strings.0.contains(&c"A=1=2".to_owned()) && strings.0.contains(&c"PATH=/x".to_owned()));
     }
 }

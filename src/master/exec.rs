@@ -1,9 +1,10 @@
 //! `hatchery exec`: a command in place of this process, as an app, a daemon or a cron job of the configuration would run it.
 //! No master is needed for it, and none is asked.
 
+use super::env_files::EnvFiles;
 use super::environment;
 use super::generation::account;
-use super::surroundings::Surroundings;
+use super::surroundings::{Surroundings, app_of};
 use crate::config::Config;
 use crate::sys::process::{self, LaunchStep};
 use crate::sys::user::{self, Account};
@@ -22,20 +23,26 @@ impl As {
     /// The app, daemon or cron job of that name.
     ///
     /// # Errors
-    /// For the operator: there is none; it has a user that we may not become.
+    /// For the operator: there is none; it has a user that we may not become, or a file that we may not read.
     pub(crate) fn named(config: &Config, name: &str) -> Result<Self, String> {
         if let Some(app) = config.apps.iter().find(|app| app.name == name) {
             let label = format!("app {name}");
             let account = user_of(config, &label, &app.user, None)?;
-            return Ok(Self { label, around: Surroundings::of_app(app, account.as_ref()) });
+            let files = EnvFiles::read(config, |path| app.env_file.iter().any(|own| own == path))?;
+            let around = Surroundings::of_app(app, &files, account.as_ref());
+            return Ok(Self { label, around: around.map_err(|error| error.to_string())? });
         }
         let daemon = config.daemons.iter().find(|daemon| daemon.name == name).map(|daemon| &daemon.task);
         let job = config.cron.iter().find(|job| job.name == name).map(|job| &job.task);
         let Some(task) = daemon.or(job) else { return Err(unknown(config, name)) };
         let label = format!("{} {name}", if daemon.is_some() { "daemon" } else { "cron job" });
         let account = user_of(config, &label, &task.user, task.app)?;
+        let of_app = app_of(config, task).map_or(&[][..], |app| &app.env_file);
+        let files =
+            EnvFiles::read(config, |path| of_app.iter().chain(&task.env_file).any(|own| own == path))?;
         let around = if daemon.is_some() { Surroundings::of_daemon } else { Surroundings::of_job };
-        Ok(Self { label, around: around(config, task, account.as_ref()) })
+        let around = around(config, task, &files, account.as_ref()).map_err(|error| error.to_string())?;
+        Ok(Self { label, around })
     }
 
     /// Becomes the command; returns only if that cannot be, with the reason for the operator.

@@ -26,7 +26,8 @@ pub(super) fn spawn(generation: &Generation, pool: u16, gate: u16, id: ChildId) 
         return Err(io::ErrorKind::NotFound.into());
     };
     let (read, write) = channel::from_child()?;
-    let program = Surroundings::of_app(app, generation.app_account(at)).program(command, write)?;
+    let around = Surroundings::of_app(app, &generation.env_files, generation.app_account(at))?;
+    let program = around.program(command, write)?;
     let program = Program { death_signal: Some(signals::SIGTERM), ..program };
     log::info!(target: "hatchery", "app {}: before it boots: {}", app.name, shown(command));
     Held::new(Id::Pool(id), format!("app {} before", app.name), Role::Gate)

@@ -1,5 +1,6 @@
 //! One reading of the configuration, with everything that the master opened for it.
 
+use super::env_files::EnvFiles;
 use super::gates;
 use super::listeners::{self, Inherited, Listening, Socket};
 use super::roots::Roots;
@@ -69,6 +70,8 @@ pub(super) struct Generation {
     pub(super) listening: Vec<Listening>,
     /// Its access logs, opened for appending, in the order of `Config::access_logs`.
     pub(super) access_logs: Vec<Carried>,
+    /// What its files with variables said.
+    pub(super) env_files: EnvFiles,
     /// Its temporary directory, opened to look names up in it; `None`: it could not be, and nothing needs it.
     pub(super) temp_dir: Option<Carried>,
     /// For each app its pool.
@@ -139,6 +142,7 @@ impl Generation {
         let app_pools = config.apps.iter().map(|app| numbers.of(&app.name)).collect::<Result<_, _>>()?;
         let daemon_pools =
             config.daemons.iter().map(|daemon| numbers.of_daemon(&daemon.name)).collect::<Result<_, _>>()?;
+        let env_files = EnvFiles::read(&config, |_| true)?;
         let roots = Roots::of(&config);
         let listening = listeners::bind(&config, open, inherited)?;
         let open = |(key, log): &(String, &AccessLog)| open_access_log(key, log, account.as_ref());
@@ -148,6 +152,7 @@ impl Generation {
             config,
             listening,
             access_logs,
+            env_files,
             temp_dir,
             app_pools,
             daemon_pools,

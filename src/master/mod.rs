@@ -22,6 +22,7 @@
 //! | `control`, `status` | the operator's commands |
 //! | `upgrade`, `order`, `saved`, `resume`, `trial` | another program in place of this one: the decision, the order to it, the state, its start, its trial |
 //! | `memory` | whether the kernel killed for want of memory |
+//! | `env_files` | what the files of `env_file` said |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
 mod abandoned;
@@ -32,6 +33,7 @@ mod complaints;
 pub mod control;
 mod cronjobs;
 mod daemons;
+mod env_files;
 mod environment;
 mod events;
 pub(crate) mod exec;

@@ -1,6 +1,7 @@
 //! What is around a program that runs as an app, a daemon or a cron job does: environment, directory, user and limits. For
 //! the master, which starts such programs, and for `hatchery exec`, which becomes one.
 
+use super::env_files::EnvFiles;
 use super::environment::{Environment, string};
 use crate::config::{App, Config, Task};
 use crate::sys::process::Program;
@@ -26,21 +27,34 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// Those of an app.
-    pub(super) fn of_app(app: &App, account: Option<&Account>) -> Self {
+    ///
+    /// # Errors
+    /// As [`EnvFiles::set`], as of all of these.
+    pub(super) fn of_app(app: &App, files: &EnvFiles, account: Option<&Account>) -> io::Result<Self> {
         let task = Task { resources: app.resources.clone(), ..Task::default() };
-        Self::of_task(Environment::ours(), Some(app), &task, account)
+        Self::of_task(Environment::ours(), Some(app), &task, files, account)
     }
 
     /// Those of a daemon: of its app, and what it says itself.
-    pub(super) fn of_daemon(config: &Config, task: &Task, account: Option<&Account>) -> Self {
-        Self::of_task(Environment::ours(), app_of(config, task), task, account)
+    pub(super) fn of_daemon(
+        config: &Config,
+        task: &Task,
+        files: &EnvFiles,
+        account: Option<&Account>,
+    ) -> io::Result<Self> {
+        Self::of_task(Environment::ours(), app_of(config, task), task, files, account)
     }
 
     /// Those of a cron job: as of a daemon with an app; without one those that cron(8) gives, a clean environment and the
     /// home of its user.
-    pub(super) fn of_job(config: &Config, task: &Task, account: Option<&Account>) -> Self {
+    pub(super) fn of_job(
+        config: &Config,
+        task: &Task,
+        files: &EnvFiles,
+        account: Option<&Account>,
+    ) -> io::Result<Self> {
         if task.app.is_some() {
-            return Self::of_daemon(config, task, account);
+            return Self::of_daemon(config, task, files, account);
         }
         let mut environment = Environment::clean();
         let own = account.cloned().or_else(|| Account::own().ok());
@@ -48,31 +62,32 @@ impl Surroundings {
             environment.set_account(own);
         }
         let home = own.filter(|_| task.chdir.is_none()).map(|own| own.home);
-        let around = Self::of_task(environment, None, task, account);
-        Self { is_at_home: home.is_some(), directory: home.unwrap_or(around.directory), ..around }
+        let around = Self::of_task(environment, None, task, files, account)?;
+        Ok(Self { is_at_home: home.is_some(), directory: home.unwrap_or(around.directory), ..around })
     }
 
     fn of_task(
         mut environment: Environment,
         app: Option<&App>,
         task: &Task,
+        files: &EnvFiles,
         account: Option<&Account>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         if let Some(account) = account {
             environment.set_account(account);
         }
         if let Some(app) = app {
-            environment.set_app(app);
+            environment.set_app(app, files)?;
         }
-        environment.set_all(&task.env);
+        environment.set_task(task, files)?;
         let directory = task.chdir.as_ref().or(app.map(|app| &app.chdir));
-        Self {
+        Ok(Self {
             environment,
             directory: directory.cloned().unwrap_or_else(|| "/".into()),
             is_at_home: false,
             account: account.cloned(),
             resources: task.resources.clone(),
-        }
+        })
     }
 
     /// The program of a command among them, which prints to `output`.

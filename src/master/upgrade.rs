@@ -166,7 +166,7 @@ impl Master {
         let arguments: Vec<CString> =
             self.upgrade.arguments.iter().filter_map(|argument| string(argument)).collect();
         log::info!(target: "hatchery", "upgrade: executing {}", path.display());
-        exec::become_image(Image::Path(path), &arguments, &environment.strings(), &numbers)
+        exec::become_image(Image::Path(path), &arguments, &environment.strings().0, &numbers)
     }
 
     /// The state as it travels, and the descriptors that go with it.

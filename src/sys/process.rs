@@ -10,6 +10,7 @@ pub(crate) use fork::{OnlyChild, fork};
 
 use super::carried::Carried;
 use super::resources::Resources;
+use super::secret::Strings;
 use super::user::{self, Account};
 use super::{pidfd, sandbox, signals};
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,7 @@ pub(crate) struct Program {
     /// Its arguments, the first being its name.
     pub(crate) arguments: Vec<CString>,
     /// `NAME=value`, the whole environment.
-    pub(crate) environment: Vec<CString>,
+    pub(crate) environment: Strings,
     /// Working directory, entered as the user it runs as.
     pub(crate) directory: Option<CString>,
     /// Where that one does not exist, it runs in `/`; see [`Launch::is_astray`].
@@ -150,7 +151,7 @@ pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
     let null = std::fs::File::open("/dev/null")?;
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)?;
     let arguments = pointers(&program.arguments);
-    let environment = pointers(&program.environment);
+    let environment = pointers(&program.environment.0);
     let stdin = program.stdin.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd);
     let sources: Vec<RawFd> = [stdin, program.stdout.as_raw_fd(), program.stderr.as_raw_fd()]
         .into_iter()
@@ -183,7 +184,7 @@ pub(crate) fn become_another(program: &Program) -> (LaunchStep, io::Error) {
     // As for a child: an old kernel or a sandbox may refuse it.
     // SAFETY: nothing is closed before the exec.
     let _ = unsafe { fork::close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
-    take_shape(program, &pointers(&program.arguments), &pointers(&program.environment), 0)
+    take_shape(program, &pointers(&program.arguments), &pointers(&program.environment.0), 0)
 }
 
 /// As execve(2) takes them.

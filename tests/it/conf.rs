@@ -91,6 +91,7 @@ fn the_reference_tells_the_truth_about_defaults() {
         kind: config::Host::Wsgi(kind),
         chdir: app.chdir.clone(),
         home: None,
+        env_file: Vec::new(),
         env: Vec::new(),
         stream_timeout: None,
         before: Vec::new(),

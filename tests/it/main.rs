@@ -18,6 +18,7 @@ mod daemons;
 mod deaths;
 mod differential;
 mod django;
+mod env_files;
 mod exec;
 mod fuzz_corpora;
 mod groups;

@@ -78,10 +78,6 @@ fn each_kind_of_mistake_has_its_message() {
         ),
         // announced, not there yet
         (
-            app("env_file: \".env\""),
-            "1:37: apps.shop.env_file: key `env_file` is not available yet in this version; remove it",
-        ),
-        (
             format!("(metrics: (listen: \":1\"), {}", &location("path: \"/\", to: Respond()")[1..]),
             "1:2: metrics: key `metrics` is not available yet in this version; remove it",
         ),
@@ -300,6 +296,8 @@ fn each_kind_of_mistake_has_its_message() {
              one socket: write the same in both",
         ),
         (main("control: (group: \"deploy\")"), "1:11: control: missing key `path`; for example path: \""),
+        (app("env_file: 1"), "1:47: apps.shop.env_file: expected a path in quotes, found the number 1"),
+        (app("env_file: [\"a\", \"\"]"), "1:53: apps.shop.env_file[1]: an empty path"),
         // the log of a site
         (
             location("path: \"/\", to: Respond()").replace("locations", "log: (access: \"Off\"), locations"),

@@ -12,7 +12,7 @@ fn program(candidates: &[&str], arguments: &[&str]) -> (Program, OwnedFd) {
     let program = Program {
         candidates: candidates.iter().map(|text| c(text)).collect(),
         arguments: arguments.iter().map(|text| c(text)).collect(),
-        environment: vec![c("PATH=/usr/bin:/bin"), c("GREETING=hello")],
+        environment: Strings(vec![c("PATH=/usr/bin:/bin"), c("GREETING=hello")]),
         directory: Some(c("/")),
         or_in_root: false,
         account: None,

@@ -1,0 +1,36 @@
+//! Bytes that do not stay in memory when they are not needed any more: a process that is forked later has a copy of what
+//! its parent has once freed, too.
+
+use std::ffi::{CString, OsString};
+
+/// Bytes that are wiped out in the end. They must not grow: what a vector leaves behind by that stays.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) struct Secret(pub(crate) Vec<u8>);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// The same of texts for the kernel.
+#[derive(Debug)]
+pub(crate) struct Strings(pub(crate) Vec<CString>);
+
+impl Drop for Strings {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|string| wipe(&mut string.into_bytes()));
+    }
+}
+
+/// Overwrites bytes that are freed next.
+pub(crate) fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    // Else the compiler could leave out what nobody reads.
+    std::hint::black_box(bytes);
+}
+
+/// Wipes a text out.
+pub(crate) fn wipe_text(text: OsString) {
+    wipe(&mut text.into_encoded_bytes());
+}
