@@ -16,6 +16,7 @@ use nix::unistd::{User, geteuid};
 use rights::Identity;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The command that imports an app and leaves: exit 0, or a traceback on standard error.
@@ -111,6 +112,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     warnings.extend(loops(config));
     warnings.extend(without_stand_in(config));
     warnings.extend(unheard_group(config));
+    warnings.extend(touched_by_anybody(config));
     let doubts =
         env_file::all(config).into_iter().zip(env_files(config)).filter_map(|((key, path), file)| {
             let what = format!("`{}`: {}", path.display(), file.ok()?.doubt?);
@@ -118,6 +120,26 @@ pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
         });
     warnings.extend(doubts);
     warnings
+}
+
+/// Files by which anybody could have the server of root reload without end.
+fn touched_by_anybody(config: &Config) -> Vec<Problem> {
+    let mode = |path: &Path| fs::metadata(path).map_or(0, |found| found.mode());
+    // A sticky directory keeps a file that is there.
+    let is_open = |path: &Path| mode(path) & if path.is_dir() { 0o1002 } else { 0o002 } == 0o002;
+    let is_free = |path: &Path| !path.exists() && path.parent().is_some_and(|above| mode(above) & 0o002 != 0);
+    let mut found = Vec::new();
+    for path in config.touch_reload.iter().filter(|_| geteuid().is_root()) {
+        let open = [Some(path.as_path()), path.parent()]
+            .into_iter()
+            .flatten()
+            .find(|path| is_open(path) || is_free(path));
+        let Some(shown) = open.map(Path::display) else { continue };
+        let what = format!("every user can reload the server, as every user can write `{shown}`");
+        let place = Place::named(&config.origin, "touch_reload");
+        found.push(place.problem(Complaint::new(what, format!("chmod o-w {shown}"))));
+    }
+    found
 }
 
 /// The files with variables, read.

@@ -6,11 +6,12 @@ use super::located::{At, File, Node, Report};
 use super::names::{Kind, Names};
 use super::places::Places;
 use super::problem::{Complaint, Place, Problem};
+use super::read::paths;
 use super::sandbox::SANDBOXES;
 use super::site::{self, Site, render_host};
 use super::source::{Source, absolute, is_pattern};
 use super::upstream::Upstream;
-use super::walk::{self, Choice, Form, Or, Section, Walk};
+use super::walk::{self, By, Choice, Form, Or, Section, Walk};
 use super::workers::Workers;
 use super::written::Written;
 use super::{Config, Limits, Log, Sandbox, daemon};
@@ -67,6 +68,7 @@ impl Section for Main {
         keys.key("user", &mut of.user);
         keys.key("pid_file", &mut of.pid_file);
         keys.key("control", &mut of.control);
+        keys.key("touch_reload", &mut By(&mut of.touch_reload, paths));
         keys.key("shutdown_timeout", &mut of.shutdown_timeout);
         keys.key("drain_timeout", &mut of.drain_timeout);
         keys.key("start", &mut Choice(&mut of.all_or_nothing, &STARTS, &[]));
@@ -363,6 +365,7 @@ impl Default for Config {
             user: None,
             pid_file: None,
             control: None,
+            touch_reload: Vec::new(),
             shutdown_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(600),
             all_or_nothing: false,

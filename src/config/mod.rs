@@ -94,6 +94,8 @@ pub struct Config {
     pub(crate) pid_file: Option<PathBuf>,
     /// Control socket; `None`: the default place (contract, "Commands").
     pub(crate) control: Option<Control>,
+    /// Files whose being touched, or made anew, reloads the server.
+    pub(crate) touch_reload: Vec<PathBuf>,
     /// Bounds a graceful stop.
     pub shutdown_timeout: Duration,
     /// Bounds what an old generation may still do after a reload.

@@ -107,6 +107,8 @@ impl Listening {
                     log::info!(target: "hatchery", "{name} has the mode {mode:04o} and its group now")
                 }
                 Ok(false) => {}
+                // Somebody has removed it: the next reload makes it anew.
+                Err(_) if !socket.is_there() => {}
                 Err(error) => {
                     log::error!(target: "hatchery", "{name} keeps its mode and group, which cannot be changed: {error}");
                 }

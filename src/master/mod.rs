@@ -23,6 +23,7 @@
 //! | `upgrade`, `order`, `saved`, `resume`, `trial` | another program in place of this one: the decision, the order to it, the state, its start, its trial |
 //! | `memory` | whether the kernel killed for want of memory |
 //! | `env_files` | what the files of `env_file` said |
+//! | `touch` | files whose being touched reloads the server |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
 mod abandoned;
@@ -62,6 +63,7 @@ mod spawn;
 mod status;
 mod surroundings;
 mod template;
+mod touch;
 mod trial;
 mod turn;
 mod upgrade;
@@ -98,6 +100,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use template::Nursery;
+use touch::Touch;
 use upgrade::Upgrade;
 
 pub use resume::{is_upgrade, put_back};
@@ -182,6 +185,8 @@ enum Token {
     Control,
     /// A client of the control socket.
     Client(u64),
+    /// Something happened to a file of `touch_reload`, perhaps.
+    Touch,
     /// A connection waits while the workers are asleep.
     Listener,
     /// A child, by its process id.
@@ -244,6 +249,7 @@ struct Master {
     /// When a worker had us look at the static roots.
     #[serde(skip)]
     roots_seen: Option<Time>,
+    touch: Touch,
     scheduler: Scheduler,
     heirs: Heirs,
     #[serde(skip)]
@@ -325,6 +331,7 @@ impl Master {
             heartbeat: Heartbeat::default(),
             sweep: Sweep::default(),
             roots_seen: None,
+            touch: Touch::default(),
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             heirs: Heirs::default(),
             alarm,

@@ -130,6 +130,7 @@ impl Master {
         master.reap(now);
         master.look_for_hung_workers(now);
         master.ask_ready_again(now);
+        master.touch.go_on(now);
         Ok(master)
     }
 
@@ -179,6 +180,7 @@ impl Master {
             heartbeat: Heartbeat::default(),
             sweep: Sweep::default(),
             roots_seen: None,
+            touch: state.touch,
             scheduler: state.scheduler,
             heirs: state.heirs,
             alarm,

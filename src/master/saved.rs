@@ -13,6 +13,7 @@ use super::notify::Notify;
 use super::pidfile::PidFile;
 use super::runtime::RuntimeDir;
 use super::template::Nursery;
+use super::touch::Touch;
 use crate::control::PROTOCOL;
 use crate::control::command::Identity;
 use crate::cron::Scheduler;
@@ -118,6 +119,8 @@ pub(super) struct Saved<S> {
 #[derive(Debug, Deserialize)]
 pub(super) struct State {
     pub(super) supervisor: Supervisor,
+    #[serde(default)]
+    pub(super) touch: Touch,
     pub(super) scheduler: Scheduler,
     pub(super) children: Children,
     pub(super) nursery: Nursery,

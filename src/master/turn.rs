@@ -13,6 +13,7 @@ use crate::timer::{Time, earliest};
 impl Master {
     /// Until the supervisor says that nothing is left.
     pub(super) fn run(&mut self) -> Result<u8, String> {
+        self.touch.follow(&self.current.config.touch_reload);
         self.settle(clock::now());
         loop {
             let waited_for = |child: &Child| matches!(child.role, Role::Template(_) | Role::Trial);
@@ -42,6 +43,7 @@ impl Master {
         let mut set = Set::new();
         set.add(self.signals.descriptor(), Token::Signals, Interest::READ);
         self.control.watch(&mut set);
+        self.touch.watch(&mut set);
         self.children.values().for_each(|child| child.watch(&mut set));
         set.add(self.alarm.descriptor(), Token::Alarm, Interest::READ);
         self.heirs.watch(&mut set);
@@ -74,7 +76,7 @@ impl Master {
         let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
         let own = earliest(self.control.deadline(), self.heartbeat.deadline());
         let own = earliest(earliest(own, self.notify.deadline()), self.nursery.core.deadline());
-        let own = earliest(own, self.complaints_deadline());
+        let own = earliest(earliest(own, self.touch.deadline()), self.complaints_deadline());
         let asked = earliest(self.inquiry_deadline(), self.output_deadline());
         earliest(cores, earliest(own, asked))
     }
@@ -85,6 +87,7 @@ impl Master {
         }
         self.expire_templates(now);
         self.control.on_timeout(now);
+        self.reload_if_touched(now);
         self.notify.on_timeout(now);
         self.expire_inquiries(now);
         self.expire_outputs(now);
@@ -138,6 +141,7 @@ impl Master {
                     self.settle(now);
                 }
             }
+            Token::Touch => self.touch.ready(now),
             Token::Alarm => self.alarm.clear(),
             Token::Heir(number) => self.heirs.read(number, &mut self.journal, now),
             Token::Child(pid, channel) => self.child_ready(pid, channel, now),

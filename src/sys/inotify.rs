@@ -5,6 +5,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, WatchDescriptor};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Names a watched directory. A number is not used again soon after its directory has gone.
 pub(crate) type Watch = WatchDescriptor;
@@ -12,6 +13,17 @@ pub(crate) type Watch = WatchDescriptor;
 /// An inotify instance: non-blocking, close-on-exec.
 #[derive(Debug)]
 pub(crate) struct Inotify(nix::sys::inotify::Inotify);
+
+/// What is told of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Names that come to a directory, and that it goes itself.
+    Names,
+    /// That a file was changed or touched, and that it goes.
+    File,
+    /// That a directory goes, or a link, which is not followed.
+    Itself,
+}
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +55,22 @@ impl Inotify {
     pub(crate) fn watch(&self, directory: BorrowedFd<'_>) -> io::Result<Watch> {
         let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
         Ok(self.0.add_watch(path.as_str(), EVENTS)?)
+    }
+
+    /// Watches what has this path.
+    ///
+    /// # Errors
+    /// As [`Self::watch`]; ENOENT: nothing has it.
+    pub(crate) fn aim(&self, path: &Path, aim: Aim) -> io::Result<()> {
+        let events = match aim {
+            Aim::Names => NAMES,
+            Aim::File => FILE,
+            Aim::Itself => GOES.union(AddWatchFlags::IN_DONT_FOLLOW),
+        };
+        // A directory may be on the way to one file and be another one itself.
+        let also = AddWatchFlags::from_bits_retain(nix::libc::IN_MASK_ADD);
+        self.0.add_watch(path, events.union(also))?;
+        Ok(())
     }
 
     /// Stops watching.
@@ -81,6 +109,14 @@ impl AsFd for Inotify {
         self.0.as_fd()
     }
 }
+
+const GOES: AddWatchFlags = AddWatchFlags::IN_DELETE_SELF.union(AddWatchFlags::IN_MOVE_SELF);
+
+const NAMES: AddWatchFlags =
+    GOES.union(AddWatchFlags::IN_CREATE).union(AddWatchFlags::IN_MOVED_TO).union(AddWatchFlags::IN_ONLYDIR);
+
+const FILE: AddWatchFlags =
+    GOES.union(AddWatchFlags::IN_ATTRIB).union(AddWatchFlags::IN_CLOSE_WRITE).union(AddWatchFlags::IN_MODIFY);
 
 const EVENTS: AddWatchFlags = AddWatchFlags::IN_ATTRIB
     .union(AddWatchFlags::IN_CLOSE_WRITE)

@@ -42,5 +42,6 @@ mod scgi;
 mod static_files;
 mod supervise;
 mod systemd;
+mod touch_reload;
 mod upgrade;
 mod wsgi;
