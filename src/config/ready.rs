@@ -16,68 +16,49 @@ use std::time::Duration;
 /// The request that each new process of an app must answer before it counts as ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// Path, and query if any, as a client would write it.
-    pub(crate) path: String,
-    /// `Host`; by default the first plain name of a site that routes to the app, else `localhost`.
-    pub(crate) host: String,
-    /// `http` or `https`.
-    pub(crate) scheme: Scheme,
-    /// What counts as ready.
-    pub(crate) status: Accepted,
+    /// Its host is by default the first plain name of a site that routes to the app, else `localhost`; its mount that of the
+    /// first location of the app below which the path is.
+    pub(crate) question: Question,
     /// Longest time until the whole answer is there.
     pub(crate) timeout: Duration,
-    /// SCRIPT_NAME: the mount of the first location of the app below which the path is.
-    pub(crate) mount: String,
 }
 
 impl Default for Ready {
     fn default() -> Self {
-        Self {
-            path: String::new(),
-            host: String::new(),
-            scheme: Scheme::default(),
-            status: Accepted::Class(2),
-            timeout: Duration::from_secs(10),
-            mount: String::new(),
-        }
+        Self { question: Question::default(), timeout: Duration::from_secs(10) }
     }
 }
 
 impl Section for Ready {
     fn walk(&mut self, keys: &mut dyn Walk) {
-        keys.need("path", "\"/healthz\"", &mut By(&mut self.path, path));
-        keys.key("host", &mut By(&mut self.host, host));
-        keys.key("scheme", &mut self.scheme);
-        keys.key("status", &mut self.status);
+        let of = &mut self.question;
+        keys.need("path", "\"/healthz\"", &mut By(&mut of.path, path));
+        keys.key("host", &mut By(&mut of.host, host));
+        keys.key("scheme", &mut of.scheme);
+        keys.key("status", &mut of.status);
         keys.key("timeout", &mut self.timeout);
     }
 }
 
 impl Ready {
-    /// What the app is asked.
-    #[must_use]
-    pub(crate) fn question(&self) -> Question<'_> {
-        let Self { path, host, scheme, status, mount, .. } = self;
-        Question { path, mount, host, scheme: *scheme, status: *status }
-    }
-
     /// What the sites say about the app at `index`: its host and its mount.
     pub(crate) fn resolve(&mut self, index: usize, sites: &[Site]) {
-        if self.host.is_empty() {
+        let of = &mut self.question;
+        if of.host.is_empty() {
             let plain = |name: &HostPattern| match name {
                 HostPattern::Exact(name) => Some(name.clone()),
                 HostPattern::Suffix(_) => None,
             };
             let own = sites.iter().filter(|site| mounts(site, index).next().is_some());
             let name = own.flat_map(|site| &site.names).find_map(plain);
-            self.host = name.unwrap_or_else(|| "localhost".to_owned());
+            of.host = name.unwrap_or_else(|| "localhost".to_owned());
         }
-        let path = self.path.split('?').next().unwrap_or_default();
+        let path = of.path.split('?').next().unwrap_or_default();
         let below = |mount: &&str| {
             path.strip_prefix(*mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let mount = sites.iter().flat_map(|site| mounts(site, index)).find(below);
-        mount.unwrap_or_default().clone_into(&mut self.mount);
+        mount.unwrap_or_default().clone_into(&mut of.mount);
     }
 }
 

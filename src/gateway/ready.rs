@@ -21,14 +21,14 @@ const STREAM: u32 = 1;
 const SHOWN: usize = 300;
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Question<'a> {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Question {
     /// Path, and query if any, as a client would write it.
-    pub(crate) path: &'a str,
+    pub(crate) path: String,
     /// SCRIPT_NAME.
-    pub(crate) mount: &'a str,
+    pub(crate) mount: String,
     /// `Host`.
-    pub(crate) host: &'a str,
+    pub(crate) host: String,
     /// `http` or `https`.
     pub(crate) scheme: Scheme,
     /// What counts as ready.
@@ -42,6 +42,12 @@ pub(crate) enum Accepted {
     Exactly(u16),
     /// `2` is 200 to 299.
     Class(u16),
+}
+
+impl Default for Accepted {
+    fn default() -> Self {
+        Self::Class(2)
+    }
 }
 
 impl Accepted {
@@ -63,7 +69,7 @@ impl std::fmt::Display for Accepted {
 }
 
 /// Appends the frames of the question: those of a whole stream.
-pub(crate) fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
+pub(crate) fn ask(question: &Question, out: &mut Vec<u8>) {
     app::hello(ROW, 0, out);
     let head = head(question);
     let raw = head.target();
@@ -71,7 +77,7 @@ pub(crate) fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
     let path = parsed.as_ref().map_or(raw, |parsed| parsed.path_info());
     let (name, port) = match question.host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
-        _ => (question.host, None),
+        _ => (&*question.host, None),
     };
     let port = port.unwrap_or(question.scheme.default_port());
     let request = Request {
@@ -79,7 +85,7 @@ pub(crate) fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
         path,
         raw,
         query: parsed.as_ref().and_then(|parsed| parsed.query(raw)).unwrap_or_default(),
-        mount: question.mount,
+        mount: &question.mount,
         peer: None,
         client_field: None,
         origin: Origin {
@@ -96,7 +102,7 @@ pub(crate) fn ask(question: &Question<'_>, out: &mut Vec<u8>) {
     app::request(STREAM, &request, None, Body::None, out);
 }
 
-fn head(question: &Question<'_>) -> RequestHead {
+fn head(question: &Question) -> RequestHead {
     let mut raw = Vec::new();
     let mut put = |text: &str| {
         let start = raw.len() as u32;
@@ -104,9 +110,9 @@ fn head(question: &Question<'_>) -> RequestHead {
         Span { start, end: raw.len() as u32 }
     };
     let method = put("GET");
-    let target = put(question.path);
+    let target = put(&question.path);
     let agent = concat!("hatchery/", env!("CARGO_PKG_VERSION"), " (ready)");
-    let fields = [("Host", question.host), ("User-Agent", agent), ("Accept", "*/*")]
+    let fields = [("Host", &*question.host), ("User-Agent", agent), ("Accept", "*/*")]
         .map(|(name, value)| (put(name), put(value)));
     RequestHead::new(raw, method, target, Version::Http11, fields.to_vec())
 }
@@ -190,13 +196,15 @@ mod tests {
     use super::*;
     use crate::control::frame::{self, Kind};
 
-    const QUESTION: Question<'_> = Question {
-        path: "/blog/health%7A?deep=1",
-        mount: "/blog",
-        host: "shop.example:8443",
-        scheme: Scheme::Https,
-        status: Accepted::Class(2),
-    };
+    fn question() -> Question {
+        Question {
+            path: "/blog/health%7A?deep=1".to_owned(),
+            mount: "/blog".to_owned(),
+            host: "shop.example:8443".to_owned(),
+            scheme: Scheme::Https,
+            status: Accepted::Class(2),
+        }
+    }
 
     fn answer(accepted: Accepted, frames: &[(Kind, u8, &[u8])]) -> Option<Result<(), String>> {
         let mut wire = Vec::new();
@@ -222,7 +230,7 @@ mod tests {
     #[test]
     fn the_question_looks_like_a_request_of_a_client() {
         let mut wire = Vec::new();
-        ask(&QUESTION, &mut wire);
+        ask(&question(), &mut wire);
         let mut reader = frame::Reader::new();
         reader.feed(&wire);
         let hello = reader.poll().unwrap().unwrap();

@@ -46,15 +46,15 @@ impl Inquiry {
         let stream = socket::connect_unix(socket, Expect::Nothing)?;
         let (heard, attach) = channel::from_child()?;
         let mut asked = Vec::new();
-        ready::ask(&ready.question(), &mut asked);
+        ready::ask(&ready.question, &mut asked);
         let mut inquiry = Self {
             stream,
             asked,
             attach: Some(attach),
             heard: Some(heard.into()),
-            answer: Answer::to(ready.status),
+            answer: Answer::to(ready.question.status),
             deadline: now.after(ready.timeout),
-            what: format!("GET {}", ready.path),
+            what: format!("GET {}", ready.question.path),
             within: ready.timeout,
         };
         inquiry.send();
