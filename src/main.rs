@@ -9,6 +9,9 @@ use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if Cli::completes() {
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::from_arguments() {
         Ok(cli) => cli,
         Err(error) => {

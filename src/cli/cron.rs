@@ -2,7 +2,7 @@
 
 use super::locate::Master;
 use super::status::{Look, fetch, is_coloured, job_table};
-use super::{Failure, print, print_json, put, told};
+use super::{Failure, names, print, print_json, put, told};
 use crate::control::command::{JobStatus, Request, RunStatus};
 use crate::control::text;
 use clap::{Args, Subcommand};
@@ -30,6 +30,7 @@ enum Action {
     /// Run a job now; its schedule stays as it is
     Run {
         /// Name of the job
+        #[arg(add = names::of(&["cron"]))]
         name: String,
         #[command(flatten)]
         master: Master,
@@ -37,6 +38,7 @@ enum Action {
     /// The last runs of a job, the newest first
     History {
         /// Name of the job
+        #[arg(add = names::of(&["cron"]))]
         name: String,
         /// As a JSON list, for scripts
         #[arg(long)]

@@ -1,6 +1,6 @@
 //! `hatchery exec`.
 
-use super::{Failure, locate};
+use super::{Failure, locate, names};
 use crate::master::exec::As;
 use clap::Args;
 use std::ffi::OsString;
@@ -16,6 +16,7 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Name of an app, daemon or cron job
+    #[arg(add = names::of(&["app", "daemon", "cron"]))]
     name: String,
     /// The command; a program without a slash is looked for in the virtualenv first
     #[arg(required = true, trailing_var_arg = true)]

@@ -38,10 +38,10 @@ impl File {
 pub(super) struct Master {
     /// Configuration file of the master [default: ./hatchery.ron, then /etc/hatchery/hatchery.ron]
     #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Control socket of the master [default: from the configuration]
     #[arg(long, value_name = "PATH")]
-    control: Option<PathBuf>,
+    pub(super) control: Option<PathBuf>,
 }
 
 impl Master {

@@ -1,7 +1,7 @@
 //! `hatchery logs`.
 
 use super::locate::Master;
-use super::{Failure, print};
+use super::{Failure, names, print};
 use crate::config;
 use crate::control::command::{LogLine, Request, Response};
 use crate::control::text;
@@ -16,6 +16,7 @@ use jiff::{Timestamp, ToSpan as _};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// One app, daemon or cron job, or `hatchery` for the server's own messages; else all apps, daemons and jobs
+    #[arg(add = names::of(&["app", "daemon", "cron", "server"]))]
     name: Option<String>,
     /// Only so many lines, the last ones
     #[arg(short = 'n', long, value_name = "N")]

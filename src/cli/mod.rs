@@ -8,6 +8,7 @@ mod exec;
 mod locate;
 mod logs;
 mod man;
+mod names;
 mod reload;
 mod restart;
 mod run;
@@ -96,6 +97,12 @@ impl Cli {
             }
             error
         })
+    }
+
+    /// Completes a line that is being typed, if a shell asks for that instead of giving a command.
+    #[must_use]
+    pub fn completes() -> bool {
+        completions::answer()
     }
 
     /// Does what the command says; returns its exit code.

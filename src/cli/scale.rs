@@ -1,7 +1,7 @@
 //! `hatchery scale`.
 
 use super::locate::Master;
-use super::{Failure, told};
+use super::{Failure, names, told};
 use crate::control::command::Request;
 use clap::Args;
 
@@ -11,6 +11,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Name of an app or daemon, or `workers`
+    #[arg(add = names::of(&["workers", "app", "daemon"]))]
     name: String,
     /// How many processes
     count: u32,

@@ -1,7 +1,7 @@
 //! `hatchery start`.
 
 use super::locate::Master;
-use super::{Failure, told};
+use super::{Failure, names, told};
 use crate::control::command::Request;
 use clap::Args;
 
@@ -11,6 +11,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Name of an app or daemon
+    #[arg(add = names::of(&["app", "daemon"]))]
     name: Option<String>,
     #[command(flatten)]
     master: Master,

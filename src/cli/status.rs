@@ -1,7 +1,7 @@
 //! `hatchery status`.
 
 use super::locate::{self, Found, Master};
-use super::{Failure, print, print_json, put, stacks};
+use super::{Failure, names, print, print_json, put, stacks};
 use crate::config::suggestion;
 use crate::control::command::{
     ChildStatus, JobStatus, LogStatus, PoolStatus, Request, Response, Running, SandboxStatus, Status,
@@ -20,6 +20,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// One app, daemon, cron job or upstream, or `workers`, with its processes; else all
+    #[arg(add = names::of(&["workers", "app", "daemon", "cron", "upstream"]))]
     name: Option<String>,
     /// A line for each process, too
     #[arg(short, long)]
@@ -40,7 +41,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     if !found.is_in_sight {
         return show_masters(&control::masters(), arguments.json);
     }
-    let mut status = asked(&found, control::STATUS)?;
+    let mut status = asked_within(&found, control::STATUS)?;
     if let Some(name) = &arguments.name {
         only(&mut status, name)?;
     }
@@ -92,7 +93,7 @@ pub(super) fn fetch(master: &Master) -> Result<Box<Status>, Failure> {
 
 /// Asks the running master, which has so long to answer.
 pub(super) fn fetch_within(master: &Master, patience: Duration) -> Result<Box<Status>, Failure> {
-    asked(&master.find()?, patience)
+    asked_within(&master.find()?, patience)
 }
 
 /// Nothing says which one is meant.
@@ -110,7 +111,8 @@ fn show_masters(masters: &[control::Running], json: bool) -> Result<u8, Failure>
     }
 }
 
-fn asked(found: &Found, patience: Duration) -> Result<Box<Status>, Failure> {
+/// Asks that master, which has so long to answer.
+pub(super) fn asked_within(found: &Found, patience: Duration) -> Result<Box<Status>, Failure> {
     match found.ask_within(&Request::Status, patience)? {
         Response::Status(status) => Ok(status),
         Response::Done { text } | Response::Failed { text } => Err(Failure::Failed(text)),

@@ -1,7 +1,7 @@
 //! `hatchery stop`.
 
 use super::locate::Master;
-use super::{Failure, print, told};
+use super::{Failure, names, print, told};
 use crate::control::command::{Request, Response};
 use crate::master::control;
 use crate::sys::clock;
@@ -18,6 +18,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 pub(super) struct Arguments {
     /// Name of an app or daemon; without one the server is stopped
     #[arg(conflicts_with = "fast")]
+    #[arg(add = names::of(&["app", "daemon"]))]
     name: Option<String>,
     /// Do not wait for running requests
     #[arg(long)]

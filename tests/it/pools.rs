@@ -373,13 +373,60 @@ fn completions_and_manual_pages_name_the_commands() {
     let directory = crate::harness::Directory::new();
     for shell in ["bash", "zsh", "fish"] {
         let script = hatchery(&directory, &["completions", shell]);
-        assert!(script.code == Some(0) && script.stdout.contains("reload"), "{script:?}");
+        assert!(script.code == Some(0) && script.stdout.contains("HATCHERY_COMPLETE"), "{script:?}");
     }
     let page = hatchery(&directory, &["man"]);
     assert!(page.stdout.contains(".TH") && page.stdout.contains("hatchery"), "{page:?}");
     let page = hatchery(&directory, &["man", "reload"]);
     assert!(page.stdout.contains(".TH") && page.stdout.contains("prove"), "{page:?}");
     assert_eq!(hatchery(&directory, &["man", "reboot"]).code, Some(2));
+}
+
+#[test]
+fn a_shell_completes_names_of_the_server_that_runs_or_else_of_its_file() {
+    use nix::sys::signal::Signal;
+    let setup = setup("processes: 1");
+    setup.configure(&format!(
+        "{} upstreams: {{\"api\": (servers: [\"127.0.0.1:9\"])}}, cron: [(name: \"tidy\", at: \"@yearly\", command: [\"true\"])],",
+        configuration("processes: 1")
+    ));
+    let server = setup.start();
+    // As bash calls what the script registers.
+    let completed = |line: &str| -> String {
+        let (program, directory) = (binary(), server.directory().path());
+        let words: Vec<&str> = line.split(' ').collect();
+        let script = "source <(hatchery completions bash)\nCOMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1))\n\
+                      _clap_complete_hatchery hatchery \"${!#}\" x\necho \"${COMPREPLY[@]}\"";
+        let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script, "bash"]).args(words).env("PATH", path).current_dir(directory);
+        let output = command.output().unwrap();
+        assert!(output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    };
+    for (line, expected) in [
+        ("hatchery restart s", "site"),
+        ("hatchery restart w", "workers"),
+        ("hatchery status a", "api"),
+        ("hatchery logs h", "hatchery"),
+        ("hatchery cron run ", "tidy"),
+        ("hatchery stop s", "site"),
+        ("hatchery rest", "restart"),
+        ("hatchery status -c none.ron s", ""),
+    ] {
+        let completed = completed(line);
+        let names: Vec<&str> = completed.split_whitespace().filter(|word| !word.starts_with('-')).collect();
+        assert_eq!(names.join(" "), expected, "{line}: {completed:?}");
+    }
+    // What the file says since does not run.
+    server.configure(&configuration("processes: 2").replace("\"site\"", "\"other\""));
+    assert_eq!(completed("hatchery restart o"), "");
+    let start = crate::harness::now();
+    server.master.signal(Signal::SIGSTOP);
+    let of_the_file = completed("hatchery restart o");
+    server.master.signal(Signal::SIGCONT);
+    assert_eq!(of_the_file, "other");
+    assert!(start.elapsed() < SOON / 4, "{:?}", start.elapsed());
 }
 
 #[test]
