@@ -377,8 +377,18 @@ fn completions_and_manual_pages_name_the_commands() {
     }
     let page = hatchery(&directory, &["man"]);
     assert!(page.stdout.contains(".TH") && page.stdout.contains("hatchery"), "{page:?}");
+    for part in [
+        ".SH \"EXIT STATUS\"\n",
+        ".SH \"FILES\"\n",
+        "/etc/hatchery/hatchery.ron",
+        ".SH \"SIGNALS\"\n",
+        "\\&USR2\n",
+    ] {
+        assert!(page.stdout.contains(part), "{part} is not in {page:?}");
+    }
     let page = hatchery(&directory, &["man", "reload"]);
     assert!(page.stdout.contains(".TH") && page.stdout.contains("prove"), "{page:?}");
+    assert!(page.stdout.contains("EXIT STATUS") && !page.stdout.contains("SIGNALS"), "{page:?}");
     assert_eq!(hatchery(&directory, &["man", "reboot"]).code, Some(2));
 }
 
