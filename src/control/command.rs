@@ -257,6 +257,9 @@ pub struct PoolStatus {
     pub waits_for: Vec<String>,
     /// Wanted at least and at most.
     pub processes: (u32, u32),
+    /// Processes that are to be replaced although they serve.
+    #[serde(default)]
+    pub worn: u32,
     /// Processes started in place of one that died or hung, since the master started.
     pub restarts: u64,
     /// How the last process that ended unexpectedly did so.

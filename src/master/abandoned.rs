@@ -3,8 +3,6 @@
 
 use super::Master;
 use super::child::{Child, Id, Role};
-use crate::control::command;
-use crate::supervisor;
 use crate::sys::stuck::{self, Stuck};
 use crate::timer::Time;
 
@@ -37,20 +35,10 @@ impl Master {
         }
         left().next().is_some()
     }
-
-    /// For `status`: a process of a pool.
-    pub(super) fn unkillable(&self, view: &supervisor::Abandoned, now: Time) -> command::Unkillable {
-        command::Unkillable {
-            pid: view.pid,
-            number: view.slot,
-            generation: view.generation,
-            seconds: now.since(view.since).as_secs(),
-            reason: reason(view.pid),
-        }
-    }
 }
 
-fn reason(pid: u32) -> String {
+/// What keeps the process from ending, as far as the kernel tells.
+pub(super) fn reason(pid: u32) -> String {
     match stuck::why(pid) {
         Stuck::Uninterruptible => {
             "it waits in the kernel for a device or file system that does not answer".to_owned()

@@ -1,13 +1,11 @@
 //! What `hatchery status` shows.
 
-use super::Master;
-use super::child::{Id, Role};
-use super::logger;
+use super::{Master, abandoned, logger};
 use crate::config;
 use crate::control::command::{
     ChildStatus, LogStatus, PoolStatus, Running, SandboxStatus, Status, UpstreamStatus,
 };
-use crate::supervisor::{ChildId, ChildView, PoolState, PoolView};
+use crate::supervisor::ChildId;
 use crate::sys::sandbox::Applied;
 use crate::sys::{clock, process, sandbox, sink};
 use crate::timer::Time;
@@ -107,65 +105,35 @@ impl Master {
         SandboxStatus { mode: mode.name().to_owned(), applied: texts(applied), missing: texts(missing) }
     }
 
+    /// What the supervisor says, with what it does not know.
     fn pools(&self, now: Time) -> Vec<PoolStatus> {
-        let mut pools: Vec<PoolView> = self.supervisor.pools();
-        let rank = |pool: &PoolView| (pool.index > 0, pool.daemon);
-        pools.sort_by(|one, two| (rank(one), &one.name).cmp(&(rank(two), &two.name)));
-        pools.into_iter().map(|view| self.pool(view, now)).collect()
-    }
-
-    fn pool(&self, view: PoolView, now: Time) -> PoolStatus {
-        let state = match view.state {
-            _ if !view.waits_for.is_empty() => "waiting",
-            PoolState::Stopped => "stopped",
-            PoolState::Asleep if view.daemon => "stopped",
-            PoolState::Asleep => "asleep",
-            PoolState::Booting => "starting",
-            PoolState::Serving => "ready",
-            PoolState::Failed { .. } => "failed",
-        };
-        PoolStatus {
-            name: view.name,
-            kind: match (view.index, view.daemon) {
-                (0, _) => "workers".to_owned(),
-                (_, true) => "daemon".to_owned(),
-                (_, false) => "app".to_owned(),
-            },
-            waits_for: view.waits_for,
-            state: state.to_owned(),
-            processes: view.wanted,
-            restarts: view.restarts,
-            last_exit: view.last_exit,
-            retry_in_ms: view.retry.map(|retry| retry.since(now).as_millis() as u64),
-            children: view.children.iter().map(|child| self.child(child, now)).collect(),
-            unkillable: view.abandoned.iter().map(|process| self.unkillable(process, now)).collect(),
-            templates: self.templates(view.index, now),
+        let mut pools = self.supervisor.pools(now);
+        for pool in &mut pools {
+            pool.children.iter_mut().for_each(|child| self.complete(child, now));
+            pool.unkillable.iter_mut().for_each(|process| process.reason = abandoned::reason(process.pid));
+            if pool.kind == "app" {
+                pool.templates = self.templates(&pool.name, now);
+            }
         }
+        pools
     }
 
-    fn child(&self, view: &ChildView, now: Time) -> ChildStatus {
-        let role = self.children.find(Id::Pool(view.child)).map(|child| &child.role);
-        let worker = role.and_then(Role::worker).map(|worker| (worker.row, worker.counted));
-        let running = role.and_then(Role::app).map(|app| app.running.shown()).unwrap_or_default();
-        let running = running.into_iter().map(|(since, request)| Running {
-            request: request.to_owned(),
-            seconds: now.since(since).as_secs(),
-        });
-        let board = self.board();
-        ChildStatus {
-            pid: view.pid.unwrap_or(0),
-            number: view.slot,
-            generation: view.generation,
-            state: view.state.to_owned(),
-            uptime_seconds: now.since(view.since).as_secs(),
-            restarts: view.restarts,
-            last_exit: view.last_exit.clone(),
-            cpu_ms: view.pid.and_then(process::cpu_time).map_or(0, |used| used.as_millis() as u64),
-            rss_bytes: view.pid.and_then(process::resident).unwrap_or(0),
-            requests: worker.map(|(row, before)| board.requests(row).wrapping_sub(before)),
-            connections: worker.map(|(row, _)| board.connections(row)),
-            running: running.collect(),
-            stacks: None,
+    fn complete(&self, status: &mut ChildStatus, now: Time) {
+        let Some(child) = self.children.get(&status.pid) else { return };
+        status.cpu_ms = process::cpu_time(status.pid).map_or(0, |used| used.as_millis() as u64);
+        status.rss_bytes = process::resident(status.pid).unwrap_or(0);
+        if let Some(worker) = child.role.worker() {
+            let board = self.board();
+            status.requests = Some(board.requests(worker.row).wrapping_sub(worker.counted));
+            status.connections = Some(board.connections(worker.row));
+        }
+        if let Some(app) = child.role.app() {
+            let running = app.running.shown().into_iter();
+            let running = running.map(|(since, request)| Running {
+                request: request.to_owned(),
+                seconds: now.since(since).as_secs(),
+            });
+            status.running = running.collect();
         }
     }
 }

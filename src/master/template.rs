@@ -101,9 +101,9 @@ impl Master {
         }
     }
 
-    /// For `status`: those of a pool.
-    pub(super) fn templates(&self, pool: u16, now: Time) -> Vec<TemplateStatus> {
-        let mut all = self.nursery.core.status(pool, now);
+    /// For `status`: those of an app.
+    pub(super) fn templates(&self, app: &str, now: Time) -> Vec<TemplateStatus> {
+        let mut all = self.nursery.core.status(app, now);
         all.iter_mut().for_each(|known| known.rss_bytes = process::resident(known.pid).unwrap_or(0));
         all
     }

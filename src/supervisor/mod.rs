@@ -60,9 +60,7 @@ pub use crate::control::pool::PoolState;
 pub use crate::control::worker::Load;
 pub use daemon::{DaemonPlan, OnReload};
 pub use machine::Supervisor;
-pub(crate) use pool::Abandoned;
 pub(crate) use recycle::spread;
-pub use view::{ChildView, PoolView};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -59,19 +59,19 @@ pub(super) struct Pool {
 
 /// A process that does not die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Abandoned {
+pub(super) struct Abandoned {
     /// Its name between supervisor and master.
-    pub child: ChildId,
+    pub(super) child: ChildId,
     /// Its process id.
-    pub(crate) pid: u32,
+    pub(super) pid: u32,
     /// The slot that it was in.
-    pub(crate) slot: u16,
+    pub(super) slot: u16,
     /// Its generation.
-    pub(crate) generation: u32,
+    pub(super) generation: u32,
     /// When it was started.
-    pub(crate) started: Time,
+    pub(super) started: Time,
     /// When it was given up.
-    pub(crate) since: Time,
+    pub(super) since: Time,
 }
 
 /// A process that is to be replaced although it serves.

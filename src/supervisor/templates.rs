@@ -192,10 +192,10 @@ impl Templates {
         asked.map(|template| template.key)
     }
 
-    /// For `status`: those of a pool, the oldest first; what only the system knows is missing.
+    /// For `status`: those of an app, the oldest first; what only the system knows is missing.
     #[must_use]
-    pub(crate) fn status(&self, pool: PoolIndex, now: Time) -> Vec<TemplateStatus> {
-        let own = self.templates.iter().filter(|template| template.key.pool == pool);
+    pub(crate) fn status(&self, app: &str, now: Time) -> Vec<TemplateStatus> {
+        let own = self.templates.iter().filter(|template| template.plan.name == app);
         let mut all: Vec<TemplateStatus> = own.filter_map(|template| template.status(now)).collect();
         all.sort_by_key(|template| template.generation);
         all

@@ -1,5 +1,6 @@
 //! Scenes with the whole supervisor. `Scene` plays the master: it keeps the living children and checks the outputs.
 
+use super::pool::Pool;
 use super::*;
 use crate::timer::Time;
 use std::collections::BTreeMap;
@@ -155,9 +156,13 @@ impl Scene {
     }
 
     fn in_state(&self, state: &str) -> Vec<ChildId> {
-        let pools = self.supervisor.pools();
-        let children = pools.iter().flat_map(|pool| &pool.children);
-        children.filter(|child| child.state == state).map(|child| child.child).collect()
+        let slots = self
+            .supervisor
+            .pools
+            .iter()
+            .flat_map(|pool| pool.slots.iter().map(|slot| (pool.is_daemon(), slot)));
+        let found = slots.filter(|(daemon, slot)| slot.state.shown(*daemon) == Some(state));
+        found.filter_map(|(_, slot)| slot.state.process()).map(|process| process.child).collect()
     }
 
     /// Living children of a pool in a state.
@@ -179,8 +184,17 @@ impl Scene {
         self.living[&child].2
     }
 
-    fn pool(&self, index: PoolIndex) -> PoolView {
-        self.supervisor.pools().into_iter().find(|pool| pool.index == index).expect("the pool")
+    fn pool(&self, index: PoolIndex) -> &Pool {
+        self.supervisor.pools.iter().find(|pool| pool.plan.index == index).expect("the pool")
+    }
+
+    fn wanted(&self, index: PoolIndex) -> (u32, u32) {
+        let plan = &self.pool(index).plan;
+        (plan.min, plan.max)
+    }
+
+    fn waits_for(&self, index: PoolIndex) -> Vec<String> {
+        self.supervisor.waits_for(self.pool(index))
     }
 
     fn mode(&self) -> &'static str {

@@ -3,58 +3,9 @@
 use super::machine::{Mode, Supervisor};
 use super::pool::{Abandoned, Pool};
 use super::slot::{Cause, Slot, State};
-use super::{ChildId, PoolIndex, PoolState};
+use super::{PoolIndex, PoolState};
+use crate::control::command::{ChildStatus, PoolStatus, Unkillable};
 use crate::timer::Time;
-
-/// One pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolView {
-    /// Its number; 0: the workers.
-    pub index: PoolIndex,
-    /// `worker`, or the name of the app or daemon.
-    pub(crate) name: String,
-    /// It is a daemon.
-    pub(crate) daemon: bool,
-    /// What must be ready before it starts, by name.
-    pub(crate) waits_for: Vec<String>,
-    /// As [`super::PoolState`]; also of the workers.
-    pub state: PoolState,
-    /// Wanted at least and at most (with TTIN and TTOU).
-    pub wanted: (u32, u32),
-    /// Processes started in place of one that died or hung, since the master started.
-    pub(crate) restarts: u64,
-    /// How the last process ended that was not told to.
-    pub last_exit: Option<String>,
-    /// When the next attempt comes, while backing off.
-    pub retry: Option<Time>,
-    /// Processes that are to be replaced although they serve.
-    pub worn: u32,
-    /// Its living processes, by slot.
-    pub children: Vec<ChildView>,
-    /// Processes that do not die.
-    pub abandoned: Vec<Abandoned>,
-}
-
-/// One process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChildView {
-    /// Its name between supervisor and master.
-    pub child: ChildId,
-    /// Its process id, once it was forked.
-    pub pid: Option<u32>,
-    /// Its slot.
-    pub(crate) slot: u16,
-    /// Its generation.
-    pub generation: u32,
-    /// `booting`, `ready`, `draining`, `killing`.
-    pub state: &'static str,
-    /// When it was started.
-    pub(crate) since: Time,
-    /// Processes started in this slot in place of one that died.
-    pub(crate) restarts: u64,
-    /// How the last one in this slot ended that was not told to.
-    pub(crate) last_exit: Option<String>,
-}
 
 impl Supervisor {
     /// `starting`, `running`, `asleep`, `reloading`, `upgrading` or `stopping`.
@@ -94,54 +45,87 @@ impl Supervisor {
         self.pool_at(pool).and_then(|at| self.pools.get(at)).is_some_and(|pool| pool.ready() > 0)
     }
 
-    /// Workers first, then apps, then daemons by number; also pools that have left the plan while a process of them lives.
+    /// Workers first, then apps, then daemons by name; also pools that have left the plan while a process of them lives. What
+    /// only the system or the board knows is missing.
     #[must_use]
-    pub fn pools(&self) -> Vec<PoolView> {
-        let view = |pool: &Pool| PoolView { waits_for: self.waits_for(pool), ..PoolView::of(pool) };
-        self.pools.iter().map(view).collect()
+    pub fn pools(&self, now: Time) -> Vec<PoolStatus> {
+        let mut pools: Vec<&Pool> = self.pools.iter().collect();
+        pools.sort_by_key(|pool| (pool.plan.index > 0, pool.is_daemon(), pool.plan.name.clone()));
+        pools.into_iter().map(|pool| self.pool_status(pool, now)).collect()
     }
-}
 
-impl PoolView {
-    fn of(pool: &Pool) -> Self {
-        Self {
-            index: pool.plan.index,
+    fn pool_status(&self, pool: &Pool, now: Time) -> PoolStatus {
+        let waits_for = self.waits_for(pool);
+        let state = match pool.state(None) {
+            _ if !waits_for.is_empty() => "waiting",
+            PoolState::Stopped => "stopped",
+            PoolState::Asleep if pool.is_daemon() => "stopped",
+            PoolState::Asleep => "asleep",
+            PoolState::Booting => "starting",
+            PoolState::Serving => "ready",
+            PoolState::Failed { .. } => "failed",
+        };
+        let kind = match (pool.is_workers(), pool.is_daemon()) {
+            (true, _) => "workers",
+            (_, true) => "daemon",
+            (_, false) => "app",
+        };
+        PoolStatus {
             name: pool.plan.name.clone(),
-            daemon: pool.is_daemon(),
-            waits_for: Vec::new(),
-            state: pool.state(None),
-            wanted: (pool.plan.min, pool.plan.max),
+            kind: kind.to_owned(),
+            state: state.to_owned(),
+            waits_for,
+            processes: (pool.plan.min, pool.plan.max),
+            worn: u32::try_from(pool.worn.len()).unwrap_or(u32::MAX),
             restarts: pool.restarts,
             last_exit: pool.last_exit.clone(),
-            retry: pool.retry(),
-            worn: u32::try_from(pool.worn.len()).unwrap_or(u32::MAX),
-            children: pool.slots.iter().filter_map(|slot| ChildView::of(slot, pool.is_daemon())).collect(),
-            abandoned: pool.abandoned.clone(),
+            retry_in_ms: pool.retry().map(|retry| retry.since(now).as_millis() as u64),
+            children: pool.slots.iter().filter_map(|slot| slot.status(pool.is_daemon(), now)).collect(),
+            unkillable: pool.abandoned.iter().map(|process| process.status(now)).collect(),
+            templates: Vec::new(),
         }
     }
 }
 
-impl ChildView {
-    fn of(slot: &Slot, daemon: bool) -> Option<Self> {
-        let process = slot.state.process()?;
-        let state = match slot.state {
-            State::Empty { .. } => return None,
-            State::Booting { .. } => "booting",
-            State::Ready { .. } => "ready",
-            State::Draining { .. } => "draining",
-            // It got its stop signal and may take its time.
-            State::Killing { cause: Cause::Ordered, .. } if daemon => "draining",
-            State::Killing { .. } | State::Killed { .. } => "killing",
-        };
-        Some(Self {
-            child: process.child,
-            pid: process.pid,
-            slot: slot.number,
+impl Slot {
+    fn status(&self, daemon: bool, now: Time) -> Option<ChildStatus> {
+        let process = self.state.process()?;
+        Some(ChildStatus {
+            pid: process.pid.unwrap_or(0),
+            number: self.number,
             generation: process.generation,
-            state,
-            since: process.spawned,
-            restarts: slot.restarts,
-            last_exit: slot.last_exit.clone(),
+            state: self.state.shown(daemon)?.to_owned(),
+            uptime_seconds: now.since(process.spawned).as_secs(),
+            restarts: self.restarts,
+            last_exit: self.last_exit.clone(),
+            ..ChildStatus::default()
         })
+    }
+}
+
+impl State {
+    /// As `status` calls it; `None`: there is no process.
+    pub(super) fn shown(&self, daemon: bool) -> Option<&'static str> {
+        Some(match self {
+            Self::Empty { .. } => return None,
+            Self::Booting { .. } => "booting",
+            Self::Ready { .. } => "ready",
+            Self::Draining { .. } => "draining",
+            // It got its stop signal and may take its time.
+            Self::Killing { cause: Cause::Ordered, .. } if daemon => "draining",
+            Self::Killing { .. } | Self::Killed { .. } => "killing",
+        })
+    }
+}
+
+impl Abandoned {
+    fn status(&self, now: Time) -> Unkillable {
+        Unkillable {
+            pid: self.pid,
+            number: self.slot,
+            generation: self.generation,
+            seconds: now.since(self.since).as_secs(),
+            reason: String::new(),
+        }
     }
 }

@@ -5,9 +5,10 @@
 //!
 //! `HATCHERY_SEEDS=N` runs N seeds (1,000), `HATCHERY_SEED=K` only this one; a failing seed is printed with its last steps.
 
+use hatchery::control::command::{ChildStatus, PoolStatus};
 use hatchery::supervisor::{
     Break, ChildId, DaemonPlan, Exit, Input, Kill, Load, OnReload, Output, Plan, PoolIndex, PoolPlan,
-    PoolState, PoolView, Signal, Supervisor, Ticket,
+    PoolState, Signal, Supervisor, Ticket,
 };
 use hatchery::timer::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,20 +81,26 @@ fn what_never_dies_is_replaced_but_not_without_end() {
             }
             world.step_to(world.now.after(Duration::from_secs(10)));
         }
-        let view =
-            |world: &World| world.supervisor.pools().into_iter().find(|view| view.index == pool).unwrap();
+        let view = |world: &World| {
+            world.supervisor.pools(world.now).into_iter().find(|view| index(view) == pool).unwrap()
+        };
         // Those that served when the bound was reached come on top.
-        let most = MOST_ABANDONED + view(&world).wanted.1 as usize;
-        assert!((MOST_ABANDONED..most).contains(&view(&world).abandoned.len()), "{:#?}", view(&world));
-        assert!(view(&world).children.is_empty() && view(&world).retry.is_some(), "{:#?}", view(&world));
+        let most = MOST_ABANDONED + view(&world).processes.1 as usize;
+        assert!((MOST_ABANDONED..most).contains(&view(&world).unkillable.len()), "{:#?}", view(&world));
+        assert!(
+            view(&world).children.is_empty() && view(&world).retry_in_ms.is_some(),
+            "{:#?}",
+            view(&world)
+        );
         assert!(view(&world).last_exit.unwrap().contains("do not die"));
         world.health = Health::Good;
-        for ended in view(&world).abandoned.iter().skip(MOST_ABANDONED - 1) {
-            world.undead.remove(&ended.child);
-            world.on(Input::Exited { child: ended.child, exit: Exit::Signal(9) });
+        for ended in view(&world).unkillable.iter().skip(MOST_ABANDONED - 1) {
+            let child = ChildId(u64::from(ended.pid));
+            world.undead.remove(&child);
+            world.on(Input::Exited { child, exit: Exit::Signal(9) });
         }
         world.step_to(world.now.after(Duration::from_secs(40)));
-        assert_eq!(view(&world).children.len() as u32, view(&world).wanted.0);
+        assert_eq!(view(&world).children.len() as u32, view(&world).processes.0);
         world.stop();
         assert_eq!(world.exit, Some(1));
     }
@@ -480,35 +487,35 @@ impl World {
         }
         // Some may just be replaced because their time is over.
         self.until(Duration::from_secs(60), |world| {
-            let pools = world.supervisor.pools();
+            let pools = world.supervisor.pools(world.now);
             pools.iter().flat_map(|pool| &pool.children).all(|child| child.state == "ready")
         });
         let mode = self.supervisor.mode();
         assert!(["running", "asleep"].contains(&mode), "still {mode}");
         assert!(self.unanswered.is_empty(), "no answer for {:?}", self.unanswered);
         assert!(self.started);
-        let mut pools = self.supervisor.pools();
+        let mut pools = self.supervisor.pools(self.now);
         // What does not die is remembered, and nothing else of such a pool is there.
         pools.retain(|pool| {
-            pool.abandoned.is_empty() || self.current.pools.iter().any(|plan| plan.index == pool.index)
+            pool.unkillable.is_empty() || self.current.pools.iter().any(|plan| plan.index == index(pool))
         });
         let listed: BTreeSet<PoolIndex> = self.current.pools.iter().map(|pool| pool.index).collect();
-        assert_eq!(pools.iter().map(|pool| pool.index).collect::<BTreeSet<_>>(), listed);
+        assert_eq!(pools.iter().map(index).collect::<BTreeSet<_>>(), listed);
         for pool in &pools {
             assert!(pool.children.iter().all(|child| child.state == "ready"), "{pool:#?}");
-            assert_eq!(pool.children.len(), pool.wanted.0 as usize, "{pool:#?}");
-            assert_eq!(pool.retry, None);
-            let old = pool.index > 0
+            assert_eq!(pool.children.len(), pool.processes.0 as usize, "{pool:#?}");
+            assert_eq!(pool.retry_in_ms, None);
+            let old = index(pool) > 0
                 && pool.children.iter().any(|child| child.generation > self.supervisor.generation());
             assert!(!old, "a process of a generation that never came: {pool:#?}");
-            let serves = match pool.wanted.0 {
-                0 if pool.state == PoolState::Stopped => PoolState::Stopped,
-                0 => PoolState::Asleep,
-                _ => PoolState::Serving,
+            let serves = match pool.processes.0 {
+                0 if index(pool) >= DAEMONS || pool.state == "stopped" => "stopped",
+                0 => "asleep",
+                _ => "ready",
             };
             assert_eq!(pool.state, serves, "{pool:#?}");
         }
-        assert_eq!(mode == "asleep", pools[0].wanted.0 == 0);
+        assert_eq!(mode == "asleep", pools[0].processes.0 == 0);
         let watched = |pool: &PoolPlan| pool.max_rss.is_some() || pool.max_lifetime.is_some();
         if !self.current.pools.iter().any(watched) {
             assert_eq!(self.supervisor.deadline(), None, "a calm tree waits for nothing");
@@ -619,8 +626,8 @@ impl World {
             return self.become_another();
         }
         if self.exit.is_none() {
-            let pools = self.supervisor.pools();
-            self.published.retain(|index, _| pools.iter().any(|pool| pool.index == *index));
+            let pools = self.supervisor.pools(self.now);
+            self.published.retain(|known, _| pools.iter().any(|pool| index(pool) == *known));
             self.check();
         }
     }
@@ -650,10 +657,11 @@ impl World {
     fn upgraded(&self) {
         assert!(self.trial.is_none());
         if self.supervisor.last_upgrade_error().is_none() {
-            let pools = self.supervisor.pools();
-            let old = pools[0].children.iter().find(|child| {
-                ["booting", "ready"].contains(&child.state) && child.generation < self.supervisor.generation()
-            });
+            let pools = self.supervisor.pools(self.now);
+            let old = pools[0]
+                .children
+                .iter()
+                .find(|child| is_coming(child) && child.generation < self.supervisor.generation());
             assert!(old.is_none(), "{old:?}");
         }
     }
@@ -740,23 +748,25 @@ impl World {
 
     fn spawn(&mut self, child: ChildId, pool: PoolIndex, slot: u16, gate: Option<u16>) {
         // Decided before the stop, and its end already with it.
-        let pools = self.supervisor.pools();
-        let known = pools.iter().flat_map(|pool| &pool.children).find(|known| known.child == child);
-        let ends = known.is_some_and(|known| ["draining", "killing"].contains(&known.state));
+        let pools = self.supervisor.pools(self.now);
+        let view = pools.iter().find(|view| index(view) == pool).expect("its pool is there");
+        let known = view.children.iter().find(|known| known.number == slot);
+        let ends = known.is_some_and(|known| ["draining", "killing"].contains(&known.state.as_str()));
         assert!(self.supervisor.mode() != "stopping" || ends, "nothing starts during a stop");
-        let stopped = pools.iter().any(|view| view.index == pool && view.state == PoolState::Stopped);
-        assert!(!stopped || self.supervisor.mode() == "reloading" || ends, "it is stopped by hand");
+        assert!(
+            view.state != "stopped" || self.supervisor.mode() == "reloading" || ends,
+            "it is stopped by hand"
+        );
         assert!(child.0 > self.last_child, "{child:?} was used before");
         self.last_child = child.0;
         let twin = self.children.values().any(|fake| (fake.pool, fake.slot) == (pool, slot));
         assert!(!twin, "slot {slot} of pool {pool} is taken");
         *self.spawns.entry((pool, slot)).or_insert(0) += 1;
         // Whoever boots beside a full pool is to take the place of a worn one.
-        let view = pools.iter().find(|view| view.index == pool).expect("its pool is there");
         let count = |state: &str| view.children.iter().filter(|child| child.state == state).count();
-        let beside = count("booting") == 1 && count("ready") >= view.wanted.1 as usize;
+        let beside = count("booting") == 1 && count("ready") >= view.processes.1 as usize;
         if beside && self.supervisor.mode() == "running" && (1..DAEMONS).contains(&pool) {
-            let most = view.wanted.1 as usize + 1;
+            let most = view.processes.1 as usize + 1;
             assert!(view.children.len() <= most, "more than {most} processes: {view:#?}");
         }
         if self.health != Health::Good && self.random.one_in(40) {
@@ -838,10 +848,11 @@ impl World {
         later: Time,
     ) -> Vec<(Time, Deed)> {
         let plan = self.current.pools.iter().find(|plan| plan.index == pool).expect("a pool of the plan");
-        let view = self.supervisor.pools().into_iter().find(|view| view.index == pool).expect("its pool");
+        let view =
+            self.supervisor.pools(self.now).into_iter().find(|view| index(view) == pool).expect("its pool");
         let others = self.children.values().filter(|fake| fake.pool == pool).count() as u32;
         let exclusive = plan.daemon.as_ref().is_some_and(|daemon| !daemon.overlap);
-        assert!(!exclusive || others < view.wanted.1, "{child:?} runs beside {others} others: {view:#?}");
+        assert!(!exclusive || others < view.processes.1, "{child:?} runs beside {others} others: {view:#?}");
         match chance {
             0..6 => vec![(soon, Deed::Exit(Exit::Code(1)))],
             6..9 => vec![(soon, Deed::Fail), (soon.after(REACTION), Deed::Exit(Exit::Code(127)))],
@@ -937,13 +948,21 @@ impl World {
 
     /// What holds at every moment.
     fn check(&self) {
-        let pools = self.supervisor.pools();
+        let pools = self.supervisor.pools(self.now);
         let stopping = self.supervisor.mode() == "stopping";
-        let known: BTreeSet<ChildId> =
-            pools.iter().flat_map(|pool| &pool.children).map(|child| child.child).collect();
-        assert_eq!(known, self.children.keys().copied().collect(), "the supervisor knows exactly the living");
-        let abandoned: BTreeSet<ChildId> =
-            pools.iter().flat_map(|pool| &pool.abandoned).map(|known| known.child).collect();
+        let known: BTreeSet<(PoolIndex, u16, u32)> = pools
+            .iter()
+            .flat_map(|pool| pool.children.iter().map(|child| (index(pool), child.number, child.pid)))
+            .collect();
+        // The process id of a fake is its name.
+        let pid = |child: ChildId, fake: &Fake| if fake.unborn { 0 } else { child.0 as u32 };
+        let living = self.children.iter().map(|(child, fake)| (fake.pool, fake.slot, pid(*child, fake)));
+        assert_eq!(known, living.collect(), "the supervisor knows exactly the living");
+        let abandoned: BTreeSet<ChildId> = pools
+            .iter()
+            .flat_map(|pool| &pool.unkillable)
+            .map(|known| ChildId(u64::from(known.pid)))
+            .collect();
         assert_eq!(abandoned, self.undead.keys().copied().collect(), "and exactly those that do not die");
         for pool in &pools {
             self.check_pool(pool, stopping);
@@ -965,29 +984,41 @@ impl World {
         self.check_watch(&pools[0], stopping);
     }
 
-    fn check_pool(&self, pool: &PoolView, stopping: bool) {
-        let coming = pool.children.iter().filter(|child| ["booting", "ready"].contains(&child.state)).count();
-        let next = self.pending.iter().flat_map(|plan| &plan.pools).find(|next| next.index == pool.index);
+    fn check_pool(&self, pool: &PoolStatus, stopping: bool) {
+        let at = index(pool);
+        let coming = pool.children.iter().filter(|child| is_coming(child)).count();
+        let next = self.pending.iter().flat_map(|plan| &plan.pools).find(|next| next.index == at);
         // One more may boot to take the place of a worn one.
-        let bound = pool.wanted.1 + next.map_or(0, |next| next.max) + pool.worn.min(1);
+        let bound = pool.processes.1 + next.map_or(0, |next| next.max) + pool.worn.min(1);
         assert!(coming as u32 <= bound, "{coming} of at most {bound}: {pool:#?}");
-        if pool.index == 0 || pool.index >= DAEMONS {
+        if at == 0 || at >= DAEMONS {
             return;
         }
-        let open = self
-            .children
-            .values()
-            .any(|fake| fake.pool == pool.index && fake.opened && fake.leaving.is_none());
-        let published = self.published.get(&pool.index);
+        let open =
+            self.children.values().any(|fake| fake.pool == at && fake.opened && fake.leaving.is_none());
+        let published = self.published.get(&at);
         assert_eq!(published == Some(&PoolState::Serving), open, "{published:?}: {pool:#?}");
         if !stopping && published.is_some() {
-            assert_eq!(published, Some(&pool.state), "{pool:#?}");
+            let (state, retry) = match published {
+                Some(PoolState::Serving) => ("ready", None),
+                Some(PoolState::Booting) => ("starting", None),
+                Some(PoolState::Stopped) => ("stopped", None),
+                Some(PoolState::Failed { retry }) => ("failed", Some(*retry)),
+                Some(PoolState::Asleep) | None => ("asleep", None),
+            };
+            assert_eq!(pool.state, state, "{published:?}: {pool:#?}");
+            // Of one that has left the plan nothing more is tried.
+            let soon = retry.map(|retry| retry.since(self.now).as_millis() as u64);
+            assert!(
+                pool.retry_in_ms.is_none() || soon.is_none_or(|soon| pool.retry_in_ms == Some(soon)),
+                "{pool:#?}"
+            );
         }
     }
 
     /// A client that connects always finds a worker, one that comes, or the master watching.
-    fn check_watch(&self, workers: &PoolView, stopping: bool) {
-        let coming = workers.children.iter().any(|child| ["booting", "ready"].contains(&child.state));
+    fn check_watch(&self, workers: &PoolStatus, stopping: bool) {
+        let coming = workers.children.iter().any(is_coming);
         if self.watching {
             assert!(!stopping);
             let serving =
@@ -999,7 +1030,7 @@ impl World {
             assert!(!busy, "watching beside a worker that may still accept");
         } else if !stopping && self.started {
             let leaving = !workers.children.is_empty();
-            assert!(coming || leaving || workers.retry.is_some(), "nobody would notice a client");
+            assert!(coming || leaving || workers.retry_in_ms.is_some(), "nobody would notice a client");
         }
     }
 
@@ -1117,4 +1148,14 @@ impl Random {
             daemon: None,
         }
     }
+}
+
+/// The number of a pool that `status` shows.
+fn index(pool: &PoolStatus) -> PoolIndex {
+    let at = NAMES.iter().position(|name| *name == pool.name).unwrap_or(0) as PoolIndex;
+    if at < 4 { at } else { DAEMONS + at - 4 }
+}
+
+fn is_coming(child: &ChildStatus) -> bool {
+    ["booting", "ready"].contains(&child.state.as_str())
 }

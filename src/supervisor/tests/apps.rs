@@ -7,7 +7,7 @@ fn cheap_app() -> Scene {
 #[test]
 fn a_request_wakes_one_process_of_a_sleeping_app() {
     let mut scene = cheap_app();
-    assert_eq!(scene.pool(1).state, PoolState::Asleep);
+    assert_eq!(scene.pool(1).state(None), PoolState::Asleep);
     let outputs = scene.on(Input::Wanted { pool: 1 });
     assert_eq!(spawned(&outputs), [(1, 1)]);
     assert_eq!(published(&outputs, 1), [PoolState::Booting]);
@@ -82,7 +82,7 @@ fn requests_wait_for_an_app_that_crashed_but_not_for_one_that_does_not_boot() {
     scene.boot_all();
     for wait in [100, 200, 400, 800, 1000, 1000] {
         assert_eq!(published(&crash(&mut scene), 1), [PoolState::Booting]);
-        assert_eq!(scene.pool(1).retry, Some(scene.now.after(millis(wait))));
+        assert_eq!(scene.pool(1).retry(), Some(scene.now.after(millis(wait))));
         assert_eq!(spawned(&scene.pass(millis(wait))), [(1, 1)]);
         scene.boot_all();
     }
@@ -101,11 +101,11 @@ fn a_process_that_grew_and_keeps_dying_is_given_up() {
         let child = scene.one(1, "booting");
         scene.exit(child, Exit::Code(1));
     }
-    assert!(scene.pool(1).retry.is_some());
-    assert_eq!(scene.pool(1).state, PoolState::Serving);
+    assert!(scene.pool(1).retry().is_some());
+    assert_eq!(scene.pool(1).state(None), PoolState::Serving);
     assert_eq!(scene.on(Input::Wanted { pool: 1 }), [Output::Publish { pool: 1, state: PoolState::Serving }]);
     assert_eq!(spawned(&scene.pass(seconds(1))), []);
-    assert_eq!(scene.pool(1).retry, None);
+    assert_eq!(scene.pool(1).retry(), None);
     assert_eq!(spawned(&scene.on(Input::Wanted { pool: 1 })), [(1, 1)]);
 }
 

@@ -77,21 +77,49 @@ fn reloaded(outputs: &[Output]) -> Vec<ChildId> {
 fn a_daemon_starts_when_what_it_comes_after_is_ready() {
     let mut scene = Scene::new(shop(1));
     assert_eq!(spawned(&scene.outputs), [(1, 1), (512, 1)]);
-    assert_eq!(scene.pool(513).waits_for, ["redis".to_owned(), "shop".to_owned()]);
+    assert_eq!(scene.waits_for(513), ["redis".to_owned(), "shop".to_owned()]);
     let app = scene.one(1, "booting");
     assert_eq!(spawned(&scene.ready(app)), [(0, 1)], "redis is not up yet");
     let worker = scene.one(0, "booting");
     assert!(scene.ready(worker).contains(&Output::Started), "nobody waits for daemons");
-    assert_eq!(scene.pool(513).waits_for, ["redis".to_owned()]);
+    assert_eq!(scene.waits_for(513), ["redis".to_owned()]);
     let redis = scene.one(512, "booting");
     assert_eq!(scene.pass(millis(999)), []);
     let outputs = scene.pass(millis(1));
     assert_eq!(outputs[0], Output::Open { child: redis }, "alive for a second is ready");
     assert_eq!(spawned(&outputs), [(513, 1)]);
-    assert!(scene.pool(513).waits_for.is_empty());
+    assert!(scene.waits_for(513).is_empty());
     scene.pass(seconds(1));
     assert_eq!(scene.of(513, "ready").len(), 1);
     assert_eq!(scene.supervisor.deadline(), None, "nothing to wait for");
+}
+
+#[test]
+fn status_has_workers_then_apps_then_daemons_each_with_its_state() {
+    let scene = Scene::new(shop(1));
+    let pools = scene.supervisor.pools(scene.now).into_iter();
+    let shown = pools.map(|pool| [pool.kind, pool.name, pool.state, pool.waits_for.join("+")].join(" "));
+    let expected = [
+        "workers worker asleep ",
+        "app shop starting ",
+        "daemon celery waiting redis+shop",
+        "daemon redis starting ",
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
+    let mut scene = running(shop(1));
+    let (app, worker) = (scene.one(1, "ready"), scene.one(0, "ready"));
+    scene.pass(seconds(5));
+    scene.exit(app, Exit::Signal(9));
+    let app = scene.one(1, "booting");
+    scene.on(Input::Failed { child: app, reason: "Traceback\nValueError: no".to_owned() });
+    scene.exit(app, Exit::Code(3));
+    let pools = scene.supervisor.pools(scene.now);
+    let (workers, app) = (&pools[0], &pools[1]);
+    assert_eq!((&*app.state, app.last_exit.as_deref(), app.restarts), ("failed", Some("ValueError: no"), 1));
+    assert_eq!((app.retry_in_ms, app.children.len(), app.processes), (Some(100), 0, (1, 2)));
+    let child = &workers.children[0];
+    assert_eq!((u64::from(child.pid), child.number, child.generation), (1000 + worker.0, 0, 1));
+    assert_eq!((&*workers.state, &*child.state, child.uptime_seconds), ("ready", "ready", 5));
 }
 
 #[test]
@@ -142,10 +170,10 @@ fn a_daemon_that_keeps_dying_backs_off_and_shows_it() {
     for _ in 0..12 {
         let redis = [scene.of(512, "ready"), scene.of(512, "booting")].concat()[0];
         scene.exit(redis, Exit::Code(3));
-        if let Some(retry) = scene.pool(512).retry {
+        if let Some(retry) = scene.pool(512).retry() {
             let wait = retry.since(scene.now);
             waits.push(wait.as_millis());
-            assert!(matches!(scene.pool(512).state, PoolState::Failed { .. }) || waits.len() == 1);
+            assert!(matches!(scene.pool(512).state(None), PoolState::Failed { .. }) || waits.len() == 1);
             scene.pass(wait);
         }
     }
@@ -163,7 +191,7 @@ fn who_comes_after_a_daemon_that_is_down_waits_for_it() {
     let redis = scene.one(512, "booting");
     scene.exit(redis, Exit::Code(1));
     assert_eq!(spawned(&scene.exit(celery, Exit::Code(1))), [], "its attempt would be for nothing");
-    assert_eq!(scene.pool(513).waits_for, ["redis".to_owned()]);
+    assert_eq!(scene.waits_for(513), ["redis".to_owned()]);
     assert_eq!(spawned(&scene.pass(millis(100))), [(512, 1)]);
     assert_eq!(spawned(&scene.pass(seconds(1))), [(513, 1)]);
     assert_eq!(scene.pool(513).restarts, 1);
@@ -355,7 +383,7 @@ fn a_reload_that_fails_leaves_daemons_alone() {
         scene.leave_all();
         assert_eq!([scene.one(512, "ready"), scene.one(513, "ready")], before);
         assert_eq!(killed(&scene.outputs).iter().filter(|(child, _)| before.contains(child)).count(), 0);
-        assert!(scene.supervisor.pools().iter().all(|pool| pool.index != 514));
+        assert!(scene.supervisor.pools.iter().all(|pool| pool.plan.index != 514));
     }
 }
 
@@ -369,7 +397,7 @@ fn daemons_come_and_go_with_the_file() {
     assert_eq!(killed(&outputs), [(celery, Kill::Term)]);
     assert_eq!(killed(&scene.exit(celery, Exit::Code(0))), [(redis, Kill::Term)], "in their order, too");
     assert_eq!(spawned(&scene.exit(redis, Exit::Code(0))), []);
-    assert_eq!(scene.supervisor.pools().iter().map(|pool| pool.index).collect::<Vec<_>>(), [0, 1, 514]);
+    assert_eq!(scene.supervisor.pools.iter().map(|pool| pool.plan.index).collect::<Vec<_>>(), [0, 1, 514]);
 }
 
 #[test]
@@ -378,13 +406,13 @@ fn a_reload_gives_a_failing_daemon_another_chance_at_once() {
     for _ in 0..6 {
         let redis = [scene.of(512, "ready"), scene.of(512, "booting")].concat()[0];
         scene.exit(redis, Exit::Code(1));
-        if let Some(retry) = scene.pool(512).retry.filter(|_| scene.of(512, "booting").is_empty()) {
+        if let Some(retry) = scene.pool(512).retry().filter(|_| scene.of(512, "booting").is_empty()) {
             scene.pass(retry.since(scene.now));
         }
     }
     let redis = scene.one(512, "booting");
     scene.exit(redis, Exit::Code(1));
-    assert!(scene.pool(512).retry.is_some());
+    assert!(scene.pool(512).retry().is_some());
     let celery = scene.one(513, "ready");
     let outputs = switch(&mut scene, shop(1));
     assert_eq!(killed(&outputs), [(celery, Kill::Term)]);
@@ -438,7 +466,7 @@ fn a_daemon_is_scaled_and_stopped() {
     let outputs = scale(&mut scene, 0);
     assert_eq!(answers(&outputs), [(1, Ok("daemon celery: stopped, until the next reload".to_owned()))]);
     scene.leave_all();
-    assert_eq!((scene.pool(513).state, scene.pool(513).children.len()), (PoolState::Stopped, 0));
+    assert_eq!((scene.pool(513).state(None), scene.pool(513).is_alive()), (PoolState::Stopped, false));
     assert_eq!(scene.on(Input::Wanted { pool: 513 }), [], "no request asks for a daemon");
     let outputs = switch(&mut scene, shop(1));
     assert_eq!(
@@ -486,8 +514,8 @@ fn a_daemon_that_seems_to_go_to_the_background_has_failed_to_boot() {
         let mut scene = running(shop(1));
         let mut waits = Vec::new();
         for _ in 0..8 {
-            if scene.pool(512).children.is_empty() {
-                let wait = scene.pool(512).retry.map_or(Duration::ZERO, |retry| retry.since(scene.now));
+            if !scene.pool(512).is_alive() {
+                let wait = scene.pool(512).retry().map_or(Duration::ZERO, |retry| retry.since(scene.now));
                 waits.push(wait.as_millis());
                 scene.pass(wait);
             }
@@ -503,14 +531,21 @@ fn a_daemon_that_seems_to_go_to_the_background_has_failed_to_boot() {
             assert_eq!(killed(&outputs), [], "nothing is looked for");
         }
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200], "{lives}");
-        assert!(scene.pool(512).last_exit.unwrap_or_default().starts_with(&told["daemon redis: ".len()..]));
+        assert!(
+            scene
+                .pool(512)
+                .last_exit
+                .clone()
+                .unwrap_or_default()
+                .starts_with(&told["daemon redis: ".len()..])
+        );
     }
 }
 
 #[test]
 fn a_daemon_that_ends_late_in_another_way_or_as_it_was_told_has_not_gone_to_the_background() {
     let background = |scene: &Scene, outputs: &[Output]| {
-        let shown = scene.pool(512).last_exit.unwrap_or_default();
+        let shown = scene.pool(512).last_exit.clone().unwrap_or_default();
         notes(outputs, Level::Error).join(" ").contains("background") || shown.contains("background")
     };
     for (lives, exit, expected) in [

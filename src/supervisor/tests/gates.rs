@@ -55,11 +55,11 @@ fn one_that_fails_at_a_start_is_a_boot_that_fails() {
     end(&mut scene, 1);
     scene.boot_all();
     scene.boot_all();
-    assert!(matches!(scene.pool(1).state, PoolState::Failed { .. }) && scene.mode() == "running");
+    assert!(matches!(scene.pool(1).state(None), PoolState::Failed { .. }) && scene.mode() == "running");
     assert_eq!(started(&scene.pass(millis(100))), [Some(0)]);
     assert_eq!(started(&end(&mut scene, 0)), [None]);
     scene.boot_all();
-    assert_eq!(scene.pool(1).state, PoolState::Serving);
+    assert_eq!(scene.pool(1).state(None), PoolState::Serving);
     let mut all = gated(1, 1, &["migrate --check"]);
     all.all_or_nothing = true;
     let mut scene = Scene::new(all);
@@ -103,7 +103,7 @@ fn of_a_sleeping_app_they_run_and_it_sleeps_on() {
     assert_eq!(started(&end(&mut scene, 0)), []);
     scene.boot_all();
     scene.boot_all();
-    assert_eq!((scene.mode(), scene.pool(1).state), ("running", PoolState::Asleep));
+    assert_eq!((scene.mode(), scene.pool(1).state(None)), ("running", PoolState::Asleep));
     assert_eq!(started(&hang_up(&mut scene, plan.clone())), [Some(0)]);
     let outputs = scene.boot_all();
     assert_eq!((started(&outputs), scene.mode()), (vec![], "reloading"));

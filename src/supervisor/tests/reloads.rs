@@ -290,7 +290,7 @@ fn a_new_app_comes_and_an_old_one_goes_with_its_workers() {
     let outputs = scene.exit(old_workers[1], Exit::Code(0));
     assert_eq!(drained(&outputs), [(old_app, seconds(600), false)]);
     scene.exit(old_app, Exit::Code(0));
-    assert_eq!(scene.supervisor.pools().len(), 2);
+    assert_eq!(scene.supervisor.pools.len(), 2);
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn an_app_that_left_and_came_back_is_the_same_pool() {
     reload(&mut scene, 2, shop());
     scene.boot_all();
     scene.boot_all();
-    assert_eq!(scene.pool(1).state, PoolState::Serving);
+    assert_eq!(scene.pool(1).state(None), PoolState::Serving);
     scene.leave_all();
     assert_eq!(scene.generation(scene.one(1, "ready")), 3);
 }
@@ -376,16 +376,16 @@ fn a_failed_app_that_was_fixed_is_booted_by_the_reload() {
         let blog = [scene.of(2, "ready"), scene.of(2, "booting")].concat()[0];
         scene.exit(blog, Exit::Code(1));
         if scene.of(2, "booting").is_empty() {
-            let wait = scene.pool(2).retry.expect("it backs off").since(scene.now);
+            let wait = scene.pool(2).retry().expect("it backs off").since(scene.now);
             scene.pass(wait);
         }
     }
     let blog = scene.one(2, "booting");
     scene.exit(blog, Exit::Code(1));
-    assert!(scene.pool(2).retry.is_some());
+    assert!(scene.pool(2).retry().is_some());
     reload(&mut scene, 1, pools());
     scene.boot_all();
     scene.boot_all();
-    assert_eq!((scene.pool(2).state, scene.pool(2).retry), (PoolState::Serving, None));
+    assert_eq!((scene.pool(2).state(None), scene.pool(2).retry()), (PoolState::Serving, None));
     assert_eq!(scene.living.values().filter(|place| place.0 == 2).count(), 1);
 }

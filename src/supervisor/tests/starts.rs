@@ -63,8 +63,8 @@ fn one_failing_app_of_two_backs_off_while_the_other_serves() {
     let outputs = scene.exit(blog, Exit::Code(1));
     let retry = scene.now.after(millis(100));
     assert_eq!(published(&outputs, 2), [PoolState::Failed { retry }]);
-    assert_eq!(scene.pool(2).retry, Some(retry));
-    assert_eq!(scene.pool(1).state, PoolState::Serving);
+    assert_eq!(scene.pool(2).retry(), Some(retry));
+    assert_eq!(scene.pool(1).state(None), PoolState::Serving);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_proof_boots_leaves_and_the_server_sleeps() {
     let outputs = scene.exit(proof, Exit::Code(0));
     assert_eq!(outputs, [Output::Started, Output::Watch(true)]);
     assert_eq!(scene.mode(), "asleep");
-    assert_eq!(scene.pool(1).state, PoolState::Asleep);
+    assert_eq!(scene.pool(1).state(None), PoolState::Asleep);
     assert!(scene.living.is_empty());
 }
 

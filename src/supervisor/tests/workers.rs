@@ -25,7 +25,7 @@ fn a_worker_that_keeps_dying_waits_longer_and_longer() {
         let child = scene.one(0, "ready");
         scene.exit(child, Exit::Code(1));
         let begun = scene.now;
-        if let Some(retry) = scene.pool(0).retry {
+        if let Some(retry) = scene.pool(0).retry() {
             scene.pass(retry.since(begun));
         }
         waits.push(scene.now.since(begun).as_millis());
@@ -132,7 +132,7 @@ fn ttin_and_ttou_move_the_workers_until_the_next_reload() {
     let mut scene = Scene::serving(plan(vec![workers(2, 2)]));
     assert_eq!(spawned(&scene.on(Input::Signal(Signal::Ttin))), [(0, 1)]);
     scene.boot_all();
-    assert_eq!(scene.pool(0).wanted, (3, 3));
+    assert_eq!(scene.wanted(0), (3, 3));
     for left in [2, 1, 1] {
         scene.on(Input::Signal(Signal::Ttou));
         scene.leave_all();
@@ -142,9 +142,9 @@ fn ttin_and_ttou_move_the_workers_until_the_next_reload() {
     scene.on(Input::Signal(Signal::Hup));
     let outputs = scene.on(Input::Loaded(plan(vec![workers(2, 2)])));
     assert_eq!(spawned(&outputs), [(0, 2), (0, 2)]);
-    assert_eq!(scene.pool(0).wanted, (1, 1));
+    assert_eq!(scene.wanted(0), (1, 1));
     scene.boot_all();
-    assert_eq!(scene.pool(0).wanted, (2, 2));
+    assert_eq!(scene.wanted(0), (2, 2));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn ttin_leaves_sleeping_workers_asleep() {
     let mut scene = Scene::new(plan(vec![workers(0, 1)]));
     scene.on(Input::Signal(Signal::Ttin));
     assert_eq!(scene.mode(), "asleep");
-    assert_eq!(scene.pool(0).wanted, (0, 2));
+    assert_eq!(scene.wanted(0), (0, 2));
 }
 
 #[test]
@@ -162,10 +162,10 @@ fn ttou_gives_up_a_worker_that_waits_before_one_that_serves() {
     scene.exit(dies, Exit::Code(1));
     let again = scene.one(0, "booting");
     scene.exit(again, Exit::Code(1));
-    assert!(scene.pool(0).retry.is_some());
+    assert!(scene.pool(0).retry().is_some());
     let outputs = scene.on(Input::Signal(Signal::Ttou));
     assert_eq!(drained(&outputs), []);
-    assert_eq!(scene.pool(0).retry, None);
+    assert_eq!(scene.pool(0).retry(), None);
     assert_eq!(scene.one(0, "ready"), stays);
     assert_eq!(scene.pass(seconds(100)), []);
 }
@@ -240,7 +240,7 @@ fn a_worker_that_hangs_is_aborted_killed_and_replaced_even_if_nothing_ends_it() 
     assert_eq!(scene.of(0, "ready").len(), 2);
     let pool = scene.pool(0);
     assert_eq!((pool.abandoned[0].child, pool.restarts), (worker, 1));
-    assert!(pool.last_exit.unwrap().contains("hangs in one turn of its loop"));
+    assert!(pool.last_exit.as_deref().unwrap().contains("hangs in one turn of its loop"));
     // It survives an upgrade, and ends after all.
     let text = serde_json::to_string(&scene.supervisor).unwrap();
     scene.supervisor = serde_json::from_str(&text).unwrap();
