@@ -142,6 +142,9 @@ fn workers_config_status_and_log_have_none_of_it() {
         everything("").replace("echo daemon A=$A", "echo daemon").replace("echo job A=$A", "echo job");
     let before = setup();
     before.configure(&quiet);
+    // So much that not all of it would be overwritten by chance.
+    let large = format!("A={SECRET}\nB={}\n", SECRET.repeat(2000));
+    write(&before.directory, "app.env", &large);
     let server = before.start();
     assert_eq!(variable(&server, "A"), SECRET);
     // Workers that are forked after processes were started with it.

@@ -43,20 +43,22 @@ fn a_touch_reloads_once_and_a_refused_reload_says_why() {
     wait_generation(&server, 4);
     assert_eq!(reloads(&server), 3, "{:?}", server.log());
     // An upgrade knows what was seen before it.
+    fs::write(at("one.txt"), "").unwrap();
     server.master.signal(nix::sys::signal::Signal::SIGUSR2);
     server.wait_log("goes on in place of");
-    wait_until(SOON, "the workers are replaced", || {
+    wait_until(SOON, "the touch is noticed", || holds(reloads(&server) == 4, server.log()));
+    wait_until(SOON, "the reload is over", || {
         let status = server.status();
         holds(status.mode == "running", status.mode)
     });
     let generation = server.status().generation;
     fs::write(at("one.txt"), "").unwrap();
     wait_generation(&server, generation + 1);
-    assert_eq!(reloads(&server), 4, "{:?}", server.log());
+    assert_eq!(reloads(&server), 5, "{:?}", server.log());
     server.configure("no such thing");
     fs::write(at("one.txt"), "").unwrap();
     server.wait_log("reload failed");
-    assert_eq!((reloads(&server), server.status().generation), (5, generation + 1));
+    assert_eq!((reloads(&server), server.status().generation), (6, generation + 1));
 }
 
 #[test]
