@@ -26,6 +26,9 @@ pub use client::{Asked, Running, STATUS, connect, is_same, master, masters, plac
 /// Longest command.
 const LINE: usize = 4 * 1024;
 
+/// Comes before the answer, at once: the command was taken. JSON may begin with it.
+const TAKEN: u8 = b' ';
+
 /// Clients at a time that ask or are answered; more wait in the socket's queue.
 const CLIENTS: usize = 64;
 
@@ -225,7 +228,10 @@ impl Control {
             self.answer(Ticket(number), &Response::Failed { text }, now);
             return None;
         }
-        self.clients.get_mut(&number)?.state = ClientState::Waiting(awaited);
+        let client = self.clients.get_mut(&number)?;
+        client.state = ClientState::Waiting(awaited);
+        // What follows may take its time; who asks a master that hangs must not wait for it. There is room for a byte.
+        let _ = client.stream.write(&[TAKEN]);
         Some((Ticket(number), order))
     }
 
@@ -381,7 +387,7 @@ mod tests {
         bench.control.answer(ticket, &Response::Done { text: "fine".to_owned() }, bench.now);
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
-        assert_eq!(answer, "{\"answer\":\"done\",\"text\":\"fine\"}\n");
+        assert_eq!(answer, " {\"answer\":\"done\",\"text\":\"fine\"}\n");
         assert!(bench.control.clients.is_empty());
     }
 
@@ -430,6 +436,28 @@ mod tests {
         assert!(!path.exists());
         let order = Order { request: Request::Status, meant: None };
         assert!(Asked::send(&path, &order, STATUS).unwrap_err().contains("is it running?"));
+    }
+
+    #[test]
+    fn a_master_that_does_not_take_a_command_is_not_waited_for() {
+        let mut bench = Bench::new("control-hangs");
+        let path = bench.control.path().to_owned();
+        let reload = || Order { request: Request::Reload { wait: true, prove: false }, meant: None };
+        let hangs = Asked::send(&path, &reload(), Duration::from_millis(20)).unwrap_err();
+        assert!(hangs.contains("does not answer: it is stopped or very busy"), "{hangs}");
+        // The one that has given up leaves.
+        bench.turn();
+        while !bench.control.clients.is_empty() {
+            bench.turn();
+        }
+        let asked = std::thread::spawn(move || Asked::send(&path, &reload(), STATUS)?.answer());
+        let ticket = loop {
+            if let Some((ticket, _)) = bench.turn() {
+                break ticket;
+            }
+        };
+        bench.control.answer(ticket, &Response::Done { text: "fine".to_owned() }, bench.now);
+        assert_eq!(asked.join().unwrap(), Ok(Response::Done { text: "fine".to_owned() }));
     }
 
     #[test]

@@ -15,32 +15,42 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a client waits for a status: a master gives it at once, or is stopped, or has no processor.
+/// How long a client waits for a status, or until its command is taken: a master does both at once, or is stopped, or has no
+/// processor.
 pub const STATUS: Duration = Duration::from_secs(15);
+
+const GONE: &str = "the master went away before it answered";
 
 /// A command that was sent.
 #[derive(Debug)]
 pub struct Asked {
     stream: UnixStream,
     path: PathBuf,
+    /// Where the answer begins.
+    begun: [u8; 1],
 }
 
 impl Asked {
-    /// Sends one command to the master that listens on `path`. For its status it is waited for `patience`.
+    /// Sends one command to the master that listens on `path`. Until it is taken, and for a status, it is waited for `patience`.
     ///
     /// # Errors
     /// For the operator: nobody listens there, or what went wrong on the way.
     pub fn send(path: &Path, order: &Order, patience: Duration) -> Result<Self, String> {
         let failed = |error: io::Error| told(path, &error);
         let (mut stream, _) = connect(path).map_err(failed)?;
-        if order.request == Request::Status {
-            // Whoever asks a master that hangs must not hang too.
-            stream.set_read_timeout(Some(patience)).map_err(failed)?;
-        }
+        // Whoever asks a master that hangs must not hang too.
+        stream.set_read_timeout(Some(patience)).map_err(failed)?;
         let mut line = serde_json::to_vec(order).map_err(|error| error.to_string())?;
         line.push(b'\n');
         stream.write_all(&line).map_err(failed)?;
-        Ok(Self { stream, path: path.to_owned() })
+        let mut begun = [0];
+        if stream.read(&mut begun).map_err(failed)? == 0 {
+            return Err(GONE.to_owned());
+        }
+        if order.request != Request::Status {
+            stream.set_read_timeout(None).map_err(failed)?;
+        }
+        Ok(Self { stream, path: path.to_owned(), begun })
     }
 
     /// Readable when the answer comes.
@@ -54,10 +64,10 @@ impl Asked {
     /// # Errors
     /// For the operator, as [`Self::send`].
     pub fn answer(mut self) -> Result<Response, String> {
-        let mut answer = Vec::new();
+        let mut answer = self.begun.to_vec();
         self.stream.read_to_end(&mut answer).map_err(|error| told(&self.path, &error))?;
-        if answer.is_empty() {
-            return Err("the master went away before it answered".to_owned());
+        if answer.trim_ascii().is_empty() {
+            return Err(GONE.to_owned());
         }
         serde_json::from_slice(&answer)
             .map_err(|error| format!("cannot understand the master's answer: {error}"))
