@@ -1,6 +1,6 @@
 //! `before`: commands that must succeed before an app boots.
 
-use crate::harness::{Connection, SOON, Server, Setup, get, hatchery, holds, wait_until};
+use crate::harness::{Connection, Process, SOON, Server, Setup, get, hatchery, holds, wait_until};
 use nix::sys::signal::Signal;
 
 const APP: &str = "import os\ndef application(environ, start_response):\n    \
@@ -8,7 +8,7 @@ const APP: &str = "import os\ndef application(environ, start_response):\n    \
 
 /// What is to be around it is checked by the command itself; it says so, and ends as the file `verdict` has it.
 const CHECK: &str = "#!/bin/sh\necho \"checked $GREETING in $(basename \"$PWD\") with $VIRTUAL_ENV\"\n\
-    echo run >>../runs\ntest ! -e ../hang || { sleep 1000 & echo $! >../sleeper; wait; }\nexit \"$(cat ../verdict)\"\n";
+    echo run >>../runs\nsleep 1000 </dev/null >/dev/null 2>&1 & echo $! >../left\ntest ! -e ../hang || { sleep 1000 & echo $! >../sleeper; wait; }\nexit \"$(cat ../verdict)\"\n";
 
 fn configuration(app: &str) -> String {
     format!(
@@ -49,6 +49,9 @@ fn a_reload_whose_command_fails_is_refused_and_the_old_release_goes_on() {
     let venv = crate::harness::virtualenv();
     server.wait_log(&format!("app shop before: checked hello in code with {}", venv.display()));
     assert_eq!((get(server.address, "/").text(), runs(&server)), ("one".to_owned(), 1));
+    let left = std::fs::read_to_string(server.directory().path().join("left")).unwrap();
+    let left = Process::of(left.trim().parse().unwrap());
+    assert!(left.is_none_or(|left| !left.is_alive()), "what a command leaves behind is ended");
     let before = server.wait_ready(SOON, "shop", 2);
     server.directory().write("verdict", "3");
     let refused = server.command(&["reload"]);
