@@ -851,6 +851,8 @@ impl World {
         let view =
             self.supervisor.pools(self.now).into_iter().find(|view| index(view) == pool).expect("its pool");
         let others = self.children.values().filter(|fake| fake.pool == pool).count() as u32;
+        // One that cannot boot ends before it counts as ready, which may be soon.
+        let soon = if self.health == Health::Broken { self.now.after(REACTION) } else { soon };
         let exclusive = plan.daemon.as_ref().is_some_and(|daemon| !daemon.overlap);
         assert!(!exclusive || others < view.processes.1, "{child:?} runs beside {others} others: {view:#?}");
         match chance {
