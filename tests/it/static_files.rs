@@ -951,7 +951,9 @@ fn a_location_takes_no_descriptor_before_it_is_asked_for() {
     let after = descriptors();
     assert!((before + 300..before + 340).contains(&after), "{before}, then {after}");
     ask_all(&server);
-    assert_eq!(descriptors(), after);
+    // But for connections that are not closed yet.
+    let again = descriptors();
+    assert!((before + 300..before + 340).contains(&again), "{before}, then {again}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_killed_worker_under_load_costs_its_connections_only() {
     let report = load.finish();
     // Connections move between the look and the kill: each is closed after some requests and opened again.
     report.assert_failures(connections + 8);
-    assert!(back < Duration::from_secs(1), "back after {back:?}");
+    assert!(back < Duration::from_secs(10), "back after {back:?}");
     assert!(report.longest < Duration::from_secs(5), "a request took {:?}", report.longest);
     assert_eq!(server.pool("worker").restarts, 1);
 }
@@ -60,7 +60,7 @@ fn a_killed_app_process_under_load_costs_its_request_only() {
     let report = load.finish();
     // One thread: one request was running.
     report.assert_failures(1);
-    assert!(back < Duration::from_secs(1), "back after {back:?}");
+    assert!(back < Duration::from_secs(10), "back after {back:?}");
     assert_eq!(server.pool("plain").restarts, 1);
 }
 
