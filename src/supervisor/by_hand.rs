@@ -109,7 +109,15 @@ impl Supervisor {
         }
         if !awaited.start {
             let text = format!("{label}: stopped, until `hatchery start {}` or a reload", pool.plan.name);
-            return (!pool.is_alive()).then_some(Ok(text));
+            let left: Vec<String> = pool.abandoned.iter().map(|known| known.pid.to_string()).collect();
+            let result = match left.as_slice() {
+                [] => Ok(text),
+                _ => Err(format!(
+                    "{label}: stopped, but for what does not die: process {}; what must not run beside it has to wait for its end",
+                    left.join(", ")
+                )),
+            };
+            return (!pool.is_alive()).then_some(result);
         }
         let text = match pool.target {
             0 => format!("{label}: asleep until wanted"),

@@ -26,6 +26,9 @@ fn without_query(reason: &str) -> String {
     reason.split(' ').map(cut).collect::<Vec<_>>().join(" ")
 }
 
+/// How often a retry looks whether a reload is over that keeps its gates closed.
+const UNTIL_OPEN: Duration = Duration::from_secs(1);
+
 impl Supervisor {
     /// A client connects while the workers are asleep: one worker first.
     pub(super) fn on_readable(&mut self) {
@@ -197,10 +200,16 @@ impl Supervisor {
             .positions_in(at, |state| matches!(state, State::Empty { retry: Some(retry) } if *retry <= now))
         {
             let may_start = self.may_start(at);
+            let is_closed = self.pools.get(at).is_some_and(|pool| self.is_closed(pool));
             let Some(pool) = self.pools.get_mut(at) else { return };
             if pool.active() < pool.plan.min && may_start {
                 pool.count_restart(position.slot);
                 self.boot(position, Role::Current, now);
+            } else if is_closed {
+                // A reload that fails must find it as failed as it was.
+                if let Some(slot) = pool.slots.get_mut(position.slot) {
+                    slot.state = State::Empty { retry: Some(now.after(UNTIL_OPEN)) };
+                }
             } else {
                 // A daemon whose dependency is gone starts with it again.
                 pool.target = pool.target.saturating_sub(1).max(pool.plan.min);

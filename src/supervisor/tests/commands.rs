@@ -136,6 +136,16 @@ fn start_one(scene: &mut Scene, name: &str) -> Vec<Output> {
 }
 
 #[test]
+fn a_stop_by_hand_names_what_does_not_die() {
+    let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", 1, 1)]));
+    stop_one(&mut scene, "shop");
+    let outputs = (0..2000).flat_map(|_| scene.pass(seconds(1))).collect::<Vec<_>>();
+    let answers = answers(&outputs);
+    let [(3, Err(text))] = &answers[..] else { panic!("{answers:?}") };
+    assert!(text.starts_with("app shop: stopped, but for what does not die: process "), "{text}");
+}
+
+#[test]
 fn an_app_that_is_stopped_by_hand_drains_and_wakes_for_nobody_until_it_is_started() {
     for min in [2, 0] {
         let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", min, 3)]));

@@ -162,3 +162,24 @@ fn a_reload_waits_for_the_end_of_one_that_is_tried_again_and_runs_its_own() {
     let outputs = scene.leave_all();
     assert_eq!(started(&outputs), [None]);
 }
+
+#[test]
+fn one_that_fails_has_failed_also_while_a_reload_is_under_way() {
+    let plan = gated(1, 1, &["one"]);
+    let mut scene = Scene::new(plan.clone());
+    end(&mut scene, 1);
+    end(&mut scene, 1);
+    scene.boot_all();
+    scene.boot_all();
+    assert!(scene.pool(1).retry().is_some());
+    assert_eq!(started(&hang_up(&mut scene, plan)), [Some(0)]);
+    let new = scene.one(1, "booting");
+    let outputs = scene.pass(seconds(10));
+    let states = published(&outputs, 1);
+    assert!(states.iter().all(|state| matches!(state, PoolState::Failed { .. })), "not asleep: {states:?}");
+    assert!(matches!(scene.pool(1).state(None), PoolState::Failed { .. }), "{:?}", scene.pool(1).state(None));
+    assert!(scene.supervisor.deadline() > Some(scene.now), "nobody is kept busy");
+    let outputs = scene.exit(new, Exit::Code(2));
+    assert_eq!(started(&outputs), [], "it has its pause");
+    assert_eq!(started(&scene.pass(seconds(1))), [Some(0)]);
+}
