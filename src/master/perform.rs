@@ -325,7 +325,7 @@ impl Master {
         logger::set_level(candidate.config.log.level);
         self.current = candidate;
         self.current.listening.iter().for_each(Listening::settle_access);
-        self.touch.follow(&self.current.config.touch_reload);
+        self.touch.follow(&self.current.config.touch_reload, now);
         self.generation = generation;
         let plans = self.current.template_plans();
         self.template_input(templates::Input::Switch { generation, plans }, now);

@@ -132,13 +132,14 @@ impl Watches {
 
 impl Touch {
     /// These are the files from now on.
-    pub(super) fn follow(&mut self, paths: &[PathBuf]) {
+    pub(super) fn follow(&mut self, paths: &[PathBuf], now: Time) {
         if self.watches.is_some() && self.files.0.iter().map(|(path, _)| path).eq(paths) {
             return;
         }
-        // A touch between the two is seen twice rather than never.
         self.files.follow(paths, stamp);
         self.watch_anew();
+        // What was touched before there was a watch, nobody tells.
+        self.go_on(now);
         for lacking in self.watches.iter().flat_map(|watches| &watches.lacking) {
             log::warn!(target: "hatchery", "touch_reload: a touch is not noticed, as the kernel does not tell of {lacking}");
         }
@@ -175,7 +176,7 @@ impl Touch {
         self.due
     }
 
-    /// After an upgrade: what has happened meanwhile nobody tells.
+    /// What has happened without a watch nobody tells: the files are looked at.
     pub(super) fn go_on(&mut self, now: Time) {
         self.due = Some(now).filter(|_| !self.files.0.is_empty());
     }
@@ -233,8 +234,10 @@ mod tests {
         std::os::unix::fs::symlink("real", folder.join("link")).unwrap();
         let path = folder.join("link/deep/file");
         let mut touch = Touch::default();
-        touch.follow(std::slice::from_ref(&path));
         let mut now = Time(1_000_000_000);
+        touch.follow(std::slice::from_ref(&path), now);
+        assert_eq!(touch.deadline(), Some(now), "what happened before the watch");
+        assert_eq!(touch.on_timeout(now), None);
         // What is told within the second, and then the look.
         let mut told = |touch: &mut Touch| {
             touch.ready(now);
@@ -265,7 +268,7 @@ mod tests {
         std::os::unix::fs::symlink("new", folder.join("link.new")).unwrap();
         std::fs::rename(folder.join("link.new"), folder.join("link")).unwrap();
         assert_eq!(told(&mut touch), Some(true), "the link leads elsewhere");
-        touch.follow(&[]);
+        touch.follow(&[], Time(1));
         assert!(touch.watches.is_none() && told(&mut touch).is_none());
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -13,8 +13,9 @@ use crate::timer::{Time, earliest};
 impl Master {
     /// Until the supervisor says that nothing is left.
     pub(super) fn run(&mut self) -> Result<u8, String> {
-        self.touch.follow(&self.current.config.touch_reload);
-        self.settle(clock::now());
+        let now = clock::now();
+        self.touch.follow(&self.current.config.touch_reload, now);
+        self.settle(now);
         loop {
             let waited_for = |child: &Child| matches!(child.role, Role::Template(_) | Role::Trial);
             let is_idle = self.scheduler.is_idle() && !self.children.values().any(waited_for);
