@@ -78,7 +78,7 @@ impl Master {
         // A deployment that put the whole project there would publish it.
         let served = self.current.roots.kept(&roots);
         if let Some(problem) = publish::judge(&self.current.config, &served, &Disk).refused.first() {
-            log::error!(target: "hatchery", "the workers keep the static root that was replaced: {problem}");
+            log::error!(target: "hatchery", "the workers keep the static root that was replaced, and answer 503 where they had not opened it: {problem}");
             self.current.roots = roots;
             return;
         }

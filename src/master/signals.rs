@@ -90,7 +90,7 @@ impl Master {
                 // It may have been forked from a template, and have said so before it ended.
                 None => self.hear_templates(now),
                 // While it is not reaped, nobody else has its number, and its group is surely still its own.
-                Some(Role::Worker(_)) => self.each_app_to_be(|app| app.dismiss(pid)),
+                Some(Role::Worker(_) | Role::GivenUp(Some(_))) => self.each_app_to_be(|app| app.dismiss(pid)),
                 Some(Role::Daemon(_) | Role::Gate) => self.end_group(pid),
                 Some(_) => {}
             }

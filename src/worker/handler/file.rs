@@ -219,10 +219,12 @@ impl Files {
                 self.cache.clear();
                 return Some(refuse(503, EXHAUSTED));
             }
-            // Another request may have had it opened since.
-            _ => {
+            found => {
+                let out_of_reach = matches!(found, Ok(Replaced::OutOfReach));
+                let why = if out_of_reach { location::OUT_OF_REACH } else { location::MISSING };
+                // Another request may have had it opened since.
                 if let Some(place) = self.place(at) {
-                    place.lost = place.root.is_none();
+                    place.lost = place.root.is_none().then_some(why);
                 }
             }
         }
@@ -281,8 +283,8 @@ impl Files {
         if place.looks.is_due(now) {
             due.push((site, location));
         }
-        if place.lost {
-            return refuse(503, "the static root is missing");
+        if let Some(why) = place.lost {
+            return refuse(503, why);
         }
         let rest = trim_slashes(request.rest);
         if rest.is_empty() && !request.path.ends_with(b"/") {

@@ -11,6 +11,11 @@ use crate::config;
 use crate::timer::Time;
 use crate::worker::handler::looks::Looks;
 
+/// There is no such directory, or it cannot be opened.
+pub(super) const MISSING: &str = "the static root is missing";
+/// A sandbox is of what was there when the worker started.
+pub(super) const OUT_OF_REACH: &str = "the static root was replaced before this worker had opened it";
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct StaticLocation {
@@ -20,8 +25,8 @@ pub(super) struct StaticLocation {
     id: Option<(u64, u64)>,
     pub(super) root: Option<Root>,
     pub(super) manifest: Manifest,
-    /// It could not be opened, and answers nothing until a look finds it.
-    pub(super) lost: bool,
+    /// Why it could not be opened: it answers nothing until a look finds it.
+    pub(super) lost: Option<&'static str>,
     /// Whether its path names another directory now: a deployment may have put one in its place.
     pub(super) looks: Looks,
     /// When it was asked for last.
@@ -36,7 +41,7 @@ impl StaticLocation {
             id,
             root: None,
             manifest: Manifest::default(),
-            lost: id.is_none(),
+            lost: id.is_none().then_some(MISSING),
             looks: Looks::default(),
             used: Time::default(),
         }
@@ -50,7 +55,7 @@ impl StaticLocation {
     /// A look at the root, which may take as long as it likes.
     pub(super) fn due(&self, place: (usize, usize), settings: &config::Files) -> Due {
         let path = settings.root.clone();
-        let look = look(path.clone(), self.id, self.lost);
+        let look = look(path.clone(), self.id, self.lost.is_some());
         // What was opened keeps working.
         let look = Box::new(move || look().unwrap_or(Replaced::No));
         Due { place, far: Far::Root(self.number), path, look }
@@ -66,7 +71,7 @@ impl StaticLocation {
                 ..Self::new(number, Some(directory.id))
             };
         }
-        self.lost = false;
+        self.lost = None;
         self.root = Some(Root::of(directory, self.number, watches));
     }
 }
