@@ -7,14 +7,16 @@
 //! | it says | believed | then |
 //! |---|---|---|
 //! | a request has run into `timeout` | when the host had the time to deny it, and has not: see `apps::running` | the process is replaced at once |
-//! | the process cannot be connected to | when we cannot either | the same |
+//! | the process cannot be connected to | when we cannot either, and it has not ended | the same |
 //! | what it answers is not the protocol | nobody else can know | another one is started beside it, ready before it leaves; once a minute for each worker |
 
 use super::Master;
 use super::apps::App;
+use super::child::Id;
 use crate::control::worker::{Complaint, Unit};
 use crate::dispatch::{Process, Rows};
 use crate::supervisor::{ChildId, Input};
+use crate::sys::process;
 use crate::timer::{Time, earliest};
 use std::time::Duration;
 
@@ -43,8 +45,11 @@ impl Master {
                 }
             }
             Complaint::Unreachable => {
+                let pid = self.children.find(Id::Pool(child)).map(|child| child.process.pid);
                 let Some(app) = self.app_of(at) else { return };
-                if app.is_reachable(now) {
+                if pid.is_some_and(process::has_ended) {
+                    // How it has ended tells more, and is found in a moment.
+                } else if app.is_reachable(now) {
                     // What the worker has claimed there is given back if nothing runs.
                     app.ask_once(at.thread, row);
                 } else {

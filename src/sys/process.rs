@@ -425,16 +425,30 @@ pub(crate) fn ended() -> Option<u32> {
     }
 }
 
+/// Whether the child `pid` has ended, and stays to be reaped.
+#[must_use]
+pub(crate) fn has_ended(pid: u32) -> bool {
+    number(pid).and_then(look_at).is_ok_and(|status| status != nix::sys::wait::WaitStatus::StillAlive)
+}
+
+fn number(pid: u32) -> io::Result<libc::pid_t> {
+    libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ECHILD))
+}
+
+fn look_at(number: libc::pid_t) -> io::Result<nix::sys::wait::WaitStatus> {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    Ok(waitid(Id::Pid(nix::unistd::Pid::from_raw(number)), look)?)
+}
+
 /// The child `pid`, which somebody else forked and left to us ([`adopt_orphans`]). Until it is reaped the number cannot
 /// mean another process.
 ///
 /// # Errors
 /// ECHILD if it is not a child of this process.
 pub(crate) fn adopted(pid: u32) -> io::Result<Child> {
-    use nix::sys::wait::{Id, WaitPidFlag, waitid};
-    let number = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ECHILD))?;
-    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    waitid(Id::Pid(nix::unistd::Pid::from_raw(number)), look)?;
+    let number = number(pid)?;
+    look_at(number)?;
     Ok(Child::new(number))
 }
 

@@ -232,3 +232,21 @@ fn what_is_started_has_no_terminal() {
     let child = fork_of_test(|_| in_fork(leader)).unwrap();
     assert_eq!(wait(&child), Ended::Code(0));
 }
+
+#[test]
+fn a_child_that_has_ended_is_seen_before_it_is_reaped() {
+    let (mut spec, _read) = program(&["/bin/cat"], &["cat"]);
+    let (inner, outer) = std::os::unix::net::UnixStream::pair().unwrap();
+    spec.stdin = Some(inner.into());
+    let (child, _launch) = spawn(&spec).unwrap();
+    drop(spec);
+    assert!(!has_ended(child.pid));
+    drop(outer);
+    let begun = crate::sys::clock::now();
+    while !has_ended(child.pid) {
+        assert!(crate::sys::clock::now().since(begun) < Duration::from_secs(60));
+        std::thread::yield_now();
+    }
+    assert_eq!(wait(&child), Ended::Code(0));
+    assert!(!has_ended(child.pid), "it is nobody's any more");
+}
