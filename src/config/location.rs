@@ -43,7 +43,7 @@ const MATCHERS: [&str; 3] = ["exact", "path", "regex"];
 
 /// Policies that a location and a site may carry, once they exist.
 pub(crate) const POLICIES_LATER: &[&str] =
-    &["access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses"];
+    &["access", "auth", "limit", "headers", "cors", "rewrite", "compress", "cache_responses"];
 
 impl Section for Location {
     const LATER: &'static [&'static str] = POLICIES_LATER;

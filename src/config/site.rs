@@ -71,7 +71,7 @@ impl Default for Site {
 
 impl Section for Draft {
     const LATER: &'static [&'static str] =
-        &["tls", "access", "auth", "limit", "headers", "rewrite", "compress", "cache_responses"];
+        &["tls", "access", "auth", "limit", "headers", "cors", "rewrite", "compress", "cache_responses"];
 
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("names", &mut self.names);
