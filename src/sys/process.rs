@@ -179,12 +179,17 @@ pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
 }
 
 /// Becomes the program in place of this one: with the standard input, output and error of this process and none of its
-/// other descriptors, in its process group, and with its terminal. Returns only if that fails.
+/// other descriptors, in its process group, with its terminal and what it ignores. Returns only if that fails.
 pub(crate) fn become_another(program: &Program) -> (LaunchStep, io::Error) {
     // As for a child: an old kernel or a sandbox may refuse it.
     // SAFETY: nothing is closed before the exec.
     let _ = unsafe { fork::close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
-    take_shape(program, &pointers(&program.arguments), &pointers(&program.environment.0), 0)
+    if let Err(failed) = take_shape(program, 0) {
+        return failed;
+    }
+    // What else is ignored was so before, by `nohup` or a shell's `&`; this one by Rust's library, at our start.
+    signals::heed_broken_pipes();
+    execute(program, &pointers(&program.arguments), &pointers(&program.environment.0))
 }
 
 /// As execve(2) takes them.
@@ -220,40 +225,30 @@ fn become_program(
     if let Err(error) = place(sources, moved, failure) {
         return (LaunchStep::Descriptors, error);
     }
-    take_shape(program, arguments, environment, parent)
-}
-
-/// What a program finds besides its descriptors, and the exec; returns only if something fails. Async-signal-safe.
-fn take_shape(
-    program: &Program,
-    arguments: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
-    parent: u32,
-) -> (LaunchStep, io::Error) {
-    if let Err(error) = program.resources.apply() {
-        return (LaunchStep::Limits, error);
-    }
-    // What systemd gave the master (to bind port 80, say) is not for programs.
-    sandbox::clear_ambient_set();
-    if let Some(Err(error)) = program.account.as_ref().map(user::take_on) {
-        return (LaunchStep::User, error);
-    }
-    if let Some(Err(error)) = program.directory.as_deref().map(enter) {
-        let is_missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
-        if !(program.or_in_root && is_missing) {
-            return (LaunchStep::Directory, error);
-        }
-        tell(ASTRAY, &error);
-        if let Err(error) = enter(c"/") {
-            return (LaunchStep::Directory, error);
-        }
-    }
-    if let Some(Err(error)) = program.death_signal.map(|signal| die_with_parent(signal, parent)) {
-        return (LaunchStep::Parent, error);
+    if let Err(failed) = take_shape(program, parent) {
+        return failed;
     }
     signals::reset(&[]);
     signals::unblock_all();
-    (LaunchStep::Execute, execute(&program.candidates, arguments, environment))
+    execute(program, arguments, environment)
+}
+
+/// What a program finds besides its descriptors and signals. Async-signal-safe.
+fn take_shape(program: &Program, parent: u32) -> Result<(), (LaunchStep, io::Error)> {
+    program.resources.apply().map_err(|error| (LaunchStep::Limits, error))?;
+    // What systemd gave the master (to bind port 80, say) is not for programs.
+    sandbox::clear_ambient_set();
+    program.account.as_ref().map_or(Ok(()), user::take_on).map_err(|error| (LaunchStep::User, error))?;
+    if let Some(Err(error)) = program.directory.as_deref().map(enter) {
+        let is_missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
+        if !(program.or_in_root && is_missing) {
+            return Err((LaunchStep::Directory, error));
+        }
+        tell(ASTRAY, &error);
+        enter(c"/").map_err(|error| (LaunchStep::Directory, error))?;
+    }
+    let die = |signal| die_with_parent(signal, parent);
+    program.death_signal.map_or(Ok(()), die).map_err(|error| (LaunchStep::Parent, error))
 }
 
 /// Async-signal-safe.
@@ -262,24 +257,24 @@ fn enter(directory: &CStr) -> io::Result<()> {
     if unsafe { libc::chdir(directory.as_ptr()) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Tries the candidates; the most telling error counts (execvp(3): EACCES beats ENOENT).
+/// Tries the candidates; the most telling error counts (execvp(3): EACCES beats ENOENT). Async-signal-safe.
 fn execute(
-    candidates: &[CString],
+    program: &Program,
     arguments: &[*const libc::c_char],
     environment: &[*const libc::c_char],
-) -> io::Error {
+) -> (LaunchStep, io::Error) {
     let mut denied = None;
-    for candidate in candidates {
+    for candidate in &program.candidates {
         // SAFETY: NUL-terminated strings and null-terminated arrays of them, all alive.
         unsafe { libc::execve(candidate.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => {}
             Some(libc::EACCES) => denied = Some(error),
-            _ => return error,
+            _ => return (LaunchStep::Execute, error),
         }
     }
-    denied.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+    (LaunchStep::Execute, denied.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
 }
 
 /// Puts `sources` at 0, 1, 2, …: first all of them out of the way, so that none overwrites another.

@@ -68,6 +68,11 @@ pub(crate) fn ignore_broken_pipes() {
     set(SIGPIPE, libc::SIG_IGN);
 }
 
+/// The other way round, as before Rust's library has this process [`ignore_broken_pipes`].
+pub(crate) fn heed_broken_pipes() {
+    set(SIGPIPE, libc::SIG_DFL);
+}
+
 /// A saved signal mask.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mask(libc::sigset_t);

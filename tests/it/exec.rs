@@ -82,6 +82,17 @@ fn its_streams_its_end_and_its_process_are_those_of_the_command() {
     assert_eq!(child.wait().unwrap().signal(), Some(13));
 }
 
+/// As `nohup` does it, and a shell without job control with what it starts by `&`.
+#[test]
+fn what_was_ignored_before_is_ignored_by_the_command() {
+    let setup = configured("");
+    let script = r#"trap '' HUP; exec "$0" exec shop -- sh -c 'kill -HUP $$; echo held'"#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(binary()).current_dir(setup.directory.path());
+    let held = shell.output().unwrap();
+    assert_eq!((held.status.code(), &*held.stdout), (Some(0), &b"held\n"[..]), "{held:?}");
+}
+
 #[test]
 fn what_cannot_be_run_is_told_with_what_there_is() {
     let setup = configured("");
