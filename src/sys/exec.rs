@@ -105,7 +105,7 @@ pub(crate) fn name_process(name: &CStr) {
 ///
 /// # Errors
 /// EBADF if it is not open.
-fn keep(number: RawFd, kept: bool) -> io::Result<()> {
+pub(super) fn keep(number: RawFd, kept: bool) -> io::Result<()> {
     // SAFETY: integers only.
     let result = unsafe { libc::fcntl(number, libc::F_SETFD, if kept { 0 } else { libc::FD_CLOEXEC }) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

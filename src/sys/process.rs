@@ -12,7 +12,7 @@ use super::carried::Carried;
 use super::resources::Resources;
 use super::secret::Strings;
 use super::user::{self, Account};
-use super::{pidfd, sandbox, signals};
+use super::{exec, pidfd, sandbox, signals};
 use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _};
@@ -181,15 +181,33 @@ pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
 /// Becomes the program in place of this one: with the standard input, output and error of this process and none of its
 /// other descriptors, in its process group, with its terminal and what it ignores. Returns only if that fails.
 pub(crate) fn become_another(program: &Program) -> (LaunchStep, io::Error) {
-    // As for a child: an old kernel or a sandbox may refuse it.
-    // SAFETY: nothing is closed before the exec.
-    let _ = unsafe { fork::close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    if let Err(error) = close_at_exec() {
+        let told =
+            format!("what else is open here cannot be kept from it: {error}; see that /proc is mounted");
+        return (LaunchStep::Descriptors, io::Error::other(told));
+    }
     if let Err(failed) = take_shape(program, 0) {
         return failed;
     }
     // What else is ignored was so before, by `nohup` or a shell's `&`; this one by Rust's library, at our start.
     signals::heed_broken_pipes();
     execute(program, &pointers(&program.arguments), &pointers(&program.environment.0))
+}
+
+/// Has the exec close all descriptors but the standard streams.
+///
+/// # Errors
+/// Where neither a range of them can be marked nor each by itself.
+fn close_at_exec() -> io::Result<()> {
+    // SAFETY: nothing is closed before the exec.
+    if unsafe { fork::close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) }.is_ok() {
+        return Ok(());
+    }
+    // Before Linux 5.11, or in a sandbox.
+    fork::listed()?.into_iter().try_for_each(|fd| match exec::keep(fd, false) {
+        Err(error) if error.raw_os_error() != Some(libc::EBADF) => Err(error),
+        _ => Ok(()),
+    })
 }
 
 /// As execve(2) takes them.

@@ -1,6 +1,7 @@
 //! `hatchery exec`: a command among what is around an app, a daemon or a cron job.
 
-use crate::harness::{Directory, Finished, Setup, as_nobody, binary, hatchery, virtualenv};
+use crate::harness::{Directory, Finished, Setup, as_nobody, binary, hatchery, virtualenv, without};
+use nix::libc::{SYS_close_range, SYS_getdents64};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
@@ -80,6 +81,29 @@ fn its_streams_its_end_and_its_process_are_those_of_the_command() {
     assert_eq!(lines, [&*pid.to_string(), "0", "1", "2", "3", "typed"]);
     drop(out);
     assert_eq!(child.wait().unwrap().signal(), Some(13));
+}
+
+/// The one call marks them all since Linux 5.11.
+#[test]
+fn an_old_kernel_hands_no_other_descriptor_to_the_command_either() {
+    let setup = configured("");
+    let on_kernel_without = |calls: &[i64]| {
+        let words = without(calls);
+        let script = r#"exec 9</dev/null; exec "$@" exec shop -- ls /proc/self/fd"#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, "sh"]).args(words).arg(binary()).current_dir(setup.directory.path());
+        shell.output().unwrap()
+    };
+    let listing = on_kernel_without(&[SYS_close_range]);
+    // The last descriptor is that of the listing.
+    assert_eq!(String::from_utf8_lossy(&listing.stdout), "0\n1\n2\n3\n", "{listing:?}");
+    let refused = on_kernel_without(&[SYS_close_range, SYS_getdents64]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && refused.stdout.is_empty(), "{refused:?}");
+    assert!(
+        said.contains("app shop: cannot start: what else is open here cannot be kept from it: "),
+        "{said}"
+    );
 }
 
 /// As `nohup` does it, and a shell without job control with what it starts by `&`.

@@ -3,6 +3,7 @@
 
 use crate::harness::{
     Connection, Directory, SOON, Server, Setup, Upstream, get, hatchery, holds, noise, sha256, wait_until,
+    without,
 };
 use hatchery::sys::sandbox;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -377,28 +378,6 @@ fn a_static_root_that_is_missing_costs_its_location_until_it_is_there() {
         server.wait_log("/later is there now; the workers are replaced");
     }
     assert_eq!(server.command(&["reload", "--wait"]).code, Some(0));
-}
-
-/// Words before a command that make it run as on a kernel without these system calls.
-fn without(calls: &[i64]) -> Vec<String> {
-    // A filter of its own (seccomp(2)): each of the calls is answered with ENOSYS.
-    const SCRIPT: &str = r#"
-import ctypes, os, struct, sys
-calls = [int(call) for call in sys.argv[1].split(',')]
-lines = [(0x20, 0, 0, 0)]
-for at, call in enumerate(calls):
-    lines.append((0x15, len(calls) - at, 0, call))
-lines += [(0x06, 0, 0, 0x7fff0000), (0x06, 0, 0, 0x00050000 | 38)]
-code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *line) for line in lines))
-class Program(ctypes.Structure):
-    _fields_ = [('length', ctypes.c_ushort), ('code', ctypes.c_void_p)]
-program = Program(len(lines), ctypes.addressof(code))
-prctl = ctypes.CDLL(None, use_errno=True).prctl
-assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, ctypes.byref(program), 0, 0) == 0, ctypes.get_errno()
-os.execvp(sys.argv[2], sys.argv[2:])
-"#;
-    let numbers: Vec<String> = calls.iter().map(i64::to_string).collect();
-    ["python3", "-c", SCRIPT, &numbers.join(",")].map(str::to_owned).to_vec()
 }
 
 const NO_LANDLOCK: &[i64] = &[nix::libc::SYS_landlock_create_ruleset];

@@ -98,15 +98,21 @@ impl OnlyChild {
 
 /// [`OnlyChild::close_except`] where close_range(2) is missing or refused.
 fn close_listed(keep: &[RawFd]) -> io::Result<()> {
-    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
-    for fd in open.into_iter().filter(|fd| *fd > 2 && !keep.contains(fd)) {
-        // SAFETY: an integer; the descriptor's owner is the forgotten state of the parent. The listing's own
-        // descriptor is closed already, which is an error nobody needs.
+    for fd in listed()?.into_iter().filter(|fd| !keep.contains(fd)) {
+        // SAFETY: an integer; the descriptor's owner is the forgotten state of the parent. That of the listing is an error
+        // nobody needs.
         unsafe { libc::close(fd) };
     }
     Ok(())
+}
+
+/// The open descriptors above 2, and that of the listing, which is closed already.
+///
+/// # Errors
+/// Where /proc is not mounted; EMFILE.
+pub(super) fn listed() -> io::Result<Vec<RawFd>> {
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok().filter(|fd| *fd > 2);
+    std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.map(number).transpose()).collect()
 }
 
 /// close_range(2), from `first` to `last`.
