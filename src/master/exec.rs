@@ -8,9 +8,12 @@ use super::surroundings::{Surroundings, app_of};
 use crate::config::Config;
 use crate::sys::process::{self, LaunchStep};
 use crate::sys::user::{self, Account};
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 
 /// As whom a command is to run.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ impl As {
         if let Some(app) = config.apps.iter().find(|app| app.name == name) {
             let label = format!("app {name}");
             let account = user_of(config, &label, &app.user, None)?;
-            let files = EnvFiles::read(config, |path| app.env_file.iter().any(|own| own == path))?;
+            let files = files_of(config, &label, &[&app.env_file])?;
             let around = Surroundings::of_app(app, &files, account.as_ref());
             return Ok(Self { label, around: around.map_err(|error| error.to_string())? });
         }
@@ -38,8 +41,7 @@ impl As {
         let label = format!("{} {name}", if daemon.is_some() { "daemon" } else { "cron job" });
         let account = user_of(config, &label, &task.user, task.app)?;
         let of_app = app_of(config, task).map_or(&[][..], |app| &app.env_file);
-        let files =
-            EnvFiles::read(config, |path| of_app.iter().chain(&task.env_file).any(|own| own == path))?;
+        let files = files_of(config, &label, &[of_app, &task.env_file])?;
         let around = if daemon.is_some() { Surroundings::of_daemon } else { Surroundings::of_job };
         let around = around(config, task, &files, account.as_ref()).map_err(|error| error.to_string())?;
         Ok(Self { label, around })
@@ -83,6 +85,20 @@ fn user_of(
         ));
     }
     account(&format!("{label}: user"), Some(name))
+}
+
+/// What its files say. Those of a server that root starts are often for root alone, who reads them for its users.
+fn files_of(config: &Config, label: &str, paths: &[&[PathBuf]]) -> Result<EnvFiles, String> {
+    let is_closed = |path: &&PathBuf| access(*path, AccessFlags::R_OK) == Err(Errno::EACCES);
+    let closed = paths.iter().copied().flatten().find(is_closed);
+    if let Some(path) = closed.filter(|_| !user::is_root()) {
+        return Err(format!(
+            "{label} has variables from `{}`, which this user cannot read: use sudo (with -u, if another user than root \
+             starts the server)",
+            path.display()
+        ));
+    }
+    EnvFiles::read(config, |path| paths.iter().copied().flatten().any(|own| own == path))
 }
 
 fn unknown(config: &Config, name: &str) -> String {

@@ -2,8 +2,9 @@
 
 use crate::harness::{Directory, Finished, Setup, as_nobody, binary, hatchery, virtualenv, without};
 use nix::libc::{SYS_close_range, SYS_getdents64};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// A configuration in a directory of its own, which a server need not serve.
 fn configured(user: &str) -> Setup {
@@ -151,12 +152,38 @@ fn another_user_is_for_root_only() {
         assert!(ran.stdout.starts_with("65534\n65534\n") && ran.stdout.contains(&user), "{ran:?}");
     }
     let setup = configured("user: \"root\",");
-    let program = binary();
-    let words: Vec<&str> = as_nobody().iter().copied().chain(program.to_str()).collect();
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(["exec", "celery", "id"]).current_dir(setup.directory.path());
-    let refused = command.output().unwrap();
+    let refused = run_as_nobody(&setup, &["celery", "id"]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(2) && refused.stdout.is_empty(), "{refused:?}");
     assert!(said.contains("daemon celery runs as the user \"root\", and only root"), "{said}");
+}
+
+fn run_as_nobody(setup: &Setup, arguments: &[&str]) -> Output {
+    let program = binary();
+    let words: Vec<&str> = as_nobody().iter().copied().chain(program.to_str()).collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg("exec").args(arguments).current_dir(setup.directory.path());
+    command.output().unwrap()
+}
+
+#[test]
+fn a_file_with_variables_that_is_for_root_alone_sends_its_user_to_root() {
+    let ours = nix::unistd::geteuid();
+    let user = if ours.is_root() { 65534.into() } else { ours };
+    let user = nix::unistd::User::from_uid(user).unwrap().unwrap().name;
+    let setup = configured(&format!("user: \"{user}\", env_file: \"shop.env\","));
+    let path = setup.directory.write("shop.env", "KEY=of root\n");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    for (name, label) in [("shop", "app shop"), ("celery", "daemon celery")] {
+        let refused = run_as_nobody(&setup, &[name, "true"]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        let told =
+            format!("{label} has variables from `{}`, which this user cannot read: use sudo", path.display());
+        assert!(refused.status.code() == Some(2) && said.contains(&told), "{said}");
+    }
+    let ran = run_as_nobody(&setup, &["clean", "true"]);
+    assert!(ran.status.success(), "it has no file: {ran:?}");
+    if ours.is_root() {
+        assert_eq!(run(&setup, &["celery", "sh", "-c", "echo $KEY"]).stdout, "of root\n");
+    }
 }
