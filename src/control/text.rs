@@ -70,6 +70,14 @@ pub(crate) fn without_colours(text: &str) -> String {
     out
 }
 
+/// Text in which the words end before the query that they have, as in the line of a request or in a URL: it may hold
+/// secrets, which the log may have and whoever gives commands may not.
+#[must_use]
+pub(crate) fn without_queries(text: &str) -> String {
+    let path = |word| str::split(word, '?').next().unwrap_or_default();
+    text.split(' ').map(path).collect::<Vec<_>>().join(" ")
+}
+
 fn escaped(text: &str, hides: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
@@ -122,6 +130,12 @@ mod tests {
     fn colours_go_and_nothing_else() {
         let coloured = "\x1b[1;31mError\x1b[0m: \x1b[38:5:9mred\x1b[m \x1b[2J \x1b[31 \x1b[";
         assert_eq!(without_colours(coloured), "Error: red \x1b[2J \x1b[31 \x1b[");
+    }
+
+    #[test]
+    fn words_lose_their_queries_and_nothing_else() {
+        let text = "    | GET /a?b=1?c\t2 HTTP/1.1: 502,  from http://x/?q=\u{a0}s";
+        assert_eq!(without_queries(text), "    | GET /a HTTP/1.1: 502,  from http://x/");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What children printed last, for `hatchery logs`: also of those that have ended since. And what the server itself has
-//! logged, under a name that no child has.
+//! logged, under a name that no child has and without the queries of requests.
 
 use super::events::Event;
 use crate::control::command::LogLine;
-use crate::control::text::line;
+use crate::control::text::{line, without_queries};
 use crate::sys::clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -48,12 +48,12 @@ impl Journal {
 
     /// A message of the master's.
     pub(super) fn note(&mut self, text: &str) {
-        text.split('\n').for_each(|text| self.keep(OWN, OWN, text.to_owned()));
+        text.split('\n').for_each(|text| self.keep(OWN, OWN, without_queries(text)));
     }
 
     /// A message of a worker's, as it says.
     pub(super) fn note_of(&mut self, worker: &str, text: &str) {
-        text.split('\n').for_each(|text| self.keep(WORKERS, worker, line(text)));
+        text.split('\n').for_each(|text| self.keep(WORKERS, worker, line(&without_queries(text))));
     }
 
     fn keep(&mut self, name: &str, child: &str, text: String) {
@@ -130,14 +130,14 @@ mod tests {
     #[test]
     fn the_servers_own_messages_are_apart() {
         let mut journal = Journal::default();
-        journal.note("INFO  begins\n    | goes on");
-        (0..10_000).for_each(|_| journal.note_of("worker 0", "ERROR \x1b[2J"));
+        journal.note("INFO  begins /a?b=c\n    | goes on");
+        (0..10_000).for_each(|_| journal.note_of("worker 0", "ERROR \x1b[2J /d?e=f HTTP/1.1"));
         journal.write("shop", "app shop 0", Event { lines: vec!["printed".to_owned()], is_error: false });
         journal.retain(|name| name == "shop");
         assert_eq!(journal.after(None, 0).len(), 1);
         let own = journal.after(Some(OWN), 0);
-        assert_eq!([&*own[0].text, &own[1].text], ["INFO  begins", "    | goes on"]);
-        assert_eq!((&*own[2].child, &*own[2].text), ("worker 0", "ERROR \\x1b[2J"));
+        assert_eq!([&*own[0].text, &own[1].text], ["INFO  begins /a", "    | goes on"]);
+        assert_eq!((&*own[2].child, &*own[2].text), ("worker 0", "ERROR \\x1b[2J /d HTTP/1.1"));
         assert!(own.len() < 2000);
     }
 

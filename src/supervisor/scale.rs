@@ -8,6 +8,7 @@ use super::machine::{Mode, Position, Supervisor};
 use super::pool::{Listing, Pool, is_leaving, is_new, is_serving, is_waiting};
 use super::slot::{DRAIN_GRACE, Event, Role, State, TERM_GRACE};
 use super::{ChildId, Level, Output, PoolIndex, Ticket};
+use crate::control::text::without_queries;
 use crate::timer::Time;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,13 +18,11 @@ const STUCK_LEAVE: Duration = Duration::from_secs(1);
 /// So many old generations may drain at once.
 const GENERATIONS: usize = 3;
 
-/// The reason, with the line of a request, as it may be remembered: whoever may ask for the status sees it, and a query may
-/// hold secrets. The log has it whole.
-fn without_query(reason: &str) -> String {
+/// The reason, with the line of a request, as `status` shows it.
+fn shown(reason: &str) -> String {
     const LONGEST: usize = 200;
-    let cut =
-        |word: &str| word.split('?').next().unwrap_or_default().chars().take(LONGEST).collect::<String>();
-    reason.split(' ').map(cut).collect::<Vec<_>>().join(" ")
+    let cut = |word: &str| word.chars().take(LONGEST).collect::<String>();
+    without_queries(reason).split(' ').map(cut).collect::<Vec<_>>().join(" ")
 }
 
 /// How often a retry looks whether a reload is over that keeps its gates closed.
@@ -103,7 +102,7 @@ impl Supervisor {
         if !pool.is_app() {
             return;
         }
-        pool.remember(position.slot, &without_query(reason));
+        pool.remember(position.slot, &shown(reason));
         pool.restarts += 1;
         let text = format!("{}: {reason}; its process is replaced", pool.label());
         self.note(Level::Warn, text);

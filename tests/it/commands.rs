@@ -688,15 +688,18 @@ fn the_servers_own_messages_are_kept_also_over_an_upgrade() {
     let site = r#"workers: (processes: 1), sites: [(listen: ["{address}"], locations: [(path: "/", to: Proxy("api"))])],"#;
     let server = Setup::new(&format!("{site} upstreams: {{\"api\": (servers: [\"{nobody}\"])}},")).start();
     let server = server.tolerant(&["connection refused"]);
-    assert_eq!(get(server.address, "/").status, 502);
+    assert_eq!(get(server.address, "/pay?card=secret").status, 502);
     let told = |parts: &[&str]| {
         wait_until(SOON, "it is told", || {
             let shown = server.command(&["logs", "hatchery"]).stdout;
             holds(parts.iter().all(|part| shown.contains(part)), shown)
         });
     };
-    let before = ["hatchery: INFO  listening on http://", "\nworker 0: ", &nobody.to_string()];
+    let before = ["hatchery: INFO  listening on http://", "\nworker 0: ", "GET /pay", &nobody.to_string()];
     told(&before);
+    server.wait_log("GET /pay?card=secret");
+    let shown = server.command(&["logs", "hatchery"]).stdout;
+    assert!(!shown.contains("secret"), "the log alone has the query: {shown}");
     assert_eq!(server.command(&["logs"]).stdout, "", "they are no output of children");
     server.master.signal(Signal::SIGUSR2);
     told(&[&before[..], &["received SIGUSR2", "goes on in place of"]].concat());
