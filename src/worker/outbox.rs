@@ -6,8 +6,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-/// So many messages wait at most. One that waits already is not repeated, so this is more than there are units.
+/// So many messages wait at most. Most that wait already are not repeated, and of those there are fewer than this; only
+/// long requests (`Runs`, `Ran`) can be more, under a master that is held up for long.
 const MOST: usize = 16 * 1024;
+
+/// What was logged waits behind so few at most, as the log has it anyway: beyond them it is lost. That is not
+/// told, as it would be logged, and be lost, too.
+const FEW: usize = 64;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -18,18 +23,22 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Sends a message, or keeps it until [`Outbox::flush`].
     pub(super) fn send(&mut self, channel: &OwnedFd, message: &ToMaster) {
+        let is_logged = matches!(message, ToMaster::Logged(_));
         if self.waiting.is_empty() {
             match fd::write_whole(channel.as_fd(), &message.encode()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(()) => return,
                 // The master is dead, and so is this worker in a moment.
+                Err(_) if is_logged => return,
                 Err(error) => return log::debug!("worker: cannot tell the master: {error}"),
             }
         }
-        if self.waiting.len() >= MOST {
+        if self.waiting.len() < if is_logged { FEW } else { MOST } {
+            if !self.repeats(message) {
+                self.waiting.push_back(message.clone());
+            }
+        } else if !is_logged {
             log::error!("worker: the master does not listen: a message to it is lost");
-        } else if !self.repeats(message) {
-            self.waiting.push_back(message.clone());
         }
     }
 
@@ -109,6 +118,20 @@ mod tests {
         outbox.flush(&ours);
         let heard: Vec<_> = std::iter::from_fn(|| receive(&masters)).skip(1).collect();
         assert_eq!(heard, told);
+    }
+
+    #[test]
+    fn what_is_logged_displaces_nothing_and_its_loss_is_not_logged() {
+        let (_masters, ours) = fd::pipe().unwrap();
+        let mut outbox = Outbox::default();
+        outbox.waiting.push_back(ToMaster::Closed);
+        for number in 0..=MOST {
+            outbox.send(&ours, &ToMaster::Logged(format!("DEBUG {number}")));
+        }
+        assert_eq!(outbox.waiting.len(), FEW);
+        let wanted = ToMaster::Want { pool: 7 };
+        outbox.send(&ours, &wanted);
+        assert_eq!(outbox.waiting.back(), Some(&wanted));
     }
 
     #[test]
