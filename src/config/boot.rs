@@ -3,10 +3,15 @@
 
 use super::Config;
 use crate::sys::carried::Carried;
+use crate::sys::file;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Everything a worker needs; it owns all of it after the fork.
 #[derive(Debug)]
@@ -31,10 +36,37 @@ pub struct WorkerBoot {
     pub(crate) temp_dir: Option<OwnedFd>,
     /// For each of `config.apps` its pool on the board; a pool keeps its number as long as the master lives.
     pub(crate) app_pools: Vec<u16>,
+    /// What each static root is, as it is written: the worker serves no other directory. `None`: none is there.
+    pub(crate) roots: HashMap<PathBuf, Option<StaticRoot>>,
     /// Access logs (`config.access_logs()`), opened for appending by the master.
     pub(crate) access_logs: Vec<OwnedFd>,
     /// It decides about a reload: what it cannot serve is to refuse it.
     pub(crate) candidate: bool,
+}
+
+/// A directory that was found good to be served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StaticRoot {
+    /// Where it is, without links.
+    pub(crate) real: PathBuf,
+    /// Device and inode.
+    pub(crate) id: (u64, u64),
+    /// An inode's number may soon be another directory's.
+    made: Option<Duration>,
+}
+
+impl StaticRoot {
+    /// The directory that the path leads to.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn find(path: &Path) -> io::Result<Self> {
+        let real = path.canonicalize()?;
+        let directory = file::open_directory(&real)?;
+        let id = file::metadata(directory.as_fd())?.id;
+        let made = file::made(directory);
+        Ok(Self { real, id, made })
+    }
 }
 
 /// A bound socket.

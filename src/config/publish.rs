@@ -30,6 +30,8 @@ pub(crate) struct Judgement {
     pub(crate) warnings: Vec<Problem>,
     /// The directories, without links: what is `served` for the next judgement if this one refuses nothing.
     pub(crate) roots: Vec<PathBuf>,
+    /// Roots, as they are written, of locations of which something is refused.
+    pub(crate) closed: Vec<PathBuf>,
 }
 
 /// Names in one directory that are looked at for packages.
@@ -122,11 +124,15 @@ impl Judge<'_> {
         if files.allow_source {
             return;
         }
+        let refused = self.judgement.refused.len();
         self.directory(&format!("{key}.root"), &files.root);
         if let Symlinks::Follow(to) = &files.symlinks {
             for (number, directory) in to.iter().enumerate() {
                 self.directory(&format!("{key}.symlinks_to[{number}]"), directory);
             }
+        }
+        if self.judgement.refused.len() > refused {
+            self.judgement.closed.push(files.root.clone());
         }
     }
 

@@ -249,6 +249,9 @@ struct Master {
     /// When a worker had us look at the static roots.
     #[serde(skip)]
     roots_seen: Option<Time>,
+    /// What they were when some were refused last.
+    #[serde(skip)]
+    roots_refused: Option<roots::Roots>,
     touch: Touch,
     scheduler: Scheduler,
     heirs: Heirs,
@@ -331,6 +334,7 @@ impl Master {
             heartbeat: Heartbeat::default(),
             sweep: Sweep::default(),
             roots_seen: None,
+            roots_refused: None,
             touch: Touch::default(),
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             heirs: Heirs::default(),

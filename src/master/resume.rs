@@ -180,6 +180,7 @@ impl Master {
             heartbeat: Heartbeat::default(),
             sweep: Sweep::default(),
             roots_seen: None,
+            roots_refused: None,
             touch: state.touch,
             scheduler: state.scheduler,
             heirs: state.heirs,

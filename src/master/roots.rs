@@ -1,21 +1,22 @@
-//! Static roots that were replaced: `current -> release1` that became `current -> release2`. A worker holds the directory
-//! that it opened, and its sandbox allows no other; so a worker that notices tells the master, which looks for itself.
-//! The workers are then replaced one after the other, as by `hatchery restart workers`; apps and the configuration stay
-//! as they are, since a deployment may be in its midst.
+//! Static roots that were replaced: `current -> release1` that became `current -> release2`. A worker serves the directory
+//! that the master has found good and no other, and its sandbox allows no other; so a worker that notices tells the master,
+//! which looks for itself. The workers are then replaced one after the other, as by `hatchery restart workers`; apps and the
+//! configuration stay as they are, since a deployment may be in its midst. Of a directory that must not be published nothing
+//! is taken: also the workers that come later serve the one before.
 
 use super::Master;
+use crate::config::boot::StaticRoot;
 use crate::config::{Config, Disk, Handler, publish};
 use crate::supervisor::{Input, Ticket};
-use crate::sys::file;
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
-use std::os::fd::AsFd as _;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the static roots of a configuration are, in its order: device and inode.
+/// What the static roots of a configuration are, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Roots(Vec<(PathBuf, Option<(u64, u64)>)>);
+pub(super) struct Roots(Vec<(PathBuf, Option<StaticRoot>)>);
 
 /// The roots are looked at so often at most; workers say it again each second.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -31,11 +32,23 @@ impl Roots {
             Handler::Files(files) => Some(&files.root),
             Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect(_) | Handler::Respond(_) => None,
         });
-        let identity = |path: &PathBuf| {
-            let directory = file::open_directory(path).ok()?;
-            Some(file::metadata(directory.as_fd()).ok()?.id)
-        };
-        Self(roots.map(|path| (path.clone(), identity(path))).collect())
+        Self(roots.map(|path| (path.clone(), StaticRoot::find(path).ok())).collect())
+    }
+
+    /// For a worker: those that are still where they were.
+    pub(super) fn there(&self) -> HashMap<PathBuf, Option<StaticRoot>> {
+        let there = |root: &StaticRoot| StaticRoot::find(&root.real).is_ok_and(|now| now == *root);
+        self.0.iter().map(|(path, root)| (path.clone(), root.clone().filter(there))).collect()
+    }
+
+    /// What they are `now`, but for those of which the new one is `refused`, or is not there.
+    fn then(&self, now: &Self, refused: &[PathBuf]) -> Self {
+        let pairs = self.0.iter().zip(&now.0);
+        let follow = pairs.map(|((path, before), (_, now))| {
+            let root = if refused.contains(path) || now.is_none() { before } else { now };
+            (path.clone(), root.clone())
+        });
+        Self(follow.collect())
     }
 
     /// Those that cannot be opened.
@@ -57,7 +70,7 @@ impl Roots {
     fn kept(&self, now: &Self) -> Vec<PathBuf> {
         let pairs = self.0.iter().zip(&now.0);
         let same = pairs.filter(|((_, before), (_, now))| now.is_some() && now == before);
-        same.filter_map(|((path, _), _)| path.canonicalize().ok()).collect()
+        same.filter_map(|(_, (_, now))| Some(now.as_ref()?.real.clone())).collect()
     }
 }
 
@@ -71,22 +84,27 @@ impl Master {
         }
         self.roots_seen = Some(now);
         let roots = Roots::of(&self.current.config);
-        let Some(path) = self.current.roots.replaced(&roots).next() else { return };
+        if self.current.roots.replaced(&roots).next().is_none() {
+            return;
+        }
         if self.supervisor.mode() != "running" {
             return;
         }
         // A deployment that put the whole project there would publish it.
         let served = self.current.roots.kept(&roots);
-        if let Some(problem) = publish::judge(&self.current.config, &served, &Disk).refused.first() {
-            log::error!(target: "hatchery", "the workers keep the static root that was replaced, and answer 503 where they had not opened it: {problem}");
-            self.current.roots = roots;
-            return;
+        let judgement = publish::judge(&self.current.config, &served, &Disk);
+        let then = self.current.roots.then(&roots, &judgement.closed);
+        if let Some(problem) = judgement.refused.first()
+            && self.roots_refused.replace(roots.clone()) != Some(roots)
+        {
+            log::error!(target: "hatchery", "the workers keep the static root that was replaced: {problem}");
         }
+        let Some(path) = self.current.roots.replaced(&then).next() else { return };
         let (path, was_there) = (path.display(), self.current.roots.is_there(path));
         let what = if was_there { "is another directory now" } else { "is there now" };
         log::info!(target: "hatchery", "the static root {path} {what}; the workers are replaced");
         // Those that come are sandboxed to what is there now.
-        self.current.roots = roots;
+        self.current.roots = then;
         // An app may have one of the names of the workers.
         let apps = &self.current.config.apps;
         let free = |name: &&str| apps.iter().all(|app| app.name != *name);
@@ -101,13 +119,27 @@ mod tests {
 
     #[test]
     fn another_directory_of_the_same_name_is_a_replacement_and_a_missing_one_is_not() {
-        let path = |name: &str| PathBuf::from(name);
-        let before = Roots(vec![(path("/a"), Some((1, 1))), (path("/b"), Some((1, 2))), (path("/c"), None)]);
+        let folder = std::env::temp_dir().join(format!("hatchery-roots-of-{}", std::process::id()));
+        let directory = |name: &str| {
+            let path = folder.join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            StaticRoot::find(&path).ok()
+        };
+        let roots = |found: [Option<StaticRoot>; 3]| {
+            Roots(["/a", "/b", "/c"].map(PathBuf::from).into_iter().zip(found).collect())
+        };
+        let before = roots([directory("1"), directory("2"), None]);
         assert_eq!(before.replaced(&before).count(), 0);
-        let now = Roots(vec![(path("/a"), None), (path("/b"), Some((1, 3))), (path("/c"), Some((1, 4)))]);
-        assert_eq!(
-            before.replaced(&now).collect::<Vec<_>>(),
-            ["/b", "/c"].map(PathBuf::from).iter().collect::<Vec<_>>()
-        );
+        let now = roots([None, directory("3"), directory("4")]);
+        let replaced: Vec<_> = before.replaced(&now).collect();
+        assert_eq!(replaced, ["/b", "/c"].map(PathBuf::from).iter().collect::<Vec<_>>());
+        // What is refused stays what it was, as does what is gone.
+        let then = before.then(&now, &["/c".into()]);
+        assert_eq!(then, roots([directory("1"), directory("3"), None]));
+        std::fs::remove_dir_all(folder.join("3")).unwrap();
+        let there = then.there();
+        assert_eq!(there[&PathBuf::from("/a")], directory("1"));
+        assert_eq!((&there[&PathBuf::from("/b")], &there[&PathBuf::from("/c")]), (&None, &None));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -157,6 +157,15 @@ fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
     };
     let mut applied = sandbox::Applied::default();
     let mut rules = config.reach();
+    // What was found good, whatever its path leads to by now.
+    rules.read = rules
+        .read
+        .into_iter()
+        .filter_map(|path| match boot.roots.get(&path) {
+            Some(root) => root.as_ref().map(|root| root.real.clone()),
+            None => Some(path),
+        })
+        .collect();
     rules.sockets.push(boot.runtime_dir.clone());
     if let Some(directory) = &boot.temp_dir {
         // The one that the master opened, whatever has its name by now.
@@ -208,6 +217,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
         master,
         temp_dir: worker.generation.temp_dir.as_ref().map(|directory| directory.try_clone()).transpose()?,
         app_pools: worker.generation.app_pools.clone(),
+        roots: worker.generation.roots.there(),
         access_logs,
         candidate: worker.candidate,
     })

@@ -14,6 +14,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// What an open file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,11 @@ pub(crate) enum Links {
     Refuse,
     /// Links that stay below the root.
     Beneath,
+}
+
+/// When it was made, since 1970, as far as its file system knows.
+pub(crate) fn made(file: OwnedFd) -> Option<Duration> {
+    std::fs::File::from(file).metadata().ok()?.created().ok()?.duration_since(UNIX_EPOCH).ok()
 }
 
 /// Opens a directory as the root for [`open_beneath`].

@@ -139,6 +139,7 @@ impl Context {
             master,
             temp_dir,
             app_pools,
+            roots,
             access_logs,
             candidate,
             ..
@@ -158,7 +159,7 @@ impl Context {
             links: Links::default(),
             apps: Apps::new(&config, &app_pools),
             servers: Servers::new(&config),
-            files: Files::new(&config, candidate)?,
+            files: Files::new(&config, &roots, candidate)?,
             pages: Pages::new(&config),
             reader: Reader::new().map_err(|error| format!("cannot create an event descriptor: {error}"))?,
             listeners: Vec::new(),

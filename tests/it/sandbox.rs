@@ -315,6 +315,8 @@ fn a_root_that_is_replaced_before_anybody_asks_for_it_is_served_soon() {
     setup.directory.write("app_of_test.py", APP);
     let server = setup.env("PATH", "/usr/bin:/bin").start();
     swap(server.directory());
+    let first = get(server.address, "/static/name.txt");
+    assert!(first.status == 200 && ["one", "two"].contains(&&*first.text()), "nothing is lost: {first:?}");
     wait_for_name(&server, "two");
     assert_eq!(beside_the_app(&server), "one");
     server.wait_ready(SOON, "worker", 2);

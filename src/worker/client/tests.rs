@@ -50,7 +50,9 @@ impl Bench {
         let board = WorkerBoard::new(words, 0, &words[Board::area(0).unwrap()], &words[Board::units()]);
         let (control, master) = seqpacket::pair().unwrap();
         let (hear, tell) = nix::unistd::pipe().unwrap();
+        let found = |path: PathBuf| (path.clone(), config::boot::StaticRoot::find(&path).ok());
         let mut cx = Context::new(WorkerBoot {
+            roots: [found(directory.join("files"))].into(),
             config: Rc::new(config),
             listeners: Vec::new(),
             control,

@@ -39,6 +39,7 @@ pub(crate) use first::{First, Known, Looked, Lookup};
 pub(crate) use root::Replaced;
 
 use crate::buf::{Far, Segment};
+use crate::config::boot::StaticRoot;
 use crate::config::{self, Config, FileCache, Handler};
 use crate::http::{BodyLength, Method, RequestHead, ResponseHead, percent};
 use crate::sys::fd::random;
@@ -53,6 +54,7 @@ use multipart::Multipart;
 use names::{encode_segment, last, trim_slashes};
 use response::{Asked, Plan};
 use root::{Directory, Root};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -136,7 +138,11 @@ impl Files {
     ///
     /// # Errors
     /// For the operator: the root that cannot be opened, and why.
-    pub(crate) fn new(config: &Config, needed: bool) -> Result<Self, String> {
+    pub(crate) fn new(
+        config: &Config,
+        roots: &HashMap<PathBuf, Option<StaticRoot>>,
+        needed: bool,
+    ) -> Result<Self, String> {
         let FileCache { entries, memory } = config.workers.file_cache;
         let mut files = Self {
             places: Vec::new(),
@@ -149,7 +155,10 @@ impl Files {
         };
         for site in &config.sites {
             let places = site.locations.iter().map(|location| match &*location.handler {
-                Handler::Files(settings) => files.add(settings, needed).map(Some),
+                Handler::Files(settings) => {
+                    let root = roots.get(&settings.root).and_then(Option::as_ref);
+                    files.add(settings, root, needed).map(Some)
+                }
                 _ => Ok(None),
             });
             let places = places.collect::<Result<_, _>>()?;
@@ -158,9 +167,14 @@ impl Files {
         Ok(files)
     }
 
-    fn add(&mut self, settings: &config::Files, needed: bool) -> Result<StaticLocation, String> {
+    fn add(
+        &mut self,
+        settings: &config::Files,
+        root: Option<&StaticRoot>,
+        needed: bool,
+    ) -> Result<StaticLocation, String> {
         self.numbers += 1;
-        let found = Directory::open(&settings.root);
+        let found = Directory::open(root.map_or(&settings.root, |root| &root.real));
         if let Err(error) = &found {
             let root = settings.root.display();
             let reason = format!(
@@ -171,7 +185,12 @@ impl Files {
             }
             log::warn!("worker: {reason}; its location answers 503");
         }
-        Ok(StaticLocation::new(self.numbers, found.ok().map(|root| root.id)))
+        let lost = match found {
+            Ok(found) if root.is_some_and(|root| root.id == found.id) => None,
+            Ok(_) => Some(location::OUT_OF_REACH),
+            Err(_) => Some(location::MISSING),
+        };
+        Ok(StaticLocation::new(self.numbers, root.cloned(), lost))
     }
 
     /// What becomes readable when files have changed.
@@ -192,7 +211,7 @@ impl Files {
     }
 
     /// What a look has found; `None`: it could not be made, and is tried again. Whether the root was replaced by a directory
-    /// that this worker may not read: it serves the old one as long as it lives.
+    /// that the master has not found good: this worker serves the old one as long as it lives.
     pub(crate) fn take_in(&mut self, place: (usize, usize), found: Option<Replaced>) -> bool {
         if let Some(place) = self.place(place) {
             place.looks.over();
@@ -200,10 +219,11 @@ impl Files {
         match found {
             None | Some(Replaced::No) => false,
             Some(Replaced::OutOfReach) => true,
-            Some(Replaced::By(directory)) => {
+            Some(Replaced::By(directory)) if self.is_good(place, &directory) => {
                 self.open(place, directory);
                 false
             }
+            Some(Replaced::By(_)) => true,
         }
     }
 
@@ -213,22 +233,28 @@ impl Files {
 
     /// What a thread has brought that was to open a root; the answer, if it failed for want of descriptors.
     fn take_opened(&mut self, at: (usize, usize), opened: io::Result<Replaced>) -> Option<Answer> {
-        match opened {
-            Ok(Replaced::By(directory)) => self.open(at, directory),
+        let why = match opened {
+            Ok(Replaced::By(directory)) if self.is_good(at, &directory) => {
+                self.open(at, directory);
+                return None;
+            }
+            Ok(Replaced::By(_) | Replaced::OutOfReach) => location::OUT_OF_REACH,
             Err(error) if is_shortage(&error) => {
                 self.cache.clear();
                 return Some(refuse(503, EXHAUSTED));
             }
-            found => {
-                let out_of_reach = matches!(found, Ok(Replaced::OutOfReach));
-                let why = if out_of_reach { location::OUT_OF_REACH } else { location::MISSING };
-                // Another request may have had it opened since.
-                if let Some(place) = self.place(at) {
-                    place.lost = place.root.is_none().then_some(why);
-                }
-            }
+            Ok(Replaced::No) | Err(_) => location::MISSING,
+        };
+        // Another request may have had it opened since.
+        if let Some(place) = self.place(at) {
+            place.lost = place.root.is_none().then_some(why);
         }
         None
+    }
+
+    /// Whether it is the directory that the master has found good.
+    fn is_good(&mut self, at: (usize, usize), directory: &Directory) -> bool {
+        self.place(at).and_then(|place| place.id()) == Some(directory.id)
     }
 
     fn open(&mut self, (site, location): (usize, usize), directory: Directory) {
@@ -243,8 +269,7 @@ impl Files {
         let Some(Some(place)) = self.places.get_mut(site).and_then(|site| site.get_mut(location)) else {
             return;
         };
-        self.numbers += 1;
-        place.open(directory, self.numbers, &mut self.watches);
+        place.open(directory, &mut self.watches);
     }
 
     /// Drops what may have changed.

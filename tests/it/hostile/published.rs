@@ -272,23 +272,30 @@ fn what_is_uploaded_never_stops_a_reload() {
     refuses(&checked, 2, &["has `manage.py` beside `visitor/settings.py`"]);
 }
 
-/// A deployment that links the root to the project instead of what is public in it: workers that a sandbox keeps to
-/// the old directory are not replaced by some that may open the new one.
+/// A deployment that links the root to the project instead of what is public in it: no worker serves it, nor one that comes
+/// later, for whatever reason.
 #[test]
 fn a_root_that_becomes_a_project_is_not_followed() {
+    for sandbox in ["Try", "Off"] {
+        a_project_is_not_followed(sandbox);
+    }
+}
+
+fn a_project_is_not_followed(sandbox: &str) {
     // The links of a site with an app are not followed before a reload.
     let alone = r#"sites: [(listen: ["{address}"], locations: [
-        (path: "/static/", to: Files("{dir}/current"))]), (names: ["other.example"], "#;
+        (path: "/static/", to: Files("{dir}/current")), (path: "/more/", to: Files("{dir}/more"))]), (names: ["other.example"], "#;
     let beside = shop(r#""project/static""#, r#""project/media""#).replace("sites: [(", alone);
-    let setup = Setup::new(&beside.replace("workers:", "sandbox: Try, workers:"));
+    let setup = Setup::new(&beside.replace("workers:", &format!("sandbox: {sandbox}, workers:")));
     project(&setup.directory);
     let current = setup.directory.path().join("current");
     std::os::unix::fs::symlink("project/static", &current).unwrap();
-    let server = setup.start().tolerant(&["the workers keep the static root"]);
-    if !server.command(&["status"]).stdout.contains("Landlock") {
-        eprintln!("nothing to test: no Landlock here, so workers follow the link themselves");
-        return;
+    let more = setup.directory.path().join("more");
+    for name in ["first", "second"] {
+        setup.directory.write(format!("{name}/name.txt"), name);
     }
+    std::os::unix::fs::symlink("first", &more).unwrap();
+    let server = setup.start().tolerant(&["the workers keep the static root"]);
     assert_eq!(get(server.address, "/static/a.css").text(), "a{}\n");
     let next = setup_link(&server, "project");
     std::fs::rename(next, &current).unwrap();
@@ -298,8 +305,20 @@ fn a_root_that_becomes_a_project_is_not_followed() {
         let log = server.log();
         holds(log.iter().any(|line| line.contains("the workers keep the static root")), &log)
     });
-    assert_eq!(get(server.address, "/static/a.css").text(), "a{}\n");
-    assert_eq!(get(server.address, "/static/shop/settings.py").status, 404);
+    let stays = || {
+        assert_eq!(get(server.address, "/static/a.css").text(), "a{}\n");
+        assert_eq!(get(server.address, "/static/shop/settings.py").status, 404);
+    };
+    stays();
+    // Another root is replaced, and with it the workers.
+    std::fs::rename(setup_link(&server, "second"), &more).unwrap();
+    wait_until(SOON, "the other root is followed", || {
+        let name = get(server.address, "/more/name.txt").text();
+        holds(name == "second", name)
+    });
+    stays();
+    assert_eq!(server.command(&["restart", "workers"]).code, Some(0));
+    stays();
 }
 
 fn setup_link(server: &Server, to: &str) -> std::path::PathBuf {

@@ -150,8 +150,8 @@ impl Seen {
 
 impl Lookup {
     /// Opens a root of this number, which was this directory.
-    pub(super) fn root(number: u32, known: Option<(u64, u64)>, settings: &config::Files) -> Self {
-        let (path, far) = (settings.root.clone(), Some(Far::Root(number)));
+    pub(super) fn root(number: u32, known: Option<(u64, u64)>, path: &Path) -> Self {
+        let (path, far) = (path.to_owned(), Some(Far::Root(number)));
         let opened = look(path.clone(), known, true);
         Self { far, path, work: Box::new(move |_: &Hand| Looked(What::Root(opened()))) }
     }

@@ -8,6 +8,7 @@ use super::root::{Directory, Replaced, Root, look};
 use super::watch::Watches;
 use crate::buf::Far;
 use crate::config;
+use crate::config::boot::StaticRoot;
 use crate::timer::Time;
 use crate::worker::handler::looks::Looks;
 
@@ -21,8 +22,8 @@ pub(super) const OUT_OF_REACH: &str = "the static root was replaced before this 
 pub(super) struct StaticLocation {
     /// Distinguishes what is cached of different directories.
     pub(super) number: u32,
-    /// Which directory the root is.
-    id: Option<(u64, u64)>,
+    /// The directory that may be served; `None`: there was none.
+    good: Option<StaticRoot>,
     pub(super) root: Option<Root>,
     pub(super) manifest: Manifest,
     /// Why it could not be opened: it answers nothing until a look finds it.
@@ -34,43 +35,42 @@ pub(super) struct StaticLocation {
 }
 
 impl StaticLocation {
-    /// One that nobody has asked for; `id`: the directory that its root is, if it is there.
-    pub(super) fn new(number: u32, id: Option<(u64, u64)>) -> Self {
+    /// One that nobody has asked for; `good`: the directory that may be served.
+    pub(super) fn new(number: u32, good: Option<StaticRoot>, lost: Option<&'static str>) -> Self {
         Self {
             number,
-            id,
+            good,
             root: None,
             manifest: Manifest::default(),
-            lost: id.is_none().then_some(MISSING),
+            lost,
             looks: Looks::default(),
             used: Time::default(),
         }
     }
 
-    /// What has to be done before it can look for files.
+    /// Device and inode of the directory that may be served.
+    pub(super) fn id(&self) -> Option<(u64, u64)> {
+        self.good.as_ref().map(|root| root.id)
+    }
+
+    /// What has to be done before it can look for files: the directory is opened where it is, whatever the path of the
+    /// location leads to by now.
     pub(super) fn open_first(&self, settings: &config::Files) -> First {
-        First::Lookup(Lookup::root(self.number, self.id, settings))
+        let path = self.good.as_ref().map_or(&settings.root, |root| &root.real);
+        First::Lookup(Lookup::root(self.number, self.id(), path))
     }
 
     /// A look at the root, which may take as long as it likes.
     pub(super) fn due(&self, place: (usize, usize), settings: &config::Files) -> Due {
         let path = settings.root.clone();
-        let look = look(path.clone(), self.id, self.lost.is_some());
+        let look = look(path.clone(), self.id(), self.lost.is_some());
         // What was opened keeps working.
         let look = Box::new(move || look().unwrap_or(Replaced::No));
         Due { place, far: Far::Root(self.number), path, look }
     }
 
-    /// Takes in a directory that a thread has opened; `number`: if it is another one than before.
-    pub(super) fn open(&mut self, directory: Directory, number: u32, watches: &mut Watches) {
-        if self.id != Some(directory.id) {
-            log::info!("worker: {} is another directory now", directory.path().display());
-            *self = Self {
-                looks: std::mem::take(&mut self.looks),
-                used: self.used,
-                ..Self::new(number, Some(directory.id))
-            };
-        }
+    /// Takes in the directory that a thread has opened.
+    pub(super) fn open(&mut self, directory: Directory, watches: &mut Watches) {
         self.lost = None;
         self.root = Some(Root::of(directory, self.number, watches));
     }

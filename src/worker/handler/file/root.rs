@@ -32,25 +32,19 @@ pub(crate) enum Replaced {
 /// An open directory, to look names up in.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    path: PathBuf,
     fd: OwnedFd,
     pub(super) id: (u64, u64),
     near: bool,
 }
 
 impl Directory {
-    /// What it was opened by.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Waits for whatever the path leads to.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let fd = open_directory(path)?;
         let id = metadata(fd.as_fd())?.id;
         // Without openat2 nothing keeps the loop on the mount.
         let near = is_near(fd.as_fd()) && open_directory_on_mount(fd.as_fd(), b"").is_ok();
-        Ok(Self { path: path.to_owned(), fd, id, near })
+        Ok(Self { fd, id, near })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::response::About;
 use super::*;
+use crate::config::boot::StaticRoot;
 use crate::http::conditional::tests::head;
 use crate::http::encoding::Encoding;
 use crate::sys::clock;
@@ -120,7 +121,8 @@ impl Store {
             most_open: 1,
             due: Vec::new(),
         };
-        let place = files.add(settings, true).unwrap();
+        let root = StaticRoot::find(&settings.root).ok();
+        let place = files.add(settings, root.as_ref(), true).unwrap();
         files.places.push(vec![Some(place)]);
         Self(files)
     }
@@ -646,7 +648,7 @@ fn what_inotify_cannot_tell_is_looked_at_once_a_second() {
 }
 
 #[test]
-fn a_root_that_is_replaced_is_followed_within_a_second() {
+fn a_root_that_is_replaced_is_told_and_the_one_that_was_found_good_is_served() {
     let mut place = Place::new("release");
     for release in ["one", "two"] {
         fs::create_dir_all(place.base.join(release)).unwrap();
@@ -656,12 +658,23 @@ fn a_root_that_is_replaced_is_followed_within_a_second() {
     symlink("one", &current).unwrap();
     place.settings.root = current.clone();
     let mut store = place.store();
-    assert_eq!(store.get(&place.settings, "/a.txt", at(0)), (200, b"one".to_vec()));
     symlink("two", place.base.join("next")).unwrap();
     fs::rename(place.base.join("next"), &current).unwrap();
-    assert_eq!(store.get(&place.settings, "/a.txt", at(1000)), (200, b"two".to_vec()));
+    // It had not been opened yet.
+    for time in [0, 1000] {
+        assert_eq!(store.get(&place.settings, "/a.txt", at(time)), (200, b"one".to_vec()));
+    }
+    let told = |store: &mut Store| {
+        let due = store.0.place((0, 0)).unwrap().due((0, 0), &place.settings);
+        store.0.take_in((0, 0), Some((due.look)()))
+    };
+    assert!(told(&mut store));
     fs::remove_file(&current).unwrap();
-    assert_eq!(store.get(&place.settings, "/a.txt", at(3000)), (200, b"two".to_vec()));
+    assert!(!told(&mut store), "what is not there is waited for");
+    assert_eq!(store.get(&place.settings, "/a.txt", at(3000)), (200, b"one".to_vec()));
+    // Found good by the master, another one has it from its start on.
+    symlink("two", &current).unwrap();
+    assert_eq!(place.store().get(&place.settings, "/a.txt", at(0)), (200, b"two".to_vec()));
 }
 
 #[test]
