@@ -284,9 +284,8 @@ fn unit(pool: &PoolStatus) -> String {
     if pool.state == "stopped" && least == 0 {
         row.push_str("  by hand");
     }
-    if pool.kind == "workers" {
-        let sum = |of: fn(&ChildStatus) -> Option<u64>| pool.children.iter().filter_map(of).sum::<u64>();
-        let (requests, connections) = (sum(|child| child.requests), sum(|child| child.connections));
+    if let Some(requests) = pool.requests {
+        let connections: u64 = pool.children.iter().filter_map(|child| child.connections).sum();
         let _ = write!(row, "  requests {requests}  connections {connections}");
     }
     show_past(pool.restarts, pool.last_exit.as_deref(), &mut row);
@@ -489,6 +488,7 @@ mod tests {
                 kind: "workers".into(),
                 state: "ready".into(),
                 processes: (1, 1),
+                requests: Some(1300),
                 children: vec![worker],
                 ..PoolStatus::default()
             },
@@ -526,7 +526,7 @@ hatchery   running  pid 0  generation 3  up 0s
 unit           state     processes     memory
 app shop       failed     0 of 0-4          -  crashes 2  last exit: exit 3  next attempt in 1.5s
 daemon celery  waiting      0 of 1          -  for redis, shop
-workers        ready        1 of 1     5.0MiB  requests 1234  connections 7  runs GET /slow for 1m
+workers        ready        1 of 1     5.0MiB  requests 1300  connections 7  runs GET /slow for 1m
 
 cron
   broken  at   next never  last: exit 3 after 0.0s ()

@@ -266,6 +266,9 @@ pub struct PoolStatus {
     pub last_exit: Option<String>,
     /// Milliseconds until the next attempt, while backing off.
     pub retry_in_ms: Option<u64>,
+    /// Requests served since the server was started (workers only), also by processes that have left.
+    #[serde(default)]
+    pub requests: Option<u64>,
     /// Its processes.
     pub children: Vec<ChildStatus>,
     /// Processes that KILL has not ended.
@@ -336,7 +339,7 @@ pub struct ChildStatus {
     /// Time of processors that it has used, in milliseconds.
     #[serde(default)]
     pub(crate) cpu_ms: u64,
-    /// Requests served (workers), connections open (workers).
+    /// Requests served (workers only).
     pub requests: Option<u64>,
     /// Open client connections (workers only).
     pub connections: Option<u64>,

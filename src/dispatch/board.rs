@@ -187,31 +187,37 @@ impl<'a> Board<'a> {
     }
 }
 
-/// The words of the workers.
+/// What workers count. Of a row whose worker counts in another way, as one of the program before an upgrade may, nothing is
+/// read.
 impl Board<'_> {
-    /// How many client connections the worker has.
-    #[must_use]
-    pub(crate) fn connections(self, row: u16) -> u64 {
-        self.get(layout::row(row, RowWord::Connections))
+    fn counter(self, row: u16, word: RowWord) -> Option<u64> {
+        let known = self.get(layout::counting(row)) == layout::COUNTERS;
+        known.then(|| self.get(layout::row(row, word)))
     }
 
-    /// How many requests all workers that ever had this row have answered. It wraps.
+    /// How many client connections the worker has.
     #[must_use]
-    pub(crate) fn requests(self, row: u16) -> u64 {
-        self.get(layout::before(row)).wrapping_add(self.get(layout::row(row, RowWord::Requests)))
+    pub(crate) fn connections(self, row: u16) -> Option<u64> {
+        self.counter(row, RowWord::Connections)
+    }
+
+    /// How many requests the worker has answered.
+    #[must_use]
+    pub(crate) fn requests(self, row: u16) -> Option<u64> {
+        self.counter(row, RowWord::Requests)
     }
 
     /// Whether the worker accepts connections.
     #[must_use]
     pub(crate) fn accepting(self, row: u16) -> bool {
-        self.get(layout::row(row, RowWord::Accepting)) != 0
+        self.counter(row, RowWord::Accepting).is_some_and(|accepting| accepting != 0)
     }
 
     /// The number of connections of the worker that accepts and has the fewest; `u64::MAX` if none accepts.
     #[must_use]
     pub(crate) fn least_connections(self) -> u64 {
         let accepting = self.rows().filter(|row| self.accepting(*row));
-        accepting.map(|row| self.connections(row)).min().unwrap_or(u64::MAX)
+        accepting.filter_map(|row| self.connections(row)).min().unwrap_or(u64::MAX)
     }
 
     /// How many workers accept.
@@ -223,7 +229,7 @@ impl Board<'_> {
     /// The turn that the worker is running, `None` while it polls. A worker that hangs shows the same turn for long.
     #[must_use]
     pub(crate) fn turn(self, row: u16) -> Option<u64> {
-        let word = self.get(layout::row(row, RowWord::Beat));
+        let word = self.counter(row, RowWord::Beat)?;
         (word & 1 == 1).then_some(word >> 1)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  master  the mark, high-water marks; then of each pool its own words and the headers of its slots
-//!  own     an area for each worker's row: its counters, and of each pool its head, its activity and what it holds
+//!  own     an area for each worker's row: room for its counters, then of each pool its head, its activity and what it
+//!          holds
 //!  units   of each pool, slot and thread
 //! ```
 //!
@@ -25,14 +26,15 @@ pub const THREADS: usize = 64;
 const ALIGNED: usize = 64 * 1024 / size_of::<u64>();
 /// The master's words: one page (of 4 KiB) that is not a pool's, then the pools.
 const FIRST_POOL: usize = 512;
-/// Requests of workers that had a row before, from here on.
-const BEFORE: usize = 64;
+/// By which layout the worker of each row counts, from here on.
+const COUNTING: usize = 64;
 /// A pool's own words, then its slots.
 const POOL: usize = SLOT_WORDS + SLOTS;
 const SLOT_WORDS: usize = 8;
 const FIRST_AREA: usize = (FIRST_POOL + POOLS * POOL).next_multiple_of(ALIGNED);
 /// A worker's area: its own words, then four of each pool.
 const AREA: usize = (ROW_WORDS + POOLS * POOL_WORDS).next_multiple_of(ALIGNED);
+/// Room for counters, however they are laid out: a line of the cache.
 const ROW_WORDS: usize = 8;
 const POOL_WORDS: usize = 4;
 const FIRST_UNIT: usize = FIRST_AREA + WORKERS * AREA;
@@ -43,8 +45,11 @@ pub const WORDS: usize = FIRST_UNIT + POOLS * SLOTS * THREADS;
 /// `{magic 32 | layout 32}` in the first word.
 pub(super) const MARK: MasterAt = MasterAt(0);
 const MAGIC: u64 = 0x6861_7463;
-/// Number of this layout: the next one whenever a word means something else, or is elsewhere.
-const LAYOUT: u64 = 2;
+/// Number of this layout: the next one whenever a word means something else, or is elsewhere, but for counters.
+const LAYOUT: u64 = 3;
+/// Number of the layout of counters: the next one whenever one of [`RowWord`] means something else, or is elsewhere. Each row
+/// has its own, so that workers of the program before an upgrade may go on to count as they do. 0: nobody counts there.
+pub(super) const COUNTERS: u64 = 1;
 
 /// What tells a board of this layout; the numbers of pools, slots, threads and rows are part of it.
 pub(super) const fn mark() -> u64 {
@@ -107,7 +112,7 @@ pub(super) enum PoolWord {
     SlotsUsed = 2,
 }
 
-/// The words of a worker's row.
+/// The counters of a worker's row: see [`COUNTERS`].
 #[derive(Clone, Copy)]
 pub(super) enum RowWord {
     Connections = 0,
@@ -138,9 +143,9 @@ pub(super) fn slot(pool: u16, slot: u16) -> Option<MasterAt> {
     (usize::from(slot) < SLOTS).then_some(MasterAt(base(pool)? + SLOT_WORDS + usize::from(slot)))
 }
 
-/// Requests answered by the workers that had this row before.
-pub(super) fn before(row: u16) -> Option<MasterAt> {
-    (usize::from(row) < WORKERS).then(|| MasterAt(BEFORE + usize::from(row)))
+/// By which layout the worker of that row counts: a number as [`COUNTERS`].
+pub(super) fn counting(row: u16) -> Option<MasterAt> {
+    (usize::from(row) < WORKERS).then(|| MasterAt(COUNTING + usize::from(row)))
 }
 
 pub(super) fn row(row: u16, word: RowWord) -> Option<OwnAt> {
@@ -205,7 +210,7 @@ mod tests {
         let masters = 0..FIRST_AREA;
         [MARK, POOLS_USED, ROWS_USED].into_iter().for_each(|at| take(at.index(), masters.clone()));
         for row in 0..WORKERS as u16 {
-            take(before(row).unwrap().index(), masters.clone());
+            take(counting(row).unwrap().index(), masters.clone());
             for word in [RowWord::Connections, RowWord::Requests, RowWord::Accepting, RowWord::Beat] {
                 take(super::row(row, word).unwrap().index(), area(row).unwrap());
             }
@@ -258,7 +263,7 @@ mod tests {
     fn what_is_outside_has_no_place() {
         let (pools, slots, threads, workers) = (POOLS as u16, SLOTS as u16, THREADS as u16, WORKERS as u16);
         assert_eq!(
-            pool(pools, PoolWord::State).or(slot(pools, 0)).or(slot(0, slots)).or(before(workers)),
+            pool(pools, PoolWord::State).or(slot(pools, 0)).or(slot(0, slots)).or(counting(workers)),
             None
         );
         assert_eq!(head(pools, 0).or(head(0, workers)).or(row(workers, RowWord::Beat)), None);

@@ -71,7 +71,7 @@ fn random_words_lead_nobody_astray() {
         assert_eq!(board.state(POOL), PoolState::Serving);
         for row in (0..WORKERS as u16).filter(|row| *row != LIAR) {
             let seen = (board.turn(row), board.connections(row), board.accepting(row), board.requests(row));
-            assert_eq!(seen, (None, 0, false, 0), "the words of others");
+            assert_eq!(seen, (None, Some(0), false, Some(0)), "the words of others");
         }
         let most = usize::from(THREADS_EACH);
         assert!(board.last_activity(POOL, NOW) <= NOW && board.claimed(POOL, 0) <= most);

@@ -1,7 +1,7 @@
 //! What the master does on the board.
 
 use super::board::{Board, Freed, Lease, Rows};
-use super::layout::{self, Address, MasterAt, OwnAt, POOLS, PoolWord, RowWord, STOPPED, THREADS, WORKERS};
+use super::layout::{self, Address, MasterAt, OwnAt, POOLS, PoolWord, STOPPED, THREADS};
 use super::steps::{Hand, How, Machine, Mark, Memory, Withdraw};
 use super::word::{NOBODY, Unit, UnitState};
 use crate::control::pool::PoolState;
@@ -49,10 +49,11 @@ impl<'a> MasterBoard<'a> {
 }
 
 impl MasterBoard<'_> {
-    /// A worker is about to be forked for that row.
+    /// A worker of this program is about to be forked for that row.
     pub(crate) fn seat(self, row: u16) {
-        if usize::from(row) < WORKERS {
+        if let Some(at) = layout::counting(row) {
             self.raise(Some(layout::ROWS_USED), u64::from(row) + 1);
+            self.set(Some(at), layout::COUNTERS);
         }
     }
 
@@ -88,14 +89,11 @@ impl MasterBoard<'_> {
     }
 
     /// A worker was reaped: its heads are cleared, what was offered to it is passed on, its claims become orphans
-    /// (ask the hosts with GONE), what it counted is kept. Then release the words of [`Board::area`]: it may have written
-    /// where nobody looked. Poke the rows that come back.
+    /// (ask the hosts with GONE), what it counted is not read any more. Then release the words of [`Board::area`]: it
+    /// may have written where nobody looked. Poke the rows that come back.
     pub(crate) fn worker_left(mut self, row: u16, now: Time) -> Rows {
         let mut poke = Rows::default();
-        self.set(layout::before(row), self.requests(row));
-        for word in [RowWord::Connections, RowWord::Requests, RowWord::Accepting, RowWord::Beat] {
-            layout::row(row, word).into_iter().for_each(|at| self.store(at, 0));
-        }
+        self.set(layout::counting(row), 0);
         for pool in 0..self.get(Some(layout::POOLS_USED)).min(POOLS as u64) as u16 {
             if self.valid(pool, row).is_some() {
                 let last = self.get(layout::activity(pool, row)).min(now.0);

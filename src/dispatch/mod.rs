@@ -26,7 +26,7 @@
 //! | its beat | master: hangs it? | it alone is ended, or it alone is not |
 //! | its connections, accepting | workers: who accepts | the others stand back, and look for themselves every 250 ms |
 //! | its connections, requests, activity, what it holds | master: does anybody need the workers, the app? | they stay awake; no worker can hide what another one does |
-//! | its requests | master: `status` | a wrong number, of its own |
+//! | its requests | master: `status` | a wrong number, of its own and in their sum |
 //! | its heads | workers, master: who waits longest | freed units are offered to it: requests of others wait until `queue_timeout`, 503 |
 //! | a unit to idle or offered while a request runs | workers | a second request is sent to it, and waits in the host until the first is over: a host runs one at a time in a unit |
 //! | a unit to claimed, orphaned, leaving, gone, or garbage | workers | requests wait; `sweep` takes it back in two ticks, unless a worker that it names always has others of that pool |

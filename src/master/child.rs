@@ -23,6 +23,7 @@ use super::{Channel, Token};
 use crate::control::command::LogStatus;
 use crate::control::worker::ToWorker;
 use crate::cron::RunId;
+use crate::dispatch::Board;
 use crate::supervisor::templates::Key;
 use crate::supervisor::{Break, ChildId, Exit, Kill};
 use crate::sys::carried::Carried;
@@ -428,8 +429,8 @@ impl Origin {
 pub(super) struct Worker {
     /// Its row on the board.
     pub(super) row: u16,
-    /// Requests counted in that row before this worker.
-    pub(super) counted: u64,
+    /// Requests that it had answered before the last upgrade.
+    pub(super) requests: u64,
     /// What of the sandbox took effect in it, once it has said so.
     pub(super) sandbox: Option<Applied>,
     /// When a process of an app was last renewed on this worker's word alone.
@@ -453,10 +454,10 @@ const WAITING: usize = 256;
 
 impl Worker {
     /// A worker that hears us by `ear`.
-    pub(super) fn new(row: u16, counted: u64, ear: OwnedFd) -> Self {
+    pub(super) fn new(row: u16, ear: OwnedFd) -> Self {
         Self {
             row,
-            counted,
+            requests: 0,
             sandbox: None,
             renewed: None,
             logs: Vec::new(),
@@ -464,6 +465,11 @@ impl Worker {
             deaf: false,
             waiting: VecDeque::new(),
         }
+    }
+
+    /// How many requests it has answered, as far as it can be read.
+    pub(super) fn answered(&self, board: Board<'_>) -> u64 {
+        board.requests(self.row).unwrap_or(self.requests)
     }
 
     /// What it says of a log.

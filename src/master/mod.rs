@@ -239,6 +239,8 @@ struct Master {
     #[serde(skip)]
     upgrade: Upgrade,
     wake: Rc<[Carried]>,
+    /// Requests answered by workers that have left.
+    requests: u64,
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
     #[serde(skip)]
@@ -330,6 +332,7 @@ impl Master {
             board_file: board_file.into(),
             upgrade,
             wake,
+            requests: 0,
             activity: (0, now),
             heartbeat: Heartbeat::default(),
             sweep: Sweep::default(),

@@ -149,7 +149,7 @@ impl Master {
             runtime_dir: self.runtime.path().to_owned(),
             run: self.start.worker,
         })?;
-        let role = Role::Worker(Worker::new(row, self.board().requests(row), ear));
+        let role = Role::Worker(Worker::new(row, ear));
         Ok(Held::new(Id::Pool(id), format!("worker {slot}"), role).says(voice).born(process))
     }
 
@@ -276,8 +276,9 @@ impl Master {
     fn sample(&mut self, pool: u16, now: Time) {
         let board = self.board();
         let last = if pool == 0 {
-            let connected = board.rows().any(|row| board.connections(row) > 0);
-            let requests = board.rows().map(|row| board.requests(row)).fold(0, u64::wrapping_add);
+            let connected =
+                self.children.workers().any(|(_, worker)| board.connections(worker.row) != Some(0));
+            let requests = self.requests();
             if connected || requests != self.activity.0 {
                 self.activity = (requests, now);
             }

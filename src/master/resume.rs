@@ -176,6 +176,7 @@ impl Master {
             board_file: state.board_file,
             upgrade,
             wake: state.wake,
+            requests: state.requests,
             activity: state.activity,
             heartbeat: Heartbeat::default(),
             sweep: Sweep::default(),

@@ -130,6 +130,7 @@ pub(super) struct State {
     pub(super) inherited: Inherited,
     pub(super) board_file: Carried,
     pub(super) wake: Rc<[Carried]>,
+    pub(super) requests: u64,
     pub(super) activity: (u64, Time),
     pub(super) watching: bool,
     pub(super) journal: Journal,

@@ -158,6 +158,7 @@ impl Master {
     pub(super) fn clear_up(&mut self, name: &str, role: Role, output: Option<Output>, now: Time) {
         match role {
             Role::Worker(worker) => {
+                self.requests = self.requests.wrapping_add(worker.answered(*self.board()));
                 let rows = self.board().worker_left(worker.row, now);
                 if let Some(words) = Board::area(worker.row)
                     && let Err(error) = self.shared.release(words)

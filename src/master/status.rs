@@ -111,11 +111,19 @@ impl Master {
         for pool in &mut pools {
             pool.children.iter_mut().for_each(|child| self.complete(child, now));
             pool.unkillable.iter_mut().for_each(|process| process.reason = abandoned::reason(process.pid));
-            if pool.kind == "app" {
-                pool.templates = self.templates(&pool.name, now);
+            match pool.kind.as_str() {
+                "workers" => pool.requests = Some(self.requests()),
+                "app" => pool.templates = self.templates(&pool.name, now),
+                _ => {}
             }
         }
         pools
+    }
+
+    /// How many requests the workers have answered, those that have left included. It wraps.
+    pub(super) fn requests(&self) -> u64 {
+        let workers = self.children.workers().map(|(_, worker)| worker.answered(*self.board()));
+        workers.fold(self.requests, u64::wrapping_add)
     }
 
     fn complete(&self, status: &mut ChildStatus, now: Time) {
@@ -124,8 +132,8 @@ impl Master {
         status.rss_bytes = process::resident(status.pid).unwrap_or(0);
         if let Some(worker) = child.role.worker() {
             let board = self.board();
-            status.requests = Some(board.requests(worker.row).wrapping_sub(worker.counted));
-            status.connections = Some(board.connections(worker.row));
+            status.requests = Some(worker.answered(*board));
+            status.connections = board.connections(worker.row);
         }
         if let Some(app) = child.role.app() {
             let running = app.running.shown().into_iter();

@@ -143,6 +143,8 @@ impl Master {
         // From here to the new program's own handlers no signal may be lost: what comes waits in the kernel.
         let mask = signals::block_all();
         let came = self.signals.pending();
+        let board = self.board();
+        self.children.workers_mut().for_each(|(_, worker)| worker.requests = worker.answered(*board));
         let error = self.execute(&came);
         signals::restore(&mask);
         came.into_iter().for_each(|number| self.take_signal(number, now));

@@ -80,6 +80,7 @@ impl Supervisor {
             restarts: pool.restarts,
             last_exit: pool.last_exit.clone(),
             retry_in_ms: pool.retry().map(|retry| retry.since(now).as_millis() as u64),
+            requests: None,
             children: pool.slots.iter().filter_map(|slot| slot.status(pool.is_daemon(), now)).collect(),
             unkillable: pool.abandoned.iter().map(|process| process.status(now)).collect(),
             templates: Vec::new(),

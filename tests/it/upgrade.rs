@@ -5,8 +5,10 @@ use crate::harness::{
     Connection, Directory, Load, SOON, Server, Setup, binary, get, holds, keep_loading, wait_until,
 };
 use hatchery::control::command::{Order, Request};
+use hatchery::dispatch::{Board, board};
 use hatchery::master::control::Asked;
 use nix::sys::signal::Signal;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -187,6 +189,54 @@ fn three_upgrades_under_load_fail_no_request() {
     load.finish().assert_flawless();
     assert_eq!(server.status().generation, 4);
     server.wait_ready(SOON, "worker", 2);
+}
+
+/// Requests that `status` shows, those of workers that have left included.
+fn requests(server: &Server) -> u64 {
+    server.pool("worker").requests.unwrap()
+}
+
+/// Makes ones of these words of the board.
+fn spoil(words: Range<usize>) -> String {
+    let (first, bytes) = (words.start, words.len() * 8);
+    format!("printf '\\377%.0s' $(seq {bytes}) | dd of=$board bs=8 seek={first} conv=notrunc || exit 9\n")
+}
+
+#[test]
+fn workers_that_count_in_another_way_serve_until_they_are_replaced() {
+    let server = setup().start();
+    let answer = |all: u64| {
+        (0..40).for_each(|_| drop(get(server.address, "/fixed")));
+        wait_until(SOON, "all are counted", || holds(requests(&server) == all, requests(&server)));
+    };
+    answer(40);
+    // Those of a worker that has left, too.
+    let most = server.pool("worker").children.into_iter().max_by_key(|worker| worker.requests).unwrap();
+    let workers = server.ready("worker");
+    let worker = workers.iter().find(|worker| worker.pid == most.pid).unwrap();
+    server.kill_and_wait("worker", *worker, 2);
+    answer(80);
+    // To the next program what the two have counted, and then what tells how they count, is something else.
+    let counters = (0..2).map(|row| Board::area(row).unwrap().start).map(|start| start..start + 8);
+    let spoil: String = counters.chain(std::iter::once(64..64 + board::WORKERS)).map(spoil).collect();
+    let script = format!(
+        "case \"$HATCHERY_UPGRADE\" in resume*)\nfor board in /proc/$$/fd/*; do\n\
+         case \"$(readlink $board)\" in *hatchery-board*)\n{spoil}touch spoilt\n;; esac\ndone\n;; esac\n\
+         exec $REAL \"$@\""
+    );
+    replace_by_script(server.directory(), &script);
+    upgrade(&server);
+    assert!(server.directory().path().join("spoilt").exists());
+    assert_eq!(requests(&server), 80);
+    server.wait_ready(SOON, "worker", 2);
+    answer(120);
+    // And while there is more to do.
+    let load = Load::start(server.address, 8, &["/static/file.txt", "/fixed", "/"]);
+    load.wait_for(100);
+    upgrade(&server);
+    load.wait_for(100);
+    load.finish().assert_flawless();
+    assert_eq!(server.status().last_upgrade_error, None);
 }
 
 #[test]

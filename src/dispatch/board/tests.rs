@@ -18,7 +18,7 @@ pub(in crate::dispatch) fn worker(words: &[AtomicU64], row: u16) -> WorkerBoard<
 /// The board of the master, all rows of which were given to workers.
 pub(in crate::dispatch) fn master(words: &[AtomicU64]) -> MasterBoard<'_> {
     let board = MasterBoard::new(words);
-    board.seat(WORKERS as u16 - 1);
+    (0..WORKERS as u16).for_each(|row| board.seat(row));
     board
 }
 
@@ -32,6 +32,35 @@ fn a_board_knows_its_own_layout() {
     words[0].store(Board::layout() + 1, SeqCst);
     assert!(!board.is_ours());
     assert!(!Board::new(&[]).is_ours());
+}
+
+#[test]
+fn nothing_is_read_of_a_worker_that_counts_in_another_way() {
+    let words = words();
+    let board = master(&words);
+    for row in [1, 2] {
+        let worker = worker(&words, row);
+        worker.set_connections(7 - u64::from(row));
+        worker.count_requests(9);
+        worker.set_accepting(true);
+        worker.beat(3);
+    }
+    let seen = |row| (board.connections(row), board.requests(row), board.accepting(row), board.turn(row));
+    assert_eq!((board.accepting_workers(), board.least_connections()), (2, 5));
+    let layout = layout::counting(2).unwrap().index();
+    words[layout].store(layout::COUNTERS + 1, SeqCst);
+    assert_eq!((seen(1), seen(2)), ((Some(6), Some(9), true, Some(3)), (None, None, false, None)));
+    assert_eq!((board.accepting_workers(), board.least_connections()), (1, 6));
+    // It claims as all do.
+    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
+    let lease = worker(&words, 2).claim(0).unwrap();
+    assert_eq!((worker(&words, 1).wait(0, Time(1)), board.last_activity(0, NOW)), (None, NOW));
+    assert_eq!(worker(&words, 2).free(lease, NOW), Freed::Offered(1));
+    // Nor of one that was reaped; the next one counts as we do.
+    let _ = board.worker_left(2, NOW);
+    assert_eq!((words[layout].load(SeqCst), seen(2).1), (0, None));
+    board.seat(2);
+    assert_eq!(seen(2).1, Some(9), "`sys::shm` gives the pages back in between");
 }
 
 #[test]
@@ -120,7 +149,7 @@ fn claims_of_a_dead_worker_wait_for_the_host() {
     assert_eq!(board.freed(one, 7, NOW), Freed::Stale, "its worker lives");
     worker(&words, 7).set_connections(3);
     assert_eq!(board.worker_left(7, NOW), Rows::default());
-    assert_eq!((board.claimed(0, 0), board.claimed(1, 0), board.connections(7)), (2, 1, 0));
+    assert_eq!((board.claimed(0, 0), board.claimed(1, 0), board.connections(7)), (2, 1, None));
     assert_eq!(worker(&words, 7).free(one, NOW), Freed::Stale, "a new worker in that row owns nothing");
     assert_eq!(board.freed(other, 7, NOW), Freed::Stale);
     assert_eq!(board.leave(1, 0), 1);
