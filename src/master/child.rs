@@ -32,12 +32,13 @@ use crate::sys::process::{self, Launch, LaunchStep, Program};
 use crate::sys::sandbox::Applied;
 use crate::sys::{seqpacket, signals};
 use crate::timer::Time;
+use nix::libc;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The table, by process id: no other process has it until the child is reaped.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -442,15 +443,19 @@ pub(super) struct Worker {
     ear: Carried,
     /// The worker has closed its end of `ear`.
     deaf: bool,
-    /// Packets that did not fit the socket.
-    waiting: VecDeque<(Vec<u8>, Option<Carried>)>,
+    /// Packets that did not fit the socket; none twice, as it would mean the same.
+    waiting: VecDeque<Vec<u8>>,
+    /// Paths of access logs that were opened again, which it has as they were. They come after what waits.
+    #[serde(default)]
+    stale: BTreeSet<Option<PathBuf>>,
+    /// So many descriptors are under way that the kernel takes no more from us (ETOOMANYREFS, unix(7)). Nothing wakes us
+    /// when it does again.
+    #[serde(skip)]
+    crowded: bool,
 }
 
 /// Logs of one worker that are told of.
 const LOGS: usize = 64;
-
-/// Packets that wait for a worker that does not read; beyond it the worker is hung and will be killed.
-const WAITING: usize = 256;
 
 impl Worker {
     /// A worker that hears us by `ear`.
@@ -464,6 +469,8 @@ impl Worker {
             ear: ear.into(),
             deaf: false,
             waiting: VecDeque::new(),
+            stale: BTreeSet::new(),
+            crowded: false,
         }
     }
 
@@ -480,38 +487,79 @@ impl Worker {
         }
     }
 
-    /// Its ear, as long as it listens, and whether something waits.
+    /// Its ear, as long as it listens, and whether something waits for it to read.
     fn ear(&self) -> Option<(BorrowedFd<'_>, bool)> {
-        (!self.deaf).then(|| (self.ear.as_fd(), !self.waiting.is_empty()))
+        let waits = !self.waiting.is_empty() || (!self.stale.is_empty() && !self.crowded);
+        (!self.deaf).then(|| (self.ear.as_fd(), waits))
     }
 
-    /// Sends a message, with a descriptor if given.
-    pub(super) fn tell(&mut self, message: &ToWorker, descriptor: Option<OwnedFd>) {
-        if self.waiting.len() < WAITING {
-            self.waiting.push_back((message.encode(), descriptor.map(Carried::from)));
+    /// Sends a message.
+    pub(super) fn tell(&mut self, message: &ToWorker) {
+        let packet = message.encode();
+        if !self.waiting.contains(&packet) {
+            self.waiting.push_back(packet);
         }
         self.flush();
     }
 
     /// The worker can be told more, or has closed its end.
     fn writable(&mut self) {
-        self.deaf |= self.waiting.is_empty();
+        self.deaf |= self.waiting.is_empty() && self.stale.is_empty();
         self.flush();
     }
 
     /// Sends what waits, as far as it goes.
     fn flush(&mut self) {
-        while let Some((packet, descriptor)) = self.waiting.front() {
-            let descriptor = descriptor.as_ref().map(|descriptor| descriptor.as_fd());
-            match seqpacket::send(self.ear.as_fd(), packet, descriptor) {
-                Ok(()) => _ = self.waiting.pop_front(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.waiting.clear();
-                    self.deaf = true;
+        while let Some(packet) = self.waiting.pop_front() {
+            if let Err(error) = self.send(&packet, None) {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    self.waiting.push_front(packet);
                 }
+                return;
             }
         }
+    }
+
+    /// The access logs of these paths were opened again.
+    pub(super) fn reopened(&mut self, paths: impl Iterator<Item = Option<PathBuf>>) {
+        self.stale.extend(paths);
+    }
+
+    /// The access logs that it has as they were because no descriptor can be sent.
+    pub(super) fn lacking(&self) -> Option<&BTreeSet<Option<PathBuf>>> {
+        self.crowded.then_some(&self.stale)
+    }
+
+    /// Sends it the access logs that were opened again, as far as it goes. What is among `logs` no more nobody needs.
+    pub(super) fn send_logs(&mut self, logs: &BTreeMap<Option<&Path>, BorrowedFd<'_>>) {
+        while self.waiting.is_empty()
+            && let Some(path) = self.stale.pop_first()
+        {
+            let Some(log) = logs.get(&path.as_deref()) else { continue };
+            let message = ToWorker::AccessLog { path: path.clone() };
+            if let Err(error) = self.send(&message.encode(), Some(*log)) {
+                self.crowded = error.raw_os_error() == Some(libc::ETOOMANYREFS);
+                if self.crowded || error.kind() == io::ErrorKind::WouldBlock {
+                    self.stale.insert(path);
+                }
+                return;
+            }
+        }
+        self.crowded &= !self.stale.is_empty();
+    }
+
+    /// A worker that cannot be told anything any more is deaf.
+    fn send(&mut self, packet: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let sent = seqpacket::send(self.ear.as_fd(), packet, descriptor);
+        if let Err(error) = &sent
+            && error.kind() != io::ErrorKind::WouldBlock
+            && error.raw_os_error() != Some(libc::ETOOMANYREFS)
+        {
+            self.waiting.clear();
+            self.stale.clear();
+            self.deaf = true;
+        }
+        sent
     }
 }
 
@@ -550,5 +598,71 @@ mod tests {
         assert_eq!(words, "ended before it was ready (exit 3); it had printed:\nTraceback");
         assert!(child.answers() && !child.answers());
         assert_eq!(child.last_words(Exit::Code(3), &mut journal, now), None);
+    }
+
+    /// What a worker hears while its master goes on sending: paths, and whether a descriptor came along.
+    fn heard(
+        worker: &mut Worker,
+        ear: &OwnedFd,
+        logs: &BTreeMap<Option<&Path>, BorrowedFd<'_>>,
+    ) -> Vec<(ToWorker, bool)> {
+        let mut packet = [0; 256];
+        let mut heard = Vec::new();
+        while let Ok((length, descriptor)) = seqpacket::receive(ear.as_fd(), &mut packet) {
+            heard.push((ToWorker::decode(&packet[..length]).unwrap(), descriptor.is_some()));
+            worker.flush();
+            worker.send_logs(logs);
+        }
+        heard
+    }
+
+    #[test]
+    fn a_worker_gets_all_logs_each_once_and_orders_before_them() {
+        let (ours, ear) = seqpacket::pair().unwrap();
+        let mut worker = Worker::new(0, ours);
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let paths: Vec<PathBuf> = (0..2000).map(|number| format!("/{number}.log").into()).collect();
+        let logs = paths.iter().map(|path| (Some(path.as_path()), null.as_fd())).collect();
+        worker.reopened(paths.iter().cloned().map(Some));
+        worker.send_logs(&logs);
+        let sent = paths.len() - worker.stale.len();
+        assert!(sent > 0 && worker.ear().unwrap().1 && worker.lacking().is_none(), "{sent}");
+        worker.reopened(paths.iter().cloned().map(Some).chain([Some("/gone.log".into())]));
+        [ToWorker::Rearm, ToWorker::Open, ToWorker::Rearm].iter().for_each(|message| worker.tell(message));
+        let mut heard = heard(&mut worker, &ear, &logs);
+        assert!(!worker.ear().unwrap().1);
+        let orders = [(ToWorker::Rearm, false), (ToWorker::Open, false)];
+        assert_eq!(heard.drain(sent..sent + 2).collect::<Vec<_>>(), orders);
+        assert_eq!(heard.len(), sent + paths.len());
+        let told = |path: &PathBuf| (ToWorker::AccessLog { path: Some(path.clone()) }, true);
+        assert!(paths.iter().map(told).all(|told| heard[sent..].contains(&told)));
+    }
+
+    #[test]
+    fn descriptors_under_way_hold_up_logs_but_no_orders_and_make_nobody_deaf() {
+        use crate::sys::process::{Ended, fork_of_test, wait};
+        use nix::sys::resource::{Resource, setrlimit};
+        let ended = fork_of_test(|_| {
+            setrlimit(Resource::RLIMIT_NOFILE, 50, 50).unwrap();
+            // Root is not held up, and another user has none under way.
+            if nix::unistd::geteuid().is_root() {
+                nix::unistd::setuid(54_321.into()).unwrap();
+            }
+            let (ours, ear) = seqpacket::pair().unwrap();
+            let mut worker = Worker::new(0, ours);
+            let null = std::fs::File::open("/dev/null").unwrap();
+            let paths: Vec<PathBuf> = (0..100).map(|number| format!("/{number}.log").into()).collect();
+            let logs = paths.iter().map(|path| (Some(path.as_path()), null.as_fd())).collect();
+            worker.reopened(paths.iter().cloned().map(Some));
+            worker.send_logs(&logs);
+            assert!(worker.lacking().is_some_and(|lacking| lacking.len() >= 40));
+            assert!(!worker.ear().unwrap().1, "it could be written to without end");
+            worker.tell(&ToWorker::Open);
+            assert!(worker.waiting.is_empty() && worker.lacking().is_some());
+            assert_eq!(heard(&mut worker, &ear, &logs).len(), 101);
+            assert!(worker.lacking().is_none() && worker.ear().is_some());
+            0
+        });
+        assert_eq!(wait(&ended.unwrap()).unwrap(), Ended::Code(0));
     }
 }

@@ -16,7 +16,7 @@ use crate::sys::user::{self, Account};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -282,13 +282,19 @@ impl Generation {
     ///
     /// # Errors
     /// For the operator; the old one stays in use.
-    pub(super) fn reopen_access_log(&mut self, number: usize) -> Result<&Carried, String> {
+    pub(super) fn reopen_access_log(&mut self, number: usize) -> Result<(), String> {
         let (logs, slot) = (self.config.access_logs(), self.access_logs.get_mut(number));
         let (Some((key, log)), Some(slot)) = (logs.get(number), slot) else {
             return Err("log.access: there is no such log".to_owned());
         };
         *slot = open_access_log(key, log, self.account.as_ref())?;
-        Ok(slot)
+        Ok(())
+    }
+
+    /// Its access logs, by their paths.
+    pub(super) fn logs_by_path(&self) -> BTreeMap<Option<&Path>, BorrowedFd<'_>> {
+        let paths = self.config.access_logs().into_iter().map(|(_, log)| log.path.as_deref());
+        paths.zip(self.access_logs.iter().map(|log| log.as_fd())).collect()
     }
 }
 

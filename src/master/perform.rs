@@ -42,7 +42,7 @@ impl Master {
                 }
             }
             Output::Rearm => {
-                self.each_worker(|worker| worker.tell(&ToWorker::Rearm, None));
+                self.each_worker(|worker| worker.tell(&ToWorker::Rearm));
             }
             Output::Sample { pool } => self.sample(pool, now),
             Output::Publish { pool, state } => {
@@ -204,7 +204,7 @@ impl Master {
     fn open(&mut self, id: ChildId, now: Time) {
         let board = self.board();
         if let Some(worker) = self.children.worker_mut(id) {
-            worker.tell(&ToWorker::Open, None);
+            worker.tell(&ToWorker::Open);
             if self.heartbeat.deadline().is_none() {
                 self.look_for_hung_workers(now);
             }
@@ -220,7 +220,7 @@ impl Master {
         if let Some(worker) = self.children.worker_mut(id) {
             let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
             let message = if hurry { ToWorker::Stop { within } } else { ToWorker::Drain { within } };
-            worker.tell(&message, None);
+            worker.tell(&message);
         } else if let Some(app) = self.children.app_mut(id) {
             app.leaving = true;
             board.leave(app.pool, app.slot);

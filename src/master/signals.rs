@@ -4,9 +4,7 @@ use super::Master;
 use super::child::{Child, Hearing, Held, Id, Role};
 use super::output::Output;
 use super::upgrade::verdict;
-use crate::config::AccessLog;
 use crate::control::exit::signal_name;
-use crate::control::worker::ToWorker;
 use crate::dispatch::Board;
 use crate::supervisor::{Exit, Input, Signal, templates};
 use crate::sys::clock;
@@ -194,8 +192,10 @@ impl Master {
         let config = Rc::clone(&self.current.config);
         let logs = config.access_logs();
         let numbered = logs.iter().enumerate();
-        let reopened = numbered.filter(|(number, (_, log))| self.reopen_log(*number, log)).count();
-        match (reopened, logs.len()) {
+        let reopened = numbered.filter(|(number, _)| self.reopen_log(*number));
+        let reopened: Vec<_> = reopened.map(|(_, (_, log))| &log.path).collect();
+        self.each_worker(|worker| worker.reopened(reopened.iter().copied().cloned()));
+        match (reopened.len(), logs.len()) {
             (_, 0) => log::info!(target: "hatchery", "received SIGUSR1; there is no log file to reopen"),
             (0, _) => {}
             (1, 1) => log::info!(target: "hatchery", "received SIGUSR1; the access log was reopened"),
@@ -203,25 +203,41 @@ impl Master {
                 log::info!(target: "hatchery", "received SIGUSR1; {count} of {all} access logs were reopened");
             }
         }
+        self.send_logs();
     }
 
     /// False: the old one stays in use, and the log says why.
-    fn reopen_log(&mut self, number: usize, settings: &AccessLog) -> bool {
-        let log = match self.current.reopen_access_log(number) {
-            Ok(log) => log,
-            Err(error) => {
-                log::error!(target: "hatchery", "the access log stays as it is: {error}");
-                return false;
-            }
-        };
-        let message = ToWorker::AccessLog { path: settings.path.clone() };
+    fn reopen_log(&mut self, number: usize) -> bool {
+        let reopened = self.current.reopen_access_log(number);
+        if let Err(error) = &reopened {
+            log::error!(target: "hatchery", "the access log stays as it is: {error}");
+        }
+        reopened.is_ok()
+    }
+
+    /// Has workers write to the access logs that were opened again; those that do not read get them later.
+    pub(super) fn send_logs(&mut self) {
+        let logs = self.current.logs_by_path();
         for child in self.children.values_mut() {
-            let Some(worker) = child.role.worker_mut() else { continue };
-            match log.try_clone() {
-                Ok(log) => worker.tell(&message, Some(log)),
-                Err(error) => log::error!(target: "hatchery", "a worker keeps the old access log: {error}"),
+            let Held { name, role, .. } = &mut child.held;
+            let Some(worker) = role.worker_mut() else { continue };
+            let is_news = worker.lacking().is_none();
+            worker.send_logs(&logs);
+            if let Some(lacking) = worker.lacking().filter(|_| is_news) {
+                let first = lacking.iter().flatten().next().map_or("-".into(), |path| path.to_string_lossy());
+                log::warn!(
+                    target: "hatchery",
+                    "{name} goes on with {} access logs as they were, {first} first, until processes of this user have \
+                     taken the descriptors that are under way to them: the limit of open files allows no more; raise it \
+                     (`LimitNOFILE=` of the unit, `ulimit -n`) to have all of them reopened at once",
+                    lacking.len()
+                );
             }
         }
-        true
+    }
+
+    /// Whether a worker lacks access logs, and nothing will tell when they can be sent.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.children.workers().any(|(_, worker)| worker.lacking().is_some())
     }
 }

@@ -9,6 +9,10 @@ use crate::supervisor::{Input, Ticket};
 use crate::sys::clock;
 use crate::sys::poll::{Interest, Ready, Set};
 use crate::timer::{Time, earliest};
+use std::time::Duration;
+
+/// Between two tries to send a descriptor while too many are under way.
+const CROWDED: Duration = Duration::from_millis(100);
 
 impl Master {
     /// Until the supervisor says that nothing is left.
@@ -53,6 +57,7 @@ impl Master {
             sockets.for_each(|socket| set.add(socket.descriptor(), Token::Listener, Interest::READ));
         }
         let deadline = if self.unreaped { Some(now) } else { self.deadline() };
+        let deadline = earliest(deadline, self.is_crowded().then(|| now.after(CROWDED)));
         set.wait(now, deadline).map_err(|error| format!("cannot wait for events: {error}"))
     }
 
@@ -93,6 +98,9 @@ impl Master {
         self.expire_inquiries(now);
         self.expire_outputs(now);
         self.believe_complaints(now);
+        if self.is_crowded() {
+            self.send_logs();
+        }
         if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
             self.look_for_hung_workers(now);
         }
@@ -201,6 +209,7 @@ impl Master {
             Channel::Control => self.hear(pid, Hearing::Turn, now),
             Channel::Ear => {
                 child.writable();
+                self.send_logs();
                 self.notice_break(pid, now);
             }
             Channel::Output => child.print(&mut self.journal, now),

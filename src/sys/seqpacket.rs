@@ -30,7 +30,8 @@ pub(crate) fn one_way() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Sends one packet, with a descriptor if given.
 ///
 /// # Errors
-/// `WouldBlock` while the peer's buffer is full, EPIPE when the peer is gone.
+/// `WouldBlock` while the peer's buffer is full, EPIPE when the peer is gone; ETOOMANYREFS, but for root, while more
+/// descriptors are under way to processes of this user than one may have open.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     packet: &[u8],

@@ -100,9 +100,14 @@ impl Report {
 
     /// The master has reopened an access log.
     pub(super) fn reopen(&mut self, path: Option<&Path>, descriptor: Option<OwnedFd>) {
-        let log = self.logs.iter_mut().find(|log| log.path.as_deref() == path);
-        if let (Some(log), Some(descriptor)) = (log, descriptor) {
-            log.sink = Sink::new(descriptor);
+        let Some(log) = self.logs.iter_mut().find(|log| log.path.as_deref() == path) else { return };
+        match descriptor {
+            Some(descriptor) => log.sink = Sink::new(descriptor),
+            None => log::error!(
+                "worker: the access log {} stays as it was, for want of a descriptor; send USR1 to the master again \
+                 once fewer connections are open, or raise the limit of open files",
+                path.unwrap_or(Path::new("-")).display()
+            ),
         }
     }
 

@@ -137,3 +137,38 @@ fn a_log_that_cannot_be_opened_is_told_with_its_key() {
     server.wait_log("1 of 2 access logs were reopened");
     assert_eq!(ask(&server, "one", "/"), 204);
 }
+
+#[test]
+fn more_logs_than_fit_the_channel_of_a_worker_are_all_opened_again() {
+    const LOGS: usize = 700;
+    let name = |number: usize| format!("site{number}");
+    let sites: String = (0..LOGS)
+        .map(|number| {
+            let name = name(number);
+            format!(
+                "(names: [\"{name}\"], listen: [\"{{address}}\"], log: (access: (path: \"{{dir}}/{name}.log\")), \
+                 locations: [(path: \"/\", to: Respond(status: 204))]),"
+            )
+        })
+        .collect();
+    let server = Setup::new(&format!("workers: (processes: 1), sites: [{sites}],")).start();
+    let workers = server.wait_ready(SOON, "worker", 1);
+    let worker = workers.first().unwrap();
+    worker.signal(Signal::SIGSTOP);
+    for name in (0..LOGS).map(name) {
+        std::fs::remove_file(server.directory().path().join(format!("{name}.log"))).unwrap();
+    }
+    server.master.signal(Signal::SIGUSR1);
+    server.wait_log(&format!("{} of {} access logs were reopened", LOGS + 1, LOGS + 1));
+    worker.signal(Signal::SIGCONT);
+    wait_until(SOON, "all logs are written to", || {
+        let mut connection = Connection::open(server.address).unwrap();
+        for name in (0..LOGS).map(name) {
+            assert_eq!(connection.request("GET", "/", &[("Host", &name)], b"").unwrap().status, 204);
+        }
+        let log = |name: &String| server.directory().path().join(format!("{name}.log"));
+        let silent = |name: &String| std::fs::metadata(log(name)).map_or(true, |found| found.len() == 0);
+        let lacking: Vec<String> = (0..LOGS).map(name).filter(silent).collect();
+        holds(lacking.is_empty(), lacking)
+    });
+}
