@@ -173,7 +173,7 @@ fn a_file_with_variables_that_is_for_root_alone_sends_its_user_to_root() {
     let user = nix::unistd::User::from_uid(user).unwrap().unwrap().name;
     let setup = configured(&format!("user: \"{user}\", env_file: \"shop.env\","));
     let path = setup.directory.write("shop.env", "KEY=of root\n");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     for (name, label) in [("shop", "app shop"), ("celery", "daemon celery")] {
         let refused = run_as_nobody(&setup, &[name, "true"]);
         let said = String::from_utf8_lossy(&refused.stderr);
