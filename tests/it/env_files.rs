@@ -111,6 +111,24 @@ fn a_file_that_is_of_no_use_stops_a_start_and_a_reload_and_is_told_with_its_line
     assert!(told.contains("e.env") && told.contains("(mode 0604); chmod o-r "), "{told}");
 }
 
+#[test]
+fn a_path_from_a_file_is_that_of_check_as_of_what_runs() {
+    let setup = setup();
+    let tool = setup.directory.write("tools/tool", "#!/bin/sh\necho found\n");
+    std::fs::set_permissions(&tool, Permissions::from_mode(0o755)).unwrap();
+    write(&setup.directory, "app.env", &format!("PATH={}\n", tool.parent().unwrap().display()));
+    let checked = hatchery(&setup.directory, &["check", "-c", "hatchery.ron"]);
+    let missing = |key: &str| checked.stderr.contains(&format!("{key}.command: there is no program `sh`"));
+    assert!(missing("daemons.show") && missing("cron[0]") && !missing("daemons.own"), "{checked:?}");
+    let refused = hatchery(&setup.directory, &["exec", "show", "sh", "-c", "true"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("it was looked for in "), "{refused:?}");
+    setup.configure(&everything("").replace("[\"sh\", \"-c\"", "[\"tool\""));
+    let checked = hatchery(&setup.directory, &["check", "-c", "hatchery.ron"]);
+    let missing = |key: &str| checked.stderr.contains(&format!("{key}.command: there is no program `tool`"));
+    assert!(!missing("daemons.show") && !missing("cron[0]") && missing("daemons.own"), "{checked:?}");
+    assert_eq!(hatchery(&setup.directory, &["exec", "show", "tool"]).stdout, "found\n");
+}
+
 /// Whether the memory of a process holds these bytes.
 fn holds_in_memory(process: Process, wanted: &[u8]) -> bool {
     use std::os::unix::fs::FileExt as _;

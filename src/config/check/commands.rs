@@ -1,7 +1,7 @@
 //! Whether the programs of daemons, cron jobs and `before` are there, and may be started by their users.
 
 use super::super::source::{DEFAULT_PATH, find_program};
-use super::super::{App, Config, CronJob, Daemon, Disk, Task};
+use super::super::{App, Config, CronJob, Daemon, Disk, Task, env_file};
 use super::Check;
 use super::rights::Identity;
 use std::path::{Path, PathBuf};
@@ -28,20 +28,35 @@ impl<'a> Start<'a> {
         Self { kind: "daemons", app, task: &daemon.task, path: ours() }
     }
 
-    /// The program, as the master looks for it: a PATH of its own or of its app, else the virtualenv and the usual one.
-    fn program(&self, name: &str, directory: &Path) -> Option<PathBuf> {
+    /// A PATH of its own or of its app, in the place of every other one.
+    fn own_path(&self) -> Option<String> {
+        let of_app = self.app.and_then(|app| path_of(&app.env_file, &app.env));
+        path_of(&self.task.env_file, &self.task.env).or(of_app)
+    }
+
+    /// The program, as the master looks for it: on that PATH, else in the virtualenv and on the usual one.
+    fn program(&self, name: &str, directory: &Path, own_path: Option<&str>) -> Option<PathBuf> {
         if name.contains('/') {
             return Some(directory.join(name)).filter(|path| path.is_file());
         }
-        let variables =
-            self.task.env.iter().rev().chain(self.app.iter().flat_map(|app| app.env.iter().rev()));
-        let given = variables.into_iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
-        let path = given.unwrap_or_else(|| match self.app.and_then(|app| app.home.as_ref()) {
+        let usual = || match self.app.and_then(|app| app.home.as_ref()) {
             Some(home) => format!("{}:{}", home.join("bin").display(), self.path),
             None => self.path.clone(),
-        });
-        find_program(&Disk, name, &path)
+        };
+        find_program(&Disk, name, &own_path.map_or_else(usual, str::to_owned))
     }
+}
+
+/// The PATH that variables set, else the last one in files. Nothing else of them is copied: the master checks, too.
+fn path_of(files: &[PathBuf], env: &[(String, String)]) -> Option<String> {
+    let in_file = |path: &PathBuf| {
+        // What is wrong with a file is told as that.
+        let file = env_file::read("", "", path).ok()?;
+        let (_, path) = env_file::entries(&file.pairs.0).filter(|(name, _)| *name == b"PATH").last()?;
+        Some(String::from_utf8_lossy(path).into_owned())
+    };
+    let in_env = env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
+    in_env.or_else(|| files.iter().rev().find_map(in_file))
 }
 
 fn ours() -> String {
@@ -89,7 +104,9 @@ impl Check<'_> {
             self.add(key, what, "give it `chdir`, or write the whole path");
             return;
         }
-        let Some(found) = start.program(name, directory.unwrap_or(Path::new("/"))) else {
+        let own_path = start.own_path();
+        let Some(found) = start.program(name, directory.unwrap_or(Path::new("/")), own_path.as_deref())
+        else {
             let hint = match (directory, app) {
                 _ if name.contains(' ') => {
                     let words: Vec<String> =
@@ -98,6 +115,9 @@ impl Check<'_> {
                 }
                 (Some(directory), _) if name.contains('/') => {
                     format!("it is looked for from `{}`", directory.display())
+                }
+                _ if own_path.is_some() => {
+                    "`env` or `env_file` sets PATH, and it is not on that one; add its directory".to_owned()
                 }
                 (_, Some(_)) => "it is neither in the app's virtualenv nor on PATH".to_owned(),
                 _ => format!("it is not on the PATH of {kind}, {path}; `app` adds the virtualenv of an app"),

@@ -144,6 +144,45 @@ fn users_directories_and_programs_are_looked_for() {
     }
 }
 
+#[test]
+fn programs_are_looked_for_on_a_path_of_variables_and_of_files_in_their_order() {
+    let directory = Directory::new("path");
+    for program in ["venv/bin/serve", "one/first", "two/second"] {
+        let program = directory.file(program, "#!/bin/sh\n");
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let root = directory.0.display();
+    directory.file("1.env", &format!("PATH=/no/such\nPATH={root}/one\n"));
+    directory.file("2.env", &format!("PATH={root}/two\n"));
+    directory.file("none.env", "A=1\n");
+    let file = |name: &str| format!("env_file: [\"{root}/{name}.env\", \"{root}/none.env\"],");
+    let env = format!("env: {{\"PATH\": \"{root}/two\"}},");
+    let (first, second) = (file("1"), file("2"));
+    for (of_app, of_daemon, found) in [
+        ("", "", "serve"),
+        (&*first, "", "first"),
+        ("", &*first, "first"),
+        (&*first, &*second, "second"),
+        (&*env, &*first, "first"),
+        (&format!("{first} {env}"), "", "second"),
+        ("", &format!("{first} {env}"), "second"),
+    ] {
+        let missing = ["serve", "first", "second"].map(|program| {
+            let lines = problems(&respond(&format!(
+                "temp_dir: \"/tmp\", apps: {{\"shop\": (module: \"shop\", chdir: \"/\", home: \"{root}/venv\", {of_app})}}, \
+                 daemons: {{\"a\": (command: [\"{program}\"], app: \"shop\", {of_daemon})}}"
+            )));
+            let of_command = lines.into_iter().filter(|line| line.contains("daemons.a.command"));
+            (program, of_command.collect::<Vec<_>>())
+        });
+        for (program, lines) in missing {
+            assert_eq!(lines.is_empty(), program == found, "{of_app} {of_daemon} {program}: {lines:?}");
+            let hint = if found == "serve" { "virtualenv" } else { "`env` or `env_file` sets PATH" };
+            assert!(lines.iter().all(|line| line.contains(hint)), "{lines:?}");
+        }
+    }
+}
+
 /// As root, too: the question is asked for another user.
 #[test]
 fn rights_are_those_of_the_user_who_will_run() {
