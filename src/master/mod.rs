@@ -292,6 +292,9 @@ impl Master {
     fn new(start: Start, config: Config) -> Result<Self, String> {
         crate::sys::signals::ignore_broken_pipes();
         let inherited = Inherited::from_environment()?;
+        if let Err(error) = process::close_at_exec() {
+            log::warn!(target: "hatchery", "apps, daemons and jobs get what was left open for this program: {error}");
+        }
         let stored = inherited.stored();
         let notify = Notify::from_environment(clock::now())?;
         let control = Control::open(start.control.as_deref(), config.control.as_ref(), &start.identity)?;

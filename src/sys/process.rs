@@ -194,11 +194,11 @@ pub(crate) fn become_another(program: &Program) -> (LaunchStep, io::Error) {
     execute(program, &pointers(&program.arguments), &pointers(&program.environment.0))
 }
 
-/// Has the exec close all descriptors but the standard streams.
+/// Has what this process executes get no descriptors but the standard streams, whatever whoever started it left open.
 ///
 /// # Errors
 /// Where neither a range of them can be marked nor each by itself.
-fn close_at_exec() -> io::Result<()> {
+pub(crate) fn close_at_exec() -> io::Result<()> {
     // SAFETY: nothing is closed before the exec.
     if unsafe { fork::close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) }.is_ok() {
         return Ok(());
@@ -315,8 +315,8 @@ fn place(sources: &[RawFd], moved: &mut [RawFd], failure: RawFd) -> io::Result<(
             return Err(io::Error::last_os_error());
         }
     }
-    // Ours are close-on-exec anyway; this is for what whoever started us left open. An old kernel or a sandbox may
-    // refuse it.
+    // Ours are close-on-exec anyway, and so is what whoever started us left open ([`close_at_exec`]). An old kernel or a
+    // sandbox may refuse it.
     // SAFETY: nothing is closed before the exec.
     let _ = unsafe { fork::close_range(count, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
     Ok(())
