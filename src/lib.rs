@@ -58,6 +58,7 @@
 //! | word | meaning |
 //! |---|---|
 //! | plan | what should run, made from one configuration |
+//! | upkeep | of a pool: what its processes may take, in time and memory, before they are ended or replaced |
 //! | switch | the moment at which the generation that a reload has booted takes the place of the one before |
 //! | proof | a process, or its boot, that only shows that an app boots |
 //! | worn | to be replaced although it serves: it had its requests, its time or too much memory |

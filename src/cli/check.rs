@@ -106,14 +106,15 @@ fn import(config: &Config, app: &App) -> Result<(), (String, String)> {
     process::apart(&mut command);
     let mut child =
         command.spawn().map_err(|error| failed(format!("cannot start {}: {error}", program.display())))?;
-    let said = listen(&mut child, app.boot_timeout);
+    let within = app.upkeep.boot_timeout;
+    let said = listen(&mut child, within);
     if said.is_none() {
         // It hangs; nothing is left behind.
         process::kill_group(&child);
     }
     let status = child.wait().map_err(|error| failed(format!("cannot wait for the import: {error}")))?;
     match said {
-        None => Err(failed(format!("the import did not end within boot_timeout, {:?}", app.boot_timeout))),
+        None => Err(failed(format!("the import did not end within boot_timeout, {within:?}"))),
         Some(_) if status.success() => Ok(()),
         Some(said) => Err(("the app does not import".to_owned(), said)),
     }

@@ -7,7 +7,7 @@ use super::read::{commands, env, paths};
 use super::ready::Ready;
 use super::resources;
 use super::walk::{By, Choice, Section, Walk};
-use super::workers::{IDLE, Processes};
+use crate::supervisor::{Processes, Upkeep};
 use crate::sys::resources::Resources;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,20 +29,14 @@ pub struct App {
     pub env: Vec<(String, String)>,
     /// How many processes.
     pub processes: Processes,
-    /// With `min` 0: how long without a request until the processes leave.
-    pub idle: Duration,
+    /// How they are kept.
+    pub upkeep: Upkeep,
     /// Longest time until the response head, 504, and without anything more of the response.
     pub timeout: Duration,
     /// Longest time for a whole response.
     pub stream_timeout: Option<Duration>,
     /// How long a request may wait for a free process, 503.
     pub queue_timeout: Duration,
-    /// Longest time to import the app.
-    pub boot_timeout: Duration,
-    /// How long a process that is to leave may take to end once nothing runs in it.
-    pub stop_timeout: Duration,
-    /// Boot once at start although `min` is 0, to prove that it imports.
-    pub prove: bool,
     /// The processes are forked from one that has imported the app.
     pub preload: bool,
     /// What stays of a preloaded app while it sleeps.
@@ -53,10 +47,6 @@ pub struct App {
     pub ready: Option<Ready>,
     /// A process is replaced after about so many requests.
     pub max_requests: Option<u32>,
-    /// A process whose resident memory is above so many bytes is replaced.
-    pub max_rss: Option<u64>,
-    /// A process is replaced when it has served for about so long.
-    pub max_lifetime: Option<Duration>,
     /// A user of its own.
     pub user: Option<String>,
     /// What a process may use of the machine.
@@ -102,20 +92,15 @@ impl Default for App {
             env_file: Vec::new(),
             env: Vec::new(),
             processes: Processes { min: 1, max: 1 },
-            idle: IDLE,
+            upkeep: Upkeep::default(),
             timeout: Duration::from_secs(60),
             stream_timeout: None,
             queue_timeout: Duration::from_secs(10),
-            boot_timeout: Duration::from_secs(90),
-            stop_timeout: Duration::from_secs(10),
-            prove: false,
             preload: false,
             keep: Keep::Nothing,
             before: Vec::new(),
             ready: None,
             max_requests: None,
-            max_rss: None,
-            max_lifetime: None,
             user: None,
             resources: Resources::default(),
             response_buffer: ResponseBuffer::default(),
@@ -135,20 +120,20 @@ impl Section for App {
         keys.key("env_file", &mut By(&mut self.env_file, paths));
         keys.key("env", &mut By(&mut self.env, env));
         keys.key("processes", &mut self.processes);
-        keys.key("idle", &mut self.idle);
+        keys.key("idle", &mut self.upkeep.idle);
         keys.key("timeout", &mut self.timeout);
         keys.key("stream_timeout", &mut self.stream_timeout);
         keys.key("queue_timeout", &mut self.queue_timeout);
-        keys.key("boot_timeout", &mut self.boot_timeout);
-        keys.key("stop_timeout", &mut self.stop_timeout);
-        keys.key("prove", &mut self.prove);
+        keys.key("boot_timeout", &mut self.upkeep.boot_timeout);
+        keys.key("stop_timeout", &mut self.upkeep.stop_timeout);
+        keys.key("prove", &mut self.upkeep.prove);
         keys.key("preload", &mut self.preload);
         keys.key("keep", &mut Choice(&mut self.keep, &KEEPS, &[]));
         keys.key("before", &mut By(&mut self.before, commands));
         keys.key("ready", &mut self.ready);
         keys.key("max_requests", &mut self.max_requests);
-        keys.key("max_rss", &mut self.max_rss);
-        keys.key("max_lifetime", &mut self.max_lifetime);
+        keys.key("max_rss", &mut self.upkeep.max_rss);
+        keys.key("max_lifetime", &mut self.upkeep.max_lifetime);
         keys.key("user", &mut self.user);
         resources::walk(&mut self.resources, keys);
         keys.key("response_buffer", &mut self.response_buffer);

@@ -7,6 +7,7 @@ use super::task::Task;
 use super::walk::{Form, Section, Walk};
 use super::workers::MOST_PROCESSES;
 use super::written::Written;
+use crate::supervisor::Upkeep;
 use crate::sys::signals;
 use std::time::Duration;
 
@@ -23,12 +24,10 @@ pub(crate) struct Daemon {
     pub(crate) processes: u32,
     /// What must be ready before it starts, and leaves after it.
     pub(crate) after: Vec<Dependency>,
-    /// A process that has lived for so long is ready.
-    pub(crate) ready_after: Duration,
+    /// How they are kept; they are ready once they have lived for `boot_timeout`.
+    pub(crate) upkeep: Upkeep,
     /// Asks a process to end.
     pub(crate) stop_signal: Signal,
-    /// From the stop signal to KILL.
-    pub(crate) stop_timeout: Duration,
     /// Sent at a reload instead of replacing its processes.
     pub(crate) reload_signal: Option<Signal>,
     /// A reload starts the new process beside the old one, which still ends.
@@ -79,9 +78,8 @@ impl Default for Daemon {
             task: Task::default(),
             processes: 1,
             after: Vec::new(),
-            ready_after: Duration::from_secs(1),
+            upkeep: Upkeep { boot_timeout: Duration::from_secs(1), ..Upkeep::default() },
             stop_signal: Signal::Term,
-            stop_timeout: Duration::from_secs(10),
             reload_signal: None,
             overlap: false,
         }
@@ -116,9 +114,9 @@ impl Section for Draft {
         of.task.walk("[\"celery\", \"-A\", \"shop\", \"worker\"]", keys);
         keys.key("processes", &mut of.processes);
         keys.key("after", &mut self.after);
-        keys.key("ready_after", &mut of.ready_after);
+        keys.key("ready_after", &mut of.upkeep.boot_timeout);
         keys.key("stop_signal", &mut of.stop_signal);
-        keys.key("stop_timeout", &mut of.stop_timeout);
+        keys.key("stop_timeout", &mut of.upkeep.stop_timeout);
         keys.key("reload_signal", &mut of.reload_signal);
         keys.key("overlap", &mut of.overlap);
     }

@@ -16,8 +16,8 @@ use super::read::env_name;
 use super::site::{DEFAULT_POLICIES, Site};
 use super::source::{Source, absolute};
 use super::units::{self, check_path};
-use super::workers::Processes;
 use crate::route::Matcher;
+use crate::supervisor::Processes;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -209,9 +209,9 @@ fn app_of(
     let count = run.processes.unwrap_or(app.processes.max);
     app.processes = Processes { min: if run.cheap { 0 } else { count }, max: count };
     caught(report, "--processes", app.processes.check(super::workers::MOST_PROCESSES));
-    app.prove = run.cheap;
+    app.upkeep.prove = run.cheap;
     caught(report, "--threads", threads);
-    app.idle = idle.unwrap_or(app.idle);
+    app.upkeep.idle = idle.unwrap_or(app.upkeep.idle);
     app
 }
 

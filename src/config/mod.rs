@@ -75,7 +75,7 @@ pub use source::{Disk, Source};
 pub(crate) use task::Task;
 pub(crate) use units::duration;
 pub(crate) use upstream::Upstream;
-pub use workers::{FileCache, Processes, Workers};
+pub use workers::{FileCache, Workers};
 pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};
 pub use write::{from_resolved, to_ron};
 

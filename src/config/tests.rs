@@ -4,6 +4,7 @@ use super::*;
 use crate::h1::Settings;
 use crate::policy::Policies;
 use crate::route::{HostPattern, Matcher};
+use crate::supervisor::Processes;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -220,13 +221,16 @@ fn daemons_come_from_all_files_and_know_each_other() {
     assert_eq!((celery.name.as_str(), celery.task.app, &celery.task.chdir), ("celery", Some(0), &None));
     assert_eq!(celery.after, [Dependency::Daemon(1), Dependency::App(0)]);
     assert_eq!((celery.stop_signal, celery.reload_signal), (Signal::Term, Some(Signal::Hup)));
-    assert_eq!(celery.ready_after, Duration::from_secs(1));
+    assert_eq!(celery.upkeep.boot_timeout, Duration::from_secs(1));
     assert_eq!(
         redis.task.chdir.as_deref(),
         Some(Path::new("/etc/hatchery/more")),
         "a relative command is found from its file"
     );
-    assert_eq!((redis.stop_timeout, redis.processes, redis.overlap), (Duration::from_secs(60), 1, false));
+    assert_eq!(
+        (redis.upkeep.stop_timeout, redis.processes, redis.overlap),
+        (Duration::from_secs(60), 1, false)
+    );
 }
 
 #[test]
@@ -252,7 +256,7 @@ fn defaults_are_filled_in() {
     assert_eq!(config.sites[0].label, "site 1");
     let app = &config.apps[0];
     assert_eq!(app.processes, Processes { min: 1, max: 1 });
-    assert_eq!((app.kind.units(), app.prove, app.timeout), (1, false, Duration::from_secs(60)));
+    assert_eq!((app.kind.units(), app.upkeep.prove, app.timeout), (1, false, Duration::from_secs(60)));
     assert_eq!((app.preload, app.keep), (false, Keep::Nothing));
     assert_eq!(app.chdir, Path::new("/etc/hatchery"));
     assert_eq!(app.kind.interpreter(), Path::new("/usr/bin/python3"));
@@ -384,7 +388,7 @@ fn flags_make_one_site_for_any_host() {
     );
     assert_eq!(wsgi.python, Path::new("/etc/hatchery/.venv/bin/python"));
     assert_eq!(app.env, [("B".to_owned(), "x=y".to_owned()), ("A".to_owned(), "2".to_owned())]);
-    assert_eq!((app.processes, wsgi.threads, app.prove), (Processes { min: 4, max: 4 }, 2, false));
+    assert_eq!((app.processes, wsgi.threads, app.upkeep.prove), (Processes { min: 4, max: 4 }, 2, false));
     assert_eq!(config.workers.processes, Processes { min: 3, max: 3 });
     assert_eq!(config.origin, "command line");
     let again = load_text(&to_ron(&config)).unwrap();
@@ -399,7 +403,7 @@ fn cheap_is_nothing_until_asked() {
     assert_eq!(config.workers.idle, Duration::from_secs(2));
     let app = &config.apps[0];
     assert_eq!(
-        (app.processes, app.prove, app.idle),
+        (app.processes, app.upkeep.prove, app.upkeep.idle),
         (Processes { min: 0, max: 1 }, true, Duration::from_secs(2))
     );
 }

@@ -7,17 +7,9 @@ use super::shape::Shape;
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
 use crate::dispatch::board;
+use crate::supervisor::{Processes, Upkeep};
 use crate::sys::resources::Resources;
 use std::time::Duration;
-
-/// How many of a pool's processes there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Processes {
-    /// Kept alive even if idle.
-    pub(crate) min: u32,
-    /// Never more.
-    pub(crate) max: u32,
-}
 
 /// The event-loop workers.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +40,6 @@ pub struct FileCache {
 pub(crate) const MOST_WORKERS: u32 = board::WORKERS as u32 / 2;
 pub(crate) const MOST_PROCESSES: u32 = board::SLOTS as u32 / 2;
 
-/// Defaults of the two idle times.
-pub(crate) const IDLE: Duration = Duration::from_secs(600);
 /// What a worker has open before the first connection: an event descriptor for each row of the board, and sockets.
 const LEAST_OPEN_FILES: u32 = board::WORKERS as u32 + 64;
 
@@ -57,7 +47,7 @@ impl Default for Workers {
     fn default() -> Self {
         Self {
             processes: Processes { min: 1, max: 1 },
-            idle: IDLE,
+            idle: Upkeep::default().idle,
             connections: 10_000,
             file_cache: FileCache::default(),
             resources: Resources::default(),
@@ -128,15 +118,12 @@ impl Section for FileCache {
 
 /// `(min: N, max: N)`.
 #[derive(Clone, Default)]
-struct Range {
-    min: u32,
-    max: u32,
-}
+struct Range(Processes);
 
 impl Section for Range {
     fn walk(&mut self, keys: &mut dyn Walk) {
-        keys.need("min", "0", &mut self.min);
-        keys.need("max", "4", &mut self.max);
+        keys.need("min", "0", &mut self.0.min);
+        keys.need("max", "4", &mut self.0.max);
     }
 }
 
@@ -147,14 +134,13 @@ impl Form for Processes {
     }
 
     fn write(&self) -> Written {
-        let Self { min, max } = *self;
-        if min == max { max.write() } else { Range { min, max }.write() }
+        if self.min == self.max { self.max.write() } else { Range(*self).write() }
     }
 }
 
 fn processes(node: &Node<'_>, most: u32, report: &mut Report<'_>) -> Option<Processes> {
-    let Range { min, max } = match node.shape() {
-        Shape::Struct(_) => Range::read(node, report)?,
+    let processes = match node.shape() {
+        Shape::Struct(_) => Range::read(node, report)?.0,
         Shape::Tuple(values) if !values.is_empty() => {
             let hint = "name the two: (min: 0, max: 4)";
             return node.refuse(report, Complaint::new("expected a number or (min: N, max: N)", hint));
@@ -180,7 +166,7 @@ fn processes(node: &Node<'_>, most: u32, report: &mut Report<'_>) -> Option<Proc
             return node.refuse(report, complaint);
         }
     };
-    checked(Processes { min, max }, node, most, report)
+    checked(processes, node, most, report)
 }
 
 fn checked(processes: Processes, node: &Node<'_>, most: u32, report: &mut Report<'_>) -> Option<Processes> {

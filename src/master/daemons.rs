@@ -7,7 +7,7 @@ use super::generation::Generation;
 use super::output::Output;
 use super::surroundings::{Surroundings, app_of};
 use crate::config::{Daemon as Settings, Dependency};
-use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan};
+use crate::supervisor::{ChildId, DaemonPlan, OnReload, PoolPlan, Processes};
 use crate::sys::channel;
 use crate::sys::process::Program;
 use serde::{Deserialize, Serialize};
@@ -67,13 +67,11 @@ impl Generation {
         let plan = |(at, daemon): (usize, &Settings)| PoolPlan {
             index: self.daemon_pools.get(at).copied().unwrap_or(u16::MAX),
             name: daemon.name.clone(),
-            min: daemon.processes,
-            max: daemon.processes,
+            processes: Processes { min: daemon.processes, max: daemon.processes },
             most: crate::config::MOST_PROCESSES,
-            boot_timeout: daemon.ready_after,
+            upkeep: daemon.upkeep,
             daemon: Some(DaemonPlan {
                 after: daemon.after.iter().filter_map(|dependency| self.pool_of(*dependency)).collect(),
-                stop_timeout: daemon.stop_timeout,
                 overlap: daemon.overlap,
                 on_reload: before.map_or(OnReload::Replace, |before| self.on_reload(at, daemon, before)),
             }),

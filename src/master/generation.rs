@@ -7,7 +7,7 @@ use super::roots::Roots;
 use crate::config::{self, AccessLog, App, Config, Keep, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::templates::TemplatePlan;
-use crate::supervisor::{Plan, PoolPlan};
+use crate::supervisor::{Plan, PoolPlan, Upkeep};
 use crate::sys::carried::Carried;
 use crate::sys::place::{Directory, Place};
 use crate::sys::sandbox;
@@ -171,29 +171,20 @@ impl Generation {
         let workers = PoolPlan {
             index: 0,
             name: "worker".to_owned(),
-            min: config.workers.processes.min,
-            max: config.workers.processes.max,
+            processes: config.workers.processes,
             most: crate::config::MOST_WORKERS,
-            idle: config.workers.idle,
-            boot_timeout: WORKER_BOOT,
+            upkeep: Upkeep { idle: config.workers.idle, boot_timeout: WORKER_BOOT, ..Upkeep::default() },
             ..PoolPlan::default()
         };
         let apps = config.apps.iter().zip(&self.app_pools).map(|(app, index)| PoolPlan {
             index: *index,
             name: app.name.clone(),
-            min: app.processes.min,
-            max: app.processes.max,
+            processes: app.processes,
             most: crate::config::MOST_PROCESSES,
-            idle: app.idle,
-            // The ready request has its own bound, after that of the import.
-            boot_timeout: app.boot_timeout + app.ready.as_ref().map_or(Duration::ZERO, |ready| ready.timeout),
+            upkeep: app.upkeep,
             before: gates::all(app),
-            gate_timeout: app.boot_timeout,
-            stop_timeout: app.stop_timeout,
-            prove: app.prove,
+            ready_timeout: app.ready.as_ref().map_or(Duration::ZERO, |ready| ready.timeout),
             kept: app.preload && app.keep == Keep::Template,
-            max_rss: app.max_rss,
-            max_lifetime: app.max_lifetime,
             daemon: None,
         });
         Plan {
@@ -211,7 +202,7 @@ impl Generation {
         let plan = |(app, pool): (&App, &u16)| TemplatePlan {
             pool: *pool,
             name: app.name.clone(),
-            boot_timeout: app.boot_timeout,
+            boot_timeout: app.upkeep.boot_timeout,
             keep: app.keep == Keep::Template,
         };
         apps.map(plan).collect()
@@ -370,6 +361,7 @@ mod tests {
     use super::*;
     use crate::config::Disk;
     use crate::config::flags::RunFlags;
+    use crate::supervisor::Processes;
 
     fn configured(edit: impl FnOnce(&mut RunFlags)) -> Config {
         let mut flags = RunFlags {
@@ -393,7 +385,7 @@ mod tests {
         let plan = first.plan(None);
         assert!(plan.workers_changed);
         assert_eq!(plan.pools.iter().map(|pool| pool.index).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!((plan.pools[1].min, plan.pools[1].max), (2, 2));
+        assert_eq!(plan.pools[1].processes, Processes { min: 2, max: 2 });
         let same = prepare(configured(|_| {}), &first.listening).unwrap();
         assert!(!same.plan(Some(&first)).workers_changed);
         let other = prepare(configured(|flags| flags.threads = Some(4)), &first.listening).unwrap();

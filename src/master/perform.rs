@@ -387,7 +387,7 @@ impl Master {
             let scheme = if socket.address().is_some() { "http://" } else { "" };
             log::info!(target: "hatchery", "listening on {scheme}{}", socket.name());
         }
-        for app in self.current.config.apps.iter().filter(|app| app.processes.min > 0 || app.prove) {
+        for app in self.current.config.apps.iter().filter(|app| app.processes.min > 0 || app.upkeep.prove) {
             log::info!(target: "hatchery", "booting app {}: {}", app.name, app.kind.subject());
         }
     }

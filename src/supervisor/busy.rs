@@ -21,7 +21,7 @@ impl Supervisor {
         let running = matches!(self.mode, Mode::Running);
         let Some(workers) = self.workers().filter(|workers| running && workers.is_settled()) else { return };
         let count = workers.target;
-        if workers.least_load() == Some(Load::High) && count < workers.plan.max {
+        if workers.least_load() == Some(Load::High) && count < workers.plan.processes.max {
             workers.target += 1;
             let all = if count == 1 { "the only one is".to_owned() } else { format!("all {count} are") };
             self.note(Level::Info, format!("worker: {all} busy: one more"));
@@ -51,7 +51,7 @@ impl Pool {
 
     /// Whether one worker fewer would do.
     fn has_surplus(&self) -> bool {
-        self.target > self.plan.min.max(1) && self.loads().max() == Some(Load::Low)
+        self.target > self.plan.processes.min.max(1) && self.loads().max() == Some(Load::Low)
     }
 
     fn loads(&self) -> impl Iterator<Item = Load> {

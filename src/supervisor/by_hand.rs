@@ -55,7 +55,7 @@ impl Supervisor {
         let Some(min) = pool.stopped.take() else {
             return Err(Ok(format!("{label} was not stopped")));
         };
-        (pool.plan.min, pool.target) = (min, min);
+        (pool.plan.processes.min, pool.target) = (min, min);
         pool.forget_deaths();
         self.note(Level::Info, format!("{label}: started by hand"));
         Ok(())
@@ -67,7 +67,7 @@ impl Supervisor {
         if pool.stopped.is_some() {
             return;
         }
-        pool.stopped = Some(std::mem::take(&mut pool.plan.min));
+        pool.stopped = Some(std::mem::take(&mut pool.plan.processes.min));
         pool.target = 0;
         let (label, name) = (pool.label(), pool.plan.name.clone());
         self.note(

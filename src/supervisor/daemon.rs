@@ -26,8 +26,6 @@ const SOON: Duration = Duration::from_secs(10);
 pub struct DaemonPlan {
     /// Pools that are Ready before it starts, and leave after it.
     pub after: Vec<PoolIndex>,
-    /// From the stop signal to KILL.
-    pub stop_timeout: Duration,
     /// New processes need not wait until the old ones have left.
     pub overlap: bool,
     /// What becomes of its processes when this plan takes the place of another one.
@@ -51,12 +49,10 @@ impl Supervisor {
     /// most likely gone to the background.
     pub(super) fn fitting(&self, position: Position, event: Event, now: Time) -> Event {
         let Some(pool) = self.pools.get(position.pool) else { return event };
-        let (Some(daemon), Some(slot)) = (&pool.plan.daemon, pool.slots.get(position.slot)) else {
-            return event;
-        };
+        let Some(slot) = pool.slots.get(position.slot).filter(|_| pool.is_daemon()) else { return event };
         match (event, &slot.state) {
             (Event::Drain { within, hurry, until }, state) => {
-                let own = now.after(daemon.stop_timeout);
+                let own = now.after(pool.plan.upkeep.stop_timeout);
                 let until = if hurry { own.min(until) } else { own };
                 // A second signal might mean something else to the program.
                 let told = matches!(state, State::Killing { .. });
@@ -80,7 +76,9 @@ impl Supervisor {
 
     fn is_up(&self, index: PoolIndex) -> bool {
         let pool = self.pool_at(index).and_then(|at| self.pools.get(at));
-        pool.is_none_or(|pool| pool.plan.min == 0 || (pool.ready() > 0 && pool.dismissed.is_empty()))
+        pool.is_none_or(|pool| {
+            pool.plan.processes.min == 0 || (pool.ready() > 0 && pool.dismissed.is_empty())
+        })
     }
 
     /// What the pool waits for before it starts, for `status`.

@@ -32,7 +32,7 @@ impl Supervisor {
         let Some(pool) = self.pools.get(at) else { return false };
         match &self.mode {
             Mode::Reloading(reload) => reload.is_proving(pool.plan.index),
-            _ => pool.plan.prove,
+            _ => pool.plan.upkeep.prove,
         }
     }
 

@@ -311,7 +311,7 @@ impl Supervisor {
             generation,
             gate,
             role,
-            within: if gate.is_some() { plan.gate_timeout } else { plan.boot_timeout },
+            within: plan.upkeep.boot_timeout + gate.map_or(plan.ready_timeout, |_| Duration::ZERO),
         };
         self.next_child += 1;
         self.order(position, Event::Boot(boot), now);

@@ -95,36 +95,60 @@ pub struct PoolPlan {
     pub index: PoolIndex,
     /// `worker`, or the name of the app or daemon.
     pub name: String,
-    /// Processes kept even if idle; 0: asleep until wanted.
+    /// How many processes; a command may say otherwise until the next plan.
+    pub processes: Processes,
+    /// Never more, whatever is asked for by command.
+    pub most: u32,
+    /// How they are kept.
+    pub upkeep: Upkeep,
+    /// Gates of an app: commands that must succeed, one after the other, before its first process boots.
+    pub before: Vec<String>,
+    /// Of an app: what the ready request may take besides the boot.
+    pub ready_timeout: Duration,
+    /// A template of it stays while it sleeps. A reload has to import its new code anyway, and does so as its proof.
+    pub kept: bool,
+    /// It is a daemon.
+    pub daemon: Option<DaemonPlan>,
+}
+
+/// How many processes of a pool there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Processes {
+    /// Kept alive even if idle; 0: asleep until wanted.
     pub min: u32,
     /// Never more.
     pub max: u32,
-    /// Never more, whatever is asked for by command.
-    pub most: u32,
-    /// With `min` 0: idle time until it goes to sleep again.
+}
+
+/// How the processes of a pool are kept: what the configuration of an app or a daemon says. The defaults are an app's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upkeep {
+    /// With `min` 0: how long without a request until they leave; 10 min.
     pub idle: Duration,
-    /// Longest time from Spawn to Ready; of a daemon, the whole time.
+    /// Longest time from Spawn to Ready, and of each gate; of a daemon, the whole time; 90 s.
     pub boot_timeout: Duration,
-    /// Gates of an app: commands that must succeed, one after the other, before its first process boots.
-    #[serde(default)]
-    pub before: Vec<String>,
-    /// Longest time of each of them.
-    #[serde(default)]
-    pub gate_timeout: Duration,
-    /// Of an app: how long a process that is to leave may take to end once nothing runs in it.
-    #[serde(default)]
+    /// How long one that is to leave may take to end: an app's once nothing runs in it, a daemon's from its stop signal to
+    /// KILL; 10 s.
     pub stop_timeout: Duration,
     /// Boot one at start although `min` is 0 (and let it leave again), to prove that it works.
     pub prove: bool,
-    /// A template of it stays while it sleeps. A reload has to import its new code anyway, and does so as its proof.
-    #[serde(default)]
-    pub kept: bool,
-    /// A process with more resident memory, in bytes, is replaced.
+    /// One with more resident memory, in bytes, is replaced.
     pub max_rss: Option<u64>,
-    /// A process that has served for about so long is replaced.
+    /// One that has served for about so long is replaced.
     pub max_lifetime: Option<Duration>,
-    /// It is a daemon.
-    pub daemon: Option<DaemonPlan>,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(600),
+            boot_timeout: Duration::from_secs(90),
+            stop_timeout: Duration::from_secs(10),
+            prove: false,
+            max_rss: None,
+            max_lifetime: None,
+        }
+    }
 }
 
 /// A signal to the master.

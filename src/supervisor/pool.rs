@@ -28,7 +28,7 @@ pub(super) struct Pool {
     /// Stopped by hand: how many processes it had at least before.
     #[serde(default)]
     pub(super) stopped: Option<u32>,
-    /// How many processes it should have now, from `plan.min` to `plan.max`.
+    /// How many processes it should have now, from `min` to `max` of its plan.
     pub(super) target: u32,
     /// By number; a number is free if its slot is empty.
     pub(super) slots: Vec<Slot>,
@@ -251,13 +251,14 @@ impl Pool {
     /// How long it must have been idle to shrink.
     #[must_use]
     pub(super) fn idle(&self) -> Duration {
-        self.plan.idle.max(SHORTEST_IDLE)
+        self.plan.upkeep.idle.max(SHORTEST_IDLE)
     }
 
     /// Whether it has more than it needs when nobody asks, and all of them serve.
     #[must_use]
     pub(super) fn could_shrink(&self) -> bool {
-        self.is_listed() && !self.is_daemon() && self.ready() > self.plan.min && !self.is_unsettled()
+        let more = self.ready() > self.plan.processes.min;
+        self.is_listed() && !self.is_daemon() && more && !self.is_unsettled()
     }
 
     /// The earliest of all timers.

@@ -56,7 +56,8 @@ impl Supervisor {
 
     /// The answer to `Measure`.
     pub(super) fn on_measured(&mut self, child: ChildId, rss: u64) {
-        let limit = self.position_of(child).and_then(|position| self.pools.get(position.pool)?.plan.max_rss);
+        let limit =
+            self.position_of(child).and_then(|position| self.pools.get(position.pool)?.plan.upkeep.max_rss);
         if let Some(limit) = limit.filter(|limit| rss > *limit) {
             let mib = |bytes: u64| bytes >> 20;
             self.on_worn(child, &format!("its memory is {} MiB, above max_rss {} MiB", mib(rss), mib(limit)));
@@ -67,7 +68,7 @@ impl Supervisor {
     pub(super) fn on_idle(&mut self, child: ChildId, now: Time) {
         let Some(position) = self.position_of(child) else { return };
         let Some(pool) = self.pools.get(position.pool) else { return };
-        let until = now.after(pool.plan.stop_timeout);
+        let until = now.after(pool.plan.upkeep.stop_timeout);
         self.order(position, Event::Idle { until }, now);
     }
 
@@ -252,12 +253,12 @@ impl Pool {
     /// Whether one process more is at most one above the maximum: of an app what has been replaced before has ended. Old
     /// workers may have clients for long, and take little.
     fn has_room(&self) -> bool {
-        !self.is_app() || self.count(|state| state.process().is_some()) <= self.plan.max
+        !self.is_app() || self.count(|state| state.process().is_some()) <= self.plan.processes.max
     }
 
     /// The process that reaches its `max_lifetime` first, and when.
     fn first_outlived(&self) -> Option<(ChildId, Time)> {
-        let limit = self.plan.max_lifetime?;
+        let limit = self.plan.upkeep.max_lifetime?;
         let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         let due = |state: &State| match state {
             State::Ready { process, role: Role::Current, since } if !self.is_worn(state) => {
@@ -276,7 +277,7 @@ impl Pool {
 
     /// Keeps the timer of `Measure` as long as there is something to measure.
     pub(super) fn plan_measure(&mut self, now: Time) {
-        let wanted = self.is_listed() && self.plan.max_rss.is_some() && self.ready() > 0;
+        let wanted = self.is_listed() && self.plan.upkeep.max_rss.is_some() && self.ready() > 0;
         self.measure = wanted.then(|| self.measure.unwrap_or(now.after(MEASURE)));
     }
 

@@ -5,7 +5,7 @@
 use super::machine::{Mode, Position, Supervisor};
 use super::pool::{Listing, Pool, is_failing, is_new, is_relief, is_waiting};
 use super::slot::{Event, Role, State, TERM_GRACE};
-use super::{ChildId, Level, Output, Plan, PoolIndex, Ticket};
+use super::{ChildId, Level, Output, Plan, PoolIndex, Processes, Ticket};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 
@@ -164,10 +164,11 @@ impl Supervisor {
         if pool.is_gated() || (new > 0 && next.before.is_empty()) {
             return;
         }
-        let (role, count) = if pool.places() > 0 || next.min > 0 {
-            (Role::Next, next.min.max(pool.ready().min(next.max)).max(1))
+        let Processes { min, max } = next.processes;
+        let (role, count) = if pool.places() > 0 || min > 0 {
+            (Role::Next, min.max(pool.ready().min(max)).max(1))
         } else if !pool.is_workers()
-            && (reload.prove || next.prove || next.kept)
+            && (reload.prove || next.upkeep.prove || next.kept)
             && !reload.proved.contains(&next.index)
         {
             reload.proved.push(next.index);
@@ -243,8 +244,8 @@ impl Supervisor {
             let fresh = pool.count(is_new);
             match pool.next.take() {
                 Some(next) => {
-                    pool.target =
-                        if fresh > 0 { fresh } else { pool.target }.clamp(next.min, next.max.max(next.min));
+                    let Processes { min, max } = next.processes;
+                    pool.target = if fresh > 0 { fresh } else { pool.target }.clamp(min, max.max(min));
                     pool.plan = next;
                     pool.passed = [pool.passed[1], 0];
                     pool.listing = Listing::Listed;

@@ -7,7 +7,7 @@
 use super::machine::{Mode, Position, Supervisor};
 use super::pool::{Listing, Pool, is_leaving, is_new, is_serving, is_waiting};
 use super::slot::{DRAIN_GRACE, Event, Role, State, TERM_GRACE};
-use super::{ChildId, Level, Output, PoolIndex, Ticket};
+use super::{ChildId, Level, Output, PoolIndex, Processes, Ticket};
 use crate::control::text::without_queries;
 use crate::timer::Time;
 use std::collections::BTreeSet;
@@ -59,7 +59,8 @@ impl Supervisor {
         if pool.count(is_waiting) > 0 {
             // Whoever asks may have missed it.
             pool.published = None;
-        } else if !pool.is_unsettled() && pool.target == pool.ready() && pool.target < pool.plan.max {
+        } else if !pool.is_unsettled() && pool.target == pool.ready() && pool.target < pool.plan.processes.max
+        {
             pool.target += 1;
         }
     }
@@ -72,7 +73,7 @@ impl Supervisor {
         }
         let due = last.after(pool.idle());
         if due <= now {
-            pool.target = pool.plan.min;
+            pool.target = pool.plan.processes.min;
             pool.sample = None;
         } else {
             pool.sample = Some(due);
@@ -118,14 +119,15 @@ impl Supervisor {
         let step = |count: u32| {
             if more { count.saturating_add(1).min(most) } else { count.saturating_sub(1).max(1) }
         };
-        workers.plan.max = step(workers.plan.max);
-        if workers.plan.min > 0 {
-            workers.plan.min = step(workers.plan.min);
+        let Processes { min, max } = &mut workers.plan.processes;
+        *max = step(*max);
+        if *min > 0 {
+            *min = step(*min);
         }
         if workers.target > 0 {
-            workers.target = workers.target.clamp(workers.plan.min, workers.plan.max);
+            workers.target = workers.target.clamp(*min, *max);
         }
-        let text = format!("workers: {} to {} until the next reload", workers.plan.min, workers.plan.max);
+        let text = format!("workers: {min} to {max} until the next reload");
         self.note(Level::Info, text);
     }
 
@@ -155,8 +157,8 @@ impl Supervisor {
             _ => &format!("{count} processes"),
         };
         pool.stopped = None;
-        pool.plan.min = count;
-        pool.plan.max = if count == 0 { pool.plan.max } else { count };
+        pool.plan.processes.min = count;
+        pool.plan.processes.max = if count == 0 { pool.plan.processes.max } else { count };
         pool.target = count;
         Ok(format!("{label}: {what}, until the next reload"))
     }
@@ -201,7 +203,7 @@ impl Supervisor {
             let may_start = self.may_start(at);
             let is_closed = self.pools.get(at).is_some_and(|pool| self.is_closed(pool));
             let Some(pool) = self.pools.get_mut(at) else { return };
-            if pool.active() < pool.plan.min && may_start {
+            if pool.active() < pool.plan.processes.min && may_start {
                 pool.count_restart(position.slot);
                 self.boot(position, Role::Current, now);
             } else if is_closed {
@@ -211,7 +213,7 @@ impl Supervisor {
                 }
             } else {
                 // A daemon whose dependency is gone starts with it again.
-                pool.target = pool.target.saturating_sub(1).max(pool.plan.min);
+                pool.target = pool.target.saturating_sub(1).max(pool.plan.processes.min);
                 if let Some(slot) = pool.slots.get_mut(position.slot) {
                     slot.state = State::EMPTY;
                 }

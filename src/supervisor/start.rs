@@ -27,8 +27,8 @@ impl Supervisor {
                 continue;
             }
             // `fill` boots up to the target.
-            pool.target = pool.plan.min;
-            if pool.plan.min == 0 && (pool.plan.prove || !pool.plan.before.is_empty()) {
+            pool.target = pool.plan.processes.min;
+            if pool.plan.processes.min == 0 && (pool.plan.upkeep.prove || !pool.plan.before.is_empty()) {
                 let slot = pool.free();
                 self.boot(Position { pool: at, slot }, Role::Proof, now);
             }
@@ -64,8 +64,8 @@ impl Supervisor {
         let settled = self.pools.iter().all(|pool| {
             let proving = |state: &State| matches!(state, State::Booting { role: Role::Proof, .. });
             let left = |state: &State| matches!(state, State::Draining { .. });
-            let booted = pool.plan.min == 0 || pool.count(is_serving) > 0;
-            let proved = pool.plan.min > 0 || (pool.count(proving) == 0 && pool.count(left) == 0);
+            let booted = pool.plan.processes.min == 0 || pool.count(is_serving) > 0;
+            let proved = pool.plan.processes.min > 0 || (pool.count(proving) == 0 && pool.count(left) == 0);
             let waited_for = pool.is_app() || (pool.is_daemon() && self.plan.all_or_nothing);
             !waited_for || start.failed.contains(&pool.plan.index) || (booted && proved)
         });
@@ -75,7 +75,7 @@ impl Supervisor {
         if !start.workers {
             self.mode = Mode::Starting(Start { workers: true, failed: start.failed.clone() });
             if let Some(workers) = self.workers() {
-                workers.target = workers.plan.min;
+                workers.target = workers.plan.processes.min;
             }
             self.fill(now);
         }

@@ -38,24 +38,17 @@ fn workers(min: u32, max: u32) -> PoolPlan {
     PoolPlan {
         index: 0,
         name: "worker".to_owned(),
-        min,
-        max,
+        processes: Processes { min, max },
         most: 32,
-        idle: seconds(60),
-        boot_timeout: seconds(10),
-        before: Vec::new(),
-        gate_timeout: seconds(30),
-        stop_timeout: seconds(10),
-        prove: false,
-        kept: false,
-        max_rss: None,
-        max_lifetime: None,
-        daemon: None,
+        upkeep: Upkeep { idle: seconds(60), boot_timeout: seconds(10), ..Upkeep::default() },
+        ..PoolPlan::default()
     }
 }
 
 fn app(index: PoolIndex, name: &str, min: u32, max: u32) -> PoolPlan {
-    PoolPlan { index, name: name.to_owned(), min, max, boot_timeout: seconds(30), ..workers(0, 0) }
+    let plan = workers(min, max);
+    let upkeep = Upkeep { boot_timeout: seconds(30), ..plan.upkeep };
+    PoolPlan { index, name: name.to_owned(), upkeep, ..plan }
 }
 
 fn plan(pools: Vec<PoolPlan>) -> Plan {
@@ -190,7 +183,7 @@ impl Scene {
 
     fn wanted(&self, index: PoolIndex) -> (u32, u32) {
         let plan = &self.pool(index).plan;
-        (plan.min, plan.max)
+        (plan.processes.min, plan.processes.max)
     }
 
     fn waits_for(&self, index: PoolIndex) -> Vec<String> {

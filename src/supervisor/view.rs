@@ -75,7 +75,7 @@ impl Supervisor {
             kind: kind.to_owned(),
             state: state.to_owned(),
             waits_for,
-            processes: (pool.plan.min, pool.plan.max),
+            processes: (pool.plan.processes.min, pool.plan.processes.max),
             worn: u32::try_from(pool.worn.len()).unwrap_or(u32::MAX),
             restarts: pool.restarts,
             last_exit: pool.last_exit.clone(),

@@ -1,6 +1,7 @@
 //! The files in `conf/`: each loads, none hides a key, and what the program writes loads to the same.
 
 use hatchery::config::{self, Config, Disk, Source};
+use hatchery::supervisor::Upkeep;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -93,12 +94,11 @@ fn the_reference_tells_the_truth_about_defaults() {
         home: None,
         env_file: Vec::new(),
         env: Vec::new(),
+        upkeep: Upkeep { max_rss: None, max_lifetime: None, ..shop.upkeep },
         stream_timeout: None,
         before: Vec::new(),
         ready: None,
         max_requests: None,
-        max_rss: None,
-        max_lifetime: None,
         user: None,
         resources: hatchery::sys::resources::Resources::default(),
         ..shop.clone()

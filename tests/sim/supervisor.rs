@@ -8,7 +8,7 @@
 use hatchery::control::command::{ChildStatus, PoolStatus};
 use hatchery::supervisor::{
     Break, ChildId, DaemonPlan, Exit, Input, Kill, Load, OnReload, Output, Plan, PoolIndex, PoolPlan,
-    PoolState, Signal, Supervisor, Ticket,
+    PoolState, Processes, Signal, Supervisor, Ticket, Upkeep,
 };
 use hatchery::timer::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +72,7 @@ fn what_never_dies_is_replaced_but_not_without_end() {
         let mut world = World::new(seed, false);
         world.until(Duration::from_secs(60), |world| world.started);
         world.health = Health::Deaf;
-        let pool = world.current.pools.iter().find(|pool| pool.min > 0).map(|pool| pool.index);
+        let pool = world.current.pools.iter().find(|pool| pool.processes.min > 0).map(|pool| pool.index);
         let Some(pool) = pool else { continue };
         for _ in 0..200 {
             let living = world.children.iter().find(|(_, fake)| fake.pool == pool && fake.ready);
@@ -516,7 +516,7 @@ impl World {
             assert_eq!(pool.state, serves, "{pool:#?}");
         }
         assert_eq!(mode == "asleep", pools[0].processes.0 == 0);
-        let watched = |pool: &PoolPlan| pool.max_rss.is_some() || pool.max_lifetime.is_some();
+        let watched = |pool: &PoolPlan| pool.upkeep.max_rss.is_some() || pool.upkeep.max_lifetime.is_some();
         if !self.current.pools.iter().any(watched) {
             assert_eq!(self.supervisor.deadline(), None, "a calm tree waits for nothing");
         }
@@ -991,7 +991,7 @@ impl World {
         let coming = pool.children.iter().filter(|child| is_coming(child)).count();
         let next = self.pending.iter().flat_map(|plan| &plan.pools).find(|next| next.index == at);
         // One more may boot to take the place of a worn one.
-        let bound = pool.processes.1 + next.map_or(0, |next| next.max) + pool.worn.min(1);
+        let bound = pool.processes.1 + next.map_or(0, |next| next.processes.max) + pool.worn.min(1);
         assert!(coming as u32 <= bound, "{coming} of at most {bound}: {pool:#?}");
         if at == 0 || at >= DAEMONS {
             return;
@@ -1110,19 +1110,15 @@ impl Random {
         PoolPlan {
             index,
             name: NAMES[usize::from(index - DAEMONS) + 4].to_owned(),
-            min: count,
-            max: count,
+            processes: Processes { min: count, max: count },
             most: 8,
-            idle: Duration::ZERO,
-            boot_timeout: Duration::from_millis(100 + self.below(3000)),
-            before: Vec::new(),
-            gate_timeout: Duration::ZERO,
-            stop_timeout: Duration::ZERO,
-            prove: false,
-            kept: false,
-            max_rss: None,
-            max_lifetime: None,
-            daemon: Some(DaemonPlan { after, stop_timeout, overlap: self.one_in(3), on_reload }),
+            upkeep: Upkeep {
+                boot_timeout: Duration::from_millis(100 + self.below(3000)),
+                stop_timeout,
+                ..Upkeep::default()
+            },
+            daemon: Some(DaemonPlan { after, overlap: self.one_in(3), on_reload }),
+            ..PoolPlan::default()
         }
     }
 
@@ -1132,21 +1128,22 @@ impl Random {
         PoolPlan {
             index,
             name: ["worker", "shop", "blog", "wiki"][usize::from(index)].to_owned(),
-            min,
-            max: (min + more).max(1),
+            processes: Processes { min, max: (min + more).max(1) },
             most: 8,
-            idle: self.seconds(1, 60),
-            boot_timeout: self.seconds(1, 30),
+            upkeep: Upkeep {
+                idle: self.seconds(1, 60),
+                boot_timeout: self.seconds(1, 30),
+                stop_timeout: self.seconds(1, LONGEST_STOP.as_secs()),
+                prove: index > 0 && self.one_in(3),
+                max_rss: (index > 0 && self.one_in(3)).then_some(100),
+                max_lifetime: (index > 0 && self.one_in(3)).then(|| self.seconds(10, 200)),
+            },
             before: ["one", "two"][..if index > 0 { self.below(5).saturating_sub(2) as usize } else { 0 }]
                 .iter()
                 .map(|command| (*command).to_owned())
                 .collect(),
-            gate_timeout: self.seconds(1, 30),
-            stop_timeout: self.seconds(1, LONGEST_STOP.as_secs()),
-            prove: index > 0 && self.one_in(3),
+            ready_timeout: self.seconds(0, 10),
             kept: index > 0 && self.one_in(4),
-            max_rss: (index > 0 && self.one_in(3)).then_some(100),
-            max_lifetime: (index > 0 && self.one_in(3)).then(|| self.seconds(10, 200)),
             daemon: None,
         }
     }

@@ -608,7 +608,7 @@ fn variables_come_from_the_environment() {
     };
     let config = load(Path::new("hatchery.ron"), &source()).unwrap();
     let app = &config.apps[0];
-    assert_eq!((app.kind.units(), app.prove, app.timeout), (4, true, Duration::from_secs(7)));
+    assert_eq!((app.kind.units(), app.upkeep.prove, app.timeout), (4, true, Duration::from_secs(7)));
     assert_eq!(app.user.as_deref(), Some("shop"));
 
     let unset = lines(&Memory::default().with("hatchery.ron", &text).env("USER", "shop"));

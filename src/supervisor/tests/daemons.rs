@@ -4,20 +4,13 @@ use super::*;
 
 /// Alive for a second is Ready; ten seconds to end.
 fn daemon(index: PoolIndex, name: &str, after: &[PoolIndex]) -> PoolPlan {
-    let daemon = DaemonPlan {
-        after: after.to_vec(),
-        stop_timeout: seconds(10),
-        overlap: false,
-        on_reload: OnReload::Replace,
-    };
+    let daemon = DaemonPlan { after: after.to_vec(), overlap: false, on_reload: OnReload::Replace };
     PoolPlan {
         index,
         name: name.to_owned(),
-        min: 1,
-        max: 1,
-        boot_timeout: seconds(1),
+        upkeep: Upkeep { boot_timeout: seconds(1), ..Upkeep::default() },
         daemon: Some(daemon),
-        ..workers(0, 0)
+        ..workers(1, 1)
     }
 }
 

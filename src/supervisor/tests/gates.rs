@@ -123,7 +123,8 @@ fn of_a_sleeping_app_they_run_and_it_sleeps_on() {
 
 #[test]
 fn one_that_takes_too_long_is_killed_and_one_whose_server_stops_lets_nothing_boot() {
-    let plan = gated(1, 1, &["one"]);
+    let mut plan = gated(1, 1, &["one"]);
+    plan.pools[1].ready_timeout = seconds(10);
     let mut scene = Scene::new(plan.clone());
     let gate = scene.of(1, "booting")[0];
     let outputs = scene.pass(seconds(36));
@@ -131,6 +132,13 @@ fn one_that_takes_too_long_is_killed_and_one_whose_server_stops_lets_nothing_boo
     assert_eq!(killed.first().zip(killed.last()), Some((&(gate, Kill::Term), &(gate, Kill::Kill))));
     let told = notes(&outputs, Level::Error);
     assert_eq!(told[0], "app shop: before it boots `one` must succeed: did not end within 30s");
+    // The process itself has the time of its ready request besides.
+    let mut scene = Scene::new(plan.clone());
+    end(&mut scene, 0);
+    let process = scene.one(1, "booting");
+    scene.pass(seconds(39));
+    assert_eq!(scene.one(1, "booting"), process);
+    assert!(super::killed(&scene.pass(seconds(1))).contains(&(process, Kill::Term)));
     let mut scene = Scene::new(plan);
     scene.on(Input::Signal(Signal::Term));
     for gate in scene.of(1, "booting") {

@@ -150,7 +150,8 @@ fn a_relief_waits_until_the_pool_is_whole() {
 
 #[test]
 fn memory_is_looked_at_and_judged() {
-    let shop = PoolPlan { max_rss: Some(300 << 20), ..app(1, "shop", 2, 2) };
+    let mut shop = app(1, "shop", 2, 2);
+    shop.upkeep.max_rss = Some(300 << 20);
     let mut scene = Scene::serving(plan(vec![workers(1, 1), shop]));
     let old = scene.of(1, "ready");
     let measured: Vec<Output> = old.iter().map(|child| Output::Measure { child: *child }).collect();
@@ -167,7 +168,8 @@ fn memory_is_looked_at_and_judged() {
 
 #[test]
 fn a_lifetime_ends_a_little_earlier_for_each() {
-    let shop = PoolPlan { max_lifetime: Some(seconds(3600)), ..app(1, "shop", 2, 2) };
+    let mut shop = app(1, "shop", 2, 2);
+    shop.upkeep.max_lifetime = Some(seconds(3600));
     let mut scene = Scene::serving(plan(vec![workers(1, 1), shop]));
     let old = scene.of(1, "ready");
     let begin = scene.now;

@@ -133,7 +133,7 @@ fn a_boot_that_hangs_is_killed_in_two_steps() {
 #[test]
 fn a_proof_boots_leaves_and_the_server_sleeps() {
     let mut shop = app(1, "shop", 0, 2);
-    shop.prove = true;
+    shop.upkeep.prove = true;
     let mut scene = Scene::new(plan(vec![workers(0, 2), shop]));
     let proof = scene.one(1, "booting");
     let outputs = scene.ready(proof);
@@ -149,7 +149,7 @@ fn a_proof_boots_leaves_and_the_server_sleeps() {
 #[test]
 fn a_proof_that_fails_ends_the_start_of_the_only_app() {
     let mut shop = app(1, "shop", 0, 2);
-    shop.prove = true;
+    shop.upkeep.prove = true;
     let mut scene = Scene::new(plan(vec![workers(0, 2), shop]));
     let proof = scene.one(1, "booting");
     scene.on(Input::Failed { child: proof, reason: "no".to_owned() });
@@ -160,7 +160,7 @@ fn a_proof_that_fails_ends_the_start_of_the_only_app() {
 #[test]
 fn a_proof_that_fails_beside_a_good_app_is_told_to_requests() {
     let mut shop = app(1, "shop", 0, 2);
-    shop.prove = true;
+    shop.upkeep.prove = true;
     let mut scene = Scene::new(plan(vec![workers(1, 1), shop, app(2, "blog", 1, 1)]));
     let (proof, blog) = (scene.one(1, "booting"), scene.one(2, "booting"));
     scene.ready(blog);
