@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 /// From the first news to the look.
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a directory may appear while the watches are made.
 const RACES: usize = 16;
+
+/// How many links of one way are followed, as the kernel does.
+const LINKS: usize = 40;
 
 /// What a file was: device, inode, time of its last change.
 type Stamp = (u64, u64, i64, i64);
@@ -72,6 +75,24 @@ impl Seen {
     }
 }
 
+/// The same way with its first link followed; `None`: there is none.
+fn past_link(way: &Path) -> Option<PathBuf> {
+    let mut parts = way.components();
+    let mut done = PathBuf::new();
+    while let Some(part) = parts.next() {
+        match part {
+            Component::ParentDir => drop(done.pop()),
+            _ => done.push(part),
+        }
+        if let Ok(target) = done.read_link() {
+            done.pop();
+            done.extend(target.iter().chain(parts.as_path()));
+            return Some(done);
+        }
+    }
+    None
+}
+
 /// Links are followed.
 fn stamp(path: &Path) -> Option<Stamp> {
     let found = std::fs::metadata(path).ok()?;
@@ -79,13 +100,13 @@ fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 impl Watches {
-    /// Each file, what may come to its directory, and that something on the way to it goes: as it is written, and as it is
-    /// without links.
+    /// Each file, what may come to its directory, and that something on the way to it goes: as it is written, and past each
+    /// link.
     fn of(files: &Seen) -> std::io::Result<Self> {
         let mut watches = Self { inotify: Inotify::new()?, names: BTreeSet::new(), lacking: Vec::new() };
         for (path, _) in &files.0 {
-            let real = path.canonicalize().ok().filter(|real| real != path);
-            [Some(path.clone()), real].into_iter().flatten().for_each(|way| watches.add(&way));
+            let ways = std::iter::successors(Some(path.clone()), |way| past_link(way));
+            ways.take(LINKS).for_each(|way| watches.add(&way));
         }
         Ok(watches)
     }
@@ -270,6 +291,15 @@ mod tests {
         assert_eq!(told(&mut touch), Some(true), "the link leads elsewhere");
         touch.follow(&[], Time(1));
         assert!(touch.watches.is_none() && told(&mut touch).is_none());
+        // A link behind another one.
+        std::os::unix::fs::symlink("../link/deep/file", folder.join("real/far")).unwrap();
+        touch.follow(&[folder.join("real/far")], Time(1));
+        assert_eq!(touch.on_timeout(Time(1)), None);
+        std::os::unix::fs::symlink(folder.join("real"), folder.join("link.new")).unwrap();
+        std::fs::rename(folder.join("link.new"), folder.join("link")).unwrap();
+        assert_eq!(told(&mut touch), Some(true), "a link behind a link leads elsewhere");
+        std::os::unix::fs::symlink("loop", folder.join("loop")).unwrap();
+        touch.follow(&[folder.join("loop")], Time(1));
         std::fs::remove_dir_all(folder).unwrap();
     }
 }
