@@ -3,7 +3,7 @@
 
 mod client;
 
-use super::Token;
+use super::{Token, listeners};
 use crate::config::{self, Complaint};
 use crate::control::command::{self as server, Order, Request, Response};
 use crate::supervisor::Ticket;
@@ -102,8 +102,7 @@ impl Control {
         settings: Option<&config::Control>,
         own: &server::Identity,
     ) -> Result<Self, String> {
-        let access = settings.map_or(Ok(Access::of_mode(0o600)), config::Control::access);
-        let access = access.map_err(|Complaint { what, hint }| format!("control.group: {what}; {hint}"))?;
+        let access = access(settings)?;
         match path.or(settings.map(|settings| settings.path.as_path())) {
             Some(path) => Self::bind(path, access),
             None => Self::bind_default(own),
@@ -142,6 +141,31 @@ impl Control {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it would be where it is with these settings too.
+    pub(super) fn stays(
+        &self,
+        path: Option<&Path>,
+        settings: Option<&config::Control>,
+        own: &server::Identity,
+    ) -> bool {
+        match path.or(settings.map(|settings| settings.path.as_path())) {
+            Some(path) => path == self.path,
+            None => place(own) == self.path,
+        }
+    }
+
+    /// From now on those give commands whom these settings let in.
+    pub(super) fn settle_access(&self, settings: Option<&config::Control>) {
+        let Some(file) = self.identity else { return };
+        match access(settings) {
+            Ok(access) => {
+                let name = format!("the control socket {}", self.path.display());
+                listeners::settle_access(name, &self.path, file, access);
+            }
+            Err(error) => log::error!(target: "hatchery", "{error}; the control socket stays as it is"),
+        }
     }
 
     /// Waits for what each client has to do next.
@@ -317,6 +341,15 @@ impl Client {
             _ => Progress::Gone,
         }
     }
+}
+
+/// Who may give commands.
+///
+/// # Errors
+/// For the operator: there is no such group.
+pub(super) fn access(settings: Option<&config::Control>) -> Result<Access, String> {
+    let access = settings.map_or(Ok(Access::of_mode(0o600)), config::Control::access);
+    access.map_err(|Complaint { what, hint }| format!("control.group: {what}; {hint}"))
 }
 
 /// Makes the directory of a default place, private. One that another user made in a public place, or can change, is not

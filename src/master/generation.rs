@@ -193,6 +193,7 @@ impl Generation {
             shutdown_timeout: config.shutdown_timeout,
             drain_timeout: config.drain_timeout,
             all_or_nothing: config.all_or_nothing,
+            later: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::sys::place::{Access, Identity};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -99,20 +100,22 @@ pub(super) struct Listening {
 impl Listening {
     /// Sockets that were there before the configuration that says so get their new mode and group.
     pub(super) fn settle_access(&self) {
-        for socket in &self.sockets {
-            let Some((path, file)) = socket.file() else { continue };
-            let (name, Access { mode, .. }) = (&self.address, self.access);
-            match listener::set_access(path, file, self.access) {
-                Ok(true) => {
-                    log::info!(target: "hatchery", "{name} has the mode {mode:04o} and its group now")
-                }
-                Ok(false) => {}
-                // Somebody has removed it: the next reload makes it anew.
-                Err(_) if !socket.is_there() => {}
-                Err(error) => {
-                    log::error!(target: "hatchery", "{name} keeps its mode and group, which cannot be changed: {error}");
-                }
-            }
+        for (path, file) in self.sockets.iter().filter_map(|socket| socket.file()) {
+            settle_access(&self.address, path, file, self.access);
+        }
+    }
+}
+
+/// Gives a socket that we made another mode and group, and says so.
+pub(super) fn settle_access(name: impl fmt::Display, path: &Path, file: Identity, access: Access) {
+    let mode = access.mode;
+    match listener::set_access(path, file, access) {
+        Ok(true) => log::info!(target: "hatchery", "{name} has the mode {mode:04o} and its group now"),
+        Ok(false) => {}
+        // Somebody has removed it: the next reload makes a listener anew.
+        Err(_) if !listener::is_there(path, file) => {}
+        Err(error) => {
+            log::error!(target: "hatchery", "{name} keeps its mode and group, which cannot be changed: {error}");
         }
     }
 }

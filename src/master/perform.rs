@@ -4,12 +4,14 @@ use super::apps::{self, App};
 use super::child::{Child, Held, Id, Role, Worker};
 use super::generation::Generation;
 use super::listeners::Listening;
+use super::pidfile::PidFile;
 use super::template::Unborn;
-use super::{Master, daemons, gates, logger, spawn};
+use super::{Master, Start, control, daemons, gates, logger, spawn};
+use crate::config::Config;
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
 use crate::dispatch::board::{SLOTS, WORKERS};
-use crate::supervisor::{ChildId, Input, Kill, Output, Ticket, spread, templates};
+use crate::supervisor::{ChildId, Input, Kill, Output, Plan, Ticket, spread, templates};
 use crate::sys::{code, listener, process, signals};
 use crate::timer::Time;
 use std::collections::BTreeSet;
@@ -292,6 +294,7 @@ impl Master {
     fn load(&mut self, now: Time) {
         self.notify.reloading(now);
         let loaded = self.start.config().and_then(|config| {
+            control::access(config.control.as_ref())?;
             Generation::prepare(config, &self.current.listening, &self.inherited, &mut self.numbers)
         });
         let loaded = loaded.and_then(|candidate| match candidate.missing_root() {
@@ -300,7 +303,8 @@ impl Master {
         });
         match loaded {
             Ok(candidate) => {
-                let plan = candidate.plan(Some(&self.current));
+                let plan =
+                    Plan { later: self.later(&candidate.config), ..candidate.plan(Some(&self.current)) };
                 self.candidate = Some(candidate);
                 self.supervisor.on(Input::Loaded(plan), now);
             }
@@ -311,21 +315,24 @@ impl Master {
         }
     }
 
+    /// Keys that say something else than what the server was started with, and runs with.
+    fn later(&self, config: &Config) -> Vec<String> {
+        let Start { control, identity, .. } = &self.start;
+        let same = [
+            ("control", self.control.stays(control.as_deref(), config.control.as_ref(), identity)),
+            ("pid_file", config.pid_file.as_deref() == self.pid_file.as_ref().map(PidFile::path)),
+        ];
+        same.iter().filter(|(_, same)| !same).map(|(key, _)| (*key).to_owned()).collect()
+    }
+
     /// The candidate is the current one. Listeners that it does not have are closed here; the workers that leave
     /// accept what waits on their own copies first.
     fn switch(&mut self, generation: u32, now: Time) {
         let Some(candidate) = self.candidate.take() else { return };
-        for (key, same) in [
-            ("control", candidate.config.control == self.current.config.control),
-            ("pid_file", candidate.config.pid_file == self.current.config.pid_file),
-        ] {
-            if !same {
-                log::warn!(target: "hatchery", "{key}: a change takes effect at the next start");
-            }
-        }
         logger::set_level(candidate.config.log.level);
         self.current = candidate;
         self.current.listening.iter().for_each(Listening::settle_access);
+        self.control.settle_access(self.current.config.control.as_ref());
         self.touch.follow(&self.current.config.touch_reload, now);
         self.generation = generation;
         let plans = self.current.template_plans();

@@ -54,6 +54,11 @@ impl PidFile {
         Ok(Self { path: path.to_owned(), lock })
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Into the file that is there. Whoever can read it can be in the way here.
     fn write_in_place(path: &Path, place: &Place) -> io::Result<Result<Self, String>> {
         let Some((_, file)) = existing(place, OFlag::O_RDWR)? else {

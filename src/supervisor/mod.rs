@@ -86,6 +86,9 @@ pub struct Plan {
     pub drain_timeout: Duration,
     /// One failing app fails the start.
     pub all_or_nothing: bool,
+    /// Keys of the configuration whose change waits for the next start.
+    #[serde(default)]
+    pub later: Vec<String>,
 }
 
 /// One pool of a plan.

@@ -209,6 +209,9 @@ impl Supervisor {
         if !asleep.is_empty() {
             text.push_str(&format!("; not proved (asleep): {}", asleep.join(", ")));
         }
+        if !plan.later.is_empty() {
+            text.push_str(&format!("; a change takes effect at the next start: {}", plan.later.join(", ")));
+        }
         let rolled = |pool: &Pool| {
             pool.next.is_some() && (pool.is_app() || (pool.is_workers() && plan.workers_changed))
         };

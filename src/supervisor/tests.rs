@@ -57,6 +57,7 @@ fn plan(pools: Vec<PoolPlan>) -> Plan {
         workers_changed: true,
         shutdown_timeout: seconds(30),
         drain_timeout: seconds(600),
+        later: Vec::new(),
         all_or_nothing: false,
     }
 }

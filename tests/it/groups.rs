@@ -121,6 +121,49 @@ fn check_tells_of_groups_that_are_not_there_or_do_not_come_to_their_socket() {
     assert_eq!(check().code, Some(0));
 }
 
+/// Other settings of the socket, or none, for a reload.
+fn control(server: &Server, settings: &str) {
+    let path = server.directory().path().join("hatchery.ron");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let settings = settings.replace("{dir}", server.directory().path().to_str().unwrap());
+    let changed =
+        text.lines().map(|line| if line.trim_start().starts_with("control:") { &settings } else { line });
+    std::fs::write(&path, changed.collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+#[test]
+fn a_reload_lets_another_group_give_commands() {
+    if is_alone() {
+        return;
+    }
+    let server = Setup::new(&site("")).start().tolerant(&["reload failed"]);
+    let reload = || server.command(&["reload"]);
+    let of = |group: &str| format!("control: (path: \"{{dir}}/control.sock\", group: \"{group}\"),");
+    let own = mode(&server, "control.sock");
+    control(&server, &of(GROUP));
+    assert_eq!(reload().stdout, "generation 2 serves\n");
+    assert_eq!(mode(&server, "control.sock"), (0o660, 1));
+    control(&server, &of("no-such-group"));
+    let refused = reload();
+    let what = "control.group: there is no group `no-such-group`";
+    assert!(refused.code == Some(1) && refused.stderr.contains(what), "{refused:?}");
+    assert_eq!(mode(&server, "control.sock"), (0o660, 1));
+    control(&server, "control: \"{dir}/control.sock\",");
+    assert_eq!(reload().code, Some(0));
+    assert_eq!(mode(&server, "control.sock"), own);
+}
+
+#[test]
+fn a_reload_says_that_another_path_waits_for_the_next_start() {
+    let server = Setup::new(&site("")).start();
+    let reload = || server.command(&["reload"]).stdout;
+    control(&server, "control: \"{dir}/other.sock\", pid_file: \"{dir}/x.pid\",");
+    let later = "generation 2 serves; a change takes effect at the next start: control, pid_file\n";
+    assert_eq!(reload(), later);
+    control(&server, "control: \"{dir}/control.sock\",");
+    assert_eq!(reload(), "generation 3 serves\n", "what runs");
+}
+
 /// What a server answers over that socket.
 fn answer(server: &Server) -> String {
     let mut stream = UnixStream::connect(server.directory().path().join("x.sock")).unwrap();

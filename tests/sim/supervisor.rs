@@ -1099,6 +1099,7 @@ impl Random {
             workers_changed: true,
             shutdown_timeout: self.seconds(1, 30),
             drain_timeout: self.seconds(1, 60),
+            later: Vec::new(),
             all_or_nothing: self.one_in(4),
         }
     }
