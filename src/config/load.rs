@@ -14,7 +14,7 @@ use super::upstream::Upstream;
 use super::walk::{self, By, Choice, Form, Or, Section, Walk};
 use super::workers::Workers;
 use super::written::Written;
-use super::{Config, Limits, Log, Sandbox, daemon};
+use super::{Config, Limits, Log, Sandbox, daemon, env_file};
 use crate::policy::DefaultSite;
 use crate::sys::place;
 use nix::errno::Errno;
@@ -183,8 +183,31 @@ fn read_files(
     }
     report.names = Names::of(&tops, report);
     let config = read_all(&tops, &name, report)?;
+    let mixed_up = mixed_up(&config, &tops, report.source);
+    report.problems.extend(mixed_up);
     then(&config, &tops, report);
     Some(config)
+}
+
+/// Access logs whose lines would be added to a file that is something else.
+fn mixed_up(config: &Config, tops: &[Node<'_>], source: &dyn Source) -> Vec<Problem> {
+    let files = tops.iter().map(|top| ("a file of the configuration".to_owned(), top.file.path.as_path()));
+    let variables = env_file::all(config).into_iter().map(|(key, path)| (format!("`{key}`"), path));
+    let control = config.control.as_ref().map(|control| &control.path);
+    let own = [("`pid_file`", config.pid_file.as_ref()), ("`control`", control)];
+    let own = own.into_iter().filter_map(|(what, path)| Some((what.to_owned(), path?.as_path())));
+    let taken: Vec<_> =
+        files.chain(variables).chain(own).map(|(what, path)| (what, source.real(path))).collect();
+    let places = Places::of(tops);
+    let logs = config.access_logs().into_iter().filter_map(|(key, log)| {
+        let path = log.path.as_ref()?;
+        let real = source.real(path);
+        let (is, _) = taken.iter().find(|(_, taken)| *taken == real)?;
+        let what = format!("`{}` is {is}, to which each request would add a line", path.display());
+        let place = Place::named(&config.origin, format!("{key}.path"));
+        Some(places.located(place.problem(Complaint::new(what, "give the log a file of its own"))))
+    });
+    logs.collect()
 }
 
 /// The result, or the problems in the order of files and lines.

@@ -307,6 +307,20 @@ fn each_kind_of_mistake_has_its_message() {
             location("path: \"/\", to: Respond()").replace("locations", "log: (level: \"info\"), locations"),
             "1:36: sites[0].log.level: unknown key `level`; known: `access`",
         ),
+        // a log that is something else
+        (
+            main("log: (access: (path: \"hatchery.ron\"))"),
+            "1:23: log.access.path: `/etc/hatchery/hatchery.ron` is a file of the configuration, to which each request \
+             would add a line; give the log a file of its own",
+        ),
+        (
+            app("env_file: [\"a\", \"b\"]").replacen('(', "(log: (access: (path: \"b\")), ", 1),
+            "1:23: log.access.path: `/etc/hatchery/b` is `apps.shop.env_file`, to which",
+        ),
+        (
+            main("control: \"a\", log: (access: (path: \"a\"))"),
+            "1:37: log.access.path: `/etc/hatchery/a` is `control`, to which",
+        ),
         // names of other sections
         (
             location("path: \"/\", to: App(\"shop\")"),
