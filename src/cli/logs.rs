@@ -1,7 +1,7 @@
 //! `hatchery logs`.
 
 use super::locate::Master;
-use super::{Failure, names, print};
+use super::{Failure, names, print, remark};
 use crate::config;
 use crate::control::command::{LogLine, Request, Response};
 use crate::control::text;
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let now = timestamp(clock::wall());
     let since = arguments.since.as_deref().map(|text| moment(text, now, &TimeZone::system())).transpose()?;
-    let (mut lines, mut after) = ask(arguments, 0, false)?;
+    let Answer { mut lines, last: mut after, mut count } = ask(arguments, 0, false)?;
     lines.retain(|line| since.is_none_or(|since| timestamp(line.at) >= since));
     lines.drain(..lines.len().saturating_sub(arguments.lines.unwrap_or(usize::MAX)));
     loop {
@@ -46,13 +46,26 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         if !arguments.follow {
             return Ok(0);
         }
-        (lines, after) = ask(arguments, after, true)?;
+        let next = ask(arguments, after, true)?;
+        let passed = next.count.saturating_sub(count).saturating_sub(next.lines.len() as u64);
+        if passed > 0 {
+            remark(&format!(
+                "hatchery: {passed} lines came too fast and are passed over here; the log has them"
+            ));
+        }
+        Answer { lines, last: after, count } = next;
     }
 }
 
-fn ask(arguments: &Arguments, after: u64, wait: bool) -> Result<(Vec<LogLine>, u64), Failure> {
+struct Answer {
+    lines: Vec<LogLine>,
+    last: u64,
+    count: u64,
+}
+
+fn ask(arguments: &Arguments, after: u64, wait: bool) -> Result<Answer, Failure> {
     match arguments.master.ask(&Request::Logs { name: arguments.name.clone(), after, wait })? {
-        Response::Logs { lines, last } => Ok((lines, last)),
+        Response::Logs { lines, last, count } => Ok(Answer { lines, last, count }),
         Response::Failed { text } => Err(Failure::Failed(text)),
         _ => Err(Failure::Failed("the master answered another question".to_owned())),
     }

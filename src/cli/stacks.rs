@@ -73,7 +73,7 @@ fn lines(found: &Found, name: &str, after: u64, by: Time) -> Result<Option<(Vec<
         }
     }
     match asked.answer().map_err(Failure::Failed)? {
-        Response::Logs { lines, last } => Ok(Some((lines, last))),
+        Response::Logs { lines, last, .. } => Ok(Some((lines, last))),
         Response::Failed { text } => Err(Failure::Failed(text)),
         _ => Err(Failure::Failed("the master answered another question".to_owned())),
     }

@@ -133,6 +133,9 @@ pub enum Response {
         lines: Vec<LogLine>,
         /// Number of the newest line of all.
         last: u64,
+        /// How many of those that were asked for there have been; the oldest are not kept.
+        #[serde(default)]
+        count: u64,
     },
     /// The answer to `stacks`, which are among the lines that come from now on.
     Asked {

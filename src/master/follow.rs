@@ -2,7 +2,7 @@
 
 use super::Master;
 use super::journal::OWN;
-use crate::control::command::Response;
+use crate::control::command::{LogLine, Response};
 use crate::supervisor::Ticket;
 use crate::sys::messages;
 use crate::timer::Time;
@@ -40,8 +40,8 @@ impl Master {
         self.journal.retain(|kept| names.contains(&kept));
         let lines = self.journal.after(name.as_deref(), after);
         if !wait || !lines.is_empty() {
-            let last = self.journal.last();
-            return self.control.answer(ticket, &Response::Logs { lines, last }, now);
+            let response = self.logs_answer(name.as_deref(), lines);
+            return self.control.answer(ticket, &response, now);
         }
         self.followers.retain(|follower| self.control.waits(follower.ticket));
         if self.followers.len() >= FOLLOWERS {
@@ -49,6 +49,10 @@ impl Master {
             return self.control.answer(ticket, &Response::Failed { text }, now);
         }
         self.followers.push(Follower { ticket, name, after });
+    }
+
+    fn logs_answer(&self, name: Option<&str>, lines: Vec<LogLine>) -> Response {
+        Response::Logs { lines, last: self.journal.last(), count: self.journal.count(name) }
     }
 
     /// Gives clients that wait the lines that have come.
@@ -59,8 +63,8 @@ impl Master {
             if lines.is_empty() {
                 self.followers.push(follower);
             } else {
-                let last = self.journal.last();
-                self.control.answer(follower.ticket, &Response::Logs { lines, last }, now);
+                let response = self.logs_answer(follower.name.as_deref(), lines);
+                self.control.answer(follower.ticket, &response, now);
             }
         }
     }

@@ -30,6 +30,9 @@ pub(super) struct Journal {
 struct Kept {
     lines: VecDeque<LogLine>,
     bytes: usize,
+    /// Lines that there have been.
+    #[serde(default)]
+    count: u64,
 }
 
 impl Journal {
@@ -63,6 +66,7 @@ impl Journal {
         }
         let Some(kept) = self.kept.get_mut(name) else { return };
         let line = LogLine { number: self.last, child: child.to_owned(), text, at: clock::wall() };
+        kept.count += 1;
         kept.bytes += line.weight();
         kept.lines.push_back(line);
         while kept.bytes > KEPT
@@ -80,19 +84,27 @@ impl Journal {
     /// The lines of one app or job, of the server itself, or of all apps and jobs, after the one of that number; in the order
     /// in which they came.
     pub(super) fn after(&self, name: Option<&str>, number: u64) -> Vec<LogLine> {
-        let is_wanted = |key: &str| match name {
-            None => !is_own(key),
-            Some(OWN) => is_own(key),
-            Some(name) => key == name,
-        };
-        let wanted = self.kept.iter().filter(|(key, _)| is_wanted(key));
         let new = |kept: &Kept| {
             let first = kept.lines.partition_point(|line| line.number <= number);
             kept.lines.range(first..).cloned().collect::<Vec<_>>()
         };
-        let mut lines: Vec<LogLine> = wanted.flat_map(|(_, kept)| new(kept)).collect();
+        let mut lines: Vec<LogLine> = self.wanted(name).flat_map(new).collect();
         lines.sort_by_key(|line| line.number);
         lines
+    }
+
+    /// How many lines of the same there have been.
+    pub(super) fn count(&self, name: Option<&str>) -> u64 {
+        self.wanted(name).map(|kept| kept.count).sum()
+    }
+
+    fn wanted(&self, name: Option<&str>) -> impl Iterator<Item = &Kept> {
+        let is_wanted = move |key: &str| match name {
+            None => !is_own(key),
+            Some(OWN) => is_own(key),
+            Some(name) => key == name,
+        };
+        self.kept.iter().filter(move |(key, _)| is_wanted(key)).map(|(_, kept)| kept)
     }
 
     /// Forgets apps and jobs that there are no more.
@@ -151,6 +163,7 @@ mod tests {
         assert!(lines.len() > 500 && lines.last().unwrap().text == "line 9999");
         journal.write("shop", "app shop 0", Event { lines: vec!["x".repeat(KEPT * 2)], is_error: false });
         assert_eq!(journal.after(Some("shop"), 0).len(), 0, "a line above the bound is not kept");
+        assert_eq!((journal.count(Some("shop")), journal.count(None)), (10_001, 10_001));
         journal.retain(|name| name != "shop");
         assert!(journal.kept.is_empty());
     }

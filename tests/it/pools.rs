@@ -293,7 +293,8 @@ fn logs_show_what_was_printed_and_go_on() {
 
     let mut command = std::process::Command::new(binary());
     command.args(["logs", "-f", "--control"]).arg(server.directory().path().join("control.sock"));
-    let mut follower = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut follower =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufReader::new(follower.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert_eq!(lines.next().unwrap(), "app site 0: imported");
     assert_eq!(lines.next().unwrap(), "app site 0: asked /one");
@@ -301,7 +302,23 @@ fn logs_show_what_was_printed_and_go_on() {
     assert_eq!(lines.next().unwrap(), "app site 0: asked /two");
     get(server.address, "/three");
     assert_eq!(lines.next().unwrap(), "app site 0: asked /three");
+    // More at once than is kept.
+    let pid = nix::unistd::Pid::from_raw(follower.id().cast_signed());
+    let signal = |signal| nix::sys::signal::kill(pid, signal).unwrap();
+    signal(nix::sys::signal::Signal::SIGSTOP);
+    let path = "/".to_owned() + &"x".repeat(2500);
+    (0..40).for_each(|_| drop(get(server.address, &path)));
+    get(server.address, "/end");
+    wait_until(SOON, "the end is kept", || {
+        let shown = server.command(&["logs", "-n1"]).stdout;
+        holds(shown == "app site 0: asked /end\n", shown)
+    });
+    signal(nix::sys::signal::Signal::SIGCONT);
+    let came = lines.by_ref().take_while(|line| line != "app site 0: asked /end").count();
     follower.kill().unwrap();
+    let told = std::io::read_to_string(follower.stderr.take().unwrap()).unwrap();
+    let passed = told.split(' ').nth(1).and_then(|count| count.parse::<usize>().ok());
+    assert!(came < 40 && told.starts_with("hatchery: ") && passed == Some(40 - came), "{came}: {told}");
     follower.wait().unwrap();
 }
 
