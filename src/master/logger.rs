@@ -26,6 +26,9 @@ static SPEAKER: OnceLock<String> = OnceLock::new();
 /// The target of what children print. Its lines are marked by their names.
 const PRINTED: &str = "hatchery::printed";
 
+/// The target of what is no message, and what stands for it.
+const PROBE: &str = "\n";
+
 /// Whether messages go to the journal of systemd.
 static JOURNAL: OnceLock<bool> = OnceLock::new();
 
@@ -89,7 +92,8 @@ pub(super) fn note(level: Severity, text: &str) {
 struct Messages(Sink);
 
 impl io::Write for Messages {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, written: &[u8]) -> io::Result<usize> {
+        let bytes = if written == PROBE.as_bytes() { &[] } else { written };
         let mut lost = sink::lost_messages();
         let notice = lost.as_ref().map(|lost| format!("hatchery: of the log {lost}\n"));
         let noticed = notice.map_or(Ok(()), |notice| self.0.append(notice.as_bytes()));
@@ -103,12 +107,21 @@ impl io::Write for Messages {
         if let Err(more) = appended {
             *lost = Some(more.after(lost.take()));
         }
-        Ok(bytes.len())
+        Ok(written.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Tries whether standard error takes something by now. What it lacks of ours is told then; a message tells where only workers
+/// have lost something.
+pub(super) fn probe() {
+    let lacks = sink::lost_messages().is_some();
+    let (target, text) = if lacks { (PROBE, "") } else { ("hatchery", "the log is written again") };
+    log::logger()
+        .log(&Record::builder().level(Level::Info).target(target).args(format_args!("{text}")).build());
 }
 
 /// Follows the configuration, unless the environment says something else.
@@ -137,6 +150,9 @@ pub(super) fn speak_as(name: String) {
 }
 
 fn format(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    if record.target() == PROBE {
+        return out.write_all(PROBE.as_bytes());
+    }
     let level = record.level();
     let mut begin = String::new();
     // Writing to a String cannot fail.
@@ -213,6 +229,7 @@ mod tests {
             messages.write_all(line.as_bytes()).unwrap();
         }
         messages.write_all(b"lost\n").unwrap();
+        messages.write_all(PROBE.as_bytes()).unwrap();
         reader.read_exact(&mut [0; 16 * 1024]).unwrap();
         messages.write_all(b"read\n").unwrap();
         drop(messages);

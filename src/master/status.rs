@@ -41,10 +41,10 @@ impl Master {
         }
     }
 
-    /// Where our log could not be written, only the next message shows whether it can be by now.
+    /// Where our log could not be written, only a line shows whether it can be by now.
     pub(super) fn try_log(&mut self) {
         if self.logs().iter().any(|log| log.log == "error") {
-            log::error!(target: "hatchery", "asked for the status: the log is tried, which lacks lines");
+            logger::probe();
             if sink::lost_messages().is_none() {
                 let workers = self.children.workers_mut();
                 workers.for_each(|(_, worker)| worker.logs.retain(|log| log.log != "error"));

@@ -736,6 +736,9 @@ fn status_tells_of_a_log_on_a_full_disk_until_it_works_again() {
         let line = format!("  {log} log {path}: cannot be written since 20");
         assert!(shown.lines().any(|shown| shown.starts_with(&line) && shown.contains(" lines (")), "{shown}");
     }
+    let lost = || server.status().logs.iter().find(|log| log.log == "error").map(|log| log.lines);
+    let own = || server.command(&["logs", "hatchery"]).stdout;
+    assert_eq!((lost(), own()), (lost(), own()), "to ask costs no line");
     std::fs::remove_file(&log).unwrap();
     server.master.signal(Signal::SIGUSR1);
     wait_until(SOON, "it is opened again", || holds(log.exists(), &log));
