@@ -107,6 +107,7 @@ fn child(
     let board = board(&worker).map_err(|error| ("mapping the board", error))?;
     // 4  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
     //    swallow the master's signals.
+    process::raise_open_files();
     let boot = boot(worker, board, ends, master).map_err(|error| ("copying descriptors", error))?;
     alone.close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
     process::null_input().map_err(|error| ("standard input", error))?;
