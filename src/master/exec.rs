@@ -58,6 +58,10 @@ impl As {
         let name = command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
         let told = environment::refused(&name, step, &error);
         match step {
+            LaunchStep::Limits => format!(
+                "{label}: cannot set {error}; to go beyond what this shell has takes CAP_SYS_RESOURCE, which root may lack in \
+                 a container, and no process may have more open files than /proc/sys/fs/nr_open says"
+            ),
             LaunchStep::Directory => format!("{label}: {told} ({})", around.directory.display()),
             LaunchStep::Execute if error.kind() == io::ErrorKind::NotFound && !name.contains('/') => {
                 let path = around.environment.path();

@@ -9,6 +9,7 @@ use crate::dispatch::{Board, MasterBoard, WorkerBoard};
 use crate::sys::carried::Carried;
 use crate::sys::place::Directory;
 use crate::sys::process::OnlyChild;
+use crate::sys::resources::Refused;
 use crate::sys::shm::Shared;
 use crate::sys::user::Account;
 use crate::sys::{channel, fd, process, sandbox, seqpacket, signals, title, user};
@@ -118,7 +119,8 @@ fn child(
     process::own_group();
     // 7  Its limits, some of which only root may raise; then its user, after everything that needs privileges; every
     //    capability, also of a worker that stays root.
-    resources.apply().map_err(|error| ("`workers.limits` or `workers.oom_score_adj`", error))?;
+    let refused = |refused: Refused| ("`workers.limits` or `workers.oom_score_adj`", refused.error);
+    resources.apply().map_err(refused)?;
     sandbox::drop_bounding_set();
     if let Some(account) = &account {
         user::take_on(account).map_err(|error| ("user", error))?;

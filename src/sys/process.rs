@@ -186,6 +186,9 @@ pub(crate) fn become_another(program: &Program) -> (LaunchStep, io::Error) {
             format!("what else is open here cannot be kept from it: {error}; see that /proc is mounted");
         return (LaunchStep::Descriptors, io::Error::other(told));
     }
+    if let Err(refused) = program.resources.apply() {
+        return (LaunchStep::Limits, io::Error::other(refused.to_string()));
+    }
     if let Err(failed) = take_shape(program, 0) {
         return failed;
     }
@@ -243,6 +246,9 @@ fn become_program(
     if let Err(error) = place(sources, moved, failure) {
         return (LaunchStep::Descriptors, error);
     }
+    if let Err(refused) = program.resources.apply() {
+        return (LaunchStep::Limits, refused.error);
+    }
     if let Err(failed) = take_shape(program, parent) {
         return failed;
     }
@@ -251,9 +257,8 @@ fn become_program(
     execute(program, arguments, environment)
 }
 
-/// What a program finds besides its descriptors and signals. Async-signal-safe.
+/// What a program finds besides its descriptors, limits and signals. Async-signal-safe.
 fn take_shape(program: &Program, parent: u32) -> Result<(), (LaunchStep, io::Error)> {
-    program.resources.apply().map_err(|error| (LaunchStep::Limits, error))?;
     // What systemd gave the master (to bind port 80, say) is not for programs.
     sandbox::clear_ambient_set();
     program.account.as_ref().map_or(Ok(()), user::take_on).map_err(|error| (LaunchStep::User, error))?;

@@ -17,27 +17,44 @@ pub struct Resources {
     pub(crate) oom_score_adj: Option<i16>,
 }
 
+/// What could not be put into force.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    key: &'static str,
+    value: i128,
+    pub(crate) error: io::Error,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` to {}: {}", self.key, self.value, self.error)
+    }
+}
+
 impl Resources {
     /// Puts them into force for this process and what it becomes, as soft and hard limits. Before the change of user,
     /// which takes the right to raise some. Async-signal-safe.
     ///
     /// # Errors
-    /// EPERM: above a limit of the master that it may not raise.
-    pub(crate) fn apply(&self) -> io::Result<()> {
+    /// The first that cannot be. EPERM: above a limit of the master that it may not raise.
+    pub(crate) fn apply(&self) -> Result<(), Refused> {
         // First, as it opens a file: the limit may be below what is still open.
-        self.oom_score_adj.map_or(Ok(()), set_oom_score)?;
+        if let Some(score) = self.oom_score_adj {
+            let refused = |error| Refused { key: "oom_score_adj", value: score.into(), error };
+            set_oom_score(score).map_err(refused)?;
+        }
         let limits = [
-            (libc::RLIMIT_NOFILE, self.open_files.map(u64::from)),
-            (libc::RLIMIT_NPROC, self.processes.map(u64::from)),
-            (libc::RLIMIT_AS, self.address_space),
-            (libc::RLIMIT_CORE, self.core),
+            ("limits.open_files", libc::RLIMIT_NOFILE, self.open_files.map(u64::from)),
+            ("limits.processes", libc::RLIMIT_NPROC, self.processes.map(u64::from)),
+            ("limits.address_space", libc::RLIMIT_AS, self.address_space),
+            ("limits.core", libc::RLIMIT_CORE, self.core),
         ];
-        for (resource, limit) in limits {
-            let Some(limit) = limit else { continue };
-            let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+        for (key, resource, limit) in limits {
+            let Some(value) = limit else { continue };
+            let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
             // SAFETY: the pointer is to a living structure that is only read.
             if unsafe { libc::setrlimit(resource, &raw const limit) } < 0 {
-                return Err(io::Error::last_os_error());
+                return Err(Refused { key, value: value.into(), error: io::Error::last_os_error() });
             }
         }
         Ok(())

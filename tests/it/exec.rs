@@ -142,6 +142,19 @@ fn what_cannot_be_run_is_told_with_what_there_is() {
 }
 
 #[test]
+fn a_limit_that_cannot_be_set_is_told_with_its_key() {
+    let setup = configured("");
+    let file = setup.directory.path().join("hatchery.ron");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // More than nr_open, which nobody may have.
+    std::fs::write(&file, text.replace("open_files: 321", "open_files: 2000000000")).unwrap();
+    let ran = run(&setup, &["shop", "true"]);
+    let told =
+        "app shop: cannot set `limits.open_files` to 2000000000: Operation not permitted (os error 1); ";
+    assert!(ran.code == Some(1) && ran.stderr.contains(told) && !ran.stderr.contains("master"), "{ran:?}");
+}
+
+#[test]
 fn another_user_is_for_root_only() {
     let user = nix::unistd::User::from_uid(65534.into()).unwrap().unwrap().name;
     let setup = configured(&format!("user: \"{user}\","));
