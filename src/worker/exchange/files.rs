@@ -17,9 +17,10 @@ pub(super) struct Reading {
     /// What the request brings.
     body: BodyLength,
     sofar: SoFar,
-    /// The disk does not answer.
+    /// The disk does not answer, or there was time to make room.
     pub(super) until: Time,
     done: bool,
+    for_room: bool,
 }
 
 /// How far an answer is; the beginning is the default.
@@ -27,13 +28,29 @@ pub(super) struct Reading {
 pub(super) struct SoFar {
     /// How often something had to be read for it from a disk of this machine.
     tries: u8,
+    /// How often there were no descriptors for it.
+    shortages: u8,
     /// What jobs have brought.
     known: file::Known,
+}
+
+impl SoFar {
+    /// After a shortage, which may be what jobs have brought.
+    fn anew(&self) -> Self {
+        Self { tries: self.tries, shortages: self.shortages + 1, ..Self::default() }
+    }
 }
 
 /// So often a request waits for what another thread reads: once for each coding of a file, and again where memory is so
 /// short that what was read is dropped before it can be copied. Then the worker reads it itself.
 const TRIES: u8 = 8;
+
+/// So often a request that finds no descriptors is tried again: at once if roots could be closed for it, then after a
+/// [`MOMENT`].
+const SHORTAGES: u8 = 3;
+
+/// Connections that can be done without are closed at the end of this turn or the next one.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// A small file that has not been read by then will not be.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -78,8 +95,18 @@ impl Exchange {
                     self.finish(drive);
                 }
                 file::Answer::Refuse(refused) => {
+                    let is_short = refused.is_for_shortage();
+                    if is_short && sofar.shortages < SHORTAGES {
+                        sofar = sofar.anew();
+                        if drive.cx.files.close_unused() && sofar.shortages == 1 {
+                            continue;
+                        }
+                        drive.cx.is_short = true;
+                        self.wait_for_room(body, sofar, drive.cx.now);
+                        return Served::Begun;
+                    }
                     self.tell_refused(files, &refused, drive);
-                    if refused.is_for_shortage() {
+                    if is_short {
                         drive.cx.is_short = true;
                         self.fail(Fault::Shortage, drive);
                         return Served::Begun;
@@ -141,7 +168,12 @@ impl Exchange {
 
     fn wait_for_file(&mut self, body: BodyLength, sofar: SoFar, now: Time) {
         let until = now.after(LONGEST);
-        self.step = Step::Reading(Box::new(Reading { body, sofar, until, done: false }));
+        self.step = Step::Reading(Box::new(Reading { body, sofar, until, done: false, for_room: false }));
+    }
+
+    fn wait_for_room(&mut self, body: BodyLength, sofar: SoFar, now: Time) {
+        let until = now.after(MOMENT);
+        self.step = Step::Reading(Box::new(Reading { body, sofar, until, done: false, for_room: true }));
     }
 
     /// What had to be done first is.
@@ -156,7 +188,7 @@ impl Exchange {
 
     pub(super) fn advance_reading(&mut self, drive: &mut Drive<'_>) -> bool {
         let Step::Reading(reading) = &self.step else { return false };
-        let Reading { done, until, .. } = **reading;
+        let Reading { done, until, for_room, .. } = **reading;
         if !done && drive.cx.now < until {
             return false;
         }
@@ -165,7 +197,7 @@ impl Exchange {
         };
         let Reading { body, sofar, .. } = *reading;
         match self.handler.clone().as_deref() {
-            Some(Handler::Files(files)) if done => {
+            Some(Handler::Files(files)) if done || for_room => {
                 if let Served::Nothing(why) = self.serve_file(files, (body, sofar), drive) {
                     self.fall_back(why, body, drive);
                 }

@@ -41,6 +41,7 @@ pub(crate) use root::Replaced;
 use crate::buf::{Far, Segment};
 use crate::config::boot::StaticRoot;
 use crate::config::{self, Config, FileCache, Handler};
+use crate::dispatch::board;
 use crate::http::{BodyLength, Method, RequestHead, ResponseHead, percent};
 use crate::sys::fd::random;
 use crate::sys::process::open_files_limit;
@@ -150,7 +151,7 @@ impl Files {
             watches: Watches::new(config.sites.iter().flat_map(|site| &site.locations).any(is_static)),
             name: Vec::new(),
             numbers: 0,
-            most_open: usize::try_from(open_files_limit() / 4).unwrap_or(usize::MAX),
+            most_open: most_open(open_files_limit(), config.workers.connections),
             due: Vec::new(),
         };
         for site in &config.sites {
@@ -257,6 +258,16 @@ impl Files {
         self.place(at).and_then(|place| place.id()) == Some(directory.id)
     }
 
+    /// Descriptors are short: closes the half of the open roots that were not needed for longest; whether there was any.
+    pub(crate) fn close_unused(&mut self) -> bool {
+        let open = self.places.iter_mut().flatten().flatten().filter(|place| place.root.is_some());
+        let mut open: Vec<_> = open.collect();
+        open.sort_unstable_by_key(|place| place.used);
+        let half = open.len().div_ceil(2);
+        open.into_iter().take(half).for_each(|place| place.root = None);
+        half > 0
+    }
+
     fn open(&mut self, (site, location): (usize, usize), directory: Directory) {
         let open = self.places.iter_mut().flatten().flatten().filter(|place| place.root.is_some());
         let (count, oldest) = open.fold((0, None), |(count, oldest), place| {
@@ -350,6 +361,14 @@ impl Files {
             Err(first) => Answer::First(first),
         }
     }
+}
+
+/// Roots that may be open under a limit of descriptors: what connections leave of those that a worker has not at its start,
+/// but an eighth of them at least, since connections can give way, and a quarter at most.
+fn most_open(limit: u64, connections: u32) -> usize {
+    let free = limit.saturating_sub(board::WORKERS as u64);
+    let most = free.saturating_sub(connections.into()).clamp(free / 8, free / 4).max(1);
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// The answer for what the path leads to.

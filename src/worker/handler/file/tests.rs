@@ -166,6 +166,15 @@ impl Store {
     }
 }
 
+#[test]
+fn connections_leave_roots_an_eighth_of_the_descriptors_at_least_and_a_quarter_at_most() {
+    let own = board::WORKERS as u64;
+    assert_eq!(most_open(own + 800, 10_000), 100);
+    assert_eq!(most_open(own + 800, 650), 150);
+    assert_eq!(most_open(own + 800, 100), 200);
+    assert_eq!((most_open(0, 1), most_open(own + 3, 1)), (1, 1));
+}
+
 fn serve(store: &mut Store, settings: &config::Files, request: &Request<'_>) -> Answer {
     store.serve_at(settings, request, Time::ZERO)
 }
