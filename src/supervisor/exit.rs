@@ -21,10 +21,17 @@ pub(super) fn describe(exit: Exit) -> String {
     meaning.map_or_else(|| exit.to_string(), |meaning| format!("{exit}: {meaning}"))
 }
 
-/// The line of a reason that says most: the last one of a traceback.
+/// The line of a reason that says most: of a traceback the one with the error, which what helps may follow; else the first
+/// one, unless that only announces what was printed, of which it is the last.
 #[must_use]
 pub(super) fn headline(reason: &str) -> &str {
-    reason.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no reason given")
+    let lines: Vec<&str> = reason.lines().filter(|line| !line.trim().is_empty()).collect();
+    let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return "no reason given" };
+    let frame = lines.iter().rposition(|line| line.contains("File \""));
+    let below = lines.iter().skip(frame.map_or(lines.len(), |at| at + 1));
+    let error = below.copied().find(|line| !line.starts_with(char::is_whitespace));
+    let fallback = if frame.is_some() || first.ends_with(':') { last } else { first };
+    error.unwrap_or(fallback).trim()
 }
 
 #[cfg(test)]
@@ -45,10 +52,22 @@ mod tests {
     }
 
     #[test]
-    fn the_headline_of_a_traceback_is_its_last_line() {
-        let traceback =
-            "Traceback (most recent call last):\n  File \"x\"\nModuleNotFoundError: No module named 'x'\n\n";
+    fn the_headline_of_a_traceback_is_its_error() {
+        let traceback = "Traceback (most recent call last):\n  File \"x\"\n    import x\nModuleNotFoundError: No module named 'x'\n\n";
         assert_eq!(headline(traceback), "ModuleNotFoundError: No module named 'x'");
+        let chained = format!("{traceback}\nDuring handling:\n\n{traceback}hint\n  of two lines");
+        assert_eq!(headline(&chained), "ModuleNotFoundError: No module named 'x'");
+        assert_eq!(
+            headline("File \"x\", line 1\n    (\n    ^\nSyntaxError: '(' was never closed"),
+            "SyntaxError: '(' was never closed"
+        );
+    }
+
+    #[test]
+    fn the_headline_without_a_traceback_is_the_error_and_not_what_helps() {
+        assert_eq!(headline("ImportError: no x\nlooked in /srv"), "ImportError: no x");
+        assert_eq!(headline("exit 1; it had printed:\nwarming up\nno database\n"), "no database");
+        assert_eq!(headline("exit 1; it had printed:\n  \"File \""), "\"File \"");
         assert_eq!(headline(" \n"), "no reason given");
     }
 }

@@ -37,6 +37,20 @@ fn done(server: &Server, arguments: &[&str]) -> String {
 }
 
 #[test]
+fn a_start_by_hand_and_the_status_say_what_keeps_an_app_from_starting() {
+    let server = start("").tolerant(&["could not start", "looked in", "next attempt"]);
+    done(&server, &["stop", "shop"]);
+    std::fs::rename(server.directory().path().join("shop.py"), server.directory().path().join("away"))
+        .unwrap();
+    let told = server.command(&["start", "shop"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    let error = "ImportError: cannot import 'shop': No module named 'shop'";
+    assert!(told.stderr.contains(error), "{told:?}");
+    let table = done(&server, &["status"]);
+    assert!(table.contains(error), "{table}");
+}
+
+#[test]
 fn an_app_is_stopped_by_hand_after_what_it_has_begun_and_started_again() {
     let server = start("processes: 2");
     let before = server.wait_ready(SOON, "shop", 2);

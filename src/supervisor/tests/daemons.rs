@@ -104,7 +104,10 @@ fn status_has_workers_then_apps_then_daemons_each_with_its_state() {
     scene.pass(seconds(5));
     scene.exit(app, Exit::Signal(9));
     let app = scene.one(1, "booting");
-    scene.on(Input::Failed { child: app, reason: "Traceback\nValueError: no".to_owned() });
+    scene.on(Input::Failed {
+        child: app,
+        reason: "Traceback (most recent call last):\nValueError: no".to_owned(),
+    });
     scene.exit(app, Exit::Code(3));
     let pools = scene.supervisor.pools(scene.now);
     let (workers, app) = (&pools[0], &pools[1]);
