@@ -361,7 +361,7 @@ fn show_child(child: &ChildStatus, page: &mut Page) {
 
 fn show_unkillable(process: &Unkillable, page: &mut Page) {
     let Unkillable { pid, number, generation, seconds, reason } = process;
-    let since = duration(*seconds);
+    let (since, number) = (duration(*seconds), number.map_or("t".to_owned(), |number| number.to_string()));
     page.line(&format!("  {number:>4}  {pid:>7}  {generation:>3}  does not die since {since}: {reason}"));
 }
 

@@ -287,8 +287,8 @@ pub struct PoolStatus {
 pub struct Unkillable {
     /// Process id.
     pub pid: u32,
-    /// The number it had in its pool.
-    pub(crate) number: u16,
+    /// The number it had in its pool; `None`: a template.
+    pub(crate) number: Option<u16>,
     /// Generation it belongs to.
     pub(crate) generation: u32,
     /// Seconds since it was given up, some after KILL.

@@ -110,12 +110,15 @@ impl Master {
         let mut pools = self.supervisor.pools(now);
         for pool in &mut pools {
             pool.children.iter_mut().for_each(|child| self.complete(child, now));
-            pool.unkillable.iter_mut().for_each(|process| process.reason = abandoned::reason(process.pid));
             match pool.kind.as_str() {
                 "workers" => pool.requests = Some(self.requests()),
-                "app" => pool.templates = self.templates(&pool.name, now),
+                "app" => {
+                    pool.templates = self.templates(&pool.name, now);
+                    pool.unkillable.extend(self.nursery.core.unkillable(&pool.name, now));
+                }
                 _ => {}
             }
+            pool.unkillable.iter_mut().for_each(|process| process.reason = abandoned::reason(process.pid));
         }
         pools
     }

@@ -21,9 +21,9 @@ pub(crate) use face::{Input, Key, Output, TemplatePlan};
 
 use super::abandoned::MOST;
 use super::exit::headline;
-use super::slot::{Boot, COULD_NOT_START, Event, Outcome, Role, Slot, State, TERM_GRACE};
+use super::slot::{Boot, COULD_NOT_START, Event, Outcome, Process, Role, Slot, State, TERM_GRACE};
 use super::{ChildId, Exit, Level, Output as Order, PoolIndex, PoolState};
-use crate::control::command::TemplateStatus;
+use crate::control::command::{TemplateStatus, Unkillable};
 use crate::control::text::printable;
 use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
@@ -50,11 +50,23 @@ pub(crate) struct Templates {
     #[serde(default)]
     stopped: BTreeSet<PoolIndex>,
     templates: Vec<Template>,
-    /// Pools and process ids of templates that KILL has not ended.
+    /// Templates that KILL has not ended.
     #[serde(default)]
-    abandoned: Vec<(PoolIndex, u32)>,
+    abandoned: Vec<Abandoned>,
     seen: Time,
     outputs: VecDeque<Output>,
+}
+
+/// A template that does not die.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Abandoned {
+    pool: PoolIndex,
+    /// Name of its app.
+    app: String,
+    pid: u32,
+    generation: u32,
+    /// When it was given up.
+    since: Time,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +138,7 @@ impl Templates {
             Input::Failed { key, reason } => self.happen(key, Event::Failed(printable(&reason)), now),
             Input::Cut { key, how } => self.happen(key, Event::Cut(how), now),
             Input::Exited { key, exit } => self.on_exited(key, exit, now),
-            Input::Buried { pid } => self.abandoned.retain(|(_, known)| *known != pid),
+            Input::Buried { pid } => self.abandoned.retain(|known| known.pid != pid),
             Input::Born { key, child } => drop(self.answered(key, child)),
             Input::Unborn { key, child, reason } => {
                 if self.answered(key, child) {
@@ -199,6 +211,20 @@ impl Templates {
         let mut all: Vec<TemplateStatus> = own.filter_map(|template| template.status(now)).collect();
         all.sort_by_key(|template| template.generation);
         all
+    }
+
+    /// For `status`: those of an app that do not die; why not is missing.
+    #[must_use]
+    pub(crate) fn unkillable(&self, app: &str, now: Time) -> Vec<Unkillable> {
+        let own = self.abandoned.iter().filter(|known| known.app == app);
+        own.map(|known| Unkillable {
+            pid: known.pid,
+            number: None,
+            generation: known.generation,
+            seconds: now.since(known.since).as_secs(),
+            reason: String::new(),
+        })
+        .collect()
     }
 
     fn want(&mut self, child: ChildId, generation: u32, plan: TemplatePlan, now: Time) {
@@ -275,7 +301,7 @@ impl Templates {
                 | Outcome::Died { reason: Some(reason), ready_for, .. } => {
                     self.lost(key, &reason, ready_for, now);
                 }
-                Outcome::Abandoned { process } => self.abandon(key, process.pid),
+                Outcome::Abandoned { process } => self.abandon(key, process, now),
                 Outcome::Died { reason: None, .. } | Outcome::Gone { .. } | Outcome::Passed { .. } => {}
             }
         }
@@ -302,8 +328,10 @@ impl Templates {
     }
 
     /// KILL has not ended a template: another one may take its place.
-    fn abandon(&mut self, key: Key, pid: Option<u32>) {
-        self.abandoned.extend(pid.map(|pid| (key.pool, pid)));
+    fn abandon(&mut self, key: Key, process: Process, now: Time) {
+        let Process { pid, generation, .. } = process;
+        let app = self.find(key).map(|template| template.plan.name.clone()).unwrap_or_default();
+        self.abandoned.extend(pid.map(|pid| Abandoned { pool: key.pool, app, pid, generation, since: now }));
         self.outputs.push_back(Output::Abandon { key });
         self.refuse_asked(key, "its template does not die");
     }
@@ -411,7 +439,7 @@ impl Templates {
     }
 
     fn is_full(&self, pool: PoolIndex) -> bool {
-        self.abandoned.iter().filter(|(known, _)| *known == pool).count() >= MOST
+        self.abandoned.iter().filter(|known| known.pool == pool).count() >= MOST
     }
 
     fn is_needed(&self, key: Key) -> bool {
@@ -490,7 +518,8 @@ impl Template {
         };
         Some(TemplateStatus {
             pid: process.pid.unwrap_or(0),
-            generation: self.key.generation,
+            // An upgrade gives its key another number, not the process.
+            generation: process.generation,
             state: state.to_owned(),
             uptime_seconds: now.since(process.spawned).as_secs(),
             restarts: self.slot.restarts,

@@ -123,7 +123,7 @@ impl Abandoned {
     fn status(&self, now: Time) -> Unkillable {
         Unkillable {
             pid: self.pid,
-            number: self.slot,
+            number: Some(self.slot),
             generation: self.generation,
             seconds: now.since(self.since).as_secs(),
             reason: String::new(),

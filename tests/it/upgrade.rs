@@ -154,6 +154,7 @@ fn every_process_has_its_title_before_and_after_an_upgrade() {
     for workers in [1, 2] {
         wait_until(SOON, "titles", || holds(titles(&server) == wanted(workers), titles(&server)));
         assert_eq!(server.master.title(), server.master_title());
+        assert_eq!(server.pool("forked").templates[0].generation, 1, "as in its title");
         if workers == 1 {
             upgrade(&server);
         }

@@ -172,7 +172,7 @@ impl View {
         let abandoned = pool.unkillable.iter().map(|process| Row {
             pid: process.pid,
             more: format!("  {}", process.reason),
-            ..of(&process.number.to_string(), "undying")
+            ..of(&process.number.map_or("template".to_owned(), |number| number.to_string()), "undying")
         });
         let rows: Vec<Row> = children.chain(templates).chain(abandoned).collect();
         if rows.is_empty() { vec![of("", &pool.state)] } else { rows }

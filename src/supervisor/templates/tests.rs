@@ -364,6 +364,8 @@ fn only_the_template_that_was_asked_has_a_say_and_only_while_somebody_waits() {
     assert_eq!(scene.core.asked_for(ChildId(2)), Some(SHOP));
     scene.core.renumber(5);
     assert_eq!(scene.core.asked_for(ChildId(2)), Some(Key { generation: 5, ..SHOP }), "after an upgrade");
+    let shown = scene.core.status("shop1", scene.now);
+    assert_eq!(shown[0].generation, 1, "the process has the code, and the title, of before");
     scene.on(Input::Cancel { child: ChildId(2) });
     assert_eq!(scene.core.asked_for(ChildId(2)), None);
 }
@@ -378,6 +380,8 @@ fn a_template_that_does_not_die_is_given_up_and_replaced_so_often() {
         refused.extend(scene.pass(TERM_GRACE + GIVE_UP));
         scene.pass(seconds(40));
         assert_eq!(scene.undead.len(), (round + 1).min(MOST), "{:?}", scene.states());
+        let shown = scene.core.unkillable("shop1", scene.now);
+        assert!(shown.iter().map(|process| process.pid).eq(scene.undead.iter().copied()), "{shown:?}");
         scene.on(Input::Ready { key: SHOP, threads: 1 });
     }
     assert_eq!(scene.states(), [], "nothing more is started");
