@@ -347,10 +347,13 @@ impl Child {
     pub(super) fn last_words(&mut self, exit: Exit, journal: &mut Journal, now: Time) -> Option<String> {
         let (name, output) = self.output_mut()?;
         output.read_last(name, journal, now);
-        let said = output.tail();
+        let mut said = output.tail();
         let ended = match self.role {
             Role::Gate if exit == Exit::Code(0) => return None,
-            Role::Gate => exit.to_string(),
+            Role::Gate => {
+                said = tail(&said);
+                exit.to_string()
+            }
             _ => format!("ended before it was ready ({exit})"),
         };
         (!said.trim().is_empty()).then(|| format!("{ended}; it had printed:\n{}", said.trim_end()))
@@ -376,6 +379,16 @@ impl Child {
             log::debug!(target: "hatchery", "cannot signal {}: {error}", self.name);
         }
     }
+}
+
+/// The last lines of what a gate printed: its log has the rest.
+fn tail(said: &str) -> String {
+    const MOST: usize = 2048;
+    let Some(start) = said.trim_end().len().checked_sub(MOST) else { return said.to_owned() };
+    let last = (start..said.len()).find_map(|at| said.get(at..)).unwrap_or_default();
+    // A line that is longer has its end.
+    let whole = last.trim_end().split_once('\n').map_or(last, |(_, whole)| whole);
+    format!("[…]\n{whole}")
 }
 
 impl Id {
@@ -584,6 +597,15 @@ mod tests {
         assert_eq!(children.find(run).map(|child| child.process.pid), Some(4), "after an upgrade, too");
         assert_eq!((children.len(), children.workers().count(), children.apps().count()), (3, 0, 0));
         assert!(matches!(children[&2].role, Role::GivenUp(Some(3))), "its row is still taken");
+    }
+
+    #[test]
+    fn of_what_a_gate_printed_the_last_lines_are_told() {
+        assert_eq!(tail("one\ntwo\n"), "one\ntwo\n");
+        let lines: Vec<String> = (0..1000).map(|number| format!("é {number}\n")).collect();
+        let told = tail(&lines.concat());
+        assert!(told.len() < 2100 && told.starts_with("[…]\né ") && told.ends_with("é 999"), "{told}");
+        assert!(tail(&"é".repeat(5000)).len() > 2000);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use super::pool::Pool;
 use super::slot::{Event, Role, State, TERM_GRACE};
 use crate::timer::Time;
 
+/// How the reason begins if a gate did not succeed.
+const BEFORE: &str = "before it boots";
+
 impl Supervisor {
     /// One has succeeded: the next one follows, or the process itself.
     pub(super) fn gate_passed(&mut self, position: Position, role: Role, now: Time) {
@@ -21,6 +24,9 @@ impl Supervisor {
         let next = usize::from(pool.is_for_next(role));
         if let Some(passed) = pool.passed.get_mut(next) {
             *passed += 1;
+        }
+        if pool.gate_for(role).is_none() {
+            pool.forget_gates();
         }
         if boots || pool.gate_for(role).is_some() {
             self.boot(position, role, now);
@@ -57,7 +63,7 @@ impl Supervisor {
         let pool = self.pools.get(position.pool);
         let command = gate.and_then(|gate| pool?.plan_for(role).before.get(usize::from(gate)));
         match command {
-            Some(command) => format!("before it boots `{command}` must succeed: {reason}"),
+            Some(command) => format!("{BEFORE} `{command}` must succeed: {reason}"),
             None => reason,
         }
     }
@@ -79,6 +85,14 @@ impl Pool {
         let [current, next] = self.passed;
         let passed = if self.is_for_next(role) { next } else { current };
         u16::try_from(passed).ok().filter(|_| passed < self.plan_for(role).before.len())
+    }
+
+    /// They have succeeded: that one had not is no news of the app any more.
+    fn forget_gates(&mut self) {
+        let slots = self.slots.iter_mut().map(|slot| &mut slot.last_exit);
+        for last in slots.chain([&mut self.last_exit]) {
+            last.take_if(|reason| reason.starts_with(BEFORE));
+        }
     }
 
     /// Whether a gate of it lives, be it one that was told to go.

@@ -546,8 +546,12 @@ fn booting(booting: Booting, event: Event, now: Time) -> Transition {
         }
         Event::Background => ended(process, role, WENT_TO_THE_BACKGROUND.to_owned()),
         Event::Time if now >= deadline || process.is_lost(now).is_some() => {
-            let what = if process.gate.is_some() { "end" } else { "become ready" };
-            let late = || format!("did not {what} within {within:?}");
+            let late = || match process.gate {
+                Some(_) => {
+                    format!("did not end within {within:?}; `hatchery logs` shows what it had printed")
+                }
+                None => format!("did not become ready within {within:?}"),
+            };
             let reason = process.is_lost(now).unwrap_or_else(late);
             fail(reason).kill(process, Kill::Term)
         }

@@ -65,6 +65,7 @@ fn a_reload_whose_command_fails_is_refused_and_the_old_release_goes_on() {
     // Mended, it goes on; neither what dies nor what is restarted asks again.
     server.directory().write("verdict", "0");
     assert_eq!(server.command(&["reload"]).code, Some(0));
+    assert_eq!(server.pool("shop").last_exit, None, "it has succeeded since");
     let new = server.wait_ready(SOON, "shop", 2);
     assert!(new.iter().all(|process| !before.contains(process)) && runs(&server) == 3);
     assert_eq!(server.command(&["restart", "shop"]).code, Some(0));

@@ -131,7 +131,10 @@ fn one_that_takes_too_long_is_killed_and_one_whose_server_stops_lets_nothing_boo
     let killed: Vec<_> = killed(&outputs).into_iter().filter(|(child, _)| *child == gate).collect();
     assert_eq!(killed.first().zip(killed.last()), Some((&(gate, Kill::Term), &(gate, Kill::Kill))));
     let told = notes(&outputs, Level::Error);
-    assert_eq!(told[0], "app shop: before it boots `one` must succeed: did not end within 30s");
+    assert_eq!(
+        told[0],
+        "app shop: before it boots `one` must succeed: did not end within 30s; `hatchery logs` shows what it had printed"
+    );
     // The process itself has the time of its ready request besides.
     let mut scene = Scene::new(plan.clone());
     end(&mut scene, 0);
