@@ -87,6 +87,7 @@ impl Flags {
 
 /// Runs the server until it is told to stop.
 pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failure> {
+    master::heed_only_ends();
     let Arguments { config, file, control, flags } = arguments;
     let mut identity = locate::here();
     let mut found = None;

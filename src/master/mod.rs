@@ -104,6 +104,7 @@ use touch::Touch;
 use upgrade::Upgrade;
 
 pub use resume::{is_upgrade, put_back};
+pub(crate) use signals::heed_only_ends;
 
 /// Reads the configuration, from the file if there is one; the error is for the operator.
 pub type Load = Box<dyn Fn(Option<&Path>) -> Result<Config, String>>;

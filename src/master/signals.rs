@@ -18,20 +18,22 @@ use std::time::Duration;
 /// Children that are taken in before the loop looks at everything else.
 const REAPED_A_TURN: usize = 64;
 
+/// What means something to a master that runs, and nothing to one that starts.
+const ORDERS: [i32; 5] =
+    [signals::SIGHUP, signals::SIGTTIN, signals::SIGTTOU, signals::SIGUSR1, signals::SIGUSR2];
+
 /// Catches what the master reacts to.
 pub(super) fn catch() -> io::Result<Signals> {
-    let meant = [
-        signals::SIGCHLD,
-        signals::SIGHUP,
-        signals::SIGINT,
-        signals::SIGQUIT,
-        signals::SIGTERM,
-        signals::SIGTTIN,
-        signals::SIGTTOU,
-        signals::SIGUSR1,
-        signals::SIGUSR2,
-    ];
-    Signals::new(&[&meant[..], &signals::STRAY].concat())
+    let ends = [signals::SIGCHLD, signals::SIGINT, signals::SIGQUIT, signals::SIGTERM];
+    Signals::new(&[&ends[..], &ORDERS, &signals::STRAY].concat())
+}
+
+/// A start that has not come to [`catch`] yet is ended by what asks it to, and by nothing else. One in place of another
+/// program has all signals blocked and must miss none.
+pub(crate) fn heed_only_ends() {
+    if !super::is_upgrade() {
+        signals::ignore(&[&ORDERS[..], &signals::STRAY].concat());
+    }
 }
 
 impl Master {

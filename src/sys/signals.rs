@@ -73,6 +73,11 @@ pub(crate) fn heed_broken_pipes() {
     set(SIGPIPE, libc::SIG_DFL);
 }
 
+/// Has these do nothing until they are caught.
+pub(crate) fn ignore(signals: &[i32]) {
+    signals.iter().for_each(|signal| set(*signal, libc::SIG_IGN));
+}
+
 /// A saved signal mask.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mask(libc::sigset_t);

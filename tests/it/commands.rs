@@ -900,3 +900,24 @@ fn status_tells_of_every_child_what_became_of_the_one_before() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_start_is_ended_by_no_signal_that_means_something_later() {
+    use nix::sys::signal::{Signal, kill};
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let mut command = Command::new(crate::harness::binary());
+    command.args(["run", "-c", "/dev/stdin"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = command.spawn().unwrap();
+    let mut file = run.stdin.take().unwrap();
+    // More than a pipe holds: it is being read.
+    file.write_all(&[b' '; 128 * 1024]).unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(run.id()).unwrap());
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGTTIN, Signal::SIGALRM] {
+        kill(pid, signal).unwrap();
+    }
+    file.write_all(b"(sites: oops)").unwrap();
+    drop(file);
+    let ended = run.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+}
