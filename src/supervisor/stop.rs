@@ -83,8 +83,11 @@ impl Supervisor {
         let graceful = !stop.fast;
         let living = self.positions(|state| state.process().is_some());
         if graceful && !living.is_empty() {
-            let text = format!("{} processes did not leave in time and are killed", living.len());
-            self.note(Level::Warn, text);
+            let who = match living.len() {
+                1 => "1 process did not leave in time and is killed",
+                many => &format!("{many} processes did not leave in time and are killed"),
+            };
+            self.note(Level::Warn, who.to_owned());
         }
         living.into_iter().for_each(|position| self.order(position, Event::KillNow, now));
     }
