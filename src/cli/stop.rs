@@ -1,8 +1,8 @@
 //! `hatchery stop`.
 
 use super::locate::Master;
-use super::{Failure, names, print, told};
-use crate::control::command::{Request, Response};
+use super::{Failure, names, told};
+use crate::control::command::Request;
 use crate::master::control;
 use crate::sys::clock;
 use crate::sys::pidfd;
@@ -35,27 +35,18 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     }
     // Also where it lives in another pid namespace and counts its processes differently.
     let process = control::connect(&found.path).and_then(|(_, peer)| pidfd::open(peer.pid));
-    match found.ask(&Request::Stop { fast: arguments.fast })? {
-        Response::Done { .. } => {}
-        Response::Failed { text } => return Err(Failure::Failed(text)),
-        Response::Status(_) | Response::Logs { .. } | Response::Asked { .. } => {
-            return Err(Failure::Failed("the master answered another question".to_owned()));
-        }
-    }
-    // Without a pidfd its end cannot be waited for; it is stopping all the same.
-    let text = if process.is_ok_and(|process| wait(&process)) { "stopped\n" } else { "stopping\n" };
-    print(text)
+    let response = found.ask(&Request::Stop { fast: arguments.fast })?;
+    // It answers when nothing is left but to end itself. Without a pidfd that cannot be waited for.
+    process.iter().for_each(wait);
+    told(response)
 }
 
 /// Until the process has ended; the master bounds that itself.
-fn wait(process: &OwnedFd) -> bool {
-    loop {
+fn wait(process: &OwnedFd) {
+    let ended = || {
         let mut set = Set::new();
         set.add(process.as_fd(), (), Interest::READ);
-        match set.wait(clock::now(), None) {
-            Ok(ready) if ready.is_empty() => {}
-            Ok(_) => return true,
-            Err(_) => return false,
-        }
-    }
+        set.wait(clock::now(), None).map_or(true, |ready| !ready.is_empty())
+    };
+    while !ended() {}
 }

@@ -26,14 +26,16 @@ impl Master {
         self.clear_up(&name, role, output, now);
     }
 
-    /// The server has stopped: says what is still there; whether anything is.
-    pub(super) fn tell_left_behind(&self) -> bool {
-        let left = || self.children.values().filter(|child| child.is_given_up() && child.id != Id::Trial);
-        for Child { process, held, .. } in left() {
-            let (name, pid, why) = (&held.name, process.pid, reason(process.pid));
-            log::error!(target: "hatchery", "left behind: {name} (process {pid}), which does not die: {why}");
-        }
-        left().next().is_some()
+    /// The server has stopped: says what is still there, and returns it.
+    pub(super) fn tell_left_behind(&self) -> Vec<String> {
+        let left = self.children.values().filter(|child| child.is_given_up() && child.id != Id::Trial);
+        left.map(|Child { process, held, .. }| {
+            let who = format!("{} (process {})", held.name, process.pid);
+            let why = reason(process.pid);
+            log::error!(target: "hatchery", "left behind: {who}, which does not die: {why}");
+            who
+        })
+        .collect()
     }
 }
 

@@ -76,6 +76,8 @@ enum Awaited {
     End,
     /// Lines of the log.
     Lines,
+    /// The end of the master.
+    Stop,
 }
 
 impl Awaited {
@@ -86,6 +88,7 @@ impl Awaited {
             | Request::StopOne { .. }
             | Request::StartOne { .. } => Self::End,
             Request::Logs { wait: true, .. } => Self::Lines,
+            Request::Stop { .. } => Self::Stop,
             _ => Self::Short,
         }
     }
@@ -262,6 +265,15 @@ impl Control {
     /// Whether a client still waits for its answer.
     pub(super) fn waits(&self, ticket: Ticket) -> bool {
         self.clients.contains_key(&ticket.0)
+    }
+
+    /// Answers those who wait for the end of the master.
+    pub(super) fn answer_stops(&mut self, response: &Response, now: Time) {
+        let is_stop = |client: &Client| matches!(client.state, ClientState::Waiting(Awaited::Stop));
+        let waiting = self.clients.iter().filter(|(_, client)| is_stop(client)).map(|(number, _)| *number);
+        for number in waiting.collect::<Vec<_>>() {
+            self.answer(Ticket(number), response, now);
+        }
     }
 
     /// Answers a client, if it is still there.

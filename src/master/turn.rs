@@ -24,9 +24,20 @@ impl Master {
             let waited_for = |child: &Child| matches!(child.role, Role::Template(_) | Role::Trial);
             let is_idle = self.scheduler.is_idle() && !self.children.values().any(waited_for);
             if let Some(code) = self.exit.filter(|_| is_idle) {
-                let code = if self.tell_left_behind() { 1 } else { code };
+                let left = self.tell_left_behind();
                 log::info!(target: "hatchery", "stopped");
-                return Ok(code);
+                return Ok(match &*left {
+                    [] => {
+                        self.control
+                            .answer_stops(&Response::Done { text: "stopped".to_owned() }, clock::now());
+                        code
+                    }
+                    _ => {
+                        let text = format!("stopped, but for what does not die: {}", left.join(", "));
+                        self.control.answer_stops(&Response::Failed { text }, clock::now());
+                        1
+                    }
+                });
             }
             let ready = self.wait(clock::now())?;
             let now = clock::now();
@@ -198,7 +209,7 @@ impl Master {
             }
             Request::Stop { fast } => {
                 self.hasten(fast, now);
-                self.supervisor.on(Input::Stop { ticket, fast }, now);
+                self.supervisor.on(Input::Stop { fast }, now);
             }
         }
     }

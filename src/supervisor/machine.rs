@@ -140,7 +140,7 @@ impl Supervisor {
             Input::Reload { ticket, wait, prove } => self.on_reload(Some((ticket, wait)), prove),
             Input::StopOne { ticket, name } => self.on_stop_one(ticket, &name),
             Input::StartOne { ticket, name } => self.on_start_one(ticket, &name),
-            Input::Stop { ticket, fast } => self.on_stop(ticket, fast, now),
+            Input::Stop { fast } => self.stop(fast, now),
         }
         self.settle(now);
     }

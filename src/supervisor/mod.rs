@@ -334,10 +334,8 @@ pub enum Input {
         /// Name of the pool.
         name: String,
     },
-    /// `stop` over the control socket; answered at once.
+    /// `stop` over the control socket; the master answers at its end.
     Stop {
-        /// Who asks.
-        ticket: Ticket,
         /// Do not wait for running requests.
         fast: bool,
     },

@@ -4,7 +4,7 @@
 use super::machine::{Mode, Supervisor};
 use super::pool::{Pool, is_new, is_relief};
 use super::slot::{DRAIN_GRACE, Event, State};
-use super::{Level, Output, PoolIndex, Ticket};
+use super::{Level, Output, PoolIndex};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -44,12 +44,6 @@ impl Stop {
 }
 
 impl Supervisor {
-    /// `stop` over the control socket.
-    pub(super) fn on_stop(&mut self, ticket: Ticket, fast: bool, now: Time) {
-        self.tell(Output::Answer { ticket, result: Ok("stopping".to_owned()) });
-        self.stop(fast, now);
-    }
-
     /// A first order stops gracefully, unless it is fast; a second one is fast.
     pub(super) fn stop(&mut self, fast: bool, now: Time) {
         match &self.mode {

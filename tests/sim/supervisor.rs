@@ -537,13 +537,11 @@ impl World {
                 fast
             }
             2 => {
-                let ticket = self.ticket();
-                self.on(Input::Stop { ticket, fast: false });
+                self.on(Input::Stop { fast: false });
                 bound
             }
             3 => {
-                let ticket = self.ticket();
-                self.on(Input::Stop { ticket, fast: true });
+                self.on(Input::Stop { fast: true });
                 fast
             }
             _ => {

@@ -95,7 +95,10 @@ fn a_stop_leaves_behind_what_its_tracer_does_not_let_go() {
     let second = tracer(&second);
     let (app, run) = (server.ready("traced")[0].pid, server.job("run").running[0]);
     let stopped = server.command(&["stop"]);
-    assert_eq!((stopped.code, stopped.stdout.as_str()), (Some(0), "stopped\n"));
+    let told = format!(
+        "hatchery: stopped, but for what does not die: app traced 0 (process {app}), cron run (process {run})"
+    );
+    assert_eq!((stopped.code, stopped.stderr.trim_end()), (Some(1), &*told));
     for (name, pid, by) in [("app traced 0", app, &first), ("cron run", run, &second)] {
         let by = by.0.pid;
         let said = format!(
