@@ -272,7 +272,9 @@ fn show_pools(pools: &[PoolStatus], page: &mut Page) {
 /// A pool in one line, after its name.
 fn unit(pool: &PoolStatus) -> String {
     let (least, most) = pool.processes;
-    let wanted = if least == most { least.to_string() } else { format!("{least}-{most}") };
+    // What is stopped has no use for a range.
+    let fixed = least == most || pool.state == "stopped";
+    let wanted = if fixed { most.to_string() } else { format!("{least}-{most}") };
     let ready = pool.children.iter().filter(|child| child.state == "ready").count();
     let processes = pool.children.iter().map(|child| child.rss_bytes);
     let memory: u64 = processes.chain(pool.templates.iter().map(|template| template.rss_bytes)).sum();

@@ -39,6 +39,10 @@ impl Supervisor {
     /// `start NAME`.
     pub(super) fn on_start_one(&mut self, ticket: Ticket, name: &str) {
         let result = match self.commanded(name) {
+            Ok(at) if self.pools.get(at).is_some_and(Pool::is_workers) => Err(Err(
+                "workers are not started or stopped by name; `hatchery scale workers N` sets how many there are"
+                    .to_owned(),
+            )),
             Ok(at) => self.start_one(at).map(|()| at),
             Err(text) => Err(Err(text)),
         };

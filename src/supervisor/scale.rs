@@ -152,6 +152,11 @@ impl Supervisor {
                 self.halt(at);
                 return Ok(format!("{label}: stopped, until the next reload"));
             }
+            0 if pool.stopped.is_some() => {
+                return Ok(format!(
+                    "{label}: stays stopped by hand, until `hatchery start {name}` or a reload"
+                ));
+            }
             0 => "asleep until wanted",
             1 => "1 process",
             _ => &format!("{count} processes"),

@@ -166,6 +166,10 @@ fn an_app_that_is_stopped_by_hand_drains_and_wakes_for_nobody_until_it_is_starte
         let hint = "app shop is stopped by hand; `hatchery start shop` starts it";
         assert_eq!(refused, [(2, Err(hint.to_owned()))]);
 
+        let stays = "app shop: stays stopped by hand, until `hatchery start shop` or a reload";
+        assert_eq!(scale(&mut scene, "shop", 0).0, Ok(stays.to_owned()));
+        assert_eq!(scene.pool(1).state(None), PoolState::Stopped);
+
         let outputs = start_one(&mut scene, "shop");
         assert_eq!(spawned(&outputs).len(), min as usize);
         if min == 0 {
@@ -263,7 +267,9 @@ fn neither_the_workers_nor_a_name_that_is_none_is_stopped_or_started() {
         let answers = answers(&stop_one(&mut scene, name));
         assert!(matches!(&answers[..], [(3, Err(told))] if told.starts_with(text)), "{answers:?}");
     }
-    assert_eq!(answers(&start_one(&mut scene, "workers")), [(4, Ok("worker was not stopped".to_owned()))]);
+    let hint =
+        "workers are not started or stopped by name; `hatchery scale workers N` sets how many there are";
+    assert_eq!(answers(&start_one(&mut scene, "workers")), [(4, Err(hint.to_owned()))]);
     assert!(matches!(&answers(&start_one(&mut scene, "shopp"))[..], [(4, Err(_))]));
     assert_eq!((scene.pool(0), scene.mode()), (&before, "running"));
 }
