@@ -280,7 +280,8 @@ fn enter(directory: &CStr) -> io::Result<()> {
     if unsafe { libc::chdir(directory.as_ptr()) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Tries the candidates; the most telling error counts (execvp(3): EACCES beats ENOENT). Async-signal-safe.
+/// Tries the candidates; the most telling error counts (execvp(3): EACCES beats ENOENT), but where one of many is in a
+/// directory that cannot be entered it is as good as missing. Async-signal-safe.
 fn execute(
     program: &Program,
     arguments: &[*const libc::c_char],
@@ -293,11 +294,18 @@ fn execute(
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => {}
+            Some(libc::EACCES) if program.candidates.len() > 1 && !is_there(candidate) => {}
             Some(libc::EACCES) => denied = Some(error),
             _ => return (LaunchStep::Execute, error),
         }
     }
     (LaunchStep::Execute, denied.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOENT)))
+}
+
+/// Async-signal-safe.
+fn is_there(path: &CStr) -> bool {
+    // SAFETY: a NUL-terminated string that lives on.
+    unsafe { libc::access(path.as_ptr(), libc::F_OK) == 0 }
 }
 
 /// Puts `sources` at 0, 1, 2, …: first all of them out of the way, so that none overwrites another.

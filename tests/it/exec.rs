@@ -180,6 +180,23 @@ fn run_as_nobody(setup: &Setup, arguments: &[&str]) -> Output {
 }
 
 #[test]
+fn a_program_that_is_nowhere_is_told_so_where_a_directory_of_the_path_is_closed() {
+    let setup = configured("");
+    let closed = setup.directory.write("closed/there", "");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(closed.parent().unwrap(), std::fs::Permissions::from_mode(0o000)).unwrap();
+    let program = binary();
+    let words: Vec<&str> = as_nobody().iter().copied().chain(program.to_str()).collect();
+    let path = format!("{}:/usr/bin:/bin", closed.parent().unwrap().display());
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).args(["exec", "shop", "--", "pyton"]).env("PATH", path);
+    let refused = command.current_dir(setup.directory.path()).output().unwrap();
+    std::fs::set_permissions(closed.parent().unwrap(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("it was looked for in") && !said.contains("denied"), "{said}");
+}
+
+#[test]
 fn a_file_with_variables_that_is_for_root_alone_sends_its_user_to_root() {
     let ours = nix::unistd::geteuid();
     let user = if ours.is_root() { 65534.into() } else { ours };
