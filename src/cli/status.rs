@@ -257,8 +257,8 @@ fn show_pools(pools: &[PoolStatus], page: &mut Page) {
     };
     let width = pools.iter().map(|pool| name(pool).chars().count()).max().unwrap_or(0);
     let _ = writeln!(page.text, "{:width$}  state     processes     memory", "unit");
-    for pool in pools {
-        if page.look.verbose {
+    for (number, pool) in pools.into_iter().enumerate() {
+        if page.look.verbose && number > 0 {
             page.text.push('\n');
         }
         let unit = format!("{:width$}  {}", name(pool), text::line(&unit(pool)));
@@ -611,9 +611,9 @@ upstreams
     #[test]
     fn one_unit_is_shown_alone_and_an_unknown_one_is_told_what_there_is() {
         for (name, first) in [
-            ("shop", "unit      state     processes     memory\n\napp shop  failed"),
-            ("workers", "unit     state     processes     memory\n\nworkers  ready"),
-            ("worker", "unit     state     processes     memory\n\nworkers  ready"),
+            ("shop", "unit      state     processes     memory\napp shop  failed"),
+            ("workers", "unit     state     processes     memory\nworkers  ready"),
+            ("worker", "unit     state     processes     memory\nworkers  ready"),
             ("mail", "cron\n  mail  at "),
             ("api", "upstreams\n  api  10.0.0.1:80\n"),
         ] {

@@ -2,7 +2,7 @@
 
 use super::locate::Master;
 use super::{Failure, names, told};
-use crate::control::command::Request;
+use crate::control::command::{Request, Response};
 use crate::master::control;
 use crate::sys::clock;
 use crate::sys::pidfd;
@@ -37,7 +37,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let process = control::connect(&found.path).and_then(|(_, peer)| pidfd::open(peer.pid));
     let response = found.ask(&Request::Stop { fast: arguments.fast })?;
     // It answers when nothing is left but to end itself. Without a pidfd that cannot be waited for.
-    process.iter().for_each(wait);
+    if matches!(response, Response::Done { .. }) {
+        process.iter().for_each(wait);
+    }
     told(response)
 }
 
