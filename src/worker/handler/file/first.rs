@@ -75,14 +75,18 @@ pub(super) enum Seen {
 /// A name that was looked up, or the number of the error.
 type Name = Result<(Metadata, Seen), i32>;
 
-/// What is known for one request.
+/// What is known for one request; nothing of most.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
-    root: RefCell<Option<io::Result<Replaced>>>,
-    names: RefCell<HashMap<Vec<u8>, Name>>,
-    manifest: RefCell<Option<Contents>>,
-    has_manifest: std::cell::Cell<bool>,
-    listing: RefCell<Option<io::Result<Vec<u8>>>>,
+pub(crate) struct Known(RefCell<Option<Box<Brought>>>);
+
+/// What jobs have brought.
+#[derive(Debug, Default)]
+struct Brought {
+    root: Option<io::Result<Replaced>>,
+    names: HashMap<Vec<u8>, Name>,
+    manifest: Option<Contents>,
+    has_manifest: bool,
+    listing: Option<io::Result<Vec<u8>>>,
 }
 
 impl std::fmt::Debug for Lookup {
@@ -94,45 +98,51 @@ impl std::fmt::Debug for Lookup {
 impl Known {
     /// Takes in what a job has brought.
     pub(crate) fn add(&self, looked: Looked) {
+        let mut known = self.0.borrow_mut();
+        let brought = known.get_or_insert_default();
         match looked.0 {
-            What::Root(opened) => *self.root.borrow_mut() = Some(opened),
+            What::Root(opened) => brought.root = Some(opened),
             What::Name(path, result) => {
                 let seen = result.map(|(metadata, found)| (metadata, Seen::of(found)));
                 let seen = seen.map_err(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32));
-                self.names.borrow_mut().insert(path, seen);
+                brought.names.insert(path, seen);
             }
             What::Manifest(contents) => {
-                *self.manifest.borrow_mut() = Some(contents);
-                self.has_manifest.set(true);
+                brought.manifest = Some(contents);
+                brought.has_manifest = true;
             }
-            What::Listing(made) => *self.listing.borrow_mut() = Some(made),
+            What::Listing(made) => brought.listing = Some(made),
         }
+    }
+
+    fn take<T>(&self, of: impl FnOnce(&mut Brought) -> Option<T>) -> Option<T> {
+        of(self.0.borrow_mut().as_mut()?)
     }
 
     /// The root, opened, once.
     pub(super) fn take_root(&self) -> Option<io::Result<Replaced>> {
-        self.root.borrow_mut().take()
+        self.take(|brought| brought.root.take())
     }
 
     /// What a name is, if it was looked up.
     pub(super) fn name(&self, path: &[u8]) -> Option<io::Result<(Metadata, Seen)>> {
-        let names = self.names.borrow();
-        Some(names.get(path)?.clone().map_err(io::Error::from_raw_os_error))
+        let known = self.0.borrow();
+        Some(known.as_ref()?.names.get(path)?.clone().map_err(io::Error::from_raw_os_error))
     }
 
     /// Whether the manifest was read for this request.
     pub(super) fn has_manifest(&self) -> bool {
-        self.has_manifest.get()
+        self.0.borrow().as_ref().is_some_and(|brought| brought.has_manifest)
     }
 
     /// It, once.
     pub(super) fn take_manifest(&self) -> Option<Contents> {
-        self.manifest.borrow_mut().take()
+        self.take(|brought| brought.manifest.take())
     }
 
     /// The listing, once.
     pub(super) fn take_listing(&self) -> Option<io::Result<Vec<u8>>> {
-        self.listing.borrow_mut().take()
+        self.take(|brought| brought.listing.take())
     }
 }
 
