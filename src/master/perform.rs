@@ -331,6 +331,7 @@ impl Master {
         let Some(candidate) = self.candidate.take() else { return };
         logger::set_level(candidate.config.log.level);
         self.current = candidate;
+        self.roots_refused = None;
         self.current.listening.iter().for_each(Listening::settle_access);
         self.control.settle_access(self.current.config.control.as_ref());
         self.touch.follow(&self.current.config.touch_reload, now);

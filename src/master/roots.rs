@@ -84,7 +84,9 @@ impl Master {
         }
         self.roots_seen = Some(now);
         let roots = Roots::of(&self.current.config);
-        if self.current.roots.replaced(&roots).next().is_none() {
+        // Workers go on to say so of one that was refused, and to judge is to look at many names.
+        if self.roots_refused.as_ref() == Some(&roots) || self.current.roots.replaced(&roots).next().is_none()
+        {
             return;
         }
         if self.supervisor.mode() != "running" {
@@ -94,9 +96,8 @@ impl Master {
         let served = self.current.roots.kept(&roots);
         let judgement = publish::judge(&self.current.config, &served, &Disk);
         let then = self.current.roots.then(&roots, &judgement.closed);
-        if let Some(problem) = judgement.refused.first()
-            && self.roots_refused.replace(roots.clone()) != Some(roots)
-        {
+        if let Some(problem) = judgement.refused.first() {
+            self.roots_refused = Some(roots);
             log::error!(target: "hatchery", "the workers keep the static root that was replaced: {problem}");
         }
         let Some(path) = self.current.roots.replaced(&then).next() else { return };
