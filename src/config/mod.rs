@@ -14,6 +14,7 @@ mod app;
 pub(crate) mod boot;
 pub(crate) mod check;
 mod control;
+pub(crate) mod credentials;
 mod cronjob;
 mod daemon;
 pub(crate) mod env_file;

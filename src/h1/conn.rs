@@ -35,9 +35,9 @@ mod reading;
 mod timers;
 
 use super::chunked::{self, Decoder};
-use super::encode::{self, Common, Connection, Framing};
+use super::encode::{self, Connection, Framing};
 use super::parse::Scan;
-use super::{End, Event, Settings, Wants};
+use super::{Common, End, Event, Settings, Wants};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Refusal;
 use crate::http::{BodyLength, ResponseHead, Status, Version};
@@ -355,7 +355,7 @@ impl Conn {
         let connection = match (self.exchange.persist, version) {
             (false, _) => Connection::Close,
             (true, Version::Http10) => Connection::KeepAlive,
-            (true, Version::Http11) => Connection::Unsaid,
+            (true, Version::Http11 | Version::Http2) => Connection::Unsaid,
         };
         self.will_write();
         Some((framing, connection))

@@ -1,6 +1,7 @@
 //! Response heads onto the wire (RFC 9112 §4, §6).
 
 use crate::http::ResponseHead;
+use crate::http::serving::Common;
 
 /// How the body after a head is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,21 +23,6 @@ pub(crate) enum Connection {
     KeepAlive,
     /// `close`.
     Close,
-}
-
-/// What every response says besides its own.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Common<'a> {
-    /// Value of the Date field (RFC 9110 §6.6.1), made once a second by the caller.
-    pub(crate) date: &'a [u8],
-    /// Name and value of the field with the id of the request. One of that name that the response has is sent instead.
-    pub(crate) id: Option<(&'a str, &'a [u8])>,
-}
-
-impl<'a> From<&'a str> for Common<'a> {
-    fn from(date: &'a str) -> Self {
-        Self { date: date.as_bytes(), id: None }
-    }
 }
 
 impl Common<'_> {

@@ -4,8 +4,15 @@
 use std::ffi::{CString, OsString};
 
 /// Bytes that are wiped out in the end. They must not grow: what a vector leaves behind by that stays.
-#[derive(Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secret(pub(crate) Vec<u8>);
+
+/// Its length only.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
 
 impl Drop for Secret {
     fn drop(&mut self) {

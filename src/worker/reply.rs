@@ -11,9 +11,9 @@
 use super::context::Context;
 use super::id::RequestId;
 use crate::buf::Segment;
-use crate::h1::encode::Common;
 use crate::h1::{self, Prepared};
 use crate::http::fault::Refusal;
+use crate::http::serving::Common;
 use crate::http::{BodyLength, ResponseHead, Status};
 
 /// See the module.

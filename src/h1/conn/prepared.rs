@@ -2,9 +2,9 @@
 
 use super::{Conn, Writing};
 use crate::buf::Segment;
-use crate::h1::encode::Common;
 use crate::h1::{Prepared, encode};
 use crate::http::BodyLength;
+use crate::http::serving::Common;
 use crate::timer::Time;
 
 /// A body up to here is copied behind its head: one buffer and one plain write are cheaper than two.

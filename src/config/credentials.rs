@@ -1,0 +1,73 @@
+//! What a worker needs for TLS at one moment, as the master gives it: at the fork, and anew, as a whole, whenever a part
+//! of it has changed. Plain data: nothing here knows a library. It holds private keys, so it is never logged.
+
+use crate::sys::secret::Secret;
+
+/// Everything of one generation of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    /// Counts the changes; what is older than what a worker has is not taken.
+    pub(crate) serial: u64,
+    /// In the order of the file: of several that fit a client and a name, the first is taken.
+    pub(crate) certificates: Vec<Certificate>,
+    /// Who may sign what clients show, by site.
+    pub(crate) authorities: Vec<Authorities>,
+    /// The newest first: it makes tickets, the others are still taken.
+    pub(crate) tickets: Vec<TicketKey>,
+    /// Questions of certificate authorities that are to be answered now.
+    pub(crate) challenges: Vec<Challenge>,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Certificate {
+    /// Index of the site in the configuration.
+    pub(crate) site: usize,
+    /// DER, the site's own first.
+    pub(crate) chain: Vec<Vec<u8>>,
+    /// PKCS#8, PKCS#1 or SEC1, in DER.
+    pub(crate) key: Secret,
+    /// A response of the authority that is stapled (RFC 6960), in DER.
+    pub(crate) ocsp: Option<Vec<u8>>,
+}
+
+/// Authorities that may sign the certificates of a site's clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Authorities {
+    /// Index of the site in the configuration.
+    pub(crate) site: usize,
+    /// DER.
+    pub(crate) certificates: Vec<Vec<u8>>,
+}
+
+/// A key that session tickets are sealed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TicketKey {
+    /// Stands before each ticket, so that the key is found.
+    pub(crate) name: [u8; 16],
+    /// Of AES-256-GCM.
+    pub(crate) key: Secret,
+}
+
+/// What is answered to a certificate authority that wants to see that a name is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Challenge {
+    /// `/.well-known/acme-challenge/TOKEN` on that name (RFC 8555 §8.3).
+    Http {
+        /// In lower case.
+        name: String,
+        /// Last part of the path.
+        token: String,
+        /// The answer.
+        authorization: String,
+    },
+    /// A handshake for that name with the protocol `acme-tls/1` (RFC 8737).
+    Alpn {
+        /// In lower case.
+        name: String,
+        /// DER.
+        certificate: Vec<u8>,
+        /// PKCS#8 in DER.
+        key: Secret,
+    },
+}
