@@ -7,12 +7,12 @@
 //!  L5  main.rs   cli/
 //!  L4  master/ ---- never import each other ---- worker/
 //!  L3  event/ (the only user of mio)          config/
-//!  L2  cores, pure:  supervisor/ cron/ dispatch/ h1/ gateway/ route/ policy/ balance/ accesslog/
+//!  L2  cores, pure:  supervisor/ cron/ dispatch/ h1/ h2/ gateway/ route/ policy/ balance/ accesslog/
 //!  L1  vocabulary, pure data:  http/  control/
 //!  L0  buf/  slab/  timer/ (pure)              sys/ (syscalls; imported by L3 to L5)
 //! ```
 //!
-//! Arrows go down only. L2 cores do not import each other, except `gateway → h1`. Cores decide and never do I/O;
+//! Arrows go down only. L2 cores do not import each other, except `gateway → h1` and `h2 → h1`. Cores decide and never do I/O;
 //! shells (`worker/`, `master/`, `event/`) do I/O and never decide; `sys` is the only place with `unsafe`.
 //! `tests/it/layers.rs` enforces this.
 //!
@@ -124,6 +124,7 @@ pub(crate) mod cron;
 pub mod dispatch;
 pub mod gateway;
 pub mod h1;
+pub mod h2;
 pub mod policy;
 pub(crate) mod route;
 pub mod supervisor;

@@ -53,6 +53,7 @@ const LAYERS: &[(&str, u8, bool)] = &[
 /// Imports within a layer that are part of the table. `sys` speaks in the types of the pure folders beside it.
 const SIDEWAYS: &[(&str, &str)] = &[
     ("gateway", "h1"),
+    ("h2", "h1"),
     ("filter", "cache"),
     ("sys", "timer"),
     ("sys", "buf"),

@@ -1,0 +1,34 @@
+//! HTTP/2 (RFC 9113), the server's side of a connection. Pure: no socket, no clock, no log.
+
+mod conn;
+
+pub use conn::Conn;
+
+/// Number of a stream; odd, of the client.
+pub type StreamId = u32;
+
+/// What every client of HTTP/2 sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Limits of HTTP/2, beside those of every connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Streams that are open at once; more are refused.
+    pub(crate) streams: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { streams: 128 }
+    }
+}
+
+/// Whether what a client sends begins with the preface; `None` while that cannot be told.
+#[must_use]
+pub fn is_preface(bytes: &[u8]) -> Option<bool> {
+    let length = bytes.len().min(PREFACE.len());
+    match (bytes.get(..length) == PREFACE.get(..length), length == PREFACE.len()) {
+        (true, false) => None,
+        (same, _) => Some(same),
+    }
+}
