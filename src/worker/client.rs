@@ -1,31 +1,28 @@
-//! A client connection: its stream, its protocol state and the exchange that runs on it. [`Client::drive`] is the only
-//! caller of `wants`: it works while what the stream can do and what the protocol wants have something in common.
+//! A client connection: its stream, and the protocol that is spoken over it with the exchanges that run. [`Client::drive`] is
+//! the only caller of `wants`: it works while what the stream can do and what the protocol wants have something in common.
+
+mod http1;
+mod protocol;
 
 use super::client_quota::Counted;
 use super::context::{Context, Timer};
-use super::drive::Drive;
-use super::exchange::{Exchange, Peer};
-use super::owner::Owner;
+use super::exchange::Peer;
 use super::reader;
-use super::reply::{Reply, Tally};
 use super::shortage::Expendable;
-use super::stream::{Stream, Trailing};
 use super::transport::Transport;
 use crate::event::{Read, Readiness, Source};
-use crate::h1::{self, End, Event};
-use crate::http::fault::{Fault, Refusal};
+use crate::http::fault::Refusal;
+use crate::http::serving::End;
 use crate::slab::{Key, Slab};
 use crate::timer::{Time, earliest};
+use http1::Http1;
+use protocol::{Connection, Left, Protocol};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 /// Rounds of read, handle, write in one turn before others get theirs.
 const BUDGET: usize = 16;
-
-/// Bytes of a response that are worth a system call of their own.
-const TOGETHER: u64 = 64 * 1024;
 
 /// The answer to connections above the limit.
 const TOO_MANY: Refusal = Refusal {
@@ -39,22 +36,18 @@ const CLOSED: &str =
 
 /// One client connection.
 pub(super) struct Client {
-    transport: Transport,
-    h1: h1::Conn,
-    peer: Peer,
-    phase: Phase,
-    counted: Counted,
-    /// The exchange that runs, or whose response is being written.
-    stream: Option<Box<Stream>>,
-    /// Number of the latest.
-    streams: u32,
-    trailing: Trailing,
-    /// The exchange has no room for more of the request body.
-    paused: bool,
-    /// What waited for others when the client closed its side was asked whether it goes on.
-    asked: bool,
+    wire: Wire,
+    http: Http1,
     /// When a timer wakes this connection; its real deadline is never earlier.
     armed: Option<Time>,
+}
+
+/// The stream to a client, whatever is spoken over it.
+struct Wire {
+    transport: Transport,
+    peer: Peer,
+    counted: Counted,
+    phase: Phase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,29 +93,21 @@ impl Client {
             return Ok(());
         };
         let key = clients.insert_with(|_| Self {
-            transport: Transport::new(fd),
-            h1: h1::Conn::new(Rc::clone(&cx.settings), cx.now),
-            peer: Peer { address, listener },
-            phase: Phase::Open,
-            counted,
-            stream: None,
-            streams: 0,
-            trailing: Trailing::default(),
-            paused: false,
-            asked: false,
+            wire: Wire::new(fd, Peer { address, listener }, counted),
+            http: Http1::new(cx),
             armed: None,
         });
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
-        if let Err(error) = client.transport.watch(&cx.poll, Source::Client(key)) {
+        if let Err(error) = client.wire.transport.watch(&cx.poll, Source::Client(key)) {
             clients.remove(key);
             cx.leave(address, counted);
             return Err(error);
         }
         if counted == Counted::Refused {
-            client.h1.refuse_early(TOO_MANY);
+            client.http.conn.refuse_early(TOO_MANY);
         }
         if draining {
-            client.h1.drain();
+            client.http.conn.drain();
         }
         cx.run_soon(key);
         Ok(())
@@ -130,24 +115,22 @@ impl Client {
 
     /// It is closed and out of the slab.
     pub(super) fn left(self, cx: &mut Context) {
-        cx.leave(self.peer.address, self.counted);
+        cx.leave(self.wire.peer.address, self.wire.counted);
     }
 
     /// Takes note of an event.
     pub(super) fn note(&mut self, readiness: Readiness) {
-        self.transport.note(readiness);
+        self.wire.transport.note(readiness);
     }
 
     /// What had to be read before more is written was read.
     pub(super) fn note_read(&mut self, outcome: reader::Outcome) {
-        self.transport.note_read(outcome, self.h1.out());
+        self.wire.transport.note_read(outcome, self.http.out());
     }
 
     /// What an exchange waited for was read.
     pub(super) fn note_found(&mut self, number: u32, outcome: reader::Outcome) {
-        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.number == number) {
-            stream.exchange.note_read(outcome);
-        }
+        self.http.note_found(number, outcome);
     }
 
     /// A timer has fired: the one that was armed last, or an older one that was to come later and has no meaning any more.
@@ -158,37 +141,34 @@ impl Client {
     /// The worker leaves: no further request after the running one, or after the next if none runs; with `hurry` an
     /// idle connection closes at once, after a last read.
     pub(super) fn drain(&mut self, hurry: bool, now: Time) {
-        self.h1.leave(now);
-        if hurry && self.phase == Phase::Open {
-            self.phase = Phase::Leaving;
+        self.http.leave(now);
+        if hurry && self.wire.phase == Phase::Open {
+            self.wire.phase = Phase::Leaving;
         }
     }
 
     /// Whether this connection can be done without, and when it would end by itself.
     pub(super) fn expendable(&self, now: Time) -> Option<(Expendable, Time)> {
-        let expendable = match self.phase {
+        let expendable = match self.wire.phase {
             Phase::Lingering => Expendable::Lingering,
-            Phase::Open if self.stream.is_none() && self.h1.is_kept() => Expendable::Idle,
-            Phase::Open if self.stream.is_none() && self.h1.awaits_head() => {
-                Expendable::silent(self.h1.silence(now))?
-            }
-            Phase::Open | Phase::Leaving | Phase::GivenUp | Phase::Closed => return None,
+            Phase::Open => self.http.expendable(now)?,
+            Phase::Leaving | Phase::GivenUp | Phase::Closed => return None,
         };
         Some((expendable, self.deadline()?))
     }
 
     /// Its descriptor is needed: it waits no longer.
     pub(super) fn give_up(&mut self, now: Time) {
-        self.h1.stop_lingering();
-        self.h1.leave(now);
-        if self.phase == Phase::Open {
-            self.phase = Phase::GivenUp;
+        self.http.stop_lingering();
+        self.http.leave(now);
+        if self.wire.phase == Phase::Open {
+            self.wire.phase = Phase::GivenUp;
         }
     }
 
     /// What still runs is broken off.
     pub(super) fn cut(&mut self) {
-        self.h1.abort();
+        self.http.abort();
     }
 
     /// Sets a timer if the deadline has moved to before what is armed.
@@ -203,237 +183,122 @@ impl Client {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let own = earliest(self.h1.deadline(), self.transport.deadline());
-        earliest(own, self.stream.as_ref().and_then(|stream| stream.exchange.deadline()))
+        earliest(self.http.deadline(), self.wire.transport.deadline())
     }
 
     /// Works until nothing more can be done now, the budget is used up or the connection is over.
     pub(super) fn drive(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
-        if self.phase == Phase::Closed {
+        if self.wire.phase == Phase::Closed {
             return DriveEnd::Closed;
         }
-        if let Some(why) = self.h1.turn(cx.now)
-            && let Some(stream) = self.trailing.first().or(self.stream.as_deref_mut())
-        {
-            stream.exchange.note(Fault::Abandoned(why), "", cx);
-        }
+        self.wire.drive(&mut self.http, key, cx)
+    }
+}
+
+impl Wire {
+    fn new(fd: OwnedFd, peer: Peer, counted: Counted) -> Self {
+        Self { transport: Transport::new(fd), peer, counted, phase: Phase::Open }
+    }
+
+    fn drive(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
+        http.turn(cx);
         self.transport.turn(cx.now);
         for _ in 0..BUDGET {
-            let Ok(read) = self.read(cx) else { return self.lost(key, cx) };
-            let handled = self.handle(key, cx) | self.advance(key, cx);
-            let Ok(written) = self.write(key, cx) else { return self.broken(key, cx) };
-            self.log_if_done(cx);
-            match self.h1.end() {
+            let Ok(read) = self.read(http, cx) else { return self.lost(http, key, cx) };
+            let handled = http.handle(self.connection(key), cx);
+            let Ok(written) = self.write(http, key, cx) else { return self.broken(http, key, cx) };
+            http.log_done(self.transport.written(), cx);
+            match http.end() {
                 End::Open => {}
-                End::Linger => self.linger(cx),
-                End::Close => return self.close(key, cx),
-                End::Abort => return self.broken(key, cx),
+                End::Linger => self.linger(http, cx),
+                End::Close => return self.close(http, key, cx),
+                End::Abort => return self.broken(http, key, cx),
             }
             if !(read || handled || written) {
-                return self.rest(key, cx);
+                return self.rest(http, key, cx);
             }
         }
         DriveEnd::Again
     }
 
     /// Nothing more can be done now.
-    fn rest(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
-        let wants = self.h1.wants();
+    fn rest(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
+        let wants = http.wants();
         debug_assert!(!(wants.read && self.transport.readable()), "idle although there is something to read");
         debug_assert!(
             !(wants.write && self.transport.writable()),
             "idle although there is something to write"
         );
         let unused = match self.phase {
-            Phase::Leaving => self.stream.is_none() && self.h1.is_idle(),
-            Phase::GivenUp => self.stream.is_none() && self.h1.awaits_head(),
+            Phase::Leaving => http.is_unused(false),
+            Phase::GivenUp => http.is_unused(true),
             Phase::Open | Phase::Lingering | Phase::Closed => false,
         };
         if unused {
-            return self.close(key, cx);
+            return self.close(http, key, cx);
         }
-        if self.transport.is_gone() && self.h1.has_ended() {
-            return self.lost(key, cx);
+        if self.transport.is_gone() && http.has_ended() {
+            return self.lost(http, key, cx);
         }
-        if self.has_left(key, cx) {
-            // What has begun is broken off, as the protocol can show it; what has not is nothing.
-            let nothing = self.h1.end() == End::Open && self.h1.waiting().is_empty();
-            return if nothing { self.close(key, cx) } else { DriveEnd::Again };
+        if !self.transport.read_closed() || cx.config.limits.half_close {
+            return DriveEnd::Idle;
         }
-        DriveEnd::Idle
+        match http.client_left(self.connection(key), cx) {
+            Left::Nothing => DriveEnd::Idle,
+            Left::Unanswered => self.close(http, key, cx),
+            Left::BrokenOff => DriveEnd::Again,
+        }
     }
 
-    /// Whether the client has closed its side, and what runs is given up for that: a stream without end at any time, what waits
-    /// for others only where it runs when nothing more waits to be written. Requests that came whole before and begin later
-    /// are answered, until a write fails.
-    fn has_left(&mut self, key: Key, cx: &mut Context) -> bool {
-        if !self.transport.read_closed() || self.is_over() || cx.config.limits.half_close {
-            return false;
-        }
-        let nothing_waits = self.h1.waiting().is_empty();
-        let first = nothing_waits && !self.asked;
-        self.asked |= nothing_waits;
-        let mut left = false;
-        self.with_exchange(key, cx, |exchange, drive| left = exchange.client_left(first, drive));
-        left
+    fn connection(&self, client: Key) -> Connection {
+        Connection { client, peer: self.peer, written: self.transport.written() }
     }
 
     /// The client has reset the connection: nothing can be written any more.
-    fn lost(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
-        self.with_exchange(key, cx, Exchange::client_lost);
-        self.broken(key, cx)
+    fn lost(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
+        http.client_lost(self.connection(key), cx);
+        self.broken(http, key, cx)
     }
 
-    fn read(&mut self, cx: &mut Context) -> io::Result<bool> {
-        if !(self.transport.readable() && self.h1.wants().read) {
+    fn read(&mut self, http: &mut impl Protocol, cx: &mut Context) -> io::Result<bool> {
+        if !(self.transport.readable() && http.wants().read) {
             return Ok(false);
         }
         match self.transport.read(&mut cx.scratch)? {
-            Read::Bytes(count) => self.h1.feed(cx.scratch.get(..count).unwrap_or_default(), cx.now),
-            Read::Eof => self.h1.eof(cx.now),
+            Read::Bytes(count) => http.feed(cx.scratch.get(..count).unwrap_or_default(), cx.now),
+            Read::Eof => http.eof(cx.now),
             Read::Blocked => return Ok(false),
         }
         Ok(true)
     }
 
-    /// Takes what the protocol has understood.
-    fn handle(&mut self, key: Key, cx: &mut Context) -> bool {
-        let mut any = false;
-        loop {
-            // Back-pressure on a request body: the protocol keeps a little and then stops reading.
-            let full = self.stream.as_ref().is_some_and(|stream| !stream.exchange.wants_body());
-            if !full && std::mem::replace(&mut self.paused, full) {
-                self.h1.resume(cx.now);
-            }
-            self.paused = full;
-            if full || (self.trailing.is_full() && self.is_over()) {
-                break;
-            }
-            let Some(event) = self.h1.poll() else { break };
-            any = true;
-            match event {
-                Event::Request(request) => {
-                    self.open_stream(cx);
-                    self.with_exchange(key, cx, |exchange, drive| exchange.begin(request, drive));
-                }
-                Event::Body(bytes) => {
-                    self.with_exchange(key, cx, |exchange, drive| exchange.on_body(bytes, drive));
-                }
-                Event::BodyEnd => self.with_exchange(key, cx, Exchange::on_body_end),
-                Event::Refused(refusal) => {
-                    if self.is_over() {
-                        self.open_stream(cx);
-                    }
-                    let line = self.h1.take_refused();
-                    self.with_exchange(key, cx, |exchange, drive| exchange.on_refused(refusal, line, drive));
-                }
-                Event::Gone => {
-                    self.cancel(key, cx);
-                    self.h1.abort();
-                }
-            }
-        }
-        any
-    }
-
-    /// No exchange runs, though the response of the latest may wait to be written.
-    fn is_over(&self) -> bool {
-        self.stream.as_ref().is_none_or(|stream| stream.exchange.is_sent())
-    }
-
-    /// The exchange before it is over, but for what of its response waits to be written.
-    fn open_stream(&mut self, cx: &mut Context) {
-        if let Some(stream) = self.stream.take() {
-            let end = self.transport.written().saturating_add(self.h1.waiting().len());
-            self.trailing.push(stream, end, cx);
-        }
-        self.streams = self.streams.wrapping_add(1);
-        let exchange = Exchange::new(self.peer, cx);
-        self.stream = Some(Box::new(Stream { number: self.streams, exchange, tally: Tally::default() }));
-    }
-
-    fn with_exchange(
-        &mut self,
-        client: Key,
-        cx: &mut Context,
-        act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
-    ) {
-        let Some(stream) = &mut self.stream else { return };
-        let Stream { number, exchange, tally } = &mut **stream;
-        let config = Rc::clone(&cx.config);
-        let owner = Owner { client, stream: *number };
-        let reply = Reply::new(&mut self.h1, tally, self.transport.written(), exchange.id());
-        act(exchange, &mut Drive { owner, reply, config: &config, cx });
-    }
-
-    /// Moves the exchange on as far as it goes, or until enough waits to be written: the head of a response, what is
-    /// there of its body and its end leave together.
-    fn advance(&mut self, key: Key, cx: &mut Context) -> bool {
-        if self.is_over() {
-            return false;
-        }
-        let mut steps = 0;
-        self.with_exchange(key, cx, |exchange, drive| {
-            while steps < BUDGET && exchange.advance(drive) {
-                steps += 1;
-                if drive.reply.waiting() >= TOGETHER {
-                    break;
-                }
-            }
-        });
-        steps > 0
-    }
-
-    fn write(&mut self, key: Key, cx: &mut Context) -> io::Result<bool> {
-        if !(self.transport.writable() && self.h1.wants().write) {
+    fn write(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> io::Result<bool> {
+        if !(self.transport.writable() && http.wants().write) {
             return Ok(false);
         }
-        let gets_on = self.transport.write(self.h1.out(), key, cx)?;
+        let gets_on = self.transport.write(http.out(), key, cx)?;
         if gets_on {
-            self.h1.wrote(cx.now);
+            http.wrote(cx.now);
         }
         Ok(gets_on)
     }
 
-    /// A response whose last byte was written is over: log it, once.
-    fn log_if_done(&mut self, cx: &mut Context) {
-        self.trailing.written(self.transport.written(), cx);
-        if self.stream.is_some() && self.is_over() && self.h1.waiting().is_empty() {
-            self.finish_log(cx);
-        }
-    }
-
-    /// Nothing more is written of any response: logs what has not been.
-    fn finish_log(&mut self, cx: &mut Context) {
-        let written = self.transport.written();
-        self.trailing.finish(written, cx);
-        if let Some(stream) = self.stream.take() {
-            stream.log(written, cx);
-        }
-    }
-
-    /// The client has gone: what runs for it is given up, or finishes without it.
-    fn cancel(&mut self, key: Key, cx: &mut Context) {
-        self.with_exchange(key, cx, Exchange::cancel);
-        self.finish_log(cx);
-    }
-
-    fn close(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
-        self.cancel(key, cx);
+    fn close(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
+        http.cancel(self.connection(key), cx);
         self.transport.end(key, cx);
         self.phase = Phase::Closed;
         DriveEnd::Closed
     }
 
     /// The socket failed, or the response cannot be completed: the client must not take it for complete.
-    fn broken(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
+    fn broken(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
         self.transport.reset_on_close();
-        self.close(key, cx)
+        self.close(http, key, cx)
     }
 
-    fn linger(&mut self, cx: &mut Context) {
+    fn linger(&mut self, http: &mut impl Protocol, cx: &mut Context) {
         if self.phase != Phase::Lingering {
-            self.finish_log(cx);
+            http.log_all(self.transport.written(), cx);
             self.transport.shut_write();
             self.phase = Phase::Lingering;
         }

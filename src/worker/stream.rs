@@ -29,8 +29,6 @@ impl Stream {
 pub(super) struct Trailing {
     /// With where each ends in all that is written over the connection.
     streams: VecDeque<(u64, Box<Stream>)>,
-    /// Bytes that they keep.
-    kept: usize,
 }
 
 impl Trailing {
@@ -39,13 +37,12 @@ impl Trailing {
         if !cx.report.is_on(stream.exchange.site()) {
             return stream.log(end, cx);
         }
-        self.kept = self.kept.saturating_add(stream.exchange.size());
         self.streams.push_back((end, stream));
     }
 
     /// Whether they keep as much as they may.
     pub(super) fn is_full(&self) -> bool {
-        self.kept >= MOST
+        self.streams.iter().map(|(_, stream)| stream.exchange.size()).sum::<usize>() >= MOST
     }
 
     /// So many bytes were written: logs those that are over.
@@ -66,7 +63,6 @@ impl Trailing {
 
     fn pop(&mut self, written: u64, cx: &mut Context) {
         let Some((_, stream)) = self.streams.pop_front() else { return };
-        self.kept = self.kept.saturating_sub(stream.exchange.size());
         stream.log(written, cx);
     }
 

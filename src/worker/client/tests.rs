@@ -13,6 +13,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -173,7 +174,7 @@ fn a_client_that_pipelines_and_does_not_read_is_served_as_much_as_may_be_kept() 
         rest = &rest[count..];
         bench.drive();
     }
-    let served = bench.client().streams as usize;
+    let served = bench.client().http.streams as usize;
     assert!((KEPT / HEAD..=KEPT / HEAD + 2).contains(&served), "{served} requests are kept");
     assert!(!rest.is_empty());
 
@@ -207,7 +208,7 @@ fn the_end_of_a_large_file_waits_for_as_long_as_the_client_takes_something() {
     let long = bench.worker.cx.settings.body_timeout;
     let mut got = 0;
     while got < 100_000 {
-        let waiting = bench.client().h1.waiting().len();
+        let waiting = bench.client().http.conn.waiting().len();
         assert!(0 < waiting && waiting < 16 << 10, "{waiting} bytes wait");
         let now = bench.worker.cx.now;
         assert!(bench.client().deadline().unwrap() <= now.after(Duration::from_millis(50)));
@@ -220,7 +221,7 @@ fn the_end_of_a_large_file_waits_for_as_long_as_the_client_takes_something() {
     bench.drive();
     let end = bench.answered();
     assert!(end.len() < 16 << 10 && got + rest.len() + end.len() > LARGE, "{} bytes at the end", end.len());
-    assert!(end.bytes().all(|byte| byte == b'1') && bench.client().h1.is_kept());
+    assert!(end.bytes().all(|byte| byte == b'1') && bench.client().http.conn.is_kept());
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn a_client_that_leaves_a_large_file_unread_is_given_up() {
     let mut bench = holding("unread");
     let (long, step) = (bench.worker.cx.settings.body_timeout, Duration::from_millis(40));
     let begun = bench.worker.cx.now;
-    while bench.client().phase == Phase::Open {
+    while bench.client().wire.phase == Phase::Open {
         bench.worker.cx.now = bench.worker.cx.now.after(step);
         bench.drive();
         assert!(bench.worker.cx.now.since(begun) <= long + step, "looking takes no time away");
@@ -244,7 +245,7 @@ fn a_large_file_that_changes_before_its_end_is_broken_off() {
     let got = bench.answered();
     bench.worker.cx.now = bench.worker.cx.now.after(Duration::from_millis(50));
     bench.drive();
-    assert_eq!(bench.client().phase, Phase::Closed);
+    assert_eq!(bench.client().wire.phase, Phase::Closed);
     assert!(bench.peer.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
     assert!(got.starts_with("HTTP/1.1 200 ") && got.len() < LARGE);
 }

@@ -1,0 +1,255 @@
+//! HTTP/1: one exchange at a time, and those before it whose responses wait to be written.
+
+use super::BUDGET;
+use super::protocol::{Connection, Left, Protocol};
+use crate::buf::Queue;
+use crate::h1;
+use crate::http::fault::Fault;
+use crate::http::serving::{End, Event, Wants};
+use crate::timer::{Time, earliest};
+use crate::worker::context::Context;
+use crate::worker::drive::Drive;
+use crate::worker::exchange::Exchange;
+use crate::worker::owner::Owner;
+use crate::worker::reader;
+use crate::worker::reply::{Reply, Tally};
+use crate::worker::shortage::Expendable;
+use crate::worker::stream::{Stream, Trailing};
+use std::rc::Rc;
+
+/// Bytes of a response that are worth a system call of their own.
+const TOGETHER: u64 = 64 * 1024;
+
+/// See the module.
+pub(super) struct Http1 {
+    pub(super) conn: h1::Conn,
+    /// The exchange that runs, or whose response is being written.
+    stream: Option<Box<Stream>>,
+    /// Number of the latest.
+    pub(super) streams: u32,
+    trailing: Trailing,
+    /// The exchange has no room for more of the request body.
+    paused: bool,
+    /// What waited for others when the client closed its side was asked whether it goes on.
+    asked: bool,
+}
+
+impl Http1 {
+    pub(super) fn new(cx: &Context) -> Self {
+        Self {
+            conn: h1::Conn::new(Rc::clone(&cx.settings), cx.now),
+            stream: None,
+            streams: 0,
+            trailing: Trailing::default(),
+            paused: false,
+            asked: false,
+        }
+    }
+
+    /// Takes what the protocol has understood.
+    fn take_events(&mut self, connection: Connection, cx: &mut Context) -> bool {
+        let mut any = false;
+        loop {
+            // Back-pressure on a request body: the protocol keeps a little and then stops reading.
+            let full = self.stream.as_ref().is_some_and(|stream| !stream.exchange.wants_body());
+            if !full && std::mem::replace(&mut self.paused, full) {
+                self.conn.resume(cx.now);
+            }
+            self.paused = full;
+            if full || (self.trailing.is_full() && self.is_over()) {
+                break;
+            }
+            let Some(event) = self.conn.poll() else { break };
+            any = true;
+            match event {
+                Event::Request(request) => {
+                    self.open_stream(connection, cx);
+                    self.with_exchange(connection, cx, |exchange, drive| exchange.begin(request, drive));
+                }
+                Event::Body(bytes) => {
+                    self.with_exchange(connection, cx, |exchange, drive| exchange.on_body(bytes, drive));
+                }
+                Event::BodyEnd => self.with_exchange(connection, cx, Exchange::on_body_end),
+                Event::Refused(refusal) => {
+                    if self.is_over() {
+                        self.open_stream(connection, cx);
+                    }
+                    let line = self.conn.take_refused();
+                    self.with_exchange(connection, cx, |exchange, drive| {
+                        exchange.on_refused(refusal, line, drive);
+                    });
+                }
+                Event::Gone => {
+                    self.cancel(connection, cx);
+                    self.conn.abort();
+                }
+            }
+        }
+        any
+    }
+
+    /// No exchange runs, though the response of the latest may wait to be written.
+    fn is_over(&self) -> bool {
+        self.stream.as_ref().is_none_or(|stream| stream.exchange.is_sent())
+    }
+
+    /// The exchange before it is over, but for what of its response waits to be written.
+    fn open_stream(&mut self, connection: Connection, cx: &mut Context) {
+        if let Some(stream) = self.stream.take() {
+            let end = connection.written.saturating_add(self.conn.waiting().len());
+            self.trailing.push(stream, end, cx);
+        }
+        self.streams = self.streams.wrapping_add(1);
+        let exchange = Exchange::new(connection.peer, cx);
+        self.stream = Some(Box::new(Stream { number: self.streams, exchange, tally: Tally::default() }));
+    }
+
+    fn with_exchange(
+        &mut self,
+        connection: Connection,
+        cx: &mut Context,
+        act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
+    ) {
+        let Some(stream) = &mut self.stream else { return };
+        let Stream { number, exchange, tally } = &mut **stream;
+        let config = Rc::clone(&cx.config);
+        let owner = Owner { client: connection.client, stream: *number };
+        let reply = Reply::new(&mut self.conn, tally, connection.written, exchange.id());
+        act(exchange, &mut Drive { owner, reply, config: &config, cx });
+    }
+
+    /// Moves the exchange on as far as it goes, or until enough waits to be written: the head of a response, what is
+    /// there of its body and its end leave together.
+    fn advance(&mut self, connection: Connection, cx: &mut Context) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        let mut steps = 0;
+        self.with_exchange(connection, cx, |exchange, drive| {
+            while steps < BUDGET && exchange.advance(drive) {
+                steps += 1;
+                if drive.reply.waiting() >= TOGETHER {
+                    break;
+                }
+            }
+        });
+        steps > 0
+    }
+}
+
+impl Protocol for Http1 {
+    fn turn(&mut self, cx: &mut Context) {
+        if let Some(why) = self.conn.turn(cx.now)
+            && let Some(stream) = self.trailing.first().or(self.stream.as_deref_mut())
+        {
+            stream.exchange.note(Fault::Abandoned(why), "", cx);
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], now: Time) {
+        self.conn.feed(bytes, now);
+    }
+
+    fn eof(&mut self, now: Time) {
+        self.conn.eof(now);
+    }
+
+    fn handle(&mut self, connection: Connection, cx: &mut Context) -> bool {
+        self.take_events(connection, cx) | self.advance(connection, cx)
+    }
+
+    fn out(&mut self) -> &mut Queue {
+        self.conn.out()
+    }
+
+    fn wrote(&mut self, now: Time) {
+        self.conn.wrote(now);
+    }
+
+    fn wants(&self) -> Wants {
+        self.conn.wants()
+    }
+
+    fn end(&self) -> End {
+        self.conn.end()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        earliest(self.conn.deadline(), self.stream.as_ref().and_then(|stream| stream.exchange.deadline()))
+    }
+
+    /// A response whose last byte was written is over: log it, once.
+    fn log_done(&mut self, written: u64, cx: &mut Context) {
+        self.trailing.written(written, cx);
+        if self.stream.is_some() && self.is_over() && self.conn.waiting().is_empty() {
+            self.log_all(written, cx);
+        }
+    }
+
+    fn log_all(&mut self, written: u64, cx: &mut Context) {
+        self.trailing.finish(written, cx);
+        if let Some(stream) = self.stream.take() {
+            stream.log(written, cx);
+        }
+    }
+
+    fn cancel(&mut self, connection: Connection, cx: &mut Context) {
+        self.with_exchange(connection, cx, Exchange::cancel);
+        self.log_all(connection.written, cx);
+    }
+
+    fn client_lost(&mut self, connection: Connection, cx: &mut Context) {
+        self.with_exchange(connection, cx, Exchange::client_lost);
+    }
+
+    fn client_left(&mut self, connection: Connection, cx: &mut Context) -> Left {
+        if self.is_over() {
+            return Left::Nothing;
+        }
+        let nothing_waits = self.conn.waiting().is_empty();
+        let first = nothing_waits && !self.asked;
+        self.asked |= nothing_waits;
+        let mut left = false;
+        self.with_exchange(connection, cx, |exchange, drive| left = exchange.client_left(first, drive));
+        match (left, self.conn.end() == End::Open && self.conn.waiting().is_empty()) {
+            (false, _) => Left::Nothing,
+            (true, true) => Left::Unanswered,
+            (true, false) => Left::BrokenOff,
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.conn.has_ended()
+    }
+
+    fn is_unused(&self, hasty: bool) -> bool {
+        self.stream.is_none() && if hasty { self.conn.awaits_head() } else { self.conn.is_idle() }
+    }
+
+    fn expendable(&self, now: Time) -> Option<Expendable> {
+        match () {
+            () if self.stream.is_some() => None,
+            () if self.conn.is_kept() => Some(Expendable::Idle),
+            () if self.conn.awaits_head() => Expendable::silent(self.conn.silence(now)),
+            () => None,
+        }
+    }
+
+    fn note_found(&mut self, number: u32, outcome: reader::Outcome) {
+        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.number == number) {
+            stream.exchange.note_read(outcome);
+        }
+    }
+
+    fn leave(&mut self, now: Time) {
+        self.conn.leave(now);
+    }
+
+    fn stop_lingering(&mut self) {
+        self.conn.stop_lingering();
+    }
+
+    fn abort(&mut self) {
+        self.conn.abort();
+    }
+}
