@@ -9,10 +9,11 @@ use crate::config::{self, Source};
 use crate::gateway::{self, Protocol, http1, params};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{Conn, End, Event, Request, Settings};
+use crate::h2::hpack::{self, Outcome as List};
 use crate::http::fault::Refusal;
 use crate::http::forwarded::Origin;
 use crate::http::range::{self, Ranges};
-use crate::http::{BodyLength, Method, ResponseHead, target};
+use crate::http::{BodyLength, Method, ResponseHead, Status, target};
 use crate::timer::Time;
 use std::collections::BTreeSet;
 use std::io;
@@ -23,7 +24,7 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("head", head),
     ("chunked", chunked),
     ("target", target),
@@ -31,6 +32,7 @@ pub const TARGETS: [Target; 7] = [
     ("configuration", configuration),
     ("response", response),
     ("cgi", cgi),
+    ("block", block),
 ];
 
 /// Longer inputs say nothing more, and what is tried byte by byte becomes slow.
@@ -389,4 +391,52 @@ fn receive(mut response: gateway::Response, method: Method, pieces: &[&[u8]]) ->
     assert_ne!(end, "open", "nothing after the end of the stream");
     assert!(!response.reusable(), "a closed connection is used again");
     (heads, body, end, reusable)
+}
+
+/// Blocks of fields of one connection (HPACK), each behind a byte with its length.
+pub fn block(bytes: &[u8]) {
+    let mut rest = bytes.get(..MOST).unwrap_or(bytes);
+    let (mut decoder, mut limited) = (hpack::Decoder::new(), hpack::Decoder::new());
+    let (mut encoder, mut again) = (hpack::Encoder::new(), hpack::Decoder::new());
+    while let Some((length, behind)) = rest.split_first() {
+        let (block, behind) = behind.split_at_checked((*length).into()).unwrap_or((behind, &[]));
+        rest = behind;
+        let fields = list(&mut decoder, block, usize::MAX);
+        let limit = usize::from(*length) * 4;
+        let below = list(&mut limited, block, limit);
+        assert!(decoder.entries().eq(limited.entries()), "another table for a list above the limit");
+        let (Ok((_, fields)), Ok((outcome, below))) = (&fields, &below) else {
+            return assert_eq!(fields.err(), below.err(), "readable above the limit only");
+        };
+        let size = |list: &Vec<Field>| list.iter().map(|(name, value)| name.len() + value.len() + 32).sum();
+        let (size, kept): (usize, usize) = (size(fields), size(below));
+        assert_eq!(*outcome == List::Whole, size <= limit, "{size} of {limit}");
+        assert!(fields.starts_with(below) && kept <= limit, "{kept} of {limit}");
+
+        encoder.resize(u32::from(*length) * 20);
+        let mut wire = Vec::new();
+        let mut written = encoder.block(&mut wire);
+        written.status(Status(200));
+        fields.iter().for_each(|(name, value)| written.field(name, value));
+        let mut lower = vec![(b":status".to_vec(), b"200".to_vec())];
+        lower.extend(fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
+        assert_eq!(
+            list(&mut again, &wire, usize::MAX),
+            Ok((List::Whole, lower)),
+            "others when written again"
+        );
+        assert!(encoder.entries().eq(again.entries()), "tables that are not in step");
+    }
+}
+
+type Field = (Vec<u8>, Vec<u8>);
+
+fn list(
+    decoder: &mut hpack::Decoder,
+    block: &[u8],
+    limit: usize,
+) -> Result<(List, Vec<Field>), hpack::Error> {
+    let mut fields = Vec::new();
+    let outcome = decoder.decode(block, limit, |name, value| fields.push((name.to_vec(), value.to_vec())))?;
+    Ok((outcome, fields))
 }

@@ -1,6 +1,7 @@
 //! HTTP/2 (RFC 9113), the server's side of a connection. Pure: no socket, no clock, no log.
 
 mod conn;
+pub(crate) mod hpack;
 
 pub use conn::Conn;
 

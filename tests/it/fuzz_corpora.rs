@@ -85,3 +85,8 @@ fn response() {
 fn cgi() {
     replay("cgi", 12);
 }
+
+#[test]
+fn block() {
+    replay("block", 25);
+}
