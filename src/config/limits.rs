@@ -4,12 +4,15 @@ use super::located::{Given, Report};
 use super::problem::Complaint;
 use super::walk::{Section, Walk};
 use crate::h1::Settings;
+use crate::h2;
 
 /// Limits of what clients may send (research, web-servers §6.1).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Those of one connection.
     pub(crate) connection: Settings,
+    /// Those of HTTP/2 besides; no streams: it is not spoken.
+    pub(crate) http2: h2::Settings,
     /// Connections of one client address in one worker; no limit (0), 429.
     pub(crate) connections_per_client: u32,
     /// Clients that close their side and go on reading are served like others.
@@ -18,6 +21,9 @@ pub struct Limits {
 
 /// A head is held in memory as one piece.
 const MOST_HEAD: usize = 1 << 20;
+
+/// What a client may have running at once is bounded by this, and no longer by its connections.
+const MOST_STREAMS: u32 = 10_000;
 
 impl Section for Limits {
     fn walk(&mut self, keys: &mut dyn Walk) {
@@ -33,6 +39,7 @@ impl Section for Limits {
         keys.key("body_grace", &mut of.body_grace);
         keys.key("keepalive_timeout", &mut of.keepalive_timeout);
         keys.key("keepalive_requests", &mut of.keepalive_requests);
+        keys.key("streams", &mut self.http2.streams);
         keys.key("connections_per_client", &mut self.connections_per_client);
         keys.key("half_close", &mut self.half_close);
     }
@@ -48,6 +55,10 @@ impl Section for Limits {
         }
         if fields == 0 || fields > 10_000 {
             given.complain(report, Complaint::new("`fields` is out of range", "from 1 to 10000"));
+        }
+        if self.http2.streams > MOST_STREAMS {
+            let hint = "from 1 to 10000, or 0: HTTP/2 is not spoken";
+            given.complain(report, Complaint::new("`streams` is out of range", hint));
         }
     }
 }

@@ -28,8 +28,12 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         }
     }
     forwarded(request, out);
-    let received = if head.version() == Version::Http10 { &b"1.0 hatchery"[..] } else { b"1.1 hatchery" };
-    field(b"Via", &[received], out);
+    let received: &[u8] = match head.version() {
+        Version::Http10 => b"1.0",
+        Version::Http11 => b"1.1",
+        Version::Http2 => b"2.0",
+    };
+    field(b"Via", &[received, b" hatchery"], out);
     if !request.id.is_empty() {
         field(b"X-Request-Id", &[request.id.as_bytes()], out);
     }

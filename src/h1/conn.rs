@@ -225,6 +225,11 @@ impl Conn {
         }
     }
 
+    /// What was fed and not taken yet.
+    pub(crate) fn input(&self) -> &[u8] {
+        &self.input
+    }
+
     /// The next event; `None` if more input, output or time is needed.
     pub fn poll(&mut self) -> Option<Event> {
         match self.notice.take() {

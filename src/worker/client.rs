@@ -2,6 +2,7 @@
 //! the only caller of `wants`: it works while what the stream can do and what the protocol wants have something in common.
 
 mod http1;
+mod http2;
 mod protocol;
 
 use super::client_quota::Counted;
@@ -11,11 +12,13 @@ use super::reader;
 use super::shortage::Expendable;
 use super::transport::Transport;
 use crate::event::{Read, Readiness, Source};
+use crate::h2;
 use crate::http::fault::Refusal;
 use crate::http::serving::End;
 use crate::slab::{Key, Slab};
 use crate::timer::{Time, earliest};
 use http1::Http1;
+use http2::Http2;
 use protocol::{Connection, Left, Protocol};
 use std::io;
 use std::net::SocketAddr;
@@ -37,9 +40,36 @@ const CLOSED: &str =
 /// One client connection.
 pub(super) struct Client {
     wire: Wire,
-    http: Http1,
+    http: Http,
     /// When a timer wakes this connection; its real deadline is never earlier.
     armed: Option<Time>,
+}
+
+/// What a client speaks.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most clients speak HTTP/1, whose requests are to cost no second allocation"
+)]
+enum Http {
+    /// Also until it is known.
+    H1(Http1),
+    H2(Box<Http2>),
+}
+
+impl Http {
+    fn face(&self) -> &dyn Protocol {
+        match self {
+            Self::H1(http) => http,
+            Self::H2(http) => &**http,
+        }
+    }
+
+    fn face_mut(&mut self) -> &mut dyn Protocol {
+        match self {
+            Self::H1(http) => http,
+            Self::H2(http) => &mut **http,
+        }
+    }
 }
 
 /// The stream to a client, whatever is spoken over it.
@@ -48,6 +78,8 @@ struct Wire {
     peer: Peer,
     counted: Counted,
     phase: Phase,
+    /// It is not known yet what is spoken.
+    fresh: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +124,18 @@ impl Client {
             cx.note(log::Level::Info, CLOSED, format_args!("{CLOSED}"));
             return Ok(());
         };
+        let mut http = Http1::new(cx);
+        let mut fresh = cx.http2.streams > 0;
+        if counted == Counted::Refused {
+            http.conn.refuse_early(TOO_MANY);
+            fresh = false;
+        }
+        if draining {
+            http.conn.drain();
+        }
         let key = clients.insert_with(|_| Self {
-            wire: Wire::new(fd, Peer { address, listener }, counted),
-            http: Http1::new(cx),
+            wire: Wire::new(fd, Peer { address, listener }, counted, fresh),
+            http: Http::H1(http),
             armed: None,
         });
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
@@ -102,12 +143,6 @@ impl Client {
             clients.remove(key);
             cx.leave(address, counted);
             return Err(error);
-        }
-        if counted == Counted::Refused {
-            client.http.conn.refuse_early(TOO_MANY);
-        }
-        if draining {
-            client.http.conn.drain();
         }
         cx.run_soon(key);
         Ok(())
@@ -125,12 +160,19 @@ impl Client {
 
     /// What had to be read before more is written was read.
     pub(super) fn note_read(&mut self, outcome: reader::Outcome) {
-        self.wire.transport.note_read(outcome, self.http.out());
+        self.wire.transport.note_read(outcome, self.http.face_mut().out());
     }
 
     /// What an exchange waited for was read.
     pub(super) fn note_found(&mut self, number: u32, outcome: reader::Outcome) {
-        self.http.note_found(number, outcome);
+        self.http.face_mut().note_found(number, outcome);
+    }
+
+    /// An exchange can go on.
+    pub(super) fn wake(&mut self, number: u32) {
+        if let Http::H2(http) = &mut self.http {
+            http.wake(number);
+        }
     }
 
     /// A timer has fired: the one that was armed last, or an older one that was to come later and has no meaning any more.
@@ -141,7 +183,7 @@ impl Client {
     /// The worker leaves: no further request after the running one, or after the next if none runs; with `hurry` an
     /// idle connection closes at once, after a last read.
     pub(super) fn drain(&mut self, hurry: bool, now: Time) {
-        self.http.leave(now);
+        self.http.face_mut().leave(now);
         if hurry && self.wire.phase == Phase::Open {
             self.wire.phase = Phase::Leaving;
         }
@@ -151,7 +193,7 @@ impl Client {
     pub(super) fn expendable(&self, now: Time) -> Option<(Expendable, Time)> {
         let expendable = match self.wire.phase {
             Phase::Lingering => Expendable::Lingering,
-            Phase::Open => self.http.expendable(now)?,
+            Phase::Open => self.http.face().expendable(now)?,
             Phase::Leaving | Phase::GivenUp | Phase::Closed => return None,
         };
         Some((expendable, self.deadline()?))
@@ -159,8 +201,8 @@ impl Client {
 
     /// Its descriptor is needed: it waits no longer.
     pub(super) fn give_up(&mut self, now: Time) {
-        self.http.stop_lingering();
-        self.http.leave(now);
+        self.http.face_mut().stop_lingering();
+        self.http.face_mut().leave(now);
         if self.wire.phase == Phase::Open {
             self.wire.phase = Phase::GivenUp;
         }
@@ -168,7 +210,7 @@ impl Client {
 
     /// What still runs is broken off.
     pub(super) fn cut(&mut self) {
-        self.http.abort();
+        self.http.face_mut().abort();
     }
 
     /// Sets a timer if the deadline has moved to before what is armed.
@@ -183,7 +225,7 @@ impl Client {
     }
 
     fn deadline(&self) -> Option<Time> {
-        earliest(self.http.deadline(), self.wire.transport.deadline())
+        earliest(self.http.face().deadline(), self.wire.transport.deadline())
     }
 
     /// Works until nothing more can be done now, the budget is used up or the connection is over.
@@ -191,16 +233,46 @@ impl Client {
         if self.wire.phase == Phase::Closed {
             return DriveEnd::Closed;
         }
-        self.wire.drive(&mut self.http, key, cx)
+        if self.wire.fresh {
+            match self.listen(cx) {
+                Ok(true) => self.wire.fresh = false,
+                Ok(false) => return DriveEnd::Idle,
+                Err(_) => return self.wire.lost(self.http.face_mut(), key, cx),
+            }
+        }
+        match &mut self.http {
+            Http::H1(http) => self.wire.drive(http, key, cx),
+            Http::H2(http) => self.wire.drive(&mut **http, key, cx),
+        }
+    }
+
+    /// Reads until it is known what is spoken, or until there is no more time for that; whether it is known. What does not
+    /// begin like HTTP/2 is taken for HTTP/1.
+    fn listen(&mut self, cx: &mut Context) -> io::Result<bool> {
+        let Http::H1(http) = &mut self.http else { return Ok(true) };
+        loop {
+            let read = self.wire.read(http, cx)?;
+            match h2::is_preface(http.conn.input()) {
+                Some(true) => break,
+                Some(false) => return Ok(true),
+                None if read && !http.has_ended() => {}
+                None => {
+                    let late = http.deadline().is_some_and(|deadline| deadline <= cx.now);
+                    return Ok(late || http.has_ended() || self.wire.phase != Phase::Open);
+                }
+            }
+        }
+        self.http = Http::H2(Box::new(Http2::new(http.conn.input(), false, cx)));
+        Ok(true)
     }
 }
 
 impl Wire {
-    fn new(fd: OwnedFd, peer: Peer, counted: Counted) -> Self {
-        Self { transport: Transport::new(fd), peer, counted, phase: Phase::Open }
+    fn new(fd: OwnedFd, peer: Peer, counted: Counted, fresh: bool) -> Self {
+        Self { transport: Transport::new(fd), peer, counted, phase: Phase::Open, fresh }
     }
 
-    fn drive(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
+    fn drive(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> DriveEnd {
         http.turn(cx);
         self.transport.turn(cx.now);
         for _ in 0..BUDGET {
@@ -222,7 +294,7 @@ impl Wire {
     }
 
     /// Nothing more can be done now.
-    fn rest(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
+    fn rest(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> DriveEnd {
         let wants = http.wants();
         debug_assert!(!(wants.read && self.transport.readable()), "idle although there is something to read");
         debug_assert!(
@@ -255,12 +327,12 @@ impl Wire {
     }
 
     /// The client has reset the connection: nothing can be written any more.
-    fn lost(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
+    fn lost(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> DriveEnd {
         http.client_lost(self.connection(key), cx);
         self.broken(http, key, cx)
     }
 
-    fn read(&mut self, http: &mut impl Protocol, cx: &mut Context) -> io::Result<bool> {
+    fn read(&mut self, http: &mut (impl Protocol + ?Sized), cx: &mut Context) -> io::Result<bool> {
         if !(self.transport.readable() && http.wants().read) {
             return Ok(false);
         }
@@ -272,7 +344,7 @@ impl Wire {
         Ok(true)
     }
 
-    fn write(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> io::Result<bool> {
+    fn write(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> io::Result<bool> {
         if !(self.transport.writable() && http.wants().write) {
             return Ok(false);
         }
@@ -283,7 +355,7 @@ impl Wire {
         Ok(gets_on)
     }
 
-    fn close(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
+    fn close(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> DriveEnd {
         http.cancel(self.connection(key), cx);
         self.transport.end(key, cx);
         self.phase = Phase::Closed;
@@ -291,12 +363,12 @@ impl Wire {
     }
 
     /// The socket failed, or the response cannot be completed: the client must not take it for complete.
-    fn broken(&mut self, http: &mut impl Protocol, key: Key, cx: &mut Context) -> DriveEnd {
+    fn broken(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> DriveEnd {
         self.transport.reset_on_close();
         self.close(http, key, cx)
     }
 
-    fn linger(&mut self, http: &mut impl Protocol, cx: &mut Context) {
+    fn linger(&mut self, http: &mut (impl Protocol + ?Sized), cx: &mut Context) {
         if self.phase != Phase::Lingering {
             http.log_all(self.transport.written(), cx);
             self.transport.shut_write();

@@ -25,7 +25,7 @@ use crate::slab::Key;
 use crate::sys::carried::Carried;
 use crate::sys::{clock, fd, messages, seqpacket};
 use crate::timer::{Time, Timers, Wall, earliest};
-use crate::{h1, route};
+use crate::{h1, h2, route};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -57,6 +57,7 @@ const READ_SIZE: usize = 64 * 1024;
 pub(super) struct Context {
     pub(super) config: Rc<Config>,
     pub(super) settings: Rc<h1::Settings>,
+    pub(super) http2: Rc<h2::Settings>,
     pub(super) table: route::Table,
     /// Read once a turn.
     pub(super) now: Time,
@@ -65,8 +66,8 @@ pub(super) struct Context {
     pub(super) date: ImfDate,
     pub(super) poll: Poll,
     pub(super) timers: Timers<Timer>,
-    /// Clients to drive in this turn, or in the next if they come up while this one runs.
-    pub(super) runnable: VecDeque<Key>,
+    /// Whose clients to drive in this turn, or in the next if they come up while this one runs.
+    pub(super) runnable: VecDeque<Owner>,
     pub(super) links: Links,
     pub(super) apps: Apps,
     pub(super) servers: Servers,
@@ -147,8 +148,10 @@ impl Context {
         let now = clock::now();
         let wall = clock::wall();
         let (settings, table) = (Rc::new(config.limits.connection.clone()), route_table(&config));
+        let http2 = Rc::new(config.limits.http2.clone());
         Ok(Self {
             settings,
+            http2,
             table,
             now,
             wall,
@@ -375,7 +378,7 @@ impl Context {
 
     /// Drives a client in this turn or the next.
     pub(super) fn run_soon(&mut self, key: Key) {
-        self.runnable.push_back(key);
+        self.runnable.push_back(Owner::none_of(key));
     }
 
     /// An id for a new exchange, 16 hexadecimal digits.

@@ -1,8 +1,8 @@
 //! A worker: one process, one event loop, all bytes of its clients and of the upstreams it talks to.
 //!
 //! ```text
-//!  client ═► transport ═► h1::Conn ══════════► exchange ─► route ─► handler: file │ fixed │ app │ proxy
-//!  client ◄═ transport ◄═ h1::Conn ◄═ reply ◄══════════════════════════ head + body segments
+//!  client ═► transport ═► h1│h2::Conn ═════════► exchange ─► route ─► handler: file │ fixed │ app │ proxy
+//!  client ◄═ transport ◄═ h1│h2::Conn ◄═ reply ◄═════════════════════════ head + body segments
 //! ```
 //!
 //! One turn: **poll** (until the next deadline; stale keys are skipped) → **expire** → **accept** → **run** each
@@ -145,11 +145,11 @@ impl Worker {
             Source::Client(key) => {
                 if let Some(client) = clients.get_mut(key) {
                     client.note(readiness);
-                    runnable.push_back(key);
+                    runnable.push_back(Owner::none_of(key));
                 }
             }
             Source::Link(key) => match links.note(key, readiness) {
-                Some(Some(owner)) => runnable.push_back(owner.client),
+                Some(Some(owner)) => runnable.push_back(owner),
                 Some(None) => loose.push(key),
                 None => {}
             },
@@ -204,8 +204,15 @@ impl Worker {
     }
 
     fn run_clients(&mut self) {
-        for _ in 0..self.cx.runnable.len() {
-            let Some(key) = self.cx.runnable.pop_front() else { break };
+        let due = self.cx.runnable.len();
+        // All before the first is driven, so that what they answer leaves together.
+        for owner in self.cx.runnable.iter().filter(|owner| owner.stream > 0) {
+            if let Some(client) = self.clients.get_mut(owner.client) {
+                client.wake(owner.stream);
+            }
+        }
+        for _ in 0..due {
+            let Some(Owner { client: key, .. }) = self.cx.runnable.pop_front() else { break };
             let Some(client) = self.clients.get_mut(key) else { continue };
             match client.drive(key, &mut self.cx) {
                 DriveEnd::Again => self.cx.run_soon(key),

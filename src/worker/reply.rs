@@ -12,18 +12,30 @@ use super::context::Context;
 use super::id::RequestId;
 use crate::buf::Segment;
 use crate::h1::{self, Prepared};
+use crate::h2::{self, StreamId};
 use crate::http::fault::Refusal;
 use crate::http::serving::Common;
 use crate::http::{BodyLength, ResponseHead, Status};
 
 /// See the module.
 pub(super) struct Reply<'a> {
-    h1: &'a mut h1::Conn,
+    door: Door<'a>,
     tally: &'a mut Tally,
-    /// Bytes that the transport has written since the connection began.
-    written: u64,
     /// Of the request.
     id: [u8; RequestId::DIGITS],
+}
+
+/// What the response leaves by.
+pub(super) enum Door<'a> {
+    H1 {
+        conn: &'a mut h1::Conn,
+        /// Bytes that the transport has written since the connection began.
+        written: u64,
+    },
+    H2 {
+        conn: &'a mut h2::Conn,
+        stream: StreamId,
+    },
 }
 
 /// What was given to the connection of one response.
@@ -35,7 +47,7 @@ pub(super) struct Tally {
     announced: BodyLength,
     /// Bytes of the body.
     given: u64,
-    /// How many bytes leave over the connection before them.
+    /// How many bytes leave over the connection before them, of HTTP/1.
     before: u64,
 }
 
@@ -71,9 +83,9 @@ impl Tally {
 }
 
 impl<'a> Reply<'a> {
-    /// To the request of that id, over a connection of which so many bytes were written already.
-    pub(super) fn new(h1: &'a mut h1::Conn, tally: &'a mut Tally, written: u64, id: RequestId) -> Self {
-        Self { h1, tally, written, id: id.digits() }
+    /// To the request of that id.
+    pub(super) fn new(door: Door<'a>, tally: &'a mut Tally, id: RequestId) -> Self {
+        Self { door, tally, id: id.digits() }
     }
 
     /// What it has given so far.
@@ -91,56 +103,89 @@ impl<'a> Reply<'a> {
     /// # Errors
     /// 413, to be answered.
     pub(super) fn bound_request(&mut self, max: u64) -> Result<(), Refusal> {
-        self.h1.limit_body(max)
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.limit_body(max),
+            Door::H2 { conn, stream } => conn.limit_body(*stream, max),
+        }
     }
 
     /// Nothing more is taken of the request, which is to be answered with this.
     pub(super) fn ignore_rest(&mut self, refusal: Refusal) {
-        self.h1.refuse_early(refusal);
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.refuse_early(refusal),
+            Door::H2 { conn, stream } => conn.refuse_early(*stream, refusal),
+        }
     }
 
     /// The body of the request is wanted: `100 Continue` for a client that waits for it.
     pub(super) fn proceed(&mut self) {
-        self.h1.proceed();
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.proceed(),
+            Door::H2 { conn, stream } => conn.proceed(*stream),
+        }
     }
 
-    /// The connection closes after this response.
+    /// The rest of the request is not taken: a connection for one exchange at a time closes after this response.
     pub(super) fn last(&mut self) {
-        self.h1.drain();
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.drain(),
+            Door::H2 { .. } => {}
+        }
     }
 
     /// An interim response of an upstream, such as 103.
     pub(super) fn interim(&mut self, head: &ResponseHead) {
-        self.h1.interim(head);
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.interim(head),
+            Door::H2 { conn, stream } => conn.interim(*stream, head),
+        }
     }
 
     /// The head. `body` says what follows; it is left out where the method or the status forbids it.
     pub(super) fn head(&mut self, head: &ResponseHead, body: BodyLength, cx: &Context) {
-        let follows = self.h1.respond(head, body, common(&self.id, cx), cx.now);
+        let common = common(&self.id, cx);
+        let follows = match &mut self.door {
+            Door::H1 { conn, .. } => conn.respond(head, body, common, cx.now),
+            Door::H2 { conn, stream } => conn.respond(*stream, head, body, common, cx.now),
+        };
         self.begin(head.status, if follows { body } else { BodyLength::None }, 0);
     }
 
     /// A head is queued, and so much of the body behind it.
     fn begin(&mut self, status: Status, announced: BodyLength, given: u64) {
-        let before = self.written.saturating_add(self.waiting()).saturating_sub(given);
+        let before = match &self.door {
+            Door::H1 { conn, written } => written.saturating_add(conn.waiting().len()).saturating_sub(given),
+            Door::H2 { .. } => 0,
+        };
         *self.tally = Tally { status: Some(status), announced, given, before };
     }
 
     /// The next piece of the body.
     pub(super) fn send(&mut self, segment: Segment) {
         self.tally.given = self.tally.given.saturating_add(segment.len());
-        self.h1.send(segment);
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.send(segment),
+            Door::H2 { conn, stream } => conn.send(*stream, segment),
+        }
     }
 
     /// The response is complete.
     pub(super) fn finish(&mut self, cx: &Context) {
-        self.h1.finish(cx.now);
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.finish(cx.now),
+            Door::H2 { conn, stream } => conn.finish(*stream, cx.now),
+        }
     }
 
     /// A whole response, its head encoded before; `body` has the length that the head announces, or is not there.
     pub(super) fn prepared(&mut self, head: &Prepared, body: Option<Segment>, cx: &Context) {
         let given = body.as_ref().map_or(0, Segment::len);
-        if self.h1.respond_prepared(head, body, common(&self.id, cx), cx.now) {
+        let common = common(&self.id, cx);
+        let follows = match &mut self.door {
+            Door::H1 { conn, .. } => conn.respond_prepared(head, body, common, cx.now),
+            Door::H2 { conn, stream } => conn.respond_prepared(*stream, head, body, common, cx.now),
+        };
+        if follows {
             self.begin(head.status(), BodyLength::Known(head.length()), given);
         } else {
             self.begin(head.status(), BodyLength::None, 0);
@@ -149,22 +194,34 @@ impl<'a> Reply<'a> {
 
     /// The response cannot be completed: what there is of it leaves, and the client sees that the rest is missing.
     pub(super) fn break_off(&mut self) {
-        self.h1.break_off();
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.break_off(),
+            Door::H2 { conn, stream } => conn.break_off(*stream),
+        }
     }
 
     /// Whether more of the body may be sent.
     pub(super) fn has_room(&self) -> bool {
-        self.h1.wants().body
+        match &self.door {
+            Door::H1 { conn, .. } => conn.wants().body,
+            Door::H2 { conn, stream } => conn.has_room(*stream),
+        }
     }
 
     /// Bytes that wait to be written, files included.
     pub(super) fn waiting(&self) -> u64 {
-        self.h1.waiting().len()
+        match &self.door {
+            Door::H1 { conn, .. } => conn.waiting().len(),
+            Door::H2 { conn, stream } => conn.waiting_of(*stream).0,
+        }
     }
 
     /// Those of them that occupy memory.
     pub(super) fn waiting_in_memory(&self) -> u64 {
-        self.h1.waiting().memory() as u64
+        match &self.door {
+            Door::H1 { conn, .. } => conn.waiting().memory() as u64,
+            Door::H2 { conn, stream } => conn.waiting_of(*stream).1,
+        }
     }
 }
 

@@ -11,7 +11,6 @@ const MOST: usize = 32 * 1024;
 
 /// One exchange on the connection.
 pub(super) struct Stream {
-    pub(super) number: u32,
     pub(super) exchange: Exchange,
     /// What its response was given.
     pub(super) tally: Tally,

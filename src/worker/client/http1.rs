@@ -12,7 +12,7 @@ use crate::worker::drive::Drive;
 use crate::worker::exchange::Exchange;
 use crate::worker::owner::Owner;
 use crate::worker::reader;
-use crate::worker::reply::{Reply, Tally};
+use crate::worker::reply::{Door, Reply, Tally};
 use crate::worker::shortage::Expendable;
 use crate::worker::stream::{Stream, Trailing};
 use std::rc::Rc;
@@ -25,7 +25,7 @@ pub(super) struct Http1 {
     pub(super) conn: h1::Conn,
     /// The exchange that runs, or whose response is being written.
     stream: Option<Box<Stream>>,
-    /// Number of the latest.
+    /// Its number.
     pub(super) streams: u32,
     trailing: Trailing,
     /// The exchange has no room for more of the request body.
@@ -101,7 +101,7 @@ impl Http1 {
         }
         self.streams = self.streams.wrapping_add(1);
         let exchange = Exchange::new(connection.peer, cx);
-        self.stream = Some(Box::new(Stream { number: self.streams, exchange, tally: Tally::default() }));
+        self.stream = Some(Box::new(Stream { exchange, tally: Tally::default() }));
     }
 
     fn with_exchange(
@@ -111,10 +111,11 @@ impl Http1 {
         act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
     ) {
         let Some(stream) = &mut self.stream else { return };
-        let Stream { number, exchange, tally } = &mut **stream;
+        let Stream { exchange, tally } = &mut **stream;
         let config = Rc::clone(&cx.config);
-        let owner = Owner { client: connection.client, stream: *number };
-        let reply = Reply::new(&mut self.conn, tally, connection.written, exchange.id());
+        let owner = Owner { client: connection.client, stream: self.streams };
+        let door = Door::H1 { conn: &mut self.conn, written: connection.written };
+        let reply = Reply::new(door, tally, exchange.id());
         act(exchange, &mut Drive { owner, reply, config: &config, cx });
     }
 
@@ -236,7 +237,7 @@ impl Protocol for Http1 {
     }
 
     fn note_found(&mut self, number: u32, outcome: reader::Outcome) {
-        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.number == number) {
+        if let Some(stream) = self.stream.as_mut().filter(|_| self.streams == number) {
             stream.exchange.note_read(outcome);
         }
     }

@@ -17,6 +17,15 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+impl Client {
+    fn http1(&self) -> &Http1 {
+        match &self.http {
+            Http::H1(http) => http,
+            Http::H2(_) => panic!("it speaks HTTP/2"),
+        }
+    }
+}
+
 /// A worker with one client. Its turns are the test's, and so is its clock, which stands still.
 struct Bench {
     directory: PathBuf,
@@ -76,7 +85,7 @@ impl Bench {
         let mut clients = Slab::new();
         let stream = server.try_clone().unwrap().into();
         Client::open(&mut clients, stream, None, 0, false, &mut cx).unwrap();
-        let key = cx.runnable.pop_front().unwrap();
+        let key = cx.runnable.pop_front().unwrap().client;
         let (gate, drain) = (Gate::new(Vec::new(), 1), drain::Mode::Serving);
         let worker = Worker { clients, gate, drain, cx, closed: Vec::new() };
         let brought = VecDeque::new();
@@ -174,7 +183,7 @@ fn a_client_that_pipelines_and_does_not_read_is_served_as_much_as_may_be_kept() 
         rest = &rest[count..];
         bench.drive();
     }
-    let served = bench.client().http.streams as usize;
+    let served = bench.client().http1().streams as usize;
     assert!((KEPT / HEAD..=KEPT / HEAD + 2).contains(&served), "{served} requests are kept");
     assert!(!rest.is_empty());
 
@@ -208,7 +217,7 @@ fn the_end_of_a_large_file_waits_for_as_long_as_the_client_takes_something() {
     let long = bench.worker.cx.settings.body_timeout;
     let mut got = 0;
     while got < 100_000 {
-        let waiting = bench.client().http.conn.waiting().len();
+        let waiting = bench.client().http1().conn.waiting().len();
         assert!(0 < waiting && waiting < 16 << 10, "{waiting} bytes wait");
         let now = bench.worker.cx.now;
         assert!(bench.client().deadline().unwrap() <= now.after(Duration::from_millis(50)));
@@ -221,7 +230,7 @@ fn the_end_of_a_large_file_waits_for_as_long_as_the_client_takes_something() {
     bench.drive();
     let end = bench.answered();
     assert!(end.len() < 16 << 10 && got + rest.len() + end.len() > LARGE, "{} bytes at the end", end.len());
-    assert!(end.bytes().all(|byte| byte == b'1') && bench.client().http.conn.is_kept());
+    assert!(end.bytes().all(|byte| byte == b'1') && bench.client().http1().conn.is_kept());
 }
 
 #[test]

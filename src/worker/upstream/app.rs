@@ -180,13 +180,8 @@ impl Context {
         for app in 0..self.apps.queues.len() {
             self.pump_queue(app);
             if self.app_failed(app).is_some() {
-                let waiting: Vec<Key> = self
-                    .apps
-                    .queues
-                    .get(app)
-                    .map(|queue| queue.waiting.iter().map(|(_, owner)| owner.client).collect())
-                    .unwrap_or_default();
-                waiting.into_iter().for_each(|key| self.run_soon(key));
+                let Some(queue) = self.apps.queues.get(app) else { continue };
+                self.runnable.extend(queue.waiting.iter().map(|(_, owner)| *owner));
             } else if self.app_state(app) == PoolState::Asleep
                 && self.apps.queues.get(app).is_some_and(|queue| !queue.waiting.is_empty())
             {
@@ -204,7 +199,7 @@ impl Context {
             let Some(lease) = board.wait(queue.pool, since) else { return };
             queue.waiting.pop_front();
             queue.granted.insert(owner, lease);
-            self.runnable.push_back(owner.client);
+            self.runnable.push_back(owner);
         }
         if std::mem::take(&mut queue.published) {
             // What was offered in the meantime goes to others.

@@ -1,0 +1,315 @@
+//! HTTP/2: many exchanges at a time. Each is moved on when something has come for it, its time has come, or what it waits to
+//! write has become less; all of them a little in each round, so that none waits for another.
+
+use super::protocol::{Connection, Left, Protocol};
+use crate::buf::Queue;
+use crate::h2::{self, StreamId};
+use crate::http::fault::Fault;
+use crate::http::serving::{End, Event, Wants};
+use crate::timer::{Time, earliest};
+use crate::worker::context::Context;
+use crate::worker::drive::Drive;
+use crate::worker::exchange::Exchange;
+use crate::worker::owner::Owner;
+use crate::worker::reader;
+use crate::worker::reply::{Door, Reply, Tally};
+use crate::worker::shortage::Expendable;
+use crate::worker::stream::Stream;
+use std::rc::Rc;
+
+/// Steps of one exchange in a round, and of all.
+const SHARE: usize = 4;
+const ROUND: usize = 64;
+
+/// See the module.
+pub(super) struct Http2 {
+    conn: h2::Conn,
+    /// In the order of their numbers.
+    streams: Vec<Running>,
+    /// The number of the latest; 0: there was no request.
+    latest: StreamId,
+    /// The number of the one that was moved on last.
+    moved: StreamId,
+    /// What waited for others when the client closed its side was asked whether it goes on.
+    asked: bool,
+}
+
+/// An exchange that runs, or whose response is being written.
+struct Running {
+    number: StreamId,
+    /// It can go on.
+    awake: bool,
+    /// It goes on when something was written.
+    waits: bool,
+    /// It has no room for more of the request body.
+    held: bool,
+    /// When it goes on although nothing happens.
+    due: Option<Time>,
+    stream: Box<Stream>,
+}
+
+impl Http2 {
+    /// A connection whose client has sent these bytes first.
+    pub(super) fn new(bytes: &[u8], secure: bool, cx: &Context) -> Self {
+        let mut conn = h2::Conn::new(Rc::clone(&cx.settings), Rc::clone(&cx.http2), secure, cx.now);
+        if cx.leave_by.is_some() {
+            conn.drain();
+        }
+        conn.feed(bytes, cx.now);
+        Self { conn, streams: Vec::new(), latest: 0, moved: 0, asked: false }
+    }
+
+    /// Something has come for an exchange.
+    pub(super) fn wake(&mut self, number: StreamId) {
+        if let Some(running) = self.find(number).and_then(|index| self.streams.get_mut(index)) {
+            running.awake = true;
+        }
+    }
+
+    fn find(&self, number: StreamId) -> Option<usize> {
+        self.streams.binary_search_by_key(&number, |running| running.number).ok()
+    }
+
+    /// Takes what the protocol has understood.
+    fn take_events(&mut self, connection: Connection, cx: &mut Context) -> bool {
+        let mut any = false;
+        while let Some((number, event)) = self.conn.poll() {
+            any = true;
+            if matches!(event, Event::Request(_) | Event::Refused(_)) && self.find(number).is_none() {
+                self.open(number, connection, cx);
+            }
+            let line = match event {
+                Event::Refused(_) => self.conn.take_refused(number),
+                _ => None,
+            };
+            self.with_exchange(number, connection, cx, |exchange, drive| match event {
+                Event::Request(request) => exchange.begin(request, drive),
+                Event::Body(bytes) => exchange.on_body(bytes, drive),
+                Event::BodyEnd => exchange.on_body_end(drive),
+                Event::Refused(refusal) => exchange.on_refused(refusal, line, drive),
+                Event::Gone => {
+                    exchange.client_lost(drive);
+                    exchange.cancel(drive);
+                }
+            });
+        }
+        any
+    }
+
+    fn open(&mut self, number: StreamId, connection: Connection, cx: &mut Context) {
+        self.latest = number;
+        let stream =
+            Box::new(Stream { exchange: Exchange::new(connection.peer, cx), tally: Tally::default() });
+        let running = Running { number, awake: true, waits: false, held: false, due: None, stream };
+        let index = self.streams.partition_point(|other| other.number < number);
+        self.streams.insert(index, running);
+    }
+
+    fn with_exchange(
+        &mut self,
+        number: StreamId,
+        connection: Connection,
+        cx: &mut Context,
+        act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
+    ) {
+        if let Some(running) = self.find(number).and_then(|index| self.streams.get_mut(index)) {
+            running.with_exchange(&mut self.conn, connection, cx, act);
+        }
+    }
+
+    /// Has each exchange do this.
+    fn with_all(
+        &mut self,
+        connection: Connection,
+        cx: &mut Context,
+        mut act: impl FnMut(&mut Exchange, &mut Drive<'_>),
+    ) {
+        for running in &mut self.streams {
+            running.with_exchange(&mut self.conn, connection, cx, &mut act);
+        }
+    }
+
+    /// Moves exchanges on that can go on, in turn.
+    fn advance(&mut self, connection: Connection, cx: &mut Context) -> bool {
+        let mut steps = 0;
+        let next = self.streams.partition_point(|running| running.number <= self.moved);
+        let (first, last) = self.streams.split_at_mut(next);
+        for running in last.iter_mut().chain(first) {
+            if !running.awake {
+                continue;
+            }
+            if steps >= ROUND {
+                break;
+            }
+            steps += running.advance(&mut self.conn, connection, cx);
+            self.moved = running.number;
+        }
+        steps > 0
+    }
+}
+
+impl Running {
+    fn with_exchange(
+        &mut self,
+        conn: &mut h2::Conn,
+        connection: Connection,
+        cx: &mut Context,
+        act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
+    ) {
+        let Stream { exchange, tally } = &mut *self.stream;
+        let config = Rc::clone(&cx.config);
+        let owner = Owner { client: connection.client, stream: self.number };
+        let reply = Reply::new(Door::H2 { conn, stream: self.number }, tally, exchange.id());
+        act(exchange, &mut Drive { owner, reply, config: &config, cx });
+        self.settle(conn, cx.now);
+    }
+
+    /// The exchange has done something: what it waits for now.
+    fn settle(&mut self, conn: &mut h2::Conn, now: Time) {
+        let exchange = &self.stream.exchange;
+        let is_sent = exchange.is_sent();
+        self.awake |= !is_sent;
+        self.due = exchange.deadline();
+        self.waits = !is_sent && (conn.waiting_of(self.number).0 > 0 || !conn.has_room(self.number));
+        let full = !exchange.wants_body();
+        if std::mem::replace(&mut self.held, full) != full {
+            conn.hold(self.number, full, now);
+        }
+    }
+
+    /// Moves the exchange on by its share; in how many steps.
+    fn advance(&mut self, conn: &mut h2::Conn, connection: Connection, cx: &mut Context) -> usize {
+        let mut steps = 0;
+        self.with_exchange(conn, connection, cx, |exchange, drive| {
+            while steps < SHARE && exchange.advance(drive) {
+                steps += 1;
+            }
+        });
+        self.awake = steps == SHARE;
+        steps
+    }
+}
+
+impl Protocol for Http2 {
+    fn turn(&mut self, cx: &mut Context) {
+        if let Some(why) = self.conn.turn(cx.now) {
+            for running in &mut self.streams {
+                running.stream.exchange.note(Fault::Abandoned(why), "", cx);
+            }
+        }
+        for running in &mut self.streams {
+            running.awake |= running.due.is_some_and(|due| due <= cx.now);
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], now: Time) {
+        self.conn.feed(bytes, now);
+    }
+
+    fn eof(&mut self, now: Time) {
+        self.conn.eof(now);
+    }
+
+    fn handle(&mut self, connection: Connection, cx: &mut Context) -> bool {
+        self.take_events(connection, cx) | self.advance(connection, cx)
+    }
+
+    fn out(&mut self) -> &mut Queue {
+        self.conn.out()
+    }
+
+    fn wrote(&mut self, now: Time) {
+        self.conn.wrote(now);
+        for running in &mut self.streams {
+            running.awake |= running.waits;
+        }
+    }
+
+    fn wants(&self) -> Wants {
+        self.conn.wants()
+    }
+
+    fn end(&self) -> End {
+        self.conn.end()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let due = self.streams.iter().fold(None, |due, running| earliest(due, running.due));
+        earliest(self.conn.deadline(), due)
+    }
+
+    fn log_done(&mut self, _written: u64, cx: &mut Context) {
+        while let Some((number, body_bytes)) = self.conn.poll_done() {
+            let Some(index) = self.find(number) else { continue };
+            let Stream { exchange, tally } = *self.streams.remove(index).stream;
+            exchange.done(tally.status(), body_bytes, cx);
+        }
+        if self.streams.is_empty() {
+            self.streams = Vec::new();
+        }
+    }
+
+    fn log_all(&mut self, _written: u64, cx: &mut Context) {
+        for Running { number, stream, .. } in std::mem::take(&mut self.streams) {
+            stream.exchange.done(stream.tally.status(), self.conn.written_of(number), cx);
+        }
+    }
+
+    fn cancel(&mut self, connection: Connection, cx: &mut Context) {
+        self.with_all(connection, cx, Exchange::cancel);
+        self.log_all(connection.written, cx);
+    }
+
+    fn client_lost(&mut self, connection: Connection, cx: &mut Context) {
+        self.with_all(connection, cx, Exchange::client_lost);
+    }
+
+    fn client_left(&mut self, connection: Connection, cx: &mut Context) -> Left {
+        let nothing_waits = self.conn.waiting().is_empty();
+        let first = nothing_waits && !self.asked;
+        self.asked |= nothing_waits;
+        let mut any = false;
+        self.with_all(connection, cx, |exchange, drive| {
+            if !exchange.is_sent() && exchange.client_left(first, drive) {
+                drive.reply.break_off();
+                any = true;
+            }
+        });
+        if any { Left::BrokenOff } else { Left::Nothing }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.conn.has_ended()
+    }
+
+    fn is_unused(&self, hasty: bool) -> bool {
+        self.streams.is_empty() && (self.conn.is_idle() || (hasty && self.latest == 0))
+    }
+
+    fn expendable(&self, now: Time) -> Option<Expendable> {
+        match () {
+            () if !self.conn.is_idle() => None,
+            () if self.conn.is_kept() => Some(Expendable::Idle),
+            () => Expendable::silent(self.conn.silence(now)),
+        }
+    }
+
+    fn note_found(&mut self, number: u32, outcome: reader::Outcome) {
+        if let Some(running) = self.find(number).and_then(|index| self.streams.get_mut(index)) {
+            running.stream.exchange.note_read(outcome);
+            running.awake = true;
+        }
+    }
+
+    fn leave(&mut self, now: Time) {
+        self.conn.leave(now);
+    }
+
+    fn stop_lingering(&mut self) {
+        self.conn.stop_lingering();
+    }
+
+    fn abort(&mut self) {
+        self.conn.abort();
+    }
+}
