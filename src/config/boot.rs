@@ -2,6 +2,7 @@
 //! other.
 
 use super::Config;
+use super::credentials::Credentials;
 use crate::sys::carried::Carried;
 use crate::sys::file;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub struct WorkerBoot {
     pub(crate) roots: HashMap<PathBuf, Option<StaticRoot>>,
     /// Access logs (`config.access_logs()`), opened for appending by the master.
     pub(crate) access_logs: Vec<OwnedFd>,
+    /// For its listeners with TLS.
+    pub(crate) credentials: Credentials,
     /// It decides about a reload: what it cannot serve is to refuse it.
     pub(crate) candidate: bool,
 }
@@ -78,4 +81,6 @@ pub(crate) struct Listener {
     pub(crate) local: Option<SocketAddr>,
     /// Sites (indices into `config.sites`) that listen here, in the order of the file.
     pub(crate) sites: Vec<usize>,
+    /// TLS is spoken there, HTTP inside.
+    pub(crate) is_tls: bool,
 }

@@ -8,7 +8,7 @@ mod tests;
 
 use super::env_file;
 use super::problem::{Complaint, Place};
-use super::{Address, App, Config, Control, Files, Handler, Listen, Problem, Sandbox, Symlinks};
+use super::{Address, App, Config, Control, Files, Handler, Listen, Problem, Sandbox, Site, Symlinks};
 use crate::sys::place::{Access, Directory, Place as PlaceOnDisk};
 use crate::sys::{rights as descriptors, sandbox};
 use commands::Start;
@@ -63,8 +63,8 @@ pub(crate) fn environment(config: &Config) -> Vec<Problem> {
     let mut check = Check { config, problems: Vec::new() };
     check.whole();
     for (index, site) in config.sites.iter().enumerate() {
-        for (number, listen) in site.listen.iter().enumerate() {
-            check.listen(&format!("sites[{index}].listen[{number}]"), listen);
+        for (key, listen, _) in site.addresses() {
+            check.listen(&format!("sites[{index}].{key}"), listen);
         }
         for (status, page) in &site.error_pages {
             check.error_page(&format!("sites[{index}].error_pages[{status}]"), page);
@@ -158,8 +158,8 @@ fn unheard_group(config: &Config) -> Option<Problem> {
 
 /// Servers of upstreams that are this server itself: a request would go round until something runs out.
 fn loops(config: &Config) -> Vec<Problem> {
-    let sites = config.sites.iter();
-    let listen: Vec<&Address> = sites.flat_map(|site| &site.listen).map(|listen| &listen.address).collect();
+    let addresses = config.sites.iter().flat_map(Site::addresses);
+    let listen: Vec<&Address> = addresses.map(|(_, listen, _)| &listen.address).collect();
     let is_here = |address: &Address| {
         let is_local = match address {
             Address::Tcp(address) => address.ip().is_loopback() || address.ip().is_unspecified(),
@@ -241,10 +241,10 @@ fn unguarded(config: &Config, can_be_refused: bool) -> Vec<Problem> {
     let hint = "put it into a directory that only the front server may enter, or use Linux 6.16";
     let mut found = Vec::new();
     for (index, site) in config.sites.iter().enumerate() {
-        for (number, listen) in site.listen.iter().enumerate() {
+        for (key, listen, _) in site.addresses() {
             let Address::Unix(path) = &listen.address else { continue };
             if listen.is_open() && rights::is_open_to_all(path) {
-                let place = Place::named(&config.origin, format!("sites[{index}].listen[{number}]"));
+                let place = Place::named(&config.origin, format!("sites[{index}].{key}"));
                 found.push(place.problem(Complaint::new(
                     format!(
                         "every user of this machine can connect to `{}`, and on this kernel hold up a worker by passing it \

@@ -382,6 +382,11 @@ impl<'a> Given<'a> {
         self.list.iter().any(|(name, _)| *name == key)
     }
 
+    /// `None` stands behind the key.
+    pub(crate) fn is_none(&self, key: &str) -> bool {
+        self.none.iter().any(|(name, _)| *name == key)
+    }
+
     /// The key is there and could be read.
     pub(crate) fn is_good(&self, key: &str) -> bool {
         self.good.contains(&key)
@@ -404,7 +409,7 @@ impl<'a> Given<'a> {
 
     /// Reads a key, if it is there. False: its value is not to be used.
     pub(crate) fn read(&mut self, key: &'static str, value: &mut dyn Value, report: &mut Report<'_>) -> bool {
-        if self.none.iter().any(|(name, _)| *name == key) {
+        if self.is_none(key) {
             value.clear();
         }
         let good = self.node(key).is_some_and(|node| value.take(node, report));

@@ -44,6 +44,7 @@ mod syntax;
 mod task;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tls;
 mod trusted;
 mod units;
 mod upstream;
@@ -74,6 +75,7 @@ pub(crate) use sandbox::Sandbox;
 pub(crate) use site::Site;
 pub use source::{Disk, Source};
 pub(crate) use task::Task;
+pub(crate) use tls::{Certificates, Tls};
 pub(crate) use units::duration;
 pub(crate) use upstream::Upstream;
 pub use workers::{FileCache, Workers};

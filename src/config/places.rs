@@ -63,6 +63,7 @@ impl<'t, 'a> Places<'t, 'a> {
         match rest {
             _ if rest.starts_with(".locations") => list("locations") == Some(site.locations.len()),
             _ if rest.starts_with(".listen") => list("listen") == Some(site.listen.len()),
+            _ if rest.starts_with(".tls.") => site.tls.is_some(),
             _ => true,
         }
     }

@@ -19,13 +19,15 @@ pub struct Ready {
     /// Its host is by default the first plain name of a site that routes to the app, else `localhost`; its mount that of the
     /// first location of the app below which the path is.
     pub(crate) question: Question,
+    /// That of the question, if the app's own keys say it; else the site that gives the host does.
+    scheme: Option<Scheme>,
     /// Longest time until the whole answer is there.
     pub(crate) timeout: Duration,
 }
 
 impl Default for Ready {
     fn default() -> Self {
-        Self { question: Question::default(), timeout: Duration::from_secs(10) }
+        Self { question: Question::default(), scheme: None, timeout: Duration::from_secs(10) }
     }
 }
 
@@ -34,24 +36,27 @@ impl Section for Ready {
         let of = &mut self.question;
         keys.need("path", "\"/healthz\"", &mut By(&mut of.path, path));
         keys.key("host", &mut By(&mut of.host, host));
-        keys.key("scheme", &mut of.scheme);
+        keys.key("scheme", &mut self.scheme);
         keys.key("status", &mut of.status);
         keys.key("timeout", &mut self.timeout);
     }
 }
 
 impl Ready {
-    /// What the sites say about the app at `index`: its host and its mount.
+    /// What the sites say about the app at `index`: its host, its scheme and its mount.
     pub(crate) fn resolve(&mut self, index: usize, sites: &[Site]) {
         let of = &mut self.question;
+        let plain = |name: &HostPattern| match name {
+            HostPattern::Exact(name) => Some(name.clone()),
+            HostPattern::Suffix(_) => None,
+        };
+        let own = || sites.iter().filter(|site| mounts(site, index).next().is_some());
+        let named = own().find_map(|site| Some((site, site.names.iter().find_map(plain)?)));
+        let site = named.as_ref().map(|(site, _)| *site).or_else(|| own().next());
+        let is_tls = site.is_some_and(|site| site.tls.is_some());
+        of.scheme = *self.scheme.get_or_insert(if is_tls { Scheme::Https } else { Scheme::Http });
         if of.host.is_empty() {
-            let plain = |name: &HostPattern| match name {
-                HostPattern::Exact(name) => Some(name.clone()),
-                HostPattern::Suffix(_) => None,
-            };
-            let own = sites.iter().filter(|site| mounts(site, index).next().is_some());
-            let name = own.flat_map(|site| &site.names).find_map(plain);
-            of.host = name.unwrap_or_else(|| "localhost".to_owned());
+            of.host = named.map_or_else(|| "localhost".to_owned(), |(_, name)| name);
         }
         let path = of.path.split('?').next().unwrap_or_default();
         let below = |mount: &&str| {

@@ -9,6 +9,7 @@ use super::location::{self, Location};
 use super::log::{FieldName, SiteLog};
 use super::problem::{Complaint, Place};
 use super::source::Source;
+use super::tls::{self, Tls};
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
 use crate::http::target::ipv6_name;
@@ -25,8 +26,10 @@ pub struct Site {
     pub(crate) label: String,
     /// Hosts it answers; empty: any host on its addresses.
     pub(crate) names: Vec<HostPattern>,
-    /// Where it listens.
+    /// Where it speaks HTTP.
     pub(crate) listen: Vec<Listen>,
+    /// Where and how it speaks HTTPS.
+    pub(crate) tls: Option<Tls>,
     /// What a request must get past, unless a location says otherwise.
     pub policies: Policies,
     /// Peers whose X-Forwarded-* are believed.
@@ -50,6 +53,7 @@ pub(crate) struct Draft {
     place: Place,
     names: Vec<At<HostPattern>>,
     listen: Vec<At<Listen>>,
+    tls: Option<tls::Draft>,
     site: Site,
 }
 
@@ -59,6 +63,7 @@ impl Default for Site {
             label: String::new(),
             names: Vec::new(),
             listen: Vec::new(),
+            tls: None,
             policies: DEFAULT_POLICIES,
             trusted_proxies: Vec::new(),
             client_address: None,
@@ -71,11 +76,12 @@ impl Default for Site {
 
 impl Section for Draft {
     const LATER: &'static [&'static str] =
-        &["tls", "access", "auth", "limit", "headers", "cors", "rewrite", "compress", "cache_responses"];
+        &["access", "auth", "limit", "headers", "cors", "rewrite", "compress", "cache_responses"];
 
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("names", &mut self.names);
         keys.key("listen", &mut self.listen);
+        keys.key("tls", &mut By(&mut self.tls, tls::read));
         keys.key("max_body", &mut self.site.policies.max_body);
         keys.key("trusted_proxies", &mut self.site.trusted_proxies);
         keys.key("client_address", &mut self.site.client_address);
@@ -87,7 +93,9 @@ impl Section for Draft {
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
         self.place = given.node.place();
         // Without them it still has names, which others may mean.
-        given.need("listen", "[\":8000\"]", report);
+        if !given.has("tls") {
+            given.need("listen", "[\":8000\"]", report);
+        }
         given.need("locations", "[(path: \"/\", to: App(\"shop\"))]", report);
         let trusts_nobody = !given.has("trusted_proxies") || given.is_empty_list("trusted_proxies");
         if self.site.client_address.is_some() && trusts_nobody {
@@ -95,9 +103,12 @@ impl Section for Draft {
                 Complaint::new("nobody is trusted to send it", "name the proxies in `trusted_proxies`");
             report.add(&given.place_of("client_address"), complaint);
         }
-        if given.is_empty_list("listen") {
+        if given.is_empty_list("listen") && !given.has("tls") {
             let hint = "for example listen: [\":8000\"]";
             given.complain(report, Complaint::new("the site listens nowhere", hint));
+        }
+        if let Some(tls) = self.tls.as_ref().filter(|_| !given.has("names") || given.is_good("names")) {
+            tls.check_names(&self.names, report);
         }
         if given.is_empty_list("locations") {
             given.complain(report, Complaint::new("the site has no locations", ""));
@@ -123,6 +134,17 @@ fn error_pages(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<(u16, Pat
 }
 
 impl Site {
+    /// Each address that it listens on, behind its key; second: HTTPS is spoken there.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (String, &Listen, bool)> {
+        let of = |key: &'static str, list: &'_ [Listen], is_tls| {
+            let keys = (0..list.len()).map(move |index| format!("{key}[{index}]"));
+            keys.collect::<Vec<_>>().into_iter().map(move |key| (key, is_tls))
+        };
+        let secure = self.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+        let keys = of("listen", &self.listen, false).chain(of("tls.listen", secure, true));
+        keys.zip(self.listen.iter().chain(secure)).map(|((key, is_tls), listen)| (key, listen, is_tls))
+    }
+
     /// Names the static roots of a site with an app by where they lead to now: a release whose code and files belong
     /// together is switched to by a reload, not by the link alone.
     pub(crate) fn pin_roots(&mut self, source: &dyn Source) {
@@ -209,7 +231,14 @@ impl Draft {
         let names = site.names.iter().cloned().map(At::nowhere);
         let listen = site.listen.iter().cloned().map(At::nowhere);
         let place = Place::default();
-        Self { place, names: names.collect(), listen: listen.collect(), site: site.clone() }
+        let tls = site.tls.as_ref().map(tls::Draft::of);
+        Self { place, names: names.collect(), listen: listen.collect(), tls, site: site.clone() }
+    }
+
+    /// Where it listens; second: HTTPS is spoken there.
+    fn addresses(&self) -> Vec<(&At<Listen>, bool)> {
+        let secure = self.tls.iter().flat_map(|tls| &tls.listen);
+        self.listen.iter().map(|listen| (listen, false)).chain(secure.map(|listen| (listen, true))).collect()
     }
 
     /// The site at this index.
@@ -217,39 +246,52 @@ impl Draft {
         let names: Vec<HostPattern> = self.names.into_iter().map(|name| name.value).collect();
         let label = names.first().map_or_else(|| format!("site {}", index + 1), render_host);
         let listen = self.listen.into_iter().map(|listen| listen.value).collect();
-        Site { label, names, listen, ..self.site }
+        Site { label, names, listen, tls: self.tls.map(tls::Draft::tls), ..self.site }
     }
 }
 
 /// Checks that look at all sites: who answers which host where must be clear.
 pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
-    let mut listeners: Vec<&At<Listen>> = Vec::new();
+    let mut listeners: Vec<(&At<Listen>, bool)> = Vec::new();
     let mut answers: HashMap<(&Address, Option<String>), (usize, &Place)> = HashMap::new();
     for (number, site) in sites.iter().enumerate() {
-        for (index, listen) in site.listen.iter().enumerate() {
+        let addresses = site.addresses();
+        for (index, (listen, is_tls)) in addresses.iter().copied().enumerate() {
             let address = &listen.value.address;
-            if site.listen.iter().take(index).any(|other| other.value.address == *address) {
+            let is_it =
+                |(other, tls): &(&At<Listen>, bool)| other.value.address == *address && *tls == is_tls;
+            if addresses.iter().take(index).any(is_it) {
                 report.add(&listen.place, Complaint::new(format!("`{address}` is given twice"), "keep one"));
                 continue;
             }
             let mut others = listeners.iter();
-            match others
-                .find(|other| other.value.address == *address || other.value.address.overlaps(address))
-            {
-                Some(other) if other.value.address != *address => {
+            let found = others
+                .find(|(other, _)| other.value.address == *address || other.value.address.overlaps(address));
+            match found {
+                Some((other, _)) if other.value.address != *address => {
                     let (their, mention) = (&other.value.address, other.place.mention());
                     let what = format!("`{address}` and `{their}` of {mention} cannot both be bound");
                     let hint = "write the same address in both, a site is found by its names";
                     report.add(&listen.place, Complaint::new(what, hint));
                 }
-                Some(other) if !other.value.is_as(&listen.value) => {
+                Some((other, tls)) if *tls != is_tls => {
+                    let (here, there) = if is_tls { ("HTTPS", "HTTP") } else { ("HTTP", "HTTPS") };
+                    let what = format!(
+                        "`{address}` is for {here} here and for {there} at {}",
+                        other.place.mention()
+                    );
+                    let hint = "one address speaks one of the two: `listen` is for HTTP, often \":80\", `tls` for HTTPS, \":443\"";
+                    report.add(&listen.place, Complaint::new(what, hint));
+                    continue;
+                }
+                Some((other, _)) if !other.value.is_as(&listen.value) => {
                     let what =
                         format!("`{address}` has another `mode` or `group` at {}", other.place.mention());
                     report
                         .add(&listen.place, Complaint::new(what, "it is one socket: write the same in both"));
                 }
                 Some(_) => {}
-                None => listeners.push(listen),
+                None => listeners.push((listen, is_tls)),
             }
             let names = site.names.iter().map(|name| (Some(render_host(&name.value)), &name.place));
             let nameless = site.names.is_empty().then_some((None, &site.place));

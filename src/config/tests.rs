@@ -12,6 +12,7 @@ use std::io;
 mod linear;
 mod mistakes;
 mod reference;
+mod tls;
 
 /// Files and an environment in memory; the current directory is `/etc/hatchery`.
 #[derive(Default)]

@@ -93,6 +93,8 @@ pub(super) struct Listening {
     pub(super) sockets: Vec<Rc<Socket>>,
     /// Sites that listen there.
     pub(super) sites: Vec<usize>,
+    /// HTTPS is spoken there.
+    pub(super) is_tls: bool,
     /// Who may use the file of a Unix socket; an upgrade leaves it as it is.
     access: Access,
 }
@@ -215,7 +217,7 @@ pub(super) fn bind(
 ) -> Result<Vec<Listening>, String> {
     let mut all: Vec<Listening> = Vec::new();
     for (site, settings) in config.sites.iter().enumerate() {
-        for (place, listen) in settings.listen.iter().enumerate() {
+        for (key, listen, is_tls) in settings.addresses() {
             let address = &listen.address;
             if let Some(known) = all.iter_mut().find(|known| known.address == *address) {
                 if !known.sites.contains(&site) {
@@ -223,7 +225,7 @@ pub(super) fn bind(
                 }
                 continue;
             }
-            let key = format!("sites[{site}].listen[{place}]");
+            let key = format!("sites[{site}].{key}");
             let access =
                 listen.access().map_err(|Complaint { what, hint }| format!("{key}.group: {what}; {hint}"))?;
             let sockets = sockets(address, access, open, inherited).map_err(|error| {
@@ -243,7 +245,7 @@ pub(super) fn bind(
                      SocketGroup=); remove `mode` and `group` here"
                 );
             }
-            all.push(Listening { address: address.clone(), sockets, sites: vec![site], access });
+            all.push(Listening { address: address.clone(), sockets, sites: vec![site], is_tls, access });
         }
     }
     Ok(all)
@@ -260,11 +262,11 @@ pub(super) fn trial(config: &Config) -> (Vec<String>, Vec<String>) {
     let mut open: Vec<Listening> = Vec::new();
     let (mut reasons, mut untried) = (Vec::new(), Vec::new());
     for (site, settings) in config.sites.iter().enumerate() {
-        for (place, listen) in settings.listen.iter().enumerate() {
+        for (key, listen, is_tls) in settings.addresses() {
             let address = &listen.address;
             if let (Address::Passed(name), false) = (address, activated) {
                 untried.push(format!(
-                    "sites[{site}].listen[{place}]: {address} is passed at the start by a socket unit with \
+                    "sites[{site}].{key}: {address} is passed at the start by a socket unit with \
                      FileDescriptorName={name}; not tried"
                 ));
                 continue;
@@ -273,14 +275,20 @@ pub(super) fn trial(config: &Config) -> (Vec<String>, Vec<String>) {
             let access = Access::of_mode(0o600);
             match sockets(address, access, &open, &inherited) {
                 Ok(sockets) => {
-                    open.push(Listening { address: address.clone(), sockets, sites: Vec::new(), access });
+                    open.push(Listening {
+                        address: address.clone(),
+                        sockets,
+                        sites: Vec::new(),
+                        is_tls,
+                        access,
+                    });
                 }
                 Err(error) => {
                     let why = match address {
                         Address::Passed(_) => not_passed(address, &inherited),
                         _ => refused(address, &error),
                     };
-                    reasons.push(format!("sites[{site}].listen[{place}]: {why}"));
+                    reasons.push(format!("sites[{site}].{key}: {why}"));
                 }
             }
         }
@@ -454,8 +462,13 @@ mod tests {
         let address = Address::Tcp("127.0.0.1:0".parse().unwrap());
         let first = sockets(&address, OPEN, &[], &Inherited::default()).unwrap();
         let local = first[0].address().unwrap();
-        let open =
-            [Listening { address: address.clone(), sockets: first.clone(), sites: vec![0], access: OPEN }];
+        let open = [Listening {
+            address: address.clone(),
+            sockets: first.clone(),
+            sites: vec![0],
+            is_tls: false,
+            access: OPEN,
+        }];
         let again = sockets(&address, OPEN, &open, &Inherited::default()).unwrap();
         assert!(Rc::ptr_eq(&first[0], &again[0]));
         // Written with its number it is still the same socket.
@@ -471,6 +484,7 @@ mod tests {
             address: Address::Tcp(text.parse().unwrap()),
             sockets: Vec::new(),
             sites: vec![0],
+            is_tls: false,
             access: OPEN,
         };
         let open = [listening("127.0.0.1:0"), listening("127.0.0.1:8001"), listening("127.0.0.1:8000")];
@@ -495,6 +509,7 @@ mod tests {
             address: Address::Tcp(local),
             sockets: first.clone(),
             sites: vec![0],
+            is_tls: false,
             access: OPEN,
         }];
         let named = Address::Passed("web".to_owned());
@@ -545,7 +560,13 @@ mod tests {
         let path = std::env::temp_dir().join(format!("hatchery-listening-{}.sock", std::process::id()));
         let address = Address::Unix(path.clone());
         let socket = sockets(&address, OPEN, &[], &Inherited::default()).unwrap();
-        let open = [Listening { address: address.clone(), sockets: socket, sites: vec![], access: OPEN }];
+        let open = [Listening {
+            address: address.clone(),
+            sockets: socket,
+            sites: vec![],
+            is_tls: false,
+            access: OPEN,
+        }];
         let again = sockets(&address, OPEN, &open, &Inherited::default()).unwrap();
         drop(open);
         assert!(path.exists());

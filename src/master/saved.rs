@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 /// Number of this format: another one whenever a field goes or changes its meaning. New ones have a default.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// What is read first, so its fields stay for ever: whether the rest can be understood at all, and how the program was
 /// started that wrote it, so that it can be started again.

@@ -4,6 +4,7 @@ use super::generation::Generation;
 use super::logger;
 use crate::config::Sandbox;
 use crate::config::boot::{Listener, WorkerBoot};
+use crate::config::credentials::Credentials;
 use crate::control::worker::ToMaster;
 use crate::dispatch::{Board, MasterBoard, WorkerBoard};
 use crate::sys::carried::Carried;
@@ -204,6 +205,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
                 fd: socket.descriptor().try_clone_to_owned()?,
                 local: socket.address(),
                 sites: listening.sites.clone(),
+                is_tls: listening.is_tls,
             });
         }
     }
@@ -222,6 +224,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
         app_pools: worker.generation.app_pools.clone(),
         roots: worker.generation.roots.there(),
         access_logs,
+        credentials: Credentials::default(),
         candidate: worker.candidate,
     })
 }

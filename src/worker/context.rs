@@ -448,7 +448,7 @@ impl ListenerInfo {
         Self {
             local: listener.local,
             unix: listener.local.is_none(),
-            scheme: Scheme::Http,
+            scheme: if listener.is_tls { Scheme::Https } else { Scheme::Http },
             sites: listener.sites.clone(),
         }
     }

@@ -334,7 +334,7 @@ fn each_kind_of_mistake_has_its_message() {
     each_has_its_message(&cases);
 }
 
-fn each_has_its_message(cases: &[(String, &str)]) {
+pub(super) fn each_has_its_message(cases: &[(String, &str)]) {
     let mut wrong = Vec::new();
     for (text, want) in cases {
         let lines = lines(&Memory::default().with("hatchery.ron", text));

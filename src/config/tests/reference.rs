@@ -18,7 +18,13 @@ const DEFAULTS: &str = r#"(
         (path: "/old/", to: Redirect(location: "/new$rest")),
         (path: "/api/", to: Proxy("api")),
         (path: "/", to: App("blog")),
-    ])],
+    ]), (
+        names: ["news.example", "www.news.example"],
+        tls: (certificates: Acme(eab: (key_id: "kid-1", key: "tls/eab.key")), clients: (ca: "tls/clients.pem")),
+        locations: [(path: "/", to: App("blog"))],
+    ), (
+        names: ["shop.example", "*.shop.example"], tls: [(cert: "tls/shop.pem", key: "tls/shop.key")], locations: [(path: "/", to: App("blog"))],
+    )],
     apps: {"blog": (module: "config.wsgi:application", ready: (path: "/healthz"))},
     upstreams: {"api": (servers: [(address: "unix:/run/api.sock")])},
     daemons: {"celery": (command: ["celery", "-A", "shop", "worker"])},
@@ -26,13 +32,15 @@ const DEFAULTS: &str = r#"(
 )"#;
 
 /// Keys whose defaults the reference has in words only, as they depend on something or another value is the example.
-const IN_WORDS: [&str; 9] = [
+const IN_WORDS: [&str; 11] = [
     ".sites[].listen",
+    ".sites[].tls.certificatesAcme.storage",
     ".sites[].log.access.path",
     ".sites[].locations[].over_regex",
     ".apps{}.chdir",
     ".apps{}.python",
     ".apps{}.ready.host",
+    ".apps{}.ready.scheme",
     ".upstreams{}.servers[].weight",
     ".daemons{}.chdir",
     SHORT,

@@ -7,8 +7,8 @@ use crate::sys::place::Access;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::rc::Rc;
 
-/// Address, places of its sockets, sites.
-type Place = (Address, Vec<usize>, Vec<usize>);
+/// Address, places of its sockets, sites, whether HTTPS is spoken there.
+type Place = (Address, Vec<usize>, Vec<usize>, bool);
 
 /// Each socket once, in the order in which [`deserialize`] and a trial find them.
 pub(in crate::master) fn sockets(open: &[Listening]) -> Vec<Rc<Socket>> {
@@ -24,18 +24,19 @@ pub(in crate::master) fn sockets(open: &[Listening]) -> Vec<Rc<Socket>> {
 pub(in crate::master) fn serialize<S: Serializer>(open: &[Listening], to: S) -> Result<S::Ok, S::Error> {
     let sockets = sockets(open);
     let place = |socket: &Rc<Socket>| sockets.iter().position(|known| Rc::ptr_eq(known, socket));
-    let places = open.iter().map(|Listening { address, sockets, sites, .. }| {
-        (address, sockets.iter().filter_map(place).collect::<Vec<_>>(), sites)
+    let places = open.iter().map(|Listening { address, sockets, sites, is_tls, .. }| {
+        (address, sockets.iter().filter_map(place).collect::<Vec<_>>(), sites, is_tls)
     });
     (&sockets, places.collect::<Vec<_>>()).serialize(to)
 }
 
 pub(in crate::master) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Listening>, D::Error> {
     let (all, places): (Vec<Rc<Socket>>, Vec<Place>) = Deserialize::deserialize(from)?;
-    let listening = |(address, places, sites): Place| Listening {
+    let listening = |(address, places, sites, is_tls): Place| Listening {
         address,
         sockets: places.into_iter().filter_map(|place| all.get(place).cloned()).collect(),
         sites,
+        is_tls,
         access: Access::of_mode(0),
     };
     Ok(places.into_iter().map(listening).collect())
@@ -63,6 +64,7 @@ mod tests {
         let listening = |name, sites| Listening {
             address: address(name),
             sockets: shared.clone(),
+            is_tls: name == "two",
             sites,
             access: Access::of_mode(0o666),
         };
@@ -76,6 +78,7 @@ mod tests {
         let [one, two] = again.as_slice() else { panic!("{again:?}") };
         assert!(Rc::ptr_eq(&one.sockets[0], &two.sockets[0]) && one.sockets[0].name() == shared[0].name());
         assert_eq!((&one.address, &two.address, &two.sites), (&address("one"), &address("two"), &vec![1, 2]));
+        assert_eq!((one.is_tls, two.is_tls), (false, true));
         drop(again);
         assert!(path.exists());
         carried::own();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config;
 use crate::config::boot::WorkerBoot;
+use crate::config::credentials::Credentials;
 use crate::dispatch::{Board, WorkerBoard};
 use crate::http::Scheme;
 use crate::sys::{fd, seqpacket};
@@ -74,6 +75,7 @@ impl Bench {
             temp_dir: None,
             app_pools: Vec::new(),
             access_logs: vec![fs::File::create(directory.join("access.log")).unwrap().into()],
+            credentials: Credentials::default(),
             candidate: false,
         })
         .unwrap();
