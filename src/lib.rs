@@ -7,7 +7,7 @@
 //!  L5  main.rs   cli/
 //!  L4  master/ ---- never import each other ---- worker/
 //!  L3  event/ (the only user of mio)          config/
-//!  L2  cores, pure:  supervisor/ cron/ dispatch/ h1/ h2/ gateway/ route/ policy/ balance/ accesslog/
+//!  L2  cores, pure:  supervisor/ cron/ dispatch/ h1/ h2/ proxied/ gateway/ route/ policy/ balance/ accesslog/
 //!  L1  vocabulary, pure data:  http/  control/
 //!  L0  buf/  slab/  timer/ (pure)              sys/ (syscalls; imported by L3 to L5)
 //! ```
@@ -126,6 +126,7 @@ pub mod gateway;
 pub mod h1;
 pub mod h2;
 pub mod policy;
+pub mod proxied;
 pub(crate) mod route;
 pub mod supervisor;
 
