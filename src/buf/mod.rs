@@ -147,6 +147,14 @@ pub struct Queue {
 /// Small writes are merged into the last owned segment while it stays below this.
 const MERGE_BELOW: usize = 16 * 1024;
 
+/// Shorter pieces are cheaper to copy than to write as segments of their own.
+const SHARE_FROM: u64 = 8 * 1024;
+
+/// The first `count` bytes of what is in memory.
+fn first(segment: &Segment, count: u64) -> &[u8] {
+    segment.as_bytes().get(..size(count)).unwrap_or_default()
+}
+
 impl Queue {
     /// An empty queue; allocates nothing.
     #[must_use]
@@ -229,6 +237,34 @@ impl Queue {
         self.segments.append(&mut other.segments);
         self.length += std::mem::take(&mut other.length);
         self.memory += std::mem::take(&mut other.memory);
+    }
+
+    /// Moves the first `count` bytes, or all there are, to the end of `out`. Of what has one owner and is parted, and of what
+    /// is short, the bytes are copied.
+    pub(crate) fn move_to(&mut self, out: &mut Self, mut count: u64) {
+        while let Some(front) = self.segments.front().filter(|_| count > 0) {
+            let take = front.len().min(count);
+            match front {
+                Segment::Shared { .. } if take < SHARE_FROM => {
+                    out.encode_with(size(take), |out| out.extend_from_slice(first(front, take)))
+                }
+                Segment::File { .. } | Segment::Shared { .. } => {
+                    let mut part = front.clone();
+                    part.truncate(take);
+                    out.push(part);
+                }
+                Segment::Owned { .. } => {
+                    out.encode_with(size(take), |out| out.extend_from_slice(first(front, take)))
+                }
+            }
+            self.consume(take);
+            count -= take;
+        }
+    }
+
+    /// Whether a part of a file is first.
+    pub(crate) fn begins_with_file(&self) -> bool {
+        matches!(self.segments.front(), Some(Segment::File { .. }))
     }
 
     /// What may be written next.
@@ -343,6 +379,34 @@ mod tests {
         assert_eq!((queue.len(), queue.memory(), bytes(&queue)), (7, 7, b"56 tail".to_vec()));
         queue.supply(b"no file".to_vec());
         assert_eq!(queue.len(), 7);
+    }
+
+    #[test]
+    fn what_is_moved_is_the_same_whatever_the_cuts() {
+        let file = || Rc::new(std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into());
+        let long = vec![7; 40_000];
+        for step in [1, 9, 5_000, 16_384, 100_000] {
+            let mut queue = Queue::new();
+            queue.push(Segment::from(b"owned".to_vec()));
+            queue.push(Segment::Shared { data: Rc::from(&long[..]), start: 1, end: 39_999 });
+            queue.push(Segment::from(long.clone()));
+            let (mut out, whole) = (Queue::new(), bytes(&queue));
+            while !queue.is_empty() {
+                let (before, moved) = (queue.len(), out.len());
+                queue.move_to(&mut out, step);
+                assert_eq!(before - queue.len(), step.min(before));
+                assert_eq!((out.len() - moved, out.memory() as u64), (step.min(before), out.len()));
+            }
+            assert_eq!(bytes(&out), whole, "{step}");
+        }
+        let mut queue = Queue::new();
+        queue.push(Segment::File { file: file(), offset: 10, len: 100, stamp: None });
+        let mut out = Queue::new();
+        queue.move_to(&mut out, 40);
+        assert!(matches!(out.front(), Front::File { offset: 10, len: 40, .. }) && queue.begins_with_file());
+        assert!(matches!(queue.front(), Front::File { offset: 50, len: 60, .. }));
+        queue.move_to(&mut out, 1000);
+        assert_eq!((queue.len(), out.len(), out.memory()), (0, 100, 0));
     }
 
     #[test]

@@ -14,8 +14,8 @@ mod parse;
 mod prepared;
 
 pub use conn::Conn;
-pub(crate) use framing::tokens;
 pub(crate) use framing::{ResponseFraming, response as response_framing};
+pub(crate) use framing::{digits, tokens};
 pub(crate) use parse::{Response as ParsedResponse, ResponseError, response as parse_response};
 pub(crate) use prepared::Prepared;
 

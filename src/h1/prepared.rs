@@ -43,6 +43,15 @@ impl Prepared {
         self.length
     }
 
+    /// Names and values of what is encoded.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let lines = self.bytes.split(|byte| *byte == b'\n').skip(1);
+        lines.filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            Some((line.get(..colon)?, line.get(colon + 1..)?.trim_ascii()))
+        })
+    }
+
     /// Everything before the Date.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -1,115 +1,548 @@
-//! One server-side connection.
-#![allow(dead_code, unused_variables, missing_docs, reason = "a skeleton")]
+//! One server-side connection: its streams, and what is said of it as a whole. The states of a stream are in `stream`.
+//!
+//! | phase | frames of the client | ends |
+//! |---|---|---|
+//! | `Open` | are what `reading` makes of them | idle too long, `leave` complete, or GOAWAY for an error: `Closing` |
+//! | `Closing` | are dropped | once all is written, after a while if the client may still be sending |
+//! | `Aborted` | are dropped | at once |
+//!
+//! Leaving takes two steps (RFC 9113 §6.8), so that no request is lost that was on its way when the first was taken:
+//!
+//! | leave | new requests | next |
+//! |---|---|---|
+//! | `No` | served | `drain`: GOAWAY of the highest number, and a PING |
+//! | `Asked` | served | the PING is answered, or a second has passed: GOAWAY of the last request |
+//! | `Told` | not looked at | no stream is open: closes |
+//!
+//! What the client's frames do is in `reading`, what the owner's answers do in `writing`, what time does in `timers`.
 
+mod reading;
+mod timers;
+mod writing;
+
+use super::budget::{Budget, Work};
+use super::flow::{INITIAL, Inflow, Outflow};
+use super::frame::{self, Code, Error, PAYLOAD_MAX, Reader, setting};
+use super::hpack::{Decoder, Encoder};
+use super::output::Output;
+use super::priority::Turns;
+use super::stream::{Reading, Stream, Streams, Writing};
 use super::{Settings, StreamId};
-use crate::buf::{Queue, Segment};
-use crate::h1::Prepared;
+use crate::http::Scheme;
 use crate::http::fault::Refusal;
-use crate::http::serving::{Common, End, Event, Line, Settings as Limits, Wants};
-use crate::http::{BodyLength, ResponseHead};
+use crate::http::serving::{End, Event, Line, Settings as Limits, Wants};
 use crate::timer::Time;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// One HTTP/2 connection of a client.
+///
+/// After every `feed`, `eof`, `finish`, `wrote` and `on_timeout` call [`Self::poll`] until it returns `None`, then
+/// [`Self::poll_done`]. Bodies of streams that are [held](Self::hold) are not polled, and the client's windows of them stay
+/// closed. Calls without a time happen at the time of the last call that had one, so begin with [`Self::turn`]. Calls
+/// for a stream that is gone do nothing.
 #[derive(Debug)]
 pub struct Conn {
-    out: Queue,
+    limits: Rc<Limits>,
+    settings: Rc<Settings>,
+    scheme: Scheme,
+    phase: Phase,
+    leave: Leave,
+    eof: bool,
+    /// The latest time heard of.
+    clock: Time,
+
+    reader: Reader,
+    /// A block of fields that has begun.
+    block: Option<Box<Block>>,
+    decoder: Decoder,
+    streams: Streams,
+    /// The newest stream.
+    last: StreamId,
+    /// The newest stream that is served, once the client was told so.
+    promised: StreamId,
+    /// No stream above was reset by us: what still comes for one below may have been on its way.
+    reset_up_to: StreamId,
+    requests: u32,
+    greeting: Greeting,
+    inflow: Inflow,
+    /// Bytes of bodies that were not polled.
+    kept: usize,
+    budget: Budget,
+    events: VecDeque<(StreamId, Event)>,
+    /// Streams that have something of a body to tell.
+    news: VecDeque<StreamId>,
+
+    out: Output,
+    encoder: Encoder,
+    outflow: Outflow,
+    /// What the client takes: of a stream that begins, and in a frame.
+    window: u32,
+    frame_max: usize,
+    turns: Turns,
+    done: VecDeque<(StreamId, u64)>,
+    /// Bytes in memory of all bodies that were not cut into frames.
+    queued: u64,
+
+    /// The accept, or the end of the last stream.
+    idle_since: Time,
+    /// When something was written last, or the wait for it began; `None` while there is nothing to write.
+    write: Option<Time>,
+    /// Since when the client's window for the connection is closed although there is something to send.
+    blocked: Option<Time>,
+    /// No stream is overdue before.
+    streams_due: Option<Time>,
+    /// When the client sent something last, once closing.
+    read: Time,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Closes when all is written; `since` then.
+    Closing {
+        linger: bool,
+        since: Option<Time>,
+        discarded: usize,
+    },
+    Aborted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    No,
+    Asked { since: Time },
+    Told,
+}
+
+/// What the client owes at the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Greeting {
+    since: Time,
+    /// Its settings.
+    settings: bool,
+    /// Its word that it has ours.
+    ack: bool,
+}
+
+/// A block of fields whose end has not come.
+#[derive(Debug)]
+struct Block {
+    stream: StreamId,
+    end_stream: bool,
+    bytes: Vec<u8>,
+    since: Time,
+}
+
+/// What we take at once of one body, and of all.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Up to here bodies that nobody polls do not close the window of the connection, which is there for the others, too.
+const KEPT_FREE: usize = 4 * 1024 * 1024;
+/// Frames are read only while less than this waits to be written: each may need an answer.
+const OUT_MAX: usize = 256 * 1024;
+/// DATA is cut only while less than this waits to be written: until then a reset or another urgency changes what is next.
+const OUT_LOW: u64 = 64 * 1024;
+/// Bytes of a response kept in memory; and of all of them, beyond which each has only what it was given last.
+const STREAM_MAX: u64 = 256 * 1024;
+const STREAMS_MAX: u64 = 1024 * 1024;
+/// Lingering: bytes in all, as of HTTP/1.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+/// The PING that goes with the first GOAWAY.
+const FAREWELL: [u8; 8] = *b"farewell";
+/// Above the highest number of a stream.
+const ANY: StreamId = u32::MAX >> 1;
+
 impl Conn {
+    /// A connection of which everything from the client's preface on is still to be fed; what we say first waits to be
+    /// written. `secure`: over TLS.
     #[must_use]
     pub fn new(limits: Rc<Limits>, settings: Rc<Settings>, secure: bool, now: Time) -> Self {
-        Self { out: Queue::new() }
+        let mut conn = Self {
+            scheme: if secure { Scheme::Https } else { Scheme::Http },
+            phase: Phase::Open,
+            leave: Leave::No,
+            eof: false,
+            clock: now,
+            reader: Reader::default(),
+            block: None,
+            decoder: Decoder::new(),
+            streams: Streams::default(),
+            last: 0,
+            promised: 0,
+            reset_up_to: 0,
+            requests: 0,
+            greeting: Greeting { since: now, settings: false, ack: false },
+            inflow: Inflow::new(CONNECTION_WINDOW),
+            kept: 0,
+            budget: Budget::new(now),
+            events: VecDeque::new(),
+            news: VecDeque::new(),
+            out: Output::default(),
+            encoder: Encoder::new(),
+            outflow: Outflow::new(INITIAL),
+            window: INITIAL,
+            frame_max: PAYLOAD_MAX,
+            turns: Turns::default(),
+            done: VecDeque::new(),
+            queued: 0,
+            idle_since: now,
+            write: None,
+            blocked: None,
+            streams_due: None,
+            read: now,
+            limits,
+            settings,
+        };
+        conn.greet();
+        conn
     }
+
+    fn greet(&mut self) {
+        let values = [
+            (setting::MAX_CONCURRENT_STREAMS, self.settings.streams),
+            (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+            (setting::MAX_HEADER_LIST_SIZE, u32::try_from(self.limits.head).unwrap_or(u32::MAX)),
+            (setting::NO_RFC7540_PRIORITIES, 1),
+        ];
+        self.say(|out| {
+            frame::write_settings(&values, out);
+            frame::write_window_update(0, CONNECTION_WINDOW - INITIAL, out);
+        });
+    }
+
+    /// A turn begins: it is `now`, and what is overdue expires; as [`Self::on_timeout`].
     pub(crate) fn turn(&mut self, now: Time) -> Option<&'static str> {
-        None
+        let overdue = self.deadline().is_some_and(|deadline| deadline <= now);
+        let why = if overdue { self.on_timeout(now) } else { None };
+        self.clock = now;
+        why
     }
-    pub fn feed(&mut self, bytes: &[u8], now: Time) {}
-    pub fn eof(&mut self, now: Time) {}
+
+    /// Bytes read from the socket.
+    pub fn feed(&mut self, bytes: &[u8], now: Time) {
+        self.clock = now;
+        let mut reader = std::mem::take(&mut self.reader);
+        let mut rest = bytes;
+        while self.phase == Phase::Open {
+            let (used, frame) = reader.next(rest);
+            rest = rest.get(used..).unwrap_or_default();
+            let Some(frame) = frame else { break };
+            if let Err(error) = frame.and_then(|frame| self.on_frame(frame)) {
+                self.fail(error);
+            }
+        }
+        self.reader = reader;
+        if let Phase::Closing { linger, discarded, .. } = &mut self.phase {
+            self.read = now;
+            *discarded = discarded.saturating_add(rest.len());
+            *linger &= *discarded < LINGER_BYTES;
+        }
+    }
+
+    /// The client closed its writing side. Requests received whole are still served: the client may be reading.
+    pub fn eof(&mut self, now: Time) {
+        self.clock = now;
+        self.eof = true;
+        let incomplete: Vec<_> =
+            self.streams.iter().filter(|(_, stream)| !stream.ended).map(|(id, _)| id).collect();
+        incomplete.into_iter().for_each(|id| self.lose(id));
+        self.settle();
+    }
+
+    /// The next event of any stream; `None` if more input, output or time is needed. [`Event::Gone`]: the client or we have
+    /// reset the stream, or the connection has ended.
     pub fn poll(&mut self) -> Option<(StreamId, Event)> {
+        if let Some((id, event)) = self.events.pop_front() {
+            if matches!(event, Event::Gone) {
+                self.over(id);
+            } else if let Some(stream) = self.streams.get_mut(id) {
+                stream.known = true;
+            }
+            return Some((id, event));
+        }
+        while let Some(id) = self.news.pop_front() {
+            let Some(stream) = self.streams.get_mut(id) else { continue };
+            stream.listed = false;
+            if !stream.has_news() {
+                continue;
+            }
+            if stream.body.is_empty() {
+                stream.reading = Reading::Discard;
+                return Some((id, Event::BodyEnd));
+            }
+            let body = std::mem::take(&mut stream.body);
+            stream.read = self.clock;
+            self.kept -= body.len();
+            self.list(id);
+            self.watch(id);
+            self.give_back(id);
+            return Some((id, Event::Body(body)));
+        }
         None
     }
+
+    /// The first line of the request that was refused before it was understood, if that much was there.
     pub(crate) fn take_refused(&mut self, stream: StreamId) -> Option<Box<Line>> {
-        None
+        self.streams.get_mut(stream)?.line.take()
     }
-    pub fn hold(&mut self, stream: StreamId, held: bool, now: Time) {}
+
+    /// The owner of the stream has (no) room for more of its body.
+    pub fn hold(&mut self, stream: StreamId, held: bool, now: Time) {
+        self.clock = now;
+        let Some(found) = self.streams.get_mut(stream) else { return };
+        if std::mem::replace(&mut found.held, held) && !held {
+            self.await_body(stream);
+            self.list(stream);
+            self.give_back(stream);
+        }
+    }
+
+    /// Bounds the body of the request that just came out of [`Self::poll`], before any more is polled.
+    ///
+    /// # Errors
+    /// 413 if the length announced, or what came already, is over `max`; answer it, nothing of the body will come. A body
+    /// that turns out too long is [`Event::Refused`] later.
     pub fn limit_body(&mut self, stream: StreamId, max: u64) -> Result<(), Refusal> {
+        let Some(found) = self.streams.get_mut(stream) else { return Ok(()) };
+        let Reading::Body { left, allowed } = &mut found.reading else { return Ok(()) };
+        let came = found.body.len() as u64;
+        if came.saturating_add(left.unwrap_or(0)) > max {
+            self.discard(stream);
+            return Err(Refusal::BODY_TOO_LARGE);
+        }
+        *allowed = max - came;
         Ok(())
     }
-    pub(crate) fn refuse_early(&mut self, stream: StreamId, refusal: Refusal) {}
-    pub fn proceed(&mut self, stream: StreamId) {}
-    pub(crate) fn interim(&mut self, stream: StreamId, head: &ResponseHead) {}
-    pub fn respond<'a>(
-        &mut self,
-        stream: StreamId,
-        head: &ResponseHead,
-        body: BodyLength,
-        common: impl Into<Common<'a>>,
-        now: Time,
-    ) -> bool {
-        false
+
+    /// Refuses whatever the client may send next of this request, for a reason that does not lie in it.
+    pub(crate) fn refuse_early(&mut self, stream: StreamId, refusal: Refusal) {
+        if self.streams.get(stream).is_some_and(Stream::is_awaited) {
+            self.discard(stream);
+            self.events.push_back((stream, Event::Refused(refusal)));
+        }
     }
-    pub(crate) fn respond_prepared(
-        &mut self,
-        stream: StreamId,
-        head: &Prepared,
-        body: Option<Segment>,
-        common: Common<'_>,
-        now: Time,
-    ) -> bool {
-        false
+
+    /// The connection takes leave: requests that the client has sent by then are served.
+    pub fn drain(&mut self) {
+        if self.phase == Phase::Open && self.leave == Leave::No {
+            self.leave = Leave::Asked { since: self.clock };
+            self.say(|out| {
+                frame::write_goaway(ANY, Code::None, "", out);
+                frame::write_ping(FAREWELL, false, out);
+            });
+        }
     }
-    pub fn send(&mut self, stream: StreamId, segment: Segment) {}
-    pub fn finish(&mut self, stream: StreamId, now: Time) {}
-    pub fn break_off(&mut self, stream: StreamId) {}
-    pub(crate) fn has_room(&self, stream: StreamId) -> bool {
-        false
+
+    /// As [`Self::drain`], at `now`, between two turns.
+    pub(crate) fn leave(&mut self, now: Time) {
+        self.clock = now;
+        self.drain();
     }
-    pub(crate) fn waiting_of(&self, stream: StreamId) -> (u64, u64) {
-        (0, 0)
+
+    /// Breaks the connection off: nothing more is written, no clean end.
+    pub(crate) fn abort(&mut self) {
+        self.end_streams();
+        self.phase = Phase::Aborted;
+        self.out.clear();
+        self.write = None;
+        let concluded: Vec<_> =
+            self.streams.iter().filter(|(_, stream)| stream.concluded).map(|(id, _)| id).collect();
+        concluded.into_iter().for_each(|id| self.over(id));
     }
-    pub(crate) fn written_of(&self, stream: StreamId) -> u64 {
-        0
-    }
-    pub(crate) fn poll_done(&mut self) -> Option<(StreamId, u64)> {
-        None
-    }
-    pub fn out(&mut self) -> &mut Queue {
-        &mut self.out
-    }
-    pub(crate) fn waiting(&self) -> &Queue {
-        &self.out
-    }
-    pub fn wrote(&mut self, now: Time) {}
+
+    /// What it waits for; `body` is asked of a stream ([`Self::has_room`]).
     #[must_use]
     pub fn wants(&self) -> Wants {
-        Wants::default()
+        let read = match self.phase {
+            Phase::Aborted => false,
+            Phase::Closing { .. } => true,
+            Phase::Open => self.out.queue().memory() < OUT_MAX,
+        };
+        let data = self.phase == Phase::Open && !self.turns.is_empty() && self.outflow.room() > 0;
+        Wants { read: read && !self.eof, write: !self.out.is_empty() || data, body: false }
     }
-    #[must_use]
-    pub fn deadline(&self) -> Option<Time> {
-        None
-    }
-    pub fn on_timeout(&mut self, now: Time) -> Option<&'static str> {
-        None
-    }
+
+    /// Whether and how it ends now.
     #[must_use]
     pub fn end(&self) -> End {
-        End::Close
+        match self.phase {
+            Phase::Aborted => End::Abort,
+            Phase::Closing { linger, .. } if self.out.is_empty() => {
+                if linger && !self.eof {
+                    End::Linger
+                } else {
+                    End::Close
+                }
+            }
+            Phase::Open | Phase::Closing { .. } => End::Open,
+        }
     }
-    pub fn drain(&mut self) {}
-    pub(crate) fn leave(&mut self, now: Time) {}
-    pub(crate) fn abort(&mut self) {}
+
+    /// Without open streams and anything to write: it can be closed without loss.
+    #[must_use]
     pub(crate) fn is_idle(&self) -> bool {
-        false
+        let asked = matches!(self.leave, Leave::Asked { .. });
+        self.phase == Phase::Open && self.streams.is_empty() && self.out.is_empty() && !asked
     }
+
+    /// Idle after a request, rather than new.
+    #[must_use]
     pub(crate) fn is_kept(&self) -> bool {
-        false
+        self.is_idle() && self.requests > 0
     }
+
+    /// How long no stream has been open.
+    #[must_use]
     pub(crate) fn silence(&self, now: Time) -> Duration {
-        Duration::ZERO
+        now.since(self.idle_since)
     }
+
+    /// Whether the client has closed its side, and all it sent before was read.
+    #[must_use]
     pub(crate) fn has_ended(&self) -> bool {
-        false
+        self.eof
     }
-    pub(crate) fn stop_lingering(&mut self) {}
+
+    /// The client is given no more time to read the last answer.
+    pub(crate) fn stop_lingering(&mut self) {
+        if let Phase::Closing { linger, .. } = &mut self.phase {
+            *linger = false;
+        }
+    }
 }
+
+/// The joint rules.
+impl Conn {
+    /// Queues what is no DATA.
+    fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.will_write();
+        self.out.add(|out| out.encode(write));
+    }
+
+    /// Something will be queued: if nothing waits yet, the wait begins now.
+    fn will_write(&mut self) {
+        if self.out.is_empty() {
+            self.write = Some(self.clock);
+        }
+    }
+
+    /// The client makes work that no answer comes of.
+    fn spend(&mut self, work: Work) -> Result<(), Error> {
+        let most = Error::connection(Code::EnhanceYourCalm, "too much work for too few answers");
+        self.budget.spend(work, self.clock).ok_or(most)
+    }
+
+    /// The client has done what it must not.
+    fn fail(&mut self, error: Error) {
+        if error.stream == 0 || error.stream > self.last {
+            self.close_for(error.code, error.why, true);
+        } else if let Err(error) = self.reset(error.stream, error.code) {
+            self.close_for(error.code, error.why, true);
+        }
+    }
+
+    /// Resets a stream for what the client did.
+    fn reset(&mut self, id: StreamId, code: Code) -> Result<(), Error> {
+        self.say(|out| frame::write_reset(id, code, out));
+        self.reset_up_to = self.reset_up_to.max(id);
+        self.lose(id);
+        self.spend(Work::Wasted)
+    }
+
+    /// A stream has no use any more, unless its response is on its way whole: its owner is told, if it knows it.
+    fn lose(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        stream.ended = true;
+        if stream.concluded || stream.gone {
+            return;
+        }
+        stream.gone = true;
+        self.queued -= stream.queue.memory() as u64;
+        stream.queue.clear();
+        self.turns.remove(id);
+        self.discard(id);
+        self.events.retain(|(of, _)| *of != id);
+        if self.streams.get(id).is_some_and(|stream| stream.known) {
+            self.events.push_back((id, Event::Gone));
+        } else {
+            self.forget(id);
+        }
+    }
+
+    /// Nothing more is wanted of a request.
+    fn discard(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        stream.reading = Reading::Discard;
+        stream.expects = false;
+        self.kept -= stream.body.len();
+        stream.body = Vec::new();
+        self.give_back(id);
+    }
+
+    /// A stream is over, and its owner knows or learns it.
+    fn over(&mut self, id: StreamId) {
+        if let Some(written) = self.streams.get(id).map(|_| self.written_of(id)) {
+            self.done.push_back((id, written));
+            self.forget(id);
+        }
+    }
+
+    /// A stream is out of the table.
+    fn forget(&mut self, id: StreamId) {
+        self.streams.remove(id);
+        if self.streams.is_empty() {
+            self.idle_since = self.clock;
+            self.shrink();
+            self.settle();
+        }
+    }
+
+    /// While nothing runs, nothing is kept for it.
+    fn shrink(&mut self) {
+        self.streams_due = None;
+        self.turns.shrink();
+        self.news = VecDeque::new();
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        self.out.shrink();
+    }
+
+    /// Closes if nothing more is to come: the client has left, or we have, and no stream is open.
+    fn settle(&mut self) {
+        let ends = self.eof || self.leave == Leave::Told;
+        if ends && self.phase == Phase::Open && self.streams.is_empty() {
+            self.close(true);
+        }
+    }
+
+    /// Says why the connection ends, and ends it.
+    fn close_for(&mut self, code: Code, why: &'static str, linger: bool) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.end_streams();
+        let last = if self.leave == Leave::Told { self.promised } else { self.last };
+        self.say(|out| frame::write_goaway(last, code, why, out));
+        self.close(linger);
+    }
+
+    /// All streams are gone.
+    fn end_streams(&mut self) {
+        let open: Vec<_> = self.streams.iter().map(|(id, _)| id).collect();
+        open.into_iter().for_each(|id| self.lose(id));
+    }
+
+    /// Closes once all is written. `linger`: the client may still be sending.
+    fn close(&mut self, linger: bool) {
+        let since = self.out.is_empty().then_some(self.clock);
+        self.read = self.clock;
+        self.phase = Phase::Closing { linger, since, discarded: 0 };
+        (self.reader, self.block) = (Reader::default(), None);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,19 @@
-//! HTTP/2 (RFC 9113), the server's side of a connection. Pure: no socket, no clock, no log.
+//! HTTP/2 (RFC 9113), the server's side of a connection. Pure: no socket, no clock, no log; bytes and times in, events and
+//! bytes out.
+//!
+//! [`Conn`] is the connection. It reads with `frame` and [`hpack`], judges with `requests` (where a request of HTTP/2 becomes
+//! one as everybody here knows it), keeps its `stream`s and their windows (`flow`), and writes through `output` what is next
+//! by `priority`. `budget` counts what a client costs. To its owner each stream speaks as an HTTP/1 connection does.
 
+mod budget;
 mod conn;
+mod flow;
+mod frame;
 pub(crate) mod hpack;
+mod output;
+mod priority;
+mod requests;
+mod stream;
 
 pub use conn::Conn;
 

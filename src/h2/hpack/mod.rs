@@ -24,7 +24,7 @@ mod table;
 mod tests;
 
 pub(crate) use decode::{Decoder, Outcome};
-pub(crate) use encode::Encoder;
+pub(crate) use encode::{Block, Encoder};
 
 /// What makes a block unreadable, in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

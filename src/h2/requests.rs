@@ -1,0 +1,282 @@
+//! From the fields of a block to a request (RFC 9113 §8), which looks to everybody else as one of HTTP/1 does: `:authority`
+//! is its Host, the pieces of a cookie are one, and what only a connection of HTTP/1 may say is refused.
+//!
+//! | request | answer |
+//! |---|---|
+//! | a name that is none or has an upper-case letter; a value with control characters or white space around it | 400 |
+//! | a field that begins with `:` twice, behind others, or unknown | 400 |
+//! | without `:method`, `:scheme`, `:path`, or with another scheme than that of the connection | 400 |
+//! | `:path` that does not begin with `/`, but for `OPTIONS *` | 400 |
+//! | neither `:authority` nor Host, or both and different; more than one Host; a Host no host has | 400 |
+//! | Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding, Upgrade; TE other than `trailers` | 400 |
+//! | more than one Content-Length, one that is not all digits, or one that is not what comes | 400 |
+//! | more fields, or longer ones, than the limits | 431, 414 |
+//! | CONNECT | 501 |
+//! | TRACE | 405 |
+//!
+//! After the answer to what is wrong in itself, the stream is reset (PROTOCOL_ERROR).
+
+use super::priority::Priority;
+use crate::h1::digits;
+use crate::http::fault::Refusal;
+use crate::http::fields::{is_token_byte, is_value};
+use crate::http::serving::{Line, Request, Settings as Limits};
+use crate::http::target::{self, Host, Target};
+use crate::http::{BodyLength, Method, RequestHead, Scheme, Span, Version};
+
+/// A request as far as its fields have come.
+#[derive(Debug)]
+pub(super) struct Builder {
+    raw: Vec<u8>,
+    fields: Vec<(Span, Span)>,
+    fields_max: usize,
+    method: Option<Span>,
+    path: Option<Span>,
+    authority: Option<Span>,
+    scheme: Option<Option<Scheme>>,
+    host: Option<Span>,
+    content_length: Option<u64>,
+    cookies: usize,
+    expects: bool,
+    priority: Priority,
+    wrong: Option<Refusal>,
+}
+
+/// What a block that is a request says.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: Request,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(super) expects: bool,
+    pub(super) priority: Priority,
+}
+
+/// The names and values of a usual request.
+const USUAL_BYTES: usize = 512;
+const USUAL_FIELDS: usize = 16;
+
+fn bad(why: &'static str) -> Refusal {
+    Refusal { status: 400, why }
+}
+
+impl Builder {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            raw: Vec::with_capacity(USUAL_BYTES),
+            fields: Vec::with_capacity(USUAL_FIELDS),
+            fields_max: limits.fields as usize,
+            method: None,
+            path: None,
+            authority: None,
+            scheme: None,
+            host: None,
+            content_length: None,
+            cookies: 0,
+            expects: false,
+            priority: Priority::UNSAID,
+            wrong: None,
+        }
+    }
+
+    /// The next field.
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
+        if self.wrong.is_some() {
+            return;
+        }
+        let taken = match name {
+            [b':', ..] => self.pseudo(name, value),
+            _ => self.regular(name, value),
+        };
+        self.wrong = taken.err();
+    }
+
+    fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        // `:authority` has become the first field.
+        if self.fields.len() > usize::from(self.authority.is_some()) {
+            return Err(bad("pseudo-header field behind others"));
+        }
+        check_value(value)?;
+        let twice = match name {
+            b":method" => self.method.replace(store(&mut self.raw, value)).is_some(),
+            b":path" => self.path.replace(store(&mut self.raw, value)).is_some(),
+            b":scheme" => self.scheme.replace(Scheme::parse(value)).is_some(),
+            b":authority" => {
+                let (name, value) = (store(&mut self.raw, b"host"), store(&mut self.raw, value));
+                self.fields.push((name, value));
+                self.authority.replace(value).is_some()
+            }
+            _ => return Err(bad("unknown pseudo-header field")),
+        };
+        if twice { Err(bad("pseudo-header field given twice")) } else { Ok(()) }
+    }
+
+    fn regular(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        check_field(name, value)?;
+        if self.fields.len() >= self.fields_max {
+            return Err(Refusal { status: 431, why: "too many header fields; raise limits.fields" });
+        }
+        let once = |twice: bool, why| if twice { Err(bad(why)) } else { Ok(()) };
+        let stored = (store(&mut self.raw, name), store(&mut self.raw, value));
+        match name {
+            b"host" => {
+                once(self.host.replace(stored.1).is_some(), "more than one Host field")?;
+                // It says the same as `:authority`, or is refused.
+                if self.authority.is_some() {
+                    return Ok(());
+                }
+            }
+            b"content-length" => {
+                let length = digits(value).ok_or(bad("invalid Content-Length"))?;
+                once(self.content_length.replace(length).is_some(), "more than one Content-Length field")?;
+            }
+            b"cookie" => self.cookies += 1,
+            b"expect" => self.expects |= value.eq_ignore_ascii_case(b"100-continue"),
+            b"priority" => self.priority = Priority::parse(value),
+            b"te" if !value.eq_ignore_ascii_case(b"trailers") => {
+                return Err(bad("TE other than trailers in HTTP/2"));
+            }
+            b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => {
+                return Err(bad("field of an HTTP/1 connection in HTTP/2"));
+            }
+            _ => {}
+        }
+        self.fields.push(stored);
+        Ok(())
+    }
+
+    /// The block is at its end: the request, or why there is none. `ended`: no body follows. `exceeds`: the list was larger
+    /// than its limit.
+    pub(super) fn finish(
+        mut self,
+        ended: bool,
+        exceeds: bool,
+        scheme: Scheme,
+        limits: &Limits,
+    ) -> Result<Asked, (Refusal, Option<Box<Line>>)> {
+        match self.judge(ended, exceeds, scheme, limits) {
+            Ok((target, host, body)) => {
+                self.join_cookies();
+                let (method, path) = (self.method.unwrap_or_default(), self.path.unwrap_or_default());
+                let expects = self.expects && !ended;
+                let head = RequestHead::new(self.raw, method, path, Version::Http2, self.fields);
+                let request = Request { head, target, host: Some(host), body };
+                Ok(Asked { request, expects, priority: self.priority })
+            }
+            Err(refusal) => Err((refusal, self.line())),
+        }
+    }
+
+    fn judge(
+        &self,
+        ended: bool,
+        exceeds: bool,
+        scheme: Scheme,
+        limits: &Limits,
+    ) -> Result<(Target, Host, BodyLength), Refusal> {
+        if let Some(refusal) = self.wrong {
+            return Err(refusal);
+        }
+        if exceeds {
+            return Err(Refusal { status: 431, why: "request head too long; raise limits.head" });
+        }
+        let method = self.method.map(|span| span.of(&self.raw)).ok_or(bad("request without :method"))?;
+        if method.is_empty() || !method.iter().all(|byte| is_token_byte(*byte)) {
+            return Err(bad("invalid method"));
+        }
+        let length = method.len();
+        let method = Method::from_bytes(method);
+        match method {
+            Method::Connect => return Err(Refusal { status: 501, why: "CONNECT is not implemented" }),
+            Method::Trace => return Err(Refusal { status: 405, why: "TRACE is not allowed" }),
+            _ => {}
+        }
+        let said = self.scheme.ok_or(bad("request without :scheme"))?;
+        if said != Some(scheme) {
+            return Err(bad("scheme is not that of the connection"));
+        }
+        let path = self.path.map(|span| span.of(&self.raw)).ok_or(bad("request without :path"))?;
+        if path.len() + length > limits.request_line {
+            return Err(Refusal { status: 414, why: "request line too long; raise limits.request_line" });
+        }
+        if !(path.starts_with(b"/") || (path == b"*" && method == Method::Options)) {
+            return Err(bad(":path does not begin with '/'"));
+        }
+        let target = target::parse(method, path).map_err(|error| bad(error.why()))?;
+        Ok((target, self.whose(scheme)?, self.body(ended)?))
+    }
+
+    /// The host it is for.
+    fn whose(&self, scheme: Scheme) -> Result<Host, Refusal> {
+        let parse = |span: Option<Span>| {
+            span.map(|span| target::host(span.of(&self.raw)).map_err(|error| bad(error.why()))).transpose()
+        };
+        match (parse(self.authority)?, parse(self.host)?) {
+            (Some(authority), Some(host)) if !authority.same(&host, scheme.default_port()) => {
+                Err(bad("Host differs from :authority"))
+            }
+            (authority, host) => authority.or(host).ok_or(bad("request without :authority and Host")),
+        }
+    }
+
+    fn body(&self, ended: bool) -> Result<BodyLength, Refusal> {
+        match (self.content_length, ended) {
+            (Some(1..), true) => Err(bad("Content-Length without a body")),
+            (Some(length), _) => Ok(BodyLength::Known(length)),
+            (None, true) => Ok(BodyLength::None),
+            (None, false) => Ok(BodyLength::Unknown),
+        }
+    }
+
+    /// A cookie may come in pieces, which compress better (RFC 9113 §8.2.3); HTTP/1 and apps know one only.
+    fn join_cookies(&mut self) {
+        if self.cookies < 2 {
+            return;
+        }
+        let Self { raw, fields, .. } = self;
+        let mut joined = Vec::new();
+        fields.retain(|(name, value)| {
+            let is_cookie = name.of(raw) == b"cookie";
+            if is_cookie {
+                if !joined.is_empty() {
+                    joined.extend_from_slice(b"; ");
+                }
+                joined.extend_from_slice(value.of(raw));
+            }
+            !is_cookie
+        });
+        let (name, value) = (store(raw, b"cookie"), store(raw, &joined));
+        fields.push((name, value));
+    }
+
+    /// What the log says of a request that is refused.
+    fn line(&self) -> Option<Box<Line>> {
+        let text = |span: Option<Span>| span.map(|span| span.of(&self.raw).to_vec());
+        let (method, target) = (text(self.method)?, text(self.path).or_else(|| text(self.authority))?);
+        Some(Box::new(Line { method, target, version: Version::Http2 }))
+    }
+}
+
+/// What trailers may not have (RFC 9113 §8.1); else they mean nothing to us, as those of HTTP/1.
+pub(super) fn check_field(name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+    if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte) && !byte.is_ascii_uppercase()) {
+        return Err(bad("invalid name of a header field; HTTP/2 has them in lower case"));
+    }
+    check_value(value)
+}
+
+fn check_value(value: &[u8]) -> Result<(), Refusal> {
+    let padded = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if !is_value(value) || padded(value.first()) || padded(value.last()) {
+        return Err(bad("malformed header field"));
+    }
+    Ok(())
+}
+
+fn store(raw: &mut Vec<u8>, bytes: &[u8]) -> Span {
+    let start = raw.len() as u32;
+    raw.extend_from_slice(bytes);
+    Span { start, end: raw.len() as u32 }
+}
+
+#[cfg(test)]
+mod tests;

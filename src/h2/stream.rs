@@ -1,0 +1,194 @@
+//! One stream: a request and its response; and the table of those that are open.
+//!
+//! `reading` is what is still wanted of the request, moved by frames:
+//!
+//! | reading | DATA | END_STREAM, also by trailers |
+//! |---|---|---|
+//! | `Body { left, allowed }` | kept until it is polled; more than `left`: malformed; more than `allowed`: 413 | `BodyEnd` is due, if nothing is left |
+//! | `Discard` | dropped | – |
+//!
+//! `writing` is what there is of the response, moved by calls of the owner:
+//!
+//! | writing | `respond` | `send` | `finish` | `break_off` |
+//! |---|---|---|---|---|
+//! | `Await` | `Sized`, `Unsized` or `Bodiless` | – | `Broken` | `Broken` |
+//! | `Sized { left }` | – | queues at most `left` | `Finished`; `Broken` if `left > 0` | `Broken` |
+//! | `Unsized` | – | queues | `Finished` | `Broken` |
+//! | `Bodiless` (HEAD, 204, 304, empty) | – | drops | `Finished` | `Finished` |
+//! | `Finished`, `Broken` | – | – | – | – |
+//!
+//! Once `Finished` or `Broken` and all that is queued was cut into frames, the stream is concluded: END_STREAM was on the last
+//! frame, or a reset follows it; and when that is written, the stream is over and out of the table. A stream that either
+//! side resets before is gone: its owner is told, and then it is over.
+
+use super::StreamId;
+use super::flow::{Inflow, Outflow};
+use super::priority::Priority;
+use crate::buf::Queue;
+use crate::http::serving::Line;
+use crate::timer::Time;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) reading: Reading,
+    /// END_STREAM has come.
+    pub(super) ended: bool,
+    /// What came of the body and was not polled.
+    pub(super) body: Vec<u8>,
+    pub(super) inflow: Inflow,
+    /// Its owner has no room for more of the body.
+    pub(super) held: bool,
+    /// It is among those that have something to tell.
+    pub(super) listed: bool,
+    /// Its owner was told of it.
+    pub(super) known: bool,
+    /// The request is wrong in itself: after the answer, that is said with a reset.
+    pub(super) malformed: bool,
+    /// The first line of a request that was refused.
+    pub(super) line: Option<Box<Line>>,
+
+    pub(super) writing: Writing,
+    pub(super) head_only: bool,
+    /// `100 Continue` is expected and neither it nor a byte of the body has passed.
+    pub(super) expects: bool,
+    /// What of the body was not cut into frames yet.
+    pub(super) queue: Queue,
+    pub(super) outflow: Outflow,
+    pub(super) priority: Priority,
+    /// END_STREAM is on its way.
+    pub(super) shut: bool,
+    /// Its last frame is on its way.
+    pub(super) concluded: bool,
+    /// Bytes of the body that were cut into frames, and those of them that were written.
+    pub(super) cut: u64,
+    pub(super) written: u64,
+    /// Reset: nothing of it matters any more.
+    pub(super) gone: bool,
+
+    /// When something of the body came last, or the wait for it began.
+    pub(super) read: Time,
+    /// When a body that comes at the lowest rate allowed would be at its end for now.
+    pub(super) body_due: Time,
+    /// Since when the window of the client is closed although there is something to send.
+    pub(super) blocked: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// A body of which `left` bytes are to come, if that is known, and `allowed` may.
+    Body { left: Option<u64>, allowed: u64 },
+    /// Nothing is wanted.
+    Discard,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    Await,
+    Sized { left: u64 },
+    Unsized,
+    Bodiless,
+    Finished,
+    Broken,
+}
+
+impl Stream {
+    pub(super) fn new(inflow: Inflow, outflow: Outflow, now: Time) -> Self {
+        Self {
+            reading: Reading::Discard,
+            ended: false,
+            body: Vec::new(),
+            inflow,
+            held: false,
+            listed: false,
+            known: false,
+            malformed: false,
+            line: None,
+            writing: Writing::Await,
+            head_only: false,
+            expects: false,
+            queue: Queue::new(),
+            outflow,
+            priority: Priority::UNSAID,
+            shut: false,
+            concluded: false,
+            cut: 0,
+            written: 0,
+            gone: false,
+            read: now,
+            body_due: now,
+            blocked: None,
+        }
+    }
+
+    /// Whether there is something of the body, or its end, to be told now.
+    pub(super) fn has_news(&self) -> bool {
+        let body = matches!(self.reading, Reading::Body { .. });
+        body && !self.held && !self.gone && (self.ended || !self.body.is_empty())
+    }
+
+    /// Whether the client is to send more of a body now.
+    pub(super) fn awaits_body(&self) -> bool {
+        let body = matches!(self.reading, Reading::Body { .. });
+        body && !self.ended && !self.gone && !self.held && !self.expects && self.body.is_empty()
+    }
+
+    /// Whether its response has not begun.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.writing == Writing::Await && !self.gone
+    }
+
+    /// Whether nothing follows what is queued.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.writing, Writing::Finished | Writing::Sized { left: 0 })
+    }
+}
+
+/// The streams that are open, by number; the newest has the highest one.
+#[derive(Debug, Default)]
+pub(super) struct Streams(Vec<(StreamId, Box<Stream>)>);
+
+/// Streams for which the table is kept while none is open.
+const KEPT: usize = 4;
+
+impl Streams {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn find(&self, id: StreamId) -> Option<usize> {
+        self.0.binary_search_by_key(&id, |(id, _)| *id).ok()
+    }
+
+    pub(super) fn get(&self, id: StreamId) -> Option<&Stream> {
+        self.0.get(self.find(id)?).map(|(_, stream)| &**stream)
+    }
+
+    pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        let at = self.find(id)?;
+        self.0.get_mut(at).map(|(_, stream)| &mut **stream)
+    }
+
+    /// Adds the newest.
+    pub(super) fn push(&mut self, id: StreamId, stream: Stream) {
+        debug_assert!(self.0.last().is_none_or(|(last, _)| *last < id));
+        self.0.push((id, Box::new(stream)));
+    }
+
+    pub(super) fn remove(&mut self, id: StreamId) -> Option<Box<Stream>> {
+        let at = self.find(id)?;
+        let (_, stream) = self.0.remove(at);
+        if self.0.is_empty() && self.0.capacity() > KEPT {
+            self.0 = Vec::new();
+        }
+        Some(stream)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
+        self.0.iter().map(|(id, stream)| (*id, &**stream))
+    }
+}
