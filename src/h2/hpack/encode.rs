@@ -15,7 +15,7 @@ pub(crate) struct Encoder {
     /// The smallest size that the table had since the last block, if the other side has to be told of a change.
     smallest: Option<usize>,
     /// Parts of the hashes of the fields that were written last and not put into the table, in a ring.
-    once: [u16; REMEMBERED],
+    once: [u32; REMEMBERED],
     /// Where the next one goes.
     next: u8,
 }
@@ -65,7 +65,7 @@ impl Encoder {
         }
         let mut hasher = DefaultHasher::new();
         (name, value).hash(&mut hasher);
-        let part = hasher.finish() as u16;
+        let part = hasher.finish() as u32;
         if self.once.contains(&part) {
             return true;
         }

@@ -97,31 +97,60 @@ const fn short() -> [(u8, u8); 256] {
 pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     // A byte takes five bits at least.
     out.reserve(bytes.len() * 8 / 5);
-    // The bits to be decoded, at the left end; behind them ones, as in the padding.
-    let (mut window, mut bits) = (u64::MAX, 0);
-    let mut rest = bytes;
+    let (mut window, mut rest) = (Window::default(), bytes);
     loop {
-        while bits <= 56
+        window.fill(&mut rest);
+        while window.bits >= LONGEST as u32 || rest.is_empty() {
+            let (symbol, length) = window.symbol();
+            if length > window.bits {
+                // Only ones are left, the beginning of the end, which the padding is.
+                return if window.inverted == 0 && window.bits < 8 { Ok(()) } else { Err(PADDING) };
+            }
+            if symbol == EOS {
+                return Err(Error("a string contains its end"));
+            }
+            out.push(symbol as u8);
+            window.inverted <<= length;
+            window.bits -= length;
+        }
+    }
+}
+
+/// The next bits of a string.
+#[derive(Default)]
+struct Window {
+    /// They, inverted, at the left end, and zeros behind the last one: as if the padding had no end.
+    inverted: u64,
+    /// How many they are.
+    bits: u32,
+}
+
+impl Window {
+    /// Takes what there is room for.
+    fn fill(&mut self, rest: &mut &[u8]) {
+        if let Some(word) = rest.first_chunk() {
+            // Of the byte behind those that are taken some bits come along, and once more with it.
+            self.inverted |= !u64::from_be_bytes(*word) >> self.bits;
+            let taken = (63 - self.bits) / 8;
+            *rest = rest.get(taken as usize..).unwrap_or_default();
+            self.bits += taken * 8;
+            return;
+        }
+        while self.bits <= 56
             && let Some((byte, behind)) = rest.split_first()
         {
-            window ^= u64::from(!byte) << (56 - bits);
-            bits += 8;
-            rest = behind;
+            self.inverted |= u64::from(!byte) << (56 - self.bits);
+            self.bits += 8;
+            *rest = behind;
         }
-        let (symbol, length) = match SHORT[usize::from((window >> 56) as u8)] {
-            (_, 0) => long((window >> 32) as u32),
+    }
+
+    /// The symbol at the left end, and how many bits it has; if it has more than there are, it is none.
+    fn symbol(&self) -> (u16, u32) {
+        match SHORT[usize::from(!(self.inverted >> 56) as u8)] {
+            (_, 0) => long(!(self.inverted >> 32) as u32),
             (symbol, length) => (u16::from(symbol), u32::from(length)),
-        };
-        if length > bits {
-            // Only ones are a beginning of the end of the string, and of no byte that fits into fewer than eight bits.
-            return if window == u64::MAX && bits < 8 { Ok(()) } else { Err(PADDING) };
         }
-        if symbol == EOS {
-            return Err(Error("a string contains its end"));
-        }
-        out.push(symbol as u8);
-        window = window << length | ((1 << length) - 1);
-        bits -= length;
     }
 }
 

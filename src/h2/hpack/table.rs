@@ -66,21 +66,25 @@ impl Table {
 
     /// Looks for a field, its name in lower case.
     pub(super) fn find(&self, name: &[u8], value: &[u8]) -> Found {
-        let mut found = static_table::index(name).map_or(Found::Nothing, Found::Name);
-        let first = static_table::ENTRIES.len() + 1;
-        for (entry, index) in self.entries.iter().rev().zip(first..) {
-            if usize::from(entry.name) != name.len() {
-                continue;
-            }
-            let (have, with) = self.read(*entry);
-            if have == name && with == value {
-                return Found::Field(index);
-            }
-            if have == name && found == Found::Nothing {
-                found = Found::Name(index);
-            }
+        if let Some(index) = self.newest(name.len(), Some(value.len()), |have| have == (name, value)) {
+            return Found::Field(index);
         }
-        found
+        let named = || self.newest(name.len(), None, |(have, _)| have == name);
+        static_table::index(name).or_else(named).map_or(Found::Nothing, Found::Name)
+    }
+
+    /// The index of the newest entry with these lengths that is the one.
+    fn newest(
+        &self,
+        name: usize,
+        value: Option<usize>,
+        is: impl Fn((&[u8], &[u8])) -> bool,
+    ) -> Option<usize> {
+        let fits = |entry: &Entry| {
+            usize::from(entry.name) == name && value.is_none_or(|value| usize::from(entry.value) == value)
+        };
+        let age = self.entries.iter().rev().position(|entry| fits(entry) && is(self.read(*entry)))?;
+        Some(static_table::ENTRIES.len() + 1 + age)
     }
 
     /// Adds an entry. One that is larger than the table leaves it empty (RFC 7541 §4.4).

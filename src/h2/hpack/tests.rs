@@ -168,6 +168,19 @@ fn what_repeats_becomes_an_index() {
 }
 
 #[test]
+fn what_would_not_fit_drives_nothing_out_and_codes_are_used_where_shorter() {
+    let mut encoder = Encoder::new();
+    let (small, large) = (fields("a: b"), vec![(b"x".to_vec(), vec![b'a'; TABLE_SIZE - 32])]);
+    for list in [&small, &small, &large, &large] {
+        encode(&mut encoder, list);
+    }
+    assert_eq!(encode(&mut encoder, &small), [0xbe]);
+    // A name of six codes of five bits; a value of codes that are longer than a byte.
+    let block = encode(&mut encoder, &fields("aaaaaa: <<<<"));
+    assert_eq!(block[..8], [0x00, 0x84, 0x18, 0xc6, 0x31, 0x8f, 0x04, b'<']);
+}
+
+#[test]
 fn secrets_are_in_no_table_and_marked() {
     let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new());
     let list = fields("Set-Cookie: session=0123456789");
@@ -245,7 +258,9 @@ fn a_list_above_the_limit_keeps_the_table_in_step() {
         [(33, Outcome::Exceeds), (34, Outcome::Whole), (67, Outcome::Exceeds), (68, Outcome::Whole)]
     {
         let block = if limit < 60 { &[0xbe][..] } else { &[0xbe, 0xbe] };
-        assert_eq!(decoder.decode(block, limit, |_, _| ()), Ok(outcome), "{limit}");
+        let mut told = 0;
+        assert_eq!(decoder.decode(block, limit, |_, _| told += 1), Ok(outcome), "{limit}");
+        assert_eq!(told, limit / 34, "{limit}");
     }
     // What is small again is told, whatever came before.
     assert_eq!(decoder.decode(&[0xbe, 0x82], 34, |_, _| ()), Ok(Outcome::Exceeds));
