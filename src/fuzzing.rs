@@ -440,3 +440,25 @@ fn list(
     let outcome = decoder.decode(block, limit, |name, value| fields.push((name.to_vec(), value.to_vec())))?;
     Ok((outcome, fields))
 }
+
+/// The decoder of a connection of HTTP/2, for clients in tests.
+#[derive(Debug)]
+pub struct Blocks(hpack::Decoder);
+
+impl Default for Blocks {
+    fn default() -> Self {
+        Self(hpack::Decoder::new())
+    }
+}
+
+impl Blocks {
+    /// The fields of the next block, or why it is none.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn decode(&mut self, block: &[u8]) -> Result<Vec<(String, String)>, &'static str> {
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let (_, fields) = list(&mut self.0, block, usize::MAX).map_err(|error| error.0)?;
+        Ok(fields.iter().map(|(name, value)| (text(name), text(value))).collect())
+    }
+}

@@ -6,6 +6,7 @@
 
 mod browser;
 mod http;
+pub(crate) mod http2;
 mod load;
 mod process;
 mod server;
