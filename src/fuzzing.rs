@@ -175,6 +175,7 @@ fn judge_request(request: &Request) {
         server_name: b"h",
         server_port: 80,
         local_port: 0,
+        secure: crate::http::secure::Told::default(),
         id: "0",
     };
     let mut wire = Vec::new();

@@ -43,6 +43,8 @@ pub(crate) struct Record<'a> {
     pub(crate) target: &'a [u8],
     /// The version, `HTTP/1.1`; empty if the head could not be read.
     pub(crate) version: &'a str,
+    /// The version of TLS; `None` in the clear.
+    pub(crate) tls: Option<&'a str>,
     /// Status of the response; 499 if the client left before there was one.
     pub(crate) status: u16,
     /// Bytes of the body that were sent.
@@ -106,6 +108,9 @@ fn json(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
     json_text("target", record.target, part, out);
     if !record.version.is_empty() {
         json_text("version", record.version.as_bytes(), part, out);
+    }
+    if let Some(version) = record.tls {
+        json_text("tls", version.as_bytes(), part, out);
     }
     let _ = write!(out, ",\"status\":{},\"bytes\":{}", record.status, record.body_bytes);
     let _ = write!(out, ",\"duration\":{}", Seconds(record.took));

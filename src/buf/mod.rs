@@ -291,6 +291,11 @@ impl Queue {
         false
     }
 
+    /// What is left, in order.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter()
+    }
+
     /// Drops the first `count` bytes: they were written.
     pub fn consume(&mut self, mut count: u64) {
         while count > 0 {

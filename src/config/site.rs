@@ -9,7 +9,7 @@ use super::location::{self, Location};
 use super::log::{FieldName, SiteLog};
 use super::problem::{Complaint, Place};
 use super::source::Source;
-use super::tls::{self, Tls};
+use super::tls::{self, Clients, Tls};
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
 use crate::http::target::ipv6_name;
@@ -143,6 +143,11 @@ impl Site {
         let secure = self.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
         let keys = of("listen", &self.listen, false).chain(of("tls.listen", secure, true));
         keys.zip(self.listen.iter().chain(secure)).map(|((key, is_tls), listen)| (key, listen, is_tls))
+    }
+
+    /// Whose certificates its clients are asked for, if they are.
+    pub(crate) fn clients(&self) -> Option<&Clients> {
+        self.tls.as_ref()?.clients.as_ref()
     }
 
     /// Names the static roots of a site with an app by where they lead to now: a release whose code and files belong

@@ -150,6 +150,15 @@ impl Endpoint {
         self.written(written.map(|written| (written.count, !written.short)))
     }
 
+    /// Writes bytes; how many were taken.
+    ///
+    /// # Errors
+    /// EPIPE, ECONNRESET.
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = transfer::write(self.fd.as_fd(), bytes);
+        self.written(sent.map(|count| (count, count == bytes.len())))
+    }
+
     /// How much of what was written the peer's kernel has not acknowledged; nothing if it cannot be asked.
     pub(crate) fn unacknowledged(&self) -> u64 {
         socket::unacknowledged(self.fd.as_fd()).unwrap_or(0)

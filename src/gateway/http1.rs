@@ -28,6 +28,9 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         }
     }
     forwarded(request, out);
+    request.secure.each_of_client(|name, value| {
+        field(format!("X-SSL-Client-{name}").as_bytes(), &[value.as_bytes()], out);
+    });
     let received: &[u8] = match head.version() {
         Version::Http10 => b"1.0",
         Version::Http11 => b"1.1",

@@ -8,6 +8,7 @@
 //! - `Proxy` is dropped: HTTP_PROXY is a setting of many HTTP clients (CVE-2016-5385).
 //! - What tells of the way of a request (`X-Forwarded-…`, `Forwarded`, `X-Real-IP`) is dropped unless the peer is a
 //!   trusted proxy: frameworks believe it.
+//! - `X-SSL-Client-…` is dropped where a site asks clients for certificates: ours are `SSL_CLIENT_…`.
 //! - Fields of the connection (RFC 9110 §7.6.1) and those that `Connection` names are dropped, but for those that are
 //!   meant for the origin whatever a client says, such as `Cookie`.
 //! - Fields of the same name are joined with `, `, those of `Cookie` with `; `.
@@ -41,6 +42,14 @@ pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnM
     if request.origin.scheme == Scheme::Https {
         put(b"HTTPS", b"on");
     }
+    if let Some(secure) = request.secure.connection {
+        put(b"SSL_PROTOCOL", secure.version.as_bytes());
+        put(b"SSL_CIPHER", secure.cipher.as_bytes());
+    }
+    request.secure.each_of_client(|name, value| {
+        let name = name.to_ascii_uppercase().replace('-', "_");
+        put(format!("SSL_CLIENT_{name}").as_bytes(), value.as_bytes());
+    });
     put(b"REQUEST_ID", request.id.as_bytes());
     let direct = request.peer_address();
     let client = request.origin.client.map(|client| client.to_canonical()).or(direct);
@@ -180,6 +189,7 @@ mod tests {
             server_name: b"shop.example",
             server_port: 8000,
             local_port: 80,
+            secure: crate::http::secure::Told::default(),
             id: "1-2",
         }
     }

@@ -97,6 +97,7 @@ pub(crate) fn ask(question: &Question, out: &mut Vec<u8>) {
         server_name: name.as_bytes(),
         server_port: port,
         local_port: port,
+        secure: crate::http::secure::Told::default(),
         id: "ready",
     };
     app::request(STREAM, &request, None, Body::None, out);

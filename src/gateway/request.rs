@@ -2,6 +2,7 @@
 
 use crate::http::RequestHead;
 use crate::http::forwarded::Origin;
+use crate::http::secure::Told;
 use std::net::{IpAddr, SocketAddr};
 
 /// A request as far as it has been understood.
@@ -31,15 +32,17 @@ pub struct Request<'a> {
     pub server_port: u16,
     /// The port the request arrived at; 0: it is not told.
     pub local_port: u16,
+    /// What is told of TLS.
+    pub secure: Told<'a>,
     /// Identifies the exchange in every log; empty: it is not told.
     pub id: &'a str,
 }
 
 impl Request<'_> {
-    /// Whether a field is a claim of somebody who is not trusted.
+    /// Whether a field is a claim of somebody who is not trusted, or tells what only we may.
     pub(super) fn is_claim(&self, name: &[u8]) -> bool {
         let is_named = self.client_field.is_some_and(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-        !self.origin.trusted && (is_named || super::tells_of_proxies(name))
+        self.secure.is_claim(name) || !self.origin.trusted && (is_named || super::tells_of_proxies(name))
     }
 
     /// The direct peer's address, as IPv4 where it is one (RFC 4291 §2.5.5.2).

@@ -51,6 +51,7 @@ mod tests {
             server_name: b"shop.example",
             server_port: 80,
             local_port: 80,
+            secure: crate::http::secure::Told::default(),
             id: "1",
         };
         let mut out = Vec::new();

@@ -40,7 +40,7 @@ use super::parse::Scan;
 use super::{Common, End, Event, Settings, Wants};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Refusal;
-use crate::http::{BodyLength, ResponseHead, Status, Version};
+use crate::http::{BodyLength, ResponseHead, Scheme, Status, Version};
 use crate::timer::Time;
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,6 +54,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Conn {
     settings: Rc<Settings>,
+    scheme: Scheme,
     phase: Phase,
     reading: Reading,
     writing: Writing,
@@ -153,6 +154,7 @@ impl Conn {
     pub fn new(settings: Rc<Settings>, now: Time) -> Self {
         Self {
             settings,
+            scheme: Scheme::Http,
             phase: Phase::Open,
             reading: Reading::Head(Scan::default()),
             writing: Writing::Await,
@@ -169,6 +171,11 @@ impl Conn {
             body_due: now,
             write: None,
         }
+    }
+
+    /// What the client speaks it over, if that is TLS.
+    pub(crate) fn set_scheme(&mut self, scheme: Scheme) {
+        self.scheme = scheme;
     }
 
     /// A turn begins: it is `now`, and what is overdue expires; as [`Self::on_timeout`].

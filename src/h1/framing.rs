@@ -36,8 +36,12 @@ pub(super) struct Framing {
 }
 
 /// Judges a head; the target and the host come out of it in passing. What is refused is given back, for the log.
-pub(super) fn request(head: RequestHead) -> Result<(Request, Framing), (Refusal, Box<RequestHead>)> {
-    match judge(&head) {
+/// `scheme` is that of the connection.
+pub(super) fn request(
+    head: RequestHead,
+    scheme: Scheme,
+) -> Result<(Request, Framing), (Refusal, Box<RequestHead>)> {
+    match judge(&head, scheme) {
         Ok((target, host, framing)) => {
             let body = framing.body;
             Ok((Request { head, target, host, body }, framing))
@@ -46,7 +50,7 @@ pub(super) fn request(head: RequestHead) -> Result<(Request, Framing), (Refusal,
     }
 }
 
-fn judge(head: &RequestHead) -> Result<(Target, Option<Host>, Framing), Refusal> {
+fn judge(head: &RequestHead, scheme: Scheme) -> Result<(Target, Option<Host>, Framing), Refusal> {
     let seen = Seen::of(head.fields())?;
     match head.method() {
         Method::Connect => return Err(Refusal { status: 501, why: "CONNECT is not implemented" }),
@@ -59,7 +63,7 @@ fn judge(head: &RequestHead) -> Result<(Target, Option<Host>, Framing), Refusal>
     let expects = seen.expects && has_body && head.version() == Version::Http11;
     let target = target::parse(head.method(), head.target()).map_err(bad_target)?;
     // What it names is to be had over TLS only (RFC 9110 §4.2.2), and others would take it for `http:`.
-    if target.scheme() == Scheme::Https {
+    if target.scheme() == Scheme::Https && scheme == Scheme::Http {
         return Err(bad("https target on a connection without TLS"));
     }
     let host = host(&seen, head, &target)?;

@@ -13,6 +13,7 @@ pub(crate) mod percent;
 pub(crate) mod range;
 pub(crate) mod readings;
 mod scheme;
+pub mod secure;
 pub mod serving;
 pub(crate) mod target;
 

@@ -87,12 +87,34 @@ pub(crate) fn write_copy(fd: BorrowedFd<'_>, queue: &mut Queue, buffer: &mut [u8
     let Front::File { file, offset, stamp, .. } = queue.front() else {
         return Ok(Written { count: 0, short: false });
     };
-    let read = file::read_into(file.as_fd(), offset, buffer)?;
-    check(file.as_fd(), stamp)?;
-    let bytes = buffer.get(..read).filter(|bytes| !bytes.is_empty()).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let read = copy(file.as_fd(), offset, stamp, buffer)?;
+    let bytes = buffer.get(..read).unwrap_or_default();
     let (count, offered) = send_bytes(fd, bytes, MsgFlags::MSG_NOSIGNAL)?;
     queue.consume(count);
     Ok(Written { count, short: count < offered })
+}
+
+/// Reads a part of a file that is to be sent; never nothing. It is of the state of the stamp.
+///
+/// # Errors
+/// As [`write_queue`], of files.
+pub(crate) fn copy(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    stamp: Option<Stamp>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    let read = file::read_into(file, offset, buffer)?;
+    check(file, stamp)?;
+    if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(read) }
+}
+
+/// Writes bytes; how many were taken.
+///
+/// # Errors
+/// EAGAIN when the socket is full, EPIPE and ECONNRESET when the peer has gone.
+pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    retry(|| send(fd, bytes, MsgFlags::MSG_NOSIGNAL))
 }
 
 /// Fails if the content is not that of the stamp. A file that cannot be asked is not.

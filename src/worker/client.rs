@@ -10,9 +10,10 @@ use super::context::{Context, Timer};
 use super::exchange::Peer;
 use super::reader;
 use super::shortage::Expendable;
-use super::transport::Transport;
-use crate::event::{Read, Readiness, Source};
+use super::transport::{Came, Transport};
+use crate::event::{Readiness, Source};
 use crate::h2;
+use crate::http::Scheme;
 use crate::http::fault::Refusal;
 use crate::http::serving::End;
 use crate::slab::{Key, Slab};
@@ -124,8 +125,11 @@ impl Client {
             cx.note(log::Level::Info, CLOSED, format_args!("{CLOSED}"));
             return Ok(());
         };
+        let scheme = cx.listeners.get(usize::from(listener)).map(|listener| listener.scheme).unwrap_or_default();
         let mut http = Http1::new(cx);
-        let mut fresh = cx.http2.streams > 0;
+        http.conn.set_scheme(scheme);
+        // Over TLS the handshake tells.
+        let mut fresh = cx.http2.streams > 0 && scheme == Scheme::Http;
         if counted == Counted::Refused {
             http.conn.refuse_early(TOO_MANY);
             fresh = false;
@@ -133,8 +137,9 @@ impl Client {
         if draining {
             http.conn.drain();
         }
+        let (transport, peer) = (Transport::new(fd, scheme), Peer { address, listener, session: None });
         let key = clients.insert_with(|_| Self {
-            wire: Wire::new(fd, Peer { address, listener }, counted, fresh),
+            wire: Wire { transport, peer, counted, phase: Phase::Open, fresh },
             http: Http::H1(http),
             armed: None,
         });
@@ -240,17 +245,20 @@ impl Client {
                 Err(_) => return self.wire.lost(self.http.face_mut(), key, cx),
             }
         }
-        match &mut self.http {
+        let end = match &mut self.http {
             Http::H1(http) => self.wire.drive(http, key, cx),
             Http::H2(http) => self.wire.drive(&mut **http, key, cx),
-        }
+        };
+        // The handshake has said that it is HTTP/2.
+        if self.wire.fresh { self.drive(key, cx) } else { end }
     }
 
     /// Reads until it is known what is spoken, or until there is no more time for that; whether it is known. What does not
     /// begin like HTTP/2 is taken for HTTP/1.
     fn listen(&mut self, cx: &mut Context) -> io::Result<bool> {
         let Http::H1(http) = &mut self.http else { return Ok(true) };
-        loop {
+        let is_secure = self.wire.peer.session.is_some();
+        while !is_secure {
             let read = self.wire.read(http, cx)?;
             match h2::is_preface(http.conn.input()) {
                 Some(true) => break,
@@ -262,21 +270,20 @@ impl Client {
                 }
             }
         }
-        self.http = Http::H2(Box::new(Http2::new(http.conn.input(), false, cx)));
+        self.http = Http::H2(Box::new(Http2::new(http.conn.input(), is_secure, cx)));
         Ok(true)
     }
 }
 
 impl Wire {
-    fn new(fd: OwnedFd, peer: Peer, counted: Counted, fresh: bool) -> Self {
-        Self { transport: Transport::new(fd), peer, counted, phase: Phase::Open, fresh }
-    }
-
     fn drive(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> DriveEnd {
         http.turn(cx);
         self.transport.turn(cx.now);
         for _ in 0..BUDGET {
             let Ok(read) = self.read(http, cx) else { return self.lost(http, key, cx) };
+            if self.fresh {
+                return DriveEnd::Again;
+            }
             let handled = http.handle(self.connection(key), cx);
             let Ok(written) = self.write(http, key, cx) else { return self.broken(http, key, cx) };
             http.log_done(self.transport.written(), cx);
@@ -287,7 +294,7 @@ impl Wire {
                 End::Abort => return self.broken(http, key, cx),
             }
             if !(read || handled || written) {
-                return self.rest(http, key, cx);
+                return if self.transport.is_put_off() { DriveEnd::Again } else { self.rest(http, key, cx) };
             }
         }
         DriveEnd::Again
@@ -298,7 +305,7 @@ impl Wire {
         let wants = http.wants();
         debug_assert!(!(wants.read && self.transport.readable()), "idle although there is something to read");
         debug_assert!(
-            !(wants.write && self.transport.writable()),
+            !((wants.write || self.transport.owes()) && self.transport.writable()),
             "idle although there is something to write"
         );
         let unused = match self.phase {
@@ -322,8 +329,8 @@ impl Wire {
         }
     }
 
-    fn connection(&self, client: Key) -> Connection {
-        Connection { client, peer: self.peer, written: self.transport.written() }
+    fn connection(&self, client: Key) -> Connection<'_> {
+        Connection { client, peer: &self.peer, written: self.transport.written() }
     }
 
     /// The client has reset the connection: nothing can be written any more.
@@ -336,16 +343,25 @@ impl Wire {
         if !(self.transport.readable() && http.wants().read) {
             return Ok(false);
         }
-        match self.transport.read(&mut cx.scratch)? {
-            Read::Bytes(count) => http.feed(cx.scratch.get(..count).unwrap_or_default(), cx.now),
-            Read::Eof => http.eof(cx.now),
-            Read::Blocked => return Ok(false),
-        }
+        let count = match self.transport.read(&self.peer, cx)? {
+            Came::Bytes(count) => count,
+            Came::Open(session, count) => {
+                self.fresh = session.speaks_h2 && self.counted != Counted::Refused;
+                self.peer.session = Some(session);
+                count
+            }
+            Came::Eof => {
+                http.eof(cx.now);
+                return Ok(true);
+            }
+            Came::Blocked => return Ok(false),
+        };
+        http.feed(cx.scratch.get(..count).unwrap_or_default(), cx.now);
         Ok(true)
     }
 
     fn write(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> io::Result<bool> {
-        if !(self.transport.writable() && http.wants().write) {
+        if !(self.transport.writable() && (http.wants().write || self.transport.owes())) {
             return Ok(false);
         }
         let gets_on = self.transport.write(http.out(), key, cx)?;

@@ -12,6 +12,7 @@ use super::reader::{self, Origin, Outcome, Reader, Whom};
 use super::report::Report;
 use super::spool::TempDir;
 use super::throttle::{Held, Throttle};
+use super::transport::Keyring;
 use super::upstream::{Apps, Links, Servers};
 use crate::buf::{Far, OpenFile, Stamp};
 use crate::config::boot::WorkerBoot;
@@ -92,6 +93,9 @@ pub(super) struct Context {
     /// How busy the loop is; only where there may be more or fewer workers.
     meter: Option<Meter>,
     pub(super) report: Report,
+    pub(super) keyring: Keyring,
+    /// Whether some site asks its clients for certificates.
+    pub(super) asks_clients: bool,
     /// Where every read lands first.
     pub(super) scratch: Vec<u8>,
     ids: Ids,
@@ -142,9 +146,12 @@ impl Context {
             app_pools,
             roots,
             access_logs,
+            credentials,
             candidate,
             ..
         } = boot;
+        let mut keyring = Keyring::default();
+        keyring.renew(&credentials, &config);
         let now = clock::now();
         let wall = clock::wall();
         let (settings, table) = (Rc::new(config.limits.connection.clone()), route_table(&config));
@@ -177,6 +184,8 @@ impl Context {
             outbox: RefCell::default(),
             meter: (config.workers.processes.min < config.workers.processes.max).then(|| Meter::new(now)),
             report: Report::new(&config, access_logs),
+            keyring,
+            asks_clients: config.sites.iter().any(|site| site.clients().is_some()),
             scratch: vec![0; READ_SIZE],
             ids: Ids::new(),
             quota: ClientQuota::new(config.limits.connections_per_client),
@@ -368,6 +377,7 @@ impl Context {
             self.date = ImfDate::new(wall.seconds);
         }
         self.wall = wall;
+        self.keyring.turn();
         self.report.turn_begins(self.board);
     }
 

@@ -14,6 +14,7 @@ mod apps;
 mod faults;
 mod files;
 mod respond;
+mod secure;
 mod written;
 
 use super::context::Context;
@@ -22,6 +23,7 @@ use super::handler::fixed;
 use super::id::RequestId;
 use super::reader::Whom;
 use super::spool::{REQUEST_MEMORY, RequestBody, RequestSpool};
+use super::transport::Session;
 use super::upstream::links::Unit;
 use super::upstream::{app, proxy};
 use crate::buf::Segment;
@@ -38,12 +40,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// Where a connection comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// `None` for Unix sockets.
     pub(super) address: Option<SocketAddr>,
     /// Number of the listener.
     pub(super) listener: u16,
+    /// What its handshake has settled; `None` where none was made.
+    pub(super) session: Option<Rc<Session>>,
 }
 
 /// What the server as a whole answers (RFC 9110 §10.2.1).
@@ -136,6 +140,7 @@ impl Exchange {
     pub(super) fn begin(&mut self, request: h1::Request, drive: &mut Drive<'_>) {
         let body = request.body;
         match self.route(request, drive.config, drive.cx) {
+            Ok(()) if self.turns_away(drive) => {}
             Ok(()) => self.admit(body, drive),
             Err(status) => self.answer_page(status, drive),
         }
@@ -262,7 +267,7 @@ impl Exchange {
 
     /// The request for whoever answers it.
     fn describe<'a>(
-        &self,
+        &'a self,
         request: &'a Request,
         mount: &'a str,
         id: &'a str,
@@ -286,6 +291,7 @@ impl Exchange {
             server_name: &request.host.name,
             server_port: request.host.port.unwrap_or(local_port),
             local_port,
+            secure: self.told(request, config, cx),
             id,
         }
     }

@@ -1,21 +1,34 @@
 //! The stream to a client, and exactly what its connection may ask of it: whether it can be read or written now, to
-//! read, to write what is queued. A part of a file leaves by `sendfile`, from memory: what lies on a disk is read by a
-//! thread first, and what is far comes from a thread as bytes.
+//! read, to write what is queued. It is plain, or TLS ends in it ([`tls`]). A part of a file leaves by `sendfile`, from
+//! memory: what lies on a disk is read by a thread first, and what is far comes from a thread as bytes.
 //!
 //! `sendfile` queues the pages of a file, and whoever writes to it changes what was sent and is not acknowledged. So the
 //! end of a file that others may change leaves as a copy, and the last of it only when nothing that left by `sendfile` is
 //! in the queue any more and the file still is what it was: a response that is complete is of one state. No event tells
 //! of that moment, hence a timer.
 
+mod hello;
+mod keyring;
+mod sealed;
+mod session;
+mod tickets;
+mod tls;
+
+pub(super) use keyring::Keyring;
+pub(super) use session::Session;
+
 use super::context::{Context, ReadFirst};
+use super::exchange::Peer;
 use super::reader;
-use crate::buf::{Front, Queue};
+use crate::buf::{Front, OpenFile, Queue, Stamp};
 use crate::event::{Endpoint, Poll, Read, Readiness, Source};
+use crate::http::Scheme;
 use crate::slab::Key;
 use crate::sys::page_cache;
 use crate::sys::transfer::{COPIED, FILE_SLICE};
 use crate::timer::Time;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -51,6 +64,20 @@ pub(super) struct Transport {
     lent: Option<Box<Lent>>,
     /// Bytes written since the beginning.
     written: u64,
+    tls: Option<Box<tls::Tls>>,
+}
+
+/// What reading gave.
+#[derive(Debug)]
+pub(super) enum Came {
+    /// So many bytes, at the beginning of the worker's scratch buffer; nothing for the client's connection if 0.
+    Bytes(usize),
+    /// The handshake is over, and so many bytes came with its end.
+    Open(Rc<Session>, usize),
+    /// The client closed its writing side.
+    Eof,
+    /// Nothing now; an event will come.
+    Blocked,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +102,11 @@ enum Disk {
 }
 
 impl Transport {
-    /// A connection that was just accepted.
-    pub(super) fn new(fd: OwnedFd) -> Self {
+    /// A connection that was just accepted, from a listener of that scheme.
+    pub(super) fn new(fd: OwnedFd, scheme: Scheme) -> Self {
         Self {
             endpoint: Endpoint::new(fd),
+            tls: (scheme == Scheme::Https).then(Box::default),
             disk: Disk::Idle,
             nudge: None,
             holds: false,
@@ -131,17 +159,28 @@ impl Transport {
 
     /// Whether reading may give something.
     pub(super) fn readable(&self) -> bool {
-        self.endpoint.readable()
+        self.endpoint.readable() || self.tls.as_ref().is_some_and(|tls| tls.has_more())
     }
 
     /// Whether writing may take something.
     pub(super) fn writable(&self) -> bool {
-        self.endpoint.writable() && self.disk != Disk::Reads && !self.holds
+        let takes = self.tls.as_ref().is_none_or(|tls| tls.is_open() || tls.owes());
+        self.endpoint.writable() && self.disk != Disk::Reads && !self.holds && takes
+    }
+
+    /// Whether it has to write something of its own, whatever is queued.
+    pub(super) fn owes(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.owes())
+    }
+
+    /// Whether its handshake goes on in the next turn: others have had theirs in this one.
+    pub(super) fn is_put_off(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_put_off())
     }
 
     /// Whether the client has closed its side; what it has sent before may wait to be read.
     pub(super) fn read_closed(&self) -> bool {
-        self.endpoint.read_closed()
+        self.endpoint.read_closed() || self.tls.as_ref().is_some_and(|tls| tls.is_closed())
     }
 
     /// Whether nothing can be written to it any more; what it has sent before may wait to be read.
@@ -157,9 +196,20 @@ impl Transport {
     /// Reads once.
     ///
     /// # Errors
-    /// ECONNRESET and the like.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Read> {
-        self.endpoint.read(buffer)
+    /// ECONNRESET and the like; that what came is not TLS as it should be.
+    pub(super) fn read(&mut self, peer: &Peer, cx: &mut Context) -> io::Result<Came> {
+        if let Some(tls) = &mut self.tls {
+            let came = tls.read(&mut self.endpoint, peer, cx)?;
+            if tls.is_plain() {
+                self.tls = None;
+            }
+            return Ok(came);
+        }
+        Ok(match self.endpoint.read(&mut cx.scratch)? {
+            Read::Bytes(count) => Came::Bytes(count),
+            Read::Eof => Came::Eof,
+            Read::Blocked => Came::Blocked,
+        })
     }
 
     /// Writes what stands first in the queue; whether the client has taken something, now or before. `key` is the client
@@ -168,6 +218,9 @@ impl Transport {
     /// # Errors
     /// EPIPE, ECONNRESET; that a file is not what it was, or cannot be had.
     pub(super) fn write(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<bool> {
+        if self.tls.is_some() {
+            return self.write_sealed(queue, key, cx);
+        }
         let stamped = match queue.front() {
             Front::File { len, stamp: Some(_), .. } => Some(len),
             _ => None,
@@ -253,12 +306,7 @@ impl Transport {
             return Ok(true);
         }
         let asked = file.unknown(&part, cx.now);
-        if has_read || asked.is_empty() {
-            return Ok(false);
-        }
-        if page_cache::is_cached(file.as_fd(), &asked) {
-            let size = stamp.map_or(u64::MAX, |stamp| stamp.size);
-            file.found_near(&asked, size, cx.now.after(NEAR_FOR));
+        if has_read || is_near(file, &asked, stamp, cx.now) {
             return Ok(false);
         }
         let file = Rc::clone(file);
@@ -270,19 +318,37 @@ impl Transport {
     }
 
     /// Nothing more is written: what is being read for it is forgotten.
-    pub(super) fn end(&self, key: Key, cx: &mut Context) {
+    pub(super) fn end(&mut self, key: Key, cx: &mut Context) {
         if self.disk == Disk::Reads {
             cx.forget_read(reader::Whom::Connection(key));
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.close(&mut self.endpoint);
         }
     }
 
     /// Closes the writing side.
-    pub(super) fn shut_write(&self) {
+    pub(super) fn shut_write(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.close(&mut self.endpoint);
+        }
         self.endpoint.shut_write();
     }
 
-    /// Makes the coming close a reset.
-    pub(super) fn reset_on_close(&self) {
-        self.endpoint.reset_on_close();
+    /// Makes the coming close a reset, but where that could take away what was said last of why it ends.
+    pub(super) fn reset_on_close(&mut self) {
+        if self.tls.as_mut().is_none_or(|tls| tls.breaks_off()) {
+            self.endpoint.reset_on_close();
+        }
     }
+}
+
+/// Whether a part of a file is in memory.
+fn is_near(file: &OpenFile, part: &Range<u64>, stamp: Option<Stamp>, now: Time) -> bool {
+    let is_near = part.is_empty() || page_cache::is_cached(file.as_fd(), part);
+    if is_near {
+        let size = stamp.map_or(u64::MAX, |stamp| stamp.size);
+        file.found_near(part, size, now.after(NEAR_FOR));
+    }
+    is_near
 }

@@ -62,6 +62,7 @@ fn requests_carry_their_body_or_announce_a_descriptor() {
         server_name: b"a",
         server_port: 80,
         local_port: 80,
+        secure: crate::http::secure::Told::default(),
         id: "1",
     };
     for (body, kinds, flags) in [

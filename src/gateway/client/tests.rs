@@ -27,6 +27,7 @@ fn client(method: &str, body: BodyLength) -> Client {
         server_name: b"shop.example",
         server_port: 80,
         local_port: 80,
+        secure: crate::http::secure::Told::default(),
         id: "1",
     };
     Client::new(Protocol::Http, &request, body, PATIENCE, Time::ZERO)

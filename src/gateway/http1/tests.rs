@@ -44,6 +44,7 @@ fn encoded(request: &str, known: Known, body: BodyLength) -> String {
         server_name: b"shop.example",
         server_port: 8443,
         local_port: known.local_port,
+        secure: crate::http::secure::Told::default(),
         id: known.id,
     };
     encode(&request, body, &mut out);

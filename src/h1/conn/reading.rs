@@ -24,7 +24,7 @@ impl Conn {
         self.exchange.version = head.version();
         self.exchange.head_only = head.method() == Method::Head;
         self.reading = Reading::Done;
-        let (request, framing) = framing::request(head).map_err(|(refusal, head)| {
+        let (request, framing) = framing::request(head, self.scheme).map_err(|(refusal, head)| {
             let (method, target) = (head.method_bytes().to_vec(), head.target().to_vec());
             self.reading = Reading::Discard(Some(Box::new(Line { method, target, version: head.version() })));
             refusal

@@ -47,7 +47,7 @@ impl Http1 {
     }
 
     /// Takes what the protocol has understood.
-    fn take_events(&mut self, connection: Connection, cx: &mut Context) -> bool {
+    fn take_events(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool {
         let mut any = false;
         loop {
             // Back-pressure on a request body: the protocol keeps a little and then stops reading.
@@ -94,19 +94,19 @@ impl Http1 {
     }
 
     /// The exchange before it is over, but for what of its response waits to be written.
-    fn open_stream(&mut self, connection: Connection, cx: &mut Context) {
+    fn open_stream(&mut self, connection: Connection<'_>, cx: &mut Context) {
         if let Some(stream) = self.stream.take() {
             let end = connection.written.saturating_add(self.conn.waiting().len());
             self.trailing.push(stream, end, cx);
         }
         self.streams = self.streams.wrapping_add(1);
-        let exchange = Exchange::new(connection.peer, cx);
+        let exchange = Exchange::new(connection.peer.clone(), cx);
         self.stream = Some(Box::new(Stream { exchange, tally: Tally::default() }));
     }
 
     fn with_exchange(
         &mut self,
-        connection: Connection,
+        connection: Connection<'_>,
         cx: &mut Context,
         act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
     ) {
@@ -121,7 +121,7 @@ impl Http1 {
 
     /// Moves the exchange on as far as it goes, or until enough waits to be written: the head of a response, what is
     /// there of its body and its end leave together.
-    fn advance(&mut self, connection: Connection, cx: &mut Context) -> bool {
+    fn advance(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool {
         if self.is_over() {
             return false;
         }
@@ -155,7 +155,7 @@ impl Protocol for Http1 {
         self.conn.eof(now);
     }
 
-    fn handle(&mut self, connection: Connection, cx: &mut Context) -> bool {
+    fn handle(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool {
         self.take_events(connection, cx) | self.advance(connection, cx)
     }
 
@@ -194,16 +194,16 @@ impl Protocol for Http1 {
         }
     }
 
-    fn cancel(&mut self, connection: Connection, cx: &mut Context) {
+    fn cancel(&mut self, connection: Connection<'_>, cx: &mut Context) {
         self.with_exchange(connection, cx, Exchange::cancel);
         self.log_all(connection.written, cx);
     }
 
-    fn client_lost(&mut self, connection: Connection, cx: &mut Context) {
+    fn client_lost(&mut self, connection: Connection<'_>, cx: &mut Context) {
         self.with_exchange(connection, cx, Exchange::client_lost);
     }
 
-    fn client_left(&mut self, connection: Connection, cx: &mut Context) -> Left {
+    fn client_left(&mut self, connection: Connection<'_>, cx: &mut Context) -> Left {
         if self.is_over() {
             return Left::Nothing;
         }

@@ -71,7 +71,7 @@ impl Http2 {
     }
 
     /// Takes what the protocol has understood.
-    fn take_events(&mut self, connection: Connection, cx: &mut Context) -> bool {
+    fn take_events(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool {
         let mut any = false;
         while let Some((number, event)) = self.conn.poll() {
             any = true;
@@ -96,10 +96,10 @@ impl Http2 {
         any
     }
 
-    fn open(&mut self, number: StreamId, connection: Connection, cx: &mut Context) {
+    fn open(&mut self, number: StreamId, connection: Connection<'_>, cx: &mut Context) {
         self.latest = number;
         let stream =
-            Box::new(Stream { exchange: Exchange::new(connection.peer, cx), tally: Tally::default() });
+            Box::new(Stream { exchange: Exchange::new(connection.peer.clone(), cx), tally: Tally::default() });
         let running = Running { number, awake: true, waits: false, held: false, due: None, stream };
         let index = self.streams.partition_point(|other| other.number < number);
         self.streams.insert(index, running);
@@ -108,7 +108,7 @@ impl Http2 {
     fn with_exchange(
         &mut self,
         number: StreamId,
-        connection: Connection,
+        connection: Connection<'_>,
         cx: &mut Context,
         act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
     ) {
@@ -120,7 +120,7 @@ impl Http2 {
     /// Has each exchange do this.
     fn with_all(
         &mut self,
-        connection: Connection,
+        connection: Connection<'_>,
         cx: &mut Context,
         mut act: impl FnMut(&mut Exchange, &mut Drive<'_>),
     ) {
@@ -130,7 +130,7 @@ impl Http2 {
     }
 
     /// Moves exchanges on that can go on, in turn.
-    fn advance(&mut self, connection: Connection, cx: &mut Context) -> bool {
+    fn advance(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool {
         let mut steps = 0;
         let next = self.streams.partition_point(|running| running.number <= self.moved);
         let (first, last) = self.streams.split_at_mut(next);
@@ -152,7 +152,7 @@ impl Running {
     fn with_exchange(
         &mut self,
         conn: &mut h2::Conn,
-        connection: Connection,
+        connection: Connection<'_>,
         cx: &mut Context,
         act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
     ) {
@@ -178,7 +178,7 @@ impl Running {
     }
 
     /// Moves the exchange on by its share; in how many steps.
-    fn advance(&mut self, conn: &mut h2::Conn, connection: Connection, cx: &mut Context) -> usize {
+    fn advance(&mut self, conn: &mut h2::Conn, connection: Connection<'_>, cx: &mut Context) -> usize {
         let mut steps = 0;
         self.with_exchange(conn, connection, cx, |exchange, drive| {
             while steps < SHARE && exchange.advance(drive) {
@@ -210,7 +210,7 @@ impl Protocol for Http2 {
         self.conn.eof(now);
     }
 
-    fn handle(&mut self, connection: Connection, cx: &mut Context) -> bool {
+    fn handle(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool {
         self.take_events(connection, cx) | self.advance(connection, cx)
     }
 
@@ -255,16 +255,16 @@ impl Protocol for Http2 {
         }
     }
 
-    fn cancel(&mut self, connection: Connection, cx: &mut Context) {
+    fn cancel(&mut self, connection: Connection<'_>, cx: &mut Context) {
         self.with_all(connection, cx, Exchange::cancel);
         self.log_all(connection.written, cx);
     }
 
-    fn client_lost(&mut self, connection: Connection, cx: &mut Context) {
+    fn client_lost(&mut self, connection: Connection<'_>, cx: &mut Context) {
         self.with_all(connection, cx, Exchange::client_lost);
     }
 
-    fn client_left(&mut self, connection: Connection, cx: &mut Context) -> Left {
+    fn client_left(&mut self, connection: Connection<'_>, cx: &mut Context) -> Left {
         let nothing_waits = self.conn.waiting().is_empty();
         let first = nothing_waits && !self.asked;
         self.asked |= nothing_waits;

@@ -11,9 +11,9 @@ use crate::worker::shortage::Expendable;
 
 /// The connection that exchanges run on, as far as they have to know it.
 #[derive(Clone, Copy)]
-pub(super) struct Connection {
+pub(super) struct Connection<'a> {
     pub(super) client: Key,
-    pub(super) peer: Peer,
+    pub(super) peer: &'a Peer,
     /// Bytes that were written since it began.
     pub(super) written: u64,
 }
@@ -41,7 +41,7 @@ pub(super) trait Protocol {
     fn eof(&mut self, now: Time);
 
     /// Takes what has come and moves exchanges on; whether anything was done.
-    fn handle(&mut self, connection: Connection, cx: &mut Context) -> bool;
+    fn handle(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool;
 
     /// What is to be written.
     fn out(&mut self) -> &mut Queue;
@@ -62,15 +62,15 @@ pub(super) trait Protocol {
     fn log_all(&mut self, written: u64, cx: &mut Context);
 
     /// The client has gone: what runs for it is given up, or finishes without it.
-    fn cancel(&mut self, connection: Connection, cx: &mut Context);
+    fn cancel(&mut self, connection: Connection<'_>, cx: &mut Context);
 
     /// The client has reset the connection, for the log.
-    fn client_lost(&mut self, connection: Connection, cx: &mut Context);
+    fn client_lost(&mut self, connection: Connection<'_>, cx: &mut Context);
 
     /// The client has closed its side, and nothing can be done for it now. What runs is given up if it has no end, at any
     /// time, and if it waits for others where nothing more waits to be written. Requests that came whole before and begin
     /// later are answered, until a write fails.
-    fn client_left(&mut self, connection: Connection, cx: &mut Context) -> Left;
+    fn client_left(&mut self, connection: Connection<'_>, cx: &mut Context) -> Left;
 
     /// Whether the client has closed its side, and all it sent before was read.
     fn has_ended(&self) -> bool;

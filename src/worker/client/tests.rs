@@ -1,3 +1,5 @@
+mod tls;
+
 use super::*;
 use crate::config;
 use crate::config::boot::WorkerBoot;
@@ -44,6 +46,12 @@ struct Bench {
 impl Bench {
     /// With this location, and these files in the directory `files`.
     fn new(name: &str, location: &str, files: &[&str]) -> Self {
+        let site = format!("(listen: [\"127.0.0.1:1\"], locations: [({location})])");
+        Self::with(name, &site, Scheme::Http, files)
+    }
+
+    /// With these sites on one listener, at which clients speak so.
+    fn with(name: &str, sites: &str, scheme: Scheme, files: &[&str]) -> Self {
         let directory = std::env::temp_dir().join(format!("hatchery-client-{name}-{}", std::process::id()));
         for name in files {
             let path = directory.join("files").join(name);
@@ -52,9 +60,7 @@ impl Bench {
         }
         fs::create_dir_all(&directory).unwrap();
         let file = directory.join("hatchery.ron");
-        let text = format!(
-            "(sites: [(listen: [\"127.0.0.1:1\"], locations: [({location})])], log: (access: (path: \"access.log\")))"
-        );
+        let text = format!("(sites: [{sites}], log: (access: (path: \"access.log\", format: Json)))");
         fs::write(&file, text).unwrap();
         let (config, _) = config::load_with_warnings(&file, &config::Disk).unwrap();
         let words: &[AtomicU64] = Vec::leak((0..Board::units().end).map(|_| AtomicU64::new(0)).collect());
@@ -80,18 +86,18 @@ impl Bench {
         })
         .unwrap();
         cx.watch_own().unwrap();
-        cx.listeners = vec![ListenerInfo { local: None, unix: true, scheme: Scheme::Http, sites: vec![0] }];
-        let (peer, server) = UnixStream::pair().unwrap();
-        peer.set_nonblocking(true).unwrap();
-        server.set_nonblocking(true).unwrap();
-        let mut clients = Slab::new();
-        let stream = server.try_clone().unwrap().into();
-        Client::open(&mut clients, stream, None, 0, false, &mut cx).unwrap();
-        let key = cx.runnable.pop_front().unwrap().client;
+        let sites = (0..cx.config.sites.len()).collect();
+        cx.listeners = vec![ListenerInfo { local: None, unix: true, scheme, sites }];
         let (gate, drain) = (Gate::new(Vec::new(), 1), drain::Mode::Serving);
-        let worker = Worker { clients, gate, drain, cx, closed: Vec::new() };
+        let mut worker = Worker { clients: Slab::new(), gate, drain, cx, closed: Vec::new() };
+        let (key, peer, server) = connect(&mut worker);
         let brought = VecDeque::new();
         Self { directory, worker, key, peer, server, brought, _master: [master, hear] }
+    }
+
+    /// Another client takes the place of the first, which stays.
+    fn connect_anew(&mut self) {
+        (self.key, self.peer, self.server) = connect(&mut self.worker);
     }
 
     fn client(&mut self) -> &mut Client {
@@ -140,6 +146,16 @@ impl Bench {
         self.tell(opened);
         assert!(self.answered().starts_with("HTTP/1.1 404 "));
     }
+}
+
+/// A client of the worker: its key, its end and once more the server's.
+fn connect(worker: &mut Worker) -> (Key, UnixStream, UnixStream) {
+    let (peer, server) = UnixStream::pair().unwrap();
+    peer.set_nonblocking(true).unwrap();
+    server.set_nonblocking(true).unwrap();
+    let stream = server.try_clone().unwrap().into();
+    Client::open(&mut worker.clients, stream, None, 0, false, &mut worker.cx).unwrap();
+    (worker.cx.runnable.pop_back().unwrap().client, peer, server)
 }
 
 impl Drop for Bench {

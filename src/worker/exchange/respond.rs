@@ -90,6 +90,7 @@ impl Exchange {
                 method,
                 target,
                 version,
+                tls: self.peer.session.as_ref().map(|session| session.secure.version),
                 status: status.filter(|_| !self.left).map_or(499, |status| status.0),
                 body_bytes,
                 took: clock::now().since(self.arrived),

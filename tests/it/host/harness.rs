@@ -260,6 +260,7 @@ impl Worker {
             server_name: b"shop.example",
             server_port: 80,
             local_port: 80,
+            secure: hatchery::http::secure::Told::default(),
             id: "test-1",
         };
         let body = match ask.body {

@@ -1,0 +1,46 @@
+//! The first message of a client: it names the site that it wants, and with that what is settled how.
+
+use rustls::server::{Accepted, Acceptor};
+
+/// Content type of a record with a handshake (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+
+/// What a client has begun with.
+pub(super) enum Hello {
+    /// It is not whole yet.
+    Part,
+    /// It is.
+    Whole(Box<Accepted>),
+    /// A request in the clear.
+    Http,
+    /// Nothing that can be answered; with the alert that says so.
+    Wrong(String, Vec<u8>),
+}
+
+/// Reads what has come so far.
+pub(super) fn read(bytes: &[u8]) -> Hello {
+    if bytes.first().is_some_and(|first| *first != HANDSHAKE && (first.is_ascii_alphabetic() || is_end(*first))) {
+        return Hello::Http;
+    }
+    let mut acceptor = Acceptor::default();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        if let Err(error) = acceptor.read_tls(&mut rest) {
+            return Hello::Wrong(error.to_string(), Vec::new());
+        }
+    }
+    match acceptor.accept() {
+        Ok(None) => Hello::Part,
+        Ok(Some(accepted)) => Hello::Whole(Box::new(accepted)),
+        Err((error, mut alert)) => {
+            let mut bytes = Vec::new();
+            let _infallible = alert.write_all(&mut bytes);
+            Hello::Wrong(error.to_string(), bytes)
+        }
+    }
+}
+
+/// An empty line may stand before a request (RFC 9112 §2.2).
+fn is_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}

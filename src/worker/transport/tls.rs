@@ -1,0 +1,438 @@
+//! The stream of a client in which TLS ends, by the unbuffered interface of the library: what comes is read into a buffer
+//! that all connections of the worker share and opened there; what leaves is sealed into another one. A connection keeps
+//! only the part of a record that has come, and what the socket has not taken.
+//!
+//! | stage | what comes | next |
+//! |---|---|---|
+//! | `Hello` | a request in the clear | `Plain`: it is answered as one |
+//! | | the first message, whole: it names the site | `Shaking` |
+//! | `Shaking` | the last message of the handshake | `Open` |
+//! | `Open` | records: bytes for the connection | |
+//! | any | what cannot be | `Over`, after an alert |
+//!
+//! What is sealed stays in the queue until the socket has taken it whole: so what is unwritten, for deadlines, the log and
+//! idleness, is what is queued.
+
+use super::hello::{self, Hello};
+use super::keyring::Terms;
+use super::session::Session;
+use super::Came;
+use crate::event::{Endpoint, Read};
+use crate::worker::context::Context;
+use crate::worker::exchange::Peer;
+use rustls::Error;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic};
+use std::io;
+use std::rc::Rc;
+
+/// The most that is kept of what came: more than any record, and any handshake that makes sense.
+const KEPT: usize = 32 * 1024;
+
+/// Of a first message that is not whole.
+const KEPT_OF_HELLO: usize = 17 * 1024;
+
+/// Alerts (RFC 8446 §6).
+const RECORD_OVERFLOW: u8 = 22;
+const DECODE_ERROR: u8 = 50;
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// A record with so much in it is the largest.
+pub(super) const RECORD: usize = 16 * 1024;
+
+/// Sealed at a time, at most.
+const MOST: usize = 4 * RECORD;
+
+/// See the module.
+pub(super) struct Tls {
+    stage: Stage,
+    /// What came and is no whole record, or waits for its turn.
+    come: Vec<u8>,
+    /// What is to be written, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    /// So many bytes of the queue are in it.
+    sealed: usize,
+    /// So much is sealed next: a client that takes little holds up little.
+    stride: usize,
+    /// Its handshake goes on in the next turn.
+    put_off: bool,
+    /// The client has said that nothing follows.
+    closed: bool,
+    /// We have, or have nothing more to say.
+    told: bool,
+}
+
+enum Stage {
+    Hello,
+    Shaking(UnbufferedServerConnection, Terms),
+    Open(UnbufferedServerConnection),
+    Plain,
+    Over,
+}
+
+/// Why a connection ends.
+pub(super) enum Failure {
+    /// The socket.
+    Io(io::Error),
+    /// What came; with the alert, if the library has not queued it.
+    Wrong(String, Vec<u8>),
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            stage: Stage::Hello,
+            come: Vec::new(),
+            out: Vec::new(),
+            written: 0,
+            sealed: 0,
+            stride: RECORD,
+            put_off: false,
+            closed: false,
+            told: false,
+        }
+    }
+}
+
+impl Tls {
+    /// Whether the handshake is over, and bytes of the queue may be sealed.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open(_))
+    }
+
+    /// Whether the client speaks no TLS.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.stage, Stage::Plain)
+    }
+
+    /// Whether something is there to be read although the socket has nothing.
+    pub(super) fn has_more(&self) -> bool {
+        self.put_off || self.closed
+    }
+
+    /// See [`super::Transport::is_put_off`].
+    pub(super) fn is_put_off(&self) -> bool {
+        self.put_off
+    }
+
+    /// Whether the client has said that nothing follows.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether something sealed is to be written.
+    pub(super) fn owes(&self) -> bool {
+        self.written < self.out.len()
+    }
+
+    /// Whether it ends without a word: then a reset says it.
+    pub(super) fn breaks_off(&mut self) -> bool {
+        let is_over = matches!(self.stage, Stage::Over);
+        self.told = true;
+        !is_over
+    }
+
+    // ---- reading --------------------------------------------------------------------------------------------------
+
+    /// Reads once; see [`super::Transport::read`].
+    pub(super) fn read(&mut self, endpoint: &mut Endpoint, peer: &Peer, cx: &mut Context) -> io::Result<Came> {
+        if self.closed {
+            return Ok(Came::Eof);
+        }
+        let mut buffer = cx.keyring.take_incoming();
+        let came = self.read_into(buffer.bytes(), endpoint, peer, cx);
+        cx.keyring.give_back(buffer);
+        came.map_err(|failure| self.fail(failure, endpoint, peer, cx))
+    }
+
+    fn read_into(
+        &mut self,
+        buffer: &mut [u8],
+        endpoint: &mut Endpoint,
+        peer: &Peer,
+        cx: &mut Context,
+    ) -> Result<Came, Failure> {
+        let kept = self.come.len();
+        let (before, room) = buffer.split_at_mut_checked(kept).ok_or_else(Failure::too_much)?;
+        before.copy_from_slice(&self.come);
+        let read = if self.put_off { Ok(Read::Bytes(0)) } else { endpoint.read(room) };
+        let read = match read {
+            Ok(Read::Bytes(count)) => count,
+            Ok(Read::Blocked) => return Ok(Came::Blocked),
+            Ok(Read::Eof) => return Ok(Came::Eof),
+            Err(error) => return Err(Failure::Io(error)),
+        };
+        let come = buffer.get_mut(..kept.saturating_add(read)).unwrap_or_default();
+        if matches!(self.stage, Stage::Hello)
+            && let Some(came) = self.begin(come, peer, cx)?
+        {
+            return Ok(came);
+        }
+        let is_open = self.is_open();
+        if !is_open && !cx.keyring.takes_turn() {
+            self.put_off = true;
+            self.come = come.to_vec();
+            return Ok(Came::Blocked);
+        }
+        self.put_off = false;
+        let opened = self.open(come, &mut cx.scratch)?;
+        let left = come.get(opened.used..).unwrap_or_default();
+        if left.len() > KEPT {
+            return Err(Failure::too_much());
+        }
+        self.come = left.to_vec();
+        if is_open {
+            return Ok(Came::Bytes(opened.bytes));
+        }
+        Ok(self.finish_handshake(opened.bytes))
+    }
+
+    /// The first message: what else has come than a whole one is told.
+    fn begin(&mut self, come: &[u8], peer: &Peer, cx: &mut Context) -> Result<Option<Came>, Failure> {
+        match hello::read(come) {
+            Hello::Part if come.len() > KEPT_OF_HELLO => Err(Failure::too_much()),
+            Hello::Part => {
+                self.come = come.to_vec();
+                Ok(Some(Came::Bytes(0)))
+            }
+            Hello::Http => {
+                self.stage = Stage::Plain;
+                let room = cx.scratch.get_mut(..come.len()).ok_or_else(Failure::too_much)?;
+                room.copy_from_slice(come);
+                Ok(Some(Came::Bytes(come.len())))
+            }
+            Hello::Wrong(why, alert) => Err(Failure::Wrong(why, alert)),
+            Hello::Whole(accepted) => {
+                let (config, terms) = cx.terms(&accepted.client_hello(), peer.listener)?;
+                let connection = UnbufferedServerConnection::new(config).map_err(Failure::from)?;
+                self.stage = Stage::Shaking(connection, terms);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Goes on with the handshake, or opens records into `plain`.
+    fn open(&mut self, come: &mut [u8], plain: &mut [u8]) -> Result<Opened, Failure> {
+        let (Stage::Shaking(connection, _) | Stage::Open(connection)) = &mut self.stage else {
+            return Ok(Opened::default());
+        };
+        let mut opened = Opened::default();
+        loop {
+            let rest = come.get_mut(opened.used..).unwrap_or_default();
+            let UnbufferedStatus { mut discard, state } = connection.process_tls_records(rest);
+            let goes_on = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        let room = plain.get_mut(opened.bytes..).unwrap_or_default();
+                        let room = room.get_mut(..record.payload.len()).ok_or_else(Failure::too_much)?;
+                        room.copy_from_slice(record.payload);
+                        opened.bytes += record.payload.len();
+                        discard += record.discard;
+                    }
+                    true
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(|room| data.encode(room), &mut self.out)?;
+                    true
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    true
+                }
+                Ok(ConnectionState::PeerClosed) => {
+                    self.closed = true;
+                    true
+                }
+                Ok(_) => false,
+                Err(error) => {
+                    // An alert about it is queued.
+                    while connection.wants_write()
+                        && let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                            connection.process_tls_records(&mut []).state
+                    {
+                        encode(|room| data.encode(room), &mut self.out)?;
+                    }
+                    return Err(error.into());
+                }
+            };
+            opened.used = opened.used.saturating_add(discard);
+            if !goes_on {
+                return Ok(opened);
+            }
+        }
+    }
+
+    /// Whether the handshake is over by now; so many bytes came with its end.
+    fn finish_handshake(&mut self, bytes: usize) -> Came {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Shaking(connection, terms) if !connection.is_handshaking() => {
+                // Whoever wanted to see a challenge answered has seen it.
+                self.closed |= terms.is_challenge;
+                let bytes = if terms.is_challenge { 0 } else { bytes };
+                let session = Session::of(&connection, terms.site);
+                self.stage = Stage::Open(connection);
+                Came::Open(Rc::new(session), bytes)
+            }
+            stage => {
+                self.stage = stage;
+                Came::Bytes(bytes)
+            }
+        }
+    }
+
+    /// Says why it ends, to the client and in the log.
+    fn fail(&mut self, failure: Failure, endpoint: &mut Endpoint, peer: &Peer, cx: &mut Context) -> io::Error {
+        let (why, alert) = match failure {
+            Failure::Io(error) => return error,
+            Failure::Wrong(why, alert) => (why, alert),
+        };
+        if matches!(self.stage, Stage::Hello) {
+            self.out = if alert.is_empty() { self::alert(DECODE_ERROR) } else { alert };
+        }
+        self.stage = Stage::Over;
+        let _too_late = self.flush(endpoint);
+        let client = peer.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
+        cx.note(log::Level::Info, "TLS with a client failed", format_args!("{client}: TLS failed: {why}"));
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    }
+
+    // ---- writing --------------------------------------------------------------------------------------------------
+
+    /// Writes what is sealed; whether the socket has taken something.
+    ///
+    /// # Errors
+    /// EPIPE, ECONNRESET.
+    pub(super) fn flush(&mut self, endpoint: &mut Endpoint) -> io::Result<bool> {
+        if !self.owes() {
+            return Ok(false);
+        }
+        let taken = endpoint.write_bytes(self.out.get(self.written..).unwrap_or_default())?;
+        self.written = self.written.saturating_add(taken);
+        if !self.owes() {
+            self.out = Vec::new();
+            self.written = 0;
+        }
+        Ok(taken > 0)
+    }
+
+    /// So many bytes of the queue have left by what was flushed.
+    pub(super) fn take_sealed(&mut self) -> usize {
+        std::mem::take(&mut self.sealed)
+    }
+
+    /// How much of the queue is to be sealed next.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Seals bytes of the queue into `out`; the length.
+    ///
+    /// # Errors
+    /// The connection cannot go on.
+    pub(super) fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> io::Result<usize> {
+        self.with_traffic(|traffic| traffic.encrypt(plain, out)).unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))
+    }
+
+    /// Has something written once the handshake is over. What has come is shown to the library each time: it remembers
+    /// places in it.
+    fn with_traffic(
+        &mut self,
+        mut write: impl FnMut(&mut WriteTraffic<'_, ServerConnectionData>) -> Result<usize, EncryptError>,
+    ) -> Option<io::Result<usize>> {
+        let Stage::Open(connection) = &mut self.stage else { return None };
+        let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut self.come);
+        match state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => Some(write(&mut traffic).map_err(io::Error::other)),
+            Ok(_) => None,
+            Err(error) => Some(Err(io::Error::other(error))),
+        }
+    }
+
+    /// Of what was sealed from so many bytes of the queue this was not taken.
+    pub(super) fn keep(&mut self, rest: &[u8], sealed: usize) {
+        self.out = rest.to_vec();
+        self.sealed = sealed;
+        self.stride = RECORD;
+    }
+
+    /// All of it was.
+    pub(super) fn widen(&mut self) {
+        self.stride = MOST.min(self.stride.saturating_mul(2));
+    }
+
+    /// Says that nothing follows (RFC 8446 §6.1), as far as the socket takes it at once.
+    pub(super) fn close(&mut self, endpoint: &mut Endpoint) {
+        if !self.is_open() || std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let mut alert = [0; 64];
+        let Some(Ok(sealed)) = self.with_traffic(|traffic| traffic.queue_close_notify(&mut alert)) else { return };
+        self.out.extend_from_slice(alert.get(..sealed).unwrap_or_default());
+        let _too_late = self.flush(endpoint);
+    }
+}
+
+/// A record with an alert that ends a connection whose keys are not settled.
+fn alert(description: u8) -> Vec<u8> {
+    vec![21, 3, 3, 0, 2, 2, description]
+}
+
+/// What was made of what came.
+#[derive(Clone, Copy, Debug, Default)]
+struct Opened {
+    /// So much of it is done with.
+    used: usize,
+    /// So many bytes came of it.
+    bytes: usize,
+}
+
+/// Appends a message of the handshake.
+fn encode(
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let before = out.len();
+    let mut size = 0;
+    loop {
+        out.resize(before.saturating_add(size), 0);
+        match encode(out.get_mut(before..).unwrap_or_default()) {
+            Ok(written) => {
+                out.truncate(before.saturating_add(written));
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(needed)) if needed.required_size > size => size = needed.required_size,
+            Err(error) => {
+                out.truncate(before);
+                return Err(Failure::Wrong(error.to_string(), Vec::new()));
+            }
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let why = match error {
+            Error::AlertReceived(alert) => format!("the client ended it: {alert:?}"),
+            error => error.to_string(),
+        };
+        Self::Wrong(why, Vec::new())
+    }
+}
+
+impl Failure {
+    /// More than is kept of what is not whole.
+    fn too_much() -> Self {
+        Self::Wrong("a message of the handshake is too long".to_owned(), alert(RECORD_OVERFLOW))
+    }
+
+    /// No site of the listener has that name.
+    pub(super) fn unknown_name(name: Option<&str>) -> Self {
+        let why = match name {
+            Some(name) => format!("no site here has the name `{}`", name.escape_debug()),
+            None => "the client names no host, and no site is the default".to_owned(),
+        };
+        Self::Wrong(why, alert(UNRECOGNIZED_NAME))
+    }
+}
