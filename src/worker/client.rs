@@ -125,7 +125,8 @@ impl Client {
             cx.note(log::Level::Info, CLOSED, format_args!("{CLOSED}"));
             return Ok(());
         };
-        let scheme = cx.listeners.get(usize::from(listener)).map(|listener| listener.scheme).unwrap_or_default();
+        let scheme =
+            cx.listeners.get(usize::from(listener)).map(|listener| listener.scheme).unwrap_or_default();
         let mut http = Http1::new(cx);
         http.conn.set_scheme(scheme);
         // Over TLS the handshake tells.
@@ -254,15 +255,15 @@ impl Client {
     }
 
     /// Reads until it is known what is spoken, or until there is no more time for that; whether it is known. What does not
-    /// begin like HTTP/2 is taken for HTTP/1.
+    /// begin like HTTP/2 is taken for HTTP/1; over TLS the handshake has told.
     fn listen(&mut self, cx: &mut Context) -> io::Result<bool> {
         let Http::H1(http) = &mut self.http else { return Ok(true) };
         let is_secure = self.wire.peer.session.is_some();
-        while !is_secure {
-            let read = self.wire.read(http, cx)?;
+        loop {
+            let read = !is_secure && self.wire.read(http, cx)?;
             match h2::is_preface(http.conn.input()) {
-                Some(true) => break,
-                Some(false) => return Ok(true),
+                told if is_secure || told == Some(true) => break,
+                Some(_) => return Ok(true),
                 None if read && !http.has_ended() => {}
                 None => {
                     let late = http.deadline().is_some_and(|deadline| deadline <= cx.now);

@@ -125,6 +125,9 @@ const PLACES: &str = "sys/place";
 const IN_PLACES: &[&str] =
     &["fchmodat", "fchownat", "unlinkat", "renameat", "renameat2", "linkat", "symlinkat", "mkdirat"];
 
+/// Crates that stay in one place, and where that is.
+const PLACED: &[(&str, &[&str])] = &[("rustls", &["worker/transport/"]), ("ring", &["worker/transport/"])];
+
 /// Macros that write to the standard streams.
 const PRINTERS: &[&str] = &["print", "println", "eprint", "eprintln"];
 
@@ -252,7 +255,9 @@ fn offences(source: &Source, uses: &Uses<'_>) -> Vec<Offence> {
     for Named { line, module, parts, .. } in &source.names {
         let wrong = uses.meanings(module, parts).into_iter().find_map(|meaning| {
             let parts: Vec<&str> = meaning.iter().map(String::as_str).collect();
-            judge(top, layer, pure, &parts).or_else(|| by_path(name, top, &parts))
+            judge(top, layer, pure, &parts)
+                .or_else(|| by_path(name, top, &parts))
+                .or_else(|| misplaced(name, &parts))
         });
         if let Some(what) = wrong {
             report(*line, what);
@@ -315,6 +320,13 @@ fn by_path(name: &str, top: &str, path: &[&str]) -> Option<String> {
     }
     (*last == OPENED_IN_SYS && top != "sys")
         .then(|| format!("`{OPENED_IN_SYS}` outside src/sys: use sys::place"))
+}
+
+/// What is wrong with naming this path in file `name`, as far as it is of a crate with a place.
+fn misplaced(name: &str, path: &[&str]) -> Option<String> {
+    let (krate, places) = PLACED.iter().find(|(krate, _)| path.first() == Some(krate))?;
+    let may = places.iter().any(|place| name.starts_with(place));
+    (!may).then(|| format!("`{krate}` outside src/{}", places.join(", src/")))
 }
 
 /// The module that a file makes: `h1/conn.rs` and `h1/conn/mod.rs` make `h1::conn`; `lib.rs` and `main.rs` the root.

@@ -98,8 +98,10 @@ impl Http2 {
 
     fn open(&mut self, number: StreamId, connection: Connection<'_>, cx: &mut Context) {
         self.latest = number;
-        let stream =
-            Box::new(Stream { exchange: Exchange::new(connection.peer.clone(), cx), tally: Tally::default() });
+        let stream = Box::new(Stream {
+            exchange: Exchange::new(connection.peer.clone(), cx),
+            tally: Tally::default(),
+        });
         let running = Running { number, awake: true, waits: false, held: false, due: None, stream };
         let index = self.streams.partition_point(|other| other.number < number);
         self.streams.insert(index, running);

@@ -13,7 +13,8 @@ use crate::worker::drive::Drive;
 const IN_THE_CLEAR: Refusal = Refusal { status: 400, why: "plain HTTP on a port that speaks HTTPS" };
 
 /// A request for a site that asks for certificates, over a connection that was made for another one.
-const MISDIRECTED: Refusal = Refusal { status: 421, why: "the connection was made for a site that asks for other certificates" };
+const MISDIRECTED: Refusal =
+    Refusal { status: 421, why: "the connection was made for a site that asks for other certificates" };
 
 impl Exchange {
     /// Answers what came by the wrong way; whether it did.

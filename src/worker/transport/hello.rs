@@ -19,7 +19,10 @@ pub(super) enum Hello {
 
 /// Reads what has come so far.
 pub(super) fn read(bytes: &[u8]) -> Hello {
-    if bytes.first().is_some_and(|first| *first != HANDSHAKE && (first.is_ascii_alphabetic() || is_end(*first))) {
+    if bytes
+        .first()
+        .is_some_and(|first| *first != HANDSHAKE && (first.is_ascii_alphabetic() || is_end(*first)))
+    {
         return Hello::Http;
     }
     let mut acceptor = Acceptor::default();

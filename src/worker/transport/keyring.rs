@@ -10,8 +10,8 @@
 
 use super::tickets::{self, Tickets};
 use super::tls::{Failure, RECORD};
-use crate::config::{Clients, Config, Site};
 use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials};
+use crate::config::{Clients, Config, Site};
 use crate::http::target::ipv6_name;
 use crate::worker::context::{Context, ListenerInfo};
 use ring::digest::{SHA256, digest};
@@ -19,7 +19,9 @@ use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring as provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoClientAuth, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
+use rustls::server::{
+    ClientHello, NoClientAuth, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
+};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
@@ -168,7 +170,9 @@ impl Context {
         // In lower case: the library has seen to it that it is a name.
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let is_acme = hello.alpn().is_some_and(|mut alpn| alpn.any(|protocol| protocol == ACME));
-        if let Some(config) = name.as_ref().filter(|_| is_acme).and_then(|name| self.keyring.challenges.get(name)) {
+        if let Some(config) =
+            name.as_ref().filter(|_| is_acme).and_then(|name| self.keyring.challenges.get(name))
+        {
             let terms = Terms { site: usize::MAX, is_challenge: true };
             return Ok((Arc::clone(config), terms));
         }
@@ -198,7 +202,8 @@ impl Context {
 /// A certificate with its key, in the words of the library.
 fn certified(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
     let chain = certificate.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-    let key = PrivateKeyDer::try_from(certificate.key.0.as_slice()).map_err(|why| Error::General(why.to_owned()))?;
+    let key = PrivateKeyDer::try_from(certificate.key.0.as_slice())
+        .map_err(|why| Error::General(why.to_owned()))?;
     let key = provider.key_provider.load_private_key(key.clone_key())?;
     let mut made = CertifiedKey::new(chain, key);
     made.ocsp.clone_from(&certificate.ocsp);
@@ -245,7 +250,8 @@ fn base(
     verifier: Arc<dyn ClientCertVerifier>,
     resolver: Arc<dyn ResolvesServerCert>,
 ) -> Result<ServerConfig, Error> {
-    let builder = ServerConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions()?;
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
@@ -258,7 +264,9 @@ fn verifier(
     required: bool,
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(authorities.certificates.iter().map(|der| CertificateDer::from(der.as_slice())));
+    roots.add_parsable_certificates(
+        authorities.certificates.iter().map(|der| CertificateDer::from(der.as_slice())),
+    );
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = if required { builder } else { builder.allow_unauthenticated() };
     builder.build().map_err(|error| format!("the authorities of its clients: {error}"))
@@ -267,8 +275,7 @@ fn verifier(
 /// The answer to a challenge by ALPN.
 fn answer(challenge: &Challenge, provider: &Arc<CryptoProvider>) -> Option<(String, Arc<ServerConfig>)> {
     let Challenge::Alpn { name, certificate, key } = challenge else { return None };
-    let certificate =
-        Certificate { site: 0, chain: vec![certificate.clone()], key: key.clone(), ocsp: None };
+    let certificate = Certificate { site: 0, chain: vec![certificate.clone()], key: key.clone(), ocsp: None };
     let certificates = vec![Arc::new(certified(&certificate, provider).ok()?)];
     let choice = Choice { certificates, provider: Arc::clone(provider) };
     let mut config = base(provider, Arc::new(NoClientAuth), Arc::new(choice)).ok()?;

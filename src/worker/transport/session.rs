@@ -46,7 +46,8 @@ fn describe(certificate: &[u8]) -> Certificate {
     let fingerprint = hex(ring::digest::digest(&ring::digest::SHA256, certificate).as_ref());
     let read = x509_cert::Certificate::from_der(certificate).ok();
     let of = read.as_ref().map(x509_cert::Certificate::tbs_certificate);
-    let name = |name: Option<&x509_cert::name::Name>| printable(&name.map(ToString::to_string).unwrap_or_default());
+    let name =
+        |name: Option<&x509_cert::name::Name>| printable(&name.map(ToString::to_string).unwrap_or_default());
     Certificate {
         subject: name(of.map(|of| of.subject())),
         issuer: name(of.map(|of| of.issuer())),

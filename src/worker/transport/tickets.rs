@@ -91,9 +91,13 @@ mod tests {
     fn a_ticket_is_taken_as_long_as_its_key_is_there_and_on_the_same_terms() {
         let ticket = tickets(&[1], 0).encrypt(b"state").unwrap();
         assert_ne!(ticket, tickets(&[1], 0).encrypt(b"state").unwrap());
-        for (keys, terms, taken) in
-            [(&[1][..], 0, true), (&[3, 2, 1], 0, true), (&[3, 2], 0, false), (&[1], 7, false), (&[], 0, false)]
-        {
+        for (keys, terms, taken) in [
+            (&[1][..], 0, true),
+            (&[3, 2, 1], 0, true),
+            (&[3, 2], 0, false),
+            (&[1], 7, false),
+            (&[], 0, false),
+        ] {
             let plain = tickets(keys, terms).decrypt(&ticket);
             assert_eq!(plain.as_deref(), taken.then_some(&b"state"[..]), "{keys:?} {terms}");
         }

@@ -13,10 +13,10 @@
 //! What is sealed stays in the queue until the socket has taken it whole: so what is unwritten, for deadlines, the log and
 //! idleness, is what is queued.
 
+use super::Came;
 use super::hello::{self, Hello};
 use super::keyring::Terms;
 use super::session::Session;
-use super::Came;
 use crate::event::{Endpoint, Read};
 use crate::worker::context::Context;
 use crate::worker::exchange::Peer;
@@ -136,7 +136,12 @@ impl Tls {
     // ---- reading --------------------------------------------------------------------------------------------------
 
     /// Reads once; see [`super::Transport::read`].
-    pub(super) fn read(&mut self, endpoint: &mut Endpoint, peer: &Peer, cx: &mut Context) -> io::Result<Came> {
+    pub(super) fn read(
+        &mut self,
+        endpoint: &mut Endpoint,
+        peer: &Peer,
+        cx: &mut Context,
+    ) -> io::Result<Came> {
         if self.closed {
             return Ok(Came::Eof);
         }
@@ -283,7 +288,13 @@ impl Tls {
     }
 
     /// Says why it ends, to the client and in the log.
-    fn fail(&mut self, failure: Failure, endpoint: &mut Endpoint, peer: &Peer, cx: &mut Context) -> io::Error {
+    fn fail(
+        &mut self,
+        failure: Failure,
+        endpoint: &mut Endpoint,
+        peer: &Peer,
+        cx: &mut Context,
+    ) -> io::Error {
         let (why, alert) = match failure {
             Failure::Io(error) => return error,
             Failure::Wrong(why, alert) => (why, alert),
@@ -332,7 +343,8 @@ impl Tls {
     /// # Errors
     /// The connection cannot go on.
     pub(super) fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> io::Result<usize> {
-        self.with_traffic(|traffic| traffic.encrypt(plain, out)).unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))
+        self.with_traffic(|traffic| traffic.encrypt(plain, out))
+            .unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))
     }
 
     /// Has something written once the handshake is over. What has come is shown to the library each time: it remembers
@@ -344,7 +356,9 @@ impl Tls {
         let Stage::Open(connection) = &mut self.stage else { return None };
         let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut self.come);
         match state {
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => Some(write(&mut traffic).map_err(io::Error::other)),
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                Some(write(&mut traffic).map_err(io::Error::other))
+            }
             Ok(_) => None,
             Err(error) => Some(Err(io::Error::other(error))),
         }
@@ -368,7 +382,9 @@ impl Tls {
             return;
         }
         let mut alert = [0; 64];
-        let Some(Ok(sealed)) = self.with_traffic(|traffic| traffic.queue_close_notify(&mut alert)) else { return };
+        let Some(Ok(sealed)) = self.with_traffic(|traffic| traffic.queue_close_notify(&mut alert)) else {
+            return;
+        };
         self.out.extend_from_slice(alert.get(..sealed).unwrap_or_default());
         let _too_late = self.flush(endpoint);
     }
@@ -402,7 +418,9 @@ fn encode(
                 out.truncate(before.saturating_add(written));
                 return Ok(());
             }
-            Err(EncodeError::InsufficientSize(needed)) if needed.required_size > size => size = needed.required_size,
+            Err(EncodeError::InsufficientSize(needed)) if needed.required_size > size => {
+                size = needed.required_size
+            }
             Err(error) => {
                 out.truncate(before);
                 return Err(Failure::Wrong(error.to_string(), Vec::new()));

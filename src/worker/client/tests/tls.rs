@@ -25,14 +25,23 @@ impl Authority {
     }
 
     /// Certificate and key.
-    fn sign(&self, name: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> (CertificateDer<'static>, Vec<u8>) {
+    fn sign(
+        &self,
+        name: &str,
+        algorithm: &'static rcgen::SignatureAlgorithm,
+    ) -> (CertificateDer<'static>, Vec<u8>) {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         (params.signed_by(&key, &self.0).unwrap().der().clone(), key.serialize_der())
     }
 
-    fn for_site(&self, site: usize, name: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> Certificate {
+    fn for_site(
+        &self,
+        site: usize,
+        name: &str,
+        algorithm: &'static rcgen::SignatureAlgorithm,
+    ) -> Certificate {
         let (certificate, key) = self.sign(name, algorithm);
         Certificate { site, chain: vec![certificate.to_vec()], key: Secret(key), ocsp: None }
     }
@@ -40,7 +49,9 @@ impl Authority {
     fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.der()).unwrap();
-        ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots).with_no_client_auth()
+        ClientConfig::builder_with_protocol_versions(versions)
+            .with_root_certificates(roots)
+            .with_no_client_auth()
     }
 }
 
@@ -63,7 +74,13 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(name: &str, sites: &str, credentials: &Credentials, client: &Arc<ClientConfig>, host: &str) -> Self {
+    fn new(
+        name: &str,
+        sites: &str,
+        credentials: &Credentials,
+        client: &Arc<ClientConfig>,
+        host: &str,
+    ) -> Self {
         let mut bench = Bench::with(name, sites, Scheme::Https, &["large"]);
         fs::write(bench.directory.join("files/large"), large()).unwrap();
         let config = Rc::clone(&bench.worker.cx.config);
@@ -145,7 +162,8 @@ fn requests_are_answered_whatever_pieces_they_come_in() {
     let authority = Authority::new();
     for version in [&TLS12, &TLS13] {
         for piece in [1, 7, usize::MAX] {
-            let credentials = credentials(vec![authority.for_site(0, "shop.test", &rcgen::PKCS_ECDSA_P256_SHA256)]);
+            let credentials =
+                credentials(vec![authority.for_site(0, "shop.test", &rcgen::PKCS_ECDSA_P256_SHA256)]);
             let client = Arc::new(authority.client(&[version]));
             let mut pair = Pair::new("tls-pieces", SITE, &credentials, &client, "shop.test");
             pair.ask("/", "");
@@ -231,18 +249,30 @@ fn a_site_has_several_certificates_for_names_and_for_what_clients_can_read() {
     for (host, certificate) in expected {
         pair.connect_anew(&client, host);
         pair.talk(usize::MAX);
-        assert_eq!(pair.tls.peer_certificates().unwrap()[0].to_vec(), certificate, "{host} {:?}", pair.failure);
+        assert_eq!(
+            pair.tls.peer_certificates().unwrap()[0].to_vec(),
+            certificate,
+            "{host} {:?}",
+            pair.failure
+        );
     }
     // One that cannot read Ed25519.
     let mut provider = rustls::crypto::ring::default_provider();
     let all = provider.signature_verification_algorithms;
     provider.signature_verification_algorithms = rustls::crypto::WebPkiSupportedAlgorithms {
         all: all.all,
-        mapping: Vec::leak(all.mapping.iter().copied().filter(|(scheme, _)| *scheme != rustls::SignatureScheme::ED25519).collect()),
+        mapping: Vec::leak(
+            all.mapping
+                .iter()
+                .copied()
+                .filter(|(scheme, _)| *scheme != rustls::SignatureScheme::ED25519)
+                .collect(),
+        ),
     };
     let mut roots = RootCertStore::empty();
     roots.add(authority.der()).unwrap();
-    let poor = ClientConfig::builder_with_provider(provider.into()).with_protocol_versions(&[&TLS13]).unwrap();
+    let poor =
+        ClientConfig::builder_with_provider(provider.into()).with_protocol_versions(&[&TLS13]).unwrap();
     let poor = Arc::new(poor.with_root_certificates(roots).with_no_client_auth());
     pair.connect_anew(&poor, "shop.test");
     pair.talk(usize::MAX);
@@ -294,7 +324,12 @@ fn what_is_no_tls_gets_an_alert_and_plain_http_is_shown_the_way() {
         assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("Connection: close\r\n"), "{text}");
         assert!(text.contains("This port speaks HTTPS. Ask for https://shop.test/a?b=c\n"), "{text}");
     }
-    for garbage in [&b"\x16\x03\x01\xff\xff\x00\x00"[..], b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10", &[0; 70], &[0x16; 20_000]] {
+    for garbage in [
+        &b"\x16\x03\x01\xff\xff\x00\x00"[..],
+        b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10",
+        &[0; 70],
+        &[0x16; 20_000],
+    ] {
         pair.bench.connect_anew();
         pair.bench.peer.write_all(garbage).unwrap();
         pair.bench.drive();
@@ -354,7 +389,8 @@ fn handshakes_of_one_turn_are_bounded_and_the_others_have_the_next() {
 fn clients_show_certificates_where_a_site_asks_for_them() {
     let authority = Authority::new();
     let strangers = Authority::new();
-    let mut credentials = credentials(vec![authority.for_site(0, "shop.test", &rcgen::PKCS_ECDSA_P256_SHA256)]);
+    let mut credentials =
+        credentials(vec![authority.for_site(0, "shop.test", &rcgen::PKCS_ECDSA_P256_SHA256)]);
     credentials.authorities = vec![Authorities { site: 0, certificates: vec![authority.der().to_vec()] }];
     let with = |signer: &Authority| {
         let (certificate, key) = signer.sign("alice", &rcgen::PKCS_ECDSA_P256_SHA256);
@@ -385,7 +421,11 @@ fn clients_show_certificates_where_a_site_asks_for_them() {
             }
             Some(alert) => {
                 assert!(pair.got.is_empty());
-                assert!(matches!(&pair.failure, Some(rustls::Error::AlertReceived(_))), "{alert:?} {:?}", pair.failure);
+                assert!(
+                    matches!(&pair.failure, Some(rustls::Error::AlertReceived(_))),
+                    "{alert:?} {:?}",
+                    pair.failure
+                );
             }
         }
     }
@@ -394,7 +434,8 @@ fn clients_show_certificates_where_a_site_asks_for_them() {
 #[test]
 fn a_challenge_is_answered_to_whoever_asks_for_it_by_its_protocol_and_nothing_else() {
     let authority = Authority::new();
-    let mut credentials = credentials(vec![authority.for_site(0, "shop.test", &rcgen::PKCS_ECDSA_P256_SHA256)]);
+    let mut credentials =
+        credentials(vec![authority.for_site(0, "shop.test", &rcgen::PKCS_ECDSA_P256_SHA256)]);
     let (certificate, key) = authority.sign("shop.test", &rcgen::PKCS_ECDSA_P256_SHA256);
     credentials.challenges = vec![Challenge::Alpn {
         name: "shop.test".to_owned(),
