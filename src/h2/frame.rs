@@ -429,6 +429,3 @@ pub(super) fn write_window_update(stream: StreamId, increment: u32, out: &mut Ve
     write_head(4, WINDOW_UPDATE, 0, stream, out);
     out.extend_from_slice(&increment.to_be_bytes());
 }
-
-#[cfg(test)]
-mod tests;

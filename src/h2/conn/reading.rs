@@ -77,7 +77,7 @@ impl Conn {
 
     /// A whole block: a request or trailers. Also one that nobody wants is decoded: the table must stay in step.
     fn on_block(&mut self, id: StreamId, block: &[u8], end_stream: bool) -> Result<(), Error> {
-        if id % 2 == 0 {
+        if id.is_multiple_of(2) {
             return Err(protocol("a client's stream has an odd number"));
         }
         if id > self.last {
@@ -104,6 +104,11 @@ impl Conn {
             },
             None => self.on_closed(id),
         }
+    }
+
+    /// Whether no HEADERS came for that number.
+    fn is_unopened(&self, id: StreamId) -> bool {
+        id.is_multiple_of(2) || id > self.last
     }
 
     /// A frame for a stream that is not in the table any more.
@@ -169,7 +174,7 @@ impl Conn {
     fn on_data(&mut self, id: StreamId, data: &[u8], counted: usize, end: bool) -> Result<(), Error> {
         let overflow = Error::connection(Code::FlowControl, "DATA beyond the window of the connection");
         self.inflow.take(counted).ok_or(overflow)?;
-        if id % 2 == 0 || id > self.last {
+        if self.is_unopened(id) {
             return Err(protocol(IDLE));
         }
         if data.is_empty() && !end {
@@ -252,7 +257,7 @@ impl Conn {
     }
 
     fn on_reset(&mut self, id: StreamId) -> Result<(), Error> {
-        if id % 2 == 0 || id > self.last {
+        if self.is_unopened(id) {
             return Err(protocol(IDLE));
         }
         let wasted = self.streams.get(id).is_some_and(|stream| !stream.concluded && !stream.gone);
@@ -314,7 +319,7 @@ impl Conn {
         if id == 0 {
             self.outflow.change(by).ok_or(overflow)?;
             self.blocked = None;
-        } else if id % 2 == 0 || id > self.last {
+        } else if self.is_unopened(id) {
             return Err(protocol(IDLE));
         } else if let Some(stream) = self.streams.get_mut(id).filter(|stream| !stream.gone) {
             stream.outflow.change(by).ok_or(overflow)?;

@@ -2,6 +2,7 @@ use super::*;
 use crate::buf::Segment;
 use crate::h1::Prepared;
 use crate::h2::PREFACE;
+use crate::http::serving::Common;
 use crate::http::{BodyLength, ResponseHead};
 
 const DATE: &str = "Thu, 01 Oct 2026 12:00:00 GMT";
@@ -392,7 +393,8 @@ fn floods_of_control_frames_end_the_connection() {
     let empty = |out: &mut Vec<u8>| frame::write_data_head(1, 0, false, out);
     let priority = |out: &mut Vec<u8>| out.extend_from_slice(b"\0\0\x05\x02\0\0\0\0\x01\0\0\0\0\0");
     let unknown = |out: &mut Vec<u8>| out.extend_from_slice(b"\0\0\0\xbb\0\0\0\0\x01");
-    let floods: [&dyn Fn(&mut Vec<u8>); 6] = [&ping, &settings, &update, &empty, &priority, &unknown];
+    type Flood<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let floods: [Flood<'_>; 6] = [&ping, &settings, &update, &empty, &priority, &unknown];
     for (at, flood) in floods.into_iter().enumerate() {
         let mut peer = Peer::new();
         peer.open(1, "POST", &[], false);
@@ -796,5 +798,3 @@ fn an_idle_connection_is_small() {
     assert!(done.capacity() <= 64);
     assert!(size_of::<Conn>() < 1024, "{}", size_of::<Conn>());
 }
-
-use crate::http::serving::Common;
