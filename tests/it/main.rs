@@ -24,6 +24,7 @@ mod fuzz_corpora;
 mod groups;
 mod host;
 mod hostile;
+mod http2;
 mod http_corpus;
 mod hygiene;
 mod layers;

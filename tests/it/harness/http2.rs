@@ -49,6 +49,9 @@ pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 pub(crate) const MAX_FRAME_SIZE: u16 = 5;
 pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 6;
 
+/// Type, flags, stream and payload.
+type Frame = (u8, u8, u32, Vec<u8>);
+
 /// A frame of any type.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let payload = payload.as_ref();
@@ -292,7 +295,7 @@ impl Client {
         }
     }
 
-    fn frame(&mut self) -> io::Result<Option<(u8, u8, u32, Vec<u8>)>> {
+    fn frame(&mut self) -> io::Result<Option<Frame>> {
         loop {
             if let Some((head, rest)) = self.buffer.split_first_chunk::<9>() {
                 let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);

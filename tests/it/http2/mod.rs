@@ -1,0 +1,4 @@
+//! HTTP/2, as the tools of others speak it and as nobody should.
+
+mod malformed;
+mod table;
