@@ -132,12 +132,6 @@ impl Builder {
             b"cookie" => self.cookies += 1,
             b"expect" => self.expects |= value.eq_ignore_ascii_case(b"100-continue"),
             b"priority" => self.priority = Priority::parse(value),
-            b"te" if !value.eq_ignore_ascii_case(b"trailers") => {
-                return Err(bad("TE other than trailers in HTTP/2"));
-            }
-            b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => {
-                return Err(bad("field of an HTTP/1 connection in HTTP/2"));
-            }
             _ => {}
         }
         self.fields.push(stored);
@@ -256,12 +250,18 @@ impl Builder {
     }
 }
 
-/// What trailers may not have (RFC 9113 §8.1); else they mean nothing to us, as those of HTTP/1.
+/// What no field may be (RFC 9113 §8.2), of trailers neither; else they mean nothing to us, as those of HTTP/1.
 pub(super) fn check_field(name: &[u8], value: &[u8]) -> Result<(), Refusal> {
     if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte) && !byte.is_ascii_uppercase()) {
         return Err(bad("invalid name of a header field; HTTP/2 has them in lower case"));
     }
-    check_value(value)
+    match name {
+        b"te" if !value.eq_ignore_ascii_case(b"trailers") => Err(bad("TE other than trailers in HTTP/2")),
+        b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"upgrade" => {
+            Err(bad("field of an HTTP/1 connection in HTTP/2"))
+        }
+        _ => check_value(value),
+    }
 }
 
 fn check_value(value: &[u8]) -> Result<(), Refusal> {
