@@ -82,11 +82,13 @@ fn size(why: &'static str) -> Error {
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame<'a> {
-    /// A piece of a DATA frame: of the `counted` bytes, padding included, `data` is of the body. `end` comes with its last.
+    /// A piece of a DATA frame: of the `counted` bytes, padding included, `data` is of the body. With its last piece comes
+    /// whether the frame had none of the body, and whether the body ends.
     Data {
         stream: StreamId,
         data: &'a [u8],
         counted: usize,
+        empty: bool,
         end: bool,
     },
     /// The beginning of a block of fields, or all of it.
@@ -141,11 +143,12 @@ enum State {
     Preface(usize),
     Head,
     Payload(Head),
-    /// `left` bytes of the payload of a DATA frame are to come.
+    /// `left` bytes of the payload of a DATA frame are to come; `empty` if none of the body has.
     Data {
         stream: StreamId,
         left: usize,
         padding: Padding,
+        empty: bool,
         end: bool,
     },
 }
@@ -217,7 +220,9 @@ impl Reader {
     }
 
     fn data<'r>(&mut self, bytes: &'r [u8], mut used: usize) -> (usize, Option<Result<Frame<'r>, Error>>) {
-        let State::Data { stream, mut left, mut padding, end } = self.state else { return (used, None) };
+        let State::Data { stream, mut left, mut padding, mut empty, end } = self.state else {
+            return (used, None);
+        };
         let before = left;
         if padding == Padding::Unknown {
             let Some(length) = bytes.get(used) else { return (used, None) };
@@ -232,14 +237,16 @@ impl Reader {
         let data = here.get(..left.saturating_sub(behind).min(here.len())).unwrap_or_default();
         let taken = left.min(here.len());
         (used, left) = (used + taken, left - taken);
+        empty &= data.is_empty();
         if taken == 0 && left > 0 && left == before {
             return (used, None);
         }
         self.state = match left {
             0 => State::Head,
-            _ => State::Data { stream, left, padding: Padding::Known(behind.min(left)), end },
+            _ => State::Data { stream, left, padding: Padding::Known(behind.min(left)), empty, end },
         };
-        (used, Some(Ok(Frame::Data { stream, data, counted: before - left, end: end && left == 0 })))
+        let (empty, end) = (empty && left == 0, end && left == 0);
+        (used, Some(Ok(Frame::Data { stream, data, counted: before - left, empty, end })))
     }
 }
 
@@ -293,7 +300,7 @@ fn begin(head: Head) -> Result<State, Error> {
     }
     Ok(if kind == DATA {
         let padding = if head.has(PADDED) { Padding::Unknown } else { Padding::Known(0) };
-        State::Data { stream, left: length, padding, end: head.has(END_STREAM) }
+        State::Data { stream, left: length, padding, empty: true, end: head.has(END_STREAM) }
     } else {
         State::Payload(head)
     })
@@ -429,3 +436,6 @@ pub(super) fn write_window_update(stream: StreamId, increment: u32, out: &mut Ve
     write_head(4, WINDOW_UPDATE, 0, stream, out);
     out.extend_from_slice(&increment.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests;

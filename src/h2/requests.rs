@@ -277,3 +277,6 @@ fn store(raw: &mut Vec<u8>, bytes: &[u8]) -> Span {
     raw.extend_from_slice(bytes);
     Span { start, end: raw.len() as u32 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,12 @@ impl Conn {
             }
             (_, Some(_)) => Err(protocol("a block of fields is interrupted")),
             (Frame::Continuation { .. }, None) => Err(protocol("CONTINUATION of nothing")),
-            (Frame::Data { stream, data, counted, end }, None) => self.on_data(stream, data, counted, end),
+            (Frame::Data { stream, data, counted, empty, end }, None) => {
+                if empty && !end {
+                    self.spend(Work::Empty)?;
+                }
+                self.on_data(stream, data, counted, end)
+            }
             (Frame::Headers { stream, block, end_stream, end_headers: true }, None) => {
                 self.on_block(stream, block, end_stream)
             }
@@ -176,9 +181,6 @@ impl Conn {
         self.inflow.take(counted).ok_or(overflow)?;
         if self.is_unopened(id) {
             return Err(protocol(IDLE));
-        }
-        if data.is_empty() && !end {
-            self.spend(Work::Empty)?;
         }
         let Some(stream) = self.streams.get_mut(id).filter(|stream| !stream.gone) else {
             self.give_back(0);

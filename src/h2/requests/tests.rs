@@ -1,0 +1,166 @@
+use super::*;
+
+const USUAL: [(&str, &str); 4] =
+    [(":method", "GET"), (":scheme", "http"), (":path", "/a?b"), (":authority", "shop.example")];
+
+fn build(fields: &[(&str, &str)], ended: bool) -> Result<Asked, (Refusal, Option<Box<Line>>)> {
+    let limits = Limits { request_line: 40, fields: 5, ..Limits::default() };
+    let mut builder = Builder::new(&limits);
+    fields.iter().for_each(|(name, value)| builder.field(name.as_bytes(), value.as_bytes()));
+    builder.finish(ended, false, Scheme::Http, &limits)
+}
+
+/// The usual request with another value of a field, or without it, or with one more.
+fn with(name: &str, value: Option<&str>) -> Vec<(String, String)> {
+    let mut fields: Vec<_> = USUAL.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let place = fields.iter().position(|(have, _): &(String, String)| have == name);
+    match (place, value) {
+        (Some(at), Some(value)) => fields[at].1 = value.into(),
+        (Some(at), None) => drop(fields.remove(at)),
+        (None, value) => fields.push((name.into(), value.unwrap_or_default().into())),
+    }
+    fields
+}
+
+fn status(fields: &[(String, String)], ended: bool) -> u16 {
+    let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    match build(&fields, ended) {
+        Ok(_) => 200,
+        Err((refusal, _)) => refusal.status,
+    }
+}
+
+#[test]
+fn a_request_looks_like_one_of_http_1() {
+    let more = [("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2"), ("te", "trailers")];
+    let asked = build(&[&USUAL[..], &more].concat(), true).unwrap();
+    let Request { head, target, host, body } = asked.request;
+    assert_eq!((head.method_bytes(), head.target()), (&b"GET"[..], &b"/a?b"[..]));
+    assert_eq!((head.version(), target.path(), body), (Version::Http2, &b"/a"[..], BodyLength::None));
+    assert_eq!(host.unwrap().name, b"shop.example");
+    let fields: Vec<_> = head.fields().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    let want = [("host", "shop.example"), ("accept", "*/*"), ("te", "trailers"), ("cookie", "a=1; b=2")];
+    assert_eq!(fields, want.map(|(name, value)| (name.into(), value.into())));
+    // Host without `:authority`, and both.
+    let host = [("host", "shop.example")];
+    let asked = build(&[&USUAL[..3], &host].concat(), true).unwrap();
+    assert_eq!(asked.request.head.get("host"), Some(&b"shop.example"[..]));
+    let asked = build(&[&USUAL[..], &[("host", "Shop.example:80")]].concat(), true).unwrap();
+    assert_eq!(asked.request.head.all("host").collect::<Vec<_>>(), [b"shop.example"]);
+}
+
+#[test]
+fn what_is_no_request_of_http_2() {
+    for (name, value, expected) in [
+        // Pseudo-fields.
+        (":method", None, 400),
+        (":method", Some(""), 400),
+        (":method", Some("G T"), 400),
+        (":method", Some("CONNECT"), 501),
+        (":method", Some("TRACE"), 405),
+        (":method", Some("PROPFIND"), 200),
+        (":scheme", None, 400),
+        (":scheme", Some("https"), 400),
+        (":scheme", Some("ftp"), 400),
+        (":scheme", Some("HTTP"), 200),
+        (":path", None, 400),
+        (":path", Some(""), 400),
+        (":path", Some("*"), 400),
+        (":path", Some("a"), 400),
+        (":path", Some("http://shop.example/"), 400),
+        (":path", Some("/%00"), 400),
+        (":path", Some("/a b"), 400),
+        (":path", Some("/a#b"), 400),
+        (":path", Some("/a\r\nx: y"), 400),
+        (":path", Some("/0123456789012345678901234567890123456789"), 414),
+        (":authority", None, 400),
+        (":authority", Some(""), 400),
+        (":authority", Some("a@shop.example"), 400),
+        (":authority", Some("shop.example:99999"), 400),
+        (":authority", Some("shop.example:8080"), 200),
+        (":status", Some("200"), 400),
+        (":protocol", Some("websocket"), 400),
+        (":", Some("x"), 400),
+        // Names and values.
+        ("", Some("x"), 400),
+        ("Accept", Some("x"), 400),
+        ("a b", Some("x"), 400),
+        ("a:b", Some("x"), 400),
+        ("caf\u{e9}", Some("x"), 400),
+        ("accept", Some(" x"), 400),
+        ("accept", Some("x\t"), 400),
+        ("accept", Some(" "), 400),
+        ("accept", Some("a\0b"), 400),
+        ("accept", Some("a\nb"), 400),
+        ("accept", Some("a\rb"), 400),
+        ("accept", Some(""), 200),
+        ("accept", Some("a b\tc\u{e9}"), 200),
+        // What belongs to a connection.
+        ("connection", Some("close"), 400),
+        ("keep-alive", Some("1"), 400),
+        ("proxy-connection", Some("close"), 400),
+        ("transfer-encoding", Some("chunked"), 400),
+        ("upgrade", Some("h2c"), 400),
+        ("te", Some("gzip"), 400),
+        ("te", Some("trailers, deflate"), 400),
+        ("te", Some("trailers"), 200),
+        // Host and length.
+        ("host", Some("other.example"), 400),
+        ("host", Some("shop.example:8080"), 400),
+        ("host", Some("a b"), 400),
+        ("content-length", Some("1"), 400),
+        ("content-length", Some("0"), 200),
+        ("content-length", Some("0, 0"), 400),
+        ("content-length", Some("+0"), 400),
+    ] {
+        assert_eq!(status(&with(name, value), true), expected, "{name} {value:?}");
+    }
+    assert_eq!(status(&with("content-length", Some("1")), false), 200);
+}
+
+#[test]
+fn what_comes_twice_or_too_late_or_is_too_much() {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    for (name, value) in USUAL {
+        let mut fields = with("", None);
+        fields.pop();
+        fields.push(pair(name, value));
+        assert_eq!(status(&fields, true), 400, "{name} twice");
+        let mut late = with(name, None);
+        late.extend([pair("accept", "*/*"), pair(name, value)]);
+        assert_eq!(status(&late, true), 400, "{name} late");
+    }
+    for name in ["host", "content-length"] {
+        let mut fields = with(name, Some("0"));
+        fields.retain(|(name, _)| name != ":authority");
+        assert_eq!(status(&[&fields[..], &[pair(name, "0")]].concat(), true), 400, "{name} twice");
+    }
+    let more: Vec<_> = (0..5).map(|_| pair("accept", "*/*")).collect();
+    assert_eq!(status(&[&with("accept", Some("*/*"))[..4], &more[..4]].concat(), true), 200);
+    assert_eq!(status(&[&with("accept", Some("*/*"))[..4], &more].concat(), true), 431);
+    let mut options = with(":method", Some("OPTIONS"));
+    options[2].1 = "*".into();
+    assert_eq!(status(&options, true), 200);
+}
+
+#[test]
+fn what_is_refused_has_its_line_for_the_log() {
+    let line = |fields: &[(&str, &str)]| build(fields, true).unwrap_err().1;
+    let bad = [&USUAL[..], &[("Accept", "x")]].concat();
+    let Line { method, target, version } = *line(&bad).unwrap();
+    assert_eq!((&method[..], &target[..], version), (&b"GET"[..], &b"/a?b"[..], Version::Http2));
+    assert!(line(&USUAL[..1]).is_none());
+    let connect = [(":method", "CONNECT"), (":authority", "a:1")];
+    assert_eq!(line(&connect).unwrap().target, b"a:1");
+}
+
+#[test]
+fn what_else_is_said_of_a_request() {
+    let asked = |more: &[(&str, &str)], ended| build(&[&USUAL[..], more].concat(), ended).unwrap();
+    assert_eq!(asked(&[], true).priority, Priority::UNSAID);
+    assert_eq!(asked(&[("priority", "u=1, i")], true).priority, Priority::parse(b"u=1, i"));
+    assert!(asked(&[("expect", "100-Continue")], false).expects);
+    assert!(!asked(&[("expect", "100-continue")], true).expects);
+    assert_eq!(asked(&[], false).request.body, BodyLength::Unknown);
+    assert_eq!(asked(&[("content-length", "7")], false).request.body, BodyLength::Known(7));
+}
