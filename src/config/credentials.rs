@@ -1,6 +1,8 @@
 //! What a worker needs for TLS at one moment, as the master gives it: at the fork, and anew, as a whole, whenever a part
 //! of it has changed. Plain data: nothing here knows a library. It holds private keys, so it is never logged.
 
+mod wire;
+
 use crate::sys::secret::Secret;
 
 /// Everything of one generation of the configuration.

@@ -12,6 +12,8 @@
 mod address;
 mod app;
 pub(crate) mod boot;
+pub(crate) mod certificate;
+pub(crate) mod certificate_files;
 pub(crate) mod check;
 mod control;
 pub(crate) mod credentials;

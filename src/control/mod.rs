@@ -4,7 +4,7 @@
 
 /// Version of all that the processes of one tree say to each other ([`frame`], [`worker`], the paths of sockets): the
 /// next one whenever old and new processes would not understand each other, so that an upgrade between them is refused.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 
 pub mod command;
 pub(crate) mod exit;

@@ -67,6 +67,11 @@ pub(crate) enum ToWorker {
         /// Which; `None`: standard output. A worker of an older generation may not have it.
         path: Option<PathBuf>,
     },
+    /// Certificates, or what else TLS needs, have changed; the whole of it comes with this packet, in a file in memory.
+    Credentials {
+        /// Its number.
+        serial: u64,
+    },
 }
 
 /// From a worker to the master.
@@ -84,6 +89,11 @@ pub enum ToMaster {
         landlock: u8,
         /// The filter of system calls is in place.
         seccomp: bool,
+    },
+    /// It goes by the credentials of this number.
+    Credentials {
+        /// The number.
+        serial: u64,
     },
     /// It cannot write a log, or can again.
     Log(LogStatus),
@@ -234,6 +244,7 @@ mod tests {
             ToWorker::Rearm,
             ToWorker::AccessLog { path: None },
             ToWorker::AccessLog { path: Some("/a b\"".into()) },
+            ToWorker::Credentials { serial: u64::MAX },
         ];
         down.iter()
             .for_each(|message| assert_eq!(ToWorker::decode(&message.encode()), Some(message.clone())));
@@ -242,6 +253,7 @@ mod tests {
             ToMaster::Closed,
             ToMaster::Sandboxed { landlock: 7, seccomp: true },
             ToMaster::RootReplaced,
+            ToMaster::Credentials { serial: 7 },
             ToMaster::Logged("WARN  no such file".to_owned()),
             ToMaster::Log(LogStatus {
                 path: "/var/log/access.log".to_owned(),

@@ -443,6 +443,14 @@ impl Origin {
 pub(super) struct Worker {
     /// Its row on the board.
     pub(super) row: u16,
+    /// The generation whose configuration it has.
+    pub(super) generation: u32,
+    /// Number of the credentials that it goes by.
+    pub(super) credentials: u64,
+    /// It is to have newer ones than it was handed.
+    needy: bool,
+    /// The newest that it is to have.
+    newest: u64,
     /// Requests that it had answered before the last upgrade.
     pub(super) requests: u64,
     /// What of the sandbox took effect in it, once it has said so.
@@ -472,9 +480,13 @@ const LOGS: usize = 64;
 
 impl Worker {
     /// A worker that hears us by `ear`.
-    pub(super) fn new(row: u16, ear: OwnedFd) -> Self {
+    pub(super) fn new(row: u16, generation: u32, credentials: u64, ear: OwnedFd) -> Self {
         Self {
             row,
+            generation,
+            credentials,
+            needy: false,
+            newest: credentials,
             requests: 0,
             sandbox: None,
             renewed: None,
@@ -502,7 +514,7 @@ impl Worker {
 
     /// Its ear, as long as it listens, and whether something waits for it to read.
     fn ear(&self) -> Option<(BorrowedFd<'_>, bool)> {
-        let waits = !self.waiting.is_empty() || (!self.stale.is_empty() && !self.crowded);
+        let waits = !self.waiting.is_empty() || (self.lacks() && !self.crowded);
         (!self.deaf).then(|| (self.ear.as_fd(), waits))
     }
 
@@ -517,7 +529,7 @@ impl Worker {
 
     /// The worker can be told more, or has closed its end.
     fn writable(&mut self) {
-        self.deaf |= self.waiting.is_empty() && self.stale.is_empty();
+        self.deaf |= self.waiting.is_empty() && !self.lacks();
         self.flush();
     }
 
@@ -533,6 +545,37 @@ impl Worker {
         }
     }
 
+    /// Something is to be sent with a descriptor.
+    fn lacks(&self) -> bool {
+        self.needy || !self.stale.is_empty()
+    }
+
+    /// The credentials of this number are the newest.
+    pub(super) fn needs(&mut self, serial: u64) {
+        self.needy |= serial > self.newest && !self.deaf;
+        self.newest = serial;
+    }
+
+    /// Whether it has not been handed the newest.
+    pub(super) fn is_needy(&self) -> bool {
+        self.needy
+    }
+
+    /// Hands it the newest credentials, which are in this file, if it can be told something now.
+    pub(super) fn hand_over(&mut self, file: BorrowedFd<'_>) {
+        if self.waiting.is_empty() {
+            let message = ToWorker::Credentials { serial: self.newest };
+            let sent = self.send(&message.encode(), Some(file));
+            self.crowded = sent.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ETOOMANYREFS));
+            self.needy &= sent.is_err();
+        }
+    }
+
+    /// No descriptor can be sent to it for now, and nothing tells when one can.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowded
+    }
+
     /// The access logs of these paths were opened again.
     pub(super) fn reopened(&mut self, paths: impl Iterator<Item = Option<PathBuf>>) {
         self.stale.extend(paths);
@@ -540,7 +583,7 @@ impl Worker {
 
     /// The access logs that it has as they were because no descriptor can be sent.
     pub(super) fn lacking(&self) -> Option<&BTreeSet<Option<PathBuf>>> {
-        self.crowded.then_some(&self.stale)
+        Some(&self.stale).filter(|stale| self.crowded && !stale.is_empty())
     }
 
     /// Sends it the access logs that were opened again, as far as it goes. What is among `logs` no more nobody needs.
@@ -558,7 +601,7 @@ impl Worker {
                 return;
             }
         }
-        self.crowded &= !self.stale.is_empty();
+        self.crowded &= self.lacks();
     }
 
     /// A worker that cannot be told anything any more is deaf.
@@ -570,6 +613,7 @@ impl Worker {
         {
             self.waiting.clear();
             self.stale.clear();
+            self.needy = false;
             self.deaf = true;
         }
         sent
@@ -641,7 +685,7 @@ mod tests {
     #[test]
     fn a_worker_gets_all_logs_each_once_and_orders_before_them() {
         let (ours, ear) = seqpacket::pair().unwrap();
-        let mut worker = Worker::new(0, ours);
+        let mut worker = Worker::new(0, 1, 0, ours);
         let null = std::fs::File::open("/dev/null").unwrap();
         let paths: Vec<PathBuf> = (0..2000).map(|number| format!("/{number}.log").into()).collect();
         let logs = paths.iter().map(|path| (Some(path.as_path()), null.as_fd())).collect();
@@ -671,7 +715,7 @@ mod tests {
                 nix::unistd::setuid(54_321.into()).unwrap();
             }
             let (ours, ear) = seqpacket::pair().unwrap();
-            let mut worker = Worker::new(0, ours);
+            let mut worker = Worker::new(0, 1, 0, ours);
             let null = std::fs::File::open("/dev/null").unwrap();
             let paths: Vec<PathBuf> = (0..100).map(|number| format!("/{number}.log").into()).collect();
             let logs = paths.iter().map(|path| (Some(path.as_path()), null.as_fd())).collect();

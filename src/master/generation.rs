@@ -2,8 +2,10 @@
 
 use super::env_files::EnvFiles;
 use super::gates;
+use super::keyring;
 use super::listeners::{self, Inherited, Listening, Socket};
 use super::roots::Roots;
+use crate::config::credentials::Credentials;
 use crate::config::{self, AccessLog, App, Config, Keep, Sandbox};
 use crate::dispatch::board;
 use crate::supervisor::templates::TemplatePlan;
@@ -86,18 +88,21 @@ pub(super) struct Generation {
     daemon_accounts: Vec<Option<Account>>,
     /// The users of cron jobs.
     pub(super) job_accounts: Vec<Option<Account>>,
+    /// Its certificates, and who signs those of clients.
+    pub(super) credentials: Credentials,
     /// What static roots are: a directory swapped for another of the same name is a change.
     pub(super) roots: Roots,
 }
 
 impl Generation {
-    /// Looks up users, opens the log and binds what `config` needs; sockets that are `open` are used again.
+    /// Looks up users, opens the log and binds what `config` needs; sockets of the generation `before` are used
+    /// again, and so is a certificate that was made for it.
     ///
     /// # Errors
     /// For the operator. Nothing is left behind.
     pub(super) fn prepare(
         config: Config,
-        open: &[Listening],
+        before: Option<&Self>,
         inherited: &Inherited,
         numbers: &mut PoolNumbers,
     ) -> Result<Self, String> {
@@ -144,6 +149,9 @@ impl Generation {
             config.daemons.iter().map(|daemon| numbers.of_daemon(&daemon.name)).collect::<Result<_, _>>()?;
         let env_files = EnvFiles::read(&config, |_| true)?;
         let roots = Roots::of(&config);
+        let known = before.map(|before| (&*before.config, &before.credentials));
+        let credentials = keyring::certificates(&config, known)?;
+        let open = before.map_or(&[][..], |before| &before.listening);
         let listening = listeners::bind(&config, open, inherited)?;
         let open = |(key, log): &(String, &AccessLog)| open_access_log(key, log, account.as_ref());
         let access_logs = config.access_logs().iter().map(open).collect::<Result<_, _>>()?;
@@ -160,6 +168,7 @@ impl Generation {
             app_accounts,
             daemon_accounts,
             job_accounts,
+            credentials,
             roots,
         })
     }
@@ -235,7 +244,8 @@ impl Generation {
         Some(format!("{which} cannot be opened; {hint} (`hatchery check` names the key)"))
     }
 
-    fn differs_from(&self, before: &Self) -> bool {
+    /// Whether workers of the generation `before` cannot go on for this one.
+    pub(super) fn differs_from(&self, before: &Self) -> bool {
         let (own, theirs) = (self.sockets(), before.sockets());
         let same_sockets =
             own.len() == theirs.len() && own.iter().zip(&theirs).all(|(one, two)| Rc::ptr_eq(one, two));
@@ -376,20 +386,20 @@ mod tests {
         config::from_flags(&flags, &Disk).unwrap()
     }
 
-    fn prepare(config: Config, open: &[Listening]) -> Result<Generation, String> {
-        Generation::prepare(config, open, &Inherited::default(), &mut PoolNumbers::default())
+    fn prepare(config: Config, before: Option<&Generation>) -> Result<Generation, String> {
+        Generation::prepare(config, before, &Inherited::default(), &mut PoolNumbers::default())
     }
 
     #[test]
     fn the_same_configuration_leaves_the_workers_alone_and_another_does_not() {
-        let first = prepare(configured(|_| {}), &[]).unwrap();
+        let first = prepare(configured(|_| {}), None).unwrap();
         let plan = first.plan(None);
         assert!(plan.workers_changed);
         assert_eq!(plan.pools.iter().map(|pool| pool.index).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(plan.pools[1].processes, Processes { min: 2, max: 2 });
-        let same = prepare(configured(|_| {}), &first.listening).unwrap();
+        let same = prepare(configured(|_| {}), Some(&first)).unwrap();
         assert!(!same.plan(Some(&first)).workers_changed);
-        let other = prepare(configured(|flags| flags.threads = Some(4)), &first.listening).unwrap();
+        let other = prepare(configured(|flags| flags.threads = Some(4)), Some(&first)).unwrap();
         assert!(other.plan(Some(&first)).workers_changed);
     }
 
@@ -401,10 +411,10 @@ mod tests {
         let current = folder.join("current");
         let files = |flags: &mut RunFlags| flags.static_ = vec![format!("/static/={}", current.display())];
         std::os::unix::fs::symlink(folder.join("one"), &current).unwrap();
-        let first = prepare(configured(files), &[]).unwrap();
+        let first = prepare(configured(files), None).unwrap();
         std::fs::remove_file(&current).unwrap();
         std::os::unix::fs::symlink(folder.join("two"), &current).unwrap();
-        let second = prepare(configured(files), &first.listening).unwrap();
+        let second = prepare(configured(files), Some(&first)).unwrap();
         assert!(second.plan(Some(&first)).workers_changed);
         std::fs::remove_dir_all(folder).unwrap();
     }
@@ -412,11 +422,11 @@ mod tests {
     #[test]
     fn an_unknown_user_is_named_and_nothing_stays_bound() {
         let error =
-            prepare(configured(|flags| flags.user = Some("no-such-user".to_owned())), &[]).unwrap_err();
+            prepare(configured(|flags| flags.user = Some("no-such-user".to_owned())), None).unwrap_err();
         assert!(error.contains("there is no user \"no-such-user\""), "{error}");
         let taken = crate::sys::listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let crate::sys::listener::Local::Tcp(address) = taken.local else { panic!() };
-        let error = prepare(configured(|flags| flags.http = vec![address.to_string()]), &[]).unwrap_err();
+        let error = prepare(configured(|flags| flags.http = vec![address.to_string()]), None).unwrap_err();
         assert!(error.starts_with("sites[0].listen[0]: ") && error.contains("in use"), "{error}");
     }
 

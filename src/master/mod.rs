@@ -23,6 +23,7 @@
 //! | `upgrade`, `order`, `saved`, `resume`, `trial` | another program in place of this one: the decision, the order to it, the state, its start, its trial |
 //! | `memory` | whether the kernel killed for want of memory |
 //! | `env_files` | what the files of `env_file` said |
+//! | `keyring`, `self_signed` | what workers are handed for TLS |
 //! | `touch` | files whose being touched reloads the server |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
@@ -45,6 +46,7 @@ mod heartbeat;
 mod heirs;
 mod inquiry;
 mod journal;
+mod keyring;
 mod listeners;
 pub(crate) mod logger;
 mod memory;
@@ -58,6 +60,7 @@ mod roots;
 mod runtime;
 mod said;
 mod saved;
+mod self_signed;
 mod signals;
 mod spawn;
 mod status;
@@ -89,6 +92,7 @@ use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
 use heirs::Heirs;
 use journal::Journal;
+use keyring::Keyring;
 use listeners::Inherited;
 use memory::OutOfMemory;
 use notify::Notify;
@@ -188,6 +192,8 @@ enum Token {
     Client(u64),
     /// Something happened to a file of `touch_reload`, perhaps.
     Touch,
+    /// The same of a file of `tls`.
+    Certificates,
     /// A connection waits while the workers are asleep.
     Listener,
     /// A child, by its process id.
@@ -256,6 +262,7 @@ struct Master {
     #[serde(skip)]
     roots_refused: Option<roots::Roots>,
     touch: Touch,
+    keyring: Keyring,
     scheduler: Scheduler,
     heirs: Heirs,
     #[serde(skip)]
@@ -301,8 +308,9 @@ impl Master {
         let control = Control::open(start.control.as_deref(), config.control.as_ref(), &start.identity)?;
         let pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
         let mut numbers = PoolNumbers::default();
-        let current = Generation::prepare(config, &[], &inherited, &mut numbers)?;
+        let current = Generation::prepare(config, None, &inherited, &mut numbers)?;
         current.tell_missing_roots()?;
+        let keyring = Keyring::default();
         warn_about_root(&current);
         warn_about_sandbox(&current.config);
         inherited.warn_about_rest();
@@ -343,6 +351,7 @@ impl Master {
             roots_seen: None,
             roots_refused: None,
             touch: Touch::default(),
+            keyring,
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             heirs: Heirs::default(),
             alarm,

@@ -140,6 +140,7 @@ impl Master {
     fn spawn_worker(&self, id: ChildId, slot: u16, generation: u32) -> io::Result<Child> {
         let row = self.free_row().ok_or_else(|| io::Error::other("all rows of the board are in use"))?;
         let (process, spawn::Line { ear, voice }) = spawn::worker(spawn::Worker {
+            credentials: self.keyring.handed(self.source(generation)),
             generation: self.source(generation),
             number: generation,
             candidate: self.is_candidate(generation),
@@ -151,7 +152,7 @@ impl Master {
             runtime_dir: self.runtime.path().to_owned(),
             run: self.start.worker,
         })?;
-        let role = Role::Worker(Worker::new(row, ear));
+        let role = Role::Worker(Worker::new(row, generation, self.keyring.serial(), ear));
         Ok(Held::new(Id::Pool(id), format!("worker {slot}"), role).says(voice).born(process))
     }
 
@@ -295,7 +296,7 @@ impl Master {
         self.notify.reloading(now);
         let loaded = self.start.config().and_then(|config| {
             control::access(config.control.as_ref())?;
-            Generation::prepare(config, &self.current.listening, &self.inherited, &mut self.numbers)
+            Generation::prepare(config, Some(&self.current), &self.inherited, &mut self.numbers)
         });
         let loaded = loaded.and_then(|candidate| match candidate.missing_root() {
             Some(reason) => Err(reason),
@@ -329,13 +330,27 @@ impl Master {
     /// accept what waits on their own copies first.
     fn switch(&mut self, generation: u32, now: Time) {
         let Some(candidate) = self.candidate.take() else { return };
+        let credentials_changed = candidate.credentials != self.current.credentials;
+        if !candidate.differs_from(&self.current) {
+            // They stay, and get what else has changed.
+            let (before, own) = (self.generation, generation);
+            self.each_worker(|worker| {
+                if worker.generation == before {
+                    worker.generation = own;
+                }
+            });
+        }
         logger::set_level(candidate.config.log.level);
         self.current = candidate;
         self.roots_refused = None;
         self.current.listening.iter().for_each(Listening::settle_access);
         self.control.settle_access(self.current.config.control.as_ref());
-        self.touch.follow(&self.current.config.touch_reload, now);
+        self.touch.follow("touch_reload", &self.current.config.touch_reload, now);
         self.generation = generation;
+        self.keyring.follow(&self.current.config, now);
+        if credentials_changed {
+            self.credentials_changed();
+        }
         let plans = self.current.template_plans();
         self.template_input(templates::Input::Switch { generation, plans }, now);
         self.schedule();
@@ -391,9 +406,15 @@ impl Master {
 
     /// Connections wait from here on, for apps whose import may take its time.
     pub(super) fn announce_start(&self) {
-        for socket in self.current.listening.iter().flat_map(|listening| &listening.sockets) {
-            let scheme = if socket.address().is_some() { "http://" } else { "" };
-            log::info!(target: "hatchery", "listening on {scheme}{}", socket.name());
+        for Listening { sockets, is_tls, .. } in &self.current.listening {
+            for socket in sockets {
+                let scheme = match (socket.address(), is_tls) {
+                    (None, _) => "",
+                    (Some(_), true) => "https://",
+                    (Some(_), false) => "http://",
+                };
+                log::info!(target: "hatchery", "listening on {scheme}{}", socket.name());
+            }
         }
         for app in self.current.config.apps.iter().filter(|app| app.processes.min > 0 || app.upkeep.prove) {
             log::info!(target: "hatchery", "booting app {}: {}", app.name, app.kind.subject());

@@ -131,6 +131,7 @@ impl Master {
         master.look_for_hung_workers(now);
         master.ask_ready_again(now);
         master.touch.go_on(now);
+        master.keyring.go_on(now);
         Ok(master)
     }
 
@@ -183,6 +184,7 @@ impl Master {
             roots_seen: None,
             roots_refused: None,
             touch: state.touch,
+            keyring: state.keyring,
             scheduler: state.scheduler,
             heirs: state.heirs,
             alarm,

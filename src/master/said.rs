@@ -87,6 +87,11 @@ impl Master {
                     worker.sandbox = Some(Applied { landlock, seccomp });
                 }
             }
+            ToMaster::Credentials { serial } => {
+                if let Some(worker) = self.children.worker_mut(id) {
+                    worker.credentials = serial.min(self.keyring.serial());
+                }
+            }
             ToMaster::RootReplaced => self.root_replaced(now),
             ToMaster::Log(status) => self.note_log(id, &status),
             ToMaster::Logged(text) => {

@@ -8,6 +8,7 @@ use super::follow::Follower;
 use super::generation::{Generation, PoolNumbers};
 use super::heirs::Heirs;
 use super::journal::Journal;
+use super::keyring::Keyring;
 use super::listeners::Inherited;
 use super::notify::Notify;
 use super::pidfile::PidFile;
@@ -121,6 +122,7 @@ pub(super) struct State {
     pub(super) supervisor: Supervisor,
     #[serde(default)]
     pub(super) touch: Touch,
+    pub(super) keyring: Keyring,
     pub(super) scheduler: Scheduler,
     pub(super) children: Children,
     pub(super) nursery: Nursery,

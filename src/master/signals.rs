@@ -238,8 +238,8 @@ impl Master {
         }
     }
 
-    /// Whether a worker lacks access logs, and nothing will tell when they can be sent.
+    /// Whether a worker lacks access logs or credentials, and nothing will tell when they can be sent.
     pub(super) fn is_crowded(&self) -> bool {
-        self.children.workers().any(|(_, worker)| worker.lacking().is_some())
+        self.children.workers().any(|(_, worker)| worker.is_crowded())
     }
 }

@@ -23,6 +23,8 @@ use std::rc::Rc;
 pub(super) struct Worker<'a> {
     /// What it is started from.
     pub(super) generation: &'a Generation,
+    /// For TLS.
+    pub(super) credentials: Credentials,
     /// Number of the generation.
     pub(super) number: u32,
     /// That generation is being tried by a reload.
@@ -224,7 +226,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
         app_pools: worker.generation.app_pools.clone(),
         roots: worker.generation.roots.there(),
         access_logs,
-        credentials: Credentials::default(),
+        credentials: worker.credentials,
         candidate: worker.candidate,
     })
 }

@@ -153,7 +153,7 @@ impl Watches {
 
 impl Touch {
     /// These are the files from now on.
-    pub(super) fn follow(&mut self, paths: &[PathBuf], now: Time) {
+    pub(super) fn follow(&mut self, key: &str, paths: &[PathBuf], now: Time) {
         if self.watches.is_some() && self.files.0.iter().map(|(path, _)| path).eq(paths) {
             return;
         }
@@ -162,7 +162,7 @@ impl Touch {
         // What was touched before there was a watch, nobody tells.
         self.go_on(now);
         for lacking in self.watches.iter().flat_map(|watches| &watches.lacking) {
-            log::warn!(target: "hatchery", "touch_reload: a touch is not noticed, as the kernel does not tell of {lacking}");
+            log::warn!(target: "hatchery", "{key}: a change is not noticed, as the kernel does not tell of {lacking}");
         }
     }
 
@@ -174,15 +174,15 @@ impl Touch {
         match Watches::of(&self.files) {
             Ok(watches) => self.watches = Some(watches),
             Err(error) => {
-                log::error!(target: "hatchery", "touch_reload: files cannot be watched: {error}; `hatchery reload` works all the same");
+                log::error!(target: "hatchery", "files cannot be watched for changes: {error}; `hatchery reload` works all the same");
             }
         }
     }
 
     /// Waits for news, unless the files are looked at soon anyway.
-    pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>) {
+    pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>, token: Token) {
         if let Some(watches) = self.watches.as_ref().filter(|_| self.due.is_none()) {
-            set.add(watches.inotify.as_fd(), Token::Touch, Interest::READ);
+            set.add(watches.inotify.as_fd(), token, Interest::READ);
         }
     }
 
@@ -200,6 +200,11 @@ impl Touch {
     /// What has happened without a watch nobody tells: the files are looked at.
     pub(super) fn go_on(&mut self, now: Time) {
         self.due = Some(now).filter(|_| !self.files.0.is_empty());
+    }
+
+    /// Whether it is time to look, and a file was changed, made anew or has gone.
+    pub(super) fn is_changed(&mut self, now: Time) -> bool {
+        self.on_timeout(now).is_some()
     }
 
     /// The file that was touched, if it is time to look.
@@ -256,7 +261,7 @@ mod tests {
         let path = folder.join("link/deep/file");
         let mut touch = Touch::default();
         let mut now = Time(1_000_000_000);
-        touch.follow(std::slice::from_ref(&path), now);
+        touch.follow("x", std::slice::from_ref(&path), now);
         assert_eq!(touch.deadline(), Some(now), "what happened before the watch");
         assert_eq!(touch.on_timeout(now), None);
         // What is told within the second, and then the look.
@@ -289,17 +294,17 @@ mod tests {
         std::os::unix::fs::symlink("new", folder.join("link.new")).unwrap();
         std::fs::rename(folder.join("link.new"), folder.join("link")).unwrap();
         assert_eq!(told(&mut touch), Some(true), "the link leads elsewhere");
-        touch.follow(&[], Time(1));
+        touch.follow("x", &[], Time(1));
         assert!(touch.watches.is_none() && told(&mut touch).is_none());
         // A link behind another one.
         std::os::unix::fs::symlink("../link/deep/file", folder.join("real/far")).unwrap();
-        touch.follow(&[folder.join("real/far")], Time(1));
+        touch.follow("x", &[folder.join("real/far")], Time(1));
         assert_eq!(touch.on_timeout(Time(1)), None);
         std::os::unix::fs::symlink(folder.join("real"), folder.join("link.new")).unwrap();
         std::fs::rename(folder.join("link.new"), folder.join("link")).unwrap();
         assert_eq!(told(&mut touch), Some(true), "a link behind a link leads elsewhere");
         std::os::unix::fs::symlink("loop", folder.join("loop")).unwrap();
-        touch.follow(&[folder.join("loop")], Time(1));
+        touch.follow("x", &[folder.join("loop")], Time(1));
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

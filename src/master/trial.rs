@@ -57,6 +57,7 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     let worker = spawn::Worker {
         candidate: false,
         generation: &generation,
+        credentials: state.keyring.handed(&generation),
         number: state.supervisor.generation(),
         row: 0,
         slot: 0,

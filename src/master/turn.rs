@@ -18,7 +18,8 @@ impl Master {
     /// Until the supervisor says that nothing is left.
     pub(super) fn run(&mut self) -> Result<u8, String> {
         let now = clock::now();
-        self.touch.follow(&self.current.config.touch_reload, now);
+        self.touch.follow("touch_reload", &self.current.config.touch_reload, now);
+        self.keyring.follow(&self.current.config, now);
         self.settle(now);
         loop {
             let waited_for = |child: &Child| matches!(child.role, Role::Template(_) | Role::Trial);
@@ -59,7 +60,8 @@ impl Master {
         let mut set = Set::new();
         set.add(self.signals.descriptor(), Token::Signals, Interest::READ);
         self.control.watch(&mut set);
-        self.touch.watch(&mut set);
+        self.touch.watch(&mut set, Token::Touch);
+        self.keyring.watch(&mut set);
         self.children.values().for_each(|child| child.watch(&mut set));
         set.add(self.alarm.descriptor(), Token::Alarm, Interest::READ);
         self.heirs.watch(&mut set);
@@ -94,6 +96,7 @@ impl Master {
         let own = earliest(self.control.deadline(), self.heartbeat.deadline());
         let own = earliest(earliest(own, self.notify.deadline()), self.nursery.core.deadline());
         let own = earliest(earliest(own, self.touch.deadline()), self.complaints_deadline());
+        let own = earliest(own, self.keyring.deadline());
         let asked = earliest(self.inquiry_deadline(), self.output_deadline());
         earliest(cores, earliest(own, asked))
     }
@@ -105,11 +108,13 @@ impl Master {
         self.expire_templates(now);
         self.control.on_timeout(now);
         self.reload_if_touched(now);
+        self.tend_keyring(now);
         self.notify.on_timeout(now);
         self.expire_inquiries(now);
         self.expire_outputs(now);
         self.believe_complaints(now);
         if self.is_crowded() {
+            self.hand_credentials();
             self.send_logs();
         }
         if self.heartbeat.deadline().is_some_and(|deadline| deadline <= now) {
@@ -162,6 +167,7 @@ impl Master {
                 }
             }
             Token::Touch => self.touch.ready(now),
+            Token::Certificates => self.keyring.ready(now),
             Token::Alarm => self.alarm.clear(),
             Token::Heir(number) => self.heirs.read(number, &mut self.journal, now),
             Token::Child(pid, channel) => self.child_ready(pid, channel, now),
@@ -220,6 +226,7 @@ impl Master {
             Channel::Control => self.hear(pid, Hearing::Turn, now),
             Channel::Ear => {
                 child.writable();
+                self.hand_credentials();
                 self.send_logs();
                 self.notice_break(pid, now);
             }

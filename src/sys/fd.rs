@@ -135,6 +135,14 @@ impl std::fmt::Debug for Handed {
     }
 }
 
+/// Fills a few bytes, 256 at most, with unpredictable ones.
+pub(crate) fn randomize(bytes: &mut [u8]) {
+    // SAFETY: the buffer is as long as is said and lives across the call.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    // Up to 256 bytes come whole, and no signal interrupts that (getrandom(2)).
+    assert_eq!(usize::try_from(got), Ok(bytes.len()), "no randomness");
+}
+
 /// Eight unpredictable bytes.
 #[must_use]
 pub(crate) fn random() -> u64 {

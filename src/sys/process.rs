@@ -574,6 +574,23 @@ pub(crate) fn memory_file(text: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// The same in a file that nobody, whoever gets a descriptor of it, can change any more.
+///
+/// # Errors
+/// As [`memory_file`].
+pub(crate) fn sealed_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use std::io::Write as _;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut file = std::fs::File::from(memfd_create(c"hatchery", flags)?);
+    file.write_all(bytes)?;
+    let seals =
+        SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file.into())
+}
+
 /// Removes variables from this process's environment, so that no child sees them.
 ///
 /// # Errors

@@ -10,10 +10,13 @@
 use super::Worker;
 use super::client::Client;
 use super::context::Timer;
+use crate::config::credentials::Credentials;
 use crate::control::worker::{PACKET, ToMaster, ToWorker};
-use crate::sys::fd;
+use crate::sys::secret::Secret;
+use crate::sys::{fd, file};
 use crate::timer::Time;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 /// The part of the bound over which the last connections are broken off.
@@ -56,6 +59,7 @@ impl Worker {
                         Some(ToWorker::AccessLog { path }) => {
                             self.cx.report.reopen(path.as_deref(), descriptor)
                         }
+                        Some(ToWorker::Credentials { serial }) => self.take_credentials(serial, descriptor),
                         Some(message) => self.follow(message),
                         None => {
                             log::error!("worker: the master sent a message that this version does not know")
@@ -82,7 +86,24 @@ impl Worker {
             ToWorker::Drain { within } => self.leave(Mode::Draining, Duration::from_nanos(within)),
             ToWorker::Stop { within } => self.leave(Mode::Stopping, Duration::from_nanos(within)),
             ToWorker::Rearm => self.gate.rearm(&self.cx),
-            ToWorker::AccessLog { .. } => {}
+            ToWorker::AccessLog { .. } | ToWorker::Credentials { .. } => {}
+        }
+    }
+
+    /// Goes by the credentials in this file from now on.
+    fn take_credentials(&mut self, serial: u64, file: Option<OwnedFd>) {
+        let read = |file: OwnedFd| {
+            let length = usize::try_from(file::metadata(file.as_fd())?.size).unwrap_or(0);
+            io::Result::Ok(Secret(file::read_at(file.as_fd(), 0, length)?))
+        };
+        let bytes = file.map_or(Err(io::ErrorKind::NotFound.into()), read);
+        match bytes.map(|bytes| Credentials::decode(&bytes.0)) {
+            Ok(Some(credentials)) => {
+                self.cx.credentials = credentials;
+                self.cx.tell(&ToMaster::Credentials { serial });
+            }
+            Ok(None) => log::error!("worker: certificates stay as they are: the master's are not understood"),
+            Err(error) => log::error!("worker: certificates stay as they are: {error}"),
         }
     }
 

@@ -66,11 +66,12 @@ impl Scene {
     ) -> (Vec<ToMaster>, process::Ended) {
         let mut numbers = PoolNumbers::default();
         let mut generation =
-            Generation::prepare(self.config(sandbox), &[], &Inherited::default(), &mut numbers).unwrap();
+            Generation::prepare(self.config(sandbox), None, &Inherited::default(), &mut numbers).unwrap();
         // What the test hands to the worker that it runs; see `handed`.
         generation.app_pools = vec![(number >> 16) as u16, number as u16];
         let worker = Worker {
             candidate: false,
+            credentials: Credentials::default(),
             generation: &generation,
             number,
             row,

@@ -1,0 +1,327 @@
+//! The files of `tls`: certificates, keys, authorities of clients. What is wrong with one has its sentence, and no message
+//! quotes a key.
+
+use super::certificate::{Facts, Unfit, fits};
+use super::credentials::{Authorities, Certificate};
+use super::problem::{Complaint, Place, Problem};
+use super::site::{Site, render_host};
+use super::tls::{Clients, Files};
+use super::{Certificates, Config};
+use crate::route::HostPattern;
+use crate::sys::file::read_at;
+use crate::sys::place::Place as PlaceOnDisk;
+use crate::sys::secret::Secret;
+use crate::sys::trust::Stranger;
+use crate::sys::user;
+use crate::timer::Wall;
+use nix::fcntl::OFlag;
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{PemObject as _, SectionKind};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// More is no certificate.
+const MOST: u64 = 1 << 20;
+
+/// Sooner than this an end is worth a warning.
+const SOON: i64 = 14 * DAY;
+
+pub(crate) const DAY: i64 = 86_400;
+
+/// Something that was found in files, and what is doubtful about it.
+pub(crate) struct Found<T> {
+    pub(crate) value: T,
+    pub(crate) doubts: Vec<Problem>,
+}
+
+/// Where a file is named: the configuration, and the key in it.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    origin: &'a str,
+    key: &'a str,
+    path: &'a Path,
+}
+
+impl Named<'_> {
+    fn problem(&self, complaint: Complaint) -> Problem {
+        let what = format!("`{}`: {}", self.path.display(), complaint.what);
+        Place::named(self.origin, self.key).problem(Complaint { what, ..complaint })
+    }
+
+    /// The same with what is wrong and what to do.
+    fn wrong(&self, what: impl Into<String>, hint: impl Into<String>) -> Problem {
+        self.problem(Complaint::new(what, hint))
+    }
+}
+
+/// The certificates that a site has by file, each with its key in the configuration.
+pub(crate) fn of_site(index: usize, site: &Site) -> impl Iterator<Item = (String, &Files)> {
+    let files = match site.tls.as_ref().map(|tls| &tls.certificates) {
+        Some(Certificates::Files(files)) => files.as_slice(),
+        _ => &[],
+    };
+    let named = files.iter().enumerate();
+    named.map(move |(number, files)| (format!("sites[{index}].tls.certificates[{number}]"), files))
+}
+
+/// Everything that is read for TLS.
+pub(crate) fn paths(config: &Config) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for (index, site) in config.sites.iter().enumerate() {
+        for (_, Files { cert, key, ocsp }) in of_site(index, site) {
+            paths.extend([cert, key].into_iter().chain(ocsp).cloned());
+        }
+        let clients = site.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+        paths.extend(clients.map(|clients| clients.ca.clone()));
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// Reads a certificate with its key, for the site at this index.
+///
+/// # Errors
+/// Which file is of no use, and why.
+pub(crate) fn read(
+    origin: &str,
+    key: &str,
+    files: &Files,
+    site: usize,
+) -> Result<Found<Certificate>, Problem> {
+    let keys = ["cert", "key", "ocsp"].map(|part| format!("{key}.{part}"));
+    let [cert, private, ocsp] = &keys;
+    let cert = Named { origin, key: cert, path: &files.cert };
+    let private = Named { origin, key: private, path: &files.key };
+    let mut doubts = Vec::new();
+    let chain = chain(&cert, &mut doubts)?;
+    let key = private_key(&private, &mut doubts)?;
+    fits(&chain, &key).map_err(|unfit| match unfit {
+        Unfit::Key => private.wrong(
+            "this kind of key is of no use",
+            "use ECDSA (P-256 or P-384), Ed25519, or RSA of 2048 bits or more",
+        ),
+        Unfit::Other => private.wrong(
+            format!("it is not the key of the certificate in `{}`", files.cert.display()),
+            "both are made together: give the key that the certificate was requested with",
+        ),
+    })?;
+    let ocsp = files.ocsp.as_ref().map(|path| response(&Named { origin, key: ocsp, path })).transpose()?;
+    Ok(Found { value: Certificate { site, chain, key, ocsp }, doubts })
+}
+
+/// Reads who may sign certificates of clients, for the site at this index.
+///
+/// # Errors
+/// The file is of no use, and why.
+pub(crate) fn read_clients(origin: &str, clients: &Clients, site: usize) -> Result<Authorities, Problem> {
+    let key = format!("sites[{site}].tls.clients.ca");
+    let named = Named { origin, key: &key, path: &clients.ca };
+    let (text, _) = contents(&named)?;
+    let certificates = certificates(&named, &text.0)?;
+    let mut store = RootCertStore::empty();
+    for (number, der) in certificates.iter().enumerate() {
+        if store.add(CertificateDer::from(der.as_slice())).is_err() {
+            let what = format!("certificate {} in it is none of an authority", number + 1);
+            return Err(named.wrong(what, "it holds the certificates of those who sign the clients' ones"));
+        }
+    }
+    Ok(Authorities { site, certificates })
+}
+
+/// What time makes of a certificate. Not an error: one that has expired still proves that a server is there.
+pub(crate) fn expiry(not_after: i64, now: Wall) -> Option<String> {
+    let left = not_after.saturating_sub(now.seconds);
+    match left {
+        ..0 => Some(format!("the certificate has expired {} ago", days(-left))),
+        0..SOON => Some(format!("the certificate expires in {}", days(left))),
+        _ => None,
+    }
+}
+
+/// `61d`, of less than two days `30h`.
+pub(crate) fn days(seconds: i64) -> String {
+    if seconds < 2 * DAY { format!("{}h", seconds / 3600) } else { format!("{}d", seconds / DAY) }
+}
+
+/// Names of a site that none of its certificates is for.
+pub(crate) fn uncovered(origin: &str, index: usize, site: &Site, found: &[Certificate]) -> Vec<Problem> {
+    let facts: Vec<Facts> =
+        found.iter().filter_map(|certificate| Facts::of(certificate.chain.first()?)).collect();
+    let names: Vec<String> = facts.iter().flat_map(|facts| facts.names.iter().cloned()).collect();
+    let mut doubts = Vec::new();
+    for (number, pattern) in site.names.iter().enumerate().filter(|_| !facts.is_empty()) {
+        let host = match pattern {
+            HostPattern::Exact(name) => name.clone(),
+            HostPattern::Suffix(suffix) => format!("*{suffix}"),
+        };
+        if !facts.iter().any(|facts| facts.covers(&host)) {
+            let what = format!(
+                "no certificate of the site is for `{}`, which browsers will refuse",
+                render_host(pattern)
+            );
+            let hint = format!("there is {}; get one for this name, too", names.join(", "));
+            let place = Place::named(origin, format!("sites[{index}].names[{number}]"));
+            doubts.push(place.problem(Complaint::new(what, hint)));
+        }
+    }
+    doubts
+}
+
+/// The bytes of a file, and its mode.
+fn contents(named: &Named<'_>) -> Result<(Secret, u32), Problem> {
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => named.wrong("no such file", "create it, or correct the path"),
+        // It says what to do.
+        _ if error.get_ref().is_some() => named.wrong(error.to_string(), ""),
+        ErrorKind::PermissionDenied => {
+            named.wrong("permission denied", "it must be readable for the user who starts the server")
+        }
+        _ => named.wrong(error.to_string(), ""),
+    };
+    let place = PlaceOnDisk::through_links(named.path).map_err(failed)?;
+    let file = File::from(place.open(OFlag::O_RDONLY).map_err(failed)?);
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
+        return Err(named.wrong("it is no file but a directory, a pipe, a socket or a device", ""));
+    }
+    let mode = found.mode() & 0o7777;
+    if mode & 0o002 != 0 && user::is_root() {
+        let what = format!("every user can write it (mode {mode:04o}), and so stand in for the site");
+        return Err(named.wrong(what, Stranger::Anybody.remedy(named.path)));
+    }
+    if found.len() == 0 {
+        return Err(named.wrong("the file is empty", "write it anew, in PEM"));
+    }
+    if found.len() > MOST {
+        return Err(named.wrong("it has more than 1 MiB", "it holds certificates or a key, in PEM"));
+    }
+    let length = usize::try_from(found.len()).unwrap_or(0);
+    Ok((Secret(read_at(file.as_fd(), 0, length).map_err(failed)?), mode))
+}
+
+/// The site's own certificate, then the others, as they are sent.
+fn chain(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<Vec<Vec<u8>>, Problem> {
+    let (text, _) = contents(named)?;
+    let chain = certificates(named, &text.0)?;
+    let mut facts = Vec::new();
+    for (number, der) in chain.iter().enumerate() {
+        let Some(of) = Facts::of(der) else {
+            let what = format!("certificate {} in it is damaged", number + 1);
+            return Err(named.wrong(what, "get it anew from the authority"));
+        };
+        facts.push(of);
+    }
+    let is_authority = |facts: &Facts| facts.is_ca && facts.names.is_empty();
+    if let Some(first) = facts.first().filter(|first| is_authority(first)) {
+        let subject = &first.subject;
+        return Err(if facts.iter().all(is_authority) {
+            named.wrong(
+                format!("there are only certificates of authorities in it ({subject})"),
+                "the certificate of the site comes first, then those",
+            )
+        } else {
+            named.wrong(
+                format!("the first certificate in it is that of an authority ({subject})"),
+                "the certificate of the site comes first, then the one that signed it, and so on",
+            )
+        });
+    }
+    let links = facts.iter().zip(facts.iter().skip(1)).enumerate();
+    if let Some((number, (one, next))) = links.into_iter().find(|(_, (one, next))| !one.is_signed_by(next)) {
+        let what = format!(
+            "certificate {} in it ({}) did not sign the one before ({}, signed by {})",
+            number + 2,
+            next.subject,
+            one.subject,
+            one.issuer
+        );
+        doubts.push(named.wrong(
+            what,
+            "some clients will refuse it: put them in order, and leave out what does not belong there",
+        ));
+    }
+    Ok(chain)
+}
+
+/// The certificates in a PEM text.
+fn certificates(named: &Named<'_>, text: &[u8]) -> Result<Vec<Vec<u8>>, Problem> {
+    let sections = sections(named, text, "x509")?;
+    let kind = |kind| sections.iter().any(|(other, _)| *other == kind);
+    let is_key = [SectionKind::PrivateKey, SectionKind::RsaPrivateKey, SectionKind::EcPrivateKey];
+    let hint = "it begins with -----BEGIN CERTIFICATE-----";
+    if !kind(SectionKind::Certificate) {
+        return Err(if is_key.into_iter().any(kind) {
+            named.wrong("there is no certificate in it but a private key", "are the two files mixed up?")
+        } else if kind(SectionKind::Csr) {
+            named.wrong(
+                "it is the request for a certificate",
+                "give the certificate that the authority made of it",
+            )
+        } else {
+            named.wrong("there is no certificate in it", hint)
+        });
+    }
+    let certificates = sections.into_iter().filter(|(kind, _)| *kind == SectionKind::Certificate);
+    Ok(certificates.map(|(_, der)| std::mem::take(&mut { der }.0)).collect())
+}
+
+fn private_key(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<Secret, Problem> {
+    let (text, mode) = contents(named)?;
+    let has = |words: &str| text.0.windows(words.len()).any(|part| part == words.as_bytes());
+    if has("ENCRYPTED") {
+        let hint = format!("write it without one: openssl pkey -in {0} -out {0}.plain", named.path.display());
+        return Err(named.wrong("the key needs a passphrase, and nobody is there to type it", hint));
+    }
+    if has("OPENSSH PRIVATE KEY") {
+        return Err(
+            named.wrong("it is a key for SSH", "give the one that the certificate was requested with")
+        );
+    }
+    let sections = sections(named, &text.0, "pkey")?;
+    let is_key = |kind: &SectionKind| {
+        matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
+    };
+    let is_certificate = sections.iter().any(|(kind, _)| *kind == SectionKind::Certificate);
+    let Some((_, key)) = sections.into_iter().find(|(kind, _)| is_key(kind)) else {
+        return Err(if is_certificate {
+            named.wrong("there is no private key in it but a certificate", "are the two files mixed up?")
+        } else {
+            named.wrong("there is no private key in it", "it begins with -----BEGIN PRIVATE KEY-----")
+        });
+    };
+    if mode & 0o004 != 0 {
+        let what = format!("every user can read the key (mode {mode:04o}), and so stand in for the site");
+        doubts.push(named.wrong(what, format!("chmod o= {}", named.path.display())));
+    }
+    Ok(key)
+}
+
+/// The sections of a PEM text that are known; `tool` of openssl turns DER into it.
+fn sections(named: &Named<'_>, text: &[u8], tool: &str) -> Result<Vec<(SectionKind, Secret)>, Problem> {
+    // DER of what is meant here is a SEQUENCE.
+    if text.first() == Some(&0x30) && !text.starts_with(b"0-") {
+        let path = named.path.display();
+        let hint = format!("openssl {tool} -inform der -in {path} -out {path}.pem");
+        return Err(named.wrong("it is in DER, and PEM is read", hint));
+    }
+    let all = <(SectionKind, Vec<u8>)>::pem_slice_iter(text).map(|section| match section {
+        Ok((kind, der)) => Ok((kind, Secret(der))),
+        Err(_) => Err(named.wrong("its PEM is damaged", "write it anew")),
+    });
+    all.collect()
+}
+
+fn response(named: &Named<'_>) -> Result<Vec<u8>, Problem> {
+    let (mut bytes, _) = contents(named)?;
+    // OCSPResponse is a SEQUENCE.
+    if bytes.0.first() != Some(&0x30) {
+        let hint = "openssl ocsp -respout FILE writes one";
+        return Err(named.wrong("it is no response of an authority in DER", hint));
+    }
+    Ok(std::mem::take(&mut bytes.0))
+}

@@ -1,0 +1,342 @@
+//! What workers are handed for TLS (`config::credentials`): the certificates of a generation, and what belongs to the server
+//! as a whole: keys of tickets, and open challenges. A server without TLS has, makes and watches nothing of it.
+//!
+//! | changes | how workers learn of it |
+//! |---|---|
+//! | another configuration | new workers have it from their fork |
+//! | a file, an issued certificate, a challenge, a key of tickets | all of it anew to the workers of the generation, none is replaced |
+
+use super::child::Worker;
+use super::generation::Generation;
+use super::self_signed;
+use super::touch::Touch;
+use super::{Master, Token};
+use crate::config::certificate::Facts;
+use crate::config::certificate_files::{self, DAY};
+use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials, TicketKey};
+use crate::config::{Certificates, Config};
+use crate::sys::poll::Set;
+use crate::sys::secret::Secret;
+use crate::sys::{clock, fd, process};
+use crate::timer::{Time, Wall};
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+/// A ticket is taken for two to three times so long.
+const ROTATION: Duration = Duration::from_secs(8 * 3600);
+
+/// The one that makes tickets, and those before it.
+const TICKET_KEYS: usize = 3;
+
+/// From here on the log tells each day of a certificate that ends.
+const TOLD: i64 = 7 * DAY;
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(DAY as u64);
+
+/// See the module.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Keyring {
+    /// Without certificates, which are the generation's. Its serial number counts every change.
+    own: Credentials,
+    /// When the next key of tickets is made.
+    rotation: Option<Time>,
+    /// When the ends of certificates are looked at.
+    look: Option<Time>,
+    /// The files of the current generation.
+    files: Touch,
+    /// Files that are not taken, by their keys: why.
+    faults: BTreeMap<String, String>,
+}
+
+/// The certificates of a configuration, and what is to be told of them.
+#[derive(Debug)]
+struct Read {
+    credentials: Credentials,
+    /// What is wrong with files, by their keys; what was there before stands in their place.
+    faults: Vec<(String, String)>,
+    /// For the log.
+    doubts: Vec<String>,
+}
+
+/// What a configuration has for TLS. Of what files say `before` is not read what is of no use; a certificate that was made
+/// here stays, and one that is to be had by ACME and is not there yet is made here.
+fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> Result<Read, String> {
+    let mut read = Read { credentials: Credentials::default(), faults: Vec::new(), doubts: Vec::new() };
+    for (index, site) in config.sites.iter().enumerate() {
+        let Some(tls) = &site.tls else { continue };
+        let known =
+            before.filter(|(config, _)| config.sites.get(index) == Some(site)).map(|(_, known)| known);
+        let mut own: Vec<Certificate> = Vec::new();
+        let earlier: Vec<&Certificate> =
+            known.iter().flat_map(|known| &known.certificates).filter(|known| known.site == index).collect();
+        for (number, (key, files)) in certificate_files::of_site(index, site).enumerate() {
+            let kept = earlier.get(number).copied();
+            let found = certificate_files::read(&config.origin, &key, files, index)
+                .map_err(|problem| problem.to_string());
+            let found = found.and_then(|found| match stale(&found.value, kept, now) {
+                Some(reason) => Err(format!("{key}.cert: `{}`: {reason}", files.cert.display())),
+                None => Ok(found),
+            });
+            match (found, kept) {
+                (Ok(found), _) => {
+                    read.doubts.extend(found.doubts.iter().map(ToString::to_string));
+                    own.push(found.value);
+                }
+                (Err(fault), kept) => {
+                    own.extend(kept.cloned());
+                    read.faults.push((key, fault));
+                }
+            }
+        }
+        read.doubts.extend(own.iter().filter_map(|certificate| {
+            let end = Facts::of(certificate.chain.first()?)?.not_after;
+            Some(format!("{}: {}", site.label, certificate_files::expiry(end, now)?))
+        }));
+        let uncovered = certificate_files::uncovered(&config.origin, index, site, &own);
+        read.doubts.extend(uncovered.iter().map(ToString::to_string));
+        if !matches!(tls.certificates, Certificates::Files(_)) {
+            let all = before.map_or(&[][..], |(_, known)| &known.certificates);
+            let issued = earlier.first().filter(|known| !self_signed::is_one(known));
+            own.push(match issued {
+                Some(issued) => (*issued).clone(),
+                None => self_signed::of(index, site, all, now)?,
+            });
+        }
+        read.credentials.certificates.extend(own);
+        if let Some(clients) = &tls.clients {
+            match certificate_files::read_clients(&config.origin, clients, index) {
+                Ok(authorities) => read.credentials.authorities.push(authorities),
+                Err(problem) => {
+                    let earlier = known.iter().flat_map(|known| &known.authorities);
+                    let kept: Option<&Authorities> = earlier.into_iter().find(|known| known.site == index);
+                    read.credentials.authorities.extend(kept.cloned());
+                    read.faults.push((format!("sites[{index}].tls.clients.ca"), problem.to_string()));
+                }
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// Why a certificate that was made anew is no better than the one that is there.
+fn stale(found: &Certificate, kept: Option<&Certificate>, now: Wall) -> Option<String> {
+    let kept = kept.filter(|kept| kept.chain != found.chain)?;
+    let end = |certificate: &Certificate| Facts::of(certificate.chain.first()?).map(|facts| facts.not_after);
+    let is_over = end(found)? < now.seconds && end(kept)? >= now.seconds;
+    is_over.then(|| certificate_files::expiry(end(found)?, now)).flatten()
+}
+
+/// The certificates of a configuration that a generation is made from; `before` those of the one in use.
+///
+/// # Errors
+/// For the operator: every file that is of no use.
+pub(super) fn certificates(
+    config: &Config,
+    before: Option<(&Config, &Credentials)>,
+) -> Result<Credentials, String> {
+    let now = clock::wall();
+    let Read { credentials, faults, doubts } = read(config, before, now)?;
+    if !faults.is_empty() {
+        let lines: Vec<String> = faults.into_iter().map(|(_, fault)| fault).collect();
+        return Err(lines.join("\n"));
+    }
+    doubts.iter().for_each(|doubt| log::warn!(target: "hatchery", "{doubt}"));
+    Ok(credentials)
+}
+
+impl Keyring {
+    /// What the workers of a generation are to have.
+    pub(super) fn handed(&self, generation: &Generation) -> Credentials {
+        let Credentials { certificates, authorities, .. } = generation.credentials.clone();
+        Credentials { certificates, authorities, ..self.own.clone() }
+    }
+
+    /// Counts every change of what is handed.
+    pub(super) fn serial(&self) -> u64 {
+        self.own.serial
+    }
+
+    /// The configuration has, or has not, something to do here.
+    pub(super) fn follow(&mut self, config: &Config, now: Time) {
+        let is_there = config.sites.iter().any(|site| site.tls.is_some());
+        self.files.follow("tls", &certificate_files::paths(config), now);
+        if !is_there {
+            self.own.tickets.clear();
+            (self.rotation, self.look) = (None, None);
+            self.faults.clear();
+        } else if self.rotation.is_none() {
+            self.rotate(now);
+            self.look = Some(now.after(LOOK));
+        }
+    }
+
+    /// A new key makes tickets, the oldest is forgotten.
+    fn rotate(&mut self, now: Time) {
+        let mut key = Secret(vec![0; 32]);
+        let mut name = [0; 16];
+        fd::randomize(&mut key.0);
+        fd::randomize(&mut name);
+        self.own.tickets.insert(0, TicketKey { name, key });
+        self.own.tickets.truncate(TICKET_KEYS);
+        self.own.serial += 1;
+        self.rotation = Some(now.after(ROTATION));
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let own = crate::timer::earliest(self.rotation, self.look);
+        crate::timer::earliest(own, self.files.deadline())
+    }
+
+    pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>) {
+        self.files.watch(set, Token::Certificates);
+    }
+
+    /// Something may have happened to a file.
+    pub(super) fn ready(&mut self, now: Time) {
+        self.files.ready(now);
+    }
+
+    /// What has happened without a watch nobody tells.
+    pub(super) fn go_on(&mut self, now: Time) {
+        self.files.go_on(now);
+    }
+
+    /// Why a file of this key is not taken.
+    pub(super) fn fault(&self, key: &str) -> Option<&str> {
+        self.faults.get(key).map(String::as_str)
+    }
+}
+
+impl Master {
+    /// Does what is due for TLS.
+    pub(super) fn tend_keyring(&mut self, now: Time) {
+        let keyring = &mut self.keyring;
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        let rotates = is_due(keyring.rotation);
+        if rotates {
+            keyring.rotate(now);
+        }
+        let looks = is_due(keyring.look);
+        if looks {
+            keyring.look = Some(now.after(LOOK));
+        }
+        if keyring.files.is_changed(now) || looks {
+            self.read_certificates();
+        } else if rotates {
+            self.hand_credentials();
+        }
+        if looks {
+            self.tell_ends();
+        }
+    }
+
+    /// Reads the files of the current generation again.
+    fn read_certificates(&mut self) {
+        let Generation { config, credentials, .. } = &self.current;
+        let read = match read(config, Some((config, credentials)), clock::wall()) {
+            Ok(read) => read,
+            Err(reason) => return log::error!(target: "hatchery", "certificates stay as they are: {reason}"),
+        };
+        let before = std::mem::take(&mut self.keyring.faults);
+        for (key, fault) in &read.faults {
+            if before.get(key) != Some(fault) {
+                log::error!(target: "hatchery", "{fault}; what was read before stays in use");
+            }
+        }
+        self.keyring.faults = read.faults.into_iter().collect();
+        if read.credentials == *credentials {
+            return;
+        }
+        read.doubts.iter().for_each(|doubt| log::warn!(target: "hatchery", "{doubt}"));
+        log::info!(target: "hatchery", "certificates were read anew: {}", changed(config, credentials, &read.credentials));
+        self.current.credentials = read.credentials;
+        self.credentials_changed();
+    }
+
+    /// A certificate for a site of the current generation came from an authority.
+    pub(super) fn issued(&mut self, site: usize, chain: Vec<Vec<u8>>, key: Secret) {
+        let all = &mut self.current.credentials.certificates;
+        let Some(place) = all.iter().position(|known| known.site == site) else { return };
+        if let Some(known) = all.get_mut(place).filter(|known| known.chain != chain) {
+            *known = Certificate { site, chain, key, ocsp: None };
+            self.credentials_changed();
+        }
+    }
+
+    /// These are the open challenges from now on. The number that they go to the workers under.
+    pub(super) fn set_challenges(&mut self, challenges: Vec<Challenge>) -> u64 {
+        if self.keyring.own.challenges != challenges {
+            self.keyring.own.challenges = challenges;
+            self.credentials_changed();
+        }
+        self.keyring.serial()
+    }
+
+    pub(super) fn credentials_changed(&mut self) {
+        self.keyring.own.serial += 1;
+        self.hand_credentials();
+    }
+
+    /// Has all workers of the current generation, and of the one that is being tried, hold what there is now; those that do
+    /// not read get it later.
+    pub(super) fn hand_credentials(&mut self) {
+        let Self { children, keyring, current, candidate, generation, .. } = self;
+        let own = *generation;
+        for (source, order) in [(Some(&*current), Ordering::Equal), (candidate.as_ref(), Ordering::Greater)] {
+            let Some(source) = source else { continue };
+            let mut file = None;
+            let of = |worker: &Worker| worker.generation.cmp(&own) == order;
+            for (_, worker) in children.workers_mut().filter(|(_, worker)| of(worker)) {
+                worker.needs(keyring.serial());
+                if !worker.is_needy() {
+                    continue;
+                }
+                match file.get_or_insert_with(|| sealed(&keyring.handed(source))) {
+                    Ok(file) => worker.hand_over(file.as_fd()),
+                    Err(error) => {
+                        log::error!(target: "hatchery", "workers keep the certificates that they have: {error}");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The log tells of certificates that end soon, or have ended.
+    fn tell_ends(&self) {
+        let now = clock::wall();
+        for certificate in &self.current.credentials.certificates {
+            let Some(facts) = certificate.chain.first().and_then(|der| Facts::of(der)) else { continue };
+            if facts.not_after.saturating_sub(now.seconds) >= TOLD {
+                continue;
+            }
+            let Some(what) = certificate_files::expiry(facts.not_after, now) else { continue };
+            let site = self.current.config.sites.get(certificate.site);
+            let site = site.map_or("", |site| site.label.as_str());
+            let level = if facts.not_after < now.seconds { log::Level::Error } else { log::Level::Warn };
+            log::log!(target: "hatchery", level, "{site}: {what} ({}, by {})", facts.names.join(", "), facts.issuer);
+        }
+    }
+}
+
+/// In a file in memory that nobody changes.
+fn sealed(credentials: &Credentials) -> std::io::Result<OwnedFd> {
+    process::sealed_file(&credentials.encode().0)
+}
+
+/// The sites whose certificates differ.
+fn changed(config: &Config, before: &Credentials, after: &Credentials) -> String {
+    let of = |credentials: &Credentials, index: usize| -> Vec<Certificate> {
+        credentials.certificates.iter().filter(|known| known.site == index).cloned().collect()
+    };
+    let sites = config.sites.iter().enumerate().filter(|(index, _)| of(before, *index) != of(after, *index));
+    let labels: Vec<&str> = sites.map(|(_, site)| site.label.as_str()).collect();
+    if labels.is_empty() { "authorities of clients".to_owned() } else { labels.join(", ") }
+}
+
+#[cfg(test)]
+mod tests;
