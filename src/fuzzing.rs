@@ -14,6 +14,7 @@ use crate::http::fault::Refusal;
 use crate::http::forwarded::Origin;
 use crate::http::range::{self, Ranges};
 use crate::http::{BodyLength, Method, ResponseHead, Status, target};
+use crate::proxied::{self, Header, Version};
 use crate::timer::Time;
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +25,7 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("head", head),
     ("chunked", chunked),
     ("target", target),
@@ -33,6 +34,7 @@ pub const TARGETS: [Target; 8] = [
     ("response", response),
     ("cgi", cgi),
     ("block", block),
+    ("proxied", proxied),
 ];
 
 /// Longer inputs say nothing more, and what is tried byte by byte becomes slow.
@@ -461,5 +463,31 @@ impl Blocks {
         let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
         let (_, fields) = list(&mut self.0, block, usize::MAX).map_err(|error| error.0)?;
         Ok(fields.iter().map(|(name, value)| (text(name), text(value))).collect())
+    }
+}
+
+/// What a proxy begins a connection with.
+pub fn proxied(bytes: &[u8]) {
+    let bytes = bytes.get(..MOST).unwrap_or(bytes);
+    let whole = proxied::read(bytes);
+    let mut parts = (0..bytes.len()).map(|end| proxied::read(bytes.get(..end).unwrap_or_default()));
+    let first = parts.find(|part| *part != Ok(None)).unwrap_or(whole);
+    assert_eq!(first, whole, "another one when more has come");
+    let Ok(Some(Header { addresses, length })) = whole else { return };
+    assert!(length <= bytes.len() && length <= proxied::MOST, "longer than it is");
+    for version in [Version::V1, Version::V2] {
+        let mut again = Vec::new();
+        proxied::write(version, addresses, &mut again);
+        let read = proxied::read(&again).map(|read| read.map(|header| (header.length, header.addresses)));
+        let canonical = |header: &proxied::Addresses| {
+            [header.source, header.destination].map(|end| (end.ip().to_canonical(), end.port()))
+        };
+        let Ok(Some((length, said))) = read else { unreachable!("refused when written again") };
+        assert_eq!(length, again.len(), "more is written than a header");
+        assert_eq!(
+            said.as_ref().map(canonical),
+            addresses.as_ref().map(canonical),
+            "others when written again"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! What the master gives to a worker that it forks. Plain data, so that `master/` and `worker/` need not know each
 //! other.
 
-use super::Config;
 use super::credentials::Credentials;
+use super::{Config, Network};
 use crate::sys::carried::Carried;
 use crate::sys::file;
 use serde::{Deserialize, Serialize};
@@ -83,4 +83,6 @@ pub(crate) struct Listener {
     pub(crate) sites: Vec<usize>,
     /// TLS is spoken there, HTTP inside.
     pub(crate) is_tls: bool,
+    /// Peers who say first whose connection it is.
+    pub(crate) proxies: Vec<Network>,
 }

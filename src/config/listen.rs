@@ -1,6 +1,7 @@
 //! `listen: […]` of a site: addresses, and who may use the file of a Unix socket.
 
-use super::address::Address;
+use super::Config;
+use super::address::{Address, Network};
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
 use super::shape::Shape;
@@ -18,6 +19,8 @@ pub(crate) struct Listen {
     mode: Option<Mode>,
     /// Group of that file; `None`: ours.
     group: Option<String>,
+    /// Peers who begin a connection with a header of the PROXY protocol. Nobody else may.
+    proxy_protocol: Option<Vec<Network>>,
 }
 
 /// Permissions of a file.
@@ -37,7 +40,7 @@ impl Default for Listen {
 
 impl From<Address> for Listen {
     fn from(address: Address) -> Self {
-        Self { address, mode: None, group: None }
+        Self { address, mode: None, group: None, proxy_protocol: None }
     }
 }
 
@@ -49,9 +52,16 @@ impl Section for Listen {
         keys.need("address", "\"unix:/run/shop.sock\"", &mut self.address);
         keys.key("mode", &mut self.mode);
         keys.key("group", &mut self.group);
+        keys.key("proxy_protocol", &mut self.proxy_protocol);
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        if let Some(complaint) = self.proxies_mistaken()
+            && given.is_good("address")
+            && given.is_good("proxy_protocol")
+        {
+            report.add(&given.place_of("proxy_protocol"), complaint);
+        }
         let hint = match &self.address {
             _ if !given.is_good("address") => return,
             Address::Unix(_) => return,
@@ -71,10 +81,31 @@ impl Listen {
         self.mode.is_some() || self.group.is_some()
     }
 
-    /// Both say the same of the file of a socket.
+    /// Both say the same of a socket.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         let mode = |of: &Self| of.mode.unwrap_or(Mode::OPEN);
-        (mode(self), &self.group) == (mode(other), &other.group)
+        (mode(self), &self.group, &self.proxy_protocol) == (mode(other), &other.group, &other.proxy_protocol)
+    }
+
+    /// Why nobody could be a proxy, if anything was said of them.
+    fn proxies_mistaken(&self) -> Option<Complaint> {
+        let proxies = self.proxy_protocol.as_deref()?;
+        if proxies.is_empty() {
+            let hint = "name the proxies that send the header, as \"10.0.0.0/8\", or leave the key out";
+            return Some(Complaint::new("nobody is trusted to send a PROXY header", hint));
+        }
+        let is_unix = |network: &Network| *network == Network::Unix;
+        match &self.address {
+            Address::Unix(_) if !proxies.iter().any(is_unix) => Some(Complaint::new(
+                format!("who connects to `{}` has no IP address", self.address),
+                "write [\"unix:\"]",
+            )),
+            Address::Any(_) | Address::Tcp(_) if proxies.iter().all(is_unix) => Some(Complaint::new(
+                format!("who connects to `{}` does not come by a Unix socket", self.address),
+                "name the addresses of the proxies, as \"10.0.0.0/8\"",
+            )),
+            _ => None,
+        }
     }
 
     /// Whether any user may connect, as far as its mode says.
@@ -93,6 +124,15 @@ impl Listen {
     /// As [`access()`].
     pub(crate) fn access(&self) -> Result<Access, Complaint> {
         access(self.mode.unwrap_or(Mode::OPEN).0, self.group())
+    }
+}
+
+impl Config {
+    /// Peers who begin each connection to this address with a header of the PROXY protocol.
+    pub(crate) fn proxies_at(&self, address: &Address) -> &[Network] {
+        let mut listens = self.sites.iter().flat_map(|site| site.addresses());
+        let listen = listens.map(|(_, listen, _)| listen).find(|listen| listen.address == *address);
+        listen.and_then(|listen| listen.proxy_protocol.as_deref()).unwrap_or_default()
     }
 }
 

@@ -290,8 +290,10 @@ pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
                     continue;
                 }
                 Some((other, _)) if !other.value.is_as(&listen.value) => {
-                    let what =
-                        format!("`{address}` has another `mode` or `group` at {}", other.place.mention());
+                    let what = format!(
+                        "`{address}` has another `mode`, `group` or `proxy_protocol` at {}",
+                        other.place.mention()
+                    );
                     report
                         .add(&listen.place, Complaint::new(what, "it is one socket: write the same in both"));
                 }

@@ -125,7 +125,8 @@ const CONTRACT: &str = r#"(
     sites: [
         (
             names: ["Shop.example", "*.shop.example"],
-            listen: ["0.0.0.0:80", (address: "[::]:80"), "unix:run/x.sock", (address: "unix:y", mode: "660", group: "www")],
+            listen: ["0.0.0.0:80", (address: "[::]:80"), "unix:run/x.sock", (address: "unix:y", mode: "660", group: "www"),
+                     (address: ":81", proxy_protocol: ["10.0.0.0/8", "unix:"])],
             max_body: "5MiB",
             trusted_proxies: ["10.0.0.0/8", "unix:"],
             client_address: "CF-Connecting-IP",
@@ -154,6 +155,7 @@ const CONTRACT: &str = r#"(
     upstreams: {
         "api": (protocol: Http, balance: RoundRobin, keepalive: 4,
                 servers: ["localhost:9001", (address: "unix:/run/api.sock", weight: 2)]),
+        "mail": (servers: ["localhost:9002"], proxy_protocol: V2),
     },
     cron: [
         (name: "clearsessions", at: "17 3 * * *", command: ["python", "manage.py", "clearsessions"], app: "shop",

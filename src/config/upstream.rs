@@ -5,6 +5,7 @@ use super::located::{At, Given, Node, Report};
 use super::problem::Complaint;
 use super::walk::{By, Choice, Form, Section, Walk};
 use crate::gateway::{Patience, Protocol};
+use crate::proxied::Version;
 
 /// Servers that requests are balanced over.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub struct Upstream {
     pub patience: Patience,
     /// Idle connections kept per worker; 32.
     pub keepalive: u32,
+    /// How it is told whose connection each is; not at all.
+    pub(crate) proxy_protocol: Option<Version>,
 }
 
 /// One server of an upstream.
@@ -38,6 +41,7 @@ impl Default for Upstream {
             servers: Vec::new(),
             patience: Patience::default(),
             keepalive: 32,
+            proxy_protocol: None,
         }
     }
 }
@@ -47,6 +51,8 @@ impl Default for Server {
         Self { address: Address::Any(0), weight: 1 }
     }
 }
+
+const VERSIONS: [(&str, Option<Version>); 2] = [("V1", Some(Version::V1)), ("V2", Some(Version::V2))];
 
 const PROTOCOLS: [(&str, Protocol); 2] = [("Http", Protocol::Http), ("Scgi", Protocol::Scgi)];
 
@@ -60,11 +66,19 @@ impl Section for Upstream {
         keys.key("connect_timeout", &mut self.patience.connect);
         keys.key("timeout", &mut self.patience.silence);
         keys.key("keepalive", &mut self.keepalive);
+        keys.key("proxy_protocol", &mut Choice(&mut self.proxy_protocol, &VERSIONS, &[]));
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
         if given.is_empty_list("servers") {
             given.complain(report, Complaint::new("no server", "for example servers: [\"127.0.0.1:9000\"]"));
+        }
+        if self.proxy_protocol.is_some() {
+            if given.has("keepalive") && self.keepalive > 0 {
+                let what = "with `proxy_protocol` a connection is of one client, and not kept for others";
+                report.add(&given.place_of("keepalive"), Complaint::new(what, "remove it"));
+            }
+            self.keepalive = 0;
         }
     }
 }

@@ -84,6 +84,15 @@ impl Endpoint {
         self.after_read(result, buffer.len())
     }
 
+    /// Looks at what a read would give, which stays. An event tells when there is more to look at.
+    ///
+    /// # Errors
+    /// ECONNRESET and the like.
+    pub(crate) fn peek(&mut self, buffer: &mut [u8]) -> io::Result<Read> {
+        let result = transfer::peek(self.fd.as_fd(), buffer);
+        self.after_read(result, buffer.len())
+    }
+
     /// Whether nothing waits to be read, not even the end. Nothing is taken: what came stays, with its descriptors.
     pub(crate) fn is_silent(&mut self) -> bool {
         if !self.readable {

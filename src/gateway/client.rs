@@ -176,11 +176,10 @@ impl Client {
         matches!(self.stage, Stage::Connecting)
     }
 
-    /// There is a channel, a kept one or a new one: the head of the request goes into `out`.
+    /// There is a channel, a kept one or a new one: the head of the request goes behind what is in `out`.
     pub(crate) fn leased(&mut self, kept: bool, out: &mut Queue, now: Time) {
         self.stage = Stage::Exchange { response: self.protocol.response(self.method), kept, ended: false };
         self.progressed(now);
-        out.clear();
         out.extend(&self.head);
     }
 

@@ -208,6 +208,7 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
                 local: socket.address(),
                 sites: listening.sites.clone(),
                 is_tls: listening.is_tls,
+                proxies: worker.generation.config.proxies_at(&listening.address).to_vec(),
             });
         }
     }

@@ -57,16 +57,16 @@ pub enum Mistake {
 }
 
 impl Mistake {
-    /// For the log.
+    /// What is wrong with the header, for the log.
     #[must_use]
     pub fn why(self) -> &'static str {
         match self {
-            Self::Absent => "it begins without one",
-            Self::TooLong => "it is too long",
-            Self::Line => "its line is malformed",
-            Self::Unknown => "its version, command or family is unknown",
-            Self::Length => "its parts do not fit its length",
-            Self::Checksum => "its checksum is wrong",
+            Self::Absent => "is missing; have the proxy send one, or remove it from `proxy_protocol`",
+            Self::TooLong => "is too long",
+            Self::Line => "is a malformed line",
+            Self::Unknown => "is of an unknown version, command or family",
+            Self::Length => "has parts that do not fit its length",
+            Self::Checksum => "has a wrong checksum",
         }
     }
 }

@@ -31,12 +31,19 @@ pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     retry(|| recv(fd, buffer, MsgFlags::empty()))
 }
 
+/// As [`read`], but what was read stays and is read again, with the descriptors that came along.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn peek(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    retry(|| recv(fd, buffer, MsgFlags::MSG_PEEK))
+}
+
 /// Whether a socket has nothing to read, not even its end. What is looked at stays there, and with it the descriptors that
 /// came along.
 #[must_use]
 pub(crate) fn is_silent(fd: BorrowedFd<'_>) -> bool {
-    retry(|| recv(fd, &mut [0], MsgFlags::MSG_PEEK))
-        .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    peek(fd, &mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// What one call of [`write_queue`] did.

@@ -4,6 +4,7 @@
 mod http1;
 mod http2;
 mod protocol;
+mod proxied;
 
 use super::client_quota::Counted;
 use super::context::{Context, Timer};
@@ -81,6 +82,8 @@ struct Wire {
     phase: Phase,
     /// It is not known yet what is spoken.
     fresh: bool,
+    /// A proxy has yet to say whose it is.
+    proxied: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +124,8 @@ impl Client {
         draining: bool,
         cx: &mut Context,
     ) -> io::Result<()> {
-        let Some(counted) = cx.enter(address, listener) else {
+        let proxied = proxied::is_expected(address, listener, cx);
+        let Some(counted) = (if proxied { Some(Counted::Not) } else { cx.enter(address, listener) }) else {
             cx.note(log::Level::Info, CLOSED, format_args!("{CLOSED}"));
             return Ok(());
         };
@@ -138,9 +142,11 @@ impl Client {
         if draining {
             http.conn.drain();
         }
-        let (transport, peer) = (Transport::new(fd, scheme), Peer { address, listener, session: None });
+        let local = proxied::local(&fd, cx);
+        let (transport, peer) =
+            (Transport::new(fd, scheme), Peer { address, listener, local, session: None });
         let key = clients.insert_with(|_| Self {
-            wire: Wire { transport, peer, counted, phase: Phase::Open, fresh },
+            wire: Wire { transport, peer, counted, phase: Phase::Open, fresh, proxied },
             http: Http::H1(http),
             armed: None,
         });
@@ -238,6 +244,13 @@ impl Client {
     pub(super) fn drive(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
         if self.wire.phase == Phase::Closed {
             return DriveEnd::Closed;
+        }
+        if self.wire.proxied {
+            match self.hear_proxy(cx) {
+                Ok(true) => self.wire.proxied = false,
+                Ok(false) => return DriveEnd::Idle,
+                Err(_) => return self.wire.broken(self.http.face_mut(), key, cx),
+            }
         }
         if self.wire.fresh {
             match self.listen(cx) {

@@ -117,6 +117,8 @@ pub(super) struct ListenerInfo {
     /// What its clients speak.
     pub(super) scheme: Scheme,
     pub(super) sites: Vec<usize>,
+    /// Peers who say first whose connection it is.
+    pub(super) proxies: Vec<Network>,
 }
 
 /// What became of a part of a file that has to be read from a disk.
@@ -463,6 +465,7 @@ impl ListenerInfo {
             unix: listener.local.is_none(),
             scheme: if listener.is_tls { Scheme::Https } else { Scheme::Http },
             sites: listener.sites.clone(),
+            proxies: listener.proxies.clone(),
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Peer {
     pub(super) listener: u16,
     /// What its handshake has settled; `None` where none was made.
     pub(super) session: Option<Rc<Session>>,
+    /// Where it connected to, if more is known of that than where the listener is bound.
+    pub(super) local: Option<SocketAddr>,
 }
 
 /// What the server as a whole answers (RFC 9110 §10.2.1).
@@ -257,7 +259,7 @@ impl Exchange {
         let Some(request) = &self.request else { return };
         let id = self.id_text();
         let described = self.describe(request, "", &id, drive.config, drive.cx);
-        match proxy::ProxyRun::start(upstream, &described, body, drive) {
+        match proxy::ProxyRun::start(upstream, &described, body, self.peer.local, drive) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
                 self.fail(fault, drive);
@@ -276,7 +278,8 @@ impl Exchange {
     ) -> gateway::Request<'a> {
         let raw = request.head.target();
         let listener = cx.listeners.get(usize::from(self.peer.listener));
-        let local = listener.and_then(|listener| listener.local).map(|local| local.port());
+        let local =
+            self.peer.local.or(listener.and_then(|listener| listener.local)).map(|local| local.port());
         let local_port = local.unwrap_or_else(|| request.origin.scheme.default_port());
         gateway::Request {
             head: &request.head,

@@ -193,6 +193,11 @@ impl Transport {
         self.written
     }
 
+    /// The socket, for what comes before all else.
+    pub(super) fn socket(&mut self) -> &mut Endpoint {
+        &mut self.endpoint
+    }
+
     /// Reads once.
     ///
     /// # Errors

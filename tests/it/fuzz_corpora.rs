@@ -90,3 +90,8 @@ fn cgi() {
 fn block() {
     replay("block", 25);
 }
+
+#[test]
+fn proxied() {
+    replay("proxied", 16);
+}

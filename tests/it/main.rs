@@ -33,6 +33,7 @@ mod limits;
 mod pools;
 mod preload;
 mod proxy;
+mod proxy_protocol;
 mod recycling;
 mod refusals;
 mod reload;

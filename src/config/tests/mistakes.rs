@@ -33,6 +33,11 @@ fn five_mistakes_are_five_lines() {
     }
 }
 
+/// A site that listens there.
+fn listening(listen: &str) -> String {
+    format!("(sites: [(listen: [{listen}], locations: [(path: \"/\", to: Respond())])])")
+}
+
 /// A file with one mistake, and what is said about it after the file's name.
 #[test]
 #[allow(clippy::too_many_lines, reason = "one table")]
@@ -292,8 +297,40 @@ fn each_kind_of_mistake_has_its_message() {
                 site = "(names: [\"a\"], listen: [\"unix:/x\"",
                 other = "(names: [\"b\"], listen: [(address: \"unix:/x\", mode: \"0660\")]",
             ),
-            "1:112: sites[1].listen[0]: `unix:/x` has another `mode` or `group` at sites[0].listen[0] (hatchery.ron:1:34); it is \
+            "1:112: sites[1].listen[0]: `unix:/x` has another `mode`, `group` or `proxy_protocol` at sites[0].listen[0] (hatchery.ron:1:34); it is \
              one socket: write the same in both",
+        ),
+        (
+            listening(r#"(address: ":8001", proxy_protocol: [])"#),
+            "1:55: sites[0].listen[0].proxy_protocol: nobody is trusted to send a PROXY header; name the proxies that \
+             send the header, as \"10.0.0.0/8\", or leave the key out",
+        ),
+        (
+            listening(r#"(address: ":8001", proxy_protocol: ["unix:"])"#),
+            "1:55: sites[0].listen[0].proxy_protocol: who connects to `:8001` does not come by a Unix socket; name the \
+             addresses of the proxies, as \"10.0.0.0/8\"",
+        ),
+        (
+            listening(r#"(address: "unix:/x", proxy_protocol: ["10.0.0.0/8"])"#),
+            "1:57: sites[0].listen[0].proxy_protocol: who connects to `unix:/x` has no IP address; write [\"unix:\"]",
+        ),
+        (
+            listening(r#"(address: ":8001", proxy_protocol: true)"#),
+            "1:55: sites[0].listen[0].proxy_protocol: expected a list [ … ], found `true`",
+        ),
+        (
+            listening(r#"(address: ":8001", proxy_protocol: ["10.0.0.1/8"])"#),
+            "1:56: sites[0].listen[0].proxy_protocol[0]: `10.0.0.1/8` has bits below its prefix; did you mean \
+             \"10.0.0.0/8\"?",
+        ),
+        (
+            main("upstreams: {\"a\": (servers: [\"127.0.0.1:1\"], proxy_protocol: V3)}"),
+            "1:62: upstreams.a.proxy_protocol: unknown variant `V3`; did you mean `V1`?",
+        ),
+        (
+            main("upstreams: {\"a\": (servers: [\"127.0.0.1:1\"], keepalive: 8, proxy_protocol: V2)}"),
+            "1:57: upstreams.a.keepalive: with `proxy_protocol` a connection is of one client, and not kept for \
+             others; remove it",
         ),
         (main("control: (group: \"deploy\")"), "1:11: control: missing key `path`; for example path: \""),
         (app("env_file: 1"), "1:47: apps.shop.env_file: expected a path in quotes, found the number 1"),

@@ -87,7 +87,7 @@ impl Bench {
         .unwrap();
         cx.watch_own().unwrap();
         let sites = (0..cx.config.sites.len()).collect();
-        cx.listeners = vec![ListenerInfo { local: None, unix: true, scheme, sites }];
+        cx.listeners = vec![ListenerInfo { local: None, unix: true, scheme, sites, proxies: Vec::new() }];
         let (gate, drain) = (Gate::new(Vec::new(), 1), drain::Mode::Serving);
         let mut worker = Worker { clients: Slab::new(), gate, drain, cx, closed: Vec::new() };
         let (key, peer, server) = connect(&mut worker);

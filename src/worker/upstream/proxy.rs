@@ -10,6 +10,7 @@ use crate::event::{Endpoint, Read, Readiness};
 use crate::gateway::{self, Again, Output};
 use crate::http::BodyLength;
 use crate::http::fault::Fault;
+use crate::proxied;
 use crate::slab::Key;
 use crate::sys::socket;
 use crate::timer::Time;
@@ -19,6 +20,7 @@ use crate::worker::owner::Owner;
 use crate::worker::reply::Reply;
 use crate::worker::shortage::is_shortage;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The upstreams as this worker sees them, by index into `config.upstreams`.
@@ -118,11 +120,13 @@ pub(in crate::worker) struct ProxyRun {
     link: Option<Key>,
     /// Servers that failed in this request.
     failed: Vec<usize>,
+    /// What a connection begins with, before the request.
+    header: Vec<u8>,
     client: gateway::Client,
 }
 
 impl ProxyRun {
-    /// Begins with the first server that can be reached.
+    /// Begins with the first server that can be reached. `local` is where the client connected to.
     ///
     /// # Errors
     /// When none can be.
@@ -130,12 +134,15 @@ impl ProxyRun {
         upstream: usize,
         request: &gateway::Request<'_>,
         body: BodyLength,
+        local: Option<SocketAddr>,
         drive: &mut Drive<'_>,
     ) -> Result<Self, Fault> {
         let Drive { owner, config, cx, .. } = drive;
         let described = config.upstreams.get(upstream).ok_or(Fault::Refused)?;
         let client = gateway::Client::new(described.protocol, request, body, described.patience, cx.now);
-        let mut run = Self { upstream, server: 0, link: None, failed: Vec::new(), client };
+        let header =
+            described.proxy_protocol.map(|version| header(version, request, local)).unwrap_or_default();
+        let mut run = Self { upstream, server: 0, link: None, failed: Vec::new(), header, client };
         run.try_next(*owner, cx)?;
         Ok(run)
     }
@@ -207,6 +214,7 @@ impl ProxyRun {
     fn lease(&mut self, key: Key, kept: bool, cx: &mut Context) {
         self.link = Some(key);
         if let Some(link) = cx.links.get_mut(key) {
+            link.out.extend(&self.header);
             self.client.leased(kept, &mut link.out, cx.now);
         }
     }
@@ -377,4 +385,17 @@ impl ProxyRun {
             cx.links.close(key);
         }
     }
+}
+
+/// Tells a server who the client is: as REMOTE_ADDR has it, with a port only where it is the direct peer.
+fn header(version: proxied::Version, request: &gateway::Request<'_>, local: Option<SocketAddr>) -> Vec<u8> {
+    let port =
+        request.peer.filter(|peer| Some(peer.ip()) == request.origin.client).map_or(0, |peer| peer.port());
+    let addresses = request.origin.client.zip(local).map(|(client, destination)| proxied::Addresses {
+        source: SocketAddr::new(client, port),
+        destination,
+    });
+    let mut header = Vec::new();
+    proxied::write(version, addresses, &mut header);
+    header
 }
