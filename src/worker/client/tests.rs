@@ -276,3 +276,39 @@ fn a_large_file_that_changes_before_its_end_is_broken_off() {
     assert!(bench.peer.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
     assert!(got.starts_with("HTTP/1.1 200 ") && got.len() < LARGE);
 }
+
+#[test]
+fn what_only_begins_like_http2_is_http1() {
+    let mut bench = Bench::new("begins", r#"path: "/", to: Respond(status: 204)"#, &[]);
+    for part in ["P", "R", "I / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        assert_eq!(bench.answered(), "");
+        bench.peer.write_all(part.as_bytes()).unwrap();
+        bench.drive();
+    }
+    assert!(bench.answered().starts_with("HTTP/1.1 204 "));
+}
+
+#[test]
+fn a_preface_is_known_in_pieces() {
+    let mut bench = Bench::new("pieces", r#"path: "/", to: Respond(status: 204)"#, &[]);
+    for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" {
+        assert!(matches!(bench.client().http, Http::H1(_)));
+        bench.peer.write_all(&[*byte]).unwrap();
+        bench.drive();
+    }
+    assert!(matches!(bench.client().http, Http::H2(_)));
+}
+
+/// The time for a head runs on, whatever it will be.
+#[test]
+fn a_part_of_a_preface_does_not_wait_for_ever() {
+    let mut bench = Bench::new("preface", r#"path: "/", to: Respond(status: 204)"#, &[]);
+    bench.peer.write_all(b"PRI * HTTP/2.0\r\n\r\n").unwrap();
+    bench.drive();
+    assert_eq!(bench.answered(), "");
+    bench.worker.cx.now = bench.worker.cx.now.after(bench.worker.cx.settings.header_timeout);
+    bench.drive();
+    let mut answered = String::new();
+    bench.peer.read_to_string(&mut answered).unwrap();
+    assert!(answered.starts_with("HTTP/1.1 408 "), "{answered}");
+}

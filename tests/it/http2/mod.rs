@@ -1,4 +1,5 @@
 //! HTTP/2, as the tools of others speak it and as nobody should.
 
 mod malformed;
+mod serving;
 mod table;
