@@ -77,7 +77,7 @@ pub(crate) use sandbox::Sandbox;
 pub(crate) use site::Site;
 pub use source::{Disk, Source};
 pub(crate) use task::Task;
-pub(crate) use tls::{Certificates, Clients, Tls};
+pub(crate) use tls::{Certificates, Clients};
 pub(crate) use units::duration;
 pub(crate) use upstream::Upstream;
 pub use workers::{FileCache, Workers};

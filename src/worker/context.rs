@@ -16,7 +16,6 @@ use super::transport::Keyring;
 use super::upstream::{Apps, Links, Servers};
 use crate::buf::{Far, OpenFile, Stamp};
 use crate::config::boot::WorkerBoot;
-use crate::config::credentials::Credentials;
 use crate::config::{Config, Network};
 use crate::control::worker::ToMaster;
 use crate::dispatch::WorkerBoard;
@@ -79,7 +78,6 @@ pub(super) struct Context {
     /// Threads for what may wait.
     reader: Reader,
     pub(super) listeners: Vec<ListenerInfo>,
-    pub(super) credentials: Credentials,
     pub(super) board: WorkerBoard<'static>,
     pub(super) row: u16,
     pub(super) runtime_dir: PathBuf,
@@ -177,7 +175,6 @@ impl Context {
             pages: Pages::new(&config),
             reader: Reader::new().map_err(|error| format!("cannot create an event descriptor: {error}"))?,
             listeners: Vec::new(),
-            credentials,
             board,
             row: board.row(),
             runtime_dir,

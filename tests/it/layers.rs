@@ -126,7 +126,13 @@ const IN_PLACES: &[&str] =
     &["fchmodat", "fchownat", "unlinkat", "renameat", "renameat2", "linkat", "symlinkat", "mkdirat"];
 
 /// Crates that stay in one place, and where that is.
-const PLACED: &[(&str, &[&str])] = &[("rustls", &["worker/transport/"]), ("ring", &["worker/transport/"])];
+const PLACED: &[(&str, &[&str])] = &[
+    ("rustls", &["worker/transport/", "config/certificate"]),
+    ("rustls_pki_types", &["worker/transport/", "config/certificate"]),
+    ("ring", &["worker/transport/"]),
+    ("rcgen", &["worker/transport/", "master/self_signed.rs"]),
+    ("x509_cert", &["worker/transport/", "config/certificate.rs", "master/self_signed.rs"]),
+];
 
 /// Macros that write to the standard streams.
 const PRINTERS: &[&str] = &["print", "println", "eprint", "eprintln"];
