@@ -454,11 +454,13 @@ impl Conn {
     /// A stream has no use any more, unless its response is on its way whole: its owner is told, if it knows it.
     fn lose(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(id) else { return };
+        if stream.concluded {
+            return self.end_request(id);
+        }
         stream.ended = true;
-        if stream.concluded || stream.gone {
+        if std::mem::replace(&mut stream.gone, true) {
             return;
         }
-        stream.gone = true;
         self.queued -= stream.queue.memory() as u64;
         stream.queue.clear();
         self.turns.remove(id);
@@ -481,11 +483,33 @@ impl Conn {
         self.give_back(id);
     }
 
-    /// A stream is over, and its owner knows or learns it.
+    /// A stream is over, and its owner learns it.
     fn over(&mut self, id: StreamId) {
-        if let Some(written) = self.streams.get(id).map(|_| self.written_of(id)) {
-            self.done.push_back((id, written));
+        let written = self.written_of(id);
+        let Some(stream) = self.streams.get_mut(id).filter(|stream| !stream.over) else { return };
+        stream.over = true;
+        let lingers = stream.lingers();
+        self.done.push_back((id, written));
+        if !lingers {
             self.forget(id);
+        }
+    }
+
+    /// Nothing more comes of a request, or matters.
+    fn end_request(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        stream.ended = true;
+        if stream.over {
+            self.forget(id);
+        }
+    }
+
+    /// Of a request that was answered, nothing more is taken.
+    fn cut_short(&mut self, id: StreamId) {
+        if self.streams.get(id).is_some_and(Stream::lingers) {
+            self.say(|out| frame::write_reset(id, Code::None, out));
+            self.reset_up_to = self.reset_up_to.max(id);
+            self.end_request(id);
         }
     }
 

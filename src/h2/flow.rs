@@ -54,6 +54,11 @@ impl Inflow {
         Some(())
     }
 
+    /// How much may still come.
+    pub(super) fn open(self) -> u64 {
+        self.open as u64
+    }
+
     /// Opens the window again but for what is `kept` here, if that is worth a frame.
     pub(super) fn give_back(&mut self, kept: usize) -> Option<u32> {
         let closed = self.size.saturating_sub(self.open).saturating_sub(kept);

@@ -18,8 +18,10 @@
 //! | `Finished`, `Broken` | – | – | – | – |
 //!
 //! Once `Finished` or `Broken` and all that is queued was cut into frames, the stream is concluded: END_STREAM was on the last
-//! frame, or a reset follows it; and when that is written, the stream is over and out of the table. A stream that either
-//! side resets before is gone: its owner is told, and then it is over.
+//! frame, or a reset follows it; and when that is written, the stream is over and out of the table. But a client that is
+//! still sending a request which its window has room for is not disturbed with a reset, which some take for a failure of the
+//! whole: the stream stays until the client has ended it, used its window up, or takes too long. A stream that either side
+//! resets before it is concluded is gone: its owner is told, and then it is over.
 
 use super::StreamId;
 use super::flow::{Inflow, Outflow};
@@ -60,6 +62,8 @@ pub(super) struct Stream {
     pub(super) shut: bool,
     /// Its last frame is on its way.
     pub(super) concluded: bool,
+    /// Nobody waits for anything of it but the client, which has not ended its request.
+    pub(super) over: bool,
     /// Bytes of the body that were cut into frames, and those of them that were written.
     pub(super) cut: u64,
     pub(super) written: u64,
@@ -112,6 +116,7 @@ impl Stream {
             priority: Priority::UNSAID,
             shut: false,
             concluded: false,
+            over: false,
             cut: 0,
             written: 0,
             gone: false,
@@ -136,6 +141,20 @@ impl Stream {
     /// Whether its response has not begun.
     pub(super) fn is_awaited(&self) -> bool {
         self.writing == Writing::Await && !self.gone
+    }
+
+    /// Whether the client may send the rest of the request although it is answered.
+    pub(super) fn has_room_for_rest(&self) -> bool {
+        let rest = match self.reading {
+            Reading::Body { left: Some(left), .. } => left,
+            Reading::Body { left: None, .. } | Reading::Discard => 1,
+        };
+        !self.malformed && !self.expects && rest <= self.inflow.open()
+    }
+
+    /// Whether only the end of the request is waited for.
+    pub(super) fn lingers(&self) -> bool {
+        self.concluded && !self.ended
     }
 
     /// Whether nothing follows what is queued.

@@ -192,9 +192,12 @@ impl Conn {
         }
         let overflow = Error { stream: id, code: Code::FlowControl, why: "DATA beyond the window" };
         stream.inflow.take(counted).ok_or(overflow)?;
+        let full = stream.inflow.open() == 0;
         self.keep(id, data)?;
         if end {
             self.on_end(id)?;
+        } else if full {
+            self.cut_short(id);
         }
         self.list(id);
         self.give_back(id);
@@ -227,8 +230,8 @@ impl Conn {
 
     /// END_STREAM has come.
     fn on_end(&mut self, id: StreamId) -> Result<(), Error> {
+        self.end_request(id);
         let Some(stream) = self.streams.get_mut(id) else { return Ok(()) };
-        stream.ended = true;
         if let Reading::Body { left: Some(1..), .. } = stream.reading {
             return self.malformed(id, WRONG_LENGTH);
         }
@@ -251,7 +254,9 @@ impl Conn {
         if stream.writing == Writing::Await {
             self.discard(id);
             self.events.push_back((id, Event::Refused(refusal)));
-        } else if !stream.concluded {
+        } else if stream.concluded {
+            self.cut_short(id);
+        } else {
             self.say(|out| frame::write_reset(id, code, out));
             self.reset_up_to = self.reset_up_to.max(id);
             self.lose(id);

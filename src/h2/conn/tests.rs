@@ -492,19 +492,77 @@ fn trailers_end_a_request_and_are_dropped() {
     }
 }
 
+/// Answers a stream with two bytes.
+fn answer_early(peer: &mut Peer, id: StreamId) {
+    peer.respond(id, BodyLength::Known(2));
+    peer.conn.send(id, Segment::from(b"no".to_vec()));
+    peer.conn.finish(id, peer.now);
+}
+
 #[test]
-fn an_answer_before_the_end_of_the_request_is_followed_by_a_reset() {
+fn a_request_that_is_answered_early_may_end_as_far_as_its_window_goes() {
+    let reset = |id| (3, 0, id, 0);
+    let answer = |id| [(1, 4, id, 0), (0, 1, id, 2)];
     let mut peer = Peer::new();
-    peer.open(1, "POST", &[("content-length", "100000"), ("expect", "100-continue")], false);
+    // More than there is room for, or that waits for a word.
+    for (id, more) in [
+        (1, [("content-length", "300000"), ("te", "trailers")]),
+        (3, [("content-length", "3"), ("expect", "100-continue")]),
+    ] {
+        peer.open(id, "POST", &more, false);
+        answer_early(&mut peer, id);
+        assert_eq!(short(&peer.frames()), [&answer(id)[..], &[reset(id)]].concat());
+        assert_eq!(peer.done(), [(id, 2)]);
+        peer.data(id, b"on its way", true);
+        assert!(peer.conn.streams.is_empty());
+    }
+    // Little: it ends, by DATA before or after the answer has left, by trailers, or by a reset.
+    for id in [5, 7, 9, 11] {
+        peer.open(id, "POST", &[("content-length", "4")], false);
+        answer_early(&mut peer, id);
+        if id == 5 {
+            peer.data(id, b"body", true);
+        }
+        assert_eq!(short(&peer.frames()), answer(id));
+        assert_eq!(peer.done(), [(id, 2)]);
+        assert_eq!(peer.conn.streams.len(), usize::from(id > 5), "it counts until then");
+        match id {
+            7 => peer.data(id, b"body", true),
+            9 => {
+                let block = peer.block(&[("x-sum", "1")]);
+                peer.say(|out| frame::write_headers(id, true, out, |out| out.extend_from_slice(&block)));
+            }
+            11 => peer.say(|out| frame::write_reset(id, Code::Cancel, out)),
+            _ => {}
+        }
+        assert!(peer.conn.streams.is_empty() && peer.conn.is_idle(), "{id}");
+        assert_eq!((peer.conn.poll().is_none(), peer.done(), peer.frames()), (true, vec![], vec![]));
+    }
+    // It does not end: until the window is used up, the time is over, or the connection takes leave.
+    for id in [13, 15, 17] {
+        peer.open(id, "POST", &[], false);
+        answer_early(&mut peer, id);
+        assert_eq!(short(&peer.frames()), answer(id));
+        match id {
+            13 => (0..16).for_each(|_| peer.data(id, &[0; 16_384], false)),
+            15 => drop(peer.wait(Duration::from_secs(30))),
+            _ => {
+                peer.conn.drain();
+                peer.say(|out| frame::write_ping(FAREWELL, true, out));
+            }
+        }
+        assert!(short(&peer.frames()).contains(&reset(id)), "{id}");
+        assert_eq!((peer.done(), peer.conn.kept), (vec![(id, 2)], 0));
+        assert!(peer.conn.streams.is_empty());
+    }
+    assert_eq!(peer.conn.end(), End::Linger);
+}
+
+#[test]
+fn a_body_is_asked_for_once_and_bounded() {
+    let mut peer = Peer::new();
+    peer.open(1, "POST", &[("content-length", "100000")], false);
     assert_eq!(peer.conn.limit_body(1, 99_999), Err(Refusal::BODY_TOO_LARGE));
-    peer.respond(1, BodyLength::Known(2));
-    peer.conn.send(1, Segment::from(b"no".to_vec()));
-    peer.conn.finish(1, peer.now);
-    peer.data(1, b"on its way", false);
-    assert_eq!(short(&peer.frames()), [(1, 4, 1, 0), (0, 1, 1, 2), (3, 0, 1, 0)]);
-    assert_eq!(peer.done(), [(1, 2)]);
-    peer.data(1, b"on its way", true);
-    assert_eq!((peer.conn.phase, peer.conn.kept), (Phase::Open, 0));
     peer.open(3, "POST", &[("expect", "100-continue")], false);
     peer.conn.proceed(3);
     peer.conn.proceed(3);

@@ -5,7 +5,7 @@
 //! | greeting | from the beginning until the client has sent its settings and acknowledged ours | silent close; GOAWAY (SETTINGS_TIMEOUT) |
 //! | block | from HEADERS to the end of its block | GOAWAY |
 //! | keep-alive | while no stream is open | GOAWAY |
-//! | body, rate | of a stream whose body is awaited, as in HTTP/1 | 408; resets if the response has begun |
+//! | body, rate | of a stream whose body is awaited, as in HTTP/1, or its end after the answer | 408; resets if the response has begun |
 //! | window | of a stream that the client lets send nothing | resets (CANCEL) |
 //! | write | while there is something to write, from one write to the next; and while the window of the connection is closed | aborts |
 //! | leave | from the first GOAWAY to the second | the second |
@@ -101,6 +101,8 @@ impl Conn {
             if stream.awaits_body() {
                 let stalled = stream.read.after(limits.body_timeout) <= now;
                 self.refuse(id, if stalled { STALLED_BODY } else { SLOW_BODY }, Code::Cancel);
+            } else if stream.lingers() {
+                self.cut_short(id);
             } else {
                 self.say(|out| frame::write_reset(id, Code::Cancel, out));
                 self.reset_up_to = self.reset_up_to.max(id);
@@ -183,7 +185,7 @@ fn due(stream: &Stream, limits: &Limits) -> Option<Time> {
     if stream.gone {
         return None;
     }
-    let body = stream.awaits_body().then(|| {
+    let body = (stream.awaits_body() || stream.lingers()).then(|| {
         let stalled = stream.read.after(limits.body_timeout);
         if limits.body_rate > 0 { stalled.min(stream.body_due) } else { stalled }
     });

@@ -344,18 +344,24 @@ impl Conn {
         }
         stream.concluded = true;
         let Stream { shut, ended, malformed, writing, .. } = *stream;
+        let lingers = stream.has_room_for_rest() && self.leave != Leave::Told;
         if writing == Writing::Broken {
             self.say(|out| frame::write_reset(id, Code::Internal, out));
             self.reset_up_to = self.reset_up_to.max(id);
+            self.end_request(id);
         } else {
             if !shut {
                 self.say(|out| frame::write_data_head(id, 0, true, out));
             }
             self.budget.answered();
-            if malformed || !ended {
-                let code = if malformed { Code::Protocol } else { Code::None };
-                self.say(|out| frame::write_reset(id, code, out));
+            if malformed {
+                self.say(|out| frame::write_reset(id, Code::Protocol, out));
                 self.reset_up_to = self.reset_up_to.max(id);
+                self.end_request(id);
+            } else if !ended && lingers {
+                self.await_body(id);
+            } else {
+                self.cut_short(id);
             }
         }
         self.discard(id);
@@ -371,6 +377,8 @@ impl Conn {
         let last = self.last;
         (self.leave, self.promised) = (Leave::Told, last);
         self.say(|out| frame::write_goaway(last, Code::None, "", out));
+        let open: Vec<_> = self.streams.iter().map(|(id, _)| id).collect();
+        open.into_iter().for_each(|id| self.cut_short(id));
         self.settle();
     }
 }
