@@ -351,9 +351,15 @@ impl Client {
 
     /// Opens the next stream with a request; `end`: it has no body.
     pub(crate) fn request(&mut self, fields: &[(&str, &str)], end: bool) -> io::Result<u32> {
+        self.request_of(&block(fields), end)
+    }
+
+    /// The same with a block.
+    pub(crate) fn request_of(&mut self, block: &[u8], end: bool) -> io::Result<u32> {
         let stream = self.next;
         self.next += 2;
-        self.send(headers(stream, if end { END_STREAM } else { 0 }, fields))?;
+        let flags = if end { END_STREAM | END_HEADERS } else { END_HEADERS };
+        self.send(frame(HEADERS, flags, stream, block))?;
         Ok(stream)
     }
 

@@ -1,5 +1,6 @@
 //! HTTP/2, as the tools of others speak it and as nobody should.
 
+mod floods;
 mod malformed;
 mod serving;
 mod table;
