@@ -3,4 +3,5 @@
 mod floods;
 mod malformed;
 mod serving;
+mod streams;
 mod table;
