@@ -1,6 +1,6 @@
 //! `tls` of a site: what is understood, and each mistake with its message.
 
-use super::super::tls::{Acme, Clients, Eab, Files, Hsts};
+use super::super::tls::{Acme, Clients, Eab, Files, Hsts, Tls};
 use super::mistakes::each_has_its_message;
 use super::*;
 use crate::http::Scheme;
