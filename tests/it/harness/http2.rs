@@ -363,6 +363,11 @@ impl Client {
         Ok(stream)
     }
 
+    /// The stream of the next request.
+    pub(crate) fn upcoming(&self) -> u32 {
+        self.next
+    }
+
     /// The response on a stream, when it is complete, or an error if it never will be.
     pub(crate) fn answer(&mut self, stream: u32) -> io::Result<Answer> {
         loop {

@@ -1,6 +1,8 @@
 //! Floods: what costs a client little and a server much. They end with ENHANCE_YOUR_CALM; the memory of the worker stays
 //! flat, and somebody else is served meanwhile.
 
+#![allow(clippy::too_many_lines, reason = "they are rows")]
+
 use crate::harness::http2::*;
 use crate::harness::{Process, SOON, Server, Setup, Upstream, holds, noise, now, wait_until};
 use std::io::{self, Read as _, Write as _};

@@ -2,6 +2,7 @@
 
 mod floods;
 mod malformed;
+mod reload;
 mod serving;
 mod streams;
 mod table;
