@@ -5,6 +5,10 @@
 //! accepted, written again and read again, is the same; what goes to an upstream or an app is one request, framed as
 //! it was received.
 
+mod frames;
+
+pub use frames::frames;
+
 use crate::config::{self, Source};
 use crate::gateway::{self, Protocol, http1, params};
 use crate::h1::chunked::{self, Decoder};
@@ -25,7 +29,7 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("head", head),
     ("chunked", chunked),
     ("target", target),
@@ -35,6 +39,7 @@ pub const TARGETS: [Target; 9] = [
     ("cgi", cgi),
     ("block", block),
     ("proxied", proxied),
+    ("frames", frames),
 ];
 
 /// Longer inputs say nothing more, and what is tried byte by byte becomes slow.

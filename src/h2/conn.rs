@@ -569,4 +569,6 @@ impl Conn {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

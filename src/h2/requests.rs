@@ -230,7 +230,7 @@ impl Builder {
         let mut joined = Vec::new();
         fields.retain(|(name, value)| {
             let is_cookie = name.of(raw) == b"cookie";
-            if is_cookie {
+            if is_cookie && !value.of(raw).is_empty() {
                 if !joined.is_empty() {
                     joined.extend_from_slice(b"; ");
                 }

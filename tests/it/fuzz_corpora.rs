@@ -95,3 +95,8 @@ fn block() {
 fn proxied() {
     replay("proxied", 16);
 }
+
+#[test]
+fn frames() {
+    replay("frames", 25);
+}

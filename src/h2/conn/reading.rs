@@ -325,7 +325,9 @@ impl Conn {
         let by = i64::from(increment);
         if id == 0 {
             self.outflow.change(by).ok_or(overflow)?;
-            self.blocked = None;
+            if self.blocked.take().is_some() {
+                self.will_write();
+            }
         } else if self.is_unopened(id) {
             return Err(protocol(IDLE));
         } else if let Some(stream) = self.streams.get_mut(id).filter(|stream| !stream.gone) {

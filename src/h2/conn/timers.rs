@@ -139,9 +139,9 @@ impl Conn {
 
     /// Until when something must have been written, or the client must take something again.
     fn write_deadline(&self) -> Option<Time> {
-        let waits = !self.turns.is_empty() && self.outflow.room() == 0;
-        let blocked = self.blocked.filter(|_| waits);
-        let write = self.write.filter(|_| !self.out.is_empty());
+        let closed = self.outflow.room() == 0;
+        let blocked = self.blocked.filter(|_| closed && !self.turns.is_empty());
+        let write = self.write.filter(|_| !self.out.is_empty() || (!closed && !self.turns.is_empty()));
         earliest(write, blocked).map(|since| since.after(self.limits.body_timeout))
     }
 

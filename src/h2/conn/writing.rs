@@ -225,7 +225,7 @@ impl Conn {
     pub fn wrote(&mut self, now: Time) {
         self.clock = now;
         self.out.look();
-        self.write = (!self.out.is_empty()).then_some(now);
+        self.write = (!self.out.is_empty() || !self.turns.is_empty()).then_some(now);
         while let Some(mark) = self.out.pass() {
             if let Some(stream) = self.streams.get_mut(mark.stream) {
                 stream.written += mark.body;
@@ -266,10 +266,12 @@ impl Conn {
         }
         if stream.outflow.room() > 0 {
             stream.blocked = None;
+            let priority = stream.priority;
             if self.turns.is_empty() {
                 self.blocked = None;
+                self.will_write();
             }
-            self.turns.add(id, stream.priority);
+            self.turns.add(id, priority);
             self.note_blocked();
         } else {
             stream.blocked = stream.blocked.or(Some(self.clock));
