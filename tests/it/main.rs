@@ -44,6 +44,7 @@ mod scgi;
 mod static_files;
 mod supervise;
 mod systemd;
+mod tls;
 mod touch_reload;
 mod upgrade;
 mod wsgi;

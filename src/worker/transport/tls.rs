@@ -433,6 +433,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let why = match error {
             Error::AlertReceived(alert) => format!("the client ended it: {alert:?}"),
+            Error::NoCertificatesPresented => "the client has shown no certificate".to_owned(),
             error => error.to_string(),
         };
         Self::Wrong(why, Vec::new())

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "not every test uses every tool")]
 
 mod browser;
+mod certificates;
 mod http;
 pub(crate) mod http2;
 mod load;
@@ -15,6 +16,7 @@ mod tests;
 mod upstream;
 
 pub(crate) use browser::Browser;
+pub(crate) use certificates::Authority;
 pub(crate) use http::{Connection, Reply, get, reply_to};
 pub(crate) use load::{Load, Report as LoadReport};
 pub(crate) use process::{Process, as_nobody, without};
