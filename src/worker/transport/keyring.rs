@@ -72,8 +72,9 @@ const PAGE: usize = 4096;
 
 impl Buffer {
     fn new(size: usize) -> Self {
-        let data = vec![0; size.saturating_add(PAGE)];
+        let mut data = vec![0; size.saturating_add(PAGE)];
         let start = data.as_ptr().align_offset(PAGE).min(PAGE);
+        data.truncate(start.saturating_add(size));
         Self { data, start }
     }
 
