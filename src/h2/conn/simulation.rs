@@ -519,7 +519,7 @@ impl World {
         let conn = &self.conn;
         let label = format!("seed {}", self.seed);
         let streams = || conn.streams.iter().map(|(_, stream)| stream);
-        assert_eq!(conn.kept, streams().map(|stream| stream.body.len()).sum(), "{label}: kept");
+        assert_eq!(conn.kept, streams().map(|stream| stream.body.len()).sum::<usize>(), "{label}: kept");
         let queued: u128 = streams().map(|stream| stream.queue.memory() as u128).sum();
         assert_eq!(u128::from(conn.queued), queued, "{label}: queued");
         assert!(conn.streams.len() <= 20, "{label}: more streams than allowed");
