@@ -65,6 +65,8 @@ pub struct Conn {
     /// No stream above was reset by us: what still comes for one below may have been on its way.
     reset_up_to: StreamId,
     requests: u32,
+    /// Bytes of the heads of open streams.
+    heads: usize,
     greeting: Greeting,
     inflow: Inflow,
     /// Bytes of bodies that were not polled.
@@ -140,6 +142,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Up to here bodies that nobody polls do not close the window of the connection, which is there for the others, too.
 const KEPT_FREE: usize = 4 * 1024 * 1024;
+/// Requests are refused while those that are open have heads of so many bytes: their owners keep them.
+const HEADS_MAX: usize = 512 * 1024;
 /// Frames are read only while less than this waits to be written: each may need an answer.
 const OUT_MAX: usize = 256 * 1024;
 /// DATA is cut only while less than this waits to be written: until then a reset or another urgency changes what is next.
@@ -173,6 +177,7 @@ impl Conn {
             promised: 0,
             reset_up_to: 0,
             requests: 0,
+            heads: 0,
             greeting: Greeting { since: now, settings: false, ack: false },
             inflow: Inflow::new(CONNECTION_WINDOW),
             kept: 0,
@@ -515,7 +520,7 @@ impl Conn {
 
     /// A stream is out of the table.
     fn forget(&mut self, id: StreamId) {
-        self.streams.remove(id);
+        self.heads -= self.streams.remove(id).map_or(0, |stream| stream.head);
         if self.streams.is_empty() {
             self.idle_since = self.clock;
             self.shrink();

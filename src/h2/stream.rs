@@ -51,6 +51,8 @@ pub(super) struct Stream {
     pub(super) line: Option<Box<Line>>,
 
     pub(super) writing: Writing,
+    /// Bytes of the head of the request.
+    pub(super) head: usize,
     pub(super) head_only: bool,
     /// `100 Continue` is expected and neither it nor a byte of the body has passed.
     pub(super) expects: bool,
@@ -109,6 +111,7 @@ impl Stream {
             malformed: false,
             line: None,
             writing: Writing::Await,
+            head: 0,
             head_only: false,
             expects: false,
             queue: Queue::new(),

@@ -1,6 +1,6 @@
 //! What the client's frames do to a connection: from frames to events.
 
-use super::{Block, Conn, FAREWELL, KEPT_FREE, Leave, Reading, STREAM_WINDOW, Writing};
+use super::{Block, Conn, FAREWELL, HEADS_MAX, KEPT_FREE, Leave, Reading, STREAM_WINDOW, Writing};
 use crate::h2::StreamId;
 use crate::h2::budget::Work;
 use crate::h2::flow::{Inflow, Outflow};
@@ -126,7 +126,7 @@ impl Conn {
 
     /// A block opens a stream.
     fn open(&mut self, id: StreamId, block: &[u8], end_stream: bool) -> Result<(), Error> {
-        let full = self.streams.len() >= self.settings.streams as usize;
+        let full = self.streams.len() >= self.settings.streams as usize || self.heads >= HEADS_MAX;
         if full || self.leave == Leave::Told {
             self.decoder.decode(block, 0, |_, _| {}).map_err(unreadable)?;
             self.spend(Work::Refused)?;
@@ -148,6 +148,7 @@ impl Conn {
         let exceeds = outcome == Outcome::Exceeds;
         let event = match builder.finish(end_stream, exceeds, self.scheme, &self.limits) {
             Ok(asked) => {
+                stream.head = asked.request.head.wire_len();
                 stream.head_only = asked.request.head.method() == Method::Head;
                 (stream.expects, stream.priority) = (asked.expects, asked.priority);
                 stream.reading = match asked.request.body {
@@ -166,6 +167,7 @@ impl Conn {
             }
         };
         let malformed = stream.malformed;
+        self.heads += stream.head;
         self.events.push_back((id, event));
         self.streams.push(id, stream);
         self.await_body(id);

@@ -440,6 +440,26 @@ fn blocks_are_bounded_whatever_they_come_in() {
 }
 
 #[test]
+fn the_heads_that_are_kept_are_bounded() {
+    let mut peer = Peer::new();
+    let long = "x".repeat(30_000);
+    let mut opened = Vec::new();
+    for id in (1..100).step_by(2) {
+        peer.request(id, "GET", &[("cookie", &long)], true);
+        let Some((_, Event::Request(_))) = peer.conn.poll() else { break };
+        opened.push(id);
+    }
+    assert_eq!(opened.len(), HEADS_MAX / 30_000 + 1);
+    assert_eq!(short(&peer.frames()), [(3, 0, 37, Code::RefusedStream as u32)]);
+    for id in opened {
+        peer.conn.finish(id, peer.now);
+    }
+    peer.frames();
+    assert_eq!((peer.done().len(), peer.conn.heads), (18, 0));
+    peer.open(101, "GET", &[("cookie", &long)], true);
+}
+
+#[test]
 fn a_body_must_be_as_long_as_it_says() {
     for (length, pieces, status) in [
         ("3", &["abc"][..], None),
