@@ -17,9 +17,9 @@ fn random_connections() {
     let mut totals = Totals::default();
     (0..SEEDS).for_each(|seed| World::new(seed).run(&mut totals));
     // It is worth something only if it goes everywhere.
-    assert!(totals.whole > 300 && totals.reset > 1000 && totals.gone > 500, "{totals:?}");
+    assert!(totals.whole > 300 && totals.reset > 1000 && totals.gone > 300, "{totals:?}");
     assert!(
-        totals.refused > 50 && totals.bodies > 300 && totals.aborted > 5 && totals.closed > 50,
+        totals.refused > 50 && totals.bodies > 50 && totals.aborted > 5 && totals.closed > 10,
         "{totals:?}"
     );
 }
