@@ -26,8 +26,6 @@ pub(super) struct Http2 {
     conn: h2::Conn,
     /// In the order of their numbers.
     streams: Vec<Running>,
-    /// The number of the latest; 0: there was no request.
-    latest: StreamId,
     /// The number of the one that was moved on last.
     moved: StreamId,
     /// What waited for others when the client closed its side was asked whether it goes on.
@@ -39,8 +37,8 @@ struct Running {
     number: StreamId,
     /// It can go on.
     awake: bool,
-    /// It goes on when something was written.
-    waits: bool,
+    /// It goes on when less than so many bytes wait to be written.
+    waiting: u64,
     /// It has no room for more of the request body.
     held: bool,
     /// When it goes on although nothing happens.
@@ -56,7 +54,7 @@ impl Http2 {
             conn.drain();
         }
         conn.feed(bytes, cx.now);
-        Self { conn, streams: Vec::new(), latest: 0, moved: 0, asked: false }
+        Self { conn, streams: Vec::new(), moved: 0, asked: false }
     }
 
     /// Something has come for an exchange.
@@ -97,12 +95,11 @@ impl Http2 {
     }
 
     fn open(&mut self, number: StreamId, connection: Connection<'_>, cx: &mut Context) {
-        self.latest = number;
         let stream = Box::new(Stream {
             exchange: Exchange::new(connection.peer.clone(), cx),
             tally: Tally::default(),
         });
-        let running = Running { number, awake: true, waits: false, held: false, due: None, stream };
+        let running = Running { number, awake: true, waiting: 0, held: false, due: None, stream };
         let index = self.streams.partition_point(|other| other.number < number);
         self.streams.insert(index, running);
     }
@@ -172,7 +169,7 @@ impl Running {
         let is_sent = exchange.is_sent();
         self.awake |= !is_sent;
         self.due = exchange.deadline();
-        self.waits = !is_sent && (conn.waiting_of(self.number).0 > 0 || !conn.has_room(self.number));
+        self.waiting = if is_sent { 0 } else { conn.waiting_of(self.number).0 };
         let full = !exchange.wants_body();
         if std::mem::replace(&mut self.held, full) != full {
             conn.hold(self.number, full, now);
@@ -223,7 +220,7 @@ impl Protocol for Http2 {
     fn wrote(&mut self, now: Time) {
         self.conn.wrote(now);
         for running in &mut self.streams {
-            running.awake |= running.waits;
+            running.awake |= running.waiting > 0 && self.conn.waiting_of(running.number).0 < running.waiting;
         }
     }
 
@@ -285,7 +282,8 @@ impl Protocol for Http2 {
     }
 
     fn is_unused(&self, hasty: bool) -> bool {
-        self.streams.is_empty() && (self.conn.is_idle() || (hasty && self.latest == 0))
+        // Hastily: without waiting for the client to have heard that it ends.
+        self.streams.is_empty() && (hasty || self.conn.is_idle())
     }
 
     fn expendable(&self, now: Time) -> Option<Expendable> {

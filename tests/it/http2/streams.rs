@@ -284,3 +284,20 @@ fn the_last_request_that_a_connection_may_carry_is_answered_with_a_goaway() {
     while client.step().unwrap() != Came::Closed {}
     assert_eq!(client.goaway, Some((5, NO_ERROR)));
 }
+
+/// One connection at a time is given up for each that comes, though none of the clients listens.
+#[test]
+fn an_idle_connection_makes_room_for_a_new_one() {
+    let server = Setup::new(
+        r#"
+    workers: (processes: 1, connections: 4),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: Respond(status: 200, body: "here"))])],"#,
+    )
+    .start();
+    let mut idle: Vec<_> = (0..4).map(|_| Client::open(server.address, &[]).unwrap()).collect();
+    idle.iter_mut().for_each(|one| assert_eq!(one.get("/").unwrap().text(), "here"));
+    let mut new = Client::open(server.address, &[]).unwrap();
+    assert_eq!(new.get("/").unwrap().text(), "here");
+    let left = idle.iter_mut().filter_map(|one| one.get("/").ok()).count();
+    assert_eq!(left, 3);
+}
