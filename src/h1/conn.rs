@@ -440,6 +440,13 @@ impl Conn {
         self.out.clear();
     }
 
+    /// Nothing more is written; what still comes is dropped for as long as the client may take to read what it was told.
+    pub(crate) fn hang_up(&mut self, now: Time) {
+        self.clock = now;
+        self.out.clear();
+        self.close(true);
+    }
+
     /// The next response carries `Connection: close`. An idle connection stays until its next request or the end of
     /// its keep-alive time; the rest of a body that was answered early is not waited for.
     pub fn drain(&mut self) {

@@ -364,6 +364,10 @@ impl Wire {
                 self.peer.session = Some(session);
                 count
             }
+            Came::Failed => {
+                http.hang_up(cx.now);
+                return Ok(true);
+            }
             Came::Eof => {
                 http.eof(cx.now);
                 return Ok(true);

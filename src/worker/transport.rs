@@ -74,6 +74,8 @@ pub(super) enum Came {
     Bytes(usize),
     /// The handshake is over, and so many bytes came with its end.
     Open(Rc<Session>, usize),
+    /// The handshake has failed, and an alert says why: the client is to read it.
+    Failed,
     /// The client closed its writing side.
     Eof,
     /// Nothing now; an event will come.

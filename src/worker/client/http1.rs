@@ -253,4 +253,8 @@ impl Protocol for Http1 {
     fn abort(&mut self) {
         self.conn.abort();
     }
+
+    fn hang_up(&mut self, now: Time) {
+        self.conn.hang_up(now);
+    }
 }

@@ -312,4 +312,8 @@ impl Protocol for Http2 {
     fn abort(&mut self) {
         self.conn.abort();
     }
+
+    fn hang_up(&mut self, _now: Time) {
+        self.conn.abort();
+    }
 }

@@ -92,4 +92,7 @@ pub(super) trait Protocol {
 
     /// What still runs is broken off.
     fn abort(&mut self);
+
+    /// Nothing more is said: the client reads what was said by other means.
+    fn hang_up(&mut self, now: Time);
 }

@@ -8,7 +8,7 @@
 //! | | the first message, whole: it names the site | `Shaking` |
 //! | `Shaking` | the last message of the handshake | `Open` |
 //! | `Open` | records: bytes for the connection | |
-//! | any | what cannot be | `Over`, after an alert |
+//! | any | what cannot be | `Over`, after an alert: what still comes is dropped |
 //!
 //! What is sealed stays in the queue until the socket has taken it whole: so what is unwritten, for deadlines, the log and
 //! idleness, is what is queued.
@@ -148,7 +148,11 @@ impl Tls {
         let mut buffer = cx.keyring.take_incoming();
         let came = self.read_into(buffer.bytes(), endpoint, peer, cx);
         cx.keyring.give_back(buffer);
-        came.map_err(|failure| self.fail(failure, endpoint, peer, cx))
+        match came {
+            Err(Failure::Wrong(why, alert)) => self.fail(&why, alert, endpoint, peer, cx),
+            Err(Failure::Io(error)) => Err(error),
+            Ok(came) => Ok(came),
+        }
     }
 
     fn read_into(
@@ -169,6 +173,9 @@ impl Tls {
             Err(error) => return Err(Failure::Io(error)),
         };
         let come = buffer.get_mut(..kept.saturating_add(read)).unwrap_or_default();
+        if matches!(self.stage, Stage::Over) {
+            return Ok(Came::Bytes(read));
+        }
         if matches!(self.stage, Stage::Hello)
             && let Some(came) = self.begin(come, peer, cx)?
         {
@@ -290,23 +297,21 @@ impl Tls {
     /// Says why it ends, to the client and in the log.
     fn fail(
         &mut self,
-        failure: Failure,
+        why: &str,
+        alert: Vec<u8>,
         endpoint: &mut Endpoint,
         peer: &Peer,
         cx: &mut Context,
-    ) -> io::Error {
-        let (why, alert) = match failure {
-            Failure::Io(error) => return error,
-            Failure::Wrong(why, alert) => (why, alert),
-        };
+    ) -> io::Result<Came> {
         if matches!(self.stage, Stage::Hello) {
             self.out = if alert.is_empty() { self::alert(DECODE_ERROR) } else { alert };
         }
-        self.stage = Stage::Over;
-        let _too_late = self.flush(endpoint);
+        let was_open = self.is_open();
+        (self.stage, self.come) = (Stage::Over, Vec::new());
+        self.flush(endpoint)?;
         let client = peer.address.map_or_else(|| "unix".to_owned(), |address| address.to_string());
         cx.note(log::Level::Info, "TLS with a client failed", format_args!("{client}: TLS failed: {why}"));
-        io::Error::new(io::ErrorKind::InvalidData, why)
+        if was_open { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Came::Failed) }
     }
 
     // ---- writing --------------------------------------------------------------------------------------------------

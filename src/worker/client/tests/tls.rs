@@ -336,7 +336,8 @@ fn what_is_no_tls_gets_an_alert_and_plain_http_is_shown_the_way() {
         let mut bytes = [0; 100];
         let read = pair.bench.peer.read(&mut bytes);
         assert!(matches!(read, Ok(7)) && bytes[0] == 21, "{read:?} {garbage:?}");
-        assert_eq!(pair.bench.client().wire.phase, Phase::Closed, "{garbage:?}");
+        assert_eq!(pair.bench.client().wire.phase, Phase::Lingering, "{garbage:?}");
+        assert_eq!(pair.bench.peer.read(&mut bytes).unwrap(), 0, "nothing follows");
     }
 }
 
