@@ -18,9 +18,11 @@ def request(path, method="GET", fields=(), host="127.0.0.1"):
 class Connection:
     """One connection that is kept."""
 
-    def __init__(self, port, timeout=10.0):
+    def __init__(self, port, timeout=10.0, context=None):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context:
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         self.rest = b""
 
     def more(self):
@@ -84,8 +86,8 @@ class Connection:
         self.socket.close()
 
 
-def get(port, path, **more):
-    connection = Connection(port)
+def get(port, path, context=None, **more):
+    connection = Connection(port, context=context)
     try:
         return connection.get(path, **more)
     finally:
@@ -107,11 +109,11 @@ def ask(port, path, count):
         connection.close()
 
 
-def idle_connections(port, path, count):
+def idle_connections(port, path, count, context=None):
     """So many connections that have served one request each and stay open."""
     wanted, kept = request(path), []
     for _ in range(count):
-        connection = Connection(port, timeout=20.0)
+        connection = Connection(port, timeout=20.0, context=context)
         connection.socket.sendall(wanted)
         connection.answer()
         kept.append(connection)

@@ -2,8 +2,10 @@
 import collections
 import json
 import pathlib
+import re
 import shutil
 import subprocess
+import sys
 
 from .processes import CLIENT_CORES, Process
 
@@ -24,15 +26,56 @@ class Wrk:
         self.process = Process(argv + [url], cores or CLIENT_CORES, log=log)
 
     def result(self):
-        try:
-            self.process.wait(self.seconds + 30)
-        except subprocess.TimeoutExpired:
-            self.process.stop()
-        text = self.log.read_text()
+        text = ended(self.process, self.log, self.seconds)
         for line in text.splitlines():
             if line.startswith("COUNTED "):
                 found = json.loads(line[len("COUNTED "):])
                 errors = {name: found[name] for name in ("connect", "read", "write", "timeout")}
                 return Counted(found["requests"], found["microseconds"] / 1e6, sum(errors.values()), found["status"],
                                found["p50"], found["p99"], found["max"], errors)
-        raise SystemExit("wrk failed:\n" + text)
+        raise SystemExit("{} failed:\n{}".format(self.process.argv[0], text))
+
+
+class Handshakes(Wrk):
+    """New TLS connections, each with its handshake; counted as wrk's requests are."""
+
+    def __init__(self, server, path, log, seconds, kind, processes=4):
+        argv = [sys.executable, str(HERE / "handshakes.py"), server.port, path, seconds, processes, kind]
+        self.log, self.seconds = log, seconds
+        log.write_text("")
+        self.process = Process([str(one) for one in argv], CLIENT_CORES, log=log)
+
+
+class H2load:
+    """One run of h2load: connections with so many streams at a time each. Of latencies it tells the mean and the longest."""
+
+    def __init__(self, url, log, seconds, connections=8, streams=32):
+        self.log, self.seconds = log, seconds
+        log.write_text("")
+        argv = [shutil.which("h2load"), "-t1", "-c{}".format(connections), "-m{}".format(streams), "-D{}".format(seconds), url]
+        self.process = Process(argv, CLIENT_CORES, log=log)
+
+    def result(self):
+        text = ended(self.process, self.log, self.seconds)
+        counts = re.search(r"requests: .* (\d+) succeeded, (\d+) failed", text)
+        took = re.search(r"time for request: +(\S+) +(\S+) +(\S+)", text)
+        if not counts or not took or "Application protocol: h2" not in text:
+            raise SystemExit("h2load failed:\n" + text)
+        failed = int(counts.group(2))
+        return Counted(int(counts.group(1)), self.seconds, failed, 0, microseconds(took.group(3)), microseconds(took.group(2)),
+                       microseconds(took.group(2)), {"connect": failed})
+
+
+def microseconds(text):
+    """`12us`, `3.4ms`, `1.2s`"""
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
+    return float(number) * {"us": 1, "ms": 1000, "s": 1000000}[unit]
+
+
+def ended(process, log, seconds):
+    """What a load has said at its end."""
+    try:
+        process.wait(seconds + 30)
+    except subprocess.TimeoutExpired:
+        process.stop()
+    return log.read_text()

@@ -30,13 +30,17 @@ class Row:
         return self.median("cpu")
 
 
-def once(server, path, seconds, connections=64, fields=(), script="report.lua", during=None, cores=None):
-    """One load on one server."""
+def once(server, path, seconds, connections=64, fields=(), script="report.lua", during=None, cores=None, loader=None):
+    """One load on one server: of wrk, or what `loader` makes."""
     before = server.cpu()
-    wrk = load.Wrk(server.url(path), server.place.run / "wrk.log", connections, seconds, fields, script, cores)
+    log = server.place.run / "load.log"
+    if loader:
+        running = loader(server, path, log, seconds)
+    else:
+        running = load.Wrk(server.url(path), log, connections, seconds, fields, script, cores)
     if during:
         during()
-    counted = wrk.result()
+    counted = running.result()
     used = server.cpu() - before
     if not counted.requests:
         raise SystemExit("{} answered nothing on {}:\n{}".format(server.label, path, server.said()))

@@ -54,10 +54,16 @@ def times_before(head, lines, place, values, title="× before"):
         line.insert(place, "–" if value != value or not before > 0 else "{:.2f}".format(value / before))
 
 
-def rated(title, text, rows, goals=()):
+def times_peer(text, rows, peer, wanted):
+    """The goal against one peer, when that was measured."""
+    own, other = by_name(rows, "hatchery"), by_name(rows, peer)
+    return [goal("{}: × {}".format(text, peer), own.cpu / other.cpu, wanted)] if own and other else []
+
+
+def rated(title, text, rows, goals=(), latencies=("p50", "p99")):
     """The table of one load: CPU per request, and its ratios to the floor, the best peer and the older binary."""
     floor, best = by_name(rows, "limit"), best_peer(rows)
-    head = ["server", "CPU µs/request", "× floor", "× best peer", "requests/s", "busy", "p50", "p99", "PSS", "spread", "failed"]
+    head = ["server", "CPU µs/request", "× floor", "× best peer", "requests/s", "busy", *latencies, "PSS", "spread", "failed"]
     lines = []
     for row in rows:
         own = row.server.name == "hatchery"

@@ -89,6 +89,8 @@ class Server:
     def __init__(self, place, name, label=None, port=None):
         self.place, self.name, self.label, self.port = place, name, label or name, port or free_port()
         self.processes, self.cores = [], None
+        # With a context its port is one of TLS; `plain` is a second one without.
+        self.context, self.plain = None, None
         self.run = place.run / re.sub(r"\W+", "-", "{}-{}".format(self.label, self.port))
         self.run.mkdir()
         # Sticky: nobody else can put a configuration in the place of ours, which Hatchery insists on.
@@ -136,7 +138,7 @@ class Server:
         problem = "no answer"
         while time.monotonic() < deadline and all(one.alive() for one in self.processes):
             try:
-                answer = client.get(self.port, path, **more)
+                answer = client.get(self.port, path, context=self.context, **more)
                 if wanted is None or answer.status == wanted:
                     return answer
                 problem = "status {}".format(answer.status)
@@ -151,7 +153,10 @@ class Server:
         return "\n".join(text.splitlines()[-20:])
 
     def url(self, path):
-        return "http://127.0.0.1:{}{}".format(self.port, path)
+        return "{}://127.0.0.1:{}{}".format("https" if self.context else "http", self.port, path)
+
+    def plain_url(self, path):
+        return "http://127.0.0.1:{}{}".format(self.plain, path)
 
     def cpu(self):
         return sum(one.cpu() for one in self.processes)

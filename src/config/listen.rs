@@ -130,7 +130,7 @@ impl Listen {
 impl Config {
     /// Peers who begin each connection to this address with a header of the PROXY protocol.
     pub(crate) fn proxies_at(&self, address: &Address) -> &[Network] {
-        let mut listens = self.sites.iter().flat_map(|site| site.addresses());
+        let listens = self.sites.iter().flat_map(|site| site.addresses());
         let listen = listens.map(|(_, listen, _)| listen).find(|listen| listen.address == *address);
         listen.and_then(|listen| listen.proxy_protocol.as_deref()).unwrap_or_default()
     }
