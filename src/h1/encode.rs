@@ -1,7 +1,7 @@
 //! Response heads onto the wire (RFC 9112 §4, §6).
 
 use crate::http::ResponseHead;
-use crate::http::serving::Common;
+use crate::http::serving::{Common, STRICT};
 
 /// How the body after a head is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub(crate) enum Connection {
 impl Common<'_> {
     /// Bytes that it takes.
     pub(super) fn len(&self) -> usize {
-        self.date.len() + self.id.map_or(0, |(name, value)| name.len() + value.len())
+        let strict = self.strict.map_or(0, |value| STRICT.len() + value.len());
+        self.date.len() + self.id.map_or(0, |(name, value)| name.len() + value.len()) + strict
     }
 
     /// Writes it.
@@ -36,6 +37,9 @@ impl Common<'_> {
         field(b"Date", self.date, out);
         if let Some((name, value)) = self.id {
             field(name.as_bytes(), value, out);
+        }
+        if let Some(value) = self.strict {
+            field(STRICT.as_bytes(), value.as_bytes(), out);
         }
     }
 }
@@ -45,12 +49,11 @@ pub(crate) fn head(
     head: &ResponseHead,
     framing: Framing,
     connection: Connection,
-    mut common: Common<'_>,
+    common: Common<'_>,
     out: &mut Vec<u8>,
 ) {
     status_line(head, out);
-    common.id = common.id.filter(|(name, _)| head.fields.get(name).is_none());
-    common.write(out);
+    common.beside(head).write(out);
     out.extend_from_slice(b"Server: hatchery\r\n");
     fields(head, out);
     match framing {
@@ -181,18 +184,28 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_the_request_is_said_once() {
+    fn the_id_of_the_request_and_hsts_are_said_once() {
         let id = Some(("X-Request-Id", &b"0123"[..]));
         let said = |response: &ResponseHead| {
             let mut out = Vec::new();
-            head(response, Framing::Unsaid, Connection::Unsaid, Common { date: b"now", id }, &mut out);
+            head(
+                response,
+                Framing::Unsaid,
+                Connection::Unsaid,
+                Common { date: b"now", id, strict: Some("max-age=7") },
+                &mut out,
+            );
             String::from_utf8(out).unwrap()
         };
         let start = "HTTP/1.1 204 No Content\r\nDate: now\r\n";
-        let ours = format!("{start}X-Request-Id: 0123\r\nServer: hatchery\r\n\r\n");
+        let strict = "Strict-Transport-Security: max-age=7\r\n";
+        let ours = format!("{start}X-Request-Id: 0123\r\n{strict}Server: hatchery\r\n\r\n");
         assert_eq!(said(&ResponseHead::new(204)), ours);
-        let theirs = format!("{start}Server: hatchery\r\nx-request-id: abc\r\n\r\n");
-        assert_eq!(said(&ResponseHead::new(204).with("x-request-id", "abc")), theirs);
+        let fields = "x-request-id: abc\r\nstrict-transport-security: max-age=0\r\n";
+        let theirs = format!("{start}Server: hatchery\r\n{fields}\r\n");
+        let own =
+            ResponseHead::new(204).with("x-request-id", "abc").with("strict-transport-security", "max-age=0");
+        assert_eq!(said(&own), theirs);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::fault::Refusal;
 use super::target::{Host, Target};
-use super::{BodyLength, RequestHead, Version};
+use super::{BodyLength, RequestHead, ResponseHead, Version};
 use std::time::Duration;
 
 /// Limits and time-outs of a connection (research, web-servers §6.1).
@@ -116,10 +116,26 @@ pub struct Common<'a> {
     pub(crate) date: &'a [u8],
     /// Name and value of the field with the id of the request. One of that name that the response has is sent instead.
     pub(crate) id: Option<(&'a str, &'a [u8])>,
+    /// Value of the field Strict-Transport-Security (RFC 6797 §7.1), of a site that says so and over TLS. One that the
+    /// response has is sent instead.
+    pub(crate) strict: Option<&'a str>,
+}
+
+/// Tells browsers to ask by HTTPS only.
+pub(crate) const STRICT: &str = "Strict-Transport-Security";
+
+impl Common<'_> {
+    /// Without what the response says itself.
+    #[must_use]
+    pub(crate) fn beside(mut self, head: &ResponseHead) -> Self {
+        self.id = self.id.filter(|(name, _)| head.fields.get(name).is_none());
+        self.strict = self.strict.filter(|_| head.fields.get(STRICT).is_none());
+        self
+    }
 }
 
 impl<'a> From<&'a str> for Common<'a> {
     fn from(date: &'a str) -> Self {
-        Self { date: date.as_bytes(), id: None }
+        Self { date: date.as_bytes(), id: None, strict: None }
     }
 }

@@ -4,6 +4,7 @@
 use super::client_quota::{ClientQuota, Counted};
 use super::handler::file::{Files, Lookup};
 use super::handler::pages::{Page, Pages};
+use super::https::Https;
 use super::id::{Ids, RequestId};
 use super::load::Meter;
 use super::outbox::Outbox;
@@ -78,6 +79,7 @@ pub(super) struct Context {
     /// Threads for what may wait.
     reader: Reader,
     pub(super) listeners: Vec<ListenerInfo>,
+    pub(super) https: Https,
     pub(super) board: WorkerBoard<'static>,
     pub(super) row: u16,
     pub(super) runtime_dir: PathBuf,
@@ -175,6 +177,7 @@ impl Context {
             pages: Pages::new(&config),
             reader: Reader::new().map_err(|error| format!("cannot create an event descriptor: {error}"))?,
             listeners: Vec::new(),
+            https: Https::default(),
             board,
             row: board.row(),
             runtime_dir,

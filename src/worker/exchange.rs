@@ -141,7 +141,9 @@ impl Exchange {
     /// A request whose head was understood.
     pub(super) fn begin(&mut self, request: h1::Request, drive: &mut Drive<'_>) {
         let body = request.body;
-        match self.route(request, drive.config, drive.cx) {
+        let routed = self.route(request, drive.config, drive.cx);
+        drive.reply.is_secure(self.site().filter(|_| self.peer.session.is_some()));
+        match routed {
             Ok(()) if self.turns_away(drive) => {}
             Ok(()) => self.admit(body, drive),
             Err(status) => self.answer_page(status, drive),

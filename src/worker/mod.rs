@@ -19,6 +19,7 @@ mod drain;
 mod drive;
 mod exchange;
 pub(crate) mod handler;
+mod https;
 mod id;
 mod load;
 mod outbox;
@@ -87,6 +88,7 @@ impl Worker {
         let limit = boot.config.workers.connections;
         let mut cx = Context::new(boot)?;
         cx.listeners = listeners.iter().map(context::ListenerInfo::of).collect();
+        cx.https = https::Https::of(&cx.config, &cx.listeners);
         cx.watch_own().map_err(|error| format!("cannot set up the event loop: {error}"))?;
         cx.tell(&ToMaster::Ready);
         code::release();

@@ -49,6 +49,8 @@ pub(super) struct Tally {
     given: u64,
     /// How many bytes leave over the connection before them, of HTTP/1.
     before: u64,
+    /// The site of a request that came over TLS.
+    secure: Option<usize>,
 }
 
 impl Tally {
@@ -98,6 +100,11 @@ impl<'a> Reply<'a> {
         self.tally.status.is_some()
     }
 
+    /// The request came over TLS and is for this site.
+    pub(super) fn is_secure(&mut self, site: Option<usize>) {
+        self.tally.secure = site;
+    }
+
     /// Bounds the body of the request, before any of it is taken.
     ///
     /// # Errors
@@ -143,7 +150,7 @@ impl<'a> Reply<'a> {
 
     /// The head. `body` says what follows; it is left out where the method or the status forbids it.
     pub(super) fn head(&mut self, head: &ResponseHead, body: BodyLength, cx: &Context) {
-        let common = common(&self.id, cx);
+        let common = common(&self.id, self.tally, cx);
         let follows = match &mut self.door {
             Door::H1 { conn, .. } => conn.respond(head, body, common, cx.now),
             Door::H2 { conn, stream } => conn.respond(*stream, head, body, common, cx.now),
@@ -157,7 +164,7 @@ impl<'a> Reply<'a> {
             Door::H1 { conn, written } => written.saturating_add(conn.waiting().len()).saturating_sub(given),
             Door::H2 { .. } => 0,
         };
-        *self.tally = Tally { status: Some(status), announced, given, before };
+        *self.tally = Tally { status: Some(status), announced, given, before, ..*self.tally };
     }
 
     /// The next piece of the body.
@@ -180,7 +187,7 @@ impl<'a> Reply<'a> {
     /// A whole response, its head encoded before; `body` has the length that the head announces, or is not there.
     pub(super) fn prepared(&mut self, head: &Prepared, body: Option<Segment>, cx: &Context) {
         let given = body.as_ref().map_or(0, Segment::len);
-        let common = common(&self.id, cx);
+        let common = common(&self.id, self.tally, cx);
         let follows = match &mut self.door {
             Door::H1 { conn, .. } => conn.respond_prepared(head, body, common, cx.now),
             Door::H2 { conn, stream } => conn.respond_prepared(*stream, head, body, common, cx.now),
@@ -226,9 +233,10 @@ impl<'a> Reply<'a> {
 }
 
 /// What every response says, of that request.
-fn common<'a>(id: &'a [u8; RequestId::DIGITS], cx: &'a Context) -> Common<'a> {
+fn common<'a>(id: &'a [u8; RequestId::DIGITS], tally: &Tally, cx: &'a Context) -> Common<'a> {
     let name = cx.config.log.request_id.as_ref();
-    Common { date: cx.date.as_ref(), id: name.map(|name| (name.as_str(), &id[..])) }
+    let strict = tally.secure.and_then(|site| cx.https.strict(site));
+    Common { date: cx.date.as_ref(), id: name.map(|name| (name.as_str(), &id[..])), strict }
 }
 
 #[cfg(test)]
@@ -253,7 +261,7 @@ mod tests {
             // HEAD, 204, 304.
             (None, 50, 100, 900, 0, false),
         ] {
-            let tally = Tally { status: Some(Status(200)), announced, given, before };
+            let tally = Tally { status: Some(Status(200)), announced, given, before, secure: Option::None };
             let label = format!("{announced:?} {given} {before} {written}");
             assert_eq!((tally.sent(written), tally.mismatch().is_some()), (sent, mismatch), "{label}");
         }

@@ -199,7 +199,7 @@ fn a_prepared_answer_leaves_with_its_head() {
     let prepared = Prepared::new(&head, 3);
     for (id, method, sent) in [(1, "GET", 3), (3, "HEAD", 0)] {
         peer.open(id, method, &[], true);
-        let common = Common { date: DATE.as_bytes(), id: Some(("X-Request-ID", b"0a")) };
+        let common = Common { date: DATE.as_bytes(), id: Some(("X-Request-ID", b"0a")), strict: None };
         let body = Some(Segment::from(b"abc".to_vec()));
         assert_eq!(peer.conn.respond_prepared(id, &prepared, body, common, peer.now), sent > 0);
         assert!(peer.conn.waiting().len() > 10, "queued already");

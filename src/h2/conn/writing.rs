@@ -7,7 +7,7 @@ use crate::h1::encode::{decimal, is_ours};
 use crate::h2::StreamId;
 use crate::h2::frame::{self, Code, PAYLOAD_MAX};
 use crate::h2::hpack::Block;
-use crate::http::serving::Common;
+use crate::http::serving::{Common, STRICT};
 use crate::http::{BodyLength, ResponseHead, Status};
 use crate::timer::Time;
 
@@ -49,8 +49,7 @@ impl Conn {
         now: Time,
     ) -> bool {
         let Some(follows) = self.open_response(stream, head.status, body, now) else { return false };
-        let mut common = common.into();
-        common.id = common.id.filter(|(name, _)| head.fields.get(name).is_none());
+        let common = common.into().beside(head);
         let length = match body {
             _ if head.status.forbids_body() => None,
             BodyLength::None => Some(0),
@@ -389,6 +388,9 @@ fn say_common(common: &Common<'_>, block: &mut Block<'_>) {
     block.field(b"date", common.date);
     if let Some((name, value)) = common.id {
         block.field(name.as_bytes(), value);
+    }
+    if let Some(value) = common.strict {
+        block.field(STRICT.as_bytes(), value.as_bytes());
     }
 }
 

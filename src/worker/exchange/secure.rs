@@ -1,13 +1,16 @@
 //! The part of an exchange that has to do with TLS: what came in the clear although its port speaks HTTPS, what came over
 //! a connection that another site has judged, and what others are told.
 
-use super::{Exchange, Request};
+use super::{Exchange, Request, written};
 use crate::config::Config;
 use crate::http::fault::{Fault, Refusal};
 use crate::http::secure::Told;
-use crate::http::{ResponseHead, Scheme};
+use crate::http::target::Form;
+use crate::http::{Method, ResponseHead, Scheme};
 use crate::worker::context::Context;
 use crate::worker::drive::Drive;
+use crate::worker::handler::fixed;
+use crate::worker::https::port_in_url;
 
 /// A request in the clear where TLS is spoken.
 const IN_THE_CLEAR: Refusal = Refusal { status: 400, why: "plain HTTP on a port that speaks HTTPS" };
@@ -25,29 +28,41 @@ impl Exchange {
         match &self.peer.session {
             None if speaks_tls => {
                 let port = listener.and_then(|listener| listener.local).map(|local| local.port());
-                self.point_to_https(port.unwrap_or_default(), drive);
+                self.point_to_https(port, drive);
                 true
             }
             Some(session) if site != Some(session.site) && asks_clients(drive.config, site) => {
                 self.refuse(MISDIRECTED, drive);
                 true
             }
-            _ => false,
+            None => self.is_sent_to_https(drive),
+            Some(_) => false,
         }
     }
 
+    /// Sends what came by HTTP to the same place of a site that wants that; whether it did. A method other than GET and
+    /// HEAD, and the body, go along only with 308 (RFC 9110 §15.4.9).
+    fn is_sent_to_https(&mut self, drive: &mut Drive<'_>) -> bool {
+        let Some(request) = &self.request else { return false };
+        // A trusted proxy in front says how the client came.
+        let has_path = matches!(request.target.form(), Form::Origin | Form::Absolute);
+        let is_plain = request.origin.scheme == Scheme::Http && has_path;
+        let Some(port) = request.site.filter(|_| is_plain).and_then(|site| drive.cx.https.port(site)) else {
+            return false;
+        };
+        let status = if matches!(request.head.method(), Method::Get | Method::Head) { 301 } else { 308 };
+        let (mut head, body) = fixed::error_page(status);
+        head.fields.add("Location", request.https_url(Some(port)));
+        self.answer(&head, body, drive);
+        true
+    }
+
     /// Tells where the same is to be had by HTTPS, and ends the connection.
-    fn point_to_https(&mut self, port: u16, drive: &mut Drive<'_>) {
+    fn point_to_https(&mut self, port: Option<u16>, drive: &mut Drive<'_>) {
         self.note(Fault::Request(IN_THE_CLEAR), "", drive.cx);
         let Some(request) = &self.request else { return };
-        let host = String::from_utf8_lossy(&request.host.name);
-        let port = match port {
-            0 | 443 => String::new(),
-            port => format!(":{port}"),
-        };
-        let raw = super::written::origin_form(&request.target, request.head.target());
-        let path = String::from_utf8_lossy(raw).into_owned();
-        let text = format!("This port speaks HTTPS. Ask for https://{host}{port}{path}\n");
+        let url = String::from_utf8_lossy(&request.https_url(port)).into_owned();
+        let text = format!("This port speaks HTTPS. Ask for {url}\n");
         let head = ResponseHead::new(IN_THE_CLEAR.status)
             .with("Content-Type", "text/plain; charset=utf-8")
             .with("X-Content-Type-Options", "nosniff");
@@ -62,6 +77,15 @@ impl Exchange {
             asks_client: asks_clients(config, request.site),
             is_asked: cx.asks_clients,
         }
+    }
+}
+
+impl Request {
+    /// The URL of the same at that port of HTTPS; of a Unix socket none is known.
+    fn https_url(&self, port: Option<u16>) -> Vec<u8> {
+        let port = port.map_or_else(String::new, port_in_url);
+        let path = written::origin_form(&self.target, self.head.target());
+        [b"https://", &*self.host.name, port.as_bytes(), path].concat()
     }
 }
 
