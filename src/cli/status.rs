@@ -2,10 +2,11 @@
 
 use super::locate::{self, Found, Master};
 use super::{Failure, names, print, print_json, put, stacks};
+use crate::config::certificate_files::{SOON, days};
 use crate::config::suggestion;
 use crate::control::command::{
-    ChildStatus, JobStatus, LogStatus, PoolStatus, Request, Response, Running, SandboxStatus, Status,
-    TemplateStatus, Unkillable, UpstreamStatus,
+    CertificateStatus, ChildStatus, JobStatus, LogStatus, PoolStatus, Request, Response, Running,
+    SandboxStatus, Status, TemplateStatus, Unkillable, UpstreamStatus,
 };
 use crate::control::text;
 use crate::master::control;
@@ -71,6 +72,7 @@ fn only(status: &mut Status, name: &str) -> Result<(), Failure> {
     status.pools.retain(|pool| unit_name(pool) == name);
     status.cron.retain(|job| job.name == name);
     status.upstreams.retain(|upstream| upstream.name == name);
+    status.certificates.clear();
     Ok(())
 }
 
@@ -154,6 +156,15 @@ impl Health {
         // Skipped, or told to end.
         let harmless = ["ok", "skipped: ", "ended: "].iter().any(|start| last.starts_with(start));
         if harmless { Self::Good } else { Self::Failed }
+    }
+
+    fn of_certificate(certificate: &CertificateStatus) -> Self {
+        match certificate.expires_in_seconds {
+            ..0 => Self::Failed,
+            _ if certificate.fault.is_some() => Self::Failed,
+            left if left < SOON => Self::Ailing,
+            _ => Self::Good,
+        }
     }
 
     /// SGR of ECMA-48: red and yellow.
@@ -245,6 +256,10 @@ fn units(status: &Status, look: Look) -> String {
     for UpstreamStatus { name, servers } in &status.upstreams {
         page.line(&format!("  {name}  {}", servers.join(", ")));
     }
+    page.section("certificates", !status.certificates.is_empty());
+    for certificate in &status.certificates {
+        page.line_of(Health::of_certificate(certificate), &text::line(&certificate_line(certificate)));
+    }
     page.text
 }
 
@@ -267,6 +282,22 @@ fn show_pools(pools: &[PoolStatus], page: &mut Page) {
             show_processes(pool, page);
         }
     }
+}
+
+/// `  shop.example  expires in 61d  from R11 (Let's Encrypt), by file  for shop.example, www.shop.example`
+fn certificate_line(certificate: &CertificateStatus) -> String {
+    let CertificateStatus { site, names, issuer, expires_in_seconds: left, from, fault, .. } = certificate;
+    let end = if *left < 0 {
+        format!("expired {} ago", days(-left))
+    } else {
+        format!("expires in {}", days(*left))
+    };
+    let origin = match from.as_str() {
+        "self-signed" => "self-signed".to_owned(),
+        _ => format!("from {issuer}, by {from}"),
+    };
+    let fault = fault.as_ref().map_or_else(String::new, |fault| format!("  not taken: {fault}"));
+    format!("  {site}  {end}  {origin}  for {}{fault}", names.join(", "))
 }
 
 /// A pool in one line, after its name.

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 const MOST: u64 = 1 << 20;
 
 /// Sooner than this an end is worth a warning.
-const SOON: i64 = 14 * DAY;
+pub(crate) const SOON: i64 = 14 * DAY;
 
 pub(crate) const DAY: i64 = 86_400;
 
@@ -75,8 +75,7 @@ pub(crate) fn paths(config: &Config) -> Vec<PathBuf> {
         for (_, Files { cert, key, ocsp }) in of_site(index, site) {
             paths.extend([cert, key].into_iter().chain(ocsp).cloned());
         }
-        let clients = site.tls.as_ref().and_then(|tls| tls.clients.as_ref());
-        paths.extend(clients.map(|clients| clients.ca.clone()));
+        paths.extend(site.clients().map(|clients| clients.ca.clone()));
     }
     paths.sort();
     paths.dedup();
@@ -170,6 +169,38 @@ pub(crate) fn uncovered(origin: &str, index: usize, site: &Site, found: &[Certif
         }
     }
     doubts
+}
+
+/// What is wrong with the files, and what is doubtful about them: for `hatchery check`.
+pub(crate) fn judge(config: &Config, now: Wall) -> (Vec<Problem>, Vec<Problem>) {
+    let (mut problems, mut doubts) = (Vec::new(), Vec::new());
+    for (index, site) in config.sites.iter().enumerate() {
+        let mut own = Vec::new();
+        for (key, files) in of_site(index, site) {
+            let found = match read(&config.origin, &key, files, index) {
+                Ok(found) => found,
+                Err(problem) => {
+                    problems.push(problem);
+                    continue;
+                }
+            };
+            doubts.extend(found.doubts);
+            let facts = found.value.chain.first().and_then(|der| Facts::of(der));
+            let end = facts.and_then(|facts| Some((facts.not_after, expiry(facts.not_after, now)?)));
+            if let Some((not_after, what)) = end {
+                let key = format!("{key}.cert");
+                let problem =
+                    Named { origin: &config.origin, key: &key, path: &files.cert }.wrong(what, "renew it");
+                if not_after < now.seconds { &mut problems } else { &mut doubts }.push(problem);
+            }
+            own.push(found.value);
+        }
+        doubts.extend(uncovered(&config.origin, index, site, &own));
+        if let Some(clients) = site.clients() {
+            problems.extend(read_clients(&config.origin, clients, index).err());
+        }
+    }
+    (problems, doubts)
 }
 
 /// The bytes of a file, and its mode.

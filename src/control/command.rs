@@ -206,6 +206,29 @@ pub struct Status {
     /// Upstreams by name, as configured.
     #[serde(default)]
     pub upstreams: Vec<UpstreamStatus>,
+    /// Certificates, in the order of the sites.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate of a site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The site, by its first name.
+    pub site: String,
+    /// What it is for.
+    pub names: Vec<String>,
+    /// Who has signed it.
+    pub issuer: String,
+    /// Its end, in seconds since 1970-01-01T00:00:00Z.
+    pub not_after: i64,
+    /// Seconds until then; negative after it.
+    pub expires_in_seconds: i64,
+    /// How it was got: `file`, `self-signed` or `acme`.
+    pub from: String,
+    /// Why what the file says by now is not taken.
+    #[serde(default)]
+    pub fault: Option<String>,
 }
 
 /// A log that cannot be written.

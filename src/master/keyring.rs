@@ -15,6 +15,7 @@ use crate::config::certificate::Facts;
 use crate::config::certificate_files::{self, DAY};
 use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials, TicketKey};
 use crate::config::{Certificates, Config};
+use crate::control::command::CertificateStatus;
 use crate::sys::poll::Set;
 use crate::sys::secret::Secret;
 use crate::sys::{clock, fd, process};
@@ -167,7 +168,6 @@ impl Keyring {
         if !is_there {
             self.own.tickets.clear();
             (self.rotation, self.look) = (None, None);
-            self.faults.clear();
         } else if self.rotation.is_none() {
             self.rotate(now);
             self.look = Some(now.after(LOOK));
@@ -205,9 +205,14 @@ impl Keyring {
         self.files.go_on(now);
     }
 
-    /// Why a file of this key is not taken.
-    pub(super) fn fault(&self, key: &str) -> Option<&str> {
-        self.faults.get(key).map(String::as_str)
+    /// All files were read for another generation, and taken.
+    pub(super) fn forget_faults(&mut self) {
+        self.faults.clear();
+    }
+
+    /// Why files of a site are not taken that stand behind keys with this end.
+    fn fault(&self, site: usize, end: &str) -> Option<String> {
+        self.faults.get(&format!("sites[{site}].tls.{end}")).cloned()
     }
 }
 
@@ -304,6 +309,36 @@ impl Master {
                 }
             }
         }
+    }
+
+    /// What `status` shows of the certificates in use.
+    pub(super) fn certificates(&self) -> Vec<CertificateStatus> {
+        let now = clock::wall();
+        let Generation { config, credentials, .. } = &self.current;
+        let mut shown = Vec::new();
+        for (index, site) in config.sites.iter().enumerate() {
+            let Some(tls) = &site.tls else { continue };
+            let own = credentials.certificates.iter().filter(|known| known.site == index);
+            for (number, certificate) in own.enumerate() {
+                let facts = certificate.chain.first().and_then(|der| Facts::of(der)).unwrap_or_default();
+                let (from, end) = match &tls.certificates {
+                    Certificates::Files(_) => ("file", format!("certificates[{number}]")),
+                    Certificates::Acme(_) if !self_signed::is_one(certificate) => ("acme", String::new()),
+                    Certificates::Acme(_) | Certificates::SelfSigned => ("self-signed", String::new()),
+                };
+                let of_clients = || self.keyring.fault(index, "clients.ca").filter(|_| number == 0);
+                shown.push(CertificateStatus {
+                    site: site.label.clone(),
+                    names: facts.names,
+                    issuer: facts.issuer,
+                    not_after: facts.not_after,
+                    expires_in_seconds: facts.not_after.saturating_sub(now.seconds),
+                    from: from.to_owned(),
+                    fault: self.keyring.fault(index, &end).or_else(of_clients),
+                });
+            }
+        }
+        shown
     }
 
     /// The log tells of certificates that end soon, or have ended.

@@ -310,13 +310,10 @@ impl Master {
         let mut numbers = PoolNumbers::default();
         let current = Generation::prepare(config, None, &inherited, &mut numbers)?;
         current.tell_missing_roots()?;
-        let keyring = Keyring::default();
         warn_about_root(&current);
         warn_about_sandbox(&current.config);
         inherited.warn_about_rest();
-        if let Err(error) = process::adopt_orphans() {
-            log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
-        }
+        adopt_orphans();
         let runtime = RuntimeDir::create()?;
         runtime.announce(&start.identity, control.path());
         let (shared, board_file) =
@@ -351,7 +348,7 @@ impl Master {
             roots_seen: None,
             roots_refused: None,
             touch: Touch::default(),
-            keyring,
+            keyring: Keyring::default(),
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             heirs: Heirs::default(),
             alarm,
@@ -388,6 +385,12 @@ fn show_title(text: &str) {
         log::debug!(target: "hatchery", "process titles stay as they are: {error}");
     }
     title::set(text);
+}
+
+fn adopt_orphans() {
+    if let Err(error) = process::adopt_orphans() {
+        log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
+    }
 }
 
 /// Before the first fork.

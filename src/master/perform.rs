@@ -348,6 +348,7 @@ impl Master {
         self.touch.follow("touch_reload", &self.current.config.touch_reload, now);
         self.generation = generation;
         self.keyring.follow(&self.current.config, now);
+        self.keyring.forget_faults();
         if credentials_changed {
             self.credentials_changed();
         }

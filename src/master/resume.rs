@@ -6,7 +6,7 @@ use super::memory::OutOfMemory;
 use super::order::{Order, REASON, Resume};
 use super::saved::{Header, Saved, State, Unread};
 use super::upgrade::Upgrade;
-use super::{Master, Start, find_code, logger, master_title, show_title, signals as caught};
+use super::{Master, Start, adopt_orphans, find_code, logger, master_title, show_title, signals as caught};
 use crate::dispatch::board::{WORDS, WORKERS};
 use crate::dispatch::{Board, Sweep};
 use crate::supervisor::Input;
@@ -115,9 +115,7 @@ impl Master {
         // A version before did not.
         master.runtime.announce(&master.start.identity, master.control.path());
         find_code();
-        if let Err(error) = process::adopt_orphans() {
-            log::debug!(target: "hatchery", "orphans of apps and jobs go to init: {error}");
-        }
+        adopt_orphans();
         let now = clock::now();
         let result = if from.back { Err(failure.unwrap_or_default()) } else { Ok(()) };
         if result.is_ok() {

@@ -111,6 +111,7 @@ fn sites_share_an_address_of_tls_and_may_listen_nowhere_else() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn each_mistake_has_its_message() {
     let names = |names: &str| site("Acme").replace("\"a.example\"", names);
     let with = |keys: &str| site(&format!("(certificates: SelfSigned, {keys})"));

@@ -99,6 +99,7 @@ fn one_that_has_expired_is_better_than_none() {
 
 /// What is told of files, each written in place of the good ones.
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn each_mistake_of_a_file_has_its_sentence() {
     let folder = Folder::new("mistakes");
     let config = folder.config(FILES);
