@@ -1,6 +1,6 @@
 //! The layer table of the architecture, enforced on `src/`: which folder may name which, what cores may not touch, where
 //! `unsafe` and `Instant` may stand. Each offence is named by file and line. Code under `#[cfg(test)]` and files named
-//! `tests.rs` are free.
+//! `tests.rs`, or in a directory `tests`, are free.
 //!
 //! Every path is judged as it is written, also in what is handed to a macro, and as all that it stands for by the `use`s of
 //! its module and the re-exports of others. What a macro of another crate expands to, and a lone name, is not seen; how a
@@ -368,7 +368,7 @@ struct Source {
 impl Source {
     fn read(name: &str, text: &str) -> Self {
         let module = module_of(name);
-        let text = if name.ends_with("tests.rs") { "" } else { text };
+        let text = if name.ends_with("tests.rs") || name.contains("/tests/") { "" } else { text };
         let code = without_tests(text.parse().unwrap_or_else(|error| panic!("src/{name}: {error}")));
         let file = syn::parse2(code.clone()).unwrap_or_else(|error| panic!("src/{name}: {error}"));
         let mut walk = Walk { module: module.clone(), names: Vec::new() };

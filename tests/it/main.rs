@@ -8,6 +8,7 @@ mod abuse;
 mod access_logs;
 mod before;
 mod by_hand;
+mod certificates;
 mod changing_files;
 mod chaos;
 mod cheap;
