@@ -171,7 +171,8 @@ fn a_request_and_its_answer() {
     assert_eq!((request.head.method_bytes(), request.head.target()), (&b"GET"[..], &b"/a?b"[..]));
     assert_eq!(request.head.get("Host"), Some(&b"shop.example"[..]));
     assert!(peer.conn.poll().is_none());
-    let head = ResponseHead::new(200).with("Content-Type", "text/plain").with("Connection", "close");
+    let head = ResponseHead::new(200).with("Content-Type", "text/plain ").with("Connection", "close");
+    let head = head.with("Upgrade", "h2c");
     assert!(peer.conn.respond(1, &head, BodyLength::Known(5), DATE, peer.now));
     peer.conn.send(1, Segment::from(b"hello, world".to_vec()));
     peer.conn.finish(1, peer.now);

@@ -394,6 +394,12 @@ fn say_common(common: &Common<'_>, block: &mut Block<'_>) {
     }
 }
 
+/// The fields of an app or upstream. What HTTP/1 bears, white space around a value and word of another protocol, makes a
+/// response of HTTP/2 malformed (RFC 9113 §8.2).
 fn fields(head: &ResponseHead, block: &mut Block<'_>) {
-    head.fields.iter().filter(|(name, _)| !is_ours(name)).for_each(|(name, value)| block.field(name, value));
+    for (name, value) in head.fields.iter() {
+        if !is_ours(name) && !name.eq_ignore_ascii_case(b"upgrade") {
+            block.field(name, value.trim_ascii());
+        }
+    }
 }
