@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | `No` | served | `drain`: GOAWAY of the highest number, and a PING |
 //! | `Asked` | served | the PING is answered, or a second has passed: GOAWAY of the last request |
-//! | `Told` | not looked at | no stream is open: closes |
+//! | `Told` | refused | no stream is open: closes |
 //!
 //! What the client's frames do is in `reading`, what the owner's answers do in `writing`, what time does in `timers`.
 
@@ -462,10 +462,7 @@ impl Conn {
         if stream.concluded {
             return self.end_request(id);
         }
-        stream.ended = true;
-        if std::mem::replace(&mut stream.gone, true) {
-            return;
-        }
+        (stream.ended, stream.gone) = (true, true);
         self.queued -= stream.queue.memory() as u64;
         stream.queue.clear();
         self.turns.remove(id);

@@ -131,9 +131,7 @@ impl Conn {
             self.decoder.decode(block, 0, |_, _| {}).map_err(unreadable)?;
             self.spend(Work::Refused)?;
             (self.last, self.reset_up_to) = (id, id);
-            if self.leave != Leave::Told {
-                self.say(|out| frame::write_reset(id, Code::RefusedStream, out));
-            }
+            self.say(|out| frame::write_reset(id, Code::RefusedStream, out));
             return Ok(());
         }
         self.last = id;
@@ -364,7 +362,6 @@ impl Conn {
         }
         let Some(stream) = self.streams.get_mut(id) else { return };
         if !stream.ended
-            && !stream.held
             && matches!(stream.reading, Reading::Body { .. })
             && let Some(increment) = stream.inflow.give_back(stream.body.len())
         {

@@ -268,6 +268,23 @@ fn the_initial_window_changes_those_that_are_open_also_below_zero() {
 }
 
 #[test]
+fn a_window_grows_by_something_and_not_beyond_its_end() {
+    for (stream, increment, expected) in [
+        (1, 0, (3, 0, 1, Code::Protocol as u32)),
+        (1, ANY, (3, 0, 1, Code::FlowControl as u32)),
+        (0, 0, (7, 0, 0, Code::Protocol as u32)),
+        (0, ANY, (7, 0, 0, Code::FlowControl as u32)),
+        (3, 1, (7, 0, 0, Code::Protocol as u32)),
+    ] {
+        let mut peer = Peer::new();
+        peer.open(1, "GET", &[], true);
+        peer.say(|out| frame::write_window_update(stream, increment, out));
+        assert_eq!(short(&peer.frames()), [expected], "{stream} {increment}");
+        assert!(matches!(peer.poll(), (1, Event::Gone)));
+    }
+}
+
+#[test]
 fn bodies_that_nobody_polls_close_the_window() {
     let mut peer = Peer::new();
     peer.open(1, "POST", &[], false);
@@ -716,6 +733,7 @@ fn leaving_loses_nothing() {
     peer.request(5, "GET", &[], true);
     peer.data(5, b"body", true);
     assert!(peer.conn.poll().is_none() && peer.conn.end() == End::Open);
+    assert_eq!(short(&peer.frames()), [(3, 0, 5, Code::RefusedStream as u32)]);
     for id in [1, 3] {
         peer.respond(id, BodyLength::None);
         peer.conn.finish(id, peer.now);
