@@ -41,6 +41,8 @@
 //! | owner | the address of an exchange: its client, and its number on that connection |
 //! | reply | the door through which the response of an exchange leaves |
 //! | drive | one call of a connection or an exchange: it does what can be done now |
+//! | credentials | what TLS needs at one moment: certificates with their keys, who signs those of clients, keys of tickets, open challenges |
+//! | keyring | what holds them: of the master, which reads, makes and hands them over; of a worker, which answers by them |
 //! | transport | the stream of a client, as its connection sees it |
 //! | walk | of a section of the configuration: it names each key with its value, for what reads, writes or lists them |
 //! | task | a program that the master starts, and how: what a daemon and a cron job have in common |

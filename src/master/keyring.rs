@@ -14,7 +14,7 @@ use super::{Master, Token};
 use crate::config::certificate::Facts;
 use crate::config::certificate_files::{self, DAY};
 use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials, TicketKey};
-use crate::config::{Certificates, Config};
+use crate::config::{Certificates, Config, Site};
 use crate::control::command::CertificateStatus;
 use crate::sys::poll::Set;
 use crate::sys::secret::Secret;
@@ -101,9 +101,8 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
         read.doubts.extend(uncovered.iter().map(ToString::to_string));
         if !matches!(tls.certificates, Certificates::Files(_)) {
             let all = before.map_or(&[][..], |(_, known)| &known.certificates);
-            let issued = earlier.first().filter(|known| !self_signed::is_one(known));
-            own.push(match issued {
-                Some(issued) => (*issued).clone(),
+            own.push(match before.and_then(|(config, known)| issued(config, known, site)) {
+                Some(issued) => Certificate { site: index, ..issued.clone() },
                 None => self_signed::of(index, site, all, now)?,
             });
         }
@@ -121,6 +120,15 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
         }
     }
     Ok(read)
+}
+
+/// What an authority has given to a site of these names, whatever else has changed of it.
+fn issued<'a>(config: &Config, known: &'a Credentials, site: &Site) -> Option<&'a Certificate> {
+    let is_acme =
+        |site: &Site| site.tls.as_ref().is_some_and(|tls| matches!(tls.certificates, Certificates::Acme(_)));
+    let is_it = |other: &Site| is_acme(other) && is_acme(site) && other.names == site.names;
+    let mut own = known.certificates.iter().filter(|known| config.sites.get(known.site).is_some_and(is_it));
+    own.find(|known| !self_signed::is_one(known))
 }
 
 /// Why a certificate that was made anew is no better than the one that is there.

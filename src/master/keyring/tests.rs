@@ -231,6 +231,11 @@ fn one_that_was_made_here_or_issued_stays_and_takes_the_place_of_the_other() {
     let issued = Certificate { chain: vec![vec![1]], ..first.certificates[0].clone() };
     let second = Credentials { certificates: vec![issued], ..Credentials::default() };
     assert_eq!(read(&config, Some((&config, &second)), NOW).unwrap().credentials, second);
+    // The site may change, but for its names and where its certificate comes from.
+    let listens = folder.config("(listen: [\":8443\"], certificates: Acme)");
+    assert_eq!(read(&listens, Some((&config, &second)), NOW).unwrap().credentials, second);
+    let own = folder.config("SelfSigned");
+    assert_ne!(read(&own, Some((&config, &second)), NOW).unwrap().credentials, second);
 }
 
 #[test]
