@@ -15,6 +15,9 @@ impl Time {
     /// The origin of the clock; also "never" in shared memory.
     pub const ZERO: Self = Self(0);
 
+    /// The end of time.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// This point plus `delay`; saturates at the end of time.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {

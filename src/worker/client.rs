@@ -43,8 +43,8 @@ const CLOSED: &str =
 pub(super) struct Client {
     wire: Wire,
     http: Http,
-    /// When a timer wakes this connection; its real deadline is never earlier.
-    armed: Option<Time>,
+    /// When a timer wakes this connection, or the end of time; its real deadline is never earlier.
+    armed: Time,
 }
 
 /// What a client speaks.
@@ -148,7 +148,7 @@ impl Client {
         let key = clients.insert_with(|_| Self {
             wire: Wire { transport, peer, counted, phase: Phase::Open, fresh, proxied },
             http: Http::H1(http),
-            armed: None,
+            armed: Time::NEVER,
         });
         let Some(client) = clients.get_mut(key) else { return Ok(()) };
         if let Err(error) = client.wire.transport.watch(&cx.poll, Source::Client(key)) {
@@ -189,7 +189,9 @@ impl Client {
 
     /// A timer has fired: the one that was armed last, or an older one that was to come later and has no meaning any more.
     pub(super) fn disarm(&mut self, now: Time) {
-        self.armed = self.armed.filter(|armed| *armed > now);
+        if self.armed <= now {
+            self.armed = Time::NEVER;
+        }
     }
 
     /// The worker leaves: no further request after the running one, or after the next if none runs; with `hurry` an
@@ -229,9 +231,9 @@ impl Client {
     pub(super) fn rearm(&mut self, key: Key, cx: &mut Context) {
         debug_assert!(self.deadline().is_some(), "a connection without a deadline lives for ever");
         if let Some(deadline) = self.deadline()
-            && self.armed.is_none_or(|armed| deadline < armed)
+            && deadline < self.armed
         {
-            self.armed = Some(deadline);
+            self.armed = deadline;
             cx.timers.insert(deadline, Timer::Client(key));
         }
     }

@@ -49,7 +49,7 @@ pub(super) struct Peer {
     /// What its handshake has settled; `None` where none was made.
     pub(super) session: Option<Rc<Session>>,
     /// Where it connected to, if more is known of that than where the listener is bound.
-    pub(super) local: Option<SocketAddr>,
+    pub(super) local: Option<Rc<SocketAddr>>,
 }
 
 /// What the server as a whole answers (RFC 9110 §10.2.1).
@@ -261,7 +261,7 @@ impl Exchange {
         let Some(request) = &self.request else { return };
         let id = self.id_text();
         let described = self.describe(request, "", &id, drive.config, drive.cx);
-        match proxy::ProxyRun::start(upstream, &described, body, self.peer.local, drive) {
+        match proxy::ProxyRun::start(upstream, &described, body, self.peer.local.as_deref().copied(), drive) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
                 self.fail(fault, drive);
@@ -280,8 +280,13 @@ impl Exchange {
     ) -> gateway::Request<'a> {
         let raw = request.head.target();
         let listener = cx.listeners.get(usize::from(self.peer.listener));
-        let local =
-            self.peer.local.or(listener.and_then(|listener| listener.local)).map(|local| local.port());
+        let local = self
+            .peer
+            .local
+            .as_deref()
+            .copied()
+            .or(listener.and_then(|listener| listener.local))
+            .map(|local| local.port());
         let local_port = local.unwrap_or_else(|| request.origin.scheme.default_port());
         gateway::Request {
             head: &request.head,

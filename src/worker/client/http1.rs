@@ -27,7 +27,8 @@ pub(super) struct Http1 {
     stream: Option<Box<Stream>>,
     /// Its number.
     pub(super) streams: u32,
-    trailing: Trailing,
+    /// Made when the first one waits: most clients do not pipeline.
+    trailing: Option<Box<Trailing>>,
     /// The exchange has no room for more of the request body.
     paused: bool,
     /// What waited for others when the client closed its side was asked whether it goes on.
@@ -40,7 +41,7 @@ impl Http1 {
             conn: h1::Conn::new(Rc::clone(&cx.settings), cx.now),
             stream: None,
             streams: 0,
-            trailing: Trailing::default(),
+            trailing: None,
             paused: false,
             asked: false,
         }
@@ -56,7 +57,7 @@ impl Http1 {
                 self.conn.resume(cx.now);
             }
             self.paused = full;
-            if full || (self.trailing.is_full() && self.is_over()) {
+            if full || (self.trailing.as_ref().is_some_and(|trailing| trailing.is_full()) && self.is_over()) {
                 break;
             }
             let Some(event) = self.conn.poll() else { break };
@@ -97,7 +98,7 @@ impl Http1 {
     fn open_stream(&mut self, connection: Connection<'_>, cx: &mut Context) {
         if let Some(stream) = self.stream.take() {
             let end = connection.written.saturating_add(self.conn.waiting().len());
-            self.trailing.push(stream, end, cx);
+            self.trailing.get_or_insert_default().push(stream, end, cx);
         }
         self.streams = self.streams.wrapping_add(1);
         let exchange = Exchange::new(connection.peer.clone(), cx);
@@ -141,7 +142,8 @@ impl Http1 {
 impl Protocol for Http1 {
     fn turn(&mut self, cx: &mut Context) {
         if let Some(why) = self.conn.turn(cx.now)
-            && let Some(stream) = self.trailing.first().or(self.stream.as_deref_mut())
+            && let Some(stream) =
+                self.trailing.as_mut().and_then(|trailing| trailing.first()).or(self.stream.as_deref_mut())
         {
             stream.exchange.note(Fault::Abandoned(why), "", cx);
         }
@@ -181,14 +183,18 @@ impl Protocol for Http1 {
 
     /// A response whose last byte was written is over: log it, once.
     fn log_done(&mut self, written: u64, cx: &mut Context) {
-        self.trailing.written(written, cx);
+        if let Some(trailing) = &mut self.trailing {
+            trailing.written(written, cx);
+        }
         if self.stream.is_some() && self.is_over() && self.conn.waiting().is_empty() {
             self.log_all(written, cx);
         }
     }
 
     fn log_all(&mut self, written: u64, cx: &mut Context) {
-        self.trailing.finish(written, cx);
+        if let Some(mut trailing) = self.trailing.take() {
+            trailing.finish(written, cx);
+        }
         if let Some(stream) = self.stream.take() {
             stream.log(written, cx);
         }

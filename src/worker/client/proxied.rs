@@ -13,6 +13,7 @@ use crate::worker::exchange::Peer;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::Rc;
 
 const LATE: &str = "did not come in time; raise limits.header_timeout";
 
@@ -23,9 +24,9 @@ pub(super) fn is_expected(address: Option<SocketAddr>, listener: u16, cx: &Conte
 }
 
 /// Where a client connected to, if an upstream is told of it.
-pub(super) fn local(fd: &OwnedFd, cx: &Context) -> Option<SocketAddr> {
+pub(super) fn local(fd: &OwnedFd, cx: &Context) -> Option<Rc<SocketAddr>> {
     let is_told = cx.config.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some());
-    if is_told { socket::local(fd.as_fd()) } else { None }
+    if is_told { socket::local(fd.as_fd()).map(Rc::new) } else { None }
 }
 
 impl Client {
@@ -66,7 +67,7 @@ impl Client {
     fn introduce(&mut self, addresses: Option<Addresses>, cx: &mut Context) -> io::Result<()> {
         let Some(Addresses { source, destination }) = addresses else { return Ok(()) };
         let peer = &mut self.wire.peer;
-        (peer.address, peer.local) = (Some(source), Some(destination));
+        (peer.address, peer.local) = (Some(source), Some(Rc::new(destination)));
         let Some(counted) = cx.enter(peer.address, peer.listener) else {
             cx.note(log::Level::Info, CLOSED, format_args!("{CLOSED}"));
             return Err(io::ErrorKind::QuotaExceeded.into());

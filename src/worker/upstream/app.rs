@@ -108,7 +108,7 @@ impl Apps {
 fn failed_until(state: PoolState) -> Option<Time> {
     match state {
         PoolState::Failed { retry } => Some(retry),
-        PoolState::Stopped => Some(Time(u64::MAX)),
+        PoolState::Stopped => Some(Time::NEVER),
         PoolState::Asleep | PoolState::Booting | PoolState::Serving => None,
     }
 }
