@@ -20,7 +20,7 @@ pub(super) use session::Session;
 use super::context::{Context, ReadFirst};
 use super::exchange::Peer;
 use super::reader;
-use crate::buf::{Front, OpenFile, Queue, Stamp};
+use crate::buf::{Front, OpenFile, Queue, Segment, Stamp};
 use crate::event::{Endpoint, Poll, Read, Readiness, Source};
 use crate::http::Scheme;
 use crate::slab::Key;
@@ -38,6 +38,9 @@ const NUDGE: Duration = Duration::from_secs(1);
 
 /// How long a part of a file that was found in memory is believed to stay there.
 const NEAR_FOR: Duration = Duration::from_secs(1);
+
+/// So many times as much of a file as is to be sent now is looked up.
+const AHEAD: u64 = 64;
 
 /// Of a file that others may change, so much waits for acknowledgements. The 64 KiB that are copied before it are more
 /// than a segment even on loopback, which makes the client's kernel acknowledge what came before: it would wait for more
@@ -248,7 +251,9 @@ impl Transport {
             return Ok(false);
         }
         let is_file = matches!(queue.front(), Front::File { .. });
+        let gathers = whole && is_framed(queue);
         let written = match copy {
+            _ if gathers => self.write_gathered(queue, cx),
             Some(len) => {
                 let most = cx.scratch.len().min(len as usize);
                 self.endpoint.write_copy(queue, cx.scratch.get_mut(..most).unwrap_or_default())
@@ -261,11 +266,19 @@ impl Transport {
             }
         })?;
         self.written = self.written.saturating_add(written);
-        if stamped.is_some() && copy.is_none() {
+        if stamped.is_some() && copy.is_none() && !gathers {
             self.lent = Some(Box::new(Lent { end: self.written, left: u64::MAX, pause: PAUSE }));
         }
         self.nudge = (is_file && !self.endpoint.writable()).then(|| cx.now.after(NUDGE));
         Ok(written > 0)
+    }
+
+    /// Writes a copy of what stands first in the queue, of bytes and files together.
+    fn write_gathered(&mut self, queue: &mut Queue, cx: &mut Context) -> io::Result<u64> {
+        let gathered = sealed::gather(queue, &mut cx.scratch, cx.now)?;
+        let taken = self.endpoint.write_bytes(cx.scratch.get(..gathered).unwrap_or_default())? as u64;
+        queue.consume(taken);
+        Ok(taken)
     }
 
     /// How much of what left by `sendfile` is in the queue of the socket: what is there beyond what was copied since.
@@ -312,7 +325,7 @@ impl Transport {
             self.disk = Disk::Reads;
             return Ok(true);
         }
-        let asked = file.unknown(&part, cx.now);
+        let asked = ahead(file.unknown(&part, cx.now), stamp);
         if has_read || is_near(file, &asked, stamp, cx.now) {
             return Ok(false);
         }
@@ -348,6 +361,20 @@ impl Transport {
             self.endpoint.reset_on_close();
         }
     }
+}
+
+/// Whether a short part of a file stands between bytes, as in frames of HTTP/2: they leave together.
+fn is_framed(queue: &Queue) -> bool {
+    let mut segments = queue.segments();
+    let part = segments.by_ref().take(2).find(|segment| matches!(segment, Segment::File { .. }));
+    part.is_some_and(|part| part.len() <= COPIED) && segments.next().is_some()
+}
+
+/// A part of a file with what will probably be asked for next, so that not each frame is looked up.
+fn ahead(part: Range<u64>, stamp: Option<Stamp>) -> Range<u64> {
+    let Some(stamp) = stamp else { return part };
+    let more = part.end.saturating_sub(part.start).saturating_mul(AHEAD).min(FILE_SLICE);
+    part.start..part.end.max(part.start.saturating_add(more).min(stamp.size))
 }
 
 /// Whether a part of a file is in memory.

@@ -2,7 +2,7 @@
 //! it. What was sealed leaves the queue when the socket has taken the whole of it.
 
 use super::tls::RECORD;
-use super::{Transport, is_near};
+use super::{Transport, ahead, is_near};
 use crate::buf::{Front, Queue, Segment};
 use crate::slab::Key;
 use crate::sys::transfer;
@@ -63,7 +63,7 @@ impl Transport {
 }
 
 /// Copies what stands first in the queue, as far as there is room and nothing has to come from a disk; how much.
-fn gather(queue: &Queue, room: &mut [u8], now: Time) -> io::Result<usize> {
+pub(super) fn gather(queue: &Queue, room: &mut [u8], now: Time) -> io::Result<usize> {
     let mut filled = 0;
     for segment in queue.segments() {
         let room = room.get_mut(filled..).unwrap_or_default();
@@ -74,7 +74,8 @@ fn gather(queue: &Queue, room: &mut [u8], now: Time) -> io::Result<usize> {
                 let part = *offset..offset.saturating_add(most as u64);
                 // The one that stands first was looked at.
                 let near = filled == 0
-                    || file.far().is_none() && is_near(file, &file.unknown(&part, now), *stamp, now);
+                    || file.far().is_none()
+                        && is_near(file, &ahead(file.unknown(&part, now), *stamp), *stamp, now);
                 if !near {
                     break;
                 }
