@@ -1,6 +1,7 @@
 //! A client of HTTP/2 (RFC 9113) that sends whatever a test wants, frame by frame, and tells each frame that comes. What
 //! it writes is its own; blocks of fields it reads with the decoder of the server, which others have tried against theirs.
 
+use super::tls;
 use hatchery::fuzzing::Blocks;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -190,10 +191,26 @@ impl Answer {
     }
 }
 
-/// One connection, with prior knowledge.
+/// What frames travel over.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<tls::Stream>),
+}
+
+impl Wire {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+/// One connection: with prior knowledge, or over TLS.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) socket: TcpStream,
+    wire: Wire,
     blocks: Blocks,
     /// Came, and not looked at yet.
     buffer: Vec<u8>,
@@ -208,18 +225,52 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and says nothing.
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let socket = TcpStream::connect(address)?;
-        socket.set_nodelay(true)?;
-        socket.set_write_timeout(Some(Duration::from_secs(30)))?;
+        Self::over(Wire::Plain(TcpStream::connect(address)?))
+    }
+
+    /// The same over TLS, where the server must choose HTTP/2.
+    pub(crate) fn connect_tls(address: SocketAddr) -> io::Result<Self> {
+        let stream = tls::connect(TcpStream::connect(address)?, &["h2"])?;
+        if stream.conn.alpn_protocol() != Some(b"h2") {
+            return Err(io::Error::other("another protocol than h2"));
+        }
+        Self::over(Wire::Tls(Box::new(stream)))
+    }
+
+    fn over(wire: Wire) -> io::Result<Self> {
+        wire.socket().set_nodelay(true)?;
         let (blocks, buffer, answers) = (Blocks::default(), Vec::new(), BTreeMap::new());
-        let mut client = Self { socket, blocks, buffer, answers, goaway: None, next: 1 };
+        let client = Self { wire, blocks, buffer, answers, goaway: None, next: 1 };
+        client.socket().set_write_timeout(Some(Duration::from_secs(30)))?;
         client.patience(Duration::from_secs(30))?;
         Ok(client)
     }
 
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.wire.socket()
+    }
+
+    /// The fields of a request for a path of the host `a`.
+    pub(crate) fn asks<'a>(&self, method: &'a str, path: &'a str) -> Vec<(&'a str, &'a str)> {
+        let mut fields = asks(method, path);
+        if matches!(self.wire, Wire::Tls(_)) {
+            fields[1].1 = "https";
+        }
+        fields
+    }
+
     /// Connects, sends the preface and these settings, and waits until both sides have taken the settings of the other.
     pub(crate) fn open(address: SocketAddr, values: &[(u16, u32)]) -> io::Result<Self> {
-        let mut client = Self::connect(address)?;
+        Self::connect(address)?.greet(values)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn open_tls(address: SocketAddr, values: &[(u16, u32)]) -> io::Result<Self> {
+        Self::connect_tls(address)?.greet(values)
+    }
+
+    fn greet(mut self, values: &[(u16, u32)]) -> io::Result<Self> {
+        let client = &mut self;
         client.send([PREFACE, &settings(values)].concat())?;
         let (mut theirs, mut ours) = (false, false);
         while !(theirs && ours) {
@@ -233,16 +284,19 @@ impl Client {
                 other => return Err(io::Error::other(format!("instead of settings: {other:?}"))),
             }
         }
-        Ok(client)
+        Ok(self)
     }
 
     /// How long `next` waits.
-    pub(crate) fn patience(&mut self, time: Duration) -> io::Result<()> {
-        self.socket.set_read_timeout(Some(time))
+    pub(crate) fn patience(&self, time: Duration) -> io::Result<()> {
+        self.socket().set_read_timeout(Some(time))
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.socket.write_all(bytes.as_ref())
+        match &mut self.wire {
+            Wire::Plain(socket) => socket.write_all(bytes.as_ref()),
+            Wire::Tls(stream) => stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()),
+        }
     }
 
     /// The next frame; a block of fields in several of them is one.
@@ -307,7 +361,11 @@ impl Client {
                 }
             }
             let mut room = [0; 64 << 10];
-            match self.socket.read(&mut room) {
+            let read = match &mut self.wire {
+                Wire::Plain(socket) => socket.read(&mut room),
+                Wire::Tls(stream) => stream.read(&mut room),
+            };
+            match read {
                 Ok(0) if self.buffer.is_empty() => return Ok(None),
                 Ok(0) => return Err(io::Error::other("closed within a frame")),
                 Ok(count) => self.buffer.extend_from_slice(&room[..count]),
@@ -392,7 +450,8 @@ impl Client {
 
     /// A GET on the next stream, and its response.
     pub(crate) fn get(&mut self, path: &str) -> io::Result<Answer> {
-        let stream = self.request(&asks("GET", path), true)?;
+        let fields = self.asks("GET", path);
+        let stream = self.request(&fields, true)?;
         self.answer(stream)
     }
 }

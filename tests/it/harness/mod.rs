@@ -13,6 +13,7 @@ mod process;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upstream;
 
 pub(crate) use browser::Browser;

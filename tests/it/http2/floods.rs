@@ -11,8 +11,8 @@ use std::time::Duration;
 /// What a worker may need more at its peak than before.
 const MORE_MEMORY: u64 = 12 << 20;
 
-/// The same for hundreds of responses of upstreams that are not taken, each with what was read of it at once, 64 KiB.
-const MORE_FOR_RESPONSES: u64 = 40 << 20;
+/// The same for hundreds of bodies that are not taken, each with what was read of it at once, 64 KiB.
+const MORE_FOR_BODIES: u64 = 40 << 20;
 
 /// Nobody needs to send more than that to be told to stop; on its way there may be as much.
 const MOST_SENT: usize = 8 << 20;
@@ -269,7 +269,7 @@ fn who_takes_nothing_costs_no_memory_and_is_dropped() {
     let server = site(&up, &wait);
     let watched = Watched::new(&server);
     let open = |values: &[(u16, u32)]| Client::open(server.address, values).unwrap();
-    for (path, most) in [("/large", MORE_MEMORY), ("/up/large", MORE_FOR_RESPONSES)] {
+    for (path, most) in [("/large", MORE_MEMORY), ("/up/large", MORE_FOR_BODIES)] {
         // Windows of nothing, for the streams or for the connection.
         let mut closed = open(&[(INITIAL_WINDOW_SIZE, 0)]);
         ask_for(&mut closed, path, 100).unwrap();
@@ -317,4 +317,23 @@ fn who_asks_on_without_reading_is_dropped() {
     assert!(rounds < 20_000, "{rounds} times a hundred requests");
     watched.assert_flat(&server, "answers");
     assert_eq!(Client::open(server.address, &[]).unwrap().get("/").unwrap().status, 200);
+}
+
+#[test]
+fn uploads_that_nobody_takes_are_not_kept_in_memory() {
+    let (up, wait) = upstreams();
+    let server = site(&up, &wait);
+    let watched = Watched::new(&server);
+    let mut client = Client::open(server.address, &[]).unwrap();
+    let streams: Vec<u32> =
+        (0..100).map(|_| client.request(&asks("POST", "/wait/"), false).unwrap()).collect();
+    // What the windows allow at the beginning, and as much again and again, whatever they say.
+    for _ in 0..50 {
+        for stream in &streams {
+            client.send(frame(DATA, 0, *stream, [7; 16_384])).unwrap();
+        }
+    }
+    assert_eq!(Client::open(server.address, &[]).unwrap().get("/").unwrap().status, 200);
+    watched.assert_below(MORE_FOR_BODIES, &server, "uploads");
+    drop(client);
 }

@@ -1,8 +1,8 @@
 //! The table of what clients may not do, against the real program.
 
 use super::table::{Case, Expected, STREAMS, Step, cases};
-use crate::harness::http2::{Came, Client, END_STREAM, PING, asks, frame, headers};
-use crate::harness::{Server, Setup, Upstream};
+use crate::harness::http2::{Came, Client, END_STREAM, PING, PROTOCOL_ERROR, asks, frame, headers};
+use crate::harness::{Connection, Server, Setup, Upstream};
 use std::io::{self, Read as _};
 use std::time::Duration;
 
@@ -51,6 +51,46 @@ fn each_is_answered_as_the_rfc_says() {
         .collect();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     assert_eq!(server.ready("worker"), worker);
+}
+
+/// After ALPN there is no other protocol; with prior knowledge what is no preface is HTTP/1.
+#[test]
+fn what_is_no_preface_is_an_error_after_alpn_and_http1_without() {
+    let tls = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(
+        names: ["a"],
+        tls: (listen: ["{address}"], certificates: SelfSigned),
+        locations: [(path: "/", to: Respond(body: "fixed"))],
+    )],"#,
+    )
+    .start();
+    let (up, wait) = (Upstream::fixed("read"), Upstream::fixed("answered"));
+    let plain = site(&up, &wait);
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"[..],
+        b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        b"PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n",
+        b"PRI / HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x00\x05hello\r\n\r\n",
+    ] {
+        let mut client = Client::connect_tls(tls.address).unwrap();
+        client.send(bytes).unwrap();
+        let code = (0..).find_map(|_| match client.next().unwrap() {
+            Came::GoAway { code, .. } => Some(code),
+            Came::Closed => panic!("closed without a word"),
+            _ => None,
+        });
+        assert_eq!(code, Some(PROTOCOL_ERROR), "{}", bytes.escape_ascii());
+
+        let mut connection = Connection::open(plain.address).unwrap();
+        connection.send(bytes).unwrap();
+        let status = connection.reply("GET").unwrap().status;
+        let expected: &[u16] = if bytes.starts_with(b"GET") { &[200] } else { &[400, 505] };
+        assert!(expected.contains(&status), "{}: {status}", bytes.escape_ascii());
+    }
+    assert_eq!(Client::open_tls(tls.address, &[]).unwrap().get("/").unwrap().text(), "fixed");
 }
 
 fn expected(expected: Expected) -> Vec<String> {

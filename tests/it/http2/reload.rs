@@ -1,6 +1,6 @@
 //! Reloads and upgrades under load of clients that open another connection after GOAWAY, as browsers do: no request fails.
 
-use crate::harness::http2::{Came, Client, REFUSED_STREAM, asks};
+use crate::harness::http2::{Came, Client, REFUSED_STREAM};
 use crate::harness::{SOON, Server, Setup, holds, noise, wait_until};
 use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,12 +12,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const APP: &str = "def application(environ, start_response):\n    \
     start_response('200 OK', [('Content-Type', 'text/plain')])\n    return [b'app']\n";
 
-fn configuration(version: u32) -> String {
+fn configuration(tls: bool, version: u32) -> String {
+    let listen = if tls {
+        r#"tls: (listen: ["{address}"], certificates: SelfSigned)"#
+    } else {
+        r#"listen: ["{address}"]"#
+    };
     format!(
         r#"
     workers: (processes: 2),
     sites: [(
-        listen: ["{{address}}"],
+        names: ["a"],
+        {listen},
         locations: [
             (exact: "/version", to: Respond(status: 200, body: "{version}", content_type: "text/plain")),
             (path: "/static/", to: Files(root: "static")),
@@ -31,8 +37,8 @@ fn configuration(version: u32) -> String {
 /// Larger than the window of a connection, so that reloads come in the middle of it.
 const LARGE: usize = 300_000;
 
-fn server() -> Server {
-    let setup = Setup::new(&configuration(0));
+fn server(tls: bool) -> Server {
+    let setup = Setup::new(&configuration(tls, 0));
     setup.directory.write("site_of_test.py", APP);
     setup.directory.write("static/large", noise(LARGE, 7));
     setup.start()
@@ -56,6 +62,7 @@ struct Tally {
 /// One client: a connection and what is on its way over it.
 struct Visitor<'a> {
     address: SocketAddr,
+    tls: bool,
     client: Option<Client>,
     running: BTreeMap<u32, usize>,
     again: VecDeque<usize>,
@@ -79,7 +86,8 @@ impl Visitor<'_> {
             Some(client) => client,
             None => {
                 self.tally.opened += 1;
-                self.client.insert(Client::open(self.address, &[])?)
+                let open = if self.tls { Client::open_tls } else { Client::open };
+                self.client.insert(open(self.address, &[])?)
             }
         };
         // What was sent is waited for also after GOAWAY; what is next goes over another connection.
@@ -95,7 +103,8 @@ impl Visitor<'_> {
             });
             // Counted as sent also if it fails.
             self.running.insert(client.upcoming(), turn);
-            client.request(&asks("GET", PATHS[turn % PATHS.len()].0), true)?;
+            let fields = client.asks("GET", PATHS[turn % PATHS.len()].0);
+            client.request(&fields, true)?;
         }
         match client.step()? {
             Came::Closed => return Err(io::Error::other("closed")),
@@ -152,14 +161,14 @@ impl Visitor<'_> {
 }
 
 /// So many clients, while `act` goes on; it gets the number of requests answered so far.
-fn under_load(server: &Server, clients: usize, act: impl FnOnce(&AtomicU64)) {
+fn under_load(server: &Server, tls: bool, clients: usize, act: impl FnOnce(&AtomicU64)) {
     let (stop, done) = (AtomicBool::new(false), Arc::new(AtomicU64::new(0)));
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
         let visitors: Vec<_> = (0..clients)
             .map(|turn| {
                 let (client, running, again, tally) = Default::default();
                 let address = server.address;
-                let visitor = Visitor { address, client, running, again, turn, tally, done: &done };
+                let visitor = Visitor { address, tls, client, running, again, turn, tally, done: &done };
                 let stop = &stop;
                 scope.spawn(move || visitor.run(stop))
             })
@@ -194,12 +203,12 @@ fn change(server: &Server, signal: Signal) {
 }
 
 /// HUPs with another configuration each, then USR2s.
-fn change_under_load(clients: usize, hups: u32, upgrades: u32) {
-    let server = server();
-    under_load(&server, clients, |done| {
+fn change_under_load(tls: bool, clients: usize, hups: u32, upgrades: u32) {
+    let server = server(tls);
+    under_load(&server, tls, clients, |done| {
         more(done, 100);
         for version in 1..=hups {
-            server.configure(&configuration(version % 10));
+            server.configure(&configuration(tls, version % 10));
             change(&server, Signal::SIGHUP);
             more(done, 100);
         }
@@ -216,11 +225,18 @@ fn change_under_load(clients: usize, hups: u32, upgrades: u32) {
 
 #[test]
 fn reloads_and_an_upgrade_fail_no_request() {
-    change_under_load(6, 3, 1);
+    change_under_load(false, 6, 3, 1);
 }
 
 #[test]
-#[ignore = "takes half a minute"]
+fn reloads_and_an_upgrade_fail_no_request_over_tls() {
+    change_under_load(true, 6, 3, 1);
+}
+
+#[test]
+#[ignore = "takes a minute"]
 fn twenty_reloads_and_five_upgrades_fail_no_request() {
-    change_under_load(24, 20, 5);
+    for tls in [false, true] {
+        change_under_load(tls, 24, 20, 5);
+    }
 }

@@ -267,7 +267,7 @@ fn a_client_that_closes_its_side_has_left() {
     let running = client.request(&asks("GET", "/wait"), true).unwrap();
     wait_for(&server, "ran", "/wait");
     client.request(&asks("GET", "/queued"), true).unwrap();
-    client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    client.socket().shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(logged(&server, "/queued")["status"], 499);
     gate.open();
     assert_eq!(client.answer(running).unwrap().text(), sha256(b""));
