@@ -2,7 +2,7 @@
 
 #![allow(clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
-use crate::http_corpus;
+use crate::{http_corpus, http2};
 use hatchery::fuzzing::{self, TARGETS};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -99,4 +99,7 @@ fn proxied() {
 #[test]
 fn frames() {
     replay("frames", 25);
+    for (name, bytes) in http2::streams() {
+        try_all(&name, &bytes, fuzzing::frames);
+    }
 }
