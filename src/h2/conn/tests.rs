@@ -719,6 +719,21 @@ fn data_is_cut_when_the_output_runs_low() {
 }
 
 #[test]
+fn what_all_answers_keep_is_bounded_and_none_is_left_out() {
+    let mut peer = Peer::new();
+    peer.say(|out| frame::write_settings(&[(setting::INITIAL_WINDOW_SIZE, 0)], out));
+    for id in (1..100).step_by(2) {
+        peer.open(id, "GET", &[], true);
+        peer.respond(id, BodyLength::Unknown);
+        assert!(peer.conn.has_room(id), "each has something to send when its turn comes");
+        while peer.conn.has_room(id) {
+            peer.conn.send(id, Segment::from(vec![1; 10_000]));
+        }
+    }
+    assert!((STREAMS_MAX..STREAMS_MAX + 50 * 10_000).contains(&peer.conn.queued), "{}", peer.conn.queued);
+}
+
+#[test]
 fn leaving_loses_nothing() {
     let mut peer = Peer::new();
     peer.open(1, "GET", &[], true);
