@@ -258,6 +258,60 @@ fn an_app_has_the_client_and_the_port_that_it_came_to() {
     }
 }
 
+#[test]
+fn a_header_comes_before_tls() {
+    let upstream = teller();
+    let text = format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(
+        tls: (listen: [(address: "{{address}}", proxy_protocol: ["127.0.0.1"])], certificates: SelfSigned),
+        locations: [(path: "/", to: Proxy("teller"))],
+    )],
+    upstreams: {{"teller": (servers: ["{}"])}},"#,
+        upstream.address
+    );
+    let server = Setup::new(&text).start();
+    let script = r#"
+import socket, ssl, sys
+plain = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+plain.sendall(sys.argv[2].encode())
+secure = ssl._create_unverified_context().wrap_socket(plain, server_hostname="localhost")
+secure.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+while got := secure.recv(9999):
+    sys.stdout.buffer.write(got)"#;
+    let port = server.address.port().to_string();
+    let ask = |header: &[u8]| {
+        let header = String::from_utf8(header.to_vec()).unwrap();
+        let output = Command::new("python3").args(["-c", script, &port, &header]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = ask(V1);
+    assert!(told.ends_with("\r\n203.0.113.9 8443"), "{told}");
+    assert_eq!(ask(b""), "");
+    server.wait_log("closed: the PROXY header is missing");
+}
+
+#[test]
+fn http_2_may_follow_a_header() {
+    let upstream = teller();
+    let server = front(&upstream, LOOPBACK, "");
+    let url = format!("http://{}/", server.address);
+    let output = Command::new("curl")
+        .args([
+            "--silent",
+            "--haproxy-protocol",
+            "--http2-prior-knowledge",
+            "--write-out",
+            " %{http_version}",
+            &url,
+        ])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(told, format!("127.0.0.1 {} 2", server.address.port()));
+}
+
 // ---- to upstreams -------------------------------------------------------------------------------------------------------
 
 /// Takes a connection for each request, and keeps what each began with, to the end of the head.

@@ -37,7 +37,9 @@ impl Client {
     pub(super) fn hear_proxy(&mut self, cx: &mut Context) -> io::Result<bool> {
         let socket = self.wire.transport.socket();
         let mut seen = 0;
-        let read = if socket.readable() { socket.peek(&mut cx.scratch)? } else { Read::Blocked };
+        // As much always tells.
+        let most = cx.scratch.get_mut(..proxied::MOST).unwrap_or_default();
+        let read = if socket.readable() { socket.peek(most)? } else { Read::Blocked };
         if let Read::Bytes(count) = read {
             seen = count;
             let bytes = cx.scratch.get(..count).unwrap_or_default();
