@@ -5,9 +5,9 @@
 //!
 //! ```text
 //!  L5  main.rs   cli/
-//!  L4  master/ ---- never import each other ---- worker/
+//!  L4  master/ ---- never import each other ---- worker/ ---- helper/
 //!  L3  event/ (the only user of mio)          config/
-//!  L2  cores, pure:  supervisor/ cron/ dispatch/ h1/ h2/ proxied/ gateway/ route/ policy/ balance/ accesslog/
+//!  L2  cores, pure:  supervisor/ cron/ dispatch/ renewal/ h1/ h2/ proxied/ gateway/ route/ policy/ balance/ accesslog/
 //!  L1  vocabulary, pure data:  http/  control/
 //!  L0  buf/  slab/  timer/ (pure)              sys/ (syscalls; imported by L3 to L5)
 //! ```
@@ -28,6 +28,7 @@
 //! |---|---|
 //! | master | the first process: binds sockets, owns every child, never touches a client byte |
 //! | worker | forked event loop that owns client connections |
+//! | helper | exec'd process, one or none, for what needs threads, a resolver or an async client: it orders certificates |
 //! | app process | an exec'd Python interpreter running the embedded host program |
 //! | host | what serves an app in its processes, and what it is told: a kind of app, described in `config::host` |
 //! | child | a process that the master has started or adopted, of whatever role, until it is reaped: a row of its one table |
@@ -77,6 +78,17 @@
 //! | voice, ear | of a child's channel: what it tells the master, and where it hears the master |
 //! | journal | the lines that children printed last |
 //! | heir | what a child has started and left, as far as it prints to where the child did |
+//!
+//! Of certificates (`renewal`, `master::acme`, `helper`):
+//!
+//! | word | meaning |
+//! |---|---|
+//! | authority | who gives certificates; it is found by its directory |
+//! | challenge | a question of an authority, by which it sees that a name is ours |
+//! | to place | of challenges: to have all workers answer them |
+//! | errand | what the helper is asked to do about one certificate: an order, or a look when to renew it |
+//! | window | when an authority wants a certificate to be renewed |
+//! | standing | how it is with a certificate, for the operator |
 //!
 //! Of the board (`dispatch`) and what is said about it (`control`):
 //!
@@ -130,12 +142,14 @@ pub mod h1;
 pub mod h2;
 pub mod policy;
 pub mod proxied;
+pub(crate) mod renewal;
 pub(crate) mod route;
 pub mod supervisor;
 
 pub mod config;
 pub(crate) mod event;
 
+pub(crate) mod helper;
 pub mod master;
 pub mod worker;
 

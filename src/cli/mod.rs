@@ -5,11 +5,13 @@ mod completions;
 mod config;
 mod cron;
 mod exec;
+mod helper;
 mod locate;
 mod logs;
 mod man;
 mod names;
 mod reload;
+mod renew;
 mod restart;
 mod run;
 mod scale;
@@ -44,7 +46,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     Serve(serve::Arguments),
     Check(check::Arguments),
     Config(config::Arguments),
@@ -52,9 +54,12 @@ enum Command {
     Top(top::Arguments),
     Reload(reload::Arguments),
     Scale(scale::Arguments),
+    Renew(renew::Arguments),
     Restart(restart::Arguments),
     Cron(cron::Arguments),
     Exec(exec::Arguments),
+    #[command(hide = true)]
+    Helper(helper::Arguments),
     Logs(logs::Arguments),
     Start(start::Arguments),
     Stop(stop::Arguments),
@@ -111,7 +116,7 @@ impl Cli {
     /// For the operator, on standard error.
     pub fn execute(self, worker: Worker) -> Result<u8, Failure> {
         match self.command {
-            Command::Run(arguments) => run::execute(arguments, worker),
+            Command::Run(arguments) => run::execute(*arguments, worker),
             Command::Serve(arguments) => serve::execute(arguments, worker),
             Command::Check(arguments) => check::execute(&arguments),
             Command::Config(arguments) => config::execute(&arguments),
@@ -119,9 +124,11 @@ impl Cli {
             Command::Top(arguments) => top::execute(&arguments),
             Command::Reload(arguments) => reload::execute(&arguments),
             Command::Scale(arguments) => scale::execute(&arguments),
+            Command::Renew(arguments) => renew::execute(&arguments),
             Command::Restart(arguments) => restart::execute(&arguments),
             Command::Cron(arguments) => cron::execute(&arguments),
             Command::Exec(arguments) => exec::execute(&arguments),
+            Command::Helper(arguments) => helper::execute(&arguments),
             Command::Logs(arguments) => logs::execute(&arguments),
             Command::Start(arguments) => start::execute(&arguments),
             Command::Stop(arguments) => stop::execute(&arguments),

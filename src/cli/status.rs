@@ -267,7 +267,7 @@ fn show_pools(pools: &[PoolStatus], page: &mut Page) {
     let mut pools: Vec<&PoolStatus> = pools.iter().collect();
     pools.sort_by_key(|pool| Health::of_pool(pool));
     let name = |pool: &PoolStatus| match pool.kind.as_str() {
-        "workers" => "workers".to_owned(),
+        kind @ ("workers" | "helper") => kind.to_owned(),
         kind => text::line(&format!("{kind} {}", pool.name)),
     };
     let width = pools.iter().map(|pool| name(pool).chars().count()).max().unwrap_or(0);

@@ -87,6 +87,11 @@ pub enum Request {
         /// App or daemon, or `workers`.
         name: String,
     },
+    /// Order certificates now: what waits for another try, or the one for a name.
+    Renew {
+        /// Of a site.
+        name: Option<String>,
+    },
     /// Run a cron job now; answered when it has begun.
     CronRun {
         /// Its name.

@@ -9,6 +9,7 @@ pub(crate) const PROTOCOL: u32 = 4;
 pub mod command;
 pub(crate) mod exit;
 pub mod frame;
+pub(crate) mod helper;
 pub(crate) mod pool;
 pub mod text;
 pub mod worker;

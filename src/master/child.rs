@@ -10,11 +10,13 @@
 //! | template | `supervisor::templates` | frames | packets, with descriptors | to the log |
 //! | run of a cron job | `cron` | | | to the log |
 //! | trial of an upgrade | `supervisor` | a frame | | to the log |
+//! | helper | `renewal` | `control::helper` | the same | to the log |
 //! | given up: KILL has not ended it | as before | | | |
 
 use super::apps::{self, App};
 use super::daemons::Daemon;
 use super::environment;
+use super::helper::Helper;
 use super::journal::Journal;
 use super::output::Output;
 use super::template::Template;
@@ -89,6 +91,8 @@ pub(super) enum Id {
     Run(RunId),
     /// The supervisor, of which there is one at a time.
     Trial,
+    /// `renewal`, of which there is one at a time.
+    Helper,
 }
 
 /// What a child is, with what the master holds of no other kind.
@@ -108,6 +112,8 @@ pub(super) enum Role {
     Run,
     /// Shows that a new program works.
     Trial,
+    /// Orders certificates.
+    Helper(Helper),
     /// Nothing waits for it any more (`abandoned`). Of a worker: its row, which nobody else may have while it is there.
     GivenUp(Option<u16>),
 }
@@ -304,6 +310,7 @@ impl Child {
         match &mut self.role {
             Role::Worker(worker) => worker.writable(),
             Role::App(app) => app.writable(),
+            Role::Helper(helper) => helper.flush(),
             _ => {}
         }
     }
@@ -424,6 +431,7 @@ impl Role {
         match self {
             Self::Worker(worker) => worker.ear(),
             Self::App(app) => app.ear(),
+            Self::Helper(helper) => helper.ear(),
             _ => None,
         }
     }

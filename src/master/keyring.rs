@@ -6,6 +6,7 @@
 //! | another configuration | new workers have it from their fork |
 //! | a file, an issued certificate, a challenge, a key of tickets | all of it anew to the workers of the generation, none is replaced |
 
+use super::acme;
 use super::child::Worker;
 use super::generation::Generation;
 use super::self_signed;
@@ -101,8 +102,10 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
         read.doubts.extend(uncovered.iter().map(ToString::to_string));
         if !matches!(tls.certificates, Certificates::Files(_)) {
             let all = before.map_or(&[][..], |(_, known)| &known.certificates);
-            own.push(match before.and_then(|(config, known)| issued(config, known, site)) {
-                Some(issued) => Certificate { site: index, ..issued.clone() },
+            let kept = before.and_then(|(config, known)| issued(config, known, site));
+            let kept = kept.map(|kept| Certificate { site: index, ..kept.clone() });
+            own.push(match kept.or_else(|| acme::stored(config, index)) {
+                Some(issued) => issued,
                 None => self_signed::of(index, site, all, now)?,
             });
         }

@@ -18,6 +18,7 @@
 //! | `child`, `voice`, `output`, `heartbeat` | the table of all processes, what is held of each; hung workers |
 //! | `heirs` | what is printed for a child that has ended |
 //! | `events`, `journal`, `follow` | what children printed, for `hatchery logs` |
+//! | `acme`, `helper` | certificates that authorities issue; the process that orders them |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
 //! | `upgrade`, `order`, `saved`, `resume`, `trial` | another program in place of this one: the decision, the order to it, the state, its start, its trial |
@@ -28,6 +29,7 @@
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
 mod abandoned;
+mod acme;
 mod allowance;
 mod apps;
 mod child;
@@ -44,6 +46,7 @@ mod gates;
 mod generation;
 mod heartbeat;
 mod heirs;
+mod helper;
 mod inquiry;
 mod journal;
 mod keyring;
@@ -85,6 +88,7 @@ use crate::sys::shm::Shared;
 use crate::sys::signals::Signals;
 use crate::sys::{clock, code, fd, process, title};
 use crate::timer::Time;
+use acme::Acme;
 use child::Children;
 use control::Control;
 use follow::Follower;
@@ -101,6 +105,7 @@ use pidfile::PidFile;
 use runtime::RuntimeDir;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use template::Nursery;
@@ -264,6 +269,7 @@ struct Master {
     touch: Touch,
     keyring: Keyring,
     scheduler: Scheduler,
+    acme: Acme,
     heirs: Heirs,
     #[serde(skip)]
     alarm: Alarm,
@@ -316,9 +322,7 @@ impl Master {
         adopt_orphans();
         let runtime = RuntimeDir::create()?;
         runtime.announce(&start.identity, control.path());
-        let (shared, board_file) =
-            Shared::in_file(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
-        MasterBoard::new(shared.words()).begin();
+        let (shared, board_file) = new_board()?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
@@ -350,6 +354,7 @@ impl Master {
             touch: Touch::default(),
             keyring: Keyring::default(),
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
+            acme: Acme::default(),
             heirs: Heirs::default(),
             alarm,
             unreaped: false,
@@ -373,6 +378,14 @@ impl Master {
     fn board(&self) -> MasterBoard<'static> {
         MasterBoard::new(self.shared.words())
     }
+}
+
+/// Shared memory with nobody on it, and the file that it is mapped from.
+fn new_board() -> Result<(Shared, OwnedFd), String> {
+    let (shared, file) =
+        Shared::in_file(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
+    MasterBoard::new(shared.words()).begin();
+    Ok((shared, file))
 }
 
 fn master_title(identity: &Identity) -> String {

@@ -355,6 +355,7 @@ impl Master {
         let plans = self.current.template_plans();
         self.template_input(templates::Input::Switch { generation, plans }, now);
         self.schedule();
+        self.follow_acme();
         self.store_listeners();
         let status = self.serves();
         self.reload_ended(&status);
@@ -456,6 +457,7 @@ impl Master {
         log::info!(target: "hatchery", "stopping");
         self.notify.stopping(now);
         self.stop_jobs(now);
+        self.stop_acme();
         self.template_input(templates::Input::Stop, now);
         self.watching = false;
         self.current.listening.clear();

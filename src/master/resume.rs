@@ -130,6 +130,7 @@ impl Master {
         master.ask_ready_again(now);
         master.touch.go_on(now);
         master.keyring.go_on(now);
+        master.follow_acme_again();
         Ok(master)
     }
 
@@ -184,6 +185,7 @@ impl Master {
             touch: state.touch,
             keyring: state.keyring,
             scheduler: state.scheduler,
+            acme: state.acme,
             heirs: state.heirs,
             alarm,
             unreaped: false,

@@ -6,9 +6,10 @@ use super::apps::App;
 use super::child::{Hearing, Id, Role};
 use super::voice::{Heard, Reader, Voice};
 use crate::control::frame::{self, Frame, Kind};
+use crate::control::helper;
 use crate::control::worker::{self, ToMaster, Unit};
 use crate::dispatch::{Freed, Lease, Rows};
-use crate::supervisor::{ChildId, Input, templates};
+use crate::supervisor::{Break, ChildId, Input, templates};
 use crate::sys::sandbox::Applied;
 use crate::sys::{fd, signals};
 use crate::timer::Time;
@@ -22,6 +23,9 @@ impl Master {
                 self.listen::<worker::Reader>(pid, hearing, |master, message| {
                     message.map(|message| master.on_worker(id, message, now)).is_some()
                 });
+            }
+            Some((Id::Helper, _)) => {
+                self.listen::<helper::Reader>(pid, hearing, |master, answer| master.on_helper(answer, now));
             }
             _ => {
                 self.listen::<frame::Reader>(pid, hearing, |master, frame| master.on_frame(pid, &frame, now))
@@ -64,7 +68,9 @@ impl Master {
         match broken {
             Some((Id::Pool(child), how)) => self.supervisor.on(Input::Cut { child, how }, now),
             Some((Id::Template(key), how)) => self.template_input(templates::Input::Cut { key, how }, now),
-            Some((Id::Run(_) | Id::Trial, _)) | None => {}
+            // What it says is not understood.
+            Some((Id::Helper, Break::Garbled)) => self.kill_helper(),
+            Some((Id::Run(_) | Id::Trial | Id::Helper, _)) | None => {}
         }
     }
 
@@ -74,7 +80,7 @@ impl Master {
         match child.id {
             Id::Pool(child) => self.supervisor.on(Input::Failed { child, reason }, now),
             Id::Template(key) => self.template_input(templates::Input::Failed { key, reason }, now),
-            Id::Run(_) | Id::Trial => child.failure = Some(reason),
+            Id::Run(_) | Id::Trial | Id::Helper => child.failure = Some(reason),
         }
     }
 
@@ -149,7 +155,7 @@ impl Master {
                 return match id {
                     Id::Pool(id) => self.on_app(id, kind, payload, now),
                     Id::Template(key) => self.on_template(key, kind, payload, now),
-                    Id::Run(_) | Id::Trial => false,
+                    Id::Run(_) | Id::Trial | Id::Helper => false,
                 };
             }
         }
@@ -163,7 +169,7 @@ impl Master {
                 let threads = payload.first_chunk().map_or(1, |threads| u32::from_le_bytes(*threads));
                 self.template_input(templates::Input::Ready { key, threads }, now);
             }
-            Id::Run(_) | Id::Trial => {}
+            Id::Run(_) | Id::Trial | Id::Helper => {}
         }
     }
 

@@ -2,6 +2,7 @@
 //! thing under its name, descriptors by number (`sys::carried`). What is held of a thing while it lives writes and reads
 //! itself; what it cannot take along is marked there (`#[serde(skip)]`) and made anew.
 
+use super::acme::Acme;
 use super::child::Children;
 use super::control::Control;
 use super::follow::Follower;
@@ -124,6 +125,8 @@ pub(super) struct State {
     pub(super) touch: Touch,
     pub(super) keyring: Keyring,
     pub(super) scheduler: Scheduler,
+    #[serde(default)]
+    pub(super) acme: Acme,
     pub(super) children: Children,
     pub(super) nursery: Nursery,
     pub(super) heirs: Heirs,

@@ -1,5 +1,6 @@
 //! What `hatchery status` shows.
 
+use super::child::Role;
 use super::{Master, abandoned, logger};
 use crate::config;
 use crate::control::command::{
@@ -109,6 +110,10 @@ impl Master {
     /// What the supervisor says, with what it does not know.
     fn pools(&self, now: Time) -> Vec<PoolStatus> {
         let mut pools = self.supervisor.pools(now);
+        pools.extend(self.children.values().filter_map(|child| match &child.role {
+            Role::Helper(helper) => Some(helper.pool(child.process.pid, child.answered, now)),
+            _ => None,
+        }));
         for pool in &mut pools {
             pool.children.iter_mut().for_each(|child| self.complete(child, now));
             match pool.kind.as_str() {

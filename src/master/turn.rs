@@ -20,9 +20,11 @@ impl Master {
         let now = clock::now();
         self.touch.follow("touch_reload", &self.current.config.touch_reload, now);
         self.keyring.follow(&self.current.config, now);
+        self.follow_acme();
         self.settle(now);
         loop {
-            let waited_for = |child: &Child| matches!(child.role, Role::Template(_) | Role::Trial);
+            let waited_for =
+                |child: &Child| matches!(child.role, Role::Template(_) | Role::Trial | Role::Helper(_));
             let is_idle = self.scheduler.is_idle() && !self.children.values().any(waited_for);
             if let Some(code) = self.exit.filter(|_| is_idle) {
                 let left = self.tell_left_behind();
@@ -69,7 +71,7 @@ impl Master {
             let sockets = self.current.listening.iter().flat_map(|listening| &listening.sockets);
             sockets.for_each(|socket| set.add(socket.descriptor(), Token::Listener, Interest::READ));
         }
-        let deadline = if self.unreaped { Some(now) } else { self.deadline() };
+        let deadline = if self.unreaped { Some(now) } else { self.deadline(now) };
         let deadline = earliest(deadline, self.is_crowded().then(|| now.after(CROWDED)));
         set.wait(now, deadline).map_err(|error| format!("cannot wait for events: {error}"))
     }
@@ -91,13 +93,14 @@ impl Master {
         }
     }
 
-    fn deadline(&self) -> Option<Time> {
+    fn deadline(&self, now: Time) -> Option<Time> {
         let cores = earliest(self.supervisor.deadline(), self.scheduler.deadline());
         let own = earliest(self.control.deadline(), self.heartbeat.deadline());
         let own = earliest(earliest(own, self.notify.deadline()), self.nursery.core.deadline());
         let own = earliest(earliest(own, self.touch.deadline()), self.complaints_deadline());
         let own = earliest(own, self.keyring.deadline());
         let asked = earliest(self.inquiry_deadline(), self.output_deadline());
+        let asked = earliest(asked, self.acme.deadline(now));
         earliest(cores, earliest(own, asked))
     }
 
@@ -145,6 +148,7 @@ impl Master {
             }
         }
         self.run_jobs(now);
+        self.run_errands(now);
     }
 
     fn take_in(&mut self, event: Ready<Token>, now: Time) {
@@ -203,6 +207,10 @@ impl Master {
             }
             Request::StopOne { name } => self.supervisor.on(Input::StopOne { ticket, name }, now),
             Request::StartOne { name } => self.supervisor.on(Input::StartOne { ticket, name }, now),
+            Request::Renew { name } => {
+                let response = self.renew(name.as_deref(), now);
+                self.control.answer(ticket, &response, now);
+            }
             Request::CronRun { name } => {
                 let response = self.run_by_hand(&name, now);
                 self.control.answer(ticket, &response, now);

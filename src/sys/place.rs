@@ -15,7 +15,7 @@ mod tests;
 
 use super::trust::{Stranger, Trust, user_name};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 use std::ffi::{OsStr, OsString};
@@ -194,6 +194,28 @@ impl Place {
         let mode = Mode::from_bits_truncate(mode);
         let made = retry(|| openat(&self.directory, self.name.as_os_str(), flags, mode))?;
         Ok(made.into())
+    }
+
+    /// Puts a file with this content and these permissions in place of what has the name, at once: nobody ever sees a part of
+    /// it, and after a crash it is there whole or not at all. For a directory that nobody else can change.
+    ///
+    /// # Errors
+    /// As `open(2)`, `write(2)` and `rename(2)`.
+    pub(crate) fn replace(&self, content: &[u8], mode: u32) -> io::Result<()> {
+        use std::io::Write as _;
+        let beside = format!(".hatchery-{:016x}", super::fd::random());
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(mode);
+        let mut file: File = retry(|| openat(&self.directory, beside.as_str(), flags, mode))?.into();
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        let moved = written.and_then(|()| {
+            let name = self.name.as_os_str();
+            Ok(renameat(&self.directory, beside.as_str(), &self.directory, name)?)
+        });
+        if moved.is_err() {
+            let _ = unlinkat(&self.directory, beside.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        moved
     }
 
     /// Makes a directory of this name with these permissions, whatever the umask; `None` if the name is taken.

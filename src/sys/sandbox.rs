@@ -180,9 +180,21 @@ fn allow(
 /// EINVAL without seccomp in the kernel, EACCES without `no_new_privs`, `Unsupported` on a machine whose calls are not
 /// listed.
 pub(crate) fn restrict_calls() -> io::Result<()> {
+    restrict_to(&calls::table(std::process::id()))
+}
+
+/// The same for the helper.
+///
+/// # Errors
+/// As [`restrict_calls`].
+pub(crate) fn restrict_calls_of_helper() -> io::Result<()> {
+    restrict_to(&calls::helper::table(std::process::id()))
+}
+
+fn restrict_to(calls: &filter::Table) -> io::Result<()> {
     #[cfg(debug_assertions)]
     let refusal = if trap::is_wanted()? { filter::Refusal::Trap } else { filter::Refusal::Error };
     #[cfg(not(debug_assertions))]
     let refusal = filter::Refusal::Error;
-    filter::install(&mut filter::program(&calls::table(std::process::id()), calls::NEWEST, refusal)?)
+    filter::install(&mut filter::program(calls, calls::NEWEST, refusal)?)
 }

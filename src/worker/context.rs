@@ -1,6 +1,7 @@
 //! What all connections of a worker share, passed down by reference: configuration, clock, sockets to elsewhere, the
 //! board. A connection and the context are disjoint fields of the worker, so a drive borrows both.
 
+use super::challenges::Challenges;
 use super::client_quota::{ClientQuota, Counted};
 use super::handler::file::{Files, Lookup};
 use super::handler::pages::{Page, Pages};
@@ -17,6 +18,7 @@ use super::transport::Keyring;
 use super::upstream::{Apps, Links, Servers};
 use crate::buf::{Far, OpenFile, Stamp};
 use crate::config::boot::WorkerBoot;
+use crate::config::credentials::Credentials;
 use crate::config::{Config, Network};
 use crate::control::worker::ToMaster;
 use crate::dispatch::WorkerBoard;
@@ -98,6 +100,7 @@ pub(super) struct Context {
     pub(super) keyring: Keyring,
     /// Whether some site asks its clients for certificates.
     pub(super) asks_clients: bool,
+    pub(super) challenges: Challenges,
     /// Where every read lands first.
     pub(super) scratch: Vec<u8>,
     ids: Ids,
@@ -156,6 +159,7 @@ impl Context {
         } = boot;
         let mut keyring = Keyring::default();
         keyring.renew(&credentials, &config);
+        let challenges = Challenges::of(&credentials);
         let now = clock::now();
         let wall = clock::wall();
         let (settings, table) = (Rc::new(config.limits.connection.clone()), route_table(&config));
@@ -191,6 +195,7 @@ impl Context {
             report: Report::new(&config, access_logs),
             keyring,
             asks_clients: config.sites.iter().any(|site| site.clients().is_some()),
+            challenges,
             scratch: vec![0; READ_SIZE],
             ids: Ids::new(),
             quota: ClientQuota::new(config.limits.connections_per_client),
@@ -394,6 +399,12 @@ impl Context {
     /// Drives a client in this turn or the next.
     pub(super) fn run_soon(&mut self, key: Key) {
         self.runnable.push_back(Owner::none_of(key));
+    }
+
+    /// Takes what the master has anew; connections go on.
+    pub(super) fn renew(&mut self, credentials: &Credentials) {
+        self.keyring.renew(credentials, &self.config);
+        self.challenges = Challenges::of(credentials);
     }
 
     /// An id for a new exchange, 16 hexadecimal digits.

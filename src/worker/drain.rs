@@ -99,8 +99,7 @@ impl Worker {
         let bytes = file.map_or(Err(io::ErrorKind::NotFound.into()), read);
         match bytes.map(|bytes| Credentials::decode(&bytes.0)) {
             Ok(Some(credentials)) => {
-                let cx = &mut self.cx;
-                cx.keyring.renew(&credentials, &cx.config);
+                self.cx.renew(&credentials);
                 self.cx.tell(&ToMaster::Credentials { serial });
             }
             Ok(None) => log::error!("worker: certificates stay as they are: the master's are not understood"),

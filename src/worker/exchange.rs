@@ -144,7 +144,7 @@ impl Exchange {
         let routed = self.route(request, drive.config, drive.cx);
         drive.reply.is_secure(self.site().filter(|_| self.peer.session.is_some()));
         match routed {
-            Ok(()) if self.turns_away(drive) => {}
+            Ok(()) if self.answers_authority(drive) || self.turns_away(drive) => {}
             Ok(()) => self.admit(body, drive),
             Err(status) => self.answer_page(status, drive),
         }

@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u8, bool)] = &[
     ("control", 1, true),
     ("supervisor", 2, true),
     ("cron", 2, true),
+    ("renewal", 2, true),
     ("dispatch", 2, true),
     ("h1", 2, true),
     ("h2", 2, true),
@@ -127,11 +128,23 @@ const IN_PLACES: &[&str] =
 
 /// Crates that stay in one place, and where that is.
 const PLACED: &[(&str, &[&str])] = &[
-    ("rustls", &["worker/transport/", "config/certificate"]),
-    ("rustls_pki_types", &["worker/transport/", "config/certificate"]),
+    ("rustls", &["worker/transport/", "config/certificate", "helper/client.rs"]),
+    (
+        "rustls_pki_types",
+        &["worker/transport/", "config/certificate", "helper/client.rs", "master/acme/chain.rs"],
+    ),
     ("ring", &["worker/transport/"]),
-    ("rcgen", &["worker/transport/", "master/self_signed.rs"]),
-    ("x509_cert", &["worker/transport/", "config/certificate.rs", "master/self_signed.rs"]),
+    ("rcgen", &["worker/transport/", "master/self_signed.rs", "helper/acme.rs"]),
+    (
+        "x509_cert",
+        &["worker/transport/", "config/certificate.rs", "master/self_signed.rs", "master/acme/store.rs"],
+    ),
+    ("tokio", &["helper/"]),
+    ("instant_acme", &["helper/"]),
+    ("bytes", &["helper/"]),
+    ("http_body_util", &["helper/"]),
+    ("hyper_rustls", &["helper/"]),
+    ("hyper_util", &["helper/"]),
 ];
 
 /// Macros that write to the standard streams.

@@ -6,6 +6,7 @@ mod harness;
 
 mod abuse;
 mod access_logs;
+mod acme;
 mod before;
 mod by_hand;
 mod certificates;

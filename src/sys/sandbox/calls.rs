@@ -2,6 +2,8 @@
 //! process at a call that is not listed (`trap`), and by reading what the C library does on the same ways in its other
 //! versions. Whatever is not here is refused.
 
+pub(super) mod helper;
+
 use super::filter::{Answer, Check, Table};
 use libc::c_long;
 

@@ -20,6 +20,17 @@ const MISDIRECTED: Refusal =
     Refusal { status: 421, why: "the connection was made for a site that asks for other certificates" };
 
 impl Exchange {
+    /// Answers a question of a certificate authority that is open: whether it was one.
+    pub(super) fn answers_authority(&mut self, drive: &mut Drive<'_>) -> bool {
+        let Some(Request { head, target, host, .. }) = &self.request else { return false };
+        let asks = matches!(head.method(), Method::Get | Method::Head);
+        let answer = drive.cx.challenges.answer(&host.name, target.path()).filter(|_| asks);
+        let Some(answer) = answer.map(|answer| answer.as_bytes().to_vec()) else { return false };
+        let head = ResponseHead::new(200).with("Content-Type", "application/octet-stream");
+        self.answer(&head, answer, drive);
+        true
+    }
+
     /// Answers what came by the wrong way; whether it did.
     pub(super) fn turns_away(&mut self, drive: &mut Drive<'_>) -> bool {
         let listener = drive.cx.listeners.get(usize::from(self.peer.listener));

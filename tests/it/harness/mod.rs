@@ -20,7 +20,7 @@ pub(crate) use browser::Browser;
 pub(crate) use certificates::Authority;
 pub(crate) use http::{Connection, Reply, get, reply_to};
 pub(crate) use load::{Load, Report as LoadReport};
-pub(crate) use process::{Process, as_nobody, without};
+pub(crate) use process::{Process, as_nobody, spawn, without};
 pub(crate) use server::{Finished, Server, Setup, binary, hatchery};
 pub(crate) use upstream::{Received, Upstream};
 

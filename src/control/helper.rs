@@ -1,0 +1,308 @@
+//! Master and helper: a message is JSON that follows its length, a u32, in both directions. The master gives one order at a
+//! time; the helper answers until the order is done or has failed.
+//!
+//! | order | is answered by |
+//! |---|---|
+//! | (the start) | `Ready` |
+//! | `Issue` | `Account` where a new one was made, `Place` and, after `Placed`, perhaps again; at last `Issued` or `Failed` |
+//! | `Look` | `Window`, `NoWindow` or `Failed` |
+//!
+//! What the helper says comes from strangers on the net: the master checks it before it uses it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// From the master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Get a certificate.
+    Issue(Box<Issue>),
+    /// What was to be placed is: every worker answers with it.
+    Placed,
+    /// Ask when a certificate should be renewed (RFC 9773).
+    Look {
+        /// Whom.
+        directory: Directory,
+        /// Names the certificate: key of its issuer and serial number.
+        certificate: String,
+    },
+}
+
+/// An authority, where its directory is (RFC 8555 §7.1.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Directory {
+    /// Of `https`.
+    pub(crate) url: String,
+    /// Who may have signed its server's certificate, in PEM; `None`: whom this machine trusts.
+    pub(crate) authorities: Option<String>,
+}
+
+/// What certificate, from whom, as who.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Issue {
+    /// The authority.
+    pub(crate) directory: Directory,
+    /// Who orders; `None`: a new account is made.
+    pub(crate) account: Option<Account>,
+    /// Whom the authority may write to, of a new account.
+    pub(crate) email: Option<String>,
+    /// By which the authority knows the owner of a new account (RFC 8555 §7.3.4).
+    pub(crate) binding: Option<Binding>,
+    /// For these names, at least one.
+    pub(crate) names: Vec<String>,
+    /// How they are shown to be ours; the second one where the first has failed.
+    pub(crate) ways: Vec<Way>,
+    /// Names the certificate that is replaced, for an authority that has said when to.
+    pub(crate) replaces: Option<String>,
+}
+
+/// How a name is shown to be ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Way {
+    /// A file of the site (`http-01`, RFC 8555 §8.3).
+    Http,
+    /// A handshake of its own (`tls-alpn-01`, RFC 8737).
+    Alpn,
+}
+
+/// An account at an authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Account {
+    /// Its address there.
+    pub(crate) id: String,
+    /// PKCS#8 in base64url.
+    pub(crate) key: Hidden,
+}
+
+/// See [`Issue::binding`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Binding {
+    /// As the authority gave it.
+    pub(crate) key_id: String,
+    /// In base64url, as it gave it.
+    pub(crate) key: Hidden,
+}
+
+/// From the helper.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// It waits for orders.
+    Ready,
+    /// Something to be told to the operator.
+    Note(String),
+    /// The account that was made.
+    Account(Account),
+    /// The workers have to answer so from now on, and no other way.
+    Place(Vec<Challenge>),
+    /// The certificate.
+    Issued {
+        /// PEM, the site's own first.
+        chain: String,
+        /// PKCS#8 in DER, as hexadecimal digits.
+        key: Hidden,
+    },
+    /// When the certificate should be renewed, in seconds of the Unix epoch.
+    Window {
+        /// Not before.
+        start: i64,
+        /// Not after.
+        end: i64,
+        /// Seconds until one may ask again.
+        again: Option<u64>,
+        /// Why, for the operator: an address.
+        explanation: Option<String>,
+    },
+    /// The authority does not say when.
+    NoWindow,
+    /// It could not be done.
+    Failed {
+        /// Why, for the operator.
+        reason: String,
+        /// Seconds for which the authority wants no other try.
+        again: Option<u64>,
+    },
+}
+
+/// What a worker answers an authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Challenge {
+    /// To `/.well-known/acme-challenge/TOKEN`.
+    Http {
+        /// In lower case.
+        name: String,
+        /// Last part of the path.
+        token: String,
+        /// The answer.
+        authorization: String,
+    },
+    /// In a handshake.
+    Alpn {
+        /// In lower case.
+        name: String,
+        /// DER, as hexadecimal digits.
+        certificate: String,
+        /// PKCS#8 in DER, as hexadecimal digits.
+        key: Hidden,
+    },
+}
+
+/// A text that is neither logged nor left in memory.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hidden(pub(crate) String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Hidden({} bytes)", self.0.len())
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.0).into_bytes();
+        bytes.fill(0);
+        // Else the compiler could leave out what nobody reads.
+        std::hint::black_box(&bytes);
+    }
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// What such digits stand for; `None`: they are none.
+#[must_use]
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
+/// Bytes of the length before a message.
+const LENGTH: usize = 4;
+
+/// Longest message.
+pub(crate) const LONGEST: usize = 256 * 1024;
+
+/// Cuts what is read into messages.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+/// What was read is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Error {
+    /// Longer than [`LONGEST`].
+    TooLong,
+    /// Of no known kind.
+    Unknown,
+}
+
+impl From<Vec<u8>> for Reader {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
+    }
+}
+
+impl Reader {
+    /// The next message, `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// Nothing that follows is understood either.
+    pub(crate) fn poll<M: for<'a> Deserialize<'a>>(&mut self) -> Result<Option<M>, Error> {
+        let rest = self.bytes.get(self.start..).unwrap_or_default();
+        let Some((length, rest)) = rest.split_first_chunk::<LENGTH>() else { return Ok(None) };
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        if length > LONGEST {
+            return Err(Error::TooLong);
+        }
+        let Some(message) = rest.get(..length) else { return Ok(None) };
+        let message = serde_json::from_slice(message).map_err(|_| Error::Unknown)?;
+        self.start += LENGTH + length;
+        Ok(Some(message))
+    }
+
+    /// What was read and is not yet part of a message: what the next reader begins with.
+    #[must_use]
+    pub(crate) fn into_rest(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.start);
+        self.bytes
+    }
+}
+
+/// The message with its length. One that is too long is refused where it arrives.
+#[must_use]
+pub(crate) fn encode(message: &impl Serialize) -> Vec<u8> {
+    // Plain data has a JSON.
+    let message = serde_json::to_vec(message).unwrap_or_default();
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    [&length.to_le_bytes(), &message[..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hidden(text: &str) -> Hidden {
+        Hidden(text.to_owned())
+    }
+
+    fn answers() -> Vec<Answer> {
+        let http = Challenge::Http { name: "a.b".into(), token: "t".into(), authorization: "t.x".into() };
+        let alpn = Challenge::Alpn { name: "a.b".into(), certificate: hex(b"\x30\xff"), key: hidden("00ff") };
+        vec![
+            Answer::Ready,
+            Answer::Note("odd".into()),
+            Answer::Account(Account { id: "https://x/1".into(), key: hidden("a-_") }),
+            Answer::Place(vec![http, alpn]),
+            Answer::Issued { chain: "---\n".into(), key: hidden("00ff") },
+            Answer::Window { start: -1, end: 7, again: None, explanation: Some("https://x".into()) },
+            Answer::NoWindow,
+            Answer::Failed { reason: "no \"such\" name".into(), again: Some(60) },
+        ]
+    }
+
+    #[test]
+    fn every_answer_survives_the_wire_in_whatever_pieces() {
+        let wire: Vec<u8> = answers().iter().flat_map(encode).collect();
+        for piece in [1, 7, wire.len()] {
+            let (mut rest, mut heard) = (Vec::new(), Vec::new());
+            for bytes in wire.chunks(piece) {
+                let mut reader = Reader::from([rest.as_slice(), bytes].concat());
+                while let Some(answer) = reader.poll::<Answer>().unwrap() {
+                    heard.push(answer);
+                }
+                rest = reader.into_rest();
+            }
+            assert_eq!((heard, rest), (answers(), Vec::new()));
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_or_no_message_ends_the_talk() {
+        let long = u32::try_from(LONGEST + 1).unwrap().to_le_bytes();
+        assert_eq!(Reader::from(long.to_vec()).poll::<Answer>(), Err(Error::TooLong));
+        for wrong in [&b""[..], b"\"Readily\"", b"\"Ready\" 1", b"{\"Issued\":{}}", b"\xff"] {
+            let length = u32::try_from(wrong.len()).unwrap().to_le_bytes();
+            let mut reader = Reader::from([&length, wrong].concat());
+            assert_eq!(reader.poll::<Answer>(), Err(Error::Unknown), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_read_back_and_nothing_else_is() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(unhex(&hex(&all)), Some(all));
+        for wrong in ["0", "000", "0g", "ä", "+1", " 0"] {
+            assert_eq!(unhex(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(format!("{:?}", hidden("secret")), "Hidden(6 bytes)");
+    }
+}

@@ -1,0 +1,381 @@
+//! Certificates from authorities (ACME), as the master handles them: what the configuration wants, orders to the helper, its
+//! answers, what is kept on disk. When to do what, `renewal` decides. What the helper says is checked as a stranger's word.
+
+mod chain;
+mod store;
+mod wanted;
+
+use super::Master;
+use super::child::{Child, Id, Role};
+use super::helper::{self, Helper};
+use crate::config::Config;
+use crate::config::credentials::{self, Certificate};
+use crate::control::command::Response;
+use crate::control::helper::{self as talk, Answer, Order, unhex};
+use crate::http::date;
+use crate::renewal::{self, Decision, Ended, Errand, Outcome, Renewals, Standing, Window};
+use crate::supervisor::{Exit, Kill};
+use crate::sys::clock;
+use crate::sys::secret::Secret;
+use crate::timer::Time;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use store::Kept;
+use wanted::Wanted;
+
+/// See the module.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Acme {
+    renewals: Renewals,
+    /// By their keys.
+    #[serde(skip)]
+    wanted: BTreeMap<String, Wanted>,
+    /// What could not be written to disk.
+    #[serde(skip)]
+    unwritten: BTreeMap<String, Kept>,
+}
+
+/// The certificate that there is for a site already, and is still good.
+pub(super) fn stored(config: &Config, site: usize) -> Option<Certificate> {
+    let (key, wanted) = wanted::of(config).into_iter().find(|(_, wanted)| wanted.sites.contains(&site))?;
+    let (kept, _) = Acme::default().kept(&key, &wanted)?;
+    Some(Certificate { site, chain: kept.chain, key: kept.key, ocsp: None })
+}
+
+impl Acme {
+    /// When to look at it again.
+    pub(super) fn deadline(&self, now: Time) -> Option<Time> {
+        self.renewals.deadline(clock::wall(), now)
+    }
+
+    /// What there is for a certificate already, and is still good.
+    fn kept(&self, key: &str, wanted: &Wanted) -> Option<(Kept, renewal::Validity)> {
+        let storage = &wanted.authority.storage;
+        let path = || storage.join(store::certificate_name(key));
+        let found = store::certificate(storage, key).unwrap_or_else(|error| {
+            log::error!(target: "hatchery", "acme: {} cannot be read: {error}", path().display());
+            None
+        });
+        let kept = found.or_else(|| self.unwritten.get(key).cloned())?;
+        match chain::check(&kept.chain, &kept.key, &wanted.names, clock::wall().seconds) {
+            Ok(validity) => Some((kept, validity)),
+            Err(why) => {
+                log::warn!(target: "hatchery", "acme: {} is not used: {why}; another one is ordered", path().display());
+                None
+            }
+        }
+    }
+}
+
+impl Master {
+    /// The certificates of the current configuration, from now on.
+    pub(super) fn follow_acme(&mut self) {
+        let wanted = wanted::of(&self.current.config);
+        let ports = wanted::ports(&wanted);
+        let mut all = Vec::new();
+        for (key, one) in &wanted {
+            let kept = self.acme.kept(key, one);
+            all.push((key.clone(), kept.as_ref().map(|(_, validity)| *validity)));
+            if let Some((kept, _)) = kept {
+                one.sites.iter().for_each(|site| self.issued(*site, kept.chain.clone(), kept.key.clone()));
+            }
+        }
+        self.acme.wanted = wanted;
+        self.acme.renewals.want(all);
+        // It cannot be given more than it was started with.
+        if self.helper().is_some_and(|helper| !ports.is_subset(&helper.ports)) {
+            self.acme.renewals.dismiss();
+        }
+    }
+
+    /// After an upgrade: the helper is another program's.
+    pub(super) fn follow_acme_again(&mut self) {
+        self.acme.renewals.dismiss();
+        self.follow_acme();
+    }
+
+    /// Carries out what is due.
+    pub(super) fn run_errands(&mut self, now: Time) {
+        let have = self.children.workers().map(|(_, worker)| worker.credentials).min();
+        self.acme.renewals.workers_have(have.unwrap_or(u64::MAX));
+        while let Some(decision) = self.acme.renewals.poll(clock::wall(), now) {
+            match decision {
+                Decision::Start => self.start_helper(now),
+                Decision::Order(key, errand) => match self.order(&key, errand) {
+                    Ok(order) => self.tell_helper(&order),
+                    Err(reason) => self.errand_ended(Outcome::Failed(reason, None), now),
+                },
+                Decision::Placed => self.tell_helper(&Order::Placed),
+                Decision::Withdraw => _ = self.set_challenges(Vec::new()),
+                Decision::Kill(how) => {
+                    if let Some(child) = self.children.find_mut(Id::Helper) {
+                        child.kill(match how {
+                            renewal::Kill::Term => Kill::Term,
+                            renewal::Kill::Kill => Kill::Kill,
+                        });
+                    }
+                }
+                Decision::Abandon => {
+                    self.abandon(Id::Helper, now);
+                    let ended = self.acme.renewals.exited(clock::wall(), now);
+                    self.tell_ended(ended);
+                }
+            }
+        }
+    }
+
+    /// The server stops.
+    pub(super) fn stop_acme(&mut self) {
+        self.acme.renewals.stop();
+    }
+
+    /// What it says is not understood: its end follows.
+    pub(super) fn kill_helper(&mut self) {
+        if let Some(child) = self.children.find_mut(Id::Helper) {
+            child.kill(Kill::Kill);
+        }
+    }
+
+    fn start_helper(&mut self, now: Time) {
+        match helper::spawn(&self.current, wanted::ports(&self.acme.wanted), now) {
+            Ok(child) => {
+                log::debug!(target: "hatchery", "started the helper (process {})", child.process.pid);
+                self.children.add(child);
+            }
+            Err(error) => {
+                log::error!(target: "hatchery", "the helper, which orders certificates, cannot be started: {error}");
+                self.acme.renewals.could_not_start(now);
+            }
+        }
+    }
+
+    fn helper(&mut self) -> Option<&mut Helper> {
+        match &mut self.children.find_mut(Id::Helper)?.held.role {
+            Role::Helper(helper) => Some(helper),
+            _ => None,
+        }
+    }
+
+    fn tell_helper(&mut self, order: &Order) {
+        if let Some(helper) = self.helper() {
+            helper.tell(order);
+        }
+    }
+
+    /// The order for an errand.
+    ///
+    /// # Errors
+    /// For the operator: a file that is needed.
+    fn order(&self, key: &str, errand: Errand) -> Result<Order, String> {
+        let wanted = self.acme.wanted.get(key).ok_or("nobody wants it any more")?;
+        let kept = store::certificate(&wanted.authority.storage, key).ok().flatten();
+        let id = kept.and_then(|kept| chain::id(&kept.chain));
+        let directory = wanted.directory()?;
+        Ok(match (errand, id) {
+            (Errand::Issue, id) => {
+                let replaces = id.filter(|_| self.acme.renewals.has_window(key));
+                Order::Issue(Box::new(wanted.order(directory, replaces)?))
+            }
+            (Errand::Look, Some(certificate)) => Order::Look { directory, certificate },
+            (Errand::Look, None) => return Err("the certificate does not say who has issued it".to_owned()),
+        })
+    }
+
+    /// The helper has said something. False: it is not what it may say.
+    pub(super) fn on_helper(&mut self, answer: Answer, now: Time) -> bool {
+        let key = self.acme.renewals.running().map(|(key, _)| key.to_owned());
+        let wanted = key.as_ref().and_then(|key| Some((key.as_str(), self.acme.wanted.get(key)?)));
+        match (answer, wanted) {
+            (Answer::Ready, _) => {
+                self.acme.renewals.ready(now);
+                self.children.find_mut(Id::Helper).map(Child::answers);
+            }
+            (Answer::Note(text), _) => log::warn!(target: "hatchery", "helper: {text}"),
+            (Answer::Account(account), Some((_, wanted))) => {
+                let acme = &wanted.authority;
+                if let Err(error) = store::keep_account(&acme.storage, &acme.directory, &account) {
+                    log::error!(
+                        target: "hatchery",
+                        "acme: the account cannot be kept in {}: {error}; the next order makes another one",
+                        acme.storage.display()
+                    );
+                }
+            }
+            (Answer::Place(challenges), Some((_, wanted))) => {
+                let Some(challenges) = wanted.challenges(challenges) else { return false };
+                let number = self.set_challenges(challenges);
+                self.acme.renewals.place(number, now);
+            }
+            (Answer::Issued { chain, key: own }, Some((key, wanted))) => {
+                let outcome = match received(&chain, &own.0, wanted) {
+                    Ok((kept, validity)) => {
+                        let (key, sites) = (key.to_owned(), wanted.sites.clone());
+                        self.keep(key, &kept);
+                        sites
+                            .iter()
+                            .for_each(|site| self.issued(*site, kept.chain.clone(), kept.key.clone()));
+                        Outcome::Issued(validity)
+                    }
+                    Err(why) => Outcome::Failed(format!("what the authority gave is not used: {why}"), None),
+                };
+                self.errand_ended(outcome, now);
+            }
+            (Answer::Window { start, end, again, explanation }, Some((_, wanted))) => {
+                if let Some(explanation) = explanation {
+                    log::info!(
+                        target: "hatchery",
+                        "acme: when {} is renewed its authority explains: {explanation}", wanted.title()
+                    );
+                }
+                self.errand_ended(Outcome::Window(Window { start, end }, again), now);
+            }
+            (Answer::NoWindow, _) => self.errand_ended(Outcome::NoWindow, now),
+            (Answer::Failed { reason, again }, _) => self.errand_ended(Outcome::Failed(reason, again), now),
+            // Of an errand that nobody wants any more.
+            (Answer::Account(_) | Answer::Place(_) | Answer::Issued { .. } | Answer::Window { .. }, None) => {
+            }
+        }
+        true
+    }
+
+    fn keep(&mut self, key: String, kept: &Kept) {
+        let Some(wanted) = self.acme.wanted.get(&key) else { return };
+        let storage = &wanted.authority.storage;
+        match store::keep_certificate(storage, &key, kept) {
+            Ok(()) => _ = self.acme.unwritten.remove(&key),
+            Err(error) => {
+                log::error!(
+                    target: "hatchery",
+                    "acme: the certificate for {} cannot be kept in {}: {error}; it serves until the server is started \
+                     anew, which orders another one",
+                    wanted.title(),
+                    storage.display()
+                );
+                self.acme.unwritten.insert(key, kept.clone());
+            }
+        }
+    }
+
+    fn errand_ended(&mut self, outcome: Outcome, now: Time) {
+        let ended = self.acme.renewals.ended(outcome, clock::wall(), now);
+        self.tell_ended(ended);
+    }
+
+    /// The process was reaped.
+    pub(super) fn helper_ended(
+        &mut self,
+        pid: u32,
+        failure: Option<String>,
+        exit: Exit,
+        was_killed: bool,
+        now: Time,
+    ) {
+        let is_ours = was_killed || exit == Exit::Signal(crate::sys::signals::SIGTERM);
+        match failure {
+            Some(why) => {
+                log::error!(target: "hatchery", "the helper, which orders certificates, cannot be started: {why}")
+            }
+            None if !is_ours => log::warn!(target: "hatchery", "helper (process {pid}): ended: {exit}"),
+            None => {}
+        }
+        let ended = self.acme.renewals.exited(clock::wall(), now);
+        self.tell_ended(ended);
+    }
+
+    fn tell_ended(&self, ended: Option<Ended>) {
+        let Some(Ended { key, errand, outcome, next }) = ended else { return };
+        let title = self.acme.wanted.get(&key).map_or(key, Wanted::title);
+        let next = about(next);
+        match (errand, outcome) {
+            (Errand::Issue, Outcome::Issued(validity)) => log::info!(
+                target: "hatchery",
+                "acme: the certificate for {title} is there, good until {}", date::iso(validity.until)
+            ),
+            (Errand::Issue, Outcome::Failed(reason, _)) => {
+                log::error!(target: "hatchery", "acme: no certificate for {title}: {reason}; next try in {next}");
+            }
+            (_, outcome) => log::debug!(target: "hatchery", "acme: {title}: {outcome:?}; next in {next}"),
+        }
+    }
+
+    /// How it stands with a certificate, in words.
+    fn standing(&self, key: &str, now: Time) -> String {
+        match self.acme.renewals.standing(key, clock::wall(), now) {
+            Some(Standing::Issued(renewal)) => format!("issued, renews in {}", about(renewal)),
+            Some(Standing::Ordering) => "being ordered".to_owned(),
+            Some(Standing::Queued) | None => "to be ordered".to_owned(),
+            Some(Standing::Waiting(reason, wait)) => {
+                format!("waiting: {reason}; next try in {}", about(wait))
+            }
+        }
+    }
+
+    /// `renew`: a try now, of what waits for one; or of the certificate of that name, whatever it is good for.
+    pub(super) fn renew(&mut self, name: Option<&str>, now: Time) -> Response {
+        if self.acme.wanted.is_empty() {
+            return Response::Failed { text: "no site has `tls: Acme`".to_owned() };
+        }
+        let Some(name) = name else {
+            let standings = self
+                .acme
+                .wanted
+                .iter()
+                .map(|(key, wanted)| format!("{}: {}", wanted.title(), self.standing(key, now)));
+            let text = standings.collect::<Vec<_>>().join("\n");
+            self.acme.renewals.hurry(None);
+            return Response::Done { text: format!("{text}\nwhat waits is ordered now") };
+        };
+        let has = |wanted: &Wanted| wanted.names.iter().any(|own| own.eq_ignore_ascii_case(name));
+        let keys: Vec<String> =
+            self.acme.wanted.iter().filter(|(_, wanted)| has(wanted)).map(|(key, _)| key.clone()).collect();
+        keys.iter().for_each(|key| _ = self.acme.renewals.hurry(Some(key)));
+        match keys.is_empty() {
+            false => Response::Done {
+                text: format!("{name}: a certificate is ordered; `hatchery status` shows it"),
+            },
+            true => {
+                let names: Vec<&str> =
+                    self.acme.wanted.values().flat_map(|wanted| &wanted.names).map(String::as_str).collect();
+                Response::Failed {
+                    text: format!(
+                        "no site with `tls: Acme` has the name {name}; there is: {}",
+                        names.join(", ")
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// What the authority gave, in the helper's words.
+fn received(chain: &str, key: &str, wanted: &Wanted) -> Result<(Kept, renewal::Validity), String> {
+    let chain = chain::read(chain.as_bytes())?;
+    let key = Secret(unhex(key).ok_or("its key is not readable")?);
+    let validity = chain::check(&chain, &key, &wanted.names, clock::wall().seconds)?;
+    Ok((Kept { chain, key }, validity))
+}
+
+/// A duration in its largest unit.
+fn about(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// As the workers want it; `None`: it is not readable.
+fn challenge(challenge: talk::Challenge) -> Option<credentials::Challenge> {
+    Some(match challenge {
+        talk::Challenge::Http { name, token, authorization } => {
+            credentials::Challenge::Http { name, token, authorization }
+        }
+        talk::Challenge::Alpn { name, certificate, key } => credentials::Challenge::Alpn {
+            name,
+            certificate: unhex(&certificate)?,
+            key: Secret(unhex(&key.0)?),
+        },
+    })
+}

@@ -1,0 +1,226 @@
+//! What a configuration wants of authorities: a certificate for all names of each site with `tls: Acme`. Sites with the same
+//! names and the same authority have one together.
+
+use super::store;
+use crate::config::tls::{Acme, Certificates, Tls};
+use crate::config::{Address, Config, Listen, credentials};
+use crate::control::helper::{Binding, Challenge, Directory, Hidden, Issue, Way};
+use crate::renewal;
+use crate::route::HostPattern;
+use crate::sys::file;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+/// One certificate.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wanted {
+    /// In lower case; at least one.
+    pub(super) names: Vec<String>,
+    /// Indices of the sites.
+    pub(super) sites: Vec<usize>,
+    /// Who is asked for it.
+    pub(super) authority: Acme,
+    /// How the names are shown to be ours.
+    ways: Vec<Way>,
+}
+
+/// All, by their keys.
+pub(super) fn of(config: &Config) -> BTreeMap<String, Wanted> {
+    let mut all: BTreeMap<String, Wanted> = BTreeMap::new();
+    for (index, site) in config.sites.iter().enumerate() {
+        let Some(tls) = &site.tls else { continue };
+        let Certificates::Acme(authority) = &tls.certificates else { continue };
+        let names: Vec<String> = site.names.iter().filter_map(exact).collect();
+        let key = renewal::key(&authority.directory, &names);
+        let new =
+            || Wanted { names, sites: Vec::new(), authority: authority.clone(), ways: ways(config, tls) };
+        all.entry(key).or_insert_with(new).sites.push(index);
+    }
+    all
+}
+
+fn exact(pattern: &HostPattern) -> Option<String> {
+    match pattern {
+        HostPattern::Exact(name) => Some(name.to_ascii_lowercase()),
+        HostPattern::Suffix(_) => None,
+    }
+}
+
+/// An authority asks at port 80 or at port 443. The way whose port we listen on comes first; where that is both or neither, as
+/// behind somebody who forwards ports, the one by HTTP, which works through more of what may stand in front.
+fn ways(config: &Config, tls: &Tls) -> Vec<Way> {
+    let plain = config.sites.iter().flat_map(|site| &site.listen);
+    let plain: Vec<u16> = plain.filter_map(port_of).collect();
+    let secure: Vec<u16> = tls.listen.iter().filter_map(port_of).collect();
+    let by_alpn = secure.contains(&443) && !plain.contains(&80);
+    let mut ways = vec![(by_alpn, Way::Http, &plain), (!by_alpn, Way::Alpn, &secure)];
+    ways.sort_by_key(|(later, ..)| *later);
+    ways.into_iter().filter(|(.., ports)| !ports.is_empty()).map(|(_, way, _)| way).collect()
+}
+
+/// The port of a TCP address; 0: of one that is not known before it is there.
+fn port_of(listen: &Listen) -> Option<u16> {
+    match &listen.address {
+        Address::Unix(_) => None,
+        address => Some(address.port().unwrap_or(0)),
+    }
+}
+
+/// The ports of all authorities.
+pub(super) fn ports(wanted: &BTreeMap<String, Wanted>) -> BTreeSet<u16> {
+    wanted.values().map(|wanted| port(&wanted.authority.directory)).collect()
+}
+
+fn port(url: &str) -> u16 {
+    let host = url.strip_prefix("https://").unwrap_or(url).split('/').next().unwrap_or_default();
+    host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(443)
+}
+
+impl Wanted {
+    /// For people.
+    pub(super) fn title(&self) -> String {
+        self.names.join(", ")
+    }
+
+    /// # Errors
+    /// For the operator: `directory_ca` cannot be read.
+    pub(super) fn directory(&self) -> Result<Directory, String> {
+        let authorities = self.authority.directory_ca.as_deref().map(|path| read("directory_ca", path));
+        Ok(Directory { url: self.authority.directory.clone(), authorities: authorities.transpose()? })
+    }
+
+    /// # Errors
+    /// For the operator: what cannot be read.
+    pub(super) fn order(&self, directory: Directory, replaces: Option<String>) -> Result<Issue, String> {
+        let Acme { email, eab, storage, directory: url, .. } = &self.authority;
+        let account = store::account(storage, url).map_err(|error| {
+            let storage = storage.display();
+            format!(
+                "the account in {storage} cannot be read: {error}; mend or remove it (a new one is made then)"
+            )
+        })?;
+        let binding = eab.as_ref().filter(|_| account.is_none()).map(|eab| {
+            let key = Hidden(read("eab", &eab.key)?.trim().to_owned());
+            Ok::<_, String>(Binding { key_id: eab.key_id.clone(), key })
+        });
+        Ok(Issue {
+            directory,
+            account,
+            email: email.clone(),
+            binding: binding.transpose()?,
+            names: self.names.clone(),
+            ways: self.ways.clone(),
+            replaces,
+        })
+    }
+
+    /// What workers may answer for these names, and no others; `None`: something else is among them.
+    pub(super) fn challenges(&self, challenges: Vec<Challenge>) -> Option<Vec<credentials::Challenge>> {
+        let is_of_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_good = |challenge: &Challenge| match challenge {
+            Challenge::Http { name, token, authorization } => {
+                // RFC 8555 §8.1: the token, a dot, and the thumbprint of the account's key.
+                let thumbprint =
+                    authorization.strip_prefix(token.as_str()).and_then(|rest| rest.strip_prefix('.'));
+                self.names.contains(name)
+                    && !token.is_empty()
+                    && thumbprint.is_some_and(|print| print.bytes().all(is_of_base64url))
+                    && token.bytes().all(is_of_base64url)
+            }
+            Challenge::Alpn { name, .. } => self.names.contains(name),
+        };
+        challenges.into_iter().map(|one| is_good(&one).then(|| super::challenge(one))?).collect()
+    }
+}
+
+/// A file of the configuration, as text; not more of it than it may have.
+fn read(key: &str, path: &Path) -> Result<String, String> {
+    const LARGEST: u64 = 128 * 1024;
+    let failed = |error: std::io::Error| format!("`{key}`: {} cannot be read: {error}", path.display());
+    let mut text = String::new();
+    let file = File::from(file::open_file(path).map_err(failed)?);
+    file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Disk, load};
+
+    fn wanted(sites: &str) -> BTreeMap<String, Wanted> {
+        let file = std::env::temp_dir().join(format!("hatchery-wanted-{}.ron", std::process::id()));
+        std::fs::write(&file, format!("(sites: [{sites}])")).unwrap();
+        let config = load(&file, &Disk);
+        std::fs::remove_file(file).unwrap();
+        of(&config.unwrap())
+    }
+
+    fn site(names: &str, listen: &str, secure: &str, acme: &str) -> String {
+        format!(
+            "(names: [{names}], listen: [{listen}], tls: (listen: [{secure}], certificates: {acme}),
+              locations: [(path: \"/\", to: Respond(status: 204))])"
+        )
+    }
+
+    #[test]
+    fn sites_of_the_same_names_and_authority_have_one_certificate() {
+        let two = [
+            site("\"a.b\", \"B.c\"", "", "\":443\"", "Acme"),
+            site("\"b.c\", \"a.b\"", "", "\":8443\"", "Acme"),
+            site("\"a.b\"", "", "\":9443\"", "Acme(directory: \"https://ca.lan:9000/dir\")"),
+            site("\"d.e\"", "", "\":443\"", "SelfSigned"),
+        ];
+        let wanted = wanted(&two.join(", "));
+        let mut sites: Vec<&[usize]> = wanted.values().map(|one| one.sites.as_slice()).collect();
+        sites.sort_unstable();
+        assert_eq!(sites, [&[0, 1][..], &[2]]);
+        assert_eq!(ports(&wanted), BTreeSet::from([443, 9000]));
+    }
+
+    #[test]
+    fn the_way_comes_first_whose_port_is_ours() {
+        use Way::{Alpn, Http};
+        for (plain, secure, ways) in [
+            ("\":80\"", "\":443\"", &[Http, Alpn][..]),
+            ("\":8080\"", "\":443\"", &[Alpn, Http]),
+            ("\":8080\"", "\":8443\"", &[Http, Alpn]),
+            ("", "\":443\"", &[Alpn]),
+            ("\"unix:/x.sock\"", "\":8443\"", &[Alpn]),
+        ] {
+            let wanted = wanted(&site("\"a.b\"", plain, secure, "Acme"));
+            assert_eq!(wanted.values().next().unwrap().ways, ways, "{plain} {secure}");
+        }
+    }
+
+    #[test]
+    fn workers_answer_for_names_of_the_order_and_nothing_else() {
+        let wanted = wanted(&site("\"a.b\"", "\":80\"", "\":443\"", "Acme"));
+        let wanted = wanted.values().next().unwrap();
+        let http = |name: &str, token: &str, authorization: &str| Challenge::Http {
+            name: name.into(),
+            token: token.into(),
+            authorization: authorization.into(),
+        };
+        let alpn = |name: &str, certificate: &str| Challenge::Alpn {
+            name: name.into(),
+            certificate: certificate.into(),
+            key: Hidden("00".into()),
+        };
+        let good = vec![http("a.b", "tok_en-1", "tok_en-1.print"), alpn("a.b", "00")];
+        assert_eq!(wanted.challenges(good).map(|all| all.len()), Some(2));
+        for bad in [
+            http("c.d", "token", "token.print"),
+            http("a.b", "", ".print"),
+            http("a.b", "../x", "../x.print"),
+            http("a.b", "token", "<script>"),
+            http("a.b", "token", "token.<script>"),
+            alpn("c.d", "00"),
+            alpn("a.b", "0"),
+        ] {
+            assert_eq!(wanted.challenges(vec![bad.clone()]), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Certificates from an authority, with a real one (pebble) and one that lies, breaks down and limits.
+
+mod authority;
+
+use crate::harness::{Gate, SOON, Server, Setup, get, hatchery, holds, wait_until};
+use authority::{Authority, BINDING, Message, Options, free_port};
+use nix::sys::signal::Signal;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// A server that is not started yet, and its authority.
+struct Bench {
+    setup: Setup,
+    authority: Authority,
+    secure: u16,
+}
+
+const DAY: u64 = 86_400;
+
+impl Bench {
+    fn new() -> Self {
+        Self::of(90 * DAY, &[], |http, tls| (http, tls))
+    }
+
+    /// `ports` says where the authority connects to, given where the server listens.
+    fn of(
+        valid: u64,
+        environment: &'static [(&'static str, &'static str)],
+        ports: impl Fn(u16, u16) -> (u16, u16),
+    ) -> Self {
+        let (setup, secure) = (Setup::new(""), free_port());
+        let (http, tls) = ports(setup.address.port(), secure);
+        let authority = Authority::new(&Options { http, tls, valid, environment, binding: false });
+        setup.directory.write("roots.pem", &authority.roots);
+        Self { setup, authority, secure }
+    }
+
+    /// A site of these names; all that is asked of it by HTTP is sent to HTTPS, or refused.
+    fn site(&self, names: &str) -> String {
+        self.site_on(names, "\"{address}\"")
+    }
+
+    fn site_on(&self, names: &str, listen: &str) -> String {
+        format!(
+            "(names: [{names}], listen: [{listen}], tls: (listen: [\"127.0.0.1:{}\"], certificates: {}),
+              locations: [(path: \"/\", to: Respond(status: 200, body: \"hello\"))])",
+            self.secure,
+            acme(&self.authority)
+        )
+    }
+
+    #[track_caller]
+    fn start(self, sites: &str) -> (Server, Authority, u16) {
+        self.setup.configure(&configuration(sites));
+        let server = self.setup.start();
+        (server, self.authority, self.secure)
+    }
+}
+
+fn acme(authority: &Authority) -> String {
+    format!(
+        "Acme(email: \"admin@shop.example\", directory: \"{}\", directory_ca: \"roots.pem\", storage: \"{{dir}}/store\")",
+        authority.directory()
+    )
+}
+
+fn configuration(sites: &str) -> String {
+    format!("workers: (processes: 2), sites: [{sites}],")
+}
+
+/// What openssl says of the certificate that is shown for a name.
+fn shown(port: u16, name: &str) -> String {
+    let address = format!("127.0.0.1:{port}");
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-connect", &address, "-servername", name, "-showcerts"]);
+    let output = client.stdin(Stdio::null()).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+fn wait_shown(port: u16, name: &str) -> String {
+    wait_until(SOON, "the authority's certificate is shown", || {
+        let shown = shown(port, name);
+        holds(shown.contains("Pebble Intermediate CA"), &shown).map(|()| shown)
+    })
+}
+
+fn stored(server: &Server) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(server.directory().path().join("store")).into_iter().flatten();
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// The process that orders.
+#[track_caller]
+fn wait_helper(server: &Server) -> crate::harness::Process {
+    wait_until(SOON, "the helper runs", || {
+        let found = server.master.descendants().into_iter().find(|child| child.title() == "hatchery: helper");
+        found.ok_or_else(|| format!("{:?}", server.status().pools))
+    })
+}
+
+#[test]
+fn a_certificate_is_had_by_http_and_kept_where_nobody_else_reads_it() {
+    let bench = Bench::of(90 * DAY, &[("PEBBLE_WFE_NONCEREJECT", "5")], |http, tls| (http, tls));
+    let site = bench.site("\"shop.example\", \"WWW.shop.example\"");
+    let (server, authority, secure) = bench.start(&site);
+    let told = server.wait_log("acme: the certificate for shop.example, www.shop.example is there");
+    assert!(told.contains("good until 20"), "{told}");
+    let certificate = wait_shown(secure, "www.shop.example");
+    assert!(certificate.contains("Verification"), "{certificate}");
+    assert_eq!(authority.orders(), 1);
+    let files = stored(&server);
+    assert_eq!(files.len(), 2, "an account and a certificate: {files:?}");
+    for file in &files {
+        let mode = file.metadata().unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+    assert_eq!(server.directory().path().join("store").metadata().unwrap().mode() & 0o777, 0o700);
+    // The question is closed, and was never anybody's.
+    let asked = get(server.address, "/.well-known/acme-challenge/token");
+    assert_ne!(asked.status, 200, "{asked:?}");
+}
+
+#[test]
+fn a_certificate_is_had_in_a_handshake_where_nothing_listens_for_http() {
+    let bench = Bench::of(90 * DAY, &[], |_, tls| (free_port(), tls));
+    let site = bench.site_on("\"shop.example\"", "");
+    let (server, _authority, secure) = bench.start(&site);
+    server.wait_log("acme: the certificate for shop.example is there");
+    wait_shown(secure, "shop.example");
+}
+
+#[test]
+fn where_one_way_fails_the_other_is_taken() {
+    let bench = Bench::of(90 * DAY, &[], |_, tls| (free_port(), tls));
+    let site = bench.site("\"shop.example\"");
+    let (server, authority, secure) = bench.start(&site);
+    server.wait_log("acme: the certificate for shop.example is there");
+    wait_shown(secure, "shop.example");
+    assert_eq!(authority.orders(), 2, "what has failed by HTTP cannot be used again");
+}
+
+#[test]
+fn where_both_ways_fail_it_is_told_why_and_what_to_do() {
+    let bench = Bench::of(90 * DAY, &[], |_, _| (free_port(), free_port()));
+    let site = bench.site("\"shop.example\"");
+    let (server, authority, _) = bench.start(&site);
+    let server = server.tolerant(&["no certificate for shop.example"]);
+    let told = server.wait_log("acme: no certificate for shop.example");
+    for part in
+        ["HTTP-01", "TLS-ALPN-01", "(connection)", "port 80 is reached", "port 443 reaches it", "next try in"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let orders = authority.orders();
+    let renewed = server.command(&["renew"]);
+    assert_eq!(renewed.code, Some(0), "{renewed:?}");
+    assert!(renewed.stdout.starts_with("shop.example: waiting: "), "{renewed:?}");
+    authority.wait_orders(orders + 1);
+    for (arguments, text) in
+        [(&["renew", "other.example"][..], "there is: shop.example"), (&["renew", "shop.example"], "ordered")]
+    {
+        let renewed = server.command(arguments);
+        assert!(format!("{renewed:?}").contains(text), "{renewed:?}");
+    }
+}
+
+#[test]
+fn after_a_restart_nothing_is_ordered() {
+    let bench = Bench::new();
+    let site = bench.site("\"shop.example\"");
+    let (server, authority, secure) = bench.start(&site);
+    server.wait_log("acme: the certificate for shop.example is there");
+    let before = wait_shown(secure, "shop.example");
+    let kept = std::fs::read(&stored(&server)[1]).unwrap();
+    server.hang_up();
+    wait_until(SOON, "the reload is over", || {
+        holds(server.status().generation == 2, server.status().generation)
+    });
+    server.master.signal(Signal::SIGUSR2);
+    server.wait_log("goes on in place of");
+    let certificate = |text: &str| text.split("-----").nth(2).map(str::to_owned);
+    wait_until(SOON, "it is shown after an upgrade", || {
+        let now = shown(secure, "shop.example");
+        holds(certificate(&now) == certificate(&before), &now)
+    });
+    assert_eq!((authority.orders(), std::fs::read(&stored(&server)[1]).unwrap()), (1, kept));
+}
+
+#[test]
+fn a_certificate_is_renewed_before_it_ends() {
+    let bench = Bench::of(12, &[], |http, tls| (http, tls));
+    let site = bench.site("\"shop.example\"");
+    let (server, authority, secure) = bench.start(&site);
+    server.wait_log("acme: the certificate for shop.example is there");
+    let first = wait_shown(secure, "shop.example");
+    authority.wait_orders(2);
+    let certificate = |text: &str| text.split("-----").nth(2).map(str::to_owned);
+    wait_until(SOON, "another one is shown", || {
+        let now = shown(secure, "shop.example");
+        holds(now.contains("Pebble") && certificate(&now) != certificate(&first), &now)
+    });
+}
+
+#[test]
+fn an_authority_says_when_to_renew() {
+    let bench = Bench::new();
+    let site = bench.site("\"shop.example\"");
+    let (server, authority, _) = bench.start(&site);
+    server.wait_log("acme: the certificate for shop.example is there");
+    authority.answers(|request, pass| match request.line.as_str() {
+        "GET /dir" => {
+            let own = request.fields.lines().find_map(|field| field.strip_prefix("host: "));
+            let directory = pass().text();
+            let more = format!("{{\"renewalInfo\": \"https://{}/renewal\",", own.unwrap_or_default().trim());
+            Some(Message::json(&directory.replacen('{', &more, 1)))
+        }
+        line if line.starts_with("GET /renewal/") => Some(Message::json(
+            "{\"suggestedWindow\": {\"start\": \"2021-01-03T00:00:00Z\", \"end\": \"2021-01-07T00:00:00Z\"},
+              \"explanationURL\": \"https://localhost/mishap\"}",
+        )),
+        _ => None,
+    });
+    // It asks at the start of a server.
+    let text = std::fs::read_to_string(server.directory().path().join("hatchery.ron")).unwrap();
+    let directory = server.directory().path().join("store");
+    let kept = std::env::temp_dir().join(format!("hatchery-test-kept-{}", std::process::id()));
+    std::fs::rename(&directory, &kept).unwrap();
+    drop(server);
+    let setup = Setup::new("");
+    let configuration = text.split_once(",\n").unwrap().1.trim_end().trim_end_matches(')').to_owned();
+    let store = setup.directory.path().join("store");
+    Command::new("cp").arg("-a").arg(&kept).arg(&store).status().unwrap();
+    std::fs::remove_dir_all(&kept).unwrap();
+    setup.directory.write("roots.pem", &authority.roots);
+    let configuration = configuration.replace(directory.to_str().unwrap(), store.to_str().unwrap());
+    setup.configure(&configuration);
+    let server = setup.start();
+    let told = server.wait_log("its authority explains: https://localhost/mishap");
+    assert!(told.contains("shop.example"), "{told}");
+    authority.wait_orders(2);
+}
+
+#[test]
+fn an_authority_that_is_down_is_waited_for() {
+    let bench = Bench::new();
+    let site =
+        bench.site("\"shop.example\"").replace(&bench.authority.directory(), "https://localhost:1/dir");
+    let (server, _authority, _) = bench.start(&site);
+    let server = server.tolerant(&["no certificate for shop.example"]);
+    let told = server.wait_log("acme: no certificate for shop.example");
+    assert!(told.contains("localhost:1 cannot be asked") && told.contains("Connection refused"), "{told}");
+    // Until then it makes do with one of its own.
+    let shown = shown(0, "shop.example");
+    assert!(!shown.contains("Pebble"), "{shown}");
+}
+
+#[test]
+fn an_authority_that_limits_is_left_alone_for_so_long() {
+    let bench = Bench::new();
+    bench.authority.answers(|request, _| {
+        let limited = || Message::problem("429 Too Many Requests", "rateLimited", "Retry-After: 72000\r\n");
+        request.line.contains("order-plz").then(limited)
+    });
+    let site = bench.site("\"shop.example\"");
+    let (server, _authority, _) = bench.start(&site);
+    let server = server.tolerant(&["no certificate for shop.example"]);
+    let told = server.wait_log("acme: no certificate for shop.example");
+    assert!(told.contains("(rateLimited)") && told.contains("next try in 20h"), "{told}");
+}
+
+#[test]
+fn an_authority_that_lies_is_not_believed() {
+    let other = rcgen::generate_simple_self_signed(vec!["other.example".to_owned()]).unwrap().cert.pem();
+    let answers: Vec<(&str, Message, &str)> = vec![
+        ("GET /dir", Message::new("200 OK", "Content-Type: text/html\r\n", "<p>hello"), "is not ACME"),
+        ("GET /dir", Message::json(&" ".repeat(1 << 20)), "cannot be asked"),
+        (
+            "POST /certZ",
+            Message::new("200 OK", "Replay-Nonce: x\r\n", &other),
+            "not used: it is not for shop.example",
+        ),
+        (
+            "POST /certZ",
+            Message::new("200 OK", "Replay-Nonce: x\r\n", "nothing"),
+            "not used: there is no certificate",
+        ),
+    ];
+    let bench = Bench::new();
+    let site = bench.site("\"shop.example\"");
+    bench
+        .authority
+        .answers(|request, _| request.line.starts_with("GET /dir").then(|| Message::new("500 No", "", "")));
+    let (server, authority, _) = bench.start(&site);
+    let server = server.tolerant(&["no certificate for shop.example"]);
+    server.wait_log("acme: no certificate for shop.example");
+    for (line, answer, why) in answers {
+        authority.answers(move |request, _| request.line.starts_with(line).then(|| answer.clone()));
+        assert_eq!(server.command(&["renew"]).code, Some(0));
+        let told = server.wait_log(why);
+        assert!(told.contains("no certificate for shop.example"), "{told}");
+    }
+    authority.answers(|_, _| None);
+    assert_eq!(server.command(&["renew"]).code, Some(0));
+    server.wait_log("acme: the certificate for shop.example is there");
+}
+
+#[test]
+fn a_helper_that_dies_is_replaced_and_its_order_repeated() {
+    let bench = Bench::new();
+    let gate = Gate::new(&bench.setup.directory, "gate");
+    let path = bench.setup.directory.path().join("gate");
+    bench.authority.answers(move |request, _| {
+        if request.line.contains("order-plz") && path.exists() {
+            let _waits = std::fs::read(&path);
+        }
+        None
+    });
+    let site = bench.site("\"shop.example\"");
+    let (server, authority, secure) = bench.start(&site);
+    let server = server.tolerant(&["helper (process"]);
+    authority.wait_orders(1);
+    let helper = wait_helper(&server);
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!(helper.user(), 0, "no `user` is set");
+    }
+    let shown = server.command(&["status"]).stdout;
+    assert!(shown.contains("\nhelper "), "{shown}");
+    let renewed = server.command(&["renew"]).stdout;
+    assert!(renewed.starts_with("shop.example: being ordered"), "{renewed}");
+    helper.signal(Signal::SIGKILL);
+    server.wait_log("helper (process");
+    std::fs::remove_file(server.directory().path().join("gate")).unwrap();
+    drop(gate);
+    server.wait_log("acme: the certificate for shop.example is there");
+    wait_shown(secure, "shop.example");
+    assert_eq!(authority.asked("POST /sign-me-up"), 1, "the account is kept");
+}
+
+#[test]
+fn a_reload_in_the_middle_of_an_order_is_safe() {
+    let bench = Bench::new();
+    let gate = Gate::new(&bench.setup.directory, "gate");
+    let path = bench.setup.directory.path().join("gate");
+    bench.authority.answers(move |request, _| {
+        if request.line.contains("finalize-order") && path.exists() {
+            let _waits = std::fs::read(&path);
+        }
+        None
+    });
+    let (first, second) = (bench.site("\"shop.example\""), bench.site("\"shop.example\", \"blog.example\""));
+    let (server, authority, secure) = bench.start(&first);
+    wait_until(SOON, "the order is almost done", || {
+        holds(authority.asked("finalize-order") == 1, authority.orders())
+    });
+    server.hang_up();
+    wait_until(SOON, "the reload is over", || {
+        holds(server.status().generation == 2, server.status().generation)
+    });
+    gate.open();
+    server.wait_log("acme: the certificate for shop.example is there");
+    wait_shown(secure, "shop.example");
+    assert_eq!(authority.orders(), 1);
+    // Other names are another certificate, and an order that nobody wants any more is broken off.
+    server.configure(&configuration(&second));
+    server.hang_up();
+    wait_until(SOON, "the order is almost done", || {
+        holds(authority.asked("finalize-order") == 2, authority.orders())
+    });
+    server.configure(&configuration(&first));
+    server.hang_up();
+    wait_until(SOON, "the reload is over", || {
+        holds(server.status().generation == 4, server.status().generation)
+    });
+    std::fs::remove_file(server.directory().path().join("gate")).unwrap();
+    server.configure(&configuration(&second));
+    server.hang_up();
+    server.wait_log("acme: the certificate for shop.example, blog.example is there");
+    wait_shown(secure, "blog.example");
+}
+
+#[test]
+fn several_sites_have_their_own() {
+    let bench = Bench::new();
+    let sites = [bench.site("\"shop.example\""), bench.site("\"blog.example\"")].join(", ");
+    let (server, authority, secure) = bench.start(&sites);
+    for name in ["shop.example", "blog.example"] {
+        server.wait_log(&format!("acme: the certificate for {name} is there"));
+        wait_shown(secure, name);
+    }
+    assert_eq!((authority.orders(), authority.asked("POST /sign-me-up")), (2, 1), "with one account");
+}
+
+#[test]
+fn an_account_is_bound_to_one_at_the_authority() {
+    let (setup, secure) = (Setup::new(""), free_port());
+    let options =
+        Options { http: setup.address.port(), tls: secure, valid: DAY, environment: &[], binding: true };
+    let authority = Authority::new(&options);
+    setup.directory.write("roots.pem", &authority.roots);
+    setup.directory.write("eab.key", format!("{BINDING}\n"));
+    let bench = Bench { setup, authority, secure };
+    let site = bench.site("\"shop.example\"");
+    let bound = site.replace("email:", "eab: (key_id: \"kid-1\", key: \"eab.key\"), email:");
+    let (server, _authority, _) = bench.start(&site);
+    let server = server.tolerant(&["no certificate for shop.example"]);
+    let told = server.wait_log("acme: no certificate for shop.example");
+    assert!(told.contains("give `eab`"), "{told}");
+    server.configure(&configuration(&bound));
+    server.hang_up();
+    wait_until(SOON, "the reload is over", || {
+        holds(server.status().generation == 2, server.status().generation)
+    });
+    assert_eq!(server.command(&["renew"]).code, Some(0));
+    server.wait_log("acme: the certificate for shop.example is there");
+}
+
+#[test]
+fn the_helper_is_none_to_be_started_by_hand() {
+    let directory = crate::harness::Directory::new();
+    let finished = hatchery(&directory, &["helper"]);
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.stderr.contains("the server itself starts this command"), "{finished:?}");
+    assert!(!hatchery(&directory, &["--help"]).stdout.contains("helper"));
+}
