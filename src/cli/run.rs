@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:\n  \
     hatchery run                                   with ./hatchery.ron or /etc/hatchery/hatchery.ron\n  \
     hatchery run --http :8000 --module config.wsgi --home .venv --static /static/=staticfiles\n  \
+    hatchery run --acme shop.example --module config.wsgi --static /static/=staticfiles --user www-data\n  \
     hatchery run --http 127.0.0.1:8000 --module shop:app --processes 4 --threads 2\n\n\
     Stop it with Ctrl-C or `hatchery stop`; HUP or `hatchery reload` reloads the code without losing a request.")]
 pub(super) struct Arguments {
@@ -62,6 +63,13 @@ struct Flags {
     /// Environment variable of the app; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
+    /// Serve HTTPS for this name, with a certificate of Let's Encrypt that is had and renewed by itself: its DNS must lead
+    /// here. Listens on :443, and on :80 unless --http says otherwise; several names: several times
+    #[arg(long, value_name = "NAME")]
+    acme: Vec<String>,
+    /// With --acme: where the authority reaches you
+    #[arg(long, value_name = "ADDRESS", requires = "acme")]
+    email: Option<String>,
     /// User that workers and app run as (only as root)
     #[arg(long, value_name = "USER")]
     user: Option<String>,
@@ -75,8 +83,8 @@ struct Flags {
 
 impl Flags {
     fn given(&self) -> bool {
-        let texts = [&self.module, &self.chdir, &self.home, &self.user, &self.idle];
-        let lists = [&self.http, &self.static_, &self.env];
+        let texts = [&self.module, &self.chdir, &self.home, &self.user, &self.idle, &self.email];
+        let lists = [&self.http, &self.static_, &self.env, &self.acme];
         self.cheap
             || self.allow_source
             || self.processes.or(self.threads).is_some()
@@ -106,6 +114,8 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             control: control.as_ref().map(|path| path.to_string_lossy().into_owned()),
             cheap: flags.cheap,
             idle: flags.idle,
+            acme: flags.acme,
+            email: flags.email,
         };
         Box::new(move |_: Option<&Path>| {
             let config = config::from_flags(&flags, &Disk).map_err(|problems| locate::lines(&problems))?;

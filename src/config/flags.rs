@@ -9,14 +9,15 @@ use super::handler::Handler;
 use super::host::{Host, Target, Wsgi, check_threads, interpreter};
 use super::listen::Listen;
 use super::load::finish;
-use super::located::Report;
+use super::located::{At, Report};
 use super::location::Location;
 use super::problem::{Complaint, Place, Problem};
 use super::read::env_name;
-use super::site::{DEFAULT_POLICIES, Site};
+use super::site::{DEFAULT_POLICIES, Site, parse_host, render_host};
 use super::source::{Source, absolute};
+use super::tls::{self, Acme, Certificates, Tls, parse_email};
 use super::units::{self, check_path};
-use crate::route::Matcher;
+use crate::route::{HostPattern, Matcher};
 use crate::supervisor::Processes;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -54,6 +55,11 @@ pub(crate) struct RunFlags {
     pub(crate) cheap: bool,
     /// `--idle 10m`.
     pub(crate) idle: Option<String>,
+    /// `--acme NAME`, several: names of the site, for which Let's Encrypt gives a certificate. It listens on `:443`, too, and
+    /// without `--http` on `:80`.
+    pub(crate) acme: Vec<String>,
+    /// `--email`, where the authority reaches whoever runs this.
+    pub(crate) email: Option<String>,
 }
 
 /// `hatchery serve DIR`.
@@ -67,7 +73,7 @@ pub(crate) struct Serve {
     pub(crate) http: Vec<String>,
 }
 
-/// One site that answers any host: a location for each `--static`, the app at `/`. Workers are "auto", the app has one
+/// One site, that answers any host unless `--acme` names it: a location for each `--static`, the app at `/`. Workers are "auto", the app has one
 /// process with one thread unless the flags say otherwise.
 ///
 /// # Errors
@@ -108,7 +114,12 @@ pub(crate) fn from_flags(run: &RunFlags, source: &dyn Source) -> Result<Config, 
         }
         None => {}
     }
-    config.sites.push(any_host(&run.http, ":8000", locations, &mut report));
+    let http = if run.acme.is_empty() { ":8000" } else { ":80" };
+    let mut site = any_host(&run.http, http, locations, &mut report);
+    if !run.acme.is_empty() {
+        by_acme(run, &mut site, &mut report);
+    }
+    config.sites.push(site);
     finish(Some(config), report).map(|(config, _)| config)
 }
 
@@ -164,6 +175,21 @@ fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &m
     }
     let label = "site 1".to_owned();
     Site { label, listen, locations, ..Site::default() }
+}
+
+/// It has these names, and a certificate for them.
+fn by_acme(run: &RunFlags, site: &mut Site, report: &mut Report<'_>) {
+    let place = Place::named(ORIGIN, "--acme");
+    let parse =
+        |text: &String| Some(At { value: caught(report, "--acme", parse_host(text))?, place: place.clone() });
+    let names: Vec<At<HostPattern>> = run.acme.iter().filter_map(parse).collect();
+    let email = run.email.as_deref().and_then(|text| caught(report, "--email", parse_email(text)));
+    let acme = Acme { email, ..Acme::of(report.source) };
+    let tls = Tls { certificates: Certificates::Acme(acme), ..Tls::default() };
+    tls::Draft::of(&tls).check_names(&names, report);
+    site.names = names.into_iter().map(|name| name.value).collect();
+    site.label = site.names.first().map(render_host).unwrap_or_default();
+    site.tls = Some(tls);
 }
 
 /// `/static/=DIR`.

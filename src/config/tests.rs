@@ -412,6 +412,36 @@ fn cheap_is_nothing_until_asked() {
 }
 
 #[test]
+fn a_name_is_all_that_https_takes() {
+    let config = flags(|run| {
+        run.acme = vec!["shop.example".to_owned(), "www.shop.example".to_owned()];
+        run.email = Some("admin@shop.example".to_owned());
+    });
+    let text = r#"(sites: [(names: ["shop.example", "www.shop.example"], listen: [":80"],
+        tls: Acme(email: "admin@shop.example"), locations: [(path: "/", to: Respond(status: 204))])])"#;
+    let file = load(Path::new("/etc/hatchery/h.ron"), &Memory::default().with("h.ron", text)).unwrap();
+    let (flags_site, file_site) = (&config.unwrap().sites[0], &file.sites[0]);
+    assert_eq!((&flags_site.label, &flags_site.names), (&file_site.label, &file_site.names));
+    assert_eq!((&flags_site.listen, &flags_site.tls), (&file_site.listen, &file_site.tls));
+    let lines = flags(|run| {
+        run.acme = ["*.shop.example", "127.0.0.1", "a b"].map(str::to_owned).to_vec();
+        run.email = Some("admin".to_owned());
+    });
+    let lines = lines.unwrap_err();
+    for (flag, text) in [
+        ("--acme", "wildcard"),
+        ("--acme", "is an address"),
+        ("--acme", "a b"),
+        ("--email", "not an address of mail"),
+    ] {
+        assert!(
+            lines.iter().any(|line| line.contains(flag) && line.contains(text)),
+            "{flag} {text}: {lines:?}"
+        );
+    }
+}
+
+#[test]
 fn flags_have_all_their_mistakes_named() {
     let lines = flags(|run| {
         run.http = vec!["8000".to_owned()];

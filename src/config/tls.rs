@@ -310,19 +310,20 @@ impl Acme {
 }
 
 fn email(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> {
-    node.parse(report, "an address such as \"admin@shop.example\"", |text| {
-        let parts = text.trim_start_matches("mailto:").split_once('@');
-        let good = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
-        match parts {
-            Some((name, host)) if good(name) && good(host) && !host.contains('@') => {
-                Ok(Some(format!("{name}@{host}")))
-            }
-            _ => Err(Complaint::new(
-                format!("`{text}` is not an address of mail"),
-                "for example \"admin@shop.example\"",
-            )),
-        }
-    })
+    node.parse(report, "an address such as \"admin@shop.example\"", |text| parse_email(text).map(Some))
+}
+
+/// `admin@shop.example`, also with `mailto:`.
+pub(crate) fn parse_email(text: &str) -> Result<String, Complaint> {
+    let parts = text.trim_start_matches("mailto:").split_once('@');
+    let good = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
+    match parts {
+        Some((name, host)) if good(name) && good(host) && !host.contains('@') => Ok(format!("{name}@{host}")),
+        _ => Err(Complaint::new(
+            format!("`{text}` is not an address of mail"),
+            "for example \"admin@shop.example\"",
+        )),
+    }
 }
 
 fn directory(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
