@@ -162,6 +162,7 @@ impl Health {
         match certificate.expires_in_seconds {
             ..0 => Self::Failed,
             _ if certificate.fault.is_some() => Self::Failed,
+            _ if certificate.acme.as_ref().is_some_and(|acme| acme.starts_with("waiting: ")) => Self::Ailing,
             left if left < SOON => Self::Ailing,
             _ => Self::Good,
         }
@@ -286,7 +287,8 @@ fn show_pools(pools: &[PoolStatus], page: &mut Page) {
 
 /// `  shop.example  expires in 61d  from R11 (Let's Encrypt), by file  for shop.example, www.shop.example`
 fn certificate_line(certificate: &CertificateStatus) -> String {
-    let CertificateStatus { site, names, issuer, expires_in_seconds: left, from, fault, .. } = certificate;
+    let CertificateStatus { site, names, issuer, expires_in_seconds: left, from, fault, acme, .. } =
+        certificate;
     let end = if *left < 0 {
         format!("expired {} ago", days(-left))
     } else {
@@ -297,7 +299,8 @@ fn certificate_line(certificate: &CertificateStatus) -> String {
         _ => format!("from {issuer}, by {from}"),
     };
     let fault = fault.as_ref().map_or_else(String::new, |fault| format!("  not taken: {fault}"));
-    format!("  {site}  {end}  {origin}  for {}{fault}", names.join(", "))
+    let acme = acme.as_ref().map_or_else(String::new, |standing| format!("  acme: {standing}"));
+    format!("  {site}  {end}  {origin}  for {}{fault}{acme}", names.join(", "))
 }
 
 /// A pool in one line, after its name.

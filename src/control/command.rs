@@ -234,6 +234,9 @@ pub struct CertificateStatus {
     /// Why what the file says by now is not taken.
     #[serde(default)]
     pub fault: Option<String>,
+    /// How it stands with the authority that gives it: `issued, renews in 58d`, `being ordered`, `waiting: …`.
+    #[serde(default)]
+    pub acme: Option<String>,
 }
 
 /// A log that cannot be written.

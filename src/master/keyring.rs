@@ -323,8 +323,8 @@ impl Master {
     }
 
     /// What `status` shows of the certificates in use.
-    pub(super) fn certificates(&self) -> Vec<CertificateStatus> {
-        let now = clock::wall();
+    pub(super) fn certificates(&self, now: Time) -> Vec<CertificateStatus> {
+        let wall = clock::wall();
         let Generation { config, credentials, .. } = &self.current;
         let mut shown = Vec::new();
         for (index, site) in config.sites.iter().enumerate() {
@@ -343,9 +343,10 @@ impl Master {
                     names: facts.names,
                     issuer: facts.issuer,
                     not_after: facts.not_after,
-                    expires_in_seconds: facts.not_after.saturating_sub(now.seconds),
+                    expires_in_seconds: facts.not_after.saturating_sub(wall.seconds),
                     from: from.to_owned(),
                     fault: self.keyring.fault(index, &end).or_else(of_clients),
+                    acme: self.acme_standing(index, now),
                 });
             }
         }

@@ -30,7 +30,7 @@ impl Master {
             pools: self.pools(now),
             cron: self.scheduler.status(clock::wall()),
             upstreams: self.current.config.upstreams.iter().map(upstream).collect(),
-            certificates: self.certificates(),
+            certificates: self.certificates(now),
         }
     }
 

@@ -299,6 +299,12 @@ impl Master {
         }
     }
 
+    /// How it stands with the certificate of a site, in words; `None`: it is from no authority.
+    pub(super) fn acme_standing(&self, site: usize, now: Time) -> Option<String> {
+        let (key, _) = self.acme.wanted.iter().find(|(_, wanted)| wanted.sites.contains(&site))?;
+        Some(self.standing(key, now))
+    }
+
     /// How it stands with a certificate, in words.
     fn standing(&self, key: &str, now: Time) -> String {
         match self.acme.renewals.standing(key, clock::wall(), now) {
