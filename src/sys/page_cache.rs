@@ -34,6 +34,22 @@ pub(crate) fn read_if_cached(file: BorrowedFd<'_>, offset: u64, len: usize) -> i
     Ok(Some(data))
 }
 
+/// Reads once into `buffer` what can be read without waiting for a disk; `None`: nothing of it.
+///
+/// # Errors
+/// As `pread(2)`.
+pub(crate) fn read_into_if_cached(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    buffer: &mut [u8],
+) -> io::Result<Option<usize>> {
+    match read_now(file, offset, buffer) {
+        Err(Errno::EAGAIN) => Ok(None),
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => super::file::read_into(file, offset, buffer).map(Some),
+        read => Ok(Some(read?)),
+    }
+}
+
 /// Whether this part of a file can be read without waiting for a disk. Errors are left to who reads.
 #[must_use]
 pub(crate) fn is_cached(file: BorrowedFd<'_>, range: &Range<u64>) -> bool {

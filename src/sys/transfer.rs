@@ -1,6 +1,6 @@
 //! Moving bytes and descriptors over sockets. Every function makes one system call and retries EINTR only.
 
-use super::file;
+use super::{file, page_cache};
 use crate::buf::{Front, Queue, Stamp};
 use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -94,14 +94,15 @@ pub(crate) fn write_copy(fd: BorrowedFd<'_>, queue: &mut Queue, buffer: &mut [u8
     let Front::File { file, offset, stamp, .. } = queue.front() else {
         return Ok(Written { count: 0, short: false });
     };
-    let read = copy(file.as_fd(), offset, stamp, buffer)?;
-    let bytes = buffer.get(..read).unwrap_or_default();
+    let read = copy(file.as_fd(), offset, stamp, true, buffer)?;
+    let bytes = buffer.get(..read.unwrap_or(0)).unwrap_or_default();
     let (count, offered) = send_bytes(fd, bytes, MsgFlags::MSG_NOSIGNAL)?;
     queue.consume(count);
     Ok(Written { count, short: count < offered })
 }
 
-/// Reads a part of a file that is to be sent; never nothing. It is of the state of the stamp.
+/// Reads a part of a file that is to be sent, never nothing, of the state of the stamp. `None`: it would have to wait for
+/// a disk, and is not to.
 ///
 /// # Errors
 /// As [`write_queue`], of files.
@@ -109,11 +110,17 @@ pub(crate) fn copy(
     file: BorrowedFd<'_>,
     offset: u64,
     stamp: Option<Stamp>,
+    waits: bool,
     buffer: &mut [u8],
-) -> io::Result<usize> {
-    let read = file::read_into(file, offset, buffer)?;
+) -> io::Result<Option<usize>> {
+    let read = if waits {
+        file::read_into(file, offset, buffer).map(Some)
+    } else {
+        page_cache::read_into_if_cached(file, offset, buffer)
+    };
+    let read = read?;
     check(file, stamp)?;
-    if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(read) }
+    if read == Some(0) { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(read) }
 }
 
 /// Writes bytes; how many were taken.

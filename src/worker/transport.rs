@@ -275,7 +275,7 @@ impl Transport {
 
     /// Writes a copy of what stands first in the queue, of bytes and files together.
     fn write_gathered(&mut self, queue: &mut Queue, cx: &mut Context) -> io::Result<u64> {
-        let gathered = sealed::gather(queue, &mut cx.scratch, cx.now)?;
+        let gathered = sealed::copy(queue, true, &mut cx.scratch)?;
         let taken = self.endpoint.write_bytes(cx.scratch.get(..gathered).unwrap_or_default())? as u64;
         queue.consume(taken);
         Ok(taken)

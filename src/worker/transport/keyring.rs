@@ -16,7 +16,8 @@ use crate::http::target::ipv6_name;
 use crate::worker::context::{Context, ListenerInfo};
 use ring::digest::{SHA256, digest};
 use rustls::client::verify_server_name;
-use rustls::crypto::{CryptoProvider, ring as provider};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{self as provider, cipher_suite as suite};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
@@ -24,7 +25,7 @@ use rustls::server::{
 };
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, RootCertStore};
+use rustls::{Error, RootCertStore, SupportedCipherSuite};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,6 +55,19 @@ pub(in crate::worker) struct Keyring {
     /// How many messages of handshakes may still be answered in this turn.
     turns: u32,
 }
+
+/// What is sealed with, the better first: all are strong, and the first costs least where processors know AES.
+const SUITES: &[SupportedCipherSuite] = &[
+    suite::TLS13_AES_128_GCM_SHA256,
+    suite::TLS13_AES_256_GCM_SHA384,
+    suite::TLS13_CHACHA20_POLY1305_SHA256,
+    suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
 
 /// What a handshake is for.
 pub(super) struct Terms {
@@ -95,7 +109,8 @@ impl Keyring {
             self.incoming = Buffer::new(4 * RECORD);
             self.outgoing = Buffer::new(5 * RECORD);
         }
-        let provider = Arc::new(provider::default_provider());
+        let provider =
+            Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..provider::default_provider() });
         let old = std::mem::take(&mut self.keys);
         let mut certificates: HashMap<usize, Vec<Arc<CertifiedKey>>> = HashMap::new();
         for certificate in &credentials.certificates {
@@ -254,6 +269,7 @@ fn base(
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions()?;
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+    config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }

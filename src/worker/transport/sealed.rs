@@ -1,12 +1,11 @@
 //! Writing where TLS ends: what is queued is sealed some records at a time, head and body together, and files are read for
 //! it. What was sealed leaves the queue when the socket has taken the whole of it.
 
+use super::Transport;
 use super::tls::RECORD;
-use super::{Transport, ahead, is_near};
 use crate::buf::{Front, Queue, Segment};
 use crate::slab::Key;
 use crate::sys::transfer;
-use crate::timer::Time;
 use crate::worker::context::Context;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -19,28 +18,25 @@ impl Transport {
         if tls.owes() {
             return Ok(taken);
         }
-        let left = tls.take_sealed();
-        self.left(queue, left);
-        let is_open = self.tls.as_ref().is_some_and(|tls| tls.is_open());
-        if !is_open || matches!(queue.front(), Front::Empty) || self.must_read_first(queue, key, cx)? {
+        let (sealed, is_open) = (tls.take_sealed(), tls.is_open());
+        self.has_left(queue, sealed);
+        if !is_open || matches!(queue.front(), Front::Empty) {
             return Ok(taken);
         }
-        Ok(self.seal_next(queue, cx)? || taken)
+        Ok(self.seal_next(queue, key, cx)? || taken)
     }
 
     /// Seals what stands first in the queue, and writes it; whether the socket has taken something.
-    fn seal_next(&mut self, queue: &mut Queue, cx: &mut Context) -> io::Result<bool> {
-        let Some(tls) = &mut self.tls else { return Ok(false) };
+    fn seal_next(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<bool> {
+        let most = self.tls.as_ref().map_or(RECORD, |tls| tls.stride());
         let first = queue.segments().next().map(Segment::as_bytes).unwrap_or_default();
         let plain = if first.len() >= RECORD {
-            first.get(..tls.stride()).unwrap_or(first)
+            first.get(..most).unwrap_or(first)
         } else {
-            let most = cx.scratch.len().min(tls.stride());
-            let room = cx.scratch.get_mut(..most).unwrap_or_default();
-            let gathered = gather(queue, room, cx.now)
-                .inspect_err(|error| log::debug!("worker: a response is broken off: {error}"))?;
+            let Some(gathered) = self.gather(queue, most, key, cx)? else { return Ok(false) };
             cx.scratch.get(..gathered).unwrap_or_default()
         };
+        let Some(tls) = &mut self.tls else { return Ok(false) };
         let (count, out) = (plain.len(), cx.keyring.outgoing());
         let sealed = tls.seal(plain, out)?;
         let out = out.get(..sealed).unwrap_or_default();
@@ -48,41 +44,58 @@ impl Transport {
         match out.get(taken..) {
             None | Some([]) => {
                 tls.widen();
-                self.left(queue, count);
+                self.has_left(queue, count);
             }
             Some(rest) => tls.keep(rest, count),
         }
         Ok(taken > 0)
     }
 
+    /// Copies what stands first in the queue into the scratch buffer; how much. `None`: it has to come from a disk first.
+    fn gather(
+        &mut self,
+        queue: &mut Queue,
+        most: usize,
+        key: Key,
+        cx: &mut Context,
+    ) -> io::Result<Option<usize>> {
+        let told = |error: &io::Error| log::debug!("worker: a response is broken off: {error}");
+        let most = cx.scratch.len().min(most);
+        let mut waits = false;
+        loop {
+            let room = cx.scratch.get_mut(..most).unwrap_or_default();
+            let gathered = copy(queue, waits, room).inspect_err(told)?;
+            if gathered > 0 {
+                return Ok(Some(gathered));
+            }
+            if std::mem::replace(&mut waits, true) || self.must_read_first(queue, key, cx)? {
+                return Ok(None);
+            }
+        }
+    }
+
     /// So many bytes of the queue were written.
-    fn left(&mut self, queue: &mut Queue, count: usize) {
+    fn has_left(&mut self, queue: &mut Queue, count: usize) {
         queue.consume(count as u64);
         self.written = self.written.saturating_add(count as u64);
     }
 }
 
-/// Copies what stands first in the queue, as far as there is room and nothing has to come from a disk; how much.
-pub(super) fn gather(queue: &Queue, room: &mut [u8], now: Time) -> io::Result<usize> {
+/// Copies what stands first in the queue, as far as there is room; how much. Of files only what is in memory, unless it
+/// `waits` for the first of them.
+pub(super) fn copy(queue: &Queue, waits: bool, room: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     for segment in queue.segments() {
         let room = room.get_mut(filled..).unwrap_or_default();
         let most = room.len().min(usize::try_from(segment.len()).unwrap_or(usize::MAX));
         let Some(room) = room.get_mut(..most).filter(|room| !room.is_empty()) else { break };
         let copied = match segment {
+            Segment::File { file, .. } if file.far().is_some() => 0,
             Segment::File { file, offset, stamp, .. } => {
-                let part = *offset..offset.saturating_add(most as u64);
-                // The one that stands first was looked at.
-                let near = filled == 0
-                    || file.far().is_none()
-                        && is_near(file, &ahead(file.unknown(&part, now), *stamp), *stamp, now);
-                if !near {
-                    break;
-                }
-                match transfer::copy(file.as_fd(), *offset, *stamp, room) {
-                    Ok(read) => read,
+                match transfer::copy(file.as_fd(), *offset, *stamp, waits && filled == 0, room) {
+                    Ok(read) => read.unwrap_or(0),
                     // What stands before it leaves first.
-                    Err(_) if filled > 0 => break,
+                    Err(_) if filled > 0 => 0,
                     Err(error) => return Err(error),
                 }
             }
