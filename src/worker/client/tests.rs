@@ -95,6 +95,11 @@ impl Bench {
         Self { directory, worker, key, peer, server, brought, _master: [master, hear] }
     }
 
+    /// Writes another content into one of its files.
+    fn fill(&self, name: &str, contents: &[u8]) {
+        fs::write(self.directory.join("files").join(name), contents).unwrap();
+    }
+
     /// Another client takes the place of the first, which stays.
     fn connect_anew(&mut self) {
         (self.key, self.peer, self.server) = connect(&mut self.worker);

@@ -82,7 +82,7 @@ impl Pair {
         host: &str,
     ) -> Self {
         let mut bench = Bench::with(name, sites, Scheme::Https, &["large"]);
-        fs::write(bench.directory.join("files/large"), large()).unwrap();
+        bench.fill("large", &large());
         let config = Rc::clone(&bench.worker.cx.config);
         bench.worker.cx.keyring.renew(credentials, &config);
         bench.worker.cx.keyring.turn();
