@@ -60,7 +60,10 @@ impl Table {
         let at = index.checked_sub(1)?;
         match at.checked_sub(static_table::ENTRIES.len()) {
             None => static_table::ENTRIES.get(at).copied(),
-            Some(age) => self.entries.iter().rev().nth(age).map(|entry| self.read(*entry)),
+            Some(age) => {
+                let at = self.entries.len().checked_sub(age)?.checked_sub(1)?;
+                self.entries.get(at).map(|entry| self.read(*entry))
+            }
         }
     }
 
