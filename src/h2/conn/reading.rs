@@ -21,6 +21,8 @@ fn unreadable(error: hpack::Error) -> Error {
     Error::connection(Code::Compression, error.0)
 }
 
+const WINDOW_TOO_LARGE: Error = Error { stream: 0, code: Code::FlowControl, why: "a window above 2^31 - 1" };
+
 const IDLE: &str = "frame on a stream that was not opened";
 
 impl Conn {
@@ -273,13 +275,16 @@ impl Conn {
     }
 
     fn on_settings(&mut self, values: &[u8]) -> Result<(), Error> {
+        // Only the last one of a frame changes streams: a frame has room for thousands.
+        let mut window = None;
         for (id, value) in frame::settings(values) {
             match id {
                 setting::HEADER_TABLE_SIZE => self.encoder.resize(value),
                 setting::ENABLE_PUSH | setting::NO_RFC7540_PRIORITIES if value > 1 => {
                     return Err(protocol("a setting that is neither 0 nor 1"));
                 }
-                setting::INITIAL_WINDOW_SIZE => self.on_initial_window(value)?,
+                setting::INITIAL_WINDOW_SIZE if value > u32::MAX >> 1 => return Err(WINDOW_TOO_LARGE),
+                setting::INITIAL_WINDOW_SIZE => window = Some(value),
                 setting::MAX_FRAME_SIZE if !(1 << 14..1 << 24).contains(&value) => {
                     return Err(protocol("SETTINGS_MAX_FRAME_SIZE out of range"));
                 }
@@ -287,21 +292,20 @@ impl Conn {
                 _ => {}
             }
         }
+        if let Some(size) = window {
+            self.on_initial_window(size)?;
+        }
         self.say(frame::write_settings_ack);
         if std::mem::replace(&mut self.greeting.settings, true) { self.spend(Work::Settings) } else { Ok(()) }
     }
 
     /// What a stream begins with changes, and by as much what the open ones have (RFC 9113 §6.9.2).
     fn on_initial_window(&mut self, size: u32) -> Result<(), Error> {
-        let overflow = Error::connection(Code::FlowControl, "a window above 2^31 - 1");
-        if size > u32::MAX >> 1 {
-            return Err(overflow);
-        }
         let by = i64::from(size) - i64::from(std::mem::replace(&mut self.window, size));
         let open: Vec<_> = self.streams.iter().map(|(id, _)| id).collect();
         for id in open {
             let Some(stream) = self.streams.get_mut(id) else { continue };
-            stream.outflow.change(by).ok_or(overflow)?;
+            stream.outflow.change(by).ok_or(WINDOW_TOO_LARGE)?;
             self.offer(id);
         }
         Ok(())
@@ -321,7 +325,7 @@ impl Conn {
         if increment == 0 {
             return Err(Error { stream: id, code: Code::Protocol, why: "WINDOW_UPDATE of 0" });
         }
-        let overflow = Error { stream: id, code: Code::FlowControl, why: "a window above 2^31 - 1" };
+        let overflow = Error { stream: id, ..WINDOW_TOO_LARGE };
         let by = i64::from(increment);
         if id == 0 {
             self.outflow.change(by).ok_or(overflow)?;

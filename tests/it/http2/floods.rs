@@ -161,6 +161,12 @@ fn floods() -> Vec<(&'static str, Round)> {
                 [settings(&[(INITIAL_WINDOW_SIZE, 1)]), settings(&[(INITIAL_WINDOW_SIZE, 0)])].concat(),
             ),
         ),
+        ("SETTINGS that change 2,730 times the windows of streams that wait for it", {
+            let large = |stream| headers(stream, END_STREAM, &asks("GET", "/large"));
+            let begin = [settings(&[(INITIAL_WINDOW_SIZE, 0)]), streams(0, large)].concat();
+            let values = [(INITIAL_WINDOW_SIZE, 1), (INITIAL_WINDOW_SIZE, 0)].repeat(1365);
+            behind(begin, settings(&values))
+        }),
         ("SETTINGS of 2,730 values", behind(Vec::new(), settings(&[(MAX_CONCURRENT_STREAMS, 1); 2730]))),
         ("acknowledgements of SETTINGS", behind(Vec::new(), frame(SETTINGS, ACK, 0, ""))),
         ("PING", behind(Vec::new(), frame(PING, 0, 0, [0; 8]))),
