@@ -97,6 +97,8 @@ pub struct Conn {
     streams_due: Option<Time>,
     /// When the client sent something last, once closing.
     read: Time,
+    /// What the client did that ended the connection, until the owner is told.
+    offence: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +199,7 @@ impl Conn {
             blocked: None,
             streams_due: None,
             read: now,
+            offence: None,
             limits,
             settings,
         };
@@ -286,6 +289,11 @@ impl Conn {
             return Some((id, Event::Body(body)));
         }
         None
+    }
+
+    /// What the client did that ended the connection; once.
+    pub(crate) fn take_offence(&mut self) -> Option<&'static str> {
+        self.offence.take()
     }
 
     /// The first line of the request that was refused before it was understood, if that much was there.
@@ -549,6 +557,7 @@ impl Conn {
         if self.phase != Phase::Open {
             return;
         }
+        self.offence = (code != Code::None).then_some(why);
         self.end_streams();
         let last = if self.leave == Leave::Told { self.promised } else { self.last };
         self.say(|out| frame::write_goaway(last, code, why, out));

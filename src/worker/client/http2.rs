@@ -210,6 +210,10 @@ impl Protocol for Http2 {
     }
 
     fn handle(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool {
+        if let Some(why) = self.conn.take_offence() {
+            let peer = connection.peer.address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
+            cx.note(log::Level::Info, why, format_args!("{peer}: connection ended: {why}"));
+        }
         self.take_events(connection, cx) | self.advance(connection, cx)
     }
 

@@ -215,6 +215,7 @@ fn each_ends_with_a_word_and_hurts_nobody_else() {
         assert_eq!(code, ENHANCE_YOUR_CALM, "{what}");
         watched.assert_flat(&server, what);
     }
+    server.wait_log(": connection ended: too much work for too few answers");
     // What they opened was closed.
     wait_until(SOON, "nothing is left of them", || {
         let workers = server.pool("worker").children;
