@@ -194,8 +194,7 @@ fn a_try_by_hand_does_not_wait() {
 
 #[test]
 fn the_window_of_an_authority_decides() {
-    let mut world = World::of(&[]);
-    let held = world.validity(90);
+    let held = World::of(&[]).validity(90);
     let window = |from: u64, to: u64| Window {
         start: held.from + signed(from * DAY),
         end: held.from + signed(to * DAY),
@@ -214,6 +213,7 @@ fn the_window_of_an_authority_decides() {
         assert_eq!(world.issues(), 1);
     }
     // One that makes no sense is none.
+    let mut world = World::of(&[("a", Some(held))]);
     world.settle();
     world.end(Outcome::Window(Window { start: 5, end: 5 }, Some(0)));
     assert!(!world.renewals.has_window("a"));
