@@ -56,9 +56,12 @@ impl Section for Listen {
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        // A network that is wrong itself is reported already, and missing here.
+        let there = given.node("proxy_protocol").and_then(|node| node.items().ok());
+        let is_whole = self.proxy_protocol.as_ref().map(Vec::len) == there.map(|items| items.len());
         if let Some(complaint) = self.proxies_mistaken()
             && given.is_good("address")
-            && given.is_good("proxy_protocol")
+            && is_whole
         {
             report.add(&given.place_of("proxy_protocol"), complaint);
         }
