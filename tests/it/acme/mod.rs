@@ -384,6 +384,34 @@ fn a_reload_in_the_middle_of_an_order_is_safe() {
 }
 
 #[test]
+fn an_upgrade_in_the_middle_of_an_order_is_safe() {
+    let bench = Bench::new();
+    let gate = Gate::new(&bench.setup.directory, "gate");
+    let path = bench.setup.directory.path().join("gate");
+    bench.authority.answers(move |request, _| {
+        if request.line.contains("finalize-order") && path.exists() {
+            let _waits = std::fs::read(&path);
+        }
+        None
+    });
+    let site = bench.site("\"shop.example\"");
+    let (server, authority, secure) = bench.start(&site);
+    wait_until(SOON, "the order is almost done", || {
+        holds(authority.asked("finalize-order") == 1, authority.orders())
+    });
+    let before = wait_helper(&server);
+    server.master.signal(Signal::SIGUSR2);
+    server.wait_log("goes on in place of");
+    // The helper was the program's before, so another one has its order.
+    wait_until(SOON, "the helper has left", || holds(!before.is_alive(), before));
+    std::fs::remove_file(server.directory().path().join("gate")).unwrap();
+    drop(gate);
+    server.wait_log("acme: the certificate for shop.example is there");
+    wait_shown(secure, "shop.example");
+    assert_eq!((authority.orders(), authority.asked("POST /sign-me-up")), (2, 1));
+}
+
+#[test]
 fn several_sites_have_their_own() {
     let bench = Bench::new();
     let sites = [bench.site("\"shop.example\""), bench.site("\"blog.example\"")].join(", ");
