@@ -33,10 +33,31 @@ fn shop_with(name: &str, value: &str) -> (Server, PathBuf) {
     manage(&var, &["collectstatic", "--noinput", "--verbosity", "0"]);
     manage(&var, &["demo"]);
     std::fs::create_dir_all(var.join("media")).unwrap();
-    for (name, value) in [("SHOP_VAR", "{dir}/var"), ("SHOP_VENV", "{venv}"), ("SHOP_LISTEN", "{address}")] {
+    for (name, value) in [
+        ("SHOP_VAR", "{dir}/var"),
+        ("SHOP_VENV", "{venv}"),
+        ("SHOP_LISTEN", "{address}"),
+        ("SHOP_HTTPS", "unix:{dir}/https.sock"),
+    ] {
         setup = setup.env(name, value);
     }
     (setup.env(name, value).start(), var)
+}
+
+#[test]
+fn the_shop_is_there_over_https_and_http2_too() {
+    let (_server, var) = shop();
+    let socket = var.with_file_name("https.sock");
+    let mut curl = Command::new("curl");
+    curl.arg("--unix-socket").arg(socket).args([
+        "-sk",
+        "--http2",
+        "-w",
+        "HTTP/%{http_version}",
+        "https://localhost/",
+    ]);
+    let page = String::from_utf8_lossy(&curl.output().unwrap().stdout).into_owned();
+    assert!(page.contains("Ostrich egg") && page.ends_with("HTTP/2"), "{page}");
 }
 
 #[test]
