@@ -110,7 +110,6 @@
 //! | word | meaning |
 //! |---|---|
 //! | link | a stream socket from a worker to an app process or an upstream server |
-//! | keyring | what a worker answers handshakes of TLS with: certificates, keys and terms of its sites |
 //! | run | one request at an app or upstream, from its lease to its release; of a cron job: one start of its command |
 //! | shortage | a lack of descriptors or memory, against which expendable connections are closed |
 //! | spool | a body that is kept, in memory or in a file without a name, until the slower side takes it |
