@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Accepts at most so many connections a turn.
 const BATCH: usize = 8;
 
+/// The same while handshakes wait, as far as it may have more than others: which of them go on, and how many, is decided
+/// there, not by who waits here behind whom.
+const MANY: usize = 64;
+
 /// After running out of descriptors accepting rests so long.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -31,6 +35,8 @@ pub(super) struct Gate {
     limit: u64,
     /// So many more may come before the next `settle`.
     room: usize,
+    /// And so many in one turn.
+    batch: usize,
     /// It has that many.
     full: bool,
     /// Descriptors ran out: not before then.
@@ -60,6 +66,7 @@ impl Gate {
             doors: doors.collect(),
             limit: u64::from(limit),
             room: 0,
+            batch: BATCH,
             full: false,
             paused_until: None,
             stands_until: None,
@@ -96,7 +103,7 @@ impl Gate {
         mut each: impl FnMut(OwnedFd, Option<SocketAddr>, u16),
     ) -> io::Result<()> {
         let looks = self.look.is_some_and(|look| look <= now);
-        let mut budget = BATCH.min(self.room);
+        let mut budget = self.batch.min(self.room);
         let whole = budget;
         for (number, door) in self.doors.iter_mut().enumerate() {
             if !(std::mem::take(&mut door.ready) || looks) {
@@ -171,7 +178,9 @@ impl Gate {
         }
         self.watch_limit(own, cx);
         self.room = usize::try_from(self.limit.saturating_sub(own)).unwrap_or(BATCH);
-        let fair = own <= fair_share(cx.board.least_connections());
+        let share = fair_share(cx.board.least_connections());
+        let fair = own <= share;
+        self.batch = batch(share.saturating_sub(own), cx.handshakes.any_waits());
         // Full, it goes on watching as long as it may find a connection that can be done without.
         self.stands_until = self.stands_until.filter(|until| own >= self.limit && *until > cx.now);
         let able = wanted && self.stands_until.is_none() && self.paused_until.is_none();
@@ -216,6 +225,11 @@ impl Gate {
 /// A worker accepts only while it has no more connections than this: the least loaded has, and a little more.
 fn fair_share(least: u64) -> u64 {
     least.saturating_add((least / 8).max(4))
+}
+
+/// How many connections it accepts in one turn that may have so many more than others.
+fn batch(more: u64, handshakes_wait: bool) -> usize {
+    if handshakes_wait { usize::try_from(more).unwrap_or(MANY).clamp(BATCH, MANY) } else { BATCH }
 }
 
 enum Accepted {
@@ -263,11 +277,17 @@ impl Door {
 
 #[cfg(test)]
 mod tests {
-    use super::fair_share;
+    use super::{BATCH, MANY, batch, fair_share};
 
     #[test]
     fn a_worker_may_be_a_little_ahead_of_the_least_loaded() {
         assert_eq!((fair_share(0), fair_share(16), fair_share(800)), (4, 20, 900));
         assert_eq!(fair_share(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn it_accepts_more_at_a_time_while_handshakes_wait_but_not_more_than_its_share() {
+        assert_eq!([0, 20, u64::MAX].map(|more| batch(more, true)), [BATCH, 20, MANY]);
+        assert_eq!(batch(u64::MAX, false), BATCH);
     }
 }

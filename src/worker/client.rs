@@ -170,6 +170,16 @@ impl Client {
         self.wire.transport.note(readiness);
     }
 
+    /// Whether its handshake waits for its turn.
+    pub(super) fn waits(&self) -> bool {
+        self.wire.phase != Phase::Closed && self.wire.transport.waits()
+    }
+
+    /// Its handshake goes on when it is driven next.
+    pub(super) fn take_turn(&mut self) {
+        self.wire.transport.take_turn();
+    }
+
     /// What had to be read before more is written was read.
     pub(super) fn note_read(&mut self, outcome: reader::Outcome) {
         self.wire.transport.note_read(outcome, self.http.face_mut().out());
@@ -255,7 +265,7 @@ impl Client {
             }
         }
         if self.wire.fresh {
-            match self.listen(cx) {
+            match self.listen(key, cx) {
                 Ok(true) => self.wire.fresh = false,
                 Ok(false) => return DriveEnd::Idle,
                 Err(_) => return self.wire.lost(self.http.face_mut(), key, cx),
@@ -271,11 +281,11 @@ impl Client {
 
     /// Reads until it is known what is spoken, or until there is no more time for that; whether it is known. What does not
     /// begin like HTTP/2 is taken for HTTP/1; over TLS the handshake has told.
-    fn listen(&mut self, cx: &mut Context) -> io::Result<bool> {
+    fn listen(&mut self, key: Key, cx: &mut Context) -> io::Result<bool> {
         let Http::H1(http) = &mut self.http else { return Ok(true) };
         let is_secure = self.wire.peer.session.is_some();
         loop {
-            let read = !is_secure && self.wire.read(http, cx)?;
+            let read = !is_secure && self.wire.read(http, key, cx)?;
             match h2::is_preface(http.conn.input()) {
                 told if is_secure || told == Some(true) => break,
                 Some(_) => return Ok(true),
@@ -296,7 +306,7 @@ impl Wire {
         http.turn(cx);
         self.transport.turn(cx.now);
         for _ in 0..BUDGET {
-            let Ok(read) = self.read(http, cx) else { return self.lost(http, key, cx) };
+            let Ok(read) = self.read(http, key, cx) else { return self.lost(http, key, cx) };
             if self.fresh {
                 return DriveEnd::Again;
             }
@@ -310,7 +320,7 @@ impl Wire {
                 End::Abort => return self.broken(http, key, cx),
             }
             if !(read || handled || written) {
-                return if self.transport.is_put_off() { DriveEnd::Again } else { self.rest(http, key, cx) };
+                return self.rest(http, key, cx);
             }
         }
         DriveEnd::Again
@@ -335,6 +345,9 @@ impl Wire {
         if self.transport.is_gone() && http.has_ended() {
             return self.lost(http, key, cx);
         }
+        if self.transport.has_given_up() {
+            return self.close(http, key, cx);
+        }
         if !self.transport.read_closed() || cx.config.limits.half_close {
             return DriveEnd::Idle;
         }
@@ -355,7 +368,7 @@ impl Wire {
         self.broken(http, key, cx)
     }
 
-    fn read(&mut self, http: &mut (impl Protocol + ?Sized), cx: &mut Context) -> io::Result<bool> {
+    fn read(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> io::Result<bool> {
         if !(self.transport.readable() && http.wants().read) {
             return Ok(false);
         }
@@ -373,6 +386,10 @@ impl Wire {
             Came::Eof => {
                 http.eof(cx.now);
                 return Ok(true);
+            }
+            Came::Waits(message) => {
+                cx.handshakes.wait(key, self.peer.address.map(|address| address.ip()), message);
+                return Ok(false);
             }
             Came::Blocked => return Ok(false),
         };

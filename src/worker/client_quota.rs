@@ -69,7 +69,7 @@ impl ClientQuota {
 }
 
 /// An IPv4 address; of an IPv6 address the /64 that one customer gets.
-fn key(address: IpAddr) -> u64 {
+pub(super) fn key(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => (address.to_bits() >> 64) as u64,

@@ -5,6 +5,7 @@ use super::challenges::Challenges;
 use super::client_quota::{ClientQuota, Counted};
 use super::handler::file::{Files, Lookup};
 use super::handler::pages::{Page, Pages};
+use super::handshakes::Handshakes;
 use super::https::Https;
 use super::id::{Ids, RequestId};
 use super::load::Meter;
@@ -98,6 +99,7 @@ pub(super) struct Context {
     meter: Option<Meter>,
     pub(super) report: Report,
     pub(super) keyring: Keyring,
+    pub(super) handshakes: Handshakes,
     /// Whether some site asks its clients for certificates.
     pub(super) asks_clients: bool,
     pub(super) challenges: Challenges,
@@ -194,6 +196,7 @@ impl Context {
             meter: (config.workers.processes.min < config.workers.processes.max).then(|| Meter::new(now)),
             report: Report::new(&config, access_logs),
             keyring,
+            handshakes: Handshakes::default(),
             asks_clients: config.sites.iter().any(|site| site.clients().is_some()),
             challenges,
             scratch: vec![0; READ_SIZE],
@@ -387,13 +390,12 @@ impl Context {
             self.date = ImfDate::new(wall.seconds);
         }
         self.wall = wall;
-        self.keyring.turn();
         self.report.turn_begins(self.board);
     }
 
     /// Whether connections are due without waiting for events.
     pub(super) fn has_work(&self) -> bool {
-        !self.runnable.is_empty()
+        !self.runnable.is_empty() || self.handshakes.any_waits()
     }
 
     /// Drives a client in this turn or the next.

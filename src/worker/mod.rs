@@ -20,6 +20,7 @@ mod drain;
 mod drive;
 mod exchange;
 pub(crate) mod handler;
+mod handshakes;
 mod https;
 mod id;
 mod load;
@@ -216,12 +217,27 @@ impl Worker {
         }
         for _ in 0..due {
             let Some(Owner { client: key, .. }) = self.cx.runnable.pop_front() else { break };
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            match client.drive(key, &mut self.cx) {
-                DriveEnd::Again => self.cx.run_soon(key),
-                DriveEnd::Idle => client.rearm(key, &mut self.cx),
-                DriveEnd::Closed => self.closed.push(key),
+            self.run_client(key);
+        }
+        self.run_handshakes();
+    }
+
+    /// After all others.
+    fn run_handshakes(&mut self) {
+        for key in self.cx.handshakes.turn(|key| self.clients.get(key).is_some_and(Client::waits)) {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.take_turn();
+                self.run_client(key);
             }
+        }
+    }
+
+    fn run_client(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        match client.drive(key, &mut self.cx) {
+            DriveEnd::Again => self.cx.run_soon(key),
+            DriveEnd::Idle => client.rearm(key, &mut self.cx),
+            DriveEnd::Closed => self.closed.push(key),
         }
     }
 

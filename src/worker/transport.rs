@@ -19,6 +19,7 @@ pub(super) use session::Session;
 
 use super::context::{Context, ReadFirst};
 use super::exchange::Peer;
+use super::handshakes::Message;
 use super::reader;
 use crate::buf::{Front, OpenFile, Queue, Segment, Stamp};
 use crate::event::{Endpoint, Poll, Read, Readiness, Source};
@@ -81,6 +82,8 @@ pub(super) enum Came {
     Failed,
     /// The client closed its writing side.
     Eof,
+    /// A message of the handshake, which goes on in its turn: see [`Transport::take_turn`].
+    Waits(Message),
     /// Nothing now; an event will come.
     Blocked,
 }
@@ -164,7 +167,8 @@ impl Transport {
 
     /// Whether reading may give something.
     pub(super) fn readable(&self) -> bool {
-        self.endpoint.readable() || self.tls.as_ref().is_some_and(|tls| tls.has_more())
+        let has_more = self.tls.as_ref().is_some_and(|tls| tls.has_more());
+        has_more || self.endpoint.readable() && !self.waits()
     }
 
     /// Whether writing may take something.
@@ -178,9 +182,21 @@ impl Transport {
         self.tls.as_ref().is_some_and(|tls| tls.owes())
     }
 
-    /// Whether its handshake goes on in the next turn: others have had theirs in this one.
-    pub(super) fn is_put_off(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.is_put_off())
+    /// Whether its handshake waits for its turn.
+    pub(super) fn waits(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.waits())
+    }
+
+    /// Whether its client has begun a handshake and closed its side since: the answer is of no use to it.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.endpoint.read_closed() && self.tls.as_ref().is_some_and(|tls| tls.waits() && tls.is_new())
+    }
+
+    /// Its turn has come.
+    pub(super) fn take_turn(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.take_turn();
+        }
     }
 
     /// Whether the client has closed its side; what it has sent before may wait to be read.

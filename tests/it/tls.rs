@@ -1,7 +1,7 @@
 //! HTTPS, as curl, `openssl s_client` and Python speak it.
 
 use crate::harness::{
-    Authority, Connection, SOON, Server, Setup, Upstream, get, holds, noise, now, sha256, wait_until,
+    Authority, Connection, SOON, Server, Setup, Upstream, get, holds, noise, now, sha256, tls, wait_until,
 };
 use nix::sys::signal::Signal;
 use std::io::{Read as _, Write as _};
@@ -483,4 +483,49 @@ fn an_absolute_target_may_say_https_where_that_is_spoken() {
     assert!(seen.contains("HTTP/1.1 200 OK"), "{seen}");
     let mut plain = Connection::open(shop.server.address).unwrap();
     assert_eq!(plain.request("GET", "https://shop.test/", &[], b"").unwrap().status, 400);
+}
+
+/// Handshakes that are begun and never go on: who comes last, behind all of them, is served before they are.
+#[test]
+fn a_visitor_does_not_wait_for_a_burst_of_handshakes() {
+    let server = Setup::new(
+        r#"
+    workers: (processes: 1),
+    limits: (header_timeout: "60s"),
+    sites: [(names: ["a"], tls: (listen: ["{address}"], certificates: SelfSigned), locations: [
+        (path: "/", to: Respond(body: "hello\n"))])],"#,
+    )
+    .start();
+    let worker = server.ready("worker")[0];
+    let hello = tls::hello();
+    let open = |count| (0..count).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    // Whole ones, halves, and nothing at all.
+    let (begun, halves, silent): (Vec<TcpStream>, Vec<TcpStream>, Vec<TcpStream>) =
+        (open(600), open(100), open(100));
+    wait_until(SOON, "all are there", || {
+        let connections = server.pool("worker").children[0].connections;
+        holds(connections == Some(800), connections)
+    });
+    worker.signal(Signal::SIGSTOP);
+    let send = |mut socket: &TcpStream, bytes: &[u8]| {
+        socket.write_all(bytes).unwrap();
+        socket.set_nonblocking(true).unwrap();
+    };
+    begun.iter().for_each(|socket| send(socket, &hello));
+    halves.iter().for_each(|socket| send(socket, &hello[..hello.len() / 2]));
+    silent.iter().for_each(|socket| send(socket, b""));
+    let visitor = TcpStream::connect(server.address).unwrap();
+    worker.signal(Signal::SIGCONT);
+    let mut visitor = tls::connect(visitor, &[]).unwrap();
+    visitor.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    visitor.read_exact(&mut [0; 15]).unwrap();
+    worker.signal(Signal::SIGSTOP);
+    let answered =
+        |sockets: &[TcpStream]| sockets.iter().filter(|socket| socket.peek(&mut [0]).is_ok()).count();
+    let before = answered(&begun);
+    worker.signal(Signal::SIGCONT);
+    assert!(before < begun.len(), "the visitor was served after all {before}");
+    // All of them have their turn, but those that have said too little.
+    wait_until(SOON, "all are answered", || holds(answered(&begun) == begun.len(), answered(&begun)));
+    assert_eq!(answered(&halves) + answered(&silent), 0);
 }

@@ -115,6 +115,9 @@ impl Bench {
         let client = worker.clients.get_mut(*key).unwrap();
         client.note(Readiness { read: true, write: true, ..Readiness::default() });
         while client.drive(*key, &mut worker.cx) == DriveEnd::Again {}
+        while worker.cx.has_work() {
+            worker.run_clients();
+        }
     }
 
     fn ask(&mut self, path: &str) {

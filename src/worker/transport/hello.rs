@@ -17,6 +17,21 @@ pub(super) enum Hello {
     Wrong(String, Vec<u8>),
 }
 
+/// The longest record, sealed.
+const RECORD: usize = 16 * 1024 + 2048;
+
+/// Whether the first record has yet to come whole: then there is nothing to be read.
+pub(super) fn is_part(bytes: &[u8]) -> bool {
+    let &[HANDSHAKE, _, _, high, low, ref rest @ ..] = bytes else { return is_record(bytes) };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    length <= RECORD && rest.len() < length
+}
+
+/// Whether it begins like a message of a handshake.
+pub(super) fn is_record(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&HANDSHAKE)
+}
+
 /// Reads what has come so far.
 pub(super) fn read(bytes: &[u8]) -> Hello {
     if bytes

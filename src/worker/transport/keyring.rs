@@ -30,9 +30,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Messages of handshakes that are answered in one turn: each may take half a millisecond, and others wait.
-const HANDSHAKES: u32 = 8;
-
 /// RFC 8737.
 const ACME: &[u8] = b"acme-tls/1";
 
@@ -52,8 +49,6 @@ pub(in crate::worker) struct Keyring {
     keys: HashMap<[u8; 32], Arc<CertifiedKey>>,
     incoming: Buffer,
     outgoing: Buffer,
-    /// How many messages of handshakes may still be answered in this turn.
-    turns: u32,
 }
 
 /// What is sealed with, the better first: all are strong, and the first costs least where processors know AES.
@@ -147,18 +142,6 @@ impl Keyring {
         });
         self.sites = made.collect();
         self.challenges = credentials.challenges.iter().filter_map(|open| answer(open, &provider)).collect();
-    }
-
-    /// A turn of the worker begins.
-    pub(in crate::worker) fn turn(&mut self) {
-        self.turns = HANDSHAKES;
-    }
-
-    /// Whether one more message of a handshake is answered in this turn.
-    pub(super) fn takes_turn(&mut self) -> bool {
-        let left = self.turns.checked_sub(1);
-        self.turns = left.unwrap_or(0);
-        left.is_some()
     }
 
     /// The buffer for what comes, to be given back.

@@ -20,6 +20,7 @@ use super::session::Session;
 use crate::event::{Endpoint, Read};
 use crate::worker::context::Context;
 use crate::worker::exchange::Peer;
+use crate::worker::handshakes::Message;
 use rustls::Error;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic};
@@ -55,12 +56,20 @@ pub(super) struct Tls {
     sealed: usize,
     /// So much is sealed next: a client that takes little holds up little.
     stride: usize,
-    /// Its handshake goes on in the next turn.
-    put_off: bool,
+    turn: Turn,
     /// The client has said that nothing follows.
     closed: bool,
     /// We have, or have nothing more to say.
     told: bool,
+}
+
+/// Whether a message of the handshake has come that is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    None,
+    /// When others have been; nothing is read until then.
+    Waits,
+    Now,
 }
 
 enum Stage {
@@ -88,7 +97,7 @@ impl Default for Tls {
             written: 0,
             sealed: 0,
             stride: RECORD,
-            put_off: false,
+            turn: Turn::None,
             closed: false,
             told: false,
         }
@@ -108,12 +117,22 @@ impl Tls {
 
     /// Whether something is there to be read although the socket has nothing.
     pub(super) fn has_more(&self) -> bool {
-        self.put_off || self.closed
+        self.turn == Turn::Now || self.closed
     }
 
-    /// See [`super::Transport::is_put_off`].
-    pub(super) fn is_put_off(&self) -> bool {
-        self.put_off
+    /// Whether its handshake waits for its turn.
+    pub(super) fn waits(&self) -> bool {
+        self.turn == Turn::Waits
+    }
+
+    /// Whether nothing was answered yet.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.stage, Stage::Hello)
+    }
+
+    /// Its turn has come.
+    pub(super) fn take_turn(&mut self) {
+        self.turn = Turn::Now;
     }
 
     /// Whether the client has said that nothing follows.
@@ -165,7 +184,8 @@ impl Tls {
         let kept = self.come.len();
         let (before, room) = buffer.split_at_mut_checked(kept).ok_or_else(Failure::too_much)?;
         before.copy_from_slice(&self.come);
-        let read = if self.put_off { Ok(Read::Bytes(0)) } else { endpoint.read(room) };
+        let has_turn = std::mem::replace(&mut self.turn, Turn::None) == Turn::Now;
+        let read = if has_turn { Ok(Read::Bytes(0)) } else { endpoint.read(room) };
         let read = match read {
             Ok(Read::Bytes(count)) => count,
             Ok(Read::Blocked) => return Ok(Came::Blocked),
@@ -176,18 +196,19 @@ impl Tls {
         if matches!(self.stage, Stage::Over) {
             return Ok(Came::Bytes(read));
         }
-        if matches!(self.stage, Stage::Hello)
-            && let Some(came) = self.begin(come, peer, cx)?
-        {
+        let (is_first, is_open) = (self.is_new(), self.is_open());
+        if is_first && hello::is_part(come) {
+            self.come = come.to_vec();
+            return Ok(Came::Bytes(0));
+        }
+        if !is_open && !has_turn && !(is_first && !hello::is_record(come)) {
+            self.turn = Turn::Waits;
+            self.come = come.to_vec();
+            return Ok(Came::Waits(if is_first { Message::First } else { Message::Further }));
+        }
+        if is_first && let Some(came) = self.begin(come, peer, cx)? {
             return Ok(came);
         }
-        let is_open = self.is_open();
-        if !is_open && !cx.keyring.takes_turn() {
-            self.put_off = true;
-            self.come = come.to_vec();
-            return Ok(Came::Blocked);
-        }
-        self.put_off = false;
         let opened = self.open(come, &mut cx.scratch)?;
         let left = come.get(opened.used..).unwrap_or_default();
         if left.len() > KEPT {

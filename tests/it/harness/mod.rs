@@ -13,7 +13,7 @@ mod process;
 mod server;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(crate) mod tls;
 mod upstream;
 
 pub(crate) use browser::Browser;

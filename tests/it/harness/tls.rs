@@ -12,6 +12,21 @@ pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Shakes hands for the host `a`, with these protocols to choose from.
 pub(crate) fn connect(socket: TcpStream, protocols: &[&str]) -> io::Result<Stream> {
+    let mut stream = StreamOwned::new(client(protocols)?, socket);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
+}
+
+/// The first message of that.
+pub(crate) fn hello() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    client(&[]).unwrap().write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+fn client(protocols: &[&str]) -> io::Result<ClientConnection> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(Anyone(Arc::clone(&provider)));
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -22,12 +37,7 @@ pub(crate) fn connect(socket: TcpStream, protocols: &[&str]) -> io::Result<Strea
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("a").map_err(io::Error::other)?;
-    let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    let mut stream = StreamOwned::new(connection, socket);
-    while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock)?;
-    }
-    Ok(stream)
+    ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)
 }
 
 #[derive(Debug)]

@@ -85,7 +85,6 @@ impl Pair {
         bench.fill("large", &large());
         let config = Rc::clone(&bench.worker.cx.config);
         bench.worker.cx.keyring.renew(credentials, &config);
-        bench.worker.cx.keyring.turn();
         let tls = connection(client, host);
         Self { bench, tls, got: Vec::new(), closed: false, failure: None }
     }
@@ -104,11 +103,9 @@ impl Pair {
                 self.tls.write_tls(&mut out).unwrap();
             }
             for piece in out.chunks(piece) {
-                self.bench.worker.cx.keyring.turn();
                 let _gone = self.bench.peer.write_all(piece);
                 self.bench.drive();
             }
-            self.bench.worker.cx.keyring.turn();
             self.bench.drive();
             let come = self.take();
             if out.is_empty() && !come {
@@ -363,7 +360,7 @@ fn a_record_that_was_changed_on_its_way_ends_the_connection_with_an_alert() {
 }
 
 #[test]
-fn handshakes_of_one_turn_are_bounded_and_the_others_have_the_next() {
+fn handshakes_of_one_turn_are_bounded_and_the_newest_is_first() {
     let authority = Authority::new();
     let credentials = credentials(vec![authority.for_site(0, "shop.test", &rcgen::PKCS_ECDSA_P256_SHA256)]);
     let client = Arc::new(authority.client(&[&TLS13]));
@@ -377,13 +374,24 @@ fn handshakes_of_one_turn_are_bounded_and_the_others_have_the_next() {
         pair.bench.worker.cx.run_soon(key);
         peers.push((peer, server));
     }
+    // One of them has gone, and is not answered.
+    let (gone, server) = peers.remove(0);
+    gone.shutdown(std::net::Shutdown::Both).unwrap();
+    let key = pair.bench.worker.clients.keys()[1];
+    let left = Readiness { read: true, read_closed: true, ..Readiness::default() };
+    pair.bench.worker.clients.get_mut(key).unwrap().note(left);
     let mut answered = Vec::new();
+    let mut is_first = None;
     while pair.bench.worker.cx.has_work() {
-        pair.bench.worker.cx.keyring.turn();
         pair.bench.worker.run_clients();
-        answered.push(peers.iter_mut().filter(|(peer, _)| (&*peer).read(&mut [0; 4096]).is_ok()).count());
+        let heard: Vec<bool> =
+            peers.iter_mut().map(|(peer, _)| (&*peer).read(&mut [0; 4096]).is_ok()).collect();
+        is_first.get_or_insert(heard[38]);
+        answered.push(heard.into_iter().filter(|heard| *heard).count());
     }
-    assert_eq!(answered, [8; 5]);
+    assert_eq!((answered, is_first), (vec![8, 8, 8, 8, 7], Some(true)));
+    drop(server);
+    assert_eq!(pair.bench.worker.closed, [key]);
 }
 
 #[test]
