@@ -135,7 +135,7 @@ impl Client {
         http.conn.set_scheme(scheme);
         // Over TLS the handshake tells.
         let mut fresh = cx.http2.streams > 0 && scheme == Scheme::Http;
-        if counted == Counted::Refused {
+        if counted == Counted::Refused && scheme == Scheme::Http {
             http.conn.refuse_early(TOO_MANY);
             fresh = false;
         }
@@ -296,7 +296,11 @@ impl Client {
                 }
             }
         }
-        self.http = Http::H2(Box::new(Http2::new(http.conn.input(), is_secure, cx)));
+        let mut http = Box::new(Http2::new(http.conn.input(), is_secure, cx));
+        if self.wire.counted == Counted::Refused {
+            http.refuse(TOO_MANY);
+        }
+        self.http = Http::H2(http);
         Ok(true)
     }
 }
@@ -375,7 +379,10 @@ impl Wire {
         let count = match self.transport.read(&self.peer, cx)? {
             Came::Bytes(count) => count,
             Came::Open(session, count) => {
-                self.fresh = session.speaks_h2 && self.counted != Counted::Refused;
+                self.fresh = session.speaks_h2;
+                if self.counted == Counted::Refused && !self.fresh {
+                    http.refuse(TOO_MANY);
+                }
                 self.peer.session = Some(session);
                 count
             }

@@ -123,6 +123,11 @@ impl Transport {
         }
     }
 
+    /// Whether TLS ends in it.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Asks for its events.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! What clients are refused for: each limit has its status and a log line that names the key to raise, floods are
 //! counted, and the answer arrives.
 
-use crate::harness::{Connection, SOON, Server, Setup, get, holds, reply_to, wait_until};
+use crate::harness::{Connection, SOON, Server, Setup, get, holds, http2, reply_to, tls, wait_until};
+use std::io::Read as _;
+use std::net::TcpStream;
 
 fn fixed(limits: &str, rest: &str) -> Server {
     Setup::new(&format!(
@@ -251,6 +253,37 @@ fn a_client_address_may_have_so_many_connections() {
         let reply = connect().get("/").map_err(|error| error.to_string())?;
         holds(reply.status == 200, reply)
     });
+}
+
+/// One too many is told so in what it has agreed to speak.
+#[test]
+fn over_tls_a_connection_too_many_is_told_so_in_its_own_words() {
+    let server = Setup::new(
+        r#"
+    workers: (processes: 1),
+    limits: (connections_per_client: 1),
+    sites: [(
+        names: ["a"],
+        tls: (listen: ["{address}"], certificates: SelfSigned),
+        locations: [(path: "/", to: Respond(status: 200, body: "fixed"))],
+    )],"#,
+    )
+    .start();
+    let connect = || http2::Client::open_tls(server.address, &[]).unwrap();
+    let (mut served, mut refused) = (connect(), connect());
+    assert_eq!(served.get("/").unwrap().status, 200);
+    assert_eq!(refused.get("/").unwrap().status, 429);
+    assert!(refused.goaway.is_some() || matches!(refused.next().unwrap(), http2::Came::GoAway { .. }));
+    drop(refused);
+    wait_until(SOON, "the place is free", || {
+        let workers = server.pool("worker").children;
+        holds(workers.iter().filter_map(|worker| worker.connections).sum::<u64>() == 1, workers)
+    });
+    // And who agreed to nothing, in HTTP/1.
+    let mut plain = tls::connect(TcpStream::connect(server.address).unwrap(), &[]).unwrap();
+    let mut answer = [0; 12];
+    plain.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 429");
 }
 
 #[test]

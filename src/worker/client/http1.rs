@@ -4,7 +4,7 @@ use super::BUDGET;
 use super::protocol::{Connection, Left, Protocol};
 use crate::buf::Queue;
 use crate::h1;
-use crate::http::fault::Fault;
+use crate::http::fault::{Fault, Refusal};
 use crate::http::serving::{End, Event, Wants};
 use crate::timer::{Time, earliest};
 use crate::worker::context::Context;
@@ -250,6 +250,10 @@ impl Protocol for Http1 {
 
     fn leave(&mut self, now: Time) {
         self.conn.leave(now);
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.conn.refuse_early(refusal);
     }
 
     fn stop_lingering(&mut self) {

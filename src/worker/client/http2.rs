@@ -4,7 +4,7 @@
 use super::protocol::{Connection, Left, Protocol};
 use crate::buf::Queue;
 use crate::h2::{self, StreamId};
-use crate::http::fault::Fault;
+use crate::http::fault::{Fault, Refusal};
 use crate::http::serving::{End, Event, Wants};
 use crate::timer::{Time, earliest};
 use crate::worker::context::Context;
@@ -30,6 +30,8 @@ pub(super) struct Http2 {
     moved: StreamId,
     /// What waited for others when the client closed its side was asked whether it goes on.
     asked: bool,
+    /// The answer to all that the client asks.
+    refusal: Option<Refusal>,
 }
 
 /// An exchange that runs, or whose response is being written.
@@ -54,7 +56,7 @@ impl Http2 {
             conn.drain();
         }
         conn.feed(bytes, cx.now);
-        Self { conn, streams: Vec::new(), moved: 0, asked: false }
+        Self { conn, streams: Vec::new(), moved: 0, asked: false, refusal: None }
     }
 
     /// Something has come for an exchange.
@@ -73,6 +75,11 @@ impl Http2 {
         let mut any = false;
         while let Some((number, event)) = self.conn.poll() {
             any = true;
+            if let (Some(refusal), Event::Request(_)) = (self.refusal, &event) {
+                self.conn.refuse_early(number, refusal);
+                self.conn.drain();
+                continue;
+            }
             if matches!(event, Event::Request(_) | Event::Refused(_)) && self.find(number).is_none() {
                 self.open(number, connection, cx);
             }
@@ -307,6 +314,10 @@ impl Protocol for Http2 {
 
     fn leave(&mut self, now: Time) {
         self.conn.leave(now);
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.refusal = Some(refusal);
     }
 
     fn stop_lingering(&mut self) {

@@ -1,6 +1,7 @@
 //! What the drive of a client asks of the protocol that the client speaks.
 
 use crate::buf::Queue;
+use crate::http::fault::Refusal;
 use crate::http::serving::{End, Wants};
 use crate::slab::Key;
 use crate::timer::Time;
@@ -86,6 +87,9 @@ pub(super) trait Protocol {
 
     /// No further request after those that run, or after the next if none runs.
     fn leave(&mut self, now: Time);
+
+    /// Whatever the client asks, this is the answer.
+    fn refuse(&mut self, refusal: Refusal);
 
     /// The client is given no more time to read the last answer.
     fn stop_lingering(&mut self);

@@ -75,7 +75,9 @@ impl Client {
             return Err(io::ErrorKind::QuotaExceeded.into());
         };
         self.wire.counted = counted;
-        if let (Counted::Refused, Http::H1(http)) = (counted, &mut self.http) {
+        if let (Counted::Refused, Http::H1(http), false) =
+            (counted, &mut self.http, self.wire.transport.is_tls())
+        {
             http.conn.refuse_early(TOO_MANY);
             self.wire.fresh = false;
         }
