@@ -354,6 +354,20 @@ impl Conn {
         self.drain();
     }
 
+    /// It has taken leave, and no stream is open: waits no longer for the client to have heard of that; whether it did.
+    pub(crate) fn quit(&mut self) -> bool {
+        let Leave::Asked { since } = self.leave else { return false };
+        if self.phase != Phase::Open || !self.streams.is_empty() {
+            return false;
+        }
+        self.tell_leave();
+        // It has nothing to read but that, if it was idle before.
+        if self.idle_since < since {
+            self.stop_lingering();
+        }
+        true
+    }
+
     /// Breaks the connection off: nothing more is written, no clean end.
     pub(crate) fn abort(&mut self) {
         self.end_streams();

@@ -332,6 +332,9 @@ impl Wire {
 
     /// Nothing more can be done now.
     fn rest(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> DriveEnd {
+        if self.phase == Phase::Leaving && http.quit() {
+            return DriveEnd::Again;
+        }
         let wants = http.wants();
         debug_assert!(!(wants.read && self.transport.readable()), "idle although there is something to read");
         debug_assert!(

@@ -252,6 +252,10 @@ impl Protocol for Http1 {
         self.conn.leave(now);
     }
 
+    fn quit(&mut self) -> bool {
+        false
+    }
+
     fn refuse(&mut self, refusal: Refusal) {
         self.conn.refuse_early(refusal);
     }

@@ -316,6 +316,10 @@ impl Protocol for Http2 {
         self.conn.leave(now);
     }
 
+    fn quit(&mut self) -> bool {
+        self.conn.quit()
+    }
+
     fn refuse(&mut self, refusal: Refusal) {
         self.refusal = Some(refusal);
     }

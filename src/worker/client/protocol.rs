@@ -88,6 +88,9 @@ pub(super) trait Protocol {
     /// No further request after those that run, or after the next if none runs.
     fn leave(&mut self, now: Time);
 
+    /// It is leaving, at once: if nothing runs, it waits no longer for the client to have heard of that; whether it did.
+    fn quit(&mut self) -> bool;
+
     /// Whatever the client asks, this is the answer.
     fn refuse(&mut self, refusal: Refusal);
 

@@ -307,6 +307,28 @@ fn a_preface_is_known_in_pieces() {
     assert!(matches!(bench.client().http, Http::H2(_)));
 }
 
+/// Whether or not its client answers: it has said up to which request it serves, and none runs.
+#[test]
+fn an_idle_connection_of_http2_ends_at_a_stop_after_its_last_word() {
+    for hurry in [true, false] {
+        let mut bench = Bench::new("stop", r#"path: "/", to: Respond(status: 204)"#, &[]);
+        bench.peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+        bench.drive();
+        let now = bench.worker.cx.now.after(Duration::from_secs(1));
+        bench.worker.cx.now = now;
+        bench.client().drain(hurry, now);
+        bench.drive();
+        let mut said = Vec::new();
+        let rest = bench.peer.read_to_end(&mut said);
+        assert_eq!(
+            (bench.client().wire.phase, rest.is_ok()),
+            if hurry { (Phase::Closed, false) } else { (Phase::Open, false) }
+        );
+        let last = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        assert_eq!(said.ends_with(last), hurry, "{}", said.escape_ascii());
+    }
+}
+
 /// The time for a head runs on, whatever it will be.
 #[test]
 fn a_part_of_a_preface_does_not_wait_for_ever() {
