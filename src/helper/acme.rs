@@ -3,7 +3,7 @@
 
 use super::Master;
 use super::client::{Client, retry_after};
-use super::words::{Failure, of_problem};
+use super::words::{Failure, of_problem, short};
 use crate::control::helper::{self, Answer, Directory, Hidden, Issue, Order as FromMaster, Way, hex};
 use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, ExternalAccountKey, Identifier,
@@ -312,11 +312,11 @@ pub(super) async fn look(directory: &Directory, certificate: &str) -> Result<Ans
         at.map_err(|_| Failure::new(format!("the authority says \"{text}\" where a time belongs")))
     };
     let (start, end) = (seconds(&suggested_window.start)?, seconds(&suggested_window.end)?);
-    Ok(Answer::Window { start, end, again, explanation })
+    Ok(Answer::Window { start, end, again, explanation: explanation.as_deref().map(short) })
 }
 
 fn tell(master: &mut Master, answer: &Answer) -> Result<(), Failure> {
-    master.tell(answer).map_err(|error| Failure::new(format!("the master does not listen: {error}")))
+    master.tell(answer).map_err(|error| Failure::new(format!("the master cannot be told: {error}")))
 }
 
 #[cfg(test)]

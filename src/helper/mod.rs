@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use words::Failure;
 
 /// Where the master put the channels.
 const EAR: RawFd = 3;
@@ -84,7 +85,13 @@ pub(crate) fn run(ports: &[u16]) -> Result<u8, String> {
             // Nothing waits for it any more.
             Order::Placed => continue,
         };
-        master.tell(&answer.unwrap_or_else(Into::into)).map_err(broken)?;
+        let told = match master.tell(&answer.unwrap_or_else(Into::into)) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                master.tell(&Failure::new(error.to_string()).into())
+            }
+            told => told,
+        };
+        told.map_err(broken)?;
     }
     Ok(0)
 }
@@ -112,7 +119,14 @@ fn confine(ports: &[u16]) -> Vec<String> {
 
 impl Master {
     fn tell(&mut self, answer: &Answer) -> io::Result<()> {
-        self.voice.write_all(&encode(answer))
+        let message = encode(answer);
+        if message.len() > LONGEST {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the authority says more than is listened to",
+            ));
+        }
+        self.voice.write_all(&message)
     }
 
     /// Waits for the next order; `None`: the master wants no more.

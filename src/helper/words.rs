@@ -3,6 +3,9 @@
 use crate::control::helper::{Answer, Way};
 use instant_acme::{Error, Problem};
 
+/// In characters.
+const LONGEST: usize = 2000;
+
 /// Why something could not be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -32,8 +35,13 @@ impl Failure {
 
 impl From<Failure> for Answer {
     fn from(failure: Failure) -> Self {
-        Self::Failed { reason: failure.reason, again: failure.again }
+        Self::Failed { reason: short(&failure.reason), again: failure.again }
     }
+}
+
+/// As much of what strangers say as anybody reads.
+pub(super) fn short(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
 }
 
 /// An error with what has led to it.

@@ -25,7 +25,10 @@ impl Master {
                 });
             }
             Some((Id::Helper, _)) => {
-                self.listen::<helper::Reader>(pid, hearing, |master, answer| master.on_helper(answer, now));
+                self.listen::<helper::Reader>(pid, hearing, |master, answer| {
+                    master.on_helper(answer, now);
+                    true
+                });
             }
             _ => {
                 self.listen::<frame::Reader>(pid, hearing, |master, frame| master.on_frame(pid, &frame, now))

@@ -11,7 +11,7 @@ mod tests;
 
 use crate::timer::{Time, Wall, earliest};
 use certificate::Certificate;
-use process::Process;
+use process::{End, Process};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +25,8 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(3600);
 const LONGEST_ORDER: Duration = Duration::from_secs(300);
 /// Nor does a question.
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
+/// The process may die so often over an errand until that has failed: else the others would wait for it.
+const MOST_DEATHS: u32 = 2;
 /// So long workers may take to have challenges; one that hangs does not keep the others from answering.
 const LONGEST_PLACING: Duration = Duration::from_secs(5);
 
@@ -115,6 +117,8 @@ struct Running {
     since: Time,
     /// Whether the process knows.
     told: bool,
+    /// How many processes have died over it.
+    deaths: u32,
     /// Number of the credentials that all workers must have before it goes on, and since when.
     placing: Option<(u64, Time)>,
 }
@@ -151,6 +155,7 @@ impl Renewals {
 
     /// A try by hand, whatever it waits for: of one certificate, or of all that there are none of. False: there is no such.
     pub(crate) fn hurry(&mut self, key: Option<&str>) -> bool {
+        self.process.hurry();
         match key {
             Some(key) => self.certificates.get_mut(key).map(|one| one.hurry(true)).is_some(),
             None => {
@@ -210,16 +215,21 @@ impl Renewals {
         Some(Ended { key, errand, outcome, next })
     }
 
-    /// The process has ended, as asked or not. What it was about to do is done by the next one, unless it took too long.
+    /// The process has ended, as asked or not. What it was about to do is done by the next one, unless it took too long or is
+    /// what processes die of.
     pub(crate) fn exited(&mut self, wall: Wall, now: Time) -> Option<Ended> {
-        let hung = self.process.exited(now);
+        let end = self.process.exited(now);
         let running = self.running.as_mut()?;
-        (running.told, running.placing) = (false, None);
-        if !hung {
-            return None;
-        }
-        let within = running.errand.longest().as_secs();
-        let outcome = Outcome::Failed(format!("nothing came of it within {within} seconds"), None);
+        running.placing = None;
+        running.deaths += u32::from(std::mem::take(&mut running.told) && end == End::Died);
+        let reason = match end {
+            End::Hung => format!("nothing came of it within {} seconds", running.errand.longest().as_secs()),
+            End::Died if running.deaths >= MOST_DEATHS => {
+                "the helper process has died over it, twice".to_owned()
+            }
+            End::Died | End::Told => return None,
+        };
+        let outcome = Outcome::Failed(reason, None);
         self.running.take().and_then(|running| self.settle(running, outcome, wall, now))
     }
 
@@ -267,7 +277,7 @@ impl Renewals {
             wait.is_zero().then_some((certificate.has_one(), errand == Errand::Look, key, errand))
         });
         let (.., key, errand) = due.min_by_key(|(has_one, is_look, ..)| (*has_one, *is_look))?;
-        Some(Running { key: key.clone(), errand, since: now, told: false, placing: None })
+        Some(Running { key: key.clone(), errand, since: now, told: false, deaths: 0, placing: None })
     }
 
     /// When to [`Self::poll`] again at the latest.

@@ -31,6 +31,17 @@ pub(crate) enum Kill {
     Kill,
 }
 
+/// Why it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was told to.
+    Told,
+    /// It took too long over an errand.
+    Hung,
+    /// Of itself.
+    Died,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Process {
@@ -96,16 +107,25 @@ impl Process {
         }
     }
 
-    /// It has ended, or could not be started: whether that is because it hung.
-    pub(super) fn exited(&mut self, now: Time) -> bool {
-        let was_told = matches!(self.state, State::Leaving(Kill::Term) | State::Ending(Kill::Term, _));
-        if !was_told {
+    /// Somebody does not want to wait for another one.
+    pub(super) fn hurry(&mut self) {
+        (self.deaths, self.not_before) = (0, Time::ZERO);
+    }
+
+    /// It has ended, or could not be started.
+    pub(super) fn exited(&mut self, now: Time) -> End {
+        let end = match self.state {
+            _ if std::mem::take(&mut self.has_hung) => End::Hung,
+            State::Leaving(Kill::Term) | State::Ending(Kill::Term, _) => End::Told,
+            _ => End::Died,
+        };
+        if end != End::Told {
             let wait = WAITS.0.saturating_mul(1 << self.deaths.min(12)).min(WAITS.1);
             self.deaths = self.deaths.saturating_add(1);
             self.not_before = now.after(wait);
         }
         self.state = State::Off;
-        std::mem::take(&mut self.has_hung)
+        end
     }
 
     /// It has died, and so long nobody starts another one.

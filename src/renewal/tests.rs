@@ -230,6 +230,45 @@ fn an_authority_that_always_says_it_is_too_late_is_not_asked_without_end() {
 }
 
 #[test]
+fn what_the_process_dies_of_does_not_keep_the_others() {
+    let mut world = World::of(&[("a", None), ("b", None)]);
+    let mut deaths = Vec::new();
+    while world.seconds() < 3600 {
+        world.settle();
+        match world.busy.clone() {
+            Some((key, _)) if key == "a" => {
+                deaths.push(world.seconds());
+                world.die();
+            }
+            Some((_, Errand::Issue)) => _ = world.end(Outcome::Issued(world.validity(90))),
+            Some((_, Errand::Look)) => _ = world.end(Outcome::NoWindow),
+            None => {}
+        }
+        let next = world.renewals.deadline(world.wall(), world.now).expect("it tries again");
+        world.now = next.max(world.now.after(Duration::from_millis(1)));
+    }
+    let other = world.orders.iter().find(|order| order.1 == "b").expect("b has its turn");
+    assert!(other.0 < 10, "{:?}", world.orders);
+    assert!((6..=10).contains(&deaths.len()), "as other failures do: {deaths:?}");
+    let standing = world.renewals.standing("a", world.wall(), world.now);
+    assert!(matches!(standing, Some(Standing::Waiting(reason, _)) if reason.contains("died over it")));
+}
+
+#[test]
+fn a_try_by_hand_does_not_wait_for_the_process_either() {
+    let mut world = World::of(&[("a", None)]);
+    for _ in 0..8 {
+        world.pass(DAY);
+        world.settle();
+        world.die();
+    }
+    assert_eq!(world.settle(), [], "it has died, and is not started at once");
+    world.renewals.hurry(None);
+    world.settle();
+    assert!(world.busy.is_some());
+}
+
+#[test]
 fn an_order_is_repeated_when_the_process_dies_and_ever_later() {
     let mut world = World::of(&[("a", None)]);
     let mut deaths = 0;
@@ -244,12 +283,13 @@ fn an_order_is_repeated_when_the_process_dies_and_ever_later() {
         let next = world.renewals.deadline(world.wall(), world.now).expect("it tries again");
         world.now = next.max(world.now.after(Duration::from_millis(1)));
     }
-    assert!((20..40).contains(&deaths), "{deaths}");
-    world.pass(3600);
+    assert!((10..20).contains(&deaths), "{deaths}");
+    world.pass(2 * DAY);
     world.settle();
-    world.end(Outcome::Issued(world.validity(90)));
+    let validity = world.validity(90);
+    world.end(Outcome::Issued(validity));
     world.die();
-    world.renewals.hurry(Some("a"));
+    world.renewals.want([("a".to_owned(), Some(validity)), ("b".to_owned(), None)]);
     world.settle();
     world.pass(1);
     world.settle();

@@ -133,6 +133,10 @@ impl Master {
     /// What it says is not understood: its end follows.
     pub(super) fn kill_helper(&mut self) {
         if let Some(child) = self.children.find_mut(Id::Helper) {
+            log::warn!(
+                target: "hatchery",
+                "helper (process {}): what it says is not understood; it is killed", child.process.pid
+            );
             child.kill(Kill::Kill);
         }
     }
@@ -182,8 +186,8 @@ impl Master {
         })
     }
 
-    /// The helper has said something. False: it is not what it may say.
-    pub(super) fn on_helper(&mut self, answer: Answer, now: Time) -> bool {
+    /// The helper has said something.
+    pub(super) fn on_helper(&mut self, answer: Answer, now: Time) {
         let key = self.acme.renewals.running().map(|(key, _)| key.to_owned());
         let wanted = key.as_ref().and_then(|key| Some((key.as_str(), self.acme.wanted.get(key)?)));
         match (answer, wanted) {
@@ -202,11 +206,19 @@ impl Master {
                     );
                 }
             }
-            (Answer::Place(challenges), Some((_, wanted))) => {
-                let Some(challenges) = wanted.challenges(challenges) else { return false };
-                let number = self.set_challenges(challenges);
-                self.acme.renewals.place(number, now);
-            }
+            (Answer::Place(challenges), Some((_, wanted))) => match wanted.challenges(challenges) {
+                Some(challenges) => {
+                    let number = self.set_challenges(challenges);
+                    self.acme.renewals.place(number, now);
+                }
+                None => {
+                    let reason = "what the authority wants to see is no challenge for these names; see that \
+                                  `directory` is the address of the right one";
+                    self.errand_ended(Outcome::Failed(reason.to_owned(), None), now);
+                    // It waits for an answer.
+                    self.acme.renewals.dismiss();
+                }
+            },
             (Answer::Issued { chain, key: own }, Some((key, wanted))) => {
                 let outcome = match received(&chain, &own.0, wanted) {
                     Ok((kept, validity)) => {
@@ -236,7 +248,6 @@ impl Master {
             (Answer::Account(_) | Answer::Place(_) | Answer::Issued { .. } | Answer::Window { .. }, None) => {
             }
         }
-        true
     }
 
     fn keep(&mut self, key: String, kept: &Kept) {

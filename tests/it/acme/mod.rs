@@ -277,6 +277,8 @@ fn an_authority_that_limits_is_left_alone_for_so_long() {
 #[test]
 fn an_authority_that_lies_is_not_believed() {
     let other = rcgen::generate_simple_self_signed(vec!["other.example".to_owned()]).unwrap().cert.pem();
+    let mut long = Message::problem("400 No", "malformed", "");
+    long.body = long.text().replace("says the test", &"\\u001b[2J ".repeat(10_000)).into();
     let answers: Vec<(&str, Message, &str)> = vec![
         ("GET /dir", Message::new("200 OK", "Content-Type: text/html\r\n", "<p>hello"), "is not ACME"),
         ("GET /dir", Message::json(&" ".repeat(1 << 20)), "cannot be asked"),
@@ -290,6 +292,12 @@ fn an_authority_that_lies_is_not_believed() {
             Message::new("200 OK", "Replay-Nonce: x\r\n", "nothing"),
             "not used: there is no certificate",
         ),
+        (
+            "POST /certZ",
+            Message::new("200 OK", "Replay-Nonce: x\r\n", &"\x01".repeat(100_000)),
+            "says more than is listened to",
+        ),
+        ("POST /order-plz", long, "the order: \\x1b[2J \\x1b[2J"),
     ];
     let bench = Bench::new();
     let site = bench.site("\"shop.example\"");
@@ -303,11 +311,41 @@ fn an_authority_that_lies_is_not_believed() {
         authority.answers(move |request, _| request.line.starts_with(line).then(|| answer.clone()));
         assert_eq!(server.command(&["renew"]).code, Some(0));
         let told = server.wait_log(why);
-        assert!(told.contains("no certificate for shop.example"), "{told}");
+        assert!(told.contains("no certificate for shop.example") && told.len() < 5000, "{told}");
     }
     authority.answers(|_, _| None);
     assert_eq!(server.command(&["renew"]).code, Some(0));
     server.wait_log("acme: the certificate for shop.example is there");
+}
+
+#[test]
+fn an_authority_that_lies_about_one_name_does_not_keep_the_others() {
+    let bench = Bench::new();
+    let token = |body: &str, token: &str| {
+        let parts: Vec<&str> = body.split("\"token\": \"").collect();
+        let rest = parts[1..].iter().map(|part| format!("{token}{}", &part[part.find('"').unwrap()..]));
+        [parts[0].to_owned()].into_iter().chain(rest).collect::<Vec<_>>().join("\"token\": \"")
+    };
+    bench.authority.answers(move |request, pass| {
+        let answer = request.line.starts_with("POST /authZ").then(pass)?;
+        let body = answer.text();
+        let lie = match () {
+            () if body.contains("a.example") => token(&body, "../lie"),
+            () if body.contains("b.example") => token(&body, &"x".repeat(40_000)),
+            () => body,
+        };
+        Some(Message { body: lie.into(), ..answer })
+    });
+    let names = ["a.example", "b.example\", \"2.b.example\", \"3.b.example\", \"4.b.example", "c.example"];
+    let sites = names.map(|names| bench.site(&format!("\"{names}\""))).join(", ");
+    let (server, _authority, secure) = bench.start(&sites);
+    let server = server.tolerant(&["no certificate for "]);
+    server.wait_log("acme: the certificate for c.example is there");
+    wait_shown(secure, "c.example");
+    let told = server.wait_log("acme: no certificate for a.example");
+    assert!(told.contains("is no challenge for these names"), "{told}");
+    let told = server.wait_log("acme: no certificate for b.example");
+    assert!(told.contains("says more than is listened to"), "{told}");
 }
 
 #[test]
