@@ -1,10 +1,14 @@
 //! Whether a chain is what was ordered: it comes from strangers, or from a disk.
 
 use crate::config::certificate::{Facts, Unfit, fits};
+use crate::http::date;
 use crate::renewal::Validity;
 use crate::sys::secret::Secret;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// So many seconds the clock of an authority may be before ours.
+const SLACK: i64 = 3600;
 
 /// Certificates of a longer chain are not looked at.
 const LONGEST: usize = 10;
@@ -38,11 +42,23 @@ pub(super) fn check(chain: &[Vec<u8>], key: &Secret, names: &[String], now: i64)
     if facts.is_ca {
         return Err("it is the certificate of an authority (CA:TRUE)".to_owned());
     }
+    if facts.not_before > now.saturating_add(SLACK) {
+        return Err(format!(
+            "it is not good before {}: is the clock of this machine right?",
+            date::iso(facts.not_before)
+        ));
+    }
     if facts.not_after <= now {
         return Err("it has expired".to_owned());
     }
     if facts.not_after <= facts.not_before {
         return Err("it ends before it begins".to_owned());
+    }
+    let mut before = facts.clone();
+    for (number, der) in chain.iter().enumerate().skip(1) {
+        let next = Facts::of(der).filter(|next| before.is_signed_by(next));
+        before =
+            next.ok_or_else(|| format!("certificate {} in it is not who signed the one before", number + 1))?;
     }
     fits(chain, key).map_err(|unfit| match unfit {
         Unfit::Key => "its key is of no use",
@@ -100,8 +116,16 @@ mod tests {
         assert_eq!(validity.until, 3_786_912_000);
         let (_, other) = made(|_| {});
         let (old, old_key) = made(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
-        let (authority, its_key) = made(|params| params.is_ca = IsCa::Ca(Basic::Unconstrained));
+        let (authority, its_key) = made(|params| {
+            params.is_ca = IsCa::Ca(Basic::Unconstrained);
+            params.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
+        });
+        let (early, early_key) = made(|params| params.not_before = rcgen::date_time_ymd(2060, 1, 1));
+        let followed = |next: &[u8]| vec![chain[0].clone(), next.to_vec()];
         for (chain, key, wanted, why) in [
+            (&early, &early_key, &wanted, "not good before 2060-01-01"),
+            (&followed(b"\x00\x00\x00"), &key, &wanted, "certificate 2 in it is not who signed"),
+            (&followed(&authority[0]), &key, &wanted, "certificate 2 in it is not who signed"),
             (&chain, &other, &wanted, "for another key"),
             (&old, &old_key, &wanted, "expired"),
             (&authority, &its_key, &wanted, "CA:TRUE"),
