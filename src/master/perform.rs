@@ -78,6 +78,7 @@ impl Master {
             Output::Stopping => self.stopping(now),
             Output::Exit { code } => {
                 self.exit = Some(code);
+                self.stop_acme();
                 self.template_input(templates::Input::Stop, now);
             }
             Output::Note { level, text } => logger::note(level, &text),
