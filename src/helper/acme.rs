@@ -132,12 +132,10 @@ async fn begin(account: &Account, order: &Issue) -> Result<Order, Error> {
             authority_key_identifier: issuer.into(),
             serial: serial.into(),
         };
-        match account.new_order(&NewOrder::new(&names).replaces(replaced)).await {
-            // Another order has replaced it, or the authority does not know it: then this one replaces none.
-            Err(Error::Api(problem))
-                if !problem.r#type.as_deref().unwrap_or_default().ends_with(":rateLimited") => {}
-            Err(Error::Unsupported(_)) => {}
-            begun => return begun,
+        let begun = account.new_order(&NewOrder::new(&names).replaces(replaced)).await;
+        // Another order has replaced it, or the authority does not know it, or knows nothing of this: then it replaces none.
+        if begun.is_ok() || matches!(&begun, Err(error) if is_of(error, "rateLimited")) {
+            return begun;
         }
     }
     account.new_order(&NewOrder::new(&names)).await

@@ -27,7 +27,12 @@ impl Failure {
                 "what it answers is not ACME; see that `directory` is the address of a directory".to_owned()
             }
             Error::Timeout(_) => "it has not come to a decision in time".to_owned(),
-            error => chain(error),
+            error => match chain(error) {
+                said if said.contains("UnknownIssuer") => format!(
+                    "{said}: nobody whom this machine trusts has signed its server's certificate; `directory_ca` names who has"
+                ),
+                said => said,
+            },
         };
         Self::new(format!("{doing}: {said}"))
     }
@@ -144,5 +149,7 @@ mod tests {
         let inner = std::io::Error::other("connection refused");
         let error = Error::Other(Box::new(inner));
         assert_eq!(Failure::of("asking", &error).reason, "asking: connection refused");
+        let error = Error::Other(Box::new(std::io::Error::other("invalid peer certificate: UnknownIssuer")));
+        assert!(Failure::of("asking", &error).reason.contains("`directory_ca` names who has"));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::store;
 use crate::config::tls::{Acme, Certificates, Tls};
-use crate::config::{Address, Config, Listen, credentials};
+use crate::config::{Address, Config, Listen, Site, credentials};
 use crate::control::helper::{Binding, Challenge, Directory, Hidden, Issue, Way};
 use crate::renewal;
 use crate::route::HostPattern;
@@ -32,7 +32,7 @@ pub(super) fn of(config: &Config) -> BTreeMap<String, Wanted> {
     for (index, site) in config.sites.iter().enumerate() {
         let Some(tls) = &site.tls else { continue };
         let Certificates::Acme(authority) = &tls.certificates else { continue };
-        let names: Vec<String> = site.names.iter().filter_map(exact).collect();
+        let names = names(site);
         let key = renewal::key(&authority.directory, &names);
         let new =
             || Wanted { names, sites: Vec::new(), authority: authority.clone(), ways: ways(config, tls) };
@@ -41,11 +41,13 @@ pub(super) fn of(config: &Config) -> BTreeMap<String, Wanted> {
     all
 }
 
-fn exact(pattern: &HostPattern) -> Option<String> {
-    match pattern {
+/// For what a certificate of a site is, in lower case.
+pub(in crate::master) fn names(site: &Site) -> Vec<String> {
+    let exact = |pattern: &HostPattern| match pattern {
         HostPattern::Exact(name) => Some(name.to_ascii_lowercase()),
         HostPattern::Suffix(_) => None,
-    }
+    };
+    site.names.iter().filter_map(exact).collect()
 }
 
 /// An authority asks at port 80 or at port 443. The way whose port we listen on comes first; where that is both or neither, as
@@ -98,7 +100,7 @@ impl Wanted {
         let account = store::account(storage, url).map_err(|error| {
             let storage = storage.display();
             format!(
-                "the account in {storage} cannot be read: {error}; mend or remove it (a new one is made then)"
+                "the account in {storage} cannot be read: {error}; put that right (without its file, a new account is made)"
             )
         })?;
         let binding = eab.as_ref().filter(|_| account.is_none()).map(|eab| {
