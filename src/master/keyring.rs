@@ -68,6 +68,8 @@ struct Read {
 /// here stays, and one that is to be had by ACME and is not there yet is made here.
 fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> Result<Read, String> {
     let mut read = Read { credentials: Credentials::default(), faults: Vec::new(), doubts: Vec::new() };
+    let stored = acme::stored(config);
+    let issued = before.map(|(config, known)| issued(config, known)).unwrap_or_default();
     for (index, site) in config.sites.iter().enumerate() {
         let Some(tls) = &site.tls else { continue };
         let known =
@@ -102,10 +104,13 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
         read.doubts.extend(uncovered.iter().map(ToString::to_string));
         if !matches!(tls.certificates, Certificates::Files(_)) {
             let all = before.map_or(&[][..], |(_, known)| &known.certificates);
-            let kept = before.and_then(|(config, known)| issued(config, known, site));
-            let kept = kept.map(|kept| Certificate { site: index, ..kept.clone() });
-            own.push(match kept.or_else(|| acme::stored(config, index)) {
-                Some(issued) => issued,
+            let (is_whole, kept) = match nearest(&issued, site) {
+                Some((is_whole, kept)) => (is_whole, Some(Certificate { site: index, ..kept.clone() })),
+                None => (false, None),
+            };
+            let stored = || stored(index).filter(|_| !is_whole);
+            own.push(match stored().or(kept) {
+                Some(one) => one,
                 None => self_signed::of(index, site, all, now)?,
             });
         }
@@ -125,13 +130,28 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
     Ok(read)
 }
 
-/// What an authority has given to a site of these names, whatever else has changed of it.
-fn issued<'a>(config: &Config, known: &'a Credentials, site: &Site) -> Option<&'a Certificate> {
-    let is_acme =
-        |site: &Site| site.tls.as_ref().is_some_and(|tls| matches!(tls.certificates, Certificates::Acme(_)));
-    let is_it = |other: &Site| is_acme(other) && is_acme(site) && other.names == site.names;
-    let mut own = known.certificates.iter().filter(|known| config.sites.get(known.site).is_some_and(is_it));
-    own.find(|known| !self_signed::is_one(known))
+fn is_acme(site: &Site) -> bool {
+    site.tls.as_ref().is_some_and(|tls| matches!(tls.certificates, Certificates::Acme(_)))
+}
+
+/// What authorities have given.
+fn issued<'a>(config: &Config, known: &'a Credentials) -> Vec<(Facts, &'a Certificate)> {
+    let of_acme = known.certificates.iter().filter(|known| config.sites.get(known.site).is_some_and(is_acme));
+    let issued = of_acme.filter(|known| !self_signed::is_one(known));
+    issued.filter_map(|known| Some((Facts::of(known.chain.first()?)?, known))).collect()
+}
+
+/// The one of these that is for the most names of a site, whether it is for exactly those; none if it is for none of them.
+/// One for other names is better than none: it serves until there is another.
+fn nearest<'a>(issued: &[(Facts, &'a Certificate)], site: &Site) -> Option<(bool, &'a Certificate)> {
+    let names = acme::names(site);
+    let covered = |facts: &Facts| names.iter().filter(|name| facts.covers(name)).count();
+    let is_whole = |facts: &Facts| covered(facts) == names.len() && facts.names.len() == names.len();
+    let own =
+        issued.iter().filter(|_| is_acme(site)).map(|(facts, one)| (covered(facts), is_whole(facts), *one));
+    let (_, is_whole, one) =
+        own.filter(|(covered, ..)| *covered > 0).max_by_key(|(covered, whole, _)| (*covered, *whole))?;
+    Some((is_whole, one))
 }
 
 /// Why a certificate that was made anew is no better than the one that is there.

@@ -64,12 +64,13 @@ impl Certificate {
         self.window.is_some()
     }
 
-    /// Does not wait any longer; `anew`: although it may be good.
-    pub(super) fn hurry(&mut self, anew: bool) {
+    /// Does not wait any longer; `anew`: although it may be good. Whether it has waited.
+    pub(super) fn hurry(&mut self, anew: bool) -> bool {
         self.hurried |= anew;
         if let Some((_, until)) = &mut self.failed {
             *until = Time::ZERO;
         }
+        self.failed.is_some() || self.held.is_none()
     }
 
     /// Why there is no new one, and how long until the next try.

@@ -153,15 +153,12 @@ impl Renewals {
         }
     }
 
-    /// A try by hand, whatever it waits for: of one certificate, or of all that there are none of. False: there is no such.
+    /// A try by hand, whatever it waits for: of one certificate, or of all that wait for one. False: there is no such.
     pub(crate) fn hurry(&mut self, key: Option<&str>) -> bool {
         self.process.hurry();
         match key {
             Some(key) => self.certificates.get_mut(key).map(|one| one.hurry(true)).is_some(),
-            None => {
-                self.certificates.values_mut().for_each(|one| one.hurry(false));
-                true
-            }
+            None => self.certificates.values_mut().fold(false, |waited, one| one.hurry(false) | waited),
         }
     }
 

@@ -24,6 +24,8 @@ use std::time::Duration;
 use store::Kept;
 use wanted::Wanted;
 
+pub(super) use wanted::names;
+
 /// See the module.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Acme {
@@ -36,11 +38,14 @@ pub(super) struct Acme {
     unwritten: BTreeMap<String, Kept>,
 }
 
-/// The certificate that there is for a site already, and is still good.
-pub(super) fn stored(config: &Config, site: usize) -> Option<Certificate> {
-    let (key, wanted) = wanted::of(config).into_iter().find(|(_, wanted)| wanted.sites.contains(&site))?;
-    let (kept, _) = Acme::default().kept(&key, &wanted)?;
-    Some(Certificate { site, chain: kept.chain, key: kept.key, ocsp: None })
+/// Finds the certificate that there is for a site already, and is still good.
+pub(super) fn stored(config: &Config) -> impl Fn(usize) -> Option<Certificate> {
+    let wanted = wanted::of(config);
+    move |site| {
+        let (key, wanted) = wanted.iter().find(|(_, wanted)| wanted.sites.contains(&site))?;
+        let (kept, _) = Acme::default().kept(key, wanted)?;
+        Some(Certificate { site, chain: kept.chain, key: kept.key, ocsp: None })
+    }
 }
 
 impl Acme {
@@ -340,8 +345,9 @@ impl Master {
                 .iter()
                 .map(|(key, wanted)| format!("{}: {}", wanted.title(), self.standing(key, now)));
             let text = standings.collect::<Vec<_>>().join("\n");
-            self.acme.renewals.hurry(None);
-            return Response::Done { text: format!("{text}\nwhat waits is ordered now") };
+            let waited = self.acme.renewals.hurry(None);
+            let what = if waited { "what waits is ordered now" } else { "nothing waits" };
+            return Response::Done { text: format!("{text}\n{what}") };
         };
         let has = |wanted: &Wanted| wanted.names.iter().any(|own| own.eq_ignore_ascii_case(name));
         let keys: Vec<String> =

@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::{Disk, load};
 use rcgen::{CertificateParams, KeyPair};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use std::fs;
 use std::path::PathBuf;
 
@@ -228,14 +230,29 @@ fn one_that_was_made_here_or_issued_stays_and_takes_the_place_of_the_other() {
     assert!(self_signed::is_one(&first.certificates[0]));
     let known = Some((&config, &first));
     assert_eq!(read(&config, known, NOW).unwrap().credentials, first);
-    let issued = Certificate { chain: vec![vec![1]], ..first.certificates[0].clone() };
-    let second = Credentials { certificates: vec![issued], ..Credentials::default() };
+    let chain = |names: &[&str]| {
+        let der = CertificateDer::from_pem_slice(made(names, 2100).0.as_bytes()).unwrap();
+        vec![der.to_vec()]
+    };
+    let issued = Certificate { chain: chain(&["a.example"]), ..first.certificates[0].clone() };
+    let second = Credentials { certificates: vec![issued.clone()], ..Credentials::default() };
     assert_eq!(read(&config, Some((&config, &second)), NOW).unwrap().credentials, second);
     // The site may change, but for its names and where its certificate comes from.
     let listens = folder.config("(listen: [\":8443\"], certificates: Acme)");
     assert_eq!(read(&listens, Some((&config, &second)), NOW).unwrap().credentials, second);
     let own = folder.config("SelfSigned");
     assert_ne!(read(&own, Some((&config, &second)), NOW).unwrap().credentials, second);
+    // One for other names serves until there is a better one, but none for strangers.
+    for (names, stays) in [(&["a.example", "b.example"][..], true), (&["b.example"], false)] {
+        let other = Certificate { chain: chain(names), ..issued.clone() };
+        let other = Credentials { certificates: vec![other], ..Credentials::default() };
+        assert_eq!(read(&config, Some((&config, &other)), NOW).unwrap().credentials == other, stays);
+        let both = Credentials {
+            certificates: [other.certificates, vec![issued.clone()]].concat(),
+            ..Credentials::default()
+        };
+        assert_eq!(read(&config, Some((&config, &both)), NOW).unwrap().credentials, second);
+    }
 }
 
 #[test]

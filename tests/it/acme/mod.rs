@@ -243,7 +243,53 @@ fn an_authority_says_when_to_renew() {
     let server = setup.start();
     let told = server.wait_log("its authority explains: https://localhost/mishap");
     assert!(told.contains("shop.example"), "{told}");
-    authority.wait_orders(2);
+    // Of what the new one replaces this authority does not speak.
+    server.wait_log("acme: the certificate for shop.example is there");
+    assert!(authority.orders() >= 2, "{}", authority.orders());
+}
+
+#[test]
+fn a_certificate_stays_until_there_is_one_for_the_new_names() {
+    let bench = Bench::new();
+    let sites = ["shop.example\", \"www.shop.example", "shop.example", "new.example\", \"shop.example"];
+    let [first, fewer, more] = sites.map(|names| configuration(&bench.site(&format!("\"{names}\""))));
+    bench.setup.configure(&first);
+    let Bench { setup, authority, secure } = bench;
+    let server = setup.start().tolerant(&["no certificate for "]);
+    server.wait_log("acme: the certificate for shop.example, www.shop.example is there");
+    wait_shown(secure, "shop.example");
+    let renewed = server.command(&["renew"]);
+    assert!(renewed.stdout.ends_with("nothing waits\n"), "{renewed:?}");
+    authority.answers(|_, _| Some(Message::new("500 No", "", "")));
+    for (generation, file, name) in [(2, &fewer, "for shop.example:"), (3, &more, "for new.example")] {
+        server.configure(file);
+        server.hang_up();
+        wait_until(SOON, "the reload is over", || {
+            let now = server.status().generation;
+            holds(now == generation, now)
+        });
+        server.wait_log(&format!("no certificate {name}"));
+        let shown = shown(secure, "shop.example");
+        assert!(shown.contains("Pebble Intermediate CA"), "{shown}");
+    }
+    authority.answers(|_, _| None);
+    assert_eq!(server.command(&["renew"]).code, Some(0));
+    server.wait_log("acme: the certificate for new.example, shop.example is there");
+    wait_shown(secure, "new.example");
+}
+
+#[test]
+fn a_start_that_fails_orders_nothing_any_more_and_ends() {
+    let mut bench = Bench::new();
+    bench.authority.answers(|_, _| Some(Message::new("500 No", "", "")));
+    let site =
+        bench.site("\"shop.example\"").replace("Respond(status: 200, body: \"hello\")", "App(\"app\")");
+    let app = "apps: {\"app\": (module: \"broken\", chdir: \"{dir}\", home: \"{venv}\")},";
+    bench.setup.directory.write("broken.py", "raise LookupError('on purpose')\n");
+    bench.setup.configure(&(configuration(&site) + app));
+    let ended = bench.setup.run_to_end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("LookupError: on purpose"), "{ended:?}");
 }
 
 #[test]
