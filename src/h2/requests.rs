@@ -5,7 +5,8 @@
 //! |---|---|
 //! | a name that is none or has an upper-case letter; a value with control characters or white space around it | 400 |
 //! | a field that begins with `:` twice, behind others, or unknown | 400 |
-//! | without `:method`, `:scheme`, `:path`, or with another scheme than that of the connection | 400 |
+//! | without `:method`, `:scheme`, `:path` | 400 |
+//! | a scheme other than `http` and `https`; over TLS, other than `https` | 400 |
 //! | `:path` that does not begin with `/`, but for `OPTIONS *` | 400 |
 //! | neither `:authority` nor Host, or both and different; more than one Host; a Host no host has | 400 |
 //! | Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding, Upgrade; TE other than `trailers` | 400 |
@@ -184,10 +185,12 @@ impl Builder {
             Method::Trace => return Err(Refusal { status: 405, why: "TRACE is not allowed" }),
             _ => {}
         }
-        let said = self.scheme.ok_or(bad("request without :scheme"))?;
-        if said != Some(scheme) {
-            return Err(bad("scheme is not that of the connection"));
-        }
+        // In the clear a proxy that ends TLS says what its client has used (RFC 9113 §8.3.1).
+        let said = match self.scheme.ok_or(bad("request without :scheme"))? {
+            Some(said) if said == Scheme::Https || scheme == Scheme::Http => said,
+            Some(_) => return Err(bad("http scheme over TLS")),
+            None => return Err(bad("scheme other than http and https")),
+        };
         let path = self.path.map(|span| span.of(&self.raw)).ok_or(bad("request without :path"))?;
         if path.len() + length > limits.request_line {
             return Err(Refusal { status: 414, why: "request line too long; raise limits.request_line" });
@@ -195,8 +198,8 @@ impl Builder {
         if !(path.starts_with(b"/") || (path == b"*" && method == Method::Options)) {
             return Err(bad(":path does not begin with '/'"));
         }
-        let target = target::parse(method, path).map_err(|error| bad(error.why()))?;
-        Ok((target, self.whose(scheme)?, self.body(ended)?))
+        let target = target::parse(method, path).map_err(|error| bad(error.why()))?.of_scheme(said);
+        Ok((target, self.whose(said)?, self.body(ended)?))
     }
 
     /// The host it is for.

@@ -16,12 +16,13 @@ pub struct Origin {
 }
 
 /// Walks X-Forwarded-For from the right to the first address that is not trusted. `peer` is `None` for Unix sockets;
-/// `trusts(None)` says whether those are trusted. `scheme` is what the direct peer uses. With `named` the client is whoever
-/// that field says.
+/// `trusts(None)` says whether those are trusted. `scheme` is what the direct peer uses, `asked` the one of the target. With
+/// `named` the client is whoever that field says.
 pub(crate) fn origin(
     head: &RequestHead,
     peer: Option<IpAddr>,
     scheme: Scheme,
+    asked: Scheme,
     named: Option<&str>,
     trusts: impl Fn(Option<IpAddr>) -> bool,
 ) -> Origin {
@@ -42,7 +43,9 @@ pub(crate) fn origin(
     // there are fewer, the first proxy has said it and the others have left it alone.
     let schemes: Vec<&[u8]> = list(head, "x-forwarded-proto").collect();
     let said = schemes.get(passed).or(schemes.last());
-    let scheme = said.and_then(|said| Scheme::parse(said.trim_ascii())).unwrap_or(scheme);
+    let said = said.and_then(|said| Scheme::parse(said.trim_ascii()));
+    // Where nothing is said of it, a proxy may have left it in the target.
+    let scheme = said.unwrap_or(if asked == Scheme::Https { asked } else { scheme });
     if let Some(name) = named {
         // One line with one address. Whatever else a proxy sends, X-Forwarded-For is not asked in its place: what stands
         // there may be a claim of the client's.
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn an_untrusted_peer_is_the_client_whatever_it_says() {
         let head = head(&[("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-Proto", "https")]);
-        let origin = origin(&head, ip("192.0.2.7"), Scheme::Http, None, ten);
+        let origin = origin(&head, ip("192.0.2.7"), Scheme::Http, Scheme::Http, None, ten);
         assert_eq!(origin, Origin { client: ip("192.0.2.7"), trusted: false, scheme: Scheme::Http });
     }
 
@@ -107,7 +110,7 @@ mod tests {
             ("X-Forwarded-For", "10.9.9.9"),
             ("X-Forwarded-Proto", "https, http"),
         ]);
-        let origin = origin(&head, ip("10.0.0.1"), Scheme::Http, Some("X-Real"), ten);
+        let origin = origin(&head, ip("10.0.0.1"), Scheme::Http, Scheme::Http, Some("X-Real"), ten);
         assert_eq!(origin, Origin { client: ip("203.0.113.9"), trusted: true, scheme: Scheme::Http });
     }
 
@@ -118,7 +121,7 @@ mod tests {
             ("x-forwarded-for", "10.0.0.3 , 10.0.0.2:4711"),
             ("X-Forwarded-Proto", "HTTPS"),
         ]);
-        let origin = origin(&head, ip("10.0.0.1"), Scheme::Http, None, ten);
+        let origin = origin(&head, ip("10.0.0.1"), Scheme::Http, Scheme::Http, None, ten);
         assert_eq!(origin, Origin { client: ip("203.0.113.9"), trusted: true, scheme: Scheme::Https });
     }
 
@@ -147,16 +150,36 @@ mod tests {
         ] {
             let lines = schemes.iter().map(|line| ("X-Forwarded-Proto", *line));
             let fields: Vec<_> = lines.chain([("X-Forwarded-For", clients)]).collect();
-            let scheme = origin(&head(&fields), ip("10.0.0.1"), Scheme::Http, None, ten).scheme;
+            let scheme = origin(&head(&fields), ip("10.0.0.1"), Scheme::Http, Scheme::Http, None, ten).scheme;
             assert_eq!(scheme == Scheme::Https, https, "{clients}: {schemes:?}");
         }
+    }
+
+    #[test]
+    fn a_target_of_https_counts_where_a_trusted_proxy_says_nothing_else() {
+        for (peer, fields, asked, scheme) in [
+            ("10.0.0.1", &[][..], Scheme::Https, Scheme::Https),
+            ("10.0.0.1", &[], Scheme::Http, Scheme::Http),
+            ("10.0.0.1", &[("X-Forwarded-Proto", "http")], Scheme::Https, Scheme::Http),
+            ("10.0.0.1", &[("X-Forwarded-Proto", "https")], Scheme::Http, Scheme::Https),
+            ("192.0.2.7", &[], Scheme::Https, Scheme::Http),
+        ] {
+            let origin = origin(&head(fields), ip(peer), Scheme::Http, asked, None, ten);
+            assert_eq!(origin.scheme, scheme, "{peer} {fields:?} {asked:?}");
+        }
+        // Over TLS what stands in no target is not `http`.
+        let origin = origin(&head(&[]), ip("10.0.0.1"), Scheme::Https, Scheme::Http, None, ten);
+        assert_eq!(origin.scheme, Scheme::Https);
     }
 
     #[test]
     fn what_is_no_address_ends_the_walk() {
         let head = head(&[("X-Forwarded-For", "203.0.113.9, unknown, [2001:db8::1]:443")]);
         let trusts = |address: Option<IpAddr>| ten(address) || address == ip("2001:db8::1");
-        assert_eq!(origin(&head, ip("10.0.0.1"), Scheme::Http, None, trusts).client, ip("2001:db8::1"));
+        assert_eq!(
+            origin(&head, ip("10.0.0.1"), Scheme::Http, Scheme::Http, None, trusts).client,
+            ip("2001:db8::1")
+        );
     }
 
     #[test]
@@ -175,7 +198,7 @@ mod tests {
             ("10.0.0.1", &[("CF-Connecting-IP", "1.1.1.1, 2.2.2.2")], "10.0.0.1"),
             ("192.0.2.7", &[("CF-Connecting-IP", "1.1.1.1")], "192.0.2.7"),
         ] {
-            let origin = origin(&head(fields), ip(peer), Scheme::Http, named, ten);
+            let origin = origin(&head(fields), ip(peer), Scheme::Http, Scheme::Http, named, ten);
             assert_eq!(origin.client, ip(client), "{peer} {fields:?}");
         }
     }

@@ -129,10 +129,16 @@ impl Target {
         self.authority.map(|span| span.of(target))
     }
 
-    /// That of an absolute form; else what a missing one stands for.
+    /// That of an absolute form, or what was said beside the target; else what a missing one stands for.
     #[must_use]
     pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// With a scheme that was said beside it (RFC 9113 §8.3.1).
+    #[must_use]
+    pub(crate) fn of_scheme(self, scheme: Scheme) -> Self {
+        Self { scheme, ..self }
     }
 }
 

@@ -164,7 +164,7 @@ impl Exchange {
         let trusted = found.map(|site| site.trusted_proxies.as_slice());
         let named = found.and_then(|site| site.client_address.as_ref()).map(FieldName::as_str);
         let direct = self.peer.address.map(|peer| peer.ip());
-        let origin = forwarded::origin(&head, direct, listener.scheme, named, |address| {
+        let origin = forwarded::origin(&head, direct, listener.scheme, target.scheme(), named, |address| {
             listener.trusts(trusted.unwrap_or_default(), address)
         });
         let location = site.and_then(|site| cx.table.location(site, target.path()));

@@ -1,7 +1,10 @@
 //! The PROXY protocol: who is believed to say whose a connection is, and what upstreams are told. With raw bytes, and with
-//! haproxy in front and behind.
+//! haproxy in front and behind; and what it says of its clients in HTTP/2.
 
-use crate::harness::{Connection, Directory, SOON, Server, Setup, Upstream, holds, now, wait_until};
+use crate::harness::http2::{Client, asks};
+use crate::harness::{
+    Authority, Connection, Directory, SOON, Server, Setup, Upstream, holds, now, wait_until,
+};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -466,6 +469,37 @@ fn haproxy_in_front_says_who_its_clients_are() {
             connection.send([&header[..], GET].concat()).unwrap();
             assert_eq!(connection.reply("GET").unwrap().text(), "203.0.113.9 8443", "{words}");
         }
+    }
+}
+
+/// It ends TLS, and says so in `:scheme` alone; the teller is a redirect.
+#[test]
+fn haproxy_in_front_says_in_http_2_that_its_clients_came_by_https() {
+    let directory = Directory::new();
+    let certificate = Authority::new().sign(&directory, "front", "a");
+    let both =
+        ["front.pem", "front.key"].map(|name| std::fs::read_to_string(directory.path().join(name)).unwrap());
+    let both = directory.write(certificate.with_extension("both"), both.concat());
+    for (trusted, told) in [("\"127.0.0.1\"", "https://other/"), ("", "http://other/")] {
+        let server = Setup::new(&format!(
+            r#"
+    sites: [(
+        listen: ["{{address}}"],
+        trusted_proxies: [{trusted}],
+        locations: [(path: "/", to: Redirect(location: "$scheme://other/"))],
+    )],"#
+        ))
+        .start();
+        let bind = format!("ssl crt {} alpn h2,http/1.1", both.display());
+        let haproxy = HaProxy::start(&bind, &format!("{} proto h2", server.address));
+        let answer = Client::open_tls(haproxy.address, &[]).unwrap().get("/").unwrap();
+        assert_eq!((answer.status, answer.field("location")), (302, Some(told)));
+        // Of those who come by themselves the scheme says nothing, unless they are trusted.
+        let mut client = Client::open(server.address, &[]).unwrap();
+        let mut fields = asks("GET", "/");
+        fields[1].1 = "https";
+        let stream = client.request(&fields, true).unwrap();
+        assert_eq!(client.answer(stream).unwrap().field("location"), Some(told));
     }
 }
 

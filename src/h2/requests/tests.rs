@@ -4,10 +4,18 @@ const USUAL: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/a?b"), (":authority", "shop.example")];
 
 fn build(fields: &[(&str, &str)], ended: bool) -> Result<Asked, (Refusal, Option<Box<Line>>)> {
+    build_over(Scheme::Http, fields, ended)
+}
+
+fn build_over(
+    scheme: Scheme,
+    fields: &[(&str, &str)],
+    ended: bool,
+) -> Result<Asked, (Refusal, Option<Box<Line>>)> {
     let limits = Limits { request_line: 40, fields: 5, ..Limits::default() };
     let mut builder = Builder::new(&limits);
     fields.iter().for_each(|(name, value)| builder.field(name.as_bytes(), value.as_bytes()));
-    builder.finish(ended, false, Scheme::Http, &limits)
+    builder.finish(ended, false, scheme, &limits)
 }
 
 /// The usual request with another value of a field, or without it, or with one more.
@@ -49,6 +57,34 @@ fn a_request_looks_like_one_of_http_1() {
     assert_eq!(asked.request.head.all("host").collect::<Vec<_>>(), [b"shop.example"]);
 }
 
+/// A proxy that ends TLS says what its client has used; over TLS nobody stands in between.
+#[test]
+fn in_the_clear_https_can_be_asked_for_and_over_tls_nothing_else() {
+    for (over, said, port, taken) in [
+        (Scheme::Http, "http", ":80", true),
+        (Scheme::Http, "https", ":443", true),
+        (Scheme::Http, "https", ":80", false),
+        (Scheme::Https, "HTTPS", ":443", true),
+        (Scheme::Https, "http", "", false),
+        (Scheme::Https, "ftp", "", false),
+    ] {
+        let host = format!("shop.example{port}");
+        let fields = [
+            (":method", "GET"),
+            (":scheme", said),
+            (":path", "/"),
+            (":authority", "shop.example"),
+            ("host", &host),
+        ];
+        let asked = build_over(over, &fields, true).map(|asked| asked.request.target.scheme());
+        assert_eq!(
+            asked.ok(),
+            taken.then(|| Scheme::parse(said.as_bytes()).unwrap()),
+            "{over:?} {said} {port}"
+        );
+    }
+}
+
 #[test]
 fn what_is_no_request_of_http_2() {
     for (name, value, expected) in [
@@ -60,7 +96,7 @@ fn what_is_no_request_of_http_2() {
         (":method", Some("TRACE"), 405),
         (":method", Some("PROPFIND"), 200),
         (":scheme", None, 400),
-        (":scheme", Some("https"), 400),
+        (":scheme", Some("https"), 200),
         (":scheme", Some("ftp"), 400),
         (":scheme", Some("HTTP"), 200),
         (":path", None, 400),
