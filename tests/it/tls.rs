@@ -336,6 +336,16 @@ fn what_is_no_tls_is_told_so_and_logged() {
     stream.read_to_end(&mut answer).unwrap();
     assert_eq!((answer.len(), answer[0]), (7, 21), "an alert: {answer:?}");
     shop.server.wait_log(": TLS failed: ");
+
+    for (sent, first) in [(&b"SSH-2.0-OpenSSH_9.2\r\n"[..], 21), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0)] {
+        let mut stream = TcpStream::connect(shop.server.address).unwrap();
+        stream.write_all(sent).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer[0], first, "{answer:?}");
+        assert!(first == 21 || answer.ends_with(b"This port speaks HTTPS"), "{answer:?}");
+    }
+    shop.server.wait_log("HTTP/2 in the clear on a port that speaks HTTPS");
 }
 
 #[test]

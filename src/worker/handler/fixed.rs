@@ -40,7 +40,7 @@ fn hint(status: u16) -> &'static str {
         408 => "The request took too long to arrive.",
         413 => "What you sent is larger than this site accepts.",
         414 | 431 => "The request is longer than this site accepts.",
-        421 => "This server does not answer for that host name.",
+        421 => "This server does not answer for that host name, or not over this connection.",
         429 => "There are too many connections from where you are. Please close some and try again.",
         500 => "Something went wrong on this site. It has been logged.",
         502 => "The application behind this address gave no valid answer.",
