@@ -46,6 +46,8 @@ use std::time::Duration;
 pub struct Conn {
     limits: Rc<Limits>,
     settings: Rc<Settings>,
+    /// Streams that may be open now.
+    allowed: usize,
     scheme: Scheme,
     phase: Phase,
     leave: Leave,
@@ -166,6 +168,7 @@ impl Conn {
     #[must_use]
     pub fn new(limits: Rc<Limits>, settings: Rc<Settings>, secure: bool, now: Time) -> Self {
         let mut conn = Self {
+            allowed: settings.streams as usize,
             scheme: if secure { Scheme::Https } else { Scheme::Http },
             phase: Phase::Open,
             leave: Leave::No,
@@ -226,6 +229,11 @@ impl Conn {
         let why = if overdue { self.on_timeout(now) } else { None };
         self.clock = now;
         why
+    }
+
+    /// So many streams may be open now, if the settings do not say fewer; those that are stay.
+    pub(crate) fn allow(&mut self, streams: usize) {
+        self.allowed = streams.min(self.settings.streams as usize);
     }
 
     /// Bytes read from the socket.

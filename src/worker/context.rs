@@ -108,6 +108,8 @@ pub(super) struct Context {
     ids: Ids,
     quota: ClientQuota,
     pub(super) throttle: Throttle,
+    /// Requests that run beside another one of their connection.
+    pub(super) beside: usize,
     /// A request found no descriptor left in this turn.
     pub(super) is_short: bool,
     /// The worker drains and leaves by then, whatever still runs.
@@ -203,6 +205,7 @@ impl Context {
             ids: Ids::new(),
             quota: ClientQuota::new(config.limits.connections_per_client),
             throttle: Throttle::default(),
+            beside: 0,
             is_short: false,
             leave_by: None,
             config,

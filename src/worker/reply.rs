@@ -223,11 +223,11 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Those of them that occupy memory.
-    pub(super) fn waiting_in_memory(&self) -> u64 {
+    /// Whether more may wait in memory where so many bytes may, and other responses of the connection leave room.
+    pub(super) fn keeps_more(&self, most: u64) -> bool {
         match &self.door {
-            Door::H1 { conn, .. } => conn.waiting().memory() as u64,
-            Door::H2 { conn, stream } => conn.waiting_of(*stream).1,
+            Door::H1 { conn, .. } => (conn.waiting().memory() as u64) < most,
+            Door::H2 { conn, stream } => conn.waiting_of(*stream).1 < most && !conn.is_crowded(),
         }
     }
 }

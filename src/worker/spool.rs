@@ -154,7 +154,7 @@ impl ResponseSpool {
         reply: &mut Reply<'_>,
         directory: &TempDir,
     ) -> io::Result<()> {
-        if self.is_empty() && reply.waiting_in_memory() < self.limits.memory {
+        if self.is_empty() && reply.keeps_more(self.limits.memory) {
             reply.send(Segment::from(bytes));
             return Ok(());
         }

@@ -128,7 +128,7 @@ impl Conn {
 
     /// A block opens a stream.
     fn open(&mut self, id: StreamId, block: &[u8], end_stream: bool) -> Result<(), Error> {
-        let full = self.streams.len() >= self.settings.streams as usize || self.heads >= HEADS_MAX;
+        let full = self.streams.len() >= self.allowed || self.heads >= HEADS_MAX;
         if full || self.leave == Leave::Told {
             self.decoder.decode(block, 0, |_, _| {}).map_err(unreadable)?;
             self.spend(Work::Refused)?;

@@ -183,7 +183,12 @@ impl Conn {
             found.writing,
             Writing::Await | Writing::Sized { .. } | Writing::Unsized | Writing::Bodiless
         );
-        open && memory < STREAM_MAX && (memory == 0 || self.queued < STREAMS_MAX)
+        open && memory < STREAM_MAX && (memory == 0 || !self.is_crowded())
+    }
+
+    /// Whether what waits of all streams takes as much memory as it may: of each only the next piece is to come.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.queued >= STREAMS_MAX
     }
 
     /// Bytes of the body that wait to be written, files included; and those that occupy memory.

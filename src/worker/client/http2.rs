@@ -21,6 +21,11 @@ use std::rc::Rc;
 const SHARE: usize = 4;
 const ROUND: usize = 64;
 
+/// A worker has room for half as many requests that run beside another one of their connection as it may have connections,
+/// and for a few. Of what is free of it a connection may take this part, so that those with many leave room for others.
+const PART: usize = 2;
+const FEW: usize = 512;
+
 /// See the module.
 pub(super) struct Http2 {
     conn: h2::Conn,
@@ -32,6 +37,8 @@ pub(super) struct Http2 {
     asked: bool,
     /// The answer to all that the client asks.
     refusal: Option<Refusal>,
+    /// Those of its exchanges that the worker counts: all but one.
+    beside: usize,
 }
 
 /// An exchange that runs, or whose response is being written.
@@ -55,8 +62,9 @@ impl Http2 {
         if cx.leave_by.is_some() {
             conn.drain();
         }
+        conn.allow(allowed(cx));
         conn.feed(bytes, cx.now);
-        Self { conn, streams: Vec::new(), moved: 0, asked: false, refusal: None }
+        Self { conn, streams: Vec::new(), moved: 0, asked: false, refusal: None, beside: 0 }
     }
 
     /// Something has come for an exchange.
@@ -109,6 +117,13 @@ impl Http2 {
         let running = Running { number, awake: true, waiting: 0, held: false, due: None, stream };
         let index = self.streams.partition_point(|other| other.number < number);
         self.streams.insert(index, running);
+        self.count(cx);
+    }
+
+    /// Tells the worker how many exchanges run.
+    fn count(&mut self, cx: &mut Context) {
+        let before = std::mem::replace(&mut self.beside, self.streams.len().saturating_sub(1));
+        cx.beside = (cx.beside + self.beside).saturating_sub(before);
     }
 
     fn with_exchange(
@@ -152,6 +167,12 @@ impl Http2 {
         }
         steps > 0
     }
+}
+
+/// How many requests may run on a connection now.
+fn allowed(cx: &Context) -> usize {
+    let room = (cx.config.workers.connections as usize / 2).max(FEW);
+    1 + room.saturating_sub(cx.beside) / PART
 }
 
 impl Running {
@@ -203,6 +224,7 @@ impl Protocol for Http2 {
                 running.stream.exchange.note(Fault::Abandoned(why), "", cx);
             }
         }
+        self.conn.allow(allowed(cx));
         for running in &mut self.streams {
             running.awake |= running.due.is_some_and(|due| due <= cx.now);
         }
@@ -257,12 +279,14 @@ impl Protocol for Http2 {
         if self.streams.is_empty() {
             self.streams = Vec::new();
         }
+        self.count(cx);
     }
 
     fn log_all(&mut self, _written: u64, cx: &mut Context) {
         for Running { number, stream, .. } in std::mem::take(&mut self.streams) {
             stream.exchange.done(stream.tally.status(), self.conn.written_of(number), cx);
         }
+        self.count(cx);
     }
 
     fn cancel(&mut self, connection: Connection<'_>, cx: &mut Context) {

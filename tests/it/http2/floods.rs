@@ -19,9 +19,14 @@ const MOST_SENT: usize = 8 << 20;
 
 /// `/` answers, `/large` is a large file, `/up/` sends as much and reads what comes, `/wait/` does not answer.
 fn site(up: &Upstream, wait: &Upstream) -> Server {
+    site_of(10_000, up, wait)
+}
+
+/// The same with a worker that may have so many connections.
+fn site_of(connections: u32, up: &Upstream, wait: &Upstream) -> Server {
     let setup = Setup::new(&format!(
         r#"
-    workers: (processes: 1),
+    workers: (processes: 1, connections: {connections}),
     limits: (body_timeout: "2s", keepalive_requests: 0),
     sites: [(
         listen: ["{{address}}"],
@@ -264,6 +269,49 @@ fn lists_that_are_larger_than_they_look_are_refused_without_being_made() {
     }
     assert_eq!(client.get("/").unwrap().status, 200);
     watched.assert_flat(&server, "lists");
+}
+
+/// Each of these requests takes a descriptor, as a connection of its own would.
+#[test]
+fn many_connections_with_many_streams_leave_room_for_others() {
+    let (up, wait) = upstreams();
+    let server = site_of(500, &up, &wait);
+    let worker = server.ready("worker")[0];
+    let few = worker.descriptors();
+    let mut refused = Vec::new();
+    let clients: Vec<Client> = (0..30)
+        .map(|_| {
+            let mut client = Client::open(server.address, &[]).unwrap();
+            ask_for(&mut client, "/wait/", 100).unwrap();
+            client.send(frame(PING, 0, 0, [1; 8])).unwrap();
+            let came = (0..).map_while(|_| match client.next().unwrap() {
+                Came::PingAck(_) => None,
+                Came::Reset { code, .. } => Some(code),
+                other => panic!("{other:?}"),
+            });
+            let codes: Vec<u32> = came.collect();
+            assert!(codes.iter().all(|code| *code == REFUSED_STREAM), "{codes:?}");
+            assert!(codes.len() < 100, "none of one client is served");
+            refused.push(codes.len());
+            client
+        })
+        .collect();
+    assert_eq!(refused[0], 0, "who comes first may have all");
+    assert!(refused.iter().sum::<usize>() > 2000, "{refused:?}");
+    let more = worker.descriptors() - few;
+    assert!(more < 512 + 2 * clients.len() + 16, "{more} more descriptors");
+    assert_eq!(Client::open(server.address, &[]).unwrap().get("/").unwrap().status, 200);
+    // What was taken is given back.
+    drop(clients);
+    wait_until(SOON, "they have left", || {
+        let descriptors = worker.descriptors();
+        holds(descriptors < few + 64, descriptors)
+    });
+    let mut client = Client::open(server.address, &[]).unwrap();
+    let streams: Vec<u32> = (0..100).map(|_| client.request(&asks("GET", "/"), true).unwrap()).collect();
+    for stream in streams {
+        assert_eq!(client.answer(stream).unwrap().status, 200);
+    }
 }
 
 fn ask_for(client: &mut Client, path: &str, count: usize) -> io::Result<()> {

@@ -2,13 +2,14 @@
 
 use crate::harness::http2::{
     CANCEL, Came, Client, DATA, END_STREAM, INITIAL_WINDOW_SIZE, NO_ERROR, PRIORITY_UPDATE, asks, frame, get,
-    headers, reset, window_update,
+    headers, reset, settings, window_update,
 };
 use crate::harness::{Gate, SOON, Server, Setup, Upstream, holds, noise, sha256, wait_until};
 use std::io::{Read as _, Write as _};
 use std::sync::{Mutex, mpsc};
 
-/// An app with one thread in one process: `/wait` waits at the gate, whatever runs is noted, `/echo` tells of its body.
+/// An app with one thread in one process: `/wait` waits at the gate, whatever runs is noted, `/large` is 200,000 bytes, `/echo`
+/// tells of its body.
 const APP: &str = r#"
 import hashlib
 def application(environ, start_response):
@@ -17,6 +18,9 @@ def application(environ, start_response):
         print(path, file=ran)
     if path == '/wait':
         open('gate').read()
+    if path == '/large':
+        start_response('200 OK', [])
+        return [bytes([part]) * 50_000 for part in range(4)]
     body = environ['wsgi.input'].read()
     start_response('200 OK', [('Content-Type', 'text/plain')])
     return [hashlib.sha256(body).hexdigest().encode()]
@@ -103,6 +107,30 @@ fn what_runs_for_a_stream_that_is_reset_is_given_up_and_its_unit_comes_free() {
     gate.open();
     assert_eq!(client.answer(next).unwrap().text(), sha256(b""));
     assert_eq!(read(&server, "ran"), "/wait\n/next\n");
+}
+
+/// The app is done with all of them, and the memory of the worker is that of one.
+#[test]
+fn what_an_app_answers_to_streams_that_take_nothing_waits_in_files() {
+    let (server, _gate) = site(&Upstream::fixed(""), "");
+    let worker = server.ready("worker")[0];
+    let mut client = Client::open(server.address, &[(INITIAL_WINDOW_SIZE, 0)]).unwrap();
+    client.send(window_update(0, 100 * 200_000)).unwrap();
+    let before = worker.memory("VmHWM");
+    let streams: Vec<u32> = (0..100).map(|_| client.request(&asks("GET", "/large"), true).unwrap()).collect();
+    wait_until(SOON, "all have run", || {
+        let ran = read(&server, "ran").lines().count();
+        holds(ran == streams.len(), ran)
+    });
+    // The last one, too.
+    assert_eq!(Client::open(server.address, &[]).unwrap().get("/echo").unwrap().status, 200);
+    let more = worker.memory("VmHWM") - before;
+    assert!(more < 5 << 20, "{} KiB more", more >> 10);
+    let whole: Vec<u8> = (0..4).flat_map(|part| [part; 50_000]).collect();
+    client.send(settings(&[(INITIAL_WINDOW_SIZE, 200_000)])).unwrap();
+    for stream in streams {
+        assert_eq!(client.answer(stream).unwrap().body, whole, "{stream}");
+    }
 }
 
 #[test]
