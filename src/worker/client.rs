@@ -257,6 +257,10 @@ impl Client {
         if self.wire.phase == Phase::Closed {
             return DriveEnd::Closed;
         }
+        // It was cut before it was known what is spoken.
+        if self.http.face().end() == End::Abort {
+            return self.wire.broken(self.http.face_mut(), key, cx);
+        }
         if self.wire.proxied {
             match self.hear_proxy(cx) {
                 Ok(true) => self.wire.proxied = false,

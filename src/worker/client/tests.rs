@@ -342,3 +342,16 @@ fn a_part_of_a_preface_does_not_wait_for_ever() {
     bench.peer.read_to_string(&mut answered).unwrap();
     assert!(answered.starts_with("HTTP/1.1 408 "), "{answered}");
 }
+
+/// Nor is it kept beyond the time of a worker that leaves.
+#[test]
+fn who_has_not_said_what_it_speaks_can_be_cut() {
+    for bytes in [&b""[..], b"PRI * HTTP"] {
+        let mut bench = Bench::new("cut", r#"path: "/", to: Respond(status: 204)"#, &[]);
+        bench.peer.write_all(bytes).unwrap();
+        bench.drive();
+        bench.client().cut();
+        bench.drive();
+        assert_eq!(bench.client().wire.phase, Phase::Closed, "{}", bytes.escape_ascii());
+    }
+}
