@@ -362,37 +362,6 @@ fn a_handshake_that_takes_too_long_is_given_up() {
     assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
-/// Each of them has had its answer computed, and says no more.
-#[test]
-fn half_handshakes_hold_up_no_visitor() {
-    let shop = Shop::plain();
-    let mut hello = Vec::new();
-    let config = rustls::ClientConfig::builder()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    let name = rustls::pki_types::ServerName::try_from("shop.test").unwrap();
-    rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap().write_tls(&mut hello).unwrap();
-    let mut held = Vec::new();
-    let mut slowest = Duration::ZERO;
-    for round in 0..400 {
-        let mut stream = TcpStream::connect(shop.server.address).unwrap();
-        stream.write_all(&hello).unwrap();
-        held.push(stream);
-        if round % 40 == 39 {
-            let start = now();
-            assert_eq!(text(&shop.curl(&[])), "hello\n");
-            slowest = slowest.max(start.elapsed());
-        }
-    }
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
-    for stream in &held {
-        stream.set_nonblocking(false).unwrap();
-        let mut answer = [0; 64];
-        (&*stream).read_exact(&mut answer).unwrap();
-        assert_eq!(answer[0], 22, "each was answered");
-    }
-}
-
 /// A download is broken off in its middle, and an upload: the worker goes on.
 #[test]
 fn a_client_that_resets_in_the_middle_costs_nobody_else_anything() {
