@@ -408,8 +408,9 @@ impl Context {
 
     /// Takes what the master has anew; connections go on.
     pub(super) fn renew(&mut self, credentials: &Credentials) {
-        self.keyring.renew(credentials, &self.config);
-        self.challenges = Challenges::of(credentials);
+        if self.keyring.renew(credentials, &self.config) {
+            self.challenges = Challenges::of(credentials);
+        }
     }
 
     /// An id for a new exchange, 16 hexadecimal digits.

@@ -93,12 +93,15 @@ impl Buffer {
 }
 
 impl Keyring {
-    /// Takes what the master gives, if that is newer.
-    pub(in crate::worker) fn renew(&mut self, credentials: &Credentials, config: &Config) {
-        if credentials.serial < self.serial || credentials.certificates.is_empty() && self.sites.is_empty() {
-            return;
+    /// Takes what the master gives, unless it is older than what it has; whether it is not.
+    pub(in crate::worker) fn renew(&mut self, credentials: &Credentials, config: &Config) -> bool {
+        if credentials.serial < self.serial {
+            return false;
         }
         self.serial = credentials.serial;
+        if credentials.certificates.is_empty() && self.sites.is_empty() {
+            return true;
+        }
         if self.incoming.data.is_empty() {
             // What is read is opened into the scratch buffer of the worker, which has the same size.
             self.incoming = Buffer::new(4 * RECORD);
@@ -142,6 +145,7 @@ impl Keyring {
         });
         self.sites = made.collect();
         self.challenges = credentials.challenges.iter().filter_map(|open| answer(open, &provider)).collect();
+        true
     }
 
     /// The buffer for what comes, to be given back.

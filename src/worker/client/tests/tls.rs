@@ -460,11 +460,19 @@ fn a_challenge_is_answered_to_whoever_asks_for_it_by_its_protocol_and_nothing_el
     assert_eq!(pair.tls.peer_certificates().unwrap()[0], certificate);
     assert!(pair.closed && pair.got.is_empty(), "{}", pair.text());
     assert_eq!(pair.bench.client().wire.phase, Phase::Closed);
-    // Once it is no longer open, the protocol is none that is spoken here.
+    // Once it is no longer open, the protocol is none that is spoken here, whatever comes late.
+    credentials.challenges.push(Challenge::Http {
+        name: "shop.test".to_owned(),
+        token: "token".to_owned(),
+        authorization: "answer".to_owned(),
+    });
+    let late = credentials.clone();
     credentials.challenges.clear();
     credentials.serial += 1;
-    let config = Rc::clone(&pair.bench.worker.cx.config);
-    pair.bench.worker.cx.keyring.renew(&credentials, &config);
+    pair.bench.worker.cx.renew(&credentials);
+    pair.bench.worker.cx.renew(&late);
+    let path = b"/.well-known/acme-challenge/token";
+    assert_eq!(pair.bench.worker.cx.challenges.answer(b"shop.test", path), None);
     pair.connect_anew(&client, "shop.test");
     pair.talk(usize::MAX);
     let alert = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
