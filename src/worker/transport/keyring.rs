@@ -214,12 +214,7 @@ fn certified(certificate: &Certificate, provider: &CryptoProvider) -> Result<Cer
 }
 
 fn digest_of(certificate: &Certificate) -> [u8; 32] {
-    let ocsp = certificate.ocsp.iter();
-    digest_of_all(certificate.chain.iter().chain([&certificate.key.0]).chain(ocsp))
-}
-
-/// Of what stands in a list, whatever is in it.
-fn digest_of_all<'a>(list: impl Iterator<Item = &'a Vec<u8>>) -> [u8; 32] {
+    let list = certificate.chain.iter().chain([&certificate.key.0]).chain(certificate.ocsp.iter());
     let digests: Vec<u8> = list.flat_map(|bytes| digest(&SHA256, bytes).as_ref().to_vec()).collect();
     digest(&SHA256, &digests).as_ref().try_into().unwrap_or_default()
 }
@@ -238,13 +233,11 @@ fn site_config(
     let choice = Choice { certificates, provider: Arc::clone(provider) };
     let mut config = base(provider, verifier, Arc::new(choice)).map_err(|error| error.to_string())?;
     config.alpn_protocols = vec![HTTP1.to_vec()];
-    config.send_tls13_tickets = 2;
-    let mut terms = [0; 32];
-    if let Some((authorities, clients)) = clients {
-        let required = vec![u8::from(clients.required)];
-        terms = digest_of_all(authorities.certificates.iter().chain([&required]));
+    // A certificate of a client that is taken up again would not be looked at again: whether it has ended, who has signed it.
+    if clients.is_none() {
+        config.send_tls13_tickets = 2;
+        config.ticketer = Arc::new(Tickets { keys: Arc::clone(ticket_keys) });
     }
-    config.ticketer = Arc::new(Tickets { keys: Arc::clone(ticket_keys), terms });
     Ok(config)
 }
 
@@ -257,6 +250,7 @@ fn base(
         ServerConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions()?;
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
     config.ignore_client_order = true;
+    config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }

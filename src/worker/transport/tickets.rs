@@ -1,9 +1,8 @@
 //! Session tickets (RFC 5077, RFC 8446 §4.6.1): the state of a connection, sealed with a key that all workers have, so that
 //! any of them takes it up again, also after a reload or an upgrade.
 //!
-//! A ticket is the name of its key, a nonce and what is sealed. With it is sealed whom the site trusts to sign its clients'
-//! certificates: what was settled under other terms is not taken up. (That it is taken up for the same name only, the
-//! library sees to.)
+//! A ticket is the name of its key, a nonce and what is sealed. (That it is taken up for the same name only, the library sees
+//! to.)
 
 use crate::config::credentials::TicketKey;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -28,11 +27,9 @@ pub(super) fn keys(given: &[TicketKey]) -> Keys {
     given.iter().filter_map(key).collect()
 }
 
-/// Makes and takes the tickets of sites with the same terms.
+/// Makes and takes tickets.
 pub(super) struct Tickets {
     pub(super) keys: Keys,
-    /// Digest of the terms.
-    pub(super) terms: [u8; 32],
 }
 
 impl std::fmt::Debug for Tickets {
@@ -59,7 +56,7 @@ impl ProducesTickets for Tickets {
         ticket.extend_from_slice(&nonce);
         let mut sealed = plain.to_vec();
         let nonce = Nonce::assume_unique_for_key(nonce);
-        key.seal_in_place_append_tag(nonce, Aad::from(&self.terms), &mut sealed).ok()?;
+        key.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed).ok()?;
         ticket.append(&mut sealed);
         Some(ticket)
     }
@@ -70,7 +67,7 @@ impl ProducesTickets for Tickets {
         let (_, key) = self.keys.iter().find(|(known, _)| known == name)?;
         let mut sealed = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = key.open_in_place(nonce, Aad::from(&self.terms), &mut sealed).ok()?.len();
+        let length = key.open_in_place(nonce, Aad::empty(), &mut sealed).ok()?.len();
         sealed.truncate(length);
         Some(sealed)
     }
@@ -81,32 +78,26 @@ mod tests {
     use super::*;
     use crate::sys::secret::Secret;
 
-    fn tickets(keys: &[u8], terms: u8) -> Tickets {
+    fn tickets(keys: &[u8]) -> Tickets {
         let key = |number: &u8| TicketKey { name: [*number; 16], key: Secret(vec![*number; 32]) };
         let given: Vec<_> = keys.iter().map(key).collect();
-        Tickets { keys: super::keys(&given), terms: [terms; 32] }
+        Tickets { keys: super::keys(&given) }
     }
 
     #[test]
-    fn a_ticket_is_taken_as_long_as_its_key_is_there_and_on_the_same_terms() {
-        let ticket = tickets(&[1], 0).encrypt(b"state").unwrap();
-        assert_ne!(ticket, tickets(&[1], 0).encrypt(b"state").unwrap());
-        for (keys, terms, taken) in [
-            (&[1][..], 0, true),
-            (&[3, 2, 1], 0, true),
-            (&[3, 2], 0, false),
-            (&[1], 7, false),
-            (&[], 0, false),
-        ] {
-            let plain = tickets(keys, terms).decrypt(&ticket);
-            assert_eq!(plain.as_deref(), taken.then_some(&b"state"[..]), "{keys:?} {terms}");
+    fn a_ticket_is_taken_as_long_as_its_key_is_there() {
+        let ticket = tickets(&[1]).encrypt(b"state").unwrap();
+        assert_ne!(ticket, tickets(&[1]).encrypt(b"state").unwrap());
+        for (keys, taken) in [(&[1][..], true), (&[3, 2, 1], true), (&[3, 2], false), (&[], false)] {
+            let plain = tickets(keys).decrypt(&ticket);
+            assert_eq!(plain.as_deref(), taken.then_some(&b"state"[..]), "{keys:?}");
         }
         for at in 0..ticket.len() {
             let mut wrong = ticket.clone();
             wrong[at] ^= 1;
-            assert_eq!(tickets(&[1], 0).decrypt(&wrong), None, "{at}");
-            assert_eq!(tickets(&[1], 0).decrypt(&ticket[..at]), None, "{at}");
+            assert_eq!(tickets(&[1]).decrypt(&wrong), None, "{at}");
+            assert_eq!(tickets(&[1]).decrypt(&ticket[..at]), None, "{at}");
         }
-        assert!(!tickets(&[], 0).enabled());
+        assert!(!tickets(&[]).enabled());
     }
 }

@@ -427,6 +427,10 @@ fn clients_show_certificates_where_a_site_asks_for_them() {
                 let shown = session.secure.client.as_ref().unwrap();
                 assert_eq!(shown.subject, "CN=alice");
                 assert_eq!((shown.fingerprint.len(), shown.serial.is_empty()), (64, false));
+                // It may have ended when it is wanted again.
+                pair.connect_anew(&client, "shop.test");
+                pair.talk(usize::MAX);
+                assert_eq!(pair.tls.handshake_kind(), Some(HandshakeKind::Full));
             }
             Some(alert) => {
                 assert!(pair.got.is_empty());
