@@ -201,7 +201,8 @@ impl Tls {
             self.come = come.to_vec();
             return Ok(Came::Bytes(0));
         }
-        if !is_open && !has_turn && !(is_first && !hello::is_record(come)) {
+        let is_message = !is_open && (!is_first || hello::is_record(come));
+        if is_message && !has_turn {
             self.turn = Turn::Waits;
             self.come = come.to_vec();
             return Ok(Came::Waits(if is_first { Message::First } else { Message::Further }));
