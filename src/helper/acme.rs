@@ -177,7 +177,11 @@ async fn validate(mut order: Order, way: Way, master: &mut Master) -> Result<Ord
         {
             let name = challenge.identifier().to_string();
             let told = challenge.set_ready().await;
-            told.map_err(|error| Failure::of(&format!("{name}, {}", title(way)), &error))?;
+            told.map_err(|error| match &error {
+                // It has looked already.
+                Error::Api(problem) => Failure::new(seen(&name, way, problem)),
+                error => Failure::of(&format!("{name}, {}", title(way)), error),
+            })?;
         }
     }
     match order.poll_ready(&patience()).await {
@@ -201,9 +205,7 @@ async fn why(order: &mut Order, way: Way) -> Failure {
         }
         let name = authorization.identifier().to_string();
         let errors = authorization.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
-        found.extend(
-            errors.map(|error| format!("{name}, {}: {}", title(way), of_problem(error, Some((&name, way))))),
-        );
+        found.extend(errors.map(|error| seen(&name, way, error)));
     }
     if !found.is_empty() {
         reasons = found;
@@ -212,6 +214,10 @@ async fn why(order: &mut Order, way: Way) -> Failure {
         reasons.push(format!("the authority does not say why it gives nothing ({})", title(way)));
     }
     Failure::new(reasons.join("; "))
+}
+
+fn seen(name: &str, way: Way, problem: &Problem) -> String {
+    format!("{name}, {}: {}", title(way), of_problem(problem, Some((name, way))))
 }
 
 fn of(way: Way) -> ChallengeType {

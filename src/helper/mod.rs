@@ -120,13 +120,13 @@ fn confine(ports: &[u16]) -> Vec<String> {
 impl Master {
     fn tell(&mut self, answer: &Answer) -> io::Result<()> {
         let message = encode(answer);
-        if message.len() > LONGEST {
+        if message.0.len() > LONGEST {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the authority says more than is listened to",
             ));
         }
-        self.voice.write_all(&message)
+        self.voice.write_all(&message.0)
     }
 
     /// Waits for the next order; `None`: the master wants no more.
