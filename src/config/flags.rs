@@ -186,7 +186,10 @@ fn by_acme(run: &RunFlags, site: &mut Site, report: &mut Report<'_>) {
     let email = run.email.as_deref().and_then(|text| caught(report, "--email", parse_email(text)));
     let acme = Acme { email, ..Acme::of(report.source) };
     let tls = Tls { certificates: Certificates::Acme(acme), ..Tls::default() };
-    tls::Draft::of(&tls).check_names(&names, report);
+    // That of which nothing is left is told already.
+    if !names.is_empty() {
+        tls::Draft::of(&tls).check_names(&names, report);
+    }
     site.names = names.into_iter().map(|name| name.value).collect();
     site.label = site.names.first().map(render_host).unwrap_or_default();
     site.tls = Some(tls);

@@ -439,6 +439,8 @@ fn a_name_is_all_that_https_takes() {
             "{flag} {text}: {lines:?}"
         );
     }
+    let lines = flags(|run| run.acme = vec!["https://shop.example/".to_owned()]).unwrap_err();
+    assert!(!lines.iter().any(|line| line.contains("needs names")), "{lines:?}");
 }
 
 #[test]
