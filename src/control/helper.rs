@@ -9,8 +9,9 @@
 //!
 //! What the helper says comes from strangers on the net: the master checks it before it uses it.
 
+use crate::sys::secret::{self, Secret};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, io};
 
 /// From the master.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,10 +159,7 @@ impl fmt::Debug for Hidden {
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.0).into_bytes();
-        bytes.fill(0);
-        // Else the compiler could leave out what nobody reads.
-        std::hint::black_box(&bytes);
+        secret::wipe(&mut std::mem::take(&mut self.0).into_bytes());
     }
 }
 
@@ -180,7 +178,11 @@ pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
         [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
         _ => None,
     };
-    text.as_bytes().chunks(2).map(pair).collect()
+    let mut bytes = Vec::with_capacity(text.len() / 2);
+    for two in text.as_bytes().chunks(2) {
+        bytes.push(pair(two)?);
+    }
+    Some(bytes)
 }
 
 /// Bytes of the length before a message.
@@ -189,7 +191,7 @@ const LENGTH: usize = 4;
 /// Longest message.
 pub(crate) const LONGEST: usize = 256 * 1024;
 
-/// Cuts what is read into messages.
+/// Cuts what is read into messages, of which nothing stays in memory.
 #[derive(Debug)]
 pub(crate) struct Reader {
     bytes: Vec<u8>,
@@ -232,18 +234,41 @@ impl Reader {
     /// What was read and is not yet part of a message: what the next reader begins with.
     #[must_use]
     pub(crate) fn into_rest(mut self) -> Vec<u8> {
-        self.bytes.drain(..self.start);
-        self.bytes
+        self.bytes.split_off(self.start)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        secret::wipe(&mut self.bytes);
     }
 }
 
 /// The message with its length. One that is too long is refused where it arrives.
 #[must_use]
-pub(crate) fn encode(message: &impl Serialize) -> Vec<u8> {
-    // Plain data has a JSON.
-    let message = serde_json::to_vec(message).unwrap_or_default();
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    [&length.to_le_bytes(), &message[..]].concat()
+pub(crate) fn encode(message: &impl Serialize) -> Secret {
+    let message = json(message);
+    let length = u32::try_from(message.0.len()).unwrap_or(u32::MAX);
+    Secret([&length.to_le_bytes(), &message.0[..]].concat())
+}
+
+/// The JSON of plain data, which has one.
+#[must_use]
+pub(crate) fn json(value: &impl Serialize) -> Secret {
+    struct Growing(Secret);
+    impl io::Write for Growing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            secret::extend(&mut self.0.0, bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut text = Growing(Secret::default());
+    let _has_one = serde_json::to_writer(&mut text, value);
+    text.0
 }
 
 #[cfg(test)]
@@ -271,7 +296,7 @@ mod tests {
 
     #[test]
     fn every_answer_survives_the_wire_in_whatever_pieces() {
-        let wire: Vec<u8> = answers().iter().flat_map(encode).collect();
+        let wire: Vec<u8> = answers().iter().flat_map(|answer| encode(answer).0.clone()).collect();
         for piece in [1, 7, wire.len()] {
             let (mut rest, mut heard) = (Vec::new(), Vec::new());
             for bytes in wire.chunks(piece) {

@@ -118,7 +118,7 @@ impl Helper {
 
     /// Gives it an order.
     pub(super) fn tell(&mut self, order: &Order) {
-        self.waiting.extend(helper::encode(order));
+        secret::extend(&mut self.waiting, &helper::encode(order).0);
         self.flush();
     }
 

@@ -5,6 +5,7 @@ use crate::control::frame;
 use crate::control::worker::{self, ToMaster};
 use crate::supervisor::Break;
 use crate::sys::carried::Carried;
+use crate::sys::secret;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -116,7 +117,9 @@ impl Voice {
                 Ok(0) => self.pipe = None,
                 Ok(length) => {
                     *left = left.saturating_sub(length);
-                    self.rest.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                    // The helper says keys.
+                    secret::extend(&mut self.rest, buffer.get(..length).unwrap_or_default());
+                    secret::wipe(&mut buffer);
                     return self.words::<R>();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

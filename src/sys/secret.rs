@@ -30,6 +30,16 @@ impl Drop for Strings {
     }
 }
 
+/// Appends to bytes, and leaves nothing behind where they need another place for that.
+pub(crate) fn extend(bytes: &mut Vec<u8>, more: &[u8]) {
+    if bytes.capacity() - bytes.len() < more.len() {
+        let mut grown = Vec::with_capacity((bytes.len() + more.len()).max(bytes.capacity() * 2));
+        grown.extend_from_slice(bytes);
+        wipe(&mut std::mem::replace(bytes, grown));
+    }
+    bytes.extend_from_slice(more);
+}
+
 /// Overwrites bytes that are freed next.
 pub(crate) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);

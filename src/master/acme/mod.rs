@@ -43,7 +43,8 @@ pub(super) fn stored(config: &Config) -> impl Fn(usize) -> Option<Certificate> {
     let wanted = wanted::of(config);
     move |site| {
         let (key, wanted) = wanted.iter().find(|(_, wanted)| wanted.sites.contains(&site))?;
-        let (kept, _) = Acme::default().kept(key, wanted)?;
+        // What is wrong is told when it is followed.
+        let (kept, _) = Acme::default().kept(key, wanted).ok()??;
         Some(Certificate { site, chain: kept.chain, key: kept.key, ocsp: None })
     }
 }
@@ -55,21 +56,24 @@ impl Acme {
     }
 
     /// What there is for a certificate already, and is still good.
-    fn kept(&self, key: &str, wanted: &Wanted) -> Option<(Kept, renewal::Validity)> {
+    ///
+    /// # Errors
+    /// For the log: what is there is of no use.
+    fn kept(&self, key: &str, wanted: &Wanted) -> Result<Option<(Kept, renewal::Validity)>, String> {
         let storage = &wanted.authority.storage;
-        let path = || storage.join(store::certificate_name(key));
-        let found = store::certificate(storage, key).unwrap_or_else(|error| {
-            log::error!(target: "hatchery", "acme: {} cannot be read: {error}", path().display());
-            None
+        let found = match self.unwritten.get(key) {
+            Some(kept) => Ok(Some(kept.clone())),
+            None => store::certificate(storage, key).map_err(|error| error.to_string()),
+        };
+        let good = found.and_then(|found| {
+            let Some(kept) = found else { return Ok(None) };
+            let validity = chain::check(&kept.chain, &kept.key, &wanted.names, clock::wall().seconds)?;
+            Ok(Some((kept, validity)))
         });
-        let kept = found.or_else(|| self.unwritten.get(key).cloned())?;
-        match chain::check(&kept.chain, &kept.key, &wanted.names, clock::wall().seconds) {
-            Ok(validity) => Some((kept, validity)),
-            Err(why) => {
-                log::warn!(target: "hatchery", "acme: {} is not used: {why}; another one is ordered", path().display());
-                None
-            }
-        }
+        good.map_err(|why| {
+            let path = storage.join(store::certificate_name(key));
+            format!("acme: {} is not used: {why}; another one is ordered", path.display())
+        })
     }
 }
 
@@ -80,7 +84,10 @@ impl Master {
         let ports = wanted::ports(&wanted);
         let mut all = Vec::new();
         for (key, one) in &wanted {
-            let kept = self.acme.kept(key, one);
+            let kept = self.acme.kept(key, one).unwrap_or_else(|what| {
+                log::warn!(target: "hatchery", "{what}");
+                None
+            });
             all.push((key.clone(), kept.as_ref().map(|(_, validity)| *validity)));
             if let Some((kept, _)) = kept {
                 one.sites.iter().for_each(|site| self.issued(*site, kept.chain.clone(), kept.key.clone()));

@@ -2,10 +2,10 @@
 //! neither is ever there without the other. All in one directory that is for us alone.
 
 use super::chain;
-use crate::control::helper::{Account, Hidden};
+use crate::control::helper::{Account, Hidden, json};
 use crate::renewal;
 use crate::sys::place::{Directory, Place};
-use crate::sys::secret::Secret;
+use crate::sys::secret::{self, Secret};
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -38,8 +38,7 @@ pub(super) fn account(storage: &Path, directory: &str) -> io::Result<Option<Acco
 /// # Errors
 /// As writing.
 pub(super) fn keep_account(storage: &Path, directory: &str, account: &Account) -> io::Result<()> {
-    let text = Secret(serde_json::to_vec(account)?);
-    write(storage, &account_name(directory), &text)
+    write(storage, &account_name(directory), &json(account))
 }
 
 fn account_name(directory: &str) -> String {
@@ -67,11 +66,11 @@ pub(super) fn keep_certificate(storage: &Path, key: &str, kept: &Kept) -> io::Re
         encode_string(label, LineEnding::LF, der).map_err(|error| io::Error::other(error.to_string()))
     };
     let own = Hidden(pem("PRIVATE KEY", &kept.key.0)?);
-    let mut text = own.0.clone();
+    let mut text = Secret(own.0.clone().into_bytes());
     for certificate in &kept.chain {
-        text += &pem("CERTIFICATE", certificate)?;
+        secret::extend(&mut text.0, pem("CERTIFICATE", certificate)?.as_bytes());
     }
-    write(storage, &certificate_name(key), &Secret(text.into_bytes()))
+    write(storage, &certificate_name(key), &text)
 }
 
 /// In the order of names it stands beside others of the same name.

@@ -104,7 +104,8 @@ impl Wanted {
             )
         })?;
         let binding = eab.as_ref().filter(|_| account.is_none()).map(|eab| {
-            let key = Hidden(read("eab", &eab.key)?.trim().to_owned());
+            let text = Hidden(read("eab", &eab.key)?);
+            let key = Hidden(text.0.trim().to_owned());
             Ok::<_, String>(Binding { key_id: eab.key_id.clone(), key })
         });
         Ok(Issue {
@@ -141,8 +142,10 @@ impl Wanted {
 fn read(key: &str, path: &Path) -> Result<String, String> {
     const LARGEST: u64 = 128 * 1024;
     let failed = |error: std::io::Error| format!("`{key}`: {} cannot be read: {error}", path.display());
-    let mut text = String::new();
     let file = File::from(file::open_file(path).map_err(failed)?);
+    let length = file.metadata().map_err(failed)?.len().min(LARGEST);
+    // Nothing is left of a key by growing.
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
     Ok(text)
 }

@@ -279,6 +279,28 @@ fn a_certificate_stays_until_there_is_one_for_the_new_names() {
 }
 
 #[test]
+fn only_master_and_helper_ever_have_the_key_of_the_account() {
+    let bench = Bench::new();
+    let sites = [bench.site("\"shop.example\""), bench.site("\"blog.example\"")].join(", ");
+    let (server, _authority, _) = bench.start(&sites);
+    for name in ["shop.example", "blog.example"] {
+        server.wait_log(&format!("acme: the certificate for {name} is there"));
+    }
+    server.hang_up();
+    wait_until(SOON, "the reload is over", || {
+        holds(server.status().generation == 2, server.status().generation)
+    });
+    let account =
+        stored(&server).into_iter().find(|path| path.extension().is_some_and(|end| end == "account"));
+    let account = std::fs::read_to_string(account.unwrap()).unwrap();
+    let key = account.split("\"key\":\"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(key.len() > 100, "{}", key.len());
+    for worker in server.ready("worker") {
+        assert!(!worker.has_in_memory(key[20..80].as_bytes()), "{worker:?}");
+    }
+}
+
+#[test]
 fn a_start_that_fails_orders_nothing_any_more_and_ends() {
     let mut bench = Bench::new();
     bench.authority.answers(|_, _| Some(Message::new("500 No", "", "")));

@@ -19,6 +19,23 @@ impl Process {
         (state != 'Z' && state != 'X').then_some(Self { pid, started })
     }
 
+    /// Whether these bytes are anywhere in what it may write.
+    pub(crate) fn has_in_memory(self, wanted: &[u8]) -> bool {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid)).unwrap();
+        let memory = std::fs::File::open(format!("/proc/{}/mem", self.pid)).unwrap();
+        let mut seen = 0;
+        let found = maps.lines().filter(|line| line.contains(" rw")).any(|line| {
+            let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+            let [start, end] = [start, end].map(|number| u64::from_str_radix(number, 16).unwrap());
+            let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+            let read = std::os::unix::fs::FileExt::read_at(&memory, &mut bytes, start).unwrap_or(0);
+            seen += read;
+            bytes[..read].windows(wanted.len()).any(|part| part == wanted)
+        });
+        assert!(found || seen > 1 << 20, "{seen}");
+        found
+    }
+
     pub(crate) fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
