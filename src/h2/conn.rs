@@ -264,6 +264,7 @@ impl Conn {
         let incomplete: Vec<_> =
             self.streams.iter().filter(|(_, stream)| !stream.ended).map(|(id, _)| id).collect();
         incomplete.into_iter().for_each(|id| self.lose(id));
+        self.lose_unsendable();
         self.settle();
     }
 
@@ -502,6 +503,20 @@ impl Conn {
             self.events.push_back((id, Event::Gone));
         } else {
             self.forget(id);
+        }
+    }
+
+    /// A client that has closed its side opens no window any more: what is beyond it is given up.
+    fn lose_unsendable(&mut self) {
+        let full = self.outflow.room() == 0;
+        let is_stuck = |stream: &Stream| {
+            !stream.gone && !stream.queue.is_empty() && (full || stream.outflow.room() == 0)
+        };
+        let stuck: Vec<_> =
+            self.streams.iter().filter(|(_, stream)| is_stuck(stream)).map(|(id, _)| id).collect();
+        for id in stuck {
+            self.say(|out| frame::write_reset(id, Code::Cancel, out));
+            self.lose(id);
         }
     }
 

@@ -234,6 +234,8 @@ impl Client {
 
     /// What still runs is broken off.
     pub(super) fn cut(&mut self) {
+        // It does not matter any more what would be spoken.
+        self.wire.fresh = false;
         self.http.face_mut().abort();
     }
 

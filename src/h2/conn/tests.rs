@@ -890,6 +890,40 @@ fn a_client_that_has_closed_its_side_is_answered() {
 }
 
 #[test]
+fn what_is_beyond_the_windows_of_a_client_that_has_closed_its_side_is_given_up() {
+    for eof_first in [false, true] {
+        let mut peer = Peer::new();
+        for id in [1, 3, 5] {
+            peer.open(id, "GET", &[], true);
+        }
+        if eof_first {
+            peer.conn.eof(peer.now);
+        }
+        // The first one takes the window of the connection with it.
+        for (id, length) in [(1, 70_000), (3, 10)] {
+            peer.respond(id, BodyLength::Known(length));
+            peer.conn.send(id, Segment::from(vec![1; length as usize]));
+            peer.frames();
+        }
+        if !eof_first {
+            peer.conn.eof(peer.now);
+        }
+        let mut gone: Vec<_> =
+            (0..2).map(|_| peer.poll()).map(|(id, event)| (id, event_name(&event))).collect();
+        gone.sort_unstable();
+        assert_eq!(gone, [(1, "gone"), (3, "gone")], "{eof_first}");
+        peer.respond(5, BodyLength::None);
+        peer.conn.finish(5, peer.now);
+        peer.frames();
+        assert_eq!((peer.done().len(), peer.conn.end()), (3, End::Close), "{eof_first}");
+    }
+}
+
+fn event_name(event: &Event) -> &'static str {
+    if matches!(event, Event::Gone) { "gone" } else { "another" }
+}
+
+#[test]
 fn an_idle_connection_is_small() {
     let mut peer = Peer::new();
     for id in (1..100).step_by(2) {

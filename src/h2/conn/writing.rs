@@ -281,6 +281,9 @@ impl Conn {
             stream.blocked = stream.blocked.or(Some(self.clock));
             self.turns.remove(id);
             self.watch(id);
+            if self.eof {
+                self.lose_unsendable();
+            }
         }
     }
 
@@ -288,6 +291,9 @@ impl Conn {
     fn note_blocked(&mut self) {
         if self.outflow.room() == 0 && !self.turns.is_empty() {
             self.blocked = self.blocked.or(Some(self.clock));
+            if self.eof {
+                self.lose_unsendable();
+            }
         }
     }
 

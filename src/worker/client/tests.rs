@@ -331,6 +331,20 @@ fn an_idle_connection_of_http2_ends_at_a_stop_after_its_last_word() {
 
 /// The time for a head runs on, whatever it will be.
 #[test]
+fn what_is_broken_off_before_it_is_known_what_it_speaks_is_over() {
+    let mut bench = Bench::new("cut", r#"path: "/", to: Respond(status: 204)"#, &[]);
+    for begun in [&b""[..], b"PRI * HTT"] {
+        bench.connect_anew();
+        bench.peer.write_all(begun).unwrap();
+        bench.drive();
+        let Bench { worker, key, .. } = &mut bench;
+        let client = worker.clients.get_mut(*key).unwrap();
+        client.cut();
+        assert_eq!(client.drive(*key, &mut worker.cx), DriveEnd::Closed, "{}", begun.escape_ascii());
+    }
+}
+
+#[test]
 fn a_part_of_a_preface_does_not_wait_for_ever() {
     let mut bench = Bench::new("preface", r#"path: "/", to: Respond(status: 204)"#, &[]);
     bench.peer.write_all(b"PRI * HTTP/2.0\r\n\r\n").unwrap();

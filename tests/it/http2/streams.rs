@@ -133,6 +133,22 @@ fn what_an_app_answers_to_streams_that_take_nothing_waits_in_files() {
     }
 }
 
+/// Nothing is written to it, so nothing else shows that it is not there any more.
+#[test]
+fn a_client_that_has_gone_with_its_windows_closed_is_not_waited_for() {
+    let (server, _gate) = site(&Upstream::fixed(""), "limits: (body_timeout: \"10m\"),");
+    let mut client = Client::open(server.address, &[(INITIAL_WINDOW_SIZE, 0)]).unwrap();
+    for path in ["/large", "/files/large", "/echo"] {
+        let stream = client.request(&asks("GET", path), true).unwrap();
+        while !matches!(client.next().unwrap(), Came::Headers { stream: of, .. } if of == stream) {}
+    }
+    drop(client);
+    wait_until(SOON, "it is gone", || {
+        let workers = server.pool("worker").children;
+        holds(workers.iter().filter_map(|worker| worker.connections).sum::<u64>() == 0, workers)
+    });
+}
+
 #[test]
 fn an_upstream_sees_that_a_stream_was_reset() {
     let (send, requests) = mpsc::channel();
