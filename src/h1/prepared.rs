@@ -1,7 +1,7 @@
 //! Response heads that are encoded once and sent many times.
 
 use super::encode;
-use crate::http::{ResponseHead, Status};
+use crate::http::{ResponseHead, Span, Status};
 
 /// A response head, encoded but for what differs from response to response: `Date` and `Connection`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(crate) struct Prepared {
     /// Bytes of the body; 0 where the status forbids one.
     length: u64,
     bytes: Box<[u8]>,
+    /// Where names and values are.
+    places: Box<[(Span, Span)]>,
 }
 
 impl Prepared {
@@ -28,7 +30,8 @@ impl Prepared {
             bytes.extend_from_slice(b"\r\n");
             length
         };
-        Self { status: head.status, length, bytes: bytes.into() }
+        let places = places(&bytes).collect();
+        Self { status: head.status, length, bytes: bytes.into(), places }
     }
 
     /// The status code.
@@ -45,15 +48,27 @@ impl Prepared {
 
     /// Names and values of what is encoded.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let lines = self.bytes.split(|byte| *byte == b'\n').skip(1);
-        lines.filter_map(|line| {
-            let colon = line.iter().position(|byte| *byte == b':')?;
-            Some((line.get(..colon)?, line.get(colon + 1..)?.trim_ascii()))
-        })
+        self.places.iter().map(|(name, value)| (name.of(&self.bytes), value.of(&self.bytes)))
     }
 
     /// Everything before the Date.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// Looks for names and values behind the status line.
+fn places(bytes: &[u8]) -> impl Iterator<Item = (Span, Span)> {
+    let mut end = 0;
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').map(move |line| {
+        end += line.len();
+        (end - line.len(), line)
+    });
+    lines.skip(1).filter_map(|(start, line)| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let value = line.get(colon + 1..)?;
+        let from = start + line.len() - value.trim_ascii_start().len();
+        let span = |start: usize, length: usize| Span { start: start as u32, end: (start + length) as u32 };
+        Some((span(start, colon), span(from, value.trim_ascii().len())))
+    })
 }
