@@ -91,6 +91,8 @@ pub struct Conn {
 
     /// The accept, or the end of the last stream.
     idle_since: Time,
+    /// Since then it has kept room for the next ones.
+    roomy: bool,
     /// When something was written last, or the wait for it began; `None` while there is nothing to write.
     write: Option<Time>,
     /// Since when the client's window for the connection is closed although there is something to send.
@@ -198,6 +200,7 @@ impl Conn {
             done: VecDeque::new(),
             queued: 0,
             idle_since: now,
+            roomy: false,
             write: None,
             blocked: None,
             streams_due: None,
@@ -423,6 +426,12 @@ impl Conn {
         self.phase == Phase::Open && self.streams.is_empty() && self.out.is_empty() && !asked
     }
 
+    /// It keeps room for streams to come: the last one was open a moment ago.
+    #[must_use]
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.roomy || !self.streams.is_empty()
+    }
+
     /// Idle after a request, rather than new.
     #[must_use]
     pub(crate) fn is_kept(&self) -> bool {
@@ -565,19 +574,20 @@ impl Conn {
         self.heads -= self.streams.remove(id).map_or(0, |stream| stream.head);
         if self.streams.is_empty() {
             self.idle_since = self.clock;
-            self.shrink();
+            self.streams_due = None;
+            self.roomy = true;
             self.settle();
         }
     }
 
-    /// While nothing runs, nothing is kept for it.
+    /// Nothing has run for a while: nothing is kept for it.
     fn shrink(&mut self) {
-        self.streams_due = None;
+        self.roomy = false;
+        self.streams = Streams::default();
         self.turns.shrink();
         self.news = VecDeque::new();
-        if self.events.is_empty() {
-            self.events = VecDeque::new();
-        }
+        self.done.shrink_to_fit();
+        self.events.shrink_to_fit();
         self.out.shrink();
     }
 

@@ -170,9 +170,6 @@ impl Stream {
 #[derive(Debug, Default)]
 pub(super) struct Streams(Vec<(StreamId, Box<Stream>)>);
 
-/// Streams for which the table is kept while none is open.
-const KEPT: usize = 4;
-
 impl Streams {
     pub(super) fn len(&self) -> usize {
         self.0.len()
@@ -203,11 +200,7 @@ impl Streams {
 
     pub(super) fn remove(&mut self, id: StreamId) -> Option<Box<Stream>> {
         let at = self.find(id)?;
-        let (_, stream) = self.0.remove(at);
-        if self.0.is_empty() && self.0.capacity() > KEPT {
-            self.0 = Vec::new();
-        }
-        Some(stream)
+        Some(self.0.remove(at).1)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (StreamId, &Stream)> {

@@ -220,7 +220,7 @@ impl Client {
             Phase::Open => self.http.face().expendable(now)?,
             Phase::Leaving | Phase::GivenUp | Phase::Closed => return None,
         };
-        Some((expendable, self.deadline()?))
+        Some((expendable, earliest(self.http.face().ends(), self.wire.transport.deadline())?))
     }
 
     /// Its descriptor is needed: it waits no longer.

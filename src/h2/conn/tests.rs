@@ -811,8 +811,10 @@ fn time_ends_what_does_not_move() {
     peer.respond(1, BodyLength::None);
     peer.conn.finish(1, peer.now);
     peer.frames();
-    assert_eq!(peer.conn.deadline(), Some(peer.now.after(Duration::from_secs(65))));
-    peer.wait(Duration::from_secs(65));
+    assert_eq!(peer.conn.ends(), Some(peer.now.after(Duration::from_secs(65))));
+    peer.wait(Duration::from_secs(1));
+    assert_eq!(peer.conn.deadline(), Some(peer.now.after(Duration::from_secs(64))));
+    peer.wait(Duration::from_secs(64));
     assert_eq!(short(&peer.frames()), [(7, 0, 0, 0)]);
     assert_eq!(peer.conn.end(), End::Close);
     // A body.
@@ -939,8 +941,11 @@ fn an_idle_connection_is_small() {
     }
     peer.frames();
     assert_eq!(peer.done().len(), 50);
-    let Conn { events, news, done, .. } = &peer.conn;
-    assert_eq!((events.capacity(), news.capacity()), (0, 0));
-    assert!(done.capacity() <= 64);
+    let kept = |conn: &Conn| (conn.events.capacity(), conn.news.capacity(), conn.done.capacity());
+    let busy = kept(&peer.conn);
+    assert!(busy.0 > 0 && busy.1 > 0 && peer.conn.is_roomy(), "{busy:?}");
+    peer.now = peer.conn.deadline().unwrap();
+    peer.conn.turn(peer.now);
+    assert_eq!((kept(&peer.conn), peer.conn.is_roomy()), ((0, 0, 0), false));
     assert!(size_of::<Conn>() < 1024, "{}", size_of::<Conn>());
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | greeting | from the beginning until the client has sent its settings and acknowledged ours | silent close; GOAWAY (SETTINGS_TIMEOUT) |
 //! | block | from HEADERS to the end of its block | GOAWAY |
+//! | rest | while no stream is open | gives memory back |
 //! | keep-alive | while no stream is open | GOAWAY |
 //! | body, rate | of a stream whose body is awaited, as in HTTP/1, or its end after the answer | 408; resets if the response has begun |
 //! | window | of a stream that the client lets send nothing | resets (CANCEL) |
@@ -31,6 +32,9 @@ const LINGER_DRAINING: Duration = Duration::from_secs(2);
 /// How long an answer to the first GOAWAY may be on its way.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// A client that is silent for so long may stay so: a busy one begins anew many times a second.
+const REST: Duration = Duration::from_millis(500);
+
 /// In a second.
 const NANOSECONDS: u64 = 1_000_000_000;
 
@@ -44,6 +48,12 @@ impl Conn {
     /// When [`Self::on_timeout`] has to be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
+        earliest(self.ends(), self.rest_deadline())
+    }
+
+    /// When something of it ends although nothing happens.
+    #[must_use]
+    pub(crate) fn ends(&self) -> Option<Time> {
         let write = self.write_deadline();
         match self.phase {
             Phase::Aborted => None,
@@ -83,6 +93,9 @@ impl Conn {
             self.close_for(Code::None, "", false);
         } else if due(self.leave_deadline()) {
             self.tell_leave();
+        }
+        if due(self.rest_deadline()) {
+            self.shrink();
         }
         if due(self.streams_due) {
             self.look_at_streams();
@@ -152,6 +165,11 @@ impl Conn {
 
     fn block_deadline(&self) -> Option<Time> {
         self.block.as_ref().map(|block| block.since.after(self.limits.header_timeout))
+    }
+
+    fn rest_deadline(&self) -> Option<Time> {
+        let rests = self.roomy && self.streams.is_empty() && self.phase == Phase::Open;
+        rests.then(|| self.idle_since.after(REST))
     }
 
     fn idle_deadline(&self) -> Option<Time> {

@@ -245,7 +245,7 @@ impl Conn {
             *since = Some(now);
             self.read = now;
         }
-        if self.streams.is_empty() {
+        if self.streams.is_empty() && !self.roomy {
             // An idle connection keeps no buffers.
             self.out.shrink();
         }

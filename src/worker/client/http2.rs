@@ -225,6 +225,9 @@ impl Protocol for Http2 {
             }
         }
         self.conn.allow(allowed(cx));
+        if !self.conn.is_roomy() {
+            self.streams.shrink_to_fit();
+        }
         for running in &mut self.streams {
             running.awake |= running.due.is_some_and(|due| due <= cx.now);
         }
@@ -270,14 +273,15 @@ impl Protocol for Http2 {
         earliest(self.conn.deadline(), due)
     }
 
+    fn ends(&self) -> Option<Time> {
+        self.conn.ends()
+    }
+
     fn log_done(&mut self, _written: u64, cx: &mut Context) {
         while let Some((number, body_bytes)) = self.conn.poll_done() {
             let Some(index) = self.find(number) else { continue };
             let Stream { exchange, tally } = *self.streams.remove(index).stream;
             exchange.done(tally.status(), body_bytes, cx);
-        }
-        if self.streams.is_empty() {
-            self.streams = Vec::new();
         }
         self.count(cx);
     }

@@ -56,6 +56,11 @@ pub(super) trait Protocol {
 
     fn deadline(&self) -> Option<Time>;
 
+    /// When something of it ends although nothing happens.
+    fn ends(&self) -> Option<Time> {
+        self.deadline()
+    }
+
     /// Logs the exchanges that are over.
     fn log_done(&mut self, written: u64, cx: &mut Context);
 
