@@ -3,7 +3,7 @@
 use super::locate::{self, Master};
 use super::{Failure, print, remark};
 use crate::config::check::{self, ImportCommand};
-use crate::config::{self, App, Config, Disk, Examined, Problem, publish};
+use crate::config::{self, App, Config, Disk, Examined, Problem, certificate_files, publish};
 use crate::control::command::{Request, Response};
 use crate::control::text;
 use crate::master;
@@ -35,8 +35,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let Examined { config, problems, warnings } = config::examine(&file, &Disk, |config, is_good| {
         let published = publish::judge(config, &[], &Disk);
         is_published = !published.refused.is_empty();
-        let warnings = [published.warnings, check::warnings(config)].concat();
-        let mut problems = [published.refused, check::environment(config)].concat();
+        let (bad, doubtful) = certificate_files::judge(config, clock::wall());
+        let warnings = [published.warnings, check::warnings(config), doubtful].concat();
+        let mut problems = [published.refused, check::environment(config), bad].concat();
         problems.extend(addresses(&file, config, &problems));
         if problems.is_empty() && is_good {
             // What is missing above would only be told again as a failed import.

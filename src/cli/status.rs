@@ -161,7 +161,7 @@ impl Health {
     fn of_certificate(certificate: &CertificateStatus) -> Self {
         match certificate.expires_in_seconds {
             ..0 => Self::Failed,
-            _ if certificate.fault.is_some() => Self::Failed,
+            _ if certificate.fault.is_some() || until(certificate) > 0 => Self::Failed,
             _ if certificate.acme.as_ref().is_some_and(|acme| acme.starts_with("waiting: ")) => Self::Ailing,
             left if left < SOON => Self::Ailing,
             _ => Self::Good,
@@ -259,7 +259,10 @@ fn units(status: &Status, look: Look) -> String {
     }
     page.section("certificates", !status.certificates.is_empty());
     for certificate in &status.certificates {
-        page.line_of(Health::of_certificate(certificate), &text::line(&certificate_line(certificate)));
+        page.line_of(
+            Health::of_certificate(certificate),
+            &text::line(&certificate_line(certificate, page.look.verbose)),
+        );
     }
     page.text
 }
@@ -285,12 +288,14 @@ fn show_pools(pools: &[PoolStatus], page: &mut Page) {
     }
 }
 
-/// `  shop.example  expires in 61d  from R11 (Let's Encrypt), by file  for shop.example, www.shop.example`
-fn certificate_line(certificate: &CertificateStatus) -> String {
+/// `  shop.example  expires in 61d  from R11 (Let's Encrypt), by file /k/shop.pem (ECDSA P-256)  for shop.example`
+fn certificate_line(certificate: &CertificateStatus, is_verbose: bool) -> String {
     let CertificateStatus { site, names, issuer, expires_in_seconds: left, from, fault, acme, .. } =
         certificate;
     let end = if *left < 0 {
         format!("expired {} ago", days(-left))
+    } else if until(certificate) > 0 {
+        format!("not valid yet, but in {}", days(until(certificate)))
     } else {
         format!("expires in {}", days(*left))
     };
@@ -298,9 +303,20 @@ fn certificate_line(certificate: &CertificateStatus) -> String {
         "self-signed" => "self-signed".to_owned(),
         _ => format!("from {issuer}, by {from}"),
     };
+    let file = certificate.file.as_ref().map_or_else(String::new, |file| format!(" {file}"));
+    let CertificateStatus { key, serial, fingerprint, stapled, .. } = certificate;
+    let stapled = if *stapled { ", stapled" } else { "" };
+    let numbers = if is_verbose { format!("  serial {serial}  sha256 {fingerprint}") } else { String::new() };
     let fault = fault.as_ref().map_or_else(String::new, |fault| format!("  not taken: {fault}"));
     let acme = acme.as_ref().map_or_else(String::new, |standing| format!("  acme: {standing}"));
-    format!("  {site}  {end}  {origin}  for {}{fault}{acme}", names.join(", "))
+    let names = names.join(", ");
+    format!("  {site}  {end}  {origin}{file} ({key}{stapled})  for {names}{numbers}{fault}{acme}")
+}
+
+/// Seconds until it becomes valid.
+fn until(certificate: &CertificateStatus) -> i64 {
+    let now = certificate.not_after.saturating_sub(certificate.expires_in_seconds);
+    certificate.not_before.saturating_sub(now)
 }
 
 /// A pool in one line, after its name.

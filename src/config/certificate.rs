@@ -1,16 +1,19 @@
 //! What a certificate says (RFC 5280), and whether a key is its own.
 
 use crate::sys::secret::Secret;
+use ring::digest::{SHA256, digest};
 use rustls::crypto::ring::default_provider;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::IpAddr;
 use std::time::Duration;
 use x509_cert::Certificate;
-use x509_cert::der::{Decode as _, Encode as _};
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader};
 use x509_cert::ext::pkix::name::{DirectoryString, GeneralName};
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, SubjectAltName};
 use x509_cert::name::Name;
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 /// What is asked of one certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) not_after: i64,
     /// It may sign others.
     pub(crate) is_ca: bool,
+    /// `ECDSA P-256`.
+    pub(crate) key: String,
     /// Big-endian.
     pub(crate) serial: Vec<u8>,
     /// By which its authority calls the key that has signed it.
@@ -53,6 +58,7 @@ impl Facts {
             not_before: seconds(of.validity().not_before.to_unix_duration()),
             not_after: seconds(of.validity().not_after.to_unix_duration()),
             is_ca: constraints.is_some_and(|(_, constraints)| constraints.ca),
+            key: kind(of.subject_public_key_info()),
             serial: of.serial_number().as_bytes().to_vec(),
             authority_key: authority.and_then(|(_, id)| Some(id.key_identifier?.as_bytes().to_vec())),
         })
@@ -68,6 +74,11 @@ impl Facts {
         })
     }
 
+    /// Its time has begun, and is not over.
+    pub(crate) fn is_valid(&self, now: i64) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+
     /// It names the other one as who has signed it.
     pub(crate) fn is_signed_by(&self, other: &Self) -> bool {
         self.issuer_der == other.subject_der
@@ -77,6 +88,40 @@ impl Facts {
     pub(crate) fn is_self_signed(&self) -> bool {
         self.is_signed_by(self)
     }
+}
+
+/// Kind and size of a key, as they are known.
+fn kind(key: &SubjectPublicKeyInfoOwned) -> String {
+    let curve = key.algorithm.parameters.as_ref().map(|curve| curve.value());
+    match (key.algorithm.oid.to_string().as_str(), curve) {
+        ("1.2.840.113549.1.1.1", _) => {
+            format!("RSA {}", bits(key.subject_public_key.raw_bytes()).unwrap_or_default())
+        }
+        ("1.3.101.112", _) => "Ed25519".to_owned(),
+        (_, Some([0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7])) => "ECDSA P-256".to_owned(),
+        (_, Some([0x2b, 0x81, 4, 0, 0x22])) => "ECDSA P-384".to_owned(),
+        (_, Some([0x2b, 0x81, 4, 0, 0x23])) => "ECDSA P-521".to_owned(),
+        (other, _) => other.to_owned(),
+    }
+}
+
+/// Of the modulus of a key of RSA.
+fn bits(key: &[u8]) -> Option<usize> {
+    let key = parts(AnyRef::from_der(key).ok()?.value())?;
+    let modulus = key.first()?.value();
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = modulus.get(zeros)?;
+    Some((modulus.len() - zeros) * 8 - first.leading_zeros() as usize)
+}
+
+/// What stands one behind the other in DER.
+pub(super) fn parts(der: &[u8]) -> Option<Vec<AnyRef<'_>>> {
+    let mut reader = SliceReader::new(der).ok()?;
+    let mut parts = Vec::new();
+    while !reader.is_finished() {
+        parts.push(AnyRef::decode(&mut reader).ok()?);
+    }
+    Some(parts)
 }
 
 fn name(name: &GeneralName) -> Option<String> {
@@ -107,6 +152,15 @@ fn known_as(name: &Name) -> String {
 /// It is shown on terminals.
 fn plain(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(256).collect()
+}
+
+/// By which people compare certificates.
+pub(crate) fn fingerprint(der: &[u8]) -> String {
+    hex(digest(&SHA256, der).as_ref())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Why a key is of no use with a certificate.

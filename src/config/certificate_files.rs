@@ -2,6 +2,7 @@
 //! quotes a key.
 
 use super::certificate::{Facts, Unfit, fits};
+use super::certificate_ocsp;
 use super::credentials::{Authorities, Certificate};
 use super::problem::{Complaint, Place, Problem};
 use super::site::{Site, render_host};
@@ -32,10 +33,12 @@ pub(crate) const SOON: i64 = 14 * DAY;
 
 pub(crate) const DAY: i64 = 86_400;
 
-/// Something that was found in files, and what is doubtful about it.
-pub(crate) struct Found<T> {
-    pub(crate) value: T,
+/// A certificate that was found in files.
+pub(crate) struct Found {
+    pub(crate) certificate: Certificate,
     pub(crate) doubts: Vec<Problem>,
+    /// Its time is over, or has not come.
+    pub(crate) untimely: Option<Problem>,
 }
 
 /// Where a file is named: the configuration, and the key in it.
@@ -86,22 +89,17 @@ pub(crate) fn paths(config: &Config) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// Which file is of no use, and why.
-pub(crate) fn read(
-    origin: &str,
-    key: &str,
-    files: &Files,
-    site: usize,
-) -> Result<Found<Certificate>, Problem> {
+pub(crate) fn read(origin: &str, key: &str, files: &Files, site: usize, now: Wall) -> Result<Found, Problem> {
     let keys = ["cert", "key", "ocsp"].map(|part| format!("{key}.{part}"));
     let [cert, private, ocsp] = &keys;
     let cert = Named { origin, key: cert, path: &files.cert };
     let private = Named { origin, key: private, path: &files.key };
     let mut doubts = Vec::new();
-    let chain = chain(&cert, &mut doubts)?;
+    let (chain, facts) = chain(&cert, &mut doubts)?;
     let key = private_key(&private, &mut doubts)?;
     fits(&chain, &key).map_err(|unfit| match unfit {
         Unfit::Key => private.wrong(
-            "this kind of key is of no use",
+            format!("this kind of key is of no use (the certificate is for {})", facts.key),
             "use ECDSA (P-256 or P-384), Ed25519, or RSA of 2048 bits or more",
         ),
         Unfit::Other => private.wrong(
@@ -109,8 +107,13 @@ pub(crate) fn read(
             "both are made together: give the key that the certificate was requested with",
         ),
     })?;
-    let ocsp = files.ocsp.as_ref().map(|path| response(&Named { origin, key: ocsp, path })).transpose()?;
-    Ok(Found { value: Certificate { site, chain, key, ocsp }, doubts })
+    let ocsp = Named { origin, key: ocsp, path: files.ocsp.as_deref().unwrap_or(Path::new("")) };
+    let has_ocsp = files.ocsp.is_some();
+    let ocsp = has_ocsp.then(|| response(&ocsp, &facts, now, &mut doubts)).transpose()?;
+    let hint = if facts.not_before > now.seconds { "use another one until then" } else { "renew it" };
+    let mut untimely = expiry(&facts, now).map(|what| cert.wrong(what, hint));
+    doubts.extend(untimely.take_if(|_| facts.is_valid(now.seconds)));
+    Ok(Found { certificate: Certificate { site, chain, key, ocsp }, doubts, untimely })
 }
 
 /// Reads who may sign certificates of clients, for the site at this index.
@@ -133,10 +136,12 @@ pub(crate) fn read_clients(origin: &str, clients: &Clients, site: usize) -> Resu
 }
 
 /// What time makes of a certificate. Not an error: one that has expired still proves that a server is there.
-pub(crate) fn expiry(not_after: i64, now: Wall) -> Option<String> {
-    let left = not_after.saturating_sub(now.seconds);
+pub(crate) fn expiry(facts: &Facts, now: Wall) -> Option<String> {
+    let until = facts.not_before.saturating_sub(now.seconds);
+    let left = facts.not_after.saturating_sub(now.seconds);
     match left {
         ..0 => Some(format!("the certificate has expired {} ago", days(-left))),
+        _ if until > 0 => Some(format!("the certificate is not valid yet, but in {}", days(until))),
         0..SOON => Some(format!("the certificate expires in {}", days(left))),
         _ => None,
     }
@@ -177,23 +182,14 @@ pub(crate) fn judge(config: &Config, now: Wall) -> (Vec<Problem>, Vec<Problem>) 
     for (index, site) in config.sites.iter().enumerate() {
         let mut own = Vec::new();
         for (key, files) in of_site(index, site) {
-            let found = match read(&config.origin, &key, files, index) {
-                Ok(found) => found,
-                Err(problem) => {
-                    problems.push(problem);
-                    continue;
+            match read(&config.origin, &key, files, index, now) {
+                Ok(found) => {
+                    doubts.extend(found.doubts);
+                    problems.extend(found.untimely);
+                    own.push(found.certificate);
                 }
-            };
-            doubts.extend(found.doubts);
-            let facts = found.value.chain.first().and_then(|der| Facts::of(der));
-            let end = facts.and_then(|facts| Some((facts.not_after, expiry(facts.not_after, now)?)));
-            if let Some((not_after, what)) = end {
-                let key = format!("{key}.cert");
-                let problem =
-                    Named { origin: &config.origin, key: &key, path: &files.cert }.wrong(what, "renew it");
-                if not_after < now.seconds { &mut problems } else { &mut doubts }.push(problem);
+                Err(problem) => problems.push(problem),
             }
-            own.push(found.value);
         }
         doubts.extend(uncovered(&config.origin, index, site, &own));
         if let Some(clients) = site.clients() {
@@ -218,7 +214,8 @@ fn contents(named: &Named<'_>) -> Result<(Secret, u32), Problem> {
     let file = File::from(place.open(OFlag::O_RDONLY).map_err(failed)?);
     let found = file.metadata().map_err(failed)?;
     if !found.is_file() {
-        return Err(named.wrong("it is no file but a directory, a pipe, a socket or a device", ""));
+        let what = "it is no file but a directory, a pipe, a socket or a device";
+        return Err(named.wrong(what, "correct the path"));
     }
     let mode = found.mode() & 0o7777;
     if mode & 0o002 != 0 && user::is_root() {
@@ -226,17 +223,19 @@ fn contents(named: &Named<'_>) -> Result<(Secret, u32), Problem> {
         return Err(named.wrong(what, Stranger::Anybody.remedy(named.path)));
     }
     if found.len() == 0 {
-        return Err(named.wrong("the file is empty", "write it anew, in PEM"));
+        return Err(named.wrong("the file is empty", "write it anew"));
     }
     if found.len() > MOST {
-        return Err(named.wrong("it has more than 1 MiB", "it holds certificates or a key, in PEM"));
+        return Err(
+            named.wrong("it has more than 1 MiB, which is none of the files of TLS", "correct the path")
+        );
     }
     let length = usize::try_from(found.len()).unwrap_or(0);
     Ok((Secret(read_at(file.as_fd(), 0, length).map_err(failed)?), mode))
 }
 
-/// The site's own certificate, then the others, as they are sent.
-fn chain(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<Vec<Vec<u8>>, Problem> {
+/// The site's own certificate, then the others, as they are sent; and what the first one says.
+fn chain(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<(Vec<Vec<u8>>, Facts), Problem> {
     let (text, _) = contents(named)?;
     let chain = certificates(named, &text.0)?;
     let mut facts = Vec::new();
@@ -276,7 +275,17 @@ fn chain(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<Vec<Vec<u8>>, P
             "some clients will refuse it: put them in order, and leave out what does not belong there",
         ));
     }
-    Ok(chain)
+    if let [alone] = &facts[..]
+        && !alone.is_self_signed()
+    {
+        let what = format!(
+            "there is no other certificate in it, and clients that do not know `{}`, which signed it, will refuse it",
+            alone.issuer
+        );
+        let hint = "add those between it and its authority (certbot's fullchain.pem has them)";
+        doubts.push(named.wrong(what, hint));
+    }
+    Ok((chain, facts.swap_remove(0)))
 }
 
 /// The certificates in a PEM text.
@@ -284,7 +293,7 @@ fn certificates(named: &Named<'_>, text: &[u8]) -> Result<Vec<Vec<u8>>, Problem>
     let sections = sections(named, text, "x509")?;
     let kind = |kind| sections.iter().any(|(other, _)| *other == kind);
     let is_key = [SectionKind::PrivateKey, SectionKind::RsaPrivateKey, SectionKind::EcPrivateKey];
-    let hint = "it begins with -----BEGIN CERTIFICATE-----";
+    let hint = "it has lines -----BEGIN CERTIFICATE----- if it is the right one";
     if !kind(SectionKind::Certificate) {
         return Err(if is_key.into_iter().any(kind) {
             named.wrong("there is no certificate in it but a private key", "are the two files mixed up?")
@@ -322,7 +331,10 @@ fn private_key(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<Secret, P
         return Err(if is_certificate {
             named.wrong("there is no private key in it but a certificate", "are the two files mixed up?")
         } else {
-            named.wrong("there is no private key in it", "it begins with -----BEGIN PRIVATE KEY-----")
+            named.wrong(
+                "there is no private key in it",
+                "it has a line -----BEGIN PRIVATE KEY----- if it is the right one",
+            )
         });
     };
     if mode & 0o004 != 0 {
@@ -347,12 +359,34 @@ fn sections(named: &Named<'_>, text: &[u8], tool: &str) -> Result<Vec<(SectionKi
     all.collect()
 }
 
-fn response(named: &Named<'_>) -> Result<Vec<u8>, Problem> {
+/// Of numbers in DER the first byte may be a zero.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let [one, other] = [one, other].map(|number| number.iter().skip_while(|byte| **byte == 0));
+    one.eq(other)
+}
+
+/// The response of an authority about that certificate.
+fn response(
+    named: &Named<'_>,
+    about: &Facts,
+    now: Wall,
+    doubts: &mut Vec<Problem>,
+) -> Result<Vec<u8>, Problem> {
     let (mut bytes, _) = contents(named)?;
-    // OCSPResponse is a SEQUENCE.
-    if bytes.0.first() != Some(&0x30) {
-        let hint = "openssl ocsp -respout FILE writes one";
-        return Err(named.wrong("it is no response of an authority in DER", hint));
+    let hint = "openssl ocsp -respout FILE writes one";
+    let Some(said) = certificate_ocsp::said(&bytes.0) else {
+        return Err(named.wrong("it is no response (OCSP) of an authority in DER", hint));
+    };
+    let Some(said) = said.into_iter().find(|said| is_same(&said.serial, &about.serial)) else {
+        return Err(named.wrong("it is the response (OCSP) for another certificate", hint));
+    };
+    if !said.is_good {
+        let what = "the authority says in it that the certificate is revoked, or that it does not know it";
+        doubts.push(named.wrong(what, "get another certificate"));
+    }
+    if let Some(end) = said.end.filter(|end| *end < now.seconds) {
+        let what = format!("it is out of date since {}", days(now.seconds.saturating_sub(end)));
+        doubts.push(named.wrong(what, hint));
     }
     Ok(std::mem::take(&mut bytes.0))
 }

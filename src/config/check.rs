@@ -6,11 +6,11 @@ mod rights;
 #[cfg(test)]
 mod tests;
 
+use super::env_file;
 use super::problem::{Complaint, Place};
 use super::{Address, App, Config, Control, Files, Handler, Listen, Problem, Sandbox, Site, Symlinks};
-use super::{certificate_files, env_file};
 use crate::sys::place::{Access, Directory, Place as PlaceOnDisk};
-use crate::sys::{clock, rights as descriptors, sandbox};
+use crate::sys::{rights as descriptors, sandbox};
 use commands::Start;
 use nix::unistd::{User, geteuid};
 use rights::Identity;
@@ -77,7 +77,6 @@ pub(crate) fn environment(config: &Config) -> Vec<Problem> {
     }
     config.apps.iter().for_each(|app| check.app(app));
     check.problems.extend(env_files(config).filter_map(Result::err));
-    check.problems.extend(certificate_files::judge(config, clock::wall()).0);
     for daemon in &config.daemons {
         check.task(&format!("daemons.{}", daemon.name), &Start::of_daemon(config, daemon));
     }
@@ -114,7 +113,6 @@ pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     warnings.extend(without_stand_in(config));
     warnings.extend(unheard_group(config));
     warnings.extend(touched_by_anybody(config));
-    warnings.extend(certificate_files::judge(config, clock::wall()).1);
     let doubts =
         env_file::all(config).into_iter().zip(env_files(config)).filter_map(|((key, path), file)| {
             let what = format!("`{}`: {}", path.display(), file.ok()?.doubt?);

@@ -163,6 +163,19 @@ pub(crate) fn examine(
     Examined { config: config.filter(|_| is_good), problems, warnings }
 }
 
+/// The same problems of a configuration that was read a moment ago from this file, with their places, as far as they know
+/// their keys only.
+pub(crate) fn located(file: &str, source: &dyn Source, mut problems: Vec<Problem>) -> Vec<Problem> {
+    if problems.is_empty() {
+        return problems;
+    }
+    read_files(Path::new(file), &mut Report::new(source), |_, tops, _| {
+        let places = Places::of(tops);
+        problems = std::mem::take(&mut problems).into_iter().map(|one| places.located(one)).collect();
+    });
+    problems
+}
+
 /// The files, as far as they can be read; `then` sees them with what came of them.
 fn read_files(
     path: &Path,

@@ -94,7 +94,7 @@ fn numbered(text: &str) -> Option<(&str, &str)> {
 /// As far as the key is written; second: the rest of it.
 fn descend<'a, 'k>(node: Node<'a>, key: &'k str) -> (Node<'a>, &'k str) {
     let next = match node.shape() {
-        Shape::List(_) => numbered(key).and_then(|(number, rest)| {
+        Shape::List(_) => numbered(past_name(key)).and_then(|(number, rest)| {
             let item = node.items().ok()?.into_iter().nth(number.parse().ok()?)?;
             Some((item, rest))
         }),
@@ -114,6 +114,12 @@ fn descend<'a, 'k>(node: Node<'a>, key: &'k str) -> (Node<'a>, &'k str) {
         Some((next, rest)) => descend(next, rest),
         None => (node, key),
     }
+}
+
+/// What follows the first name in a key: a list may stand for a section, as the value of one of its keys (`tls: [ … ]`).
+fn past_name(key: &str) -> &str {
+    let name = key.strip_prefix('.').and_then(|key| key.split_at_checked(key.find('[')?));
+    name.filter(|(name, _)| !name.contains('.')).map_or(key, |(_, rest)| rest)
 }
 
 /// What follows that name in a key.

@@ -149,7 +149,7 @@ impl Draft {
 
     /// What an authority cannot be asked for by ACME.
     pub(crate) fn check_names(&self, names: &[At<HostPattern>], report: &mut Report<'_>) {
-        let Certificates::Acme(_) = self.tls.certificates else { return };
+        let Certificates::Acme(acme) = &self.tls.certificates else { return };
         let place = self.listen.first().map(|listen| &listen.place);
         if let (true, Some(place)) = (names.is_empty(), place) {
             let hint = "give the site `names`, or a certificate by file";
@@ -167,11 +167,25 @@ impl Draft {
                     format!("`{name}` is an address, and `Acme` gets certificates for names only"),
                     "take it out, or give a certificate by file",
                 ),
-                HostPattern::Exact(_) => continue,
+                HostPattern::Exact(name) => {
+                    if acme.directory_ca.is_none() && is_local(name) {
+                        let what = format!("no public authority gives a certificate for `{name}`");
+                        report.warn(place, Complaint::new(what, "for development take `SelfSigned`"));
+                    }
+                    continue;
+                }
             };
             report.add(place, complaint);
         }
     }
+}
+
+/// It means something else in each network (RFC 6761, 6762, 8375).
+fn is_local(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    !name.contains('.')
+        || ["local", "localhost", "internal", "test"].contains(&last)
+        || name.ends_with(".home.arpa")
 }
 
 /// `127.0.0.1`, `[::1]`.
@@ -219,6 +233,10 @@ pub(crate) fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<Dr
             draft.tls.certificates = Certificates::read(node, report)?;
             draft.resolve(&node.place(), |_| false);
             draft
+        }
+        other @ (Shape::Text(_) | Shape::Bool(_) | Shape::Integer(_)) => {
+            let expected = format!("{EXAMPLE}, SelfSigned, Acme or ( key: value, … )");
+            return node.wrong(report, &expected, &other);
         }
         _ => Draft::read(node, report)?,
     };

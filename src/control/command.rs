@@ -225,7 +225,25 @@ pub struct CertificateStatus {
     pub names: Vec<String>,
     /// Who has signed it.
     pub issuer: String,
-    /// Its end, in seconds since 1970-01-01T00:00:00Z.
+    /// Kind and size of its key, `ECDSA P-256`.
+    #[serde(default)]
+    pub key: String,
+    /// Its number at who has signed it, in hexadecimal digits.
+    #[serde(default)]
+    pub serial: String,
+    /// SHA-256 of it, in hexadecimal digits.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// The file that it is from.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// A response of the authority goes along.
+    #[serde(default)]
+    pub stapled: bool,
+    /// Its beginning, in seconds since 1970-01-01T00:00:00Z.
+    #[serde(default)]
+    pub not_before: i64,
+    /// Its end, likewise.
     pub not_after: i64,
     /// Seconds until then; negative after it.
     pub expires_in_seconds: i64,

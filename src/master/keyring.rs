@@ -12,10 +12,10 @@ use super::generation::Generation;
 use super::self_signed;
 use super::touch::Touch;
 use super::{Master, Token};
-use crate::config::certificate::Facts;
+use crate::config::certificate::{Facts, fingerprint, hex};
 use crate::config::certificate_files::{self, DAY};
 use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials, TicketKey};
-use crate::config::{Certificates, Config, Site};
+use crate::config::{Certificates, Config, Disk, Problem, Site, located};
 use crate::control::command::CertificateStatus;
 use crate::sys::poll::Set;
 use crate::sys::secret::Secret;
@@ -54,14 +54,24 @@ pub(super) struct Keyring {
     faults: BTreeMap<String, String>,
 }
 
+/// What it is time for.
+struct Due {
+    /// There is another key of tickets.
+    rotated: bool,
+    /// The ends of certificates are looked at.
+    looks: bool,
+    /// A file is another one, or has gone.
+    is_changed: bool,
+}
+
 /// The certificates of a configuration, and what is to be told of them.
 #[derive(Debug)]
 struct Read {
     credentials: Credentials,
     /// What is wrong with files, by their keys; what was there before stands in their place.
-    faults: Vec<(String, String)>,
+    faults: Vec<(String, Problem)>,
     /// For the log.
-    doubts: Vec<String>,
+    doubts: Vec<Problem>,
 }
 
 /// What a configuration has for TLS. Of what files say `before` is not read what is of no use; a certificate that was made
@@ -79,29 +89,23 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
             known.iter().flat_map(|known| &known.certificates).filter(|known| known.site == index).collect();
         for (number, (key, files)) in certificate_files::of_site(index, site).enumerate() {
             let kept = earlier.get(number).copied();
-            let found = certificate_files::read(&config.origin, &key, files, index)
-                .map_err(|problem| problem.to_string());
-            let found = found.and_then(|found| match stale(&found.value, kept, now) {
-                Some(reason) => Err(format!("{key}.cert: `{}`: {reason}", files.cert.display())),
-                None => Ok(found),
+            let found = certificate_files::read(&config.origin, &key, files, index, now);
+            let found = found.and_then(|mut found| {
+                let kept_is_better = is_better(kept, &found.certificate, now);
+                found.untimely.take_if(|_| kept_is_better).map_or(Ok(found), Err)
             });
-            match (found, kept) {
-                (Ok(found), _) => {
-                    read.doubts.extend(found.doubts.iter().map(ToString::to_string));
-                    own.push(found.value);
+            match found {
+                Ok(found) => {
+                    read.doubts.extend(found.doubts.into_iter().chain(found.untimely));
+                    own.push(found.certificate);
                 }
-                (Err(fault), kept) => {
+                Err(fault) => {
                     own.extend(kept.cloned());
                     read.faults.push((key, fault));
                 }
             }
         }
-        read.doubts.extend(own.iter().filter_map(|certificate| {
-            let end = Facts::of(certificate.chain.first()?)?.not_after;
-            Some(format!("{}: {}", site.label, certificate_files::expiry(end, now)?))
-        }));
-        let uncovered = certificate_files::uncovered(&config.origin, index, site, &own);
-        read.doubts.extend(uncovered.iter().map(ToString::to_string));
+        read.doubts.extend(certificate_files::uncovered(&config.origin, index, site, &own));
         if !matches!(tls.certificates, Certificates::Files(_)) {
             let all = before.map_or(&[][..], |(_, known)| &known.certificates);
             let (is_whole, kept) = match nearest(&issued, site) {
@@ -122,7 +126,7 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
                     let earlier = known.iter().flat_map(|known| &known.authorities);
                     let kept: Option<&Authorities> = earlier.into_iter().find(|known| known.site == index);
                     read.credentials.authorities.extend(kept.cloned());
-                    read.faults.push((format!("sites[{index}].tls.clients.ca"), problem.to_string()));
+                    read.faults.push((format!("sites[{index}].tls.clients.ca"), problem));
                 }
             }
         }
@@ -154,12 +158,23 @@ fn nearest<'a>(issued: &[(Facts, &'a Certificate)], site: &Site) -> Option<(bool
     Some((is_whole, one))
 }
 
-/// Why a certificate that was made anew is no better than the one that is there.
-fn stale(found: &Certificate, kept: Option<&Certificate>, now: Wall) -> Option<String> {
-    let kept = kept.filter(|kept| kept.chain != found.chain)?;
-    let end = |certificate: &Certificate| Facts::of(certificate.chain.first()?).map(|facts| facts.not_after);
-    let is_over = end(found)? < now.seconds && end(kept)? >= now.seconds;
-    is_over.then(|| certificate_files::expiry(end(found)?, now)).flatten()
+/// What authorities gave to the sites of the generation in use while the candidate was tried.
+pub(super) fn take_issued(candidate: &mut Generation, current: &Generation) {
+    let Generation { config, credentials, .. } = candidate;
+    for known in &mut credentials.certificates {
+        let site = config.sites.get(known.site);
+        let found = site.and_then(|site| issued(&current.config, &current.credentials, site));
+        if let Some(newer) = found {
+            *known = Certificate { site: known.site, ..newer.clone() };
+        }
+    }
+}
+
+/// The one that is there is another one than the one in the file, and valid.
+fn is_better(kept: Option<&Certificate>, found: &Certificate, now: Wall) -> bool {
+    let kept = kept.filter(|kept| kept.chain != found.chain);
+    let facts = kept.and_then(|kept| Facts::of(kept.chain.first()?));
+    facts.is_some_and(|facts| facts.is_valid(now.seconds))
 }
 
 /// The certificates of a configuration that a generation is made from; `before` those of the one in use.
@@ -172,11 +187,13 @@ pub(super) fn certificates(
 ) -> Result<Credentials, String> {
     let now = clock::wall();
     let Read { credentials, faults, doubts } = read(config, before, now)?;
+    let located = |problems| located(&config.origin, &Disk, problems);
     if !faults.is_empty() {
-        let lines: Vec<String> = faults.into_iter().map(|(_, fault)| fault).collect();
+        let faults = located(faults.into_iter().map(|(_, fault)| fault).collect());
+        let lines: Vec<String> = faults.iter().map(Problem::to_string).collect();
         return Err(lines.join("\n"));
     }
-    doubts.iter().for_each(|doubt| log::warn!(target: "hatchery", "{doubt}"));
+    located(doubts).iter().for_each(|doubt| log::warn!(target: "hatchery", "{doubt}"));
     Ok(credentials)
 }
 
@@ -217,6 +234,18 @@ impl Keyring {
         self.rotation = Some(now.after(ROTATION));
     }
 
+    fn due(&mut self, now: Time) -> Due {
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        let (rotated, looks) = (is_due(self.rotation), is_due(self.look));
+        if rotated {
+            self.rotate(now);
+        }
+        if looks {
+            self.look = Some(now.after(LOOK));
+        }
+        Due { rotated, looks, is_changed: self.files.is_changed(now) }
+    }
+
     pub(super) fn deadline(&self) -> Option<Time> {
         let own = crate::timer::earliest(self.rotation, self.look);
         crate::timer::earliest(own, self.files.deadline())
@@ -250,19 +279,12 @@ impl Keyring {
 impl Master {
     /// Does what is due for TLS.
     pub(super) fn tend_keyring(&mut self, now: Time) {
-        let keyring = &mut self.keyring;
-        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        let rotates = is_due(keyring.rotation);
-        if rotates {
-            keyring.rotate(now);
-        }
-        let looks = is_due(keyring.look);
-        if looks {
-            keyring.look = Some(now.after(LOOK));
-        }
-        if keyring.files.is_changed(now) || looks {
+        let Due { rotated, looks, is_changed } = self.keyring.due(now);
+        if is_changed || looks {
             self.read_certificates();
-        } else if rotates {
+        }
+        // Whatever the files say.
+        if rotated {
             self.hand_credentials();
         }
         if looks {
@@ -271,7 +293,7 @@ impl Master {
     }
 
     /// Reads the files of the current generation again.
-    fn read_certificates(&mut self) {
+    pub(super) fn read_certificates(&mut self) {
         let Generation { config, credentials, .. } = &self.current;
         let read = match read(config, Some((config, credentials)), clock::wall()) {
             Ok(read) => read,
@@ -279,11 +301,13 @@ impl Master {
         };
         let before = std::mem::take(&mut self.keyring.faults);
         for (key, fault) in &read.faults {
-            if before.get(key) != Some(fault) {
+            let fault = fault.to_string();
+            if before.get(key) != Some(&fault) {
                 log::error!(target: "hatchery", "{fault}; what was read before stays in use");
             }
         }
-        self.keyring.faults = read.faults.into_iter().collect();
+        let faults = read.faults.into_iter().map(|(key, fault)| (key, fault.to_string()));
+        self.keyring.faults = faults.collect();
         if read.credentials == *credentials {
             return;
         }
@@ -351,7 +375,9 @@ impl Master {
             let Some(tls) = &site.tls else { continue };
             let own = credentials.certificates.iter().filter(|known| known.site == index);
             for (number, certificate) in own.enumerate() {
-                let facts = certificate.chain.first().and_then(|der| Facts::of(der)).unwrap_or_default();
+                let first = certificate.chain.first().map(Vec::as_slice).unwrap_or_default();
+                let facts = Facts::of(first).unwrap_or_default();
+                let (_, files) = certificate_files::of_site(index, site).nth(number).unzip();
                 let (from, end) = match &tls.certificates {
                     Certificates::Files(_) => ("file", format!("certificates[{number}]")),
                     Certificates::Acme(_) if !self_signed::is_one(certificate) => ("acme", String::new()),
@@ -362,6 +388,12 @@ impl Master {
                     site: site.label.clone(),
                     names: facts.names,
                     issuer: facts.issuer,
+                    key: facts.key,
+                    serial: hex(&facts.serial),
+                    fingerprint: fingerprint(first),
+                    file: files.map(|files| files.cert.display().to_string()),
+                    stapled: certificate.ocsp.is_some(),
+                    not_before: facts.not_before,
                     not_after: facts.not_after,
                     expires_in_seconds: facts.not_after.saturating_sub(wall.seconds),
                     from: from.to_owned(),
@@ -378,13 +410,13 @@ impl Master {
         let now = clock::wall();
         for certificate in &self.current.credentials.certificates {
             let Some(facts) = certificate.chain.first().and_then(|der| Facts::of(der)) else { continue };
-            if facts.not_after.saturating_sub(now.seconds) >= TOLD {
+            if facts.is_valid(now.seconds) && facts.not_after.saturating_sub(now.seconds) >= TOLD {
                 continue;
             }
-            let Some(what) = certificate_files::expiry(facts.not_after, now) else { continue };
+            let Some(what) = certificate_files::expiry(&facts, now) else { continue };
             let site = self.current.config.sites.get(certificate.site);
             let site = site.map_or("", |site| site.label.as_str());
-            let level = if facts.not_after < now.seconds { log::Level::Error } else { log::Level::Warn };
+            let level = if facts.is_valid(now.seconds) { log::Level::Warn } else { log::Level::Error };
             log::log!(target: "hatchery", level, "{site}: {what} ({}, by {})", facts.names.join(", "), facts.issuer);
         }
     }

@@ -6,7 +6,7 @@ use super::generation::Generation;
 use super::listeners::Listening;
 use super::pidfile::PidFile;
 use super::template::Unborn;
-use super::{Master, Start, control, daemons, gates, logger, spawn};
+use super::{Master, Start, control, daemons, gates, keyring, logger, spawn};
 use crate::config::Config;
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
@@ -330,7 +330,8 @@ impl Master {
     /// The candidate is the current one. Listeners that it does not have are closed here; the workers that leave
     /// accept what waits on their own copies first.
     fn switch(&mut self, generation: u32, now: Time) {
-        let Some(candidate) = self.candidate.take() else { return };
+        let Some(mut candidate) = self.candidate.take() else { return };
+        keyring::take_issued(&mut candidate, &self.current);
         let credentials_changed = candidate.credentials != self.current.credentials;
         if !candidate.differs_from(&self.current) {
             // They stay, and get what else has changed.
@@ -352,6 +353,10 @@ impl Master {
         self.keyring.forget_faults();
         if credentials_changed {
             self.credentials_changed();
+        }
+        // Since the candidate read its files they may have changed, which nobody tells again.
+        if self.current.config.sites.iter().any(|site| site.tls.is_some()) {
+            self.read_certificates();
         }
         let plans = self.current.template_plans();
         self.template_input(templates::Input::Switch { generation, plans }, now);

@@ -204,7 +204,9 @@ impl Touch {
 
     /// Whether it is time to look, and a file was changed, made anew or has gone.
     pub(super) fn is_changed(&mut self, now: Time) -> bool {
-        self.on_timeout(now).is_some()
+        let before = self.files.0.clone();
+        self.on_timeout(now);
+        self.files.0 != before
     }
 
     /// The file that was touched, if it is time to look.

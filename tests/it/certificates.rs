@@ -100,6 +100,13 @@ fn a_new_certificate_is_served_without_a_lost_request_and_a_bad_one_is_not() {
         let second = made(&["a.example"], 2101);
         give(directory, &second);
         wait_served(&server, &second.0);
+        // A file that has gone: the next start would not find it.
+        fs::rename(directory.path().join("a.key"), directory.path().join("b.key")).unwrap();
+        let gone = server.wait_log("a.key`: no such file");
+        assert!(gone.contains("stays in use"), "{gone}");
+        assert!(
+            server.status().certificates[0].fault.as_deref().unwrap_or_default().contains("no such file")
+        );
         // The key of another one.
         directory.write("a.key", &first.1);
         let told = server.wait_log("it is not the key of the certificate in");
@@ -112,7 +119,10 @@ fn a_new_certificate_is_served_without_a_lost_request_and_a_bad_one_is_not() {
         let fault = status.certificates[0].fault.as_deref().unwrap_or_default();
         assert!(fault.contains("it is not the key of"), "{status:?}");
         let refused = server.command(&["reload"]);
+        let place = "hatchery.ron:4:99: sites[0].tls.certificates[0].key: `";
         assert!(refused.code == Some(1) && refused.stderr.contains("it is not the key of"), "{refused:?}");
+        assert!(refused.stderr.contains(place), "{refused:?}");
+        assert!(!server.log().iter().any(|line| line.contains("WARN") && line.contains("not the key")));
         // HUP takes a good one, at once.
         let third = made(&["a.example"], 2102);
         give(directory, &third);
@@ -191,13 +201,18 @@ fn http_is_sent_to_https_and_browsers_are_told_to_come_that_way() {
         let to = [format!("a.example:80:{plain}"), format!("b.example:80:{plain}")];
         curl(&server, &[&["-i", "--connect-to", &to[0], "--connect-to", &to[1]], arguments].concat())
     };
-    let port = server.address.port();
+    let (port, from) = (server.address.port(), plain.rsplit(':').next().unwrap());
     let location = format!("\r\nLocation: https://a.example:{port}/x/../%41?b=%20c\r\n");
     for (arguments, status) in
         [(&[][..], "301"), (&["-I"], "301"), (&["-d", "x"], "308"), (&["-X", "DELETE"], "308")]
     {
-        let said = ask(&[arguments, &["--path-as-is", "http://a.example/x/../%41?b=%20c"]].concat());
+        let host = format!("Host: a.example:{from}");
+        let url = ["--path-as-is", "http://a.example/x/../%41?b=%20c"];
+        let said = ask(&[arguments, &["-H", &host], &url].concat());
         assert!(said.starts_with(&format!("HTTP/1.1 {status} ")) && said.contains(&location), "{said}");
+        // Port 80 is forwarded to ours, and so must 443 be.
+        let said = ask(&[arguments, &url].concat());
+        assert!(said.contains("\r\nLocation: https://a.example/x/../%41?b=%20c\r\n"), "{said}");
         assert!(!said.to_lowercase().contains("strict-transport-security"), "{said}");
     }
     assert!(ask(&["http://b.example/"]).ends_with("\r\n\r\nb"), "self-signed: nobody is sent to it");
@@ -245,7 +260,13 @@ fn a_certificate_that_has_expired_is_served_and_told_of() {
     let setup = Setup::new(SITES);
     give(&setup.directory, &made(&["a.example"], 2020));
     let server = setup.start();
-    server.wait_log("a.example: the certificate has expired ");
+    let told = server.wait_log("a.pem`: the certificate has expired ");
+    assert!(
+        told.contains(":4:85: sites[0].tls.certificates[0].cert: `") && told.contains("; renew it"),
+        "{told}"
+    );
+    let lines = server.log();
+    assert_eq!(lines.iter().filter(|line| line.contains("has expired")).count(), 1, "{lines:?}");
     assert_eq!(curl(&server, &["https://a.example/"]), "a");
     let shown = server.command(&["status"]).stdout;
     assert!(
@@ -253,6 +274,15 @@ fn a_certificate_that_has_expired_is_served_and_told_of() {
         "{shown}"
     );
     let status = server.status();
+    let own = &status.certificates[0];
+    let file = server.directory().path().join("a.pem");
+    let x509 = |what: &str| {
+        let said = run("openssl", &["x509", "-noout", "-in", file.to_str().unwrap(), what, "-sha256"]);
+        said.trim().split('=').next_back().unwrap().replace(':', "").to_lowercase()
+    };
+    assert_eq!((own.file.as_deref(), own.stapled), (file.to_str(), false));
+    assert_eq!((&own.fingerprint, &own.serial), (&x509("-fingerprint"), &x509("-serial")));
+    assert!(shown.contains("a.pem (ECDSA P-256)  for a.example"), "{shown}");
     let ends: Vec<bool> = status.certificates.iter().map(|one| one.expires_in_seconds < 0).collect();
     assert_eq!(ends, [true, false]);
 }

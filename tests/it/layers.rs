@@ -133,11 +133,11 @@ const PLACED: &[(&str, &[&str])] = &[
         "rustls_pki_types",
         &["worker/transport/", "config/certificate", "helper/client.rs", "master/acme/chain.rs"],
     ),
-    ("ring", &["worker/transport/"]),
+    ("ring", &["worker/transport/", "config/certificate.rs"]),
     ("rcgen", &["worker/transport/", "master/self_signed.rs", "helper/acme.rs"]),
     (
         "x509_cert",
-        &["worker/transport/", "config/certificate.rs", "master/self_signed.rs", "master/acme/store.rs"],
+        &["worker/transport/", "config/certificate", "master/self_signed.rs", "master/acme/store.rs"],
     ),
     ("tokio", &["helper/"]),
     ("instant_acme", &["helper/"]),

@@ -111,6 +111,27 @@ fn sites_share_an_address_of_tls_and_may_listen_nowhere_else() {
 }
 
 #[test]
+fn names_that_no_public_authority_knows_are_told_of() {
+    let warned = |tls: &str, name: &str| {
+        let text = site(tls).replace("a.example", name);
+        let (_, warnings) =
+            load_with_warnings(Path::new("hatchery.ron"), &Memory::default().with("hatchery.ron", &text))
+                .unwrap();
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for name in ["shop", "localhost", "shop.local", "shop.lan.internal", "x.home.arpa"] {
+        let [told] = &warned("Acme", name)[..] else { panic!("{name}") };
+        let wanted = format!(
+            "hatchery.ron:1:19: sites[0].names[0]: no public authority gives a certificate for `{name}`; for "
+        );
+        assert!(told.starts_with(&wanted), "{told}");
+        assert!(warned("Acme(directory: \"https://ca/dir\", directory_ca: \"ca.pem\")", name).is_empty());
+        assert!(warned("SelfSigned", name).is_empty());
+    }
+    assert!(warned("Acme", "a.example").is_empty());
+}
+
+#[test]
 #[allow(clippy::too_many_lines, reason = "one table")]
 fn each_mistake_has_its_message() {
     let names = |names: &str| site("Acme").replace("\"a.example\"", names);
@@ -123,7 +144,10 @@ fn each_mistake_has_its_message() {
         (site("[]"), "1:38: sites[0].tls: there is no certificate; for example [(cert: "),
         (site("SelfSined"), "1:38: sites[0].tls: unknown variant `SelfSined`; did you mean `SelfSigned`?"),
         (site("SelfSigned()"), "1:38: sites[0].tls: `SelfSigned` takes nothing in parentheses"),
-        (site("\"x.pem\""), "1:38: sites[0].tls: expected ( key: value, … ), found the string \"x.pem\""),
+        (
+            site("\"x.pem\""),
+            "1:38: sites[0].tls: expected [(cert: \"tls/shop.pem\", key: \"tls/shop.key\")], SelfSigned, Acme or ( key: value, … ), found",
+        ),
         (
             site("(certificates: (cert: \"a\", key: \"b\"))"),
             "1:53: sites[0].tls.certificates: expected a list of certificates, found one; put it in brackets: [(cert: ",

@@ -71,13 +71,19 @@ fn bad_files_leave_what_was_there() {
         assert_eq!(again.credentials, first.credentials, "{wanted}");
         let [(key, fault)] = &again.faults[..] else { panic!("{wanted}: {again:?}") };
         assert_eq!(key, "sites[0].tls.certificates[0]");
-        assert!(fault.contains(wanted), "{wanted}: {fault}");
-        assert!(certificates(&config, Some((&config, &first.credentials))).unwrap_err().contains(wanted));
+        assert!(fault.to_string().contains(wanted), "{wanted}: {fault}");
+        let refused = certificates(&config, Some((&config, &first.credentials))).unwrap_err();
+        assert!(refused.contains(wanted) && refused.contains("hatchery.ron:1:"), "with its place: {refused}");
     };
     folder.write("a.key", &other.1);
     again("it is not the key of the certificate in `");
     folder.give(&old);
     again("the certificate has expired ");
+    let mut early = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    early.not_before = rcgen::date_time_ymd(2027, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    folder.give(&(early.self_signed(&key).unwrap().pem(), key.serialize_pem()));
+    again("a.pem`: the certificate is not valid yet, but in ");
     fs::remove_file(folder.0.join("a.pem")).unwrap();
     again("a.pem`: no such file; create it");
     folder.give(&other);
@@ -94,7 +100,7 @@ fn one_that_has_expired_is_better_than_none() {
     let found = read(&config, None, NOW).unwrap();
     assert!(found.faults.is_empty() && found.credentials.certificates.len() == 1);
     let [doubt] = &found.doubts[..] else { panic!("{found:?}") };
-    assert!(doubt.starts_with("a.example: the certificate has expired "), "{doubt}");
+    assert!(doubt.to_string().contains("a.pem`: the certificate has expired "), "{doubt}");
     // It stays when it is read again.
     assert!(read(&config, Some((&config, &found.credentials)), NOW).unwrap().faults.is_empty());
 }
@@ -117,7 +123,7 @@ fn each_mistake_of_a_file_has_its_sentence() {
         .pem()
         .unwrap();
     let cases: &[(&str, Vec<u8>, &str)] = &[
-        ("a.pem", Vec::new(), "a.pem`: the file is empty; write it anew, in PEM"),
+        ("a.pem", Vec::new(), "a.pem`: the file is empty; write it anew"),
         (
             "a.pem",
             vec![0x30, 0x82, 1, 2],
@@ -126,7 +132,7 @@ fn each_mistake_of_a_file_has_its_sentence() {
         (
             "a.pem",
             b"hello\n".to_vec(),
-            "a.pem`: there is no certificate in it; it begins with -----BEGIN CERTIFICATE-----",
+            "a.pem`: there is no certificate in it; it has lines -----BEGIN CERTIFICATE----- if it is the right one",
         ),
         (
             "a.pem",
@@ -182,7 +188,7 @@ fn each_mistake_of_a_file_has_its_sentence() {
         (
             "a.key",
             b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec(),
-            "a.key`: this kind of key is of no use; use ECDSA",
+            "a.key`: this kind of key is of no use (the certificate is for ECDSA P-256); use ECDSA",
         ),
         ("a.key", authority.serialize_pem().into(), "a.key`: it is not the key of the certificate in `"),
     ];
@@ -192,6 +198,7 @@ fn each_mistake_of_a_file_has_its_sentence() {
         let found = read(&config, None, NOW).unwrap();
         let [(_, fault)] = &found.faults[..] else { panic!("{wanted}: {found:?}") };
         let key = if *name == "a.pem" { "cert" } else { "key" };
+        let fault = fault.to_string();
         assert!(fault.contains(&format!(": sites[0].tls.certificates[0].{key}: `")), "{fault}");
         assert!(fault.contains(wanted), "\n{wanted}\n{fault}");
     }
@@ -214,12 +221,116 @@ fn what_is_doubtful_is_told_and_taken() {
         "a.key`: every user can read the key (mode 0644), and so stand in for the site; chmod o= ",
         "sites[0].names[0]: no certificate of the site is for `a.example`, which browsers will refuse; there is b.example;",
     ] {
-        assert!(found.doubts.iter().any(|doubt| doubt.contains(wanted)), "{wanted}\n{:?}", found.doubts);
+        assert!(
+            found.doubts.iter().any(|doubt| doubt.to_string().contains(wanted)),
+            "{wanted}\n{:?}",
+            found.doubts
+        );
     }
     folder.write("ca.pem", &own.1);
     let again = read(&config, Some((&config, &found.credentials)), NOW).unwrap();
     assert_eq!(again.credentials, found.credentials);
-    assert!(again.faults[0].1.contains("sites[0].tls.clients.ca: `"), "{:?}", again.faults);
+    assert_eq!(again.faults[0].1.key, "sites[0].tls.clients.ca");
+}
+
+/// In DER.
+fn der(tag: u8, inside: &[&[u8]]) -> Vec<u8> {
+    let inside = inside.concat();
+    let length = inside.len() as u8;
+    let head: &[u8] = if length < 128 { &[tag, length] } else { &[tag, 0x81, length] };
+    [head, &inside].concat()
+}
+
+/// What an authority says of the certificate with that number.
+fn said(serial: u8, status: u8, end: &str) -> Vec<u8> {
+    let id = der(0x30, &[&der(0x30, &[]), &der(4, &[b"n"]), &der(4, &[b"k"]), &der(2, &[&[0, serial]])]);
+    let time = der(0x18, &[b"20260101000000Z"]);
+    let next = der(0xa0, &[&der(0x18, &[end.as_bytes()])]);
+    let one = der(0x30, &[&id, &[status, 0], &time, &next]);
+    let data = der(0x30, &[&der(0xa2, &[&der(4, &[b"r"])]), &time, &der(0x30, &[&one])]);
+    let basic = der(0x30, &[&data]);
+    let bytes = der(0x30, &[&der(6, &[&[0x2b]]), &der(4, &[&basic])]);
+    der(0x30, &[&[10, 1, 0], &der(0xa0, &[&bytes])])
+}
+
+#[test]
+fn a_response_of_the_authority_is_for_the_certificate() {
+    let folder = Folder::new("ocsp");
+    let config = folder.config("[(cert: \"a.pem\", key: \"a.key\", ocsp: \"a.ocsp\")]");
+    let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    params.serial_number = Some(vec![0xa7].into());
+    params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let own = params.self_signed(&key).unwrap();
+    folder.give(&(own.pem(), key.serialize_pem()));
+    let good = said(0xa7, 0x80, "20270101000000Z");
+    let cases: [(&[u8], bool, &str); 8] = [
+        (&good, true, ""),
+        (&said(0xa7, 0xa1, "20270101000000Z"), true, "says in it that the certificate is revoked"),
+        (&said(0xa7, 0x80, "20260901000000Z"), true, "it is out of date since 20d; openssl ocsp"),
+        (
+            &said(0xa8, 0x80, "20270101000000Z"),
+            false,
+            "the response (OCSP) for another certificate; openssl ocsp",
+        ),
+        (own.der(), false, "it is no response (OCSP) of an authority in DER"),
+        (&good[..good.len() - 1], false, "it is no response (OCSP) of an authority in DER"),
+        (&der(0x30, &[&[10, 1, 6]]), false, "it is no response (OCSP) of an authority in DER"),
+        (b"", false, "the file is empty; write it anew"),
+    ];
+    for (text, is_taken, wanted) in cases {
+        folder.write("a.ocsp", text);
+        let found = read(&config, None, NOW).unwrap();
+        assert_eq!(found.credentials.certificates.len(), usize::from(is_taken), "{wanted}: {found:?}");
+        let all: Vec<_> =
+            found.doubts.into_iter().chain(found.faults.into_iter().map(|(_, fault)| fault)).collect();
+        assert_eq!(all.len(), usize::from(!wanted.is_empty()), "{wanted}: {all:?}");
+        assert!(all.iter().all(|one| one.to_string().contains(wanted)), "{wanted}: {all:?}");
+        // The list stands for the section.
+        let located = located(&config.origin, &Disk, all);
+        let place = |one: &Problem| (one.column, one.key.clone());
+        let at = (75, "sites[0].tls[0].ocsp".to_owned());
+        assert!(located.iter().all(|one| place(one) == at), "{located:?}");
+    }
+}
+
+#[test]
+fn a_certificate_without_those_that_signed_it_is_told_of() {
+    let folder = Folder::new("alone");
+    let config = folder.config(FILES);
+    let signer = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "R1");
+    let signer = rcgen::CertifiedIssuer::self_signed(params, signer).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+    let own = params.signed_by(&key, &signer).unwrap();
+    for (chain, doubts) in [(own.pem(), 1), (own.pem() + &signer.pem(), 0)] {
+        folder.give(&(chain, key.serialize_pem()));
+        let found = read(&config, None, NOW).unwrap();
+        assert_eq!((found.faults.len(), found.doubts.len()), (0, doubts), "{found:?}");
+        let is_it = |doubt: &Problem| {
+            doubt.what.contains("clients that do not know `R1") && doubt.hint.contains("fullchain")
+        };
+        assert!(found.doubts.iter().all(is_it), "{found:?}");
+    }
+}
+
+#[test]
+fn kinds_of_keys_have_their_names() {
+    let of = |key: KeyPair| {
+        let params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        Facts::of(params.self_signed(&key).unwrap().der()).unwrap().key
+    };
+    for (algorithm, name) in [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, "ECDSA P-256"),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, "ECDSA P-384"),
+        (&rcgen::PKCS_ED25519, "Ed25519"),
+    ] {
+        assert_eq!(of(KeyPair::generate_for(algorithm).unwrap()), name);
+    }
 }
 
 #[test]
@@ -275,6 +386,13 @@ fn keys_of_tickets_come_and_go_and_a_server_without_tls_has_none() {
         assert_eq!(tickets.iter().map(|key| key.name).collect::<Vec<_>>(), names[..count.min(3)]);
         assert!(keyring.own.serial == count as u64 && tickets[0].key.0 != [0; 32]);
         now = now.after(ROTATION);
+    }
+    // The third of them in a day meets the look at certificates, and is handed out all the same.
+    let mut daily = Keyring::default();
+    daily.follow(&config, now);
+    for count in 1..=3 {
+        let due = daily.due(now.after(ROTATION * count));
+        assert_eq!((due.rotated, due.looks, due.is_changed), (true, count == 3, false));
     }
     let state = serde_json::to_string(&keyring).unwrap();
     let again: Keyring = serde_json::from_str(&state).unwrap();

@@ -38,8 +38,7 @@ impl Exchange {
         let site = self.site();
         match &self.peer.session {
             None if speaks_tls => {
-                let port = listener.and_then(|listener| listener.local).map(|local| local.port());
-                self.point_to_https(port, drive);
+                self.point_to_https(drive);
                 true
             }
             Some(session) if site != Some(session.site) && asks_clients(drive.config, site) => {
@@ -58,21 +57,27 @@ impl Exchange {
         // A trusted proxy in front says how the client came.
         let has_path = matches!(request.target.form(), Form::Origin | Form::Absolute);
         let is_plain = request.origin.scheme == Scheme::Http && has_path;
-        let Some(port) = request.site.filter(|_| is_plain).and_then(|site| drive.cx.https.port(site)) else {
+        let Some(own) = request.site.filter(|_| is_plain).and_then(|site| drive.cx.https.port(site)) else {
             return false;
         };
+        // Who came by port 80 to a listener that has another one came by a forwarded port, and so is that of HTTPS.
+        let listener = drive.cx.listeners.get(usize::from(self.peer.listener));
+        let local = listener.and_then(|listener| listener.local);
+        let is_forwarded = request.host.port.is_none() && local.is_some_and(|local| local.port() != 80);
+        let port = Some(own).filter(|_| !is_forwarded);
         let status = if matches!(request.head.method(), Method::Get | Method::Head) { 301 } else { 308 };
         let (mut head, body) = fixed::error_page(status);
-        head.fields.add("Location", request.https_url(Some(port)));
+        head.fields.add("Location", request.https_url(port));
         self.answer(&head, body, drive);
         true
     }
 
     /// Tells where the same is to be had by HTTPS, and ends the connection.
-    fn point_to_https(&mut self, port: Option<u16>, drive: &mut Drive<'_>) {
+    fn point_to_https(&mut self, drive: &mut Drive<'_>) {
         self.note(Fault::Request(IN_THE_CLEAR), "", drive.cx);
         let Some(request) = &self.request else { return };
-        let url = String::from_utf8_lossy(&request.https_url(port)).into_owned();
+        // The port by which the client has come here.
+        let url = String::from_utf8_lossy(&request.https_url(request.host.port)).into_owned();
         let text = format!("This port speaks HTTPS. Ask for {url}\n");
         let head = ResponseHead::new(IN_THE_CLEAR.status)
             .with("Content-Type", "text/plain; charset=utf-8")
@@ -92,7 +97,7 @@ impl Exchange {
 }
 
 impl Request {
-    /// The URL of the same at that port of HTTPS; of a Unix socket none is known.
+    /// The URL of the same at that port of HTTPS; without one it is the usual one.
     fn https_url(&self, port: Option<u16>) -> Vec<u8> {
         let port = port.map_or_else(String::new, port_in_url);
         let path = written::origin_form(&self.target, self.head.target());
