@@ -160,11 +160,11 @@ fn nearest<'a>(issued: &[(Facts, &'a Certificate)], site: &Site) -> Option<(bool
 
 /// What authorities gave to the sites of the generation in use while the candidate was tried.
 pub(super) fn take_issued(candidate: &mut Generation, current: &Generation) {
+    let issued = issued(&current.config, &current.credentials);
     let Generation { config, credentials, .. } = candidate;
     for known in &mut credentials.certificates {
-        let site = config.sites.get(known.site);
-        let found = site.and_then(|site| issued(&current.config, &current.credentials, site));
-        if let Some(newer) = found {
+        let newer = config.sites.get(known.site).and_then(|site| nearest(&issued, site));
+        if let Some((true, newer)) = newer {
             *known = Certificate { site: known.site, ..newer.clone() };
         }
     }

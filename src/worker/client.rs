@@ -260,7 +260,7 @@ impl Client {
             return DriveEnd::Closed;
         }
         // It was cut before it was known what is spoken.
-        if self.http.face().end() == End::Abort {
+        if (self.wire.fresh || self.wire.proxied) && self.http.face().end() == End::Abort {
             return self.wire.broken(self.http.face_mut(), key, cx);
         }
         if self.wire.proxied {

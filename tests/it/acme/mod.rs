@@ -296,7 +296,7 @@ fn only_master_and_helper_ever_have_the_key_of_the_account() {
     let key = account.split("\"key\":\"").nth(1).unwrap().split('"').next().unwrap();
     assert!(key.len() > 100, "{}", key.len());
     for worker in server.ready("worker") {
-        assert!(!worker.has_in_memory(key[20..80].as_bytes()), "{worker:?}");
+        assert!(!worker.has_in_memory(&key.as_bytes()[20..80]), "{worker:?}");
     }
 }
 
