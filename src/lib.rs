@@ -9,7 +9,7 @@
 //!  L3  event/ (the only user of mio)          config/
 //!  L2  cores, pure:  supervisor/ cron/ dispatch/ renewal/ h1/ h2/ proxied/ gateway/ route/ policy/ balance/ accesslog/
 //!  L1  vocabulary, pure data:  http/  control/
-//!  L0  buf/  slab/  timer/ (pure)              sys/ (syscalls; imported by L3 to L5)
+//!  L0  buf/  slab/  secret.rs  timer/ (pure)   sys/ (syscalls; imported by L3 to L5)
 //! ```
 //!
 //! Arrows go down only. L2 cores do not import each other, except `gateway → h1` and `h2 → h1`. Cores decide and never do I/O;
@@ -124,6 +124,7 @@
 //! Reading order: `timer`, `buf`, `http`, `h1::conn`, `worker::exchange`, `supervisor`, `master`.
 
 pub mod buf;
+pub(crate) mod secret;
 pub(crate) mod slab;
 #[allow(unsafe_code)]
 pub mod sys;

@@ -1,6 +1,6 @@
 //! What a certificate says (RFC 5280), and whether a key is its own.
 
-use crate::sys::secret::Secret;
+use crate::secret::Secret;
 use ring::digest::{SHA256, digest};
 use rustls::crypto::ring::default_provider;
 use rustls::sign::CertifiedKey;

@@ -3,7 +3,7 @@
 
 mod wire;
 
-use crate::sys::secret::Secret;
+use crate::secret::Secret;
 
 /// Everything of one generation of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,9 +11,9 @@
 
 use super::Config;
 use super::problem::{Complaint, Place, Problem};
+use crate::secret::Secret;
 use crate::sys::file::read_at;
 use crate::sys::place::Place as PlaceOnDisk;
-use crate::sys::secret::Secret;
 use crate::sys::trust::Stranger;
 use crate::sys::user;
 use nix::fcntl::OFlag;

@@ -9,7 +9,7 @@
 //!
 //! What the helper says comes from strangers on the net: the master checks it before it uses it.
 
-use crate::sys::secret::{self, Secret};
+use crate::secret::{self, Secret};
 use serde::{Deserialize, Serialize};
 use std::{fmt, io};
 

@@ -3,8 +3,8 @@
 
 use super::environment::Environment;
 use crate::config::{Config, env_file};
+use crate::secret::Secret;
 use crate::sys::carried::Carried;
-use crate::sys::secret::Secret;
 use crate::sys::{file, process};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;

@@ -2,8 +2,8 @@
 
 use super::env_files::EnvFiles;
 use crate::config::{App, Task};
+use crate::secret::{self, Strings};
 use crate::sys::process::LaunchStep;
-use crate::sys::secret::{self, Strings};
 use crate::sys::user::Account;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};

@@ -6,7 +6,7 @@ use crate::config::certificate_files::DAY;
 use crate::config::credentials::Certificate;
 use crate::config::{Address, Site};
 use crate::route::HostPattern;
-use crate::sys::secret::Secret;
+use crate::secret::Secret;
 use crate::timer::Wall;
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,

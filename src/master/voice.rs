@@ -3,9 +3,9 @@
 
 use crate::control::frame;
 use crate::control::worker::{self, ToMaster};
+use crate::secret;
 use crate::supervisor::Break;
 use crate::sys::carried::Carried;
-use crate::sys::secret;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::fmt::Debug;

@@ -29,7 +29,6 @@ pub(crate) mod process;
 pub mod resources;
 pub mod rights;
 pub mod sandbox;
-pub(crate) mod secret;
 pub mod seqpacket;
 pub(crate) mod signals;
 pub mod sink;

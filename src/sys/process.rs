@@ -10,9 +10,9 @@ pub(crate) use fork::{OnlyChild, fork};
 
 use super::carried::Carried;
 use super::resources::Resources;
-use super::secret::Strings;
 use super::user::{self, Account};
 use super::{exec, pidfd, sandbox, signals};
+use crate::secret::Strings;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read as _};

@@ -12,7 +12,7 @@ use super::client::Client;
 use super::context::Timer;
 use crate::config::credentials::Credentials;
 use crate::control::worker::{PACKET, ToMaster, ToWorker};
-use crate::sys::secret::Secret;
+use crate::secret::Secret;
 use crate::sys::{fd, file};
 use crate::timer::Time;
 use std::io;

@@ -20,6 +20,7 @@ use syn::visit::{self, Visit};
 const LAYERS: &[(&str, u8, bool)] = &[
     ("buf", 0, true),
     ("slab", 0, true),
+    ("secret", 0, true),
     ("timer", 0, true),
     ("sys", 0, false),
     ("http", 1, true),
@@ -59,6 +60,7 @@ const SIDEWAYS: &[(&str, &str)] = &[
     ("sys", "timer"),
     ("sys", "buf"),
     ("sys", "slab"),
+    ("sys", "secret"),
     ("buf", "timer"),
 ];
 
@@ -304,8 +306,6 @@ fn offences(source: &Source, uses: &Uses<'_>) -> Vec<Offence> {
 /// What is wrong with `top` naming this absolute path, if anything.
 fn judge(top: &str, layer: u8, pure: bool, path: &[&str]) -> Option<String> {
     match path {
-        // Bytes that are wiped in the end, and nothing else: cores hold such, too.
-        ["crate" | "hatchery", "sys", "secret", ..] => None,
         ["crate" | "hatchery", rest @ ..] => {
             let Some(target) = rest.first().filter(|target| **target != "*") else {
                 return Some("the crate's root is named as a whole: name the folder".into());

@@ -1,7 +1,7 @@
 //! Credentials as bytes: numbers of eight bytes, little-endian; before each list and string its length.
 
 use super::{Authorities, Certificate, Challenge, Credentials, TicketKey};
-use crate::sys::secret::Secret;
+use crate::secret::Secret;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 

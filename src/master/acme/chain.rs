@@ -3,7 +3,7 @@
 use crate::config::certificate::{Facts, Unfit, fits};
 use crate::http::date;
 use crate::renewal::Validity;
-use crate::sys::secret::Secret;
+use crate::secret::Secret;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 

@@ -4,8 +4,8 @@
 use super::chain;
 use crate::control::helper::{Account, Hidden, json};
 use crate::renewal;
+use crate::secret::{self, Secret};
 use crate::sys::place::{Directory, Place};
-use crate::sys::secret::{self, Secret};
 use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -76,7 +76,7 @@ impl ProducesTickets for Tickets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::secret::Secret;
+    use crate::secret::Secret;
 
     fn tickets(keys: &[u8]) -> Tickets {
         let key = |number: &u8| TicketKey { name: [*number; 16], key: Secret(vec![*number; 32]) };

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials, TicketKey};
-use crate::sys::secret::Secret;
+use crate::secret::Secret;
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
