@@ -256,7 +256,12 @@ impl Conn {
         if let Phase::Closing { linger, discarded, .. } = &mut self.phase {
             self.read = now;
             *discarded = discarded.saturating_add(rest.len());
-            *linger &= *discarded < LINGER_BYTES;
+            let too_much = *discarded >= LINGER_BYTES;
+            *linger &= !too_much;
+            // It goes on sending and does not read what it was told.
+            if too_much && !self.out.is_empty() {
+                self.abort();
+            }
         }
     }
 
