@@ -24,6 +24,9 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 /// As in titles and logs.
 pub(super) const NAME: &str = "helper";
 
+/// Of a debug build: what asks for the trap of `sys::sandbox` goes along.
+const TRAP: &str = "HATCHERY_SANDBOX_TRAP";
+
 /// What it may use of the machine: it is small, and speaks to strangers.
 const LIMITS: Resources = Resources {
     open_files: Some(64),
@@ -72,9 +75,10 @@ pub(super) fn spawn(generation: &Generation, ports: BTreeSet<u16>, now: Time) ->
     let numbers = ports.iter().map(|port| format!("{port}"));
     let arguments = ["hatchery".to_owned(), NAME.to_owned()].into_iter().chain(numbers);
     let mut environment = Environment::clean();
-    #[cfg(debug_assertions)]
-    for (name, value) in std::env::vars_os().filter(|(name, _)| name == "HATCHERY_SANDBOX_TRAP") {
-        environment.set(name, value);
+    if cfg!(debug_assertions)
+        && let Some(value) = std::env::var_os(TRAP)
+    {
+        environment.set(TRAP, value);
     }
     let program = Program {
         candidates: vec![c"/proc/self/exe".to_owned()],
