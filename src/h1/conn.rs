@@ -519,6 +519,7 @@ impl Conn {
         Wants {
             read: read && !self.eof,
             write: !self.out.is_empty(),
+            last: matches!(self.phase, Phase::Closing { .. }),
             body: answering && self.out.memory() < OUT_MAX,
         }
     }

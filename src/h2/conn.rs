@@ -405,7 +405,8 @@ impl Conn {
             Phase::Open => self.out.queue().memory() < OUT_MAX,
         };
         let data = self.phase == Phase::Open && !self.turns.is_empty() && self.outflow.room() > 0;
-        Wants { read: read && !self.eof, write: !self.out.is_empty() || data, body: false }
+        let last = matches!(self.phase, Phase::Closing { .. });
+        Wants { read: read && !self.eof, write: !self.out.is_empty() || data, last, body: false }
     }
 
     /// Whether and how it ends now.

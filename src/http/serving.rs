@@ -90,6 +90,8 @@ pub struct Wants {
     pub read: bool,
     /// A chance to write: there are bytes to be written.
     pub write: bool,
+    /// Those are the last ones: nothing is said after them.
+    pub last: bool,
     /// More of the response: there is room for another `send`.
     pub body: bool,
 }

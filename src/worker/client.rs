@@ -329,7 +329,7 @@ impl Wire {
                 End::Close => return self.close(http, key, cx),
                 End::Abort => return self.broken(http, key, cx),
             }
-            if !(read || handled || written) {
+            if !(read || handled || written || self.transport.hasten()) {
                 return self.rest(http, key, cx);
             }
         }
@@ -414,10 +414,11 @@ impl Wire {
     }
 
     fn write(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> io::Result<bool> {
-        if !(self.transport.writable() && (http.wants().write || self.transport.owes())) {
+        let wants = http.wants();
+        if !(self.transport.writable() && (wants.write || self.transport.owes())) {
             return Ok(false);
         }
-        let gets_on = self.transport.write(http.out(), key, cx)?;
+        let gets_on = self.transport.write(http.out(), wants.last, key, cx)?;
         if gets_on {
             http.wrote(cx.now);
         }

@@ -187,6 +187,11 @@ impl Transport {
         self.tls.as_ref().is_some_and(|tls| tls.owes())
     }
 
+    /// Nothing that is said soon takes along what it has to write of its own; whether there is something.
+    pub(super) fn hasten(&mut self) -> bool {
+        self.tls.as_mut().is_some_and(|tls| tls.hasten())
+    }
+
     /// Whether its handshake waits for its turn.
     pub(super) fn waits(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.waits())
@@ -243,14 +248,20 @@ impl Transport {
         })
     }
 
-    /// Writes what stands first in the queue; whether the client has taken something, now or before. `key` is the client
-    /// to be driven when a file was read that had to be read first.
+    /// Writes what stands first in the queue; whether the client has taken something, now or before. `last`: the end of the
+    /// queue is the end of the connection. `key` is the client to be driven when a file was read that had to be read first.
     ///
     /// # Errors
     /// EPIPE, ECONNRESET; that a file is not what it was, or cannot be had.
-    pub(super) fn write(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<bool> {
+    pub(super) fn write(
+        &mut self,
+        queue: &mut Queue,
+        last: bool,
+        key: Key,
+        cx: &mut Context,
+    ) -> io::Result<bool> {
         if self.tls.is_some() {
-            return self.write_sealed(queue, key, cx);
+            return self.write_sealed(queue, last, key, cx);
         }
         let stamped = match queue.front() {
             Front::File { len, stamp: Some(_), .. } => Some(len),

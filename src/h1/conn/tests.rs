@@ -79,7 +79,7 @@ fn an_idle_connection_is_small_and_keeps_no_buffers() {
     answer(&mut conn, 200, at(1));
     assert!(conn.is_idle());
     assert_eq!(conn.input.capacity(), 0);
-    assert_eq!(conn.wants(), Wants { read: true, write: false, body: false });
+    assert_eq!(conn.wants(), Wants { read: true, ..Wants::default() });
 }
 
 #[test]

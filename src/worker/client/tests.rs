@@ -105,6 +105,12 @@ impl Bench {
         (self.key, self.peer, self.server) = connect(&mut self.worker);
     }
 
+    /// As above, but what one call writes is what one call reads.
+    fn connect_by_messages(&mut self) {
+        let (peer, server) = seqpacket::pair().unwrap();
+        (self.key, self.peer, self.server) = connect_by(&mut self.worker, peer.into(), server.into());
+    }
+
     fn client(&mut self) -> &mut Client {
         self.worker.clients.get_mut(self.key).unwrap()
     }
@@ -159,6 +165,10 @@ impl Bench {
 /// A client of the worker: its key, its end and once more the server's.
 fn connect(worker: &mut Worker) -> (Key, UnixStream, UnixStream) {
     let (peer, server) = UnixStream::pair().unwrap();
+    connect_by(worker, peer, server)
+}
+
+fn connect_by(worker: &mut Worker, peer: UnixStream, server: UnixStream) -> (Key, UnixStream, UnixStream) {
     peer.set_nonblocking(true).unwrap();
     server.set_nonblocking(true).unwrap();
     let stream = server.try_clone().unwrap().into();

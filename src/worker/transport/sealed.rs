@@ -12,9 +12,15 @@ use std::os::fd::AsFd as _;
 
 impl Transport {
     /// As [`Transport::write`].
-    pub(super) fn write_sealed(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<bool> {
+    pub(super) fn write_sealed(
+        &mut self,
+        queue: &mut Queue,
+        last: bool,
+        key: Key,
+        cx: &mut Context,
+    ) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else { return Ok(false) };
-        let taken = tls.flush(&mut self.endpoint)?;
+        let taken = tls.owes() && tls.flush(&mut self.endpoint)?;
         if tls.owes() {
             return Ok(taken);
         }
@@ -23,11 +29,11 @@ impl Transport {
         if !is_open || matches!(queue.front(), Front::Empty) {
             return Ok(taken);
         }
-        Ok(self.seal_next(queue, key, cx)? || taken)
+        Ok(self.seal_next(queue, last, key, cx)? || taken)
     }
 
     /// Seals what stands first in the queue, and writes it; whether the socket has taken something.
-    fn seal_next(&mut self, queue: &mut Queue, key: Key, cx: &mut Context) -> io::Result<bool> {
+    fn seal_next(&mut self, queue: &mut Queue, last: bool, key: Key, cx: &mut Context) -> io::Result<bool> {
         let most = self.tls.as_ref().map_or(RECORD, |tls| tls.stride());
         let first = queue.segments().next().map(Segment::as_bytes).unwrap_or_default();
         let plain = if first.len() >= RECORD {
@@ -38,7 +44,8 @@ impl Transport {
         };
         let Some(tls) = &mut self.tls else { return Ok(false) };
         let (count, out) = (plain.len(), cx.keyring.outgoing());
-        let sealed = tls.seal(plain, out)?;
+        let last = last && count as u64 == queue.len();
+        let sealed = tls.seal(plain, last, out)?;
         let out = out.get(..sealed).unwrap_or_default();
         let taken = self.endpoint.write_bytes(out)?;
         match out.get(taken..) {

@@ -22,6 +22,7 @@ use crate::worker::context::Context;
 use crate::worker::exchange::Peer;
 use crate::worker::handshakes::Message;
 use rustls::Error;
+use rustls::ProtocolVersion::TLSv1_3;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic};
 use std::io;
@@ -52,6 +53,8 @@ pub(super) struct Tls {
     /// What is to be written, from `written` on.
     out: Vec<u8>,
     written: usize,
+    /// It can wait for what is said next, as tickets can: they leave together.
+    patient: bool,
     /// So many bytes of the queue are in it.
     sealed: usize,
     /// So much is sealed next: a client that takes little holds up little.
@@ -95,6 +98,7 @@ impl Default for Tls {
             come: Vec::new(),
             out: Vec::new(),
             written: 0,
+            patient: false,
             sealed: 0,
             stride: RECORD,
             turn: Turn::None,
@@ -140,9 +144,14 @@ impl Tls {
         self.closed
     }
 
-    /// Whether something sealed is to be written.
+    /// Whether something sealed is to be written now.
     pub(super) fn owes(&self) -> bool {
-        self.written < self.out.len()
+        !self.patient && self.written < self.out.len()
+    }
+
+    /// It waits no longer for what is said next; whether it did.
+    pub(super) fn hasten(&mut self) -> bool {
+        std::mem::take(&mut self.patient)
     }
 
     /// Whether it ends without a word: then a reset says it.
@@ -306,6 +315,8 @@ impl Tls {
                 self.closed |= terms.is_challenge;
                 let bytes = if terms.is_challenge { 0 } else { bytes };
                 let session = Session::of(&connection, terms.site);
+                // Before TLS 1.3 these are not tickets alone: the client waits for them.
+                self.patient = self.written == 0 && connection.protocol_version() == Some(TLSv1_3);
                 self.stage = Stage::Open(connection);
                 Came::Open(Rc::new(session), bytes)
             }
@@ -343,11 +354,13 @@ impl Tls {
     /// # Errors
     /// EPIPE, ECONNRESET.
     pub(super) fn flush(&mut self, endpoint: &mut Endpoint) -> io::Result<bool> {
-        if !self.owes() {
+        let rest = self.out.get(self.written..).unwrap_or_default();
+        if rest.is_empty() {
             return Ok(false);
         }
-        let taken = endpoint.write_bytes(self.out.get(self.written..).unwrap_or_default())?;
+        let taken = endpoint.write_bytes(rest)?;
         self.written = self.written.saturating_add(taken);
+        self.patient = false;
         if !self.owes() {
             self.out = Vec::new();
             self.written = 0;
@@ -365,13 +378,23 @@ impl Tls {
         self.stride
     }
 
-    /// Seals bytes of the queue into `out`; the length.
+    /// Seals bytes of the queue into `out`, behind what has waited for them; the length. `last`: and that nothing follows.
     ///
     /// # Errors
     /// The connection cannot go on.
-    pub(super) fn seal(&mut self, plain: &[u8], out: &mut [u8]) -> io::Result<usize> {
-        self.with_traffic(|traffic| traffic.encrypt(plain, out))
-            .unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))
+    pub(super) fn seal(&mut self, plain: &[u8], last: bool, out: &mut [u8]) -> io::Result<usize> {
+        let waited = std::mem::take(&mut self.out);
+        self.patient = false;
+        let (before, room) = out.split_at_mut_checked(waited.len()).ok_or(io::ErrorKind::StorageFull)?;
+        before.copy_from_slice(&waited);
+        self.told |= last;
+        let sealed = self.with_traffic(|traffic| {
+            let sealed = traffic.encrypt(plain, room)?;
+            let rest = room.get_mut(sealed..).unwrap_or_default();
+            Ok(sealed + if last { traffic.queue_close_notify(rest)? } else { 0 })
+        });
+        let sealed = sealed.unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))?;
+        Ok(waited.len() + sealed)
     }
 
     /// Has something written once the handshake is over. What has come is shown to the library each time: it remembers

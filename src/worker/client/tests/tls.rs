@@ -67,6 +67,8 @@ struct Pair {
     bench: Bench,
     tls: ClientConnection,
     got: Vec<u8>,
+    /// Reads that gave something.
+    reads: u32,
     /// The server has said that nothing follows.
     closed: bool,
     /// What the library says of the server.
@@ -86,7 +88,7 @@ impl Pair {
         let config = Rc::clone(&bench.worker.cx.config);
         bench.worker.cx.keyring.renew(credentials, &config);
         let tls = connection(client, host);
-        Self { bench, tls, got: Vec::new(), closed: false, failure: None }
+        Self { bench, tls, got: Vec::new(), reads: 0, closed: false, failure: None }
     }
 
     fn connect_anew(&mut self, client: &Arc<ClientConfig>, host: &str) {
@@ -119,6 +121,7 @@ impl Pair {
         let mut any = false;
         while self.failure.is_none() && matches!(self.tls.read_tls(&mut self.bench.peer), Ok(1..)) {
             any = true;
+            self.reads += 1;
             match self.tls.process_new_packets() {
                 Ok(state) => {
                     self.closed |= state.peer_has_closed();
@@ -302,6 +305,44 @@ fn sessions_are_taken_up_again_by_other_workers_and_not_without_the_key() {
             assert_eq!(pair.tls.handshake_kind(), Some(kind), "{version:?} {:?}", credentials.tickets);
         }
     }
+}
+
+#[test]
+fn tickets_leave_with_the_first_answer_if_one_follows_and_the_end_with_the_last() {
+    let authority = Authority::new();
+    let credentials = credentials(vec![authority.for_site(0, "shop.test", &rcgen::PKCS_ECDSA_P256_SHA256)]);
+    let client = Arc::new(authority.client(&[&TLS13]));
+    let mut pair = Pair::new("tls-writes", SITE, &credentials, &client, "shop.test");
+    let keep = "";
+    let close = "Connection: close\r\n";
+    // The first write of each connection is the server's part of the handshake.
+    for (requests, writes) in
+        [(&[][..], 2), (&[keep], 2), (&[close], 2), (&[keep, keep], 3), (&[keep, close], 3)]
+    {
+        pair.connect_anew(&client, "shop.test");
+        pair.bench.connect_by_messages();
+        pair.reads = 0;
+        for more in requests {
+            pair.ask("/", more);
+            pair.talk(usize::MAX);
+        }
+        pair.talk(usize::MAX);
+        assert_eq!((pair.reads, pair.tls.tls13_tickets_received()), (writes, 2), "{requests:?}");
+        assert_eq!(pair.text().matches("HTTP/1.1 200 OK").count(), requests.len());
+        assert_eq!(pair.closed, requests.ends_with(&[close]), "{requests:?}");
+    }
+    // Whoever leaves at once has them, too.
+    pair.connect_anew(&client, "shop.test");
+    pair.bench.connect_by_messages();
+    pair.reads = 0;
+    let mut flight = Vec::new();
+    pair.tls.write_tls(&mut flight).unwrap();
+    pair.bench.peer.write_all(&flight).unwrap();
+    pair.bench.drive();
+    pair.take();
+    pair.tls.send_close_notify();
+    pair.talk(usize::MAX);
+    assert_eq!((pair.reads, pair.tls.tls13_tickets_received(), pair.closed), (2, 2, true));
 }
 
 #[test]
