@@ -670,7 +670,7 @@ fn a_file_that_changes_while_it_is_sent_breaks_the_connection_off() {
         let mut got = 0;
         let end = loop {
             let mut buffer = [0; 65_536];
-            match std::io::Read::read(connection.socket(), &mut buffer) {
+            match std::io::Read::read(&mut connection.socket(), &mut buffer) {
                 Ok(0) => break "end",
                 Ok(count) => got += count,
                 Err(_) => break "reset",

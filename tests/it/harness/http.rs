@@ -1,9 +1,9 @@
 //! A small strict HTTP/1.1 client: raw bytes out, parsed responses in. What a lenient client would overlook is an
 //! error here.
 
+use super::tls::Wire;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 /// One response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,22 +46,28 @@ impl Reply {
 /// One connection to a server.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Wire>,
     /// Whether bytes of the response that is being read have come.
     pub(crate) response_begun: bool,
 }
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Self { stream: BufReader::with_capacity(64 << 10, stream), response_begun: false })
+        Wire::plain(address).map(Self::over)
+    }
+
+    /// Over TLS, for the host `a`.
+    pub(crate) fn open_tls(address: SocketAddr) -> io::Result<Self> {
+        Wire::tls(address, &[]).map(Self::over)
+    }
+
+    fn over(wire: Wire) -> Self {
+        Self { stream: BufReader::with_capacity(64 << 10, wire), response_begun: false }
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes.as_ref())
+        let wire = self.stream.get_mut();
+        wire.write_all(bytes.as_ref()).and_then(|()| wire.flush())
     }
 
     /// Sends a request without a body and reads the response.
@@ -218,8 +224,8 @@ impl Connection {
     }
 
     /// The socket, to set options or to read in small steps.
-    pub(crate) fn socket(&mut self) -> &mut TcpStream {
-        self.stream.get_mut()
+    pub(crate) fn socket(&mut self) -> &TcpStream {
+        self.stream.get_ref().socket()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A client of HTTP/2 (RFC 9113) that sends whatever a test wants, frame by frame, and tells each frame that comes. What
 //! it writes is its own; blocks of fields it reads with the decoder of the server, which others have tried against theirs.
 
-use super::tls;
+use super::tls::Wire;
 use hatchery::fuzzing::Blocks;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -191,22 +191,6 @@ impl Answer {
     }
 }
 
-/// What frames travel over.
-#[derive(Debug)]
-enum Wire {
-    Plain(TcpStream),
-    Tls(Box<tls::Stream>),
-}
-
-impl Wire {
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => &stream.sock,
-        }
-    }
-}
-
 /// One connection: with prior knowledge, or over TLS.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -225,24 +209,21 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and says nothing.
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        Self::over(Wire::Plain(TcpStream::connect(address)?))
+        Self::over(Wire::plain(address)?)
     }
 
     /// The same over TLS, where the server must choose HTTP/2.
     pub(crate) fn connect_tls(address: SocketAddr) -> io::Result<Self> {
-        let stream = tls::connect(TcpStream::connect(address)?, &["h2"])?;
-        if stream.conn.alpn_protocol() != Some(b"h2") {
-            return Err(io::Error::other("another protocol than h2"));
+        let wire = Wire::tls(address, &["h2"])?;
+        match &wire {
+            Wire::Tls(stream) if stream.conn.alpn_protocol() == Some(b"h2") => Self::over(wire),
+            _ => Err(io::Error::other("another protocol than h2")),
         }
-        Self::over(Wire::Tls(Box::new(stream)))
     }
 
     fn over(wire: Wire) -> io::Result<Self> {
-        wire.socket().set_nodelay(true)?;
         let (blocks, buffer, answers) = (Blocks::default(), Vec::new(), BTreeMap::new());
         let client = Self { wire, blocks, buffer, answers, goaway: None, next: 1 };
-        client.socket().set_write_timeout(Some(Duration::from_secs(30)))?;
-        client.patience(Duration::from_secs(30))?;
         Ok(client)
     }
 
@@ -293,10 +274,7 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        match &mut self.wire {
-            Wire::Plain(socket) => socket.write_all(bytes.as_ref()),
-            Wire::Tls(stream) => stream.write_all(bytes.as_ref()).and_then(|()| stream.flush()),
-        }
+        self.wire.write_all(bytes.as_ref()).and_then(|()| self.wire.flush())
     }
 
     /// The next frame; a block of fields in several of them is one.
@@ -361,11 +339,7 @@ impl Client {
                 }
             }
             let mut room = [0; 64 << 10];
-            let read = match &mut self.wire {
-                Wire::Plain(socket) => socket.read(&mut room),
-                Wire::Tls(stream) => stream.read(&mut room),
-            };
-            match read {
+            match self.wire.read(&mut room) {
                 Ok(0) if self.buffer.is_empty() => return Ok(None),
                 Ok(0) => return Err(io::Error::other("closed within a frame")),
                 Ok(count) => self.buffer.extend_from_slice(&room[..count]),

@@ -1,10 +1,13 @@
 //! A load client: kept-alive connections in threads, and what became of each request.
 
 use super::Connection;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+type Open = fn(SocketAddr) -> io::Result<Connection>;
 
 /// Running load.
 #[derive(Debug)]
@@ -58,13 +61,22 @@ struct Tally {
 impl Load {
     /// Starts `clients` connections that ask for `paths` in turn; a request counts as answered with status 200.
     pub(crate) fn start(address: SocketAddr, clients: usize, paths: &[&str]) -> Self {
+        Self::over(Connection::open, address, clients, paths)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn start_tls(address: SocketAddr, clients: usize, paths: &[&str]) -> Self {
+        Self::over(Connection::open_tls, address, clients, paths)
+    }
+
+    fn over(open: Open, address: SocketAddr, clients: usize, paths: &[&str]) -> Self {
         let (stop, done, start) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Instant::now());
         let paths: Arc<[String]> = paths.iter().map(|path| (*path).to_owned()).collect();
         let threads = (0..clients)
             .map(|client| {
                 let (stop, done, paths) = (stop.clone(), done.clone(), paths.clone());
-                let run = move || run(client, address, &paths, &stop, &done, start);
+                let run = move || run(client, open, address, &paths, &stop, &done, start);
                 std::thread::Builder::new().stack_size(256 << 10).spawn(run).unwrap()
             })
             .collect();
@@ -135,6 +147,7 @@ impl Report {
 
 fn run(
     client: usize,
+    open: Open,
     address: SocketAddr,
     paths: &[String],
     stop: &AtomicBool,
@@ -152,7 +165,7 @@ fn run(
         let mut carried = 0;
         let answer = match connection.take() {
             Some(kept) => Ok(kept),
-            None => Connection::open(address).map(|new| (new, 0)),
+            None => open(address).map(|new| (new, 0)),
         }
         .and_then(|(mut kept, already)| {
             carried = already;

@@ -1,7 +1,8 @@
 //! Reloads and upgrades under load of clients that open another connection after GOAWAY, as browsers do: no request fails.
+//! The same of clients that speak HTTP/1 over TLS.
 
 use crate::harness::http2::{Came, Client, REFUSED_STREAM};
-use crate::harness::{SOON, Server, Setup, holds, noise, wait_until};
+use crate::harness::{Load, SOON, Server, Setup, holds, noise, wait_until};
 use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -22,7 +23,7 @@ fn configuration(tls: bool, version: u32) -> String {
         r#"
     workers: (processes: 2),
     sites: [(
-        names: ["a"],
+        names: ["a", "localhost"],
         {listen},
         locations: [
             (exact: "/version", to: Respond(status: 200, body: "{version}", content_type: "text/plain")),
@@ -202,25 +203,38 @@ fn change(server: &Server, signal: Signal) {
     });
 }
 
-/// HUPs with another configuration each, then USR2s.
+/// HUPs with another configuration each, then USR2s; before and after each of them, `more` waits for some requests.
+fn changes(server: &Server, tls: bool, hups: u32, upgrades: u32, more: impl Fn()) {
+    more();
+    for version in 1..=hups {
+        server.configure(&configuration(tls, version % 10));
+        change(server, Signal::SIGHUP);
+        more();
+    }
+    for _ in 0..upgrades {
+        change(server, Signal::SIGUSR2);
+        more();
+    }
+    // Also the last ones leave their connections.
+    let leaving = || server.pool("worker").children.len();
+    wait_until(SOON, "old workers have left", || holds(leaving() == 2, leaving()));
+    assert_eq!(server.status().generation, 1 + hups + upgrades);
+}
+
 fn change_under_load(tls: bool, clients: usize, hups: u32, upgrades: u32) {
     let server = server(tls);
-    under_load(&server, tls, clients, |done| {
-        more(done, 100);
-        for version in 1..=hups {
-            server.configure(&configuration(tls, version % 10));
-            change(&server, Signal::SIGHUP);
-            more(done, 100);
-        }
-        for _ in 0..upgrades {
-            change(&server, Signal::SIGUSR2);
-            more(done, 100);
-        }
-        // Also the last ones leave their connections.
-        let leaving = |server: &Server| server.pool("worker").children.len();
-        wait_until(SOON, "old workers have left", || holds(leaving(&server) == 2, leaving(&server)));
-    });
-    assert_eq!(server.status().generation, 1 + hups + upgrades);
+    under_load(&server, tls, clients, |done| changes(&server, tls, hups, upgrades, || more(done, 100)));
+}
+
+/// Kept connections of HTTP/1 over TLS, whose clients open another one when a response says that it is the last.
+fn change_under_load_of_http_1(clients: usize, hups: u32, upgrades: u32) {
+    let server = server(true);
+    let load = Load::start_tls(server.address, clients, &PATHS.map(|(path, _)| path));
+    changes(&server, true, hups, upgrades, || load.wait_for(100));
+    let report = load.finish();
+    report.assert_flawless();
+    assert!(report.opened > clients as u64, "{} connections: nothing was left", report.opened);
+    println!("{} answered over {} connections of HTTP/1", report.answered, report.opened);
 }
 
 #[test]
@@ -231,6 +245,17 @@ fn reloads_and_an_upgrade_fail_no_request() {
 #[test]
 fn reloads_and_an_upgrade_fail_no_request_over_tls() {
     change_under_load(true, 6, 3, 1);
+}
+
+#[test]
+fn reloads_and_an_upgrade_fail_no_request_of_http_1_over_tls() {
+    change_under_load_of_http_1(6, 3, 1);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn twenty_reloads_and_five_upgrades_fail_no_request_of_http_1_over_tls() {
+    change_under_load_of_http_1(24, 20, 5);
 }
 
 #[test]
