@@ -9,6 +9,7 @@
 
 mod hello;
 mod keyring;
+mod reasons;
 mod sealed;
 mod session;
 mod tickets;

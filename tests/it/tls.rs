@@ -361,6 +361,64 @@ fn what_is_no_tls_is_told_so_and_logged() {
     shop.server.wait_log("HTTP/2 in the clear on a port that speaks HTTPS");
 }
 
+/// Not in the words of the library.
+#[test]
+fn why_a_handshake_has_failed_is_told_in_words() {
+    let site = |name: &str, clients: &str| {
+        format!(
+            r#"(names: ["{name}"], tls: (listen: ["{{address}}"], certificates: [(cert: "{name}.pem", key: "{name}.key")], {clients}), {HELLO})"#
+        )
+    };
+    let (shop, staff) =
+        (site("shop.test", ""), site("staff.test", r#"clients: (ca: "ca.pem", required: true)"#));
+    let setup = Setup::new(&format!("workers: (processes: 1), sites: [{shop}, {staff}],"));
+    let (authority, stranger) = (Authority::new(), Authority::named("Stranger"));
+    authority.write(&setup.directory);
+    authority.sign(&setup.directory, "shop.test", "shop.test");
+    authority.sign(&setup.directory, "staff.test", "staff.test");
+    stranger.sign(&setup.directory, "mallory", "mallory");
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args(["-subj", "/CN=me", "-keyout", "self.key", "-out", "self.pem"])
+        .current_dir(setup.directory.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+    let server = setup.start();
+    let (shop, staff) = (["-servername", "shop.test"], ["-servername", "staff.test"]);
+    for (host, arguments, expected) in [
+        (
+            shop,
+            &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"][..],
+            "a TLS that is too old; it must be 1.2 or 1.3",
+        ),
+        (shop, &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"], "the client knows none of the ciphers"),
+        (shop, &["-alpn", "spdy/3"], "the client offers only protocols that are not spoken here (ALPN)"),
+        (
+            shop,
+            &["-CAfile", "self.pem", "-verify_return_error"],
+            "does not trust the certificate of the site: unknown ca",
+        ),
+        (staff, &[], "the client has shown no certificate"),
+        (
+            staff,
+            &["-cert", "mallory.pem", "-key", "mallory.key"],
+            "certificate is not signed by an authority in `clients.ca`",
+        ),
+        (staff, &["-cert", "self.pem", "-key", "self.key"], "certificate is that of an authority (CA:TRUE)"),
+    ] {
+        // A few lines a second are written.
+        wait_until(SOON, expected, || {
+            let seen = s_client(&server, &[&host[..], arguments].concat(), "");
+            let line = server
+                .log()
+                .into_iter()
+                .find(|line| line.contains("TLS failed: ") && line.contains(expected));
+            holds(line.is_some(), seen)
+        });
+    }
+}
+
 #[test]
 fn a_handshake_that_takes_too_long_is_given_up() {
     let shop = Shop::new(FILES, HELLO, r#"limits: (header_timeout: "1s"),"#);

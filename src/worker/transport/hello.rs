@@ -1,5 +1,6 @@
 //! The first message of a client: it names the site that it wants, and with that what is settled how.
 
+use super::reasons;
 use crate::h2;
 use rustls::server::{Accepted, Acceptor};
 
@@ -7,6 +8,7 @@ use rustls::server::{Accepted, Acceptor};
 const HANDSHAKE: u8 = 22;
 
 /// Of the log.
+pub(super) const TOO_LONG: &str = "a message of the handshake is too long";
 const H2_IN_THE_CLEAR: &str = "HTTP/2 in the clear on a port that speaks HTTPS";
 
 /// What a client of it is told: empty SETTINGS, and a GOAWAY with INADEQUATE_SECURITY (RFC 9113 §6.5, §6.8).
@@ -53,8 +55,8 @@ pub(super) fn read(bytes: &[u8]) -> Hello {
     let mut acceptor = Acceptor::default();
     let mut rest = bytes;
     while !rest.is_empty() {
-        if let Err(error) = acceptor.read_tls(&mut rest) {
-            return Hello::Wrong(error.to_string(), Vec::new());
+        if acceptor.read_tls(&mut rest).is_err() {
+            return Hello::Wrong(TOO_LONG.to_owned(), Vec::new());
         }
     }
     match acceptor.accept() {
@@ -63,7 +65,7 @@ pub(super) fn read(bytes: &[u8]) -> Hello {
         Err((error, mut alert)) => {
             let mut bytes = Vec::new();
             let _infallible = alert.write_all(&mut bytes);
-            Hello::Wrong(error.to_string(), bytes)
+            Hello::Wrong(reasons::why(&error), bytes)
         }
     }
 }

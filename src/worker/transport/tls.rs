@@ -16,6 +16,7 @@
 use super::Came;
 use super::hello::{self, Hello};
 use super::keyring::Terms;
+use super::reasons;
 use super::session::Session;
 use crate::event::{Endpoint, Read};
 use crate::worker::context::Context;
@@ -481,19 +482,14 @@ fn encode(
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let why = match error {
-            Error::AlertReceived(alert) => format!("the client ended it: {alert:?}"),
-            Error::NoCertificatesPresented => "the client has shown no certificate".to_owned(),
-            error => error.to_string(),
-        };
-        Self::Wrong(why, Vec::new())
+        Self::Wrong(reasons::why(&error), Vec::new())
     }
 }
 
 impl Failure {
     /// More than is kept of what is not whole.
     fn too_much() -> Self {
-        Self::Wrong("a message of the handshake is too long".to_owned(), alert(RECORD_OVERFLOW))
+        Self::Wrong(hello::TOO_LONG.to_owned(), alert(RECORD_OVERFLOW))
     }
 
     /// No site of the listener has that name.
