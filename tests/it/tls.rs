@@ -547,14 +547,16 @@ fn a_visitor_does_not_wait_for_a_burst_of_handshakes() {
     )
     .start();
     let worker = server.ready("worker")[0];
+    drop(tls::connect(TcpStream::connect(server.address).unwrap(), &[]));
+    let before_all = worker.memory("VmRSS");
     let hello = tls::hello();
     let open = |count| (0..count).map(|_| TcpStream::connect(server.address).unwrap()).collect();
     // Whole ones, halves, and nothing at all.
     let (begun, halves, silent): (Vec<TcpStream>, Vec<TcpStream>, Vec<TcpStream>) =
-        (open(600), open(100), open(100));
+        (open(600), open(1000), open(1000));
     wait_until(SOON, "all are there", || {
         let connections = server.pool("worker").children[0].connections;
-        holds(connections == Some(800), connections)
+        holds(connections == Some(2600), connections)
     });
     worker.signal(Signal::SIGSTOP);
     let send = |mut socket: &TcpStream, bytes: &[u8]| {
@@ -578,4 +580,6 @@ fn a_visitor_does_not_wait_for_a_burst_of_handshakes() {
     // All of them have their turn, but those that have said too little.
     wait_until(SOON, "all are answered", || holds(answered(&begun) == begun.len(), answered(&begun)));
     assert_eq!(answered(&halves) + answered(&silent), 0);
+    let each = worker.memory("VmRSS").saturating_sub(before_all) / 2600;
+    assert!(each < 6 * 1024, "{each} bytes for each of them");
 }

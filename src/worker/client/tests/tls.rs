@@ -435,6 +435,49 @@ fn handshakes_of_one_turn_are_bounded_and_the_newest_is_first() {
     assert_eq!(pair.bench.worker.closed, [key]);
 }
 
+/// Counted in turns of the loop, whose length is bounded by the handshakes in it.
+#[test]
+fn a_visitor_among_handshakes_without_end_is_served_within_a_few_turns() {
+    let authority = Authority::new();
+    let credentials = credentials(vec![authority.for_site(0, "shop.test", &rcgen::PKCS_ECDSA_P256_SHA256)]);
+    let client = Arc::new(authority.client(&[&TLS13]));
+    let mut pair = Pair::new("tls-burst", SITE, &credentials, &client, "shop.test");
+    let mut hello = Vec::new();
+    pair.tls.write_tls(&mut hello).unwrap();
+    let begin = |pair: &mut Pair, hello: &[u8]| {
+        let (key, mut peer, _) = connect(&mut pair.bench.worker);
+        peer.write_all(hello).unwrap();
+        pair.bench.worker.cx.run_soon(key);
+        peer
+    };
+    let mut burst: Vec<UnixStream> = (0..2000).map(|_| begin(&mut pair, &hello)).collect();
+    let halves: Vec<UnixStream> = (0..2000).map(|_| begin(&mut pair, &hello[..hello.len() / 2])).collect();
+    pair.bench.worker.run_clients();
+    pair.connect_anew(&client, "shop.test");
+    pair.ask("/", "");
+    let mut turns = 0;
+    while !pair.text().ends_with("hello") {
+        let mut out = Vec::new();
+        while pair.tls.wants_write() {
+            pair.tls.write_tls(&mut out).unwrap();
+        }
+        pair.bench.peer.write_all(&out).unwrap();
+        let key = pair.bench.key;
+        pair.bench.client().note(Readiness { read: true, write: true, ..Readiness::default() });
+        pair.bench.worker.cx.run_soon(key);
+        pair.bench.worker.run_clients();
+        pair.take();
+        // Others come all the time.
+        burst.extend((0..8).map(|_| begin(&mut pair, &hello)));
+        turns += 1;
+        assert!(turns <= 6, "{} bytes after {turns} turns", pair.got.len());
+    }
+    let answered =
+        |peers: &[UnixStream]| peers.iter().filter(|peer| (&**peer).read(&mut [0]).is_ok()).count();
+    assert!(answered(&burst) <= 8 * (turns + 1), "{} in {turns} turns", answered(&burst));
+    assert_eq!(answered(&halves), 0);
+}
+
 #[test]
 fn clients_show_certificates_where_a_site_asks_for_them() {
     let authority = Authority::new();
