@@ -24,7 +24,8 @@ pub struct Addresses {
 /// A whole header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// `None`: those of the connection itself hold. It is the proxy's own (LOCAL), or of a kind without IP addresses.
+    /// `None`: those of the connection itself hold. It is the proxy's own (LOCAL), of a kind that is not said (UNSPEC), or of
+    /// one without IP addresses.
     pub addresses: Option<Addresses>,
     /// Bytes that it takes.
     pub length: usize,

@@ -41,10 +41,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Header>, Mistake> {
     Ok(Some(Header { addresses, length }))
 }
 
-/// The addresses, and how many bytes are left behind them. Those of Unix sockets and datagrams are passed over.
+/// The addresses, and how many bytes are left behind them. Those of Unix sockets and datagrams are passed over, and where
+/// family or protocol is not said, all bytes: what they are is not known.
 fn addresses(family: u8, bytes: &[u8]) -> Result<(Option<Addresses>, usize), Mistake> {
     let size = match family {
-        0x00 => 0,
+        0x00 | 0x01 | 0x02 | 0x10 | 0x20 | 0x30 => bytes.len(),
         TCP4 | 0x12 => 12,
         TCP6 | 0x22 => 36,
         0x31 | 0x32 => 216,
