@@ -23,25 +23,27 @@ fn manage(var: &Path, arguments: &[&str]) {
 
 /// A shop with its own database, sample products and the user admin/admin, started with its own `hatchery.ron`.
 fn shop() -> (Server, PathBuf) {
-    shop_with("SHOP_PRELOAD", "false")
+    shop_with(&[])
 }
 
-fn shop_with(name: &str, value: &str) -> (Server, PathBuf) {
+fn shop_with(more: &[(&str, &str)]) -> (Server, PathBuf) {
     let mut setup = Setup::flags(&["run", "-c", "{apps}/shop/hatchery.ron"]);
     let var = setup.directory.path().join("var");
     manage(&var, &["migrate", "--verbosity", "0"]);
     manage(&var, &["collectstatic", "--noinput", "--verbosity", "0"]);
     manage(&var, &["demo"]);
     std::fs::create_dir_all(var.join("media")).unwrap();
-    for (name, value) in [
+    let all = [
         ("SHOP_VAR", "{dir}/var"),
         ("SHOP_VENV", "{venv}"),
         ("SHOP_LISTEN", "{address}"),
         ("SHOP_HTTPS", "unix:{dir}/https.sock"),
-    ] {
+        ("SHOP_PRELOAD", "false"),
+    ];
+    for (name, value) in all.iter().chain(more) {
         setup = setup.env(name, value);
     }
-    (setup.env(name, value).start(), var)
+    (setup.start(), var)
 }
 
 #[test]
@@ -58,6 +60,31 @@ fn the_shop_is_there_over_https_and_http2_too() {
     ]);
     let page = String::from_utf8_lossy(&curl.output().unwrap().stdout).into_owned();
     assert!(page.contains("Ostrich egg") && page.ends_with("HTTP/2"), "{page}");
+}
+
+/// `scripts/https` runs it where there is a Chromium.
+#[test]
+#[ignore = "needs Chromium"]
+fn a_browser_loads_the_shop_over_http2() {
+    let (server, var) = shop_with(&[("SHOP_LISTEN", "unix:{dir}/http.sock"), ("SHOP_HTTPS", "{address}")]);
+    let mut chromium = Command::new("chromium");
+    chromium.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--ignore-certificate-errors",
+        "--dump-dom",
+    ]);
+    chromium.arg(format!("--user-data-dir={}", var.with_file_name("profile").display()));
+    chromium.arg(format!("https://{}/", server.address));
+    let output = chromium.output().unwrap();
+    let page = String::from_utf8_lossy(&output.stdout);
+    assert!(page.contains("Ostrich egg"), "{output:?}");
+    let line = server.wait_log("\"GET / HTTP/2.0\" 200");
+    assert!(line.contains("Chrome/"), "{line}");
+    // What the page names comes over the same protocol.
+    server.wait_log("GET /static/shop/");
+    assert!(!server.log().iter().any(|line| line.contains("HTTP/1.1\"")), "{:#?}", server.log());
 }
 
 #[test]
@@ -94,7 +121,7 @@ fn pages_come_from_the_database() {
 
 #[test]
 fn a_preloaded_shop_takes_orders_in_every_process() {
-    let (server, _) = shop_with("SHOP_PRELOAD", "true");
+    let (server, _) = shop_with(&[("SHOP_PRELOAD", "true")]);
     assert_eq!(server.pool("shop").templates.len(), 1);
     assert!(!server.log().iter().any(|line| line.contains("not prepared")), "{:?}", server.log());
     for _ in 0..2 {

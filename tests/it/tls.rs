@@ -141,6 +141,57 @@ fn large_bodies_arrive_whole_both_ways() {
     }
 }
 
+/// Writes `FILE-rsa.pem` and `FILE-rsa.key`: rcgen makes no keys of RSA with ring.
+fn make_rsa(setup: &Setup, file: &str, name: &str) {
+    let (key, cert) = (format!("{file}-rsa.key"), format!("{file}-rsa.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "100"])
+        .args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{name}")])
+        .args(["-keyout", &key, "-out", &cert])
+        .current_dir(setup.directory.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+}
+
+/// `scripts/https` runs it.
+#[test]
+#[ignore = "takes minutes, and needs testssl"]
+fn testssl_finds_no_weakness() {
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 2),
+    sites: [(names: ["shop.test"], tls: (listen: ["{{address}}"], certificates: [
+        (cert: "shop.pem", key: "shop.key"), (cert: "shop-rsa.pem", key: "shop-rsa.key")]), {HELLO})],"#
+    ));
+    let authority = Authority::new();
+    authority.write(&setup.directory);
+    authority.sign(&setup.directory, "shop", "shop.test");
+    make_rsa(&setup, "shop", "shop.test");
+    let server = setup.start();
+    let directory = server.directory().path();
+    let output = Command::new("testssl")
+        .args(["--quiet", "--color", "0", "--warnings", "batch", "--nodns", "none", "--ip", "127.0.0.1"])
+        .args(["--add-ca", "ca.pem", "--jsonfile", "found.json"])
+        // Protocols, ciphers, forward secrecy, their order, what the server says, its headers, vulnerabilities.
+        .args(["-p", "-s", "-f", "-P", "-S", "-h", "-U"])
+        .arg(format!("shop.test:{}", server.address.port()))
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let found = std::fs::read(directory.join("found.json")).unwrap();
+    let found: Vec<serde_json::Value> = serde_json::from_slice(&found).unwrap();
+    let of = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    let is_marked = |one: &serde_json::Value| {
+        // Certificates are the test's, other headers the application's.
+        let other = of(one, "id").starts_with("cert_") || of(one, "id") == "security_headers";
+        !other && !["OK", "INFO"].contains(&&*of(one, "severity"))
+    };
+    let marked: Vec<_> = found.iter().filter(|one| is_marked(one)).collect();
+    assert!(marked.is_empty(), "{marked:#?}");
+    assert!(found.iter().any(|one| of(one, "id") == "LUCKY13"), "{}", text(&output));
+}
+
 #[test]
 fn the_name_that_is_asked_for_chooses_the_site_and_its_certificate() {
     let site = |names: &str, file: &str, body: &str| {
@@ -158,18 +209,7 @@ fn the_name_that_is_asked_for_chooses_the_site_and_its_certificate() {
     authority.write(&setup.directory);
     for (file, name) in [("shop", "shop.test"), ("wild", "*.wild.test")] {
         authority.sign(&setup.directory, file, name);
-        let rsa = format!("{file}-rsa");
-        // rcgen makes no keys of RSA with ring.
-        let subject = format!("/CN={name}");
-        let alternative = format!("subjectAltName=DNS:{name}");
-        let (key, cert) = (format!("{rsa}.key"), format!("{rsa}.pem"));
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", &subject])
-            .args(["-addext", &alternative, "-keyout", &key, "-out", &cert])
-            .current_dir(setup.directory.path())
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", text(&made));
+        make_rsa(&setup, file, name);
     }
     let server = setup.start();
     for (name, expected) in [("shop.test", "shop"), ("a.wild.test", "wild"), ("B.Wild.Test", "wild")] {
