@@ -1,11 +1,24 @@
 //! Bytes that do not stay in memory when they are not needed any more: a process that is forked later has a copy of what
 //! its parent has once freed, too.
 
+use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsString};
 
 /// Bytes that are wiped out in the end. They must not grow: what a vector leaves behind by that stays.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secret(pub(crate) Vec<u8>);
+
+impl AsRef<[u8]> for Secret {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Secret {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
 
 /// Its length only.
 impl std::fmt::Debug for Secret {
@@ -17,6 +30,22 @@ impl std::fmt::Debug for Secret {
 impl Drop for Secret {
     fn drop(&mut self) {
         wipe(&mut self.0);
+    }
+}
+
+/// The same of a text.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hidden(pub(crate) String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hidden({} bytes)", self.0.len())
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        wipe(&mut std::mem::take(&mut self.0).into_bytes());
     }
 }
 

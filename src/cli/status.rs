@@ -2,13 +2,13 @@
 
 use super::locate::{self, Found, Master};
 use super::{Failure, names, print, print_json, put, stacks};
-use crate::config::certificate_files::{SOON, days};
+use crate::config::certificate_files::SOON;
 use crate::config::suggestion;
 use crate::control::command::{
     CertificateStatus, ChildStatus, JobStatus, LogStatus, PoolStatus, Request, Response, Running,
     SandboxStatus, Status, TemplateStatus, Unkillable, UpstreamStatus,
 };
-use crate::control::text;
+use crate::control::text::{self, about};
 use crate::master::control;
 use clap::Args;
 use std::fmt::Write as _;
@@ -228,7 +228,7 @@ pub(super) fn table(status: &Status, look: Look) -> String {
 /// The server in one line.
 pub(super) fn summary(status: &Status) -> String {
     let Status { version, mode, pid, generation, uptime_seconds, .. } = status;
-    let up = duration(*uptime_seconds);
+    let up = about(*uptime_seconds);
     format!("hatchery {version}  {mode}  pid {pid}  generation {generation}  up {up}")
 }
 
@@ -293,11 +293,11 @@ fn certificate_line(certificate: &CertificateStatus, is_verbose: bool) -> String
     let CertificateStatus { site, names, issuer, expires_in_seconds: left, from, fault, acme, .. } =
         certificate;
     let end = if *left < 0 {
-        format!("expired {} ago", days(-left))
+        format!("expired {} ago", about(left.unsigned_abs()))
     } else if until(certificate) > 0 {
-        format!("not valid yet, but in {}", days(until(certificate)))
+        format!("not valid yet, but in {}", about(until(certificate).unsigned_abs()))
     } else {
-        format!("expires in {}", days(*left))
+        format!("expires in {}", about(left.unsigned_abs()))
     };
     let origin = match from.as_str() {
         "self-signed" => "self-signed".to_owned(),
@@ -349,7 +349,7 @@ fn unit(pool: &PoolStatus) -> String {
     }
     let running = || pool.children.iter().flat_map(|child| &child.running);
     if let Some(Running { request, seconds }) = running().max_by_key(|running| running.seconds) {
-        let _ = write!(row, "  runs {request} for {}", duration(*seconds));
+        let _ = write!(row, "  runs {request} for {}", about(*seconds));
         if let more @ 1.. = running().count() - 1 {
             let _ = write!(row, ", and {more} more");
         }
@@ -371,7 +371,7 @@ fn show_processes(pool: &PoolStatus, page: &mut Page) {
 
 fn show_template(template: &TemplateStatus, page: &mut Page) {
     let TemplateStatus { pid, generation, state, uptime_seconds, rss_bytes, restarts, last_exit } = template;
-    let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
+    let (up, memory) = (about(*uptime_seconds), size(*rss_bytes));
     let mut row = format!("     t  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}  template");
     show_past(*restarts, last_exit.as_deref(), &mut row);
     page.line(&row);
@@ -391,7 +391,7 @@ fn show_child(child: &ChildStatus, page: &mut Page) {
     let ChildStatus {
         number, pid, generation, state, uptime_seconds, rss_bytes, requests, connections, ..
     } = child;
-    let (up, memory) = (duration(*uptime_seconds), size(*rss_bytes));
+    let (up, memory) = (about(*uptime_seconds), size(*rss_bytes));
     // One that waits for its template is no process yet.
     let pid = if *pid == 0 { "-".to_owned() } else { pid.to_string() };
     let mut row = format!("  {number:>4}  {pid:>7}  {generation:>3}  {state:<9}  {up:>6}  {memory:>8}");
@@ -404,7 +404,7 @@ fn show_child(child: &ChildStatus, page: &mut Page) {
     show_past(child.restarts, child.last_exit.as_deref(), &mut row);
     page.line(&row);
     for Running { request, seconds } in &child.running {
-        page.line(&format!("        {request} for {}", duration(*seconds)));
+        page.line(&format!("        {request} for {}", about(*seconds)));
     }
     let stacks = child.stacks.iter().flat_map(|stacks| stacks.lines());
     // Marked: a line of theirs is no row of ours.
@@ -413,7 +413,7 @@ fn show_child(child: &ChildStatus, page: &mut Page) {
 
 fn show_unkillable(process: &Unkillable, page: &mut Page) {
     let Unkillable { pid, number, generation, seconds, reason } = process;
-    let (since, number) = (duration(*seconds), number.map_or("t".to_owned(), |number| number.to_string()));
+    let (since, number) = (about(*seconds), number.map_or("t".to_owned(), |number| number.to_string()));
     page.line(&format!("  {number:>4}  {pid:>7}  {generation:>3}  does not die since {since}: {reason}"));
 }
 
@@ -434,7 +434,7 @@ fn show_jobs(jobs: &[JobStatus], page: &mut Page) {
 
 pub(super) fn row_of_job(job: &JobStatus) -> String {
     let next = match (&job.next, job.next_in_seconds) {
-        (Some(at), Some(seconds)) => format!("in {} ({at})", duration(seconds)),
+        (Some(at), Some(seconds)) => format!("in {} ({at})", about(seconds)),
         (at, _) => at.clone().unwrap_or_else(|| "never".to_owned()),
     };
     let mut row = format!("  {}  at {}  next {next}", job.name, job.at);
@@ -459,16 +459,6 @@ pub(super) fn row_of_job(job: &JobStatus) -> String {
 pub(super) fn is_coloured() -> bool {
     // https://no-color.org
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// `7s`, `3m`, `5h`, `12d`.
-pub(super) fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
 }
 
 /// `12.3MiB`.
@@ -578,7 +568,7 @@ hatchery   running  pid 0  generation 3  up 0s
 unit           state     processes     memory
 app shop       failed     0 of 0-4          -  crashes 2  last exit: exit 3  next attempt in 1.5s
 daemon celery  waiting      0 of 1          -  for redis, shop
-workers        ready        1 of 1     5.0MiB  requests 1300  connections 7  runs GET /slow for 1m
+workers        ready        1 of 1     5.0MiB  requests 1300  connections 7  runs GET /slow for 90s
 
 cron
   broken  at   next never  last: exit 3 after 0.0s ()
@@ -593,7 +583,7 @@ upstreams
         for part in [
             "workers        ready        1 of 1     5.0MiB",
             "     0     4712    3  ready          2m    5.0MiB      1234            7\n",
-            "        GET /slow for 1m\n",
+            "        GET /slow for 90s\n",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }
@@ -676,10 +666,5 @@ upstreams
         let text = "there is no app, daemon, cron job or upstream \"shpo\"; there is: workers, shop, celery, clean, mail, \
                     broken, api; did you mean \"shop\"?";
         assert_eq!(refused, Failure::Failed(text.to_owned()));
-    }
-
-    #[test]
-    fn times_are_short() {
-        assert_eq!([59, 60, 7199, 90_000].map(duration), ["59s", "1m", "1h", "1d"]);
     }
 }

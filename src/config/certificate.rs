@@ -1,5 +1,6 @@
 //! What a certificate says (RFC 5280), and whether a key is its own.
 
+use crate::control::digits::hex;
 use crate::secret::Secret;
 use ring::digest::{SHA256, digest};
 use rustls::crypto::ring::default_provider;
@@ -157,10 +158,6 @@ fn plain(text: &str) -> String {
 /// By which people compare certificates.
 pub(crate) fn fingerprint(der: &[u8]) -> String {
     hex(digest(&SHA256, der).as_ref())
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Why a key is of no use with a certificate.

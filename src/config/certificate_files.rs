@@ -8,6 +8,7 @@ use super::problem::{Complaint, Place, Problem};
 use super::site::{Site, render_host};
 use super::tls::{Clients, Files};
 use super::{Certificates, Config};
+use crate::control::text::about;
 use crate::route::HostPattern;
 use crate::secret::Secret;
 use crate::sys::file::read_at;
@@ -140,16 +141,13 @@ pub(crate) fn expiry(facts: &Facts, now: Wall) -> Option<String> {
     let until = facts.not_before.saturating_sub(now.seconds);
     let left = facts.not_after.saturating_sub(now.seconds);
     match left {
-        ..0 => Some(format!("the certificate has expired {} ago", days(-left))),
-        _ if until > 0 => Some(format!("the certificate is not valid yet, but in {}", days(until))),
-        0..SOON => Some(format!("the certificate expires in {}", days(left))),
+        ..0 => Some(format!("the certificate has expired {} ago", about(left.unsigned_abs()))),
+        _ if until > 0 => {
+            Some(format!("the certificate is not valid yet, but in {}", about(until.unsigned_abs())))
+        }
+        0..SOON => Some(format!("the certificate expires in {}", about(left.unsigned_abs()))),
         _ => None,
     }
-}
-
-/// `61d`, of less than two days `30h`.
-pub(crate) fn days(seconds: i64) -> String {
-    if seconds < 2 * DAY { format!("{}h", seconds / 3600) } else { format!("{}d", seconds / DAY) }
 }
 
 /// Names of a site that none of its certificates is for.
@@ -366,18 +364,13 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// The response of an authority about that certificate.
-fn response(
-    named: &Named<'_>,
-    about: &Facts,
-    now: Wall,
-    doubts: &mut Vec<Problem>,
-) -> Result<Vec<u8>, Problem> {
+fn response(named: &Named<'_>, of: &Facts, now: Wall, doubts: &mut Vec<Problem>) -> Result<Vec<u8>, Problem> {
     let (mut bytes, _) = contents(named)?;
     let hint = "openssl ocsp -respout FILE writes one";
     let Some(said) = certificate_ocsp::said(&bytes.0) else {
         return Err(named.wrong("it is no response (OCSP) of an authority in DER", hint));
     };
-    let Some(said) = said.into_iter().find(|said| is_same(&said.serial, &about.serial)) else {
+    let Some(said) = said.into_iter().find(|said| is_same(&said.serial, &of.serial)) else {
         return Err(named.wrong("it is the response (OCSP) for another certificate", hint));
     };
     if !said.is_good {
@@ -385,7 +378,8 @@ fn response(
         doubts.push(named.wrong(what, "get another certificate"));
     }
     if let Some(end) = said.end.filter(|end| *end < now.seconds) {
-        let what = format!("it is out of date since {}", days(now.seconds.saturating_sub(end)));
+        let what =
+            format!("it is out of date since {}", about(now.seconds.saturating_sub(end).unsigned_abs()));
         doubts.push(named.wrong(what, hint));
     }
     Ok(std::mem::take(&mut bytes.0))

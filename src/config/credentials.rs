@@ -3,6 +3,7 @@
 
 mod wire;
 
+pub(crate) use crate::control::helper::Challenge;
 use crate::secret::Secret;
 
 /// Everything of one generation of the configuration.
@@ -49,27 +50,4 @@ pub(crate) struct TicketKey {
     pub(crate) name: [u8; 16],
     /// Of AES-256-GCM.
     pub(crate) key: Secret,
-}
-
-/// What is answered to a certificate authority that wants to see that a name is ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Challenge {
-    /// `/.well-known/acme-challenge/TOKEN` on that name (RFC 8555 §8.3).
-    Http {
-        /// In lower case.
-        name: String,
-        /// Last part of the path.
-        token: String,
-        /// The answer.
-        authorization: String,
-    },
-    /// A handshake for that name with the protocol `acme-tls/1` (RFC 8737).
-    Alpn {
-        /// In lower case.
-        name: String,
-        /// DER.
-        certificate: Vec<u8>,
-        /// PKCS#8 in DER.
-        key: Secret,
-    },
 }

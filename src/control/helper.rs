@@ -9,9 +9,10 @@
 //!
 //! What the helper says comes from strangers on the net: the master checks it before it uses it.
 
-use crate::secret::{self, Secret};
+use super::digits;
+use crate::secret::{self, Hidden, Secret};
 use serde::{Deserialize, Serialize};
-use std::{fmt, io};
+use std::io;
 
 /// From the master.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +100,9 @@ pub(crate) enum Answer {
     Issued {
         /// PEM, the site's own first.
         chain: String,
-        /// PKCS#8 in DER, as hexadecimal digits.
-        key: Hidden,
+        /// PKCS#8 in DER.
+        #[serde(with = "digits")]
+        key: Secret,
     },
     /// When the certificate should be renewed, in seconds of the Unix epoch.
     Window {
@@ -124,10 +126,10 @@ pub(crate) enum Answer {
     },
 }
 
-/// What a worker answers an authority.
+/// What a worker answers an authority that wants to see that a name is ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Challenge {
-    /// To `/.well-known/acme-challenge/TOKEN`.
+    /// To `/.well-known/acme-challenge/TOKEN` on that name (RFC 8555 §8.3).
     Http {
         /// In lower case.
         name: String,
@@ -136,53 +138,17 @@ pub(crate) enum Challenge {
         /// The answer.
         authorization: String,
     },
-    /// In a handshake.
+    /// In a handshake for that name with the protocol `acme-tls/1` (RFC 8737).
     Alpn {
         /// In lower case.
         name: String,
-        /// DER, as hexadecimal digits.
-        certificate: String,
-        /// PKCS#8 in DER, as hexadecimal digits.
-        key: Hidden,
+        /// DER.
+        #[serde(with = "digits")]
+        certificate: Vec<u8>,
+        /// PKCS#8 in DER.
+        #[serde(with = "digits")]
+        key: Secret,
     },
-}
-
-/// A text that is neither logged nor left in memory.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Hidden(pub(crate) String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Hidden({} bytes)", self.0.len())
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        secret::wipe(&mut std::mem::take(&mut self.0).into_bytes());
-    }
-}
-
-/// Bytes as hexadecimal digits.
-#[must_use]
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// What such digits stand for; `None`: they are none.
-#[must_use]
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-        _ => None,
-    };
-    let mut bytes = Vec::with_capacity(text.len() / 2);
-    for two in text.as_bytes().chunks(2) {
-        bytes.push(pair(two)?);
-    }
-    Some(bytes)
 }
 
 /// Bytes of the length before a message.
@@ -275,19 +241,16 @@ pub(crate) fn json(value: &impl Serialize) -> Secret {
 mod tests {
     use super::*;
 
-    fn hidden(text: &str) -> Hidden {
-        Hidden(text.to_owned())
-    }
-
     fn answers() -> Vec<Answer> {
         let http = Challenge::Http { name: "a.b".into(), token: "t".into(), authorization: "t.x".into() };
-        let alpn = Challenge::Alpn { name: "a.b".into(), certificate: hex(b"\x30\xff"), key: hidden("00ff") };
+        let key = || Secret(vec![0, 255]);
+        let alpn = Challenge::Alpn { name: "a.b".into(), certificate: vec![0x30, 255], key: key() };
         vec![
             Answer::Ready,
             Answer::Note("odd".into()),
-            Answer::Account(Account { id: "https://x/1".into(), key: hidden("a-_") }),
+            Answer::Account(Account { id: "https://x/1".into(), key: Hidden("a-_".to_owned()) }),
             Answer::Place(vec![http, alpn]),
-            Answer::Issued { chain: "---\n".into(), key: hidden("00ff") },
+            Answer::Issued { chain: "---\n".into(), key: key() },
             Answer::Window { start: -1, end: 7, again: None, explanation: Some("https://x".into()) },
             Answer::NoWindow,
             Answer::Failed { reason: "no \"such\" name".into(), again: Some(60) },
@@ -314,20 +277,11 @@ mod tests {
     fn what_is_too_long_or_no_message_ends_the_talk() {
         let long = u32::try_from(LONGEST + 1).unwrap().to_le_bytes();
         assert_eq!(Reader::from(long.to_vec()).poll::<Answer>(), Err(Error::TooLong));
-        for wrong in [&b""[..], b"\"Readily\"", b"\"Ready\" 1", b"{\"Issued\":{}}", b"\xff"] {
+        let odd = br#"{"Issued":{"chain":"","key":"0g"}}"#;
+        for wrong in [&b""[..], odd, b"\"Readily\"", b"\"Ready\" 1", b"{\"Issued\":{}}", b"\xff"] {
             let length = u32::try_from(wrong.len()).unwrap().to_le_bytes();
             let mut reader = Reader::from([&length, wrong].concat());
             assert_eq!(reader.poll::<Answer>(), Err(Error::Unknown), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn hexadecimal_digits_are_read_back_and_nothing_else_is() {
-        let all: Vec<u8> = (0..=255).collect();
-        assert_eq!(unhex(&hex(&all)), Some(all));
-        for wrong in ["0", "000", "0g", "ä", "+1", " 0"] {
-            assert_eq!(unhex(wrong), None, "{wrong:?}");
-        }
-        assert_eq!(format!("{:?}", hidden("secret")), "Hidden(6 bytes)");
     }
 }

@@ -1,12 +1,13 @@
 //! Messages between the processes of the tree, as plain data with their encoding: master and worker ([`worker`]),
 //! worker or master and app process ([`frame`]), commands and the running master ([`command`]); how a process ended
-//! ([`exit`]), and what of their words people may see ([`text`]).
+//! ([`exit`]), what of their words people may see ([`text`]), and bytes as text ([`digits`]).
 
 /// Version of all that the processes of one tree say to each other ([`frame`], [`worker`], the paths of sockets): the
 /// next one whenever old and new processes would not understand each other, so that an upgrade between them is refused.
 pub(crate) const PROTOCOL: u32 = 4;
 
 pub mod command;
+pub(crate) mod digits;
 pub(crate) mod exit;
 pub mod frame;
 pub(crate) mod helper;

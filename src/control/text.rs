@@ -78,6 +78,17 @@ pub(crate) fn without_queries(text: &str) -> String {
     text.split(' ').map(path).collect::<Vec<_>>().join(" ")
 }
 
+/// A time in the largest unit of which it has two: `90s`, `3m`, `30h`, `12d`.
+#[must_use]
+pub(crate) fn about(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 fn escaped(text: &str, hides: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
@@ -117,6 +128,12 @@ mod tests {
             };
             assert!(!line(&char.to_string()).contains(bad), "{number:x}");
         }
+    }
+
+    #[test]
+    fn a_time_is_told_in_one_number() {
+        let told = [0, 119, 120, 7199, 7200, 172_799, 172_800].map(about);
+        assert_eq!(told, ["0s", "119s", "2m", "119m", "2h", "47h", "2d"]);
     }
 
     #[test]

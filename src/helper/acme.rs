@@ -4,7 +4,9 @@
 use super::Master;
 use super::client::{Client, retry_after};
 use super::words::{Failure, of_problem, short};
-use crate::control::helper::{self, Answer, Directory, Hidden, Issue, Order as FromMaster, Way, hex};
+use crate::control::digits::unbase64;
+use crate::control::helper::{self, Answer, Directory, Issue, Order as FromMaster, Way};
+use crate::secret::{Hidden, Secret};
 use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, ExternalAccountKey, Identifier,
     NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
@@ -89,33 +91,10 @@ async fn account(
 }
 
 fn binding(binding: &helper::Binding) -> Result<ExternalAccountKey, Failure> {
-    // As with certificates of accounts, by the reader that instant-acme has for base64url.
-    let key = unbase64(&binding.key.0).ok_or_else(|| {
+    let key = unbase64(&binding.key.0).map(Secret).ok_or_else(|| {
         Failure::new("the key of `eab` is no base64url; give it exactly as the authority shows it")
     })?;
-    Ok(ExternalAccountKey::new(binding.key_id.clone(), &key))
-}
-
-/// base64url (RFC 4648 §5), with or without padding; also the other alphabet, in which some authorities show keys.
-fn unbase64(text: &str) -> Option<Vec<u8>> {
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
-    for byte in text.trim().trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'-' | b'+' => 62,
-            b'_' | b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from((bits >> count) & 0xff).ok()?);
-        }
-    }
-    (!bytes.is_empty()).then_some(bytes)
+    Ok(ExternalAccountKey::new(binding.key_id.clone(), &key.0))
 }
 
 fn is_of(error: &Error, kind: &str) -> bool {
@@ -255,8 +234,7 @@ fn place(
     };
     let (certificate, key) =
         made().map_err(|error| Failure::new(format!("a challenge for {name}: {error}")))?;
-    let key = Hidden(hex(key.serialized_der()));
-    Ok(helper::Challenge::Alpn { name, certificate: hex(&certificate), key })
+    Ok(helper::Challenge::Alpn { name, certificate, key: Secret(key.serialize_der()) })
 }
 
 /// The certificate of an order that is ready, for a key that nobody else has.
@@ -273,7 +251,7 @@ async fn finish(mut order: Order, wanted: &Issue) -> Result<Answer, Failure> {
     let refused = |error: Error| Failure::of("the authority does not sign", &error);
     order.finalize_csr(request.der()).await.map_err(refused)?;
     let chain = order.poll_certificate(&patience()).await.map_err(refused)?;
-    Ok(Answer::Issued { chain, key: Hidden(hex(key.serialized_der())) })
+    Ok(Answer::Issued { chain, key: Secret(key.serialize_der()) })
 }
 
 /// When a certificate should be renewed.
@@ -321,19 +299,4 @@ pub(super) async fn look(directory: &Directory, certificate: &str) -> Result<Ans
 
 fn tell(master: &mut Master, answer: &Answer) -> Result<(), Failure> {
     master.tell(answer).map_err(|error| Failure::new(format!("the master cannot be told: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_of_authorities_are_read_in_either_alphabet() {
-        assert_eq!(unbase64("AP-_"), Some(vec![0, 255, 191]));
-        assert_eq!(unbase64(" AP+/\n"), Some(vec![0, 255, 191]));
-        assert_eq!(unbase64("AA=="), Some(vec![0]));
-        for wrong in ["", "====", "A", "AP ä", "AP*_"] {
-            assert_eq!(unbase64(wrong), None, "{wrong:?}");
-        }
-    }
 }

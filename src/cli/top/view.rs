@@ -1,9 +1,9 @@
 //! What `hatchery top` draws: a line for each process, in an order and from a line on that keys change. Pure.
 
 use super::keys::Key;
-use crate::cli::status::{Health, duration, problems, row_of_job, size, summary};
+use crate::cli::status::{Health, problems, row_of_job, size, summary};
 use crate::control::command::{ChildStatus, PoolStatus, Running, Status};
-use crate::control::text;
+use crate::control::text::{self, about};
 use crate::timer::Time;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
@@ -196,7 +196,7 @@ fn more(child: &ChildStatus) -> String {
     let runs = child
         .running
         .iter()
-        .map(|Running { request, seconds }| format!("  runs {request} for {}", duration(*seconds)));
+        .map(|Running { request, seconds }| format!("  runs {request} for {}", about(*seconds)));
     connections.into_iter().chain(runs).collect()
 }
 
@@ -219,7 +219,7 @@ impl Row {
         let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let pid = or_none(Some(self.pid).filter(|pid| *pid > 0).map(|pid| pid.to_string()));
         let (name, state, more) = (&self.name, &self.state, &self.more);
-        let (up, cpu) = (or_none(self.up.map(duration)), or_none(self.cpu.map(|cpu| format!("{cpu:.1}"))));
+        let (up, cpu) = (or_none(self.up.map(about)), or_none(self.cpu.map(|cpu| format!("{cpu:.1}"))));
         let (memory, requests) =
             (or_none(self.memory.map(size)), or_none(self.requests.map(|count| count.to_string())));
         format!("{name:width$}  {pid:>7}  {state:<8}  {up:>4}  {cpu:>6}  {memory:>9}  {requests:>8}{more}")

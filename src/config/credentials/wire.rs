@@ -1,6 +1,7 @@
 //! Credentials as bytes: numbers of eight bytes, little-endian; before each list and string its length.
 
 use super::{Authorities, Certificate, Challenge, Credentials, TicketKey};
+use crate::control::digits;
 use crate::secret::Secret;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
@@ -152,27 +153,14 @@ impl Bytes<'_> {
 /// The same in hexadecimal, for the state of a master.
 impl Serialize for Credentials {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-        let bytes = self.encode();
-        let text: String = bytes.0.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect();
-        to.serialize_str(&text)
+        digits::serialize(&self.encode(), to)
     }
 }
 
 impl<'de> Deserialize<'de> for Credentials {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let pairs = text.as_bytes().chunks(2);
-        let bytes: Option<Vec<u8>> = pairs
-            .map(|pair| match pair {
-                [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-                _ => None,
-            })
-            .collect();
-        let credentials = bytes.map(Secret).and_then(|bytes| Self::decode(&bytes.0));
-        credentials.ok_or_else(|| D::Error::custom("the credentials are not understood"))
+        let bytes: Secret = digits::deserialize(from)?;
+        Self::decode(&bytes.0).ok_or_else(|| D::Error::custom("the credentials are not understood"))
     }
 }
 

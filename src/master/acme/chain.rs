@@ -1,6 +1,7 @@
 //! Whether a chain is what was ordered: it comes from strangers, or from a disk.
 
 use crate::config::certificate::{Facts, Unfit, fits};
+use crate::control::digits::base64url;
 use crate::http::date;
 use crate::renewal::Validity;
 use crate::secret::Secret;
@@ -71,21 +72,6 @@ pub(super) fn check(chain: &[Vec<u8>], key: &Secret, names: &[String], now: i64)
 pub(super) fn id(chain: &[Vec<u8>]) -> Option<String> {
     let facts = Facts::of(chain.first()?)?;
     Some(format!("{}.{}", base64url(&facts.authority_key?), base64url(&facts.serial)))
-}
-
-/// RFC 4648 §5, without padding.
-fn base64url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let padded = [0, 1, 2].map(|at| u32::from(three.get(at).copied().unwrap_or(0)));
-        let bits = padded[0] << 16 | padded[1] << 8 | padded[2];
-        for at in 0..=three.len() {
-            let digit = usize::try_from(bits >> (18 - 6 * at) & 63).unwrap_or(0);
-            text.push(char::from(DIGITS.get(digit).copied().unwrap_or(b'A')));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use super::Master;
 use super::child::{Child, Id, Role};
 use super::helper::{self, Helper};
 use crate::config::Config;
-use crate::config::credentials::{self, Certificate};
+use crate::config::credentials::Certificate;
 use crate::control::command::Response;
-use crate::control::helper::{self as talk, Answer, Order, unhex};
+use crate::control::helper::{Answer, Order};
+use crate::control::text::about;
 use crate::http::date;
 use crate::renewal::{self, Decision, Ended, Errand, Outcome, Renewals, Standing, Window};
 use crate::secret::Secret;
@@ -20,7 +21,6 @@ use crate::sys::clock;
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use store::Kept;
 use wanted::Wanted;
 
@@ -218,21 +218,19 @@ impl Master {
                     );
                 }
             }
-            (Answer::Place(challenges), Some((_, wanted))) => match wanted.challenges(challenges) {
-                Some(challenges) => {
-                    let number = self.set_challenges(challenges);
-                    self.acme.renewals.place(number, now);
-                }
-                None => {
-                    let reason = "what the authority wants to see is no challenge for these names; see that \
-                                  `directory` is the address of the right one";
-                    self.errand_ended(Outcome::Failed(reason.to_owned(), None), now);
-                    // It waits for an answer.
-                    self.acme.renewals.dismiss();
-                }
-            },
+            (Answer::Place(challenges), Some((_, wanted))) if wanted.takes(&challenges) => {
+                let number = self.set_challenges(challenges);
+                self.acme.renewals.place(number, now);
+            }
+            (Answer::Place(_), Some(_)) => {
+                let reason = "what the authority wants to see is no challenge for these names; see that `directory` is the \
+                              address of the right one";
+                self.errand_ended(Outcome::Failed(reason.to_owned(), None), now);
+                // It waits for an answer.
+                self.acme.renewals.dismiss();
+            }
             (Answer::Issued { chain, key: own }, Some((key, wanted))) => {
-                let outcome = match received(&chain, &own.0, wanted) {
+                let outcome = match received(&chain, own, wanted) {
                     Ok((kept, validity)) => {
                         let (key, sites) = (key.to_owned(), wanted.sites.clone());
                         self.keep(key, &kept);
@@ -309,7 +307,7 @@ impl Master {
     fn tell_ended(&self, ended: Option<Ended>) {
         let Some(Ended { key, errand, outcome, next }) = ended else { return };
         let title = self.acme.wanted.get(&key).map_or(key, Wanted::title);
-        let next = about(next);
+        let next = about(next.as_secs());
         match (errand, outcome) {
             (Errand::Issue, Outcome::Issued(validity)) => log::info!(
                 target: "hatchery",
@@ -331,11 +329,11 @@ impl Master {
     /// How it stands with a certificate, in words.
     fn standing(&self, key: &str, now: Time) -> String {
         match self.acme.renewals.standing(key, clock::wall(), now) {
-            Some(Standing::Issued(renewal)) => format!("issued, renews in {}", about(renewal)),
+            Some(Standing::Issued(renewal)) => format!("issued, renews in {}", about(renewal.as_secs())),
             Some(Standing::Ordering) => "being ordered".to_owned(),
             Some(Standing::Queued) | None => "to be ordered".to_owned(),
             Some(Standing::Waiting(reason, wait)) => {
-                format!("waiting: {reason}; next try in {}", about(wait))
+                format!("waiting: {reason}; next try in {}", about(wait.as_secs()))
             }
         }
     }
@@ -379,33 +377,8 @@ impl Master {
 }
 
 /// What the authority gave, in the helper's words.
-fn received(chain: &str, key: &str, wanted: &Wanted) -> Result<(Kept, renewal::Validity), String> {
+fn received(chain: &str, key: Secret, wanted: &Wanted) -> Result<(Kept, renewal::Validity), String> {
     let chain = chain::read(chain.as_bytes())?;
-    let key = Secret(unhex(key).ok_or("its key is not readable")?);
     let validity = chain::check(&chain, &key, &wanted.names, clock::wall().seconds)?;
     Ok((Kept { chain, key }, validity))
-}
-
-/// A duration in its largest unit.
-fn about(time: Duration) -> String {
-    match time.as_secs() {
-        seconds @ 0..120 => format!("{seconds}s"),
-        seconds @ 120..7200 => format!("{}m", seconds / 60),
-        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
-}
-
-/// As the workers want it; `None`: it is not readable.
-fn challenge(challenge: talk::Challenge) -> Option<credentials::Challenge> {
-    Some(match challenge {
-        talk::Challenge::Http { name, token, authorization } => {
-            credentials::Challenge::Http { name, token, authorization }
-        }
-        talk::Challenge::Alpn { name, certificate, key } => credentials::Challenge::Alpn {
-            name,
-            certificate: unhex(&certificate)?,
-            key: Secret(unhex(&key.0)?),
-        },
-    })
 }

@@ -2,9 +2,9 @@
 //! neither is ever there without the other. All in one directory that is for us alone.
 
 use super::chain;
-use crate::control::helper::{Account, Hidden, json};
+use crate::control::helper::{Account, json};
 use crate::renewal;
-use crate::secret::{self, Secret};
+use crate::secret::{self, Hidden, Secret};
 use crate::sys::place::{Directory, Place};
 use nix::fcntl::OFlag;
 use std::fs::File;

@@ -1,6 +1,7 @@
 //! What a handshake has settled, without the words of the library.
 
 use super::keyring::HTTP2;
+use crate::control::digits::hex;
 use crate::http::secure::{Certificate, Secure};
 use rustls::server::UnbufferedServerConnection;
 use rustls::{HandshakeKind, ProtocolVersion};
@@ -43,6 +44,7 @@ impl Session {
 
 /// A certificate that was verified; one that cannot be read again has no names.
 fn describe(certificate: &[u8]) -> Certificate {
+    let hex = |bytes: &[u8]| hex(bytes).to_ascii_uppercase();
     let fingerprint = hex(ring::digest::digest(&ring::digest::SHA256, certificate).as_ref());
     let read = x509_cert::Certificate::from_der(certificate).ok();
     let of = read.as_ref().map(x509_cert::Certificate::tbs_certificate);
@@ -67,8 +69,4 @@ fn printable(name: &str) -> String {
         }
     }
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
