@@ -40,9 +40,17 @@ pub(crate) struct Facts {
     pub(crate) authority_key: Option<Vec<u8>>,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often something was asked of a certificate.
+    pub(crate) static LOOKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 impl Facts {
     /// `None`: it is no certificate.
     pub(crate) fn of(der: &[u8]) -> Option<Self> {
+        #[cfg(test)]
+        LOOKED.set(LOOKED.get() + 1);
         let certificate = Certificate::from_der(der).ok()?;
         let of = certificate.tbs_certificate();
         let names = of.get_extension::<SubjectAltName>().ok()?;
@@ -67,6 +75,8 @@ impl Facts {
 
     /// Whether it is for this host; one of `*.shop.example` has one part in the place of the star.
     pub(crate) fn covers(&self, host: &str) -> bool {
+        #[cfg(test)]
+        LOOKED.set(LOOKED.get() + 1);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let below = host.split_once('.').map(|(_, below)| below);
         self.names.iter().any(|name| match name.strip_prefix("*.") {

@@ -2,7 +2,7 @@
 //! quotes a key.
 
 use super::certificate::{Facts, Unfit, fits};
-use super::certificate_ocsp;
+use super::certificate_ocsp::{self, Said};
 use super::credentials::{Authorities, Certificate};
 use super::problem::{Complaint, Place, Problem};
 use super::site::{Site, render_host};
@@ -110,7 +110,7 @@ pub(crate) fn read(origin: &str, key: &str, files: &Files, site: usize, now: Wal
     })?;
     let ocsp = Named { origin, key: ocsp, path: files.ocsp.as_deref().unwrap_or(Path::new("")) };
     let has_ocsp = files.ocsp.is_some();
-    let ocsp = has_ocsp.then(|| response(&ocsp, &facts, now, &mut doubts)).transpose()?;
+    let ocsp = has_ocsp.then(|| response(&ocsp, &facts, now, &mut doubts)).transpose()?.flatten();
     let hint = if facts.not_before > now.seconds { "use another one until then" } else { "renew it" };
     let mut untimely = expiry(&facts, now).map(|what| cert.wrong(what, hint));
     doubts.extend(untimely.take_if(|_| facts.is_valid(now.seconds)));
@@ -121,19 +121,34 @@ pub(crate) fn read(origin: &str, key: &str, files: &Files, site: usize, now: Wal
 ///
 /// # Errors
 /// The file is of no use, and why.
-pub(crate) fn read_clients(origin: &str, clients: &Clients, site: usize) -> Result<Authorities, Problem> {
+pub(crate) fn read_clients(
+    origin: &str,
+    clients: &Clients,
+    site: usize,
+    doubts: &mut Vec<Problem>,
+) -> Result<Authorities, Problem> {
     let key = format!("sites[{site}].tls.clients.ca");
-    let named = Named { origin, key: &key, path: &clients.ca };
-    let (text, _) = contents(&named)?;
-    let certificates = certificates(&named, &text.0)?;
+    let (_, certificates) =
+        authorities(&Named { origin, key: &key, path: &clients.ca }, "the clients' ones", doubts)?;
+    Ok(Authorities { site, certificates })
+}
+
+/// The certificates of those who sign others, and the text in which they stand.
+fn authorities(
+    named: &Named<'_>,
+    signed: &str,
+    doubts: &mut Vec<Problem>,
+) -> Result<(Secret, Vec<Vec<u8>>), Problem> {
+    let (text, _) = contents(named, doubts)?;
+    let certificates = certificates(named, &text.0)?;
     let mut store = RootCertStore::empty();
     for (number, der) in certificates.iter().enumerate() {
         if store.add(CertificateDer::from(der.as_slice())).is_err() {
             let what = format!("certificate {} in it is none of an authority", number + 1);
-            return Err(named.wrong(what, "it holds the certificates of those who sign the clients' ones"));
+            return Err(named.wrong(what, format!("it holds the certificates of those who sign {signed}")));
         }
     }
-    Ok(Authorities { site, certificates })
+    Ok((text, certificates))
 }
 
 /// What time makes of a certificate. Not an error: one that has expired still proves that a server is there.
@@ -191,14 +206,14 @@ pub(crate) fn judge(config: &Config, now: Wall) -> (Vec<Problem>, Vec<Problem>) 
         }
         doubts.extend(uncovered(&config.origin, index, site, &own));
         if let Some(clients) = site.clients() {
-            problems.extend(read_clients(&config.origin, clients, index).err());
+            problems.extend(read_clients(&config.origin, clients, index, &mut doubts).err());
         }
     }
     (problems, doubts)
 }
 
 /// The bytes of a file, and its mode.
-fn contents(named: &Named<'_>) -> Result<(Secret, u32), Problem> {
+fn contents(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<(Secret, u32), Problem> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => named.wrong("no such file", "create it, or correct the path"),
         // It says what to do.
@@ -216,9 +231,13 @@ fn contents(named: &Named<'_>) -> Result<(Secret, u32), Problem> {
         return Err(named.wrong(what, "correct the path"));
     }
     let mode = found.mode() & 0o7777;
-    if mode & 0o002 != 0 && user::is_root() {
+    if mode & 0o002 != 0 {
         let what = format!("every user can write it (mode {mode:04o}), and so stand in for the site");
-        return Err(named.wrong(what, Stranger::Anybody.remedy(named.path)));
+        let problem = named.wrong(what, Stranger::Anybody.remedy(named.path));
+        if user::is_root() {
+            return Err(problem);
+        }
+        doubts.push(problem);
     }
     if found.len() == 0 {
         return Err(named.wrong("the file is empty", "write it anew"));
@@ -234,7 +253,7 @@ fn contents(named: &Named<'_>) -> Result<(Secret, u32), Problem> {
 
 /// The site's own certificate, then the others, as they are sent; and what the first one says.
 fn chain(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<(Vec<Vec<u8>>, Facts), Problem> {
-    let (text, _) = contents(named)?;
+    let (text, _) = contents(named, doubts)?;
     let chain = certificates(named, &text.0)?;
     let mut facts = Vec::new();
     for (number, der) in chain.iter().enumerate() {
@@ -309,7 +328,7 @@ fn certificates(named: &Named<'_>, text: &[u8]) -> Result<Vec<Vec<u8>>, Problem>
 }
 
 fn private_key(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<Secret, Problem> {
-    let (text, mode) = contents(named)?;
+    let (text, mode) = contents(named, doubts)?;
     let has = |words: &str| text.0.windows(words.len()).any(|part| part == words.as_bytes());
     if has("ENCRYPTED") {
         let hint = format!("write it without one: openssl pkey -in {0} -out {0}.plain", named.path.display());
@@ -335,11 +354,14 @@ fn private_key(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<Secret, P
             )
         });
     };
-    if mode & 0o004 != 0 {
-        let what = format!("every user can read the key (mode {mode:04o}), and so stand in for the site");
-        doubts.push(named.wrong(what, format!("chmod o= {}", named.path.display())));
-    }
+    doubts.extend(readable(named, mode, "stand in for the site"));
     Ok(key)
+}
+
+/// A key that everybody can read.
+fn readable(named: &Named<'_>, mode: u32, by_that: &str) -> Option<Problem> {
+    let what = format!("every user can read the key (mode {mode:04o}), and so {by_that}");
+    (mode & 0o004 != 0).then(|| named.wrong(what, format!("chmod o= {}", named.path.display())))
 }
 
 /// The sections of a PEM text that are known; `tool` of openssl turns DER into it.
@@ -363,9 +385,14 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.eq(other)
 }
 
-/// The response of an authority about that certificate.
-fn response(named: &Named<'_>, of: &Facts, now: Wall, doubts: &mut Vec<Problem>) -> Result<Vec<u8>, Problem> {
-    let (mut bytes, _) = contents(named)?;
+/// The response of the authority about that certificate; `None`: its time is over, and clients would refuse it.
+fn response(
+    named: &Named<'_>,
+    of: &Facts,
+    now: Wall,
+    doubts: &mut Vec<Problem>,
+) -> Result<Option<Vec<u8>>, Problem> {
+    let (mut bytes, _) = contents(named, doubts)?;
     let hint = "openssl ocsp -respout FILE writes one";
     let Some(said) = certificate_ocsp::said(&bytes.0) else {
         return Err(named.wrong("it is no response (OCSP) of an authority in DER", hint));
@@ -378,9 +405,18 @@ fn response(named: &Named<'_>, of: &Facts, now: Wall, doubts: &mut Vec<Problem>)
         doubts.push(named.wrong(what, "get another certificate"));
     }
     if let Some(end) = said.end.filter(|end| *end < now.seconds) {
-        let what =
-            format!("it is out of date since {}", about(now.seconds.saturating_sub(end).unsigned_abs()));
-        doubts.push(named.wrong(what, hint));
+        let since = about(now.seconds.saturating_sub(end).unsigned_abs());
+        doubts.push(named.wrong(format!("it is out of date since {since}, and is not sent"), hint));
+        return Ok(None);
     }
-    Ok(std::mem::take(&mut bytes.0))
+    Ok(Some(std::mem::take(&mut bytes.0)))
+}
+
+/// When a certificate ends, and what is stapled to it, in seconds of the Unix epoch.
+pub(crate) fn ends(certificate: &Certificate) -> impl Iterator<Item = i64> {
+    let facts = certificate.chain.first().and_then(|der| Facts::of(der));
+    let said = certificate.ocsp.as_deref().and_then(certificate_ocsp::said).unwrap_or_default();
+    let is_own = |said: &Said| facts.as_ref().is_some_and(|facts| is_same(&said.serial, &facts.serial));
+    let stapled = said.into_iter().find(is_own).and_then(|said| said.end);
+    facts.map(|facts| facts.not_after).into_iter().chain(stapled)
 }

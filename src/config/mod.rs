@@ -72,7 +72,7 @@ pub use load::load_with_warnings;
 pub(crate) use load::{Examined, examine, located};
 pub(crate) use location::Location;
 pub(crate) use log::{AccessLog, FieldName, Log};
-pub(crate) use problem::{Complaint, Problem, suggestion};
+pub(crate) use problem::{Complaint, Place, Problem, suggestion};
 pub(crate) use ready::Ready;
 pub(crate) use sandbox::Sandbox;
 pub(crate) use site::Site;

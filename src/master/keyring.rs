@@ -6,25 +6,25 @@
 //! | another configuration | new workers have it from their fork |
 //! | a file, an issued certificate, a challenge, a key of tickets | all of it anew to the workers of the generation, none is replaced |
 
-use super::acme;
+use super::acme::{Best, Issued};
 use super::child::Worker;
 use super::generation::Generation;
-use super::self_signed;
+use super::self_signed::{self, Made};
 use super::touch::Touch;
 use super::{Master, Token};
 use crate::config::certificate::{Facts, fingerprint};
 use crate::config::certificate_files::{self, DAY};
 use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials, TicketKey};
-use crate::config::{Certificates, Config, Disk, Problem, Site, located};
+use crate::config::{Certificates, Complaint, Config, Disk, Place, Problem, Site, located};
 use crate::control::command::CertificateStatus;
 use crate::control::digits::hex;
 use crate::secret::Secret;
 use crate::sys::poll::Set;
 use crate::sys::{clock, fd, process};
-use crate::timer::{Time, Wall};
+use crate::timer::{Time, Wall, earliest};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ const TICKET_KEYS: usize = 3;
 
 /// From here on the log tells each day of a certificate that ends.
 const TOLD: i64 = 7 * DAY;
+
+/// So many seconds after its end one has ended right now.
+const MOMENT: i64 = 60;
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(DAY as u64);
@@ -49,6 +52,9 @@ pub(super) struct Keyring {
     rotation: Option<Time>,
     /// When the ends of certificates are looked at.
     look: Option<Time>,
+    /// When the next of them ends, or what is stapled to one goes out of date.
+    #[serde(skip)]
+    end: Option<Time>,
     /// The files of the current generation.
     files: Touch,
     /// Files that are not taken, by their keys: why.
@@ -61,6 +67,8 @@ struct Due {
     rotated: bool,
     /// The ends of certificates are looked at.
     looks: bool,
+    /// One of them has ended, perhaps.
+    ends: bool,
     /// A file is another one, or has gone.
     is_changed: bool,
 }
@@ -75,21 +83,55 @@ struct Read {
     doubts: Vec<Problem>,
 }
 
+/// What there was before, each of it looked at once.
+#[derive(Default)]
+struct Known<'a> {
+    /// What authorities have given.
+    issued: Issued,
+    /// What was made here.
+    made: Made<'a>,
+    /// By the indices of their sites.
+    certificates: HashMap<usize, Vec<&'a Certificate>>,
+    authorities: HashMap<usize, &'a Authorities>,
+}
+
+impl<'a> Known<'a> {
+    fn of(config: &Config, known: &'a Credentials) -> Self {
+        let mut all = Self { certificates: by_site(known), ..Self::default() };
+        all.authorities.extend(known.authorities.iter().map(|one| (one.site, one)));
+        for one in &known.certificates {
+            let Some(facts) = one.chain.first().and_then(|der| Facts::of(der)) else { continue };
+            if self_signed::is_ours(&facts) {
+                let names = facts.names.iter().cloned().collect();
+                all.made.entry(names).or_insert((facts.not_after, one));
+            } else if config.sites.get(one.site).is_some_and(is_acme) {
+                all.issued.add(facts, one.clone());
+            }
+        }
+        all
+    }
+}
+
+fn by_site(credentials: &Credentials) -> HashMap<usize, Vec<&Certificate>> {
+    let mut sites: HashMap<usize, Vec<&Certificate>> = HashMap::new();
+    for one in &credentials.certificates {
+        sites.entry(one.site).or_default().push(one);
+    }
+    sites
+}
+
 /// What a configuration has for TLS. Of what files say `before` is not read what is of no use; a certificate that was made
-/// here stays, and one that is to be had by ACME and is not there yet is made here.
+/// here stays, and one that is to be had by ACME and of which there is none at all is made here.
 fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> Result<Read, String> {
     let mut read = Read { credentials: Credentials::default(), faults: Vec::new(), doubts: Vec::new() };
-    let stored = acme::stored(config);
-    let issued = before.map(|(config, known)| issued(config, known)).unwrap_or_default();
+    let mut known = before.map(|(config, known)| Known::of(config, known)).unwrap_or_default();
     for (index, site) in config.sites.iter().enumerate() {
         let Some(tls) = &site.tls else { continue };
-        let known =
-            before.filter(|(config, _)| config.sites.get(index) == Some(site)).map(|(_, known)| known);
+        let is_same = before.is_some_and(|(config, _)| config.sites.get(index) == Some(site));
         let mut own: Vec<Certificate> = Vec::new();
-        let earlier: Vec<&Certificate> =
-            known.iter().flat_map(|known| &known.certificates).filter(|known| known.site == index).collect();
+        let earlier = known.certificates.get(&index).filter(|_| is_same);
         for (number, (key, files)) in certificate_files::of_site(index, site).enumerate() {
-            let kept = earlier.get(number).copied();
+            let kept = earlier.and_then(|earlier| earlier.get(number)).copied();
             let found = certificate_files::read(&config.origin, &key, files, index, now);
             let found = found.and_then(|mut found| {
                 let kept_is_better = is_better(kept, &found.certificate, now);
@@ -108,25 +150,21 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
         }
         read.doubts.extend(certificate_files::uncovered(&config.origin, index, site, &own));
         if !matches!(tls.certificates, Certificates::Files(_)) {
-            let all = before.map_or(&[][..], |(_, known)| &known.certificates);
-            let (is_whole, kept) = match nearest(&issued, site) {
-                Some((is_whole, kept)) => (is_whole, Some(Certificate { site: index, ..kept.clone() })),
-                None => (false, None),
-            };
-            let stored = || stored(index).filter(|_| !is_whole);
-            own.push(match stored().or(kept) {
-                Some(one) => one,
-                None => self_signed::of(index, site, all, now)?,
+            let issued = known.issued.serving(site, now);
+            read.doubts
+                .extend(issued.as_ref().and_then(|best| provisional(&config.origin, index, best, now)));
+            own.push(match issued {
+                Some(Best { certificate, .. }) => Certificate { site: index, ..certificate.clone() },
+                None => self_signed::of(index, config, site, &known.made, now)?,
             });
         }
         read.credentials.certificates.extend(own);
         if let Some(clients) = &tls.clients {
-            match certificate_files::read_clients(&config.origin, clients, index) {
+            match certificate_files::read_clients(&config.origin, clients, index, &mut read.doubts) {
                 Ok(authorities) => read.credentials.authorities.push(authorities),
                 Err(problem) => {
-                    let earlier = known.iter().flat_map(|known| &known.authorities);
-                    let kept: Option<&Authorities> = earlier.into_iter().find(|known| known.site == index);
-                    read.credentials.authorities.extend(kept.cloned());
+                    let kept = known.authorities.get(&index).filter(|_| is_same);
+                    read.credentials.authorities.extend(kept.map(|kept| (*kept).clone()));
                     read.faults.push((format!("sites[{index}].tls.clients.ca"), problem));
                 }
             }
@@ -135,38 +173,31 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
     Ok(read)
 }
 
+/// That an authority's certificate is not what the site should have.
+fn provisional(origin: &str, index: usize, best: &Best<'_>, now: Wall) -> Option<Problem> {
+    let what = if !best.facts.is_valid(now.seconds) {
+        certificate_files::expiry(best.facts, now)?
+    } else if best.missing.is_empty() {
+        return None;
+    } else {
+        format!("the certificate is not for {}, which browsers will refuse", best.missing.join(", "))
+    };
+    let place = Place::named(origin, format!("sites[{index}].tls.certificates"));
+    Some(place.problem(Complaint::new(what, "it serves until there is another one, which is ordered")))
+}
+
 fn is_acme(site: &Site) -> bool {
     site.tls.as_ref().is_some_and(|tls| matches!(tls.certificates, Certificates::Acme(_)))
 }
 
-/// What authorities have given.
-fn issued<'a>(config: &Config, known: &'a Credentials) -> Vec<(Facts, &'a Certificate)> {
-    let of_acme = known.certificates.iter().filter(|known| config.sites.get(known.site).is_some_and(is_acme));
-    let issued = of_acme.filter(|known| !self_signed::is_one(known));
-    issued.filter_map(|known| Some((Facts::of(known.chain.first()?)?, known))).collect()
-}
-
-/// The one of these that is for the most names of a site, whether it is for exactly those; none if it is for none of them.
-/// One for other names is better than none: it serves until there is another.
-fn nearest<'a>(issued: &[(Facts, &'a Certificate)], site: &Site) -> Option<(bool, &'a Certificate)> {
-    let names = acme::names(site);
-    let covered = |facts: &Facts| names.iter().filter(|name| facts.covers(name)).count();
-    let is_whole = |facts: &Facts| covered(facts) == names.len() && facts.names.len() == names.len();
-    let own =
-        issued.iter().filter(|_| is_acme(site)).map(|(facts, one)| (covered(facts), is_whole(facts), *one));
-    let (_, is_whole, one) =
-        own.filter(|(covered, ..)| *covered > 0).max_by_key(|(covered, whole, _)| (*covered, *whole))?;
-    Some((is_whole, one))
-}
-
 /// What authorities gave to the sites of the generation in use while the candidate was tried.
 pub(super) fn take_issued(candidate: &mut Generation, current: &Generation) {
-    let issued = issued(&current.config, &current.credentials);
+    let Known { issued, .. } = Known::of(&current.config, &current.credentials);
     let Generation { config, credentials, .. } = candidate;
     for known in &mut credentials.certificates {
-        let newer = config.sites.get(known.site).and_then(|site| nearest(&issued, site));
-        if let Some((true, newer)) = newer {
-            *known = Certificate { site: known.site, ..newer.clone() };
+        let best = config.sites.get(known.site).and_then(|site| issued.best(site, clock::wall()));
+        if let Some(Best { certificate, is_right: true, .. }) = best {
+            *known = Certificate { site: known.site, ..certificate.clone() };
         }
     }
 }
@@ -244,12 +275,13 @@ impl Keyring {
         if looks {
             self.look = Some(now.after(LOOK));
         }
-        Due { rotated, looks, is_changed: self.files.is_changed(now) }
+        let ends = self.end.take_if(|end| *end <= now).is_some();
+        Due { rotated, looks, ends, is_changed: self.files.is_changed(now) }
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        let own = crate::timer::earliest(self.rotation, self.look);
-        crate::timer::earliest(own, self.files.deadline())
+        let ends = earliest(self.look, self.end);
+        earliest(earliest(self.rotation, ends), self.files.deadline())
     }
 
     pub(super) fn watch<'a>(&'a self, set: &mut Set<'a, Token>) {
@@ -280,17 +312,27 @@ impl Keyring {
 impl Master {
     /// Does what is due for TLS.
     pub(super) fn tend_keyring(&mut self, now: Time) {
-        let Due { rotated, looks, is_changed } = self.keyring.due(now);
-        if is_changed || looks {
+        let Due { rotated, looks, ends, is_changed } = self.keyring.due(now);
+        if is_changed || looks || ends {
             self.read_certificates();
         }
         // Whatever the files say.
         if rotated {
             self.hand_credentials();
         }
-        if looks {
-            self.tell_ends();
+        if looks || ends {
+            self.tell_ends(looks);
+            self.await_end(now);
         }
+    }
+
+    /// The next end of a certificate in use, or of what is stapled to one, is not missed.
+    pub(super) fn await_end(&mut self, now: Time) {
+        let wall = clock::wall();
+        let ends = self.current.credentials.certificates.iter().flat_map(certificate_files::ends);
+        let left = ends.filter_map(|end| u64::try_from(end.saturating_sub(wall.seconds)).ok()).min();
+        // It is good to the end of that second.
+        self.keyring.end = left.map(|left| now.after(Duration::from_secs(left + 1)));
     }
 
     /// Reads the files of the current generation again.
@@ -316,6 +358,7 @@ impl Master {
         log::info!(target: "hatchery", "certificates were read anew: {}", changed(config, credentials, &read.credentials));
         self.current.credentials = read.credentials;
         self.credentials_changed();
+        self.await_end(clock::now());
     }
 
     /// A certificate for a site of the current generation came from an authority.
@@ -325,6 +368,7 @@ impl Master {
         if let Some(known) = all.get_mut(place).filter(|known| known.chain != chain) {
             *known = Certificate { site, chain, key, ocsp: None };
             self.credentials_changed();
+            self.await_end(clock::now());
         }
     }
 
@@ -372,16 +416,16 @@ impl Master {
         let wall = clock::wall();
         let Generation { config, credentials, .. } = &self.current;
         let mut shown = Vec::new();
+        let by_site = by_site(credentials);
         for (index, site) in config.sites.iter().enumerate() {
             let Some(tls) = &site.tls else { continue };
-            let own = credentials.certificates.iter().filter(|known| known.site == index);
-            for (number, certificate) in own.enumerate() {
+            for (number, certificate) in by_site.get(&index).into_iter().flatten().enumerate() {
                 let first = certificate.chain.first().map(Vec::as_slice).unwrap_or_default();
                 let facts = Facts::of(first).unwrap_or_default();
                 let (_, files) = certificate_files::of_site(index, site).nth(number).unzip();
                 let (from, end) = match &tls.certificates {
                     Certificates::Files(_) => ("file", format!("certificates[{number}]")),
-                    Certificates::Acme(_) if !self_signed::is_one(certificate) => ("acme", String::new()),
+                    Certificates::Acme(_) if !self_signed::is_ours(&facts) => ("acme", String::new()),
                     Certificates::Acme(_) | Certificates::SelfSigned => ("self-signed", String::new()),
                 };
                 let of_clients = || self.keyring.fault(index, "clients.ca").filter(|_| number == 0);
@@ -406,12 +450,17 @@ impl Master {
         shown
     }
 
-    /// The log tells of certificates that end soon, or have ended.
-    fn tell_ends(&self) {
+    /// The log tells of certificates that end soon, or have ended; or of those only that have done so right now.
+    fn tell_ends(&self, is_daily: bool) {
         let now = clock::wall();
         for certificate in &self.current.credentials.certificates {
             let Some(facts) = certificate.chain.first().and_then(|der| Facts::of(der)) else { continue };
-            if facts.is_valid(now.seconds) && facts.not_after.saturating_sub(now.seconds) >= TOLD {
+            let left = facts.not_after.saturating_sub(now.seconds);
+            let is_told = match is_daily {
+                true => !facts.is_valid(now.seconds) || left < TOLD,
+                false => (-MOMENT..0).contains(&left),
+            };
+            if !is_told {
                 continue;
             }
             let Some(what) = certificate_files::expiry(&facts, now) else { continue };
@@ -430,10 +479,8 @@ fn sealed(credentials: &Credentials) -> std::io::Result<OwnedFd> {
 
 /// The sites whose certificates differ.
 fn changed(config: &Config, before: &Credentials, after: &Credentials) -> String {
-    let of = |credentials: &Credentials, index: usize| -> Vec<Certificate> {
-        credentials.certificates.iter().filter(|known| known.site == index).cloned().collect()
-    };
-    let sites = config.sites.iter().enumerate().filter(|(index, _)| of(before, *index) != of(after, *index));
+    let (before, after) = (by_site(before), by_site(after));
+    let sites = config.sites.iter().enumerate().filter(|(index, _)| before.get(index) != after.get(index));
     let labels: Vec<&str> = sites.map(|(_, site)| site.label.as_str()).collect();
     if labels.is_empty() { "authorities of clients".to_owned() } else { labels.join(", ") }
 }

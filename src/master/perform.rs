@@ -362,6 +362,7 @@ impl Master {
         self.template_input(templates::Input::Switch { generation, plans }, now);
         self.schedule();
         self.follow_acme();
+        self.await_end(now);
         self.store_listeners();
         let status = self.serves();
         self.reload_ended(&status);

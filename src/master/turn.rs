@@ -20,6 +20,7 @@ impl Master {
         let now = clock::now();
         self.touch.follow("touch_reload", &self.current.config.touch_reload, now);
         self.keyring.follow(&self.current.config, now);
+        self.await_end(now);
         self.follow_acme();
         self.settle(now);
         loop {

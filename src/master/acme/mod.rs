@@ -2,19 +2,18 @@
 //! answers, what is kept on disk. When to do what, `renewal` decides. What the helper says is checked as a stranger's word.
 
 mod chain;
+mod issued;
 mod store;
 mod wanted;
 
 use super::Master;
 use super::child::{Child, Id, Role};
 use super::helper::{self, Helper};
-use crate::config::Config;
-use crate::config::credentials::Certificate;
 use crate::control::command::Response;
 use crate::control::helper::{Answer, Order};
 use crate::control::text::about;
 use crate::http::date;
-use crate::renewal::{self, Decision, Ended, Errand, Outcome, Renewals, Standing, Window};
+use crate::renewal::{self, Decision, Ended, Errand, Outcome, Renewals, Standing, Validity, Window};
 use crate::secret::Secret;
 use crate::supervisor::{Exit, Kill};
 use crate::sys::clock;
@@ -24,7 +23,7 @@ use std::collections::BTreeMap;
 use store::Kept;
 use wanted::Wanted;
 
-pub(super) use wanted::names;
+pub(super) use issued::{Best, Issued};
 
 /// See the module.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -38,28 +37,17 @@ pub(super) struct Acme {
     unwritten: BTreeMap<String, Kept>,
 }
 
-/// Finds the certificate that there is for a site already, and is still good.
-pub(super) fn stored(config: &Config) -> impl Fn(usize) -> Option<Certificate> {
-    let wanted = wanted::of(config);
-    move |site| {
-        let (key, wanted) = wanted.iter().find(|(_, wanted)| wanted.sites.contains(&site))?;
-        // What is wrong is told when it is followed.
-        let (kept, _) = Acme::default().kept(key, wanted).ok()??;
-        Some(Certificate { site, chain: kept.chain, key: kept.key, ocsp: None })
-    }
-}
-
 impl Acme {
     /// When to look at it again.
     pub(super) fn deadline(&self, now: Time) -> Option<Time> {
         self.renewals.deadline(clock::wall(), now)
     }
 
-    /// What there is for a certificate already, and is still good.
+    /// What there is for a certificate already; it may have expired.
     ///
     /// # Errors
     /// For the log: what is there is of no use.
-    fn kept(&self, key: &str, wanted: &Wanted) -> Result<Option<(Kept, renewal::Validity)>, String> {
+    fn kept(&self, key: &str, wanted: &Wanted) -> Result<Option<Validity>, String> {
         let storage = &wanted.authority.storage;
         let found = match self.unwritten.get(key) {
             Some(kept) => Ok(Some(kept.clone())),
@@ -67,8 +55,7 @@ impl Acme {
         };
         let good = found.and_then(|found| {
             let Some(kept) = found else { return Ok(None) };
-            let validity = chain::check(&kept.chain, &kept.key, &wanted.names, clock::wall().seconds)?;
-            Ok(Some((kept, validity)))
+            chain::check(&kept.chain, &kept.key, &wanted.names, clock::wall().seconds).map(Some)
         });
         good.map_err(|why| {
             let path = storage.join(store::certificate_name(key));
@@ -88,10 +75,7 @@ impl Master {
                 log::warn!(target: "hatchery", "{what}");
                 None
             });
-            all.push((key.clone(), kept.as_ref().map(|(_, validity)| *validity)));
-            if let Some((kept, _)) = kept {
-                one.sites.iter().for_each(|site| self.issued(*site, kept.chain.clone(), kept.key.clone()));
-            }
+            all.push((key.clone(), kept));
         }
         self.acme.wanted = wanted;
         self.acme.renewals.want(all);
@@ -377,8 +361,12 @@ impl Master {
 }
 
 /// What the authority gave, in the helper's words.
-fn received(chain: &str, key: Secret, wanted: &Wanted) -> Result<(Kept, renewal::Validity), String> {
+fn received(chain: &str, key: Secret, wanted: &Wanted) -> Result<(Kept, Validity), String> {
     let chain = chain::read(chain.as_bytes())?;
-    let validity = chain::check(&chain, &key, &wanted.names, clock::wall().seconds)?;
+    let now = clock::wall().seconds;
+    let validity = chain::check(&chain, &key, &wanted.names, now)?;
+    if validity.until <= now {
+        return Err("it has expired".to_owned());
+    }
     Ok((Kept { chain, key }, validity))
 }

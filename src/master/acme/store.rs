@@ -5,6 +5,7 @@ use super::chain;
 use crate::control::helper::{Account, json};
 use crate::renewal;
 use crate::secret::{self, Hidden, Secret};
+use crate::sys::file;
 use crate::sys::place::{Directory, Place};
 use nix::fcntl::OFlag;
 use std::fs::File;
@@ -14,6 +15,12 @@ use x509_cert::der::pem::{LineEnding, encode_string};
 
 /// A file that is larger is none of ours.
 const LARGEST: u64 = 1 << 20;
+
+/// More certificates than of so many sites nobody looks through.
+const MOST: usize = 100_000;
+
+/// Of the names of their files.
+const ENDING: &str = ".pem";
 
 /// Certificates with the key of the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +64,25 @@ pub(super) fn certificate(storage: &Path, key: &str) -> io::Result<Option<Kept>>
     Ok(Some(Kept { chain, key: own }))
 }
 
+/// All that are kept and understood, with their keys.
+pub(super) fn certificates(storage: &Path) -> Vec<(String, Kept)> {
+    let mut keys = Vec::new();
+    let mut take = |name: &[u8]| {
+        let key = std::str::from_utf8(name).ok().and_then(|name| name.strip_suffix(ENDING));
+        keys.extend(key.map(str::to_owned));
+        key.is_some()
+    };
+    // What cannot be read is told where one of them is asked for.
+    if let Ok(Some(directory)) = opened(storage) {
+        let _is_cut = file::list(directory.descriptor, MOST, |_, name| take(name));
+    }
+    let kept = |key: String| {
+        let kept = certificate(storage, &key).ok()??;
+        Some((key, kept))
+    };
+    keys.into_iter().filter_map(kept).collect()
+}
+
 /// Keeps a certificate.
 ///
 /// # Errors
@@ -75,15 +101,24 @@ pub(super) fn keep_certificate(storage: &Path, key: &str, kept: &Kept) -> io::Re
 
 /// In the order of names it stands beside others of the same name.
 pub(super) fn certificate_name(key: &str) -> String {
-    format!("{key}.pem")
+    format!("{key}{ENDING}")
+}
+
+/// The directory, which is for us alone; `None`: it is not there yet.
+///
+/// # Errors
+/// As opening; who else can change it.
+pub(super) fn opened(storage: &Path) -> io::Result<Option<Directory>> {
+    match Place::of(storage).and_then(|place| place.own_directory()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 fn read(storage: &Path, name: &str) -> io::Result<Option<Secret>> {
-    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    let opened = Place::of(storage).and_then(|place| place.own_directory());
-    let opened = opened.and_then(|directory| Place::of(&directory.path.join(name))?.open(OFlag::O_RDONLY));
-    let file = match opened {
-        Err(error) if missing(&error) => return Ok(None),
+    let Some(directory) = opened(storage)? else { return Ok(None) };
+    let file = match Place::of(&directory.path.join(name))?.open(OFlag::O_RDONLY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => File::from(opened?),
     };
     let mut text =

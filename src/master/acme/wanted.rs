@@ -30,20 +30,22 @@ pub(super) struct Wanted {
 /// All, by their keys.
 pub(super) fn of(config: &Config) -> BTreeMap<String, Wanted> {
     let mut all: BTreeMap<String, Wanted> = BTreeMap::new();
+    let plain: BTreeSet<u16> =
+        config.sites.iter().flat_map(|site| &site.listen).filter_map(port_of).collect();
     for (index, site) in config.sites.iter().enumerate() {
         let Some(tls) = &site.tls else { continue };
         let Certificates::Acme(authority) = &tls.certificates else { continue };
         let names = names(site);
         let key = renewal::key(&authority.directory, &names);
         let new =
-            || Wanted { names, sites: Vec::new(), authority: authority.clone(), ways: ways(config, tls) };
+            || Wanted { names, sites: Vec::new(), authority: authority.clone(), ways: ways(&plain, tls) };
         all.entry(key).or_insert_with(new).sites.push(index);
     }
     all
 }
 
 /// For what a certificate of a site is, in lower case.
-pub(in crate::master) fn names(site: &Site) -> Vec<String> {
+pub(super) fn names(site: &Site) -> Vec<String> {
     let exact = |pattern: &HostPattern| match pattern {
         HostPattern::Exact(name) => Some(name.to_ascii_lowercase()),
         HostPattern::Suffix(_) => None,
@@ -53,12 +55,10 @@ pub(in crate::master) fn names(site: &Site) -> Vec<String> {
 
 /// An authority asks at port 80 or at port 443. The way whose port we listen on comes first; where that is both or neither, as
 /// behind somebody who forwards ports, the one by HTTP, which works through more of what may stand in front.
-fn ways(config: &Config, tls: &Tls) -> Vec<Way> {
-    let plain = config.sites.iter().flat_map(|site| &site.listen);
-    let plain: Vec<u16> = plain.filter_map(port_of).collect();
-    let secure: Vec<u16> = tls.listen.iter().filter_map(port_of).collect();
+fn ways(plain: &BTreeSet<u16>, tls: &Tls) -> Vec<Way> {
+    let secure: BTreeSet<u16> = tls.listen.iter().filter_map(port_of).collect();
     let by_alpn = secure.contains(&443) && !plain.contains(&80);
-    let mut ways = vec![(by_alpn, Way::Http, &plain), (!by_alpn, Way::Alpn, &secure)];
+    let mut ways = vec![(by_alpn, Way::Http, plain), (!by_alpn, Way::Alpn, &secure)];
     ways.sort_by_key(|(later, ..)| *later);
     ways.into_iter().filter(|(.., ports)| !ports.is_empty()).map(|(_, way, _)| way).collect()
 }

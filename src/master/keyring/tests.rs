@@ -1,6 +1,7 @@
 //! Files of certificates, good and bad ones.
 
 use super::*;
+use crate::config::certificate::LOOKED;
 use crate::config::{Disk, load};
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::CertificateDer;
@@ -267,7 +268,11 @@ fn a_response_of_the_authority_is_for_the_certificate() {
     let cases: [(&[u8], bool, &str); 8] = [
         (&good, true, ""),
         (&said(0xa7, 0xa1, "20270101000000Z"), true, "says in it that the certificate is revoked"),
-        (&said(0xa7, 0x80, "20260901000000Z"), true, "it is out of date since 20d; openssl ocsp"),
+        (
+            &said(0xa7, 0x80, "20260901000000Z"),
+            true,
+            "it is out of date since 20d, and is not sent; openssl ocsp",
+        ),
         (
             &said(0xa8, 0x80, "20270101000000Z"),
             false,
@@ -281,7 +286,10 @@ fn a_response_of_the_authority_is_for_the_certificate() {
     for (text, is_taken, wanted) in cases {
         folder.write("a.ocsp", text);
         let found = read(&config, None, NOW).unwrap();
-        assert_eq!(found.credentials.certificates.len(), usize::from(is_taken), "{wanted}: {found:?}");
+        let certificates = &found.credentials.certificates;
+        assert_eq!(certificates.len(), usize::from(is_taken), "{wanted}: {found:?}");
+        let stapled = certificates.iter().any(|certificate| certificate.ocsp.is_some());
+        assert_eq!(stapled, is_taken && !wanted.contains("out of date"), "{wanted}");
         let all: Vec<_> =
             found.doubts.into_iter().chain(found.faults.into_iter().map(|(_, fault)| fault)).collect();
         assert_eq!(all.len(), usize::from(!wanted.is_empty()), "{wanted}: {all:?}");
@@ -292,6 +300,99 @@ fn a_response_of_the_authority_is_for_the_certificate() {
         let at = (75, "sites[0].tls[0].ocsp".to_owned());
         assert!(located.iter().all(|one| place(one) == at), "{located:?}");
     }
+}
+
+#[test]
+fn the_ends_of_a_certificate_and_of_its_response_are_known() {
+    let folder = Folder::new("ends");
+    let config = folder.config("[(cert: \"a.pem\", key: \"a.key\", ocsp: \"a.ocsp\")]");
+    let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    params.serial_number = Some(vec![0xa7].into());
+    params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    folder.give(&(params.self_signed(&key).unwrap().pem(), key.serialize_pem()));
+    folder.write("a.ocsp", said(0xa7, 0x80, "20270101000000Z"));
+    let found = read(&config, None, NOW).unwrap().credentials;
+    let ends: Vec<i64> = certificate_files::ends(&found.certificates[0]).collect();
+    assert_eq!(ends, [4_102_444_800, 1_798_761_600]);
+    // What goes out of date while it is served is left out, by the same reading.
+    let later = Wall { seconds: ends[1] + 1, ..NOW };
+    let again = read(&config, Some((&config, &found)), later).unwrap();
+    assert_eq!((again.credentials.certificates[0].ocsp.as_ref(), again.faults.len()), (None, 0));
+    assert!(again.doubts.iter().any(|doubt| doubt.what.contains("out of date since 1s")), "{again:?}");
+}
+
+#[test]
+fn what_is_kept_serves_until_there_is_one_for_exactly_the_names() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new("stored");
+    let config = folder.config("Acme(storage: \"store\")");
+    fs::create_dir(folder.0.join("store")).unwrap();
+    fs::set_permissions(folder.0.join("store"), fs::Permissions::from_mode(0o700)).unwrap();
+    let keep = |name: &str, names: &[&str], until| {
+        let (certificate, key) = made(names, until);
+        folder.write(&format!("store/{name}.pem"), format!("{key}{certificate}"));
+    };
+    let names = || {
+        let found = read(&config, None, NOW).unwrap();
+        let facts = Facts::of(&found.credentials.certificates[0].chain[0]).unwrap();
+        let told: Vec<String> = found.doubts.iter().map(ToString::to_string).collect();
+        (facts.names.join(" "), facts.not_after, told.join("\n"))
+    };
+    folder.write("store/garbage.pem", "garbage");
+    keep("other", &["b.example"], 2100);
+    assert_eq!(names().0, "a.example", "made here, whatever is there for others");
+    keep("old", &["a.example"], 2020);
+    let (_, end, told) = names();
+    assert!(end < NOW.seconds, "it shows who is there");
+    assert!(told.contains("sites[0].tls.certificates: the certificate has expired "), "{told}");
+    assert!(told.contains("; it serves until there is another one, which is ordered"), "{told}");
+    keep("more", &["a.example", "b.example"], 2100);
+    let (more, _, told) = names();
+    assert_eq!((more.as_str(), told.as_str()), ("a.example b.example", ""));
+    keep("own", &["a.example"], 2090);
+    assert_eq!(names().0, "a.example");
+    let two = folder.config("Acme(storage: \"store\")");
+    let two = Config {
+        sites: vec![Site { names: vec![host("a.example"), host("c.example")], ..two.sites[0].clone() }],
+        ..two
+    };
+    let found = read(&two, None, NOW).unwrap();
+    assert!(
+        found.doubts[0].to_string().contains("the certificate is not for c.example, which browsers"),
+        "{found:?}"
+    );
+}
+
+fn host(name: &str) -> crate::route::HostPattern {
+    crate::route::HostPattern::Exact(name.to_owned())
+}
+
+/// How often certificates are looked at to have those of so many sites again.
+fn looks(count: usize) -> usize {
+    let folder = Folder::new("linear");
+    let [made_here, had] = ["SelfSigned", "Acme(storage: \"none\")"].map(|tls| folder.config(tls));
+    let sites = (0..count).map(|number| {
+        let source = if number % 2 == 0 { &made_here } else { &had };
+        Site { names: vec![host(&format!("{number}.example"))], ..source.sites[0].clone() }
+    });
+    let config = Config { sites: sites.collect(), ..made_here.clone() };
+    let mut first = read(&config, None, NOW).unwrap().credentials;
+    // Every fourth is an authority's.
+    for known in first.certificates.iter_mut().filter(|known| known.site % 4 == 1) {
+        let der = made(&[&format!("{}.example", known.site)], 2100).0;
+        known.chain = vec![CertificateDer::from_pem_slice(der.as_bytes()).unwrap().to_vec()];
+    }
+    let before = LOOKED.get();
+    let again = read(&config, Some((&config, &first)), NOW).unwrap();
+    assert_eq!(again.credentials, first);
+    LOOKED.get() - before
+}
+
+#[test]
+fn twice_the_sites_are_twice_the_looks_at_certificates() {
+    let (once, twice) = (looks(40), looks(80));
+    assert!(once >= 40 && twice < once * 21 / 10, "{once} looks for 40 sites, {twice} for 80");
 }
 
 #[test]
@@ -333,12 +434,16 @@ fn kinds_of_keys_have_their_names() {
     }
 }
 
+fn is_made_here(certificate: &Certificate) -> bool {
+    self_signed::is_ours(&Facts::of(&certificate.chain[0]).unwrap())
+}
+
 #[test]
 fn one_that_was_made_here_or_issued_stays_and_takes_the_place_of_the_other() {
     let folder = Folder::new("own");
     let config = folder.config("Acme");
     let first = read(&config, None, NOW).unwrap().credentials;
-    assert!(self_signed::is_one(&first.certificates[0]));
+    assert!(is_made_here(&first.certificates[0]));
     let known = Some((&config, &first));
     assert_eq!(read(&config, known, NOW).unwrap().credentials, first);
     let chain = |names: &[&str]| {
@@ -392,7 +497,7 @@ fn keys_of_tickets_come_and_go_and_a_server_without_tls_has_none() {
     daily.follow(&config, now);
     for count in 1..=3 {
         let due = daily.due(now.after(ROTATION * count));
-        assert_eq!((due.rotated, due.looks, due.is_changed), (true, count == 3, false));
+        assert_eq!((due.rotated, due.looks, due.ends, due.is_changed), (true, count == 3, false, false));
     }
     let state = serde_json::to_string(&keyring).unwrap();
     let again: Keyring = serde_json::from_str(&state).unwrap();

@@ -93,6 +93,44 @@ fn stored(server: &Server) -> Vec<PathBuf> {
     files
 }
 
+#[track_caller]
+fn wait_generation(server: &Server, generation: u32) {
+    wait_until(SOON, "the reload is over", || {
+        let now = server.status().generation;
+        holds(now == generation, now)
+    });
+}
+
+/// The authority answers no request with this in its line as long as the gate is there and closed.
+fn held_up(bench: &Bench, line: &'static str) -> Gate {
+    let gate = Gate::new(&bench.setup.directory, "gate");
+    let path = bench.setup.directory.path().join("gate");
+    bench.authority.answers(move |request, _| {
+        if request.line.contains(line) && path.exists() {
+            let _waits = std::fs::read(&path);
+        }
+        None
+    });
+    gate
+}
+
+/// Another server with what one has kept.
+fn started_anew(server: Server, authority: &Authority, change: impl Fn(String) -> String) -> Server {
+    let text = std::fs::read_to_string(server.directory().path().join("hatchery.ron")).unwrap();
+    let before = server.directory().path().join("store");
+    let kept = std::env::temp_dir().join(format!("hatchery-test-kept-{}", std::process::id()));
+    std::fs::rename(&before, &kept).unwrap();
+    drop(server);
+    let setup = Setup::new("");
+    let store = setup.directory.path().join("store");
+    Command::new("cp").arg("-a").arg(&kept).arg(&store).status().unwrap();
+    std::fs::remove_dir_all(&kept).unwrap();
+    setup.directory.write("roots.pem", &authority.roots);
+    let configuration = text.split_once(",\n").unwrap().1.trim_end().trim_end_matches(')').to_owned();
+    setup.configure(&change(configuration.replace(before.to_str().unwrap(), store.to_str().unwrap())));
+    setup.start()
+}
+
 /// The process that orders.
 #[track_caller]
 fn wait_helper(server: &Server) -> crate::harness::Process {
@@ -179,9 +217,7 @@ fn after_a_restart_nothing_is_ordered() {
     let before = wait_shown(secure, "shop.example");
     let kept = std::fs::read(&stored(&server)[1]).unwrap();
     server.hang_up();
-    wait_until(SOON, "the reload is over", || {
-        holds(server.status().generation == 2, server.status().generation)
-    });
+    wait_generation(&server, 2);
     server.master.signal(Signal::SIGUSR2);
     server.wait_log("goes on in place of");
     let certificate = |text: &str| text.split("-----").nth(2).map(str::to_owned);
@@ -227,20 +263,7 @@ fn an_authority_says_when_to_renew() {
         _ => None,
     });
     // It asks at the start of a server.
-    let text = std::fs::read_to_string(server.directory().path().join("hatchery.ron")).unwrap();
-    let directory = server.directory().path().join("store");
-    let kept = std::env::temp_dir().join(format!("hatchery-test-kept-{}", std::process::id()));
-    std::fs::rename(&directory, &kept).unwrap();
-    drop(server);
-    let setup = Setup::new("");
-    let configuration = text.split_once(",\n").unwrap().1.trim_end().trim_end_matches(')').to_owned();
-    let store = setup.directory.path().join("store");
-    Command::new("cp").arg("-a").arg(&kept).arg(&store).status().unwrap();
-    std::fs::remove_dir_all(&kept).unwrap();
-    setup.directory.write("roots.pem", &authority.roots);
-    let configuration = configuration.replace(directory.to_str().unwrap(), store.to_str().unwrap());
-    setup.configure(&configuration);
-    let server = setup.start();
+    let server = started_anew(server, &authority, |configuration| configuration);
     let told = server.wait_log("its authority explains: https://localhost/mishap");
     assert!(told.contains("shop.example"), "{told}");
     // Of what the new one replaces this authority does not speak.
@@ -264,10 +287,7 @@ fn a_certificate_stays_until_there_is_one_for_the_new_names() {
     for (generation, file, name) in [(2, &fewer, "for shop.example:"), (3, &more, "for new.example")] {
         server.configure(file);
         server.hang_up();
-        wait_until(SOON, "the reload is over", || {
-            let now = server.status().generation;
-            holds(now == generation, now)
-        });
+        wait_generation(&server, generation);
         server.wait_log(&format!("no certificate {name}"));
         let shown = shown(secure, "shop.example");
         assert!(shown.contains("Pebble Intermediate CA"), "{shown}");
@@ -279,6 +299,25 @@ fn a_certificate_stays_until_there_is_one_for_the_new_names() {
 }
 
 #[test]
+fn what_is_kept_serves_after_a_restart_with_other_names_until_there_is_another() {
+    let bench = Bench::new();
+    let site = bench.site("\"shop.example\", \"www.shop.example\"");
+    let (server, authority, secure) = bench.start(&site);
+    server.wait_log("acme: the certificate for shop.example, www.shop.example is there");
+    authority.answers(|_, _| Some(Message::new("500 No", "", "")));
+    let server = started_anew(server, &authority, |text| text.replace("www.shop.example", "new.example"));
+    let server = server.tolerant(&["no certificate for "]);
+    server.wait_log("acme: no certificate for shop.example, new.example");
+    let told = server.wait_log("the certificate is not for new.example");
+    assert!(told.contains(".ron:") && told.contains("it serves until there is another one"), "{told}");
+    let shown = shown(secure, "shop.example");
+    assert!(shown.contains("Pebble Intermediate CA"), "{shown}");
+    authority.answers(|_, _| None);
+    assert_eq!(server.command(&["renew"]).code, Some(0));
+    server.wait_log("acme: the certificate for shop.example, new.example is there");
+}
+
+#[test]
 fn only_master_and_helper_ever_have_the_key_of_the_account() {
     let bench = Bench::new();
     let sites = [bench.site("\"shop.example\""), bench.site("\"blog.example\"")].join(", ");
@@ -287,9 +326,7 @@ fn only_master_and_helper_ever_have_the_key_of_the_account() {
         server.wait_log(&format!("acme: the certificate for {name} is there"));
     }
     server.hang_up();
-    wait_until(SOON, "the reload is over", || {
-        holds(server.status().generation == 2, server.status().generation)
-    });
+    wait_generation(&server, 2);
     let account =
         stored(&server).into_iter().find(|path| path.extension().is_some_and(|end| end == "account"));
     let account = std::fs::read_to_string(account.unwrap()).unwrap();
@@ -419,14 +456,7 @@ fn an_authority_that_lies_about_one_name_does_not_keep_the_others() {
 #[test]
 fn a_helper_that_dies_is_replaced_and_its_order_repeated() {
     let bench = Bench::new();
-    let gate = Gate::new(&bench.setup.directory, "gate");
-    let path = bench.setup.directory.path().join("gate");
-    bench.authority.answers(move |request, _| {
-        if request.line.contains("order-plz") && path.exists() {
-            let _waits = std::fs::read(&path);
-        }
-        None
-    });
+    let gate = held_up(&bench, "order-plz");
     let site = bench.site("\"shop.example\"");
     let (server, authority, secure) = bench.start(&site);
     let server = server.tolerant(&["helper (process"]);
@@ -450,23 +480,14 @@ fn a_helper_that_dies_is_replaced_and_its_order_repeated() {
 #[test]
 fn a_reload_in_the_middle_of_an_order_is_safe() {
     let bench = Bench::new();
-    let gate = Gate::new(&bench.setup.directory, "gate");
-    let path = bench.setup.directory.path().join("gate");
-    bench.authority.answers(move |request, _| {
-        if request.line.contains("finalize-order") && path.exists() {
-            let _waits = std::fs::read(&path);
-        }
-        None
-    });
+    let gate = held_up(&bench, "finalize-order");
     let (first, second) = (bench.site("\"shop.example\""), bench.site("\"shop.example\", \"blog.example\""));
     let (server, authority, secure) = bench.start(&first);
     wait_until(SOON, "the order is almost done", || {
         holds(authority.asked("finalize-order") == 1, authority.orders())
     });
     server.hang_up();
-    wait_until(SOON, "the reload is over", || {
-        holds(server.status().generation == 2, server.status().generation)
-    });
+    wait_generation(&server, 2);
     gate.open();
     server.wait_log("acme: the certificate for shop.example is there");
     wait_shown(secure, "shop.example");
@@ -479,9 +500,7 @@ fn a_reload_in_the_middle_of_an_order_is_safe() {
     });
     server.configure(&configuration(&first));
     server.hang_up();
-    wait_until(SOON, "the reload is over", || {
-        holds(server.status().generation == 4, server.status().generation)
-    });
+    wait_generation(&server, 4);
     std::fs::remove_file(server.directory().path().join("gate")).unwrap();
     server.configure(&configuration(&second));
     server.hang_up();
@@ -492,14 +511,7 @@ fn a_reload_in_the_middle_of_an_order_is_safe() {
 #[test]
 fn an_upgrade_in_the_middle_of_an_order_is_safe() {
     let bench = Bench::new();
-    let gate = Gate::new(&bench.setup.directory, "gate");
-    let path = bench.setup.directory.path().join("gate");
-    bench.authority.answers(move |request, _| {
-        if request.line.contains("finalize-order") && path.exists() {
-            let _waits = std::fs::read(&path);
-        }
-        None
-    });
+    let gate = held_up(&bench, "finalize-order");
     let site = bench.site("\"shop.example\"");
     let (server, authority, secure) = bench.start(&site);
     wait_until(SOON, "the order is almost done", || {
@@ -546,9 +558,7 @@ fn an_account_is_bound_to_one_at_the_authority() {
     assert!(told.contains("give `eab`"), "{told}");
     server.configure(&configuration(&bound));
     server.hang_up();
-    wait_until(SOON, "the reload is over", || {
-        holds(server.status().generation == 2, server.status().generation)
-    });
+    wait_generation(&server, 2);
     assert_eq!(server.command(&["renew"]).code, Some(0));
     server.wait_log("acme: the certificate for shop.example is there");
 }
