@@ -36,8 +36,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         let published = publish::judge(config, &[], &Disk);
         is_published = !published.refused.is_empty();
         let (bad, doubtful) = certificate_files::judge(config, clock::wall());
-        let warnings = [published.warnings, check::warnings(config), doubtful].concat();
-        let mut problems = [published.refused, check::environment(config), bad].concat();
+        let (unfit, doubts) = master::unfit_for_acme(config);
+        let warnings = [published.warnings, check::warnings(config), doubtful, doubts].concat();
+        let mut problems = [published.refused, check::environment(config), bad, unfit].concat();
         problems.extend(addresses(&file, config, &problems));
         if problems.is_empty() && is_good {
             // What is missing above would only be told again as a failed import.

@@ -8,9 +8,10 @@ use super::problem::{Complaint, Place, Problem};
 use super::site::{Site, render_host};
 use super::tls::{Clients, Files};
 use super::{Certificates, Config};
+use crate::control::digits::unbase64;
 use crate::control::text::about;
 use crate::route::HostPattern;
-use crate::secret::Secret;
+use crate::secret::{Hidden, Secret};
 use crate::sys::file::read_at;
 use crate::sys::place::Place as PlaceOnDisk;
 use crate::sys::trust::Stranger;
@@ -28,6 +29,9 @@ use std::path::{Path, PathBuf};
 
 /// More is no certificate.
 const MOST: u64 = 1 << 20;
+
+/// Bytes of what is known of an authority by file.
+const MOST_OF_DIRECTORY: usize = 128 << 10;
 
 /// Sooner than this an end is worth a warning.
 pub(crate) const SOON: i64 = 14 * DAY;
@@ -131,6 +135,49 @@ pub(crate) fn read_clients(
     let (_, certificates) =
         authorities(&Named { origin, key: &key, path: &clients.ca }, "the clients' ones", doubts)?;
     Ok(Authorities { site, certificates })
+}
+
+/// Reads who may have signed the certificate of a directory: its text.
+///
+/// # Errors
+/// The file is of no use, and why.
+pub(crate) fn read_directory_ca(
+    origin: &str,
+    key: &str,
+    path: &Path,
+    doubts: &mut Vec<Problem>,
+) -> Result<String, Problem> {
+    let named = Named { origin, key, path };
+    let (mut text, _) = authorities(&named, "that of the directory", doubts)?;
+    let text = String::from_utf8(std::mem::take(&mut text.0)).ok();
+    // It goes to the helper in one message.
+    text.filter(|text| text.len() <= MOST_OF_DIRECTORY).ok_or_else(|| {
+        let what = format!("it is no text, or has more than {} KiB", MOST_OF_DIRECTORY >> 10);
+        named.wrong(what, "it holds the certificates of those who sign that of the directory, and no others")
+    })
+}
+
+/// Reads the key of an account at an authority (`eab`).
+///
+/// # Errors
+/// The file is of no use, and why.
+pub(crate) fn read_eab(
+    origin: &str,
+    key: &str,
+    path: &Path,
+    doubts: &mut Vec<Problem>,
+) -> Result<Hidden, Problem> {
+    let named = Named { origin, key, path };
+    let (text, mode) = contents(&named, doubts)?;
+    doubts.extend(readable(&named, mode, "order in your name"));
+    let text = std::str::from_utf8(&text.0).unwrap_or_default().trim();
+    match unbase64(text).map(Secret) {
+        Some(_) => Ok(Hidden(text.to_owned())),
+        None => {
+            Err(named
+                .wrong("there is no key in base64url in it", "write it exactly as the authority shows it"))
+        }
+    }
 }
 
 /// The certificates of those who sign others, and the text in which they stand.

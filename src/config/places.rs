@@ -107,7 +107,11 @@ fn descend<'a, 'k>(node: Node<'a>, key: &'k str) -> (Node<'a>, &'k str) {
             let found = entries.filter_map(|(name, value)| Some((value, behind(key, &name)?)));
             found.min_by_key(|(_, rest)| rest.len())
         }
-        Shape::Variant(_, Some(_)) => node.variant().and_then(|(_, inside)| Some((inside?, key))),
+        Shape::Variant(_, Some(_)) => node.variant().and_then(|(_, inside)| {
+            // As of lists: `tls: Acme( … )` stands for `tls: (certificates: Acme( … ))`.
+            let rest = key.strip_prefix(".certificates").filter(|rest| rest.starts_with('.'));
+            Some((inside?, rest.unwrap_or(key)))
+        }),
         _ => None,
     };
     match next {

@@ -76,7 +76,7 @@ mod upgrade;
 mod voice;
 
 use crate::config::boot::WorkerBoot;
-use crate::config::{Config, Sandbox};
+use crate::config::{Config, Problem, Sandbox};
 use crate::control::command::Identity;
 use crate::cron::Scheduler;
 use crate::dispatch::board::{WORDS, WORKERS};
@@ -184,6 +184,12 @@ pub(crate) fn unbindable(config: &Config) -> (Vec<String>, Vec<String>) {
     let (mut reasons, untried) = listeners::trial(config);
     reasons.extend(runtime::problem());
     (reasons, untried)
+}
+
+/// What certificates by ACME would fail of on this machine, and what is doubtful about what they need; for `hatchery check`.
+#[must_use]
+pub(crate) fn unfit_for_acme(config: &Config) -> (Vec<Problem>, Vec<Problem>) {
+    acme::judge(config)
 }
 
 /// What a descriptor that became ready stands for.

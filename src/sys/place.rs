@@ -250,7 +250,11 @@ impl Place {
         match self.trust.stranger(&fstat(&descriptor)?, descriptor.as_fd()) {
             None => Ok(Directory { descriptor, path: self.path.clone(), hold: Hold::Own }),
             Some(Stranger::User(uid)) => Err(self.refusal(&format!("belongs to {}", user_name(uid)))),
-            Some(stranger) => Err(self.refusal(&format!("can be changed by {stranger}"))),
+            Some(stranger) => {
+                let remedy =
+                    format!("{}, or choose a place that only root can change", stranger.remedy(&self.path));
+                Err(self.refusal_with(&format!("can be changed by {stranger}"), &remedy))
+            }
         }
     }
 
@@ -318,14 +322,18 @@ impl Place {
         }
     }
 
-    /// "`/x/y` is …, in a directory that … can change; …".
     fn refusal(&self, what: &str) -> io::Error {
+        self.refusal_with(what, "remove it, or choose a place that only root can change")
+    }
+
+    /// "`/x/y` is …, in a directory that … can change; …".
+    fn refusal_with(&self, what: &str, remedy: &str) -> io::Error {
         let path = self.path.display();
         let place = match self.stranger() {
             None => String::new(),
             Some(stranger) => format!(", in a directory that {stranger} can change"),
         };
-        refused(format!("`{path}` {what}{place}; remove it, or choose a place that only root can change"))
+        refused(format!("`{path}` {what}{place}; {remedy}"))
     }
 }
 

@@ -9,6 +9,7 @@ mod wanted;
 use super::Master;
 use super::child::{Child, Id, Role};
 use super::helper::{self, Helper};
+use crate::config::{Disk, Problem, located};
 use crate::control::command::Response;
 use crate::control::helper::{Answer, Order};
 use crate::control::text::about;
@@ -24,6 +25,7 @@ use store::Kept;
 use wanted::Wanted;
 
 pub(super) use issued::{Best, Issued};
+pub(super) use wanted::judge;
 
 /// See the module.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -171,11 +173,16 @@ impl Master {
         let wanted = self.acme.wanted.get(key).ok_or("nobody wants it any more")?;
         let kept = store::certificate(&wanted.authority.storage, key).ok().flatten();
         let id = kept.and_then(|kept| chain::id(&kept.chain));
-        let directory = wanted.directory()?;
+        let origin = &self.current.config.origin;
+        let told = |problem: Problem| {
+            let all = located(origin, &Disk, vec![problem]);
+            all.iter().map(Problem::to_string).collect::<String>()
+        };
+        let directory = wanted.directory(origin, &mut Vec::new()).map_err(told)?;
         Ok(match (errand, id) {
             (Errand::Issue, id) => {
                 let replaces = id.filter(|_| self.acme.renewals.has_window(key));
-                Order::Issue(Box::new(wanted.order(directory, replaces)?))
+                Order::Issue(Box::new(wanted.order(origin, directory, replaces).map_err(told)?))
             }
             (Errand::Look, Some(certificate)) => Order::Look { directory, certificate },
             (Errand::Look, None) => return Err("the certificate does not say who has issued it".to_owned()),

@@ -7,7 +7,9 @@ use crate::renewal;
 use crate::secret::{self, Hidden, Secret};
 use crate::sys::file;
 use crate::sys::place::{Directory, Place};
-use nix::fcntl::OFlag;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::unistd::{AccessFlags, faccessat};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -113,6 +115,26 @@ pub(super) fn opened(storage: &Path) -> io::Result<Option<Directory>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     }
+}
+
+/// Whether the directory can be used, or made where it is not there yet.
+///
+/// # Errors
+/// As opening; it cannot be written.
+pub(super) fn usable(storage: &Path) -> io::Result<()> {
+    if opened(storage)?.is_some() {
+        return Ok(writable(storage)?);
+    }
+    let above = storage.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
+    let failed = |error: Errno| {
+        let what = format!("it is not there, and cannot be made in `{}`: {}", above.display(), error.desc());
+        io::Error::new(io::Error::from(error).kind(), what)
+    };
+    writable(above).map_err(failed)
+}
+
+fn writable(directory: &Path) -> Result<(), Errno> {
+    faccessat(AT_FDCWD, directory, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
 }
 
 fn read(storage: &Path, name: &str) -> io::Result<Option<Secret>> {

@@ -3,16 +3,11 @@
 
 use super::store;
 use crate::config::tls::{Acme, Certificates, Tls};
-use crate::config::{Address, Config, Listen, Site};
-use crate::control::helper::{Binding, Challenge, Directory, Issue, Way};
+use crate::config::{Address, Complaint, Config, Listen, Place, Problem, Site, certificate_files};
+use crate::control::helper::{Account, Binding, Challenge, Directory, Issue, Way};
 use crate::renewal;
 use crate::route::HostPattern;
-use crate::secret::Hidden;
-use crate::sys::file;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
 
 /// One certificate.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,37 +82,79 @@ impl Wanted {
         self.names.join(", ")
     }
 
+    /// Whom to ask; what is doubtful about what is known of it.
+    ///
     /// # Errors
-    /// For the operator: `directory_ca` cannot be read.
-    pub(super) fn directory(&self) -> Result<Directory, String> {
-        let authorities = self.authority.directory_ca.as_deref().map(|path| read("directory_ca", path));
+    /// For the operator: `directory_ca` is of no use.
+    pub(super) fn directory(&self, origin: &str, doubts: &mut Vec<Problem>) -> Result<Directory, Problem> {
+        let path = self.authority.directory_ca.as_deref();
+        let key = self.key("directory_ca");
+        let authorities = path.map(|path| certificate_files::read_directory_ca(origin, &key, path, doubts));
         Ok(Directory { url: self.authority.directory.clone(), authorities: authorities.transpose()? })
     }
 
+    /// Who orders; `None`: nobody yet, and where that is to be kept it can be made.
+    ///
     /// # Errors
-    /// For the operator: what cannot be read.
-    pub(super) fn order(&self, directory: Directory, replaces: Option<String>) -> Result<Issue, String> {
-        let Acme { email, eab, storage, directory: url, .. } = &self.authority;
-        let account = store::account(storage, url).map_err(|error| {
-            let storage = storage.display();
-            format!(
-                "the account in {storage} cannot be read: {error}; put that right (without its file, a new account is made)"
-            )
+    /// For the operator: `storage` is of no use, or what is in it.
+    pub(super) fn account(&self, origin: &str) -> Result<Option<Account>, Problem> {
+        let Acme { storage, directory, .. } = &self.authority;
+        let shown = storage.display();
+        let place = Place::named(origin, self.key("storage"));
+        let refused = |what: String, hint: &str| place.problem(Complaint::new(what, hint));
+        store::usable(storage).map_err(|error| match error.get_ref() {
+            // It says all by itself.
+            Some(_) => refused(error.to_string(), ""),
+            None => refused(
+                format!("`{shown}` cannot be used: {error}"),
+                "correct the path, or its mode and owner",
+            ),
         })?;
-        let binding = eab.as_ref().filter(|_| account.is_none()).map(|eab| {
-            let text = Hidden(read("eab", &eab.key)?);
-            let key = Hidden(text.0.trim().to_owned());
-            Ok::<_, String>(Binding { key_id: eab.key_id.clone(), key })
-        });
+        store::account(storage, directory).map_err(|error| {
+            let what = format!("the account in `{shown}` cannot be read: {error}");
+            refused(what, "put that right (without its file, a new account is made)")
+        })
+    }
+
+    /// By which a new account is bound to one that there is.
+    ///
+    /// # Errors
+    /// For the operator: the key of `eab` is of no use.
+    pub(super) fn binding(
+        &self,
+        origin: &str,
+        doubts: &mut Vec<Problem>,
+    ) -> Result<Option<Binding>, Problem> {
+        let Some(eab) = &self.authority.eab else { return Ok(None) };
+        let key = certificate_files::read_eab(origin, &self.key("eab.key"), &eab.key, doubts)?;
+        Ok(Some(Binding { key_id: eab.key_id.clone(), key }))
+    }
+
+    /// # Errors
+    /// For the operator: what is of no use.
+    pub(super) fn order(
+        &self,
+        origin: &str,
+        directory: Directory,
+        replaces: Option<String>,
+    ) -> Result<Issue, Problem> {
+        let account = self.account(origin)?;
+        let binding = if account.is_none() { self.binding(origin, &mut Vec::new())? } else { None };
         Ok(Issue {
             directory,
             account,
-            email: email.clone(),
-            binding: binding.transpose()?,
+            email: self.authority.email.clone(),
+            binding,
             names: self.names.clone(),
             ways: self.ways.clone(),
             replaces,
         })
+    }
+
+    /// Of the first of its sites.
+    fn key(&self, name: &str) -> String {
+        let site = self.sites.first().copied().unwrap_or_default();
+        format!("sites[{site}].tls.certificates.{name}")
     }
 
     /// Whether workers may answer so: for these names, and no others.
@@ -139,16 +176,15 @@ impl Wanted {
     }
 }
 
-/// A file of the configuration, as text; not more of it than it may have.
-fn read(key: &str, path: &Path) -> Result<String, String> {
-    const LARGEST: u64 = 128 * 1024;
-    let failed = |error: std::io::Error| format!("`{key}`: {} cannot be read: {error}", path.display());
-    let file = File::from(file::open_file(path).map_err(failed)?);
-    let length = file.metadata().map_err(failed)?.len().min(LARGEST);
-    // Nothing is left of a key by growing.
-    let mut text = String::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
-    file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
+/// What orders would fail of on this machine, and what is doubtful: for `hatchery check`.
+pub(in crate::master) fn judge(config: &Config) -> (Vec<Problem>, Vec<Problem>) {
+    let (mut problems, mut doubts) = (Vec::new(), Vec::new());
+    for wanted in of(config).values() {
+        problems.extend(wanted.account(&config.origin).err());
+        problems.extend(wanted.directory(&config.origin, &mut doubts).err());
+        problems.extend(wanted.binding(&config.origin, &mut doubts).err());
+    }
+    (problems, doubts)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod authority;
 use crate::harness::{Gate, SOON, Server, Setup, get, hatchery, holds, wait_until};
 use authority::{Authority, BINDING, Message, Options, free_port};
 use nix::sys::signal::Signal;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -561,6 +561,71 @@ fn an_account_is_bound_to_one_at_the_authority() {
     wait_generation(&server, 2);
     assert_eq!(server.command(&["renew"]).code, Some(0));
     server.wait_log("acme: the certificate for shop.example is there");
+}
+
+#[test]
+fn check_finds_what_an_order_would_fail_of() {
+    let directory = crate::harness::Directory::new();
+    let path = |name: &str| directory.path().join(name);
+    let check = |acme: &str| {
+        let site = format!(
+            "(sites: [(names: [\"shop.example\"],\n tls: (listen: [\"127.0.0.1:0\"], certificates: {acme}),\n \
+             locations: [(path: \"/\", to: Respond())])])"
+        );
+        directory.write("hatchery.ron", site);
+        hatchery(&directory, &["check", "-c", "hatchery.ron"])
+    };
+    for name in ["open", "other"] {
+        std::fs::create_dir(path(name)).unwrap();
+    }
+    std::fs::set_permissions(path("open"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::os::unix::fs::symlink("other", path("link")).unwrap();
+    directory.write("file", "");
+    directory.write("ca.pem", "garbage");
+    directory.write("eab.key", "not base64url!");
+    let cases = [
+        (
+            "storage: \"open\"",
+            "2:61: sites[0].tls.certificates.storage: `",
+            "/open` can be changed by every user; chmod o-w ",
+        ),
+        ("storage: \"link\"", "2:61: sites[0].tls.certificates.storage: `", "/link` is a symbolic link"),
+        ("storage: \"file\"", "2:61: sites[0].tls.certificates.storage: `", "/file` is a file"),
+        (
+            "storage: \"file/x\"",
+            "2:61: sites[0].tls.certificates.storage: `",
+            "/file/x` cannot be used: Not a directory",
+        ),
+        (
+            "storage: \"s\", directory_ca: \"none.pem\"",
+            "sites[0].tls.certificates.directory_ca: `",
+            "no such file; create it",
+        ),
+        (
+            "storage: \"s\", directory_ca: \"ca.pem\"",
+            "sites[0].tls.certificates.directory_ca: `",
+            "there is no certificate in it",
+        ),
+        (
+            "storage: \"s\", eab: (key_id: \"x\", key: \"eab.key\")",
+            "sites[0].tls.certificates.eab.key: `",
+            "there is no key in base64url in it; write it exactly as",
+        ),
+    ];
+    for (acme, place, what) in cases {
+        let checked = check(&format!("Acme({acme})"));
+        assert_eq!(checked.code, Some(1), "{acme}: {checked:?}");
+        assert!(checked.stderr.contains(place) && checked.stderr.contains(what), "{acme}: {checked:?}");
+    }
+    let good = check("Acme(storage: \"other/new/acme\")");
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(!path("other/new").exists(), "nothing is made");
+    let short =
+        "(sites: [(names: [\"shop.example\"], listen: [\"127.0.0.1:0\"],\n tls: Acme(storage: \"open\"),
+                  locations: [(path: \"/\", to: Respond())])])";
+    directory.write("hatchery.ron", short);
+    let checked = hatchery(&directory, &["check", "-c", "hatchery.ron"]);
+    assert!(checked.stderr.contains("hatchery.ron:2:21: sites[0].tls.storage: `"), "{checked:?}");
 }
 
 #[test]
