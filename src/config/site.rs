@@ -9,13 +9,13 @@ use super::location::{self, Location};
 use super::log::{FieldName, SiteLog};
 use super::problem::{Complaint, Place};
 use super::source::Source;
-use super::tls::{self, Clients, Tls};
+use super::tls::{self, Acme, Clients, Tls};
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
 use crate::http::target::ipv6_name;
 use crate::policy::Policies;
 use crate::route::HostPattern;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -109,6 +109,9 @@ impl Section for Draft {
         }
         if let Some(tls) = self.tls.as_ref().filter(|_| !given.has("names") || given.is_good("names")) {
             tls.check_names(&self.names, report);
+        }
+        if let (Some(tls), Some(listen)) = (&self.tls, self.listen.first()) {
+            tls.check_required(&listen.place, report);
         }
         if given.is_empty_list("locations") {
             given.complain(report, Complaint::new("the site has no locations", ""));
@@ -255,8 +258,28 @@ impl Draft {
     }
 }
 
+/// Sites with the same names and the same authority have one certificate, which is had in one way.
+fn check_acme(sites: &[Draft], report: &mut Report<'_>) {
+    let mut known: HashMap<(&str, BTreeSet<String>), (&Acme, &Place)> = HashMap::new();
+    for site in sites {
+        let Some((tls, acme)) = site.tls.as_ref().and_then(|tls| Some((tls, tls.acme()?))) else { continue };
+        let names = site.names.iter().map(|name| render_host(&name.value)).collect();
+        let (first, place) = *known.entry((&acme.directory, names)).or_insert((acme, &tls.place));
+        if first != acme {
+            let what = format!(
+                "`Acme` says something else than {}, for the same names at the same authority",
+                place.mention()
+            );
+            let hint =
+                "it is one certificate: write the same `email`, `storage`, `directory_ca` and `eab` in both";
+            report.add(&tls.place, Complaint::new(what, hint));
+        }
+    }
+}
+
 /// Checks that look at all sites: who answers which host where must be clear.
 pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
+    check_acme(sites, report);
     let mut listeners: Vec<(&At<Listen>, bool)> = Vec::new();
     let mut answers: HashMap<(&Address, Option<String>), (usize, &Place)> = HashMap::new();
     for (number, site) in sites.iter().enumerate() {

@@ -4,6 +4,7 @@ use super::listen::Listen;
 use super::located::{At, Given, Node, Report};
 use super::problem::{Complaint, Place};
 use super::shape::Shape;
+use super::site::parse_host;
 use super::units::{self, render_duration};
 use super::walk::{By, Form, Or, Section, Walk};
 use super::written::Written;
@@ -115,16 +116,18 @@ impl Default for Tls {
     }
 }
 
-/// The same, with the places of its addresses.
+/// The same, with its place and those of its addresses.
 #[derive(Clone, Default)]
 pub(crate) struct Draft {
+    pub(crate) place: Place,
     pub(crate) listen: Vec<At<Listen>>,
     tls: Tls,
 }
 
 impl Draft {
     pub(crate) fn of(tls: &Tls) -> Self {
-        Self { listen: tls.listen.iter().cloned().map(At::nowhere).collect(), tls: tls.clone() }
+        let listen = tls.listen.iter().cloned().map(At::nowhere).collect();
+        Self { place: Place::default(), listen, tls: tls.clone() }
     }
 
     pub(crate) fn tls(self) -> Tls {
@@ -133,6 +136,7 @@ impl Draft {
 
     /// What is left open takes its value from where the certificates come from; `is_given` says what is not.
     fn resolve(&mut self, place: &Place, is_given: impl Fn(&str) -> bool) {
+        self.place = place.clone();
         if !is_given("listen") {
             let own = |value| At { value, place: place.clone() };
             self.listen = Tls::default().listen.into_iter().map(own).collect();
@@ -147,13 +151,30 @@ impl Draft {
         }
     }
 
+    /// The authority that is asked for a certificate.
+    pub(crate) fn acme(&self) -> Option<&Acme> {
+        match &self.tls.certificates {
+            Certificates::Acme(acme) => Some(acme),
+            _ => None,
+        }
+    }
+
+    /// Whoever comes by HTTP would not be asked for the certificate without which nobody is served; `place` is of where the site
+    /// listens for that.
+    pub(crate) fn check_required(&self, place: &Place, report: &mut Report<'_>) {
+        let is_required = self.tls.clients.as_ref().is_some_and(|clients| clients.required);
+        if is_required && !self.tls.redirect_http {
+            let what = "nobody is served here: `clients` requires a certificate, which nobody shows by HTTP";
+            report.add(place, Complaint::new(what, "set `redirect_http: true`, or remove this address"));
+        }
+    }
+
     /// What an authority cannot be asked for by ACME.
     pub(crate) fn check_names(&self, names: &[At<HostPattern>], report: &mut Report<'_>) {
-        let Certificates::Acme(acme) = &self.tls.certificates else { return };
-        let place = self.listen.first().map(|listen| &listen.place);
-        if let (true, Some(place)) = (names.is_empty(), place) {
+        let Some(acme) = self.acme() else { return };
+        if names.is_empty() {
             let hint = "give the site `names`, or a certificate by file";
-            report.add(place, Complaint::new("`Acme` needs names to get a certificate for", hint));
+            report.add(&self.place, Complaint::new("`Acme` needs names to get a certificate for", hint));
         }
         for At { value, place } in names {
             let complaint = match value {
@@ -345,15 +366,23 @@ pub(crate) fn parse_email(text: &str) -> Result<String, Complaint> {
 }
 
 fn directory(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
-    node.parse(report, "the URL of a directory", |text| match text.strip_prefix("https://") {
-        Some(rest) if !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(text.to_owned())
+    node.parse(report, "the URL of a directory", |text| {
+        if text.strip_prefix("https://").is_some_and(is_on_host) {
+            return Ok(text.to_owned());
         }
-        _ => {
-            let hint = format!("the authority names it; for example \"{LETS_ENCRYPT}\"");
-            Err(Complaint::new(format!("`{text}` is not the https:// URL of a directory"), hint))
-        }
+        let hint = format!("the authority names it; for example \"{LETS_ENCRYPT}\"");
+        Err(Complaint::new(format!("`{text}` is not the https:// URL of a directory"), hint))
     })
+}
+
+/// `ca.lan:9000/dir`
+fn is_on_host(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => authority,
+    };
+    matches!(parse_host(host), Ok(HostPattern::Exact(_))) && rest.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl Section for Eab {

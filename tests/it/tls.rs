@@ -1,7 +1,8 @@
 //! HTTPS, as curl, `openssl s_client` and Python speak it.
 
 use crate::harness::{
-    Authority, Connection, SOON, Server, Setup, Upstream, get, holds, noise, now, sha256, tls, wait_until,
+    Authority, Connection, SOON, Server, Setup, Upstream, get, holds, noise, now, reply_to, sha256, tls,
+    wait_until,
 };
 use nix::sys::signal::Signal;
 use std::io::{Read as _, Write as _};
@@ -364,6 +365,29 @@ fn a_site_that_asks_for_certificates_is_not_had_by_the_name_of_another() {
             "secret"
         );
     }
+}
+
+#[test]
+fn a_site_that_requires_certificates_is_not_had_without_tls() {
+    let setup = Setup::new(
+        r#"sites: [(names: ["staff.test"], listen: ["{address}"], trusted_proxies: ["127.0.0.1"],
+            tls: (listen: ["127.0.0.1:0"], certificates: SelfSigned, redirect_http: true, clients: (ca: "ca.pem", required: true)),
+            locations: [(path: "/", to: Respond(body: "secret"))])],"#,
+    );
+    Authority::new().write(&setup.directory);
+    let server = setup.start();
+    let asked = |more: &str| {
+        reply_to(
+            server.address,
+            format!("GET / HTTP/1.1\r\nHost: staff.test\r\n{more}Connection: close\r\n\r\n"),
+        )
+        .0
+    };
+    assert_eq!(asked("").status, 301);
+    // A trusted proxy, whose own client may be anybody.
+    let refused = asked("X-Forwarded-Proto: https\r\n");
+    assert!(refused.status == 403 && !refused.text().contains("secret"), "{refused:?}");
+    server.wait_log("the site requires a certificate, which is shown by HTTPS only");
 }
 
 #[test]

@@ -135,6 +135,19 @@ fn names_that_no_public_authority_knows_are_told_of() {
 #[allow(clippy::too_many_lines, reason = "one table")]
 fn each_mistake_has_its_message() {
     let names = |names: &str| site("Acme").replace("\"a.example\"", names);
+    let two = |one: &str, other: &str| {
+        let site = |names: &str, port: u16, acme: &str| {
+            format!(
+                "(names: [{names}], tls: (certificates: Acme({acme}), listen: [\":{port}\"]), locations: [(path: \"/\", to: \
+                 Respond())])"
+            )
+        };
+        let [one, other] = [
+            site("\"a.example\", \"b.example\"", 443, one),
+            site("\"b.example\", \"a.example\"", 8443, other),
+        ];
+        format!("(sites: [{one}, {other}])")
+    };
     let with = |keys: &str| site(&format!("(certificates: SelfSigned, {keys})"));
     let cases = [
         (
@@ -184,6 +197,14 @@ fn each_mistake_has_its_message() {
             "1:54: sites[0].tls.directory: `http://x` is not the https:// URL of a directory; the authority names it",
         ),
         (
+            site("Acme(directory: \"https://ca.lan:99999/dir\")"),
+            "1:54: sites[0].tls.directory: `https://ca.lan:99999/dir` is not the https:// URL of a directory",
+        ),
+        (
+            site("Acme(directory: \"https:///dir\")"),
+            "1:54: sites[0].tls.directory: `https:///dir` is not the",
+        ),
+        (
             site("Acme(eab: (key_id: \"x\"))"),
             "1:48: sites[0].tls.eab: missing key `key`; for example key: \"tls/eab.key\"",
         ),
@@ -213,6 +234,18 @@ fn each_mistake_has_its_message() {
         (
             site("(listen: [\"127.0.0.1:80\"], certificates: SelfSigned)"),
             "1:48: sites[0].tls.listen[0]: `127.0.0.1:80` and `:80` of sites[0].listen[0] (hatchery.ron:1:101) cannot both be bound",
+        ),
+        (
+            site(&format!(
+                "(certificates: {FILES}, redirect_http: false, clients: (ca: \"c\", required: true))"
+            )),
+            "1:157: sites[0].listen[0]: nobody is served here: `clients` requires a certificate, which nobody shows by HTTP; \
+             set `redirect_http: true`, or remove this address",
+        ),
+        (
+            two("email: \"a@a.example\"", "email: \"b@a.example\""),
+            "1:196: sites[1].tls: `Acme` says something else than sites[0].tls (hatchery.ron:1:51), for the same names at the \
+             same authority; it is one certificate: write the same `email`, `storage`, `directory_ca` and `eab` in both",
         ),
         (
             format!("(tls: SelfSigned, {}", &site("SelfSigned")[1..]),

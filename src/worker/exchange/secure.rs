@@ -2,7 +2,7 @@
 //! a connection that another site has judged, and what others are told.
 
 use super::{Exchange, Request, written};
-use crate::config::Config;
+use crate::config::{Clients, Config};
 use crate::http::fault::{Fault, Refusal};
 use crate::http::secure::Told;
 use crate::http::target::Form;
@@ -18,6 +18,10 @@ const IN_THE_CLEAR: Refusal = Refusal { status: 400, why: "plain HTTP on a port 
 /// A request for a site that asks for certificates, over a connection that was made for another one.
 const MISDIRECTED: Refusal =
     Refusal { status: 421, why: "the connection was made for a site that asks for other certificates" };
+
+/// A request in the clear for a site that serves nobody without a certificate.
+const NOT_SHOWN: Refusal =
+    Refusal { status: 403, why: "the site requires a certificate, which is shown by HTTPS only" };
 
 impl Exchange {
     /// Answers a question of a certificate authority that is open: whether it was one.
@@ -36,17 +40,23 @@ impl Exchange {
         let listener = drive.cx.listeners.get(usize::from(self.peer.listener));
         let speaks_tls = listener.is_some_and(|listener| listener.scheme == Scheme::Https);
         let site = self.site();
-        match &self.peer.session {
+        match self.peer.session.as_ref().map(|session| session.site) {
             None if speaks_tls => {
                 self.point_to_https(drive);
                 true
             }
-            Some(session) if site != Some(session.site) && asks_clients(drive.config, site) => {
+            Some(shown) if site != Some(shown) && asks_clients(drive.config, site) => {
                 self.refuse(MISDIRECTED, drive);
                 true
             }
-            None => self.is_sent_to_https(drive),
             Some(_) => false,
+            None if self.is_sent_to_https(drive) => true,
+            // By a trusted proxy, whose client may have shown none.
+            None if requires_clients(drive.config, site) => {
+                self.refuse(NOT_SHOWN, drive);
+                true
+            }
+            None => false,
         }
     }
 
@@ -106,5 +116,13 @@ impl Request {
 }
 
 fn asks_clients(config: &Config, site: Option<usize>) -> bool {
-    site.and_then(|site| config.sites.get(site)).is_some_and(|site| site.clients().is_some())
+    clients(config, site).is_some()
+}
+
+fn requires_clients(config: &Config, site: Option<usize>) -> bool {
+    clients(config, site).is_some_and(|clients| clients.required)
+}
+
+fn clients(config: &Config, site: Option<usize>) -> Option<&Clients> {
+    config.sites.get(site?)?.clients()
 }
