@@ -91,6 +91,34 @@ pub(crate) fn write_whole(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> 
     }
 }
 
+/// Writes to a file from that place on.
+///
+/// # Errors
+/// ENOSPC, EDQUOT, EIO; `WriteZero` if it takes nothing.
+pub(crate) fn write_all_at(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let (mut rest, mut offset) = (bytes, libc::off_t::try_from(offset).map_err(io::Error::other)?);
+    while !rest.is_empty() {
+        match nix::sys::uio::pwrite(file, rest, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                rest = rest.get(count..).unwrap_or_default();
+                offset = offset.saturating_add(count as libc::off_t);
+            }
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a file empty.
+///
+/// # Errors
+/// EIO.
+pub(crate) fn truncate(file: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(nix::unistd::ftruncate(file, 0)?)
+}
+
 /// A descriptor that is handed to somebody in place of being closed, when it is dropped.
 pub(crate) struct Handed {
     /// There until [`Handed::keep`] or the drop.

@@ -12,6 +12,9 @@
 //! off. What waits then is what the streams held that were open. A worker that leaves closes nothing of this: it exits,
 //! and the kernel does not linger for a process that exits.
 //!
+//! The worker's own temporary files have one, too ([`Closer::relieve`]): what they occupy on a disk is given back at their close,
+//! and thousands may be dropped in one turn.
+//!
 //! What remains: descriptors that find no room in the worker's table (RLIMIT_NOFILE) are closed by the kernel while the
 //! loop reads; the heartbeat replaces a worker that hangs in that.
 
@@ -30,6 +33,9 @@ const LONG: Duration = Duration::from_secs(2);
 
 /// So many may wait behind one that takes long.
 const MOST: usize = 64;
+
+/// So many of the worker's own may wait: beyond, the loop goes no faster than the disk does.
+const MANY: usize = 4096;
 
 /// It calls `close` and nothing else.
 const STACK: usize = 64 * 1024;
@@ -65,6 +71,19 @@ impl Closer {
         }
     }
 
+    /// Closes it, by and by unless very many wait.
+    fn relieve(&self, descriptor: OwnedFd) {
+        if self.shared.lock().waiting.len() < MANY {
+            self.close(descriptor);
+        }
+    }
+
+    /// The descriptor of one of the worker's own files, which comes here when it is dropped.
+    pub(super) fn lend_own(self: &Rc<Self>, descriptor: OwnedFd) -> Handed {
+        let closer = Rc::clone(self);
+        Handed::new(descriptor, Box::new(move |descriptor| closer.relieve(descriptor)))
+    }
+
     /// The descriptor, which comes here when it is dropped.
     pub(super) fn lend(self: &Rc<Self>, descriptor: OwnedFd) -> Handed {
         let closer = Rc::clone(self);
@@ -80,6 +99,11 @@ impl Closer {
         let queue = self.shared.lock();
         let long = !self.has_thread.get() || queue.since.is_some_and(|since| now.since(since) >= LONG);
         long && queue.waiting.len() >= MOST
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_thread(&self) -> bool {
+        self.has_thread.get()
     }
 
     /// False if there is no thread to be had: it is tried again with the next descriptor.
@@ -177,6 +201,19 @@ mod tests {
         drop(peer);
         assert!(ends.iter_mut().all(is_closed), "it goes on afterwards");
         wait_until("nothing is left", || !stubborn.is_held_up(Time(u64::MAX)));
+    }
+
+    #[test]
+    fn a_file_of_our_own_is_left_to_the_thread() {
+        let closer = Rc::new(Closer::default());
+        let (socket, peer) = hostile();
+        drop(closer.lend(socket));
+        wait_until("the thread closes it", || closer.shared.lock().since.is_some());
+        let (own, mut end) = UnixStream::pair().unwrap();
+        drop(closer.lend_own(own.into()));
+        assert_eq!(closer.shared.lock().waiting.len(), 1);
+        drop(peer);
+        assert!(is_closed(&mut end));
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Context {
             board,
             row: board.row(),
             runtime_dir,
-            temp_dir,
+            temp_dir: TempDir::new(temp_dir),
             master,
             wake,
             control,

@@ -1,24 +1,36 @@
 //! Bodies between a client and an app: small ones stay in memory, larger ones go to an unlinked file, so that neither a
 //! slow client holds an app nor a fast app fills the memory.
 
+use super::closer::Closer;
 use super::reply::Reply;
 use crate::buf::{OpenFile, Segment};
 use crate::config::ResponseBuffer;
-use crate::sys::fd;
-use std::fs::File;
+use crate::sys::fd::{self, Handed};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 /// Request bodies for an upstream that wants to know their length stay in memory up to so many bytes.
 pub(super) const REQUEST_MEMORY: u64 = 64 * 1024;
 
-/// The temporary directory, as the master opened it; `None` if it could not.
-pub(super) type TempDir = Option<OwnedFd>;
+/// Where files are made. What they occupy on the disk is given back when they are closed, which may take a while: that is
+/// left to a thread, as thousands of requests may end in one turn.
+pub(super) struct TempDir {
+    /// As the master opened it; `None` if it could not.
+    directory: Option<OwnedFd>,
+    closer: Rc<Closer>,
+}
 
-fn make(directory: &TempDir) -> io::Result<File> {
-    fd::unnamed_file_in(directory.as_ref().ok_or(io::ErrorKind::NotFound)?.as_fd())
+impl TempDir {
+    pub(super) fn new(directory: Option<OwnedFd>) -> Self {
+        Self { directory, closer: Rc::default() }
+    }
+
+    fn make(&self) -> io::Result<Handed> {
+        let directory = self.directory.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let file = fd::unnamed_file_in(directory.as_fd())?;
+        Ok(self.closer.lend_own(file.into()))
+    }
 }
 
 /// A request body while it comes in.
@@ -27,7 +39,7 @@ pub(super) struct RequestSpool {
     /// What is longer goes to a file.
     in_memory: u64,
     memory: Vec<u8>,
-    file: Option<File>,
+    file: Option<Handed>,
     len: u64,
 }
 
@@ -37,7 +49,7 @@ pub(super) enum RequestBody {
     /// At most as many bytes as stay in memory; possibly none.
     Memory(Vec<u8>),
     /// `len` bytes from offset 0 of an unlinked file.
-    File { file: Rc<OwnedFd>, len: u64 },
+    File { file: Rc<Handed>, len: u64 },
 }
 
 impl RequestSpool {
@@ -52,13 +64,13 @@ impl RequestSpool {
     pub(super) fn push(&mut self, bytes: &[u8], directory: &TempDir) -> io::Result<()> {
         let len = self.len.saturating_add(bytes.len() as u64);
         if self.file.is_none() && len > self.in_memory {
-            let file = make(directory)?;
-            file.write_all_at(&self.memory, 0)?;
+            let file = directory.make()?;
+            fd::write_all_at(file.as_fd(), &self.memory, 0)?;
             self.memory = Vec::new();
             self.file = Some(file);
         }
         match &self.file {
-            Some(file) => file.write_all_at(bytes, self.len)?,
+            Some(file) => fd::write_all_at(file.as_fd(), bytes, self.len)?,
             None => self.memory.extend_from_slice(bytes),
         }
         self.len = len;
@@ -68,7 +80,7 @@ impl RequestSpool {
     /// The whole body.
     pub(super) fn finish(self) -> RequestBody {
         match self.file {
-            Some(file) => RequestBody::File { file: Rc::new(file.into()), len: self.len },
+            Some(file) => RequestBody::File { file: Rc::new(file), len: self.len },
             None => RequestBody::Memory(self.memory),
         }
     }
@@ -80,7 +92,7 @@ impl From<RequestSpool> for Segment {
         let RequestSpool { memory, file, len, .. } = spool;
         match file {
             Some(file) => {
-                let file = Rc::new(OpenFile::from(OwnedFd::from(file)));
+                let file = Rc::new(OpenFile::of(file));
                 Self::File { file, offset: 0, len, stamp: None }
             }
             None => Self::from(memory),
@@ -112,8 +124,7 @@ pub(super) struct ResponseSpool {
 
 #[derive(Debug)]
 struct Spill {
-    file: File,
-    shared: Rc<OpenFile>,
+    file: Rc<OpenFile>,
     /// Bytes written to the file.
     written: u64,
     /// Bytes of them that the connection has been given.
@@ -168,7 +179,7 @@ impl ResponseSpool {
             Some(spill) => spill,
             none => none.insert(Spill::new(directory)?),
         };
-        spill.file.write_all_at(bytes, spill.written)?;
+        fd::write_all_at(spill.file.as_fd(), bytes, spill.written)?;
         spill.written = spill.written.saturating_add(bytes.len() as u64);
         Ok(())
     }
@@ -187,7 +198,7 @@ impl ResponseSpool {
         if waiting == 0 {
             if reply.waiting() == 0 && spill.written > 0 {
                 // Everything has left: begin again, so that the file does not grow with the response.
-                let _ = spill.file.set_len(0);
+                let _ = fd::truncate(spill.file.as_fd());
                 (spill.written, spill.handed) = (0, 0);
             }
             return false;
@@ -196,7 +207,7 @@ impl ResponseSpool {
             return false;
         }
         let len = waiting.min(HAND_MOST);
-        reply.send(Segment::File { file: Rc::clone(&spill.shared), offset: spill.handed, len, stamp: None });
+        reply.send(Segment::File { file: Rc::clone(&spill.file), offset: spill.handed, len, stamp: None });
         spill.handed = spill.handed.saturating_add(len);
         true
     }
@@ -219,9 +230,8 @@ impl ResponseSpool {
 
 impl Spill {
     fn new(directory: &TempDir) -> io::Result<Self> {
-        let file = make(directory)?;
-        let shared = Rc::new(OpenFile::from(OwnedFd::from(file.try_clone()?)));
-        Ok(Self { file, shared, written: 0, handed: 0 })
+        let file = Rc::new(OpenFile::of(directory.make()?));
+        Ok(Self { file, written: 0, handed: 0 })
     }
 }
 
@@ -229,12 +239,14 @@ impl Spill {
 mod tests {
     use super::*;
     use crate::sys::file;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
 
     const MEMORY: usize = 64 * 1024;
 
     #[test]
     fn a_body_is_whole_wherever_it_lies() {
-        let temp = file::open_directory(&std::env::temp_dir()).ok();
+        let temp = TempDir::new(file::open_directory(&std::env::temp_dir()).ok());
         for size in [0, 1, MEMORY, MEMORY + 1, 300_000] {
             let body: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
             let mut spool = RequestSpool::new(MEMORY as u64);
@@ -248,7 +260,7 @@ mod tests {
                 }
                 RequestBody::File { file, len } => {
                     assert!(size > MEMORY);
-                    let file = File::from(file.try_clone().unwrap());
+                    let file = File::from(file.as_fd().try_clone_to_owned().unwrap());
                     let mut bytes = vec![0; len as usize];
                     file.read_exact_at(&mut bytes, 0).unwrap();
                     bytes
@@ -259,8 +271,17 @@ mod tests {
     }
 
     #[test]
+    fn the_loop_closes_no_file() {
+        let temp = TempDir::new(file::open_directory(&std::env::temp_dir()).ok());
+        let mut spool = RequestSpool::new(0);
+        spool.push(b"x", &temp).unwrap();
+        drop(spool.finish());
+        assert!(temp.closer.has_thread(), "a thread does");
+    }
+
+    #[test]
     fn a_directory_that_is_not_there_is_an_error() {
         let mut spool = RequestSpool::new(MEMORY as u64);
-        assert!(spool.push(&vec![0; MEMORY + 1], &None).is_err());
+        assert!(spool.push(&vec![0; MEMORY + 1], &TempDir::new(None)).is_err());
     }
 }

@@ -7,9 +7,10 @@ use crate::dispatch::board::Lease;
 use crate::event::{Endpoint, Poll, Readiness, Source};
 use crate::gateway;
 use crate::slab::{Key, Slab};
+use crate::sys::fd::Handed;
 use crate::timer::Time;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use super::arrivals::Arrivals;
@@ -31,7 +32,7 @@ pub(in crate::worker) struct Link {
     /// What is to be written.
     pub(in crate::worker) out: Queue,
     /// A descriptor that goes with the first byte of `out`.
-    pub(in crate::worker) attach: Option<Rc<OwnedFd>>,
+    pub(in crate::worker) attach: Option<Rc<Handed>>,
 }
 
 /// What is on the other side.
