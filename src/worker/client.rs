@@ -302,7 +302,7 @@ impl Client {
                 }
             }
         }
-        let mut http = Box::new(Http2::new(http.conn.input(), is_secure, cx));
+        let mut http = Box::new(Http2::new(http.conn.input(), &self.wire.peer, cx));
         if self.wire.counted == Counted::Refused {
             http.refuse(TOO_MANY);
         }

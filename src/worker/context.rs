@@ -1,8 +1,10 @@
 //! What all connections of a worker share, passed down by reference: configuration, clock, sockets to elsewhere, the
 //! board. A connection and the context are disjoint fields of the worker, so a drive borrows both.
 
+use super::beside::{Beside, Share};
 use super::challenges::Challenges;
 use super::client_quota::{ClientQuota, Counted};
+use super::exchange::Peer;
 use super::handler::file::{Files, Lookup};
 use super::handler::pages::{Page, Pages};
 use super::handshakes::Handshakes;
@@ -28,7 +30,7 @@ use crate::http::Scheme;
 use crate::http::date::ImfDate;
 use crate::slab::Key;
 use crate::sys::carried::Carried;
-use crate::sys::{clock, fd, messages, seqpacket};
+use crate::sys::{clock, fd, messages, process, seqpacket};
 use crate::timer::{Time, Timers, Wall, earliest};
 use crate::{h1, h2, route};
 use std::cell::RefCell;
@@ -109,7 +111,7 @@ pub(super) struct Context {
     quota: ClientQuota,
     pub(super) throttle: Throttle,
     /// Requests that run beside another one of their connection.
-    pub(super) beside: usize,
+    pub(super) beside: Beside,
     /// A request found no descriptor left in this turn.
     pub(super) is_short: bool,
     /// The worker drains and leaves by then, whatever still runs.
@@ -205,7 +207,7 @@ impl Context {
             ids: Ids::new(),
             quota: ClientQuota::new(config.limits.connections_per_client),
             throttle: Throttle::default(),
-            beside: 0,
+            beside: Beside::new(config.workers.connections, process::open_files_limit()),
             is_short: false,
             leave_by: None,
             config,
@@ -432,6 +434,12 @@ impl Context {
         if let Some(address) = address {
             self.quota.leave(address.ip(), counted);
         }
+    }
+
+    /// On whose account requests run beside others of their connection.
+    pub(super) fn share_of(&self, peer: &Peer) -> Share {
+        let address = peer.address.map(|address| address.ip());
+        Share::of(address.filter(|address| !self.is_proxy(*address, peer.listener)))
     }
 
     /// Whether a site of the listener trusts this address as a proxy, which has many clients behind it.

@@ -11,6 +11,7 @@
 //! master; spooling to and reading from a local file are the only calls that may touch a disk.
 
 mod accept;
+mod beside;
 mod challenges;
 mod client;
 mod client_quota;

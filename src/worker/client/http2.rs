@@ -7,9 +7,10 @@ use crate::h2::{self, StreamId};
 use crate::http::fault::{Fault, Refusal};
 use crate::http::serving::{End, Event, Wants};
 use crate::timer::{Time, earliest};
+use crate::worker::beside::Share;
 use crate::worker::context::Context;
 use crate::worker::drive::Drive;
-use crate::worker::exchange::Exchange;
+use crate::worker::exchange::{Exchange, Peer};
 use crate::worker::owner::Owner;
 use crate::worker::reader;
 use crate::worker::reply::{Door, Reply, Tally};
@@ -20,11 +21,6 @@ use std::rc::Rc;
 /// Steps of one exchange in a round, and of all.
 const SHARE: usize = 4;
 const ROUND: usize = 64;
-
-/// A worker has room for half as many requests that run beside another one of their connection as it may have connections,
-/// and for a few. Of what is free of it a connection may take this part, so that those with many leave room for others.
-const PART: usize = 2;
-const FEW: usize = 512;
 
 /// See the module.
 pub(super) struct Http2 {
@@ -37,8 +33,8 @@ pub(super) struct Http2 {
     asked: bool,
     /// The answer to all that the client asks.
     refusal: Option<Refusal>,
-    /// Those of its exchanges that the worker counts: all but one.
-    beside: usize,
+    /// Those of its exchanges that the worker counts.
+    share: Share,
 }
 
 /// An exchange that runs, or whose response is being written.
@@ -57,14 +53,16 @@ struct Running {
 
 impl Http2 {
     /// A connection whose client has sent these bytes first.
-    pub(super) fn new(bytes: &[u8], secure: bool, cx: &Context) -> Self {
+    pub(super) fn new(bytes: &[u8], peer: &Peer, cx: &Context) -> Self {
+        let share = cx.share_of(peer);
+        let secure = peer.session.is_some();
         let mut conn = h2::Conn::new(Rc::clone(&cx.settings), Rc::clone(&cx.http2), secure, cx.now);
         if cx.leave_by.is_some() {
             conn.drain();
         }
-        conn.allow(allowed(cx));
+        conn.allow(cx.beside.allowed(&share));
         conn.feed(bytes, cx.now);
-        Self { conn, streams: Vec::new(), moved: 0, asked: false, refusal: None, beside: 0 }
+        Self { conn, streams: Vec::new(), moved: 0, asked: false, refusal: None, share }
     }
 
     /// Something has come for an exchange.
@@ -117,13 +115,11 @@ impl Http2 {
         let running = Running { number, awake: true, waiting: 0, held: false, due: None, stream };
         let index = self.streams.partition_point(|other| other.number < number);
         self.streams.insert(index, running);
-        self.count(cx);
     }
 
     /// Tells the worker how many exchanges run.
     fn count(&mut self, cx: &mut Context) {
-        let before = std::mem::replace(&mut self.beside, self.streams.len().saturating_sub(1));
-        cx.beside = (cx.beside + self.beside).saturating_sub(before);
+        cx.beside.set(&mut self.share, self.streams.len());
     }
 
     fn with_exchange(
@@ -167,12 +163,6 @@ impl Http2 {
         }
         steps > 0
     }
-}
-
-/// How many requests may run on a connection now.
-fn allowed(cx: &Context) -> usize {
-    let room = (cx.config.workers.connections as usize / 2).max(FEW);
-    1 + room.saturating_sub(cx.beside) / PART
 }
 
 impl Running {
@@ -224,7 +214,7 @@ impl Protocol for Http2 {
                 running.stream.exchange.note(Fault::Abandoned(why), "", cx);
             }
         }
-        self.conn.allow(allowed(cx));
+        self.conn.allow(cx.beside.allowed(&self.share));
         if !self.conn.is_roomy() {
             self.streams.shrink_to_fit();
         }
@@ -246,7 +236,9 @@ impl Protocol for Http2 {
             let peer = connection.peer.address.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
             cx.note(log::Level::Info, why, format_args!("{peer}: connection ended: {why}"));
         }
-        self.take_events(connection, cx) | self.advance(connection, cx)
+        let took = self.take_events(connection, cx);
+        self.count(cx);
+        took | self.advance(connection, cx)
     }
 
     fn out(&mut self) -> &mut Queue {

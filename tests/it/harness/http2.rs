@@ -3,9 +3,11 @@
 
 use super::tls::Wire;
 use hatchery::fuzzing::Blocks;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -210,6 +212,14 @@ impl Client {
     /// Connects and says nothing.
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(Wire::plain(address)?)
+    }
+
+    /// As [`Self::open`], from another address of this machine.
+    pub(crate) fn open_from(last: u8, address: SocketAddr) -> io::Result<Self> {
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, last, 0))?;
+        connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, address.port()))?;
+        Self::over(Wire::Plain(socket.into()))?.greet(&[])
     }
 
     /// The same over TLS, where the server must choose HTTP/2.
