@@ -40,6 +40,7 @@ use super::parse::Scan;
 use super::{Common, End, Event, Settings, Wants};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Refusal;
+use crate::http::phase::Phase;
 use crate::http::{BodyLength, ResponseHead, Scheme, Status, Version};
 use crate::timer::Time;
 use std::rc::Rc;
@@ -77,18 +78,6 @@ pub struct Conn {
     body_due: Time,
     /// When something was written last, or the wait for it began; `None` while there is nothing to write.
     write: Option<Time>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Closes when all is written; `since` then.
-    Closing {
-        linger: bool,
-        since: Option<Time>,
-        discarded: usize,
-    },
-    Aborted,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -145,8 +134,6 @@ const PIPELINE_OUT: u64 = 16 * 1024;
 const OUT_MAX: usize = 256 * 1024;
 /// An unread rest of a request body that is worth keeping the connection for.
 const REST_MAX: u64 = 64 * 1024;
-/// Lingering: bytes in all (research, web-servers §4.13); its times are in `timers`.
-const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
 impl Conn {
     /// A connection that was accepted at `now`; allocates nothing.
@@ -193,13 +180,9 @@ impl Conn {
             return;
         }
         self.read = now;
-        match (&mut self.phase, &self.reading) {
+        match (self.phase, &self.reading) {
             (Phase::Aborted, _) => return,
-            (Phase::Closing { linger, discarded, .. }, _) => {
-                *discarded = discarded.saturating_add(bytes.len());
-                *linger &= *discarded < LINGER_BYTES;
-                return;
-            }
+            (Phase::Closing(_), _) => return self.phase.dropped(bytes.len(), now),
             (Phase::Open, Reading::Discard(_)) => return,
             (Phase::Open, Reading::Head(_)) => {
                 if self.input.is_empty() && self.requests > 0 {
@@ -488,19 +471,13 @@ impl Conn {
         if !self.out.is_empty() {
             return;
         }
-        match &mut self.phase {
-            Phase::Open if matches!(self.reading, Reading::Head(_)) => {
-                // An idle connection keeps no buffers, and its idle time begins now.
-                self.out.clear();
-                if waited {
-                    self.head_since = now;
-                }
+        self.phase.all_written(now);
+        if self.phase == Phase::Open && matches!(self.reading, Reading::Head(_)) {
+            // An idle connection keeps no buffers, and its idle time begins now.
+            self.out.clear();
+            if waited {
+                self.head_since = now;
             }
-            Phase::Closing { since: since @ None, .. } => {
-                *since = Some(now);
-                self.read = now;
-            }
-            Phase::Open | Phase::Closing { .. } | Phase::Aborted => {}
         }
     }
 
@@ -509,8 +486,8 @@ impl Conn {
     pub fn wants(&self) -> Wants {
         let open = self.phase == Phase::Open;
         let read = match (self.phase, &self.reading) {
-            (Phase::Aborted, _) => false,
-            (Phase::Closing { .. }, _) | (Phase::Open, Reading::Discard(_)) => true,
+            (Phase::Closing(_) | Phase::Aborted, _) => self.phase.drops_more(!self.out.is_empty()),
+            (Phase::Open, Reading::Discard(_)) => true,
             (Phase::Open, Reading::Head(_)) => self.input.len() <= self.settings.head,
             (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => self.input.len() < BODY_MAX,
             (Phase::Open, Reading::Done) => self.input.len() < PIPELINE_MAX,
@@ -527,17 +504,7 @@ impl Conn {
     /// Whether and how it ends now.
     #[must_use]
     pub fn end(&self) -> End {
-        match self.phase {
-            Phase::Aborted => End::Abort,
-            Phase::Closing { linger, .. } if self.out.is_empty() => {
-                if linger && !self.eof {
-                    End::Linger
-                } else {
-                    End::Close
-                }
-            }
-            Phase::Open | Phase::Closing { .. } => End::Open,
-        }
+        self.phase.end(!self.out.is_empty(), self.eof)
     }
 
     /// Between requests, with nothing buffered: it can be closed without loss.
@@ -575,9 +542,7 @@ impl Conn {
 
     /// The client is given no more time to read the last answer.
     pub(crate) fn stop_lingering(&mut self) {
-        if let Phase::Closing { linger, .. } = &mut self.phase {
-            *linger = false;
-        }
+        self.phase.stop_lingering();
     }
 }
 
@@ -659,9 +624,7 @@ impl Conn {
 
     /// Closes once all is written. `linger`: the client may still be sending.
     fn close(&mut self, linger: bool) {
-        let since = self.out.is_empty().then_some(self.clock);
-        self.read = self.clock;
-        self.phase = Phase::Closing { linger, since, discarded: 0 };
+        self.phase = Phase::closing(linger, !self.out.is_empty(), self.clock);
         self.reading = Reading::Discard(None);
         self.input = Vec::new();
     }

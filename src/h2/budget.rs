@@ -13,9 +13,6 @@ const MOST: u32 = 4000;
 /// What a second takes down.
 const PER_SECOND: u64 = 100;
 
-/// In a second.
-const NANOSECONDS: u64 = 1_000_000_000;
-
 /// What makes work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
@@ -61,7 +58,7 @@ impl Budget {
     /// The client makes that work; `None` if it is too much.
     #[must_use]
     pub(super) fn spend(&mut self, work: Work, now: Time) -> Option<()> {
-        let seconds = now.0.saturating_sub(self.since.0) / NANOSECONDS;
+        let seconds = now.since(self.since).as_secs();
         if seconds > 0 {
             self.since = now;
             self.earn(u32::try_from(seconds.saturating_mul(PER_SECOND)).unwrap_or(MOST));

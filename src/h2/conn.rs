@@ -1,10 +1,6 @@
 //! One server-side connection: its streams, and what is said of it as a whole. The states of a stream are in `stream`.
 //!
-//! | phase | frames of the client | ends |
-//! |---|---|---|
-//! | `Open` | are what `reading` makes of them | idle too long, `leave` complete, or GOAWAY for an error: `Closing` |
-//! | `Closing` | are dropped | once all is written, after a while if the client may still be sending |
-//! | `Aborted` | are dropped | at once |
+//! It is open until it was idle for too long, `leave` is complete, or a GOAWAY tells of an error; then it closes (`http::phase`).
 //!
 //! Leaving takes two steps (RFC 9113 §6.8), so that no request is lost that was on its way when the first was taken:
 //!
@@ -30,6 +26,7 @@ use super::stream::{Reading, Stream, Streams, Writing};
 use super::{Settings, StreamId};
 use crate::http::Scheme;
 use crate::http::fault::Refusal;
+use crate::http::phase::Phase;
 use crate::http::serving::{End, Event, Line, Settings as Limits, Wants};
 use crate::timer::Time;
 use std::collections::VecDeque;
@@ -99,22 +96,8 @@ pub struct Conn {
     blocked: Option<Time>,
     /// No stream is overdue before.
     streams_due: Option<Time>,
-    /// When the client sent something last, once closing.
-    read: Time,
     /// What the client did that ended the connection, until the owner is told.
     offence: Option<&'static str>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Closes when all is written; `since` then.
-    Closing {
-        linger: bool,
-        since: Option<Time>,
-        discarded: usize,
-    },
-    Aborted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +140,6 @@ const OUT_LOW: u64 = 64 * 1024;
 /// Bytes of a response kept in memory; and of all of them, beyond which each has only what it was given last.
 const STREAM_MAX: u64 = 256 * 1024;
 const STREAMS_MAX: u64 = 1024 * 1024;
-/// Lingering: bytes in all, as of HTTP/1.
-const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// The PING that goes with the first GOAWAY.
 const FAREWELL: [u8; 8] = *b"farewell";
 /// Above the highest number of a stream.
@@ -204,7 +185,6 @@ impl Conn {
             write: None,
             blocked: None,
             streams_due: None,
-            read: now,
             offence: None,
             limits,
             settings,
@@ -253,16 +233,7 @@ impl Conn {
             }
         }
         self.reader = reader;
-        if let Phase::Closing { linger, discarded, .. } = &mut self.phase {
-            self.read = now;
-            *discarded = discarded.saturating_add(rest.len());
-            let too_much = *discarded >= LINGER_BYTES;
-            *linger &= !too_much;
-            // It goes on sending and does not read what it was told.
-            if too_much && !self.out.is_empty() {
-                self.abort();
-            }
-        }
+        self.phase.dropped(rest.len(), now);
     }
 
     /// The client closed its writing side. Requests received whole are still served: the client may be reading.
@@ -400,8 +371,7 @@ impl Conn {
     #[must_use]
     pub fn wants(&self) -> Wants {
         let read = match self.phase {
-            Phase::Aborted => false,
-            Phase::Closing { .. } => true,
+            Phase::Closing(_) | Phase::Aborted => self.phase.drops_more(!self.out.is_empty()),
             Phase::Open => self.out.queue().memory() < OUT_MAX,
         };
         let data = self.phase == Phase::Open && !self.turns.is_empty() && self.outflow.room() > 0;
@@ -412,17 +382,7 @@ impl Conn {
     /// Whether and how it ends now.
     #[must_use]
     pub fn end(&self) -> End {
-        match self.phase {
-            Phase::Aborted => End::Abort,
-            Phase::Closing { linger, .. } if self.out.is_empty() => {
-                if linger && !self.eof {
-                    End::Linger
-                } else {
-                    End::Close
-                }
-            }
-            Phase::Open | Phase::Closing { .. } => End::Open,
-        }
+        self.phase.end(!self.out.is_empty(), self.eof)
     }
 
     /// Without open streams and anything to write: it can be closed without loss.
@@ -458,9 +418,7 @@ impl Conn {
 
     /// The client is given no more time to read the last answer.
     pub(crate) fn stop_lingering(&mut self) {
-        if let Phase::Closing { linger, .. } = &mut self.phase {
-            *linger = false;
-        }
+        self.phase.stop_lingering();
     }
 }
 
@@ -625,9 +583,7 @@ impl Conn {
 
     /// Closes once all is written. `linger`: the client may still be sending.
     fn close(&mut self, linger: bool) {
-        let since = self.out.is_empty().then_some(self.clock);
-        self.read = self.clock;
-        self.phase = Phase::Closing { linger, since, discarded: 0 };
+        self.phase = Phase::closing(linger, !self.out.is_empty(), self.clock);
         (self.reader, self.block) = (Reader::default(), None);
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod location;
 pub(crate) mod message;
 pub(crate) mod mime;
 pub(crate) mod percent;
+pub(crate) mod phase;
 pub(crate) mod range;
 pub(crate) mod readings;
 mod scheme;

@@ -4,6 +4,7 @@
 use super::fault::Refusal;
 use super::target::{Host, Target};
 use super::{BodyLength, RequestHead, ResponseHead, Version};
+use crate::timer::Time;
 use std::time::Duration;
 
 /// Limits and time-outs of a connection (research, web-servers §6.1).
@@ -44,6 +45,24 @@ impl Default for Settings {
         }
     }
 }
+
+impl Settings {
+    /// When a body is due that was due before, of which so many bytes have come now: they earn time, but no more than a pause may
+    /// take anyway.
+    pub(crate) fn earn(&self, due: Time, bytes: u64, now: Time) -> Time {
+        const NANOSECONDS: u64 = 1_000_000_000;
+        let Some(earned) = bytes.saturating_mul(NANOSECONDS).checked_div(self.body_rate) else { return due };
+        let most = now.after(self.body_grace.max(self.body_timeout));
+        due.after(Duration::from_nanos(earned)).min(most)
+    }
+}
+
+/// Why a client that takes too long gets no further.
+pub(crate) const STALLED_BODY: Refusal =
+    Refusal { status: 408, why: "request body stalled; raise limits.body_timeout" };
+pub(crate) const SLOW_BODY: Refusal =
+    Refusal { status: 408, why: "request body too slow; lower limits.body_rate or raise limits.body_grace" };
+pub(crate) const UNREAD: &str = "response not taken in time; raise limits.body_timeout";
 
 /// A request, as far as its head tells.
 #[derive(Clone, Debug)]

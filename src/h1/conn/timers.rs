@@ -9,27 +9,13 @@
 //! | write | while there is something to write, from one write to the next | aborts |
 //! | linger | from the last byte written, and from one read to the next | close |
 
-use super::{Conn, Notice, Phase, Reading, Settings, Writing};
+use super::{Conn, Notice, Phase, Reading, Writing};
 use crate::http::fault::Refusal;
+use crate::http::serving::{SLOW_BODY, STALLED_BODY, UNREAD};
 use crate::timer::{Time, earliest};
-use std::time::Duration;
-
-/// Lingering: between two reads, and in all (research, web-servers §4.13).
-const LINGER_IDLE: Duration = Duration::from_secs(5);
-const LINGER_TOTAL: Duration = Duration::from_secs(30);
-/// Of a server that leaves: both.
-const LINGER_DRAINING: Duration = Duration::from_secs(2);
-
-/// In a second.
-const NANOSECONDS: u64 = 1_000_000_000;
 
 const SLOW_HEAD: Refusal =
     Refusal { status: 408, why: "request head not complete in time; raise limits.header_timeout" };
-const STALLED_BODY: Refusal = Refusal { status: 408, why: "request body stalled; raise limits.body_timeout" };
-const SLOW_BODY: Refusal =
-    Refusal { status: 408, why: "request body too slow; lower limits.body_rate or raise limits.body_grace" };
-
-const UNREAD: &str = "response not taken in time; raise limits.body_timeout";
 
 impl Conn {
     /// When [`Self::on_timeout`] has to be called at the latest.
@@ -37,7 +23,7 @@ impl Conn {
     pub fn deadline(&self) -> Option<Time> {
         match self.phase {
             Phase::Aborted => None,
-            Phase::Closing { .. } => earliest(self.write_deadline(), self.linger_deadline()),
+            Phase::Closing(_) => earliest(self.write_deadline(), self.linger_deadline()),
             Phase::Open => earliest(self.write_deadline(), self.read_deadline()),
         }
     }
@@ -46,10 +32,8 @@ impl Conn {
     pub fn on_timeout(&mut self, now: Time) -> Option<&'static str> {
         let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
         let (write, read) = (due(self.write_deadline()), due(self.read_deadline()));
-        if due(self.linger_deadline())
-            && let Phase::Closing { linger, .. } = &mut self.phase
-        {
-            *linger = false;
+        if due(self.linger_deadline()) {
+            self.phase.stop_lingering();
         }
         self.clock = now;
         if write {
@@ -114,23 +98,12 @@ impl Conn {
         self.body_due = self.clock.after(self.settings.body_grace);
     }
 
-    /// Bytes of a body have come: they earn time, but no more than a pause may take anyway.
+    /// Bytes of a body have come.
     pub(super) fn gain(&mut self, bytes: usize) {
-        let Settings { body_rate, body_grace, body_timeout, .. } = *self.settings;
-        let Some(earned) = (bytes as u64).saturating_mul(NANOSECONDS).checked_div(body_rate) else {
-            return;
-        };
-        let most = self.clock.after(body_grace.max(body_timeout));
-        self.body_due = self.body_due.after(Duration::from_nanos(earned)).min(most);
+        self.body_due = self.settings.earn(self.body_due, bytes as u64, self.clock);
     }
 
-    pub(super) fn linger_deadline(&self) -> Option<Time> {
-        let Phase::Closing { linger: true, since, .. } = self.phase else { return None };
-        if !self.out.is_empty() {
-            return None;
-        }
-        let (total, idle) =
-            if self.draining { (LINGER_DRAINING, LINGER_DRAINING) } else { (LINGER_TOTAL, LINGER_IDLE) };
-        Some(since.unwrap_or(self.clock).after(total).min(self.read.after(idle)))
+    fn linger_deadline(&self) -> Option<Time> {
+        self.phase.linger_deadline(self.draining)
     }
 }

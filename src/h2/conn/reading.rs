@@ -225,8 +225,8 @@ impl Conn {
         *allowed = rest;
         stream.expects = false;
         stream.body.extend_from_slice(data);
+        stream.body_due = self.limits.earn(stream.body_due, count, self.clock);
         self.kept += data.len();
-        self.gain(id, count);
         Ok(())
     }
 

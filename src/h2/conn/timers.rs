@@ -18,31 +18,15 @@ use super::{Code, Conn, Leave, Phase};
 use crate::h2::StreamId;
 use crate::h2::frame;
 use crate::h2::stream::Stream;
-use crate::http::fault::Refusal;
-use crate::http::serving::Settings as Limits;
+use crate::http::serving::{SLOW_BODY, STALLED_BODY, Settings as Limits, UNREAD};
 use crate::timer::{Time, earliest};
 use std::time::Duration;
-
-/// Lingering: between two reads, and in all, as of HTTP/1.
-const LINGER_IDLE: Duration = Duration::from_secs(5);
-const LINGER_TOTAL: Duration = Duration::from_secs(30);
-/// Of a server that leaves: both.
-const LINGER_DRAINING: Duration = Duration::from_secs(2);
 
 /// How long an answer to the first GOAWAY may be on its way.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// A client that is silent for so long may stay so: a busy one begins anew many times a second.
 const REST: Duration = Duration::from_millis(500);
-
-/// In a second.
-const NANOSECONDS: u64 = 1_000_000_000;
-
-const STALLED_BODY: Refusal = Refusal { status: 408, why: "request body stalled; raise limits.body_timeout" };
-const SLOW_BODY: Refusal =
-    Refusal { status: 408, why: "request body too slow; lower limits.body_rate or raise limits.body_grace" };
-
-const UNREAD: &str = "response not taken in time; raise limits.body_timeout";
 
 impl Conn {
     /// When [`Self::on_timeout`] has to be called at the latest.
@@ -57,7 +41,7 @@ impl Conn {
         let write = self.write_deadline();
         match self.phase {
             Phase::Aborted => None,
-            Phase::Closing { .. } => earliest(write, self.linger_deadline()),
+            Phase::Closing(_) => earliest(write, self.linger_deadline()),
             Phase::Open => {
                 let head = earliest(self.greeting_deadline(), self.block_deadline());
                 let rest = earliest(self.idle_deadline(), self.leave_deadline());
@@ -69,11 +53,10 @@ impl Conn {
     /// The clock reached the deadline. Why the client is given up in the middle of answers, if it is.
     pub fn on_timeout(&mut self, now: Time) -> Option<&'static str> {
         let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
-        let linger = due(self.linger_deadline());
-        self.clock = now;
-        if let Phase::Closing { linger: on, .. } = &mut self.phase {
-            *on &= !linger;
+        if due(self.linger_deadline()) {
+            self.phase.stop_lingering();
         }
+        self.clock = now;
         if due(self.write_deadline()) {
             let why = (!self.streams.is_empty()).then_some(UNREAD);
             self.abort();
@@ -140,16 +123,6 @@ impl Conn {
         }
     }
 
-    /// Bytes of a body have come: they earn time, but no more than a pause may take anyway.
-    pub(super) fn gain(&mut self, id: StreamId, bytes: u64) {
-        let Limits { body_rate, body_grace, body_timeout, .. } = *self.limits;
-        let Some(earned) = bytes.saturating_mul(NANOSECONDS).checked_div(body_rate) else { return };
-        let most = self.clock.after(body_grace.max(body_timeout));
-        if let Some(stream) = self.streams.get_mut(id) {
-            stream.body_due = stream.body_due.after(Duration::from_nanos(earned)).min(most);
-        }
-    }
-
     /// Until when something must have been written, or the client must take something again.
     fn write_deadline(&self) -> Option<Time> {
         let closed = self.outflow.room() == 0;
@@ -186,15 +159,7 @@ impl Conn {
     }
 
     fn linger_deadline(&self) -> Option<Time> {
-        let Phase::Closing { linger: true, since, .. } = self.phase else { return None };
-        if !self.out.is_empty() {
-            return None;
-        }
-        let (total, idle) = match self.leave {
-            Leave::No => (LINGER_TOTAL, LINGER_IDLE),
-            Leave::Asked { .. } | Leave::Told => (LINGER_DRAINING, LINGER_DRAINING),
-        };
-        Some(since.unwrap_or(self.clock).after(total).min(self.read.after(idle)))
+        self.phase.linger_deadline(self.leave != Leave::No)
     }
 }
 

@@ -241,10 +241,7 @@ impl Conn {
         if !self.out.is_empty() {
             return;
         }
-        if let Phase::Closing { since: since @ None, .. } = &mut self.phase {
-            *since = Some(now);
-            self.read = now;
-        }
+        self.phase.all_written(now);
         if self.streams.is_empty() && !self.roomy {
             // An idle connection keeps no buffers.
             self.out.shrink();
