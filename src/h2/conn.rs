@@ -7,7 +7,7 @@
 //! | leave | new requests | next |
 //! |---|---|---|
 //! | `No` | served | `drain`: GOAWAY of the highest number, and a PING |
-//! | `Asked` | served | the PING is answered, or a second has passed: GOAWAY of the last request |
+//! | `Asked` | served | the PING is answered, as many requests have come as may be open, or a second has passed: GOAWAY of the last request |
 //! | `Told` | refused | no stream is open: closes |
 //!
 //! What the client's frames do is in `reading`, what the owner's answers do in `writing`, what time does in `timers`.
@@ -103,7 +103,8 @@ pub struct Conn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leave {
     No,
-    Asked { since: Time },
+    /// `until` so many requests have come in all: more cannot have been on their way.
+    Asked { since: Time, until: u32 },
     Told,
 }
 
@@ -328,7 +329,8 @@ impl Conn {
     /// The connection takes leave: requests that the client has sent by then are served.
     pub fn drain(&mut self) {
         if self.phase == Phase::Open && self.leave == Leave::No {
-            self.leave = Leave::Asked { since: self.clock };
+            let until = self.requests.saturating_add(self.settings.streams);
+            self.leave = Leave::Asked { since: self.clock, until };
             self.say(|out| {
                 frame::write_goaway(ANY, Code::None, "", out);
                 frame::write_ping(FAREWELL, false, out);
@@ -344,7 +346,7 @@ impl Conn {
 
     /// It has taken leave, and no stream is open: waits no longer for the client to have heard of that; whether it did.
     pub(crate) fn quit(&mut self) -> bool {
-        let Leave::Asked { since } = self.leave else { return false };
+        let Leave::Asked { since, .. } = self.leave else { return false };
         if self.phase != Phase::Open || !self.streams.is_empty() {
             return false;
         }

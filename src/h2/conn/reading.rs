@@ -175,6 +175,11 @@ impl Conn {
         if self.limits.keepalive_requests > 0 && self.requests >= self.limits.keepalive_requests {
             self.drain();
         }
+        if let Leave::Asked { until, .. } = self.leave
+            && self.requests >= until
+        {
+            self.tell_leave();
+        }
         if malformed { self.spend(Work::Wasted) } else { Ok(()) }
     }
 

@@ -390,7 +390,7 @@ fn rapid_resets_end_the_connection_and_answers_pay_for_some() {
     }
     assert!((100..1000).contains(&rounds), "{rounds}");
     assert_eq!(peer.goaway(), Code::EnhanceYourCalm as u32);
-    let mut peer = Peer::new();
+    let mut peer = Peer::with(Limits { keepalive_requests: 0, ..Limits::default() }, Settings::default());
     for id in (1..10_000).step_by(4) {
         peer.open(id, "GET", &[], true);
         peer.respond(id, BodyLength::None);
@@ -775,6 +775,25 @@ fn the_last_request_of_a_connection_is_followed_by_leave() {
     assert_eq!(peer.frames(), []);
     peer.open(3, "GET", &[], true);
     assert_eq!(short(&peer.frames()), [(7, 0, 0, 0), (6, 0, 0, 0)]);
+}
+
+/// A client that hears of it sends nothing more: as many as it may have open were on their way then.
+#[test]
+fn who_does_not_hear_that_the_connection_ends_is_served_what_was_on_its_way() {
+    let limits = Limits { keepalive_requests: 2, ..Limits::default() };
+    let mut peer = Peer::with(limits, Settings { streams: 3 });
+    let mut served = Vec::new();
+    for id in (1..=21).step_by(2) {
+        peer.open(id, "GET", &[], true);
+        while let Some((id, event)) = peer.conn.poll() {
+            assert!(matches!(event, Event::Request(_)));
+            served.push(id);
+            peer.conn.respond(id, &ResponseHead::new(204), BodyLength::None, "", peer.now);
+            peer.conn.finish(id, peer.now);
+        }
+        peer.frames();
+    }
+    assert_eq!(served, [1, 3, 5, 7, 9], "two, and three that were on their way");
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl Conn {
 
     fn leave_deadline(&self) -> Option<Time> {
         match self.leave {
-            Leave::Asked { since } => Some(since.after(LEAVE)),
+            Leave::Asked { since, .. } => Some(since.after(LEAVE)),
             Leave::No | Leave::Told => None,
         }
     }
