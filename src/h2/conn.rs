@@ -104,7 +104,10 @@ pub struct Conn {
 enum Leave {
     No,
     /// `until` so many requests have come in all: more cannot have been on their way.
-    Asked { since: Time, until: u32 },
+    Asked {
+        since: Time,
+        until: u32,
+    },
     Told,
 }
 

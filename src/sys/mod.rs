@@ -20,6 +20,7 @@ pub(crate) mod transfer;
 pub(crate) mod alarm;
 pub(crate) mod listener;
 pub(crate) mod lock;
+pub(crate) mod memory;
 pub(crate) mod messages;
 pub(crate) mod peer;
 pub(crate) mod pidfd;

@@ -45,6 +45,11 @@ impl Beside {
         Self { room: (connections as usize / 2).max(FEW).min(few), taken: 0, addresses: HashMap::new() }
     }
 
+    /// All that is taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// So many requests run on a connection now.
     pub(super) fn set(&mut self, share: &mut Share, running: usize) {
         let now = running.saturating_sub(1);

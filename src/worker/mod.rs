@@ -41,7 +41,7 @@ use crate::config::boot::WorkerBoot;
 use crate::control::worker::ToMaster;
 use crate::event::Source;
 use crate::slab::{Key, Slab};
-use crate::sys::{clock, code, fd};
+use crate::sys::{clock, code, fd, memory};
 use client::{Client, DriveEnd};
 use context::{Context, Timer};
 use owner::Owner;
@@ -82,6 +82,8 @@ struct Worker {
     cx: Context,
     /// Clients that closed in this turn; their places are freed in `settle`, never earlier.
     closed: Vec<Key>,
+    /// The most connections and requests since memory was given back.
+    most_held: usize,
 }
 
 impl Worker {
@@ -96,7 +98,14 @@ impl Worker {
         cx.tell(&ToMaster::Ready);
         code::release();
         let gate = accept::Gate::new(listeners, limit);
-        Ok(Self { clients: Slab::new(), gate, drain: drain::Mode::Waiting, cx, closed: Vec::new() })
+        Ok(Self {
+            clients: Slab::new(),
+            gate,
+            drain: drain::Mode::Waiting,
+            cx,
+            closed: Vec::new(),
+            most_held: 0,
+        })
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -249,10 +258,22 @@ impl Worker {
                 client.left(&mut self.cx);
             }
         }
+        self.give_memory_back();
         self.cx.links.free_closed(&self.cx.poll);
         self.cx.board.set_connections(self.clients.len() as u64);
         let wanted = self.drain.accepts();
         self.gate.settle(wanted, self.clients.len() as u64, &mut self.cx);
+    }
+
+    /// Once most of very many have left: what they took lies scattered in the heap.
+    fn give_memory_back(&mut self) {
+        const MANY: usize = 256;
+        let held = self.clients.len() + self.cx.beside.taken();
+        self.most_held = self.most_held.max(held);
+        if self.most_held >= MANY && held <= self.most_held / 4 {
+            self.most_held = held;
+            memory::trim();
+        }
     }
 
     fn accept(&mut self) {

@@ -89,7 +89,7 @@ impl Bench {
         let sites = (0..cx.config.sites.len()).collect();
         cx.listeners = vec![ListenerInfo { local: None, unix: true, scheme, sites, proxies: Vec::new() }];
         let (gate, drain) = (Gate::new(Vec::new(), 1), drain::Mode::Serving);
-        let mut worker = Worker { clients: Slab::new(), gate, drain, cx, closed: Vec::new() };
+        let mut worker = Worker { clients: Slab::new(), gate, drain, cx, closed: Vec::new(), most_held: 0 };
         let (key, peer, server) = connect(&mut worker);
         let brought = VecDeque::new();
         Self { directory, worker, key, peer, server, brought, _master: [master, hear] }

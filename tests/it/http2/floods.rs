@@ -362,6 +362,24 @@ fn who_takes_nothing_costs_no_memory_and_is_dropped() {
     }
 }
 
+/// What they took lies scattered in the heap of the worker.
+#[test]
+fn the_memory_of_many_who_have_left_is_given_back() {
+    let (up, wait) = upstreams();
+    let server = site(&up, &wait);
+    let worker = server.ready("worker")[0];
+    let memory = || worker.memory("VmRSS");
+    let before = memory();
+    let mut many: Vec<Client> =
+        (0..60).map(|_| Client::open(server.address, &[(INITIAL_WINDOW_SIZE, 0)]).unwrap()).collect();
+    many.iter_mut().for_each(|client| ask_for(client, "/up/large", 10).unwrap());
+    wait_until(SOON, "they cost memory", || holds(memory() > before + (30 << 20), memory() >> 20));
+    // One stays.
+    let rest = many.split_off(1);
+    drop(rest);
+    wait_until(SOON, "it is given back", || holds(memory() < before + (12 << 20), memory() >> 20));
+}
+
 /// As long as nobody reads, answers are not over, so that the streams of more requests are too many.
 #[test]
 fn who_asks_on_without_reading_is_dropped() {
