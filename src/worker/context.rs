@@ -16,6 +16,7 @@ use super::owner::Owner;
 use super::reader::{self, Origin, Outcome, Reader, Whom};
 use super::report::Report;
 use super::spool::TempDir;
+use super::stream::Rooms;
 use super::throttle::{Held, Throttle};
 use super::transport::Keyring;
 use super::upstream::{Apps, Links, Servers};
@@ -112,6 +113,7 @@ pub(super) struct Context {
     pub(super) throttle: Throttle,
     /// Requests that run beside another one of their connection.
     pub(super) beside: Beside,
+    pub(super) rooms: Rooms,
     /// A request found no descriptor left in this turn.
     pub(super) is_short: bool,
     /// The worker drains and leaves by then, whatever still runs.
@@ -208,6 +210,7 @@ impl Context {
             quota: ClientQuota::new(config.limits.connections_per_client),
             throttle: Throttle::default(),
             beside: Beside::new(config.workers.connections, process::open_files_limit()),
+            rooms: Rooms::default(),
             is_short: false,
             leave_by: None,
             config,

@@ -23,6 +23,30 @@ impl Stream {
     }
 }
 
+/// So many exchanges that are over leave their room: those of a few connections that are busy.
+const ROOMS: usize = 256;
+
+/// Room of exchanges that are over, for those to come: many at a time are dear to allocate.
+#[derive(Default)]
+pub(super) struct Rooms(Vec<Box<Option<Stream>>>);
+
+impl Rooms {
+    /// Room with an exchange in it.
+    pub(super) fn take(&mut self, stream: Stream) -> Box<Option<Stream>> {
+        let mut room = self.0.pop().unwrap_or_default();
+        *room = Some(stream);
+        room
+    }
+
+    /// The exchange is over: all that it kept is dropped.
+    pub(super) fn give_back(&mut self, mut room: Box<Option<Stream>>) {
+        *room = None;
+        if self.0.len() < ROOMS {
+            self.0.push(room);
+        }
+    }
+}
+
 /// Exchanges that are over, but for what of their responses waits to be written; the oldest first.
 #[derive(Default)]
 pub(super) struct Trailing {

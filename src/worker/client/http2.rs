@@ -48,7 +48,8 @@ struct Running {
     held: bool,
     /// When it goes on although nothing happens.
     due: Option<Time>,
-    stream: Box<Stream>,
+    /// There until it is over.
+    stream: Box<Option<Stream>>,
 }
 
 impl Http2 {
@@ -108,10 +109,8 @@ impl Http2 {
     }
 
     fn open(&mut self, number: StreamId, connection: Connection<'_>, cx: &mut Context) {
-        let stream = Box::new(Stream {
-            exchange: Exchange::new(connection.peer.clone(), cx),
-            tally: Tally::default(),
-        });
+        let exchange = Exchange::new(connection.peer.clone(), cx);
+        let stream = cx.rooms.take(Stream { exchange, tally: Tally::default() });
         let running = Running { number, awake: true, waiting: 0, held: false, due: None, stream };
         let index = self.streams.partition_point(|other| other.number < number);
         self.streams.insert(index, running);
@@ -173,24 +172,19 @@ impl Running {
         cx: &mut Context,
         act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
     ) {
-        let Stream { exchange, tally } = &mut *self.stream;
+        let Some(Stream { exchange, tally }) = &mut *self.stream else { return };
         let config = Rc::clone(&cx.config);
         let owner = Owner { client: connection.client, stream: self.number };
         let reply = Reply::new(Door::H2 { conn, stream: self.number }, tally, exchange.id());
         act(exchange, &mut Drive { owner, reply, config: &config, cx });
-        self.settle(conn, cx.now);
-    }
-
-    /// The exchange has done something: what it waits for now.
-    fn settle(&mut self, conn: &mut h2::Conn, now: Time) {
-        let exchange = &self.stream.exchange;
+        // What it waits for now.
         let is_sent = exchange.is_sent();
         self.awake |= !is_sent;
         self.due = exchange.deadline();
         self.waiting = if is_sent { 0 } else { conn.waiting_of(self.number).0 };
         let full = !exchange.wants_body();
         if std::mem::replace(&mut self.held, full) != full {
-            conn.hold(self.number, full, now);
+            conn.hold(self.number, full, cx.now);
         }
     }
 
@@ -210,8 +204,10 @@ impl Running {
 impl Protocol for Http2 {
     fn turn(&mut self, cx: &mut Context) {
         if let Some(why) = self.conn.turn(cx.now) {
-            for running in &mut self.streams {
-                running.stream.exchange.note(Fault::Abandoned(why), "", cx);
+            for Stream { exchange, .. } in
+                self.streams.iter_mut().filter_map(|running| running.stream.as_mut().as_mut())
+            {
+                exchange.note(Fault::Abandoned(why), "", cx);
             }
         }
         self.conn.allow(cx.beside.allowed(&self.share));
@@ -272,15 +268,19 @@ impl Protocol for Http2 {
     fn log_done(&mut self, _written: u64, cx: &mut Context) {
         while let Some((number, body_bytes)) = self.conn.poll_done() {
             let Some(index) = self.find(number) else { continue };
-            let Stream { exchange, tally } = *self.streams.remove(index).stream;
-            exchange.done(tally.status(), body_bytes, cx);
+            let Running { stream, .. } = self.streams.remove(index);
+            if let Some(Stream { exchange, tally }) = &*stream {
+                exchange.done(tally.status(), body_bytes, cx);
+            }
+            cx.rooms.give_back(stream);
         }
         self.count(cx);
     }
 
     fn log_all(&mut self, _written: u64, cx: &mut Context) {
         for Running { number, stream, .. } in std::mem::take(&mut self.streams) {
-            stream.exchange.done(stream.tally.status(), self.conn.written_of(number), cx);
+            let Some(Stream { exchange, tally }) = *stream else { continue };
+            exchange.done(tally.status(), self.conn.written_of(number), cx);
         }
         self.count(cx);
     }
@@ -326,8 +326,10 @@ impl Protocol for Http2 {
     }
 
     fn note_found(&mut self, number: u32, outcome: reader::Outcome) {
-        if let Some(running) = self.find(number).and_then(|index| self.streams.get_mut(index)) {
-            running.stream.exchange.note_read(outcome);
+        if let Some(running) = self.find(number).and_then(|index| self.streams.get_mut(index))
+            && let Some(Stream { exchange, .. }) = &mut *running.stream
+        {
+            exchange.note_read(outcome);
             running.awake = true;
         }
     }
