@@ -74,7 +74,11 @@ impl Http2 {
     }
 
     fn find(&self, number: StreamId) -> Option<usize> {
-        self.streams.binary_search_by_key(&number, |running| running.number).ok()
+        // Mostly the newest begins, or the oldest ends.
+        let last = self.streams.len().checked_sub(1)?;
+        let ends =
+            [last, 0].into_iter().find(|at| self.streams.get(*at).is_some_and(|one| one.number == number));
+        ends.or_else(|| self.streams.binary_search_by_key(&number, |running| running.number).ok())
     }
 
     /// Takes what the protocol has understood.
@@ -179,7 +183,7 @@ impl Running {
         act(exchange, &mut Drive { owner, reply, config: &config, cx });
         // What it waits for now.
         let is_sent = exchange.is_sent();
-        self.awake |= !is_sent;
+        self.awake = !is_sent;
         self.due = exchange.deadline();
         self.waiting = if is_sent { 0 } else { conn.waiting_of(self.number).0 };
         let full = !exchange.wants_body();
