@@ -99,16 +99,45 @@ pub(crate) fn is_name(bytes: &[u8]) -> bool {
 /// Whether `bytes` may stand in a field value (RFC 9110 §5.5): no control character but tab.
 #[must_use]
 pub(crate) fn is_value(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| matches!(byte, b'\t' | 0x20..=0x7e | 0x80..))
+    let is_good =
+        |word: &[u8; 8]| has_no_control(u64::from_ne_bytes(*word)) || word.iter().all(is_value_byte);
+    match bytes.last_chunk() {
+        // Some of the last may be looked at twice.
+        Some(last) => bytes.as_chunks().0.iter().all(is_good) && is_good(last),
+        None => bytes.iter().all(is_value_byte),
+    }
+}
+
+fn is_value_byte(byte: &u8) -> bool {
+    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
+}
+
+/// Whether none of eight bytes is a control character, all at once. Of those below 0x80, one below 0x20 loses a bit above to a
+/// subtraction, and 0x7F alone reaches it by an addition.
+fn has_no_control(word: u64) -> bool {
+    const EACH: u64 = u64::MAX / 255;
+    let high = EACH << 7;
+    let low = word & !high;
+    (((low | high) - EACH * 0x20) & !(low + EACH) | word) & high == high
 }
 
 /// Whether `byte` may stand in a token (RFC 9110 §5.6.2).
 #[must_use]
 pub(crate) fn is_token_byte(byte: u8) -> bool {
-    matches!(byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+    TOKEN[usize::from(byte)]
 }
+
+/// For each byte, whether it may.
+static TOKEN: [bool; 256] = {
+    let (mut token, mut at) = ([false; 256], 0);
+    while at < token.len() {
+        token[at] = matches!(at as u8,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z');
+        at += 1;
+    }
+    token
+};
 
 #[cfg(test)]
 mod tests {
@@ -132,6 +161,14 @@ mod tests {
         assert!(is_value(b"text/html; charset=utf-8\t\xe9"));
         for bad in [&b"a\r\nb"[..], b"a\nb", b"a\0b", b"\x7f", b"\x1b[0m"] {
             assert!(!is_value(bad), "{bad:?}");
+        }
+        // Each byte, at each place of eight and behind them.
+        for (byte, at) in (0..=255).flat_map(|byte| (0..20).map(move |at| (byte, at))) {
+            let mut value = [b'\xff'; 20];
+            value[at] = byte;
+            let is_control = byte < 0x20 && byte != b'\t' || byte == 0x7f;
+            assert_eq!(is_value(&value), !is_control, "{byte} at {at}");
+            assert_eq!(is_value(&[b' '; 20].map(|_| byte)), !is_control, "{byte}");
         }
         assert!(is_name(b"X-A_b.1") && !is_name(b"") && !is_name(b"a b") && !is_name(b"a:"));
     }
