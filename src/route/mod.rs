@@ -116,7 +116,8 @@ impl Table {
             return Some(site);
         }
         // From the left: the first dot begins the longest suffix. `*.a.b` takes neither `a.b` nor `.a.b`.
-        let dots = host.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'.');
+        let ends = if self.suffixes.is_empty() { &[][..] } else { host };
+        let dots = ends.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'.');
         for (dot, _) in dots {
             if let Some(site) = host.get(dot..).and_then(|suffix| named(&self.suffixes, suffix, candidates)) {
                 return Some(site);
