@@ -784,7 +784,7 @@ fn who_does_not_hear_that_the_connection_ends_is_served_what_was_on_its_way() {
     let mut peer = Peer::with(limits, Settings { streams: 3 });
     let mut served = Vec::new();
     for id in (1..=21).step_by(2) {
-        peer.open(id, "GET", &[], true);
+        peer.request(id, "GET", &[], true);
         while let Some((id, event)) = peer.conn.poll() {
             assert!(matches!(event, Event::Request(_)));
             served.push(id);
