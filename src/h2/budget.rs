@@ -42,6 +42,8 @@ impl Work {
 /// measure with a ping how long that took.
 const ANSWER: u32 = 20;
 const FRAME: u32 = 8;
+/// What is cut to less than this by windows takes nothing down: one SETTINGS can open those of all streams by a byte.
+const WORTH: u64 = 256;
 
 /// The number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +74,11 @@ impl Budget {
         self.earn(ANSWER);
     }
 
-    /// A frame of an answer was.
-    pub(super) fn sent(&mut self) {
-        self.earn(FRAME);
+    /// A frame of an answer was, of so many bytes; `scant`: more would follow if the client's windows were not that small.
+    pub(super) fn sent(&mut self, bytes: u64, scant: bool) {
+        if !scant || bytes >= WORTH {
+            self.earn(FRAME);
+        }
     }
 
     fn earn(&mut self, count: u32) {
@@ -109,7 +113,16 @@ mod tests {
         for _ in 0..10_000 {
             assert_eq!(budget.spend(Work::Small, Time(0)), Some(()));
             assert_eq!(budget.spend(Work::Small, Time(0)), Some(()));
-            budget.sent();
+            budget.sent(1, false);
+        }
+        assert!((0..=MOST).any(|_| {
+            budget.sent(WORTH - 1, true);
+            budget.spend(Work::Small, Time(0)).is_none()
+        }));
+        let mut budget = Budget::new(Time(0));
+        for _ in 0..10_000 {
+            budget.sent(WORTH, true);
+            assert_eq!(budget.spend(Work::Ping, Time(0)), Some(()));
         }
         let mut now = Time(0);
         for _ in 0..10_000 {

@@ -428,6 +428,26 @@ fn floods_of_control_frames_end_the_connection() {
     }
 }
 
+/// A frame of a byte for each stream, for one SETTINGS.
+#[test]
+fn windows_that_open_by_a_byte_pay_for_nothing() {
+    let mut peer = Peer::new();
+    let window =
+        |size| move |out: &mut Vec<u8>| frame::write_settings(&[(setting::INITIAL_WINDOW_SIZE, size)], out);
+    peer.say(window(0));
+    for id in (1..20).step_by(2) {
+        peer.open(id, "GET", &[], true);
+        peer.respond(id, BodyLength::Unknown);
+        peer.conn.send(id, vec![0; 2000].into());
+    }
+    let rounds = (1..1000).take_while(|size| {
+        peer.say(window(*size));
+        peer.frames();
+        peer.conn.phase == Phase::Open
+    });
+    assert!((100..300).contains(&rounds.count()));
+}
+
 #[test]
 fn blocks_are_bounded_whatever_they_come_in() {
     let mut peer = Peer::new();

@@ -125,6 +125,7 @@ impl Conn {
             return false;
         }
         stream.writing = Writing::Sized { left: 0 };
+        self.budget.sent(length, false);
         self.cut(id, length, true, |out| {
             out.encode_with(bytes.len(), |out| out.extend_from_slice(bytes));
         });
@@ -312,6 +313,7 @@ impl Conn {
             let before = queue.memory();
             let count = queue.len().min(stream.outflow.room()).min(room).min(most as u64);
             let end = count == queue.len() && stream.is_whole();
+            self.budget.sent(count, count < queue.len());
             self.cut(id, count, end, |out| queue.move_to(out, count));
             self.queued -= (before - queue.memory()) as u64;
             let Some(stream) = self.streams.get_mut(id) else { return };
@@ -335,7 +337,6 @@ impl Conn {
         stream.cut += count;
         stream.shut |= end;
         self.outflow.spend(count);
-        self.budget.sent();
         self.out.add(|out| {
             out.encode_with(count.min(PAYLOAD_MAX as u64) as usize + 64, |out| {
                 frame::write_data_head(id, count as usize, end, out);
