@@ -397,6 +397,12 @@ impl Conn {
         self.phase == Phase::Open && self.streams.is_empty() && self.out.is_empty() && !asked
     }
 
+    /// Streams that are open.
+    #[must_use]
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// It keeps room for streams to come: the last one was open a moment ago.
     #[must_use]
     pub(crate) fn is_roomy(&self) -> bool {

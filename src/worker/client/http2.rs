@@ -120,9 +120,9 @@ impl Http2 {
         self.streams.insert(index, running);
     }
 
-    /// Tells the worker how many exchanges run.
+    /// Tells the worker how many streams are open: one that is answered before its request ends may stay for a while.
     fn count(&mut self, cx: &mut Context) {
-        cx.beside.set(&mut self.share, self.streams.len());
+        cx.beside.set(&mut self.share, self.conn.streams());
     }
 
     fn with_exchange(
@@ -286,7 +286,7 @@ impl Protocol for Http2 {
             let Some(Stream { exchange, tally }) = *stream else { continue };
             exchange.done(tally.status(), self.conn.written_of(number), cx);
         }
-        self.count(cx);
+        cx.beside.set(&mut self.share, 0);
     }
 
     fn cancel(&mut self, connection: Connection<'_>, cx: &mut Context) {

@@ -362,6 +362,40 @@ fn who_takes_nothing_costs_no_memory_and_is_dropped() {
     }
 }
 
+/// The client may still be sending them, and is not disturbed by a reset.
+#[test]
+fn requests_that_are_answered_before_they_end_take_room_too() {
+    let (up, wait) = upstreams();
+    let server = site_of(500, &up, &wait);
+    let open = || {
+        let mut client = Client::open(server.address, &[]).unwrap();
+        for _ in 0..100 {
+            client.request(&asks("POST", "/"), false).unwrap();
+        }
+        client.send(frame(PING, 0, 0, [1; 8])).unwrap();
+        let came: Vec<Came> = (0..)
+            .map(|_| client.next().unwrap())
+            .take_while(|came| !matches!(came, Came::PingAck(_)))
+            .collect();
+        let refused =
+            came.iter().filter(|came| matches!(came, Came::Reset { code: REFUSED_STREAM, .. })).count();
+        (client, refused)
+    };
+    let (first, refused) = open();
+    assert_eq!(refused, 0);
+    let (second, refused) = open();
+    assert!(
+        (25..100).contains(&refused),
+        "{refused}: an address has a third of 512 beside the first of each"
+    );
+    // They are gone with their connection.
+    drop((first, second));
+    wait_until(SOON, "there is room again", || {
+        let refused = open().1;
+        holds(refused == 0, refused)
+    });
+}
+
 /// What they took lies scattered in the heap of the worker.
 #[test]
 fn the_memory_of_many_who_have_left_is_given_back() {
