@@ -5,7 +5,8 @@ use super::words::Failure;
 use crate::control::helper::Directory;
 use crate::http::date;
 use crate::sys::clock;
-use ::http::{Request, Response};
+use ::http::uri::Scheme;
+use ::http::{Request, Response, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
@@ -16,6 +17,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use serde_json::Value;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +31,7 @@ const LARGEST: usize = 128 * 1024;
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Client {
+    directory: Arc<str>,
     inner: Hyper<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
     /// Seconds for which the authority wants no more requests, as its last error said.
     again: Arc<Mutex<Option<u64>>>,
@@ -51,7 +54,11 @@ impl Client {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
         let inner = Hyper::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { inner, again: Arc::default() })
+        // instant-acme takes for granted that it is one.
+        if !is_address(&directory.url) {
+            return Err(Failure::new(format!("`directory`: {} is no address of https", directory.url)));
+        }
+        Ok(Self { directory: directory.url.as_str().into(), inner, again: Arc::default() })
     }
 
     /// What its last error said.
@@ -66,6 +73,10 @@ impl Client {
     }
 
     async fn ask(self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, Error> {
+        let url = request.uri().to_string();
+        if !is_address(&url) {
+            return Err(nowhere(&url));
+        }
         let host = request.uri().authority().map_or_else(String::new, ToString::to_string);
         let answer = async {
             let (head, body) = self.inner.request(request).await.map_err(other)?.into_parts();
@@ -82,8 +93,29 @@ impl Client {
         })?;
         let again = if answer.status().is_success() { None } else { retry_after(answer.headers()) };
         *self.again.lock().unwrap_or_else(PoisonError::into_inner) = again;
+        if url == *self.directory {
+            check_directory(answer.body())?;
+        }
         Ok(answer)
     }
+}
+
+/// The addresses in a directory are some: of others instant-acme makes a panic. What is no directory is told elsewhere.
+fn check_directory(body: &[u8]) -> Result<(), Error> {
+    let Ok(Value::Object(directory)) = serde_json::from_slice(body) else { return Ok(()) };
+    let named = ["newNonce", "newAccount", "newOrder", "renewalInfo"].into_iter();
+    let addresses = named.filter_map(|name| directory.get(name)?.as_str());
+    addresses.into_iter().find(|url| !is_address(url)).map_or(Ok(()), |url| Err(nowhere(url)))
+}
+
+fn is_address(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.scheme() == Some(&Scheme::HTTPS) && uri.host().is_some())
+}
+
+/// Where the authority says that something is.
+fn nowhere(url: &str) -> Error {
+    let url: String = url.chars().take(100).collect();
+    other(std::io::Error::other(format!("it sends us to {url}, which is no address of https")))
 }
 
 /// An authority that cannot be asked.

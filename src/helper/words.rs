@@ -26,6 +26,9 @@ impl Failure {
             Error::Json(_) => {
                 "what it answers is not ACME; see that `directory` is the address of a directory".to_owned()
             }
+            Error::Http(_) | Error::InvalidUri(_) => {
+                "it sends us to what is no address at all; see that `directory` is the right one".to_owned()
+            }
             Error::Timeout(_) => "it has not come to a decision in time".to_owned(),
             error => match chain(error) {
                 said if said.contains("UnknownIssuer") => format!(

@@ -36,7 +36,7 @@ pub(crate) struct Window {
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Certificate {
-    held: Option<Validity>,
+    pub(super) held: Option<Validity>,
     window: Option<Window>,
     /// When to ask for the window; `None`: at once.
     look: Option<Time>,
@@ -54,10 +54,6 @@ impl Certificate {
         if self.held != held {
             (self.held, self.window, self.look) = (held, None, None);
         }
-    }
-
-    pub(super) fn has_one(&self) -> bool {
-        self.held.is_some()
     }
 
     pub(super) fn has_window(&self) -> bool {

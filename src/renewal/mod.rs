@@ -271,7 +271,7 @@ impl Renewals {
     fn due(&self, wall: Wall, now: Time) -> Option<Running> {
         let due = self.certificates.iter().filter_map(|(key, certificate)| {
             let (errand, wait) = certificate.due(key, wall, now);
-            wait.is_zero().then_some((certificate.has_one(), errand == Errand::Look, key, errand))
+            wait.is_zero().then_some((certificate.held.is_some(), errand == Errand::Look, key, errand))
         });
         let (.., key, errand) = due.min_by_key(|(has_one, is_look, ..)| (*has_one, *is_look))?;
         Some(Running { key: key.clone(), errand, since: now, told: false, deaths: 0, placing: None })
@@ -308,9 +308,15 @@ impl Renewals {
                 None => Standing::Ordering,
             },
             Some((reason, wait)) => Standing::Waiting(reason.to_owned(), wait),
-            None if certificate.has_one() => Standing::Issued(certificate.renews_in(key, wall)),
+            None if certificate.held.is_some() => Standing::Issued(certificate.renews_in(key, wall)),
             None => Standing::Queued,
         })
+    }
+
+    /// From when to when the one is good that there is.
+    #[must_use]
+    pub(crate) fn held(&self, key: &str) -> Option<Validity> {
+        self.certificates.get(key)?.held
     }
 
     /// Whether an authority has said when this certificate is to be renewed.

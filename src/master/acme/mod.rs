@@ -297,6 +297,7 @@ impl Master {
 
     fn tell_ended(&self, ended: Option<Ended>) {
         let Some(Ended { key, errand, outcome, next }) = ended else { return };
+        let held = self.acme.renewals.held(&key).map(|held| held.until);
         let title = self.acme.wanted.get(&key).map_or(key, Wanted::title);
         let next = about(next.as_secs());
         match (errand, outcome) {
@@ -305,7 +306,18 @@ impl Master {
                 "acme: the certificate for {title} is there, good until {}", date::iso(validity.until)
             ),
             (Errand::Issue, Outcome::Failed(reason, _)) => {
-                log::error!(target: "hatchery", "acme: no certificate for {title}: {reason}; next try in {next}");
+                let now = clock::wall().seconds;
+                let (what, until) = match held.map(|until| (until, date::iso(until))) {
+                    None => (format!("no certificate for {title}"), String::new()),
+                    Some((until, day)) => (
+                        format!("the certificate for {title} is not renewed"),
+                        format!(
+                            "; it {} {day}",
+                            if until > now { "is good until" } else { "has expired on" }
+                        ),
+                    ),
+                };
+                log::error!(target: "hatchery", "acme: {what}: {reason}{until}; next try in {next}");
             }
             (_, outcome) => log::debug!(target: "hatchery", "acme: {title}: {outcome:?}; next in {next}"),
         }

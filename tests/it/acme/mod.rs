@@ -244,6 +244,21 @@ fn a_certificate_is_renewed_before_it_ends() {
 }
 
 #[test]
+fn a_certificate_that_is_not_renewed_is_told_of_until_it_ends() {
+    let bench = Bench::of(9, &[], |http, tls| (http, tls));
+    let site = bench.site("\"shop.example\"");
+    let (server, authority, secure) = bench.start(&site);
+    let server = server.tolerant(&["is not renewed", "has expired"]);
+    server.wait_log("acme: the certificate for shop.example is there");
+    authority.answers(|_, _| Some(Message::new("500 No", "", "")));
+    let told = server.wait_log("acme: the certificate for shop.example is not renewed");
+    assert!(told.contains("; it is good until 20"), "{told}");
+    let told = server.wait_log("the certificate has expired");
+    assert!(told.contains("has expired 1s ago (shop.example, by Pebble"), "{told}");
+    assert!(shown(secure, "shop.example").contains("Pebble Intermediate CA"), "it shows who is there");
+}
+
+#[test]
 fn an_authority_says_when_to_renew() {
     let bench = Bench::new();
     let site = bench.site("\"shop.example\"");
@@ -384,9 +399,36 @@ fn an_authority_that_lies_is_not_believed() {
     let other = rcgen::generate_simple_self_signed(vec!["other.example".to_owned()]).unwrap().cert.pem();
     let mut long = Message::problem("400 No", "malformed", "");
     long.body = long.text().replace("says the test", &"\\u001b[2J ".repeat(10_000)).into();
+    let directory = |nonce: &str| {
+        format!("{{\"newNonce\": \"{nonce}\", \"newAccount\": \"https://x/\", \"newOrder\": \"https://x/\"}}")
+    };
     let answers: Vec<(&str, Message, &str)> = vec![
         ("GET /dir", Message::new("200 OK", "Content-Type: text/html\r\n", "<p>hello"), "is not ACME"),
         ("GET /dir", Message::json(&" ".repeat(1 << 20)), "cannot be asked"),
+        (
+            "GET /dir",
+            Message::json(&directory("file:///etc/passwd")),
+            "it sends us to file:///etc/passwd, which is no",
+        ),
+        (
+            "GET /dir",
+            Message::json(&directory("http://localhost/")),
+            "it sends us to http://localhost/, which is no",
+        ),
+        (
+            "GET /dir",
+            Message::json(&directory("/nonce")),
+            "it sends us to /nonce, which is no address of https",
+        ),
+        (
+            "POST /order-plz",
+            Message::new(
+                "201 Created",
+                "Replay-Nonce: x\r\nLocation: https://localhost/order\r\n",
+                "{\"status\": \"ready\", \"authorizations\": [\"file:///x\"], \"finalize\": \"file:///x\"}",
+            ),
+            "it sends us to what is no address at all",
+        ),
         (
             "POST /certZ",
             Message::new("200 OK", "Replay-Nonce: x\r\n", &other),
