@@ -334,14 +334,16 @@ impl Section for Acme {
 impl Acme {
     /// As it is by default on this machine: in the directory that a service has for its state, the system's or the user's.
     pub(crate) fn of(source: &dyn Source) -> Self {
-        let given = |name| source.env(name).filter(|path| path.starts_with('/')).map(PathBuf::from);
+        let is_whole = |path: &&str| path.starts_with('/');
+        let given = |name| source.env(name).as_deref().filter(is_whole).map(PathBuf::from);
         let of_system = || user::is_root().then(|| PathBuf::from("/var/lib/hatchery"));
         let of_user = || {
             let state = given("XDG_STATE_HOME").or_else(|| Some(given("HOME")?.join(".local/state")));
             state.map(|state| state.join("hatchery"))
         };
-        // systemd gives a list if there are several (StateDirectory=).
-        let of_service = given("STATE_DIRECTORY").filter(|path| !path.display().to_string().contains(':'));
+        // systemd gives a list: as many as stand in StateDirectory=.
+        let all = source.env("STATE_DIRECTORY").unwrap_or_default();
+        let of_service = all.split(':').next().filter(is_whole).map(PathBuf::from);
         let state = of_service.or_else(of_system).or_else(of_user);
         let storage = state.map(|state| state.join("acme"));
         Self { storage: storage.unwrap_or_else(|| Self::default().storage), ..Self::default() }

@@ -364,7 +364,9 @@ fn analyze(arguments: &[&str]) -> Option<String> {
 
 #[test]
 fn the_units_are_understood() {
-    for unit in ["hatchery.service", "hatchery-user.service", "hatchery-user.socket"] {
+    for unit in
+        ["hatchery.service", "hatchery-user.service", "hatchery-user.socket", "hatchery-user-https.socket"]
+    {
         let path = units().join(unit);
         let Some(said) = analyze(&["verify", "--man=no", "--recursive-errors=no", path.to_str().unwrap()])
         else {

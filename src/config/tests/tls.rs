@@ -80,8 +80,10 @@ fn clients_and_authorities() {
         storage: "/etc/hatchery/s".into(),
     };
     assert_eq!(of(own), want);
-    let service = Memory::default().env("STATE_DIRECTORY", "/var/lib/x");
-    assert_eq!(Acme::of(&service).storage, Path::new("/var/lib/x/acme"));
+    for directories in ["/var/lib/x", "/var/lib/x:/var/lib/y"] {
+        let service = Memory::default().env("STATE_DIRECTORY", directories);
+        assert_eq!(Acme::of(&service).storage, Path::new("/var/lib/x/acme"), "{directories}");
+    }
 }
 
 #[test]
