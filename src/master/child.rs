@@ -564,6 +564,11 @@ impl Worker {
         self.newest = serial;
     }
 
+    /// Whether it can be told anything.
+    pub(super) fn hears(&self) -> bool {
+        !self.deaf
+    }
+
     /// Whether it has not been handed the newest.
     pub(super) fn is_needy(&self) -> bool {
         self.needy

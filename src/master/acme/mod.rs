@@ -7,7 +7,7 @@ mod store;
 mod wanted;
 
 use super::Master;
-use super::child::{Child, Id, Role};
+use super::child::{Child, Id, Role, Worker};
 use super::helper::{self, Helper};
 use crate::config::{Disk, Problem, located};
 use crate::control::command::Response;
@@ -95,7 +95,11 @@ impl Master {
 
     /// Carries out what is due.
     pub(super) fn run_errands(&mut self, now: Time) {
-        let have = self.children.workers().map(|(_, worker)| worker.credentials).min();
+        // Those that leave accept nobody any more, and get nothing new.
+        let own = self.generation;
+        let is_told = |worker: &&Worker| worker.generation >= own && worker.hears();
+        let workers = self.children.workers().map(|(_, worker)| worker).filter(is_told);
+        let have = workers.map(|worker| worker.credentials).min();
         self.acme.renewals.workers_have(have.unwrap_or(u64::MAX));
         while let Some(decision) = self.acme.renewals.poll(clock::wall(), now) {
             match decision {

@@ -39,7 +39,8 @@ pub(super) struct Kept {
 /// As reading; it is not understood.
 pub(super) fn account(storage: &Path, directory: &str) -> io::Result<Option<Account>> {
     let Some(text) = read(storage, &account_name(directory))? else { return Ok(None) };
-    serde_json::from_slice(&text.0).map(Some).map_err(io::Error::from)
+    let account = serde_json::from_slice(&text.0);
+    account.map(Some).map_err(|_| io::Error::other(format!("{} is damaged", account_name(directory))))
 }
 
 /// Keeps an account.

@@ -2,12 +2,13 @@
 
 mod authority;
 
-use crate::harness::{Gate, SOON, Server, Setup, get, hatchery, holds, wait_until};
+use crate::harness::{Connection, Gate, SOON, Server, Setup, get, hatchery, holds, now, wait_until};
 use authority::{Authority, BINDING, Message, Options, free_port};
 use nix::sys::signal::Signal;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A server that is not started yet, and its authority.
 struct Bench {
@@ -517,6 +518,33 @@ fn a_helper_that_dies_is_replaced_and_its_order_repeated() {
     server.wait_log("acme: the certificate for shop.example is there");
     wait_shown(secure, "shop.example");
     assert_eq!(authority.asked("POST /sign-me-up"), 1, "the account is kept");
+}
+
+#[test]
+fn an_order_does_not_wait_for_workers_that_leave() {
+    let bench = Bench::new();
+    let sites = ["shop.example", "blog.example"].map(|name| bench.site(&format!("\"{name}\"")));
+    let began = now();
+    let (server, _authority, _) = bench.start(&sites[0]);
+    server.wait_log("acme: the certificate for shop.example is there");
+    let usual = began.elapsed();
+    // Its worker has a request, and goes on with it.
+    let mut connection = Connection::open(server.address).unwrap();
+    let head = "GET / HTTP/1.1\r\nHost: shop.example\r\n";
+    connection.send(format!("{head}\r\n")).unwrap();
+    assert_eq!(connection.reply("GET").unwrap().status, 301);
+    connection.send(head).unwrap();
+    server.configure(&configuration(&sites.join(", ")));
+    server.hang_up();
+    wait_generation(&server, 2);
+    let began = now();
+    server.wait_log("acme: the certificate for blog.example is there");
+    // That is what is waited for workers that hang.
+    let waited = began.elapsed();
+    assert!(
+        waited < usual + Duration::from_secs(4),
+        "{usual:?} before, {waited:?} with a worker that leaves"
+    );
 }
 
 #[test]
