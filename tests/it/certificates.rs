@@ -256,6 +256,28 @@ fn check_and_start_tell_what_is_wrong_with_files() {
 }
 
 #[test]
+fn files_that_all_can_write_are_refused_by_root_and_told_of_by_others() {
+    let told = "a.pem`: every user can write it (mode 0666), and so stand in for the site; chmod o-w ";
+    let open = |setup: &Setup| {
+        let own = made(&["a.example"], 2100);
+        give(&setup.directory, &own);
+        fs::set_permissions(setup.directory.path().join("a.pem"), fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(setup.directory.path().join("a.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    if nix::unistd::geteuid().is_root() {
+        let mut setup = Setup::new(SITES);
+        open(&setup);
+        let ended = setup.run_to_end();
+        assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
+    }
+    let setup = Setup::new(SITES).run_as_nobody();
+    open(&setup);
+    let server = setup.start();
+    server.wait_log(told);
+    assert_eq!(curl(&server, &["https://a.example/"]), "a");
+}
+
+#[test]
 fn a_certificate_that_has_expired_is_served_and_told_of() {
     let setup = Setup::new(SITES);
     give(&setup.directory, &made(&["a.example"], 2020));
