@@ -184,13 +184,14 @@ fn testssl_finds_no_weakness() {
     let found: Vec<serde_json::Value> = serde_json::from_slice(&found).unwrap();
     let of = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
     let is_marked = |one: &serde_json::Value| {
-        // Certificates are the test's, other headers the application's.
+        // Certificates are the test's, other headers the application's. (WARN is that it could not look.)
         let other = of(one, "id").starts_with("cert_") || of(one, "id") == "security_headers";
-        !other && !["OK", "INFO"].contains(&&*of(one, "severity"))
+        !other && !["OK", "INFO", "WARN"].contains(&&*of(one, "severity"))
     };
     let marked: Vec<_> = found.iter().filter(|one| is_marked(one)).collect();
     assert!(marked.is_empty(), "{marked:#?}");
-    assert!(found.iter().any(|one| of(one, "id") == "LUCKY13"), "{}", text(&output));
+    let last = found.iter().find(|one| of(one, "id") == "LUCKY13").map(|one| of(one, "severity"));
+    assert_eq!(last.as_deref(), Some("OK"), "{}", text(&output));
 }
 
 #[test]
