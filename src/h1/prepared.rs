@@ -10,7 +10,9 @@ pub(crate) struct Prepared {
     /// Bytes of the body; 0 where the status forbids one.
     length: u64,
     bytes: Box<[u8]>,
-    /// Where names and values are.
+    /// The same with the names in lower case, as HTTP/2 has them.
+    lower: Box<[u8]>,
+    /// Where names and values are in both.
     places: Box<[(Span, Span)]>,
 }
 
@@ -30,8 +32,13 @@ impl Prepared {
             bytes.extend_from_slice(b"\r\n");
             length
         };
-        let places = places(&bytes).collect();
-        Self { status: head.status, length, bytes: bytes.into(), places }
+        let places: Box<[_]> = places(&bytes).collect();
+        let mut lower: Box<[u8]> = bytes.as_slice().into();
+        for (name, _) in &places {
+            let name = lower.get_mut(name.start as usize..name.end as usize);
+            name.unwrap_or_default().make_ascii_lowercase();
+        }
+        Self { status: head.status, length, bytes: bytes.into(), lower, places }
     }
 
     /// The status code.
@@ -46,9 +53,9 @@ impl Prepared {
         self.length
     }
 
-    /// Names and values of what is encoded.
+    /// Names, in lower case, and values of what is encoded.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.places.iter().map(|(name, value)| (name.of(&self.bytes), value.of(&self.bytes)))
+        self.places.iter().map(|(name, value)| (name.of(&self.lower), value.of(&self.lower)))
     }
 
     /// Everything before the Date.

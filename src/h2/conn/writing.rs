@@ -59,12 +59,12 @@ impl Conn {
         self.say_head(stream, !follows, |block| {
             block.status(head.status);
             say_common(&common, block);
-            block.field(b"server", b"hatchery");
+            block.lower(b"server", b"hatchery");
             fields(head, block);
             if let Some(length) = length {
                 let mut digits = Vec::with_capacity(20);
                 decimal(length, &mut digits);
-                block.field(b"content-length", &digits);
+                block.lower(b"content-length", &digits);
             }
         });
         follows
@@ -85,7 +85,7 @@ impl Conn {
         self.say_head(stream, !follows, |block| {
             block.status(head.status());
             say_common(&common, block);
-            head.fields().for_each(|(name, value)| block.field(name, value));
+            head.fields().for_each(|(name, value)| block.lower(name, value));
         });
         if let Some(body) = body.filter(|_| follows)
             && !self.send_at_once(stream, &body)
@@ -394,9 +394,9 @@ impl Conn {
 }
 
 fn say_common(common: &Common<'_>, block: &mut Block<'_>) {
-    block.field(b"date", common.date);
+    block.lower(b"date", common.date);
     if let Some((name, value)) = common.id {
-        block.field(name.as_bytes(), value);
+        block.unique(name.as_bytes(), value);
     }
     if let Some(value) = common.strict {
         block.field(STRICT.as_bytes(), value.as_bytes());

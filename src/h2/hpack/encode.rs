@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Writes the blocks of one direction of a connection.
 ///
 /// A field goes into the table when it is written for the second time: what all responses say is there from the second
-/// one on, and what each says differently, an id or a length, drives nothing out.
+/// one on, and what each says differently, such as a length, drives nothing out.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     table: Table,
@@ -60,7 +60,7 @@ impl Encoder {
 
     /// Whether the field was written before and goes into the table now.
     fn repeats(&mut self, name: &[u8], value: &[u8]) -> bool {
-        if name.len() + value.len() + OVERHEAD > self.table.max() {
+        if !fits(name, value, &self.table) {
             return false;
         }
         let mut hasher = DefaultHasher::new();
@@ -96,20 +96,30 @@ impl Block<'_> {
 
     /// Writes a field, its name in lower case.
     pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
-        let (mut usual, mut longer) = ([0; USUAL_NAME], Vec::new());
-        let lower = match usual.get_mut(..name.len()) {
-            Some(room) => room,
-            None => {
-                longer.resize(name.len(), 0);
-                &mut longer
-            }
-        };
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        self.lower(lower, value);
+        in_lower_case(name, |name| self.lower(name, value));
     }
 
-    fn lower(&mut self, name: &[u8], value: &[u8]) {
+    /// Writes a field whose value only this block has: its name goes into the table, and its value as it is into the block,
+    /// as nobody will have it from there.
+    pub(crate) fn unique(&mut self, name: &[u8], value: &[u8]) {
+        in_lower_case(name, |name| {
+            let Self { encoder: Encoder { table, .. }, out } = self;
+            let index = table.name(name);
+            let kept = index.is_none() && fits(name, value, table);
+            let (pattern, prefix) = if kept { (0x40, 6) } else { (0x00, 4) };
+            integer::encode(pattern, prefix, index.unwrap_or(0), out);
+            if index.is_none() {
+                string(name, out);
+            }
+            plain(value, out);
+            if kept {
+                table.insert(name, value);
+            }
+        });
+    }
+
+    /// Writes a field whose name is in lower case.
+    pub(crate) fn lower(&mut self, name: &[u8], value: &[u8]) {
         // In no table, here and elsewhere, a guess can be compared with it (RFC 7541 §7.1).
         let secret = name == b"set-cookie";
         let index = match self.encoder.table.find(name, value) {
@@ -136,6 +146,26 @@ impl Block<'_> {
     }
 }
 
+/// Whether there is a place for the field in the table.
+fn fits(name: &[u8], value: &[u8], table: &Table) -> bool {
+    name.len() + value.len() + OVERHEAD <= table.max()
+}
+
+/// Does something with a name in lower case.
+fn in_lower_case(name: &[u8], act: impl FnOnce(&[u8])) {
+    let (mut usual, mut longer) = ([0; USUAL_NAME], Vec::new());
+    let lower = match usual.get_mut(..name.len()) {
+        Some(room) => room,
+        None => {
+            longer.resize(name.len(), 0);
+            &mut longer
+        }
+    };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    act(lower);
+}
+
 /// Writes a string, in the Huffman code if it is shorter then.
 fn string(bytes: &[u8], out: &mut Vec<u8>) {
     let coded = huffman::length(bytes);
@@ -143,7 +173,12 @@ fn string(bytes: &[u8], out: &mut Vec<u8>) {
         integer::encode(0x80, 7, coded, out);
         huffman::encode(bytes, out);
     } else {
-        integer::encode(0x00, 7, bytes.len(), out);
-        out.extend_from_slice(bytes);
+        plain(bytes, out);
     }
+}
+
+/// Writes a string as it is.
+fn plain(bytes: &[u8], out: &mut Vec<u8>) {
+    integer::encode(0x00, 7, bytes.len(), out);
+    out.extend_from_slice(bytes);
 }

@@ -35,10 +35,14 @@ fn octet(rest: &mut &[u8]) -> Result<u8, Error> {
 pub(super) fn encode(pattern: u8, prefix: u32, number: usize, out: &mut Vec<u8>) {
     let mask = (1 << prefix) - 1;
     if number < mask {
-        return out.push(pattern | number as u8);
+        out.push(pattern | number as u8);
+    } else {
+        out.push(pattern | mask as u8);
+        encode_rest(number - mask, out);
     }
-    out.push(pattern | mask as u8);
-    let mut rest = number - mask;
+}
+
+fn encode_rest(mut rest: usize, out: &mut Vec<u8>) {
     while rest >= 0x80 {
         out.push(rest as u8 | 0x80);
         rest >>= 7;

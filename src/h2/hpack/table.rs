@@ -1,6 +1,7 @@
 //! The tables behind an index (RFC 7541 §2.3, §4): the static one, then the dynamic one, its newest entry first.
 
 use super::{OVERHEAD, static_table};
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 /// The dynamic table of one direction of a connection.
@@ -16,6 +17,8 @@ pub(super) struct Table {
     size: usize,
     /// What they may count.
     max: usize,
+    /// Behind the entry that was looked for last: blocks say the same in the same order.
+    next: Cell<usize>,
 }
 
 /// An entry: its name, and behind it its value.
@@ -47,7 +50,7 @@ pub(super) enum Found {
 impl Table {
     /// An empty table. `max` is at most [`super::TABLE_SIZE`], here and in `resize`.
     pub(super) fn new(max: usize) -> Self {
-        Self { bytes: Vec::new(), dropped: 0, entries: VecDeque::new(), size: 0, max }
+        Self { bytes: Vec::new(), dropped: 0, entries: VecDeque::new(), size: 0, max, next: Cell::new(0) }
     }
 
     /// What the entries may count.
@@ -69,25 +72,34 @@ impl Table {
 
     /// Looks for a field, its name in lower case.
     pub(super) fn find(&self, name: &[u8], value: &[u8]) -> Found {
-        if let Some(index) = self.newest(name.len(), Some(value.len()), |have| have == (name, value)) {
-            return Found::Field(index);
+        let lengths = (name.len(), value.len());
+        let same = |entry: &Entry| {
+            (usize::from(entry.name), usize::from(entry.value)) == lengths
+                && self.read(*entry) == (name, value)
+        };
+        let expected = self.next.get();
+        let at = match self.entries.get(expected).filter(|entry| same(entry)) {
+            Some(_) => Some(expected),
+            None => self.entries.iter().rposition(same),
+        };
+        match at {
+            Some(at) => {
+                self.next.set(at + 1);
+                Found::Field(self.index(at))
+            }
+            None => self.name(name).map_or(Found::Nothing, Found::Name),
         }
-        let named = || self.newest(name.len(), None, |(have, _)| have == name);
-        static_table::index(name).or_else(named).map_or(Found::Nothing, Found::Name)
     }
 
-    /// The index of the newest entry with these lengths that is the one.
-    fn newest(
-        &self,
-        name: usize,
-        value: Option<usize>,
-        is: impl Fn((&[u8], &[u8])) -> bool,
-    ) -> Option<usize> {
-        let fits = |entry: &Entry| {
-            usize::from(entry.name) == name && value.is_none_or(|value| usize::from(entry.value) == value)
-        };
-        let age = self.entries.iter().rev().position(|entry| fits(entry) && is(self.read(*entry)))?;
-        Some(static_table::ENTRIES.len() + 1 + age)
+    /// Looks for a name in lower case.
+    pub(super) fn name(&self, name: &[u8]) -> Option<usize> {
+        let same = |entry: &Entry| usize::from(entry.name) == name.len() && self.read(*entry).0 == name;
+        static_table::index(name).or_else(|| self.entries.iter().rposition(same).map(|at| self.index(at)))
+    }
+
+    /// The index of the entry at that place of the dynamic table.
+    fn index(&self, at: usize) -> usize {
+        static_table::ENTRIES.len() + self.entries.len() - at
     }
 
     /// Adds an entry. One that is larger than the table leaves it empty (RFC 7541 §4.4).

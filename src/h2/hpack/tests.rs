@@ -152,19 +152,45 @@ fn what_repeats_becomes_an_index() {
     let mut lengths = Vec::new();
     for count in 0..4 {
         let list =
-            fields(&format!("Server: hatchery\nContent-Type: text/html\nX-Request-Id: 0123456{count}"));
+            fields(&format!("Server: hatchery\nContent-Type: text/html\nContent-Length: 0123456{count}"));
         let mut block = Vec::new();
         let mut writer = encoder.block(&mut block);
         writer.status(Status(200));
         list.iter().for_each(|(name, value)| writer.field(name, value));
         lengths.push(block.len());
-        let expected =
-            format!(":status: 200\nserver: hatchery\ncontent-type: text/html\nx-request-id: 0123456{count}");
+        let expected = format!(
+            ":status: 200\nserver: hatchery\ncontent-type: text/html\ncontent-length: 0123456{count}"
+        );
         assert_eq!(decode(&mut decoder, &block), Ok(fields(&expected)));
     }
     let kept: Vec<_> = table(&decoder).0.into_iter().map(|(name, _)| name).collect();
     assert_eq!(kept, [&b"content-type"[..], b"server"], "what differs drives nothing out");
     assert!(lengths[2] + 14 < lengths[1] && lengths[3] == lengths[2], "{lengths:?}");
+}
+
+#[test]
+fn what_is_unique_has_its_name_in_the_table_and_drives_nothing_else_out() {
+    let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new());
+    let mut write = |encoder: &mut Encoder, number: usize| {
+        let (mut block, value) = (Vec::new(), format!("{number:016x}"));
+        encoder.block(&mut block).unique(b"X-Request-Id", value.as_bytes());
+        assert_eq!(decode(&mut decoder, &block), Ok(fields(&format!("x-request-id: {value}"))));
+        assert!(encoder.entries().eq(decoder.entries()));
+        (block, encoder.entries().count())
+    };
+    assert_eq!(write(&mut encoder, 1).1, 1);
+    for number in 2..500 {
+        // Not indexed, the name at 62, and the value as it is.
+        let (block, entries) = write(&mut encoder, number);
+        assert_eq!((&block[..3], block.len(), entries), (&[0x0f, 62 - 15, 16][..], 19, 1));
+    }
+    // A table in which there is no place for it.
+    encoder.resize(59);
+    write(&mut encoder, 1);
+    assert_eq!(write(&mut encoder, 2).1, 0);
+    encoder.resize(60);
+    write(&mut encoder, 3);
+    assert_eq!(write(&mut encoder, 4).1, 1);
 }
 
 #[test]
