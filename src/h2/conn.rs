@@ -546,7 +546,7 @@ impl Conn {
 
     /// A stream is out of the table.
     fn forget(&mut self, id: StreamId) {
-        self.heads -= self.streams.remove(id).map_or(0, |stream| stream.head);
+        self.heads -= self.streams.remove(id);
         if self.streams.is_empty() {
             self.idle_since = self.clock;
             self.streams_due = None;

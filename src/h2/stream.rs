@@ -29,6 +29,7 @@ use super::priority::Priority;
 use crate::buf::Queue;
 use crate::http::serving::Line;
 use crate::timer::Time;
+use std::cell::Cell;
 
 /// See the module.
 #[derive(Debug)]
@@ -166,44 +167,75 @@ impl Stream {
     }
 }
 
+/// The room of so many streams is kept.
+const SPARE: usize = 32;
+
 /// The streams that are open, by number; the newest has the highest one.
 #[derive(Debug, Default)]
-pub(super) struct Streams(Vec<(StreamId, Box<Stream>)>);
+pub(super) struct Streams {
+    open: Vec<(StreamId, Box<Stream>)>,
+    /// Where one was found last: what happens to a stream asks for it several times.
+    found: Cell<usize>,
+    /// Room of those that were open, for those to come.
+    spare: Vec<Box<Stream>>,
+}
 
 impl Streams {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.open.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.open.is_empty()
     }
 
     fn find(&self, id: StreamId) -> Option<usize> {
-        self.0.binary_search_by_key(&id, |(id, _)| *id).ok()
+        let before = self.found.get();
+        if self.open.get(before).is_some_and(|(there, _)| *there == id) {
+            return Some(before);
+        }
+        let at = self.open.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.found.set(at);
+        Some(at)
     }
 
     pub(super) fn get(&self, id: StreamId) -> Option<&Stream> {
-        self.0.get(self.find(id)?).map(|(_, stream)| &**stream)
+        self.open.get(self.find(id)?).map(|(_, stream)| &**stream)
     }
 
     pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
         let at = self.find(id)?;
-        self.0.get_mut(at).map(|(_, stream)| &mut **stream)
+        self.open.get_mut(at).map(|(_, stream)| &mut **stream)
     }
 
     /// Adds the newest.
     pub(super) fn push(&mut self, id: StreamId, stream: Stream) {
-        debug_assert!(self.0.last().is_none_or(|(last, _)| *last < id));
-        self.0.push((id, Box::new(stream)));
+        debug_assert!(self.open.last().is_none_or(|(last, _)| *last < id));
+        self.found.set(self.open.len());
+        let stream = match self.spare.pop() {
+            None => Box::new(stream),
+            Some(mut room) => {
+                *room = stream;
+                room
+            }
+        };
+        self.open.push((id, stream));
     }
 
-    pub(super) fn remove(&mut self, id: StreamId) -> Option<Box<Stream>> {
-        let at = self.find(id)?;
-        Some(self.0.remove(at).1)
+    /// Takes one out; how many bytes the head of its request had.
+    pub(super) fn remove(&mut self, id: StreamId) -> usize {
+        let Some(at) = self.find(id) else { return 0 };
+        let (_, mut stream) = self.open.remove(at);
+        (stream.body, stream.line) = (Vec::new(), None);
+        stream.queue.clear();
+        let head = stream.head;
+        if self.spare.len() < SPARE {
+            self.spare.push(stream);
+        }
+        head
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
-        self.0.iter().map(|(id, stream)| (*id, &**stream))
+        self.open.iter().map(|(id, stream)| (*id, &**stream))
     }
 }
