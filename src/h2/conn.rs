@@ -22,6 +22,7 @@ use super::frame::{self, Code, Error, PAYLOAD_MAX, Reader, setting};
 use super::hpack::{Decoder, Encoder};
 use super::output::Output;
 use super::priority::Turns;
+use super::requests::Room;
 use super::stream::{Reading, Stream, Streams, Writing};
 use super::{Settings, StreamId};
 use crate::http::Scheme;
@@ -56,6 +57,8 @@ pub struct Conn {
     /// A block of fields that has begun.
     block: Option<Box<Block>>,
     decoder: Decoder,
+    /// Where requests are put together, while there are some.
+    room: Option<Box<Room>>,
     streams: Streams,
     /// The newest stream.
     last: StreamId,
@@ -164,6 +167,7 @@ impl Conn {
             reader: Reader::default(),
             block: None,
             decoder: Decoder::new(),
+            room: None,
             streams: Streams::default(),
             last: 0,
             promised: 0,
@@ -559,6 +563,8 @@ impl Conn {
     fn shrink(&mut self) {
         self.roomy = false;
         self.streams = Streams::default();
+        self.room = None;
+        self.decoder.shrink();
         self.turns.shrink();
         self.news = VecDeque::new();
         self.done.shrink_to_fit();

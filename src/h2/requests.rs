@@ -25,11 +25,19 @@ use crate::http::serving::{Line, Request, Settings as Limits};
 use crate::http::target::{self, Host, Target};
 use crate::http::{BodyLength, Method, RequestHead, Scheme, Span, Version};
 
-/// A request as far as its fields have come.
-#[derive(Debug)]
-pub(super) struct Builder {
+/// Where the requests of a connection are put together, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Room {
     raw: Vec<u8>,
     fields: Vec<(Span, Span)>,
+    /// The last `:authority` and its host: usually the next is the same.
+    known: Option<(Vec<u8>, Host)>,
+}
+
+/// A request as far as its fields have come.
+#[derive(Debug)]
+pub(super) struct Builder<'a> {
+    room: &'a mut Room,
     fields_max: usize,
     method: Option<Span>,
     path: Option<Span>,
@@ -52,19 +60,23 @@ pub(super) struct Asked {
     pub(super) priority: Priority,
 }
 
-/// The names and values of a usual request.
-const USUAL_BYTES: usize = 512;
-const USUAL_FIELDS: usize = 16;
+/// The names and values of most requests; room for more is not kept.
+const USUAL_BYTES: usize = 2048;
+const USUAL_FIELDS: usize = 32;
 
 fn bad(why: &'static str) -> Refusal {
     Refusal { status: 400, why }
 }
 
-impl Builder {
-    pub(super) fn new(limits: &Limits) -> Self {
+impl<'a> Builder<'a> {
+    pub(super) fn new(room: &'a mut Room, limits: &Limits) -> Self {
+        let Room { raw, fields, .. } = &mut *room;
+        raw.clear();
+        raw.shrink_to(USUAL_BYTES);
+        fields.clear();
+        fields.shrink_to(USUAL_FIELDS);
         Self {
-            raw: Vec::with_capacity(USUAL_BYTES),
-            fields: Vec::with_capacity(USUAL_FIELDS),
+            room,
             fields_max: limits.fields as usize,
             method: None,
             path: None,
@@ -93,17 +105,18 @@ impl Builder {
 
     fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
         // `:authority` has become the first field.
-        if self.fields.len() > usize::from(self.authority.is_some()) {
+        if self.room.fields.len() > usize::from(self.authority.is_some()) {
             return Err(bad("pseudo-header field behind others"));
         }
         check_value(value)?;
+        let raw = &mut self.room.raw;
         let twice = match name {
-            b":method" => self.method.replace(store(&mut self.raw, value)).is_some(),
-            b":path" => self.path.replace(store(&mut self.raw, value)).is_some(),
+            b":method" => self.method.replace(store(raw, value)).is_some(),
+            b":path" => self.path.replace(store(raw, value)).is_some(),
             b":scheme" => self.scheme.replace(Scheme::parse(value)).is_some(),
             b":authority" => {
-                let (name, value) = (store(&mut self.raw, b"host"), store(&mut self.raw, value));
-                self.fields.push((name, value));
+                let (name, value) = (store(raw, b"host"), store(raw, value));
+                self.room.fields.push((name, value));
                 self.authority.replace(value).is_some()
             }
             _ => return Err(bad("unknown pseudo-header field")),
@@ -113,11 +126,12 @@ impl Builder {
 
     fn regular(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
         check_field(name, value)?;
-        if self.fields.len() >= self.fields_max {
+        if self.room.fields.len() >= self.fields_max {
             return Err(Refusal { status: 431, why: "too many header fields; raise limits.fields" });
         }
         let once = |twice: bool, why| if twice { Err(bad(why)) } else { Ok(()) };
-        let stored = (store(&mut self.raw, name), store(&mut self.raw, value));
+        let raw = &mut self.room.raw;
+        let stored = (store(raw, name), store(raw, value));
         match name {
             b"host" => {
                 once(self.host.replace(stored.1).is_some(), "more than one Host field")?;
@@ -135,7 +149,7 @@ impl Builder {
             b"priority" => self.priority = Priority::parse(value),
             _ => {}
         }
-        self.fields.push(stored);
+        self.room.fields.push(stored);
         Ok(())
     }
 
@@ -153,7 +167,8 @@ impl Builder {
                 self.join_cookies();
                 let (method, path) = (self.method.unwrap_or_default(), self.path.unwrap_or_default());
                 let expects = self.expects && !ended;
-                let head = RequestHead::new(self.raw, method, path, Version::Http2, self.fields);
+                let Room { raw, fields, .. } = &*self.room;
+                let head = RequestHead::new(raw.clone(), method, path, Version::Http2, fields.clone());
                 let request = Request { head, target, host: Some(host), body };
                 Ok(Asked { request, expects, priority: self.priority })
             }
@@ -162,7 +177,7 @@ impl Builder {
     }
 
     fn judge(
-        &self,
+        &mut self,
         ended: bool,
         exceeds: bool,
         scheme: Scheme,
@@ -174,7 +189,7 @@ impl Builder {
         if exceeds {
             return Err(Refusal { status: 431, why: "request head too long; raise limits.head" });
         }
-        let method = self.method.map(|span| span.of(&self.raw)).ok_or(bad("request without :method"))?;
+        let method = self.method.map(|span| span.of(&self.room.raw)).ok_or(bad("request without :method"))?;
         if method.is_empty() || !method.iter().all(|byte| is_token_byte(*byte)) {
             return Err(bad("invalid method"));
         }
@@ -191,7 +206,7 @@ impl Builder {
             Some(_) => return Err(bad("http scheme over TLS")),
             None => return Err(bad("scheme other than http and https")),
         };
-        let path = self.path.map(|span| span.of(&self.raw)).ok_or(bad("request without :path"))?;
+        let path = self.path.map(|span| span.of(&self.room.raw)).ok_or(bad("request without :path"))?;
         if path.len() + length > limits.request_line {
             return Err(Refusal { status: 414, why: "request line too long; raise limits.request_line" });
         }
@@ -203,15 +218,22 @@ impl Builder {
     }
 
     /// The host it is for.
-    fn whose(&self, scheme: Scheme) -> Result<Host, Refusal> {
-        let parse = |span: Option<Span>| {
-            span.map(|span| target::host(span.of(&self.raw)).map_err(|error| bad(error.why()))).transpose()
+    fn whose(&mut self, scheme: Scheme) -> Result<Host, Refusal> {
+        let Room { raw, known, .. } = &mut *self.room;
+        let parse = |span: Span| target::host(span.of(raw)).map_err(|error| bad(error.why()));
+        let host = self.host.map(parse).transpose()?;
+        let Some(authority) = self.authority else {
+            return host.ok_or(bad("request without :authority and Host"));
         };
-        match (parse(self.authority)?, parse(self.host)?) {
-            (Some(authority), Some(host)) if !authority.same(&host, scheme.default_port()) => {
+        let authority = match known {
+            Some((written, known)) if written == authority.of(raw) => known.clone(),
+            _ => known.insert((authority.of(raw).to_vec(), parse(authority)?)).1.clone(),
+        };
+        match host {
+            Some(host) if !authority.same(&host, scheme.default_port()) => {
                 Err(bad("Host differs from :authority"))
             }
-            (authority, host) => authority.or(host).ok_or(bad("request without :authority and Host")),
+            _ => Ok(authority),
         }
     }
 
@@ -229,7 +251,7 @@ impl Builder {
         if self.cookies < 2 {
             return;
         }
-        let Self { raw, fields, .. } = self;
+        let Room { raw, fields, .. } = &mut *self.room;
         let mut joined = Vec::new();
         fields.retain(|(name, value)| {
             let is_cookie = name.of(raw) == b"cookie";
@@ -247,7 +269,7 @@ impl Builder {
 
     /// What the log says of a request that is refused.
     fn line(&self) -> Option<Box<Line>> {
-        let text = |span: Option<Span>| span.map(|span| span.of(&self.raw).to_vec());
+        let text = |span: Option<Span>| span.map(|span| span.of(&self.room.raw).to_vec());
         let (method, target) = (text(self.method)?, text(self.path).or_else(|| text(self.authority))?);
         Some(Box::new(Line { method, target, version: Version::Http2 }))
     }

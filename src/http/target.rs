@@ -10,6 +10,7 @@ use super::fields::Span;
 use super::message::Method;
 use super::percent;
 use std::net::Ipv6Addr;
+use std::rc::Rc;
 
 /// A parsed request-target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,7 +193,7 @@ pub(crate) fn write_origin_form(method: Method, target: &[u8], out: &mut Vec<u8>
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Host {
     /// Lower-case, without one trailing dot; an IPv6 address in its shortest spelling, in brackets.
-    pub name: Vec<u8>,
+    pub name: Rc<[u8]>,
     /// As given.
     pub port: Option<u16>,
 }
@@ -231,7 +232,7 @@ pub(crate) fn host(authority: &[u8]) -> Result<Host, Error> {
         [b':', digits @ ..] => Some(parse_port(digits)?),
         _ => return Err(Error::Host),
     };
-    Ok(Host { name: name.to_ascii_lowercase(), port })
+    Ok(Host { name: name.iter().map(u8::to_ascii_lowercase).collect(), port })
 }
 
 /// As names of sites are compared: one address has one spelling (RFC 5952).

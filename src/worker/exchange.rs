@@ -537,8 +537,8 @@ fn protocol_of(upstream: usize, config: &Config) -> gateway::Protocol {
 fn default_host(site: Option<&Site>) -> Host {
     let names = site.map_or(&[][..], |site| &site.names);
     let plain = names.iter().find_map(|name| match name {
-        HostPattern::Exact(name) => Some(name.as_bytes().to_vec()),
+        HostPattern::Exact(name) => Some(name.as_bytes().into()),
         HostPattern::Suffix(_) => None,
     });
-    Host { name: plain.unwrap_or_else(|| b"localhost".to_vec()), port: None }
+    Host { name: plain.unwrap_or_else(|| Rc::from(*b"localhost")), port: None }
 }

@@ -7,6 +7,9 @@ use super::{Error, OVERHEAD, TABLE_SIZE, huffman, integer, static_table};
 #[derive(Debug)]
 pub(crate) struct Decoder {
     table: Table,
+    /// Where names and values in the Huffman code are put; empty between two blocks.
+    names: Vec<u8>,
+    values: Vec<u8>,
 }
 
 /// What came of a block.
@@ -21,7 +24,12 @@ pub(crate) enum Outcome {
 impl Decoder {
     /// A decoder for the first block of a connection of which we announce no other size of the table.
     pub(crate) fn new() -> Self {
-        Self { table: Table::new(TABLE_SIZE) }
+        Self { table: Table::new(TABLE_SIZE), names: Vec::new(), values: Vec::new() }
+    }
+
+    /// Gives memory back that only makes decoding faster.
+    pub(crate) fn shrink(&mut self) {
+        (self.names, self.values) = (Vec::new(), Vec::new());
     }
 
     /// Decodes a whole block and tells `each` names and values, as long as the list is not larger than `limit`
@@ -39,34 +47,37 @@ impl Decoder {
                 each(name, value);
             }
         };
-        // Where strings in the Huffman code are put: once for all of a block, and only if there are any.
-        let (mut names, mut values) = (Vec::new(), Vec::new());
+        let Self { table, names, values } = self;
         while let Some(first) = rest.first() {
             match first {
                 0x80.. => {
                     let index = integer::decode(7, &mut rest)?;
-                    let (name, value) = self.table.field(index).ok_or(NO_ENTRY)?;
+                    let (name, value) = table.field(index).ok_or(NO_ENTRY)?;
                     tell(name, value);
                 }
                 0x20..0x40 => {
-                    self.update(integer::decode(5, &mut rest)?, begun)?;
+                    update(table, integer::decode(5, &mut rest)?, begun)?;
                     continue;
                 }
                 _ => {
                     let kept = *first >= 0x40;
                     let index = integer::decode(if kept { 6 } else { 4 }, &mut rest)?;
                     let name = match index {
-                        0 => string(&mut rest, &mut names)?,
-                        _ => self.name(index, &mut names)?,
+                        0 => string(&mut rest, names)?,
+                        _ => name_of(table, index, names)?,
                     };
-                    let value = string(&mut rest, &mut values)?;
+                    let value = string(&mut rest, values)?;
                     tell(name, value);
                     if kept {
-                        self.table.insert(name, value);
+                        table.insert(name, value);
                     }
                 }
             }
             begun = true;
+        }
+        for used in [names, values] {
+            used.clear();
+            used.shrink_to(KEPT);
         }
         Ok(if size <= limit { Outcome::Whole } else { Outcome::Exceeds })
     }
@@ -75,29 +86,32 @@ impl Decoder {
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.table.iter()
     }
-
-    /// The table has another size from here on (RFC 7541 §6.3).
-    fn update(&mut self, size: usize, begun: bool) -> Result<(), Error> {
-        if begun {
-            return Err(Error("the size of the table changes behind a field"));
-        }
-        if size > TABLE_SIZE {
-            return Err(Error("a size of the table above SETTINGS_HEADER_TABLE_SIZE"));
-        }
-        self.table.resize(size);
-        Ok(())
-    }
-
-    /// The name at an index. One of the dynamic table is copied: its entry may have to leave for the field with that name.
-    fn name<'a>(&self, index: usize, copy: &'a mut Vec<u8>) -> Result<&'a [u8], Error> {
-        if let Some((name, _)) = static_table::ENTRIES.get(index - 1) {
-            return Ok(name);
-        }
-        copy.clear();
-        copy.extend_from_slice(self.table.field(index).ok_or(NO_ENTRY)?.0);
-        Ok(copy)
-    }
 }
+
+/// The table has another size from here on (RFC 7541 §6.3).
+fn update(table: &mut Table, size: usize, begun: bool) -> Result<(), Error> {
+    if begun {
+        return Err(Error("the size of the table changes behind a field"));
+    }
+    if size > TABLE_SIZE {
+        return Err(Error("a size of the table above SETTINGS_HEADER_TABLE_SIZE"));
+    }
+    table.resize(size);
+    Ok(())
+}
+
+/// The name at an index. One of the dynamic table is copied: its entry may have to leave for the field with that name.
+fn name_of<'a>(table: &Table, index: usize, copy: &'a mut Vec<u8>) -> Result<&'a [u8], Error> {
+    if let Some((name, _)) = static_table::ENTRIES.get(index - 1) {
+        return Ok(name);
+    }
+    copy.clear();
+    copy.extend_from_slice(table.field(index).ok_or(NO_ENTRY)?.0);
+    Ok(copy)
+}
+
+/// Room for a string that is kept from block to block.
+const KEPT: usize = 1024;
 
 const NO_ENTRY: Error = Error("an index of no entry");
 

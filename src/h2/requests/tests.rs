@@ -13,7 +13,8 @@ fn build_over(
     ended: bool,
 ) -> Result<Asked, (Refusal, Option<Box<Line>>)> {
     let limits = Limits { request_line: 40, fields: 5, ..Limits::default() };
-    let mut builder = Builder::new(&limits);
+    let mut room = Room::default();
+    let mut builder = Builder::new(&mut room, &limits);
     fields.iter().for_each(|(name, value)| builder.field(name.as_bytes(), value.as_bytes()));
     builder.finish(ended, false, scheme, &limits)
 }
@@ -45,7 +46,7 @@ fn a_request_looks_like_one_of_http_1() {
     let Request { head, target, host, body } = asked.request;
     assert_eq!((head.method_bytes(), head.target()), (&b"GET"[..], &b"/a?b"[..]));
     assert_eq!((head.version(), target.path(), body), (Version::Http2, &b"/a"[..], BodyLength::None));
-    assert_eq!(host.unwrap().name, b"shop.example");
+    assert_eq!(&*host.unwrap().name, b"shop.example");
     let fields: Vec<_> = head.fields().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
     let want = [("host", "shop.example"), ("accept", "*/*"), ("te", "trailers"), ("cookie", "a=1; b=2")];
     assert_eq!(fields, want.map(|(name, value)| (name.into(), value.into())));
@@ -55,6 +56,27 @@ fn a_request_looks_like_one_of_http_1() {
     assert_eq!(asked.request.head.get("host"), Some(&b"shop.example"[..]));
     let asked = build(&[&USUAL[..], &[("host", "Shop.example:80")]].concat(), true).unwrap();
     assert_eq!(asked.request.head.all("host").collect::<Vec<_>>(), [b"shop.example"]);
+}
+
+#[test]
+fn what_came_before_on_the_connection_is_not_in_a_request() {
+    let (mut room, limits) = (Room::default(), Limits::default());
+    let mut ask = |authority: &str, more: &[(&str, &str)]| {
+        let mut builder = Builder::new(&mut room, &limits);
+        let fields = [&USUAL[..3], &[(":authority", authority)], more].concat();
+        fields.iter().for_each(|(name, value)| builder.field(name.as_bytes(), value.as_bytes()));
+        let Request { head, host, .. } = builder.finish(true, false, Scheme::Http, &limits).unwrap().request;
+        let name = |host: Option<Host>| String::from_utf8(host.unwrap().name.to_vec()).unwrap();
+        (name(host), head.fields().count(), head.wire_len())
+    };
+    let long = "x".repeat(2 * USUAL_BYTES);
+    for (authority, host) in [("Shop.example", "shop.example"), ("a.example", "a.example")].repeat(2) {
+        let plain = (host.to_owned(), 1, 3 + 4 + 4 + authority.len());
+        assert_eq!(ask(authority, &[]), plain);
+        assert_eq!(ask(authority, &[("x", &long)]).2, plain.2 + 1 + long.len());
+        assert_eq!(ask(authority, &[]), plain);
+    }
+    assert!(room.raw.capacity() <= USUAL_BYTES, "of a long one no room is kept");
 }
 
 /// A proxy that ends TLS says what its client has used; over TLS nobody stands in between.

@@ -94,7 +94,7 @@ impl Exchange {
                 status: status.filter(|_| !self.left).map_or(499, |status| status.0),
                 body_bytes,
                 took: clock::now().since(self.arrived),
-                name: self.request.as_ref().map(|request| request.host.name.as_slice()),
+                name: self.request.as_ref().map(|request| &*request.host.name),
                 host: field("host"),
                 referer: field("referer"),
                 user_agent: field("user-agent"),
