@@ -6,7 +6,7 @@
 use super::{PREFACE, StreamId};
 
 /// Bytes of the head of a frame.
-const HEAD: usize = 9;
+pub(super) const HEAD: usize = 9;
 
 /// Bytes of the payload of a frame that we take, and send of what is in memory: what holds unless another size is agreed.
 pub(super) const PAYLOAD_MAX: usize = 16 * 1024;

@@ -5,7 +5,7 @@ use crate::buf::{Queue, Segment};
 use crate::h1::Prepared;
 use crate::h1::encode::{decimal, is_ours};
 use crate::h2::StreamId;
-use crate::h2::frame::{self, Code, PAYLOAD_MAX};
+use crate::h2::frame::{self, Code, HEAD, PAYLOAD_MAX};
 use crate::h2::hpack::Block;
 use crate::http::serving::{Common, STRICT};
 use crate::http::{BodyLength, ResponseHead, Status};
@@ -13,6 +13,10 @@ use crate::timer::Time;
 
 /// A part of a file may be longer than what is taken of memory, if the client takes such frames.
 const FILE_PART: usize = 64 * 1024;
+
+/// What a short answer takes of a buffer, and as many of them together as are copied into one.
+const ANSWER: usize = 1280;
+const BATCH: usize = 24 * 1024;
 
 /// A body up to here is copied behind its head: one buffer and one plain write are cheaper than two.
 const COPIED: u64 = 8 * 1024;
@@ -127,7 +131,10 @@ impl Conn {
         stream.writing = Writing::Sized { left: 0 };
         self.budget.sent(length, false);
         self.cut(id, length, true, |out| {
-            out.encode_with(bytes.len(), |out| out.extend_from_slice(bytes));
+            out.encode_with(HEAD + bytes.len(), |out| {
+                frame::write_data_head(id, bytes.len(), true, out);
+                out.extend_from_slice(bytes);
+            });
         });
         true
     }
@@ -254,9 +261,13 @@ impl Conn {
     /// Queues HEADERS.
     fn say_head(&mut self, id: StreamId, end: bool, write: impl FnOnce(&mut Block<'_>)) {
         self.will_write();
+        // Those that came together are answered together.
+        let expected = (self.streams.len() * ANSWER).clamp(ANSWER, BATCH);
         let Self { out, encoder, .. } = self;
         out.add(|out| {
-            out.encode(|out| frame::write_headers(id, end, out, |out| write(&mut encoder.block(out))));
+            out.encode_with(expected, |out| {
+                frame::write_headers(id, end, out, |out| write(&mut encoder.block(out)))
+            });
         });
     }
 
@@ -314,7 +325,12 @@ impl Conn {
             let count = queue.len().min(stream.outflow.room()).min(room).min(most as u64);
             let end = count == queue.len() && stream.is_whole();
             self.budget.sent(count, count < queue.len());
-            self.cut(id, count, end, |out| queue.move_to(out, count));
+            self.cut(id, count, end, |out| {
+                out.encode_with(HEAD + count.min(PAYLOAD_MAX as u64) as usize, |out| {
+                    frame::write_data_head(id, count as usize, end, out);
+                });
+                queue.move_to(out, count);
+            });
             self.queued -= (before - queue.memory()) as u64;
             let Some(stream) = self.streams.get_mut(id) else { return };
             stream.queue = queue;
@@ -329,7 +345,7 @@ impl Conn {
         }
     }
 
-    /// Queues a DATA frame of `count` bytes, which `write` adds.
+    /// Queues a DATA frame with `count` bytes of the body, which `write` adds with its head.
     fn cut(&mut self, id: StreamId, count: u64, end: bool, write: impl FnOnce(&mut Queue)) {
         self.will_write();
         let Some(stream) = self.streams.get_mut(id) else { return };
@@ -337,12 +353,7 @@ impl Conn {
         stream.cut += count;
         stream.shut |= end;
         self.outflow.spend(count);
-        self.out.add(|out| {
-            out.encode_with(count.min(PAYLOAD_MAX as u64) as usize + 64, |out| {
-                frame::write_data_head(id, count as usize, end, out);
-            });
-            write(out);
-        });
+        self.out.add(write);
         self.out.mark(id, count, false);
     }
 
