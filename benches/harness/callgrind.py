@@ -2,7 +2,7 @@
 import re
 import shutil
 
-from . import client, measure, report
+from . import client, load, measure, report
 from .servers import FILES, NotStarted, Server
 
 # Path → how a table calls it, and the most instructions that are accepted: about a tenth above what they were when the
@@ -32,45 +32,56 @@ class Counted(Server):
         return sum(int(one[-1]) for one in found)
 
 
-def instructions(bench, name, path, count):
+def one_by_one(server, path, count):
+    """Requests of HTTP/1.1, one after the other on one connection."""
+    client.ask(server.port, path, count)
+
+
+def together(server, path, count):
+    """Requests of HTTP/2, as the measurements of it ask them."""
+    load.Exactly(server.url(path), server.place.run / "load.log", count).result()
+
+
+def instructions(bench, name, path, count, ask):
     server = bench.server(Counted(bench.place, name, "{} under callgrind".format(name)))
     server.start("static").ready(path, seconds=60)
-    client.ask(server.port, path, count)
+    ask(server, path, count)
     server.stop(patience=30)
     return server.total(), server.run
 
 
-def per_request(bench, name, path, count):
+def per_request(bench, name, path, count, ask):
     """The difference of two runs divided by the difference of their requests: start and stop cancel out. None when it
     could not be counted."""
     try:
-        (less, _), (more, run) = instructions(bench, name, path, count), instructions(bench, name, path, 2 * count)
+        (less, _), (more, run) = instructions(bench, name, path, count, ask), instructions(bench, name, path, 2 * count, ask)
     except NotStarted as error:
         bench.left_out("callgrind" if name == "hatchery" else name + " under callgrind", error)
         return None
-    bench.keep(run, "callgrind.*", "callgrind" + ("-" + name if name != "hatchery" else "") + path.replace("/", "-"))
+    kind = "-" + ask.__name__ if ask is not one_by_one else ""
+    bench.keep(run, "callgrind.*", "callgrind" + kind + ("-" + name if name != "hatchery" else "") + path.replace("/", "-"))
     return (more - less) / count
 
 
-def section(bench):
+def section(bench, paths=PATHS, ask=one_by_one, how="one connection, one request at a time"):
     """One row a path; beside it what the older binary takes."""
     if not shutil.which("valgrind"):
         bench.left_out("callgrind", "valgrind is missing")
         return []
     count, rows, goals = 500 if bench.quick else 2000, [], []
-    paths = list(PATHS)[:1] if bench.quick else PATHS
-    for path in paths:
+    count *= 1 if ask is one_by_one else 8
+    for path in list(paths)[:1] if bench.quick else paths:
         measure.progress("instructions: " + path)
-        own = per_request(bench, "hatchery", path, count)
+        own = per_request(bench, "hatchery", path, count, ask)
         if own is None:
             return []
-        title, ceiling = PATHS[path]
+        title, ceiling = paths[path]
         rows.append([title, "{:,.0f}".format(own)])
         goals.append(report.goal("{}: user-mode instructions".format(title), own, ceiling))
         if bench.options.before:
-            before = per_request(bench, "before", path, count)
+            before = per_request(bench, "before", path, count, ask)
             rows[-1] += ["–", "–"] if before is None else ["{:,.0f}".format(before), "{:.3f}".format(own / before)]
     measure.progress("instructions: " + ", ".join(" ".join(row) for row in rows), end=True)
-    text = "User-mode, under callgrind, one connection, one request at a time: ({:,} − {:,} requests) / {:,}.".format(2 * count, count, count)
+    text = "User-mode, under callgrind, {}: ({:,} − {:,} requests) / {:,}.".format(how, 2 * count, count, count)
     head = ["request", "instructions"] + (["before", "× before"] if bench.options.before else [])
     return [report.Section("Instructions per request", text, head, rows, goals)]

@@ -66,6 +66,22 @@ class H2load:
                        microseconds(took.group(2)), {"connect": failed})
 
 
+class Exactly(H2load):
+    """So many requests by h2load, however long they take."""
+
+    def __init__(self, url, log, count):
+        self.log, self.count, self.seconds = log, count, 300
+        log.write_text("")
+        argv = [shutil.which("h2load"), "-t1", "-c8", "-m32", "-n{}".format(count), url]
+        self.process = Process(argv, CLIENT_CORES, log=log)
+
+    def result(self):
+        counted = super().result()
+        if counted.requests != self.count:
+            raise SystemExit("h2load had {} answers instead of {}:\n{}".format(counted.requests, self.count, self.log.read_text()))
+        return counted
+
+
 def microseconds(text):
     """`12us`, `3.4ms`, `1.2s`"""
     number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()

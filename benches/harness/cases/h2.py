@@ -1,11 +1,13 @@
 """HTTP/2 against h2o, nginx, haproxy and caddy, without and over TLS."""
-from .. import http2, load, measure, report
+from .. import callgrind, http2, load, measure, report
 from . import static, tls
 
 ABOUT = "HTTP/2 on loopback: one worker pinned to one core, h2load on another: 8 connections with 32 streams at a time each."
-PROGRAMS = ["wrk", "h2load", "nginx", "h2o", "haproxy", "caddy"]
+PROGRAMS = ["wrk", "h2load", "nginx", "h2o", "haproxy", "caddy", "valgrind"]
 PEERS = tls.PEERS
-PARTS = ["plain", "tls", "memory"]
+PARTS = ["plain", "tls", "memory", "instructions"]
+# As of `callgrind`.
+INSTRUCTIONS = {"/1k.txt": ("1 KiB file over HTTP/2", 11500)}
 
 
 def loads(bench, servers):
@@ -39,11 +41,13 @@ def memory(bench, names):
 def run(bench):
     static.make_files(bench.place.root)
     names, sections = bench.chosen(bench.ours() + PEERS), []
-    if set(bench.parts(PARTS)) - {"memory"}:
+    if set(bench.parts(PARTS)) - {"memory", "instructions"}:
         servers = tls.start(bench, names)
         sections += loads(bench, servers)
         for server in servers:
             server.stop()
     if "memory" in bench.parts(PARTS):
         sections.append(memory(bench, names))
+    if "instructions" in bench.parts(PARTS):
+        sections += callgrind.section(bench, INSTRUCTIONS, callgrind.together, "8 connections with 32 streams at a time each")
     return sections, ["haproxy serves no files: it answers with a fixed body of the same bytes."]
