@@ -8,6 +8,7 @@ use crate::config::tls::Acme;
 use crate::config::{Certificates, Site};
 use crate::renewal;
 use crate::timer::Wall;
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -55,7 +56,7 @@ impl Issued {
     pub(in crate::master) fn serving(&mut self, site: &Site, now: Wall) -> Option<Best<'_>> {
         let authority = authority(site)?;
         if self.best(site, now).is_none_or(|best| !best.is_right) {
-            self.read(&authority.storage, now);
+            self.read(&authority.storage);
         }
         self.best(site, now)
     }
@@ -67,31 +68,40 @@ impl Issued {
         let key = renewal::key(&authority.directory, &names);
         let places: BTreeSet<usize> =
             names.iter().filter_map(|name| self.by_name.get(name)).flatten().copied().collect();
-        let ranked = places.into_iter().filter_map(|place| {
-            let one = self.all.get(place)?;
+        let ones = places.into_iter().filter_map(|place| self.all.get(place));
+        let ranked = ones.map(|one| {
             let missing: Vec<String> = names.iter().filter(|name| !one.facts.covers(name)).cloned().collect();
             let is_good = one.facts.is_valid(now.seconds);
             let is_exact = missing.is_empty() && one.facts.names.len() == names.len();
             let is_own = one.key.as_ref() == Some(&key);
             let rank = (is_good, names.len() - missing.len(), is_exact, is_own, one.facts.not_after);
             let (certificate, facts) = (&one.certificate, &one.facts);
-            Some((rank, Best { certificate, facts, missing, is_right: is_good && is_exact }))
+            (rank, one, Best { certificate, facts, missing, is_right: is_good && is_exact })
         });
-        ranked.max_by_key(|(rank, _)| *rank).map(|(_, best)| best)
+        let mut ranked: Vec<_> = ranked.collect();
+        ranked.sort_by_key(|(rank, ..)| Reverse(*rank));
+        ranked.into_iter().find(|(_, one, _)| one.is_sound(now)).map(|(.., best)| best)
     }
 
     /// What is kept in a directory, once. What is wrong with a file is told when its certificate is followed.
-    fn read(&mut self, storage: &Path, now: Wall) {
+    fn read(&mut self, storage: &Path) {
         if !self.read.insert(storage.to_owned()) {
             return;
         }
         for (key, kept) in store::certificates(storage) {
-            let facts = kept.chain.first().and_then(|der| Facts::of(der));
-            if let (Some(facts), Ok(_)) = (facts, chain::check(&kept.chain, &kept.key, &[], now.seconds)) {
+            if let Some(facts) = kept.chain.first().and_then(|der| Facts::of(der)) {
                 let certificate = Certificate { site: 0, chain: kept.chain, key: kept.key, ocsp: None };
                 self.put(One { facts, certificate, key: Some(key) });
             }
         }
+    }
+}
+
+impl One {
+    /// What is on disk may be anything; there may be much of it that nobody asks for.
+    fn is_sound(&self, now: Wall) -> bool {
+        let Certificate { chain, key, .. } = &self.certificate;
+        self.key.is_none() || chain::check(chain, key, &[], now.seconds).is_ok()
     }
 }
 

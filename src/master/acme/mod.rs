@@ -9,7 +9,7 @@ mod wanted;
 use super::Master;
 use super::child::{Child, Id, Role, Worker};
 use super::helper::{self, Helper};
-use crate::config::{Disk, Problem, located};
+use crate::config::Problem;
 use crate::control::command::Response;
 use crate::control::helper::{Answer, Order};
 use crate::control::text::about;
@@ -178,10 +178,7 @@ impl Master {
         let kept = store::certificate(&wanted.authority.storage, key).ok().flatten();
         let id = kept.and_then(|kept| chain::id(&kept.chain));
         let origin = &self.current.config.origin;
-        let told = |problem: Problem| {
-            let all = located(origin, &Disk, vec![problem]);
-            all.iter().map(Problem::to_string).collect::<String>()
-        };
+        let told = |problem: Problem| problem.to_string();
         let directory = wanted.directory(origin, &mut Vec::new()).map_err(told)?;
         Ok(match (errand, id) {
             (Errand::Issue, id) => {

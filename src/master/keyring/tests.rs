@@ -340,6 +340,8 @@ fn what_is_kept_serves_until_there_is_one_for_exactly_the_names() {
         (facts.names.join(" "), facts.not_after, told.join("\n"))
     };
     folder.write("store/garbage.pem", "garbage");
+    let (better, of_another) = (made(&["a.example"], 2099), made(&["a.example"], 2099));
+    folder.write("store/odd.pem", better.0 + &of_another.1);
     keep("other", &["b.example"], 2100);
     assert_eq!(names().0, "a.example", "made here, whatever is there for others");
     keep("old", &["a.example"], 2020);
