@@ -416,7 +416,7 @@ impl Master {
         let wall = clock::wall();
         let Generation { config, credentials, .. } = &self.current;
         let mut shown = Vec::new();
-        let by_site = by_site(credentials);
+        let (by_site, standings) = (by_site(credentials), self.acme_standings(now));
         for (index, site) in config.sites.iter().enumerate() {
             let Some(tls) = &site.tls else { continue };
             for (number, certificate) in by_site.get(&index).into_iter().flatten().enumerate() {
@@ -443,7 +443,7 @@ impl Master {
                     expires_in_seconds: facts.not_after.saturating_sub(wall.seconds),
                     from: from.to_owned(),
                     fault: self.keyring.fault(index, &end).or_else(of_clients),
-                    acme: self.acme_standing(index, now),
+                    acme: standings.get(&index).cloned(),
                 });
             }
         }

@@ -9,7 +9,7 @@ mod wanted;
 use super::Master;
 use super::child::{Child, Id, Role, Worker};
 use super::helper::{self, Helper};
-use crate::config::Problem;
+use crate::config::{Config, Problem};
 use crate::control::command::Response;
 use crate::control::helper::{Answer, Order};
 use crate::control::text::about;
@@ -20,12 +20,11 @@ use crate::supervisor::{Exit, Kill};
 use crate::sys::clock;
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use store::Kept;
 use wanted::Wanted;
 
 pub(super) use issued::{Best, Issued};
-pub(super) use wanted::judge;
 
 /// See the module.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -37,6 +36,34 @@ pub(super) struct Acme {
     /// What could not be written to disk.
     #[serde(skip)]
     unwritten: BTreeMap<String, Kept>,
+}
+
+/// What orders would fail of on this machine, and what is doubtful: for `hatchery check`.
+pub(super) fn judge(config: &Config) -> (Vec<Problem>, Vec<Problem>) {
+    let (mut problems, mut doubts) = (Vec::new(), Vec::new());
+    let (origin, now) = (&config.origin, clock::wall().seconds);
+    for (key, wanted) in wanted::of(config) {
+        problems.extend(wanted.directory(origin, &mut doubts).err());
+        problems.extend(wanted.binding(origin, &mut doubts).err());
+        if let Err(problem) = wanted.can_be_kept(origin).and_then(|()| wanted.account(origin)) {
+            problems.push(problem);
+            continue;
+        }
+        let what = match Acme::default().kept(&key, &wanted) {
+            Ok(Some(validity)) if validity.until < now => {
+                let ago = about(now.saturating_sub(validity.until).unsigned_abs());
+                format!("the certificate for {} has expired {ago} ago", wanted.title())
+            }
+            Ok(_) => continue,
+            Err(what) => what,
+        };
+        doubts.push(wanted.refused(
+            origin,
+            what,
+            "`hatchery status` of the running server says why there is no other",
+        ));
+    }
+    (problems, doubts)
 }
 
 impl Acme {
@@ -61,7 +88,7 @@ impl Acme {
         });
         good.map_err(|why| {
             let path = storage.join(store::certificate_name(key));
-            format!("acme: {} is not used: {why}; another one is ordered", path.display())
+            format!("{} is not used: {why}", path.display())
         })
     }
 }
@@ -74,7 +101,7 @@ impl Master {
         let mut all = Vec::new();
         for (key, one) in &wanted {
             let kept = self.acme.kept(key, one).unwrap_or_else(|what| {
-                log::warn!(target: "hatchery", "{what}");
+                log::warn!(target: "hatchery", "acme: {what}; another one is ordered");
                 None
             });
             all.push((key.clone(), kept));
@@ -324,10 +351,13 @@ impl Master {
         }
     }
 
-    /// How it stands with the certificate of a site, in words; `None`: it is from no authority.
-    pub(super) fn acme_standing(&self, site: usize, now: Time) -> Option<String> {
-        let (key, _) = self.acme.wanted.iter().find(|(_, wanted)| wanted.sites.contains(&site))?;
-        Some(self.standing(key, now))
+    /// How it stands with the certificates of sites that have them from authorities, in words.
+    pub(super) fn acme_standings(&self, now: Time) -> HashMap<usize, String> {
+        let of = |(key, wanted): (&String, &Wanted)| {
+            let standing = self.standing(key, now);
+            wanted.sites.iter().map(|site| (*site, standing.clone())).collect::<Vec<_>>()
+        };
+        self.acme.wanted.iter().flat_map(of).collect()
     }
 
     /// How it stands with a certificate, in words.

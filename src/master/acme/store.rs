@@ -128,7 +128,8 @@ pub(super) fn usable(storage: &Path) -> io::Result<()> {
     }
     let above = storage.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
     let failed = |error: Errno| {
-        let what = format!("it is not there, and cannot be made in `{}`: {}", above.display(), error.desc());
+        let (storage, above) = (storage.display(), above.display());
+        let what = format!("`{storage}` is not there, and cannot be made in `{above}`: {}", error.desc());
         io::Error::new(io::Error::from(error).kind(), what)
     };
     writable(above).map_err(failed)

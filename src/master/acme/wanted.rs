@@ -8,6 +8,7 @@ use crate::control::helper::{Account, Binding, Challenge, Directory, Issue, Way}
 use crate::renewal;
 use crate::route::HostPattern;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 
 /// One certificate.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,27 +94,44 @@ impl Wanted {
         Ok(Directory { url: self.authority.directory.clone(), authorities: authorities.transpose()? })
     }
 
-    /// Who orders; `None`: nobody yet, and where that is to be kept it can be made.
+    /// Who orders; `None`: nobody yet.
     ///
     /// # Errors
-    /// For the operator: `storage` is of no use, or what is in it.
+    /// For the operator: `storage` is not used, or what is in it not understood.
     pub(super) fn account(&self, origin: &str) -> Result<Option<Account>, Problem> {
         let Acme { storage, directory, .. } = &self.authority;
-        let shown = storage.display();
-        let place = Place::named(origin, self.key("storage"));
-        let refused = |what: String, hint: &str| place.problem(Complaint::new(what, hint));
-        store::usable(storage).map_err(|error| match error.get_ref() {
+        store::account(storage, directory).map_err(|error| match error.kind() {
             // It says all by itself.
-            Some(_) => refused(error.to_string(), ""),
-            None => refused(
-                format!("`{shown}` cannot be used: {error}"),
+            ErrorKind::PermissionDenied if error.get_ref().is_some() => {
+                self.refused(origin, error.to_string(), "")
+            }
+            _ => self.refused(
+                origin,
+                format!("the account in `{}` cannot be read: {error}", storage.display()),
+                "put that right (without its file, a new account is made)",
+            ),
+        })
+    }
+
+    /// Account and certificates can be kept.
+    ///
+    /// # Errors
+    /// For the operator: why not.
+    pub(super) fn can_be_kept(&self, origin: &str) -> Result<(), Problem> {
+        let storage = &self.authority.storage;
+        store::usable(storage).map_err(|error| match error.get_ref() {
+            Some(_) => self.refused(origin, error.to_string(), ""),
+            None => self.refused(
+                origin,
+                format!("`{}` cannot be used: {error}", storage.display()),
                 "correct the path, or its mode and owner",
             ),
-        })?;
-        store::account(storage, directory).map_err(|error| {
-            let what = format!("the account in `{shown}` cannot be read: {error}");
-            refused(what, "put that right (without its file, a new account is made)")
         })
+    }
+
+    /// What is wrong with `storage`.
+    pub(super) fn refused(&self, origin: &str, what: String, hint: &str) -> Problem {
+        Place::named(origin, self.key("storage")).problem(Complaint::new(what, hint))
     }
 
     /// By which a new account is bound to one that there is.
@@ -174,17 +192,6 @@ impl Wanted {
         };
         challenges.iter().all(is_good)
     }
-}
-
-/// What orders would fail of on this machine, and what is doubtful: for `hatchery check`.
-pub(in crate::master) fn judge(config: &Config) -> (Vec<Problem>, Vec<Problem>) {
-    let (mut problems, mut doubts) = (Vec::new(), Vec::new());
-    for wanted in of(config).values() {
-        problems.extend(wanted.account(&config.origin).err());
-        problems.extend(wanted.directory(&config.origin, &mut doubts).err());
-        problems.extend(wanted.binding(&config.origin, &mut doubts).err());
-    }
-    (problems, doubts)
 }
 
 #[cfg(test)]

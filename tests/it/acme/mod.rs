@@ -252,11 +252,16 @@ fn a_certificate_that_is_not_renewed_is_told_of_until_it_ends() {
     let server = server.tolerant(&["is not renewed", "has expired"]);
     server.wait_log("acme: the certificate for shop.example is there");
     authority.answers(|_, _| Some(Message::new("500 No", "", "")));
+    let check = || hatchery(server.directory(), &["check", "-c", "hatchery.ron"]);
+    let good = check();
+    assert!(good.code == Some(0) && !good.stderr.contains("expired"), "{good:?}");
     let told = server.wait_log("acme: the certificate for shop.example is not renewed");
     assert!(told.contains("; it is good until 20"), "{told}");
     let told = server.wait_log("the certificate has expired");
     assert!(told.contains("has expired 1s ago (shop.example, by Pebble"), "{told}");
     assert!(shown(secure, "shop.example").contains("Pebble Intermediate CA"), "it shows who is there");
+    let expired = check();
+    assert!(expired.stderr.contains("storage: the certificate for shop.example has expired "), "{expired:?}");
 }
 
 #[test]
