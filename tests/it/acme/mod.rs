@@ -657,6 +657,8 @@ fn check_finds_what_an_order_would_fail_of() {
     std::os::unix::fs::symlink("other", path("link")).unwrap();
     directory.write("file", "");
     directory.write("ca.pem", "garbage");
+    let one = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap().cert.pem();
+    directory.write("all.pem", one.repeat(400));
     directory.write("eab.key", "not base64url!");
     let cases = [
         (
@@ -680,6 +682,11 @@ fn check_finds_what_an_order_would_fail_of() {
             "storage: \"s\", directory_ca: \"ca.pem\"",
             "sites[0].tls.certificates.directory_ca: `",
             "there is no certificate in it",
+        ),
+        (
+            "storage: \"s\", directory_ca: \"all.pem\"",
+            "sites[0].tls.certificates.directory_ca: `",
+            "has more than 128 KiB; it holds the certificates of those who sign that of the directory",
         ),
         (
             "storage: \"s\", eab: (key_id: \"x\", key: \"eab.key\")",
