@@ -71,6 +71,21 @@ fn a_reset_in_any_phase_hurts_nobody_else() {
     assert_eq!(server.pool("worker").restarts, 0);
 }
 
+/// 64 MiB, and what is on its way.
+#[test]
+fn who_sends_on_and_does_not_take_the_last_answer_is_not_read_from_without_end() {
+    const MOST: usize = 96 << 20;
+    let server = site(&Upstream::fixed(""), "body_timeout: \"2s\"");
+    let large = server.directory().path().join("static/large");
+    std::fs::File::create(large).unwrap().set_len(64 << 20).unwrap();
+    let mut connection = Connection::open(server.address).unwrap();
+    connection.send("GET /static/large HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n").unwrap();
+    let megabyte = vec![b'x'; 1 << 20];
+    let sent = (0..).take_while(|_| connection.send(&megabyte).is_ok()).take(MOST >> 20).count();
+    assert!((32..MOST >> 20).contains(&sent), "{sent} MiB");
+    server.wait_log("response not taken in time");
+}
+
 #[test]
 fn an_upload_that_stalls_is_the_clients_fault_not_the_upstreams() {
     let upstream = Upstream::fixed("ok");
