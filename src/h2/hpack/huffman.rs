@@ -128,21 +128,16 @@ struct Window {
 impl Window {
     /// Takes what there is room for.
     fn fill(&mut self, rest: &mut &[u8]) {
-        if let Some(word) = rest.first_chunk() {
-            // Of the byte behind those that are taken some bits come along, and once more with it.
-            self.inverted |= !u64::from_be_bytes(*word) >> self.bits;
-            let taken = (63 - self.bits) / 8;
-            *rest = rest.get(taken as usize..).unwrap_or_default();
-            self.bits += taken * 8;
-            return;
+        let mut word = [u8::MAX; 8];
+        match rest.first_chunk() {
+            Some(whole) => word = *whole,
+            None => word.iter_mut().zip(*rest).for_each(|(place, byte)| *place = *byte),
         }
-        while self.bits <= 56
-            && let Some((byte, behind)) = rest.split_first()
-        {
-            self.inverted |= u64::from(!byte) << (56 - self.bits);
-            self.bits += 8;
-            *rest = behind;
-        }
+        // Of the byte behind those that are taken some bits come along, and once more with it.
+        self.inverted |= !u64::from_be_bytes(word) >> self.bits;
+        let taken = rest.len().min((63 - self.bits) as usize / 8);
+        *rest = rest.get(taken..).unwrap_or_default();
+        self.bits += taken as u32 * 8;
     }
 
     /// The symbol at the left end, and how many bits it has; if it has more than there are, it is none.
