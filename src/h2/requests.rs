@@ -34,6 +34,16 @@ pub(super) struct Room {
     known: Option<(Vec<u8>, Host)>,
 }
 
+impl Room {
+    /// What was put together was taken out.
+    fn clear(&mut self) {
+        self.raw.clear();
+        self.raw.shrink_to(USUAL_BYTES);
+        self.fields.clear();
+        self.fields.shrink_to(USUAL_FIELDS);
+    }
+}
+
 /// A request as far as its fields have come.
 #[derive(Debug)]
 pub(super) struct Builder<'a> {
@@ -70,11 +80,7 @@ fn bad(why: &'static str) -> Refusal {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(room: &'a mut Room, limits: &Limits) -> Self {
-        let Room { raw, fields, .. } = &mut *room;
-        raw.clear();
-        raw.shrink_to(USUAL_BYTES);
-        fields.clear();
-        fields.shrink_to(USUAL_FIELDS);
+        debug_assert!(room.raw.is_empty() && room.fields.is_empty());
         Self {
             room,
             fields_max: limits.fields as usize,
@@ -162,7 +168,7 @@ impl<'a> Builder<'a> {
         scheme: Scheme,
         limits: &Limits,
     ) -> Result<Asked, (Refusal, Option<Box<Line>>)> {
-        match self.judge(ended, exceeds, scheme, limits) {
+        let asked = match self.judge(ended, exceeds, scheme, limits) {
             Ok((target, host, body)) => {
                 self.join_cookies();
                 let (method, path) = (self.method.unwrap_or_default(), self.path.unwrap_or_default());
@@ -173,7 +179,9 @@ impl<'a> Builder<'a> {
                 Ok(Asked { request, expects, priority: self.priority })
             }
             Err(refusal) => Err((refusal, self.line())),
-        }
+        };
+        self.room.clear();
+        asked
     }
 
     fn judge(
