@@ -177,6 +177,7 @@ pub(super) struct Streams {
     /// Where one was found last: what happens to a stream asks for it several times.
     found: Cell<usize>,
     /// Room of those that were open, for those to come.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
     spare: Vec<Box<Stream>>,
 }
 

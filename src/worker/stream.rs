@@ -28,6 +28,7 @@ const ROOMS: usize = 256;
 
 /// Room of exchanges that are over, for those to come: many at a time are dear to allocate.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "the boxes are what is kept")]
 pub(super) struct Rooms(Vec<Box<Option<Stream>>>);
 
 impl Rooms {
