@@ -230,16 +230,11 @@ impl Conn {
         if self.phase != Phase::Open || self.writing == Writing::Done {
             return None;
         }
-        let result = match self.reading {
+        match self.reading {
             Reading::Head(_) => self.poll_head(),
-            Reading::Sized { .. } => Ok(self.poll_sized()),
+            Reading::Sized { .. } => self.poll_sized(),
             Reading::Chunked { .. } => self.poll_chunked(),
-            Reading::Done | Reading::Discard(_) => return None,
-        };
-        match result {
-            Ok(None) if self.eof => self.poll_eof(),
-            Ok(event) => event,
-            Err(refusal) => Some(self.refuse(refusal)),
+            Reading::Done | Reading::Discard(_) => None,
         }
     }
 

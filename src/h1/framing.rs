@@ -18,7 +18,6 @@
 //! | CONNECT | 501 |
 //! | TRACE | 405 |
 
-use super::Request;
 use crate::http::fault::Refusal;
 use crate::http::fields::is_name;
 use crate::http::target::{self, Host, Target};
@@ -35,22 +34,8 @@ pub(super) struct Framing {
     pub(super) expects: bool,
 }
 
-/// Judges a head; the target and the host come out of it in passing. What is refused is given back, for the log.
-/// `scheme` is that of the connection.
-pub(super) fn request(
-    head: RequestHead,
-    scheme: Scheme,
-) -> Result<(Request, Framing), (Refusal, Box<RequestHead>)> {
-    match judge(&head, scheme) {
-        Ok((target, host, framing)) => {
-            let body = framing.body;
-            Ok((Request { head, target, host, body }, framing))
-        }
-        Err(refusal) => Err((refusal, Box::new(head))),
-    }
-}
-
-fn judge(head: &RequestHead, scheme: Scheme) -> Result<(Target, Option<Host>, Framing), Refusal> {
+/// Judges a head; the target and the host come out of it in passing. `scheme` is that of the connection.
+pub(super) fn judge(head: &RequestHead, scheme: Scheme) -> Result<(Target, Option<Host>, Framing), Refusal> {
     let seen = Seen::of(head.fields())?;
     match head.method() {
         Method::Connect => return Err(Refusal { status: 501, why: "CONNECT is not implemented" }),

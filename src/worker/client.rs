@@ -381,6 +381,7 @@ impl Wire {
         self.broken(http, key, cx)
     }
 
+    #[inline(always)]
     fn read(&mut self, http: &mut (impl Protocol + ?Sized), key: Key, cx: &mut Context) -> io::Result<bool> {
         if !(self.transport.readable() && http.wants().read) {
             return Ok(false);

@@ -139,6 +139,7 @@ impl Exchange {
     }
 
     /// A request whose head was understood.
+    #[inline(always)]
     pub(super) fn begin(&mut self, request: h1::Request, drive: &mut Drive<'_>) {
         let body = request.body;
         let routed = self.route(request, drive.config, drive.cx);

@@ -16,11 +16,15 @@ pub(super) struct Stream {
     pub(super) tally: Tally,
 }
 
-impl Stream {
-    /// It is over, after so many bytes were written over the connection.
-    pub(super) fn log(&self, written: u64, cx: &mut Context) {
-        self.exchange.done(self.tally.status(), self.tally.sent(written), cx);
+/// Where an exchange is while it runs: boxed, so that it stays when it is over.
+pub(super) type Room = Box<Option<Stream>>;
+
+/// The exchange in it is over, after so many bytes were written over the connection.
+pub(super) fn log(room: Room, written: u64, cx: &mut Context) {
+    if let Some(Stream { exchange, tally }) = &*room {
+        exchange.done(tally.status(), tally.sent(written), cx);
     }
+    cx.rooms.give_back(room);
 }
 
 /// So many exchanges that are over leave their room: those of a few connections that are busy.
@@ -28,19 +32,18 @@ const ROOMS: usize = 256;
 
 /// Room of exchanges that are over, for those to come: many at a time are dear to allocate.
 #[derive(Default)]
-#[expect(clippy::vec_box, reason = "the boxes are what is kept")]
-pub(super) struct Rooms(Vec<Box<Option<Stream>>>);
+pub(super) struct Rooms(Vec<Room>);
 
 impl Rooms {
     /// Room with an exchange in it.
-    pub(super) fn take(&mut self, stream: Stream) -> Box<Option<Stream>> {
+    pub(super) fn take(&mut self, stream: Stream) -> Room {
         let mut room = self.0.pop().unwrap_or_default();
         *room = Some(stream);
         room
     }
 
     /// The exchange is over: all that it kept is dropped.
-    pub(super) fn give_back(&mut self, mut room: Box<Option<Stream>>) {
+    pub(super) fn give_back(&mut self, mut room: Room) {
         *room = None;
         if self.0.len() < ROOMS {
             self.0.push(room);
@@ -52,21 +55,23 @@ impl Rooms {
 #[derive(Default)]
 pub(super) struct Trailing {
     /// With where each ends in all that is written over the connection.
-    streams: VecDeque<(u64, Box<Stream>)>,
+    streams: VecDeque<(u64, Room)>,
 }
 
 impl Trailing {
     /// Adds one whose response ends there. Where nobody asks for its size, it is over at once.
-    pub(super) fn push(&mut self, stream: Box<Stream>, end: u64, cx: &mut Context) {
-        if !cx.report.is_on(stream.exchange.site()) {
-            return stream.log(end, cx);
+    pub(super) fn push(&mut self, room: Room, end: u64, cx: &mut Context) {
+        let site = room.as_ref().as_ref().and_then(|stream| stream.exchange.site());
+        if !cx.report.is_on(site) {
+            return log(room, end, cx);
         }
-        self.streams.push_back((end, stream));
+        self.streams.push_back((end, room));
     }
 
     /// Whether they keep as much as they may.
     pub(super) fn is_full(&self) -> bool {
-        self.streams.iter().map(|(_, stream)| stream.exchange.size()).sum::<usize>() >= MOST
+        let streams = self.streams.iter().filter_map(|(_, room)| room.as_ref().as_ref());
+        streams.map(|stream| stream.exchange.size()).sum::<usize>() >= MOST
     }
 
     /// So many bytes were written: logs those that are over.
@@ -86,12 +91,12 @@ impl Trailing {
     }
 
     fn pop(&mut self, written: u64, cx: &mut Context) {
-        let Some((_, stream)) = self.streams.pop_front() else { return };
-        stream.log(written, cx);
+        let Some((_, room)) = self.streams.pop_front() else { return };
+        log(room, written, cx);
     }
 
     /// The one whose response is being written, if it is one of these.
     pub(super) fn first(&mut self) -> Option<&mut Stream> {
-        self.streams.front_mut().map(|(_, stream)| &mut **stream)
+        self.streams.front_mut().and_then(|(_, room)| room.as_mut().as_mut())
     }
 }

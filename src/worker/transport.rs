@@ -234,6 +234,7 @@ impl Transport {
     ///
     /// # Errors
     /// ECONNRESET and the like; that what came is not TLS as it should be.
+    #[inline(always)]
     pub(super) fn read(&mut self, peer: &Peer, cx: &mut Context) -> io::Result<Came> {
         if let Some(tls) = &mut self.tls {
             let came = tls.read(&mut self.endpoint, peer, cx)?;

@@ -2,44 +2,49 @@
 
 use super::{Conn, Notice, PIPELINE_OUT, Phase, Reading, Writing};
 use crate::h1::chunked::{self, Decoder};
-use crate::h1::{Event, Line, framing};
+use crate::h1::{Event, Line, Request, framing};
 use crate::http::fault::Refusal;
 use crate::http::{BodyLength, Method, RequestHead};
 
 impl Conn {
-    pub(super) fn poll_head(&mut self) -> Result<Option<Event>, Refusal> {
-        let Reading::Head(scan) = &mut self.reading else { return Ok(None) };
+    pub(super) fn poll_head(&mut self) -> Option<Event> {
+        let Reading::Head(scan) = &mut self.reading else { return None };
         if self.input.is_empty() || self.out.len() >= PIPELINE_OUT {
-            return Ok(None);
+            return self.poll_eof();
         }
-        match scan.take(&mut self.input, &self.settings)? {
-            None => Ok(None),
-            Some(head) => self.open(head).map(Some),
+        match scan.take(&mut self.input, &self.settings) {
+            Ok(Some(head)) => Some(self.open(head)),
+            Ok(None) => self.poll_eof(),
+            Err(refusal) => Some(self.refuse(refusal)),
         }
     }
 
     /// A head is complete: opens its exchange.
-    fn open(&mut self, head: RequestHead) -> Result<Event, Refusal> {
+    fn open(&mut self, head: RequestHead) -> Event {
         self.requests = self.requests.saturating_add(1);
         self.exchange.version = head.version();
         self.exchange.head_only = head.method() == Method::Head;
         self.reading = Reading::Done;
-        let (request, framing) = framing::request(head, self.scheme).map_err(|(refusal, head)| {
-            let (method, target) = (head.method_bytes().to_vec(), head.target().to_vec());
-            self.reading = Reading::Discard(Some(Box::new(Line { method, target, version: head.version() })));
-            refusal
-        })?;
+        let (target, host, framing) = match framing::judge(&head, self.scheme) {
+            Ok(judged) => judged,
+            Err(refusal) => {
+                let (method, target) = (head.method_bytes().to_vec(), head.target().to_vec());
+                let line = Line { method, target, version: head.version() };
+                self.reading = Reading::Discard(Some(Box::new(line)));
+                return self.refuse(refusal);
+            }
+        };
         let most = self.settings.keepalive_requests;
         self.exchange.persist = framing.persist && (most == 0 || self.requests < most);
         self.exchange.expects = framing.expects && self.input.is_empty();
         self.await_body();
         self.gain(self.input.len());
-        self.reading = match request.body {
+        self.reading = match framing.body {
             BodyLength::None => Reading::Done,
             BodyLength::Known(left) => Reading::Sized { left },
             BodyLength::Unknown => Reading::Chunked { decoder: Decoder::new(), allowed: u64::MAX },
         };
-        Ok(Event::Request(request))
+        Event::Request(Request { head, target, host, body: framing.body })
     }
 
     pub(super) fn poll_sized(&mut self) -> Option<Event> {
@@ -49,7 +54,7 @@ impl Conn {
             return Some(Event::BodyEnd);
         }
         if self.input.is_empty() {
-            return None;
+            return self.poll_eof();
         }
         let here = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
         *left -= here as u64;
@@ -57,7 +62,15 @@ impl Conn {
         Some(Event::Body(std::mem::replace(&mut self.input, rest)))
     }
 
-    pub(super) fn poll_chunked(&mut self) -> Result<Option<Event>, Refusal> {
+    pub(super) fn poll_chunked(&mut self) -> Option<Event> {
+        match self.decode() {
+            Ok(None) => self.poll_eof(),
+            Ok(event) => event,
+            Err(refusal) => Some(self.refuse(refusal)),
+        }
+    }
+
+    fn decode(&mut self) -> Result<Option<Event>, Refusal> {
         let Reading::Chunked { decoder, allowed } = &mut self.reading else { return Ok(None) };
         let mut data = Vec::new();
         if !decoder.is_done() && !self.input.is_empty() {
@@ -76,9 +89,10 @@ impl Conn {
         Ok(Some(Event::BodyEnd))
     }
 
-    /// Nothing more will come, and what came is no complete request.
-    pub(super) fn poll_eof(&mut self) -> Option<Event> {
+    /// What came is no complete request; if nothing more comes, it never will be.
+    fn poll_eof(&mut self) -> Option<Event> {
         match self.reading {
+            _ if !self.eof => None,
             // Pipelined requests may still wait for room.
             Reading::Head(_) if self.out.len() >= PIPELINE_OUT => None,
             Reading::Head(_) => {

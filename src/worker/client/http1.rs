@@ -14,7 +14,7 @@ use crate::worker::owner::Owner;
 use crate::worker::reader;
 use crate::worker::reply::{Door, Reply, Tally};
 use crate::worker::shortage::Expendable;
-use crate::worker::stream::{Stream, Trailing};
+use crate::worker::stream::{self, Room, Stream, Trailing};
 use std::rc::Rc;
 
 /// Bytes of a response that are worth a system call of their own.
@@ -24,7 +24,7 @@ const TOGETHER: u64 = 64 * 1024;
 pub(super) struct Http1 {
     pub(super) conn: h1::Conn,
     /// The exchange that runs, or whose response is being written.
-    stream: Option<Box<Stream>>,
+    stream: Option<Room>,
     /// Its number.
     pub(super) streams: u32,
     /// Made when the first one waits: most clients do not pipeline.
@@ -52,7 +52,7 @@ impl Http1 {
         let mut any = false;
         loop {
             // Back-pressure on a request body: the protocol keeps a little and then stops reading.
-            let full = self.stream.as_ref().is_some_and(|stream| !stream.exchange.wants_body());
+            let full = self.stream().is_some_and(|stream| !stream.exchange.wants_body());
             if !full && std::mem::replace(&mut self.paused, full) {
                 self.conn.resume(cx.now);
             }
@@ -60,18 +60,17 @@ impl Http1 {
             if full || (self.trailing.as_ref().is_some_and(|trailing| trailing.is_full()) && self.is_over()) {
                 break;
             }
-            let Some(event) = self.conn.poll() else { break };
-            any = true;
-            match event {
-                Event::Request(request) => {
+            match self.conn.poll() {
+                None => break,
+                Some(Event::Request(request)) => {
                     self.open_stream(connection, cx);
                     self.with_exchange(connection, cx, |exchange, drive| exchange.begin(request, drive));
                 }
-                Event::Body(bytes) => {
+                Some(Event::Body(bytes)) => {
                     self.with_exchange(connection, cx, |exchange, drive| exchange.on_body(bytes, drive));
                 }
-                Event::BodyEnd => self.with_exchange(connection, cx, Exchange::on_body_end),
-                Event::Refused(refusal) => {
+                Some(Event::BodyEnd) => self.with_exchange(connection, cx, Exchange::on_body_end),
+                Some(Event::Refused(refusal)) => {
                     if self.is_over() {
                         self.open_stream(connection, cx);
                     }
@@ -80,29 +79,38 @@ impl Http1 {
                         exchange.on_refused(refusal, line, drive);
                     });
                 }
-                Event::Gone => {
+                Some(Event::Gone) => {
                     self.cancel(connection, cx);
                     self.conn.abort();
                 }
             }
+            any = true;
         }
         any
     }
 
+    fn stream(&self) -> Option<&Stream> {
+        self.stream.as_ref()?.as_ref().as_ref()
+    }
+
+    fn stream_mut(&mut self) -> Option<&mut Stream> {
+        self.stream.as_mut()?.as_mut().as_mut()
+    }
+
     /// No exchange runs, though the response of the latest may wait to be written.
     fn is_over(&self) -> bool {
-        self.stream.as_ref().is_none_or(|stream| stream.exchange.is_sent())
+        self.stream().is_none_or(|stream| stream.exchange.is_sent())
     }
 
     /// The exchange before it is over, but for what of its response waits to be written.
     fn open_stream(&mut self, connection: Connection<'_>, cx: &mut Context) {
-        if let Some(stream) = self.stream.take() {
+        if let Some(room) = self.stream.take() {
             let end = connection.written.saturating_add(self.conn.waiting().len());
-            self.trailing.get_or_insert_default().push(stream, end, cx);
+            self.trailing.get_or_insert_default().push(room, end, cx);
         }
         self.streams = self.streams.wrapping_add(1);
         let exchange = Exchange::new(connection.peer.clone(), cx);
-        self.stream = Some(Box::new(Stream { exchange, tally: Tally::default() }));
+        self.stream = Some(cx.rooms.take(Stream { exchange, tally: Tally::default() }));
     }
 
     fn with_exchange(
@@ -111,8 +119,10 @@ impl Http1 {
         cx: &mut Context,
         act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
     ) {
-        let Some(stream) = &mut self.stream else { return };
-        let Stream { exchange, tally } = &mut **stream;
+        let Some(Stream { exchange, tally }) = self.stream.as_mut().and_then(|room| room.as_mut().as_mut())
+        else {
+            return;
+        };
         let config = Rc::clone(&cx.config);
         let owner = Owner { client: connection.client, stream: self.streams };
         let door = Door::H1 { conn: &mut self.conn, written: connection.written };
@@ -141,11 +151,14 @@ impl Http1 {
 
 impl Protocol for Http1 {
     fn turn(&mut self, cx: &mut Context) {
-        if let Some(why) = self.conn.turn(cx.now)
-            && let Some(stream) =
-                self.trailing.as_mut().and_then(|trailing| trailing.first()).or(self.stream.as_deref_mut())
-        {
-            stream.exchange.note(Fault::Abandoned(why), "", cx);
+        if let Some(why) = self.conn.turn(cx.now) {
+            let oldest = match self.trailing.as_mut().and_then(|trailing| trailing.first()) {
+                None => self.stream.as_mut().and_then(|room| room.as_mut().as_mut()),
+                trailing => trailing,
+            };
+            if let Some(stream) = oldest {
+                stream.exchange.note(Fault::Abandoned(why), "", cx);
+            }
         }
     }
 
@@ -178,7 +191,7 @@ impl Protocol for Http1 {
     }
 
     fn deadline(&self) -> Option<Time> {
-        earliest(self.conn.deadline(), self.stream.as_ref().and_then(|stream| stream.exchange.deadline()))
+        earliest(self.conn.deadline(), self.stream().and_then(|stream| stream.exchange.deadline()))
     }
 
     /// A response whose last byte was written is over: log it, once.
@@ -195,8 +208,8 @@ impl Protocol for Http1 {
         if let Some(mut trailing) = self.trailing.take() {
             trailing.finish(written, cx);
         }
-        if let Some(stream) = self.stream.take() {
-            stream.log(written, cx);
+        if let Some(room) = self.stream.take() {
+            stream::log(room, written, cx);
         }
     }
 
@@ -243,7 +256,9 @@ impl Protocol for Http1 {
     }
 
     fn note_found(&mut self, number: u32, outcome: reader::Outcome) {
-        if let Some(stream) = self.stream.as_mut().filter(|_| self.streams == number) {
+        if self.streams == number
+            && let Some(stream) = self.stream_mut()
+        {
             stream.exchange.note_read(outcome);
         }
     }
