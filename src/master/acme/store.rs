@@ -129,7 +129,11 @@ pub(super) fn usable(storage: &Path) -> io::Result<()> {
     let above = storage.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
     let failed = |error: Errno| {
         let (storage, above) = (storage.display(), above.display());
-        let what = format!("`{storage}` is not there, and cannot be made in `{above}`: {}", error.desc());
+        let what = format!(
+            "`{storage}` is not there, and cannot be made in `{above}`: {}; make it for the user who starts the server, or \
+             name another one",
+            error.desc()
+        );
         io::Error::new(io::Error::from(error).kind(), what)
     };
     writable(above).map_err(failed)

@@ -2,7 +2,9 @@
 
 mod authority;
 
-use crate::harness::{Connection, Gate, SOON, Server, Setup, get, hatchery, holds, now, wait_until};
+use crate::harness::{
+    Connection, Gate, SOON, Server, Setup, as_nobody, get, hatchery, holds, now, wait_until,
+};
 use authority::{Authority, BINDING, Message, Options, free_port};
 use nix::sys::signal::Signal;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -639,15 +641,18 @@ fn an_account_is_bound_to_one_at_the_authority() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn check_finds_what_an_order_would_fail_of() {
     let directory = crate::harness::Directory::new();
     let path = |name: &str| directory.path().join(name);
-    let check = |acme: &str| {
-        let site = format!(
+    let site = |acme: &str| {
+        format!(
             "(sites: [(names: [\"shop.example\"],\n tls: (listen: [\"127.0.0.1:0\"], certificates: {acme}),\n \
              locations: [(path: \"/\", to: Respond())])])"
-        );
-        directory.write("hatchery.ron", site);
+        )
+    };
+    let check = |acme: &str| {
+        directory.write("hatchery.ron", site(acme));
         hatchery(&directory, &["check", "-c", "hatchery.ron"])
     };
     for name in ["open", "other"] {
@@ -702,6 +707,13 @@ fn check_finds_what_an_order_would_fail_of() {
     let good = check("Acme(storage: \"other/new/acme\")");
     assert_eq!(good.code, Some(0), "{good:?}");
     assert!(!path("other/new").exists(), "nothing is made");
+    directory.write("hatchery.ron", site("Acme(storage: \"/usr/hatchery/acme\")"));
+    let program = crate::harness::binary();
+    let mut words = as_nobody().iter().copied().chain(program.to_str());
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).args(["check", "-c", "hatchery.ron"]).current_dir(directory.path());
+    let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(said.contains("cannot be made in `/usr`: Permission denied; make it for the user who"), "{said}");
     let short =
         "(sites: [(names: [\"shop.example\"], listen: [\"127.0.0.1:0\"],\n tls: Acme(storage: \"open\"),
                   locations: [(path: \"/\", to: Respond())])])";
