@@ -15,7 +15,7 @@ use super::{Master, Token};
 use crate::config::certificate::{Facts, fingerprint};
 use crate::config::certificate_files::{self, DAY};
 use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials, TicketKey};
-use crate::config::{Certificates, Complaint, Config, Disk, Place, Problem, Site, located};
+use crate::config::{Certificates, Complaint, Config, Disk, Place, Problem, located};
 use crate::control::command::CertificateStatus;
 use crate::control::digits::hex;
 use crate::secret::Secret;
@@ -104,8 +104,8 @@ impl<'a> Known<'a> {
             if self_signed::is_ours(&facts) {
                 let names = facts.names.iter().cloned().collect();
                 all.made.entry(names).or_insert((facts.not_after, one));
-            } else if config.sites.get(one.site).is_some_and(is_acme) {
-                all.issued.add(facts, one.clone());
+            } else if let Some(site) = config.sites.get(one.site) {
+                all.issued.add(facts, one.clone(), site);
             }
         }
         all
@@ -184,10 +184,6 @@ fn provisional(origin: &str, index: usize, best: &Best<'_>, now: Wall) -> Option
     };
     let place = Place::named(origin, format!("sites[{index}].tls.certificates"));
     Some(place.problem(Complaint::new(what, "it serves until there is another one, which is ordered")))
-}
-
-fn is_acme(site: &Site) -> bool {
-    site.tls.as_ref().is_some_and(|tls| matches!(tls.certificates, Certificates::Acme(_)))
 }
 
 /// What authorities gave to the sites of the generation in use while the candidate was tried.

@@ -25,8 +25,10 @@ pub(in crate::master) struct Issued {
 struct One {
     facts: Facts,
     certificate: Certificate,
-    /// What it is kept under on disk.
-    key: Option<String>,
+    /// What one of that authority for its names is known by.
+    key: String,
+    /// It comes from disk.
+    is_kept: bool,
 }
 
 /// The one that serves a site.
@@ -35,14 +37,17 @@ pub(in crate::master) struct Best<'a> {
     pub(in crate::master) facts: &'a Facts,
     /// Names of the site that it is not for.
     pub(in crate::master) missing: Vec<String>,
-    /// It is for the names of the site and no others, and good now.
+    /// It is of the authority and for the names of the site and no others, and good now.
     pub(in crate::master) is_right: bool,
 }
 
 impl Issued {
-    /// One more, that an authority has given to a site with `Acme`.
-    pub(in crate::master) fn add(&mut self, facts: Facts, certificate: Certificate) {
-        self.put(One { facts, certificate, key: None });
+    /// One more, that serves that site: of its authority, if it has `Acme`.
+    pub(in crate::master) fn add(&mut self, facts: Facts, certificate: Certificate, site: &Site) {
+        if let Some(authority) = authority(site) {
+            let key = renewal::key(&authority.directory, &facts.names);
+            self.put(One { facts, certificate, key, is_kept: false });
+        }
     }
 
     fn put(&mut self, one: One) {
@@ -73,10 +78,10 @@ impl Issued {
             let missing: Vec<String> = names.iter().filter(|name| !one.facts.covers(name)).cloned().collect();
             let is_good = one.facts.is_valid(now.seconds);
             let is_exact = missing.is_empty() && one.facts.names.len() == names.len();
-            let is_own = one.key.as_ref() == Some(&key);
+            let is_own = one.key == key;
             let rank = (is_good, names.len() - missing.len(), is_exact, is_own, one.facts.not_after);
             let (certificate, facts) = (&one.certificate, &one.facts);
-            (rank, one, Best { certificate, facts, missing, is_right: is_good && is_exact })
+            (rank, one, Best { certificate, facts, missing, is_right: is_good && is_exact && is_own })
         });
         let mut ranked: Vec<_> = ranked.collect();
         ranked.sort_by_key(|(rank, ..)| Reverse(*rank));
@@ -91,7 +96,7 @@ impl Issued {
         for (key, kept) in store::certificates(storage) {
             if let Some(facts) = kept.chain.first().and_then(|der| Facts::of(der)) {
                 let certificate = Certificate { site: 0, chain: kept.chain, key: kept.key, ocsp: None };
-                self.put(One { facts, certificate, key: Some(key) });
+                self.put(One { facts, certificate, key, is_kept: true });
             }
         }
     }
@@ -101,7 +106,7 @@ impl One {
     /// What is on disk may be anything; there may be much of it that nobody asks for.
     fn is_sound(&self, now: Wall) -> bool {
         let Certificate { chain, key, .. } = &self.certificate;
-        self.key.is_none() || chain::check(chain, key, &[], now.seconds).is_ok()
+        !self.is_kept || chain::check(chain, key, &[], now.seconds).is_ok()
     }
 }
 

@@ -341,6 +341,37 @@ fn what_is_kept_serves_after_a_restart_with_other_names_until_there_is_another()
 }
 
 #[test]
+fn a_site_that_comes_back_to_an_authority_has_its_certificate_again() {
+    let bench = Bench::new();
+    let first = configuration(&bench.site("\"shop.example\""));
+    let second = first.replace("/dir\"", "/dir?staging\"");
+    assert_ne!(first, second);
+    bench.setup.configure(&first);
+    let Bench { setup, authority, secure } = bench;
+    let server = setup.start();
+    let leaf = || shown(secure, "shop.example").split("-----END").next().unwrap_or_default().to_owned();
+    let mut seen = Vec::new();
+    for (generation, file) in [(1, &first), (2, &second)] {
+        if generation > 1 {
+            server.configure(file);
+            server.hang_up();
+            wait_generation(&server, generation);
+        }
+        wait_until(SOON, "each authority has given one", || {
+            holds(leaf().contains("Pebble Intermediate CA") && !seen.contains(&leaf()), leaf())
+        });
+        seen.push(leaf());
+    }
+    for (generation, file, leaf_then) in [(3, &first, &seen[0]), (4, &second, &seen[1])] {
+        server.configure(file);
+        server.hang_up();
+        wait_generation(&server, generation);
+        assert_eq!(leaf(), *leaf_then);
+    }
+    assert_eq!(authority.orders(), 2);
+}
+
+#[test]
 fn only_master_and_helper_ever_have_the_key_of_the_account() {
     let bench = Bench::new();
     let sites = [bench.site("\"shop.example\""), bench.site("\"blog.example\"")].join(", ");
