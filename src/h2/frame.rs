@@ -82,12 +82,13 @@ fn size(why: &'static str) -> Error {
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame<'a> {
-    /// A piece of a DATA frame: of the `counted` bytes, padding included, `data` is of the body. With its last piece comes
+    /// A piece of a DATA frame: of the `counted` bytes, padding included, `data` is of the body. With its `last` piece comes
     /// whether the frame had none of the body, and whether the body ends.
     Data {
         stream: StreamId,
         data: &'a [u8],
         counted: usize,
+        last: bool,
         empty: bool,
         end: bool,
     },
@@ -245,8 +246,9 @@ impl Reader {
             0 => State::Head,
             _ => State::Data { stream, left, padding: Padding::Known(behind.min(left)), empty, end },
         };
-        let (empty, end) = (empty && left == 0, end && left == 0);
-        (used, Some(Ok(Frame::Data { stream, data, counted: before - left, empty, end })))
+        let last = left == 0;
+        let (empty, end) = (empty && last, end && last);
+        (used, Some(Ok(Frame::Data { stream, data, counted: before - left, last, empty, end })))
     }
 }
 

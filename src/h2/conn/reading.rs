@@ -36,11 +36,11 @@ impl Conn {
             }
             (_, Some(_)) => Err(protocol("a block of fields is interrupted")),
             (Frame::Continuation { .. }, None) => Err(protocol("CONTINUATION of nothing")),
-            (Frame::Data { stream, data, counted, empty, end }, None) => {
+            (Frame::Data { stream, data, counted, last, empty, end }, None) => {
                 if empty && !end {
                     self.spend(Work::Empty)?;
                 }
-                self.on_data(stream, data, counted, end)
+                self.on_data(stream, data, counted, last, end)
             }
             (Frame::Headers { stream, block, end_stream, end_headers: true }, None) => {
                 self.on_block(stream, block, end_stream)
@@ -109,7 +109,10 @@ impl Conn {
                 Some(refusal) => self.malformed(id, refusal),
                 None => self.on_end(id),
             },
-            None => self.on_closed(id),
+            None => {
+                self.on_closed(id)?;
+                self.spend(Work::Small)
+            }
         }
     }
 
@@ -123,7 +126,7 @@ impl Conn {
         if id > self.reset_up_to {
             return Err(Error::connection(Code::StreamClosed, "frame on a closed stream"));
         }
-        self.spend(Work::Small)
+        Ok(())
     }
 
     /// A block opens a stream.
@@ -183,7 +186,14 @@ impl Conn {
         if malformed { self.spend(Work::Wasted) } else { Ok(()) }
     }
 
-    fn on_data(&mut self, id: StreamId, data: &[u8], counted: usize, end: bool) -> Result<(), Error> {
+    fn on_data(
+        &mut self,
+        id: StreamId,
+        data: &[u8],
+        counted: usize,
+        last: bool,
+        end: bool,
+    ) -> Result<(), Error> {
         let overflow = Error::connection(Code::FlowControl, "DATA beyond the window of the connection");
         self.inflow.take(counted).ok_or(overflow)?;
         if self.is_unopened(id) {
@@ -191,7 +201,9 @@ impl Conn {
         }
         let Some(stream) = self.streams.get_mut(id).filter(|stream| !stream.gone) else {
             self.give_back(0);
-            return self.on_closed(id);
+            self.on_closed(id)?;
+            // Once for a frame, whatever pieces it comes in.
+            return if last { self.spend(Work::Small) } else { Ok(()) };
         };
         if stream.ended {
             let why = "DATA behind the end of a request";

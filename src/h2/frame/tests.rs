@@ -11,7 +11,7 @@ fn read(pieces: &[&[u8]]) -> Vec<String> {
             rest = &rest[used..];
             match frame {
                 None => break assert!(rest.is_empty(), "left over"),
-                Some(Ok(Frame::Data { stream, data: bytes, counted, empty, end })) => {
+                Some(Ok(Frame::Data { stream, data: bytes, counted, empty, end, .. })) => {
                     data.0.extend_from_slice(bytes);
                     data.1 += counted;
                     if !matches!(reader.state, State::Data { .. }) {

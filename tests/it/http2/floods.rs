@@ -204,6 +204,7 @@ fn floods() -> Vec<(&'static str, Round)> {
             }),
         ),
         ("RST_STREAM of a closed stream", behind([wait(1), reset(1, CANCEL)].concat(), reset(1, CANCEL))),
+        ("DATA of a stream that was reset for it", behind(wait(1), frame(DATA, 0, 1, "x"))),
         ("GOAWAY", behind(Vec::new(), frame(GOAWAY, 0, 0, [0; 8]))),
         ("unknown frames", behind(Vec::new(), frame(0xfe, 0, 0, ""))),
     ]
