@@ -1,6 +1,7 @@
 //! Files of certificates, good and bad ones.
 
 use super::*;
+use crate::config::Site;
 use crate::config::certificate::LOOKED;
 use crate::config::{Disk, load};
 use rcgen::{CertificateParams, KeyPair};
