@@ -356,7 +356,12 @@ fn a_daemon_that_goes_to_the_background_is_told_so_and_what_is_not_in_its_group_
 
 #[test]
 fn what_is_left_in_the_group_of_a_daemon_is_killed_before_the_next_one_comes() {
-    let script = r#"if [ -e left ]; then kill -0 $(cat left) && echo OVERLAP; exec sleep 1000; fi
+    // What was killed is there until the kernel and the master have taken note of it.
+    let script = r#"if [ -e left ]; then
+            n=0; while kill -0 $(cat left) && [ $n -lt 500 ]; do n=$((n+1)); sleep 0.01; done
+            [ $n -lt 500 ] || echo OVERLAP
+            exec sleep 1000
+        fi
         sh -c 'trap "" TERM; echo $$ > new; mv new left; while :; do sleep 0.05; done' &
         while [ ! -e left ]; do sleep 0.01; done"#;
     let server = setup(&format!(r#""hidden": (command: ["sh", "-c", {script:?}])"#));
