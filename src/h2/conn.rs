@@ -44,8 +44,10 @@ use std::time::Duration;
 pub struct Conn {
     limits: Rc<Limits>,
     settings: Rc<Settings>,
-    /// Streams that may be open now.
+    /// Requests that may run now.
     allowed: usize,
+    /// Those that do: their owner knows of them.
+    begun: usize,
     scheme: Scheme,
     phase: Phase,
     leave: Leave,
@@ -140,6 +142,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const KEPT_FREE: usize = 4 * 1024 * 1024;
 /// Requests are refused while those that are open have heads of so many bytes: their owners keep them.
 const HEADS_MAX: usize = 512 * 1024;
+/// Those that may not run yet wait while all have less than that.
+const HEADS_WAITING: usize = 32 * 1024;
 /// Frames are read only while less than this waits to be written: each may need an answer.
 const OUT_MAX: usize = 256 * 1024;
 /// DATA is cut only while less than this waits to be written: until then a reset or another urgency changes what is next.
@@ -159,6 +163,7 @@ impl Conn {
     pub fn new(limits: Rc<Limits>, settings: Rc<Settings>, secure: bool, now: Time) -> Self {
         let mut conn = Self {
             allowed: settings.streams as usize,
+            begun: 0,
             scheme: if secure { Scheme::Https } else { Scheme::Http },
             phase: Phase::Open,
             leave: Leave::No,
@@ -222,9 +227,10 @@ impl Conn {
         why
     }
 
-    /// So many streams may be open now, if the settings do not say fewer; those that are stay.
-    pub(crate) fn allow(&mut self, streams: usize) {
-        self.allowed = streams.min(self.settings.streams as usize);
+    /// So many requests may run now; those that do stay. What comes beyond waits to be polled, or is refused if it has a body
+    /// or much waits.
+    pub(crate) fn allow(&mut self, requests: usize) {
+        self.allowed = requests.max(1);
     }
 
     /// Bytes read from the socket.
@@ -258,11 +264,11 @@ impl Conn {
     /// The next event of any stream; `None` if more input, output or time is needed. [`Event::Gone`]: the client or we have
     /// reset the stream, or the connection has ended.
     pub fn poll(&mut self) -> Option<(StreamId, Event)> {
-        if let Some((id, event)) = self.events.pop_front() {
+        if let Some((id, event)) = self.take_event() {
             if matches!(event, Event::Gone) {
                 self.over(id);
             } else if let Some(stream) = self.streams.get_mut(id) {
-                stream.known = true;
+                self.begun += usize::from(!std::mem::replace(&mut stream.known, true));
             }
             return Some((id, event));
         }
@@ -285,6 +291,14 @@ impl Conn {
             return Some((id, Event::Body(body)));
         }
         None
+    }
+
+    /// The next event that a stream began or ended with. A request waits until it may run; nothing else waits for it.
+    fn take_event(&mut self) -> Option<(StreamId, Event)> {
+        let waits = |(_, event): &(StreamId, Event)| matches!(event, Event::Request(_));
+        let at =
+            if self.begun < self.allowed { 0 } else { self.events.iter().position(|event| !waits(event))? };
+        self.events.remove(at)
     }
 
     /// What the client did that ended the connection; once.
@@ -401,10 +415,10 @@ impl Conn {
         self.phase == Phase::Open && self.streams.is_empty() && self.out.is_empty() && !asked
     }
 
-    /// Streams that are open.
+    /// Requests that run, or whose streams are still open.
     #[must_use]
-    pub(crate) fn streams(&self) -> usize {
-        self.streams.len()
+    pub(crate) fn running(&self) -> usize {
+        self.begun
     }
 
     /// It keeps room for streams to come: the last one was open a moment ago.
@@ -550,6 +564,7 @@ impl Conn {
 
     /// A stream is out of the table.
     fn forget(&mut self, id: StreamId) {
+        self.begun -= usize::from(self.streams.get(id).is_some_and(|stream| stream.known));
         self.heads -= self.streams.remove(id);
         if self.streams.is_empty() {
             self.idle_since = self.clock;

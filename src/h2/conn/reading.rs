@@ -1,6 +1,8 @@
 //! What the client's frames do to a connection: from frames to events.
 
-use super::{Block, Conn, FAREWELL, HEADS_MAX, KEPT_FREE, Leave, Reading, STREAM_WINDOW, Writing};
+use super::{
+    Block, Conn, FAREWELL, HEADS_MAX, HEADS_WAITING, KEPT_FREE, Leave, Reading, STREAM_WINDOW, Writing,
+};
 use crate::h2::StreamId;
 use crate::h2::budget::Work;
 use crate::h2::flow::{Inflow, Outflow};
@@ -131,7 +133,10 @@ impl Conn {
 
     /// A block opens a stream.
     fn open(&mut self, id: StreamId, block: &[u8], end_stream: bool) -> Result<(), Error> {
-        let full = self.streams.len() >= self.allowed || self.heads >= HEADS_MAX;
+        let waits = self.streams.len() >= self.allowed;
+        let full = self.streams.len() >= self.settings.streams as usize
+            || self.heads >= if waits { HEADS_WAITING } else { HEADS_MAX }
+            || waits && !end_stream;
         if full || self.leave == Leave::Told {
             self.decoder.decode(block, 0, |_, _| {}).map_err(unreadable)?;
             self.spend(Work::Refused)?;

@@ -478,6 +478,33 @@ fn blocks_are_bounded_whatever_they_come_in() {
 }
 
 #[test]
+fn requests_wait_until_they_may_run_and_what_may_not_wait_is_refused() {
+    let mut peer = Peer::new();
+    peer.conn.allow(2);
+    for id in [1, 3, 5, 7] {
+        peer.request(id, "GET", &[], true);
+    }
+    // Its body would have to be kept.
+    peer.request(9, "POST", &[], false);
+    assert_eq!(short(&peer.frames()), [(3, 0, 9, Code::RefusedStream as u32)]);
+    assert!(matches!(peer.conn.poll(), Some((1, Event::Request(_)))));
+    assert!(matches!(peer.conn.poll(), Some((3, Event::Request(_)))));
+    assert_eq!((peer.conn.poll().map(|(id, _)| id), peer.conn.running()), (None, 2));
+    // What the client takes back was never there; what runs is told of it, whatever waits.
+    peer.say(|out| frame::write_reset(5, Code::Cancel, out));
+    peer.say(|out| frame::write_reset(3, Code::Cancel, out));
+    assert!(matches!(peer.conn.poll(), Some((3, Event::Gone))));
+    assert!(matches!(peer.conn.poll(), Some((7, Event::Request(_)))));
+    assert_eq!(peer.conn.running(), 2);
+    // Many small heads may wait, but not many large ones.
+    let long = "x".repeat(10_000);
+    for id in [11, 13, 15, 17, 19] {
+        peer.request(id, "GET", &[("cookie", &long)], true);
+    }
+    assert_eq!(short(&peer.frames()), [(3, 0, 19, Code::RefusedStream as u32)]);
+}
+
+#[test]
 fn the_heads_that_are_kept_are_bounded() {
     let mut peer = Peer::new();
     let long = "x".repeat(30_000);

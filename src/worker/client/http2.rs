@@ -120,9 +120,11 @@ impl Http2 {
         self.streams.insert(index, running);
     }
 
-    /// Tells the worker how many streams are open: one that is answered before its request ends may stay for a while.
+    /// Tells the worker how many requests run, and the connection how many may: one that is answered before it ends may stay
+    /// for a while.
     fn count(&mut self, cx: &mut Context) {
-        cx.beside.set(&mut self.share, self.conn.streams());
+        cx.beside.set(&mut self.share, self.conn.running());
+        self.conn.allow(cx.beside.allowed(&self.share));
     }
 
     fn with_exchange(
@@ -214,7 +216,7 @@ impl Protocol for Http2 {
                 exchange.note(Fault::Abandoned(why), "", cx);
             }
         }
-        self.conn.allow(cx.beside.allowed(&self.share));
+        self.count(cx);
         if !self.conn.is_roomy() {
             self.streams.shrink_to_fit();
         }

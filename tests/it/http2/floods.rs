@@ -279,26 +279,16 @@ fn many_connections_with_many_streams_leave_room_for_others() {
     let server = site_of(500, &up, &wait);
     let worker = server.ready("worker")[0];
     let few = worker.descriptors();
-    let mut refused = Vec::new();
+    // An address has a third of the room; what may not run yet waits.
     let clients: Vec<Client> = (0..30)
         .map(|_| {
             let mut client = Client::open(server.address, &[]).unwrap();
             ask_for(&mut client, "/wait/", 100).unwrap();
             client.send(frame(PING, 0, 0, [1; 8])).unwrap();
-            let came = (0..).map_while(|_| match client.next().unwrap() {
-                Came::PingAck(_) => None,
-                Came::Reset { code, .. } => Some(code),
-                other => panic!("{other:?}"),
-            });
-            let codes: Vec<u32> = came.collect();
-            assert!(codes.iter().all(|code| *code == REFUSED_STREAM), "{codes:?}");
-            assert!(codes.len() < 100, "none of one client is served");
-            refused.push(codes.len());
+            assert_eq!(client.next().unwrap(), Came::PingAck([1; 8]));
             client
         })
         .collect();
-    assert_eq!(refused[0], 0, "who comes first may have all");
-    assert!(refused[1..].iter().sum::<usize>() > 2700, "an address has a third: {refused:?}");
     let mut other = Client::open_from(2, server.address).unwrap();
     ask_for(&mut other, "/wait/", 100).unwrap();
     other.send(frame(PING, 0, 0, [1; 8])).unwrap();
@@ -316,6 +306,29 @@ fn many_connections_with_many_streams_leave_room_for_others() {
     let streams: Vec<u32> = (0..100).map(|_| client.request(&asks("GET", "/"), true).unwrap()).collect();
     for stream in streams {
         assert_eq!(client.answer(stream).unwrap().status, 200);
+    }
+}
+
+/// More than may run at once, from one address.
+#[test]
+fn what_may_not_run_yet_waits_and_is_served() {
+    let (up, _) = upstreams();
+    let late = Upstream::start(|_, stream| {
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert!(stream.read(&mut [0]).is_err(), "it is late");
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+    });
+    let server = site_of(500, &up, &late);
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::open(server.address, &[]).unwrap()).collect();
+    let mut asked = Vec::new();
+    for client in &mut clients {
+        let streams = (0..100).map(|_| client.request(&asks("GET", "/wait/"), true).unwrap());
+        asked.push(streams.collect::<Vec<u32>>());
+    }
+    for (client, streams) in clients.iter_mut().zip(asked) {
+        for stream in streams {
+            assert_eq!(client.answer(stream).unwrap().status, 200);
+        }
     }
 }
 
