@@ -184,6 +184,7 @@ fn judge_request(request: &Request) {
         local_port: 0,
         secure: crate::http::secure::Told::default(),
         id: "0",
+        shown: gateway::Shown::default(),
     };
     let mut wire = Vec::new();
     http1::encode(&described, request.body, &mut wire);

@@ -1,6 +1,5 @@
 //! `to: …` of a location: what answers it.
 
-use super::Fallback;
 use super::files::{self, Files};
 use super::located::{Given, Node, Reading, Report};
 use super::names::{self, Named};
@@ -9,6 +8,7 @@ use super::read::status;
 use super::units::check_path;
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
+use super::{Fallback, Proxy};
 use crate::http::location::{self, Variable};
 
 /// What answers.
@@ -23,8 +23,8 @@ pub(crate) enum Handler {
         /// SCRIPT_NAME, without a slash at the end; empty unless the location says `mount`.
         mount: String,
     },
-    /// An upstream; index into [`Config::upstreams`](super::Config::upstreams).
-    Proxy(usize),
+    /// An upstream.
+    Proxy(Proxy),
     /// A redirect.
     Redirect(Redirect),
     /// A fixed answer.
@@ -71,9 +71,7 @@ pub(super) const HANDLERS: [Kind; 5] = [
         let Mounted { app, mount } = Mounted::read(node, report)?;
         Some(Handler::App { app: app?, mount }.into())
     }),
-    ("Proxy", "Proxy(\"api\")", |node, report| {
-        Some(Handler::Proxy(Proxied::read(node, report)?.upstream?).into())
-    }),
+    ("Proxy", "Proxy(\"api\")", |node, report| Some(Handler::Proxy(Form::read(node, report)?).into())),
     ("Redirect", "Redirect(status: 301, location: \"/new$rest\")", |node, report| {
         Some(Handler::Redirect(Form::read(node, report)?).into())
     }),
@@ -122,7 +120,7 @@ impl Form for To {
             Handler::App { app, mount } => {
                 Mounted { app: Some(*app), mount: mount.clone() }.write().named("App")
             }
-            Handler::Proxy(upstream) => Proxied { upstream: Some(*upstream) }.write().named("Proxy"),
+            Handler::Proxy(proxy) => proxy.write().named("Proxy"),
             Handler::Redirect(redirect) => redirect.write().named("Redirect"),
             Handler::Respond(respond) => respond.write().named("Respond"),
         }
@@ -154,20 +152,6 @@ fn mount(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
     }
 }
 
-/// `Proxy(…)`.
-#[derive(Clone, Default)]
-struct Proxied {
-    upstream: Option<usize>,
-}
-
-impl Section for Proxied {
-    const SHORT: Option<&'static str> = Some("name");
-
-    fn walk(&mut self, keys: &mut dyn Walk) {
-        keys.need("name", "\"api\"", &mut Named(&mut self.upstream, names::Kind::Upstream));
-    }
-}
-
 impl Default for Redirect {
     fn default() -> Self {
         Self { status: 302, location: String::new() }
@@ -195,7 +179,7 @@ fn template(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
 }
 
 /// Why the `location` of a redirect is refused.
-fn no_location(text: &str, error: location::Error) -> Complaint {
+pub(super) fn no_location(text: &str, error: location::Error) -> Complaint {
     use location::Error;
     let (what, hint) = match error {
         Error::Character => {

@@ -53,6 +53,7 @@ impl Section for Location {
             "root" | "index" | "cache" | "alias" | "fallback" | "listing" | "precompressed" | "types"
             | "dotfiles" | "symlinks" | "symlinks_to" | "try_files" => "Files(root: \"…\", …)",
             "mount" | "app" => "App(name: \"…\", mount: \"…\")",
+            "strip" | "intercept_errors" | "request_headers" | "response_headers" => "Proxy(name: \"…\", …)",
             "status" | "body" | "content_type" => "Respond(status: …, body: \"…\")",
             _ => return None,
         };
@@ -88,7 +89,13 @@ impl Section for Location {
             given.complain(report, Complaint::new("`over_regex` goes with `path` only", "remove it"));
         }
         let is_good = given.is_good("to") && MATCHERS.into_iter().any(|key| given.is_good(key));
-        if let (true, Err(complaint)) = (is_good, fits(&self.matcher, &self.handler)) {
+        let handlers = std::iter::once(&self.handler).chain(match &self.fallback {
+            Fallback::Handler(handler) => Some(handler),
+            Fallback::Status(_) => None,
+        });
+        if is_good
+            && let Some(complaint) = handlers.filter_map(|handler| fits(&self.matcher, handler).err()).next()
+        {
             report.add(&given.place_of("to"), complaint);
         }
     }
@@ -164,6 +171,16 @@ fn fits(matcher: &Matcher, handler: &Handler) -> Result<(), Complaint> {
             let other = path.trim_end_matches('/');
             Err(Complaint::new(what, format!("write path: \"{mount}\", or mount: \"{other}\"")))
         }
+        (Handler::Proxy(proxy), _) if proxy.strip => match matcher {
+            Matcher::Prefix { path, .. } if path != "/" => Ok(()),
+            Matcher::Prefix { .. } => {
+                Err(Complaint::new("`strip` has no prefix to drop at `/`", "remove it"))
+            }
+            _ => {
+                let hint = "give the location a prefix, path: \"/api/\", or say what is asked for, rewrite: \"/v2$rest\"";
+                Err(Complaint::new("`strip` needs a location with `path`", hint))
+            }
+        },
         _ => Ok(()),
     }
 }

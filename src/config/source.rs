@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn the_disk_expands_wildcards_sorted() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let found = Disk.glob(&root.join("src/con*/pro*.rs")).unwrap();
+        let found = Disk.glob(&root.join("src/con*/prob*.rs")).unwrap();
         assert_eq!(found, [root.join("src/config/problem.rs")]);
         assert!(Disk.glob(&root.join("src/no-such-*.rs")).unwrap().is_empty());
         assert!(Disk.glob(&root.join("no-such/*.rs")).unwrap().is_empty());

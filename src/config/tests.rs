@@ -136,8 +136,11 @@ const CONTRACT: &str = r#"(
                 (path: "/media/", to: Files("media")),
                 (path: "/api/", to: Proxy("api"), max_body: "1GiB"),
                 (path: "/old/", to: Redirect(status: 301, location: "/new$rest")),
-                (regex: "\\.php$", to: Proxy(name: "api")),
+                (regex: "\\.php$", to: Proxy(name: "api", rewrite: "/php$path", host: "php.internal")),
                 (path: "/blog", to: App(name: "shop", mount: "/blog/")),
+                (path: "/v1/", to: Proxy(name: "api", strip: true, intercept_errors: true,
+                    request_headers: (set: {"X-Key": "1"}, add: {"X-A": "2"}, remove: ["Cookie"]),
+                    response_headers: (remove: ["X-Powered-By"]))),
                 (path: "/", to: App("shop")),
             ],
         ),
@@ -155,7 +158,7 @@ const CONTRACT: &str = r#"(
     upstreams: {
         "api": (protocol: Http, balance: RoundRobin, keepalive: 4,
                 servers: ["localhost:9001", (address: "unix:/run/api.sock", weight: 2)]),
-        "mail": (servers: ["localhost:9002"], proxy_protocol: V2),
+        "mail": (servers: ["localhost:9002"], proxy_protocol: V2, forwarded: true),
     },
     cron: [
         (name: "clearsessions", at: "17 3 * * *", command: ["python", "manage.py", "clearsessions"], app: "shop",

@@ -22,6 +22,8 @@ pub struct Upstream {
     pub keepalive: u32,
     /// How it is told whose connection each is; not at all.
     pub(crate) proxy_protocol: Option<Version>,
+    /// It is told of the way of a request in `Forwarded` (RFC 7239), too; no.
+    pub(crate) forwarded: bool,
 }
 
 /// One server of an upstream.
@@ -42,6 +44,7 @@ impl Default for Upstream {
             patience: Patience::default(),
             keepalive: 32,
             proxy_protocol: None,
+            forwarded: false,
         }
     }
 }
@@ -67,6 +70,7 @@ impl Section for Upstream {
         keys.key("timeout", &mut self.patience.silence);
         keys.key("keepalive", &mut self.keepalive);
         keys.key("proxy_protocol", &mut Choice(&mut self.proxy_protocol, &VERSIONS, &[]));
+        keys.key("forwarded", &mut self.forwarded);
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {

@@ -2,12 +2,12 @@
 //! odd way the upstream sees framed plainly; responses are read strictly, because a response that two parties end at
 //! different places gives one client the answer of another.
 
-use super::{Event, Request, cgi};
+use super::{Event, Request, cgi, shown};
 use crate::buf::{Queue, Segment};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{self, ResponseError, tokens};
 use crate::http::fault::Fault;
-use crate::http::{BodyLength, Fields, Method, RequestHead, Version, target};
+use crate::http::{BodyLength, Fields, Method, RequestHead, Version, percent, target};
 use std::time::Duration;
 
 /// Writes a request head for an upstream: the target in origin form as it was written, the fields that are meant for
@@ -16,11 +16,15 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
     let head = request.head;
     out.extend_from_slice(head.method_bytes());
     out.push(b' ');
-    target::write_origin_form(head.method(), head.target(), out);
+    target::write_origin_form(head.method(), request.shown.target.unwrap_or(head.target()), out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    field(b"Host", &[request.authority], out);
+    field(b"Host", &[request.shown.host.map_or(request.authority, str::as_bytes)], out);
     let nominated = nominated(head.all("connection"));
     for (name, value) in head.fields() {
+        let is_prefix = !request.mount.is_empty() && is_one_of(name, &["x-forwarded-prefix"]);
+        if is_prefix || request.is_replaced(name) {
+            continue;
+        }
         if let Some(left) = forwards_left(head).filter(|_| is_one_of(name, &["max-forwards"])) {
             field(name, &[left.saturating_sub(1).to_string().as_bytes()], out);
         } else if passes(name) && !request.is_claim(name) && !is_nominated(name, &nominated) {
@@ -28,6 +32,7 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         }
     }
     forwarded(request, out);
+    request.shown.said().for_each(|(name, value)| field(name, &[value], out));
     request.secure.each_of_client(|name, value| {
         field(format!("X-SSL-Client-{name}").as_bytes(), &[value.as_bytes()], out);
     });
@@ -37,7 +42,7 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         Version::Http2 => b"2.0",
     };
     field(b"Via", &[received, b" hatchery"], out);
-    if !request.id.is_empty() {
+    if !request.id.is_empty() && !request.shown.drops(b"x-request-id") {
         field(b"X-Request-Id", &[request.id.as_bytes()], out);
     }
     match body {
@@ -66,8 +71,13 @@ fn field(name: &[u8], parts: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// X-Forwarded-*: what a trusted proxy said, else what we see ourselves.
+/// X-Forwarded-*: what a trusted proxy said, else what we see ourselves; and `Forwarded` where that is wanted.
 fn forwarded(request: &Request<'_>, out: &mut Vec<u8>) {
+    let mut own = |name: &[u8], value: &[u8]| {
+        if !request.shown.drops(name) {
+            field(name, &[value], out);
+        }
+    };
     // Several lines are one list (RFC 9110 §5.3).
     let said = |name: &'static str| -> Vec<&[u8]> {
         let lines = request.head.all(name);
@@ -81,18 +91,20 @@ fn forwarded(request: &Request<'_>, out: &mut Vec<u8>) {
     let mut chain = said("x-forwarded-for");
     chain.extend(peer.as_ref().map(|peer| peer.as_bytes()));
     if !chain.is_empty() {
-        field(b"X-Forwarded-For", &[&chain.join(&b", "[..])], out);
+        own(b"X-Forwarded-For", &chain.join(&b", "[..]));
     }
-    field(
-        b"X-Forwarded-Proto",
-        &[&or(said("x-forwarded-proto"), request.origin.scheme.as_str().as_bytes())],
-        out,
-    );
-    field(b"X-Forwarded-Host", &[&or(said("x-forwarded-host"), request.authority)], out);
+    own(b"X-Forwarded-Proto", &or(said("x-forwarded-proto"), request.origin.scheme.as_str().as_bytes()));
+    own(b"X-Forwarded-Host", &or(said("x-forwarded-host"), request.authority));
     let own_port = if request.local_port == 0 { String::new() } else { request.local_port.to_string() };
     let port = or(said("x-forwarded-port"), own_port.as_bytes());
     if !port.is_empty() {
-        field(b"X-Forwarded-Port", &[&port], out);
+        own(b"X-Forwarded-Port", &port);
+    }
+    if !request.mount.is_empty() {
+        own(b"X-Forwarded-Prefix", &percent::encoded_path(request.mount.as_bytes()));
+    }
+    if request.shown.forwarded {
+        own(b"Forwarded", &shown::forwarded(request));
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`crate::http::fault`].
 
 pub mod app;
+mod back;
 mod cgi;
 mod client;
 mod codec;
@@ -11,12 +12,15 @@ pub(crate) mod params;
 pub(crate) mod ready;
 mod request;
 pub(crate) mod scgi;
+mod shown;
 
+pub(crate) use back::Back;
 pub use client::Patience;
 pub(crate) use client::{Again, Client, Output};
 pub(crate) use codec::Protocol;
 pub(crate) use http1::{BodyEncoder, Response};
 pub use request::Request;
+pub use shown::Shown;
 
 use crate::http::fault::Fault;
 use crate::http::{BodyLength, ResponseHead};

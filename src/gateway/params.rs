@@ -13,8 +13,8 @@
 //!   meant for the origin whatever a client says, such as `Cookie`.
 //! - Fields of the same name are joined with `, `, those of `Cookie` with `; `.
 
-use super::Request;
 use super::http1::{is_nominated, nominated};
+use super::{Request, shown};
 use crate::http::{Scheme, fields};
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -60,7 +60,9 @@ pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnM
     if let Some(peer) = request.peer.filter(|_| client == direct) {
         put(b"REMOTE_PORT", number(&mut text, u64::from(peer.port())));
     }
-    if let Some(kind) = request.head.get("content-type") {
+    let said = request.shown.said().find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
+    let received = request.head.get("content-type").filter(|_| !request.shown.drops(b"content-type"));
+    if let Some(kind) = said.map(|(_, kind)| kind).or(received) {
         put(b"CONTENT_TYPE", kind);
     }
     if let Some(length) = length {
@@ -77,10 +79,17 @@ fn each_field(request: &Request<'_>, put: &mut impl FnMut(&[u8], &[u8])) {
         fields::is_name(name)
             && !name.contains(&b'_')
             && !request.is_claim(name)
+            && !request.is_replaced(name)
             && !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()))
             && !is_nominated(name, &nominated)
     };
-    let all: Vec<(&[u8], &[u8])> = head.fields().filter(|(name, _)| passes(name)).collect();
+    let way = request.shown.forwarded.then(|| shown::forwarded(request));
+    let way =
+        way.as_ref().map(|way| (&b"Forwarded"[..], &way[..])).filter(|(name, _)| !request.shown.drops(name));
+    let host = request.shown.host.map(|host| (&b"Host"[..], host.as_bytes()));
+    let said = request.shown.said().filter(|(name, _)| !name.eq_ignore_ascii_case(b"content-type"));
+    let all: Vec<(&[u8], &[u8])> =
+        head.fields().filter(|(name, _)| passes(name)).chain(host).chain(way).chain(said).collect();
     let (mut variable, mut joined) = (Vec::with_capacity(32), Vec::new());
     for (position, (name, value)) in all.iter().enumerate() {
         let same = |(other, _): &&(&[u8], &[u8])| other.eq_ignore_ascii_case(name);
@@ -191,6 +200,7 @@ mod tests {
             local_port: 80,
             secure: crate::http::secure::Told::default(),
             id: "1-2",
+            shown: crate::gateway::Shown::default(),
         }
     }
 

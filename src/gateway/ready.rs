@@ -99,6 +99,7 @@ pub(crate) fn ask(question: &Question, out: &mut Vec<u8>) {
         local_port: port,
         secure: crate::http::secure::Told::default(),
         id: "ready",
+        shown: crate::gateway::Shown::default(),
     };
     app::request(STREAM, &request, None, Body::None, out);
 }

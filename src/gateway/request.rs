@@ -1,5 +1,6 @@
 //! The one description of a request for whoever answers it: every codec writes its own protocol from it.
 
+use super::Shown;
 use crate::http::RequestHead;
 use crate::http::forwarded::Origin;
 use crate::http::secure::Told;
@@ -16,7 +17,7 @@ pub struct Request<'a> {
     pub raw: &'a [u8],
     /// The query as it was written, without `?`.
     pub query: &'a [u8],
-    /// SCRIPT_NAME: empty, or a prefix of `path` that ends before a slash or at its end.
+    /// SCRIPT_NAME, and X-Forwarded-Prefix: empty, or a prefix of `path` that ends before a slash or at its end.
     pub mount: &'a str,
     /// The direct peer; `None` for a Unix socket.
     pub peer: Option<SocketAddr>,
@@ -36,6 +37,8 @@ pub struct Request<'a> {
     pub secure: Told<'a>,
     /// Identifies the exchange in every log; empty: it is not told.
     pub id: &'a str,
+    /// What of it an upstream is shown in another way.
+    pub shown: Shown<'a>,
 }
 
 impl Request<'_> {
@@ -43,6 +46,11 @@ impl Request<'_> {
     pub(super) fn is_claim(&self, name: &[u8]) -> bool {
         let is_named = self.client_field.is_some_and(|known| name.eq_ignore_ascii_case(known.as_bytes()));
         self.secure.is_claim(name) || !self.origin.trusted && (is_named || super::tells_of_proxies(name))
+    }
+
+    /// Whether a field of the client goes no further, as the operator says something else, or nothing.
+    pub(super) fn is_replaced(&self, name: &[u8]) -> bool {
+        self.shown.drops(name) || self.shown.host.is_some() && name.eq_ignore_ascii_case(b"host")
     }
 
     /// The direct peer's address, as IPv4 where it is one (RFC 4291 §2.5.5.2).

@@ -53,6 +53,7 @@ mod tests {
             local_port: 80,
             secure: crate::http::secure::Told::default(),
             id: "1",
+            shown: crate::gateway::Shown::default(),
         };
         let mut out = Vec::new();
         encode(&request, 12, &mut out);

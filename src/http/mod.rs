@@ -1,5 +1,6 @@
 //! HTTP vocabulary (RFC 9110): plain data and pure helpers, shared by every protocol version. No I/O, no clock.
 
+pub(crate) mod changes;
 pub(crate) mod conditional;
 pub mod date;
 pub(crate) mod encoding;
@@ -18,6 +19,7 @@ pub mod secure;
 pub mod serving;
 pub(crate) mod target;
 
+pub(crate) use changes::Changes;
 pub use fields::{Fields, Span};
 pub use message::{BodyLength, Method, RequestHead, ResponseHead, Status, Version};
 pub use scheme::Scheme;

@@ -12,6 +12,13 @@ pub(crate) fn encode(bytes: &[u8], may_stand: impl Fn(u8) -> bool, out: &mut Vec
     }
 }
 
+/// A decoded path, as it stands in a URL.
+pub(crate) fn encoded_path(path: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(path.len());
+    encode(path, |byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte), &mut encoded);
+    encoded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

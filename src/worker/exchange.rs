@@ -13,6 +13,7 @@ mod admit;
 mod apps;
 mod faults;
 mod files;
+mod proxied;
 mod respond;
 mod secure;
 mod written;
@@ -27,7 +28,7 @@ use super::transport::Session;
 use super::upstream::links::Unit;
 use super::upstream::{app, proxy};
 use crate::buf::Segment;
-use crate::config::{Config, FieldName, HandOver, Handler, Location, Respond, Site};
+use crate::config::{Config, FieldName, HandOver, Handler, Location, Proxy, Respond, Site};
 use crate::gateway;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
@@ -204,7 +205,7 @@ impl Exchange {
                 }
             }
             Handler::Proxy(_) if self.is_meant_for_us() => self.answer_options(drive),
-            Handler::Proxy(upstream) => {
+            Handler::Proxy(Proxy { upstream, .. }) => {
                 if self.may_be_misread(drive.cx) {
                     self.refuse(MISREAD, drive);
                     return Served::Begun;
@@ -258,18 +259,6 @@ impl Exchange {
         head.is_some_and(|head| gateway::http1::forwards_left(head) == Some(0))
     }
 
-    fn start_proxy(&mut self, upstream: usize, body: BodyLength, drive: &mut Drive<'_>) {
-        let Some(request) = &self.request else { return };
-        let id = self.id_text();
-        let described = self.describe(request, "", &id, drive.config, drive.cx);
-        match proxy::ProxyRun::start(upstream, &described, body, self.peer.local.as_deref().copied(), drive) {
-            Ok(run) => self.step = Step::Proxy(Box::new(run)),
-            Err(fault) => {
-                self.fail(fault, drive);
-            }
-        }
-    }
-
     /// The request for whoever answers it.
     fn describe<'a>(
         &'a self,
@@ -304,6 +293,7 @@ impl Exchange {
             local_port,
             secure: self.told(request, config, cx),
             id,
+            shown: gateway::Shown::default(),
         }
     }
 
@@ -402,10 +392,10 @@ impl Exchange {
                 let advance = run.advance(|| request.map(Request::line).unwrap_or_default(), drive);
                 self.take_advance(advance, drive)
             }
-            Step::Proxy(run) => {
-                let advance = run.advance(drive);
-                self.take_advance(advance, drive)
-            }
+            Step::Proxy(run) => match run.advance(drive) {
+                Advance::Head(head, body) => self.take_head(head, body, drive),
+                advance => self.take_advance(advance, drive),
+            },
             Step::Spooling { .. } | Step::Sent => false,
         }
     }

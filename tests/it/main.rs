@@ -35,6 +35,8 @@ mod limits;
 mod pools;
 mod preload;
 mod proxy;
+mod proxy_headers;
+mod proxy_paths;
 mod proxy_protocol;
 mod recycling;
 mod refusals;

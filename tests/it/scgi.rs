@@ -27,11 +27,15 @@ impl Scgi {
     }
 
     fn front(&self) -> Server {
+        self.front_of(r#"(path: "/", to: Proxy("site"))"#)
+    }
+
+    fn front_of(&self, locations: &str) -> Server {
         Setup::new(&format!(
             r#"
     workers: (processes: 1),
-    sites: [(listen: ["{{address}}"], max_body: "100MiB", locations: [(path: "/", to: Proxy("site"))])],
-    upstreams: {{"site": (protocol: Scgi, servers: ["unix:{}/s"])}},"#,
+    sites: [(listen: ["{{address}}"], max_body: "100MiB", locations: [{locations}])],
+    upstreams: {{"site": (protocol: Scgi, servers: ["unix:{}/s"], forwarded: true)}},"#,
             self.directory.path().display()
         ))
         .start()
@@ -67,6 +71,42 @@ fn a_request_is_described_by_variables() {
         assert_eq!(environ[name], value, "{name}: {environ}");
     }
     assert!(environ.get("HTTP_X_UNDER").is_none() && environ.get("HTTP_PROXY").is_none(), "{environ}");
+}
+
+#[test]
+fn a_stripped_prefix_is_script_name_and_changed_fields_are_variables() {
+    let scgi = Scgi::start();
+    let server = scgi.front_of(
+        r#"(path: "/app/", to: Proxy(name: "site", strip: true, host: "in.example",
+                request_headers: (set: {"X-Key": "k", "Content-Type": "a/b"}, add: {"X-More": "2"}, remove: ["Cookie"]))),
+           (path: "/old/", to: Proxy(name: "site", rewrite: "/ne%77$rest"))"#,
+    );
+    let mut connection = Connection::open(server.address).unwrap();
+    let fields = [("Host", "shop.example"), ("Cookie", "a=1"), ("X-Key", "guess"), ("X-More", "1")];
+    let environ = connection.request("GET", "/app/caf%C3%A9/environ?q", &fields, b"").unwrap().json();
+    for (name, value) in [
+        ("SCRIPT_NAME", "/app"),
+        ("PATH_INFO", "/caf\u{c3}\u{a9}/environ"),
+        ("REQUEST_URI", "/app/caf%C3%A9/environ?q"),
+        ("QUERY_STRING", "q"),
+        ("HTTP_HOST", "in.example"),
+        ("HTTP_X_KEY", "k"),
+        ("HTTP_X_MORE", "1, 2"),
+        ("CONTENT_TYPE", "a/b"),
+        ("HTTP_FORWARDED", "for=127.0.0.1;host=\"shop.example\";proto=http"),
+    ] {
+        assert_eq!(environ[name], value, "{name}: {environ}");
+    }
+    assert!(environ.get("HTTP_COOKIE").is_none(), "{environ}");
+    let environ = connection.get("/old/a%20b/environ?q").unwrap().json();
+    for (name, value) in [
+        ("SCRIPT_NAME", ""),
+        ("PATH_INFO", "/new/a b/environ"),
+        ("REQUEST_URI", "/ne%77/a%20b/environ?q"),
+        ("QUERY_STRING", "q"),
+    ] {
+        assert_eq!(environ[name], value, "{name}: {environ}");
+    }
 }
 
 #[test]

@@ -881,3 +881,98 @@ fn schedules_and_zones_are_checked() {
     let (zone, impossible) = (&lines[1], &lines[2]);
     assert!(zone.contains("Mars/Olympus") && impossible.contains("never"), "{lines:#?}");
 }
+
+/// A location with an upstream.
+fn proxied(location: &str) -> String {
+    format!(
+        "(sites: [(listen: [\":1\"], locations: [({location})])], upstreams: {{\"u\": (servers: [\"127.0.0.1:1\"])}})"
+    )
+}
+
+#[test]
+fn what_an_upstream_cannot_be_shown_is_refused() {
+    let cases = [
+        (
+            proxied("regex: \"x\", to: Proxy(name: \"u\", strip: true)"),
+            "sites[0].locations[0].to: `strip` needs a location with `path`; give the location a prefix",
+        ),
+        (
+            proxied("path: \"/\", to: Proxy(name: \"u\", strip: true)"),
+            "sites[0].locations[0].to: `strip` has no prefix to drop at `/`; remove it",
+        ),
+        (
+            proxied("exact: \"/f\", to: Files(root: \"x\", fallback: Proxy(name: \"u\", strip: true))"),
+            "sites[0].locations[0].to: `strip` needs a location with `path`",
+        ),
+        (
+            proxied("path: \"/a\", to: Proxy(name: \"u\", strip: true, rewrite: \"/$rest\")"),
+            "sites[0].locations[0].to.rewrite: `strip` and `rewrite` exclude each other",
+        ),
+        (
+            proxied("path: \"/a\", to: Proxy(name: \"u\", rewrite: \"https://x/\")"),
+            "sites[0].locations[0].to.rewrite: `https://x/` is no path",
+        ),
+        (
+            proxied("path: \"/a\", to: Proxy(name: \"u\", rewrite: \"/$uri\")"),
+            "sites[0].locations[0].to.rewrite: unknown variable `uri`",
+        ),
+        (
+            proxied("path: \"/a\", to: Proxy(name: \"u\", rewrite: \"/ü\")"),
+            "sites[0].locations[0].to.rewrite: a character of a path that is none of ASCII; percent-encode it",
+        ),
+        (
+            proxied("path: \"/a\", to: Proxy(name: \"u\", rewrite: \"/x#y\")"),
+            "sites[0].locations[0].to.rewrite: a `#` in a path",
+        ),
+        (
+            proxied("path: \"/a\", to: Proxy(name: \"u\", host: \"http://x\")"),
+            "sites[0].locations[0].to.host: `http://x` is no host",
+        ),
+        (
+            proxied("path: \"/a\", strip: true, to: Proxy(\"u\")"),
+            "sites[0].locations[0].strip: unknown key `strip`; it goes into `to: Proxy(name: \"…\", …)`",
+        ),
+    ];
+    mistakes_of_fields(cases.into());
+}
+
+#[test]
+fn fields_that_the_server_writes_are_no_fields_to_change() {
+    let to = |headers: &str| proxied(&format!("path: \"/a\", to: Proxy(name: \"u\", {headers})"));
+    let cases = [
+        (
+            to("request_headers: (set: {\"content-length\": \"1\"})"),
+            ".to.request_headers.set.content-length: `content-length` is written by the server itself",
+        ),
+        (
+            to("response_headers: (add: {\"Transfer-Encoding\": \"chunked\"})"),
+            ".to.response_headers.add.Transfer-Encoding: `Transfer-Encoding` is written by the server itself",
+        ),
+        (
+            to("response_headers: (remove: [\"Connection\"])"),
+            ".to.response_headers.remove[0]: `Connection` is written by the server itself",
+        ),
+        (
+            to("request_headers: (set: {\"Host\": \"x\"})"),
+            ".to.request_headers.set.Host: `Host` is no field like others; write host: \"…\" into `Proxy`",
+        ),
+        (to("request_headers: (set: {\"X_A\": \"x\"})"), ".set.X_A: `X_A` has a `_` in it; servers drop it"),
+        (to("request_headers: (set: {\"A b\": \"x\"})"), "\"A b\" is no name of a field"),
+        (to("request_headers: (set: {\"Proxy\": \"x\"})"), ".set.Proxy: `Proxy` is never sent"),
+        (to("request_headers: (set: {\"A\": \"\"})"), ".set.A: an empty value; to drop the field"),
+        (to("request_headers: (add: {\"A\": \"x\\ny\"})"), ".add.A: a control character in a header field"),
+        (to("request_headers: (set: {\"A\": \"x\", \"a\": \"y\"})"), ".set.a: given twice"),
+        (to("request_headers: (set: {\"A\": \"x\"}, remove: [\"a\"])"), ".remove: `a` is set, too"),
+        (to("request_headers: {\"A\": \"x\", \"Te\": \"x\"}"), ".to.request_headers.Te: `Te` is written by"),
+        (to("request_headers: [\"A\"]"), ".to.request_headers: expected { \"name\": …, … }, found a list"),
+    ];
+    mistakes_of_fields(cases.into());
+}
+
+/// Each file has one mistake, and so much is said of it.
+fn mistakes_of_fields(cases: Vec<(String, &str)>) {
+    for (text, want) in cases {
+        let lines = lines(&Memory::default().with("hatchery.ron", &text));
+        assert!(matches!(lines.as_slice(), [line] if line.contains(want)), "{text}\n{want}\n{lines:#?}");
+    }
+}

@@ -64,6 +64,7 @@ fn requests_carry_their_body_or_announce_a_descriptor() {
         local_port: 80,
         secure: crate::http::secure::Told::default(),
         id: "1",
+        shown: crate::gateway::Shown::default(),
     };
     for (body, kinds, flags) in [
         (Body::None, &[Kind::Request][..], frame::END),

@@ -29,6 +29,7 @@ fn client(method: &str, body: BodyLength) -> Client {
         local_port: 80,
         secure: crate::http::secure::Told::default(),
         id: "1",
+        shown: crate::gateway::Shown::default(),
     };
     Client::new(Protocol::Http, &request, body, PATIENCE, Time::ZERO)
 }

@@ -46,6 +46,7 @@ fn encoded(request: &str, known: Known, body: BodyLength) -> String {
         local_port: known.local_port,
         secure: crate::http::secure::Told::default(),
         id: known.id,
+        shown: crate::gateway::Shown::default(),
     };
     encode(&request, body, &mut out);
     String::from_utf8(out).unwrap()

@@ -115,10 +115,10 @@ impl Exchange {
             Handler::App { app, .. } => {
                 format!("app {}", config.apps.get(*app).map_or("", |app| app.name.as_str()))
             }
-            Handler::Proxy(upstream) => {
+            Handler::Proxy(proxy) => {
                 format!(
                     "proxy {}",
-                    config.upstreams.get(*upstream).map_or("", |upstream| upstream.name.as_str())
+                    config.upstreams.get(proxy.upstream).map_or("", |upstream| upstream.name.as_str())
                 )
             }
             Handler::Redirect(_) => "redirect".to_owned(),

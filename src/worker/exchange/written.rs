@@ -14,22 +14,26 @@ pub(super) fn rest_as_written<'a>(target: &Target, raw: &'a [u8], rest: &[u8]) -
     if !target.has_dot_segments() && raw.get(..prefix) == path.get(..prefix) {
         return Cow::Borrowed(raw.get(prefix..).unwrap_or_default());
     }
-    Cow::Owned(encoded(path.get(prefix..).unwrap_or_default()))
+    Cow::Owned(percent::encoded_path(path.get(prefix..).unwrap_or_default()))
 }
 
 /// The path as the client wrote it; encoded anew if it had dot segments.
 pub(super) fn path_as_written<'a>(target: &Target, raw: &'a [u8]) -> Cow<'a, [u8]> {
     if target.has_dot_segments() {
-        Cow::Owned(encoded(target.path()))
+        Cow::Owned(percent::encoded_path(target.path()))
     } else {
         Cow::Borrowed(target.raw_path(raw))
     }
 }
 
-fn encoded(path: &[u8]) -> Vec<u8> {
-    let mut encoded = Vec::with_capacity(path.len());
-    percent::encode(path, |byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte), &mut encoded);
-    encoded
+/// What a client asked for behind the prefix of a location: path and query as it wrote them. It begins with one slash, like
+/// a redirect: an upstream that is told of `//evil.example` could send a browser there.
+pub(super) fn behind_prefix(target: &Target, raw: &[u8], rest: &[u8]) -> Vec<u8> {
+    let rest = rest_as_written(target, raw, rest);
+    let start = rest.iter().position(|byte| !matches!(byte, b'/' | b'\\')).unwrap_or(rest.len());
+    let query = target.query(raw);
+    let mark: &[u8] = if query.is_some() { b"?" } else { b"" };
+    [b"/", rest.get(start..).unwrap_or_default(), mark, query.unwrap_or_default()].concat()
 }
 
 /// Path and query as the client wrote them, without scheme and authority.
@@ -76,6 +80,24 @@ mod tests {
         ] {
             let target = target::parse(Method::Get, raw.as_bytes()).unwrap();
             assert_eq!(*path_as_written(&target, raw.as_bytes()), *path.as_bytes(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn behind_a_prefix_a_path_begins_with_one_slash() {
+        for (raw, rest, behind) in [
+            ("/api/a%20b?x=%41", "/a b", "/a%20b?x=%41"),
+            ("/api/a%20b?", "a b", "/a%20b?"),
+            ("/api", "", "/"),
+            ("/api?x", "", "/?x"),
+            ("/api//evil.example", "/evil.example", "/evil.example"),
+            ("/api/\\/evil.example", "/\\/evil.example", "/evil.example"),
+            ("/%61pi/a%20b", "/a b", "/a%20b"),
+            ("http://shop.example/api/a?x", "/a", "/a?x"),
+        ] {
+            let target = target::parse(Method::Get, raw.as_bytes()).unwrap();
+            let found = behind_prefix(&target, raw.as_bytes(), rest.as_bytes());
+            assert_eq!(String::from_utf8(found).unwrap(), behind, "{raw}");
         }
     }
 

@@ -379,6 +379,17 @@ impl ProxyRun {
         }
     }
 
+    /// The rest of the response is not wanted. A connection on which all of it has come is kept.
+    pub(in crate::worker) fn discard(&mut self, cx: &mut Context) {
+        loop {
+            match self.client.poll() {
+                Some(Output::Body(_)) => {}
+                Some(Output::Done) => return self.release(cx),
+                _ => return self.cancel(cx),
+            }
+        }
+    }
+
     /// Nobody waits for the response any more.
     pub(in crate::worker) fn cancel(&mut self, cx: &mut Context) {
         if let Some(key) = self.link.take() {

@@ -16,4 +16,4 @@ def bounded(environ, start_response):
     return application(environ, start_response)
 
 
-WSGIServer(bounded, bindAddress=sys.argv[1], scriptName="").run()
+WSGIServer(bounded, bindAddress=sys.argv[1]).run()

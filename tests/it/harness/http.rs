@@ -188,7 +188,8 @@ impl Connection {
         usize::from_str_radix(&line, 16).map_err(|_| invalid(format!("chunk size {line:?}")))
     }
 
-    fn exactly(&mut self, size: usize, into: &mut Vec<u8>) -> io::Result<()> {
+    /// So many bytes, behind those that are there.
+    pub(crate) fn exactly(&mut self, size: usize, into: &mut Vec<u8>) -> io::Result<()> {
         let start = into.len();
         into.resize(start + size, 0);
         self.stream.read_exact(&mut into[start..])

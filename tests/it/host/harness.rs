@@ -262,6 +262,7 @@ impl Worker {
             local_port: 80,
             secure: hatchery::http::secure::Told::default(),
             id: "test-1",
+            shown: hatchery::gateway::Shown::default(),
         };
         let body = match ask.body {
             None => Body::None,

@@ -1,0 +1,98 @@
+//! `to: Proxy(…)` of a location: an upstream, what it sees of a request, and what of its response the client sees.
+
+use super::located::{Given, Node, Report};
+use super::names::{self, Named};
+use super::problem::Complaint;
+use super::walk::{By, Form, Section, Walk};
+use crate::http::{Changes, location, target};
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Proxy {
+    /// Index into [`Config::upstreams`](super::Config::upstreams).
+    pub(crate) upstream: usize,
+    /// The prefix of the location is dropped from the path.
+    pub(crate) strip: bool,
+    /// A template of the path that is asked for instead, as that of a redirect.
+    pub(crate) rewrite: Option<String>,
+    /// The host that is asked for, if not the one that the client has asked for.
+    pub(crate) host: Option<String>,
+    /// Fields of the request.
+    pub(crate) request: Changes,
+    /// Fields of the response.
+    pub(crate) response: Changes,
+    /// An error for which the site has a page is answered with that.
+    pub(crate) intercept_errors: bool,
+}
+
+/// No upstream yet.
+const NONE: usize = usize::MAX;
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self {
+            upstream: NONE,
+            strip: false,
+            rewrite: None,
+            host: None,
+            request: Changes::default(),
+            response: Changes::default(),
+            intercept_errors: false,
+        }
+    }
+}
+
+impl Section for Proxy {
+    const SHORT: Option<&'static str> = Some("name");
+
+    fn walk(&mut self, keys: &mut dyn Walk) {
+        let mut upstream = Some(self.upstream).filter(|upstream| *upstream != NONE);
+        keys.need("name", "\"api\"", &mut Named(&mut upstream, names::Kind::Upstream));
+        self.upstream = upstream.unwrap_or(NONE);
+        keys.key("strip", &mut self.strip);
+        keys.key("rewrite", &mut By(&mut self.rewrite, template));
+        keys.key("host", &mut By(&mut self.host, host));
+        keys.key("request_headers", &mut self.request);
+        keys.key("response_headers", &mut self.response);
+        keys.key("intercept_errors", &mut self.intercept_errors);
+    }
+
+    fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        if self.strip && self.rewrite.is_some() {
+            let what = "`strip` and `rewrite` exclude each other";
+            let hint =
+                "`strip` is what rewrite: \"$rest\" does, and maps back what the upstream answers; keep one";
+            report.add(&given.place_of("rewrite"), Complaint::new(what, hint));
+        }
+    }
+}
+
+fn template(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> {
+    let text = String::read(node, report)?;
+    let is_path = ["/", "$rest", "$path"].iter().any(|start| text.starts_with(start));
+    let complaint = match location::check(&text) {
+        _ if !is_path => Complaint::new(
+            format!("`{text}` is no path"),
+            "it is asked for at the upstream: begin with \"/\", \"$rest\" or \"$path\"",
+        ),
+        _ if text.contains('#') => {
+            Complaint::new("a `#` in a path", "no server is told what follows it: remove it")
+        }
+        _ if !text.is_ascii() => {
+            Complaint::new("a character of a path that is none of ASCII", "percent-encode it")
+        }
+        Ok(()) => return Some(Some(text)),
+        Err(error) => super::handler::no_location(&text, error),
+    };
+    node.refuse(report, complaint)
+}
+
+fn host(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> {
+    node.parse(report, "a host such as \"api.internal\"", |text| match target::host(text.as_bytes()) {
+        Ok(_) if !text.is_empty() => Ok(Some(text.to_owned())),
+        _ => Err(Complaint::new(
+            format!("`{text}` is no host"),
+            "a name and perhaps a port: \"api.internal:8080\"",
+        )),
+    })
+}

@@ -1,0 +1,146 @@
+//! The part of an exchange that an upstream sees, and what of its response the client sees.
+
+use super::{Exchange, Request, Step, written};
+use crate::config::{Address, Config, Handler, Location, Proxy};
+use crate::gateway::{Back, Shown};
+use crate::http::target::{self, Target};
+use crate::http::{BodyLength, Fields, Method, ResponseHead, location, percent};
+use crate::route::Matcher;
+use crate::worker::context::Context;
+use crate::worker::drive::{Advance, Drive};
+use crate::worker::upstream::proxy::ProxyRun;
+
+/// Fields of an error that a page of the site does not stand in for: what to do about it (RFC 9110 §10.2, §11.6.1).
+const KEPT: [&str; 3] = ["allow", "retry-after", "www-authenticate"];
+
+/// Another path than the one that the client has asked for.
+#[derive(Default)]
+struct Path {
+    /// What was dropped of it, without a slash at its end.
+    prefix: String,
+    /// What is asked for instead, and as it is understood.
+    target: Option<(Vec<u8>, Option<Target>)>,
+}
+
+impl Exchange {
+    pub(super) fn start_proxy(&mut self, upstream: usize, body: BodyLength, drive: &mut Drive<'_>) {
+        let (Some(request), Some(proxy)) = (&self.request, self.proxy()) else { return };
+        let id = self.id_text();
+        let path = self.path(request, proxy, drive.config, drive.cx);
+        let mut described = self.describe(request, &path.prefix, &id, drive.config, drive.cx);
+        if let Some((raw, target)) = &path.target {
+            described.shown.target = Some(raw);
+            if let Some(target) = target {
+                described.raw = raw;
+                described.path = target.path_info();
+                described.query = target.query(raw).unwrap_or_default();
+            }
+        }
+        described.shown = Shown {
+            host: proxy.host.as_deref(),
+            changes: Some(&proxy.request),
+            forwarded: drive.config.upstreams.get(upstream).is_some_and(|upstream| upstream.forwarded),
+            ..described.shown
+        };
+        match ProxyRun::start(upstream, &described, body, self.peer.local.as_deref().copied(), drive) {
+            Ok(run) => self.step = Step::Proxy(Box::new(run)),
+            Err(fault) => {
+                self.fail(fault, drive);
+            }
+        }
+    }
+
+    fn proxy(&self) -> Option<&Proxy> {
+        match self.handler.as_deref() {
+            Some(Handler::Proxy(proxy)) => Some(proxy),
+            _ => None,
+        }
+    }
+
+    /// The path that an upstream sees.
+    fn path(&self, request: &Request, proxy: &Proxy, config: &Config, cx: &Context) -> Path {
+        let (Some((site, place)), Some((_, location))) = (request.place, self.place(config)) else {
+            return Path::default();
+        };
+        let raw = request.head.target();
+        let rest = cx.table.rest(site, place, request.target.path());
+        if let Some(template) = &proxy.rewrite {
+            let parts = location::Parts {
+                rest: &written::rest_as_written(&request.target, raw, rest),
+                path: &written::path_as_written(&request.target, raw),
+                query: request.target.query(raw).unwrap_or_default(),
+                host: request.authority(),
+                scheme: request.origin.scheme.as_str(),
+            };
+            let rewritten = location::render(template, &parts);
+            let understood = target::parse(Method::Get, &rewritten).ok();
+            return Path { prefix: String::new(), target: Some((rewritten, understood)) };
+        }
+        let prefix = prefix(location, proxy);
+        if prefix.is_empty() {
+            return Path::default();
+        }
+        let behind = written::behind_prefix(&request.target, raw, rest);
+        Path { prefix: prefix.to_owned(), target: Some((behind, None)) }
+    }
+
+    /// The head of an upstream's response, as the client is to see it.
+    pub(super) fn take_head(
+        &mut self,
+        mut head: ResponseHead,
+        body: BodyLength,
+        drive: &mut Drive<'_>,
+    ) -> bool {
+        let Some(proxy) = self.proxy() else { return false };
+        if proxy.intercept_errors && head.status.0 >= 400 && self.has_page(head.status.0, drive) {
+            self.answer_page_instead(head, drive);
+            return true;
+        }
+        self.lead_back(&mut head.fields, proxy, drive.config);
+        // Nothing is held back here, whatever it says.
+        head.fields.remove("x-accel-buffering");
+        proxy.response.apply(&mut head.fields);
+        self.take_advance(Advance::Head(head, body), drive)
+    }
+
+    /// Has what names a place of the upstream name one of this site.
+    fn lead_back(&self, fields: &mut Fields, proxy: &Proxy, config: &Config) {
+        let (Some(request), Some((_, location))) = (&self.request, self.place(config)) else { return };
+        let prefix = prefix(location, proxy);
+        if prefix.is_empty() && proxy.host.is_none() || proxy.rewrite.is_some() {
+            return;
+        }
+        let upstream = config.upstreams.get(proxy.upstream);
+        let addresses = upstream.into_iter().flat_map(|upstream| &upstream.servers).filter_map(|server| {
+            let Address::Tcp(address) = &server.address else { return None };
+            Some(address.to_string())
+        });
+        let servers = addresses.chain(proxy.host.clone());
+        let back = Back {
+            prefix: &percent::encoded_path(prefix.as_bytes()),
+            scheme: request.origin.scheme,
+            authority: request.authority(),
+            servers: servers.filter_map(|server| target::host(server.as_bytes()).ok()).collect(),
+        };
+        back.map(fields);
+    }
+
+    /// Answers with the site's page for an error of the upstream.
+    fn answer_page_instead(&mut self, head: ResponseHead, drive: &mut Drive<'_>) {
+        self.answered = Some(drive.cx.now);
+        if let Step::Proxy(mut run) = std::mem::replace(&mut self.step, Step::Sent) {
+            run.discard(drive.cx);
+        }
+        let mut kept = ResponseHead { reason: None, ..head };
+        kept.fields.retain(|name| KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept.as_bytes())));
+        self.answer_page_with(&kept, drive);
+    }
+}
+
+/// What is dropped of a path: the prefix of its location, without a slash at its end.
+fn prefix<'a>(location: &'a Location, proxy: &Proxy) -> &'a str {
+    match &location.matcher {
+        Matcher::Prefix { path, .. } if proxy.strip => path.trim_end_matches('/'),
+        _ => "",
+    }
+}
