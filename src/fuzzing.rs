@@ -10,14 +10,14 @@ mod frames;
 pub use frames::frames;
 
 use crate::config::{self, Source};
-use crate::gateway::{self, Protocol, http1, params};
+use crate::gateway::{self, Back, Protocol, http1, params};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{Conn, End, Event, Request, Settings};
 use crate::h2::hpack::{self, Outcome as List};
 use crate::http::fault::Refusal;
 use crate::http::forwarded::Origin;
 use crate::http::range::{self, Ranges};
-use crate::http::{BodyLength, Method, ResponseHead, Status, target};
+use crate::http::{BodyLength, Fields, Method, ResponseHead, Status, fields, target};
 use crate::proxied::{self, Header, Version};
 use crate::timer::Time;
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("head", head),
     ("chunked", chunked),
     ("target", target),
@@ -40,6 +40,7 @@ pub const TARGETS: [Target; 10] = [
     ("block", block),
     ("proxied", proxied),
     ("frames", frames),
+    ("back", back),
 ];
 
 /// Longer inputs say nothing more, and what is tried byte by byte becomes slow.
@@ -498,5 +499,37 @@ pub fn proxied(bytes: &[u8]) {
             addresses.as_ref().map(canonical),
             "others when written again"
         );
+    }
+}
+
+/// A field of an upstream's answer that may name a place of it; the first byte says which.
+pub fn back(bytes: &[u8]) {
+    let bytes = bytes.get(..MOST).unwrap_or(bytes);
+    let Some((which, value)) = bytes.split_first().filter(|(_, value)| fields::is_value(value)) else {
+        return;
+    };
+    let name = match which % 4 {
+        0 => "Location",
+        1 => "Content-Location",
+        2 => "Refresh",
+        _ => "Set-Cookie",
+    };
+    let back = Back {
+        prefix: b"/api",
+        scheme: crate::http::Scheme::Https,
+        authority: b"shop.example",
+        servers: target::host(b"127.0.0.1:9000").into_iter().collect(),
+    };
+    let lead = |value: &[u8]| {
+        let mut fields = Fields::new();
+        fields.add(name, value);
+        back.map(&mut fields);
+        fields.get(name).unwrap_or_default().to_vec()
+    };
+    let led = lead(value);
+    assert!(fields::is_value(&led), "no value any more");
+    assert_eq!(lead(&led), led, "further when led back twice");
+    if led != value {
+        assert!(led.windows(4).any(|four| four == b"/api"), "led elsewhere");
     }
 }

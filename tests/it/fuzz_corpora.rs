@@ -67,6 +67,11 @@ fn target() {
 }
 
 #[test]
+fn back() {
+    replay("back", 15);
+}
+
+#[test]
 fn range() {
     replay("range", 10);
 }
