@@ -366,6 +366,9 @@ type Received = (Vec<ResponseHead>, Vec<u8>, &'static str, bool);
 
 fn receive(mut response: gateway::Response, method: Method, pieces: &[&[u8]]) -> Received {
     let (mut heads, mut body, mut end) = (Vec::new(), Vec::new(), "open");
+    if method == Method::Get {
+        response.offer(b"websocket");
+    }
     let mut poll = |response: &mut gateway::Response| {
         while let Some(event) = response.poll() {
             assert_eq!(end, "open", "something after the end");
@@ -386,6 +389,13 @@ fn receive(mut response: gateway::Response, method: Method, pieces: &[&[u8]]) ->
                     // How much of a body comes out before it turns out to be broken depends on the reads.
                     body.clear();
                     end = "broken";
+                }
+                gateway::Event::Switched(head) => {
+                    assert_eq!(
+                        head.fields.get("upgrade").map(<[u8]>::to_ascii_lowercase),
+                        Some(b"websocket".into())
+                    );
+                    end = "switched";
                 }
                 gateway::Event::File { .. } | gateway::Event::Free => unreachable!("only apps say that"),
             }

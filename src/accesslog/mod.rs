@@ -49,6 +49,8 @@ pub(crate) struct Record<'a> {
     pub(crate) status: u16,
     /// Bytes of the body that were sent.
     pub(crate) body_bytes: u64,
+    /// Bytes of the client that came through a tunnel; `body_bytes` are those that left through it.
+    pub(crate) received: Option<u64>,
     /// From the arrival to the last byte.
     pub(crate) took: Duration,
     /// Name of the host that was asked, in lower case, as sites are found by it.
@@ -113,6 +115,9 @@ fn json(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
         json_text("tls", version.as_bytes(), part, out);
     }
     let _ = write!(out, ",\"status\":{},\"bytes\":{}", record.status, record.body_bytes);
+    if let Some(received) = record.received {
+        let _ = write!(out, ",\"received\":{received}");
+    }
     let _ = write!(out, ",\"duration\":{}", Seconds(record.took));
     for (name, value) in
         [("host", record.host), ("referer", record.referer), ("user_agent", record.user_agent)]

@@ -11,6 +11,7 @@ const ORDINARY: Record<'_> = Record {
     tls: Some("TLSv1.3"),
     status: 200,
     body_bytes: 5120,
+    received: Some(77),
     took: Duration::from_nanos(1_002_345_999),
     name: Some(b"shop.example"),
     host: Some(b"Shop.example:80"),
@@ -34,7 +35,7 @@ fn an_ordinary_record() {
     assert_eq!(
         line(Format::Json, &ORDINARY),
         "{\"time\":\"2025-10-09T12:34:56.007Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\
-         \"target\":\"/orders?page=2\",\"version\":\"HTTP/1.1\",\"tls\":\"TLSv1.3\",\"status\":200,\"bytes\":5120,\
+         \"target\":\"/orders?page=2\",\"version\":\"HTTP/1.1\",\"tls\":\"TLSv1.3\",\"status\":200,\"bytes\":5120,\"received\":77,\
          \"duration\":1.002345,\"host\":\"Shop.example:80\",\"referer\":\"https://shop.example/\",\
          \"user_agent\":\"curl/8.5.0\",\"id\":\"0-3-12-9f\",\"site\":\"shop.example\",\
          \"handler\":\"app shop\",\"upstream\":0.000950}\n"

@@ -339,6 +339,7 @@ fn unit(pool: &PoolStatus) -> String {
     if let Some(requests) = pool.requests {
         let connections: u64 = pool.children.iter().filter_map(|child| child.connections).sum();
         let _ = write!(row, "  requests {requests}  connections {connections}");
+        show_tunnels(pool.children.iter().filter_map(|child| child.tunnels).sum(), &mut row);
     }
     show_past(pool.restarts, pool.last_exit.as_deref(), &mut row);
     if let Some(wait) = pool.retry_in_ms {
@@ -377,6 +378,13 @@ fn show_template(template: &TemplateStatus, page: &mut Page) {
     page.line(&row);
 }
 
+/// How many connections are tunnels, if some are.
+fn show_tunnels(tunnels: u64, out: &mut String) {
+    if tunnels > 0 {
+        let _ = write!(out, "  tunnels {tunnels}");
+    }
+}
+
 /// What became of those that had this place before.
 fn show_past(restarts: u64, last_exit: Option<&str>, out: &mut String) {
     if restarts > 0 {
@@ -401,6 +409,7 @@ fn show_child(child: &ChildStatus, page: &mut Page) {
     if let Some(connections) = connections {
         let _ = write!(row, "  {connections:>11}");
     }
+    show_tunnels(child.tunnels.unwrap_or(0), &mut row);
     show_past(child.restarts, child.last_exit.as_deref(), &mut row);
     page.line(&row);
     for Running { request, seconds } in &child.running {
@@ -513,6 +522,7 @@ mod tests {
             last_exit: None,
             requests: Some(1234),
             connections: Some(7),
+            tunnels: Some(3),
             running: vec![Running { request: "GET /slow".to_owned(), seconds: 90 }],
             stacks: None,
         };
@@ -568,7 +578,7 @@ hatchery   running  pid 0  generation 3  up 0s
 unit           state     processes     memory
 app shop       failed     0 of 0-4          -  crashes 2  last exit: exit 3  next attempt in 1.5s
 daemon celery  waiting      0 of 1          -  for redis, shop
-workers        ready        1 of 1     5.0MiB  requests 1300  connections 7  runs GET /slow for 90s
+workers        ready        1 of 1     5.0MiB  requests 1300  connections 7  tunnels 3  runs GET /slow for 90s
 
 cron
   broken  at   next never  last: exit 3 after 0.0s ()
@@ -582,7 +592,7 @@ upstreams
         let text = table(&status, Look { verbose: true, coloured: false });
         for part in [
             "workers        ready        1 of 1     5.0MiB",
-            "     0     4712    3  ready          2m    5.0MiB      1234            7\n",
+            "     0     4712    3  ready          2m    5.0MiB      1234            7  tunnels 3\n",
             "        GET /slow for 90s\n",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");

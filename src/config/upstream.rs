@@ -6,6 +6,7 @@ use super::problem::Complaint;
 use super::walk::{By, Choice, Form, Section, Walk};
 use crate::gateway::{Patience, Protocol};
 use crate::proxied::Version;
+use std::time::Duration;
 
 /// Servers that requests are balanced over.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub struct Upstream {
     pub(crate) servers: Vec<Server>,
     /// How long one is waited for.
     pub patience: Patience,
+    /// How long nothing may come through a tunnel; 1 h.
+    pub(crate) tunnel_timeout: Duration,
     /// Idle connections kept per worker; 32.
     pub keepalive: u32,
     /// How it is told whose connection each is; not at all.
@@ -42,6 +45,7 @@ impl Default for Upstream {
             protocol: Protocol::Http,
             servers: Vec::new(),
             patience: Patience::default(),
+            tunnel_timeout: Duration::from_secs(60 * 60),
             keepalive: 32,
             proxy_protocol: None,
             forwarded: false,
@@ -68,6 +72,7 @@ impl Section for Upstream {
         keys.need("servers", "[\"127.0.0.1:9000\"]", &mut By(&mut self.servers, servers));
         keys.key("connect_timeout", &mut self.patience.connect);
         keys.key("timeout", &mut self.patience.silence);
+        keys.key("tunnel_timeout", &mut self.tunnel_timeout);
         keys.key("keepalive", &mut self.keepalive);
         keys.key("proxy_protocol", &mut Choice(&mut self.proxy_protocol, &VERSIONS, &[]));
         keys.key("forwarded", &mut self.forwarded);
@@ -76,6 +81,10 @@ impl Section for Upstream {
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
         if given.is_empty_list("servers") {
             given.complain(report, Complaint::new("no server", "for example servers: [\"127.0.0.1:9000\"]"));
+        }
+        if given.has("tunnel_timeout") && self.protocol != Protocol::Http {
+            let what = "no other protocol than HTTP can become a tunnel";
+            report.add(&given.place_of("tunnel_timeout"), Complaint::new(what, "remove it"));
         }
         if self.proxy_protocol.is_some() {
             if given.has("keepalive") && self.keepalive > 0 {

@@ -395,6 +395,9 @@ pub struct ChildStatus {
     pub requests: Option<u64>,
     /// Open client connections (workers only).
     pub connections: Option<u64>,
+    /// How many of them are tunnels, after an upgrade to WebSocket, say (workers only).
+    #[serde(default)]
+    pub tunnels: Option<u64>,
     /// Requests that have run for a second or more (apps only), the longest first.
     #[serde(default)]
     pub running: Vec<Running>,

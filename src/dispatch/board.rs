@@ -201,6 +201,12 @@ impl Board<'_> {
         self.counter(row, RowWord::Connections)
     }
 
+    /// How many of them are tunnels.
+    #[must_use]
+    pub(crate) fn tunnels(self, row: u16) -> Option<u64> {
+        self.counter(row, RowWord::Tunnels)
+    }
+
     /// How many requests the worker has answered.
     #[must_use]
     pub(crate) fn requests(self, row: u16) -> Option<u64> {

@@ -120,6 +120,7 @@ pub(super) enum RowWord {
     Accepting = 2,
     /// `turn << 1 | busy`.
     Beat = 3,
+    Tunnels = 4,
 }
 
 /// The words that a worker has for a pool.
@@ -211,7 +212,9 @@ mod tests {
         [MARK, POOLS_USED, ROWS_USED].into_iter().for_each(|at| take(at.index(), masters.clone()));
         for row in 0..WORKERS as u16 {
             take(counting(row).unwrap().index(), masters.clone());
-            for word in [RowWord::Connections, RowWord::Requests, RowWord::Accepting, RowWord::Beat] {
+            for word in
+                [RowWord::Connections, RowWord::Requests, RowWord::Accepting, RowWord::Beat, RowWord::Tunnels]
+            {
                 take(super::row(row, word).unwrap().index(), area(row).unwrap());
             }
         }

@@ -138,6 +138,11 @@ impl WorkerBoard<'_> {
         self.note(layout::row(self.row, RowWord::Connections), connections);
     }
 
+    /// Stores how many of them are tunnels.
+    pub(crate) fn set_tunnels(self, tunnels: u64) {
+        self.note(layout::row(self.row, RowWord::Tunnels), tunnels);
+    }
+
     /// Counts requests that were answered.
     pub(crate) fn count_requests(self, requests: u64) {
         let at = layout::row(self.row, RowWord::Requests);

@@ -53,6 +53,9 @@ pub(crate) enum Output {
     Interim(ResponseHead),
     /// The head of the response.
     Head(ResponseHead, BodyLength),
+    /// The server goes on in another protocol that the request has offered: the channel, with [`Client::take_rest`], is a
+    /// tunnel from here on.
+    Switched(ResponseHead),
     /// The next bytes of the body.
     Body(Vec<u8>),
     /// The response is complete: release the channel.
@@ -80,6 +83,8 @@ pub(crate) struct Client {
     method: Method,
     /// The encoded head, kept for another try.
     head: Vec<u8>,
+    /// The protocols that it offers to switch to.
+    offered: Option<Vec<u8>>,
     encoder: BodyEncoder,
     /// Encoded body bytes that no server has been given.
     body: Queue,
@@ -124,6 +129,7 @@ impl Client {
             protocol,
             method,
             head,
+            offered: protocol.offered(request, body),
             encoder: BodyEncoder::new(body),
             body: Queue::new(),
             body_complete: body == BodyLength::None,
@@ -178,7 +184,11 @@ impl Client {
 
     /// There is a channel, a kept one or a new one: the head of the request goes behind what is in `out`.
     pub(crate) fn leased(&mut self, kept: bool, out: &mut Queue, now: Time) {
-        self.stage = Stage::Exchange { response: self.protocol.response(self.method), kept, ended: false };
+        let mut response = self.protocol.response(self.method);
+        if let Some(protocols) = &self.offered {
+            response.offer(protocols);
+        }
+        self.stage = Stage::Exchange { response, kept, ended: false };
         self.progressed(now);
         out.extend(&self.head);
     }
@@ -252,12 +262,24 @@ impl Client {
                     self.answered = true;
                     Output::Head(head, body)
                 }
+                Event::Switched(head) => {
+                    self.answered = true;
+                    Output::Switched(head)
+                }
                 Event::Body(bytes) => Output::Body(bytes),
                 Event::End => Output::Done,
                 Event::Broken(fault) => Output::Broken(fault),
                 // Of apps only.
                 Event::File { .. } | Event::Free => continue,
             });
+        }
+    }
+
+    /// What has come behind [`Output::Switched`].
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
+        match &mut self.stage {
+            Stage::Exchange { response, .. } => response.take_rest(),
+            Stage::Lease | Stage::Connecting => Vec::new(),
         }
     }
 

@@ -34,6 +34,14 @@ impl Protocol {
         }
     }
 
+    /// The protocols that a request offers to switch to, as far as this one can.
+    pub(crate) fn offered(self, request: &Request<'_>, body: BodyLength) -> Option<Vec<u8>> {
+        match self {
+            Self::Http => http1::offered(request.head, body),
+            Self::Scgi => None,
+        }
+    }
+
     /// Awaits the response to a request of that method.
     #[must_use]
     pub(crate) fn response(self, method: Method) -> Response {

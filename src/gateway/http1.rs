@@ -7,6 +7,7 @@ use crate::buf::{Queue, Segment};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{self, ResponseError, tokens};
 use crate::http::fault::Fault;
+use crate::http::fields::is_name;
 use crate::http::{BodyLength, Fields, Method, RequestHead, Version, percent, target};
 use std::time::Duration;
 
@@ -54,7 +55,45 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         }
         BodyLength::Unknown => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+    if let Some(protocols) = offered(head, body) {
+        field(b"Connection", &[b"upgrade"], out);
+        field(b"Upgrade", &[&protocols], out);
+    }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The protocols in which a client would go on after its request (RFC 9110 §7.8), as far as they are passed on: not those
+/// that are HTTP again, in which it could ask the upstream for what our routes and limits keep from it.
+pub(crate) fn offered(head: &RequestHead, body: BodyLength) -> Option<Vec<u8>> {
+    head.get("upgrade")?;
+    let is_plain = head.method() == Method::Get && head.version() == Version::Http11;
+    if !(is_plain && body == BodyLength::None && says_upgrade(head.all("connection"))) {
+        return None;
+    }
+    let offered: Vec<&[u8]> = head.all("upgrade").flat_map(tokens).filter(|name| is_other(name)).collect();
+    (!offered.is_empty()).then(|| offered.join(&b", "[..]))
+}
+
+fn says_upgrade<'a>(mut connection: impl Iterator<Item = &'a [u8]>) -> bool {
+    connection.any(|value| tokens(value).any(|option| option.eq_ignore_ascii_case(b"upgrade")))
+}
+
+/// Whether this names a protocol, and not HTTP or TLS below it.
+fn is_other(protocol: &[u8]) -> bool {
+    let mut parts = protocol.splitn(2, |byte| *byte == b'/');
+    let name = parts.next().unwrap_or_default();
+    is_name(name) && parts.all(is_name) && !is_one_of(name, &["http", "h2c", "h2", "h3", "tls"])
+}
+
+/// The protocol that a 101 chooses, if it is one of those `offered`.
+fn chosen(fields: &Fields, offered: &[u8]) -> Option<Vec<u8>> {
+    let all = |wanted: &'static [u8]| {
+        fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+    };
+    let mut names = all(b"upgrade").flat_map(tokens);
+    let name = names.next().filter(|_| says_upgrade(all(b"connection")))?;
+    let is_offered = tokens(offered).any(|offered| offered.eq_ignore_ascii_case(name));
+    (is_offered && names.next().is_none()).then(|| name.to_vec())
 }
 
 /// How often an OPTIONS may still be passed on, if it says so (RFC 9110 §7.6.2).
@@ -109,7 +148,7 @@ fn forwarded(request: &Request<'_>, out: &mut Vec<u8>) {
 }
 
 /// Fields that concern one connection (RFC 9110 §7.6.1), in both directions.
-const HOP_BY_HOP: [&str; 10] = [
+const HOP_BY_HOP: [&str; 11] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -117,6 +156,7 @@ const HOP_BY_HOP: [&str; 10] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "http2-settings",
     "proxy-authenticate",
     "proxy-authorization",
     "content-length",
@@ -217,7 +257,7 @@ impl BodyEncoder {
 ///
 /// | state | leaves by | to |
 /// |---|---|---|
-/// | `Head` | 1xx | `Head` |
+/// | `Head` | 1xx | `Head`; 101 to what was offered: `Done`, and what follows is not HTTP |
 /// | `Head` | final head | `Sized`, `Chunked`, `UntilClose`, or `Complete` if no body follows |
 /// | `Sized`, `Chunked` | the last byte | `Complete` |
 /// | `UntilClose` | end of input | `Complete` |
@@ -236,6 +276,8 @@ pub struct Response {
     interims: u8,
     /// It is a CGI program's, with a head of its own kind.
     of_program: bool,
+    /// Protocols that the request has offered to switch to.
+    offered: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -267,6 +309,7 @@ impl Response {
             idle_timeout: None,
             interims: 0,
             of_program: false,
+            offered: Vec::new(),
         }
     }
 
@@ -274,6 +317,16 @@ impl Response {
     #[must_use]
     pub(crate) fn of_program(request_method: Method) -> Self {
         Self { of_program: true, ..Self::new(request_method) }
+    }
+
+    /// The request offers to switch to one of these protocols.
+    pub(crate) fn offer(&mut self, protocols: &[u8]) {
+        self.offered = protocols.to_vec();
+    }
+
+    /// What came behind a 101.
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
     }
 
     /// Bytes read from the upstream.
@@ -377,11 +430,17 @@ impl Response {
         };
         let framing = framing.ok_or(Fault::Malformed)?;
         self.idle_timeout = keep_alive_timeout(&head.fields);
+        if status.0 == 101 {
+            let protocol = chosen(&head.fields, &self.offered).ok_or(Fault::Unasked)?;
+            strip(&mut head.fields);
+            head.fields.add("Upgrade", protocol);
+            self.state = State::Done;
+            return Ok(Some(Event::Switched(head)));
+        }
         strip(&mut head.fields);
         if status.0 < 200 {
             self.interims += 1;
-            // We never ask for an upgrade, so 101 would hand the connection to nobody.
-            let allowed = status.0 != 101 && self.interims <= INTERIMS_MAX;
+            let allowed = self.interims <= INTERIMS_MAX;
             return if allowed { Ok(Some(Event::Interim(head))) } else { Err(Fault::Malformed) };
         }
         self.persist = framing.persist;

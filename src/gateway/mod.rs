@@ -13,6 +13,7 @@ pub(crate) mod ready;
 mod request;
 pub(crate) mod scgi;
 mod shown;
+mod tunnel;
 
 pub(crate) use back::Back;
 pub use client::Patience;
@@ -21,6 +22,7 @@ pub(crate) use codec::Protocol;
 pub(crate) use http1::{BodyEncoder, Response};
 pub use request::Request;
 pub use shown::Shown;
+pub(crate) use tunnel::{Step as TunnelStep, Tunnel};
 
 use crate::http::fault::Fault;
 use crate::http::{BodyLength, ResponseHead};
@@ -40,6 +42,8 @@ pub(crate) fn tells_of_proxies(name: &[u8]) -> bool {
 pub enum Event {
     /// An interim response, 1xx (RFC 9110 §15.2); the final one is still to come.
     Interim(ResponseHead),
+    /// 101, to a protocol that was offered: it goes on in that.
+    Switched(ResponseHead),
     /// The final response head. For a response to HEAD `body` is what GET would have had: no [`Event::Body`] follows.
     Head {
         /// Status and fields, without those that concern the connection only.

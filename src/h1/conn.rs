@@ -4,11 +4,13 @@
 //!
 //! | writing | `respond` | `send` | `finish` |
 //! |---|---|---|---|
-//! | `Await` | `Sized`, `Chunked`, `UntilClose` or `Bodiless` | – | aborts: no response |
+//! | `Await` | `Sized`, `Chunked`, `UntilClose` or `Bodiless`; by `switch`: `Tunnel` | – | aborts: no response |
 //! | `Sized { left }` | – | queues at most `left` | `Done`; breaks off if `left > 0` |
 //! | `Chunked` | – | queues a chunk | queues the last chunk; `Done` |
 //! | `UntilClose` | – | queues | `Done` |
 //! | `Bodiless` (HEAD, 204, 304, empty) | – | drops | `Done` |
+//! | `Tunnel` | – | queues; by `shut`: `Shut` | closes |
+//! | `Shut` | – | – | closes |
 //! | `Done` | – | – | – |
 //!
 //! Reading moves only by the client's bytes, in `poll`:
@@ -18,6 +20,7 @@
 //! | `Head` | a whole head: `Sized`, `Chunked` or `Done`; a bad one: `Discard` | closes |
 //! | `Sized`, `Chunked` | body events, then `Done`; a bad or too long one: `Discard` | `Gone`, aborts |
 //! | `Done` | kept for the next request, up to a cap | no further request after those received |
+//! | `Tunnel`, from `Done` by `switch` | body events, one read at a time | `BodyEnd`, then `Done` |
 //! | `Discard` | dropped | – |
 //!
 //! Both together, once `writing` is `Done` (`settle`):
@@ -90,6 +93,8 @@ enum Reading {
     Chunked { decoder: Decoder, allowed: u64 },
     /// The request is complete.
     Done,
+    /// What comes is of another protocol.
+    Tunnel,
     /// Nothing is parsed any more, since this was refused.
     Discard(Option<Box<super::Line>>),
 }
@@ -97,10 +102,16 @@ enum Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writing {
     Await,
-    Sized { left: u64 },
+    Sized {
+        left: u64,
+    },
     Chunked,
     UntilClose,
     Bodiless,
+    /// What leaves is of another protocol.
+    Tunnel,
+    /// That has ended: the client is told so once all is written.
+    Shut,
     Done,
 }
 
@@ -193,7 +204,7 @@ impl Conn {
                 self.exchange.expects = false;
                 self.gain(bytes.len());
             }
-            (Phase::Open, Reading::Done) => {}
+            (Phase::Open, Reading::Done | Reading::Tunnel) => {}
         }
         if self.input.capacity() == 0 {
             self.input = bytes.to_vec();
@@ -234,6 +245,7 @@ impl Conn {
             Reading::Head(_) => self.poll_head(),
             Reading::Sized { .. } => self.poll_sized(),
             Reading::Chunked { .. } => self.poll_chunked(),
+            Reading::Tunnel => self.poll_tunnel(),
             Reading::Done | Reading::Discard(_) => None,
         }
     }
@@ -309,6 +321,38 @@ impl Conn {
         self.writing != Writing::Bodiless
     }
 
+    /// Queues the head of a 101 (RFC 9110 §7.8): what follows it, both ways, is of another protocol, and so is what the client has
+    /// sent after its request. Whether it is: not if the client has gone, or its request has a body.
+    pub(crate) fn switch<'a>(
+        &mut self,
+        head: &ResponseHead,
+        common: impl Into<Common<'a>>,
+        now: Time,
+    ) -> bool {
+        self.clock = now;
+        if self.phase != Phase::Open || self.reading != Reading::Done || self.writing != Writing::Await {
+            return false;
+        }
+        (self.reading, self.writing) = (Reading::Tunnel, Writing::Tunnel);
+        self.will_write();
+        self.out.encode(|out| {
+            encode::head(head, Framing::Unsaid, Connection::Upgrade, common.into(), out);
+        });
+        true
+    }
+
+    /// Nothing more leaves through the tunnel; what the client sends still comes.
+    pub(crate) fn shut(&mut self) {
+        if self.writing == Writing::Tunnel {
+            self.writing = Writing::Shut;
+        }
+    }
+
+    /// Whether it goes on in another protocol.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.phase == Phase::Open && matches!(self.writing, Writing::Tunnel | Writing::Shut)
+    }
+
     /// The response begins: how its body is framed and what is said of the connection. `None`: nobody wants it.
     fn open_response(
         &mut self,
@@ -369,9 +413,11 @@ impl Conn {
                 self.out.push(segment);
                 self.out.extend(chunked::CHUNK_END);
             }
-            Writing::UntilClose => self.out.push(segment),
+            Writing::UntilClose | Writing::Tunnel => self.out.push(segment),
             Writing::Bodiless => {}
-            Writing::Await | Writing::Done => debug_assert!(false, "send belongs between respond and finish"),
+            Writing::Await | Writing::Shut | Writing::Done => {
+                debug_assert!(false, "send belongs between respond and finish")
+            }
         }
     }
 
@@ -385,6 +431,7 @@ impl Conn {
         match self.writing {
             Writing::Await => return self.abort(),
             Writing::Sized { left } if left > 0 => return self.break_off(),
+            Writing::Tunnel | Writing::Shut => return self.close(true),
             Writing::Chunked => {
                 self.will_write();
                 self.out.extend(chunked::LAST_CHUNK);
@@ -402,6 +449,7 @@ impl Conn {
     pub fn break_off(&mut self) {
         match self.writing {
             Writing::Await | Writing::UntilClose => self.abort(),
+            Writing::Tunnel | Writing::Shut => self.finish(self.clock),
             Writing::Sized { .. } | Writing::Chunked | Writing::Bodiless | Writing::Done => {
                 if self.phase == Phase::Open {
                     self.close(!self.is_body_complete() || !self.input.is_empty());
@@ -486,20 +534,23 @@ impl Conn {
             (Phase::Open, Reading::Head(_)) => self.input.len() <= self.settings.head,
             (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => self.input.len() < BODY_MAX,
             (Phase::Open, Reading::Done) => self.input.len() < PIPELINE_MAX,
+            (Phase::Open, Reading::Tunnel) => self.input.is_empty(),
         };
         let answering = open && self.is_exchange_open() && self.writing != Writing::Done;
         Wants {
             read: read && !self.eof,
             write: !self.out.is_empty(),
             last: matches!(self.phase, Phase::Closing { .. }),
-            body: answering && self.out.memory() < OUT_MAX,
+            body: answering
+                && if self.is_tunnel() { self.out.is_empty() } else { self.out.memory() < OUT_MAX },
         }
     }
 
     /// Whether and how it ends now.
     #[must_use]
     pub fn end(&self) -> End {
-        self.phase.end(!self.out.is_empty(), self.eof)
+        let shut = self.is_tunnel() && self.writing == Writing::Shut && self.out.is_empty();
+        if shut { End::Shut } else { self.phase.end(!self.out.is_empty(), self.eof) }
     }
 
     /// Between requests, with nothing buffered: it can be closed without loss.
@@ -559,7 +610,7 @@ impl Conn {
             Reading::Sized { left } => *left == 0,
             Reading::Chunked { decoder, .. } => decoder.is_done(),
             Reading::Done => true,
-            Reading::Head(_) | Reading::Discard(_) => false,
+            Reading::Head(_) | Reading::Tunnel | Reading::Discard(_) => false,
         }
     }
 
@@ -599,7 +650,7 @@ impl Conn {
                 drop(self.input.drain(..used.unwrap_or(0)));
                 used.is_ok() && left.is_some()
             }
-            Reading::Head(_) | Reading::Done => true,
+            Reading::Head(_) | Reading::Done | Reading::Tunnel => true,
             Reading::Discard(_) => false,
         }
     }

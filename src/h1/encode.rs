@@ -23,6 +23,8 @@ pub(crate) enum Connection {
     KeepAlive,
     /// `close`.
     Close,
+    /// `upgrade`: it goes on in another protocol.
+    Upgrade,
 }
 
 impl Common<'_> {
@@ -74,6 +76,7 @@ pub(super) fn end(connection: Connection) -> &'static [u8] {
         Connection::Unsaid => b"\r\n",
         Connection::KeepAlive => b"Connection: keep-alive\r\n\r\n",
         Connection::Close => b"Connection: close\r\n\r\n",
+        Connection::Upgrade => b"Connection: upgrade\r\n\r\n",
     }
 }
 

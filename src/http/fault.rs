@@ -10,10 +10,11 @@
 //! | `ConnectTimeout` | upstream | 504 | always | error |
 //! | `Closed` | upstream | 502 | idempotent methods | error |
 //! | `Silent` | upstream | 504 | idempotent methods | error |
-//! | `Truncated`, `Malformed`, `HeadTooLarge`, `WrongLength` | upstream | 502 | never | error |
+//! | `Truncated`, `Malformed`, `Unasked`, `HeadTooLarge`, `WrongLength` | upstream | 502 | never | error |
 //! | `Failed` | upstream | 500 | never | debug: the traceback is in the log |
 //! | `Stalled` | upstream | 504 | never | error |
 //! | `Overlong` | upstream | 504 | never | info |
+//! | `Idle`, `Drained` | upstream, us | 504, 503 | never | debug: a tunnel that ends so is in the access log |
 //! | `Busy` | upstream | 503 | never: waiting was tried already | warn |
 //! | `Unavailable` | upstream | 503 | never | debug: whoever starts it has told |
 //! | `Shortage`, `Disk`, `Spool` | us | 503 | never | error |
@@ -45,6 +46,12 @@ pub enum Fault {
     Overlong,
     /// Not the protocol, or framing that two parties could read differently.
     Malformed,
+    /// It switches to a protocol that nobody has asked for.
+    Unasked,
+    /// Nothing came through a tunnel for too long.
+    Idle,
+    /// The worker leaves, and a tunnel has had its time.
+    Drained,
     /// A response head over the limit.
     HeadTooLarge,
     /// The app raised an exception before its response began.
@@ -159,6 +166,9 @@ impl Fault {
             Self::Stalled => upstream(504, R::Never, "response stalled"),
             Self::Overlong => row(W::Upstream, 504, R::Never, L::Info, "response longer than stream_timeout"),
             Self::Malformed => upstream(502, R::Never, "malformed response"),
+            Self::Unasked => upstream(502, R::Never, "101 to a protocol that was not asked for"),
+            Self::Idle => row(W::Upstream, 504, R::Never, L::Debug, "tunnel idle for tunnel_timeout"),
+            Self::Drained => row(W::Us, 503, R::Never, L::Debug, "tunnel ended by a reload or stop"),
             Self::HeadTooLarge => upstream(502, R::Never, "response head too large"),
             Self::Failed => row(W::Upstream, 500, R::Never, L::Debug, "an exception in the app"),
             Self::WrongLength => upstream(502, R::Never, "the body is not as long as its Content-Length"),
@@ -194,6 +204,9 @@ mod tests {
             (Fault::Silent, Upstream, 504, Idempotent, Error),
             (Fault::Truncated, Upstream, 502, Never, Error),
             (Fault::Malformed, Upstream, 502, Never, Error),
+            (Fault::Unasked, Upstream, 502, Never, Error),
+            (Fault::Idle, Upstream, 504, Never, Debug),
+            (Fault::Drained, Us, 503, Never, Debug),
             (Fault::HeadTooLarge, Upstream, 502, Never, Error),
             (Fault::Failed, Upstream, 500, Never, Debug),
             (Fault::WrongLength, Upstream, 502, Never, Error),

@@ -120,6 +120,8 @@ pub struct Wants {
 pub enum End {
     /// It goes on, or has something to write first.
     Open,
+    /// All is written and nothing more will be, while the client is still heard: shut down writing, be it again.
+    Shut,
     /// All is written, but the client may still be sending: shut down writing, go on reading (what is fed is
     /// discarded) until this becomes `Close`. Closing at once would reset the connection and could destroy the answer
     /// on its way (RFC 9112 §9.6).

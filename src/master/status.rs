@@ -143,6 +143,7 @@ impl Master {
             let board = self.board();
             status.requests = Some(worker.answered(*board));
             status.connections = board.connections(worker.row);
+            status.tunnels = board.tunnels(worker.row);
         }
         if let Some(app) = child.role.app() {
             let running = app.running.shown().into_iter();

@@ -232,11 +232,16 @@ impl Client {
         }
     }
 
+    /// Whether it goes on in another protocol than HTTP.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.http.face().is_tunnel()
+    }
+
     /// What still runs is broken off.
     pub(super) fn cut(&mut self) {
         // It does not matter any more what would be spoken.
         self.wire.fresh = false;
-        self.http.face_mut().abort();
+        self.http.face_mut().cut();
     }
 
     /// Sets a timer if the deadline has moved to before what is armed.
@@ -325,6 +330,7 @@ impl Wire {
             http.log_done(self.transport.written(), cx);
             match http.end() {
                 End::Open => {}
+                End::Shut => self.transport.shut_write(),
                 End::Linger => self.linger(http, cx),
                 End::Close => return self.close(http, key, cx),
                 End::Abort => return self.broken(http, key, cx),

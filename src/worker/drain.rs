@@ -5,7 +5,7 @@
 //! | `Waiting` | no, set up but not yet told to | | |
 //! | `Serving` | yes | stay | run |
 //! | `Draining` | no | stay until their next request, which is answered with `Connection: close`, or their time-out | run, until the bound; what is left then is broken off over its last tenth |
-//! | `Stopping` | no | closed at once, after a last read | run, until the bound |
+//! | `Stopping` | no | closed at once, after a last read | run, until the bound; tunnels end over its last tenth |
 
 use super::Worker;
 use super::client::Client;
@@ -129,7 +129,7 @@ impl Worker {
             if let Some(client) = self.clients.get_mut(key) {
                 client.drain(hurry, self.cx.now);
                 self.cx.run_soon(key);
-                if !hurry {
+                if !hurry || client.is_tunnel() {
                     let at = cut_at(by, within, fd::random());
                     self.cx.timers.insert(at, Timer::Cut(key));
                 }

@@ -25,6 +25,8 @@ pub(super) enum Advance {
     Progress,
     /// The response head.
     Head(ResponseHead, BodyLength),
+    /// The head of a 101: it goes on in another protocol.
+    Switched(ResponseHead),
     /// Everything was given to the reply.
     Done,
     /// It failed.

@@ -6,7 +6,8 @@
 //! | Spooling | the rest of the request body | Queued, Proxy |
 //! | Queued | a unit of the app | App, or Sent with 503 |
 //! | App | the app's response | Sent |
-//! | Proxy | the upstream's response | Sent |
+//! | Proxy | the upstream's response | Sent, or Tunnel after a 101 |
+//! | Tunnel | bytes of both sides, and their ends | Sent |
 //! | Sent | the connection: everything was given to it | the record in the access log, exactly once |
 
 mod admit;
@@ -16,6 +17,7 @@ mod files;
 mod proxied;
 mod respond;
 mod secure;
+mod tunnel;
 mod written;
 
 use super::context::Context;
@@ -80,6 +82,8 @@ pub(super) struct Exchange {
     left: bool,
     /// What answers: the handler of its location, or the fallback.
     handler: Option<Rc<Handler>>,
+    /// Bytes of the client that came through its tunnel.
+    received: Option<u64>,
     /// Processes of the app that could not be reached.
     unreached: u16,
     step: Step,
@@ -102,6 +106,7 @@ enum Step {
     Queued { app: usize, body: RequestBody, until: Time, ask: Time },
     App(Box<app::AppRun>),
     Proxy(Box<proxy::ProxyRun>),
+    Tunnel(Box<tunnel::Run>),
     Sent,
 }
 
@@ -134,6 +139,7 @@ impl Exchange {
             error: None,
             left: false,
             handler: None,
+            received: None,
             unreached: 0,
             step: Step::Sent,
         }
@@ -304,6 +310,7 @@ impl Exchange {
         match &self.step {
             Step::Reading(_) => false,
             Step::Proxy(run) => run.wants_body(),
+            Step::Tunnel(run) => run.wants_client(),
             Step::Spooling { .. } | Step::Sent => true,
             Step::Queued { .. } | Step::App(_) => true,
         }
@@ -320,6 +327,7 @@ impl Exchange {
                 }
             }
             Step::Proxy(run) => run.push_body(bytes.into()),
+            Step::Tunnel(_) => self.pass_up(bytes, drive),
             Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Sent => {}
         }
     }
@@ -341,6 +349,10 @@ impl Exchange {
             Step::Proxy(mut run) => {
                 run.end_body();
                 self.step = Step::Proxy(run);
+            }
+            Step::Tunnel(mut run) => {
+                run.client_ended();
+                self.step = Step::Tunnel(run);
             }
             step => self.step = step,
         }
@@ -371,6 +383,7 @@ impl Exchange {
             Step::Queued { until, ask, .. } => Some((*until).min(*ask)),
             Step::App(run) => run.deadline(),
             Step::Proxy(run) => Some(run.deadline()),
+            Step::Tunnel(run) => Some(run.deadline()),
             Step::Spooling { .. } | Step::Sent => None,
         }
     }
@@ -396,6 +409,10 @@ impl Exchange {
                 Advance::Head(head, body) => self.take_head(head, body, drive),
                 advance => self.take_advance(advance, drive),
             },
+            Step::Tunnel(run) => {
+                let advance = run.advance(drive);
+                self.take_advance(advance, drive)
+            }
             Step::Spooling { .. } | Step::Sent => false,
         }
     }
@@ -426,6 +443,11 @@ impl Exchange {
                 self.answered = Some(drive.cx.now);
                 drive.reply.head(&head, body, drive.cx);
             }
+            Advance::Switched(mut head) => {
+                self.answered = Some(drive.cx.now);
+                self.show_fields(&mut head.fields, drive.config);
+                self.open_tunnel(&head, drive);
+            }
             Advance::Done => {
                 self.compare_length(drive);
                 self.finish(drive);
@@ -449,6 +471,7 @@ impl Exchange {
             Step::Queued { app, .. } => cx.leave_queue(app, *owner),
             Step::App(mut run) => run.cancel(cx),
             Step::Proxy(mut run) => run.cancel(cx),
+            Step::Tunnel(run) => run.close(cx),
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Spooling { .. } | Step::Sent => {}
         }
@@ -464,6 +487,8 @@ impl Exchange {
             Step::Queued { .. } => first,
             Step::Proxy(_) => endless || (first && !drive.reply.has_begun()),
             Step::App(_) => endless,
+            // Its other side is told, and may have more to say.
+            Step::Tunnel(_) => false,
             Step::Reading(_) | Step::Spooling { .. } | Step::Sent => false,
         };
         if self.left {

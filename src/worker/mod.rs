@@ -261,6 +261,7 @@ impl Worker {
         self.give_memory_back();
         self.cx.links.free_closed(&self.cx.poll);
         self.cx.board.set_connections(self.clients.len() as u64);
+        self.cx.board.set_tunnels(self.cx.links.tunnels());
         let wanted = self.drain.accepts();
         self.gate.settle(wanted, self.clients.len() as u64, &mut self.cx);
     }

@@ -7,6 +7,7 @@
 //! | `head`, then `send` as long as `has_room`, then `finish` | once |
 //! | `prepared` | instead of these three |
 //! | `break_off` | instead of `finish` |
+//! | `switch`, then `send` as long as `has_room`, `shut`, `finish` | instead of an answer: a tunnel |
 
 use super::context::Context;
 use super::id::RequestId;
@@ -156,6 +157,27 @@ impl<'a> Reply<'a> {
             Door::H2 { conn, stream } => conn.respond(*stream, head, body, common, cx.now),
         };
         self.begin(head.status, if follows { body } else { BodyLength::None }, 0);
+    }
+
+    /// The head of a 101; what follows it, both ways, is of another protocol. Whether it does.
+    pub(super) fn switch(&mut self, head: &ResponseHead, cx: &Context) -> bool {
+        let common = common(&self.id, self.tally, cx);
+        let follows = match &mut self.door {
+            Door::H1 { conn, .. } => conn.switch(head, common, cx.now),
+            Door::H2 { .. } => false,
+        };
+        if follows {
+            self.begin(head.status, BodyLength::Unknown, 0);
+        }
+        follows
+    }
+
+    /// Nothing more leaves through the tunnel; what the client sends still comes.
+    pub(super) fn shut(&mut self) {
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.shut(),
+            Door::H2 { .. } => {}
+        }
     }
 
     /// A head is queued, and so much of the body behind it.

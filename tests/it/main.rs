@@ -51,4 +51,5 @@ mod systemd;
 mod tls;
 mod touch_reload;
 mod upgrade;
+mod upgrades;
 mod wsgi;

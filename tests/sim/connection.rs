@@ -150,6 +150,7 @@ impl World {
                 End::Close | End::Abort => return self.judge(totals, lingered),
                 End::Linger => lingered = true,
                 End::Open => {}
+                End::Shut => panic!("seed {}: nothing was switched", self.seed),
             }
             let moved = match self.random.below(8) {
                 0..3 => self.client_sends(totals),

@@ -773,6 +773,12 @@ fn servers_and_their_mistakes() {
         let line = one(&upstream(servers));
         assert!(line.starts_with(want), "\n{line}\n{want}");
     }
+    let scgi =
+        upstream("\"1.2.3.4:5\"").replace("(servers", "(protocol: Scgi, tunnel_timeout: \"1m\", servers");
+    assert_eq!(
+        one(&scgi),
+        "hatchery.ron:1:52: upstreams.u.tunnel_timeout: no other protocol than HTTP can become a tunnel; remove it"
+    );
     let later = upstream("\"1.2.3.4:5\"")
         .replace("(servers", "(protocol: FastCgi, balance: LeastConnections, servers");
     let lines = lines(&Memory::default().with("hatchery.ron", &later));

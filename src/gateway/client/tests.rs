@@ -10,10 +10,20 @@ fn at(seconds: u64) -> Time {
 }
 
 fn client(method: &str, body: BodyLength) -> Client {
-    let raw = format!("{method}/x").into_bytes();
+    client_with(method, body, &[])
+}
+
+fn client_with(method: &str, body: BodyLength, fields: &[(&str, &str)]) -> Client {
+    let mut raw = format!("{method}/x").into_bytes();
     let end = raw.len() as u32;
     let (name, target) = (Span { start: 0, end: end - 2 }, Span { start: end - 2, end });
-    let head = RequestHead::new(raw, name, target, Version::Http11, Vec::new());
+    let mut put = |text: &str| {
+        let start = raw.len() as u32;
+        raw.extend_from_slice(text.as_bytes());
+        Span { start, end: raw.len() as u32 }
+    };
+    let fields = fields.iter().map(|(name, value)| (put(name), put(value))).collect();
+    let head = RequestHead::new(raw, name, target, Version::Http11, fields);
     let request = Request {
         head: &head,
         path: b"/x",
@@ -229,4 +239,33 @@ fn a_body_waits_for_the_upstream_up_to_a_limit() {
     assert_eq!(out.len(), waiting, "the channel has enough");
     client.stop_sending();
     assert_eq!(client.body.len(), 0);
+}
+
+#[test]
+fn a_channel_that_is_switched_is_a_tunnel_and_no_other_is() {
+    const ASKS: [(&str, &str); 2] = [("Connection", "upgrade"), ("Upgrade", "websocket")];
+    const SWITCHED: &[u8] =
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nfirst";
+    for (asks, answer, expected) in
+        [(true, SWITCHED, "switched"), (false, SWITCHED, "Some(Broken(Unasked))"), (true, OK, "head")]
+    {
+        let mut client = client_with("GET", BodyLength::None, if asks { &ASKS } else { &[] });
+        let mut out = Queue::new();
+        client.leased(true, &mut out, Time::ZERO);
+        assert_eq!(text(&out).contains("\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"), asks);
+        client.feed(b"HTTP/1.1 103 Early Hints\r\n\r\n");
+        assert!(matches!(client.poll(), Some(Output::Interim(_))));
+        client.feed(answer);
+        let came = match client.poll() {
+            Some(Output::Switched(head)) => {
+                assert_eq!((head.status.0, client.take_rest()), (101, b"first".to_vec()));
+                assert!(client.has_answered() && client.release(true).is_none());
+                assert_eq!(client.failed(Fault::Truncated), Again::No);
+                "switched".to_owned()
+            }
+            Some(Output::Head(..)) => "head".to_owned(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(came, expected, "{asks}");
+    }
 }

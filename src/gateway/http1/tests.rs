@@ -345,7 +345,6 @@ fn what_could_be_framed_in_two_ways_is_broken() {
         "HTTP/1.1 99 Low\r\n\r\n",
         "HTTP/1.1 abc\r\n\r\n",
         "SSH-2.0-OpenSSH\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ] {
         assert_eq!(response(Method::Get, wire.as_bytes(), false), r#""" Malformed"#, "{wire:?}");
@@ -389,4 +388,74 @@ fn the_head_that_is_passed_on_is_clean() {
     assert_eq!(fields, [["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"], ["X", "folded    twice"]]);
     assert_eq!(head.reason.as_deref(), Some(&b"Teapot"[..]));
     assert_eq!(response.idle_timeout(), Some(Duration::from_secs(3)));
+}
+
+#[test]
+fn an_upgrade_is_passed_on_unless_it_is_http_again() {
+    let said = |lines: &str| {
+        let lines = through(lines, false);
+        let upgrade = lines.iter().find_map(|line| line.strip_prefix("Upgrade: ")).map(str::to_owned);
+        assert_eq!(lines.contains(&"Connection: upgrade".to_owned()), upgrade.is_some(), "{lines:?}");
+        upgrade.unwrap_or_default()
+    };
+    for (lines, upgrade) in [
+        ("Connection: Upgrade\r\nUpgrade: websocket\r\n", "websocket"),
+        ("Connection: keep-alive, upgrade\r\nUpgrade: WebSocket\r\n", "WebSocket"),
+        ("Upgrade: a/1\r\nConnection: keep-alive\r\nConnection: UPGRADE\r\nUpgrade: b, c\r\n", "a/1, b, c"),
+        ("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, a\r\nHTTP2-Settings: x\r\n", "a"),
+        ("Connection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n", ""),
+        ("Connection: Upgrade\r\nUpgrade: H2C, HTTP/2.0, TLS/1.0, http/1.1\r\n", ""),
+        ("Connection: Upgrade\r\nUpgrade: a b, c/d/e, /f, \r\n", ""),
+        ("Connection: Upgrade\r\n", ""),
+        ("Upgrade: websocket\r\n", ""),
+        ("Connection: X-Upgrade\r\nUpgrade: websocket\r\n", ""),
+    ] {
+        assert_eq!(said(lines), upgrade, "{lines:?}");
+    }
+    let asks = "Host: a\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n";
+    for (line, body) in [
+        ("POST / HTTP/1.1", BodyLength::None),
+        ("HEAD / HTTP/1.1", BodyLength::None),
+        ("GET / HTTP/1.0", BodyLength::None),
+        ("GET / HTTP/1.1", BodyLength::Known(1)),
+        ("GET / HTTP/1.1", BodyLength::Unknown),
+    ] {
+        assert_eq!(offered(&head(&format!("{line}\r\n{asks}")), body), None, "{line} {body:?}");
+    }
+}
+
+#[test]
+fn a_101_is_to_what_was_offered_or_a_fault() {
+    let play = |offered: &str, fields: &str| {
+        let mut response = Response::new(Method::Get);
+        response.offer(offered.as_bytes());
+        response.feed(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nrest").as_bytes());
+        match response.poll() {
+            Some(Event::Switched(head)) => {
+                assert!(!response.reusable() && response.poll().is_none());
+                assert_eq!(response.take_rest(), b"rest");
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                let fields: Vec<_> = head
+                    .fields
+                    .iter()
+                    .map(|(name, value)| format!("{}={}", text(name), text(value)))
+                    .collect();
+                fields.join(" ")
+            }
+            other => format!("{other:?}"),
+        }
+    };
+    let unasked = "Some(Broken(Unasked))";
+    for (offered, fields, told) in [
+        ("websocket", "Upgrade: WebSocket\r\nConnection: Upgrade\r\nA: b\r\n", "A=b Upgrade=WebSocket"),
+        ("a, b", "Connection: x, upgrade\r\nUpgrade: b\r\nX: y\r\nKeep-Alive: 1\r\n", "Upgrade=b"),
+        ("", "Connection: upgrade\r\nUpgrade: websocket\r\n", unasked),
+        ("websocket", "Connection: upgrade\r\nUpgrade: h2c\r\n", unasked),
+        ("websocket", "Connection: upgrade\r\nUpgrade: websocket, h2c\r\n", unasked),
+        ("websocket", "Connection: upgrade\r\n", unasked),
+        ("websocket", "Upgrade: websocket\r\n", unasked),
+        ("websocket", "Connection: upgrade\r\nUpgrade: \r\n", unasked),
+    ] {
+        assert_eq!(play(offered, fields), told, "{offered:?} {fields:?}");
+    }
 }

@@ -89,6 +89,17 @@ impl Conn {
         Ok(Some(Event::BodyEnd))
     }
 
+    pub(super) fn poll_tunnel(&mut self) -> Option<Event> {
+        if !self.input.is_empty() {
+            return Some(Event::Body(std::mem::take(&mut self.input)));
+        }
+        if !self.eof {
+            return None;
+        }
+        self.reading = Reading::Done;
+        Some(Event::BodyEnd)
+    }
+
     /// What came is no complete request; if nothing more comes, it never will be.
     fn poll_eof(&mut self) -> Option<Event> {
         match self.reading {
@@ -121,7 +132,7 @@ impl Conn {
         let line = match std::mem::replace(&mut self.reading, Reading::Discard(None)) {
             Reading::Head(scan) => scan.request(&self.input).map(Box::new),
             Reading::Discard(line) => line,
-            Reading::Sized { .. } | Reading::Chunked { .. } | Reading::Done => None,
+            Reading::Sized { .. } | Reading::Chunked { .. } | Reading::Done | Reading::Tunnel => None,
         };
         if let Some(line) = &line {
             self.exchange.head_only = Method::from_bytes(&line.method) == Method::Head;

@@ -204,7 +204,7 @@ fn every_pair_of_reading_and_writing() {
                     (End::Open, _) => After::Drops,
                     (End::Linger, _) => After::Lingers,
                     (End::Close, _) => After::Closes,
-                    (End::Abort, _) => panic!("{name}: aborted"),
+                    (End::Abort | End::Shut, _) => panic!("{name}: {:?}", conn.end()),
                 };
                 assert_eq!(found, expected, "{name} {status} {length:?} draining: {draining}");
                 let told = out.contains("Connection: close\r\n");
@@ -742,4 +742,96 @@ fn spurious_calls_are_harmless() {
         assert!(conn.poll().is_none() && conn.out().is_empty());
         assert_eq!((conn.end(), conn.deadline(), conn.wants()), (End::Abort, None, Wants::default()));
     }
+}
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+
+/// A connection that was switched at 1 s, behind whose request `bytes` came, and what it said.
+fn tunnel(bytes: &str) -> Conn {
+    let mut conn = fed(&format!("{UPGRADE}{bytes}"));
+    request(&mut conn);
+    assert!(conn.switch(&ResponseHead::new(101).with("Upgrade", "x"), DATE, at(1)));
+    let told = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nDate: {DATE}\r\nServer: hatchery\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+    );
+    assert!(!conn.wants().body, "one after the other");
+    assert_eq!(wire(&mut conn, at(1)), told);
+    assert!(conn.wants().body);
+    conn
+}
+
+#[test]
+fn a_tunnel_passes_bytes_on_as_they_are_and_one_read_at_a_time() {
+    let mut conn = tunnel(GET);
+    assert!(!conn.wants().read, "what came behind the request comes first");
+    assert!(matches!(conn.poll(), Some(Event::Body(bytes)) if bytes == GET.as_bytes()));
+    assert!(conn.wants().read && conn.poll().is_none());
+    conn.feed(b"\r\n0\0", at(5000));
+    assert!(matches!(conn.poll(), Some(Event::Body(bytes)) if bytes == b"\r\n0\0"));
+    conn.send(Segment::from(b"HTTP".to_vec()));
+    assert!(!conn.wants().body);
+    assert_eq!(conn.deadline(), Some(at(5060)), "the client has to take what there is for it");
+    assert_eq!(wire(&mut conn, at(5001)), "HTTP");
+    assert_eq!((conn.deadline(), conn.end()), (None, End::Open));
+    conn.drain();
+    assert_eq!(conn.end(), End::Open, "it has the time that the worker has");
+}
+
+#[test]
+fn each_way_of_a_tunnel_ends_by_itself() {
+    let mut conn = tunnel("");
+    conn.send(Segment::from(b"bye".to_vec()));
+    conn.shut();
+    assert_eq!(conn.end(), End::Open, "something is to be written");
+    assert_eq!(wire(&mut conn, at(2)), "bye");
+    assert_eq!(conn.end(), End::Shut);
+    conn.feed(b"more", at(3));
+    assert!(matches!(conn.poll(), Some(Event::Body(bytes)) if bytes == b"more"));
+    conn.eof(at(4));
+    assert!(matches!(conn.poll(), Some(Event::BodyEnd)) && conn.poll().is_none());
+    assert_eq!(conn.end(), End::Shut, "its owner says when it is over");
+    conn.finish(at(5));
+    assert_eq!(conn.end(), End::Close);
+
+    let mut conn = tunnel("");
+    conn.eof(at(2));
+    assert!(matches!(conn.poll(), Some(Event::BodyEnd)));
+    conn.send(Segment::from(b"answer".to_vec()));
+    assert_eq!((wire(&mut conn, at(3)).as_str(), conn.end()), ("answer", End::Open));
+}
+
+#[test]
+fn a_tunnel_that_ends_writes_what_there_is_and_lingers() {
+    for broken in [false, true] {
+        let mut conn = tunnel("");
+        conn.send(Segment::from(b"last".to_vec()));
+        if broken {
+            conn.break_off()
+        } else {
+            conn.finish(at(2))
+        }
+        assert_eq!(conn.end(), End::Open);
+        assert_eq!((wire(&mut conn, at(2)).as_str(), conn.end()), ("last", End::Linger));
+        conn.feed(b"dropped", at(3));
+        assert!(conn.poll().is_none());
+        conn.eof(at(4));
+        assert_eq!(conn.end(), End::Close);
+    }
+    let mut stuck = tunnel("");
+    stuck.send(Segment::from(b"unread".to_vec()));
+    assert!(stuck.on_timeout(at(100)).is_some());
+    assert!(matches!(stuck.poll(), Some(Event::Gone)));
+    assert_eq!(stuck.end(), End::Abort);
+}
+
+#[test]
+fn only_a_request_without_a_body_becomes_a_tunnel() {
+    let head = ResponseHead::new(101);
+    let mut conn = fed(POST);
+    request(&mut conn);
+    assert!(!conn.switch(&head, DATE, at(1)));
+    let mut conn = fed(UPGRADE);
+    request(&mut conn);
+    conn.abort();
+    assert!(!conn.switch(&head, DATE, at(1)) && conn.out().is_empty());
 }

@@ -88,7 +88,8 @@ impl Conn {
                 let slow = (self.settings.body_rate > 0).then_some(self.body_due);
                 if waits { earliest(Some(stalled), slow) } else { None }
             }
-            Reading::Done | Reading::Discard(_) => None,
+            // A tunnel has a deadline of its own.
+            Reading::Done | Reading::Tunnel | Reading::Discard(_) => None,
         }
     }
 

@@ -183,7 +183,11 @@ impl Protocol for Http1 {
     }
 
     fn wants(&self) -> Wants {
-        self.conn.wants()
+        let wants = self.conn.wants();
+        // Of a tunnel nothing is read before its other side has taken what was.
+        let waits =
+            self.conn.is_tunnel() && self.stream().is_some_and(|stream| !stream.exchange.wants_body());
+        Wants { read: wants.read && !waits, ..wants }
     }
 
     fn end(&self) -> End {
@@ -239,7 +243,8 @@ impl Protocol for Http1 {
     }
 
     fn has_ended(&self) -> bool {
-        self.conn.has_ended()
+        // What a tunnel has for its other side outlives its client.
+        self.conn.has_ended() && !self.conn.is_tunnel()
     }
 
     fn is_unused(&self, hasty: bool) -> bool {
@@ -279,8 +284,14 @@ impl Protocol for Http1 {
         self.conn.stop_lingering();
     }
 
-    fn abort(&mut self) {
-        self.conn.abort();
+    fn is_tunnel(&self) -> bool {
+        self.conn.is_tunnel()
+    }
+
+    fn cut(&mut self) {
+        if !self.stream_mut().is_some_and(|stream| stream.exchange.ends_tunnel()) {
+            self.conn.abort();
+        }
     }
 
     fn hang_up(&mut self, now: Time) {

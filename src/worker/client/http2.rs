@@ -356,7 +356,7 @@ impl Protocol for Http2 {
         self.conn.stop_lingering();
     }
 
-    fn abort(&mut self) {
+    fn cut(&mut self) {
         self.conn.abort();
     }
 

@@ -102,8 +102,13 @@ pub(super) trait Protocol {
     /// The client is given no more time to read the last answer.
     fn stop_lingering(&mut self);
 
-    /// What still runs is broken off.
-    fn abort(&mut self);
+    /// Whether it is a tunnel for another protocol.
+    fn is_tunnel(&self) -> bool {
+        false
+    }
+
+    /// What still runs is broken off; a tunnel ends.
+    fn cut(&mut self);
 
     /// Nothing more is said: the client reads what was said by other means.
     fn hang_up(&mut self, now: Time);

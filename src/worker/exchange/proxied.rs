@@ -96,11 +96,17 @@ impl Exchange {
             self.answer_page_instead(head, drive);
             return true;
         }
-        self.lead_back(&mut head.fields, proxy, drive.config);
-        // Nothing is held back here, whatever it says.
-        head.fields.remove("x-accel-buffering");
-        proxy.response.apply(&mut head.fields);
+        self.show_fields(&mut head.fields, drive.config);
         self.take_advance(Advance::Head(head, body), drive)
+    }
+
+    /// Makes of the fields of a response what the client is to see.
+    pub(super) fn show_fields(&self, fields: &mut Fields, config: &Config) {
+        let Some(proxy) = self.proxy() else { return };
+        self.lead_back(fields, proxy, config);
+        // Nothing is held back here, whatever it says.
+        fields.remove("x-accel-buffering");
+        proxy.response.apply(fields);
     }
 
     /// Has what names a place of the upstream name one of this site.

@@ -93,6 +93,7 @@ impl Exchange {
                 tls: self.peer.session.as_ref().map(|session| session.secure.version),
                 status: status.filter(|_| !self.left).map_or(499, |status| status.0),
                 body_bytes,
+                received: self.received,
                 took: clock::now().since(self.arrived),
                 name: self.request.as_ref().map(|request| &*request.host.name),
                 host: field("host"),

@@ -429,7 +429,7 @@ impl Context {
     pub(in crate::worker) fn tend_loose_link(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
         match &link.peer {
-            Peer::Server { .. } => {
+            Peer::Server { .. } | Peer::Tunnel => {
                 if link.is_spoilt() {
                     self.links.close(key);
                 }

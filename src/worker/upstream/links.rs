@@ -21,6 +21,8 @@ use crate::worker::owner::Owner;
 pub(in crate::worker) struct Links {
     slab: Slab<Link>,
     closed: Vec<Key>,
+    /// How many are [`Peer::Tunnel`].
+    tunnels: u64,
 }
 
 /// One link.
@@ -44,6 +46,8 @@ pub(in crate::worker) enum Peer {
         /// Until when it is kept while idle.
         until: Time,
     },
+    /// A server of an upstream that speaks another protocol by now; never used for anything else.
+    Tunnel,
 }
 
 /// A unit of an app, as a link knows it.
@@ -124,6 +128,19 @@ impl Links {
         }
     }
 
+    /// It carries another protocol from here on.
+    pub(in crate::worker) fn becomes_tunnel(&mut self, key: Key) {
+        if let Some(link) = self.slab.get_mut(key) {
+            link.peer = Peer::Tunnel;
+            self.tunnels += 1;
+        }
+    }
+
+    /// How many tunnels are open.
+    pub(in crate::worker) fn tunnels(&self) -> u64 {
+        self.tunnels
+    }
+
     /// Closes a link at the end of the turn; its key is stale to `get_mut` only then, so mark it loose now.
     pub(in crate::worker) fn close(&mut self, key: Key) {
         self.let_go(key);
@@ -134,6 +151,7 @@ impl Links {
     pub(in crate::worker) fn free_closed(&mut self, poll: &Poll) {
         for key in self.closed.drain(..) {
             if let Some(link) = self.slab.remove(key) {
+                self.tunnels -= u64::from(matches!(link.peer, Peer::Tunnel));
                 // It may stay open for a while.
                 poll.forget(link.endpoint.as_fd());
                 link.close();

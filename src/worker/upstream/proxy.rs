@@ -55,7 +55,7 @@ impl Context {
             let fresh = |link: &mut Link| match link.peer {
                 // The timer may come late: it waits for the one that was kept first.
                 Peer::Server { until } => now < until && !link.is_spoilt(),
-                Peer::Unit(_) => false,
+                Peer::Unit(_) | Peer::Tunnel => false,
             };
             if self.links.lend(key, owner).is_some_and(fresh) {
                 return Some(key);
@@ -304,6 +304,10 @@ impl ProxyRun {
                         self.server_answers(cx);
                         return Ok(Advance::Head(head, body));
                     }
+                    Output::Switched(head) => {
+                        self.server_answers(cx);
+                        return Ok(Advance::Switched(head));
+                    }
                     Output::Body(bytes) => reply.send(Segment::from(bytes)),
                     Output::Done => return Ok(Advance::Done),
                     Output::Broken(fault) => return Err(fault),
@@ -388,6 +392,17 @@ impl ProxyRun {
                 _ => return self.cancel(cx),
             }
         }
+    }
+
+    /// The connection goes on as a tunnel; with what has come through it already, and how long it may be idle or stand still.
+    pub(in crate::worker) fn into_tunnel(
+        mut self,
+        cx: &mut Context,
+    ) -> Option<(Key, Vec<u8>, Duration, Duration)> {
+        let key = self.link.take()?;
+        cx.links.becomes_tunnel(key);
+        let upstream = cx.config.upstreams.get(self.upstream)?;
+        Some((key, self.client.take_rest(), upstream.tunnel_timeout, upstream.patience.silence))
     }
 
     /// Nobody waits for the response any more.

@@ -383,6 +383,7 @@ impl Reading {
             Event::End => {}
             Event::Free => self.answer.freed = true,
             Event::Broken(fault) => self.answer.broken = Some(fault),
+            Event::Switched(head) => panic!("{head:?}"),
         }
     }
 }

@@ -260,7 +260,7 @@ impl AppRun {
                         self.cancel(cx);
                         return Ok(Advance::Broken(fault));
                     }
-                    Event::Interim(_) => {}
+                    Event::Switched(_) | Event::Interim(_) => {}
                 }
             }
             if self.spool.takes_events() && response.is_between() {
