@@ -164,6 +164,20 @@ fn what_came_with_the_heads_is_the_first_of_the_tunnel() {
 }
 
 #[test]
+fn the_fields_of_a_101_are_changed_as_those_of_any_answer() {
+    let upstream = Raw::echo();
+    let changes = r#"response_headers: (remove: ["X-Own"], set: {"X-Set": "2"})"#;
+    let text = configuration(upstream.address, "", "")
+        .replace("Proxy(\"x\")", &format!("Proxy(name: \"x\", {changes})"));
+    let server = Setup::new(&text).start();
+    let mut client = TcpStream::connect(server.address).unwrap();
+    client.write_all(ASK.as_bytes()).unwrap();
+    let (head, _) = read_head(&mut client).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("\r\nUpgrade: x\r\n"), "{head}");
+    assert!(head.contains("\r\nX-Set: 2\r\n") && !head.contains("X-Own"), "{head}");
+}
+
+#[test]
 fn each_side_may_end_before_the_other() {
     // The client first: what it is answered to that still comes.
     let upstream = Raw::start(|_, mut come, mut stream| {
