@@ -22,6 +22,7 @@ mod drive;
 mod exchange;
 pub(crate) mod handler;
 mod handshakes;
+mod heap;
 mod https;
 mod id;
 mod load;
@@ -82,8 +83,7 @@ struct Worker {
     cx: Context,
     /// Clients that closed in this turn; their places are freed in `settle`, never earlier.
     closed: Vec<Key>,
-    /// The most connections and requests since memory was given back.
-    most_held: usize,
+    heap: heap::Heap,
 }
 
 impl Worker {
@@ -104,7 +104,7 @@ impl Worker {
             drain: drain::Mode::Waiting,
             cx,
             closed: Vec::new(),
-            most_held: 0,
+            heap: heap::Heap::default(),
         })
     }
 
@@ -258,23 +258,14 @@ impl Worker {
                 client.left(&mut self.cx);
             }
         }
-        self.give_memory_back();
+        if self.heap.is_sparse(self.clients.len() + self.cx.beside.taken(), self.cx.now) {
+            memory::trim();
+        }
         self.cx.links.free_closed(&self.cx.poll);
         self.cx.board.set_connections(self.clients.len() as u64);
         self.cx.board.set_tunnels(self.cx.links.tunnels());
         let wanted = self.drain.accepts();
         self.gate.settle(wanted, self.clients.len() as u64, &mut self.cx);
-    }
-
-    /// Once most of very many have left: what they took lies scattered in the heap.
-    fn give_memory_back(&mut self) {
-        const MANY: usize = 256;
-        let held = self.clients.len() + self.cx.beside.taken();
-        self.most_held = self.most_held.max(held);
-        if self.most_held >= MANY && held <= self.most_held / 4 {
-            self.most_held = held;
-            memory::trim();
-        }
     }
 
     fn accept(&mut self) {

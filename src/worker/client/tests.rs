@@ -9,6 +9,7 @@ use crate::http::Scheme;
 use crate::sys::{fd, seqpacket};
 use crate::worker::accept::Gate;
 use crate::worker::context::ListenerInfo;
+use crate::worker::heap::Heap;
 use crate::worker::reader::{Outcome, Whom};
 use crate::worker::{Worker, drain};
 use std::collections::VecDeque;
@@ -89,7 +90,8 @@ impl Bench {
         let sites = (0..cx.config.sites.len()).collect();
         cx.listeners = vec![ListenerInfo { local: None, unix: true, scheme, sites, proxies: Vec::new() }];
         let (gate, drain) = (Gate::new(Vec::new(), 1), drain::Mode::Serving);
-        let mut worker = Worker { clients: Slab::new(), gate, drain, cx, closed: Vec::new(), most_held: 0 };
+        let (closed, heap) = (Vec::new(), Heap::default());
+        let mut worker = Worker { clients: Slab::new(), gate, drain, cx, closed, heap };
         let (key, peer, server) = connect(&mut worker);
         let brought = VecDeque::new();
         Self { directory, worker, key, peer, server, brought, _master: [master, hear] }
