@@ -34,8 +34,11 @@ const LONG: Duration = Duration::from_secs(2);
 /// So many may wait behind one that takes long.
 const MOST: usize = 64;
 
-/// So many of the worker's own may wait: beyond, the loop goes no faster than the disk does.
+/// So many of the worker's own may wait, at most: beyond, the loop goes no faster than the disk does.
 const MANY: usize = 4096;
+
+/// No more of them than one part of so many of what descriptors a worker may have.
+const PART: u64 = 16;
 
 /// It calls `close` and nothing else.
 const STACK: usize = 64 * 1024;
@@ -45,6 +48,8 @@ const STACK: usize = 64 * 1024;
 pub(super) struct Closer {
     shared: Arc<Shared>,
     has_thread: Cell<bool>,
+    /// So many of the worker's own may wait.
+    most_own: usize,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +66,12 @@ struct Queue {
 }
 
 impl Closer {
+    /// For the worker's own, where it may have so many descriptors.
+    pub(super) fn for_own(descriptors: u64) -> Self {
+        let most_own = usize::try_from(descriptors / PART).unwrap_or(MANY).min(MANY);
+        Self { most_own, ..Self::default() }
+    }
+
     /// Closes it, by and by.
     pub(super) fn close(&self, descriptor: OwnedFd) {
         self.shared.lock().waiting.push_back(descriptor);
@@ -71,10 +82,13 @@ impl Closer {
         }
     }
 
-    /// Closes it, by and by unless very many wait.
+    /// Closes it, by and by unless many wait or there is no thread to be had: what is our own may hold up the loop.
     fn relieve(&self, descriptor: OwnedFd) {
-        if self.shared.lock().waiting.len() < MANY {
+        if self.shared.lock().waiting.len() < self.most_own {
             self.close(descriptor);
+        }
+        if !self.has_thread.get() {
+            self.shared.lock().waiting.clear();
         }
     }
 
@@ -205,15 +219,24 @@ mod tests {
 
     #[test]
     fn a_file_of_our_own_is_left_to_the_thread() {
-        let closer = Rc::new(Closer::default());
+        let closer = Rc::new(Closer::for_own(2 * PART));
         let (socket, peer) = hostile();
         drop(closer.lend(socket));
         wait_until("the thread closes it", || closer.shared.lock().since.is_some());
-        let (own, mut end) = UnixStream::pair().unwrap();
-        drop(closer.lend_own(own.into()));
-        assert_eq!(closer.shared.lock().waiting.len(), 1);
+        let [mut end, mut second, mut third] = [(); 3].map(|()| {
+            let (own, end) = UnixStream::pair().unwrap();
+            drop(closer.lend_own(own.into()));
+            end
+        });
+        assert_eq!(closer.shared.lock().waiting.len(), 2, "no more may wait");
+        assert!(is_closed(&mut third));
         drop(peer);
-        assert!(is_closed(&mut end));
+        assert!(is_closed(&mut end) && is_closed(&mut second));
+    }
+
+    #[test]
+    fn few_of_our_own_wait_where_descriptors_are_few() {
+        assert_eq!([1024, 1 << 20, u64::MAX].map(|limit| Closer::for_own(limit).most_own), [64, MANY, MANY]);
     }
 
     #[test]

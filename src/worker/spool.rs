@@ -6,6 +6,7 @@ use super::reply::Reply;
 use crate::buf::{OpenFile, Segment};
 use crate::config::ResponseBuffer;
 use crate::sys::fd::{self, Handed};
+use crate::sys::process;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
@@ -23,7 +24,7 @@ pub(super) struct TempDir {
 
 impl TempDir {
     pub(super) fn new(directory: Option<OwnedFd>) -> Self {
-        Self { directory, closer: Rc::default() }
+        Self { directory, closer: Rc::new(Closer::for_own(process::open_files_limit())) }
     }
 
     fn make(&self) -> io::Result<Handed> {
