@@ -46,6 +46,9 @@ pub(super) const RECORD: usize = 16 * 1024;
 /// Sealed at a time, at most.
 const MOST: usize = 4 * RECORD;
 
+/// More than this waits for nothing: it would not fit in front of the most that is sealed at a time.
+const LONG: usize = RECORD / 2;
+
 /// See the module.
 pub(super) struct Tls {
     stage: Stage,
@@ -147,7 +150,7 @@ impl Tls {
 
     /// Whether something sealed is to be written now.
     pub(super) fn owes(&self) -> bool {
-        !self.patient && self.written < self.out.len()
+        (!self.patient || self.out.len() > LONG) && self.written < self.out.len()
     }
 
     /// It waits no longer for what is said next; whether it did.
@@ -499,5 +502,18 @@ impl Failure {
             None => "the client names no host, and no site is the default".to_owned(),
         };
         Self::Wrong(why, alert(UNRECOGNIZED_NAME))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_short_tickets_wait_for_what_is_said_next() {
+        let owes = |length| Tls { patient: true, out: vec![0; length], ..Tls::default() }.owes();
+        assert!(!owes(LONG) && owes(LONG + 1));
+        // Of each record and of the last word, the library adds less than this.
+        const { assert!(LONG + MOST + 5 * 256 <= 5 * RECORD, "they do not fit into the keyring's buffer") };
     }
 }
