@@ -22,7 +22,7 @@ use super::frame::{self, Code, Error, PAYLOAD_MAX, Reader, setting};
 use super::hpack::{Decoder, Encoder};
 use super::output::Output;
 use super::priority::Turns;
-use super::requests::Room;
+use super::requests::Scratch;
 use super::stream::{Reading, Stream, Streams, Writing};
 use super::{Settings, StreamId};
 use crate::http::Scheme;
@@ -60,7 +60,7 @@ pub struct Conn {
     block: Option<Box<Block>>,
     decoder: Decoder,
     /// Where requests are put together, while there are some.
-    room: Option<Box<Room>>,
+    scratch: Option<Box<Scratch>>,
     streams: Streams,
     /// The newest stream.
     last: StreamId,
@@ -172,7 +172,7 @@ impl Conn {
             reader: Reader::default(),
             block: None,
             decoder: Decoder::new(),
-            room: None,
+            scratch: None,
             streams: Streams::default(),
             last: 0,
             promised: 0,
@@ -578,7 +578,7 @@ impl Conn {
     fn shrink(&mut self) {
         self.roomy = false;
         self.streams = Streams::default();
-        self.room = None;
+        self.scratch = None;
         self.decoder.shrink();
         self.turns.shrink();
         self.news = VecDeque::new();

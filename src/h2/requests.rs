@@ -27,14 +27,14 @@ use crate::http::{BodyLength, Method, RequestHead, Scheme, Span, Version};
 
 /// Where the requests of a connection are put together, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct Scratch {
     raw: Vec<u8>,
     fields: Vec<(Span, Span)>,
     /// The last `:authority` and its host: usually the next is the same.
     known: Option<(Vec<u8>, Host)>,
 }
 
-impl Room {
+impl Scratch {
     /// What was put together was taken out.
     fn clear(&mut self) {
         self.raw.clear();
@@ -47,7 +47,7 @@ impl Room {
 /// A request as far as its fields have come.
 #[derive(Debug)]
 pub(super) struct Builder<'a> {
-    room: &'a mut Room,
+    scratch: &'a mut Scratch,
     fields_max: usize,
     method: Option<Span>,
     path: Option<Span>,
@@ -79,10 +79,10 @@ fn bad(why: &'static str) -> Refusal {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(room: &'a mut Room, limits: &Limits) -> Self {
-        debug_assert!(room.raw.is_empty() && room.fields.is_empty());
+    pub(super) fn new(scratch: &'a mut Scratch, limits: &Limits) -> Self {
+        debug_assert!(scratch.raw.is_empty() && scratch.fields.is_empty());
         Self {
-            room,
+            scratch,
             fields_max: limits.fields as usize,
             method: None,
             path: None,
@@ -111,18 +111,18 @@ impl<'a> Builder<'a> {
 
     fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
         // `:authority` has become the first field.
-        if self.room.fields.len() > usize::from(self.authority.is_some()) {
+        if self.scratch.fields.len() > usize::from(self.authority.is_some()) {
             return Err(bad("pseudo-header field behind others"));
         }
         check_value(value)?;
-        let raw = &mut self.room.raw;
+        let raw = &mut self.scratch.raw;
         let twice = match name {
             b":method" => self.method.replace(store(raw, value)).is_some(),
             b":path" => self.path.replace(store(raw, value)).is_some(),
             b":scheme" => self.scheme.replace(Scheme::parse(value)).is_some(),
             b":authority" => {
                 let (name, value) = (store(raw, b"host"), store(raw, value));
-                self.room.fields.push((name, value));
+                self.scratch.fields.push((name, value));
                 self.authority.replace(value).is_some()
             }
             _ => return Err(bad("unknown pseudo-header field")),
@@ -132,11 +132,11 @@ impl<'a> Builder<'a> {
 
     fn regular(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
         check_field(name, value)?;
-        if self.room.fields.len() >= self.fields_max {
+        if self.scratch.fields.len() >= self.fields_max {
             return Err(Refusal { status: 431, why: "too many header fields; raise limits.fields" });
         }
         let once = |twice: bool, why| if twice { Err(bad(why)) } else { Ok(()) };
-        let raw = &mut self.room.raw;
+        let raw = &mut self.scratch.raw;
         let stored = (store(raw, name), store(raw, value));
         match name {
             b"host" => {
@@ -155,7 +155,7 @@ impl<'a> Builder<'a> {
             b"priority" => self.priority = Priority::parse(value),
             _ => {}
         }
-        self.room.fields.push(stored);
+        self.scratch.fields.push(stored);
         Ok(())
     }
 
@@ -173,14 +173,14 @@ impl<'a> Builder<'a> {
                 self.join_cookies();
                 let (method, path) = (self.method.unwrap_or_default(), self.path.unwrap_or_default());
                 let expects = self.expects && !ended;
-                let Room { raw, fields, .. } = &*self.room;
+                let Scratch { raw, fields, .. } = &*self.scratch;
                 let head = RequestHead::new(raw.clone(), method, path, Version::Http2, fields.clone());
                 let request = Request { head, target, host: Some(host), body };
                 Ok(Asked { request, expects, priority: self.priority })
             }
             Err(refusal) => Err((refusal, self.line())),
         };
-        self.room.clear();
+        self.scratch.clear();
         asked
     }
 
@@ -197,7 +197,8 @@ impl<'a> Builder<'a> {
         if exceeds {
             return Err(Refusal { status: 431, why: "request head too long; raise limits.head" });
         }
-        let method = self.method.map(|span| span.of(&self.room.raw)).ok_or(bad("request without :method"))?;
+        let method =
+            self.method.map(|span| span.of(&self.scratch.raw)).ok_or(bad("request without :method"))?;
         if method.is_empty() || !method.iter().all(|byte| is_token_byte(*byte)) {
             return Err(bad("invalid method"));
         }
@@ -214,7 +215,7 @@ impl<'a> Builder<'a> {
             Some(_) => return Err(bad("http scheme over TLS")),
             None => return Err(bad("scheme other than http and https")),
         };
-        let path = self.path.map(|span| span.of(&self.room.raw)).ok_or(bad("request without :path"))?;
+        let path = self.path.map(|span| span.of(&self.scratch.raw)).ok_or(bad("request without :path"))?;
         if path.len() + length > limits.request_line {
             return Err(Refusal { status: 414, why: "request line too long; raise limits.request_line" });
         }
@@ -227,7 +228,7 @@ impl<'a> Builder<'a> {
 
     /// The host it is for.
     fn whose(&mut self, scheme: Scheme) -> Result<Host, Refusal> {
-        let Room { raw, known, .. } = &mut *self.room;
+        let Scratch { raw, known, .. } = &mut *self.scratch;
         let parse = |span: Span| target::host(span.of(raw)).map_err(|error| bad(error.why()));
         let host = self.host.map(parse).transpose()?;
         let Some(authority) = self.authority else {
@@ -259,7 +260,7 @@ impl<'a> Builder<'a> {
         if self.cookies < 2 {
             return;
         }
-        let Room { raw, fields, .. } = &mut *self.room;
+        let Scratch { raw, fields, .. } = &mut *self.scratch;
         let mut joined = Vec::new();
         fields.retain(|(name, value)| {
             let is_cookie = name.of(raw) == b"cookie";
@@ -277,7 +278,7 @@ impl<'a> Builder<'a> {
 
     /// What the log says of a request that is refused.
     fn line(&self) -> Option<Box<Line>> {
-        let text = |span: Option<Span>| span.map(|span| span.of(&self.room.raw).to_vec());
+        let text = |span: Option<Span>| span.map(|span| span.of(&self.scratch.raw).to_vec());
         let (method, target) = (text(self.method)?, text(self.path).or_else(|| text(self.authority))?);
         Some(Box::new(Line { method, target, version: Version::Http2 }))
     }

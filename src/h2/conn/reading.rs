@@ -145,7 +145,7 @@ impl Conn {
             return Ok(());
         }
         self.last = id;
-        let mut builder = Builder::new(self.room.get_or_insert_default(), &self.limits);
+        let mut builder = Builder::new(self.scratch.get_or_insert_default(), &self.limits);
         let outcome = self
             .decoder
             .decode(block, self.limits.head, |name, value| builder.field(name, value))

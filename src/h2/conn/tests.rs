@@ -1012,7 +1012,7 @@ fn an_idle_connection_is_small() {
     assert!(busy.0 > 0 && busy.1 > 0 && peer.conn.is_roomy(), "{busy:?}");
     peer.now = peer.conn.deadline().unwrap();
     peer.conn.turn(peer.now);
-    let is_roomy = peer.conn.is_roomy() || peer.conn.room.is_some();
+    let is_roomy = peer.conn.is_roomy() || peer.conn.scratch.is_some();
     assert_eq!((kept(&peer.conn), is_roomy), ((0, 0, 0), false));
     assert!(size_of::<Conn>() < 1024, "{}", size_of::<Conn>());
 }

@@ -13,8 +13,8 @@ fn build_over(
     ended: bool,
 ) -> Result<Asked, (Refusal, Option<Box<Line>>)> {
     let limits = Limits { request_line: 40, fields: 5, ..Limits::default() };
-    let mut room = Room::default();
-    let mut builder = Builder::new(&mut room, &limits);
+    let mut scratch = Scratch::default();
+    let mut builder = Builder::new(&mut scratch, &limits);
     fields.iter().for_each(|(name, value)| builder.field(name.as_bytes(), value.as_bytes()));
     builder.finish(ended, false, scheme, &limits)
 }
@@ -60,9 +60,9 @@ fn a_request_looks_like_one_of_http_1() {
 
 #[test]
 fn what_came_before_on_the_connection_is_not_in_a_request() {
-    let (mut room, limits) = (Room::default(), Limits::default());
+    let (mut scratch, limits) = (Scratch::default(), Limits::default());
     let mut ask = |authority: &str, more: &[(&str, &str)]| {
-        let mut builder = Builder::new(&mut room, &limits);
+        let mut builder = Builder::new(&mut scratch, &limits);
         let fields = [&USUAL[..3], &[(":authority", authority)], more].concat();
         fields.iter().for_each(|(name, value)| builder.field(name.as_bytes(), value.as_bytes()));
         let Request { head, host, .. } = builder.finish(true, false, Scheme::Http, &limits).unwrap().request;
@@ -76,7 +76,7 @@ fn what_came_before_on_the_connection_is_not_in_a_request() {
         assert_eq!(ask(authority, &[]), plain);
         assert_eq!(ask(authority, &[("x", &long)]).2, plain.2 + 1 + long.len());
     }
-    assert!(room.raw.capacity() <= USUAL_BYTES, "of a long one no room is kept");
+    assert!(scratch.raw.capacity() <= USUAL_BYTES, "of a long one no room is kept");
 }
 
 /// A proxy that ends TLS says what its client has used; over TLS nobody stands in between.
