@@ -578,7 +578,7 @@ hatchery   running  pid 0  generation 3  up 0s
 unit           state     processes     memory
 app shop       failed     0 of 0-4          -  crashes 2  last exit: exit 3  next attempt in 1.5s
 daemon celery  waiting      0 of 1          -  for redis, shop
-workers        ready        1 of 1     5.0MiB  requests 1300  connections 7  tunnels 3  runs GET /slow for 90s
+workers        ready        1 of 1     5.0MiB  requests 1300  connections 7  tunnels 3  runs GET /slow for 1m
 
 cron
   broken  at   next never  last: exit 3 after 0.0s ()
@@ -593,7 +593,7 @@ upstreams
         for part in [
             "workers        ready        1 of 1     5.0MiB",
             "     0     4712    3  ready          2m    5.0MiB      1234            7  tunnels 3\n",
-            "        GET /slow for 90s\n",
+            "        GET /slow for 1m\n",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }

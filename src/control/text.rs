@@ -78,13 +78,13 @@ pub(crate) fn without_queries(text: &str) -> String {
     text.split(' ').map(path).collect::<Vec<_>>().join(" ")
 }
 
-/// A time in the largest unit of which it has two: `90s`, `3m`, `30h`, `12d`.
+/// A time in the largest unit of which it has one, without what is left over: `59s`, `1m`, `23h`, `12d`.
 #[must_use]
 pub(crate) fn about(seconds: u64) -> String {
     match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7200 => format!("{}m", seconds / 60),
-        7200..172_800 => format!("{}h", seconds / 3600),
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
     }
 }
@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn a_time_is_told_in_one_number() {
-        let told = [0, 119, 120, 7199, 7200, 172_799, 172_800].map(about);
-        assert_eq!(told, ["0s", "119s", "2m", "119m", "2h", "47h", "2d"]);
+        let told = [0, 59, 60, 3599, 3600, 86_399, 86_400, 172_799].map(about);
+        assert_eq!(told, ["0s", "59s", "1m", "59m", "1h", "23h", "1d", "1d"]);
     }
 
     #[test]
