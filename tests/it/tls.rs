@@ -174,8 +174,6 @@ fn testssl_finds_no_weakness() {
     let output = Command::new("testssl")
         .args(["--quiet", "--color", "0", "--warnings", "batch", "--nodns", "none", "--ip", "127.0.0.1"])
         .args(["--add-ca", "ca.pem", "--jsonfile", "found.json"])
-        // Protocols, ciphers, forward secrecy, their order, what the server says, its headers, vulnerabilities.
-        .args(["-p", "-s", "-f", "-P", "-S", "-h", "-U"])
         .arg(format!("shop.test:{}", server.address.port()))
         .current_dir(directory)
         .output()
@@ -184,14 +182,26 @@ fn testssl_finds_no_weakness() {
     let found: Vec<serde_json::Value> = serde_json::from_slice(&found).unwrap();
     let of = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
     let is_marked = |one: &serde_json::Value| {
-        // Certificates are the test's, other headers the application's. (WARN is that it could not look.)
+        // Certificates are the test's, other headers the application's. WARN is that it could not look.
         let other = of(one, "id").starts_with("cert_") || of(one, "id") == "security_headers";
-        !other && !["OK", "INFO", "WARN"].contains(&&*of(one, "severity"))
+        !other && !["OK", "INFO"].contains(&&*of(one, "severity"))
     };
     let marked: Vec<_> = found.iter().filter(|one| is_marked(one)).collect();
     assert!(marked.is_empty(), "{marked:#?}");
-    let last = found.iter().find(|one| of(one, "id") == "LUCKY13").map(|one| of(one, "severity"));
-    assert_eq!(last.as_deref(), Some("OK"), "{}", text(&output));
+    // The program of Debian gives no grade: this is what an A+ is made of. The last of them is tried last.
+    for (id, expected) in [
+        ("TLS1", "not offered"),
+        ("TLS1_1", "not offered"),
+        ("TLS1_3", "offered"),
+        ("cipherlist_STRONG", "offered"),
+        ("cipherlist_AVERAGE", "not offered"),
+        ("PFS", "offered"),
+        ("HSTS_time", "180 days"),
+        ("LUCKY13", "not vulnerable"),
+    ] {
+        let finding = found.iter().find(|one| of(one, "id") == id).map(|one| of(one, "finding"));
+        assert!(finding.is_some_and(|finding| finding.starts_with(expected)), "{id}: {}", text(&output));
+    }
 }
 
 #[test]
@@ -632,16 +642,23 @@ fn a_visitor_does_not_wait_for_a_burst_of_handshakes() {
     halves.iter().for_each(|socket| send(socket, &hello[..hello.len() / 2]));
     silent.iter().for_each(|socket| send(socket, b""));
     let visitor = TcpStream::connect(server.address).unwrap();
-    worker.signal(Signal::SIGCONT);
-    let mut visitor = tls::connect(visitor, &[]).unwrap();
-    visitor.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    visitor.read_exact(&mut [0; 15]).unwrap();
-    worker.signal(Signal::SIGSTOP);
+    send(&visitor, &hello);
     let answered =
         |sockets: &[TcpStream]| sockets.iter().filter(|socket| socket.peek(&mut [0]).is_ok()).count();
-    let before = answered(&begun);
     worker.signal(Signal::SIGCONT);
-    assert!(before < begun.len(), "the visitor was served after all {before}");
+    // So many were surely answered before, however seldom this process runs.
+    let mut before = 0;
+    loop {
+        let seen = answered(&begun);
+        if visitor.peek(&mut [0]).is_ok() {
+            break;
+        }
+        before = seen;
+    }
+    assert!(before < begun.len() / 8, "the visitor was answered after {before}, as if in turn");
+    let mut visitor = tls::connect(TcpStream::connect(server.address).unwrap(), &[]).unwrap();
+    visitor.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    visitor.read_exact(&mut [0; 15]).unwrap();
     // All of them have their turn, but those that have said too little.
     wait_until(SOON, "all are answered", || holds(answered(&begun) == begun.len(), answered(&begun)));
     assert_eq!(answered(&halves) + answered(&silent), 0);
