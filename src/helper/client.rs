@@ -31,7 +31,7 @@ const LARGEST: usize = 128 * 1024;
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Client {
-    directory: Arc<str>,
+    directory: Uri,
     inner: Hyper<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
     /// Seconds for which the authority wants no more requests, as its last error said.
     again: Arc<Mutex<Option<u64>>>,
@@ -55,10 +55,10 @@ impl Client {
             HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
         let inner = Hyper::builder(TokioExecutor::new()).build(connector);
         // instant-acme takes for granted that it is one.
-        if !is_address(&directory.url) {
+        let Some(directory) = address(&directory.url) else {
             return Err(Failure::new(format!("`directory`: {} is no address of https", directory.url)));
-        }
-        Ok(Self { directory: directory.url.as_str().into(), inner, again: Arc::default() })
+        };
+        Ok(Self { directory, inner, again: Arc::default() })
     }
 
     /// What its last error said.
@@ -73,9 +73,9 @@ impl Client {
     }
 
     async fn ask(self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, Error> {
-        let url = request.uri().to_string();
+        let url = request.uri().clone();
         if !is_address(&url) {
-            return Err(nowhere(&url));
+            return Err(nowhere(&url.to_string()));
         }
         let host = request.uri().authority().map_or_else(String::new, ToString::to_string);
         let answer = async {
@@ -93,7 +93,8 @@ impl Client {
         })?;
         let again = if answer.status().is_success() { None } else { retry_after(answer.headers()) };
         *self.again.lock().unwrap_or_else(PoisonError::into_inner) = again;
-        if url == *self.directory {
+        // Not as text: the file may leave out a path, or end with a fragment.
+        if url == self.directory {
             check_directory(answer.body())?;
         }
         Ok(answer)
@@ -105,11 +106,15 @@ fn check_directory(body: &[u8]) -> Result<(), Error> {
     let Ok(Value::Object(directory)) = serde_json::from_slice(body) else { return Ok(()) };
     let named = ["newNonce", "newAccount", "newOrder", "renewalInfo"].into_iter();
     let addresses = named.filter_map(|name| directory.get(name)?.as_str());
-    addresses.into_iter().find(|url| !is_address(url)).map_or(Ok(()), |url| Err(nowhere(url)))
+    addresses.into_iter().find(|url| address(url).is_none()).map_or(Ok(()), |url| Err(nowhere(url)))
 }
 
-fn is_address(url: &str) -> bool {
-    url.parse::<Uri>().is_ok_and(|uri| uri.scheme() == Some(&Scheme::HTTPS) && uri.host().is_some())
+fn address(url: &str) -> Option<Uri> {
+    url.parse().ok().filter(is_address)
+}
+
+fn is_address(uri: &Uri) -> bool {
+    uri.scheme() == Some(&Scheme::HTTPS) && uri.host().is_some()
 }
 
 /// Where the authority says that something is.
