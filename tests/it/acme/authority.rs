@@ -77,6 +77,16 @@ pub(crate) struct Options {
     pub(crate) valid: u64,
     pub(crate) environment: &'static [(&'static str, &'static str)],
     pub(crate) binding: bool,
+    /// Where it is itself, to be asked for by this name.
+    pub(crate) at: &'static str,
+    pub(crate) name: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (http, tls, valid, environment, binding) = (0, 0, 90 * 86_400, &[][..], false);
+        Self { http, tls, valid, environment, binding, at: "127.0.0.1:0", name: "localhost" }
+    }
 }
 
 /// A port that nobody listens on now.
@@ -92,7 +102,8 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let names = vec!["localhost".to_owned()];
+        // The one of pebble itself, too.
+        let names = vec!["localhost".to_owned(), options.name.to_owned()];
         let own = CertificateParams::new(names).unwrap().signed_by(&key, &root).unwrap();
         let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let builder =
@@ -109,7 +120,7 @@ impl Authority {
         directory.write("pebble.json", configuration(options, listens));
         let pebble = pebble(&directory, options);
         wait_until(SOON, "pebble listens", || TcpStream::connect(listens).map_err(|error| error.to_string()));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(options.at).unwrap();
         let front = Arc::new(Front {
             hook: Mutex::new(Arc::new(Box::new(|_, _| None))),
             asked: Mutex::default(),
@@ -227,7 +238,9 @@ impl Front {
         let name = ServerName::try_from("localhost").unwrap();
         let connection = ClientConnection::new(Arc::clone(&self.client), name).unwrap();
         let mut stream = StreamOwned::new(connection, TcpStream::connect(self.pebble).unwrap());
-        write(&mut stream, &format!("{} HTTP/1.1", request.line), request).unwrap();
+        // Let's Encrypt has it elsewhere.
+        let line = request.line.replace("GET /directory", "GET /dir");
+        write(&mut stream, &format!("{line} HTTP/1.1"), request).unwrap();
         read(&mut stream).expect("pebble answers")
     }
 }

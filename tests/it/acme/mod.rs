@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A server that is not started yet, and its authority.
@@ -34,7 +35,7 @@ impl Bench {
     ) -> Self {
         let (setup, secure) = (Setup::new(""), free_port());
         let (http, tls) = ports(setup.address.port(), secure);
-        let authority = Authority::new(&Options { http, tls, valid, environment, binding: false });
+        let authority = Authority::new(&Options { http, tls, valid, environment, ..Options::default() });
         setup.directory.write("roots.pem", &authority.roots);
         Self { setup, authority, secure }
     }
@@ -165,6 +166,56 @@ fn a_certificate_is_had_by_http_and_kept_where_nobody_else_reads_it() {
     // The question is closed, and was never anybody's.
     let asked = get(server.address, "/.well-known/acme-challenge/token");
     assert_ne!(asked.status, 200, "{asked:?}");
+}
+
+/// What an authority asks is answered to whoever asks for it, whatever else the site says to requests.
+#[track_caller]
+fn question_is_answered(tls: &str, otherwise: u16) {
+    let bench = Bench::new();
+    let gate = Gate::new(&bench.setup.directory, "gate");
+    let path = bench.setup.directory.path().join("gate");
+    let question = Arc::new(Mutex::new(Message::default()));
+    let seen = Arc::clone(&question);
+    bench.authority.answers(move |request, pass| {
+        if request.line.contains("chalZ") && path.exists() {
+            let _waits = std::fs::read(&path);
+        }
+        let answer = request.line.starts_with("POST /authZ").then(pass)?;
+        seen.lock().unwrap().clone_from(&answer);
+        Some(answer)
+    });
+    let site = bench.site("\"shop.example\"").replace("tls: (", &format!("tls: ({tls}"));
+    let (server, authority, _) = bench.start(&site.replace("status: 200, body: \"hello\"", "status: 403"));
+    wait_until(SOON, "the question is open", || {
+        let asked = authority.asked("chalZ");
+        holds(asked == 1, asked)
+    });
+    let question: serde_json::Value = serde_json::from_slice(&question.lock().unwrap().body).unwrap();
+    let is_http = |one: &&serde_json::Value| one["type"] == "http-01";
+    let challenge = question["challenges"].as_array().unwrap().iter().find(is_http).unwrap();
+    let path = format!("/.well-known/acme-challenge/{}", challenge["token"].as_str().unwrap());
+    let ask = |path: &str| {
+        let mut connection = Connection::open(server.address).unwrap();
+        connection.send(format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n")).unwrap();
+        connection.reply("GET").unwrap()
+    };
+    assert_eq!((ask("/").status, ask(&format!("{path}x")).status), (otherwise, otherwise));
+    let answer = ask(&path);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.text().starts_with(challenge["token"].as_str().unwrap()), "{answer:?}");
+    gate.open();
+    std::fs::remove_file(server.directory().path().join("gate")).unwrap();
+    server.wait_log("acme: the certificate for shop.example is there");
+}
+
+#[test]
+fn a_question_is_answered_before_a_redirect() {
+    question_is_answered("", 301);
+}
+
+#[test]
+fn a_question_is_answered_where_all_else_is_refused() {
+    question_is_answered("redirect_http: false, ", 403);
 }
 
 #[test]
@@ -643,8 +694,7 @@ fn several_sites_have_their_own() {
 #[test]
 fn an_account_is_bound_to_one_at_the_authority() {
     let (setup, secure) = (Setup::new(""), free_port());
-    let options =
-        Options { http: setup.address.port(), tls: secure, valid: DAY, environment: &[], binding: true };
+    let options = Options { http: setup.address.port(), tls: secure, binding: true, ..Options::default() };
     let authority = Authority::new(&options);
     setup.directory.write("roots.pem", &authority.roots);
     setup.directory.write("eab.key", format!("{BINDING}\n"));
@@ -751,4 +801,54 @@ fn the_helper_is_none_to_be_started_by_hand() {
     assert_eq!(finished.code, Some(1));
     assert!(finished.stderr.contains("the server itself starts this command"), "{finished:?}");
     assert!(!hatchery(&directory, &["--help"]).stdout.contains("helper"));
+}
+
+/// Networks of their own, where the server finds Let's Encrypt: each is the other's neighbour.
+#[test]
+fn a_name_is_all_that_run_takes_for_a_certificate() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let sh = |script: &str| {
+        let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    // Of this thread, and of all that it starts from now on.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    sh("ip link set lo up; ip link add veth0 type veth peer name veth1
+        ip address add 10.99.0.1/24 dev veth0; ip link set veth0 up");
+    let mut setup =
+        Setup::flags(&["run", "--acme", "shop.example", "--http", "{address}", "--static", "/={dir}/public"]);
+    let name = "acme-v02.api.letsencrypt.org";
+    let (at, http) = ("10.99.0.1:443", setup.address.port());
+    let authority = Authority::new(&Options { http, tls: 443, at, name, ..Options::default() });
+    setup.directory.write("public/hello.txt", "hello\n");
+    setup.directory.write("hosts", format!("10.99.0.1 {name}\n"));
+    setup.directory.write("roots.pem", &authority.roots);
+    let begin = "mount --bind hosts /etc/hosts; mount --bind roots.pem /etc/ssl/certs/ca-certificates.crt; exec \"$@\"";
+    setup = setup
+        .under(&["unshare", "-n", "-m", "sh", "-ec", begin, "begin"])
+        .env("STATE_DIRECTORY", "{dir}/state");
+    let server = setup.start().tolerant(&["no certificate for shop.example", "without `user`"]);
+    let master = server.master.pid;
+    let inside = format!("nsenter -t {master} -n");
+    sh(&format!(
+        "ip link set veth1 netns {master}
+        {inside} ip address add 10.99.0.2/24 dev veth1; {inside} ip link set lo up; {inside} ip link set veth1 up"
+    ));
+    server.wait_log("acme: no certificate for shop.example");
+    assert_eq!(server.command(&["renew"]).code, Some(0));
+    server.wait_log("acme: the certificate for shop.example is there");
+    let shown = Command::new("openssl")
+        .args(["s_client", "-connect", "10.99.0.2:443", "-servername", "shop.example"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("Pebble Intermediate CA"), "{shown}");
+    let answer = Command::new("curl")
+        .args(["-sk", "--resolve", "shop.example:443:10.99.0.2", "https://shop.example/hello.txt"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer.stdout), "hello\n");
 }
