@@ -4,6 +4,12 @@
 //! A server that fails three times within ten seconds, with no success between, rests for ten seconds; then it gets one
 //! request like any other, and rests again if that fails too. The last server that does not rest never begins to: an
 //! upstream of one server, or one whose servers all fail, is asked each time, so that it is back with the first success.
+//!
+//! How many connections to each are worth keeping, [`Keep`] says.
+
+mod keep;
+
+pub(crate) use keep::{Keep, WINDOW};
 
 use crate::timer::Time;
 use std::time::Duration;
@@ -69,7 +75,7 @@ impl Balancer {
         let Some(server) = self.servers.get_mut(index) else { return };
         server.failures.rotate_left(1);
         server.failures[FAILURES - 1] = Some(now);
-        let is_burst = server.failures[0].is_some_and(|oldest| now.since(oldest) <= WINDOW);
+        let is_burst = server.failures[0].is_some_and(|oldest| now.since(oldest) <= BURST);
         // What failed again in the first request after its rest has not recovered.
         let is_relapse = server.rests_until.is_some();
         if others_live && (is_burst || is_relapse) {
@@ -96,7 +102,7 @@ impl Server {
 /// So many failures in a row…
 const FAILURES: usize = 3;
 /// …within this long…
-const WINDOW: Duration = Duration::from_secs(10);
+const BURST: Duration = Duration::from_secs(10);
 /// …make a server rest for so long.
 const REST: Duration = Duration::from_secs(10);
 

@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::located::{At, Given, Node, Report};
 use super::problem::Complaint;
-use super::walk::{By, Choice, Form, Section, Walk};
+use super::walk::{By, Choice, Form, Or, Section, Walk};
 use crate::gateway::{Patience, Protocol};
 use crate::proxied::Version;
 use std::time::Duration;
@@ -21,8 +21,8 @@ pub struct Upstream {
     pub patience: Patience,
     /// How long nothing may come through a tunnel; 1 h.
     pub(crate) tunnel_timeout: Duration,
-    /// Idle connections kept per worker; 32.
-    pub keepalive: u32,
+    /// So many idle connections are kept per worker at most; `None`, the default: as the load has it.
+    pub keepalive: Option<u32>,
     /// How it is told whose connection each is; not at all.
     pub(crate) proxy_protocol: Option<Version>,
     /// It is told of the way of a request in `Forwarded` (RFC 7239), too; no.
@@ -46,7 +46,7 @@ impl Default for Upstream {
             servers: Vec::new(),
             patience: Patience::default(),
             tunnel_timeout: Duration::from_secs(60 * 60),
-            keepalive: 32,
+            keepalive: None,
             proxy_protocol: None,
             forwarded: false,
         }
@@ -74,6 +74,7 @@ impl Section for Upstream {
         keys.key("timeout", &mut self.patience.silence);
         keys.key("tunnel_timeout", &mut self.tunnel_timeout);
         keys.key("keepalive", &mut self.keepalive);
+        keys.key("keepalive", &mut Or(&mut self.keepalive, "Auto"));
         keys.key("proxy_protocol", &mut Choice(&mut self.proxy_protocol, &VERSIONS, &[]));
         keys.key("forwarded", &mut self.forwarded);
     }
@@ -87,11 +88,11 @@ impl Section for Upstream {
             report.add(&given.place_of("tunnel_timeout"), Complaint::new(what, "remove it"));
         }
         if self.proxy_protocol.is_some() {
-            if given.has("keepalive") && self.keepalive > 0 {
+            if given.has("keepalive") && self.keepalive != Some(0) {
                 let what = "with `proxy_protocol` a connection is of one client, and not kept for others";
                 report.add(&given.place_of("keepalive"), Complaint::new(what, "remove it"));
             }
-            self.keepalive = 0;
+            self.keepalive = Some(0);
         }
     }
 }

@@ -170,6 +170,12 @@ impl Client {
         may
     }
 
+    /// Whether the request can be sent once more when its channel is closed before the response begins.
+    #[must_use]
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.method.is_idempotent() && self.body_complete && self.body.is_empty()
+    }
+
     /// A channel is being made.
     pub(crate) fn connecting(&mut self, now: Time) {
         self.stage = Stage::Connecting;

@@ -184,7 +184,7 @@ impl Context {
             runnable: VecDeque::new(),
             links: Links::default(),
             apps: Apps::new(&config, &app_pools),
-            servers: Servers::new(&config),
+            servers: Servers::new(&config, process::open_files_limit()),
             files: Files::new(&config, &roots, candidate)?,
             pages: Pages::new(&config),
             reader: Reader::new().map_err(|error| format!("cannot create an event descriptor: {error}"))?,

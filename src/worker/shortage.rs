@@ -34,7 +34,7 @@ impl Expendable {
 impl Worker {
     /// A connection could not be accepted: makes room for it in this turn, or lets accepting rest.
     pub(super) fn lacks(&mut self, error: &io::Error) {
-        let given_up = if is_shortage(error) { self.close_expendable(AT_A_TIME) } else { 0 };
+        let given_up = if is_shortage(error) { self.give_way() } else { 0 };
         let what = if given_up > 0 {
             "idle connections are closed for new ones"
         } else {
@@ -49,8 +49,14 @@ impl Worker {
     /// A request met a shortage in this turn: the next one finds room.
     pub(super) fn make_room(&mut self) {
         if std::mem::take(&mut self.cx.is_short) {
-            self.close_expendable(AT_A_TIME);
+            self.give_way();
         }
+    }
+
+    /// Closes connections for want of descriptors, first those to upstreams that nobody uses; how many.
+    fn give_way(&mut self) -> usize {
+        let idle = self.cx.give_up_idle_links(AT_A_TIME);
+        idle + self.close_expendable(AT_A_TIME - idle)
     }
 
     /// A connection waits, and there are as many as there may be: makes room for it, so that it is taken in the next turn.

@@ -36,6 +36,7 @@ mod pools;
 mod preload;
 mod proxy;
 mod proxy_headers;
+mod proxy_keep;
 mod proxy_paths;
 mod proxy_protocol;
 mod recycling;

@@ -269,3 +269,16 @@ fn a_channel_that_is_switched_is_a_tunnel_and_no_other_is() {
         assert_eq!(came, expected, "{asks}");
     }
 }
+
+#[test]
+fn only_what_is_idempotent_and_all_there_may_be_repeated() {
+    for (method, body, may) in [
+        ("GET", BodyLength::None, true),
+        ("DELETE", BodyLength::None, true),
+        ("POST", BodyLength::None, false),
+        ("PUT", BodyLength::Known(3), false),
+        ("PUT", BodyLength::Unknown, false),
+    ] {
+        assert_eq!(client(method, body).may_repeat(), may, "{method}, {body:?}");
+    }
+}

@@ -429,9 +429,9 @@ impl Context {
     pub(in crate::worker) fn tend_loose_link(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
         match &link.peer {
-            Peer::Server { .. } | Peer::Tunnel => {
+            Peer::Server(_) | Peer::Tunnel => {
                 if link.is_spoilt() {
-                    self.links.close(key);
+                    self.lose_idle_link(key);
                 }
             }
             Peer::Unit(unit_link) if unit_link.response.is_none() => {

@@ -42,12 +42,20 @@ pub(in crate::worker) enum Peer {
     /// A unit of an app.
     Unit(Box<UnitLink>),
     /// A server of an upstream.
-    Server {
-        /// Until when it is kept while idle.
-        until: Time,
-    },
+    Server(ServerLink),
     /// A server of an upstream that speaks another protocol by now; never used for anything else.
     Tunnel,
+}
+
+/// A connection to a server of an upstream.
+pub(in crate::worker) struct ServerLink {
+    /// Index into `config.upstreams`, and into its servers.
+    pub(in crate::worker) upstream: usize,
+    pub(in crate::worker) server: usize,
+    /// Since when it is idle.
+    pub(in crate::worker) since: Time,
+    /// Until when it is kept while idle.
+    pub(in crate::worker) until: Time,
 }
 
 /// A unit of an app, as a link knows it.
@@ -174,6 +182,12 @@ impl Link {
     /// Whether the other side of an idle link has closed it, or sent what nobody asked for.
     pub(in crate::worker) fn is_spoilt(&mut self) -> bool {
         !self.endpoint.is_silent()
+    }
+
+    /// The same, and the kernel is asked: no event may have told of it yet.
+    pub(in crate::worker) fn is_spoilt_by_now(&mut self) -> bool {
+        self.endpoint.note(Readiness { read: true, ..Readiness::default() });
+        self.is_spoilt()
     }
 
     fn close(self) {

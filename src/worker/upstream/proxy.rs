@@ -2,8 +2,8 @@
 //!
 //! Decisions are those of [`gateway::Client`]; sockets, kept connections and the choice of a server are here.
 
-use super::links::{Link, Peer};
-use crate::balance::Balancer;
+use super::links::{Link, Links, Peer, ServerLink};
+use crate::balance::{Balancer, Keep, WINDOW};
 use crate::buf::Segment;
 use crate::config::{Address, Config, Upstream};
 use crate::event::{Endpoint, Read, Readiness};
@@ -13,7 +13,7 @@ use crate::http::fault::Fault;
 use crate::proxied;
 use crate::slab::Key;
 use crate::sys::socket;
-use crate::timer::Time;
+use crate::timer::{Time, earliest};
 use crate::worker::context::{Context, Timer};
 use crate::worker::drive::{Advance, Drive};
 use crate::worker::owner::Owner;
@@ -23,90 +23,188 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Idle connections may take one of so many descriptors.
+const DESCRIPTORS: u64 = 8;
+
 /// The upstreams as this worker sees them, by index into `config.upstreams`.
 pub(in crate::worker) struct Servers {
     groups: Vec<Group>,
+    /// Idle connections that all of them may have together.
+    most: usize,
     /// A timer will look after idle connections.
     armed: bool,
 }
 
 struct Group {
     balancer: Balancer,
-    /// Idle connections by server, the most recent last.
-    idle: Vec<Vec<Key>>,
+    /// By server.
+    pools: Vec<Pool>,
+}
+
+/// The connections to a server.
+#[derive(Default)]
+struct Pool {
+    /// Idle ones, the most recent last.
+    idle: Vec<Key>,
+    keep: Keep,
 }
 
 impl Servers {
-    pub(in crate::worker) fn new(config: &Config) -> Self {
+    /// Of a worker that may have so many descriptors.
+    pub(in crate::worker) fn new(config: &Config, descriptors: u64) -> Self {
         let group = |upstream: &Upstream| Group {
             balancer: Balancer::new(upstream.servers.iter().map(|server| server.weight)),
-            idle: upstream.servers.iter().map(|_| Vec::new()).collect(),
+            pools: upstream.servers.iter().map(|_| Pool::default()).collect(),
         };
-        Self { groups: config.upstreams.iter().map(group).collect(), armed: false }
+        let most = usize::try_from(descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
+        Self { groups: config.upstreams.iter().map(group).collect(), most, armed: false }
+    }
+
+    fn pool(&mut self, upstream: usize, server: usize) -> Option<&mut Pool> {
+        self.groups.get_mut(upstream)?.pools.get_mut(server)
+    }
+
+    /// How many idle connections to a server may be kept beside those to others. `bound`: to those of its upstream.
+    fn room(&self, upstream: usize, server: usize, bound: Option<u32>) -> usize {
+        let Some(group) = self.groups.get(upstream) else { return 0 };
+        let all = self.groups.iter().map(Group::idle).sum::<usize>();
+        let own = group.pools.get(server).map_or(0, |pool| pool.idle.len());
+        let bound = bound.map_or(usize::MAX, |bound| (bound as usize).saturating_sub(group.idle() - own));
+        self.most.saturating_sub(all - own).min(bound)
+    }
+}
+
+impl Group {
+    fn idle(&self) -> usize {
+        self.pools.iter().map(|pool| pool.idle.len()).sum()
+    }
+}
+
+impl Pool {
+    /// Closes those that have been idle the longest, down to so many.
+    fn trim(&mut self, most: usize, links: &mut Links) {
+        let over = self.idle.len().saturating_sub(most);
+        self.idle.drain(..over).for_each(|key| links.close(key));
     }
 }
 
 impl Context {
-    /// A kept connection to the server that is still open.
-    fn idle_link(&mut self, upstream: usize, server: usize, owner: Owner) -> Option<Key> {
+    /// A kept connection to the server that is still open. Not `may_repeat`: the request cannot be sent once more if it is
+    /// closed just then.
+    fn idle_link(&mut self, upstream: usize, server: usize, may_repeat: bool, owner: Owner) -> Option<Key> {
+        let Self { servers, links, now, .. } = self;
+        let Pool { idle, keep } = servers.pool(upstream, server)?;
         loop {
-            let key = self.servers.groups.get_mut(upstream)?.idle.get_mut(server)?.pop()?;
-            let now = self.now;
-            let fresh = |link: &mut Link| match link.peer {
+            let key = *idle.last()?;
+            let mut open = false;
+            if let Some(link) = links.get_mut(key)
+                && let Peer::Server(ServerLink { since, until, .. }) = link.peer
+            {
+                let idle_for = now.since(since);
+                if !may_repeat && !keep.is_fresh(idle_for, *now) {
+                    return None;
+                }
+                let spoilt = if may_repeat { link.is_spoilt() } else { link.is_spoilt_by_now() };
+                if spoilt {
+                    keep.closed(idle_for, *now);
+                }
                 // The timer may come late: it waits for the one that was kept first.
-                Peer::Server { until } => now < until && !link.is_spoilt(),
-                Peer::Unit(_) | Peer::Tunnel => false,
-            };
-            if self.links.lend(key, owner).is_some_and(fresh) {
+                open = *now < until && !spoilt;
+            }
+            idle.pop();
+            if open && links.lend(key, owner).is_some() {
+                keep.taken(*now);
                 return Some(key);
             }
-            self.links.close(key);
+            links.close(key);
         }
     }
 
     fn keep_link(&mut self, upstream: usize, server: usize, key: Key, keep: Duration) {
-        let most = self.config.upstreams.get(upstream).map_or(0, |upstream| upstream.keepalive) as usize;
-        let Some(group) = self.servers.groups.get_mut(upstream) else { return };
-        let kept: usize = group.idle.iter().map(Vec::len).sum();
-        let (Some(idle), Some(link)) = (group.idle.get_mut(server), self.links.get_mut(key)) else { return };
-        if kept >= most || link.is_spoilt() {
-            return self.links.close(key);
+        let bound = self.config.upstreams.get(upstream).and_then(|upstream| upstream.keepalive);
+        let room = self.servers.room(upstream, server, bound);
+        let Self { servers, links, now, .. } = self;
+        let (Some(pool), Some(link)) = (servers.pool(upstream, server), links.get_mut(key)) else { return };
+        if room == 0 || link.is_spoilt() {
+            return links.close(key);
         }
-        let until = self.now.after(keep);
-        link.peer = Peer::Server { until };
-        self.links.let_go(key);
-        idle.push(key);
-        if !self.servers.armed {
-            self.servers.armed = true;
-            self.timers.insert(until, Timer::Links);
+        let until = now.after(keep);
+        link.peer = Peer::Server(ServerLink { upstream, server, since: *now, until });
+        links.let_go(key);
+        pool.idle.push(key);
+        let most = pool.keep.spare(*now).min(room);
+        pool.trim(most, links);
+        if !servers.armed {
+            servers.armed = true;
+            self.timers.insert(until.min(now.after(WINDOW)), Timer::Links);
         }
+    }
+
+    /// One more connection to the server is in use.
+    fn link_taken(&mut self, upstream: usize, server: usize) {
+        if let Some(pool) = self.servers.pool(upstream, server) {
+            pool.keep.taken(self.now);
+        }
+    }
+
+    /// One less is.
+    fn link_freed(&mut self, upstream: usize, server: usize) {
+        if let Some(pool) = self.servers.pool(upstream, server) {
+            pool.keep.freed(self.now);
+        }
+    }
+
+    /// The server has closed an idle connection, or sent what nobody asked for.
+    pub(in crate::worker) fn lose_idle_link(&mut self, key: Key) {
+        let Self { servers, links, now, .. } = self;
+        if let Some(Link { peer: Peer::Server(of), .. }) = links.get_mut(key)
+            && let Some(pool) = servers.pool(of.upstream, of.server)
+            && let Some(place) = pool.idle.iter().position(|idle| *idle == key)
+        {
+            pool.idle.remove(place);
+            pool.keep.closed(now.since(of.since), *now);
+        }
+        links.close(key);
     }
 
     /// Closes every kept connection to a server.
     fn close_idle_links(&mut self, upstream: usize, server: usize) {
-        let idle = self.servers.groups.get_mut(upstream).and_then(|group| group.idle.get_mut(server));
-        for key in idle.map(std::mem::take).unwrap_or_default() {
-            self.links.close(key);
+        if let Some(pool) = self.servers.pool(upstream, server) {
+            pool.trim(0, &mut self.links);
         }
     }
 
-    /// Closes idle connections that have been kept long enough.
+    /// Closes idle connections for others that find no descriptor, at most so many; how many.
+    pub(in crate::worker) fn give_up_idle_links(&mut self, most: usize) -> usize {
+        let mut left = most;
+        for pool in self.servers.groups.iter_mut().flat_map(|group| &mut group.pools) {
+            let count = pool.idle.len().min(left);
+            pool.trim(pool.idle.len() - count, &mut self.links);
+            left -= count;
+        }
+        most - left
+    }
+
+    /// Closes idle connections that have been kept long enough, and those that the load has left behind.
     pub(in crate::worker) fn expire_links(&mut self) {
-        let (now, links) = (self.now, &mut self.links);
+        let Self { servers, links, now, .. } = self;
+        let now = *now;
         let mut next: Option<Time> = None;
-        for idle in self.servers.groups.iter_mut().flat_map(|group| &mut group.idle) {
-            idle.retain(|key| {
-                let Some(link) = links.get_mut(*key) else { return false };
-                let Peer::Server { until } = link.peer else { return false };
+        for pool in servers.groups.iter_mut().flat_map(|group| &mut group.pools) {
+            let most = pool.keep.spare(now);
+            pool.trim(most, links);
+            pool.idle.retain(|key| {
+                let Some(Link { peer: Peer::Server(of), .. }) = links.get_mut(*key) else { return false };
+                let until = of.until;
                 if until <= now {
                     links.close(*key);
                     return false;
                 }
-                next = Some(next.map_or(until, |known| known.min(until)));
+                next = earliest(next, Some(until.min(now.after(WINDOW))));
                 true
             });
         }
-        self.servers.armed = next.is_some();
+        servers.armed = next.is_some();
         if let Some(next) = next {
             self.timers.insert(next, Timer::Links);
         }
@@ -174,7 +272,8 @@ impl ProxyRun {
             let group = cx.servers.groups.get_mut(self.upstream).ok_or(Fault::Refused)?;
             let picked = group.balancer.pick(now, |server| failed.contains(&server));
             self.server = picked.ok_or(Fault::Refused)?;
-            if let Some(key) = cx.idle_link(self.upstream, self.server, owner) {
+            let may_repeat = self.client.may_repeat();
+            if let Some(key) = cx.idle_link(self.upstream, self.server, may_repeat, owner) {
                 self.lease(key, true, cx);
                 return Ok(());
             }
@@ -200,8 +299,11 @@ impl ProxyRun {
             Address::Any(_) | Address::Passed(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         let connected = endpoint.writable();
-        let key = cx.links.add(endpoint, Peer::Server { until: cx.now }, owner, &cx.poll)?;
+        let (upstream, server) = (self.upstream, self.server);
+        let peer = Peer::Server(ServerLink { upstream, server, since: cx.now, until: cx.now });
+        let key = cx.links.add(endpoint, peer, owner, &cx.poll)?;
         self.link = Some(key);
+        cx.link_taken(upstream, server);
         if connected {
             self.lease(key, false, cx);
         } else {
@@ -377,6 +479,7 @@ impl ProxyRun {
     fn release(&mut self, cx: &mut Context) {
         let given = self.has_given_all(cx);
         let Some(key) = self.link.take() else { return };
+        cx.link_freed(self.upstream, self.server);
         match self.client.release(given) {
             Some(keep) => cx.keep_link(self.upstream, self.server, key, keep),
             None => cx.links.close(key),
@@ -400,6 +503,7 @@ impl ProxyRun {
         cx: &mut Context,
     ) -> Option<(Key, Vec<u8>, Duration, Duration)> {
         let key = self.link.take()?;
+        cx.link_freed(self.upstream, self.server);
         cx.links.becomes_tunnel(key);
         let upstream = cx.config.upstreams.get(self.upstream)?;
         Some((key, self.client.take_rest(), upstream.tunnel_timeout, upstream.patience.silence))
@@ -408,6 +512,7 @@ impl ProxyRun {
     /// Nobody waits for the response any more.
     pub(in crate::worker) fn cancel(&mut self, cx: &mut Context) {
         if let Some(key) = self.link.take() {
+            cx.link_freed(self.upstream, self.server);
             cx.links.close(key);
         }
     }
