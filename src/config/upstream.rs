@@ -61,13 +61,14 @@ impl Default for Server {
 
 const VERSIONS: [(&str, Option<Version>); 2] = [("V1", Some(Version::V1)), ("V2", Some(Version::V2))];
 
-const PROTOCOLS: [(&str, Protocol); 2] = [("Http", Protocol::Http), ("Scgi", Protocol::Scgi)];
+const PROTOCOLS: [(&str, Protocol); 3] =
+    [("Http", Protocol::Http), ("Scgi", Protocol::Scgi), ("Uwsgi", Protocol::Uwsgi)];
 
 impl Section for Upstream {
     const LATER: &'static [&'static str] = &["health", "sticky"];
 
     fn walk(&mut self, keys: &mut dyn Walk) {
-        keys.key("protocol", &mut Choice(&mut self.protocol, &PROTOCOLS, &["FastCgi", "Uwsgi"]));
+        keys.key("protocol", &mut Choice(&mut self.protocol, &PROTOCOLS, &["FastCgi"]));
         keys.key("balance", &mut Choice(&mut (), &[("RoundRobin", ())], &["LeastConnections", "Hash"]));
         keys.need("servers", "[\"127.0.0.1:9000\"]", &mut By(&mut self.servers, servers));
         keys.key("connect_timeout", &mut self.patience.connect);

@@ -114,18 +114,20 @@ enum Stage {
 
 impl Client {
     /// A request that is to be sent, and what is known of its body.
-    #[must_use]
+    ///
+    /// # Errors
+    /// If it cannot be said in the protocol.
     pub(crate) fn new(
         protocol: Protocol,
         request: &Request<'_>,
         body: BodyLength,
         patience: Patience,
         now: Time,
-    ) -> Self {
+    ) -> Result<Self, Fault> {
         let method = request.head.method();
         let mut head = Vec::with_capacity(request.head.wire_len() + 256);
-        protocol.encode(request, body, &mut head);
-        Self {
+        protocol.encode(request, body, &mut head)?;
+        Ok(Self {
             protocol,
             method,
             head,
@@ -139,7 +141,7 @@ impl Client {
             stage: Stage::Lease,
             patience,
             deadline: now,
-        }
+        })
     }
 
     // ---- the request's body ---------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ mod request;
 pub(crate) mod scgi;
 mod shown;
 mod tunnel;
+pub(crate) mod uwsgi;
 
 pub(crate) use back::Back;
 pub use client::Patience;
@@ -66,4 +67,40 @@ pub enum Event {
     Free,
     /// The response cannot be completed; nothing follows, except that an app may still say [`Event::Free`].
     Broken(Fault),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Request;
+    use crate::http::forwarded::Origin;
+    use crate::http::{RequestHead, Scheme, Span, Version};
+
+    /// `POST /a/x?q=1` with these fields, for tests of what is written.
+    pub(super) fn request<T>(fields: &[(&str, &str)], write: impl FnOnce(&Request<'_>) -> T) -> T {
+        let mut raw = b"POST/a/x?q=1".to_vec();
+        let mut put = |text: &str| {
+            raw.extend_from_slice(text.as_bytes());
+            Span { start: (raw.len() - text.len()) as u32, end: raw.len() as u32 }
+        };
+        let fields = fields.iter().map(|(name, value)| (put(name), put(value))).collect();
+        let (method, target) = (Span { start: 0, end: 4 }, Span { start: 4, end: 12 });
+        let head = RequestHead::new(raw, method, target, Version::Http11, fields);
+        write(&Request {
+            head: &head,
+            path: b"/a/x",
+            raw: b"/a/x?q=1",
+            query: b"q=1",
+            mount: "",
+            peer: None,
+            origin: Origin { client: None, trusted: false, scheme: Scheme::Http },
+            client_field: None,
+            authority: b"shop.example",
+            server_name: b"shop.example",
+            server_port: 80,
+            local_port: 80,
+            secure: crate::http::secure::Told::default(),
+            id: "1",
+            shown: super::Shown::default(),
+        })
+    }
 }

@@ -53,4 +53,5 @@ mod tls;
 mod touch_reload;
 mod upgrade;
 mod upgrades;
+mod uwsgi_upstream;
 mod wsgi;

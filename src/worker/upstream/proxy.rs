@@ -227,7 +227,7 @@ impl ProxyRun {
     /// Begins with the first server that can be reached. `local` is where the client connected to.
     ///
     /// # Errors
-    /// When none can be.
+    /// When none can be, or the request is none for them.
     pub(in crate::worker) fn start(
         upstream: usize,
         request: &gateway::Request<'_>,
@@ -237,7 +237,7 @@ impl ProxyRun {
     ) -> Result<Self, Fault> {
         let Drive { owner, config, cx, .. } = drive;
         let described = config.upstreams.get(upstream).ok_or(Fault::Refused)?;
-        let client = gateway::Client::new(described.protocol, request, body, described.patience, cx.now);
+        let client = gateway::Client::new(described.protocol, request, body, described.patience, cx.now)?;
         let header =
             described.proxy_protocol.map(|version| header(version, request, local)).unwrap_or_default();
         let mut run = Self { upstream, server: 0, link: None, failed: Vec::new(), header, client };

@@ -145,7 +145,7 @@ pub(crate) fn virtualenv() -> PathBuf {
         let made = std::process::Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/venv"))
             .arg(&directory)
             .args(
-                ["scgi_site", "shop", "flask_site", "green_site", "websocket_site"]
+                ["scgi_site", "shop", "flask_site", "green_site", "uwsgi_site", "websocket_site"]
                     .map(|site| apps().join(site).join("requirements.txt")),
             )
             .output()

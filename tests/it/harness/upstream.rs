@@ -36,6 +36,15 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// For each request, `answer` writes the response and says whether the connection stays open.
     pub(crate) fn start(answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
+        let received = Arc::new(Mutex::default());
+        let into = Arc::clone(&received);
+        let mut upstream = Self::raw(move |connection, stream| serve(connection, stream, &into, &answer));
+        upstream.received = received;
+        upstream
+    }
+
+    /// Does this with each connection, of that number.
+    pub(crate) fn raw(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let upstream = Self {
             address: listener.local_addr().unwrap(),
@@ -43,9 +52,8 @@ impl Upstream {
             open: Arc::default(),
             ended: Arc::default(),
         };
-        let (received, open, ended) =
-            (upstream.received.clone(), upstream.open.clone(), upstream.ended.clone());
-        let answer = Arc::new(answer);
+        let (open, ended) = (upstream.open.clone(), upstream.ended.clone());
+        let serve = Arc::new(serve);
         std::thread::spawn(move || {
             for (connection, stream) in listener.incoming().enumerate() {
                 if ended.load(Ordering::SeqCst) {
@@ -54,9 +62,9 @@ impl Upstream {
                 let stream = stream.unwrap();
                 stream.set_nodelay(true).unwrap();
                 open.lock().unwrap().insert(connection, stream.try_clone().unwrap());
-                let (received, answer, open) = (received.clone(), answer.clone(), open.clone());
+                let (serve, open) = (serve.clone(), open.clone());
                 std::thread::spawn(move || {
-                    serve(connection, stream, &received, answer.as_ref());
+                    serve(connection, stream);
                     open.lock().unwrap().remove(&connection);
                 });
             }
