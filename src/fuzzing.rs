@@ -10,6 +10,7 @@ mod frames;
 pub use frames::frames;
 
 use crate::config::{self, Source};
+use crate::gateway::fastcgi::Scripts;
 use crate::gateway::{self, Back, Protocol, http1, params};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{Conn, End, Event, Request, Settings};
@@ -29,7 +30,7 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("head", head),
     ("chunked", chunked),
     ("target", target),
@@ -37,6 +38,7 @@ pub const TARGETS: [Target; 11] = [
     ("configuration", configuration),
     ("response", response),
     ("cgi", cgi),
+    ("fastcgi", fastcgi),
     ("block", block),
     ("proxied", proxied),
     ("frames", frames),
@@ -207,6 +209,18 @@ fn judge_request(request: &Request) {
         assert!(!name.contains(&0) && !value.contains(&0), "a NUL in a variable");
     });
     assert!(!names.contains(&b"HTTP_PROXY"[..]), "httpoxy");
+
+    let scripts = Scripts { root: PathBuf::from("/root"), index: "/index.php".to_owned() };
+    for (protocol, scripts) in [
+        (Protocol::Scgi, None),
+        (Protocol::Uwsgi, None),
+        (Protocol::FastCgi, None),
+        (Protocol::FastCgi, Some(&scripts)),
+    ] {
+        let mut wire = Vec::new();
+        let written = protocol.encode(&described, scripts, BodyLength::Known(5), &mut wire);
+        assert_eq!(written, Ok(()), "within the limits for clients");
+    }
 }
 
 /// A chunked body.
@@ -352,6 +366,11 @@ pub fn cgi(bytes: &[u8]) {
     upstream(Protocol::Scgi, bytes);
 }
 
+/// The same in records of FastCGI.
+pub fn fastcgi(bytes: &[u8]) {
+    upstream(Protocol::FastCgi, bytes);
+}
+
 fn upstream(protocol: Protocol, bytes: &[u8]) {
     let Some((first, bytes)) = bytes.split_first() else { return };
     let bytes = bytes.get(..MOST).unwrap_or(bytes);
@@ -403,6 +422,8 @@ fn receive(mut response: gateway::Response, method: Method, pieces: &[&[u8]]) ->
     };
     for piece in pieces {
         response.feed(piece);
+        let said = response.said().unwrap_or_default();
+        assert!(said.len() <= MOST, "more for the log than came");
         poll(&mut response);
     }
     let reusable = response.reusable();

@@ -157,6 +157,8 @@ const CONTRACT: &str = r#"(
         "api": (protocol: Http, balance: RoundRobin, keepalive: 4,
                 servers: ["localhost:9001", (address: "unix:/run/api.sock", weight: 2)]),
         "mail": (servers: ["localhost:9002"], proxy_protocol: V2, forwarded: true),
+        "php": (protocol: FastCgi, servers: ["unix:/run/php.sock"], root: "blog", index: "/index.php"),
+        "uwsgi": (protocol: Uwsgi, servers: ["localhost:3031"]),
     },
     cron: [
         (name: "clearsessions", at: "17 3 * * *", command: ["python", "manage.py", "clearsessions"], app: "shop",

@@ -4,6 +4,7 @@ use super::address::Address;
 use super::located::{At, Given, Node, Report};
 use super::problem::Complaint;
 use super::walk::{By, Choice, Form, Or, Section, Walk};
+use crate::gateway::fastcgi::Scripts;
 use crate::gateway::{Patience, Protocol};
 use crate::proxied::Version;
 use std::time::Duration;
@@ -21,7 +22,9 @@ pub struct Upstream {
     pub patience: Patience,
     /// How long nothing may come through a tunnel; 1 h.
     pub(crate) tunnel_timeout: Duration,
-    /// So many idle connections are kept per worker at most; `None`, the default: as the load has it.
+    /// Where the scripts are that paths name, for FastCGI; nowhere.
+    pub(crate) scripts: Option<Scripts>,
+    /// So many idle connections are kept per worker at most; `None`, the default: as the load has it. None to FastCGI.
     pub keepalive: Option<u32>,
     /// How it is told whose connection each is; not at all.
     pub(crate) proxy_protocol: Option<Version>,
@@ -46,6 +49,7 @@ impl Default for Upstream {
             servers: Vec::new(),
             patience: Patience::default(),
             tunnel_timeout: Duration::from_secs(60 * 60),
+            scripts: None,
             keepalive: None,
             proxy_protocol: None,
             forwarded: false,
@@ -61,14 +65,26 @@ impl Default for Server {
 
 const VERSIONS: [(&str, Option<Version>); 2] = [("V1", Some(Version::V1)), ("V2", Some(Version::V2))];
 
-const PROTOCOLS: [(&str, Protocol); 3] =
-    [("Http", Protocol::Http), ("Scgi", Protocol::Scgi), ("Uwsgi", Protocol::Uwsgi)];
+const PROTOCOLS: [(&str, Protocol); 4] = [
+    ("Http", Protocol::Http),
+    ("Scgi", Protocol::Scgi),
+    ("Uwsgi", Protocol::Uwsgi),
+    ("FastCgi", Protocol::FastCgi),
+];
+
+/// What `index` is if only `root` is given.
+const INDEX: &str = "index.php";
 
 impl Section for Upstream {
     const LATER: &'static [&'static str] = &["health", "sticky"];
 
     fn walk(&mut self, keys: &mut dyn Walk) {
-        keys.key("protocol", &mut Choice(&mut self.protocol, &PROTOCOLS, &["FastCgi"]));
+        keys.key("protocol", &mut Choice(&mut self.protocol, &PROTOCOLS, &[]));
+        let (mut root, mut index) = self.scripts.take().map(|scripts| (scripts.root, scripts.index)).unzip();
+        keys.key("root", &mut root);
+        keys.key("index", &mut By(&mut index, index_of));
+        let index = index.unwrap_or_else(|| INDEX.to_owned());
+        self.scripts = root.map(|root| Scripts { root, index });
         keys.key("balance", &mut Choice(&mut (), &[("RoundRobin", ())], &["LeastConnections", "Hash"]));
         keys.need("servers", "[\"127.0.0.1:9000\"]", &mut By(&mut self.servers, servers));
         keys.key("connect_timeout", &mut self.patience.connect);
@@ -88,6 +104,11 @@ impl Section for Upstream {
             let what = "no other protocol than HTTP can become a tunnel";
             report.add(&given.place_of("tunnel_timeout"), Complaint::new(what, "remove it"));
         }
+        self.check_scripts(given, report);
+        // A process of PHP serves one connection, and no other while that is kept: so only for who knows how many there are.
+        if self.protocol == Protocol::FastCgi && !given.has("keepalive") {
+            self.keepalive = Some(0);
+        }
         if self.proxy_protocol.is_some() {
             if given.has("keepalive") && self.keepalive != Some(0) {
                 let what = "with `proxy_protocol` a connection is of one client, and not kept for others";
@@ -96,6 +117,34 @@ impl Section for Upstream {
             self.keepalive = Some(0);
         }
     }
+}
+
+impl Upstream {
+    fn check_scripts(&self, given: &Given<'_>, report: &mut Report<'_>) {
+        for key in ["root", "index"].into_iter().filter(|key| given.has(key)) {
+            if self.protocol != Protocol::FastCgi {
+                let what = format!("`{key}` is for `protocol: FastCgi`");
+                report.add(&given.place_of(key), Complaint::new(what, "remove it, or give the protocol"));
+            } else if !given.has("root") {
+                let what = "`index` without a `root` that its scripts are in";
+                report.add(&given.place_of(key), Complaint::new(what, "give `root`, or remove it"));
+            }
+        }
+    }
+}
+
+/// A script's name, or its path.
+fn index_of(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> {
+    node.parse(report, "the name of a script in quotes", |text| {
+        let mut segments = text.strip_prefix('/').unwrap_or(text).split('/');
+        if text.contains('\0') || segments.any(|segment| ["", ".", ".."].contains(&segment)) {
+            return Err(Complaint::new(
+                format!("`{}` is no script", text.escape_debug()),
+                "write \"index.php\" for paths that end in `/`, or \"/index.php\" for all that name no script",
+            ));
+        }
+        Ok(Some(text.to_owned()))
+    })
 }
 
 /// Each once.

@@ -11,6 +11,7 @@
 //! `release` says whether the channel can carry another request. A response begins once: after its head was polled nothing
 //! is tried again.
 
+use super::fastcgi::Scripts;
 use super::{BodyEncoder, Event, Protocol, Request, Response};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::{Fault, Retry};
@@ -120,19 +121,20 @@ impl Client {
     pub(crate) fn new(
         protocol: Protocol,
         request: &Request<'_>,
+        scripts: Option<&Scripts>,
         body: BodyLength,
         patience: Patience,
         now: Time,
     ) -> Result<Self, Fault> {
         let method = request.head.method();
         let mut head = Vec::with_capacity(request.head.wire_len() + 256);
-        protocol.encode(request, body, &mut head)?;
+        protocol.encode(request, scripts, body, &mut head)?;
         Ok(Self {
             protocol,
             method,
             head,
             offered: protocol.offered(request, body),
-            encoder: BodyEncoder::new(body),
+            encoder: protocol.body(body),
             body: Queue::new(),
             body_complete: body == BodyLength::None,
             committed: false,
@@ -288,6 +290,14 @@ impl Client {
         match &mut self.stage {
             Stage::Exchange { response, .. } => response.take_rest(),
             Stage::Lease | Stage::Connecting => Vec::new(),
+        }
+    }
+
+    /// What the server says besides, for the log.
+    pub(crate) fn said(&mut self) -> Option<Vec<u8>> {
+        match &mut self.stage {
+            Stage::Exchange { response, .. } => response.said(),
+            Stage::Lease | Stage::Connecting => None,
         }
     }
 

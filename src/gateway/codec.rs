@@ -1,9 +1,11 @@
 //! The protocols that upstreams are spoken to in, behind one face.
 
-use super::http1::{self, Response};
-use super::{Request, scgi, uwsgi};
+use super::fastcgi::{self, Scripts};
+use super::{Event, Request, http1, scgi, uwsgi};
+use crate::buf::{Queue, Segment};
 use crate::http::fault::Fault;
 use crate::http::{BodyLength, Method};
+use std::time::Duration;
 
 /// The protocol of an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub(crate) enum Protocol {
     Scgi,
     /// uWSGI's own.
     Uwsgi,
+    /// FastCGI.
+    FastCgi,
 }
 
 impl Protocol {
@@ -23,18 +27,19 @@ impl Protocol {
     pub(crate) fn wants_length(self) -> bool {
         match self {
             Self::Http => false,
-            Self::Scgi | Self::Uwsgi => true,
+            Self::Scgi | Self::Uwsgi | Self::FastCgi => true,
         }
     }
 
     /// Writes what comes before the body. An unknown length is a mistake of the caller where [`Self::wants_length`]:
-    /// the upstream is told of an empty body then.
+    /// the upstream is told of no body then. `scripts`: what FastCGI is told of the scripts that paths name.
     ///
     /// # Errors
     /// If the request cannot be said in that protocol.
     pub(crate) fn encode(
         self,
         request: &Request<'_>,
+        scripts: Option<&Scripts>,
         body: BodyLength,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
@@ -46,6 +51,7 @@ impl Protocol {
             Self::Http => http1::encode(request, body, out),
             Self::Scgi => scgi::encode(request, length.unwrap_or_default(), out),
             Self::Uwsgi => uwsgi::encode(request, length, out)?,
+            Self::FastCgi => fastcgi::encode(request, scripts, length, out)?,
         }
         Ok(())
     }
@@ -54,7 +60,7 @@ impl Protocol {
     pub(crate) fn offered(self, request: &Request<'_>, body: BodyLength) -> Option<Vec<u8>> {
         match self {
             Self::Http => http1::offered(request.head, body),
-            Self::Scgi | Self::Uwsgi => None,
+            Self::Scgi | Self::Uwsgi | Self::FastCgi => None,
         }
     }
 
@@ -62,8 +68,130 @@ impl Protocol {
     #[must_use]
     pub(crate) fn response(self, method: Method) -> Response {
         match self {
-            Self::Http => Response::new(method),
-            Self::Scgi | Self::Uwsgi => Response::of_program(method),
+            Self::Http => Response::Plain(http1::Response::new(method)),
+            Self::Scgi | Self::Uwsgi => Response::Plain(http1::Response::of_program(method)),
+            Self::FastCgi => Response::Records(fastcgi::Response::new(method)),
+        }
+    }
+
+    /// Frames the body that was announced with [`Self::encode`].
+    #[must_use]
+    pub(crate) fn body(self, body: BodyLength) -> BodyEncoder {
+        BodyEncoder { plain: http1::BodyEncoder::new(body), in_records: self == Self::FastCgi }
+    }
+}
+
+/// Frames a request body.
+#[derive(Debug)]
+pub(crate) struct BodyEncoder {
+    plain: http1::BodyEncoder,
+    in_records: bool,
+}
+
+impl BodyEncoder {
+    /// Queues a piece; what exceeds the announced length is cut.
+    pub(crate) fn push(&mut self, segment: Segment, out: &mut Queue) {
+        if self.in_records {
+            let mut piece = Queue::new();
+            self.plain.push(segment, &mut piece);
+            fastcgi::body(&mut piece, out);
+        } else {
+            self.plain.push(segment, out);
+        }
+    }
+
+    /// The body is complete; queues what ends it.
+    pub(crate) fn finish(&mut self, out: &mut Queue) {
+        if self.in_records {
+            fastcgi::end_body(out);
+        } else {
+            self.plain.finish(out);
+        }
+    }
+}
+
+/// Reads the response to one request.
+#[derive(Debug)]
+pub(crate) enum Response {
+    /// As it is.
+    Plain(http1::Response),
+    /// In records of FastCGI.
+    Records(fastcgi::Response),
+}
+
+impl Response {
+    /// The request has offered to switch to these protocols, which only HTTP can.
+    pub(crate) fn offer(&mut self, protocols: &[u8]) {
+        if let Self::Plain(response) = self {
+            response.offer(protocols);
+        }
+    }
+
+    /// What has come behind [`Event::Switched`].
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
+        match self {
+            Self::Plain(response) => response.take_rest(),
+            Self::Records(_) => Vec::new(),
+        }
+    }
+
+    /// Bytes read from the upstream.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Plain(response) => response.feed(bytes),
+            Self::Records(response) => response.feed(bytes),
+        }
+    }
+
+    /// The upstream closed in an orderly way. After a reset do not call this: give the response up.
+    pub(crate) fn eof(&mut self) {
+        match self {
+            Self::Plain(response) => response.eof(),
+            Self::Records(response) => response.eof(),
+        }
+    }
+
+    /// The next event; `None` if more input is needed, or nothing follows.
+    pub(crate) fn poll(&mut self) -> Option<Event> {
+        match self {
+            Self::Plain(response) => response.poll(),
+            Self::Records(response) => response.poll(),
+        }
+    }
+
+    /// What it says besides, for the log; asked after each [`Self::feed`] and [`Self::eof`].
+    pub(crate) fn said(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Records(response) => response.said(),
+        }
+    }
+
+    /// Whether the connection may carry another request: the response was complete, both sides agree to go on, and
+    /// nothing follows the response. The caller also sees to it that its own request was sent whole.
+    #[must_use]
+    pub(crate) fn reusable(&self) -> bool {
+        match self {
+            Self::Plain(response) => response.reusable(),
+            Self::Records(response) => response.reusable(),
+        }
+    }
+
+    /// Whether anything of a response has come.
+    #[must_use]
+    pub(crate) fn has_begun(&self) -> bool {
+        match self {
+            Self::Plain(response) => response.has_begun(),
+            Self::Records(response) => response.has_begun(),
+        }
+    }
+
+    /// How long the upstream says it keeps an idle connection.
+    #[must_use]
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        match self {
+            Self::Plain(response) => response.idle_timeout(),
+            Self::Records(_) => None,
         }
     }
 }

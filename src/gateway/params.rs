@@ -132,7 +132,7 @@ const DROPPED: [&str; 11] = [
 
 /// The path divided at the mount. Where the mount does not end at a segment boundary of the path, which routing
 /// excludes, the app is told the truth about the path and mounted at the root.
-fn split<'a>(path: &'a [u8], mount: &[u8]) -> (&'a [u8], &'a [u8]) {
+pub(super) fn split<'a>(path: &'a [u8], mount: &[u8]) -> (&'a [u8], &'a [u8]) {
     match path.strip_prefix(mount) {
         Some(rest) if rest.is_empty() || rest.starts_with(b"/") => path.split_at(path.len() - rest.len()),
         _ => (b"", path),

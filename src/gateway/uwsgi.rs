@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn one_that_does_not_fit_is_refused() {
-        let mut size = |length: usize| {
+        let size = |length: usize| {
             let mut out = Vec::new();
             let field = "x".repeat(length);
             request(&[("X", &field)], |request| encode(request, None, &mut out)).map(|()| out.len())

@@ -8,6 +8,7 @@
 //! | `Left` | client | 499 | never | debug: it is in the access log |
 //! | `Refused` | upstream | 502 | always: not a byte of the request was taken | error |
 //! | `ConnectTimeout` | upstream | 504 | always | error |
+//! | `Declined` | upstream | 503 | always | error |
 //! | `Closed` | upstream | 502 | idempotent methods | error |
 //! | `Silent` | upstream | 504 | idempotent methods | error |
 //! | `Truncated`, `Malformed`, `Unasked`, `HeadTooLarge`, `WrongLength` | upstream | 502 | never | error |
@@ -34,6 +35,8 @@ pub enum Fault {
     Refused,
     /// No connection in time.
     ConnectTimeout,
+    /// It said that it takes no more requests, before it took this one.
+    Declined,
     /// Closed or reset after the request was (partly) sent, before the first byte of a response.
     Closed,
     /// No byte of a response in time.
@@ -160,6 +163,7 @@ impl Fault {
             Self::Left => row(W::Client, 499, R::Never, L::Debug, "the client has left"),
             Self::Refused => upstream(502, R::Always, "connection refused"),
             Self::ConnectTimeout => upstream(504, R::Always, "no connection in time"),
+            Self::Declined => upstream(503, R::Always, "the server takes no more requests"),
             Self::Closed => upstream(502, R::Idempotent, "connection closed before a response"),
             Self::Silent => upstream(504, R::Idempotent, "no response in time"),
             Self::Truncated => upstream(502, R::Never, "connection closed in the middle of the response"),
@@ -200,6 +204,7 @@ mod tests {
             (Fault::Left, Client, 499, Never, Debug),
             (Fault::Refused, Upstream, 502, Always, Error),
             (Fault::ConnectTimeout, Upstream, 504, Always, Error),
+            (Fault::Declined, Upstream, 503, Always, Error),
             (Fault::Closed, Upstream, 502, Idempotent, Error),
             (Fault::Silent, Upstream, 504, Idempotent, Error),
             (Fault::Truncated, Upstream, 502, Never, Error),

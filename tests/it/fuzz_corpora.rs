@@ -92,6 +92,11 @@ fn cgi() {
 }
 
 #[test]
+fn fastcgi() {
+    replay("fastcgi", 20);
+}
+
+#[test]
 fn block() {
     replay("block", 25);
 }

@@ -22,6 +22,7 @@ mod differential;
 mod django;
 mod env_files;
 mod exec;
+mod fastcgi_upstream;
 mod fuzz_corpora;
 mod groups;
 mod host;

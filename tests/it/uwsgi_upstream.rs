@@ -145,7 +145,7 @@ fn liars_are_found_out() {
     let answers: [(&[u8], Result<&str, &str>); 10] = [
         (b"", Err("connection closed before a response")),
         (b"HTTP/1.1 200 OK\r\nContent-Le", Err("connection closed in the middle of the response")),
-        (b"\x16\x03\x01\x00\x02\x02\x28", Err("connection closed in the middle of the response")),
+        (b"\x16\x03\x01\x00\x02\x02\x28", Err("malformed response")),
         (b"\0\0\0\0\n\n", Err("malformed response")),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", Err("malformed response")),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Err("malformed response")),

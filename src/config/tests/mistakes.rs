@@ -779,14 +779,41 @@ fn servers_and_their_mistakes() {
         one(&scgi),
         "hatchery.ron:1:52: upstreams.u.tunnel_timeout: no other protocol than HTTP can become a tunnel; remove it"
     );
-    let later = upstream("\"1.2.3.4:5\"")
-        .replace("(servers", "(protocol: FastCgi, balance: LeastConnections, servers");
+    let later = upstream("\"1.2.3.4:5\"").replace("(servers", "(balance: LeastConnections, servers");
     let lines = lines(&Memory::default().with("hatchery.ron", &later));
-    assert_eq!(lines.len(), 2, "{lines:#?}");
-    assert!(
-        lines[0].contains("upstreams.u.protocol: variant `FastCgi` is not available yet in this version")
-    );
-    assert!(lines[1].contains("upstreams.u.balance: variant `LeastConnections` is not available yet"));
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("upstreams.u.balance: variant `LeastConnections` is not available yet"));
+}
+
+#[test]
+fn scripts_are_for_fastcgi_and_have_a_root() {
+    let upstream = |keys: &str| {
+        let location = location("path: \"/\", to: Proxy(\"u\")");
+        one(&format!("(upstreams: {{\"u\": ({keys}, servers: [\"1.2.3.4:5\"])}},{}", &location[1..]))
+    };
+    for (keys, want) in [
+        (
+            "root: \"/srv\"",
+            "hatchery.ron:1:26: upstreams.u.root: `root` is for `protocol: FastCgi`; remove it, or give the protocol",
+        ),
+        (
+            "protocol: FastCgi, index: \"index.php\"",
+            "hatchery.ron:1:46: upstreams.u.index: `index` without a `root` that its scripts are in; give `root`, or remove it",
+        ),
+        (
+            "protocol: FastCgi, root: \"/srv\", index: \"../x.php\"",
+            "hatchery.ron:1:60: upstreams.u.index: `../x.php` is no script; write \"index.php\" for paths that end in `/`, or \
+             \"/index.php\" for all that name no script",
+        ),
+        (
+            "protocol: FastCgi, root: \"/srv\", index: \"/\"",
+            "hatchery.ron:1:60: upstreams.u.index: `/` is no script",
+        ),
+        ("protocol: Fcgi", "hatchery.ron:1:30: upstreams.u.protocol: unknown variant `Fcgi`"),
+    ] {
+        let line = upstream(keys);
+        assert!(line.starts_with(want), "\n{line}\n{want}");
+    }
 }
 
 #[test]

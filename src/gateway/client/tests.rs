@@ -41,7 +41,7 @@ fn client_with(method: &str, body: BodyLength, fields: &[(&str, &str)]) -> Clien
         id: "1",
         shown: crate::gateway::Shown::default(),
     };
-    Client::new(Protocol::Http, &request, body, PATIENCE, Time::ZERO).unwrap()
+    Client::new(Protocol::Http, &request, None, body, PATIENCE, Time::ZERO).unwrap()
 }
 
 /// A client with a channel, and what it wrote there.

@@ -6,6 +6,7 @@ use super::links::{Link, Links, Peer, ServerLink};
 use crate::balance::{Balancer, Keep, WINDOW};
 use crate::buf::Segment;
 use crate::config::{Address, Config, Upstream};
+use crate::control::text;
 use crate::event::{Endpoint, Read, Readiness};
 use crate::gateway::{self, Again, Output};
 use crate::http::BodyLength;
@@ -237,7 +238,8 @@ impl ProxyRun {
     ) -> Result<Self, Fault> {
         let Drive { owner, config, cx, .. } = drive;
         let described = config.upstreams.get(upstream).ok_or(Fault::Refused)?;
-        let client = gateway::Client::new(described.protocol, request, body, described.patience, cx.now)?;
+        let (protocol, scripts) = (described.protocol, described.scripts.as_ref());
+        let client = gateway::Client::new(protocol, request, scripts, body, described.patience, cx.now)?;
         let header =
             described.proxy_protocol.map(|version| header(version, request, local)).unwrap_or_default();
         let mut run = Self { upstream, server: 0, link: None, failed: Vec::new(), header, client };
@@ -398,6 +400,10 @@ impl ProxyRun {
         let mut progress = false;
         loop {
             progress |= self.write(key, cx)?;
+            if let Some(said) = self.client.said() {
+                let said = String::from_utf8_lossy(&said);
+                said.lines().for_each(|line| self.tell(&text::line(line), cx));
+            }
             while let Some(output) = self.client.poll() {
                 progress = true;
                 match output {
