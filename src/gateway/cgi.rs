@@ -13,7 +13,11 @@ pub(super) fn parse(input: &[u8]) -> Result<Option<ParsedResponse>, Fault> {
     const LINE: &[u8] = b"HTTP/1.1 200 \r\n";
     let has_line = input.starts_with(b"HTTP/");
     // One parser for all fields: a document of fields alone gets a status line.
-    let text = if has_line { input.to_vec() } else { [LINE, input].concat() };
+    let mut text = if has_line { input.to_vec() } else { [LINE, input].concat() };
+    // uWSGI answers in the version that it was asked in, and here nothing depends on it.
+    if let Some(version) = text.get_mut(b"HTTP/".len()).filter(|version| **version == b'2') {
+        *version = b'1';
+    }
     let Some(mut parsed) = http1::parse(&text)? else { return Ok(None) };
     let head = &mut parsed.head;
     if !has_line {
@@ -110,6 +114,7 @@ mod tests {
             ("Location: http://other.example/\n\nok", 302, None),
             ("Status: 201 Created\nLocation: /x\n\nok", 201, None),
             ("HTTP/1.0 403 No\r\nX: y\r\n\r\nok", 403, Some("No")),
+            ("HTTP/2.0 403 No\r\nX: y\r\n\r\nok", 403, Some("No")),
         ] {
             let events = play(Method::Get, text.as_bytes());
             assert_eq!(status_of(&events), (status, BodyLength::Unknown), "{text}");

@@ -1,5 +1,6 @@
 //! Upstreams that speak FastCGI: php-fpm, and servers that only say so.
 
+use crate::harness::http2::Client;
 use crate::harness::{
     Connection, Directory, Process, SOON, Server, Setup, Upstream, get, noise, sha256, wait_until,
 };
@@ -135,6 +136,8 @@ fn php_is_told_what_it_needs() {
         assert_eq!((reply.status, reply.text()), (status, text.to_owned()), "{path}");
     }
     assert_eq!(connection.get("/tea.php").unwrap().all("x-a"), ["1", "2"]);
+    let answer = Client::open(server.address, &[]).unwrap().get("/").unwrap();
+    assert!(answer.text().contains(r#""SERVER_PROTOCOL":"HTTP\/2.0""#), "{answer:?}");
 }
 
 #[test]

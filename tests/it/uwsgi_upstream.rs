@@ -1,5 +1,6 @@
 //! Upstreams that speak the uwsgi protocol: uWSGI, and servers that only say so.
 
+use crate::harness::http2::Client;
 use crate::harness::{
     Connection, Directory, SOON, Server, Setup, Upstream, apps, get, noise, sha256, virtualenv, wait_until,
 };
@@ -108,6 +109,15 @@ fn bodies_arrive_whole_both_ways() {
     assert_eq!(connection.get("/none").unwrap().status, 404);
     let reply = connection.get("/headers").unwrap();
     assert_eq!((reply.status, reply.all("set-cookie")), (204, vec!["one=1", "two=2"]));
+}
+
+/// uWSGI answers in that version.
+#[test]
+fn a_client_that_speaks_http_2_is_answered() {
+    let uwsgi = Uwsgi::start();
+    let server = uwsgi.front();
+    let answer = Client::open(server.address, &[]).unwrap().get("/environ").unwrap();
+    assert!(answer.text().contains(r#""SERVER_PROTOCOL": "HTTP/2.0""#), "{answer:?}");
 }
 
 #[test]
