@@ -90,7 +90,6 @@ impl Section for Upstream {
         keys.key("connect_timeout", &mut self.patience.connect);
         keys.key("timeout", &mut self.patience.silence);
         keys.key("tunnel_timeout", &mut self.tunnel_timeout);
-        keys.key("keepalive", &mut self.keepalive);
         keys.key("keepalive", &mut Or(&mut self.keepalive, "Auto"));
         keys.key("proxy_protocol", &mut Choice(&mut self.proxy_protocol, &VERSIONS, &[]));
         keys.key("forwarded", &mut self.forwarded);
