@@ -99,7 +99,8 @@ impl Section for Upstream {
         if given.is_empty_list("servers") {
             given.complain(report, Complaint::new("no server", "for example servers: [\"127.0.0.1:9000\"]"));
         }
-        if given.has("tunnel_timeout") && self.protocol != Protocol::Http {
+        // The default may be given: it is what is written of one that is not.
+        if self.tunnel_timeout != Self::default().tunnel_timeout && self.protocol != Protocol::Http {
             let what = "no other protocol than HTTP can become a tunnel";
             report.add(&given.place_of("tunnel_timeout"), Complaint::new(what, "remove it"));
         }
