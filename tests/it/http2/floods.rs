@@ -441,8 +441,8 @@ fn who_asks_on_without_reading_is_dropped() {
         .map(|round| (round.len(), client.send(round)))
         .map_while(|(len, sent)| sent.ok().map(|()| len))
         .sum();
-    // What comes after the last word is dropped, up to 64 MiB.
-    assert!(sent < 80 << 20, "{sent} bytes of requests");
+    // What comes after the last word is dropped, up to 64 MiB; the kernel may take as much as half of that besides.
+    assert!(sent < 112 << 20, "{sent} bytes of requests");
     watched.assert_flat(&server, "answers");
     assert_eq!(Client::open(server.address, &[]).unwrap().get("/").unwrap().status, 200);
 }
