@@ -2,7 +2,8 @@
 
 use crate::harness::http2::Client;
 use crate::harness::{
-    Connection, Directory, Process, SOON, Server, Setup, Upstream, get, noise, sha256, wait_until,
+    Connection, Directory, Process, SOON, Server, Setup, Upstream, assert_bodies_arrive_whole, get,
+    wait_until,
 };
 use nix::sys::signal::Signal;
 use std::io::{Read as _, Write as _};
@@ -179,25 +180,7 @@ fn bodies_arrive_whole_both_ways() {
     let php = Php::start();
     let server = php.front("keepalive: 1");
     let mut connection = Connection::open(server.address).unwrap();
-    for length in [0, 1, 65_528, 65_529, 3 << 20] {
-        let body = noise(length, length as u64);
-        let wanted = sha256(&body);
-        let sized = connection.request("POST", "/echo.php", &[], &body).unwrap().json();
-        // The length stands before the body: what is chunked is collected first.
-        let chunked = connection.request_chunked("POST", "/echo.php", &[], &body).unwrap().json();
-        for told in [sized, chunked] {
-            assert_eq!(
-                (&told["length"], &told["sha256"]),
-                (&length.into(), &wanted.clone().into()),
-                "{told}"
-            );
-        }
-    }
-    for path in ["/big.php?size=1000000", "/big.php?size=1000000&length=1"] {
-        assert_eq!(connection.get(path).unwrap().body.len(), 1_000_000, "{path}");
-    }
-    let head = connection.request("HEAD", "/big.php?size=1000&length=1", &[], b"").unwrap();
-    assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, Some("1000"), 0));
+    assert_bodies_arrive_whole(&mut connection, ".php", &[0, 1, 65_528, 65_529, 3 << 20]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Upstreams that speak SCGI, against a server of others (flup).
 
 use crate::harness::{
-    Connection, Directory, SOON, Server, Setup, apps, get, noise, sha256, virtualenv, wait_until,
+    Connection, Directory, SOON, Server, Setup, apps, assert_bodies_arrive_whole, get, virtualenv, wait_until,
 };
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -114,25 +114,7 @@ fn bodies_arrive_whole_both_ways() {
     let scgi = Scgi::start();
     let server = scgi.front();
     let mut connection = Connection::open(server.address).unwrap();
-    for length in [0, 1, 100_000, 3 << 20] {
-        let body = noise(length, length as u64);
-        let wanted = sha256(&body);
-        let sized = connection.request("POST", "/echo", &[], &body).unwrap().json();
-        // SCGI has to know the length: the body is collected first.
-        let chunked = connection.request_chunked("POST", "/echo", &[], &body).unwrap().json();
-        for told in [sized, chunked] {
-            assert_eq!(
-                (&told["length"], &told["sha256"]),
-                (&length.into(), &wanted.clone().into()),
-                "{told}"
-            );
-        }
-    }
-    for path in ["/big?size=1000000", "/big?size=1000000&length=1"] {
-        assert_eq!(connection.get(path).unwrap().body.len(), 1_000_000, "{path}");
-    }
-    let head = connection.request("HEAD", "/big?size=1000&length=1", &[], b"").unwrap();
-    assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, Some("1000"), 0));
+    assert_bodies_arrive_whole(&mut connection, "", &[0, 1, 100_000, 3 << 20]);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::harness::http2::Client;
 use crate::harness::{
-    Connection, Directory, SOON, Server, Setup, Upstream, apps, get, noise, sha256, virtualenv, wait_until,
+    Connection, Directory, SOON, Server, Setup, Upstream, apps, assert_bodies_arrive_whole, get, virtualenv,
+    wait_until,
 };
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -87,25 +88,7 @@ fn bodies_arrive_whole_both_ways() {
     let uwsgi = Uwsgi::start();
     let server = uwsgi.front();
     let mut connection = Connection::open(server.address).unwrap();
-    for length in [0, 1, 100_000, 3 << 20] {
-        let body = noise(length, length as u64);
-        let wanted = sha256(&body);
-        let sized = connection.request("POST", "/echo", &[], &body).unwrap().json();
-        // The length stands before the body: what is chunked is collected first.
-        let chunked = connection.request_chunked("POST", "/echo", &[], &body).unwrap().json();
-        for told in [sized, chunked] {
-            assert_eq!(
-                (&told["length"], &told["sha256"]),
-                (&length.into(), &wanted.clone().into()),
-                "{told}"
-            );
-        }
-    }
-    for path in ["/big?size=1000000", "/big?size=1000000&length=1"] {
-        assert_eq!(connection.get(path).unwrap().body.len(), 1_000_000, "{path}");
-    }
-    let head = connection.request("HEAD", "/big?size=1000&length=1", &[], b"").unwrap();
-    assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, Some("1000"), 0));
+    assert_bodies_arrive_whole(&mut connection, "", &[0, 1, 100_000, 3 << 20]);
     assert_eq!(connection.get("/none").unwrap().status, 404);
     let reply = connection.get("/headers").unwrap();
     assert_eq!((reply.status, reply.all("set-cookie")), (204, vec!["one=1", "two=2"]));

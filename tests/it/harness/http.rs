@@ -2,6 +2,7 @@
 //! error here.
 
 use super::tls::Wire;
+use super::{noise, sha256};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -261,4 +262,28 @@ pub(crate) fn reply_to(address: SocketAddr, bytes: impl AsRef<[u8]>) -> (Reply, 
     let reply = connection.reply("GET").unwrap();
     let closed = reply.closes() && connection.is_closed();
     (reply, closed)
+}
+
+/// Bodies of these lengths arrive whole at the scripts `/echo` and `/big` of a site whose protocol has the length stand before
+/// them, and whole from there; `ending` is that of the scripts.
+#[track_caller]
+pub(crate) fn assert_bodies_arrive_whole(connection: &mut Connection, ending: &str, lengths: &[usize]) {
+    let echo = format!("/echo{ending}");
+    for length in lengths {
+        let body = noise(*length, *length as u64);
+        let wanted = sha256(&body);
+        let sized = connection.request("POST", &echo, &[], &body).unwrap().json();
+        // What is chunked is collected first.
+        let chunked = connection.request_chunked("POST", &echo, &[], &body).unwrap().json();
+        for told in [sized, chunked] {
+            let expected = (&(*length).into(), &wanted.clone().into());
+            assert_eq!((&told["length"], &told["sha256"]), expected, "{told}");
+        }
+    }
+    for more in ["", "&length=1"] {
+        let path = format!("/big{ending}?size=1000000{more}");
+        assert_eq!(connection.get(&path).unwrap().body.len(), 1_000_000, "{path}");
+    }
+    let head = connection.request("HEAD", &format!("/big{ending}?size=1000&length=1"), &[], b"").unwrap();
+    assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, Some("1000"), 0));
 }

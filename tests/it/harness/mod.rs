@@ -18,7 +18,7 @@ mod upstream;
 
 pub(crate) use browser::Browser;
 pub(crate) use certificates::Authority;
-pub(crate) use http::{Connection, Reply, get, reply_to};
+pub(crate) use http::{Connection, Reply, assert_bodies_arrive_whole, get, reply_to};
 pub(crate) use load::{Load, Report as LoadReport};
 pub(crate) use process::{Process, as_nobody, spawn, without};
 pub(crate) use server::{Finished, Server, Setup, binary, hatchery};
