@@ -16,7 +16,6 @@ use crate::h1::chunked::{self, Decoder};
 use crate::h1::{Conn, End, Event, Request, Settings};
 use crate::h2::hpack::{self, Outcome as List};
 use crate::http::fault::Refusal;
-use crate::http::forwarded::Origin;
 use crate::http::range::{self, Ranges};
 use crate::http::{BodyLength, Fields, Method, ResponseHead, Status, fields, target};
 use crate::proxied::{self, Header, Version};
@@ -173,21 +172,13 @@ fn judge_request(request: &Request) {
     let Some(host) = head.get("host") else { return };
 
     let described = gateway::Request {
-        head,
         path: request.target.path_info(),
-        raw: head.target(),
         query: request.target.query(head.target()).unwrap_or_default(),
-        mount: "",
-        peer: None,
-        client_field: None,
-        origin: Origin { client: None, trusted: false, scheme: crate::http::Scheme::Http },
         authority: host,
         server_name: b"h",
-        server_port: 80,
         local_port: 0,
-        secure: crate::http::secure::Told::default(),
         id: "0",
-        shown: gateway::Shown::default(),
+        ..gateway::Request::of(head)
     };
     let mut wire = Vec::new();
     http1::encode(&described, request.body, &mut wire);

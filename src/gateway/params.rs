@@ -155,7 +155,7 @@ fn address(text: &mut Vec<u8>, address: IpAddr) -> &[u8] {
 mod tests {
     use super::*;
     use crate::http::RequestHead;
-    use crate::http::forwarded::Origin;
+
     use crate::http::{Span, Version};
     use std::collections::BTreeMap;
 
@@ -186,21 +186,16 @@ mod tests {
 
     fn request<'a>(head: &'a RequestHead, path: &'a [u8], mount: &'a str) -> Request<'a> {
         Request {
-            head,
             path,
             raw: b"/caf%C3%A9?a=%20",
             query: b"a=%20",
             mount,
             peer: Some("[::ffff:192.0.2.1]:4711".parse().unwrap()),
-            origin: Origin { client: None, trusted: false, scheme: Scheme::Http },
-            client_field: None,
             authority: b"shop.example:8000",
             server_name: b"shop.example",
             server_port: 8000,
-            local_port: 80,
-            secure: crate::http::secure::Told::default(),
             id: "1-2",
-            shown: crate::gateway::Shown::default(),
+            ..Request::of(head)
         }
     }
 

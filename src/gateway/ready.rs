@@ -81,13 +81,10 @@ pub(crate) fn ask(question: &Question, out: &mut Vec<u8>) {
     };
     let port = port.unwrap_or(question.scheme.default_port());
     let request = Request {
-        head: &head,
         path,
         raw,
         query: parsed.as_ref().and_then(|parsed| parsed.query(raw)).unwrap_or_default(),
         mount: &question.mount,
-        peer: None,
-        client_field: None,
         origin: Origin {
             client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             trusted: true,
@@ -97,9 +94,8 @@ pub(crate) fn ask(question: &Question, out: &mut Vec<u8>) {
         server_name: name.as_bytes(),
         server_port: port,
         local_port: port,
-        secure: crate::http::secure::Told::default(),
         id: "ready",
-        shown: crate::gateway::Shown::default(),
+        ..Request::of(&head)
     };
     app::request(STREAM, &request, None, Body::None, out);
 }

@@ -1,9 +1,9 @@
 //! The one description of a request for whoever answers it: every codec writes its own protocol from it.
 
 use super::Shown;
-use crate::http::RequestHead;
 use crate::http::forwarded::Origin;
 use crate::http::secure::Told;
+use crate::http::{RequestHead, Scheme};
 use std::net::{IpAddr, SocketAddr};
 
 /// A request as far as it has been understood.
@@ -39,6 +39,30 @@ pub struct Request<'a> {
     pub id: &'a str,
     /// What of it an upstream is shown in another way.
     pub shown: Shown<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// A request of which nothing is known but its head, by plain HTTP.
+    #[must_use]
+    pub fn of(head: &'a RequestHead) -> Self {
+        Self {
+            head,
+            path: head.target(),
+            raw: head.target(),
+            query: b"",
+            mount: "",
+            peer: None,
+            origin: Origin { client: None, trusted: false, scheme: Scheme::Http },
+            client_field: None,
+            authority: b"",
+            server_name: b"",
+            server_port: 80,
+            local_port: 80,
+            secure: Told::default(),
+            id: "",
+            shown: Shown::default(),
+        }
+    }
 }
 
 impl Request<'_> {

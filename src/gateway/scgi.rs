@@ -28,7 +28,7 @@ pub(crate) fn encode(request: &Request<'_>, length: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::forwarded::Origin;
+
     use crate::http::{RequestHead, Span, Version};
     use std::collections::HashSet;
 
@@ -39,21 +39,14 @@ mod tests {
         let fields = vec![(span(10, 24), span(24, 26)), (span(26, 32), span(32, 35))];
         let head = RequestHead::new(raw, span(0, 4), span(4, 10), Version::Http11, fields);
         let request = Request {
-            head: &head,
             path: b"/x\0y",
             raw: b"/x?q=1",
             query: b"q=1",
-            mount: "",
             peer: Some("192.0.2.1:4711".parse().unwrap()),
-            origin: Origin { client: None, trusted: false, scheme: crate::http::Scheme::Http },
-            client_field: None,
             authority: b"shop.example",
             server_name: b"shop.example",
-            server_port: 80,
-            local_port: 80,
-            secure: crate::http::secure::Told::default(),
             id: "1",
-            shown: crate::gateway::Shown::default(),
+            ..Request::of(&head)
         };
         let mut out = Vec::new();
         encode(&request, 12, &mut out);

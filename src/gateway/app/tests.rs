@@ -46,25 +46,12 @@ fn requests_carry_their_body_or_announce_a_descriptor() {
         Vec::new(),
     );
     let request = Request {
-        head: &head,
         path: b"/nul\0",
         raw: b"/nul%00",
-        query: b"",
-        mount: "",
-        peer: None,
-        client_field: None,
-        origin: crate::http::forwarded::Origin {
-            client: None,
-            trusted: false,
-            scheme: crate::http::Scheme::Http,
-        },
         authority: b"a",
         server_name: b"a",
-        server_port: 80,
-        local_port: 80,
-        secure: crate::http::secure::Told::default(),
         id: "1",
-        shown: crate::gateway::Shown::default(),
+        ..Request::of(&head)
     };
     for (body, kinds, flags) in [
         (Body::None, &[Kind::Request][..], frame::END),

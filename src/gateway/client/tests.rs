@@ -1,6 +1,5 @@
 use super::*;
-use crate::http::forwarded::Origin;
-use crate::http::{RequestHead, Scheme, Span, Version};
+use crate::http::{RequestHead, Span, Version};
 
 const PATIENCE: Patience = Patience { connect: Duration::from_secs(5), silence: Duration::from_secs(60) };
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -25,21 +24,12 @@ fn client_with(method: &str, body: BodyLength, fields: &[(&str, &str)]) -> Clien
     let fields = fields.iter().map(|(name, value)| (put(name), put(value))).collect();
     let head = RequestHead::new(raw, name, target, Version::Http11, fields);
     let request = Request {
-        head: &head,
         path: b"/x",
         raw: b"/x",
-        query: b"",
-        mount: "",
-        peer: None,
-        origin: Origin { client: None, trusted: false, scheme: Scheme::Http },
-        client_field: None,
         authority: b"shop.example",
         server_name: b"shop.example",
-        server_port: 80,
-        local_port: 80,
-        secure: crate::http::secure::Told::default(),
         id: "1",
-        shown: crate::gateway::Shown::default(),
+        ..Request::of(&head)
     };
     Client::new(Protocol::Http, &request, None, body, PATIENCE, Time::ZERO).unwrap()
 }

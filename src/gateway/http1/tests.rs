@@ -32,11 +32,7 @@ fn encoded(request: &str, known: Known, body: BodyLength) -> String {
     let mut out = Vec::new();
     let head = head(request);
     let request = Request {
-        head: &head,
         path: b"/",
-        raw: head.target(),
-        query: b"",
-        mount: "",
         peer: known.peer.map(|peer| peer.parse().unwrap()),
         origin: Origin { client: None, trusted: known.trusted, scheme: Scheme::Https },
         client_field: known.client_field,
@@ -44,9 +40,8 @@ fn encoded(request: &str, known: Known, body: BodyLength) -> String {
         server_name: b"shop.example",
         server_port: 8443,
         local_port: known.local_port,
-        secure: crate::http::secure::Told::default(),
         id: known.id,
-        shown: crate::gateway::Shown::default(),
+        ..Request::of(&head)
     };
     encode(&request, body, &mut out);
     String::from_utf8(out).unwrap()

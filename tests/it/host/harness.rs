@@ -4,7 +4,6 @@ use hatchery::control::frame::{self, Frame, Kind, Reader};
 use hatchery::gateway::app::{self, Body, HOST_PROGRAM, Response};
 use hatchery::gateway::{Event, Request};
 use hatchery::http::fault::Fault;
-use hatchery::http::forwarded::Origin;
 use hatchery::http::{BodyLength, RequestHead, ResponseHead, Span, Version};
 use hatchery::sys::channel;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -248,21 +247,14 @@ impl Worker {
         self.number += 1;
         let head = head(ask.method, ask.fields);
         let request = Request {
-            head: &head,
             path: ask.path,
             raw: ask.path,
             query: ask.query.as_bytes(),
-            mount: "",
             peer: Some("192.0.2.1:4711".parse().unwrap()),
-            client_field: None,
-            origin: Origin { client: None, trusted: false, scheme: hatchery::http::Scheme::Http },
             authority: b"shop.example",
             server_name: b"shop.example",
-            server_port: 80,
-            local_port: 80,
-            secure: hatchery::http::secure::Told::default(),
             id: "test-1",
-            shown: hatchery::gateway::Shown::default(),
+            ..Request::of(&head)
         };
         let body = match ask.body {
             None => Body::None,
