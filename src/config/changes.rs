@@ -3,26 +3,11 @@
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
 use super::walk::{By, Section, Walk};
+use crate::gateway::HOP_BY_HOP;
 use crate::http::{Changes, fields};
 
-/// Fields of one connection, of framing, and those by which servers know each other: the server writes them itself.
-const OURS: [&str; 15] = [
-    "connection",
-    "content-length",
-    "date",
-    "expect",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "server",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-accel-buffering",
-];
+/// Fields by which servers know each other or ask for something, besides those of one connection: the server writes them itself.
+const OURS: [&str; 5] = ["date", "expect", "server", "via", "x-accel-buffering"];
 
 impl Section for Changes {
     const SHORT: Option<&'static str> = Some("set");
@@ -102,7 +87,7 @@ fn check_name(name: &str) -> Result<(), Complaint> {
         let hint = "many programs take it for their setting HTTP_PROXY; choose another name";
         return Err(Complaint::new("`Proxy` is never sent", hint));
     }
-    if OURS.iter().any(is) {
+    if OURS.iter().chain(&HOP_BY_HOP).any(is) {
         let hint = "it is of one connection, or says how a message is sent: remove it";
         return Err(Complaint::new(format!("`{name}` is written by the server itself"), hint));
     }

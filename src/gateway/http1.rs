@@ -148,7 +148,7 @@ fn forwarded(request: &Request<'_>, out: &mut Vec<u8>) {
 }
 
 /// Fields that concern one connection (RFC 9110 §7.6.1), in both directions.
-const HOP_BY_HOP: [&str; 11] = [
+pub(crate) const HOP_BY_HOP: [&str; 11] = [
     "connection",
     "keep-alive",
     "proxy-connection",

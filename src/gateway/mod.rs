@@ -21,6 +21,7 @@ pub(crate) use back::Back;
 pub use client::Patience;
 pub(crate) use client::{Again, Client, Output};
 pub(crate) use codec::{BodyEncoder, Protocol, Response};
+pub(crate) use http1::HOP_BY_HOP;
 pub use request::Request;
 pub use shown::Shown;
 pub(crate) use tunnel::{Step as TunnelStep, Tunnel};
@@ -72,8 +73,8 @@ pub enum Event {
 #[cfg(test)]
 mod tests {
     use super::Request;
-    use crate::http::forwarded::Origin;
-    use crate::http::{RequestHead, Scheme, Span, Version};
+
+    use crate::http::{RequestHead, Span, Version};
 
     /// `POST /a/x?q=1` with these fields, for tests of what is written.
     pub(super) fn request<T>(fields: &[(&str, &str)], write: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -86,21 +87,13 @@ mod tests {
         let (method, target) = (Span { start: 0, end: 4 }, Span { start: 4, end: 12 });
         let head = RequestHead::new(raw, method, target, Version::Http11, fields);
         write(&Request {
-            head: &head,
             path: b"/a/x",
             raw: b"/a/x?q=1",
             query: b"q=1",
-            mount: "",
-            peer: None,
-            origin: Origin { client: None, trusted: false, scheme: Scheme::Http },
-            client_field: None,
             authority: b"shop.example",
             server_name: b"shop.example",
-            server_port: 80,
-            local_port: 80,
-            secure: crate::http::secure::Told::default(),
             id: "1",
-            shown: super::Shown::default(),
+            ..Request::of(&head)
         })
     }
 }
