@@ -1,11 +1,12 @@
-//! Connections to elsewhere: app processes ([`app`]) and upstream servers ([`proxy`]), kept in [`links`] and lent to
-//! one exchange at a time.
+//! Connections to elsewhere: app processes ([`app`]) and upstream servers ([`proxy`]), made in [`links`], kept by
+//! [`servers`], and lent to one exchange at a time.
 
 pub(super) mod app;
 mod arrivals;
 pub(super) mod links;
 pub(super) mod proxy;
+mod servers;
 
 pub(super) use app::Apps;
 pub(super) use links::Links;
-pub(super) use proxy::Servers;
+pub(super) use servers::Servers;

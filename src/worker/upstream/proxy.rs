@@ -1,11 +1,10 @@
-//! Requests to upstream servers: which server, a kept or a new connection, the exchange, retries.
+//! Requests to upstream servers: a kept or a new connection, the exchange, retries.
 //!
-//! Decisions are those of [`gateway::Client`]; sockets, kept connections and the choice of a server are here.
+//! Decisions are those of [`gateway::Client`]; sockets are here.
 
-use super::links::{Link, Links, Peer, ServerLink};
-use crate::balance::{Balancer, Keep, WINDOW};
+use super::links::{Peer, ServerLink};
 use crate::buf::Segment;
-use crate::config::{Address, Config, Upstream};
+use crate::config::Address;
 use crate::control::text;
 use crate::event::{Endpoint, Read, Readiness};
 use crate::gateway::{self, Again, Output};
@@ -14,8 +13,8 @@ use crate::http::fault::Fault;
 use crate::proxied;
 use crate::slab::Key;
 use crate::sys::socket;
-use crate::timer::{Time, earliest};
-use crate::worker::context::{Context, Timer};
+use crate::timer::Time;
+use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
 use crate::worker::owner::Owner;
 use crate::worker::reply::Reply;
@@ -23,194 +22,6 @@ use crate::worker::shortage::is_shortage;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// Idle connections may take one of so many descriptors.
-const DESCRIPTORS: u64 = 8;
-
-/// The upstreams as this worker sees them, by index into `config.upstreams`.
-pub(in crate::worker) struct Servers {
-    groups: Vec<Group>,
-    /// Idle connections that all of them may have together.
-    most: usize,
-    /// A timer will look after idle connections.
-    armed: bool,
-}
-
-struct Group {
-    balancer: Balancer,
-    /// By server.
-    pools: Vec<Pool>,
-}
-
-/// The connections to a server.
-#[derive(Default)]
-struct Pool {
-    /// Idle ones, the most recent last.
-    idle: Vec<Key>,
-    keep: Keep,
-}
-
-impl Servers {
-    /// Of a worker that may have so many descriptors.
-    pub(in crate::worker) fn new(config: &Config, descriptors: u64) -> Self {
-        let group = |upstream: &Upstream| Group {
-            balancer: Balancer::new(upstream.servers.iter().map(|server| server.weight)),
-            pools: upstream.servers.iter().map(|_| Pool::default()).collect(),
-        };
-        let most = usize::try_from(descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
-        Self { groups: config.upstreams.iter().map(group).collect(), most, armed: false }
-    }
-
-    fn pool(&mut self, upstream: usize, server: usize) -> Option<&mut Pool> {
-        self.groups.get_mut(upstream)?.pools.get_mut(server)
-    }
-
-    /// How many idle connections to a server may be kept beside those to others. `bound`: to those of its upstream.
-    fn room(&self, upstream: usize, server: usize, bound: Option<u32>) -> usize {
-        let Some(group) = self.groups.get(upstream) else { return 0 };
-        let all = self.groups.iter().map(Group::idle).sum::<usize>();
-        let own = group.pools.get(server).map_or(0, |pool| pool.idle.len());
-        let bound = bound.map_or(usize::MAX, |bound| (bound as usize).saturating_sub(group.idle() - own));
-        self.most.saturating_sub(all - own).min(bound)
-    }
-}
-
-impl Group {
-    fn idle(&self) -> usize {
-        self.pools.iter().map(|pool| pool.idle.len()).sum()
-    }
-}
-
-impl Pool {
-    /// Closes those that have been idle the longest, down to so many.
-    fn trim(&mut self, most: usize, links: &mut Links) {
-        let over = self.idle.len().saturating_sub(most);
-        self.idle.drain(..over).for_each(|key| links.close(key));
-    }
-}
-
-impl Context {
-    /// A kept connection to the server that is still open. Not `may_repeat`: the request cannot be sent once more if it is
-    /// closed just then.
-    fn idle_link(&mut self, upstream: usize, server: usize, may_repeat: bool, owner: Owner) -> Option<Key> {
-        let Self { servers, links, now, .. } = self;
-        let Pool { idle, keep } = servers.pool(upstream, server)?;
-        loop {
-            let key = *idle.last()?;
-            let mut open = false;
-            if let Some(link) = links.get_mut(key)
-                && let Peer::Server(ServerLink { since, until, .. }) = link.peer
-            {
-                let idle_for = now.since(since);
-                if !may_repeat && !keep.is_fresh(idle_for, *now) {
-                    return None;
-                }
-                let spoilt = if may_repeat { link.is_spoilt() } else { link.is_spoilt_by_now() };
-                if spoilt {
-                    keep.closed(idle_for, *now);
-                }
-                // The timer may come late: it waits for the one that was kept first.
-                open = *now < until && !spoilt;
-            }
-            idle.pop();
-            if open && links.lend(key, owner).is_some() {
-                keep.taken(*now);
-                return Some(key);
-            }
-            links.close(key);
-        }
-    }
-
-    fn keep_link(&mut self, upstream: usize, server: usize, key: Key, keep: Duration) {
-        let bound = self.config.upstreams.get(upstream).and_then(|upstream| upstream.keepalive);
-        let room = self.servers.room(upstream, server, bound);
-        let Self { servers, links, now, .. } = self;
-        let (Some(pool), Some(link)) = (servers.pool(upstream, server), links.get_mut(key)) else { return };
-        if room == 0 || link.is_spoilt() {
-            return links.close(key);
-        }
-        let until = now.after(keep);
-        link.peer = Peer::Server(ServerLink { upstream, server, since: *now, until });
-        links.let_go(key);
-        pool.idle.push(key);
-        let most = pool.keep.spare(*now).min(room);
-        pool.trim(most, links);
-        if !servers.armed {
-            servers.armed = true;
-            self.timers.insert(until.min(now.after(WINDOW)), Timer::Links);
-        }
-    }
-
-    /// One more connection to the server is in use.
-    fn link_taken(&mut self, upstream: usize, server: usize) {
-        if let Some(pool) = self.servers.pool(upstream, server) {
-            pool.keep.taken(self.now);
-        }
-    }
-
-    /// One less is.
-    fn link_freed(&mut self, upstream: usize, server: usize) {
-        if let Some(pool) = self.servers.pool(upstream, server) {
-            pool.keep.freed(self.now);
-        }
-    }
-
-    /// The server has closed an idle connection, or sent what nobody asked for.
-    pub(in crate::worker) fn lose_idle_link(&mut self, key: Key) {
-        let Self { servers, links, now, .. } = self;
-        if let Some(Link { peer: Peer::Server(of), .. }) = links.get_mut(key)
-            && let Some(pool) = servers.pool(of.upstream, of.server)
-            && let Some(place) = pool.idle.iter().position(|idle| *idle == key)
-        {
-            pool.idle.remove(place);
-            pool.keep.closed(now.since(of.since), *now);
-        }
-        links.close(key);
-    }
-
-    /// Closes every kept connection to a server.
-    fn close_idle_links(&mut self, upstream: usize, server: usize) {
-        if let Some(pool) = self.servers.pool(upstream, server) {
-            pool.trim(0, &mut self.links);
-        }
-    }
-
-    /// Closes idle connections for others that find no descriptor, at most so many; how many.
-    pub(in crate::worker) fn give_up_idle_links(&mut self, most: usize) -> usize {
-        let mut left = most;
-        for pool in self.servers.groups.iter_mut().flat_map(|group| &mut group.pools) {
-            let count = pool.idle.len().min(left);
-            pool.trim(pool.idle.len() - count, &mut self.links);
-            left -= count;
-        }
-        most - left
-    }
-
-    /// Closes idle connections that have been kept long enough, and those that the load has left behind.
-    pub(in crate::worker) fn expire_links(&mut self) {
-        let Self { servers, links, now, .. } = self;
-        let now = *now;
-        let mut next: Option<Time> = None;
-        for pool in servers.groups.iter_mut().flat_map(|group| &mut group.pools) {
-            let most = pool.keep.spare(now);
-            pool.trim(most, links);
-            pool.idle.retain(|key| {
-                let Some(Link { peer: Peer::Server(of), .. }) = links.get_mut(*key) else { return false };
-                let until = of.until;
-                if until <= now {
-                    links.close(*key);
-                    return false;
-                }
-                next = earliest(next, Some(until.min(now.after(WINDOW))));
-                true
-            });
-        }
-        servers.armed = next.is_some();
-        if let Some(next) = next {
-            self.timers.insert(next, Timer::Links);
-        }
-    }
-}
 
 /// A request on its way through an upstream.
 pub(in crate::worker) struct ProxyRun {
@@ -271,8 +82,8 @@ impl ProxyRun {
     fn try_next(&mut self, owner: Owner, cx: &mut Context) -> Result<(), Fault> {
         while self.client.try_lease() {
             let (failed, now) = (&self.failed, cx.now);
-            let group = cx.servers.groups.get_mut(self.upstream).ok_or(Fault::Refused)?;
-            let picked = group.balancer.pick(now, |server| failed.contains(&server));
+            let balancer = cx.servers.balancer(self.upstream).ok_or(Fault::Refused)?;
+            let picked = balancer.pick(now, |server| failed.contains(&server));
             self.server = picked.ok_or(Fault::Refused)?;
             let may_repeat = self.client.may_repeat();
             if let Some(key) = cx.idle_link(self.upstream, self.server, may_repeat, owner) {
@@ -328,8 +139,8 @@ impl ProxyRun {
         self.tell(error, cx);
         self.failed.push(self.server);
         let now = cx.now;
-        if let Some(group) = cx.servers.groups.get_mut(self.upstream) {
-            group.balancer.failed(self.server, now);
+        if let Some(balancer) = cx.servers.balancer(self.upstream) {
+            balancer.failed(self.server, now);
         }
     }
 
@@ -433,8 +244,8 @@ impl ProxyRun {
 
     /// The head of a response has come.
     fn server_answers(&self, cx: &mut Context) {
-        if let Some(group) = cx.servers.groups.get_mut(self.upstream) {
-            group.balancer.succeeded(self.server);
+        if let Some(balancer) = cx.servers.balancer(self.upstream) {
+            balancer.succeeded(self.server);
         }
     }
 
