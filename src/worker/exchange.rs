@@ -235,19 +235,12 @@ impl Exchange {
     }
 
     fn redirect(&mut self, status: u16, template: &str, drive: &mut Drive<'_>) {
-        let Some(request) = &self.request else { return };
-        let Some((site, place)) = request.place else { return };
-        let raw = request.head.target();
-        let rest = drive.cx.table.rest(site, place, request.target.path());
-        let parts = location::Parts {
-            rest: &written::rest_as_written(&request.target, raw, rest),
-            path: &written::path_as_written(&request.target, raw),
-            query: request.target.query(raw).unwrap_or_default(),
-            host: request.authority(),
-            scheme: request.origin.scheme.as_str(),
+        let Some(location) = self.request.as_ref().and_then(|request| request.render(template, drive.cx))
+        else {
+            return;
         };
         let (mut head, body) = fixed::error_page(status);
-        head.fields.add("Location", location::render(template, &parts));
+        head.fields.add("Location", location);
         self.answer(&head, body, drive);
     }
 
@@ -532,6 +525,21 @@ impl Request {
     fn authority(&self) -> &[u8] {
         let written = self.target.authority(self.head.target()).or_else(|| self.head.get("host"));
         written.unwrap_or(&self.host.name)
+    }
+
+    /// A template of a location, made of this request; `None`: none has been found for it.
+    fn render(&self, template: &str, cx: &Context) -> Option<Vec<u8>> {
+        let (site, place) = self.place?;
+        let raw = self.head.target();
+        let rest = cx.table.rest(site, place, self.target.path());
+        let parts = location::Parts {
+            rest: &written::rest_as_written(&self.target, raw, rest),
+            path: &written::path_as_written(&self.target, raw),
+            query: self.target.query(raw).unwrap_or_default(),
+            host: self.authority(),
+            scheme: self.origin.scheme.as_str(),
+        };
+        Some(location::render(template, &parts))
     }
 
     /// Whether the request announced a body, be it an empty one.

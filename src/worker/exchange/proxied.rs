@@ -4,7 +4,7 @@ use super::{Exchange, Request, Step, written};
 use crate::config::{Address, Config, Handler, Location, Proxy};
 use crate::gateway::{Back, Shown};
 use crate::http::target::{self, Target};
-use crate::http::{BodyLength, Fields, Method, ResponseHead, location, percent};
+use crate::http::{BodyLength, Fields, Method, ResponseHead, percent};
 use crate::route::Matcher;
 use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
@@ -62,17 +62,7 @@ impl Exchange {
         let (Some((site, place)), Some((_, location))) = (request.place, self.place(config)) else {
             return Path::default();
         };
-        let raw = request.head.target();
-        let rest = cx.table.rest(site, place, request.target.path());
-        if let Some(template) = &proxy.rewrite {
-            let parts = location::Parts {
-                rest: &written::rest_as_written(&request.target, raw, rest),
-                path: &written::path_as_written(&request.target, raw),
-                query: request.target.query(raw).unwrap_or_default(),
-                host: request.authority(),
-                scheme: request.origin.scheme.as_str(),
-            };
-            let rewritten = location::render(template, &parts);
+        if let Some(rewritten) = proxy.rewrite.as_ref().and_then(|template| request.render(template, cx)) {
             let understood = target::parse(Method::Get, &rewritten).ok();
             return Path { prefix: String::new(), target: Some((rewritten, understood)) };
         }
@@ -80,7 +70,8 @@ impl Exchange {
         if prefix.is_empty() {
             return Path::default();
         }
-        let behind = written::behind_prefix(&request.target, raw, rest);
+        let rest = cx.table.rest(site, place, request.target.path());
+        let behind = written::behind_prefix(&request.target, request.head.target(), rest);
         Path { prefix: prefix.to_owned(), target: Some((behind, None)) }
     }
 
