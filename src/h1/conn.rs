@@ -31,11 +31,12 @@
 //! | rest of the body ≤ 64 KiB | drops the rest, then the next request | lingers |
 //! | longer, `Discard` | lingers | lingers |
 //!
-//! What the client's bytes do is in `reading`, what time does in `timers`.
+//! What the client's bytes do is in `reading`, what time does in `timers`, another protocol in `tunnel`.
 
 mod prepared;
 mod reading;
 mod timers;
+mod tunnel;
 
 use super::chunked::{self, Decoder};
 use super::encode::{self, Connection, Framing};
@@ -319,38 +320,6 @@ impl Conn {
         let Some((framing, connection)) = self.open_response(head.status, body, now) else { return false };
         self.out.encode(|out| encode::head(head, framing, connection, common.into(), out));
         self.writing != Writing::Bodiless
-    }
-
-    /// Queues the head of a 101 (RFC 9110 §7.8): what follows it, both ways, is of another protocol, and so is what the client has
-    /// sent after its request. Whether it is: not if the client has gone, or its request has a body.
-    pub(crate) fn switch<'a>(
-        &mut self,
-        head: &ResponseHead,
-        common: impl Into<Common<'a>>,
-        now: Time,
-    ) -> bool {
-        self.clock = now;
-        if self.phase != Phase::Open || self.reading != Reading::Done || self.writing != Writing::Await {
-            return false;
-        }
-        (self.reading, self.writing) = (Reading::Tunnel, Writing::Tunnel);
-        self.will_write();
-        self.out.encode(|out| {
-            encode::head(head, Framing::Unsaid, Connection::Upgrade, common.into(), out);
-        });
-        true
-    }
-
-    /// Nothing more leaves through the tunnel; what the client sends still comes.
-    pub(crate) fn shut(&mut self) {
-        if self.writing == Writing::Tunnel {
-            self.writing = Writing::Shut;
-        }
-    }
-
-    /// Whether it goes on in another protocol.
-    pub(crate) fn is_tunnel(&self) -> bool {
-        self.phase == Phase::Open && matches!(self.writing, Writing::Tunnel | Writing::Shut)
     }
 
     /// The response begins: how its body is framed and what is said of the connection. `None`: nobody wants it.

@@ -89,17 +89,6 @@ impl Conn {
         Ok(Some(Event::BodyEnd))
     }
 
-    pub(super) fn poll_tunnel(&mut self) -> Option<Event> {
-        if !self.input.is_empty() {
-            return Some(Event::Body(std::mem::take(&mut self.input)));
-        }
-        if !self.eof {
-            return None;
-        }
-        self.reading = Reading::Done;
-        Some(Event::BodyEnd)
-    }
-
     /// What came is no complete request; if nothing more comes, it never will be.
     fn poll_eof(&mut self) -> Option<Event> {
         match self.reading {
