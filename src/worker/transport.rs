@@ -65,6 +65,8 @@ pub(super) struct Transport {
     nudge: Option<Time>,
     /// Nothing is written before that: the end of a file waits.
     holds: bool,
+    /// The writing side is closed.
+    shut: bool,
     /// What left by `sendfile` of files that others may change, while it may be in the queue of the socket.
     lent: Option<Box<Lent>>,
     /// Bytes written since the beginning.
@@ -119,6 +121,7 @@ impl Transport {
             disk: Disk::Idle,
             nudge: None,
             holds: false,
+            shut: false,
             lent: None,
             written: 0,
         }
@@ -381,8 +384,11 @@ impl Transport {
         }
     }
 
-    /// Closes the writing side.
+    /// Closes the writing side, once.
     pub(super) fn shut_write(&mut self) {
+        if std::mem::replace(&mut self.shut, true) {
+            return;
+        }
         if let Some(tls) = &mut self.tls {
             tls.close(&mut self.endpoint);
         }
