@@ -69,6 +69,8 @@ pub(crate) struct Record<'a> {
     pub(crate) handler: &'a str,
     /// Until the head of the app's or upstream's response.
     pub(crate) upstream: Option<Duration>,
+    /// The word of what went wrong.
+    pub(crate) fault: Option<&'a str>,
     /// Why there was an error, for the operator.
     pub(crate) error: Option<&'a str>,
 }
@@ -134,8 +136,10 @@ fn json(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
     if let Some(time) = record.upstream {
         let _ = write!(out, ",\"upstream\":{}", Seconds(time));
     }
-    if let Some(error) = record.error {
-        json_text("error", error.as_bytes(), part, out);
+    for (name, value) in [("fault", record.fault), ("error", record.error)] {
+        if let Some(value) = value {
+            json_text(name, value.as_bytes(), part, out);
+        }
     }
     out.extend_from_slice(b"}\n");
 }

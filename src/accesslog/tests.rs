@@ -21,6 +21,7 @@ const ORDINARY: Record<'_> = Record {
     site: "shop.example",
     handler: "app shop",
     upstream: Some(Duration::from_micros(950)),
+    fault: None,
     error: None,
 };
 
@@ -67,6 +68,7 @@ fn a_line_for_a_pipe_is_cut_where_clients_wrote_much_and_stays_a_record() {
             host: Some(target),
             referer: Some(target),
             method: agent,
+            fault: Some("refused"),
             error: Some("header line without a colon"),
             ..ORDINARY
         };
@@ -91,13 +93,14 @@ fn a_head_that_could_not_be_read() {
     let record = Record {
         wall: Wall { seconds: -1, nanos: 999_999_999 },
         status: 400,
+        fault: Some("refused"),
         error: Some("header line without a colon"),
         ..Record::default()
     };
     assert_eq!(
         line(Format::Json, &record),
         "{\"time\":\"1969-12-31T23:59:59.999Z\",\"method\":\"\",\"target\":\"\",\"status\":400,\"bytes\":0,\
-         \"duration\":0.000000,\"error\":\"header line without a colon\"}\n"
+         \"duration\":0.000000,\"fault\":\"refused\",\"error\":\"header line without a colon\"}\n"
     );
     assert_eq!(
         line(Format::Combined, &record),

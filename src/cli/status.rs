@@ -254,8 +254,12 @@ fn units(status: &Status, look: Look) -> String {
     page.section("cron", !status.cron.is_empty());
     show_jobs(&status.cron, &mut page);
     page.section("upstreams", !status.upstreams.is_empty());
-    for UpstreamStatus { name, servers } in &status.upstreams {
+    for UpstreamStatus { name, servers, faults } in &status.upstreams {
         page.line(&format!("  {name}  {}", servers.join(", ")));
+        if page.look.verbose && !faults.is_empty() {
+            let faults: Vec<_> = faults.iter().map(|(word, count)| format!("{word} {count}")).collect();
+            page.line(&format!("    faults: {}", faults.join(", ")));
+        }
     }
     page.section("certificates", !status.certificates.is_empty());
     for certificate in &status.certificates {
@@ -562,7 +566,11 @@ mod tests {
             listeners: vec!["[::]:80".into()],
             pools,
             cron: jobs(),
-            upstreams: vec![UpstreamStatus { name: "api".into(), servers: vec!["10.0.0.1:80".into()] }],
+            upstreams: vec![UpstreamStatus {
+                name: "api".into(),
+                servers: vec!["10.0.0.1:80".into()],
+                faults: [("closed".to_owned(), 2), ("silent".to_owned(), 1)].into(),
+            }],
             ..Status::default()
         }
     }
@@ -650,7 +658,11 @@ upstreams
             sandbox: SandboxStatus { mode: forged(), applied: vec![forged()], missing: vec![forged()] },
             pools: vec![pool],
             cron: vec![job],
-            upstreams: vec![UpstreamStatus { name: forged(), servers: vec![forged()] }],
+            upstreams: vec![UpstreamStatus {
+                name: forged(),
+                servers: vec![forged()],
+                faults: [(forged(), 1)].into(),
+            }],
             ..Status::default()
         };
         let text = [false, true].map(|verbose| table(&status, Look { verbose, coloured: false })).concat();
@@ -665,7 +677,7 @@ upstreams
             ("workers", "unit     state     processes     memory\nworkers  ready"),
             ("worker", "unit     state     processes     memory\nworkers  ready"),
             ("mail", "cron\n  mail  at "),
-            ("api", "upstreams\n  api  10.0.0.1:80\n"),
+            ("api", "upstreams\n  api  10.0.0.1:80\n    faults: closed 2, silent 1\n"),
         ] {
             let mut status = busy();
             only(&mut status, name).unwrap();

@@ -2,6 +2,7 @@
 
 use crate::timer::Wall;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -281,6 +282,9 @@ pub struct UpstreamStatus {
     pub name: String,
     /// Addresses of its servers, in the order of the file.
     pub servers: Vec<String>,
+    /// How often a server was at fault since the server was started, by the word of the reason.
+    #[serde(default)]
+    pub faults: BTreeMap<String, u64>,
 }
 
 /// What the sandbox has taken from workers.

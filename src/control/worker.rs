@@ -99,6 +99,15 @@ pub enum ToMaster {
     Log(LogStatus),
     /// It has logged this.
     Logged(String),
+    /// So often more servers of an upstream were at fault for a reason.
+    Faults {
+        /// The upstream, by name.
+        upstream: String,
+        /// The reason, by its word.
+        word: String,
+        /// How often.
+        count: u64,
+    },
     /// Another directory has the path of a static root now.
     RootReplaced,
     /// It is busier, or less busy, than it said last (at first: Low).
@@ -206,6 +215,7 @@ impl ToMaster {
             && let Self::Failed(text)
             | Self::Logged(text)
             | Self::Log(LogStatus { path: text, .. })
+            | Self::Faults { upstream: text, .. }
             | Self::Runs { request: text, .. }
             | Self::Stuck { reason: text, .. } = &mut shorter
         {
@@ -262,6 +272,7 @@ mod tests {
             }),
             ToMaster::Runs { at: UNIT, since: u64::MAX - 1, request: "GET /slow".to_owned() },
             ToMaster::Ran { at: UNIT },
+            ToMaster::Faults { upstream: "api".to_owned(), word: "closed".to_owned(), count: 3 },
             ToMaster::Load(Load::Low),
             ToMaster::Load(Load::High),
             ToMaster::Failed("no such directory".to_owned()),

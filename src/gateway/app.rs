@@ -7,7 +7,7 @@
 
 use super::{Event, Request, params};
 use crate::control::frame::{self, Frame, Header, Kind, Reader};
-use crate::http::fault::Fault;
+use crate::http::fault::{Fault, Flaw};
 use crate::http::{BodyLength, ResponseHead, Status, fields};
 
 /// The program that imports and serves an app. Run it as `python -` with this text on standard input (a memfd), so
@@ -202,7 +202,9 @@ impl Response {
                 self.stage = Stage::Over;
                 Some(Event::Broken(Fault::Failed))
             }
-            (Stage::Head(_), Kind::End) => Some(self.fail(Fault::Malformed, "no response head".to_owned())),
+            (Stage::Head(_), Kind::End) => {
+                Some(self.fail(Fault::Malformed(Flaw::Frame), "no response head".to_owned()))
+            }
             (Stage::Body(passes), Kind::Body) => {
                 (passes && !frame.payload.is_empty()).then_some(Event::Body(frame.payload))
             }
@@ -238,7 +240,7 @@ impl Response {
             }
             Err(why) => {
                 self.refused = true;
-                self.fail(Fault::Malformed, why)
+                self.fail(Fault::Malformed(Flaw::Frame), why)
             }
         }
     }
@@ -267,7 +269,7 @@ impl Response {
         let told = matches!(self.stage, Stage::Over | Stage::Free);
         self.stage = Stage::Lost;
         self.why = Some(why);
-        (!told).then_some(Event::Broken(Fault::Malformed))
+        (!told).then_some(Event::Broken(Fault::Malformed(Flaw::Frame)))
     }
 }
 

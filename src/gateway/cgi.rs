@@ -5,7 +5,7 @@
 
 use super::http1;
 use crate::h1::{self, ParsedResponse, ResponseFraming};
-use crate::http::fault::Fault;
+use crate::http::fault::{Fault, Flaw};
 use crate::http::{BodyLength, Method, ResponseHead, Status};
 
 /// The head; `None` if it is not complete.
@@ -18,15 +18,15 @@ pub(super) fn parse(input: &[u8]) -> Result<Option<ParsedResponse>, Fault> {
     if let Some(version) = text.get_mut(b"HTTP/".len()).filter(|version| **version == b'2') {
         *version = b'1';
     }
-    let Some(mut parsed) = http1::parse(&text)? else { return Ok(None) };
+    let Some(mut parsed) = h1::parse_response(&text, http1::HEAD_MAX)? else { return Ok(None) };
     let head = &mut parsed.head;
     if !has_line {
-        (head.status, head.reason) = status(head).ok_or(Fault::Malformed)?;
+        (head.status, head.reason) = status(head).ok_or(Fault::Malformed(Flaw::Status))?;
         parsed.length -= LINE.len();
     }
     // An interim response, or a change of protocol, is not a program's to send (RFC 3875 §6.3.3).
     if head.status.0 < 200 {
-        return Err(Fault::Malformed);
+        return Err(Fault::Malformed(Flaw::Status));
     }
     head.fields.retain(|name| !name.eq_ignore_ascii_case(b"status"));
     Ok(Some(parsed))
@@ -55,13 +55,13 @@ fn status(head: &ResponseHead) -> Option<(Status, Reason)> {
 
 /// The length that the program announced. It is no party to the framing of a connection: Transfer-Encoding would be
 /// read in two ways.
-pub(super) fn framing(head: &ResponseHead) -> Option<ResponseFraming> {
+pub(super) fn framing(head: &ResponseHead) -> Result<ResponseFraming, Flaw> {
     if head.fields.get("transfer-encoding").is_some() {
-        return None;
+        return Err(Flaw::Coding);
     }
     let framing = h1::response_framing(Method::Get, crate::http::Version::Http11, Status(200), &head.fields)?;
     let body = if head.status.forbids_body() { BodyLength::None } else { framing.body };
-    Some(ResponseFraming { body, until_close: true, persist: false })
+    Ok(ResponseFraming { body, until_close: true, persist: false })
 }
 
 #[cfg(test)]
@@ -145,18 +145,18 @@ mod tests {
         for (text, fault) in [
             ("", Fault::Closed),
             ("Content-Type: text/plain\n", Fault::Truncated),
-            ("Status: abc\n\n", Fault::Malformed),
-            ("Status: +20\n\n", Fault::Malformed),
-            ("Status: 2000\n\n", Fault::Malformed),
-            ("Status: 099\n\n", Fault::Malformed),
-            ("Status: 101 Switching\n\n", Fault::Malformed),
-            ("Status: 100 Continue\n\n", Fault::Malformed),
-            ("Status: 200\nStatus: 404\n\n", Fault::Malformed),
-            ("HTTP/1.1 100 Continue\r\n\r\n", Fault::Malformed),
-            ("no field\n\n", Fault::Malformed),
-            ("Transfer-Encoding: chunked\n\n2\r\nok\r\n0\r\n\r\n", Fault::Malformed),
-            ("Content-Length: 2\nContent-Length: 3\n\nok", Fault::Malformed),
-            ("Content-Length: -1\n\nok", Fault::Malformed),
+            ("Status: abc\n\n", Fault::Malformed(Flaw::Status)),
+            ("Status: +20\n\n", Fault::Malformed(Flaw::Status)),
+            ("Status: 2000\n\n", Fault::Malformed(Flaw::Status)),
+            ("Status: 099\n\n", Fault::Malformed(Flaw::Status)),
+            ("Status: 101 Switching\n\n", Fault::Malformed(Flaw::Status)),
+            ("Status: 100 Continue\n\n", Fault::Malformed(Flaw::Status)),
+            ("Status: 200\nStatus: 404\n\n", Fault::Malformed(Flaw::Status)),
+            ("HTTP/1.1 100 Continue\r\n\r\n", Fault::Malformed(Flaw::Status)),
+            ("no field\n\n", Fault::Malformed(Flaw::Field)),
+            ("Transfer-Encoding: chunked\n\n2\r\nok\r\n0\r\n\r\n", Fault::Malformed(Flaw::Coding)),
+            ("Content-Length: 2\nContent-Length: 3\n\nok", Fault::Malformed(Flaw::Length)),
+            ("Content-Length: -1\n\nok", Fault::Malformed(Flaw::Length)),
         ] {
             assert_eq!(play(Method::Get, text.as_bytes()), [Event::Broken(fault)], "{text:?}");
         }

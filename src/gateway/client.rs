@@ -364,6 +364,12 @@ impl Client {
         if allowed { Again::AnotherServer } else { Again::No }
     }
 
+    /// Whether bytes follow the response.
+    #[must_use]
+    pub(crate) fn has_excess(&self) -> bool {
+        matches!(&self.stage, Stage::Exchange { response, .. } if response.has_excess())
+    }
+
     /// The response is complete: how long the channel may be kept for another request, if nothing of this one is left on it.
     /// `given` as in [`Self::on_timeout`].
     #[must_use]

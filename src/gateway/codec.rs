@@ -177,6 +177,12 @@ impl Response {
         }
     }
 
+    /// Whether bytes follow the response, which are nobody's.
+    #[must_use]
+    pub(crate) fn has_excess(&self) -> bool {
+        matches!(self, Self::Plain(response) if response.has_excess())
+    }
+
     /// Whether anything of a response has come.
     #[must_use]
     pub(crate) fn has_begun(&self) -> bool {

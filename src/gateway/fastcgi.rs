@@ -6,7 +6,7 @@ use super::http1;
 use super::{Event, Request, params};
 use crate::buf::Queue;
 use crate::http::Method;
-use crate::http::fault::{Fault, Refusal};
+use crate::http::fault::{Fault, Flaw, Refusal};
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -306,7 +306,7 @@ impl Response {
             Stage::Ended(_) if self.answered => Err(Fault::Truncated),
             // It says so before it has looked at the request.
             Stage::Ended(_) => Err(Fault::Declined),
-            Stage::Garbage => Err(Fault::Malformed),
+            Stage::Garbage => Err(Fault::Malformed(Flaw::Record)),
             _ if !self.eof => return None,
             _ if self.complete => Ok(()),
             _ if self.begun => Err(Fault::Truncated),
@@ -330,7 +330,7 @@ impl Response {
     fn judge(&self, fault: Fault) -> Fault {
         match fault {
             Fault::Truncated if self.answered => Fault::WrongLength,
-            Fault::Closed | Fault::Truncated => Fault::Malformed,
+            Fault::Closed | Fault::Truncated => Fault::Malformed(Flaw::Record),
             fault => fault,
         }
     }

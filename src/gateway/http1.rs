@@ -5,8 +5,8 @@
 use super::{Event, Request, cgi, shown};
 use crate::buf::{Queue, Segment};
 use crate::h1::chunked::{self, Decoder};
-use crate::h1::{self, ResponseError, tokens};
-use crate::http::fault::Fault;
+use crate::h1::{self, tokens};
+use crate::http::fault::{Fault, Flaw};
 use crate::http::fields::is_name;
 use crate::http::{BodyLength, Fields, Method, RequestHead, Version, percent, target};
 use std::time::Duration;
@@ -260,6 +260,7 @@ impl BodyEncoder {
 /// | `Head` | 1xx | `Head`; 101 to what was offered: `Done`, and what follows is not HTTP |
 /// | `Head` | final head | `Sized`, `Chunked`, `UntilClose`, or `Complete` if no body follows |
 /// | `Sized`, `Chunked` | the last byte | `Complete` |
+/// | `Chunked` | what is no chunk | `Failed` |
 /// | `UntilClose` | end of input | `Complete` |
 /// | `Complete` | `Event::End` | `Done` |
 /// | any but `Complete`, `Done` | error, early end of input | `Done`, not reusable |
@@ -283,9 +284,13 @@ pub struct Response {
 #[derive(Debug)]
 enum State {
     Head,
-    Sized { left: u64 },
+    Sized {
+        left: u64,
+    },
     Chunked(Decoder),
     UntilClose,
+    /// What came before was polled.
+    Failed(Fault),
     Complete,
     Done,
 }
@@ -359,6 +364,12 @@ impl Response {
         matches!(self.state, State::Done) && self.persist && !self.eof && self.input.is_empty()
     }
 
+    /// Whether bytes follow the response, which are nobody's. What programs say behind their end harms nobody.
+    #[must_use]
+    pub(crate) fn has_excess(&self) -> bool {
+        matches!(self.state, State::Done) && !self.of_program && !self.input.is_empty()
+    }
+
     /// Whether anything of a response has come.
     #[must_use]
     pub(crate) fn has_begun(&self) -> bool {
@@ -379,6 +390,7 @@ impl Response {
                 Ok(Some(Event::End))
             }
             State::Done => Ok(None),
+            State::Failed(fault) => Err(*fault),
             _ if self.input.is_empty() => self.wait(),
             State::Sized { left } => {
                 let here = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -389,10 +401,14 @@ impl Response {
             State::UntilClose => Ok(Some(Event::Body(std::mem::take(&mut self.input)))),
             State::Chunked(decoder) => {
                 let mut data = Vec::with_capacity(self.input.len());
-                let used = decoder.decode(&self.input, &mut data).map_err(|_| Fault::Malformed)?;
-                drop(self.input.drain(..used));
-                if decoder.is_done() {
-                    self.state = State::Complete;
+                match decoder.decode(&self.input, &mut data) {
+                    Ok(used) => {
+                        drop(self.input.drain(..used));
+                        if decoder.is_done() {
+                            self.state = State::Complete;
+                        }
+                    }
+                    Err(_) => self.state = State::Failed(Fault::Malformed(Flaw::Chunk)),
                 }
                 if data.is_empty() { self.advance() } else { Ok(Some(Event::Body(data))) }
             }
@@ -412,7 +428,11 @@ impl Response {
     }
 
     fn head(&mut self) -> Result<Option<Event>, Fault> {
-        let parsed = if self.of_program { cgi::parse(&self.input)? } else { parse(&self.input)? };
+        let parsed = if self.of_program {
+            cgi::parse(&self.input)?
+        } else {
+            h1::parse_response(&self.input, HEAD_MAX)?
+        };
         let Some(parsed) = parsed else {
             return match (self.eof, self.begun) {
                 (false, _) => Ok(None),
@@ -428,7 +448,7 @@ impl Response {
         } else {
             h1::response_framing(self.method, version, status, &head.fields)
         };
-        let framing = framing.ok_or(Fault::Malformed)?;
+        let framing = framing.map_err(Fault::Malformed)?;
         self.idle_timeout = keep_alive_timeout(&head.fields);
         if status.0 == 101 {
             let protocol = chosen(&head.fields, &self.offered).ok_or(Fault::Unasked)?;
@@ -441,7 +461,11 @@ impl Response {
         if status.0 < 200 {
             self.interims += 1;
             let allowed = self.interims <= INTERIMS_MAX;
-            return if allowed { Ok(Some(Event::Interim(head))) } else { Err(Fault::Malformed) };
+            return if allowed {
+                Ok(Some(Event::Interim(head)))
+            } else {
+                Err(Fault::Malformed(Flaw::Interims))
+            };
         }
         self.persist = framing.persist;
         self.state = match framing.body {
@@ -453,14 +477,6 @@ impl Response {
         };
         Ok(Some(Event::Head { head, body: framing.body }))
     }
-}
-
-/// The head of a response; `None` if it is not complete.
-pub(super) fn parse(input: &[u8]) -> Result<Option<h1::ParsedResponse>, Fault> {
-    h1::parse_response(input, HEAD_MAX).map_err(|error| match error {
-        ResponseError::Malformed => Fault::Malformed,
-        ResponseError::TooLarge => Fault::HeadTooLarge,
-    })
 }
 
 /// Takes out of a response what concerned the upstream's connection, and what our own connection writes itself.

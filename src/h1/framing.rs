@@ -18,7 +18,7 @@
 //! | CONNECT | 501 |
 //! | TRACE | 405 |
 
-use crate::http::fault::Refusal;
+use crate::http::fault::{Flaw, Refusal};
 use crate::http::fields::is_name;
 use crate::http::target::{self, Host, Target};
 use crate::http::{BodyLength, Fields, Method, RequestHead, Scheme, Status, Version};
@@ -211,28 +211,32 @@ pub(crate) struct ResponseFraming {
     pub(crate) persist: bool,
 }
 
-/// Where a response ends (RFC 9112 §6.3). `None` if that is not certain: Transfer-Encoding with Content-Length, more
-/// than one of either, a coding other than `chunked`, or Transfer-Encoding in HTTP/1.0.
-#[must_use]
+/// Where a response ends (RFC 9112 §6.3).
+///
+/// # Errors
+/// That is not certain: Transfer-Encoding with Content-Length, more than one of either, a coding other than `chunked`, or
+/// Transfer-Encoding in HTTP/1.0.
 pub(crate) fn response(
     request: Method,
     version: Version,
     status: Status,
     fields: &Fields,
-) -> Option<ResponseFraming> {
-    let seen = Seen::of(fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host"))).ok()?;
+) -> Result<ResponseFraming, Flaw> {
+    let seen = Seen::of(fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host")));
+    let seen = seen.map_err(|_| Flaw::Length)?;
     let persist = persists(&seen, version);
-    let announced = body(&seen, version).ok()?;
+    let both = if seen.content_length.is_some() { Flaw::Both } else { Flaw::Coding };
+    let announced = body(&seen, version).map_err(|_| both)?;
     if status.forbids_body() {
-        return Some(ResponseFraming { body: BodyLength::None, until_close: false, persist });
+        return Ok(ResponseFraming { body: BodyLength::None, until_close: false, persist });
     }
     let without_length = announced == BodyLength::None;
     if request == Method::Head {
         let body = if without_length { BodyLength::Unknown } else { announced };
-        return Some(ResponseFraming { body, until_close: false, persist });
+        return Ok(ResponseFraming { body, until_close: false, persist });
     }
     let body = if without_length { BodyLength::Unknown } else { announced };
-    Some(ResponseFraming { body, until_close: without_length, persist: persist && !without_length })
+    Ok(ResponseFraming { body, until_close: without_length, persist: persist && !without_length })
 }
 
 #[cfg(test)]

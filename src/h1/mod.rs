@@ -16,7 +16,7 @@ mod prepared;
 pub use conn::Conn;
 pub(crate) use framing::{ResponseFraming, response as response_framing};
 pub(crate) use framing::{digits, tokens};
-pub(crate) use parse::{Response as ParsedResponse, ResponseError, response as parse_response};
+pub(crate) use parse::{Response as ParsedResponse, response as parse_response};
 pub(crate) use prepared::Prepared;
 
 pub(crate) use crate::http::serving::{Common, Line};

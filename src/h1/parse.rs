@@ -8,7 +8,7 @@
 //! which come from servers that the operator chose, both are line ends.
 
 use super::{Line, Settings};
-use crate::http::fault::Refusal;
+use crate::http::fault::{Fault, Flaw, Refusal};
 use crate::http::fields::is_token_byte;
 use crate::http::{Fields, RequestHead, ResponseHead, Span, Status, Version};
 use httparse::{EMPTY_HEADER, Header};
@@ -231,15 +231,6 @@ pub(crate) struct Response {
     pub(crate) length: usize,
 }
 
-/// Why a response head cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ResponseError {
-    /// Not a response head.
-    Malformed,
-    /// Longer than `most` bytes.
-    TooLarge,
-}
-
 /// Fields of a response head from an upstream.
 const RESPONSE_FIELDS_MAX: usize = 256;
 
@@ -247,8 +238,12 @@ const RESPONSE_FIELDS_MAX: usize = 256;
 /// an intermediary to repair is repaired: white space before a colon goes, folded lines are joined by a space.
 ///
 /// # Errors
-/// [`ResponseError`]; the connection to the upstream is of no use any more.
-pub(crate) fn response(input: &[u8], most: usize) -> Result<Option<Response>, ResponseError> {
+/// It is none, or longer than `most` bytes; the connection to the upstream is of no use any more.
+pub(crate) fn response(input: &[u8], most: usize) -> Result<Option<Response>, Fault> {
+    // What is left of another response may begin with a line end, and is none of this one's.
+    if input.first().is_some_and(|first| *first != b'H') {
+        return Err(Fault::Malformed(Flaw::Start));
+    }
     let mut headers = [const { std::mem::MaybeUninit::uninit() }; RESPONSE_FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let result = httparse::ParserConfig::default()
@@ -258,10 +253,13 @@ pub(crate) fn response(input: &[u8], most: usize) -> Result<Option<Response>, Re
     let length = match result {
         Ok(httparse::Status::Complete(length)) if length <= most => length,
         Ok(httparse::Status::Partial) if input.len() <= most => return Ok(None),
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooLarge),
-        Err(_) => return Err(ResponseError::Malformed),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Fault::HeadTooLarge),
+        Err(httparse::Error::Version | httparse::Error::Token) => return Err(Fault::Malformed(Flaw::Start)),
+        Err(httparse::Error::Status) => return Err(Fault::Malformed(Flaw::Status)),
+        Err(_) => return Err(Fault::Malformed(Flaw::Field)),
     };
-    let status = parsed.code.filter(|code| (100..1000).contains(code)).ok_or(ResponseError::Malformed)?;
+    let status = parsed.code.filter(|code| (100..1000).contains(code));
+    let status = status.ok_or(Fault::Malformed(Flaw::Status))?;
     let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
     let status = Status(status);
     let reason = parsed.reason.filter(|reason| !reason.is_empty() && *reason != status.reason());

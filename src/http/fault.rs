@@ -11,7 +11,7 @@
 //! | `Declined` | upstream | 503 | always | error |
 //! | `Closed` | upstream | 502 | idempotent methods | error |
 //! | `Silent` | upstream | 504 | idempotent methods | error |
-//! | `Truncated`, `Malformed`, `Unasked`, `HeadTooLarge`, `WrongLength` | upstream | 502 | never | error |
+//! | `Truncated`, `Malformed`, `Unasked`, `HeadTooLarge`, `WrongLength`, `Excess` | upstream | 502 | never | error |
 //! | `Failed` | upstream | 500 | never | debug: the traceback is in the log |
 //! | `Stalled` | upstream | 504 | never | error |
 //! | `Overlong` | upstream | 504 | never | info |
@@ -48,7 +48,7 @@ pub enum Fault {
     /// A response that takes longer than the operator lets it.
     Overlong,
     /// Not the protocol, or framing that two parties could read differently.
-    Malformed,
+    Malformed(Flaw),
     /// It switches to a protocol that nobody has asked for.
     Unasked,
     /// Nothing came through a tunnel for too long.
@@ -61,6 +61,8 @@ pub enum Fault {
     Failed,
     /// The body has another length than the head announced.
     WrongLength,
+    /// Bytes follow the response.
+    Excess,
     /// The wait for a unit of the app was too long.
     Busy,
     /// The app does not start, or its processes cannot be reached.
@@ -71,6 +73,31 @@ pub enum Fault {
     Disk,
     /// This server cannot keep the body of the request.
     Spool,
+}
+
+/// How a response breaks the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// It does not begin as one of HTTP/1.0 or 1.1.
+    Start,
+    /// The status is none, or none that may stand there.
+    Status,
+    /// A line of the head is no field, or has control characters.
+    Field,
+    /// Content-Length is no number, or stands there more than once.
+    Length,
+    /// Transfer-Encoding is not `chunked` alone, or stands where it must not.
+    Coding,
+    /// Content-Length beside Transfer-Encoding.
+    Both,
+    /// The chunks are none.
+    Chunk,
+    /// Interim responses without an end.
+    Interims,
+    /// It is not in records, or a document breaks off where its records end.
+    Record,
+    /// It is not in our frames, or no head of a response is in them (apps only).
+    Frame,
 }
 
 /// Why a request is not served, for a reason that lies in it.
@@ -133,7 +160,9 @@ pub(crate) struct Row {
     pub(crate) retry: Retry,
     /// How loud it is told of.
     pub(crate) level: Level,
-    /// The word for it, in the log and in the access log.
+    /// What it is called where it is counted: in the log, the access log and `status`.
+    pub(crate) word: &'static str,
+    /// What it is, in the log and in the access log.
     pub(crate) why: &'static str,
 }
 
@@ -154,35 +183,113 @@ impl Fault {
     #[must_use]
     pub(crate) fn row(self) -> Row {
         use {Level as L, Retry as R, Who as W};
-        let row = |who, status, retry, level, why| Row { who, status, retry, level, why };
-        let upstream = |status, retry, why| row(W::Upstream, status, retry, L::Error, why);
-        let us = |why| row(W::Us, 503, R::Never, L::Error, why);
+        let row = |who, status, retry, level, word, why| Row { who, status, retry, level, word, why };
+        let upstream = |status, retry, word, why| row(W::Upstream, status, retry, L::Error, word, why);
+        let us = |word, why| row(W::Us, 503, R::Never, L::Error, word, why);
         match self {
-            Self::Request(Refusal { status, why }) => row(W::Client, status, R::Never, L::Info, why),
-            Self::Abandoned(why) => row(W::Client, 408, R::Never, L::Info, why),
-            Self::Left => row(W::Client, 499, R::Never, L::Debug, "the client has left"),
-            Self::Refused => upstream(502, R::Always, "connection refused"),
-            Self::ConnectTimeout => upstream(504, R::Always, "no connection in time"),
-            Self::Declined => upstream(503, R::Always, "the server takes no more requests"),
-            Self::Closed => upstream(502, R::Idempotent, "connection closed before a response"),
-            Self::Silent => upstream(504, R::Idempotent, "no response in time"),
-            Self::Truncated => upstream(502, R::Never, "connection closed in the middle of the response"),
-            Self::Stalled => upstream(504, R::Never, "response stalled"),
-            Self::Overlong => row(W::Upstream, 504, R::Never, L::Info, "response longer than stream_timeout"),
-            Self::Malformed => upstream(502, R::Never, "malformed response"),
-            Self::Unasked => upstream(502, R::Never, "101 to a protocol that was not asked for"),
-            Self::Idle => row(W::Upstream, 504, R::Never, L::Debug, "tunnel idle for tunnel_timeout"),
-            Self::Drained => row(W::Us, 503, R::Never, L::Debug, "tunnel ended by a reload or stop"),
-            Self::HeadTooLarge => upstream(502, R::Never, "response head too large"),
-            Self::Failed => row(W::Upstream, 500, R::Never, L::Debug, "an exception in the app"),
-            Self::WrongLength => upstream(502, R::Never, "the body is not as long as its Content-Length"),
-            Self::Busy => row(W::Upstream, 503, R::Never, L::Warn, "no free process within queue_timeout"),
-            Self::Unavailable => row(W::Upstream, 503, R::Never, L::Debug, "nothing is alive to answer"),
-            Self::Shortage => {
-                us("no descriptors or memory left; raise LimitNOFILE or lower workers.connections")
+            Self::Request(Refusal { status, why }) => {
+                row(W::Client, status, R::Never, L::Info, "refused", why)
             }
-            Self::Disk => us("the disk does not answer"),
-            Self::Spool => us("cannot keep the request body"),
+            Self::Abandoned(why) => row(W::Client, 408, R::Never, L::Info, "client-slow", why),
+            Self::Left => row(W::Client, 499, R::Never, L::Debug, "client-left", "the client has left"),
+            Self::Refused => upstream(502, R::Always, "connect-refused", "connection refused"),
+            Self::ConnectTimeout => upstream(504, R::Always, "connect-timeout", "no connection in time"),
+            Self::Declined => upstream(503, R::Always, "declined", "the server takes no more requests"),
+            Self::Closed => upstream(502, R::Idempotent, "closed", "connection closed before a response"),
+            Self::Silent => upstream(504, R::Idempotent, "silent", "no response in time"),
+            Self::Truncated => {
+                upstream(502, R::Never, "truncated", "connection closed in the middle of the response")
+            }
+            Self::Stalled => upstream(504, R::Never, "stalled", "response stalled"),
+            Self::Overlong => {
+                row(W::Upstream, 504, R::Never, L::Info, "overlong", "response longer than stream_timeout")
+            }
+            Self::Malformed(flaw) => {
+                let (word, why) = flaw.words();
+                upstream(502, R::Never, word, why)
+            }
+            Self::Unasked => {
+                upstream(502, R::Never, "unasked-upgrade", "101 to a protocol that was not asked for")
+            }
+            Self::Idle => {
+                row(W::Upstream, 504, R::Never, L::Debug, "tunnel-idle", "tunnel idle for tunnel_timeout")
+            }
+            Self::Drained => {
+                row(W::Us, 503, R::Never, L::Debug, "tunnel-drained", "tunnel ended by a reload or stop")
+            }
+            Self::HeadTooLarge => upstream(502, R::Never, "large-head", "response head too large"),
+            Self::Failed => row(W::Upstream, 500, R::Never, L::Debug, "exception", "an exception in the app"),
+            Self::WrongLength => {
+                upstream(502, R::Never, "wrong-length", "the body is not as long as its Content-Length")
+            }
+            Self::Excess => upstream(502, R::Never, "excess", "bytes behind the end of the response"),
+            Self::Busy => row(
+                W::Upstream,
+                503,
+                R::Never,
+                L::Warn,
+                "queue-timeout",
+                "no free process within queue_timeout",
+            ),
+            Self::Unavailable => {
+                row(W::Upstream, 503, R::Never, L::Debug, "unavailable", "nothing is alive to answer")
+            }
+            Self::Shortage => us(
+                "shortage",
+                "no descriptors or memory left; raise LimitNOFILE or lower workers.connections",
+            ),
+            Self::Disk => us("disk", "the disk does not answer"),
+            Self::Spool => us("spool", "cannot keep the request body"),
+        }
+    }
+
+    /// What a server of an upstream is found at fault for, by its word.
+    #[must_use]
+    pub(crate) fn of_upstream(word: &str) -> Option<Self> {
+        OF_UPSTREAMS.into_iter().find(|fault| fault.row().word == word)
+    }
+}
+
+/// What servers of upstreams are found at fault for.
+pub(crate) const OF_UPSTREAMS: [Fault; 20] = [
+    Fault::Refused,
+    Fault::ConnectTimeout,
+    Fault::Declined,
+    Fault::Closed,
+    Fault::Silent,
+    Fault::Truncated,
+    Fault::Stalled,
+    Fault::Malformed(Flaw::Start),
+    Fault::Malformed(Flaw::Status),
+    Fault::Malformed(Flaw::Field),
+    Fault::Malformed(Flaw::Length),
+    Fault::Malformed(Flaw::Coding),
+    Fault::Malformed(Flaw::Both),
+    Fault::Malformed(Flaw::Chunk),
+    Fault::Malformed(Flaw::Interims),
+    Fault::Malformed(Flaw::Record),
+    Fault::Unasked,
+    Fault::HeadTooLarge,
+    Fault::WrongLength,
+    Fault::Excess,
+];
+
+impl Flaw {
+    /// Its word, and what it is.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Start => ("no-http", "malformed response: not HTTP/1.0 or 1.1"),
+            Self::Status => ("bad-status", "malformed response: no status that may stand there"),
+            Self::Field => ("bad-field", "malformed response: a line of the head that is no field"),
+            Self::Length => {
+                ("bad-length", "malformed response: Content-Length is no number, or stands there twice")
+            }
+            Self::Coding => ("bad-coding", "malformed response: Transfer-Encoding is not `chunked` alone"),
+            Self::Both => ("two-framings", "malformed response: Content-Length beside Transfer-Encoding"),
+            Self::Chunk => ("bad-chunk", "malformed response: invalid chunks"),
+            Self::Interims => ("many-interims", "malformed response: too many interim responses"),
+            Self::Record => ("bad-record", "malformed response: not in whole records of FastCGI"),
+            Self::Frame => ("bad-frame", "malformed response"),
         }
     }
 }
@@ -208,13 +315,14 @@ mod tests {
             (Fault::Closed, Upstream, 502, Idempotent, Error),
             (Fault::Silent, Upstream, 504, Idempotent, Error),
             (Fault::Truncated, Upstream, 502, Never, Error),
-            (Fault::Malformed, Upstream, 502, Never, Error),
+            (Fault::Malformed(Flaw::Field), Upstream, 502, Never, Error),
             (Fault::Unasked, Upstream, 502, Never, Error),
             (Fault::Idle, Upstream, 504, Never, Debug),
             (Fault::Drained, Us, 503, Never, Debug),
             (Fault::HeadTooLarge, Upstream, 502, Never, Error),
             (Fault::Failed, Upstream, 500, Never, Debug),
             (Fault::WrongLength, Upstream, 502, Never, Error),
+            (Fault::Excess, Upstream, 502, Never, Error),
             (Fault::Stalled, Upstream, 504, Never, Error),
             (Fault::Overlong, Upstream, 504, Never, Info),
             (Fault::Busy, Upstream, 503, Never, Warn),
@@ -228,6 +336,21 @@ mod tests {
             assert!(!row.why.is_empty(), "{fault:?}");
         }
         assert_eq!(Fault::Request(refusal).row().why, refusal.why);
+    }
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own() {
+        let words: Vec<_> = OF_UPSTREAMS.iter().map(|fault| fault.row().word).collect();
+        for (at, word) in words.iter().enumerate() {
+            assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{word}");
+            assert!(!words[..at].contains(word), "{word}");
+            assert_eq!(Fault::of_upstream(word), Some(OF_UPSTREAMS[at]));
+            assert!(
+                include_str!("../../docs/manual/reverse-proxy.md").contains(&format!("| `{word}` |")),
+                "{word}"
+            );
+        }
+        assert_eq!(Fault::of_upstream("exception").or(Fault::of_upstream("")), None);
     }
 
     #[test]

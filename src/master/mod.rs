@@ -104,7 +104,7 @@ use order::Order;
 use pidfile::PidFile;
 use runtime::RuntimeDir;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -259,6 +259,8 @@ struct Master {
     wake: Rc<[Carried]>,
     /// Requests answered by workers that have left.
     requests: u64,
+    /// How often servers were at fault, by upstream and reason.
+    faults: BTreeMap<String, BTreeMap<String, u64>>,
     /// Requests counted when the workers' activity was last sampled, and when that count last changed.
     activity: (u64, Time),
     #[serde(skip)]
@@ -352,6 +354,7 @@ impl Master {
             upgrade,
             wake,
             requests: 0,
+            faults: BTreeMap::new(),
             activity: (0, now),
             heartbeat: Heartbeat::default(),
             sweep: Sweep::default(),

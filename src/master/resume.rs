@@ -177,6 +177,7 @@ impl Master {
             upgrade,
             wake: state.wake,
             requests: state.requests,
+            faults: state.faults,
             activity: state.activity,
             heartbeat: Heartbeat::default(),
             sweep: Sweep::default(),

@@ -25,7 +25,7 @@ use crate::sys::carried::Carried;
 use crate::timer::Time;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -136,6 +136,8 @@ pub(super) struct State {
     pub(super) board_file: Carried,
     pub(super) wake: Rc<[Carried]>,
     pub(super) requests: u64,
+    #[serde(default)]
+    pub(super) faults: BTreeMap<String, BTreeMap<String, u64>>,
     pub(super) activity: (u64, Time),
     pub(super) watching: bool,
     pub(super) journal: Journal,

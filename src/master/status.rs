@@ -6,6 +6,7 @@ use crate::config;
 use crate::control::command::{
     ChildStatus, LogStatus, PoolStatus, Running, SandboxStatus, Status, UpstreamStatus,
 };
+use crate::http::fault::Fault;
 use crate::supervisor::ChildId;
 use crate::sys::sandbox::Applied;
 use crate::sys::{clock, process, sandbox, sink};
@@ -29,7 +30,7 @@ impl Master {
             logs: self.logs(),
             pools: self.pools(now),
             cron: self.scheduler.status(clock::wall()),
-            upstreams: self.current.config.upstreams.iter().map(upstream).collect(),
+            upstreams: self.current.config.upstreams.iter().map(|upstream| self.upstream(upstream)).collect(),
             certificates: self.certificates(now),
         }
     }
@@ -52,6 +53,24 @@ impl Master {
                 workers.for_each(|(_, worker)| worker.logs.retain(|log| log.log != "error"));
             }
         }
+    }
+
+    /// A worker says how often more servers of an upstream were at fault.
+    pub(super) fn note_faults(&mut self, upstream: String, word: &str, count: u64) {
+        let is_there =
+            |name: &String| self.current.config.upstreams.iter().any(|upstream| upstream.name == *name);
+        self.faults.retain(|name, _| is_there(name));
+        if let (true, Some(fault)) = (is_there(&upstream), Fault::of_upstream(word)) {
+            let known =
+                self.faults.entry(upstream).or_default().entry(fault.row().word.to_owned()).or_default();
+            *known = known.saturating_add(count);
+        }
+    }
+
+    fn upstream(&self, upstream: &config::Upstream) -> UpstreamStatus {
+        let servers = upstream.servers.iter().map(|server| server.address.to_string()).collect();
+        let faults = self.faults.get(&upstream.name).cloned().unwrap_or_default();
+        UpstreamStatus { name: upstream.name.clone(), servers, faults }
     }
 
     /// Logs that cannot be written: what all processes have lost of each.
@@ -154,9 +173,4 @@ impl Master {
             status.running = running.collect();
         }
     }
-}
-
-fn upstream(upstream: &config::Upstream) -> UpstreamStatus {
-    let servers = upstream.servers.iter().map(|server| server.address.to_string()).collect();
-    UpstreamStatus { name: upstream.name.clone(), servers }
 }

@@ -19,7 +19,7 @@ use super::spool::TempDir;
 use super::stream::Rooms;
 use super::throttle::{Held, Throttle};
 use super::transport::Keyring;
-use super::upstream::{Apps, Links, Servers};
+use super::upstream::{Apps, Faults, Links, Servers};
 use crate::buf::{Far, OpenFile, Stamp};
 use crate::config::boot::WorkerBoot;
 use crate::config::credentials::Credentials;
@@ -111,6 +111,7 @@ pub(super) struct Context {
     ids: Ids,
     quota: ClientQuota,
     pub(super) throttle: Throttle,
+    pub(super) faults: Faults,
     /// Requests that run beside another one of their connection.
     pub(super) beside: Beside,
     pub(super) rooms: Rooms,
@@ -209,6 +210,7 @@ impl Context {
             ids: Ids::new(),
             quota: ClientQuota::new(config.limits.connections_per_client),
             throttle: Throttle::default(),
+            faults: Faults::default(),
             beside: Beside::new(config.workers.connections, process::open_files_limit()),
             rooms: Rooms::default(),
             is_short: false,
@@ -259,6 +261,15 @@ impl Context {
         messages::take().into_iter().for_each(|text| self.tell(&ToMaster::Logged(text)));
     }
 
+    /// Tells the master how often servers of upstreams were at fault, at once or when it is time.
+    pub(super) fn tell_faults(&mut self, at_once: bool) {
+        for (upstream, word, count) in self.faults.take(self.now, at_once) {
+            let Some(upstream) = self.config.upstreams.get(upstream) else { continue };
+            let upstream = upstream.name.clone();
+            self.tell(&ToMaster::Faults { upstream, word: word.to_owned(), count });
+        }
+    }
+
     /// The pipe to the master may have room.
     pub(super) fn tell_waiting(&self) {
         self.outbox.borrow_mut().flush(&self.tell);
@@ -275,7 +286,8 @@ impl Context {
     /// When a turn must begin although nothing happens, or `also`.
     pub(super) fn deadline(&self, also: Option<Time>) -> Option<Time> {
         let measure = self.meter.as_ref().and_then(Meter::deadline);
-        let own = earliest(measure, earliest(self.throttle.deadline(), self.reader.deadline()));
+        let faults = earliest(self.throttle.deadline(), self.faults.deadline());
+        let own = earliest(measure, earliest(faults, self.reader.deadline()));
         earliest(earliest(self.timers.next(), own), earliest(also, self.leave_by))
     }
 

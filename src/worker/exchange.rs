@@ -76,8 +76,9 @@ pub(super) struct Exchange {
     refused: Option<Box<h1::Line>>,
     /// When the head of an app's or upstream's response came.
     answered: Option<Time>,
-    /// What went wrong, for the log.
+    /// What went wrong, for the log; and its word.
     error: Option<&'static str>,
+    fault: Option<&'static str>,
     /// It was given up because the client had left.
     left: bool,
     /// What answers: the handler of its location, or the fallback.
@@ -137,6 +138,7 @@ impl Exchange {
             refused: None,
             answered: None,
             error: None,
+            fault: None,
             left: false,
             handler: None,
             received: None,

@@ -113,6 +113,7 @@ impl Worker {
         self.cx.report.flush();
         self.cx.tell_logged();
         self.cx.tell_held(true);
+        self.cx.tell_faults(true);
         Ok(())
     }
 
@@ -138,6 +139,7 @@ impl Worker {
         self.settle();
         self.cx.report.turn_ends(self.cx.board);
         self.cx.tell_logged();
+        self.cx.tell_faults(false);
         Ok(self.may_leave())
     }
 

@@ -7,6 +7,7 @@ mod harness;
 mod abuse;
 mod access_logs;
 mod acme;
+mod bad_upstreams;
 mod before;
 mod by_hand;
 mod certificates;

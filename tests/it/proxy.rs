@@ -333,13 +333,20 @@ fn a_broken_upstream_is_told_at_once_and_then_counted() {
     }
     // Another upstream has its own line, however many there are of the first.
     assert_eq!(connection.get("/b/y").unwrap().status, 502);
-    assert!(server.wait_log("proxy nonsense: GET /b/y: malformed response (").contains(" ERROR "));
+    assert!(
+        server
+            .wait_log("proxy nonsense: GET /b/y: malformed response: not HTTP/1.0 or 1.1 [no-http] (")
+            .contains(" ERROR ")
+    );
     let told = wait_until(SOON, "all failures are accounted for", || {
         let log = server.log();
-        let written =
-            log.iter().filter(|line| line.contains("proxy dead: GET /a/x: connection refused (")).count();
+        let written = log
+            .iter()
+            .filter(|line| line.contains("proxy dead: GET /a/x: connection refused [connect-refused] ("))
+            .count();
         let held = log.iter().filter_map(|line| {
-            let (before, _) = line.split_once(" more within a second: proxy dead: connection refused")?;
+            let (before, _) =
+                line.split_once(" more within a second: proxy dead: connection refused [connect-refused]")?;
             before.rsplit(' ').next()?.parse::<usize>().ok()
         });
         holds(written + held.sum::<usize>() == REQUESTS, written).map(|()| written)

@@ -149,7 +149,12 @@ fn heads_an_app_must_not_send_are_refused_and_the_unit_still_comes_free() {
         b"",
     ] {
         let (events, response) = whole(head);
-        assert_eq!(events, [Event::Broken(Fault::Malformed), Event::Free], "{}", head.escape_ascii());
+        assert_eq!(
+            events,
+            [Event::Broken(Fault::Malformed(Flaw::Frame)), Event::Free],
+            "{}",
+            head.escape_ascii()
+        );
         assert!(response.why().is_some_and(|why| !why.contains('\n')));
         assert!(is_free(&response));
     }
@@ -204,7 +209,7 @@ fn a_response_that_broke_off_frees_its_unit() {
 
 #[test]
 fn an_app_that_raises_before_its_head_frees_its_unit() {
-    for (flags, fault) in [(frame::ABORT, Fault::Failed), (0, Fault::Malformed)] {
+    for (flags, fault) in [(frame::ABORT, Fault::Failed), (0, Fault::Malformed(Flaw::Frame))] {
         let (events, response) = events(&frames(&[(Kind::End, flags, b""), (Kind::Free, 0, b"")]), false);
         assert_eq!(events, [Event::Broken(fault), Event::Free]);
         assert!(is_free(&response));
@@ -224,12 +229,12 @@ fn what_is_not_the_protocol_loses_the_stream() {
         &[(Kind::Request, 0, &b""[..])][..],
     ] {
         let (events, response) = events(&frames(list), false);
-        assert_eq!(events.last(), Some(&Event::Broken(Fault::Malformed)), "{list:?}");
+        assert_eq!(events.last(), Some(&Event::Broken(Fault::Malformed(Flaw::Frame))), "{list:?}");
         assert!(response.is_lost());
     }
     let mut response = Response::new(4);
     response.feed(&frames(&[head]));
-    assert_eq!(response.poll(), Some(Event::Broken(Fault::Malformed)));
+    assert_eq!(response.poll(), Some(Event::Broken(Fault::Malformed(Flaw::Frame))));
     let (_, mut response) = whole(b"200 OK\0");
     response.feed(b"more");
     assert!(!is_free(&response));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::http::fault::Flaw;
 use crate::http::{RequestHead, Span, Version};
 
 const PATIENCE: Patience = Patience { connect: Duration::from_secs(5), silence: Duration::from_secs(60) };
@@ -132,14 +133,14 @@ fn another_try_is_made_where_it_is_safe() {
         (Stand::Connecting, Fault::ConnectTimeout, AnotherServer, AnotherServer),
         (Stand::Sent, Fault::Closed, AnotherServer, No),
         (Stand::Sent, Fault::Silent, No, No),
-        (Stand::Sent, Fault::Malformed, No, No),
+        (Stand::Sent, Fault::Malformed(Flaw::Chunk), No, No),
         (Stand::SentKept, Fault::Closed, SameServer, No),
         (Stand::SentKept, Fault::Silent, No, No),
         (Stand::Committed, Fault::Closed, No, No),
         (Stand::Committed, Fault::Silent, No, No),
         (Stand::Begun, Fault::Closed, AnotherServer, No),
         (Stand::Begun, Fault::Truncated, No, No),
-        (Stand::Begun, Fault::Malformed, No, No),
+        (Stand::Begun, Fault::Malformed(Flaw::Chunk), No, No),
         (Stand::Answered, Fault::Closed, No, No),
         (Stand::Answered, Fault::Truncated, No, No),
         (Stand::Answered, Fault::Stalled, No, No),

@@ -318,36 +318,40 @@ fn the_end_of_the_stream_ends_some_and_breaks_others() {
 
 #[test]
 fn what_could_be_framed_in_two_ways_is_broken() {
-    for fields in [
-        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-        "Content-Length: 5\r\nContent-Length: 5\r\n",
-        "Content-Length: 5\r\nContent-Length: 6\r\n",
-        "Content-Length: 5, 5\r\n",
-        "Content-Length: +5\r\n",
-        "Content-Length: 5\r\n 5\r\n",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: gzip, chunked\r\n",
-        "Transfer-Encoding: xchunked\r\n",
-        "X: a\rb\r\n",
-        "X: a\0b\r\n",
-        "no colon\r\n",
+    for (fields, flaw) in [
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Both"),
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", "Length"),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", "Length"),
+        ("Content-Length: 5, 5\r\n", "Length"),
+        ("Content-Length: +5\r\n", "Length"),
+        ("Content-Length: 5\r\n 5\r\n", "Length"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "Coding"),
+        ("Transfer-Encoding: gzip, chunked\r\n", "Coding"),
+        ("Transfer-Encoding: xchunked\r\n", "Coding"),
+        ("X: a\rb\r\n", "Field"),
+        ("X: a\0b\r\n", "Field"),
+        ("no colon\r\n", "Field"),
     ] {
         let wire = format!("HTTP/1.1 200 OK\r\n{fields}\r\nhello");
-        assert_eq!(response(Method::Get, wire.as_bytes(), false), r#""" Malformed"#, "{fields:?}");
+        let expected = format!(r#""" Malformed({flaw})"#);
+        assert_eq!(response(Method::Get, wire.as_bytes(), false), expected, "{fields:?}");
     }
-    for wire in [
-        "HTTP/2.0 200 OK\r\n\r\n",
-        "HTTP/1.1 99 Low\r\n\r\n",
-        "HTTP/1.1 abc\r\n\r\n",
-        "SSH-2.0-OpenSSH\r\n",
-        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    for (wire, flaw) in [
+        ("HTTP/2.0 200 OK\r\n\r\n", "Start"),
+        ("\r\nHTTP/1.1 200 OK\r\n\r\n", "Start"),
+        ("HTTP/1.1 99 Low\r\n\r\n", "Status"),
+        ("HTTP/1.1 099 Low\r\n\r\n", "Status"),
+        ("HTTP/1.1 abc\r\n\r\n", "Status"),
+        ("SSH-2.0-OpenSSH\r\n", "Start"),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "Coding"),
     ] {
-        assert_eq!(response(Method::Get, wire.as_bytes(), false), r#""" Malformed"#, "{wire:?}");
+        let expected = format!(r#""" Malformed({flaw})"#);
+        assert_eq!(response(Method::Get, wire.as_bytes(), false), expected, "{wire:?}");
     }
     let broken = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n";
-    assert_eq!(response(Method::Get, broken.as_bytes(), false), r#"200 Unknown, "" Malformed"#);
+    assert_eq!(response(Method::Get, broken.as_bytes(), false), r#"200 Unknown, "" Malformed(Chunk)"#);
     let endless = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(33);
-    assert!(response(Method::Get, endless.as_bytes(), false).ends_with("Malformed"));
+    assert!(response(Method::Get, endless.as_bytes(), false).ends_with("Malformed(Interims)"));
 }
 
 #[test]

@@ -51,8 +51,8 @@ impl Exchange {
 
     /// Tells of a fault.
     pub(in crate::worker) fn note(&mut self, fault: Fault, detail: &str, cx: &mut Context) {
-        let Row { who, status, level, why, .. } = fault.row();
-        self.error = Some(why);
+        let Row { who, status, level, word, why, .. } = fault.row();
+        (self.fault, self.error) = (Some(word), Some(why));
         let level = match level {
             Level::Debug => log::Level::Debug,
             Level::Info => log::Level::Info,
@@ -72,8 +72,9 @@ impl Exchange {
             Who::Upstream => {
                 let config = Rc::clone(&cx.config);
                 let (handler, line, id) = (self.answerer(&config), self.request_line(), self.id_text());
-                let kind = format!("{handler}: {why}");
-                cx.note_fault(level, &kind, format_args!("{handler}: {line}: {why}{colon}{detail} ({id})"));
+                let kind = format!("{handler}: {why} [{word}]");
+                let line = format_args!("{handler}: {line}: {why}{colon}{detail} [{word}] ({id})");
+                cx.note_fault(level, &kind, line);
             }
             Who::Us => {
                 let (line, id) = (self.request_line(), self.id_text());

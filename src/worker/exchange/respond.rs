@@ -103,6 +103,7 @@ impl Exchange {
                 site: place.map_or("", |(site, _)| site.label.as_str()),
                 handler: &handler,
                 upstream: self.answered.map(|at| at.since(self.arrived)),
+                fault: self.fault,
                 error: self.error,
             },
         );

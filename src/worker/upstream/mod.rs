@@ -3,10 +3,12 @@
 
 pub(super) mod app;
 mod arrivals;
+mod faults;
 pub(super) mod links;
 pub(super) mod proxy;
 mod servers;
 
 pub(super) use app::Apps;
+pub(super) use faults::Faults;
 pub(super) use links::Links;
 pub(super) use servers::Servers;

@@ -97,7 +97,7 @@ impl ProxyRun {
                     cx.is_short = true;
                     return Err(Fault::Shortage);
                 }
-                Err(error) => self.server_failed(&error, cx),
+                Err(error) => self.server_failed(Fault::Refused, &error, cx),
             }
         }
         Err(Fault::Refused)
@@ -135,13 +135,19 @@ impl ProxyRun {
     }
 
     /// The server did not even begin a response.
-    fn server_failed(&mut self, error: &dyn std::fmt::Display, cx: &mut Context) {
-        self.tell(error, cx);
+    fn server_failed(&mut self, fault: Fault, error: &dyn std::fmt::Display, cx: &mut Context) {
+        self.blame(fault, error, cx);
         self.failed.push(self.server);
         let now = cx.now;
         if let Some(balancer) = cx.servers.balancer(self.upstream) {
             balancer.failed(self.server, now);
         }
+    }
+
+    /// Counts a fault of the server, and tells of it.
+    fn blame(&self, fault: Fault, error: &dyn std::fmt::Display, cx: &mut Context) {
+        cx.faults.count(self.upstream, fault);
+        self.tell(&format_args!("{error} [{}]", fault.row().word), cx);
     }
 
     fn tell(&self, error: &dyn std::fmt::Display, cx: &mut Context) {
@@ -185,13 +191,13 @@ impl ProxyRun {
             cx.close_idle_links(self.upstream, self.server);
             match self.connect(owner, cx) {
                 Ok(()) => return Advance::Progress,
-                Err(error) => self.server_failed(&error, cx),
+                Err(error) => self.server_failed(Fault::Refused, &error, cx),
             }
         } else if self.client.has_answered() || by_client {
             // It lives: a stream that falls silent, or is cut, says nothing about the next request.
-            self.tell(&fault.row().why, cx);
+            self.blame(fault, &fault.row().why, cx);
         } else {
-            self.server_failed(&fault.row().why, cx);
+            self.server_failed(fault, &fault.row().why, cx);
         }
         if again == Again::No {
             return Advance::Broken(fault);
@@ -294,6 +300,9 @@ impl ProxyRun {
 
     /// The response is complete: keep the connection if nothing is left on it.
     fn release(&mut self, cx: &mut Context) {
+        if self.client.has_excess() {
+            self.blame(Fault::Excess, &Fault::Excess.row().why, cx);
+        }
         let given = self.has_given_all(cx);
         let Some(key) = self.link.take() else { return };
         cx.link_freed(self.upstream, self.server);

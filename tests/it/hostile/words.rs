@@ -348,6 +348,10 @@ fn accuse(voice: &mut Voice) {
     voice.say(&ToMaster::Want { pool: u16::MAX });
     voice.say(&ToMaster::RootReplaced);
     voice.say(&ToMaster::Load(Busy::High));
+    for (upstream, word) in [("none", "closed"), ("", "no word")] {
+        let (upstream, word) = (upstream.to_owned(), word.to_owned());
+        voice.say(&ToMaster::Faults { upstream, word, count: u64::MAX });
+    }
 }
 
 #[test]

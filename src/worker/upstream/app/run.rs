@@ -4,7 +4,7 @@ use crate::buf::Segment;
 use crate::control::worker::Complaint;
 use crate::event::Read;
 use crate::gateway::{self, Event};
-use crate::http::fault::Fault;
+use crate::http::fault::{Fault, Flaw};
 use crate::slab::Key;
 use crate::timer::Time;
 use crate::worker::context::Context;
@@ -171,11 +171,11 @@ impl AppRun {
             Err(Trouble::Stranger(stranger)) => {
                 self.give_up(cx);
                 cx.note_stranger(self.unit.app, stranger);
-                Advance::Broken(Fault::Malformed)
+                Advance::Broken(Fault::Malformed(Flaw::Frame))
             }
             Err(Trouble::Fault(fault)) => {
                 self.give_up(cx);
-                if fault == Fault::Malformed {
+                if matches!(fault, Fault::Malformed(_)) {
                     let reason = format!("{}: its answer is not the protocol", line());
                     cx.complain(self.unit, Complaint::Malformed, reason);
                 }
