@@ -21,6 +21,7 @@ mod start;
 mod status;
 mod stop;
 mod top;
+mod upstream;
 
 use crate::config::boot::WorkerBoot;
 use crate::control::command::Response;
@@ -54,6 +55,7 @@ enum Command {
     Top(top::Arguments),
     Reload(reload::Arguments),
     Scale(scale::Arguments),
+    Upstream(upstream::Arguments),
     Renew(renew::Arguments),
     Restart(restart::Arguments),
     Cron(cron::Arguments),
@@ -124,6 +126,7 @@ impl Cli {
             Command::Top(arguments) => top::execute(&arguments),
             Command::Reload(arguments) => reload::execute(&arguments),
             Command::Scale(arguments) => scale::execute(&arguments),
+            Command::Upstream(arguments) => upstream::execute(&arguments),
             Command::Renew(arguments) => renew::execute(&arguments),
             Command::Restart(arguments) => restart::execute(&arguments),
             Command::Cron(arguments) => cron::execute(&arguments),

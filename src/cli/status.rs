@@ -6,7 +6,7 @@ use crate::config::certificate_files::SOON;
 use crate::config::suggestion;
 use crate::control::command::{
     CertificateStatus, ChildStatus, JobStatus, LogStatus, PoolStatus, Request, Response, Running,
-    SandboxStatus, Status, TemplateStatus, Unkillable, UpstreamStatus,
+    SandboxStatus, ServerStatus, Status, TemplateStatus, Unkillable, UpstreamStatus,
 };
 use crate::control::text::{self, about};
 use crate::master::control;
@@ -254,13 +254,7 @@ fn units(status: &Status, look: Look) -> String {
     page.section("cron", !status.cron.is_empty());
     show_jobs(&status.cron, &mut page);
     page.section("upstreams", !status.upstreams.is_empty());
-    for UpstreamStatus { name, servers, faults } in &status.upstreams {
-        page.line(&format!("  {name}  {}", servers.join(", ")));
-        if page.look.verbose && !faults.is_empty() {
-            let faults: Vec<_> = faults.iter().map(|(word, count)| format!("{word} {count}")).collect();
-            page.line(&format!("    faults: {}", faults.join(", ")));
-        }
-    }
+    show_upstreams(&status.upstreams, &mut page);
     page.section("certificates", !status.certificates.is_empty());
     for certificate in &status.certificates {
         page.line_of(
@@ -269,6 +263,42 @@ fn units(status: &Status, look: Look) -> String {
         );
     }
     page.text
+}
+
+fn show_upstreams(upstreams: &[UpstreamStatus], page: &mut Page) {
+    for UpstreamStatus { name, balance, servers, faults } in upstreams {
+        let up = servers.iter().filter(|server| server.state == "up").count();
+        let line = text::line(&format!("  {name}  {up} of {} up  {balance}", servers.len()));
+        let health = match (up, servers.len()) {
+            (0, _) => Health::Failed,
+            (up, all) if up < all => Health::Ailing,
+            _ => Health::Good,
+        };
+        page.line_of(health, &line);
+        let width = servers.iter().map(|server| server.address.chars().count()).max().unwrap_or(0);
+        let is_verbose = page.look.verbose;
+        for server in servers.iter().filter(|server| is_verbose || server.state != "up") {
+            let health = if server.state == "up" { Health::Good } else { Health::Ailing };
+            page.line_of(health, &text::line(&server_line(server, width)));
+        }
+        if is_verbose && !faults.is_empty() {
+            let faults: Vec<_> = faults.iter().map(|(word, count)| format!("{word} {count}")).collect();
+            page.line(&format!("    faults: {}", faults.join(", ")));
+        }
+    }
+}
+
+/// `    127.0.0.1:9001  down      for 12s: connection refused  requests 10  failures 3  in flight 0`
+fn server_line(server: &ServerStatus, width: usize) -> String {
+    let ServerStatus { address, state, reason, seconds, in_flight, requests, failures, .. } = server;
+    let backup = if server.backup { "  backup" } else { "" };
+    let since = seconds.map_or_else(String::new, |seconds| format!("  for {}", about(seconds)));
+    let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let most = server.max_connections.map_or_else(String::new, |most| format!(" of {most}"));
+    format!(
+        "    {address:width$}  {state:<8}{backup}{since}{reason}  requests {requests}  failures {failures}  \
+         in flight {in_flight}{most}"
+    )
 }
 
 fn show_pools(pools: &[PoolStatus], page: &mut Page) {
@@ -485,6 +515,29 @@ mod tests {
     use super::*;
     use crate::control::command::RunStatus;
 
+    fn upstream(name: &str, address: &str) -> UpstreamStatus {
+        let server = |state: &str| ServerStatus {
+            address: address.into(),
+            state: state.into(),
+            requests: 10,
+            ..ServerStatus::default()
+        };
+        let down = ServerStatus {
+            reason: Some(format!("refused by {address}")),
+            seconds: Some(75),
+            failures: 3,
+            backup: true,
+            max_connections: Some(8),
+            ..server("down")
+        };
+        UpstreamStatus {
+            name: name.into(),
+            balance: "RoundRobin".into(),
+            servers: vec![server("up"), down],
+            faults: [(format!("{name}-fault"), 2), ("silent".to_owned(), 1)].into(),
+        }
+    }
+
     fn jobs() -> Vec<JobStatus> {
         let run = RunStatus { outcome: "ok".into(), by_hand: true, duration_ms: 1200, ..Default::default() };
         vec![
@@ -566,11 +619,7 @@ mod tests {
             listeners: vec!["[::]:80".into()],
             pools,
             cron: jobs(),
-            upstreams: vec![UpstreamStatus {
-                name: "api".into(),
-                servers: vec!["10.0.0.1:80".into()],
-                faults: [("closed".to_owned(), 2), ("silent".to_owned(), 1)].into(),
-            }],
+            upstreams: vec![upstream("api", "10.0.0.1:80")],
             ..Status::default()
         }
     }
@@ -594,7 +643,8 @@ cron
   mail  at * * * * *  next in 3m (2026-01-02T03:04:00Z)  last: ok after 1.2s, by hand ()
 
 upstreams
-  api  10.0.0.1:80
+  api  1 of 2 up  RoundRobin
+    10.0.0.1:80  down      backup  for 1m: refused by 10.0.0.1:80  requests 10  failures 3  in flight 0 of 8
 ";
         assert_eq!(text, expected);
         let text = table(&status, Look { verbose: true, coloured: false });
@@ -658,11 +708,7 @@ upstreams
             sandbox: SandboxStatus { mode: forged(), applied: vec![forged()], missing: vec![forged()] },
             pools: vec![pool],
             cron: vec![job],
-            upstreams: vec![UpstreamStatus {
-                name: forged(),
-                servers: vec![forged()],
-                faults: [(forged(), 1)].into(),
-            }],
+            upstreams: vec![upstream(&forged(), &forged())],
             ..Status::default()
         };
         let text = [false, true].map(|verbose| table(&status, Look { verbose, coloured: false })).concat();
@@ -677,7 +723,12 @@ upstreams
             ("workers", "unit     state     processes     memory\nworkers  ready"),
             ("worker", "unit     state     processes     memory\nworkers  ready"),
             ("mail", "cron\n  mail  at "),
-            ("api", "upstreams\n  api  10.0.0.1:80\n    faults: closed 2, silent 1\n"),
+            (
+                "api",
+                "upstreams\n  api  1 of 2 up  RoundRobin\n    \
+                 10.0.0.1:80  up        requests 10  failures 0  in flight 0\n    \
+                 10.0.0.1:80  down      backup  for 1m: refused by 10.0.0.1:80  requests 10  failures 3  in flight 0 of 8\n    faults: api-fault 2, silent 1\n",
+            ),
         ] {
             let mut status = busy();
             only(&mut status, name).unwrap();

@@ -27,6 +27,10 @@ pub struct WorkerBoot {
     pub(crate) tell: OwnedFd,
     /// The board (shared memory of the whole tree), as this worker may use it; its row is unique among living workers.
     pub(crate) board: crate::dispatch::WorkerBoard<'static>,
+    /// The roster of the servers of upstreams (shared memory too), as this worker may use it.
+    pub(crate) roster: crate::balance::WorkerRoster<'static>,
+    /// For each of `config.upstreams` what it has on the roster.
+    pub(crate) upstreams: Vec<Enrolled>,
     /// One eventfd for every row of the board; this worker reads that of its row and pokes the others.
     pub(crate) wake: Rc<[Carried]>,
     /// Directory with the sockets of app processes, see `control::app_socket`.
@@ -45,6 +49,17 @@ pub struct WorkerBoot {
     pub(crate) credentials: Credentials,
     /// It decides about a reload: what it cannot serve is to refuse it.
     pub(crate) candidate: bool,
+}
+
+/// An upstream on the roster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Enrolled {
+    /// Its number, which it keeps as long as the master lives.
+    pub(crate) number: u16,
+    /// Those of its servers.
+    pub(crate) servers: Vec<u16>,
+    /// What stands for each of them in a cookie.
+    pub(crate) tags: Vec<String>,
 }
 
 /// A directory that was found good to be served.

@@ -28,7 +28,7 @@ pub struct Log {
 const OFF: &str = "Off";
 
 /// Name of a header field that the connection does not write itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldName(String);
 
 /// The access log.

@@ -11,6 +11,7 @@
 
 mod address;
 mod app;
+mod balance;
 pub(crate) mod boot;
 pub(crate) mod certificate;
 pub(crate) mod certificate_files;
@@ -60,6 +61,7 @@ mod written;
 
 pub(crate) use address::{Address, Network};
 pub use app::{App, Keep, ResponseBuffer};
+pub(crate) use balance::{Common, Stick};
 pub(crate) use control::Control;
 pub(crate) use cronjob::CronJob;
 pub(crate) use daemon::{Daemon, Dependency, Signal};

@@ -75,7 +75,7 @@ fn mounts(site: &Site, index: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-fn path(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+pub(super) fn path(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
     node.parse(report, "a path such as \"/healthz\"", |text| {
         let wrong = |what: &str| Complaint::new(format!("`{text}`: {what}"), "for example \"/healthz\"");
         if !text.starts_with('/') {
@@ -86,7 +86,7 @@ fn path(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
     })
 }
 
-fn host(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+pub(super) fn host(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
     node.parse(report, "a host such as \"shop.example\"", |text| {
         let fits = |char: char| char.is_ascii_alphanumeric() || ".-_:[]".contains(char);
         if text.is_empty() || !text.chars().all(fits) {

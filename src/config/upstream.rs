@@ -1,11 +1,14 @@
 //! `upstreams: {…}`.
 
 use super::address::Address;
+use super::balance::{Balance, Common, Health, Queue, Stick, Sticky};
 use super::located::{At, Given, Node, Report};
 use super::problem::Complaint;
+use super::read::status;
 use super::walk::{By, Choice, Form, Or, Section, Walk};
+use crate::balance::Passive;
 use crate::gateway::fastcgi::Scripts;
-use crate::gateway::{Patience, Protocol};
+use crate::gateway::{Patience, Protocol, Retries};
 use crate::proxied::Version;
 use std::time::Duration;
 
@@ -18,6 +21,20 @@ pub struct Upstream {
     pub(crate) protocol: Protocol,
     /// One or more.
     pub(crate) servers: Vec<Server>,
+    /// How one is chosen; by turns.
+    pub(crate) balance: Balance,
+    /// Sessions stay with one; they do not.
+    pub(crate) sticky: Option<Sticky>,
+    /// Requests that wait while all have as many as they may.
+    pub(crate) queue: Queue,
+    /// When one is given up.
+    pub(crate) passive: Passive,
+    /// How they are asked if they are well; not at all.
+    pub(crate) health: Option<Health>,
+    /// How long one that comes back takes to have its whole share; it has it at once.
+    pub(crate) slow_start: Option<Duration>,
+    /// When a request is sent once more.
+    pub(crate) retries: Retries,
     /// How long one is waited for.
     pub patience: Patience,
     /// How long nothing may come through a tunnel; 1 h.
@@ -39,6 +56,10 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     /// Its share; 1.
     pub(crate) weight: u32,
+    /// It is only for when no other is up.
+    pub(crate) backup: bool,
+    /// So many requests at a time; any number.
+    pub(crate) max_connections: Option<u32>,
 }
 
 impl Default for Upstream {
@@ -47,6 +68,13 @@ impl Default for Upstream {
             name: String::new(),
             protocol: Protocol::Http,
             servers: Vec::new(),
+            balance: Balance::default(),
+            sticky: None,
+            queue: Queue::default(),
+            passive: Passive::default(),
+            health: None,
+            slow_start: None,
+            retries: Retries::default(),
             patience: Patience::default(),
             tunnel_timeout: Duration::from_secs(60 * 60),
             scripts: None,
@@ -59,7 +87,7 @@ impl Default for Upstream {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { address: Address::Any(0), weight: 1 }
+        Self { address: Address::Any(0), weight: 1, backup: false, max_connections: None }
     }
 }
 
@@ -76,8 +104,6 @@ const PROTOCOLS: [(&str, Protocol); 4] = [
 const INDEX: &str = "index.php";
 
 impl Section for Upstream {
-    const LATER: &'static [&'static str] = &["health", "sticky"];
-
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("protocol", &mut Choice(&mut self.protocol, &PROTOCOLS, &[]));
         let (mut root, mut index) = self.scripts.take().map(|scripts| (scripts.root, scripts.index)).unzip();
@@ -85,8 +111,17 @@ impl Section for Upstream {
         keys.key("index", &mut By(&mut index, index_of));
         let index = index.unwrap_or_else(|| INDEX.to_owned());
         self.scripts = root.map(|root| Scripts { root, index });
-        keys.key("balance", &mut Choice(&mut (), &[("RoundRobin", ())], &["LeastConnections", "Hash"]));
         keys.need("servers", "[\"127.0.0.1:9000\"]", &mut By(&mut self.servers, servers));
+        keys.key("balance", &mut self.balance);
+        keys.key("sticky", &mut self.sticky);
+        keys.key("queue", &mut self.queue);
+        keys.key("max_fails", &mut self.passive.max_fails);
+        keys.key("fail_timeout", &mut self.passive.fail_timeout);
+        keys.key("health", &mut self.health);
+        keys.key("slow_start", &mut self.slow_start);
+        keys.key("tries", &mut self.retries.tries);
+        keys.key("retry_timeout", &mut self.retries.within);
+        keys.key("retry_statuses", &mut By(&mut self.retries.statuses, statuses));
         keys.key("connect_timeout", &mut self.patience.connect);
         keys.key("timeout", &mut self.patience.silence);
         keys.key("tunnel_timeout", &mut self.tunnel_timeout);
@@ -99,6 +134,7 @@ impl Section for Upstream {
         if given.is_empty_list("servers") {
             given.complain(report, Complaint::new("no server", "for example servers: [\"127.0.0.1:9000\"]"));
         }
+        self.check_balance(given, report);
         // The default may be given: it is what is written of one that is not.
         if self.tunnel_timeout != Self::default().tunnel_timeout && self.protocol != Protocol::Http {
             let what = "no other protocol than HTTP can become a tunnel";
@@ -120,6 +156,23 @@ impl Section for Upstream {
 }
 
 impl Upstream {
+    fn check_balance(&self, given: &Given<'_>, report: &mut Report<'_>) {
+        if !self.servers.is_empty() && self.servers.iter().all(|server| server.backup) {
+            let what = "every server is a `backup`";
+            report.add(&given.place_of("servers"), Complaint::new(what, "leave it out of one at least"));
+        }
+        if !(1..=100).contains(&self.retries.tries) {
+            let hint = "from 1, which is no second try, to 100";
+            report.add(&given.place_of("tries"), Complaint::new("`tries` is out of range", hint));
+        }
+        if self.sticky.as_ref().is_some_and(|sticky| sticky.mode == Stick::Prefix)
+            && self.balance.by.as_ref().is_some_and(|by| matches!(by, Common::Cookie(_)))
+        {
+            let what = "`sticky` and a hash of a cookie both say where a session is";
+            report.add(&given.place_of("sticky"), Complaint::new(what, "keep one of them"));
+        }
+    }
+
     fn check_scripts(&self, given: &Given<'_>, report: &mut Report<'_>) {
         for key in ["root", "index"].into_iter().filter(|key| given.has(key)) {
             if self.protocol != Protocol::FastCgi {
@@ -147,6 +200,13 @@ fn index_of(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> 
     })
 }
 
+/// Statuses after which another server is asked.
+fn statuses(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<u16>> {
+    node.each(report, |node, report| {
+        status(node, "a status of an error", |status| (400..600).contains(&status), "from 400 to 599", report)
+    })
+}
+
 /// Each once.
 fn servers(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Server>> {
     let servers = Vec::<At<Server>>::read(node, report)?;
@@ -167,11 +227,18 @@ impl Section for Server {
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.need("address", "\"127.0.0.1:9000\"", &mut By(&mut self.address, address));
         keys.key("weight", &mut self.weight);
+        keys.key("backup", &mut self.backup);
+        keys.key("max_connections", &mut self.max_connections);
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
         if self.weight == 0 || self.weight > 10_000 {
             given.complain(report, Complaint::new("`weight` is out of range", "from 1 to 10000"));
+        }
+        if self.max_connections == Some(0) {
+            let hint = "1 or more; `hatchery upstream NAME SERVER disable` takes a server out";
+            let what = "`max_connections` of 0 leaves the server nothing";
+            report.add(&given.place_of("max_connections"), Complaint::new(what, hint));
         }
     }
 }

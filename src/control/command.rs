@@ -88,6 +88,15 @@ pub enum Request {
         /// App or daemon, or `workers`.
         name: String,
     },
+    /// Take a server of an upstream out, or back in.
+    Upstream {
+        /// The upstream.
+        name: String,
+        /// The server's address, as configured.
+        server: String,
+        /// What it is to do.
+        wish: ServerWish,
+    },
     /// Order certificates now: what waits for another try, or the one for a name.
     Renew {
         /// Of a site.
@@ -280,11 +289,51 @@ pub struct LogStatus {
 pub struct UpstreamStatus {
     /// Its name.
     pub name: String,
-    /// Addresses of its servers, in the order of the file.
-    pub servers: Vec<String>,
+    /// How a server is chosen, as configured.
+    #[serde(default)]
+    pub balance: String,
+    /// Its servers, in the order of the file.
+    pub servers: Vec<ServerStatus>,
     /// How often a server was at fault since the server was started, by the word of the reason.
     #[serde(default)]
     pub faults: BTreeMap<String, u64>,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its address, as configured.
+    pub address: String,
+    /// `up`, `down`; by hand `draining`, `disabled`.
+    pub state: String,
+    /// Why it is down.
+    pub reason: Option<String>,
+    /// For how long its state has been so; `None`: since the start.
+    pub seconds: Option<u64>,
+    /// Its share.
+    pub weight: u32,
+    /// It is only for when no other is up.
+    pub backup: bool,
+    /// Requests that are there now.
+    pub in_flight: u64,
+    /// So many at most.
+    pub max_connections: Option<u32>,
+    /// Requests that it was given, by workers that live.
+    pub requests: u64,
+    /// How many of them failed before a response began.
+    pub failures: u64,
+}
+
+/// What a server of an upstream is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerWish {
+    /// Take only requests of sessions that it has.
+    Drain,
+    /// Take requests.
+    Enable,
+    /// Take none.
+    Disable,
 }
 
 /// What the sandbox has taken from workers.

@@ -45,8 +45,8 @@ pub const WORDS: usize = FIRST_UNIT + POOLS * SLOTS * THREADS;
 /// `{magic 32 | layout 32}` in the first word.
 pub(super) const MARK: MasterAt = MasterAt(0);
 const MAGIC: u64 = 0x6861_7463;
-/// Number of this layout: the next one whenever a word means something else, or is elsewhere, but for counters.
-const LAYOUT: u64 = 3;
+/// Number of this layout: the next one whenever a word means something else, or is elsewhere, but for counters; and for those of the roster, which lies behind them in the same memory.
+const LAYOUT: u64 = 4;
 /// Number of the layout of counters: the next one whenever one of [`RowWord`] means something else, or is elsewhere. Each row
 /// has its own, so that workers of the program before an upgrade may go on to count as they do. 0: nobody counts there.
 pub(super) const COUNTERS: u64 = 1;

@@ -24,7 +24,7 @@ pub(crate) struct Back<'a> {
 impl Back<'_> {
     /// Changes the fields that name a place.
     pub(crate) fn map(&self, fields: &mut Fields) {
-        let mapped = |name: &[u8], value: &[u8]| {
+        fields.replace(|name, value| {
             let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
             match () {
                 () if is("location") || is("content-location") => self.reference(value),
@@ -32,18 +32,7 @@ impl Back<'_> {
                 () if is("set-cookie") => self.cookie(value),
                 () => None,
             }
-        };
-        if !fields.iter().any(|(name, value)| mapped(name, value).is_some()) {
-            return;
-        }
-        let mut all = Fields::new();
-        for (name, value) in fields.iter() {
-            match mapped(name, value) {
-                Some(value) => all.add(name, value),
-                None => all.add(name, value),
-            }
-        }
-        *fields = all;
+        });
     }
 
     /// `None`: it stays.

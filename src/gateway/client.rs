@@ -14,13 +14,10 @@
 use super::fastcgi::Scripts;
 use super::{BodyEncoder, Event, Protocol, Request, Response};
 use crate::buf::{Queue, Segment};
-use crate::http::fault::{Fault, Retry};
+use crate::http::fault::Fault;
 use crate::http::{BodyLength, Method, ResponseHead};
 use crate::timer::Time;
 use std::time::Duration;
-
-/// Channels that are leased for one request at most.
-const TRIES: u8 = 3;
 
 /// Bytes of a request body that wait for the upstream at most.
 const AHEAD: u64 = 256 * 1024;
@@ -44,6 +41,23 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self { connect: Duration::from_secs(3), silence: Duration::from_secs(60) }
+    }
+}
+
+/// When a request is sent once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// Channels that are leased for one request at most.
+    pub(crate) tries: u32,
+    /// No try begins later than this after the first; one time-out of a server fits into it.
+    pub(crate) within: Duration,
+    /// Statuses of a server after which another one is asked, if the request can be repeated.
+    pub(crate) statuses: Vec<u16>,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { tries: 3, within: Duration::from_secs(90), statuses: Vec::new() }
     }
 }
 
@@ -94,7 +108,12 @@ pub(crate) struct Client {
     committed: bool,
     /// The head of the response was polled.
     answered: bool,
-    tries: u8,
+    /// How many channels may be leased yet.
+    tries: u32,
+    /// No try begins after this.
+    until: Time,
+    /// A server was silent for too long already.
+    has_waited: bool,
     stage: Stage,
     patience: Patience,
     deadline: Time,
@@ -124,6 +143,7 @@ impl Client {
         scripts: Option<&Scripts>,
         body: BodyLength,
         patience: Patience,
+        retries: &Retries,
         now: Time,
     ) -> Result<Self, Fault> {
         let method = request.head.method();
@@ -139,7 +159,9 @@ impl Client {
             body_complete: body == BodyLength::None,
             committed: false,
             answered: false,
-            tries: 0,
+            tries: retries.tries,
+            until: now.after(retries.within),
+            has_waited: false,
             stage: Stage::Lease,
             patience,
             deadline: now,
@@ -168,10 +190,33 @@ impl Client {
     // ---- lease ----------------------------------------------------------------------------------------------------
 
     /// Whether a channel may be leased; counts as a try.
-    pub(crate) fn try_lease(&mut self) -> bool {
-        let may = self.tries < TRIES;
-        self.tries += u8::from(may);
+    pub(crate) fn try_lease(&mut self, now: Time) -> bool {
+        let may = self.has_tries(now);
+        self.tries -= u32::from(may);
         may
+    }
+
+    /// Whether another try may begin.
+    #[must_use]
+    pub(crate) fn has_tries(&self, now: Time) -> bool {
+        self.tries > 0 && now <= self.until
+    }
+
+    /// No server has room: it waits, until then.
+    pub(crate) fn waits(&mut self, until: Time) {
+        self.deadline = until;
+    }
+
+    /// Whether a channel is still to be leased.
+    #[must_use]
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Lease)
+    }
+
+    /// Whether the request could be sent once more although the server may have begun it: nothing of its body is gone.
+    #[must_use]
+    pub(crate) fn can_repeat(&self) -> bool {
+        self.method.is_idempotent() && !self.committed
     }
 
     /// Whether the request can be sent once more when its channel is closed before the response begins.
@@ -285,6 +330,11 @@ impl Client {
         }
     }
 
+    /// The head that was polled goes to nobody: the request is to be sent once more.
+    pub(crate) fn take_back(&mut self) {
+        self.answered = false;
+    }
+
     /// What has come behind [`Output::Switched`].
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         match &mut self.stage {
@@ -337,7 +387,8 @@ impl Client {
             return None;
         }
         Some(match self.stage {
-            Stage::Lease | Stage::Connecting => Fault::ConnectTimeout,
+            Stage::Lease => Fault::Crowded,
+            Stage::Connecting => Fault::ConnectTimeout,
             Stage::Exchange { .. } if self.answered => Fault::Stalled,
             Stage::Exchange { .. } => Fault::Silent,
         })
@@ -357,8 +408,10 @@ impl Client {
             return Again::SameServer;
         }
         let allowed = match fault.row().retry {
-            // A silent server is not asked twice: the client has waited its time-out already.
-            Retry::Idempotent if fault == Fault::Silent => false,
+            // The client waits for one time-out, and not for that of every server.
+            retry if fault == Fault::Silent => {
+                retry.allows(self.method) && !std::mem::replace(&mut self.has_waited, true)
+            }
             retry => retry.allows(self.method),
         };
         if allowed { Again::AnotherServer } else { Again::No }

@@ -5,6 +5,7 @@
 pub mod app;
 mod back;
 mod cgi;
+pub(crate) mod check;
 mod client;
 mod codec;
 pub(crate) mod fastcgi;
@@ -18,8 +19,8 @@ mod tunnel;
 pub(crate) mod uwsgi;
 
 pub(crate) use back::Back;
-pub use client::Patience;
 pub(crate) use client::{Again, Client, Output};
+pub use client::{Patience, Retries};
 pub(crate) use codec::{BodyEncoder, Protocol, Response};
 pub(crate) use http1::HOP_BY_HOP;
 pub use request::Request;

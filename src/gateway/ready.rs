@@ -51,7 +51,7 @@ impl Default for Accepted {
 }
 
 impl Accepted {
-    fn takes(self, status: u16) -> bool {
+    pub(super) fn takes(self, status: u16) -> bool {
         match self {
             Self::Exactly(wanted) => status == wanted,
             Self::Class(class) => status / 100 == class,
@@ -71,48 +71,54 @@ impl std::fmt::Display for Accepted {
 /// Appends the frames of the question: those of a whole stream.
 pub(crate) fn ask(question: &Question, out: &mut Vec<u8>) {
     app::hello(ROW, 0, out);
-    let head = head(question);
-    let raw = head.target();
-    let parsed = target::parse(Method::Get, raw).ok();
-    let path = parsed.as_ref().map_or(raw, |parsed| parsed.path_info());
-    let (name, port) = match question.host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
-        _ => (&*question.host, None),
-    };
-    let port = port.unwrap_or(question.scheme.default_port());
-    let request = Request {
-        path,
-        raw,
-        query: parsed.as_ref().and_then(|parsed| parsed.query(raw)).unwrap_or_default(),
-        mount: &question.mount,
-        origin: Origin {
-            client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            trusted: true,
-            scheme: question.scheme,
-        },
-        authority: question.host.as_bytes(),
-        server_name: name.as_bytes(),
-        server_port: port,
-        local_port: port,
-        id: "ready",
-        ..Request::of(&head)
-    };
-    app::request(STREAM, &request, None, Body::None, out);
+    question.asked("ready", |request| app::request(STREAM, request, None, Body::None, out));
 }
 
-fn head(question: &Question) -> RequestHead {
-    let mut raw = Vec::new();
-    let mut put = |text: &str| {
-        let start = raw.len() as u32;
-        raw.extend_from_slice(text.as_bytes());
-        Span { start, end: raw.len() as u32 }
-    };
-    let method = put("GET");
-    let target = put(&question.path);
-    let agent = concat!("hatchery/", env!("CARGO_PKG_VERSION"), " (ready)");
-    let fields = [("Host", &*question.host), ("User-Agent", agent), ("Accept", "*/*")]
-        .map(|(name, value)| (put(name), put(value)));
-    RequestHead::new(raw, method, target, Version::Http11, fields.to_vec())
+impl Question {
+    /// What is done with it as a request like any other. `id` is what it is called.
+    pub(super) fn asked<T>(&self, id: &str, ask: impl FnOnce(&Request<'_>) -> T) -> T {
+        let head = self.head(id);
+        let raw = head.target();
+        let parsed = target::parse(Method::Get, raw).ok();
+        let path = parsed.as_ref().map_or(raw, |parsed| parsed.path_info());
+        let (name, port) = match self.host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+            _ => (&*self.host, None),
+        };
+        let port = port.unwrap_or(self.scheme.default_port());
+        ask(&Request {
+            path,
+            raw,
+            query: parsed.as_ref().and_then(|parsed| parsed.query(raw)).unwrap_or_default(),
+            mount: &self.mount,
+            origin: Origin {
+                client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                trusted: true,
+                scheme: self.scheme,
+            },
+            authority: self.host.as_bytes(),
+            server_name: name.as_bytes(),
+            server_port: port,
+            local_port: port,
+            id,
+            ..Request::of(&head)
+        })
+    }
+
+    fn head(&self, id: &str) -> RequestHead {
+        let mut raw = Vec::new();
+        let mut put = |text: &str| {
+            let start = raw.len() as u32;
+            raw.extend_from_slice(text.as_bytes());
+            Span { start, end: raw.len() as u32 }
+        };
+        let method = put("GET");
+        let target = put(&self.path);
+        let agent = format!(concat!("hatchery/", env!("CARGO_PKG_VERSION"), " ({})"), id);
+        let fields = [("Host", &*self.host), ("User-Agent", &agent), ("Accept", "*/*")]
+            .map(|(name, value)| (put(name), put(value)));
+        RequestHead::new(raw, method, target, Version::Http11, fields.to_vec())
+    }
 }
 
 /// The answer as it comes.

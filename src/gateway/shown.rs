@@ -13,6 +13,8 @@ pub struct Shown<'a> {
     pub(crate) host: Option<&'a str>,
     /// Fields that are changed.
     pub(crate) changes: Option<&'a Changes>,
+    /// Other cookies.
+    pub(crate) cookies: Option<&'a [u8]>,
     /// It is told of the way in `Forwarded`, too.
     pub(crate) forwarded: bool,
 }
@@ -21,11 +23,14 @@ impl<'a> Shown<'a> {
     /// Whether what the client and we say under this name goes no further.
     pub(super) fn drops(&self, name: &[u8]) -> bool {
         self.changes.is_some_and(|changes| changes.drops(name))
+            || self.cookies.is_some() && name.eq_ignore_ascii_case(b"cookie")
     }
 
     /// Fields that the operator has it say.
     pub(super) fn said(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        self.changes.into_iter().flat_map(Changes::said)
+        let cookies = self.cookies.filter(|cookies| !cookies.is_empty());
+        let cookies = cookies.map(|cookies| (&b"Cookie"[..], cookies));
+        self.changes.into_iter().flat_map(Changes::said).chain(cookies)
     }
 }
 

@@ -11,11 +11,15 @@
 //! | `Declined` | upstream | 503 | always | error |
 //! | `Closed` | upstream | 502 | idempotent methods | error |
 //! | `Silent` | upstream | 504 | idempotent methods | error |
-//! | `Truncated`, `Malformed`, `Unasked`, `HeadTooLarge`, `WrongLength`, `Excess` | upstream | 502 | never | error |
+//! | `Truncated`, `Malformed`, `Unasked`, `HeadTooLarge` | upstream | 502 | idempotent methods | error |
+//! | `WrongLength`, `Excess` | upstream | 502 | never | error |
 //! | `Failed` | upstream | 500 | never | debug: the traceback is in the log |
 //! | `Stalled` | upstream | 504 | never | error |
 //! | `Overlong` | upstream | 504 | never | info |
 //! | `Idle`, `Drained` | upstream, us | 504, 503 | never | debug: a tunnel that ends so is in the access log |
+//! | `Crowded` | upstream | 503 | never: waiting was tried already, or is not wanted | warn |
+//! | `Nobody` | upstream | 503 | never | error |
+//! | `Unhealthy` | upstream | 502 | idempotent methods: of statuses that the operator names | warn |
 //! | `Busy` | upstream | 503 | never: waiting was tried already | warn |
 //! | `Unavailable` | upstream | 503 | never | debug: whoever starts it has told |
 //! | `Shortage`, `Disk`, `Spool` | us | 503 | never | error |
@@ -61,6 +65,12 @@ pub enum Fault {
     Failed,
     /// The body has another length than the head announced.
     WrongLength,
+    /// Every server of the upstream has as many requests as it may, and too many wait, or this one has waited too long.
+    Crowded,
+    /// Every server of the upstream was taken out.
+    Nobody,
+    /// A status after which another server is asked.
+    Unhealthy,
     /// Bytes follow the response.
     Excess,
     /// The wait for a unit of the app was too long.
@@ -185,6 +195,7 @@ impl Fault {
         use {Level as L, Retry as R, Who as W};
         let row = |who, status, retry, level, word, why| Row { who, status, retry, level, word, why };
         let upstream = |status, retry, word, why| row(W::Upstream, status, retry, L::Error, word, why);
+        let waited = |word, why| row(W::Upstream, 503, R::Never, L::Warn, word, why);
         let us = |word, why| row(W::Us, 503, R::Never, L::Error, word, why);
         match self {
             Self::Request(Refusal { status, why }) => {
@@ -198,7 +209,7 @@ impl Fault {
             Self::Closed => upstream(502, R::Idempotent, "closed", "connection closed before a response"),
             Self::Silent => upstream(504, R::Idempotent, "silent", "no response in time"),
             Self::Truncated => {
-                upstream(502, R::Never, "truncated", "connection closed in the middle of the response")
+                upstream(502, R::Idempotent, "truncated", "connection closed in the middle of the response")
             }
             Self::Stalled => upstream(504, R::Never, "stalled", "response stalled"),
             Self::Overlong => {
@@ -206,10 +217,10 @@ impl Fault {
             }
             Self::Malformed(flaw) => {
                 let (word, why) = flaw.words();
-                upstream(502, R::Never, word, why)
+                upstream(502, R::Idempotent, word, why)
             }
             Self::Unasked => {
-                upstream(502, R::Never, "unasked-upgrade", "101 to a protocol that was not asked for")
+                upstream(502, R::Idempotent, "unasked-upgrade", "101 to a protocol that was not asked for")
             }
             Self::Idle => {
                 row(W::Upstream, 504, R::Never, L::Debug, "tunnel-idle", "tunnel idle for tunnel_timeout")
@@ -217,20 +228,25 @@ impl Fault {
             Self::Drained => {
                 row(W::Us, 503, R::Never, L::Debug, "tunnel-drained", "tunnel ended by a reload or stop")
             }
-            Self::HeadTooLarge => upstream(502, R::Never, "large-head", "response head too large"),
+            Self::HeadTooLarge => upstream(502, R::Idempotent, "large-head", "response head too large"),
             Self::Failed => row(W::Upstream, 500, R::Never, L::Debug, "exception", "an exception in the app"),
             Self::WrongLength => {
                 upstream(502, R::Never, "wrong-length", "the body is not as long as its Content-Length")
             }
             Self::Excess => upstream(502, R::Never, "excess", "bytes behind the end of the response"),
-            Self::Busy => row(
+            Self::Crowded => row(
                 W::Upstream,
                 503,
                 R::Never,
                 L::Warn,
-                "queue-timeout",
-                "no free process within queue_timeout",
+                "crowded",
+                "every server has max_connections requests",
             ),
+            Self::Nobody => upstream(503, R::Never, "no-server", "no server takes requests"),
+            Self::Unhealthy => {
+                row(W::Upstream, 502, R::Idempotent, L::Warn, "retry-status", "a status of retry_statuses")
+            }
+            Self::Busy => waited("queue-timeout", "no free process within queue_timeout"),
             Self::Unavailable => {
                 row(W::Upstream, 503, R::Never, L::Debug, "unavailable", "nothing is alive to answer")
             }
@@ -251,7 +267,7 @@ impl Fault {
 }
 
 /// What servers of upstreams are found at fault for.
-pub(crate) const OF_UPSTREAMS: [Fault; 20] = [
+pub(crate) const OF_UPSTREAMS: [Fault; 21] = [
     Fault::Refused,
     Fault::ConnectTimeout,
     Fault::Declined,
@@ -272,6 +288,7 @@ pub(crate) const OF_UPSTREAMS: [Fault; 20] = [
     Fault::HeadTooLarge,
     Fault::WrongLength,
     Fault::Excess,
+    Fault::Unhealthy,
 ];
 
 impl Flaw {
@@ -294,9 +311,43 @@ impl Flaw {
     }
 }
 
+/// The number that stands for an answer whose body was not what was wanted.
+pub(crate) const WRONG_BODY: u16 = 99;
+
+impl Fault {
+    /// Its number, from 1 to 98; a status stands for itself. 0: it has none.
+    #[must_use]
+    pub(crate) fn code(self) -> u16 {
+        OF_UPSTREAMS.iter().position(|fault| *fault == self).map_or(0, |at| at as u16 + 1)
+    }
+}
+
+/// What such a number means.
+#[must_use]
+pub(crate) fn cause(code: u16) -> String {
+    match code {
+        0 => "unknown".to_owned(),
+        WRONG_BODY => "the body of the answer is another one".to_owned(),
+        100..=999 => format!("answered {code}"),
+        _ => OF_UPSTREAMS.get(usize::from(code) - 1).map_or("unknown", |fault| fault.row().why).to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_stands_for_what_servers_are_given_up_for() {
+        for fault in OF_UPSTREAMS {
+            assert_eq!(cause(fault.code()), fault.row().why);
+        }
+        assert_eq!(
+            (cause(503), cause(0), cause(77)),
+            ("answered 503".into(), "unknown".into(), "unknown".into())
+        );
+        assert_eq!((Fault::Left.code(), cause(WRONG_BODY).is_empty()), (0, false));
+    }
 
     /// The table of the module.
     #[test]
@@ -314,17 +365,20 @@ mod tests {
             (Fault::Declined, Upstream, 503, Always, Error),
             (Fault::Closed, Upstream, 502, Idempotent, Error),
             (Fault::Silent, Upstream, 504, Idempotent, Error),
-            (Fault::Truncated, Upstream, 502, Never, Error),
-            (Fault::Malformed(Flaw::Field), Upstream, 502, Never, Error),
-            (Fault::Unasked, Upstream, 502, Never, Error),
+            (Fault::Truncated, Upstream, 502, Idempotent, Error),
+            (Fault::Malformed(Flaw::Field), Upstream, 502, Idempotent, Error),
+            (Fault::Unasked, Upstream, 502, Idempotent, Error),
             (Fault::Idle, Upstream, 504, Never, Debug),
             (Fault::Drained, Us, 503, Never, Debug),
-            (Fault::HeadTooLarge, Upstream, 502, Never, Error),
+            (Fault::HeadTooLarge, Upstream, 502, Idempotent, Error),
             (Fault::Failed, Upstream, 500, Never, Debug),
             (Fault::WrongLength, Upstream, 502, Never, Error),
             (Fault::Excess, Upstream, 502, Never, Error),
             (Fault::Stalled, Upstream, 504, Never, Error),
             (Fault::Overlong, Upstream, 504, Never, Info),
+            (Fault::Crowded, Upstream, 503, Never, Warn),
+            (Fault::Nobody, Upstream, 503, Never, Error),
+            (Fault::Unhealthy, Upstream, 502, Idempotent, Warn),
             (Fault::Busy, Upstream, 503, Never, Warn),
             (Fault::Unavailable, Upstream, 503, Never, Debug),
             (Fault::Shortage, Us, 503, Never, Error),

@@ -83,6 +83,21 @@ impl Fields {
         self.index.iter().map(|(name, value)| (name.of(&self.bytes), value.of(&self.bytes)))
     }
 
+    /// Gives other values to those fields for which there are some.
+    pub(crate) fn replace(&mut self, other: impl Fn(&[u8], &[u8]) -> Option<Vec<u8>>) {
+        if !self.iter().any(|(name, value)| other(name, value).is_some()) {
+            return;
+        }
+        let mut all = Self::new();
+        for (name, value) in self.iter() {
+            match other(name, value) {
+                Some(value) => all.add(name, value),
+                None => all.add(name, value),
+            }
+        }
+        *self = all;
+    }
+
     /// Whether there are none.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {

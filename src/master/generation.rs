@@ -5,8 +5,11 @@ use super::gates;
 use super::keyring;
 use super::listeners::{self, Inherited, Listening, Socket};
 use super::roots::Roots;
+use super::sticky;
+use crate::balance::roster;
+use crate::config::boot::Enrolled;
 use crate::config::credentials::Credentials;
-use crate::config::{self, AccessLog, App, Config, Keep, Sandbox};
+use crate::config::{self, AccessLog, App, Config, Keep, Sandbox, Upstream};
 use crate::dispatch::board;
 use crate::supervisor::templates::TemplatePlan;
 use crate::supervisor::{Plan, PoolPlan, Upkeep};
@@ -31,6 +34,10 @@ const WORKER_BOOT: Duration = Duration::from_secs(30);
 pub(super) struct PoolNumbers {
     apps: BTreeMap<String, u16>,
     daemons: BTreeMap<String, u16>,
+    upstreams: BTreeMap<String, u16>,
+    servers: BTreeMap<String, u16>,
+    /// Of the tags of servers.
+    key: sticky::Key,
 }
 
 impl PoolNumbers {
@@ -41,6 +48,18 @@ impl PoolNumbers {
     /// Numbers beyond those of the board: no request ever asks for a daemon.
     pub(super) fn of_daemon(&mut self, name: &str) -> Result<u16, String> {
         number(&mut self.daemons, name, board::POOLS..usize::from(u16::MAX), "daemons")
+    }
+
+    /// What an upstream has on the roster: a server is one by its upstream and its address.
+    fn of_upstream(&mut self, upstream: &Upstream) -> Result<Enrolled, String> {
+        let name = &upstream.name;
+        let own = number(&mut self.upstreams, name, 0..roster::UPSTREAMS, "upstreams")?;
+        let servers = upstream.servers.iter().map(|server| {
+            let server = format!("{name} {}", server.address);
+            number(&mut self.servers, &server, 0..roster::SERVERS, "servers of upstreams")
+        });
+        let servers = servers.collect::<Result<_, _>>()?;
+        Ok(Enrolled { number: own, servers, tags: sticky::tags(upstream, &self.key) })
     }
 }
 
@@ -80,6 +99,8 @@ pub(super) struct Generation {
     pub(super) app_pools: Vec<u16>,
     /// For each daemon its pool.
     pub(super) daemon_pools: Vec<u16>,
+    /// For each upstream what it has on the roster.
+    pub(super) upstreams: Vec<Enrolled>,
     /// The user of workers; `None`: ours.
     pub(super) account: Option<Account>,
     /// The users of apps.
@@ -147,6 +168,8 @@ impl Generation {
         let app_pools = config.apps.iter().map(|app| numbers.of(&app.name)).collect::<Result<_, _>>()?;
         let daemon_pools =
             config.daemons.iter().map(|daemon| numbers.of_daemon(&daemon.name)).collect::<Result<_, _>>()?;
+        let upstreams = config.upstreams.iter().map(|upstream| numbers.of_upstream(upstream));
+        let upstreams = upstreams.collect::<Result<_, _>>()?;
         let env_files = EnvFiles::read(&config, |_| true)?;
         let roots = Roots::of(&config);
         let known = before.map(|before| (&*before.config, &before.credentials));
@@ -164,6 +187,7 @@ impl Generation {
             temp_dir,
             app_pools,
             daemon_pools,
+            upstreams,
             account,
             app_accounts,
             daemon_accounts,

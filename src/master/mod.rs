@@ -64,22 +64,26 @@ mod runtime;
 mod said;
 mod saved;
 mod self_signed;
+mod shared;
 mod signals;
 mod spawn;
 mod status;
+mod sticky;
 mod surroundings;
 mod template;
 mod touch;
 mod trial;
 mod turn;
 mod upgrade;
+mod upstreams;
 mod voice;
 
+use crate::balance::MasterRoster;
 use crate::config::boot::WorkerBoot;
 use crate::config::{Config, Problem, Sandbox};
 use crate::control::command::Identity;
 use crate::cron::Scheduler;
-use crate::dispatch::board::{WORDS, WORKERS};
+use crate::dispatch::board::WORKERS;
 use crate::dispatch::{MasterBoard, Sweep};
 use crate::supervisor::Supervisor;
 use crate::sys::alarm::Alarm;
@@ -105,7 +109,6 @@ use pidfile::PidFile;
 use runtime::RuntimeDir;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use template::Nursery;
@@ -330,7 +333,8 @@ impl Master {
         adopt_orphans();
         let runtime = RuntimeDir::create()?;
         runtime.announce(&start.identity, control.path());
-        let (shared, board_file) = new_board()?;
+        let (shared, board_file) =
+            shared::new().map_err(|error| format!("cannot map shared memory: {error}"))?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
@@ -385,16 +389,12 @@ impl Master {
     }
 
     fn board(&self) -> MasterBoard<'static> {
-        MasterBoard::new(self.shared.words())
+        shared::board_of(self.shared)
     }
-}
 
-/// Shared memory with nobody on it, and the file that it is mapped from.
-fn new_board() -> Result<(Shared, OwnedFd), String> {
-    let (shared, file) =
-        Shared::in_file(WORDS).map_err(|error| format!("cannot map shared memory: {error}"))?;
-    MasterBoard::new(shared.words()).begin();
-    Ok((shared, file))
+    fn roster(&self) -> MasterRoster<'static> {
+        shared::roster_of(self.shared)
+    }
 }
 
 fn master_title(identity: &Identity) -> String {

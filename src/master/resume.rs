@@ -6,9 +6,11 @@ use super::memory::OutOfMemory;
 use super::order::{Order, REASON, Resume};
 use super::saved::{Header, Saved, State, Unread};
 use super::upgrade::Upgrade;
-use super::{Master, Start, adopt_orphans, find_code, logger, master_title, show_title, signals as caught};
-use crate::dispatch::board::{WORDS, WORKERS};
-use crate::dispatch::{Board, Sweep};
+use super::{
+    Master, Start, adopt_orphans, find_code, logger, master_title, shared, show_title, signals as caught,
+};
+use crate::dispatch::Sweep;
+use crate::dispatch::board::WORKERS;
 use crate::supervisor::Input;
 use crate::sys::alarm::Alarm;
 use crate::sys::exec::{self, Image};
@@ -72,10 +74,9 @@ struct Prepared {
 /// What it has taken over stays open, and no file is removed, until this program says that it is the server.
 fn prepare(state: &[u8]) -> Result<Prepared, String> {
     let saved = Saved::<State>::read(state)?;
-    let shared = Shared::of_file(saved.state.board_file.as_fd(), WORDS);
-    let shared = shared.map_err(|error| format!("the shared memory cannot be mapped: {error}"))?;
-    if !Board::new(shared.words()).is_ours() || saved.state.wake.len() != WORKERS {
-        return Err("the shared memory is laid out differently; restart the server instead".to_owned());
+    let shared = shared::of(saved.state.board_file.as_fd())?;
+    if saved.state.wake.len() != WORKERS {
+        return Err("there are events for another number of workers; restart the server instead".to_owned());
     }
     Ok(Prepared {
         upgrade: Upgrade::resume(saved.program.clone(), saved.header.arguments.clone())?,

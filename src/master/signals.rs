@@ -1,11 +1,10 @@
 //! Signals to inputs, and the reaping of children.
 
-use super::Master;
 use super::child::{Child, Hearing, Held, Id, Role};
 use super::output::Output;
 use super::upgrade::verdict;
+use super::{Master, shared};
 use crate::control::exit::signal_name;
-use crate::dispatch::Board;
 use crate::supervisor::{Exit, Input, Signal, templates};
 use crate::sys::clock;
 use crate::sys::process::{self, Ended};
@@ -161,9 +160,7 @@ impl Master {
             Role::Worker(worker) => {
                 self.requests = self.requests.wrapping_add(worker.answered(*self.board()));
                 let rows = self.board().worker_left(worker.row, now);
-                if let Some(words) = Board::area(worker.row)
-                    && let Err(error) = self.shared.release(words)
-                {
+                if let Err(error) = shared::release(self.shared, worker.row) {
                     log::error!(target: "hatchery", "the words of {name} cannot be cleared: {error}");
                 }
                 self.poke_all(rows);

@@ -1,12 +1,13 @@
 //! The fork of a worker, step by step. The order matters: each step says what it must come after.
 
 use super::generation::Generation;
-use super::logger;
+use super::{logger, shared};
+use crate::balance::WorkerRoster;
 use crate::config::Sandbox;
 use crate::config::boot::{Listener, WorkerBoot};
 use crate::config::credentials::Credentials;
 use crate::control::worker::ToMaster;
-use crate::dispatch::{Board, MasterBoard, WorkerBoard};
+use crate::dispatch::WorkerBoard;
 use crate::sys::carried::Carried;
 use crate::sys::place::Directory;
 use crate::sys::process::OnlyChild;
@@ -68,7 +69,7 @@ struct Ends {
 pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, Line)> {
     // 1  What it hears and tells the master by, and its row on the board.
     let (line, theirs) = line()?;
-    MasterBoard::new(worker.shared.words()).seat(worker.row);
+    shared::seat(worker.shared, worker.row);
     let master = std::process::id();
     // 2  A fork copies one thread only: it is refused if there are more. Signals are blocked until step 11.
     let child = process::fork(move |alone| match child(worker, theirs, master, &alone) {
@@ -106,13 +107,14 @@ fn child(
     let resources = worker.generation.config.workers.resources.clone();
     let title = format!("hatchery: {name} gen {}", worker.number);
     let run = worker.run;
-    // 3  The board becomes read-only but for its own words and the units, for good; while its descriptor is open, which is
-    //    closed next, and may be opened again, which the sandbox forbids.
-    let board = board(&worker).map_err(|error| ("mapping the board", error))?;
+    // 3  Board and roster become read-only but for its own words and those that all exchange, for good; while their
+    //    descriptor is open, which is closed next, and may be opened again, which the sandbox forbids.
+    let shared = shared::confine(worker.shared, worker.board, worker.row);
+    let shared = shared.map_err(|error| ("mapping the shared memory", error))?;
     // 4  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
     //    swallow the master's signals.
     process::raise_open_files();
-    let boot = boot(worker, board, ends, master).map_err(|error| ("copying descriptors", error))?;
+    let boot = boot(worker, shared, ends, master).map_err(|error| ("copying descriptors", error))?;
     alone.close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
     process::null_input().map_err(|error| ("standard input", error))?;
     // 5  Default dispositions, so that TERM ends it. Signals meant for the master that reach all processes of the
@@ -189,17 +191,12 @@ fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
     fd::write_whole(boot.tell.as_fd(), &told.encode()).map_err(|error| ("pipe to the master", error))
 }
 
-/// What a worker may do on the board.
-fn board(worker: &Worker<'_>) -> io::Result<WorkerBoard<'static>> {
-    let row = Board::area(worker.row).ok_or_else(|| io::Error::other("there is no such row"))?;
-    let confined = worker.shared.confine(worker.board, &[row, Board::units()])?;
-    match confined.writable.as_slice() {
-        [own, units] => Ok(WorkerBoard::new(confined.words, worker.row, own, units)),
-        _ => Err(io::ErrorKind::InvalidInput.into()),
-    }
-}
-
-fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32) -> io::Result<WorkerBoot> {
+fn boot(
+    worker: Worker<'_>,
+    (board, roster): (WorkerBoard<'static>, WorkerRoster<'static>),
+    ends: Ends,
+    master: u32,
+) -> io::Result<WorkerBoot> {
     let mut listeners = Vec::new();
     for listening in &worker.generation.listening {
         for socket in &listening.sockets {
@@ -220,6 +217,8 @@ fn boot(worker: Worker<'_>, board: WorkerBoard<'static>, ends: Ends, master: u32
         control: ends.control,
         tell: ends.tell,
         board,
+        roster,
+        upstreams: worker.generation.upstreams.clone(),
         wake: worker.wake,
         runtime_dir: worker.runtime_dir,
         master,

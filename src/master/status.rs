@@ -3,9 +3,7 @@
 use super::child::Role;
 use super::{Master, abandoned, logger};
 use crate::config;
-use crate::control::command::{
-    ChildStatus, LogStatus, PoolStatus, Running, SandboxStatus, Status, UpstreamStatus,
-};
+use crate::control::command::{ChildStatus, LogStatus, PoolStatus, Running, SandboxStatus, Status};
 use crate::http::fault::Fault;
 use crate::supervisor::ChildId;
 use crate::sys::sandbox::Applied;
@@ -30,7 +28,7 @@ impl Master {
             logs: self.logs(),
             pools: self.pools(now),
             cron: self.scheduler.status(clock::wall()),
-            upstreams: self.current.config.upstreams.iter().map(|upstream| self.upstream(upstream)).collect(),
+            upstreams: self.upstreams(now),
             certificates: self.certificates(now),
         }
     }
@@ -65,12 +63,6 @@ impl Master {
                 self.faults.entry(upstream).or_default().entry(fault.row().word.to_owned()).or_default();
             *known = known.saturating_add(count);
         }
-    }
-
-    fn upstream(&self, upstream: &config::Upstream) -> UpstreamStatus {
-        let servers = upstream.servers.iter().map(|server| server.address.to_string()).collect();
-        let faults = self.faults.get(&upstream.name).cloned().unwrap_or_default();
-        UpstreamStatus { name: upstream.name.clone(), servers, faults }
     }
 
     /// Logs that cannot be written: what all processes have lost of each.

@@ -3,15 +3,12 @@
 
 use super::saved::{Saved, State, Unread};
 use super::voice::{Heard, Voice};
-use super::{Master, Start, logger, show_title, signals as caught, spawn, wake};
+use super::{Master, Start, logger, shared, show_title, signals as caught, spawn, wake};
 use crate::control::exit::Exit;
 use crate::control::frame;
 use crate::control::worker::{self, ToMaster};
-use crate::dispatch::MasterBoard;
-use crate::dispatch::board::WORDS;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::process::{Ended, OnlyChild};
-use crate::sys::shm::Shared;
 use crate::sys::{carried, clock, inherited, process, signals};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -49,8 +46,7 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     // Whether what the real start needs can be had.
     drop(caught::catch().map_err(|error| format!("cannot catch signals: {error}"))?);
     show_title("hatchery: upgrade trial");
-    let shared = Shared::of_file(state.board_file.as_fd(), WORDS);
-    let shared = shared.map_err(|error| format!("cannot map shared memory: {error}"))?;
+    let shared = shared::of(state.board_file.as_fd())?;
     // Its logs and directory for temporary files are not really there.
     let mut generation = state.current;
     (generation.access_logs, generation.temp_dir) = (Vec::new(), None);
@@ -125,17 +121,11 @@ fn pretend(unread: &Unread, given: BTreeMap<RawFd, OwnedFd>) -> io::Result<()> {
     let mut all = given;
     for number in &unread.descriptors {
         if let Entry::Vacant(place) = all.entry(*number) {
-            place.insert(if *number == unread.board { board()? } else { process::memory_file(&[])? });
+            place.insert(if *number == unread.board { shared::new()?.1 } else { process::memory_file(&[])? });
         }
     }
     carried::pretend(all);
     Ok(())
-}
-
-fn board() -> io::Result<OwnedFd> {
-    let (shared, file) = Shared::in_file(WORDS)?;
-    MasterBoard::new(shared.words()).begin();
-    Ok(file)
 }
 
 fn unlike(error: io::Error) -> String {

@@ -212,6 +212,10 @@ impl Master {
                 let response = self.renew(name.as_deref(), now);
                 self.control.answer(ticket, &response, now);
             }
+            Request::Upstream { name, server, wish } => {
+                let response = self.order_server(&name, &server, wish, now);
+                self.control.answer(ticket, &response, now);
+            }
             Request::CronRun { name } => {
                 let response = self.run_by_hand(&name, now);
                 self.control.answer(ticket, &response, now);

@@ -20,6 +20,7 @@ use super::stream::Rooms;
 use super::throttle::{Held, Throttle};
 use super::transport::Keyring;
 use super::upstream::{Apps, Faults, Links, Servers};
+use crate::balance::WorkerRoster;
 use crate::buf::{Far, OpenFile, Stamp};
 use crate::config::boot::WorkerBoot;
 use crate::config::credentials::Credentials;
@@ -50,6 +51,12 @@ pub(super) enum Timer {
     Client(Key),
     /// Idle connections to upstreams.
     Links,
+    /// Requests that wait for a place at a server.
+    Places,
+    /// Servers that are to be checked.
+    Checks,
+    /// A check that has had its time.
+    Check(Key),
     /// A link over which a request may run that nobody waits for.
     Unit(Key),
     /// A client of a worker that leaves: what still runs has had its time.
@@ -87,6 +94,7 @@ pub(super) struct Context {
     pub(super) listeners: Vec<ListenerInfo>,
     pub(super) https: Https,
     pub(super) board: WorkerBoard<'static>,
+    pub(super) roster: WorkerRoster<'static>,
     pub(super) row: u16,
     pub(super) runtime_dir: PathBuf,
     /// Where bodies are kept that do not fit memory.
@@ -155,6 +163,8 @@ impl Context {
             control,
             tell,
             board,
+            roster,
+            upstreams,
             wake,
             runtime_dir,
             master,
@@ -181,17 +191,18 @@ impl Context {
             wall,
             date: ImfDate::new(wall.seconds),
             poll: Poll::new().map_err(|error| format!("cannot create an epoll instance: {error}"))?,
-            timers: Timers::new(now),
+            timers: first_timers(&config, now),
             runnable: VecDeque::new(),
             links: Links::default(),
             apps: Apps::new(&config, &app_pools),
-            servers: Servers::new(&config, process::open_files_limit()),
+            servers: Servers::new(&config, upstreams, process::open_files_limit()),
             files: Files::new(&config, &roots, candidate)?,
             pages: Pages::new(&config),
             reader: Reader::new().map_err(|error| format!("cannot create an event descriptor: {error}"))?,
             listeners: Vec::new(),
             https: Https::default(),
             board,
+            roster,
             row: board.row(),
             runtime_dir,
             temp_dir: TempDir::new(temp_dir),
@@ -430,6 +441,11 @@ impl Context {
         }
     }
 
+    /// A number that nobody can foresee.
+    pub(super) fn random(&mut self) -> u64 {
+        self.ids.number()
+    }
+
     /// An id for a new exchange, 16 hexadecimal digits.
     pub(super) fn new_id(&mut self) -> RequestId {
         self.ids.draw()
@@ -487,6 +503,14 @@ impl Context {
             log::log!(level, "{count} more within a second: {what}");
         }
     }
+}
+
+fn first_timers(config: &Config, now: Time) -> Timers<Timer> {
+    let mut timers = Timers::new(now);
+    if config.upstreams.iter().any(|upstream| upstream.health.is_some()) {
+        timers.insert(now, Timer::Checks);
+    }
+    timers
 }
 
 fn route_table(config: &Config) -> route::Table {

@@ -440,7 +440,7 @@ impl Exchange {
             }
             Advance::Switched(mut head) => {
                 self.answered = Some(drive.cx.now);
-                self.show_fields(&mut head.fields, drive.config);
+                self.show_fields(&mut head.fields, drive);
                 self.open_tunnel(&head, drive);
             }
             Advance::Done => {

@@ -56,8 +56,13 @@ impl Ids {
     }
 
     pub(super) fn draw(&mut self) -> RequestId {
+        RequestId(self.number())
+    }
+
+    /// A number that nobody can foresee.
+    pub(super) fn number(&mut self) -> u64 {
         self.next = self.next.wrapping_add(1);
-        RequestId(self.hash.hash_one(self.next))
+        self.hash.hash_one(self.next)
     }
 }
 

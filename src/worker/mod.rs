@@ -127,6 +127,7 @@ impl Worker {
         }
         if events.wake && fd::quiet(self.cx.own_wake().as_fd()) {
             self.cx.woken();
+            self.cx.give_all_places(false);
         }
         if events.files {
             self.cx.files.catch_up();
@@ -191,6 +192,9 @@ impl Worker {
                     }
                 }
                 Timer::Links => cx.expire_links(),
+                Timer::Places => cx.look_for_places(),
+                Timer::Checks => cx.check_servers(),
+                Timer::Check(key) => cx.end_check(key),
                 Timer::Unit(key) => cx.unit_timer(key),
                 Timer::Cut(key) => {
                     if let Some(client) = self.clients.get_mut(key) {
@@ -263,7 +267,8 @@ impl Worker {
         if self.heap.is_sparse(self.clients.len() + self.cx.beside.taken(), self.cx.now) {
             memory::trim();
         }
-        self.cx.links.free_closed(&self.cx.poll);
+        let left = self.cx.links.free_closed(&self.cx.poll);
+        left.into_iter().for_each(|(upstream, server)| self.cx.leave_place(upstream, server));
         self.cx.board.set_connections(self.clients.len() as u64);
         self.cx.board.set_tunnels(self.cx.links.tunnels());
         let wanted = self.drain.accepts();

@@ -779,10 +779,63 @@ fn servers_and_their_mistakes() {
         one(&scgi),
         "hatchery.ron:1:52: upstreams.u.tunnel_timeout: no other protocol than HTTP can become a tunnel; remove it"
     );
-    let later = upstream("\"1.2.3.4:5\"").replace("(servers", "(balance: LeastConnections, servers");
-    let lines = lines(&Memory::default().with("hatchery.ron", &later));
-    assert_eq!(lines.len(), 1, "{lines:#?}");
-    assert!(lines[0].contains("upstreams.u.balance: variant `LeastConnections` is not available yet"));
+}
+
+#[test]
+fn what_balances_says_what_is_wrong_with_it() {
+    let upstream = |keys: &str| {
+        let site = &location("path: \"/\", to: Proxy(\"u\")")[1..];
+        format!("(upstreams: {{\"u\": (servers: [\"1.2.3.4:5\", \"1.2.3.4:6\"], {keys})}},{site}")
+    };
+    for (keys, want) in [
+        (
+            "balance: LeastConnection",
+            "balance: unknown variant `LeastConnection`; did you mean `LeastConnections`?",
+        ),
+        ("balance: Hash", "balance: `Hash` does not say of what; write Hash(Client), Hash(Uri), Hash(Header"),
+        ("balance: Hash(Clent)", "balance: unknown variant `Clent`; did you mean `Client`?"),
+        ("balance: Hash(Header)", "balance: it does not say of what; write Hash(Client)"),
+        ("balance: Hash(Cookie(\"a b\"))", "balance: `a b` cannot be the name of a cookie"),
+        ("sticky: (mode: Insert)", "sticky: missing key `cookie`"),
+        (
+            "sticky: (cookie: \"r\", secret: \"short\")",
+            "sticky.secret: `secret` is short enough to be guessed",
+        ),
+        (
+            "sticky: (cookie: \"r\", mode: Prefix, max_age: \"1h\")",
+            "sticky.max_age: `max_age` is for `mode: Insert`",
+        ),
+        (
+            "sticky: (cookie: \"r\", mode: Prefix), balance: Hash(Cookie(\"r\"))",
+            "sticky: `sticky` and a hash of a cookie both say where a session is; keep one of them",
+        ),
+        ("health: (body: \"ok\")", "health.body: `body` without a `path` that is asked for"),
+        ("health: (path: \"healthz\")", "health.path: `healthz`: a path starts with a slash"),
+        (
+            "health: (path: \"/h\", every: \"1ms\")",
+            "health.every: `every` is out of range; \"100ms\" or more",
+        ),
+        ("health: (path: \"/h\", fall: 0)", "health.fall: `fall` is out of range; from 1 to 100"),
+        ("tries: 0", "tries: `tries` is out of range; from 1, which is no second try, to 100"),
+        ("retry_statuses: [200]", "retry_statuses[0]: "),
+    ] {
+        let line = one(&upstream(keys));
+        assert!(line.contains(&format!(": upstreams.u.{want}")), "\n{line}\n{want}");
+    }
+    let servers = |servers: &str| upstream("").replace("\"1.2.3.4:5\", \"1.2.3.4:6\"", servers);
+    for (given, want) in [
+        (
+            "(address: \"1.2.3.4:5\", max_connections: 0)",
+            "servers[0].max_connections: `max_connections` of 0 leaves",
+        ),
+        (
+            "(address: \"1.2.3.4:5\", backup: true)",
+            "servers: every server is a `backup`; leave it out of one at least",
+        ),
+    ] {
+        let line = one(&servers(given));
+        assert!(line.contains(&format!(": upstreams.u.{want}")), "\n{line}\n{want}");
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ const DEFAULTS: &str = r#"(
 )"#;
 
 /// Keys whose defaults the reference has in words only, as they depend on something or another value is the example.
-const IN_WORDS: [&str; 11] = [
+const IN_WORDS: [&str; 12] = [
     ".sites[].listen",
     ".sites[].tls.certificatesAcme.storage",
     ".sites[].log.access.path",
@@ -41,6 +41,7 @@ const IN_WORDS: [&str; 11] = [
     ".apps{}.python",
     ".apps{}.ready.host",
     ".apps{}.ready.scheme",
+    ".upstreams{}.servers[].backup",
     ".upstreams{}.servers[].weight",
     ".daemons{}.chdir",
     SHORT,

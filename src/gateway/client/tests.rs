@@ -32,14 +32,14 @@ fn client_with(method: &str, body: BodyLength, fields: &[(&str, &str)]) -> Clien
         id: "1",
         ..Request::of(&head)
     };
-    Client::new(Protocol::Http, &request, None, body, PATIENCE, Time::ZERO).unwrap()
+    Client::new(Protocol::Http, &request, None, body, PATIENCE, &Retries::default(), Time::ZERO).unwrap()
 }
 
 /// A client with a channel, and what it wrote there.
 fn leased(method: &str, body: BodyLength, kept: bool) -> (Client, Queue) {
     let mut client = client(method, body);
     let mut out = Queue::new();
-    assert!(client.try_lease());
+    assert!(client.try_lease(Time::ZERO));
     client.leased(kept, &mut out, Time::ZERO);
     (client, out)
 }
@@ -132,15 +132,16 @@ fn another_try_is_made_where_it_is_safe() {
         (Stand::Connecting, Fault::Refused, AnotherServer, AnotherServer),
         (Stand::Connecting, Fault::ConnectTimeout, AnotherServer, AnotherServer),
         (Stand::Sent, Fault::Closed, AnotherServer, No),
-        (Stand::Sent, Fault::Silent, No, No),
-        (Stand::Sent, Fault::Malformed(Flaw::Chunk), No, No),
+        (Stand::Sent, Fault::Silent, AnotherServer, No),
+        (Stand::Sent, Fault::Unhealthy, AnotherServer, No),
+        (Stand::Sent, Fault::Malformed(Flaw::Chunk), AnotherServer, No),
         (Stand::SentKept, Fault::Closed, SameServer, No),
-        (Stand::SentKept, Fault::Silent, No, No),
+        (Stand::SentKept, Fault::Silent, AnotherServer, No),
         (Stand::Committed, Fault::Closed, No, No),
         (Stand::Committed, Fault::Silent, No, No),
         (Stand::Begun, Fault::Closed, AnotherServer, No),
-        (Stand::Begun, Fault::Truncated, No, No),
-        (Stand::Begun, Fault::Malformed(Flaw::Chunk), No, No),
+        (Stand::Begun, Fault::Truncated, AnotherServer, No),
+        (Stand::Begun, Fault::Malformed(Flaw::Chunk), AnotherServer, No),
         (Stand::Answered, Fault::Closed, No, No),
         (Stand::Answered, Fault::Truncated, No, No),
         (Stand::Answered, Fault::Stalled, No, No),
@@ -154,16 +155,43 @@ fn another_try_is_made_where_it_is_safe() {
 }
 
 #[test]
+fn a_client_waits_for_one_silent_server_and_no_more() {
+    let (mut client, mut out) = leased("GET", BodyLength::None, false);
+    assert_eq!(client.failed(Fault::Silent), Again::AnotherServer);
+    client.leased(false, &mut out, at(60));
+    assert_eq!(client.failed(Fault::Silent), Again::No);
+}
+
+#[test]
+fn no_try_begins_later_than_it_may() {
+    let (mut client, _) = leased("GET", BodyLength::None, false);
+    assert_eq!(client.failed(Fault::Closed), Again::AnotherServer);
+    assert!(!client.try_lease(at(91)) && client.try_lease(at(90)));
+}
+
+#[test]
+fn an_answer_that_is_taken_back_was_none() {
+    let mut client = standing(Stand::Answered, "GET");
+    assert!(client.can_repeat());
+    client.take_back();
+    assert_eq!(client.failed(Fault::Unhealthy), Again::AnotherServer);
+    assert!(!client.has_answered());
+    assert!(
+        !standing(Stand::Answered, "POST").can_repeat() && !standing(Stand::Committed, "PUT").can_repeat()
+    );
+}
+
+#[test]
 fn a_request_is_tried_three_times_and_sent_whole_each_time() {
     let mut client = client("PUT", BodyLength::Known(3));
     client.push_body(Segment::from(b"abc".to_vec()));
     client.end_body();
-    for _ in 0..TRIES {
-        assert!(client.try_lease());
+    for _ in 0..Retries::default().tries {
+        assert!(client.try_lease(Time::ZERO));
         client.connecting(Time::ZERO);
         assert_eq!(client.failed(Fault::Refused), Again::AnotherServer);
     }
-    assert!(!client.try_lease());
+    assert!(!client.try_lease(Time::ZERO));
     // What was given to no server is still there for the one that comes.
     let mut out = Queue::new();
     client.leased(false, &mut out, Time::ZERO);

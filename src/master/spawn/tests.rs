@@ -4,7 +4,6 @@ mod board;
 
 use super::*;
 use crate::config::{self, Disk};
-use crate::dispatch::board::WORDS;
 use crate::master::generation::PoolNumbers;
 use crate::master::listeners::Inherited;
 use crate::sys::fd;
@@ -49,7 +48,7 @@ impl Scene {
 
     /// What a worker says after it was forked.
     fn told(&self, sandbox: &str, run: fn(WorkerBoot) -> i32) -> Vec<ToMaster> {
-        let (shared, board) = Shared::in_file(WORDS).unwrap();
+        let (shared, board) = shared::new().unwrap();
         // The stranger's port travels where a worker would find its apps.
         let number = self.stranger.local_addr().unwrap().port().into();
         self.fork(sandbox, number, 0, (shared, board.as_fd()), run).0

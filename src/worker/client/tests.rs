@@ -1,6 +1,7 @@
 mod tls;
 
 use super::*;
+use crate::balance::WorkerRoster;
 use crate::config;
 use crate::config::boot::WorkerBoot;
 use crate::config::credentials::Credentials;
@@ -76,6 +77,8 @@ impl Bench {
             control,
             tell,
             board,
+            roster: WorkerRoster::new(&[], 0, &[], &[]),
+            upstreams: Vec::new(),
             wake: Rc::from([fd::eventfd().unwrap().into()]),
             runtime_dir: directory.clone(),
             master: 0,

@@ -4,7 +4,7 @@ use super::{Exchange, Request, Step, written};
 use crate::config::{Address, Config, Handler, Location, Proxy};
 use crate::gateway::{Back, Shown};
 use crate::http::target::{self, Target};
-use crate::http::{BodyLength, Fields, Method, ResponseHead, percent};
+use crate::http::{BodyLength, Fields, Method, ResponseHead, Scheme, percent};
 use crate::route::Matcher;
 use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
@@ -42,7 +42,10 @@ impl Exchange {
             forwarded: drive.config.upstreams.get(upstream).is_some_and(|upstream| upstream.forwarded),
             ..described.shown
         };
-        match ProxyRun::start(upstream, &described, body, self.peer.local.as_deref().copied(), drive) {
+        let cookies = drive.cx.cookies_for(upstream, request.head.all("cookie"));
+        described.shown.cookies = cookies.as_deref();
+        let local = self.peer.local.as_deref().copied();
+        match ProxyRun::start(upstream, &described, body, local, self.arrived, drive) {
             Ok(run) => self.step = Step::Proxy(Box::new(run)),
             Err(fault) => {
                 self.fail(fault, drive);
@@ -87,17 +90,20 @@ impl Exchange {
             self.answer_page_instead(head, drive);
             return true;
         }
-        self.show_fields(&mut head.fields, drive.config);
+        self.show_fields(&mut head.fields, drive);
         self.take_advance(Advance::Head(head, body), drive)
     }
 
     /// Makes of the fields of a response what the client is to see.
-    pub(super) fn show_fields(&self, fields: &mut Fields, config: &Config) {
+    pub(super) fn show_fields(&self, fields: &mut Fields, drive: &mut Drive<'_>) {
         let Some(proxy) = self.proxy() else { return };
-        self.lead_back(fields, proxy, config);
+        self.lead_back(fields, proxy, drive.config);
         // Nothing is held back here, whatever it says.
         fields.remove("x-accel-buffering");
         proxy.response.apply(fields);
+        if let (Step::Proxy(run), Some(request)) = (&self.step, &self.request) {
+            run.bind_session(request.origin.scheme == Scheme::Https, fields, drive.cx);
+        }
     }
 
     /// Has what names a place of the upstream name one of this site.

@@ -271,7 +271,7 @@ impl Context {
             armed: false,
             told: false,
         }));
-        let key = self.links.add(endpoint, peer, owner, &self.poll)?;
+        let key = self.links.add(endpoint, peer, Some(owner), &self.poll)?;
         if let Some(link) = self.links.get_mut(key) {
             let mut hello = Vec::new();
             gateway::app::hello(self.row, lease.thread, &mut hello);
@@ -429,7 +429,8 @@ impl Context {
     pub(in crate::worker) fn tend_loose_link(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
         match &link.peer {
-            Peer::Server(_) | Peer::Tunnel => {
+            Peer::Check(_) => self.tend_check(key),
+            Peer::Server(_) | Peer::Tunnel(_) => {
                 if link.is_spoilt() {
                     self.lose_idle_link(key);
                 }

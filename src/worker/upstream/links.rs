@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use super::arrivals::Arrivals;
+use super::checks::Checking;
 use crate::worker::owner::Owner;
 
 /// All links of a worker.
@@ -43,8 +44,10 @@ pub(in crate::worker) enum Peer {
     Unit(Box<UnitLink>),
     /// A server of an upstream.
     Server(ServerLink),
-    /// A server of an upstream that speaks another protocol by now; never used for anything else.
-    Tunnel,
+    /// A server of an upstream, as [`ServerLink`] names it, that speaks another protocol by now; never used for anything else.
+    Tunnel((usize, usize)),
+    /// A server of an upstream that is asked how it is.
+    Check(Box<Checking>),
 }
 
 /// A connection to a server of an upstream.
@@ -88,7 +91,7 @@ pub(in crate::worker) struct UnitLink {
 }
 
 impl Links {
-    /// Adds a link that serves an exchange and watches it.
+    /// Adds a link, that serves an exchange or is loose, and watches it.
     ///
     /// # Errors
     /// If it cannot be watched.
@@ -96,10 +99,10 @@ impl Links {
         &mut self,
         endpoint: Endpoint,
         peer: Peer,
-        owner: Owner,
+        owner: Option<Owner>,
         poll: &Poll,
     ) -> io::Result<Key> {
-        let link = Link { endpoint, owner: Some(owner), peer, out: Queue::new(), attach: None };
+        let link = Link { endpoint, owner, peer, out: Queue::new(), attach: None };
         let key = self.slab.insert(link);
         let Some(link) = self.slab.get(key) else { return Ok(key) };
         if let Err(error) = poll.watch(link.endpoint.as_fd(), Source::Link(key)) {
@@ -137,9 +140,9 @@ impl Links {
     }
 
     /// It carries another protocol from here on.
-    pub(in crate::worker) fn becomes_tunnel(&mut self, key: Key) {
+    pub(in crate::worker) fn becomes_tunnel(&mut self, key: Key, server: (usize, usize)) {
         if let Some(link) = self.slab.get_mut(key) {
-            link.peer = Peer::Tunnel;
+            link.peer = Peer::Tunnel(server);
             self.tunnels += 1;
         }
     }
@@ -155,16 +158,21 @@ impl Links {
         self.closed.push(key);
     }
 
-    /// Frees what was closed in this turn.
-    pub(in crate::worker) fn free_closed(&mut self, poll: &Poll) {
+    /// Frees what was closed in this turn; of tunnels, the servers that they were to.
+    pub(in crate::worker) fn free_closed(&mut self, poll: &Poll) -> Vec<(usize, usize)> {
+        let mut left = Vec::new();
         for key in self.closed.drain(..) {
             if let Some(link) = self.slab.remove(key) {
-                self.tunnels -= u64::from(matches!(link.peer, Peer::Tunnel));
+                if let Peer::Tunnel(server) = &link.peer {
+                    self.tunnels -= 1;
+                    left.push(*server);
+                }
                 // It may stay open for a while.
                 poll.forget(link.endpoint.as_fd());
                 link.close();
             }
         }
+        left
     }
 
     /// Whether a request still runs in a unit over one of the links.

@@ -3,13 +3,15 @@
 //! Decisions are those of [`gateway::Client`]; sockets are here.
 
 use super::links::{Peer, ServerLink};
+use super::places::{Place, Wanted};
+use crate::balance::{hash, sticky};
 use crate::buf::Segment;
-use crate::config::Address;
+use crate::config::{Address, Common};
 use crate::control::text;
 use crate::event::{Endpoint, Read, Readiness};
 use crate::gateway::{self, Again, Output};
-use crate::http::BodyLength;
-use crate::http::fault::Fault;
+use crate::http::fault::{Fault, Retry};
+use crate::http::{BodyLength, Fields};
 use crate::proxied;
 use crate::slab::Key;
 use crate::sys::socket;
@@ -25,18 +27,21 @@ use std::time::Duration;
 
 /// A request on its way through an upstream.
 pub(in crate::worker) struct ProxyRun {
+    owner: Owner,
     upstream: usize,
     server: usize,
+    /// It has a place at the server.
+    placed: bool,
     link: Option<Key>,
-    /// Servers that failed in this request.
-    failed: Vec<usize>,
+    wanted: Wanted,
     /// What a connection begins with, before the request.
     header: Vec<u8>,
     client: gateway::Client,
 }
 
 impl ProxyRun {
-    /// Begins with the first server that can be reached. `local` is where the client connected to.
+    /// Begins with the first server that can be reached, or waits for one that has room. `local` is where the client
+    /// connected to, `since` is when the request came.
     ///
     /// # Errors
     /// When none can be, or the request is none for them.
@@ -45,16 +50,23 @@ impl ProxyRun {
         request: &gateway::Request<'_>,
         body: BodyLength,
         local: Option<SocketAddr>,
+        since: Time,
         drive: &mut Drive<'_>,
     ) -> Result<Self, Fault> {
         let Drive { owner, config, cx, .. } = drive;
-        let described = config.upstreams.get(upstream).ok_or(Fault::Refused)?;
+        let described = config.upstreams.get(upstream).ok_or(Fault::Nobody)?;
         let (protocol, scripts) = (described.protocol, described.scripts.as_ref());
-        let client = gateway::Client::new(protocol, request, scripts, body, described.patience, cx.now)?;
+        let (patience, retries) = (described.patience, &described.retries);
+        let client = gateway::Client::new(protocol, request, scripts, body, patience, retries, cx.now)?;
         let header =
             described.proxy_protocol.map(|version| header(version, request, local)).unwrap_or_default();
-        let mut run = Self { upstream, server: 0, link: None, failed: Vec::new(), header, client };
-        run.try_next(*owner, cx)?;
+        let hash = described.balance.by.as_ref().and_then(|common| in_common(common, request));
+        let session = cx.session_of(upstream, request.head.all("cookie"));
+        let wanted = Wanted { since, hash, session, ..Wanted::default() };
+        cx.request_came(upstream);
+        let (link, placed, server) = (None, false, 0);
+        let mut run = Self { owner: *owner, upstream, server, placed, link, wanted, header, client };
+        run.try_next(cx).inspect_err(|_| run.leave(cx))?;
         Ok(run)
     }
 
@@ -78,43 +90,68 @@ impl ProxyRun {
         self.client.deadline()
     }
 
-    /// Picks a server and gets a connection to it.
-    fn try_next(&mut self, owner: Owner, cx: &mut Context) -> Result<(), Fault> {
-        while self.client.try_lease() {
-            let (failed, now) = (&self.failed, cx.now);
-            let balancer = cx.servers.balancer(self.upstream).ok_or(Fault::Refused)?;
-            let picked = balancer.pick(now, |server| failed.contains(&server));
-            self.server = picked.ok_or(Fault::Refused)?;
-            let may_repeat = self.client.may_repeat();
-            if let Some(key) = cx.idle_link(self.upstream, self.server, may_repeat, owner) {
-                self.lease(key, true, cx);
-                return Ok(());
-            }
-            match self.connect(owner, cx) {
-                Ok(()) => return Ok(()),
-                // No fault of the server.
-                Err(error) if is_shortage(&error) => {
-                    cx.is_short = true;
-                    return Err(Fault::Shortage);
+    /// Asks for a place at a server and gets a connection to it.
+    fn try_next(&mut self, cx: &mut Context) -> Result<(), Fault> {
+        let mut fault = Fault::Refused;
+        while self.client.try_lease(cx.now) {
+            self.wanted.may_repeat = self.client.may_repeat();
+            match cx.ask_place(self.upstream, &self.wanted, self.owner)? {
+                Place::Waits(until) => {
+                    self.client.waits(until);
+                    return Ok(());
                 }
-                Err(error) => self.server_failed(Fault::Refused, &error, cx),
+                Place::At(server) => match self.go_to(server, cx) {
+                    Ok(()) => return Ok(()),
+                    Err(Fault::Shortage) => return Err(Fault::Shortage),
+                    Err(why) => fault = why,
+                },
             }
         }
-        Err(Fault::Refused)
+        Err(fault)
     }
 
-    fn connect(&mut self, owner: Owner, cx: &mut Context) -> io::Result<()> {
-        let upstream = cx.config.upstreams.get(self.upstream);
-        let server = upstream.and_then(|upstream| upstream.servers.get(self.server));
-        let endpoint = match &server.ok_or(io::ErrorKind::NotFound)?.address {
-            Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
-            Address::Unix(path) => Endpoint::new(socket::connect_unix(path, socket::Expect::Bytes)?),
-            Address::Any(_) | Address::Passed(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
-        };
-        let connected = endpoint.writable();
+    /// It has a place at the server: takes a kept connection, or makes one.
+    fn go_to(&mut self, server: usize, cx: &mut Context) -> Result<(), Fault> {
+        (self.server, self.placed) = (server, true);
+        let may_repeat = self.client.may_repeat();
+        if let Some(key) = cx.idle_link(self.upstream, server, may_repeat, self.owner) {
+            self.lease(key, true, cx);
+            return Ok(());
+        }
+        match self.connect(cx) {
+            Ok(()) => Ok(()),
+            // No fault of the server.
+            Err(error) if is_shortage(&error) => {
+                cx.is_short = true;
+                Err(Fault::Shortage)
+            }
+            Err(error) => {
+                self.server_failed(Fault::Refused, &error, cx);
+                Err(Fault::Refused)
+            }
+        }
+    }
+
+    /// A place may have come free for a request that waits.
+    fn await_place(&mut self, cx: &mut Context) -> Result<Advance, Fault> {
+        match cx.granted_place(self.upstream, self.owner) {
+            None => return Ok(Advance::Wait),
+            Some(None) => return Err(Fault::Nobody),
+            Some(Some(server)) => match self.go_to(server, cx) {
+                Ok(()) => {}
+                Err(Fault::Shortage) => return Err(Fault::Shortage),
+                Err(_) => self.try_next(cx)?,
+            },
+        }
+        Ok(Advance::Progress)
+    }
+
+    fn connect(&mut self, cx: &mut Context) -> io::Result<()> {
         let (upstream, server) = (self.upstream, self.server);
+        let endpoint = cx.dial(upstream, server)?;
+        let connected = endpoint.writable();
         let peer = Peer::Server(ServerLink { upstream, server, since: cx.now, until: cx.now });
-        let key = cx.links.add(endpoint, peer, owner, &cx.poll)?;
+        let key = cx.links.add(endpoint, peer, Some(self.owner), &cx.poll)?;
         self.link = Some(key);
         cx.link_taken(upstream, server);
         if connected {
@@ -137,10 +174,17 @@ impl ProxyRun {
     /// The server did not even begin a response.
     fn server_failed(&mut self, fault: Fault, error: &dyn std::fmt::Display, cx: &mut Context) {
         self.blame(fault, error, cx);
-        self.failed.push(self.server);
-        let now = cx.now;
-        if let Some(balancer) = cx.servers.balancer(self.upstream) {
-            balancer.failed(self.server, now);
+        self.leave(cx);
+        self.wanted.tried.push(self.server);
+        cx.note_failure(self.upstream, self.server, fault.code());
+    }
+
+    /// It has no place at the server any more, and waits for none.
+    fn leave(&mut self, cx: &mut Context) {
+        if std::mem::take(&mut self.placed) {
+            cx.leave_place(self.upstream, self.server);
+        } else if self.client.is_waiting() {
+            cx.leave_line(self.upstream, self.owner);
         }
     }
 
@@ -160,10 +204,11 @@ impl ProxyRun {
 
     /// Moves what can be moved between the upstream and the reply.
     pub(in crate::worker) fn advance(&mut self, drive: &mut Drive<'_>) -> Advance {
-        let Drive { owner, reply, cx, .. } = drive;
+        let Drive { reply, cx, .. } = drive;
         let given = self.has_given_all(cx);
         let result = match self.client.on_timeout(given, reply.has_room(), cx.now) {
             Some(fault) => Err(fault),
+            None if self.client.is_waiting() => self.await_place(cx),
             None => self.exchange_bytes(reply, cx),
         };
         match result {
@@ -172,7 +217,11 @@ impl ProxyRun {
                 Advance::Done
             }
             Ok(advance) => advance,
-            Err(fault) => self.fail(fault, *owner, cx),
+            Err(fault) if self.client.is_waiting() => {
+                self.leave(cx);
+                Advance::Broken(fault)
+            }
+            Err(fault) => self.fail(fault, cx),
         }
     }
 
@@ -182,31 +231,52 @@ impl ProxyRun {
     }
 
     /// Tries again where that is safe, else gives the fault to the client.
-    fn fail(&mut self, fault: Fault, owner: Owner, cx: &mut Context) -> Advance {
+    fn fail(&mut self, fault: Fault, cx: &mut Context) -> Advance {
         // A server that closes while it waits for the client's body says nothing about the next request either.
         let by_client = fault == Fault::Closed && self.client.awaits_body(self.has_given_all(cx));
-        self.cancel(cx);
-        let again = self.client.failed(fault);
+        self.drop_link(cx);
+        let mut again = self.client.failed(fault);
         if again == Again::SameServer {
             cx.close_idle_links(self.upstream, self.server);
-            match self.connect(owner, cx) {
+            match self.connect(cx) {
                 Ok(()) => return Advance::Progress,
                 Err(error) => self.server_failed(Fault::Refused, &error, cx),
             }
         } else if self.client.has_answered() || by_client {
             // It lives: a stream that falls silent, or is cut, says nothing about the next request.
             self.blame(fault, &fault.row().why, cx);
+            self.leave(cx);
         } else {
+            if fault.row().retry == Retry::Idempotent && !cx.may_repeat(self.upstream) {
+                again = Again::No;
+            }
             self.server_failed(fault, &fault.row().why, cx);
         }
         if again == Again::No {
             return Advance::Broken(fault);
         }
-        match self.try_next(owner, cx) {
+        match self.try_next(cx) {
             Ok(()) => Advance::Progress,
             Err(Fault::Shortage) => Advance::Broken(Fault::Shortage),
             Err(_) => Advance::Broken(fault),
         }
+    }
+
+    /// Whether another server is to be asked in place of one that has answered so.
+    fn is_refused(&mut self, status: u16, cx: &mut Context) -> bool {
+        let upstream = cx.config.upstreams.get(self.upstream);
+        if !upstream.is_some_and(|upstream| upstream.retries.statuses.contains(&status)) {
+            cx.note_success(self.upstream, self.server);
+            return false;
+        }
+        if self.client.can_repeat()
+            && self.client.has_tries(cx.now)
+            && cx.has_another(self.upstream, self.server, &self.wanted)
+        {
+            return true;
+        }
+        cx.note_failure(self.upstream, self.server, status);
+        false
     }
 
     fn exchange_bytes(&mut self, reply: &mut Reply<'_>, cx: &mut Context) -> Result<Advance, Fault> {
@@ -225,12 +295,13 @@ impl ProxyRun {
                 progress = true;
                 match output {
                     Output::Interim(head) => reply.interim(&head),
-                    Output::Head(head, body) => {
-                        self.server_answers(cx);
-                        return Ok(Advance::Head(head, body));
+                    Output::Head(head, _) if self.is_refused(head.status.0, cx) => {
+                        self.client.take_back();
+                        return Err(Fault::Unhealthy);
                     }
+                    Output::Head(head, body) => return Ok(Advance::Head(head, body)),
                     Output::Switched(head) => {
-                        self.server_answers(cx);
+                        cx.note_success(self.upstream, self.server);
                         return Ok(Advance::Switched(head));
                     }
                     Output::Body(bytes) => reply.send(Segment::from(bytes)),
@@ -245,13 +316,6 @@ impl ProxyRun {
                 return Ok(if progress { Advance::Progress } else { Advance::Wait });
             }
             progress = true;
-        }
-    }
-
-    /// The head of a response has come.
-    fn server_answers(&self, cx: &mut Context) {
-        if let Some(balancer) = cx.servers.balancer(self.upstream) {
-            balancer.succeeded(self.server);
         }
     }
 
@@ -310,6 +374,7 @@ impl ProxyRun {
             Some(keep) => cx.keep_link(self.upstream, self.server, key, keep),
             None => cx.links.close(key),
         }
+        self.leave(cx);
     }
 
     /// The rest of the response is not wanted. A connection on which all of it has come is kept.
@@ -330,17 +395,55 @@ impl ProxyRun {
     ) -> Option<(Key, Vec<u8>, Duration, Duration)> {
         let key = self.link.take()?;
         cx.link_freed(self.upstream, self.server);
-        cx.links.becomes_tunnel(key);
+        cx.links.becomes_tunnel(key, (self.upstream, self.server));
         let upstream = cx.config.upstreams.get(self.upstream)?;
         Some((key, self.client.take_rest(), upstream.tunnel_timeout, upstream.patience.silence))
     }
 
     /// Nobody waits for the response any more.
     pub(in crate::worker) fn cancel(&mut self, cx: &mut Context) {
+        self.drop_link(cx);
+        self.leave(cx);
+    }
+
+    fn drop_link(&mut self, cx: &mut Context) {
         if let Some(key) = self.link.take() {
             cx.link_freed(self.upstream, self.server);
             cx.links.close(key);
         }
+    }
+
+    /// Has the client come back to the same server, if the upstream says so.
+    pub(in crate::worker) fn bind_session(&self, is_https: bool, fields: &mut Fields, cx: &mut Context) {
+        cx.bind_session((self.upstream, self.server), self.wanted.session, is_https, fields);
+    }
+}
+
+impl Context {
+    /// A connection to a server: it may not be there yet.
+    ///
+    /// # Errors
+    /// As connect(2); the server has no address to connect to.
+    pub(super) fn dial(&mut self, upstream: usize, server: usize) -> io::Result<Endpoint> {
+        let upstream = self.config.upstreams.get(upstream);
+        let server = upstream.and_then(|upstream| upstream.servers.get(server));
+        Ok(match &server.ok_or(io::ErrorKind::NotFound)?.address {
+            Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
+            Address::Unix(path) => Endpoint::new(socket::connect_unix(path, socket::Expect::Bytes)?),
+            Address::Any(_) | Address::Passed(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+        })
+    }
+}
+
+/// What a request has in common with others that go to the same server.
+fn in_common(common: &Common, request: &gateway::Request<'_>) -> Option<u64> {
+    match common {
+        Common::Client => {
+            request.origin.client.map(|client| hash::of(client.to_canonical().to_string().as_bytes()))
+        }
+        Common::Uri => Some(hash::of(request.raw)),
+        Common::Header(name) => request.head.get(name.as_str()).map(hash::of),
+        Common::Cookie(name) => sticky::cookie(request.head.all("cookie"), name.as_str()).map(hash::of),
     }
 }
 

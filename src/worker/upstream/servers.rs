@@ -1,7 +1,9 @@
 //! The upstreams as a worker sees them: what chooses among their servers, and the connections that are kept.
 
 use super::links::{Link, Links, Peer, ServerLink};
-use crate::balance::{Balancer, Keep, WINDOW};
+use super::places::Waiting;
+use crate::balance::{Budget, Chooser, Keep, Seen, WINDOW, hash};
+use crate::config::boot::Enrolled;
 use crate::config::{Config, Upstream};
 use crate::slab::Key;
 use crate::timer::{Time, earliest};
@@ -19,10 +21,27 @@ pub(in crate::worker) struct Servers {
     most: usize,
     /// A timer will look after idle connections.
     armed: bool,
+    /// A timer will look for places for who waits.
+    pub(super) looks_again: bool,
 }
 
-struct Group {
-    balancer: Balancer,
+/// The servers of one upstream.
+pub(super) struct Group {
+    /// Its number on the roster.
+    pub(super) upstream: u16,
+    /// Those of its servers.
+    pub(super) numbers: Vec<u16>,
+    /// What tells one from others on every machine.
+    pub(super) ids: Vec<u64>,
+    /// What stands for each in a cookie.
+    pub(super) tags: Vec<String>,
+    /// Some take so many requests at a time.
+    pub(super) is_bounded: bool,
+    pub(super) chooser: Chooser,
+    pub(super) budget: Budget,
+    pub(super) waiting: Waiting,
+    /// What was known of the servers at the last look.
+    pub(super) seen: Vec<Seen>,
     /// By server.
     pools: Vec<Pool>,
 }
@@ -37,18 +56,20 @@ struct Pool {
 
 impl Servers {
     /// Of a worker that may have so many descriptors.
-    pub(in crate::worker) fn new(config: &Config, descriptors: u64) -> Self {
-        let group = |upstream: &Upstream| Group {
-            balancer: Balancer::new(upstream.servers.iter().map(|server| server.weight)),
-            pools: upstream.servers.iter().map(|_| Pool::default()).collect(),
-        };
+    pub(in crate::worker) fn new(config: &Config, enrolled: Vec<Enrolled>, descriptors: u64) -> Self {
         let most = usize::try_from(descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
-        Self { groups: config.upstreams.iter().map(group).collect(), most, armed: false }
+        let groups = config.upstreams.iter().zip(enrolled).map(|(upstream, own)| Group::new(upstream, own));
+        Self { groups: groups.collect(), most, armed: false, looks_again: false }
     }
 
-    /// What chooses among the servers of an upstream.
-    pub(super) fn balancer(&mut self, upstream: usize) -> Option<&mut Balancer> {
-        self.groups.get_mut(upstream).map(|group| &mut group.balancer)
+    /// The servers of an upstream.
+    pub(super) fn group(&mut self, upstream: usize) -> Option<&mut Group> {
+        self.groups.get_mut(upstream)
+    }
+
+    /// How many upstreams there are.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
     }
 
     fn pool(&mut self, upstream: usize, server: usize) -> Option<&mut Pool> {
@@ -66,6 +87,28 @@ impl Servers {
 }
 
 impl Group {
+    fn new(upstream: &Upstream, Enrolled { number, servers, tags }: Enrolled) -> Self {
+        let count = upstream.servers.len();
+        let ids = upstream.servers.iter().map(|server| hash::of(server.address.to_string().as_bytes()));
+        Self {
+            upstream: number,
+            numbers: servers,
+            ids: ids.collect(),
+            tags,
+            is_bounded: upstream.servers.iter().any(|server| server.max_connections.is_some()),
+            chooser: Chooser::new(upstream.balance.method, count),
+            budget: Budget::default(),
+            waiting: Waiting::default(),
+            seen: Vec::with_capacity(count),
+            pools: (0..count).map(|_| Pool::default()).collect(),
+        }
+    }
+
+    /// The number of a server on the roster.
+    pub(super) fn number(&self, index: usize) -> u16 {
+        self.numbers.get(index).copied().unwrap_or(u16::MAX)
+    }
+
     fn idle(&self) -> usize {
         self.pools.iter().map(|pool| pool.idle.len()).sum()
     }

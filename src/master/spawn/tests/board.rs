@@ -1,7 +1,7 @@
 //! What a worker can do on the board.
 
 use super::*;
-use crate::dispatch::{Freed, PoolState, Rows};
+use crate::dispatch::{Board, Freed, MasterBoard, PoolState, Rows};
 use crate::sys::process::Ended;
 use crate::timer::Time;
 use std::sync::atomic::Ordering::SeqCst;
@@ -14,9 +14,8 @@ const INCARNATION: u32 = 7;
 
 /// A board with a process of an app, and another worker.
 fn scene() -> (Shared, OwnedFd) {
-    let (shared, file) = Shared::in_file(WORDS).unwrap();
+    let (shared, file) = shared::new().unwrap();
     let board = MasterBoard::new(shared.words());
-    board.begin();
     board.seat(ROW);
     board.publish(POOL, PoolState::Serving);
     assert_eq!(board.open(POOL, 0, INCARNATION, 1), Rows::default());

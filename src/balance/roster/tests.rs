@@ -1,0 +1,147 @@
+use super::*;
+use std::collections::HashSet;
+
+struct Words(Vec<AtomicU64>);
+
+impl Words {
+    fn new() -> Self {
+        let words = Self((0..WORDS).map(|_| AtomicU64::new(0)).collect());
+        (0..4).for_each(|row| words.master().seat(row));
+        words
+    }
+
+    fn master(&self) -> MasterRoster<'_> {
+        MasterRoster::new(&self.0)
+    }
+
+    fn worker(&self, row: u16) -> WorkerRoster<'_> {
+        WorkerRoster::new(&self.0, row, &self.0[Roster::area(row).unwrap()], &self.0[Roster::shared()])
+    }
+}
+
+const RULE: Passive = Passive { max_fails: 1, fail_timeout: Duration::from_secs(10) };
+const CAUSE: Cause = Cause(5);
+
+fn at(seconds: u64) -> Time {
+    Time(seconds * 1_000_000_000)
+}
+
+#[test]
+fn no_two_words_share_a_place_and_all_are_where_their_writer_may_write() {
+    let mut seen = HashSet::new();
+    let mut take = |at: usize, part: Range<usize>| assert!(seen.insert(at) && part.contains(&at), "{at}");
+    take(ROWS_USED, 0..FIRST_AREA);
+    for server in [0, 1, SERVERS as u16 - 1] {
+        take(order(server).unwrap(), 0..FIRST_AREA);
+        for word in [Common::Health, Common::Since, Common::Due, Common::Checks] {
+            take(common(server, word).unwrap(), Roster::shared());
+        }
+    }
+    for row in 0..ROWS as u16 {
+        for upstream in [0, UPSTREAMS as u16 - 1] {
+            take(head(row, upstream).unwrap(), area(row).map(|start| start..start + AREA).unwrap());
+        }
+        for server in [0, SERVERS as u16 - 1] {
+            for what in [Count::InFlight, Count::Requests, Count::Failures] {
+                take(count(row, server, what).unwrap(), Roster::area(row).unwrap());
+            }
+        }
+    }
+    for part in (0..ROWS as u16).filter_map(Roster::area).chain([Roster::shared()]) {
+        assert_eq!((part.start % ALIGNED, part.end % ALIGNED), (0, 0));
+    }
+    assert_eq!(Roster::shared().end, WORDS);
+    let (row, server, upstream) = (ROWS as u16, SERVERS as u16, UPSTREAMS as u16);
+    assert_eq!(order(server).or(common(server, Common::Due)).or(head(0, upstream)), None);
+    assert_eq!(count(row, 0, Count::Requests).or(count(0, server, Count::Requests)).or(head(row, 0)), None);
+}
+
+#[test]
+fn a_limit_is_that_of_all_workers() {
+    let words = Words::new();
+    let (one, two) = (words.worker(0), words.worker(3));
+    assert!(one.enter(9, Some(2)) && two.enter(9, Some(2)));
+    assert!(!one.enter(9, Some(2)) && !two.enter(9, Some(2)));
+    assert_eq!((one.in_flight(9), one.requests(9)), (2, 2));
+    assert!(one.enter(8, Some(1)), "another server");
+    two.leave(9);
+    assert!(one.enter(9, Some(2)));
+    assert!(two.enter(9, None), "no limit");
+    one.leave(7);
+    assert_eq!(one.in_flight(7), 0, "more left than came");
+}
+
+#[test]
+fn who_waits_longest_is_next() {
+    let words = Words::new();
+    let (one, two, three) = (words.worker(0), words.worker(1), words.worker(2));
+    assert!(!one.is_overtaking(4, at(9)));
+    two.wait(4, Some(at(5)));
+    three.wait(4, Some(at(3)));
+    assert!(one.is_overtaking(4, at(4)) && !one.is_overtaking(4, at(3)) && !one.is_overtaking(5, at(4)));
+    assert!(!three.is_overtaking(4, at(4)), "its own head");
+    assert_eq!((one.next_in_line(4), two.next_in_line(4), three.next_in_line(4)), (Some(2), Some(2), None));
+    three.wait(4, None);
+    assert_eq!((one.next_in_line(4), two.next_in_line(4)), (Some(1), None));
+}
+
+#[test]
+fn a_change_is_told_of_once_by_who_made_it() {
+    let words = Words::new();
+    let (one, two) = (words.worker(0), words.worker(1));
+    let failed = |worker: WorkerRoster<'_>, now| worker.failed(3, CAUSE, at(now), RULE, false, false);
+    let change = Change { before: State::Up, now: State::Resting, cause: CAUSE };
+    assert_eq!((failed(one, 100), failed(two, 100)), (Some(change), None));
+    assert_eq!(two.been(3, at(104)), Some(Duration::from_secs(4)));
+    assert!(!one.try_out(3, at(109)));
+    assert!(one.try_out(3, at(110)) && !two.try_out(3, at(110)), "one request tries it");
+    let back = Change { before: State::Trial, now: State::Up, cause: CAUSE };
+    assert_eq!((two.succeeded(3, at(111)), one.succeeded(3, at(111))), (Some(back), None));
+    assert_eq!((one.failures(3), one.been(4, at(9))), (2, None));
+}
+
+#[test]
+fn checks_are_one_worker_s_at_a_time_and_decide_in_rows() {
+    let words = Words::new();
+    let (one, two) = (words.worker(0), words.worker(1));
+    let every = Duration::from_secs(5);
+    assert!(one.take_check(3, at(100), every) && !two.take_check(3, at(100), every));
+    assert_eq!(two.check_due(3), at(105));
+    assert!(!two.take_check(3, at(104), every) && two.take_check(3, at(105), every));
+    // A liar may not put it off for ever.
+    two.common(3, Common::Due).unwrap().store(u64::MAX, SeqCst);
+    assert!(one.take_check(3, at(106), every));
+    let check = |passed| one.checked(3, passed, CAUSE, (2, 3), at(200));
+    assert_eq!((check(false), check(false), check(true), check(false), check(false)), Default::default());
+    let down = Change { before: State::Up, now: State::Failed, cause: CAUSE };
+    assert_eq!((check(false), check(false), check(true)), (Some(down), None, None));
+    let back = Change { before: State::Failed, now: State::Up, cause: CAUSE };
+    assert_eq!(check(true), Some(back));
+}
+
+#[test]
+fn what_the_operator_wants_holds_and_who_is_enabled_begins_anew() {
+    let words = Words::new();
+    let worker = words.worker(0);
+    words.master().order(3, Wish::Drained, at(50));
+    assert_eq!((worker.wish(3), worker.wish(4)), (Wish::Drained, Wish::Enabled));
+    assert!(worker.failed(3, CAUSE, at(60), RULE, false, true).is_some());
+    words.master().order(3, Wish::Enabled, at(70));
+    assert!(worker.wish(3) == Wish::Enabled && worker.health(3).is_up());
+    assert_eq!(worker.been(3, at(71)), Some(Duration::from_secs(1)));
+}
+
+#[test]
+fn what_does_not_exist_is_nobody_s() {
+    let words = Words::new();
+    let worker = words.worker(0);
+    let none = SERVERS as u16;
+    assert!(
+        worker.enter(none, Some(1))
+            && !worker.try_out(none, at(1))
+            && !worker.take_check(none, at(1), RULE.fail_timeout)
+    );
+    assert_eq!((worker.in_flight(none), worker.succeeded(none, at(1))), (0, None));
+    worker.wait(UPSTREAMS as u16, Some(at(1)));
+    assert_eq!(worker.next_in_line(UPSTREAMS as u16), None);
+}

@@ -1,0 +1,289 @@
+//! Places: the right of a request to be at a server. Which server that is, [`crate::balance`] says; what is in flight, and
+//! who waits, is on the roster. A request that finds no server with room waits in the worker that read it; who leaves a
+//! server lets the oldest of all workers have what has come free.
+
+use super::servers::Group;
+use crate::balance::{Ask, Picked, Seen, Standing, WHOLE, Wish, WorkerRoster};
+use crate::config::Upstream;
+use crate::http::fault::Fault;
+use crate::timer::Time;
+use crate::worker::context::{Context, Timer};
+use crate::worker::owner::Owner;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// Whoever waits looks again after this, whatever others have or have not told.
+const AGAIN: Duration = Duration::from_millis(25);
+
+/// What a request needs of a server.
+#[derive(Clone, Debug, Default)]
+pub(in crate::worker) struct Wanted {
+    /// When it came.
+    pub(super) since: Time,
+    /// What it has in common with others.
+    pub(super) hash: Option<u64>,
+    /// The server that has its session.
+    pub(super) session: Option<usize>,
+    /// It can be repeated if the server fails.
+    pub(super) may_repeat: bool,
+    /// Servers that have failed in it.
+    pub(super) tried: Vec<usize>,
+}
+
+/// What a request that asks for a place gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// One at this server.
+    At(usize),
+    /// It waits, until then at most.
+    Waits(Time),
+}
+
+/// Requests that wait for a place at the servers of one upstream.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// The oldest first.
+    line: VecDeque<(Wanted, Owner)>,
+    /// What those have got that have not been driven since: a server, or none as none is left.
+    granted: HashMap<Owner, Option<usize>>,
+    /// The roster shows that requests wait here.
+    published: bool,
+}
+
+impl Waiting {
+    /// When the oldest request came that any server could take.
+    fn first(&self) -> Option<Time> {
+        self.line.iter().find(|(wanted, _)| wanted.session.is_none()).map(|(wanted, _)| wanted.since)
+    }
+}
+
+impl Group {
+    /// The server that takes a request, in which it has a place then.
+    fn take(
+        &mut self,
+        upstream: &Upstream,
+        roster: WorkerRoster<'_>,
+        wanted: &Wanted,
+        random: u64,
+        now: Time,
+    ) -> Picked {
+        self.look(upstream, roster, now);
+        let Wanted { hash, session, may_repeat, .. } = *wanted;
+        let ask = Ask { tried: &wanted.tried, hash, session, may_repeat, random };
+        // Each round leaves one out that another worker was faster at.
+        for _ in 0..=2 * self.seen.len() {
+            let picked = self.chooser.pick(&self.seen, &ask);
+            let (index, on_trial) = match picked {
+                Picked::Server(index) => (index, false),
+                Picked::Trial(index) => (index, true),
+                Picked::Full(_) | Picked::Nobody => return picked,
+            };
+            let number = self.number(index);
+            let most = upstream.servers.get(index).and_then(|server| server.max_connections);
+            let Some(seen) = self.seen.get_mut(index) else { return Picked::Nobody };
+            if on_trial && !roster.try_out(number, now) {
+                seen.standing = Standing::Down;
+            } else if roster.enter(number, most) {
+                return Picked::Server(index);
+            } else {
+                seen.full = true;
+            }
+        }
+        Picked::Full(None)
+    }
+
+    /// What is known of the servers now.
+    pub(super) fn look(&mut self, upstream: &Upstream, roster: WorkerRoster<'_>, now: Time) {
+        let needs_loads = self.chooser.needs_loads();
+        let servers = upstream.servers.iter().zip(&self.numbers).zip(&self.ids);
+        self.seen.clear();
+        self.seen.extend(servers.map(|((server, number), id)| {
+            let most = server.max_connections;
+            let load = if needs_loads || most.is_some() { roster.in_flight(*number) } else { 0 };
+            Seen {
+                id: *id,
+                weight: server.weight,
+                backup: server.backup,
+                standing: standing(roster, *number, now),
+                load,
+                full: most.is_some_and(|most| load >= u64::from(most)),
+                ramp: ramp(upstream.slow_start, || roster.been(*number, now)),
+            }
+        }));
+    }
+
+    /// Whether another server is up than these.
+    pub(super) fn has_other(&self, not: impl Fn(usize) -> bool) -> bool {
+        self.seen.iter().enumerate().any(|(index, seen)| seen.standing == Standing::Up && !not(index))
+    }
+}
+
+fn standing(roster: WorkerRoster<'_>, number: u16, now: Time) -> Standing {
+    match roster.wish(number) {
+        Wish::Disabled => Standing::Disabled,
+        Wish::Drained => Standing::Drained,
+        Wish::Enabled => match roster.health(number) {
+            health if health.is_up() => Standing::Up,
+            health if health.may_be_tried(now) => Standing::MayBeTried,
+            _ => Standing::Down,
+        },
+    }
+}
+
+/// The part of its share that a server has which came back so long ago.
+fn ramp(slow_start: Option<Duration>, been: impl FnOnce() -> Option<Duration>) -> u32 {
+    let Some((slow_start, been)) = slow_start.and_then(|slow_start| Some((slow_start, been()?))) else {
+        return WHOLE;
+    };
+    let part = been.as_millis() * u128::from(WHOLE) / slow_start.as_millis().max(1);
+    u32::try_from(part).unwrap_or(WHOLE).clamp(1, WHOLE)
+}
+
+impl Context {
+    /// Asks for a place at a server for a request.
+    ///
+    /// # Errors
+    /// No server is left for it, or too many wait.
+    pub(super) fn ask_place(
+        &mut self,
+        upstream: usize,
+        wanted: &Wanted,
+        owner: Owner,
+    ) -> Result<Place, Fault> {
+        let random = self.random();
+        let Self { config, servers, roster, now, .. } = self;
+        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstreams.get(upstream)) else {
+            return Err(Fault::Nobody);
+        };
+        if !group.goes_behind(*roster, wanted.since) {
+            match group.take(settings, *roster, wanted, random, *now) {
+                Picked::Server(index) => return Ok(Place::At(index)),
+                Picked::Nobody if wanted.tried.is_empty() => return Err(Fault::Nobody),
+                Picked::Nobody => return Err(Fault::Refused),
+                Picked::Full(_) | Picked::Trial(_) => {}
+            }
+        }
+        let queue = settings.queue;
+        let line = &mut group.waiting.line;
+        if line.len() >= queue.size as usize {
+            return Err(Fault::Crowded);
+        }
+        let place = line.partition_point(|(earlier, _)| earlier.since <= wanted.since);
+        line.insert(place, (wanted.clone(), owner));
+        let until = now.after(queue.timeout);
+        self.give_places(upstream, false);
+        match self.granted_place(upstream, owner) {
+            Some(Some(index)) => Ok(Place::At(index)),
+            Some(None) => Err(Fault::Nobody),
+            None => Ok(Place::Waits(until)),
+        }
+    }
+
+    /// What a waiting request was given: a server, or none, as none is left. `None`: it waits.
+    pub(super) fn granted_place(&mut self, upstream: usize, owner: Owner) -> Option<Option<usize>> {
+        self.servers.group(upstream)?.waiting.granted.remove(&owner)
+    }
+
+    /// A waiting request gives up.
+    pub(super) fn leave_line(&mut self, upstream: usize, owner: Owner) {
+        if let Some(Some(index)) = self.granted_place(upstream, owner) {
+            self.leave_place(upstream, index);
+        }
+        if let Some(group) = self.servers.group(upstream) {
+            group.waiting.line.retain(|(_, waiting)| *waiting != owner);
+        }
+        self.give_places(upstream, false);
+    }
+
+    /// A request has left the server.
+    pub(in crate::worker) fn leave_place(&mut self, upstream: usize, index: usize) {
+        let Self { servers, roster, .. } = self;
+        let Some(group) = servers.group(upstream) else { return };
+        roster.leave(group.number(index));
+        if !group.is_bounded {
+            return;
+        }
+        match roster.next_in_line(group.upstream) {
+            Some(row) => self.poke(row),
+            None => self.give_places(upstream, false),
+        }
+    }
+
+    /// Something has changed on the roster, or it is time to look.
+    pub(in crate::worker) fn give_all_places(&mut self, anyway: bool) {
+        (0..self.servers.len()).for_each(|upstream| self.give_places(upstream, anyway));
+    }
+
+    /// Gives places to waiting requests, the oldest first, as long as there are places. A request that waits for the server
+    /// of its session lets others pass. `anyway`: also before older ones of other workers, which may hang.
+    fn give_places(&mut self, upstream: usize, anyway: bool) {
+        let mut poke = None;
+        let mut at = 0;
+        loop {
+            let random = self.random();
+            let Self { config, servers, roster, now, runnable, .. } = self;
+            let (Some(group), Some(settings)) = (servers.group(upstream), config.upstreams.get(upstream))
+            else {
+                return;
+            };
+            group.publish(*roster);
+            let Some((wanted, owner)) = group.waiting.line.get(at).cloned() else { break };
+            if !anyway && roster.is_overtaking(group.upstream, wanted.since) {
+                poke = roster.next_in_line(group.upstream);
+                break;
+            }
+            let granted = match group.take(settings, *roster, &wanted, random, *now) {
+                Picked::Server(index) => Some(index),
+                Picked::Nobody => None,
+                Picked::Full(Some(_)) => {
+                    at += 1;
+                    continue;
+                }
+                Picked::Full(None) | Picked::Trial(_) => break,
+            };
+            group.waiting.line.remove(at);
+            group.waiting.granted.insert(owner, granted);
+            runnable.push_back(owner);
+        }
+        if let Some(row) = poke.filter(|_| self.has_room(upstream)) {
+            self.poke(row);
+        }
+        let waits = self.servers.group(upstream).is_some_and(|group| !group.waiting.line.is_empty());
+        if waits && !std::mem::replace(&mut self.servers.looks_again, true) {
+            self.timers.insert(self.now.after(AGAIN), Timer::Places);
+        }
+    }
+
+    fn has_room(&mut self, upstream: usize) -> bool {
+        let Self { config, servers, roster, now, .. } = self;
+        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstreams.get(upstream)) else {
+            return false;
+        };
+        group.look(settings, *roster, *now);
+        group.seen.iter().any(|seen| seen.standing == Standing::Up && !seen.full)
+    }
+
+    /// It is time for who waits to look again.
+    pub(in crate::worker) fn look_for_places(&mut self) {
+        self.servers.looks_again = false;
+        self.give_all_places(true);
+    }
+}
+
+impl Group {
+    /// Whether others that wait have come before.
+    fn goes_behind(&self, roster: WorkerRoster<'_>, since: Time) -> bool {
+        self.is_bounded
+            && (self.waiting.first().is_some_and(|first| first < since)
+                || roster.is_overtaking(self.upstream, since))
+    }
+
+    /// Shows the oldest request that any server could take.
+    fn publish(&mut self, roster: WorkerRoster<'_>) {
+        let first = self.waiting.first();
+        if first.is_some() || self.waiting.published {
+            self.waiting.published = first.is_some();
+            roster.wait(self.upstream, first);
+        }
+    }
+}
