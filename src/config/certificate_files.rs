@@ -3,7 +3,8 @@
 
 use super::certificate::{Facts, Unfit, fits};
 use super::certificate_ocsp::{self, Said};
-use super::credentials::{Authorities, Certificate};
+use super::certificate_upstreams;
+use super::credentials::{Authorities, Certificate, Credentials};
 use super::problem::{Complaint, Place, Problem};
 use super::site::{Site, render_host};
 use super::tls::{Clients, Files};
@@ -48,10 +49,10 @@ pub(crate) struct Found {
 
 /// Where a file is named: the configuration, and the key in it.
 #[derive(Clone, Copy)]
-struct Named<'a> {
-    origin: &'a str,
-    key: &'a str,
-    path: &'a Path,
+pub(super) struct Named<'a> {
+    pub(super) origin: &'a str,
+    pub(super) key: &'a str,
+    pub(super) path: &'a Path,
 }
 
 impl Named<'_> {
@@ -61,7 +62,7 @@ impl Named<'_> {
     }
 
     /// The same with what is wrong and what to do.
-    fn wrong(&self, what: impl Into<String>, hint: impl Into<String>) -> Problem {
+    pub(super) fn wrong(&self, what: impl Into<String>, hint: impl Into<String>) -> Problem {
         self.problem(Complaint::new(what, hint))
     }
 }
@@ -85,6 +86,7 @@ pub(crate) fn paths(config: &Config) -> Vec<PathBuf> {
         }
         paths.extend(site.clients().map(|clients| clients.ca.clone()));
     }
+    paths.extend(certificate_upstreams::paths(config));
     paths.sort();
     paths.dedup();
     paths
@@ -101,7 +103,7 @@ pub(crate) fn read(origin: &str, key: &str, files: &Files, site: usize, now: Wal
     let private = Named { origin, key: private, path: &files.key };
     let mut doubts = Vec::new();
     let (chain, facts) = chain(&cert, &mut doubts)?;
-    let key = private_key(&private, &mut doubts)?;
+    let key = private_key(&private, "stand in for the site", &mut doubts)?;
     fits(&chain, &key).map_err(|unfit| match unfit {
         Unfit::Key => private.wrong(
             format!("this kind of key is of no use (the certificate is for {})", facts.key),
@@ -181,7 +183,7 @@ pub(crate) fn read_eab(
 }
 
 /// The certificates of those who sign others, and the text in which they stand.
-fn authorities(
+pub(super) fn authorities(
     named: &Named<'_>,
     signed: &str,
     doubts: &mut Vec<Problem>,
@@ -256,11 +258,13 @@ pub(crate) fn judge(config: &Config, now: Wall) -> (Vec<Problem>, Vec<Problem>) 
             problems.extend(read_clients(&config.origin, clients, index, &mut doubts).err());
         }
     }
+    let unused = &mut Credentials::default();
+    problems.extend(certificate_upstreams::read(config, None, unused, now, &mut doubts));
     (problems, doubts)
 }
 
 /// The bytes of a file, and its mode.
-fn contents(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<(Secret, u32), Problem> {
+pub(super) fn contents(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<(Secret, u32), Problem> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => named.wrong("no such file", "create it, or correct the path"),
         // It says what to do.
@@ -353,7 +357,7 @@ fn chain(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<(Vec<Vec<u8>>, 
 }
 
 /// The certificates in a PEM text.
-fn certificates(named: &Named<'_>, text: &[u8]) -> Result<Vec<Vec<u8>>, Problem> {
+pub(super) fn certificates(named: &Named<'_>, text: &[u8]) -> Result<Vec<Vec<u8>>, Problem> {
     let sections = sections(named, text, "x509")?;
     let kind = |kind| sections.iter().any(|(other, _)| *other == kind);
     let is_key = [SectionKind::PrivateKey, SectionKind::RsaPrivateKey, SectionKind::EcPrivateKey];
@@ -374,7 +378,11 @@ fn certificates(named: &Named<'_>, text: &[u8]) -> Result<Vec<Vec<u8>>, Problem>
     Ok(certificates.map(|(_, der)| std::mem::take(&mut { der }.0)).collect())
 }
 
-fn private_key(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<Secret, Problem> {
+pub(super) fn private_key(
+    named: &Named<'_>,
+    by_that: &str,
+    doubts: &mut Vec<Problem>,
+) -> Result<Secret, Problem> {
     let (text, mode) = contents(named, doubts)?;
     let has = |words: &str| text.0.windows(words.len()).any(|part| part == words.as_bytes());
     if has("ENCRYPTED") {
@@ -401,7 +409,7 @@ fn private_key(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<Secret, P
             )
         });
     };
-    doubts.extend(readable(named, mode, "stand in for the site"));
+    doubts.extend(readable(named, mode, by_that));
     Ok(key)
 }
 

@@ -15,6 +15,10 @@ pub(crate) struct Credentials {
     pub(crate) certificates: Vec<Certificate>,
     /// Who may sign what clients show, by site.
     pub(crate) authorities: Vec<Authorities>,
+    /// How servers of upstreams are spoken to.
+    pub(crate) upstreams: Vec<Trust>,
+    /// Whom the system trusts, in DER, if that counts for one of them.
+    pub(crate) roots: Vec<Vec<u8>>,
     /// The newest first: it makes tickets, the others are still taken.
     pub(crate) tickets: Vec<TicketKey>,
     /// Questions of certificate authorities that are to be answered now.
@@ -41,6 +45,26 @@ pub(crate) struct Authorities {
     pub(crate) site: usize,
     /// DER.
     pub(crate) certificates: Vec<Vec<u8>>,
+}
+
+/// What the servers of an upstream are asked to show, and are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// Index of the upstream in the configuration.
+    pub(crate) upstream: usize,
+    /// Who signs the certificates of its servers, in DER; `None`: those whom the system trusts.
+    pub(crate) authorities: Option<Vec<Vec<u8>>>,
+    /// What they are shown.
+    pub(crate) certificate: Option<Shown>,
+}
+
+/// A certificate of ours, with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// DER, our own first.
+    pub(crate) chain: Vec<Vec<u8>>,
+    /// PKCS#8, PKCS#1 or SEC1, in DER.
+    pub(crate) key: Secret,
 }
 
 /// A key that session tickets are sealed with.

@@ -1,5 +1,6 @@
 //! `upstreams: {…}`.
 
+use super::UpstreamTls;
 use super::address::Address;
 use super::balance::{Balance, Common, Health, Queue, Stick, Sticky};
 use super::located::{At, Given, Node, Report};
@@ -43,6 +44,8 @@ pub struct Upstream {
     pub(crate) scripts: Option<Scripts>,
     /// So many idle connections are kept per worker at most; `None`, the default: as the load has it. None to FastCGI.
     pub keepalive: Option<u32>,
+    /// How it is spoken to by TLS; in the clear.
+    pub(crate) tls: Option<UpstreamTls>,
     /// How it is told whose connection each is; not at all.
     pub(crate) proxy_protocol: Option<Version>,
     /// It is told of the way of a request in `Forwarded` (RFC 7239), too; no.
@@ -79,6 +82,7 @@ impl Default for Upstream {
             tunnel_timeout: Duration::from_secs(60 * 60),
             scripts: None,
             keepalive: None,
+            tls: None,
             proxy_protocol: None,
             forwarded: false,
         }
@@ -126,6 +130,7 @@ impl Section for Upstream {
         keys.key("timeout", &mut self.patience.silence);
         keys.key("tunnel_timeout", &mut self.tunnel_timeout);
         keys.key("keepalive", &mut Or(&mut self.keepalive, "Auto"));
+        keys.key("tls", &mut self.tls);
         keys.key("proxy_protocol", &mut Choice(&mut self.proxy_protocol, &VERSIONS, &[]));
         keys.key("forwarded", &mut self.forwarded);
     }
@@ -141,6 +146,7 @@ impl Section for Upstream {
             report.add(&given.place_of("tunnel_timeout"), Complaint::new(what, "remove it"));
         }
         self.check_scripts(given, report);
+        self.check_names(given, report);
         // A process of PHP serves one connection, and no other while that is kept: so only for who knows how many there are.
         if self.protocol == Protocol::FastCgi && !given.has("keepalive") {
             self.keepalive = Some(0);
@@ -170,6 +176,16 @@ impl Upstream {
         {
             let what = "`sticky` and a hash of a cookie both say where a session is";
             report.add(&given.place_of("sticky"), Complaint::new(what, "keep one of them"));
+        }
+    }
+
+    /// The name of a server that has none by its address.
+    fn check_names(&self, given: &Given<'_>, report: &mut Report<'_>) {
+        let Some(tls) = &self.tls else { return };
+        if let Some(server) = self.servers.iter().find(|server| tls.name_of(server).is_none()) {
+            let what = format!("nothing says what name the certificate of {} must have", server.address);
+            let hint = "give it, for example tls: (name: \"api.internal\")";
+            report.add(&given.place_of("tls"), Complaint::new(what, hint));
         }
     }
 
@@ -246,8 +262,15 @@ impl Section for Server {
 fn address(node: &Node<'_>, report: &mut Report<'_>) -> Option<Address> {
     let dir = &node.file.dir;
     node.parse(report, "an address such as \"127.0.0.1:9000\", or (address: …, weight: …)", |text| {
-        if text.starts_with("https://") {
-            return Err(Complaint::later("scheme", "https"));
+        if let Some(rest) = text.strip_prefix("https://") {
+            let address = rest.trim_end_matches('/');
+            let port =
+                if address.rsplit(']').next().is_some_and(|end| end.contains(':')) { "" } else { ":443" };
+            let what = "TLS is a key of the upstream, not a scheme of its servers";
+            return Err(Complaint::new(
+                what,
+                format!("write \"{address}{port}\", and `tls: ()` beside `servers`"),
+            ));
         }
         match Address::parse(text, dir)? {
             Address::Any(port) => Err(Complaint::new(

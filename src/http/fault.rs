@@ -7,6 +7,7 @@
 //! | `Abandoned` | client | 408 | never | info |
 //! | `Left` | client | 499 | never | debug: it is in the access log |
 //! | `Refused` | upstream | 502 | always: not a byte of the request was taken | error |
+//! | `Handshake` | upstream | 502 | always | error |
 //! | `ConnectTimeout` | upstream | 504 | always | error |
 //! | `Declined` | upstream | 503 | always | error |
 //! | `Closed` | upstream | 502 | idempotent methods | error |
@@ -37,6 +38,8 @@ pub enum Fault {
     Left,
     /// No connection: refused, unreachable, no such socket.
     Refused,
+    /// A connection, and no TLS in it: no byte of the request was sent.
+    Handshake,
     /// No connection in time.
     ConnectTimeout,
     /// It said that it takes no more requests, before it took this one.
@@ -204,6 +207,7 @@ impl Fault {
             Self::Abandoned(why) => row(W::Client, 408, R::Never, L::Info, "client-slow", why),
             Self::Left => row(W::Client, 499, R::Never, L::Debug, "client-left", "the client has left"),
             Self::Refused => upstream(502, R::Always, "connect-refused", "connection refused"),
+            Self::Handshake => upstream(502, R::Always, "tls-failed", "TLS failed"),
             Self::ConnectTimeout => upstream(504, R::Always, "connect-timeout", "no connection in time"),
             Self::Declined => upstream(503, R::Always, "declined", "the server takes no more requests"),
             Self::Closed => upstream(502, R::Idempotent, "closed", "connection closed before a response"),
@@ -234,14 +238,7 @@ impl Fault {
                 upstream(502, R::Never, "wrong-length", "the body is not as long as its Content-Length")
             }
             Self::Excess => upstream(502, R::Never, "excess", "bytes behind the end of the response"),
-            Self::Crowded => row(
-                W::Upstream,
-                503,
-                R::Never,
-                L::Warn,
-                "crowded",
-                "every server has max_connections requests",
-            ),
+            Self::Crowded => waited("crowded", "every server has max_connections requests"),
             Self::Nobody => upstream(503, R::Never, "no-server", "no server takes requests"),
             Self::Unhealthy => {
                 row(W::Upstream, 502, R::Idempotent, L::Warn, "retry-status", "a status of retry_statuses")
@@ -267,7 +264,7 @@ impl Fault {
 }
 
 /// What servers of upstreams are found at fault for.
-pub(crate) const OF_UPSTREAMS: [Fault; 21] = [
+pub(crate) const OF_UPSTREAMS: [Fault; 22] = [
     Fault::Refused,
     Fault::ConnectTimeout,
     Fault::Declined,
@@ -289,6 +286,7 @@ pub(crate) const OF_UPSTREAMS: [Fault; 21] = [
     Fault::WrongLength,
     Fault::Excess,
     Fault::Unhealthy,
+    Fault::Handshake,
 ];
 
 impl Flaw {
@@ -361,6 +359,7 @@ mod tests {
             (Fault::Abandoned("too slow"), Client, 408, Never, Info),
             (Fault::Left, Client, 499, Never, Debug),
             (Fault::Refused, Upstream, 502, Always, Error),
+            (Fault::Handshake, Upstream, 502, Always, Error),
             (Fault::ConnectTimeout, Upstream, 504, Always, Error),
             (Fault::Declined, Upstream, 503, Always, Error),
             (Fault::Closed, Upstream, 502, Idempotent, Error),

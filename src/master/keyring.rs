@@ -14,6 +14,7 @@ use super::touch::Touch;
 use super::{Master, Token};
 use crate::config::certificate::{Facts, fingerprint};
 use crate::config::certificate_files::{self, DAY};
+use crate::config::certificate_upstreams;
 use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials, TicketKey};
 use crate::config::{Certificates, Complaint, Config, Disk, Place, Problem, located};
 use crate::control::command::CertificateStatus;
@@ -170,6 +171,9 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
             }
         }
     }
+    let of_upstreams =
+        certificate_upstreams::read(config, before, &mut read.credentials, now, &mut read.doubts);
+    read.faults.extend(of_upstreams.into_iter().map(|fault| (fault.key.clone(), fault)));
     Ok(read)
 }
 
@@ -228,8 +232,8 @@ pub(super) fn certificates(
 impl Keyring {
     /// What the workers of a generation are to have.
     pub(super) fn handed(&self, generation: &Generation) -> Credentials {
-        let Credentials { certificates, authorities, .. } = generation.credentials.clone();
-        Credentials { certificates, authorities, ..self.own.clone() }
+        let Credentials { serial, tickets, challenges, .. } = self.own.clone();
+        Credentials { serial, tickets, challenges, ..generation.credentials.clone() }
     }
 
     /// Counts every change of what is handed.
@@ -473,11 +477,15 @@ fn sealed(credentials: &Credentials) -> std::io::Result<OwnedFd> {
     process::sealed_file(&credentials.encode().0)
 }
 
-/// The sites whose certificates differ.
+/// The sites and upstreams whose certificates differ.
 fn changed(config: &Config, before: &Credentials, after: &Credentials) -> String {
+    let trust = |of: &Credentials, index| of.upstreams.iter().find(|trust| trust.upstream == index).cloned();
+    let upstreams = config.upstreams.iter().enumerate();
+    let upstreams = upstreams.filter(|(index, _)| trust(before, *index) != trust(after, *index));
+    let upstreams = upstreams.map(|(_, upstream)| format!("upstream {}", upstream.name));
     let (before, after) = (by_site(before), by_site(after));
     let sites = config.sites.iter().enumerate().filter(|(index, _)| before.get(index) != after.get(index));
-    let labels: Vec<&str> = sites.map(|(_, site)| site.label.as_str()).collect();
+    let labels: Vec<String> = sites.map(|(_, site)| site.label.clone()).chain(upstreams).collect();
     if labels.is_empty() { "authorities of clients".to_owned() } else { labels.join(", ") }
 }
 

@@ -355,7 +355,10 @@ impl Master {
             self.credentials_changed();
         }
         // Since the candidate read its files they may have changed, which nobody tells again.
-        if self.current.config.sites.iter().any(|site| site.tls.is_some()) {
+        let Config { sites, upstreams, .. } = &*self.current.config;
+        if sites.iter().any(|site| site.tls.is_some())
+            || upstreams.iter().any(|upstream| upstream.tls.is_some())
+        {
             self.read_certificates();
         }
         let plans = self.current.template_plans();

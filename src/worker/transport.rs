@@ -9,13 +9,17 @@
 
 mod hello;
 mod keyring;
+mod outgoing;
 mod reasons;
+mod records;
 mod sealed;
 mod session;
 mod tickets;
 mod tls;
+mod trust;
 
 pub(super) use keyring::Keyring;
+pub(super) use outgoing::Outgoing;
 pub(super) use session::Session;
 
 use super::context::{Context, ReadFirst};
@@ -182,18 +186,18 @@ impl Transport {
 
     /// Whether writing may take something.
     pub(super) fn writable(&self) -> bool {
-        let takes = self.tls.as_ref().is_none_or(|tls| tls.is_open() || tls.owes());
+        let takes = self.tls.as_ref().is_none_or(|tls| tls.is_open() || tls.records.owes());
         self.endpoint.writable() && self.disk != Disk::Reads && !self.holds && takes
     }
 
     /// Whether it has to write something of its own, whatever is queued.
     pub(super) fn owes(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.owes())
+        self.tls.as_ref().is_some_and(|tls| tls.records.owes())
     }
 
     /// Nothing that is said soon takes along what it has to write of its own; whether there is something.
     pub(super) fn hasten(&mut self) -> bool {
-        self.tls.as_mut().is_some_and(|tls| tls.hasten())
+        self.tls.as_mut().is_some_and(|tls| tls.records.hasten())
     }
 
     /// Whether its handshake waits for its turn.
@@ -215,7 +219,7 @@ impl Transport {
 
     /// Whether the client has closed its side; what it has sent before may wait to be read.
     pub(super) fn read_closed(&self) -> bool {
-        self.endpoint.read_closed() || self.tls.as_ref().is_some_and(|tls| tls.is_closed())
+        self.endpoint.read_closed() || self.tls.as_ref().is_some_and(|tls| tls.records.is_closed())
     }
 
     /// Whether nothing can be written to it any more; what it has sent before may wait to be read.

@@ -1,7 +1,9 @@
 //! Servers of an upstream that fail, and how little of it a client sees: killed, hung, refusing, answering garbage or 500s,
 //! closing kept connections at the worst moment; and how it is found out when they are back.
 
-use crate::harness::{Connection, Load, SOON, Server, Setup, Upstream, get, holds, now, wait_until};
+use crate::harness::{
+    Connection, Load, SOON, Server, Setup, Upstream, get, holds, keep_loading, now, wait_until,
+};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -38,7 +40,7 @@ impl Moody {
             match own.load(Ordering::SeqCst) {
                 mood if mood == Mood::Hangs as u8 => {
                     while own.load(Ordering::SeqCst) == Mood::Hangs as u8 {
-                        std::thread::sleep(Duration::from_millis(5));
+                        keep_loading(Duration::from_millis(5));
                     }
                     false
                 }

@@ -135,6 +135,7 @@ const PLACED: &[(&str, &[&str])] = &[
         "rustls_pki_types",
         &["worker/transport/", "config/certificate", "helper/client.rs", "master/acme/chain.rs"],
     ),
+    ("rustls_native_certs", &["config/certificate"]),
     ("ring", &["worker/transport/", "config/certificate.rs", "master/sticky.rs"]),
     ("rcgen", &["worker/transport/", "master/self_signed.rs", "helper/acme.rs"]),
     (

@@ -1,6 +1,6 @@
 //! Credentials as bytes: numbers of eight bytes, little-endian; before each list and string its length.
 
-use super::{Authorities, Certificate, Challenge, Credentials, TicketKey};
+use super::{Authorities, Certificate, Challenge, Credentials, Shown, TicketKey, Trust};
 use crate::control::digits;
 use crate::secret::Secret;
 use serde::de::{Deserialize, Deserializer, Error as _};
@@ -26,6 +26,8 @@ impl Credentials {
             authorities: bytes.list(|bytes| {
                 Some(Authorities { site: bytes.index()?, certificates: bytes.list(Bytes::string)? })
             })?,
+            upstreams: bytes.list(Bytes::trust)?,
+            roots: bytes.list(Bytes::string)?,
             tickets: bytes.list(|bytes| {
                 Some(TicketKey { name: bytes.string()?.try_into().ok()?, key: Secret(bytes.string()?) })
             })?,
@@ -47,6 +49,15 @@ impl Credentials {
             out.number(*site as u64);
             out.list(certificates, |der, out| out.string(der));
         });
+        out.list(&self.upstreams, |Trust { upstream, authorities, certificate }, out| {
+            out.number(*upstream as u64);
+            out.list(authorities.as_slice(), |all, out| out.list(all, |der, out| out.string(der)));
+            out.list(certificate.as_slice(), |Shown { chain, key }, out| {
+                out.list(chain, |der, out| out.string(der));
+                out.string(&key.0);
+            });
+        });
+        out.list(&self.roots, |der, out| out.string(der));
         out.list(&self.tickets, |TicketKey { name, key }, out| {
             out.string(name);
             out.string(&key.0);
@@ -139,6 +150,16 @@ impl Bytes<'_> {
         })
     }
 
+    fn trust(&mut self) -> Option<Trust> {
+        Some(Trust {
+            upstream: self.index()?,
+            authorities: self.list(|bytes| bytes.list(Self::string))?.pop(),
+            certificate: self
+                .list(|bytes| Some(Shown { chain: bytes.list(Self::string)?, key: Secret(bytes.string()?) }))?
+                .pop(),
+        })
+    }
+
     fn challenge(&mut self) -> Option<Challenge> {
         let kind = self.number()?;
         let name = self.text()?;
@@ -179,6 +200,15 @@ mod tests {
             serial: u64::MAX,
             certificates: vec![certificate(7, None), certificate(0, Some(vec![9]))],
             authorities: vec![Authorities { site: 3, certificates: vec![vec![5]] }],
+            upstreams: vec![
+                Trust { upstream: 1, authorities: None, certificate: None },
+                Trust {
+                    upstream: 2,
+                    authorities: Some(vec![vec![1], vec![2, 3]]),
+                    certificate: Some(Shown { chain: vec![vec![4]], key: Secret(vec![4; 300]) }),
+                },
+            ],
+            roots: vec![vec![7; 9]],
             tickets: vec![TicketKey { name: [6; 16], key: Secret(vec![8; 32]) }],
             challenges: vec![
                 Challenge::Http {

@@ -757,8 +757,12 @@ fn servers_and_their_mistakes() {
             "hatchery.ron:1:30: upstreams.u.servers[0]: `api.example` is a name, and names are not looked up in this version; write its IP address, or `localhost`",
         ),
         (
-            "\"https://1.2.3.4\"",
-            "hatchery.ron:1:30: upstreams.u.servers[0]: scheme `https` is not available yet in this version; remove it",
+            "\"https://1.2.3.4/\"",
+            "hatchery.ron:1:30: upstreams.u.servers[0]: TLS is a key of the upstream, not a scheme of its servers; write \"1.2.3.4:443\", and `tls: ()` beside `servers`",
+        ),
+        (
+            "\"https://[::1]:8443\"",
+            "hatchery.ron:1:30: upstreams.u.servers[0]: TLS is a key of the upstream, not a scheme of its servers; write \"[::1]:8443\", and",
         ),
         (
             "(address: \"1.2.3.4:5\", wieght: 2)",
@@ -835,6 +839,52 @@ fn what_balances_says_what_is_wrong_with_it() {
     ] {
         let line = one(&servers(given));
         assert!(line.contains(&format!(": upstreams.u.{want}")), "\n{line}\n{want}");
+    }
+}
+
+#[test]
+fn tls_of_an_upstream() {
+    let upstream = |server: &str, tls: &str| {
+        format!(
+            "(upstreams: {{\"u\": (servers: [\"{server}\"], tls: {tls})}},{}",
+            &location("path: \"/\", to: Proxy(\"u\")")[1..]
+        )
+    };
+    for (server, tls, want) in [
+        (
+            "unix:/s",
+            "(ca: \"a\")",
+            "1:47: upstreams.u.tls: nothing says what name the certificate of unix:/s must have; give it, for example tls: (name: \"api.internal\")",
+        ),
+        (
+            "1.2.3.4:5",
+            "(certificate: \"c\")",
+            "1:63: upstreams.u.tls.certificate: `certificate` without `key`: a server is shown both or nothing; give `key`, or remove it",
+        ),
+        ("1.2.3.4:5", "(key: \"c\")", "1:55: upstreams.u.tls.key: `key` without `certificate`"),
+        (
+            "1.2.3.4:5",
+            "(ca: \"c\", verify: false)",
+            "1:67: upstreams.u.tls.verify: `verify: false` believes whoever answers, and `ca` says who is to be believed; remove one of them",
+        ),
+        ("1.2.3.4:5", "(name: \"*.a\")", "1:56: upstreams.u.tls.name: `*.a` is many names; give one"),
+        (
+            "1.2.3.4:5",
+            "(sni: \"a\")",
+            "1:50: upstreams.u.tls.sni: unknown key `sni`; it is called `name` here",
+        ),
+        ("1.2.3.4:5", "true", "1:49: upstreams.u.tls: "),
+    ] {
+        let line = one(&upstream(server, tls));
+        assert!(line.starts_with(&format!("hatchery.ron:{want}")), "\n{line}\n{want}");
+    }
+    for (server, tls) in [
+        ("1.2.3.4:5", "()"),
+        ("unix:/s", "(name: \"a\", ca: \"c\", certificate: \"e\", key: \"k\")"),
+        ("1.2.3.4:5", "(name: \"[::1]\", verify: false)"),
+    ] {
+        let config = load_text(&upstream(server, tls)).unwrap();
+        assert_eq!(load_text(&to_ron(&config)).as_ref(), Ok(&config), "{}", to_ron(&config));
     }
 }
 

@@ -86,7 +86,7 @@ impl Run {
     fn pass(&mut self, drive: &mut Drive<'_>) -> Result<Advance, Fault> {
         let Drive { reply, cx, .. } = drive;
         let link = cx.links.get_mut(self.link).ok_or(Fault::Truncated)?;
-        let mut any = match link.write() {
+        let mut any = match link.send(&mut cx.keyring, &mut cx.scratch) {
             Ok(any) => any,
             Err(_) => {
                 // It has closed: what it said before may still be there to be read.
@@ -97,8 +97,9 @@ impl Run {
             }
         };
         let waits = !link.out.is_empty();
-        while self.tunnel.wants_server(reply.has_room()) && link.endpoint.readable() {
-            match link.endpoint.read(&mut cx.scratch).map_err(|_| Fault::Truncated)? {
+        while self.tunnel.wants_server(reply.has_room()) && link.readable() {
+            match link.read(&mut cx.keyring, &mut cx.scratch).map_err(|_| Fault::Truncated)? {
+                Read::Bytes(0) => continue,
                 Read::Bytes(count) => {
                     reply.send(Segment::from(cx.scratch.get(..count).unwrap_or_default().to_vec()));
                 }
@@ -112,7 +113,7 @@ impl Run {
         }
         while let Some(step) = self.tunnel.poll() {
             match step {
-                TunnelStep::ShutServer => link.endpoint.shut_write(),
+                TunnelStep::ShutServer => link.shut_write(),
                 TunnelStep::ShutClient => reply.shut(),
                 TunnelStep::Done => return Ok(Advance::Done),
             }

@@ -1,6 +1,6 @@
 //! The first message of a client: it names the site that it wants, and with that what is settled how.
 
-use super::reasons;
+use super::reasons::{self, Peer};
 use crate::h2;
 use rustls::server::{Accepted, Acceptor};
 
@@ -65,7 +65,7 @@ pub(super) fn read(bytes: &[u8]) -> Hello {
         Err((error, mut alert)) => {
             let mut bytes = Vec::new();
             let _infallible = alert.write_all(&mut bytes);
-            Hello::Wrong(reasons::why(&error), bytes)
+            Hello::Wrong(reasons::why(&error, Peer::Client), bytes)
         }
     }
 }

@@ -8,16 +8,18 @@
 //! | no name | the site that is named as the listener's address, else the default one, else the only one here |
 //! | `acme-tls/1` for a name with an open challenge | the answer to that, and the end |
 
+use super::records::{Failure, RECORD};
 use super::tickets::{self, Tickets};
-use super::tls::{Failure, RECORD};
+use super::trust::{self, ToServer, Trusted};
 use crate::config::credentials::{Authorities, Certificate, Challenge, Credentials};
 use crate::config::{Clients, Config, Site};
 use crate::http::target::ipv6_name;
+use crate::secret::Secret;
 use crate::worker::context::{Context, ListenerInfo};
-use ring::digest::{SHA256, digest};
+use ::ring::digest::{SHA256, digest};
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::{self as provider, cipher_suite as suite};
+use rustls::crypto::ring::{self, cipher_suite as suite};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
@@ -35,7 +37,7 @@ const ACME: &[u8] = b"acme-tls/1";
 
 /// Protocols, the better first.
 pub(super) const HTTP2: &[u8] = b"h2";
-const HTTP1: &[u8] = b"http/1.1";
+pub(super) const HTTP1: &[u8] = b"http/1.1";
 
 /// See the module.
 #[derive(Default)]
@@ -47,6 +49,7 @@ pub(in crate::worker) struct Keyring {
     challenges: HashMap<String, Arc<ServerConfig>>,
     /// Those in use, by a digest of what they were made from: that takes long for some.
     keys: HashMap<[u8; 32], Arc<CertifiedKey>>,
+    upstreams: Trusted,
     incoming: Buffer,
     outgoing: Buffer,
 }
@@ -99,7 +102,8 @@ impl Keyring {
             return false;
         }
         self.serial = credentials.serial;
-        if credentials.certificates.is_empty() && self.sites.is_empty() {
+        self.upstreams.renew(credentials, config);
+        if credentials.certificates.is_empty() && self.sites.is_empty() && self.upstreams.is_empty() {
             return true;
         }
         if self.incoming.data.is_empty() {
@@ -107,14 +111,13 @@ impl Keyring {
             self.incoming = Buffer::new(4 * RECORD);
             self.outgoing = Buffer::new(5 * RECORD);
         }
-        let provider =
-            Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..provider::default_provider() });
+        let provider = provider();
         let old = std::mem::take(&mut self.keys);
         let mut certificates: HashMap<usize, Vec<Arc<CertifiedKey>>> = HashMap::new();
         for certificate in &credentials.certificates {
             let digest = digest_of(certificate);
             let known = old.get(&digest).map(Arc::clone).map(Ok);
-            match known.unwrap_or_else(|| certified(certificate, &provider).map(Arc::new)) {
+            match known.unwrap_or_else(|| of_site(certificate, &provider).map(Arc::new)) {
                 Ok(key) => {
                     certificates.entry(certificate.site).or_default().push(Arc::clone(&key));
                     self.keys.insert(digest, key);
@@ -146,6 +149,16 @@ impl Keyring {
         self.sites = made.collect();
         self.challenges = credentials.challenges.iter().filter_map(|open| answer(open, &provider)).collect();
         true
+    }
+
+    /// How a server of an upstream is spoken to by TLS.
+    pub(in crate::worker) fn to_server(&self, upstream: usize, server: usize) -> Option<&ToServer> {
+        self.upstreams.get(upstream, server)
+    }
+
+    /// Whether a server would still be spoken to on these terms.
+    pub(super) fn holds(&self, terms: &trust::Terms) -> bool {
+        self.upstreams.hold(terms)
     }
 
     /// The buffer for what comes, to be given back.
@@ -202,13 +215,24 @@ impl Context {
     }
 }
 
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..ring::default_provider() })
+}
+
 /// A certificate with its key, in the words of the library.
-fn certified(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
-    let chain = certificate.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-    let key = PrivateKeyDer::try_from(certificate.key.0.as_slice())
-        .map_err(|why| Error::General(why.to_owned()))?;
+pub(super) fn certified(
+    chain: &[Vec<u8>],
+    key: &Secret,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, Error> {
+    let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let key = PrivateKeyDer::try_from(key.0.as_slice()).map_err(|why| Error::General(why.to_owned()))?;
     let key = provider.key_provider.load_private_key(key.clone_key())?;
-    let mut made = CertifiedKey::new(chain, key);
+    Ok(CertifiedKey::new(chain, key))
+}
+
+fn of_site(certificate: &Certificate, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
+    let mut made = certified(&certificate.chain, &certificate.key, provider)?;
     made.ocsp.clone_from(&certificate.ocsp);
     Ok(made)
 }
@@ -273,8 +297,7 @@ fn verifier(
 /// The answer to a challenge by ALPN.
 fn answer(challenge: &Challenge, provider: &Arc<CryptoProvider>) -> Option<(String, Arc<ServerConfig>)> {
     let Challenge::Alpn { name, certificate, key } = challenge else { return None };
-    let certificate = Certificate { site: 0, chain: vec![certificate.clone()], key: key.clone(), ocsp: None };
-    let certificates = vec![Arc::new(certified(&certificate, provider).ok()?)];
+    let certificates = vec![Arc::new(certified(std::slice::from_ref(certificate), key, provider).ok()?)];
     let choice = Choice { certificates, provider: Arc::clone(provider) };
     let mut config = base(provider, Arc::new(NoClientAuth), Arc::new(choice)).ok()?;
     config.alpn_protocols = vec![ACME.to_vec()];

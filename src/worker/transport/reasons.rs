@@ -1,26 +1,41 @@
-//! Why TLS with a client has failed, in words for the log: those of the library name its own parts.
+//! Why TLS with a client or a server has failed, in words for the log: those of the library name its own parts.
 
 use rustls::{AlertDescription as Alert, CertificateError, Error, PeerIncompatible, PeerMisbehaved};
 use rustls::{InvalidMessage, OtherError};
 use std::fmt::Debug;
 
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Of a site.
+    Client,
+    /// Of an upstream.
+    Server,
+}
+
 /// What the library says, told to an operator.
-pub(super) fn why(error: &Error) -> String {
+pub(super) fn why(error: &Error, peer: Peer) -> String {
+    let whose = match peer {
+        Peer::Client => "the client",
+        Peer::Server => "the server",
+    };
+    let said = |what: &str| format!("{whose} {what}");
     match error {
-        Error::AlertReceived(alert) => alerted(*alert),
-        Error::NoCertificatesPresented => "the client has shown no certificate".to_owned(),
-        Error::InvalidCertificate(error) => format!("the client's certificate {}", certificate(error)),
-        Error::PeerIncompatible(error) => incompatible(error).to_owned(),
-        Error::PeerMisbehaved(error) => misbehaved(error),
-        Error::InvalidMessage(error) => malformed(error),
+        Error::AlertReceived(alert) => match peer {
+            Peer::Client => alerted(*alert),
+            Peer::Server => alerted_by_server(*alert),
+        },
+        Error::NoCertificatesPresented => said("has shown no certificate"),
+        Error::InvalidCertificate(error) => format!("{whose}'s certificate {}", certificate(error, peer)),
+        Error::PeerIncompatible(error) => said(incompatible(error)),
+        Error::PeerMisbehaved(error) => said(&misbehaved(error)),
+        Error::InvalidMessage(error) => malformed(error, whose),
         Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
-            "the client has sent a message that is of no use here".to_owned()
+            said("has sent a message that is of no use here")
         }
-        Error::NoApplicationProtocol => {
-            "the client offers only protocols that are not spoken here (ALPN)".to_owned()
-        }
+        Error::NoApplicationProtocol => said("offers only protocols that are not spoken here (ALPN)"),
         Error::DecryptError => "a record was changed on its way, or sealed by another key".to_owned(),
-        Error::PeerSentOversizedRecord => "the client has sent a record that is too long".to_owned(),
+        Error::PeerSentOversizedRecord => said("has sent a record that is too long"),
         error => error.to_string(),
     }
 }
@@ -38,23 +53,79 @@ fn alerted(alert: Alert) -> String {
     format!("the client {what}: {}", spelled(&alert))
 }
 
-/// Of the certificate of a client.
-fn certificate(error: &CertificateError) -> String {
+/// Who demands a certificate says so in different words.
+fn alerted_by_server(alert: Alert) -> String {
+    let what = match alert {
+        Alert::CertificateRequired => "wants a certificate; give `certificate` and `key` in `tls`",
+        Alert::UnknownCA
+        | Alert::BadCertificate
+        | Alert::CertificateUnknown
+        | Alert::CertificateExpired
+        | Alert::CertificateRevoked
+        | Alert::AccessDenied
+        | Alert::UnsupportedCertificate => {
+            "does not take the `certificate` that `tls` has for it, or wants one and `tls` has none"
+        }
+        Alert::HandshakeFailure => {
+            "ended it: it knows none of the ciphers, or wants a `certificate` that `tls` does not have"
+        }
+        Alert::UnrecognisedName => "does not know the host; give the `name` in `tls` that it goes by",
+        Alert::NoApplicationProtocol => "speaks no HTTP/1.1 there (ALPN)",
+        _ => "ended it",
+    };
+    format!("the server {what}: {}", spelled(&alert))
+}
+
+fn certificate(error: &CertificateError, peer: Peer) -> String {
     use CertificateError as Error;
+    let is_server = peer == Peer::Server;
     let what = match error {
+        Error::Expired | Error::ExpiredContext { .. } if is_server => "has expired; have it renewed there",
         Error::Expired | Error::ExpiredContext { .. } => "has expired",
         Error::NotValidYet | Error::NotValidYetContext { .. } => "is not valid yet",
+        Error::UnknownIssuer if is_server => {
+            "is not signed by an authority that is trusted; name the file with that of the server in `tls: (ca: \"…\")`"
+        }
         Error::UnknownIssuer => "is not signed by an authority in `clients.ca`",
+        Error::BadSignature if is_server => {
+            "is signed by another authority than the one of that name that is trusted; name its file in `tls: (ca: \"…\")`"
+        }
         Error::BadSignature => "is not signed by the authority that it names, or not the client's",
+        Error::NotValidForName if is_server => {
+            "is for another name; give the one that it has in `tls: (name: \"…\")`"
+        }
+        Error::NotValidForNameContext { expected, presented } if is_server => {
+            let expected = expected.to_str();
+            return format!(
+                "is not for `{expected}` but for {}; give the name that it has in `tls: (name: \"…\")`",
+                names(presented)
+            );
+        }
+        Error::InvalidPurpose | Error::InvalidPurposeContext { .. } if is_server => {
+            "is not for servers: the extension for its use lacks `serverAuth`"
+        }
         Error::InvalidPurpose | Error::InvalidPurposeContext { .. } => {
             "is not for clients: the extension for its use lacks `clientAuth`"
         }
         Error::Other(other) if is_authority(other) => {
-            "is that of an authority (CA:TRUE); have an authority sign one for the client"
+            "is that of an authority (CA:TRUE); have an authority sign one for it"
         }
         error => return format!("is of no use: {}", spelled(error)),
     };
     what.to_owned()
+}
+
+/// `DnsName("a")` as it is known; a stranger wrote them.
+fn names(presented: &[String]) -> String {
+    let name = |text: &String| {
+        let inside = text.split_once('(').map_or(text.as_str(), |(_, inside)| inside);
+        let name: String = inside.trim_matches(|char| matches!(char, ')' | '"')).chars().take(100).collect();
+        format!("`{}`", name.escape_debug())
+    };
+    match presented {
+        [] => "no name at all".to_owned(),
+        all => all.iter().take(5).map(name).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// The verifier is not named: it is another library's.
@@ -65,13 +136,13 @@ fn is_authority(error: &OtherError) -> bool {
 fn incompatible(error: &PeerIncompatible) -> &'static str {
     use PeerIncompatible as Error;
     match error {
-        Error::NoCipherSuitesInCommon => "the client knows none of the ciphers, or not the kind of the key",
-        Error::NoSignatureSchemesInCommon => "the client cannot check signatures of the kind of the key",
+        Error::NoCipherSuitesInCommon => "knows none of the ciphers, or not the kind of the key",
+        Error::NoSignatureSchemesInCommon => "cannot check signatures of the kind of the key",
         Error::NoKxGroupsInCommon | Error::NamedGroupsExtensionRequired => {
-            "the client knows none of the groups to agree on keys: X25519, P-256, P-384"
+            "knows none of the groups to agree on keys: X25519, P-256, P-384"
         }
         // The others are of what everybody says who speaks TLS 1.2 as it should be.
-        _ => "the client speaks a TLS that is too old; it must be 1.2 or 1.3",
+        _ => "speaks a TLS that is too old; it must be 1.2 or 1.3",
     }
 }
 
@@ -81,21 +152,21 @@ fn misbehaved(error: &PeerMisbehaved) -> String {
         Error::TooManyEmptyFragments
         | Error::TooManyKeyUpdateRequests
         | Error::TooManyRenegotiationRequests
-        | Error::TooManyWarningAlertsReceived => "the client sends too much that is of no use".to_owned(),
-        error => format!("the client breaks the rules of TLS: {}", spelled(error)),
+        | Error::TooManyWarningAlertsReceived => "sends too much that is of no use".to_owned(),
+        error => format!("breaks the rules of TLS: {}", spelled(error)),
     }
 }
 
-fn malformed(error: &InvalidMessage) -> String {
+fn malformed(error: &InvalidMessage, whose: &str) -> String {
     use InvalidMessage as Error;
     match error {
         Error::MessageTooLarge | Error::HandshakePayloadTooLarge | Error::CertificatePayloadTooLarge => {
-            "the client has sent a message that is too long".to_owned()
+            format!("{whose} has sent a message that is too long")
         }
         Error::InvalidContentType | Error::UnknownProtocolVersion | Error::InvalidEmptyPayload => {
-            "what the client has sent is no TLS".to_owned()
+            format!("what {whose} has sent is no TLS")
         }
-        error => format!("the client has sent a malformed message: {}", spelled(error)),
+        error => format!("{whose} has sent a malformed message: {}", spelled(error)),
     }
 }
 
@@ -116,6 +187,7 @@ fn spelled(variant: &impl Debug) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::pki_types::ServerName;
 
     #[test]
     fn what_the_library_says_is_told_in_words() {
@@ -147,7 +219,36 @@ mod tests {
                 "the client's certificate is of no use: unhandled critical extension",
             ),
         ] {
-            assert_eq!(why(&error), expected);
+            assert_eq!(why(&error, Peer::Client), expected);
+        }
+    }
+
+    #[test]
+    fn of_a_server_it_is_told_what_to_do() {
+        for (error, expected) in [
+            (
+                Error::AlertReceived(Alert::CertificateRequired),
+                "the server wants a certificate; give `certificate` and `key` in `tls`: certificate required",
+            ),
+            (
+                CertificateError::UnknownIssuer.into(),
+                "the server's certificate is not signed by an authority that is trusted; name the file with that of the server in `tls: (ca: \"…\")`",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: ServerName::try_from("a.example").unwrap(),
+                    presented: vec!["DnsName(\"b.example\")".to_owned(), "IpAddress(10.0.0.1)".to_owned()],
+                }
+                .into(),
+                "the server's certificate is not for `a.example` but for `b.example`, `10.0.0.1`; give the name that it has in `tls: (name: \"…\")`",
+            ),
+            (InvalidMessage::InvalidContentType.into(), "what the server has sent is no TLS"),
+            (
+                PeerIncompatible::ServerDoesNotSupportTls12Or13.into(),
+                "the server speaks a TLS that is too old; it must be 1.2 or 1.3",
+            ),
+        ] {
+            assert_eq!(why(&error, Peer::Server), expected);
         }
     }
 }

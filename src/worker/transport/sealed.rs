@@ -2,7 +2,7 @@
 //! it. What was sealed leaves the queue when the socket has taken the whole of it.
 
 use super::Transport;
-use super::tls::RECORD;
+use super::records::RECORD;
 use crate::buf::{Front, Queue, Segment};
 use crate::slab::Key;
 use crate::sys::transfer;
@@ -20,11 +20,12 @@ impl Transport {
         cx: &mut Context,
     ) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else { return Ok(false) };
-        let taken = tls.owes() && tls.flush(&mut self.endpoint)?;
-        if tls.owes() {
+        let records = &mut tls.records;
+        let taken = records.owes() && records.flush(&mut self.endpoint)?;
+        if records.owes() {
             return Ok(taken);
         }
-        let (sealed, is_open) = (tls.take_sealed(), tls.is_open());
+        let (sealed, is_open) = (records.take_sealed(), tls.is_open());
         self.has_left(queue, sealed);
         if !is_open || matches!(queue.front(), Front::Empty) {
             return Ok(taken);
@@ -34,7 +35,7 @@ impl Transport {
 
     /// Seals what stands first in the queue, and writes it; whether the socket has taken something.
     fn seal_next(&mut self, queue: &mut Queue, last: bool, key: Key, cx: &mut Context) -> io::Result<bool> {
-        let most = self.tls.as_ref().map_or(RECORD, |tls| tls.stride());
+        let most = self.tls.as_ref().map_or(RECORD, |tls| tls.records.stride());
         let first = queue.segments().next().map(Segment::as_bytes).unwrap_or_default();
         let plain = if first.len() >= RECORD {
             first.get(..most).unwrap_or(first)
@@ -45,17 +46,9 @@ impl Transport {
         let Some(tls) = &mut self.tls else { return Ok(false) };
         let (count, out) = (plain.len(), cx.keyring.outgoing());
         let last = last && count as u64 == queue.len();
-        let sealed = tls.seal(plain, last, out)?;
-        let out = out.get(..sealed).unwrap_or_default();
-        let taken = self.endpoint.write_bytes(out)?;
-        match out.get(taken..) {
-            None | Some([]) => {
-                tls.widen();
-                self.has_left(queue, count);
-            }
-            Some(rest) => tls.keep(rest, count),
-        }
-        Ok(taken > 0)
+        let (taken, left) = tls.send(plain, last, out, &mut self.endpoint)?;
+        self.has_left(queue, left);
+        Ok(taken)
     }
 
     /// Copies what stands first in the queue into the scratch buffer; how much. `None`: it has to come from a disk first.

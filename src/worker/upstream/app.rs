@@ -246,7 +246,11 @@ impl Context {
     fn stream_to(&mut self, unit: Unit, owner: Owner) -> io::Result<Key> {
         let open = self.apps.queues.get(unit.app).and_then(|queue| queue.streams.get(&unit.lease)).copied();
         if let Some(key) = open {
-            if self.links.lend(key, owner).is_some_and(|link| !link.is_spoilt()) {
+            if self
+                .links
+                .lend(key, owner)
+                .is_some_and(|link| !link.is_spoilt(&mut self.keyring, &mut self.scratch))
+            {
                 return Ok(key);
             }
             self.drop_stream(key, unit);
@@ -271,7 +275,7 @@ impl Context {
             armed: false,
             told: false,
         }));
-        let key = self.links.add(endpoint, peer, Some(owner), &self.poll)?;
+        let key = self.links.add(endpoint, None, peer, Some(owner), &self.poll)?;
         if let Some(link) = self.links.get_mut(key) {
             let mut hello = Vec::new();
             gateway::app::hello(self.row, lease.thread, &mut hello);
@@ -431,13 +435,13 @@ impl Context {
         match &link.peer {
             Peer::Check(_) => self.tend_check(key),
             Peer::Server(_) | Peer::Tunnel(_) => {
-                if link.is_spoilt() {
+                if link.is_spoilt(&mut self.keyring, &mut self.scratch) {
                     self.lose_idle_link(key);
                 }
             }
             Peer::Unit(unit_link) if unit_link.response.is_none() => {
                 let unit = unit_link.unit;
-                if link.is_spoilt() {
+                if link.is_spoilt(&mut self.keyring, &mut self.scratch) {
                     self.drop_stream(key, unit);
                 }
             }

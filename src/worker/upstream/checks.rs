@@ -9,6 +9,7 @@ use crate::http::fault::Fault;
 use crate::slab::Key;
 use crate::timer::{Time, earliest};
 use crate::worker::context::{Context, Timer};
+use crate::worker::transport::Keyring;
 use std::io;
 
 /// A check on its way.
@@ -70,20 +71,21 @@ impl Context {
                 self.timers.insert(self.now.after(health.timeout), Timer::Check(key));
                 self.tend_check(key);
             }
-            Err(fault) => self.note_check(upstream, server, Err(fault.code())),
+            Err(fault) => self.note_check(upstream, server, Err(fault.code()), None),
         }
     }
 
     fn open_check(&mut self, checking: Checking) -> io::Result<Key> {
-        let endpoint = self.dial(checking.upstream, checking.server)?;
-        self.links.add(endpoint, Peer::Check(Box::new(checking)), None, &self.poll)
+        let (endpoint, tls) = self.dial(checking.upstream, checking.server, &[])?;
+        self.links.add(endpoint, tls, Peer::Check(Box::new(checking)), None, &self.poll)
     }
 
     /// Something has happened to the connection of a check.
     pub(in crate::worker) fn tend_check(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
-        if let Some(verdict) = go_on(link, &mut self.scratch, self.now) {
-            self.close_check(key, verdict);
+        let mut why = None;
+        if let Some(verdict) = go_on(link, &mut self.keyring, &mut self.scratch, self.now, &mut why) {
+            self.close_check(key, verdict, why);
         }
     }
 
@@ -91,63 +93,84 @@ impl Context {
     pub(in crate::worker) fn end_check(&mut self, key: Key) {
         let Some(Link { peer: Peer::Check(checking), .. }) = self.links.get_mut(key) else { return };
         let fault = if checking.is_connected { Fault::Silent } else { Fault::ConnectTimeout };
-        self.close_check(key, Err(fault.code()));
+        self.close_check(key, Err(fault.code()), None);
     }
 
-    fn close_check(&mut self, key: Key, verdict: Verdict) {
+    fn close_check(&mut self, key: Key, verdict: Verdict, why: Option<String>) {
         let Some(Link { peer: Peer::Check(checking), .. }) = self.links.get_mut(key) else { return };
         let (upstream, server) = (checking.upstream, checking.server);
         if std::mem::replace(&mut checking.is_over, true) {
             return;
         }
         self.links.close(key);
-        self.note_check(upstream, server, verdict);
+        self.note_check(upstream, server, verdict, why);
     }
 
-    fn note_check(&mut self, upstream: usize, server: usize, verdict: Verdict) {
-        let health = self.config.upstreams.get(upstream).and_then(|upstream| upstream.health.as_ref());
-        let Some(rows) = health.map(|health| (health.rise, health.fall)) else { return };
+    /// `why` in more words than the verdict has.
+    fn note_check(&mut self, upstream: usize, server: usize, verdict: Verdict, why: Option<String>) {
+        let Some(settings) = self.config.upstreams.get(upstream) else { return };
+        let Some(health) = &settings.health else { return };
         let Some(number) = self.servers.group(upstream).map(|group| group.number(server)) else { return };
         let cause = Cause(verdict.err().unwrap_or_default());
+        let rows = (health.rise, health.fall);
         let change = self.roster.checked(number, verdict.is_ok(), cause, rows, self.now);
+        if let (Some(why), Some(_)) = (why, &change) {
+            let address = settings.servers.get(server).map(|server| server.address.to_string());
+            log::warn!("upstream {}: {}: {why}", settings.name, address.unwrap_or_default());
+        }
         self.tell_change(upstream, server, change);
     }
 }
 
 /// Does what can be done now; how the check came out, once that is known.
-fn go_on(link: &mut Link, scratch: &mut [u8], now: Time) -> Option<Verdict> {
-    let Link { endpoint, peer: Peer::Check(checking), out, .. } = link else { return None };
-    if !checking.is_connected {
-        if !endpoint.writable() {
-            return None;
+fn go_on(
+    link: &mut Link,
+    keyring: &mut Keyring,
+    scratch: &mut [u8],
+    now: Time,
+    why: &mut Option<String>,
+) -> Option<Verdict> {
+    if !checking(link)?.is_connected {
+        match link.connects(keyring, scratch) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(none) => {
+                *why = none.why;
+                return Some(Err(none.fault.code()));
+            }
         }
-        if endpoint.error().is_some() {
-            return Some(Err(Fault::Refused.code()));
-        }
+        let Link { peer: Peer::Check(checking), out, .. } = link else { return None };
         checking.is_connected = true;
         match &mut checking.check {
             Some(check) => check.connected(out, now),
             None => return Some(Ok(())),
         }
     }
-    while endpoint.writable() && !out.is_empty() {
-        if endpoint.write(out).is_err() {
-            out.clear();
-        }
+    if link.send(keyring, scratch).is_err() {
+        link.out.clear();
     }
-    let check = checking.check.as_mut()?;
     loop {
-        if let Some(verdict) = check.poll() {
+        if let Some(verdict) = checking(link)?.check.as_mut()?.poll() {
             return Some(verdict);
         }
-        if !endpoint.readable() {
+        if !link.readable() {
             return None;
         }
-        match endpoint.read(scratch) {
+        let read = link.read(keyring, scratch);
+        let check = checking(link)?.check.as_mut()?;
+        match read {
+            Ok(Read::Bytes(0)) => {}
             Ok(Read::Bytes(count)) => check.feed(scratch.get(..count).unwrap_or_default()),
             Ok(Read::Blocked) => return None,
             Ok(Read::Eof) => check.eof(),
             Err(_) => return Some(Err(Fault::Closed.code())),
         }
+    }
+}
+
+fn checking(link: &mut Link) -> Option<&mut Checking> {
+    match &mut link.peer {
+        Peer::Check(checking) => Some(checking),
+        _ => None,
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::buf::Queue;
 use crate::dispatch::board::Lease;
-use crate::event::{Endpoint, Poll, Readiness, Source};
+use crate::event::{Endpoint, Poll, Read, Readiness, Source};
 use crate::gateway;
 use crate::slab::{Key, Slab};
 use crate::sys::fd::Handed;
@@ -16,6 +16,7 @@ use std::rc::Rc;
 use super::arrivals::Arrivals;
 use super::checks::Checking;
 use crate::worker::owner::Owner;
+use crate::worker::transport::{Keyring, Outgoing};
 
 /// All links of a worker.
 #[derive(Default)]
@@ -29,6 +30,8 @@ pub(in crate::worker) struct Links {
 /// One link.
 pub(in crate::worker) struct Link {
     pub(in crate::worker) endpoint: Endpoint,
+    /// What begins in it, if that is not in the clear.
+    pub(in crate::worker) tls: Option<Box<Outgoing>>,
     /// The exchange that it serves.
     owner: Option<Owner>,
     pub(in crate::worker) peer: Peer,
@@ -98,11 +101,12 @@ impl Links {
     pub(in crate::worker) fn add(
         &mut self,
         endpoint: Endpoint,
+        tls: Option<Box<Outgoing>>,
         peer: Peer,
         owner: Option<Owner>,
         poll: &Poll,
     ) -> io::Result<Key> {
-        let link = Link { endpoint, owner, peer, out: Queue::new(), attach: None };
+        let link = Link { endpoint, tls, owner, peer, out: Queue::new(), attach: None };
         let key = self.slab.insert(link);
         let Some(link) = self.slab.get(key) else { return Ok(key) };
         if let Err(error) = poll.watch(link.endpoint.as_fd(), Source::Link(key)) {
@@ -188,17 +192,58 @@ impl Link {
     }
 
     /// Whether the other side of an idle link has closed it, or sent what nobody asked for.
-    pub(in crate::worker) fn is_spoilt(&mut self) -> bool {
-        !self.endpoint.is_silent()
+    pub(in crate::worker) fn is_spoilt(&mut self, keyring: &mut Keyring, scratch: &mut [u8]) -> bool {
+        match &mut self.tls {
+            Some(tls) => tls.is_spoilt(&mut self.endpoint, keyring, scratch),
+            None => !self.endpoint.is_silent(),
+        }
     }
 
     /// The same, and the kernel is asked: no event may have told of it yet.
-    pub(in crate::worker) fn is_spoilt_by_now(&mut self) -> bool {
+    pub(in crate::worker) fn is_spoilt_by_now(&mut self, keyring: &mut Keyring, scratch: &mut [u8]) -> bool {
         self.endpoint.note(Readiness { read: true, ..Readiness::default() });
-        self.is_spoilt()
+        self.is_spoilt(keyring, scratch)
     }
 
-    fn close(self) {
+    /// Whether reading may give something.
+    pub(in crate::worker) fn readable(&self) -> bool {
+        self.tls.as_ref().map_or(self.endpoint.readable(), |tls| tls.readable(&self.endpoint))
+    }
+
+    /// Reads once into `scratch`, perhaps no bytes.
+    ///
+    /// # Errors
+    /// ECONNRESET and the like; of TLS, why it cannot go on, in words.
+    pub(in crate::worker) fn read(&mut self, keyring: &mut Keyring, scratch: &mut [u8]) -> io::Result<Read> {
+        match &mut self.tls {
+            Some(tls) => tls.read(&mut self.endpoint, keyring, scratch),
+            None => self.endpoint.read(scratch),
+        }
+    }
+
+    /// As [`Self::write`], also where TLS begins in it.
+    ///
+    /// # Errors
+    /// EPIPE, ECONNRESET.
+    pub(in crate::worker) fn send(&mut self, keyring: &mut Keyring, scratch: &mut [u8]) -> io::Result<bool> {
+        match &mut self.tls {
+            Some(tls) => tls.write(&mut self.out, &mut self.endpoint, keyring, scratch),
+            None => self.write(),
+        }
+    }
+
+    /// Nothing more is written.
+    pub(in crate::worker) fn shut_write(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.close(&mut self.endpoint);
+        }
+        self.endpoint.shut_write();
+    }
+
+    fn close(mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.close(&mut self.endpoint);
+        }
         if let Peer::Unit(unit) = &self.peer {
             // It may be closed late: the process is told now.
             self.endpoint.shut();

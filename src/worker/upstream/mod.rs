@@ -5,6 +5,7 @@
 pub(super) mod app;
 mod arrivals;
 pub(super) mod checks;
+mod dial;
 mod faults;
 pub(super) mod links;
 mod places;

@@ -2,19 +2,19 @@
 //!
 //! Decisions are those of [`gateway::Client`]; sockets are here.
 
+use super::dial::NoConnection;
 use super::links::{Peer, ServerLink};
 use super::places::{Place, Wanted};
 use crate::balance::{hash, sticky};
 use crate::buf::Segment;
-use crate::config::{Address, Common};
+use crate::config::Common;
 use crate::control::text;
-use crate::event::{Endpoint, Read, Readiness};
+use crate::event::{Read, Readiness};
 use crate::gateway::{self, Again, Output};
 use crate::http::fault::{Fault, Retry};
 use crate::http::{BodyLength, Fields};
 use crate::proxied;
 use crate::slab::Key;
-use crate::sys::socket;
 use crate::timer::Time;
 use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
@@ -37,6 +37,8 @@ pub(in crate::worker) struct ProxyRun {
     /// What a connection begins with, before the request.
     header: Vec<u8>,
     client: gateway::Client,
+    /// What is known of the fault that comes next.
+    why: Option<String>,
 }
 
 impl ProxyRun {
@@ -64,8 +66,8 @@ impl ProxyRun {
         let session = cx.session_of(upstream, request.head.all("cookie"));
         let wanted = Wanted { since, hash, session, ..Wanted::default() };
         cx.request_came(upstream);
-        let (link, placed, server) = (None, false, 0);
-        let mut run = Self { owner: *owner, upstream, server, placed, link, wanted, header, client };
+        let (link, placed, server, why) = (None, false, 0, None);
+        let mut run = Self { owner: *owner, upstream, server, placed, link, wanted, header, client, why };
         run.try_next(cx).inspect_err(|_| run.leave(cx))?;
         Ok(run)
     }
@@ -148,10 +150,11 @@ impl ProxyRun {
 
     fn connect(&mut self, cx: &mut Context) -> io::Result<()> {
         let (upstream, server) = (self.upstream, self.server);
-        let endpoint = cx.dial(upstream, server)?;
-        let connected = endpoint.writable();
+        let (endpoint, tls) = cx.dial(upstream, server, &self.header)?;
+        // A handshake is a part of connecting.
+        let connected = endpoint.writable() && tls.is_none();
         let peer = Peer::Server(ServerLink { upstream, server, since: cx.now, until: cx.now });
-        let key = cx.links.add(endpoint, peer, Some(self.owner), &cx.poll)?;
+        let key = cx.links.add(endpoint, tls, peer, Some(self.owner), &cx.poll)?;
         self.link = Some(key);
         cx.link_taken(upstream, server);
         if connected {
@@ -166,7 +169,9 @@ impl ProxyRun {
     fn lease(&mut self, key: Key, kept: bool, cx: &mut Context) {
         self.link = Some(key);
         if let Some(link) = cx.links.get_mut(key) {
-            link.out.extend(&self.header);
+            if link.tls.is_none() {
+                link.out.extend(&self.header);
+            }
             self.client.leased(kept, &mut link.out, cx.now);
         }
     }
@@ -235,6 +240,7 @@ impl ProxyRun {
         // A server that closes while it waits for the client's body says nothing about the next request either.
         let by_client = fault == Fault::Closed && self.client.awaits_body(self.has_given_all(cx));
         self.drop_link(cx);
+        let why = self.why.take().unwrap_or_else(|| fault.row().why.to_owned());
         let mut again = self.client.failed(fault);
         if again == Again::SameServer {
             cx.close_idle_links(self.upstream, self.server);
@@ -244,13 +250,13 @@ impl ProxyRun {
             }
         } else if self.client.has_answered() || by_client {
             // It lives: a stream that falls silent, or is cut, says nothing about the next request.
-            self.blame(fault, &fault.row().why, cx);
+            self.blame(fault, &why, cx);
             self.leave(cx);
         } else {
             if fault.row().retry == Retry::Idempotent && !cx.may_repeat(self.upstream) {
                 again = Again::No;
             }
-            self.server_failed(fault, &fault.row().why, cx);
+            self.server_failed(fault, &why, cx);
         }
         if again == Again::No {
             return Advance::Broken(fault);
@@ -321,11 +327,12 @@ impl ProxyRun {
 
     fn connected(&mut self, key: Key, cx: &mut Context) -> Result<bool, Fault> {
         let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Refused) };
-        if !link.endpoint.writable() {
+        let connects = link.connects(&mut cx.keyring, &mut cx.scratch);
+        if !connects.map_err(|NoConnection { fault, why }| {
+            self.why = why;
+            fault
+        })? {
             return Ok(false);
-        }
-        if link.endpoint.error().is_some() {
-            return Err(Fault::Refused);
         }
         self.lease(key, false, cx);
         Ok(true)
@@ -334,7 +341,7 @@ impl ProxyRun {
     fn write(&mut self, key: Key, cx: &mut Context) -> Result<bool, Fault> {
         let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Closed) };
         self.client.fill(&mut link.out);
-        match link.write() {
+        match link.send(&mut cx.keyring, &mut cx.scratch) {
             Ok(any) => Ok(any),
             // The server may have answered early and closed: what it said is still to be read, though no event has told of
             // it yet (RFC 9112 §9.5).
@@ -350,14 +357,19 @@ impl ProxyRun {
     fn read(&mut self, key: Key, reply: &Reply<'_>, cx: &mut Context) -> Result<bool, Fault> {
         let wanted = self.client.wants_bytes(reply.has_room())?;
         let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Closed) };
-        if !(wanted && link.endpoint.readable()) {
+        if !(wanted && link.readable()) {
             return Ok(false);
         }
-        match link.endpoint.read(&mut cx.scratch) {
+        match link.read(&mut cx.keyring, &mut cx.scratch) {
+            Ok(Read::Bytes(0)) => {}
             Ok(Read::Bytes(count)) => self.client.feed(cx.scratch.get(..count).unwrap_or_default()),
             Ok(Read::Blocked) => return Ok(false),
             Ok(Read::Eof) => self.client.eof(),
-            Err(_) => return Err(self.client.reset()),
+            Err(error) => {
+                // In words, if there are any.
+                self.why = error.get_ref().map(|why| format!("TLS failed: {why}"));
+                return Err(self.client.reset());
+            }
         }
         Ok(true)
     }
@@ -416,22 +428,6 @@ impl ProxyRun {
     /// Has the client come back to the same server, if the upstream says so.
     pub(in crate::worker) fn bind_session(&self, is_https: bool, fields: &mut Fields, cx: &mut Context) {
         cx.bind_session((self.upstream, self.server), self.wanted.session, is_https, fields);
-    }
-}
-
-impl Context {
-    /// A connection to a server: it may not be there yet.
-    ///
-    /// # Errors
-    /// As connect(2); the server has no address to connect to.
-    pub(super) fn dial(&mut self, upstream: usize, server: usize) -> io::Result<Endpoint> {
-        let upstream = self.config.upstreams.get(upstream);
-        let server = upstream.and_then(|upstream| upstream.servers.get(server));
-        Ok(match &server.ok_or(io::ErrorKind::NotFound)?.address {
-            Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
-            Address::Unix(path) => Endpoint::new(socket::connect_unix(path, socket::Expect::Bytes)?),
-            Address::Any(_) | Address::Passed(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
-        })
     }
 }
 

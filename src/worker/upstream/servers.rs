@@ -132,7 +132,7 @@ impl Context {
         may_repeat: bool,
         owner: Owner,
     ) -> Option<Key> {
-        let Self { servers, links, now, .. } = self;
+        let Self { servers, links, now, keyring, scratch, .. } = self;
         let Pool { idle, keep } = servers.pool(upstream, server)?;
         loop {
             let key = *idle.last()?;
@@ -144,7 +144,10 @@ impl Context {
                 if !may_repeat && !keep.is_fresh(idle_for, *now) {
                     return None;
                 }
-                let spoilt = if may_repeat { link.is_spoilt() } else { link.is_spoilt_by_now() };
+                let spoilt = match may_repeat {
+                    true => link.is_spoilt(keyring, scratch),
+                    false => link.is_spoilt_by_now(keyring, scratch),
+                };
                 if spoilt {
                     keep.closed(idle_for, *now);
                 }
@@ -163,9 +166,9 @@ impl Context {
     pub(super) fn keep_link(&mut self, upstream: usize, server: usize, key: Key, keep: Duration) {
         let bound = self.config.upstreams.get(upstream).and_then(|upstream| upstream.keepalive);
         let room = self.servers.room(upstream, server, bound);
-        let Self { servers, links, now, .. } = self;
+        let Self { servers, links, now, keyring, scratch, .. } = self;
         let (Some(pool), Some(link)) = (servers.pool(upstream, server), links.get_mut(key)) else { return };
-        if room == 0 || link.is_spoilt() {
+        if room == 0 || link.is_spoilt(keyring, scratch) {
             return links.close(key);
         }
         let until = now.after(keep);

@@ -37,9 +37,24 @@ impl Authority {
         name: &str,
         algorithm: &'static SignatureAlgorithm,
     ) -> PathBuf {
+        self.sign_as(directory, file, &[name], algorithm, |_| {})
+    }
+
+    /// The same for several names, with something else in it.
+    pub(crate) fn sign_as(
+        &self,
+        directory: &Directory,
+        file: &str,
+        names: &[&str],
+        algorithm: &'static SignatureAlgorithm,
+        adjust: impl FnOnce(&mut CertificateParams),
+    ) -> PathBuf {
         let key = KeyPair::generate_for(algorithm).unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
+        let mut params =
+            CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        let params = params.as_mut().unwrap();
+        params.distinguished_name.push(DnType::CommonName, names[0]);
+        adjust(params);
         let certificate = params.signed_by(&key, &self.0).unwrap();
         directory.write(format!("{file}.key"), key.serialize_pem());
         directory.write(format!("{file}.pem"), certificate.pem())

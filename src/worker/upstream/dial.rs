@@ -1,0 +1,67 @@
+//! Connecting to a server of an upstream, the handshake of TLS included.
+
+use super::links::Link;
+use crate::config::Address;
+use crate::event::Endpoint;
+use crate::http::fault::Fault;
+use crate::sys::socket;
+use crate::worker::context::Context;
+use crate::worker::transport::{Keyring, Outgoing};
+use std::io;
+
+/// Why there is none.
+pub(super) struct NoConnection {
+    pub(super) fault: Fault,
+    /// In more words, if there are any.
+    pub(super) why: Option<String>,
+}
+
+impl Context {
+    /// A connection to a server: it may not be there yet. `header` is what one begins with that begins with TLS.
+    ///
+    /// # Errors
+    /// As connect(2); the server has no address to connect to.
+    pub(super) fn dial(
+        &self,
+        upstream: usize,
+        server: usize,
+        header: &[u8],
+    ) -> io::Result<(Endpoint, Option<Box<Outgoing>>)> {
+        let settings = self.config.upstreams.get(upstream).ok_or(io::ErrorKind::NotFound)?;
+        let endpoint = match &settings.servers.get(server).ok_or(io::ErrorKind::NotFound)?.address {
+            Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
+            Address::Unix(path) => Endpoint::new(socket::connect_unix(path, socket::Expect::Bytes)?),
+            Address::Any(_) | Address::Passed(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+        };
+        if settings.tls.is_none() {
+            return Ok((endpoint, None));
+        }
+        let unusable = "what its `tls` names is of no use, as an error before this one says";
+        let terms = self.keyring.to_server(upstream, server).ok_or_else(|| io::Error::other(unusable))?;
+        Ok((endpoint, Some(Box::new(Outgoing::new(terms, header)?))))
+    }
+}
+
+impl Link {
+    /// Goes on with connecting; whether that is done.
+    pub(super) fn connects(
+        &mut self,
+        keyring: &mut Keyring,
+        scratch: &mut [u8],
+    ) -> Result<bool, NoConnection> {
+        let Self { endpoint, tls, .. } = self;
+        if !tls.as_ref().is_some_and(|tls| tls.has_begun()) {
+            if !endpoint.writable() {
+                return Ok(false);
+            }
+            if endpoint.error().is_some() {
+                return Err(NoConnection { fault: Fault::Refused, why: None });
+            }
+        }
+        let Some(tls) = tls else { return Ok(true) };
+        tls.shake(endpoint, keyring, scratch).map_err(|error| NoConnection {
+            fault: Fault::Handshake,
+            why: Some(format!("TLS failed: {error}")),
+        })
+    }
+}
