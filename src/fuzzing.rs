@@ -17,11 +17,12 @@ use crate::h1::{Conn, End, Event, Request, Settings};
 use crate::h2::hpack::{self, Outcome as List};
 use crate::http::fault::Refusal;
 use crate::http::range::{self, Ranges};
-use crate::http::{BodyLength, Fields, Method, ResponseHead, Status, fields, target};
+use crate::http::{BodyLength, Fields, Method, ResponseHead, Status, Version as HttpVersion, fields, target};
 use crate::proxied::{self, Header, Version};
 use crate::timer::Time;
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -29,8 +30,9 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("head", head),
+    ("packet", packet),
     ("chunked", chunked),
     ("target", target),
     ("range", range),
@@ -78,9 +80,36 @@ pub fn head(bytes: &[u8]) {
     assert_eq!(whole, play(&[before, after], &mut |_| {}), "whole and cut at {cut}");
 }
 
+/// A whole connection of a front server: a packet of the uwsgi protocol, with a body.
+pub fn packet(bytes: &[u8]) {
+    let bytes = bytes.get(..MOST).unwrap_or(bytes);
+    let mut heads = 0;
+    let whole = play_on(front(), &[bytes], &mut |request| {
+        judge_request(request);
+        let last = |name| request.head.all(name).last().unwrap_or_default().to_vec();
+        let address = String::from_utf8(last("x-forwarded-for")).unwrap_or_default();
+        assert!(address == "unknown" || address.parse::<IpAddr>().is_ok(), "{address} is no address");
+        assert!(["http", "https"].map(str::as_bytes).contains(&&*last("x-forwarded-proto")));
+        assert!(matches!(request.body, BodyLength::None | BodyLength::Known(_)), "a body without a length");
+        heads += 1;
+    });
+    assert!(heads <= 1 && whole.len() <= 1, "more than one request");
+    let single = play_on(front(), &bytes.chunks(1).collect::<Vec<_>>(), &mut |_| {});
+    assert_eq!(whole, single, "whole and byte by byte");
+}
+
+fn front() -> Conn {
+    let mut conn = Conn::new(Rc::new(Settings::default()), Time::ZERO);
+    conn.set_front();
+    conn
+}
+
 /// Feeds the pieces to a connection that answers each request, then the end of the stream. `each` sees the requests.
 pub fn play(pieces: &[&[u8]], each: &mut dyn FnMut(&Request)) -> Vec<Outcome> {
-    let mut conn = Conn::new(Rc::new(Settings::default()), Time::ZERO);
+    play_on(Conn::new(Rc::new(Settings::default()), Time::ZERO), pieces, each)
+}
+
+fn play_on(mut conn: Conn, pieces: &[&[u8]], each: &mut dyn FnMut(&Request)) -> Vec<Outcome> {
     let (mut outcomes, mut open) = (Vec::new(), None);
     for piece in pieces {
         conn.feed(piece, Time::ZERO);
@@ -156,9 +185,14 @@ fn answer(conn: &mut Conn, status: u16) {
 /// What must hold of a request that was accepted, wherever it goes next.
 fn judge_request(request: &Request) {
     let head = &request.head;
+    let version = match head.version() {
+        // By a front server, which may know of no host.
+        HttpVersion::Http2 if head.get("host").is_none() => HttpVersion::Http10,
+        HttpVersion::Http2 => HttpVersion::Http11,
+        version => version,
+    };
     let mut again =
-        [head.method_bytes(), b" ", head.target(), b" ", head.version().as_str().as_bytes(), b"\r\n"]
-            .concat();
+        [head.method_bytes(), b" ", head.target(), b" ", version.as_str().as_bytes(), b"\r\n"].concat();
     for (name, value) in head.fields() {
         again.extend([name, b": ", value, b"\r\n"].concat());
     }

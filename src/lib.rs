@@ -38,6 +38,7 @@
 //! | generation | one reading of the configuration and the processes started from it |
 //! | incarnation | which of the processes that one slot of an app has had, by number |
 //! | connection | one accepted client socket |
+//! | front | a server, such as nginx, that passes requests of its clients on by the uwsgi protocol |
 //! | exchange | one request and its response |
 //! | owner | the address of an exchange: its client, and its number on that connection |
 //! | reply | the door through which the response of an exchange leaves |

@@ -98,6 +98,8 @@ pub(crate) struct Listener {
     pub(crate) sites: Vec<usize>,
     /// TLS is spoken there, HTTP inside.
     pub(crate) is_tls: bool,
+    /// Its clients are front servers that speak the uwsgi protocol.
+    pub(crate) front: bool,
     /// Peers who say first whose connection it is.
     pub(crate) proxies: Vec<Network>,
 }

@@ -113,6 +113,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     warnings.extend(without_stand_in(config));
     warnings.extend(unheard_group(config));
     warnings.extend(touched_by_anybody(config));
+    warnings.extend(believed_of_anybody(config));
     let doubts =
         env_file::all(config).into_iter().zip(env_files(config)).filter_map(|((key, path), file)| {
             let what = format!("`{}`: {}", path.display(), file.ok()?.doubt?);
@@ -140,6 +141,30 @@ fn touched_by_anybody(config: &Config) -> Vec<Problem> {
         found.push(place.problem(Complaint::new(what, format!("chmod o-w {shown}"))));
     }
     found
+}
+
+/// Unix sockets of front servers to which everybody on this machine can connect: who does is believed.
+fn believed_of_anybody(config: &Config) -> Vec<Problem> {
+    let fronts = open_sockets(config).filter(|(_, listen, _)| listen.is_for_fronts());
+    let problems = fronts.map(|(place, _, path)| {
+        let shown = path.display();
+        let what =
+            format!("every user of this machine can connect to `{shown}`, and say from whom a request comes");
+        place.problem(Complaint::new(what, "give it the `group` of the front server and mode: \"0660\""))
+    });
+    problems.collect()
+}
+
+/// Unix listeners to which everybody on this machine can connect.
+fn open_sockets(config: &Config) -> impl Iterator<Item = (Place, &Listen, &Path)> {
+    let sites = config.sites.iter().enumerate();
+    let all =
+        sites.flat_map(|(index, site)| site.addresses().map(move |(key, listen, _)| (index, key, listen)));
+    all.filter_map(|(index, key, listen)| {
+        let Address::Unix(path) = &listen.address else { return None };
+        let place = Place::named(&config.origin, format!("sites[{index}].{key}"));
+        (listen.is_open() && rights::is_open_to_all(path)).then_some((place, listen, path.as_path()))
+    })
 }
 
 /// The files with variables, read.
@@ -239,24 +264,17 @@ fn unguarded(config: &Config, can_be_refused: bool) -> Vec<Problem> {
         return Vec::new();
     }
     let hint = "put it into a directory that only the front server may enter, or use Linux 6.16";
-    let mut found = Vec::new();
-    for (index, site) in config.sites.iter().enumerate() {
-        for (key, listen, _) in site.addresses() {
-            let Address::Unix(path) = &listen.address else { continue };
-            if listen.is_open() && rights::is_open_to_all(path) {
-                let place = Place::named(&config.origin, format!("sites[{index}].{key}"));
-                found.push(place.problem(Complaint::new(
-                    format!(
-                        "every user of this machine can connect to `{}`, and on this kernel hold up a worker by passing it \
-                         a descriptor that does not close",
-                        path.display()
-                    ),
-                    hint,
-                )));
-            }
-        }
-    }
-    found
+    let problems = open_sockets(config).map(|(place, _, path)| {
+        place.problem(Complaint::new(
+            format!(
+                "every user of this machine can connect to `{}`, and on this kernel hold up a worker by passing it a \
+                 descriptor that does not close",
+                path.display()
+            ),
+            hint,
+        ))
+    });
+    problems.collect()
 }
 
 fn as_root(config: &Config) -> Vec<Problem> {

@@ -5,7 +5,7 @@ use super::address::{Address, Network};
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
 use super::shape::Shape;
-use super::walk::{Form, Section, Walk};
+use super::walk::{Choice, Form, Section, Walk};
 use super::written::Written;
 use crate::sys::place::Access;
 use crate::sys::user;
@@ -15,6 +15,8 @@ use crate::sys::user;
 pub(crate) struct Listen {
     /// Where.
     pub(crate) address: Address,
+    /// What is spoken there; HTTP.
+    protocol: Option<Spoken>,
     /// Of the file of a Unix socket; `None`: everybody may connect.
     mode: Option<Mode>,
     /// Group of that file; `None`: ours.
@@ -22,6 +24,17 @@ pub(crate) struct Listen {
     /// Peers who begin a connection with a header of the PROXY protocol. Nobody else may.
     proxy_protocol: Option<Vec<Network>>,
 }
+
+/// What clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spoken {
+    /// Any version of HTTP.
+    Http,
+    /// The uwsgi protocol: they are front servers.
+    Uwsgi,
+}
+
+const PROTOCOLS: [(&str, Option<Spoken>); 2] = [("Http", Some(Spoken::Http)), ("Uwsgi", Some(Spoken::Uwsgi))];
 
 /// Permissions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +53,7 @@ impl Default for Listen {
 
 impl From<Address> for Listen {
     fn from(address: Address) -> Self {
-        Self { address, mode: None, group: None, proxy_protocol: None }
+        Self { address, protocol: None, mode: None, group: None, proxy_protocol: None }
     }
 }
 
@@ -50,6 +63,7 @@ impl Section for Listen {
 
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.need("address", "\"unix:/run/shop.sock\"", &mut self.address);
+        keys.key("protocol", &mut Choice(&mut self.protocol, &PROTOCOLS, &[]));
         keys.key("mode", &mut self.mode);
         keys.key("group", &mut self.group);
         keys.key("proxy_protocol", &mut self.proxy_protocol);
@@ -87,7 +101,13 @@ impl Listen {
     /// Both say the same of a socket.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
         let mode = |of: &Self| of.mode.unwrap_or(Mode::OPEN);
-        (mode(self), &self.group, &self.proxy_protocol) == (mode(other), &other.group, &other.proxy_protocol)
+        let all = |of: &Self| (mode(of), of.is_for_fronts(), of.group.clone(), of.proxy_protocol.clone());
+        all(self) == all(other)
+    }
+
+    /// Clients are front servers that speak the uwsgi protocol.
+    pub(crate) fn is_for_fronts(&self) -> bool {
+        self.protocol == Some(Spoken::Uwsgi)
     }
 
     /// Why nobody could be a proxy, if anything was said of them.
@@ -133,9 +153,17 @@ impl Listen {
 impl Config {
     /// Peers who begin each connection to this address with a header of the PROXY protocol.
     pub(crate) fn proxies_at(&self, address: &Address) -> &[Network] {
+        self.listen_at(address).and_then(|listen| listen.proxy_protocol.as_deref()).unwrap_or_default()
+    }
+
+    /// Whether clients at this address are front servers that speak the uwsgi protocol.
+    pub(crate) fn is_for_fronts(&self, address: &Address) -> bool {
+        self.listen_at(address).is_some_and(Listen::is_for_fronts)
+    }
+
+    fn listen_at(&self, address: &Address) -> Option<&Listen> {
         let listens = self.sites.iter().flat_map(|site| site.addresses());
-        let listen = listens.map(|(_, listen, _)| listen).find(|listen| listen.address == *address);
-        listen.and_then(|listen| listen.proxy_protocol.as_deref()).unwrap_or_default()
+        listens.map(|(_, listen, _)| listen).find(|listen| listen.address == *address)
     }
 }
 

@@ -314,7 +314,7 @@ pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
                 }
                 Some((other, _)) if !other.value.is_as(&listen.value) => {
                     let what = format!(
-                        "`{address}` has another `mode`, `group` or `proxy_protocol` at {}",
+                        "`{address}` has another `protocol`, `mode`, `group` or `proxy_protocol` at {}",
                         other.place.mention()
                     );
                     report

@@ -125,7 +125,7 @@ const CONTRACT: &str = r#"(
     sites: [
         (
             names: ["Shop.example", "*.shop.example"],
-            listen: ["0.0.0.0:80", (address: "[::]:80"), "unix:run/x.sock", (address: "unix:y", mode: "660", group: "www"),
+            listen: ["0.0.0.0:80", (address: "[::]:80"), "unix:run/x.sock", (address: "unix:y", protocol: Uwsgi, mode: "660", group: "www"),
                      (address: ":81", proxy_protocol: ["10.0.0.0/8", "unix:"])],
             max_body: "5MiB",
             trusted_proxies: ["10.0.0.0/8", "unix:"],

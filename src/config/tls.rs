@@ -242,6 +242,13 @@ impl Section for Draft {
             let complaint = Complaint::new("it listens nowhere", "for example listen: [\":443\"]");
             report.add(&given.place_of("listen"), complaint);
         }
+        for listen in self.listen.iter().filter(|listen| listen.value.is_for_fronts()) {
+            let what = format!(
+                "`{}` is for HTTPS, and the uwsgi protocol is spoken in the clear",
+                listen.value.address
+            );
+            report.add(&listen.place, Complaint::new(what, "write it in `listen` of the site"));
+        }
         self.resolve(&given.node.place(), |key| given.has(key) || (key == "hsts" && given.is_none(key)));
     }
 }

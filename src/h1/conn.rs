@@ -31,6 +31,8 @@
 //! | rest of the body ≤ 64 KiB | drops the rest, then the next request | lingers |
 //! | longer, `Discard` | lingers | lingers |
 //!
+//! To a front server each response is one of HTTP/1.0, and the connection ends with it.
+//!
 //! What the client's bytes do is in `reading`, what time does in `timers`, another protocol in `tunnel`.
 
 mod prepared;
@@ -41,7 +43,7 @@ mod tunnel;
 use super::chunked::{self, Decoder};
 use super::encode::{self, Connection, Framing};
 use super::parse::Scan;
-use super::{Common, End, Event, Settings, Wants};
+use super::{Common, End, Event, Settings, Wants, packet};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Refusal;
 use crate::http::phase::Phase;
@@ -60,6 +62,8 @@ use std::time::Duration;
 pub struct Conn {
     settings: Rc<Settings>,
     scheme: Scheme,
+    /// The client is a front server, which sends its one request as a packet of the uwsgi protocol.
+    front: bool,
     phase: Phase,
     reading: Reading,
     writing: Writing,
@@ -154,6 +158,7 @@ impl Conn {
         Self {
             settings,
             scheme: Scheme::Http,
+            front: false,
             phase: Phase::Open,
             reading: Reading::Head(Scan::default()),
             writing: Writing::Await,
@@ -175,6 +180,12 @@ impl Conn {
     /// What the client speaks it over, if that is TLS.
     pub(crate) fn set_scheme(&mut self, scheme: Scheme) {
         self.scheme = scheme;
+    }
+
+    /// The client is a front server that speaks the uwsgi protocol: one request comes, as a packet, and its response is that of
+    /// HTTP/1.0, whatever the client of the front speaks: without chunks, and without interim ones.
+    pub(crate) fn set_front(&mut self) {
+        self.front = true;
     }
 
     /// A turn begins: it is `now`, and what is overdue expires; as [`Self::on_timeout`].
@@ -500,6 +511,7 @@ impl Conn {
         let read = match (self.phase, &self.reading) {
             (Phase::Closing(_) | Phase::Aborted, _) => self.phase.drops_more(!self.out.is_empty()),
             (Phase::Open, Reading::Discard(_)) => true,
+            (Phase::Open, Reading::Head(_)) if self.front => self.input.len() < packet::MOST,
             (Phase::Open, Reading::Head(_)) => self.input.len() <= self.settings.head,
             (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => self.input.len() < BODY_MAX,
             (Phase::Open, Reading::Done) => self.input.len() < PIPELINE_MAX,

@@ -139,7 +139,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-fn once<T>(place: &mut Option<T>, value: T, twice: &'static str) -> Result<(), Refusal> {
+pub(super) fn once<T>(place: &mut Option<T>, value: T, twice: &'static str) -> Result<(), Refusal> {
     if place.replace(value).is_some() { Err(bad(twice)) } else { Ok(()) }
 }
 

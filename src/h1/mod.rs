@@ -3,13 +3,14 @@
 //!
 //! [`Conn`] is the connection. It reads with `parse` (where a head ends, what is in it), judges with `framing` (where
 //! the message ends: the one place where smuggling is decided), takes the body off with [`chunked`] and writes with
-//! [`encode`]. `gateway::http1` uses the same parser and decoder for the responses of upstreams.
+//! [`encode`]. From a front server that speaks the uwsgi protocol a `packet` comes in the place of a head. `gateway::http1` uses the same parser and decoder for the responses of upstreams.
 
 pub(crate) mod chunked;
 mod conn;
 pub(crate) mod encode;
 mod extension;
 mod framing;
+mod packet;
 mod parse;
 mod prepared;
 

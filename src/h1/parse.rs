@@ -48,6 +48,14 @@ const MALFORMED: Refusal = Refusal { status: 400, why: "malformed header field" 
 const BARE_LF: Refusal = Refusal { status: 400, why: "bare LF in the request head; lines end with CR LF" };
 const BARE_CR: Refusal = Refusal { status: 400, why: "bare CR in the request head; lines end with CR LF" };
 
+/// Limits that are exceeded.
+pub(super) const LONG_LINE: Refusal =
+    Refusal { status: 414, why: "request line too long; raise limits.request_line" };
+pub(super) const LONG_HEAD: Refusal =
+    Refusal { status: 431, why: "request head too long; raise limits.head" };
+pub(super) const MANY_FIELDS: Refusal =
+    Refusal { status: 431, why: "too many header fields; raise limits.fields" };
+
 impl Scan {
     /// Takes the next head out of `input`; `None`: more bytes are needed. Between calls `input` only grows at its end.
     pub(super) fn take(
@@ -101,7 +109,7 @@ impl Scan {
         let found = fresh.iter().position(|byte| matches!(byte, 0..=0x1f | 0x7f));
         let at = at + found.unwrap_or(fresh.len());
         if at > settings.request_line {
-            return Err(Refusal { status: 414, why: "request line too long; raise limits.request_line" });
+            return Err(LONG_LINE);
         }
         self.at = at as u32;
         let end = match input.get(at..).unwrap_or_default() {
@@ -135,11 +143,11 @@ impl Scan {
             }
             self.count += 1;
             if self.count > settings.fields {
-                return Err(Refusal { status: 431, why: "too many header fields; raise limits.fields" });
+                return Err(MANY_FIELDS);
             }
         }
         if input.len() > settings.head {
-            return Err(Refusal { status: 431, why: "request head too long; raise limits.head" });
+            return Err(LONG_HEAD);
         }
         Ok(None)
     }

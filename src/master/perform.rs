@@ -418,13 +418,14 @@ impl Master {
 
     /// Connections wait from here on, for apps whose import may take its time.
     pub(super) fn announce_start(&self) {
-        for Listening { sockets, is_tls, .. } in &self.current.listening {
+        for Listening { address, sockets, is_tls, .. } in &self.current.listening {
+            let scheme = match (is_tls, self.current.config.is_for_fronts(address)) {
+                (true, _) => "https://",
+                (false, true) => "uwsgi://",
+                (false, false) => "http://",
+            };
             for socket in sockets {
-                let scheme = match (socket.address(), is_tls) {
-                    (None, _) => "",
-                    (Some(_), true) => "https://",
-                    (Some(_), false) => "http://",
-                };
+                let scheme = socket.address().map_or("", |_| scheme);
                 log::info!(target: "hatchery", "listening on {scheme}{}", socket.name());
             }
         }

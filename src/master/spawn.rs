@@ -205,6 +205,7 @@ fn boot(
                 local: socket.address(),
                 sites: listening.sites.clone(),
                 is_tls: listening.is_tls,
+                front: worker.generation.config.is_for_fronts(&listening.address),
                 proxies: worker.generation.config.proxies_at(&listening.address).to_vec(),
             });
         }

@@ -129,12 +129,15 @@ impl Client {
             cx.note(log::Level::Info, CLOSED, format_args!("{CLOSED}"));
             return Ok(());
         };
-        let scheme =
-            cx.listeners.get(usize::from(listener)).map(|listener| listener.scheme).unwrap_or_default();
+        let info = cx.listeners.get(usize::from(listener));
+        let (scheme, front) = info.map(|info| (info.scheme, info.front)).unwrap_or_default();
         let mut http = Http1::new(cx);
         http.conn.set_scheme(scheme);
+        if front {
+            http.conn.set_front();
+        }
         // Over TLS the handshake tells.
-        let mut fresh = cx.http2.streams > 0 && scheme == Scheme::Http;
+        let mut fresh = cx.http2.streams > 0 && scheme == Scheme::Http && !front;
         if counted == Counted::Refused && scheme == Scheme::Http {
             http.conn.refuse_early(TOO_MANY);
             fresh = false;

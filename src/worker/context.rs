@@ -136,6 +136,8 @@ pub(super) struct ListenerInfo {
     pub(super) unix: bool,
     /// What its clients speak.
     pub(super) scheme: Scheme,
+    /// They are front servers that speak the uwsgi protocol.
+    pub(super) front: bool,
     pub(super) sites: Vec<usize>,
     /// Peers who say first whose connection it is.
     pub(super) proxies: Vec<Network>,
@@ -528,9 +530,16 @@ impl ListenerInfo {
             local: listener.local,
             unix: listener.local.is_none(),
             scheme: if listener.is_tls { Scheme::Https } else { Scheme::Http },
+            front: listener.front,
             sites: listener.sites.clone(),
             proxies: listener.proxies.clone(),
         }
+    }
+
+    /// Whether what a peer that came by it says of the way of a request is believed: who may connect to the Unix socket of
+    /// front servers is one.
+    pub(super) fn believes(&self, networks: &[Network], address: Option<IpAddr>) -> bool {
+        (self.front && self.unix && address.is_none()) || self.trusts(networks, address)
     }
 
     /// Whether a peer that came by it is one of these proxies.

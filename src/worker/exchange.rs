@@ -175,7 +175,7 @@ impl Exchange {
         let named = found.and_then(|site| site.client_address.as_ref()).map(FieldName::as_str);
         let direct = self.peer.address.map(|peer| peer.ip());
         let origin = forwarded::origin(&head, direct, listener.scheme, target.scheme(), named, |address| {
-            listener.trusts(trusted.unwrap_or_default(), address)
+            listener.believes(trusted.unwrap_or_default(), address)
         });
         let location = site.and_then(|site| cx.table.location(site, target.path()));
         self.request = Some(Request { head, target, host, origin, site, place: site.zip(location) });

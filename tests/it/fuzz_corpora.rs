@@ -57,6 +57,11 @@ fn head() {
 }
 
 #[test]
+fn packet() {
+    replay("packet", 25);
+}
+
+#[test]
 fn chunked() {
     replay("chunked", 50);
 }

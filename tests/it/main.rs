@@ -26,6 +26,7 @@ mod env_files;
 mod exec;
 mod failover;
 mod fastcgi_upstream;
+mod fronts;
 mod fuzz_corpora;
 mod groups;
 mod host;

@@ -250,6 +250,24 @@ fn a_listener_for_everybody_is_warned_of_where_descriptors_cannot_be_refused() {
 }
 
 #[test]
+fn a_socket_of_front_servers_that_is_open_to_everybody_is_warned_of() {
+    let directory = Directory::new("fronts");
+    let path = directory.0.join("x.sock");
+    let warned = |keys: &str| {
+        let text = format!(
+            "(sites: [(listen: [(address: \"unix:{}\", {keys})], locations: [(path: \"/\", to: Respond())])])",
+            path.display()
+        );
+        let config = load(Path::new("hatchery.ron"), &Memory::default().with("hatchery.ron", &text)).unwrap();
+        believed_of_anybody(&config).into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+    };
+    assert_eq!(warned("protocol: Uwsgi"), ["sites[0].listen[0]"]);
+    for keys in ["protocol: Uwsgi, mode: \"0660\"", "protocol: Http", "mode: \"0666\""] {
+        assert_eq!(warned(keys), [""; 0], "{keys}");
+    }
+}
+
+#[test]
 fn a_server_that_proxies_to_itself_is_warned_of() {
     let text = "(sites: [(listen: [\":81\", \"127.0.0.1:82\", \"unix:/run/x\"], locations: [(path: \"/\", to: Proxy(\"a\"))])], \
                 upstreams: {\"a\": (servers: [\"127.0.0.1:80\", \"127.0.0.1:81\", \"192.0.2.1:81\", \"127.0.0.1:82\", \

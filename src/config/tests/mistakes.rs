@@ -288,6 +288,11 @@ fn each_kind_of_mistake_has_its_message() {
             "1:50: sites[0].listen[0].group: `group` is of the file of a Unix socket, and `systemd:a` is none; its socket unit",
         ),
         (
+            location("path: \"/\", to: Respond()")
+                .replace("\":8000\"", "(address: \":8000\", protocol: Scgi)"),
+            "1:49: sites[0].listen[0].protocol: unknown variant `Scgi`; known: `Http`, `Uwsgi`",
+        ),
+        (
             location("path: \"/\", to: Respond()").replace("\":8000\"", "(mode: \"0660\")"),
             "1:20: sites[0].listen[0]: missing key `address`; for example address: \"unix:/run/shop.sock\"",
         ),
@@ -297,7 +302,7 @@ fn each_kind_of_mistake_has_its_message() {
                 site = "(names: [\"a\"], listen: [\"unix:/x\"",
                 other = "(names: [\"b\"], listen: [(address: \"unix:/x\", mode: \"0660\")]",
             ),
-            "1:112: sites[1].listen[0]: `unix:/x` has another `mode`, `group` or `proxy_protocol` at sites[0].listen[0] (hatchery.ron:1:34); it is \
+            "1:112: sites[1].listen[0]: `unix:/x` has another `protocol`, `mode`, `group` or `proxy_protocol` at sites[0].listen[0] (hatchery.ron:1:34); it is \
              one socket: write the same in both",
         ),
         (

@@ -157,6 +157,10 @@ fn each_mistake_has_its_message() {
             "1:38: sites[0].tls: missing key `certificates`; for example certificates: [(cert: \"tls/shop.pem\"",
         ),
         (site("[]"), "1:38: sites[0].tls: there is no certificate; for example [(cert: "),
+        (
+            with("listen: [(address: \":443\", protocol: Uwsgi)]"),
+            "1:74: sites[0].tls.listen[0]: `:443` is for HTTPS, and the uwsgi protocol is spoken in the clear; write it in `listen` of the site",
+        ),
         (site("SelfSined"), "1:38: sites[0].tls: unknown variant `SelfSined`; did you mean `SelfSigned`?"),
         (site("SelfSigned()"), "1:38: sites[0].tls: `SelfSigned` takes nothing in parentheses"),
         (

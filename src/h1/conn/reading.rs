@@ -2,9 +2,9 @@
 
 use super::{Conn, Notice, PIPELINE_OUT, Phase, Reading, Writing};
 use crate::h1::chunked::{self, Decoder};
-use crate::h1::{Event, Line, Request, framing};
+use crate::h1::{Event, Line, Request, framing, packet};
 use crate::http::fault::Refusal;
-use crate::http::{BodyLength, Method, RequestHead};
+use crate::http::{BodyLength, Method, RequestHead, Version};
 
 impl Conn {
     pub(super) fn poll_head(&mut self) -> Option<Event> {
@@ -12,7 +12,11 @@ impl Conn {
         if self.input.is_empty() || self.out.len() >= PIPELINE_OUT {
             return self.poll_eof();
         }
-        match scan.take(&mut self.input, &self.settings) {
+        let taken = match self.front {
+            true => packet::take(&mut self.input, &self.settings),
+            false => scan.take(&mut self.input, &self.settings),
+        };
+        match taken {
             Ok(Some(head)) => Some(self.open(head)),
             Ok(None) => self.poll_eof(),
             Err(refusal) => Some(self.refuse(refusal)),
@@ -22,7 +26,7 @@ impl Conn {
     /// A head is complete: opens its exchange.
     fn open(&mut self, head: RequestHead) -> Event {
         self.requests = self.requests.saturating_add(1);
-        self.exchange.version = head.version();
+        self.exchange.version = self.version(head.version());
         self.exchange.head_only = head.method() == Method::Head;
         self.reading = Reading::Done;
         let (target, host, framing) = match framing::judge(&head, self.scheme) {
@@ -35,7 +39,7 @@ impl Conn {
             }
         };
         let most = self.settings.keepalive_requests;
-        self.exchange.persist = framing.persist && (most == 0 || self.requests < most);
+        self.exchange.persist = framing.persist && !self.front && (most == 0 || self.requests < most);
         self.exchange.expects = framing.expects && self.input.is_empty();
         self.await_body();
         self.gain(self.input.len());
@@ -45,6 +49,11 @@ impl Conn {
             BodyLength::Unknown => Reading::Chunked { decoder: Decoder::new(), allowed: u64::MAX },
         };
         Event::Request(Request { head, target, host, body: framing.body })
+    }
+
+    /// What the response is written for.
+    fn version(&self, asked: Version) -> Version {
+        if self.front { Version::Http10 } else { asked }
     }
 
     pub(super) fn poll_sized(&mut self) -> Option<Event> {
@@ -125,7 +134,7 @@ impl Conn {
         };
         if let Some(line) = &line {
             self.exchange.head_only = Method::from_bytes(&line.method) == Method::Head;
-            self.exchange.version = line.version;
+            self.exchange.version = self.version(line.version);
         }
         self.reading = Reading::Discard(line);
         self.input = Vec::new();

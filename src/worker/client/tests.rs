@@ -91,7 +91,8 @@ impl Bench {
         .unwrap();
         cx.watch_own().unwrap();
         let sites = (0..cx.config.sites.len()).collect();
-        cx.listeners = vec![ListenerInfo { local: None, unix: true, scheme, sites, proxies: Vec::new() }];
+        cx.listeners =
+            vec![ListenerInfo { local: None, unix: true, scheme, front: false, sites, proxies: Vec::new() }];
         let (gate, drain) = (Gate::new(Vec::new(), 1), drain::Mode::Serving);
         let (closed, heap) = (Vec::new(), Heap::default());
         let mut worker = Worker { clients: Slab::new(), gate, drain, cx, closed, heap };
