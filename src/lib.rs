@@ -136,7 +136,7 @@ pub mod control;
 pub mod http;
 
 pub(crate) mod accesslog;
-pub(crate) mod balance;
+pub mod balance;
 pub(crate) mod cron;
 pub mod dispatch;
 pub mod gateway;

@@ -16,7 +16,7 @@ mod choose;
 pub(crate) mod hash;
 mod health;
 mod keep;
-pub(crate) mod roster;
+pub mod roster;
 pub(crate) mod sticky;
 
 pub(crate) use budget::Budget;

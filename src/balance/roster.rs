@@ -62,7 +62,7 @@ const SHARED: usize = (SERVERS * SHARED_WORDS).next_multiple_of(ALIGNED);
 const SHARED_WORDS: usize = 4;
 
 /// Words of the whole roster; zeroed.
-pub(crate) const WORDS: usize = FIRST_SHARED + SHARED;
+pub const WORDS: usize = FIRST_SHARED + SHARED;
 
 /// What a worker counts of a server.
 #[derive(Clone, Copy)]
@@ -109,7 +109,7 @@ pub(crate) struct Change {
 
 /// The words, to be read. A server, upstream or row that does not exist has zeros.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Roster<'a>(&'a [AtomicU64]);
+pub struct Roster<'a>(&'a [AtomicU64]);
 
 fn area(row: u16) -> Option<usize> {
     (usize::from(row) < ROWS).then(|| FIRST_AREA + usize::from(row) * AREA)
@@ -142,13 +142,13 @@ impl<'a> Roster<'a> {
 
     /// Which words only the worker of that row writes.
     #[must_use]
-    pub(crate) fn area(row: u16) -> Option<Range<usize>> {
+    pub fn area(row: u16) -> Option<Range<usize>> {
         area(row).map(|start| start..start + AREA)
     }
 
     /// Which words every worker exchanges.
     #[must_use]
-    pub(crate) fn shared() -> Range<usize> {
+    pub fn shared() -> Range<usize> {
         FIRST_SHARED..FIRST_SHARED + SHARED
     }
 

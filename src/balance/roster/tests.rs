@@ -145,3 +145,23 @@ fn what_does_not_exist_is_nobody_s() {
     worker.wait(UPSTREAMS as u16, Some(at(1)));
     assert_eq!(worker.next_in_line(UPSTREAMS as u16), None);
 }
+
+/// A worker that was taken over writes what it likes, wherever it can.
+#[test]
+fn what_a_liar_writes_ends_nobody() {
+    for lie in [u64::MAX, 1 << 63, 7, 0x5555_5555_5555_5555] {
+        let words = Words::new();
+        let (liar, honest) = (words.worker(0), words.worker(1));
+        liar.own.iter().chain(liar.shared).for_each(|word| word.store(lie, SeqCst));
+        assert!(!honest.enter(3, Some(1)) && honest.enter(3, None), "requests wait where there is a limit");
+        honest.leave(3);
+        let _ = (honest.failed(3, CAUSE, at(5), RULE, false, false), honest.succeeded(3, at(5)));
+        let _ = (honest.try_out(3, at(5)), honest.take_check(3, at(5), RULE.fail_timeout));
+        let _ = honest.checked(3, true, CAUSE, (1, 1), at(5));
+        let _ = (honest.been(3, at(5)), honest.check_due(3), honest.health(3), honest.next_in_line(2));
+        assert!(honest.health(3).is_up(), "one check brings it back, whatever was written");
+        // The master clears what it had when it is reaped.
+        words.0[Roster::area(0).unwrap()].iter().for_each(|word| word.store(0, SeqCst));
+        assert!(honest.enter(3, Some(1)));
+    }
+}

@@ -4,6 +4,7 @@
 use crate::harness::{
     Connection, Gate, Load, Process, SOON, Server, Setup, get, holds, now, virtualenv, wait_until,
 };
+use hatchery::balance::roster::{self, Roster};
 use hatchery::control::worker::{Complaint, Load as Busy, ToMaster, Unit};
 use hatchery::dispatch::{Board, board};
 use nix::libc;
@@ -103,12 +104,14 @@ fn a_worker_can_write_its_own_words_and_the_units_and_has_no_descriptor_of_the_r
         let parts = mapped(*worker);
         assert_eq!(
             parts.iter().map(|part| part.words.len()).sum::<usize>(),
-            board::WORDS,
+            board::WORDS + roster::WORDS,
             "all of it is there"
         );
         let writable: Vec<&Range<usize>> =
             parts.iter().filter(|part| part.writable).map(|part| &part.words).collect();
-        assert_eq!(writable, [&Board::area(*row).unwrap(), &Board::units()]);
+        let behind = |words: Range<usize>| words.start + board::WORDS..words.end + board::WORDS;
+        let (counts, shared) = (behind(Roster::area(*row).unwrap()), behind(Roster::shared()));
+        assert_eq!(writable, [&Board::area(*row).unwrap(), &Board::units(), &counts, &shared]);
         let descriptors = std::fs::read_dir(format!("/proc/{}/fd", worker.pid)).unwrap();
         let links = descriptors.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
         let left: Vec<_> = links.filter(|link| link.to_string_lossy().contains("hatchery-board")).collect();
