@@ -21,6 +21,7 @@ mod cron;
 mod daemons;
 mod deaths;
 mod differential;
+mod differential_proxy;
 mod django;
 mod env_files;
 mod exec;

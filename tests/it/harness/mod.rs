@@ -9,6 +9,7 @@ mod certificates;
 mod http;
 pub(crate) mod http2;
 mod load;
+mod nginx;
 mod process;
 mod server;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub(crate) use browser::Browser;
 pub(crate) use certificates::Authority;
 pub(crate) use http::{Connection, Reply, assert_bodies_arrive_whole, get, reply_to};
 pub(crate) use load::{Load, Report as LoadReport};
+pub(crate) use nginx::Nginx;
 pub(crate) use process::{Process, as_nobody, spawn, without};
 pub(crate) use server::{Finished, Server, Setup, binary, hatchery};
 pub(crate) use upstream::{Received, Upstream};
