@@ -106,6 +106,17 @@
 //! | complaint | what a worker says against an app process; in `config`: what is wrong with a value |
 //! | frame | one message between a worker, or the master, and an app process |
 //!
+//! Of upstreams (`balance`):
+//!
+//! | word | meaning |
+//! |---|---|
+//! | server | one of those that an upstream consists of; hatchery itself is "the server" where no upstream is near |
+//! | roster | the words in shared memory about the servers of upstreams: what is in flight, who waits, health, orders |
+//! | place | the right of a request to be at a server until it has left; elsewhere: see below |
+//! | rank | the servers that are asked before others: those that are up, then backups, then whoever is there |
+//! | rest, trial | of a server that was given up: it takes nothing; one request shows if it is back |
+//! | check | a request of our own by which a server shows that it is well |
+//!
 //! Of connections and files (`worker`, `sys`):
 //!
 //! | word | meaning |
