@@ -18,10 +18,12 @@ const LOOKED_AT: usize = 64 * 1024;
 pub(crate) struct Check {
     client: Client,
     question: Question,
-    /// What the body must hold.
+    /// What the body must hold, until it has come.
     wanted: Option<String>,
     status: u16,
-    body: Vec<u8>,
+    /// Bytes of the body so far, and the last ones, in which what is wanted may have begun.
+    length: usize,
+    last: Vec<u8>,
 }
 
 /// How it came out: well, or why not, as [`crate::http::fault::cause`] has it.
@@ -44,7 +46,8 @@ impl Check {
             let (body, retries) = (BodyLength::None, Retries::default());
             Client::new(protocol, request, scripts, body, patience, &retries, now)
         })?;
-        Ok(Self { client, question, wanted, status: 0, body: Vec::new() })
+        let wanted = wanted.filter(|wanted| !wanted.is_empty());
+        Ok(Self { client, question, wanted, status: 0, length: 0, last: Vec::new() })
     }
 
     /// There is a connection: the request goes into `out`.
@@ -75,10 +78,8 @@ impl Check {
                     }
                 }
                 Some(Output::Body(bytes)) => {
-                    let room = LOOKED_AT.saturating_sub(self.body.len()).min(bytes.len());
-                    self.body.extend_from_slice(bytes.get(..room).unwrap_or_default());
-                    // What is wanted is there, or has no more room to come.
-                    if self.wanted.is_none() || self.has_wanted() || room < bytes.len() {
+                    self.look_at(&bytes);
+                    if self.wanted.is_none() || self.length >= LOOKED_AT {
                         return Some(self.verdict());
                     }
                 }
@@ -91,15 +92,21 @@ impl Check {
     }
 
     fn verdict(&self) -> Verdict {
-        if self.has_wanted() { Ok(()) } else { Err(WRONG_BODY) }
+        if self.wanted.is_none() { Ok(()) } else { Err(WRONG_BODY) }
     }
 
-    fn has_wanted(&self) -> bool {
-        let Some(wanted) = self.wanted.as_ref().map(String::as_bytes).filter(|wanted| !wanted.is_empty())
-        else {
-            return true;
-        };
-        self.body.windows(wanted.len()).any(|part| part == wanted)
+    /// Looks for what is wanted in what has come.
+    fn look_at(&mut self, bytes: &[u8]) {
+        let Some(wanted) = self.wanted.as_ref().map(String::as_bytes) else { return };
+        let room = LOOKED_AT.saturating_sub(self.length).min(bytes.len());
+        self.length += bytes.len();
+        self.last.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        if self.last.windows(wanted.len()).any(|part| part == wanted) {
+            self.wanted = None;
+        } else {
+            let over = (self.last.len() + 1).saturating_sub(wanted.len());
+            self.last.drain(..over);
+        }
     }
 }
 
