@@ -127,7 +127,10 @@ impl Section for Upstream {
         keys.key("retry_timeout", &mut self.retries.within);
         keys.key("retry_statuses", &mut By(&mut self.retries.statuses, statuses));
         keys.key("connect_timeout", &mut self.patience.connect);
+        keys.key("send_timeout", &mut self.patience.send);
+        keys.key("first_byte_timeout", &mut self.patience.first_byte);
         keys.key("timeout", &mut self.patience.silence);
+        keys.key("total_timeout", &mut self.patience.total);
         keys.key("tunnel_timeout", &mut self.tunnel_timeout);
         keys.key("keepalive", &mut Or(&mut self.keepalive, "Auto"));
         keys.key("tls", &mut self.tls);

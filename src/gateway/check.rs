@@ -41,7 +41,7 @@ impl Check {
         timeout: Duration,
         now: Time,
     ) -> Result<Self, Fault> {
-        let patience = Patience { connect: timeout, silence: timeout };
+        let patience = Patience { connect: timeout, silence: timeout, ..Patience::default() };
         let client = question.asked("check", |request| {
             let (body, retries) = (BodyLength::None, Retries::default());
             Client::new(protocol, request, scripts, body, patience, &retries, now)

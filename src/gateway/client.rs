@@ -34,13 +34,20 @@ const IDLE_MOST: Duration = Duration::from_secs(60);
 pub struct Patience {
     /// For a connection; 3 s.
     pub connect: Duration,
-    /// For the next byte, in either direction; 60 s.
+    /// For the next bytes of a response; 60 s.
     pub(crate) silence: Duration,
+    /// For it to take more of the request; as `silence`.
+    pub(crate) send: Option<Duration>,
+    /// For the head of the response, from when it has the whole request; as `silence`.
+    pub(crate) first_byte: Option<Duration>,
+    /// For all of it, other servers and the response included; for ever.
+    pub(crate) total: Option<Duration>,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(3), silence: Duration::from_secs(60) }
+        let (connect, silence) = (Duration::from_secs(3), Duration::from_secs(60));
+        Self { connect, silence, send: None, first_byte: None, total: None }
     }
 }
 
@@ -116,7 +123,13 @@ pub(crate) struct Client {
     has_waited: bool,
     stage: Stage,
     patience: Patience,
+    /// When something came or went last; `None`: right now, as the next look will find.
+    moved: Option<Time>,
+    /// Since when the server has the whole request, and has to say something.
+    asked: Option<Time>,
     deadline: Time,
+    /// When its time is over, whatever happens.
+    expires: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -164,7 +177,10 @@ impl Client {
             has_waited: false,
             stage: Stage::Lease,
             patience,
+            moved: None,
+            asked: None,
             deadline: now,
+            expires: patience.total.map(|total| now.after(total)),
         })
     }
 
@@ -244,7 +260,8 @@ impl Client {
             response.offer(protocols);
         }
         self.stage = Stage::Exchange { response, kept, ended: false };
-        self.progressed(now);
+        self.asked = None;
+        self.progressed(false, now);
         out.extend(&self.head);
     }
 
@@ -312,13 +329,16 @@ impl Client {
         let Stage::Exchange { response, .. } = &mut self.stage else { return None };
         loop {
             return Some(match response.poll()? {
-                Event::Interim(head) => Output::Interim(head),
+                Event::Interim(head) => {
+                    self.asked = None;
+                    Output::Interim(head)
+                }
                 Event::Head { head, body } => {
-                    self.answered = true;
+                    self.answers();
                     Output::Head(head, body)
                 }
                 Event::Switched(head) => {
-                    self.answered = true;
+                    self.answers();
                     Output::Switched(head)
                 }
                 Event::Body(bytes) => Output::Body(bytes),
@@ -328,6 +348,11 @@ impl Client {
                 Event::File { .. } | Event::Free => continue,
             });
         }
+    }
+
+    fn answers(&mut self) {
+        self.answered = true;
+        self.moved = None;
     }
 
     /// The head that was polled goes to nobody: the request is to be sent once more.
@@ -353,15 +378,35 @@ impl Client {
 
     // ---- time -----------------------------------------------------------------------------------------------------
 
-    /// Something came or went.
-    pub(crate) fn progressed(&mut self, now: Time) {
-        self.deadline = now.after(self.patience.silence);
+    /// Something came or went. `given`: nothing of the request waits to be written.
+    pub(crate) fn progressed(&mut self, given: bool, now: Time) {
+        self.moved = Some(now);
+        self.settle(given, now);
+    }
+
+    /// Derives the deadline of an exchange.
+    fn settle(&mut self, given: bool, now: Time) {
+        let Stage::Exchange { .. } = self.stage else { return };
+        let Patience { silence, send, first_byte, .. } = self.patience;
+        let moved = *self.moved.get_or_insert(now);
+        self.deadline = if self.answered {
+            moved.after(silence)
+        } else if self.is_sent(given) {
+            self.asked.get_or_insert(now).after(first_byte.unwrap_or(silence))
+        } else {
+            moved.after(send.unwrap_or(silence))
+        };
+    }
+
+    /// Whether the server has the whole request.
+    fn is_sent(&self, given: bool) -> bool {
+        self.body_complete && self.body.is_empty() && given
     }
 
     /// When it fails if nothing happens.
     #[must_use]
     pub(crate) fn deadline(&self) -> Time {
-        self.deadline
+        self.expires.map_or(self.deadline, |expires| expires.min(self.deadline))
     }
 
     /// Whether nothing can go on before the client has sent more of its body. `given`: nothing of the request waits to be
@@ -374,6 +419,10 @@ impl Client {
     /// deadlines bound that, and the server is not to blame. `given`: nothing of the request waits to be written; `room` as
     /// in [`Self::wants_bytes`].
     pub(crate) fn on_timeout(&mut self, given: bool, room: bool, now: Time) -> Option<Fault> {
+        if self.expires.is_some_and(|expires| expires <= now) {
+            return Some(Fault::Overdue);
+        }
+        self.settle(given, now);
         if now < self.deadline {
             return None;
         }
@@ -383,14 +432,15 @@ impl Client {
             Stage::Exchange { .. } => self.awaits_body(given),
         };
         if by_client {
-            self.progressed(now);
+            self.progressed(given, now);
             return None;
         }
         Some(match self.stage {
             Stage::Lease => Fault::Crowded,
             Stage::Connecting => Fault::ConnectTimeout,
             Stage::Exchange { .. } if self.answered => Fault::Stalled,
-            Stage::Exchange { .. } => Fault::Silent,
+            Stage::Exchange { .. } if self.is_sent(given) => Fault::Silent,
+            Stage::Exchange { .. } => Fault::Untaken,
         })
     }
 
@@ -409,7 +459,7 @@ impl Client {
         }
         let allowed = match fault.row().retry {
             // The client waits for one time-out, and not for that of every server.
-            retry if fault == Fault::Silent => {
+            retry if matches!(fault, Fault::Silent | Fault::Untaken) => {
                 retry.allows(self.method) && !std::mem::replace(&mut self.has_waited, true)
             }
             retry => retry.allows(self.method),
@@ -428,8 +478,7 @@ impl Client {
     #[must_use]
     pub(crate) fn release(&self, given: bool) -> Option<Duration> {
         let Stage::Exchange { response, .. } = &self.stage else { return None };
-        let sent = self.body_complete && self.body.is_empty() && given;
-        if !(sent && response.reusable()) {
+        if !(self.is_sent(given) && response.reusable()) {
             return None;
         }
         let announced = response.idle_timeout().map(|timeout| timeout.saturating_sub(Duration::from_secs(1)));

@@ -11,11 +11,13 @@
 //! | `ConnectTimeout` | upstream | 504 | always | error |
 //! | `Declined` | upstream | 503 | always | error |
 //! | `Closed` | upstream | 502 | idempotent methods | error |
+//! | `Untaken` | upstream | 504 | idempotent methods | error |
 //! | `Silent` | upstream | 504 | idempotent methods | error |
 //! | `Truncated`, `Malformed`, `Unasked`, `HeadTooLarge` | upstream | 502 | idempotent methods | error |
 //! | `WrongLength`, `Excess` | upstream | 502 | never | error |
 //! | `Failed` | upstream | 500 | never | debug: the traceback is in the log |
 //! | `Stalled` | upstream | 504 | never | error |
+//! | `Overdue` | upstream | 504 | never | error |
 //! | `Overlong` | upstream | 504 | never | info |
 //! | `Idle`, `Drained` | upstream, us | 504, 503 | never | debug: a tunnel that ends so is in the access log |
 //! | `Crowded` | upstream | 503 | never: waiting was tried already, or is not wanted | warn |
@@ -46,12 +48,16 @@ pub enum Fault {
     Declined,
     /// Closed or reset after the request was (partly) sent, before the first byte of a response.
     Closed,
-    /// No byte of a response in time.
+    /// It did not take the request in time.
+    Untaken,
+    /// No response in time.
     Silent,
     /// Ended in the middle of the head or of the body.
     Truncated,
     /// Silent in the middle of a response for too long.
     Stalled,
+    /// The request with its response has taken longer than the operator lets it, with all tries.
+    Overdue,
     /// A response that takes longer than the operator lets it.
     Overlong,
     /// Not the protocol, or framing that two parties could read differently.
@@ -211,11 +217,13 @@ impl Fault {
             Self::ConnectTimeout => upstream(504, R::Always, "connect-timeout", "no connection in time"),
             Self::Declined => upstream(503, R::Always, "declined", "the server takes no more requests"),
             Self::Closed => upstream(502, R::Idempotent, "closed", "connection closed before a response"),
+            Self::Untaken => upstream(504, R::Idempotent, "untaken", "the request was not taken in time"),
             Self::Silent => upstream(504, R::Idempotent, "silent", "no response in time"),
             Self::Truncated => {
                 upstream(502, R::Idempotent, "truncated", "connection closed in the middle of the response")
             }
             Self::Stalled => upstream(504, R::Never, "stalled", "response stalled"),
+            Self::Overdue => upstream(504, R::Never, "overdue", "longer than total_timeout"),
             Self::Overlong => {
                 row(W::Upstream, 504, R::Never, L::Info, "overlong", "response longer than stream_timeout")
             }
@@ -264,7 +272,7 @@ impl Fault {
 }
 
 /// What servers of upstreams are found at fault for.
-pub(crate) const OF_UPSTREAMS: [Fault; 22] = [
+pub(crate) const OF_UPSTREAMS: [Fault; 24] = [
     Fault::Refused,
     Fault::ConnectTimeout,
     Fault::Declined,
@@ -287,6 +295,8 @@ pub(crate) const OF_UPSTREAMS: [Fault; 22] = [
     Fault::Excess,
     Fault::Unhealthy,
     Fault::Handshake,
+    Fault::Untaken,
+    Fault::Overdue,
 ];
 
 impl Flaw {
@@ -363,6 +373,8 @@ mod tests {
             (Fault::ConnectTimeout, Upstream, 504, Always, Error),
             (Fault::Declined, Upstream, 503, Always, Error),
             (Fault::Closed, Upstream, 502, Idempotent, Error),
+            (Fault::Untaken, Upstream, 504, Idempotent, Error),
+            (Fault::Overdue, Upstream, 504, Never, Error),
             (Fault::Silent, Upstream, 504, Idempotent, Error),
             (Fault::Truncated, Upstream, 502, Idempotent, Error),
             (Fault::Malformed(Flaw::Field), Upstream, 502, Idempotent, Error),

@@ -45,6 +45,7 @@ mod proxy_headers;
 mod proxy_keep;
 mod proxy_paths;
 mod proxy_protocol;
+mod proxy_timeouts;
 mod proxy_tls;
 mod recycling;
 mod refusals;

@@ -2,7 +2,13 @@ use super::*;
 use crate::http::fault::Flaw;
 use crate::http::{RequestHead, Span, Version};
 
-const PATIENCE: Patience = Patience { connect: Duration::from_secs(5), silence: Duration::from_secs(60) };
+const PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(5),
+    silence: Duration::from_secs(60),
+    send: None,
+    first_byte: None,
+    total: None,
+};
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn at(seconds: u64) -> Time {
@@ -33,6 +39,18 @@ fn client_with(method: &str, body: BodyLength, fields: &[(&str, &str)]) -> Clien
         ..Request::of(&head)
     };
     Client::new(Protocol::Http, &request, None, body, PATIENCE, &Retries::default(), Time::ZERO).unwrap()
+}
+
+/// One that has each of the time-outs.
+fn impatient(method: &str, body: BodyLength) -> (Client, Queue) {
+    let mut client = client(method, body);
+    let [connect, send, first_byte, silence, total] = [1, 2, 5, 30, 100].map(Duration::from_secs);
+    let (send, first_byte, total) = (Some(send), Some(first_byte), Some(total));
+    client.patience = Patience { connect, silence, send, first_byte, total };
+    client.expires = Some(at(100));
+    let mut out = Queue::new();
+    client.leased(false, &mut out, Time::ZERO);
+    (client, out)
 }
 
 /// A client with a channel, and what it wrote there.
@@ -206,23 +224,90 @@ fn who_waits_for_the_client_does_not_blame_the_server() {
     for (stand, given, room, fault) in [
         (Stand::Connecting, false, true, Some(Fault::ConnectTimeout)),
         (Stand::Sent, true, true, Some(Fault::Silent)),
-        (Stand::Sent, false, true, Some(Fault::Silent)),
+        (Stand::Sent, false, true, Some(Fault::Untaken)),
         // Its body is still to come, and what there is of it was given.
         (Stand::Committed, true, true, None),
-        (Stand::Committed, false, true, Some(Fault::Silent)),
+        (Stand::Committed, false, true, Some(Fault::Untaken)),
         (Stand::Begun, true, true, Some(Fault::Silent)),
         (Stand::Answered, true, true, Some(Fault::Stalled)),
         (Stand::Answered, true, false, None),
     ] {
         let mut client = standing(stand, "GET");
+        client.settle(given, Time::ZERO);
         assert_eq!(client.on_timeout(given, room, at(4)), None, "spurious: {stand:?}");
         assert_eq!(client.on_timeout(given, room, late), fault, "{stand:?} {given} {room}");
         let again = if fault.is_none() { at(120) } else { client.deadline() };
         assert_eq!(client.deadline(), again, "{stand:?}: the client's time is its own");
     }
-    let mut client = standing(Stand::Sent, "GET");
-    client.progressed(at(30));
+    let mut client = standing(Stand::Answered, "GET");
+    client.progressed(true, at(30));
     assert_eq!((client.deadline(), client.on_timeout(true, true, late)), (at(90), None));
+}
+
+#[test]
+fn a_request_is_to_be_taken_piece_by_piece() {
+    let (mut client, mut out) = impatient("PUT", BodyLength::Known(2));
+    client.push_body(Segment::from(b"a".to_vec()));
+    client.fill(&mut out);
+    assert_eq!((client.deadline(), client.on_timeout(false, true, at(1))), (at(2), None));
+    client.progressed(false, at(1));
+    assert_eq!((client.on_timeout(false, true, at(2)), client.deadline()), (None, at(3)));
+    // All that has come of the body was taken: the rest is the client's matter.
+    assert_eq!((client.on_timeout(true, true, at(3)), client.deadline()), (None, at(5)));
+    client.push_body(Segment::from(b"b".to_vec()));
+    assert_eq!(client.on_timeout(false, true, at(5)), Some(Fault::Untaken));
+    assert_eq!(client.failed(Fault::Untaken), Again::No, "a part of its body is gone");
+}
+
+#[test]
+fn a_response_is_to_begin_after_the_request_and_then_to_go_on() {
+    let (mut client, mut out) = impatient("PUT", BodyLength::Known(1));
+    client.push_body(Segment::from(b"a".to_vec()));
+    client.fill(&mut out);
+    client.progressed(true, at(1));
+    assert_eq!(client.deadline(), at(3));
+    // Only now it is known that there is no more of it.
+    client.end_body();
+    assert_eq!((client.on_timeout(true, true, at(2)), client.deadline()), (None, at(7)));
+    client.feed(b"HTTP/1.1 103 Early Hints\r\n");
+    assert_eq!(client.poll(), None);
+    client.progressed(true, at(6));
+    assert_eq!(client.deadline(), at(7), "a part of a head is no head");
+    client.feed(b"\r\nHTTP/1.1 20");
+    assert!(matches!(client.poll(), Some(Output::Interim(_))));
+    client.progressed(true, at(6));
+    assert_eq!((client.on_timeout(true, true, at(10)), client.deadline()), (None, at(11)));
+    client.feed(b"0 OK\r\nContent-Length: 2\r\n\r\n");
+    assert!(matches!(client.poll(), Some(Output::Head(..))));
+    assert_eq!((client.on_timeout(true, true, at(40)), client.deadline()), (None, at(70)));
+    assert_eq!(client.on_timeout(true, true, at(70)), Some(Fault::Stalled));
+
+    let (mut client, _) = impatient("GET", BodyLength::None);
+    client.progressed(true, at(1));
+    assert_eq!(client.on_timeout(true, true, at(6)), Some(Fault::Silent));
+    client.failed(Fault::Silent);
+    client.leased(false, &mut Queue::new(), at(6));
+    client.progressed(true, at(7));
+    assert_eq!(client.deadline(), at(12), "of another server anew");
+}
+
+#[test]
+fn all_of_it_has_one_time() {
+    for answered in [false, true] {
+        let (mut client, _) = impatient("GET", BodyLength::None);
+        if answered {
+            client.feed(b"HTTP/1.1 200 OK\r\n\r\n");
+            assert!(matches!(client.poll(), Some(Output::Head(..))));
+        }
+        client.progressed(true, at(98));
+        assert_eq!((client.deadline(), client.on_timeout(true, false, at(99))), (at(100), None));
+        assert_eq!(client.on_timeout(true, false, at(100)), Some(Fault::Overdue));
+        assert_eq!(client.failed(Fault::Overdue), Again::No);
+    }
+    let (mut client, _) = impatient("GET", BodyLength::None);
+    client.stage = Stage::Lease;
+    client.waits(at(200));
+    assert_eq!((client.deadline(), client.on_timeout(true, true, at(100))), (at(100), Some(Fault::Overdue)));
 }
 
 #[test]

@@ -238,7 +238,8 @@ impl ProxyRun {
     /// Tries again where that is safe, else gives the fault to the client.
     fn fail(&mut self, fault: Fault, cx: &mut Context) -> Advance {
         // A server that closes while it waits for the client's body says nothing about the next request either.
-        let by_client = fault == Fault::Closed && self.client.awaits_body(self.has_given_all(cx));
+        let by_client = matches!(fault, Fault::Closed | Fault::Overdue)
+            && self.client.awaits_body(self.has_given_all(cx));
         self.drop_link(cx);
         let why = self.why.take().unwrap_or_else(|| fault.row().why.to_owned());
         let mut again = self.client.failed(fault);
@@ -317,7 +318,8 @@ impl ProxyRun {
             }
             if !self.read(key, reply, cx)? {
                 if progress {
-                    self.client.progressed(cx.now);
+                    let given = self.has_given_all(cx);
+                    self.client.progressed(given, cx.now);
                 }
                 return Ok(if progress { Advance::Progress } else { Advance::Wait });
             }
