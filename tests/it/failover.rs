@@ -4,7 +4,7 @@
 use crate::harness::{
     Connection, Load, SOON, Server, Setup, Upstream, get, holds, keep_loading, now, wait_until,
 };
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -242,4 +242,31 @@ fn who_comes_back_begins_with_a_small_share() {
     let firsts = (0..100).filter(|_| client.get("/").unwrap().text() == "one").count();
     assert!(firsts <= 10, "{firsts} of 100");
     assert!(!servers[1].upstream.received().is_empty());
+}
+
+#[test]
+fn a_check_begins_as_the_connections_of_requests_do() {
+    let good = Arc::new(AtomicU8::new(0));
+    let count = Arc::clone(&good);
+    let upstream = Upstream::raw(move |_, mut stream| {
+        let mut came = Vec::new();
+        let mut byte = [0];
+        while !came.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut byte) {
+                Ok(1) => came.extend(byte),
+                _ => return,
+            }
+        }
+        if came.starts_with(b"PROXY UNKNOWN\r\nGET /healthz HTTP/1.1\r\n") {
+            count.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let keys = "proxy_protocol: V1, health: (path: \"/healthz\", every: \"100ms\", rise: 1, fall: 1)";
+    let server = proxy(&[upstream.address], keys);
+    wait_until(SOON, "three checks that are understood", || {
+        let good = good.load(Ordering::SeqCst);
+        holds(good >= 3, good)
+    });
+    assert_eq!(state(&server, 0), "up");
 }

@@ -6,6 +6,7 @@ use crate::balance::{Cause, Wish};
 use crate::event::Read;
 use crate::gateway::check::{Check, Verdict};
 use crate::http::fault::Fault;
+use crate::proxied;
 use crate::slab::Key;
 use crate::timer::{Time, earliest};
 use crate::worker::context::{Context, Timer};
@@ -76,8 +77,19 @@ impl Context {
     }
 
     fn open_check(&mut self, checking: Checking) -> io::Result<Key> {
-        let (endpoint, tls) = self.dial(checking.upstream, checking.server, &[])?;
-        self.links.add(endpoint, tls, Peer::Check(Box::new(checking)), None, &self.poll)
+        let settings = self.config.upstreams.get(checking.upstream);
+        let mut header = Vec::new();
+        if let Some(version) = settings.and_then(|settings| settings.proxy_protocol) {
+            // It is our own connection.
+            proxied::write(version, None, &mut header);
+        }
+        let (endpoint, tls) = self.dial(checking.upstream, checking.server, &header)?;
+        let is_plain = tls.is_none();
+        let key = self.links.add(endpoint, tls, Peer::Check(Box::new(checking)), None, &self.poll)?;
+        if let Some(link) = self.links.get_mut(key).filter(|_| is_plain) {
+            link.out.extend(&header);
+        }
+        Ok(key)
     }
 
     /// Something has happened to the connection of a check.

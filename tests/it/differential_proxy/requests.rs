@@ -180,7 +180,7 @@ const RULES: &[Rule<Request, Difference>] = &[
                 let lines = request.fields().filter(|line| begins(line, name));
                 lines.count() > 1
             };
-            is_only_theirs(difference) && SINGLE.iter().any(|name| twice(name))
+            is_only_theirs(difference) && SINGLE.iter().any(twice)
         },
     },
     // ---- the connection ----
