@@ -2,14 +2,13 @@
 
 use crate::harness::http2::Client;
 use crate::harness::{
-    Connection, Directory, Process, SOON, Server, Setup, Upstream, assert_bodies_arrive_whole, get,
+    Connection, Directory, Process, SOON, Server, Setup, Upstream, assert_bodies_arrive_whole, get, php_fpm,
     wait_until,
 };
 use nix::sys::signal::Signal;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,19 +36,6 @@ const SCRIPTS: [(&str, &str); 7] = [
     ("upload.jpg", "an upload <?php echo 'was run';"),
     ("sub/index.php", "<?php echo 'sub ' . $_SERVER['SCRIPT_NAME'];"),
 ];
-
-/// Debian has its version in its name.
-fn php_fpm() -> PathBuf {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
-    let mut found = std::env::split_paths(&path).filter_map(|directory| std::fs::read_dir(directory).ok());
-    let mut files = found.by_ref().flatten().map(|entry| entry.unwrap());
-    let is_fpm = |name: &str| {
-        name.strip_prefix("php-fpm")
-            .is_some_and(|rest| rest.chars().all(|char| char.is_ascii_digit() || char == '.'))
-    };
-    let file = files.find(|file| file.file_name().to_str().is_some_and(is_fpm));
-    file.expect("php-fpm is missing: apt install php-fpm").path()
-}
 
 impl Php {
     fn start() -> Self {

@@ -7,6 +7,7 @@ mod harness;
 mod abuse;
 mod access_logs;
 mod acme;
+mod app_servers;
 mod bad_upstreams;
 mod balancing;
 mod before;

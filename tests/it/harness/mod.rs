@@ -147,8 +147,16 @@ pub(crate) fn virtualenv() -> PathBuf {
         let made = std::process::Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/venv"))
             .arg(&directory)
             .args(
-                ["scgi_site", "shop", "flask_site", "green_site", "uwsgi_site", "websocket_site"]
-                    .map(|site| apps().join(site).join("requirements.txt")),
+                [
+                    "scgi_site",
+                    "shop",
+                    "flask_site",
+                    "green_site",
+                    "uwsgi_site",
+                    "websocket_site",
+                    "gunicorn_site",
+                ]
+                .map(|site| apps().join(site).join("requirements.txt")),
             )
             .output()
             .unwrap();
@@ -156,6 +164,19 @@ pub(crate) fn virtualenv() -> PathBuf {
         directory
     })
     .clone()
+}
+
+/// The program of php-fpm; Debian has its version in its name.
+pub(crate) fn php_fpm() -> PathBuf {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+    let mut found = std::env::split_paths(&path).filter_map(|directory| std::fs::read_dir(directory).ok());
+    let mut files = found.by_ref().flatten().map(|entry| entry.unwrap());
+    let is_fpm = |name: &str| {
+        name.strip_prefix("php-fpm")
+            .is_some_and(|rest| rest.chars().all(|char| char.is_ascii_digit() || char == '.'))
+    };
+    let file = files.find(|file| file.file_name().to_str().is_some_and(is_fpm));
+    file.expect("php-fpm is missing: apt install php-fpm").path()
 }
 
 /// Bytes in which a lost, doubled or swapped block shows; different for each `seed`.
