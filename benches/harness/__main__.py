@@ -13,7 +13,7 @@ import time
 
 from . import chart, install, machine, processes, report, servers
 
-CASES = ["static", "proxy", "tls", "h2", "wsgi", "reload", "memory", "wake", "reading"]
+CASES = ["static", "proxy", "failover", "tls", "h2", "wsgi", "reload", "memory", "wake", "reading"]
 REPOSITORY = servers.BENCHES.parent
 
 

@@ -16,6 +16,7 @@ pub(super) struct Arguments {
     /// Address of one of its servers, as in the configuration
     server: String,
     /// What it is to do
+    #[arg(value_name = "ACTION")]
     wish: Wish,
     #[command(flatten)]
     master: Master,

@@ -165,3 +165,32 @@ fn what_a_liar_writes_ends_nobody() {
         assert!(honest.enter(3, Some(1)));
     }
 }
+
+/// Four workers, each on a thread of its own, and never more than two at a server of two.
+#[test]
+fn a_limit_holds_whoever_comes_at_the_same_time() {
+    use std::sync::atomic::AtomicUsize;
+    let words = Words::new();
+    let (there, served) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for row in 0..4 {
+            let (worker, there, served) = (words.worker(row), &there, &served);
+            scope.spawn(move || {
+                let mut left = 3_000;
+                while left > 0 {
+                    if worker.enter(5, Some(2)) {
+                        let most = there.fetch_add(1, SeqCst) + 1;
+                        assert!(most <= 2, "{most} at a time");
+                        there.fetch_sub(1, SeqCst);
+                        worker.leave(5);
+                        served.fetch_add(1, SeqCst);
+                        left -= 1;
+                    } else {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!((served.into_inner(), words.worker(0).in_flight(5)), (12_000, 0));
+}
