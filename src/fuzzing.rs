@@ -411,7 +411,7 @@ type Received = (Vec<ResponseHead>, Vec<u8>, &'static str, bool);
 fn receive(mut response: gateway::Response, method: Method, pieces: &[&[u8]]) -> Received {
     let (mut heads, mut body, mut end) = (Vec::new(), Vec::new(), "open");
     if method == Method::Get {
-        response.offer(b"websocket");
+        response.offer(b"websocket", None);
     }
     let mut poll = |response: &mut gateway::Response| {
         while let Some(event) = response.poll() {

@@ -5,7 +5,7 @@ use crate::buf::Segment;
 use crate::h1;
 use crate::h2::{Conn, Settings, StreamId};
 use crate::http::serving::{self, End, Event, Request};
-use crate::http::{BodyLength, ResponseHead};
+use crate::http::{BodyLength, Method, ResponseHead};
 use crate::timer::Time;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -39,7 +39,8 @@ fn play(pieces: &[&[u8]]) -> (BTreeMap<StreamId, Told>, Vec<u8>) {
     let mut now = Time::ZERO;
     let limits =
         serving::Settings { head: 2000, fields: 20, request_line: 200, ..serving::Settings::default() };
-    let mut conn = Conn::new(Rc::new(limits), Rc::new(Settings::default()), false, now);
+    let mut conn =
+        Conn::new(Rc::new(limits), Rc::new(Settings { connect: true, ..Settings::default() }), false, now);
     conn.feed(GREETING, now);
     pieces.iter().for_each(|piece| conn.feed(piece, now));
     let (mut told, mut written) = (BTreeMap::new(), Vec::new());
@@ -74,7 +75,9 @@ fn drive(conn: &mut Conn, all: &mut BTreeMap<StreamId, Told>, written: &mut Vec<
                 let seen = [request.head.method_bytes(), b" ", request.head.target()].concat();
                 assert!(told.request.replace(seen).is_none(), "stream {id} opens twice");
                 conn.proceed(id);
-                if request.body == BodyLength::None {
+                if request.head.method() == Method::Connect {
+                    assert!(conn.switch(id, &ResponseHead::new(101), "", now), "no tunnel");
+                } else if request.body == BodyLength::None {
                     answer(conn, id, now);
                 }
             }
@@ -119,7 +122,9 @@ fn answer(conn: &mut Conn, id: StreamId, now: Time) {
 /// A request of HTTP/2 is one of HTTP/1.1, too, and only one: so it goes to apps and upstreams.
 fn judge(request: &Request) {
     let head = &request.head;
-    let mut again = [head.method_bytes(), b" ", head.target(), b" HTTP/1.1\r\n"].concat();
+    // A tunnel is asked for as by an upgrade.
+    let method = if head.method() == Method::Connect { b"GET" } else { head.method_bytes() };
+    let mut again = [method, b" ", head.target(), b" HTTP/1.1\r\n"].concat();
     for (name, value) in head.fields() {
         again.extend([name, b": ", value, b"\r\n"].concat());
     }

@@ -12,7 +12,7 @@
 //! is tried again.
 
 use super::fastcgi::Scripts;
-use super::{BodyEncoder, Event, Protocol, Request, Response};
+use super::{BodyEncoder, Event, Protocol, Request, Response, websocket};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Fault;
 use crate::http::{BodyLength, Method, ResponseHead};
@@ -107,6 +107,8 @@ pub(crate) struct Client {
     head: Vec<u8>,
     /// The protocols that it offers to switch to.
     offered: Option<Vec<u8>>,
+    /// What has to come back for the key of a WebSocket, if that is ours.
+    accept: Option<String>,
     encoder: BodyEncoder,
     /// Encoded body bytes that no server has been given.
     body: Queue,
@@ -159,7 +161,9 @@ impl Client {
         retries: &Retries,
         now: Time,
     ) -> Result<Self, Fault> {
-        let method = request.head.method();
+        let tunnel = websocket::is_asked(request.head);
+        // As what the server is asked.
+        let method = if tunnel { Method::Get } else { request.head.method() };
         let mut head = Vec::with_capacity(request.head.wire_len() + 256);
         protocol.encode(request, scripts, body, &mut head)?;
         Ok(Self {
@@ -167,6 +171,7 @@ impl Client {
             method,
             head,
             offered: protocol.offered(request, body),
+            accept: tunnel.then(|| websocket::accept(&websocket::key(request.id))),
             encoder: protocol.body(body),
             body: Queue::new(),
             body_complete: body == BodyLength::None,
@@ -257,7 +262,7 @@ impl Client {
     pub(crate) fn leased(&mut self, kept: bool, out: &mut Queue, now: Time) {
         let mut response = self.protocol.response(self.method);
         if let Some(protocols) = &self.offered {
-            response.offer(protocols);
+            response.offer(protocols, self.accept.as_deref());
         }
         self.stage = Stage::Exchange { response, kept, ended: false };
         self.asked = None;

@@ -120,10 +120,10 @@ pub(crate) enum Response {
 }
 
 impl Response {
-    /// The request has offered to switch to these protocols, which only HTTP can.
-    pub(crate) fn offer(&mut self, protocols: &[u8]) {
+    /// The request has offered to switch to these protocols, which only HTTP can; as [`http1::Response::offer`].
+    pub(crate) fn offer(&mut self, protocols: &[u8], accept: Option<&str>) {
         if let Self::Plain(response) = self {
-            response.offer(protocols);
+            response.offer(protocols, accept);
         }
     }
 

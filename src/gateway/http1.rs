@@ -2,7 +2,7 @@
 //! odd way the upstream sees framed plainly; responses are read strictly, because a response that two parties end at
 //! different places gives one client the answer of another.
 
-use super::{Event, Request, cgi, shown};
+use super::{Event, Request, cgi, shown, websocket};
 use crate::buf::{Queue, Segment};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{self, tokens};
@@ -15,7 +15,8 @@ use std::time::Duration;
 /// it, and the framing of `body` (RFC 9110 §7.6; research, web-servers §4.8, §4.9).
 pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>) {
     let head = request.head;
-    out.extend_from_slice(head.method_bytes());
+    let tunnel = websocket::is_asked(head);
+    out.extend_from_slice(if tunnel { b"GET" } else { head.method_bytes() });
     out.push(b' ');
     target::write_origin_form(head.method(), request.shown.target.unwrap_or(head.target()), out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
@@ -23,7 +24,8 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
     let nominated = nominated(head.all("connection"));
     for (name, value) in head.fields() {
         let is_prefix = !request.mount.is_empty() && is_one_of(name, &["x-forwarded-prefix"]);
-        if is_prefix || request.is_replaced(name) {
+        let is_key = tunnel && is_one_of(name, &[KEY]);
+        if is_prefix || is_key || request.is_replaced(name) {
             continue;
         }
         if let Some(left) = forwards_left(head).filter(|_| is_one_of(name, &["max-forwards"])) {
@@ -59,12 +61,22 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         field(b"Connection", &[b"upgrade"], out);
         field(b"Upgrade", &[&protocols], out);
     }
+    if tunnel {
+        field(b"Sec-WebSocket-Key", &[websocket::key(request.id).as_bytes()], out);
+    }
     out.extend_from_slice(b"\r\n");
 }
+
+/// The key of a WebSocket, and what belongs to it.
+const KEY: &str = "sec-websocket-key";
+const ACCEPT: &str = "sec-websocket-accept";
 
 /// The protocols in which a client would go on after its request (RFC 9110 §7.8), as far as they are passed on: not those
 /// that are HTTP again, in which it could ask the upstream for what our routes and limits keep from it.
 pub(crate) fn offered(head: &RequestHead, body: BodyLength) -> Option<Vec<u8>> {
+    if websocket::is_asked(head) {
+        return Some(websocket::PROTOCOL.to_vec());
+    }
     head.get("upgrade")?;
     let is_plain = head.method() == Method::Get && head.version() == Version::Http11;
     if !(is_plain && body == BodyLength::None && says_upgrade(head.all("connection"))) {
@@ -279,6 +291,8 @@ pub struct Response {
     of_program: bool,
     /// Protocols that the request has offered to switch to.
     offered: Vec<u8>,
+    /// What has to come with the switch to WebSocket.
+    accept: Option<String>,
 }
 
 #[derive(Debug)]
@@ -315,6 +329,7 @@ impl Response {
             interims: 0,
             of_program: false,
             offered: Vec::new(),
+            accept: None,
         }
     }
 
@@ -324,9 +339,10 @@ impl Response {
         Self { of_program: true, ..Self::new(request_method) }
     }
 
-    /// The request offers to switch to one of these protocols.
-    pub(crate) fn offer(&mut self, protocols: &[u8]) {
+    /// The request offers to switch to one of these protocols. `accept`: what belongs to the key of a WebSocket, if that is ours.
+    pub(crate) fn offer(&mut self, protocols: &[u8], accept: Option<&str>) {
         self.offered = protocols.to_vec();
+        self.accept = accept.map(str::to_owned);
     }
 
     /// What came behind a 101.
@@ -453,6 +469,12 @@ impl Response {
         if status.0 == 101 {
             let protocol = chosen(&head.fields, &self.offered).ok_or(Fault::Unasked)?;
             strip(&mut head.fields);
+            if let Some(accept) = &self.accept {
+                if head.fields.get(ACCEPT) != Some(accept.as_bytes()) {
+                    return Err(Fault::Unasked);
+                }
+                head.fields.remove(ACCEPT);
+            }
             head.fields.add("Upgrade", protocol);
             self.state = State::Done;
             return Ok(Some(Event::Switched(head)));

@@ -17,6 +17,7 @@ pub(crate) mod scgi;
 mod shown;
 mod tunnel;
 pub(crate) mod uwsgi;
+pub(crate) mod websocket;
 
 pub(crate) use back::Back;
 pub(crate) use client::{Again, Client, Output};

@@ -207,12 +207,15 @@ impl Conn {
     }
 
     fn greet(&mut self) {
-        let values = [
+        let mut values = vec![
             (setting::MAX_CONCURRENT_STREAMS, self.settings.streams),
             (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW),
             (setting::MAX_HEADER_LIST_SIZE, u32::try_from(self.limits.head).unwrap_or(u32::MAX)),
             (setting::NO_RFC7540_PRIORITIES, 1),
         ];
+        if self.settings.connect {
+            values.push((setting::ENABLE_CONNECT_PROTOCOL, 1));
+        }
         self.say(|out| {
             frame::write_settings(&values, out);
             frame::write_window_update(0, CONNECTION_WINDOW - INITIAL, out);
@@ -328,7 +331,7 @@ impl Conn {
     /// 413 if the length announced, or what came already, is over `max`; answer it, nothing of the body will come. A body
     /// that turns out too long is [`Event::Refused`] later.
     pub fn limit_body(&mut self, stream: StreamId, max: u64) -> Result<(), Refusal> {
-        let Some(found) = self.streams.get_mut(stream) else { return Ok(()) };
+        let Some(found) = self.streams.get_mut(stream).filter(|found| !found.tunnel) else { return Ok(()) };
         let Reading::Body { left, allowed } = &mut found.reading else { return Ok(()) };
         let came = found.body.len() as u64;
         if came.saturating_add(left.unwrap_or(0)) > max {

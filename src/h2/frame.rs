@@ -37,6 +37,7 @@ pub(super) mod setting {
     pub(in crate::h2) const INITIAL_WINDOW_SIZE: u16 = 4;
     pub(in crate::h2) const MAX_FRAME_SIZE: u16 = 5;
     pub(in crate::h2) const MAX_HEADER_LIST_SIZE: u16 = 6;
+    pub(in crate::h2) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
     pub(in crate::h2) const NO_RFC7540_PRIORITIES: u16 = 9;
 }
 

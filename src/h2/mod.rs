@@ -28,11 +28,13 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub struct Settings {
     /// Streams that are open at once; more are refused.
     pub(crate) streams: u32,
+    /// A request may ask for a tunnel for WebSocket (RFC 8441), and the client is told so.
+    pub(crate) connect: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { streams: 128 }
+        Self { streams: 128, connect: false }
     }
 }
 

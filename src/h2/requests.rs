@@ -12,8 +12,12 @@
 //! | Connection, Keep-Alive, Proxy-Connection, Transfer-Encoding, Upgrade; TE other than `trailers` | 400 |
 //! | more than one Content-Length, one that is not all digits, or one that is not what comes | 400 |
 //! | more fields, or longer ones, than the limits | 431, 414 |
-//! | CONNECT | 501 |
+//! | `:protocol` with another method than CONNECT | 400 |
+//! | CONNECT without `:protocol`, or with one that is not `websocket` | 501 |
 //! | TRACE | 405 |
+//!
+//! CONNECT for WebSocket (RFC 8441), where it is enabled, has a path as any request has. It has no body: what comes behind it
+//! goes through the tunnel, if there is to be one.
 //!
 //! After the answer to what is wrong in itself, the stream is reset (PROTOCOL_ERROR).
 
@@ -53,6 +57,9 @@ pub(super) struct Builder<'a> {
     path: Option<Span>,
     authority: Option<Span>,
     scheme: Option<Option<Scheme>>,
+    /// What a tunnel is asked for; refused as unknown unless that is enabled.
+    protocol: Option<Span>,
+    connect: bool,
     host: Option<Span>,
     content_length: Option<u64>,
     cookies: usize,
@@ -68,6 +75,8 @@ pub(super) struct Asked {
     /// The client waits for `100 Continue` before it sends the body.
     pub(super) expects: bool,
     pub(super) priority: Priority,
+    /// It asks for a tunnel.
+    pub(super) tunnel: bool,
 }
 
 /// The names and values of most requests; room for more is not kept.
@@ -79,7 +88,8 @@ fn bad(why: &'static str) -> Refusal {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(scratch: &'a mut Scratch, limits: &Limits) -> Self {
+    /// `connect`: tunnels may be asked for.
+    pub(super) fn new(scratch: &'a mut Scratch, limits: &Limits, connect: bool) -> Self {
         debug_assert!(scratch.raw.is_empty() && scratch.fields.is_empty());
         Self {
             scratch,
@@ -88,6 +98,8 @@ impl<'a> Builder<'a> {
             path: None,
             authority: None,
             scheme: None,
+            protocol: None,
+            connect,
             host: None,
             content_length: None,
             cookies: 0,
@@ -125,6 +137,7 @@ impl<'a> Builder<'a> {
                 self.scratch.fields.push((name, value));
                 self.authority.replace(value).is_some()
             }
+            b":protocol" if self.connect => self.protocol.replace(store(raw, value)).is_some(),
             _ => return Err(bad("unknown pseudo-header field")),
         };
         if twice { Err(bad("pseudo-header field given twice")) } else { Ok(()) }
@@ -172,11 +185,11 @@ impl<'a> Builder<'a> {
             Ok((target, host, body)) => {
                 self.join_cookies();
                 let (method, path) = (self.method.unwrap_or_default(), self.path.unwrap_or_default());
-                let expects = self.expects && !ended;
+                let expects = self.expects && !ended && self.protocol.is_none();
                 let Scratch { raw, fields, .. } = &*self.scratch;
                 let head = RequestHead::new(raw.clone(), method, path, Version::Http2, fields.clone());
                 let request = Request { head, target, host: Some(host), body };
-                Ok(Asked { request, expects, priority: self.priority })
+                Ok(Asked { request, expects, priority: self.priority, tunnel: self.protocol.is_some() })
             }
             Err(refusal) => Err((refusal, self.line())),
         };
@@ -205,8 +218,15 @@ impl<'a> Builder<'a> {
         let length = method.len();
         let method = Method::from_bytes(method);
         match method {
-            Method::Connect => return Err(Refusal { status: 501, why: "CONNECT is not implemented" }),
+            Method::Connect => match self.protocol.map(|span| span.of(&self.scratch.raw)) {
+                Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => {}
+                Some(_) => {
+                    return Err(Refusal { status: 501, why: "CONNECT for a protocol that is not websocket" });
+                }
+                None => return Err(Refusal { status: 501, why: "CONNECT is not implemented" }),
+            },
             Method::Trace => return Err(Refusal { status: 405, why: "TRACE is not allowed" }),
+            _ if self.protocol.is_some() => return Err(bad(":protocol of another method than CONNECT")),
             _ => {}
         }
         // In the clear a proxy that ends TLS says what its client has used (RFC 9113 §8.3.1).
@@ -222,7 +242,9 @@ impl<'a> Builder<'a> {
         if !(path.starts_with(b"/") || (path == b"*" && method == Method::Options)) {
             return Err(bad(":path does not begin with '/'"));
         }
-        let target = target::parse(method, path).map_err(|error| bad(error.why()))?.of_scheme(said);
+        // That of a tunnel is a path, and not a host as in HTTP/1.
+        let form = if method == Method::Connect { Method::Get } else { method };
+        let target = target::parse(form, path).map_err(|error| bad(error.why()))?.of_scheme(said);
         Ok((target, self.whose(said)?, self.body(ended)?))
     }
 
@@ -248,6 +270,8 @@ impl<'a> Builder<'a> {
 
     fn body(&self, ended: bool) -> Result<BodyLength, Refusal> {
         match (self.content_length, ended) {
+            (Some(_), _) if self.protocol.is_some() => Err(bad("Content-Length of a tunnel")),
+            (None, _) if self.protocol.is_some() => Ok(BodyLength::None),
             (Some(1..), true) => Err(bad("Content-Length without a body")),
             (Some(length), _) => Ok(BodyLength::Known(length)),
             (None, true) => Ok(BodyLength::None),

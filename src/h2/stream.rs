@@ -13,7 +13,8 @@
 //! |---|---|---|---|---|
 //! | `Await` | `Sized`, `Unsized` or `Bodiless` | – | `Broken` | `Broken` |
 //! | `Sized { left }` | – | queues at most `left` | `Finished`; `Broken` if `left > 0` | `Broken` |
-//! | `Unsized` | – | queues | `Finished` | `Broken` |
+//! | `Unsized`; by `switch`, of a tunnel | – | queues; of a tunnel, by `shut`: `Shut` | `Finished` | `Broken` |
+//! | `Shut`: END_STREAM is, or follows, behind what is queued | – | – | `Finished` | `Broken`, or `Finished` if it is on its way |
 //! | `Bodiless` (HEAD, 204, 304, empty) | – | drops | `Finished` | `Finished` |
 //! | `Finished`, `Broken` | – | – | – | – |
 //!
@@ -48,6 +49,8 @@ pub(super) struct Stream {
     pub(super) known: bool,
     /// The request is wrong in itself: after the answer, that is said with a reset.
     pub(super) malformed: bool,
+    /// It asks for a tunnel, or is one: what comes behind the request is no body of it, and only taken once there is one.
+    pub(super) tunnel: bool,
     /// The first line of a request that was refused.
     pub(super) line: Option<Box<Line>>,
 
@@ -94,6 +97,7 @@ pub(super) enum Writing {
     Await,
     Sized { left: u64 },
     Unsized,
+    Shut,
     Bodiless,
     Finished,
     Broken,
@@ -110,6 +114,7 @@ impl Stream {
             listed: false,
             known: false,
             malformed: false,
+            tunnel: false,
             line: None,
             writing: Writing::Await,
             head: 0,
@@ -133,13 +138,15 @@ impl Stream {
     /// Whether there is something of the body, or its end, to be told now.
     pub(super) fn has_news(&self) -> bool {
         let body = matches!(self.reading, Reading::Body { .. });
-        body && !self.held && !self.gone && (self.ended || !self.body.is_empty())
+        let waits = self.held || self.tunnel && self.writing == Writing::Await;
+        body && !waits && !self.gone && (self.ended || !self.body.is_empty())
     }
 
     /// Whether the client is to send more of a body now.
     pub(super) fn awaits_body(&self) -> bool {
         let body = matches!(self.reading, Reading::Body { .. });
-        body && !self.ended && !self.gone && !self.held && !self.expects && self.body.is_empty()
+        let is_due = !self.tunnel && !self.held && !self.expects && self.body.is_empty();
+        body && is_due && !self.ended && !self.gone
     }
 
     /// Whether its response has not begun.
@@ -153,7 +160,7 @@ impl Stream {
             Reading::Body { left: Some(left), .. } => left,
             Reading::Body { left: None, .. } | Reading::Discard => 1,
         };
-        !self.malformed && !self.expects && rest <= self.inflow.open()
+        !self.malformed && !self.tunnel && !self.expects && rest <= self.inflow.open()
     }
 
     /// Whether only the end of the request is waited for.
@@ -163,7 +170,7 @@ impl Stream {
 
     /// Whether nothing follows what is queued.
     pub(super) fn is_whole(&self) -> bool {
-        matches!(self.writing, Writing::Finished | Writing::Sized { left: 0 })
+        matches!(self.writing, Writing::Finished | Writing::Shut | Writing::Sized { left: 0 })
     }
 }
 

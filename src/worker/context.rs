@@ -34,7 +34,7 @@ use crate::slab::Key;
 use crate::sys::carried::Carried;
 use crate::sys::{clock, fd, messages, process, seqpacket};
 use crate::timer::{Time, Timers, Wall, earliest};
-use crate::{h1, h2, route};
+use crate::{gateway, h1, h2, route};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -184,7 +184,8 @@ impl Context {
         let now = clock::now();
         let wall = clock::wall();
         let (settings, table) = (Rc::new(config.limits.connection.clone()), route_table(&config));
-        let http2 = Rc::new(config.limits.http2.clone());
+        let connect = config.upstreams.iter().any(|upstream| upstream.protocol == gateway::Protocol::Http);
+        let http2 = Rc::new(h2::Settings { connect, ..config.limits.http2.clone() });
         Ok(Self {
             settings,
             http2,

@@ -64,6 +64,9 @@ const MISREAD: Refusal = Refusal {
     why: "the path could be read as one of another location; see the manual on proxies",
 };
 
+/// A CONNECT for WebSocket, to which a 200 would say that there is a tunnel.
+const NO_TUNNEL: Refusal = Refusal { status: 501, why: "nothing takes a WebSocket there" };
+
 /// One request and its response.
 pub(super) struct Exchange {
     id: RequestId,
@@ -189,6 +192,13 @@ impl Exchange {
     fn start(&mut self, body: BodyLength, drive: &mut Drive<'_>) -> Served {
         let Some(handler) = self.handler.clone() else { return Served::Nothing("no handler") };
         match &*handler {
+            Handler::Files(_) if self.asks_tunnel() => return Served::Nothing("no file is a tunnel"),
+            Handler::Respond(_) | Handler::App { .. } if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
+            Handler::Proxy(Proxy { upstream, .. })
+                if self.asks_tunnel() && protocol_of(*upstream, drive.config) != gateway::Protocol::Http =>
+            {
+                self.refuse(NO_TUNNEL, drive);
+            }
             Handler::Files(files) => return self.serve_file(files, (body, SoFar::default()), drive),
             Handler::Respond(Respond { status, body, .. })
                 if body.is_empty() && self.has_page(*status, drive) =>
@@ -252,6 +262,11 @@ impl Exchange {
         let Some((site, location)) = request.place else { return false };
         let raw = request.target.raw_path(request.head.target());
         !readings::agree(&request.target, raw, |path| cx.table.location(site, path) == Some(location))
+    }
+
+    /// Whether it asks for a tunnel, as only HTTP/2 can in this way (RFC 8441).
+    fn asks_tunnel(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| gateway::websocket::is_asked(&request.head))
     }
 
     /// An OPTIONS that goes no further (RFC 9110 §7.6.2).
@@ -404,10 +419,15 @@ impl Exchange {
                 Advance::Head(head, body) => self.take_head(head, body, drive),
                 advance => self.take_advance(advance, drive),
             },
-            Step::Tunnel(run) => {
-                let advance = run.advance(drive);
-                self.take_advance(advance, drive)
-            }
+            Step::Tunnel(run) => match run.advance(drive) {
+                // It has had its time: an end like any other.
+                Advance::Broken(fault @ (Fault::Drained | Fault::Idle)) => {
+                    self.note(fault, "", drive.cx);
+                    self.finish(drive);
+                    true
+                }
+                advance => self.take_advance(advance, drive),
+            },
             Step::Spooling { .. } | Step::Sent => false,
         }
     }
@@ -502,6 +522,11 @@ impl Exchange {
             self.left = !drive.reply.has_begun();
             self.note(Fault::Left, "", drive.cx);
         }
+    }
+
+    /// Whether it goes on in another protocol.
+    pub(super) fn is_tunnel(&self) -> bool {
+        matches!(self.step, Step::Tunnel(_))
     }
 
     /// Bytes that it keeps.

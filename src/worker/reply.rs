@@ -159,15 +159,15 @@ impl<'a> Reply<'a> {
         self.begin(head.status, if follows { body } else { BodyLength::None }, 0);
     }
 
-    /// The head of a 101; what follows it, both ways, is of another protocol. Whether it does.
+    /// The head of a 101, which HTTP/2 has as a 200; what follows it, both ways, is of another protocol. Whether it does.
     pub(super) fn switch(&mut self, head: &ResponseHead, cx: &Context) -> bool {
         let common = common(&self.id, self.tally, cx);
-        let follows = match &mut self.door {
-            Door::H1 { conn, .. } => conn.switch(head, common, cx.now),
-            Door::H2 { .. } => false,
+        let (status, follows) = match &mut self.door {
+            Door::H1 { conn, .. } => (head.status, conn.switch(head, common, cx.now)),
+            Door::H2 { conn, stream } => (Status(200), conn.switch(*stream, head, common, cx.now)),
         };
         if follows {
-            self.begin(head.status, BodyLength::Unknown, 0);
+            self.begin(status, BodyLength::Unknown, 0);
         }
         follows
     }
@@ -176,7 +176,7 @@ impl<'a> Reply<'a> {
     pub(super) fn shut(&mut self) {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.shut(),
-            Door::H2 { .. } => {}
+            Door::H2 { conn, stream } => conn.shut(*stream),
         }
     }
 

@@ -427,7 +427,7 @@ fn an_upgrade_is_passed_on_unless_it_is_http_again() {
 fn a_101_is_to_what_was_offered_or_a_fault() {
     let play = |offered: &str, fields: &str| {
         let mut response = Response::new(Method::Get);
-        response.offer(offered.as_bytes());
+        response.offer(offered.as_bytes(), None);
         response.feed(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nrest").as_bytes());
         match response.poll() {
             Some(Event::Switched(head)) => {

@@ -107,7 +107,8 @@ impl Conn {
                 let why = "HEADERS behind the end of a request";
                 Err(Error { stream: id, code: Code::StreamClosed, why })
             }
-            Some(_) => match malformed {
+            // Only DATA goes through a tunnel (RFC 9113 §8.5).
+            Some(stream) => match malformed.or(stream.tunnel.then_some(trailers)) {
                 Some(refusal) => self.malformed(id, refusal),
                 None => self.on_end(id),
             },
@@ -145,7 +146,8 @@ impl Conn {
             return Ok(());
         }
         self.last = id;
-        let mut builder = Builder::new(self.scratch.get_or_insert_default(), &self.limits);
+        let mut builder =
+            Builder::new(self.scratch.get_or_insert_default(), &self.limits, self.settings.connect);
         let outcome = self
             .decoder
             .decode(block, self.limits.head, |name, value| builder.field(name, value))
@@ -159,7 +161,9 @@ impl Conn {
                 stream.head = asked.request.head.wire_len();
                 stream.head_only = asked.request.head.method() == Method::Head;
                 (stream.expects, stream.priority) = (asked.expects, asked.priority);
+                stream.tunnel = asked.tunnel;
                 stream.reading = match asked.request.body {
+                    _ if asked.tunnel => Reading::Body { left: None, allowed: u64::MAX },
                     BodyLength::None => Reading::Discard,
                     BodyLength::Known(left) => Reading::Body { left: Some(left), allowed: u64::MAX },
                     BodyLength::Unknown => Reading::Body { left: None, allowed: u64::MAX },

@@ -5,7 +5,7 @@
 use super::*;
 use crate::buf::Segment;
 use crate::h2::PREFACE;
-use crate::http::{BodyLength, ResponseHead};
+use crate::http::{BodyLength, Method, ResponseHead};
 use std::collections::BTreeMap;
 
 const SEEDS: u64 = 50;
@@ -19,7 +19,11 @@ fn random_connections() {
     // It is worth something only if it goes everywhere.
     assert!(totals.whole > 300 && totals.reset > 1000 && totals.gone > 300, "{totals:?}");
     assert!(
-        totals.refused > 50 && totals.bodies > 50 && totals.aborted > 5 && totals.closed > 10,
+        totals.refused > 50
+            && totals.bodies > 50
+            && totals.aborted > 5
+            && totals.closed > 10
+            && totals.tunnels > 50,
         "{totals:?}"
     );
 }
@@ -35,6 +39,7 @@ struct Totals {
     bodies: usize,
     aborted: usize,
     closed: usize,
+    tunnels: usize,
 }
 
 /// xorshift64*.
@@ -72,6 +77,9 @@ struct Asked {
 /// A stream as the owner sees it.
 #[derive(Default)]
 struct Served {
+    /// It asks for a tunnel; and nothing more leaves through it.
+    tunnel: bool,
+    shut: bool,
     body: usize,
     body_ended: bool,
     refused: bool,
@@ -119,7 +127,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let now = Time(1_000_000_000);
-        let settings = Settings { streams: 20 };
+        let settings = Settings { streams: 20, connect: true };
         let conn = Conn::new(Rc::new(Limits::default()), Rc::new(settings), false, now);
         let mut up = PREFACE.to_vec();
         frame::write_settings(&[], &mut up);
@@ -179,6 +187,7 @@ impl World {
         totals.bodies += self.totals.bodies;
         totals.aborted += self.totals.aborted;
         totals.closed += self.totals.closed;
+        totals.tunnels += self.totals.tunnels;
     }
 
     /// The client says no more, but half of them that all may come; time passes until the connection is over.
@@ -284,12 +293,18 @@ impl World {
     fn ask(&mut self) {
         let id = self.next;
         self.next += 2;
-        let bodiless = self.random.one_in(2);
-        let length = (!bodiless && self.random.one_in(2)).then(|| self.random.below(100_000) as usize);
+        let tunnel = self.random.one_in(5);
+        let bodiless = !tunnel && self.random.one_in(2);
+        let length =
+            (!tunnel && !bodiless && self.random.one_in(2)).then(|| self.random.below(100_000) as usize);
         let bad = self.random.one_in(15);
         let mut block = Vec::new();
         let mut fields = self.encoder.block(&mut block);
-        for (name, value) in [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "h")] {
+        if tunnel {
+            fields.field(b":protocol", b"websocket");
+        }
+        let method = if tunnel { "CONNECT" } else { "POST" };
+        for (name, value) in [(":method", method), (":scheme", "http"), (":path", "/"), (":authority", "h")] {
             fields.field(name.as_bytes(), value.as_bytes());
         }
         if let Some(length) = length {
@@ -440,7 +455,7 @@ impl World {
         let served = self.served.get_mut(&id).unwrap();
         if !served.finished && !served.gone {
             // What was announced and is there already is whole.
-            served.broken = !(served.begun && served.sized && served.left == 0);
+            served.broken = !(served.begun && (served.sized || served.shut) && served.left == 0);
             served.finished = true;
             self.conn.break_off(id);
         }
@@ -454,6 +469,12 @@ impl World {
         if !served.begun {
             served.begun = true;
             served.left = self.random.below(150_000) as usize;
+            if served.tunnel && !self.random.one_in(4) {
+                let head = ResponseHead::new(101);
+                assert!(self.conn.switch(id, &head, DATE, self.now), "seed {}, stream {id}", self.seed);
+                return;
+            }
+            served.tunnel = false;
             served.sized = self.random.one_in(2);
             let length =
                 if served.sized { BodyLength::Known(served.left as u64) } else { BodyLength::Unknown };
@@ -464,7 +485,11 @@ impl World {
             served.given += count;
             served.left -= count;
             self.conn.send(id, Segment::from(bytes));
-        } else if served.left == 0 {
+        } else if served.left == 0 && served.tunnel && !served.shut {
+            served.shut = true;
+            self.conn.shut(id);
+            self.totals.tunnels += 1;
+        } else if served.left == 0 && (!served.tunnel || served.body_ended || self.random.one_in(4)) {
             served.finished = true;
             self.conn.finish(id, self.now);
         }
@@ -475,8 +500,12 @@ impl World {
         while let Some((id, event)) = self.conn.poll() {
             let label = format!("seed {}, stream {id}", self.seed);
             match event {
-                Event::Request(_) => {
-                    assert!(self.served.insert(id, Served::default()).is_none(), "{label}: twice");
+                Event::Request(request) => {
+                    let tunnel = request.head.method() == Method::Connect;
+                    assert!(
+                        self.served.insert(id, Served { tunnel, ..Served::default() }).is_none(),
+                        "{label}: twice"
+                    );
                 }
                 Event::Body(bytes) => {
                     let served = self.served.get_mut(&id).expect("a request before its body");

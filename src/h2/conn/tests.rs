@@ -5,6 +5,8 @@ use crate::h2::PREFACE;
 use crate::http::serving::Common;
 use crate::http::{BodyLength, ResponseHead};
 
+mod tunnels;
+
 const DATE: &str = "Thu, 01 Oct 2026 12:00:00 GMT";
 
 /// What left: kind, flags, stream, payload.
@@ -350,7 +352,7 @@ fn what_all_bodies_keep_is_bounded() {
 
 #[test]
 fn a_reset_of_the_client_is_told_once_and_the_stream_counts_until_then() {
-    let mut peer = Peer::with(Limits::default(), Settings { streams: 2 });
+    let mut peer = Peer::with(Limits::default(), Settings { streams: 2, ..Settings::default() });
     peer.open(1, "GET", &[], true);
     peer.request(3, "GET", &[], true);
     peer.say(|out| frame::write_reset(3, Code::Cancel, out));
@@ -828,7 +830,7 @@ fn the_last_request_of_a_connection_is_followed_by_leave() {
 #[test]
 fn who_does_not_hear_that_the_connection_ends_is_served_what_was_on_its_way() {
     let limits = Limits { keepalive_requests: 2, ..Limits::default() };
-    let mut peer = Peer::with(limits, Settings { streams: 3 });
+    let mut peer = Peer::with(limits, Settings { streams: 3, ..Settings::default() });
     let mut served = Vec::new();
     for id in (1..=21).step_by(2) {
         peer.request(id, "GET", &[], true);

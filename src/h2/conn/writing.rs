@@ -74,6 +74,43 @@ impl Conn {
         follows
     }
 
+    /// Queues the head of the response by which a tunnel is open (RFC 8441 §4): what the client has sent behind its request, and
+    /// sends, is polled from now on. Whether it is: not if none was asked for.
+    pub(crate) fn switch<'a>(
+        &mut self,
+        stream: StreamId,
+        head: &ResponseHead,
+        common: impl Into<Common<'a>>,
+        now: Time,
+    ) -> bool {
+        self.clock = now;
+        let asks = |found: &&mut Stream| found.tunnel && found.is_awaited();
+        let Some(found) = self.streams.get_mut(stream).filter(asks) else { return false };
+        found.writing = Writing::Unsized;
+        let common = common.into().beside(head);
+        self.say_head(stream, false, |block| {
+            block.status(Status(200));
+            say_common(&common, block);
+            block.lower(b"server", b"hatchery");
+            fields(head, block);
+        });
+        self.list(stream);
+        true
+    }
+
+    /// Nothing more leaves through the tunnel; what the client sends still comes.
+    pub(crate) fn shut(&mut self, stream: StreamId) {
+        let Some(found) = self.streams.get_mut(stream).filter(|found| !found.gone) else { return };
+        if found.writing != Writing::Unsized {
+            return;
+        }
+        found.writing = Writing::Shut;
+        if found.queue.is_empty() {
+            found.shut = true;
+            self.say(|out| frame::write_data_head(stream, 0, true, out));
+        }
+    }
+
     /// Queues a whole response: as `respond`, `send` and `finish`, with a head that was encoded before. `body` has the
     /// length that the head announces, or is not there. Whether a body leaves.
     pub(crate) fn respond_prepared(
@@ -103,6 +140,10 @@ impl Conn {
     /// The response begins: whether a body follows. `None`: nobody wants it.
     fn open_response(&mut self, id: StreamId, status: Status, body: BodyLength, now: Time) -> Option<bool> {
         self.clock = now;
+        if self.streams.get(id)?.tunnel {
+            // There will be none.
+            self.discard(id);
+        }
         let stream = self.streams.get_mut(id).filter(|stream| stream.is_awaited())?;
         stream.writing = match body {
             _ if status.forbids_body() || stream.head_only => Writing::Bodiless,
@@ -148,7 +189,9 @@ impl Conn {
                 *left -= segment.len();
             }
             Writing::Unsized => {}
-            Writing::Await | Writing::Bodiless | Writing::Finished | Writing::Broken => return,
+            Writing::Await | Writing::Shut | Writing::Bodiless | Writing::Finished | Writing::Broken => {
+                return;
+            }
         }
         let before = found.queue.memory();
         found.queue.push(segment);
@@ -163,7 +206,7 @@ impl Conn {
         match found.writing {
             Writing::Await => return self.break_off(stream),
             Writing::Sized { left } if left > 0 => return self.break_off(stream),
-            Writing::Sized { .. } | Writing::Unsized | Writing::Bodiless => {
+            Writing::Sized { .. } | Writing::Unsized | Writing::Shut | Writing::Bodiless => {
                 found.writing = Writing::Finished;
             }
             Writing::Finished | Writing::Broken => return,
@@ -187,6 +230,10 @@ impl Conn {
     pub(crate) fn has_room(&self, stream: StreamId) -> bool {
         let Some(found) = self.streams.get(stream).filter(|found| !found.gone) else { return false };
         let memory = found.queue.memory() as u64;
+        // Of a tunnel, what was read of the other side is written before more is read.
+        if found.tunnel && found.writing == Writing::Unsized {
+            return memory == 0;
+        }
         let open = matches!(
             found.writing,
             Writing::Await | Writing::Sized { .. } | Writing::Unsized | Writing::Bodiless
@@ -364,10 +411,12 @@ impl Conn {
             return;
         }
         stream.concluded = true;
-        let Stream { shut, ended, malformed, writing, .. } = *stream;
+        let Stream { shut, ended, malformed, tunnel, writing, .. } = *stream;
         let lingers = stream.has_room_for_rest() && self.leave != Leave::Told;
         if writing == Writing::Broken {
-            self.say(|out| frame::write_reset(id, Code::Internal, out));
+            // A tunnel that broke is no fault of ours (RFC 8441 §5).
+            let code = if tunnel { Code::Cancel } else { Code::Internal };
+            self.say(|out| frame::write_reset(id, code, out));
             self.reset_up_to = self.reset_up_to.max(id);
             self.end_request(id);
         } else {

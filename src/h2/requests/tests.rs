@@ -14,7 +14,7 @@ fn build_over(
 ) -> Result<Asked, (Refusal, Option<Box<Line>>)> {
     let limits = Limits { request_line: 40, fields: 5, ..Limits::default() };
     let mut scratch = Scratch::default();
-    let mut builder = Builder::new(&mut scratch, &limits);
+    let mut builder = Builder::new(&mut scratch, &limits, true);
     fields.iter().for_each(|(name, value)| builder.field(name.as_bytes(), value.as_bytes()));
     builder.finish(ended, false, scheme, &limits)
 }
@@ -62,7 +62,7 @@ fn a_request_looks_like_one_of_http_1() {
 fn what_came_before_on_the_connection_is_not_in_a_request() {
     let (mut scratch, limits) = (Scratch::default(), Limits::default());
     let mut ask = |authority: &str, more: &[(&str, &str)]| {
-        let mut builder = Builder::new(&mut scratch, &limits);
+        let mut builder = Builder::new(&mut scratch, &limits, true);
         let fields = [&USUAL[..3], &[(":authority", authority)], more].concat();
         fields.iter().for_each(|(name, value)| builder.field(name.as_bytes(), value.as_bytes()));
         let Request { head, host, .. } = builder.finish(true, false, Scheme::Http, &limits).unwrap().request;
@@ -221,4 +221,36 @@ fn what_else_is_said_of_a_request() {
     assert!(!asked(&[("expect", "100-continue")], true).expects);
     assert_eq!(asked(&[], false).request.body, BodyLength::Unknown);
     assert_eq!(asked(&[("content-length", "7")], false).request.body, BodyLength::Known(7));
+}
+
+#[test]
+fn a_tunnel_is_asked_for_with_a_path_and_has_no_body() {
+    let tunnel = |more: &[(&str, &str)]| {
+        let usual = [(":method", "CONNECT"), (":protocol", "websocket")];
+        let fields = [&usual[..], &USUAL[1..], more].concat();
+        build(&fields, false).map_err(|(refusal, _)| refusal)
+    };
+    let asked = tunnel(&[("expect", "100-continue")]).unwrap();
+    let Request { head, target, host, body } = asked.request;
+    assert_eq!((head.method(), head.target(), target.path()), (Method::Connect, &b"/a?b"[..], &b"/a"[..]));
+    assert_eq!((body, &*host.unwrap().name), (BodyLength::None, &b"shop.example"[..]));
+    assert!(asked.tunnel && !asked.expects);
+    assert_eq!(tunnel(&[("content-length", "0")]).unwrap_err().why, "Content-Length of a tunnel");
+    for (fields, status) in [
+        (&[(":method", "CONNECT"), (":authority", "a:1")][..], 501),
+        (&[(":method", "CONNECT"), (":protocol", "connect-udp"), USUAL[1], USUAL[2], USUAL[3]], 501),
+        (&[(":method", "CONNECT"), (":protocol", ""), USUAL[1], USUAL[2], USUAL[3]], 501),
+        (&[(":method", "CONNECT"), (":protocol", "websocket"), USUAL[1], USUAL[3]], 400),
+        (&[(":method", "CONNECT"), (":protocol", "websocket"), USUAL[2], USUAL[3]], 400),
+        (&[(":method", "CONNECT"), (":protocol", "websocket"), USUAL[1], (":path", "a:1"), USUAL[3]], 400),
+        (&[(":protocol", "websocket"), USUAL[0], USUAL[1], USUAL[2], USUAL[3]], 400),
+    ] {
+        assert_eq!(build(fields, true).unwrap_err().0.status, status, "{fields:?}");
+    }
+    // Where it is not enabled nobody has asked for it.
+    let (mut scratch, limits) = (Scratch::default(), Limits::default());
+    let mut builder = Builder::new(&mut scratch, &limits, false);
+    builder.field(b":protocol", b"websocket");
+    let (refusal, _) = builder.finish(true, false, Scheme::Http, &limits).unwrap_err();
+    assert_eq!(refusal.why, "unknown pseudo-header field");
 }

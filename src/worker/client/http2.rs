@@ -356,8 +356,22 @@ impl Protocol for Http2 {
         self.conn.stop_lingering();
     }
 
+    fn is_tunnel(&self) -> bool {
+        let mut streams = self.streams.iter().filter_map(|running| running.stream.as_ref().as_ref());
+        streams.any(|stream| stream.exchange.is_tunnel())
+    }
+
     fn cut(&mut self) {
-        self.conn.abort();
+        let mut any = false;
+        for running in &mut self.streams {
+            let stream = running.stream.as_mut().as_mut();
+            if stream.is_some_and(|stream| stream.exchange.ends_tunnel()) {
+                (running.awake, any) = (true, true);
+            }
+        }
+        if !any {
+            self.conn.abort();
+        }
     }
 
     fn hang_up(&mut self, _now: Time) {

@@ -17,7 +17,7 @@ impl Exchange {
         let none = Policies::default();
         let policies = location.map_or(&none, |location| &location.policies);
         let is_asleep = || match self.handler.as_deref() {
-            Some(Handler::App { app, .. }) => drive.cx.is_asleep(*app),
+            Some(Handler::App { app, .. }) => !self.asks_tunnel() && drive.cx.is_asleep(*app),
             _ => false,
         };
         let has_site = self.request.as_ref().is_some_and(|request| request.site.is_some());

@@ -1,6 +1,6 @@
 //! The part of an exchange that an upstream sees, and what of its response the client sees.
 
-use super::{Exchange, Request, Step, written};
+use super::{Exchange, NO_TUNNEL, Request, Step, written};
 use crate::config::{Address, Config, Handler, Location, Proxy};
 use crate::gateway::{Back, Shown};
 use crate::http::target::{self, Target};
@@ -85,6 +85,11 @@ impl Exchange {
         body: BodyLength,
         drive: &mut Drive<'_>,
     ) -> bool {
+        if self.asks_tunnel() && matches!(head.status.0, 200..300) {
+            self.cancel(drive);
+            self.refuse(NO_TUNNEL, drive);
+            return true;
+        }
         let Some(proxy) = self.proxy() else { return false };
         if proxy.intercept_errors && head.status.0 >= 400 && self.has_page(head.status.0, drive) {
             self.answer_page_instead(head, drive);

@@ -51,7 +51,7 @@ impl Exchange {
         if let Step::Tunnel(run) = &mut self.step {
             run.tunnel.cut();
         }
-        matches!(self.step, Step::Tunnel(_))
+        self.is_tunnel()
     }
 }
 

@@ -6,6 +6,7 @@ mod reload;
 mod serving;
 mod streams;
 mod table;
+mod tunnels;
 
 /// What is sent in each case of the table, behind preface and settings.
 pub(crate) fn streams() -> Vec<(String, Vec<u8>)> {
