@@ -135,6 +135,7 @@ pub(crate) struct Client {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of its life it is the large one")]
 enum Stage {
     Lease,
     Connecting,

@@ -184,11 +184,9 @@ impl Context {
         let now = clock::now();
         let wall = clock::wall();
         let (settings, table) = (Rc::new(config.limits.connection.clone()), route_table(&config));
-        let connect = config.upstreams.iter().any(|upstream| upstream.protocol == gateway::Protocol::Http);
-        let http2 = Rc::new(h2::Settings { connect, ..config.limits.http2.clone() });
         Ok(Self {
             settings,
-            http2,
+            http2: Rc::new(http2_settings(&config)),
             table,
             now,
             wall,
@@ -506,6 +504,12 @@ impl Context {
             log::log!(level, "{count} more within a second: {what}");
         }
     }
+}
+
+/// Tunnels are offered where there is somebody who could be their other end.
+fn http2_settings(config: &Config) -> h2::Settings {
+    let connect = config.upstreams.iter().any(|upstream| upstream.protocol == gateway::Protocol::Http);
+    h2::Settings { connect, ..config.limits.http2.clone() }
 }
 
 fn first_timers(config: &Config, now: Time) -> Timers<Timer> {
