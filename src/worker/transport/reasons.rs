@@ -94,6 +94,9 @@ fn certificate(error: &CertificateError, peer: Peer) -> String {
         Error::NotValidForName if is_server => {
             "is for another name; give the one that it has in `tls: (name: \"…\")`"
         }
+        Error::NotValidForNameContext { presented, .. } if is_server && presented.is_empty() => {
+            "is for no host: it has no subjectAltName; have one made that has"
+        }
         Error::NotValidForNameContext { expected, presented } if is_server => {
             let expected = expected.to_str();
             return format!(
@@ -122,10 +125,7 @@ fn names(presented: &[String]) -> String {
         let name: String = inside.trim_matches(|char| matches!(char, ')' | '"')).chars().take(100).collect();
         format!("`{}`", name.escape_debug())
     };
-    match presented {
-        [] => "no name at all".to_owned(),
-        all => all.iter().take(5).map(name).collect::<Vec<_>>().join(", "),
-    }
+    presented.iter().take(5).map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// The verifier is not named: it is another library's.
@@ -241,6 +241,14 @@ mod tests {
                 }
                 .into(),
                 "the server's certificate is not for `a.example` but for `b.example`, `10.0.0.1`; give the name that it has in `tls: (name: \"…\")`",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: ServerName::try_from("a.example").unwrap(),
+                    presented: Vec::new(),
+                }
+                .into(),
+                "the server's certificate is for no host: it has no subjectAltName; have one made that has",
             ),
             (InvalidMessage::InvalidContentType.into(), "what the server has sent is no TLS"),
             (
