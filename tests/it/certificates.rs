@@ -314,8 +314,10 @@ fn a_certificate_that_has_expired_is_served_and_told_of() {
 fn keys_stay_where_they_are() {
     let sites = r#"apps: {"app": (module: "app", chdir: "{apps}/plain")}, sites: [
         (names: ["a.example"], tls: (listen: ["{address}"], certificates: [(cert: "a.pem", key: "a.key")]),
-         locations: [(path: "/", to: App("app"))]),
-    ],"#;
+         locations: [(path: "/", to: App("app")), (path: "/up/", to: Proxy("up"))]),
+    ],
+    // The same one is shown to servers.
+    upstreams: {"up": (servers: ["127.0.0.1:1"], tls: (verify: false, certificate: "a.pem", key: "a.key"))},"#;
     let (server, (_, key)) = started(sites);
     let secret = key.lines().nth(1).unwrap();
     let shown = [
