@@ -76,6 +76,25 @@ impl Segment {
         }
     }
 
+    /// Bytes of memory that are its own.
+    fn own(&self) -> u64 {
+        match self {
+            Self::Owned { data, .. } => data.capacity() as u64,
+            Self::Shared { .. } | Self::File { .. } => 0,
+        }
+    }
+
+    /// The same bytes, to be had more than once without a copy.
+    pub(crate) fn shared(self) -> Self {
+        match self {
+            Self::Owned { data, start } => {
+                let end = data.len();
+                Self::Shared { data: Rc::from(data), start, end }
+            }
+            other => other,
+        }
+    }
+
     /// Drops the first `count` bytes, or all there are.
     pub(crate) fn advance(&mut self, count: u64) {
         match self {
@@ -172,6 +191,13 @@ impl Queue {
     #[must_use]
     pub fn memory(&self) -> usize {
         usize::try_from(self.memory).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of memory that are its own: all of an allocation until the last of it has left, and nothing of what is shared.
+    #[must_use]
+    pub(crate) fn own(&self) -> u64 {
+        // Mostly there is nothing.
+        if self.memory == 0 { 0 } else { self.segments.iter().map(Segment::own).sum() }
     }
 
     /// Whether nothing is left.
@@ -427,6 +453,18 @@ mod tests {
             Front::File { offset, len, .. } => assert_eq!((offset, len), (110, 900)),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn an_allocation_counts_until_the_last_of_it_has_left() {
+        let mut queue = Queue::new();
+        queue.push(Segment::from(vec![7; 1000]));
+        queue.push(Segment::from(vec![8; 500]).shared());
+        assert_eq!((queue.own(), queue.memory()), (1000, 1500));
+        queue.consume(999);
+        assert_eq!((queue.own(), queue.memory()), (1000, 501));
+        queue.consume(1);
+        assert_eq!((queue.own(), queue.memory(), bytes(&queue)), (0, 500, vec![8; 500]));
     }
 
     #[test]

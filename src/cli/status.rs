@@ -374,6 +374,7 @@ fn unit(pool: &PoolStatus) -> String {
         let connections: u64 = pool.children.iter().filter_map(|child| child.connections).sum();
         let _ = write!(row, "  requests {requests}  connections {connections}");
         show_tunnels(pool.children.iter().filter_map(|child| child.tunnels).sum(), &mut row);
+        show_buffered(pool.children.iter().filter_map(|child| child.buffered_bytes).sum(), &mut row);
     }
     show_past(pool.restarts, pool.last_exit.as_deref(), &mut row);
     if let Some(wait) = pool.retry_in_ms {
@@ -419,6 +420,13 @@ fn show_tunnels(tunnels: u64, out: &mut String) {
     }
 }
 
+/// How much waits in memory for who is slow, if that is much.
+fn show_buffered(bytes: u64, out: &mut String) {
+    if bytes >= 1 << 20 {
+        let _ = write!(out, "  buffered {}", size(bytes));
+    }
+}
+
 /// What became of those that had this place before.
 fn show_past(restarts: u64, last_exit: Option<&str>, out: &mut String) {
     if restarts > 0 {
@@ -444,6 +452,7 @@ fn show_child(child: &ChildStatus, page: &mut Page) {
         let _ = write!(row, "  {connections:>11}");
     }
     show_tunnels(child.tunnels.unwrap_or(0), &mut row);
+    show_buffered(child.buffered_bytes.unwrap_or(0), &mut row);
     show_past(child.restarts, child.last_exit.as_deref(), &mut row);
     page.line(&row);
     for Running { request, seconds } in &child.running {
@@ -580,6 +589,7 @@ mod tests {
             requests: Some(1234),
             connections: Some(7),
             tunnels: Some(3),
+            buffered_bytes: Some(5 << 20),
             running: vec![Running { request: "GET /slow".to_owned(), seconds: 90 }],
             stacks: None,
         };
@@ -635,7 +645,7 @@ hatchery   running  pid 0  generation 3  up 0s
 unit           state     processes     memory
 app shop       failed     0 of 0-4          -  crashes 2  last exit: exit 3  next attempt in 1.5s
 daemon celery  waiting      0 of 1          -  for redis, shop
-workers        ready        1 of 1     5.0MiB  requests 1300  connections 7  tunnels 3  runs GET /slow for 1m
+workers        ready        1 of 1     5.0MiB  requests 1300  connections 7  tunnels 3  buffered 5.0MiB  runs GET /slow for 1m
 
 cron
   broken  at   next never  last: exit 3 after 0.0s ()
@@ -650,7 +660,7 @@ upstreams
         let text = table(&status, Look { verbose: true, coloured: false });
         for part in [
             "workers        ready        1 of 1     5.0MiB",
-            "     0     4712    3  ready          2m    5.0MiB      1234            7  tunnels 3\n",
+            "     0     4712    3  ready          2m    5.0MiB      1234            7  tunnels 3  buffered 5.0MiB\n",
             "        GET /slow for 1m\n",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");

@@ -3,7 +3,7 @@
 use super::located::{Given, Node, Report};
 use super::names::{self, Named};
 use super::problem::Complaint;
-use super::walk::{By, Form, Section, Walk};
+use super::walk::{By, Choice, Form, Section, Walk};
 use crate::http::{Changes, location, target};
 
 /// See the module.
@@ -21,9 +21,14 @@ pub(crate) struct Proxy {
     pub(crate) request: Changes,
     /// Fields of the response.
     pub(crate) response: Changes,
+    /// Bodies are kept for slow clients, so that they hold no server.
+    pub(crate) buffering: bool,
     /// An error for which the site has a page is answered with that.
     pub(crate) intercept_errors: bool,
 }
+
+/// As it is written.
+const BUFFERING: [(&str, bool); 2] = [("On", true), ("Off", false)];
 
 /// No upstream yet.
 const NONE: usize = usize::MAX;
@@ -37,6 +42,7 @@ impl Default for Proxy {
             host: None,
             request: Changes::default(),
             response: Changes::default(),
+            buffering: true,
             intercept_errors: false,
         }
     }
@@ -54,6 +60,7 @@ impl Section for Proxy {
         keys.key("host", &mut By(&mut self.host, host));
         keys.key("request_headers", &mut self.request);
         keys.key("response_headers", &mut self.response);
+        keys.key("buffering", &mut Choice(&mut self.buffering, &BUFFERING, &[]));
         keys.key("intercept_errors", &mut self.intercept_errors);
     }
 

@@ -117,7 +117,7 @@ const CONTRACT: &str = r#"(
     drain_timeout: "5m",
     start: AllOrNothing,
     temp_dir: "/srv/tmp",
-    workers: (processes: (min: 1, max: 4), idle: "1m", connections: 500, limits: (open_files: 1000, core: "1GiB"),
+    workers: (processes: (min: 1, max: 4), idle: "1m", connections: 500, buffers: "8MiB", limits: (open_files: 1000, core: "1GiB"),
               oom_score_adj: -100),
     log: (level: "debug", access: (path: "log/access.log", format: Json)),
     limits: (head: "64KiB", keepalive_requests: 0),
@@ -135,6 +135,7 @@ const CONTRACT: &str = r#"(
                 (path: "/static/", to: Files(root: "static", cache: "immutable"), over_regex: true),
                 (path: "/media/", to: Files("media")),
                 (path: "/api/", to: Proxy("api"), max_body: "1GiB"),
+                (path: "/live/", to: Proxy(name: "api", buffering: Off)),
                 (path: "/old/", to: Redirect(status: 301, location: "/new$rest")),
                 (regex: "\\.php$", to: Proxy(name: "api", rewrite: "/p$path", host: "php")),
                 (path: "/blog", to: App(name: "shop", mount: "/blog/")),
@@ -156,7 +157,7 @@ const CONTRACT: &str = r#"(
     upstreams: {
         "api": (protocol: Http, balance: RoundRobin, keepalive: 4,
                 servers: ["localhost:9001", (address: "unix:/run/api.sock", weight: 2)]),
-        "mail": (servers: ["localhost:9002"], proxy_protocol: V2, forwarded: true),
+        "mail": (servers: ["localhost:9002"], proxy_protocol: V2, forwarded: true, response_buffer: (memory: "1MiB", file: "0B")),
         "php": (protocol: FastCgi, servers: ["unix:/run/php.sock"], root: "blog", index: "/index.php"),
         "uwsgi": (protocol: Uwsgi, servers: ["localhost:3031"]),
     },
@@ -198,7 +199,7 @@ fn the_contract_s_example_is_understood() {
     assert_eq!(*site.locations[1].handler, Handler::Files(immutable));
     let most = |location: usize| site.locations[location].policies.max_body;
     assert_eq!((most(2), most(3)), (Some(5 << 20), Some(1 << 30)));
-    assert_eq!(*site.locations[6].handler, Handler::App { app: 0, mount: "/blog".to_owned() });
+    assert_eq!(*site.locations[7].handler, Handler::App { app: 0, mount: "/blog".to_owned() });
     let app = &config.apps[0];
     let Host::Wsgi(wsgi) = &app.kind;
     assert_eq!((wsgi.module.as_str(), wsgi.callable.as_str()), ("config.wsgi", "application"));

@@ -2,6 +2,7 @@
 
 use super::UpstreamTls;
 use super::address::Address;
+use super::app::ResponseBuffer;
 use super::balance::{Balance, Common, Health, Queue, Stick, Sticky};
 use super::located::{At, Given, Node, Report};
 use super::problem::Complaint;
@@ -48,6 +49,8 @@ pub struct Upstream {
     pub(crate) tls: Option<UpstreamTls>,
     /// How it is told whose connection each is; not at all.
     pub(crate) proxy_protocol: Option<Version>,
+    /// What of a response waits for a slow client before the server does.
+    pub(crate) response_buffer: ResponseBuffer,
     /// It is told of the way of a request in `Forwarded` (RFC 7239), too; no.
     pub(crate) forwarded: bool,
 }
@@ -83,6 +86,7 @@ impl Default for Upstream {
             scripts: None,
             keepalive: None,
             tls: None,
+            response_buffer: ResponseBuffer::default(),
             proxy_protocol: None,
             forwarded: false,
         }
@@ -134,6 +138,7 @@ impl Section for Upstream {
         keys.key("tunnel_timeout", &mut self.tunnel_timeout);
         keys.key("keepalive", &mut Or(&mut self.keepalive, "Auto"));
         keys.key("tls", &mut self.tls);
+        keys.key("response_buffer", &mut self.response_buffer);
         keys.key("proxy_protocol", &mut Choice(&mut self.proxy_protocol, &VERSIONS, &[]));
         keys.key("forwarded", &mut self.forwarded);
     }

@@ -21,6 +21,8 @@ pub struct Workers {
     pub idle: Duration,
     /// Client connections a worker holds at most.
     pub connections: u32,
+    /// Bytes that wait in the memory of each for clients and servers that are slow; 64 MiB.
+    pub buffers: u64,
     /// What each keeps of files.
     pub file_cache: FileCache,
     /// What each may use of the machine.
@@ -49,6 +51,7 @@ impl Default for Workers {
             processes: Processes { min: 1, max: 1 },
             idle: Upkeep::default().idle,
             connections: 10_000,
+            buffers: 64 << 20,
             file_cache: FileCache::default(),
             resources: Resources::default(),
         }
@@ -85,6 +88,7 @@ impl Section for Workers {
         }
         keys.key("idle", &mut self.idle);
         keys.key("connections", &mut self.connections);
+        keys.key("buffers", &mut self.buffers);
         keys.key("file_cache", &mut self.file_cache);
         resources::walk(&mut self.resources, keys);
     }

@@ -451,6 +451,9 @@ pub struct ChildStatus {
     /// How many of them are tunnels, after an upgrade to WebSocket, say (workers only).
     #[serde(default)]
     pub tunnels: Option<u64>,
+    /// Bytes that wait in its memory for clients and servers that are slow (workers only).
+    #[serde(default)]
+    pub buffered_bytes: Option<u64>,
     /// Requests that have run for a second or more (apps only), the longest first.
     #[serde(default)]
     pub running: Vec<Running>,

@@ -207,6 +207,12 @@ impl Board<'_> {
         self.counter(row, RowWord::Tunnels)
     }
 
+    /// How many bytes wait in its memory for clients and servers that are slow.
+    #[must_use]
+    pub(crate) fn buffered(self, row: u16) -> Option<u64> {
+        self.counter(row, RowWord::Buffered)
+    }
+
     /// How many requests the worker has answered.
     #[must_use]
     pub(crate) fn requests(self, row: u16) -> Option<u64> {

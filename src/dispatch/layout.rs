@@ -121,6 +121,7 @@ pub(super) enum RowWord {
     /// `turn << 1 | busy`.
     Beat = 3,
     Tunnels = 4,
+    Buffered = 5,
 }
 
 /// The words that a worker has for a pool.
@@ -212,9 +213,14 @@ mod tests {
         [MARK, POOLS_USED, ROWS_USED].into_iter().for_each(|at| take(at.index(), masters.clone()));
         for row in 0..WORKERS as u16 {
             take(counting(row).unwrap().index(), masters.clone());
-            for word in
-                [RowWord::Connections, RowWord::Requests, RowWord::Accepting, RowWord::Beat, RowWord::Tunnels]
-            {
+            for word in [
+                RowWord::Connections,
+                RowWord::Requests,
+                RowWord::Accepting,
+                RowWord::Beat,
+                RowWord::Tunnels,
+                RowWord::Buffered,
+            ] {
                 take(super::row(row, word).unwrap().index(), area(row).unwrap());
             }
         }

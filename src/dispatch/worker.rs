@@ -143,6 +143,11 @@ impl WorkerBoard<'_> {
         self.note(layout::row(self.row, RowWord::Tunnels), tunnels);
     }
 
+    /// Stores how many bytes wait in its memory for clients and servers that are slow.
+    pub(crate) fn set_buffered(self, bytes: u64) {
+        self.note(layout::row(self.row, RowWord::Buffered), bytes);
+    }
+
     /// Counts requests that were answered.
     pub(crate) fn count_requests(self, requests: u64) {
         let at = layout::row(self.row, RowWord::Requests);

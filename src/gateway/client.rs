@@ -20,7 +20,7 @@ use crate::timer::Time;
 use std::time::Duration;
 
 /// Bytes of a request body that wait for the upstream at most.
-const AHEAD: u64 = 256 * 1024;
+const AHEAD: u64 = 64 * 1024;
 
 /// An idle channel is kept so long unless the server announces how long it keeps it (`Keep-Alive: timeout=N`, less a
 /// second then): below the 2 s after which gunicorn closes its side.
@@ -113,8 +113,10 @@ pub(crate) struct Client {
     /// Encoded body bytes that no server has been given.
     body: Queue,
     body_complete: bool,
-    /// Bytes of the body have been given to a server: they cannot be sent again.
+    /// Bytes of the body have been given to a server.
     committed: bool,
+    /// The whole body, as long as it can be sent again.
+    whole: Option<Segment>,
     /// The head of the response was polled.
     answered: bool,
     /// How many channels may be leased yet.
@@ -177,6 +179,7 @@ impl Client {
             body: Queue::new(),
             body_complete: body == BodyLength::None,
             committed: false,
+            whole: None,
             answered: false,
             tries: retries.tries,
             until: now.after(retries.within),
@@ -201,6 +204,26 @@ impl Client {
     pub(crate) fn end_body(&mut self) {
         self.encoder.finish(&mut self.body);
         self.body_complete = true;
+    }
+
+    /// Takes the whole body, of the length that was announced.
+    pub(crate) fn push_whole(&mut self, mut body: Segment) {
+        if self.method.is_idempotent() {
+            body = body.shared();
+            self.whole = Some(body.clone());
+        }
+        self.push_body(body);
+        self.end_body();
+    }
+
+    /// Goes back to the beginning of a body that was kept.
+    fn rewind(&mut self) {
+        if let (true, Some(body)) = (self.committed, self.whole.take()) {
+            self.committed = false;
+            self.body.clear();
+            self.encoder = self.protocol.body(BodyLength::Known(body.len()));
+            self.push_whole(body);
+        }
     }
 
     /// Whether it takes more of the body.
@@ -238,13 +261,19 @@ impl Client {
     /// Whether the request could be sent once more although the server may have begun it: nothing of its body is gone.
     #[must_use]
     pub(crate) fn can_repeat(&self) -> bool {
-        self.method.is_idempotent() && !self.committed
+        self.method.is_idempotent() && self.has_body()
+    }
+
+    /// Whether no byte of the body is gone.
+    fn has_body(&self) -> bool {
+        !self.committed || self.whole.is_some()
     }
 
     /// Whether the request can be sent once more when its channel is closed before the response begins.
     #[must_use]
     pub(crate) fn may_repeat(&self) -> bool {
-        self.method.is_idempotent() && self.body_complete && self.body.is_empty()
+        let has_no_body = self.body_complete && self.body.is_empty();
+        self.method.is_idempotent() && (has_no_body || self.whole.is_some())
     }
 
     /// A channel is being made.
@@ -333,6 +362,10 @@ impl Client {
     /// What has come; `None` if more is needed.
     pub(crate) fn poll(&mut self) -> Option<Output> {
         let Stage::Exchange { response, .. } = &mut self.stage else { return None };
+        if self.answered {
+            // The head that was polled has gone to the client.
+            self.whole = None;
+        }
         loop {
             return Some(match response.poll()? {
                 Event::Interim(head) => {
@@ -457,9 +490,10 @@ impl Client {
         let unseen = fault == Fault::Closed && !self.has_begun();
         let kept = matches!(self.stage, Stage::Exchange { kept: true, .. });
         self.stage = Stage::Lease;
-        if self.answered || self.committed {
+        if self.answered || !self.has_body() {
             return Again::No;
         }
+        self.rewind();
         if kept && unseen && self.method.is_idempotent() {
             return Again::SameServer;
         }

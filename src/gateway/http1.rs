@@ -420,6 +420,10 @@ impl Response {
                 match decoder.decode(&self.input, &mut data) {
                     Ok(used) => {
                         drop(self.input.drain(..used));
+                        if self.input.is_empty() {
+                            // The response may wait for its client from here on.
+                            self.input = Vec::new();
+                        }
                         if decoder.is_done() {
                             self.state = State::Complete;
                         }

@@ -155,6 +155,7 @@ impl Master {
             status.requests = Some(worker.answered(*board));
             status.connections = board.connections(worker.row);
             status.tunnels = board.tunnels(worker.row);
+            status.buffered_bytes = board.buffered(worker.row);
         }
         if let Some(app) = child.role.app() {
             let running = app.running.shown().into_iter();

@@ -80,6 +80,8 @@ struct Wire {
     peer: Peer,
     counted: Counted,
     phase: Phase,
+    /// Bytes that it holds of the worker's budget.
+    held: u32,
     /// It is not known yet what is spoken.
     fresh: bool,
     /// A proxy has yet to say whose it is.
@@ -149,7 +151,7 @@ impl Client {
         let (transport, peer) =
             (Transport::new(fd, scheme), Peer { address, listener, local, session: None });
         let key = clients.insert_with(|_| Self {
-            wire: Wire { transport, peer, counted, phase: Phase::Open, fresh, proxied },
+            wire: Wire { transport, peer, counted, phase: Phase::Open, held: 0, fresh, proxied },
             http: Http::H1(http),
             armed: Time::NEVER,
         });
@@ -164,7 +166,8 @@ impl Client {
     }
 
     /// It is closed and out of the slab.
-    pub(super) fn left(self, cx: &mut Context) {
+    pub(super) fn left(mut self, cx: &mut Context) {
+        cx.store.budget.change(&mut self.wire.held, 0);
         cx.leave(self.wire.peer.address, self.wire.counted);
     }
 
@@ -330,6 +333,7 @@ impl Wire {
             }
             let handled = http.handle(self.connection(key), cx);
             let Ok(written) = self.write(http, key, cx) else { return self.broken(http, key, cx) };
+            cx.store.budget.change(&mut self.held, http.held().saturating_add(self.transport.held()));
             http.log_done(self.transport.written(), cx);
             match http.end() {
                 End::Open => {}

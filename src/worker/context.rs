@@ -15,7 +15,7 @@ use super::outbox::Outbox;
 use super::owner::Owner;
 use super::reader::{self, Origin, Outcome, Reader, Whom};
 use super::report::Report;
-use super::spool::TempDir;
+use super::spool::Store;
 use super::stream::Rooms;
 use super::throttle::{Held, Throttle};
 use super::transport::Keyring;
@@ -97,8 +97,8 @@ pub(super) struct Context {
     pub(super) roster: WorkerRoster<'static>,
     pub(super) row: u16,
     pub(super) runtime_dir: PathBuf,
-    /// Where bodies are kept that do not fit memory.
-    pub(super) temp_dir: TempDir,
+    /// Where bodies are kept for who is slow.
+    pub(super) store: Store,
     /// The master's process id: it has made all sockets there.
     pub(super) master: u32,
     wake: Rc<[Carried]>,
@@ -206,7 +206,7 @@ impl Context {
             roster,
             row: board.row(),
             runtime_dir,
-            temp_dir: TempDir::new(temp_dir),
+            store: Store::new(config.workers.buffers, temp_dir),
             master,
             wake,
             control,

@@ -28,8 +28,8 @@ use super::reader::Whom;
 use super::spool::{REQUEST_MEMORY, RequestBody, RequestSpool};
 use super::transport::Session;
 use super::upstream::links::Unit;
+use super::upstream::proxy::Body;
 use super::upstream::{app, proxy};
-use crate::buf::Segment;
 use crate::config::{Config, FieldName, HandOver, Handler, Location, Proxy, Respond, Site};
 use crate::gateway;
 use crate::h1;
@@ -39,6 +39,7 @@ use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location, re
 use crate::route::HostPattern;
 use crate::timer::{Time, Wall};
 use files::{Reading, SoFar};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -126,7 +127,8 @@ enum Served {
 #[derive(Clone, Copy)]
 enum Collector {
     App(usize),
-    Upstream(usize),
+    /// With what was announced of it.
+    Upstream(usize, BodyLength),
 }
 
 impl Exchange {
@@ -216,24 +218,26 @@ impl Exchange {
                 };
                 let HandOver::Whole { in_frames } = host.hand_over();
                 drive.reply.proceed();
-                self.step =
-                    Step::Spooling { whom: Collector::App(*app), spool: RequestSpool::new(in_frames) };
+                let spool = RequestSpool::new(in_frames, &drive.cx.store);
+                self.step = Step::Spooling { whom: Collector::App(*app), spool };
                 if body == BodyLength::None {
                     self.on_body_end(drive);
                 }
             }
             Handler::Proxy(_) if self.is_meant_for_us() => self.answer_options(drive),
-            Handler::Proxy(Proxy { upstream, .. }) => {
+            Handler::Proxy(Proxy { upstream, buffering, .. }) => {
                 if self.may_be_misread(drive.cx) {
                     self.refuse(MISREAD, drive);
                     return Served::Begun;
                 }
                 drive.reply.proceed();
-                if body == BodyLength::Unknown && protocol_of(*upstream, drive.config).wants_length() {
-                    let whom = Collector::Upstream(*upstream);
-                    self.step = Step::Spooling { whom, spool: RequestSpool::new(REQUEST_MEMORY) };
+                let has_body = !matches!(body, BodyLength::None | BodyLength::Known(0));
+                if has_body && *buffering || !takes(*upstream, body, drive.config) {
+                    let whom = Collector::Upstream(*upstream, body);
+                    let spool = RequestSpool::new(REQUEST_MEMORY, &drive.cx.store);
+                    self.step = Step::Spooling { whom, spool };
                 } else {
-                    self.start_proxy(*upstream, body, drive);
+                    self.start_proxy(*upstream, Body::Announced(body), drive);
                 }
             }
         }
@@ -330,15 +334,38 @@ impl Exchange {
     pub(super) fn on_body(&mut self, bytes: Vec<u8>, drive: &mut Drive<'_>) {
         match &mut self.step {
             Step::Spooling { spool, .. } => {
-                if let Err(error) = spool.push(&bytes, &drive.cx.temp_dir) {
-                    drive.reply.last();
-                    let detail = format!("{}: {error}", drive.config.temp_dir.display());
-                    self.fail_with(Fault::Spool, &detail, None, drive);
+                if let Err(error) = spool.push(&bytes, &drive.cx.store) {
+                    self.cannot_spool(&error, bytes, drive);
                 }
             }
             Step::Proxy(run) => run.push_body(bytes.into()),
             Step::Tunnel(_) => self.pass_up(bytes, drive),
             Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Sent => {}
+        }
+    }
+
+    /// A body cannot be kept: its upstream gets it as it comes, if it takes such a one. `bytes`: what was not kept.
+    fn cannot_spool(&mut self, error: &io::Error, bytes: Vec<u8>, drive: &mut Drive<'_>) {
+        let detail = format!("{}: {error}", drive.config.temp_dir.display());
+        match std::mem::replace(&mut self.step, Step::Sent) {
+            Step::Spooling { whom: Collector::Upstream(upstream, body), spool }
+                if takes(upstream, body, drive.config) =>
+            {
+                let line = format!(
+                    "worker: cannot keep a request body in {detail}; its upstream waits for its client"
+                );
+                drive.cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
+                self.start_proxy(upstream, Body::Announced(body), drive);
+                if let Step::Proxy(run) = &mut self.step {
+                    let (kept, _share) = spool.into_segment();
+                    run.push_body(kept);
+                    run.push_body(bytes.into());
+                }
+            }
+            _ => {
+                drive.reply.last();
+                self.fail_with(Fault::Spool, &detail, None, drive);
+            }
         }
     }
 
@@ -348,13 +375,9 @@ impl Exchange {
             Step::Spooling { whom: Collector::App(app), spool } => {
                 self.ask_for_unit(app, spool.finish(), drive);
             }
-            Step::Spooling { whom: Collector::Upstream(upstream), spool } => {
-                let body = Segment::from(spool);
-                self.start_proxy(upstream, BodyLength::Known(body.len()), drive);
-                if let Step::Proxy(run) = &mut self.step {
-                    run.push_body(body);
-                    run.end_body();
-                }
+            Step::Spooling { whom: Collector::Upstream(upstream, _), spool } => {
+                let (body, share) = spool.into_segment();
+                self.start_proxy(upstream, Body::Whole(body, share), drive);
             }
             Step::Proxy(mut run) => {
                 run.end_body();
@@ -392,7 +415,7 @@ impl Exchange {
             Step::Reading(reading) => Some(reading.until),
             Step::Queued { until, ask, .. } => Some((*until).min(*ask)),
             Step::App(run) => run.deadline(),
-            Step::Proxy(run) => Some(run.deadline()),
+            Step::Proxy(run) => run.deadline(),
             Step::Tunnel(run) => Some(run.deadline()),
             Step::Spooling { .. } | Step::Sent => None,
         }
@@ -580,8 +603,10 @@ fn client_field<'a>(request: &Request, config: &'a Config) -> Option<&'a str> {
     config.sites.get(request.site?)?.client_address.as_ref().map(FieldName::as_str)
 }
 
-fn protocol_of(upstream: usize, config: &Config) -> gateway::Protocol {
-    config.upstreams.get(upstream).map(|upstream| upstream.protocol).unwrap_or_default()
+/// Whether an upstream takes such a body while it comes.
+fn takes(upstream: usize, body: BodyLength, config: &Config) -> bool {
+    let protocol = config.upstreams.get(upstream).map(|upstream| upstream.protocol).unwrap_or_default();
+    body != BodyLength::Unknown || !protocol.wants_length()
 }
 
 /// The host of a request that names none: the first plain name of its site.

@@ -12,6 +12,7 @@
 
 mod accept;
 mod beside;
+mod budget;
 mod challenges;
 mod client;
 mod client_quota;
@@ -271,6 +272,7 @@ impl Worker {
         left.into_iter().for_each(|(upstream, server)| self.cx.leave_place(upstream, server));
         self.cx.board.set_connections(self.clients.len() as u64);
         self.cx.board.set_tunnels(self.cx.links.tunnels());
+        self.cx.board.set_buffered(self.cx.store.budget.held());
         let wanted = self.drain.accepts();
         self.gate.settle(wanted, self.clients.len() as u64, &mut self.cx);
     }

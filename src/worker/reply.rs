@@ -245,11 +245,19 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Whether more may wait in memory where so many bytes may, and other responses of the connection leave room.
-    pub(super) fn keeps_more(&self, most: u64) -> bool {
+    /// Bytes that wait in memory to be written.
+    pub(super) fn in_memory(&self) -> u64 {
         match &self.door {
-            Door::H1 { conn, .. } => (conn.waiting().memory() as u64) < most,
-            Door::H2 { conn, stream } => conn.waiting_of(*stream).1 < most && !conn.is_crowded(),
+            Door::H1 { conn, .. } => conn.waiting().memory() as u64,
+            Door::H2 { conn, stream } => conn.waiting_of(*stream).1,
+        }
+    }
+
+    /// Whether other responses of the connection take as much memory as all may.
+    pub(super) fn is_crowded(&self) -> bool {
+        match &self.door {
+            Door::H1 { .. } => false,
+            Door::H2 { conn, .. } => conn.is_crowded(),
         }
     }
 }

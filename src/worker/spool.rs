@@ -1,30 +1,43 @@
-//! Bodies between a client and an app: small ones stay in memory, larger ones go to an unlinked file, so that neither a
-//! slow client holds an app nor a fast app fills the memory.
+//! Bodies between a client and an app or upstream: small ones stay in memory, as far as the [`Budget`] of the worker goes,
+//! larger ones go to an unlinked file, so that neither a slow client holds an app nor a fast app fills the memory.
 
+use super::budget::{Budget, Share};
 use super::closer::Closer;
 use super::reply::Reply;
 use crate::buf::{OpenFile, Segment};
 use crate::config::ResponseBuffer;
 use crate::sys::fd::{self, Handed};
 use crate::sys::process;
+use crate::timer::Time;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
-/// Request bodies for an upstream that wants to know their length stay in memory up to so many bytes.
+/// Request bodies for an upstream stay in memory up to so many bytes.
 pub(super) const REQUEST_MEMORY: u64 = 64 * 1024;
 
-/// Where files are made. What they occupy on the disk is given back when they are closed, which may take a while: that is
-/// left to a thread, as thousands of requests may end in one turn.
-pub(super) struct TempDir {
+/// So little stays in memory whatever others have there: a file is dearer.
+const LITTLE: u64 = 8 * 1024;
+
+/// A client is slow that makes no room for so long. One on this machine or beside it is not, and a file would cost it more
+/// than the server that waits for it gains: with files for all, 10 MiB for 16 clients at a time took six times as long.
+const SLOW: Duration = Duration::from_millis(20);
+
+/// What there is of memory, and where files are made. What they occupy on the disk is given back when they are closed, which
+/// may take a while: that is left to a thread, as thousands of requests may end in one turn.
+pub(super) struct Store {
+    pub(super) budget: Budget,
     /// As the master opened it; `None` if it could not.
     directory: Option<OwnedFd>,
     closer: Rc<Closer>,
 }
 
-impl TempDir {
-    pub(super) fn new(directory: Option<OwnedFd>) -> Self {
-        Self { directory, closer: Rc::new(Closer::for_own(process::open_files_limit())) }
+impl Store {
+    pub(super) fn new(memory: u64, directory: Option<OwnedFd>) -> Self {
+        let closer = Rc::new(Closer::for_own(process::open_files_limit()));
+        Self { budget: Budget::new(memory), directory, closer }
     }
 
     fn make(&self) -> io::Result<Handed> {
@@ -40,6 +53,7 @@ pub(super) struct RequestSpool {
     /// What is longer goes to a file.
     in_memory: u64,
     memory: Vec<u8>,
+    share: Share,
     file: Option<Handed>,
     len: u64,
 }
@@ -48,24 +62,25 @@ pub(super) struct RequestSpool {
 #[derive(Debug)]
 pub(super) enum RequestBody {
     /// At most as many bytes as stay in memory; possibly none.
-    Memory(Vec<u8>),
+    Memory { bytes: Vec<u8>, _share: Share },
     /// `len` bytes from offset 0 of an unlinked file.
     File { file: Rc<Handed>, len: u64 },
 }
 
 impl RequestSpool {
-    pub(super) fn new(in_memory: u64) -> Self {
-        Self { in_memory, memory: Vec::new(), file: None, len: 0 }
+    pub(super) fn new(in_memory: u64, store: &Store) -> Self {
+        Self { in_memory, memory: Vec::new(), share: store.budget.share(), file: None, len: 0 }
     }
 
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// If the temporary file cannot be made or written: ENOSPC, EACCES, EMFILE.
-    pub(super) fn push(&mut self, bytes: &[u8], directory: &TempDir) -> io::Result<()> {
+    /// If the temporary file cannot be made or written: ENOSPC, EACCES, EMFILE. What came before is kept then.
+    pub(super) fn push(&mut self, bytes: &[u8], store: &Store) -> io::Result<()> {
         let len = self.len.saturating_add(bytes.len() as u64);
-        if self.file.is_none() && len > self.in_memory {
-            let file = directory.make()?;
+        let most = if store.budget.has_room() { self.in_memory } else { self.in_memory.min(LITTLE) };
+        if self.file.is_none() && len > most {
+            let file = store.make()?;
             fd::write_all_at(file.as_fd(), &self.memory, 0)?;
             self.memory = Vec::new();
             self.file = Some(file);
@@ -75,6 +90,7 @@ impl RequestSpool {
             None => self.memory.extend_from_slice(bytes),
         }
         self.len = len;
+        self.share.set(self.memory.capacity() as u64);
         Ok(())
     }
 
@@ -82,22 +98,21 @@ impl RequestSpool {
     pub(super) fn finish(self) -> RequestBody {
         match self.file {
             Some(file) => RequestBody::File { file: Rc::new(file), len: self.len },
-            None => RequestBody::Memory(self.memory),
+            None => RequestBody::Memory { bytes: self.memory, _share: self.share },
         }
     }
-}
 
-impl From<RequestSpool> for Segment {
-    /// The whole body, for whoever takes it as it is.
-    fn from(spool: RequestSpool) -> Self {
-        let RequestSpool { memory, file, len, .. } = spool;
-        match file {
+    /// What has come, for whoever takes it as it is; with what it holds of the budget until that has left.
+    pub(super) fn into_segment(self) -> (Segment, Share) {
+        let Self { memory, share, file, len, .. } = self;
+        let segment = match file {
             Some(file) => {
                 let file = Rc::new(OpenFile::of(file));
-                Self::File { file, offset: 0, len, stamp: None }
+                Segment::File { file, offset: 0, len, stamp: None }
             }
-            None => Self::from(memory),
-        }
+            None => Segment::from(memory),
+        };
+        (segment, share)
     }
 }
 
@@ -105,22 +120,37 @@ impl RequestBody {
     /// Its length in bytes.
     pub(super) fn len(&self) -> u64 {
         match self {
-            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Memory { bytes, .. } => bytes.len() as u64,
             Self::File { len, .. } => *len,
         }
     }
 }
 
-/// A response body on its way to a client that is slower than the app: straight to the reply while little waits
-/// there, through an unlinked file otherwise; when that is full too, the app waits.
+/// A response body on its way to a client that is slower than the app or upstream: straight to the reply while little waits
+/// there, through an unlinked file once that has not changed for a moment; when that is full too, or cannot be had, who
+/// sends it waits.
 #[derive(Debug)]
 pub(super) struct ResponseSpool {
     limits: ResponseBuffer,
     file: Option<Spill>,
     /// What comes after what lies in our file: a file of the app's, or what our file did not take.
     after: Option<Segment>,
+    /// Of the budget, for that.
+    share: Share,
+    pace: Pace,
     /// Our file did not take something: the disk is full, or descriptors ran out.
     refused: bool,
+}
+
+/// How the client keeps up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// There is room in memory.
+    Quick,
+    /// There is none; until then it may be quick.
+    Full { until: Time },
+    /// It is slow.
+    Slow,
 }
 
 #[derive(Debug)]
@@ -136,9 +166,24 @@ struct Spill {
 const HAND_BELOW: u64 = 256 * 1024;
 const HAND_MOST: u64 = 1024 * 1024;
 
+/// For a response that is passed on as it comes: so much is read at a time.
+pub(super) const PASSED_ON: ResponseBuffer = ResponseBuffer { memory: 32 * 1024, file: 0 };
+
 impl ResponseSpool {
-    pub(super) fn new(limits: ResponseBuffer) -> Self {
-        Self { limits, file: None, after: None, refused: false }
+    pub(super) fn new(limits: ResponseBuffer, store: &Store) -> Self {
+        Self {
+            limits,
+            file: None,
+            after: None,
+            share: store.budget.share(),
+            pace: Pace::Quick,
+            refused: false,
+        }
+    }
+
+    /// So much is kept, of what has not come yet.
+    pub(super) fn limit(&mut self, limits: ResponseBuffer) {
+        self.limits = limits;
     }
 
     /// Takes a file of the app's as the next part of the body.
@@ -155,34 +200,83 @@ impl ResponseSpool {
         self.after.is_none()
     }
 
-    /// Takes the next bytes of the body. If the temporary file cannot be made or written they stay in memory, and the
-    /// app waits for the client until they are gone; the app's `timeout` bounds that.
+    /// How many bytes may be read of who sends the response, before anything of its body has come.
+    pub(super) fn first_room(store: &Store) -> usize {
+        if store.budget.has_room() { usize::MAX } else { LITTLE as usize }
+    }
+
+    /// How many bytes may be read of who sends the response; 0: it waits.
+    pub(super) fn room(&mut self, reply: &Reply<'_>, store: &Store, now: Time) -> usize {
+        if self.after.is_some() {
+            return 0;
+        }
+        let (most, left) = in_memory(self.limits.memory, reply, store);
+        // Not a little at a time.
+        let has_room = self.is_empty() && left as u64 >= most / 2;
+        let in_memory = if has_room { left } else { 0 };
+        self.pace = match self.pace {
+            _ if in_memory > 0 => Pace::Quick,
+            Pace::Quick => Pace::Full { until: now.after(SLOW) },
+            Pace::Full { until } if now >= until => Pace::Slow,
+            pace => pace,
+        };
+        if self.pace == Pace::Slow && self.has_file() { usize::MAX } else { in_memory }
+    }
+
+    /// As much of a buffer as may be read into.
+    pub(super) fn part<'b>(
+        &mut self,
+        buffer: &'b mut [u8],
+        reply: &Reply<'_>,
+        store: &Store,
+        now: Time,
+    ) -> &'b mut [u8] {
+        let room = self.room(reply, store, now).min(buffer.len());
+        buffer.get_mut(..room).unwrap_or_default()
+    }
+
+    /// When more may be read although nothing happens.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        match self.pace {
+            Pace::Full { until } if self.has_file() && self.after.is_none() => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Takes the next bytes of the body. If the temporary file cannot be made or written they stay in memory, and who sends
+    /// them waits for the client until they are gone.
     ///
     /// # Errors
     /// Why it could not, the first time.
-    pub(super) fn push(
-        &mut self,
-        bytes: Vec<u8>,
-        reply: &mut Reply<'_>,
-        directory: &TempDir,
-    ) -> io::Result<()> {
-        if self.is_empty() && reply.keeps_more(self.limits.memory) {
+    pub(super) fn push(&mut self, bytes: Vec<u8>, reply: &mut Reply<'_>, store: &Store) -> io::Result<()> {
+        if self.is_empty() && bytes.len() <= in_memory(self.limits.memory, reply, store).1 {
             reply.send(Segment::from(bytes));
             return Ok(());
         }
-        let Err(error) = self.spill(&bytes, directory) else { return Ok(()) };
+        let takes = self.pace == Pace::Slow && self.has_file();
+        let spilt = if takes { self.spill(&bytes, store) } else { Ok(false) };
+        if let Ok(true) = spilt {
+            return Ok(());
+        }
+        self.share.set(bytes.capacity() as u64);
         self.after = Some(Segment::from(bytes));
-        if std::mem::replace(&mut self.refused, true) { Ok(()) } else { Err(error) }
+        self.refused |= spilt.is_err();
+        spilt.map(drop)
     }
 
-    fn spill(&mut self, bytes: &[u8], directory: &TempDir) -> io::Result<()> {
+    /// Whether the file takes more.
+    fn has_file(&self) -> bool {
+        !self.refused && self.file.as_ref().map_or(0, |spill| spill.written) < self.limits.file
+    }
+
+    fn spill(&mut self, bytes: &[u8], store: &Store) -> io::Result<bool> {
         let spill = match &mut self.file {
             Some(spill) => spill,
-            none => none.insert(Spill::new(directory)?),
+            none => none.insert(Spill::new(store)?),
         };
         fd::write_all_at(spill.file.as_fd(), bytes, spill.written)?;
         spill.written = spill.written.saturating_add(bytes.len() as u64);
-        Ok(())
+        Ok(true)
     }
 
     /// Gives the connection the next part of the file if it has little left; whether it did.
@@ -192,6 +286,7 @@ impl ResponseSpool {
             && reply.waiting() < HAND_BELOW
             && let Some(after) = self.after.take()
         {
+            self.share.set(0);
             reply.send(after);
             return true;
         }
@@ -213,11 +308,6 @@ impl ResponseSpool {
         true
     }
 
-    /// Whether the app may go on.
-    pub(super) fn has_room(&self) -> bool {
-        self.after.is_none() && self.file.as_ref().is_none_or(|spill| spill.written < self.limits.file)
-    }
-
     /// Whether the file did not take something, so that the app had to wait for the client.
     pub(super) fn was_refused(&self) -> bool {
         self.refused
@@ -229,9 +319,21 @@ impl ResponseSpool {
     }
 }
 
+/// What the log says where `who` sends a response that cannot be kept.
+pub(super) fn unkept(error: &io::Error, directory: &Path, who: &str) -> String {
+    let directory = directory.display();
+    format!("worker: cannot keep a response in {directory}: {error}; {who} waits for its client")
+}
+
+/// How much of a response may wait in memory where so much of it was to, and how much more may be put there now.
+fn in_memory(most: u64, reply: &Reply<'_>, store: &Store) -> (u64, usize) {
+    let most = if store.budget.has_room() && !reply.is_crowded() { most.max(LITTLE) } else { LITTLE };
+    (most, usize::try_from(most.saturating_sub(reply.in_memory())).unwrap_or(usize::MAX))
+}
+
 impl Spill {
-    fn new(directory: &TempDir) -> io::Result<Self> {
-        let file = Rc::new(OpenFile::of(directory.make()?));
+    fn new(store: &Store) -> io::Result<Self> {
+        let file = Rc::new(OpenFile::of(store.make()?));
         Ok(Self { file, written: 0, handed: 0 })
     }
 }
@@ -244,18 +346,19 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
 
     const MEMORY: usize = 64 * 1024;
+    const MOST: u64 = u64::MAX;
 
     #[test]
     fn a_body_is_whole_wherever_it_lies() {
-        let temp = TempDir::new(file::open_directory(&std::env::temp_dir()).ok());
+        let temp = Store::new(MOST, file::open_directory(&std::env::temp_dir()).ok());
         for size in [0, 1, MEMORY, MEMORY + 1, 300_000] {
             let body: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
-            let mut spool = RequestSpool::new(MEMORY as u64);
+            let mut spool = RequestSpool::new(MEMORY as u64, &temp);
             body.chunks(1000).for_each(|chunk| spool.push(chunk, &temp).unwrap());
             let whole = spool.finish();
             assert_eq!(whole.len(), size as u64);
             let read = match whole {
-                RequestBody::Memory(bytes) => {
+                RequestBody::Memory { bytes, .. } => {
                     assert!(size <= MEMORY);
                     bytes
                 }
@@ -273,8 +376,8 @@ mod tests {
 
     #[test]
     fn the_loop_closes_no_file() {
-        let temp = TempDir::new(file::open_directory(&std::env::temp_dir()).ok());
-        let mut spool = RequestSpool::new(0);
+        let temp = Store::new(MOST, file::open_directory(&std::env::temp_dir()).ok());
+        let mut spool = RequestSpool::new(0, &temp);
         spool.push(b"x", &temp).unwrap();
         drop(spool.finish());
         assert!(temp.closer.has_thread(), "a thread does");
@@ -282,7 +385,26 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_not_there_is_an_error() {
-        let mut spool = RequestSpool::new(MEMORY as u64);
-        assert!(spool.push(&vec![0; MEMORY + 1], &TempDir::new(None)).is_err());
+        let nowhere = Store::new(MOST, None);
+        let mut spool = RequestSpool::new(MEMORY as u64, &nowhere);
+        spool.push(b"kept", &nowhere).unwrap();
+        assert!(spool.push(&vec![0; MEMORY], &nowhere).is_err());
+        let (kept, share) = spool.into_segment();
+        assert_eq!((kept.as_bytes(), nowhere.budget.held() > 0), (&b"kept"[..], true));
+        drop(share);
+        assert_eq!(nowhere.budget.held(), 0);
+    }
+
+    #[test]
+    fn what_finds_the_memory_taken_goes_to_a_file() {
+        let temp = Store::new(1000, file::open_directory(&std::env::temp_dir()).ok());
+        let mut others = temp.budget.share();
+        others.set(1000);
+        for (size, in_file) in [(LITTLE as usize, false), (LITTLE as usize + 1, true)] {
+            let mut spool = RequestSpool::new(MEMORY as u64, &temp);
+            spool.push(&vec![0; size], &temp).unwrap();
+            assert_eq!(matches!(spool.finish(), RequestBody::File { .. }), in_file, "{size}");
+        }
+        assert_eq!(temp.budget.held(), 1000, "what is over holds nothing");
     }
 }

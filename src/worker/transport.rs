@@ -227,6 +227,11 @@ impl Transport {
         self.endpoint.is_gone()
     }
 
+    /// Bytes of memory in which something waits for the socket, beside what is queued.
+    pub(super) fn held(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.held())
+    }
+
     /// Bytes written since the beginning.
     pub(super) fn written(&self) -> u64 {
         self.written

@@ -42,6 +42,7 @@ mod limits;
 mod pools;
 mod preload;
 mod proxy;
+mod proxy_buffering;
 mod proxy_headers;
 mod proxy_keep;
 mod proxy_paths;

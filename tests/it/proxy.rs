@@ -568,7 +568,13 @@ fn an_early_answer_spoils_the_connection_to_the_upstream() {
         }
         seen
     });
-    let server = proxy(&format!("servers: [\"{address}\"]"), "");
+    let server = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: Proxy(name: "behind", buffering: Off))])],
+    upstreams: {{"behind": (servers: ["{address}"])}},"#
+    ));
+    let server = server.start();
     let mut connection = Connection::open(server.address).unwrap();
     connection.send("POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nbegun").unwrap();
     let early = connection.reply("POST").unwrap();

@@ -246,6 +246,14 @@ impl Conn {
         self.queued >= STREAMS_MAX
     }
 
+    /// Bytes of memory in which something waits to be written, of the connection and its streams.
+    pub(crate) fn held(&self) -> u64 {
+        // Mostly there is nothing.
+        let streams = if self.queued == 0 { None } else { Some(self.streams.iter()) };
+        let streams = streams.into_iter().flatten().map(|(_, stream)| stream.queue.own());
+        self.out.queue().own() + streams.sum::<u64>()
+    }
+
     /// Bytes of the body that wait to be written, files included; and those that occupy memory.
     pub(crate) fn waiting_of(&self, stream: StreamId) -> (u64, u64) {
         let Some(found) = self.streams.get(stream) else { return (0, 0) };

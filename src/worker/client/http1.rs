@@ -178,6 +178,10 @@ impl Protocol for Http1 {
         self.conn.out()
     }
 
+    fn held(&self) -> u64 {
+        self.conn.waiting().own()
+    }
+
     fn wrote(&mut self, now: Time) {
         self.conn.wrote(now);
     }

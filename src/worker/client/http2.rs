@@ -247,6 +247,10 @@ impl Protocol for Http2 {
         self.conn.out()
     }
 
+    fn held(&self) -> u64 {
+        self.conn.held()
+    }
+
     fn wrote(&mut self, now: Time) {
         self.conn.wrote(now);
         for running in &mut self.streams {

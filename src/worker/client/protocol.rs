@@ -47,6 +47,9 @@ pub(super) trait Protocol {
     /// What is to be written.
     fn out(&mut self) -> &mut Queue;
 
+    /// Bytes of memory in which something waits to be written.
+    fn held(&self) -> u64;
+
     /// Something of that was written.
     fn wrote(&mut self, now: Time);
 

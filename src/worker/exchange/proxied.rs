@@ -8,10 +8,14 @@ use crate::http::{BodyLength, Fields, Method, ResponseHead, Scheme, percent};
 use crate::route::Matcher;
 use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
-use crate::worker::upstream::proxy::ProxyRun;
+use crate::worker::spool::PASSED_ON;
+use crate::worker::upstream::proxy::{Body, ProxyRun};
 
 /// Fields of an error that a page of the site does not stand in for: what to do about it (RFC 9110 §10.2, §11.6.1).
 const KEPT: [&str; 3] = ["allow", "retry-after", "www-authenticate"];
+
+/// The type of server-sent events.
+const EVENTS: &[u8] = b"text/event-stream";
 
 /// Another path than the one that the client has asked for.
 #[derive(Default)]
@@ -23,7 +27,7 @@ struct Path {
 }
 
 impl Exchange {
-    pub(super) fn start_proxy(&mut self, upstream: usize, body: BodyLength, drive: &mut Drive<'_>) {
+    pub(super) fn start_proxy(&mut self, upstream: usize, body: Body, drive: &mut Drive<'_>) {
         let (Some(request), Some(proxy)) = (&self.request, self.proxy()) else { return };
         let id = self.id_text();
         let path = self.path(request, proxy, drive.config, drive.cx);
@@ -95,6 +99,12 @@ impl Exchange {
             self.answer_page_instead(head, drive);
             return true;
         }
+        let upstream = drive.config.upstreams.get(proxy.upstream);
+        let limits = upstream.filter(|_| is_buffered(proxy, &head.fields));
+        let limits = limits.map_or(PASSED_ON, |upstream| upstream.response_buffer);
+        if let Step::Proxy(run) = &mut self.step {
+            run.keep(limits);
+        }
         self.show_fields(&mut head.fields, drive);
         self.take_advance(Advance::Head(head, body), drive)
     }
@@ -103,7 +113,6 @@ impl Exchange {
     pub(super) fn show_fields(&self, fields: &mut Fields, drive: &mut Drive<'_>) {
         let Some(proxy) = self.proxy() else { return };
         self.lead_back(fields, proxy, drive.config);
-        // Nothing is held back here, whatever it says.
         fields.remove("x-accel-buffering");
         proxy.response.apply(fields);
         if let (Step::Proxy(run), Some(request)) = (&self.step, &self.request) {
@@ -142,6 +151,21 @@ impl Exchange {
         let mut kept = ResponseHead { reason: None, ..head };
         kept.fields.retain(|name| KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept.as_bytes())));
         self.answer_page_with(&kept, drive);
+    }
+}
+
+/// Whether a response with these fields is kept for a slow client. Of events only the latest are of use, and who sends them
+/// is to know that nobody takes them.
+fn is_buffered(proxy: &Proxy, fields: &Fields) -> bool {
+    let is_stream = fields.get("content-type").is_some_and(|value| {
+        value.get(..EVENTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(EVENTS))
+    });
+    let said = fields.get("x-accel-buffering").map(<[u8]>::to_ascii_lowercase);
+    match said.as_deref() {
+        _ if is_stream => false,
+        Some(b"no") => false,
+        Some(b"yes") => true,
+        _ => proxy.buffering,
     }
 }
 

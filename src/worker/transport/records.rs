@@ -129,6 +129,11 @@ impl Records {
         self.told = true;
     }
 
+    /// Bytes of memory in which something waits for the socket.
+    pub(super) fn held(&self) -> u64 {
+        self.out.capacity() as u64
+    }
+
     /// Whether something sealed is to be written now.
     pub(super) fn owes(&self) -> bool {
         (!self.patient || self.out.len() > LONG) && self.written < self.out.len()

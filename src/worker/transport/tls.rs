@@ -231,6 +231,11 @@ impl Tls {
         if was_open { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Came::Failed) }
     }
 
+    /// Bytes of memory in which something waits for the socket.
+    pub(super) fn held(&self) -> u64 {
+        self.records.held()
+    }
+
     // ---- writing --------------------------------------------------------------------------------------------------
 
     /// Seals bytes of the queue and writes them: see [`Records::send`].

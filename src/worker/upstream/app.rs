@@ -329,10 +329,10 @@ impl Context {
         unit_link.response = Some(gateway::app::Response::new(unit_link.stream));
         let stream = unit_link.stream;
         match body {
-            RequestBody::Memory(bytes) if bytes.is_empty() => {
+            RequestBody::Memory { bytes, .. } if bytes.is_empty() => {
                 link.out.encode(|out| encode(stream, gateway::app::Body::None, out));
             }
-            RequestBody::Memory(bytes) => {
+            RequestBody::Memory { bytes, .. } => {
                 link.out.encode(|out| encode(stream, gateway::app::Body::Inline(bytes), out));
             }
             RequestBody::File { file, .. } => {

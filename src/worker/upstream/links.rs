@@ -215,9 +215,25 @@ impl Link {
     /// # Errors
     /// ECONNRESET and the like; of TLS, why it cannot go on, in words.
     pub(in crate::worker) fn read(&mut self, keyring: &mut Keyring, scratch: &mut [u8]) -> io::Result<Read> {
+        self.read_at_most(usize::MAX, keyring, scratch)
+    }
+
+    /// The same, not more than so many bytes where they do not come in records of TLS.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(in crate::worker) fn read_at_most(
+        &mut self,
+        most: usize,
+        keyring: &mut Keyring,
+        scratch: &mut [u8],
+    ) -> io::Result<Read> {
         match &mut self.tls {
             Some(tls) => tls.read(&mut self.endpoint, keyring, scratch),
-            None => self.endpoint.read(scratch),
+            None => {
+                let most = scratch.len().min(most);
+                self.endpoint.read(scratch.get_mut(..most).unwrap_or_default())
+            }
         }
     }
 

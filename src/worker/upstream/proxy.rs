@@ -7,7 +7,7 @@ use super::links::{Peer, ServerLink};
 use super::places::{Place, Wanted};
 use crate::balance::{hash, sticky};
 use crate::buf::Segment;
-use crate::config::Common;
+use crate::config::{Common, ResponseBuffer};
 use crate::control::text;
 use crate::event::{Read, Readiness};
 use crate::gateway::{self, Again, Output};
@@ -16,11 +16,13 @@ use crate::http::{BodyLength, Fields};
 use crate::proxied;
 use crate::slab::Key;
 use crate::timer::Time;
+use crate::worker::budget::Share;
 use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
 use crate::worker::owner::Owner;
 use crate::worker::reply::Reply;
 use crate::worker::shortage::is_shortage;
+use crate::worker::spool::{PASSED_ON, ResponseSpool, unkept};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -39,6 +41,19 @@ pub(in crate::worker) struct ProxyRun {
     client: gateway::Client,
     /// What is known of the fault that comes next.
     why: Option<String>,
+    /// What a body that was kept holds of the budget, until there is a response.
+    kept: Option<Share>,
+    spool: ResponseSpool,
+    /// How the response has ended, once its connection is not needed any more; its client may not have been given all of it.
+    end: Option<Result<(), Fault>>,
+}
+
+/// The body of a request.
+pub(in crate::worker) enum Body {
+    /// It comes by and by.
+    Announced(BodyLength),
+    /// All of it, with what it holds of the budget.
+    Whole(Segment, Share),
 }
 
 impl ProxyRun {
@@ -50,7 +65,7 @@ impl ProxyRun {
     pub(in crate::worker) fn start(
         upstream: usize,
         request: &gateway::Request<'_>,
-        body: BodyLength,
+        body: Body,
         local: Option<SocketAddr>,
         since: Time,
         drive: &mut Drive<'_>,
@@ -59,15 +74,38 @@ impl ProxyRun {
         let described = config.upstreams.get(upstream).ok_or(Fault::Nobody)?;
         let (protocol, scripts) = (described.protocol, described.scripts.as_ref());
         let (patience, retries) = (described.patience, &described.retries);
-        let client = gateway::Client::new(protocol, request, scripts, body, patience, retries, cx.now)?;
+        let length = match &body {
+            Body::Announced(length) => *length,
+            Body::Whole(segment, _) => BodyLength::Known(segment.len()),
+        };
+        let mut client = gateway::Client::new(protocol, request, scripts, length, patience, retries, cx.now)?;
+        let kept = match body {
+            Body::Announced(_) => None,
+            Body::Whole(segment, share) => {
+                client.push_whole(segment);
+                Some(share)
+            }
+        };
         let header =
             described.proxy_protocol.map(|version| header(version, request, local)).unwrap_or_default();
         let hash = described.balance.by.as_ref().and_then(|common| in_common(common, request));
         let session = cx.session_of(upstream, request.head.all("cookie"));
         let wanted = Wanted { since, hash, session, ..Wanted::default() };
         cx.request_came(upstream);
-        let (link, placed, server, why) = (None, false, 0, None);
-        let mut run = Self { owner: *owner, upstream, server, placed, link, wanted, header, client, why };
+        let mut run = Self {
+            owner: *owner,
+            upstream,
+            server: 0,
+            placed: false,
+            link: None,
+            wanted,
+            header,
+            client,
+            why: None,
+            kept,
+            spool: ResponseSpool::new(PASSED_ON, &cx.store),
+            end: None,
+        };
         run.try_next(cx).inspect_err(|_| run.leave(cx))?;
         Ok(run)
     }
@@ -87,9 +125,15 @@ impl ProxyRun {
         self.client.wants_body()
     }
 
-    /// When it fails if nothing happens.
-    pub(in crate::worker) fn deadline(&self) -> Time {
-        self.client.deadline()
+    /// So much of the response waits for a slow client.
+    pub(in crate::worker) fn keep(&mut self, limits: ResponseBuffer) {
+        self.spool.limit(limits);
+    }
+
+    /// When it fails if nothing happens; `None` once the response has ended.
+    pub(in crate::worker) fn deadline(&self) -> Option<Time> {
+        let late = self.client.deadline();
+        self.end.is_none().then(|| self.spool.deadline().map_or(late, |full| late.min(full)))
     }
 
     /// Asks for a place at a server and gets a connection to it.
@@ -210,8 +254,29 @@ impl ProxyRun {
     /// Moves what can be moved between the upstream and the reply.
     pub(in crate::worker) fn advance(&mut self, drive: &mut Drive<'_>) -> Advance {
         let Drive { reply, cx, .. } = drive;
+        let pumped = self.spool.pump(reply);
+        if self.end.is_none() {
+            match self.go_on(reply, cx) {
+                Advance::Done => self.end = Some(Ok(())),
+                // What has come is given to the client first.
+                Advance::Broken(fault) => self.end = Some(Err(fault)),
+                Advance::Wait if pumped => return Advance::Progress,
+                advance => return advance,
+            }
+        }
+        match self.end {
+            Some(Ok(())) if self.spool.is_empty() => Advance::Done,
+            Some(Err(fault)) if self.spool.is_empty() => Advance::Broken(fault),
+            _ if pumped => Advance::Progress,
+            _ => Advance::Wait,
+        }
+    }
+
+    /// The same while the response has not ended.
+    fn go_on(&mut self, reply: &mut Reply<'_>, cx: &mut Context) -> Advance {
         let given = self.has_given_all(cx);
-        let result = match self.client.on_timeout(given, reply.has_room(), cx.now) {
+        let has_room = self.spool.room(reply, &cx.store, cx.now) > 0;
+        let result = match self.client.on_timeout(given, has_room, cx.now) {
             Some(fault) => Err(fault),
             None if self.client.is_waiting() => self.await_place(cx),
             None => self.exchange_bytes(reply, cx),
@@ -298,7 +363,9 @@ impl ProxyRun {
                 let said = String::from_utf8_lossy(&said);
                 said.lines().for_each(|line| self.tell(&text::line(line), cx));
             }
-            while let Some(output) = self.client.poll() {
+            while self.spool.takes_events()
+                && let Some(output) = self.client.poll()
+            {
                 progress = true;
                 match output {
                     Output::Interim(head) => reply.interim(&head),
@@ -306,12 +373,15 @@ impl ProxyRun {
                         self.client.take_back();
                         return Err(Fault::Unhealthy);
                     }
-                    Output::Head(head, body) => return Ok(Advance::Head(head, body)),
+                    Output::Head(head, body) => {
+                        self.kept = None;
+                        return Ok(Advance::Head(head, body));
+                    }
                     Output::Switched(head) => {
                         cx.note_success(self.upstream, self.server);
                         return Ok(Advance::Switched(head));
                     }
-                    Output::Body(bytes) => reply.send(Segment::from(bytes)),
+                    Output::Body(bytes) => self.take_body(bytes, reply, cx),
                     Output::Done => return Ok(Advance::Done),
                     Output::Broken(fault) => return Err(fault),
                 }
@@ -324,6 +394,13 @@ impl ProxyRun {
                 return Ok(if progress { Advance::Progress } else { Advance::Wait });
             }
             progress = true;
+        }
+    }
+
+    fn take_body(&mut self, bytes: Vec<u8>, reply: &mut Reply<'_>, cx: &mut Context) {
+        if let Err(error) = self.spool.push(bytes, reply, &cx.store) {
+            let line = unkept(&error, &cx.config.temp_dir, "the upstream");
+            cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
         }
     }
 
@@ -357,12 +434,17 @@ impl ProxyRun {
     }
 
     fn read(&mut self, key: Key, reply: &Reply<'_>, cx: &mut Context) -> Result<bool, Fault> {
-        let wanted = self.client.wants_bytes(reply.has_room())?;
+        if !self.spool.takes_events() {
+            return Ok(false);
+        }
+        let room = self.spool.room(reply, &cx.store, cx.now);
+        let wanted = self.client.wants_bytes(room > 0)?;
         let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Closed) };
         if !(wanted && link.readable()) {
             return Ok(false);
         }
-        match link.read(&mut cx.keyring, &mut cx.scratch) {
+        let most = if self.client.has_answered() { room } else { ResponseSpool::first_room(&cx.store) };
+        match link.read_at_most(most, &mut cx.keyring, &mut cx.scratch) {
             Ok(Read::Bytes(0)) => {}
             Ok(Read::Bytes(count)) => self.client.feed(cx.scratch.get(..count).unwrap_or_default()),
             Ok(Read::Blocked) => return Ok(false),

@@ -238,19 +238,6 @@ const RULES: &[Rule<Request, Difference>] = &[
         },
     },
     Rule {
-        name: "the framing of a body",
-        why: "RFC 9112 §7: a chunked body is passed on while it comes; nginx sends its length if all of it came at once",
-        fits: |request, difference| {
-            let is_chunked = request.says("Transfer-Encoding: chunked");
-            let is_framing = match difference {
-                Difference::OnlyOurs(name, value) => name == "transfer-encoding" && value == "chunked",
-                Difference::OnlyTheirs(name, _) => name == "content-length",
-                _ => false,
-            };
-            is_chunked && is_framing
-        },
-    },
-    Rule {
         name: "odd names",
         why: "RFC 9110 §5.1: a name is any token; nginx drops those with other characters than letters, digits and hyphens",
         fits: |_, difference| matches!(difference, Difference::OnlyOurs(name, _) if ["x.dot", "x!#$%&'*+^`|~"].contains(&name.as_str())),

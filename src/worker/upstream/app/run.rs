@@ -11,7 +11,7 @@ use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
 use crate::worker::reply::Reply;
 use crate::worker::shortage::is_shortage;
-use crate::worker::spool::{RequestBody, ResponseSpool};
+use crate::worker::spool::{RequestBody, ResponseSpool, unkept};
 use crate::worker::upstream::arrivals::Stranger;
 use crate::worker::upstream::links::{Link, Peer, Unit, UnitLink};
 use nix::errno::Errno;
@@ -102,7 +102,7 @@ impl AppRun {
         Ok(Self {
             link: key,
             unit,
-            spool: ResponseSpool::new(buffer),
+            spool: ResponseSpool::new(buffer, &cx.store),
             timeout,
             deadline: cx.now.after(timeout),
             until: app.and_then(|app| app.stream_timeout).map(|time| cx.now.after(time)),
@@ -118,7 +118,7 @@ impl AppRun {
     pub(in crate::worker) fn deadline(&self) -> Option<Time> {
         let late = self.until.map_or(self.deadline, |until| until.min(self.deadline));
         let next = if self.shown { late } else { late.min(self.tell_at()) };
-        (!self.complete).then_some(next)
+        (!self.complete).then_some(self.spool.deadline().map_or(next, |full| next.min(full)))
     }
 
     /// When the master is told of it.
@@ -154,7 +154,7 @@ impl AppRun {
                 self.let_go(cx);
                 return Advance::Broken(Fault::Truncated);
             }
-        } else if !self.spool.has_room() {
+        } else if self.spool.room(reply, &cx.store, cx.now) == 0 {
             // The app waits for the client, whose own deadline bounds that.
             self.deadline = cx.now.after(self.timeout);
         }
@@ -219,12 +219,8 @@ impl AppRun {
                         return Ok(Advance::Head(head, body));
                     }
                     Event::Body(bytes) => {
-                        if let Err(error) = self.spool.push(bytes, reply, &cx.temp_dir) {
-                            let directory = &cx.config.temp_dir;
-                            let line = format!(
-                                "worker: cannot keep a response in {}: {error}; the app waits for its client",
-                                directory.display()
-                            );
+                        if let Err(error) = self.spool.push(bytes, reply, &cx.store) {
+                            let line = unkept(&error, &cx.config.temp_dir, "the app");
                             if cx.throttle.judge(log::Level::Error, &line, 1, cx.now) {
                                 log::error!("{line}");
                             }
@@ -266,10 +262,11 @@ impl AppRun {
             if self.spool.takes_events() && response.is_between() {
                 arrivals.end()?;
             }
-            if !(link.endpoint.readable() && self.spool.has_room()) {
+            let room = self.spool.part(&mut cx.scratch, reply, &cx.store, cx.now);
+            if !link.endpoint.readable() || room.is_empty() {
                 return Ok(if progress { Advance::Progress } else { Advance::Wait });
             }
-            progress |= read_frames(link, &mut cx.scratch)?;
+            progress |= read_frames(link, room)?;
         }
     }
 
