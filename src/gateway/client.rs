@@ -108,7 +108,7 @@ pub(crate) struct Client {
     /// The protocols that it offers to switch to.
     offered: Option<Vec<u8>>,
     /// What has to come back for the key of a WebSocket, if that is ours.
-    accept: Option<String>,
+    accept: Option<Box<str>>,
     encoder: BodyEncoder,
     /// Encoded body bytes that no server has been given.
     body: Queue,
@@ -137,7 +137,6 @@ pub(crate) struct Client {
 }
 
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "nearly all of its life it is the large one")]
 enum Stage {
     Lease,
     Connecting,

@@ -292,7 +292,7 @@ pub struct Response {
     /// Protocols that the request has offered to switch to.
     offered: Vec<u8>,
     /// What has to come with the switch to WebSocket.
-    accept: Option<String>,
+    accept: Option<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -342,7 +342,7 @@ impl Response {
     /// The request offers to switch to one of these protocols. `accept`: what belongs to the key of a WebSocket, if that is ours.
     pub(crate) fn offer(&mut self, protocols: &[u8], accept: Option<&str>) {
         self.offered = protocols.to_vec();
-        self.accept = accept.map(str::to_owned);
+        self.accept = accept.map(Box::from);
     }
 
     /// What came behind a 101.

@@ -197,7 +197,7 @@ impl Exchange {
             Handler::Files(_) if self.asks_tunnel() => return Served::Nothing("no file is a tunnel"),
             Handler::Respond(_) | Handler::App { .. } if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
             Handler::Proxy(Proxy { upstream, .. })
-                if self.asks_tunnel() && protocol_of(*upstream, drive.config) != gateway::Protocol::Http =>
+                if self.asks_tunnel() && !makes_tunnels(*upstream, drive.config) =>
             {
                 self.refuse(NO_TUNNEL, drive);
             }
@@ -607,6 +607,11 @@ fn client_field<'a>(request: &Request, config: &'a Config) -> Option<&'a str> {
 fn takes(upstream: usize, body: BodyLength, config: &Config) -> bool {
     let protocol = config.upstreams.get(upstream).map(|upstream| upstream.protocol).unwrap_or_default();
     body != BodyLength::Unknown || !protocol.wants_length()
+}
+
+/// Whether its servers can go on in another protocol.
+fn makes_tunnels(upstream: usize, config: &Config) -> bool {
+    config.upstreams.get(upstream).is_some_and(|upstream| upstream.protocol == gateway::Protocol::Http)
 }
 
 /// The host of a request that names none: the first plain name of its site.
