@@ -177,9 +177,10 @@ impl Head {
         Span { start, end: self.raw.len() as u32 }
     }
 
-    /// Adds the field of a variable: `X_REAL_IP` is `x-real-ip`.
+    /// Adds the field of a variable: `X_REAL_IP` is `x-real-ip`. Nothing else is, or [`HELD`] could be had in other letters.
     fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
-        if !is_name(name) || !is_value(value) {
+        let is_other = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'-';
+        if !is_name(name) || name.iter().any(is_other) || !is_value(value) {
             return Err(BAD_FIELD);
         }
         self.left = self.left.checked_sub(1).ok_or(MANY_FIELDS)?;

@@ -129,6 +129,8 @@ fn what_could_be_meant_otherwise_is_refused() {
         (&[("HTTP_X", "a\r\nY: b")], 400, "malformed header field"),
         (&[("HTTP_X", "a\0")], 400, "malformed header field"),
         (&[("HTTP_X Y", "a")], 400, "malformed header field"),
+        (&[("HTTP_TRANSFER-ENCODING", "chunked")], 400, "malformed header field"),
+        (&[("HTTP_Transfer_Encoding", "chunked")], 400, "malformed header field"),
         (&[("HTTP_", "a")], 400, "malformed header field"),
         (&[("CONTENT_TYPE", "a\nb")], 400, "malformed header field"),
         (&[("", "a")], 400, "variables that do not fit"),
