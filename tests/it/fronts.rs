@@ -2,71 +2,26 @@
 //! packets.
 
 use crate::harness::{
-    Connection, Directory, SOON, Server, Setup, Upstream, apps, assert_bodies_arrive_whole, get, holds, now,
+    Connection, Nginx, SOON, Server, Setup, Upstream, apps, assert_bodies_arrive_whole, get, holds, now,
     wait_until,
 };
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Passes everything to a server of the uwsgi protocol.
-struct Nginx {
-    child: Child,
-    address: SocketAddr,
-    directory: Directory,
+/// An nginx that passes everything to the server, by the parameters that it comes with.
+fn nginx(server: &Server, more: &str) -> Nginx {
+    let to = socket(server);
+    let location = format!("include /etc/nginx/uwsgi_params; uwsgi_pass unix:{}; {more}", to.display());
+    Nginx::start("", &format!("client_max_body_size 100m; location / {{ {location} }}"))
 }
 
-/// It takes sockets over that a variable names, as of a binary that is replaced by another.
-const PASS_LISTENER: &str = r#"exec 3<&0 </dev/null; NGINX="3;" exec "$0" "$@""#;
-
-impl Nginx {
-    fn start(to: &str, more: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, directory) = (listener.local_addr().unwrap(), Directory::new());
-        let place = directory.path().display();
-        let temporary = ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"]
-            .map(|name| format!("{name}_temp_path {place}/{name};"))
-            .concat();
-        let file = directory.write(
-            "nginx.conf",
-            format!(
-                "user root root; worker_processes 1; daemon off; pid {place}/pid; error_log {place}/error.log info;\nevents {{ }}\n\
-                 http {{ access_log off; {temporary}\nserver {{ listen {address}; client_max_body_size 100m;\n\
-                 location / {{ include /etc/nginx/uwsgi_params; uwsgi_pass {to}; {more} }} }} }}\n"
-            ),
-        );
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig=TERM", "--", "sh", "-c", PASS_LISTENER, "/usr/sbin/nginx", "-c"])
-            .arg(file);
-        command.arg("-e").arg(directory.path().join("early.log"));
-        command.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(Stdio::null());
-        Self { child: command.spawn().unwrap(), address, directory }
-    }
-
-    fn of(server: &Server) -> Self {
-        Self::start(&format!("unix:{}", socket(server).display()), "")
-    }
-
-    /// What it has found wrong, without what it says of files that it has no room for in memory.
-    fn complaints(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(self.directory.path().join("error.log")).unwrap();
-        log.lines().filter(|line| line.contains("[error]")).map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Its worker ends with it.
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
-        self.child.wait().unwrap();
-    }
+/// What it has found wrong.
+fn complaints(nginx: &Nginx) -> Vec<String> {
+    nginx.log().lines().filter(|line| line.contains("[error]")).map(str::to_owned).collect()
 }
 
 fn socket(server: &Server) -> PathBuf {
@@ -117,7 +72,7 @@ fn teller() -> Upstream {
 fn behind_nginx_a_request_is_one_like_any_other() {
     let upstream = teller();
     let server = behind(&upstream, "");
-    let nginx = Nginx::of(&server);
+    let nginx = nginx(&server, "");
     let mut connection = Connection::open(nginx.address).unwrap();
     let fields =
         [("Host", "shop.example"), ("Cookie", "a=1"), ("X-Forwarded-For", "6.6.6.6"), ("X-Real-IP", "9")];
@@ -153,7 +108,7 @@ fn behind_nginx_a_request_is_one_like_any_other() {
     let missing = connection.get("/none/").unwrap();
     assert_eq!((missing.status, missing.text()), (404, "not here".to_owned()));
     assert_eq!(connection.get("/headers").unwrap().all("set-cookie"), ["one=1", "two=2"]);
-    assert_eq!(nginx.complaints(), [""; 0]);
+    assert_eq!(complaints(&nginx), [""; 0]);
     let log = wait_until(SOON, "the access log", || {
         let log = std::fs::read_to_string(server.directory().path().join("access.log")).unwrap();
         holds(log.lines().count() == 9, &log).map(|()| log)
@@ -167,7 +122,7 @@ fn bodies_arrive_whole_both_ways() {
     let upstream = teller();
     let server = behind(&upstream, "");
     for more in ["", "uwsgi_request_buffering off; uwsgi_buffering off;"] {
-        let nginx = Nginx::start(&format!("unix:{}", socket(&server).display()), more);
+        let nginx = nginx(&server, more);
         let mut connection = Connection::open(nginx.address).unwrap();
         assert_bodies_arrive_whole(&mut connection, "", &[0, 1, 100_000, 3 << 20]);
         let fields = [("Expect", "100-continue"), ("Content-Type", "text/plain")];
@@ -176,7 +131,7 @@ fn bodies_arrive_whole_both_ways() {
         // Without a length, which ends with the connection.
         assert_eq!(connection.get("/big?size=3000000").unwrap().body.len(), 3_000_000);
         assert_eq!(connection.get("/drip").unwrap().status, 200);
-        assert_eq!(nginx.complaints(), [""; 0]);
+        assert_eq!(complaints(&nginx), [""; 0]);
     }
 }
 
@@ -184,7 +139,7 @@ fn bodies_arrive_whole_both_ways() {
 fn a_body_that_is_too_large_is_413_while_nginx_still_sends() {
     let upstream = teller();
     let server = behind(&upstream, "");
-    let nginx = Nginx::of(&server);
+    let nginx = nginx(&server, "");
     let mut connection = Connection::open(nginx.address).unwrap();
     let reply = connection.request("POST", "/echo", &[], &vec![b'x'; 60 << 20]).unwrap();
     assert_eq!(reply.status, 413);
