@@ -108,7 +108,7 @@ pub(crate) struct Client {
     /// The protocols that it offers to switch to.
     offered: Option<Vec<u8>>,
     /// What has to come back for the key of a WebSocket, if that is ours.
-    accept: Option<Box<str>>,
+    accept: Option<String>,
     encoder: BodyEncoder,
     /// Encoded body bytes that no server has been given.
     body: Queue,
