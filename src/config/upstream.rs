@@ -175,6 +175,11 @@ impl Upstream {
             let what = "every server is a `backup`";
             report.add(&given.place_of("servers"), Complaint::new(what, "leave it out of one at least"));
         }
+        let is_bounded = self.servers.iter().any(|server| server.max_connections.is_some());
+        if self.queue != Queue::default() && !is_bounded {
+            let what = "nothing ever waits: no server has `max_connections`";
+            report.warn(&given.place_of("queue"), Complaint::new(what, "give them one, or remove `queue`"));
+        }
         if !(1..=100).contains(&self.retries.tries) {
             let hint = "from 1, which is no second try, to 100";
             report.add(&given.place_of("tries"), Complaint::new("`tries` is out of range", hint));

@@ -791,6 +791,24 @@ fn servers_and_their_mistakes() {
 }
 
 #[test]
+fn a_queue_in_which_nobody_can_wait_is_a_warning() {
+    let warned = |servers: &str| {
+        let site = &location("path: \"/\", to: Proxy(\"u\")")[1..];
+        let text = format!("(upstreams: {{\"u\": (servers: [{servers}], queue: 5)}},{site}");
+        let source = Memory::default().with("hatchery.ron", &text);
+        let (_, warnings) = load_with_warnings(Path::new("hatchery.ron"), &source).unwrap();
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(warned("(address: \"1.2.3.4:5\", max_connections: 9)"), [""; 0]);
+    assert_eq!(
+        warned("\"1.2.3.4:5\""),
+        [
+            "hatchery.ron:1:51: upstreams.u.queue: nothing ever waits: no server has `max_connections`; give them one, or remove `queue`"
+        ]
+    );
+}
+
+#[test]
 fn what_balances_says_what_is_wrong_with_it() {
     let upstream = |keys: &str| {
         let site = &location("path: \"/\", to: Proxy(\"u\")")[1..];
