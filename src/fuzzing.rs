@@ -412,6 +412,7 @@ fn receive(mut response: gateway::Response, method: Method, pieces: &[&[u8]]) ->
     let (mut heads, mut body, mut end) = (Vec::new(), Vec::new(), "open");
     if method == Method::Get {
         response.offer(b"websocket", None);
+        response.keep_trailers();
     }
     let mut poll = |response: &mut gateway::Response| {
         while let Some(event) = response.poll() {
@@ -427,6 +428,15 @@ fn receive(mut response: gateway::Response, method: Method, pieces: &[&[u8]]) ->
                 gateway::Event::Body(bytes) => {
                     assert!(!bytes.is_empty() && method != Method::Head, "a body of nothing");
                     body.extend(bytes);
+                }
+                gateway::Event::Trailers(trailers) => {
+                    let whole =
+                        |(name, value): (&[u8], &[u8])| fields::is_name(name) && !value.contains(&b'\n');
+                    assert!(
+                        !trailers.is_empty() && trailers.iter().all(whole),
+                        "trailers that are no fields"
+                    );
+                    heads.push(ResponseHead { fields: trailers, ..ResponseHead::new(200) });
                 }
                 gateway::Event::End => end = "complete",
                 gateway::Event::Broken(_) => {

@@ -25,6 +25,10 @@ pub(crate) struct Proxy {
     pub(crate) buffering: bool,
     /// An error for which the site has a page is answered with that.
     pub(crate) intercept_errors: bool,
+    /// Interim responses, such as 103, reach the client.
+    pub(crate) early_hints: bool,
+    /// So do trailers of responses, if it says that it takes them.
+    pub(crate) trailers: bool,
 }
 
 /// As it is written.
@@ -44,6 +48,8 @@ impl Default for Proxy {
             response: Changes::default(),
             buffering: true,
             intercept_errors: false,
+            early_hints: true,
+            trailers: false,
         }
     }
 }
@@ -62,6 +68,8 @@ impl Section for Proxy {
         keys.key("response_headers", &mut self.response);
         keys.key("buffering", &mut Choice(&mut self.buffering, &BUFFERING, &[]));
         keys.key("intercept_errors", &mut self.intercept_errors);
+        keys.key("early_hints", &mut self.early_hints);
+        keys.key("trailers", &mut self.trailers);
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {

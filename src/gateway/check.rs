@@ -86,7 +86,7 @@ impl Check {
                 Some(Output::Done) => return Some(self.verdict()),
                 Some(Output::Broken(fault)) => return Some(Err(fault.code())),
                 Some(Output::Switched(_)) => return Some(Err(Fault::Unasked.code())),
-                Some(Output::Interim(_)) => {}
+                Some(Output::Interim(_) | Output::Trailers(_)) => {}
             }
         }
     }

@@ -12,10 +12,10 @@
 //! is tried again.
 
 use super::fastcgi::Scripts;
-use super::{BodyEncoder, Event, Protocol, Request, Response, websocket};
+use super::{BodyEncoder, Event, Protocol, Request, Response, http1, websocket};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Fault;
-use crate::http::{BodyLength, Method, ResponseHead};
+use crate::http::{BodyLength, Fields, Method, ResponseHead};
 use crate::timer::Time;
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ pub(crate) enum Output {
     Switched(ResponseHead),
     /// The next bytes of the body.
     Body(Vec<u8>),
+    /// What follows the body.
+    Trailers(Fields),
     /// The response is complete: release the channel.
     Done,
     /// It cannot be completed: ask [`Client::failed`].
@@ -109,6 +111,8 @@ pub(crate) struct Client {
     offered: Option<Vec<u8>>,
     /// What has to come back for the key of a WebSocket, if that is ours.
     accept: Option<String>,
+    /// The client wants trailers.
+    takes_trailers: bool,
     encoder: BodyEncoder,
     /// Encoded body bytes that no server has been given.
     body: Queue,
@@ -137,6 +141,7 @@ pub(crate) struct Client {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "of every request there is one, nearly always the large one")]
 enum Stage {
     Lease,
     Connecting,
@@ -174,6 +179,7 @@ impl Client {
             head,
             offered: protocol.offered(request, body),
             accept: tunnel.then(|| websocket::accept(&websocket::key(request.id))),
+            takes_trailers: http1::takes_trailers(request),
             encoder: protocol.body(body),
             body: Queue::new(),
             body_complete: body == BodyLength::None,
@@ -293,6 +299,9 @@ impl Client {
         if let Some(protocols) = &self.offered {
             response.offer(protocols, self.accept.as_deref());
         }
+        if self.takes_trailers {
+            response.keep_trailers();
+        }
         self.stage = Stage::Exchange { response, kept, ended: false };
         self.asked = None;
         self.progressed(false, now);
@@ -380,6 +389,7 @@ impl Client {
                     Output::Switched(head)
                 }
                 Event::Body(bytes) => Output::Body(bytes),
+                Event::Trailers(fields) => Output::Trailers(fields),
                 Event::End => Output::Done,
                 Event::Broken(fault) => Output::Broken(fault),
                 // Of apps only.

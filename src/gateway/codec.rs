@@ -127,6 +127,13 @@ impl Response {
         }
     }
 
+    /// The client wants trailers, which only HTTP has.
+    pub(crate) fn keep_trailers(&mut self) {
+        if let Self::Plain(response) = self {
+            response.keep_trailers();
+        }
+    }
+
     /// What has come behind [`Event::Switched`].
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         match self {

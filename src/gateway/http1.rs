@@ -57,6 +57,10 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         }
         BodyLength::Unknown => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
+    if takes_trailers(request) {
+        field(b"Connection", &[b"te"], out);
+        field(b"TE", &[b"trailers"], out);
+    }
     if let Some(protocols) = offered(head, body) {
         field(b"Connection", &[b"upgrade"], out);
         field(b"Upgrade", &[&protocols], out);
@@ -84,6 +88,12 @@ pub(crate) fn offered(head: &RequestHead, body: BodyLength) -> Option<Vec<u8>> {
     }
     let offered: Vec<&[u8]> = head.all("upgrade").flat_map(tokens).filter(|name| is_other(name)).collect();
     (!offered.is_empty()).then(|| offered.join(&b", "[..]))
+}
+
+/// Whether the client takes trailers of the response (RFC 9110 §10.1.4), and the operator lets it.
+pub(crate) fn takes_trailers(request: &Request<'_>) -> bool {
+    let asks = |value| tokens(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    request.shown.trailers && request.head.version() != Version::Http10 && request.head.all("te").any(asks)
 }
 
 fn says_upgrade<'a>(mut connection: impl Iterator<Item = &'a [u8]>) -> bool {
@@ -202,6 +212,31 @@ const NOT_NOMINATED: [&str; 12] = [
     "x-forwarded-prefix",
 ];
 
+/// Fields that are none in a trailer, beside those of a connection: what the recipient must know before the body, or takes for
+/// a word of the head (RFC 9110 §6.5.1).
+const NO_TRAILER: [&str; 20] = [
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expires",
+    "host",
+    "location",
+    "retry-after",
+    "server",
+    "set-cookie",
+    "strict-transport-security",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+];
+
 fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     names.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
@@ -293,6 +328,9 @@ pub struct Response {
     offered: Vec<u8>,
     /// What has to come with the switch to WebSocket.
     accept: Option<Box<str>>,
+    /// Whether trailers are wanted; and those that have come.
+    keeps_trailers: bool,
+    trailers: Option<Box<Fields>>,
 }
 
 #[derive(Debug)]
@@ -330,6 +368,8 @@ impl Response {
             of_program: false,
             offered: Vec::new(),
             accept: None,
+            keeps_trailers: false,
+            trailers: None,
         }
     }
 
@@ -343,6 +383,11 @@ impl Response {
     pub(crate) fn offer(&mut self, protocols: &[u8], accept: Option<&str>) {
         self.offered = protocols.to_vec();
         self.accept = accept.map(Box::from);
+    }
+
+    /// The client wants the trailers.
+    pub(crate) fn keep_trailers(&mut self) {
+        self.keeps_trailers = true;
     }
 
     /// What came behind a 101.
@@ -401,6 +446,9 @@ impl Response {
     fn advance(&mut self) -> Result<Option<Event>, Fault> {
         match &mut self.state {
             State::Head => self.head(),
+            State::Complete if self.trailers.is_some() => {
+                Ok(self.trailers.take().map(|trailers| Event::Trailers(*trailers)))
+            }
             State::Sized { left: 0 } | State::Complete => {
                 self.state = State::Done;
                 Ok(Some(Event::End))
@@ -425,6 +473,11 @@ impl Response {
                             self.input = Vec::new();
                         }
                         if decoder.is_done() {
+                            let mut trailers = decoder.take_trailers();
+                            trailers.retain(|name| {
+                                !is_one_of(name, &HOP_BY_HOP) && !is_one_of(name, &NO_TRAILER)
+                            });
+                            self.trailers = (!trailers.is_empty()).then(|| Box::new(trailers));
                             self.state = State::Complete;
                         }
                     }
@@ -499,6 +552,7 @@ impl Response {
             BodyLength::None => State::Complete,
             BodyLength::Known(left) => State::Sized { left },
             BodyLength::Unknown if framing.until_close => State::UntilClose,
+            BodyLength::Unknown if self.keeps_trailers => State::Chunked(Decoder::keeping_trailers()),
             BodyLength::Unknown => State::Chunked(Decoder::new()),
         };
         Ok(Some(Event::Head { head, body: framing.body }))

@@ -29,7 +29,7 @@ pub use shown::Shown;
 pub(crate) use tunnel::{Step as TunnelStep, Tunnel};
 
 use crate::http::fault::Fault;
-use crate::http::{BodyLength, ResponseHead};
+use crate::http::{BodyLength, Fields, ResponseHead};
 
 /// Whether a request field tells of the way of a request, which only a trusted proxy may: `Forwarded`, `X-Real-IP` and
 /// whatever begins with `X-Forwarded-`. From anybody else it is a claim that an upstream or app would take for ours.
@@ -64,6 +64,8 @@ pub enum Event {
         /// How many bytes.
         len: u64,
     },
+    /// The trailers of the body, if they are wanted and there are some.
+    Trailers(Fields),
     /// The response is complete.
     End,
     /// The unit of the app is free for another request (apps only).

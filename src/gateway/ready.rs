@@ -159,7 +159,11 @@ impl Answer {
                 }
                 Event::Free => return Some(self.verdict()),
                 Event::Broken(fault) => return Some(Err(self.broken(fault))),
-                Event::Interim(_) | Event::Switched(_) | Event::File { .. } | Event::End => {}
+                Event::Interim(_)
+                | Event::Switched(_)
+                | Event::File { .. }
+                | Event::Trailers(_)
+                | Event::End => {}
             }
         }
     }

@@ -2,10 +2,11 @@
 //!
 //! Strict means: 1 to 15 hexadecimal digits, then extensions of the grammar in `extension`, then CR LF; nothing is
 //! trimmed, a bare LF ends nothing. Whatever two implementations could read differently is an error, such as a line end
-//! within quotes, where some end the line and some do not. Extensions and trailers are checked and dropped, both are
-//! bounded.
+//! within quotes, where some end the line and some do not. Extensions and trailers are checked and bounded; what they say is
+//! dropped, but for trailers that somebody wants.
 
 use super::extension::Extension;
+use crate::http::Fields;
 use crate::http::fields::is_token_byte;
 
 /// Takes the coding off, whatever the cuts of the input.
@@ -16,6 +17,8 @@ pub(crate) struct Decoder {
     extensions: u16,
     /// Bytes of trailers so far.
     trailers: u16,
+    /// Their lines, where they are wanted.
+    kept: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,13 @@ enum State {
     End,
     /// All of it was read.
     Done,
+}
+
+impl State {
+    /// Whether the byte that led to it is one of a trailer line, or the LF before the first.
+    fn is_in_trailers(self) -> bool {
+        matches!(self, Self::TrailerName | Self::TrailerValue | Self::TrailerEnd | Self::TrailerStart)
+    }
 }
 
 impl Default for State {
@@ -92,6 +102,25 @@ impl Decoder {
         Self::default()
     }
 
+    /// The same, of which the trailers are wanted.
+    #[must_use]
+    pub(crate) fn keeping_trailers() -> Self {
+        Self { kept: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// The trailers that were kept.
+    pub(crate) fn take_trailers(&mut self) -> Fields {
+        let mut fields = Fields::new();
+        let lines = self.kept.take().unwrap_or_default();
+        for line in lines.split(|byte| *byte == b'\n') {
+            let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+            if let Some((name, [b':', value @ ..])) = line.split_at_checked(colon) {
+                fields.add(name, value.trim_ascii());
+            }
+        }
+        fields
+    }
+
     /// Whether the body, trailers included, is complete.
     #[must_use]
     pub(crate) fn is_done(&self) -> bool {
@@ -114,7 +143,11 @@ impl Decoder {
                 let left = left - here as u64;
                 self.state = if left == 0 { State::DataEnd } else { State::Data { left } };
             } else {
-                self.state = self.framing(*byte)?;
+                let next = self.framing(*byte)?;
+                if let (Some(kept), true) = (&mut self.kept, next.is_in_trailers()) {
+                    kept.push(*byte);
+                }
+                self.state = next;
                 rest = rest.get(1..).unwrap_or_default();
             }
         }
@@ -223,6 +256,22 @@ mod tests {
         }
         assert!(results.iter().all(|result| *result == results[0]), "{input:?}: {results:?}");
         results.swap_remove(0)
+    }
+
+    #[test]
+    fn trailers_that_are_wanted_are_the_same_at_every_cut() {
+        let input = b"2;x=\"0\"\r\nA:\r\n0\r\nA: b\r\nC:\r\nD:\t\xe9 f \r\n\r\nE: f\r\n";
+        for step in 1..=input.len() {
+            let mut decoder = Decoder::keeping_trailers();
+            let mut data = Vec::new();
+            for piece in input.chunks(step) {
+                decoder.decode(piece, &mut data).unwrap();
+            }
+            let trailers = decoder.take_trailers();
+            let told: Vec<_> = trailers.iter().collect();
+            let expected: [(&[u8], &[u8]); 3] = [(b"A", b"b"), (b"C", b""), (b"D", b"\xe9 f")];
+            assert_eq!((data.as_slice(), told.as_slice()), (&b"A:"[..], &expected[..]), "{step}");
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ use super::{Common, End, Event, Settings, Wants, packet};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Refusal;
 use crate::http::phase::Phase;
-use crate::http::{BodyLength, ResponseHead, Scheme, Status, Version};
+use crate::http::{BodyLength, Fields, ResponseHead, Scheme, Status, Version};
 use crate::timer::Time;
 use std::rc::Rc;
 use std::time::Duration;
@@ -404,6 +404,11 @@ impl Conn {
     /// The response is complete. One that is shorter than announced breaks off, one without a head aborts the connection:
     /// the client sees that it is truncated.
     pub fn finish(&mut self, now: Time) {
+        self.finish_with(&Fields::new(), now);
+    }
+
+    /// The same, with trailers, which only a chunked body can have.
+    pub(crate) fn finish_with(&mut self, trailers: &Fields, now: Time) {
         self.clock = now;
         if self.phase != Phase::Open || !self.is_exchange_open() {
             return;
@@ -414,7 +419,7 @@ impl Conn {
             Writing::Tunnel | Writing::Shut => return self.close(true),
             Writing::Chunked => {
                 self.will_write();
-                self.out.extend(chunked::LAST_CHUNK);
+                self.out.encode(|out| encode::trailers(trailers, out));
             }
             Writing::Sized { .. } | Writing::UntilClose | Writing::Bodiless => {}
             Writing::Done => return,

@@ -1,5 +1,6 @@
 //! Response heads onto the wire (RFC 9112 §4, §6).
 
+use crate::http::Fields;
 use crate::http::ResponseHead;
 use crate::http::serving::{Common, STRICT};
 
@@ -84,6 +85,13 @@ pub(super) fn end(connection: Connection) -> &'static [u8] {
 pub(crate) fn interim(head: &ResponseHead, out: &mut Vec<u8>) {
     status_line(head, out);
     fields(head, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes what ends a chunked body that has trailers.
+pub(crate) fn trailers(trailers: &Fields, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"0\r\n");
+    trailers.iter().for_each(|(name, value)| field(name, value, out));
     out.extend_from_slice(b"\r\n");
 }
 

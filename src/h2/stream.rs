@@ -28,6 +28,7 @@ use super::StreamId;
 use super::flow::{Inflow, Outflow};
 use super::priority::Priority;
 use crate::buf::Queue;
+use crate::http::Fields;
 use crate::http::serving::Line;
 use crate::timer::Time;
 use std::cell::Cell;
@@ -64,6 +65,8 @@ pub(super) struct Stream {
     pub(super) queue: Queue,
     pub(super) outflow: Outflow,
     pub(super) priority: Priority,
+    /// What follows the body.
+    pub(super) trailers: Option<Box<Fields>>,
     /// END_STREAM is on its way.
     pub(super) shut: bool,
     /// Its last frame is on its way.
@@ -123,6 +126,7 @@ impl Stream {
             queue: Queue::new(),
             outflow,
             priority: Priority::UNSAID,
+            trailers: None,
             shut: false,
             concluded: false,
             over: false,
@@ -170,7 +174,8 @@ impl Stream {
 
     /// Whether nothing follows what is queued.
     pub(super) fn is_whole(&self) -> bool {
-        matches!(self.writing, Writing::Finished | Writing::Shut | Writing::Sized { left: 0 })
+        let is_over = matches!(self.writing, Writing::Finished | Writing::Shut | Writing::Sized { left: 0 });
+        is_over && self.trailers.is_none()
     }
 }
 

@@ -5,7 +5,7 @@ use super::owner::Owner;
 use super::reply::Reply;
 use crate::config::Config;
 use crate::http::fault::Fault;
-use crate::http::{BodyLength, ResponseHead};
+use crate::http::{BodyLength, Fields, ResponseHead};
 
 /// An exchange's surroundings for one call.
 pub(super) struct Drive<'a> {
@@ -23,10 +23,14 @@ pub(super) enum Advance {
     Wait,
     /// Something was passed on.
     Progress,
+    /// An interim response.
+    Interim(ResponseHead),
     /// The response head.
     Head(ResponseHead, BodyLength),
     /// The head of a 101: it goes on in another protocol.
     Switched(ResponseHead),
+    /// What follows the body.
+    Trailers(Fields),
     /// Everything was given to the reply.
     Done,
     /// It failed.

@@ -16,7 +16,7 @@ use crate::h1::{self, Prepared};
 use crate::h2::{self, StreamId};
 use crate::http::fault::Refusal;
 use crate::http::serving::Common;
-use crate::http::{BodyLength, ResponseHead, Status};
+use crate::http::{BodyLength, Fields, ResponseHead, Status};
 
 /// See the module.
 pub(super) struct Reply<'a> {
@@ -198,11 +198,11 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// The response is complete.
-    pub(super) fn finish(&mut self, cx: &Context) {
+    /// The response is complete, with what follows the body where that can be said.
+    pub(super) fn finish(&mut self, trailers: Fields, cx: &Context) {
         match &mut self.door {
-            Door::H1 { conn, .. } => conn.finish(cx.now),
-            Door::H2 { conn, stream } => conn.finish(*stream, cx.now),
+            Door::H1 { conn, .. } => conn.finish_with(&trailers, cx.now),
+            Door::H2 { conn, stream } => conn.finish_with(*stream, trailers, cx.now),
         }
     }
 

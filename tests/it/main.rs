@@ -61,6 +61,7 @@ mod supervise;
 mod systemd;
 mod tls;
 mod touch_reload;
+mod trailers;
 mod upgrade;
 mod upgrades;
 mod uwsgi_upstream;

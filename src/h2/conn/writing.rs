@@ -8,7 +8,7 @@ use crate::h2::StreamId;
 use crate::h2::frame::{self, Code, HEAD, PAYLOAD_MAX};
 use crate::h2::hpack::Block;
 use crate::http::serving::{Common, STRICT};
-use crate::http::{BodyLength, ResponseHead, Status};
+use crate::http::{BodyLength, Fields, ResponseHead, Status};
 use crate::timer::Time;
 
 /// A part of a file may be longer than what is taken of memory, if the client takes such frames.
@@ -201,12 +201,19 @@ impl Conn {
 
     /// The response is complete. One that is shorter than announced, or has no head, breaks off.
     pub fn finish(&mut self, stream: StreamId, now: Time) {
+        self.finish_with(stream, Fields::new(), now);
+    }
+
+    /// The same, with trailers, which a body of announced length has none.
+    pub(crate) fn finish_with(&mut self, stream: StreamId, trailers: Fields, now: Time) {
         self.clock = now;
         let Some(found) = self.streams.get_mut(stream).filter(|found| !found.gone) else { return };
         match found.writing {
             Writing::Await => return self.break_off(stream),
             Writing::Sized { left } if left > 0 => return self.break_off(stream),
             Writing::Sized { .. } | Writing::Unsized | Writing::Shut | Writing::Bodiless => {
+                let is_unsized = found.writing == Writing::Unsized;
+                found.trailers = (is_unsized && !trailers.is_empty()).then(|| Box::new(trailers));
                 found.writing = Writing::Finished;
             }
             Writing::Finished | Writing::Broken => return,
@@ -419,6 +426,7 @@ impl Conn {
             return;
         }
         stream.concluded = true;
+        let trailers = stream.trailers.take();
         let Stream { shut, ended, malformed, tunnel, writing, .. } = *stream;
         let lingers = stream.has_room_for_rest() && self.leave != Leave::Told;
         if writing == Writing::Broken {
@@ -428,8 +436,10 @@ impl Conn {
             self.reset_up_to = self.reset_up_to.max(id);
             self.end_request(id);
         } else {
-            if !shut {
-                self.say(|out| frame::write_data_head(id, 0, true, out));
+            match trailers {
+                Some(trailers) => self.say_head(id, true, |block| all(&trailers, block)),
+                None if !shut => self.say(|out| frame::write_data_head(id, 0, true, out)),
+                None => {}
             }
             self.budget.answered();
             if malformed {
@@ -474,7 +484,11 @@ fn say_common(common: &Common<'_>, block: &mut Block<'_>) {
 /// The fields of an app or upstream. What HTTP/1 bears, white space around a value and word of another protocol, makes a
 /// response of HTTP/2 malformed (RFC 9113 §8.2).
 fn fields(head: &ResponseHead, block: &mut Block<'_>) {
-    for (name, value) in head.fields.iter() {
+    all(&head.fields, block);
+}
+
+fn all(fields: &Fields, block: &mut Block<'_>) {
+    for (name, value) in fields.iter() {
         if !is_ours(name) && !name.eq_ignore_ascii_case(b"upgrade") {
             block.field(name, value.trim_ascii());
         }

@@ -44,6 +44,7 @@ impl Exchange {
             host: proxy.host.as_deref(),
             changes: Some(&proxy.request),
             forwarded: drive.config.upstreams.get(upstream).is_some_and(|upstream| upstream.forwarded),
+            trailers: proxy.trailers,
             ..described.shown
         };
         let cookies = drive.cx.cookies_for(upstream, request.head.all("cookie"));
@@ -107,6 +108,21 @@ impl Exchange {
         }
         self.show_fields(&mut head.fields, drive);
         self.take_advance(Advance::Head(head, body), drive)
+    }
+
+    /// An interim response of the upstream.
+    pub(super) fn pass_interim(&self, mut head: ResponseHead, drive: &mut Drive<'_>) {
+        let Some(proxy) = self.proxy().filter(|proxy| proxy.early_hints) else { return };
+        head.fields.retain(|name| !proxy.response.drops(name));
+        drive.reply.interim(&head);
+    }
+
+    /// What follows the body of the upstream's response.
+    pub(super) fn keep_trailers(&mut self, mut fields: Fields) {
+        if let Some(proxy) = self.proxy() {
+            fields.retain(|name| !proxy.response.drops(name));
+        }
+        self.trailers = fields;
     }
 
     /// Makes of the fields of a response what the client is to see.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 impl Exchange {
     pub(super) fn finish(&mut self, drive: &mut Drive<'_>) {
-        drive.reply.finish(drive.cx);
+        drive.reply.finish(std::mem::take(&mut self.trailers), drive.cx);
         self.step = Step::Sent;
     }
 

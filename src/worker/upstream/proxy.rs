@@ -368,7 +368,11 @@ impl ProxyRun {
             {
                 progress = true;
                 match output {
-                    Output::Interim(head) => reply.interim(&head),
+                    Output::Interim(head) => {
+                        let given = self.has_given_all(cx);
+                        self.client.progressed(given, cx.now);
+                        return Ok(Advance::Interim(head));
+                    }
                     Output::Head(head, _) if self.is_refused(head.status.0, cx) => {
                         self.client.take_back();
                         return Err(Fault::Unhealthy);
@@ -382,6 +386,7 @@ impl ProxyRun {
                         return Ok(Advance::Switched(head));
                     }
                     Output::Body(bytes) => self.take_body(bytes, reply, cx),
+                    Output::Trailers(fields) => return Ok(Advance::Trailers(fields)),
                     Output::Done => return Ok(Advance::Done),
                     Output::Broken(fault) => return Err(fault),
                 }
@@ -477,7 +482,7 @@ impl ProxyRun {
     pub(in crate::worker) fn discard(&mut self, cx: &mut Context) {
         loop {
             match self.client.poll() {
-                Some(Output::Body(_)) => {}
+                Some(Output::Body(_) | Output::Trailers(_)) => {}
                 Some(Output::Done) => return self.release(cx),
                 _ => return self.cancel(cx),
             }

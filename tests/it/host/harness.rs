@@ -376,6 +376,7 @@ impl Reading {
             Event::Free => self.answer.freed = true,
             Event::Broken(fault) => self.answer.broken = Some(fault),
             Event::Switched(head) => panic!("{head:?}"),
+            Event::Trailers(fields) => panic!("{fields:?}"),
         }
     }
 }

@@ -256,7 +256,7 @@ impl AppRun {
                         self.cancel(cx);
                         return Ok(Advance::Broken(fault));
                     }
-                    Event::Switched(_) | Event::Interim(_) => {}
+                    Event::Switched(_) | Event::Interim(_) | Event::Trailers(_) => {}
                 }
             }
             if self.spool.takes_events() && response.is_between() {
