@@ -126,6 +126,7 @@
 //! | run | one request at an app or upstream, from its lease to its release; of a cron job: one start of its command |
 //! | shortage | a lack of descriptors or memory, against which expendable connections are closed |
 //! | spool | a body that is kept, in memory or in a file without a name, until the slower side takes it |
+//! | store | what a worker has of memory and files for bodies that wait for who is slow |
 //! | segment | a piece of what is to be sent: bytes, or a part of a file |
 //! | near, far | of a file: on a file system of this machine, or on one that may take its time or never answer |
 //! | place | a name in a directory that was opened once (`sys::place`) |

@@ -528,7 +528,7 @@ impl Exchange {
         let endless = drive.reply.tally().is_endless();
         self.left = match &self.step {
             Step::Queued { .. } => first,
-            Step::Proxy(_) => endless || (first && !drive.reply.has_begun()),
+            Step::Proxy(run) => !run.has_ended() && (endless || (first && !drive.reply.has_begun())),
             Step::App(_) => endless,
             // Its other side is told, and may have more to say.
             Step::Tunnel(_) => false,

@@ -341,7 +341,12 @@ impl Spill {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::h1;
+    use crate::http::serving::Common;
+    use crate::http::{BodyLength, ResponseHead};
     use crate::sys::file;
+    use crate::worker::id::RequestId;
+    use crate::worker::reply::{Door, Tally};
     use std::fs::File;
     use std::os::unix::fs::FileExt as _;
 
@@ -371,6 +376,84 @@ mod tests {
                 }
             };
             assert_eq!(read, body);
+        }
+    }
+
+    /// A connection that waits for an answer, and what was given to it.
+    fn connection() -> (h1::Conn, Tally) {
+        let mut conn = h1::Conn::new(Rc::default(), Time::ZERO);
+        conn.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Time::ZERO);
+        assert!(conn.poll().is_some());
+        let common = Common { date: b"", id: None, strict: None };
+        conn.respond(&ResponseHead::new(200), BodyLength::Known(1 << 20), common, Time::ZERO);
+        (conn, Tally::default())
+    }
+
+    fn reply<'a>((conn, tally): &'a mut (h1::Conn, Tally)) -> Reply<'a> {
+        Reply::new(Door::H1 { conn, written: 0 }, tally, RequestId::SOME)
+    }
+
+    fn take_all((conn, _): &mut (h1::Conn, Tally)) {
+        let length = conn.waiting().len();
+        conn.out().consume(length);
+    }
+
+    #[test]
+    fn a_client_that_makes_no_room_for_a_moment_is_slow_until_it_has_caught_up() {
+        let temp = Store::new(MOST, file::open_directory(&std::env::temp_dir()).ok());
+        let limits = ResponseBuffer { memory: 16 * 1024, file: 64 * 1024 };
+        let mut spool = ResponseSpool::new(limits, &temp);
+        let mut client = connection();
+        let (start, later) = (Time::ZERO, Time::ZERO.after(SLOW));
+        for _ in 0..2 {
+            let room = spool.room(&reply(&mut client), &temp, start);
+            assert!((8 * 1024..=16 * 1024).contains(&room), "{room}");
+            spool.push(vec![0; room], &mut reply(&mut client), &temp).unwrap();
+            assert_eq!((spool.room(&reply(&mut client), &temp, start), spool.deadline()), (0, Some(later)));
+            // It is quick.
+            take_all(&mut client);
+            assert!(spool.file.is_none());
+        }
+        let room = spool.room(&reply(&mut client), &temp, start);
+        spool.push(vec![0; room], &mut reply(&mut client), &temp).unwrap();
+        assert_eq!(spool.room(&reply(&mut client), &temp, start), 0);
+        assert_eq!(spool.room(&reply(&mut client), &temp, later), usize::MAX);
+        assert_eq!(spool.deadline(), None, "nothing is waited for");
+        for _ in 0..2 {
+            spool.push(vec![0; 40_000], &mut reply(&mut client), &temp).unwrap();
+        }
+        assert_eq!(spool.room(&reply(&mut client), &temp, later), 0, "the file is full");
+        assert!(spool.pump(&mut reply(&mut client)) && spool.is_empty());
+        take_all(&mut client);
+        assert!(!spool.pump(&mut reply(&mut client)));
+        assert_eq!(spool.room(&reply(&mut client), &temp, later), 16 * 1024, "it has caught up");
+        assert_eq!(temp.budget.held(), 0);
+    }
+
+    #[test]
+    fn what_has_no_file_waits_with_who_sends_it() {
+        for (memory, file, reason) in
+            [(MOST, 0, "none wanted"), (MOST, MOST, "none to be had"), (0, 0, "memory")]
+        {
+            let nowhere = Store::new(memory, None);
+            let mut spool = ResponseSpool::new(ResponseBuffer { memory: 64 * 1024, file }, &nowhere);
+            let mut client = connection();
+            let late = Time::ZERO.after(SLOW);
+            let room = spool.room(&reply(&mut client), &nowhere, Time::ZERO);
+            assert_eq!(room > LITTLE as usize, memory > 0, "{reason}: {room}");
+            spool.push(vec![0; room], &mut reply(&mut client), &nowhere).unwrap();
+            spool.room(&reply(&mut client), &nowhere, Time::ZERO);
+            let hopes = spool.room(&reply(&mut client), &nowhere, late) > 0;
+            assert_eq!(hopes, file > 0, "{reason}");
+            let pushed = spool.push(vec![0; 5000], &mut reply(&mut client), &nowhere);
+            assert_eq!((pushed.is_err(), spool.takes_events()), (hopes, false), "{reason}");
+            assert_eq!(nowhere.budget.held(), 5000, "{reason}");
+            assert_eq!((spool.room(&reply(&mut client), &nowhere, late), spool.deadline()), (0, None));
+            assert!(spool.pump(&mut reply(&mut client)) && spool.is_empty(), "{reason}");
+            assert_eq!((nowhere.budget.held(), client.0.waiting().memory() > room + 5000), (0, true));
+            assert_eq!(spool.room(&reply(&mut client), &nowhere, late), 0, "{reason}");
+            take_all(&mut client);
+            assert!(spool.room(&reply(&mut client), &nowhere, late) > 0, "{reason}");
         }
     }
 

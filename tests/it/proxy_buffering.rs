@@ -155,6 +155,21 @@ fn it_is_the_same_over_http2_however_small_the_window() {
 }
 
 #[test]
+fn a_client_that_has_closed_its_side_gets_what_was_kept_for_it() {
+    let body = noise(LARGE, 14);
+    let source = source(body.clone(), "");
+    let server = front(&source.upstream, &Keys::default()).start();
+    let mut client = asks(&server, "/chunked");
+    assert_eq!(client.reply_head().unwrap().status, 200);
+    source.wait_answered(1);
+    client.socket().shutdown(std::net::Shutdown::Write).unwrap();
+    // Its end has come: the next answer is later.
+    assert_eq!(get(server.address, "/none").status, 200);
+    let rest = client.rest().unwrap();
+    assert!(rest.len() > body.len() && rest.ends_with(b"\r\n0\r\n\r\n"), "{}", rest.len());
+}
+
+#[test]
 fn what_waits_in_memory_is_bounded_for_all_together() {
     const CLIENTS: usize = 16;
     let body = noise(12 << 20, 3);

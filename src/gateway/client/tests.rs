@@ -217,6 +217,42 @@ fn a_request_is_tried_three_times_and_sent_whole_each_time() {
     assert!(text(&out).ends_with("\r\n\r\nabc"), "{}", text(&out));
 }
 
+/// A body that was there as a whole goes out whole with each try, framed anew.
+#[test]
+fn what_was_kept_of_a_request_is_sent_again() {
+    for (method, again) in
+        [("PUT", Again::AnotherServer), ("DELETE", Again::AnotherServer), ("POST", Again::No)]
+    {
+        let mut client = client(method, BodyLength::Known(3));
+        client.push_whole(Segment::from(b"abc".to_vec()));
+        assert_eq!(client.may_repeat(), again != Again::No, "{method}");
+        for fault in [Fault::Closed, Fault::Unhealthy] {
+            let mut out = Queue::new();
+            client.leased(false, &mut out, Time::ZERO);
+            client.fill(&mut out);
+            assert!(text(&out).ends_with("\r\n\r\nabc"), "{method} {}", text(&out));
+            if fault == Fault::Unhealthy {
+                client.feed(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n");
+                assert!(matches!(client.poll(), Some(Output::Head(..))));
+                assert!(client.can_repeat());
+                client.take_back();
+            }
+            assert_eq!(client.failed(fault), again, "{method} {fault:?}");
+            if again == Again::No {
+                break;
+            }
+        }
+    }
+    // The client has seen something: it is not kept any longer.
+    let mut client = client("PUT", BodyLength::Known(3));
+    client.push_whole(Segment::from(b"abc".to_vec()));
+    client.leased(false, &mut Queue::new(), Time::ZERO);
+    client.fill(&mut Queue::new());
+    client.feed(OK);
+    while client.poll().is_some_and(|output| output != Output::Done) {}
+    assert!(client.whole.is_none() && !client.can_repeat());
+}
+
 /// Every stand of a request with every way to wait for the client.
 #[test]
 fn who_waits_for_the_client_does_not_blame_the_server() {

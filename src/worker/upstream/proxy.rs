@@ -125,6 +125,11 @@ impl ProxyRun {
         self.client.wants_body()
     }
 
+    /// Whether the response has ended, though its client may not have been given all of it.
+    pub(in crate::worker) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
     /// So much of the response waits for a slow client.
     pub(in crate::worker) fn keep(&mut self, limits: ResponseBuffer) {
         self.spool.limit(limits);
