@@ -32,6 +32,11 @@ impl Priority {
         }
         priority
     }
+
+    /// The same of what is of use in pieces.
+    pub(super) fn in_pieces(self) -> Self {
+        Self { incremental: true, ..self }
+    }
 }
 
 /// The streams of which DATA can be sent.

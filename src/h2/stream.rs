@@ -139,6 +139,11 @@ impl Stream {
         }
     }
 
+    /// What the client has said of its response; a tunnel has no whole that could be waited for.
+    pub(super) fn set_priority(&mut self, said: Priority) {
+        self.priority = if self.tunnel { said.in_pieces() } else { said };
+    }
+
     /// Whether there is something of the body, or its end, to be told now.
     pub(super) fn has_news(&self) -> bool {
         let body = matches!(self.reading, Reading::Body { .. });

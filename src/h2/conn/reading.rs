@@ -160,8 +160,8 @@ impl Conn {
             Ok(asked) => {
                 stream.head = asked.request.head.wire_len();
                 stream.head_only = asked.request.head.method() == Method::Head;
-                (stream.expects, stream.priority) = (asked.expects, asked.priority);
-                stream.tunnel = asked.tunnel;
+                (stream.expects, stream.tunnel) = (asked.expects, asked.tunnel);
+                stream.set_priority(asked.priority);
                 stream.reading = match asked.request.body {
                     _ if asked.tunnel => Reading::Body { left: None, allowed: u64::MAX },
                     BodyLength::None => Reading::Discard,
@@ -369,7 +369,7 @@ impl Conn {
 
     fn on_priority(&mut self, id: StreamId, value: &[u8]) -> Result<(), Error> {
         if let Some(stream) = self.streams.get_mut(id) {
-            stream.priority = Priority::parse(value);
+            stream.set_priority(Priority::parse(value));
             self.turns.change(id, stream.priority);
         }
         self.spend(Work::Small)

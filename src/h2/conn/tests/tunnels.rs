@@ -164,3 +164,22 @@ fn what_its_owner_has_no_room_for_closes_the_window() {
     assert!(matches!(peer.poll(), (1, Event::Body(bytes)) if bytes.len() == 256_000));
     assert!(peer.frames().iter().any(|(kind, _, stream, _)| (*kind, *stream) == (8, 1)));
 }
+
+#[test]
+fn a_long_answer_before_it_does_not_hold_it_up() {
+    let mut peer = peer();
+    peer.say(|out| {
+        frame::write_settings(&[(setting::INITIAL_WINDOW_SIZE, 1 << 30)], out);
+        frame::write_window_update(0, 1 << 30, out);
+    });
+    let whole = ("priority", "u=3");
+    peer.open(1, "GET", &[whole], true);
+    assert!(peer.respond(1, BodyLength::Unknown));
+    peer.open(3, "CONNECT", &[WEBSOCKET, whole], false);
+    assert!(peer.switch(3));
+    peer.frames();
+    peer.send(1, &[b'x'; 250_000]);
+    peer.send(3, b"now");
+    let order: Vec<_> = peer.frames().iter().filter(|frame| frame.0 == 0).map(|frame| frame.2).collect();
+    assert!(order.iter().position(|stream| *stream == 3) < Some(2), "{order:?}");
+}
