@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  master  rows in use; of each server what the operator wants of it
-//!  own     an area for each worker's row: of each upstream its head, of each server what the worker has there
+//!  own     an area for each worker's row: of each upstream its head and whether sessions wait, of each server what the
+//!          worker has there
 //!  shared  of each server its health and its checks, which every worker exchanges
 //! ```
 //!
@@ -54,8 +55,8 @@ const ALIGNED: usize = 64 * 1024 / size_of::<u64>();
 const ORDERS: usize = 64;
 const ROWS_USED: usize = 0;
 const FIRST_AREA: usize = (ORDERS + SERVERS).next_multiple_of(ALIGNED);
-/// A worker's area: the heads, then the counts.
-const AREA: usize = (UPSTREAMS + SERVERS * COUNTS).next_multiple_of(ALIGNED);
+/// A worker's area: the heads, whether sessions wait, then the counts.
+const AREA: usize = (2 * UPSTREAMS + SERVERS * COUNTS).next_multiple_of(ALIGNED);
 const COUNTS: usize = 4;
 const FIRST_SHARED: usize = FIRST_AREA + ROWS * AREA;
 const SHARED: usize = (SERVERS * SHARED_WORDS).next_multiple_of(ALIGNED);
@@ -116,12 +117,17 @@ fn area(row: u16) -> Option<usize> {
 }
 
 fn count(row: u16, server: u16, count: Count) -> Option<usize> {
-    let place = UPSTREAMS + usize::from(server) * COUNTS + count as usize;
+    let place = 2 * UPSTREAMS + usize::from(server) * COUNTS + count as usize;
     (usize::from(server) < SERVERS).then_some(area(row)? + place)
 }
 
 fn head(row: u16, upstream: u16) -> Option<usize> {
     (usize::from(upstream) < UPSTREAMS).then_some(area(row)? + usize::from(upstream))
+}
+
+/// Whether requests wait there for the server of their session.
+fn bound(row: u16, upstream: u16) -> Option<usize> {
+    Some(head(row, upstream)? + UPSTREAMS)
 }
 
 fn common(server: u16, common: Common) -> Option<usize> {
@@ -287,11 +293,20 @@ impl WorkerRoster<'_> {
         self.step(server, false);
     }
 
-    /// The oldest request that waits here for the upstream came then; `None`: none does.
-    pub(crate) fn wait(self, upstream: u16, since: Option<Time>) {
+    /// The oldest request that waits here for any server of the upstream came then; `None`: none does. `sessions`: some wait
+    /// for the server of their session.
+    pub(crate) fn wait(self, upstream: u16, since: Option<Time>, sessions: bool) {
+        if let Some(word) = self.own(bound(self.row, upstream)) {
+            word.store(u64::from(sessions), SeqCst);
+        }
         if let Some(word) = self.own(head(self.row, upstream)) {
             word.store(since.map_or(0, |since| since.0.max(1)), SeqCst);
         }
+    }
+
+    /// The rows of other workers in which sessions wait: which server for, only they know.
+    pub(crate) fn with_sessions(self, upstream: u16) -> impl Iterator<Item = u16> {
+        self.rows().filter(move |row| *row != self.row && self.get(bound(*row, upstream)) > 0)
     }
 
     /// Whether another worker has a request that has waited longer than one that came at `since`.

@@ -39,7 +39,8 @@ fn no_two_words_share_a_place_and_all_are_where_their_writer_may_write() {
     }
     for row in 0..ROWS as u16 {
         for upstream in [0, UPSTREAMS as u16 - 1] {
-            take(head(row, upstream).unwrap(), area(row).map(|start| start..start + AREA).unwrap());
+            take(bound(row, upstream).unwrap(), Roster::area(row).unwrap());
+            take(head(row, upstream).unwrap(), Roster::area(row).unwrap());
         }
         for server in [0, SERVERS as u16 - 1] {
             for what in [Count::InFlight, Count::Requests, Count::Failures] {
@@ -76,13 +77,18 @@ fn who_waits_longest_is_next() {
     let words = Words::new();
     let (one, two, three) = (words.worker(0), words.worker(1), words.worker(2));
     assert!(!one.is_overtaking(4, at(9)));
-    two.wait(4, Some(at(5)));
-    three.wait(4, Some(at(3)));
+    two.wait(4, Some(at(5)), false);
+    three.wait(4, Some(at(3)), true);
     assert!(one.is_overtaking(4, at(4)) && !one.is_overtaking(4, at(3)) && !one.is_overtaking(5, at(4)));
     assert!(!three.is_overtaking(4, at(4)), "its own head");
     assert_eq!((one.next_in_line(4), two.next_in_line(4), three.next_in_line(4)), (Some(2), Some(2), None));
-    three.wait(4, None);
+    three.wait(4, None, true);
     assert_eq!((one.next_in_line(4), two.next_in_line(4)), (Some(1), None));
+    let with_sessions = |worker: WorkerRoster<'_>| worker.with_sessions(4).collect::<Vec<_>>();
+    assert_eq!(
+        (with_sessions(one), with_sessions(three), one.with_sessions(5).count()),
+        (vec![2], vec![], 0)
+    );
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn what_does_not_exist_is_nobody_s() {
             && !worker.take_check(none, at(1), RULE.fail_timeout)
     );
     assert_eq!((worker.in_flight(none), worker.succeeded(none, at(1))), (0, None));
-    worker.wait(UPSTREAMS as u16, Some(at(1)));
+    worker.wait(UPSTREAMS as u16, Some(at(1)), true);
     assert_eq!(worker.next_in_line(UPSTREAMS as u16), None);
 }
 

@@ -203,9 +203,12 @@ impl Context {
         if !group.is_bounded {
             return;
         }
-        match roster.next_in_line(group.upstream) {
-            Some(row) => self.poke(row),
-            None => self.give_places(upstream, false),
+        let own = !group.waiting.line.is_empty();
+        let others =
+            roster.next_in_line(group.upstream).into_iter().chain(roster.with_sessions(group.upstream));
+        others.for_each(|row| self.poke(row));
+        if own {
+            self.give_places(upstream, false);
         }
     }
 
@@ -228,7 +231,8 @@ impl Context {
             };
             group.publish(*roster);
             let Some((wanted, owner)) = group.waiting.line.get(at).cloned() else { break };
-            if !anyway && roster.is_overtaking(group.upstream, wanted.since) {
+            // One server is all that a session could have: it takes nothing that is not for it.
+            if !anyway && wanted.session.is_none() && roster.is_overtaking(group.upstream, wanted.since) {
                 poke = roster.next_in_line(group.upstream);
                 break;
             }
@@ -280,10 +284,11 @@ impl Group {
 
     /// Shows the oldest request that any server could take.
     fn publish(&mut self, roster: WorkerRoster<'_>) {
-        let first = self.waiting.first();
-        if first.is_some() || self.waiting.published {
-            self.waiting.published = first.is_some();
-            roster.wait(self.upstream, first);
+        let (first, line) = (self.waiting.first(), &self.waiting.line);
+        if !line.is_empty() || self.waiting.published {
+            self.waiting.published = !line.is_empty();
+            let sessions = line.iter().any(|(wanted, _)| wanted.session.is_some());
+            roster.wait(self.upstream, first, sessions);
         }
     }
 }
