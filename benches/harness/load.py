@@ -46,6 +46,41 @@ class Handshakes(Wrk):
         self.process = Process([str(one) for one in argv], CLIENT_CORES, log=log)
 
 
+class Talk(Wrk):
+    """Messages through tunnels; counted as wrk's requests are."""
+
+    def __init__(self, server, path, log, seconds, connections=64):
+        argv = [sys.executable, str(HERE / "talk.py"), server.port, path, seconds, connections]
+        self.log, self.seconds = log, seconds
+        log.write_text("")
+        self.process = Process([str(one) for one in argv], CLIENT_CORES, log=log)
+
+
+class Steady:
+    """So many requests a second over HTTP/1.1 by h2load, and how long each took."""
+
+    def __init__(self, url, log, seconds, rate, connections=64):
+        self.log, self.seconds, self.each = log, seconds, log.with_suffix(".each")
+        log.write_text("")
+        self.each.write_text("")
+        argv = [shutil.which("h2load"), "--h1", "-t1", "-c{}".format(connections), "-D{}".format(seconds),
+                "--rps={:.1f}".format(rate / connections), "--log-file={}".format(self.each), url]
+        self.process = Process(argv, CLIENT_CORES, log=log)
+
+    def result(self):
+        text = ended(self.process, self.log, self.seconds)
+        counts = re.search(r"requests: .* (\d+) succeeded, (\d+) failed", text)
+        # When it began, its status, how long it took in microseconds.
+        lines = [line.split("\t") for line in self.each.read_text().splitlines()]
+        took = sorted(int(line[2]) for line in lines)
+        if not counts or not took:
+            raise SystemExit("h2load failed:\n" + text)
+        at = lambda part: took[min(int(len(took) * part), len(took) - 1)]
+        failed = int(counts.group(2))
+        wrong = sum(line[1] != "200" for line in lines)
+        return Counted(len(took), self.seconds, failed, wrong, at(0.5), at(0.99), at(1), {"connect": failed})
+
+
 class H2load:
     """One run of h2load: connections with so many streams at a time each. Of latencies it tells the mean and the longest."""
 

@@ -148,6 +148,17 @@ class Server:
                 time.sleep(0.02)
         raise NotStarted("{} does not serve {}: {}\n{}".format(self.label, path, problem, self.said()))
 
+    def listening(self, seconds=15.0):
+        """Waits until connections are taken; raises what the server said if they are not."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and all(one.alive() for one in self.processes):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1.0).close()
+                return self
+            except OSError:
+                time.sleep(0.02)
+        raise NotStarted("{} does not listen\n{}".format(self.label, self.said()))
+
     def said(self):
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-20:])

@@ -1,0 +1,67 @@
+"""A program: messages of WebSocket to a server that echoes them, one at a time on each of many connections.
+
+    talk.py PORT PATH SECONDS CONNECTIONS
+
+What is between neither masks nor cuts them, so a message is the same bytes both ways. Prints one line as `report.lua` does."""
+import json
+import select
+import socket
+import sys
+import time
+
+# FIN, text; masked; 100 bytes: of a chat.
+MESSAGE = b"\x81\xe4" + b"mask" + b"x" * 100
+HANDSHAKE = ("GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+
+
+def connect(port, path):
+    one = socket.create_connection(("127.0.0.1", port), 10.0)
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    one.sendall(HANDSHAKE.format(path).encode())
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        got = one.recv(1)
+        if not got:
+            raise SystemExit("closed instead of a 101: {!r}".format(head))
+        head += got
+    if not head.startswith(b"HTTP/1.1 101 "):
+        raise SystemExit("no 101: {!r}".format(head))
+    one.setblocking(False)
+    return one
+
+
+def main():
+    port, path, seconds, connections = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+    sockets = {one.fileno(): one for one in (connect(port, path) for _ in range(connections))}
+    poll, came, sent, took, failed = select.epoll(), {}, {}, [], 0
+    began = time.monotonic()
+    for number, one in sockets.items():
+        poll.register(number, select.EPOLLIN)
+        came[number], sent[number] = 0, time.monotonic()
+        one.send(MESSAGE)
+    deadline = began + seconds
+    while sockets and time.monotonic() < deadline:
+        for number, _ in poll.poll(0.1):
+            got = sockets[number].recv(4096)
+            if not got:
+                failed += 1
+                poll.unregister(number)
+                sockets.pop(number).close()
+                continue
+            came[number] += len(got)
+            if came[number] >= len(MESSAGE):
+                now = time.monotonic()
+                took.append(int((now - sent[number]) * 1e6))
+                came[number], sent[number] = 0, now
+                sockets[number].send(MESSAGE)
+    ended = time.monotonic()
+    took.sort()
+    at = lambda part: took[min(int(len(took) * part), len(took) - 1)] if took else 0
+    print("COUNTED " + json.dumps({
+        "requests": len(took), "microseconds": int((ended - began) * 1e6), "connect": 0, "read": failed, "write": 0,
+        "timeout": 0, "status": 0, "p50": at(0.5), "p99": at(0.99), "max": at(1)}))
+
+
+if __name__ == "__main__":
+    main()
