@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  master  rows in use; of each server what the operator wants of it
-//!  own     an area for each worker's row: of each upstream its head and whether sessions wait, of each server what the
+//!  own     an area for each worker's row: of each upstream its head and who waits besides, of each server what the
 //!          worker has there
 //!  shared  of each server its health and its checks, which every worker exchanges
 //! ```
@@ -55,7 +55,7 @@ const ALIGNED: usize = 64 * 1024 / size_of::<u64>();
 const ORDERS: usize = 64;
 const ROWS_USED: usize = 0;
 const FIRST_AREA: usize = (ORDERS + SERVERS).next_multiple_of(ALIGNED);
-/// A worker's area: the heads, whether sessions wait, then the counts.
+/// A worker's area: the heads, who waits besides, then the counts.
 const AREA: usize = (2 * UPSTREAMS + SERVERS * COUNTS).next_multiple_of(ALIGNED);
 const COUNTS: usize = 4;
 const FIRST_SHARED: usize = FIRST_AREA + ROWS * AREA;
@@ -125,8 +125,8 @@ fn head(row: u16, upstream: u16) -> Option<usize> {
     (usize::from(upstream) < UPSTREAMS).then_some(area(row)? + usize::from(upstream))
 }
 
-/// Whether requests wait there for the server of their session.
-fn bound(row: u16, upstream: u16) -> Option<usize> {
+/// Whether requests wait there for certain servers only: those of sessions, and those that have failed at others.
+fn certain(row: u16, upstream: u16) -> Option<usize> {
     Some(head(row, upstream)? + UPSTREAMS)
 }
 
@@ -293,20 +293,20 @@ impl WorkerRoster<'_> {
         self.step(server, false);
     }
 
-    /// The oldest request that waits here for any server of the upstream came then; `None`: none does. `sessions`: some wait
-    /// for the server of their session.
-    pub(crate) fn wait(self, upstream: u16, since: Option<Time>, sessions: bool) {
-        if let Some(word) = self.own(bound(self.row, upstream)) {
-            word.store(u64::from(sessions), SeqCst);
+    /// The oldest request that waits here for any server of the upstream came then; `None`: none does. `certain`: some wait
+    /// for certain servers only.
+    pub(crate) fn wait(self, upstream: u16, since: Option<Time>, certain: bool) {
+        if let Some(word) = self.own(self::certain(self.row, upstream)) {
+            word.store(u64::from(certain), SeqCst);
         }
         if let Some(word) = self.own(head(self.row, upstream)) {
             word.store(since.map_or(0, |since| since.0.max(1)), SeqCst);
         }
     }
 
-    /// The rows of other workers in which sessions wait: which server for, only they know.
-    pub(crate) fn with_sessions(self, upstream: u16) -> impl Iterator<Item = u16> {
-        self.rows().filter(move |row| *row != self.row && self.get(bound(*row, upstream)) > 0)
+    /// The rows of other workers in which requests wait for certain servers: which, only they know.
+    pub(crate) fn with_certain(self, upstream: u16) -> impl Iterator<Item = u16> {
+        self.rows().filter(move |row| *row != self.row && self.get(certain(*row, upstream)) > 0)
     }
 
     /// Whether another worker has a request that has waited longer than one that came at `since`.

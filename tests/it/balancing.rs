@@ -265,6 +265,28 @@ fn too_many_that_wait_and_who_waits_too_long_are_told_to_come_back() {
 }
 
 #[test]
+fn a_request_that_waits_for_certain_servers_lets_others_pass() {
+    let most = Arc::default();
+    let full = gated(&most, Duration::from_secs(30));
+    let closes = Upstream::start(|request, stream| {
+        !request.line.contains("/closes")
+            && stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+    });
+    let servers =
+        [&full, &closes].map(|upstream| format!("(address: \"{}\", max_connections: 1)", upstream.address));
+    let server = proxy_with(1, &servers, "balance: First");
+    let in_flight = || server.status().upstreams[0].servers[0].in_flight;
+    let mut first = Connection::open(server.address).unwrap();
+    first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait_until(SOON, "the place taken", || holds(in_flight() == 1, in_flight()));
+    // It has failed at the only server that has room.
+    let mut second = Connection::open(server.address).unwrap();
+    second.send("GET /closes HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    server.wait_log("connection closed before a response");
+    assert_eq!(get(server.address, "/").status, 200);
+}
+
+#[test]
 fn a_worker_that_dies_gives_back_what_it_had() {
     let most = Arc::default();
     let upstream = gated(&most, Duration::from_secs(30));

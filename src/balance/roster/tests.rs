@@ -39,7 +39,7 @@ fn no_two_words_share_a_place_and_all_are_where_their_writer_may_write() {
     }
     for row in 0..ROWS as u16 {
         for upstream in [0, UPSTREAMS as u16 - 1] {
-            take(bound(row, upstream).unwrap(), Roster::area(row).unwrap());
+            take(certain(row, upstream).unwrap(), Roster::area(row).unwrap());
             take(head(row, upstream).unwrap(), Roster::area(row).unwrap());
         }
         for server in [0, SERVERS as u16 - 1] {
@@ -84,9 +84,9 @@ fn who_waits_longest_is_next() {
     assert_eq!((one.next_in_line(4), two.next_in_line(4), three.next_in_line(4)), (Some(2), Some(2), None));
     three.wait(4, None, true);
     assert_eq!((one.next_in_line(4), two.next_in_line(4)), (Some(1), None));
-    let with_sessions = |worker: WorkerRoster<'_>| worker.with_sessions(4).collect::<Vec<_>>();
+    let with_certain = |worker: WorkerRoster<'_>| worker.with_certain(4).collect::<Vec<_>>();
     assert_eq!(
-        (with_sessions(one), with_sessions(three), one.with_sessions(5).count()),
+        (with_certain(one), with_certain(three), one.with_certain(5).count()),
         (vec![2], vec![], 0)
     );
 }

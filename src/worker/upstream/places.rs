@@ -30,6 +30,13 @@ pub(in crate::worker) struct Wanted {
     pub(super) tried: Vec<usize>,
 }
 
+impl Wanted {
+    /// Any server could take it: it has no session, and failed at none.
+    fn takes_any(&self) -> bool {
+        self.session.is_none() && self.tried.is_empty()
+    }
+}
+
 /// What a request that asks for a place gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -53,7 +60,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// When the oldest request came that any server could take.
     fn first(&self) -> Option<Time> {
-        self.line.iter().find(|(wanted, _)| wanted.session.is_none()).map(|(wanted, _)| wanted.since)
+        self.line.iter().find(|(wanted, _)| wanted.takes_any()).map(|(wanted, _)| wanted.since)
     }
 }
 
@@ -205,7 +212,7 @@ impl Context {
         }
         let own = !group.waiting.line.is_empty();
         let others =
-            roster.next_in_line(group.upstream).into_iter().chain(roster.with_sessions(group.upstream));
+            roster.next_in_line(group.upstream).into_iter().chain(roster.with_certain(group.upstream));
         others.for_each(|row| self.poke(row));
         if own {
             self.give_places(upstream, false);
@@ -217,11 +224,16 @@ impl Context {
         (0..self.servers.len()).for_each(|upstream| self.give_places(upstream, anyway));
     }
 
-    /// Gives places to waiting requests, the oldest first, as long as there are places. A request that waits for the server
-    /// of its session lets others pass. `anyway`: also before older ones of other workers, which may hang.
+    /// Gives places to waiting requests, the oldest first, as long as there are places. A request that waits for certain
+    /// servers only lets others pass. `anyway`: also before older ones of other workers, which may hang.
     fn give_places(&mut self, upstream: usize, anyway: bool) {
         let mut poke = None;
         let mut at = 0;
+        // One that any server could take has found none: whether it could show if a server is back, as not all can.
+        let mut full = None;
+        if let Some(group) = self.servers.group(upstream) {
+            group.publish(self.roster);
+        }
         loop {
             let random = self.random();
             let Self { config, servers, roster, now, runnable, .. } = self;
@@ -229,24 +241,31 @@ impl Context {
             else {
                 return;
             };
-            group.publish(*roster);
-            let Some((wanted, owner)) = group.waiting.line.get(at).cloned() else { break };
-            // One server is all that a session could have: it takes nothing that is not for it.
-            if !anyway && wanted.session.is_none() && roster.is_overtaking(group.upstream, wanted.since) {
+            let Some((wanted, owner)) = group.waiting.line.get(at) else { break };
+            if full.is_some_and(|might_try| wanted.takes_any() && (might_try || !wanted.may_repeat)) {
+                at += 1;
+                continue;
+            }
+            let (wanted, owner) = (wanted.clone(), *owner);
+            // Who waits for certain servers takes nothing that others wait for who came before.
+            if !anyway && wanted.takes_any() && roster.is_overtaking(group.upstream, wanted.since) {
                 poke = roster.next_in_line(group.upstream);
                 break;
             }
             let granted = match group.take(settings, *roster, &wanted, random, *now) {
                 Picked::Server(index) => Some(index),
                 Picked::Nobody => None,
-                Picked::Full(Some(_)) => {
+                Picked::Full(_) | Picked::Trial(_) => {
+                    if wanted.takes_any() {
+                        full = Some(wanted.may_repeat);
+                    }
                     at += 1;
                     continue;
                 }
-                Picked::Full(None) | Picked::Trial(_) => break,
             };
             group.waiting.line.remove(at);
             group.waiting.granted.insert(owner, granted);
+            group.publish(*roster);
             runnable.push_back(owner);
         }
         if let Some(row) = poke.filter(|_| self.has_room(upstream)) {
@@ -287,8 +306,8 @@ impl Group {
         let (first, line) = (self.waiting.first(), &self.waiting.line);
         if !line.is_empty() || self.waiting.published {
             self.waiting.published = !line.is_empty();
-            let sessions = line.iter().any(|(wanted, _)| wanted.session.is_some());
-            roster.wait(self.upstream, first, sessions);
+            let certain = line.iter().any(|(wanted, _)| !wanted.takes_any());
+            roster.wait(self.upstream, first, certain);
         }
     }
 }
