@@ -13,6 +13,9 @@ use std::time::Duration;
 /// So much of an answer is looked at.
 const LOOKED_AT: usize = 64 * 1024;
 
+/// Who has said so much, and nothing that decides, will say nothing else: what is read of one check is read in one turn.
+const ENOUGH: usize = 16 * LOOKED_AT;
+
 /// One request and its answer.
 #[derive(Debug)]
 pub(crate) struct Check {
@@ -24,6 +27,8 @@ pub(crate) struct Check {
     /// Bytes of the body so far, and the last ones, in which what is wanted may have begun.
     length: usize,
     last: Vec<u8>,
+    /// Bytes that have come in all.
+    fed: usize,
 }
 
 /// How it came out: well, or why not, as [`crate::http::fault::cause`] has it.
@@ -47,7 +52,7 @@ impl Check {
             Client::new(protocol, request, scripts, body, patience, &retries, now)
         })?;
         let wanted = wanted.filter(|wanted| !wanted.is_empty());
-        Ok(Self { client, question, wanted, status: 0, length: 0, last: Vec::new() })
+        Ok(Self { client, question, wanted, status: 0, length: 0, last: Vec::new(), fed: 0 })
     }
 
     /// There is a connection: the request goes into `out`.
@@ -57,6 +62,7 @@ impl Check {
 
     /// Bytes of the server.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.fed = self.fed.saturating_add(bytes.len());
         self.client.feed(bytes);
     }
 
@@ -70,6 +76,7 @@ impl Check {
         loop {
             match self.client.poll() {
                 None if self.client.wants_bytes(true).is_err() => return Some(Err(Fault::Closed.code())),
+                None if self.fed > ENOUGH => return Some(Err(Fault::HeadTooLarge.code())),
                 None => return None,
                 Some(Output::Head(head, _)) => {
                     self.status = head.status.0;
@@ -165,6 +172,21 @@ mod tests {
             Some(Err(Fault::Malformed(Flaw::Start).code()))
         );
         assert!(answered(None, two, b"HTTP/1.1 200 OK\r\nContent-Le", true).unwrap().is_err());
+    }
+
+    #[test]
+    fn who_says_nothing_that_decides_is_not_listened_to_for_ever() {
+        let (timeout, now) = (Duration::from_secs(3), Time::ZERO);
+        let question = Question { path: "/".into(), host: "a".into(), ..Question::default() };
+        let mut check = Check::new(question, None, (Protocol::FastCgi, None), timeout, now).unwrap();
+        check.connected(&mut Queue::new(), now);
+        // Empty records of STDERR.
+        let empty = [1, 7, 0, 1, 0, 0, 0, 0].repeat(1024);
+        let verdict = (0..1000).find_map(|_| {
+            check.feed(&empty);
+            check.poll()
+        });
+        assert_eq!(verdict, Some(Err(Fault::HeadTooLarge.code())));
     }
 
     #[test]

@@ -333,3 +333,28 @@ fn what_comes_on_the_side_is_told_even_before_the_head() {
     let line = server.wait_log("warning");
     assert!(line.contains("upstream site: 127.0.0.1:") && line.contains("a \\x1b[31mwarning"), "{line}");
 }
+
+#[test]
+fn one_that_complains_for_ever_holds_nobody_else() {
+    let flood = say(7, b"").repeat(8 * 1024);
+    let upstream = Upstream::raw(move |_, mut stream| {
+        take(&mut stream);
+        while stream.write_all(&flood).is_ok() {}
+    });
+    let server = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [
+        (path: "/flood", to: Proxy("site")),
+        (path: "/", to: Respond(status: 200, body: "free")),
+    ])],
+    upstreams: {{"site": (protocol: FastCgi, servers: ["{}"], health: (path: "/", every: "1s", timeout: "1s"))}},"#,
+        upstream.address
+    ))
+    .start()
+    .tolerant(&["upstream site", "proxy site"]);
+    let mut flooded = Connection::open(server.address).unwrap();
+    flooded.send("GET /flood HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    server.wait_log("is given up until its checks pass: response head too large");
+    assert_eq!(get(server.address, "/").text(), "free");
+}

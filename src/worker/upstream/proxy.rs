@@ -27,6 +27,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// So often a server is read at a time: one may say for ever what is not for the client.
+const READS: usize = 2;
+
 /// A request on its way through an upstream.
 pub(in crate::worker) struct ProxyRun {
     owner: Owner,
@@ -362,7 +365,7 @@ impl ProxyRun {
             return Ok(Advance::Wait);
         }
         let mut progress = false;
-        loop {
+        for _ in 0..READS {
             progress |= self.write(key, cx)?;
             if let Some(said) = self.client.said() {
                 let said = String::from_utf8_lossy(&said);
@@ -405,6 +408,9 @@ impl ProxyRun {
             }
             progress = true;
         }
+        let given = self.has_given_all(cx);
+        self.client.progressed(given, cx.now);
+        Ok(Advance::Progress)
     }
 
     fn take_body(&mut self, bytes: Vec<u8>, reply: &mut Reply<'_>, cx: &mut Context) {
