@@ -176,6 +176,19 @@ fn statuses_that_the_operator_names_are_asked_elsewhere() {
 }
 
 #[test]
+fn what_is_never_repeated_leaves_repetitions_to_what_is() {
+    let (servers, addresses) = three();
+    let server = proxy(&addresses[..2], "balance: First, max_fails: 0").tolerant(&["proxy behind"]);
+    servers[0].is(Mood::Closes);
+    let mut client = Connection::open(server.address).unwrap();
+    for _ in 0..140 {
+        assert_eq!(client.request("POST", "/", &[], b"once").unwrap().status, 502);
+    }
+    let reply = client.get("/").unwrap();
+    assert_eq!((reply.status, reply.text()), (200, "two".to_owned()));
+}
+
+#[test]
 fn checks_take_a_server_out_before_a_client_meets_it_and_one_worker_makes_them() {
     let (servers, addresses) = three();
     let keys = "health: (path: \"/healthz\", body: \"one\", every: \"200ms\", rise: 1, fall: 2)";

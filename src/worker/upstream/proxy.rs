@@ -327,7 +327,8 @@ impl ProxyRun {
             self.blame(fault, &why, cx);
             self.leave(cx);
         } else {
-            if fault.row().retry == Retry::Idempotent && !cx.may_repeat(self.upstream) {
+            // Only what would be repeated counts.
+            if again != Again::No && fault.row().retry == Retry::Idempotent && !cx.may_repeat(self.upstream) {
                 again = Again::No;
             }
             self.server_failed(fault, &why, cx);
