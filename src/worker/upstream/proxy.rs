@@ -172,18 +172,17 @@ impl ProxyRun {
             self.lease(key, true, cx);
             return Ok(());
         }
-        match self.connect(cx) {
-            Ok(()) => Ok(()),
-            // No fault of the server.
-            Err(error) if is_shortage(&error) => {
-                cx.is_short = true;
-                Err(Fault::Shortage)
-            }
-            Err(error) => {
-                self.server_failed(Fault::Refused, &error, cx);
-                Err(Fault::Refused)
-            }
+        self.connect(cx).map_err(|error| self.unconnected(&error, cx))
+    }
+
+    /// No connection can be made: whose fault it is.
+    fn unconnected(&mut self, error: &io::Error, cx: &mut Context) -> Fault {
+        if is_shortage(error) {
+            cx.is_short = true;
+            return Fault::Shortage;
         }
+        self.server_failed(Fault::Refused, error, cx);
+        Fault::Refused
     }
 
     /// A place may have come free for a request that waits.
@@ -320,7 +319,12 @@ impl ProxyRun {
             cx.close_idle_links(self.upstream, self.server);
             match self.connect(cx) {
                 Ok(()) => return Advance::Progress,
-                Err(error) => self.server_failed(Fault::Refused, &error, cx),
+                Err(error) => {
+                    if let Fault::Shortage = self.unconnected(&error, cx) {
+                        self.leave(cx);
+                        return Advance::Broken(Fault::Shortage);
+                    }
+                }
             }
         } else if self.client.has_answered() || by_client {
             // It lives: a stream that falls silent, or is cut, says nothing about the next request.
