@@ -29,6 +29,11 @@ impl Budget {
         self.held.get()
     }
 
+    /// Whether half of it is free.
+    pub(super) fn has_plenty(&self) -> bool {
+        self.held.get() < self.most / 2
+    }
+
     /// Whether more may be held.
     pub(super) fn has_room(&self) -> bool {
         self.held.get() < self.most

@@ -15,8 +15,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Request bodies for an upstream stay in memory up to so many bytes.
-pub(super) const REQUEST_MEMORY: u64 = 64 * 1024;
+/// Request bodies for an upstream stay in memory up to so many bytes, where there is plenty of it: by way of a file a megabyte
+/// takes three times as much of the processor.
+pub(super) const REQUEST_MEMORY: u64 = 1024 * 1024;
+
+/// So much of a request body stays in memory where it is not plenty.
+const MODEST: u64 = 64 * 1024;
 
 /// So little stays in memory whatever others have there: a file is dearer.
 const LITTLE: u64 = 8 * 1024;
@@ -24,6 +28,7 @@ const LITTLE: u64 = 8 * 1024;
 /// A client is slow that makes no room for so long. One on this machine or beside it is not, and a file would cost it more
 /// than the server that waits for it gains: with files for all, 10 MiB for 16 clients at a time took six times as long.
 const SLOW: Duration = Duration::from_millis(20);
+const LATE: Duration = Duration::from_millis(1);
 
 /// What there is of memory, and where files are made. What they occupy on the disk is given back when they are closed, which
 /// may take a while: that is left to a thread, as thousands of requests may end in one turn.
@@ -78,7 +83,11 @@ impl RequestSpool {
     /// If the temporary file cannot be made or written: ENOSPC, EACCES, EMFILE. What came before is kept then.
     pub(super) fn push(&mut self, bytes: &[u8], store: &Store) -> io::Result<()> {
         let len = self.len.saturating_add(bytes.len() as u64);
-        let most = if store.budget.has_room() { self.in_memory } else { self.in_memory.min(LITTLE) };
+        let most = match () {
+            () if store.budget.has_plenty() => self.in_memory,
+            () if store.budget.has_room() => self.in_memory.min(MODEST),
+            () => self.in_memory.min(LITTLE),
+        };
         if self.file.is_none() && len > most {
             let file = store.make()?;
             fd::write_all_at(file.as_fd(), &self.memory, 0)?;
@@ -87,7 +96,14 @@ impl RequestSpool {
         }
         match &self.file {
             Some(file) => fd::write_all_at(file.as_fd(), bytes, self.len)?,
-            None => self.memory.extend_from_slice(bytes),
+            None => {
+                if self.memory.capacity() - self.memory.len() < bytes.len() {
+                    // Not twice of what is the most.
+                    let room = self.memory.capacity().min(usize::try_from(most - len).unwrap_or(usize::MAX));
+                    self.memory.reserve_exact(bytes.len().saturating_add(room));
+                }
+                self.memory.extend_from_slice(bytes);
+            }
         }
         self.len = len;
         self.share.set(self.memory.capacity() as u64);
@@ -149,6 +165,8 @@ enum Pace {
     Quick,
     /// There is none; until then it may be quick.
     Full { until: Time },
+    /// And its time is over, but this worker may have been late: it is looked once more, after what can be written was.
+    Late { until: Time },
     /// It is slow.
     Slow,
 }
@@ -217,7 +235,8 @@ impl ResponseSpool {
         self.pace = match self.pace {
             _ if in_memory > 0 => Pace::Quick,
             Pace::Quick => Pace::Full { until: now.after(SLOW) },
-            Pace::Full { until } if now >= until => Pace::Slow,
+            Pace::Full { until } if now >= until => Pace::Late { until: now.after(LATE) },
+            Pace::Late { until } if now >= until => Pace::Slow,
             pace => pace,
         };
         if self.pace == Pace::Slow && self.has_file() { usize::MAX } else { in_memory }
@@ -238,7 +257,9 @@ impl ResponseSpool {
     /// When more may be read although nothing happens.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.pace {
-            Pace::Full { until } if self.has_file() && self.after.is_none() => Some(until),
+            Pace::Full { until } | Pace::Late { until } if self.has_file() && self.after.is_none() => {
+                Some(until)
+            }
             _ => None,
         }
     }
@@ -417,6 +438,9 @@ mod tests {
         let room = spool.room(&reply(&mut client), &temp, start);
         spool.push(vec![0; room], &mut reply(&mut client), &temp).unwrap();
         assert_eq!(spool.room(&reply(&mut client), &temp, start), 0);
+        assert_eq!(spool.room(&reply(&mut client), &temp, later), 0, "what can be written is written first");
+        let later = later.after(LATE);
+        assert_eq!(spool.deadline(), Some(later));
         assert_eq!(spool.room(&reply(&mut client), &temp, later), usize::MAX);
         assert_eq!(spool.deadline(), None, "nothing is waited for");
         for _ in 0..2 {
@@ -438,11 +462,12 @@ mod tests {
             let nowhere = Store::new(memory, None);
             let mut spool = ResponseSpool::new(ResponseBuffer { memory: 64 * 1024, file }, &nowhere);
             let mut client = connection();
-            let late = Time::ZERO.after(SLOW);
+            let (due, late) = (Time::ZERO.after(SLOW), Time::ZERO.after(SLOW + LATE));
             let room = spool.room(&reply(&mut client), &nowhere, Time::ZERO);
             assert_eq!(room > LITTLE as usize, memory > 0, "{reason}: {room}");
             spool.push(vec![0; room], &mut reply(&mut client), &nowhere).unwrap();
-            spool.room(&reply(&mut client), &nowhere, Time::ZERO);
+            assert_eq!(spool.room(&reply(&mut client), &nowhere, Time::ZERO), 0);
+            assert_eq!(spool.room(&reply(&mut client), &nowhere, due), 0);
             let hopes = spool.room(&reply(&mut client), &nowhere, late) > 0;
             assert_eq!(hopes, file > 0, "{reason}");
             let pushed = spool.push(vec![0; 5000], &mut reply(&mut client), &nowhere);
@@ -482,12 +507,14 @@ mod tests {
     fn what_finds_the_memory_taken_goes_to_a_file() {
         let temp = Store::new(1000, file::open_directory(&std::env::temp_dir()).ok());
         let mut others = temp.budget.share();
-        others.set(1000);
-        for (size, in_file) in [(LITTLE as usize, false), (LITTLE as usize + 1, true)] {
-            let mut spool = RequestSpool::new(MEMORY as u64, &temp);
-            spool.push(&vec![0; size], &temp).unwrap();
-            assert_eq!(matches!(spool.finish(), RequestBody::File { .. }), in_file, "{size}");
+        for (held, most) in [(499, REQUEST_MEMORY), (500, MODEST), (999, MODEST), (1000, LITTLE)] {
+            others.set(held);
+            for (size, in_file) in [(most as usize, false), (most as usize + 1, true)] {
+                let mut spool = RequestSpool::new(REQUEST_MEMORY, &temp);
+                spool.push(&vec![0; size], &temp).unwrap();
+                assert_eq!(matches!(spool.finish(), RequestBody::File { .. }), in_file, "{held} {size}");
+            }
+            assert_eq!(temp.budget.held(), held, "what is over holds nothing");
         }
-        assert_eq!(temp.budget.held(), 1000, "what is over holds nothing");
     }
 }
