@@ -85,10 +85,7 @@ fn who_waits_longest_is_next() {
     three.wait(4, None, true);
     assert_eq!((one.next_in_line(4), two.next_in_line(4)), (Some(1), None));
     let with_certain = |worker: WorkerRoster<'_>| worker.with_certain(4).collect::<Vec<_>>();
-    assert_eq!(
-        (with_certain(one), with_certain(three), one.with_certain(5).count()),
-        (vec![2], vec![], 0)
-    );
+    assert_eq!((with_certain(one), with_certain(three), one.with_certain(5).count()), (vec![2], vec![], 0));
 }
 
 #[test]
