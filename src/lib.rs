@@ -28,7 +28,7 @@
 //! |---|---|
 //! | master | the first process: binds sockets, owns every child, never touches a client byte |
 //! | worker | forked event loop that owns client connections |
-//! | helper | exec'd process, one or none, for what needs threads, a resolver or an async client: it orders certificates |
+//! | helper | exec'd process for what needs threads, a resolver or an async client: one or none to order certificates, one or none, the *resolver*, to look names up |
 //! | app process | an exec'd Python interpreter running the embedded host program |
 //! | host | what serves an app in its processes, and what it is told: a kind of app, described in `config::host` |
 //! | child | a process that the master has started or adopted, of whatever role, until it is reaped: a row of its one table |
@@ -53,6 +53,8 @@
 //! | fallback | what answers in the place of a handler that has nothing |
 //! | gateway | the client side of a protocol to an upstream or an app |
 //! | upstream | a group of servers requests are balanced over |
+//! | entry | of an upstream: what stands in its `servers`; an address is one server, a name may lead to several |
+//! | spot | where a server is, as the roster says if its name was looked up |
 //! | lease | the right to use one channel of an upstream or app until it is released |
 //! | turn | one round of the loop of a worker or of the master |
 //! | drain | finish what runs, take nothing new, leave |

@@ -2,7 +2,7 @@
 //! health are the whole server's. Pure: it sees memory as `&[AtomicU64]`.
 //!
 //! ```text
-//!  master  rows in use; of each server what the operator wants of it
+//!  master  rows in use; of each server what the operator wants of it, and where it is if that is looked up
 //!  own     an area for each worker's row: of each upstream its head and who waits besides, of each server what the
 //!          worker has there
 //!  shared  of each server its health and its checks, which every worker exchanges
@@ -20,6 +20,12 @@
 //! leaves a server counts down and *then* looks for the oldest head, whose worker it pokes. A head that is older than one's
 //! own request goes first.
 //!
+//! # Servers that are looked up
+//!
+//! A name has several places. Which addresses it leads to, and which place has which, the master decides (`names`); it
+//! writes them here, where workers of every generation read them when they choose: a place without an address takes nothing.
+//! Its *version* is odd while the master writes, and another one afterwards: nobody takes half of an address.
+//!
 //! # What a liar can reach
 //!
 //! A worker that was taken over writes what it likes into its own area and the shared part. Requests are balanced worse,
@@ -34,7 +40,9 @@
 //! | checks | none are made, or more than wanted, one by each worker at a time |
 
 use super::health::{Cause, Health, Passive, State, millis};
+use super::sticky;
 use crate::timer::Time;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, Range};
 use std::sync::atomic::{
     AtomicU64,
@@ -51,10 +59,13 @@ pub(crate) const ROWS: usize = 64;
 
 /// Words in the largest page that Linux has (64 KiB, on arm64).
 const ALIGNED: usize = 64 * 1024 / size_of::<u64>();
-/// The master's words: one line, then an order for each server.
+/// The master's words: one line, then an order for each server, then where each is.
 const ORDERS: usize = 64;
 const ROWS_USED: usize = 0;
-const FIRST_AREA: usize = (ORDERS + SERVERS).next_multiple_of(ALIGNED);
+const SPOTS: usize = ORDERS + SERVERS;
+/// Version, two of the address, port and share, two of the tag; a line of its own.
+const SPOT: usize = 8;
+const FIRST_AREA: usize = (SPOTS + SERVERS * SPOT).next_multiple_of(ALIGNED);
 /// A worker's area: the heads, who waits besides, then the counts.
 const AREA: usize = (2 * UPSTREAMS + SERVERS * COUNTS).next_multiple_of(ALIGNED);
 const COUNTS: usize = 4;
@@ -97,6 +108,49 @@ pub(crate) enum Wish {
     Disabled,
 }
 
+/// Where a server is that was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) address: SocketAddr,
+    /// Its share, as the SRV record says; 0: as configured.
+    pub(crate) weight: u16,
+    /// Other records go before.
+    pub(crate) backup: bool,
+    /// What stands for it in a cookie, in bytes.
+    pub(crate) tag: [u8; sticky::TAG],
+}
+
+impl Spot {
+    fn encode(place: Option<Self>) -> [u64; SPOT - 1] {
+        let Some(Self { address, weight, backup, tag }) = place else { return [0; SPOT - 1] };
+        let halves = |number: u128| [(number >> 64) as u64, number as u64];
+        let (family, number) = match address.ip() {
+            IpAddr::V4(v4) => (1, u128::from(v4.to_bits())),
+            IpAddr::V6(v6) => (2, v6.to_bits()),
+        };
+        let [high, low] = halves(number);
+        let share =
+            u64::from(weight) << 32 | u64::from(backup) << 24 | family << 16 | u64::from(address.port());
+        let [first, second] = halves(u128::from_be_bytes(tag));
+        [high, low, share, first, second, 0, 0]
+    }
+
+    fn decode([high, low, share, first, second, ..]: [u64; SPOT - 1]) -> Option<Self> {
+        let whole = |high: u64, low: u64| u128::from(high) << 64 | u128::from(low);
+        let ip = match share >> 16 & 0xff {
+            1 => IpAddr::V4((low as u32).into()),
+            2 => IpAddr::V6(whole(high, low).into()),
+            _ => return None,
+        };
+        Some(Self {
+            address: SocketAddr::new(ip, share as u16),
+            weight: (share >> 32) as u16,
+            backup: share >> 24 & 1 == 1,
+            tag: whole(first, second).to_be_bytes(),
+        })
+    }
+}
+
 /// A server changed its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
@@ -137,6 +191,11 @@ fn common(server: u16, common: Common) -> Option<usize> {
 
 fn order(server: u16) -> Option<usize> {
     (usize::from(server) < SERVERS).then(|| ORDERS + usize::from(server))
+}
+
+/// The first of its words.
+fn spot(server: u16) -> Option<usize> {
+    (usize::from(server) < SERVERS).then(|| SPOTS + usize::from(server) * SPOT)
 }
 
 impl<'a> Roster<'a> {
@@ -209,6 +268,31 @@ impl<'a> Roster<'a> {
             2 => Wish::Disabled,
             _ => Wish::Enabled,
         }
+    }
+
+    /// Which version of its place is there; 0: nothing was found out of it yet.
+    #[must_use]
+    pub(crate) fn version(self, server: u16) -> u64 {
+        self.get(spot(server))
+    }
+
+    /// Where it is by now, with the version of that, if that is not the one that was `seen`. `None`, too: the master is about
+    /// to write.
+    #[must_use]
+    pub(crate) fn moved(self, server: u16, seen: u64) -> Option<(u64, Option<Spot>)> {
+        let first = spot(server)?;
+        let version = self.get(Some(first));
+        if version == seen || version % 2 == 1 {
+            return None;
+        }
+        let words = std::array::from_fn(|at| self.get(Some(first + 1 + at)));
+        (self.get(Some(first)) == version).then(|| (version, Spot::decode(words)))
+    }
+
+    /// Where it is. `None`: nowhere.
+    #[must_use]
+    pub(crate) fn spot(self, server: u16) -> Option<Spot> {
+        self.moved(server, 0)?.1
     }
 
     /// The row of the worker with the oldest head but that of `not`, and the head.
@@ -442,6 +526,27 @@ impl<'a> MasterRoster<'a> {
         if self.get(Some(ROWS_USED)) <= u64::from(row) {
             self.set(Some(ROWS_USED), u64::from(row) + 1);
         }
+    }
+
+    /// This is where the server is from now on; `None`: nowhere. One that has moved begins anew.
+    pub(crate) fn put(self, server: u16, place: Option<Spot>, now: Time) {
+        let Some(first) = spot(server) else { return };
+        let before = self.spot(server);
+        if self.version(server) > 0 && before == place {
+            return;
+        }
+        // Odd is what a master has left that died in the middle.
+        let begun = self.version(server) | 1;
+        self.set(Some(first), begun);
+        for (at, word) in Spot::encode(place).into_iter().enumerate() {
+            self.set(Some(first + 1 + at), word);
+        }
+        let is_another =
+            place.is_some_and(|place| before.is_none_or(|before| before.address != place.address));
+        if is_another {
+            self.order(server, Wish::Enabled, now);
+        }
+        self.set(Some(first), begun + 1);
     }
 
     /// What the operator wants of a server. One that is enabled begins anew.

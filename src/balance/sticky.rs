@@ -5,6 +5,9 @@
 //! only (as `cookie … prefix` of HAProxy). Nothing is kept here, and every worker and machine with the same key understands
 //! it.
 
+/// Bytes of a tag, twice as many digits.
+pub(crate) const TAG: usize = 16;
+
 /// Between a tag and the app's own value. A tag is of hexadecimal digits, so the first one ends it.
 const MARK: u8 = b'~';
 

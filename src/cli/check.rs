@@ -6,6 +6,7 @@ use crate::config::check::{self, ImportCommand};
 use crate::config::{self, App, Config, Disk, Examined, Problem, certificate_files, publish};
 use crate::control::command::{Request, Response};
 use crate::control::text;
+use crate::helper;
 use crate::master;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::user::{self, Account};
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let file = arguments.file.find()?;
     let (mut is_published, mut tracebacks) = (false, Vec::new());
-    let Examined { config, problems, warnings } = config::examine(&file, &Disk, |config, is_good| {
+    let Examined { config, problems, mut warnings } = config::examine(&file, &Disk, |config, is_good| {
         let published = publish::judge(config, &[], &Disk);
         is_published = !published.refused.is_empty();
         let (bad, doubtful) = certificate_files::judge(config, clock::wall());
@@ -51,6 +52,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         }
         (problems, warnings)
     });
+    warnings.extend(config.iter().flat_map(unknown_names));
     warnings.iter().for_each(|warning| remark(&format!("warning: {warning}")));
     if problems.is_empty() {
         return print(&format!("{}: good\n", file.display()));
@@ -87,6 +89,38 @@ fn addresses(file: &Path, config: &Config, known: &[Problem]) -> Vec<Problem> {
     let new =
         |problem: &Problem| problem.key.is_empty() || known.iter().all(|other| other.key != problem.key);
     other.into_iter().chain(reasons.into_iter().map(problem).filter(new)).collect()
+}
+
+/// Names of servers that cannot be looked up here, now.
+fn unknown_names(config: &Config) -> Vec<Problem> {
+    let named = config.upstreams.iter().flat_map(|upstream| {
+        let servers = upstream.servers.iter().enumerate();
+        servers.filter_map(|(at, server)| {
+            let key = format!("upstreams.{}.servers[{at}]", upstream.name);
+            Some((key, server.address.name()?.question()))
+        })
+    });
+    let named: Vec<(String, String)> = named.collect();
+    let mut questions: Vec<String> = named.iter().map(|(_, question)| question.clone()).collect();
+    questions.sort();
+    questions.dedup();
+    if questions.is_empty() {
+        return Vec::new();
+    }
+    let servers: Vec<_> = config.resolver.servers.iter().map(|server| server.0).collect();
+    let unknown = match helper::unknown(&servers, questions.clone()) {
+        Ok(unknown) => unknown,
+        Err(reason) => questions.into_iter().map(|question| (question, reason.clone())).collect(),
+    };
+    let problem = |(key, question): (String, String)| {
+        let (_, reason) = unknown.iter().find(|(name, _)| *name == question)?;
+        let what = format!(
+            "`{question}` is not found: {}; requests are answered 503 until it is",
+            text::line(reason)
+        );
+        Some(Problem::of(&config.origin, &key, what))
+    };
+    named.into_iter().filter_map(problem).collect()
 }
 
 /// Imports an app once, as the user it would run as. If it fails: why, and what it printed.

@@ -4,7 +4,7 @@ use super::Failure;
 use crate::helper;
 use clap::Args;
 
-/// What the server starts for itself, to order certificates
+/// What the server starts for itself, to order certificates and to look up names
 ///
 /// It is of no use by hand.
 #[derive(Debug, Args)]

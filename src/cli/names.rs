@@ -48,7 +48,10 @@ fn units(words: &[String]) -> Vec<Unit> {
     let master = Master { config: config.clone(), control: option(words, "--control", "--control") };
     let named = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
     if let Ok(status) = master.find().and_then(|found| asked_within(&found, PATIENCE)) {
-        let pools = status.pools.iter().filter(|pool| !matches!(pool.kind.as_str(), "workers" | "helper"));
+        let pools = status
+            .pools
+            .iter()
+            .filter(|pool| !matches!(pool.kind.as_str(), "workers" | "helper" | "resolver"));
         let pools = pools.map(|pool| named(&pool.kind, &pool.name));
         let jobs = status.cron.iter().map(|job| named("cron", &job.name));
         let upstreams = status.upstreams.iter().map(|upstream| named("upstream", &upstream.name));

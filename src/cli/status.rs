@@ -275,7 +275,7 @@ fn show_upstreams(upstreams: &[UpstreamStatus], page: &mut Page) {
             _ => Health::Good,
         };
         page.line_of(health, &line);
-        let width = servers.iter().map(|server| server.address.chars().count()).max().unwrap_or(0);
+        let width = servers.iter().map(|server| server_name(server).chars().count()).max().unwrap_or(0);
         let is_verbose = page.look.verbose;
         for server in servers.iter().filter(|server| is_verbose || server.state != "up") {
             let health = if server.state == "up" { Health::Good } else { Health::Ailing };
@@ -288,9 +288,14 @@ fn show_upstreams(upstreams: &[UpstreamStatus], page: &mut Page) {
     }
 }
 
+fn server_name(ServerStatus { name, address, .. }: &ServerStatus) -> String {
+    name.as_ref().map_or_else(|| address.clone(), |name| format!("{name} {address}"))
+}
+
 /// `    127.0.0.1:9001  down      for 12s: connection refused  requests 10  failures 3  in flight 0`
 fn server_line(server: &ServerStatus, width: usize) -> String {
-    let ServerStatus { address, state, reason, seconds, in_flight, requests, failures, .. } = server;
+    let ServerStatus { state, reason, seconds, in_flight, requests, failures, .. } = server;
+    let address = server_name(server);
     let backup = if server.backup { "  backup" } else { "" };
     let since = seconds.map_or_else(String::new, |seconds| format!("  for {}", about(seconds)));
     let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
@@ -305,7 +310,7 @@ fn show_pools(pools: &[PoolStatus], page: &mut Page) {
     let mut pools: Vec<&PoolStatus> = pools.iter().collect();
     pools.sort_by_key(|pool| Health::of_pool(pool));
     let name = |pool: &PoolStatus| match pool.kind.as_str() {
-        kind @ ("workers" | "helper") => kind.to_owned(),
+        kind @ ("workers" | "helper" | "resolver") => kind.to_owned(),
         kind => text::line(&format!("{kind} {}", pool.name)),
     };
     let width = pools.iter().map(|pool| name(pool).chars().count()).max().unwrap_or(0);

@@ -110,8 +110,8 @@ impl Address {
             "localhost" => Ok(Self::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), number))),
             _ if host.contains(':') => bad(EXAMPLES.to_owned()),
             _ => Err(Complaint::new(
-                format!("`{host}` is a name, and names are not looked up in this version"),
-                "write its IP address, or `localhost`",
+                format!("`{host}` is not an address"),
+                "write an IP address, or `localhost`",
             )),
         }
     }
@@ -272,7 +272,7 @@ mod tests {
             ("127.0.0.1:99999", "a port is a number from 0 to 65535"),
             ("systemd:", "after `systemd:` stands a FileDescriptorName=, for example \"systemd:http\""),
             ("systemd:a:b", "after `systemd:` stands a FileDescriptorName=, for example \"systemd:http\""),
-            ("db.example:80", "write its IP address, or `localhost`"),
+            ("db.example:80", "write an IP address, or `localhost`"),
             ("", EXAMPLES),
         ] {
             assert_eq!(parse(text).unwrap_err().hint, hint, "{text}");

@@ -2,7 +2,7 @@
 //! other.
 
 use super::credentials::Credentials;
-use super::{Config, Network};
+use super::{Config, Network, Server, Upstream};
 use crate::sys::carried::Carried;
 use crate::sys::file;
 use serde::{Deserialize, Serialize};
@@ -56,10 +56,25 @@ pub struct WorkerBoot {
 pub(crate) struct Enrolled {
     /// Its number, which it keeps as long as the master lives.
     pub(crate) number: u16,
-    /// Those of its servers.
+    /// Those of its servers, one for each of [`super::Upstream::places`].
     pub(crate) servers: Vec<u16>,
-    /// What stands for each of them in a cookie.
+    /// What stands for each of them in a cookie; empty where that is on the roster.
     pub(crate) tags: Vec<String>,
+}
+
+impl Enrolled {
+    /// The entries of the upstream, each with the numbers of its places.
+    pub(crate) fn entries<'a>(
+        &'a self,
+        upstream: &'a Upstream,
+    ) -> impl Iterator<Item = (&'a Server, &'a [u16])> {
+        let mut numbers = self.servers.as_slice();
+        upstream.servers.iter().filter_map(move |server| {
+            let (own, rest) = numbers.split_at_checked(server.address.places())?;
+            numbers = rest;
+            Some((server, own))
+        })
+    }
 }
 
 /// A directory that was found good to be served.

@@ -194,8 +194,11 @@ fn loops(config: &Config) -> Vec<Problem> {
     };
     let mut found = Vec::new();
     for upstream in &config.upstreams {
-        for (number, server) in
-            upstream.servers.iter().enumerate().filter(|(_, server)| is_here(&server.address))
+        for (number, server) in upstream
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(_, server)| server.address.address().is_some_and(is_here))
         {
             let place =
                 Place::named(&config.origin, format!("upstreams.{}.servers[{number}]", upstream.name));

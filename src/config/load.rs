@@ -1,5 +1,6 @@
 //! The main file, what it includes, and the checks that look at all of it.
 
+use super::Resolver;
 use super::app::App;
 use super::cronjob::CronJob;
 use super::located::{At, File, Node, Report};
@@ -74,6 +75,7 @@ impl Section for Main {
         keys.key("start", &mut Choice(&mut of.all_or_nothing, &STARTS, &[]));
         keys.key("temp_dir", &mut of.temp_dir);
         keys.key("sandbox", &mut Choice(&mut of.sandbox, &SANDBOXES, &[]));
+        keys.key("resolver", &mut of.resolver);
         keys.key("workers", &mut of.workers);
         keys.key("log", &mut of.log);
         keys.key("limits", &mut of.limits);
@@ -407,6 +409,7 @@ impl Default for Config {
             all_or_nothing: false,
             temp_dir: PathBuf::from("/tmp"),
             sandbox: Sandbox::Try,
+            resolver: Resolver::default(),
             workers: Workers::default(),
             log: Log::default(),
             limits: Limits::default(),

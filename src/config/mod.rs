@@ -42,6 +42,7 @@ mod proxy;
 pub(crate) mod publish;
 mod read;
 mod ready;
+mod resolver;
 mod resources;
 mod sandbox;
 mod shape;
@@ -81,13 +82,14 @@ pub(crate) use log::{AccessLog, FieldName, Log};
 pub(crate) use problem::{Complaint, Place, Problem, suggestion};
 pub(crate) use proxy::Proxy;
 pub(crate) use ready::Ready;
+pub(crate) use resolver::{Name, Resolver, Where};
 pub(crate) use sandbox::Sandbox;
 pub(crate) use site::Site;
 pub use source::{Disk, Source};
 pub(crate) use task::Task;
 pub(crate) use tls::{Certificates, Clients};
 pub(crate) use units::duration;
-pub(crate) use upstream::Upstream;
+pub(crate) use upstream::{Server, Upstream};
 pub(crate) use upstream_tls::UpstreamTls;
 pub use workers::{FileCache, Workers};
 pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};
@@ -120,6 +122,8 @@ pub struct Config {
     pub temp_dir: PathBuf,
     /// Whether workers give up what they do not need.
     pub sandbox: Sandbox,
+    /// Who is asked for the names of servers.
+    pub resolver: Resolver,
     /// The event-loop workers.
     pub workers: Workers,
     /// What is logged.

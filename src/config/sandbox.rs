@@ -1,6 +1,6 @@
 //! `sandbox:`, and what a sandboxed worker may still reach with a configuration.
 
-use super::{Address, Config, Fallback, Files, Handler, Symlinks};
+use super::{Address, Config, Fallback, Files, Handler, Name, Symlinks};
 use crate::sys::sandbox::Rules;
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,9 @@ impl Config {
         }
         let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
         rules.connect = servers.clone().filter_map(|server| server.address.port()).collect();
-        rules.sockets = servers.filter_map(|server| stays(&server.address)).collect();
+        rules.connect_anywhere =
+            servers.clone().any(|server| server.address.name().is_some_and(Name::is_service));
+        rules.sockets = servers.filter_map(|server| stays(server.address.address()?)).collect();
         for list in [&mut rules.read, &mut rules.write, &mut rules.sockets] {
             list.sort();
             list.dedup();

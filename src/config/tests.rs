@@ -117,6 +117,7 @@ const CONTRACT: &str = r#"(
     drain_timeout: "5m",
     start: AllOrNothing,
     temp_dir: "/srv/tmp",
+    resolver: (servers: ["10.0.0.2", "[::1]:5353"]),
     workers: (processes: (min: 1, max: 4), idle: "1m", connections: 500, buffers: "8MiB", limits: (open_files: 1000, core: "1GiB"),
               oom_score_adj: -100),
     log: (level: "debug", access: (path: "log/access.log", format: Json)),
@@ -159,7 +160,7 @@ const CONTRACT: &str = r#"(
                 servers: ["localhost:9001", (address: "unix:/run/api.sock", weight: 2)]),
         "mail": (servers: ["localhost:9002"], proxy_protocol: V2, forwarded: true, response_buffer: (memory: "1MiB", file: "0B")),
         "php": (protocol: FastCgi, servers: ["unix:/run/php.sock"], root: "blog", index: "/index.php"),
-        "uwsgi": (protocol: Uwsgi, servers: ["localhost:3031"]),
+        "uwsgi": (protocol: Uwsgi, servers: ["localhost:3031", "app_1.internal:3031", "srv:_uwsgi._tcp.internal"]),
     },
     cron: [
         (name: "clearsessions", at: "17 3 * * *", command: ["python", "manage.py", "clearsessions"], app: "shop",

@@ -7,6 +7,7 @@ use super::balance::{Balance, Common, Health, Queue, Stick, Sticky};
 use super::located::{At, Given, Node, Report};
 use super::problem::Complaint;
 use super::read::status;
+use super::resolver::{Name, Where};
 use super::walk::{By, Choice, Form, Or, Section, Walk};
 use crate::balance::Passive;
 use crate::gateway::fastcgi::Scripts;
@@ -58,9 +59,9 @@ pub struct Upstream {
 /// One server of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
-    /// Where it listens (never [`Address::Any`] or [`Address::Passed`]).
-    pub(crate) address: Address,
-    /// Its share; 1.
+    /// Where it is.
+    pub(crate) address: Where,
+    /// Its share; 1. SRV records say their own.
     pub(crate) weight: u32,
     /// It is only for when no other is up.
     pub(crate) backup: bool,
@@ -95,7 +96,7 @@ impl Default for Upstream {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { address: Address::Any(0), weight: 1, backup: false, max_connections: None }
+        Self { address: Where::At(Address::Any(0)), weight: 1, backup: false, max_connections: None }
     }
 }
 
@@ -170,6 +171,12 @@ impl Section for Upstream {
 }
 
 impl Upstream {
+    /// Its places: of each which entry of `servers` it is of. An address has one, a name has [`crate::balance::PLACES`].
+    pub(crate) fn places(&self) -> impl Iterator<Item = (usize, &Server)> {
+        let all = self.servers.iter().enumerate();
+        all.flat_map(|(entry, server)| std::iter::repeat_n((entry, server), server.address.places()))
+    }
+
     fn check_balance(&self, given: &Given<'_>, report: &mut Report<'_>) {
         if !self.servers.is_empty() && self.servers.iter().all(|server| server.backup) {
             let what = "every server is a `backup`";
@@ -254,13 +261,17 @@ impl Section for Server {
     const SHORT: Option<&'static str> = Some("address");
 
     fn walk(&mut self, keys: &mut dyn Walk) {
-        keys.need("address", "\"127.0.0.1:9000\"", &mut By(&mut self.address, address));
+        keys.need("address", "\"127.0.0.1:9000\"", &mut self.address);
         keys.key("weight", &mut self.weight);
         keys.key("backup", &mut self.backup);
         keys.key("max_connections", &mut self.max_connections);
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
+        if self.weight != 1 && self.address.name().is_some_and(Name::is_service) {
+            let what = "`weight` of a service: its SRV records say the weights";
+            report.add(&given.place_of("weight"), Complaint::new(what, "remove it"));
+        }
         if self.weight == 0 || self.weight > 10_000 {
             given.complain(report, Complaint::new("`weight` is out of range", "from 1 to 10000"));
         }
@@ -270,34 +281,4 @@ impl Section for Server {
             report.add(&given.place_of("max_connections"), Complaint::new(what, hint));
         }
     }
-}
-
-fn address(node: &Node<'_>, report: &mut Report<'_>) -> Option<Address> {
-    let dir = &node.file.dir;
-    node.parse(report, "an address such as \"127.0.0.1:9000\", or (address: …, weight: …)", |text| {
-        if let Some(rest) = text.strip_prefix("https://") {
-            let address = rest.trim_end_matches('/');
-            let port =
-                if address.rsplit(']').next().is_some_and(|end| end.contains(':')) { "" } else { ":443" };
-            let what = "TLS is a key of the upstream, not a scheme of its servers";
-            return Err(Complaint::new(
-                what,
-                format!("write \"{address}{port}\", and `tls: ()` beside `servers`"),
-            ));
-        }
-        match Address::parse(text, dir)? {
-            Address::Any(port) => Err(Complaint::new(
-                format!("`{text}` names no host"),
-                format!("for a server on this machine write \"127.0.0.1:{port}\""),
-            )),
-            Address::Passed(_) => Err(Complaint::new(
-                format!("`{text}` is an address to listen on"),
-                "write where the server listens, for example \"unix:/run/x.sock\"",
-            )),
-            address if address.port() == Some(0) => {
-                Err(Complaint::new(format!("`{text}`: nothing listens on port 0"), ""))
-            }
-            address => Ok(address),
-        }
-    })
 }

@@ -1,6 +1,5 @@
 //! `tls: …` of an upstream: how its servers are spoken to.
 
-use super::Address;
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
 use super::site::parse_host;
@@ -33,11 +32,7 @@ impl Default for UpstreamTls {
 impl UpstreamTls {
     /// The name that a server is asked for, and that its certificate must have.
     pub(crate) fn name_of(&self, server: &Server) -> Option<String> {
-        let of_address = || match &server.address {
-            Address::Tcp(address) => Some(address.ip().to_string()),
-            _ => None,
-        };
-        self.name.clone().or_else(of_address)
+        self.name.clone().or_else(|| server.address.host())
     }
 
     /// The system's authorities are asked.

@@ -292,7 +292,7 @@ pub struct UpstreamStatus {
     /// How a server is chosen, as configured.
     #[serde(default)]
     pub balance: String,
-    /// Its servers, in the order of the file.
+    /// Its servers, in the order of the file; of a name each of its addresses.
     pub servers: Vec<ServerStatus>,
     /// How often a server was at fault since the server was started, by the word of the reason.
     #[serde(default)]
@@ -302,11 +302,14 @@ pub struct UpstreamStatus {
 /// One server of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerStatus {
-    /// Its address, as configured.
+    /// Its address; of a name that leads to none, the name.
     pub address: String,
-    /// `up`, `down`; by hand `draining`, `disabled`.
+    /// The name that has led to it.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// `up`, `down`; by hand `draining`, `disabled`; of a name that leads to no address `unresolved`.
     pub state: String,
-    /// Why it is down.
+    /// Why it is down or unresolved, or its name is not found any more.
     pub reason: Option<String>,
     /// For how long its state has been so; `None`: since the start.
     pub seconds: Option<u64>,

@@ -6,6 +6,7 @@
 //! | (the start) | `Ready` |
 //! | `Issue` | `Account` where a new one was made, `Place` and, after `Placed`, perhaps again; at last `Issued` or `Failed` |
 //! | `Look` | `Window`, `NoWindow` or `Failed` |
+//! | `LookUp` | `Found` or `NotFound` for each name, as soon as it is known; or `Stale` |
 //!
 //! What the helper says comes from strangers on the net: the master checks it before it uses it.
 
@@ -13,6 +14,7 @@ use super::digits;
 use crate::secret::{self, Hidden, Secret};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 /// From the master.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,27 @@ pub(crate) enum Order {
         /// Names the certificate: key of its issuer and serial number.
         certificate: String,
     },
+    /// Look names up, each by itself.
+    LookUp {
+        /// Who is asked; none: whom the system asks.
+        servers: Vec<SocketAddr>,
+        /// Hosts, or with [`SERVICE`] before them services.
+        names: Vec<String>,
+    },
+}
+
+/// Before the name of a service, whose SRV records are looked up.
+pub(crate) const SERVICE: &str = "srv:";
+
+/// A server that a name leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Located {
+    /// Its address.
+    pub(crate) ip: IpAddr,
+    /// Of a service: as the record says (RFC 2782).
+    pub(crate) port: u16,
+    pub(crate) priority: u16,
+    pub(crate) weight: u16,
 }
 
 /// An authority, where its directory is (RFC 8555 §7.1.1).
@@ -117,6 +140,21 @@ pub(crate) enum Answer {
     },
     /// The authority does not say when.
     NoWindow,
+    /// Where a name leads to.
+    Found {
+        name: String,
+        servers: Vec<Located>,
+        /// For so many seconds.
+        ttl: u64,
+    },
+    /// A name leads nowhere, or nobody says where.
+    NotFound {
+        name: String,
+        /// For the operator.
+        reason: String,
+    },
+    /// This process can look up nothing: what the system says about names was replaced, and its sandbox is older.
+    Stale,
     /// It could not be done.
     Failed {
         /// Why, for the operator.

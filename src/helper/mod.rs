@@ -1,16 +1,20 @@
 //! The helper: the process for what needs threads, a resolver or an async client. The master starts it as `hatchery helper`
-//! when there is an errand, and ends it when there is none; it has one channel to hear orders (`control::helper`) and one to
-//! answer, no files to write and no sockets to listen on. ACME is its first member.
+//! when there is an errand, and ends it when there is none: one process for certificates, another one for names. It has one channel to hear orders (`control::helper`) and one to
+//! answer, no files to write and no sockets to listen on.
 //!
 //! | file | what |
 //! |---|---|
 //! | `acme` | an order, from the account to the certificate; when to renew |
 //! | `client` | requests to the authority: bounded in time and size |
+//! | `names` | where the names of servers lead to |
 //! | `words` | what went wrong, and what the operator can do about it |
 
 mod acme;
 mod client;
+mod names;
 mod words;
+
+pub(crate) use names::unknown;
 
 use crate::control::helper::{Answer, LONGEST, Order, Reader, encode};
 use crate::sys::sandbox::{self, Rules};
@@ -64,7 +68,7 @@ struct Master {
 /// For the operator who has started it by hand, or for the log.
 pub(crate) fn run(ports: &[u16]) -> Result<u8, String> {
     let (Some(ear), Some(voice)) = (inherited::take(EAR), inherited::take(VOICE)) else {
-        return Err("the server itself starts this command, for certificates (`tls: Acme(…)`); there is nothing to be \
+        return Err("the server itself starts this command, for certificates (`tls: Acme(…)`) and names of servers; there is nothing to be \
                     done with it by hand"
             .to_owned());
     };
@@ -78,8 +82,15 @@ pub(crate) fn run(ports: &[u16]) -> Result<u8, String> {
     let broken = |error: io::Error| format!("the master is not understood: {error}");
     lacking.into_iter().try_for_each(|what| master.tell(&Answer::Note(what))).map_err(broken)?;
     master.tell(&Answer::Ready).map_err(broken)?;
+    let mut has_read = false;
     while let Some(order) = master.hear().map_err(broken)? {
         let answer = match order {
+            Order::LookUp { servers, names } => {
+                runtime
+                    .block_on(names::look_up(&servers, names, &mut has_read, &mut master))
+                    .map_err(broken)?;
+                continue;
+            }
             Order::Issue(order) => runtime.block_on(acme::issue(&order, &mut master)),
             Order::Look { directory, certificate } => runtime.block_on(acme::look(&directory, &certificate)),
             // Nothing waits for it any more.
@@ -102,6 +113,7 @@ fn confine(ports: &[u16]) -> Vec<String> {
     let rules = Rules {
         read: READ.iter().map(PathBuf::from).collect(),
         connect: [ports, &[DNS]].concat(),
+        connect_anywhere: false,
         sockets: RESOLVERS.iter().map(PathBuf::from).collect(),
         write: Vec::new(),
     };

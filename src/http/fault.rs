@@ -22,6 +22,7 @@
 //! | `Idle`, `Drained` | upstream, us | 504, 503 | never | debug: a tunnel that ends so is in the access log |
 //! | `Crowded` | upstream | 503 | never: waiting was tried already, or is not wanted | warn |
 //! | `Nobody` | upstream | 503 | never | error |
+//! | `Unresolved` | upstream | 503 | never: waiting was tried already, or the answer is known | warn |
 //! | `Unhealthy` | upstream | 502 | idempotent methods: of statuses that the operator names | warn |
 //! | `Busy` | upstream | 503 | never: waiting was tried already | warn |
 //! | `Unavailable` | upstream | 503 | never | debug: whoever starts it has told |
@@ -78,6 +79,8 @@ pub enum Fault {
     Crowded,
     /// Every server of the upstream was taken out.
     Nobody,
+    /// The names of its servers lead nowhere, or nobody has said yet where.
+    Unresolved,
     /// A status after which another server is asked.
     Unhealthy,
     /// Bytes follow the response.
@@ -248,6 +251,7 @@ impl Fault {
             Self::Excess => upstream(502, R::Never, "excess", "bytes behind the end of the response"),
             Self::Crowded => waited("crowded", "every server has max_connections requests"),
             Self::Nobody => upstream(503, R::Never, "no-server", "no server takes requests"),
+            Self::Unresolved => waited("unresolved", "the names of its servers lead to no address"),
             Self::Unhealthy => {
                 row(W::Upstream, 502, R::Idempotent, L::Warn, "retry-status", "a status of retry_statuses")
             }
@@ -389,6 +393,7 @@ mod tests {
             (Fault::Overlong, Upstream, 504, Never, Info),
             (Fault::Crowded, Upstream, 503, Never, Warn),
             (Fault::Nobody, Upstream, 503, Never, Error),
+            (Fault::Unresolved, Upstream, 503, Never, Warn),
             (Fault::Unhealthy, Upstream, 502, Idempotent, Warn),
             (Fault::Busy, Upstream, 503, Never, Warn),
             (Fault::Unavailable, Upstream, 503, Never, Debug),

@@ -93,6 +93,8 @@ pub(super) enum Id {
     Trial,
     /// `renewal`, of which there is one at a time.
     Helper,
+    /// The same for names.
+    Resolver,
 }
 
 /// What a child is, with what the master holds of no other kind.
@@ -112,7 +114,7 @@ pub(super) enum Role {
     Run,
     /// Shows that a new program works.
     Trial,
-    /// Orders certificates.
+    /// Orders certificates, or looks names up.
     Helper(Helper),
     /// Nothing waits for it any more (`abandoned`). Of a worker: its row, which nobody else may have while it is there.
     GivenUp(Option<u16>),

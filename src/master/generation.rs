@@ -37,7 +37,7 @@ pub(super) struct PoolNumbers {
     upstreams: BTreeMap<String, u16>,
     servers: BTreeMap<String, u16>,
     /// Of the tags of servers.
-    key: sticky::Key,
+    pub(super) key: sticky::Key,
 }
 
 impl PoolNumbers {
@@ -50,12 +50,17 @@ impl PoolNumbers {
         number(&mut self.daemons, name, board::POOLS..usize::from(u16::MAX), "daemons")
     }
 
-    /// What an upstream has on the roster: a server is one by its upstream and its address.
+    /// What an upstream has on the roster: a server is one by its upstream and its address, or its name and a number.
     fn of_upstream(&mut self, upstream: &Upstream) -> Result<Enrolled, String> {
         let name = &upstream.name;
         let own = number(&mut self.upstreams, name, 0..roster::UPSTREAMS, "upstreams")?;
-        let servers = upstream.servers.iter().map(|server| {
-            let server = format!("{name} {}", server.address);
+        let places = upstream
+            .servers
+            .iter()
+            .flat_map(|server| (0..server.address.places()).map(move |at| (server, at)));
+        let servers = places.map(|(server, at)| {
+            let number_of = server.address.name().map_or_else(String::new, |_| format!(" {at}"));
+            let server = format!("{name} {}{number_of}", server.address);
             number(&mut self.servers, &server, 0..roster::SERVERS, "servers of upstreams")
         });
         let servers = servers.collect::<Result<_, _>>()?;

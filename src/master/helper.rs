@@ -1,9 +1,11 @@
 //! The helper process (`crate::helper`): the program of this master, started as it is in memory, whatever has its name on
-//! disk by now. When one runs, `renewal` decides; it does one order at a time.
+//! disk by now. When one runs, `renewal` decides; it does one order at a time. There is one for certificates and one for names
+//! (`names`).
 
 use super::child::{Child, Held, Id, Origin, Role};
 use super::environment::Environment;
 use super::generation::Generation;
+use super::names;
 use super::output::Output;
 use super::voice::Reader;
 use crate::control::command::{ChildStatus, PoolStatus};
@@ -68,7 +70,8 @@ impl Reader for helper::Reader {
 ///
 /// # Errors
 /// For the log: why there is no process.
-pub(super) fn spawn(generation: &Generation, ports: BTreeSet<u16>, now: Time) -> io::Result<Child> {
+pub(super) fn spawn(generation: &Generation, id: Id, ports: BTreeSet<u16>, now: Time) -> io::Result<Child> {
+    let name = if id == Id::Resolver { names::NAME } else { NAME };
     let (voice, tell) = channel::from_child()?;
     let (ear, hear) = channel::to_child()?;
     let (printed, output) = channel::from_child()?;
@@ -95,20 +98,20 @@ pub(super) fn spawn(generation: &Generation, ports: BTreeSet<u16>, now: Time) ->
         death_signal: Some(signals::SIGKILL),
     };
     let role = Role::Helper(Helper { started: now, ear: Some(ear.into()), waiting: Vec::new(), ports });
-    Held::new(Id::Helper, NAME.to_owned(), role)
+    Held::new(id, name.to_owned(), role)
         .says(voice)
-        .prints(Output::new(NAME, printed))
+        .prints(Output::new(name, printed))
         .start(&program, Origin::Command("/proc/self/exe".to_owned(), None))
 }
 
 impl Helper {
     /// For `status`, as a pool of its own.
-    pub(super) fn pool(&self, pid: u32, is_ready: bool, now: Time) -> PoolStatus {
+    pub(super) fn pool(&self, name: &str, pid: u32, is_ready: bool, now: Time) -> PoolStatus {
         let state = if is_ready { "ready" } else { "booting" }.to_owned();
         let uptime_seconds = now.since(self.started).as_secs();
         PoolStatus {
-            name: NAME.to_owned(),
-            kind: NAME.to_owned(),
+            name: name.to_owned(),
+            kind: name.to_owned(),
             state: if is_ready { "ready" } else { "starting" }.to_owned(),
             processes: (0, 1),
             children: vec![ChildStatus { pid, state, uptime_seconds, ..ChildStatus::default() }],

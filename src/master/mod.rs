@@ -18,6 +18,7 @@
 //! | `child`, `voice`, `output`, `heartbeat` | the table of all processes, what is held of each; hung workers |
 //! | `heirs` | what is printed for a child that has ended |
 //! | `events`, `journal`, `follow` | what children printed, for `hatchery logs` |
+//! | `names` | names of servers: looked up by a process of their own, put on the roster |
 //! | `acme`, `helper` | certificates that authorities issue; the process that orders them |
 //! | `roots` | static roots that were replaced |
 //! | `control`, `status` | the operator's commands |
@@ -53,6 +54,7 @@ mod keyring;
 mod listeners;
 pub(crate) mod logger;
 mod memory;
+mod names;
 mod notify;
 mod order;
 mod output;
@@ -103,6 +105,7 @@ use journal::Journal;
 use keyring::Keyring;
 use listeners::Inherited;
 use memory::OutOfMemory;
+use names::Names;
 use notify::Notify;
 use order::Order;
 use pidfile::PidFile;
@@ -281,6 +284,7 @@ struct Master {
     keyring: Keyring,
     scheduler: Scheduler,
     acme: Acme,
+    names: Names,
     heirs: Heirs,
     #[serde(skip)]
     alarm: Alarm,
@@ -327,8 +331,7 @@ impl Master {
         let mut numbers = PoolNumbers::default();
         let current = Generation::prepare(config, None, &inherited, &mut numbers)?;
         current.tell_missing_roots()?;
-        warn_about_root(&current);
-        warn_about_sandbox(&current.config);
+        warn_about(&current);
         inherited.warn_about_rest();
         adopt_orphans();
         let runtime = RuntimeDir::create()?;
@@ -368,6 +371,7 @@ impl Master {
             keyring: Keyring::default(),
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             acme: Acme::default(),
+            names: Names::default(),
             heirs: Heirs::default(),
             alarm,
             unreaped: false,
@@ -434,7 +438,8 @@ fn warn_about_sandbox(config: &Config) {
     }
 }
 
-fn warn_about_root(generation: &Generation) {
+fn warn_about(generation: &Generation) {
+    warn_about_sandbox(&generation.config);
     if crate::sys::user::is_root() && generation.account.is_none() {
         log::warn!(
             target: "hatchery",

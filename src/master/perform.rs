@@ -79,6 +79,7 @@ impl Master {
             Output::Exit { code } => {
                 self.exit = Some(code);
                 self.stop_acme();
+                self.stop_names();
                 self.template_input(templates::Input::Stop, now);
             }
             Output::Note { level, text } => logger::note(level, &text),
@@ -365,6 +366,7 @@ impl Master {
         self.template_input(templates::Input::Switch { generation, plans }, now);
         self.schedule();
         self.follow_acme();
+        self.follow_names(now);
         self.await_end(now);
         self.store_listeners();
         let status = self.serves();
@@ -469,6 +471,7 @@ impl Master {
         self.notify.stopping(now);
         self.stop_jobs(now);
         self.stop_acme();
+        self.stop_names();
         self.template_input(templates::Input::Stop, now);
         self.watching = false;
         self.current.listening.clear();

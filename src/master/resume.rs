@@ -132,6 +132,7 @@ impl Master {
         master.touch.go_on(now);
         master.keyring.go_on(now);
         master.follow_acme_again();
+        master.follow_names_again(now);
         Ok(master)
     }
 
@@ -188,6 +189,7 @@ impl Master {
             keyring: state.keyring,
             scheduler: state.scheduler,
             acme: state.acme,
+            names: state.names,
             heirs: state.heirs,
             alarm,
             unreaped: false,

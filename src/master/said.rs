@@ -30,6 +30,9 @@ impl Master {
                     true
                 });
             }
+            Some((Id::Resolver, _)) => {
+                self.listen::<helper::Reader>(pid, hearing, |master, answer| master.on_resolver(answer, now));
+            }
             _ => {
                 self.listen::<frame::Reader>(pid, hearing, |master, frame| master.on_frame(pid, &frame, now))
             }
@@ -73,7 +76,8 @@ impl Master {
             Some((Id::Template(key), how)) => self.template_input(templates::Input::Cut { key, how }, now),
             // What it says is not understood.
             Some((Id::Helper, Break::Garbled)) => self.kill_helper(),
-            Some((Id::Run(_) | Id::Trial | Id::Helper, _)) | None => {}
+            Some((Id::Resolver, Break::Garbled)) => self.kill_resolver(),
+            Some((Id::Run(_) | Id::Trial | Id::Helper | Id::Resolver, _)) | None => {}
         }
     }
 
@@ -83,7 +87,7 @@ impl Master {
         match child.id {
             Id::Pool(child) => self.supervisor.on(Input::Failed { child, reason }, now),
             Id::Template(key) => self.template_input(templates::Input::Failed { key, reason }, now),
-            Id::Run(_) | Id::Trial | Id::Helper => child.failure = Some(reason),
+            Id::Run(_) | Id::Trial | Id::Helper | Id::Resolver => child.failure = Some(reason),
         }
     }
 
@@ -159,7 +163,7 @@ impl Master {
                 return match id {
                     Id::Pool(id) => self.on_app(id, kind, payload, now),
                     Id::Template(key) => self.on_template(key, kind, payload, now),
-                    Id::Run(_) | Id::Trial | Id::Helper => false,
+                    Id::Run(_) | Id::Trial | Id::Helper | Id::Resolver => false,
                 };
             }
         }
@@ -173,7 +177,7 @@ impl Master {
                 let threads = payload.first_chunk().map_or(1, |threads| u32::from_le_bytes(*threads));
                 self.template_input(templates::Input::Ready { key, threads }, now);
             }
-            Id::Run(_) | Id::Trial | Id::Helper => {}
+            Id::Run(_) | Id::Trial | Id::Helper | Id::Resolver => {}
         }
     }
 

@@ -11,6 +11,7 @@ use super::heirs::Heirs;
 use super::journal::Journal;
 use super::keyring::Keyring;
 use super::listeners::Inherited;
+use super::names::Names;
 use super::notify::Notify;
 use super::pidfile::PidFile;
 use super::runtime::RuntimeDir;
@@ -127,6 +128,7 @@ pub(super) struct State {
     pub(super) scheduler: Scheduler,
     #[serde(default)]
     pub(super) acme: Acme,
+    pub(super) names: Names,
     pub(super) children: Children,
     pub(super) nursery: Nursery,
     pub(super) heirs: Heirs,

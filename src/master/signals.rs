@@ -139,7 +139,7 @@ impl Master {
         match id {
             // The supervisor tells the operator itself.
             Id::Pool(child) => self.supervisor.on(Input::Exited { child, exit }, now),
-            Id::Trial | Id::Helper if given_up => {}
+            Id::Trial | Id::Helper | Id::Resolver if given_up => {}
             Id::Trial => self.supervisor.on(Input::Tried(verdict(answered, failure, exit)), now),
             _ if given_up => {
                 log::info!(target: "hatchery", "{name} (process {pid}), which did not die, has ended: {exit}");
@@ -151,6 +151,7 @@ impl Master {
             Id::Template(key) => self.template_input(templates::Input::Exited { key, exit }, now),
             Id::Run(run) => self.run_ended(run, &name, failure, exit, now),
             Id::Helper => self.helper_ended(pid, failure, exit, killed, now),
+            Id::Resolver => self.resolver_ended(pid, failure, exit, killed, now),
         }
     }
 

@@ -122,7 +122,7 @@ impl Master {
     fn pools(&self, now: Time) -> Vec<PoolStatus> {
         let mut pools = self.supervisor.pools(now);
         pools.extend(self.children.values().filter_map(|child| match &child.role {
-            Role::Helper(helper) => Some(helper.pool(child.process.pid, child.answered, now)),
+            Role::Helper(helper) => Some(helper.pool(&child.name, child.process.pid, child.answered, now)),
             _ => None,
         }));
         for pool in &mut pools {

@@ -22,6 +22,7 @@ impl Master {
         self.keyring.follow(&self.current.config, now);
         self.await_end(now);
         self.follow_acme();
+        self.follow_names(now);
         self.settle(now);
         loop {
             let waited_for =
@@ -101,7 +102,7 @@ impl Master {
         let own = earliest(earliest(own, self.touch.deadline()), self.complaints_deadline());
         let own = earliest(own, self.keyring.deadline());
         let asked = earliest(self.inquiry_deadline(), self.output_deadline());
-        let asked = earliest(asked, self.acme.deadline(now));
+        let asked = earliest(earliest(asked, self.acme.deadline(now)), self.names_deadline(now));
         earliest(cores, earliest(own, asked))
     }
 
@@ -150,6 +151,7 @@ impl Master {
         }
         self.run_jobs(now);
         self.run_errands(now);
+        self.look_names_up(now);
     }
 
     fn take_in(&mut self, event: Ready<Token>, now: Time) {

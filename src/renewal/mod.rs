@@ -11,13 +11,12 @@ mod tests;
 
 use crate::timer::{Time, Wall, earliest};
 use certificate::Certificate;
-use process::{End, Process};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use certificate::{Validity, Window};
-pub(crate) use process::Kill;
+pub(crate) use process::{End, Kill, Process, Step};
 
 /// The wall clock may be set at any time, so it is looked at at least so often.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(3600);
@@ -71,6 +70,16 @@ pub(crate) enum Decision {
     Kill(Kill),
     /// It does not die: nothing waits for it any more. Answered by `exited`.
     Abandon,
+}
+
+impl From<Step> for Decision {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Start => Self::Start,
+            Step::Kill(kill) => Self::Kill(kill),
+            Step::Abandon => Self::Abandon,
+        }
+    }
 }
 
 /// How an errand ended.
@@ -239,14 +248,14 @@ impl Renewals {
 
     /// The next thing to carry out.
     pub(crate) fn poll(&mut self, wall: Wall, now: Time) -> Option<Decision> {
-        if let Some(decision) = self.process.poll(now) {
-            return Some(decision);
+        if let Some(step) = self.process.poll(now) {
+            return Some(step.into());
         }
         if let Some(running) = &mut self.running {
             let has_hung = now >= running.since.after(running.errand.longest());
             if running.told && has_hung {
                 self.process.hung();
-                return self.process.poll(now);
+                return self.process.poll(now).map(Step::into);
             }
             if let Some((number, since)) = running.placing
                 && (self.workers_have >= number || now >= since.after(LONGEST_PLACING))
@@ -264,7 +273,7 @@ impl Renewals {
             (running.told, running.since) = (true, now);
             return Some(Decision::Order(running.key.clone(), running.errand));
         }
-        self.process.poll(now)
+        self.process.poll(now).map(Step::into)
     }
 
     /// What is due: first what there is no certificate for.

@@ -1,4 +1,4 @@
-//! The life of the helper process.
+//! The life of a helper process.
 //!
 //! | state | it |
 //! |---|---|
@@ -10,7 +10,6 @@
 //! | `Leaving` | is to be ended |
 //! | `Ending` | was told to, and is killed and given up if it does not |
 
-use super::Decision;
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -31,9 +30,20 @@ pub(crate) enum Kill {
     Kill,
 }
 
+/// Something to carry out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Start it; answered by `exited` if it cannot be, or later by `ready` or `exited`.
+    Start,
+    /// Send it a signal; it exits later.
+    Kill(Kill),
+    /// It does not die: nothing waits for it any more. Answered by `exited`.
+    Abandon,
+}
+
 /// Why it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// It was told to.
     Told,
     /// It took too long over an errand.
@@ -44,7 +54,7 @@ pub(super) enum End {
 
 /// See the module.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Process {
+pub(crate) struct Process {
     state: State,
     /// Without an errand done, in a row.
     deaths: u32,
@@ -68,7 +78,7 @@ enum State {
 
 impl Process {
     /// Whether it takes an order, which it then has. If there is none it is started, as soon as it may be.
-    pub(super) fn takes(&mut self, now: Time) -> bool {
+    pub(crate) fn takes(&mut self, now: Time) -> bool {
         match self.state {
             State::Off if now >= self.not_before => self.state = State::Starting,
             State::Idle(_) => self.state = State::Busy,
@@ -77,14 +87,14 @@ impl Process {
         self.state == State::Busy
     }
 
-    pub(super) fn ready(&mut self, now: Time) {
+    pub(crate) fn ready(&mut self, now: Time) {
         if let State::Booting(_) = self.state {
             self.state = State::Idle(now);
         }
     }
 
     /// It has done its errand.
-    pub(super) fn rests(&mut self, now: Time) {
+    pub(crate) fn rests(&mut self, now: Time) {
         (self.deaths, self.has_hung) = (0, false);
         if self.state == State::Busy {
             self.state = State::Idle(now);
@@ -92,14 +102,14 @@ impl Process {
     }
 
     /// It takes too long.
-    pub(super) fn hung(&mut self) {
+    pub(crate) fn hung(&mut self) {
         if self.state == State::Busy {
             (self.state, self.has_hung) = (State::Leaving(Kill::Kill), true);
         }
     }
 
     /// It is not needed any more.
-    pub(super) fn dismiss(&mut self) {
+    pub(crate) fn dismiss(&mut self) {
         match self.state {
             State::Starting => self.state = State::Off,
             State::Booting(_) | State::Idle(_) | State::Busy => self.state = State::Leaving(Kill::Term),
@@ -108,12 +118,12 @@ impl Process {
     }
 
     /// Somebody does not want to wait for another one.
-    pub(super) fn hurry(&mut self) {
+    pub(crate) fn hurry(&mut self) {
         (self.deaths, self.not_before) = (0, Time::ZERO);
     }
 
     /// It has ended, or could not be started.
-    pub(super) fn exited(&mut self, now: Time) -> End {
+    pub(crate) fn exited(&mut self, now: Time) -> End {
         let end = match self.state {
             _ if std::mem::take(&mut self.has_hung) => End::Hung,
             State::Leaving(Kill::Term) | State::Ending(Kill::Term, _) => End::Told,
@@ -129,20 +139,20 @@ impl Process {
     }
 
     /// It has died, and so long nobody starts another one.
-    pub(super) fn recovers(&self, now: Time) -> Option<Duration> {
+    pub(crate) fn recovers(&self, now: Time) -> Option<Duration> {
         let wait = self.not_before.since(now);
         (self.state == State::Off && !wait.is_zero()).then_some(wait)
     }
 
-    pub(super) fn poll(&mut self, now: Time) -> Option<Decision> {
-        let ended = |kill| (State::Ending(kill, now), Decision::Kill(kill));
+    pub(crate) fn poll(&mut self, now: Time) -> Option<Step> {
+        let ended = |kill| (State::Ending(kill, now), Step::Kill(kill));
         let (state, decision) = match self.state {
-            State::Starting => (State::Booting(now), Decision::Start),
+            State::Starting => (State::Booting(now), Step::Start),
             State::Leaving(kill) => ended(kill),
             State::Booting(since) if now >= since.after(BOOT) => ended(Kill::Kill),
             State::Idle(since) if now >= since.after(REST) => ended(Kill::Term),
             State::Ending(Kill::Term, since) if now >= since.after(GRACE) => ended(Kill::Kill),
-            State::Ending(Kill::Kill, since) if now >= since.after(GRACE) => (State::Off, Decision::Abandon),
+            State::Ending(Kill::Kill, since) if now >= since.after(GRACE) => (State::Off, Step::Abandon),
             _ => return None,
         };
         self.state = state;
@@ -150,7 +160,7 @@ impl Process {
     }
 
     /// When something is due; `wanted`: somebody waits for it to take an order.
-    pub(super) fn deadline(&self, wanted: bool) -> Option<Time> {
+    pub(crate) fn deadline(&self, wanted: bool) -> Option<Time> {
         match self.state {
             State::Off if wanted => Some(self.not_before),
             State::Off | State::Busy => None,

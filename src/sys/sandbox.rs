@@ -31,6 +31,8 @@ pub(crate) struct Rules {
     pub(crate) write: Vec<PathBuf>,
     /// TCP ports it connects to.
     pub(crate) connect: Vec<u16>,
+    /// It connects to any TCP port.
+    pub(crate) connect_anywhere: bool,
     /// Directories whose Unix sockets, also those further down, it connects to.
     pub(crate) sockets: Vec<PathBuf>,
 }
@@ -139,10 +141,12 @@ pub(crate) fn restrict_files(rules: &Rules) -> io::Result<u8> {
         return Err(io::Error::from(io::ErrorKind::Unsupported));
     }
     let restrict = || -> Result<(), RulesetError> {
+        let net = AccessNet::from_all(KNOWN);
+        let net = if rules.connect_anywhere { net & !AccessNet::ConnectTcp } else { net };
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(KNOWN))?
-            .handle_access(AccessNet::from_all(KNOWN))?
+            .handle_access(net)?
             .scope(Scope::from_all(KNOWN))?
             .create()?;
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
@@ -155,7 +159,7 @@ pub(crate) fn restrict_files(rules: &Rules) -> io::Result<u8> {
                 ruleset = allow(ruleset, path, access)?;
             }
         }
-        for port in &rules.connect {
+        for port in rules.connect.iter().filter(|_| !rules.connect_anywhere) {
             ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
         }
         ruleset.restrict_self().map(drop)

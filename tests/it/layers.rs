@@ -143,6 +143,7 @@ const PLACED: &[(&str, &[&str])] = &[
         &["worker/transport/", "config/certificate", "master/self_signed.rs", "master/acme/store.rs"],
     ),
     ("tokio", &["helper/"]),
+    ("hickory_resolver", &["helper/"]),
     ("instant_acme", &["helper/"]),
     ("bytes", &["helper/"]),
     ("http_body_util", &["helper/"]),

@@ -39,6 +39,7 @@ mod hygiene;
 mod layers;
 mod leaving;
 mod limits;
+mod names;
 mod pools;
 mod preload;
 mod proxy;

@@ -33,6 +33,7 @@ fn no_two_words_share_a_place_and_all_are_where_their_writer_may_write() {
     take(ROWS_USED, 0..FIRST_AREA);
     for server in [0, 1, SERVERS as u16 - 1] {
         take(order(server).unwrap(), 0..FIRST_AREA);
+        (0..SPOT).for_each(|word| take(spot(server).unwrap() + word, 0..FIRST_AREA));
         for word in [Common::Health, Common::Since, Common::Due, Common::Checks] {
             take(common(server, word).unwrap(), Roster::shared());
         }
@@ -196,4 +197,48 @@ fn a_limit_holds_whoever_comes_at_the_same_time() {
         }
     });
     assert_eq!((served.into_inner(), words.worker(0).in_flight(5)), (12_000, 0));
+}
+
+fn spot_at(address: &str) -> Spot {
+    Spot { address: address.parse().unwrap(), weight: 7, backup: true, tag: *b"0123456789abcdef" }
+}
+
+#[test]
+fn a_server_that_is_looked_up_is_where_the_master_says_and_begins_anew_where_it_moves() {
+    let words = Words::new();
+    let (master, worker) = (words.master(), words.worker(0));
+    assert_eq!((worker.version(3), worker.moved(3, 0), worker.spot(3)), (0, None, None));
+    master.put(3, None, at(1));
+    let (version, nowhere) = worker.moved(3, 0).unwrap();
+    assert!(nowhere.is_none() && version > 0, "it was looked up in vain");
+    for address in ["10.0.0.5:8080", "[2001:db8::1]:65535", "[::ffff:10.0.0.5]:1"] {
+        master.put(3, Some(spot_at(address)), at(2));
+        assert_eq!((worker.spot(3), worker.spot(4)), (Some(spot_at(address)), None));
+    }
+    let seen = worker.version(3);
+    master.order(3, Wish::Disabled, at(3));
+    let lost = worker.failed(3, CAUSE, at(3), RULE, false, false);
+    assert!(lost.is_some() && worker.enter(3, None));
+    master.put(3, Some(spot_at("[::ffff:10.0.0.5]:1")), at(4));
+    master.put(3, Some(Spot { weight: 1, ..spot_at("[::ffff:10.0.0.5]:1") }), at(4));
+    assert!(worker.moved(3, seen).is_some_and(|(_, spot)| spot.is_some_and(|spot| spot.weight == 1)));
+    assert_eq!((worker.wish(3), worker.health(3).is_up()), (Wish::Disabled, false), "it has not moved");
+    master.put(3, Some(spot_at("10.0.0.6:8080")), at(5));
+    assert_eq!((worker.wish(3), worker.health(3).is_up()), (Wish::Enabled, true));
+    assert_eq!((worker.in_flight(3), worker.requests(3)), (1, 1), "what is there goes on");
+}
+
+#[test]
+fn nobody_takes_half_of_an_address() {
+    let words = Words::new();
+    let (master, worker) = (words.master(), words.worker(0));
+    master.put(3, Some(spot_at("10.0.0.5:8080")), at(1));
+    let version = worker.version(3);
+    let first = spot(3).unwrap();
+    words.0[first].store(version + 1, SeqCst);
+    words.0[first + 2].store(0, SeqCst);
+    assert_eq!((worker.moved(3, 0), worker.spot(3)), (None, None), "the master is about to write");
+    // Another master goes on where that one died.
+    master.put(3, Some(spot_at("10.0.0.6:8080")), at(2));
+    assert_eq!(worker.moved(3, version), Some((version + 2, Some(spot_at("10.0.0.6:8080")))));
 }

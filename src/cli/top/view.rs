@@ -150,7 +150,8 @@ impl View {
     /// Its processes, or how it is without any.
     fn rows_of(&self, pool: &PoolStatus, now: Time) -> Vec<Row> {
         let kind = if pool.kind == "workers" { "worker" } else { &pool.kind };
-        let name = if matches!(pool.kind.as_str(), "workers" | "helper") { "" } else { &pool.name };
+        let name =
+            if matches!(pool.kind.as_str(), "workers" | "helper" | "resolver") { "" } else { &pool.name };
         let health = Health::of_pool(pool);
         let of =
             |what: &str, state: &str| Row { health, ..Row::of(kind, format!("{name} {what}").trim(), state) };

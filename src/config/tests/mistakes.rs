@@ -758,8 +758,24 @@ fn servers_and_their_mistakes() {
             "hatchery.ron:1:30: upstreams.u.servers[0]: `:80` names no host; for a server on this machine write \"127.0.0.1:80\"",
         ),
         (
-            "\"api.example:80\"",
-            "hatchery.ron:1:30: upstreams.u.servers[0]: `api.example` is a name, and names are not looked up in this version; write its IP address, or `localhost`",
+            "\"api..example:80\"",
+            "hatchery.ron:1:30: upstreams.u.servers[0]: `api..example` is not an address; write an IP address, or `localhost`",
+        ),
+        (
+            "\"api.example:0\"",
+            "hatchery.ron:1:30: upstreams.u.servers[0]: `api.example:0`: nothing listens on port 0",
+        ),
+        (
+            "\"srv:api.example\"",
+            "hatchery.ron:1:30: upstreams.u.servers[0]: `srv:api.example` names no service; for example \"srv:_http._tcp.api.internal\"",
+        ),
+        (
+            "(address: \"srv:_http._tcp.a\", weight: 2)",
+            "hatchery.ron:1:68: upstreams.u.servers[0].weight: `weight` of a service: its SRV records say the weights; remove it",
+        ),
+        (
+            "\"API.example:80\", \"api.example:80\"",
+            "hatchery.ron:1:48: upstreams.u.servers[1]: the same server as",
         ),
         (
             "\"https://1.2.3.4/\"",

@@ -32,7 +32,8 @@ const DEFAULTS: &str = r#"(
 )"#;
 
 /// Keys whose defaults the reference has in words only, as they depend on something or another value is the example.
-const IN_WORDS: [&str; 12] = [
+const IN_WORDS: [&str; 13] = [
+    ".resolver.servers",
     ".sites[].listen",
     ".sites[].tls.certificatesAcme.storage",
     ".sites[].log.access.path",

@@ -171,7 +171,7 @@ impl Master {
     }
 
     fn start_helper(&mut self, now: Time) {
-        match helper::spawn(&self.current, wanted::ports(&self.acme.wanted), now) {
+        match helper::spawn(&self.current, Id::Helper, wanted::ports(&self.acme.wanted), now) {
             Ok(child) => {
                 log::debug!(target: "hatchery", "started the helper (process {})", child.process.pid);
                 self.children.add(child);
@@ -273,6 +273,8 @@ impl Master {
             }
             (Answer::NoWindow, _) => self.errand_ended(Outcome::NoWindow, now),
             (Answer::Failed { reason, again }, _) => self.errand_ended(Outcome::Failed(reason, again), now),
+            // It is another process that looks names up.
+            (Answer::Found { .. } | Answer::NotFound { .. } | Answer::Stale, _) => self.kill_helper(),
             // Of an errand that nobody wants any more.
             (Answer::Account(_) | Answer::Place(_) | Answer::Issued { .. } | Answer::Window { .. }, None) => {
             }

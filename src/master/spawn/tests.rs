@@ -112,7 +112,9 @@ fn handed(boot: &WorkerBoot) -> u32 {
 fn try_everything(boot: WorkerBoot) -> i32 {
     let directory = boot.runtime_dir.clone();
     let config = &boot.config;
-    let config::Address::Tcp(upstream) = config.upstreams[0].servers[0].address else { return 1 };
+    let config::Where::At(config::Address::Tcp(upstream)) = config.upstreams[0].servers[0].address else {
+        return 1;
+    };
     let mut lines = Vec::new();
     let mut tell = |what: &str, result: Result<(), i32>| {
         let result = result

@@ -1,7 +1,7 @@
 //! The part of an exchange that an upstream sees, and what of its response the client sees.
 
 use super::{Exchange, NO_TUNNEL, Request, Step, written};
-use crate::config::{Address, Config, Handler, Location, Proxy};
+use crate::config::{Config, Handler, Location, Proxy};
 use crate::gateway::{Back, Shown};
 use crate::http::target::{self, Target};
 use crate::http::{BodyLength, Fields, Method, ResponseHead, Scheme, percent};
@@ -128,7 +128,7 @@ impl Exchange {
     /// Makes of the fields of a response what the client is to see.
     pub(super) fn show_fields(&self, fields: &mut Fields, drive: &mut Drive<'_>) {
         let Some(proxy) = self.proxy() else { return };
-        self.lead_back(fields, proxy, drive.config);
+        self.lead_back(fields, proxy, drive);
         fields.remove("x-accel-buffering");
         proxy.response.apply(fields);
         if let (Step::Proxy(run), Some(request)) = (&self.step, &self.request) {
@@ -137,18 +137,13 @@ impl Exchange {
     }
 
     /// Has what names a place of the upstream name one of this site.
-    fn lead_back(&self, fields: &mut Fields, proxy: &Proxy, config: &Config) {
-        let (Some(request), Some((_, location))) = (&self.request, self.place(config)) else { return };
+    fn lead_back(&self, fields: &mut Fields, proxy: &Proxy, drive: &Drive<'_>) {
+        let (Some(request), Some((_, location))) = (&self.request, self.place(drive.config)) else { return };
         let prefix = prefix(location, proxy);
         if prefix.is_empty() && proxy.host.is_none() || proxy.rewrite.is_some() {
             return;
         }
-        let upstream = config.upstreams.get(proxy.upstream);
-        let addresses = upstream.into_iter().flat_map(|upstream| &upstream.servers).filter_map(|server| {
-            let Address::Tcp(address) = &server.address else { return None };
-            Some(address.to_string())
-        });
-        let servers = addresses.chain(proxy.host.clone());
+        let servers = drive.cx.authorities(proxy.upstream).into_iter().chain(proxy.host.clone());
         let back = Back {
             prefix: &percent::encoded_path(prefix.as_bytes()),
             scheme: request.origin.scheme,

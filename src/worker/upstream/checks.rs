@@ -3,6 +3,7 @@
 
 use super::links::{Link, Peer};
 use crate::balance::{Cause, Wish};
+use crate::config::{Address, Name};
 use crate::event::Read;
 use crate::gateway::check::{Check, Verdict};
 use crate::http::fault::Fault;
@@ -12,6 +13,7 @@ use crate::timer::{Time, earliest};
 use crate::worker::context::{Context, Timer};
 use crate::worker::transport::Keyring;
 use std::io;
+use std::rc::Rc;
 
 /// A check on its way.
 pub(in crate::worker) struct Checking {
@@ -27,15 +29,18 @@ pub(in crate::worker) struct Checking {
 impl Context {
     /// Begins the checks that are due and fall to this worker; the timer comes back for the next.
     pub(in crate::worker) fn check_servers(&mut self) {
-        let config = std::rc::Rc::clone(&self.config);
+        let config = Rc::clone(&self.config);
         let mut next: Option<Time> = None;
         for (upstream, settings) in config.upstreams.iter().enumerate() {
             let Some(health) = &settings.health else { continue };
-            for server in 0..settings.servers.len() {
+            self.look_at_spots(upstream);
+            for server in 0..settings.places().count() {
                 let Some(number) = self.servers.group(upstream).map(|group| group.number(server)) else {
                     continue;
                 };
-                if self.roster.wish(number) != Wish::Disabled
+                let is_there = self.servers.spot(upstream, server).is_some_and(|spot| spot.address.is_some());
+                if is_there
+                    && self.roster.wish(number) != Wish::Disabled
                     && self.leave_by.is_none()
                     && self.roster.take_check(number, self.now, health.every)
                 {
@@ -56,9 +61,13 @@ impl Context {
         let Some(health) = settings.health.clone() else { return };
         let mut question = health.question;
         if question.host.is_empty() {
-            let address = settings.servers.get(server).map(|server| server.address.to_string());
-            question.host =
-                address.filter(|address| !address.starts_with("unix:")).unwrap_or("localhost".into());
+            let spot = self.servers.spot(upstream, server);
+            let name = spot.and_then(|spot| settings.servers.get(spot.entry)?.address.name());
+            question.host = match (name, spot.and_then(|spot| spot.address.as_ref())) {
+                (Some(name @ Name::Host(..)), _) => name.to_string(),
+                (_, Some(Address::Tcp(address))) => address.to_string(),
+                _ => "localhost".to_owned(),
+            };
         }
         let spoken = (settings.protocol, settings.scripts.as_ref());
         let check = Some(question).filter(|question| !question.path.is_empty());
@@ -120,15 +129,17 @@ impl Context {
 
     /// `why` in more words than the verdict has.
     fn note_check(&mut self, upstream: usize, server: usize, verdict: Verdict, why: Option<String>) {
-        let Some(settings) = self.config.upstreams.get(upstream) else { return };
-        let Some(health) = &settings.health else { return };
+        let config = Rc::clone(&self.config);
+        let Some(health) = config.upstreams.get(upstream).and_then(|settings| settings.health.as_ref())
+        else {
+            return;
+        };
         let Some(number) = self.servers.group(upstream).map(|group| group.number(server)) else { return };
         let cause = Cause(verdict.err().unwrap_or_default());
         let rows = (health.rise, health.fall);
         let change = self.roster.checked(number, verdict.is_ok(), cause, rows, self.now);
         if let (Some(why), Some(_)) = (why, &change) {
-            let address = settings.servers.get(server).map(|server| server.address.to_string());
-            log::warn!("upstream {}: {}: {why}", settings.name, address.unwrap_or_default());
+            log::warn!("upstream {}: {why}", self.server_name(upstream, server));
         }
         self.tell_change(upstream, server, change);
     }

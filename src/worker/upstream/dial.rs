@@ -28,7 +28,8 @@ impl Context {
         header: &[u8],
     ) -> io::Result<(Endpoint, Option<Box<Outgoing>>)> {
         let settings = self.config.upstreams.get(upstream).ok_or(io::ErrorKind::NotFound)?;
-        let endpoint = match &settings.servers.get(server).ok_or(io::ErrorKind::NotFound)?.address {
+        let spot = self.servers.spot(upstream, server).ok_or(io::ErrorKind::NotFound)?;
+        let endpoint = match spot.address.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)? {
             Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
             Address::Unix(path) => Endpoint::new(socket::connect_unix(path, socket::Expect::Bytes)?),
             Address::Any(_) | Address::Passed(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
@@ -37,7 +38,7 @@ impl Context {
             return Ok((endpoint, None));
         }
         let unusable = "what its `tls` names is of no use, as an error before this one says";
-        let terms = self.keyring.to_server(upstream, server).ok_or_else(|| io::Error::other(unusable))?;
+        let terms = self.keyring.to_server(upstream, spot.entry).ok_or_else(|| io::Error::other(unusable))?;
         Ok((endpoint, Some(Box::new(Outgoing::new(terms, header)?))))
     }
 }

@@ -55,9 +55,11 @@ pub(in crate::worker) enum Peer {
 
 /// A connection to a server of an upstream.
 pub(in crate::worker) struct ServerLink {
-    /// Index into `config.upstreams`, and into its servers.
+    /// Index into `config.upstreams`, and into its places.
     pub(in crate::worker) upstream: usize,
     pub(in crate::worker) server: usize,
+    /// Which version of where the server is it leads to.
+    pub(in crate::worker) version: u64,
     /// Since when it is idle.
     pub(in crate::worker) since: Time,
     /// Until when it is kept while idle.

@@ -1,5 +1,5 @@
 //! Connections to elsewhere: app processes ([`app`]) and upstream servers ([`proxy`]), made in [`links`], kept by
-//! [`servers`], and lent to one exchange at a time. Who may be at which server is decided in [`places`]; how servers are,
+//! [`servers`], and lent to one exchange at a time. Where servers are, say [`spots`]. Who may be at which server is decided in [`places`]; how servers are,
 //! what requests find out ([`standing`]) and [`checks`].
 
 pub(super) mod app;
@@ -11,6 +11,7 @@ pub(super) mod links;
 mod places;
 pub(super) mod proxy;
 mod servers;
+mod spots;
 mod standing;
 
 pub(super) use app::Apps;

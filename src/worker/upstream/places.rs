@@ -75,6 +75,7 @@ impl Group {
         now: Time,
     ) -> Picked {
         self.look(upstream, roster, now);
+        let awaits = wanted.tried.is_empty() && self.awaits_names(roster);
         let Wanted { hash, session, may_repeat, .. } = *wanted;
         let ask = Ask { tried: &wanted.tried, hash, session, may_repeat, random };
         // Each round leaves one out that another worker was faster at.
@@ -83,10 +84,11 @@ impl Group {
             let (index, on_trial) = match picked {
                 Picked::Server(index) => (index, false),
                 Picked::Trial(index) => (index, true),
+                Picked::Nobody if awaits => return Picked::Full(None),
                 Picked::Full(_) | Picked::Nobody => return picked,
             };
             let number = self.number(index);
-            let most = upstream.servers.get(index).and_then(|server| server.max_connections);
+            let most = self.entry(upstream, index).and_then(|server| server.max_connections);
             let Some(seen) = self.seen.get_mut(index) else { return Picked::Nobody };
             if on_trial && !roster.try_out(number, now) {
                 seen.standing = Standing::Down;
@@ -102,16 +104,20 @@ impl Group {
     /// What is known of the servers now.
     pub(super) fn look(&mut self, upstream: &Upstream, roster: WorkerRoster<'_>, now: Time) {
         let needs_loads = self.chooser.needs_loads();
-        let servers = upstream.servers.iter().zip(&self.numbers).zip(&self.ids);
+        self.look_at_spots(roster);
+        let servers = upstream.places().zip(&self.spots).zip(&self.numbers).zip(&self.ids);
         self.seen.clear();
-        self.seen.extend(servers.map(|((server, number), id)| {
+        self.seen.extend(servers.map(|((((_, server), spot), number), id)| {
             let most = server.max_connections;
             let load = if needs_loads || most.is_some() { roster.in_flight(*number) } else { 0 };
             Seen {
                 id: *id,
-                weight: server.weight,
-                backup: server.backup,
-                standing: standing(roster, *number, now),
+                weight: spot.weight.map_or(server.weight, u32::from),
+                backup: server.backup || spot.backup,
+                standing: match spot.address {
+                    Some(_) => standing(roster, *number, now),
+                    None => Standing::Disabled,
+                },
                 load,
                 full: most.is_some_and(|most| load >= u64::from(most)),
                 ramp: ramp(upstream.slow_start, || roster.been(*number, now)),
@@ -165,7 +171,7 @@ impl Context {
         if !group.goes_behind(*roster, wanted.since) {
             match group.take(settings, *roster, wanted, random, *now) {
                 Picked::Server(index) => return Ok(Place::At(index)),
-                Picked::Nobody if wanted.tried.is_empty() => return Err(Fault::Nobody),
+                Picked::Nobody if wanted.tried.is_empty() => return Err(group.nobody()),
                 Picked::Nobody => return Err(Fault::Refused),
                 Picked::Full(_) | Picked::Trial(_) => {}
             }
@@ -177,11 +183,16 @@ impl Context {
         }
         let place = line.partition_point(|(earlier, _)| earlier.since <= wanted.since);
         line.insert(place, (wanted.clone(), owner));
-        let until = now.after(queue.timeout);
+        // A name that is being looked up for the first time is a part of connecting.
+        let timeout = match group.awaits_names(*roster) {
+            true => queue.timeout.min(settings.patience.connect),
+            false => queue.timeout,
+        };
+        let until = now.after(timeout);
         self.give_places(upstream, false);
         match self.granted_place(upstream, owner) {
             Some(Some(index)) => Ok(Place::At(index)),
-            Some(None) => Err(Fault::Nobody),
+            Some(None) => Err(self.nobody(upstream)),
             None => Ok(Place::Waits(until)),
         }
     }

@@ -189,7 +189,7 @@ impl ProxyRun {
     fn await_place(&mut self, cx: &mut Context) -> Result<Advance, Fault> {
         match cx.granted_place(self.upstream, self.owner) {
             None => return Ok(Advance::Wait),
-            Some(None) => return Err(Fault::Nobody),
+            Some(None) => return Err(cx.nobody(self.upstream)),
             Some(Some(server)) => match self.go_to(server, cx) {
                 Ok(()) => {}
                 Err(Fault::Shortage) => return Err(Fault::Shortage),
@@ -204,7 +204,8 @@ impl ProxyRun {
         let (endpoint, tls) = cx.dial(upstream, server, &self.header)?;
         // A handshake is a part of connecting.
         let connected = endpoint.writable() && tls.is_none();
-        let peer = Peer::Server(ServerLink { upstream, server, since: cx.now, until: cx.now });
+        let version = cx.version_of(upstream, server);
+        let peer = Peer::Server(ServerLink { upstream, server, version, since: cx.now, until: cx.now });
         let key = cx.links.add(endpoint, tls, peer, Some(self.owner), &cx.poll)?;
         self.link = Some(key);
         cx.link_taken(upstream, server);
@@ -251,11 +252,8 @@ impl ProxyRun {
     }
 
     fn tell(&self, error: &dyn std::fmt::Display, cx: &mut Context) {
-        if let Some(upstream) = cx.config.upstreams.get(self.upstream) {
-            let address = upstream.servers.get(self.server).map(|server| server.address.to_string());
-            let line = format!("upstream {}: {}: {error}", upstream.name, address.unwrap_or_default());
-            cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
-        }
+        let line = format!("upstream {}: {error}", cx.server_name(self.upstream, self.server));
+        cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
     }
 
     /// Moves what can be moved between the upstream and the reply.
@@ -295,6 +293,8 @@ impl ProxyRun {
             }
             Ok(advance) => advance,
             Err(fault) if self.client.is_waiting() => {
+                let is_open = fault == Fault::Crowded && cx.awaits_names(self.upstream);
+                let fault = if is_open { Fault::Unresolved } else { fault };
                 self.leave(cx);
                 Advance::Broken(fault)
             }

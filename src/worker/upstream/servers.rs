@@ -2,6 +2,7 @@
 
 use super::links::{Link, Links, Peer, ServerLink};
 use super::places::Waiting;
+use super::spots::Spot;
 use crate::balance::{Budget, Chooser, Keep, Seen, WINDOW, hash};
 use crate::config::boot::Enrolled;
 use crate::config::{Config, Upstream};
@@ -29,8 +30,10 @@ pub(in crate::worker) struct Servers {
 pub(super) struct Group {
     /// Its number on the roster.
     pub(super) upstream: u16,
-    /// Those of its servers.
+    /// Those of its servers: one for each of its places ([`Upstream::places`]), by which all know them here.
     pub(super) numbers: Vec<u16>,
+    /// Where each is.
+    pub(super) spots: Vec<Spot>,
     /// What tells one from others on every machine.
     pub(super) ids: Vec<u64>,
     /// What stands for each in a cookie.
@@ -67,6 +70,11 @@ impl Servers {
         self.groups.get_mut(upstream)
     }
 
+    /// The same, to be looked at.
+    pub(super) fn shown(&self, upstream: usize) -> Option<&Group> {
+        self.groups.get(upstream)
+    }
+
     /// How many upstreams there are.
     pub(super) fn len(&self) -> usize {
         self.groups.len()
@@ -88,13 +96,15 @@ impl Servers {
 
 impl Group {
     fn new(upstream: &Upstream, Enrolled { number, servers, tags }: Enrolled) -> Self {
-        let count = upstream.servers.len();
-        let ids = upstream.servers.iter().map(|server| hash::of(server.address.to_string().as_bytes()));
+        let spots: Vec<Spot> = upstream.places().map(Spot::of).collect();
+        let count = spots.len();
+        let ids = upstream.places().map(|(_, server)| hash::of(server.address.to_string().as_bytes()));
         Self {
             upstream: number,
             numbers: servers,
             ids: ids.collect(),
             tags,
+            spots,
             is_bounded: upstream.servers.iter().any(|server| server.max_connections.is_some()),
             chooser: Chooser::new(upstream.balance.method, count),
             budget: Budget::default(),
@@ -132,13 +142,14 @@ impl Context {
         may_repeat: bool,
         owner: Owner,
     ) -> Option<Key> {
+        let current = self.version_of(upstream, server);
         let Self { servers, links, now, keyring, scratch, .. } = self;
         let Pool { idle, keep } = servers.pool(upstream, server)?;
         loop {
             let key = *idle.last()?;
             let mut open = false;
             if let Some(link) = links.get_mut(key)
-                && let Peer::Server(ServerLink { since, until, .. }) = link.peer
+                && let Peer::Server(ServerLink { since, until, version, .. }) = link.peer
             {
                 let idle_for = now.since(since);
                 if !may_repeat && !keep.is_fresh(idle_for, *now) {
@@ -152,7 +163,7 @@ impl Context {
                     keep.closed(idle_for, *now);
                 }
                 // The timer may come late: it waits for the one that was kept first.
-                open = *now < until && !spoilt;
+                open = *now < until && !spoilt && version == current;
             }
             idle.pop();
             if open && links.lend(key, owner).is_some() {
@@ -166,13 +177,15 @@ impl Context {
     pub(super) fn keep_link(&mut self, upstream: usize, server: usize, key: Key, keep: Duration) {
         let bound = self.config.upstreams.get(upstream).and_then(|upstream| upstream.keepalive);
         let room = self.servers.room(upstream, server, bound);
+        let current = self.version_of(upstream, server);
         let Self { servers, links, now, keyring, scratch, .. } = self;
         let (Some(pool), Some(link)) = (servers.pool(upstream, server), links.get_mut(key)) else { return };
-        if room == 0 || link.is_spoilt(keyring, scratch) {
+        let is_there = matches!(&link.peer, Peer::Server(of) if of.version == current);
+        if room == 0 || !is_there || link.is_spoilt(keyring, scratch) {
             return links.close(key);
         }
         let until = now.after(keep);
-        link.peer = Peer::Server(ServerLink { upstream, server, since: *now, until });
+        link.peer = Peer::Server(ServerLink { upstream, server, version: current, since: *now, until });
         links.let_go(key);
         pool.idle.push(key);
         let most = pool.keep.spare(*now).min(room);

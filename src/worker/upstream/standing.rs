@@ -59,9 +59,8 @@ impl Context {
         {
             group.chooser.forget(index);
         }
+        let who = format!("upstream {}", self.server_name(upstream, index));
         let Some(settings) = self.config.upstreams.get(upstream) else { return };
-        let address = settings.servers.get(index).map(|server| server.address.to_string());
-        let who = format!("upstream {}: {}", settings.name, address.unwrap_or_default());
         let why = fault::cause(cause.0);
         match (before, now) {
             (State::Up, State::Resting) => {
@@ -87,6 +86,8 @@ impl Context {
             Stick::Insert => value,
             Stick::Prefix => sticky::split(value)?.0,
         };
+        // The place of a name that leads to nowhere has none.
+        let tag = Some(tag).filter(|tag| !tag.is_empty())?;
         servers.group(upstream)?.tags.iter().position(|known| known.as_bytes() == tag)
     }
 
@@ -96,15 +97,12 @@ impl Context {
         upstream: usize,
         cookies: impl Iterator<Item = &'a [u8]>,
     ) -> Option<Vec<u8>> {
-        let Self { config, servers, .. } = self;
-        let sticky = config.upstreams.get(upstream)?.sticky.as_ref()?;
+        let sticky = self.config.upstreams.get(upstream)?.sticky.as_ref()?;
         if sticky.mode == Stick::Insert {
             return None;
         }
-        let tags = &servers.group(upstream)?.tags;
         // One of before a change of servers is as little the app's.
-        let length = tags.first()?.len();
-        let is_tag = |tag: &[u8]| tag.len() == length && tag.iter().all(u8::is_ascii_hexdigit);
+        let is_tag = |tag: &[u8]| tag.len() == 2 * sticky::TAG && tag.iter().all(u8::is_ascii_hexdigit);
         sticky::without_tags(cookies, sticky.cookie.as_str(), is_tag)
     }
 
@@ -118,7 +116,8 @@ impl Context {
     ) {
         let Self { config, servers, .. } = self;
         let sticky = config.upstreams.get(upstream).and_then(|upstream: &Upstream| upstream.sticky.as_ref());
-        let tag = servers.group(upstream).and_then(|group| group.tags.get(index));
+        let tag =
+            servers.group(upstream).and_then(|group| group.tags.get(index)).filter(|tag| !tag.is_empty());
         let (Some(sticky), Some(tag)) = (sticky, tag) else { return };
         let name = sticky.cookie.as_str();
         match sticky.mode {

@@ -45,7 +45,14 @@ impl Upstream {
 
     /// Does this with each connection, of that number.
     pub(crate) fn raw(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::bound(TcpListener::bind("127.0.0.1:0").unwrap(), serve)
+    }
+
+    /// The same, where this listens.
+    pub(crate) fn bound(
+        listener: TcpListener,
+        serve: impl Fn(usize, TcpStream) + Send + Sync + 'static,
+    ) -> Self {
         let upstream = Self {
             address: listener.local_addr().unwrap(),
             received: Arc::default(),

@@ -1,0 +1,128 @@
+//! Where the servers of an upstream are: as configured, or as the roster says of those that are looked up.
+
+use super::servers::{Group, Servers};
+use crate::balance::{WorkerRoster, hash};
+use crate::config::{Address, Server, Upstream, Where};
+use crate::control::digits::hex;
+use crate::http::fault::Fault;
+use crate::worker::context::Context;
+
+/// Where one is.
+pub(super) struct Spot {
+    /// Its index into `servers` of the upstream.
+    pub(super) entry: usize,
+    /// `None`: nowhere, for now.
+    pub(super) address: Option<Address>,
+    /// Its own share, and whether others go before, as an SRV record says.
+    pub(super) weight: Option<u16>,
+    pub(super) backup: bool,
+    /// Of the roster; `None`: it is where it is.
+    version: Option<u64>,
+}
+
+impl Spot {
+    pub(super) fn of((entry, server): (usize, &Server)) -> Self {
+        let address = server.address.address().cloned();
+        let version = server.address.name().map(|_| 0);
+        Self { entry, address, weight: None, backup: false, version }
+    }
+}
+
+impl Group {
+    /// Takes in what has changed on the roster.
+    pub(super) fn look_at_spots(&mut self, roster: WorkerRoster<'_>) {
+        let spots = self.spots.iter_mut().zip(&self.numbers).enumerate();
+        for (index, (spot, number)) in spots {
+            let moved = spot.version.and_then(|seen| roster.moved(*number, seen));
+            let Some((version, found)) = moved else { continue };
+            spot.version = Some(version);
+            spot.address = found.map(|found| Address::Tcp(found.address));
+            spot.weight = found.map(|found| found.weight).filter(|weight| *weight > 0);
+            spot.backup = found.is_some_and(|found| found.backup);
+            if let (Some(id), Some(found)) = (self.ids.get_mut(index), found) {
+                *id = hash::of(found.address.to_string().as_bytes());
+            }
+            if let Some(tag) = self.tags.get_mut(index) {
+                *tag = found.map(|found| hex(&found.tag)).unwrap_or_default();
+            }
+            self.chooser.forget(index);
+        }
+    }
+
+    /// The entry of the configuration that a place is of.
+    pub(super) fn entry<'a>(&self, upstream: &'a Upstream, index: usize) -> Option<&'a Server> {
+        upstream.servers.get(self.spots.get(index)?.entry)
+    }
+
+    /// Whether none of its servers is anywhere, and nobody has said yet of one where that is.
+    pub(super) fn awaits_names(&self, roster: WorkerRoster<'_>) -> bool {
+        let is_open = |(spot, number): (&Spot, &u16)| spot.version.is_some() && roster.version(*number) == 0;
+        !self.has_addresses() && self.spots.iter().zip(&self.numbers).any(is_open)
+    }
+
+    fn has_addresses(&self) -> bool {
+        self.spots.iter().any(|spot| spot.address.is_some())
+    }
+
+    /// Why no server takes a request.
+    pub(super) fn nobody(&self) -> Fault {
+        if self.has_addresses() { Fault::Nobody } else { Fault::Unresolved }
+    }
+}
+
+impl Servers {
+    /// Where a server is.
+    pub(super) fn spot(&self, upstream: usize, index: usize) -> Option<&Spot> {
+        self.shown(upstream)?.spots.get(index)
+    }
+}
+
+impl Context {
+    /// Which version of its place a server is at.
+    pub(super) fn version_of(&self, upstream: usize, index: usize) -> u64 {
+        self.servers.spot(upstream, index).and_then(|spot| spot.version).unwrap_or(0)
+    }
+
+    /// Takes in where the servers of an upstream are.
+    pub(super) fn look_at_spots(&mut self, upstream: usize) {
+        let Self { servers, roster, .. } = self;
+        servers.group(upstream).into_iter().for_each(|group| group.look_at_spots(*roster));
+    }
+
+    /// Whether requests wait for the first answer to the names of the upstream's servers.
+    pub(super) fn awaits_names(&mut self, upstream: usize) -> bool {
+        self.servers.group(upstream).is_some_and(|group| group.awaits_names(self.roster))
+    }
+
+    /// Why no server takes a request.
+    pub(super) fn nobody(&mut self, upstream: usize) -> Fault {
+        self.servers.group(upstream).map_or(Fault::Nobody, |group| group.nobody())
+    }
+
+    /// Upstream and server, for the log: with the name by which it was found.
+    pub(super) fn server_name(&self, upstream: usize, index: usize) -> String {
+        let spot = self.servers.spot(upstream, index);
+        let Some((settings, spot)) = self.config.upstreams.get(upstream).zip(spot) else {
+            return String::new();
+        };
+        let name = settings.servers.get(spot.entry).map(|server| server.address.to_string());
+        let address = spot.address.as_ref().filter(|_| spot.version.is_some());
+        let address = address.map(|address| format!(" {address}")).unwrap_or_default();
+        format!("{}: {}{address}", settings.name, name.unwrap_or_default())
+    }
+
+    /// How others know the servers of an upstream: names and addresses, with their ports.
+    pub(in crate::worker) fn authorities(&self, upstream: usize) -> Vec<String> {
+        let Some(settings) = self.config.upstreams.get(upstream) else { return Vec::new() };
+        let names = settings.servers.iter().filter_map(|server| match &server.address {
+            Where::Named(name) if !name.is_service() => Some(name.to_string()),
+            _ => None,
+        });
+        let places = 0..settings.places().count();
+        let addresses = places.filter_map(|index| match &self.servers.spot(upstream, index)?.address {
+            Some(Address::Tcp(address)) => Some(address.to_string()),
+            _ => None,
+        });
+        names.chain(addresses).collect()
+    }
+}
