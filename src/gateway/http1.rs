@@ -328,8 +328,9 @@ pub struct Response {
     offered: Vec<u8>,
     /// What has to come with the switch to WebSocket.
     accept: Option<Box<str>>,
-    /// Whether trailers are wanted; and those that have come.
+    /// Whether trailers are wanted; their lines, and those that have come.
     keeps_trailers: bool,
+    kept: Vec<u8>,
     trailers: Option<Box<Fields>>,
 }
 
@@ -369,6 +370,7 @@ impl Response {
             offered: Vec::new(),
             accept: None,
             keeps_trailers: false,
+            kept: Vec::new(),
             trailers: None,
         }
     }
@@ -465,7 +467,8 @@ impl Response {
             State::UntilClose => Ok(Some(Event::Body(std::mem::take(&mut self.input)))),
             State::Chunked(decoder) => {
                 let mut data = Vec::with_capacity(self.input.len());
-                match decoder.decode(&self.input, &mut data) {
+                let kept = self.keeps_trailers.then_some(&mut self.kept);
+                match decoder.decode_with(&self.input, &mut data, kept) {
                     Ok(used) => {
                         drop(self.input.drain(..used));
                         if self.input.is_empty() {
@@ -473,7 +476,7 @@ impl Response {
                             self.input = Vec::new();
                         }
                         if decoder.is_done() {
-                            let mut trailers = decoder.take_trailers();
+                            let mut trailers = chunked::trailers(&std::mem::take(&mut self.kept));
                             trailers.retain(|name| {
                                 !is_one_of(name, &HOP_BY_HOP) && !is_one_of(name, &NO_TRAILER)
                             });
@@ -552,7 +555,6 @@ impl Response {
             BodyLength::None => State::Complete,
             BodyLength::Known(left) => State::Sized { left },
             BodyLength::Unknown if framing.until_close => State::UntilClose,
-            BodyLength::Unknown if self.keeps_trailers => State::Chunked(Decoder::keeping_trailers()),
             BodyLength::Unknown => State::Chunked(Decoder::new()),
         };
         Ok(Some(Event::Head { head, body: framing.body }))

@@ -17,8 +17,6 @@ pub(crate) struct Decoder {
     extensions: u16,
     /// Bytes of trailers so far.
     trailers: u16,
-    /// Their lines, where they are wanted.
-    kept: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,25 +100,6 @@ impl Decoder {
         Self::default()
     }
 
-    /// The same, of which the trailers are wanted.
-    #[must_use]
-    pub(crate) fn keeping_trailers() -> Self {
-        Self { kept: Some(Vec::new()), ..Self::default() }
-    }
-
-    /// The trailers that were kept.
-    pub(crate) fn take_trailers(&mut self) -> Fields {
-        let mut fields = Fields::new();
-        let lines = self.kept.take().unwrap_or_default();
-        for line in lines.split(|byte| *byte == b'\n') {
-            let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-            if let Some((name, [b':', value @ ..])) = line.split_at_checked(colon) {
-                fields.add(name, value.trim_ascii());
-            }
-        }
-        fields
-    }
-
     /// Whether the body, trailers included, is complete.
     #[must_use]
     pub(crate) fn is_done(&self) -> bool {
@@ -133,6 +112,19 @@ impl Decoder {
     /// # Errors
     /// [`Error`]; the decoder is of no use afterwards.
     pub(crate) fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, Error> {
+        self.decode_with(input, out, None)
+    }
+
+    /// The same; the lines of trailers are added to `kept`, for [`trailers`].
+    ///
+    /// # Errors
+    /// As those of [`Self::decode`].
+    pub(crate) fn decode_with(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        mut kept: Option<&mut Vec<u8>>,
+    ) -> Result<usize, Error> {
         let mut rest = input;
         while let (Some(byte), false) = (rest.first(), self.is_done()) {
             if let State::Data { left } = self.state {
@@ -144,7 +136,7 @@ impl Decoder {
                 self.state = if left == 0 { State::DataEnd } else { State::Data { left } };
             } else {
                 let next = self.framing(*byte)?;
-                if let (Some(kept), true) = (&mut self.kept, next.is_in_trailers()) {
+                if let (Some(kept), true) = (&mut kept, next.is_in_trailers()) {
                     kept.push(*byte);
                 }
                 self.state = next;
@@ -207,6 +199,18 @@ impl Decoder {
     }
 }
 
+/// The fields in lines of trailers.
+pub(crate) fn trailers(lines: &[u8]) -> Fields {
+    let mut fields = Fields::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        if let Some((name, [b':', value @ ..])) = line.split_at_checked(colon) {
+            fields.add(name, value.trim_ascii());
+        }
+    }
+    fields
+}
+
 fn count(counter: &mut u16, most: u16, error: Error) -> Result<(), Error> {
     if *counter == most {
         return Err(error);
@@ -262,12 +266,11 @@ mod tests {
     fn trailers_that_are_wanted_are_the_same_at_every_cut() {
         let input = b"2;x=\"0\"\r\nA:\r\n0\r\nA: b\r\nC:\r\nD:\t\xe9 f \r\n\r\nE: f\r\n";
         for step in 1..=input.len() {
-            let mut decoder = Decoder::keeping_trailers();
-            let mut data = Vec::new();
+            let (mut decoder, mut data, mut kept) = (Decoder::new(), Vec::new(), Vec::new());
             for piece in input.chunks(step) {
-                decoder.decode(piece, &mut data).unwrap();
+                decoder.decode_with(piece, &mut data, Some(&mut kept)).unwrap();
             }
-            let trailers = decoder.take_trailers();
+            let trailers = trailers(&kept);
             let told: Vec<_> = trailers.iter().collect();
             let expected: [(&[u8], &[u8]); 3] = [(b"A", b"b"), (b"C", b""), (b"D", b"\xe9 f")];
             assert_eq!((data.as_slice(), told.as_slice()), (&b"A:"[..], &expected[..]), "{step}");

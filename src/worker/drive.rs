@@ -5,7 +5,7 @@ use super::owner::Owner;
 use super::reply::Reply;
 use crate::config::Config;
 use crate::http::fault::Fault;
-use crate::http::{BodyLength, Fields, ResponseHead};
+use crate::http::{BodyLength, ResponseHead};
 
 /// An exchange's surroundings for one call.
 pub(super) struct Drive<'a> {
@@ -29,8 +29,6 @@ pub(super) enum Advance {
     Head(ResponseHead, BodyLength),
     /// The head of a 101: it goes on in another protocol.
     Switched(ResponseHead),
-    /// What follows the body.
-    Trailers(Fields),
     /// Everything was given to the reply.
     Done,
     /// It failed.

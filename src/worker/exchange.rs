@@ -35,7 +35,7 @@ use crate::gateway;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
 use crate::http::target::{Host, Target};
-use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, forwarded, location, readings};
+use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location, readings};
 use crate::route::HostPattern;
 use crate::timer::{Time, Wall};
 use files::{Reading, SoFar};
@@ -89,8 +89,6 @@ pub(super) struct Exchange {
     handler: Option<Rc<Handler>>,
     /// Bytes of the client that came through its tunnel.
     received: Option<u64>,
-    /// What follows the body of the response.
-    trailers: Fields,
     /// Processes of the app that could not be reached.
     unreached: u16,
     step: Step,
@@ -149,7 +147,6 @@ impl Exchange {
             left: false,
             handler: None,
             received: None,
-            trailers: Fields::new(),
             unreached: 0,
             step: Step::Sent,
         }
@@ -481,7 +478,6 @@ impl Exchange {
             Advance::Wait => return false,
             Advance::Progress => {}
             Advance::Interim(head) => self.pass_interim(head, drive),
-            Advance::Trailers(fields) => self.keep_trailers(fields),
             Advance::Head(head, body) => {
                 self.answered = Some(drive.cx.now);
                 drive.reply.head(&head, body, drive.cx);

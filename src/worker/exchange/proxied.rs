@@ -118,11 +118,13 @@ impl Exchange {
     }
 
     /// What follows the body of the upstream's response.
-    pub(super) fn keep_trailers(&mut self, mut fields: Fields) {
+    pub(super) fn take_trailers(&mut self) -> Fields {
+        let Step::Proxy(run) = &mut self.step else { return Fields::new() };
+        let mut fields = run.take_trailers();
         if let Some(proxy) = self.proxy() {
             fields.retain(|name| !proxy.response.drops(name));
         }
-        self.trailers = fields;
+        fields
     }
 
     /// Makes of the fields of a response what the client is to see.

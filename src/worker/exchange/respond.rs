@@ -14,7 +14,8 @@ use std::rc::Rc;
 
 impl Exchange {
     pub(super) fn finish(&mut self, drive: &mut Drive<'_>) {
-        drive.reply.finish(std::mem::take(&mut self.trailers), drive.cx);
+        let trailers = self.take_trailers();
+        drive.reply.finish(trailers, drive.cx);
         self.step = Step::Sent;
     }
 

@@ -47,6 +47,8 @@ pub(in crate::worker) struct ProxyRun {
     /// What a body that was kept holds of the budget, until there is a response.
     kept: Option<Share>,
     spool: ResponseSpool,
+    /// What follows the body of the response.
+    trailers: Fields,
     /// How the response has ended, once its connection is not needed any more; its client may not have been given all of it.
     end: Option<Result<(), Fault>>,
 }
@@ -107,6 +109,7 @@ impl ProxyRun {
             why: None,
             kept,
             spool: ResponseSpool::new(PASSED_ON, &cx.store),
+            trailers: Fields::new(),
             end: None,
         };
         run.try_next(cx).inspect_err(|_| run.leave(cx))?;
@@ -399,7 +402,7 @@ impl ProxyRun {
                         return Ok(Advance::Switched(head));
                     }
                     Output::Body(bytes) => self.take_body(bytes, reply, cx),
-                    Output::Trailers(fields) => return Ok(Advance::Trailers(fields)),
+                    Output::Trailers(fields) => self.trailers = fields,
                     Output::Done => return Ok(Advance::Done),
                     Output::Broken(fault) => return Err(fault),
                 }
@@ -492,6 +495,11 @@ impl ProxyRun {
             None => cx.links.close(key),
         }
         self.leave(cx);
+    }
+
+    /// What followed the body.
+    pub(in crate::worker) fn take_trailers(&mut self) -> Fields {
+        std::mem::replace(&mut self.trailers, Fields::new())
     }
 
     /// The rest of the response is not wanted. A connection on which all of it has come is kept.
