@@ -8,7 +8,8 @@
 //! | Trial: one request shows whether it is back | rests twice as long | Up | Up | Failed |
 //! | Failed | – | – | Up | – |
 //!
-//! A server whose rest is over, or whose trial has had its time, may be tried by the next request that can be repeated. Where
+//! A trial whose request is given up, as its client has left, says nothing: another may begin at once. A server whose rest is
+//! over, or whose trial has had its time, may be tried by the next request that can be repeated. Where
 //! there are checks no request is asked to: only they bring a server back.
 
 use crate::timer::Time;
@@ -145,6 +146,14 @@ impl Health {
         Self { state: State::Resting, count, cause, at: now + (within << doublings) }
     }
 
+    /// A request was given up before a response began: if it was the trial, another may begin.
+    pub(super) fn after_nothing(self, now: Time) -> Self {
+        match self.state {
+            State::Trial => Self { state: State::Resting, at: millis(now), ..self },
+            State::Up | State::Resting | State::Failed => self,
+        }
+    }
+
     /// A response began.
     pub(super) fn after_success(self) -> Self {
         match self.state {
@@ -235,6 +244,10 @@ mod tests {
         let trial = health.on_trial(at(now));
         assert!(!trial.may_be_tried(at(now + 59)) && trial.may_be_tried(at(now + 60)), "its worker is gone");
         assert_eq!(trial.after_success(), Health::default());
+        let unanswered = trial.after_nothing(at(now + 1));
+        assert!(!unanswered.is_up() && unanswered.may_be_tried(at(now + 1)), "its client has left");
+        assert_eq!(fail(unanswered, &[now + 2]), fail(trial, &[now + 2]));
+        assert_eq!(Health::default().after_nothing(at(1)), Health::default());
     }
 
     #[test]

@@ -88,7 +88,7 @@ enum Count {
 #[derive(Clone, Copy)]
 enum Common {
     Health = 0,
-    /// Since when its state is what it is, in milliseconds; 0: it was never another.
+    /// Since when it is up, or is not, in milliseconds; 0: it was never otherwise.
     Since = 1,
     /// When it is to be checked next, in milliseconds.
     Due = 2,
@@ -422,7 +422,9 @@ impl WorkerRoster<'_> {
                 if before.state == after.state {
                     return None;
                 }
-                self.common(server, Common::Since)?.store(millis(now), SeqCst);
+                if before.is_up() != after.is_up() {
+                    self.common(server, Common::Since)?.store(millis(now), SeqCst);
+                }
                 let cause = if after.is_up() { before.cause } else { after.cause };
                 return Some(Change { before: before.state, now: after.state, cause });
             }
@@ -442,6 +444,11 @@ impl WorkerRoster<'_> {
     ) -> Option<Change> {
         self.tally(server, Count::Failures);
         self.change(server, now, |health| health.after_failure(cause, now, rule, is_last, is_checked))
+    }
+
+    /// A request was given up before a response of the server began.
+    pub(crate) fn unanswered(self, server: u16, now: Time) {
+        self.change(server, now, |health| health.after_nothing(now));
     }
 
     /// A response of the server began.

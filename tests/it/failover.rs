@@ -152,6 +152,32 @@ fn after_its_rest_one_request_finds_out_that_a_server_is_back() {
 }
 
 #[test]
+fn a_client_that_leaves_does_not_keep_a_server_from_coming_back() {
+    let (servers, addresses) = three();
+    let server =
+        proxy(&addresses[..2], "max_fails: 1, fail_timeout: \"100ms\"").tolerant(&["upstream behind"]);
+    servers[0].is(Mood::Closes);
+    get(server.address, "/");
+    get(server.address, "/");
+    wait_state(&server, 0, "down");
+    servers[0].is(Mood::Hangs);
+    servers[0].upstream.take_received();
+    wait_until(SOON, "a trial", || {
+        let mut client = Connection::open(server.address).unwrap();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        keep_loading(Duration::from_millis(20));
+        let tried = servers[0].upstream.received().len();
+        holds(tried > 0, tried)
+    });
+    servers[0].is(Mood::Good);
+    wait_until(SOON / 2, "it is back", || {
+        get(server.address, "/");
+        let state = state(&server, 0);
+        holds(state == "up", state)
+    });
+}
+
+#[test]
 fn statuses_that_the_operator_names_are_asked_elsewhere() {
     let (servers, addresses) = three();
     let server = proxy(&addresses[..2], "retry_statuses: [503], max_fails: 0").tolerant(&["upstream behind"]);

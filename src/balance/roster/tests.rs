@@ -99,9 +99,14 @@ fn a_change_is_told_of_once_by_who_made_it() {
     assert_eq!(two.been(3, at(104)), Some(Duration::from_secs(4)));
     assert!(!one.try_out(3, at(109)));
     assert!(one.try_out(3, at(110)) && !two.try_out(3, at(110)), "one request tries it");
+    let still = Change { before: State::Trial, now: State::Resting, cause: CAUSE };
+    assert_eq!((failed(one, 111), one.been(3, at(112))), (Some(still), Some(Duration::from_secs(12))));
+    assert!(two.try_out(3, at(131)));
+    one.unanswered(3, at(132));
+    assert!(two.try_out(3, at(132)), "nothing came of it");
     let back = Change { before: State::Trial, now: State::Up, cause: CAUSE };
-    assert_eq!((two.succeeded(3, at(111)), one.succeeded(3, at(111))), (Some(back), None));
-    assert_eq!((one.failures(3), one.been(4, at(9))), (2, None));
+    assert_eq!((two.succeeded(3, at(133)), one.succeeded(3, at(133))), (Some(back), None));
+    assert_eq!((one.failures(3), one.been(4, at(9))), (3, None));
 }
 
 #[test]

@@ -242,6 +242,9 @@ impl ProxyRun {
     /// It has no place at the server any more, and waits for none.
     fn leave(&mut self, cx: &mut Context) {
         if std::mem::take(&mut self.placed) {
+            if !self.client.has_answered() {
+                cx.note_nothing(self.upstream, self.server);
+            }
             cx.leave_place(self.upstream, self.server);
         } else if self.client.is_waiting() {
             cx.leave_line(self.upstream, self.owner);

@@ -29,6 +29,13 @@ impl Context {
         self.tell_change(upstream, index, change);
     }
 
+    /// A request left the server before a response began.
+    pub(super) fn note_nothing(&mut self, upstream: usize, index: usize) {
+        if let Some(number) = self.servers.group(upstream).map(|group| group.number(index)) {
+            self.roster.unanswered(number, self.now);
+        }
+    }
+
     /// A request came for the upstream.
     pub(super) fn request_came(&mut self, upstream: usize) {
         if let Some(group) = self.servers.group(upstream) {
