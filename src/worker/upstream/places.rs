@@ -240,7 +240,8 @@ impl Context {
     fn give_places(&mut self, upstream: usize, anyway: bool) {
         let mut poke = None;
         let mut at = 0;
-        // One that any server could take has found none: whether it could show if a server is back, as not all can.
+        // One that any server could take has found none, or goes behind others: whether it could show if a server is back, as
+        // not all can.
         let mut full = None;
         if let Some(group) = self.servers.group(upstream) {
             group.publish(self.roster);
@@ -261,7 +262,9 @@ impl Context {
             // Who waits for certain servers takes nothing that others wait for who came before.
             if !anyway && wanted.takes_any() && roster.is_overtaking(group.upstream, wanted.since) {
                 poke = roster.next_in_line(group.upstream);
-                break;
+                full = Some(true);
+                at += 1;
+                continue;
             }
             let granted = match group.take(settings, *roster, &wanted, random, *now) {
                 Picked::Server(index) => Some(index),
