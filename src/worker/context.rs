@@ -59,6 +59,8 @@ pub(super) enum Timer {
     Check(Key),
     /// A link over which a request may run that nobody waits for.
     Unit(Key),
+    /// The same, of which there is more to read.
+    Loose(Key),
     /// A client of a worker that leaves: what still runs has had its time.
     Cut(Key),
 }

@@ -197,6 +197,7 @@ impl Worker {
                 Timer::Checks => cx.check_servers(),
                 Timer::Check(key) => cx.end_check(key),
                 Timer::Unit(key) => cx.unit_timer(key),
+                Timer::Loose(key) => cx.tend_loose_link(key),
                 Timer::Cut(key) => {
                     if let Some(client) = self.clients.get_mut(key) {
                         client.cut();

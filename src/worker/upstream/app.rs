@@ -41,6 +41,9 @@ const ASK_STUBBORN: Duration = Duration::from_secs(2);
 /// come free sooner.
 pub(in crate::worker) const PATIENCE: Duration = Duration::from_millis(25);
 
+/// So often a response that nobody waits for is read at a time.
+const READS: usize = 8;
+
 /// So much of a request's line is shown.
 const REQUEST: usize = 200;
 
@@ -450,6 +453,7 @@ impl Context {
                 let closing = self.config.apps.get(unit.app).map_or(Duration::ZERO, |app| app.timeout);
                 match finish_unwanted(link, &mut self.scratch, self.now, self.now.after(closing)) {
                     Ok(Unwanted::Running) => {}
+                    Ok(Unwanted::More) => self.timers.insert(self.now, Timer::Loose(key)),
                     Ok(Unwanted::Free) => self.unit_is_free(key),
                     Ok(Unwanted::Broken) => self.give_up_unit(key, unit),
                     Err(stranger) => {
@@ -464,6 +468,8 @@ impl Context {
 
 enum Unwanted {
     Running,
+    /// There is more to read than others should wait for.
+    More,
     Free,
     Broken,
 }
@@ -482,7 +488,7 @@ fn finish_unwanted(
     let UnitLink { response: Some(response), arrivals, until, .. } = &mut **unit else {
         return Ok(Unwanted::Free);
     };
-    loop {
+    for _ in 0..READS {
         // What was read before nobody waited any more comes first.
         while let Some(event) = response.poll() {
             match event {
@@ -512,4 +518,5 @@ fn finish_unwanted(
             Ok(Read::Eof) | Err(_) => return Ok(Unwanted::Broken),
         }
     }
+    Ok(Unwanted::More)
 }
