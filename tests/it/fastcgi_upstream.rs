@@ -355,6 +355,7 @@ fn one_that_complains_for_ever_holds_nobody_else() {
     .tolerant(&["upstream site", "proxy site"]);
     let mut flooded = Connection::open(server.address).unwrap();
     flooded.send("GET /flood HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    server.wait_log("is given up until its checks pass: response head too large");
+    // Why depends on how fast this machine is: as its head is too large, or in want of time.
+    server.wait_log("is given up until its checks pass: ");
     assert_eq!(get(server.address, "/").text(), "free");
 }
