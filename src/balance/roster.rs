@@ -556,6 +556,15 @@ impl<'a> MasterRoster<'a> {
         self.set(Some(first), begun + 1);
     }
 
+    /// The number is another server's from now on, of which nothing is known.
+    pub(crate) fn clear(self, server: u16) {
+        let words = [Common::Health, Common::Since, Common::Due, Common::Checks];
+        words.into_iter().for_each(|word| self.set(common(server, word), 0));
+        self.set(order(server), 0);
+        let place = spot(server).into_iter().flat_map(|first| first..first + SPOT);
+        place.for_each(|at| self.set(Some(at), 0));
+    }
+
     /// What the operator wants of a server. One that is enabled begins anew.
     pub(crate) fn order(self, server: u16, wish: Wish, now: Time) {
         self.set(order(server), wish as u64);

@@ -11,7 +11,7 @@ use super::read::paths;
 use super::sandbox::SANDBOXES;
 use super::site::{self, Site, render_host};
 use super::source::{Source, absolute, is_pattern};
-use super::upstream::Upstream;
+use super::upstream::{self, Upstream};
 use super::walk::{self, By, Choice, Form, Or, Section, Walk};
 use super::workers::Workers;
 use super::written::Written;
@@ -363,6 +363,7 @@ fn assemble(
     daemons.sort_by(|(one, _), (two, _)| one.cmp(two));
     config.apps = apps.into_iter().map(|(name, app)| App { name, ..app }).collect();
     config.upstreams = upstreams.into_iter().map(|(name, of)| Upstream { name, ..of }).collect();
+    upstream::check_all(&config, report);
     config.daemons = daemon::order::resolve(daemons, report.names.of_kind(Kind::Daemon).count(), report);
     config.cron = cron;
     for (index, app) in config.apps.iter_mut().enumerate() {

@@ -1,15 +1,16 @@
 //! `upstreams: {…}`.
 
-use super::UpstreamTls;
 use super::address::Address;
 use super::app::ResponseBuffer;
 use super::balance::{Balance, Common, Health, Queue, Stick, Sticky};
 use super::located::{At, Given, Node, Report};
-use super::problem::Complaint;
+use super::problem::{Complaint, Place};
 use super::read::status;
 use super::resolver::{Name, Where};
 use super::walk::{By, Choice, Form, Or, Section, Walk};
+use super::{Config, UpstreamTls};
 use crate::balance::Passive;
+use crate::balance::roster::{SERVERS, UPSTREAMS};
 use crate::gateway::fastcgi::Scripts;
 use crate::gateway::{Patience, Protocol, Retries};
 use crate::proxied::Version;
@@ -234,6 +235,23 @@ fn index_of(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> 
         }
         Ok(Some(text.to_owned()))
     })
+}
+
+/// Whether there is room for all of them on the roster.
+pub(super) fn check_all(config: &Config, report: &mut Report<'_>) {
+    let servers = config.upstreams.iter().flat_map(|upstream| &upstream.servers);
+    let places: usize = servers.map(|server| server.address.places()).sum();
+    let counts =
+        [("upstreams", config.upstreams.len(), UPSTREAMS), ("servers of upstreams", places, SERVERS)];
+    for (what, count, most) in counts {
+        if count > most {
+            let complaint = Complaint::new(
+                format!("{count} {what} are more than the {most} that are possible"),
+                "a server with a name counts as 16",
+            );
+            report.add(&Place::named(&config.origin, "upstreams"), complaint);
+        }
+    }
 }
 
 /// Statuses after which another server is asked.

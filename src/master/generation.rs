@@ -19,7 +19,7 @@ use crate::sys::sandbox;
 use crate::sys::sink;
 use crate::sys::user::{self, Account};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
@@ -36,6 +36,8 @@ pub(super) struct PoolNumbers {
     daemons: BTreeMap<String, u16>,
     upstreams: BTreeMap<String, u16>,
     servers: BTreeMap<String, u16>,
+    /// Numbers of servers that others had before, and whose words are to be cleared.
+    inherited: BTreeSet<u16>,
     /// Of the tags of servers.
     pub(super) key: sticky::Key,
 }
@@ -50,22 +52,65 @@ impl PoolNumbers {
         number(&mut self.daemons, name, board::POOLS..usize::from(u16::MAX), "daemons")
     }
 
+    /// Forgets the upstreams and servers that are in none of these configurations. What workers that drain still have there
+    /// counts for whoever gets the number.
+    fn forget(&mut self, configs: &[&Config]) {
+        let all = || configs.iter().flat_map(|config| &config.upstreams);
+        let upstreams: BTreeSet<&str> = all().map(|upstream| upstream.name.as_str()).collect();
+        self.upstreams.retain(|name, _| upstreams.contains(name.as_str()));
+        let servers: BTreeSet<String> = all().flat_map(servers_of).collect();
+        let inherited = &mut self.inherited;
+        self.servers.retain(|name, number| {
+            let stays = servers.contains(name);
+            if !stays {
+                inherited.insert(*number);
+            }
+            stays
+        });
+    }
+
+    /// The numbers of servers in use whose words are those of others that had them before.
+    pub(super) fn take_inherited(&mut self) -> Vec<u16> {
+        let (own, free) = std::mem::take(&mut self.inherited)
+            .into_iter()
+            .partition(|number| self.servers.values().any(|own| own == number));
+        self.inherited = free;
+        Vec::from_iter::<BTreeSet<u16>>(own)
+    }
+
     /// What an upstream has on the roster: a server is one by its upstream and its address, or its name and a number.
     fn of_upstream(&mut self, upstream: &Upstream) -> Result<Enrolled, String> {
-        let name = &upstream.name;
-        let own = number(&mut self.upstreams, name, 0..roster::UPSTREAMS, "upstreams")?;
-        let places = upstream
-            .servers
-            .iter()
-            .flat_map(|server| (0..server.address.places()).map(move |at| (server, at)));
-        let servers = places.map(|(server, at)| {
-            let number_of = server.address.name().map_or_else(String::new, |_| format!(" {at}"));
-            let server = format!("{name} {}{number_of}", server.address);
-            number(&mut self.servers, &server, 0..roster::SERVERS, "servers of upstreams")
+        let own = lowest(&mut self.upstreams, &upstream.name, roster::UPSTREAMS, "upstreams")?;
+        let servers = servers_of(upstream);
+        let servers = servers.map(|server| {
+            let key = "servers of upstreams (a name is as 16)";
+            lowest(&mut self.servers, &server, roster::SERVERS, key)
         });
         let servers = servers.collect::<Result<_, _>>()?;
         Ok(Enrolled { number: own, servers, tags: sticky::tags(upstream, &self.key) })
     }
+}
+
+/// What the places of an upstream's servers are known by.
+fn servers_of(upstream: &Upstream) -> impl Iterator<Item = String> {
+    let places =
+        upstream.servers.iter().flat_map(|server| (0..server.address.places()).map(move |at| (server, at)));
+    places.map(|(server, at)| {
+        let number = server.address.name().map_or_else(String::new, |_| format!(" {at}"));
+        format!("{} {}{number}", upstream.name, server.address)
+    })
+}
+
+/// The number of what may be forgotten: the lowest that nobody has, below `room`.
+fn lowest(known: &mut BTreeMap<String, u16>, name: &str, room: usize, key: &str) -> Result<u16, String> {
+    if let Some(number) = known.get(name) {
+        return Ok(*number);
+    }
+    let taken: BTreeSet<u16> = known.values().copied().collect();
+    let number = (0..room as u16).find(|number| !taken.contains(number));
+    let number = number.ok_or_else(|| format!("{key}: more than the {room} that are possible"))?;
+    known.insert(name.to_owned(), number);
+    Ok(number)
 }
 
 fn number(
@@ -173,6 +218,8 @@ impl Generation {
         let app_pools = config.apps.iter().map(|app| numbers.of(&app.name)).collect::<Result<_, _>>()?;
         let daemon_pools =
             config.daemons.iter().map(|daemon| numbers.of_daemon(&daemon.name)).collect::<Result<_, _>>()?;
+        let in_use: Vec<&Config> = before.iter().map(|before| &*before.config).chain([&config]).collect();
+        numbers.forget(&in_use);
         let upstreams = config.upstreams.iter().map(|upstream| numbers.of_upstream(upstream));
         let upstreams = upstreams.collect::<Result<_, _>>()?;
         let env_files = EnvFiles::read(&config, |_| true)?;
@@ -457,6 +504,49 @@ mod tests {
         let crate::sys::listener::Local::Tcp(address) = taken.local else { panic!() };
         let error = prepare(configured(|flags| flags.http = vec![address.to_string()]), None).unwrap_err();
         assert!(error.starts_with("sites[0].listen[0]: ") && error.contains("in use"), "{error}");
+    }
+
+    /// A configuration with an upstream of these servers.
+    fn balanced(ports: std::ops::Range<usize>) -> Config {
+        let servers: Vec<String> = ports.map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let text = format!(
+            "(sites: [(listen: [\"127.0.0.1:0\"], locations: [(path: \"/\", to: Proxy(\"u\"))])], \
+             upstreams: {{\"u\": (servers: [{}])}})",
+            servers.join(", ")
+        );
+        let folder = std::env::temp_dir().join(format!("hatchery-servers-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("hatchery.ron"), text).unwrap();
+        config::load(&folder.join("hatchery.ron"), &Disk).unwrap()
+    }
+
+    #[test]
+    fn servers_come_and_go_for_ever_and_nothing_is_left_of_those_before() {
+        let mut numbers = PoolNumbers::default();
+        let mut prepare = |config, before: Option<&Generation>| {
+            let generation = Generation::prepare(config, before, &Inherited::default(), &mut numbers);
+            (generation, numbers.take_inherited())
+        };
+        let mut before = prepare(balanced(2_000..2_400), None).0.unwrap();
+        for first in [2_400, 2_800, 3_200, 3_600] {
+            let (after, inherited) = prepare(balanced(first..first + 400), Some(&before));
+            let after = after.unwrap();
+            let own = &after.upstreams[0].servers;
+            assert!(
+                own.iter().all(|number| !before.upstreams[0].servers.contains(number)),
+                "both are in use"
+            );
+            assert!(inherited.iter().all(|number| own.contains(number)));
+            assert_eq!(inherited.is_empty(), first == 2_400, "{first}");
+            before = after;
+        }
+        // Who stays keeps its number, and what is known of it.
+        let (same, inherited) = prepare(balanced(3_600..4_000), Some(&before));
+        let same = same.unwrap();
+        assert_eq!((&same.upstreams, inherited), (&before.upstreams, vec![]));
+        // Both are there while a reload goes on.
+        let error = prepare(balanced(5_000..5_700), Some(&same)).0.unwrap_err();
+        assert!(error.contains("more than the 1024 that are possible"), "{error}");
     }
 
     #[test]

@@ -300,6 +300,7 @@ impl Master {
             control::access(config.control.as_ref())?;
             Generation::prepare(config, Some(&self.current), &self.inherited, &mut self.numbers)
         });
+        self.numbers.take_inherited().into_iter().for_each(|server| self.roster().clear(server));
         let loaded = loaded.and_then(|candidate| match candidate.missing_root() {
             Some(reason) => Err(reason),
             None => Ok(candidate),

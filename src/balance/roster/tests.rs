@@ -141,6 +141,18 @@ fn what_the_operator_wants_holds_and_who_is_enabled_begins_anew() {
 }
 
 #[test]
+fn of_a_number_that_another_has_now_nothing_is_known() {
+    let words = Words::new();
+    let worker = words.worker(0);
+    words.master().order(3, Wish::Disabled, at(50));
+    assert!(worker.failed(3, CAUSE, at(60), RULE, false, true).is_some());
+    assert!(worker.take_check(3, at(60), RULE.fail_timeout));
+    words.master().clear(3);
+    assert!(worker.wish(3) == Wish::Enabled && worker.health(3).is_up());
+    assert_eq!((worker.been(3, at(61)), worker.check_due(3), worker.version(3)), (None, Time::ZERO, 0));
+}
+
+#[test]
 fn what_does_not_exist_is_nobody_s() {
     let words = Words::new();
     let worker = words.worker(0);

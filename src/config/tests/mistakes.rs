@@ -807,6 +807,20 @@ fn servers_and_their_mistakes() {
 }
 
 #[test]
+fn more_servers_than_there_can_be_are_a_mistake() {
+    let servers = |count: usize| {
+        let servers: String = (1..=count).map(|port| format!("\"1.2.3.4:{port}\", ")).collect();
+        let site = &location("path: \"/\", to: Proxy(\"u\")")[1..];
+        format!("(upstreams: {{\"u\": (servers: [{servers}\"api.example:80\"])}},{site}")
+    };
+    assert_eq!(load_text(&servers(1_008)).map(|_| ()), Ok(()));
+    assert_eq!(
+        one(&servers(1_009)),
+        "hatchery.ron: upstreams: 1025 servers of upstreams are more than the 1024 that are possible; a server with a name counts as 16"
+    );
+}
+
+#[test]
 fn a_queue_in_which_nobody_can_wait_is_a_warning() {
     let warned = |servers: &str| {
         let site = &location("path: \"/\", to: Proxy(\"u\")")[1..];
