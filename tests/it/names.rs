@@ -2,7 +2,9 @@
 
 mod dns;
 
-use crate::harness::{Connection, SOON, Server, Setup, Upstream, get, holds, keep_loading, now, wait_until};
+use crate::harness::{
+    Authority, Connection, Process, SOON, Server, Setup, Upstream, get, holds, keep_loading, now, wait_until,
+};
 use dns::{Dns, NXDOMAIN, SERVFAIL, a, srv};
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -264,6 +266,28 @@ fn whoever_looks_names_up_may_die() {
     dns.set("api.test", &[a(1, "127.0.0.3")]);
     wait_shares(&server, &[("3", 2)]);
     assert!(resolver().is_some_and(|pid| pid != first));
+}
+
+#[test]
+fn whoever_looks_names_up_has_no_keys() {
+    let (_upstreams, port) = neighbours::<2>();
+    let dns = Dns::start();
+    dns.set("api.test", &[a(1, "127.0.0.2")]);
+    let site = "sites: [(tls: (listen: [\"127.0.0.1:0\"], redirect_http: false, certificates: [(cert: \"a.pem\", key: \"a.key\")]), ";
+    let text = configuration(&dns, "processes: 1", &format!("\"api.test:{port}\""), "");
+    let setup = Setup::new(&text.replace("sites: [(", site));
+    Authority::new().sign(&setup.directory, "a", "a.example");
+    let pem = std::fs::read_to_string(setup.directory.path().join("a.key")).unwrap();
+    let server = setup.start();
+    wait_shares(&server, &[("2", 2)]);
+    let der = rcgen::KeyPair::from_pem(&pem).unwrap().serialize_der();
+    // The end of it is the public key.
+    let inner = &der[der.len() - 110..der.len() - 70];
+    assert!(server.ready("worker")[0].has_in_memory(inner), "this is how it would be found");
+    let pools = server.status().pools;
+    let resolver = pools.iter().find(|pool| pool.name == "resolver").unwrap();
+    let resolver = Process::of(resolver.children[0].pid).unwrap();
+    assert!(!resolver.has_in_memory(inner) && !resolver.has_in_memory(&pem.as_bytes()[40..80]));
 }
 
 #[test]

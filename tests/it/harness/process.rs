@@ -32,7 +32,7 @@ impl Process {
             seen += read;
             bytes[..read].windows(wanted.len()).any(|part| part == wanted)
         });
-        assert!(found || seen > 1 << 20, "{seen}");
+        assert!(found || seen > 1 << 19, "{seen}");
         found
     }
 
