@@ -55,9 +55,10 @@ fn resolved(prefix: &[&str], configuration: &str) -> String {
     let output =
         Command::new(words[0]).args(&words[1..]).current_dir(setup.directory.path()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find_map(|line| line.trim_start().strip_prefix("workers: (processes: "));
+    let workers = text.split_once("workers: (").map(|(_, workers)| workers.trim_start());
+    let line = workers.and_then(|workers| workers.strip_prefix("processes: "));
     let line = line.unwrap_or_else(|| panic!("{output:?}"));
-    line.split(", idle").next().unwrap().to_owned()
+    line.split(',').next().unwrap().to_owned()
 }
 
 /// CPUs that this process may run on.
