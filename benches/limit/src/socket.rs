@@ -62,9 +62,15 @@ impl Epoll {
 
     pub fn wait<'a>(&self, events: &'a mut Events) -> Result<impl Iterator<Item = Event> + use<'a>> {
         let room = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
-        // SAFETY: the kernel writes at most `room` events into the vector.
-        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, -1) };
-        let count = usize::try_from(check(count)?).unwrap_or_default();
+        let count = loop {
+            // SAFETY: the kernel writes at most `room` events into the vector.
+            let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, -1) };
+            match check(count) {
+                // It was stopped, and goes on.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                count => break usize::try_from(count?).unwrap_or_default(),
+            }
+        };
         Ok(events.iter().take(count).map(|event| Event {
             fd: RawFd::try_from(event.u64).unwrap_or(-1),
             writable: event.events & libc::EPOLLOUT.cast_unsigned() != 0,
