@@ -430,10 +430,15 @@ impl Conn {
 
     /// The response cannot be completed. What there is of it is written, and the connection closes: the length or the
     /// missing last chunk shows that the rest is not there (RFC 9112 §8). Where the close would be the end of the body,
-    /// the connection is aborted.
+    /// the connection is aborted, behind what can be written at once.
     pub fn break_off(&mut self) {
         match self.writing {
-            Writing::Await | Writing::UntilClose => self.abort(),
+            Writing::Await => self.abort(),
+            Writing::UntilClose => {
+                let out = std::mem::replace(&mut self.out, Queue::new());
+                self.abort();
+                self.out = out;
+            }
             Writing::Tunnel | Writing::Shut => self.finish(self.clock),
             Writing::Sized { .. } | Writing::Chunked | Writing::Bodiless | Writing::Done => {
                 if self.phase == Phase::Open {
