@@ -11,6 +11,7 @@ use super::voice::Reader;
 use crate::control::command::{ChildStatus, PoolStatus};
 use crate::control::helper::{self, Answer, Order};
 use crate::secret;
+use crate::supervisor::{Exit, Kill};
 use crate::sys::carried::Carried;
 use crate::sys::process::Program;
 use crate::sys::resources::Resources;
@@ -102,6 +103,23 @@ pub(super) fn spawn(generation: &Generation, id: Id, ports: BTreeSet<u16>, now: 
         .says(voice)
         .prints(Output::new(name, printed))
         .start(&program, Origin::Command("/proc/self/exe".to_owned(), None))
+}
+
+/// What it says is not understood: its end follows.
+pub(super) fn kill(child: &mut Child) {
+    let (name, pid) = (&child.name, child.process.pid);
+    log::warn!(target: "hatchery", "{name} (process {pid}): what it says is not understood; it is killed");
+    child.kill(Kill::Kill);
+}
+
+/// It was reaped: tells of an end that nobody wanted.
+pub(super) fn tell_end(name: &str, pid: u32, failure: Option<String>, exit: Exit, was_killed: bool) {
+    let what = if name == names::NAME { "looks names up" } else { "orders certificates" };
+    match failure {
+        Some(why) => log::error!(target: "hatchery", "the {name}, which {what}, cannot be started: {why}"),
+        None if was_killed || exit == Exit::Signal(signals::SIGTERM) => {}
+        None => log::warn!(target: "hatchery", "{name} (process {pid}): ended: {exit}"),
+    }
 }
 
 impl Helper {

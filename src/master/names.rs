@@ -13,10 +13,8 @@ use crate::balance::{Found, Lookups, PLACES, Spot, assign};
 use crate::config::Name;
 use crate::control::helper::{Answer, Located, Order, SERVICE};
 use crate::control::text;
-use crate::dispatch::Rows;
 use crate::renewal::{End, Kill, Process, Step};
-use crate::supervisor::{self, Exit};
-use crate::sys::signals;
+use crate::supervisor;
 use crate::timer::{Time, earliest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -277,28 +275,8 @@ impl Master {
         self.poke_workers();
     }
 
-    /// Who waits for a server may have one now.
-    fn poke_workers(&self) {
-        self.poke_all(Rows::of(self.children.workers().map(|(_, worker)| worker.row)));
-    }
-
     /// The process was reaped.
-    pub(super) fn resolver_ended(
-        &mut self,
-        pid: u32,
-        failure: Option<String>,
-        exit: Exit,
-        was_killed: bool,
-        now: Time,
-    ) {
-        let is_ours = was_killed || exit == Exit::Signal(signals::SIGTERM);
-        match failure {
-            Some(why) => {
-                log::error!(target: "hatchery", "the resolver, which looks names up, cannot be started: {why}")
-            }
-            None if !is_ours => log::warn!(target: "hatchery", "resolver (process {pid}): ended: {exit}"),
-            None => {}
-        }
+    pub(super) fn resolver_ended(&mut self, now: Time) {
         let asked = self.names.lookups.lost();
         // Told to, it is about to be started again, and they are due.
         if self.names.process.exited(now) != End::Told {
@@ -306,17 +284,6 @@ impl Master {
             let all: BTreeSet<String> = asked.into_iter().chain(due).collect();
             let all: Vec<String> = all.into_iter().collect();
             self.all_failed(&all, "the process that looks names up has died", now);
-        }
-    }
-
-    /// What it says is not understood: its end follows.
-    pub(super) fn kill_resolver(&mut self) {
-        if let Some(child) = self.children.find_mut(Id::Resolver) {
-            log::warn!(
-                target: "hatchery",
-                "resolver (process {}): what it says is not understood; it is killed", child.process.pid
-            );
-            child.kill(supervisor::Kill::Kill);
         }
     }
 }

@@ -75,8 +75,9 @@ impl Master {
             Some((Id::Pool(child), how)) => self.supervisor.on(Input::Cut { child, how }, now),
             Some((Id::Template(key), how)) => self.template_input(templates::Input::Cut { key, how }, now),
             // What it says is not understood.
-            Some((Id::Helper, Break::Garbled)) => self.kill_helper(),
-            Some((Id::Resolver, Break::Garbled)) => self.kill_resolver(),
+            Some((Id::Helper | Id::Resolver, Break::Garbled)) => {
+                self.children.get_mut(&pid).into_iter().for_each(super::helper::kill);
+            }
             Some((Id::Run(_) | Id::Trial | Id::Helper | Id::Resolver, _)) | None => {}
         }
     }
@@ -244,6 +245,11 @@ impl Master {
         if let Some(wake) = self.wake.get(usize::from(row)) {
             fd::poke(wake.as_fd());
         }
+    }
+
+    /// Wakes all workers: who waits for a server may have one now.
+    pub(super) fn poke_workers(&self) {
+        self.poke_all(Rows::of(self.children.workers().map(|(_, worker)| worker.row)));
     }
 
     /// Wakes the workers in these rows.

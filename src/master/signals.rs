@@ -3,7 +3,7 @@
 use super::child::{Child, Hearing, Held, Id, Role};
 use super::output::Output;
 use super::upgrade::verdict;
-use super::{Master, shared};
+use super::{Master, helper, shared};
 use crate::control::exit::signal_name;
 use crate::supervisor::{Exit, Input, Signal, templates};
 use crate::sys::clock;
@@ -150,8 +150,14 @@ impl Master {
             }
             Id::Template(key) => self.template_input(templates::Input::Exited { key, exit }, now),
             Id::Run(run) => self.run_ended(run, &name, failure, exit, now),
-            Id::Helper => self.helper_ended(pid, failure, exit, killed, now),
-            Id::Resolver => self.resolver_ended(pid, failure, exit, killed, now),
+            Id::Helper => {
+                helper::tell_end(&name, pid, failure, exit, killed);
+                self.helper_ended(now);
+            }
+            Id::Resolver => {
+                helper::tell_end(&name, pid, failure, exit, killed);
+                self.resolver_ended(now);
+            }
         }
     }
 

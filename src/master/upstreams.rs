@@ -5,7 +5,6 @@ use crate::balance::{Spot, State, Wish};
 use crate::config::boot::Enrolled;
 use crate::config::{Server, Upstream, suggestion};
 use crate::control::command::{Response, ServerStatus, ServerWish, UpstreamStatus};
-use crate::dispatch::Rows;
 use crate::http::fault;
 use crate::timer::Time;
 
@@ -116,7 +115,7 @@ impl Master {
         };
         numbers.iter().for_each(|number| roster.order(*number, wish, now));
         // Who waits for a place may find one now.
-        self.poke_all(Rows::of(self.children.workers().map(|(_, worker)| worker.row)));
+        self.poke_workers();
         let left = numbers.iter().map(|number| roster.in_flight(*number)).sum();
         let left: String = match (wish, left) {
             (Wish::Drained | Wish::Disabled, left @ 1..) => format!("; in flight there: {left}"),

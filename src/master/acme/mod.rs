@@ -16,7 +16,7 @@ use crate::control::text::about;
 use crate::http::date;
 use crate::renewal::{self, Decision, Ended, Errand, Outcome, Renewals, Standing, Validity, Window};
 use crate::secret::Secret;
-use crate::supervisor::{Exit, Kill};
+use crate::supervisor::Kill;
 use crate::sys::clock;
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
@@ -159,17 +159,6 @@ impl Master {
         self.acme.renewals.stop();
     }
 
-    /// What it says is not understood: its end follows.
-    pub(super) fn kill_helper(&mut self) {
-        if let Some(child) = self.children.find_mut(Id::Helper) {
-            log::warn!(
-                target: "hatchery",
-                "helper (process {}): what it says is not understood; it is killed", child.process.pid
-            );
-            child.kill(Kill::Kill);
-        }
-    }
-
     fn start_helper(&mut self, now: Time) {
         match helper::spawn(&self.current, Id::Helper, wanted::ports(&self.acme.wanted), now) {
             Ok(child) => {
@@ -274,7 +263,9 @@ impl Master {
             (Answer::NoWindow, _) => self.errand_ended(Outcome::NoWindow, now),
             (Answer::Failed { reason, again }, _) => self.errand_ended(Outcome::Failed(reason, again), now),
             // It is another process that looks names up.
-            (Answer::Found { .. } | Answer::NotFound { .. } | Answer::Stale, _) => self.kill_helper(),
+            (Answer::Found { .. } | Answer::NotFound { .. } | Answer::Stale, _) => {
+                self.children.find_mut(Id::Helper).into_iter().for_each(helper::kill);
+            }
             // Of an errand that nobody wants any more.
             (Answer::Account(_) | Answer::Place(_) | Answer::Issued { .. } | Answer::Window { .. }, None) => {
             }
@@ -305,22 +296,7 @@ impl Master {
     }
 
     /// The process was reaped.
-    pub(super) fn helper_ended(
-        &mut self,
-        pid: u32,
-        failure: Option<String>,
-        exit: Exit,
-        was_killed: bool,
-        now: Time,
-    ) {
-        let is_ours = was_killed || exit == Exit::Signal(crate::sys::signals::SIGTERM);
-        match failure {
-            Some(why) => {
-                log::error!(target: "hatchery", "the helper, which orders certificates, cannot be started: {why}")
-            }
-            None if !is_ours => log::warn!(target: "hatchery", "helper (process {pid}): ended: {exit}"),
-            None => {}
-        }
+    pub(super) fn helper_ended(&mut self, now: Time) {
         let ended = self.acme.renewals.exited(clock::wall(), now);
         self.tell_ended(ended);
     }
