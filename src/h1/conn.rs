@@ -434,11 +434,7 @@ impl Conn {
     pub fn break_off(&mut self) {
         match self.writing {
             Writing::Await => self.abort(),
-            Writing::UntilClose => {
-                let out = std::mem::replace(&mut self.out, Queue::new());
-                self.abort();
-                self.out = out;
-            }
+            Writing::UntilClose => self.give_up(),
             Writing::Tunnel | Writing::Shut => self.finish(self.clock),
             Writing::Sized { .. } | Writing::Chunked | Writing::Bodiless | Writing::Done => {
                 if self.phase == Phase::Open {
@@ -450,10 +446,14 @@ impl Conn {
 
     /// Breaks the connection off: nothing more is written, no clean end.
     pub(crate) fn abort(&mut self) {
+        self.out.clear();
+        self.give_up();
+    }
+
+    fn give_up(&mut self) {
         self.phase = Phase::Aborted;
         self.reading = Reading::Discard(None);
         self.input = Vec::new();
-        self.out.clear();
     }
 
     /// Nothing more is written; what still comes is dropped for as long as the client may take to read what it was told.
