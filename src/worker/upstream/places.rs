@@ -96,6 +96,10 @@ impl Group {
                 return Picked::Server(index);
             } else {
                 seen.full = true;
+                if on_trial {
+                    // Nobody tries it after all.
+                    roster.unanswered(number, now);
+                }
             }
         }
         Picked::Full(None)
