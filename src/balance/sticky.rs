@@ -5,6 +5,8 @@
 //! only (as `cookie … prefix` of HAProxy). Nothing is kept here, and every worker and machine with the same key understands
 //! it.
 
+use std::time::Duration;
+
 /// Bytes of a tag, twice as many digits.
 pub(crate) const TAG: usize = 16;
 
@@ -62,6 +64,15 @@ pub(crate) fn without_tags<'a>(
     changed.then_some(all)
 }
 
+/// A `Set-Cookie` of our own (RFC 6265 §4.1): for all of the site and no script. `max_age`: how long a browser keeps it; `None`:
+/// until it is closed.
+#[must_use]
+pub(crate) fn set(name: &str, tag: &str, is_https: bool, max_age: Option<Duration>) -> String {
+    let secure = if is_https { "; Secure" } else { "" };
+    let age = max_age.map(|age| format!("; Max-Age={}", age.as_secs())).unwrap_or_default();
+    format!("{name}={tag}; Path=/; HttpOnly; SameSite=Lax{secure}{age}")
+}
+
 /// A `Set-Cookie` of the app with the tag before the value; `None`: it is of another name, or takes the cookie away.
 #[must_use]
 pub(crate) fn with_tag(set: &[u8], name: &str, tag: &str) -> Option<Vec<u8>> {
@@ -106,6 +117,16 @@ mod tests {
         for same in [&["sid=own~x"][..], &["sid=ab12"], &["other=ab12~x"], &[]] {
             assert_eq!(seen(same), None, "{same:?}");
         }
+    }
+
+    #[test]
+    fn our_own_cookie_is_for_the_site_and_for_no_script() {
+        assert_eq!(set("route", "ab12", false, None), "route=ab12; Path=/; HttpOnly; SameSite=Lax");
+        let hour = Some(Duration::from_secs(3_600));
+        assert_eq!(
+            set("route", "ab12", true, hour),
+            "route=ab12; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=3600"
+        );
     }
 
     #[test]

@@ -109,22 +109,23 @@ impl Group {
     pub(super) fn look(&mut self, upstream: &Upstream, roster: WorkerRoster<'_>, now: Time) {
         let needs_loads = self.chooser.needs_loads();
         self.look_at_spots(roster);
-        let servers = upstream.places().zip(&self.spots).zip(&self.numbers).zip(&self.ids);
+        let servers = upstream.places().zip(&self.spots);
         self.seen.clear();
-        self.seen.extend(servers.map(|((((_, server), spot), number), id)| {
+        self.seen.extend(servers.map(|((_, server), spot)| {
+            let number = spot.number;
             let most = server.max_connections;
-            let load = if needs_loads || most.is_some() { roster.in_flight(*number) } else { 0 };
+            let load = if needs_loads || most.is_some() { roster.in_flight(number) } else { 0 };
             Seen {
-                id: *id,
+                id: spot.id,
                 weight: spot.weight.map_or(server.weight, u32::from),
                 backup: server.backup || spot.backup,
                 standing: match spot.address {
-                    Some(_) => standing(roster, *number, now),
+                    Some(_) => standing(roster, number, now),
                     None => Standing::Disabled,
                 },
                 load,
                 full: most.is_some_and(|most| load >= u64::from(most)),
-                ramp: ramp(upstream.slow_start, || roster.been(*number, now)),
+                ramp: ramp(upstream.slow_start, || roster.been(number, now)),
             }
         }));
     }

@@ -3,7 +3,7 @@
 use super::links::{Link, Links, Peer, ServerLink};
 use super::places::Waiting;
 use super::spots::Spot;
-use crate::balance::{Budget, Chooser, Keep, Seen, WINDOW, hash};
+use crate::balance::{Budget, Chooser, Keep, Seen, WINDOW};
 use crate::config::boot::Enrolled;
 use crate::config::{Config, Upstream};
 use crate::slab::Key;
@@ -30,14 +30,8 @@ pub(in crate::worker) struct Servers {
 pub(super) struct Group {
     /// Its number on the roster.
     pub(super) upstream: u16,
-    /// Those of its servers: one for each of its places ([`Upstream::places`]), by which all know them here.
-    pub(super) numbers: Vec<u16>,
-    /// Where each is.
+    /// Its servers: one for each of its places ([`Upstream::places`]), by which all know them here.
     pub(super) spots: Vec<Spot>,
-    /// What tells one from others on every machine.
-    pub(super) ids: Vec<u64>,
-    /// What stands for each in a cookie.
-    pub(super) tags: Vec<String>,
     /// Some take so many requests at a time.
     pub(super) is_bounded: bool,
     pub(super) chooser: Chooser,
@@ -96,14 +90,13 @@ impl Servers {
 
 impl Group {
     fn new(upstream: &Upstream, Enrolled { number, servers, tags }: Enrolled) -> Self {
-        let spots: Vec<Spot> = upstream.places().map(Spot::of).collect();
+        // Without sessions that stay there are no tags.
+        let tags = tags.into_iter().chain(std::iter::repeat_with(String::new));
+        let spots = upstream.places().zip(servers).zip(tags);
+        let spots: Vec<Spot> = spots.map(|((place, number), tag)| Spot::of(place, number, tag)).collect();
         let count = spots.len();
-        let ids = upstream.places().map(|(_, server)| hash::of(server.address.to_string().as_bytes()));
         Self {
             upstream: number,
-            numbers: servers,
-            ids: ids.collect(),
-            tags,
             spots,
             is_bounded: upstream.servers.iter().any(|server| server.max_connections.is_some()),
             chooser: Chooser::new(upstream.balance.method, count),
@@ -116,7 +109,7 @@ impl Group {
 
     /// The number of a server on the roster.
     pub(super) fn number(&self, index: usize) -> u16 {
-        self.numbers.get(index).copied().unwrap_or(u16::MAX)
+        self.spots.get(index).map_or(u16::MAX, |spot| spot.number)
     }
 
     fn idle(&self) -> usize {

@@ -7,8 +7,14 @@ use crate::control::digits::hex;
 use crate::http::fault::Fault;
 use crate::worker::context::Context;
 
-/// Where one is.
+/// Where one is, and what it is known by.
 pub(super) struct Spot {
+    /// Its number on the roster.
+    pub(super) number: u16,
+    /// What tells it from others on every machine.
+    pub(super) id: u64,
+    /// What stands for it in a cookie; empty: nothing.
+    pub(super) tag: String,
     /// Its index into `servers` of the upstream.
     pub(super) entry: usize,
     /// `None`: nowhere, for now.
@@ -21,30 +27,28 @@ pub(super) struct Spot {
 }
 
 impl Spot {
-    pub(super) fn of((entry, server): (usize, &Server)) -> Self {
+    pub(super) fn of((entry, server): (usize, &Server), number: u16, tag: String) -> Self {
+        let id = hash::of(server.address.to_string().as_bytes());
         let address = server.address.address().cloned();
         let version = server.address.name().map(|_| 0);
-        Self { entry, address, weight: None, backup: false, version }
+        Self { number, id, tag, entry, address, weight: None, backup: false, version }
     }
 }
 
 impl Group {
     /// Takes in what has changed on the roster.
     pub(super) fn look_at_spots(&mut self, roster: WorkerRoster<'_>) {
-        let spots = self.spots.iter_mut().zip(&self.numbers).enumerate();
-        for (index, (spot, number)) in spots {
-            let moved = spot.version.and_then(|seen| roster.moved(*number, seen));
+        for (index, spot) in self.spots.iter_mut().enumerate() {
+            let moved = spot.version.and_then(|seen| roster.moved(spot.number, seen));
             let Some((version, found)) = moved else { continue };
             spot.version = Some(version);
             spot.address = found.map(|found| Address::Tcp(found.address));
             spot.weight = found.map(|found| found.weight).filter(|weight| *weight > 0);
             spot.backup = found.is_some_and(|found| found.backup);
-            if let (Some(id), Some(found)) = (self.ids.get_mut(index), found) {
-                *id = hash::of(found.address.to_string().as_bytes());
+            if let Some(found) = found {
+                spot.id = hash::of(found.address.to_string().as_bytes());
             }
-            if let Some(tag) = self.tags.get_mut(index) {
-                *tag = found.map(|found| hex(&found.tag)).unwrap_or_default();
-            }
+            spot.tag = found.map(|found| hex(&found.tag)).unwrap_or_default();
             self.chooser.forget(index);
         }
     }
@@ -56,8 +60,8 @@ impl Group {
 
     /// Whether none of its servers is anywhere, and nobody has said yet of one where that is.
     pub(super) fn awaits_names(&self, roster: WorkerRoster<'_>) -> bool {
-        let is_open = |(spot, number): (&Spot, &u16)| spot.version.is_some() && roster.version(*number) == 0;
-        !self.has_addresses() && self.spots.iter().zip(&self.numbers).any(is_open)
+        let is_open = |spot: &Spot| spot.version.is_some() && roster.version(spot.number) == 0;
+        !self.has_addresses() && self.spots.iter().any(is_open)
     }
 
     fn has_addresses(&self) -> bool {

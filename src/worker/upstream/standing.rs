@@ -95,7 +95,7 @@ impl Context {
         };
         // The place of a name that leads to nowhere has none.
         let tag = Some(tag).filter(|tag| !tag.is_empty())?;
-        servers.group(upstream)?.tags.iter().position(|known| known.as_bytes() == tag)
+        servers.group(upstream)?.spots.iter().position(|spot| spot.tag.as_bytes() == tag)
     }
 
     /// The cookies of a request as the app is to see them; `None`: as they came.
@@ -123,19 +123,12 @@ impl Context {
     ) {
         let Self { config, servers, .. } = self;
         let sticky = config.upstreams.get(upstream).and_then(|upstream: &Upstream| upstream.sticky.as_ref());
-        let tag =
-            servers.group(upstream).and_then(|group| group.tags.get(index)).filter(|tag| !tag.is_empty());
+        let tag = servers.spot(upstream, index).map(|spot| spot.tag.as_str()).filter(|tag| !tag.is_empty());
         let (Some(sticky), Some(tag)) = (sticky, tag) else { return };
         let name = sticky.cookie.as_str();
         match sticky.mode {
             Stick::Insert if session == Some(index) => {}
-            Stick::Insert => {
-                let secure = if is_https { "; Secure" } else { "" };
-                let age =
-                    sticky.max_age.map(|age| format!("; Max-Age={}", age.as_secs())).unwrap_or_default();
-                let value = format!("{name}={tag}; Path=/; HttpOnly; SameSite=Lax{secure}{age}");
-                fields.add("Set-Cookie", value);
-            }
+            Stick::Insert => fields.add("Set-Cookie", sticky::set(name, tag, is_https, sticky.max_age)),
             Stick::Prefix => {
                 let is_set = |field: &[u8]| field.eq_ignore_ascii_case(b"set-cookie");
                 let tagged = |field: &[u8], value: &[u8]| {
