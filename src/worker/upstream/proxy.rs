@@ -1,17 +1,18 @@
-//! Requests to upstream servers: a kept or a new connection, the exchange, retries.
+//! Requests to upstream servers: bytes both ways, and what waits for the client. Which server that is, and the next if it
+//! fails, is in [`tries`].
 //!
 //! Decisions are those of [`gateway::Client`]; sockets are here.
 
-use super::dial::NoConnection;
-use super::links::{Peer, ServerLink};
-use super::places::{Place, Wanted};
+mod tries;
+
+use super::places::Wanted;
 use crate::balance::{hash, sticky};
 use crate::buf::Segment;
 use crate::config::{Common, ResponseBuffer};
 use crate::control::text;
 use crate::event::{Read, Readiness};
-use crate::gateway::{self, Again, Output};
-use crate::http::fault::{Fault, Retry};
+use crate::gateway::{self, Output};
+use crate::http::fault::Fault;
 use crate::http::{BodyLength, Fields};
 use crate::proxied;
 use crate::slab::Key;
@@ -21,9 +22,7 @@ use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
 use crate::worker::owner::Owner;
 use crate::worker::reply::Reply;
-use crate::worker::shortage::is_shortage;
 use crate::worker::spool::{PASSED_ON, ResponseSpool, unkept};
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -147,121 +146,6 @@ impl ProxyRun {
         self.end.is_none().then(|| self.spool.deadline().map_or(late, |full| late.min(full)))
     }
 
-    /// Asks for a place at a server and gets a connection to it.
-    fn try_next(&mut self, cx: &mut Context) -> Result<(), Fault> {
-        let mut fault = Fault::Refused;
-        while self.client.try_lease(cx.now) {
-            self.wanted.may_repeat = self.client.may_repeat();
-            match cx.ask_place(self.upstream, &self.wanted, self.owner)? {
-                Place::Waits(until) => {
-                    self.client.waits(until);
-                    return Ok(());
-                }
-                Place::At(server) => match self.go_to(server, cx) {
-                    Ok(()) => return Ok(()),
-                    Err(Fault::Shortage) => return Err(Fault::Shortage),
-                    Err(why) => fault = why,
-                },
-            }
-        }
-        Err(fault)
-    }
-
-    /// It has a place at the server: takes a kept connection, or makes one.
-    fn go_to(&mut self, server: usize, cx: &mut Context) -> Result<(), Fault> {
-        (self.server, self.placed) = (server, true);
-        let may_repeat = self.client.may_repeat();
-        if let Some(key) = cx.idle_link(self.upstream, server, may_repeat, self.owner) {
-            self.lease(key, true, cx);
-            return Ok(());
-        }
-        self.connect(cx).map_err(|error| self.unconnected(&error, cx))
-    }
-
-    /// No connection can be made: whose fault it is.
-    fn unconnected(&mut self, error: &io::Error, cx: &mut Context) -> Fault {
-        if is_shortage(error) {
-            cx.is_short = true;
-            return Fault::Shortage;
-        }
-        self.server_failed(Fault::Refused, error, cx);
-        Fault::Refused
-    }
-
-    /// A place may have come free for a request that waits.
-    fn await_place(&mut self, cx: &mut Context) -> Result<Advance, Fault> {
-        match cx.granted_place(self.upstream, self.owner) {
-            None => return Ok(Advance::Wait),
-            Some(None) => return Err(cx.nobody(self.upstream)),
-            Some(Some(server)) => match self.go_to(server, cx) {
-                Ok(()) => {}
-                Err(Fault::Shortage) => return Err(Fault::Shortage),
-                Err(_) => self.try_next(cx)?,
-            },
-        }
-        Ok(Advance::Progress)
-    }
-
-    fn connect(&mut self, cx: &mut Context) -> io::Result<()> {
-        let (upstream, server) = (self.upstream, self.server);
-        let (endpoint, tls) = cx.dial(upstream, server, &self.header)?;
-        // A handshake is a part of connecting.
-        let connected = endpoint.writable() && tls.is_none();
-        let version = cx.version_of(upstream, server);
-        let peer = Peer::Server(ServerLink { upstream, server, version, since: cx.now, until: cx.now });
-        let key = cx.links.add(endpoint, tls, peer, Some(self.owner), &cx.poll)?;
-        self.link = Some(key);
-        cx.link_taken(upstream, server);
-        if connected {
-            self.lease(key, false, cx);
-        } else {
-            self.client.connecting(cx.now);
-        }
-        Ok(())
-    }
-
-    /// There is a connection to the server.
-    fn lease(&mut self, key: Key, kept: bool, cx: &mut Context) {
-        self.link = Some(key);
-        if let Some(link) = cx.links.get_mut(key) {
-            if link.tls.is_none() {
-                link.out.extend(&self.header);
-            }
-            self.client.leased(kept, &mut link.out, cx.now);
-        }
-    }
-
-    /// The server did not even begin a response.
-    fn server_failed(&mut self, fault: Fault, error: &dyn std::fmt::Display, cx: &mut Context) {
-        self.blame(fault, error, cx);
-        self.leave(cx);
-        self.wanted.tried.push(self.server);
-        cx.note_failure(self.upstream, self.server, fault.code());
-    }
-
-    /// It has no place at the server any more, and waits for none.
-    fn leave(&mut self, cx: &mut Context) {
-        if std::mem::take(&mut self.placed) {
-            if !self.client.has_answered() {
-                cx.note_nothing(self.upstream, self.server);
-            }
-            cx.leave_place(self.upstream, self.server);
-        } else if self.client.is_waiting() {
-            cx.leave_line(self.upstream, self.owner);
-        }
-    }
-
-    /// Counts a fault of the server, and tells of it.
-    fn blame(&self, fault: Fault, error: &dyn std::fmt::Display, cx: &mut Context) {
-        cx.faults.count(self.upstream, fault);
-        self.tell(&format_args!("{error} [{}]", fault.row().word), cx);
-    }
-
-    fn tell(&self, error: &dyn std::fmt::Display, cx: &mut Context) {
-        let line = format!("upstream {}: {error}", cx.server_name(self.upstream, self.server));
-        cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
-    }
-
     /// Moves what can be moved between the upstream and the reply.
     pub(in crate::worker) fn advance(&mut self, drive: &mut Drive<'_>) -> Advance {
         let Drive { reply, cx, .. } = drive;
@@ -311,63 +195,6 @@ impl ProxyRun {
     /// Whether nothing of the request waits to be written.
     fn has_given_all(&self, cx: &mut Context) -> bool {
         self.link.and_then(|key| cx.links.get_mut(key)).is_some_and(|link| link.out.is_empty())
-    }
-
-    /// Tries again where that is safe, else gives the fault to the client.
-    fn fail(&mut self, fault: Fault, cx: &mut Context) -> Advance {
-        // A server that closes while it waits for the client's body says nothing about the next request either.
-        let by_client = matches!(fault, Fault::Closed | Fault::Overdue)
-            && self.client.awaits_body(self.has_given_all(cx));
-        self.drop_link(cx);
-        let why = self.why.take().unwrap_or_else(|| fault.row().why.to_owned());
-        let mut again = self.client.failed(fault);
-        if again == Again::SameServer {
-            cx.close_idle_links(self.upstream, self.server);
-            match self.connect(cx) {
-                Ok(()) => return Advance::Progress,
-                Err(error) => {
-                    if let Fault::Shortage = self.unconnected(&error, cx) {
-                        self.leave(cx);
-                        return Advance::Broken(Fault::Shortage);
-                    }
-                }
-            }
-        } else if self.client.has_answered() || by_client {
-            // It lives: a stream that falls silent, or is cut, says nothing about the next request.
-            self.blame(fault, &why, cx);
-            self.leave(cx);
-        } else {
-            // Only what would be repeated counts.
-            if again != Again::No && fault.row().retry == Retry::Idempotent && !cx.may_repeat(self.upstream) {
-                again = Again::No;
-            }
-            self.server_failed(fault, &why, cx);
-        }
-        if again == Again::No {
-            return Advance::Broken(fault);
-        }
-        match self.try_next(cx) {
-            Ok(()) => Advance::Progress,
-            Err(Fault::Shortage) => Advance::Broken(Fault::Shortage),
-            Err(_) => Advance::Broken(fault),
-        }
-    }
-
-    /// Whether another server is to be asked in place of one that has answered so.
-    fn is_refused(&mut self, status: u16, cx: &mut Context) -> bool {
-        let upstream = cx.config.upstreams.get(self.upstream);
-        if !upstream.is_some_and(|upstream| upstream.retries.statuses.contains(&status)) {
-            cx.note_success(self.upstream, self.server);
-            return false;
-        }
-        if self.client.can_repeat()
-            && self.client.has_tries(cx.now)
-            && cx.has_another(self.upstream, self.server, &self.wanted)
-        {
-            return true;
-        }
-        cx.note_failure(self.upstream, self.server, status);
-        false
     }
 
     fn exchange_bytes(&mut self, reply: &mut Reply<'_>, cx: &mut Context) -> Result<Advance, Fault> {
@@ -429,19 +256,6 @@ impl ProxyRun {
             let line = unkept(&error, &cx.config.temp_dir, "the upstream");
             cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
         }
-    }
-
-    fn connected(&mut self, key: Key, cx: &mut Context) -> Result<bool, Fault> {
-        let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Refused) };
-        let connects = link.connects(&mut cx.keyring, &mut cx.scratch);
-        if !connects.map_err(|NoConnection { fault, why }| {
-            self.why = why;
-            fault
-        })? {
-            return Ok(false);
-        }
-        self.lease(key, false, cx);
-        Ok(true)
     }
 
     fn write(&mut self, key: Key, cx: &mut Context) -> Result<bool, Fault> {
