@@ -1,7 +1,8 @@
 //! Which server of an upstream takes a request: shares, loads, hashes, sessions, limits, and what the operator takes out.
 
-use crate::harness::{Connection, SOON, Server, Setup, Upstream, get, holds, keep_loading, wait_until};
-use std::collections::BTreeMap;
+use crate::harness::{
+    Connection, SOON, Server, Setup, Upstream, counts, get, holds, keep_loading, shares, wait_until,
+};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,22 +37,6 @@ fn plain(upstreams: &[Upstream]) -> Vec<String> {
 
 fn proxy(upstreams: &[Upstream], keys: &str) -> Server {
     proxy_with(1, &plain(upstreams), keys)
-}
-
-/// How many of so many requests each server has answered.
-fn shares(address: SocketAddr, requests: usize) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    let mut client = Connection::open(address).unwrap();
-    for _ in 0..requests {
-        let reply = client.get("/").unwrap();
-        assert_eq!(reply.status, 200, "{reply:?}");
-        *counts.entry(reply.text()).or_default() += 1;
-    }
-    counts
-}
-
-fn counts(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
-    expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
 }
 
 #[test]

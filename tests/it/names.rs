@@ -3,10 +3,10 @@
 mod dns;
 
 use crate::harness::{
-    Authority, Connection, Process, SOON, Server, Setup, Upstream, get, holds, keep_loading, now, wait_until,
+    Authority, Connection, Process, SOON, Server, Setup, Upstream, counts, get, holds, keep_loading, now,
+    shares, wait_until,
 };
 use dns::{Dns, NXDOMAIN, SERVFAIL, a, srv};
-use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -59,22 +59,6 @@ fn configuration(dns: &Dns, workers: &str, servers: &str, keys: &str) -> String 
     upstreams: {{"behind": (servers: [{servers}], {keys})}},"#,
         dns.address
     )
-}
-
-/// How many of so many requests each server has answered.
-fn shares(address: SocketAddr, requests: usize) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    let mut client = Connection::open(address).unwrap();
-    for _ in 0..requests {
-        let reply = client.get("/").unwrap();
-        assert_eq!(reply.status, 200, "{reply:?}");
-        *counts.entry(reply.text()).or_default() += 1;
-    }
-    counts
-}
-
-fn counts(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
-    expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
 }
 
 #[track_caller]

@@ -24,7 +24,7 @@ pub(crate) use load::{Load, Report as LoadReport};
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Process, as_nobody, spawn, without};
 pub(crate) use server::{Finished, Server, Setup, binary, hatchery};
-pub(crate) use upstream::{Received, Upstream};
+pub(crate) use upstream::{Received, Upstream, counts, shares};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

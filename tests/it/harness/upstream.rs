@@ -1,5 +1,6 @@
 //! Servers behind the proxy, played by threads of the test.
 
+use super::Connection;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -168,4 +169,21 @@ fn read_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
     reader.read_until(b'\n', &mut line).ok()?;
     // One character a byte: what clients write need not be UTF-8.
     Some(line.strip_suffix(b"\r\n")?.iter().copied().map(char::from).collect())
+}
+
+/// How many of so many requests, over one connection, each server has answered that says its name.
+pub(crate) fn shares(address: SocketAddr, requests: usize) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    let mut client = Connection::open(address).unwrap();
+    for _ in 0..requests {
+        let reply = client.get("/").unwrap();
+        assert_eq!(reply.status, 200, "{reply:?}");
+        *counts.entry(reply.text()).or_default() += 1;
+    }
+    counts
+}
+
+/// To compare them with.
+pub(crate) fn counts(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
 }
