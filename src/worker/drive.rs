@@ -21,6 +21,8 @@ pub(super) struct Drive<'a> {
 pub(super) enum Advance {
     /// Nothing came, or it has been passed on.
     Wait,
+    /// There is more to read, in another turn: what came so far was not for the client.
+    Later,
     /// Something was passed on.
     Progress,
     /// An interim response.

@@ -476,6 +476,10 @@ impl Exchange {
     fn take_advance(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {
         match advance {
             Advance::Wait => return false,
+            Advance::Later => {
+                drive.cx.runnable.push_back(drive.owner);
+                return false;
+            }
             Advance::Progress => {}
             Advance::Interim(head) => self.pass_interim(head, drive),
             Advance::Head(head, body) => {

@@ -8,6 +8,7 @@ mod run;
 
 pub(in crate::worker) use run::{AppRun, Unsent};
 
+use super::READS;
 use super::arrivals::{Arrivals, Stranger};
 use super::links::{Link, Peer, Unit, UnitLink};
 use crate::buf::Segment;
@@ -40,9 +41,6 @@ const ASK_STUBBORN: Duration = Duration::from_secs(2);
 /// While an app serves, a request waits so long before another process is asked for: the units that are there usually
 /// come free sooner.
 pub(in crate::worker) const PATIENCE: Duration = Duration::from_millis(25);
-
-/// So often a response that nobody waits for is read at a time.
-const READS: usize = 8;
 
 /// So much of a request's line is shown.
 const REQUEST: usize = 200;

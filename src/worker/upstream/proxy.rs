@@ -5,6 +5,7 @@
 
 mod tries;
 
+use super::READS;
 use super::places::Wanted;
 use crate::balance::{hash, sticky};
 use crate::buf::Segment;
@@ -25,9 +26,6 @@ use crate::worker::reply::Reply;
 use crate::worker::spool::{PASSED_ON, ResponseSpool, unkept};
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// So often a server is read at a time: one may say for ever what is not for the client.
-const READS: usize = 2;
 
 /// A request on its way through an upstream.
 pub(in crate::worker) struct ProxyRun {
@@ -155,7 +153,7 @@ impl ProxyRun {
                 Advance::Done => self.end = Some(Ok(())),
                 // What has come is given to the client first.
                 Advance::Broken(fault) => self.end = Some(Err(fault)),
-                Advance::Wait if pumped => return Advance::Progress,
+                Advance::Wait | Advance::Later if pumped => return Advance::Progress,
                 advance => return advance,
             }
         }
@@ -202,9 +200,10 @@ impl ProxyRun {
         if self.client.is_connecting() && !self.connected(key, cx)? {
             return Ok(Advance::Wait);
         }
-        let mut progress = false;
+        let (mut came, mut moved) = (false, false);
+        let mut rest = Advance::Later;
         for _ in 0..READS {
-            progress |= self.write(key, cx)?;
+            moved |= self.write(key, cx)?;
             if let Some(said) = self.client.said() {
                 let said = String::from_utf8_lossy(&said);
                 said.lines().for_each(|line| self.tell(&text::line(line), cx));
@@ -212,7 +211,7 @@ impl ProxyRun {
             while self.spool.takes_events()
                 && let Some(output) = self.client.poll()
             {
-                progress = true;
+                moved = true;
                 match output {
                     Output::Interim(head) => {
                         let given = self.has_given_all(cx);
@@ -238,17 +237,16 @@ impl ProxyRun {
                 }
             }
             if !self.read(key, reply, cx)? {
-                if progress {
-                    let given = self.has_given_all(cx);
-                    self.client.progressed(given, cx.now);
-                }
-                return Ok(if progress { Advance::Progress } else { Advance::Wait });
+                rest = Advance::Wait;
+                break;
             }
-            progress = true;
+            came = true;
         }
-        let given = self.has_given_all(cx);
-        self.client.progressed(given, cx.now);
-        Ok(Advance::Progress)
+        if came || moved {
+            let given = self.has_given_all(cx);
+            self.client.progressed(given, cx.now);
+        }
+        Ok(if moved { Advance::Progress } else { rest })
     }
 
     fn take_body(&mut self, bytes: Vec<u8>, reply: &mut Reply<'_>, cx: &mut Context) {

@@ -259,3 +259,42 @@ fn a_root_master_warns_of_one_user_for_workers_and_apps_once() {
     assert_eq!(warned("user: \"nobody\",", ", user: \"daemon\""), [0, 0]);
     assert_eq!(warned("", ""), [0, 2]);
 }
+
+/// Fills its stream for ever with frames that bring the client nothing, faster than they are read.
+const FLOOD: &str = r#"
+import socket, struct
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    response = start_response.__self__
+    response.stream.send(response.head_frame())
+    response.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+    empty = struct.pack("<IBBHI", 0, 5, 0, 0, response.number) * 400000
+    while True:
+        response.stream.socket.sendall(empty)
+"#;
+
+#[test]
+fn frames_without_a_body_hold_nobody_else() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1), shutdown_timeout: "1s",
+    sites: [(listen: ["{address}"], locations: [
+        (path: "/ok", to: Respond(status: 200, body: "ok")), (path: "/", to: App("flood")),
+    ])],
+    apps: {"flood": (module: "flood", chdir: "{dir}/app", home: "{venv}", processes: 2, timeout: "5m")},"#,
+    );
+    setup.directory.write("app/flood.py", FLOOD);
+    let server = setup.start();
+    // One is waited for, and one is not any more.
+    let mut waits = Connection::open(server.address).unwrap();
+    waits.send("GET /one HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(waits.reply_head().unwrap().status, 200);
+    let mut leaves = Connection::open(server.address).unwrap();
+    leaves.send("GET /two HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(leaves.reply_head().unwrap().status, 200);
+    drop(leaves);
+    for _ in 0..20 {
+        assert_eq!(get(server.address, "/ok").text(), "ok");
+    }
+}

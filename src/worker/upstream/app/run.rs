@@ -12,6 +12,7 @@ use crate::worker::drive::{Advance, Drive};
 use crate::worker::reply::Reply;
 use crate::worker::shortage::is_shortage;
 use crate::worker::spool::{RequestBody, ResponseSpool, unkept};
+use crate::worker::upstream::READS;
 use crate::worker::upstream::arrivals::Stranger;
 use crate::worker::upstream::links::{Link, Peer, Unit, UnitLink};
 use nix::errno::Errno;
@@ -166,7 +167,7 @@ impl AppRun {
             return Advance::Broken(if self.answered { Fault::Stalled } else { Fault::Silent });
         }
         match self.exchange_bytes(reply, cx) {
-            Ok(Advance::Wait) if pumped => Advance::Progress,
+            Ok(Advance::Wait | Advance::Later) if pumped => Advance::Progress,
             Ok(step) => step,
             Err(Trouble::Stranger(stranger)) => {
                 self.give_up(cx);
@@ -199,7 +200,7 @@ impl AppRun {
 
     fn exchange_bytes(&mut self, reply: &mut Reply<'_>, cx: &mut Context) -> Result<Advance, Trouble> {
         let mut progress = false;
-        loop {
+        for _ in 0..READS {
             let Some(link) = cx.links.get_mut(self.link) else { return Err(Fault::Closed.into()) };
             progress |= link.write().map_err(|_| Fault::Closed)?;
             let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed.into()) };
@@ -266,8 +267,9 @@ impl AppRun {
             if !link.endpoint.readable() || room.is_empty() {
                 return Ok(if progress { Advance::Progress } else { Advance::Wait });
             }
-            progress |= read_frames(link, room)?;
+            read_frames(link, room)?;
         }
+        Ok(if progress { Advance::Progress } else { Advance::Later })
     }
 
     /// Nobody waits for the response any more: the unit finishes without the client.
@@ -305,7 +307,7 @@ impl From<Stranger> for Trouble {
     }
 }
 
-fn read_frames(link: &mut Link, scratch: &mut [u8]) -> Result<bool, Trouble> {
+fn read_frames(link: &mut Link, scratch: &mut [u8]) -> Result<(), Trouble> {
     let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed.into()) };
     let UnitLink { response: Some(response), arrivals, .. } = &mut **unit else {
         return Err(Fault::Closed.into());
@@ -316,9 +318,9 @@ fn read_frames(link: &mut Link, scratch: &mut [u8]) -> Result<bool, Trouble> {
     match read {
         Ok(Read::Bytes(count)) => {
             response.feed(scratch.get(..count).unwrap_or_default());
-            Ok(true)
+            Ok(())
         }
-        Ok(Read::Blocked) => Ok(false),
+        Ok(Read::Blocked) => Ok(()),
         Ok(Read::Eof) | Err(_) => {
             response.eof();
             match response.poll() {
