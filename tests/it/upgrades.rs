@@ -114,25 +114,6 @@ fn exactly(stream: &mut TcpStream, length: usize) -> Vec<u8> {
     all
 }
 
-fn tunnels(server: &Server) -> u64 {
-    server.pool("worker").children.iter().filter_map(|child| child.tunnels).sum()
-}
-
-#[track_caller]
-fn wait_tunnels(server: &Server, count: u64) {
-    wait_until(SOON, "so many tunnels", || holds(tunnels(server) == count, server.pool("worker")));
-}
-
-/// The line of the only request in the access log.
-#[track_caller]
-fn logged(server: &Server) -> serde_json::Value {
-    let path = server.directory().path().join("access.log");
-    wait_until(SOON, "a line in the access log", || {
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        holds(text.ends_with('\n'), &text).map(|()| serde_json::from_str(text.trim()).unwrap())
-    })
-}
-
 #[test]
 fn what_came_with_the_heads_is_the_first_of_the_tunnel() {
     let upstream = Raw::start(|_, rest, mut stream| {
@@ -149,14 +130,14 @@ fn what_came_with_the_heads_is_the_first_of_the_tunnel() {
     for line in ["GET /chat HTTP/1.1", "Connection: upgrade", "Upgrade: x", "Sec-WebSocket-Key: k"] {
         assert!(head.contains(&format!("{line}\r\n")), "{line}: {head}");
     }
-    wait_tunnels(&server, 1);
+    server.wait_tunnels(1);
     assert!(server.command(&["status"]).stdout.contains("connections 1  tunnels 1"));
     client.write_all(b"\0\xff").unwrap();
     assert_eq!(exactly(&mut client, 2), b"\0\xff");
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest_of(&mut client), b"");
-    wait_tunnels(&server, 0);
-    let line = logged(&server);
+    server.wait_tunnels(0);
+    let line = server.logged_request();
     for (name, value) in [("status", 101), ("bytes", 31), ("received", 25)] {
         assert_eq!(line[name], value, "{name}: {line}");
     }
@@ -191,7 +172,7 @@ fn each_side_may_end_before_the_other() {
     client.write_all(&sent).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert!(rest_of(&mut client) == sent);
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
     // The server first: it still hears.
     let (tell, told) = std::sync::mpsc::channel();
     let upstream = Raw::start(move |_, mut come, mut stream| {
@@ -204,11 +185,11 @@ fn each_side_may_end_before_the_other() {
     let (mut client, mut come) = open(&server, b"");
     come.extend(rest_of(&mut client));
     assert_eq!(come, b"bye");
-    assert_eq!(tunnels(&server), 1);
+    assert_eq!(server.tunnels(), 1);
     client.write_all(&sent).unwrap();
     drop(client);
     assert!(told.recv_timeout(SOON).unwrap() == sent);
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
 }
 
 #[test]
@@ -253,7 +234,7 @@ fn much_goes_both_ways_at_once_and_waits_for_slow_readers() {
     let come = rest_of(&mut client);
     assert_eq!(come.len(), writing.join().unwrap() * piece.len());
     assert!(come.chunks(piece.len()).all(|part| part == piece));
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
 }
 
 #[test]
@@ -276,7 +257,7 @@ fn a_101_that_nobody_asked_for_is_a_502_and_its_connection_is_closed() {
         assert_eq!(reply_to(server.address, request).0.status, 502, "{request}");
         assert_eq!(told.recv_timeout(SOON).unwrap(), b"", "{request}");
     }
-    assert_eq!(tunnels(&server), 0);
+    assert_eq!(server.tunnels(), 0);
     // Neither did such a request reach it as an upgrade.
     assert!(upstream.heads.lock().unwrap()[..3].iter().all(|head| !head.contains("pgrade")));
 }
@@ -311,7 +292,7 @@ fn a_tunnel_is_a_connection_of_its_client_and_never_used_again() {
     let (client, _) = open(&server, b"");
     assert_eq!(get(server.address, "/").status, 429);
     drop(client);
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
     wait_until(SOON, "its place is free", || {
         let status = get(server.address, "/").status;
         holds(status == 200, status)
@@ -332,8 +313,8 @@ fn an_idle_tunnel_ends_after_its_time_and_one_in_use_does_not() {
         assert_eq!(exactly(&mut used, 1), b"x");
     }
     assert_eq!(ended.join().unwrap(), b"");
-    assert_eq!(logged(&server)["error"], "tunnel idle for tunnel_timeout");
-    wait_tunnels(&server, 1);
+    assert_eq!(server.logged_request()["error"], "tunnel idle for tunnel_timeout");
+    server.wait_tunnels(1);
     used.write_all(b"y").unwrap();
     assert_eq!(exactly(&mut used, 1), b"y");
 }
@@ -351,7 +332,7 @@ fn a_server_that_is_lost_ends_the_tunnel() {
     client.write_all(b"to be reset").unwrap();
     come.extend(rest_of(&mut client));
     assert_eq!(come, b"last");
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
 }
 
 #[test]
@@ -369,7 +350,7 @@ fn a_tunnel_outlives_a_reload_until_drain_timeout_and_a_stop_until_shutdown_time
     let (mut second, _) = open(&server, b"");
     assert_eq!(rest_of(&mut first), b"", "an orderly end");
     assert!(reloaded.elapsed() > Duration::from_secs(2), "{:?}", reloaded.elapsed());
-    assert_eq!(logged(&server)["error"], "tunnel ended by a reload or stop");
+    assert_eq!(server.logged_request()["error"], "tunnel ended by a reload or stop");
     second.write_all(b"goes on").unwrap();
     assert_eq!(exactly(&mut second, 7), b"goes on");
     let waiting = std::thread::spawn(move || {
@@ -426,7 +407,7 @@ fn a_websocket_server_and_its_client_notice_nothing() {
     // A plain request is told what it should have asked for.
     let reply = get(server.address, "/");
     assert_eq!((reply.status, reply.field("upgrade")), (426, None));
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
 }
 
 #[test]
@@ -442,7 +423,7 @@ fn it_is_the_same_over_tls() {
     ))
     .start();
     talks(&format!("wss://localhost:{}/", server.address.port()));
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
 }
 
 #[test]

@@ -309,6 +309,29 @@ impl Server {
             .unwrap_or_else(|| panic!("no {name}: {status:?}"))
     }
 
+    /// The tunnels of all workers.
+    #[track_caller]
+    pub(crate) fn tunnels(&self) -> u64 {
+        self.pool("worker").children.iter().filter_map(|child| child.tunnels).sum()
+    }
+
+    /// Waits until there are so many.
+    #[track_caller]
+    pub(crate) fn wait_tunnels(&self, count: u64) {
+        wait_until(SOON, "so many tunnels", || holds(self.tunnels() == count, self.pool("worker")));
+    }
+
+    /// The first line of the access log `access.log`, in JSON.
+    #[track_caller]
+    pub(crate) fn logged_request(&self) -> serde_json::Value {
+        let path = self.directory().path().join("access.log");
+        wait_until(SOON, "a line in the access log", || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let line = text.lines().next().filter(|_| text.ends_with('\n'));
+            line.map(|line| serde_json::from_str(line).unwrap()).ok_or(text.clone())
+        })
+    }
+
     /// The cron job of this name.
     #[track_caller]
     pub(crate) fn job(&self, name: &str) -> JobStatus {

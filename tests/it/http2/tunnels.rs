@@ -167,25 +167,6 @@ fn rest(client: &mut Client, stream: u32) -> (bool, Vec<u8>) {
     }
 }
 
-fn tunnels(server: &Server) -> u64 {
-    server.pool("worker").children.iter().filter_map(|child| child.tunnels).sum()
-}
-
-#[track_caller]
-fn wait_tunnels(server: &Server, count: u64) {
-    wait_until(SOON, "so many tunnels", || holds(tunnels(server) == count, server.pool("worker")));
-}
-
-#[track_caller]
-fn logged(server: &Server) -> serde_json::Value {
-    let path = server.directory().path().join("access.log");
-    wait_until(SOON, "a line in the access log", || {
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let line = text.lines().next().filter(|_| text.ends_with('\n'));
-        line.map(|line| serde_json::from_str(line).unwrap()).ok_or(text.clone())
-    })
-}
-
 #[test]
 fn a_connect_becomes_an_upgrade_and_the_stream_a_tunnel() {
     let upstream = Raw::echo();
@@ -197,7 +178,7 @@ fn a_connect_becomes_an_upgrade_and_the_stream_a_tunnel() {
     // Before there is a tunnel.
     client.send(data(stream, b"early,", false)).unwrap();
     assert_eq!(status(&mut client, stream), 200);
-    wait_tunnels(&server, 1);
+    server.wait_tunnels(1);
     let answer = &client.answers[&stream];
     assert_eq!(answer.field("sec-websocket-protocol"), Some("chat"));
     for name in ["sec-websocket-accept", "upgrade", "connection", "content-length"] {
@@ -223,8 +204,8 @@ fn a_connect_becomes_an_upgrade_and_the_stream_a_tunnel() {
     let key = field(&head, "Sec-WebSocket-Key").unwrap();
     assert!(key.len() == 24 && key.ends_with("==") && !head.contains("of-the-client"), "{head}");
     assert!(!head.contains("protocol") && !head.contains("Content-Length"), "{head}");
-    wait_tunnels(&server, 0);
-    assert_eq!(logged(&server)["target"], "/fixed/");
+    server.wait_tunnels(0);
+    assert_eq!(server.logged_request()["target"], "/fixed/");
     let log = std::fs::read_to_string(server.directory().path().join("access.log")).unwrap();
     let line: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     for (name, value) in [("method", "CONNECT"), ("target", "/chat?room=1"), ("version", "HTTP/2.0")] {
@@ -251,7 +232,7 @@ fn each_side_may_end_before_the_other() {
     let stream = open(&mut client, "/");
     assert_eq!(rest(&mut client, stream), (true, b"first".to_vec()));
     client.send(data(stream, b"heard", true)).unwrap();
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
     wait_until(SOON, "it is over", || holds(upstream.open.load(Ordering::SeqCst) == 0, "open"));
 }
 
@@ -311,7 +292,7 @@ fn what_is_no_tunnel_is_told_so_by_an_answer() {
         assert_eq!(status(&mut client, stream), wanted, "{fields:?}");
     }
     server.wait_log("refused with 501: nothing takes a WebSocket there");
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
     assert!(server.pool("plain").children.is_empty(), "no app was woken");
 }
 
@@ -353,7 +334,7 @@ fn a_reset_of_one_side_ends_the_other() {
     client.send(data(stream, b"reset behind", false)).unwrap();
     assert!(!rest(&mut client, stream).0);
     assert_eq!(client.answers[&stream].reset, Some(CANCEL));
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
     // The end of the connection is that of its tunnels.
     open(&mut client, "/");
     drop(client);
@@ -399,7 +380,7 @@ fn what_nobody_takes_waits_where_it_was_sent() {
     let after = worker.memory("VmRSS");
     assert!(after < before + (6 << 20), "{before} bytes before, {after} after {seen} sent");
     drop(client);
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
 }
 
 #[test]
@@ -436,8 +417,8 @@ fn an_idle_one_ends_after_its_time_and_one_in_use_does_not() {
         client.send(data(used, b"x", false)).unwrap();
         assert_eq!(exactly(&mut client, used, 1), b"x");
     }
-    assert_eq!(logged(&server)["error"], "tunnel idle for tunnel_timeout");
-    wait_tunnels(&server, 1);
+    assert_eq!(server.logged_request()["error"], "tunnel idle for tunnel_timeout");
+    server.wait_tunnels(1);
 }
 
 #[test]
@@ -456,7 +437,7 @@ fn one_outlives_a_reload_until_drain_timeout_and_a_stop_until_shutdown_timeout()
     let other = open(&mut second, "/");
     assert_eq!(rest(&mut first, stream), (true, Vec::new()), "an orderly end");
     assert!(reloaded.elapsed() > Duration::from_secs(2), "{:?}", reloaded.elapsed());
-    assert_eq!(logged(&server)["error"], "tunnel ended by a reload or stop");
+    assert_eq!(server.logged_request()["error"], "tunnel ended by a reload or stop");
     second.send(data(other, b"goes on", false)).unwrap();
     assert_eq!(exactly(&mut second, other, 7), b"goes on");
     let waiting = std::thread::spawn(move || {
@@ -490,7 +471,7 @@ fn who_opens_and_resets_without_end_is_told_to_stop_and_leaves_nothing_behind() 
         }
     }
     server.wait_log("connection ended: too much work for too few answers");
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
     wait_until(SOON, "no connection is left", || {
         let (open, descriptors) = (upstream.open.load(Ordering::SeqCst), worker.descriptors());
         holds(open <= 1, (open, descriptors))
@@ -568,7 +549,7 @@ fn a_websocket_server_notices_nothing_nor_does_a_client_of_http_2() {
         let finished = python(&["talk2", &url]).wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&finished.stdout), "done\n", "{url}: {finished:?}");
     }
-    wait_tunnels(&server, 0);
+    server.wait_tunnels(0);
     behind.kill().unwrap();
     behind.wait().unwrap();
 }
