@@ -126,7 +126,8 @@ fn unknown_names(config: &Config) -> Vec<Problem> {
 /// Imports an app once, as the user it would run as. If it fails: why, and what it printed.
 fn import(config: &Config, app: &App) -> Result<(), (String, String)> {
     let failed = |what: String| (what, String::new());
-    let ImportCommand { program, args, env, cwd } = check::import_command(app);
+    // A command shows when it starts.
+    let Some(ImportCommand { program, args, env, cwd }) = check::import_command(app) else { return Ok(()) };
     let mut command = Command::new(&program);
     command.args(args).envs(env).current_dir(cwd);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

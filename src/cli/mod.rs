@@ -10,6 +10,7 @@ mod locate;
 mod logs;
 mod man;
 mod names;
+mod probe;
 mod reload;
 mod renew;
 mod restart;
@@ -62,6 +63,8 @@ enum Command {
     Exec(exec::Arguments),
     #[command(hide = true)]
     Helper(helper::Arguments),
+    #[command(hide = true)]
+    Probe(probe::Arguments),
     Logs(logs::Arguments),
     Start(start::Arguments),
     Stop(stop::Arguments),
@@ -132,6 +135,7 @@ impl Cli {
             Command::Cron(arguments) => cron::execute(&arguments),
             Command::Exec(arguments) => exec::execute(&arguments),
             Command::Helper(arguments) => helper::execute(&arguments),
+            Command::Probe(arguments) => probe::execute(&arguments),
             Command::Logs(arguments) => logs::execute(&arguments),
             Command::Start(arguments) => start::execute(&arguments),
             Command::Stop(arguments) => stop::execute(&arguments),

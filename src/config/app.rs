@@ -6,6 +6,7 @@ use super::problem::Complaint;
 use super::read::{commands, env, paths};
 use super::ready::Ready;
 use super::resources;
+use super::upstream::Upstream;
 use super::walk::{By, Choice, Section, Walk};
 use crate::supervisor::{Processes, Upkeep};
 use crate::sys::resources::Resources;
@@ -108,9 +109,28 @@ impl Default for App {
     }
 }
 
+/// Keys of apps that are hosted here, and of those that are a command.
+const HOSTED: [&str; 6] = ["module", "python", "threads", "preload", "keep", "max_requests"];
+const COMMANDS: [&str; 6] = ["protocol", "root", "index", "max_connections", "tunnel_timeout", "stop_signal"];
+
 impl Section for App {
     fn start(node: &Node<'_>, _report: &Report<'_>) -> Self {
-        Self { chdir: node.file.dir.clone(), ..Self::default() }
+        let kind = Host::of(|key| node.field(key).is_some());
+        Self { chdir: node.file.dir.clone(), kind, ..Self::default() }
+    }
+
+    fn misplaced(key: &str) -> Option<Complaint> {
+        if key == "module" {
+            let what = "both `module` and `command`";
+            return Some(Complaint::new(what, "an app is hosted here, or runs by a command: keep one"));
+        }
+        if HOSTED.contains(&key) {
+            let what = format!("`{key}` is for an app that is hosted here, and not for a `command`");
+            return Some(Complaint::new(what, "say it to the command, if that knows the like"));
+        }
+        COMMANDS
+            .contains(&key)
+            .then(|| Complaint::new(format!("`{key}` is for an app that runs by a `command`"), "remove it"))
     }
 
     fn walk(&mut self, keys: &mut dyn Walk) {
@@ -127,11 +147,13 @@ impl Section for App {
         keys.key("boot_timeout", &mut self.upkeep.boot_timeout);
         keys.key("stop_timeout", &mut self.upkeep.stop_timeout);
         keys.key("prove", &mut self.upkeep.prove);
-        keys.key("preload", &mut self.preload);
-        keys.key("keep", &mut Choice(&mut self.keep, &KEEPS, &[]));
+        if self.kind.template().is_some() {
+            keys.key("preload", &mut self.preload);
+            keys.key("keep", &mut Choice(&mut self.keep, &KEEPS, &[]));
+            keys.key("max_requests", &mut self.max_requests);
+        }
         keys.key("before", &mut By(&mut self.before, commands));
         keys.key("ready", &mut self.ready);
-        keys.key("max_requests", &mut self.max_requests);
         keys.key("max_rss", &mut self.upkeep.max_rss);
         keys.key("max_lifetime", &mut self.upkeep.max_lifetime);
         keys.key("user", &mut self.user);
@@ -140,12 +162,30 @@ impl Section for App {
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
-        self.kind.check(self.home.as_deref(), given, report);
+        self.kind.check(self.home.as_deref(), &self.env, given, report);
         if self.keep == Keep::Template && !self.preload {
             let hint = "add preload: true, or leave keep out";
             let what = "keep: Template without preload: there is no template";
             given.complain(report, Complaint::new(what, hint));
         }
+    }
+}
+
+impl App {
+    /// How its processes are spoken to, if as servers of an upstream.
+    #[must_use]
+    pub(crate) fn upstream(&self) -> Option<&Upstream> {
+        self.kind.command().map(|command| &command.upstream)
+    }
+
+    /// What a command has of the keys that every app has. `upstream`: what [`super::Config::upstream`] has it as.
+    pub(crate) fn settle(&mut self, upstream: usize) {
+        let Host::Command(command) = &mut self.kind else { return };
+        command.proxy.upstream = upstream;
+        let of = &mut command.upstream;
+        of.name.clone_from(&self.name);
+        (of.patience.silence, of.patience.total) = (self.timeout, self.stream_timeout);
+        of.response_buffer = self.response_buffer;
     }
 }
 

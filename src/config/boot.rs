@@ -63,6 +63,11 @@ pub(crate) struct Enrolled {
 }
 
 impl Enrolled {
+    /// Of what has no servers there.
+    pub(crate) fn nobody() -> Self {
+        Self { number: u16::MAX, ..Self::default() }
+    }
+
     /// The entries of the upstream, each with the numbers of its places.
     pub(crate) fn entries<'a>(
         &'a self,

@@ -32,15 +32,11 @@ pub(crate) struct ImportCommand {
     pub(crate) cwd: PathBuf,
 }
 
-/// What to run to see whether the app imports.
+/// What to run to see whether the app imports, if it is something that does.
 #[must_use]
-pub(crate) fn import_command(app: &App) -> ImportCommand {
-    ImportCommand {
-        program: app.kind.interpreter().to_owned(),
-        args: app.kind.import(),
-        env: variables(app),
-        cwd: app.chdir.clone(),
-    }
+pub(crate) fn import_command(app: &App) -> Option<ImportCommand> {
+    let (program, args) = app.kind.import()?;
+    Some(ImportCommand { program: program.to_owned(), args, env: variables(app), cwd: app.chdir.clone() })
 }
 
 /// Those of its files, and its own.
@@ -463,7 +459,7 @@ impl Check<'_> {
         }
         let identity = Identity::of(app.user.as_deref().or(self.config.user.as_deref()));
         self.directory(&key("chdir"), &app.chdir, &identity);
-        self.gates(app, &identity);
+        self.commands(app, &identity);
         if let Some(home) = &app.home
             && self.directory(&key("home"), home, &identity)
             && !home.join("pyvenv.cfg").is_file()
@@ -476,13 +472,15 @@ impl Check<'_> {
             );
             return;
         }
-        if app.home.as_ref().is_none_or(|home| home.is_dir()) {
-            self.interpreter(&key("python"), app, &identity);
+        match app.kind.interpreter() {
+            Some(python) if app.home.as_ref().is_none_or(|home| home.is_dir()) => {
+                self.interpreter(&key("python"), python, app, &identity);
+            }
+            _ => {}
         }
     }
 
-    fn interpreter(&mut self, key: &str, app: &App, identity: &Identity) {
-        let python = app.kind.interpreter();
+    fn interpreter(&mut self, key: &str, python: &Path, app: &App, identity: &Identity) {
         let program = python.display();
         if let Ok(link) = fs::read_link(python)
             && !python.exists()

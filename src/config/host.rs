@@ -4,12 +4,16 @@
 //! | kind | keys of its own | program | request body | units of a process |
 //! |---|---|---|---|---|
 //! | [`Wsgi`] | `module`, `python`, `threads` | the interpreter, with the host program | whole: in frames, or as a descriptor | its threads |
+//! | [`Command`] | `command`, `protocol`, `max_connections`, … | the command | as an upstream's | `max_connections` |
 //!
-//! Every program is started with the environment, user and directory of its app, and speaks the frames of
-//! [`crate::control::frame`].
+//! Every program is started with the environment, user and directory of its app. A host program speaks the frames of
+//! [`crate::control::frame`]; a command speaks a protocol of upstreams and knows nothing of us.
 
+mod command;
 mod wsgi;
 
+pub use command::Command;
+pub(crate) use command::{Listens, PORT, SOCKET};
 pub use wsgi::Wsgi;
 pub(crate) use wsgi::{Target, check_threads, interpreter};
 
@@ -24,6 +28,8 @@ use std::path::Path;
 pub enum Host {
     /// A Python callable (PEP 3333).
     Wsgi(Wsgi),
+    /// A server of its own.
+    Command(Box<Command>),
 }
 
 impl Default for Host {
@@ -53,36 +59,65 @@ pub enum HandOver {
         /// A longer body is a file, whose descriptor goes with the request.
         in_frames: u64,
     },
+    /// As to a server of an upstream.
+    Proxied,
 }
 
 impl Host {
+    /// The kind of an app with such keys.
+    pub(crate) fn of(has: impl Fn(&str) -> bool) -> Self {
+        if has("command") { Self::Command(Box::default()) } else { Self::default() }
+    }
+
     /// Its own keys.
     pub(crate) fn walk(&mut self, keys: &mut dyn Walk) {
         match self {
             Self::Wsgi(wsgi) => wsgi.walk(keys),
+            Self::Command(command) => command.walk(keys),
         }
     }
 
     /// What its keys do not tell alone, in the virtualenv of its app.
-    pub(crate) fn check(&mut self, home: Option<&Path>, given: &Given<'_>, report: &mut Report<'_>) {
+    pub(crate) fn check(
+        &mut self,
+        home: Option<&Path>,
+        env: &[(String, String)],
+        given: &Given<'_>,
+        report: &mut Report<'_>,
+    ) {
         match self {
             Self::Wsgi(wsgi) => wsgi.check(home, given, report),
+            Self::Command(command) => {
+                command.check(given, report);
+                command.check_listens(env, given, report);
+            }
         }
     }
 
-    /// What each of its processes runs.
+    /// The host program that each of its processes runs; `None`: [`Self::command`] is what they run.
     #[must_use]
-    pub fn program(&self) -> HostProgram<'_> {
+    pub fn program(&self) -> Option<HostProgram<'_>> {
         match self {
-            Self::Wsgi(wsgi) => wsgi.program(),
+            Self::Wsgi(wsgi) => Some(wsgi.program()),
+            Self::Command(_) => None,
         }
     }
 
-    /// What a template of its processes runs (`preload`).
+    /// The command that each of its processes runs.
     #[must_use]
-    pub fn template(&self) -> HostProgram<'_> {
+    pub fn command(&self) -> Option<&Command> {
         match self {
-            Self::Wsgi(wsgi) => wsgi.template(),
+            Self::Wsgi(_) => None,
+            Self::Command(command) => Some(command),
+        }
+    }
+
+    /// What a template of its processes runs (`preload`), if it can have one.
+    #[must_use]
+    pub fn template(&self) -> Option<HostProgram<'_>> {
+        match self {
+            Self::Wsgi(wsgi) => Some(wsgi.template()),
+            Self::Command(_) => None,
         }
     }
 
@@ -91,6 +126,7 @@ impl Host {
     pub fn hand_over(&self) -> HandOver {
         match self {
             Self::Wsgi(_) => HandOver::Whole { in_frames: INLINE },
+            Self::Command(_) => HandOver::Proxied,
         }
     }
 
@@ -99,21 +135,24 @@ impl Host {
     pub fn units(&self) -> u16 {
         match self {
             Self::Wsgi(wsgi) => wsgi.units(),
+            Self::Command(command) => u16::try_from(command.max_connections).unwrap_or(u16::MAX),
         }
     }
 
-    /// The interpreter that must be there.
+    /// The interpreter that must be there, if it needs one.
     #[must_use]
-    pub fn interpreter(&self) -> &Path {
+    pub fn interpreter(&self) -> Option<&Path> {
         match self {
-            Self::Wsgi(wsgi) => &wsgi.python,
+            Self::Wsgi(wsgi) => Some(&wsgi.python),
+            Self::Command(_) => None,
         }
     }
 
-    /// Arguments of the interpreter with which it imports the app and leaves.
-    pub(crate) fn import(&self) -> Vec<String> {
+    /// Interpreter and arguments with which it imports the app and leaves, if that can be done.
+    pub(crate) fn import(&self) -> Option<(&Path, Vec<String>)> {
         match self {
-            Self::Wsgi(wsgi) => wsgi.import(),
+            Self::Wsgi(wsgi) => Some((&wsgi.python, wsgi.import())),
+            Self::Command(_) => None,
         }
     }
 
@@ -121,14 +160,16 @@ impl Host {
     pub(crate) fn source(&self) -> Option<&str> {
         match self {
             Self::Wsgi(wsgi) => wsgi.module.split('.').next(),
+            Self::Command(_) => None,
         }
     }
 
-    /// What is hosted, for the log.
+    /// What is hosted, for the log. The arguments of a command may be secret, or long.
     #[must_use]
     pub fn subject(&self) -> &str {
         match self {
             Self::Wsgi(wsgi) => &wsgi.module,
+            Self::Command(command) => command.command.first().map_or("", String::as_str),
         }
     }
 }

@@ -363,6 +363,8 @@ fn assemble(
     daemons.sort_by(|(one, _), (two, _)| one.cmp(two));
     config.apps = apps.into_iter().map(|(name, app)| App { name, ..app }).collect();
     config.upstreams = upstreams.into_iter().map(|(name, of)| Upstream { name, ..of }).collect();
+    let behind = config.upstreams.len();
+    config.apps.iter_mut().enumerate().for_each(|(index, app)| app.settle(behind + index));
     upstream::check_all(&config, report);
     config.daemons = daemon::order::resolve(daemons, report.names.of_kind(Kind::Daemon).count(), report);
     config.cron = cron;

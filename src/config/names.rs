@@ -1,12 +1,12 @@
 //! Names of apps, upstreams and daemons. Those of all files are known before the first value is read, so that a value which
 //! names one is read as its index, wherever in the files the other stands.
 
-use super::Config;
 use super::address::Address;
 use super::located::{At, Node, Report};
 use super::problem::Complaint;
 use super::walk::{Form, Value};
 use super::written::Written;
+use super::{Config, Upstream};
 use std::path::Path;
 
 /// What has a name.
@@ -166,6 +166,19 @@ impl Value for Named<'_> {
 }
 
 impl Config {
+    /// The upstreams by index, and behind them the apps, as far as their processes are spoken to as servers of one.
+    #[must_use]
+    pub(crate) fn upstream(&self, at: usize) -> Option<&Upstream> {
+        let app = || self.app_of(at).and_then(|app| self.apps.get(app)?.upstream());
+        self.upstreams.get(at).or_else(app)
+    }
+
+    /// The index of the app whose processes are the servers of what [`Self::upstream`] has there.
+    #[must_use]
+    pub(crate) fn app_of(&self, at: usize) -> Option<usize> {
+        at.checked_sub(self.upstreams.len())
+    }
+
     /// The name of what is at this index.
     pub(crate) fn name_of(&self, kind: Kind, at: usize) -> &str {
         let name = match kind {

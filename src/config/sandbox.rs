@@ -1,6 +1,6 @@
 //! `sandbox:`, and what a sandboxed worker may still reach with a configuration.
 
-use super::{Address, Config, Fallback, Files, Handler, Name, Symlinks};
+use super::{Address, App, Config, Fallback, Files, Handler, Listens, Name, Symlinks};
 use crate::sys::sandbox::Rules;
 use std::path::{Path, PathBuf};
 
@@ -46,8 +46,12 @@ impl Config {
         }
         let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
         rules.connect = servers.clone().filter_map(|server| server.address.port()).collect();
+        // The ports of services and of processes are known too late.
+        let has_port =
+            |app: &App| app.kind.command().is_some_and(|command| command.listens(&app.env) == Listens::Port);
         rules.connect_anywhere =
-            servers.clone().any(|server| server.address.name().is_some_and(Name::is_service));
+            servers.clone().any(|server| server.address.name().is_some_and(Name::is_service))
+                || self.apps.iter().any(has_port);
         rules.sockets = servers.filter_map(|server| stays(server.address.address()?)).collect();
         for list in [&mut rules.read, &mut rules.write, &mut rules.sockets] {
             list.sort();

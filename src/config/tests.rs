@@ -202,7 +202,7 @@ fn the_contract_s_example_is_understood() {
     assert_eq!((most(2), most(3)), (Some(5 << 20), Some(1 << 30)));
     assert_eq!(*site.locations[7].handler, Handler::App { app: 0, mount: "/blog".to_owned() });
     let app = &config.apps[0];
-    let Host::Wsgi(wsgi) = &app.kind;
+    let Host::Wsgi(wsgi) = &app.kind else { panic!("{app:?}") };
     assert_eq!((wsgi.module.as_str(), wsgi.callable.as_str()), ("config.wsgi", "application"));
     assert_eq!((wsgi.threads, app.kind.units()), (2, 2));
     assert_eq!(app.kind.hand_over(), HandOver::Whole { in_frames: 64 << 10 });
@@ -267,7 +267,7 @@ fn defaults_are_filled_in() {
     assert_eq!((app.kind.units(), app.upkeep.prove, app.timeout), (1, false, Duration::from_secs(60)));
     assert_eq!((app.preload, app.keep), (false, Keep::Nothing));
     assert_eq!(app.chdir, Path::new("/etc/hatchery"));
-    assert_eq!(app.kind.interpreter(), Path::new("/usr/bin/python3"));
+    assert_eq!(app.kind.interpreter(), Some(Path::new("/usr/bin/python3")));
     let cheap = load_text(&app_with_workers("cheap: true")).unwrap();
     assert_eq!(cheap.workers.processes, Processes { min: 0, max: 3 });
 }
@@ -389,7 +389,7 @@ fn flags_make_one_site_for_any_host() {
     assert_eq!(*site.locations[0].handler, Handler::Files(Files::new("/etc/hatchery/static".into())));
     assert_eq!(*site.locations[2].handler, Handler::App { app: 0, mount: String::new() });
     let app = &config.apps[0];
-    let Host::Wsgi(wsgi) = &app.kind;
+    let Host::Wsgi(wsgi) = &app.kind else { panic!("{app:?}") };
     assert_eq!(
         (app.name.as_str(), wsgi.module.as_str(), wsgi.callable.as_str()),
         ("shop", "config.wsgi", "application")

@@ -103,7 +103,7 @@ impl Default for Server {
 
 const VERSIONS: [(&str, Option<Version>); 2] = [("V1", Some(Version::V1)), ("V2", Some(Version::V2))];
 
-const PROTOCOLS: [(&str, Protocol); 4] = [
+pub(super) const PROTOCOLS: [(&str, Protocol); 4] = [
     ("Http", Protocol::Http),
     ("Scgi", Protocol::Scgi),
     ("Uwsgi", Protocol::Uwsgi),
@@ -116,11 +116,7 @@ const INDEX: &str = "index.php";
 impl Section for Upstream {
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("protocol", &mut Choice(&mut self.protocol, &PROTOCOLS, &[]));
-        let (mut root, mut index) = self.scripts.take().map(|scripts| (scripts.root, scripts.index)).unzip();
-        keys.key("root", &mut root);
-        keys.key("index", &mut By(&mut index, index_of));
-        let index = index.unwrap_or_else(|| INDEX.to_owned());
-        self.scripts = root.map(|root| Scripts { root, index });
+        walk_scripts(&mut self.scripts, keys);
         keys.need("servers", "[\"127.0.0.1:9000\"]", &mut By(&mut self.servers, servers));
         keys.key("balance", &mut self.balance);
         keys.key("sticky", &mut self.sticky);
@@ -150,11 +146,7 @@ impl Section for Upstream {
             given.complain(report, Complaint::new("no server", "for example servers: [\"127.0.0.1:9000\"]"));
         }
         self.check_balance(given, report);
-        // The default may be given: it is what is written of one that is not.
-        if self.tunnel_timeout != Self::default().tunnel_timeout && self.protocol != Protocol::Http {
-            let what = "no other protocol than HTTP can become a tunnel";
-            report.add(&given.place_of("tunnel_timeout"), Complaint::new(what, "remove it"));
-        }
+        self.check_tunnels(given, report);
         self.check_scripts(given, report);
         self.check_names(given, report);
         // A process of PHP serves one connection, and no other while that is kept: so only for who knows how many there are.
@@ -210,7 +202,15 @@ impl Upstream {
         }
     }
 
-    fn check_scripts(&self, given: &Given<'_>, report: &mut Report<'_>) {
+    pub(super) fn check_tunnels(&self, given: &Given<'_>, report: &mut Report<'_>) {
+        // The default may be given: it is what is written of one that is not.
+        if self.tunnel_timeout != Self::default().tunnel_timeout && self.protocol != Protocol::Http {
+            let what = "no other protocol than HTTP can become a tunnel";
+            report.add(&given.place_of("tunnel_timeout"), Complaint::new(what, "remove it"));
+        }
+    }
+
+    pub(super) fn check_scripts(&self, given: &Given<'_>, report: &mut Report<'_>) {
         for key in ["root", "index"].into_iter().filter(|key| given.has(key)) {
             if self.protocol != Protocol::FastCgi {
                 let what = format!("`{key}` is for `protocol: FastCgi`");
@@ -221,6 +221,15 @@ impl Upstream {
             }
         }
     }
+}
+
+/// The keys that say where the scripts are that paths name.
+pub(super) fn walk_scripts(scripts: &mut Option<Scripts>, keys: &mut dyn Walk) {
+    let (mut root, mut index) = scripts.take().map(|scripts| (scripts.root, scripts.index)).unzip();
+    keys.key("root", &mut root);
+    keys.key("index", &mut By(&mut index, index_of));
+    let index = index.unwrap_or_else(|| INDEX.to_owned());
+    *scripts = root.map(|root| Scripts { root, index });
 }
 
 /// A script's name, or its path.

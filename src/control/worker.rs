@@ -124,6 +124,13 @@ pub enum ToMaster {
         /// Slot of its process.
         slot: u16,
     },
+    /// It has tunnels to this process, which runs by a command, or has none to it any more. Told when that changes.
+    Tunnels {
+        /// Any of its units.
+        at: Unit,
+        /// Whether it has.
+        any: bool,
+    },
     /// A request has run for a while in this unit; what `status` shows until it is over.
     Runs {
         /// Where.
@@ -278,6 +285,7 @@ mod tests {
             ToMaster::Failed("no such directory".to_owned()),
             ToMaster::Want { pool: 258 },
             ToMaster::Left { pool: 1, slot: 2 },
+            ToMaster::Tunnels { at: UNIT, any: true },
             ToMaster::Stuck { at: UNIT, complaint: Complaint::Late, reason: "GET /slow".to_owned() },
             ToMaster::Stuck { at: UNIT, complaint: Complaint::Malformed, reason: String::new() },
         ];

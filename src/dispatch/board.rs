@@ -152,6 +152,13 @@ impl<'a> Board<'a> {
         (self.get(layout::slot(pool, slot)) >> 32) as u32
     }
 
+    /// The same, with the port that it was opened with; 0: none.
+    #[must_use]
+    pub(crate) fn port(self, pool: u16, slot: u16, incarnation: u32) -> Option<u16> {
+        let header = self.get(layout::slot(pool, slot));
+        ((header >> 32) as u32 == incarnation).then_some((header >> 16) as u16)
+    }
+
     /// How many units of a process may be running a request.
     #[must_use]
     pub(crate) fn claimed(self, pool: u16, slot: u16) -> usize {
@@ -182,8 +189,8 @@ impl<'a> Board<'a> {
 
     /// The units of a slot that were ever opened.
     pub(super) fn units_of(self, pool: u16, slot: u16) -> impl Iterator<Item = layout::UnitAt> {
-        let header = self.get(layout::slot(pool, slot)) as u32;
-        (0..header.min(THREADS as u32) as u16).filter_map(move |thread| layout::unit(pool, slot, thread))
+        let header = self.get(layout::slot(pool, slot)) as u16;
+        (0..header.min(THREADS as u16)).filter_map(move |thread| layout::unit(pool, slot, thread))
     }
 }
 

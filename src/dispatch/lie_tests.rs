@@ -39,7 +39,7 @@ impl Random {
 fn open(board: super::MasterBoard<'_>) {
     board.publish(POOL, PoolState::Serving);
     for slot in 0..PROCESSES {
-        let _ = board.open(POOL, slot, INCARNATION, THREADS_EACH);
+        let _ = board.open(POOL, slot, INCARNATION, THREADS_EACH, 0);
     }
 }
 

@@ -58,13 +58,13 @@ impl MasterBoard<'_> {
     }
 
     /// Opens the units of a process that is ready, one for each thread. `incarnation` is greater than any that this
-    /// slot had. Poke the rows that come back.
-    pub(crate) fn open(mut self, pool: u16, slot: u16, incarnation: u32, threads: u16) -> Rows {
+    /// slot had; `port` is where it is connected to, 0 if by its socket. Poke the rows that come back.
+    pub(crate) fn open(mut self, pool: u16, slot: u16, incarnation: u32, threads: u16, port: u16) -> Rows {
         let mut poke = Rows::default();
         let (Some(header), Some(())) = (layout::slot(pool, slot), self.valid(pool, 0)) else { return poke };
         let threads = threads.min(THREADS as u16);
         self.use_pool(pool);
-        self.set(Some(header), u64::from(incarnation) << 32 | u64::from(threads));
+        self.set(Some(header), u64::from(incarnation) << 32 | u64::from(port) << 16 | u64::from(threads));
         self.raise(layout::pool(pool, PoolWord::SlotsUsed), u64::from(slot) + 1);
         for at in (0..threads).filter_map(|thread| layout::unit(pool, slot, thread)) {
             let idle = Unit::new(incarnation, UnitState::Idle, NOBODY);

@@ -246,6 +246,11 @@ impl Client {
         may
     }
 
+    /// What was leased was none: it does not count.
+    pub(crate) fn try_again(&mut self) {
+        self.tries += 1;
+    }
+
     /// Whether another try may begin.
     #[must_use]
     pub(crate) fn has_tries(&self, now: Time) -> bool {

@@ -5,10 +5,11 @@ use super::{Event, Request, http1, scgi, uwsgi};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Fault;
 use crate::http::{BodyLength, Method};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The protocol of an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Protocol {
     /// HTTP/1.1.
     #[default]

@@ -7,6 +7,7 @@ use super::{Event, Request, params};
 use crate::buf::Queue;
 use crate::http::Method;
 use crate::http::fault::{Fault, Flaw, Refusal};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ const EXCESS_MAX: usize = 64 * 1024;
 // ---- the request ------------------------------------------------------------------------------------------------------
 
 /// Where the scripts are that paths name, for PHP.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Scripts {
     /// Where the server finds them: DOCUMENT_ROOT.
     pub(crate) root: PathBuf,

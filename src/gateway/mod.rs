@@ -11,6 +11,7 @@ mod codec;
 pub(crate) mod fastcgi;
 pub mod http1;
 pub(crate) mod params;
+pub(crate) mod probe;
 pub(crate) mod ready;
 mod request;
 pub(crate) mod scgi;

@@ -10,6 +10,7 @@ use crate::control::text;
 use crate::http::fault::Fault;
 use crate::http::forwarded::Origin;
 use crate::http::{Method, RequestHead, Scheme, Span, Version, target};
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The row in HELLO of who is no worker; no worker ever has it.
@@ -21,7 +22,7 @@ const STREAM: u32 = 1;
 const SHOWN: usize = 300;
 
 /// What is asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Question {
     /// Path, and query if any, as a client would write it.
     pub(crate) path: String,
@@ -36,7 +37,7 @@ pub(crate) struct Question {
 }
 
 /// Which statuses count as ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Accepted {
     /// This one.
     Exactly(u16),

@@ -7,14 +7,17 @@
 //! | `acme` | an order, from the account to the certificate; when to renew |
 //! | `client` | requests to the authority: bounded in time and size |
 //! | `names` | where the names of servers lead to |
+//! | `probe` | whether a process of a command serves: a process of its own, without any of the above |
 //! | `words` | what went wrong, and what the operator can do about it |
 
 mod acme;
 mod client;
 mod names;
+mod probe;
 mod words;
 
 pub(crate) use names::unknown;
+pub(crate) use probe::run as probe;
 
 use crate::control::helper::{Answer, LONGEST, Order, Reader, encode};
 use crate::sys::sandbox::{self, Rules};

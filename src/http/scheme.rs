@@ -1,7 +1,9 @@
 //! `http` and `https` (RFC 9110 §4.2).
 
+use serde::{Deserialize, Serialize};
+
 /// How a client speaks to the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scheme {
     /// In the clear.
     #[default]

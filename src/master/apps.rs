@@ -1,6 +1,7 @@
 //! Processes of apps: started from their virtualenv with the embedded host program, watched over two pipes
 //! (`control::frame`): one from which they hear the master, one over which they tell it something.
 
+mod command;
 mod running;
 
 use super::child::{Child, Held, Id, Origin, Role};
@@ -26,6 +27,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(super) use command::said as said_by_probe;
+
+use command::Command;
 use running::Running;
 
 /// Bytes for the title of a process besides its other arguments.
@@ -79,6 +83,9 @@ pub(super) struct App {
     reached: Option<Time>,
     /// Where it listens.
     pub(super) socket: PathBuf,
+    /// It runs by a command.
+    #[serde(default)]
+    pub(super) command: Option<Command>,
 }
 
 /// A process's ends of what we share with it.
@@ -123,21 +130,30 @@ pub(super) struct Wanted<'a> {
 /// # Errors
 /// For the log: why there is no process.
 pub(super) fn spawn(wanted: &Wanted<'_>) -> io::Result<Child> {
+    let kind = &wanted.settings()?.kind;
+    match (kind.program(), kind.command()) {
+        (Some(host), _) => spawn_host(wanted, &host),
+        (None, Some(command)) => command::spawn(wanted, command),
+        (None, None) => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+fn spawn_host(wanted: &Wanted<'_>, host: &HostProgram<'_>) -> io::Result<Child> {
     let (held, ends) = prepare(wanted)?;
     let mut settings = host_settings(wanted)?;
     settings.extend(process_settings(wanted)?);
     settings.extend([("HEAR_FD", "3"), ("TELL_FD", "4"), ("LISTEN_FD", "5")].map(own));
     let Ends { hear, tell, listener, output } = ends;
-    let host = wanted.settings()?.kind.program();
-    let program = program(wanted, &host, &settings, vec![hear, tell, listener], output)?;
-    let child = held.start(&program, origin(wanted.settings()?)).inspect_err(|_| remove(&wanted.socket()))?;
+    let program = program(wanted, host, &settings, vec![hear, tell, listener], output)?;
+    let child =
+        held.start(&program, origin(wanted.settings()?, host)).inspect_err(|_| remove(&wanted.socket()))?;
     program.descriptors.last().into_iter().for_each(expect_bodies);
     Ok(child)
 }
 
 /// Of a program of this app.
-pub(super) fn origin(settings: &Settings) -> Origin {
-    Origin::Host(settings.kind.interpreter().to_owned(), settings.chdir.clone())
+pub(super) fn origin(settings: &Settings, host: &HostProgram<'_>) -> Origin {
+    Origin::Host(host.file.to_owned(), settings.chdir.clone())
 }
 
 fn own((name, value): (&'static str, &str)) -> (&'static str, String) {
@@ -155,26 +171,7 @@ pub(super) fn prepare(wanted: &Wanted<'_>) -> io::Result<(Held, Ends)> {
     let (ear, hear) = channel::to_child()?;
     let (voice, tell) = channel::from_child()?;
     let (read, write) = channel::from_child()?;
-    let mut app = App {
-        name: settings.name.clone(),
-        pool: wanted.pool,
-        slot: wanted.slot,
-        incarnation: wanted.incarnation(),
-        threads: settings.kind.units(),
-        leaving: false,
-        ending: false,
-        lingering: Vec::new(),
-        inquired: false,
-        ready: settings.ready.clone(),
-        inquiry: None,
-        ear: Some(ear.into()),
-        waiting: Vec::new(),
-        timeout: settings.timeout,
-        running: Running::default(),
-        reached: None,
-        preloaded: false,
-        socket,
-    };
+    let mut app = App { ear: Some(ear.into()), ..App::new(wanted, settings) };
     wanted.workers.iter().for_each(|worker| app.admit(*worker));
     let name = format!("app {} {}", settings.name, wanted.slot);
     let output = Output::new(&settings.name, read).with_past();
@@ -297,6 +294,40 @@ pub(super) fn cannot_start(path: &Path, directory: &Path, step: LaunchStep, erro
 }
 
 impl App {
+    fn new(wanted: &Wanted<'_>, settings: &Settings) -> Self {
+        Self {
+            name: settings.name.clone(),
+            pool: wanted.pool,
+            slot: wanted.slot,
+            incarnation: wanted.incarnation(),
+            threads: settings.kind.units(),
+            leaving: false,
+            ending: false,
+            lingering: Vec::new(),
+            inquired: false,
+            ready: settings.ready.clone(),
+            inquiry: None,
+            ear: None,
+            waiting: Vec::new(),
+            timeout: settings.timeout,
+            running: Running::default(),
+            reached: None,
+            preloaded: false,
+            socket: wanted.socket(),
+            command: None,
+        }
+    }
+
+    /// Asks it to end.
+    pub(super) fn stop_signal(&self) -> i32 {
+        self.command.as_ref().map_or(signals::SIGTERM, |command| command.stop_signal)
+    }
+
+    /// Whether nothing holds it that was told to drain, besides requests in its units.
+    pub(super) fn is_free_of_tunnels(&self) -> bool {
+        self.command.as_ref().is_none_or(|command| command.tunnels.is_empty())
+    }
+
     /// Its ear, as long as it listens, and whether something waits.
     pub(super) fn ear(&self) -> Option<(BorrowedFd<'_>, bool)> {
         self.ear.as_ref().map(|ear| (ear.as_fd(), !self.waiting.is_empty()))
@@ -311,6 +342,7 @@ impl App {
     /// What is known of why it does not end.
     pub(super) fn keeps_it(&self) -> String {
         match self.lingering.as_slice() {
+            [] if self.command.is_some() => "it goes on after its stop signal".to_owned(),
             [] => "it hangs in its exit handlers (atexit), or in C".to_owned(),
             [name] => format!("it waits for its thread \"{name}\", which should be a daemon thread"),
             names => format!(
@@ -336,6 +368,9 @@ impl App {
 
     /// FREE is wanted once no request of that worker runs in that unit.
     fn ask(&mut self, unit: u16, row: u16) {
+        if let Some(command) = &mut self.command {
+            return command.is_over(unit, row);
+        }
         self.tell(frame::Kind::Ask, &[row.to_le_bytes(), unit.to_le_bytes()].concat());
     }
 
@@ -352,10 +387,13 @@ impl App {
         if self.reached.is_some_and(|reached| now.since(reached) < Duration::from_secs(1)) {
             return true;
         }
-        let reached = match socket::connect_unix(&self.socket, socket::Expect::Nothing) {
-            // What listens there is what we bound.
-            Ok(stream) => socket::peer_process(stream.as_fd()) == Some(std::process::id()),
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        let reached = match &self.command {
+            Some(command) => command.is_reachable(&self.socket),
+            None => match socket::connect_unix(&self.socket, socket::Expect::Nothing) {
+                // What listens there is what we bound.
+                Ok(stream) => socket::peer_process(stream.as_fd()) == Some(std::process::id()),
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            },
         };
         self.reached = reached.then_some(now);
         reached
@@ -371,6 +409,10 @@ impl App {
     /// A worker was reaped: FREE is wanted for what it left behind.
     pub(super) fn worker_gone(&mut self, row: u16, now: Time) {
         self.running.gone(row, now);
+        if let Some(command) = &mut self.command {
+            command.tunnels.remove(&row);
+            return (0..self.threads).for_each(|unit| command.is_over(unit, row));
+        }
         self.tell(frame::Kind::Gone, &row.to_le_bytes());
     }
 
@@ -385,6 +427,9 @@ impl App {
     }
 
     fn tell(&mut self, kind: frame::Kind, payload: &[u8]) {
+        if self.command.is_some() {
+            return;
+        }
         if self.waiting.len() > WAITING {
             // It has not listened for thousands of messages.
             self.waiting.clear();
@@ -424,7 +469,10 @@ impl App {
     /// It is no more, or will not be.
     pub(super) fn bury(self) {
         // The whole directory goes at the end anyway.
-        remove(&self.socket);
+        match &self.command {
+            Some(command) => command.bury(&self.socket),
+            None => remove(&self.socket),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|---|---|---|
 //! | worker | `supervisor` | `control::worker` | packets, with descriptors | |
 //! | process of an app | `supervisor` | frames | frames | to the log |
+//! | probe of a process of an app | `supervisor`, that process | | | why it does not serve |
 //! | gate of an app | `supervisor` | | | to the log |
 //! | process of a daemon | `supervisor` | | | to the log |
 //! | template | `supervisor::templates` | frames | packets, with descriptors | to the log |
@@ -37,6 +38,7 @@ use crate::timer::Time;
 use nix::libc;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -91,6 +93,8 @@ pub(super) enum Id {
     Run(RunId),
     /// The supervisor, of which there is one at a time.
     Trial,
+    /// Of a process in a pool: what it finds out is about that.
+    Probe(ChildId),
     /// `renewal`, of which there is one at a time.
     Helper,
     /// The same for names.
@@ -104,6 +108,8 @@ pub(super) enum Role {
     Worker(Worker),
     /// A process of an app.
     App(Box<App>),
+    /// Finds out whether a process of a command serves, and says why not.
+    Probe(Carried<File>),
     /// A command that must succeed before an app boots.
     Gate,
     /// A process of a daemon.
@@ -319,7 +325,12 @@ impl Child {
 
     /// How the channel to it has ended, if it has.
     pub(super) fn broken(&self) -> Option<Break> {
-        let deaf = self.role.ear().is_none() && matches!(self.role, Role::Worker(_) | Role::App(_));
+        let hears = match &self.role {
+            Role::Worker(_) => true,
+            Role::App(app) => app.command.is_none(),
+            _ => false,
+        };
+        let deaf = hears && self.role.ear().is_none();
         self.voice.as_ref().and_then(Voice::broken).or(deaf.then_some(Break::Closed))
     }
 
@@ -373,6 +384,7 @@ impl Child {
         self.killed |= how == Kill::Kill;
         let (signal, group) = match (how, &self.role) {
             (Kill::Term, Role::Daemon(daemon)) => (daemon.stop_signal, false),
+            (Kill::Term, Role::App(app)) => (app.stop_signal(), false),
             // A shell does not pass signals on to what it runs.
             (Kill::Term, Role::Run | Role::Gate) => (signals::SIGTERM, true),
             (Kill::Term, _) => (signals::SIGTERM, false),

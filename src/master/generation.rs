@@ -91,6 +91,17 @@ impl PoolNumbers {
     }
 }
 
+/// What a pool of an app is known by: workers of an earlier generation go on with what they know of how its processes are
+/// spoken to.
+fn manner(app: &App) -> String {
+    match app.kind.command() {
+        None => app.name.clone(),
+        Some(command) => {
+            format!("{} {:?} {:?}", app.name, command.upstream.protocol, command.listens(&app.env))
+        }
+    }
+}
+
 /// What the places of an upstream's servers are known by.
 fn servers_of(upstream: &Upstream) -> impl Iterator<Item = String> {
     let places =
@@ -215,7 +226,7 @@ impl Generation {
             let most = board::WORKERS / 2;
             return Err(format!("workers.processes: {workers} is more than the {most} that are possible"));
         }
-        let app_pools = config.apps.iter().map(|app| numbers.of(&app.name)).collect::<Result<_, _>>()?;
+        let app_pools = config.apps.iter().map(|app| numbers.of(&manner(app))).collect::<Result<_, _>>()?;
         let daemon_pools =
             config.daemons.iter().map(|daemon| numbers.of_daemon(&daemon.name)).collect::<Result<_, _>>()?;
         let in_use: Vec<&Config> = before.iter().map(|before| &*before.config).chain([&config]).collect();

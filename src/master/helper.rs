@@ -97,6 +97,8 @@ pub(super) fn spawn(generation: &Generation, id: Id, ports: BTreeSet<u16>, now: 
         descriptors: vec![hear, tell],
         resources: LIMITS,
         death_signal: Some(signals::SIGKILL),
+        umask: None,
+        told_pid: false,
     };
     let role = Role::Helper(Helper { started: now, ear: Some(ear.into()), waiting: Vec::new(), ports });
     Held::new(id, name.to_owned(), role)

@@ -104,6 +104,7 @@ impl Master {
             self.wanted(id, pool, slot, generation).and_then(|wanted| apps::spawn(&wanted))
         };
         self.spawned(id, spawned, now);
+        self.probe(id, generation, now);
     }
 
     fn spawned(&mut self, id: ChildId, spawned: io::Result<Child>, now: Time) {
@@ -214,7 +215,8 @@ impl Master {
                 self.look_for_hung_workers(now);
             }
         } else if let Some(app) = self.children.app_mut(id) {
-            let rows = board.open(app.pool, app.slot, app.incarnation, app.threads);
+            let port = app.command.as_ref().map_or(0, |command| command.port);
+            let rows = board.open(app.pool, app.slot, app.incarnation, app.threads, port);
             self.poke_all(rows);
         }
     }
@@ -235,6 +237,13 @@ impl Master {
 
     pub(super) fn kill(&mut self, id: ChildId, how: Kill, now: Time) {
         let Some(child) = self.children.find_mut(Id::Pool(id)) else { return self.cancel_birth(id, now) };
+        // A command is asked once.
+        if let (Kill::Term, Role::App(app)) = (how, &mut child.held.role)
+            && app.command.is_some()
+            && std::mem::replace(&mut app.ending, true)
+        {
+            return;
+        }
         if let Role::App(app) = &child.role
             && how == Kill::Kill
             && app.ending
@@ -248,14 +257,16 @@ impl Master {
     /// Has the processes of that app print their stacks. Those that have not answered yet might not expect the signal and die
     /// of it. The names of those that were asked.
     pub(super) fn ask_stacks(&self, app: &str) -> Vec<String> {
-        let of_app = |child: &&Child| child.answered && child.role.app().is_some_and(|own| own.name == app);
+        let is_it = |own: &App| own.name == app && own.command.is_none();
+        let of_app = |child: &&Child| child.answered && child.role.app().is_some_and(is_it);
         let asked = self.children.values().filter(of_app);
         asked.map(|child| (child.signal(signals::stacks(), false), child.name.clone()).1).collect()
     }
 
     /// The host writes the stacks of its threads to its standard error at once, whatever its code does.
     fn inspect(&self, id: ChildId) {
-        if let Some(child) = self.children.find(Id::Pool(id)).filter(|child| child.role.app().is_some()) {
+        let is_host = |child: &&Child| child.role.app().is_some_and(|app| app.command.is_none());
+        if let Some(child) = self.children.find(Id::Pool(id)).filter(is_host) {
             child.signal(signals::stacks(), false);
         }
     }
@@ -289,7 +300,7 @@ impl Master {
             }
             self.activity.1
         } else {
-            board.last_activity(pool, now)
+            if self.has_tunnels(pool) { now } else { board.last_activity(pool, now) }
         };
         self.supervisor.on(Input::Activity { pool, last }, now);
     }
@@ -449,7 +460,9 @@ impl Master {
             } else {
                 format!("{} to {}", processes.min, processes.max)
             };
-            log::info!(target: "hatchery", "app {}: {}, processes: {count}, threads: {}", app.name, app.kind.subject(), app.kind.units());
+            let (subject, units) = (app.kind.subject(), app.kind.units());
+            let each = if app.kind.command().is_some() { "connections" } else { "threads" };
+            log::info!(target: "hatchery", "app {}: {subject}, processes: {count}, {each}: {units}", app.name);
         }
         for daemon in &config.daemons {
             // Its arguments may be secret, or long.

@@ -10,8 +10,8 @@ use crate::control::helper;
 use crate::control::worker::{self, ToMaster, Unit};
 use crate::dispatch::{Freed, Lease, Rows};
 use crate::supervisor::{Break, ChildId, Input, templates};
+use crate::sys::fd;
 use crate::sys::sandbox::Applied;
-use crate::sys::{fd, signals};
 use crate::timer::Time;
 use std::os::fd::AsFd as _;
 
@@ -78,7 +78,7 @@ impl Master {
             Some((Id::Helper | Id::Resolver, Break::Garbled)) => {
                 self.children.get_mut(&pid).into_iter().for_each(super::helper::kill);
             }
-            Some((Id::Run(_) | Id::Trial | Id::Helper | Id::Resolver, _)) | None => {}
+            Some((Id::Run(_) | Id::Trial | Id::Probe(_) | Id::Helper | Id::Resolver, _)) | None => {}
         }
     }
 
@@ -88,7 +88,7 @@ impl Master {
         match child.id {
             Id::Pool(child) => self.supervisor.on(Input::Failed { child, reason }, now),
             Id::Template(key) => self.template_input(templates::Input::Failed { key, reason }, now),
-            Id::Run(_) | Id::Trial | Id::Helper | Id::Resolver => child.failure = Some(reason),
+            Id::Run(_) | Id::Trial | Id::Probe(_) | Id::Helper | Id::Resolver => child.failure = Some(reason),
         }
     }
 
@@ -124,6 +124,7 @@ impl Master {
                     self.let_go(app, now);
                 }
             }
+            ToMaster::Tunnels { at, any } => self.on_tunnels(id, at, any, now),
             ToMaster::Runs { at, since, request } => {
                 let row = self.row_of(id);
                 if let (Some(row), Some(app)) = (row, self.app_of(at)) {
@@ -164,7 +165,7 @@ impl Master {
                 return match id {
                     Id::Pool(id) => self.on_app(id, kind, payload, now),
                     Id::Template(key) => self.on_template(key, kind, payload, now),
-                    Id::Run(_) | Id::Trial | Id::Helper | Id::Resolver => false,
+                    Id::Run(_) | Id::Trial | Id::Probe(_) | Id::Helper | Id::Resolver => false,
                 };
             }
         }
@@ -178,7 +179,7 @@ impl Master {
                 let threads = payload.first_chunk().map_or(1, |threads| u32::from_le_bytes(*threads));
                 self.template_input(templates::Input::Ready { key, threads }, now);
             }
-            Id::Run(_) | Id::Trial | Id::Helper | Id::Resolver => {}
+            Id::Run(_) | Id::Trial | Id::Probe(_) | Id::Helper | Id::Resolver => {}
         }
     }
 
@@ -189,13 +190,7 @@ impl Master {
             // No request of the worker in this row runs in this unit any more.
             (Kind::Free, [r0, r1, u0, u1]) => {
                 let (row, unit) = (u16::from_le_bytes([*r0, *r1]), u16::from_le_bytes([*u0, *u1]));
-                app.running.freed(unit, row, now);
-                let App { pool, slot, incarnation, .. } = *app;
-                match self.board().freed(Lease { pool, slot, thread: unit, incarnation }, row, now) {
-                    Freed::Offered(row) => self.poke(row),
-                    Freed::Left => self.let_go(id, now),
-                    Freed::Idle | Freed::Stale => {}
-                }
+                self.unit_freed(id, unit, row, now);
             }
             (Kind::Worn, requests) => {
                 let Ok(requests) = requests.try_into().map(u32::from_le_bytes) else { return false };
@@ -208,6 +203,18 @@ impl Master {
         true
     }
 
+    /// No request of the worker in that row runs in that unit any more.
+    pub(super) fn unit_freed(&mut self, id: ChildId, unit: u16, row: u16, now: Time) {
+        let Some(app) = self.children.app_mut(id) else { return };
+        app.running.freed(unit, row, now);
+        let App { pool, slot, incarnation, .. } = *app;
+        match self.board().freed(Lease { pool, slot, thread: unit, incarnation }, row, now) {
+            Freed::Offered(row) => self.poke(row),
+            Freed::Left => self.let_go(id, now),
+            Freed::Idle | Freed::Stale => {}
+        }
+    }
+
     /// A process of an app that was told to drain leaves once none of its units is claimed.
     pub(super) fn let_go(&mut self, id: ChildId, now: Time) {
         let board = self.board();
@@ -215,10 +222,13 @@ impl Master {
         if let Some(app) = child.role.app_mut()
             && app.leaving
             && board.claimed(app.pool, app.slot) == 0
+            && app.is_free_of_tunnels()
         {
             // On TERM, too, a host finishes the requests that run in it.
-            if !app.leave() {
-                child.signal(signals::SIGTERM, false);
+            let (signal, again) = (app.stop_signal(), app.ending && app.command.is_some());
+            // A second signal would have some servers end at once.
+            if !app.leave() && !again {
+                child.signal(signal, false);
             }
             self.supervisor.on(Input::Idle { child: id }, now);
         }

@@ -1,5 +1,6 @@
 //! Signals to inputs, and the reaping of children.
 
+use super::apps::said_by_probe;
 use super::child::{Child, Hearing, Held, Id, Role};
 use super::output::Output;
 use super::upgrade::verdict;
@@ -91,6 +92,7 @@ impl Master {
                 // While it is not reaped, nobody else has its number, and its group is surely still its own.
                 Some(Role::Worker(_) | Role::GivenUp(Some(_))) => self.each_app_to_be(|app| app.dismiss(pid)),
                 Some(Role::Daemon(_) | Role::Gate) => self.end_group(pid),
+                Some(Role::App(app)) if app.command.is_some() => self.end_group(pid),
                 Some(_) => {}
             }
             let Some(ended) = process::reap(pid) else { return self.unreaped = false };
@@ -107,7 +109,7 @@ impl Master {
         self.unreaped = true;
     }
 
-    /// What a process of a daemon, or a gate, has left behind would get in the way of its successor.
+    /// What a process of a daemon or a command, or a gate, has left behind would get in the way of its successor.
     fn end_group(&self, pid: u32) {
         if let Some(child) = self.children.get(&pid) {
             // ESRCH: it was alone.
@@ -121,7 +123,12 @@ impl Master {
         let killed = self.children.get(&pid).is_some_and(|child| child.killed);
         let exit = if killed { exit } else { self.cause(exit) };
         let Some(child) = self.children.get_mut(&pid) else { return };
-        if let Some(reason) = child.launched().or_else(|| child.last_words(exit, &mut self.journal, now)) {
+        let said = match &mut child.held.role {
+            Role::Probe(pipe) => said_by_probe(pipe),
+            _ => None,
+        };
+        let mut last_words = |child: &mut Child| child.last_words(exit, &mut self.journal, now);
+        if let Some(reason) = child.launched().or(said).or_else(|| last_words(child)) {
             self.failed(pid, reason, now);
         }
         let Some(Child { answered, failure, held, .. }) = self.children.remove(&pid) else { return };
@@ -138,7 +145,11 @@ impl Master {
         self.clear_up(&name, role, output, now);
         match id {
             // The supervisor tells the operator itself.
-            Id::Pool(child) => self.supervisor.on(Input::Exited { child, exit }, now),
+            Id::Pool(child) => {
+                self.end_probe(child);
+                self.supervisor.on(Input::Exited { child, exit }, now);
+            }
+            Id::Probe(child) => self.probed(child, exit, failure, now),
             Id::Trial | Id::Helper | Id::Resolver if given_up => {}
             Id::Trial => self.supervisor.on(Input::Tried(verdict(answered, failure, exit)), now),
             _ if given_up => {

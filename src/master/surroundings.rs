@@ -106,6 +106,8 @@ impl Surroundings {
             descriptors: Vec::new(),
             resources: self.resources.clone(),
             death_signal: None,
+            umask: None,
+            told_pid: false,
         })
     }
 }

@@ -219,13 +219,14 @@ impl Master {
             ("TELL_FD", "4".to_owned()),
             ("TITLE", format!("hatchery: app {name} template gen {}", key.generation)),
         ]);
-        let program = apps::program(&wanted, &settings.kind.template(), &more, vec![hear, tell], write)?;
+        let host = settings.kind.template().ok_or(io::ErrorKind::Unsupported)?;
+        let program = apps::program(&wanted, &host, &more, vec![hear, tell], write)?;
         let user = generation.app_account(app).map_or_else(user::uid, |account| account.uid);
         let role = Role::Template(Template { user, ear: ear.into() });
         Held::new(Id::Template(key), format!("app {name} template"), role)
             .says(voice)
             .prints(Output::new(&name, read).with_past())
-            .start(&program, apps::origin(settings))
+            .start(&program, apps::origin(settings, &host))
     }
 
     fn fork_from_template(&mut self, key: Key, child: ChildId, now: Time) {

@@ -140,6 +140,7 @@ impl Master {
 
     /// Carries out what the supervisor decided, and what follows from that, until nothing more does.
     pub(super) fn settle(&mut self, now: Time) {
+        self.give_units_back(now);
         loop {
             while let Some(output) = self.supervisor.poll() {
                 self.perform(output, now);

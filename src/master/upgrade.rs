@@ -105,6 +105,8 @@ impl Master {
             descriptors,
             resources: Resources::default(),
             death_signal: Some(signals::SIGKILL),
+            umask: None,
+            told_pid: false,
         };
         let origin = Origin::Command(path.display().to_string(), None);
         let trial = Held::new(Id::Trial, NAME.to_owned(), Role::Trial)

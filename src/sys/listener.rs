@@ -74,6 +74,16 @@ pub(crate) fn any(port: u16) -> io::Result<Vec<Bound>> {
     }
 }
 
+/// A port of 127.0.0.1 that nobody listens on at the moment.
+///
+/// # Errors
+/// As bind(2).
+pub(crate) fn free_port() -> io::Result<u16> {
+    // Closed at once: it has had no connection, so that the port is free.
+    let bound = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(bound.local_addr()?.port())
+}
+
 /// Whether this machine has no IPv6 at all.
 #[must_use]
 pub(crate) fn lacks_ipv6(error: &io::Error) -> bool {

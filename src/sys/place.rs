@@ -295,20 +295,39 @@ impl Place {
         }
     }
 
-    /// Removes an own directory of this name with the files in it.
+    /// Makes a directory of this name, in one that only we can change, in which its owner makes files, and removes them.
+    ///
+    /// # Errors
+    /// As `mkdir(2)`, EEXIST included, and `chown(2)`.
+    pub(crate) fn make_room(&self, access: Access) -> io::Result<()> {
+        self.make_directory(0o700)?.ok_or(io::ErrorKind::AlreadyExists)?;
+        self.set(access)
+    }
+
+    /// Removes a directory that [`Self::make_room`] has made, with the files in it.
+    ///
+    /// # Errors
+    /// As `unlink(2)` and `rmdir(2)`: its owner may have made directories in it.
+    pub(crate) fn remove_room(&self) -> io::Result<()> {
+        let room = self.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        for name in names_in(room.as_fd())? {
+            // Whatever has this name: it is not followed.
+            unlinkat(&room, name.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+        }
+        Ok(unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::RemoveDir)?)
+    }
+
+    /// Removes an own directory of this name with the files and rooms in it.
     ///
     /// # Errors
     /// As `unlink(2)` and `rmdir(2)`.
     pub(crate) fn remove_directory(&self) -> io::Result<()> {
         let directory = self.own_directory()?;
-        let mut names: Vec<OsString> = Vec::new();
-        super::file::list(directory.descriptor.try_clone()?, usize::MAX, |_, name| {
-            use std::os::unix::ffi::OsStrExt as _;
-            names.push(OsStr::from_bytes(name).to_owned());
-            true
-        })?;
-        for name in names {
-            unlinkat(&directory.descriptor, name.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+        for name in names_in(directory.descriptor.as_fd())? {
+            match unlinkat(&directory.descriptor, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+                Err(Errno::EISDIR) => Self::of(&self.path.join(&name))?.remove_room()?,
+                removed => removed?,
+            }
         }
         Ok(unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::RemoveDir)?)
     }
@@ -370,6 +389,17 @@ impl Directory {
     pub(crate) fn name_of(descriptor: BorrowedFd<'_>, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", descriptor.as_raw_fd()))
     }
+}
+
+/// The names in a directory.
+fn names_in(directory: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut names = Vec::new();
+    super::file::list(directory.try_clone_to_owned()?, usize::MAX, |_, name| {
+        names.push(OsStr::from_bytes(name).to_owned());
+        true
+    })?;
+    Ok(names)
 }
 
 /// Makes a symbolic link in an open directory.

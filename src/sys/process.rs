@@ -71,6 +71,10 @@ pub(crate) struct Program {
     pub(crate) resources: Resources,
     /// Signal it gets when the master dies.
     pub(crate) death_signal: Option<i32>,
+    /// What files that it makes may not have of permissions; `None`: as ours.
+    pub(crate) umask: Option<u32>,
+    /// It finds its process id in `LISTEN_PID`, with which it takes what it inherits for its own (sd_listen_fds(3)).
+    pub(crate) told_pid: bool,
 }
 
 /// What happened to a program between its fork and its exec.
@@ -151,7 +155,13 @@ pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
     let null = std::fs::File::open("/dev/null")?;
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)?;
     let arguments = pointers(&program.arguments);
-    let environment = pointers(&program.environment.0);
+    let mut environment = pointers(&program.environment.0);
+    // The child writes its number into it.
+    let mut own_pid = *OWN_PID;
+    let own_pid = own_pid.as_mut_ptr();
+    if program.told_pid {
+        environment.insert(0, own_pid.cast_const().cast());
+    }
     let stdin = program.stdin.as_ref().map_or(null.as_raw_fd(), AsRawFd::as_raw_fd);
     let sources: Vec<RawFd> = [stdin, program.stdout.as_raw_fd(), program.stderr.as_raw_fd()]
         .into_iter()
@@ -160,6 +170,8 @@ pub(crate) fn spawn(program: &Program) -> io::Result<(Child, Launch)> {
     let mut moved = vec![-1; sources.len()];
     let parent = std::process::id();
     let run = || {
+        // SAFETY: an array that lives on, and that nothing else names while the child, which has a copy, writes to it.
+        write_pid(unsafe { &mut *own_pid.cast::<[u8; OWN_PID.len()]>() });
         let (step, error) = become_program(
             program,
             &sources,
@@ -213,6 +225,24 @@ pub(crate) fn close_at_exec() -> io::Result<()> {
     })
 }
 
+/// The variable in which a program is told its process id, with room for the number.
+const OWN_PID: &[u8; 22] = b"LISTEN_PID=\0\0\0\0\0\0\0\0\0\0\0";
+
+/// In the child: writes the number. Async-signal-safe.
+fn write_pid(variable: &mut [u8; OWN_PID.len()]) {
+    let mut number = std::process::id();
+    let mut digits = [0; 10];
+    let mut at = digits.len();
+    while number > 0 && at > 0 {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    let length = digits.len() - at;
+    let start = b"LISTEN_PID=".len();
+    variable[start..start + length].copy_from_slice(&digits[at..]);
+}
+
 /// As execve(2) takes them.
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
@@ -261,6 +291,10 @@ fn become_program(
 fn take_shape(program: &Program, parent: u32) -> Result<(), (LaunchStep, io::Error)> {
     // What systemd gave the master (to bind port 80, say) is not for programs.
     sandbox::clear_ambient_set();
+    if let Some(mask) = program.umask {
+        // SAFETY: integers only.
+        unsafe { libc::umask(mask) };
+    }
     program.account.as_ref().map_or(Ok(()), user::take_on).map_err(|error| (LaunchStep::User, error))?;
     if let Some(Err(error)) = program.directory.as_deref().map(enter) {
         let is_missing = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));

@@ -24,7 +24,7 @@ use crate::balance::WorkerRoster;
 use crate::buf::{Far, OpenFile, Stamp};
 use crate::config::boot::WorkerBoot;
 use crate::config::credentials::Credentials;
-use crate::config::{Config, Network};
+use crate::config::{App, Config, Network};
 use crate::control::worker::ToMaster;
 use crate::dispatch::WorkerBoard;
 use crate::event::{Poll, Source};
@@ -53,6 +53,8 @@ pub(super) enum Timer {
     Links,
     /// Requests that wait for a place at a server.
     Places,
+    /// Requests that wait for a process of an app.
+    Wants,
     /// Servers that are to be checked.
     Checks,
     /// A check that has had its time.
@@ -278,6 +280,7 @@ impl Context {
     /// Tells the master how often servers of upstreams were at fault, at once or when it is time.
     pub(super) fn tell_faults(&mut self, at_once: bool) {
         for (upstream, word, count) in self.faults.take(self.now, at_once) {
+            // Apps have no such counters.
             let Some(upstream) = self.config.upstreams.get(upstream) else { continue };
             let upstream = upstream.name.clone();
             self.tell(&ToMaster::Faults { upstream, word: word.to_owned(), count });
@@ -510,7 +513,9 @@ impl Context {
 
 /// Tunnels are offered where there is somebody who could be their other end.
 fn http2_settings(config: &Config) -> h2::Settings {
-    let connect = config.upstreams.iter().any(|upstream| upstream.protocol == gateway::Protocol::Http);
+    let apps = config.apps.iter().filter_map(App::upstream);
+    let connect =
+        config.upstreams.iter().chain(apps).any(|upstream| upstream.protocol == gateway::Protocol::Http);
     h2::Settings { connect, ..config.limits.http2.clone() }
 }
 

@@ -108,7 +108,7 @@ struct Request {
 enum Step {
     Reading(Box<Reading>),
     Spooling { whom: Collector, spool: RequestSpool },
-    Queued { app: usize, body: RequestBody, until: Time, ask: Time },
+    Queued { app: usize, body: RequestBody, until: Time },
     App(Box<app::AppRun>),
     Proxy(Box<proxy::ProxyRun>),
     Tunnel(Box<tunnel::Run>),
@@ -195,9 +195,9 @@ impl Exchange {
         let Some(handler) = self.handler.clone() else { return Served::Nothing("no handler") };
         match &*handler {
             Handler::Files(_) if self.asks_tunnel() => return Served::Nothing("no file is a tunnel"),
-            Handler::Respond(_) | Handler::App { .. } if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
-            Handler::Proxy(Proxy { upstream, .. })
-                if self.asks_tunnel() && !makes_tunnels(*upstream, drive.config) =>
+            Handler::Respond(_) if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
+            Handler::App { .. } | Handler::Proxy(_)
+                if self.asks_tunnel() && !self.may_tunnel(drive.config) =>
             {
                 self.refuse(NO_TUNNEL, drive);
             }
@@ -216,7 +216,9 @@ impl Exchange {
                 let Some(host) = drive.config.apps.get(*app).map(|app| &app.kind) else {
                     return Served::Nothing("no such app");
                 };
-                let HandOver::Whole { in_frames } = host.hand_over();
+                let HandOver::Whole { in_frames } = host.hand_over() else {
+                    return self.start_upstream(body, drive);
+                };
                 drive.reply.proceed();
                 let spool = RequestSpool::new(in_frames, &drive.cx.store);
                 self.step = Step::Spooling { whom: Collector::App(*app), spool };
@@ -225,21 +227,27 @@ impl Exchange {
                 }
             }
             Handler::Proxy(_) if self.is_meant_for_us() => self.answer_options(drive),
-            Handler::Proxy(Proxy { upstream, buffering, .. }) => {
-                if self.may_be_misread(drive.cx) {
-                    self.refuse(MISREAD, drive);
-                    return Served::Begun;
-                }
-                drive.reply.proceed();
-                let has_body = !matches!(body, BodyLength::None | BodyLength::Known(0));
-                if has_body && *buffering || !takes(*upstream, body, drive.config) {
-                    let whom = Collector::Upstream(*upstream, body);
-                    let spool = RequestSpool::new(REQUEST_MEMORY, &drive.cx.store);
-                    self.step = Step::Spooling { whom, spool };
-                } else {
-                    self.start_proxy(*upstream, Body::Announced(body), drive);
-                }
-            }
+            Handler::Proxy(_) => return self.start_upstream(body, drive),
+        }
+        Served::Begun
+    }
+
+    /// Has an upstream begin, or once all of the body is there.
+    fn start_upstream(&mut self, body: BodyLength, drive: &mut Drive<'_>) -> Served {
+        let Some(&Proxy { upstream, buffering, .. }) = self.proxy(drive.config) else {
+            return Served::Nothing("no upstream");
+        };
+        if self.may_be_misread(drive.cx) {
+            self.refuse(MISREAD, drive);
+            return Served::Begun;
+        }
+        drive.reply.proceed();
+        let has_body = !matches!(body, BodyLength::None | BodyLength::Known(0));
+        if has_body && buffering || !takes(upstream, body, drive.config) {
+            let spool = RequestSpool::new(REQUEST_MEMORY, &drive.cx.store);
+            self.step = Step::Spooling { whom: Collector::Upstream(upstream, body), spool };
+        } else {
+            self.start_proxy(upstream, Body::Announced(body), drive);
         }
         Served::Begun
     }
@@ -271,6 +279,12 @@ impl Exchange {
     /// Whether it asks for a tunnel, as only HTTP/2 can in this way (RFC 8441).
     fn asks_tunnel(&self) -> bool {
         self.request.as_ref().is_some_and(|request| gateway::websocket::is_asked(&request.head))
+    }
+
+    /// Whether who answers it can go on in another protocol.
+    fn may_tunnel(&self, config: &Config) -> bool {
+        let upstream = self.proxy(config).and_then(|proxy| config.upstream(proxy.upstream));
+        upstream.is_some_and(|upstream| upstream.protocol == gateway::Protocol::Http)
     }
 
     /// An OPTIONS that goes no further (RFC 9110 §7.6.2).
@@ -413,7 +427,7 @@ impl Exchange {
     pub(super) fn deadline(&self) -> Option<Time> {
         match &self.step {
             Step::Reading(reading) => Some(reading.until),
-            Step::Queued { until, ask, .. } => Some((*until).min(*ask)),
+            Step::Queued { until, .. } => Some(*until),
             Step::App(run) => run.deadline(),
             Step::Proxy(run) => run.deadline(),
             Step::Tunnel(run) => Some(run.deadline()),
@@ -425,12 +439,8 @@ impl Exchange {
     pub(super) fn advance(&mut self, drive: &mut Drive<'_>) -> bool {
         match &mut self.step {
             Step::Reading(_) => self.advance_reading(drive),
-            Step::Queued { app, until, ask, .. } => {
+            Step::Queued { app, until, .. } => {
                 let (app, until) = (*app, *until);
-                if *ask <= drive.cx.now {
-                    *ask = drive.cx.now.after(app::PATIENCE);
-                    drive.cx.want(app);
-                }
                 self.advance_queued(app, until, drive)
             }
             Step::App(run) => {
@@ -610,13 +620,8 @@ fn client_field<'a>(request: &Request, config: &'a Config) -> Option<&'a str> {
 
 /// Whether an upstream takes such a body while it comes.
 fn takes(upstream: usize, body: BodyLength, config: &Config) -> bool {
-    let protocol = config.upstreams.get(upstream).map(|upstream| upstream.protocol).unwrap_or_default();
+    let protocol = config.upstream(upstream).map(|upstream| upstream.protocol).unwrap_or_default();
     body != BodyLength::Unknown || !protocol.wants_length()
-}
-
-/// Whether its servers can go on in another protocol.
-fn makes_tunnels(upstream: usize, config: &Config) -> bool {
-    config.upstreams.get(upstream).is_some_and(|upstream| upstream.protocol == gateway::Protocol::Http)
 }
 
 /// The host of a request that names none: the first plain name of its site.

@@ -194,6 +194,7 @@ impl Worker {
                 }
                 Timer::Links => cx.expire_links(),
                 Timer::Places => cx.look_for_places(),
+                Timer::Wants => cx.want_again(),
                 Timer::Checks => cx.check_servers(),
                 Timer::Check(key) => cx.end_check(key),
                 Timer::Unit(key) => cx.unit_timer(key),
@@ -270,7 +271,7 @@ impl Worker {
             memory::trim();
         }
         let left = self.cx.links.free_closed(&self.cx.poll);
-        left.into_iter().for_each(|(upstream, server)| self.cx.leave_place(upstream, server));
+        left.into_iter().for_each(|held| self.cx.tunnel_ended(held));
         self.cx.board.set_connections(self.clients.len() as u64);
         self.cx.board.set_tunnels(self.cx.links.tunnels());
         self.cx.board.set_buffered(self.cx.store.budget.held());

@@ -85,7 +85,9 @@ fn the_reference_tells_the_truth_about_defaults() {
     assert_eq!(reference.sites[0].policies, minimal.sites[0].policies);
     let shop = reference.apps.iter().find(|app| app.name == "shop").expect("the reference has a shop");
     let app = &minimal.apps[0];
-    let (config::Host::Wsgi(wsgi), config::Host::Wsgi(own)) = (&shop.kind, &app.kind);
+    let (config::Host::Wsgi(wsgi), config::Host::Wsgi(own)) = (&shop.kind, &app.kind) else {
+        panic!("hosts of another kind")
+    };
     let kind = config::Wsgi { threads: wsgi.threads, ..own.clone() };
     let defaults = config::App {
         name: app.name.clone(),

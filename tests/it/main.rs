@@ -16,6 +16,7 @@ mod certificates;
 mod changing_files;
 mod chaos;
 mod cheap;
+mod command_apps;
 mod commands;
 mod conf;
 mod cron;

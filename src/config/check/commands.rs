@@ -78,10 +78,14 @@ impl Check<'_> {
         self.command(&format!("{key}.command"), &task.command, start, directory, &identity);
     }
 
-    /// The commands of `before`.
-    pub(super) fn gates(&mut self, app: &App, identity: &Identity) {
+    /// What an app runs itself, and the commands of `before`.
+    pub(super) fn commands(&mut self, app: &App, identity: &Identity) {
         let task = Task::default();
         let start = Start { kind: "apps", app: Some(app), task: &task, path: ours() };
+        if let Some(command) = app.kind.command() {
+            let key = format!("apps.{}.command", app.name);
+            self.command(&key, &command.command, &start, Some(&app.chdir), identity);
+        }
         for (index, command) in app.before.iter().enumerate() {
             let key = format!("apps.{}.before[{index}]", app.name);
             self.command(&key, command, &start, Some(&app.chdir), identity);

@@ -211,7 +211,7 @@ fn the_import_command_tells_good_from_bad() {
         let chdir = Some(directory.0.display().to_string());
         let run = flags::RunFlags { module: Some(module.to_owned()), chdir, ..flags::RunFlags::default() };
         let config = super::super::from_flags(&run, &Disk).unwrap();
-        let command = import_command(&config.apps[0]);
+        let command = import_command(&config.apps[0]).unwrap();
         let output =
             Command::new(&command.program).args(&command.args).current_dir(&command.cwd).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())

@@ -389,6 +389,54 @@ pub(super) fn each_has_its_message(cases: &[(String, &str)]) {
 }
 
 #[test]
+fn mistakes_of_commands_have_their_message() {
+    let file = |app: &str| {
+        format!(
+            "(sites: [(listen: [\":80\"], locations: [(path: \"/\", to: App(\"a\"))])], apps: {{\"a\": ({app})}})"
+        )
+    };
+    for (app, want) in [
+        ("command: []", "apps.a.command: no program"),
+        ("command: \"gunicorn x\"", "apps.a.command: expected a list, found one string"),
+        (
+            "command: [\"x\"], module: \"y\"",
+            "apps.a.module: both `module` and `command`; an app is hosted here, or runs by a command: keep one",
+        ),
+        (
+            "command: [\"x\"], threads: 2",
+            "apps.a.threads: `threads` is for an app that is hosted here, and not for a `command`; say it to the command, if that \
+             knows the like",
+        ),
+        ("command: [\"x\"], preload: true", "apps.a.preload: `preload` is for an app that is hosted here"),
+        (
+            "module: \"y\", stop_signal: Quit",
+            "apps.a.stop_signal: `stop_signal` is for an app that runs by a `command`",
+        ),
+        (
+            "command: [\"x\"], max_connections: 65",
+            "apps.a.max_connections: `max_connections` is out of range; from 1 to 64",
+        ),
+        (
+            "command: [\"x\"], max_connections: 0",
+            "apps.a.max_connections: `max_connections` is out of range; from 1 to 64",
+        ),
+        ("command: [\"x\"], root: \"/srv\"", "apps.a.root: `root` is for `protocol: FastCgi`"),
+        (
+            "command: [\"x\"], protocol: Uwsgi, tunnel_timeout: \"5s\"",
+            "apps.a.tunnel_timeout: no other protocol than HTTP can become a tunnel",
+        ),
+        (
+            "command: [\"x\", \"{port}\"], env: {\"S\": \"{socket}\"}",
+            "apps.a.command: both `{socket}` and `{port}`: a process is connected to at one of them; keep one",
+        ),
+    ] {
+        let lines = lines(&Memory::default().with("hatchery.ron", &file(app)));
+        assert_eq!(lines.len(), 1, "{app}: {lines:#?}");
+        assert!(lines[0].contains(want), "{app}:\n{}\n{want}", lines[0]);
+    }
+}
+
+#[test]
 fn mistakes_of_daemons_have_their_message() {
     let file = |daemons: &str| format!("(daemons: {{{daemons}}}, apps: {{\"shop\": (module: \"x\")}})");
     let cases = [

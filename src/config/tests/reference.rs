@@ -25,7 +25,7 @@ const DEFAULTS: &str = r#"(
     ), (
         names: ["shop.example", "*.shop.example"], tls: [(cert: "tls/shop.pem", key: "tls/shop.key")], locations: [(path: "/", to: App("blog"))],
     )],
-    apps: {"blog": (module: "config.wsgi:application", ready: (path: "/healthz"))},
+    apps: {"blog": (module: "config.wsgi:application", ready: (path: "/healthz")), "chat": (command: ["uvicorn", "--fd", "3", "chat:app"])},
     upstreams: {"api": (servers: [(address: "unix:/run/api.sock")]), "partner": (servers: [(address: "unix:/run/api.sock")], tls: (name: "api.partner.example"))},
     daemons: {"celery": (command: ["celery", "-A", "shop", "worker"])},
     cron: [(name: "clearsessions", at: "17 3 * * *", command: ["python", "manage.py", "clearsessions"])],

@@ -52,7 +52,7 @@ fn nothing_is_read_of_a_worker_that_counts_in_another_way() {
     assert_eq!((seen(1), seen(2)), ((Some(6), Some(9), true, Some(3)), (None, None, false, None)));
     assert_eq!((board.accepting_workers(), board.least_connections()), (1, 6));
     // It claims as all do.
-    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
+    assert_eq!(board.open(0, 0, 1, 1, 0), Rows::default());
     let lease = worker(&words, 2).claim(0).unwrap();
     assert_eq!((worker(&words, 1).wait(0, Time(1)), board.last_activity(0, NOW)), (None, NOW));
     assert_eq!(worker(&words, 2).free(lease, NOW), Freed::Offered(1));
@@ -68,7 +68,7 @@ fn a_unit_serves_one_request_at_a_time() {
     let words = words();
     let board = master(&words);
     assert_eq!(worker(&words, 0).claim(1), None);
-    assert_eq!(board.open(1, 0, 1, 2), Rows::default());
+    assert_eq!(board.open(1, 0, 1, 2, 0), Rows::default());
     let one = worker(&words, 0).claim(1).unwrap();
     let two = worker(&words, 1).claim(1).unwrap();
     assert_eq!((one.thread, two.thread, worker(&words, 2).claim(1)), (0, 1, None));
@@ -83,7 +83,7 @@ fn a_unit_serves_one_request_at_a_time() {
 fn a_freed_unit_goes_to_the_request_that_waited_longest() {
     let words = words();
     let board = master(&words);
-    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
+    assert_eq!(board.open(0, 0, 1, 1, 0), Rows::default());
     let lease = worker(&words, 0).claim(0).unwrap();
     assert_eq!(worker(&words, 3).wait(0, Time(20)), None);
     assert_eq!(worker(&words, 5).wait(0, Time(10)), None);
@@ -100,7 +100,7 @@ fn a_freed_unit_goes_to_the_request_that_waited_longest() {
 fn an_offer_that_is_not_wanted_is_passed_on() {
     let words = words();
     let board = master(&words);
-    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
+    assert_eq!(board.open(0, 0, 1, 1, 0), Rows::default());
     let lease = worker(&words, 0).claim(0).unwrap();
     assert_eq!((worker(&words, 1).wait(0, Time(1)), worker(&words, 2).wait(0, Time(2))), (None, None));
     assert_eq!(worker(&words, 0).free(lease, NOW), Freed::Offered(1));
@@ -113,7 +113,7 @@ fn opening_a_process_serves_who_waits() {
     let words = words();
     let board = master(&words);
     assert_eq!(worker(&words, 4).wait(0, Time(1)), None);
-    assert_eq!(board.open(0, 2, 1, 3).iter().collect::<Vec<_>>(), [4]);
+    assert_eq!(board.open(0, 2, 1, 3, 0).iter().collect::<Vec<_>>(), [4]);
     assert!(worker(&words, 4).claim(0).is_some());
     let poke = worker(&words, 4).head(0, None);
     assert_eq!(poke, Rows::default());
@@ -124,7 +124,7 @@ fn opening_a_process_serves_who_waits() {
 fn a_process_leaves_when_its_requests_are_done() {
     let words = words();
     let board = master(&words);
-    assert_eq!(board.open(0, 0, 1, 3), Rows::default());
+    assert_eq!(board.open(0, 0, 1, 3, 0), Rows::default());
     let (one, two) = (worker(&words, 0).claim(0).unwrap(), worker(&words, 1).claim(0).unwrap());
     assert_eq!(board.leave(0, 0), 2);
     assert_eq!(worker(&words, 2).claim(0), None);
@@ -132,7 +132,7 @@ fn a_process_leaves_when_its_requests_are_done() {
     assert_eq!((board.claimed(0, 0), board.leave(0, 0)), (1, 1));
     board.close(0, 0);
     assert_eq!(worker(&words, 1).free(two, NOW), Freed::Stale);
-    assert_eq!(board.open(0, 0, 2, 3), Rows::default());
+    assert_eq!(board.open(0, 0, 2, 3, 0), Rows::default());
     assert_eq!(worker(&words, 1).free(two, NOW), Freed::Stale, "a late free does not reach the next process");
     let again = worker(&words, 1).claim(0).map(|lease| lease.incarnation);
     assert_eq!(again, Some(2));
@@ -142,8 +142,8 @@ fn a_process_leaves_when_its_requests_are_done() {
 fn claims_of_a_dead_worker_wait_for_the_host() {
     let words = words();
     let board = master(&words);
-    assert_eq!(board.open(0, 0, 1, 2), Rows::default());
-    assert_eq!(board.open(1, 0, 1, 1), Rows::default());
+    assert_eq!(board.open(0, 0, 1, 2, 0), Rows::default());
+    assert_eq!(board.open(1, 0, 1, 1, 0), Rows::default());
     let (one, two) = (worker(&words, 7).claim(0).unwrap(), worker(&words, 7).claim(1).unwrap());
     let other = worker(&words, 1).claim(0).unwrap();
     assert_eq!(board.freed(one, 7, NOW), Freed::Stale, "its worker lives");
@@ -163,7 +163,7 @@ fn claims_of_a_dead_worker_wait_for_the_host() {
 fn an_abandoned_claim_waits_for_the_host_too() {
     let words = words();
     let board = master(&words);
-    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
+    assert_eq!(board.open(0, 0, 1, 1, 0), Rows::default());
     let lease = worker(&words, 0).claim(0).unwrap();
     worker(&words, 1).abandon(lease);
     worker(&words, 0).abandon(lease);
@@ -177,7 +177,7 @@ fn a_pool_is_active_while_a_request_runs_or_waits() {
     let words = words();
     let board = master(&words);
     assert_eq!(board.last_activity(0, NOW), Time(0));
-    assert_eq!(board.open(0, 0, 1, 1), Rows::default());
+    assert_eq!(board.open(0, 0, 1, 1, 0), Rows::default());
     worker(&words, 0).touch(0, Time(40));
     worker(&words, 1).touch(0, Time(30));
     assert_eq!(board.last_activity(0, NOW), Time(40));
@@ -218,7 +218,7 @@ fn what_does_not_exist_is_never_claimed() {
         assert_eq!(board.worker_left(row, NOW), Rows::default());
     }
     for (pool, slot) in [(0, SLOTS as u16), (3, 0), (u16::MAX, u16::MAX)] {
-        assert_eq!(board.open(pool, slot, 1, 1), Rows::default());
+        assert_eq!(board.open(pool, slot, 1, 1, 0), Rows::default());
         assert_eq!((board.leave(pool, slot), board.claimed(pool, slot)), (0, 0));
         board.close(pool, slot);
         let lease = Lease { pool, slot, thread: 0, incarnation: 1 };
@@ -228,7 +228,7 @@ fn what_does_not_exist_is_never_claimed() {
         );
         worker(&words, 0).abandon(lease);
     }
-    assert_eq!(board.open(0, 0, 1, u16::MAX), Rows::default());
+    assert_eq!(board.open(0, 0, 1, u16::MAX, 0), Rows::default());
     assert_eq!((0..100).filter(|_| worker(&words, 0).claim(0).is_some()).count(), THREADS);
 }
 
@@ -238,7 +238,7 @@ fn threads_never_share_a_unit_and_none_waits_for_ever() {
     const REQUESTS: usize = 3000;
     let words = words();
     let board = master(&words);
-    assert_eq!(board.open(0, 0, 1, 2), Rows::default());
+    assert_eq!(board.open(0, 0, 1, 2, 0), Rows::default());
     let poked = AtomicU64::new(0);
     let running = [AtomicU64::new(0), AtomicU64::new(0)];
     let poke = |freed| {

@@ -22,6 +22,8 @@ fn program(candidates: &[&str], arguments: &[&str]) -> (Program, OwnedFd) {
         descriptors: Vec::new(),
         resources: Resources::default(),
         death_signal: Some(signals::SIGKILL),
+        umask: None,
+        told_pid: false,
     };
     (program, read)
 }
@@ -249,4 +251,20 @@ fn a_child_that_has_ended_is_seen_before_it_is_reaped() {
     }
     assert_eq!(wait(&child), Ended::Code(0));
     assert!(!has_ended(child.pid), "it is nobody's any more");
+}
+
+#[test]
+fn a_program_is_told_its_own_number() {
+    let (program, read) = program(&["/bin/sh"], &["sh", "-c", "test \"$LISTEN_PID\" = $$ && umask"]);
+    let program = Program { told_pid: true, umask: Some(0o002), ..program };
+    let (child, _launch) = spawn(&program).unwrap();
+    drop(program);
+    let mut said = String::new();
+    std::fs::File::from(read).read_to_string(&mut said).unwrap();
+    assert_eq!((wait(&child), said.trim()), (Ended::Code(0), "0002"));
+    // Numbers of every length.
+    let mut variable = *OWN_PID;
+    write_pid(&mut variable);
+    let text = std::ffi::CStr::from_bytes_until_nul(&variable).unwrap().to_str().unwrap();
+    assert_eq!(text, format!("LISTEN_PID={}", std::process::id()));
 }

@@ -6,13 +6,9 @@ use crate::gateway;
 use crate::http::fault::Fault;
 use crate::worker::drive::Drive;
 use crate::worker::spool::RequestBody;
-use crate::worker::upstream::app::{self, Ask, Unsent};
+use crate::worker::upstream::app::{self, Ask, UNREACHED, Unsent};
 use crate::worker::upstream::links::Unit;
 use std::time::Duration;
-
-/// Units that are tried before a request is given up: all of two processes that have died at the same time. Each that fails
-/// is out of use; a neighbour that was taken over could put them back without end.
-const UNREACHED: u16 = 2 * crate::dispatch::board::THREADS as u16;
 
 impl Exchange {
     pub(super) fn ask_for_unit(&mut self, app: usize, body: RequestBody, drive: &mut Drive<'_>) {
@@ -21,8 +17,7 @@ impl Exchange {
         match cx.ask_unit(app, *owner, self.arrived) {
             Ask::Granted(lease) => self.start_app(Unit { app, lease }, body, drive),
             Ask::Waiting => {
-                let (until, ask) = (cx.now.after(wait), cx.now.after(app::PATIENCE));
-                self.step = Step::Queued { app, body, until, ask };
+                self.step = Step::Queued { app, body, until: cx.now.after(wait) };
             }
             Ask::Failed { retry } => self.fail_with(Fault::Unavailable, "", Some(retry), drive),
         }

@@ -28,7 +28,7 @@ struct Path {
 
 impl Exchange {
     pub(super) fn start_proxy(&mut self, upstream: usize, body: Body, drive: &mut Drive<'_>) {
-        let (Some(request), Some(proxy)) = (&self.request, self.proxy()) else { return };
+        let (Some(request), Some(proxy)) = (&self.request, self.proxy(drive.config)) else { return };
         let id = self.id_text();
         let path = self.path(request, proxy, drive.config, drive.cx);
         let mut described = self.describe(request, &path.prefix, &id, drive.config, drive.cx);
@@ -43,7 +43,7 @@ impl Exchange {
         described.shown = Shown {
             host: proxy.host.as_deref(),
             changes: Some(&proxy.request),
-            forwarded: drive.config.upstreams.get(upstream).is_some_and(|upstream| upstream.forwarded),
+            forwarded: drive.config.upstream(upstream).is_some_and(|upstream| upstream.forwarded),
             trailers: proxy.trailers,
             ..described.shown
         };
@@ -58,9 +58,11 @@ impl Exchange {
         }
     }
 
-    fn proxy(&self) -> Option<&Proxy> {
-        match self.handler.as_deref() {
-            Some(Handler::Proxy(proxy)) => Some(proxy),
+    /// What an upstream sees of the request and the client of its response, if one answers it.
+    pub(super) fn proxy<'a>(&'a self, config: &'a Config) -> Option<&'a Proxy> {
+        match self.handler.as_deref()? {
+            Handler::Proxy(proxy) => Some(proxy),
+            Handler::App { app, .. } => config.apps.get(*app)?.kind.command().map(|command| &command.proxy),
             _ => None,
         }
     }
@@ -73,6 +75,9 @@ impl Exchange {
         if let Some(rewritten) = proxy.rewrite.as_ref().and_then(|template| request.render(template, cx)) {
             let understood = target::parse(Method::Get, &rewritten).ok();
             return Path { prefix: String::new(), target: Some((rewritten, understood)) };
+        }
+        if let Some(Handler::App { mount, .. }) = self.handler.as_deref() {
+            return Path { prefix: mount.clone(), target: None };
         }
         let prefix = prefix(location, proxy);
         if prefix.is_empty() {
@@ -95,12 +100,12 @@ impl Exchange {
             self.refuse(NO_TUNNEL, drive);
             return true;
         }
-        let Some(proxy) = self.proxy() else { return false };
+        let Some(proxy) = self.proxy(drive.config) else { return false };
         if proxy.intercept_errors && head.status.0 >= 400 && self.has_page(head.status.0, drive) {
             self.answer_page_instead(head, drive);
             return true;
         }
-        let upstream = drive.config.upstreams.get(proxy.upstream);
+        let upstream = drive.config.upstream(proxy.upstream);
         let limits = upstream.filter(|_| is_buffered(proxy, &head.fields));
         let limits = limits.map_or(PASSED_ON, |upstream| upstream.response_buffer);
         if let Step::Proxy(run) = &mut self.step {
@@ -112,16 +117,16 @@ impl Exchange {
 
     /// An interim response of the upstream.
     pub(super) fn pass_interim(&self, mut head: ResponseHead, drive: &mut Drive<'_>) {
-        let Some(proxy) = self.proxy().filter(|proxy| proxy.early_hints) else { return };
+        let Some(proxy) = self.proxy(drive.config).filter(|proxy| proxy.early_hints) else { return };
         head.fields.retain(|name| !proxy.response.drops(name));
         drive.reply.interim(&head);
     }
 
     /// What follows the body of the upstream's response.
-    pub(super) fn take_trailers(&mut self) -> Fields {
+    pub(super) fn take_trailers(&mut self, config: &Config) -> Fields {
         let Step::Proxy(run) = &mut self.step else { return Fields::new() };
         let mut fields = run.take_trailers();
-        if let Some(proxy) = self.proxy() {
+        if let Some(proxy) = self.proxy(config) {
             fields.retain(|name| !proxy.response.drops(name));
         }
         fields
@@ -129,7 +134,7 @@ impl Exchange {
 
     /// Makes of the fields of a response what the client is to see.
     pub(super) fn show_fields(&self, fields: &mut Fields, drive: &mut Drive<'_>) {
-        let Some(proxy) = self.proxy() else { return };
+        let Some(proxy) = self.proxy(drive.config) else { return };
         self.lead_back(fields, proxy, drive);
         fields.remove("x-accel-buffering");
         proxy.response.apply(fields);

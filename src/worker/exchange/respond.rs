@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 impl Exchange {
     pub(super) fn finish(&mut self, drive: &mut Drive<'_>) {
-        let trailers = self.take_trailers();
+        let trailers = self.take_trailers(drive.config);
         drive.reply.finish(trailers, drive.cx);
         self.step = Step::Sent;
     }
@@ -121,7 +121,7 @@ impl Exchange {
             Handler::Proxy(proxy) => {
                 format!(
                     "proxy {}",
-                    config.upstreams.get(proxy.upstream).map_or("", |upstream| upstream.name.as_str())
+                    config.upstream(proxy.upstream).map_or("", |upstream| upstream.name.as_str())
                 )
             }
             Handler::Redirect(_) => "redirect".to_owned(),

@@ -40,7 +40,11 @@ const ASK_STUBBORN: Duration = Duration::from_secs(2);
 
 /// While an app serves, a request waits so long before another process is asked for: the units that are there usually
 /// come free sooner.
-pub(in crate::worker) const PATIENCE: Duration = Duration::from_millis(25);
+const PATIENCE: Duration = Duration::from_millis(25);
+
+/// Units that are tried before a request is given up: all of two processes that have died at the same time. Each that fails
+/// is out of use; a neighbour that was taken over could put them back without end.
+pub(in crate::worker) const UNREACHED: u16 = 2 * crate::dispatch::board::THREADS as u16;
 
 /// So much of a request's line is shown.
 const REQUEST: usize = 200;
@@ -54,6 +58,8 @@ fn named(lease: Lease) -> crate::control::worker::Unit {
 /// The apps as this worker sees them, by index into `config.apps`.
 pub(in crate::worker) struct Apps {
     queues: Vec<AppQueue>,
+    /// A timer will ask for processes once more.
+    asks_again: bool,
 }
 
 struct AppQueue {
@@ -73,6 +79,8 @@ struct AppQueue {
     published: bool,
     /// Closes what it has passed.
     closer: Rc<Closer>,
+    /// How many tunnels there are to a process: its slot and incarnation.
+    tunnels: HashMap<(u16, u32), u32>,
 }
 
 /// What became of a request for a unit.
@@ -100,8 +108,9 @@ impl Apps {
             asked: None,
             published: false,
             closer: Rc::default(),
+            tunnels: HashMap::new(),
         };
-        Self { queues: config.apps.iter().enumerate().map(queue).collect() }
+        Self { queues: config.apps.iter().enumerate().map(queue).collect(), asks_again: false }
     }
 }
 
@@ -141,6 +150,7 @@ impl Context {
                 if self.app_state(app) != PoolState::Serving {
                     self.want(app);
                 }
+                self.ask_again(app);
                 Ask::Waiting
             }
         }
@@ -232,8 +242,64 @@ impl Context {
         }
     }
 
+    /// Sees to it that a process is asked for once more, if that could be of use: what was asked for may not have come.
+    fn ask_again(&mut self, app: usize) {
+        let serves = self.app_state(app) == PoolState::Serving;
+        let Some(queue) = self.apps.queues.get(app) else { return };
+        if (queue.elastic || !serves)
+            && !queue.waiting.is_empty()
+            && !std::mem::replace(&mut self.apps.asks_again, true)
+        {
+            self.timers.insert(self.now.after(PATIENCE), Timer::Wants);
+        }
+    }
+
+    /// It is time for that.
+    pub(in crate::worker) fn want_again(&mut self) {
+        self.apps.asks_again = false;
+        for app in 0..self.apps.queues.len() {
+            if self.apps.queues.get(app).is_some_and(|queue| !queue.waiting.is_empty()) {
+                self.want(app);
+                self.ask_again(app);
+            }
+        }
+    }
+
+    /// The process of a claimed unit cannot be connected to: the unit is out of use until the master has looked.
+    pub(super) fn lose_unit(&mut self, unit: Unit, error: &dyn std::fmt::Display) {
+        self.board.abandon(unit.lease);
+        let reason = format!("a worker cannot connect to it: {error}");
+        self.complain(unit, Complaint::Unreachable, reason);
+    }
+
+    /// A request has become a tunnel to the process of this unit, which others can have.
+    pub(super) fn unit_becomes_tunnel(&mut self, unit: Unit) {
+        let Lease { slot, incarnation, .. } = unit.lease;
+        if let Some(queue) = self.apps.queues.get_mut(unit.app) {
+            let count = queue.tunnels.entry((slot, incarnation)).or_default();
+            *count += 1;
+            // Before the unit is free: a process that is to leave waits for either.
+            if *count == 1 {
+                self.tell(&ToMaster::Tunnels { at: named(unit.lease), any: true });
+            }
+        }
+        self.free_unit(unit);
+    }
+
+    /// A tunnel to the process that had this unit has ended.
+    pub(super) fn unit_tunnel_ended(&mut self, unit: Unit) {
+        let Lease { slot, incarnation, .. } = unit.lease;
+        let Some(queue) = self.apps.queues.get_mut(unit.app) else { return };
+        let Some(count) = queue.tunnels.get_mut(&(slot, incarnation)) else { return };
+        *count -= 1;
+        if *count == 0 {
+            queue.tunnels.remove(&(slot, incarnation));
+            self.tell(&ToMaster::Tunnels { at: named(unit.lease), any: false });
+        }
+    }
+
     /// Frees a claimed unit and lets whoever waits longest have it.
-    fn free_unit(&mut self, unit: Unit) {
+    pub(super) fn free_unit(&mut self, unit: Unit) {
         let Unit { app, lease } = unit;
         match self.board.free(lease, self.now) {
             Freed::Offered(row) if row == self.row => self.pump_queue(app),

@@ -57,7 +57,7 @@ impl Context {
     }
 
     fn begin_check(&mut self, upstream: usize, server: usize) {
-        let Some(settings) = self.config.upstreams.get(upstream) else { return };
+        let Some(settings) = self.config.upstream(upstream) else { return };
         let Some(health) = settings.health.clone() else { return };
         let mut question = health.question;
         if question.host.is_empty() {
@@ -86,7 +86,7 @@ impl Context {
     }
 
     fn open_check(&mut self, checking: Checking) -> io::Result<Key> {
-        let settings = self.config.upstreams.get(checking.upstream);
+        let settings = self.config.upstream(checking.upstream);
         let mut header = Vec::new();
         if let Some(version) = settings.and_then(|settings| settings.proxy_protocol) {
             // It is our own connection.
@@ -130,8 +130,7 @@ impl Context {
     /// `why` in more words than the verdict has.
     fn note_check(&mut self, upstream: usize, server: usize, verdict: Verdict, why: Option<String>) {
         let config = Rc::clone(&self.config);
-        let Some(health) = config.upstreams.get(upstream).and_then(|settings| settings.health.as_ref())
-        else {
+        let Some(health) = config.upstream(upstream).and_then(|settings| settings.health.as_ref()) else {
             return;
         };
         let Some(number) = self.servers.group(upstream).map(|group| group.number(server)) else { return };

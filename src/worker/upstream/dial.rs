@@ -27,7 +27,7 @@ impl Context {
         server: usize,
         header: &[u8],
     ) -> io::Result<(Endpoint, Option<Box<Outgoing>>)> {
-        let settings = self.config.upstreams.get(upstream).ok_or(io::ErrorKind::NotFound)?;
+        let settings = self.config.upstream(upstream).ok_or(io::ErrorKind::NotFound)?;
         let spot = self.servers.spot(upstream, server).ok_or(io::ErrorKind::NotFound)?;
         let endpoint = match spot.address.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)? {
             Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),

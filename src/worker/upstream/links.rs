@@ -15,6 +15,7 @@ use std::rc::Rc;
 
 use super::arrivals::Arrivals;
 use super::checks::Checking;
+use super::places::Held;
 use crate::worker::owner::Owner;
 use crate::worker::transport::{Keyring, Outgoing};
 
@@ -47,15 +48,15 @@ pub(in crate::worker) enum Peer {
     Unit(Box<UnitLink>),
     /// A server of an upstream.
     Server(ServerLink),
-    /// A server of an upstream, as [`ServerLink`] names it, that speaks another protocol by now; never used for anything else.
-    Tunnel((usize, usize)),
+    /// A server of an upstream that speaks another protocol by now; never used for anything else.
+    Tunnel(Held),
     /// A server of an upstream that is asked how it is.
     Check(Box<Checking>),
 }
 
 /// A connection to a server of an upstream.
 pub(in crate::worker) struct ServerLink {
-    /// Index into `config.upstreams`, and into its places.
+    /// Index as [`Config::upstream`](crate::config::Config::upstream) has it, and into its places.
     pub(in crate::worker) upstream: usize,
     pub(in crate::worker) server: usize,
     /// Which version of where the server is it leads to.
@@ -146,9 +147,9 @@ impl Links {
     }
 
     /// It carries another protocol from here on.
-    pub(in crate::worker) fn becomes_tunnel(&mut self, key: Key, server: (usize, usize)) {
+    pub(in crate::worker) fn becomes_tunnel(&mut self, key: Key, held: Held) {
         if let Some(link) = self.slab.get_mut(key) {
-            link.peer = Peer::Tunnel(server);
+            link.peer = Peer::Tunnel(held);
             self.tunnels += 1;
         }
     }
@@ -164,14 +165,14 @@ impl Links {
         self.closed.push(key);
     }
 
-    /// Frees what was closed in this turn; of tunnels, the servers that they were to.
-    pub(in crate::worker) fn free_closed(&mut self, poll: &Poll) -> Vec<(usize, usize)> {
+    /// Frees what was closed in this turn; of tunnels, what they held.
+    pub(in crate::worker) fn free_closed(&mut self, poll: &Poll) -> Vec<Held> {
         let mut left = Vec::new();
         for key in self.closed.drain(..) {
             if let Some(link) = self.slab.remove(key) {
-                if let Peer::Tunnel(server) = &link.peer {
+                if let Peer::Tunnel(held) = &link.peer {
                     self.tunnels -= 1;
-                    left.push(*server);
+                    left.push(*held);
                 }
                 // It may stay open for a while.
                 poll.forget(link.endpoint.as_fd());

@@ -9,6 +9,7 @@ mod dial;
 mod faults;
 pub(super) mod links;
 mod places;
+mod processes;
 pub(super) mod proxy;
 mod servers;
 mod spots;

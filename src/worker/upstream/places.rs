@@ -2,6 +2,7 @@
 //! who waits, is on the roster. A request that finds no server with room waits in the worker that read it; who leaves a
 //! server lets the oldest of all workers have what has come free.
 
+use super::links::Unit;
 use super::servers::Group;
 use crate::balance::{Ask, Picked, Seen, Standing, WHOLE, Wish, WorkerRoster};
 use crate::config::Upstream;
@@ -37,11 +38,22 @@ impl Wanted {
     }
 }
 
+/// A place that a request has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::worker) struct Held {
+    /// As [`Config::upstream`](crate::config::Config::upstream) has it.
+    pub(super) upstream: usize,
+    /// At this server.
+    pub(super) server: usize,
+    /// Which is a process of an app: in this unit of it.
+    pub(super) unit: Option<Unit>,
+}
+
 /// What a request that asks for a place gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// One at this server.
-    At(usize),
+    /// This one.
+    At(Held),
     /// It waits, until then at most.
     Waits(Time),
 }
@@ -168,14 +180,18 @@ impl Context {
         wanted: &Wanted,
         owner: Owner,
     ) -> Result<Place, Fault> {
+        if let Some(app) = self.config.app_of(upstream) {
+            return self.ask_process(upstream, app, wanted.since, owner);
+        }
         let random = self.random();
         let Self { config, servers, roster, now, .. } = self;
-        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstreams.get(upstream)) else {
+        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstream(upstream)) else {
             return Err(Fault::Nobody);
         };
+        let at = |server| Place::At(Held { upstream, server, unit: None });
         if !group.goes_behind(*roster, wanted.since) {
             match group.take(settings, *roster, wanted, random, *now) {
-                Picked::Server(index) => return Ok(Place::At(index)),
+                Picked::Server(index) => return Ok(at(index)),
                 Picked::Nobody if wanted.tried.is_empty() => return Err(group.nobody()),
                 Picked::Nobody => return Err(Fault::Refused),
                 Picked::Full(_) | Picked::Trial(_) => {}
@@ -196,21 +212,28 @@ impl Context {
         let until = now.after(timeout);
         self.give_places(upstream, false);
         match self.granted_place(upstream, owner) {
-            Some(Some(index)) => Ok(Place::At(index)),
+            Some(Some(held)) => Ok(Place::At(held)),
             Some(None) => Err(self.nobody(upstream)),
             None => Ok(Place::Waits(until)),
         }
     }
 
     /// What a waiting request was given: a server, or none, as none is left. `None`: it waits.
-    pub(super) fn granted_place(&mut self, upstream: usize, owner: Owner) -> Option<Option<usize>> {
-        self.servers.group(upstream)?.waiting.granted.remove(&owner)
+    pub(super) fn granted_place(&mut self, upstream: usize, owner: Owner) -> Option<Option<Held>> {
+        if let Some(app) = self.config.app_of(upstream) {
+            return self.granted_process(upstream, app, owner);
+        }
+        let granted = self.servers.group(upstream)?.waiting.granted.remove(&owner)?;
+        Some(granted.map(|server| Held { upstream, server, unit: None }))
     }
 
     /// A waiting request gives up.
     pub(super) fn leave_line(&mut self, upstream: usize, owner: Owner) {
-        if let Some(Some(index)) = self.granted_place(upstream, owner) {
-            self.leave_place(upstream, index);
+        if let Some(app) = self.config.app_of(upstream) {
+            return self.leave_queue(app, owner);
+        }
+        if let Some(Some(held)) = self.granted_place(upstream, owner) {
+            self.leave_place(held);
         }
         if let Some(group) = self.servers.group(upstream) {
             group.waiting.line.retain(|(_, waiting)| *waiting != owner);
@@ -219,7 +242,11 @@ impl Context {
     }
 
     /// A request has left the server.
-    pub(in crate::worker) fn leave_place(&mut self, upstream: usize, index: usize) {
+    pub(in crate::worker) fn leave_place(&mut self, held: Held) {
+        let Held { upstream, server: index, unit } = held;
+        if let Some(unit) = unit {
+            return self.free_unit(unit);
+        }
         let Self { servers, roster, .. } = self;
         let Some(group) = servers.group(upstream) else { return };
         roster.leave(group.number(index));
@@ -254,8 +281,7 @@ impl Context {
         loop {
             let random = self.random();
             let Self { config, servers, roster, now, runnable, .. } = self;
-            let (Some(group), Some(settings)) = (servers.group(upstream), config.upstreams.get(upstream))
-            else {
+            let (Some(group), Some(settings)) = (servers.group(upstream), config.upstream(upstream)) else {
                 return;
             };
             let Some((wanted, owner)) = group.waiting.line.get(at) else { break };
@@ -298,7 +324,7 @@ impl Context {
 
     fn has_room(&mut self, upstream: usize) -> bool {
         let Self { config, servers, roster, now, .. } = self;
-        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstreams.get(upstream)) else {
+        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstream(upstream)) else {
             return false;
         };
         group.look(settings, *roster, *now);

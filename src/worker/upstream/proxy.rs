@@ -6,7 +6,7 @@
 mod tries;
 
 use super::READS;
-use super::places::Wanted;
+use super::places::{Held, Wanted};
 use crate::balance::{hash, sticky};
 use crate::buf::Segment;
 use crate::config::{Common, ResponseBuffer};
@@ -32,8 +32,10 @@ pub(in crate::worker) struct ProxyRun {
     owner: Owner,
     upstream: usize,
     server: usize,
-    /// It has a place at the server.
-    placed: bool,
+    /// Its place at the server.
+    held: Option<Held>,
+    /// Units of processes that were not there.
+    unreached: u16,
     link: Option<Key>,
     wanted: Wanted,
     /// What a connection begins with, before the request.
@@ -73,7 +75,7 @@ impl ProxyRun {
         drive: &mut Drive<'_>,
     ) -> Result<Self, Fault> {
         let Drive { owner, config, cx, .. } = drive;
-        let described = config.upstreams.get(upstream).ok_or(Fault::Nobody)?;
+        let described = config.upstream(upstream).ok_or(Fault::Nobody)?;
         let (protocol, scripts) = (described.protocol, described.scripts.as_ref());
         let (patience, retries) = (described.patience, &described.retries);
         let length = match &body {
@@ -98,7 +100,8 @@ impl ProxyRun {
             owner: *owner,
             upstream,
             server: 0,
-            placed: false,
+            held: None,
+            unreached: 0,
             link: None,
             wanted,
             header,
@@ -181,8 +184,11 @@ impl ProxyRun {
             }
             Ok(advance) => advance,
             Err(fault) if self.client.is_waiting() => {
-                let is_open = fault == Fault::Crowded && cx.awaits_names(self.upstream);
-                let fault = if is_open { Fault::Unresolved } else { fault };
+                let fault = match fault {
+                    Fault::Crowded if cx.config.app_of(self.upstream).is_some() => Fault::Busy,
+                    Fault::Crowded if cx.awaits_names(self.upstream) => Fault::Unresolved,
+                    fault => fault,
+                };
                 self.leave(cx);
                 Advance::Broken(fault)
             }
@@ -335,8 +341,10 @@ impl ProxyRun {
     ) -> Option<(Key, Vec<u8>, Duration, Duration)> {
         let key = self.link.take()?;
         cx.link_freed(self.upstream, self.server);
-        cx.links.becomes_tunnel(key, (self.upstream, self.server));
-        let upstream = cx.config.upstreams.get(self.upstream)?;
+        let held = self.held.take()?;
+        cx.links.becomes_tunnel(key, held);
+        cx.tunnel_begins(held);
+        let upstream = cx.config.upstream(self.upstream)?;
         Some((key, self.client.take_rest(), upstream.tunnel_timeout, upstream.patience.silence))
     }
 

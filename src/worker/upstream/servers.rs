@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Idle connections may take one of so many descriptors.
 const DESCRIPTORS: u64 = 8;
 
-/// The upstreams as this worker sees them, by index into `config.upstreams`.
+/// The upstreams as this worker sees them, by index as [`Config::upstream`] has it: the apps are behind them.
 pub(in crate::worker) struct Servers {
     groups: Vec<Group>,
     /// Idle connections that all of them may have together.
@@ -56,7 +56,9 @@ impl Servers {
     pub(in crate::worker) fn new(config: &Config, enrolled: Vec<Enrolled>, descriptors: u64) -> Self {
         let most = usize::try_from(descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
         let groups = config.upstreams.iter().zip(enrolled).map(|(upstream, own)| Group::new(upstream, own));
-        Self { groups: groups.collect(), most, armed: false, looks_again: false }
+        let nothing = Upstream::default();
+        let apps = config.apps.iter().map(|_| Group::new(&nothing, Enrolled::nobody()));
+        Self { groups: groups.chain(apps).collect(), most, armed: false, looks_again: false }
     }
 
     /// The servers of an upstream.
@@ -104,6 +106,17 @@ impl Group {
             waiting: Waiting::default(),
             seen: Vec::with_capacity(count),
             pools: (0..count).map(|_| Pool::default()).collect(),
+        }
+    }
+
+    /// Where the process of an app is that has this slot now.
+    pub(super) fn seat(&mut self, slot: usize, spot: impl FnOnce() -> Spot, incarnation: u64) {
+        while self.spots.len() <= slot {
+            self.spots.push(Spot::nowhere());
+            self.pools.push(Pool::default());
+        }
+        if let Some(known) = self.spots.get_mut(slot).filter(|known| known.version != Some(incarnation)) {
+            *known = spot();
         }
     }
 
@@ -168,7 +181,7 @@ impl Context {
     }
 
     pub(super) fn keep_link(&mut self, upstream: usize, server: usize, key: Key, keep: Duration) {
-        let bound = self.config.upstreams.get(upstream).and_then(|upstream| upstream.keepalive);
+        let bound = self.config.upstream(upstream).and_then(|upstream| upstream.keepalive);
         let room = self.servers.room(upstream, server, bound);
         let current = self.version_of(upstream, server);
         let Self { servers, links, now, keyring, scratch, .. } = self;

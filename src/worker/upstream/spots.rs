@@ -22,8 +22,8 @@ pub(super) struct Spot {
     /// Its own share, and whether others go before, as an SRV record says.
     pub(super) weight: Option<u16>,
     pub(super) backup: bool,
-    /// Of the roster; `None`: it is where it is.
-    version: Option<u64>,
+    /// Of the roster; `None`: it is where it is. Of a process: which one it is.
+    pub(super) version: Option<u64>,
 }
 
 impl Spot {
@@ -32,6 +32,19 @@ impl Spot {
         let address = server.address.address().cloned();
         let version = server.address.name().map(|_| 0);
         Self { number, id, tag, entry, address, weight: None, backup: false, version }
+    }
+}
+
+impl Spot {
+    /// Where nothing is.
+    pub(super) fn nowhere() -> Self {
+        let (number, tag) = (u16::MAX, String::new());
+        Self { number, id: 0, tag, entry: 0, address: None, weight: None, backup: false, version: None }
+    }
+
+    /// Where a process of an app is.
+    pub(super) fn of_process(address: Address, incarnation: u32) -> Self {
+        Self { address: Some(address), version: Some(u64::from(incarnation)), ..Self::nowhere() }
     }
 }
 
@@ -103,21 +116,25 @@ impl Context {
         self.servers.group(upstream).map_or(Fault::Nobody, |group| group.nobody())
     }
 
-    /// Upstream and server, for the log: with the name by which it was found.
+    /// Upstream and server, for the log: with the name by which it was found; an app and its process.
     pub(super) fn server_name(&self, upstream: usize, index: usize) -> String {
+        if let Some(app) = self.config.app_of(upstream) {
+            let name = self.config.apps.get(app).map_or("", |app| &app.name);
+            return format!("app {name} {index}");
+        }
         let spot = self.servers.spot(upstream, index);
-        let Some((settings, spot)) = self.config.upstreams.get(upstream).zip(spot) else {
+        let Some((settings, spot)) = self.config.upstream(upstream).zip(spot) else {
             return String::new();
         };
         let name = settings.servers.get(spot.entry).map(|server| server.address.to_string());
         let address = spot.address.as_ref().filter(|_| spot.version.is_some());
         let address = address.map(|address| format!(" {address}")).unwrap_or_default();
-        format!("{}: {}{address}", settings.name, name.unwrap_or_default())
+        format!("upstream {}: {}{address}", settings.name, name.unwrap_or_default())
     }
 
     /// How others know the servers of an upstream: names and addresses, with their ports.
     pub(in crate::worker) fn authorities(&self, upstream: usize) -> Vec<String> {
-        let Some(settings) = self.config.upstreams.get(upstream) else { return Vec::new() };
+        let Some(settings) = self.config.upstream(upstream) else { return Vec::new() };
         let names = settings.servers.iter().filter_map(|server| match &server.address {
             Where::Named(name) if !name.is_service() => Some(name.to_string()),
             _ => None,

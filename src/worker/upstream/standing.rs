@@ -11,7 +11,7 @@ impl Context {
     /// A request failed at the server before a response began; `code` as [`fault::cause`] has it.
     pub(super) fn note_failure(&mut self, upstream: usize, index: usize, code: u16) {
         let Self { config, servers, roster, now, .. } = self;
-        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstreams.get(upstream)) else {
+        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstream(upstream)) else {
             return;
         };
         group.look(settings, *roster, *now);
@@ -46,7 +46,7 @@ impl Context {
     /// Whether another server is up than those that a request has tried.
     pub(super) fn has_another(&mut self, upstream: usize, index: usize, wanted: &Wanted) -> bool {
         let Self { config, servers, roster, now, .. } = self;
-        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstreams.get(upstream)) else {
+        let (Some(group), Some(settings)) = (servers.group(upstream), config.upstream(upstream)) else {
             return false;
         };
         group.look(settings, *roster, *now);
@@ -66,8 +66,8 @@ impl Context {
         {
             group.chooser.forget(index);
         }
-        let who = format!("upstream {}", self.server_name(upstream, index));
-        let Some(settings) = self.config.upstreams.get(upstream) else { return };
+        let who = self.server_name(upstream, index);
+        let Some(settings) = self.config.upstream(upstream) else { return };
         let why = fault::cause(cause.0);
         match (before, now) {
             (State::Up, State::Resting) => {
@@ -87,7 +87,7 @@ impl Context {
         cookies: impl Iterator<Item = &'a [u8]>,
     ) -> Option<usize> {
         let Self { config, servers, .. } = self;
-        let sticky = config.upstreams.get(upstream)?.sticky.as_ref()?;
+        let sticky = config.upstream(upstream)?.sticky.as_ref()?;
         let value = sticky::cookie(cookies, sticky.cookie.as_str())?;
         let tag = match sticky.mode {
             Stick::Insert => value,
@@ -104,7 +104,7 @@ impl Context {
         upstream: usize,
         cookies: impl Iterator<Item = &'a [u8]>,
     ) -> Option<Vec<u8>> {
-        let sticky = self.config.upstreams.get(upstream)?.sticky.as_ref()?;
+        let sticky = self.config.upstream(upstream)?.sticky.as_ref()?;
         if sticky.mode == Stick::Insert {
             return None;
         }
@@ -122,7 +122,7 @@ impl Context {
         fields: &mut Fields,
     ) {
         let Self { config, servers, .. } = self;
-        let sticky = config.upstreams.get(upstream).and_then(|upstream: &Upstream| upstream.sticky.as_ref());
+        let sticky = config.upstream(upstream).and_then(|upstream: &Upstream| upstream.sticky.as_ref());
         let tag = servers.spot(upstream, index).map(|spot| spot.tag.as_str()).filter(|tag| !tag.is_empty());
         let (Some(sticky), Some(tag)) = (sticky, tag) else { return };
         let name = sticky.cookie.as_str();

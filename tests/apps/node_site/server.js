@@ -65,4 +65,9 @@ server.on("upgrade", (request, socket, head) => {
     socket.pipe(socket);
 });
 
-server.listen(0, "127.0.0.1", () => process.stdout.write(`${server.address().port}\n`));
+// As a command of the server: on what it was given.
+const where = process.env.LISTEN_PID === String(process.pid) ? { fd: 3 }
+    : process.env.SOCKET ? { path: process.env.SOCKET }
+    : { port: Number(process.env.PORT || 0), host: "127.0.0.1" };
+server.listen(where, () => process.stdout.write(`${server.address()?.port}\n`));
+process.on("SIGTERM", () => process.exit(0));

@@ -1,4 +1,4 @@
-"""A WebSocket server and its client: `python echo.py serve` prints its port and echoes; `python echo.py talk URL` tries all it
+"""A WebSocket server and its client: `python echo.py serve [PORT]` prints its port and echoes; `python echo.py talk URL` tries all it
 can, `python echo.py wait URL` prints "open" and how the connection ended, `python echo.py talk2 URL` tries it over HTTP/2 (RFC
 8441)."""
 import os
@@ -160,7 +160,7 @@ def talk2(url):
 
 
 if sys.argv[1] == "serve":
-    with serve(echo, "127.0.0.1", 0, max_size=None, subprotocols=["chat"]) as server:
+    with serve(echo, "127.0.0.1", int(*sys.argv[2:3]), max_size=None, subprotocols=["chat"]) as server:
         print(server.socket.getsockname()[1], flush=True)
         server.serve_forever()
 else:

@@ -18,7 +18,7 @@ fn scene() -> (Shared, OwnedFd) {
     let board = MasterBoard::new(shared.words());
     board.seat(ROW);
     board.publish(POOL, PoolState::Serving);
-    assert_eq!(board.open(POOL, 0, INCARNATION, 1), Rows::default());
+    assert_eq!(board.open(POOL, 0, INCARNATION, 1, 0), Rows::default());
     (shared, file)
 }
 

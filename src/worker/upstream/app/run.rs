@@ -87,9 +87,7 @@ impl AppRun {
                 return Err(Unsent::Shortage(error));
             }
             Err(error) => {
-                cx.board.abandon(unit.lease);
-                let reason = format!("a worker cannot connect to it: {error}");
-                cx.complain(unit, Complaint::Unreachable, reason);
+                cx.lose_unit(unit, &error);
                 return Err(Unsent::Gone(error));
             }
         };

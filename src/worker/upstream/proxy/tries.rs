@@ -8,9 +8,10 @@ use crate::slab::Key;
 use crate::worker::context::Context;
 use crate::worker::drive::Advance;
 use crate::worker::shortage::is_shortage;
+use crate::worker::upstream::app::UNREACHED;
 use crate::worker::upstream::dial::NoConnection;
 use crate::worker::upstream::links::{Peer, ServerLink};
-use crate::worker::upstream::places::Place;
+use crate::worker::upstream::places::{Held, Place};
 use std::io;
 
 impl ProxyRun {
@@ -24,7 +25,7 @@ impl ProxyRun {
                     self.client.waits(until);
                     return Ok(());
                 }
-                Place::At(server) => match self.go_to(server, cx) {
+                Place::At(held) => match self.go_to(held, cx) {
                     Ok(()) => return Ok(()),
                     Err(Fault::Shortage) => return Err(Fault::Shortage),
                     Err(why) => fault = why,
@@ -35,8 +36,9 @@ impl ProxyRun {
     }
 
     /// It has a place at the server: takes a kept connection, or makes one.
-    fn go_to(&mut self, server: usize, cx: &mut Context) -> Result<(), Fault> {
-        (self.server, self.placed) = (server, true);
+    fn go_to(&mut self, held: Held, cx: &mut Context) -> Result<(), Fault> {
+        let server = held.server;
+        (self.server, self.held) = (server, Some(held));
         let may_repeat = self.client.may_repeat();
         if let Some(key) = cx.idle_link(self.upstream, server, may_repeat, self.owner) {
             self.lease(key, true, cx);
@@ -55,12 +57,27 @@ impl ProxyRun {
         Fault::Refused
     }
 
+    /// It has a unit of a process that is not there: another may have the request, and this was no try. As many are given up
+    /// as two processes have that have died at the same time.
+    fn lose_unit(&mut self, fault: Fault, error: &dyn std::fmt::Display, cx: &mut Context) -> bool {
+        let Some(unit) = self.held.and_then(|held| held.unit).filter(|_| fault == Fault::Refused) else {
+            return false;
+        };
+        self.held = None;
+        cx.lose_unit(unit, error);
+        if self.unreached < UNREACHED {
+            self.unreached += 1;
+            self.client.try_again();
+        }
+        true
+    }
+
     /// A place may have come free for a request that waits.
     pub(super) fn await_place(&mut self, cx: &mut Context) -> Result<Advance, Fault> {
         match cx.granted_place(self.upstream, self.owner) {
             None => return Ok(Advance::Wait),
             Some(None) => return Err(cx.nobody(self.upstream)),
-            Some(Some(server)) => match self.go_to(server, cx) {
+            Some(Some(held)) => match self.go_to(held, cx) {
                 Ok(()) => {}
                 Err(Fault::Shortage) => return Err(Fault::Shortage),
                 Err(_) => self.try_next(cx)?,
@@ -100,6 +117,9 @@ impl ProxyRun {
 
     /// The server did not even begin a response.
     fn server_failed(&mut self, fault: Fault, error: &dyn std::fmt::Display, cx: &mut Context) {
+        if self.lose_unit(fault, error, cx) {
+            return;
+        }
         self.blame(fault, error, cx);
         self.leave(cx);
         self.wanted.tried.push(self.server);
@@ -108,11 +128,11 @@ impl ProxyRun {
 
     /// It has no place at the server any more, and waits for none.
     pub(super) fn leave(&mut self, cx: &mut Context) {
-        if std::mem::take(&mut self.placed) {
+        if let Some(held) = self.held.take() {
             if !self.client.has_answered() {
                 cx.note_nothing(self.upstream, self.server);
             }
-            cx.leave_place(self.upstream, self.server);
+            cx.leave_place(held);
         } else if self.client.is_waiting() {
             cx.leave_line(self.upstream, self.owner);
         }
@@ -125,7 +145,7 @@ impl ProxyRun {
     }
 
     pub(super) fn tell(&self, error: &dyn std::fmt::Display, cx: &mut Context) {
-        let line = format!("upstream {}: {error}", cx.server_name(self.upstream, self.server));
+        let line = format!("{}: {error}", cx.server_name(self.upstream, self.server));
         cx.note_fault(log::Level::Warn, &line, format_args!("{line}"));
     }
 
@@ -184,7 +204,7 @@ impl ProxyRun {
 
     /// Whether another server is to be asked in place of one that has answered so.
     pub(super) fn is_refused(&mut self, status: u16, cx: &mut Context) -> bool {
-        let upstream = cx.config.upstreams.get(self.upstream);
+        let upstream = cx.config.upstream(self.upstream);
         if !upstream.is_some_and(|upstream| upstream.retries.statuses.contains(&status)) {
             cx.note_success(self.upstream, self.server);
             return false;
