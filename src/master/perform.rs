@@ -49,6 +49,8 @@ impl Master {
             Output::Sample { pool } => self.sample(pool, now),
             Output::Publish { pool, state } => {
                 self.board().publish(pool, state);
+                // Who waits is to know.
+                self.poke_workers();
                 self.template_input(templates::Input::State { pool, state }, now);
             }
             Output::Load => self.load(now),
