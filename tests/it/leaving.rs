@@ -398,6 +398,11 @@ fn at_the_limit_of_connections_nobody_is_cut_off_who_is_served() {
     let site = SITE.replace("LIMITS", "").replace("SERVERS", "\"127.0.0.1:1\"");
     server.configure(&site.replace("(processes: 1),\n    \n", "(processes: 1, connections: 2),\n"));
     server.hang_up();
+    // The one before accepts what waits, and leaves.
+    wait_until(SOON, "one worker is left", || {
+        let workers = server.pool("worker");
+        holds(workers.children.len() == 1, workers)
+    });
     let gate = Gate::new(server.directory(), "app/gate");
     let hold = |_| {
         let mut connection = Connection::open(server.address).unwrap();
