@@ -85,7 +85,7 @@ impl Segment {
     }
 
     /// The same bytes, to be had more than once without a copy.
-    pub(crate) fn shared(self) -> Self {
+    fn shared(self) -> Self {
         match self {
             Self::Owned { data, start } => {
                 let end = data.len();
@@ -153,7 +153,7 @@ pub(crate) enum Front<'a> {
 }
 
 /// Segments in the order in which they leave.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Queue {
     segments: VecDeque<Segment>,
     /// Bytes left, files included. An app may announce a file of any length, and several of them; so many segments that
@@ -256,6 +256,20 @@ impl Queue {
         if self.segments.back().is_some_and(Segment::is_empty) {
             self.segments.pop_back();
         }
+    }
+
+    /// The first segment, which leaves it.
+    pub(crate) fn pop(&mut self) -> Option<Segment> {
+        let first = self.segments.pop_front()?;
+        self.length -= u128::from(first.len());
+        self.memory -= first.as_bytes().len() as u128;
+        Some(first)
+    }
+
+    /// Has all bytes to be had more than once: the queue can be cloned without a copy of them.
+    pub(crate) fn share(&mut self) {
+        let segments = std::mem::take(&mut self.segments);
+        self.segments = segments.into_iter().map(Segment::shared).collect();
     }
 
     /// Moves everything of `other` to the end of this queue.

@@ -120,7 +120,7 @@ pub(crate) struct Client {
     /// Bytes of the body have been given to a server.
     committed: bool,
     /// The whole body, as long as it can be sent again.
-    whole: Option<Segment>,
+    whole: Option<Queue>,
     /// The head of the response was polled.
     answered: bool,
     /// How many channels may be leased yet.
@@ -212,12 +212,14 @@ impl Client {
     }
 
     /// Takes the whole body, of the length that was announced.
-    pub(crate) fn push_whole(&mut self, mut body: Segment) {
+    pub(crate) fn push_whole(&mut self, mut body: Queue) {
         if self.method.is_idempotent() {
-            body = body.shared();
+            body.share();
             self.whole = Some(body.clone());
         }
-        self.push_body(body);
+        while let Some(piece) = body.pop() {
+            self.push_body(piece);
+        }
         self.end_body();
     }
 

@@ -345,10 +345,10 @@ impl Exchange {
     }
 
     /// The next bytes of the request body.
-    pub(super) fn on_body(&mut self, bytes: Vec<u8>, drive: &mut Drive<'_>) {
+    pub(super) fn on_body(&mut self, mut bytes: Vec<u8>, drive: &mut Drive<'_>) {
         match &mut self.step {
             Step::Spooling { spool, .. } => {
-                if let Err(error) = spool.push(&bytes, &drive.cx.store) {
+                if let Err(error) = spool.push(&mut bytes, &drive.cx.store) {
                     self.cannot_spool(&error, bytes, drive);
                 }
             }
@@ -371,8 +371,10 @@ impl Exchange {
                 drive.cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
                 self.start_proxy(upstream, Body::Announced(body), drive);
                 if let Step::Proxy(run) = &mut self.step {
-                    let (kept, _share) = spool.into_segment();
-                    run.push_body(kept);
+                    let (mut kept, _share) = spool.into_queue();
+                    while let Some(piece) = kept.pop() {
+                        run.push_body(piece);
+                    }
                     run.push_body(bytes.into());
                 }
             }
@@ -390,7 +392,7 @@ impl Exchange {
                 self.ask_for_unit(app, spool.finish(), drive);
             }
             Step::Spooling { whom: Collector::Upstream(upstream, _), spool } => {
-                let (body, share) = spool.into_segment();
+                let (body, share) = spool.into_queue();
                 self.start_proxy(upstream, Body::Whole(body, share), drive);
             }
             Step::Proxy(mut run) => {

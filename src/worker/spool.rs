@@ -4,7 +4,7 @@
 use super::budget::{Budget, Share};
 use super::closer::Closer;
 use super::reply::Reply;
-use crate::buf::{OpenFile, Segment};
+use crate::buf::{OpenFile, Queue, Segment};
 use crate::config::ResponseBuffer;
 use crate::sys::fd::{self, Handed};
 use crate::sys::process;
@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Request bodies for an upstream stay in memory up to so many bytes, where there is plenty of it: by way of a file a megabyte
 /// takes three times as much of the processor.
 pub(super) const REQUEST_MEMORY: u64 = 1024 * 1024;
+
+/// Bytes of it that are put together at most where they come in shorter pieces.
+const PIECE: usize = 64 * 1024;
 
 /// So much of a request body stays in memory where it is not plenty.
 const MODEST: u64 = 64 * 1024;
@@ -57,7 +60,8 @@ impl Store {
 pub(super) struct RequestSpool {
     /// What is longer goes to a file.
     in_memory: u64,
-    memory: Vec<u8>,
+    /// What stays in memory, as it came; what came in short pieces is put together.
+    pieces: Vec<Vec<u8>>,
     share: Share,
     file: Option<Handed>,
     len: u64,
@@ -74,14 +78,15 @@ pub(super) enum RequestBody {
 
 impl RequestSpool {
     pub(super) fn new(in_memory: u64, store: &Store) -> Self {
-        Self { in_memory, memory: Vec::new(), share: store.budget.share(), file: None, len: 0 }
+        Self { in_memory, pieces: Vec::new(), share: store.budget.share(), file: None, len: 0 }
     }
 
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// If the temporary file cannot be made or written: ENOSPC, EACCES, EMFILE. What came before is kept then.
-    pub(super) fn push(&mut self, bytes: &[u8], store: &Store) -> io::Result<()> {
+    /// If the temporary file cannot be made or written: ENOSPC, EACCES, EMFILE. What came before is kept then, and these
+    /// bytes stay with the caller.
+    pub(super) fn push(&mut self, bytes: &mut Vec<u8>, store: &Store) -> io::Result<()> {
         let len = self.len.saturating_add(bytes.len() as u64);
         let most = match () {
             () if store.budget.has_plenty() => self.in_memory,
@@ -90,45 +95,59 @@ impl RequestSpool {
         };
         if self.file.is_none() && len > most {
             let file = store.make()?;
-            fd::write_all_at(file.as_fd(), &self.memory, 0)?;
-            self.memory = Vec::new();
+            let mut at = 0;
+            for piece in &self.pieces {
+                fd::write_all_at(file.as_fd(), piece, at)?;
+                at += piece.len() as u64;
+            }
+            self.pieces = Vec::new();
             self.file = Some(file);
         }
         match &self.file {
             Some(file) => fd::write_all_at(file.as_fd(), bytes, self.len)?,
-            None => {
-                if self.memory.capacity() - self.memory.len() < bytes.len() {
-                    // Not twice of what is the most.
-                    let room = self.memory.capacity().min(usize::try_from(most - len).unwrap_or(usize::MAX));
-                    self.memory.reserve_exact(bytes.len().saturating_add(room));
-                }
-                self.memory.extend_from_slice(bytes);
-            }
+            None => self.keep(std::mem::take(bytes)),
         }
         self.len = len;
-        self.share.set(self.memory.capacity() as u64);
+        self.share.set(self.pieces.iter().map(|piece| piece.capacity() as u64).sum());
         Ok(())
     }
 
+    fn keep(&mut self, bytes: Vec<u8>) {
+        match self.pieces.last_mut() {
+            Some(last) if last.len().saturating_add(bytes.len()) <= PIECE => {
+                if last.capacity() - last.len() < bytes.len() {
+                    // Not twice of what is the most.
+                    let room = last.capacity().min(PIECE - last.len() - bytes.len());
+                    last.reserve_exact(bytes.len().saturating_add(room));
+                }
+                last.extend_from_slice(&bytes);
+            }
+            _ => self.pieces.push(bytes),
+        }
+    }
+
     /// The whole body.
-    pub(super) fn finish(self) -> RequestBody {
+    pub(super) fn finish(mut self) -> RequestBody {
         match self.file {
             Some(file) => RequestBody::File { file: Rc::new(file), len: self.len },
-            None => RequestBody::Memory { bytes: self.memory, _share: self.share },
+            None => {
+                let is_one = self.pieces.len() == 1;
+                let bytes = if is_one { self.pieces.pop().unwrap_or_default() } else { self.pieces.concat() };
+                RequestBody::Memory { bytes, _share: self.share }
+            }
         }
     }
 
     /// What has come, for whoever takes it as it is; with what it holds of the budget until that has left.
-    pub(super) fn into_segment(self) -> (Segment, Share) {
-        let Self { memory, share, file, len, .. } = self;
-        let segment = match file {
-            Some(file) => {
-                let file = Rc::new(OpenFile::of(file));
-                Segment::File { file, offset: 0, len, stamp: None }
-            }
-            None => Segment::from(memory),
-        };
-        (segment, share)
+    pub(super) fn into_queue(self) -> (Queue, Share) {
+        let Self { pieces, share, file, len, .. } = self;
+        let mut queue = Queue::new();
+        if let Some(file) = file {
+            let file = Rc::new(OpenFile::of(file));
+            queue.push(Segment::File { file, offset: 0, len, stamp: None });
+        }
+        pieces.into_iter().for_each(|piece| queue.push(Segment::from(piece)));
+        (queue, share)
     }
 }
 
@@ -380,7 +399,7 @@ mod tests {
         for size in [0, 1, MEMORY, MEMORY + 1, 300_000] {
             let body: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
             let mut spool = RequestSpool::new(MEMORY as u64, &temp);
-            body.chunks(1000).for_each(|chunk| spool.push(chunk, &temp).unwrap());
+            body.chunks(1000).for_each(|chunk| spool.push(&mut chunk.to_vec(), &temp).unwrap());
             let whole = spool.finish();
             assert_eq!(whole.len(), size as u64);
             let read = match whole {
@@ -486,18 +505,36 @@ mod tests {
     fn the_loop_closes_no_file() {
         let temp = Store::new(MOST, file::open_directory(&std::env::temp_dir()).ok());
         let mut spool = RequestSpool::new(0, &temp);
-        spool.push(b"x", &temp).unwrap();
+        spool.push(&mut b"x".to_vec(), &temp).unwrap();
         drop(spool.finish());
         assert!(temp.closer.has_thread(), "a thread does");
+    }
+
+    #[test]
+    fn pieces_are_put_together_up_to_a_length_and_long_ones_stay_as_they_came() {
+        let temp = Store::new(MOST, None);
+        let mut spool = RequestSpool::new(REQUEST_MEMORY, &temp);
+        let long = vec![1; PIECE];
+        let place = long.as_ptr();
+        spool.push(&mut long.clone(), &temp).unwrap();
+        spool.push(&mut { long }, &temp).unwrap();
+        assert_eq!(spool.pieces.last().map(|piece| piece.as_ptr()), Some(place), "without a copy");
+        (0..PIECE + 1).for_each(|_| spool.push(&mut vec![2], &temp).unwrap());
+        let lengths: Vec<usize> = spool.pieces.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [PIECE, PIECE, PIECE, 1]);
+        assert!(temp.budget.held() <= 3 * PIECE as u64 + 64, "{}", temp.budget.held());
+        assert_eq!(spool.into_queue().0.len(), 3 * PIECE as u64 + 1);
     }
 
     #[test]
     fn a_directory_that_is_not_there_is_an_error() {
         let nowhere = Store::new(MOST, None);
         let mut spool = RequestSpool::new(MEMORY as u64, &nowhere);
-        spool.push(b"kept", &nowhere).unwrap();
-        assert!(spool.push(&vec![0; MEMORY], &nowhere).is_err());
-        let (kept, share) = spool.into_segment();
+        spool.push(&mut b"kept".to_vec(), &nowhere).unwrap();
+        let mut more = vec![0; MEMORY];
+        assert!(spool.push(&mut more, &nowhere).is_err() && more.len() == MEMORY);
+        let (mut kept, share) = spool.into_queue();
+        let kept = kept.pop().unwrap();
         assert_eq!((kept.as_bytes(), nowhere.budget.held() > 0), (&b"kept"[..], true));
         drop(share);
         assert_eq!(nowhere.budget.held(), 0);
@@ -511,7 +548,7 @@ mod tests {
             others.set(held);
             for (size, in_file) in [(most as usize, false), (most as usize + 1, true)] {
                 let mut spool = RequestSpool::new(REQUEST_MEMORY, &temp);
-                spool.push(&vec![0; size], &temp).unwrap();
+                spool.push(&mut vec![0; size], &temp).unwrap();
                 assert_eq!(matches!(spool.finish(), RequestBody::File { .. }), in_file, "{held} {size}");
             }
             assert_eq!(temp.budget.held(), held, "what is over holds nothing");

@@ -11,6 +11,12 @@ const PATIENCE: Patience = Patience {
 };
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
+fn whole(bytes: &[u8]) -> Queue {
+    let mut body = Queue::new();
+    body.extend(bytes);
+    body
+}
+
 fn at(seconds: u64) -> Time {
     Time::ZERO.after(Duration::from_secs(seconds))
 }
@@ -224,7 +230,7 @@ fn what_was_kept_of_a_request_is_sent_again() {
         [("PUT", Again::AnotherServer), ("DELETE", Again::AnotherServer), ("POST", Again::No)]
     {
         let mut client = client(method, BodyLength::Known(3));
-        client.push_whole(Segment::from(b"abc".to_vec()));
+        client.push_whole(whole(b"abc"));
         assert_eq!(client.may_repeat(), again != Again::No, "{method}");
         for fault in [Fault::Closed, Fault::Unhealthy] {
             let mut out = Queue::new();
@@ -245,7 +251,7 @@ fn what_was_kept_of_a_request_is_sent_again() {
     }
     // The client has seen something: it is not kept any longer.
     let mut client = client("PUT", BodyLength::Known(3));
-    client.push_whole(Segment::from(b"abc".to_vec()));
+    client.push_whole(whole(b"abc"));
     client.leased(false, &mut Queue::new(), Time::ZERO);
     client.fill(&mut Queue::new());
     client.feed(OK);

@@ -8,7 +8,7 @@ mod tries;
 use super::READS;
 use super::places::{Held, Wanted};
 use crate::balance::{hash, sticky};
-use crate::buf::Segment;
+use crate::buf::{Queue, Segment};
 use crate::config::{Common, ResponseBuffer};
 use crate::control::text;
 use crate::event::{Read, Readiness};
@@ -57,7 +57,7 @@ pub(in crate::worker) enum Body {
     /// It comes by and by.
     Announced(BodyLength),
     /// All of it, with what it holds of the budget.
-    Whole(Segment, Share),
+    Whole(Queue, Share),
 }
 
 impl ProxyRun {
@@ -80,13 +80,13 @@ impl ProxyRun {
         let (patience, retries) = (described.patience, &described.retries);
         let length = match &body {
             Body::Announced(length) => *length,
-            Body::Whole(segment, _) => BodyLength::Known(segment.len()),
+            Body::Whole(body, _) => BodyLength::Known(body.len()),
         };
         let mut client = gateway::Client::new(protocol, request, scripts, length, patience, retries, cx.now)?;
         let kept = match body {
             Body::Announced(_) => None,
-            Body::Whole(segment, share) => {
-                client.push_whole(segment);
+            Body::Whole(body, share) => {
+                client.push_whole(body);
                 Some(share)
             }
         };
