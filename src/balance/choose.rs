@@ -71,7 +71,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) session: Option<usize>,
     /// It can be repeated: so it may show if a server is back.
     pub(crate) may_repeat: bool,
-    /// Drawn for it.
+    /// Drawn for it, if something has to be.
     pub(crate) random: u64,
 }
 
@@ -109,6 +109,12 @@ impl Chooser {
         matches!(self.method, Method::LeastConnections | Method::RandomTwo)
     }
 
+    /// Whether something has to be drawn for each request.
+    #[must_use]
+    pub(crate) fn draws(&self) -> bool {
+        self.method == Method::RandomTwo
+    }
+
     /// The server that takes the request.
     pub(crate) fn pick(&mut self, servers: &[Seen], ask: &Ask<'_>) -> Picked {
         if let Some(picked) = session(servers, ask) {
@@ -129,8 +135,9 @@ impl Chooser {
             if rank.peek().is_none() {
                 continue;
             }
-            let free: Vec<(usize, &Seen)> = rank.filter(|(_, seen)| !seen.full).collect();
-            let Some(index) = self.among(&free, ask) else { return Picked::Full(None) };
+            let Some(index) = self.among(rank.filter(|(_, seen)| !seen.full), ask) else {
+                return Picked::Full(None);
+            };
             let on_trial =
                 !last && servers.get(index).is_some_and(|seen| seen.standing == Standing::MayBeTried);
             return if on_trial { Picked::Trial(index) } else { Picked::Server(index) };
@@ -139,35 +146,37 @@ impl Chooser {
     }
 
     /// `None` if there is none.
-    fn among(&mut self, free: &[(usize, &Seen)], ask: &Ask<'_>) -> Option<usize> {
+    fn among<'a>(
+        &mut self,
+        mut free: impl Iterator<Item = (usize, &'a Seen)>,
+        ask: &Ask<'_>,
+    ) -> Option<usize> {
         match (self.method, ask.hash) {
-            (Method::First, _) => free.first().map(|(index, _)| *index),
+            (Method::First, _) => free.next().map(|(index, _)| index),
             (Method::Hash, Some(key)) => {
-                let shares = free.iter().map(|(index, seen)| (*index, seen.id, share(seen)));
-                hash::highest(key, shares)
+                hash::highest(key, free.map(|(index, seen)| (index, seen.id, share(seen))))
             }
             (Method::LeastConnections, _) => {
+                let free: Vec<_> = free.collect();
                 let least = free.iter().map(|(_, seen)| Load::of(seen)).min()?;
-                let least: Vec<_> =
-                    free.iter().copied().filter(|(_, seen)| Load::of(seen) == least).collect();
-                self.turn(&least)
+                self.turn(free.into_iter().filter(|(_, seen)| Load::of(seen) == least))
             }
-            (Method::RandomTwo, _) => two(free, ask.random),
+            (Method::RandomTwo, _) => two(&free.collect::<Vec<_>>(), ask.random),
             (Method::RoundRobin | Method::Hash, _) => self.turn(free),
         }
     }
 
     /// Smooth weighted round robin.
-    fn turn(&mut self, free: &[(usize, &Seen)]) -> Option<usize> {
+    fn turn<'a>(&mut self, free: impl Iterator<Item = (usize, &'a Seen)>) -> Option<usize> {
         let mut total = 0;
         let mut best: Option<(usize, i64)> = None;
         for (index, seen) in free {
-            let Some(credit) = self.credits.get_mut(*index) else { continue };
+            let Some(credit) = self.credits.get_mut(index) else { continue };
             let share = i64::from(share(seen));
             total += share;
             *credit += share;
             if best.is_none_or(|(_, most)| *credit > most) {
-                best = Some((*index, *credit));
+                best = Some((index, *credit));
             }
         }
         let (index, _) = best?;

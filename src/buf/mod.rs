@@ -167,7 +167,7 @@ pub struct Queue {
 const MERGE_BELOW: usize = 16 * 1024;
 
 /// Shorter pieces are cheaper to copy than to write as segments of their own.
-const SHARE_FROM: u64 = 8 * 1024;
+pub(crate) const SHARE_FROM: u64 = 8 * 1024;
 
 /// The first `count` bytes of what is in memory.
 fn first(segment: &Segment, count: u64) -> &[u8] {
@@ -206,10 +206,19 @@ impl Queue {
         self.length == 0
     }
 
-    /// Adds a segment at the end; an empty one is dropped.
+    /// Adds a segment at the end; an empty one is dropped, and a short one joins the last where that has room for it.
     pub(crate) fn push(&mut self, segment: Segment) {
         let len = segment.len();
         if len == 0 {
+            return;
+        }
+        if let (true, Some(Segment::Owned { data, .. }), Segment::Owned { .. }) =
+            (len < SHARE_FROM, self.segments.back_mut(), &segment)
+            && data.capacity() - data.len() >= size(len)
+        {
+            data.extend_from_slice(segment.as_bytes());
+            self.length += u128::from(len);
+            self.memory += u128::from(len);
             return;
         }
         self.length += u128::from(len);

@@ -87,7 +87,7 @@ fn check_name(name: &str) -> Result<(), Complaint> {
         let hint = "many programs take it for their setting HTTP_PROXY; choose another name";
         return Err(Complaint::new("`Proxy` is never sent", hint));
     }
-    if OURS.iter().chain(&HOP_BY_HOP).any(is) {
+    if OURS.iter().any(is) || HOP_BY_HOP.has(name.as_bytes()) {
         let hint = "it is of one connection, or says how a message is sent: remove it";
         return Err(Complaint::new(format!("`{name}` is written by the server itself"), hint));
     }

@@ -10,6 +10,18 @@ use crate::http::{BodyLength, Method, ResponseHead, Status};
 
 /// The head; `None` if it is not complete.
 pub(super) fn parse(input: &[u8]) -> Result<Option<ParsedResponse>, Fault> {
+    // With what follows the head there is much to be copied, and nearly every head is short.
+    let beginning = input.get(..SHORT).filter(|_| input.len() > SHORT);
+    match beginning.map(parse_copy) {
+        Some(Ok(Some(parsed))) => Ok(Some(parsed)),
+        _ => parse_copy(input),
+    }
+}
+
+/// Bytes that nearly every head has at most.
+const SHORT: usize = 768;
+
+fn parse_copy(input: &[u8]) -> Result<Option<ParsedResponse>, Fault> {
     const LINE: &[u8] = b"HTTP/1.1 200 \r\n";
     let has_line = input.starts_with(b"HTTP/");
     // One parser for all fields: a document of fields alone gets a status line.
@@ -61,7 +73,7 @@ pub(super) fn framing(head: &ResponseHead) -> Result<ResponseFraming, Flaw> {
     }
     let framing = h1::response_framing(Method::Get, crate::http::Version::Http11, Status(200), &head.fields)?;
     let body = if head.status.forbids_body() { BodyLength::None } else { framing.body };
-    Ok(ResponseFraming { body, until_close: true, persist: false })
+    Ok(ResponseFraming { body, until_close: true, persist: false, ..framing })
 }
 
 #[cfg(test)]

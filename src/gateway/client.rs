@@ -284,8 +284,7 @@ impl Client {
     /// Whether the request can be sent once more when its channel is closed before the response begins.
     #[must_use]
     pub(crate) fn may_repeat(&self) -> bool {
-        let has_no_body = self.body_complete && self.body.is_empty();
-        self.method.is_idempotent() && (has_no_body || self.whole.is_some())
+        self.method.is_idempotent() && (!self.sends_more() || self.whole.is_some())
     }
 
     /// A channel is being made.
@@ -323,6 +322,12 @@ impl Client {
             self.committed = true;
             out.append(&mut self.body);
         }
+    }
+
+    /// Whether more of the request is to be sent than was given to [`Self::fill`].
+    #[must_use]
+    pub(crate) fn sends_more(&self) -> bool {
+        !(self.body_complete && self.body.is_empty())
     }
 
     /// The server takes no more; what it said is still to be read.
@@ -455,7 +460,7 @@ impl Client {
 
     /// Whether the server has the whole request.
     fn is_sent(&self, given: bool) -> bool {
-        self.body_complete && self.body.is_empty() && given
+        !self.sends_more() && given
     }
 
     /// When it fails if nothing happens.

@@ -8,7 +8,8 @@ use crate::h1::chunked::{self, Decoder};
 use crate::h1::{self, tokens};
 use crate::http::fault::{Fault, Flaw};
 use crate::http::fields::is_name;
-use crate::http::{BodyLength, Fields, Method, RequestHead, Version, percent, target};
+use crate::http::text::Short;
+use crate::http::{BodyLength, Fields, Method, Names, RequestHead, Version, percent, target};
 use std::time::Duration;
 
 /// Writes a request head for an upstream: the target in origin form as it was written, the fields that are meant for
@@ -22,13 +23,14 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
     out.extend_from_slice(b" HTTP/1.1\r\n");
     field(b"Host", &[request.shown.host.map_or(request.authority, str::as_bytes)], out);
     let nominated = nominated(head.all("connection"));
+    let left = forwards_left(head);
     for (name, value) in head.fields() {
-        let is_prefix = !request.mount.is_empty() && is_one_of(name, &["x-forwarded-prefix"]);
-        let is_key = tunnel && is_one_of(name, &[KEY]);
+        let is_prefix = !request.mount.is_empty() && name.eq_ignore_ascii_case(b"x-forwarded-prefix");
+        let is_key = tunnel && name.eq_ignore_ascii_case(KEY.as_bytes());
         if is_prefix || is_key || request.is_replaced(name) {
             continue;
         }
-        if let Some(left) = forwards_left(head).filter(|_| is_one_of(name, &["max-forwards"])) {
+        if let Some(left) = left.filter(|_| name.eq_ignore_ascii_case(b"max-forwards")) {
             field(name, &[left.saturating_sub(1).to_string().as_bytes()], out);
         } else if passes(name) && !request.is_claim(name) && !is_nominated(name, &nominated) {
             field(name, &[value], out);
@@ -39,12 +41,11 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
     request.secure.each_of_client(|name, value| {
         field(format!("X-SSL-Client-{name}").as_bytes(), &[value.as_bytes()], out);
     });
-    let received: &[u8] = match head.version() {
-        Version::Http10 => b"1.0",
-        Version::Http11 => b"1.1",
-        Version::Http2 => b"2.0",
-    };
-    field(b"Via", &[received, b" hatchery"], out);
+    out.extend_from_slice(match head.version() {
+        Version::Http10 => b"Via: 1.0 hatchery\r\n",
+        Version::Http11 => b"Via: 1.1 hatchery\r\n",
+        Version::Http2 => b"Via: 2.0 hatchery\r\n",
+    });
     if !request.id.is_empty() && !request.shown.drops(b"x-request-id") {
         field(b"X-Request-Id", &[request.id.as_bytes()], out);
     }
@@ -52,7 +53,7 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         BodyLength::None => {}
         BodyLength::Known(length) => {
             out.extend_from_slice(b"Content-Length: ");
-            h1::encode::decimal(length, out);
+            out.extend_from_slice(&Short::number(length));
             out.extend_from_slice(b"\r\n");
         }
         BodyLength::Unknown => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -100,11 +101,14 @@ fn says_upgrade<'a>(mut connection: impl Iterator<Item = &'a [u8]>) -> bool {
     connection.any(|value| tokens(value).any(|option| option.eq_ignore_ascii_case(b"upgrade")))
 }
 
+/// HTTP, and TLS below it.
+const NO_OTHER: Names = Names::new(&["http", "h2c", "h2", "h3", "tls"]);
+
 /// Whether this names a protocol, and not HTTP or TLS below it.
 fn is_other(protocol: &[u8]) -> bool {
     let mut parts = protocol.splitn(2, |byte| *byte == b'/');
     let name = parts.next().unwrap_or_default();
-    is_name(name) && parts.all(is_name) && !is_one_of(name, &["http", "h2c", "h2", "h3", "tls"])
+    is_name(name) && parts.all(is_name) && !NO_OTHER.has(name)
 }
 
 /// The protocol that a 101 chooses, if it is one of those `offered`.
@@ -134,43 +138,59 @@ fn field(name: &[u8], parts: &[&[u8]], out: &mut Vec<u8>) {
 
 /// X-Forwarded-*: what a trusted proxy said, else what we see ourselves; and `Forwarded` where that is wanted.
 fn forwarded(request: &Request<'_>, out: &mut Vec<u8>) {
-    let mut own = |name: &[u8], value: &[u8]| {
-        if !request.shown.drops(name) {
-            field(name, &[value], out);
-        }
-    };
-    // Several lines are one list (RFC 9110 §5.3).
-    let said = |name: &'static str| -> Vec<&[u8]> {
-        let lines = request.head.all(name);
-        lines.filter(|value| request.origin.trusted && !value.is_empty()).collect()
-    };
-    let or = |said: Vec<&[u8]>, own: &[u8]| match said.as_slice() {
-        [] => own.to_vec(),
-        lines => lines.join(&b", "[..]),
-    };
-    let peer = request.peer_address().map(|peer| peer.to_string());
-    let mut chain = said("x-forwarded-for");
-    chain.extend(peer.as_ref().map(|peer| peer.as_bytes()));
-    if !chain.is_empty() {
-        own(b"X-Forwarded-For", &chain.join(&b", "[..]));
-    }
-    own(b"X-Forwarded-Proto", &or(said("x-forwarded-proto"), request.origin.scheme.as_str().as_bytes()));
-    own(b"X-Forwarded-Host", &or(said("x-forwarded-host"), request.authority));
-    let own_port = if request.local_port == 0 { String::new() } else { request.local_port.to_string() };
-    let port = or(said("x-forwarded-port"), own_port.as_bytes());
-    if !port.is_empty() {
-        own(b"X-Forwarded-Port", &port);
-    }
+    let peer = request.peer_address().map(Short::address);
+    list(request, b"X-Forwarded-For", said(request, "x-forwarded-for").chain(peer.as_deref()), out);
+    let scheme = request.origin.scheme.as_str().as_bytes();
+    list(request, b"X-Forwarded-Proto", said_or(request, "x-forwarded-proto", Some(scheme)), out);
+    list(request, b"X-Forwarded-Host", said_or(request, "x-forwarded-host", Some(request.authority)), out);
+    let port = Some(request.local_port).filter(|port| *port != 0).map(|port| Short::number(port.into()));
+    list(request, b"X-Forwarded-Port", said_or(request, "x-forwarded-port", port.as_deref()), out);
     if !request.mount.is_empty() {
-        own(b"X-Forwarded-Prefix", &percent::encoded_path(request.mount.as_bytes()));
+        let prefix = percent::encoded_path(request.mount.as_bytes());
+        list(request, b"X-Forwarded-Prefix", std::iter::once(prefix.as_slice()), out);
     }
     if request.shown.forwarded {
-        own(b"Forwarded", &shown::forwarded(request));
+        list(request, b"Forwarded", std::iter::once(shown::forwarded(request).as_slice()), out);
     }
 }
 
+/// What a trusted proxy said under that name. Several lines are one list (RFC 9110 §5.3).
+fn said<'a>(request: &'a Request<'_>, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = request.origin.trusted.then(|| request.head.all(name));
+    lines.into_iter().flatten().filter(|value| !value.is_empty())
+}
+
+/// The same, or what we see ourselves where nothing was said.
+fn said_or<'a>(
+    request: &'a Request<'_>,
+    name: &'static str,
+    own: Option<&'a [u8]>,
+) -> impl Iterator<Item = &'a [u8]> {
+    let mut said = said(request, name).peekable();
+    let own = own.filter(|_| said.peek().is_none());
+    said.chain(own)
+}
+
+/// Writes a field with a list as its value, if there is something in it and it goes any further.
+fn list<'a>(
+    request: &Request<'_>,
+    name: &[u8],
+    mut values: impl Iterator<Item = &'a [u8]>,
+    out: &mut Vec<u8>,
+) {
+    let Some(first) = values.next().filter(|_| !request.shown.drops(name)) else { return };
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(first);
+    for value in values {
+        out.extend_from_slice(b", ");
+        out.extend_from_slice(value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Fields that concern one connection (RFC 9110 §7.6.1), in both directions.
-pub(crate) const HOP_BY_HOP: [&str; 11] = [
+pub(crate) const HOP_BY_HOP: Names = Names::new(&[
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -182,10 +202,16 @@ pub(crate) const HOP_BY_HOP: [&str; 11] = [
     "proxy-authenticate",
     "proxy-authorization",
     "content-length",
-];
+]);
+
+/// Options of `Connection` that are the name of no field.
+const OPTIONS: Names = Names::new(&["close", "keep-alive", "upgrade"]);
+
+/// What our own connection writes into every response.
+const OURS: Names = Names::new(&["date", "server"]);
 
 /// Request fields that are written anew, or answered here; and `Proxy`, which CGI turns into HTTP_PROXY (httpoxy).
-const REQUEST_ONLY: [&str; 8] = [
+const REQUEST_ONLY: Names = Names::new(&[
     "host",
     "expect",
     "proxy",
@@ -194,10 +220,10 @@ const REQUEST_ONLY: [&str; 8] = [
     "x-forwarded-proto",
     "x-forwarded-host",
     "x-forwarded-port",
-];
+]);
 
 /// Fields that `Connection` cannot take away: they are meant for the origin, and an access decision may rest on them.
-const NOT_NOMINATED: [&str; 12] = [
+const NOT_NOMINATED: Names = Names::new(&[
     "host",
     "cookie",
     "authorization",
@@ -210,11 +236,11 @@ const NOT_NOMINATED: [&str; 12] = [
     "forwarded",
     "x-real-ip",
     "x-forwarded-prefix",
-];
+]);
 
 /// Fields that are none in a trailer, beside those of a connection: what the recipient must know before the body, or takes for
 /// a word of the head (RFC 9110 §6.5.1).
-const NO_TRAILER: [&str; 20] = [
+const NO_TRAILER: Names = Names::new(&[
     "age",
     "allow",
     "authorization",
@@ -235,27 +261,20 @@ const NO_TRAILER: [&str; 20] = [
     "via",
     "warning",
     "www-authenticate",
-];
-
-fn is_one_of(name: &[u8], names: &[&str]) -> bool {
-    names.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
-}
+]);
 
 /// Whether a request field goes to an upstream. Names with `_` collapse with those with `-` in CGI and WSGI.
 fn passes(name: &[u8]) -> bool {
-    !is_one_of(name, &HOP_BY_HOP) && !is_one_of(name, &REQUEST_ONLY) && !name.contains(&b'_')
+    !HOP_BY_HOP.has(name) && !REQUEST_ONLY.has(name) && !name.contains(&b'_')
 }
 
 /// The field names in Connection fields, without its own options.
 pub(super) fn nominated<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
-    values
-        .flat_map(tokens)
-        .filter(|name| !name.is_empty() && !is_one_of(name, &["close", "keep-alive", "upgrade"]))
-        .collect()
+    values.flat_map(tokens).filter(|name| !name.is_empty() && !OPTIONS.has(name)).collect()
 }
 
 pub(super) fn is_nominated(name: &[u8], nominated: &[&[u8]]) -> bool {
-    nominated.iter().any(|other| name.eq_ignore_ascii_case(other)) && !is_one_of(name, &NOT_NOMINATED)
+    nominated.iter().any(|other| name.eq_ignore_ascii_case(other)) && !NOT_NOMINATED.has(name)
 }
 
 /// Frames a request body that is passed on while it comes; one of known length is passed as it is.
@@ -315,6 +334,9 @@ impl BodyEncoder {
 pub struct Response {
     method: Method,
     state: State,
+    /// The head that came first of [`Self::feed`], if that was whole.
+    parsed: Option<h1::ParsedResponse>,
+    /// What came behind it.
     input: Vec<u8>,
     eof: bool,
     /// Something came; a repeated request would no longer be safe.
@@ -360,6 +382,7 @@ impl Response {
         Self {
             method: request_method,
             state: State::Head,
+            parsed: None,
             input: Vec::new(),
             eof: false,
             begun: false,
@@ -398,9 +421,19 @@ impl Response {
     }
 
     /// Bytes read from the upstream.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, mut bytes: &[u8]) {
         self.begun |= !bytes.is_empty();
+        // Nearly every head comes whole: it is taken apart where it lies. What is wrong with one is found again.
+        if matches!(self.state, State::Head) && self.input.is_empty() && self.parsed.is_none() {
+            self.parsed = self.parse(bytes).unwrap_or_default();
+            let length = self.parsed.as_ref().map_or(0, |parsed| parsed.length);
+            bytes = bytes.get(length..).unwrap_or_default();
+        }
         self.input.extend_from_slice(bytes);
+    }
+
+    fn parse(&self, input: &[u8]) -> Result<Option<h1::ParsedResponse>, Fault> {
+        if self.of_program { cgi::parse(input) } else { h1::parse_response(input, HEAD_MAX) }
     }
 
     /// The upstream closed in an orderly way. After a reset do not call this: give the response up.
@@ -447,6 +480,7 @@ impl Response {
 
     fn advance(&mut self) -> Result<Option<Event>, Fault> {
         match &mut self.state {
+            State::Head if self.input.is_empty() && self.parsed.is_none() => self.no_head(),
             State::Head => self.head(),
             State::Complete if self.trailers.is_some() => {
                 Ok(self.trailers.take().map(|trailers| Event::Trailers(*trailers)))
@@ -477,9 +511,7 @@ impl Response {
                         }
                         if decoder.is_done() {
                             let mut trailers = chunked::trailers(&std::mem::take(&mut self.kept));
-                            trailers.retain(|name| {
-                                !is_one_of(name, &HOP_BY_HOP) && !is_one_of(name, &NO_TRAILER)
-                            });
+                            trailers.retain(|name| !HOP_BY_HOP.has(name) && !NO_TRAILER.has(name));
                             self.trailers = (!trailers.is_empty()).then(|| Box::new(trailers));
                             self.state = State::Complete;
                         }
@@ -503,21 +535,25 @@ impl Response {
         }
     }
 
+    /// The head is not complete.
+    fn no_head(&self) -> Result<Option<Event>, Fault> {
+        match (self.eof, self.begun) {
+            (false, _) => Ok(None),
+            (true, false) => Err(Fault::Closed),
+            (true, true) => Err(Fault::Truncated),
+        }
+    }
+
     fn head(&mut self) -> Result<Option<Event>, Fault> {
-        let parsed = if self.of_program {
-            cgi::parse(&self.input)?
-        } else {
-            h1::parse_response(&self.input, HEAD_MAX)?
+        let parsed = match self.parsed.take() {
+            Some(parsed) => parsed,
+            None => {
+                let Some(parsed) = self.parse(&self.input)? else { return self.no_head() };
+                self.input.drain(..parsed.length);
+                parsed
+            }
         };
-        let Some(parsed) = parsed else {
-            return match (self.eof, self.begun) {
-                (false, _) => Ok(None),
-                (true, false) => Err(Fault::Closed),
-                (true, true) => Err(Fault::Truncated),
-            };
-        };
-        let h1::ParsedResponse { mut head, version, length } = parsed;
-        self.input.drain(..length);
+        let h1::ParsedResponse { mut head, version, .. } = parsed;
         let status = head.status;
         let framing = if self.of_program {
             cgi::framing(&head)
@@ -525,10 +561,12 @@ impl Response {
             h1::response_framing(self.method, version, status, &head.fields)
         };
         let framing = framing.map_err(Fault::Malformed)?;
-        self.idle_timeout = keep_alive_timeout(&head.fields);
+        if framing.says {
+            self.idle_timeout = keep_alive_timeout(&head.fields);
+        }
         if status.0 == 101 {
             let protocol = chosen(&head.fields, &self.offered).ok_or(Fault::Unasked)?;
-            strip(&mut head.fields);
+            strip(&mut head.fields, framing.says);
             if let Some(accept) = &self.accept {
                 if head.fields.get(ACCEPT) != Some(accept.as_bytes()) {
                     return Err(Fault::Unasked);
@@ -539,7 +577,7 @@ impl Response {
             self.state = State::Done;
             return Ok(Some(Event::Switched(head)));
         }
-        strip(&mut head.fields);
+        strip(&mut head.fields, framing.says);
         if status.0 < 200 {
             self.interims += 1;
             let allowed = self.interims <= INTERIMS_MAX;
@@ -561,20 +599,17 @@ impl Response {
     }
 }
 
-/// Takes out of a response what concerned the upstream's connection, and what our own connection writes itself.
-fn strip(fields: &mut Fields) {
-    let names: Vec<Vec<u8>> = nominated(
-        fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection")).map(|(_, value)| value),
-    )
-    .into_iter()
-    .map(<[u8]>::to_vec)
-    .collect();
-    let nominated: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
-    fields.retain(|name| {
-        !is_one_of(name, &HOP_BY_HOP)
-            && !is_one_of(name, &["date", "server"])
-            && !is_nominated(name, &nominated)
-    });
+/// Takes out of a response what concerned the upstream's connection, if it `says` anything of that, and what our own
+/// connection writes itself.
+fn strip(fields: &mut Fields, says: bool) {
+    if !says {
+        return fields.retain(|name| !HOP_BY_HOP.has(name) && !OURS.has(name));
+    }
+    let options = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
+    let nominated: Vec<Vec<u8>> =
+        nominated(options.map(|(_, value)| value)).into_iter().map(<[u8]>::to_vec).collect();
+    let nominated: Vec<&[u8]> = nominated.iter().map(Vec::as_slice).collect();
+    fields.retain(|name| !HOP_BY_HOP.has(name) && !OURS.has(name) && !is_nominated(name, &nominated));
 }
 
 /// `timeout=N` of a Keep-Alive field (RFC 2068 §19.7.1.1), in seconds.

@@ -15,9 +15,8 @@
 
 use super::http1::{is_nominated, nominated};
 use super::{Request, shown};
-use crate::http::{Scheme, fields};
-use std::io::Write as _;
-use std::net::IpAddr;
+use crate::http::text::Short;
+use crate::http::{Names, Scheme, fields};
 
 /// SERVER_SOFTWARE.
 const SOFTWARE: &[u8] = concat!("hatchery/", env!("CARGO_PKG_VERSION")).as_bytes();
@@ -25,7 +24,6 @@ const SOFTWARE: &[u8] = concat!("hatchery/", env!("CARGO_PKG_VERSION")).as_bytes
 /// Calls `put` with the name and value of each variable, each name once. `length` is that of the body after de-chunking
 /// in bytes, `None` if there is no body.
 pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnMut(&[u8], &[u8])) {
-    let mut text = Vec::with_capacity(40);
     put(b"GATEWAY_INTERFACE", b"CGI/1.1");
     put(b"SERVER_SOFTWARE", SOFTWARE);
     put(b"REQUEST_METHOD", request.head.method_bytes());
@@ -37,7 +35,7 @@ pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnM
     put(b"RAW_URI", request.raw);
     put(b"SERVER_PROTOCOL", request.head.version().as_str().as_bytes());
     put(b"SERVER_NAME", if request.server_name.is_empty() { b"localhost" } else { request.server_name });
-    put(b"SERVER_PORT", number(&mut text, u64::from(request.server_port)));
+    put(b"SERVER_PORT", &Short::number(request.server_port.into()));
     put(b"REQUEST_SCHEME", request.origin.scheme.as_str().as_bytes());
     if request.origin.scheme == Scheme::Https {
         put(b"HTTPS", b"on");
@@ -54,11 +52,11 @@ pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnM
     let direct = request.peer_address();
     let client = request.origin.client.map(|client| client.to_canonical()).or(direct);
     match client {
-        Some(client) => put(b"REMOTE_ADDR", address(&mut text, client)),
+        Some(client) => put(b"REMOTE_ADDR", &Short::address(client)),
         None => put(b"REMOTE_ADDR", b""),
     }
     if let Some(peer) = request.peer.filter(|_| client == direct) {
-        put(b"REMOTE_PORT", number(&mut text, u64::from(peer.port())));
+        put(b"REMOTE_PORT", &Short::number(peer.port().into()));
     }
     let said = request.shown.said().find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
     let received = request.head.get("content-type").filter(|_| !request.shown.drops(b"content-type"));
@@ -66,7 +64,7 @@ pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnM
         put(b"CONTENT_TYPE", kind);
     }
     if let Some(length) = length {
-        put(b"CONTENT_LENGTH", number(&mut text, length));
+        put(b"CONTENT_LENGTH", &Short::number(length));
     }
     each_field(request, &mut put);
 }
@@ -80,7 +78,7 @@ fn each_field(request: &Request<'_>, put: &mut impl FnMut(&[u8], &[u8])) {
             && !name.contains(&b'_')
             && !request.is_claim(name)
             && !request.is_replaced(name)
-            && !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()))
+            && !DROPPED.has(name)
             && !is_nominated(name, &nominated)
     };
     let way = request.shown.forwarded.then(|| shown::forwarded(request));
@@ -116,7 +114,7 @@ fn each_field(request: &Request<'_>, put: &mut impl FnMut(&[u8], &[u8])) {
 }
 
 /// Fields that never become `HTTP_…`.
-const DROPPED: [&str; 11] = [
+const DROPPED: Names = Names::new(&[
     "connection",
     "content-length",
     "content-type",
@@ -128,7 +126,7 @@ const DROPPED: [&str; 11] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-];
+]);
 
 /// The path divided at the mount. Where the mount does not end at a segment boundary of the path, which routing
 /// excludes, the app is told the truth about the path and mounted at the root.
@@ -137,18 +135,6 @@ pub(super) fn split<'a>(path: &'a [u8], mount: &[u8]) -> (&'a [u8], &'a [u8]) {
         Some(rest) if rest.is_empty() || rest.starts_with(b"/") => path.split_at(path.len() - rest.len()),
         _ => (b"", path),
     }
-}
-
-fn number(text: &mut Vec<u8>, number: u64) -> &[u8] {
-    text.clear();
-    let _infallible = write!(text, "{number}");
-    text
-}
-
-fn address(text: &mut Vec<u8>, address: IpAddr) -> &[u8] {
-    text.clear();
-    let _infallible = write!(text, "{address}");
-    text
 }
 
 #[cfg(test)]

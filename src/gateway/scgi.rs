@@ -2,7 +2,7 @@
 //! CGI program ([`super::cgi`]) and ends with the connection.
 
 use super::{Request, params};
-use crate::h1::encode::decimal;
+use crate::http::text::decimal;
 
 /// Writes what comes before the body, which has `length` bytes.
 pub(crate) fn encode(request: &Request<'_>, length: u64, out: &mut Vec<u8>) {

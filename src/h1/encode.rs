@@ -1,8 +1,9 @@
 //! Response heads onto the wire (RFC 9112 §4, §6).
 
 use crate::http::Fields;
-use crate::http::ResponseHead;
 use crate::http::serving::{Common, STRICT};
+use crate::http::text::decimal;
+use crate::http::{ResponseHead, Status};
 
 /// How the body after a head is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,23 +96,11 @@ pub(crate) fn trailers(trailers: &Fields, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes a number in decimal.
-pub(crate) fn decimal(number: u64, out: &mut Vec<u8>) {
-    let start = out.len();
-    let mut rest = number;
-    loop {
-        out.push(b'0' + (rest % 10) as u8);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if let Some(digits) = out.get_mut(start..) {
-        digits.reverse();
-    }
-}
-
 pub(super) fn status_line(head: &ResponseHead, out: &mut Vec<u8>) {
+    if head.status == Status(200) && head.reason.is_none() {
+        // Most of them.
+        return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal(u64::from(head.status.0), out);
     out.push(b' ');

@@ -36,7 +36,7 @@ pub(super) struct Framing {
 
 /// Judges a head; the target and the host come out of it in passing. `scheme` is that of the connection.
 pub(super) fn judge(head: &RequestHead, scheme: Scheme) -> Result<(Target, Option<Host>, Framing), Refusal> {
-    let seen = Seen::of(head.fields())?;
+    let seen = Seen::of(head.fields(), true)?;
     match head.method() {
         Method::Connect => return Err(Refusal { status: 501, why: "CONNECT is not implemented" }),
         Method::Trace => return Err(Refusal { status: 405, why: "TRACE is not allowed" }),
@@ -71,6 +71,8 @@ struct Seen<'a> {
     transfer: Transfer,
     close: bool,
     keep_alive: bool,
+    /// Something is said of the connection.
+    says: bool,
     expects: bool,
 }
 
@@ -107,17 +109,18 @@ impl Transfer {
 }
 
 impl<'a> Seen<'a> {
-    fn of(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Refusal> {
+    fn of(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>, is_request: bool) -> Result<Self, Refusal> {
         let mut seen = Self::default();
         for (name, value) in fields {
             match name.len() {
-                4 if name.eq_ignore_ascii_case(b"host") => {
+                4 if is_request && name.eq_ignore_ascii_case(b"host") => {
                     once(&mut seen.host, value, "more than one Host field")?
                 }
                 6 if name.eq_ignore_ascii_case(b"expect") => {
                     seen.expects |= value.eq_ignore_ascii_case(b"100-continue");
                 }
                 10 if name.eq_ignore_ascii_case(b"connection") => seen.connection(value),
+                10 => seen.says |= name.eq_ignore_ascii_case(b"keep-alive"),
                 14 if name.eq_ignore_ascii_case(b"content-length") => {
                     let length = digits(value).ok_or(bad("invalid Content-Length"))?;
                     once(&mut seen.content_length, length, "more than one Content-Length field")?;
@@ -132,6 +135,7 @@ impl<'a> Seen<'a> {
     }
 
     fn connection(&mut self, value: &[u8]) {
+        self.says = true;
         for token in tokens(value) {
             self.close |= token.eq_ignore_ascii_case(b"close");
             self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
@@ -209,6 +213,8 @@ pub(crate) struct ResponseFraming {
     pub(crate) until_close: bool,
     /// The connection may carry another request after this response.
     pub(crate) persist: bool,
+    /// There are fields that tell of the connection: `Connection` or `Keep-Alive`.
+    pub(crate) says: bool,
 }
 
 /// Where a response ends (RFC 9112 §6.3).
@@ -222,21 +228,21 @@ pub(crate) fn response(
     status: Status,
     fields: &Fields,
 ) -> Result<ResponseFraming, Flaw> {
-    let seen = Seen::of(fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host")));
-    let seen = seen.map_err(|_| Flaw::Length)?;
-    let persist = persists(&seen, version);
+    // A host means nothing here.
+    let seen = Seen::of(fields.iter(), false).map_err(|_| Flaw::Length)?;
+    let (persist, says) = (persists(&seen, version), seen.says);
     let both = if seen.content_length.is_some() { Flaw::Both } else { Flaw::Coding };
     let announced = body(&seen, version).map_err(|_| both)?;
     if status.forbids_body() {
-        return Ok(ResponseFraming { body: BodyLength::None, until_close: false, persist });
+        return Ok(ResponseFraming { body: BodyLength::None, until_close: false, persist, says });
     }
     let without_length = announced == BodyLength::None;
     if request == Method::Head {
         let body = if without_length { BodyLength::Unknown } else { announced };
-        return Ok(ResponseFraming { body, until_close: false, persist });
+        return Ok(ResponseFraming { body, until_close: false, persist, says });
     }
     let body = if without_length { BodyLength::Unknown } else { announced };
-    Ok(ResponseFraming { body, until_close: without_length, persist: persist && !without_length })
+    Ok(ResponseFraming { body, until_close: without_length, persist: persist && !without_length, says })
 }
 
 #[cfg(test)]
@@ -298,7 +304,7 @@ mod tests {
             (&["chunked", ""], Transfer::Malformed),
         ] {
             let fields = values.iter().map(|value| (&b"Transfer-Encoding"[..], value.as_bytes()));
-            assert_eq!(Seen::of(fields).unwrap().transfer, expected, "{values:?}");
+            assert_eq!(Seen::of(fields, true).unwrap().transfer, expected, "{values:?}");
         }
     }
 
@@ -343,7 +349,7 @@ mod tests {
             (&["x-close"], false, true),
         ] {
             let fields = values.iter().map(|value| (&b"Connection"[..], value.as_bytes()));
-            let seen = Seen::of(fields).unwrap();
+            let seen = Seen::of(fields, true).unwrap();
             assert_eq!(persists(&seen, Version::Http10), http10, "{values:?}");
             assert_eq!(persists(&seen, Version::Http11), http11, "{values:?}");
         }

@@ -252,11 +252,20 @@ pub(crate) fn response(input: &[u8], most: usize) -> Result<Option<Response>, Fa
     if input.first().is_some_and(|first| *first != b'H') {
         return Err(Fault::Malformed(Flaw::Start));
     }
+    // Hardly any head has folded lines, and where they are not looked for no value has to be searched for them.
+    match response_with(input, most, false) {
+        Ok(parsed) => Ok(parsed),
+        Err(_) => response_with(input, most, true),
+    }
+}
+
+/// The same; `folded`: with lines that are folded.
+fn response_with(input: &[u8], most: usize, folded: bool) -> Result<Option<Response>, Fault> {
     let mut headers = [const { std::mem::MaybeUninit::uninit() }; RESPONSE_FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let result = httparse::ParserConfig::default()
         .allow_spaces_after_header_name_in_responses(true)
-        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(folded)
         .parse_response_with_uninit_headers(&mut parsed, input, &mut headers);
     let length = match result {
         Ok(httparse::Status::Complete(length)) if length <= most => length,
@@ -273,7 +282,7 @@ pub(crate) fn response(input: &[u8], most: usize) -> Result<Option<Response>, Fa
     let reason = parsed.reason.filter(|reason| !reason.is_empty() && *reason != status.reason());
     let mut fields = Fields::new();
     for header in parsed.headers.iter() {
-        if header.value.contains(&b'\n') {
+        if folded && header.value.contains(&b'\n') {
             fields.add(header.name, unfold(header.value));
         } else {
             fields.add(header.name, header.value);

@@ -1,7 +1,7 @@
 //! Response heads that are encoded once and sent many times.
 
 use super::encode;
-use crate::http::{ResponseHead, Span, Status};
+use crate::http::{ResponseHead, Span, Status, text};
 
 /// A response head, encoded but for what differs from response to response: `Date` and `Connection`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Prepared {
             0
         } else {
             bytes.extend_from_slice(b"Content-Length: ");
-            encode::decimal(length, &mut bytes);
+            text::decimal(length, &mut bytes);
             bytes.extend_from_slice(b"\r\n");
             length
         };

@@ -105,6 +105,33 @@ impl Fields {
     }
 }
 
+/// Names of fields that mean something together, each in lower case.
+#[derive(Debug)]
+pub(crate) struct Names {
+    names: &'static [&'static str],
+    /// One bit for each length that one of them has.
+    lengths: u64,
+}
+
+impl Names {
+    /// These.
+    pub(crate) const fn new(names: &'static [&'static str]) -> Self {
+        let (mut lengths, mut at) = (0, 0);
+        while at < names.len() {
+            assert!(names[at].len() < u64::BITS as usize);
+            lengths |= 1 << names[at].len();
+            at += 1;
+        }
+        Self { names, lengths }
+    }
+
+    /// Whether this is one of them, compared without case. Most names are told by their length not to be.
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        let has_length = name.len() < u64::BITS as usize && self.lengths >> name.len() & 1 == 1;
+        has_length && self.names.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+    }
+}
+
 /// Whether `bytes` is a field name: a non-empty token (RFC 9110 §5.6.2).
 #[must_use]
 pub(crate) fn is_name(bytes: &[u8]) -> bool {
@@ -169,6 +196,18 @@ mod tests {
         fields.set("vary", "Accept");
         fields.remove("set-cookie");
         assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"vary"[..], &b"Accept"[..])]);
+    }
+
+    #[test]
+    fn names_are_found_without_case_and_others_of_their_length_are_not() {
+        let names = Names::new(&["te", "keep-alive", "connection"]);
+        assert!(["TE", "te", "Keep-Alive", "CONNECTION"].iter().all(|name| names.has(name.as_bytes())));
+        let long = "x".repeat(64 + 2);
+        assert!(
+            !["", "tE2", "xx", "keep_alive", "connections", &long]
+                .iter()
+                .any(|name| names.has(name.as_bytes()))
+        );
     }
 
     #[test]

@@ -18,8 +18,10 @@ mod scheme;
 pub mod secure;
 pub mod serving;
 pub(crate) mod target;
+pub(crate) mod text;
 
 pub(crate) use changes::Changes;
+pub(crate) use fields::Names;
 pub use fields::{Fields, Span};
 pub use message::{BodyLength, Method, RequestHead, ResponseHead, Status, Version};
 pub use scheme::Scheme;

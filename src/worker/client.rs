@@ -327,7 +327,9 @@ impl Wire {
         http.turn(cx);
         self.transport.turn(cx.now);
         for _ in 0..BUDGET {
-            let Ok(read) = self.read(http, key, cx) else { return self.lost(http, key, cx) };
+            if self.read(http, key, cx).is_err() {
+                return self.lost(http, key, cx);
+            }
             if self.fresh {
                 return DriveEnd::Again;
             }
@@ -342,7 +344,8 @@ impl Wire {
                 End::Close => return self.close(http, key, cx),
                 End::Abort => return self.broken(http, key, cx),
             }
-            if !(read || handled || written || self.transport.hasten()) {
+            let more = self.transport.readable() && http.wants().read;
+            if !(more || handled || written || self.transport.hasten()) {
                 return self.rest(http, key, cx);
             }
         }

@@ -23,7 +23,7 @@ pub(super) struct Reply<'a> {
     door: Door<'a>,
     tally: &'a mut Tally,
     /// Of the request.
-    id: [u8; RequestId::DIGITS],
+    id: RequestId,
 }
 
 /// What the response leaves by.
@@ -88,7 +88,7 @@ impl Tally {
 impl<'a> Reply<'a> {
     /// To the request of that id.
     pub(super) fn new(door: Door<'a>, tally: &'a mut Tally, id: RequestId) -> Self {
-        Self { door, tally, id: id.digits() }
+        Self { door, tally, id }
     }
 
     /// What it has given so far.
@@ -151,7 +151,8 @@ impl<'a> Reply<'a> {
 
     /// The head. `body` says what follows; it is left out where the method or the status forbids it.
     pub(super) fn head(&mut self, head: &ResponseHead, body: BodyLength, cx: &Context) {
-        let common = common(&self.id, self.tally, cx);
+        let id = self.id.digits();
+        let common = common(&id, self.tally, cx);
         let follows = match &mut self.door {
             Door::H1 { conn, .. } => conn.respond(head, body, common, cx.now),
             Door::H2 { conn, stream } => conn.respond(*stream, head, body, common, cx.now),
@@ -161,7 +162,8 @@ impl<'a> Reply<'a> {
 
     /// The head of a 101, which HTTP/2 has as a 200; what follows it, both ways, is of another protocol. Whether it does.
     pub(super) fn switch(&mut self, head: &ResponseHead, cx: &Context) -> bool {
-        let common = common(&self.id, self.tally, cx);
+        let id = self.id.digits();
+        let common = common(&id, self.tally, cx);
         let (status, follows) = match &mut self.door {
             Door::H1 { conn, .. } => (head.status, conn.switch(head, common, cx.now)),
             Door::H2 { conn, stream } => (Status(200), conn.switch(*stream, head, common, cx.now)),
@@ -209,7 +211,8 @@ impl<'a> Reply<'a> {
     /// A whole response, its head encoded before; `body` has the length that the head announces, or is not there.
     pub(super) fn prepared(&mut self, head: &Prepared, body: Option<Segment>, cx: &Context) {
         let given = body.as_ref().map_or(0, Segment::len);
-        let common = common(&self.id, self.tally, cx);
+        let id = self.id.digits();
+        let common = common(&id, self.tally, cx);
         let follows = match &mut self.door {
             Door::H1 { conn, .. } => conn.respond_prepared(head, body, common, cx.now),
             Door::H2 { conn, stream } => conn.respond_prepared(*stream, head, body, common, cx.now),

@@ -3,12 +3,12 @@
 use super::{Conn, Leave, OUT_LOW, Phase, STREAM_MAX, STREAMS_MAX, Stream, Writing};
 use crate::buf::{Queue, Segment};
 use crate::h1::Prepared;
-use crate::h1::encode::{decimal, is_ours};
+use crate::h1::encode::is_ours;
 use crate::h2::StreamId;
 use crate::h2::frame::{self, Code, HEAD, PAYLOAD_MAX};
 use crate::h2::hpack::Block;
 use crate::http::serving::{Common, STRICT};
-use crate::http::{BodyLength, Fields, ResponseHead, Status};
+use crate::http::{BodyLength, Fields, ResponseHead, Status, text};
 use crate::timer::Time;
 
 /// A part of a file may be longer than what is taken of memory, if the client takes such frames.
@@ -67,7 +67,7 @@ impl Conn {
             fields(head, block);
             if let Some(length) = length {
                 let mut digits = Vec::with_capacity(20);
-                decimal(length, &mut digits);
+                text::decimal(length, &mut digits);
                 block.lower(b"content-length", &digits);
             }
         });

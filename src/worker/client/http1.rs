@@ -48,8 +48,7 @@ impl Http1 {
     }
 
     /// Takes what the protocol has understood.
-    fn take_events(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool {
-        let mut any = false;
+    fn take_events(&mut self, connection: Connection<'_>, cx: &mut Context) {
         loop {
             // Back-pressure on a request body: the protocol keeps a little and then stops reading.
             let full = self.stream().is_some_and(|stream| !stream.exchange.wants_body());
@@ -84,9 +83,7 @@ impl Http1 {
                     self.conn.abort();
                 }
             }
-            any = true;
         }
-        any
     }
 
     fn stream(&self) -> Option<&Stream> {
@@ -171,7 +168,10 @@ impl Protocol for Http1 {
     }
 
     fn handle(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool {
-        self.take_events(connection, cx) | self.advance(connection, cx)
+        self.take_events(connection, cx);
+        let moved = self.advance(connection, cx);
+        // It may have made room for events that were left.
+        moved || (self.paused && self.stream().is_some_and(|stream| stream.exchange.wants_body()))
     }
 
     fn out(&mut self) -> &mut Queue {

@@ -41,7 +41,7 @@ pub(super) trait Protocol {
     /// The client has closed its side.
     fn eof(&mut self, now: Time);
 
-    /// Takes what has come and moves exchanges on; whether anything was done.
+    /// Takes what has come and moves exchanges on; whether there may be more of that to do.
     fn handle(&mut self, connection: Connection<'_>, cx: &mut Context) -> bool;
 
     /// What is to be written.

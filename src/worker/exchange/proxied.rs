@@ -29,9 +29,10 @@ struct Path {
 impl Exchange {
     pub(super) fn start_proxy(&mut self, upstream: usize, body: Body, drive: &mut Drive<'_>) {
         let (Some(request), Some(proxy)) = (&self.request, self.proxy(drive.config)) else { return };
-        let id = self.id_text();
+        let id = self.id.digits();
+        let id = std::str::from_utf8(&id).unwrap_or_default();
         let path = self.path(request, proxy, drive.config, drive.cx);
-        let mut described = self.describe(request, &path.prefix, &id, drive.config, drive.cx);
+        let mut described = self.describe(request, &path.prefix, id, drive.config, drive.cx);
         if let Some((raw, target)) = &path.target {
             described.shown.target = Some(raw);
             if let Some(target) = target {
@@ -51,7 +52,7 @@ impl Exchange {
         described.shown.cookies = cookies.as_deref();
         let local = self.peer.local.as_deref().copied();
         match ProxyRun::start(upstream, &described, body, local, self.arrived, drive) {
-            Ok(run) => self.step = Step::Proxy(Box::new(run)),
+            Ok(run) => self.step = Step::Proxy(run),
             Err(fault) => {
                 self.fail(fault, drive);
             }

@@ -183,7 +183,7 @@ impl Context {
         if let Some(app) = self.config.app_of(upstream) {
             return self.ask_process(upstream, app, wanted.since, owner);
         }
-        let random = self.random();
+        let random = self.draw(upstream);
         let Self { config, servers, roster, now, .. } = self;
         let (Some(group), Some(settings)) = (servers.group(upstream), config.upstream(upstream)) else {
             return Err(Fault::Nobody);
@@ -216,6 +216,12 @@ impl Context {
             Some(None) => Err(self.nobody(upstream)),
             None => Ok(Place::Waits(until)),
         }
+    }
+
+    /// A random number for a request, where its server is drawn.
+    fn draw(&mut self, upstream: usize) -> u64 {
+        let draws = self.servers.shown(upstream).is_some_and(|group| group.chooser.draws());
+        if draws { self.random() } else { 0 }
     }
 
     /// What a waiting request was given: a server, or none, as none is left. `None`: it waits.
@@ -279,7 +285,7 @@ impl Context {
             group.publish(self.roster);
         }
         loop {
-            let random = self.random();
+            let random = self.draw(upstream);
             let Self { config, servers, roster, now, runnable, .. } = self;
             let (Some(group), Some(settings)) = (servers.group(upstream), config.upstream(upstream)) else {
                 return;

@@ -73,7 +73,7 @@ impl ProxyRun {
         local: Option<SocketAddr>,
         since: Time,
         drive: &mut Drive<'_>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Box<Self>, Fault> {
         let Drive { owner, config, cx, .. } = drive;
         let described = config.upstream(upstream).ok_or(Fault::Nobody)?;
         let (protocol, scripts) = (described.protocol, described.scripts.as_ref());
@@ -96,7 +96,7 @@ impl ProxyRun {
         let session = cx.session_of(upstream, request.head.all("cookie"));
         let wanted = Wanted { since, hash, session, ..Wanted::default() };
         cx.request_came(upstream);
-        let mut run = Self {
+        let mut run = Box::new(Self {
             owner: *owner,
             upstream,
             server: 0,
@@ -111,7 +111,7 @@ impl ProxyRun {
             spool: ResponseSpool::new(PASSED_ON, &cx.store),
             trailers: Fields::new(),
             end: None,
-        };
+        });
         run.try_next(cx).inspect_err(|_| run.leave(cx))?;
         Ok(run)
     }
@@ -206,10 +206,14 @@ impl ProxyRun {
         if self.client.is_connecting() && !self.connected(key, cx)? {
             return Ok(Advance::Wait);
         }
+        // Whether anything came or went, and whether somebody else can go on for it.
         let (mut came, mut moved) = (false, false);
         let mut rest = Advance::Later;
         for _ in 0..READS {
-            moved |= self.write(key, cx)?;
+            if self.write(key, cx)? {
+                came = true;
+                moved |= self.client.sends_more();
+            }
             if let Some(said) = self.client.said() {
                 let said = String::from_utf8_lossy(&said);
                 said.lines().for_each(|line| self.tell(&text::line(line), cx));
@@ -217,7 +221,7 @@ impl ProxyRun {
             while self.spool.takes_events()
                 && let Some(output) = self.client.poll()
             {
-                moved = true;
+                (came, moved) = (true, true);
                 match output {
                     Output::Interim(head) => {
                         let given = self.has_given_all(cx);
@@ -248,7 +252,7 @@ impl ProxyRun {
             }
             came = true;
         }
-        if came || moved {
+        if came {
             let given = self.has_given_all(cx);
             self.client.progressed(given, cx.now);
         }
