@@ -525,7 +525,6 @@ impl Conn {
     /// What it waits for.
     #[must_use]
     pub fn wants(&self) -> Wants {
-        let open = self.phase == Phase::Open;
         let read = match (self.phase, &self.reading) {
             (Phase::Closing(_) | Phase::Aborted, _) => self.phase.drops_more(!self.out.is_empty()),
             (Phase::Open, Reading::Discard(_)) => true,
@@ -535,14 +534,24 @@ impl Conn {
             (Phase::Open, Reading::Done) => self.input.len() < PIPELINE_MAX,
             (Phase::Open, Reading::Tunnel) => self.input.is_empty(),
         };
-        let answering = open && self.is_exchange_open() && self.writing != Writing::Done;
         Wants {
             read: read && !self.eof,
             write: !self.out.is_empty(),
             last: matches!(self.phase, Phase::Closing { .. }),
-            body: answering
-                && if self.is_tunnel() { self.out.is_empty() } else { self.out.memory() < OUT_MAX },
+            body: self.has_room(),
         }
+    }
+
+    /// Whether there is room for more of the response.
+    #[must_use]
+    pub(crate) fn has_room(&self) -> bool {
+        let is_open = self.phase == Phase::Open && self.is_exchange_open();
+        is_open
+            && match self.writing {
+                Writing::Done => false,
+                Writing::Tunnel | Writing::Shut => self.out.is_empty(),
+                _ => self.out.memory() < OUT_MAX,
+            }
     }
 
     /// Whether and how it ends now.

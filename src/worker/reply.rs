@@ -235,7 +235,7 @@ impl<'a> Reply<'a> {
     /// Whether more of the body may be sent.
     pub(super) fn has_room(&self) -> bool {
         match &self.door {
-            Door::H1 { conn, .. } => conn.wants().body,
+            Door::H1 { conn, .. } => conn.has_room(),
             Door::H2 { conn, stream } => conn.has_room(*stream),
         }
     }

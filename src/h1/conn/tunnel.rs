@@ -39,6 +39,11 @@ impl Conn {
         self.phase == Phase::Open && matches!(self.writing, Writing::Tunnel | Writing::Shut)
     }
 
+    /// Whether there is nothing to be polled of it.
+    pub(crate) fn is_tunnel_empty(&self) -> bool {
+        self.reading == Reading::Tunnel && self.input.is_empty() && !self.eof
+    }
+
     /// What has come through it, and its end.
     pub(super) fn poll_tunnel(&mut self) -> Option<Event> {
         if !self.input.is_empty() {

@@ -171,7 +171,8 @@ impl Protocol for Http1 {
         self.take_events(connection, cx);
         let moved = self.advance(connection, cx);
         // It may have made room for events that were left.
-        moved || (self.paused && self.stream().is_some_and(|stream| stream.exchange.wants_body()))
+        let are_left = self.paused && !self.conn.is_tunnel_empty();
+        moved || (are_left && self.stream().is_some_and(|stream| stream.exchange.wants_body()))
     }
 
     fn out(&mut self) -> &mut Queue {

@@ -111,15 +111,17 @@ impl Run {
         if any {
             self.tunnel.moved(waits, cx.now);
         }
+        // All that could be moved was: only an end may be followed by more.
+        let mut ended = false;
         while let Some(step) = self.tunnel.poll() {
             match step {
                 TunnelStep::ShutServer => link.shut_write(),
                 TunnelStep::ShutClient => reply.shut(),
                 TunnelStep::Done => return Ok(Advance::Done),
             }
-            any = true;
+            ended = true;
         }
-        Ok(if any { Advance::Progress } else { Advance::Wait })
+        Ok(if ended { Advance::Progress } else { Advance::Wait })
     }
 
     fn end(&self, advance: Advance, cx: &mut Context) -> Advance {
