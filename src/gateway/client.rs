@@ -171,7 +171,7 @@ impl Client {
         let tunnel = websocket::is_asked(request.head);
         // As what the server is asked.
         let method = if tunnel { Method::Get } else { request.head.method() };
-        let mut head = Vec::with_capacity(request.head.wire_len() + 256);
+        let mut head = Vec::with_capacity(request.head.wire_len() + protocol.words());
         protocol.encode(request, scripts, body, &mut head)?;
         Ok(Self {
             protocol,

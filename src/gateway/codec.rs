@@ -32,6 +32,14 @@ impl Protocol {
         }
     }
 
+    /// Bytes that what it says of itself mostly takes, beside what the client has said.
+    pub(crate) fn words(self) -> usize {
+        match self {
+            Self::Http => 256,
+            Self::Scgi | Self::Uwsgi | Self::FastCgi => 768,
+        }
+    }
+
     /// Writes what comes before the body. An unknown length is a mistake of the caller where [`Self::wants_length`]:
     /// the upstream is told of no body then. `scripts`: what FastCGI is told of the scripts that paths name.
     ///

@@ -87,11 +87,15 @@ pub(crate) fn encode(
         }
         None => None,
     };
-    let mut variables = Vec::with_capacity(1024);
+    record(BEGIN_REQUEST, BEGIN.len() as u16, out);
+    out.extend_from_slice(&BEGIN);
+    // Nearly all requests have one record of variables, of which the length is known behind it.
+    let start = out.len();
+    record(PARAMS, 0, out);
     if let Some((root, _, file, _)) = &script {
-        pair(b"SCRIPT_FILENAME", &[root.strip_suffix(b"/").unwrap_or(root), file].concat(), &mut variables);
-        pair(b"DOCUMENT_ROOT", root, &mut variables);
-        pair(b"REDIRECT_STATUS", b"200", &mut variables);
+        pair(b"SCRIPT_FILENAME", &[root.strip_suffix(b"/").unwrap_or(root), file].concat(), out);
+        pair(b"DOCUMENT_ROOT", root, out);
+        pair(b"REDIRECT_STATUS", b"200", out);
     }
     params::each(request, length, |name, value| {
         let value = match (&script, name) {
@@ -99,13 +103,21 @@ pub(crate) fn encode(
             (Some((.., info)), b"PATH_INFO") => info,
             _ => value,
         };
-        pair(name, value, &mut variables);
+        pair(name, value, out);
     });
-    record(BEGIN_REQUEST, BEGIN.len() as u16, out);
-    out.extend_from_slice(&BEGIN);
-    for part in variables.chunks(RECORD.into()) {
-        record(PARAMS, part.len() as u16, out);
-        out.extend_from_slice(part);
+    let written = u16::try_from(out.len() - start - HEADER).ok();
+    match written.filter(|written| *written <= RECORD) {
+        Some(written) => {
+            let place = out.get_mut(start..).and_then(|record| record.first_chunk_mut());
+            place.into_iter().for_each(|place| *place = header_of(PARAMS, written));
+        }
+        None => {
+            let variables = out.split_off(start);
+            for part in variables.get(HEADER..).unwrap_or_default().chunks(RECORD.into()) {
+                record(PARAMS, part.len() as u16, out);
+                out.extend_from_slice(part);
+            }
+        }
     }
     record(PARAMS, 0, out);
     if length.is_none() {
@@ -116,8 +128,12 @@ pub(crate) fn encode(
 
 /// The header of a record of the one request, without padding.
 fn record(kind: u8, length: u16, out: &mut Vec<u8>) {
+    out.extend_from_slice(&header_of(kind, length));
+}
+
+fn header_of(kind: u8, length: u16) -> [u8; HEADER] {
     let [high, low] = length.to_be_bytes();
-    out.extend_from_slice(&[1, kind, 0, 1, high, low, 0, 0]);
+    [1, kind, 0, 1, high, low, 0, 0]
 }
 
 fn pair(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
@@ -161,7 +177,7 @@ pub(crate) struct Response {
     document: http1::Response,
     stage: Stage,
     /// The header that comes, or the body of END_REQUEST.
-    fixed: Vec<u8>,
+    fixed: Fixed,
     /// What came on STDERR and was not taken.
     said: Vec<u8>,
     /// Bytes behind the end of the document.
@@ -174,6 +190,24 @@ pub(crate) struct Response {
     eof: bool,
     /// Something came behind END_REQUEST.
     spoilt: bool,
+}
+
+/// What has a length of its own, while it comes.
+#[derive(Debug, Default)]
+struct Fixed {
+    bytes: [u8; HEADER],
+    len: usize,
+}
+
+impl Fixed {
+    fn extend(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if let Some(place) = self.bytes.get_mut(self.len) {
+                *place = *byte;
+                self.len += 1;
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +231,7 @@ impl Response {
         Self {
             document: http1::Response::of_program(method),
             stage: Stage::Header,
-            fixed: Vec::new(),
+            fixed: Fixed::default(),
             said: Vec::new(),
             excess: 0,
             begun: false,
@@ -222,10 +256,10 @@ impl Response {
         let first = |most: usize| bytes.split_at_checked(most).unwrap_or((bytes, &[]));
         match self.stage {
             Stage::Header => {
-                let (part, rest) = first(HEADER - self.fixed.len());
-                self.fixed.extend_from_slice(part);
-                if self.fixed.len() == HEADER {
-                    self.stage = header(&std::mem::take(&mut self.fixed)).unwrap_or(Stage::Garbage);
+                let (part, rest) = first(HEADER - self.fixed.len);
+                self.fixed.extend(part);
+                if self.fixed.len == HEADER {
+                    self.stage = header(std::mem::take(&mut self.fixed).bytes).unwrap_or(Stage::Garbage);
                     self.pass_record();
                 }
                 rest
@@ -264,7 +298,7 @@ impl Response {
                 let room = LINE_MAX.saturating_sub(self.said.len());
                 self.said.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
             }
-            _ => self.fixed.extend_from_slice(bytes),
+            _ => self.fixed.extend(bytes),
         }
     }
 
@@ -272,7 +306,7 @@ impl Response {
     fn pass_record(&mut self) {
         match self.stage {
             Stage::Record { kind: END_REQUEST, left: 0, padding: 0 } => {
-                let status = self.fixed.get(4).copied().unwrap_or_default();
+                let [.., status, _, _, _] = self.fixed.bytes;
                 self.stage = Stage::Ended(status);
                 if status == 0 {
                     self.document.eof();
@@ -338,6 +372,9 @@ impl Response {
 
     /// Whole lines, or what there is if no more of a line will be kept, that came on STDERR.
     pub(crate) fn said(&mut self) -> Option<Vec<u8>> {
+        if self.said.is_empty() {
+            return None;
+        }
         let is_last =
             self.eof || self.said.len() >= LINE_MAX || matches!(self.stage, Stage::Ended(_) | Stage::Garbage);
         let end = match self.said.iter().rposition(|byte| *byte == b'\n') {
@@ -363,8 +400,8 @@ impl Response {
 }
 
 /// The record that these bytes begin, if it is one of the answer to our request.
-fn header(bytes: &[u8]) -> Option<Stage> {
-    let &[1, kind, 0, 1, high, low, padding, _] = bytes else { return None };
+fn header(bytes: [u8; HEADER]) -> Option<Stage> {
+    let [1, kind, 0, 1, high, low, padding, _] = bytes else { return None };
     let left = u16::from_be_bytes([high, low]);
     let may_come = match kind {
         STDOUT | STDERR => true,
