@@ -13,7 +13,7 @@ use crate::config::{self, Source};
 use crate::gateway::fastcgi::Scripts;
 use crate::gateway::{self, Back, Protocol, http1, params};
 use crate::h1::chunked::{self, Decoder};
-use crate::h1::{Conn, End, Event, Request, Settings};
+use crate::h1::{Conn, End, Event, Request, Settings, encode};
 use crate::h2::hpack::{self, Outcome as List};
 use crate::http::fault::Refusal;
 use crate::http::range::{self, Ranges};
@@ -62,6 +62,8 @@ pub enum Outcome {
         fields: Vec<(Vec<u8>, Vec<u8>)>,
         /// The body without its coding.
         body: Vec<u8>,
+        /// What followed it.
+        trailers: Vec<(Vec<u8>, Vec<u8>)>,
     },
     /// It was refused with this status, for this reason.
     Refused(u16, &'static str),
@@ -140,7 +142,9 @@ fn drive(
                         .map(|(name, value)| (name.to_vec(), value.to_vec()))
                         .collect(),
                     body: Vec::new(),
+                    trailers: Vec::new(),
                 });
+                conn.keep_trailers();
                 conn.proceed();
                 if request.body == BodyLength::None {
                     outcomes.extend(open.take());
@@ -153,6 +157,14 @@ fn drive(
                     unreachable!("a body without a request")
                 };
                 body.extend(bytes);
+            }
+            Event::Trailers(fields) => {
+                let Some(Outcome::Request { trailers, .. }) = open else {
+                    unreachable!("trailers without a request")
+                };
+                judge_trailers(&fields);
+                assert!(trailers.is_empty(), "trailers twice");
+                trailers.extend(fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())));
             }
             Event::BodyEnd => {
                 outcomes.push(open.take().expect("the end of a body without a request"));
@@ -180,6 +192,17 @@ fn drive(
 fn answer(conn: &mut Conn, status: u16) {
     conn.respond(&ResponseHead::new(status), BodyLength::None, "", Time::ZERO);
     conn.finish(Time::ZERO);
+}
+
+/// What must hold of trailers that somebody wants: written behind a body, they are the same again.
+fn judge_trailers(trailers: &Fields) {
+    assert!(!trailers.is_empty(), "no trailers");
+    let mut again = Vec::new();
+    encode::trailers(trailers, &mut again);
+    let mut kept = Vec::new();
+    let used = Decoder::new().decode_with(&again, &mut Vec::new(), Some(&mut kept));
+    assert_eq!(used, Ok(again.len()), "no trailers when written again");
+    assert!(chunked::trailers(&kept).iter().eq(trailers.iter()), "other trailers when written again");
 }
 
 /// What must hold of a request that was accepted, wherever it goes next.

@@ -27,7 +27,7 @@ pub(crate) struct Proxy {
     pub(crate) intercept_errors: bool,
     /// Interim responses, such as 103, reach the client.
     pub(crate) early_hints: bool,
-    /// So do trailers of responses, if it says that it takes them.
+    /// So do trailers of responses, if it says that it takes them; and those of its requests reach the upstream.
     pub(crate) trailers: bool,
 }
 

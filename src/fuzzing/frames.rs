@@ -1,6 +1,6 @@
 //! HTTP/2: what a client may send behind its preface.
 
-use super::{MOST, judge_request};
+use super::{MOST, judge_request, judge_trailers};
 use crate::buf::Segment;
 use crate::h1;
 use crate::h2::{Conn, Settings, StreamId};
@@ -18,6 +18,7 @@ const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0
 struct Told {
     request: Option<Vec<u8>>,
     body: Vec<u8>,
+    trailers: Vec<(Vec<u8>, Vec<u8>)>,
     ended: bool,
     refused: Option<u16>,
     gone: bool,
@@ -74,6 +75,7 @@ fn drive(conn: &mut Conn, all: &mut BTreeMap<StreamId, Told>, written: &mut Vec<
                 judge(&request);
                 let seen = [request.head.method_bytes(), b" ", request.head.target()].concat();
                 assert!(told.request.replace(seen).is_none(), "stream {id} opens twice");
+                conn.keep_trailers(id);
                 conn.proceed(id);
                 if request.head.method() == Method::Connect {
                     assert!(conn.switch(id, &ResponseHead::new(101), "", now), "no tunnel");
@@ -84,6 +86,11 @@ fn drive(conn: &mut Conn, all: &mut BTreeMap<StreamId, Told>, written: &mut Vec<
             Event::Body(bytes) => {
                 assert!(told.request.is_some() && !told.ended && !bytes.is_empty(), "a body of nothing");
                 told.body.extend(bytes);
+            }
+            Event::Trailers(fields) => {
+                judge_trailers(&fields);
+                assert!(told.trailers.is_empty() && !told.ended, "trailers out of place");
+                told.trailers.extend(fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())));
             }
             Event::BodyEnd => {
                 assert!(!std::mem::replace(&mut told.ended, true), "two ends");

@@ -121,6 +121,8 @@ pub(crate) struct Client {
     committed: bool,
     /// The whole body, as long as it can be sent again.
     whole: Option<Queue>,
+    /// What follows it; it is framed in chunks then.
+    trailers: Option<Box<Fields>>,
     /// The head of the response was polled.
     answered: bool,
     /// How many channels may be leased yet.
@@ -185,6 +187,7 @@ impl Client {
             body_complete: body == BodyLength::None,
             committed: false,
             whole: None,
+            trailers: None,
             answered: false,
             tries: retries.tries,
             until: now.after(retries.within),
@@ -205,13 +208,18 @@ impl Client {
         self.encoder.push(segment, &mut self.body);
     }
 
+    /// What follows a body whose length was not announced; the body ends next.
+    pub(crate) fn push_trailers(&mut self, trailers: Box<Fields>) {
+        self.trailers = Some(trailers);
+    }
+
     /// The body is complete.
     pub(crate) fn end_body(&mut self) {
-        self.encoder.finish(&mut self.body);
+        self.encoder.finish(self.trailers.as_deref(), &mut self.body);
         self.body_complete = true;
     }
 
-    /// Takes the whole body, of the length that was announced.
+    /// Takes the whole body, of the length that was announced, or behind which what follows it was pushed.
     pub(crate) fn push_whole(&mut self, mut body: Queue) {
         if self.method.is_idempotent() {
             body.share();
@@ -228,7 +236,11 @@ impl Client {
         if let (true, Some(body)) = (self.committed, self.whole.take()) {
             self.committed = false;
             self.body.clear();
-            self.encoder = self.protocol.body(BodyLength::Known(body.len()));
+            let length = match self.trailers {
+                Some(_) => BodyLength::Unknown,
+                None => BodyLength::Known(body.len()),
+            };
+            self.encoder = self.protocol.body(length);
             self.push_whole(body);
         }
     }

@@ -4,7 +4,7 @@ use super::fastcgi::{self, Scripts};
 use super::{Event, Request, http1, scgi, uwsgi};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Fault;
-use crate::http::{BodyLength, Method};
+use crate::http::{BodyLength, Fields, Method};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -109,12 +109,12 @@ impl BodyEncoder {
         }
     }
 
-    /// The body is complete; queues what ends it.
-    pub(crate) fn finish(&mut self, out: &mut Queue) {
+    /// The body is complete; queues what ends it, with trailers, which only HTTP has.
+    pub(crate) fn finish(&mut self, trailers: Option<&Fields>, out: &mut Queue) {
         if self.in_records {
             fastcgi::end_body(out);
         } else {
-            self.plain.finish(out);
+            self.plain.finish(trailers, out);
         }
     }
 }

@@ -56,7 +56,12 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
             out.extend_from_slice(&Short::number(length));
             out.extend_from_slice(b"\r\n");
         }
-        BodyLength::Unknown => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyLength::Unknown => {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            if request.shown.trailers {
+                announced(request, &nominated, out);
+            }
+        }
     }
     if takes_trailers(request) {
         field(b"Connection", &[b"te"], out);
@@ -70,6 +75,34 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         field(b"Sec-WebSocket-Key", &[websocket::key(request.id).as_bytes()], out);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Names the trailers that the client has announced (RFC 9110 §6.6.2), as far as they would be passed on.
+fn announced(request: &Request<'_>, nominated: &[&[u8]], out: &mut Vec<u8>) {
+    let names = request.head.all("trailer").flat_map(tokens);
+    let names: Vec<_> = names.filter(|name| is_name(name) && follows(request, name, nominated)).collect();
+    if !names.is_empty() {
+        field(b"Trailer", &[&names.join(&b", "[..])], out);
+    }
+}
+
+/// Takes out of the trailers of a request what no upstream is to see there: what is not passed on in the head, what is written
+/// or changed here, and what means something in a head only.
+pub(crate) fn pass_trailers(request: &Request<'_>, trailers: &mut Fields) {
+    let nominated = nominated(request.head.all("connection"));
+    trailers.retain(|name| follows(request, name, &nominated));
+}
+
+/// Whether a field of that name may follow the body of a request. Of the way that it has come nobody tells there, be it a
+/// trusted proxy.
+fn follows(request: &Request<'_>, name: &[u8], nominated: &[&[u8]]) -> bool {
+    let is_told_in_head = super::tells_of_proxies(name) || NO_TRAILER.has(name);
+    passes(name)
+        && !is_told_in_head
+        && !request.is_replaced(name)
+        && !request.is_claim(name)
+        && !request.client_field.is_some_and(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+        && !is_nominated(name, nominated)
 }
 
 /// The key of a WebSocket, and what belongs to it.
@@ -252,7 +285,15 @@ const NO_TRAILER: Names = Names::new(&[
     "date",
     "expires",
     "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
     "location",
+    "max-forwards",
+    "pragma",
+    "range",
     "retry-after",
     "server",
     "set-cookie",
@@ -310,10 +351,12 @@ impl BodyEncoder {
         }
     }
 
-    /// The body is complete; queues what ends it.
-    pub(crate) fn finish(&mut self, out: &mut Queue) {
-        if self.body == BodyLength::Unknown && !self.ended {
-            out.extend(chunked::LAST_CHUNK);
+    /// The body is complete; queues what ends it, with trailers where there can be some.
+    pub(crate) fn finish(&mut self, trailers: Option<&Fields>, out: &mut Queue) {
+        match trailers {
+            _ if self.body != BodyLength::Unknown || self.ended => {}
+            Some(trailers) => out.encode(|out| h1::encode::trailers(trailers, out)),
+            None => out.extend(chunked::LAST_CHUNK),
         }
         self.ended = true;
     }

@@ -17,7 +17,7 @@ pub struct Shown<'a> {
     pub(crate) cookies: Option<&'a [u8]>,
     /// It is told of the way in `Forwarded`, too.
     pub(crate) forwarded: bool,
-    /// Trailers of its response are passed on to clients that take them.
+    /// Trailers of the request are passed on to it, and those of its response to clients that take them.
     pub(crate) trailers: bool,
 }
 

@@ -94,14 +94,24 @@ enum Reading {
     Head(Scan),
     /// `left` bytes of a body are to come; 0: its end was not told yet.
     Sized { left: u64 },
-    /// A chunked body of which `allowed` bytes may come.
-    Chunked { decoder: Decoder, allowed: u64 },
+    /// A chunked body.
+    Chunked(Box<Chunked>),
     /// The request is complete.
     Done,
     /// What comes is of another protocol.
     Tunnel,
     /// Nothing is parsed any more, since this was refused.
     Discard(Option<Box<super::Line>>),
+}
+
+/// In a box, as most connections never have one.
+#[derive(Debug, PartialEq, Eq)]
+struct Chunked {
+    decoder: Decoder,
+    /// Bytes of it that may come yet.
+    allowed: u64,
+    /// The lines of its trailers, if they are wanted.
+    trailers: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +224,7 @@ impl Conn {
                     self.head_since = now;
                 }
             }
-            (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => {
+            (Phase::Open, Reading::Sized { .. } | Reading::Chunked(_)) => {
                 self.exchange.expects = false;
                 self.gain(bytes.len());
             }
@@ -258,7 +268,7 @@ impl Conn {
         match self.reading {
             Reading::Head(_) => self.poll_head(),
             Reading::Sized { .. } => self.poll_sized(),
-            Reading::Chunked { .. } => self.poll_chunked(),
+            Reading::Chunked(_) => self.poll_chunked(),
             Reading::Tunnel => self.poll_tunnel(),
             Reading::Done | Reading::Discard(_) => None,
         }
@@ -283,11 +293,18 @@ impl Conn {
                 self.stop_reading();
                 Err(Refusal::BODY_TOO_LARGE)
             }
-            Reading::Chunked { allowed, .. } => {
-                *allowed = max;
+            Reading::Chunked(body) => {
+                body.allowed = max;
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What follows the body of the request that just came out of [`Self::poll`] is wanted, too, if that is chunked.
+    pub(crate) fn keep_trailers(&mut self) {
+        if let Reading::Chunked(body) = &mut self.reading {
+            body.trailers = Some(Vec::new());
         }
     }
 
@@ -530,7 +547,7 @@ impl Conn {
             (Phase::Open, Reading::Discard(_)) => true,
             (Phase::Open, Reading::Head(_)) if self.front => self.input.len() < packet::MOST,
             (Phase::Open, Reading::Head(_)) => self.input.len() <= self.settings.head,
-            (Phase::Open, Reading::Sized { .. } | Reading::Chunked { .. }) => self.input.len() < BODY_MAX,
+            (Phase::Open, Reading::Sized { .. } | Reading::Chunked(_)) => self.input.len() < BODY_MAX,
             (Phase::Open, Reading::Done) => self.input.len() < PIPELINE_MAX,
             (Phase::Open, Reading::Tunnel) => self.input.is_empty(),
         };
@@ -616,7 +633,7 @@ impl Conn {
     fn is_body_complete(&self) -> bool {
         match &self.reading {
             Reading::Sized { left } => *left == 0,
-            Reading::Chunked { decoder, .. } => decoder.is_done(),
+            Reading::Chunked(body) => body.decoder.is_done(),
             Reading::Done => true,
             Reading::Head(_) | Reading::Tunnel | Reading::Discard(_) => false,
         }
@@ -649,7 +666,8 @@ impl Conn {
                 self.input.drain(..here);
                 true
             }
-            Reading::Chunked { decoder, allowed } => {
+            Reading::Chunked(body) => {
+                let Chunked { decoder, allowed, .. } = &mut **body;
                 *allowed = (*allowed).min(REST_MAX);
                 let mut data = Vec::new();
                 let used = decoder.decode(&self.input, &mut data);

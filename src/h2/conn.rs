@@ -282,6 +282,10 @@ impl Conn {
                 continue;
             }
             if stream.body.is_empty() {
+                if let Some(fields) = stream.behind.take().filter(|_| stream.keeps_trailers) {
+                    self.list(id);
+                    return Some((id, Event::Trailers(*fields)));
+                }
                 stream.reading = Reading::Discard;
                 return Some((id, Event::BodyEnd));
             }
@@ -340,6 +344,13 @@ impl Conn {
         }
         *allowed = max - came;
         Ok(())
+    }
+
+    /// What follows the body of the request that just came out of [`Self::poll`] is wanted, too.
+    pub(crate) fn keep_trailers(&mut self, stream: StreamId) {
+        if let Some(found) = self.streams.get_mut(stream) {
+            found.keeps_trailers = true;
+        }
     }
 
     /// Refuses whatever the client may send next of this request, for a reason that does not lie in it.
@@ -531,7 +542,7 @@ impl Conn {
         stream.reading = Reading::Discard;
         stream.expects = false;
         self.kept -= stream.body.len();
-        stream.body = Vec::new();
+        (stream.body, stream.behind) = (Vec::new(), None);
         self.give_back(id);
     }
 

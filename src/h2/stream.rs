@@ -4,7 +4,7 @@
 //!
 //! | reading | DATA | END_STREAM, also by trailers |
 //! |---|---|---|
-//! | `Body { left, allowed }` | kept until it is polled; more than `left`: malformed; more than `allowed`: 413 | `BodyEnd` is due, if nothing is left |
+//! | `Body { left, allowed }` | kept until it is polled; more than `left`: malformed; more than `allowed`: 413 | `Trailers`, if they are wanted, and `BodyEnd` are due, if nothing is left |
 //! | `Discard` | dropped | – |
 //!
 //! `writing` is what there is of the response, moved by calls of the owner:
@@ -52,6 +52,9 @@ pub(super) struct Stream {
     pub(super) malformed: bool,
     /// It asks for a tunnel, or is one: what comes behind the request is no body of it, and only taken once there is one.
     pub(super) tunnel: bool,
+    /// Its owner wants what follows the body of the request; and that, until the owner is told.
+    pub(super) keeps_trailers: bool,
+    pub(super) behind: Option<Box<Fields>>,
     /// The first line of a request that was refused.
     pub(super) line: Option<Box<Line>>,
 
@@ -118,6 +121,8 @@ impl Stream {
             known: false,
             malformed: false,
             tunnel: false,
+            keeps_trailers: false,
+            behind: None,
             line: None,
             writing: Writing::Await,
             head: 0,
@@ -149,6 +154,12 @@ impl Stream {
         let body = matches!(self.reading, Reading::Body { .. });
         let waits = self.held || self.tunnel && self.writing == Writing::Await;
         body && !waits && !self.gone && (self.ended || !self.body.is_empty())
+    }
+
+    /// Whether what follows the body of the request may be wanted.
+    pub(super) fn may_keep_trailers(&self) -> bool {
+        let body = matches!(self.reading, Reading::Body { .. });
+        body && !self.tunnel
     }
 
     /// Whether the client is to send more of a body now.
@@ -244,7 +255,7 @@ impl Streams {
     pub(super) fn remove(&mut self, id: StreamId) -> usize {
         let Some(at) = self.find(id) else { return 0 };
         let (_, mut stream) = self.open.remove(at);
-        (stream.body, stream.line) = (Vec::new(), None);
+        (stream.body, stream.line, stream.behind) = (Vec::new(), None, None);
         stream.queue.clear();
         let head = stream.head;
         if self.spare.len() < SPARE {

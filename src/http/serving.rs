@@ -3,7 +3,7 @@
 
 use super::fault::Refusal;
 use super::target::{Host, Target};
-use super::{BodyLength, RequestHead, ResponseHead, Version};
+use super::{BodyLength, Fields, RequestHead, ResponseHead, Version};
 use crate::timer::Time;
 use std::time::Duration;
 
@@ -57,6 +57,13 @@ impl Settings {
     }
 }
 
+/// Bytes of all trailers of a body: of names and values, and [`TRAILER`] for each (as in RFC 9113 §6.5.2).
+pub(crate) const TRAILERS_MAX: usize = 16 * 1024;
+pub(crate) const TRAILER: usize = 32;
+
+/// They are more.
+pub(crate) const LONG_TRAILERS: Refusal = Refusal { status: 400, why: "trailers longer than 16 KiB" };
+
 /// Why a client that takes too long gets no further.
 pub(crate) const STALLED_BODY: Refusal =
     Refusal { status: 408, why: "request body stalled; raise limits.body_timeout" };
@@ -93,6 +100,9 @@ pub enum Event {
     Request(Request),
     /// The next bytes of its body, never empty.
     Body(Vec<u8>),
+    /// What follows its body (RFC 9110 §6.5), if that is wanted and there is something. Fields of a connection and whatever else
+    /// should be none are there, too.
+    Trailers(Fields),
     /// Its body is complete. Comes for every body but [`BodyLength::None`], unless `finish` was called before.
     BodyEnd,
     /// What came is no request to be served, or the rest of it did not come in time. The caller answers it with

@@ -35,7 +35,7 @@ use crate::gateway;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
 use crate::http::target::{Host, Target};
-use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded, location, readings};
+use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, forwarded, location, readings};
 use crate::route::HostPattern;
 use crate::timer::{Time, Wall};
 use files::{Reading, SoFar};
@@ -197,7 +197,7 @@ impl Exchange {
             Handler::Files(_) if self.asks_tunnel() => return Served::Nothing("no file is a tunnel"),
             Handler::Respond(_) if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
             Handler::App { .. } | Handler::Proxy(_)
-                if self.asks_tunnel() && !self.may_tunnel(drive.config) =>
+                if self.asks_tunnel() && !self.speaks_http(drive.config) =>
             {
                 self.refuse(NO_TUNNEL, drive);
             }
@@ -234,7 +234,7 @@ impl Exchange {
 
     /// Has an upstream begin, or once all of the body is there.
     fn start_upstream(&mut self, body: BodyLength, drive: &mut Drive<'_>) -> Served {
-        let Some(&Proxy { upstream, buffering, .. }) = self.proxy(drive.config) else {
+        let Some(&Proxy { upstream, buffering, trailers, .. }) = self.proxy(drive.config) else {
             return Served::Nothing("no upstream");
         };
         if self.may_be_misread(drive.cx) {
@@ -242,6 +242,7 @@ impl Exchange {
             return Served::Begun;
         }
         drive.reply.proceed();
+        let body = if trailers { self.await_trailers(body, drive) } else { body };
         let has_body = !matches!(body, BodyLength::None | BodyLength::Known(0));
         if has_body && buffering || !takes(upstream, body, drive.config) {
             let spool = RequestSpool::new(REQUEST_MEMORY, &drive.cx.store);
@@ -281,8 +282,8 @@ impl Exchange {
         self.request.as_ref().is_some_and(|request| gateway::websocket::is_asked(&request.head))
     }
 
-    /// Whether who answers it can go on in another protocol.
-    fn may_tunnel(&self, config: &Config) -> bool {
+    /// Whether who answers it speaks HTTP, which can go on in another protocol, and has trailers.
+    fn speaks_http(&self, config: &Config) -> bool {
         let upstream = self.proxy(config).and_then(|proxy| config.upstream(proxy.upstream));
         upstream.is_some_and(|upstream| upstream.protocol == gateway::Protocol::Http)
     }
@@ -385,15 +386,27 @@ impl Exchange {
         }
     }
 
+    /// What follows the request body, which ends next.
+    pub(super) fn on_trailers(&mut self, mut trailers: Fields, drive: &mut Drive<'_>) {
+        self.choose_trailers(&mut trailers, drive);
+        match &mut self.step {
+            _ if trailers.is_empty() => {}
+            Step::Spooling { spool, .. } => spool.push_trailers(Box::new(trailers)),
+            Step::Proxy(run) => run.push_trailers(Box::new(trailers)),
+            Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Tunnel(_) | Step::Sent => {}
+        }
+    }
+
     /// The request body is complete.
     pub(super) fn on_body_end(&mut self, drive: &mut Drive<'_>) {
         match std::mem::replace(&mut self.step, Step::Sent) {
             Step::Spooling { whom: Collector::App(app), spool } => {
                 self.ask_for_unit(app, spool.finish(), drive);
             }
-            Step::Spooling { whom: Collector::Upstream(upstream, _), spool } => {
+            Step::Spooling { whom: Collector::Upstream(upstream, _), mut spool } => {
+                let trailers = spool.take_trailers();
                 let (body, share) = spool.into_queue();
-                self.start_proxy(upstream, Body::Whole(body, share), drive);
+                self.start_proxy(upstream, Body::Whole(body, share, trailers), drive);
             }
             Step::Proxy(mut run) => {
                 run.end_body();

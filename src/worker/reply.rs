@@ -125,6 +125,14 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// What follows the body of the request is wanted, before any of it is taken.
+    pub(super) fn keep_trailers(&mut self) {
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.keep_trailers(),
+            Door::H2 { conn, stream } => conn.keep_trailers(*stream),
+        }
+    }
+
     /// The body of the request is wanted: `100 Continue` for a client that waits for it.
     pub(super) fn proceed(&mut self) {
         match &mut self.door {

@@ -6,6 +6,7 @@ use super::closer::Closer;
 use super::reply::Reply;
 use crate::buf::{OpenFile, Queue, Segment};
 use crate::config::ResponseBuffer;
+use crate::http::Fields;
 use crate::sys::fd::{self, Handed};
 use crate::sys::process;
 use crate::timer::Time;
@@ -65,6 +66,8 @@ pub(super) struct RequestSpool {
     share: Share,
     file: Option<Handed>,
     len: u64,
+    /// What follows it.
+    trailers: Option<Box<Fields>>,
 }
 
 /// A whole request body.
@@ -78,7 +81,14 @@ pub(super) enum RequestBody {
 
 impl RequestSpool {
     pub(super) fn new(in_memory: u64, store: &Store) -> Self {
-        Self { in_memory, pieces: Vec::new(), share: store.budget.share(), file: None, len: 0 }
+        Self {
+            in_memory,
+            pieces: Vec::new(),
+            share: store.budget.share(),
+            file: None,
+            len: 0,
+            trailers: None,
+        }
     }
 
     /// Takes the next bytes.
@@ -110,6 +120,16 @@ impl RequestSpool {
         self.len = len;
         self.share.set(self.pieces.iter().map(|piece| piece.capacity() as u64).sum());
         Ok(())
+    }
+
+    /// What follows the body, for who takes that: it is as little as a head.
+    pub(super) fn push_trailers(&mut self, trailers: Box<Fields>) {
+        self.trailers = Some(trailers);
+    }
+
+    /// That, once the body has come.
+    pub(super) fn take_trailers(&mut self) -> Option<Box<Fields>> {
+        self.trailers.take()
     }
 
     fn keep(&mut self, bytes: Vec<u8>) {

@@ -145,6 +145,7 @@ impl Client {
                     assert!(!bytes.is_empty());
                     self.body.extend_from_slice(&bytes);
                 }
+                Some(Event::Trailers(fields)) => unreachable!("nobody wants {fields:?}"),
                 Some(Event::BodyEnd) => self.answer(),
                 Some(Event::Refused(refusal)) => self.refused(refusal),
                 Some(Event::Gone) => self.outcome.push("gone".to_owned()),

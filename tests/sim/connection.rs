@@ -251,6 +251,7 @@ impl World {
                     }
                 }
                 Event::Body(bytes) => self.exchange().body.extend(bytes),
+                Event::Trailers(fields) => unreachable!("nobody wants {fields:?}"),
                 Event::BodyEnd => self.exchange().complete = true,
                 Event::Refused(refusal) => {
                     totals.refused += 1;

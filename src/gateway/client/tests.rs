@@ -259,6 +259,22 @@ fn what_was_kept_of_a_request_is_sent_again() {
     assert!(client.whole.is_none() && !client.can_repeat());
 }
 
+#[test]
+fn what_follows_a_body_is_sent_again_with_it() {
+    let mut client = client("PUT", BodyLength::Unknown);
+    let mut trailers = Fields::new();
+    trailers.add("X-Sum", "1");
+    client.push_trailers(Box::new(trailers));
+    client.push_whole(whole(b"abc"));
+    for _ in 0..2 {
+        let mut out = Queue::new();
+        client.leased(false, &mut out, Time::ZERO);
+        client.fill(&mut out);
+        assert!(text(&out).ends_with("\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"), "{}", text(&out));
+        assert_eq!(client.failed(Fault::Closed), Again::AnotherServer);
+    }
+}
+
 /// Every stand of a request with every way to wait for the client.
 #[test]
 fn who_waits_for_the_client_does_not_blame_the_server() {

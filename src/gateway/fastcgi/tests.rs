@@ -318,7 +318,7 @@ fn an_encoder_ends_what_it_announced() {
     let out = |body: BodyLength, pieces: &[&[u8]]| {
         let (mut encoder, mut out) = (crate::gateway::Protocol::FastCgi.body(body), Queue::new());
         pieces.iter().for_each(|piece| encoder.push(Segment::from(piece.to_vec()), &mut out));
-        encoder.finish(&mut out);
+        encoder.finish(None, &mut out);
         let mut wire = Vec::new();
         out.slices(usize::MAX, |slice| wire.extend_from_slice(slice));
         records(&wire)

@@ -1,7 +1,9 @@
 use super::*;
+use crate::gateway::Shown;
 use crate::h1::{Conn, Settings};
 use crate::http::forwarded::Origin;
-use crate::http::{RequestHead, Scheme};
+use crate::http::secure::Told;
+use crate::http::{Changes, RequestHead, Scheme};
 use crate::timer::Time;
 use std::rc::Rc;
 
@@ -30,8 +32,13 @@ struct Known {
 
 fn encoded(request: &str, known: Known, body: BodyLength) -> String {
     let mut out = Vec::new();
+    described(request, known, |request| encode(request, body, &mut out));
+    String::from_utf8(out).unwrap()
+}
+
+fn described(request: &str, known: Known, look: impl FnOnce(&Request<'_>)) {
     let head = head(request);
-    let request = Request {
+    look(&Request {
         path: b"/",
         peer: known.peer.map(|peer| peer.parse().unwrap()),
         origin: Origin { client: None, trusted: known.trusted, scheme: Scheme::Https },
@@ -42,9 +49,7 @@ fn encoded(request: &str, known: Known, body: BodyLength) -> String {
         local_port: known.local_port,
         id: known.id,
         ..Request::of(&head)
-    };
-    encode(&request, body, &mut out);
-    String::from_utf8(out).unwrap()
+    });
 }
 
 /// The fields that came through of those in `lines`, ours left out.
@@ -194,17 +199,132 @@ fn bodies_are_framed_as_announced() {
         (BodyLength::Known(13), "abcdefghij"),
         (BodyLength::Unknown, "3\r\nabc\r\n7\r\ndefghij\r\n0\r\n\r\n"),
     ] {
-        let mut encoder = BodyEncoder::new(body);
-        let mut out = Queue::new();
-        for piece in [&b"abc"[..], b"", b"defghij"] {
-            encoder.push(Segment::from(piece.to_vec()), &mut out);
-        }
-        encoder.finish(&mut out);
-        encoder.finish(&mut out);
-        let mut wire = Vec::new();
-        out.slices(usize::MAX, |slice| wire.extend_from_slice(slice));
-        assert_eq!(String::from_utf8(wire).unwrap(), expected, "{body:?}");
+        assert_eq!(framed(body, None), expected, "{body:?}");
     }
+}
+
+/// What a body of three pieces becomes, with its end told twice.
+fn framed(body: BodyLength, trailers: Option<&Fields>) -> String {
+    let mut encoder = BodyEncoder::new(body);
+    let mut out = Queue::new();
+    for piece in [&b"abc"[..], b"", b"defghij"] {
+        encoder.push(Segment::from(piece.to_vec()), &mut out);
+    }
+    encoder.finish(trailers, &mut out);
+    encoder.finish(trailers, &mut out);
+    let mut wire = Vec::new();
+    out.slices(usize::MAX, |slice| wire.extend_from_slice(slice));
+    String::from_utf8(wire).unwrap()
+}
+
+#[test]
+fn trailers_stand_behind_chunks_and_nowhere_else() {
+    let mut trailers = Fields::new();
+    trailers.add("X-Sum", "1");
+    trailers.add("X-Empty", "");
+    for (body, expected) in [
+        (BodyLength::None, ""),
+        (BodyLength::Known(10), "abcdefghij"),
+        (BodyLength::Unknown, "3\r\nabc\r\n7\r\ndefghij\r\n0\r\nX-Sum: 1\r\nX-Empty: \r\n\r\n"),
+    ] {
+        assert_eq!(framed(body, Some(&trailers)), expected, "{body:?}");
+    }
+}
+
+/// Which of these names may follow the body of a request with these lines, and what of them is announced.
+fn following(lines: &str, known: Known, changes: &Changes, names: &[&str]) -> (Vec<String>, Vec<String>) {
+    let (mut passed, mut announced) = (Vec::new(), Vec::new());
+    let trailer = format!("{lines}Trailer: {}\r\n", names.join(" , "));
+    described(&format!("POST / HTTP/1.1\r\nHost: a\r\n{trailer}\r\n"), known, |request| {
+        let request = Request {
+            client_field: Some("X-Client-Ip"),
+            secure: Told { is_asked: true, ..Told::default() },
+            shown: Shown { changes: Some(changes), trailers: true, ..request.shown },
+            ..*request
+        };
+        let mut fields = Fields::new();
+        names.iter().for_each(|name| fields.add(name, "x"));
+        pass_trailers(&request, &mut fields);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        passed = fields.iter().map(|(name, _)| text(name)).collect();
+        let mut head = Vec::new();
+        encode(&request, BodyLength::Unknown, &mut head);
+        let lines = text(&head);
+        let line = lines.lines().find_map(|line| line.strip_prefix("Trailer: "));
+        announced = line.into_iter().flat_map(|line| line.split(", ")).map(str::to_owned).collect();
+        for other in [BodyLength::None, BodyLength::Known(1)] {
+            let mut head = Vec::new();
+            encode(&request, other, &mut head);
+            assert!(!text(&head).contains("Trailer:"), "{other:?}");
+        }
+    });
+    (passed, announced)
+}
+
+#[test]
+fn only_what_means_nothing_in_the_head_follows_a_body() {
+    let changes = Changes {
+        set: vec![("X-Api-Key".to_owned(), "1".to_owned())],
+        remove: vec!["X-Gone".to_owned()],
+        ..Changes::default()
+    };
+    let good = ["X-Sum", "server-timing", "Digest", "X-Forwarder", "X-SSL"];
+    let bad = [
+        // Framing, the connection, and what it names.
+        "Content-Length",
+        "transfer-encoding",
+        "Connection",
+        "Keep-Alive",
+        "TE",
+        "Trailer",
+        "Upgrade",
+        "X-Named",
+        // Who asks for what.
+        "Host",
+        "Authorization",
+        "Proxy-Authorization",
+        "Cookie",
+        "Range",
+        "If-None-Match",
+        "Expect",
+        "Max-Forwards",
+        "Cache-Control",
+        // What it is.
+        "Content-Type",
+        "Content-Encoding",
+        "Content-Range",
+        // What is told here, changed here, or kept from the server in the head.
+        "X-Forwarded-For",
+        "x-forwarded-prefix",
+        "X-Forwarded-Anything",
+        "Forwarded",
+        "X-Real-IP",
+        "X-Client-IP",
+        "X-SSL-Client-Verify",
+        "Via",
+        "X-Request-Id",
+        "Proxy",
+        "X_Sum",
+        "x-api-key",
+        "X-GONE",
+    ];
+    let lines = "Connection: close, x-named\r\n";
+    for known in [REQUEST, Known { trusted: true, ..REQUEST }] {
+        for name in bad {
+            let (passed, announced) = following(lines, known, &changes, &[name]);
+            assert_eq!((passed, announced), (vec![], vec![]), "{name}");
+        }
+        let all = [&bad[..], &good, &["no name"]].concat();
+        let (passed, announced) = following(lines, known, &changes, &all);
+        assert_eq!(passed[..good.len()], good);
+        assert_eq!(announced, good);
+    }
+}
+
+#[test]
+fn trailers_are_announced_only_where_they_are_passed_on() {
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\n\r\n";
+    assert!(!encoded(request, REQUEST, BodyLength::Unknown).contains("Trailer"));
 }
 
 /// What came of a response: status, length, body, end, and whether the connection can be used again.

@@ -1,6 +1,6 @@
 //! What the client's bytes do to a connection: from input to events.
 
-use super::{Conn, Notice, PIPELINE_OUT, Phase, Reading, Writing};
+use super::{Chunked, Conn, Notice, PIPELINE_OUT, Phase, Reading, Writing};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{Event, Line, Request, framing, packet};
 use crate::http::fault::Refusal;
@@ -46,7 +46,10 @@ impl Conn {
         self.reading = match framing.body {
             BodyLength::None => Reading::Done,
             BodyLength::Known(left) => Reading::Sized { left },
-            BodyLength::Unknown => Reading::Chunked { decoder: Decoder::new(), allowed: u64::MAX },
+            BodyLength::Unknown => {
+                let body = Chunked { decoder: Decoder::new(), allowed: u64::MAX, trailers: None };
+                Reading::Chunked(Box::new(body))
+            }
         };
         Event::Request(Request { head, target, host, body: framing.body })
     }
@@ -80,11 +83,12 @@ impl Conn {
     }
 
     fn decode(&mut self) -> Result<Option<Event>, Refusal> {
-        let Reading::Chunked { decoder, allowed } = &mut self.reading else { return Ok(None) };
+        let Reading::Chunked(body) = &mut self.reading else { return Ok(None) };
+        let Chunked { decoder, allowed, trailers } = &mut **body;
         let mut data = Vec::new();
         if !decoder.is_done() && !self.input.is_empty() {
             data.reserve(self.input.len());
-            let used = decoder.decode(&self.input, &mut data).map_err(bad_chunk)?;
+            let used = decoder.decode_with(&self.input, &mut data, trailers.as_mut()).map_err(bad_chunk)?;
             drop(self.input.drain(..used));
             *allowed = allowed.checked_sub(data.len() as u64).ok_or(Refusal::BODY_TOO_LARGE)?;
         }
@@ -93,6 +97,12 @@ impl Conn {
         }
         if !decoder.is_done() {
             return Ok(None);
+        }
+        if let Some(lines) = trailers.take() {
+            let fields = chunked::trailers(&lines);
+            if !fields.is_empty() {
+                return Ok(Some(Event::Trailers(fields)));
+            }
         }
         self.reading = Reading::Done;
         Ok(Some(Event::BodyEnd))
@@ -130,7 +140,7 @@ impl Conn {
         let line = match std::mem::replace(&mut self.reading, Reading::Discard(None)) {
             Reading::Head(scan) => scan.request(&self.input).map(Box::new),
             Reading::Discard(line) => line,
-            Reading::Sized { .. } | Reading::Chunked { .. } | Reading::Done | Reading::Tunnel => None,
+            Reading::Sized { .. } | Reading::Chunked(_) | Reading::Done | Reading::Tunnel => None,
         };
         if let Some(line) = &line {
             self.exchange.head_only = Method::from_bytes(&line.method) == Method::Head;

@@ -53,6 +53,65 @@ fn body(conn: &mut Conn) -> Vec<u8> {
     }
 }
 
+#[test]
+fn trailers_are_told_to_who_wants_them() {
+    let sent = "3\r\nabc\r\n0\r\nX-Sum:  1 \r\nX-sum: 2\r\n\r\n";
+    for (rest, keep, expected) in [
+        (sent, true, &[("X-Sum", "1"), ("X-sum", "2")][..]),
+        (sent, false, &[]),
+        ("3\r\nabc\r\n0\r\n\r\n", true, &[]),
+    ] {
+        let bytes = [CHUNKED, rest, GET].concat();
+        for step in [bytes.len(), 1, 7] {
+            let mut conn = conn();
+            let (mut told, mut data, mut ended) = (Vec::new(), Vec::new(), false);
+            for piece in bytes.as_bytes().chunks(step) {
+                conn.feed(piece, at(1));
+                while let Some(event) = conn.poll() {
+                    match event {
+                        Event::Request(_) if keep => conn.keep_trailers(),
+                        Event::Request(_) => {}
+                        Event::Body(bytes) => data.extend(bytes),
+                        Event::Trailers(fields) => told.push(fields),
+                        Event::BodyEnd => ended = true,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            assert!(ended && data == b"abc" && told.len() == usize::from(!expected.is_empty()), "{told:?}");
+            let told: Vec<_> = told.iter().flat_map(Fields::iter).collect();
+            let expected: Vec<_> =
+                expected.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+            assert_eq!(told, expected, "{rest:?} by {step}");
+            // They were none of what follows.
+            answer(&mut conn, 200, at(1));
+            assert_eq!(request(&mut conn).head.get("x-sum"), None);
+        }
+    }
+}
+
+#[test]
+fn trailers_that_are_none_or_too_many_refuse_the_request_whoever_wants_them() {
+    let long = format!("X: {}", "x".repeat(16 * 1024));
+    for trailers in ["X", "X : y", " folded", "X: a\nb", &long] {
+        for keep in [true, false] {
+            let mut conn = fed(CHUNKED);
+            request(&mut conn);
+            if keep {
+                conn.keep_trailers();
+            }
+            conn.feed(format!("3\r\nabc\r\n0\r\nA: b\r\n{trailers}\r\n\r\n{GET}").as_bytes(), at(1));
+            let told = match conn.poll() {
+                Some(Event::Body(_)) => refused(&mut conn),
+                Some(Event::Refused(refusal)) => refusal.status,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(told, 400, "{trailers:?}");
+            assert!(conn.poll().is_none(), "something behind it is parsed");
+        }
+    }
+}
+
 /// Answers with `ok` and returns what went out.
 fn answer(conn: &mut Conn, status: u16, now: Time) -> String {
     conn.respond(&ResponseHead::new(status), BodyLength::Known(2), DATE, now);

@@ -82,7 +82,7 @@ impl Conn {
                 Some(self.head_since.after(self.settings.keepalive_timeout))
             }
             Reading::Head(_) => Some(self.head_since.after(self.settings.header_timeout)),
-            Reading::Sized { .. } | Reading::Chunked { .. } => {
+            Reading::Sized { .. } | Reading::Chunked(_) => {
                 let waits = self.input.is_empty() && !self.exchange.expects && !self.is_body_complete();
                 let stalled = self.read.after(self.settings.body_timeout);
                 let slow = (self.settings.body_rate > 0).then_some(self.body_due);

@@ -12,8 +12,8 @@ use crate::h2::priority::Priority;
 use crate::h2::requests::{Builder, check_field};
 use crate::h2::stream::Stream;
 use crate::http::fault::Refusal;
-use crate::http::serving::Event;
-use crate::http::{BodyLength, Method};
+use crate::http::serving::{Event, LONG_TRAILERS, TRAILERS_MAX};
+use crate::http::{BodyLength, Fields, Method};
 
 fn protocol(why: &'static str) -> Error {
     Error::connection(Code::Protocol, why)
@@ -92,11 +92,16 @@ impl Conn {
         if id > self.last {
             return self.open(id, block, end_stream);
         }
-        let mut malformed = None;
-        self.decoder
-            .decode(block, self.limits.head, |name, value| {
+        let (mut malformed, mut fields) = (None, Fields::new());
+        let keeps = self.streams.get(id).is_some_and(Stream::may_keep_trailers);
+        let outcome = self
+            .decoder
+            .decode(block, TRAILERS_MAX, |name, value| {
                 let wrong = check_field(name, value).err();
                 malformed = malformed.or(wrong);
+                if keeps && malformed.is_none() {
+                    fields.add(name, value);
+                }
             })
             .map_err(unreadable)?;
         let trailers = Refusal { status: 400, why: "trailers that do not end the request" };
@@ -110,12 +115,29 @@ impl Conn {
             // Only DATA goes through a tunnel (RFC 9113 §8.5).
             Some(stream) => match malformed.or(stream.tunnel.then_some(trailers)) {
                 Some(refusal) => self.malformed(id, refusal),
-                None => self.on_end(id),
+                None => {
+                    match outcome {
+                        Outcome::Whole => self.keep_trailers_of(id, fields),
+                        Outcome::Exceeds => self.refuse(id, LONG_TRAILERS, Code::Cancel),
+                    }
+                    self.on_end(id)
+                }
             },
             None => {
                 self.on_closed(id)?;
                 self.spend(Work::Small)
             }
+        }
+    }
+
+    /// What follows the body of a request has come, and may be wanted.
+    fn keep_trailers_of(&mut self, id: StreamId, fields: Fields) {
+        if let Some(stream) = self.streams.get_mut(id).filter(|_| !fields.is_empty()) {
+            // As with its head, its owner may keep it.
+            let length = fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+            stream.head += length;
+            self.heads += length;
+            stream.behind = Some(Box::new(fields));
         }
     }
 

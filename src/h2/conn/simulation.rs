@@ -23,7 +23,8 @@ fn random_connections() {
             && totals.bodies > 50
             && totals.aborted > 5
             && totals.closed > 10
-            && totals.tunnels > 50,
+            && totals.tunnels > 50
+            && totals.trailers > 10,
         "{totals:?}"
     );
 }
@@ -40,6 +41,7 @@ struct Totals {
     aborted: usize,
     closed: usize,
     tunnels: usize,
+    trailers: usize,
 }
 
 /// xorshift64*.
@@ -66,6 +68,8 @@ struct Asked {
     sent: usize,
     length: Option<usize>,
     ended: bool,
+    /// It has ended with trailers.
+    trailers: bool,
     /// What the server may send.
     allows: i64,
     got: Vec<u8>,
@@ -81,6 +85,7 @@ struct Served {
     tunnel: bool,
     shut: bool,
     body: usize,
+    trailers: bool,
     body_ended: bool,
     refused: bool,
     gone: bool,
@@ -117,6 +122,11 @@ struct World {
 /// The byte at a place of the body of a stream.
 fn byte(id: StreamId, at: usize) -> u8 {
     (at as u32).wrapping_mul(31).wrapping_add(id.wrapping_mul(7)) as u8
+}
+
+/// Whether the owner of a stream wants its trailers.
+fn keeps_trailers(id: StreamId) -> bool {
+    id % 4 == 1
 }
 
 fn body(id: StreamId, at: usize, count: usize) -> Vec<u8> {
@@ -188,6 +198,7 @@ impl World {
         totals.aborted += self.totals.aborted;
         totals.closed += self.totals.closed;
         totals.tunnels += self.totals.tunnels;
+        totals.trailers += self.totals.trailers;
     }
 
     /// The client says no more, but half of them that all may come; time passes until the connection is over.
@@ -335,12 +346,19 @@ impl World {
         let bytes = body(id, asked.sent, count);
         asked.sent += count;
         asked.ended = end;
+        asked.trailers = end && self.random.one_in(3);
+        let end = end && !asked.trailers;
         asked.window -= count as i64;
         self.window -= count as i64;
         self.say(|out| {
             frame::write_data_head(id, count, end, out);
             out.extend_from_slice(&bytes);
         });
+        if self.asked[&id].trailers {
+            let mut block = Vec::new();
+            self.encoder.block(&mut block).field(b"x-of", id.to_string().as_bytes());
+            self.say(|out| frame::write_headers(id, true, out, |out| out.extend_from_slice(&block)));
+        }
     }
 
     /// Some of what the client said arrives.
@@ -506,6 +524,15 @@ impl World {
                         self.served.insert(id, Served { tunnel, ..Served::default() }).is_none(),
                         "{label}: twice"
                     );
+                    if keeps_trailers(id) {
+                        self.conn.keep_trailers(id);
+                    }
+                }
+                Event::Trailers(fields) => {
+                    let served = self.served.get_mut(&id).expect("a request before its trailers");
+                    assert!(!served.trailers && !served.body_ended && !served.gone, "{label}: out of place");
+                    assert_eq!(fields.get("x-of"), Some(id.to_string().as_bytes()), "{label}: of another");
+                    served.trailers = true;
                 }
                 Event::Body(bytes) => {
                     let served = self.served.get_mut(&id).expect("a request before its body");
@@ -516,7 +543,10 @@ impl World {
                 Event::BodyEnd => {
                     let served = self.served.get_mut(&id).expect("a request before its end");
                     assert!(!served.body_ended && !served.gone, "{label}: the end twice");
-                    assert_eq!(served.body, self.asked[&id].sent, "{label}: not all of the body");
+                    let asked = &self.asked[&id];
+                    assert_eq!(served.body, asked.sent, "{label}: not all of the body");
+                    assert_eq!(served.trailers, asked.trailers && keeps_trailers(id), "{label}: trailers");
+                    self.totals.trailers += usize::from(served.trailers);
                     served.body_ended = true;
                     self.totals.bodies += 1;
                 }

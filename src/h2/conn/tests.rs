@@ -557,6 +557,85 @@ fn a_body_must_be_as_long_as_it_says() {
 }
 
 #[test]
+fn trailers_are_told_to_who_wants_them() {
+    let sum = [("x-sum", "1"), ("x-sum", "2")];
+    // Before the owner knows of the request, or behind its body.
+    for (early, keep, data) in [
+        (true, true, "body"),
+        (false, true, "body"),
+        (false, true, ""),
+        (true, false, "body"),
+        (false, false, ""),
+    ] {
+        let mut peer = Peer::new();
+        peer.request(1, "POST", &[], false);
+        let mut told = Vec::new();
+        let mut hear = |peer: &mut Peer| {
+            while let Some((1, event)) = peer.conn.poll() {
+                told.push(match event {
+                    Event::Request(_) => {
+                        if keep {
+                            peer.conn.keep_trailers(1);
+                        }
+                        "request".to_owned()
+                    }
+                    Event::Body(bytes) => String::from_utf8(bytes).unwrap(),
+                    Event::Trailers(fields) => fields
+                        .iter()
+                        .map(|(name, value)| format!("{}: {};", name.escape_ascii(), value.escape_ascii()))
+                        .collect(),
+                    Event::BodyEnd => "end".to_owned(),
+                    other => panic!("{other:?}"),
+                });
+            }
+        };
+        if !early {
+            hear(&mut peer);
+        }
+        if !data.is_empty() {
+            peer.data(1, data.as_bytes(), false);
+        }
+        let block = peer.block(&sum);
+        peer.say(|out| frame::write_headers(1, true, out, |out| out.extend_from_slice(&block)));
+        hear(&mut peer);
+        let trailers = if keep { "x-sum: 1;x-sum: 2;" } else { "" };
+        let expected: Vec<_> =
+            ["request", data, trailers, "end"].into_iter().filter(|told| !told.is_empty()).collect();
+        assert_eq!(told, expected);
+        peer.respond(1, BodyLength::None);
+        peer.conn.finish(1, peer.now);
+        peer.frames();
+        assert_eq!((peer.done().len(), peer.conn.heads), (1, 0));
+    }
+}
+
+#[test]
+fn trailers_longer_than_anyone_needs_refuse_the_request() {
+    let long = "x".repeat(16 * 1024);
+    let many: Vec<_> = (0..500).map(|_| ("x-many", "1")).collect();
+    for fields in [&[("x-long", &*long)][..], &many] {
+        let mut peer = Peer::new();
+        peer.open(1, "POST", &[], false);
+        let block = peer.block(fields);
+        let (first, rest) = block.split_at(block.len().min(10_000));
+        peer.say(|out| {
+            let length = [0, (first.len() >> 8) as u8, first.len() as u8];
+            out.extend_from_slice(&[&length[..], &[1, 1, 0, 0, 0, 1], first].concat());
+            let length = [0, (rest.len() >> 8) as u8, rest.len() as u8];
+            out.extend_from_slice(&[&length[..], &[9, 4, 0, 0, 0, 1], rest].concat());
+        });
+        match peer.poll() {
+            (1, Event::Refused(refusal)) => assert_eq!(refusal.why, "trailers longer than 16 KiB"),
+            other => panic!("{other:?}"),
+        }
+        peer.respond(1, BodyLength::None);
+        peer.conn.finish(1, peer.now);
+        assert_eq!(short(&peer.frames()), [(1, 5, 1, 0)], "the request has ended: nothing to reset");
+        assert!(peer.conn.poll().is_none());
+    }
+}
+
+#[test]
 fn trailers_end_a_request_and_are_dropped() {
     for (fields, end, good) in [
         (&[("x-sum", "1")][..], true, true),

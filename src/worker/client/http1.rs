@@ -68,6 +68,9 @@ impl Http1 {
                 Some(Event::Body(bytes)) => {
                     self.with_exchange(connection, cx, |exchange, drive| exchange.on_body(bytes, drive));
                 }
+                Some(Event::Trailers(fields)) => {
+                    self.with_exchange(connection, cx, |exchange, drive| exchange.on_trailers(fields, drive));
+                }
                 Some(Event::BodyEnd) => self.with_exchange(connection, cx, Exchange::on_body_end),
                 Some(Event::Refused(refusal)) => {
                     if self.is_over() {

@@ -101,6 +101,7 @@ impl Http2 {
             self.with_exchange(number, connection, cx, |exchange, drive| match event {
                 Event::Request(request) => exchange.begin(request, drive),
                 Event::Body(bytes) => exchange.on_body(bytes, drive),
+                Event::Trailers(fields) => exchange.on_trailers(fields, drive),
                 Event::BodyEnd => exchange.on_body_end(drive),
                 Event::Refused(refusal) => exchange.on_refused(refusal, line, drive),
                 Event::Gone => {

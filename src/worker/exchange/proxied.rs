@@ -2,9 +2,9 @@
 
 use super::{Exchange, NO_TUNNEL, Request, Step, written};
 use crate::config::{Config, Handler, Location, Proxy};
-use crate::gateway::{Back, Shown};
+use crate::gateway::{Back, Shown, http1};
 use crate::http::target::{self, Target};
-use crate::http::{BodyLength, Fields, Method, ResponseHead, Scheme, percent};
+use crate::http::{BodyLength, Fields, Method, ResponseHead, Scheme, Version, percent};
 use crate::route::Matcher;
 use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
@@ -57,6 +57,27 @@ impl Exchange {
                 self.fail(fault, drive);
             }
         }
+    }
+
+    /// Has what follows the body of the request be kept, if its upstream can be told; what that is told of the length then. A
+    /// client of HTTP/2 that has announced both a length and trailers (RFC 9110 §6.6.2) means the latter.
+    pub(super) fn await_trailers(&self, body: BodyLength, drive: &mut Drive<'_>) -> BodyLength {
+        if body == BodyLength::None || !self.speaks_http(drive.config) {
+            return body;
+        }
+        drive.reply.keep_trailers();
+        let head = self.request.as_ref().map(|request| &request.head);
+        let can_follow = head.is_some_and(|head| head.version() == Version::Http2);
+        let is_announced = can_follow && head.is_some_and(|head| head.get("trailer").is_some());
+        if is_announced { BodyLength::Unknown } else { body }
+    }
+
+    /// Leaves of what follows the body of the request what its upstream is to see.
+    pub(super) fn choose_trailers(&self, trailers: &mut Fields, drive: &Drive<'_>) {
+        let (Some(request), Some(proxy)) = (&self.request, self.proxy(drive.config)) else { return };
+        let mut described = self.describe(request, "", "", drive.config, drive.cx);
+        described.shown = Shown { changes: Some(&proxy.request), ..described.shown };
+        http1::pass_trailers(&described, trailers);
     }
 
     /// What an upstream sees of the request and the client of its response, if one answers it.

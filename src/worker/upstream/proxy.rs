@@ -56,8 +56,8 @@ pub(in crate::worker) struct ProxyRun {
 pub(in crate::worker) enum Body {
     /// It comes by and by.
     Announced(BodyLength),
-    /// All of it, with what it holds of the budget.
-    Whole(Queue, Share),
+    /// All of it, with what it holds of the budget, and what follows it.
+    Whole(Queue, Share, Option<Box<Fields>>),
 }
 
 impl ProxyRun {
@@ -80,12 +80,14 @@ impl ProxyRun {
         let (patience, retries) = (described.patience, &described.retries);
         let length = match &body {
             Body::Announced(length) => *length,
-            Body::Whole(body, _) => BodyLength::Known(body.len()),
+            Body::Whole(_, _, Some(_)) => BodyLength::Unknown,
+            Body::Whole(body, _, None) => BodyLength::Known(body.len()),
         };
         let mut client = gateway::Client::new(protocol, request, scripts, length, patience, retries, cx.now)?;
         let kept = match body {
             Body::Announced(_) => None,
-            Body::Whole(body, share) => {
+            Body::Whole(body, share, trailers) => {
+                trailers.into_iter().for_each(|trailers| client.push_trailers(trailers));
                 client.push_whole(body);
                 Some(share)
             }
@@ -119,6 +121,11 @@ impl ProxyRun {
     /// Takes the next bytes of the request body.
     pub(in crate::worker) fn push_body(&mut self, segment: Segment) {
         self.client.push_body(segment);
+    }
+
+    /// What follows it; it ends next.
+    pub(in crate::worker) fn push_trailers(&mut self, trailers: Box<Fields>) {
+        self.client.push_trailers(trailers);
     }
 
     /// The request body is complete.

@@ -15,6 +15,8 @@ pub(crate) struct Received {
     pub(crate) line: String,
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// What followed it.
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Received {
@@ -138,30 +140,36 @@ fn serve(
 
 fn read(connection: usize, reader: &mut BufReader<TcpStream>) -> Option<Received> {
     let line = read_line(reader)?;
-    let mut request = Received { connection, line, fields: Vec::new(), body: Vec::new() };
-    loop {
-        let field = read_line(reader)?;
-        if field.is_empty() {
-            break;
-        }
-        let (name, value) = field.split_once(": ")?;
-        request.fields.push((name.to_owned(), value.to_owned()));
-    }
+    let (fields, body, trailers) = (read_fields(reader)?, Vec::new(), Vec::new());
+    let mut request = Received { connection, line, fields, body, trailers };
     if let Some(length) = request.all("content-length").first() {
         request.body = vec![0; length.parse().ok()?];
         reader.read_exact(&mut request.body).ok()?;
     } else if request.all("transfer-encoding") == ["chunked"] {
         loop {
             let mut chunk = vec![0; usize::from_str_radix(&read_line(reader)?, 16).ok()?];
-            reader.read_exact(&mut chunk).ok()?;
-            read_line(reader)?;
             if chunk.is_empty() {
+                request.trailers = read_fields(reader)?;
                 break;
             }
+            reader.read_exact(&mut chunk).ok()?;
+            read_line(reader)?;
             request.body.extend_from_slice(&chunk);
         }
     }
     Some(request)
+}
+
+fn read_fields(reader: &mut BufReader<TcpStream>) -> Option<Vec<(String, String)>> {
+    let mut fields = Vec::new();
+    loop {
+        let field = read_line(reader)?;
+        if field.is_empty() {
+            return Some(fields);
+        }
+        let (name, value) = field.split_once(": ")?;
+        fields.push((name.to_owned(), value.to_owned()));
+    }
 }
 
 fn read_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
