@@ -21,7 +21,7 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
     out.push(b' ');
     target::write_origin_form(head.method(), request.shown.target.unwrap_or(head.target()), out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    field(b"Host", &[request.shown.host.map_or(request.authority, str::as_bytes)], out);
+    field(b"Host", request.shown.host.map_or(request.authority, str::as_bytes), out);
     let nominated = nominated(head.all("connection"));
     let left = forwards_left(head);
     for (name, value) in head.fields() {
@@ -31,15 +31,15 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
             continue;
         }
         if let Some(left) = left.filter(|_| name.eq_ignore_ascii_case(b"max-forwards")) {
-            field(name, &[left.saturating_sub(1).to_string().as_bytes()], out);
+            field(name, left.saturating_sub(1).to_string().as_bytes(), out);
         } else if passes(name) && !request.is_claim(name) && !is_nominated(name, &nominated) {
-            field(name, &[value], out);
+            field(name, value, out);
         }
     }
     forwarded(request, out);
-    request.shown.said().for_each(|(name, value)| field(name, &[value], out));
+    request.shown.said().for_each(|(name, value)| field(name, value, out));
     request.secure.each_of_client(|name, value| {
-        field(format!("X-SSL-Client-{name}").as_bytes(), &[value.as_bytes()], out);
+        field(format!("X-SSL-Client-{name}").as_bytes(), value.as_bytes(), out);
     });
     out.extend_from_slice(match head.version() {
         Version::Http10 => b"Via: 1.0 hatchery\r\n",
@@ -47,7 +47,7 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         Version::Http2 => b"Via: 2.0 hatchery\r\n",
     });
     if !request.id.is_empty() && !request.shown.drops(b"x-request-id") {
-        field(b"X-Request-Id", &[request.id.as_bytes()], out);
+        field(b"X-Request-Id", request.id.as_bytes(), out);
     }
     match body {
         BodyLength::None => {}
@@ -64,15 +64,15 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         }
     }
     if takes_trailers(request) {
-        field(b"Connection", &[b"te"], out);
-        field(b"TE", &[b"trailers"], out);
+        field(b"Connection", b"te", out);
+        field(b"TE", b"trailers", out);
     }
     if let Some(protocols) = offered(head, body) {
-        field(b"Connection", &[b"upgrade"], out);
-        field(b"Upgrade", &[&protocols], out);
+        field(b"Connection", b"upgrade", out);
+        field(b"Upgrade", &protocols, out);
     }
     if tunnel {
-        field(b"Sec-WebSocket-Key", &[websocket::key(request.id).as_bytes()], out);
+        field(b"Sec-WebSocket-Key", websocket::key(request.id).as_bytes(), out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -161,11 +161,11 @@ pub(crate) fn forwards_left(head: &RequestHead) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Writes one field; the value is the concatenation of `parts`.
-fn field(name: &[u8], parts: &[&[u8]], out: &mut Vec<u8>) {
+/// Writes one field.
+fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
