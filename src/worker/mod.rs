@@ -55,6 +55,7 @@ use std::os::fd::AsFd;
 /// set up (the reason went to the master), 1 the loop broke.
 #[must_use]
 pub fn run(boot: WorkerBoot) -> i32 {
+    memory::keep();
     let Ok(tell) = boot.tell.try_clone() else { return 3 };
     let mut worker = match Worker::new(boot) {
         Ok(worker) => worker,
