@@ -17,6 +17,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         if self.path.startswith("/slow"):
+            print("runs", self.path, flush=True)
             time.sleep(float(self.path[5:]))
         if self.path == "/exit":
             os._exit(3)
@@ -219,14 +220,17 @@ fn what_ends_is_started_again_and_who_only_reads_notices_nothing() {
 fn a_worker_that_dies_leaves_no_unit_behind() {
     let server = threaded("max_connections: 2, queue_timeout: \"60s\"", "workers: (processes: 2),").start();
     let server = server.tolerant(&["was killed", "worker"]);
-    for _ in 0..3 {
+    for round in 1..4 {
         let mut streams = Vec::new();
         for _ in 0..2 {
             let mut stream = TcpStream::connect(server.address).unwrap();
             stream.write_all(b"GET /slow30 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
             streams.push(stream);
         }
-        // Both units are taken.
+        wait_until(SOON, "both units are taken", || {
+            let runs = server.log().iter().filter(|line| line.contains("runs /slow30")).count();
+            holds(runs == 2 * round, runs)
+        });
         let mut waits = Connection::open(server.address).unwrap();
         waits.send("GET /waits HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         waits.socket().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
