@@ -82,7 +82,7 @@ fn announced(request: &Request<'_>, nominated: &[&[u8]], out: &mut Vec<u8>) {
     let names = request.head.all("trailer").flat_map(tokens);
     let names: Vec<_> = names.filter(|name| is_name(name) && follows(request, name, nominated)).collect();
     if !names.is_empty() {
-        field(b"Trailer", &[&names.join(&b", "[..])], out);
+        field(b"Trailer", &names.join(&b", "[..]), out);
     }
 }
 
