@@ -17,7 +17,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         if self.path.startswith("/slow"):
-            print("runs", self.path, flush=True)
+            os.write(1, b"runs %s\n" % self.path.encode())
             time.sleep(float(self.path[5:]))
         if self.path == "/exit":
             os._exit(3)
