@@ -391,6 +391,13 @@ impl Directory {
     }
 }
 
+/// The user whom the room at this path is for ([`Place::make_room`]).
+#[must_use]
+pub(crate) fn owner_of_room(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::symlink_metadata(path).ok().filter(|found| found.is_dir()).map(|found| found.uid())
+}
+
 /// The names in a directory.
 fn names_in(directory: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
     use std::os::unix::ffi::OsStrExt as _;

@@ -110,6 +110,12 @@ pub(crate) fn peer_process(fd: BorrowedFd<'_>) -> Option<u32> {
     u32::try_from(credentials.pid()).ok().filter(|pid| *pid > 0)
 }
 
+/// The user who listens on the Unix socket that `fd` is connected to (SO_PEERCRED, unix(7)).
+#[must_use]
+pub(crate) fn peer_user(fd: BorrowedFd<'_>) -> Option<u32> {
+    Some(socket::getsockopt(&fd, sockopt::PeerCredentials).ok()?.uid())
+}
+
 fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket::socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?)
 }

@@ -164,6 +164,37 @@ fn an_app_of_another_user_makes_a_socket_that_workers_reach() {
     wait_until(SOON, "its directory is gone", || holds(!room.exists(), &room));
 }
 
+/// What an app makes of its own directory leads workers nowhere else.
+#[test]
+fn a_link_in_the_place_of_its_socket_leads_nowhere() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let script = "import os, socket, time\ns = socket.socket(socket.AF_UNIX)\ns.bind(os.environ['AT'])\ns.listen()\n\
+                  s.accept()\nos.unlink(os.environ['AT'])\nos.symlink(os.environ['OTHER'], os.environ['AT'])\ntime.sleep(600)\n";
+    let keys = r#"command: ["/usr/bin/python3", "{dir}/s.py"], env: {"AT": "{socket}", "OTHER": "{dir}/other"}, user: "daemon", chdir: "/""#;
+    let setup = site(keys, "user: \"nobody\",");
+    setup.directory.write("s.py", script);
+    let other = std::os::unix::net::UnixListener::bind(setup.directory.path().join("other")).unwrap();
+    std::fs::set_permissions(
+        setup.directory.path().join("other"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o666),
+    )
+    .unwrap();
+    let server = setup.start().tolerant(&["app site"]);
+    // Whatever becomes of the request, nothing of it comes there.
+    let asked = std::thread::spawn({
+        let address = server.address;
+        move || Connection::open(address).and_then(|mut connection| connection.get("/secret"))
+    });
+    let (mut came, _) = other.accept().unwrap();
+    let mut said = Vec::new();
+    came.read_to_end(&mut said).unwrap();
+    assert_eq!(String::from_utf8_lossy(&said), "");
+    drop((other, server));
+    drop(asked.join());
+}
+
 #[test]
 fn it_sleeps_wakes_and_is_told_what_it_inherits() {
     let server = threaded("processes: (min: 0, max: 2), idle: \"300ms\", prove: true", "").start();

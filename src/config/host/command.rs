@@ -81,21 +81,20 @@ impl Command {
     /// How its processes get their sockets; `env` is their environment.
     #[must_use]
     pub(crate) fn listens(&self, env: &[(String, String)]) -> Listens {
-        let has = |what: &str| {
-            self.command.iter().chain(env.iter().map(|(_, value)| value)).any(|text| text.contains(what))
-        };
-        match (has(SOCKET), has(PORT)) {
+        match (self.says(SOCKET, env), self.says(PORT, env)) {
             (true, _) => Listens::Socket,
             (false, true) => Listens::Port,
             (false, false) => Listens::Inherited,
         }
     }
 
+    fn says(&self, what: &str, env: &[(String, String)]) -> bool {
+        self.command.iter().chain(env.iter().map(|(_, value)| value)).any(|text| text.contains(what))
+    }
+
     /// Refuses both at once: nothing would listen at one of them.
     pub(super) fn check_listens(&self, env: &[(String, String)], given: &Given<'_>, report: &mut Report<'_>) {
-        let all = || self.command.iter().chain(env.iter().map(|(_, value)| value));
-        let has = |what: &str| all().any(|text| text.contains(what));
-        if has(SOCKET) && has(PORT) {
+        if self.says(SOCKET, env) && self.says(PORT, env) {
             let what = "both `{socket}` and `{port}`: a process is connected to at one of them";
             report.add(&given.place_of("command"), Complaint::new(what, "keep one"));
         }

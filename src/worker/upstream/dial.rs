@@ -8,6 +8,7 @@ use crate::sys::socket;
 use crate::worker::context::Context;
 use crate::worker::transport::{Keyring, Outgoing};
 use std::io;
+use std::os::fd::AsFd as _;
 
 /// Why there is none.
 pub(super) struct NoConnection {
@@ -31,7 +32,13 @@ impl Context {
         let spot = self.servers.spot(upstream, server).ok_or(io::ErrorKind::NotFound)?;
         let endpoint = match spot.address.as_ref().ok_or(io::ErrorKind::AddrNotAvailable)? {
             Address::Tcp(address) => Endpoint::connecting(socket::connect_tcp(*address)?),
-            Address::Unix(path) => Endpoint::new(socket::connect_unix(path, socket::Expect::Bytes)?),
+            Address::Unix(path) => {
+                let stream = socket::connect_unix(path, socket::Expect::Bytes)?;
+                if spot.owner.is_some() && socket::peer_user(stream.as_fd()) != spot.owner {
+                    return Err(io::Error::other("who listens on the socket of the process is another user"));
+                }
+                Endpoint::new(stream)
+            }
             Address::Any(_) | Address::Passed(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
         };
         if settings.tls.is_none() {

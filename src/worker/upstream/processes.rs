@@ -10,6 +10,7 @@ use crate::config::{Address, Listens};
 use crate::control::app_socket;
 use crate::dispatch::board::Lease;
 use crate::http::fault::Fault;
+use crate::sys::place;
 use crate::timer::Time;
 use crate::worker::context::Context;
 use crate::worker::owner::Owner;
@@ -52,21 +53,27 @@ impl Context {
     fn process(&mut self, upstream: usize, unit: Unit) -> Held {
         let Lease { pool, slot, incarnation, .. } = unit.lease;
         let Self { servers, config, board, runtime_dir, .. } = self;
-        let address = || match board.port(pool, slot, incarnation).unwrap_or(0) {
+        let place = || match board.port(pool, slot, incarnation).unwrap_or(0) {
             0 => {
                 let mut path = app_socket(runtime_dir, pool, slot, incarnation);
                 let app = config.apps.get(unit.app);
                 let listens = app.and_then(|app| Some(app.kind.command()?.listens(&app.env)));
-                if listens == Some(Listens::Socket) {
-                    path.push("socket");
+                if listens != Some(Listens::Socket) {
+                    return (Address::Unix(path), None);
                 }
-                Address::Unix(path)
+                // What is in its room it can make a link to the socket of another app.
+                let owner = place::owner_of_room(&path);
+                path.push("socket");
+                (Address::Unix(path), owner)
             }
-            port => Address::Tcp((Ipv4Addr::LOCALHOST, port).into()),
+            port => (Address::Tcp((Ipv4Addr::LOCALHOST, port).into()), None),
         };
         let server = usize::from(slot);
         if let Some(group) = servers.group(upstream) {
-            let spot = || Spot::of_process(address(), incarnation);
+            let spot = || {
+                let (address, owner) = place();
+                Spot::of_process(address, owner, incarnation)
+            };
             group.seat(server, spot, u64::from(incarnation));
         }
         Held { upstream, server, unit: Some(unit) }

@@ -24,6 +24,8 @@ pub(super) struct Spot {
     pub(super) backup: bool,
     /// Of the roster; `None`: it is where it is. Of a process: which one it is.
     pub(super) version: Option<u64>,
+    /// The user who must be the one that listens there.
+    pub(super) owner: Option<u32>,
 }
 
 impl Spot {
@@ -31,7 +33,7 @@ impl Spot {
         let id = hash::of(server.address.to_string().as_bytes());
         let address = server.address.address().cloned();
         let version = server.address.name().map(|_| 0);
-        Self { number, id, tag, entry, address, weight: None, backup: false, version }
+        Self { number, id, tag, entry, address, weight: None, backup: false, version, owner: None }
     }
 }
 
@@ -39,12 +41,13 @@ impl Spot {
     /// Where nothing is.
     pub(super) fn nowhere() -> Self {
         let (number, tag) = (u16::MAX, String::new());
-        Self { number, id: 0, tag, entry: 0, address: None, weight: None, backup: false, version: None }
+        let (address, weight, version, owner) = (None, None, None, None);
+        Self { number, id: 0, tag, entry: 0, address, weight, backup: false, version, owner }
     }
 
-    /// Where a process of an app is.
-    pub(super) fn of_process(address: Address, incarnation: u32) -> Self {
-        Self { address: Some(address), version: Some(u64::from(incarnation)), ..Self::nowhere() }
+    /// Where a process of an app is; `owner`: where it makes its socket itself, its user.
+    pub(super) fn of_process(address: Address, owner: Option<u32>, incarnation: u32) -> Self {
+        Self { address: Some(address), version: Some(u64::from(incarnation)), owner, ..Self::nowhere() }
     }
 }
 
